@@ -1,0 +1,1 @@
+"""mixlab: a laboratory and workshop for patch-mixing vision models."""

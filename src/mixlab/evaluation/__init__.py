@@ -1,0 +1,1 @@
+"""How good: metrics as pure functions, and the yardsticks beside them."""

@@ -1,0 +1,1 @@
+"""What a number is worth: estimates, intervals, paired tests."""

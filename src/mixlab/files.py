@@ -1,0 +1,82 @@
+"""A file or a folder is written whole or not at all."""
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from mixlab.errors import UserError
+
+_WRITING_FAILS = {
+    errno.ENOSPC: "the disk is full: free some space and run again",
+    errno.EDQUOT: "your disk quota is used up: free some space and run again",
+    errno.EROFS: "the disk is read-only: choose another folder",
+    errno.EACCES: "this user may not write there: choose another folder or change its permissions",
+    errno.EPERM: "this user may not write there: choose another folder or change its permissions",
+    errno.ENOTDIR: "a part of the path is a file, not a folder: choose another path",
+}
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn an operating system's refusal to write `path` into a UserError; other errors pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _WRITING_FAILS:
+            raise
+        raise UserError(f"{path} could not be written: {_WRITING_FAILS[error.errno]}.") from error
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a sibling path to write; it takes the place of `path` at success and is removed at failure."""
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        os.close(handle)
+        part = Path(name)
+        try:
+            yield part
+            part.chmod(0o644)
+            with part.open("rb") as written:
+                os.fsync(written.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield a sibling folder to fill; it becomes `path`, which must not exist, at success."""
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
+        try:
+            yield part
+            part.chmod(0o755)
+            part.replace(path)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Strict JSON: a NaN is refused rather than written, since no other reader knows it."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def cache_folder() -> Path:
+    """Where downloaded data and weights are kept for this user."""
+    return Path(platformdirs.user_cache_dir("mixlab", appauthor=False))

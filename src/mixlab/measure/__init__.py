@@ -1,0 +1,1 @@
+"""What it costs: time, memory, multiply-accumulates, and the machine they were measured on."""

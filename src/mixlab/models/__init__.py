@@ -1,0 +1,1 @@
+"""What the papers define: one family, one file, read downwards."""

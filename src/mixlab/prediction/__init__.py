@@ -1,0 +1,1 @@
+"""How it answers: pictures in, labels with probabilities out."""

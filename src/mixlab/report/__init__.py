@@ -1,0 +1,1 @@
+"""How results look: tables, figures, pages, progress. Knows no torch."""

@@ -1,0 +1,1 @@
+"""The same function, faster: the plan that a short trial on this machine decides."""

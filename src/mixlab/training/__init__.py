@@ -1,0 +1,1 @@
+"""How it learns: the recipe, the optimiser and its schedule, the one visible loop."""

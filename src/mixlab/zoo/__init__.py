@@ -1,0 +1,1 @@
+"""What exists: sizes, the papers' tables, foreign names, and timm's models under one roof."""
