@@ -1,0 +1,269 @@
+"""DaViT: window attention mixes the places, group attention mixes the channels, turn by turn.
+
+Ding et al. 2022, "DaViT: Dual Attention Vision Transformers", https://arxiv.org/abs/2204.03645 (section 3).
+Where the paper is silent this follows the authors' code, https://github.com/dingmyu/davit.
+
+Axes:  height, width   the picture in pixels
+       row, column     the grid of patches, halved from stage to stage
+       channel         the features of a patch: heads (or groups) of equal width side by side
+"""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mixlab.errors import UserError
+from mixlab.models.contract import ImageSize, classifier, require_rate, require_sizes
+from mixlab.models.mlp import Mlp
+from mixlab.models.stochastic_depth import StochasticDepth, linear_ramp
+
+
+@dataclass(frozen=True, kw_only=True)
+class DaViTConfig:
+    image_size: ImageSize = 224  # trained at; any size runs
+    image_channels: int = 3
+    classes: int = 1000
+    channels: tuple[int, ...] = (96, 192, 384, 768)  # C_i, one a stage
+    depths: tuple[int, ...] = (1, 1, 3, 1)  # L_i, pairs of a spatial and a channel block
+    heads: tuple[int, ...] = (3, 6, 12, 24)  # of the window attention, and groups of the channel attention
+    window: int = 7  # patches a side
+    merge_kernel: int = 2  # of the convolution between stages; 3 overlaps (Huge and Giant)
+    stochastic_depth: float = 0.0  # of the last block
+
+    def __post_init__(self) -> None:
+        require_sizes(self)
+        require_rate("stochastic_depth", self.stochastic_depth)
+        if not len(self.channels) == len(self.depths) == len(self.heads):
+            raise UserError(
+                f"channels={self.channels}, depths={self.depths} and heads={self.heads} differ in length: "
+                "a DaViT has one of each a stage."
+            )
+        if self.merge_kernel not in (2, 3):
+            raise UserError(
+                f"merge_kernel={self.merge_kernel} is unknown: 2 is plain and 3 is overlapping merging."
+            )
+        for channels, heads in zip(self.channels, self.heads, strict=True):
+            if channels % heads:
+                raise UserError(
+                    f"channels={channels} can't be cut into heads={heads} of equal width: "
+                    "the published sizes have channels / 32 heads."
+                )
+
+
+class WindowAttention(nn.Module):
+    """Attention among the patches of a window, head by head (section 3.2).
+
+    The padding of a cut window is not masked: as in the authors' code its patches take part, with the projection's
+    bias as their key and value. At the papers' sizes no window is cut.
+    """
+
+    def __init__(self, channels: int, heads: int, window: int):
+        super().__init__()
+        self.heads = heads
+        self.window = window
+        self.query_key_value = nn.Linear(channels, 3 * channels)
+        self.output = nn.Linear(channels, channels)
+
+    def forward(
+        self, x: Float[Tensor, "batch row column channel"]
+    ) -> Float[Tensor, "batch row column channel"]:
+        _, rows, columns, _ = x.shape
+        x = _pad_to_multiple(x, self.window)
+        grid_rows = x.shape[1] // self.window
+        windows = rearrange(x, "b (r i) (c j) channel -> (b r c) (i j) channel", i=self.window, j=self.window)
+        query, key, value = rearrange(
+            self.query_key_value(windows),
+            "n patch (three head d) -> three n head patch d",
+            three=3,
+            head=self.heads,
+        ).unbind()
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        mixed = self.output(rearrange(mixed, "n head patch d -> n patch (head d)"))
+        x = rearrange(
+            mixed, "(b r c) (i j) channel -> b (r i) (c j) channel", b=len(x), r=grid_rows, i=self.window
+        )
+        return x[:, :rows, :columns]
+
+
+class ChannelAttention(nn.Module):
+    """Attention among the channels of a group, each channel's token being its whole map (section 3.3).
+
+    Follows the authors' code, in which the three projections have other roles than their names say (the paper's
+    query is the code's key, its key the value, its value the query) and the scale is the group's width ** -0.5.
+    """
+
+    def __init__(self, channels: int, groups: int):
+        super().__init__()
+        self.groups = groups
+        self.scale = (channels // groups) ** -0.5
+        self.query_key_value = nn.Linear(channels, 3 * channels)
+        self.output = nn.Linear(channels, channels)
+
+    def forward(
+        self, x: Float[Tensor, "batch row column channel"]
+    ) -> Float[Tensor, "batch row column channel"]:
+        query, key, value = rearrange(
+            self.query_key_value(x),
+            "b r c (three group d) -> three b group (r c) d",
+            three=3,
+            group=self.groups,
+        ).unbind()
+        attention = ((key * self.scale).mT @ value).softmax(dim=-1)
+        mixed = query @ attention.mT
+        return self.output(rearrange(mixed, "b group (r c) d -> b r c (group d)", r=x.shape[1]))
+
+
+class PositionalEncoding(nn.Module):
+    """x + a 3x3 depthwise convolution of x: where a patch is, told by its neighbours and the padding."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, channels, kernel_size=3, padding=1, groups=channels)
+
+    def forward(
+        self, x: Float[Tensor, "batch row column channel"]
+    ) -> Float[Tensor, "batch row column channel"]:
+        return x + _convolved(self.convolution, x)
+
+
+class DaViTBlock(nn.Module):
+    """Where am I, x + attention, where am I, x + MLP: one skeleton for both attentions."""
+
+    def __init__(self, channels: int, attention: nn.Module, drop_rate: float):
+        super().__init__()
+        self.attention_position = PositionalEncoding(channels)
+        self.attention_norm = nn.LayerNorm(channels)
+        self.attention = attention
+        self.mlp_position = PositionalEncoding(channels)
+        self.mlp_norm = nn.LayerNorm(channels)
+        self.mlp = Mlp(channels, 4 * channels, gelu="erf")
+        self.drop = StochasticDepth(drop_rate)
+
+    def forward(
+        self, x: Float[Tensor, "batch row column channel"]
+    ) -> Float[Tensor, "batch row column channel"]:
+        x = self.attention_position(x)
+        x = x + self.drop(self.attention(self.attention_norm(x)))
+        x = self.mlp_position(x)
+        return x + self.drop(self.mlp(self.mlp_norm(x)))
+
+
+class PatchEmbedding(nn.Module):
+    """The stem: overlapping 7x7 patches, four pixels apart, then the norm."""
+
+    def __init__(self, image_channels: int, channels: int):
+        super().__init__()
+        self.convolution = nn.Conv2d(image_channels, channels, kernel_size=7, stride=4, padding=3)
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(
+        self, images: Float[Tensor, "batch image_channel height width"]
+    ) -> Float[Tensor, "batch row column channel"]:
+        pixels = rearrange(images, "batch channel height width -> batch height width channel")
+        return self.norm(_convolved(self.convolution, _pad_to_multiple(pixels, 4)))
+
+
+class PatchMerging(nn.Module):
+    """Between two stages: the norm, then half the rows and columns."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(channels_in)
+        self.convolution = nn.Conv2d(
+            channels_in, channels_out, kernel, stride=2, padding=kernel // 2 if kernel % 2 else 0
+        )
+
+    def forward(
+        self, x: Float[Tensor, "batch row column channel_in"]
+    ) -> Float[Tensor, "batch half_row half_column channel_out"]:
+        return _convolved(self.convolution, _pad_to_multiple(self.norm(x), 2))
+
+
+class DaViTStage(nn.Module):
+    def __init__(self, merge: nn.Module, blocks: list[DaViTBlock]):
+        super().__init__()
+        self.merge = merge
+        self.blocks = nn.Sequential(*blocks)
+
+    def forward(
+        self, x: Float[Tensor, "batch row_in column_in channel_in"]
+    ) -> Float[Tensor, "batch row column channel"]:
+        return self.blocks(self.merge(x))
+
+
+class DaViT(nn.Module):
+    def __init__(self, config: DaViTConfig):
+        super().__init__()
+        self.config = config
+        self.stem = PatchEmbedding(config.image_channels, config.channels[0])
+        self.body = nn.Sequential(*_stages(config))
+        self.norm = nn.LayerNorm(config.channels[-1])
+        self.head = classifier(config.channels[-1], config.classes)
+        self.apply(_initialise)
+
+    def feature_maps(
+        self, images: Float[Tensor, "batch image_channel height width"]
+    ) -> tuple[Float[Tensor, "batch _channel _row _column"], ...]:
+        x = self.stem(images)
+        maps = []
+        for stage in self.body:
+            x = stage(x)
+            maps.append(rearrange(x, "batch row column channel -> batch channel row column"))
+        return tuple(maps)
+
+    def embed(
+        self, images: Float[Tensor, "batch image_channel height width"]
+    ) -> Float[Tensor, "batch channel"]:
+        # The norm comes after the pooling; before it, as in some ports, the published weights lose accuracy.
+        return self.norm(self.body(self.stem(images)).mean(dim=(1, 2)))
+
+    def forward(
+        self, images: Float[Tensor, "batch image_channel height width"]
+    ) -> Float[Tensor, "batch class"]:
+        return self.head(self.embed(images))
+
+
+def _stages(config: DaViTConfig) -> list[DaViTStage]:
+    # The ramp counts every block, as the authors' code does; timm gives both blocks of a pair one rate.
+    rates = iter(linear_ramp(config.stochastic_depth, 2 * sum(config.depths)))
+    stages = []
+    for index, (channels, depth, heads) in enumerate(
+        zip(config.channels, config.depths, config.heads, strict=True)
+    ):
+        merge = (
+            PatchMerging(config.channels[index - 1], channels, config.merge_kernel)
+            if index
+            else nn.Identity()
+        )
+        blocks = []
+        for _ in range(depth):
+            blocks.append(DaViTBlock(channels, WindowAttention(channels, heads, config.window), next(rates)))
+            blocks.append(DaViTBlock(channels, ChannelAttention(channels, heads), next(rates)))
+        stages.append(DaViTStage(merge, blocks))
+    return stages
+
+
+def _pad_to_multiple(
+    x: Float[Tensor, "batch row column channel"], multiple: int
+) -> Float[Tensor, "batch padded_row padded_column channel"]:
+    """Zeros on the right and at the bottom, where a side is no multiple."""
+    bottom, right = -x.shape[1] % multiple, -x.shape[2] % multiple
+    return F.pad(x, (0, 0, 0, right, 0, bottom)) if bottom or right else x
+
+
+def _convolved(
+    convolution: nn.Conv2d, x: Float[Tensor, "batch row column channel_in"]
+) -> Float[Tensor, "batch row_out column_out channel_out"]:
+    """The convolution over rows and columns; the two moves change strides, not memory."""
+    first = rearrange(x, "batch row column channel -> batch channel row column")
+    return rearrange(convolution(first), "batch channel row column -> batch row column channel")
+
+
+def _initialise(module: nn.Module) -> None:
+    """Normal of deviation 0.02 and no bias for the linear layers; convolutions keep PyTorch's own."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)

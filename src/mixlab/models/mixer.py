@@ -1,0 +1,142 @@
+"""MLP-Mixer: one MLP mixes the patches, another mixes the channels.
+
+Tolstikhin et al. 2021, https://arxiv.org/abs/2105.01601 (section 2, figure 1; sizes: table 1).
+
+Axes:  height, width   the picture in pixels
+       patch           one token a patch, in reading order
+       channel         the features of a token
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mixlab.errors import UserError
+from mixlab.models.contract import (
+    ImageSize,
+    classifier,
+    height_and_width,
+    require_choice,
+    require_rate,
+    require_sizes,
+)
+from mixlab.models.mlp import Mlp
+from mixlab.models.stochastic_depth import StochasticDepth, linear_ramp
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixerConfig:
+    image_size: ImageSize = 224
+    image_channels: int = 3
+    classes: int = 1000
+    patch_size: int  # P, pixels
+    channels: int  # C
+    token_hidden: int  # D_S
+    channel_hidden: int  # D_C
+    depth: int  # L
+    gelu: Literal["tanh", "erf"] = "tanh"  # the authors' JAX code computes the tanh approximation
+    epsilon: float = 1e-6
+    stochastic_depth: float = 0.0  # of the last block
+
+    def __post_init__(self) -> None:
+        require_sizes(self)
+        require_rate("stochastic_depth", self.stochastic_depth)
+        require_choice("gelu", self.gelu, ("tanh", "erf"))
+        for side in height_and_width(self.image_size):
+            if side % self.patch_size:
+                below = side // self.patch_size * self.patch_size
+                sizes = [size for size in (below, below + self.patch_size) if size]
+                raise UserError(
+                    f"image_size={self.image_size} is not a multiple of patch_size={self.patch_size}: "
+                    f"a Mixer sees whole patches only. The nearest sizes are {' and '.join(map(str, sizes))}."
+                )
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        height, width = height_and_width(self.image_size)
+        return height // self.patch_size, width // self.patch_size
+
+    @property
+    def patches(self) -> int:
+        """S."""
+        rows, columns = self.grid
+        return rows * columns
+
+
+class MixerBlock(nn.Module):
+    """x + mix patches, then x + mix channels; each branch is normalised first."""
+
+    def __init__(self, config: MixerConfig, drop_rate: float):
+        super().__init__()
+        self.token_norm = nn.LayerNorm(config.channels, eps=config.epsilon)
+        self.token_mlp = Mlp(config.patches, config.token_hidden, config.gelu)
+        self.channel_norm = nn.LayerNorm(config.channels, eps=config.epsilon)
+        self.channel_mlp = Mlp(config.channels, config.channel_hidden, config.gelu)
+        self.drop = StochasticDepth(drop_rate)
+
+    def forward(self, x: Float[Tensor, "batch patch channel"]) -> Float[Tensor, "batch patch channel"]:
+        x = x + self.drop(self.token_mlp(self.token_norm(x).mT).mT)
+        return x + self.drop(self.channel_mlp(self.channel_norm(x)))
+
+
+class Mixer(nn.Module):
+    def __init__(self, config: MixerConfig):
+        super().__init__()
+        self.config = config
+        self.stem = nn.Conv2d(config.image_channels, config.channels, config.patch_size, config.patch_size)
+        # big_vision, which this ramp follows, leaves out the rescaling by 1 / (1 - rate); timm drops at one rate.
+        self.body = nn.Sequential(
+            *(MixerBlock(config, rate) for rate in linear_ramp(config.stochastic_depth, config.depth))
+        )
+        self.norm = nn.LayerNorm(config.channels, eps=config.epsilon)
+        self.head = classifier(config.channels, config.classes)
+        self.apply(_initialise)
+        if config.classes:
+            nn.init.zeros_(self.head.weight)
+
+    def tokens(
+        self, images: Float[Tensor, "batch image_channel height width"]
+    ) -> Float[Tensor, "batch patch channel"]:
+        """The normalised tokens after the last block."""
+        built_for = height_and_width(self.config.image_size)
+        if images.shape[2:] != built_for:
+            raise UserError(
+                f"This Mixer was built for pictures of {built_for[0]} x {built_for[1]} pixels and got "
+                f"{images.shape[2]} x {images.shape[3]}: its token MLP has one weight a patch. "
+                f"Resize the pictures, or build it with image_size=({images.shape[2]}, {images.shape[3]})."
+            )
+        patches = rearrange(self.stem(images), "batch channel row column -> batch (row column) channel")
+        return self.norm(self.body(patches))
+
+    def embed(
+        self, images: Float[Tensor, "batch image_channel height width"]
+    ) -> Float[Tensor, "batch channel"]:
+        return self.tokens(images).mean(dim=1)
+
+    def feature_maps(
+        self, images: Float[Tensor, "batch image_channel height width"]
+    ) -> tuple[Float[Tensor, "batch channel row column"], ...]:
+        rows, _ = self.config.grid
+        return (
+            rearrange(
+                self.tokens(images), "batch (row column) channel -> batch channel row column", row=rows
+            ),
+        )
+
+    def forward(
+        self, images: Float[Tensor, "batch image_channel height width"]
+    ) -> Float[Tensor, "batch class"]:
+        return self.head(self.embed(images))
+
+
+def _initialise(module: nn.Module) -> None:
+    """LeCun's normal, cut at two standard deviations and widened so that its variance is 1 / fan-in, as in flax."""
+    if isinstance(module, nn.Linear | nn.Conv2d):
+        fan_in = module.weight[0].numel()
+        deviation = fan_in**-0.5 / 0.87962566  # the standard deviation of a unit normal cut at +-2
+        nn.init.trunc_normal_(module.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
+        nn.init.zeros_(module.bias)  # pyright: ignore[reportArgumentType]  # every layer here has one
