@@ -49,9 +49,7 @@ class ConvMixerBlock(nn.Module):
         self.depthwise = _activated_and_normed(depthwise, config)
         self.pointwise = _activated_and_normed(nn.Conv2d(channels, channels, kernel_size=1), config)
 
-    def forward(
-        self, x: Float[Tensor, "batch channel row column"]
-    ) -> Float[Tensor, "batch channel row column"]:
+    def forward(self, x: Float[Tensor, "batch channel row column"]) -> Float[Tensor, "batch channel row column"]:
         return self.pointwise(x + self.depthwise(x))
 
 
@@ -70,15 +68,11 @@ class ConvMixer(nn.Module):
     ) -> tuple[Float[Tensor, "batch channel row column"], ...]:
         return (self.norm(self.body(self.stem(images))),)
 
-    def embed(
-        self, images: Float[Tensor, "batch image_channel height width"]
-    ) -> Float[Tensor, "batch channel"]:
+    def embed(self, images: Float[Tensor, "batch image_channel height width"]) -> Float[Tensor, "batch channel"]:
         (features,) = self.feature_maps(images)
         return features.mean(dim=(2, 3))
 
-    def forward(
-        self, images: Float[Tensor, "batch image_channel height width"]
-    ) -> Float[Tensor, "batch class"]:
+    def forward(self, images: Float[Tensor, "batch image_channel height width"]) -> Float[Tensor, "batch class"]:
         return self.head(self.embed(images))
 
 

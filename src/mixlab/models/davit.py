@@ -42,9 +42,7 @@ class DaViTConfig:
                 "a DaViT has one of each a stage."
             )
         if self.merge_kernel not in (2, 3):
-            raise UserError(
-                f"merge_kernel={self.merge_kernel} is unknown: 2 is plain and 3 is overlapping merging."
-            )
+            raise UserError(f"merge_kernel={self.merge_kernel} is unknown: 2 is plain and 3 is overlapping merging.")
         for channels, heads in zip(self.channels, self.heads, strict=True):
             if channels % heads:
                 raise UserError(
@@ -67,9 +65,7 @@ class WindowAttention(nn.Module):
         self.query_key_value = nn.Linear(channels, 3 * channels)
         self.output = nn.Linear(channels, channels)
 
-    def forward(
-        self, x: Float[Tensor, "batch row column channel"]
-    ) -> Float[Tensor, "batch row column channel"]:
+    def forward(self, x: Float[Tensor, "batch row column channel"]) -> Float[Tensor, "batch row column channel"]:
         _, rows, columns, _ = x.shape
         x = _pad_to_multiple(x, self.window)
         grid_rows = x.shape[1] // self.window
@@ -82,9 +78,7 @@ class WindowAttention(nn.Module):
         ).unbind()
         mixed = F.scaled_dot_product_attention(query, key, value)
         mixed = self.output(rearrange(mixed, "n head patch d -> n patch (head d)"))
-        x = rearrange(
-            mixed, "(b r c) (i j) channel -> b (r i) (c j) channel", b=len(x), r=grid_rows, i=self.window
-        )
+        x = rearrange(mixed, "(b r c) (i j) channel -> b (r i) (c j) channel", b=len(x), r=grid_rows, i=self.window)
         return x[:, :rows, :columns]
 
 
@@ -102,9 +96,7 @@ class ChannelAttention(nn.Module):
         self.query_key_value = nn.Linear(channels, 3 * channels)
         self.output = nn.Linear(channels, channels)
 
-    def forward(
-        self, x: Float[Tensor, "batch row column channel"]
-    ) -> Float[Tensor, "batch row column channel"]:
+    def forward(self, x: Float[Tensor, "batch row column channel"]) -> Float[Tensor, "batch row column channel"]:
         query, key, value = rearrange(
             self.query_key_value(x),
             "b r c (three group d) -> three b group (r c) d",
@@ -123,9 +115,7 @@ class PositionalEncoding(nn.Module):
         super().__init__()
         self.convolution = nn.Conv2d(channels, channels, kernel_size=3, padding=1, groups=channels)
 
-    def forward(
-        self, x: Float[Tensor, "batch row column channel"]
-    ) -> Float[Tensor, "batch row column channel"]:
+    def forward(self, x: Float[Tensor, "batch row column channel"]) -> Float[Tensor, "batch row column channel"]:
         return x + _convolved(self.convolution, x)
 
 
@@ -142,9 +132,7 @@ class DaViTBlock(nn.Module):
         self.mlp = Mlp(channels, 4 * channels, gelu="erf")
         self.drop = StochasticDepth(drop_rate)
 
-    def forward(
-        self, x: Float[Tensor, "batch row column channel"]
-    ) -> Float[Tensor, "batch row column channel"]:
+    def forward(self, x: Float[Tensor, "batch row column channel"]) -> Float[Tensor, "batch row column channel"]:
         x = self.attention_position(x)
         x = x + self.drop(self.attention(self.attention_norm(x)))
         x = self.mlp_position(x)
@@ -214,15 +202,11 @@ class DaViT(nn.Module):
             maps.append(rearrange(x, "batch row column channel -> batch channel row column"))
         return tuple(maps)
 
-    def embed(
-        self, images: Float[Tensor, "batch image_channel height width"]
-    ) -> Float[Tensor, "batch channel"]:
+    def embed(self, images: Float[Tensor, "batch image_channel height width"]) -> Float[Tensor, "batch channel"]:
         # The norm comes after the pooling; before it, as in some ports, the published weights lose accuracy.
         return self.norm(self.body(self.stem(images)).mean(dim=(1, 2)))
 
-    def forward(
-        self, images: Float[Tensor, "batch image_channel height width"]
-    ) -> Float[Tensor, "batch class"]:
+    def forward(self, images: Float[Tensor, "batch image_channel height width"]) -> Float[Tensor, "batch class"]:
         return self.head(self.embed(images))
 
 
@@ -230,14 +214,8 @@ def _stages(config: DaViTConfig) -> list[DaViTStage]:
     # The ramp counts every block, as the authors' code does; timm gives both blocks of a pair one rate.
     rates = iter(linear_ramp(config.stochastic_depth, 2 * sum(config.depths)))
     stages = []
-    for index, (channels, depth, heads) in enumerate(
-        zip(config.channels, config.depths, config.heads, strict=True)
-    ):
-        merge = (
-            PatchMerging(config.channels[index - 1], channels, config.merge_kernel)
-            if index
-            else nn.Identity()
-        )
+    for index, (channels, depth, heads) in enumerate(zip(config.channels, config.depths, config.heads, strict=True)):
+        merge = PatchMerging(config.channels[index - 1], channels, config.merge_kernel) if index else nn.Identity()
         blocks = []
         for _ in range(depth):
             blocks.append(DaViTBlock(channels, WindowAttention(channels, heads, config.window), next(rates)))

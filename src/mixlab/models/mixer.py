@@ -95,12 +95,10 @@ class Mixer(nn.Module):
         self.norm = nn.LayerNorm(config.channels, eps=config.epsilon)
         self.head = classifier(config.channels, config.classes)
         self.apply(_initialise)
-        if config.classes:
+        if isinstance(self.head, nn.Linear):
             nn.init.zeros_(self.head.weight)
 
-    def tokens(
-        self, images: Float[Tensor, "batch image_channel height width"]
-    ) -> Float[Tensor, "batch patch channel"]:
+    def tokens(self, images: Float[Tensor, "batch image_channel height width"]) -> Float[Tensor, "batch patch channel"]:
         """The normalised tokens after the last block."""
         built_for = height_and_width(self.config.image_size)
         if images.shape[2:] != built_for:
@@ -112,24 +110,16 @@ class Mixer(nn.Module):
         patches = rearrange(self.stem(images), "batch channel row column -> batch (row column) channel")
         return self.norm(self.body(patches))
 
-    def embed(
-        self, images: Float[Tensor, "batch image_channel height width"]
-    ) -> Float[Tensor, "batch channel"]:
+    def embed(self, images: Float[Tensor, "batch image_channel height width"]) -> Float[Tensor, "batch channel"]:
         return self.tokens(images).mean(dim=1)
 
     def feature_maps(
         self, images: Float[Tensor, "batch image_channel height width"]
     ) -> tuple[Float[Tensor, "batch channel row column"], ...]:
         rows, _ = self.config.grid
-        return (
-            rearrange(
-                self.tokens(images), "batch (row column) channel -> batch channel row column", row=rows
-            ),
-        )
+        return (rearrange(self.tokens(images), "batch (row column) channel -> batch channel row column", row=rows),)
 
-    def forward(
-        self, images: Float[Tensor, "batch image_channel height width"]
-    ) -> Float[Tensor, "batch class"]:
+    def forward(self, images: Float[Tensor, "batch image_channel height width"]) -> Float[Tensor, "batch class"]:
         return self.head(self.embed(images))
 
 
