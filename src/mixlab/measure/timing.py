@@ -1,0 +1,51 @@
+"""How long calls take beside each other.
+
+The calls take turns, round by round, so that whatever slows the machine for a while slows all of them.
+"""
+
+import math
+import time
+from collections.abc import Callable
+
+import torch
+
+Call = Callable[[], object]
+
+
+def interleaved(
+    callables: dict[str, Call], rounds: int = 9, warmup: int = 2, sample_seconds: float = 0.1
+) -> dict[str, list[float]]:
+    """Seconds a call takes, by name: one sample a round, each the mean over about `sample_seconds` of calls.
+
+    `warmup` untimed calls come first. Each round starts with another callable, so that none always follows the same.
+    The queues of an accelerator are emptied before the clock is read.
+    """
+    names = list(callables)
+    repeats = {name: _repeats(callables[name], warmup, sample_seconds) for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(rounds):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            seconds[name].append(_seconds_a_call(callables[name], repeats[name]))
+    return seconds
+
+
+def synchronize() -> None:
+    """Wait until the accelerator, where there is one, has done what was asked of it."""
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
+
+
+def _repeats(call: Call, warmup: int, sample_seconds: float) -> int:
+    for _ in range(warmup):
+        call()
+    return max(1, math.ceil(sample_seconds / _seconds_a_call(call, repeats=1)))
+
+
+def _seconds_a_call(call: Call, repeats: int) -> float:
+    synchronize()
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    synchronize()
+    return (time.perf_counter() - start) / repeats
