@@ -1,0 +1,34 @@
+"""scikit-learn's 1,797 handwritten digits, 8x8 pixels, cut by position and not at random.
+
+Its labels restart at 1157, 1287, 1415 ...: later blocks, probably mostly by other writers (the documentation does not
+say), are held out, which is harder than a shuffled split, where one writer stands on both sides.
+E. Alpaydin, C. Kaynak 1998, "Optical Recognition of Handwritten Digits", UCI, https://doi.org/10.24432/C50P49.
+"""
+
+import gzip
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from mixlab.data.dataset import Dataset, Part
+
+_PARTS = {"train": slice(0, 1157), "validation": slice(1157, 1287), "test": slice(1287, 1797)}
+
+
+def open_digits() -> Dataset:
+    scikit_learn = find_spec("sklearn")
+    assert scikit_learn is not None and scikit_learn.submodule_search_locations
+    # Its file is read past `load_digits`, whose import takes a second that every training process would pay.
+    path = Path(scikit_learn.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
+    with gzip.open(path) as rows:
+        table = np.loadtxt(rows, delimiter=",", dtype=np.int64)
+    ink, labels = table[:, :64].reshape(-1, 8, 8), table[:, 64]
+    grey = np.round(ink * (255 / 16)).astype(np.uint8)  # 16 is full ink
+    images = np.repeat(grey[..., None], 3, axis=-1)
+    names = [f"digits/{position:04d}" for position in range(len(labels))]
+    parts = {
+        part: Part(names=names[where], labels=labels[where], pictures=list(images[where]))
+        for part, where in _PARTS.items()
+    }
+    return Dataset(name="digits", classes=tuple("0123456789"), parts=parts)

@@ -1,0 +1,90 @@
+"""From a decoded picture to what a model sees: resized, cut, and normalised.
+
+Axes:  row, column  pixels, of the picture or of `image_size`
+       picture      one of a batch
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+from mixlab.errors import UserError, did_you_mean
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's ImageNet constants
+INCEPTION_MEAN, INCEPTION_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)  # to [-1, 1], as Inception and the official Mixers
+
+_INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+Box = tuple[float, float, float, float]
+"""Left, upper, right, lower, in pixels."""
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """`image_size` is (rows, columns). Resizing is Pillow's, which averages over what it shrinks.
+
+    "stretch" resizes the picture to `image_size` whatever its shape. "shorter_side" keeps its shape: it is scaled until
+    it just covers `image_size` / `crop_fraction`, and the centre is cut out.
+    """
+
+    image_size: tuple[int, int]
+    resize: Literal["stretch", "shorter_side"] = "stretch"
+    crop_fraction: float = 1.0
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    mean: tuple[float, float, float] = INCEPTION_MEAN
+    std: tuple[float, float, float] = INCEPTION_STD
+
+    def __call__(self, image: UInt8[np.ndarray, "row column 3"]) -> Float[Tensor, "3 rows columns"]:
+        return self.normalised(self.resized(image))
+
+    def resized(self, image: UInt8[np.ndarray, "row column 3"]) -> UInt8[Tensor, "3 rows columns"]:
+        """The first half, which a training does once and keeps."""
+        rows, columns, _ = image.shape
+        if self.resize == "stretch":
+            return self.stretched(image, (0, 0, columns, rows))
+        height, width = self.image_size
+        scale = max(height / self.crop_fraction / rows, width / self.crop_fraction / columns)
+        scaled_height, scaled_width = max(round(rows * scale), height), max(round(columns * scale), width)
+        scaled = Image.fromarray(image).resize((scaled_width, scaled_height), _INTERPOLATIONS[self.interpolation])
+        top, left = round((scaled_height - height) / 2), round((scaled_width - width) / 2)
+        return _tensor(scaled.crop((left, top, left + width, top + height)))
+
+    def stretched(self, image: UInt8[np.ndarray, "row column 3"], box: Box) -> UInt8[Tensor, "3 rows columns"]:
+        """What lies in the box, resized to `image_size`."""
+        height, width = self.image_size
+        return _tensor(Image.fromarray(image).resize((width, height), _INTERPOLATIONS[self.interpolation], box=box))
+
+    def normalised(self, images: UInt8[Tensor, "*picture 3 row column"]) -> Float[Tensor, "*picture 3 row column"]:
+        """The second half, on the device that `images` are on."""
+        mean, std = (
+            torch.tensor(values, device=images.device)[:, None, None] * 255 for values in (self.mean, self.std)
+        )
+        return (images - mean) / std
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON: tuples become lists."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Preprocess":
+        known = [field.name for field in fields(cls)]
+        for key in values:
+            if key not in known:
+                raise UserError(
+                    f'preprocessing has the key "{key}", which is not known: the keys are {", ".join(known)}. '
+                    f"{did_you_mean(key, known)}".rstrip()
+                )
+        plain: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        return cls(**plain)
+
+
+def _tensor(picture: Image.Image) -> UInt8[Tensor, "3 row column"]:
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
