@@ -1,6 +1,6 @@
 """ConvMixer: a depthwise convolution mixes the places, a pointwise one mixes the channels.
 
-Trockman and Kolter 2022, "Patches Are All You Need?", https://arxiv.org/abs/2201.09792 (section 2, figures 2 and 3).
+Trockman and Kolter 2022, "Patches Are All You Need?", https://arxiv.org/abs/2201.09792.
 The layers keep PyTorch's own initialisation, as the authors' do.
 
 Axes:  height, width   the picture in pixels

@@ -1,6 +1,6 @@
 """DaViT: window attention mixes the places, group attention mixes the channels, turn by turn.
 
-Ding et al. 2022, "DaViT: Dual Attention Vision Transformers", https://arxiv.org/abs/2204.03645 (section 3).
+Ding et al. 2022, "DaViT: Dual Attention Vision Transformers", https://arxiv.org/abs/2204.03645.
 Where the paper is silent this follows the authors' code, https://github.com/dingmyu/davit.
 
 Axes:  height, width   the picture in pixels
@@ -52,7 +52,7 @@ class DaViTConfig:
 
 
 class WindowAttention(nn.Module):
-    """Attention among the patches of a window, head by head (section 3.2).
+    """Attention among the patches of a window, head by head.
 
     The padding of a cut window is not masked: as in the authors' code its patches take part, with the projection's
     bias as their key and value. At the papers' sizes no window is cut.
@@ -78,12 +78,12 @@ class WindowAttention(nn.Module):
         ).unbind()
         mixed = F.scaled_dot_product_attention(query, key, value)
         mixed = self.output(rearrange(mixed, "n head patch d -> n patch (head d)"))
-        x = rearrange(mixed, "(b r c) (i j) channel -> b (r i) (c j) channel", b=len(x), r=grid_rows, i=self.window)
+        x = rearrange(mixed, "(b r c) (i j) channel -> b (r i) (c j) channel", b=x.shape[0], r=grid_rows, i=self.window)
         return x[:, :rows, :columns]
 
 
 class ChannelAttention(nn.Module):
-    """Attention among the channels of a group, each channel's token being its whole map (section 3.3).
+    """Attention among the channels of a group, each channel's token being its whole map.
 
     Follows the authors' code, in which the three projections have other roles than their names say (the paper's
     query is the code's key, its key the value, its value the query) and the scale is the group's width ** -0.5.
@@ -160,9 +160,7 @@ class PatchMerging(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, kernel: int):
         super().__init__()
         self.norm = nn.LayerNorm(channels_in)
-        self.convolution = nn.Conv2d(
-            channels_in, channels_out, kernel, stride=2, padding=kernel // 2 if kernel % 2 else 0
-        )
+        self.convolution = nn.Conv2d(channels_in, channels_out, kernel, stride=2, padding=(kernel - 1) // 2)
 
     def forward(
         self, x: Float[Tensor, "batch row column channel_in"]

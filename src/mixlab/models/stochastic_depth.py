@@ -15,9 +15,9 @@ class StochasticDepth(nn.Module):
     def forward(self, branch: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
         if not self.training or self.rate == 0:
             return branch
-        one_a_picture = (len(branch),) + (1,) * (branch.dim() - 1)
+        one_a_picture = (branch.shape[0],) + (1,) * (branch.dim() - 1)
         kept = branch.new_empty(one_a_picture).bernoulli_(1 - self.rate)
-        return branch * (kept / (1 - self.rate))  # rescaled: the expected branch is the one used in evaluation
+        return branch * (kept / (1 - self.rate))  # rescaled: the expected branch is evaluation's
 
     def extra_repr(self) -> str:
         return f"rate={self.rate:.3f}"
