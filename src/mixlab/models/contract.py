@@ -1,7 +1,7 @@
 """What every family has, so that studies, rewrites and exporters attach by name and not by flag."""
 
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -15,9 +15,11 @@ ImageSize = int | tuple[int, int]
 """Pixels: one side of a square, or (height, width)."""
 
 
-@runtime_checkable
 class ImageModel(Protocol):
-    """Stem, body, norm, head: pixels to patches, the mixing, the last normalisation, features to classes."""
+    """Stem, body, norm, head: pixels to patches, the mixing, the last normalisation, features to classes.
+
+    For the type checker: isinstance would fail from Python 3.12 on, which overlooks the parts that a module registers.
+    """
 
     config: Any
     stem: nn.Module
@@ -43,13 +45,13 @@ def height_and_width(image_size: ImageSize) -> tuple[int, int]:
 
 
 def require_sizes(config: "DataclassInstance") -> None:
-    """Refuse a whole number, or a tuple of them, below 1; no classes is no head and may be 0."""
+    """Refuse sizes and counts below 1, alone or in a tuple; 0 classes are allowed and mean no head."""
     for field in fields(config):
         value = getattr(config, field.name)
         numbers = value if isinstance(value, tuple) else (value,)
-        limit = 0 if field.name == "classes" else 1
-        if any(isinstance(number, int) and number < limit for number in numbers):
-            raise UserError(f"{field.name}={value} is too small: a {type(config).__name__} needs at least {limit}.")
+        least = 0 if field.name == "classes" else 1
+        if field.type is not float and any(isinstance(number, int) and number < least for number in numbers):
+            raise UserError(f"{field.name}={value} is too small: give at least {least}.")
 
 
 def require_rate(name: str, rate: float) -> None:

@@ -48,10 +48,11 @@ class MixerConfig:
         for side in height_and_width(self.image_size):
             if side % self.patch_size:
                 below = side // self.patch_size * self.patch_size
-                sizes = [size for size in (below, below + self.patch_size) if size]
+                above = below + self.patch_size
+                nearest = f"sizes are {below} and {above}" if below else f"size is {above}"
                 raise UserError(
                     f"image_size={self.image_size} is not a multiple of patch_size={self.patch_size}: "
-                    f"a Mixer sees whole patches only. The nearest sizes are {' and '.join(map(str, sizes))}."
+                    f"a Mixer sees whole patches only. The nearest {nearest}."
                 )
 
     @property
