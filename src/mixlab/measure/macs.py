@@ -1,0 +1,31 @@
+"""What a model costs on paper: its parameters, and the multiply-accumulates of one picture."""
+
+from itertools import chain
+
+import torch
+from torch import nn
+from torch.func import functional_call
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def count_parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def count_macs(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
+    """Multiply-accumulates of one picture of shape (channel, height, width), in evaluation mode.
+
+    Matrix products and convolutions count, the depthwise ones included; norms, activations, softmax and pooling don't.
+    Nothing is computed: the model runs on shapes alone, wherever it lives, and keeps its weights and its mode.
+    """
+    shapes = {name: tensor.detach().to("meta") for name, tensor in chain(model.named_parameters(), model.named_buffers())}
+    image = torch.empty(1, *image_shape, device="meta")
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            functional_call(model, shapes, (image,))
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    return counter.get_total_flops() // 2  # a multiply-accumulate is two operations

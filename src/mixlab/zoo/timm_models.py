@@ -1,0 +1,155 @@
+"""timm's models under our roof: every name that timm registers, and two of its classes in shapes it has no name for.
+
+They start from random weights, always: nothing is downloaded.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mixlab.errors import UserError, did_you_mean
+from mixlab.models.contract import ImageSize
+
+_OUR_WORDS = {"img_size": "image_size", "in_chans": "image_channels", "num_classes": "classes"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimmConfig:
+    name: str
+    image_size: ImageSize
+    image_channels: int = 3
+    classes: int = 1000
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # of timm's constructor, in timm's words
+
+    @classmethod
+    def from_fields(cls, given: Mapping[str, Any]) -> "TimmConfig":
+        """`given` mixes our fields with timm's; the name is the only one that has to be there."""
+        given = in_our_words(given)
+        arguments = dict(given.pop("arguments", {}))
+        ours = {field.name for field in fields(cls)}
+        arguments |= {name: given.pop(name) for name in given.keys() - ours}
+        return cls(**{"image_size": usual_image_size(given["name"])} | given, arguments=arguments)
+
+
+def in_our_words(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {_OUR_WORDS.get(name, name): value for name, value in given.items()}
+
+
+class TimmModel(nn.Module):
+    """A model of timm's that answers as ours do: its config in our words, `embed`, and logits."""
+
+    def __init__(self, config: TimmConfig):
+        super().__init__()
+        self.config = config
+        self.network = _network(config)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """(batch, channel): pooled, just before the head."""
+        return self.network.forward_head(self.network.forward_features(images), pre_logits=True)  # pyright: ignore
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images)
+
+
+def import_timm() -> ModuleType:
+    try:
+        import timm
+    except ModuleNotFoundError as error:
+        raise UserError(
+            'Models that begin with "timm:", resnet_nano and vit_nano are built by timm, which is not installed: '
+            'run `pip install "mixlab[baselines]"`.'
+        ) from error
+    return timm
+
+
+def usual_image_size(name: str) -> ImageSize:
+    """The pixels that timm made `name` for."""
+    timm = import_timm()
+    published = timm.models.get_pretrained_cfg(_known(name))
+    if published is None:
+        return 224
+    _, height, width = published.input_size
+    return height if height == width else (height, width)
+
+
+def cifar_resnet(layers: Sequence[int], channels: Sequence[int], num_classes: int, in_chans: int) -> nn.Module:
+    """A ResNet for small pictures: a 3x3 stem of stride 1 and no max-pool (He et al. 2015, section 4.2)."""
+    from timm.models.resnet import BasicBlock, ResNet
+
+    # The deep stem is the one whose width timm lets us choose; a single convolution takes its place.
+    model = ResNet(
+        BasicBlock,  # pyright: ignore[reportArgumentType]  # timm's annotation means the class
+        tuple(layers),
+        num_classes,
+        in_chans,
+        channels=tuple(channels),
+        stem_type="deep",
+        stem_width=channels[0] // 2,
+    )
+    model.conv1 = nn.Conv2d(in_chans, channels[0], kernel_size=3, padding=1, bias=False)
+    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+    model.maxpool = nn.Identity()
+    return model
+
+
+def bit(layers: Sequence[int], width_factor: int, num_classes: int, in_chans: int) -> nn.Module:
+    """A BiT ResNet (Kolesnikov et al. 2019), as timm builds those that it registers."""
+    from timm.layers import StdConv2d
+    from timm.models.resnetv2 import ResNetV2
+
+    return ResNetV2(
+        tuple(layers),
+        num_classes=num_classes,
+        in_chans=in_chans,
+        width_factor=width_factor,
+        stem_type="fixed",
+        conv_layer=partial(StdConv2d, eps=1e-8),
+    )
+
+
+UNREGISTERED: Mapping[str, Callable[..., nn.Module]] = {"cifar_resnet": cifar_resnet, "bit": bit}
+
+
+def _known(name: str) -> str:
+    names = [*UNREGISTERED, *import_timm().list_models()]
+    if name not in names:
+        raise UserError(
+            f'timm has no model "{name}": give one of its names without a tag, since weights start random here. '
+            f"{did_you_mean(name.partition('.')[0], names)}".rstrip()
+        )
+    return name
+
+
+def _network(config: TimmConfig) -> nn.Module:
+    build = UNREGISTERED.get(config.name) or partial(import_timm().create_model, _known(config.name))
+    taken = _constructor_fields(config.name)
+    for field_name in config.arguments:
+        if field_name not in taken:
+            raise UserError(
+                f'"{field_name}" is no field of timm:{config.name}: '
+                f"{did_you_mean(field_name, taken) or 'its fields are ' + ', '.join(sorted(taken)) + '.'}"
+            )
+    arguments = {theirs: getattr(config, ours) for theirs, ours in _OUR_WORDS.items() if theirs in taken}
+    arguments |= config.arguments
+    try:
+        return build(**arguments)
+    except (AssertionError, TypeError, ValueError) as error:
+        given = ", ".join(f"{name}={value}" for name, value in arguments.items())
+        raise UserError(
+            f'timm:{config.name} can\'t be built with {given}: timm says "{error}". Change or leave out that field.'
+        ) from error
+
+
+def _constructor_fields(name: str) -> set[str]:
+    """What the constructor of `name` takes, read from the class of a model built without memory."""
+    if name in UNREGISTERED:
+        return set(inspect.signature(UNREGISTERED[name]).parameters)
+    with torch.device("meta"):
+        model = import_timm().create_model(name)
+    return set(inspect.signature(type(model)).parameters) - {"cfg", "kwargs", "device", "dtype"}
