@@ -1,21 +1,21 @@
 """A dataset: classes, and parts of named pictures with labels; `open_dataset` opens one by a single string.
 
-Names: `digits`, `cifar10`, `cifar10:PATH`, `folder:PATH`. The parts are "train", "validation" and "test". Nothing is
-decoded before `Part.image` asks for it, and `Dataset.fingerprint` reads every picture once, when it is first asked for.
+Names: `digits`, `cifar10`, `cifar10:PATH`, `folder:PATH`. A folder's pictures are not read before `Part.image` asks for
+one or `Dataset.fingerprint` for all.
 """
 
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, reduce
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64, UInt8
 
 from mixlab.data.image_file import read_image
-from mixlab.errors import UserError
+from mixlab.errors import UserError, did_you_mean
 
 Picture = Path | np.ndarray
 """A file, read when it is asked for, or uint8 (row, column, RGB) in memory."""
@@ -59,12 +59,17 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """`parts` has "train", "validation" and "test"; one opened whole has "test" alone."""
+    """`parts` has "train", "validation" and "test", in this order; one that was opened to be judged, "test" alone.
+
+    `cut_here`: parts were cut out of a folder, which may change, so a run has to keep `split`.
+    `notes`: sentences about what was done and left out.
+    """
 
     name: str
     classes: tuple[str, ...]
     parts: dict[str, Part]
     notes: tuple[str, ...] = ()
+    cut_here: bool = False
 
     @property
     def split(self) -> Split:
@@ -81,17 +86,108 @@ class Dataset:
                 digest.update(content_digest(picture))
         return digest.hexdigest()
 
+    def relabelled(self, classes: tuple[str, ...]) -> "Dataset":
+        """The same pictures, labelled by their places in a model's `classes`."""
+        for label in self.classes:
+            if label not in classes:
+                raise UserError(
+                    f'{self.name} has the class "{label}", which the model does not know: rename its folder, take it '
+                    f"out, or take a model that was trained on it. {did_you_mean(label, classes)}".rstrip()
+                )
+        places = np.array([classes.index(label) for label in self.classes], dtype=np.int64)
+        parts = {name: replace(part, labels=places[part.labels]) for name, part in self.parts.items()}
+        return replace(self, classes=classes, parts=parts)
+
+    def laid_out(self, split: Split) -> "Dataset":
+        """The same pictures in the parts of a stored split; those that it does not name are left out."""
+        everything = reduce(Part.joined, self.parts.values())
+        place = {name: index for index, name in enumerate(everything.names)}
+        missing = [name for names in split.values() for name in names if name not in place]
+        if missing:
+            raise UserError(
+                f"{self.name} lacks {len(missing)} of the pictures that the run's split names, such as {missing[0]}: "
+                "put them back, or train again on what is there."
+            )
+        parts = {part: everything.subset([place[name] for name in names]) for part, names in split.items()}
+        new = len(everything) - sum(len(part) for part in parts.values())
+        note = (f"{new} pictures came after the run's split was made and were left out.",) if new else ()
+        return replace(self, parts=parts, notes=self.notes + note)
+
 
 def content_digest(picture: Picture) -> bytes:
     """16 bytes that two pictures share only if their bytes are equal."""
-    content = picture.read_bytes() if isinstance(picture, Path) else picture.tobytes()
+    if isinstance(picture, np.ndarray):
+        content = picture.tobytes()
+    else:
+        try:
+            content = picture.read_bytes()
+        except OSError:  # it is named, with the reason, where it is read as a picture
+            content = b""
     return hashlib.blake2b(content, digest_size=16).digest()
 
 
-def open_dataset(name: str) -> Dataset:
+def open_dataset(name: str, *, quiet: bool = False) -> Dataset:
+    """The set with the parts that a training needs. Raises UserError; `quiet` shows no progress of long unpacking."""
     # Each source builds on the classes above, so it is imported where it is opened.
-    from mixlab.data.digits import open_digits
+    kind, colon, path = name.partition(":")
+    if kind == "digits" and not colon:
+        from mixlab.data.digits import open_digits
 
-    if name == "digits":
         return open_digits()
-    raise UserError(f'data "{name}" is not known: the known sets are digits, cifar10 and folder:PATH.')
+    if kind == "cifar10" and (path or not colon):
+        from mixlab.data.cifar10 import open_cifar10
+
+        return open_cifar10(Path(path) if path else None, quiet=quiet)
+    if kind == "folder" and path:
+        from mixlab.data.folder import open_folder
+
+        return open_folder(Path(path).expanduser())
+    raise _unknown(name)
+
+
+def open_split(name: str, split: Split, classes: tuple[str, ...]) -> Dataset:
+    """The set in the parts and the classes that a run kept of it."""
+    return _whole(name).laid_out(split).relabelled(classes)
+
+
+def open_unseen(name: str, classes: tuple[str, ...]) -> Dataset:
+    """For a finished model that never saw the set, with labels that are places in its `classes`.
+
+    "test" is all of a folder, whatever parts it has, and the test part of a set with a fixed name.
+    """
+    dataset = _whole(name)
+    return replace(dataset, parts={"test": dataset.parts["test"]}).relabelled(classes)
+
+
+def same_source(a: str, b: str) -> bool:
+    """Whether two names of data are of one place, however its path is written."""
+    return _place(a) == _place(b)
+
+
+def _place(name: str) -> tuple[str, Path | None]:
+    kind, _, path = name.partition(":")
+    return kind, Path(path).expanduser().resolve() if path else None
+
+
+def _whole(name: str) -> Dataset:
+    kind, _, path = name.partition(":")
+    if kind == "folder" and path:
+        from mixlab.data.folder import open_whole_folder
+
+        return open_whole_folder(Path(path).expanduser())
+    return open_dataset(name)
+
+
+def _unknown(name: str) -> UserError:
+    kind = name.partition(":")[0]
+    if Path(name).expanduser().is_dir():
+        hint = f'For the folder of that name write "folder:{name}".'
+    elif kind == "digits":
+        hint = 'The digits come with mixlab and have no path: write "digits".'
+    elif kind in ("cifar10", "folder"):
+        hint = f'A path is missing behind the colon: write "{kind}:PATH".'
+    else:
+        hint = did_you_mean(kind, ["digits", "cifar10", "folder"])
+    return UserError(
+        f'data "{name}" is not known: it can be digits, cifar10, cifar10:PATH or folder:PATH. {hint}'.rstrip()
+    )

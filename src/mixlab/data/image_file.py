@@ -1,15 +1,36 @@
-"""A picture file, of the kinds that people have, to uint8 (row, column, RGB)."""
+"""A picture file, of the kinds that people have, to uint8 (row, column, RGB): upright, its first frame, on white."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from mixlab.errors import UserError
 
+MOST_PIXELS = 2**28
+"""A picture of more is refused by its header, before anything is unpacked. The largest telephones take 200 million."""
 
-class UnreadablePicture(UserError):  # noqa: N818  named for what it is
+# Named, because Pillow knows others that run a program on the file (EPS starts Ghostscript). JPEG brings phones' MPO.
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
+_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}  # ISO/IEC 23008-12, annex B
+
+_UPRIGHT = {  # EXIF orientation -> what undoes it
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class UnreadablePicture(UserError):  # noqa: N818  it is named for what it is about
     """`picture` names the file, `reason` says why it can't be read."""
 
     def __init__(self, picture: str, reason: str):
@@ -21,6 +42,76 @@ class UnreadablePicture(UserError):  # noqa: N818  named for what it is
 
 
 def read_image(source: Path | bytes) -> UInt8[np.ndarray, "row column 3"]:
-    assert isinstance(source, Path)
-    with Image.open(source) as image:
-        return np.array(image.convert("RGB"))
+    """`source` is a file or a file's content. Raises UnreadablePicture."""
+    if isinstance(source, bytes):
+        return _read(source, f"the picture of {len(source):,} bytes")
+    try:
+        content = source.read_bytes()
+    except OSError as error:
+        raise UnreadablePicture(str(source), str(error.strerror).lower()) from error
+    return _read(content, str(source))
+
+
+def _read(content: bytes, picture: str) -> UInt8[np.ndarray, "row column 3"]:
+    try:
+        with _own_limits():
+            return _decoded(content)
+    except UnidentifiedImageError:
+        reason = "its content is no picture of a kind that is known" if content else "it is empty"
+    except Image.DecompressionBombError:
+        reason = f"it would unpack to more than {MOST_PIXELS:,} pixels, the most that mixlab decodes"
+    except ModuleNotFoundError:
+        reason = 'it is a HEIC picture, which needs an extra: pip install "mixlab[data]"'
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error ... on damaged files
+        reason = f"it is damaged or cut short ({error})"
+    raise UnreadablePicture(picture, reason)
+
+
+@contextmanager
+def _own_limits() -> Iterator[None]:
+    """Pillow raises beyond twice its limit and warns beyond once; its other warnings are about harmless oddities."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MOST_PIXELS // 2
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _decoded(content: bytes) -> UInt8[np.ndarray, "row column 3"]:
+    Image.init()
+    formats = [name for name in _FORMATS if name in Image.OPEN]  # AVIF and JPEG 2000 are not in every build
+    if content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS:
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+        formats.append("HEIF")
+    with Image.open(BytesIO(content), formats=formats) as image:
+        image.load()
+        return _rgb(_upright(image))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # a broken EXIF block says nothing about the pixels
+        return image
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+
+
+def _rgb(image: Image.Image) -> UInt8[np.ndarray, "row column 3"]:
+    if image.mode.startswith(("I", "F")):
+        return np.repeat(_eight_bits(image)[..., None], 3, axis=-1)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.array(image.convert("RGB"))
+
+
+def _eight_bits(image: Image.Image) -> UInt8[np.ndarray, "row column"]:
+    """Deep grey by the whole range of 16 bits; values that are no such numbers, from the darkest to the brightest."""
+    values = np.nan_to_num(np.array(image, dtype=np.float64), nan=0, posinf=0, neginf=0)
+    low, high = values.min(), values.max()
+    if image.mode != "F" and low >= 0 and high < 2**16:
+        low, high = 0, 2**16 - 1
+    return np.round((values - low) * (255 / max(high - low, np.finfo(np.float64).tiny))).astype(np.uint8)

@@ -1,0 +1,70 @@
+"""Cutting a held-out part from pictures that come without one: by class, seeded, equal pictures on one side.
+
+Axes:  picture  one of the part to cut
+       group    pictures with equal bytes
+"""
+
+from collections import defaultdict
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int64
+
+from mixlab.data.dataset import Part, Picture, content_digest
+from mixlab.data.draws import epoch_order
+
+TEST_SHARE = 1 / 5
+VALIDATION_SHARE = 1 / 10  # of what is not test
+
+_SEED = 0  # not the training's: every seed of a comparison is judged on the same pictures
+
+
+@dataclass(frozen=True, eq=False)
+class Grouped:
+    """A part, and the group of each of its pictures. A group counts in the class of its first picture."""
+
+    part: Part
+    groups: Int64[np.ndarray, " picture"]
+
+    @property
+    def labels_of_groups(self) -> Int64[np.ndarray, " group"]:
+        return self.part.labels[np.unique(self.groups, return_index=True)[1]]
+
+    @property
+    def contradictions(self) -> int:
+        """Groups whose pictures lie in several classes."""
+        pairs = np.unique(np.stack([self.groups, self.part.labels], axis=1), axis=0)
+        return int((np.bincount(pairs[:, 0]) > 1).sum())
+
+    def cut(self, share: float) -> "tuple[Part, Grouped]":
+        """What is held out, a `share` of each class's groups but at least one, and the rest."""
+        group = np.unique(self.groups, return_inverse=True)[1]
+        labels = self.labels_of_groups
+        chosen = np.zeros(len(labels), dtype=bool)
+        for label in np.unique(labels):
+            of_class = np.flatnonzero(labels == label)
+            count = max(round(share * len(of_class)), 1)
+            chosen[of_class[epoch_order(_SEED, int(label), len(of_class))[:count]]] = True
+        held, rest = np.flatnonzero(chosen[group]), np.flatnonzero(~chosen[group])
+        return self.part.subset(held), Grouped(self.part.subset(rest), self.groups[rest])
+
+
+def grouped(part: Part) -> Grouped:
+    """A picture whose size no other has is not read."""
+    same_size: defaultdict[int, list[int]] = defaultdict(list)
+    for index, picture in enumerate(part.pictures):
+        same_size[_size(picture)].append(index)
+    alone = {indices[0] for indices in same_size.values() if len(indices) == 1}
+    numbers: dict[Hashable, int] = {}
+    groups = [
+        numbers.setdefault(index if index in alone else content_digest(picture), len(numbers))
+        for index, picture in enumerate(part.pictures)
+    ]
+    return Grouped(part, np.array(groups, dtype=np.int64))
+
+
+def _size(picture: Picture) -> int:
+    if isinstance(picture, np.ndarray):
+        return picture.nbytes
+    return picture.stat().st_size if picture.exists() else 0  # a link may lead nowhere
