@@ -21,11 +21,16 @@ class ImageModel(Protocol):
     For the type checker: isinstance would fail from Python 3.12 on, which overlooks the parts that a module registers.
     """
 
-    config: Any
-    stem: nn.Module
-    body: nn.Module
-    norm: nn.Module
-    head: nn.Module
+    @property
+    def config(self) -> Any: ...
+    @property
+    def stem(self) -> nn.Module: ...
+    @property
+    def body(self) -> nn.Module: ...
+    @property
+    def norm(self) -> nn.Module: ...
+    @property
+    def head(self) -> nn.Module: ...
 
     def embed(self, images: Float[Tensor, "batch image_channel height width"]) -> Float[Tensor, "batch channel"]:
         """One vector a picture: pooled, just before the head."""
