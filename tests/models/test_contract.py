@@ -1,0 +1,100 @@
+"""What holds for every family."""
+
+from dataclasses import FrozenInstanceError, replace
+
+import pytest
+import torch
+
+from mixlab.errors import UserError
+from mixlab.models.contract import ImageModel
+from mixlab.models.convmixer import ConvMixer
+from mixlab.models.davit import DaViT
+from mixlab.models.mixer import Mixer
+
+
+def the_type_checker_accepts(mixer: Mixer, convmixer: ConvMixer, davit: DaViT) -> list[ImageModel]:
+    """Pyright fails here where a family leaves the contract."""
+    return [mixer, convmixer, davit]
+
+
+def test_every_family_has_the_same_parts_in_the_order_of_the_walk(model):
+    assert [name for name, _ in model.named_children()] == ["stem", "body", "norm", "head"]
+
+
+def test_the_head_reads_the_embedding(model, images, randomised):
+    model = randomised(model)
+    torch.testing.assert_close(model.head(model.embed(images.double())), model(images.double()), rtol=0, atol=0)
+
+
+def test_there_is_one_logit_a_class_and_one_embedding_a_picture(model, config, images):
+    assert model(images).shape == (2, 5)
+    assert model.embed(images).shape == (2, model.head.in_features)
+
+
+def test_feature_maps_keep_the_patches_in_their_places(model, config, images):
+    shapes = {
+        "MixerConfig": [(24, 4, 4)],
+        "ConvMixerConfig": [(24, 8, 8)],
+        "DaViTConfig": [(8, 8, 8), (16, 4, 4), (24, 2, 2), (32, 1, 1)],
+    }
+    assert [tuple(map.shape) for map in model.feature_maps(images)] == [
+        (2, *shape) for shape in shapes[type(config).__name__]
+    ]
+
+
+def test_the_embedding_is_the_last_feature_map_pooled(model, config, images, randomised):
+    model, images = randomised(model), images.double()
+    pooled = model.feature_maps(images)[-1].mean(dim=(2, 3))
+    expected = model.norm(pooled) if isinstance(model, DaViT) else pooled  # DaViT pools first, then normalises
+    torch.testing.assert_close(model.embed(images), expected, rtol=0, atol=1e-12)
+
+
+def test_a_picture_s_answer_does_not_depend_on_its_batch(model, images, randomised):
+    model, images = randomised(model), images.double()
+    torch.testing.assert_close(model(images)[:1], model(images[:1]), rtol=0, atol=1e-11)
+
+
+def test_without_classes_the_model_gives_its_embedding(build, config, images):
+    model = build(config, classes=0).eval()
+    torch.testing.assert_close(model(images), model.embed(images))
+
+
+@pytest.mark.parametrize("image_channels", [1, 2, 12])
+def test_pictures_may_have_any_number_of_channels(build, config, image_channels):
+    model = build(config, image_channels=image_channels)
+    assert model(torch.randn(2, image_channels, 32, 32)).shape == (2, 5)
+
+
+@pytest.mark.parametrize("image_size", [(16, 40), (40, 16)])
+def test_pictures_may_be_rectangles_of_height_by_width(build, config, image_size):
+    model = build(config, image_size=image_size)
+    last = model.feature_maps(torch.randn(2, 3, *image_size))[-1]
+    assert (last.shape[2] < last.shape[3]) == (image_size[0] < image_size[1])
+
+
+def test_a_config_cannot_be_changed_after_its_check(config):
+    with pytest.raises(FrozenInstanceError):
+        config.classes = 0
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "least"),
+    [("image_size", 0, 1), ("image_size", (32, -8), 1), ("image_channels", 0, 1), ("classes", -1, 0)],
+)
+def test_a_size_below_its_least_is_refused(config, field, value, least):
+    with pytest.raises(UserError) as error:
+        replace(config, **{field: value})
+    assert str(error.value) == f"{field}={value} is too small: give at least {least}."
+
+
+@pytest.mark.parametrize("rate", [1.0, 1.5, -0.1, float("nan")])
+@pytest.mark.parametrize("config", ["mixer", "davit"], indirect=True)
+def test_a_rate_outside_0_to_1_is_refused(config, rate):
+    with pytest.raises(UserError) as error:
+        replace(config, stochastic_depth=rate)
+    assert str(error.value) == f"stochastic_depth={rate} is no rate: give a number from 0 to just below 1, such as 0.1."
+
+
+@pytest.mark.parametrize("config", ["mixer", "davit"], indirect=True)
+def test_a_rate_may_be_a_whole_zero(config, no_shape_checks):
+    assert replace(config, stochastic_depth=0).stochastic_depth == 0

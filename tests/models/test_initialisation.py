@@ -1,0 +1,92 @@
+"""Every tensor starts as the reference draws it: flax for Mixer, PyTorch for ConvMixer, the authors' code for DaViT."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mixlab.models.convmixer import ConvMixer, ConvMixerConfig
+from mixlab.models.davit import DaViT, DaViTConfig
+from mixlab.models.mixer import Mixer, MixerConfig
+
+# Wide enough for sharp estimates, with no two fans alike.
+MIXER = MixerConfig(image_size=64, classes=50, patch_size=8, channels=96, token_hidden=160, channel_hidden=200, depth=4)
+CONVMIXER = ConvMixerConfig(image_size=32, classes=50, patch_size=6, kernel_size=5, channels=160, depth=6)
+DAVIT = DaViTConfig(classes=100, channels=(96, 128), depths=(2, 2), heads=(3, 4))
+
+
+def expected_of_mixer(model: Mixer, name: str, parameter: Tensor) -> tuple[float, float]:
+    if name == "head.weight":
+        return 0.0, 0.0
+    if "norm" in name:
+        return (1.0, 0.0) if name.endswith("weight") else (0.0, 0.0)
+    return 0.0, 1 / fan_in(parameter) if name.endswith("weight") else 0.0
+
+
+def expected_of_convmixer(model: ConvMixer, name: str, parameter: Tensor) -> tuple[float, float]:
+    layer = model.get_submodule(name.rpartition(".")[0])
+    if isinstance(layer, nn.BatchNorm2d):
+        return (1.0, 0.0) if name.endswith("weight") else (0.0, 0.0)
+    return 0.0, 1 / (3 * fan_in(layer.get_parameter("weight")))
+
+
+def expected_of_davit(model: DaViT, name: str, parameter: Tensor) -> tuple[float, float]:
+    layer = model.get_submodule(name.rpartition(".")[0])
+    if isinstance(layer, nn.LayerNorm):
+        return (1.0, 0.0) if name.endswith("weight") else (0.0, 0.0)
+    if isinstance(layer, nn.Linear):
+        return 0.0, 0.02**2 if name.endswith("weight") else 0.0
+    return 0.0, 1 / (3 * fan_in(layer.get_parameter("weight")))
+
+
+def fan_in(weight: Tensor) -> int:
+    return weight[0].numel()
+
+
+FAMILIES = {
+    "mixer": (lambda: Mixer(MIXER), expected_of_mixer),
+    "convmixer": (lambda: ConvMixer(CONVMIXER), expected_of_convmixer),
+    "davit": (lambda: DaViT(DAVIT), expected_of_davit),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_tensor_has_the_reference_s_mean_and_variance(family):
+    """Within five standard errors of its own number of values; a normal's error of variance is the largest here."""
+    build, expected = FAMILIES[family]
+    model = build()
+    for name, parameter in model.named_parameters():
+        mean, variance = expected(model, name, parameter)
+        values = parameter.detach().double()
+        allowed = 5 / math.sqrt(values.numel())
+        assert values.mean().item() == pytest.approx(mean, abs=allowed * math.sqrt(variance)), name
+        spread = values.sub(mean).square().mean().item()
+        assert spread == pytest.approx(variance, rel=allowed * math.sqrt(2), abs=0), name
+
+
+def test_mixer_s_weights_are_cut_at_two_of_flax_s_deviations():
+    """flax cuts at 2, then widens by 1 / 0.8796, so that the variance stays 1 / fan-in."""
+    for name, parameter in Mixer(MIXER).named_parameters():
+        if name.endswith("weight") and "norm" not in name and name != "head.weight":
+            cut = 2 * fan_in(parameter) ** -0.5 / 0.87962566103423978
+            assert 0.97 * cut < parameter.abs().max().item() <= cut, name
+
+
+def test_davit_s_weights_are_not_cut_in_practice():
+    """PyTorch's trunc_normal_ cuts at +-2 and not at two deviations: the references' weights go beyond 3 x 0.02."""
+    model: Any = DaViT(DAVIT)
+    assert model.body[1].blocks[0].mlp.first.weight.abs().max().item() > 3.5 * 0.02
+
+
+def test_convmixer_s_weights_are_uniform():
+    model: Any = ConvMixer(CONVMIXER)
+    weight = model.body[0].pointwise[0].weight
+    bound = fan_in(weight) ** -0.5
+    assert 0.99 * bound < weight.abs().max().item() <= bound
+
+
+def test_davit_s_head_does_not_start_at_zero():
+    model = DaViT(DAVIT).eval()
+    assert model(torch.randn(1, 3, 28, 28)).std().item() > 0

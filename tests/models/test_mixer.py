@@ -1,0 +1,120 @@
+"""MLP-Mixer beside its definition: layers, sizes, sentences."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import nn
+
+from mixlab.errors import UserError
+from mixlab.models.mixer import Mixer, MixerBlock, MixerConfig
+from mixlab.models.mlp import Mlp
+
+CONFIG = MixerConfig(
+    image_size=(12, 20), classes=5, patch_size=4, channels=8, token_hidden=6, channel_hidden=12, depth=2
+)  # 3 x 5 patches
+
+
+def test_the_stem_is_a_linear_layer_on_each_patch_in_reading_order(randomised):
+    model = randomised(Mixer(replace(CONFIG, depth=1)))
+    images = torch.randn(2, 3, 12, 20).double()
+    seen = []
+    model.body[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    model(images)
+    patches = rearrange(images, "b c (row i) (column j) -> b (row column) (c i j)", i=4, j=4)
+    expected = F.linear(patches, model.stem.weight.flatten(1), model.stem.bias)
+    torch.testing.assert_close(seen[0], expected, rtol=0, atol=1e-12)
+
+
+def test_a_block_is_two_residual_branches_normalised_first(randomised):
+    block = randomised(MixerBlock(CONFIG, drop_rate=0.0))
+    x = torch.randn(2, CONFIG.patches, CONFIG.channels).double()
+    mixed = x + block.token_mlp(block.token_norm(x).transpose(1, 2)).transpose(1, 2)
+    expected = mixed + block.channel_mlp(block.channel_norm(mixed))
+    torch.testing.assert_close(block(x), expected, rtol=0, atol=1e-12)
+
+
+def test_the_channel_mlp_is_two_1x1_convolutions(randomised):
+    mlp = randomised(MixerBlock(CONFIG, drop_rate=0.0)).channel_mlp
+    x = torch.randn(2, CONFIG.channels, 3, 5).double()
+    hidden = F.conv2d(x, mlp.first.weight[:, :, None, None], mlp.first.bias)
+    convolved = F.conv2d(F.gelu(hidden, approximate="tanh"), mlp.second.weight[:, :, None, None], mlp.second.bias)
+    mixed = mlp(rearrange(x, "b channel row column -> b (row column) channel"))
+    torch.testing.assert_close(
+        rearrange(convolved, "b channel row column -> b (row column) channel"), mixed, rtol=0, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("layer", ["first", "second"])
+def test_a_token_layer_is_a_full_size_depthwise_convolution_with_one_kernel_for_all_channels(randomised, layer):
+    """Each unit is one kernel as large as the grid, which every channel shares and which fits in one place only."""
+    config = replace(CONFIG, token_hidden=15)  # 3 x 5 as well, so that one loop serves both layers
+    linear = getattr(randomised(MixerBlock(config, drop_rate=0.0)).token_mlp, layer)
+    x = torch.randn(2, config.channels, 3, 5).double()
+    units = []
+    for weights, bias in zip(linear.weight, linear.bias, strict=True):
+        kernel = weights.reshape(1, 1, 3, 5).expand(config.channels, 1, 3, 5)
+        units.append(F.conv2d(x, kernel, bias.expand(config.channels), groups=config.channels))
+        assert units[-1].shape == (2, config.channels, 1, 1)
+    torch.testing.assert_close(torch.cat(units, dim=3).squeeze(2), linear(x.flatten(2)), rtol=0, atol=1e-12)
+
+
+def test_the_norm_comes_before_the_pool(randomised):
+    model = randomised(Mixer(CONFIG))
+    seen = []
+    model.norm.register_forward_hook(lambda *call: seen.append(call[2]))
+    embedding = model.embed(torch.randn(2, 3, 12, 20).double())
+    torch.testing.assert_close(embedding, seen[0].mean(dim=1), rtol=0, atol=0)
+    assert seen[0].shape == (2, 15, 8)
+
+
+def test_the_new_head_answers_zero():
+    assert Mixer(CONFIG)(torch.randn(2, 3, 12, 20)).eq(0).all()
+
+
+def test_every_norm_has_flax_s_epsilon():
+    assert {module.eps for module in Mixer(CONFIG).modules() if isinstance(module, nn.LayerNorm)} == {1e-6}
+
+
+def test_the_two_gelus_differ_by_less_than_half_a_thousandth():
+    """4.7e-4 at most: small, and far above rounding, so a checkpoint needs its own."""
+    x = torch.linspace(-6, 6, 100_001, dtype=torch.float64)
+    tanh, erf = (Mlp(4, 4, gelu).activation for gelu in ("tanh", "erf"))
+    torch.testing.assert_close(erf(x), F.gelu(x), rtol=0, atol=0)
+    assert (tanh(x) - erf(x)).abs().max().item() == pytest.approx(4.7e-4, abs=5e-6)
+
+
+def test_a_cut_patch_is_refused_with_the_nearest_sizes():
+    with pytest.raises(UserError) as error:
+        replace(CONFIG, image_size=225, patch_size=16)
+    assert str(error.value) == (
+        "image_size=225 is not a multiple of patch_size=16: a Mixer sees whole patches only. "
+        "The nearest sizes are 224 and 240."
+    )
+
+
+def test_a_rectangle_with_one_cut_side_is_refused_with_sizes_near_that_side():
+    with pytest.raises(UserError, match=r"^image_size=\(224, 250\) is not .* nearest sizes are 240 and 256\.$"):
+        replace(CONFIG, image_size=(224, 250), patch_size=16)
+
+
+def test_a_picture_smaller_than_a_patch_is_refused_with_the_one_nearest_size():
+    with pytest.raises(UserError, match=r"^image_size=10 is not .* The nearest size is 16\.$"):
+        replace(CONFIG, image_size=10, patch_size=16)
+
+
+def test_an_unknown_gelu_is_refused_with_the_known_ones(no_shape_checks):
+    with pytest.raises(UserError) as error:
+        replace(CONFIG, gelu="sigmoid")
+    assert str(error.value) == 'gelu="sigmoid" is unknown: choose one of tanh, erf.'
+
+
+def test_a_picture_of_another_size_is_refused_with_the_size_the_model_was_built_for():
+    with pytest.raises(UserError) as error:
+        Mixer(CONFIG)(torch.randn(2, 3, 16, 20))
+    assert str(error.value) == (
+        "This Mixer was built for pictures of 12 x 20 pixels and got 16 x 20: its token MLP has one weight a patch. "
+        "Resize the pictures, or build it with image_size=(16, 20)."
+    )
