@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mixlab.data.preprocess import Box
+from mixlab.errors import UserError
 
 _ATTEMPTS = 10  # at a crop that fits into the picture, as torchvision's RandomResizedCrop
 
@@ -37,6 +38,13 @@ class Affine:
     scale: tuple[float, float] = (1.0, 1.0)
     translate: float = 0.0
 
+    def __post_init__(self) -> None:
+        _check(0 <= self.degrees <= 180, f"affine.degrees={self.degrees}", "between 0 and 180")
+        _check(0 < self.scale[0] <= self.scale[1], f"affine.scale={self.scale}", "(low, high) with 0 < low <= high")
+        _check(
+            0 <= self.translate < 1, f"affine.translate={self.translate}", "a share of the side, at least 0, below 1"
+        )
+
 
 @dataclass(frozen=True)
 class RandomResizedCrop:
@@ -44,6 +52,12 @@ class RandomResizedCrop:
 
     scale: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
+
+    def __post_init__(self) -> None:
+        low, high = self.scale
+        _check(0 < low <= high <= 1, f"random_resized_crop.scale={self.scale}", "(low, high) with 0 < low <= high <= 1")
+        low, high = self.ratio
+        _check(0 < low <= high, f"random_resized_crop.ratio={self.ratio}", "(low, high) with 0 < low <= high")
 
 
 @dataclass(frozen=True)
@@ -54,6 +68,14 @@ class Augmentation:
     affine: Affine | None = None
     pad_crop: int = 0
     random_resized_crop: RandomResizedCrop | None = None
+
+    def __post_init__(self) -> None:
+        _check(self.pad_crop >= 0, f"pad_crop={self.pad_crop}", "a number of pixels, at least 0")
+
+
+def _check(possible: bool, setting: str, rule: str) -> None:  # noqa: FBT001  the condition itself
+    if not possible:
+        raise UserError(f"augmentation.{setting} is not possible: it must be {rule}.")
 
 
 def crop_box(crop: RandomResizedCrop, rows: int, columns: int, draws: Float64[np.ndarray, " draw"]) -> Box:
@@ -73,7 +95,7 @@ def crop_box(crop: RandomResizedCrop, rows: int, columns: int, draws: Float64[np
         whole = np.clip(columns / rows, *crop.ratio)
         width, height = min(columns, round(rows * whole)), min(rows, round(columns / whole))
         left, top = (columns - width) // 2, (rows - height) // 2
-    return float(left), float(top), float(left + width), float(top + height)
+    return int(left), int(top), int(left + width), int(top + height)
 
 
 def augmented(

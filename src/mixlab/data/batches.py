@@ -24,6 +24,7 @@ from mixlab.data.draws import epoch_order, picture_draws
 from mixlab.data.image_file import UnreadablePicture
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
+from mixlab.report.progress import progress
 
 KEPT_BYTES = 2**30
 """A part whose resized pictures take no more than this is read once and kept in memory."""
@@ -65,28 +66,24 @@ class TrainingBatches:
         seed: int,
         workers: int = 0,
         max_unreadable: int = 0,
+        quiet: bool = False,
     ):
+        if augmentation.pad_crop >= min(preprocess.image_size):
+            raise UserError(
+                f"pad_crop={augmentation.pad_crop} reflects more than there is of {preprocess.image_size} pixels: "
+                f"it can be at most {min(preprocess.image_size) - 1}."
+            )
         self._part, self._preprocess, self._augmentation = part, preprocess, augmentation
-        self._batch, self._seed = batch, seed
+        self._batch, self._seed, self._workers = batch, seed, workers
         self._kept: UInt8[Tensor, "picture 3 row column"] | None = None
-        self.unreadable: dict[str, str] = {}
         self._readable = np.arange(len(part))
-        height, width = preprocess.image_size
-        keep = augmentation.random_resized_crop is None and len(part) * 3 * height * width <= KEPT_BYTES
+        self.unreadable: dict[str, str] = {}
+        keep = augmentation.random_resized_crop is None and _fits(part, preprocess)
         if keep or max_unreadable:
-            kept = torch.empty((len(part), 3, height, width) if keep else (0,), dtype=torch.uint8)
-            failed: dict[int, UnreadablePicture] = {}
-            reader = _Reader(part, preprocess, None, seed)
-            for read in _read(reader, [(0, chunk) for chunk in _chunks(self._readable, 256)], workers):
-                failed |= read.failed
-                if len(failed) > max_unreadable:
-                    raise _too_many(list(failed.values()), max_unreadable)
-                if keep:
-                    kept[torch.from_numpy(read.indices)] = read.images
-            self.unreadable = {part.names[index]: error.reason for index, error in failed.items()}
-            self._readable = np.setdiff1d(self._readable, list(failed))
+            kept, failed = _read_all(part, preprocess, workers, max_unreadable, quiet=quiet)
             self._kept = kept if keep else None
-        self._workers = workers
+            self._readable = np.setdiff1d(self._readable, list(failed))
+            self.unreadable = {part.names[index]: error.reason for index, error in failed.items()}
 
     def __len__(self) -> int:
         """Steps in an epoch."""
@@ -96,50 +93,43 @@ class TrainingBatches:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The epoch's batches from step `start` on."""
         order = self._readable[epoch_order(self._seed, epoch, len(self._readable))]
-        requests = [(epoch, chunk) for chunk in _chunks(order, self._batch)[start : len(self)]]
-        if self._kept is not None:
-            for _, indices in requests:
-                yield self._finished(epoch, indices, self._kept[torch.from_numpy(indices)])
-            return
+        requests = [(epoch, indices) for indices in _chunks(order, self._batch)[start : len(self)]]
         reader = _Reader(self._part, self._preprocess, self._augmentation.random_resized_crop, self._seed)
-        for read in _read(reader, requests, self._workers):
-            for error in read.failed.values():
-                raise error
-            yield self._finished(epoch, read.indices, read.images)
-
-    def _finished(
-        self, epoch: int, indices: Int64[np.ndarray, " picture"], images: UInt8[Tensor, "picture 3 row column"]
-    ) -> Batch:
-        return Batch(
-            images=images,
-            labels=torch.from_numpy(self._part.labels[indices]),
-            indices=indices,
-            draws=picture_draws(self._seed, epoch, indices, DRAWS),
-            preprocess=self._preprocess,
-            augmentation=self._augmentation,
-        )
+        for indices, images in _images(reader, requests, self._kept, self._workers):
+            yield Batch(
+                images=images,
+                labels=torch.from_numpy(self._part.labels[indices]),
+                indices=indices,
+                draws=picture_draws(self._seed, epoch, indices, DRAWS),
+                preprocess=self._preprocess,
+                augmentation=self._augmentation,
+            )
 
 
 class JudgingBatches:
-    """Every picture once, in the part's order, as it is; the first unreadable one is the error."""
+    """Every picture once, in the part's order, as it is; the first unreadable one is the error.
+
+    Iterating again reads nothing again, where the part fits into memory.
+    """
 
     def __init__(self, part: Part, preprocess: Preprocess, *, batch: int, workers: int = 0):
         self._part, self._preprocess, self._batch, self._workers = part, preprocess, batch, workers
+        self._kept: UInt8[Tensor, "picture 3 row column"] | None = None
 
     def __len__(self) -> int:
         return -(-len(self._part) // self._batch)
 
     def __iter__(self) -> Iterator[Batch]:
+        if self._kept is None and _fits(self._part, self._preprocess):
+            self._kept, _ = _read_all(self._part, self._preprocess, self._workers, 0, quiet=True)
+        requests = [(0, indices) for indices in _chunks(np.arange(len(self._part)), self._batch)]
         reader = _Reader(self._part, self._preprocess, None, 0)
-        requests = [(0, chunk) for chunk in _chunks(np.arange(len(self._part)), self._batch)]
-        for read in _read(reader, requests, self._workers):
-            for error in read.failed.values():
-                raise error
+        for indices, images in _images(reader, requests, self._kept, self._workers):
             yield Batch(
-                images=read.images,
-                labels=torch.from_numpy(self._part.labels[read.indices]),
-                indices=read.indices,
-                draws=np.empty((len(read.indices), 0)),
+                images=images,
+                labels=torch.from_numpy(self._part.labels[indices]),
+                indices=indices,
+                draws=np.empty((len(indices), 0)),
                 preprocess=self._preprocess,
                 augmentation=Augmentation(),
             )
@@ -151,6 +141,8 @@ _Request = tuple[int, np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class _Read:
+    """The pictures that could be read, and why the others could not."""
+
     images: UInt8[Tensor, "picture 3 row column"]
     indices: Int64[np.ndarray, " picture"]
     failed: dict[int, UnreadablePicture]
@@ -160,42 +152,84 @@ class _Reader(TorchDataset[_Read]):
     """What a worker does. Errors are returned: torch would wrap one that is raised in a traceback."""
 
     def __init__(self, part: Part, preprocess: Preprocess, crop: RandomResizedCrop | None, seed: int):
-        self.part, self.preprocess, self.crop, self.seed = part, preprocess, crop, seed
+        self._part, self._preprocess, self._crop, self._seed = part, preprocess, crop, seed
 
     def __getitem__(self, request: _Request) -> _Read:
         epoch, indices = request
-        images, read, failed = [], [], {}
-        draws = picture_draws(self.seed, epoch, indices, DRAWS)
-        for index, picture_draw in zip(indices, draws, strict=True):
+        draws = picture_draws(self._seed, epoch, indices, DRAWS)
+        images: dict[int, UInt8[Tensor, "3 row column"]] = {}
+        failed: dict[int, UnreadablePicture] = {}
+        for index, of_picture in zip(indices.tolist(), draws, strict=True):
             try:
-                image = self.part.image(index)
+                images[index] = self._prepared(self._part.image(index), of_picture)
             except UnreadablePicture as error:
-                failed[int(index)] = error
-                continue
-            read.append(index)
-            if self.crop is None:
-                images.append(self.preprocess.resized(image))
-            else:
-                box = crop_box(self.crop, image.shape[0], image.shape[1], picture_draw)
-                images.append(self.preprocess.stretched(image, box))
-        empty = torch.empty((0, 3, *self.preprocess.image_size), dtype=torch.uint8)
-        return _Read(torch.stack(images) if images else empty, np.array(read, dtype=np.int64), failed)
+                failed[index] = error
+        stacked = torch.stack(list(images.values())) if images else torch.empty((0, 3, 1, 1), dtype=torch.uint8)
+        return _Read(stacked, np.array(list(images), dtype=np.int64), failed)
+
+    def _prepared(
+        self, image: UInt8[np.ndarray, "row column 3"], draws: Float64[np.ndarray, " draw"]
+    ) -> UInt8[Tensor, "3 rows columns"]:
+        if self._crop is None:
+            return self._preprocess.resized(image)
+        return self._preprocess.stretched(image, crop_box(self._crop, image.shape[0], image.shape[1], draws))
 
 
 def _read(reader: _Reader, requests: list[_Request], workers: int) -> Iterable[_Read]:
     if workers == 0:
         return map(reader.__getitem__, requests)
-    return DataLoader(reader, sampler=requests, batch_size=None, num_workers=workers)
+    # Its own generator: seeding the workers would otherwise advance torch's, and workers must change nothing.
+    return DataLoader(reader, sampler=requests, batch_size=None, num_workers=workers, generator=torch.Generator())
+
+
+def _images(
+    reader: _Reader, requests: list[_Request], kept: UInt8[Tensor, "picture 3 row column"] | None, workers: int
+) -> Iterator[tuple[Int64[np.ndarray, " chosen"], UInt8[Tensor, "chosen 3 row column"]]]:
+    """What each request asks for, from memory or from the reader; the first unreadable picture is raised."""
+    if kept is not None:
+        for _, indices in requests:
+            yield indices, kept[torch.from_numpy(indices)]
+        return
+    for read in _read(reader, requests, workers):
+        for error in read.failed.values():
+            raise error
+        yield read.indices, read.images
+
+
+def _read_all(
+    part: Part, preprocess: Preprocess, workers: int, max_unreadable: int, *, quiet: bool
+) -> tuple[UInt8[Tensor, "picture 3 row column"] | None, dict[int, UnreadablePicture]]:
+    """Every picture once: all of them if they fit into memory, and what went wrong."""
+    kept = torch.empty((len(part), 3, *preprocess.image_size), dtype=torch.uint8) if _fits(part, preprocess) else None
+    failed: dict[int, UnreadablePicture] = {}
+    requests = [(0, indices) for indices in _chunks(np.arange(len(part)), 64)]
+    with progress("read pictures", total=len(part), quiet=quiet) as advance:
+        for read in _read(_Reader(part, preprocess, None, 0), requests, workers):
+            failed |= read.failed
+            if len(failed) > max_unreadable:
+                raise _too_many(failed, max_unreadable)
+            if kept is not None:
+                kept[torch.from_numpy(read.indices)] = read.images
+            advance(len(read.indices) + len(read.failed))
+    if len(failed) == len(part):
+        raise _too_many(failed, max_unreadable)
+    return kept, failed
+
+
+def _too_many(failed: dict[int, UnreadablePicture], max_unreadable: int) -> UserError:
+    first = next(iter(failed.values()))
+    if max_unreadable == 0:
+        return first
+    return UserError(
+        f"{len(failed)} pictures can't be read, and max_unreadable={max_unreadable} may be left out; the first is "
+        f"{first.picture}: {first.reason}. Mend or remove them, or raise max_unreadable."
+    )
+
+
+def _fits(part: Part, preprocess: Preprocess) -> bool:
+    height, width = preprocess.image_size
+    return len(part) * 3 * height * width <= KEPT_BYTES
 
 
 def _chunks(indices: Int64[np.ndarray, " picture"], size: int) -> list[np.ndarray]:
     return [indices[start : start + size] for start in range(0, len(indices), size)]
-
-
-def _too_many(errors: list[UnreadablePicture], max_unreadable: int) -> UserError:
-    if max_unreadable == 0:
-        return errors[0]
-    return UserError(
-        f"More than max_unreadable={max_unreadable} pictures can't be read, the last one is "
-        f"{errors[-1].picture} ({errors[-1].reason}): mend or remove them, or raise max_unreadable."
-    )

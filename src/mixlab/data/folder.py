@@ -142,11 +142,11 @@ def _scan(root: Path) -> _Tree:
             if entry.is_dir():
                 pictures = [path for path in _files_below(entry) if _is_picture(path, others)]
                 if not pictures:
-                    notes.append(f"The folder {_text(entry.relative_to(root))} has no pictures and was left out.")
+                    notes.append(f"The folder {_text(entry.name)} has no pictures and was left out.")
                     continue
                 label = _text(entry.name)
                 found.setdefault(part, []).extend(
-                    _Found(label, _text(path.relative_to(root)), path) for path in pictures
+                    _Found(label, _text(path.relative_to(root).as_posix()), path) for path in pictures
                 )
             elif _is_picture(entry, others):
                 loose.append(entry)
@@ -208,7 +208,6 @@ def _entries(folder: Path) -> list[Path]:
     return [entry for entry in entries if entry.name[0] != "." and entry.name.lower() not in _LITTER]
 
 
-def _text(path: Path | str) -> str:
-    """A name as all systems write it: composed (NFC), with slashes; bytes that are no UTF-8 are written as escapes."""
-    name = os.fsencode(Path(path).as_posix()).decode("utf-8", "backslashreplace")
-    return unicodedata.normalize("NFC", name)
+def _text(name: str) -> str:
+    """A name as every system shows it: composed (NFC); bytes that are no UTF-8 are written as escapes."""
+    return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "backslashreplace"))

@@ -21,7 +21,7 @@ INCEPTION_MEAN, INCEPTION_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)  # to [-1, 1], 
 
 _INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
-Box = tuple[float, float, float, float]
+Box = tuple[int, int, int, int]
 """Left, upper, right, lower, in pixels."""
 
 
@@ -39,6 +39,14 @@ class Preprocess:
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
     mean: tuple[float, float, float] = INCEPTION_MEAN
     std: tuple[float, float, float] = INCEPTION_STD
+
+    def __post_init__(self) -> None:
+        if min(self.image_size) < 1:
+            raise UserError(f"image_size={self.image_size} is no size of a picture: give (height, width) in pixels.")
+        if not 0 < self.crop_fraction <= 1:
+            raise UserError(f"crop_fraction={self.crop_fraction} is no share: it must be above 0 and at most 1.")
+        if min(self.std) <= 0:
+            raise UserError(f"std={self.std} would divide by it: each channel's must be above 0.")
 
     def __call__(self, image: UInt8[np.ndarray, "row column 3"]) -> Float[Tensor, "3 rows columns"]:
         return self.normalised(self.resized(image))
@@ -73,17 +81,30 @@ class Preprocess:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preprocess":
+        """What `to_dict` gave: every key, and no other."""
         known = [field.name for field in fields(cls)]
-        for key in values:
-            if key not in known:
+        if set(values) != set(known):
+            unknown, missing = sorted(set(values) - set(known)), sorted(set(known) - set(values))
+            raise UserError(
+                f"preprocessing has the unknown keys {unknown} and lacks {missing}: its keys are {', '.join(known)}."
+            )
+        for key, choices in (("resize", ("stretch", "shorter_side")), ("interpolation", tuple(_INTERPOLATIONS))):
+            if values[key] not in choices:
+                hint = did_you_mean(str(values[key]), choices)
                 raise UserError(
-                    f'preprocessing has the key "{key}", which is not known: the keys are {", ".join(known)}. '
-                    f"{did_you_mean(key, known)}".rstrip()
+                    f'{key}="{values[key]}" is not known: it can be {" or ".join(choices)}. {hint}'.rstrip()
                 )
-        plain: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-        }
-        return cls(**plain)
+        height, width = values["image_size"]
+        red, green, blue = map(float, values["mean"])
+        red_std, green_std, blue_std = map(float, values["std"])
+        return cls(
+            image_size=(height, width),
+            resize=values["resize"],
+            crop_fraction=float(values["crop_fraction"]),
+            interpolation=values["interpolation"],
+            mean=(red, green, blue),
+            std=(red_std, green_std, blue_std),
+        )
 
 
 def _tensor(picture: Image.Image) -> UInt8[Tensor, "3 row column"]:
