@@ -1,0 +1,53 @@
+"""Learning curves: a panel a model, every seed a thin line, the other models behind it in grey."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from mixlab.report.axes import PANEL_WIDTH, SMALL, Axis, grid, heading, line, plot_area, scale_x, scale_y, words
+from mixlab.report.colours import INK, MUTED, SHADE, colour_of
+from mixlab.report.figure import Figure, Panel
+from mixlab.report.numbers import number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
+
+Curve = tuple[Sequence[float], Sequence[float]]  # x, y
+
+HEIGHT = 248
+
+
+def learning_curves(
+    title: str, curves: Mapping[str, Sequence[Curve]], *, models: Sequence[str], x: Axis, y: Axis, caption: str = ""
+) -> Figure:
+    """`curves`: one curve a seed for each model. All panels share their axes and say the mean of the last values."""
+
+    def panel(name: str) -> Panel:
+        def draw(canvas: "Canvas") -> None:
+            heading(canvas, name, models, 15)
+            words(canvas, y.title, 0, 34, size=SMALL, colour=MUTED)
+            axes = plot_area(canvas, 34, 48, PANEL_WIDTH - 44, HEIGHT - 38)
+            grid(axes, "y")
+            scale_x(axes, x, *x.limits((value for xs, _ in everything for value in xs), margin=0))
+            scale_y(axes, y, *y.limits((value for _, ys in everything for value in ys), margin=0.04))
+            for other in curves:
+                if other != name:
+                    for xs, ys in curves[other]:
+                        line(axes, xs, ys, SHADE, 0.75, alpha=0.8)
+            for xs, ys in curves[name]:
+                line(axes, xs, ys, colour_of(name, models), 1.4, alpha=0.85)
+            words(canvas, x.title, PANEL_WIDTH - 44, HEIGHT - 4, size=SMALL, colour=MUTED, align="right")
+            places = axes.transData.transform((curves[name][0][0][-1], last(name)))
+            words(canvas, final(name), places[0] + 7, HEIGHT - places[1] + 4, colour=INK)
+
+        alt = f"{name}: {y.title} by {x.label.lower()}, n = {len(curves[name])} seeds, {final(name)} at the end."
+        return Panel(PANEL_WIDTH, HEIGHT, draw, alt)
+
+    def last(name: str) -> float:
+        return fmean(ys[-1] for _, ys in curves[name])
+
+    def final(name: str) -> str:
+        return number(last(name), y.decimals(map(last, curves)))
+
+    everything = [curve for seeds in curves.values() for curve in seeds]
+    return Figure(title, [panel(name) for name in curves], caption)

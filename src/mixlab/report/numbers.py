@@ -1,0 +1,55 @@
+"""How a number is written for people: digits, units of thousands, and what it is worth."""
+
+from collections.abc import Iterable, Sequence
+from math import floor, log10
+
+from mixlab.evidence.estimate import Estimate
+
+DASH = "–"
+
+
+def number(value: float, digits: int) -> str:
+    """-1234.5 -> "−1,234.5" with one of `digits`, the decimals."""
+    text = f"{value:,.{digits}f}"
+    if float(text.replace(",", "")) == 0:
+        text = text.lstrip("-")
+    return text.replace("-", "−")
+
+
+def decimals(values: Iterable[float]) -> int:
+    """Decimals that give the largest of the values three significant digits, six at most."""
+    largest = max((abs(value) for value in values), default=0.0)
+    return min(6, max(0, 2 - floor(log10(largest)))) if largest > 0 else 0
+
+
+def spread(estimate: Estimate, digits: int) -> str:
+    """ "± 0.3 (n = 3)", or the empty string where no spread is known."""
+    return f"± {number(estimate.spread, digits)} (n = {estimate.n})" if estimate.spread is not None else ""
+
+
+def interval(estimate: Estimate, digits: int) -> str:
+    """The 95 % interval as "[96.1, 98.2]", or the empty string where none is known and for an exact number."""
+    if estimate.low is None or estimate.high is None or estimate.low == estimate.high:
+        return ""
+    return f"[{number(estimate.low, digits)}, {number(estimate.high, digits)}]"
+
+
+def written(estimate: Estimate, digits: int) -> str:
+    """ "97.4 [96.1, 98.2]", the way figures have it."""
+    return f"{number(estimate.value, digits)} {interval(estimate, digits)}".rstrip()
+
+
+def tick_labels(ticks: Sequence[float]) -> list[str]:
+    """Labels of an axis: the same decimals on all; thousands as k, M, G, T where the numbers are long."""
+    if max(map(abs, ticks), default=0) >= 10_000:
+        return [short(tick) for tick in ticks]
+    places = max((len(f"{tick:.6g}".partition(".")[2]) for tick in ticks), default=0)
+    return [number(tick, places) for tick in ticks]
+
+
+def short(value: float) -> str:
+    """59_880_472 -> "59.9M"."""
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{letter}".replace("-", "−")
+    return f"{value:.3g}".replace("-", "−")

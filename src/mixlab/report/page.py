@@ -1,0 +1,155 @@
+"""A page: one HTML file with everything inside, for light and dark screens, telephones and paper."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Protocol
+
+from mixlab.evidence.estimate import Estimate
+from mixlab.report.colours import variables
+from mixlab.report.numbers import decimals, number
+from mixlab.report.prose import prose
+
+STYLE = Path(__file__).with_name("page.css")
+
+
+class Drawn(Protocol):
+    def html(self) -> str: ...
+
+
+Block = str | Drawn  # a string is a paragraph; `words` between backquotes are set as code
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFigure:
+    """A number large enough to be read first, and under it what it is worth."""
+
+    label: str
+    value: Estimate
+    digits: int | None = None
+
+    def html(self) -> str:
+        digits = decimals([self.value.value]) if self.digits is None else self.digits
+        unit = f" <small>{escape(self.value.unit)}</small>" if self.value.unit else ""
+        worth = _worth(self.value, digits)
+        return (
+            f"<div><dt>{escape(self.label)}</dt><dd>{number(self.value.value, digits)}{unit}</dd>"
+            + (f'<dd class="worth">{prose(worth)}</dd>' if worth else "")
+            + "</div>"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the page found, before everything else: a sentence, how sure it is, and the numbers behind it."""
+
+    sentence: str
+    worth: str
+    key_figures: Sequence[KeyFigure] = ()
+
+    def html(self) -> str:
+        figures = "".join(figure.html() for figure in self.key_figures)
+        return (
+            f'<section class="answer"><p class="sentence">{prose(self.sentence)}</p><p>{prose(self.worth)}</p>'
+            + (f"<dl>{figures}</dl>" if figures else "")
+            + "</section>"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    heading: str
+    blocks: Sequence[Block]
+
+    def html(self) -> str:
+        return f"<section>\n<h2>{escape(self.heading)}</h2>\n{_html(self.blocks)}\n</section>"
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Blocks side by side where the page is wide enough."""
+
+    blocks: Sequence[Block]
+
+    def html(self) -> str:
+        return f'<div class="beside">\n{_html(self.blocks)}\n</div>'
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """Blocks that are folded away under a line."""
+
+    summary: str
+    blocks: Sequence[Block]
+
+    def html(self) -> str:
+        return f"<details>\n<summary>{escape(self.summary)}</summary>\n{_html(self.blocks)}\n</details>"
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    text: str
+
+    def html(self) -> str:
+        return f'<pre tabindex="0"><code>{escape(self.text)}</code></pre>'
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Names and values: versions, device, commit."""
+
+    values: Mapping[str, str]
+
+    def html(self) -> str:
+        pairs = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in self.values.items())
+        return f'<dl class="facts">{pairs}</dl>'
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """`kicker`: the line over the title; `footer`: the last line."""
+
+    title: str
+    answer: Answer
+    sections: Sequence[Section]
+    kicker: str = ""
+    footer: str = ""
+
+    def html(self) -> str:
+        return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<link rel="icon" href="data:,">
+<title>{escape(self.title)}</title>
+<style>
+:root {{ {variables(0)} }}
+@media screen and (prefers-color-scheme: dark) {{ :root {{ {variables(1)} }} }}
+{STYLE.read_text(encoding="utf-8")}</style>
+</head>
+<body>
+<header><p class="kicker">{escape(self.kicker)}</p><h1>{escape(self.title)}</h1></header>
+<main>
+{self.answer.html()}
+{_html(self.sections)}
+</main>
+<footer><p>{prose(self.footer)}</p></footer>
+</body>
+</html>
+"""
+
+
+def _html(blocks: Sequence[Block]) -> str:
+    return "\n".join(f"<p>{prose(block)}</p>" if isinstance(block, str) else block.html() for block in blocks)
+
+
+def _worth(estimate: Estimate, digits: int) -> str:
+    if estimate.low is None or estimate.high is None:
+        return f"n = {estimate.n}"
+    if estimate.low == estimate.high:
+        return ""
+    return f"95 %: {number(estimate.low, digits)} to {number(estimate.high, digits)}, n = {estimate.n}"

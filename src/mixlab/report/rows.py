@@ -1,0 +1,160 @@
+"""Estimates in rows with their intervals: accuracies of models, differences of pairs, shares of classes."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from mixlab.evidence.estimate import Estimate
+from mixlab.report.axes import PANEL_WIDTH, SMALL, Axis, line, plot_area, put_mark, put_shape, scale_x, words
+from mixlab.report.colours import GROUND, INK, MUTED, RAISED, RULE, SHAPES, colour_of
+from mixlab.report.figure import Figure, Panel
+from mixlab.report.numbers import number, written
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+    from matplotlib.patches import Rectangle
+
+ROW = 42  # a line of type, and under it the interval
+INTERVAL = 28  # from a row's top to its interval
+STRIP = 8  # pixels above and below the interval that the axis' lines take, so that none runs through a name
+LEFT, RIGHT = 8, PANEL_WIDTH - 8
+DISC = SHAPES[0]
+
+
+def seed_points(
+    title: str,
+    values: Mapping[str, Sequence[float]],
+    estimates: Mapping[str, Estimate],
+    axis: Axis,
+    *,
+    models: Sequence[str],
+    yardsticks: Mapping[str, float] | None = None,
+    caption: str = "",
+) -> Figure:
+    """Every seed's value as a faint mark, the mean with its interval on top; `yardsticks` are vertical lines."""
+
+    def draw_row(axes: "Axes", name: str, y: float) -> None:
+        for value in values[name]:
+            put_mark(axes, value, y, name, models, radius=4, alpha=0.4)
+        _interval(axes, estimates[name], y, colour_of(name, models), 2)
+        put_mark(axes, estimates[name].value, y, name, models, radius=6)
+
+    seeds = [value for points in values.values() for value in points]
+    return Figure(title, [_panel(estimates, axis, draw_row, also=seeds, lines=yardsticks or {})], caption)
+
+
+def pair_intervals(
+    title: str,
+    differences: Mapping[tuple[str, str], Estimate],
+    axis: Axis,
+    *,
+    detectable: float | None = None,
+    caption: str = "",
+) -> Figure:
+    """The difference a − b of each pair (a, b); what the interval tells apart from zero is drawn strong.
+
+    `detectable`: the smallest difference that the set-up could have told from none, drawn as a band around zero.
+    """
+    rows = {f"{a} − {b}": difference for (a, b), difference in differences.items()}
+
+    def draw_row(axes: "Axes", label: str, y: float) -> None:
+        if detectable is not None:
+            axes.add_artist(_band(detectable, y))
+        line(axes, [0, 0], [y - STRIP, y + STRIP], INK, 1)
+        told = _excludes_zero(rows[label])
+        _interval(axes, rows[label], y, INK if told else MUTED, 2 if told else 1.2)
+        put_shape(
+            axes, rows[label].value, y, DISC, face=INK if told else GROUND, edge=INK if told else MUTED, radius=4.5
+        )
+
+    if detectable is not None:
+        smallest = number(detectable, axis.decimals([detectable]))
+        caption += f" The band holds differences under {smallest} {axis.unit}, too small for this set-up to tell."
+    also = [0.0] if detectable is None else [-detectable, detectable]
+    return Figure(title, [_panel(rows, axis, draw_row, also=also)], caption.strip())
+
+
+def intervals(title: str, estimates: Mapping[str, Estimate], axis: Axis, *, caption: str = "") -> Figure:
+    """Estimates of anything but models, such as classes: a point and its interval a row."""
+
+    def draw_row(axes: "Axes", name: str, y: float) -> None:
+        _interval(axes, estimates[name], y, MUTED, 1.2)
+        put_shape(axes, estimates[name].value, y, DISC, face=INK, edge=GROUND, radius=4.5)
+
+    return Figure(title, [_panel(estimates, axis, draw_row)], caption)
+
+
+def _panel(
+    rows: Mapping[str, Estimate],
+    axis: Axis,
+    draw_row: Callable[["Axes", str, float], None],
+    *,
+    also: Iterable[float] = (),
+    lines: Mapping[str, float] | None = None,
+) -> Panel:
+    lines = lines or {}
+    top = 20 * len(lines)
+    height = top + ROW * len(rows) + 44
+    digits = axis.decimals(estimate.value for estimate in rows.values())
+    low, high = axis.limits(_in_reach([*_ends(rows.values()), *also], lines.values()))
+
+    def draw(canvas: "Canvas") -> None:
+        axes = plot_area(canvas, LEFT, top, RIGHT, height - 40)
+        axes.set_ylim(ROW * len(rows), 0)
+        axes.set_yticks([])
+        scale_x(axes, axis, low, high)
+        for order, (name, value) in enumerate(lines.items()):
+            _yardstick(canvas, axes, f"{name} {number(value, digits)}", value, 12 + 20 * order, top)
+        for order, (name, estimate) in enumerate(rows.items()):
+            baseline = top + ROW * order + 15
+            words(canvas, name, 0, baseline)
+            words(canvas, written(estimate, digits), PANEL_WIDTH, baseline, size=SMALL, colour=MUTED, align="right")
+            middle = ROW * order + INTERVAL
+            for tick in axis.ticks(low, high):
+                line(axes, [tick, tick], [middle - STRIP, middle + STRIP], RULE, 1)
+            for value in lines.values():
+                if low <= value <= high:
+                    line(axes, [value, value], [middle - STRIP, middle + STRIP], MUTED, 1.2)
+            draw_row(axes, name, middle)
+        words(canvas, axis.pointing(), PANEL_WIDTH, height - 6, size=SMALL, colour=MUTED, align="right")
+
+    values = (f"{name} {written(estimate, digits)}" for name, estimate in rows.items())
+    return Panel(PANEL_WIDTH, height, draw, f"{axis.title}: {'; '.join(values)}.")
+
+
+def _band(half: float, y: float) -> "Rectangle":
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((-half, y - STRIP), 2 * half, 2 * STRIP, facecolor=RAISED, linewidth=0, zorder=0.5, clip_on=False)
+
+
+def _interval(axes: "Axes", estimate: Estimate, y: float, colour: str, width: float) -> None:
+    if estimate.low is not None and estimate.high is not None:
+        line(axes, [estimate.low, estimate.high], [y, y], colour, width)
+
+
+def _yardstick(canvas: "Canvas", axes: "Axes", text: str, value: float, baseline: float, top: float) -> None:
+    """The name of a yardstick over its line; where it lies beyond the axis, an arrow says on which side."""
+    low, high = axes.get_xlim()
+    if not low <= value <= high:
+        words(canvas, f"← {text}" if value < low else f"{text} →", 0 if value < low else PANEL_WIDTH, baseline,
+              size=SMALL, colour=MUTED, align="left" if value < low else "right")  # fmt: skip
+        return
+    place = LEFT + (value - low) / (high - low) * (RIGHT - LEFT)
+    align = "left" if place < PANEL_WIDTH / 3 else "right" if place > PANEL_WIDTH * 2 / 3 else "center"
+    words(canvas, text, place, baseline, size=SMALL, colour=MUTED, align=align)
+
+
+def _excludes_zero(estimate: Estimate) -> bool:
+    return estimate.low is not None and estimate.high is not None and not estimate.low <= 0 <= estimate.high
+
+
+def _ends(estimates: Iterable[Estimate]) -> list[float]:
+    ends = (end for estimate in estimates for end in (estimate.low, estimate.value, estimate.high))
+    return [end for end in ends if end is not None]
+
+
+def _in_reach(values: list[float], lines: Iterable[float]) -> list[float]:
+    """The values, and those lines that would not squeeze them into less than half of the axis."""
+    reach = max(values) - min(values)
+    return values + [line for line in lines if min(values) - reach <= line <= max(values) + reach]

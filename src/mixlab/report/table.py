@@ -1,0 +1,242 @@
+"""A table of results: for the terminal, Markdown, CSV, JSON, and a page."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from html import escape
+from typing import TYPE_CHECKING, Literal, assert_never
+
+from mixlab.evidence.estimate import Estimate
+from mixlab.report.colours import mark
+from mixlab.report.numbers import DASH, decimals, interval, number, spread
+from mixlab.report.prose import prose
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+Cell = Estimate | str | int | float | None
+Worth = Literal["spread", "interval"]
+Format = Literal["table", "markdown", "csv", "json"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    key: str
+    title: str
+    unit: str = ""
+    digits: int | None = None  # decimals; None: enough for three significant digits of the largest number
+    note: str = ""  # stands under the table
+    worth: Worth = "spread"  # what stands beside an estimate that has both
+
+    @property
+    def head(self) -> str:
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows map a column's key to a cell; a key that a row lacks is a dash, like None.
+
+    `models`: the names whose mark stands before them in the page, in the order that colours follow.
+    """
+
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Mapping[str, Cell]]
+    notes: Sequence[str] = ()
+    models: Sequence[str] = ()
+
+    @property
+    def all_notes(self) -> list[str]:
+        return [*(f"{column.title}: {column.note}" for column in self.columns if column.note), *self.notes]
+
+    def cells(self, column: Column) -> list[Cell]:
+        return [row.get(column.key) for row in self.rows]
+
+    def html(self) -> str:
+        columns = [_html_column(column, self.cells(column), self.models) for column in self.columns]
+        heads = "".join(cells[0] for cells in columns)
+        rows = "\n".join(f"<tr>{''.join(cells)}</tr>" for cells in zip(*(cells[1:] for cells in columns), strict=True))
+        items = "".join(f"<li>{prose(note)}</li>" for note in self.all_notes)
+        notes = f'<ul class="notes">{items}</ul>' if items else ""
+        return (
+            f'<div class="table">\n<h3>{escape(self.title)}</h3>\n'
+            f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(self.title)}">'
+            f"<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table></div>\n"
+            f"{notes}</div>"
+        )
+
+
+def render(table: Table, format: Format) -> str:
+    """The whole table as text that ends in a line break; nothing is cut to a terminal's width."""
+    match format:
+        case "table":
+            return _terminal_text(table)
+        case "markdown":
+            return _markdown(table)
+        case "csv":
+            return _csv(table)
+        case "json":
+            return _json(table)
+        case _:
+            assert_never(format)
+
+
+def print_table(table: Table) -> None:
+    """On a terminal cells fold to its width; in a pipe every row keeps its line."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    if not console.is_terminal:
+        console.file.write(_terminal_text(table))
+        return
+    console.print(Text(table.title, style="bold"))
+    console.print(_rich(table))
+    for note in table.all_notes:
+        console.print(Text(note, style="dim"))
+
+
+def _is_numeric(cells: Sequence[Cell]) -> bool:
+    return any(isinstance(cell, Estimate | int | float) for cell in cells)
+
+
+def _digits(column: Column, cells: Sequence[Cell]) -> int:
+    """One number of decimals for the column, so that the points stand under each other; whole numbers have none."""
+    values = [
+        cell.value if isinstance(cell, Estimate) else cell for cell in cells if isinstance(cell, Estimate | float)
+    ]
+    return decimals(values) if column.digits is None else column.digits
+
+
+def _texts(column: Column, cells: Sequence[Cell]) -> list[str]:
+    digits = _digits(column, cells)
+    return [_text(cell, digits, column.worth) for cell in cells]
+
+
+def _worth(estimate: Estimate, digits: int, worth: Worth) -> str:
+    """ "± 0.3 (n = 3)" or "[96.1, 98.2]"; a measured number that has neither says from how many values it is."""
+    texts = [spread(estimate, digits), interval(estimate, digits)]
+    if worth == "interval":
+        texts.reverse()
+    exact = estimate.low is not None
+    return texts[0] or texts[1] or ("" if exact else f"(n = {estimate.n})")
+
+
+def _text(cell: Cell, digits: int, worth: Worth) -> str:
+    match cell:
+        case None:
+            return DASH
+        case str():
+            return cell
+        case Estimate():
+            return f"{number(cell.value, digits)} {_worth(cell, digits, worth)}".rstrip()
+        case int():
+            return number(cell, 0)
+        case float():
+            return number(cell, digits)
+
+
+def _rich(table: Table) -> "RichTable":
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    rich = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", padding=(0, 1))
+    for column in table.columns:
+        justify = "right" if _is_numeric(table.cells(column)) else "left"
+        rich.add_column(Text(column.head), justify=justify, overflow="fold")
+    for texts in zip(*(_texts(column, table.cells(column)) for column in table.columns), strict=True):
+        rich.add_row(*map(Text, texts))
+    return rich
+
+
+def _terminal_text(table: Table) -> str:
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), width=10_000, color_system=None, force_terminal=False, legacy_windows=False)
+    with console.capture() as capture:
+        console.print(_rich(table))
+    lines = [table.title, *capture.get().splitlines(), *table.all_notes]
+    return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def _markdown(table: Table) -> str:
+    from rich.cells import cell_len
+
+    blocks: list[list[str]] = []
+    for column in table.columns:
+        cells = table.cells(column)
+        texts = [text.replace("|", "\\|").replace("\n", " ") for text in (column.head, *_texts(column, cells))]
+        width = max(3, *map(cell_len, texts))
+        numeric = _is_numeric(cells)
+        padding = [" " * (width - cell_len(text)) for text in texts]
+        padded = [pad + text if numeric else text + pad for text, pad in zip(texts, padding, strict=True)]
+        blocks.append([padded[0], "-" * (width - 1) + ":" if numeric else "-" * width, *padded[1:]])
+    lines = [f"| {' | '.join(row)} |" for row in zip(*blocks, strict=True)]
+    notes = ["", *(f"- {note}" for note in table.all_notes)] if table.all_notes else []
+    return "\n".join([f"**{table.title}**", "", *lines, *notes]) + "\n"
+
+
+def _csv(table: Table) -> str:
+    """A column that holds estimates becomes five: KEY, KEY_low, KEY_high, KEY_n, KEY_spread. Nothing is rounded."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = [_csv_column(column, table.cells(column)) for column in table.columns]
+    for row in zip(*columns, strict=True):
+        writer.writerow([value for values in row for value in values])
+    return text.getvalue()
+
+
+def _csv_column(column: Column, cells: Sequence[Cell]) -> list[tuple[Cell, ...]]:
+    if not any(isinstance(cell, Estimate) for cell in cells):
+        return [(column.key,), *((cell,) for cell in cells)]
+    rows: list[tuple[Cell, ...]] = [(column.key, *(f"{column.key}_{part}" for part in ("low", "high", "n", "spread")))]
+    for cell in cells:
+        if isinstance(cell, Estimate):
+            rows.append((cell.value, cell.low, cell.high, cell.n, cell.spread))
+        else:
+            rows.append((cell, None, None, None, None))
+    return rows
+
+
+def _json(table: Table) -> str:
+    keys = [column.key for column in table.columns]
+    value = {
+        "title": table.title,
+        "columns": [{"key": column.key, "title": column.title, "unit": column.unit} for column in table.columns],
+        "rows": [{key: _json_cell(row.get(key)) for key in keys} for row in table.rows],
+        "notes": table.all_notes,
+    }
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _json_cell(cell: Cell) -> object:
+    return asdict(cell) if isinstance(cell, Estimate) else cell
+
+
+def _html_column(column: Column, cells: Sequence[Cell], models: Sequence[str]) -> list[str]:
+    """The head and the cells. Estimates take two cells, so that their points stand under each other;
+    the n that all of a column's spreads share stands in the head.
+    """
+    digits = _digits(column, cells)
+    counts = {cell.n for cell in cells if isinstance(cell, Estimate) and cell.spread is not None}
+    shared = counts.pop() if len(counts) == 1 and column.worth == "spread" else None
+    under = ", ".join(part for part in (column.unit, f"± of n = {shared}" if shared else "") if part)
+    pair = ' colspan="2"' if any(isinstance(cell, Estimate) for cell in cells) else ""
+    kind = ' class="number"' if _is_numeric(cells) else ""
+    head = f"<th{kind}{pair}>{escape(column.title)}{f'<small>{escape(under)}</small>' if under else ''}</th>"
+    rows = [head]
+    for cell in cells:
+        if isinstance(cell, Estimate):
+            tip = interval(cell, digits)
+            tip = f' title="95 % interval {tip}, n = {cell.n}"' if tip else ""
+            worth = _worth(cell, digits, column.worth).removesuffix(f" (n = {shared})")
+            rows.append(f'<td class="number">{number(cell.value, digits)}</td><td class="worth"{tip}>{worth}</td>')
+        else:
+            before = mark(cell, models) if isinstance(cell, str) and cell in models else ""
+            text = before + escape(_text(cell, digits, column.worth))
+            rows.append(f"<td{kind}>{text}</td>{'<td></td>' if pair else ''}")
+    return rows
