@@ -1,1 +1,25 @@
-"""mixlab: a laboratory and workshop for patch-mixing vision models."""
+"""mixlab: a laboratory and workshop for patch-mixing vision models.
+
+Importing it loads neither torch nor numpy: a public name is fetched when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mixlab.zoo.build import create_model
+    from mixlab.zoo.sizes import list_models
+
+__all__ = ["create_model", "list_models"]
+
+_HOMES = {"create_model": "mixlab.zoo.build", "list_models": "mixlab.zoo.sizes"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]

@@ -18,7 +18,9 @@ def count_macs(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
     Matrix products and convolutions count, the depthwise ones included; norms, activations, softmax and pooling don't.
     Nothing is computed: the model runs on shapes alone, wherever it lives, and keeps its weights and its mode.
     """
-    shapes = {name: tensor.detach().to("meta") for name, tensor in chain(model.named_parameters(), model.named_buffers())}
+    shapes = {
+        name: tensor.detach().to("meta") for name, tensor in chain(model.named_parameters(), model.named_buffers())
+    }
     image = torch.empty(1, *image_shape, device="meta")
     modes = {module: module.training for module in model.modules()}
     model.eval()

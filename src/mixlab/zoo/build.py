@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
-from torch import nn
 
 from mixlab.errors import UserError, did_you_mean
 from mixlab.models.contract import ImageSize
@@ -14,12 +13,15 @@ from mixlab.models.convmixer import ConvMixer, ConvMixerConfig
 from mixlab.models.davit import DaViT, DaViTConfig
 from mixlab.models.mixer import Mixer, MixerConfig
 from mixlab.zoo.sizes import find_size
-from mixlab.zoo.timm_models import TimmConfig, TimmModel, in_our_words, usual_image_size
+from mixlab.zoo.timm_models import TimmConfig, TimmModel, in_our_words, timm_config_fields, usual_image_size
+
+Model = Mixer | ConvMixer | DaViT | TimmModel
 
 _FAMILIES = {
     "mixer": (MixerConfig, Mixer),
     "convmixer": (ConvMixerConfig, ConvMixer),
     "davit": (DaViTConfig, DaViT),
+    "timm": (TimmConfig, TimmModel),
 }
 
 
@@ -37,7 +39,7 @@ class Description:
         return tuple(size) if isinstance(size, list) else size
 
 
-def create_model(name: str, **config_fields: Any) -> nn.Module:
+def create_model(name: str, **config_fields: Any) -> Model:
     """The model `name` with fresh weights; `config_fields` take the place of its config's own."""
     description = describe(name)
     return build(description.family, {**description.config, **config_fields})
@@ -53,10 +55,10 @@ def describe(name: str) -> Description:
     return Description(name, "timm", config | in_our_words(dict(map(_assigned, assignments))))
 
 
-def build(family: str, config: Mapping[str, Any]) -> nn.Module:
+def build(family: str, config: Mapping[str, Any]) -> Model:
     """The model of `family` with this config, whose values may come from TOML or JSON."""
     if family == "timm":
-        return TimmModel(TimmConfig.from_fields(config))
+        config = timm_config_fields(config)
     config_class, model_class = _FAMILIES[family]
     types = get_type_hints(config_class)
     for field in config:
@@ -65,9 +67,7 @@ def build(family: str, config: Mapping[str, Any]) -> nn.Module:
                 f'"{field}" is no field of a {model_class.__name__}: its fields are {", ".join(types)}. '
                 f"{did_you_mean(field, types)}".rstrip()
             )
-    return model_class(
-        config_class(**{field: _fitted(field, value, types[field]) for field, value in config.items()})
-    )
+    return model_class(config_class(**{field: _fitted(field, value, types[field]) for field, value in config.items()}))
 
 
 def _fitted(field: str, value: Any, annotation: Any) -> Any:
@@ -79,7 +79,7 @@ def _fitted(field: str, value: Any, annotation: Any) -> Any:
 
 
 def _assigned(assignment: str) -> tuple[str, Any]:
-    """"depth=3" as ("depth", 3): numbers, lists and true or false are read as such, anything else as a word."""
+    """ "depth=3" as ("depth", 3): numbers, lists and true or false are read as such, anything else as a word."""
     field, equals, text = assignment.partition("=")
     if not equals:
         raise UserError(

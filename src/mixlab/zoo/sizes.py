@@ -45,7 +45,7 @@ def list_sizes(pattern: str = "*") -> list[Size]:
     found = [size for name, size in sizes.items() if fnmatchcase(name, f"{pattern}*")]
     if not found:
         raise UserError(
-            f'No model\'s name begins with "{pattern}": the pattern is the beginning of a name, with * for any letters. '
+            f'No model\'s name begins with "{pattern}": give the beginning of one, with * for any letters. '
             f"{did_you_mean(pattern, sizes) or 'All are listed by `mixlab models`.'}"
         )
     return found
@@ -60,7 +60,4 @@ def list_models(pattern: str = "*") -> list[str]:
 def _sizes() -> dict[str, Size]:
     tables = tomllib.loads(Path(__file__).with_name("sizes.toml").read_text(encoding="utf-8"))
     papers = {name: Paper(**paper) for name, paper in tables["papers"].items()}
-    return {
-        name: Size(name=name, **size | {"paper": papers[size["paper"]]})
-        for name, size in tables["sizes"].items()
-    }
+    return {name: Size(name=name, **size | {"paper": papers[size["paper"]]}) for name, size in tables["sizes"].items()}

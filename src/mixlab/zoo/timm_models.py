@@ -27,14 +27,15 @@ class TimmConfig:
     classes: int = 1000
     arguments: Mapping[str, Any] = field(default_factory=dict)  # of timm's constructor, in timm's words
 
-    @classmethod
-    def from_fields(cls, given: Mapping[str, Any]) -> "TimmConfig":
-        """`given` mixes our fields with timm's; the name is the only one that has to be there."""
-        given = in_our_words(given)
-        arguments = dict(given.pop("arguments", {}))
-        ours = {field.name for field in fields(cls)}
-        arguments |= {name: given.pop(name) for name in given.keys() - ours}
-        return cls(**{"image_size": usual_image_size(given["name"])} | given, arguments=arguments)
+
+def timm_config_fields(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a TimmConfig from its own, in our words or timm's, beside arguments of timm's constructor."""
+    given = {"image_size": usual_image_size(given["name"]), **in_our_words(given)}
+    own = {field.name for field in fields(TimmConfig)}
+    arguments = {name: value for name, value in given.items() if name not in own}
+    return {name: value for name, value in given.items() if name in own} | {
+        "arguments": {**given.get("arguments", {}), **arguments}
+    }
 
 
 def in_our_words(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,11 +48,11 @@ class TimmModel(nn.Module):
     def __init__(self, config: TimmConfig):
         super().__init__()
         self.config = config
-        self.network = _network(config)
+        self.network: Any = _network(config)  # timm's classes share no type with the methods that `embed` calls
 
     def embed(self, images: Tensor) -> Tensor:
         """(batch, channel): pooled, just before the head."""
-        return self.network.forward_head(self.network.forward_features(images), pre_logits=True)  # pyright: ignore
+        return self.network.forward_head(self.network.forward_features(images), pre_logits=True)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network(images)
@@ -100,11 +101,11 @@ def cifar_resnet(layers: Sequence[int], channels: Sequence[int], num_classes: in
 
 def bit(layers: Sequence[int], width_factor: int, num_classes: int, in_chans: int) -> nn.Module:
     """A BiT ResNet (Kolesnikov et al. 2019), as timm builds those that it registers."""
-    from timm.layers import StdConv2d
+    from timm.layers.std_conv import StdConv2d
     from timm.models.resnetv2 import ResNetV2
 
     return ResNetV2(
-        tuple(layers),
+        list(layers),
         num_classes=num_classes,
         in_chans=in_chans,
         width_factor=width_factor,

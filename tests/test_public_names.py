@@ -1,0 +1,24 @@
+"""What `import mixlab` gives, and what it costs."""
+
+import subprocess
+import sys
+
+import pytest
+
+import mixlab
+
+
+@pytest.mark.parametrize("name", mixlab.__all__)
+def test_a_public_name_is_there_when_it_is_used(name: str) -> None:
+    assert callable(getattr(mixlab, name))
+    assert name in dir(mixlab)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'create_modle'"):
+        mixlab.create_modle  # noqa: B018
+
+
+def test_importing_mixlab_loads_neither_torch_nor_numpy() -> None:
+    code = "import sys, mixlab; assert not {'torch', 'numpy', 'pydantic', 'rich'} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,124 @@
+"""From a name to a model: ours, timm's, and the sentences for what can't be built."""
+
+import json
+import sys
+from dataclasses import asdict
+
+import pytest
+import torch
+from torch import nn
+
+from mixlab.errors import UserError
+from mixlab.models.contract import height_and_width
+from mixlab.models.convmixer import ConvMixer
+from mixlab.models.davit import DaViTConfig
+from mixlab.zoo.build import build, create_model, describe
+from mixlab.zoo.timm_models import TimmModel
+
+SMALL_VIT = "timm:vit_tiny_patch16_224:img_size=16:patch_size=8:depth=1"
+
+
+def test_a_field_takes_the_place_of_the_size_s_own() -> None:
+    model = create_model("convmixer_nano", depth=1, classes=3, image_channels=1)
+    assert isinstance(model, ConvMixer)
+    assert (model.config.depth, model.config.classes, model.config.kernel_size) == (1, 3, 5)
+    assert model(torch.zeros(2, 1, 32, 32)).shape == (2, 3)
+
+
+def test_a_list_from_toml_becomes_a_tuple() -> None:
+    model = create_model("davit_nano", image_size=[32, 48], channels=[32, 64])
+    assert isinstance(model.config, DaViTConfig)
+    assert (model.config.image_size, model.config.channels) == ((32, 48), (32, 64))
+
+
+@pytest.mark.parametrize("name", ["mixer_nano", "convmixer_nano", "davit_nano", "resnet_nano", SMALL_VIT])
+def test_a_config_that_went_through_json_builds_the_same_model(name: str) -> None:
+    model = create_model(name, classes=4)
+    config = json.loads(json.dumps(asdict(model.config)))
+    again = build(describe(name).family, config)
+    assert [tensor.shape for tensor in again.parameters()] == [tensor.shape for tensor in model.parameters()]
+    assert again.config.image_size == model.config.image_size
+
+
+def test_an_unknown_field_is_refused_with_the_nearest() -> None:
+    with pytest.raises(UserError, match=r'"depht" is no field of a Mixer: .*Did you mean "depth"'):
+        create_model("mixer_nano", depht=2)
+
+
+def test_a_word_where_a_number_belongs_is_refused() -> None:
+    with pytest.raises(UserError, match=r"depth='four' does not fit: .*integer"):
+        create_model("mixer_nano", depth="four")
+
+
+def test_a_family_s_own_refusal_comes_through() -> None:
+    with pytest.raises(UserError, match=r"image_size=30 is not a multiple of patch_size=4"):
+        create_model("mixer_nano", image_size=30)
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "image_size"),
+    [("davit_large", "davit", 384), ("vit_nano", "timm", 32), (SMALL_VIT, "timm", 16), ("timm:resnet18", "timm", 224)],
+)
+def test_a_name_tells_its_family_and_its_picture_size(name: str, family: str, image_size: int) -> None:
+    assert (describe(name).family, describe(name).image_size) == (family, image_size)
+
+
+def test_a_model_of_timm_s_takes_fields_in_its_words_and_in_ours() -> None:
+    model = create_model(SMALL_VIT, classes=5, image_channels=1)
+    assert isinstance(model, TimmModel)
+    assert (model.config.image_size, model.config.classes) == (16, 5)
+    assert model(torch.zeros(2, 1, 16, 16)).shape == (2, 5)
+
+
+def test_a_later_field_overrules_the_name_s() -> None:
+    assert create_model(SMALL_VIT, image_size=32).config.image_size == 32
+
+
+@pytest.mark.parametrize("name", ["resnet_nano", SMALL_VIT])
+def test_a_model_of_timm_s_embeds_what_its_head_sees(name: str) -> None:
+    model = create_model(name).eval()
+    assert isinstance(model, TimmModel)
+    images = torch.rand(2, 3, *height_and_width(model.config.image_size))
+    with torch.no_grad():
+        assert torch.equal(model.network.get_classifier()(model.embed(images)), model(images))
+
+
+def test_the_small_resnet_keeps_the_picture_s_size_through_its_stem() -> None:
+    model = create_model("resnet_nano")
+    assert isinstance(model, TimmModel)
+    stem = model.network.maxpool(model.network.conv1(torch.zeros(1, 3, 32, 32)))
+    assert model.network.conv1.kernel_size == (3, 3)
+    assert stem.shape == (1, 16, 32, 32)
+
+
+def test_fresh_weights_follow_the_seed() -> None:
+    weights = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        weights.append(nn.utils.parameters_to_vector(create_model("resnet_nano").parameters()))
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("timm:resnet81", 'timm has no model "resnet81": .* Did you mean "resnet18"'),
+        ("timm:resnet18.a1_in1k", 'without a tag, .* Did you mean "resnet18"'),
+        ("timm:hf-hub:someone/something", 'timm has no model "hf-hub"'),
+        ("timm:resnet18:pretrained=true", '"pretrained" is no field of timm:resnet18: its fields are '),
+        ("timm:vit_tiny_patch16_224:dept=1", '"dept" is no field of timm:vit_tiny_patch16_224: Did you mean "depth"'),
+        ("timm:vit_tiny_patch16_224:depth", '"depth" assigns nothing: .* such as img_size=32'),
+        ("timm:vit_tiny_patch16_224:num_heads=5", "can't be built with .*num_heads=5: timm says .*divisible"),
+        ("timm:bit:layers=[1,1,1,1]", "can't be built with .*: timm says .*width_factor"),
+    ],
+)
+def test_a_model_that_timm_can_t_build_is_refused_in_one_sentence(name: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        create_model(name)
+
+
+def test_without_timm_the_sentence_names_the_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(UserError, match=r'run `pip install "mixlab\[baselines\]"`'):
+        create_model("vit_nano")
