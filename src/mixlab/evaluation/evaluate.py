@@ -1,0 +1,83 @@
+"""How good a model is on pictures that it was not trained on."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from mixlab.data.batches import Batch
+from mixlab.evaluation.metrics import balanced_accuracy, confusion_matrix, hits, macro_f1
+from mixlab.evidence.estimate import Estimate
+from mixlab.evidence.intervals import bootstrap_interval, proportion_interval
+from mixlab.speed.plan import Mode
+
+Predict = Callable[[Batch], Float[Tensor, "picture class"]]
+"""From a batch to logits, on whatever device they were computed."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One model's answers, and every figure that follows from them; all are per cent, with 95 % intervals."""
+
+    classes: tuple[str, ...]
+    labels: Int[np.ndarray, " picture"]
+    probabilities: Float[np.ndarray, "picture class"]
+
+    @property
+    def predictions(self) -> Int[np.ndarray, " picture"]:
+        return self.probabilities.argmax(axis=1)
+
+    @cached_property
+    def confusion(self) -> Int[np.ndarray, "class class"]:
+        return confusion_matrix(self.labels, self.predictions, len(self.classes))
+
+    @property
+    def top1(self) -> Estimate:
+        return self.top(1)
+
+    def top(self, among: int) -> Estimate:
+        right = hits(self.probabilities, self.labels, among)
+        return proportion_interval(int(right.sum()), len(right))
+
+    @property
+    def balanced_accuracy(self) -> Estimate:
+        return self._over_pictures(balanced_accuracy)
+
+    @property
+    def macro_f1(self) -> Estimate:
+        return self._over_pictures(macro_f1)
+
+    def recall_of(self, label: int) -> Estimate:
+        """How many of a class's pictures were recognised."""
+        return proportion_interval(int(self.confusion[label, label]), int(self.confusion[label].sum()))
+
+    def _over_pictures(self, statistic: Callable[[Int[np.ndarray, "class class"]], float]) -> Estimate:
+        def per_cent(labels: Int[np.ndarray, " picture"], predictions: Int[np.ndarray, " picture"]) -> float:
+            return 100 * statistic(confusion_matrix(labels, predictions, len(self.classes)))
+
+        return bootstrap_interval(self.labels, self.predictions, statistic=per_cent, unit="%")
+
+
+def answers_of(model: nn.Module, device: torch.device, mode: Mode) -> Predict:
+    """`model`, which is on `device`, as what `evaluate` asks: in evaluation mode and without gradients."""
+    model.eval()
+
+    @torch.inference_mode()
+    def predict(batch: Batch) -> Float[Tensor, "picture class"]:
+        images, _ = batch.on(device)
+        with mode.autocast(device):
+            return model(images.contiguous(memory_format=mode.memory_format))
+
+    return predict
+
+
+def evaluate(predict: Predict, batches: Iterable[Batch], classes: tuple[str, ...]) -> Evaluation:
+    labels, probabilities = [], []
+    for batch in batches:
+        labels.append(batch.labels.numpy(force=True))
+        probabilities.append(predict(batch).float().softmax(dim=1).numpy(force=True))
+    return Evaluation(classes, np.concatenate(labels), np.concatenate(probabilities))

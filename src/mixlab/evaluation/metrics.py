@@ -1,0 +1,53 @@
+"""How well predictions match labels: pure functions of arrays.
+
+Axes:  picture, class
+"""
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+
+def hits(
+    probabilities: Float[np.ndarray, "picture class"], labels: Int[np.ndarray, " picture"], among: int = 1
+) -> Bool[np.ndarray, " picture"]:
+    """Whether the true class is one of the `among` most probable; of equal ones the first class counts as ahead."""
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :among]
+    return (best == labels[:, None]).any(axis=1)
+
+
+def confusion_matrix(
+    labels: Int[np.ndarray, " picture"], predictions: Int[np.ndarray, " picture"], classes: int
+) -> Int[np.ndarray, "class class"]:
+    """Counts of pictures: a row for each true class, a column for each predicted one."""
+    counts = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(counts, (labels, predictions), 1)
+    return counts
+
+
+def recall(confusion: Int[np.ndarray, "class class"]) -> Float[np.ndarray, " class"]:
+    """Share of a class's pictures that were recognised; NaN for a class without pictures."""
+    return _share(np.diag(confusion), confusion.sum(axis=1))
+
+
+def precision(confusion: Int[np.ndarray, "class class"]) -> Float[np.ndarray, " class"]:
+    """Share of the answers with this class that were right; NaN for a class that was never answered."""
+    return _share(np.diag(confusion), confusion.sum(axis=0))
+
+
+def f1(confusion: Int[np.ndarray, "class class"]) -> Float[np.ndarray, " class"]:
+    """Harmonic mean of precision and recall; NaN for a class that was neither there nor answered."""
+    return _share(2 * np.diag(confusion), confusion.sum(axis=0) + confusion.sum(axis=1))
+
+
+def balanced_accuracy(confusion: Int[np.ndarray, "class class"]) -> float:
+    """Mean recall over the classes that have pictures, from 0 to 1."""
+    return float(np.nanmean(recall(confusion)))
+
+
+def macro_f1(confusion: Int[np.ndarray, "class class"]) -> float:
+    """Mean F1 over the classes that were there or answered, from 0 to 1."""
+    return float(np.nanmean(f1(confusion)))
+
+
+def _share(part: Int[np.ndarray, " class"], whole: Int[np.ndarray, " class"]) -> Float[np.ndarray, " class"]:
+    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)

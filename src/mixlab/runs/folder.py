@@ -1,0 +1,140 @@
+"""The folder of one training: what is in it, what state it is in, and how it is opened again.
+
+status.json         {"format", "state": "running" | "stopped" | "done"}
+recipe.toml         the recipe, resolved: nothing in it is left to a default
+plan.json           device, precision, layout, micro-batch: decided before step 0
+environment.json    versions, commit, device
+split.json          which pictures each part holds, where the data did not come cut
+journal.jsonl       a line every few steps and a line an epoch
+model.safetensors   the weights: best by validation where there is one, else last
+config.json         the model's family and every field of its config, class names, preprocessing
+"""
+
+import json
+import shutil
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+
+from mixlab.errors import UserError
+from mixlab.files import explained, write_json, write_text
+
+FORMAT = 1
+State = Literal["running", "stopped", "done"]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A training's folder. Its parts are read when they are asked for."""
+
+    path: Path
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "journal.jsonl"
+
+    @property
+    def state(self) -> State:
+        return self._json("status.json")["state"]
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        return tomllib.loads(self._text("recipe.toml"))
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        return self._json("plan.json")
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        return self._json("environment.json")
+
+    @property
+    def split(self) -> dict[str, list[str]] | None:
+        """The names of each part's pictures; None where the data came cut."""
+        return self._json("split.json") if (self.path / "split.json").exists() else None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self._json("config.json")
+
+    def mark(self, state: State) -> None:
+        write_json(self.path / "status.json", {"format": FORMAT, "state": state})
+
+    def _text(self, name: str) -> str:
+        try:
+            return (self.path / name).read_text(encoding="utf-8")
+        except OSError as error:
+            raise UserError(
+                f"{self.path} has no readable {name}: a run's folder is whole or useless. Train again, or copy it anew."
+            ) from error
+
+    def _json(self, name: str) -> dict[str, Any]:
+        try:
+            return json.loads(self._text(name))
+        except json.JSONDecodeError as error:
+            raise UserError(
+                f"{self.path / name} is broken at line {error.lineno}: it was cut off or changed by hand. "
+                "Train again, or copy the run anew."
+            ) from error
+
+
+def start_run(
+    path: Path,
+    recipe: dict[str, Any],
+    plan: dict[str, Any],
+    environment: dict[str, Any],
+    split: dict[str, list[str]] | None,
+) -> Run:
+    """Lay out the folder of a training that is about to begin; one that was broken off there makes room."""
+    refuse_foreign_folder(path)
+    shutil.rmtree(path, ignore_errors=True)
+    run = Run(path)
+    with explained(path):
+        run.mark("running")
+        write_text(path / "recipe.toml", tomli_w.dumps(recipe))
+        write_json(path / "plan.json", plan)
+        write_json(path / "environment.json", environment)
+        if split is not None:
+            write_json(path / "split.json", split)
+    return run
+
+
+def refuse_foreign_folder(path: Path) -> None:
+    """Refuse to write where something else lies: a finished run, or what is no run at all."""
+    if path.is_file():
+        raise UserError(f"{path} is a file: a run needs a folder of its own. Give another path.")
+    if not path.exists() or not any(path.iterdir()):
+        return
+    if not (path / "status.json").exists():
+        raise UserError(f"{path} holds something else: a run needs a folder of its own. Give another path.")
+    if Run(path).state == "done":
+        raise UserError(f"{path} holds a finished run, which is never overwritten: remove it, or give another path.")
+
+
+def open_run(path: Path) -> Run:
+    """A finished run, to be judged or asked. Raises UserError where the folder is none."""
+    if not path.is_dir():
+        raise UserError(f"There is no run at {path}: give the folder that mixlab train printed.")
+    if not any(path.iterdir()):
+        raise UserError(f"{path} is empty: a run's folder holds status.json, config.json and model.safetensors.")
+    if not (path / "status.json").exists():
+        raise UserError(f"{path} is no run's folder: it has no status.json. Give the folder that mixlab train printed.")
+    run = Run(path)
+    written = run._json("status.json").get("format", 0)
+    if written > FORMAT:
+        raise UserError(
+            f"{path} was written in format {written} by a newer mixlab: this one reads up to {FORMAT}. Upgrade mixlab."
+        )
+    if run.state != "done":
+        raise UserError(f"The run at {path} is not finished (it says {run.state}): train it to its end first.")
+    if not run.weights.is_file():
+        raise UserError(f"{path} has no model.safetensors: the run lost its weights. Train again, or copy it anew.")
+    return run

@@ -1,0 +1,75 @@
+"""How a training runs on this machine: decided by a short trial before step 0, and kept for the whole run."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from itertools import product
+from statistics import median
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from mixlab.measure.timing import interleaved
+
+Precision = Literal["fp32", "bf16", "fp16"]
+Layout = Literal["contiguous", "channels_last"]
+
+_WORTH_IT = 0.95
+"""Another mode must take at most this share of the stock mode's time: less is noise, and not worth a rounding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    precision: Precision = "fp32"
+    layout: Layout = "contiguous"
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        return torch.channels_last if self.layout == "channels_last" else torch.contiguous_format
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
+        return torch.autocast(device.type, dtype, enabled=self.precision != "fp32")
+
+    def __str__(self) -> str:
+        return f"{self.precision}, {self.layout.replace('_', ' ')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    device: str
+    mode: Mode
+    micro_batch: int
+    """Pictures that go through the model at once; a step adds up the gradients of as many as its batch needs."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"device": self.device, "micro_batch": self.micro_batch, "kernels": "stock"} | asdict(self.mode)
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> "Plan":
+        return cls(stored["device"], Mode(stored["precision"], stored["layout"]), stored["micro_batch"])
+
+
+def placed(model: nn.Module, device: torch.device, mode: Mode) -> nn.Module:
+    """`model` on the device, its kernels laid out as the mode wants them."""
+    return model.to(device=device).to(memory_format=mode.memory_format)  # pyright: ignore[reportCallIssue]
+
+
+def candidates(device: torch.device, precision: Precision | Literal["auto"]) -> list[Mode]:
+    """The modes worth trying, the stock one first. On Apple's MPS only fp32 is tested, so only that is tried."""
+    if precision == "auto":
+        precisions: tuple[Precision, ...] = ("fp32",) if device.type == "mps" else ("fp32", "bf16")
+    else:
+        precisions = (precision,)
+    layouts: tuple[Layout, ...] = ("contiguous", "channels_last")
+    return [Mode(precision, layout) for precision, layout in product(precisions, layouts)]
+
+
+def fastest(steps: Mapping[Mode, Callable[[], object]]) -> tuple[Mode, float]:
+    """The mode to take and the median seconds of its step; the first mode is left only for a clear gain."""
+    modes = {str(mode): mode for mode in steps}
+    times = interleaved({name: steps[mode] for name, mode in modes.items()}, rounds=3, warmup=1, sample_seconds=0.0)
+    seconds = {modes[name]: median(took) for name, took in times.items()}
+    stock, best = next(iter(steps)), min(seconds, key=seconds.__getitem__)
+    taken = best if seconds[best] <= _WORTH_IT * seconds[stock] else stock
+    return taken, seconds[taken]

@@ -1,0 +1,180 @@
+"""From a recipe to all that is decided before step 0: the resolved recipe, the model, the preprocessing, the plan."""
+
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils.memory import should_reduce_batch_size
+from torch import Tensor, nn
+
+from mixlab.data.batches import Batch, TrainingBatches
+from mixlab.data.dataset import Dataset
+from mixlab.data.preprocess import Preprocess
+from mixlab.errors import UserError
+from mixlab.models.contract import height_and_width
+from mixlab.runs.folder import FORMAT
+from mixlab.runs.store import run_folder
+from mixlab.speed.plan import Mode, Plan, candidates, fastest, placed
+from mixlab.training.optimizer import build_optimizer
+from mixlab.training.recipe import Recipe
+from mixlab.training.step import add_gradients
+from mixlab.zoo.build import build, describe
+
+_LARGEST_AUTOMATIC_BATCH = 128
+_STEPS_AN_EPOCH = 8
+"""At least, where the batch is chosen for the user."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training, with nothing left open: `recipe` is resolved and `config` has every field of the model's."""
+
+    recipe: Recipe
+    dataset: Dataset
+    family: str
+    config: dict[str, Any]
+    preprocess: Preprocess
+    device: torch.device
+
+    @property
+    def batch(self) -> int:
+        assert isinstance(self.recipe.batch, int)
+        return self.recipe.batch
+
+    def build(self) -> nn.Module:
+        return build(self.family, self.config)
+
+    def batches(self) -> TrainingBatches:
+        recipe = self.recipe
+        return TrainingBatches(
+            self.dataset.parts["train"],
+            self.preprocess,
+            recipe.augmentation,
+            batch=self.batch,
+            seed=recipe.seed,
+            workers=recipe.workers,
+            max_unreadable=recipe.max_unreadable,
+        )
+
+    def steps(self, steps_an_epoch: int) -> int:
+        return self.recipe.steps or (self.recipe.epochs or 0) * steps_an_epoch
+
+    def card(self) -> dict[str, Any]:
+        """What a run's config.json holds: all that prediction needs beside the weights."""
+        return {
+            "format": FORMAT,
+            "model": self.recipe.model,
+            "family": self.family,
+            "config": self.config,
+            "classes": list(self.dataset.classes),
+            "preprocess": self.preprocess.to_dict(),
+        }
+
+    def folder(self, plan: Plan) -> Path:
+        """Where the store keeps this training."""
+        decided_by = {
+            "recipe": self.recipe.to_dict(),
+            "config": self.config,
+            "data": self.dataset.fingerprint,
+            "preprocess": self.preprocess.to_dict(),
+            "plan": plan.to_dict(),
+            "torch": torch.__version__,
+        }
+        model = re.sub(r"[^\w.]+", "-", self.recipe.model)
+        data = self.dataset.name.partition(":")[0]
+        return run_folder(f"{model}-{data}-seed{self.recipe.seed}", decided_by)
+
+
+def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
+    """Fill in what the recipe leaves to the model and to the data."""
+    described = describe(recipe.model)
+    fields = {**described.config, **recipe.config, "classes": len(dataset.classes)}
+    if recipe.image_size is not None:
+        fields["image_size"] = recipe.image_size
+    with torch.device("meta"):  # the whole model, since timm's refuse their fields only there
+        config: Any = build(described.family, fields).config
+    pictures = len(dataset.parts["train"])
+    batch = _automatic_batch(pictures) if recipe.batch == "auto" else min(recipe.batch, pictures)
+    return Job(
+        recipe=recipe.model_copy(update={"data": dataset.name, "image_size": config.image_size, "batch": batch}),
+        dataset=dataset,
+        family=described.family,
+        config=asdict(config),
+        preprocess=Preprocess(height_and_width(config.image_size)),
+        device=device,
+    )
+
+
+def decide_plan(job: Job, say: Callable[[str], None]) -> tuple[Plan, float]:
+    """The plan for this machine, and the seconds that one of its steps took in a short trial on real pictures.
+
+    `speed = "off"` tries one mode only, the stock one. A batch that does not fit into memory is halved until it does
+    where the user left its size to us, and the gradients of its parts are added up; `say` is told.
+    """
+    recipe = job.recipe
+    stock = Mode("fp32" if recipe.precision == "auto" else recipe.precision)
+    modes = [stock] if recipe.speed == "off" else candidates(job.device, recipe.precision)
+    batch = next(job.batches().epoch(0))
+    micro_batch = -(-job.batch // recipe.accumulate)
+    while True:
+        steps = {mode: _TrialStep(job, batch, mode, micro_batch) for mode in modes}
+        try:
+            mode, seconds = fastest(steps)
+        except (RuntimeError, MemoryError) as error:
+            if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):  # pyright: ignore
+                raise
+            micro_batch = _halved(micro_batch, job, error)
+            say(f"{job.batch} pictures at once do not fit into memory: they go through in parts of {micro_batch}.")
+            continue
+        return Plan(job.device.type, mode, micro_batch), seconds
+
+
+class _TrialStep:
+    """One step on one batch; the model is built at the first call, so that too little memory shows there as well."""
+
+    def __init__(self, job: Job, batch: Batch, mode: Mode, micro_batch: int):
+        self._job, self._batch, self._mode, self._micro_batch = job, batch, mode, micro_batch
+
+    @cached_property
+    def _model(self) -> nn.Module:
+        return placed(self._job.build(), self._job.device, self._mode)
+
+    @cached_property
+    def _optimizer(self) -> torch.optim.Optimizer:
+        return build_optimizer(self._job.recipe.optimizer, self._model)
+
+    def __call__(self) -> None:
+        images, labels = self._batch.on(self._job.device)
+        with self._mode.autocast(self._job.device):
+            add_gradients(
+                self._model,
+                images.contiguous(memory_format=self._mode.memory_format),
+                labels,
+                loss=self._job.recipe.loss,
+                micro_batch=self._micro_batch,
+                backward=Tensor.backward,
+            )
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+
+
+def _halved(micro_batch: int, job: Job, error: Exception) -> int:
+    recipe = job.recipe
+    if micro_batch == 1:
+        raise UserError(
+            f"{recipe.model} at {recipe.image_size} pixels does not fit into this machine's memory, not even with one "
+            "picture at a time: take a smaller model or a smaller image_size."
+        ) from error
+    return -(-micro_batch // 2)
+
+
+def _automatic_batch(pictures: int) -> int:
+    """The largest power of two, up to 128, that leaves at least eight steps an epoch."""
+    batch = _LARGEST_AUTOMATIC_BATCH
+    while batch > 2 and batch * _STEPS_AN_EPOCH > pictures:
+        batch //= 2
+    return batch
