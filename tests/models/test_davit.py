@@ -99,6 +99,11 @@ def test_a_block_tells_places_before_each_residual_branch(randomised):
     torch.testing.assert_close(block(x), expected, rtol=0, atol=1e-12)
 
 
+def test_the_mlp_widens_four_times_and_uses_the_exact_gelu():
+    mlp = DaViTBlock(8, ChannelAttention(8, 2), drop_rate=0.0).mlp
+    assert (mlp.first.out_features, mlp.activation.approximate) == (32, "none")
+
+
 def test_the_positional_encoding_adds_a_3x3_depthwise_convolution(randomised):
     encoding = randomised(PositionalEncoding(8))
     x = torch.randn(2, 3, 5, 8).double()
@@ -149,7 +154,7 @@ def test_pictures_of_any_size_run(height, width, grids):
 
 def test_the_norm_comes_after_the_pool(randomised):
     model = randomised(DaViT(CONFIG))
-    images = torch.randn(2, 3, 32, 32).double()
+    images = torch.randn(2, 3, 64, 96).double()  # 2 x 3 places are left to pool
     expected = model.norm(model.feature_maps(images)[-1].mean(dim=(2, 3)))
     torch.testing.assert_close(model.embed(images), expected, rtol=0, atol=1e-12)
 

@@ -61,6 +61,15 @@ def test_a_token_layer_is_a_full_size_depthwise_convolution_with_one_kernel_for_
     torch.testing.assert_close(torch.cat(units, dim=3).squeeze(2), linear(x.flatten(2)), rtol=0, atol=1e-12)
 
 
+def test_the_feature_map_has_every_token_in_its_place(randomised):
+    model = randomised(Mixer(CONFIG))
+    images = torch.randn(2, 3, 12, 20).double()
+    (features,) = model.feature_maps(images)
+    for row in range(3):
+        for column in range(5):
+            torch.testing.assert_close(features[:, :, row, column], model.tokens(images)[:, 5 * row + column])
+
+
 def test_the_norm_comes_before_the_pool(randomised):
     model = randomised(Mixer(CONFIG))
     seen = []
