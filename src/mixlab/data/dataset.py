@@ -35,9 +35,9 @@ class Part:
     def __len__(self) -> int:
         return len(self.names)
 
-    def image(self, index: int) -> UInt8[np.ndarray, "row column 3"]:
+    def image(self, index: int | np.integer) -> UInt8[np.ndarray, "row column 3"]:
         """Raises UnreadablePicture if the file is no whole picture."""
-        picture = self.pictures[index]
+        picture = self.pictures[int(index)]
         return read_image(picture) if isinstance(picture, Path) else picture
 
     def subset(self, indices: Sequence[int] | Int64[np.ndarray, " chosen"]) -> "Part":
@@ -88,13 +88,14 @@ class Dataset:
 
     def relabelled(self, classes: tuple[str, ...]) -> "Dataset":
         """The same pictures, labelled by their places in a model's `classes`."""
-        for label in self.classes:
+        present = {self.classes[label] for part in self.parts.values() for label in np.unique(part.labels)}
+        for label in sorted(present):
             if label not in classes:
                 raise UserError(
                     f'{self.name} has the class "{label}", which the model does not know: rename its folder, take it '
                     f"out, or take a model that was trained on it. {did_you_mean(label, classes)}".rstrip()
                 )
-        places = np.array([classes.index(label) for label in self.classes], dtype=np.int64)
+        places = np.array([classes.index(label) if label in present else -1 for label in self.classes], dtype=np.int64)
         parts = {name: replace(part, labels=places[part.labels]) for name, part in self.parts.items()}
         return replace(self, classes=classes, parts=parts)
 
@@ -117,7 +118,7 @@ class Dataset:
 def content_digest(picture: Picture) -> bytes:
     """16 bytes that two pictures share only if their bytes are equal."""
     if isinstance(picture, np.ndarray):
-        content = picture.tobytes()
+        content = repr(picture.shape).encode() + picture.tobytes()
     else:
         try:
             content = picture.read_bytes()
@@ -180,7 +181,7 @@ def _whole(name: str) -> Dataset:
 
 def _unknown(name: str) -> UserError:
     kind = name.partition(":")[0]
-    if Path(name).expanduser().is_dir():
+    if name and Path(name).expanduser().is_dir():
         hint = f'For the folder of that name write "folder:{name}".'
     elif kind == "digits":
         hint = 'The digits come with mixlab and have no path: write "digits".'

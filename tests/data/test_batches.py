@@ -1,0 +1,199 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mixlab.data import batches as batches_module
+from mixlab.data.augment import Affine, Augmentation, RandomResizedCrop
+from mixlab.data.batches import Batch, JudgingBatches, TrainingBatches
+from mixlab.data.dataset import Part
+from mixlab.data.image_file import UnreadablePicture
+from mixlab.data.preprocess import Preprocess
+from mixlab.errors import UserError
+
+PREPROCESS = Preprocess((8, 8))
+AUGMENTATION = Augmentation(flip=True, affine=Affine(10.0), pad_crop=1)
+CROP = Augmentation(random_resized_crop=RandomResizedCrop())
+
+
+def training(part: Part, augmentation: Augmentation = AUGMENTATION, batch: int = 5, **options) -> TrainingBatches:
+    return TrainingBatches(part, PREPROCESS, augmentation, batch=batch, seed=0, **options)
+
+
+def pixels(batches: list[Batch]) -> torch.Tensor:
+    return torch.cat([batch.on("cpu")[0] for batch in batches])
+
+
+@pytest.fixture
+def files(write_tree) -> Part:
+    """Twelve picture files of two classes."""
+    root = write_tree("cat", 12)
+    paths = sorted(root.rglob("*.png"))
+    return Part([path.name for path in paths], np.arange(12) % 2, paths)
+
+
+@pytest.fixture
+def too_large(monkeypatch) -> None:
+    """No part fits into memory."""
+    monkeypatch.setattr(batches_module, "KEPT_BYTES", 0)
+
+
+def broken(part: Part, *indices: int) -> None:
+    for index in indices:
+        path = part.pictures[index]
+        assert isinstance(path, Path)
+        path.write_bytes(b"")
+
+
+def test_an_epoch_shows_every_picture_once_with_its_label(noise):
+    seen = list(training(noise).epoch(0))
+    indices = np.concatenate([batch.indices for batch in seen])
+    assert sorted(indices) == list(range(24))
+    assert torch.cat([batch.on("cpu")[1] for batch in seen]).tolist() == noise.labels[indices].tolist()
+
+
+def test_a_batch_holds_the_pictures_that_its_indices_name(noise):
+    for batch in training(noise, Augmentation()).epoch(0):
+        expected = [PREPROCESS(noise.image(index)) for index in batch.indices]
+        assert batch.on("cpu")[0].equal(torch.stack(expected))
+
+
+def test_epochs_differ_in_order_and_repeat_when_asked_again(noise):
+    batches = training(noise)
+    first, again, second = (list(batches.epoch(epoch)) for epoch in (0, 0, 1))
+    assert pixels(first).equal(pixels(again))
+    assert not (first[0].indices == second[0].indices).all()
+
+
+def test_a_picture_is_augmented_anew_in_each_epoch(noise):
+    batches = training(noise)
+    by_epoch = [
+        dict(zip(np.concatenate([b.indices for b in seen]).tolist(), pixels(seen), strict=True))
+        for seen in (list(batches.epoch(0)), list(batches.epoch(1)))
+    ]
+    assert not any(by_epoch[0][index].equal(by_epoch[1][index]) for index in range(24))
+
+
+def test_an_epoch_goes_on_where_it_was_interrupted(noise):
+    batches = training(noise)
+    assert pixels(list(batches.epoch(3))[2:]).equal(pixels(list(batches.epoch(3, start=2))))
+
+
+@pytest.mark.parametrize(
+    ("batch", "sizes"), [(8, [8, 8, 8]), (7, [7, 7, 7, 3]), (23, [23]), (100, [24]), (1, [1] * 24)]
+)
+def test_the_last_batch_takes_what_is_left_unless_it_is_alone(noise, batch, sizes):
+    batches = training(noise, batch=batch)
+    assert [len(step.indices) for step in batches.epoch(0)] == sizes
+    assert len(batches) == len(sizes)
+
+
+def test_a_part_of_one_picture_is_still_a_batch(noise):
+    assert [len(step.indices) for step in training(noise.subset([3])).epoch(0)] == [1]
+
+
+@pytest.mark.parametrize("augmentation", [AUGMENTATION, CROP])
+def test_workers_change_no_bit(files, too_large, augmentation):
+    alone, helped = (list(training(files, augmentation, workers=workers).epoch(1)) for workers in (0, 2))
+    assert [batch.indices.tolist() for batch in alone] == [batch.indices.tolist() for batch in helped]
+    assert pixels(alone).equal(pixels(helped))
+
+
+def test_workers_leave_torchs_generator_alone(files, too_large):
+    before = torch.get_rng_state()
+    list(training(files, workers=2).epoch(0))
+    assert torch.get_rng_state().equal(before)
+
+
+def test_keeping_pictures_in_memory_changes_no_bit(files, monkeypatch):
+    kept = pixels(list(training(files).epoch(0)))
+    monkeypatch.setattr(batches_module, "KEPT_BYTES", 0)
+    assert pixels(list(training(files).epoch(0))).equal(kept)
+
+
+def test_kept_pictures_are_read_once(files):
+    batches = training(files)
+    broken(files, 0)
+    assert len(list(batches.epoch(0))) == 3
+
+
+def test_a_random_resized_crop_cuts_a_picture_differently_in_each_epoch(noise):
+    batches = training(noise.subset([0]), CROP)
+    crops = {pixels(list(batches.epoch(epoch))).numpy().tobytes() for epoch in range(8)}
+    assert len(crops) == 8
+
+
+def test_a_crop_does_not_depend_on_the_batch_size(noise):
+    small, large = (
+        {
+            int(index): image
+            for batch in training(noise, CROP, batch=batch).epoch(0)
+            for index, image in zip(batch.indices, batch.images, strict=True)
+        }
+        for batch in (5, 24)
+    )
+    assert all(small[index].equal(large[index]) for index in small)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_unreadable_picture_is_an_error_that_names_it(files, too_large, workers):
+    broken(files, 4)
+    with pytest.raises(UnreadablePicture, match=r"cat/004.png can't be read: it is empty.$"):
+        list(training(files, workers=workers).epoch(0))
+
+
+def test_an_unreadable_picture_is_met_before_the_first_step_where_pictures_are_kept(files):
+    broken(files, 4)
+    with pytest.raises(UnreadablePicture, match=r"cat/004.png"):
+        training(files)
+
+
+@pytest.mark.parametrize("augmentation", [AUGMENTATION, CROP])
+def test_pictures_that_may_be_unreadable_are_named_and_skipped(files, augmentation):
+    broken(files, 4, 7)
+    batches = training(files, augmentation, max_unreadable=2)
+    assert batches.unreadable == {"004.png": "it is empty", "007.png": "it is empty"}
+    for epoch in range(2):
+        seen = np.concatenate([batch.indices for batch in batches.epoch(epoch)])
+        assert sorted(seen) == [0, 1, 2, 3, 5, 6, 8, 9, 10, 11]
+    assert len(batches) == 2
+
+
+def test_one_unreadable_picture_too_many_is_an_error(files):
+    broken(files, 4, 7)
+    with pytest.raises(UserError, match=r"2 pictures can't be read, and max_unreadable=1 .*004.png: it is empty. Mend"):
+        training(files, max_unreadable=1)
+
+
+def test_a_part_without_any_readable_picture_is_an_error(files):
+    broken(files, *range(12))
+    with pytest.raises(UserError, match="12 pictures can't be read"):
+        training(files, max_unreadable=100)
+
+
+def test_a_padded_crop_wider_than_the_picture_is_refused(noise):
+    with pytest.raises(UserError, match=r"pad_crop=8 reflects more than there is of \(8, 8\) pixels: .* at most 7"):
+        training(noise, Augmentation(pad_crop=8))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_judging_shows_every_picture_in_order_as_it_is(files, too_large, workers):
+    batches = JudgingBatches(files, PREPROCESS, batch=5, workers=workers)
+    seen = list(batches)
+    assert len(seen) == len(batches) == 3
+    assert np.concatenate([batch.indices for batch in seen]).tolist() == list(range(12))
+    assert pixels(seen).equal(torch.stack([PREPROCESS(files.image(index)) for index in range(12)]))
+
+
+def test_judging_again_reads_nothing_again(files):
+    batches = JudgingBatches(files, PREPROCESS, batch=5)
+    first = pixels(list(batches))
+    broken(files, 0)
+    assert pixels(list(batches)).equal(first)
+
+
+def test_judging_names_the_picture_it_cannot_read(files):
+    broken(files, 4)
+    with pytest.raises(UnreadablePicture, match=r"cat/004.png can't be read: it is empty.$"):
+        list(JudgingBatches(files, PREPROCESS, batch=5))

@@ -1,0 +1,155 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mixlab.data.dataset import open_dataset, open_split, open_unseen, same_source
+from mixlab.errors import UserError
+
+
+@pytest.fixture
+def pets(write_tree):
+    write_tree("cat", 10)
+    return write_tree("dog", 10)
+
+
+def test_a_subset_keeps_pictures_labels_and_names_together(noise):
+    chosen = noise.subset([5, 0])
+    assert chosen.names == ["noise/5", "noise/0"]
+    assert chosen.labels.tolist() == [2, 0]
+    assert (chosen.image(1) == noise.image(0)).all()
+
+
+def test_joined_parts_follow_each_other(noise):
+    joined = noise.subset([1]).joined(noise.subset([3, 2]))
+    assert joined.names == ["noise/1", "noise/3", "noise/2"]
+    assert joined.labels.tolist() == [1, 0, 2]
+    assert (joined.image(2) == noise.image(2)).all()
+
+
+def test_the_fingerprint_is_the_same_when_nothing_changed(pets):
+    assert open_dataset(f"folder:{pets}").fingerprint == open_dataset(f"folder:{pets}").fingerprint
+
+
+def test_the_fingerprint_does_not_depend_on_where_the_folder_lies(pets):
+    before = open_dataset(f"folder:{pets}").fingerprint
+    assert open_dataset(f"folder:{pets.rename(pets.parent / 'moved')}").fingerprint == before
+
+
+def test_one_pixel_changes_the_fingerprint(pets):
+    before = open_dataset(f"folder:{pets}").fingerprint
+    path = pets / "cat/003.png"
+    pixels = np.array(Image.open(path))
+    pixels[2, 1, 0] ^= 1
+    Image.fromarray(pixels).save(path)
+    assert open_dataset(f"folder:{pets}").fingerprint != before
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("cat/003.png", "cat/new.png"), ("cat", "kitten"), ("cat/003.png", "dog/x.png")]
+)
+def test_a_renamed_picture_or_class_changes_the_fingerprint(pets, old, new):
+    before = open_dataset(f"folder:{pets}").fingerprint
+    (pets / old).rename(pets / new)
+    assert open_dataset(f"folder:{pets}").fingerprint != before
+
+
+def test_a_part_of_one_set_has_another_fingerprint():
+    digits = open_dataset("digits")
+    fewer = type(digits)(digits.name, digits.classes, digits.parts | {"train": digits.parts["train"].subset(range(9))})
+    assert len({digits.fingerprint, fewer.fingerprint}) == 2
+
+
+def test_a_stored_split_brings_the_same_parts_back(pets):
+    pets_cut = open_dataset(f"folder:{pets}")
+    stored = json.loads(json.dumps(pets_cut.split))
+    restored = open_split(f"folder:{pets}", stored, pets_cut.classes)
+    assert restored.split == pets_cut.split
+    assert restored.fingerprint == pets_cut.fingerprint
+
+
+def test_pictures_that_came_later_stay_out_of_a_stored_split(pets, write_tree):
+    before = open_dataset(f"folder:{pets}")
+    write_tree("cat/zzz.png")
+    write_tree("bird/a.png")
+    restored = open_split(f"folder:{pets}", before.split, before.classes)
+    assert restored.fingerprint == before.fingerprint
+    assert restored.notes == ("2 pictures came after the run's split was made and were left out.",)
+
+
+def test_a_picture_that_a_stored_split_misses_is_named(pets):
+    before = open_dataset(f"folder:{pets}")
+    gone = before.parts["test"].names[0]
+    (pets / gone).unlink()
+    with pytest.raises(
+        UserError, match=f"lacks 1 of the pictures that the run's split names, such as {gone}: put them"
+    ):
+        open_split(f"folder:{pets}", before.split, before.classes)
+
+
+def test_an_unseen_folder_is_used_whole_in_the_models_own_classes(pets):
+    unseen = open_unseen(f"folder:{pets}", ("dog", "bird", "cat"))
+    assert list(unseen.parts) == ["test"]
+    assert unseen.classes == ("dog", "bird", "cat")
+    assert unseen.parts["test"].labels.tolist() == [2] * 10 + [0] * 10
+
+
+def test_all_parts_of_an_unseen_folder_are_used(write_tree):
+    for place in ("train/cat", "val/cat", "test/dog"):
+        root = write_tree(place, 2)
+    assert len(open_unseen(f"folder:{root}", ("cat", "dog")).parts["test"]) == 6
+
+
+def test_an_unseen_folder_may_have_one_class_and_one_picture(write_tree):
+    root = write_tree("cat", 1)
+    assert len(open_unseen(f"folder:{root}", ("cat", "dog")).parts["test"]) == 1
+
+
+def test_of_an_unseen_set_with_a_fixed_name_the_test_part_is_used():
+    assert len(open_unseen("digits", tuple("0123456789")).parts["test"]) == 510
+
+
+def test_a_class_that_the_model_does_not_know_is_refused_with_the_nearest(pets):
+    with pytest.raises(UserError) as caught:
+        open_unseen(f"folder:{pets}", ("cats", "dog"))
+    assert str(caught.value) == (
+        f'folder:{pets} has the class "cat", which the model does not know: rename its folder, take it out, or take a '
+        'model that was trained on it. Did you mean "cats"?'
+    )
+
+
+def test_one_folder_has_many_spellings(pets, monkeypatch):
+    monkeypatch.chdir(pets.parent)
+    assert same_source("folder:pets", f"folder:{pets}/../pets/")
+    assert not same_source("folder:pets", "folder:pets/cat")
+    assert not same_source("digits", "cifar10")
+
+
+KNOWN = "it can be digits, cifar10, cifar10:PATH or folder:PATH."
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("digts", f'data "digts" is not known: {KNOWN} Did you mean "digits"?'),
+        ("cifra10", f'data "cifra10" is not known: {KNOWN} Did you mean "cifar10"?'),
+        ("imagenet", f'data "imagenet" is not known: {KNOWN}'),
+        (
+            "digits:x",
+            f'data "digits:x" is not known: {KNOWN} The digits come with mixlab and have no path: write "digits".',
+        ),
+        ("folder:", f'data "folder:" is not known: {KNOWN} A path is missing behind the colon: write "folder:PATH".'),
+        ("", f'data "" is not known: {KNOWN}'),
+    ],
+)
+def test_an_unknown_name_is_refused_with_what_was_meant(name, sentence):
+    with pytest.raises(UserError) as caught:
+        open_dataset(name)
+    assert str(caught.value) == sentence
+
+
+def test_a_folder_without_its_prefix_is_told_how_to_write_it(pets, monkeypatch):
+    monkeypatch.chdir(pets.parent)
+    with pytest.raises(UserError, match=r'For the folder of that name write "folder:pets".$'):
+        open_dataset("pets")
