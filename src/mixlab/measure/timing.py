@@ -5,19 +5,23 @@ The calls take turns, round by round, so that whatever slows the machine for a w
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
+
+from mixlab.evidence.estimate import Estimate
+from mixlab.evidence.intervals import median_interval
 
 Call = Callable[[], object]
 
 
 def interleaved(
-    callables: dict[str, Call], rounds: int = 9, warmup: int = 2, sample_seconds: float = 0.1
+    callables: Mapping[str, Call], rounds: int = 9, warmup: int = 2, sample_seconds: float = 0.1
 ) -> dict[str, list[float]]:
     """Seconds a call takes, by name: one sample a round, each the mean over about `sample_seconds` of calls.
 
-    `warmup` untimed calls come first. Each round starts with another callable, so that none always follows the same.
+    `warmup` calls, at least one, come first, and the quickest of them says how many make up a sample. Each round
+    starts with another callable, so that none always follows the same.
     The queues of an accelerator are emptied before the clock is read.
     """
     names = list(callables)
@@ -30,6 +34,11 @@ def interleaved(
     return seconds
 
 
+def speed_ratio(seconds: Sequence[float], of: Sequence[float]) -> Estimate:
+    """How many times as fast as `of` the first is, from the seconds of the same rounds: above 1 it is faster."""
+    return median_interval([other / own for own, other in zip(seconds, of, strict=True)], unit="")
+
+
 def synchronize() -> None:
     """Wait until the accelerator, where there is one, has done what was asked of it."""
     if torch.accelerator.is_available():
@@ -37,9 +46,8 @@ def synchronize() -> None:
 
 
 def _repeats(call: Call, warmup: int, sample_seconds: float) -> int:
-    for _ in range(warmup):
-        call()
-    return max(1, math.ceil(sample_seconds / _seconds_a_call(call, repeats=1)))
+    quickest = min(_seconds_a_call(call, repeats=1) for _ in range(warmup))
+    return max(1, math.ceil(sample_seconds / quickest))
 
 
 def _seconds_a_call(call: Call, repeats: int) -> float:
