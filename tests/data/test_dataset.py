@@ -75,7 +75,7 @@ def test_pictures_that_came_later_stay_out_of_a_stored_split(pets, write_tree):
     write_tree("bird/a.png")
     restored = open_split(f"folder:{pets}", before.split, before.classes)
     assert restored.fingerprint == before.fingerprint
-    assert restored.notes == ("2 pictures came after the run's split was made and were left out.",)
+    assert restored.notes == ("Left out because they came after the run's split was made: 2 of its pictures.",)
 
 
 def test_a_picture_that_a_stored_split_misses_is_named(pets):

@@ -83,8 +83,10 @@ def test_copies_of_a_picture_stay_on_one_side_and_are_told(write_tree):
     pets = open_dataset(f"folder:{root}")
     contents = [{(root / name).read_bytes() for name in part.names} for part in pets.parts.values()]
     assert sum(map(len, contents)) == len(set.union(*contents)) == 20
-    assert "11 pictures have the same bytes as another" in pets.notes[1]
-    assert pets.notes[2] == "1 pictures lie, byte for byte, in more than one class."
+    assert pets.notes[1:] == (
+        "Kept on one side of the cut because their bytes are equal to another's: 11 pictures.",
+        "In more than one class, byte for byte: 1 picture.",
+    )
 
 
 def test_folders_below_a_class_belong_to_it(write_tree):
@@ -119,8 +121,8 @@ def test_what_is_no_picture_is_counted(write_tree):
     notes = open_dataset(f"folder:{root}").notes
     assert notes[:3] == (
         "The folder nothing has no pictures and was left out.",
-        "1 pictures lie in no class's folder and were left out.",
-        "4 files are no pictures by their names (.csv, .mp4, .txt, no ending) and were left out.",
+        "Left out because they lie in no class's folder: 1 picture.",
+        "Left out because they are no pictures by their names: 4 (.csv, .mp4, .txt, no ending).",
     )
 
 
@@ -131,7 +133,7 @@ def test_a_folder_beside_the_parts_is_left_out_and_told(write_tree):
     write_tree("annotations", 1)
     pets = open_dataset(f"folder:{root}")
     assert sizes(pets) == {"train": 4, "validation": 4, "test": 4}
-    assert pets.notes == ("Only train, val and test are parts: annotations was left out.",)
+    assert pets.notes == ("The folder annotations is none of train, val and test and was left out.",)
 
 
 def test_a_class_may_be_called_train(write_tree):

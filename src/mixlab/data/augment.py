@@ -128,12 +128,14 @@ def _moved(
         for values in (np.cos(angle) / scale, np.sin(angle) / scale, shift_row, shift_column)
     )
     # Elementwise rather than torch's affine_grid, whose matrix product rounds by the size of the batch.
-    row = torch.arange(rows, device=images.device)[None, :, None] - (rows - 1) / 2 - shift_row
-    column = torch.arange(columns, device=images.device)[None, None, :] - (columns - 1) / 2 - shift_column
-    grid = torch.stack(
-        [(cosine * column + sine * row) * (2 / columns), (cosine * row - sine * column) * (2 / rows)], dim=-1
-    )
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    last_row, last_column = (rows - 1) / 2, (columns - 1) / 2
+    row = torch.arange(rows, device=images.device)[None, :, None] - last_row - shift_row
+    column = torch.arange(columns, device=images.device)[None, None, :] - last_column - shift_column
+    # Clamped here rather than by padding_mode="border", which Apple's MPS does not have.
+    from_row = (cosine * row - sine * column).clamp(-last_row, last_row)
+    from_column = (cosine * column + sine * row).clamp(-last_column, last_column)
+    grid = torch.stack([from_column * (2 / columns), from_row * (2 / rows)], dim=-1)
+    return F.grid_sample(images, grid, mode="bilinear", align_corners=False)
 
 
 def _shifted(

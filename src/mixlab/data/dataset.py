@@ -111,7 +111,7 @@ class Dataset:
             )
         parts = {part: everything.subset([place[name] for name in names]) for part, names in split.items()}
         new = len(everything) - sum(len(part) for part in parts.values())
-        note = (f"{new} pictures came after the run's split was made and were left out.",) if new else ()
+        note = (f"Left out because they came after the run's split was made: {new:,} of its pictures.",) if new else ()
         return replace(self, parts=parts, notes=self.notes + note)
 
 
