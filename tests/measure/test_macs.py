@@ -69,7 +69,7 @@ def test_a_parameter_may_be_a_layer_s_input() -> None:
             self.layer = nn.Linear(COLUMNS, 1)
 
         def forward(self, images: Tensor) -> Tensor:
-            return images + self.layer(self.token)
+            return self.layer(self.token.expand(len(images), -1, -1, -1))
 
     with torch.device("meta"):
         model = WithToken()

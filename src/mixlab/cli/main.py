@@ -8,20 +8,13 @@ import typer
 from mixlab.cli.models import models
 from mixlab.errors import UserError
 
-app = typer.Typer(
-    help="A laboratory and workshop for patch-mixing vision models: MLP-Mixer, ConvMixer and DaViT.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.command()(models)
 
 
 @app.callback()
-def verbs() -> None:
-    """Keeps `mixlab models` a verb while it is the only one."""
-
-
-app.command()(models)
+def mixlab() -> None:
+    """A laboratory and workshop for patch-mixing vision models: MLP-Mixer, ConvMixer and DaViT."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -39,5 +39,6 @@ def _write(tables: list[Table], format: Format) -> None:
     if format == "table":
         for table in tables:
             print_table(table)
+            print()
     else:
         print("\n".join(render(table, format) for table in tables), end="")

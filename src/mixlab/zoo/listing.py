@@ -1,7 +1,7 @@
 """Sizes and the papers' rows as tables: narrow ones for people, complete ones for programs."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from itertools import groupby
 from json import dumps
 
@@ -45,25 +45,11 @@ def sizes_for_people(sizes: Sequence[Size]) -> Table:
 
 
 def sizes_for_programs(sizes: Sequence[Size]) -> Table:
-    keys = ("name", "family", "config", "parameters", "macs", "paper", "address", "paper_top1", "whose")
-    return Table(
-        title="Models by name",
-        columns=[Column(key, key) for key in keys],
-        rows=[
-            {
-                "name": size.name,
-                "family": size.family,
-                "config": dumps(size.config),
-                "parameters": size.parameters,
-                "macs": size.macs,
-                "paper": size.paper.title,
-                "address": size.paper.address,
-                "paper_top1": size.paper_top1,
-                "whose": size.whose,
-            }
-            for size in sizes
-        ],
-    )
+    rows = [
+        asdict(size) | {"config": dumps(size.config), "paper": size.paper.title, "address": size.paper.address}
+        for size in sizes
+    ]
+    return Table(title="Models by name", columns=[Column(key, key) for key in rows[0]], rows=rows)
 
 
 def paper_for_people() -> list[Table]:
@@ -75,27 +61,17 @@ def paper_for_people() -> list[Table]:
 def paper_for_programs() -> Table:
     """All rows in one table: every column of paper-tables.csv, then what was counted, and of what."""
     rows = paper_rows()
-    counted = ("build", "fields", "image_size", "parameters", "macs", "why_not", "remark")
+    keys = (*rows[0].printed, *(field.name for field in fields(Counted)), "why_not", "remark")
     return Table(
         title="The papers' tables of results, and what mixlab counts",
-        columns=[Column(key, key) for key in (*rows[0].printed, *counted)],
+        columns=[Column(key, key) for key in keys],
         rows=[
             {key: _figure(text, _decimals(text)) for key, text in row.printed.items()}
-            | (_counted(row.counted) if row.counted else {})
+            | (asdict(row.counted) | {"fields": dumps(row.counted.fields)} if row.counted else {})
             | {"why_not": row.why_not or None, "remark": row.remark or None}
             for row in rows
         ],
     )
-
-
-def _counted(counted: Counted) -> dict[str, Cell]:
-    return {
-        "build": counted.build,
-        "fields": dumps(counted.fields),
-        "image_size": counted.image_size,
-        "parameters": counted.parameters,
-        "macs": counted.macs,
-    }
 
 
 def _block(title: str, rows: Sequence[PaperRow]) -> Table:
