@@ -108,7 +108,7 @@ def _block_columns(rows: Sequence[PaperRow]) -> list[Column]:
         core_days = Column("core_days", "TPUv3 core days ‡", note="extrapolated by the paper's authors.")
     printed = (
         Column("model", "model"),
-        Column("patch_kernel", "patch / kernel"),
+        Column("patch_kernel", "patch, kernel"),
         Column("activation", "act."),
         Column("image_px", "image", "px"),
         Column("epochs", "epochs"),
