@@ -17,6 +17,8 @@ _PAPERS = {"mlp-mixer": "MLP-Mixer", "convmixer": "ConvMixer", "davit": "DaViT"}
 
 def sizes_for_people(sizes: Sequence[Size]) -> Table:
     titles = {_number_of(size): size.paper.title for size in sizes}
+    reported = [str(size.paper_top1 or "") for size in sizes]
+    digits = max(map(_decimals, reported))
     return Table(
         title="Models by name",
         columns=(
@@ -25,7 +27,7 @@ def sizes_for_people(sizes: Sequence[Size]) -> Table:
             Column("parameters", "params", "M", digits=2),
             Column("macs", "MACs", "G", digits=3),
             Column("paper", "arXiv"),
-            Column("paper_top1", "top-1", "%", digits=2),
+            Column("paper_top1", "top-1", "%", digits=digits),
             Column("whose", "reported by", note="whose top-1 it is, and the data pre-trained on."),
         ),
         rows=[
@@ -35,10 +37,10 @@ def sizes_for_people(sizes: Sequence[Size]) -> Table:
                 "parameters": size.parameters / 1e6,
                 "macs": size.macs / 1e9,
                 "paper": _number_of(size),
-                "paper_top1": _figure(str(size.paper_top1), digits=2) if size.paper_top1 else None,
+                "paper_top1": _figure(top1, digits),
                 "whose": size.whose,
             }
-            for size in sizes
+            for size, top1 in zip(sizes, reported, strict=True)
         ],
         notes=(_MACS, *(f"arXiv {number}: {title}" for number, title in titles.items())),
     )
