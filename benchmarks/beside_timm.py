@@ -1,0 +1,230 @@
+"""Our families beside timm's classes of the same models: prediction and training step, timed in the same run.
+
+    python benchmarks/beside_timm.py --models mixer_b16 davit_tiny --rounds 9 --out benchmarks/results/mine.json
+
+Both sides hold the same weights and compute the same function, GELU included; that is checked before the clock starts.
+Each side then runs in its own best stock mode (fp32 or bfloat16 autocast, contiguous or channels last), which a short
+trial picks for it alone. The goal: ours reaches at least 0.97 of timm's speed.
+"""
+
+import argparse
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import date
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import timm
+import torch
+from timm.models.convmixer import ConvMixer as TimmConvMixer
+from timm.models.davit import DaVit as TimmDaVit
+from timm.models.mlp_mixer import MlpMixer as TimmMixer
+from torch import Tensor, nn
+
+from mixlab.evidence.estimate import Estimate
+from mixlab.files import write_json
+from mixlab.measure import machine
+from mixlab.measure.timing import interleaved, speed_ratio
+from mixlab.models.contract import height_and_width
+from mixlab.models.convmixer import ConvMixerConfig
+from mixlab.models.davit import DaViTConfig
+from mixlab.models.mixer import MixerConfig
+from mixlab.report.table import Column, Table, print_table
+from mixlab.speed.plan import Mode, candidates, placed
+from mixlab.zoo.build import create_model
+
+GOAL = 0.97
+MODELS = ("mixer_nano", "convmixer_nano", "davit_nano", "mixer_s16", "convmixer_1024_20", "davit_tiny")
+SAME_LOGITS = 1e-4  # of the largest logit, in fp32
+
+Call = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Result:
+    model: str
+    task: str
+    batch: int
+    our_mode: Mode
+    their_mode: Mode
+    our_seconds: list[float]  # a call, one a round
+    their_seconds: list[float]
+    speed_ratio: Estimate  # theirs / ours: above 1 ours is faster
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time our families beside timm's classes of the same models.")
+    parser.add_argument("--models", nargs="+", default=MODELS, metavar="NAME", help="sizes of `mixlab models`")
+    parser.add_argument("--rounds", type=int, default=9, help="of which the median is taken (default 9)")
+    parser.add_argument("--batch", type=int, default=8, help="pictures a call (default 8)")
+    parser.add_argument("--out", type=Path, help="write every sample to this JSON file")
+    arguments = parser.parse_args()
+
+    device = machine.pick_device()
+    results = []
+    for name in arguments.models:
+        for result in beside_timm(name, arguments.batch, arguments.rounds, device):
+            print(f"{name}, {result.task}: {result.speed_ratio.value:.3f} of timm's speed", flush=True)
+            results.append(result)
+    print_table(table(results, device))
+    if arguments.out:
+        write_json(
+            arguments.out,
+            {
+                "date": date.today().isoformat(),
+                "machine": machine.describe(device),
+                "goal": GOAL,
+                "results": [asdict(result) for result in results],
+            },
+        )
+
+
+def beside_timm(name: str, batch: int, rounds: int, device: torch.device) -> Iterator[Result]:
+    ours, theirs = pair(name)
+    config: Any = ours.config
+    images = torch.randn(batch, config.image_channels, *height_and_width(config.image_size), device=device)
+    labels = torch.randint(config.classes, (batch,), device=device)
+    tasks = {
+        "prediction": partial(prediction, images=images),
+        "training": partial(training, images=images, labels=labels),
+    }
+    require_the_same_logits(ours.to(device), theirs.to(device), images[:2])
+    for task, prepared in tasks.items():
+        our_mode, our_call = fastest(ours, prepared, device)
+        their_mode, their_call = fastest(theirs, prepared, device)
+        seconds = interleaved({"ours": our_call, "theirs": their_call}, rounds)
+        ratio = speed_ratio(seconds["ours"], of=seconds["theirs"])
+        yield Result(name, task, batch, our_mode, their_mode, seconds["ours"], seconds["theirs"], ratio)
+
+
+def pair(name: str) -> tuple[Any, nn.Module]:
+    """The model of ours and timm's, with one set of random weights; both list the same tensors in the same order."""
+    ours: Any = create_model(name, **({"gelu": "erf"} if name.startswith("mixer") else {}))
+    nn.init.normal_(ours.head.weight)  # a Mixer's starts at zero, and so would all logits
+    theirs = of_timm(ours.config)
+    theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
+    return ours, theirs
+
+
+def of_timm(config: Any) -> nn.Module:
+    """timm's class in this shape; it registers a name for some of them only."""
+    match config:
+        case MixerConfig():
+            return TimmMixer(
+                num_classes=config.classes,
+                img_size=config.image_size,  # pyright: ignore[reportArgumentType]  # it takes (height, width) as well
+                in_chans=config.image_channels,
+                patch_size=config.patch_size,
+                num_blocks=config.depth,
+                embed_dim=config.channels,
+                mlp_ratio=(config.token_hidden / config.channels, config.channel_hidden / config.channels),
+            )
+        case ConvMixerConfig():
+            return TimmConvMixer(
+                num_classes=config.classes,
+                in_chans=config.image_channels,
+                dim=config.channels,
+                depth=config.depth,
+                kernel_size=config.kernel_size,
+                patch_size=config.patch_size,
+                act_layer=nn.GELU if config.activation == "gelu" else nn.ReLU,
+            )
+        case DaViTConfig():
+            return TimmDaVit(
+                num_classes=config.classes,
+                in_chans=config.image_channels,
+                embed_dims=config.channels,
+                depths=config.depths,
+                num_heads=config.heads,
+                window_size=config.window,
+                down_kernel_size=config.merge_kernel,
+            )
+        case _:
+            raise SystemExit(f"{type(config).__name__} is none of our three families: it has no twin to be beside.")
+
+
+def require_the_same_logits(ours: nn.Module, theirs: nn.Module, images: Tensor) -> None:
+    with torch.inference_mode():
+        logits, expected = ours.eval()(images), theirs.eval()(images)
+    difference = ((logits - expected).abs().max() / expected.abs().max()).item()
+    assert difference < SAME_LOGITS, f"the two sides compute different functions: {difference:.1e} of the largest logit"
+
+
+def prediction(model: nn.Module, mode: Mode, images: Tensor) -> Call:
+    model.eval()
+    images = images.to(memory_format=mode.memory_format)
+
+    def call() -> None:
+        with torch.inference_mode(), mode.autocast(images.device):
+            model(images)
+
+    return call
+
+
+def training(model: nn.Module, mode: Mode, images: Tensor, labels: Tensor) -> Call:
+    """A whole step: forward, cross-entropy, backward and AdamW."""
+    model.train()
+    images = images.to(memory_format=mode.memory_format)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+
+    def call() -> None:
+        optimizer.zero_grad()
+        with mode.autocast(images.device):
+            loss = nn.functional.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+
+    return call
+
+
+def fastest(model: nn.Module, prepared: Callable[..., Call], device: torch.device) -> tuple[Mode, Call]:
+    """The mode with the quickest call of five rounds, and that call; each mode has a copy of the model.
+
+    The quickest, not the median: what else the machine does can only add to it.
+    """
+    modes = {str(mode): mode for mode in candidates(device, "auto")}
+    calls = {name: prepared(placed(copy.deepcopy(model), device, mode), mode) for name, mode in modes.items()}
+    seconds = interleaved(calls, rounds=5, warmup=1)
+    best = min(seconds, key=lambda name: min(seconds[name]))
+    return modes[best], calls[best]
+
+
+def table(results: list[Result], device: torch.device) -> Table:
+    columns = [
+        Column("model", "Model"),
+        Column("task", "Task"),
+        Column("batch", "Batch", "images"),
+        Column("ours", "Ours", "images/s"),
+        Column("theirs", "timm's", "images/s"),
+        Column("our_mode", "Our mode"),
+        Column("their_mode", "timm's mode"),
+        Column("ratio", "Speed ratio", digits=3, worth="interval"),
+    ]
+    rows = [
+        {
+            "model": result.model,
+            "task": result.task,
+            "batch": result.batch,
+            "ours": result.batch / median(result.our_seconds),
+            "theirs": result.batch / median(result.their_seconds),
+            "our_mode": str(result.our_mode),
+            "their_mode": str(result.their_mode),
+            "ratio": result.speed_ratio,
+        }
+        for result in results
+    ]
+    reached = sum(result.speed_ratio.value >= GOAL for result in results)
+    notes = [
+        f"{machine.device_name(device)}, {torch.get_num_threads()} threads, "
+        f"torch {torch.__version__}, timm {timm.__version__}.",
+        "The sides took turns, each in its best stock mode.",
+        f"Speed ratio: how many times as fast as timm's ours is. Goal {GOAL}: reached in {reached} of {len(results)}.",
+    ]
+    return Table("Beside timm", columns, rows, notes)
+
+
+if __name__ == "__main__":
+    main()
