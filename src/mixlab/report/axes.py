@@ -64,7 +64,7 @@ class Axis:
                 if len(ticks) <= 6:
                     break
             return ticks
-        ticks = MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+        ticks = MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
         top = min(high, 100.0) if self.unit == "%" else high
         return [float(tick) for tick in ticks if low <= tick <= top]
 

@@ -34,6 +34,9 @@ def _worst(title: str, counts: np.ndarray, classes: Sequence[str], caption: str)
     wrong = counts - np.diag(np.diag(counts))
     order = np.argsort(wrong, axis=None, kind="stable")[::-1][:WORST]
     pairs = [divmod(int(place), len(classes)) for place in order if wrong.flat[place]]
+    if not pairs:
+        none = f"None of the {int(counts.sum())} pictures was taken for another class."
+        return Figure(title, [], f"{none} {caption}".strip())
     shares = {
         f"{classes[true]} → {classes[predicted]}": proportion_interval(
             int(wrong[true, predicted]), int(counts[true].sum())

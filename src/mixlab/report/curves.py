@@ -5,7 +5,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from mixlab.report.axes import PANEL_WIDTH, SMALL, Axis, grid, heading, line, plot_area, scale_x, scale_y, words
-from mixlab.report.colours import INK, MUTED, SHADE, colour_of
+from mixlab.report.colours import MUTED, SHADE, colour_of
 from mixlab.report.figure import Figure, Panel
 from mixlab.report.numbers import number
 
@@ -37,8 +37,8 @@ def learning_curves(
             for xs, ys in curves[name]:
                 line(axes, xs, ys, colour_of(name, models), 1.4, alpha=0.85)
             words(canvas, x.title, PANEL_WIDTH - 44, HEIGHT - 4, size=SMALL, colour=MUTED, align="right")
-            places = axes.transData.transform((curves[name][0][0][-1], last(name)))
-            words(canvas, final(name), places[0] + 7, HEIGHT - places[1] + 4, colour=INK)
+            _, up = axes.transData.transform((axes.get_xlim()[1], last(name)))
+            words(canvas, final(name), PANEL_WIDTH - 37, HEIGHT - up + 4)
 
         alt = f"{name}: {y.title} by {x.label.lower()}, n = {len(curves[name])} seeds, {final(name)} at the end."
         return Panel(PANEL_WIDTH, HEIGHT, draw, alt)

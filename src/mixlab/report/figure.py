@@ -40,8 +40,8 @@ class Panel:
 
     def svg(self) -> str:
         text = io.StringIO()
-        with _drawn(self, {"svg.fonttype": "none", "svg.hashsalt": "mixlab"}) as canvas:
-            canvas.savefig(text, format="svg", metadata={"Date": None})
+        with _drawn(self, {"svg.fonttype": "none"}) as canvas:
+            canvas.savefig(text, format="svg")
         return _embeddable(text.getvalue(), self)
 
     def png(self) -> bytes:
@@ -59,9 +59,10 @@ class Figure:
 
     def html(self) -> str:
         panels = "\n".join(panel.svg() for panel in self.panels)
+        width = max((panel.width for panel in self.panels), default=0)
         caption = f'<p class="caption">{prose(self.caption)}</p>' if self.caption else ""
         return (
-            f'<figure style="--width: {self.panels[0].width}px">\n'
+            f'<figure style="--width: {width}px">\n'
             f"<figcaption><h3>{escape(self.title)}</h3>{caption}</figcaption>\n"
             f'<div class="panels">\n{panels}\n</div>\n</figure>'
         )

@@ -1,7 +1,7 @@
 """How a number is written for people: digits, units of thousands, and what it is worth."""
 
 from collections.abc import Iterable, Sequence
-from math import floor, log10
+from math import floor, isfinite, log10
 
 from mixlab.evidence.estimate import Estimate
 
@@ -18,7 +18,7 @@ def number(value: float, digits: int) -> str:
 
 def decimals(values: Iterable[float]) -> int:
     """Decimals that give the largest of the values three significant digits, six at most."""
-    largest = max((abs(value) for value in values), default=0.0)
+    largest = max((abs(value) for value in values if isfinite(value)), default=0.0)
     return min(6, max(0, 2 - floor(log10(largest)))) if largest > 0 else 0
 
 

@@ -1,0 +1,135 @@
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image, ImageColor
+
+from mixlab.evidence.estimate import Estimate
+from mixlab.report.axes import Axis
+from mixlab.report.colours import HUES, PAGE
+from mixlab.report.confusion import confusion_matrix
+from mixlab.report.curves import learning_curves
+from mixlab.report.rows import pair_intervals, seed_points
+
+
+def texts(svg: str) -> list[str]:
+    return re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+
+
+def test_an_svg_takes_every_colour_from_the_page(figures):
+    html = "".join(figure.html() for figure in figures)
+    assert not re.findall(r"#[0-9a-fA-F]{6}|rgb\(", html)
+
+
+def test_an_svg_has_no_ids_so_that_many_can_stand_in_one_page(figures):
+    html = "".join(figure.html() for figure in figures)
+    assert not re.findall(r"\bid=|href|url\(|<style|<defs|xmlns", html)
+
+
+def test_the_same_figure_is_the_same_svg_every_time(figures):
+    panel = figures[0].panels[0]
+    assert panel.svg() == panel.svg()
+
+
+def test_text_is_text_in_every_script_and_dollars_stay_dollars(figures):
+    assert "고양이 &lt;&amp;&gt; $x$" in texts(figures[0].panels[1].svg())
+
+
+def test_a_panel_says_its_numbers_to_those_who_cannot_see_it(figures):
+    assert 'aria-label="Top-1 (%): mixer 97.4 [96.8, 98.0];' in figures[4].html()
+
+
+def test_a_png_shows_the_panels_beside_each_other_on_a_light_ground(figures, tmp_path):
+    figures[0].save_png(tmp_path / "curves.png", columns=2)
+    with Image.open(tmp_path / "curves.png") as picture:
+        assert picture.size == (2 * (2 * 360 + 3 * 28), 2 * (2 * 248 + 3 * 28))
+        pixels = np.asarray(picture.convert("RGB"))
+    assert tuple(pixels[0, 0]) == ImageColor.getrgb(PAGE["ground"][0])
+    assert (pixels == ImageColor.getrgb(HUES["blue"][0])).all(axis=2).any()
+
+
+def test_learning_curves_draw_every_seed_and_write_the_last_mean(figures):
+    svg = figures[0].panels[0].svg()
+    assert svg.count("stroke: var(--blue)") == 3
+    assert svg.count("stroke: var(--shade)") == 6
+    assert "96.0" in texts(svg)
+
+
+def test_a_curve_that_ends_in_nan_is_drawn_without_a_last_value(caplog):
+    curves = {"m": [([1, 2, 3], [2.0, 1.0, float("nan")])]}
+    figure = learning_curves("t", curves, models=["m"], x=Axis("Epoch"), y=Axis("Loss"))
+    assert "nan" not in texts(figure.panels[0].svg())
+    assert caplog.messages == []
+
+
+def test_a_cost_that_spans_a_decade_has_a_logarithmic_axis(figures):
+    assert [text for text in texts(figures[1].panels[0].svg()) if text.endswith("k")] == ["1k", "2k", "5k", "10k"]
+
+
+def test_an_arrow_points_to_the_better_side(figures):
+    shown = texts(figures[1].panels[0].svg()) + texts(figures[1].panels[1].svg())
+    assert {"Throughput (images/s) →", "← Parameters"} <= set(shown)
+
+
+def test_a_difference_that_its_interval_tells_from_zero_is_drawn_strong(figures):
+    svg = figures[3].panels[0].svg()
+    assert svg.count("fill: var(--ink); stroke: var(--ink)") == 1
+    assert svg.count("fill: var(--ground); stroke: var(--muted)") == 1
+
+
+def test_the_caption_says_what_the_setup_could_not_have_told(figures):
+    assert "differences under 0.7 points" in figures[3].caption
+
+
+def test_without_a_detectable_difference_there_is_no_band():
+    figure = pair_intervals("t", {("a", "b"): Estimate(1.0, 0.5, 1.5, 3, "points")}, Axis("Difference", "points"))
+    assert "var(--raised)" not in figure.html()
+    assert figure.caption == ""
+
+
+def test_a_yardstick_beyond_the_axis_is_named_with_an_arrow(figures):
+    assert {"near 96.0", "← majority class 10.2"} <= set(texts(figures[2].panels[0].svg()))
+
+
+def test_equal_values_without_an_interval_are_drawn():
+    estimate = Estimate(97.0, None, None, n=2, unit="%", spread=0.0)
+    figure = seed_points("t", {"m": [97.0, 97.0]}, {"m": estimate}, Axis("Top-1", "%"), models=["m"])
+    assert "97.0" in texts(figure.panels[0].svg())
+
+
+def test_a_confusion_matrix_writes_counts_and_leaves_nothing_in_empty_cells(figures):
+    shown = texts(figures[5].panels[0].svg())
+    assert sorted(text for text in shown if text.isdigit()) == ["1", "2", "4", "5", "6"]
+    assert "83 %" in shown
+
+
+def test_a_class_without_pictures_has_a_dash_for_its_recall():
+    figure = confusion_matrix("t", np.array([[3, 0], [0, 0]]), ["a", "b"])
+    assert "–" in texts(figure.panels[0].svg())
+
+
+def test_of_many_classes_only_the_confusions_are_shown(figures):
+    shown = texts(figures[6].panels[0].svg())
+    assert [text for text in shown if "→" in text and "kind" in text] == ["kind 3 → kind 7"]
+
+
+def test_many_classes_without_a_confusion_are_a_sentence():
+    figure = confusion_matrix("t", np.eye(40, dtype=int), [str(index) for index in range(40)])
+    assert "None of the 40 pictures was taken for another class." in figure.html()
+
+
+@pytest.mark.parametrize(("low", "high"), [(96.1, 98.7), (0.0, 1.0), (-1.3, 2.2), (5.0, 5.2)])
+def test_a_linear_axis_has_between_three_and_seven_ticks_inside_it(low, high):
+    ticks = Axis("x").ticks(low, high)
+    assert 3 <= len(ticks) <= 7
+    assert low <= ticks[0] < ticks[-1] <= high
+
+
+def test_an_axis_in_per_cent_has_no_tick_over_a_hundred():
+    assert max(Axis("x", "%").ticks(95.0, 103.0)) <= 100
+
+
+def test_a_logarithmic_axis_gives_room_by_a_factor():
+    low, high = replace(Axis("x"), scale="log").limits([10.0, 1000.0])
+    assert low * high == pytest.approx(10_000)

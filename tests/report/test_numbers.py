@@ -1,0 +1,26 @@
+import pytest
+
+from mixlab.report.numbers import decimals, number, short, tick_labels
+
+
+def test_numbers_have_thousands_and_a_true_minus():
+    assert number(-1234.56, 1) == "−1,234.6"
+
+
+@pytest.mark.parametrize(
+    ("values", "places"), [([97.4, 10.2], 1), ([1234.0], 0), ([0.0123], 4), ([], 0), ([float("inf"), 97.4], 1)]
+)
+def test_the_largest_number_gets_three_digits(values, places):
+    assert decimals(values) == places
+
+
+def test_ticks_have_the_same_decimals():
+    assert tick_labels([96.0, 96.5, 97.0]) == ["96.0", "96.5", "97.0"]
+
+
+def test_long_ticks_are_written_short():
+    assert tick_labels([5_000.0, 10_000.0, 2_500_000.0]) == ["5k", "10k", "2.5M"]
+
+
+def test_parameters_are_written_short():
+    assert short(59_880_472) == "59.9M"

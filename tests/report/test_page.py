@@ -1,0 +1,109 @@
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mixlab.evidence.estimate import Estimate
+from mixlab.report.page import Code, KeyFigure
+from mixlab.report.pictures import Mistake, Mistakes
+from mixlab.report.prose import prose
+
+VOID = {"meta", "link", "img"}
+
+
+class Balance(HTMLParser):
+    """Every element that is opened is closed in its turn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: object) -> None:
+        pass
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_every_element_of_a_page_is_closed_in_its_turn(page):
+    parser = Balance()
+    parser.feed(page.html())
+    assert parser.open == []
+
+
+def test_a_page_refers_to_nothing_outside_itself(page):
+    html = page.html()
+    assert "http://" not in html
+    assert "https://" not in html
+    assert all(target.startswith("data:") for target in re.findall(r'(?:src|href)="([^"]*)"', html))
+    assert not re.findall(r"@import|url\(|<script", html)
+
+
+def test_a_page_forbids_the_browser_to_load_anything(page):
+    assert "default-src 'none'" in page.html()
+
+
+def test_a_page_has_a_light_and_a_dark_value_for_every_colour_it_uses(page):
+    html = page.html()
+    light, dark = (set(re.findall(r"--([a-z]+): #", line)) for line in html.splitlines() if "--ground: #" in line)
+    used = set(re.findall(r"var\(--([a-z]+)\)", html)) - {"type", "code", "measure", "width"}
+    assert used <= light == dark
+
+
+def test_titles_prose_and_code_are_escaped(page):
+    html = page.html()
+    assert "<title>Which of &lt;three&gt; &amp; why</title>" in html
+    assert "model = &quot;&lt;mixer&gt;&quot;" in html
+    assert Code("<b>").html() == '<pre tabindex="0"><code>&lt;b&gt;</code></pre>'
+
+
+def test_prose_sets_code_and_keeps_numbers_with_their_units():
+    assert prose("`a<b` has 97.4 % (n = 3)") == "<code>a&lt;b</code> has 97.4\xa0% (n\xa0=\xa03)"
+
+
+@pytest.mark.parametrize(
+    ("value", "worth"),
+    [
+        (Estimate(97.44, 96.7, 98.2, n=3, unit="%"), "95\xa0%: 96.7 to 98.2, n\xa0=\xa03"),
+        (Estimate(97.44, None, None, n=1, unit="%"), "n\xa0=\xa01"),
+    ],
+)
+def test_a_key_figure_says_what_it_is_worth(value, worth):
+    assert f'<dd>97.4 <small>%</small></dd><dd class="worth">{worth}</dd>' in KeyFigure("Top-1", value, 1).html()
+
+
+def test_an_exact_key_figure_has_no_interval():
+    assert "worth" not in KeyFigure("Parameters", Estimate.exact(188_426, "")).html()
+
+
+def shown(image: np.ndarray) -> tuple[str, Image.Image]:
+    html = Mistakes("t", [Mistake(image, "n", "a", "b", 0.5)]).html()
+    data = base64.b64decode(html.partition("base64,")[2].partition('"')[0])
+    return html, Image.open(io.BytesIO(data))
+
+
+def test_a_tiny_picture_keeps_its_pixels_and_is_shown_with_them_as_squares():
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    html, picture = shown(image)
+    assert 'class="tiny"' in html
+    np.testing.assert_array_equal(np.asarray(picture), image)
+
+
+def test_a_large_picture_is_made_small_before_it_goes_into_the_page():
+    html, picture = shown(np.zeros((600, 900, 3), np.uint8))
+    assert 'class="tiny"' not in html
+    assert max(picture.size) == 224
+
+
+def test_a_mistake_says_the_true_class_then_the_chosen_one_with_its_probability():
+    html = Mistakes("t", [Mistake(np.zeros((8, 8, 3), np.uint8), "<n>", "<a>", "b", 0.9987)]).html()
+    assert "<p>&lt;a&gt; → <strong>b</strong></p><p>99.9 %</p>" in html
+    assert 'title="&lt;n&gt;"' in html
