@@ -5,11 +5,14 @@ from collections.abc import Sequence
 
 import typer
 
+from mixlab.cli.compare import compare
 from mixlab.cli.models import models
+from mixlab.cli.train import train
 from mixlab.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-app.command()(models)
+for verb in (models, train, compare):
+    app.command()(verb)
 
 
 @app.callback()

@@ -4,6 +4,27 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from sklearn.neighbors import KNeighborsClassifier
 
+from mixlab.data.dataset import Part
+from mixlab.data.preprocess import Preprocess
+from mixlab.evidence.estimate import Estimate
+from mixlab.evidence.intervals import proportion_interval
+
+_LARGEST_SIDE = 32
+"""Pixels: pictures that are larger, or of several sizes, are resized to this square to find their neighbours."""
+
+
+def yardsticks(train: Part, test: Part) -> dict[str, Estimate]:
+    """Accuracy on `test` of the answers below, in per cent."""
+    train_pixels, test_pixels = _pixels(train, test)
+    answers = {
+        "majority class": majority_class(train.labels, len(test)),
+        "1-nearest neighbour": nearest_neighbour(train_pixels, train.labels, test_pixels),
+    }
+    return {
+        name: proportion_interval(int((predictions == test.labels).sum()), len(test))
+        for name, predictions in answers.items()
+    }
+
 
 def majority_class(train_labels: Int[np.ndarray, " train_picture"], pictures: int) -> Int[np.ndarray, " picture"]:
     """The class with the most training pictures, whatever the picture shows."""
@@ -19,3 +40,13 @@ def nearest_neighbour(
     classifier = KNeighborsClassifier(n_neighbors=1, algorithm="brute")
     classifier.fit(train_images.reshape(len(train_images), -1).astype(np.float32), train_labels)
     return classifier.predict(images.reshape(len(images), -1).astype(np.float32))
+
+
+def _pixels(*parts: Part) -> list[UInt8[np.ndarray, "picture row column 3"]]:
+    """The parts' pictures as they are, if all are of one small size, else resized."""
+    pictures = [[part.image(index) for index in range(len(part))] for part in parts]
+    shapes = {picture.shape for part in pictures for picture in part}
+    if len(shapes) > 1 or max(max(shape) for shape in shapes) > _LARGEST_SIDE:
+        resize = Preprocess((_LARGEST_SIDE, _LARGEST_SIDE)).resized
+        pictures = [[resize(picture).movedim(0, -1).numpy() for picture in part] for part in pictures]
+    return [np.stack(part) for part in pictures]

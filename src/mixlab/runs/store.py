@@ -18,14 +18,13 @@ def store_folder() -> Path:
     return Path(os.environ.get("MIXLAB_RUNS", "runs"))
 
 
-def run_folder(label: str, decided_by: dict[str, Any]) -> Path:
-    """Where the training that `decided_by` describes is kept, or will be.
+def stored_key(decided_by: dict[str, Any]) -> str:
+    """Twelve letters for everything that decides a result: `decided_by`, and the package's sources that make it.
 
-    The key covers `decided_by` (resolved recipe, the model's full config, the data's fingerprint, the plan, torch's
-    version, ...) and the package's sources that make a result, so that a changed line trains anew.
+    `decided_by` is the resolved recipe, the model's full config, the data's fingerprint, the plan, torch's version ...
     """
     decided = json.dumps(decided_by | {"sources": _sources()}, sort_keys=True)
-    return store_folder() / f"{label}-{hashlib.sha256(decided.encode()).hexdigest()[:12]}"
+    return hashlib.sha256(decided.encode()).hexdigest()[:12]
 
 
 def finished_run(path: Path) -> Run | None:

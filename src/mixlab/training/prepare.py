@@ -15,14 +15,15 @@ from mixlab.data.batches import Batch, TrainingBatches
 from mixlab.data.dataset import Dataset
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
+from mixlab.measure.machine import device_name
 from mixlab.models.contract import height_and_width
 from mixlab.runs.folder import FORMAT
-from mixlab.runs.store import run_folder
+from mixlab.runs.store import store_folder, stored_key
 from mixlab.speed.plan import Mode, Plan, candidates, fastest, placed
 from mixlab.training.optimizer import build_optimizer
 from mixlab.training.recipe import Recipe
 from mixlab.training.step import add_gradients
-from mixlab.zoo.build import build, describe
+from mixlab.zoo.build import Model, build, describe
 
 _LARGEST_AUTOMATIC_BATCH = 128
 _STEPS_AN_EPOCH = 8
@@ -45,7 +46,7 @@ class Job:
         assert isinstance(self.recipe.batch, int)
         return self.recipe.batch
 
-    def build(self) -> nn.Module:
+    def build(self) -> Model:
         return build(self.family, self.config)
 
     def batches(self) -> TrainingBatches:
@@ -76,17 +77,24 @@ class Job:
 
     def folder(self, plan: Plan) -> Path:
         """Where the store keeps this training."""
-        decided_by = {
-            "recipe": self.recipe.to_dict(),
+        model = re.sub(r"[^\w.]+", "-", self.recipe.model)
+        data = self.dataset.name.partition(":")[0]
+        key = stored_key(self._decided_by(seed=self.recipe.seed) | {"plan": plan.to_dict()})
+        return store_folder() / f"{model}-{data}-seed{self.recipe.seed}-{key}"
+
+    def plan_file(self) -> Path:
+        """Where the store keeps the plan that was decided for this training on this machine, whatever its seed."""
+        machine = {"device": device_name(self.device), "threads": torch.get_num_threads()}
+        return store_folder() / "plans" / f"{stored_key(self._decided_by(seed=None) | machine)}.json"
+
+    def _decided_by(self, seed: int | None) -> dict[str, Any]:
+        return {
+            "recipe": self.recipe.to_dict() | {"seed": seed},
             "config": self.config,
             "data": self.dataset.fingerprint,
             "preprocess": self.preprocess.to_dict(),
-            "plan": plan.to_dict(),
             "torch": torch.__version__,
         }
-        model = re.sub(r"[^\w.]+", "-", self.recipe.model)
-        data = self.dataset.name.partition(":")[0]
-        return run_folder(f"{model}-{data}-seed{self.recipe.seed}", decided_by)
 
 
 def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
@@ -112,8 +120,8 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
 def decide_plan(job: Job, say: Callable[[str], None]) -> tuple[Plan, float]:
     """The plan for this machine, and the seconds that one of its steps took in a short trial on real pictures.
 
-    `speed = "off"` tries one mode only, the stock one. A batch that does not fit into memory is halved until it does
-    where the user left its size to us, and the gradients of its parts are added up; `say` is told.
+    `speed = "off"` tries one mode only, the stock one. A batch that does not fit into memory goes through in halves,
+    quarters ... until it does, their gradients added up; `say` is told.
     """
     recipe = job.recipe
     stock = Mode("fp32" if recipe.precision == "auto" else recipe.precision)

@@ -1,0 +1,72 @@
+"""Who is compared, with which recipe and under which plan: all that is decided before the first training."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from mixlab.data.dataset import Dataset
+from mixlab.files import write_json
+from mixlab.measure.machine import pick_device
+from mixlab.measure.macs import count_macs, count_parameters
+from mixlab.models.contract import ImageSize, height_and_width
+from mixlab.speed.plan import Plan
+from mixlab.training.prepare import Job, decide_plan, resolve
+from mixlab.training.recipe import recipe_from
+from mixlab.training.usual import usual_recipe
+from mixlab.zoo.build import Model
+
+DEFAULT_MODELS = ("mixer_nano", "convmixer_nano", "davit_nano", "resnet_nano", "vit_nano")
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model with its recipe, ready to be trained with any seed."""
+
+    name: str
+    recipe_name: str
+    job: Job
+    parameters: int
+    macs: int  # of one picture, forward
+
+    def seeded(self, seed: int) -> Job:
+        return replace(self.job, recipe=self.job.recipe.model_copy(update={"seed": seed}))
+
+    def lasting(self, steps: int) -> "Contender":
+        recipe = self.job.recipe.model_copy(update={"epochs": None, "steps": steps})
+        return replace(self, job=replace(self.job, recipe=recipe))
+
+
+def enter(
+    name: str, dataset: Dataset, *, image_size: ImageSize | None, epochs: int | None, config: Mapping[str, Any]
+) -> Contender:
+    """The model `name` with its usual recipe, but for what is given."""
+    recipe_name, fields = usual_recipe(name, dataset.name)
+    given = {"image_size": image_size, "epochs": epochs}
+    fields |= {key: value for key, value in given.items() if value is not None}
+    fields["config"] = {**fields.get("config", {}), **config}
+    job = resolve(recipe_from(fields, recipe_name), dataset, pick_device())
+    with torch.device("meta"):
+        model = job.build()
+    return Contender(name, recipe_name, job, count_parameters(model), macs_of(model))
+
+
+def macs_of(model: Model) -> int:
+    """Of one picture of the size that the model is built for, forward."""
+    return count_macs(model, (model.config.image_channels, *height_and_width(model.config.image_size)))
+
+
+def planned(contender: Contender, say: Callable[[str], None]) -> tuple[Plan, float]:
+    """The plan that all seeds run under, and the seconds a step took in its trial.
+
+    It is remembered, so that a comparison which goes on after an interruption finds the trainings that it finished.
+    """
+    file = contender.job.plan_file()
+    if file.is_file():
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        return Plan.from_dict(stored), stored["seconds_a_step"]
+    plan, seconds = decide_plan(contender.job, say)
+    write_json(file, plan.to_dict() | {"seconds_a_step": seconds})
+    return plan, seconds

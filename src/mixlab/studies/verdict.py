@@ -1,0 +1,64 @@
+"""Which model to take: every pair compared on the same pictures, and no recommendation that chance could have made."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from jaxtyping import Bool
+
+from mixlab.evidence.estimate import Estimate
+from mixlab.evidence.paired import Difference, crossed_bootstrap, detectable_difference, holm
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """`a` minus `b`; `p_holm` is adjusted for all pairs of the comparison."""
+
+    a: str
+    b: str
+    difference: Difference
+    p_holm: float
+
+    @property
+    def is_told_apart(self) -> bool:
+        return not self.difference.low <= 0 <= self.difference.high and self.p_holm < 0.05
+
+    @property
+    def estimate(self) -> Estimate:
+        """In percentage points; its n counts the trainings of both."""
+        difference = self.difference
+        return Estimate(difference.difference, difference.low, difference.high, sum(difference.seeds), "points")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`leaders` are the model with the highest mean and those that it could not be told apart from, best first.
+
+    `detectable`: the smallest true difference, in points, that 80 % of such comparisons would find in any pair.
+    """
+
+    pairs: tuple[Pair, ...]
+    leaders: tuple[str, ...]
+    detectable: float
+
+    @property
+    def recommended(self) -> str | None:
+        return self.leaders[0] if len(self.leaders) == 1 else None
+
+
+def judge(correct: Mapping[str, Bool[np.ndarray, "seed picture"]]) -> Verdict:
+    """`correct`: for each of two or more models, whether each training had each test picture right."""
+    ranked = sorted(correct, key=lambda name: -correct[name].mean())
+    couples = list(combinations(ranked, 2))
+    differences = [crossed_bootstrap(correct[a], correct[b]) for a, b in couples]
+    adjusted = holm([difference.p for difference in differences])
+    pairs = tuple(
+        Pair(a, b, difference, p) for (a, b), difference, p in zip(couples, differences, adjusted, strict=True)
+    )
+    level_with_best = [pair.b for pair in pairs if pair.a == ranked[0] and not pair.is_told_apart]
+    detectable = max(
+        detectable_difference(difference.standard_error, difference.degrees_of_freedom, len(pairs))
+        for difference in differences
+    )
+    return Verdict(pairs, (ranked[0], *level_with_best), detectable)

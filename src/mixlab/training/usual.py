@@ -1,0 +1,22 @@
+"""The recipe that is taken where the user names none: one a family and kind of data, tuned beforehand."""
+
+from typing import Any
+
+from mixlab.training.recipe import read_recipe
+from mixlab.zoo.build import describe
+
+_DIGITS, _PICTURES = "digits", "pictures"
+
+
+def usual_recipe(model: str, data: str) -> tuple[str, dict[str, Any]]:
+    """Its name, and its fields with `model` and `data` in their places."""
+    name = f"{_DIGITS if data == 'digits' else _PICTURES}_{_kind(model)}"
+    return name, read_recipe(name) | {"model": model, "data": data}
+
+
+def _kind(model: str) -> str:
+    """Our families have settings of their own; of timm's models the residual networks, and one for all others."""
+    described = describe(model)
+    if described.family != "timm":
+        return described.family
+    return "resnet" if "resnet" in described.config["name"] else "vit"
