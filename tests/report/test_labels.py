@@ -28,6 +28,7 @@ def test_a_label_at_the_edge_stays_inside_the_frame():
 
 
 def test_a_label_does_not_stand_where_it_would_name_another_point():
-    near, other = cross(20, 100), Cross((44, 100), Box(34, 40, 54, 160))
-    label, _ = place_labels([near, other], ["a name that is long", "other"], FRAME)
-    assert not label.box.overlap(other.around(14))
+    upper, lower = Cross((170, 200), Box(160, 170, 180, 230)), Cross((170, 220), Box(120, 210, 220, 230))
+    of_upper, of_lower = place_labels([upper, lower], ["a long name", "another name"], FRAME)
+    assert not of_upper.box.overlap(lower.around(14))
+    assert not of_lower.box.overlap(upper.around(14))

@@ -31,13 +31,13 @@ def seed_points(
     yardsticks: Mapping[str, float] | None = None,
     caption: str = "",
 ) -> Figure:
-    """Every seed's value as a faint mark, the mean with its interval on top; `yardsticks` are vertical lines."""
+    """The mean with its interval, under it every seed's value as a small mark; `yardsticks` are vertical lines."""
 
     def draw_row(axes: "Axes", name: str, y: float) -> None:
         for value in values[name]:
-            put_mark(axes, value, y, name, models, radius=4, alpha=0.4)
-        _interval(axes, estimates[name], y, colour_of(name, models), 2)
-        put_mark(axes, estimates[name].value, y, name, models, radius=6)
+            put_mark(axes, value, y + 6, name, models, radius=3.5, alpha=0.6)
+        _interval(axes, estimates[name], y - 3, colour_of(name, models), 2)
+        put_mark(axes, estimates[name].value, y - 3, name, models, radius=5.5)
 
     seeds = [value for points in values.values() for value in points]
     return Figure(title, [_panel(estimates, axis, draw_row, also=seeds, lines=yardsticks or {})], caption)
