@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mixlab.data.dataset import open_dataset, open_split, open_unseen, same_source
+from mixlab.data.dataset import Dataset, Part, open_dataset, open_split, open_unseen, same_source
 from mixlab.errors import UserError
 
 
@@ -55,10 +55,18 @@ def test_a_renamed_picture_or_class_changes_the_fingerprint(pets, old, new):
     assert open_dataset(f"folder:{pets}").fingerprint != before
 
 
-def test_a_part_of_one_set_has_another_fingerprint():
-    digits = open_dataset("digits")
-    fewer = type(digits)(digits.name, digits.classes, digits.parts | {"train": digits.parts["train"].subset(range(9))})
-    assert len({digits.fingerprint, fewer.fingerprint}) == 2
+def test_every_fact_of_a_set_is_in_its_fingerprint(noise):
+    def fingerprint(classes=("a", "b", "c"), part="test", names=tuple(noise.names), labels=noise.labels) -> str:
+        return Dataset("noise", classes, {part: Part(list(names), labels, noise.pictures)}).fingerprint
+
+    fingerprints = [
+        fingerprint(),
+        fingerprint(classes=("a", "b", "d")),
+        fingerprint(part="train"),
+        fingerprint(names=noise.names[::-1]),
+        fingerprint(labels=noise.labels[::-1].copy()),
+    ]
+    assert len(set(fingerprints)) == 5
 
 
 def test_a_stored_split_brings_the_same_parts_back(pets):
