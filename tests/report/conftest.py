@@ -60,12 +60,16 @@ def figures(top1: dict[str, Estimate]) -> list[Figure]:
         (MODELS[1], MODELS[0]): Estimate(0.8, 0.2, 1.4, n=3, unit="points"),
         (MODELS[0], MODELS[2]): Estimate(0.3, -0.4, 1.0, n=3, unit="points"),
     }
+    yardsticks = {
+        "near": Estimate(96.0, 94.0, 97.5, n=510, unit="%"),
+        "majority class": Estimate(10.2, 7.8, 13.1, n=510, unit="%"),
+    }
     many = 9 * np.eye(40, dtype=int)
     many[3, 7] = 4
     return [
         learning_curves("Learning", curves, models=MODELS, x=Axis("Epoch"), y=ACCURACY),
         trade_off("Cost", top1, ACCURACY, costs, models=MODELS),
-        seed_points("Seeds", seeds, top1, ACCURACY, models=MODELS, yardsticks={"near": 96.0, "majority class": 10.2}),
+        seed_points("Seeds", seeds, top1, ACCURACY, models=MODELS, yardsticks=yardsticks),
         pair_intervals("Pairs", pairs, Axis("Difference", "points", digits=1), detectable=0.7),
         intervals("Classes", top1, ACCURACY),
         confusion_matrix("Few", np.array([[5, 1, 0], [0, 6, 0], [2, 0, 4]]), MODELS),

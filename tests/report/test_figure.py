@@ -89,7 +89,7 @@ def test_without_a_detectable_difference_there_is_no_band():
 
 
 def test_a_yardstick_beyond_the_axis_is_named_with_an_arrow(figures):
-    assert {"near 96.0", "← majority class 10.2"} <= set(texts(figures[2].panels[0].svg()))
+    assert {"near 96.0 [94.0, 97.5]", "← majority class 10.2 [7.8, 13.1]"} <= set(texts(figures[2].panels[0].svg()))
 
 
 def test_equal_values_without_an_interval_are_drawn():

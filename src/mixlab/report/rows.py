@@ -28,7 +28,7 @@ def seed_points(
     axis: Axis,
     *,
     models: Sequence[str],
-    yardsticks: Mapping[str, float] | None = None,
+    yardsticks: Mapping[str, Estimate] | None = None,
     caption: str = "",
 ) -> Figure:
     """The mean with its interval, under it every seed's value as a small mark; `yardsticks` are vertical lines."""
@@ -40,7 +40,7 @@ def seed_points(
         put_mark(axes, estimates[name].value, y - 3, name, models, radius=5.5)
 
     seeds = [value for points in values.values() for value in points]
-    return Figure(title, [_panel(estimates, axis, draw_row, also=seeds, lines=yardsticks or {})], caption)
+    return Figure(title, [_panel(estimates, axis, draw_row, also=seeds, yardsticks=yardsticks or {})], caption)
 
 
 def pair_intervals(
@@ -71,7 +71,7 @@ def pair_intervals(
         smallest = number(detectable, axis.decimals([detectable]))
         caption += f" The band holds differences under {smallest} {axis.unit}, too small for this set-up to tell."
     also = [0.0] if detectable is None else [-detectable, detectable]
-    return Figure(title, [_panel(rows, axis, draw_row, also=also)], caption.strip())
+    return Figure(title, [_panel(rows, axis, draw_row, also=also, yardsticks={})], caption.strip())
 
 
 def intervals(title: str, estimates: Mapping[str, Estimate], axis: Axis, *, caption: str = "") -> Figure:
@@ -81,7 +81,7 @@ def intervals(title: str, estimates: Mapping[str, Estimate], axis: Axis, *, capt
         _interval(axes, estimates[name], y, MUTED, 1.2)
         put_shape(axes, estimates[name].value, y, DISC, face=INK, edge=GROUND, radius=4.5)
 
-    return Figure(title, [_panel(estimates, axis, draw_row)], caption)
+    return Figure(title, [_panel(estimates, axis, draw_row, also=[], yardsticks={})], caption)
 
 
 def _panel(
@@ -89,22 +89,24 @@ def _panel(
     axis: Axis,
     draw_row: Callable[["Axes", str, float], None],
     *,
-    also: Iterable[float] = (),
-    lines: Mapping[str, float] | None = None,
+    also: Iterable[float],
+    yardsticks: Mapping[str, Estimate],
 ) -> Panel:
-    lines = lines or {}
-    top = 20 * len(lines)
+    """`also`: what the axis must hold besides the rows; yardsticks it holds where they are near."""
+    top = 20 * len(yardsticks)
     height = top + ROW * len(rows) + 44
     digits = axis.decimals(estimate.value for estimate in rows.values())
-    low, high = axis.limits(_in_reach([*_ends(rows.values()), *also], lines.values()))
+    low, high = axis.limits(
+        _in_reach([*_ends(rows.values()), *also], [yardstick.value for yardstick in yardsticks.values()])
+    )
 
     def draw(canvas: "Canvas") -> None:
         axes = plot_area(canvas, LEFT, top, RIGHT, height - 40)
         axes.set_ylim(ROW * len(rows), 0)
         axes.set_yticks([])
         scale_x(axes, axis, low, high)
-        for order, (name, value) in enumerate(lines.items()):
-            _yardstick(canvas, axes, f"{name} {number(value, digits)}", value, 12 + 20 * order, top)
+        for order, (name, yardstick) in enumerate(yardsticks.items()):
+            _name_yardstick(canvas, axes, f"{name} {written(yardstick, digits)}", yardstick.value, 12 + 20 * order)
         for order, (name, estimate) in enumerate(rows.items()):
             baseline = top + ROW * order + 15
             words(canvas, name, 0, baseline)
@@ -112,9 +114,9 @@ def _panel(
             middle = ROW * order + INTERVAL
             for tick in axis.ticks(low, high):
                 line(axes, [tick, tick], [middle - STRIP, middle + STRIP], RULE, 1)
-            for value in lines.values():
-                if low <= value <= high:
-                    line(axes, [value, value], [middle - STRIP, middle + STRIP], MUTED, 1.2)
+            for yardstick in yardsticks.values():
+                if low <= yardstick.value <= high:
+                    line(axes, [yardstick.value] * 2, [middle - STRIP, middle + STRIP], MUTED, 1.2)
             draw_row(axes, name, middle)
         words(canvas, axis.pointing(), PANEL_WIDTH, height - 6, size=SMALL, colour=MUTED, align="right")
 
@@ -133,15 +135,18 @@ def _interval(axes: "Axes", estimate: Estimate, y: float, colour: str, width: fl
         line(axes, [estimate.low, estimate.high], [y, y], colour, width)
 
 
-def _yardstick(canvas: "Canvas", axes: "Axes", text: str, value: float, baseline: float, top: float) -> None:
-    """The name of a yardstick over its line; where it lies beyond the axis, an arrow says on which side."""
+def _name_yardstick(canvas: "Canvas", axes: "Axes", text: str, value: float, baseline: float) -> None:
+    """Over the yardstick's line; where that lies beyond the axis, an arrow says on which side."""
     low, high = axes.get_xlim()
-    if not low <= value <= high:
-        words(canvas, f"← {text}" if value < low else f"{text} →", 0 if value < low else PANEL_WIDTH, baseline,
-              size=SMALL, colour=MUTED, align="left" if value < low else "right")  # fmt: skip
-        return
     place = LEFT + (value - low) / (high - low) * (RIGHT - LEFT)
-    align = "left" if place < PANEL_WIDTH / 3 else "right" if place > PANEL_WIDTH * 2 / 3 else "center"
+    if value < low:
+        text, place, align = f"← {text}", 0, "left"
+    elif value > high:
+        text, place, align = f"{text} →", PANEL_WIDTH, "right"
+    elif place < PANEL_WIDTH / 3:
+        align = "left"
+    else:
+        align = "right" if place > PANEL_WIDTH * 2 / 3 else "center"
     words(canvas, text, place, baseline, size=SMALL, colour=MUTED, align=align)
 
 
