@@ -1,0 +1,80 @@
+"""The rules of the house that a linter does not know. Each is checked here, so that none is a rumour."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "mixlab"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+FOLDERS = sorted(path.parent for path in PACKAGE.rglob("__init__.py") if path.parent != PACKAGE)
+TEXTS = [path for path in ROOT.rglob("*.md") if ".venv" not in path.parts and "runs" not in path.parts]
+
+
+def test_the_rules_are_checked_on_something():
+    assert len(MODULES) > 40 and len(FOLDERS) > 10
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_says_what_it_is_and_stays_readable(module: Path):
+    source = module.read_text(encoding="utf-8")
+    assert ast.get_docstring(ast.parse(source)), "the first line of a module says what it is"
+    assert source.count("\n") <= 350, "a file of more than 350 lines holds more than one thing"
+    assert module.stem not in {"utils", "helpers", "common", "misc"}, "a file is named for the thing in it"
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
+def test_a_folder_says_in_one_line_what_it_is_for(folder: Path):
+    (statement,) = ast.parse((folder / "__init__.py").read_text(encoding="utf-8")).body
+    assert isinstance(statement, ast.Expr)
+
+
+def test_the_tests_mirror_the_package():
+    folders = {path.name for path in FOLDERS}
+    mirrored = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and any(path.glob("test_*.py"))}
+    assert mirrored <= folders | {"benchmarks"}, "a folder of tests has the name of the folder that it tests"
+    assert folders <= mirrored, "every folder of the package has its tests"
+
+
+def test_a_module_with_shapes_keeps_its_annotations():
+    for module in MODULES:
+        source = module.read_text(encoding="utf-8")
+        assert "jaxtyping" not in source or "from __future__ import annotations" not in source, module
+
+
+def test_every_page_is_reached_by_a_link():
+    linked = {target for text in TEXTS for target in re.findall(r"\]\(([^)#\s]+)", text.read_text(encoding="utf-8"))}
+    pages = {path.name for path in (ROOT / "docs").rglob("*.md")}
+    assert pages <= {Path(target).name for target in linked}
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_link_into_the_repository_leads_somewhere(text: Path):
+    for target in re.findall(r"\]\(([^)#\s]+)", text.read_text(encoding="utf-8")):
+        if not target.startswith(("http://", "https://")):
+            assert (text.parent / target).exists(), f"{text.name} links to {target}"
+
+
+def test_the_layer_contract_holds_and_can_fail(tmp_path: Path):
+    assert _contract(tmp_path / "as_it_is").returncode == 0
+    broken = _contract(tmp_path / "broken", add_to="evidence/estimate.py", line="import mixlab.models.mixer")
+    assert broken.returncode == 1
+    assert "mixlab.evidence is not allowed to import mixlab.models" in broken.stdout
+
+
+def _contract(copy: Path, add_to: str | None = None, line: str = "") -> subprocess.CompletedProcess[str]:
+    """The contract of pyproject.toml on a copy of the package, into which a line may be slipped."""
+    shutil.copytree(PACKAGE, copy / "mixlab", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", copy)
+    if add_to is not None:
+        module = copy / "mixlab" / add_to
+        module.write_text(f"{module.read_text(encoding='utf-8')}\n{line}\n", encoding="utf-8")
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    return subprocess.run(
+        command, cwd=copy, env={"PYTHONPATH": str(copy)}, capture_output=True, text=True, check=False
+    )
