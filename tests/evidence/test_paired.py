@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from mixlab.evidence.paired import crossed_bootstrap, detectable_difference, holm
 
@@ -102,13 +103,27 @@ def test_a_perfect_tie_is_not_certainty(accuracy):
 
 
 def test_trainings_that_tie_by_different_mistakes_leave_doubt():
-    a, b = np.ones((2, 40), dtype=bool), np.ones((2, 40), dtype=bool)
-    for seed in range(2):  # every training has its own four mistakes
-        a[seed, 4 * seed : 4 * seed + 4] = False
-        b[seed, 8 + 4 * seed : 12 + 4 * seed] = False
-    tie = crossed_bootstrap(a, b)
-    assert tie.low < -2
-    assert tie.high > 2
+    correct = np.ones((2, 40), dtype=bool)
+    correct[0, :10] = correct[1, 10:20] = False
+    tie = crossed_bootstrap(correct, correct)
+    assert tie.low <= -100 * 1 / 40
+    assert tie.high >= 100 * 1 / 40
+
+
+def test_mistakes_that_are_luck_alone_still_give_an_interval():
+    a, b = np.ones((2, 20_000), dtype=bool), np.ones((2, 20_000), dtype=bool)
+    a[0, :5_000] = a[1, 5_000:10_000] = b[0, 10_000:15_000] = b[1, 15_000:] = False
+    tie = crossed_bootstrap(a, b)  # what the seeds leave to the pictures is nothing, nearly
+    assert tie.low < 0 < tie.high
+    assert tie.degrees_of_freedom == 1
+
+
+def test_the_standard_error_is_right_on_average():
+    errors = [
+        crossed_bootstrap(answers(90, 2, 300, seed), answers(90, 2, 300, 1_000 + seed), resamples=99).standard_error
+        for seed in range(300)
+    ]
+    assert np.mean(np.square(errors)) == pytest.approx(2 * 90 * 10 / 600, rel=0.1)  # luck alone: p (100 - p) / n
 
 
 def test_an_interval_stays_within_a_hundred_points():
@@ -143,6 +158,8 @@ def test_with_a_well_known_error_the_detectable_difference_is_2_8_of_it():
     assert detectable_difference(0.5, 1e5, comparisons=1) == pytest.approx(0.5 * (1.960 + 0.842), rel=1e-3)
 
 
-def test_few_degrees_of_freedom_and_more_comparisons_need_a_larger_difference():
-    assert detectable_difference(1, 4, 1) > detectable_difference(1, 40, 1)
-    assert detectable_difference(1, 4, 10) > detectable_difference(1, 4, 1)
+@pytest.mark.parametrize(("freedom", "comparisons"), [(2.5, 1), (4, 10), (30, 45)])
+def test_the_detectable_difference_is_found_four_times_in_five(freedom, comparisons):
+    critical = stats.t.isf(0.025 / comparisons, freedom)
+    difference = detectable_difference(0.5, freedom, comparisons)
+    assert stats.nct.sf(critical, freedom, difference / 0.5) == pytest.approx(0.80, abs=1e-3)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import bdtr, ndtri, stdtrit
 
 from mixlab.evidence.estimate import TAIL, Estimate
@@ -60,7 +61,7 @@ def median_interval(values: Iterable[float], unit: str) -> Estimate:
 
 
 def bootstrap_interval(
-    *pictures: np.ndarray[Any, Any],
+    *pictures: NDArray[Any],
     statistic: Callable[..., float],
     unit: str,
     resamples: int = 2_000,
