@@ -122,9 +122,22 @@ def test_a_class_that_the_model_does_not_know_is_refused_with_the_nearest(pets):
     with pytest.raises(UserError) as caught:
         open_unseen(f"folder:{pets}", ("cats", "dog"))
     assert str(caught.value) == (
-        f'folder:{pets} has the class "cat", which the model does not know: rename its folder, take it out, or take a '
-        'model that was trained on it. Did you mean "cats"?'
+        f"folder:{pets} has classes that the model does not know, cat: rename or remove their folders, or take a "
+        'model that was trained on them. Did you mean "cats"?'
     )
+
+
+def test_many_unknown_classes_are_not_all_listed():
+    with pytest.raises(UserError, match="does not know, 0, 1, 2, 3, 4 and 5 more: rename"):
+        open_unseen("digits", ("cat", "dog"))
+
+
+def test_a_sets_name_opens_it_again_from_another_working_directory(pets, monkeypatch, tmp_path):
+    monkeypatch.chdir(pets.parent)
+    name = open_dataset("folder:pets").name
+    monkeypatch.chdir(tmp_path.parent)
+    assert len(open_dataset(name).parts["test"]) == 4
+    assert same_source(name, f"folder:{pets}")
 
 
 def test_one_folder_has_many_spellings(pets, monkeypatch):

@@ -35,8 +35,8 @@ _LOSSY = "These are JPEG copies of CIFAR-10: accuracies may differ by a few tent
 
 def open_cifar10(path: Path | None, *, quiet: bool) -> Dataset:
     """From `path`, else $MIXLAB_DATA, else the user's cache; each may be, or hold, one of the three forms."""
-    name = f"cifar10:{path}" if path else "cifar10"
-    searched = [path.expanduser()] if path else _usual_places()
+    name = f"cifar10:{path.absolute()}" if path else "cifar10"
+    searched = [path] if path else _usual_places()
     for place in [inner for folder in searched for inner in (folder, folder / "cifar10")]:
         for binary in (place, place / _BINARY):
             if (binary / "test_batch").is_file():

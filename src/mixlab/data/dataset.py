@@ -61,6 +61,7 @@ class Part:
 class Dataset:
     """`parts` has "train", "validation" and "test", in this order; one that was opened to be judged, "test" alone.
 
+    `name` opens it again from any working directory.
     `cut_here`: parts were cut out of a folder, which may change, so a run has to keep `split`.
     `notes`: sentences about what was done and left out.
     """
@@ -89,12 +90,13 @@ class Dataset:
     def relabelled(self, classes: tuple[str, ...]) -> "Dataset":
         """The same pictures, labelled by their places in a model's `classes`."""
         present = {self.classes[label] for part in self.parts.values() for label in np.unique(part.labels)}
-        for label in sorted(present):
-            if label not in classes:
-                raise UserError(
-                    f'{self.name} has the class "{label}", which the model does not know: rename its folder, take it '
-                    f"out, or take a model that was trained on it. {did_you_mean(label, classes)}".rstrip()
-                )
+        unknown = sorted(present - set(classes))
+        if unknown:
+            more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+            raise UserError(
+                f"{self.name} has classes that the model does not know, {', '.join(unknown[:5])}{more}: rename or remove "
+                f"their folders, or take a model that was trained on them. {did_you_mean(unknown[0], classes)}".rstrip()
+            )
         places = np.array([classes.index(label) if label in present else -1 for label in self.classes], dtype=np.int64)
         parts = {name: replace(part, labels=places[part.labels]) for name, part in self.parts.items()}
         return replace(self, classes=classes, parts=parts)
@@ -138,7 +140,7 @@ def open_dataset(name: str, *, quiet: bool = False) -> Dataset:
     if kind == "cifar10" and (path or not colon):
         from mixlab.data.cifar10 import open_cifar10
 
-        return open_cifar10(Path(path) if path else None, quiet=quiet)
+        return open_cifar10(Path(path).expanduser() if path else None, quiet=quiet)
     if kind == "folder" and path:
         from mixlab.data.folder import open_folder
 

@@ -38,9 +38,9 @@ def open_folder(path: Path) -> Dataset:
                 )
     parts = {name: _part(found, classes) for name, found in tree.parts.items()}
     if len(parts) == 3:
-        return Dataset(tree.name, classes, parts, tree.notes)
+        return Dataset(_lasting_name(path), classes, parts, tree.notes)
     parts, notes = _cut(tree.name, classes, **parts)
-    return Dataset(tree.name, classes, parts, tree.notes + notes, cut_here=True)
+    return Dataset(_lasting_name(path), classes, parts, tree.notes + notes, cut_here=True)
 
 
 def open_whole_folder(path: Path) -> Dataset:
@@ -48,7 +48,11 @@ def open_whole_folder(path: Path) -> Dataset:
     tree = scan(path)
     found = sorted((picture for part in tree.parts.values() for picture in part), key=lambda picture: picture.name)
     classes = _classes(found)
-    return Dataset(tree.name, classes, {"test": _part(found, classes)}, tree.notes)
+    return Dataset(_lasting_name(path), classes, {"test": _part(found, classes)}, tree.notes)
+
+
+def _lasting_name(path: Path) -> str:
+    return f"folder:{path.absolute()}"
 
 
 def _classes(found: list[Found]) -> tuple[str, ...]:
