@@ -93,9 +93,10 @@ class Dataset:
         unknown = sorted(present - set(classes))
         if unknown:
             more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+            hint = did_you_mean(unknown[0], classes)
             raise UserError(
                 f"{self.name} has classes that the model does not know, {', '.join(unknown[:5])}{more}: rename or "
-                f"remove their folders, or take a model that was trained on them. {did_you_mean(unknown[0], classes)}".rstrip()
+                f"remove their folders, or take a model that was trained on them. {hint}".rstrip()
             )
         places = np.array([classes.index(label) if label in present else -1 for label in self.classes], dtype=np.int64)
         parts = {name: replace(part, labels=places[part.labels]) for name, part in self.parts.items()}
