@@ -60,6 +60,8 @@ def compare(models: Sequence[str], dataset: Dataset, terms: Terms, *, quiet: boo
             seconds = train(first, seed=0).training_seconds
             contenders = [first, *(lasting(other, seconds) for other in others)]
         rounds = list(product(range(terms.seeds), contenders))
+        minutes = sum(_steps(contender) * seconds_a_step[contender.name] for _, contender in rounds) / 60
+        say(f"{len(rounds)} trainings; by the trials about {max(minutes, 1):.0f} min, less what is finished already.")
         for done, (seed, contender) in enumerate(rounds, start=1):
             result = train(contender, seed)
             trained[contender.name].append(result)
@@ -80,6 +82,10 @@ def compare(models: Sequence[str], dataset: Dataset, terms: Terms, *, quiet: boo
         verdict=judge({contestant.name: contestant.correct for contestant in contestants}),
         environment=machine.describe(contenders[0].job.device),
     )
+
+
+def _steps(contender: Contender) -> int:
+    return contender.job.steps(len(contender.job.batches))
 
 
 def _entered(models: Sequence[str], dataset: Dataset, terms: Terms) -> list[Contender]:

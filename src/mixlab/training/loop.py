@@ -14,7 +14,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from mixlab.data.batches import JudgingBatches
 from mixlab.data.draws import step_seed
 from mixlab.errors import UserError
 from mixlab.evaluation.evaluate import answers_of, evaluate
@@ -63,7 +62,7 @@ def _fit(job: Job, plan: Plan, journal: Journal, *, quiet: bool) -> nn.Module:
     built = placed(job.build(), accelerator.device, plan.mode)
     kept = _Kept(built, recipe.ema)
     model, optimizer = accelerator.prepare(built, build_optimizer(settings, built))
-    batches = job.batches()
+    batches = job.batches
     steps = job.steps(len(batches))
     step, epoch, seconds, pictures = 0, 0, 0.0, 0
     with progress(f"train {recipe.model}", total=steps, quiet=quiet) as advance:
@@ -126,13 +125,12 @@ def _finite(loss: Tensor, step: int) -> float:
 
 def _validate(job: Job, kept: "_Kept", plan: Plan) -> dict[str, float] | None:
     """Judge the weights that would be kept now, in the plan's precision, where there is a validation part."""
-    part = job.dataset.parts.get("validation")
-    if part is None:
+    if job.validation_batches is None:
         return None
-    batches = JudgingBatches(part, job.preprocess, batch=plan.micro_batch, workers=job.recipe.workers)
-    top1 = evaluate(answers_of(kept.model, job.device, plan.mode), batches, job.dataset.classes).top1.value
-    kept.offer(top1)
-    return {"top1": top1, "pictures": len(part)}
+    answers = answers_of(kept.model, job.device, plan.mode)
+    top1 = evaluate(answers, job.validation_batches, job.dataset.classes).top1
+    kept.offer(top1.value)
+    return {"top1": top1.value, "pictures": top1.n}
 
 
 class _Kept:

@@ -11,7 +11,7 @@ import torch
 from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor, nn
 
-from mixlab.data.batches import Batch, TrainingBatches
+from mixlab.data.batches import Batch, JudgingBatches, TrainingBatches
 from mixlab.data.dataset import Dataset
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
@@ -49,7 +49,9 @@ class Job:
     def build(self) -> Model:
         return build(self.family, self.config)
 
+    @cached_property
     def batches(self) -> TrainingBatches:
+        """One for the trial and the training, since it may keep the pictures that it has read."""
         recipe = self.recipe
         return TrainingBatches(
             self.dataset.parts["train"],
@@ -60,6 +62,13 @@ class Job:
             workers=recipe.workers,
             max_unreadable=recipe.max_unreadable,
         )
+
+    @cached_property
+    def validation_batches(self) -> JudgingBatches | None:
+        part = self.dataset.parts.get("validation")
+        if part is None:
+            return None
+        return JudgingBatches(part, self.preprocess, batch=self.batch, workers=self.recipe.workers)
 
     def steps(self, steps_an_epoch: int) -> int:
         return self.recipe.steps or (self.recipe.epochs or 0) * steps_an_epoch
@@ -126,7 +135,7 @@ def decide_plan(job: Job, say: Callable[[str], None]) -> tuple[Plan, float]:
     recipe = job.recipe
     stock = Mode("fp32" if recipe.precision == "auto" else recipe.precision)
     modes = [stock] if recipe.speed == "off" else candidates(job.device, recipe.precision)
-    batch = next(job.batches().epoch(0))
+    batch = next(job.batches.epoch(0))
     micro_batch = -(-job.batch // recipe.accumulate)
     while True:
         steps = {mode: _TrialStep(job, batch, mode, micro_batch) for mode in modes}

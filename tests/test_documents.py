@@ -1,0 +1,71 @@
+"""Every command that README and the user guide show is run, in the order of the page, in a folder of its own."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mixlab.cli.main import main
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+RUN_ELSEWHERE = {
+    "make demo": "tests/studies/test_main_job.py runs what it runs",
+    "make test": "this is it",
+    'pip install ".[baselines]"': "tests/test_wheel.py builds and looks into the wheel",
+    "mixlab compare --data digits": "tests/studies/test_main_job.py",
+}
+
+
+def commands(page: Path) -> list[str]:
+    blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return [line.split(" #")[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
+
+
+def test_there_are_commands_to_run():
+    assert sum(len(commands(page)) for page in PAGES) > 15
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    _a_newcomers_folder(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MIXLAB_RUNS", raising=False)
+    shown = commands(page)
+    if any("runs/first" in command for command in shown):  # the guide's pages go on from the one on training
+        shown = [*commands(ROOT / "docs" / "train.md")[:1], *(line for line in shown if "--out runs/first" not in line)]
+    for command in shown:
+        if command in RUN_ELSEWHERE:
+            continue
+        program, *arguments = shlex.split(command)
+        assert program == "mixlab", command
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments, "--quiet"] if arguments[0] in ("train", "compare") else arguments)
+        assert ended.value.code in (0, None), command
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_on_a_page_compiles(page: Path):
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL):
+        compile(block, str(page), "exec")
+
+
+def _a_newcomers_folder(folder: Path) -> None:
+    """pets/ with two classes that a small model can tell apart, and photos/ without classes."""
+    random = np.random.default_rng(0)
+    for label, brightness in (("cats", 60), ("dogs", 190)):
+        for number in range(30):
+            noise = random.integers(-40, 40, size=(40, 48, 3))
+            path = folder / "pets" / label / f"{number:02d}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray((brightness + noise).clip(0, 255).astype(np.uint8)).save(path)
+    (folder / "photos").mkdir()
+    for number in range(3):
+        Image.fromarray(random.integers(0, 255, size=(60, 40, 3), dtype=np.uint8)).save(
+            folder / "photos" / f"{number}.png"
+        )
