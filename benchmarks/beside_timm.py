@@ -218,10 +218,10 @@ def table(results: list[Result], device: torch.device) -> Table:
     ]
     reached = sum(result.speed_ratio.value >= GOAL for result in results)
     notes = [
-        f"{machine.device_name(device)}, {torch.get_num_threads()} threads, "
-        f"torch {torch.__version__}, timm {timm.__version__}.",
-        "The sides took turns, each in its best stock mode.",
-        f"Speed ratio: how many times as fast as timm's ours is. Goal {GOAL}: reached in {reached} of {len(results)}.",
+        f"{machine.device_name(device)}, threads in use: {torch.get_num_threads()}, "
+        f"torch {torch.__version__}, timm {timm.__version__}. The sides took turns, each in its best stock mode.",
+        "Speed ratio: how many times as fast as timm's ours is, taken round by round, since the machine's own speed "
+        f"may change between rounds. Goal {GOAL}: reached in {reached} of {len(results)}.",
     ]
     return Table("Beside timm", columns, rows, notes)
 
