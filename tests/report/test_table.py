@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -117,6 +118,14 @@ def test_json_writes_every_script_as_itself(table):
 def test_printing_into_a_pipe_gives_the_whole_table(table, capsys):
     print_table(table)
     assert capsys.readouterr().out == render(table, "table")
+
+
+def test_a_narrow_terminal_breaks_lines_between_words(table, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich's word for a terminal
+    monkeypatch.setenv("COLUMNS", "36")
+    print_table(table)
+    words = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).split()
+    assert {"Parameters", "188,426", "97.4", "(n", "mixer"} <= set(words)
 
 
 def test_html_escapes_names_and_draws_the_mark_of_models_alone(table):

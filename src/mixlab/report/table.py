@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
+from textwrap import wrap
 from typing import TYPE_CHECKING, Literal, assert_never
 
 from mixlab.evidence.estimate import Estimate
@@ -94,7 +95,7 @@ def print_table(table: Table) -> None:
         console.file.write(_terminal_text(table))
         return
     console.print(Text(table.title, style="bold"))
-    console.print(_rich(table))
+    console.print(_rich(table, console.width))
     for note in table.all_notes:
         console.print(Text(note, style="dim"))
 
@@ -139,17 +140,28 @@ def _text(cell: Cell, digits: int, worth: Worth) -> str:
             return number(cell, digits)
 
 
-def _rich(table: Table) -> "RichTable":
+def _rich(table: Table, width: int) -> "RichTable":
+    """Where `width` is too narrow, heads break at spaces, then cells do; words stay whole while there is room."""
     from rich import box
+    from rich.cells import cell_len
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    rich = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", padding=(0, 1))
-    for column in table.columns:
-        justify = "right" if _is_numeric(table.cells(column)) else "left"
-        rich.add_column(Text(column.head), justify=justify, overflow="fold")
-    for texts in zip(*(_texts(column, table.cells(column)) for column in table.columns), strict=True):
-        rich.add_row(*map(Text, texts))
+    rich = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    columns = [(column, table.cells(column), _texts(column, table.cells(column))) for column in table.columns]
+    lines = sum(max(map(cell_len, (column.head, *texts))) + 2 for column, _, texts in columns)
+    words = sum(max(map(cell_len, " ".join((column.head, *texts)).split())) + 2 for column, _, texts in columns)
+    for column, cells, texts in columns:
+        narrowest = max(map(cell_len, (*texts, *column.head.split())))
+        head = wrap(column.head, narrowest, break_on_hyphens=False) if lines > width else [column.head]
+        rich.add_column(
+            Text("\n".join(head)),
+            justify="right" if _is_numeric(cells) else "left",
+            overflow="fold",
+            no_wrap=words <= width and not any(" " in text for text in texts),
+        )
+    for row in zip(*(texts for _, _, texts in columns), strict=True):
+        rich.add_row(*map(Text, row))
     return rich
 
 
@@ -158,7 +170,7 @@ def _terminal_text(table: Table) -> str:
 
     console = Console(file=io.StringIO(), width=10_000, color_system=None, force_terminal=False, legacy_windows=False)
     with console.capture() as capture:
-        console.print(_rich(table))
+        console.print(_rich(table, console.width))
     lines = [table.title, *capture.get().splitlines(), *table.all_notes]
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
