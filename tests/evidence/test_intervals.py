@@ -21,6 +21,10 @@ def test_a_mean_keeps_spread_and_number_of_its_values():
     assert (estimate.value, estimate.spread, estimate.n, estimate.unit) == (2.0, 1.0, 3, "s")
 
 
+def test_a_mean_is_not_below_what_its_values_can_be():
+    assert mean_interval([1.0, 3.0], "s", least=0).low == 0
+
+
 def test_one_value_has_no_interval_and_no_spread():
     estimate = mean_interval([97.1], "%")
     assert (estimate.value, estimate.low, estimate.high, estimate.spread) == (97.1, None, None, None)

@@ -4,11 +4,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mixlab.evidence.paired import crossed_bootstrap, detectable_difference, holm
+from mixlab.evidence.estimate import Estimate
+from mixlab.evidence.intervals import proportion_interval
+from mixlab.evidence.paired import crossed_bootstrap, crossed_interval, detectable_difference, holm
 
 
 def answers(accuracy, seeds, pictures=510, seed=0):
     return np.random.default_rng(seed).random((seeds, pictures)) < accuracy / 100
+
+
+def ends(estimate: Estimate) -> tuple[float, float]:
+    assert estimate.low is not None
+    assert estimate.high is not None
+    return estimate.low, estimate.high
 
 
 def disagreeing(only_a, only_b, pictures):
@@ -130,6 +138,28 @@ def test_an_interval_stays_within_a_hundred_points():
     right = np.ones((2, 12), dtype=bool)
     difference = crossed_bootstrap(right, ~right)
     assert difference.low < difference.high == 100
+
+
+def test_one_trainings_interval_is_about_that_of_a_proportion():
+    right = np.arange(2_000)[None] < 1_800
+    crossed, wilson = crossed_interval(right), proportion_interval(1_800, 2_000)
+    assert (crossed.value, crossed.n, crossed.spread) == (90, 1, None)
+    assert ends(crossed) == pytest.approx(ends(wilson), abs=0.15)
+
+
+def test_an_accuracys_interval_holds_seeds_as_well_as_pictures():
+    alike = np.tile(np.arange(2_000) < 1_800, (3, 1))
+    apart = np.stack([np.arange(2_000) < right for right in (1_700, 1_800, 1_900)])
+    narrow, wide = crossed_interval(alike), crossed_interval(apart)
+    assert (narrow.spread, wide.spread) == pytest.approx((0, 5))
+    assert ends(wide)[0] < ends(narrow)[0] < ends(narrow)[1] < ends(wide)[1]
+
+
+def test_an_accuracy_without_a_mistake_is_still_not_certain():
+    estimate = crossed_interval(np.ones((3, 510), dtype=bool))
+    low, high = ends(estimate)
+    assert 99.0 < low < 99.8
+    assert high == 100
 
 
 def test_four_disagreements_all_one_way_are_not_enough_but_nine_are():

@@ -1,5 +1,6 @@
 """95 % intervals for one number: a mean, a proportion, a median, any statistic of pictures."""
 
+import math
 import statistics
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,11 +12,11 @@ from scipy.special import bdtr, ndtri, stdtrit
 from mixlab.evidence.estimate import TAIL, Estimate
 
 
-def mean_interval(values: Iterable[float], unit: str) -> Estimate:
-    """The mean of independent values in `unit`, such as one accuracy a seed; Student's t (Student, 1908).
+def mean_interval(values: Iterable[float], unit: str, *, least: float = -math.inf) -> Estimate:
+    """The mean of independent values in `unit`, such as one time a seed; Student's t (Student, 1908).
 
     Low and high are None for a single value, and for values that are all equal: three accuracies that agree
-    to the last picture do not promise a fourth.
+    to the last picture do not promise a fourth. `least`: what no such value can be below, as no time is below 0.
     """
     values = [float(value) for value in values]
     mean = statistics.fmean(values)
@@ -25,7 +26,7 @@ def mean_interval(values: Iterable[float], unit: str) -> Estimate:
     if spread == 0:
         return Estimate(mean, low=None, high=None, n=len(values), unit=unit, spread=0.0)
     half = float(stdtrit(len(values) - 1, 1 - TAIL)) * spread / len(values) ** 0.5
-    return Estimate(mean, low=mean - half, high=mean + half, n=len(values), unit=unit, spread=spread)
+    return Estimate(mean, low=max(mean - half, least), high=mean + half, n=len(values), unit=unit, spread=spread)
 
 
 def proportion_interval(correct: int, n: int) -> Estimate:

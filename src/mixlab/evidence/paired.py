@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import nctdtrinc, stdtrit
 
-from mixlab.evidence.estimate import TAIL
+from mixlab.evidence.estimate import TAIL, Estimate
 
 POWER = 0.80
 
@@ -136,6 +136,24 @@ def crossed_bootstrap(
         standard_error=100 * math.sqrt(variance),
         degrees_of_freedom=degrees_of_freedom,
         seeds=(seeds_a.size, seeds_b.size),
+    )
+
+
+def crossed_interval(correct: NDArray[np.bool_]) -> Estimate:
+    """One model's mean accuracy in per cent, for other pictures and other seeds; `correct`: (seed, picture).
+
+    It is compared with a model that is always right. The spread is that of the seeds' accuracies.
+    """
+    always_right = np.ones((1, correct.shape[1]), dtype=bool)
+    shortfall = crossed_bootstrap(correct, always_right)
+    accuracies = 100 * correct.mean(axis=1)
+    return Estimate(
+        value=float(accuracies.mean()),
+        low=100 + shortfall.low,
+        high=min(100.0, 100 + shortfall.high),
+        n=len(correct),
+        unit="%",
+        spread=float(accuracies.std(ddof=1)) if len(correct) > 1 else None,
     )
 
 
