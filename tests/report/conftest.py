@@ -70,7 +70,9 @@ def figures(top1: dict[str, Estimate]) -> list[Figure]:
         learning_curves("Learning", curves, models=MODELS, x=Axis("Epoch"), y=ACCURACY),
         trade_off("Cost", top1, ACCURACY, costs, models=MODELS),
         seed_points("Seeds", seeds, top1, ACCURACY, models=MODELS, yardsticks=yardsticks),
-        pair_intervals("Pairs", pairs, Axis("Difference", "points", digits=1), detectable=0.7),
+        pair_intervals(
+            "Pairs", pairs, Axis("Difference", "points", digits=1), told_apart=[(MODELS[1], MODELS[0])], detectable=0.7
+        ),
         intervals("Classes", top1, ACCURACY),
         confusion_matrix("Few", np.array([[5, 1, 0], [0, 6, 0], [2, 0, 4]]), MODELS),
         confusion_matrix("Many", many, [f"kind {index}" for index in range(40)]),

@@ -72,7 +72,7 @@ def test_an_arrow_points_to_the_better_side(figures):
     assert {"Throughput (images/s) →", "← Parameters"} <= set(shown)
 
 
-def test_a_difference_that_its_interval_tells_from_zero_is_drawn_strong(figures):
+def test_a_difference_that_was_told_apart_is_drawn_strong(figures):
     svg = figures[3].panels[0].svg()
     assert svg.count("fill: var(--ink); stroke: var(--ink)") == 1
     assert svg.count("fill: var(--ground); stroke: var(--muted)") == 1
@@ -83,9 +83,31 @@ def test_the_caption_says_what_the_setup_could_not_have_told(figures):
 
 
 def test_without_a_detectable_difference_there_is_no_band():
-    figure = pair_intervals("t", {("a", "b"): Estimate(1.0, 0.5, 1.5, 3, "points")}, Axis("Difference", "points"))
+    difference = {("a", "b"): Estimate(1.0, 0.5, 1.5, 3, "points")}
+    figure = pair_intervals("t", difference, Axis("Difference", "points"), told_apart=[])
     assert "var(--raised)" not in figure.html()
     assert figure.caption == ""
+
+
+def test_many_pairs_take_several_panels_with_one_axis():
+    differences = {
+        (f"m{i}", f"m{j}"): Estimate(j - i, j - i - 1, j - i + 1, 6, "points") for i in range(9) for j in range(i)
+    }
+    panels = pair_intervals("t", differences, Axis("Difference", "points"), told_apart=[]).panels
+    ticks = [[text for text in texts(panel.svg()) if text.lstrip("−").isdigit()] for panel in panels]
+    assert sum(panel.svg().count(" − ") - panel.alt.count(" − ") for panel in panels) == len(differences)
+    assert len(panels) == 2
+    assert ticks[0] == ticks[1] != []
+
+
+def test_names_too_long_for_their_row_lose_letters_in_their_middle():
+    small, large = (f"timm:vit_tiny_patch16_224:img_size=32:patch_size={patch}" for patch in (4, 8))
+    differences = {(small, large): Estimate(1.0, 0.5, 1.5, 3, "points")}
+    (panel,) = pair_intervals("t", differences, Axis("Difference", "points"), told_apart=[]).panels
+    (label,) = [text for text in texts(panel.svg()) if "…" in text]
+    assert "=4 − timm" in label
+    assert label.endswith("=8")
+    assert f"{small} − {large}" in panel.alt
 
 
 def test_a_yardstick_beyond_the_axis_is_named_with_an_arrow(figures):
@@ -114,9 +136,16 @@ def test_of_many_classes_only_the_confusions_are_shown(figures):
     assert [text for text in shown if "→" in text and "kind" in text] == ["kind 3 → kind 7"]
 
 
+def test_the_same_picture_answered_three_times_is_no_new_evidence():
+    counts = 30 * np.eye(40, dtype=int)
+    counts[3, 7] = 15
+    once, thrice = (confusion_matrix("t", n * counts, list(map(str, range(40))), trainings=n) for n in (1, 3))
+    assert once.panels[0].alt == thrice.panels[0].alt
+
+
 def test_many_classes_without_a_confusion_are_a_sentence():
     figure = confusion_matrix("t", np.eye(40, dtype=int), [str(index) for index in range(40)])
-    assert "None of the 40 pictures was taken for another class." in figure.html()
+    assert "None of the 40 answers was wrong." in figure.html()
 
 
 @pytest.mark.parametrize(("low", "high"), [(96.1, 98.7), (0.0, 1.0), (-1.3, 2.2), (5.0, 5.2)])

@@ -29,10 +29,11 @@ def mean_interval(values: Iterable[float], unit: str, *, least: float = -math.in
     return Estimate(mean, low=max(mean - half, least), high=mean + half, n=len(values), unit=unit, spread=spread)
 
 
-def proportion_interval(correct: int, n: int) -> Estimate:
+def proportion_interval(correct: float, n: int) -> Estimate:
     """`correct` out of `n` pictures in per cent; the score interval (Wilson, 1927).
 
-    It stays inside 0 .. 100 and keeps a width where all are correct or none is.
+    `correct` is a count, or the mean of several trainings' counts on the same pictures. The interval stays inside
+    0 .. 100 and keeps a width where all are correct or none is.
     """
     share = correct / n
     z = float(ndtri(1 - TAIL))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mixlab.report.colours import GROUND, INK, MUTED, RULE, Shape, colour_of, shape_of
 from mixlab.report.figure import PIXELS_PER_INCH
+from mixlab.report.labels import fitted
 from mixlab.report.numbers import decimals, tick_labels
 
 if TYPE_CHECKING:
@@ -174,4 +175,4 @@ def heading(canvas: "Canvas", name: str, names: Sequence[str], y: float) -> None
     everywhere = plot_area(canvas, 0, 0, width, height)
     everywhere.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
     put_mark(everywhere, 6, y - 4, name, names)
-    words(canvas, name, 17, y, weight="bold")
+    words(canvas, fitted([name], width - 40), 17, y, weight="bold")

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.cells import cell_len, set_cell_size
 
 from mixlab.evidence.intervals import proportion_interval
 from mixlab.report.axes import PANEL_WIDTH, SMALL, Axis, line, plot_area, words
 from mixlab.report.colours import ACCENT, INK, MUTED, RULE, SHADE
 from mixlab.report.figure import Figure, Panel
-from mixlab.report.labels import text_width
+from mixlab.report.labels import shortened, text_width
 from mixlab.report.numbers import DASH, number, short
 from mixlab.report.rows import intervals
 
@@ -19,27 +18,30 @@ if TYPE_CHECKING:
 
 CLASSES_IN_A_MATRIX = 30
 WORST = 12
-NAME_CELLS = 16  # of a terminal's grid; longer names of classes are cut
+NAME_CELLS = 16  # of a terminal's grid; longer names of classes lose their middle
 RECALL = 42  # pixels to the right of the matrix
 
 
-def confusion_matrix(title: str, counts: np.ndarray, classes: Sequence[str], *, caption: str = "") -> Figure:
-    """`counts`: pictures by (true class, predicted class)."""
+def confusion_matrix(
+    title: str, counts: np.ndarray, classes: Sequence[str], *, trainings: int = 1, caption: str = ""
+) -> Figure:
+    """`counts`: answers by (true class, predicted class), from each of `trainings` for every picture."""
     if len(classes) > CLASSES_IN_A_MATRIX:
-        return _worst(title, counts, classes, caption)
+        return _worst(title, counts, classes, trainings, caption)
     return Figure(title, [_matrix(counts, classes)], caption)
 
 
-def _worst(title: str, counts: np.ndarray, classes: Sequence[str], caption: str) -> Figure:
+def _worst(title: str, counts: np.ndarray, classes: Sequence[str], trainings: int, caption: str) -> Figure:
+    """The intervals count each picture once, however many trainings answered: it is no new evidence each time."""
     wrong = counts - np.diag(np.diag(counts))
     order = np.argsort(wrong, axis=None, kind="stable")[::-1][:WORST]
     pairs = [divmod(int(place), len(classes)) for place in order if wrong.flat[place]]
     if not pairs:
-        none = f"None of the {int(counts.sum())} pictures was taken for another class."
+        none = f"None of the {int(counts.sum()):,} answers was wrong."
         return Figure(title, [], f"{none} {caption}".strip())
     shares = {
         f"{classes[true]} → {classes[predicted]}": proportion_interval(
-            int(wrong[true, predicted]), int(counts[true].sum())
+            wrong[true, predicted] / trainings, int(counts[true].sum()) // trainings
         )
         for true, predicted in pairs
     }
@@ -49,7 +51,7 @@ def _worst(title: str, counts: np.ndarray, classes: Sequence[str], caption: str)
 
 
 def _matrix(counts: np.ndarray, classes: Sequence[str]) -> Panel:
-    names = [_cut(name) for name in classes]
+    names = [shortened(name, NAME_CELLS) for name in classes]
     longest = max(text_width(name) for name in names)
     upright = longest <= 24
     left = longest + 10
@@ -90,9 +92,5 @@ def _matrix(counts: np.ndarray, classes: Sequence[str]) -> Panel:
                 words(canvas, short(counts[true, predicted]), x, middle, size=SMALL, align="center", colour=colour)
 
     errors = int(counts.sum() - np.trace(counts))
-    alt = f"Confusion matrix of {len(classes)} classes: {errors} of {int(counts.sum())} pictures are wrong."
+    alt = f"Confusion matrix of {len(classes)} classes: {errors} of {int(counts.sum())} answers are wrong."
     return Panel(width, height, draw, alt)
-
-
-def _cut(name: str) -> str:
-    return name if cell_len(name) <= NAME_CELLS else set_cell_size(name, NAME_CELLS - 1).rstrip() + "…"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 
 LETTER = 6.6  # pixels a letter of 12 pixel type takes in a wide face; the letters of East Asia take two
 ABOVE, BELOW = 9, 3  # pixels of a line of type over and under the line on which it stands
@@ -67,6 +67,25 @@ class Label:
 def text_width(text: str) -> float:
     """Pixels, for type of 12 pixels."""
     return cell_len(text) * LETTER
+
+
+def fitted(names: Sequence[str], pixels: float) -> str:
+    """The names joined by a minus; where they take more than `pixels`, the longest lose letters in their middle."""
+    joint = " − "
+    room = int(pixels / LETTER) - cell_len(joint) * (len(names) - 1)
+    cells = [cell_len(name) for name in names]
+    while sum(cells) > room:
+        cells[cells.index(max(cells))] -= 1
+    return joint.join(shortened(name, wide) for name, wide in zip(names, cells, strict=True))
+
+
+def shortened(name: str, cells: int) -> str:
+    """At most `cells` of a terminal's grid: names that begin alike often end apart, so the middle goes."""
+    if cell_len(name) <= cells:
+        return name
+    tail = (cells - 1) // 2
+    head = cells - 1 - tail
+    return set_cell_size(name, head).rstrip() + "…" + set_cell_size(name[::-1], tail).rstrip()[::-1]
 
 
 def place_labels(crosses: Sequence[Cross], texts: Sequence[str], within: Box) -> list[Label]:

@@ -7,7 +7,7 @@ from mixlab.evidence.estimate import Estimate
 from mixlab.report.axes import PANEL_WIDTH, SMALL, Axis, grid, line, plot_area, put_mark, scale_x, scale_y, words
 from mixlab.report.colours import MUTED, colour_of
 from mixlab.report.figure import Figure, Panel
-from mixlab.report.labels import Box, Cross, place_labels
+from mixlab.report.labels import Box, Cross, place_labels, shortened
 from mixlab.report.numbers import number, written
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 HEIGHT = 320
+NAME_CELLS = 26  # of a terminal's grid; longer names lose their middle
 FRAME = Box(left=38, top=30, right=PANEL_WIDTH - 6, bottom=HEIGHT - 42)
 
 
@@ -56,12 +57,14 @@ def _panel(points: Mapping[str, tuple[Estimate, Estimate]], x: Axis, y: Axis, mo
             put_mark(axes, cost.value, gain.value, name, models)
             span = Box(*_pixels(axes, left, high), *_pixels(axes, right, low))
             crosses.append(Cross(_pixels(axes, cost.value, gain.value), span))
-        for name, cross, label in zip(points, crosses, place_labels(crosses, list(points), FRAME), strict=True):
+        texts = [shortened(name, NAME_CELLS) for name in points]
+        labels = place_labels(crosses, texts, FRAME)
+        for name, text, cross, label in zip(points, texts, crosses, labels, strict=True):
             if label.distance:
                 ends = [(x, HEIGHT - y) for x, y in (cross.point, label.leader(cross.point))]
                 xs, ys = axes.transData.inverted().transform(ends).T
                 line(axes, xs, ys, colour_of(name, models), 0.75)
-            words(canvas, name, *label.start)
+            words(canvas, text, *label.start)
 
     fine, coarse = y.decimals(upwards), x.decimals(across)
     measures = (
