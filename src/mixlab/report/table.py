@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
-from textwrap import wrap
 from typing import TYPE_CHECKING, Literal, assert_never
 
 from mixlab.evidence.estimate import Estimate
@@ -141,28 +140,45 @@ def _text(cell: Cell, digits: int, worth: Worth) -> str:
 
 
 def _rich(table: Table, width: int) -> "RichTable":
-    """Where `width` is too narrow, heads break at spaces, then cells do; words stay whole while there is room."""
     from rich import box
-    from rich.cells import cell_len
     from rich.table import Table as RichTable
     from rich.text import Text
 
     rich = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    columns = [(column, table.cells(column), _texts(column, table.cells(column))) for column in table.columns]
-    lines = sum(max(map(cell_len, (column.head, *texts))) + 2 for column, _, texts in columns)
-    words = sum(max(map(cell_len, " ".join((column.head, *texts)).split())) + 2 for column, _, texts in columns)
-    for column, cells, texts in columns:
-        narrowest = max(map(cell_len, (*texts, *column.head.split())))
-        head = wrap(column.head, narrowest, break_on_hyphens=False) if lines > width else [column.head]
-        rich.add_column(
-            Text("\n".join(head)),
-            justify="right" if _is_numeric(cells) else "left",
-            overflow="fold",
-            no_wrap=words <= width and not any(" " in text for text in texts),
-        )
-    for row in zip(*(texts for _, _, texts in columns), strict=True):
-        rich.add_row(*map(Text, row))
+    for column, room in zip(table.columns, _widths(table, width), strict=True):
+        justify = "right" if _is_numeric(table.cells(column)) else "left"
+        rich.add_column(Text(column.head), justify=justify, overflow="fold", width=room)
+    for texts in zip(*(_texts(column, table.cells(column)) for column in table.columns), strict=True):
+        rich.add_row(*map(Text, texts))
     return rich
+
+
+def _widths(table: Table, width: int) -> list[int] | list[None]:
+    """What each column gets of a terminal's `width`: where that is too narrow, first heads break at their spaces, then
+    sentences, then numbers from their worth. None where not even words fit, and break anywhere.
+    """
+    from rich.cells import cell_len
+
+    columns = [(column, table.cells(column), _texts(column, table.cells(column))) for column in table.columns]
+    steps = [
+        [[*head.head.split(), *" ".join(texts).split()] for head, _, texts in columns],
+        [
+            [*head.head.split(), *(texts if _is_numeric(cells) else " ".join(texts).split())]
+            for head, cells, texts in columns
+        ],
+        [[*head.head.split(), *texts] for head, _, texts in columns],
+        [[head.head, *texts] for head, _, texts in columns],
+    ]
+    widths = [[max(map(cell_len, pieces)) for pieces in step] for step in steps]
+    room = [width - sum(step) - 2 * len(columns) for step in widths]
+    fitting = max((order for order, left in enumerate(room) if left >= 0), default=None)
+    if fitting is None:
+        return [None] * len(columns)
+    taken, left = widths[fitting], room[fitting]
+    for order, wanted in enumerate(widths[min(fitting + 1, len(steps) - 1)]):
+        more = min(wanted - taken[order], left)
+        taken[order], left = taken[order] + more, left - more
+    return taken
 
 
 def _terminal_text(table: Table) -> str:
