@@ -2,20 +2,27 @@
 
 import tomllib
 from collections.abc import Iterable
+from dataclasses import is_dataclass
 from importlib.resources import files
+from inspect import signature
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from mixlab.data.augment import Augmentation
 from mixlab.errors import UserError, did_you_mean
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
+# pydantic's words, for its own sections and for the dataclasses of the augmentation
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+_MISSING = ("missing", "missing_argument")
+
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Optimizer(_Section):
@@ -78,7 +85,7 @@ class Recipe(_Section):
     @model_validator(mode="after")
     def _one_length(self) -> Self:
         if (self.epochs is None) == (self.steps is None):
-            raise UserError("A recipe needs exactly one of epochs and steps: give one and leave the other out.")
+            raise UserError("a recipe has exactly one of epochs and steps: give one and leave the other out.")
         return self
 
     def to_dict(self) -> dict[str, Any]:
@@ -115,18 +122,26 @@ def recipe_names() -> list[str]:
 
 
 def with_settings(fields: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
-    """`fields` with each `key=value` or `section.key=value` laid over them; values are read as TOML, else as text."""
-    result = dict(fields)
+    """`fields` with each `key=value` or `section.key=value` laid over them; values are read as TOML, else as text.
+
+    A length that is set, in epochs or in steps, takes the place of the recipe's own in the other unit.
+    """
+    given: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
             raise UserError(f'--set "{setting}" has no "=": write it as key=value, such as --set optimizer.name=sgd.')
-        *sections, last = key.strip().split(".")
+        given[key.strip()] = _toml_value(text.strip())
+    lengths = {"epochs", "steps"}
+    result = {key: value for key, value in fields.items() if key not in lengths or not lengths & given.keys()}
+    for key, value in given.items():
+        *sections, last = key.split(".")
         inner = result
         for section in sections:
-            inner[section] = dict(inner.get(section) or {})
+            known = inner.get(section)
+            inner[section] = dict(known) if isinstance(known, dict) else {}
             inner = inner[section]
-        inner[last] = _toml_value(text.strip())
+        inner[last] = value
     return result
 
 
@@ -142,28 +157,47 @@ def _folder():
 
 
 def _sentence(error: ValidationError, source: str) -> str:
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
-    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        siblings = _keys_beside(first["loc"])
-        hint = did_you_mean(str(first["loc"][-1]), siblings) or f"Known keys: {', '.join(siblings)}."
+    """About the first thing that is wrong; unknown keys go first, since a misspelt one also misses."""
+    errors = sorted(error.errors(), key=lambda one: one["type"] not in _UNKNOWN)
+    first = errors[0]
+    key, beside = _key_at(first["loc"])
+    if first["type"] in _UNKNOWN:
+        hint = did_you_mean(key.rpartition(".")[2], beside) or f"Known keys: {', '.join(beside)}."
         return f'{source}: the key "{key}" is unknown. {hint}'
-    if first["type"] in ("missing", "missing_argument"):
-        return f'{source}: the key "{key}" is missing: every recipe needs it.'
-    rule = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    return f"{source}: {key}={first['input']!r} is not possible: it must be {rule}."
+    if first["type"] in _MISSING and isinstance(first["loc"][-1], str):
+        return f'{source}: the key "{key}" is missing, and it has no usual value: add it.'
+    if isinstance(own := first.get("ctx", {}).get("error"), UserError):
+        return f"{source}: {own}"
+    rules = dict.fromkeys(_rule(one) for one in errors if _key_at(one["loc"])[0] == key)  # one a kind of value
+    return f"{source}: {key}={first['input']!r} is not possible: it must be {' or '.join(rules)}."
 
 
-def _keys_beside(location: tuple[str | int, ...]) -> list[str]:
-    """The keys of the section that `location` is in."""
-    section: Any = Recipe
-    for part in location[:-1]:
-        section = {
-            "optimizer": Optimizer,
-            "schedule": Schedule,
-            "augmentation": Augmentation,
-            "loss": Loss,
-            "ema": Ema,
-            "expected": Expected,
-        }.get(str(part), section)
-    return list(getattr(section, "model_fields", None) or section.__dataclass_fields__)
+def _key_at(location: tuple[str | int, ...]) -> tuple[str, list[str]]:
+    """The key that pydantic's `location` is at or in, with dots, and the keys of its section."""
+    keys, beside, section = [], [], Recipe
+    for part in map(str, location):
+        keys.append(part)
+        fields = signature(section).parameters
+        beside = list(fields)
+        annotation = fields[part].annotation if part in fields else None
+        section = next((kind for kind in (annotation, *get_args(annotation)) if _is_section(kind)), None)
+        if section is None:
+            break
+    return ".".join(keys), beside
+
+
+def _is_section(kind: object) -> bool:
+    return isinstance(kind, type) and (issubclass(kind, _Section) or is_dataclass(kind))
+
+
+def _rule(error: ErrorDetails) -> str:
+    """What the value has to be, to follow "it must be"."""
+    match error["type"]:
+        case "model_type" | "dataclass_type":
+            return "a section with keys of its own"
+        case "tuple_type":
+            return "a list"
+        case "missing" | "too_long":
+            return "a list of another length"
+        case _:
+            return error["msg"].removeprefix("Input should be ").partition(", unable to parse")[0]
