@@ -49,10 +49,10 @@ def test_a_png_shows_the_panels_beside_each_other_on_a_light_ground(figures, tmp
     assert (pixels == ImageColor.getrgb(HUES["blue"][0])).all(axis=2).any()
 
 
-def test_learning_curves_draw_every_seed_and_write_the_last_mean(figures):
+def test_learning_curves_draw_every_seed_the_others_means_and_write_the_last_mean(figures):
     svg = figures[0].panels[0].svg()
     assert svg.count("stroke: var(--blue)") == 3
-    assert svg.count("stroke: var(--shade)") == 6
+    assert svg.count("stroke: var(--shade)") == 2
     assert "96.0" in texts(svg)
 
 

@@ -29,6 +29,7 @@ def compare(
     from mixlab.report.table import print_table
     from mixlab.studies.compare import compare as run_comparison
     from mixlab.studies.compare_page import compare_page
+    from mixlab.studies.comparison_tables import tables
     from mixlab.studies.contenders import DEFAULT_MODELS
     from mixlab.studies.terms import Terms
 
@@ -39,7 +40,7 @@ def compare(
     with whole_folder(folder) as part:
         write_json(part / "results.json", comparison.results())
         write_text(part / "report.html", compare_page(comparison).html())
-    print_table(comparison.table())
-    print()
-    print_table(comparison.pairs_table())
-    print(f"\n{comparison.answer}\n\nThe report: {folder / 'report.html'}")
+    for table in tables(comparison):
+        print_table(table)
+        print()
+    print(f"{comparison.answer}\n{comparison.detectable}\n\nThe report: {folder / 'report.html'}")

@@ -1,4 +1,4 @@
-"""Learning curves: a panel a model, every seed a thin line, the other models behind it in grey."""
+"""Learning curves: a panel a model, every seed a thin line, the other models' means behind it in grey."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -32,8 +32,7 @@ def learning_curves(
             scale_y(axes, y, *y.limits((value for _, ys in everything for value in ys), margin=0.04))
             for other in curves:
                 if other != name:
-                    for xs, ys in curves[other]:
-                        line(axes, xs, ys, SHADE, 0.75, alpha=0.8)
+                    line(axes, *_mean(curves[other]), SHADE, 0.75)
             for xs, ys in curves[name]:
                 line(axes, xs, ys, colour_of(name, models), 1.4, alpha=0.85)
             words(canvas, x.title, PANEL_WIDTH - 44, HEIGHT - 4, size=SMALL, colour=MUTED, align="right")
@@ -51,3 +50,10 @@ def learning_curves(
 
     everything = [curve for seeds in curves.values() for curve in seeds]
     return Figure(title, [panel(name) for name in curves], caption)
+
+
+def _mean(curves: Sequence[Curve]) -> Curve:
+    """Point by point, as far as the shortest goes."""
+    (xs, *_), ys = zip(*curves, strict=True)
+    means = [fmean(values) for values in zip(*ys, strict=False)]
+    return xs[: len(means)], means

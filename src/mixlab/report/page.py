@@ -92,7 +92,7 @@ class Code:
     text: str
 
     def html(self) -> str:
-        return f'<pre tabindex="0"><code>{escape(self.text)}</code></pre>'
+        return f"<pre><code>{escape(self.text)}</code></pre>"
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ def pair_intervals(
 ) -> Figure:
     """The difference a − b of each pair (a, b); those that were told apart are drawn strong.
 
-    `detectable`: the smallest difference that the set-up could have told from none, drawn as a band around zero.
+    `detectable`: smaller differences may well escape such a set-up; drawn as a band around zero.
     """
 
     def draw_row(axes: "Axes", row: _Row, y: float) -> None:
@@ -89,7 +89,7 @@ def pair_intervals(
     rows = [_Row(pair, difference) for pair, difference in differences.items()]
     if detectable is not None:
         smallest = number(detectable, axis.decimals([detectable]))
-        caption += f" The band holds differences under {smallest} {axis.unit}, too small for this set-up to tell."
+        caption += f" In the band lie differences under {smallest} {axis.unit}: they may well stay hidden here."
     also = [0.0] if detectable is None else [-detectable, detectable]
     return Figure(title, _panels(rows, axis, draw_row, also=also, yardsticks={}), caption.strip())
 

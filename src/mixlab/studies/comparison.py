@@ -1,26 +1,33 @@
-"""What a comparison found: its numbers, its table, its JSON."""
+"""What a comparison found: its numbers, its answer in words, its JSON."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from mixlab.data.dataset import Dataset
+from mixlab.evaluation.metrics import confusion_matrix
 from mixlab.evidence.estimate import Estimate
 from mixlab.evidence.intervals import mean_interval
-from mixlab.report.table import Column, Table
+from mixlab.evidence.paired import crossed_interval
+from mixlab.report.numbers import number
 from mixlab.speed.plan import Mode, Plan
 from mixlab.studies.contenders import Contender
 from mixlab.studies.terms import Terms
 from mixlab.studies.trainings import Trained
-from mixlab.studies.verdict import Verdict
+from mixlab.studies.verdict import Pair, Verdict
 
 SCHEMA = 1
 
 _BACKWARD_AND_FORWARD = 3
 """A training step costs about three forward passes: forward, gradients of the inputs, gradients of the weights."""
+
+_HOPELESS = 50
+"""Points: a comparison that would miss this difference tells nothing apart."""
 
 
 @dataclass(frozen=True)
@@ -41,23 +48,30 @@ class Contestant:
     def correct(self) -> Bool[np.ndarray, "seed picture"]:
         return np.stack([training.correct for training in self.trained])
 
-    @property
+    @cached_property
     def top1(self) -> Estimate:
-        """Per cent, over the seeds."""
-        return mean_interval([training.top1 for training in self.trained], "%")
+        """Per cent, for other seeds and other test pictures."""
+        return crossed_interval(self.correct)
 
     @property
     def mean_probabilities(self) -> Float[np.ndarray, "picture class"]:
         return np.mean([training.probabilities for training in self.trained], axis=0)
 
     @property
+    def confusion(self) -> Int[np.ndarray, "class class"]:
+        """Summed over the seeds."""
+        classes = self.trained[0].probabilities.shape[1]
+        answers = [confusion_matrix(one.labels, one.probabilities.argmax(axis=1), classes) for one in self.trained]
+        return np.sum(answers, axis=0)
+
+    @property
     def train_images_per_second(self) -> Estimate:
-        return mean_interval([one.pictures / one.training_seconds for one in self.trained], "images/s")
+        return mean_interval([one.pictures / one.training_seconds for one in self.trained], "images/s", least=0)
 
     @property
     def training_seconds(self) -> Estimate:
         """Of one training, on the device."""
-        return mean_interval([one.training_seconds for one in self.trained], "s")
+        return mean_interval([one.training_seconds for one in self.trained], "s", least=0)
 
     @property
     def training_macs(self) -> int:
@@ -93,85 +107,71 @@ class Comparison:
         return self.contestants[self.names.index(name)]
 
     @property
-    def cheapest_leader(self) -> Contestant:
-        """Of the models that could not be told apart from the best, the one that answers fastest."""
+    def data(self) -> str:
+        """The data's name as a title has it: a folder's without the way to it."""
+        kind, _, path = self.dataset.name.partition(":")
+        return Path(path).name if kind == "folder" else kind
+
+    @property
+    def taken(self) -> Contestant:
+        """The model that the answer names: of those that can't be told from the best, the one that answers fastest."""
         return max((self[name] for name in self.verdict.leaders), key=lambda leader: leader.images_per_second.value)
 
     @property
-    def answer(self) -> str:
-        """One sentence."""
-        best = self.ranked[0]
-        if self.verdict.recommended is not None:
-            return (
-                f"Take {best.name}: {best.top1.value:.1f} % of the test pictures right, and its lead over every other "
-                "model is more than chance."
-            )
-        leaders = " and ".join(
-            part for part in (", ".join(self.verdict.leaders[:-1]), self.verdict.leaders[-1]) if part
-        )
-        cheapest = self.cheapest_leader
-        return (
-            f"{leaders} are not told apart: take the cheapest of these, {cheapest.name}, which answers "
-            f"{cheapest.images_per_second.value:,.0f} pictures a second."
+    def closest(self) -> Pair:
+        """The taken model and its rival: the best of those that it can't be told from, else the best of all others."""
+        rivals = self.verdict.leaders if self.verdict.recommended is None else self.names
+        return next(
+            pair
+            for pair in self.verdict.pairs  # best first
+            if self.taken.name in (pair.a, pair.b) and {pair.a, pair.b} <= set(rivals)
         )
 
-    def table(self) -> Table:
-        columns = [
-            Column("model", "model"),
-            Column("top1", "top-1", "%", digits=1),
-            Column("images_per_second", "inference", "images/s", digits=0, worth="interval"),
-            Column("train_images_per_second", "training", "images/s", digits=0),
-            Column("training_seconds", "a training", "s", digits=0),
-            Column("training_macs", "a training", "TMACs", digits=1),
-            Column("parameters", "parameters", "M", digits=2),
-            Column("macs", "MACs", "M", digits=1),
-            Column("peak", "peak memory", "MiB", digits=0),
-            Column("mode", "precision, layout"),
-        ]
-        rows = [
-            {
-                "model": contestant.name,
-                "top1": contestant.top1,
-                "images_per_second": contestant.images_per_second,
-                "train_images_per_second": contestant.train_images_per_second,
-                "training_seconds": contestant.training_seconds,
-                "training_macs": contestant.training_macs / 1e12,
-                "parameters": contestant.contender.parameters / 1e6,
-                "macs": contestant.contender.macs / 1e6,
-                "peak": contestant.peak_bytes / 2**20,
-                "mode": _modes(contestant),
-            }
-            for contestant in self.ranked
-        ]
-        rows += [{"model": name, "top1": estimate} for name, estimate in self.yardsticks.items()]
-        return Table(self.title, columns, rows, notes=self.notes, models=self.names)
+    @property
+    def answer(self) -> str:
+        """A sentence; a second one where a yardstick does as well."""
+        taken = self.taken
+        accuracy = f"{number(taken.top1.value, 1)} % of the test pictures right"
+        if self.verdict.recommended is not None:
+            answer = f"Take {taken.name}: it had {accuracy}, and its lead over every other model is more than chance."
+        else:
+            answer = (
+                f"{listed(self.verdict.leaders)} are not told apart: take the cheapest of these, {taken.name}, which "
+                f"answers {number(taken.images_per_second.value, 0)} pictures a second and had {accuracy}."
+            )
+        yardstick, reached = max(self.yardsticks.items(), key=lambda item: item[1].value)
+        if reached.value >= taken.top1.value:
+            answer += (
+                f" But the yardstick {yardstick} had {number(reached.value, 1)} %: train longer before you choose."
+            )
+        return answer
+
+    @property
+    def detectable(self) -> str:
+        """What a comparison of this size can see, in a sentence."""
+        points = self.verdict.detectable
+        if points >= _HOPELESS:
+            return (
+                f"With {self.seeds} and {self.test_pictures} hardly any difference could have been told from chance: "
+                "train with 3 seeds or more."
+            )
+        return (
+            f"Had one model truly been {number(points, 1)} points better than another, a comparison of this size would "
+            "have noticed it 8 times in 10. Smaller differences may well stay hidden: more seeds and more test "
+            "pictures bring them to light."
+        )
+
+    @property
+    def seeds(self) -> str:
+        return counted(self.terms.seeds, "seed")
+
+    @property
+    def test_pictures(self) -> str:
+        return counted(len(self.dataset.parts["test"]), "test picture")
 
     @property
     def title(self) -> str:
-        test = self.dataset.parts["test"]
-        return f"{len(self.names)} models on {self.dataset.name}: {len(test)} test pictures"
-
-    @property
-    def notes(self) -> list[str]:
-        return []
-
-    def pairs_table(self) -> Table:
-        columns = [
-            Column("pair", "pair"),
-            Column("difference", "difference", "points", digits=2, worth="interval"),
-            Column("p_holm", "p (Holm)", digits=4),
-            Column("verdict", ""),
-        ]
-        rows = [
-            {
-                "pair": f"{pair.a} − {pair.b}",
-                "difference": pair.estimate,
-                "p_holm": pair.p_holm,
-                "verdict": "told apart" if pair.is_told_apart else "not told apart",
-            }
-            for pair in self.verdict.pairs
-        ]
-        return Table("All pairs", columns, rows)
+        return f"{len(self.names)} models on {self.data}, judged on {self.test_pictures}"
 
     def results(self) -> dict[str, Any]:
         """results.json."""
@@ -204,8 +204,15 @@ class Comparison:
         }
 
 
-def _modes(contestant: Contestant) -> str:
-    return f"{contestant.plan.mode} (inference {contestant.inference_mode})"
+def counted(number: int, noun: str) -> str:
+    """ "1 seed", "1,200 seeds"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """ "a, b and c"; behind the first `most` only how many more there are."""
+    shown = list(names) if len(names) <= most else [*names[: most - 1], f"{len(names) - most + 1} others"]
+    return " and ".join(part for part in (", ".join(shown[:-1]), shown[-1]) if part)
 
 
 def _result(contestant: Contestant) -> dict[str, Any]:
@@ -222,6 +229,4 @@ def _result(contestant: Contestant) -> dict[str, Any]:
         "parameters": contestant.contender.parameters,
         "macs": contestant.contender.macs,
         "peak_bytes": contestant.peak_bytes,
-        "recipe": contestant.contender.recipe_name,
-        "plan": contestant.plan.to_dict(),
     }
