@@ -7,12 +7,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mixlab.prediction.predictor import Predictor
     from mixlab.zoo.build import create_model
     from mixlab.zoo.sizes import list_models
 
-__all__ = ["create_model", "list_models"]
+__all__ = ["Predictor", "create_model", "list_models"]
 
-_HOMES = {"create_model": "mixlab.zoo.build", "list_models": "mixlab.zoo.sizes"}
+_HOMES = {
+    "Predictor": "mixlab.prediction.predictor",
+    "create_model": "mixlab.zoo.build",
+    "list_models": "mixlab.zoo.sizes",
+}
 
 
 def __getattr__(name: str) -> Any:

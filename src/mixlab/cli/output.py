@@ -14,9 +14,13 @@ def output_folder(out: Path | None, verb: str, data: str) -> Path:
     if out is None:
         label = re.sub(r"\W+", "-", data).strip("-").lower()[-40:]
         out = Path("runs") / f"{verb}-{label}-{datetime.now():%Y%m%d-%H%M%S}"
+    refuse_occupied(out)
+    return out
+
+
+def refuse_occupied(out: Path) -> None:
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UserError(f"--out {out} holds something else, which is never overwritten: give a new or an empty folder.")
-    return out
 
 
 def image_size_of(text: str | None) -> int | tuple[int, int] | None:

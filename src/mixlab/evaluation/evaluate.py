@@ -1,7 +1,7 @@
 """How good a model is on pictures that it was not trained on."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +17,17 @@ from mixlab.speed.plan import Mode
 
 Predict = Callable[[Batch], Float[Tensor, "picture class"]]
 """From a batch to logits, on whatever device they were computed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassEvaluation:
+    """One class, in per cent; None where nothing stands behind it: no picture of the class, or no answer with it."""
+
+    name: str
+    pictures: int
+    precision: Estimate | None
+    recall: Estimate | None
+    f1: Estimate | None
 
 
 @dataclass(frozen=True)
@@ -51,15 +62,40 @@ class Evaluation:
     def macro_f1(self) -> Estimate:
         return self._over_pictures(macro_f1)
 
-    def recall_of(self, label: int) -> Estimate:
-        """How many of a class's pictures were recognised."""
-        return proportion_interval(int(self.confusion[label, label]), int(self.confusion[label].sum()))
+    @property
+    def by_class(self) -> list[ClassEvaluation]:
+        """In the order of `classes`."""
+        right = np.diag(self.confusion)
+        there, answered = self.confusion.sum(axis=1), self.confusion.sum(axis=0)
+        return [
+            ClassEvaluation(name, pictures, _share(hits, answers), _share(hits, pictures), _f1(hits, pictures, answers))
+            for name, hits, pictures, answers in zip(
+                self.classes, right.tolist(), there.tolist(), answered.tolist(), strict=True
+            )
+        ]
 
     def _over_pictures(self, statistic: Callable[[Int[np.ndarray, "class class"]], float]) -> Estimate:
         def per_cent(labels: Int[np.ndarray, " picture"], predictions: Int[np.ndarray, " picture"]) -> float:
             return 100 * statistic(confusion_matrix(labels, predictions, len(self.classes)))
 
         return bootstrap_interval(self.labels, self.predictions, statistic=per_cent, unit="%")
+
+
+def _share(part: int, whole: int) -> Estimate | None:
+    return proportion_interval(part, whole) if whole else None
+
+
+def _f1(right: int, pictures: int, answers: int) -> Estimate | None:
+    """Of the pictures that are of the class or were taken for it, a share j is right, and F1 is 2j / (1 + j).
+
+    That grows with j, so the ends of its interval are those of j's.
+    """
+    share = _share(right, pictures + answers - right)
+    if share is None:
+        return None
+    assert share.low is not None and share.high is not None  # Wilson's interval has ends
+    value, low, high = (200 * j / (100 + j) for j in (share.value, share.low, share.high))
+    return replace(share, value=value, low=low, high=high)
 
 
 def answers_of(model: nn.Module, device: torch.device, mode: Mode) -> Predict:

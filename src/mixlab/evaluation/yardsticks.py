@@ -20,10 +20,12 @@ def yardsticks(train: Part, test: Part) -> dict[str, Estimate]:
         "majority class": majority_class(train.labels, len(test)),
         "1-nearest neighbour": nearest_neighbour(train_pixels, train.labels, test_pixels),
     }
-    return {
-        name: proportion_interval(int((predictions == test.labels).sum()), len(test))
-        for name, predictions in answers.items()
-    }
+    return {name: accuracy(predictions, test.labels) for name, predictions in answers.items()}
+
+
+def accuracy(predictions: Int[np.ndarray, " picture"], labels: Int[np.ndarray, " picture"]) -> Estimate:
+    """In per cent."""
+    return proportion_interval(int((predictions == labels).sum()), len(labels))
 
 
 def majority_class(train_labels: Int[np.ndarray, " train_picture"], pictures: int) -> Int[np.ndarray, " picture"]:

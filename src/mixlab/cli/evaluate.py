@@ -1,0 +1,50 @@
+"""`mixlab evaluate`: how good a finished run is."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mixlab.cli.output import refuse_occupied, sayer
+from mixlab.report.table import Format, print_table, render
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run's folder, which mixlab train has printed.", show_default=False)],
+    data: Annotated[
+        str | None, typer.Option(help="digits, cifar10 or folder:PATH; else what the run held out of its own data.")
+    ] = None,
+    format: Annotated[Format, typer.Option(help="csv and json have every figure in full.")] = "table",
+    out: Annotated[Path | None, typer.Option(help="A new folder for report.html and results.json.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Judge a run on pictures that it was not trained on: accuracy, every class, confusions, with intervals."""
+    from mixlab.files import whole_folder, write_json, write_text
+    from mixlab.runs.folder import open_run
+    from mixlab.studies.judgement import judge_run
+    from mixlab.studies.judgement_page import judgement_page
+    from mixlab.studies.judgement_tables import table_for_programs, tables
+
+    if out is not None:
+        refuse_occupied(out)
+    judgement = judge_run(open_run(run), data, quiet=quiet)
+    say = sayer(quiet=quiet)
+    for note in judgement.dataset.notes:
+        say(note)
+    match format:
+        case "json":
+            print(json.dumps(judgement.results(), indent=2, ensure_ascii=False, allow_nan=False))
+        case "csv":
+            print(render(table_for_programs(judgement), format), end="")
+        case "markdown":
+            print("\n".join(render(table, format) for table in tables(judgement)), end="")
+        case "table":
+            for table in tables(judgement):
+                print_table(table)
+                print()
+    if out is not None:
+        with whole_folder(out) as part:
+            write_json(part / "results.json", judgement.results())
+            write_text(part / "report.html", judgement_page(judgement).html())
+        say(f"The report: {out / 'report.html'}")

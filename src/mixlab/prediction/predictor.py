@@ -1,0 +1,94 @@
+"""From pictures to labels with probabilities.
+
+    predictor = Predictor("runs/first")
+    predictor("cat.jpg").label            # "cat"
+    predictor("cat.jpg").top(3)           # [("cat", 0.93), ("fox", 0.05), ("dog", 0.01)]
+
+Axes:  picture      one of a batch
+       row, column  pixels of the size that the model was trained at
+       class        one of `Predictor.classes`
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from mixlab.data.image_file import UnreadablePicture, read_image
+from mixlab.data.preprocess import Preprocess
+from mixlab.errors import UserError
+from mixlab.measure.machine import pick_device
+from mixlab.runs.folder import open_run
+from mixlab.zoo.trained import load_trained
+
+Picture = str | Path | bytes | np.ndarray
+"""A file, a file's content, or uint8 (row, column, RGB)."""
+
+BATCH = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """`probabilities`: from 0 to 1, one for each of `classes`; together they are 1."""
+
+    classes: tuple[str, ...]
+    probabilities: Float[np.ndarray, " class"]
+
+    @property
+    def label(self) -> str:
+        return self.top(1)[0][0]
+
+    def top(self, count: int) -> list[tuple[str, float]]:
+        """The `count` most probable classes, the most probable first; of equal ones, the first class."""
+        best = np.argsort(-self.probabilities, kind="stable")[:count]
+        return [(self.classes[place], float(self.probabilities[place])) for place in best]
+
+
+class Predictor:
+    """A finished model that answers pictures; `source` is the folder of its run."""
+
+    def __init__(self, source: str | Path):
+        run = open_run(Path(source))
+        self.classes: tuple[str, ...] = tuple(run.config["classes"])
+        self._preprocess = Preprocess.from_dict(run.config["preprocess"])
+        self._device = pick_device()
+        self._model = load_trained(run).to(self._device)
+
+    def __call__(self, picture: Picture) -> Prediction:
+        """Raises UnreadablePicture."""
+        return self._answers([self._read(picture)])[0]
+
+    def answers(self, pictures: Sequence[Picture]) -> Iterator[Prediction | UnreadablePicture]:
+        """One for each picture, in order; a file that can't be read is answered with the reason."""
+        for start in range(0, len(pictures), BATCH):
+            read = [self._read_or_reason(picture) for picture in pictures[start : start + BATCH]]
+            predictions = iter(self._answers([image for image in read if isinstance(image, Tensor)]))
+            for image in read:
+                yield next(predictions) if isinstance(image, Tensor) else image
+
+    def _read_or_reason(self, picture: Picture) -> UInt8[Tensor, "3 row column"] | UnreadablePicture:
+        try:
+            return self._read(picture)
+        except UnreadablePicture as error:
+            return error
+
+    def _read(self, picture: Picture) -> UInt8[Tensor, "3 row column"]:
+        if not isinstance(picture, np.ndarray):
+            picture = read_image(picture if isinstance(picture, bytes) else Path(picture))
+        elif picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+            raise UserError(
+                f"An array of {picture.dtype} with the shape {picture.shape} is no picture: give uint8, from 0 to 255, "
+                "with the shape (rows, columns, 3) for red, green and blue."
+            )
+        return self._preprocess.resized(picture)
+
+    @torch.inference_mode()
+    def _answers(self, images: list[Tensor]) -> list[Prediction]:
+        if not images:
+            return []
+        logits = self._model(self._preprocess.normalised(torch.stack(images).to(self._device)))
+        return [Prediction(self.classes, row) for row in logits.softmax(dim=1).numpy(force=True)]

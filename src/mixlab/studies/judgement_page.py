@@ -1,0 +1,69 @@
+"""The report of a judgement: the answer first, then every class, what is taken for what, and what ran."""
+
+from datetime import date
+
+import tomli_w
+
+from mixlab.report.confusion import confusion_matrix
+from mixlab.report.numbers import number
+from mixlab.report.page import Answer, Beside, Code, Details, Facts, KeyFigure, Page, Section
+from mixlab.report.pictures import Mistakes
+from mixlab.studies.judgement import Judgement
+from mixlab.studies.judgement_tables import TITLES, class_table, confusion_tables, summary_table
+from mixlab.studies.mistakes import surest_mistakes
+
+
+def judgement_page(judgement: Judgement) -> Page:
+    return Page(
+        title=judgement.title,
+        kicker=f"mixlab evaluate: {judgement.run.path}",
+        answer=_answer(judgement),
+        sections=[
+            Section("In numbers", [summary_table(judgement), class_table(judgement)]),
+            _mistakes(judgement),
+            _what_ran(judgement),
+        ],
+        footer=f"Written by mixlab {judgement.environment['versions']['mixlab']} on {date.today():%Y-%m-%d}.",
+    )
+
+
+def _answer(judgement: Judgement) -> Answer:
+    return Answer(
+        judgement.answer,
+        f"Judged: {judgement.judged}, {judgement.pictures}. Always the commonest class would have had "
+        f"{number(judgement.majority.value, 1)} % right.",
+        [KeyFigure(TITLES[measure], estimate, 1) for measure, estimate in judgement.summary.items()],
+    )
+
+
+def _mistakes(judgement: Judgement) -> Section:
+    evaluation = judgement.evaluation
+    matrix = confusion_matrix(
+        "What is taken for what",
+        evaluation.confusion,
+        evaluation.classes,
+        caption=f"Answers for {judgement.pictures}.",
+    )
+    wrong = int((evaluation.predictions != evaluation.labels).sum())
+    mistakes = surest_mistakes(judgement.part, evaluation.classes, evaluation.probabilities)
+    shown = "all of them" if len(mistakes) == wrong else f"the surest {len(mistakes)}"
+    gallery = Mistakes(
+        "Most confidently wrong",
+        mistakes,
+        f"{wrong:,} of {judgement.pictures} are wrong; {shown}: the true class → the answer, and its probability.",
+    )
+    return Section("Where it errs", [Beside([matrix, gallery]), *confusion_tables(judgement)])
+
+
+def _what_ran(judgement: Judgement) -> Section:
+    environment, dataset = judgement.environment, judgement.dataset
+    facts = {
+        "Run": str(judgement.run.path),
+        "Model": judgement.run.config["model"],
+        "Data": f"{dataset.name}: {judgement.judged}, {judgement.pictures}",
+        "Device": f"{environment['device']}, fp32",
+        "Versions": ", ".join(f"{package} {version}" for package, version in environment["versions"].items()),
+        "Commit": environment["commit"] or "installed without a repository",
+    }
+    recipe = Details("The recipe that it was trained with", [Code(tomli_w.dumps(judgement.run.recipe))])
+    return Section("What ran", [*dataset.notes, Facts(facts), recipe])
