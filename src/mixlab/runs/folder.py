@@ -13,6 +13,7 @@ config.json         the model's family and every field of its config, class name
 import json
 import shutil
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +21,7 @@ from typing import Any, Literal
 import tomli_w
 
 from mixlab.errors import UserError
-from mixlab.files import explained, write_json, write_text
+from mixlab.files import whole_folder, write_json, write_text
 
 FORMAT = 1
 State = Literal["running", "stopped", "done"]
@@ -42,46 +43,51 @@ class Run:
 
     @property
     def state(self) -> State:
-        return self._json("status.json")["state"]
+        return self._status()["state"]
 
     @property
     def recipe(self) -> dict[str, Any]:
-        return tomllib.loads(self._text("recipe.toml"))
+        return self._read("recipe.toml", tomllib.loads)
 
     @property
     def plan(self) -> dict[str, Any]:
-        return self._json("plan.json")
+        return self._read("plan.json", json.loads)
 
     @property
     def environment(self) -> dict[str, Any]:
-        return self._json("environment.json")
+        return self._read("environment.json", json.loads)
 
     @property
     def split(self) -> dict[str, list[str]] | None:
         """The names of each part's pictures; None where the data came cut."""
-        return self._json("split.json") if (self.path / "split.json").exists() else None
+        return self._read("split.json", json.loads) if (self.path / "split.json").exists() else None
 
     @property
     def config(self) -> dict[str, Any]:
-        return self._json("config.json")
+        return self._read("config.json", json.loads)
 
     def mark(self, state: State) -> None:
         write_json(self.path / "status.json", {"format": FORMAT, "state": state})
 
-    def _text(self, name: str) -> str:
+    def _status(self) -> dict[str, Any]:
+        status = self._read("status.json", json.loads)
+        if not (isinstance(status, dict) and {"format", "state"} <= status.keys()):
+            raise UserError(
+                f"{self.path} is no run's folder: its status.json is another program's. "
+                "Give the folder that mixlab train printed."
+            )
+        return status
+
+    def _read(self, name: str, parse: Callable[[str], Any]) -> Any:
         try:
-            return (self.path / name).read_text(encoding="utf-8")
+            return parse((self.path / name).read_text(encoding="utf-8"))
         except OSError as error:
             raise UserError(
                 f"{self.path} has no readable {name}: a run's folder is whole or useless. Train again, or copy it anew."
             ) from error
-
-    def _json(self, name: str) -> dict[str, Any]:
-        try:
-            return json.loads(self._text(name))
-        except json.JSONDecodeError as error:
+        except ValueError as error:
             raise UserError(
-                f"{self.path / name} is broken at line {error.lineno}: it was cut off or changed by hand. "
+                f"{self.path / name} is broken ({error}): it was cut off or changed by hand. "
                 "Train again, or copy the run anew."
             ) from error
 
@@ -96,15 +102,14 @@ def start_run(
     """Lay out the folder of a training that is about to begin; one that was broken off there makes room."""
     refuse_foreign_folder(path)
     shutil.rmtree(path, ignore_errors=True)
-    run = Run(path)
-    with explained(path):
-        run.mark("running")
-        write_text(path / "recipe.toml", tomli_w.dumps(recipe))
-        write_json(path / "plan.json", plan)
-        write_json(path / "environment.json", environment)
+    with whole_folder(path) as part:
+        Run(part).mark("running")
+        write_text(part / "recipe.toml", tomli_w.dumps(recipe))
+        write_json(part / "plan.json", plan)
+        write_json(part / "environment.json", environment)
         if split is not None:
-            write_json(path / "split.json", split)
-    return run
+            write_json(part / "split.json", split)
+    return Run(path)
 
 
 def refuse_foreign_folder(path: Path) -> None:
@@ -128,7 +133,7 @@ def open_run(path: Path) -> Run:
     if not (path / "status.json").exists():
         raise UserError(f"{path} is no run's folder: it has no status.json. Give the folder that mixlab train printed.")
     run = Run(path)
-    written = run._json("status.json").get("format", 0)
+    written = run._status()["format"]
     if written > FORMAT:
         raise UserError(
             f"{path} was written in format {written} by a newer mixlab: this one reads up to {FORMAT}. Upgrade mixlab."

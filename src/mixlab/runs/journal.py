@@ -5,15 +5,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from mixlab.errors import UserError
+from mixlab.files import explained
+
 
 class Journal:
-    """Appends a line at a time; each is on disk when `write` returns."""
+    """Appends a line at a time; others can read it when `write` returns."""
 
     def __init__(self, path: Path):
-        self._file = path.open("a", encoding="utf-8", buffering=1)
+        self._path = path
+        self._file = path.open("ab", buffering=0)
 
     def write(self, kind: str, **values: Any) -> None:
-        self._file.write(json.dumps({"kind": kind} | values, ensure_ascii=False) + "\n")
+        line = json.dumps({"kind": kind} | values, ensure_ascii=False) + "\n"
+        with explained(self._path):
+            self._file.write(line.encode())
 
     def __enter__(self) -> Self:
         return self
@@ -26,5 +32,10 @@ class Journal:
 
 def read_journal(path: Path, kind: str) -> list[dict[str, Any]]:
     """The lines of one kind, oldest first."""
-    lines = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{path} is broken ({error}): it was cut off or changed by hand. Train again, or copy the run anew."
+        ) from error
     return [line for line in lines if line["kind"] == kind]

@@ -10,12 +10,12 @@ from typing import Any
 import mixlab
 from mixlab.runs.folder import Run
 
-_MAKES_A_RESULT = ("models", "data", "speed", "training")
+_MAKES_A_RESULT = ("models/*.py", "data/*.py", "speed/*.py", "training/*.py", "zoo/timm_models.py")
 
 
 def store_folder() -> Path:
     """`$MIXLAB_RUNS`, else `runs/` in the current folder."""
-    return Path(os.environ.get("MIXLAB_RUNS", "runs"))
+    return Path(os.environ.get("MIXLAB_RUNS") or "runs")
 
 
 def stored_key(decided_by: dict[str, Any]) -> str:
@@ -36,8 +36,7 @@ def finished_run(path: Path) -> Run | None:
 @cache
 def _sources() -> str:
     package = Path(mixlab.__file__).parent
-    files = sorted(file for folder in _MAKES_A_RESULT for file in (package / folder).glob("*.py"))
     digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    for file in sorted(file for pattern in _MAKES_A_RESULT for file in package.glob(pattern)):
+        digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()

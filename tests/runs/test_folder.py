@@ -1,0 +1,148 @@
+"""A run's folder: it says its state, and what is wrong with it is said in one sentence."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mixlab.errors import UserError
+from mixlab.runs.folder import FORMAT, Run, open_run, refuse_foreign_folder, start_run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """A finished run as far as its folder goes; the weights are none."""
+    run = start_run(tmp_path / "run", {"model": "m"}, {"device": "cpu"}, {"cores": 2}, None)
+    run.weights.write_bytes(b"weights")
+    (run.path / "config.json").write_text('{"family": "mixer"}')
+    run.mark("done")
+    return run
+
+
+def test_a_finished_run_is_opened_again_with_all_that_was_written(run):
+    again = open_run(run.path)
+    assert (again.recipe, again.plan, again.environment) == ({"model": "m"}, {"device": "cpu"}, {"cores": 2})
+    assert (again.config, again.split, again.state) == ({"family": "mixer"}, None, "done")
+
+
+def test_the_split_is_kept_where_the_parts_were_cut(tmp_path):
+    split = {"train": ["a/1.png"], "test": ["a/2.png"]}
+    assert start_run(tmp_path / "run", {}, {}, {}, split).split == split
+
+
+def test_a_run_is_running_until_it_is_marked(tmp_path):
+    run = start_run(tmp_path / "run", {}, {}, {}, None)
+    assert run.state == "running"
+    run.mark("stopped")
+    assert run.state == "stopped"
+
+
+def test_a_training_that_was_broken_off_makes_room(tmp_path):
+    run = start_run(tmp_path / "run", {}, {}, {}, None)
+    run.journal.write_text("of the first attempt")
+    start_run(run.path, {}, {}, {}, None)
+    assert not run.journal.exists()
+
+
+def test_a_folder_that_can_t_be_laid_out_leaves_nothing_behind(tmp_path):
+    with pytest.raises(TypeError):
+        start_run(tmp_path / "run", {}, {"device": object()}, {}, None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_folder_is_taken(tmp_path):
+    refuse_foreign_folder(tmp_path)
+    assert start_run(tmp_path, {}, {}, {}, None).state == "running"
+
+
+def test_a_finished_run_is_never_overwritten(run):
+    with pytest.raises(UserError, match="holds a finished run, which is never overwritten: remove it, or give another"):
+        start_run(run.path, {}, {}, {}, None)
+    assert run.weights.exists()
+
+
+def test_a_folder_with_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(UserError, match=r"holds something else: a run needs a folder of its own. Give another path"):
+        start_run(tmp_path, {}, {}, {}, None)
+    assert (tmp_path / "thesis.tex").read_text() == "mine"
+
+
+def test_a_file_is_no_place_for_a_run(tmp_path):
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(UserError, match="is a file: a run needs a folder of its own"):
+        start_run(tmp_path / "run", {}, {}, {}, None)
+
+
+@pytest.mark.parametrize("status", [{"healthy": True}, {"format": 1}, [], "done"])
+def test_a_folder_with_another_program_s_status_is_no_run(tmp_path, status):
+    (tmp_path / "status.json").write_text(json.dumps(status))
+    for use in (open_run, refuse_foreign_folder):
+        with pytest.raises(UserError, match=r"is no run's folder: its status.json is another program's"):
+            use(tmp_path)
+
+
+def test_a_missing_folder_is_no_run(tmp_path):
+    with pytest.raises(UserError, match=r"There is no run at .*first: give the folder that mixlab train printed"):
+        open_run(tmp_path / "first")
+
+
+def test_an_empty_folder_is_no_run(tmp_path):
+    with pytest.raises(UserError, match=r"is empty: a run's folder holds status\.json, config\.json and model\.safet"):
+        open_run(tmp_path)
+
+
+def test_a_folder_of_something_else_is_no_run(tmp_path):
+    (tmp_path / "cat.jpg").write_bytes(b"")
+    with pytest.raises(UserError, match=r"is no run's folder: it has no status\.json"):
+        open_run(tmp_path)
+
+
+def test_a_run_of_a_newer_format_asks_for_an_upgrade(run):
+    (run.path / "status.json").write_text(json.dumps({"format": FORMAT + 1, "state": "done"}))
+    with pytest.raises(
+        UserError, match=rf"format {FORMAT + 1} by a newer mixlab: this one reads up to {FORMAT}\. Upgr"
+    ):
+        open_run(run.path)
+
+
+@pytest.mark.parametrize("state", ["running", "stopped"])
+def test_an_unfinished_run_is_not_opened(run, state):
+    run.mark(state)
+    with pytest.raises(UserError, match=rf"is not finished \(it says {state}\): train it to its end first"):
+        open_run(run.path)
+
+
+def test_a_run_without_weights_is_not_opened(run):
+    run.weights.unlink()
+    with pytest.raises(UserError, match=r"has no model\.safetensors: the run lost its weights"):
+        open_run(run.path)
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("status.json", "state"),
+        ("config.json", "config"),
+        ("plan.json", "plan"),
+        ("environment.json", "environment"),
+        ("split.json", "split"),
+        ("recipe.toml", "recipe"),
+    ],
+)
+def test_a_truncated_file_of_a_run_is_named_with_the_place(run, name, part):
+    (run.path / name).write_text('{"format"')
+    with pytest.raises(UserError, match=rf"{name} is broken \(.*line 1.*\): it was cut off or changed by hand"):
+        getattr(run, part)
+
+
+def test_a_file_of_a_run_that_is_no_text_is_named(run):
+    (run.path / "config.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=r"config\.json is broken \(.*utf-8"):
+        run.config  # noqa: B018
+
+
+def test_a_missing_file_of_a_run_is_named(run):
+    (run.path / "config.json").unlink()
+    with pytest.raises(UserError, match=r"has no readable config\.json: a run's folder is whole or useless"):
+        run.config  # noqa: B018

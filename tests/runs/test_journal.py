@@ -1,0 +1,46 @@
+"""The journal: a line for each thing that happened."""
+
+from pathlib import Path
+
+import pytest
+
+from mixlab.errors import UserError
+from mixlab.runs.journal import Journal, read_journal
+
+
+def test_lines_of_one_kind_are_read_in_their_order(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    with Journal(path) as journal:
+        journal.write("step", step=1, loss=2.5)
+        journal.write("epoch", epoch=1, note="größer")
+        journal.write("step", step=2, loss=2.0)
+    assert [line["step"] for line in read_journal(path, "step")] == [1, 2]
+    assert read_journal(path, "epoch") == [{"kind": "epoch", "epoch": 1, "note": "größer"}]
+
+
+def test_a_line_can_be_read_as_soon_as_it_is_written(tmp_path):
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        journal.write("step", step=1)
+        assert len(read_journal(tmp_path / "journal.jsonl", "step")) == 1
+
+
+def test_a_journal_goes_on_where_it_was(tmp_path):
+    for step in (1, 2):
+        with Journal(tmp_path / "journal.jsonl") as journal:
+            journal.write("step", step=step)
+    assert [line["step"] for line in read_journal(tmp_path / "journal.jsonl", "step")] == [1, 2]
+
+
+def test_a_truncated_journal_is_named(tmp_path):
+    (tmp_path / "journal.jsonl").write_text('{"kind": "step", "step": 1}\n{"kind": "ste')
+    with pytest.raises(UserError, match=r"journal\.jsonl is broken \(.*\): it was cut off or changed by hand"):
+        read_journal(tmp_path / "journal.jsonl", "step")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is always full")
+def test_a_full_disk_is_said_in_a_sentence():
+    with (
+        pytest.raises(UserError, match=r"could not be written: the disk is full"),
+        Journal(Path("/dev/full")) as journal,
+    ):
+        journal.write("step", step=1)

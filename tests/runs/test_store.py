@@ -1,0 +1,134 @@
+"""The store: a finished training is found again by everything that decided its result, and by nothing else."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import mixlab
+from mixlab.runs import store
+from mixlab.runs.folder import start_run
+from mixlab.runs.store import finished_run, store_folder, stored_key
+from mixlab.speed.plan import Mode, Plan
+from mixlab.training import prepare
+from mixlab.training.prepare import Job, resolve
+from mixlab.training.recipe import recipe_from, with_settings
+
+PLAN = Plan("cpu", Mode(), 8)
+
+
+@pytest.fixture
+def job(shades, tiny_recipe) -> Job:
+    return resolve(recipe_from(tiny_recipe, "tiny"), shades, torch.device("cpu"))
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch) -> Iterator[Path]:
+    """A copy of the package whose sources the store reads instead."""
+    copy = tmp_path / "mixlab"
+    shutil.copytree(Path(mixlab.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(store.mixlab, "__file__", str(copy / "__init__.py"))
+    store._sources.cache_clear()
+    yield copy
+    store._sources.cache_clear()
+
+
+def test_the_same_training_has_the_same_folder(job, shades, tiny_recipe):
+    again = resolve(recipe_from(tiny_recipe, "tiny"), shades, torch.device("cpu"))
+    assert again.folder(PLAN) == job.folder(PLAN)
+
+
+@pytest.mark.parametrize("setting", ["optimizer.weight_decay=0.1", "steps=7", "seed=1", "augmentation.flip=true"])
+def test_another_recipe_has_another_folder(job, shades, tiny_recipe, setting):
+    other = resolve(recipe_from(with_settings(tiny_recipe, [setting]), "tiny"), shades, torch.device("cpu"))
+    assert other.folder(PLAN) != job.folder(PLAN)
+
+
+@pytest.mark.parametrize(
+    "plan", [Plan("cuda", Mode(), 8), Plan("cpu", Mode("bf16"), 8), Plan("cpu", Mode(), 4)], ids=str
+)
+def test_another_plan_has_another_folder(job, plan):
+    assert job.folder(plan) != job.folder(PLAN)
+
+
+def test_other_fields_of_the_model_s_config_have_another_folder(job):
+    assert replace(job, config=job.config | {"depth": 2}).folder(PLAN) != job.folder(PLAN)
+
+
+def test_a_changed_picture_has_another_folder(job, shades):
+    train = shades.parts["train"]
+    inverted = replace(train, pictures=[255 - train.image(0), *train.pictures[1:]])
+    changed = replace(shades, parts=shades.parts | {"train": inverted})
+    assert replace(job, dataset=changed).folder(PLAN) != job.folder(PLAN)
+
+
+def test_a_set_without_validation_has_another_folder(job, shades):
+    parts = {name: part for name, part in shades.parts.items() if name != "validation"}
+    assert replace(job, dataset=replace(shades, parts=parts)).folder(PLAN) != job.folder(PLAN)
+
+
+def test_another_torch_has_another_folder(job, monkeypatch):
+    before = job.folder(PLAN)
+    monkeypatch.setattr(torch, "__version__", "99.0")
+    assert job.folder(PLAN) != before
+
+
+@pytest.mark.parametrize("family", ["mixer", "timm"])
+def test_another_timm_has_another_folder_where_timm_builds_the_model(job, monkeypatch, family):
+    job = replace(job, family=family)
+    before = job.folder(PLAN)
+    monkeypatch.setattr(prepare, "version", lambda package: "99.0")
+    assert (job.folder(PLAN) != before) == (family == "timm")
+
+
+@pytest.mark.parametrize(
+    "source", ["models/mixer.py", "data/augment.py", "speed/plan.py", "training/loop.py", "zoo/timm_models.py"]
+)
+def test_a_changed_line_of_what_makes_a_result_has_another_key(package, source):
+    before = stored_key({})
+    store._sources.cache_clear()
+    with (package / source).open("a") as file:
+        file.write("# changed\n")
+    assert stored_key({}) != before
+
+
+@pytest.mark.parametrize("source", ["report/page.py", "studies/compare.py", "cli/train.py"])
+def test_a_changed_line_of_what_shows_a_result_has_the_same_key(package, source):
+    before = stored_key({})
+    store._sources.cache_clear()
+    with (package / source).open("a") as file:
+        file.write("# changed\n")
+    assert stored_key({}) == before
+
+
+def test_the_plan_is_remembered_for_all_seeds_and_for_one_machine(job, monkeypatch):
+    other_seed = replace(job, recipe=job.recipe.model_copy(update={"seed": 5}))
+    assert other_seed.plan_file() == job.plan_file()
+    before = job.plan_file()
+    monkeypatch.setattr(prepare, "device_name", lambda device: "another processor")
+    assert job.plan_file() != before
+
+
+def test_the_store_is_where_the_environment_says_else_here(monkeypatch):
+    monkeypatch.setenv("MIXLAB_RUNS", "/elsewhere")
+    assert store_folder() == Path("/elsewhere")
+    monkeypatch.delenv("MIXLAB_RUNS")
+    assert store_folder() == Path("runs")
+
+
+def test_a_folder_s_name_says_model_data_and_seed(job, monkeypatch):
+    named = replace(job, recipe=job.recipe.model_copy(update={"model": "timm:vit:depth=2", "seed": 7}))
+    assert named.folder(PLAN).name.startswith("timm-vit-depth-2-shades-seed7-")
+
+
+def test_only_a_training_that_came_to_its_end_is_found(tmp_path):
+    assert finished_run(tmp_path / "run") is None
+    run = start_run(tmp_path / "run", {}, {}, {}, None)
+    assert finished_run(tmp_path / "run") is None
+    run.mark("stopped")
+    assert finished_run(tmp_path / "run") is None
+    run.mark("done")
+    assert finished_run(tmp_path / "run") == run
