@@ -5,11 +5,10 @@ from datetime import date
 import tomli_w
 
 from mixlab.report.confusion import confusion_matrix
-from mixlab.report.numbers import number
 from mixlab.report.page import Answer, Beside, Code, Details, Facts, KeyFigure, Page, Section
 from mixlab.report.pictures import Mistakes
 from mixlab.studies.judgement import Judgement
-from mixlab.studies.judgement_tables import TITLES, class_table, confusion_tables, summary_table
+from mixlab.studies.judgement_tables import TITLES, class_table, confusion_tables
 from mixlab.studies.mistakes import surest_mistakes
 
 
@@ -19,7 +18,7 @@ def judgement_page(judgement: Judgement) -> Page:
         kicker=f"mixlab evaluate: {judgement.run.path}",
         answer=_answer(judgement),
         sections=[
-            Section("In numbers", [summary_table(judgement), class_table(judgement)]),
+            Section("What it recognises", [class_table(judgement)]),
             _mistakes(judgement),
             _what_ran(judgement),
         ],
@@ -30,8 +29,7 @@ def judgement_page(judgement: Judgement) -> Page:
 def _answer(judgement: Judgement) -> Answer:
     return Answer(
         judgement.answer,
-        f"Judged: {judgement.judged}, {judgement.pictures}. Always the commonest class would have had "
-        f"{number(judgement.majority.value, 1)} % right.",
+        f"Judged: {judgement.judged}, {judgement.pictures}. Intervals are over pictures, for this one training.",
         [KeyFigure(TITLES[measure], estimate, 1) for measure, estimate in judgement.summary.items()],
     )
 
