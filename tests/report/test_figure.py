@@ -63,6 +63,17 @@ def test_a_curve_that_ends_in_nan_is_drawn_without_a_last_value(caplog):
     assert caplog.messages == []
 
 
+def test_a_curve_of_one_point_is_a_mark():
+    figure = learning_curves("t", {"m": [([1], [2.0])]}, models=["m"], x=Axis("Epoch", digits=0), y=Axis("Loss"))
+    svg = figure.panels[0].svg()
+    assert svg.count("fill: var(--blue)") == 2  # beside the name, and in the plot
+    assert "1" in texts(svg)
+
+
+def test_an_axis_without_decimals_counts_in_whole_numbers():
+    assert Axis("Epoch", digits=0).ticks(1, 4) == [1, 2, 3, 4]
+
+
 def test_a_cost_that_spans_a_decade_has_a_logarithmic_axis(figures):
     assert [text for text in texts(figures[1].panels[0].svg()) if text.endswith("k")] == ["1k", "2k", "5k", "10k"]
 

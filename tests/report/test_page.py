@@ -12,7 +12,7 @@ from mixlab.report.page import Code, KeyFigure
 from mixlab.report.pictures import Mistake, Mistakes
 from mixlab.report.prose import prose
 
-VOID = {"meta", "link", "img"}
+VOID = {"meta", "link", "img", "wbr"}
 
 
 class Balance(HTMLParser):
@@ -67,6 +67,10 @@ def test_titles_prose_and_code_are_escaped(page):
 
 def test_prose_sets_code_and_keeps_numbers_with_their_units():
     assert prose("`a<b` has 97.4 % (n = 3)") == "<code>a&lt;b</code> has 97.4\xa0% (n\xa0=\xa03)"
+
+
+def test_a_long_name_breaks_behind_its_colons():
+    assert prose("timm:vit:img_size=32, then: all") == "timm:<wbr>vit:<wbr>img_size=32, then: all"
 
 
 @pytest.mark.parametrize(

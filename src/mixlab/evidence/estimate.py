@@ -1,6 +1,6 @@
 """A number and what it is worth."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 TAIL = 0.025  # the chance left outside on either side of a 95 % interval
@@ -28,9 +28,3 @@ class Estimate:
     def exact(cls, value: float, unit: str) -> Self:
         """A counted number, such as parameters: it is what it is."""
         return cls(value, low=value, high=value, n=1, unit=unit)
-
-    @property
-    def negated(self) -> Self:
-        """b − a, where this is a − b."""
-        low, high = (None if end is None else -end for end in (self.high, self.low))
-        return replace(self, value=-self.value, low=low, high=high)

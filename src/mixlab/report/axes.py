@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 PANEL_WIDTH = 360  # as wide as a phone's text, so that type keeps its size there
 TEXT = 12
 SMALL = 11
+BOLD = 1.15  # times as wide as plain type
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,9 @@ class Axis:
                 if len(ticks) <= 6:
                     break
             return ticks
-        ticks = MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+        whole = self.digits == 0
+        steps = [1, 2, 5, 10] if whole else [1, 2, 2.5, 5, 10]
+        ticks = MaxNLocator(nbins=6, steps=steps, integer=whole, min_n_ticks=1).tick_values(low, high)
         top = min(high, 100.0) if self.unit == "%" else high
         return [float(tick) for tick in ticks if low <= tick <= top]
 
@@ -175,4 +178,4 @@ def heading(canvas: "Canvas", name: str, names: Sequence[str], y: float) -> None
     everywhere = plot_area(canvas, 0, 0, width, height)
     everywhere.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
     put_mark(everywhere, 6, y - 4, name, names)
-    words(canvas, fitted([name], width - 40), 17, y, weight="bold")
+    words(canvas, fitted([name], (width - 17) / BOLD), 17, y, weight="bold")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 CLASSES_IN_A_MATRIX = 30
 WORST = 12
-NAME_CELLS = 16  # of a terminal's grid; longer names of classes lose their middle
+NAME_CELLS = 16  # of a terminal's grid; longer names of classes are shortened
 RECALL = 42  # pixels to the right of the matrix
 
 

@@ -4,7 +4,19 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from mixlab.report.axes import PANEL_WIDTH, SMALL, Axis, grid, heading, line, plot_area, scale_x, scale_y, words
+from mixlab.report.axes import (
+    PANEL_WIDTH,
+    SMALL,
+    Axis,
+    grid,
+    heading,
+    line,
+    plot_area,
+    put_mark,
+    scale_x,
+    scale_y,
+    words,
+)
 from mixlab.report.colours import MUTED, SHADE, colour_of
 from mixlab.report.figure import Figure, Panel
 from mixlab.report.numbers import number
@@ -35,6 +47,7 @@ def learning_curves(
                     line(axes, *_mean(curves[other]), SHADE, 0.75)
             for xs, ys in curves[name]:
                 line(axes, xs, ys, colour_of(name, models), 1.4, alpha=0.85)
+                put_mark(axes, xs[-1], ys[-1], name, models, radius=3)
             words(canvas, x.title, PANEL_WIDTH - 44, HEIGHT - 4, size=SMALL, colour=MUTED, align="right")
             _, up = axes.transData.transform((axes.get_xlim()[1], last(name)))
             words(canvas, final(name), PANEL_WIDTH - 37, HEIGHT - up + 4)

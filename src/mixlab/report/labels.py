@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
 
-LETTER = 6.6  # pixels a letter of 12 pixel type takes in a wide face; the letters of East Asia take two
+LETTER = 7.5  # pixels a letter of 12 pixel type takes in a wide face; the letters of East Asia take two
 ABOVE, BELOW = 9, 3  # pixels of a line of type over and under the line on which it stands
 
 Point = tuple[float, float]  # pixels to the right and down
@@ -70,7 +70,7 @@ def text_width(text: str) -> float:
 
 
 def fitted(names: Sequence[str], pixels: float) -> str:
-    """The names joined by a minus; where they take more than `pixels`, the longest lose letters in their middle."""
+    """The names joined by a minus; where they take more than `pixels`, the longest lose letters before their end."""
     joint = " − "
     room = int(pixels / LETTER) - cell_len(joint) * (len(names) - 1)
     cells = [cell_len(name) for name in names]
@@ -80,10 +80,10 @@ def fitted(names: Sequence[str], pixels: float) -> str:
 
 
 def shortened(name: str, cells: int) -> str:
-    """At most `cells` of a terminal's grid: names that begin alike often end apart, so the middle goes."""
+    """At most `cells` of a terminal's grid: names that begin alike often end apart, so what goes is before the end."""
     if cell_len(name) <= cells:
         return name
-    tail = (cells - 1) // 2
+    tail = (cells - 1) // 3
     head = cells - 1 - tail
     return set_cell_size(name, head).rstrip() + "…" + set_cell_size(name[::-1], tail).rstrip()[::-1]
 

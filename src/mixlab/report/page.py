@@ -9,7 +9,7 @@ from typing import Protocol
 from mixlab.evidence.estimate import Estimate
 from mixlab.report.colours import variables
 from mixlab.report.numbers import decimals, number
-from mixlab.report.prose import prose
+from mixlab.report.prose import breakable, prose
 
 STYLE = Path(__file__).with_name("page.css")
 
@@ -34,7 +34,7 @@ class KeyFigure:
         unit = f" <small>{escape(self.value.unit)}</small>" if self.value.unit else ""
         worth = _worth(self.value, digits)
         return (
-            f"<div><dt>{escape(self.label)}</dt><dd>{number(self.value.value, digits)}{unit}</dd>"
+            f"<div><dt>{breakable(self.label)}</dt><dd>{number(self.value.value, digits)}{unit}</dd>"
             + (f'<dd class="worth">{prose(worth)}</dd>' if worth else "")
             + "</div>"
         )
@@ -63,7 +63,7 @@ class Section:
     blocks: Sequence[Block]
 
     def html(self) -> str:
-        return f"<section>\n<h2>{escape(self.heading)}</h2>\n{_html(self.blocks)}\n</section>"
+        return f"<section>\n<h2>{breakable(self.heading)}</h2>\n{_html(self.blocks)}\n</section>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Details:
     blocks: Sequence[Block]
 
     def html(self) -> str:
-        return f"<details>\n<summary>{escape(self.summary)}</summary>\n{_html(self.blocks)}\n</details>"
+        return f"<details>\n<summary>{breakable(self.summary)}</summary>\n{_html(self.blocks)}\n</details>"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Sentences on a page."""
+"""Sentences and names on a page."""
 
 import re
 from html import escape
@@ -6,6 +6,11 @@ from html import escape
 
 def prose(text: str) -> str:
     """Text as HTML: `words` between backquotes are set as code, and a number stays on the line of its unit."""
-    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", breakable(text))
     text = re.sub(r"(\d) (?=%|points?\b|pixels?\b|s\b|ms\b)", "\\1\N{NO-BREAK SPACE}", text)
     return re.sub(r"\b([np]) = (?=\d)", "\\1\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}", text)
+
+
+def breakable(name: str) -> str:
+    """A name as HTML; a long one, such as timm:NAME:field=value, breaks behind its colons."""
+    return re.sub(r":(?=\w)", ":<wbr>", escape(name))

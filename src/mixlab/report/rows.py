@@ -6,7 +6,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from mixlab.evidence.estimate import Estimate
-from mixlab.report.axes import PANEL_WIDTH, SMALL, Axis, line, plot_area, put_mark, put_shape, scale_x, words
+from mixlab.report.axes import PANEL_WIDTH, SMALL, TEXT, Axis, line, plot_area, put_mark, put_shape, scale_x, words
 from mixlab.report.colours import GROUND, INK, MUTED, RAISED, RULE, SHAPES, colour_of
 from mixlab.report.figure import Figure, Panel
 from mixlab.report.labels import fitted, text_width
@@ -143,7 +143,7 @@ def _panel(
             _name_yardstick(canvas, axes, f"{name} {written(yardstick, digits)}", yardstick.value, 12 + 20 * order)
         for order, row in enumerate(rows):
             baseline, value = top + ROW * order + 15, written(row.estimate, digits)
-            words(canvas, fitted(row.names, PANEL_WIDTH - text_width(value) - 8), 0, baseline)
+            words(canvas, fitted(row.names, PANEL_WIDTH - text_width(value) * SMALL / TEXT - 8), 0, baseline)
             words(canvas, value, PANEL_WIDTH, baseline, size=SMALL, colour=MUTED, align="right")
             middle = ROW * order + INTERVAL
             for tick in axis.ticks(low, high):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, assert_never
 from mixlab.evidence.estimate import Estimate
 from mixlab.report.colours import mark
 from mixlab.report.numbers import DASH, decimals, interval, number, spread
-from mixlab.report.prose import prose
+from mixlab.report.prose import breakable, prose
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -265,6 +265,6 @@ def _html_column(column: Column, cells: Sequence[Cell], models: Sequence[str]) -
             rows.append(f'<td class="number">{number(cell.value, digits)}</td><td class="worth"{tip}>{worth}</td>')
         else:
             before = mark(cell, models) if isinstance(cell, str) and cell in models else ""
-            text = before + escape(_text(cell, digits, column.worth))
+            text = before + breakable(_text(cell, digits, column.worth))
             rows.append(f"<td{kind}>{text}</td>{'<td></td>' if pair else ''}")
     return rows

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 HEIGHT = 320
-NAME_CELLS = 26  # of a terminal's grid; longer names lose their middle
+NAME_CELLS = 18  # of a terminal's grid; longer names are shortened
 FRAME = Box(left=38, top=30, right=PANEL_WIDTH - 6, bottom=HEIGHT - 42)
 
 

@@ -16,7 +16,7 @@ from mixlab.report.pictures import Mistake, Mistakes
 from mixlab.report.rows import pair_intervals, seed_points
 from mixlab.report.tradeoff import trade_off
 from mixlab.studies.comparison import Comparison, counted
-from mixlab.studies.comparison_tables import choice_table, costs_table, pairs_table
+from mixlab.studies.comparison_tables import choice_table, costs_table, pairs_table, tuned_for
 
 _ACCURACY = Axis("Top-1", "%", "higher", digits=1)
 _MISTAKES = 12
@@ -47,12 +47,8 @@ def _answer(comparison: Comparison) -> Answer:
         comparison.answer,
         " ".join([_worth(comparison), comparison.detectable, _yardsticks(comparison)]),
         [
-            KeyFigure(f"{taken.name}, top-1", taken.top1, 1),
-            KeyFigure(
-                f"Ahead of {closest.b}" if ahead else f"Ahead of {closest.a}",
-                closest.estimate if ahead else closest.estimate.negated,
-                2,
-            ),
+            KeyFigure(f"Top-1 of {taken.name}", taken.top1, 1),
+            KeyFigure(f"Ahead of {closest.b}" if ahead else f"Behind {closest.a}", closest.estimate, 2),
             KeyFigure("It answers", taken.images_per_second, 0),
             KeyFigure("One training of it", taken.training_seconds),
             KeyFigure("Its parameters", Estimate.exact(taken.contender.parameters / 1e6, "M")),
@@ -62,13 +58,16 @@ def _answer(comparison: Comparison) -> Answer:
 
 def _worth(comparison: Comparison) -> str:
     """How sure the answer is: the pair that comes closest to another one."""
-    closest = comparison.closest
+    closest, pairs = comparison.closest, comparison.verdict.pairs
     p = "p < 0.001" if closest.p_holm < 0.001 else f"p = {closest.p_holm:.2g}"
-    surely = "which chance alone could have made" if comparison.verdict.recommended is None else "the next best"
-    return (
-        f"{closest.a} is {number(closest.difference.difference, 2)} points ahead of {closest.b}, {surely}: {p}, "
-        f"adjusted for {counted(len(comparison.verdict.pairs), 'pair')}."
+    adjusted = f", adjusted for {len(pairs)} pairs" if len(pairs) > 1 else ""
+    nearest, chance = (
+        ("", "chance alone could have made it")
+        if comparison.verdict.recommended is None
+        else (", the next best,", "more than chance makes")
     )
+    difference = number(closest.difference.difference, 2)
+    return f"{closest.a} and {closest.b}{nearest} are {difference} points apart: {chance} ({p}{adjusted})."
 
 
 def _yardsticks(comparison: Comparison) -> str:
@@ -86,7 +85,7 @@ def _more_than_chance(comparison: Comparison) -> Section:
         models=comparison.names,
         yardsticks=comparison.yardsticks,
         caption="The large mark is a model's mean with its 95 % interval over seeds and test pictures; each small mark "
-        "is one training. Grey lines are the yardsticks.",
+        "is one training. Grey lines, or arrows to them, are the yardsticks.",
     )
     pairs = pair_intervals(
         "Every pair",
@@ -97,8 +96,13 @@ def _more_than_chance(comparison: Comparison) -> Section:
         caption="How much higher the first model's mean is, with 95 % intervals, both models on the same pictures. "
         "Filled marks: told apart, adjusted for the number of pairs.",
     )
-    figures: list[Block] = [Beside([seeds, pairs])] if len(pairs.panels) == 1 else [seeds, pairs]
-    return Section("More than chance?", [*figures, pairs_table(comparison)])
+    table = pairs_table(comparison)
+    blocks: list[Block] = (
+        [Beside([seeds, pairs]), table]
+        if len(pairs.panels) == 1
+        else [seeds, pairs, Details(f"The {len(table.rows)} pairs as a table", [table])]
+    )
+    return Section("More than chance?", blocks)
 
 
 def _costs(comparison: Comparison) -> Section:
@@ -131,11 +135,11 @@ def _learning(comparison: Comparison) -> Section:
             for one in comparison.ranked
         },
         models=comparison.names,
-        x=Axis("Epoch"),
+        x=Axis("Epoch", digits=0),
         y=Axis("Training loss", "nats", "lower", digits=2),
-        caption="A line is one seed, the other models stand behind in grey, and the number is the mean at the end. "
-        "This is the loss on augmented training pictures: the test pictures are read once, after the last epoch, so "
-        "they have no curve.",
+        caption="A line is one seed, the other models' means stand behind in grey, and the number is the mean at the "
+        "end. This is the loss on augmented training pictures: the test pictures are read once, after the last epoch, "
+        "so they have no curve.",
     )
     return Section("How they learned", [figure])
 
@@ -143,13 +147,12 @@ def _learning(comparison: Comparison) -> Section:
 def _mistakes(comparison: Comparison) -> Section:
     taken, test = comparison.taken, comparison.dataset.parts["test"]
     classes = comparison.dataset.classes
-    every = f"{comparison.seeds} and {comparison.test_pictures}"
     matrix = confusion_matrix(
         "What is taken for what",
         taken.confusion,
         classes,
         trainings=comparison.terms.seeds,
-        caption=f"Answers of {every}, added up.",
+        caption=f"Answers of {comparison.seeds} on {comparison.test_pictures}, added up.",
     )
     probabilities = taken.mean_probabilities
     predicted, labels = probabilities.argmax(axis=1), test.labels
@@ -190,14 +193,12 @@ def _what_ran(comparison: Comparison) -> Section:
     }
     recipes = [
         Details(
-            f"{one.name}: recipe {one.contender.recipe_name}",
+            f"{one.name}: recipe {one.contender.recipe_name}, tuned for {tuned_for(one)}",
             [Code(tomli_w.dumps(one.contender.job.recipe.to_dict(), multiline_strings=True))],
         )
         for one in comparison.contestants
     ]
-    return Section(
-        "What ran", [*dataset.notes, Facts(facts), "Once more, by typing:", Code(_command(comparison)), *recipes]
-    )
+    return Section("What ran", [*dataset.notes, Facts(facts), "To run it again:", Code(_command(comparison)), *recipes])
 
 
 def _budget(comparison: Comparison) -> str:

@@ -113,11 +113,14 @@ def pairs_table(comparison: Comparison) -> Table:
 
 
 def _settings(comparison: Comparison) -> str:
-    """Whose settings each model has: its own, or those that were tuned for another."""
-    tuned_for = {one.name: read_recipe(one.contender.recipe_name)["model"] for one in comparison.contestants}
-    borrowed = [f"{name} has those of {owner}" for name, owner in tuned_for.items() if name != owner]
-    untuned = f"; untuned, {listed(borrowed, most=12)}" if borrowed else ""
+    borrowed = [one.name for one in comparison.contestants if tuned_for(one) != one.name]
+    untuned = f"; those of {listed(borrowed, most=3)} were tuned for another model" if borrowed else ""
     return f"The settings behind each recipe had the same number of validation trials{untuned}."
+
+
+def tuned_for(contestant: Contestant) -> str:
+    """The model whose settings its recipe has."""
+    return read_recipe(contestant.contender.recipe_name)["model"]
 
 
 def _trained_in(contestant: Contestant) -> str:
