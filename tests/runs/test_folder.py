@@ -113,10 +113,26 @@ def test_an_unfinished_run_is_not_opened(run, state):
         open_run(run.path)
 
 
-def test_a_run_without_weights_is_not_opened(run):
-    run.weights.unlink()
-    with pytest.raises(UserError, match=r"has no model\.safetensors: the run lost its weights"):
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "recipe.toml", "plan.json", "environment.json"])
+def test_a_run_that_lost_a_file_is_not_opened(run, name):
+    (run.path / name).unlink()
+    with pytest.raises(UserError, match=rf"holds nothing of {name}, where the run wrote \d+ bytes: .* Copy it anew"):
         open_run(run.path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "recipe.toml", "plan.json", "environment.json"])
+def test_a_run_with_a_file_that_was_cut_off_is_not_opened(run, name):
+    content = (run.path / name).read_bytes()
+    (run.path / name).write_bytes(content[:-1])
+    with pytest.raises(
+        UserError, match=rf"holds {len(content) - 1:,} bytes of {name}, .* wrote {len(content):,} bytes"
+    ):
+        open_run(run.path)
+
+
+def test_a_file_beside_the_run_s_own_is_no_harm(run):
+    (run.path / "notes.txt").write_text("good one")
+    assert open_run(run.path).state == "done"
 
 
 @pytest.mark.parametrize(

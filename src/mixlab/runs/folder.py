@@ -1,6 +1,6 @@
 """The folder of one training: what is in it, what state it is in, and how it is opened again.
 
-status.json         {"format", "state": "running" | "stopped" | "done"}
+status.json         {"format", "state": "running" | "stopped" | "done", "bytes": how large each other file was then}
 recipe.toml         the recipe, resolved: nothing in it is left to a default
 plan.json           device, precision, layout, micro-batch: decided before step 0
 environment.json    versions, commit, device
@@ -67,7 +67,20 @@ class Run:
         return self._read("config.json", json.loads)
 
     def mark(self, state: State) -> None:
-        write_json(self.path / "status.json", {"format": FORMAT, "state": state})
+        files = [file for file in sorted(self.path.iterdir()) if file.is_file() and file.name != "status.json"]
+        sizes = {file.name: file.stat().st_size for file in files}
+        write_json(self.path / "status.json", {"format": FORMAT, "state": state, "bytes": sizes})
+
+    def check_whole(self) -> None:
+        """Raises UserError where a file is missing or cut off, as after a copy that was interrupted."""
+        for name, written in self._status()["bytes"].items():
+            file = self.path / name
+            held = f"{file.stat().st_size:,} bytes" if file.is_file() else "nothing"
+            if held != f"{written:,} bytes":
+                raise UserError(
+                    f"{self.path} holds {held} of {name}, where the run wrote {written:,} bytes: a run's folder is whole "
+                    "or useless. Copy it anew, or train again."
+                )
 
     def _status(self) -> dict[str, Any]:
         status = self._read("status.json", json.loads)
@@ -140,6 +153,5 @@ def open_run(path: Path) -> Run:
         )
     if run.state != "done":
         raise UserError(f"The run at {path} is not finished (it says {run.state}): train it to its end first.")
-    if not run.weights.is_file():
-        raise UserError(f"{path} has no model.safetensors: the run lost its weights. Train again, or copy it anew.")
+    run.check_whole()
     return run

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import mixlab
-from mixlab.runs.folder import Run
+from mixlab.runs.folder import Run, open_run
 
 _MAKES_A_RESULT = ("models/*.py", "data/*.py", "speed/*.py", "training/*.py", "zoo/timm_models.py")
 
@@ -28,9 +28,9 @@ def stored_key(decided_by: dict[str, Any]) -> str:
 
 
 def finished_run(path: Path) -> Run | None:
-    """The run at `path` if it came to its end."""
-    run = Run(path)
-    return run if (path / "status.json").exists() and run.state == "done" else None
+    """The run at `path` if it came to its end; UserError if it is no longer whole."""
+    is_done = (path / "status.json").exists() and Run(path).state == "done"
+    return open_run(path) if is_done else None
 
 
 @cache
