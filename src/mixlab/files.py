@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ _WRITING_FAILS = {
     errno.EACCES: "this user may not write there: choose another folder or change its permissions",
     errno.EPERM: "this user may not write there: choose another folder or change its permissions",
     errno.ENOTDIR: "a part of the path is a file, not a folder: choose another path",
+    errno.EEXIST: "a part of the path is a file, not a folder: choose another path",
 }
 
 
@@ -36,10 +37,23 @@ def explained(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def parents(path: Path) -> Iterator[None]:
+    """Make the folders above `path`; at failure those that were made go again, unless something else came into them."""
+    made = [folder for folder in path.parents if not folder.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+@contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a sibling path to write; it takes the place of `path` at success and is removed at failure."""
-    with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with explained(path), parents(path):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         os.close(handle)
         part = Path(name)
@@ -56,8 +70,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yield a sibling folder to fill; it becomes `path`, which must not exist, at success."""
-    with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with explained(path), parents(path):
         part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
         try:
             yield part

@@ -78,8 +78,8 @@ class Run:
             held = f"{file.stat().st_size:,} bytes" if file.is_file() else "nothing"
             if held != f"{written:,} bytes":
                 raise UserError(
-                    f"{self.path} holds {held} of {name}, where the run wrote {written:,} bytes: a run's folder is whole "
-                    "or useless. Copy it anew, or train again."
+                    f"{self.path} holds {held} of {name}, where the run wrote {written:,} bytes: a run's folder is "
+                    "whole or useless. Copy it anew, or train again."
                 )
 
     def _status(self) -> dict[str, Any]:
