@@ -68,9 +68,10 @@ def test_a_model_has_the_colour_of_its_place_in_the_users_order_everywhere(inven
     html = compare_page(invent(CLEAR)).html()  # davit_nano was named second, and leads
     marks = re.findall(r'<svg class="mark".*?fill: var\(--([a-z]+)\)"/></svg>([a-z_]+)', html)
     assert set(marks) == {("blue", "mixer_nano"), ("vermilion", "davit_nano")}
-    (curves,) = re.findall(r'<svg[^>]*aria-label="davit_nano: Training loss.*?</svg>', html, re.DOTALL)
-    assert "var(--vermilion)" in curves
-    assert "var(--blue)" not in curves
+    panels = re.findall(r'<svg class="panel".*?</svg>', html, re.DOTALL)
+    drawn = [re.findall(r"fill: var\(--(blue|vermilion)\)", panel) for panel in panels]
+    first = [colours[0] for colours in drawn if colours]
+    assert first == ["vermilion"] * 5 + ["blue"]  # every training, three costs, the curves of either model
 
 
 def test_accuracy_is_drawn_against_speed_training_cost_and_size(invent):
@@ -90,6 +91,12 @@ def test_the_surest_mistakes_come_first_by_the_mean_of_the_seeds(invent):
     assert shown == sorted(shown, reverse=True)
     assert len(shown) == min(12, wrong.sum())
     assert shown[0] == pytest.approx(100 * surest, abs=0.06)
+
+
+def test_the_confusion_matrix_is_the_taken_models(invent):
+    comparison = invent(CLEAR)
+    wrong = (~comparison["davit_nano"].correct).sum()
+    assert f"{wrong} of 600 answers are wrong" in compare_page(comparison).html()
 
 
 def test_a_model_without_a_mistake_has_a_sentence_for_it(invent):

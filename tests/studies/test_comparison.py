@@ -38,6 +38,13 @@ def test_the_closest_pair_is_the_taken_model_and_the_best_that_it_is_weighed_aga
     assert (clear.a, clear.b) == ("davit_nano", "mixer_nano")
 
 
+def test_the_taken_model_is_not_weighed_against_one_that_was_told_apart(invent):
+    comparison = invent(CLOSE)
+    leaders = ("davit_nano", "vit_nano")  # the second best had steadier seeds, say
+    closest = replace(comparison, verdict=replace(comparison.verdict, leaders=leaders)).closest
+    assert (closest.a, closest.b) == ("davit_nano", "vit_nano")
+
+
 def test_a_model_that_a_yardstick_beats_is_not_praised(invent):
     assert "But the yardstick 1-nearest neighbour had 90.0 %: train longer" in invent({"a": 60.0, "b": 30.0}).answer
     assert "yardstick" not in invent(CLEAR).answer
