@@ -1,0 +1,66 @@
+"""The command in the process, in an empty folder of its own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mixlab.cli.main import main
+
+TRAIN = (  # three steps of a Mixer with one block of eight channels, on pictures of 8x8 pixels, without a trial
+    *("train", "--model", "mixer_nano", "--quiet"),
+    *("--set", "image_size=8", "--set", "steps=3", "--set", "batch=8", "--set", "speed=off"),
+    *("--set", "config={ channels = 8, token_hidden = 8, channel_hidden = 8, depth = 1 }"),
+)
+
+
+@dataclass(frozen=True)
+class Ended:
+    status: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, empty, with the store below it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MIXLAB_RUNS", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def run(here: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(*arguments: str | Path) -> Ended:
+        with pytest.raises(SystemExit) as stopped:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        assert isinstance(stopped.value.code, int)
+        return Ended(stopped.value.code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def pets(here: Path) -> Path:
+    """pets/: twenty dark cats and twenty light dogs of 8x8 pixels, not cut into parts."""
+    random = np.random.default_rng(0)
+    for label, brightness in (("cat", 60), ("dog", 190)):
+        (here / "pets" / label).mkdir(parents=True)
+        for number in range(20):
+            pixels = brightness + random.integers(-40, 40, size=(8, 8, 3))
+            Image.fromarray(pixels.astype(np.uint8)).save(here / "pets" / label / f"{number:02d}.png")
+    return Path("pets")
+
+
+@pytest.fixture
+def trained(run: Run, pets: Path) -> Path:
+    """A run of a moment on pets/."""
+    assert run(*TRAIN, "--data", f"folder:{pets}", "--out", "run").status == 0
+    return Path("run")
