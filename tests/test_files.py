@@ -82,6 +82,13 @@ def test_what_the_system_refuses_to_write_is_one_sentence(tmp_path: Path, code: 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_could_not_be_written_into_a_folder_is_told_by_the_folder_s_own_name(tmp_path: Path):
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(UserError) as refused, whole_folder(tmp_path / "out") as part, whole_file(part / "report.html"):
+        raise full
+    assert str(refused.value).startswith(f"{tmp_path}/out could not be written: the disk is full")
+
+
 def test_a_path_through_a_file_is_one_sentence(tmp_path: Path):
     (tmp_path / "a.txt").touch()
     with pytest.raises(UserError, match="a part of the path is a file, not a folder: choose another path"):

@@ -25,6 +25,15 @@ _WRITING_FAILS = {
 }
 
 
+class Unwritable(UserError):  # noqa: N818  it is named for what it is about
+    def __init__(self, path: Path, reason: str):
+        super().__init__(path, reason)
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return f"{self.path} could not be written: {self.reason}."
+
+
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turn an operating system's refusal to write `path` into a UserError; other errors pass."""
@@ -33,7 +42,9 @@ def explained(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _WRITING_FAILS:
             raise
-        raise UserError(f"{path} could not be written: {_WRITING_FAILS[error.errno]}.") from error
+        raise Unwritable(path, _WRITING_FAILS[error.errno]) from error
+    except Unwritable as error:  # a part of `path`, whose name is a passing one
+        raise Unwritable(path, error.reason) from error
 
 
 @contextmanager

@@ -44,7 +44,8 @@ def evaluate(
                 print_table(table)
                 print()
     if out is not None:
+        page = judgement_page(judgement).html()
         with whole_folder(out) as part:
             write_json(part / "results.json", judgement.results())
-            write_text(part / "report.html", judgement_page(judgement).html())
+            write_text(part / "report.html", page)
         say(f"The report: {out / 'report.html'}")
