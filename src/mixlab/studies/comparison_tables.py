@@ -115,7 +115,8 @@ def pairs_table(comparison: Comparison) -> Table:
 def _settings(comparison: Comparison) -> str:
     borrowed = [one.name for one in comparison.contestants if tuned_for(one) != one.name]
     untuned = f"; those of {listed(borrowed, most=3)} were tuned for another model" if borrowed else ""
-    return f"The settings behind each recipe had the same number of validation trials{untuned}."
+    elsewhere = "" if comparison.dataset.name == "digits" else ", on the digits and not on pictures such as these"
+    return f"The settings behind each recipe had the same number of validation trials{elsewhere}{untuned}."
 
 
 def tuned_for(contestant: Contestant) -> str:
