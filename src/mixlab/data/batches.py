@@ -46,6 +46,11 @@ class Batch:
         return augmented(images, self.draws, self.augmentation), self.labels.to(device)
 
 
+def steps_an_epoch(pictures: int, batch: int) -> int:
+    full, rest = divmod(pictures, batch)
+    return max(full + (rest > 1), 1)
+
+
 class TrainingBatches:
     """Every picture once an epoch, in an order that (seed, epoch) decides.
 
@@ -87,8 +92,7 @@ class TrainingBatches:
 
     def __len__(self) -> int:
         """Steps in an epoch."""
-        full, rest = divmod(len(self._readable), self._batch)
-        return max(full + (rest > 1), 1)
+        return steps_an_epoch(len(self._readable), self._batch)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The epoch's batches from step `start` on."""

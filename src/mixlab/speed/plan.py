@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from mixlab.errors import UserError
 from mixlab.measure.timing import interleaved
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -57,6 +58,8 @@ def placed(model: nn.Module, device: torch.device, mode: Mode) -> nn.Module:
 
 def candidates(device: torch.device, precision: Precision | Literal["auto"]) -> list[Mode]:
     """The modes worth trying, the stock one first. On Apple's MPS only fp32 is tested, so only that is tried."""
+    if precision == "fp16" and device.type == "cpu":
+        raise UserError('precision="fp16" needs a GPU: on a processor give "bf16", "fp32" or "auto".')
     if precision == "auto":
         precisions: tuple[Precision, ...] = ("fp32",) if device.type == "mps" else ("fp32", "bf16")
     else:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
 
+from mixlab.data.batches import steps_an_epoch
 from mixlab.data.dataset import Dataset
 from mixlab.errors import UserError
 from mixlab.evaluation.yardsticks import yardsticks
@@ -85,7 +86,8 @@ def compare(models: Sequence[str], dataset: Dataset, terms: Terms, *, quiet: boo
 
 
 def _steps(contender: Contender) -> int:
-    return contender.job.steps(len(contender.job.batches))
+    job = contender.job
+    return job.steps(steps_an_epoch(len(job.dataset.parts["train"]), job.batch))
 
 
 def _entered(models: Sequence[str], dataset: Dataset, terms: Terms) -> list[Contender]:

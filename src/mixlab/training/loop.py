@@ -10,14 +10,15 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from mixlab.data.batches import JudgingBatches
 from mixlab.data.draws import step_seed
 from mixlab.errors import UserError
 from mixlab.evaluation.evaluate import answers_of, evaluate
-from mixlab.files import explained, whole_file, write_json
+from mixlab.files import parents, whole_file, write_json
 from mixlab.measure import machine
 from mixlab.measure.memory import peak_bytes
 from mixlab.report.progress import progress
@@ -40,29 +41,31 @@ def train(job: Job, plan: Plan, folder: Path, *, quiet: bool) -> Run:
     A user's mistake that shows only now (a broken picture, a rate that diverges, a full disk) removes the folder.
     """
     split = job.dataset.split if job.dataset.cut_here else None
-    run = start_run(folder, job.recipe.to_dict(), plan.to_dict(), machine.describe(job.device), split)
-    try:
-        with explained(folder), Journal(run.journal) as journal:
-            _save(job, _fit(job, plan, journal, quiet=quiet), run)
+    with parents(folder):
+        run = start_run(folder, job.recipe.to_dict(), plan.to_dict(), machine.describe(job.device), split)
+        try:
+            with Journal(run.journal) as journal:
+                model = _fit(job, plan, journal, quiet=quiet)
+            _save(job, model, run)
             run.mark("done")
-    except UserError:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    except BaseException:
-        run.mark("stopped")
-        raise
+        except UserError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        except BaseException:
+            run.mark("stopped")
+            raise
     return run
 
 
 def _fit(job: Job, plan: Plan, journal: Journal, *, quiet: bool) -> nn.Module:
     """Take the steps. Returns the model with the weights to keep."""
     recipe, settings = job.recipe, job.recipe.optimizer
+    batches, validation_batches = job.training_batches(quiet=quiet), job.validation_batches()
     torch.manual_seed(recipe.seed)
     accelerator = _accelerator(plan)
     built = placed(job.build(), accelerator.device, plan.mode)
     kept = _Kept(built, recipe.ema)
     model, optimizer = accelerator.prepare(built, build_optimizer(settings, built))
-    batches = job.batches
     steps = job.steps(len(batches))
     step, epoch, seconds, pictures = 0, 0, 0.0, 0
     with progress(f"train {recipe.model}", total=steps, quiet=quiet) as advance:
@@ -93,10 +96,10 @@ def _fit(job: Job, plan: Plan, journal: Journal, *, quiet: bool) -> nn.Module:
                 advance(1, f"epoch {epoch + 1}")
                 if step % _STEPS_A_LINE == 0:
                     journal.write("step", step=step, epoch=epoch + 1, loss=_finite(loss, step), learning_rate=rate)
-            train = tally.close(step)
+            learned = tally.close(step)
             seconds, pictures, epoch = seconds + tally.seconds, pictures + tally.pictures, epoch + 1
-            validation = _validate(job, kept, plan)
-            journal.write("epoch", step=step, epoch=epoch, seconds=seconds, train=train, validation=validation)
+            judged = _judge(kept, validation_batches, job, plan) if validation_batches else None
+            journal.write("epoch", step=step, epoch=epoch, seconds=seconds, train=learned, validation=judged)
     journal.write(
         "end",
         training_seconds=seconds,
@@ -123,12 +126,9 @@ def _finite(loss: Tensor, step: int) -> float:
     return value
 
 
-def _validate(job: Job, kept: "_Kept", plan: Plan) -> dict[str, float] | None:
-    """Judge the weights that would be kept now, in the plan's precision, where there is a validation part."""
-    if job.validation_batches is None:
-        return None
-    answers = answers_of(kept.model, job.device, plan.mode)
-    top1 = evaluate(answers, job.validation_batches, job.dataset.classes).top1
+def _judge(kept: "_Kept", batches: JudgingBatches, job: Job, plan: Plan) -> dict[str, float]:
+    """The accuracy of the weights that would be kept now, in the plan's precision."""
+    top1 = evaluate(answers_of(kept.model, job.device, plan.mode), batches, job.dataset.classes).top1
     kept.offer(top1.value)
     return {"top1": top1.value, "pictures": top1.n}
 
@@ -137,9 +137,7 @@ class _Kept:
     """The weights to keep: the model's own or their moving average; the best that validation saw, else the last."""
 
     def __init__(self, model: nn.Module, ema: Ema | None):
-        self._average = (
-            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema.decay), use_buffers=True) if ema else None
-        )
+        self._average = _moving_average(model, ema) if ema else None
         self.model = self._average.module if self._average else model
         self._best_score = -math.inf
         self._best: dict[str, Tensor] | None = None
@@ -171,6 +169,7 @@ class _Tally:
         self._losses: list[Tensor] = []
         self._right: list[Tensor] = []
         self.pictures = 0
+        self.seconds = 0.0
 
     def add(self, loss: Tensor, right: Tensor, pictures: int) -> None:
         self._losses.append(loss * pictures)
@@ -187,5 +186,5 @@ class _Tally:
 def _save(job: Job, model: nn.Module, run: Run) -> None:
     weights = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
     with whole_file(run.weights) as part:
-        save_file(weights, part)
+        part.write_bytes(save(weights))  # safetensors' own writing hides that a disk is full
     write_json(run.path / "config.json", job.card())

@@ -4,15 +4,17 @@ import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor, nn
 
 from mixlab.data.batches import Batch, JudgingBatches, TrainingBatches
-from mixlab.data.dataset import Dataset
+from mixlab.data.dataset import Dataset, Part
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 from mixlab.measure.machine import device_name
@@ -24,6 +26,7 @@ from mixlab.training.optimizer import build_optimizer
 from mixlab.training.recipe import Recipe
 from mixlab.training.step import add_gradients
 from mixlab.zoo.build import Model, build, describe
+from mixlab.zoo.timm_models import in_our_words
 
 _LARGEST_AUTOMATIC_BATCH = 128
 _STEPS_AN_EPOCH = 8
@@ -49,21 +52,27 @@ class Job:
     def build(self) -> Model:
         return build(self.family, self.config)
 
-    @cached_property
-    def batches(self) -> TrainingBatches:
-        """One for the trial and the training, since it may keep the pictures that it has read."""
+    def training_batches(self, *, quiet: bool) -> TrainingBatches:
+        return self._batches_of(self.dataset.parts["train"], quiet=quiet)
+
+    def trial_batch(self) -> Batch:
+        """As many pictures as a step takes; no other is read for it."""
+        few = self.dataset.parts["train"].subset(np.arange(self.batch))
+        return next(self._batches_of(few, quiet=True).epoch(0))
+
+    def _batches_of(self, part: Part, *, quiet: bool) -> TrainingBatches:
         recipe = self.recipe
         return TrainingBatches(
-            self.dataset.parts["train"],
+            part,
             self.preprocess,
             recipe.augmentation,
             batch=self.batch,
             seed=recipe.seed,
             workers=recipe.workers,
             max_unreadable=recipe.max_unreadable,
+            quiet=quiet,
         )
 
-    @cached_property
     def validation_batches(self) -> JudgingBatches | None:
         part = self.dataset.parts.get("validation")
         if part is None:
@@ -103,13 +112,14 @@ class Job:
             "data": self.dataset.fingerprint,
             "preprocess": self.preprocess.to_dict(),
             "torch": torch.__version__,
+            "timm": version("timm") if self.family == "timm" else None,
         }
 
 
 def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
     """Fill in what the recipe leaves to the model and to the data."""
     described = describe(recipe.model)
-    fields = {**described.config, **recipe.config, "classes": len(dataset.classes)}
+    fields = {**described.config, **recipe.config, **_decided_by_data(recipe, dataset)}
     if recipe.image_size is not None:
         fields["image_size"] = recipe.image_size
     with torch.device("meta"):  # the whole model, since timm's refuse their fields only there
@@ -126,6 +136,18 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
     )
 
 
+def _decided_by_data(recipe: Recipe, dataset: Dataset) -> dict[str, int]:
+    """The config's fields that are no choice; one that the recipe gives otherwise is refused."""
+    decided = {"classes": len(dataset.classes), "image_channels": 3}
+    for field, given in in_our_words(recipe.config).items():
+        if given != decided.get(field, given):
+            raise UserError(
+                f"config.{field}={given} does not fit {dataset.name}, which has {decided[field]} "
+                f"{field.replace('_', ' ')}: leave it out."
+            )
+    return decided
+
+
 def decide_plan(job: Job, say: Callable[[str], None]) -> tuple[Plan, float]:
     """The plan for this machine, and the seconds that one of its steps took in a short trial on real pictures.
 
@@ -133,21 +155,20 @@ def decide_plan(job: Job, say: Callable[[str], None]) -> tuple[Plan, float]:
     quarters ... until it does, their gradients added up; `say` is told.
     """
     recipe = job.recipe
-    stock = Mode("fp32" if recipe.precision == "auto" else recipe.precision)
-    modes = [stock] if recipe.speed == "off" else candidates(job.device, recipe.precision)
-    batch = next(job.batches.epoch(0))
+    stock, *others = candidates(job.device, recipe.precision)
+    modes = [stock] if recipe.speed == "off" else [stock, *others]
+    batch = job.trial_batch()
     micro_batch = -(-job.batch // recipe.accumulate)
     while True:
-        steps = {mode: _TrialStep(job, batch, mode, micro_batch) for mode in modes}
         try:
-            mode, seconds = fastest(steps)
+            mode, seconds = fastest({mode: _TrialStep(job, batch, mode, micro_batch) for mode in modes})
         except (RuntimeError, MemoryError) as error:
             if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):  # pyright: ignore
                 raise
             micro_batch = _halved(micro_batch, job, error)
             say(f"{job.batch} pictures at once do not fit into memory: they go through in parts of {micro_batch}.")
-            continue
-        return Plan(job.device.type, mode, micro_batch), seconds
+        else:
+            return Plan(job.device.type, mode, micro_batch), seconds
 
 
 class _TrialStep:

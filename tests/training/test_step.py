@@ -1,0 +1,63 @@
+"""The gradients of a batch are those of its mean loss, however many parts it goes through in."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mixlab.models.mixer import Mixer, MixerConfig
+from mixlab.training.recipe import Loss
+from mixlab.training.step import add_gradients
+
+
+@pytest.fixture
+def model() -> Mixer:
+    """With a head that is not zero, so that a gradient reaches every parameter."""
+    model = Mixer(
+        MixerConfig(image_size=8, classes=3, patch_size=4, channels=8, token_hidden=8, channel_hidden=16, depth=1)
+    )
+    torch.nn.init.normal_(model.head.get_parameter("weight"))
+    return model
+
+
+IMAGES, LABELS = torch.randn(10, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(10) % 3
+
+
+def gradients(model: Mixer, micro_batch: int, label_smoothing: float = 0.0) -> tuple[list[Tensor], float, int]:
+    model.zero_grad()
+    loss, right = add_gradients(
+        model,
+        IMAGES,
+        LABELS,
+        loss=Loss(label_smoothing=label_smoothing),
+        micro_batch=micro_batch,
+        backward=Tensor.backward,
+    )
+    found = [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
+    return found, loss.item(), int(right)
+
+
+def test_gradients_loss_and_right_answers_are_those_of_the_whole_batch(model):
+    logits = model(IMAGES)
+    loss = F.cross_entropy(logits, LABELS, label_smoothing=0.1)
+    expected = torch.autograd.grad(loss, list(model.parameters()))
+    found, mean_loss, right = gradients(model, micro_batch=10, label_smoothing=0.1)
+    torch.testing.assert_close(found, list(expected))
+    assert mean_loss == pytest.approx(loss.item())
+    assert right == (logits.argmax(dim=1) == LABELS).sum()
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3, 4, 9])
+def test_parts_that_do_not_divide_the_batch_give_its_gradients(model, micro_batch):
+    whole, whole_loss, whole_right = gradients(model, micro_batch=10)
+    parts, loss, right = gradients(model, micro_batch)
+    for part, expected in zip(parts, whole, strict=True):
+        torch.testing.assert_close(part, expected, rtol=1e-6, atol=1e-6)
+    assert (loss, right) == (pytest.approx(whole_loss, rel=1e-6), whole_right)
+
+
+def test_no_part_is_larger_than_asked_for(model):
+    seen = []
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    gradients(model, micro_batch=4)
+    assert seen == [4, 3, 3]
