@@ -58,16 +58,15 @@ def _answer(comparison: Comparison) -> Answer:
 
 def _worth(comparison: Comparison) -> str:
     """How sure the answer is: the pair that comes closest to another one."""
-    closest, pairs = comparison.closest, comparison.verdict.pairs
-    p = "p < 0.001" if closest.p_holm < 0.001 else f"p = {closest.p_holm:.2g}"
-    adjusted = f", adjusted for {len(pairs)} pairs" if len(pairs) > 1 else ""
+    closest = comparison.closest
+    p = "p < 0.001" if closest.difference.p < 0.001 else f"p = {closest.difference.p:.2g}"
     nearest, chance = (
         ("", "chance alone could have made it")
         if comparison.verdict.recommended is None
         else (", the next best,", "more than chance makes")
     )
     difference = number(closest.difference.difference, 2)
-    return f"{closest.a} and {closest.b}{nearest} are {difference} points apart: {chance} ({p}{adjusted})."
+    return f"{closest.a} and {closest.b}{nearest} are {difference} points apart: {chance} ({p})."
 
 
 def _yardsticks(comparison: Comparison) -> str:
@@ -94,7 +93,7 @@ def _more_than_chance(comparison: Comparison) -> Section:
         told_apart=[(pair.a, pair.b) for pair in verdict.pairs if pair.is_told_apart],
         detectable=min(verdict.detectable, 100.0),
         caption="How much higher the first model's mean is, with 95 % intervals, both models on the same pictures. "
-        "Filled marks: told apart, adjusted for the number of pairs.",
+        "Filled marks: told apart, since the interval excludes 0.",
     )
     table = pairs_table(comparison)
     blocks: list[Block] = (

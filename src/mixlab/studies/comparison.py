@@ -156,9 +156,9 @@ class Comparison:
                 "train with 3 seeds or more."
             )
         return (
-            f"Had any model truly been {number(points, 1)} points better than another, a comparison of this size would "
-            "have noticed it at least 8 times in 10. Smaller differences may well stay hidden: more seeds and more "
-            "test pictures bring them to light."
+            f"Had one of a typical pair truly been {number(points, 1)} points better than the other, a comparison of "
+            "this size would have noticed it 8 times in 10. Smaller differences may well stay hidden: more seeds and "
+            "more test pictures bring them to light."
         )
 
     @property

@@ -3,6 +3,7 @@
 from mixlab.report.table import Column, Table
 from mixlab.studies.comparison import Comparison, Contestant, listed
 from mixlab.studies.inference import BATCH
+from mixlab.studies.verdict import Pair
 from mixlab.training.recipe import read_recipe
 
 _BUILT = {
@@ -94,7 +95,7 @@ def pairs_table(comparison: Comparison) -> Table:
             "b": pair.b,
             "difference": pair.estimate,
             "p_holm": pair.p_holm,
-            "verdict": "told apart" if pair.is_told_apart else "not told apart",
+            "verdict": _verdict(pair),
         }
         for pair in comparison.verdict.pairs
     ]
@@ -106,10 +107,16 @@ def pairs_table(comparison: Comparison) -> Table:
         case _:
             over = "over seeds and test pictures"
     note = (
-        f"Brackets are 95 % intervals {over}. Told apart: the interval excludes 0, and p, adjusted by Holm for all "
-        "pairs, is below 0.05."
+        f"Brackets are 95 % intervals {over}. Told apart: the interval excludes 0. Alone: by itself, but not among all "
+        "pairs, where p, adjusted by Holm, would have to be below 0.05."
     )
     return Table("All pairs", columns, rows, [note], models=comparison.names)
+
+
+def _verdict(pair: Pair) -> str:
+    if not pair.is_told_apart:
+        return "not told apart"
+    return "told apart" if pair.stands_among_all else "told apart alone"
 
 
 def _settings(comparison: Comparison) -> str:

@@ -1,8 +1,14 @@
-"""Which model to take: every pair compared on the same pictures, and no recommendation that chance could have made."""
+"""Which model to take: every pair compared on the same pictures, and no recommendation that chance could have made.
+
+One model is recommended if each of its intervals against the others excludes 0. That claim needs no adjustment for the
+number of models, since all of its parts have to hold at once (Berger 1982, intersection-union tests). Who reads the
+pairs one by one looks for any that stands out, and needs Holm's p beside them.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
+from statistics import median
 
 import numpy as np
 from jaxtyping import Bool
@@ -22,7 +28,13 @@ class Pair:
 
     @property
     def is_told_apart(self) -> bool:
-        return not self.difference.low <= 0 <= self.difference.high and self.p_holm < 0.05
+        """Whether this pair's own interval excludes 0."""
+        return not self.difference.low <= 0 <= self.difference.high
+
+    @property
+    def stands_among_all(self) -> bool:
+        """Whether it would also stand out among all pairs."""
+        return self.p_holm < 0.05
 
     @property
     def estimate(self) -> Estimate:
@@ -35,7 +47,8 @@ class Pair:
 class Verdict:
     """`leaders` are the model with the highest mean and those that it could not be told apart from, best first.
 
-    `detectable`: the smallest true difference, in points, that 80 % of such comparisons would find in any pair.
+    `detectable`: the smallest true difference, in points, that 80 % of such comparisons would find in a typical pair
+    (the median over the pairs; one unsteady model would make the largest say nothing of the others).
     """
 
     pairs: tuple[Pair, ...]
@@ -57,8 +70,8 @@ def judge(correct: Mapping[str, Bool[np.ndarray, "seed picture"]]) -> Verdict:
         Pair(a, b, difference, p) for (a, b), difference, p in zip(couples, differences, adjusted, strict=True)
     )
     level_with_best = [pair.b for pair in pairs if pair.a == ranked[0] and not pair.is_told_apart]
-    detectable = max(
-        detectable_difference(difference.standard_error, difference.degrees_of_freedom, len(pairs))
+    detectable = median(
+        detectable_difference(difference.standard_error, difference.degrees_of_freedom, comparisons=1)
         for difference in differences
     )
     return Verdict(pairs, (ranked[0], *level_with_best), detectable)
