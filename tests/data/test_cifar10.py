@@ -9,7 +9,7 @@ from PIL import Image
 
 from mixlab.data import cifar10
 from mixlab.data.cifar10 import CLASSES
-from mixlab.data.dataset import open_dataset
+from mixlab.data.sources import open_dataset
 from mixlab.errors import UserError
 
 PARTS = {"train": 200, "test": 20}

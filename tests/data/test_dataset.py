@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mixlab.data.dataset import Dataset, Part, open_dataset, open_split, open_unseen, same_source
+from mixlab.data.dataset import Dataset, Part
+from mixlab.data.sources import open_dataset, open_split, open_unseen, same_source
 from mixlab.errors import UserError
 
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from mixlab.data.dataset import Dataset, open_dataset
+from mixlab.data.dataset import Dataset
+from mixlab.data.sources import open_dataset
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,8 @@ import unicodedata
 import numpy as np
 import pytest
 
-from mixlab.data.dataset import Dataset, open_dataset
+from mixlab.data.dataset import Dataset
+from mixlab.data.sources import open_dataset
 from mixlab.errors import UserError
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from mixlab.data.dataset import Dataset, Part, open_dataset
+from mixlab.data.dataset import Dataset, Part
+from mixlab.data.sources import open_dataset
 from mixlab.errors import UserError
 from mixlab.speed.plan import Mode, Plan
 from mixlab.training.loop import train

@@ -24,7 +24,7 @@ def compare(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Train models on your pictures and say, with intervals, which one to take and why."""
-    from mixlab.data.dataset import open_dataset
+    from mixlab.data.sources import open_dataset
     from mixlab.files import whole_folder, write_json, write_text
     from mixlab.report.table import print_table
     from mixlab.studies.compare import compare as run_comparison

@@ -5,8 +5,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mixlab.data.batches import Batch, JudgingBatches
-from mixlab.data.dataset import Dataset, Part, open_dataset, open_split, open_unseen, same_source
+from mixlab.data.dataset import Dataset, Part
 from mixlab.data.preprocess import Preprocess
+from mixlab.data.sources import open_dataset, open_split, open_unseen, same_source
 from mixlab.errors import UserError
 from mixlab.evaluation.evaluate import Evaluation, answers_of, evaluate
 from mixlab.evaluation.yardsticks import accuracy, majority_class

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mixlab.data.batches import JudgingBatches
-from mixlab.data.dataset import Dataset, open_dataset
+from mixlab.data.dataset import Dataset
+from mixlab.data.sources import open_dataset
 from mixlab.errors import UserError
 from mixlab.evaluation.evaluate import answers_of, evaluate
 from mixlab.measure.machine import pick_device
