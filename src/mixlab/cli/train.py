@@ -21,7 +21,7 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Train a model and keep it, with all that is needed to judge, use and repeat it, in a run's folder."""
-    from mixlab.data.dataset import open_dataset
+    from mixlab.data.sources import open_dataset
     from mixlab.measure.machine import device_name, pick_device
     from mixlab.runs.folder import refuse_foreign_folder
     from mixlab.runs.journal import read_journal
@@ -51,6 +51,9 @@ def train(
     plan, seconds = decide_plan(job, say)
     say(f"  {plan.mode}, {1000 * seconds:.0f} ms a step of {job.batch} pictures")
     run = loop.train(job, plan, out or job.folder(plan), quiet=quiet)
+    (end,) = read_journal(run.journal, "end")
+    for picture, reason in end["unreadable"].items():
+        say(f"{picture} was left out: {reason}.")
     last = read_journal(run.journal, "epoch")[-1]
     if last["validation"]:
         say(f"Validation after the last epoch: {last['validation']['top1']:.1f} % of {last['validation']['pictures']}")
