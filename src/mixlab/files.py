@@ -52,7 +52,8 @@ def parents(path: Path) -> Iterator[None]:
     """Make the folders above `path`; at failure those that were made go again, unless something else came into them."""
     made = [folder for folder in path.parents if not folder.exists()]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
         yield
     except BaseException:
         for folder in made:

@@ -10,12 +10,6 @@ from PIL import Image
 
 from mixlab.cli.main import main
 
-TRAIN = (  # three steps of a Mixer with one block of eight channels, on pictures of 8x8 pixels, without a trial
-    *("train", "--model", "mixer_nano", "--quiet"),
-    *("--set", "image_size=8", "--set", "steps=3", "--set", "batch=8", "--set", "speed=off"),
-    *("--set", "config={ channels = 8, token_hidden = 8, channel_hidden = 8, depth = 1 }"),
-)
-
 
 @dataclass(frozen=True)
 class Ended:
@@ -60,7 +54,15 @@ def pets(here: Path) -> Path:
 
 
 @pytest.fixture
-def trained(run: Run, pets: Path) -> Path:
+def train() -> tuple[str, ...]:
+    """Three steps of a Mixer with one block of eight channels, on pictures of 8x8 pixels, without a trial."""
+    config = "{ channels = 8, token_hidden = 8, channel_hidden = 8, depth = 1 }"
+    settings = ("image_size=8", "steps=3", "batch=8", "speed=off", f"config={config}")
+    return ("train", "--model", "mixer_nano", *(word for setting in settings for word in ("--set", setting)))
+
+
+@pytest.fixture
+def trained(run: Run, train: tuple[str, ...], pets: Path) -> Path:
     """A run of a moment on pets/."""
-    assert run(*TRAIN, "--data", f"folder:{pets}", "--out", "run").status == 0
+    assert run(*train, "--data", f"folder:{pets}", "--out", "run", "--quiet").status == 0
     return Path("run")

@@ -1,0 +1,51 @@
+"""How the command ends, whatever it was asked."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from mixlab.cli.main import VERBS
+from mixlab.zoo import listing
+
+
+def test_without_a_verb_it_shows_its_verbs(run):
+    ended = run()
+    assert (ended.status, ended.err) == (0, "")
+    assert all(verb in ended.out for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_a_help_that_says_what_each_option_is(run, verb):
+    ended = run(verb, "--help")
+    assert ended.status == 0
+    assert "Usage: mixlab" in ended.out and "--help" in ended.out
+
+
+def test_ctrl_c_ends_without_a_traceback(run, monkeypatch):
+    def interrupted(sizes):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(listing, "sizes_for_people", interrupted)
+    ended = run("models")
+    assert (ended.status, ended.out, ended.err) == (130, "", "")
+
+
+def test_an_error_of_ours_keeps_its_traceback(run, monkeypatch):
+    def broken(sizes):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(listing, "sizes_for_people", broken)
+    with pytest.raises(ZeroDivisionError):
+        run("models")
+
+
+@pytest.mark.parametrize("words", [["models"], ["models", "--paper", "--format", "csv"], ["--help"]])
+def test_a_reader_that_has_seen_enough_ends_it_silently(words):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "mixlab", *words]
+    ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (1, b"")

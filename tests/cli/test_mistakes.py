@@ -1,0 +1,302 @@
+"""A user's mistake: status 2, one sentence that says what, where, the rule and the way out, and nothing left behind.
+
+What each part of the package refuses is tested where it is refused; here the whole command has to keep the promise.
+"""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mixlab import files
+from mixlab.data import image_file
+from mixlab.runs.folder import FORMAT
+
+Refused = Callable[..., str]
+
+
+def everything_in(folder: Path) -> dict[str, bytes | None]:
+    """Every file with its content, and every folder."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")
+    }
+
+
+@pytest.fixture
+def refused(run, here: Path) -> Refused:
+    """Runs a command that has to be refused; returns the sentence, once all else that is promised holds."""
+
+    def refused(*arguments: str | Path) -> str:
+        before = everything_in(here)
+        ended = run(*arguments)
+        assert (ended.status, ended.out) == (2, ""), ended.err
+        assert ended.err.startswith("mixlab: ") and ended.err.endswith("\n")
+        assert ended.err.count("\n") == 1, "one sentence is one line"
+        assert everything_in(here) == before
+        return ended.err.removeprefix("mixlab: ").rstrip("\n")
+
+    return refused
+
+
+def pieces_in_order(sentence: str, *pieces: str) -> bool:
+    place = 0
+    for piece in pieces:
+        place = sentence.find(piece, place) + len(piece)
+        if place < len(piece):
+            return False
+    return True
+
+
+TRAIN = ("train", "--model", "mixer_nano", "--quiet")
+COMPARE = ("compare", "--data", "digits", "--quiet")
+
+
+@pytest.mark.parametrize(
+    ("words", "pieces"),
+    [
+        (("comapre",), ["`mixlab comapre` is not understood", "'comapre'", "Did you mean 'compare'?"]),
+        (("compare",), ["`mixlab compare`", "Missing option '--data'", "`mixlab compare --help` lists what is."]),
+        (("train", "--ouut", "x"), ["`mixlab train --ouut x`", "No such option: --ouut", "--out", "--help"]),
+        (("train", "--seed", "x"), ["`mixlab train --seed x`", "'--seed'", "a valid integer", "--help"]),
+        (("compare", "--data", "digits", "--epochs", "x"), ["--epochs x`", "'--epochs'", "a valid integer", "--help"]),
+        (("models", "--format", "xml"), ["--format xml`", "'xml' is not one of 'table'", "--help"]),
+        (("predict", "run"), ["`mixlab predict run`", "Missing argument 'pictures'", "`mixlab predict --help`"]),
+        (("--colour",), ["`mixlab --colour`", "No such option", "`mixlab --help` lists what is."]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_words_that_are_no_command(refused, words, pieces):
+    assert pieces_in_order(refused(*words), *pieces)
+
+
+@pytest.mark.parametrize(
+    ("words", "pieces"),
+    [
+        ((*TRAIN, "--data", "digits", "--model", "miyer_nano"), ['"miyer_nano"', "`mixlab models`", '"mixer_nano"?']),
+        ((*COMPARE, "--models", "mixer_nano,davit_nan"), ['"davit_nan"', "`mixlab models`", '"davit_nano"?']),
+        ((*COMPARE, "--models", "mixer_nano,timm:resnet81"), ['"resnet81"', '"resnet18"?']),
+        ((*TRAIN, "--data", "digts"), ['data "digts"', "digits, cifar10, cifar10:PATH or folder:PATH", '"digits"?']),
+        (("compare", "--data", "pets"), ['data "pets"', "folder:PATH"]),
+        ((*TRAIN, "--data", "digits", "--set", "epoch=2"), ["digits_mixer", '"epoch" is unknown', '"epochs"?']),
+        (("train", "digits_mixr"), ['no recipe "digits_mixr"', '"digits_mixer"?']),
+        (("train", "--data", "digits"), ["RECIPE, or both --model and --data", "`mixlab models`"]),
+        ((*TRAIN, "--data", "digits", "--set", "config.depht=2"), ['"depht"', "a Mixer", '"depth"?']),
+        ((*TRAIN, "--data", "digits", "--set", "image_size=30"), ["30", "patch_size=4", "sizes are 28 and 32"]),
+        ((*COMPARE, "--image-size", "30"), ["image_size=30", "patch_size=4", "sizes are 28 and 32"]),
+        ((*COMPARE, "--image-size", "large"), ["--image-size large", "64x48"]),
+        ((*COMPARE, "--image-size", "0"), ["image_size=0", "at least 1"]),
+        ((*COMPARE, "--seeds", "0"), ["--seeds 0", "at least 1"]),
+        ((*COMPARE, "--epochs", "0"), ["--epochs 0", "at least 1"]),
+        ((*COMPARE, "--minutes", "-1"), ["--minutes -1", "more than 0"]),
+        ((*COMPARE, "--minutes", "5", "--epochs", "5"), ["--minutes", "--epochs", "give one"]),
+        ((*COMPARE, "--models", "mixer_nano"), ["--models mixer_nano", "two or more"]),
+        ((*COMPARE, "--match", "macs", "--models", "mixer_nano,vit_nano"), ["vit_nano", "fixed size", "put it first"]),
+        (("models", "--paper", "davit"), ["`--paper`", '"davit"']),
+    ],
+    ids=lambda value: " ".join(value[-4:]) if isinstance(value, tuple) else "",
+)
+def test_a_value_that_is_none(refused, words, pieces):
+    assert pieces_in_order(refused(*words), *pieces)
+
+
+class TestFolders:
+    def test_one_that_is_missing(self, refused):
+        sentence = refused(*TRAIN, "--data", "folder:pets")
+        assert pieces_in_order(sentence, "folder:pets is not there", "give the path of a folder")
+
+    def test_one_that_is_empty(self, refused, here):
+        (here / "pets").mkdir()
+        assert pieces_in_order(
+            refused(*TRAIN, "--data", "folder:pets"), "folder:pets holds no pictures", "for each class"
+        )
+
+    def test_one_with_one_class(self, refused, pets):
+        shutil.rmtree(pets / "dog")
+        assert pieces_in_order(refused(*TRAIN, "--data", "folder:pets"), 'only one class, "cat"', "takes two")
+
+    def test_one_whose_test_part_has_a_class_that_train_lacks(self, refused, pets):
+        shutil.copytree(pets, "parts/train")
+        shutil.copytree(pets / "dog", "parts/test/dgo")
+        sentence = refused("compare", "--data", "folder:parts")
+        assert pieces_in_order(sentence, 'class "dgo" in its test part but not in train', "add", 'Did you mean "dog"?')
+
+    def test_one_that_a_run_is_judged_on_with_a_class_it_does_not_know(self, refused, trained, pets):
+        shutil.copytree(pets, "others")
+        Path("others/dog").rename("others/wolf")
+        sentence = refused("evaluate", trained, "--data", "folder:others")
+        assert pieces_in_order(sentence, "folder:", "others", "does not know, wolf", "rename or remove")
+
+    def test_one_without_pictures_to_predict(self, refused, trained, here):
+        (here / "photos").mkdir()
+        assert pieces_in_order(
+            refused("predict", trained, "photos"), "photos holds no pictures", "give files, or a folder"
+        )
+
+
+class TestRuns:
+    @pytest.fixture(params=["evaluate", "predict"])
+    def asked(self, request, refused, pets) -> Callable[[Path], str]:
+        """Asks a run, which has to be refused."""
+        pictures = [] if request.param == "evaluate" else [pets]
+        return lambda run: refused(request.param, run, *pictures)
+
+    def test_one_that_is_missing(self, asked):
+        assert pieces_in_order(asked(Path("nowhere")), "no run at nowhere", "mixlab train")
+
+    def test_one_that_is_empty(self, asked, here):
+        (here / "nothing").mkdir()
+        assert pieces_in_order(asked(Path("nothing")), "nothing is empty", "status.json")
+
+    def test_one_that_is_something_else(self, asked, pets):
+        assert pieces_in_order(asked(pets), "pets is no run's folder", "status.json", "mixlab train")
+
+    def test_one_of_a_newer_format(self, asked, trained):
+        (trained / "status.json").write_text(json.dumps({"format": FORMAT + 1, "state": "done", "new": []}))
+        assert pieces_in_order(asked(trained), "run was written in format 2", "reads up to 1", "Upgrade mixlab")
+
+    def test_one_that_was_stopped(self, asked, trained):
+        status = json.loads((trained / "status.json").read_text())
+        (trained / "status.json").write_text(json.dumps(status | {"state": "stopped"}))
+        assert pieces_in_order(asked(trained), "run is not finished", "stopped")
+
+    def test_one_with_a_file_that_is_missing_or_cut_off(self, asked, trained):
+        names = sorted(file.name for file in trained.iterdir())
+        assert names == [
+            *("config.json", "environment.json", "journal.jsonl", "model.safetensors"),
+            *("plan.json", "recipe.toml", "split.json", "status.json"),
+        ]
+        for file in map(trained.joinpath, names):
+            content = file.read_bytes()
+            for left in (content[: len(content) // 2], b""):
+                file.write_bytes(left)
+                assert file.name in asked(trained)
+            file.unlink()
+            assert file.name in asked(trained)
+            file.write_bytes(content)
+
+
+class TestOutputs:
+    @pytest.mark.parametrize("verb", ["train", "compare", "evaluate"])
+    def test_a_folder_that_holds_something_else(self, refused, pets, trained, verb, train):
+        Path("thesis").mkdir()
+        Path("thesis/thesis.tex").write_text("mine")
+        words = {
+            "train": (*train, "--quiet", "--data", f"folder:{pets}"),
+            "compare": ("compare", "--data", f"folder:{pets}", "--quiet"),
+            "evaluate": ("evaluate", trained, "--quiet"),
+        }
+        assert pieces_in_order(refused(*words[verb], "--out", "thesis"), "thesis holds something else", "ive a")
+
+    def test_a_finished_run(self, refused, trained, train):
+        sentence = refused(*train, "--quiet", "--data", "folder:pets", "--out", trained)
+        assert pieces_in_order(sentence, "run holds a finished run", "never overwritten", "give another path")
+
+    def test_a_path_through_a_file(self, refused, pets, train):
+        Path("file").write_text("")
+        sentence = refused(*train, "--quiet", "--data", f"folder:{pets}", "--out", "file/run")
+        assert pieces_in_order(sentence, "file/run could not be written", "is a file", "choose another path")
+
+
+class TestPictures:
+    def test_a_truncated_one_ends_a_training(self, refused, pets, train):
+        picture = pets / "dog" / "07.png"
+        picture.write_bytes(picture.read_bytes()[:60])
+        assert refused(*train, "--quiet", "--data", f"folder:{pets}").startswith(
+            f"{pets}/dog/07.png can't be read: it is damaged"
+        )
+
+    def test_a_decompression_bomb_ends_a_training(self, refused, pets, monkeypatch, train):
+        monkeypatch.setattr(image_file, "MOST_PIXELS", 63)
+        sentence = refused(*train, "--quiet", "--data", f"folder:{pets}")
+        assert pieces_in_order(sentence, f"{pets}/", ".png can't be read", "unpack to more than 63 pixels")
+
+    def test_a_truncated_one_that_is_all_there_is_to_predict(self, refused, trained, pets):
+        picture = pets / "dog" / "07.png"
+        picture.write_bytes(picture.read_bytes()[:60])
+        assert refused("predict", trained, picture).startswith(f"{picture} can't be read: it is damaged or cut short")
+
+    def test_more_of_them_than_may_be_left_out(self, refused, pets, train):
+        for name in ("cat/00.png", "cat/01.png", "dog/02.png"):
+            (pets / name).write_bytes(b"no picture")
+        sentence = refused(*train, "--quiet", "--data", f"folder:{pets}", "--set", "max_unreadable=1")
+        assert pieces_in_order(
+            sentence, "max_unreadable=1", "the first is", "Mend or remove them, or raise max_unreadable"
+        )
+
+    def test_as_many_as_may_be_left_out_are_named_and_kept_in_the_journal(self, run, pets, train):
+        broken = ("cat/00.png", "cat/01.png", "dog/02.png")
+        for name in broken:
+            (pets / name).write_bytes(b"no picture")
+        ended = run(*train, "--data", f"folder:{pets}", "--set", "max_unreadable=9", "--out", "run")
+        assert ended.status == 0
+        named = [name for name in broken if f"{name} was left out: its content is no picture" in ended.err]
+        (end,) = [json.loads(line) for line in Path("run/journal.jsonl").read_text().splitlines() if '"end"' in line]
+        assert len(named) >= 1 and sorted(end["unreadable"]) == named
+
+
+class TestTrainings:
+    def test_one_that_diverges(self, refused, pets, train):
+        words = (*train, "--quiet", "--data", f"folder:{pets}", "--set", "steps=40", "--set", "optimizer.name=sgd")
+        sentence = refused(*words, "--set", "optimizer.learning_rate=1e30")
+        assert pieces_in_order(sentence, "loss became", "step", "diverged", "Lower optimizer.learning_rate")
+
+
+class TestFullDisks:
+    """Whatever of a run or a report does not fit, the command ends in a sentence and leaves the disk as it was."""
+
+    def test_a_training_that_fails_at_any_of_its_files(self, refused, run, pets, train, monkeypatch):
+        words = (*train, "--data", f"folder:{pets}", "--quiet")
+        for files_that_fit in range(8):  # status, recipe, plan, environment, split; weights, config, status: done
+            monkeypatch.setattr(files.os, "fsync", fails_after(files_that_fit))
+            assert pieces_in_order(refused(*words), "runs/", "could not be written: the disk is full", "run again")
+        monkeypatch.setattr(files.os, "fsync", fails_after(8))
+        assert run(*words).status == 0
+
+    @pytest.fixture
+    def disk(self, here) -> Iterator[Path]:
+        """A disk of 256 KiB."""
+        disk = here / "disk"
+        disk.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
+        if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+            pytest.skip("needs the right to mount a small disk")
+        yield disk
+        subprocess.run(["umount", str(disk)], check=True)
+
+    def test_a_training_on_a_disk_that_is_full_at_its_journal_or_at_its_weights(self, refused, disk, pets, train):
+        words = (*train, "--data", f"folder:{pets}", "--quiet", "--out", "disk/new/run")
+        named = set()
+        for kibibytes in range(4, 32, 4):  # in steps of the disk's pages
+            fill(disk, but=kibibytes)
+            named.add(refused(*words).partition(" could not be written: the disk is full")[0])
+        assert {f"disk/new/run{file}" for file in ("", "/journal.jsonl", "/model.safetensors")} <= named
+
+    @pytest.mark.parametrize("kibibytes", [0, 4, 16])
+    def test_a_report_that_does_not_fit_behind_results_that_are_printed(self, run, disk, trained, kibibytes):
+        fill(disk, but=kibibytes)
+        ended = run("evaluate", trained, "--format", "csv", "--out", "disk/new/judged")
+        assert (ended.status, ended.err.count("\n")) == (2, 1)
+        assert ended.out.startswith("measure,class,value")
+        assert ended.err.startswith("mixlab: disk/new/judged could not be written: the disk is full: free some space")
+        assert [path.name for path in disk.rglob("*")] == ["filling"]
+
+
+def fill(disk: Path, but: int) -> None:
+    """All of its 256 KiB, but for a few."""
+    (disk / "filling").write_bytes(bytes(1024 * (256 - but)))
+
+
+def fails_after(written: int) -> Callable[[int], None]:
+    """An fsync of a disk that holds so many more files."""
+    room = iter(range(written))
+
+    def fsync(descriptor: int) -> None:
+        if next(room, None) is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    return fsync
