@@ -229,14 +229,31 @@ class TestPictures:
         )
 
     def test_as_many_as_may_be_left_out_are_named_and_kept_in_the_journal(self, run, pets, train):
-        broken = ("cat/00.png", "cat/01.png", "dog/02.png")
-        for name in broken:
-            (pets / name).write_bytes(b"no picture")
+        for picture in pets.rglob("*[05].png"):  # a fifth, in every part
+            picture.write_bytes(b"no picture")
         ended = run(*train, "--data", f"folder:{pets}", "--set", "max_unreadable=9", "--out", "run")
         assert ended.status == 0
-        named = [name for name in broken if f"{name} was left out: its content is no picture" in ended.err]
+        split = json.loads(Path("run/split.json").read_text())
+        broken = [name for part in ("train", "validation") for name in split[part] if name.endswith(("0.png", "5.png"))]
+        assert len(broken) > 2
+        for name in broken:
+            assert f"{name} was left out: its content is no picture of a kind that is known.\n" in ended.err
         (end,) = [json.loads(line) for line in Path("run/journal.jsonl").read_text().splitlines() if '"end"' in line]
-        assert len(named) >= 1 and sorted(end["unreadable"]) == named
+        assert sorted(end["unreadable"]) == sorted(broken)
+
+    def test_as_many_as_a_training_may_leave_out_its_judgement_may_leave_out_as_well(self, run, pets, train):
+        words = (*train, "--data", f"folder:{pets}", "--quiet", "--out", "run")
+        assert run(*words, "--set", "max_unreadable=1").status == 0
+        held_out = json.loads(Path("run/split.json").read_text())["test"]
+        (pets / held_out[3]).write_bytes(b"")
+        ended = run("evaluate", "run", "--out", "judged")
+        assert ended.status == 0
+        assert f"{held_out[3]} was left out: it is empty." in ended.err
+        assert "the test part that the run held out, 7 pictures" in ended.out
+        (pets / held_out[4]).write_bytes(b"")
+        ended = run("evaluate", "run")
+        assert (ended.status, ended.out) == (2, "")
+        assert "2 pictures can't be read, and max_unreadable=1" in ended.err
 
 
 class TestTrainings:

@@ -193,7 +193,26 @@ def test_judging_again_reads_nothing_again(files):
     assert pixels(list(batches)).equal(first)
 
 
-def test_judging_names_the_picture_it_cannot_read(files):
+@pytest.mark.parametrize("kept_bytes", [0, 2**30])
+def test_judging_leaves_out_as_many_unreadable_pictures_as_it_may(files, monkeypatch, kept_bytes):
+    monkeypatch.setattr(batches_module, "KEPT_BYTES", kept_bytes)
+    broken(files, 4, 7)
+    batches = JudgingBatches(files, PREPROCESS, batch=5, max_unreadable=2)
+    assert batches.unreadable == {"004.png": "it is empty", "007.png": "it is empty"}
+    assert [len(batch.indices) for batch in batches] == [5, 5]
+    assert len(batches) == 2
+    seen = np.concatenate([batch.indices for batch in batches])
+    assert seen.tolist() == batches.readable.tolist() == [0, 1, 2, 3, 5, 6, 8, 9, 10, 11]
+    assert pixels(list(batches)).equal(torch.stack([PREPROCESS(files.image(index)) for index in seen]))
+
+
+def test_an_unreadable_picture_to_judge_is_met_at_once_where_pictures_are_kept(files):
+    broken(files, 4)
+    with pytest.raises(UnreadablePicture, match=r"cat/004.png can't be read: it is empty.$"):
+        JudgingBatches(files, PREPROCESS, batch=5)
+
+
+def test_judging_names_the_picture_it_cannot_read(files, too_large):
     broken(files, 4)
     with pytest.raises(UnreadablePicture, match=r"cat/004.png can't be read: it is empty.$"):
         list(JudgingBatches(files, PREPROCESS, batch=5))

@@ -80,26 +80,21 @@ class TrainingBatches:
             )
         self._part, self._preprocess, self._augmentation = part, preprocess, augmentation
         self._batch, self._seed, self._workers = batch, seed, workers
-        self._kept: UInt8[Tensor, "picture 3 row column"] | None = None
-        self._readable = np.arange(len(part))
-        self.unreadable: dict[str, str] = {}
         keep = augmentation.random_resized_crop is None and _fits(part, preprocess)
-        if keep or max_unreadable:
-            kept, failed = _read_all(part, preprocess, workers, max_unreadable, quiet=quiet)
-            self._kept = kept if keep else None
-            self._readable = np.setdiff1d(self._readable, list(failed))
-            self.unreadable = {part.names[index]: error.reason for index, error in failed.items()}
+        self._seen = _first_look(part, preprocess, workers, max_unreadable, keep=keep, quiet=quiet)
+        self.unreadable = self._seen.unreadable
 
     def __len__(self) -> int:
         """Steps in an epoch."""
-        return steps_an_epoch(len(self._readable), self._batch)
+        return steps_an_epoch(len(self._seen.readable), self._batch)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The epoch's batches from step `start` on."""
-        order = self._readable[epoch_order(self._seed, epoch, len(self._readable))]
+        readable = self._seen.readable
+        order = readable[epoch_order(self._seed, epoch, len(readable))]
         requests = [(epoch, indices) for indices in _chunks(order, self._batch)[start : len(self)]]
         reader = _Reader(self._part, self._preprocess, self._augmentation.random_resized_crop, self._seed)
-        for indices, images in _images(reader, requests, self._kept, self._workers):
+        for indices, images in _images(reader, requests, self._seen.kept, self._workers):
             yield Batch(
                 images=images,
                 labels=torch.from_numpy(self._part.labels[indices]),
@@ -111,24 +106,33 @@ class TrainingBatches:
 
 
 class JudgingBatches:
-    """Every picture once, in the part's order, as it is; the first unreadable one is the error.
+    """Every picture once, in the part's order, as it is. Iterating again reads nothing again, where the part fits.
 
-    Iterating again reads nothing again, where the part fits into memory.
+    `max_unreadable` pictures may be unreadable, as in training; `readable` holds the places of the others in the part.
     """
 
-    def __init__(self, part: Part, preprocess: Preprocess, *, batch: int, workers: int = 0):
+    def __init__(
+        self,
+        part: Part,
+        preprocess: Preprocess,
+        *,
+        batch: int,
+        workers: int = 0,
+        max_unreadable: int = 0,
+        quiet: bool = False,
+    ):
         self._part, self._preprocess, self._batch, self._workers = part, preprocess, batch, workers
-        self._kept: UInt8[Tensor, "picture 3 row column"] | None = None
+        keep = _fits(part, preprocess)
+        self._seen = _first_look(part, preprocess, workers, max_unreadable, keep=keep, quiet=quiet)
+        self.readable, self.unreadable = self._seen.readable, self._seen.unreadable
 
     def __len__(self) -> int:
-        return -(-len(self._part) // self._batch)
+        return -(-len(self.readable) // self._batch)
 
     def __iter__(self) -> Iterator[Batch]:
-        if self._kept is None and _fits(self._part, self._preprocess):
-            self._kept, _ = _read_all(self._part, self._preprocess, self._workers, 0, quiet=True)
-        requests = [(0, indices) for indices in _chunks(np.arange(len(self._part)), self._batch)]
+        requests = [(0, indices) for indices in _chunks(self.readable, self._batch)]
         reader = _Reader(self._part, self._preprocess, None, 0)
-        for indices, images in _images(reader, requests, self._kept, self._workers):
+        for indices, images in _images(reader, requests, self._seen.kept, self._workers):
             yield Batch(
                 images=images,
                 labels=torch.from_numpy(self._part.labels[indices]),
@@ -198,6 +202,29 @@ def _images(
         for error in read.failed.values():
             raise error
         yield read.indices, read.images
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """A part's pictures, as far as they are kept in memory, and which of them can be read, as far as that is known."""
+
+    kept: UInt8[Tensor, "picture 3 row column"] | None
+    readable: Int64[np.ndarray, " readable"]
+    unreadable: dict[str, str]  # name -> reason
+
+
+def _first_look(
+    part: Part, preprocess: Preprocess, workers: int, max_unreadable: int, *, keep: bool, quiet: bool
+) -> _Seen:
+    """Nothing is read where nothing is kept and nothing may be left out."""
+    if not keep and max_unreadable == 0:
+        return _Seen(None, np.arange(len(part)), {})
+    kept, failed = _read_all(part, preprocess, workers, max_unreadable, quiet=quiet)
+    return _Seen(
+        kept if keep else None,
+        np.setdiff1d(np.arange(len(part)), list(failed)),
+        {part.names[index]: error.reason for index, error in failed.items()},
+    )
 
 
 def _read_all(

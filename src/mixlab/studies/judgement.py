@@ -1,7 +1,7 @@
 """How good a finished run is on pictures that it was not trained on."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from mixlab.data.batches import Batch, JudgingBatches
@@ -95,18 +95,26 @@ class Judgement:
 
 def judge_run(run: Run, data: str | None, *, quiet: bool) -> Judgement:
     """On `data`; without it, or where it names what the run was trained on, on the part that the run held out."""
-    trained_on = recipe_from(run.recipe, str(run.path / "recipe.toml")).data
+    recipe = recipe_from(run.recipe, str(run.path / "recipe.toml"))
     classes = tuple(run.config["classes"])
-    if data is None or same_source(data, trained_on):
-        dataset = _held_out(run, trained_on, classes)
+    if data is None or same_source(data, recipe.data):
+        dataset = _held_out(run, recipe.data, classes)
         judged = "the test part that the run held out"
     else:
         dataset = open_unseen(data, classes)
         judged = "all of it, which the run never saw"
-    test = dataset.parts["test"]
     device = machine.pick_device()
     predict = answers_of(placed(load_trained(run), device, Mode()), device, Mode())
-    batches = JudgingBatches(test, Preprocess.from_dict(run.config["preprocess"]), batch=BATCH)
+    batches = JudgingBatches(
+        dataset.parts["test"],
+        Preprocess.from_dict(run.config["preprocess"]),
+        batch=BATCH,
+        workers=recipe.workers,
+        max_unreadable=recipe.max_unreadable,
+        quiet=quiet,
+    )
+    dataset = _readable(dataset, batches)
+    test = dataset.parts["test"]
     with progress(f"judge {run.path.name}", total=len(test), quiet=quiet) as advance:
         evaluation = evaluate(predict, _counted(batches, advance), classes)
     return Judgement(
@@ -130,6 +138,13 @@ def _held_out(run: Run, trained_on: str, classes: tuple[str, ...]) -> Dataset:
             "pictures that it never saw as --data."
         )
     return dataset.relabelled(classes)
+
+
+def _readable(dataset: Dataset, batches: JudgingBatches) -> Dataset:
+    """Without the test pictures that were left out, which the notes name."""
+    notes = tuple(f"{picture} was left out: {reason}." for picture, reason in batches.unreadable.items())
+    test = dataset.parts["test"].subset(batches.readable)
+    return replace(dataset, parts=dataset.parts | {"test": test}, notes=dataset.notes + notes)
 
 
 def _counted(batches: Iterable[Batch], advance: Advance) -> Iterator[Batch]:

@@ -91,7 +91,7 @@ def _train_and_judge(recipe: Recipe, plan: Plan, folder: Path, quiet: bool) -> T
     job = resolve(recipe, nothing_selected(open_dataset(recipe.data, quiet=True)), pick_device())
     run = finished_run(folder) or train(job, plan, folder, quiet=quiet)
     model = placed(load_trained(run), job.device, Mode())
-    batches = JudgingBatches(job.dataset.parts["test"], job.preprocess, batch=plan.micro_batch)
+    batches = JudgingBatches(job.dataset.parts["test"], job.preprocess, batch=plan.micro_batch, quiet=quiet)
     judged = evaluate(answers_of(model, job.device, Mode()), batches, job.dataset.classes)
     (end,) = read_journal(run.journal, "end")
     return Trained(

@@ -60,7 +60,7 @@ def train(job: Job, plan: Plan, folder: Path, *, quiet: bool) -> Run:
 def _fit(job: Job, plan: Plan, journal: Journal, *, quiet: bool) -> nn.Module:
     """Take the steps. Returns the model with the weights to keep."""
     recipe, settings = job.recipe, job.recipe.optimizer
-    batches, validation_batches = job.training_batches(quiet=quiet), job.validation_batches()
+    batches, validation_batches = job.training_batches(quiet=quiet), job.validation_batches(quiet=quiet)
     torch.manual_seed(recipe.seed)
     accelerator = _accelerator(plan)
     built = placed(job.build(), accelerator.device, plan.mode)
@@ -105,7 +105,7 @@ def _fit(job: Job, plan: Plan, journal: Journal, *, quiet: bool) -> nn.Module:
         training_seconds=seconds,
         pictures=pictures,
         peak_bytes=peak_bytes(accelerator.device),
-        unreadable=batches.unreadable,
+        unreadable=batches.unreadable | (validation_batches.unreadable if validation_batches else {}),
     )
     return kept.chosen()
 

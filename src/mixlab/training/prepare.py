@@ -73,11 +73,18 @@ class Job:
             quiet=quiet,
         )
 
-    def validation_batches(self) -> JudgingBatches | None:
-        part = self.dataset.parts.get("validation")
+    def validation_batches(self, *, quiet: bool) -> JudgingBatches | None:
+        recipe, part = self.recipe, self.dataset.parts.get("validation")
         if part is None:
             return None
-        return JudgingBatches(part, self.preprocess, batch=self.batch, workers=self.recipe.workers)
+        return JudgingBatches(
+            part,
+            self.preprocess,
+            batch=self.batch,
+            workers=recipe.workers,
+            max_unreadable=recipe.max_unreadable,
+            quiet=quiet,
+        )
 
     def steps(self, steps_an_epoch: int) -> int:
         return self.recipe.steps or (self.recipe.epochs or 0) * steps_an_epoch

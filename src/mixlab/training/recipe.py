@@ -71,7 +71,7 @@ class Recipe(_Section):
     accumulate: int = Field(default=1, ge=1)  # parts that a batch goes through the model in
     seed: int = Field(default=0, ge=0)
     workers: int = Field(default=0, ge=0)
-    max_unreadable: int = Field(default=0, ge=0)  # pictures
+    max_unreadable: int = Field(default=0, ge=0)  # pictures of each part that may be left out
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     speed: Literal["auto", "off"] = "auto"
     config: dict[str, Any] = {}  # the model's own fields
