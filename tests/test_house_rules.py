@@ -75,6 +75,4 @@ def _contract(copy: Path, add_to: str | None = None, line: str = "") -> subproce
         module = copy / "mixlab" / add_to
         module.write_text(f"{module.read_text(encoding='utf-8')}\n{line}\n", encoding="utf-8")
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
-    return subprocess.run(
-        command, cwd=copy, env={"PYTHONPATH": str(copy)}, capture_output=True, text=True, check=False
-    )
+    return subprocess.run(command, cwd=copy, env={"PYTHONPATH": str(copy)}, capture_output=True, text=True, check=False)

@@ -19,19 +19,12 @@ def confusion_matrix(
     labels: Int[np.ndarray, " picture"], predictions: Int[np.ndarray, " picture"], classes: int
 ) -> Int[np.ndarray, "class class"]:
     """Counts of pictures: a row for each true class, a column for each predicted one."""
-    counts = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(counts, (labels, predictions), 1)
-    return counts
+    return np.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
 
 
 def recall(confusion: Int[np.ndarray, "class class"]) -> Float[np.ndarray, " class"]:
     """Share of a class's pictures that were recognised; NaN for a class without pictures."""
     return _share(np.diag(confusion), confusion.sum(axis=1))
-
-
-def precision(confusion: Int[np.ndarray, "class class"]) -> Float[np.ndarray, " class"]:
-    """Share of the answers with this class that were right; NaN for a class that was never answered."""
-    return _share(np.diag(confusion), confusion.sum(axis=0))
 
 
 def f1(confusion: Int[np.ndarray, "class class"]) -> Float[np.ndarray, " class"]:

@@ -45,10 +45,16 @@ def nearest_neighbour(
 
 
 def _pixels(*parts: Part) -> list[UInt8[np.ndarray, "picture row column 3"]]:
-    """The parts' pictures as they are, if all are of one small size, else resized."""
-    pictures = [[part.image(index) for index in range(len(part))] for part in parts]
-    shapes = {picture.shape for part in pictures for picture in part}
-    if len(shapes) > 1 or max(max(shape) for shape in shapes) > _LARGEST_SIDE:
-        resize = Preprocess((_LARGEST_SIDE, _LARGEST_SIDE)).resized
-        pictures = [[resize(picture).movedim(0, -1).numpy() for picture in part] for part in pictures]
+    """The parts' pictures as they are, if all are of one small size, else resized; only small ones are held."""
+    pictures = [[_small(part.image(index)) for index in range(len(part))] for part in parts]
+    if len({picture.shape for part in pictures for picture in part}) > 1:
+        pictures = [[_resized(picture) for picture in part] for part in pictures]
     return [np.stack(part) for part in pictures]
+
+
+def _small(picture: UInt8[np.ndarray, "row column 3"]) -> UInt8[np.ndarray, "small_row small_column 3"]:
+    return picture if max(picture.shape) <= _LARGEST_SIDE else _resized(picture)
+
+
+def _resized(picture: UInt8[np.ndarray, "row column 3"]) -> UInt8[np.ndarray, "square square 3"]:
+    return Preprocess((_LARGEST_SIDE, _LARGEST_SIDE)).resized(picture).movedim(0, -1).numpy()

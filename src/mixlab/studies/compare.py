@@ -35,6 +35,8 @@ def compare(models: Sequence[str], dataset: Dataset, terms: Terms, *, quiet: boo
         raise UserError(f"--models {','.join(models)} compares nothing: give two or more different models.")
     dataset = nothing_selected(dataset)
     contenders = _entered(models, dataset, terms)
+    # First, since it reads every picture: one that is broken shows before the first training and not after the last.
+    untrained = yardsticks(dataset.parts["train"], dataset.parts["test"])
     say(f"On {machine.device_name(contenders[0].job.device)}. Each model has one plan, found by a short trial:")
     plans: dict[str, Plan] = {}
     seconds_a_step: dict[str, float] = {}
@@ -79,7 +81,7 @@ def compare(models: Sequence[str], dataset: Dataset, terms: Terms, *, quiet: boo
         dataset=dataset,
         terms=terms,
         contestants=contestants,
-        yardsticks=yardsticks(dataset.parts["train"], dataset.parts["test"]),
+        yardsticks=untrained,
         verdict=judge({contestant.name: contestant.correct for contestant in contestants}),
         environment=machine.describe(contenders[0].job.device),
     )

@@ -114,7 +114,7 @@ class Job:
 
     def _decided_by(self, seed: int | None) -> dict[str, Any]:
         return {
-            "recipe": self.recipe.to_dict() | {"seed": seed},
+            "recipe": self.recipe.to_dict() | {"seed": seed, "expected": None},
             "config": self.config,
             "data": self.dataset.fingerprint,
             "preprocess": self.preprocess.to_dict(),

@@ -1,0 +1,103 @@
+"""An evaluation: the model asked as it should be, and figures that are the metrics' with their intervals."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics as sklearn_metrics
+from torch import Tensor, nn
+
+from mixlab.data.batches import JudgingBatches
+from mixlab.data.preprocess import Preprocess
+from mixlab.evaluation.evaluate import Evaluation, answers_of, evaluate
+from mixlab.evidence.intervals import proportion_interval
+from mixlab.speed.plan import Mode
+
+CPU = torch.device("cpu")
+
+
+class Brightness(nn.Module):
+    """Logits of dark and light: how far the mean pixel is from grey. It notes how it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[bool, bool, torch.dtype, bool]] = []
+        self.mean = nn.Linear(192, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        dtype = self.mean(images.flatten(1)).dtype
+        laid_out = images.is_contiguous(memory_format=torch.channels_last)
+        self.asked.append((self.training, torch.is_grad_enabled(), dtype, laid_out))
+        mean = images.mean(dim=(1, 2, 3))
+        return torch.stack([-mean, mean], dim=1)
+
+
+@pytest.fixture
+def batches(shades) -> JudgingBatches:
+    return JudgingBatches(shades.parts["test"], Preprocess((8, 8)), batch=5)
+
+
+@pytest.fixture
+def evaluation() -> Evaluation:
+    """Of four classes the last is neither there nor answered, and the third is there and not answered."""
+    random = np.random.default_rng(0)
+    probabilities = np.zeros((40, 4))
+    probabilities[:, :2] = random.dirichlet(np.ones(2), size=40)
+    return Evaluation(("a", "b", "c", "d"), random.integers(3, size=40), probabilities)
+
+
+def test_every_picture_is_judged_once_and_in_order(shades, batches):
+    judged = evaluate(answers_of(Brightness(), CPU, Mode()), batches, shades.classes)
+    assert (judged.labels == shades.parts["test"].labels).all()
+    assert judged.top1 == proportion_interval(12, 12)
+
+
+def test_probabilities_are_the_softmax_of_the_logits_in_fp32(shades, batches):
+    logits = torch.randn(12, 2, generator=torch.Generator().manual_seed(0))
+    judged = evaluate(lambda batch: logits[batch.indices].bfloat16(), batches, shades.classes)
+    np.testing.assert_allclose(judged.probabilities, logits.bfloat16().float().softmax(dim=1).numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("mode", [Mode(), Mode("bf16", "channels_last")], ids=str)
+def test_a_model_is_asked_in_evaluation_mode_without_gradients_and_in_its_plan_s_mode(shades, batches, mode):
+    model = Brightness().train()
+    evaluate(answers_of(model, CPU, mode), batches, shades.classes)
+    dtype = torch.float32 if mode.precision == "fp32" else torch.bfloat16
+    assert set(model.asked) == {(False, False, dtype, mode.layout == "channels_last")}
+
+
+def test_the_figures_are_the_metrics_in_per_cent(evaluation):
+    answers = evaluation.labels, evaluation.predictions
+    assert evaluation.top1.value == pytest.approx(100 * sklearn_metrics.accuracy_score(*answers))
+    assert evaluation.balanced_accuracy.value == pytest.approx(100 * sklearn_metrics.balanced_accuracy_score(*answers))
+    assert evaluation.macro_f1.value == pytest.approx(100 * sklearn_metrics.f1_score(*answers, average="macro"))
+
+
+def test_the_top_n_counts_a_hit_among_the_n_most_probable(evaluation):
+    among_two = np.isin(evaluation.labels, [0, 1]).mean()
+    assert evaluation.top(2).value == pytest.approx(100 * among_two)
+
+
+@pytest.mark.parametrize("figure", ["top1", "balanced_accuracy", "macro_f1"])
+def test_every_figure_has_an_interval_around_it_over_the_pictures(evaluation, figure):
+    estimate = getattr(evaluation, figure)
+    assert estimate.low < estimate.value < estimate.high
+    assert (estimate.n, estimate.unit) == (40, "%")
+
+
+def test_each_class_has_its_precision_recall_and_f1(evaluation):
+    answers = evaluation.labels, evaluation.predictions
+    expected: Any = sklearn_metrics.precision_recall_fscore_support(*answers, labels=range(2))
+    for place, one in enumerate(evaluation.by_class[:2]):
+        figures = [estimate.value for estimate in (one.precision, one.recall, one.f1)]
+        assert figures == pytest.approx([100 * measure[place] for measure in expected[:3]])
+        assert one.pictures == expected[3][place]
+        for estimate in (one.precision, one.recall, one.f1):
+            assert estimate.low < estimate.value < estimate.high
+
+
+def test_a_class_without_pictures_or_answers_has_no_figure_of_them(evaluation):
+    _, _, never_answered, never_there = evaluation.by_class
+    assert never_answered.precision is None and never_answered.recall.value == never_answered.f1.value == 0.0
+    assert (never_there.precision, never_there.recall, never_there.f1) == (None, None, None)
