@@ -67,22 +67,23 @@ def main() -> None:
 
     keep_freed_memory()
     device = machine.pick_device()
-    results = []
+    results: list[Result] = []
     for name in arguments.models:
         for result in beside_timm(name, arguments.batch, arguments.rounds, device):
             print(f"{name}, {result.task}: {result.speed_ratio.value:.3f} of timm's speed", flush=True)
             results.append(result)
+        if arguments.out:  # model by model: an interrupted run keeps what it has
+            write_json(arguments.out, record(results, device))
     print_table(table(results, device))
-    if arguments.out:
-        write_json(
-            arguments.out,
-            {
-                "date": date.today().isoformat(),
-                "machine": machine.describe(device),
-                "goal": GOAL,
-                "results": [asdict(result) for result in results],
-            },
-        )
+
+
+def record(results: list[Result], device: torch.device) -> dict[str, Any]:
+    return {
+        "date": date.today().isoformat(),
+        "machine": machine.describe(device),
+        "goal": GOAL,
+        "results": [asdict(result) for result in results],
+    }
 
 
 def keep_freed_memory() -> None:
