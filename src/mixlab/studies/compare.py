@@ -1,18 +1,17 @@
 """The main job: train models on a person's own pictures and say, with intervals, which one to take and why."""
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
 
-from mixlab.data.batches import steps_an_epoch
 from mixlab.data.dataset import Dataset
 from mixlab.errors import UserError
 from mixlab.evaluation.yardsticks import yardsticks
 from mixlab.measure import machine
 from mixlab.measure.macs import count_parameters
-from mixlab.speed.plan import Plan
 from mixlab.studies.comparison import Comparison, Contestant
-from mixlab.studies.contenders import Contender, enter, macs_of, planned
+from mixlab.studies.contenders import Contender, Planned, enter, macs_of, planned
 from mixlab.studies.inference import images_per_second
 from mixlab.studies.terms import Terms
 from mixlab.studies.trainings import Trained, nothing_selected, processes
@@ -37,45 +36,32 @@ def compare(models: Sequence[str], dataset: Dataset, terms: Terms, *, quiet: boo
     contenders = _entered(models, dataset, terms)
     # First, since it reads every picture: one that is broken shows before the first training and not after the last.
     untrained = yardsticks(dataset.parts["train"], dataset.parts["test"])
-    say(f"On {machine.device_name(contenders[0].job.device)}. Each model has one plan, found by a short trial:")
-    plans: dict[str, Plan] = {}
-    seconds_a_step: dict[str, float] = {}
+    device = contenders[0].job.device
+    say(f"On {machine.device_name(device)}. Each model has one plan, found by a short trial:")
+    entrants = []
     for contender in contenders:
-        plan, seconds = planned(contender, say)
-        plans[contender.name], seconds_a_step[contender.name] = plan, seconds
-        say(f"  {contender.name}: {plan.mode}, {1000 * seconds:.0f} ms a step of {contender.job.batch} pictures")
-
-    def lasting(contender: Contender, seconds: float) -> Contender:
-        return contender.lasting(max(round(seconds / seconds_a_step[contender.name]), 1))
-
+        entrant = planned(contender, say)
+        milliseconds = 1000 * entrant.seconds_a_step
+        say(f"  {entrant.name}: {entrant.plan.mode}, {milliseconds:.0f} ms a step of {contender.job.batch} pictures")
+        entrants.append(entrant)
     if terms.minutes is not None:
-        share = 60 * terms.minutes / (len(models) * terms.seeds) - _START_SECONDS
-        contenders = [lasting(contender, share) for contender in contenders]
-    trained: dict[str, list[Trained]] = {name: [] for name in models}
+        seconds = _share(terms.minutes, trainings=len(entrants) * terms.seeds)
+        entrants = [entrant.lasting(seconds) for entrant in entrants]
     with processes() as train_apart:
 
-        def train(contender: Contender, seed: int) -> Trained:
-            job, plan = contender.seeded(seed), plans[contender.name]
-            return train_apart(job.recipe, plan, job.folder(plan), quiet=quiet)
+        def train(entrant: Planned, seed: int) -> Trained:
+            job = entrant.contender.seeded(seed)
+            return train_apart(job.recipe, entrant.plan, job.folder(entrant.plan), quiet=quiet)
 
         if terms.match == "seconds":
-            first, *others = contenders
+            first, *others = entrants
             seconds = train(first, seed=0).training_seconds
-            contenders = [first, *(lasting(other, seconds) for other in others)]
-        rounds = list(product(range(terms.seeds), contenders))
-        minutes = sum(_steps(contender) * seconds_a_step[contender.name] for _, contender in rounds) / 60
-        say(f"{len(rounds)} trainings; by the trials about {max(minutes, 1):.0f} min, less what is finished already.")
-        for done, (seed, contender) in enumerate(rounds, start=1):
-            result = train(contender, seed)
-            trained[contender.name].append(result)
-            say(
-                f"[{done}/{len(rounds)}] {contender.name}, seed {seed}: "
-                f"{result.top1:.1f} % after {result.training_seconds:.0f} s of training"
-            )
-    speeds = images_per_second({name: trained[name][0].folder for name in models}, contenders[0].job.device)
+            entrants = [first, *(other.lasting(seconds) for other in others)]
+        trained = _all_trained(entrants, terms.seeds, train, say)
+    speeds = images_per_second({name: trainings[0].folder for name, trainings in trained.items()}, device)
     contestants = tuple(
-        Contestant(contender, plans[contender.name], tuple(trained[contender.name]), *speeds[contender.name])
-        for contender in contenders
+        Contestant(entrant.contender, entrant.plan, tuple(trained[entrant.name]), *speeds[entrant.name])
+        for entrant in entrants
     )
     return Comparison(
         dataset=dataset,
@@ -83,13 +69,37 @@ def compare(models: Sequence[str], dataset: Dataset, terms: Terms, *, quiet: boo
         contestants=contestants,
         yardsticks=untrained,
         verdict=judge({contestant.name: contestant.correct for contestant in contestants}),
-        environment=machine.describe(contenders[0].job.device),
+        environment=machine.describe(device),
     )
 
 
-def _steps(contender: Contender) -> int:
-    job = contender.job
-    return job.steps(steps_an_epoch(len(job.dataset.parts["train"]), job.batch))
+def _share(minutes: float, trainings: int) -> float:
+    """Seconds of each training's steps, if all of them together are to last `minutes`."""
+    seconds = 60 * minutes / trainings - _START_SECONDS
+    if seconds <= 0:
+        raise UserError(
+            f"--minutes {minutes:g} is too short for {trainings} trainings, which take about {_START_SECONDS:g} s each "
+            f"to start: give at least {math.ceil(2 * trainings * _START_SECONDS / 60)}, or fewer models or seeds."
+        )
+    return seconds
+
+
+def _all_trained(
+    entrants: Sequence[Planned], seeds: int, train: Callable[[Planned, int], Trained], say: Say
+) -> dict[str, list[Trained]]:
+    """By name, one a seed. Every model has its first seed before any has its second."""
+    rounds = list(product(range(seeds), entrants))
+    minutes = sum(entrant.seconds for _, entrant in rounds) / 60
+    say(f"{len(rounds)} trainings; by the trials about {max(minutes, 1):.0f} min, less what is finished already.")
+    trained: dict[str, list[Trained]] = {entrant.name: [] for entrant in entrants}
+    for done, (seed, entrant) in enumerate(rounds, start=1):
+        result = train(entrant, seed)
+        trained[entrant.name].append(result)
+        say(
+            f"[{done}/{len(rounds)}] {entrant.name}, seed {seed}: "
+            f"{result.top1:.1f} % after {result.training_seconds:.0f} s of training"
+        )
+    return trained
 
 
 def _entered(models: Sequence[str], dataset: Dataset, terms: Terms) -> list[Contender]:
