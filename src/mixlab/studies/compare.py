@@ -32,6 +32,7 @@ def compare(models: Sequence[str], dataset: Dataset, terms: Terms, *, quiet: boo
     """
     if len(set(models)) < max(len(models), 2):
         raise UserError(f"--models {','.join(models)} compares nothing: give two or more different models.")
+    share = None if terms.minutes is None else _share(terms.minutes, trainings=len(models) * terms.seeds)
     dataset = nothing_selected(dataset)
     contenders = _entered(models, dataset, terms)
     # First, since it reads every picture: one that is broken shows before the first training and not after the last.
@@ -44,9 +45,8 @@ def compare(models: Sequence[str], dataset: Dataset, terms: Terms, *, quiet: boo
         milliseconds = 1000 * entrant.seconds_a_step
         say(f"  {entrant.name}: {entrant.plan.mode}, {milliseconds:.0f} ms a step of {contender.job.batch} pictures")
         entrants.append(entrant)
-    if terms.minutes is not None:
-        seconds = _share(terms.minutes, trainings=len(entrants) * terms.seeds)
-        entrants = [entrant.lasting(seconds) for entrant in entrants]
+    if share is not None:
+        entrants = [entrant.lasting(share) for entrant in entrants]
     with processes() as train_apart:
 
         def train(entrant: Planned, seed: int) -> Trained:

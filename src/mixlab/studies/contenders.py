@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from mixlab.data.batches import steps_an_epoch
 from mixlab.data.dataset import Dataset
 from mixlab.files import write_json
 from mixlab.measure.machine import pick_device
@@ -39,6 +40,29 @@ class Contender:
         return replace(self, job=replace(self.job, recipe=recipe))
 
 
+@dataclass(frozen=True)
+class Planned:
+    """A contender with the plan that all its seeds run under."""
+
+    contender: Contender
+    plan: Plan
+    seconds_a_step: float  # in the plan's trial
+
+    @property
+    def name(self) -> str:
+        return self.contender.name
+
+    @property
+    def seconds(self) -> float:
+        """That the steps of one training will take, by the trial."""
+        job = self.contender.job
+        return job.steps(steps_an_epoch(len(job.dataset.parts["train"]), job.batch)) * self.seconds_a_step
+
+    def lasting(self, seconds: float) -> "Planned":
+        """With as many steps as take so long, by the trial."""
+        return replace(self, contender=self.contender.lasting(max(round(seconds / self.seconds_a_step), 1)))
+
+
 def enter(
     name: str, dataset: Dataset, *, image_size: ImageSize | None, epochs: int | None, config: Mapping[str, Any]
 ) -> Contender:
@@ -58,15 +82,12 @@ def macs_of(model: Model) -> int:
     return count_macs(model, (model.config.image_channels, *height_and_width(model.config.image_size)))
 
 
-def planned(contender: Contender, say: Callable[[str], None]) -> tuple[Plan, float]:
-    """The plan that all seeds run under, and the seconds a step took in its trial.
-
-    It is remembered, so that a comparison which goes on after an interruption finds the trainings that it finished.
-    """
+def planned(contender: Contender, say: Callable[[str], None]) -> Planned:
+    """The plan is remembered, so that a comparison which goes on after an interruption finds what it finished."""
     file = contender.job.plan_file()
     if file.is_file():
         stored = json.loads(file.read_text(encoding="utf-8"))
-        return Plan.from_dict(stored), stored["seconds_a_step"]
+        return Planned(contender, Plan.from_dict(stored), stored["seconds_a_step"])
     plan, seconds = decide_plan(contender.job, say)
     write_json(file, plan.to_dict() | {"seconds_a_step": seconds})
-    return plan, seconds
+    return Planned(contender, plan, seconds)

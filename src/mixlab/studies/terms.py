@@ -1,5 +1,6 @@
 """What a comparison holds equal among its models."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,8 +25,10 @@ class Terms:
             raise UserError(f"--seeds {self.seeds} trains nothing: give at least 1, and 3 or more to see the spread.")
         if self.epochs is not None and self.epochs < 1:
             raise UserError(f"--epochs {self.epochs} trains nothing: give at least 1.")
-        if self.minutes is not None and self.minutes <= 0:
-            raise UserError(f"--minutes {self.minutes:g} trains nothing: give more than 0.")
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise UserError(
+                f"--minutes {self.minutes:g} is no length of a training: give a number that is more than 0."
+            )
         if self.minutes is not None and (self.epochs is not None or self.match == "seconds"):
             raise UserError(
                 "--minutes stands beside --epochs or --match seconds, and each of them says how long a training lasts: "
