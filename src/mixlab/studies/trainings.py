@@ -76,7 +76,7 @@ def processes() -> Iterator[TrainApart]:
 
         def train_apart(recipe: Recipe, plan: Plan, folder: Path, *, quiet: bool) -> Trained:
             try:
-                return pool.submit(_train_and_judge, recipe, plan, folder, quiet).result()
+                return pool.submit(_train_and_judge, recipe, plan, folder, quiet=quiet).result()
             except BrokenProcessPool as error:
                 raise UserError(
                     f"The training of {recipe.model} with seed {recipe.seed} was killed by the system, most likely for "
@@ -87,7 +87,7 @@ def processes() -> Iterator[TrainApart]:
         yield train_apart
 
 
-def _train_and_judge(recipe: Recipe, plan: Plan, folder: Path, quiet: bool) -> Trained:  # noqa: FBT001
+def _train_and_judge(recipe: Recipe, plan: Plan, folder: Path, *, quiet: bool) -> Trained:
     job = resolve(recipe, nothing_selected(open_dataset(recipe.data, quiet=True)), pick_device())
     run = finished_run(folder) or train(job, plan, folder, quiet=quiet)
     model = placed(load_trained(run), job.device, Mode())
