@@ -36,9 +36,17 @@ def test_naming_the_folder_it_was_trained_on_judges_the_held_out_part(judged, na
 
 def test_a_folder_that_the_run_never_saw_is_judged_whole(judged, pets):
     shutil.copytree(pets, "others")
+    Path("others/cat/00.png").rename("others/cat/another.png")
     results = judged("--data", "folder:others")
-    assert results["data"]["judged"] == "all of it, which the run never saw"
+    assert results["data"]["judged"] == "pictures that the run never saw"
     assert results["data"]["pictures"] == 40
+
+
+def test_a_folder_that_was_moved_is_still_the_one_it_was_trained_on(judged, pets):
+    pets.rename("moved")
+    results = judged("--data", "folder:moved")
+    assert results["data"]["judged"].startswith("the test part that the run held out, since all that it was trained on")
+    assert results["data"]["pictures"] == 8
 
 
 def test_pictures_that_came_later_are_not_judged_and_the_notes_say_so(run, trained, pets):

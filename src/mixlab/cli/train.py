@@ -54,7 +54,8 @@ def train(
     (end,) = read_journal(run.journal, "end")
     for picture, reason in end["unreadable"].items():
         say(f"{picture} was left out: {reason}.")
-    last = read_journal(run.journal, "epoch")[-1]
-    if last["validation"]:
-        say(f"Validation after the last epoch: {last['validation']['top1']:.1f} % of {last['validation']['pictures']}")
+    judged = [epoch["validation"] for epoch in read_journal(run.journal, "epoch")]
+    if judged[-1] is not None:
+        best = max(judged, key=lambda validation: validation["top1"])
+        say(f"The weights that were kept had {best['top1']:.1f} % of {best['pictures']} validation pictures right.")
     print(run.path)

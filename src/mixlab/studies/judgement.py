@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from typing import Any
 
 from mixlab.data.batches import Batch, JudgingBatches
@@ -94,15 +95,10 @@ class Judgement:
 
 
 def judge_run(run: Run, data: str | None, *, quiet: bool) -> Judgement:
-    """On `data`; without it, or where it names what the run was trained on, on the part that the run held out."""
+    """On `data`; without it, or where it holds what the run was trained on, on the part that the run held out."""
     recipe = recipe_from(run.recipe, str(run.path / "recipe.toml"))
     classes = tuple(run.config["classes"])
-    if data is None or same_source(data, recipe.data):
-        dataset = _held_out(run, recipe.data, classes)
-        judged = "the test part that the run held out"
-    else:
-        dataset = open_unseen(data, classes)
-        judged = "all of it, which the run never saw"
+    dataset, judged = _opened(run, recipe.data, data, classes)
     device = machine.pick_device()
     predict = answers_of(placed(load_trained(run), device, Mode()), device, Mode())
     batches = JudgingBatches(
@@ -125,6 +121,18 @@ def judge_run(run: Run, data: str | None, *, quiet: bool) -> Judgement:
         majority=accuracy(majority_class(dataset.parts.get("train", test).labels, len(test)), test.labels),
         environment=machine.describe(device),
     )
+
+
+def _opened(run: Run, trained_on: str, data: str | None, classes: tuple[str, ...]) -> tuple[Dataset, str]:
+    """The pictures to judge on, as the part "test", and which they are, in words."""
+    held_out = "the test part that the run held out"
+    if data is None or same_source(data, trained_on):
+        return _held_out(run, trained_on, classes), held_out
+    unseen = open_unseen(data, classes)
+    if run.split is not None and set(chain.from_iterable(run.split.values())) <= set(unseen.parts["test"].names):
+        # The folder was moved or copied: judged whole, most of its pictures would be those that the run learned from.
+        return open_split(data, run.split, classes), f"{held_out}, since all that it was trained on lies here as well"
+    return unseen, "pictures that the run never saw"
 
 
 def _held_out(run: Run, trained_on: str, classes: tuple[str, ...]) -> Dataset:
