@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mixlab.errors import UserError
+from mixlab.zoo.strict import load_strictly
 
 
 def load_foreign(model: nn.Module, path: Path, format: str) -> None:
@@ -17,7 +17,7 @@ def load_foreign(model: nn.Module, path: Path, format: str) -> None:
     tensors = _flax_tensors(path) if path.suffix == ".npz" else _torch_tensors(path)
     tables = tomllib.loads(Path(__file__).with_name("renames.toml").read_text(encoding="utf-8"))
     names = {name: renamed(name, **tables[format]) for name in tensors}
-    _load_strictly(model, {names[name]: tensor for name, tensor in tensors.items()}, path)
+    load_strictly(model, {names[name]: tensor for name, tensor in tensors.items()}, path)
 
 
 def renamed(name: str, rules: Sequence[tuple[str, str]], leaves: Mapping[str, str] | None = None) -> str:
@@ -54,22 +54,3 @@ def _flax_tensors(path: Path) -> dict[str, Tensor]:
 def _torch_tensors(path: Path) -> dict[str, Tensor]:
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     return checkpoint.get("state_dict", checkpoint)
-
-
-def _load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    wanted = model.state_dict()
-    differences = {
-        "only in the file": tensors.keys() - wanted.keys(),
-        "only in the model": wanted.keys() - tensors.keys(),
-        "of other shapes (file, model)": {
-            f"{name} {tuple(tensors[name].shape)}, {tuple(wanted[name].shape)}"
-            for name in tensors.keys() & wanted.keys()
-            if tensors[name].shape != wanted[name].shape
-        },
-    }
-    if any(differences.values()):
-        sides = "; ".join(f"{side}: {', '.join(sorted(names))}" for side, names in differences.items() if names)
-        raise UserError(
-            f"{path} does not fit this {type(model).__name__}: {sides}. Build the model with the file's config."
-        )
-    model.load_state_dict(tensors)
