@@ -1,0 +1,80 @@
+"""Pictures a second of finished models: each in its own fastest mode, then all in turns."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mixlab.measure import timing
+from mixlab.runs.folder import Run
+from mixlab.speed.plan import Mode, Plan
+from mixlab.studies import inference
+from mixlab.studies.inference import BATCH, images_per_second
+from mixlab.training.loop import train
+from mixlab.training.prepare import resolve
+from mixlab.training.recipe import recipe_from
+
+CPU = torch.device("cpu")
+SECONDS = {  # a forward pass takes, by model and mode
+    "quick": {Mode(): 0.5, Mode("fp32", "channels_last"): 0.49, Mode("bf16"): 0.8},
+    "slow": {Mode(): 4.0, Mode("fp32", "channels_last"): 2.0, Mode("bf16"): 3.0},
+}
+
+
+@pytest.fixture
+def order(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Whose forward pass ran, one after another; time passes only there."""
+    calls: list[str] = []
+    now = [0.0]
+
+    def forward(folder: Path, device: torch.device, mode: Mode):
+        def call() -> None:
+            calls.append(folder.name)
+            now[0] += SECONDS[folder.name][mode]
+
+        return call
+
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(inference, "_forward", forward)
+    monkeypatch.setattr(inference, "candidates", lambda device, precision: list(SECONDS["quick"]))
+    return calls
+
+
+def test_each_model_answers_in_the_mode_that_is_clearly_its_fastest(order):
+    """Two per cent are no reason to leave the stock mode."""
+    found = images_per_second({name: Path(name) for name in SECONDS}, CPU)
+    assert {name: mode for name, (mode, _) in found.items()} == {
+        "quick": Mode(),
+        "slow": Mode("fp32", "channels_last"),
+    }
+
+
+def test_the_speed_is_the_batch_over_the_median_time_with_an_interval_over_the_rounds(order):
+    found = images_per_second({name: Path(name) for name in SECONDS}, CPU)
+    assert {name: speed.value for name, (_, speed) in found.items()} == {"quick": BATCH / 0.5, "slow": BATCH / 2.0}
+    assert {(speed.n, speed.unit) for _, speed in found.values()} == {(9, "images/s")}
+
+
+def test_the_models_take_turns_when_they_are_timed(order):
+    images_per_second({name: Path(name) for name in SECONDS}, CPU)
+    assert {frozenset(pair) for pair in zip(order[-18::2], order[-17::2], strict=True)} == {frozenset(SECONDS)}
+
+
+@pytest.mark.parametrize("mode", [Mode(), Mode("bf16", "channels_last")], ids=str)
+def test_what_is_timed_is_the_trained_model_on_a_batch_of_its_size(shades, tiny_recipe, tmp_path, monkeypatch, mode):
+    job = resolve(recipe_from(tiny_recipe, "tiny"), shades, CPU)
+    run = train(job, Plan("cpu", Mode(), 8), tmp_path / "run", quiet=True)
+    asked = []
+    load = inference.load_trained
+
+    def loaded(run: Run):
+        model = load(run)
+        model.register_forward_hook(lambda _, inputs, logits: asked.append((inputs[0], logits, model.training)))
+        return model
+
+    monkeypatch.setattr(inference, "load_trained", loaded)
+    inference._forward(run.path, CPU, mode)()
+    ((images, logits, training),) = asked
+    assert images.shape == (BATCH, 3, 8, 8) and images.is_contiguous(memory_format=mode.memory_format)
+    assert logits.dtype == (torch.float32 if mode == Mode() else torch.bfloat16)
+    assert logits.is_inference() and not training
