@@ -110,7 +110,9 @@ def test_all_are_judged_on_the_same_held_out_pictures(compared):
 
 
 def test_validation_pictures_are_trained_on(compared):
-    assert all(run.pictures == 32 for one in compared().contestants for run in one.trained)
+    comparison = compared()
+    assert list(comparison.dataset.parts) == ["train", "test"]
+    assert all(run.pictures == 32 for one in comparison.contestants for run in one.trained)
 
 
 def test_another_image_size_is_that_of_every_model(compared):
@@ -188,7 +190,7 @@ def test_a_model_of_a_fixed_size_is_matched_only_to_itself(compared, trained):
     assert trained == []
 
 
-@pytest.mark.parametrize("models", [["mixer_nano"], ["mixer_nano", "mixer_nano"]])
+@pytest.mark.parametrize("models", [["mixer_nano"], ["mixer_nano", "mixer_nano"], [*MODELS, "mixer_nano"]])
 def test_fewer_than_two_different_models_are_refused(compared, models):
     with pytest.raises(UserError, match=rf"--models {','.join(models)} compares nothing: give two or more different"):
         compared(models)

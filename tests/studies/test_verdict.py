@@ -24,6 +24,10 @@ def test_a_clear_winner_is_recommended():
     assert (found.recommended, found.leaders) == ("best", ("best",))
 
 
+def test_a_tie_behind_the_winner_does_not_matter():
+    assert judge(answers({"best": 95, "one": 80, "other": 80.2})).recommended == "best"
+
+
 def test_models_that_are_not_told_apart_lead_together_and_none_is_recommended():
     found = judge(answers({"worst": 70, "one": 92, "other": 92.2}))
     assert found.recommended is None
