@@ -41,7 +41,7 @@ def test_an_error_of_ours_keeps_its_traceback(run, monkeypatch):
         run("models")
 
 
-@pytest.mark.parametrize("words", [["models"], ["models", "--paper", "--format", "csv"], ["--help"]])
+@pytest.mark.parametrize("words", [["models", "mixer_nano"], ["models", "--paper", "--format", "csv"], ["--help"]])
 def test_a_reader_that_has_seen_enough_ends_it_silently(words):
     reading, writing = os.pipe()
     os.close(reading)
