@@ -57,3 +57,29 @@ def test_davit_is_timm_s_where_stem_windows_and_merging_pad(randomised, kernel):
         embed_dims=(8, 16), window_size=3, down_kernel_size=kernel, num_classes=5, depths=(1, 2), num_heads=(2, 4)
     )
     assert difference(randomised(DaViT(config)), theirs, torch.randn(2, 3, 33, 47)) < 1e-12
+
+
+def test_florence_2_s_davit_is_timm_s(randomised):
+    from timm.models.davit import DaVit
+
+    config = DaViTConfig(
+        classes=0,
+        channels=(8, 16),
+        depths=(1, 2),
+        heads=(2, 4),
+        window=3,
+        merge_kernel=3,
+        image_size=33,
+        channel_attention="florence2",
+    )
+    theirs = DaVit(
+        embed_dims=(8, 16),
+        window_size=3,
+        down_kernel_size=3,
+        num_classes=0,
+        depths=(1, 2),
+        num_heads=(2, 4),
+        channel_attn_v2=True,
+        named_blocks=True,
+    )
+    assert difference(randomised(DaViT(config)), theirs, torch.randn(2, 3, 33, 47)) < 1e-12

@@ -13,6 +13,7 @@ from mixlab.models.davit import (
     DaViT,
     DaViTBlock,
     DaViTConfig,
+    Florence2ChannelAttention,
     PatchEmbedding,
     PatchMerging,
     PositionalEncoding,
@@ -49,6 +50,28 @@ def test_channel_attention_is_the_authors_for_every_group_and_channel(randomised
                 likeness = torch.stack([(key[:, channel] * width**-0.5) @ value[:, other] for other in range(width)])
                 share = likeness.exp() / likeness.exp().sum()
                 mixed[picture, :, group * width + channel] = sum(share[i] * query[:, i] for i in range(width))
+
+    expected = attention.output(mixed).reshape(2, 2, 5, channels)
+    torch.testing.assert_close(attention(x), expected, rtol=0, atol=1e-11)
+
+
+def test_florence_2_s_channel_attention_scales_by_the_patches_and_has_the_roles_as_named(randomised):
+    """Softmax of query . key over the last axis, scaled by the number of patches, applied to the value."""
+    channels, groups, width = 12, 3, 4
+    attention = randomised(Florence2ChannelAttention(channels, groups))
+    x = torch.randn(2, 2, 5, channels).double()
+    projected = attention.query_key_value(x).flatten(1, 2)
+
+    mixed = torch.empty(2, 10, channels).double()
+    for picture in range(2):
+        for group in range(groups):
+            query, key, value = (
+                projected[picture, :, part * channels + group * width :][:, :width] for part in range(3)
+            )
+            for channel in range(width):
+                likeness = torch.stack([(query[:, channel] * 10**-0.5) @ key[:, other] for other in range(width)])
+                share = likeness.exp() / likeness.exp().sum()
+                mixed[picture, :, group * width + channel] = sum(share[i] * value[:, i] for i in range(width))
 
     expected = attention.output(mixed).reshape(2, 2, 5, channels)
     torch.testing.assert_close(attention(x), expected, rtol=0, atol=1e-11)
@@ -119,10 +142,22 @@ def test_spatial_and_channel_blocks_take_turns():
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 30), (225, 230)])
 def test_the_stem_pads_with_zeros_on_the_right_and_at_the_bottom_to_a_multiple_of_4(randomised, height, width):
-    stem = randomised(PatchEmbedding(3, 8))
+    stem = randomised(PatchEmbedding(3, 8, padding="symmetric"))
     images = torch.randn(2, 3, height, width).double()
     padded = F.pad(images, (0, -width % 4, 0, -height % 4))
     convolved = F.conv2d(padded, stem.convolution.weight, stem.convolution.bias, stride=4, padding=3)
+    torch.testing.assert_close(stem(images), stem.norm(convolved.movedim(1, 3)), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("side", "before", "after"), [(224, 1, 2), (225, 3, 3), (226, 2, 3), (227, 2, 2)], ids=lambda value: str(value)
+)
+def test_the_same_padding_of_the_stem_gives_one_patch_for_every_four_pixels_begun(randomised, side, before, after):
+    stem = randomised(PatchEmbedding(3, 8, padding="same"))
+    images = torch.randn(1, 3, side, 8).double()
+    padded = F.pad(images, (1, 2, before, after))
+    convolved = F.conv2d(padded, stem.convolution.weight, stem.convolution.bias, stride=4)
+    assert convolved.shape[2] == -(-side // 4)
     torch.testing.assert_close(stem(images), stem.norm(convolved.movedim(1, 3)), rtol=0, atol=1e-11)
 
 
@@ -157,6 +192,24 @@ def test_the_norm_comes_after_the_pool(randomised):
     images = torch.randn(2, 3, 64, 96).double()  # 2 x 3 places are left to pool
     expected = model.norm(model.feature_maps(images)[-1].mean(dim=(2, 3)))
     torch.testing.assert_close(model.embed(images), expected, rtol=0, atol=1e-12)
+
+
+def test_the_other_orders_of_the_head(randomised):
+    images = torch.randn(2, 3, 64, 96).double()
+
+    def built(head_order) -> tuple[Any, torch.Tensor]:
+        model: Any = randomised(DaViT(replace(CONFIG, head_order=head_order)))
+        return model, model.body(model.stem(images))
+
+    model, last = built("norm-pool")
+    torch.testing.assert_close(model.embed(images), model.norm(last).mean(dim=(1, 2)), rtol=0, atol=1e-12)
+    model, last = built("pool")
+    torch.testing.assert_close(model.embed(images), last.mean(dim=(1, 2)), rtol=0, atol=1e-12)
+    model, last = built("norms-pool")
+    maps = model.feature_maps(images)
+    torch.testing.assert_close(maps[-1], model.norm[3](last).movedim(3, 1), rtol=0, atol=1e-12)
+    torch.testing.assert_close(maps[0], model.norm[0](model.body[0](model.stem(images))).movedim(3, 1))
+    torch.testing.assert_close(model.embed(images), maps[-1].mean(dim=(2, 3)), rtol=0, atol=1e-12)
 
 
 def test_giant_is_built_and_run_without_memory_on_the_meta_device():

@@ -9,6 +9,7 @@ Axes:  height, width   the picture in pixels
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch.nn.functional as F
 from einops import rearrange
@@ -16,13 +17,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mixlab.errors import UserError
-from mixlab.models.contract import ImageSize, classifier, require_rate, require_sizes
+from mixlab.models.contract import ImageSize, classifier, require_choice, require_rate, require_sizes
 from mixlab.models.mlp import Mlp
 from mixlab.models.stochastic_depth import StochasticDepth, linear_ramp
 
 
 @dataclass(frozen=True, kw_only=True)
 class DaViTConfig:
+    """`head_order`: the authors' classifier pools, then norms; mmpretrain's norms first; the authors' dense backbones
+    have a norm for each stage's map; Florence-2's tower has none.
+    """
+
     image_size: ImageSize = 224  # trained at; any size runs
     image_channels: int = 3
     classes: int = 1000
@@ -31,11 +36,17 @@ class DaViTConfig:
     heads: tuple[int, ...] = (3, 6, 12, 24)  # of the window attention, and groups of the channel attention
     window: int = 7  # patches a side
     merge_kernel: int = 2  # of the convolution between stages; 3 overlaps (Huge and Giant)
+    stem_padding: Literal["symmetric", "same"] = "symmetric"  # "same", mmpretrain's, shifts the patches by 2 pixels
+    channel_attention: Literal["davit", "florence2"] = "davit"
+    head_order: Literal["pool-norm", "norm-pool", "norms-pool", "pool"] = "pool-norm"
     stochastic_depth: float = 0.0  # of the last block
 
     def __post_init__(self) -> None:
         require_sizes(self)
         require_rate("stochastic_depth", self.stochastic_depth)
+        require_choice("stem_padding", self.stem_padding, ("symmetric", "same"))
+        require_choice("channel_attention", self.channel_attention, ("davit", "florence2"))
+        require_choice("head_order", self.head_order, ("pool-norm", "norm-pool", "norms-pool", "pool"))
         if not len(self.channels) == len(self.depths) == len(self.heads):
             raise UserError(
                 f"channels={self.channels}, depths={self.depths} and heads={self.heads} differ in length: "
@@ -103,9 +114,33 @@ class ChannelAttention(nn.Module):
             three=3,
             group=self.groups,
         ).unbind()
-        attention = ((key * self.scale).mT @ value).softmax(dim=-1)
-        mixed = query @ attention.mT
+        mixed = self.mix(query, key, value)
         return self.output(rearrange(mixed, "b group (r c) d -> b r c (group d)", r=x.shape[1]))
+
+    def mix(
+        self,
+        query: Float[Tensor, "batch group patch d"],
+        key: Float[Tensor, "batch group patch d"],
+        value: Float[Tensor, "batch group patch d"],
+    ) -> Float[Tensor, "batch group patch d"]:
+        attention = ((key * self.scale).mT @ value).softmax(dim=-1)
+        return query @ attention.mT
+
+
+class Florence2ChannelAttention(ChannelAttention):
+    """Florence-2's image tower has the roles as named, and the scale is the number of patches ** -0.5.
+
+    Xiao et al. 2023, https://arxiv.org/abs/2311.06242; the weights of either variant fit the other without an error.
+    """
+
+    def mix(
+        self,
+        query: Float[Tensor, "batch group patch d"],
+        key: Float[Tensor, "batch group patch d"],
+        value: Float[Tensor, "batch group patch d"],
+    ) -> Float[Tensor, "batch group patch d"]:
+        attention = ((query * query.shape[-2] ** -0.5).mT @ key).softmax(dim=-1)
+        return value @ attention.mT
 
 
 class PositionalEncoding(nn.Module):
@@ -142,16 +177,18 @@ class DaViTBlock(nn.Module):
 class PatchEmbedding(nn.Module):
     """The stem: overlapping 7x7 patches, four pixels apart, then the norm."""
 
-    def __init__(self, image_channels: int, channels: int):
+    def __init__(self, image_channels: int, channels: int, padding: Literal["symmetric", "same"]):
         super().__init__()
-        self.convolution = nn.Conv2d(image_channels, channels, kernel_size=7, stride=4, padding=3)
+        self.padding = padding
+        self.convolution = nn.Conv2d(image_channels, channels, 7, stride=4, padding=3 if padding == "symmetric" else 0)
         self.norm = nn.LayerNorm(channels)
 
     def forward(
         self, images: Float[Tensor, "batch image_channel height width"]
     ) -> Float[Tensor, "batch row column channel"]:
         pixels = rearrange(images, "batch channel height width -> batch height width channel")
-        return self.norm(_convolved(self.convolution, _pad_to_multiple(pixels, 4)))
+        padded = _pad_to_multiple(pixels, 4) if self.padding == "symmetric" else _pad_same(pixels, kernel=7, stride=4)
+        return self.norm(_convolved(self.convolution, padded))
 
 
 class PatchMerging(nn.Module):
@@ -184,9 +221,9 @@ class DaViT(nn.Module):
     def __init__(self, config: DaViTConfig):
         super().__init__()
         self.config = config
-        self.stem = PatchEmbedding(config.image_channels, config.channels[0])
+        self.stem = PatchEmbedding(config.image_channels, config.channels[0], config.stem_padding)
         self.body = nn.Sequential(*_stages(config))
-        self.norm = nn.LayerNorm(config.channels[-1])
+        self.norm = _norm(config)
         self.head = classifier(config.channels[-1], config.classes)
         self.apply(_initialise)
 
@@ -195,14 +232,18 @@ class DaViT(nn.Module):
     ) -> tuple[Float[Tensor, "batch _channel _row _column"], ...]:
         x = self.stem(images)
         maps = []
-        for stage in self.body:
+        for index, stage in enumerate(self.body):
             x = stage(x)
-            maps.append(rearrange(x, "batch row column channel -> batch channel row column"))
+            normed = self.norm[index](x) if isinstance(self.norm, nn.ModuleList) else x
+            maps.append(rearrange(normed, "batch row column channel -> batch channel row column"))
         return tuple(maps)
 
     def embed(self, images: Float[Tensor, "batch image_channel height width"]) -> Float[Tensor, "batch channel"]:
-        # The norm comes after the pooling; before it, as in some ports, the published weights lose accuracy.
-        return self.norm(self.body(self.stem(images)).mean(dim=(1, 2)))
+        x = self.body(self.stem(images))
+        if self.config.head_order == "pool-norm":  # the other way round the published weights lose accuracy
+            return self.norm(x.mean(dim=(1, 2)))
+        last = self.norm[-1] if isinstance(self.norm, nn.ModuleList) else self.norm
+        return last(x).mean(dim=(1, 2))
 
     def forward(self, images: Float[Tensor, "batch image_channel height width"]) -> Float[Tensor, "batch class"]:
         return self.head(self.embed(images))
@@ -211,15 +252,26 @@ class DaViT(nn.Module):
 def _stages(config: DaViTConfig) -> list[DaViTStage]:
     # The ramp counts every block, as the authors' code does; timm gives both blocks of a pair one rate.
     rates = iter(linear_ramp(config.stochastic_depth, 2 * sum(config.depths)))
+    channel_attention = {"davit": ChannelAttention, "florence2": Florence2ChannelAttention}[config.channel_attention]
     stages = []
     for index, (channels, depth, heads) in enumerate(zip(config.channels, config.depths, config.heads, strict=True)):
         merge = PatchMerging(config.channels[index - 1], channels, config.merge_kernel) if index else nn.Identity()
         blocks = []
         for _ in range(depth):
             blocks.append(DaViTBlock(channels, WindowAttention(channels, heads, config.window), next(rates)))
-            blocks.append(DaViTBlock(channels, ChannelAttention(channels, heads), next(rates)))
+            blocks.append(DaViTBlock(channels, channel_attention(channels, heads), next(rates)))
         stages.append(DaViTStage(merge, blocks))
     return stages
+
+
+def _norm(config: DaViTConfig) -> nn.LayerNorm | nn.ModuleList | nn.Identity:
+    match config.head_order:
+        case "pool":
+            return nn.Identity()
+        case "norms-pool":
+            return nn.ModuleList(nn.LayerNorm(channels) for channels in config.channels)
+        case _:
+            return nn.LayerNorm(config.channels[-1])
 
 
 def _pad_to_multiple(
@@ -228,6 +280,14 @@ def _pad_to_multiple(
     """Zeros on the right and at the bottom, where a side is no multiple."""
     bottom, right = -x.shape[1] % multiple, -x.shape[2] % multiple
     return F.pad(x, (0, 0, 0, right, 0, bottom)) if bottom or right else x
+
+
+def _pad_same(
+    x: Float[Tensor, "batch row column channel"], kernel: int, stride: int
+) -> Float[Tensor, "batch padded_row padded_column channel"]:
+    """Zeros all round, the odd one on the right and at the bottom: one output for each `stride` begun."""
+    rows, columns = (max(kernel - stride + -side % stride, 0) for side in x.shape[1:3])
+    return F.pad(x, (0, 0, columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
 
 
 def _convolved(
