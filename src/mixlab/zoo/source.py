@@ -1,0 +1,150 @@
+"""Where weights lie, and what is known of their model besides its tensors.
+
+A source is a published model's name (mixer_b16.goog_in1k, or timm's full name for it), hub:owner/name, a run's folder,
+a folder with config.json (ours, or timm's from the hub), or a file of weights.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mixlab.data.preprocess import Preprocess
+from mixlab.errors import UserError, did_you_mean
+from mixlab.files import cache_folder
+from mixlab.runs.folder import open_run
+from mixlab.zoo.cards import Card, find_card, list_cards
+from mixlab.zoo.download import downloaded, hub_folder
+from mixlab.zoo.labels import class_names
+from mixlab.zoo.sizes import list_models
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """`path` holds the tensors; `config` the fields that are known, all of them or some."""
+
+    path: Path
+    family: str | None = None  # None: the tensors' names tell
+    config: Mapping[str, Any] = field(default_factory=dict)
+    classes: tuple[str, ...] | None = None
+    preprocess: Preprocess | None = None
+
+
+def find_source(source: str | Path) -> Source:
+    """Raises UserError. What is on this machine touches no network."""
+    path = Path(source).expanduser()
+    if path.exists():
+        return _folder(path) if path.is_dir() else Source(path=path)
+    name = str(source)
+    if name.startswith("hub:"):
+        return _on_hub(name.removeprefix("hub:"))
+    if published := find_card(name):
+        return _published(published, _fetched(published))
+    raise UserError(_unknown(name))
+
+
+def _folder(path: Path) -> Source:
+    if (path / "status.json").exists():
+        run = open_run(path)
+        return _ours(run.path, run.config)
+    if not (path / "config.json").exists():
+        return Source(path=path)
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path / 'config.json'} is no JSON ({error}): copy the folder anew.") from error
+    if "family" in config:
+        return _ours(path, config)
+    if "architecture" in config:
+        return _timms(path, config)
+    return Source(path=path)
+
+
+def _ours(path: Path, config: Mapping[str, Any]) -> Source:
+    return Source(
+        path=path / "model.safetensors",
+        family=config["family"],
+        config=config["config"],
+        classes=tuple(config["classes"]),
+        preprocess=Preprocess.from_dict(config["preprocess"]),
+    )
+
+
+_TIMMS_WORDS = {"window_size": "window", "num_heads": "heads", "img_size": "image_size"}
+
+
+def _timms(path: Path, config: Mapping[str, Any]) -> Source:
+    """A folder as timm saves it, or has it on the hub: the Card's where it is a published model's."""
+    published = config.get("pretrained_cfg", {})
+    if known := find_card(f"{config['architecture']}.{published.get('tag')}"):
+        return _published(known, path)
+    arguments = config.get("model_args", {})
+    told = {ours: arguments[theirs] for theirs, ours in _TIMMS_WORDS.items() if theirs in arguments}
+    if arguments.get("head_norm_first"):
+        told["head_order"] = "norm-pool"
+    _, height, width = published.get("input_size", (3, 224, 224))
+    names = config.get("label_names", published.get("label_names"))
+    return Source(
+        path=path,
+        config={"image_size": (height, width) if height != width else height} | told,
+        classes=tuple(names) if names else None,
+        preprocess=_timms_preprocess(published) if published.keys() >= {"mean", "std", "crop_pct"} else None,
+    )
+
+
+def _timms_preprocess(published: Mapping[str, Any]) -> Preprocess:
+    _, height, width = published["input_size"]
+    return Preprocess(
+        image_size=(height, width),
+        resize="shorter_side",
+        crop_fraction=published["crop_pct"],
+        interpolation="bilinear" if published.get("interpolation") == "bilinear" else "bicubic",
+        mean=tuple(published["mean"]),
+        std=tuple(published["std"]),
+    )
+
+
+def _on_hub(name: str) -> Source:
+    folder = hub_folder(name)
+    for published in list_cards():
+        if any(source.kind == "hub" and source.address == name for source in published.sources):
+            return _published(published, folder)
+    return _folder(folder)
+
+
+def _published(card: Card, path: Path) -> Source:
+    return Source(
+        path=path,
+        family=card.family,
+        config=card.config,
+        classes=class_names(card.labels, card.config["classes"]),
+        preprocess=Preprocess.from_dict(card.preprocess),
+    )
+
+
+def _fetched(card: Card) -> Path:
+    """The first of the Card's files that is on this machine, else the first that can be fetched."""
+    targets = {
+        source: cache_folder() / "weights" / card.name / source.file for source in card.sources if source.kind == "url"
+    }
+    for target in targets.values():
+        if target.exists():
+            return target
+    first = card.sources[0]
+    return hub_folder(first.address) if first.kind == "hub" else downloaded(first.address, targets[first], first.sha256)
+
+
+def _unknown(name: str) -> str:
+    published = [card.name for card in list_cards()]
+    own = [known for known in published if known.startswith(f"{name}.")]
+    if own:
+        way_out = f"its published weights are {', '.join(own)}, and create_model gives it fresh ones"
+    elif name in list_models():
+        way_out = "no weights of this size were ever published; create_model gives it fresh ones"
+    else:
+        way_out = (
+            "give a name that `mixlab models --pretrained` lists, hub:owner/name, a run's folder, or a file of "
+            f"weights. {did_you_mean(name, published)}"
+        )
+    return f'"{name}" is no weights that mixlab finds, here or published: {way_out.rstrip(" .")}.'
