@@ -52,7 +52,7 @@ def describe(name: str) -> Description:
         return Description(name, size.family, size.config)
     _, timm_name, *assignments = name.split(":")
     config = {"name": timm_name, "image_size": usual_image_size(timm_name)}
-    return Description(name, "timm", config | in_our_words(dict(map(_assigned, assignments))))
+    return Description(name, "timm", config | in_our_words(dict(map(assigned, assignments))))
 
 
 def build(family: str, config: Mapping[str, Any]) -> Model:
@@ -78,13 +78,11 @@ def _fitted(field: str, value: Any, annotation: Any) -> Any:
         raise UserError(f"{field}={value!r} does not fit: {error.errors()[0]['msg']}.") from error
 
 
-def _assigned(assignment: str) -> tuple[str, Any]:
+def assigned(assignment: str) -> tuple[str, Any]:
     """ "depth=3" as ("depth", 3): numbers, lists and true or false are read as such, anything else as a word."""
     field, equals, text = assignment.partition("=")
     if not equals:
-        raise UserError(
-            f'"{assignment}" assigns nothing: give each field after timm:NAME as field=value, such as img_size=32.'
-        )
+        raise UserError(f'"{assignment}" assigns nothing: give each field as field=value, such as img_size=32.')
     words = {"true": True, "false": False}
     try:
         return field, words[text] if text in words else literal_eval(text)

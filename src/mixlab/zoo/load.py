@@ -68,7 +68,7 @@ def open_weights(
     found = find_source(source)
     if found.family == "timm":
         return _timm_run(found, {"image_size": image_size, "classes": classes, "resize": resize, **config_fields})
-    weights = read_weights(found, image_size, config_fields)
+    weights = recognise(found, image_size, config_fields).weights()
     if "patch_size" in config_fields:
         weights = with_patches(weights, config_fields["patch_size"])
     if image_size is not None:
@@ -90,8 +90,25 @@ def built(weights: Weights) -> Model:
     return model.eval()
 
 
-def read_weights(source: Source, image_size: ImageSize | None, given: Mapping[str, Any]) -> Weights:
-    """As the file has them, in fp32. `image_size` is asked only where the file's own can't be told."""
+@dataclass(frozen=True)
+class Recognised:
+    """What a file holds, before its tensors are read: every one of them has its place in the model."""
+
+    checkpoint: Checkpoint
+    format: Format
+    names: Mapping[str, str]  # theirs by ours
+    config: Mapping[str, Any]  # complete
+
+    def weights(self) -> Weights:
+        """In fp32."""
+        tensors = {
+            ours: _fp32(self.format.from_file(self.checkpoint.tensor(theirs))) for ours, theirs in self.names.items()
+        }
+        return Weights(self.format.family, self.config, tensors)
+
+
+def recognise(source: Source, image_size: ImageSize | None, given: Mapping[str, Any]) -> Recognised:
+    """`image_size` is asked only where the file's own can't be told. Raises UserError: misfits list both sides."""
     checkpoint = open_checkpoint(source.path)
     format = recognised(checkpoint.stored, source.path)
     names = _our_names(checkpoint, format)
@@ -105,8 +122,7 @@ def read_weights(source: Source, image_size: ImageSize | None, given: Mapping[st
     with torch.device("meta"):
         model = build(format.family, config)
     require_same_tensors(model, shapes, source.path, called=lambda ours: names.get(ours, ours))
-    tensors = {ours: _fp32(format.from_file(checkpoint.tensor(theirs))) for ours, theirs in names.items()}
-    return Weights(format.family, config, tensors)
+    return Recognised(checkpoint, format, names, config)
 
 
 def _our_names(checkpoint: Checkpoint, format: Format) -> dict[str, str]:

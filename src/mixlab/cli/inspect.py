@@ -1,0 +1,47 @@
+"""`mixlab inspect`: what a file of weights holds."""
+
+from typing import Annotated
+
+import typer
+
+from mixlab.report.table import Format, Table, print_table, render
+
+
+def inspect(
+    source: Annotated[str, typer.Argument(help="A published name, hub:owner/name, a run, a folder or a file.")],
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Load it strictly too: checksum, and the answer to a fixed picture.")
+    ] = False,
+    data: Annotated[
+        str | None, typer.Option(help="With --verify, judge it on these: folder:PATH, digits or cifar10.")
+    ] = None,
+    set: Annotated[list[str] | None, typer.Option(help="field=value that the file does not say, as window=12.")] = None,
+    format: Annotated[Format, typer.Option(help="csv and json list the tensors alone.")] = "table",
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Tell a file's format and architecture, and every tensor's statistics; NaN and zeros are pointed out."""
+    from mixlab.zoo.build import assigned
+    from mixlab.zoo.inspect import inspect as inspected
+    from mixlab.zoo.source import find_source
+
+    given = dict(map(assigned, set or []))
+    inspection = inspected(find_source(source), given)
+    if format in ("csv", "json"):
+        print(render(inspection.table(), format), end="")
+    else:
+        _show([inspection.table(), inspection.summary()], format)
+    if (verify or data is not None) and not inspection.why_not:
+        from mixlab.studies.verification import verified
+
+        _show([verified(source, data, given, quiet=quiet).table()], "table" if format in ("csv", "json") else format)
+    if inspection.why_not:
+        raise typer.Exit(1)
+
+
+def _show(tables: list[Table], format: Format) -> None:
+    for table in tables:
+        if format == "table":
+            print_table(table)
+            print()
+        else:
+            print(render(table, format))
