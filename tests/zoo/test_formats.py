@@ -91,8 +91,11 @@ def test_names_as_the_other_programs_have_them(format, ours, theirs):
 
 @pytest.mark.parametrize(
     ("timm_name", "format", "model"),
-    [("mixer_s32_224", "timm_mixer", "mixer_s32"), ("convmixer_768_32", "timm_convmixer", "convmixer_768_32")]
-    + [("davit_tiny", "timm_davit", "davit_tiny")],
+    [
+        ("mixer_s32_224", "timm_mixer", "mixer_s32"),
+        ("convmixer_768_32", "timm_convmixer", "convmixer_768_32"),
+        ("davit_tiny", "timm_davit", "davit_tiny"),
+    ],
 )
 def test_timm_s_names_are_timm_s(timm_name, format, model):
     timm = pytest.importorskip("timm", reason='needs timm: pip install "mixlab[baselines]"')
