@@ -54,7 +54,7 @@ class Format:
     family: str
     rules: tuple[tuple[Template, Template], ...]  # theirs, ours
     within: str
-    layout: str  # "torch" or "flax"
+    layout: str  # "torch", "flax" or "old flax"
     tells: Mapping[str, Any]  # fields of the family's config that the format has besides the shapes
 
     def ours(self, theirs: str) -> str | None:
@@ -83,7 +83,7 @@ class Format:
         """As PyTorch has it: flax's kernels are (height, width, in, out) or (in, out), its old ones with axes of 1."""
         if self.layout == "torch":
             return tensor
-        if tensor.dim() != 4:
+        if self.layout == "old flax" and tensor.dim() != 4:
             tensor = tensor.squeeze()
         return tensor.permute({4: (3, 2, 0, 1), 2: (1, 0)}.get(tensor.dim(), tuple(range(tensor.dim()))))
 

@@ -6,7 +6,7 @@ from the caller, the Card or the folder's config.json, else from a rule that is 
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +122,7 @@ def recognise(source: Source, image_size: ImageSize | None, given: Mapping[str, 
     with torch.device("meta"):
         model = build(format.family, config)
     require_same_tensors(model, shapes, source.path, called=lambda ours: names.get(ours, ours))
-    return Recognised(checkpoint, format, names, config)
+    return Recognised(checkpoint, format, names, asdict(model.config))
 
 
 def _our_names(checkpoint: Checkpoint, format: Format) -> dict[str, str]:
@@ -134,7 +134,7 @@ def _our_names(checkpoint: Checkpoint, format: Format) -> dict[str, str]:
             f"{checkpoint.path}: the image tower alone is read, {left_out:,} tensors of other parts are left out."
         )
     for name in theirs:
-        ours = format.ours(renumbered(name, theirs) if format.layout == "flax" else name) or name
+        ours = format.ours(renumbered(name, theirs) if format.layout == "old flax" else name) or name
         if ours in names:
             raise UserError(
                 f"{checkpoint.path} holds {ours} twice, as {names[ours]} and as {name}: it can't be told which is "
@@ -170,19 +170,23 @@ def _complete(
             '"symmetric" for weights that it converted from the authors\'.'
         )
     said = {**source.config, **{name: value for name, value in given.items() if name != "patch_size"}}
+    rule = by_rule(format.family, told, shapes)
+    if format.family == "mixer" and image_size is not None and "image_size" not in said:
+        rows, columns = (side // told["patch_size"] for side in height_and_width(image_size))
+        if rows * columns == shapes["body.0.token_mlp.first.weight"][1]:  # then it is the file's own
+            said["image_size"] = image_size
     assumed = {
         name: value
-        for name, value in {**format.tells, **by_rule(format.family, told, shapes)}.items()
+        for name, value in {**format.tells, **rule}.items()
         if name not in said and name != "channel_attention"  # which the names say
     }
     config = {**assumed, **told, **format.tells, **said}
     if "image_size" not in config:
-        if image_size is None:
-            raise UserError(
-                f"{path} holds a Mixer whose patches fill no square: give image_size=(height, width) of the pictures "
-                "that it was trained with."
-            )
-        config["image_size"] = image_size
+        patches = shapes["body.0.token_mlp.first.weight"][1]
+        raise UserError(
+            f"{path} holds a Mixer whose {patches} patches of {told['patch_size']} pixels fill no square: give "
+            "image_size=(height, width) of the pictures that it was trained with."
+        )
     if format.family == "davit" and "heads" not in config:
         raise UserError(
             f"{path} holds a DaViT with {', '.join(map(str, told['channels']))} channels, from which its heads can't "
