@@ -3,6 +3,7 @@
 What a file is shows in its first bytes; its suffix is asked only where they say nothing.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ _SUFFIXES = (".safetensors", INDEX, ".npz", ".pth", ".pt", ".pth.tar", ".bin", "
 _PREFIXES = ("module.", "_orig_mod.")
 _BEGINNING = 512  # bytes
 _LONGEST_HEADER = 100_000_000  # bytes: safetensors' own limit
+_MOST_NUMBERS = 2**60
 _OTHERS: Mapping[bytes, str] = {
     b"version https://git-lfs": "only git-LFS's pointer to the weights: run `git lfs pull` in its folder",
     b"<": "a web page, as a server sends instead of a file that it does not give out: fetch the file itself",
@@ -63,14 +65,23 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     if not contents.stored:
         raise UserError(f"{file} holds no tensors: give a file of weights.")
     for name, stored in contents.stored.items():
-        if stored.dtype.is_complex:
-            raise UserError(
-                f"{file} holds {name} as {stored.dtype}: mixlab reads floating-point, whole and true-or-false "
-                "numbers. Save it as one of these."
-            )
+        _require_numbers(file, name, stored)
     prefix, prefixes = _common_prefix(contents.stored)
     stored = {name.removeprefix(prefix): shape for name, shape in contents.stored.items()}
     return Checkpoint(file, stored, contents.unwrapped + prefixes, contents.tensor, prefix)
+
+
+def _require_numbers(path: Path, name: str, stored: Stored) -> None:
+    if stored.dtype.is_complex:
+        raise UserError(
+            f"{path} holds {name} as {stored.dtype}: mixlab reads floating-point, whole and true-or-false numbers. "
+            "Save it as one of these."
+        )
+    if math.prod(max(axis, 1) for axis in stored.shape) > _MOST_NUMBERS:  # an axis of 0 makes any shape fit its file
+        raise UserError(
+            f"{path} declares {name} as {stored.shape} numbers, which fit no memory: it is damaged or made to mislead. "
+            "Fetch it anew."
+        )
 
 
 def _in_folder(folder: Path) -> Path:

@@ -106,6 +106,7 @@ def _scan_legacy(path: Path) -> None:
 def _scan(path: Path, pickle: IO[bytes]) -> int | None:
     """The last whole number in one pickle. Raises UserError where it names what its reader must not call."""
     words: list[str] = []
+    memory: dict[int, str] = {}
     names: list[str] = []
     number, protocol = None, 0
     try:
@@ -119,6 +120,10 @@ def _scan(path: Path, pickle: IO[bytes]) -> int | None:
                     names.append(".".join(words[-2:]))
                 case "GLOBAL" | "INST", str():
                     names.append(argument.replace(" ", "."))
+                case "MEMOIZE", _:
+                    memory[len(memory)] = words[-1] if words else ""
+                case "BINGET" | "LONG_BINGET", int():
+                    words.append(memory.get(argument, ""))
                 case _, str():
                     words.append(argument)
     except (ValueError, IndexError, OverflowError) as error:
