@@ -101,5 +101,7 @@ def test_an_array_that_is_no_picture_is_refused_with_the_rule(predictor, array):
 
 
 def test_a_source_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"There is no run at mixer_b16: give the folder that mixlab train printed"):
+    with pytest.raises(
+        UserError, match=r"published weights are mixer_b16\.goog_in1k.*create_model gives it fresh ones"
+    ):
         Predictor("mixer_b16")

@@ -12,13 +12,15 @@ from io import TextIOWrapper
 import typer
 
 from mixlab.cli.compare import compare
+from mixlab.cli.convert import convert
 from mixlab.cli.evaluate import evaluate
+from mixlab.cli.inspect import inspect
 from mixlab.cli.models import models
 from mixlab.cli.predict import predict
 from mixlab.cli.train import train
 from mixlab.errors import UserError
 
-VERBS = {verb.__name__: verb for verb in (models, train, evaluate, predict, compare)}
+VERBS = {verb.__name__: verb for verb in (models, train, evaluate, predict, compare, convert, inspect)}
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 for verb in VERBS.values():

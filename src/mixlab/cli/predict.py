@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="A run's folder, which mixlab train has printed.", show_default=False)],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A run's folder, a published name, hub:owner/name, or a file of weights.", show_default=False
+        ),
+    ],
     pictures: Annotated[list[Path], typer.Argument(help="Files, or folders of them.", show_default=False)],
     top: Annotated[int, typer.Option(help="How many of the most probable labels.")] = 1,
     format: Annotated[Format, typer.Option(help="How the answers are written.")] = "table",
@@ -28,7 +33,7 @@ def predict(
     if top < 1:
         raise UserError(f"--top {top} asks for no label: give at least 1.")
     files = [file for place in pictures for file in _files(place)]
-    predictor = Predictor(run)
+    predictor = Predictor(model)
     answered: list[tuple[Path, Prediction]] = []
     with progress("predict", total=len(files), quiet=quiet) as advance:
         for file, answer in zip(files, predictor.answers(files), strict=True):

@@ -19,11 +19,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from mixlab.data.image_file import UnreadablePicture, read_image
-from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 from mixlab.measure.machine import pick_device
-from mixlab.runs.folder import open_run
-from mixlab.zoo.trained import load_trained
+from mixlab.zoo.load import built, open_weights
 
 Picture = str | Path | bytes | np.ndarray
 """A file, a file's content, or uint8 (row, column, RGB)."""
@@ -49,14 +47,16 @@ class Prediction:
 
 
 class Predictor:
-    """A finished model that answers pictures; `source` is the folder of its run."""
+    """A finished model that answers pictures; `source` is the folder of its run, or any weights that `load` takes."""
 
     def __init__(self, source: str | Path):
-        run = open_run(Path(source))
-        self.classes: tuple[str, ...] = tuple(run.config["classes"])
-        self._preprocess = Preprocess.from_dict(run.config["preprocess"])
+        opened = open_weights(source)
+        if not opened.classes:
+            raise UserError(f"{source} has no head, so it answers with no label: give a model with classes.")
+        self.classes: tuple[str, ...] = opened.classes
+        self._preprocess = opened.preprocess
         self._device = pick_device()
-        self._model = load_trained(run).to(self._device)
+        self._model = built(opened.weights).to(self._device)
 
     def __call__(self, picture: Picture) -> Prediction:
         """Raises UnreadablePicture."""

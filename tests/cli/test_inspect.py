@@ -1,0 +1,71 @@
+"""`mixlab inspect`: format, architecture, every tensor; what is amiss is pointed out."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+MIXER = GOLDEN / "google_mixer_tiny.npz"
+DAVIT = GOLDEN / "msft_davit_tiny.pth.tar"
+
+
+def test_format_architecture_and_tensors_are_told(run):
+    ended = run("inspect", MIXER)
+    assert ended.status == 0
+    for words in ("google", "mixer", "token_hidden", "16", "MixerBlock_1/channel_mixing/Dense_1/kernel", "64 x 32"):
+        assert words in ended.out, words
+
+
+def test_statistics_are_those_of_the_tensor(run):
+    rows = {row["name"]: row for row in csv.DictReader(run("inspect", MIXER, "--format", "csv").out.splitlines())}
+    with np.load(MIXER) as arrays:
+        array = arrays["stem/kernel"].astype(np.float64)
+    row = rows["stem/kernel"]
+    assert (row["shape"], row["dtype"]) == ("8 x 8 x 3 x 32", "float32")
+    assert float(row["mean"]) == pytest.approx(array.mean(), rel=1e-6)
+    assert float(row["deviation"]) == pytest.approx(array.std(), rel=1e-6)
+    assert (float(row["minimum"]), float(row["maximum"])) == (array.min(), array.max())
+
+
+def test_nan_and_zeros_are_pointed_out(run):
+    checkpoint = torch.load(DAVIT, weights_only=True)
+    state = checkpoint["state_dict"]
+    state["head.bias"][2] = torch.nan
+    state["norms.bias"].zero_()
+    state["head.weight"][0, 0] = torch.inf
+    torch.save(checkpoint, "w.pth")
+    ended = run("inspect", "w.pth", "--set", "heads=(1,2,4,8)", "--set", "window=4")
+    assert ended.status == 0
+    for words in ("head.bias (1 NaN)", "norms.bias (all zero)", "head.weight (1 infinite)"):
+        assert words in " ".join(ended.out.split()), words
+
+
+def test_what_load_would_refuse_is_said_while_the_tensors_are_listed(run):
+    ended = run("inspect", DAVIT)
+    assert ended.status == 1
+    assert "Give heads=(...)" in " ".join(ended.out.split())
+    assert "main_blocks.0.0.0.cpe.0.proj.weight" in ended.out
+
+
+def test_verify_gives_the_checksum_and_the_fixed_picture_s_logits(run):
+    import hashlib
+
+    ended = run("inspect", MIXER, "--verify", "--format", "markdown")
+    assert hashlib.sha256(MIXER.read_bytes()).hexdigest() in ended.out
+    assert "every tensor has its place" in ended.out
+    assert run("inspect", MIXER, "--verify", "--format", "markdown").out == ended.out
+
+
+def test_verify_with_data_gives_the_accuracy(run, trained, pets):
+    ended = run("inspect", trained, "--verify", "--data", f"folder:{pets}", "--format", "markdown", "--quiet")
+    assert ended.status == 0
+    assert "top-1 on folder:pets, %" in ended.out
+
+
+def test_data_of_other_classes_is_refused(run, pets):
+    ended = run("inspect", MIXER, "--verify", "--data", f"folder:{pets}")
+    assert ended.status == 2
+    assert "cat" in ended.err
