@@ -1,7 +1,10 @@
 """Every kind of file of weights is opened, whole and lazily, without what a training keeps beside them."""
 
 import argparse
+import gzip
 import json
+import tarfile
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import Tensor, nn
 
 from mixlab.errors import UserError
@@ -237,3 +240,76 @@ def test_an_npz_is_read_when_a_tensor_is_asked_for(tmp_path):
     assert checkpoint.tensor("a").tolist() == [1.5] * 9
     with pytest.raises(UserError, match=r"no whole numpy archive \(Bad CRC-32 for file 'b\.npy'\)"):
         checkpoint.tensor("b")
+
+
+def empty(path: Path):
+    path.write_bytes(b"")
+
+
+def absent(path: Path):
+    pass
+
+
+def error_page(path: Path):
+    path.write_text("\n<!DOCTYPE html><html><body>404 Not Found</body></html>")
+
+
+def error_in_xml(path: Path):
+    path.write_text("<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>")
+
+
+def lfs_pointer(path: Path):
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+
+
+def text(path: Path):
+    path.write_text("Repository not found, or you are not logged in.")
+
+
+def single_array(path: Path):
+    with path.open("wb") as file:
+        np.save(file, np.ones(3))
+
+
+def tar(path: Path):
+    with tarfile.open(path, "w") as archive:
+        archive.addfile(tarfile.TarInfo("w.pth"))
+
+
+def gzipped(path: Path):
+    path.write_bytes(gzip.compress(save({"a": torch.ones(1)})))
+
+
+def keras(path: Path):
+    path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(500))
+
+
+def noise(path: Path):
+    path.write_bytes(bytes(range(200, 256)) * 9)
+
+
+def zip_of_texts(path: Path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "weights")
+
+
+@pytest.mark.parametrize(
+    ("make", "file", "words"),
+    [
+        (empty, "w.pth", "w.pth is empty"),
+        (absent, "w.pth", r"can't be read \(No such file or directory\)"),
+        (error_page, "w.npz", "a web page, as a server sends instead"),
+        (error_in_xml, "w.safetensors", "a web page, as a server sends instead"),
+        (lfs_pointer, "w.bin", "git-LFS's pointer to the weights: run `git lfs pull`"),
+        (text, "w.pth", "is text, not weights"),
+        (single_array, "w.npz", "a single array of numpy's: give the .npz"),
+        (tar, "w.pth.tar", "a tar archive: unpack it first"),
+        (gzipped, "w.gz", "packed by gzip: unpack it first"),
+        (keras, "w.h5", "HDF5, of Keras or TensorFlow"),
+        (noise, "w.pth", "no file of weights that mixlab knows"),
+        (zip_of_texts, "w.zip", "a zip of other things than weights"),
+    ],
+)
+def test_what_is_no_file_of_weights_is_said_to_be_something_else(tmp_path, refused, make, file, words):
+    make(tmp_path / file)
+    refused(tmp_path / file, words)

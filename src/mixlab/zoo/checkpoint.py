@@ -61,7 +61,9 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         file = _in_folder(path) if path.is_dir() else path
         contents = _contents(file)
     except OSError as error:
-        raise UserError(f"{path} can't be read ({error.strerror}): give a file or folder of weights.") from error
+        raise UserError(
+            f"{path} can't be read ({error.strerror or error}): give a file or folder of weights."
+        ) from error
     if not contents.stored:
         raise UserError(f"{file} holds no tensors: give a file of weights.")
     for name, stored in contents.stored.items():

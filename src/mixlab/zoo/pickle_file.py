@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
-from zipfile import ZIP_STORED, BadZipFile, ZipFile
+from zipfile import ZIP_STORED, ZipFile
 
 import torch
 from torch import Tensor
@@ -86,7 +86,7 @@ def _scan_zip(path: Path) -> set[int]:
         (pickled,) = (member for member in members if member.filename.endswith("/data.pkl"))
         try:
             instructions = archive.read(pickled)
-        except (BadZipFile, EOFError, RuntimeError) as error:  # damaged, cut off, encrypted
+        except Exception as error:  # zipfile's, for damage of any kind
             raise _broken(path, error) from error
         _scan(path, BytesIO(instructions))
     return {member.file_size for member in members}
@@ -126,7 +126,7 @@ def _scan(path: Path, pickle: IO[bytes]) -> int | None:
                     words.append(memory.get(argument, ""))
                 case _, str():
                     words.append(argument)
-    except (ValueError, IndexError, OverflowError) as error:
+    except Exception as error:  # pickletools', for damage of any kind
         raise _broken(path, error) from error
     names = [name.replace("__builtin__.", "builtins.") for name in names]
     if forbidden := [name for name in names if name not in _BESIDE and not _TENSORS.fullmatch(name)]:
