@@ -1,7 +1,7 @@
 """From a recipe to all that is decided before step 0: the resolved recipe, the model, the preprocessing, the plan."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -25,7 +25,9 @@ from mixlab.speed.plan import Mode, Plan, candidates, fastest, placed
 from mixlab.training.optimizer import build_optimizer
 from mixlab.training.recipe import Recipe
 from mixlab.training.step import add_gradients
+from mixlab.zoo.adapt import Weights
 from mixlab.zoo.build import Model, build, describe
+from mixlab.zoo.load import built
 from mixlab.zoo.timm_models import in_our_words
 
 _LARGEST_AUTOMATIC_BATCH = 128
@@ -35,14 +37,18 @@ _STEPS_AN_EPOCH = 8
 
 @dataclass(frozen=True)
 class Job:
-    """One training, with nothing left open: `recipe` is resolved and `config` has every field of the model's."""
+    """One training, with nothing left open: `recipe` is resolved and `config` has every field of the model's.
+
+    `weights`: what it starts from, in place of fresh ones; they are copied.
+    """
 
     recipe: Recipe
     dataset: Dataset
     family: str
-    config: dict[str, Any]
+    config: Mapping[str, Any]
     preprocess: Preprocess
     device: torch.device
+    weights: Weights | None = None
 
     @property
     def batch(self) -> int:
@@ -50,7 +56,7 @@ class Job:
         return self.recipe.batch
 
     def build(self) -> Model:
-        return build(self.family, self.config)
+        return build(self.family, self.config) if self.weights is None else built(self.weights.copied()).train()
 
     def training_batches(self, *, quiet: bool) -> TrainingBatches:
         return self._batches_of(self.dataset.parts["train"], quiet=quiet)
@@ -95,7 +101,7 @@ class Job:
             "format": FORMAT,
             "model": self.recipe.model,
             "family": self.family,
-            "config": self.config,
+            "config": dict(self.config),
             "classes": list(self.dataset.classes),
             "preprocess": self.preprocess.to_dict(),
         }
@@ -115,7 +121,8 @@ class Job:
     def _decided_by(self, seed: int | None) -> dict[str, Any]:
         return {
             "recipe": self.recipe.to_dict() | {"seed": seed, "expected": None},
-            "config": self.config,
+            "config": dict(self.config),
+            "weights": self.weights and self.weights.digest,
             "data": self.dataset.fingerprint,
             "preprocess": self.preprocess.to_dict(),
             "torch": torch.__version__,

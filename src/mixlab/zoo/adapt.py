@@ -1,8 +1,9 @@
 """Weights for another picture size, patch size or number of classes than their file's; each change is said."""
 
+import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -28,6 +29,18 @@ class Weights:
     family: str
     config: Mapping[str, Any]
     tensors: Tensors
+
+    def copied(self) -> "Weights":
+        """With tensors of its own, which a training may change."""
+        return replace(self, tensors={name: tensor.clone() for name, tensor in self.tensors.items()})
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of every tensor's bytes, in hexadecimal."""
+        sum256 = hashlib.sha256()
+        for name, tensor in self.tensors.items():
+            sum256.update(name.encode() + b"\0" + tensor.contiguous().numpy().tobytes())
+        return sum256.hexdigest()
 
 
 def with_patches(weights: Weights, patch_size: int) -> Weights:

@@ -1,0 +1,33 @@
+"""`mixlab study`: a question about the models, answered by an experiment."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from mixlab.cli.output import output_folder, sayer
+
+
+def study(
+    question: Annotated[Literal["resolution"], typer.Argument(help="resolution: what another picture size costs.")],
+    data: Annotated[str, typer.Option(help="cifar10, digits or folder:PATH.")],
+    seeds: Annotated[int, typer.Option(min=2, help="Trainings of each kind.")] = 5,
+    epochs: Annotated[int, typer.Option(min=1, help="Before the size changes; one follows.")] = 10,
+    pictures: Annotated[int, typer.Option(min=1, help="To train on, equally many of each class.")] = 20_000,
+    out: Annotated[Path | None, typer.Option(help="The folder for report.html and results.json.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Repeat an experiment on your pictures, with intervals; what was finished is kept and found again."""
+    from mixlab.data.sources import open_dataset
+    from mixlab.files import whole_folder, write_json, write_text
+    from mixlab.report.table import print_table
+    from mixlab.studies.resolution import ResolutionTerms, resolution
+
+    folder = output_folder(out, f"study-{question}", data)
+    terms = ResolutionTerms(seeds=seeds, pictures=pictures, epochs=epochs)
+    found = resolution(open_dataset(data, quiet=quiet), terms, quiet=quiet, say=sayer(quiet=quiet))
+    with whole_folder(folder) as part:
+        write_json(part / "results.json", found.results())
+        write_text(part / "report.html", found.page().html())
+    print_table(found.table())
+    print(f"\nThe report: {folder / 'report.html'}")
