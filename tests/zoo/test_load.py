@@ -183,6 +183,13 @@ def test_weights_of_half_precision_come_as_fp32(tmp_path):
     assert torch.equal(again.head.weight, model.head.weight.bfloat16().float())
 
 
+def test_weights_of_whole_numbers_are_refused(tmp_path):
+    tensors = {name: tensor.to(torch.int8) for name, tensor in small("mixer").state_dict().items()}
+    save_file(tensors, tmp_path / "w.safetensors")
+    with pytest.raises(UserError, match=r"stem\.weight as torch\.int8, where weights are floating-point"):
+        load(tmp_path / "w.safetensors")
+
+
 def test_another_number_of_classes_gets_a_new_head_that_is_said(tmp_path, caplog):
     path = saved(tmp_path / "w", small("davit"), "mixlab_davit")
     caplog.clear()

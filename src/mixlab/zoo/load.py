@@ -122,6 +122,13 @@ def recognise(source: Source, image_size: ImageSize | None, given: Mapping[str, 
     with torch.device("meta"):
         model = build(format.family, config)
     require_same_tensors(model, shapes, source.path, called=lambda ours: names.get(ours, ours))
+    for ours, tensor in model.state_dict().items():
+        stored = checkpoint.stored[names[ours]].dtype
+        if tensor.is_floating_point() and not stored.is_floating_point:
+            raise UserError(
+                f"{source.path} holds {names[ours]} as {stored}, where weights are floating-point numbers: quantised "
+                "weights can't be read. Give the file that they were made from."
+            )
     return Recognised(checkpoint, format, names, asdict(model.config))
 
 
