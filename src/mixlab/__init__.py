@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mixlab.prediction.predictor import Predictor
     from mixlab.zoo.build import create_model
+    from mixlab.zoo.cards import card
     from mixlab.zoo.load import load
     from mixlab.zoo.sizes import list_models
 
-__all__ = ["Predictor", "create_model", "list_models", "load"]
+__all__ = ["Predictor", "card", "create_model", "list_models", "load"]
 
 _HOMES = {
     "Predictor": "mixlab.prediction.predictor",
+    "card": "mixlab.zoo.cards",
     "create_model": "mixlab.zoo.build",
     "list_models": "mixlab.zoo.sizes",
     "load": "mixlab.zoo.load",

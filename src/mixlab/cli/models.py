@@ -15,23 +15,33 @@ def models(
     paper: Annotated[
         bool, typer.Option("--paper", help="The papers' tables of results, beside what mixlab counts itself.")
     ] = False,
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="Published weights; the exact name of one shows its whole Card.")
+    ] = False,
     format: Annotated[Format, typer.Option(help="csv and json have more columns: every field.")] = "table",
 ) -> None:
     """List every model by name: what it costs, where it comes from, and the accuracy reported for it."""
-    from mixlab.zoo import listing
+    from mixlab.zoo import card_listing, listing
+    from mixlab.zoo.cards import card, list_cards
     from mixlab.zoo.sizes import list_sizes
 
     if paper and pattern:
         raise UserError(f'`--paper` lists whole tables: leave out the pattern "{pattern}".')
-    match format, paper:
-        case "csv" | "json", True:
-            tables = [listing.paper_for_programs()]
-        case "csv" | "json", False:
-            tables = [listing.sizes_for_programs(list_sizes(pattern))]
-        case _, True:
-            tables = listing.paper_for_people()
-        case _, False:
-            tables = [listing.sizes_for_people(list_sizes(pattern))]
+    if paper and pretrained:
+        raise UserError("`--paper` and `--pretrained` are two lists: give one of them.")
+    for_people = format in ("table", "markdown")
+    if paper:
+        tables = listing.paper_for_people() if for_people else [listing.paper_for_programs()]
+    elif pretrained or "." in pattern:
+        found = list_cards(pattern) or [card(pattern)]
+        one = [known for known in found if pattern in (known.name, *known.aliases)]
+        if not for_people:
+            tables = [card_listing.cards_for_programs(one or found)]
+        else:
+            tables = [card_listing.card_whole(one[0]) if one else card_listing.cards_for_people(found)]
+    else:
+        sizes = list_sizes(pattern)
+        tables = [listing.sizes_for_people(sizes) if for_people else listing.sizes_for_programs(sizes)]
     _write(tables, format)
 
 

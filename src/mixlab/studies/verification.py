@@ -12,7 +12,7 @@ from mixlab.evaluation.evaluate import Evaluation, answers_of, evaluate
 from mixlab.measure.machine import pick_device
 from mixlab.report.table import Cell, Column, Table
 from mixlab.speed.plan import Mode, placed
-from mixlab.zoo.cards import Card, find_card
+from mixlab.zoo.cards import Card, Expected, find_card
 from mixlab.zoo.inspect import checksum, fixed_logits
 from mixlab.zoo.load import built, open_weights
 from mixlab.zoo.source import find_source
@@ -43,7 +43,7 @@ class Verification:
         )
         rows.append({"what": "logits of the fixed picture, the greatest", "found": shown})
         if self.evaluation is not None:
-            published = [f"{one['value']} ({one['whose']})" for one in self._expectations("top1")]
+            published = [f"{one.value} ({one.whose})" for one in self._expectations("top1")]
             rows.append(
                 {
                     "what": f"top-1 on {self.data}, %",
@@ -59,8 +59,8 @@ class Verification:
             return None
         return next((source.sha256 for source in self.card.sources if source.file == file), None)
 
-    def _expectations(self, what: str) -> list[Mapping[str, Any]]:
-        return [one for one in self.card.expected if one["what"] == what] if self.card else []
+    def _expectations(self, what: str) -> list[Expected]:
+        return [one for one in self.card.expected if one.what == what] if self.card else []
 
 
 def verified(source: str, data: str | None, given: Mapping[str, Any], *, quiet: bool) -> Verification:

@@ -132,7 +132,9 @@ def _fetched(card: Card) -> Path:
         if target.exists():
             return target
     first = card.sources[0]
-    return hub_folder(first.address) if first.kind == "hub" else downloaded(first.address, targets[first], first.sha256)
+    if first.kind == "hub":
+        return hub_folder(first.address)
+    return downloaded(first.address, targets[first], None if first.sha256 == "unknown" else first.sha256)
 
 
 def _unknown(name: str) -> str:

@@ -1,0 +1,97 @@
+"""Published weights as tables: all of them, and one Card whole."""
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import asdict
+from json import dumps
+from pathlib import Path
+
+from mixlab.report.table import Column, Table
+from mixlab.zoo.cards import Card, Expected
+
+
+def cards_for_people(cards: Sequence[Card]) -> Table:
+    unpublished = tomllib.loads(Path(__file__).with_name("unpublished.toml").read_text(encoding="utf-8"))["rows"]
+    return Table(
+        "Published weights",
+        [
+            Column("name", "weights"),
+            Column("image_size", "image", "px"),
+            Column("classes", "classes"),
+            Column("parameters", "params", "M", digits=2),
+            Column("macs", "MACs", "G", digits=2),
+            Column("top1", "top-1", "%", note="on ImageNet-1k's validation set, as `whose` reports it."),
+            Column("whose", "whose"),
+        ],
+        [
+            {
+                "name": card.name,
+                "image_size": card.config["image_size"],
+                "classes": card.config["classes"],
+                "parameters": card.parameters / 1e6,
+                "macs": card.macs / 1e9,
+                "top1": str(top1.value) if (top1 := _top1(card)) else None,
+                "whose": top1.whose if top1 else None,
+            }
+            for card in cards
+        ],
+        notes=[
+            "`mixlab models NAME` shows a Card whole: files, licence, preprocessing, every number.",
+            *(f"{card.aliases[0]}: {card.misnamed}" for card in cards if card.misnamed),
+            *(f"Not to be had: {row['models']}: {row['why']}." for row in unpublished),
+        ],
+    )
+
+
+def cards_for_programs(cards: Sequence[Card]) -> Table:
+    rows = [
+        asdict(card)
+        | {
+            "config": dumps(dict(card.config)),
+            "paper": card.paper.title,
+            "address": card.paper.address,
+            "preprocess": dumps(dict(card.preprocess)),
+            "sources": dumps([asdict(source) for source in card.sources]),
+            "expected": dumps([asdict(expected) for expected in card.expected]),
+            "aliases": " ".join(card.aliases),
+        }
+        for card in cards
+    ]
+    return Table("Published weights", [Column(key, key) for key in rows[0]], rows)
+
+
+def card_whole(card: Card) -> Table:
+    facts = {
+        "name": card.name,
+        "size": card.size,
+        "provenance": card.provenance,
+        "also called": ", ".join(card.aliases),
+        "": card.misnamed,
+        **{name: str(value) for name, value in card.config.items()},
+        "parameters": f"{card.parameters:,}",
+        "MACs": f"{card.macs:,}",
+        "classes' names": card.labels,
+        "licence": card.licence,
+        "preprocessing": ", ".join(f"{name}={value}" for name, value in card.preprocess.items()),
+        **{f"file {place}": _source(card, place) for place in range(1, len(card.sources) + 1)},
+        **{f"number {place}": _number(expected) for place, expected in enumerate(card.expected, start=1)},
+        "paper": f"{card.paper.title}, {card.paper.address}",
+    }
+    rows = [{"what": what, "value": value} for what, value in facts.items() if value]
+    return Table(card.name, [Column("what", "what"), Column("value", "value")], rows)
+
+
+def _top1(card: Card) -> Expected | None:
+    return next((expected for expected in card.expected if expected.what == "top1"), None)
+
+
+def _source(card: Card, place: int) -> str:
+    source = card.sources[place - 1]
+    where = source.address if source.kind == "url" else f"hub:{source.address}, {source.file}"
+    begins = f", which begins {source.sha256_begins}" if source.sha256_begins else ""
+    size = f", {source.mebibytes} MiB" if source.mebibytes else ""
+    return f"{where} ({source.format}{size}; SHA-256 {source.sha256}{begins})"
+
+
+def _number(expected: Expected) -> str:
+    return f"{expected.what} {expected.value} % on {expected.on} ({expected.whose})"
