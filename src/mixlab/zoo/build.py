@@ -57,6 +57,12 @@ def describe(name: str) -> Description:
 
 def build(family: str, config: Mapping[str, Any]) -> Model:
     """The model of `family` with this config, whose values may come from TOML or JSON."""
+    _, model_class = _FAMILIES[family]
+    return model_class(configured(family, config))
+
+
+def configured(family: str, config: Mapping[str, Any]) -> Any:
+    """The config of a model of `family`, complete and checked. Raises UserError."""
     if family == "timm":
         config = timm_config_fields(config)
     config_class, model_class = _FAMILIES[family]
@@ -67,7 +73,7 @@ def build(family: str, config: Mapping[str, Any]) -> Model:
                 f'"{field}" is no field of a {model_class.__name__}: its fields are {", ".join(types)}. '
                 f"{did_you_mean(field, types)}".rstrip()
             )
-    return model_class(config_class(**{field: _fitted(field, value, types[field]) for field, value in config.items()}))
+    return config_class(**{field: _fitted(field, value, types[field]) for field, value in config.items()})
 
 
 def _fitted(field: str, value: Any, annotation: Any) -> Any:

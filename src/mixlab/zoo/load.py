@@ -215,7 +215,7 @@ _PREPROCESS = {
 
 
 def _fp32(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.is_floating_point() else tensor
+    return (tensor.float() if tensor.is_floating_point() else tensor).contiguous()
 
 
 def _timm_run(source: Source, asked: Mapping[str, Any]) -> Opened:

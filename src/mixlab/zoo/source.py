@@ -6,7 +6,7 @@ a folder with config.json (ours, or timm's from the hub), or a file of weights.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError, did_you_mean
 from mixlab.files import cache_folder
 from mixlab.runs.folder import open_run
+from mixlab.zoo.build import configured
 from mixlab.zoo.cards import Card, find_card, list_cards
 from mixlab.zoo.download import downloaded, hub_folder
 from mixlab.zoo.labels import class_names
@@ -98,10 +99,10 @@ def _timms_preprocess(published: Mapping[str, Any]) -> Preprocess:
     return Preprocess(
         image_size=(height, width),
         resize="shorter_side",
-        crop_fraction=published["crop_pct"],
+        crop_fraction=float(published["crop_pct"]),
         interpolation="bilinear" if published.get("interpolation") == "bilinear" else "bicubic",
-        mean=tuple(published["mean"]),
-        std=tuple(published["std"]),
+        mean=tuple(map(float, published["mean"])),
+        std=tuple(map(float, published["std"])),
     )
 
 
@@ -117,7 +118,7 @@ def _published(card: Card, path: Path) -> Source:
     return Source(
         path=path,
         family=card.family,
-        config=card.config,
+        config=asdict(configured(card.family, card.config)),
         classes=class_names(card.labels, card.config["classes"]),
         preprocess=Preprocess.from_dict(card.preprocess),
     )

@@ -1,0 +1,196 @@
+"""Where weights are found: a Card's file on loopback, the hub's folders, timm's, runs; and what is known besides."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from mixlab.errors import UserError
+from mixlab.zoo import cards, source
+from mixlab.zoo import load as module
+from mixlab.zoo.cards import Card, CardSource
+from mixlab.zoo.sizes import Paper
+from mixlab.zoo.source import find_source
+
+load: Any = module.load
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+CONFIG = {
+    "image_size": 32,
+    "classes": 7,
+    "patch_size": 8,
+    "channels": 32,
+    "token_hidden": 16,
+    "channel_hidden": 64,
+    "depth": 2,
+}
+
+
+class Served(SimpleHTTPRequestHandler):
+    asked: list[str]
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        super().do_GET()
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
+    """The address of a server of Google's golden, and what it was asked."""
+    (tmp_path / "served").mkdir()
+    shutil.copy(GOLDEN / "google_mixer_tiny.npz", tmp_path / "served" / "Mixer-T.npz")
+    asked: list[str] = []
+    handler = type("Handler", (Served,), {"asked": asked})
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=tmp_path / "served")) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+
+
+@pytest.fixture
+def published(served: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Card:
+    """A Card of the golden, known to all, with the cache below `tmp_path`."""
+    address, _ = served
+    preprocess = {"image_size": [32, 32], "resize": "shorter_side", "crop_fraction": 0.9, "interpolation": "bilinear"}
+    made = Card(
+        name="mixer_t8.test",
+        size="mixer_nano",
+        family="mixer",
+        config={**CONFIG, "gelu": "tanh"},
+        parameters=0,
+        macs=0,
+        paper=Paper("", ""),
+        labels="none",
+        licence="",
+        provenance="",
+        preprocess={**preprocess, "mean": [0, 0, 0], "std": [1, 1, 1]},
+        sources=(CardSource("url", f"{address}/Mixer-T.npz", "Mixer-T.npz", "google", "unknown"),),
+        aliases=("mixer_t8_32.timms",),
+    )
+    monkeypatch.setattr(cards, "_cards", lambda: (made,))
+    monkeypatch.setattr(source, "cache_folder", lambda: tmp_path / "cache")
+    return made
+
+
+def test_a_card_s_file_is_fetched_once_and_gives_the_authors_logits(published, served, tmp_path, caplog):
+    _, asked = served
+    model = load("mixer_t8.test")
+    with np.load(GOLDEN / "google_mixer_tiny.io.npz") as golden:
+        images = torch.from_numpy(golden["images_nhwc"].transpose(0, 3, 1, 2).copy())
+        logits = torch.from_numpy(golden["logits"])
+    with torch.no_grad():
+        assert ((model(images) - logits).abs().max() / logits.abs().max()) < 1e-5
+    assert asked == ["/Mixer-T.npz"]
+    assert (tmp_path / "cache" / "weights" / "mixer_t8.test" / "Mixer-T.npz").is_file()
+    load("mixer_t8_32.timms")
+    assert asked == ["/Mixer-T.npz"]
+    assert not caplog.records  # the Card says all
+
+
+def test_a_file_of_a_card_put_there_by_hand_touches_no_network(published, served, tmp_path):
+    _, asked = served
+    place = tmp_path / "cache" / "weights" / "mixer_t8.test" / "Mixer-T.npz"
+    place.parent.mkdir(parents=True)
+    shutil.copy(GOLDEN / "google_mixer_tiny.npz", place)
+    load("mixer_t8.test")
+    assert asked == []
+
+
+def test_without_a_network_the_sentence_names_the_file_and_its_place(published, served, tmp_path, monkeypatch):
+    gone = CardSource("url", "http://127.0.0.1:9/Mixer-T.npz", "Mixer-T.npz", "google", "unknown")
+    from dataclasses import replace
+
+    monkeypatch.setattr(cards, "_cards", lambda: (replace(published, sources=(gone,)),))
+    with pytest.raises(UserError, match=r"http://127\.0\.0\.1:9/Mixer-T\.npz .* by hand, and put it at .*Mixer-T\.npz"):
+        load("mixer_t8.test")
+
+
+def test_another_model_s_file_under_a_card_s_name_is_refused(published, tmp_path):
+    place = tmp_path / "cache" / "weights" / "mixer_t8.test" / "Mixer-T.npz"
+    place.parent.mkdir(parents=True)
+    shutil.copy(GOLDEN / "locuslab_convmixer_tiny.pth.tar", place)
+    with pytest.raises(UserError, match="holds a convmixer, where a mixer was expected"):
+        load("mixer_t8.test")
+
+
+def test_a_card_of_other_sizes_is_refused_with_both_sides(published, monkeypatch):
+    from dataclasses import replace
+
+    monkeypatch.setattr(cards, "_cards", lambda: (replace(published, config={**published.config, "classes": 8}),))
+    with pytest.raises(UserError, match=r"head/kernel \(7, 32\), \(8, 32\)"):
+        load("mixer_t8.test")
+
+
+def test_the_card_s_preprocessing_and_size_come_with_the_weights(published):
+    opened = module.open_weights("mixer_t8.test", image_size=64)
+    assert (opened.preprocess.crop_fraction, opened.preprocess.image_size) == (0.9, (64, 64))
+    assert opened.classes == tuple("0123456")
+
+
+def hub_folder_of_timm(folder: Path, **config: Any) -> Path:
+    import timm
+
+    folder.mkdir()
+    model = timm.create_model(
+        "davit_tiny", embed_dims=(8, 16), depths=(1, 1), num_heads=(2, 2), window_size=4, num_classes=3
+    )
+    save_file(model.state_dict(), folder / "model.safetensors")
+    described = {
+        "architecture": "davit_tiny",
+        "num_classes": 3,
+        "model_args": {"num_heads": [2, 2], "window_size": 4},
+        "label_names": ["a", "b", "c"],
+        "pretrained_cfg": {
+            "tag": "mine",
+            "input_size": [3, 64, 48],
+            "mean": [0.1, 0.2, 0.3],
+            "std": [1, 1, 1],
+            "crop_pct": 0.8,
+            "interpolation": "bilinear",
+        },
+    }
+    (folder / "config.json").write_text(json.dumps(described | config))
+    return folder
+
+
+def test_a_folder_of_timm_s_tells_heads_window_labels_and_preprocessing(tmp_path, caplog):
+    pytest.importorskip("timm", reason='needs timm: pip install "mixlab[baselines]"')
+    opened = module.open_weights(hub_folder_of_timm(tmp_path / "hub"))
+    assert (opened.weights.config["heads"], opened.weights.config["window"]) == ((2, 2), 4)
+    assert opened.weights.config["image_size"] == (64, 48)
+    assert opened.classes == ("a", "b", "c")
+    assert (opened.preprocess.image_size, opened.preprocess.mean) == ((64, 48), (0.1, 0.2, 0.3))
+    assert not caplog.records
+
+
+def test_a_folder_of_timm_s_that_is_a_published_model_is_its_card(tmp_path, published, monkeypatch):
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    shutil.copy(GOLDEN / "google_mixer_tiny.npz", folder / "w.npz")
+    (folder / "config.json").write_text(json.dumps({"architecture": "mixer_t8_32", "pretrained_cfg": {"tag": "timms"}}))
+    assert find_source(folder).config.items() >= published.config.items()
+
+
+def test_a_config_that_is_cut_off_is_said(tmp_path):
+    (tmp_path / "config.json").write_text('{"architecture": ')
+    with pytest.raises(UserError, match=r"config\.json is no JSON"):
+        find_source(tmp_path)
+
+
+def test_a_name_of_the_hub_goes_to_the_hub(tmp_path, monkeypatch):
+    pytest.importorskip("timm", reason='needs timm: pip install "mixlab[baselines]"')
+    folder = hub_folder_of_timm(tmp_path / "hub")
+    monkeypatch.setattr(source, "hub_folder", {"someone/davit": folder}.__getitem__)
+    assert load("hub:someone/davit").config.window == 4
