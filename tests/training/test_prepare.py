@@ -14,10 +14,11 @@ from mixlab.errors import UserError
 from mixlab.measure import timing
 from mixlab.models.mixer import Mixer
 from mixlab.runs.folder import FORMAT
-from mixlab.speed.plan import Mode
+from mixlab.speed.plan import Mode, Plan
 from mixlab.training import prepare
 from mixlab.training.prepare import decide_plan
 from mixlab.training.recipe import recipe_from
+from mixlab.zoo.adapt import Weights
 
 CPU = torch.device("cpu")
 
@@ -209,3 +210,27 @@ def test_an_unreadable_picture_is_the_error_of_the_trial(make_job, shades, tmp_p
     broken = replace(train, pictures=[tmp_path / "cut.jpg", *train.pictures[1:]])
     with pytest.raises(UnreadablePicture, match=r"cut\.jpg can't be read"):
         decide_plan(make_job(dataset=replace(shades, parts=shades.parts | {"train": broken})), silent)
+
+
+@pytest.fixture
+def given(make_job) -> Weights:
+    """The weights of the tiny model, drawn once."""
+    job = make_job()
+    return Weights(job.family, job.config, job.build().state_dict())
+
+
+def test_a_job_with_weights_builds_a_model_of_its_own_with_them(make_job, given):
+    model = replace(make_job(), weights=given).build()
+    assert model.training
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, given.tensors[name])
+    before = given.tensors["head.bias"].clone()
+    torch.nn.init.ones_(model.get_parameter("head.bias"))
+    assert torch.equal(given.tensors["head.bias"], before)
+
+
+def test_the_weights_that_a_training_starts_from_decide_where_the_store_keeps_it(make_job, given):
+    job, plan = make_job(), Plan("cpu", Mode(), 8)
+    other = replace(given, tensors={name: tensor + 1 for name, tensor in given.tensors.items()})
+    folders = {replace(job, weights=weights).folder(plan) for weights in (None, given, given.copied(), other)}
+    assert len(folders) == 3

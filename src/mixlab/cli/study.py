@@ -13,7 +13,7 @@ def study(
     data: Annotated[str, typer.Option(help="cifar10, digits or folder:PATH.")],
     seeds: Annotated[int, typer.Option(min=2, help="Trainings of each kind.")] = 5,
     epochs: Annotated[int, typer.Option(min=1, help="Before the size changes; one follows.")] = 10,
-    pictures: Annotated[int, typer.Option(min=1, help="To train on, equally many of each class.")] = 20_000,
+    pictures: Annotated[int, typer.Option(min=1, help="To train on at most, equally many of each class.")] = 20_000,
     out: Annotated[Path | None, typer.Option(help="The folder for report.html and results.json.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
@@ -29,5 +29,7 @@ def study(
     with whole_folder(folder) as part:
         write_json(part / "results.json", found.results())
         write_text(part / "report.html", found.page().html())
-    print_table(found.table())
-    print(f"\nThe report: {folder / 'report.html'}")
+    for table in (found.table(), found.differences()):
+        print_table(table)
+        print()
+    print(f"The report: {folder / 'report.html'}")

@@ -83,11 +83,15 @@ def macs_of(model: Model) -> int:
 
 
 def planned(contender: Contender, say: Callable[[str], None]) -> Planned:
-    """The plan is remembered, so that a comparison which goes on after an interruption finds what it finished."""
-    file = contender.job.plan_file()
+    return Planned(contender, *remembered_plan(contender.job, say))
+
+
+def remembered_plan(job: Job, say: Callable[[str], None]) -> tuple[Plan, float]:
+    """As `decide_plan`, once: a study that goes on after an interruption finds what it finished by its plan."""
+    file = job.plan_file()
     if file.is_file():
         stored = json.loads(file.read_text(encoding="utf-8"))
-        return Planned(contender, Plan.from_dict(stored), stored["seconds_a_step"])
-    plan, seconds = decide_plan(contender.job, say)
+        return Plan.from_dict(stored), stored["seconds_a_step"]
+    plan, seconds = decide_plan(job, say)
     write_json(file, plan.to_dict() | {"seconds_a_step": seconds})
-    return Planned(contender, plan, seconds)
+    return plan, seconds

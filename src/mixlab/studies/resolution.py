@@ -1,10 +1,11 @@
 """What a change of resolution costs a Mixer: accuracy at once, after a little fine-tuning, and against other ways.
 
 A Mixer is trained on pictures of 16 px and taken to 32 px both ways (exactly, resampled) and to 24 px (resampled).
-Beside them stand the model as it was, with its input at 16 px, and fresh models at the new size, for as many steps.
+Beside them stand the model as it was, with its input at 16 px, also trained on there, and models from scratch at the
+new size, for as many steps as the fine-tuning and for as many as all.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from typing import Any
@@ -27,84 +28,119 @@ from mixlab.report.rows import intervals
 from mixlab.report.table import Column, Table
 from mixlab.runs.store import finished_run
 from mixlab.speed.plan import Mode, Plan, placed
+from mixlab.studies.contenders import macs_of, remembered_plan
 from mixlab.studies.trainings import nothing_selected
 from mixlab.training.loop import train
-from mixlab.training.prepare import Job, decide_plan, resolve
+from mixlab.training.prepare import Job, resolve
 from mixlab.training.recipe import Optimizer, Recipe, Schedule
 from mixlab.zoo.adapt import Resize, Weights, at_size
-from mixlab.zoo.load import open_weights
+from mixlab.zoo.load import built, open_weights
+from mixlab.zoo.resize import moved_on_grey
 
 SMALL, LARGE, BETWEEN = 16, 32, 24  # pixels
 _WAYS: tuple[tuple[Resize, int], ...] = (("exact", LARGE), ("resampled", LARGE), ("resampled", BETWEEN))
-_REFERENCE = "as it was, 16 px"
+_AS_IT_WAS, _TRAINED_ON = f"as it was, {SMALL} px", f"trained on, {SMALL} px"
 _JUDGED = 256  # pictures a batch
 
 
 @dataclass(frozen=True)
 class ResolutionTerms:
     seeds: int = 5
-    pictures: int = 20_000  # to train on, equally many of each class
+    pictures: int = 20_000  # to train on at most, equally many of each class
     epochs: int = 10  # before the size changes
     tuning_epochs: int = 1  # after it
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to a model, and its answers: whether each test picture was right, (seed, picture)."""
+    """One way to a model, and its answers: whether each test picture was right."""
 
     name: str
-    image_size: int
-    epochs: float  # at the size it is judged at
+    image_size: int  # at which it is judged
+    epochs: int  # of training at that size
+    macs: int  # of one picture, forward
     correct: Bool[np.ndarray, "seed picture"]
+    moved: tuple[float, ...] = ()  # by the change of size: a constant picture's logits, in per cent, one a seed
 
     @property
     def top1(self) -> Estimate:
         return crossed_interval(self.correct)
 
+    def against(self, other: "Arm") -> Estimate:
+        """The difference in points, seed by seed on the same test pictures; Student's t over the seeds."""
+        return mean_interval(100 * (self.correct.mean(axis=1) - other.correct.mean(axis=1)), "points")
+
 
 @dataclass(frozen=True)
 class Resolution:
     data: str
+    pictures: int  # trained on
     terms: ResolutionTerms
     arms: tuple[Arm, ...]
     environment: Mapping[str, Any]
     recipes: Mapping[str, Recipe]
+    plans: Mapping[str, Plan]
 
     def arm(self, name: str) -> Arm:
         (found,) = (arm for arm in self.arms if arm.name == name)
         return found
 
-    def against(self, arm: Arm, other: Arm) -> Estimate:
-        """The difference in points, seed by seed on the same test pictures; Student's t over the seeds."""
-        return mean_interval(100 * (arm.correct.mean(axis=1) - other.correct.mean(axis=1)), "points")
+    @property
+    def pairs(self) -> list[tuple[Arm, Arm]]:
+        """What the study asks: the ways beside each other, beside staying, and beside starting anew."""
+        exact, resampled, between = (self.arm(_tuned(way, size)) for way, size in _WAYS)
+        anew = {
+            size: [arm for arm in self.arms if arm.image_size == size and arm.name.startswith("from scratch")]
+            for size in (LARGE, BETWEEN)
+        }
+        stayed = self.arm(_TRAINED_ON)
+        return [
+            (exact, resampled),
+            *((tuned, stayed) for tuned in (exact, resampled, between)),
+            *((tuned, other) for tuned in (exact, resampled, between) for other in anew[tuned.image_size]),
+        ]
 
     def table(self) -> Table:
-        reference = self.arm(_REFERENCE)
+        reference = self.arm(_AS_IT_WAS)
         return Table(
             f"A Mixer's resolution on {self.data}",
             [
                 Column("name", "model"),
-                Column("image_size", "judged at", "px"),
                 Column("epochs", "epochs at that size"),
+                Column("macs", "MACs", "M", digits=1),
                 Column("top1", "top-1", "%", digits=1),
-                Column("difference", "against the model as it was", "points", digits=1),
+                Column("difference", "against as it was", "points", digits=1, worth="interval"),
             ],
             [
                 {
                     "name": arm.name,
-                    "image_size": arm.image_size,
                     "epochs": arm.epochs,
+                    "macs": arm.macs / 1e6,
                     "top1": arm.top1,
-                    "difference": None if arm is reference else self.against(arm, reference),
+                    "difference": None if arm is reference else arm.against(reference),
                 }
                 for arm in self.arms
             ],
             notes=[
-                f"{self.terms.seeds} seeds, {self.terms.pictures:,} training pictures, "
-                f"{self.arms[0].correct.shape[1]:,} test pictures. Top-1: 95 % over seeds and pictures. Differences: "
-                "seed by seed on the same pictures, 95 % over seeds."
+                f"{self.terms.seeds} seeds; {self.pictures:,} training and {reference.correct.shape[1]:,} test "
+                "pictures. ± is the standard deviation of the seeds.",
+                "Differences are taken seed by seed on the same test pictures; the 95 % intervals are over seeds.",
+                *(
+                    f"{arm.name}: a constant picture's logits move by {np.mean(arm.moved):.2g} % (mean over the seeds)."
+                    for arm in self.arms
+                    if arm.moved
+                ),
             ],
         )
+
+    def differences(self) -> Table:
+        rows = [{"a": a.name, "b": b.name, "difference": a.against(b)} for a, b in self.pairs]
+        columns = [
+            Column("a", "model"),
+            Column("b", "against"),
+            Column("difference", "by", "points", digits=1, worth="interval"),
+        ]
+        return Table("Pair by pair", columns, rows, notes=["Each interval stands for itself, at 95 %, over the seeds."])
 
     def figure(self) -> Figure:
         return intervals(
@@ -115,18 +151,22 @@ class Resolution:
         )
 
     def page(self) -> Page:
-        best = max((arm for arm in self.arms if arm.image_size != SMALL), key=lambda arm: arm.top1.value)
-        reference = self.arm(_REFERENCE)
+        stayed = self.arm(_TRAINED_ON)
+        tuned = [self.arm(_tuned(way, size)) for way, size in _WAYS]
+        ahead = [arm.name for arm in tuned if (arm.against(stayed).low or 0) > 0]
+        said = f"are ahead of the model {_TRAINED_ON}: {'; '.join(ahead)}" if ahead else f"none is ahead, {_TRAINED_ON}"
         return Page(
             title="What does a change of resolution cost a Mixer?",
             kicker=f"mixlab study resolution: {self.data}, {self.terms.seeds} seeds",
             answer=Answer(
-                f"Of the ways to another size, {best.name} came furthest.",
-                "Every way is set beside the model as it was, asked with its input reduced to the size that it knows.",
-                [KeyFigure(best.name, best.top1, 1), KeyFigure(reference.name, reference.top1, 1)],
+                f"Of three ways to another size, each followed by {_counted(self.terms.tuning_epochs)}, {said}.",
+                "That model had as many steps, and sees pictures reduced to the size that it knows. Ahead: the 95 % "
+                "interval of the difference lies above 0.",
+                [KeyFigure(arm.name, arm.top1, 1) for arm in (stayed, *tuned)],
             ),
             sections=[
                 Section("Every way", [self.table(), self.figure()]),
+                Section("Pair by pair", [self.differences()]),
                 Section(
                     "What ran",
                     [
@@ -134,7 +174,9 @@ class Resolution:
                             {
                                 "Device": self.environment["device"],
                                 "Commit": self.environment["commit"] or "unknown",
-                                **{name: str(recipe.to_dict()) for name, recipe in self.recipes.items()},
+                                **{f"Trained at {name}": str(plan.mode) for name, plan in self.plans.items()},
+                                "Judged": "fp32, contiguous",
+                                **{f"Recipe {name}": str(recipe.to_dict()) for name, recipe in self.recipes.items()},
                             }
                         )
                     ],
@@ -145,49 +187,58 @@ class Resolution:
 
     def results(self) -> dict[str, Any]:
         """results.json."""
-        reference = self.arm(_REFERENCE)
         return {
             "schema": 1,
             "data": self.data,
+            "pictures": self.pictures,
             "terms": asdict(self.terms),
             "environment": dict(self.environment),
             "recipes": {name: recipe.to_dict() for name, recipe in self.recipes.items()},
+            "plans": {name: plan.to_dict() for name, plan in self.plans.items()},
             "arms": [
                 {
                     "name": arm.name,
                     "image_size": arm.image_size,
                     "epochs": arm.epochs,
+                    "macs": arm.macs,
                     "top1": asdict(arm.top1),
                     "by_seed": (100 * arm.correct.mean(axis=1)).tolist(),
-                    "against_as_it_was": asdict(self.against(arm, reference)),
+                    "grey_moved": list(arm.moved),
                 }
                 for arm in self.arms
             ],
+            "pairs": [{"a": a.name, "b": b.name, **asdict(a.against(b))} for a, b in self.pairs],
         }
 
 
 def resolution(dataset: Dataset, terms: ResolutionTerms, *, quiet: bool, say: Callable[[str], None]) -> Resolution:
     """Train, resize, judge; what is in the store is not trained again."""
     dataset = _subset(nothing_selected(dataset), terms.pictures)
-    bench = _Bench(dataset, terms, quiet, say)
-    correct: dict[str, list[np.ndarray]] = {}
+    bench = _Bench(dataset, terms, say, quiet=quiet)
+    seeds: list[list[Arm]] = []
     for seed in range(terms.seeds):
-        for name, answers in bench.one_seed(seed).items():
-            correct.setdefault(name, []).append(answers)
-            say(f"seed {seed}, {name}: {100 * answers.mean():.1f} %")
-    arms = tuple(Arm(name, *_sizes(name, terms), np.stack(rows)) for name, rows in correct.items())
-    recipes = {
-        "before": bench.recipe(0, SMALL, terms.epochs),
-        "after": bench.recipe(0, LARGE, terms.tuning_epochs, tuned=True),
-    }
-    return Resolution(dataset.name, terms, arms, machine.describe(bench.device), recipes)
+        seeds.append(bench.one_seed(seed))
+        for arm in seeds[-1]:
+            say(f"seed {seed}, {arm.name}: {100 * arm.correct.mean():.1f} %")
+    return Resolution(
+        data=dataset.name,
+        pictures=len(dataset.parts["train"]),
+        terms=terms,
+        arms=tuple(_joined(arms) for arms in zip(*seeds, strict=True)),
+        environment=machine.describe(bench.device),
+        recipes={
+            "before": bench.recipe(0, SMALL, terms.epochs),
+            "after": bench.recipe(0, LARGE, terms.tuning_epochs, tuned=True),
+        },
+        plans={f"{size} px, token_hidden {hidden}": plan for (size, hidden), plan in bench.plans.items()},
+    )
 
 
 class _Bench:
-    """Trains and judges on one dataset; one plan for each picture size, decided once."""
+    """Trains and judges on one dataset; one plan for each picture size and width, decided once."""
 
-    def __init__(self, dataset: Dataset, terms: ResolutionTerms, quiet: bool, say: Callable[[str], None]):  # noqa: FBT001
-        self.dataset, self.terms, self.quiet, self.say = dataset, terms, quiet, say
+    def __init__(self, dataset: Dataset, terms: ResolutionTerms, say: Callable[[str], None], *, quiet: bool):
+        self.dataset, self.terms, self.say, self.quiet = dataset, terms, say, quiet
         self.device = machine.pick_device()
         self.plans: dict[tuple[int, int], Plan] = {}
 
@@ -205,20 +256,23 @@ class _Bench:
             augmentation=Augmentation(flip=True, pad_crop=2),
         )
 
-    def one_seed(self, seed: int) -> dict[str, np.ndarray]:
-        """The answers of every arm."""
-        terms = self.terms
-        all_epochs = terms.epochs + terms.tuning_epochs
-        before = self.trained(self.recipe(seed, SMALL, terms.epochs))
-        arms = {_REFERENCE: self.judged(before)}
-        arms["tuned on, 16 px"] = self.judged(self.tuned(seed, before))
+    def one_seed(self, seed: int) -> list[Arm]:
+        """Every arm, with the answers of this seed's models alone."""
+        first, after = self.terms.epochs, self.terms.tuning_epochs
+        before = self.trained(self.recipe(seed, SMALL, first))
+        arms = [
+            self.judged(_AS_IT_WAS, before, first),
+            self.judged(_TRAINED_ON, self.tuned(seed, before), first + after),
+        ]
         for way, size in _WAYS:
             resized = at_size(before, size, way, window=None)
-            arms[f"{way}, {size} px, at once"] = self.judged(resized)
-            arms[f"{way}, {size} px, tuned"] = self.judged(self.tuned(seed, resized))
+            moved = moved_on_grey(built(before), built(resized))
+            arms.append(replace(self.judged(f"{way}, {size} px, at once", resized, 0), moved=(moved,)))
+            arms.append(self.judged(_tuned(way, size), self.tuned(seed, resized), after))
         for size in (LARGE, BETWEEN):
-            for epochs, name in ((terms.tuning_epochs, "as long as tuned"), (all_epochs, "as long as all")):
-                arms[f"from scratch, {size} px, {name}"] = self.judged(self.trained(self.recipe(seed, size, epochs)))
+            for epochs in (after, first + after):
+                fresh = self.trained(self.recipe(seed, size, epochs))
+                arms.append(self.judged(f"from scratch, {size} px, {_counted(epochs)}", fresh, epochs))
         return arms
 
     def tuned(self, seed: int, weights: Weights) -> Weights:
@@ -234,37 +288,43 @@ class _Bench:
         return open_weights(run.path).weights
 
     def plan(self, job: Job) -> Plan:
-        key = (job.config["token_hidden"], job.preprocess.image_size[0])
+        key = (job.preprocess.image_size[0], job.config["token_hidden"])
         if key not in self.plans:
-            self.plans[key], _ = decide_plan(job, self.say)
+            self.plans[key], _ = remembered_plan(replace(job, weights=None), self.say)
         return self.plans[key]
 
-    def judged(self, weights: Weights) -> Bool[np.ndarray, " picture"]:
+    def judged(self, name: str, weights: Weights, epochs: int) -> Arm:
         """In fp32, so that what is exact is seen to be."""
-        job = replace(
-            resolve(self.recipe(0, weights.config["image_size"], 1), self.dataset, self.device), weights=weights
+        size = weights.config["image_size"]
+        preprocess = resolve(self.recipe(0, size, 1), self.dataset, self.device).preprocess
+        batches = JudgingBatches(self.dataset.parts["test"], preprocess, batch=_JUDGED, quiet=True)
+        model = built(weights)
+        found = evaluate(
+            answers_of(placed(model, self.device, Mode()), self.device, Mode()), batches, self.dataset.classes
         )
-        batches = JudgingBatches(self.dataset.parts["test"], job.preprocess, batch=_JUDGED, quiet=True)
-        answers = answers_of(placed(job.build(), self.device, Mode()), self.device, Mode())
-        judged = evaluate(answers, batches, self.dataset.classes)
-        return judged.predictions == judged.labels
+        return Arm(name, size, epochs, macs_of(model), (found.predictions == found.labels)[None])
 
 
-def _sizes(name: str, terms: ResolutionTerms) -> tuple[int, float]:
-    """The pixels, and the epochs that an arm of this name has seen at them."""
-    size = next(size for size in (SMALL, LARGE, BETWEEN) if f"{size} px" in name)
-    if "at once" in name:
-        return size, 0
-    if name == _REFERENCE:
-        return size, terms.epochs
-    if name.endswith("as long as all") or size == SMALL:
-        return size, terms.epochs + terms.tuning_epochs
-    return size, terms.tuning_epochs
+def _joined(arms: Sequence[Arm]) -> Arm:
+    """One arm of several seeds."""
+    return replace(
+        arms[0],
+        correct=np.concatenate([arm.correct for arm in arms]),
+        moved=tuple(moved for arm in arms for moved in arm.moved),
+    )
+
+
+def _tuned(way: Resize, size: int) -> str:
+    return f"{way}, {size} px, tuned"
+
+
+def _counted(epochs: int) -> str:
+    return "1 epoch" if epochs == 1 else f"{epochs} epochs"
 
 
 def _subset(dataset: Dataset, pictures: int) -> Dataset:
-    """Equally many of each class, drawn once."""
+    """As many of each class as `pictures` allow, drawn once."""
     part, draw = dataset.parts["train"], np.random.default_rng(0)
-    each = pictures // len(dataset.classes)
+    each = max(pictures // len(dataset.classes), 1)
     chosen = [draw.permutation(np.flatnonzero(part.labels == label))[:each] for label in range(len(dataset.classes))]
     return replace(dataset, parts={**dataset.parts, "train": part.subset(np.sort(np.concatenate(chosen)))})

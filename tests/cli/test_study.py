@@ -1,0 +1,38 @@
+"""`mixlab study`: what it prints and writes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mixlab.speed.plan import Mode, Plan
+from mixlab.studies import contenders
+
+STUDY = ("study", "resolution", "--data", "folder:pets", "--seeds", "2", "--epochs", "1", "--pictures", "8")
+
+
+@pytest.mark.long
+def test_a_study_prints_its_tables_and_writes_report_and_results(run, pets, monkeypatch):
+    monkeypatch.setattr(contenders, "decide_plan", lambda job, say: (Plan("cpu", Mode(), 8), 0.1))
+    ended = run(*STUDY, "--out", "found", "--quiet")
+    assert ended.status == 0
+    assert "resampled, 24 px, tuned" in ended.out
+    assert "Pair by pair" in ended.out
+    assert ended.out.endswith("The report: found/report.html\n")
+    results = json.loads(Path("found/results.json").read_text())
+    assert (results["pictures"], results["terms"]["seeds"], len(results["arms"])) == (8, 2, 12)
+    assert "What does a change of resolution cost a Mixer?" in Path("found/report.html").read_text()
+
+
+def test_an_unknown_question_is_refused(run):
+    ended = run("study", "colour", "--data", "digits")
+    assert ended.status == 2
+    assert "resolution" in ended.err
+
+
+def test_an_occupied_folder_is_refused_before_anything_is_trained(run, pets):
+    Path("found").mkdir()
+    Path("found/mine.txt").write_text("mine")
+    ended = run(*STUDY, "--out", "found")
+    assert ended.status == 2
+    assert "never overwritten" in ended.err

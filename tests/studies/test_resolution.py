@@ -1,0 +1,144 @@
+"""The study of resolution from end to end on twenty pictures, and its tables from invented answers."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mixlab.data.dataset import Dataset
+from mixlab.report.table import render
+from mixlab.runs.folder import Run
+from mixlab.speed.plan import Mode, Plan
+from mixlab.studies import contenders
+from mixlab.studies import resolution as study
+from mixlab.studies.resolution import Resolution, ResolutionTerms, resolution
+
+TERMS = ResolutionTerms(seeds=2, pictures=20, epochs=1)
+NAMES = [
+    "as it was, 16 px",
+    "trained on, 16 px",
+    "exact, 32 px, at once",
+    "exact, 32 px, tuned",
+    "resampled, 32 px, at once",
+    "resampled, 32 px, tuned",
+    "resampled, 24 px, at once",
+    "resampled, 24 px, tuned",
+    "from scratch, 32 px, 1 epoch",
+    "from scratch, 32 px, 2 epochs",
+    "from scratch, 24 px, 1 epoch",
+    "from scratch, 24 px, 2 epochs",
+]
+TRAININGS = 9  # a seed
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """The folders that are trained into, as it happens, in a store of their own; plans are invented."""
+    folders: list[str] = []
+    train = study.train
+
+    def noted(job: Any, plan: Plan, folder: Path, *, quiet: bool) -> Run:
+        folders.append(folder.name)
+        return train(job, plan, folder, quiet=quiet)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "train", noted)
+        patch.setenv("MIXLAB_RUNS", str(tmp_path_factory.mktemp("store")))
+        patch.setattr(contenders, "decide_plan", lambda job, say: (Plan("cpu", Mode(), 20), 0.1))
+        yield folders
+
+
+@pytest.fixture(scope="module")
+def found(trained: list[str], shades: Dataset) -> Resolution:
+    return studied(shades)
+
+
+def studied(dataset: Dataset) -> Resolution:
+    return resolution(dataset, TERMS, quiet=True, say=lambda sentence: None)
+
+
+def test_every_way_is_trained_and_judged_with_every_seed_on_all_test_pictures(found, trained):
+    assert len(trained) == len(set(trained)) == TRAININGS * 2
+    assert [arm.name for arm in found.arms] == NAMES
+    assert {arm.correct.shape for arm in found.arms} == {(2, 12)}
+
+
+def test_what_was_finished_is_found_again_and_so_are_the_plans(found, trained, shades, monkeypatch):
+    trained.clear()
+    monkeypatch.delattr(contenders, "decide_plan")
+    again = studied(shades)
+    assert trained == []
+    assert again.plans == found.plans
+    for before, after in zip(found.arms, again.arms, strict=True):
+        np.testing.assert_array_equal(after.correct, before.correct)
+
+
+def test_the_exact_way_costs_more_and_moves_no_constant_picture(found):
+    exact, resampled = (found.arm(f"{way}, 32 px, at once") for way in ("exact", "resampled"))
+    assert exact.macs > 1.5 * resampled.macs
+    assert max(exact.moved) < 1e-3 < min(resampled.moved)
+
+
+def test_fine_tuning_starts_from_the_resized_weights_and_changes_them(found):
+    at_once, tuned = (found.arm(f"exact, 32 px, {when}") for when in ("at once", "tuned"))
+    assert (at_once.epochs, tuned.epochs) == (0, 1)
+    assert at_once.macs == tuned.macs
+
+
+def test_the_subset_has_equally_many_of_each_class_and_the_test_part_is_whole(shades):
+    parts = study._subset(shades, 21).parts
+    assert np.bincount(parts["train"].labels).tolist() == [10, 10]
+    assert parts["test"] is shades.parts["test"]
+
+
+def test_more_pictures_than_there_are_is_all_of_them(shades):
+    assert len(study._subset(shades, 10_000).parts["train"]) == 40
+
+
+@pytest.fixture
+def invented(found: Resolution) -> Callable[..., Resolution]:
+    """The same arms with these accuracies in per cent, one a seed, of a hundred test pictures; 50 and 52 for others."""
+
+    def invent(**accuracies: tuple[int, int]) -> Resolution:
+        def answers(name: str) -> np.ndarray:
+            return np.stack([np.arange(100) < share for share in accuracies.get(name, (50, 52))])
+
+        return replace(found, arms=tuple(replace(arm, correct=answers(arm.name)) for arm in found.arms))
+
+    return invent
+
+
+def test_differences_are_paired_by_seed(invented):
+    result = invented(**{"exact, 32 px, tuned": (60, 63)})
+    difference = result.arm("exact, 32 px, tuned").against(result.arm("resampled, 32 px, tuned"))
+    assert difference.value == pytest.approx(10.5)
+    assert difference.spread == pytest.approx(np.std([10, 11], ddof=1))
+    assert difference.n == 2
+
+
+def test_a_way_is_ahead_only_where_the_whole_interval_is(invented):
+    clear = invented(**{"exact, 32 px, tuned": (60, 63), "resampled, 24 px, tuned": (50, 60)})
+    assert "are ahead of the model trained on, 16 px: exact, 32 px, tuned." in clear.page().answer.sentence
+    assert "none is ahead" in invented().page().answer.sentence
+
+
+def test_every_tuned_way_stands_beside_staying_and_beside_starting_anew(found):
+    names = {(a.name, b.name) for a, b in found.pairs}
+    assert ("exact, 32 px, tuned", "resampled, 32 px, tuned") in names
+    for way in ("exact, 32 px", "resampled, 32 px", "resampled, 24 px"):
+        size = way.split(", ")[1]
+        others = ("trained on, 16 px", f"from scratch, {size}, 1 epoch", f"from scratch, {size}, 2 epochs")
+        assert {(f"{way}, tuned", other) for other in others} <= names
+
+
+def test_the_table_the_page_and_results_say_the_same(invented):
+    result = invented(**{"exact, 32 px, at once": (30, 31)})
+    (row,) = (arm for arm in result.results()["arms"] if arm["name"] == "exact, 32 px, at once")
+    assert row["by_seed"] == pytest.approx([30, 31])
+    assert "30.5" in render(result.table(), "markdown")
+    html = result.page().html()
+    assert "30.5" in html
+    assert "fp32, contiguous" in html
