@@ -7,13 +7,16 @@ from typing import Any
 from torch import Tensor
 
 from mixlab.data.batches import JudgingBatches
+from mixlab.data.dataset import Dataset
 from mixlab.data.sources import open_unseen
+from mixlab.errors import UserError
 from mixlab.evaluation.evaluate import Evaluation, answers_of, evaluate
 from mixlab.measure.machine import pick_device
 from mixlab.report.table import Cell, Column, Table
 from mixlab.speed.plan import Mode, placed
 from mixlab.zoo.cards import Card, Expected, find_card
 from mixlab.zoo.inspect import checksum, fixed_logits
+from mixlab.zoo.labels import synsets
 from mixlab.zoo.load import built, open_weights
 from mixlab.zoo.source import find_source
 
@@ -69,11 +72,11 @@ def verified(source: str, data: str | None, given: Mapping[str, Any], *, quiet: 
     model = built(opened.weights)
     place = find_source(source).path
     files = [place] if place.is_file() else sorted(file for file in place.iterdir() if file.is_file())
-    evaluation = None
+    evaluation, card = None, find_card(source)
     if data is not None:
         device = pick_device()
         batches = JudgingBatches(
-            open_unseen(data, opened.classes).parts["test"],
+            _labelled(data, opened.classes, card).parts["test"],
             opened.preprocess,
             batch=_BATCH,
             workers=0,
@@ -88,5 +91,15 @@ def verified(source: str, data: str | None, given: Mapping[str, Any], *, quiet: 
         logits=fixed_logits(model, opened.preprocess),
         data=data,
         evaluation=evaluation,
-        card=find_card(source),
+        card=card,
     )
+
+
+def _labelled(data: str, classes: tuple[str, ...], card: Card | None) -> Dataset:
+    """ImageNet's folders are called by WordNet's identifiers, the classes by what they are."""
+    try:
+        return open_unseen(data, classes)
+    except UserError:
+        if not card or not synsets(card.labels):
+            raise
+        return open_unseen(data, synsets(card.labels))

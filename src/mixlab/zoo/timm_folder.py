@@ -13,7 +13,7 @@ from mixlab.zoo.adapt import Weights
 from mixlab.zoo.sizes import find_size
 from mixlab.zoo.write import write_tensors
 
-TIMMS_FIELDS = ("image_size", "window", "heads", "head_order", "channel_attention")
+TIMMS_FIELDS = ("image_size", "window", "heads")
 """The fields of a config that its config.json has beside the tensors."""
 
 # timm's name for a size of ours, and the fields in which a model has to be that size's.
@@ -42,7 +42,9 @@ _SAME = {
 
 
 def timms_name(weights: Weights) -> str | None:
-    """None where timm registers no such size."""
+    """None where timm registers no such size, or has one only as a part of Florence-2, with a norm that it lacks."""
+    if weights.config.get("channel_attention") == "florence2" or weights.config.get("head_order") == "pool":
+        return None
     for ours, theirs in _NAMES.items():
         size = find_size(ours)
         if size.family == weights.family and all(
@@ -96,13 +98,10 @@ def _arguments(weights: Weights) -> dict[str, Any]:
         return {"img_size": _plain(config["image_size"])}
     if weights.family == "convmixer":
         return {}
-    florence2 = {"channel_attn_v2": True, "named_blocks": True} if config["channel_attention"] == "florence2" else {}
     return {
         "num_heads": _plain(config["heads"]),
         "window_size": config["window"],
         "down_kernel_size": config["merge_kernel"],
-        "head_norm_first": config["head_order"] == "norm-pool",
-        **florence2,
     }
 
 
