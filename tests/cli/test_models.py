@@ -1,5 +1,6 @@
 """`mixlab models`, in the process."""
 
+import json
 import subprocess
 import sys
 
@@ -50,10 +51,46 @@ def test_a_pattern_beside_the_papers_tables_is_refused(capsys: pytest.CaptureFix
     assert 'leave out the pattern "mixer"' in capsys.readouterr().err
 
 
+def test_published_weights_are_listed_with_whose_numbers_and_what_cannot_be_had(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("models", "--pretrained") == 0
+    output = " ".join(capsys.readouterr().out.split())
+    assert "mixer_b16.goog_in1k 224 1,000 59.88 12.60 76.44 paper, table 3" in output
+    assert "Not to be had: DaViT-Large, Huge and Giant" in output
+
+
+def test_published_weights_are_picked_by_the_beginning_of_their_names(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("models", "--pretrained", "davit", "--format", "json") == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert len(rows) == 5
+    assert json.loads(rows[0]["sources"])[0]["address"] == "microsoft/Florence-2-base"
+
+
+@pytest.mark.parametrize("name", ["mixer_l16.goog_in1k", "mixer_l16_224.goog_in21k_ft_in1k"])
+def test_the_exact_name_of_one_shows_its_whole_card(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    assert run("models", name) == 0
+    output = " ".join(capsys.readouterr().out.split())
+    for words in ("mixer_models/imagenet1k/Mixer-L_16.npz", "208,196,168", "71.76 %", "72.08 %", "licence Apache-2.0"):
+        assert words in output, words
+    assert "trained on ImageNet-1k alone" in output
+
+
+def test_a_card_that_is_none_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("models", "mixer_b16.goog_in2k") == 2
+    assert "is no published weights that mixlab knows" in capsys.readouterr().err
+
+
+def test_two_lists_at_once_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("models", "--paper", "--pretrained") == 2
+    assert "give one of them" in capsys.readouterr().err
+
+
 def test_listing_models_imports_no_torch() -> None:
     code = (
         "import sys; from mixlab.cli.main import main\n"
-        "for arguments in (['models'], ['models', '--paper'], ['--help']):\n"
+        "papers, cards = ['models', '--paper'], ['models', '--pretrained']\n"
+        "for arguments in (['models'], papers, cards, ['models', 'mixer_b16.sam_in1k'], ['--help']):\n"
         "    try: main(arguments)\n"
         "    except SystemExit as stopped: assert stopped.code == 0\n"
         "assert not {'torch', 'timm', 'numpy', 'matplotlib'} & sys.modules.keys()\n"
