@@ -264,7 +264,7 @@ def test_the_list_of_misfits_counts_block_10_after_block_9(tmp_path):
         ("mixer_b16", r"published weights are mixer_b16\.goog_in1k, .* create_model gives it fresh ones"),
         ("mixer_h14", r"no weights of this size were ever published; create_model gives it fresh ones"),
         ("mixer_b16.goog_in2k", r'Did you mean "mixer_b16\.goog_in2?1k'),
-        ("nowhere/else", "a run's folder, or a file of weights"),
+        ("nowhere/else", "give the folder that mixlab train printed.*hub:owner/name, or a file"),
     ],
 )
 def test_a_source_that_is_none_is_said_with_what_is(source, words):

@@ -93,11 +93,15 @@ def _in_folder(folder: Path) -> Path:
     found = sorted(file for file in folder.iterdir() if file.is_file() and file.name.endswith(_SUFFIXES))
     if indices := [file for file in found if file.name.endswith(INDEX)]:
         found = indices
-    if len(found) != 1:
-        listed = ", ".join(file.name for file in found) or "none"
+    if not found:
         raise UserError(
-            f"{folder} does not hold exactly one file of weights, but {listed}: none of {', '.join(_PREFERRED)} is "
-            "among them, which would be preferred. Give the path of the one you mean."
+            f"{folder} holds no file of weights: give the folder that mixlab train printed, one with {_PREFERRED[0]} "
+            "in it, or a file."
+        )
+    if len(found) > 1:
+        raise UserError(
+            f"{folder} holds several files of weights, {', '.join(file.name for file in found)}, and none of "
+            f"{', '.join(_PREFERRED)}, which would be preferred: give the path of the one you mean."
         )
     return found[0]
 

@@ -46,7 +46,7 @@ def find_source(source: str | Path) -> Source:
 
 
 def _folder(path: Path) -> Source:
-    if (path / "status.json").exists():
+    if any((path / name).exists() for name in ("status.json", "recipe.toml")):
         run = open_run(path)
         return _ours(run.path, run.config)
     if not (path / "config.json").exists():
@@ -147,7 +147,7 @@ def _unknown(name: str) -> str:
         way_out = "no weights of this size were ever published; create_model gives it fresh ones"
     else:
         way_out = (
-            "give a name that `mixlab models --pretrained` lists, hub:owner/name, a run's folder, or a file of "
-            f"weights. {did_you_mean(name, published)}"
+            "give the folder that mixlab train printed, a name that `mixlab models --pretrained` lists, "
+            f"hub:owner/name, or a file. {did_you_mean(name, published)}"
         )
     return f'"{name}" is no weights that mixlab finds, here or published: {way_out.rstrip(" .")}.'
