@@ -76,6 +76,18 @@ def test_the_exact_name_of_one_shows_its_whole_card(capsys: pytest.CaptureFixtur
     assert "trained on ImageNet-1k alone" in output
 
 
+def test_the_exact_name_of_a_size_lists_it_with_the_names_of_its_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("models", "mixer_b32") == 0
+    output = " ".join(capsys.readouterr().out.split())
+    assert "Models by name" in output
+    assert "Published weights: mixer_b32.gsam_in1k, mixer_b32.sam_in1k." in output
+
+
+def test_a_pattern_that_is_no_size_names_no_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("models", "mixer_b") == 0
+    assert "Published weights" not in capsys.readouterr().out
+
+
 def test_a_card_that_is_none_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("models", "mixer_b16.goog_in2k") == 2
     assert "is no published weights that mixlab knows" in capsys.readouterr().err

@@ -41,7 +41,8 @@ def models(
             tables = [card_listing.card_whole(one[0]) if one else card_listing.cards_for_people(found)]
     else:
         sizes = list_sizes(pattern)
-        tables = [listing.sizes_for_people(sizes) if for_people else listing.sizes_for_programs(sizes)]
+        published = [card.name for card in list_cards() if card.size == pattern]
+        tables = [listing.sizes_for_people(sizes, published) if for_people else listing.sizes_for_programs(sizes)]
     _write(tables, format)
 
 

@@ -15,7 +15,8 @@ _COUNTED = "Our params and MACs are counted by mixlab; every other figure is as 
 _PAPERS = {"mlp-mixer": "MLP-Mixer", "convmixer": "ConvMixer", "davit": "DaViT"}
 
 
-def sizes_for_people(sizes: Sequence[Size]) -> Table:
+def sizes_for_people(sizes: Sequence[Size], published: Sequence[str] = ()) -> Table:
+    """`published`: the names of the Cards of the size asked for, which a note gives."""
     titles = {_number_of(size): size.paper.title for size in sizes}
     reported = [str(size.paper_top1 or "") for size in sizes]
     digits = max(map(_decimals, reported))
@@ -42,7 +43,11 @@ def sizes_for_people(sizes: Sequence[Size]) -> Table:
             }
             for size, top1 in zip(sizes, reported, strict=True)
         ],
-        notes=(_MACS, *(f"arXiv {number}: {title}" for number, title in titles.items())),
+        notes=(
+            _MACS,
+            *(f"arXiv {number}: {title}" for number, title in titles.items()),
+            *([f"Published weights: {', '.join(published)}."] if published else ()),
+        ),
     )
 
 
