@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
+from typing import cast
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -58,7 +59,8 @@ def _fetch(url: str, part: Path, target: Path) -> None:
     """Fill `part`, from where it ends."""
     for pause in (*_PAUSES, None):
         try:
-            return _continue(url, part, target)
+            _continue(url, part, target)
+            return
         except _BrokenOff as error:
             if pause is None:
                 raise UserError(
@@ -134,7 +136,8 @@ def hub_folder(name: str) -> Path:
 
     repository, _, tagged = name.partition("@")
     revision = tagged or "main"
-    transport_error = HfHubHTTPError.__bases__[0]  # of requests or of httpx, as this version of the hub's client has it
+    # of requests or of httpx, as this version of the hub's client has it
+    transport_error = cast(type[Exception], HfHubHTTPError.__bases__[0])
     try:
         if folder := _cached(repository, revision):
             return folder
