@@ -142,17 +142,14 @@ def hub_folder(name: str) -> Path:
         if folder := _cached(repository, revision):
             return folder
         with explained(Path(constants.HF_HUB_CACHE)), _bars_on_a_terminal():
-            api = HfApi(endpoint=constants.ENDPOINT)
-            files = [file.rfilename for file in api.model_info(repository, revision=revision).siblings or ()]
+            files = [file.rfilename for file in HfApi().model_info(repository, revision=revision).siblings or ()]
             weights = _weights(files)
             if not weights:
                 raise UserError(_no_weights(name, files))
-            found = snapshot_download(
-                repository, revision=revision, endpoint=constants.ENDPOINT, allow_patterns=["config.json", *weights]
-            )
+            found = snapshot_download(repository, revision=revision, allow_patterns=["config.json", *weights])
             if "config.json" not in files:  # asked once, the cache knows that there is none
                 with suppress(EntryNotFoundError):
-                    hf_hub_download(repository, "config.json", revision=revision, endpoint=constants.ENDPOINT)
+                    hf_hub_download(repository, "config.json", revision=revision)
         return Path(found)
     except HFValidationError as error:
         raise UserError(f'"{name}" is no name on the hub: it is owner/name, or owner/name@revision.') from error
