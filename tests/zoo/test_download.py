@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, file_download, utils
 
 from mixlab.errors import UserError
 from mixlab.zoo import download
@@ -274,10 +274,12 @@ def hub(serve: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
         server = serve(stand_in)
         file_address = server.address + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(constants, "ENDPOINT", server.address)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", file_address)
+        for holder in (constants, file_download):  # the client read its own copy before 1.0
+            monkeypatch.setattr(holder, "HUGGINGFACE_CO_URL_TEMPLATE", file_address, raising=False)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        getattr(utils, "reset_sessions", lambda: None)()  # before 1.0 a session kept the switch that it began with
         return stand_in, server
 
     return start
