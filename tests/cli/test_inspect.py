@@ -69,3 +69,13 @@ def test_data_of_other_classes_is_refused(run, pets):
     ended = run("inspect", MIXER, "--verify", "--data", f"folder:{pets}")
     assert ended.status == 2
     assert "cat" in ended.err
+
+
+def test_a_run_of_a_model_of_timm_s_is_told_too(run, train, pets):
+    pytest.importorskip("timm", reason='needs timm: pip install "mixlab[baselines]"')
+    words = ("train", "--model", "resnet_nano", "--data", f"folder:{pets}", "--out", "run", "--quiet")
+    assert run(*words, "--set", "steps=1", "--set", "batch=8", "--set", "speed=off").status == 0
+    ended = run("inspect", "run", "--verify", "--format", "markdown")
+    assert ended.status == 0
+    assert "cifar_resnet" in ended.out
+    assert "every tensor has its place" in ended.out

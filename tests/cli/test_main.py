@@ -24,7 +24,7 @@ def test_every_verb_has_a_help_that_says_what_each_option_is(run, verb):
 
 
 def test_ctrl_c_ends_without_a_traceback(run, monkeypatch):
-    def interrupted(sizes):
+    def interrupted(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(listing, "sizes_for_people", interrupted)
@@ -33,7 +33,7 @@ def test_ctrl_c_ends_without_a_traceback(run, monkeypatch):
 
 
 def test_an_error_of_ours_keeps_its_traceback(run, monkeypatch):
-    def broken(sizes):
+    def broken(*_):
         raise ZeroDivisionError
 
     monkeypatch.setattr(listing, "sizes_for_people", broken)

@@ -33,9 +33,10 @@ TARGETS: Mapping[str, Mapping[str, str]] = {
     "big_vision": {"mixer": "google"},
     "convmixer": {"convmixer": "convmixer"},
     "davit": {"davit": "davit"},
-    **{to: {family: f"{to}_{family}" for family in _FAMILIES} for to in ("timm", "mmpretrain", "mixlab")},
+    **{to: {family: f"{to}_{family}" for family in _FAMILIES} for to in ("timm", "mmpretrain")},
+    "mixlab": {},
 }
-"""The table of formats.toml for each family that a target holds."""
+"""The table of formats.toml for each family that a target holds; our own folder holds every one, under our names."""
 
 _PICTURES = 16
 _TOLD = ("heads", "image_size")  # fields whose default says nothing of a file
@@ -74,6 +75,8 @@ class Conversion:
     out: Path
 
     def __post_init__(self) -> None:
+        if self.to == "mixlab":
+            return
         for name in self.opened.weights.tensors:
             try:
                 self.format.theirs(name, numbers_of(self.opened.weights))
@@ -81,14 +84,14 @@ class Conversion:
                 raise UserError(
                     f"{self.to}'s names have no place for {name}: give --to davit or --to mixlab, which have one."
                 ) from error
-        if self.to != "mixlab" and self.timms_name is None:
+        if self.timms_name is None:
             require_suffix(self.out, numpy=self.format.layout == "flax")
 
     @cached_property
     def format(self) -> Format:
         family = self.opened.weights.family
         if family not in TARGETS[self.to]:
-            able = ", ".join(to for to, families in TARGETS.items() if family in families)
+            able = ", ".join(to for to, families in TARGETS.items() if family in families or to == "mixlab")
             raise UserError(f"{self.to}'s format holds no {family}: give --to one of {able}.")
         named = self.to == "timm" and self.opened.weights.config.get("channel_attention") == "florence2"
         return formats()["timm_florence2" if named else TARGETS[self.to][family]]
@@ -101,6 +104,8 @@ class Conversion:
     @cached_property
     def loss(self) -> Loss | None:
         """What a reader of the written file would take otherwise."""
+        if self.to == "mixlab":
+            return None
         weights = self.opened.weights
         model = built(weights)
         shapes = shapes_of(weights.tensors)
@@ -113,7 +118,7 @@ class Conversion:
             taken = read.get(field.name, None if field.default is MISSING or field.name in _TOLD else field.default)
             if had != taken and field.name not in (*written, *_NO_LOSS[weights.family]):
                 lost[field.name] = (had, taken)
-        if not lost or self.to == "mixlab":
+        if not lost:
             return None
         if any(taken is None for _, taken in lost.values()):
             return Loss(lost, None)

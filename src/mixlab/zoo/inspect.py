@@ -104,6 +104,8 @@ def inspect(source: Source, given: Mapping[str, Any]) -> Inspection:
     """`given`: fields that the file does not say, as for `load`; without them the tensors are listed all the same."""
     checkpoint = open_checkpoint(source.path)
     tensors = tuple(_statistics(checkpoint))
+    if source.family == "timm":
+        return Inspection(source.path, "mixlab", "timm", source.config, "", tensors)
     try:
         found = recognise(source, given.get("image_size"), given)
     except UserError as error:

@@ -96,13 +96,15 @@ def _timms(path: Path, config: Mapping[str, Any]) -> Source:
 
 def _timms_preprocess(published: Mapping[str, Any]) -> Preprocess:
     _, height, width = published["input_size"]
+    red, green, blue = map(float, published["mean"])
+    red_std, green_std, blue_std = map(float, published["std"])
     return Preprocess(
         image_size=(height, width),
         resize="shorter_side",
         crop_fraction=float(published["crop_pct"]),
         interpolation="bilinear" if published.get("interpolation") == "bilinear" else "bicubic",
-        mean=tuple(map(float, published["mean"])),
-        std=tuple(map(float, published["std"])),
+        mean=(red, green, blue),
+        std=(red_std, green_std, blue_std),
     )
 
 
