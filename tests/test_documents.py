@@ -19,6 +19,7 @@ RUN_ELSEWHERE = {
     "make test": "this is it",
     'pip install ".[baselines]"': "tests/test_wheel.py builds and looks into the wheel",
     "mixlab compare --data digits": "tests/studies/test_main_job.py",
+    "mixlab study resolution --data cifar10": "tests/cli/test_study.py runs it on few pictures",
     "mixlab predict mixer_b16.goog_in1k photos": "the file is elsewhere; tests/zoo/test_source.py serves one",
 }
 
@@ -54,7 +55,7 @@ def test_every_command_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: p
         program, *arguments = shlex.split(command)
         assert program == "mixlab", command
         with pytest.raises(SystemExit) as ended:
-            main([*arguments, "--quiet"] if arguments[0] in ("train", "compare") else arguments)
+            main([*arguments, "--quiet"] if arguments[0] in ("train", "compare", "study") else arguments)
         assert ended.value.code in (0, None), command
 
 

@@ -42,7 +42,7 @@ class Served(SimpleHTTPRequestHandler):
         self.asked.append(self.path)
         super().do_GET()
 
-    def log_message(self, *arguments: object) -> None:
+    def log_message(self, format: str, *arguments: object) -> None:
         pass
 
 

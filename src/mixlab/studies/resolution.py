@@ -138,7 +138,7 @@ class Resolution:
         columns = [
             Column("a", "model"),
             Column("b", "against"),
-            Column("difference", "by", "points", digits=1, worth="interval"),
+            Column("difference", "by", "points", digits=2, worth="interval"),
         ]
         return Table("Pair by pair", columns, rows, notes=["Each interval stands for itself, at 95 %, over the seeds."])
 

@@ -141,7 +141,7 @@ def hub_folder(name: str) -> Path:
     try:
         if folder := _cached(repository, revision):
             return folder
-        with explained(Path(constants.HF_HUB_CACHE)), _bars_on_a_terminal():
+        with explained(Path(constants.HF_HUB_CACHE)), bars_on_a_terminal():
             files = [file.rfilename for file in HfApi().model_info(repository, revision=revision).siblings or ()]
             weights = _weights(files)
             if not weights:
@@ -214,7 +214,7 @@ def _no_weights(name: str, files: list[str]) -> str:
 
 
 @contextmanager
-def _bars_on_a_terminal() -> Iterator[None]:
+def bars_on_a_terminal() -> Iterator[None]:
     from huggingface_hub import constants
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
