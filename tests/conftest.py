@@ -1,11 +1,17 @@
 """Fixtures that several folders of tests share."""
 
+import base64
+import hashlib
+import json
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from html import escape
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -100,3 +106,106 @@ def opened(tmp_path: Path) -> Callable[[str, int], tuple[int, str]]:
         return int(found[1]), "\n".join(complaints)
 
     return open_page
+
+
+@dataclass
+class WritableHub:
+    """A stand-in for the Hugging Face hub on loopback: repositories are made, filled and read.
+
+    `refuse` maps the beginning of a path, such as "/api/repos/create", to the status and words of a refusal.
+    """
+
+    public: set[str] = field(default_factory=set)
+    private: set[str] = field(default_factory=set)
+    files: dict[str, bytes] = field(default_factory=dict)
+    refuse: dict[str, tuple[int, str]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    address: str = ""
+
+    def answer(self, path: str, body: bytes) -> tuple[int, Any]:
+        """The status, and JSON or a file's content."""
+        self.asked.append(path)
+        for beginning, (status, words) in self.refuse.items():
+            if path.startswith(beginning):
+                return status, {"error": words, "errors": [{"message": words}]}
+        match path.strip("/").split("/"):
+            case ["api", "repos", "create"]:
+                asked = json.loads(body)
+                name = f"{asked['organization']}/{asked['name']}"
+                there = name in self.public | self.private
+                if not there:
+                    (self.private if asked.get("visibility") == "private" else self.public).add(name)
+                return 409 if there else 200, {"url": f"{self.address}/{name}"}
+            case ["api", "validate-yaml"]:
+                return 200, {}
+            case ["api", "models", _, _, "preupload", "main"]:
+                paths = [file["path"] for file in json.loads(body)["files"]]
+                modes = [{"path": path, "uploadMode": "regular", "shouldIgnore": False} for path in paths]
+                return 200, {"files": modes}
+            case ["api", "models", owner, name, "commit", "main"]:
+                for line in map(json.loads, body.splitlines()):
+                    if line["key"] == "file":
+                        self.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+                return 200, {"commitUrl": f"{self.address}/{owner}/{name}/commit/{_COMMIT}", "commitOid": _COMMIT}
+            case ["api", "models", _, _, "tree", *_]:
+                return 200, [
+                    {"type": "file", "path": path, "size": len(file), "oid": hashlib.sha1(file).hexdigest()}
+                    for path, file in self.files.items()
+                ]
+            case ["api", "models", owner, name, *_] if f"{owner}/{name}" in self.public | self.private:
+                siblings = [{"rfilename": path} for path in self.files]
+                private = f"{owner}/{name}" in self.private
+                return 200, {"id": f"{owner}/{name}", "sha": _COMMIT, "private": private, "siblings": siblings}
+            case [_, _, "resolve", _, path] if path in self.files:
+                return 200, self.files[path]
+        return 404, {}
+
+
+_COMMIT = "c0ffee" + "0" * 34
+
+
+@pytest.fixture
+def writable_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WritableHub]:
+    """The hub that huggingface_hub talks to, with somebody logged in."""
+    from huggingface_hub import constants, file_download
+
+    hub = WritableHub()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, answer = hub.answer(
+                self.path.partition("?")[0], self.rfile.read(int(self.headers["Content-Length"] or 0))
+            )
+            content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
+            if status == 404:
+                self.send_header("X-Error-Code", "EntryNotFound")
+            self.send_header("X-Repo-Commit", _COMMIT)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(content)
+
+        do_HEAD = do_POST = do_GET  # noqa: N815
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    hub.address = f"http://127.0.0.1:{server.server_address[1]}"
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HF_TOKEN", "hf_test")
+    monkeypatch.setattr(constants, "ENDPOINT", hub.address)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub_cache"))
+    for holder in (constants, file_download):  # the client read its own copy before 1.0
+        file_address = hub.address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(holder, "HUGGINGFACE_CO_URL_TEMPLATE", file_address, raising=False)
+    yield hub
+    server.shutdown()
+    thread.join()
+    server.server_close()

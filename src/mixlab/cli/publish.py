@@ -18,9 +18,7 @@ def publish(
     data: Annotated[str | None, typer.Option(help="Where the run's data lies now, if it was moved.")] = None,
     licence: Annotated[str | None, typer.Option(help="Of the weights, in the hub's words, as apache-2.0.")] = None,
     private: Annotated[bool, typer.Option("--private", help="On the hub, for you alone.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the files and the card; keep and send none.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the files and the card, no more.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Make a clean folder of a run, with a card that says how good it is, and push it to the hub where a name is given.

@@ -32,12 +32,14 @@ from mixlab import Predictor
 print(Predictor("{publication.source}")("picture.jpg").label)
 ```
 
-`mixlab.load("{publication.source}")` is the model alone, as a PyTorch module.
+`mixlab.load("{publication.source}")` is the model alone, as a PyTorch module.{_needs_timm(publication)}
 
 ## How good it is
 
+{judgement.answer}
+
 {results}
-Every class and every confusion is in results.json. {judgement.answer}
+Every class and every confusion is in results.json.
 
 ## What it was trained on
 
@@ -99,8 +101,14 @@ def _what_it_is(publication: Publication) -> str:
     )
 
 
+def _needs_timm(publication: Publication) -> str:
+    return ' timm builds it: `pip install "mixlab[baselines]"`.' if publication.opened.weights.family == "timm" else ""
+
+
 def _counted(pictures: dict[str, int]) -> str:
-    return f": {', '.join(f'{number(count, 0)} {part}' for part, count in pictures.items())} pictures" * bool(pictures)
+    """ ": 60 train, 20 test pictures", or nothing where they could not be counted."""
+    counts = ", ".join(f"{number(count, 0)} {part}" for part, count in pictures.items())
+    return f": {counts} pictures" if counts else ""
 
 
 def _what_it_sees(preprocess: Preprocess) -> str:

@@ -30,8 +30,8 @@ class Publication:
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
-        """As the run was trained; a path of the machine it was trained on is not told."""
-        recipe = self.run.recipe
+        """As the run was trained, without paths, and without what others have reached with it."""
+        recipe = {key: value for key, value in self.run.recipe.items() if key != "expected"}
         return recipe | {"data": public_name(recipe["data"])}
 
     @property
