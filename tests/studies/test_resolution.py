@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from mixlab.speed.plan import Mode, Plan
 from mixlab.studies import contenders
 from mixlab.studies import resolution as study
 from mixlab.studies.resolution import Resolution, ResolutionTerms, resolution
+from mixlab.training.prepare import Job
 
 TERMS = ResolutionTerms(seeds=2, pictures=20, epochs=1)
 NAMES = [
@@ -35,24 +35,24 @@ TRAININGS = 9  # a seed
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
-    """The folders that are trained into, as it happens, in a store of their own; plans are invented."""
-    folders: list[str] = []
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Job]]:
+    """What is trained, as it happens, in a store of its own; plans are invented."""
+    jobs: list[Job] = []
     train = study.train
 
-    def noted(job: Any, plan: Plan, folder: Path, *, quiet: bool) -> Run:
-        folders.append(folder.name)
+    def noted(job: Job, plan: Plan, folder: Path, *, quiet: bool) -> Run:
+        jobs.append(job)
         return train(job, plan, folder, quiet=quiet)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study, "train", noted)
         patch.setenv("MIXLAB_RUNS", str(tmp_path_factory.mktemp("store")))
         patch.setattr(contenders, "decide_plan", lambda job, say: (Plan("cpu", Mode(), 20), 0.1))
-        yield folders
+        yield jobs
 
 
 @pytest.fixture(scope="module")
-def found(trained: list[str], shades: Dataset) -> Resolution:
+def found(trained: list[Job], shades: Dataset) -> Resolution:
     return studied(shades)
 
 
@@ -60,13 +60,18 @@ def studied(dataset: Dataset) -> Resolution:
     return resolution(dataset, TERMS, quiet=True, say=lambda sentence: None)
 
 
-def test_every_way_is_trained_and_judged_with_every_seed_on_all_test_pictures(found, trained):
-    assert len(trained) == len(set(trained)) == TRAININGS * 2
+@pytest.fixture(scope="module")
+def jobs(found: Resolution, trained: list[Job]) -> list[Job]:
+    return list(trained)
+
+
+def test_every_way_is_trained_and_judged_with_every_seed_on_all_test_pictures(found, jobs):
+    assert len(jobs) == TRAININGS * 2
     assert [arm.name for arm in found.arms] == NAMES
     assert {arm.correct.shape for arm in found.arms} == {(2, 12)}
 
 
-def test_what_was_finished_is_found_again_and_so_are_the_plans(found, trained, shades, monkeypatch):
+def test_what_was_finished_is_found_again_and_so_are_the_plans(found, jobs, trained, shades, monkeypatch):
     trained.clear()
     monkeypatch.delattr(contenders, "decide_plan")
     again = studied(shades)
@@ -82,10 +87,11 @@ def test_the_exact_way_costs_more_and_moves_no_constant_picture(found):
     assert max(exact.moved) < 1e-3 < min(resampled.moved)
 
 
-def test_fine_tuning_starts_from_the_resized_weights_and_changes_them(found):
-    at_once, tuned = (found.arm(f"exact, 32 px, {when}") for when in ("at once", "tuned"))
-    assert (at_once.epochs, tuned.epochs) == (0, 1)
-    assert at_once.macs == tuned.macs
+def test_fine_tuning_starts_from_the_resized_weights_and_nothing_else_from_any(jobs):
+    start = [(job.weights.config["image_size"], job.weights.config["token_hidden"]) for job in jobs if job.weights]
+    assert start == [(16, 64), (32, 256), (32, 64), (24, 64)] * 2
+    assert all(job.recipe.image_size == job.weights.config["image_size"] for job in jobs if job.weights)
+    assert len({job.weights.digest for job in jobs if job.weights}) == len(start)
 
 
 def test_the_subset_has_equally_many_of_each_class_and_the_test_part_is_whole(shades):

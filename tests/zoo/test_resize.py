@@ -62,15 +62,19 @@ def test_blocks_in_reading_order_are_strips_and_not_parts():
 
 
 @pytest.mark.parametrize(("grid", "factor"), GRIDS)
-def test_the_hidden_units_of_each_part_are_the_old_ones(grid, factor):
+def test_the_token_branch_sees_and_gives_in_each_part_what_it_did(grid, factor):
+    """Logits can't tell: a token's bias is the same in all channels, and the norms take it out."""
     model = mixer(grid)
-    larger = enlarged(model, grid, factor)
+    before, after = (one.get_submodule("body.1.token_mlp") for one in (model, enlarged(model, grid, factor)))
     field = torch.randn(7, factor * grid[0], factor * grid[1]).double()
-    parts = [part for row in field.chunk(factor, dim=1) for part in row.chunk(factor, dim=2)]
-    expected = torch.cat([model.get_submodule("body.1.token_mlp.first")(part.flatten(1)) for part in parts], dim=1)
-    torch.testing.assert_close(
-        larger.get_submodule("body.1.token_mlp.first")(field.flatten(1)), expected, rtol=1e-12, atol=1e-12
-    )
+
+    def parts(of: Tensor) -> list[Tensor]:
+        return [part.flatten(1) for row in of.chunk(factor, dim=1) for part in row.chunk(factor, dim=2)]
+
+    hidden = torch.cat([before.get_submodule("first")(part) for part in parts(field)], dim=1)
+    torch.testing.assert_close(after.get_submodule("first")(field.flatten(1)), hidden, rtol=1e-12, atol=1e-12)
+    given = parts(after(field.flatten(1)).view_as(field))
+    torch.testing.assert_close(given, [before(part) for part in parts(field)], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(("grid", "new"), [((3, 3), (5, 5)), ((3, 4), (4, 9)), ((2, 3), (2, 5))])
