@@ -127,8 +127,8 @@ def test_differences_are_paired_by_seed(invented):
 
 def test_a_way_is_ahead_only_where_the_whole_interval_is(invented):
     clear = invented(**{"exact, 32 px, tuned": (60, 63), "resampled, 24 px, tuned": (50, 60)})
-    assert "are ahead of the model trained on, 16 px: exact, 32 px, tuned." in clear.page().answer.sentence
-    assert "none is ahead" in invented().page().answer.sentence
+    assert "exact to 32 px is ahead of the model that stayed at 16 px" in clear.page().answer.sentence
+    assert "no way is certainly ahead" in invented().page().answer.sentence
 
 
 def test_every_tuned_way_stands_beside_staying_and_beside_starting_anew(found):

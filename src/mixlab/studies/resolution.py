@@ -152,17 +152,20 @@ class Resolution:
 
     def page(self) -> Page:
         stayed = self.arm(_TRAINED_ON)
-        tuned = [self.arm(_tuned(way, size)) for way, size in _WAYS]
-        ahead = [arm.name for arm in tuned if (arm.against(stayed).low or 0) > 0]
-        said = f"are ahead of the model {_TRAINED_ON}: {'; '.join(ahead)}" if ahead else f"none is ahead, {_TRAINED_ON}"
+        tuned = {f"{way} to {size} px": self.arm(_tuned(way, size)) for way, size in _WAYS}
+        ahead = [way for way, arm in tuned.items() if (arm.against(stayed).low or 0) > 0]
+        who = f"{_listed(ahead)} {'is' if len(ahead) == 1 else 'are'}" if ahead else "no way is certainly"
         return Page(
             title="What does a change of resolution cost a Mixer?",
             kicker=f"mixlab study resolution: {self.data}, {self.terms.seeds} seeds",
             answer=Answer(
-                f"Of three ways to another size, each followed by {_counted(self.terms.tuning_epochs)}, {said}.",
-                "That model had as many steps, and sees pictures reduced to the size that it knows. Ahead: the 95 % "
-                "interval of the difference lies above 0.",
-                [KeyFigure(arm.name, arm.top1, 1) for arm in (stayed, *tuned)],
+                f"After {_counted(self.terms.tuning_epochs)} at the new size, {who} ahead of the model that stayed at "
+                f"{SMALL} px for as many steps.",
+                "Taken there: "
+                + _listed(list(tuned))
+                + ". The model that stayed sees pictures reduced to the size that "
+                "it knows. Ahead: the 95 % interval of the difference lies above 0.",
+                [KeyFigure(arm.name, arm.top1, 1) for arm in (stayed, *tuned.values())],
             ),
             sections=[
                 Section("Every way", [self.table(), self.figure()]),
@@ -316,6 +319,10 @@ def _joined(arms: Sequence[Arm]) -> Arm:
 
 def _tuned(way: Resize, size: int) -> str:
     return f"{way}, {size} px, tuned"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def _counted(epochs: int) -> str:
