@@ -118,7 +118,8 @@ def recognise(source: Source, image_size: ImageSize | None, given: Mapping[str, 
             "Give the right one, or fetch it anew."
         )
     shapes = {ours: format.shape_from_file(checkpoint.stored[theirs].shape) for ours, theirs in names.items()}
-    config = _complete(format, names, shapes, source, image_size, given)
+    told = _told(format, names, shapes, source.path)
+    config = _complete(format, told, shapes, source, image_size, given)
     with torch.device("meta"):
         model = build(format.family, config)
     require_same_tensors(model, shapes, source.path, called=lambda ours: names.get(ours, ours))
@@ -151,18 +152,12 @@ def _our_names(checkpoint: Checkpoint, format: Format) -> dict[str, str]:
     return names
 
 
-def _complete(
-    format: Format,
-    names: Mapping[str, str],
-    shapes: Mapping[str, tuple[int, ...]],
-    source: Source,
-    image_size: ImageSize | None,
-    given: Mapping[str, Any],
+def _told(
+    format: Format, names: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]], path: Path
 ) -> dict[str, Any]:
-    """Every field of the config of the model in the file."""
-    path = source.path
+    """The fields of the config that the shapes tell."""
     try:
-        told = config_from_shapes(format.family, shapes)
+        return config_from_shapes(format.family, shapes)
     except Misshapen as error:
         theirs = names.get(error.name) or format.theirs(error.name, {})
         found = f"{theirs} of the shape {error.shape}" if error.shape is not None else f"no {theirs}"
@@ -170,6 +165,18 @@ def _complete(
             f"{path} has {found}, where a {format.family} needs {error.wanted}: it is cut off or another model's. "
             "Fetch it anew, or give another."
         ) from error
+
+
+def _complete(
+    format: Format,
+    told: Mapping[str, Any],
+    shapes: Mapping[str, tuple[int, ...]],
+    source: Source,
+    image_size: ImageSize | None,
+    given: Mapping[str, Any],
+) -> dict[str, Any]:
+    """`told` by the shapes, with what the source says, the caller has given, or a rule takes; that is said."""
+    path = source.path
     if format.name == "mmpretrain_davit" and not given.keys() >= {"head_order", "stem_padding"}:
         raise UserError(
             f"{path} is mmpretrain's DaViT, which computes another function than the authors' from the same tensors: "
