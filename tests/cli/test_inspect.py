@@ -79,3 +79,17 @@ def test_a_run_of_a_model_of_timm_s_is_told_too(run, train, pets):
     assert ended.status == 0
     assert "cifar_resnet" in ended.out
     assert "every tensor has its place" in ended.out
+
+
+def test_a_file_that_has_changed_since_its_download_is_refused(run, here):
+    import hashlib
+    import shutil
+
+    shutil.copy(MIXER, here / "w.npz")
+    right = hashlib.sha256(MIXER.read_bytes()).hexdigest()
+    (here / "w.npz.sha256").write_text(f"{right}  w.npz\n")
+    assert run("inspect", "w.npz", "--verify").status == 0
+    (here / "w.npz.sha256").write_text(f"{right[::-1]}  w.npz\n")
+    ended = run("inspect", "w.npz", "--verify")
+    assert ended.status == 2
+    assert "w.npz: by SHA-256 not what it should be" in ended.err

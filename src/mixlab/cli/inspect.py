@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from mixlab.errors import UserError
 from mixlab.report.table import Format, Table, print_table, render
 
 
@@ -33,7 +34,13 @@ def inspect(
     if (verify or data is not None) and not inspection.why_not:
         from mixlab.studies.verification import verified
 
-        _show([verified(source, data, given, quiet=quiet).table()], "table" if format in ("csv", "json") else format)
+        verification = verified(source, data, given, quiet=quiet)
+        _show([verification.table()], "table" if format in ("csv", "json") else format)
+        if verification.damaged:
+            raise UserError(
+                f"{', '.join(verification.damaged)}: by SHA-256 not what it should be, so it was damaged or replaced. "
+                "Fetch it anew."
+            )
     if inspection.why_not:
         raise typer.Exit(1)
 

@@ -27,6 +27,7 @@ _SHOWN = 3
 @dataclass(frozen=True)
 class Verification:
     checksums: Mapping[str, str]  # SHA-256 by file
+    recorded: Mapping[str, str]  # the same when it was downloaded
     classes: tuple[str, ...]
     logits: Tensor  # (class,), of the fixed picture
     data: str | None
@@ -54,13 +55,23 @@ class Verification:
                     "expected": "; ".join(published) or None,
                 }
             )
-        columns = [Column("what", "what"), Column("found", "found", digits=1), Column("expected", "the Card says")]
+        columns = [
+            Column("what", "what"),
+            Column("found", "found", digits=1),
+            Column("expected", "expected", note="by the Card, a checksum also by the download."),
+        ]
         return Table("Verified", columns, rows)
 
+    @property
+    def damaged(self) -> list[str]:
+        """The files that are no longer, or never were, what they should be."""
+        return [file for file, found in self.checksums.items() if self._expected_checksum(file) not in (None, found)]
+
     def _expected_checksum(self, file: str) -> str | None:
-        if self.card is None:
-            return None
-        return next((source.sha256 for source in self.card.sources if source.file == file), None)
+        """The Card's; where nobody has read that one, the sum that was taken at the download."""
+        sources = self.card.sources if self.card else ()
+        known = (source.sha256 for source in sources if source.file == file and source.sha256 != "unknown")
+        return next(known, self.recorded.get(file))
 
     def _expectations(self, what: str) -> list[Expected]:
         return [one for one in self.card.expected if one.what == what] if self.card else []
@@ -72,6 +83,7 @@ def verified(source: str, data: str | None, given: Mapping[str, Any], *, quiet: 
     model = built(opened.weights)
     place = find_source(source).path
     files = [place] if place.is_file() else sorted(file for file in place.iterdir() if file.is_file())
+    files = [file for file in files if file.suffix != ".sha256"]
     evaluation, card = None, find_card(source)
     if data is not None:
         device = pick_device()
@@ -87,6 +99,11 @@ def verified(source: str, data: str | None, given: Mapping[str, Any], *, quiet: 
         evaluation = evaluate(answers, batches, opened.classes)
     return Verification(
         checksums={file.name: checksum(file) for file in files},
+        recorded={
+            file.name: record.read_text(encoding="utf-8").split()[0]
+            for file in files
+            if (record := file.with_name(f"{file.name}.sha256")).is_file()
+        },
         classes=opened.classes,
         logits=fixed_logits(model, opened.preprocess),
         data=data,
