@@ -1,6 +1,8 @@
 """Published weights: a Card for each, with its architecture, files, licence, preprocessing, and whose numbers it has.
 
-What nobody here has read is "unknown". Reads zoo/cards/*.toml; needs no torch.
+What nobody here has read is "unknown". Where the rest was read: Google's addresses and the files' sizes in big_vision's
+models/mlp_mixer.py and in the bucket's listing in vision_transformer's vit_jax.ipynb; the ConvMixers' in their authors'
+README; everything on the hub in timm's pretrained_cfg. Reads zoo/cards/*.toml; needs no torch.
 """
 
 import logging
