@@ -35,8 +35,9 @@ def test_a_folder_says_in_one_line_what_it_is_for(folder: Path):
 
 
 def test_the_tests_mirror_the_package():
-    folders = {path.name for path in FOLDERS}
-    mirrored = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and any(path.glob("test_*.py"))}
+    folders = {path.relative_to(PACKAGE).as_posix() for path in FOLDERS}
+    tests = ROOT / "tests"
+    mirrored = {path.parent.relative_to(tests).as_posix() for path in tests.rglob("test_*.py")} - {"."}
     assert mirrored <= folders | {"benchmarks"}, "a folder of tests has the name of the folder that it tests"
     assert folders <= mirrored, "every folder of the package has its tests"
 

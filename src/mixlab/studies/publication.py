@@ -10,7 +10,7 @@ from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.runs.folder import Run
 from mixlab.studies.judgement import Judgement
 from mixlab.zoo.load import Opened, built, open_weights
-from mixlab.zoo.write import write_model_folder
+from mixlab.zoo.storage.write import write_model_folder
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""What exists: sizes, the papers' tables, foreign names, and timm's models under one roof."""
+"""What exists: sizes, Cards, the papers' tables, weights in and out, and timm's models under one roof."""

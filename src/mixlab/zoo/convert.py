@@ -22,9 +22,9 @@ from mixlab.zoo.architecture import by_rule, config_from_shapes
 from mixlab.zoo.build import Model
 from mixlab.zoo.formats import Format, formats
 from mixlab.zoo.load import Opened, built
+from mixlab.zoo.storage.write import require_suffix, write_model_folder, write_tensors
 from mixlab.zoo.strict import shapes_of
 from mixlab.zoo.timm_folder import TIMMS_FIELDS, timms_name, write_timm_folder
-from mixlab.zoo.write import require_suffix, write_model_folder, write_tensors
 
 _FAMILIES = ("mixer", "convmixer", "davit")
 

@@ -15,9 +15,9 @@ from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 from mixlab.report.table import Column, Table
 from mixlab.zoo.build import Model
-from mixlab.zoo.checkpoint import Checkpoint, open_checkpoint
 from mixlab.zoo.load import recognise
 from mixlab.zoo.source import Source
+from mixlab.zoo.storage.checkpoint import Checkpoint, open_checkpoint
 
 
 @dataclass(frozen=True)

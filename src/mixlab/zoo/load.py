@@ -19,10 +19,10 @@ from mixlab.models.contract import ImageSize, height_and_width
 from mixlab.zoo.adapt import Resize, Weights, at_size, with_classes, with_patches
 from mixlab.zoo.architecture import Misshapen, by_rule, config_from_shapes
 from mixlab.zoo.build import Model, build
-from mixlab.zoo.checkpoint import Checkpoint, open_checkpoint
 from mixlab.zoo.formats import Format, recognised, renumbered
 from mixlab.zoo.labels import indices
 from mixlab.zoo.source import Source, find_source
+from mixlab.zoo.storage.checkpoint import Checkpoint, open_checkpoint
 from mixlab.zoo.strict import require_same_tensors
 
 _log = logging.getLogger("mixlab")

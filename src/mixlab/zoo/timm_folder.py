@@ -11,7 +11,7 @@ from mixlab.files import write_json
 from mixlab.models.contract import height_and_width
 from mixlab.zoo.adapt import Weights
 from mixlab.zoo.sizes import find_size
-from mixlab.zoo.write import write_tensors
+from mixlab.zoo.storage.write import write_tensors
 
 TIMMS_FIELDS = ("image_size", "window", "heads")
 """The fields of a config that its config.json has beside the tensors."""

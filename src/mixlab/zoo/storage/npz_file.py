@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mixlab.errors import UserError
-from mixlab.zoo.stored import Contents, Stored, require_plausible
+from mixlab.zoo.storage.stored import Contents, Stored, require_plausible
 
 _HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _PARAMETERS = "params/"

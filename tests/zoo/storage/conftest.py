@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mixlab.errors import UserError
-from mixlab.zoo.checkpoint import open_checkpoint
+from mixlab.zoo.storage.checkpoint import open_checkpoint
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from mixlab.errors import UserError
-from mixlab.zoo.checkpoint import open_checkpoint
+from mixlab.zoo.storage.checkpoint import open_checkpoint
 
 
 class Hostile:

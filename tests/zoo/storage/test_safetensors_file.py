@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save, save_file
 
-from mixlab.zoo.checkpoint import open_checkpoint
+from mixlab.zoo.storage.checkpoint import open_checkpoint
 
 
 def with_header(header: dict[str, Any] | bytes, data: bytes) -> bytes:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from mixlab.errors import UserError
-from mixlab.zoo.stored import Contents, Stored, require_plausible
+from mixlab.zoo.storage.stored import Contents, Stored, require_plausible
 
 _log = logging.getLogger("mixlab")
 

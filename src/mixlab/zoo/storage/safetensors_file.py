@@ -7,7 +7,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from mixlab.errors import UserError
-from mixlab.zoo.stored import Contents, Stored
+from mixlab.zoo.storage.stored import Contents, Stored
 
 _DTYPES = {
     "BOOL": torch.bool,

@@ -12,10 +12,10 @@ from zipfile import BadZipFile, ZipFile
 from torch import Tensor
 
 from mixlab.errors import UserError
-from mixlab.zoo.npz_file import open_npz
-from mixlab.zoo.pickle_file import open_pickle
-from mixlab.zoo.safetensors_file import open_index, open_safetensors
-from mixlab.zoo.stored import Contents, Stored
+from mixlab.zoo.storage.npz_file import open_npz
+from mixlab.zoo.storage.pickle_file import open_pickle
+from mixlab.zoo.storage.safetensors_file import open_index, open_safetensors
+from mixlab.zoo.storage.stored import Contents, Stored
 
 INDEX = ".safetensors.index.json"
 _PREFERRED = ("model.safetensors", f"model{INDEX}", "pytorch_model.bin")

@@ -16,7 +16,7 @@ from safetensors.torch import save, save_file
 from torch import Tensor, nn
 
 from mixlab.errors import UserError
-from mixlab.zoo.checkpoint import Stored, open_checkpoint
+from mixlab.zoo.storage.checkpoint import Stored, open_checkpoint
 
 
 def weights() -> dict[str, Tensor]:

@@ -1,0 +1,1 @@
+"""Files of weights: opened safely and tensor by tensor, and written."""
