@@ -13,11 +13,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants, file_download, utils
+from huggingface_hub import constants, file_download, hf_hub_download, utils
 
 from mixlab.errors import UserError
 from mixlab.zoo import download
-from mixlab.zoo.download import downloaded, hub_folder
+from mixlab.zoo.download import cached_weights, downloaded, hub_folder
 
 CONTENT = bytes(range(256)) * 200
 SUM = hashlib.sha256(CONTENT).hexdigest()
@@ -312,6 +312,14 @@ def test_a_folder_without_config_is_complete_too_and_known_to_be(hub: Callable) 
     asked = len(server.requests)
     assert names(hub_folder("owner/name")) == names(folder) == ["model.safetensors"]
     assert len(server.requests) == asked
+
+
+def test_weights_that_another_program_has_fetched_are_found_without_their_config(hub: Callable) -> None:
+    _, server = hub("config.json", "model.safetensors")
+    assert cached_weights("owner/name") is None
+    file = hf_hub_download("owner/name", "model.safetensors", endpoint=server.address)
+    server.stop()
+    assert cached_weights("owner/name") == Path(file).parent
 
 
 def test_shards_come_with_their_index_and_a_missing_one_is_fetched_again(hub: Callable) -> None:

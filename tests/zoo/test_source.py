@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -108,10 +109,21 @@ def test_a_file_of_a_card_put_there_by_hand_touches_no_network(published, served
     assert asked == []
 
 
+def test_what_timm_has_left_in_the_hub_s_cache_touches_no_network(published, served, tmp_path, monkeypatch):
+    _, asked = served
+    folder = tmp_path / "snapshot"
+    folder.mkdir()
+    shutil.copy(GOLDEN / "google_mixer_tiny.npz", folder)
+    on_hub = CardSource("hub", "someone/mixer", "model.safetensors", "google", "unknown")
+    both = replace(published, sources=(*published.sources, on_hub))
+    monkeypatch.setattr(cards, "_cards", lambda: (both,))
+    monkeypatch.setattr(source, "cached_weights", {"someone/mixer": folder}.get)
+    load("mixer_t8.test")
+    assert asked == []
+
+
 def test_without_a_network_the_sentence_names_the_file_and_its_place(published, served, tmp_path, monkeypatch):
     gone = CardSource("url", "http://127.0.0.1:9/Mixer-T.npz", "Mixer-T.npz", "google", "unknown")
-    from dataclasses import replace
-
     monkeypatch.setattr(cards, "_cards", lambda: (replace(published, sources=(gone,)),))
     with pytest.raises(UserError, match=r"http://127\.0\.0\.1:9/Mixer-T\.npz .* by hand, and put it at .*Mixer-T\.npz"):
         load("mixer_t8.test")
@@ -126,8 +138,6 @@ def test_another_model_s_file_under_a_card_s_name_is_refused(published, tmp_path
 
 
 def test_a_card_of_other_sizes_is_refused_with_both_sides(published, monkeypatch):
-    from dataclasses import replace
-
     monkeypatch.setattr(cards, "_cards", lambda: (replace(published, config={**published.config, "classes": 8}),))
     with pytest.raises(UserError, match=r"head/kernel \(7, 32\), \(8, 32\)"):
         load("mixer_t8.test")

@@ -176,18 +176,25 @@ def hub_folder(name: str) -> Path:
         ) from error
 
 
-def _cached(repository: str, revision: str) -> Path | None:
-    """The folder in the hub's cache, if all that is needed is in it."""
+def cached_weights(repository: str, revision: str = "main") -> Path | None:
+    """The folder in the hub's cache with the weights of owner/name, whichever program has put them there."""
     from huggingface_hub import try_to_load_from_cache
 
-    if try_to_load_from_cache(repository, "config.json", revision=revision) is None:  # neither there nor known to lack
-        return None
     for weights in (_SAFETENSORS, _INDEX, _PICKLE):
         found = try_to_load_from_cache(repository, weights, revision=revision)
         if isinstance(found, str):
             folder = Path(found).parent
             return folder if all((folder / shard).exists() for shard in _shards(Path(found))) else None
     return None
+
+
+def _cached(repository: str, revision: str) -> Path | None:
+    """The folder in the hub's cache, if all that is needed is in it."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if try_to_load_from_cache(repository, "config.json", revision=revision) is None:  # neither there nor known to lack
+        return None
+    return cached_weights(repository, revision)
 
 
 def _shards(weights: Path) -> Iterable[str]:

@@ -16,7 +16,7 @@ from mixlab.files import cache_folder
 from mixlab.runs.folder import open_run
 from mixlab.zoo.build import configured
 from mixlab.zoo.cards import Card, find_card, list_cards
-from mixlab.zoo.download import downloaded, hub_folder
+from mixlab.zoo.download import cached_weights, downloaded, hub_folder
 from mixlab.zoo.labels import class_names
 from mixlab.zoo.sizes import list_models
 
@@ -134,6 +134,9 @@ def _fetched(card: Card) -> Path:
     for target in targets.values():
         if target.exists():
             return target
+    for source in card.sources:  # as timm leaves them in the hub's cache
+        if source.kind == "hub" and (folder := cached_weights(source.address)):
+            return folder
     first = card.sources[0]
     if first.kind == "hub":
         return hub_folder(first.address)
