@@ -47,6 +47,20 @@ def test_a_size_gives_timm_s_logits_from_timm_s_file_and_timm_gives_ours_from_ou
     assert difference(again, ours, sizes[0]) < 1e-5
 
 
+def test_a_davit_that_norms_before_it_pools_goes_to_timm_and_comes_back(tmp_path):
+    theirs = nowhere_special(timm.create_model("davit_tiny", head_norm_first=True, num_classes=3))
+    save_file(theirs.state_dict(), tmp_path / "w.safetensors")
+    opened = open_weights(tmp_path / "w.safetensors")
+    assert opened.weights.config["head_order"] == "norm-pool"
+    assert difference(built(opened.weights), theirs, (97, 97)) < 1e-5
+    conversion = Conversion(opened, "timm", tmp_path / "folder")
+    assert conversion.loss is None
+    conversion.write()
+    again = timm.create_model(f"local-dir:{tmp_path / 'folder'}", pretrained=True).eval()
+    assert difference(again, theirs, (97, 97)) < 1e-6
+    assert difference(built(open_weights(tmp_path / "folder").weights), theirs, (97, 97)) < 1e-5
+
+
 def test_florence_2_s_tower_in_timm_s_names_gives_timm_s_features(tmp_path):
     cut_down = {"embed_dims": (32, 64), "depths": (1, 2), "num_heads": (1, 2), "window_size": 7, "num_classes": 0}
     theirs = nowhere_special(timm.create_model("davit_base_fl", **cut_down))

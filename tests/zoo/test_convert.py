@@ -125,6 +125,7 @@ def test_there_and_back_is_bit_by_bit(family, to):
         ("davit", {}, "mmpretrain", ["stem_padding", "head_order"], True),
         ("davit", {"head_order": "norm-pool", "stem_padding": "same"}, "mmpretrain", [], None),
         ("davit", {"channel_attention": "florence2"}, "timm", [], None),
+        ("davit", {"head_order": "norm-pool"}, "timm", [], None),
         ("davit", {"channel_attention": "florence2"}, "davit", ["channel_attention"], True),
         ("davit", {"stochastic_depth": 0.1, "image_size": 64}, "davit", [], None),
     ],

@@ -93,8 +93,9 @@ class Conversion:
         if family not in TARGETS[self.to]:
             able = ", ".join(to for to, families in TARGETS.items() if family in families or to == "mixlab")
             raise UserError(f"{self.to}'s format holds no {family}: give --to one of {able}.")
-        named = self.to == "timm" and self.opened.weights.config.get("channel_attention") == "florence2"
-        return formats()["timm_florence2" if named else TARGETS[self.to][family]]
+        if self.to == "timm" and family == "davit":
+            return formats()[_timms_davit(self.opened.weights.config)]
+        return formats()[TARGETS[self.to][family]]
 
     @cached_property
     def timms_name(self) -> str | None:
@@ -141,6 +142,13 @@ class Conversion:
                 write_timm_folder(part, self.timms_name, weights, tensors, classes, preprocess)
         else:
             write_tensors(self.out, tensors)
+
+
+def _timms_davit(config: Mapping[str, Any]) -> str:
+    """timm has other names for what another class of its would compute."""
+    if config["channel_attention"] == "florence2":
+        return "timm_florence2"
+    return "timm_davit_norm_first" if config["head_order"] == "norm-pool" else "timm_davit"
 
 
 def numbers_of(weights: Weights) -> dict[str, int]:

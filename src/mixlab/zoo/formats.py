@@ -112,6 +112,9 @@ def recognised(names: Iterable[str], path: Path) -> Format:
 @cache
 def formats() -> dict[str, Format]:
     tables = tomllib.loads(Path(__file__).with_name("formats.toml").read_text(encoding="utf-8"))
+    for table in tables.values():
+        if isinstance(inside := table.get("inside"), str):
+            table["inside"] = tables[inside]["inside"]
     return {name: _format(name, **table) for name, table in tables.items()}
 
 

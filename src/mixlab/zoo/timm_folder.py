@@ -102,6 +102,7 @@ def _arguments(weights: Weights) -> dict[str, Any]:
         "num_heads": _plain(config["heads"]),
         "window_size": config["window"],
         "down_kernel_size": config["merge_kernel"],
+        "head_norm_first": config["head_order"] == "norm-pool",
     }
 
 
