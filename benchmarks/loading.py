@@ -6,8 +6,8 @@ The file is safetensors under timm's names, read once before the clock starts, s
 call loads it and answers one picture: `mixlab.load`, the reading alone into a model that exists (the least that anybody
 could do), and `timm.create_model(checkpoint_path=...)`. They take turns in one process, and so do mixlab and timm
 without the answer, which costs all of them the same. The peak of memory is that of fresh processes, from before the
-loading to after the answer. Goals: with the answer at most 0.15 s more than the reading alone; without it at least 5
-times as fast as timm; at most 1.2 times the weights in memory.
+loading to after the answer. Goals, with the answer: at most 0.15 s more than the reading alone, at least 5 times as
+fast as timm; at most 1.2 times the weights in memory.
 """
 
 import argparse
@@ -123,9 +123,8 @@ def table(results: dict[str, Any]) -> Table:
             {
                 "what": "times as fast as timm, without the answer",
                 "value": faster["without the answer"],
-                "goal": f">= {RATIO_GOAL}",
             },
-            {"what": "times as fast as timm, with it", "value": faster["with it"]},
+            {"what": "times as fast as timm, with it", "value": faster["with it"], "goal": f">= {RATIO_GOAL}"},
             {"what": "peak of memory, times the weights", "value": peak, "goal": f"<= {MEMORY_GOAL}"},
         ],
         notes=[
