@@ -15,7 +15,8 @@ from mixlab.measure.memory import peak_bytes
 from mixlab.speed.plan import Mode, Plan
 from mixlab.studies import trainings
 from mixlab.studies.trainings import nothing_selected, processes
-from mixlab.training.recipe import Recipe, recipe_from
+from mixlab.training.recipe import recipe_from
+from mixlab.training.sections import Recipe
 
 PLAN = Plan("cpu", Mode(), 64)
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mixlab.training.optimizer import build_optimizer
-from mixlab.training.recipe import Optimizer
+from mixlab.training.sections import Optimizer
 from mixlab.zoo.build import create_model
 
 

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from mixlab.training.recipe import Schedule
 from mixlab.training.schedule import share_of_peak
+from mixlab.training.sections import Schedule
 
 STEPS = 100
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mixlab.models.mixer import Mixer, MixerConfig
-from mixlab.training.recipe import Loss
+from mixlab.training.sections import Loss
 from mixlab.training.step import add_gradients
 
 

@@ -32,7 +32,7 @@ from mixlab.studies.contenders import macs_of, remembered_plan
 from mixlab.studies.trainings import nothing_selected
 from mixlab.training.loop import train
 from mixlab.training.prepare import Job, resolve
-from mixlab.training.recipe import Optimizer, Recipe, Schedule
+from mixlab.training.sections import Optimizer, Recipe, Schedule
 from mixlab.zoo.adapt import Resize, Weights, at_size
 from mixlab.zoo.load import built, open_weights
 from mixlab.zoo.resize import moved_on_grey

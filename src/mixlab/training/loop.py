@@ -27,8 +27,8 @@ from mixlab.runs.journal import Journal
 from mixlab.speed.plan import Plan, placed
 from mixlab.training.optimizer import build_optimizer
 from mixlab.training.prepare import Job
-from mixlab.training.recipe import Ema
 from mixlab.training.schedule import share_of_peak
+from mixlab.training.sections import Ema
 from mixlab.training.step import add_gradients
 
 _STEPS_A_LINE = 20

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from mixlab.training.recipe import Optimizer
+from mixlab.training.sections import Optimizer
 
 
 def build_optimizer(settings: Optimizer, model: nn.Module) -> torch.optim.Optimizer:

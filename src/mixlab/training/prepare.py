@@ -23,7 +23,7 @@ from mixlab.runs.folder import FORMAT
 from mixlab.runs.store import store_folder, stored_key
 from mixlab.speed.plan import Mode, Plan, candidates, fastest, placed
 from mixlab.training.optimizer import build_optimizer
-from mixlab.training.recipe import Recipe
+from mixlab.training.sections import Recipe
 from mixlab.training.step import add_gradients
 from mixlab.zoo.adapt import Weights
 from mixlab.zoo.build import Model, build, describe

@@ -1,4 +1,4 @@
-"""A recipe: everything that decides a training, as TOML, complete and without code."""
+"""A recipe from TOML, with everything that is wrong about it said in a sentence."""
 
 import tomllib
 from collections.abc import Iterable
@@ -6,91 +6,17 @@ from dataclasses import is_dataclass
 from importlib.resources import files
 from inspect import signature
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from mixlab.data.augment import Augmentation
 from mixlab.errors import UserError, did_you_mean
-
-Rate = Annotated[float, Field(ge=0, lt=1)]
+from mixlab.training.sections import Recipe, Section
 
 # pydantic's words, for its own sections and for the dataclasses of the augmentation
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 _MISSING = ("missing", "missing_argument")
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Optimizer(_Section):
-    name: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = Field(gt=0)  # at the peak of the schedule
-    weight_decay: float = Field(ge=0)  # of matrices and kernels; biases and norms never decay
-    betas: tuple[Rate, Rate] = (0.9, 0.999)  # adamw
-    epsilon: float = Field(default=1e-8, gt=0)  # adamw
-    momentum: Rate = 0.9  # sgd
-    clip_norm: float | None = Field(default=None, gt=0)  # of all gradients together
-
-
-class Schedule(_Section):
-    name: Literal["cosine", "linear"] = "cosine"
-    warmup: Rate = 0.0  # share of the steps, linear from 0
-    final: float = Field(default=0.0, ge=0, le=1)  # share of the peak at the last step
-
-
-class Loss(_Section):
-    label_smoothing: Rate = 0.0
-
-
-class Ema(_Section):
-    decay: Rate  # a step
-
-
-class Expected(_Section):
-    """What a recipe has reached, and where: written down after it was run."""
-
-    top1: float  # per cent, mean
-    spread: float | None = None  # sample standard deviation, points
-    n: int
-    by: str
-    on: str  # which pictures were judged
-    seconds: float | None = None  # a seed
-    device: str | None = None
-
-
-class Recipe(_Section):
-    model: str
-    data: str
-    image_size: int | tuple[int, int] | None = None  # pixels; None: the model's own
-    epochs: int | None = Field(default=None, ge=1)
-    steps: int | None = Field(default=None, ge=1)
-    batch: Annotated[int, Field(ge=2)] | Literal["auto"] = "auto"  # pictures a step
-    accumulate: int = Field(default=1, ge=1)  # parts that a batch goes through the model in
-    seed: int = Field(default=0, ge=0)
-    workers: int = Field(default=0, ge=0)
-    max_unreadable: int = Field(default=0, ge=0)  # pictures of each part that may be left out
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    speed: Literal["auto", "off"] = "auto"
-    config: dict[str, Any] = {}  # the model's own fields
-    optimizer: Optimizer
-    schedule: Schedule = Schedule()
-    augmentation: Augmentation = Augmentation()
-    loss: Loss = Loss()
-    ema: Ema | None = None
-    expected: Expected | None = None
-
-    @model_validator(mode="after")
-    def _one_length(self) -> Self:
-        if (self.epochs is None) == (self.steps is None):
-            raise UserError("a recipe has exactly one of epochs and steps: give one and leave the other out.")
-        return self
-
-    def to_dict(self) -> dict[str, Any]:
-        """As TOML can hold it: what is None is left out."""
-        return self.model_dump(mode="json", exclude_none=True)
 
 
 def recipe_from(fields: dict[str, Any], source: str) -> Recipe:
@@ -187,7 +113,7 @@ def _key_at(location: tuple[str | int, ...]) -> tuple[str, list[str]]:
 
 
 def _is_section(kind: object) -> bool:
-    return isinstance(kind, type) and (issubclass(kind, _Section) or is_dataclass(kind))
+    return isinstance(kind, type) and (issubclass(kind, Section) or is_dataclass(kind))
 
 
 def _rule(error: ErrorDetails) -> str:

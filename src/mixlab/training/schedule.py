@@ -2,7 +2,7 @@
 
 import math
 
-from mixlab.training.recipe import Schedule
+from mixlab.training.sections import Schedule
 
 
 def share_of_peak(schedule: Schedule, step: int, steps: int) -> float:

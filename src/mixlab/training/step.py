@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mixlab.training.recipe import Loss
+from mixlab.training.sections import Loss
 
 
 def add_gradients(
