@@ -6,12 +6,13 @@ from dataclasses import is_dataclass
 from importlib.resources import files
 from inspect import signature
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from mixlab.errors import UserError, did_you_mean
+from mixlab.training.head_recipe import HeadRecipe
 from mixlab.training.sections import Recipe, Section
 
 # pydantic's words, for its own sections and for the dataclasses of the augmentation
@@ -21,10 +22,22 @@ _MISSING = ("missing", "missing_argument")
 
 def recipe_from(fields: dict[str, Any], source: str) -> Recipe:
     """The checked recipe. Raises UserError with the first thing that is wrong; `source` says where it came from."""
+    return _checked(Recipe, fields, source)
+
+
+def any_recipe_from(fields: dict[str, Any], source: str) -> Recipe | HeadRecipe:
+    """As `recipe_from`; with a section [head] it is the recipe of a head in closed form."""
+    return _checked(HeadRecipe if "head" in fields else Recipe, fields, source)
+
+
+_Kind = TypeVar("_Kind", bound=Section)
+
+
+def _checked(kind: type[_Kind], fields: dict[str, Any], source: str) -> _Kind:
     try:
-        return Recipe.model_validate(fields)
+        return kind.model_validate(fields)
     except ValidationError as error:
-        raise UserError(_sentence(error, source)) from error
+        raise UserError(_sentence(error, source, kind)) from error
 
 
 def read_recipe(name_or_path: str) -> dict[str, Any]:
@@ -82,11 +95,11 @@ def _folder():
     return files("mixlab") / "recipes"
 
 
-def _sentence(error: ValidationError, source: str) -> str:
+def _sentence(error: ValidationError, source: str, kind: type[Section]) -> str:
     """About the first thing that is wrong; unknown keys go first, since a misspelt one also misses."""
     errors = sorted(error.errors(), key=lambda one: one["type"] not in _UNKNOWN)
     first = errors[0]
-    key, beside = _key_at(first["loc"])
+    key, beside = _key_at(first["loc"], kind)
     if first["type"] in _UNKNOWN:
         hint = did_you_mean(key.rpartition(".")[2], beside) or f"Known keys: {', '.join(beside)}."
         return f'{source}: the key "{key}" is unknown. {hint}'
@@ -94,13 +107,13 @@ def _sentence(error: ValidationError, source: str) -> str:
         return f'{source}: the key "{key}" is missing, and it has no usual value: add it.'
     if isinstance(own := first.get("ctx", {}).get("error"), UserError):
         return f"{source}: {own}"
-    rules = dict.fromkeys(_rule(one) for one in errors if _key_at(one["loc"])[0] == key)  # one a kind of value
+    rules = dict.fromkeys(_rule(one) for one in errors if _key_at(one["loc"], kind)[0] == key)  # one a kind of value
     return f"{source}: {key}={first['input']!r} is not possible: it must be {' or '.join(rules)}."
 
 
-def _key_at(location: tuple[str | int, ...]) -> tuple[str, list[str]]:
-    """The key that pydantic's `location` is at or in, with dots, and the keys of its section."""
-    keys, beside, section = [], [], Recipe
+def _key_at(location: tuple[str | int, ...], recipe: type[Section]) -> tuple[str, list[str]]:
+    """The key that pydantic's `location` in a `recipe` is at or in, with dots, and the keys of its section."""
+    keys, beside, section = [], [], recipe
     for part in map(str, location):
         keys.append(part)
         fields = signature(section).parameters
