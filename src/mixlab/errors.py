@@ -11,6 +11,10 @@ class UserError(ValueError):
     """
 
 
+class Interrupted(Exception):  # noqa: N818  it is no error
+    """A signal has ended work that can be resumed: a sentence that says how. The command line exits with status 75."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """'Did you mean "epochs"?' where something known is near, else the empty string."""
     near = get_close_matches(word, list(known), n=1, cutoff=0.6)

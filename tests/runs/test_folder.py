@@ -12,7 +12,7 @@ from mixlab.runs.folder import FORMAT, Run, open_run, refuse_foreign_folder, sta
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """A finished run as far as its folder goes; the weights are none."""
-    run = start_run(tmp_path / "run", {"model": "m"}, {"device": "cpu"}, {"cores": 2}, None)
+    run = start_run(tmp_path / "run", {"model": "m"}, {"device": "cpu"}, {"cores": 2}, {}, None)
     run.weights.write_bytes(b"weights")
     (run.path / "config.json").write_text('{"family": "mixer"}')
     run.mark("done")
@@ -27,51 +27,54 @@ def test_a_finished_run_is_opened_again_with_all_that_was_written(run):
 
 def test_the_split_is_kept_where_the_parts_were_cut(tmp_path):
     split = {"train": ["a/1.png"], "test": ["a/2.png"]}
-    assert start_run(tmp_path / "run", {}, {}, {}, split).split == split
+    assert start_run(tmp_path / "run", {}, {}, {}, {}, split).split == split
 
 
 def test_a_run_is_running_until_it_is_marked(tmp_path):
-    run = start_run(tmp_path / "run", {}, {}, {}, None)
+    run = start_run(tmp_path / "run", {}, {}, {}, {}, None)
     assert run.state == "running"
     run.mark("stopped")
     assert run.state == "stopped"
 
 
-def test_a_training_that_was_broken_off_makes_room(tmp_path):
-    run = start_run(tmp_path / "run", {}, {}, {}, None)
-    run.journal.write_text("of the first attempt")
-    start_run(run.path, {}, {}, {}, None)
-    assert not run.journal.exists()
+@pytest.mark.parametrize(("state", "unfinished"), [("running", True), ("stopped", True), ("done", False)])
+def test_a_training_that_has_not_come_to_its_end_can_go_on(run, state, unfinished):
+    run.mark(state)
+    assert run.is_unfinished == unfinished
+
+
+def test_where_no_training_was_begun_none_can_go_on(tmp_path):
+    assert not Run(tmp_path).is_unfinished
 
 
 def test_a_folder_that_can_t_be_laid_out_leaves_nothing_behind(tmp_path):
     with pytest.raises(TypeError):
-        start_run(tmp_path / "run", {}, {"device": object()}, {}, None)
+        start_run(tmp_path / "run", {}, {"device": object()}, {}, {}, None)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_empty_folder_is_taken(tmp_path):
     refuse_foreign_folder(tmp_path)
-    assert start_run(tmp_path, {}, {}, {}, None).state == "running"
+    assert start_run(tmp_path, {}, {}, {}, {}, None).state == "running"
 
 
 def test_a_finished_run_is_never_overwritten(run):
     with pytest.raises(UserError, match="holds a finished run, which is never overwritten: remove it, or give another"):
-        start_run(run.path, {}, {}, {}, None)
+        start_run(run.path, {}, {}, {}, {}, None)
     assert run.weights.exists()
 
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(UserError, match=r"holds something else: a run needs a folder of its own. Give another path"):
-        start_run(tmp_path, {}, {}, {}, None)
+        start_run(tmp_path, {}, {}, {}, {}, None)
     assert (tmp_path / "thesis.tex").read_text() == "mine"
 
 
 def test_a_file_is_no_place_for_a_run(tmp_path):
     (tmp_path / "run").write_text("mine")
     with pytest.raises(UserError, match="is a file: a run needs a folder of its own"):
-        start_run(tmp_path / "run", {}, {}, {}, None)
+        start_run(tmp_path / "run", {}, {}, {}, {}, None)
 
 
 @pytest.mark.parametrize("status", [{"healthy": True}, {"format": 1}, [], "done"])

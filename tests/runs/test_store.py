@@ -126,7 +126,7 @@ def test_a_folder_s_name_says_model_data_and_seed(job, monkeypatch):
 
 def test_only_a_training_that_came_to_its_end_is_found(tmp_path):
     assert finished_run(tmp_path / "run") is None
-    run = start_run(tmp_path / "run", {}, {}, {}, None)
+    run = start_run(tmp_path / "run", {}, {}, {}, {}, None)
     assert finished_run(tmp_path / "run") is None
     run.mark("stopped")
     assert finished_run(tmp_path / "run") is None

@@ -5,7 +5,6 @@ import json
 import tomllib
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,15 +14,15 @@ from torch import Tensor
 
 from mixlab.data.dataset import Dataset
 from mixlab.errors import UserError
-from mixlab.evidence.estimate import Estimate
 from mixlab.runs.folder import Run
 from mixlab.runs.journal import read_journal
 from mixlab.speed.plan import Mode, Plan
-from mixlab.training import loop
+from mixlab.training import loop, step
 from mixlab.training.loop import train
 from mixlab.training.prepare import Job
 from mixlab.training.recipe import recipe_from
 from mixlab.training.schedule import share_of_peak
+from mixlab.training.validation import Validation
 
 PLAN = Plan("cpu", Mode(), 8)
 FILES = {
@@ -31,6 +30,8 @@ FILES = {
     "recipe.toml",
     "plan.json",
     "environment.json",
+    "data.json",
+    "checkpoints",
     "journal.jsonl",
     "model.safetensors",
     "config.json",
@@ -142,8 +143,8 @@ def test_the_model_goes_back_to_training_after_it_was_judged(make_job, without_v
 
 def test_what_else_draws_between_the_steps_changes_nothing(make_job, tmp_path, monkeypatch):
     undisturbed = weights_of(make_job(*STOCHASTIC), tmp_path / "undisturbed")
-    add_gradients = loop.add_gradients
-    monkeypatch.setattr(loop, "add_gradients", lambda *args, **given: (add_gradients(*args, **given), torch.rand(1))[0])
+    add_gradients = step.add_gradients
+    monkeypatch.setattr(step, "add_gradients", lambda *args, **given: (add_gradients(*args, **given), torch.rand(1))[0])
     assert same(undisturbed, weights_of(make_job(*STOCHASTIC), tmp_path / "disturbed"))
 
 
@@ -170,9 +171,9 @@ def test_every_mode_trains_and_keeps_weights_in_fp32_and_in_the_usual_layout(mak
 
 def test_the_plan_s_micro_batch_is_what_goes_through_at_once(make_job, tmp_path, monkeypatch):
     seen = set()
-    add_gradients = loop.add_gradients
+    add_gradients = step.add_gradients
     monkeypatch.setattr(
-        loop, "add_gradients", lambda *args, **given: seen.add(given["micro_batch"]) or add_gradients(*args, **given)
+        step, "add_gradients", lambda *args, **given: seen.add(given["micro_batch"]) or add_gradients(*args, **given)
     )
     train(make_job(), Plan("cpu", Mode(), 3), tmp_path / "run", quiet=True)
     assert seen == {3}
@@ -196,12 +197,12 @@ def scored(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> list[dict[st
     judged: list[dict[str, Tensor]] = []
     left = iter(scores)
 
-    def evaluate(weights: dict[str, Tensor], *_: Any) -> SimpleNamespace:
+    def accuracy(_: Validation, weights: Any) -> dict[str, float]:
         judged.append(weights)
-        return SimpleNamespace(top1=Estimate(next(left), None, None, 12, "%"))
+        return {"top1": next(left), "pictures": 12}
 
     monkeypatch.setattr(loop, "answers_of", lambda model, *_: copy.deepcopy(model.eval().state_dict()))
-    monkeypatch.setattr(loop, "evaluate", evaluate)
+    monkeypatch.setattr(Validation, "accuracy", accuracy)
     return judged
 
 
@@ -242,25 +243,32 @@ def test_validation_judges_the_moving_average(make_job, tmp_path, monkeypatch):
 # How it ends when it can't go on
 
 
-def failing_at_step(monkeypatch: pytest.MonkeyPatch, step: int, error: BaseException) -> None:
-    add_gradients, calls = loop.add_gradients, []
+def failing_at_step(monkeypatch: pytest.MonkeyPatch, number: int, error: BaseException) -> None:
+    add_gradients, calls = step.add_gradients, []
 
     def failing(*arguments: Any, **settings: Any) -> Any:
         calls.append(1)
-        if len(calls) == step:
+        if len(calls) == number:
             raise error
         return add_gradients(*arguments, **settings)
 
-    monkeypatch.setattr(loop, "add_gradients", failing)
+    monkeypatch.setattr(step, "add_gradients", failing)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_loss_that_is_no_number_ends_in_a_sentence_and_leaves_nothing(make_job, tiny_recipe, tmp_path, precision):
+def test_a_loss_that_is_no_number_ends_in_a_sentence_and_is_kept_for_the_post_mortem(
+    make_job, tiny_recipe, tmp_path, precision
+):
     tiny_recipe["optimizer"] = {"name": "sgd", "learning_rate": 1e38, "weight_decay": 0.0}
-    sentence = r"The loss became (nan|inf) before step 5: the training diverged\. Lower optimizer\.learning_rate"
-    with pytest.raises(UserError, match=sentence):
+    sentence = r"The loss became (nan|inf) at step (\d): the training diverged\. Lower optimizer\.learning_rate"
+    with pytest.raises(UserError, match=sentence) as raised:
         train(make_job(), Plan("cpu", Mode(precision), 8), tmp_path / "run", quiet=True)
-    assert list(tmp_path.iterdir()) == []
+    found = json.loads(Run(tmp_path / "run").postmortem.read_text())
+    assert f"at step {found['step']}:" in str(raised.value)
+    assert len(found["pictures"]) == 8 and all(name.startswith("train/") for name in found["pictures"])
+    assert len(found["largest_gradients"]) == 10
+    assert Run(tmp_path / "run").state == "stopped"
+    assert not list(Run(tmp_path / "run").checkpoints.glob("*"))
 
 
 def test_an_interrupted_run_says_that_it_was_stopped(make_job, tmp_path, monkeypatch):

@@ -32,7 +32,10 @@ KEPT_BYTES = 2**30
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Resized pictures on the CPU, and what finishes them on the device; `indices` count in the part."""
+    """Resized pictures on the CPU, and what finishes them on the device; `indices` count in the part.
+
+    `weight`: their share of all the pictures that the processes together take in this step.
+    """
 
     images: UInt8[Tensor, "picture 3 row column"]
     labels: Int64[Tensor, " picture"]
@@ -40,6 +43,7 @@ class Batch:
     draws: Float64[np.ndarray, "picture draw"]
     preprocess: Preprocess
     augmentation: Augmentation
+    weight: float = 1.0
 
     def on(self, device: torch.device | str) -> tuple[Float[Tensor, "picture 3 row column"], Int64[Tensor, " picture"]]:
         images = self.preprocess.normalised(self.images.to(device))
@@ -88,13 +92,21 @@ class TrainingBatches:
         """Steps in an epoch."""
         return steps_an_epoch(len(self._seen.readable), self._batch)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The epoch's batches from step `start` on."""
-        readable = self._seen.readable
+    def epoch(self, epoch: int, start: int = 0, share: tuple[int, int] = (0, 1)) -> Iterator[Batch]:
+        """The epoch's batches from step `start` on.
+
+        `share`: (process, processes) takes one of so many near-equal pieces of each batch. Where a batch has fewer
+        pictures than there are processes, those that get none take the first one, at the weight 0.
+        """
+        readable, (process, processes) = self._seen.readable, share
         order = readable[epoch_order(self._seed, epoch, len(readable))]
-        requests = [(epoch, indices) for indices in _chunks(order, self._batch)[start : len(self)]]
+        batches = _chunks(order, self._batch)[start : len(self)]
+        pieces = [np.array_split(batch, processes)[process] for batch in batches]
+        weights = [len(piece) / len(batch) for piece, batch in zip(pieces, batches, strict=True)]
+        requests = [(epoch, piece if len(piece) else batch[:1]) for piece, batch in zip(pieces, batches, strict=True)]
         reader = _Reader(self._part, self._preprocess, self._augmentation.random_resized_crop, self._seed)
-        for indices, images in _images(reader, requests, self._seen.kept, self._workers):
+        read = _images(reader, requests, self._seen.kept, self._workers)
+        for weight, (indices, images) in zip(weights, read, strict=True):
             yield Batch(
                 images=images,
                 labels=torch.from_numpy(self._part.labels[indices]),
@@ -102,6 +114,7 @@ class TrainingBatches:
                 draws=picture_draws(self._seed, epoch, indices, DRAWS),
                 preprocess=self._preprocess,
                 augmentation=self._augmentation,
+                weight=weight,
             )
 
 

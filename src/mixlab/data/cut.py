@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64
 
-from mixlab.data.dataset import Part, Picture, content_digest
+from mixlab.data.dataset import Part, content_digest, stored_bytes
 from mixlab.data.draws import epoch_order
 
 TEST_SHARE = 1 / 5
@@ -54,7 +54,7 @@ def grouped(part: Part) -> Grouped:
     """A picture whose size no other has is not read."""
     same_size: defaultdict[int, list[int]] = defaultdict(list)
     for index, picture in enumerate(part.pictures):
-        same_size[_size(picture)].append(index)
+        same_size[stored_bytes(picture)].append(index)
     alone = {indices[0] for indices in same_size.values() if len(indices) == 1}
     numbers: dict[Hashable, int] = {}
     groups = [
@@ -62,9 +62,3 @@ def grouped(part: Part) -> Grouped:
         for index, picture in enumerate(part.pictures)
     ]
     return Grouped(part, np.array(groups, dtype=np.int64))
-
-
-def _size(picture: Picture) -> int:
-    if isinstance(picture, np.ndarray):
-        return picture.nbytes
-    return picture.stat().st_size if picture.exists() else 0  # a link may lead nowhere

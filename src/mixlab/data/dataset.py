@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -87,6 +88,19 @@ class Dataset:
                 digest.update(content_digest(picture))
         return digest.hexdigest()
 
+    @property
+    def summary(self) -> dict[str, Any]:
+        """As JSON: the classes, how many pictures each part has, and what changes with any name, label or file size.
+
+        No picture is read, so a set of any size has it at once.
+        """
+        digest = hashlib.blake2b(digest_size=16)
+        for name, part in self.parts.items():
+            sizes = [stored_bytes(picture) for picture in part.pictures]
+            digest.update(json.dumps([name, part.names, part.labels.tolist(), sizes]).encode())
+        pictures = {name: len(part) for name, part in self.parts.items()}
+        return {"classes": list(self.classes), "pictures": pictures, "listing": digest.hexdigest()}
+
     def relabelled(self, classes: tuple[str, ...]) -> "Dataset":
         """The same pictures, labelled by their places in a model's `classes`."""
         present = {self.classes[label] for part in self.parts.values() for label in np.unique(part.labels)}
@@ -116,6 +130,12 @@ class Dataset:
         new = len(everything) - sum(len(part) for part in parts.values())
         note = (f"Left out because they came after the run's split was made: {new:,} of its pictures.",) if new else ()
         return replace(self, parts=parts, notes=self.notes + note)
+
+
+def stored_bytes(picture: Picture) -> int:
+    if isinstance(picture, np.ndarray):
+        return picture.nbytes
+    return picture.stat().st_size if picture.exists() else 0  # a link may lead nowhere
 
 
 def content_digest(picture: Picture) -> bytes:

@@ -4,14 +4,16 @@ status.json         {"format", "state": "running" | "stopped" | "done", "bytes":
 recipe.toml         the recipe, resolved: nothing in it is left to a default
 plan.json           device, precision, layout, micro-batch: decided before step 0
 environment.json    versions, commit, device
+data.json           the classes, and how many pictures each part had
 split.json          which pictures each part holds, where the data did not come cut
 journal.jsonl       a line every few steps and a line an epoch
+checkpoints/        the state of the training at its last steps, and the best weights
+postmortem.json     the step at which the loss became no number
 model.safetensors   the weights: best by validation where there is one, else last
 config.json         the model's family and every field of its config, class names, preprocessing
 """
 
 import json
-import shutil
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,6 +44,19 @@ class Run:
         return self.path / "journal.jsonl"
 
     @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def postmortem(self) -> Path:
+        return self.path / "postmortem.json"
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether a training was begun here and can go on."""
+        return (self.path / "status.json").exists() and self.state != "done"
+
+    @property
     def state(self) -> State:
         return self._status()["state"]
 
@@ -56,6 +71,10 @@ class Run:
     @property
     def environment(self) -> dict[str, Any]:
         return self._read("environment.json", json.loads)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        return self._read("data.json", json.loads)
 
     @property
     def split(self) -> dict[str, list[str]] | None:
@@ -110,16 +129,17 @@ def start_run(
     recipe: dict[str, Any],
     plan: dict[str, Any],
     environment: dict[str, Any],
+    data: dict[str, Any],
     split: dict[str, list[str]] | None,
 ) -> Run:
-    """Lay out the folder of a training that is about to begin; one that was broken off there makes room."""
+    """Lay out the folder of a training that is about to begin."""
     refuse_foreign_folder(path)
-    shutil.rmtree(path, ignore_errors=True)
     with whole_folder(path) as part:
         Run(part).mark("running")
         write_text(part / "recipe.toml", tomli_w.dumps(recipe))
         write_json(part / "plan.json", plan)
         write_json(part / "environment.json", environment)
+        write_json(part / "data.json", data)
         if split is not None:
             write_json(part / "split.json", split)
     return Run(path)

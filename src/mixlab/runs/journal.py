@@ -21,6 +21,15 @@ class Journal:
         with explained(self._path):
             self._file.write(line.encode())
 
+    @property
+    def bytes(self) -> int:
+        """How long it is by now."""
+        return self._file.tell()
+
+    def cut(self, length: int) -> None:
+        """Strike out what comes after so many bytes."""
+        self._file.truncate(length)
+
     def __enter__(self) -> Self:
         return self
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor, nn
 
-from mixlab.data.batches import Batch, JudgingBatches, TrainingBatches
+from mixlab.data.batches import Batch, TrainingBatches
 from mixlab.data.dataset import Dataset, Part
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
@@ -22,6 +22,7 @@ from mixlab.models.contract import height_and_width
 from mixlab.runs.folder import FORMAT
 from mixlab.runs.store import store_folder, stored_key
 from mixlab.speed.plan import Mode, Plan, candidates, fastest, placed
+from mixlab.training.objective import Objective
 from mixlab.training.optimizer import build_optimizer
 from mixlab.training.sections import Recipe
 from mixlab.training.step import add_gradients
@@ -79,18 +80,9 @@ class Job:
             quiet=quiet,
         )
 
-    def validation_batches(self, *, quiet: bool) -> JudgingBatches | None:
-        recipe, part = self.recipe, self.dataset.parts.get("validation")
-        if part is None:
-            return None
-        return JudgingBatches(
-            part,
-            self.preprocess,
-            batch=self.batch,
-            workers=recipe.workers,
-            max_unreadable=recipe.max_unreadable,
-            quiet=quiet,
-        )
+    @property
+    def objective(self) -> Objective:
+        return Objective(self.recipe, len(self.dataset.classes))
 
     def steps(self, steps_an_epoch: int) -> int:
         return self.recipe.steps or (self.recipe.epochs or 0) * steps_an_epoch
@@ -201,15 +193,16 @@ class _TrialStep:
 
     def __call__(self) -> None:
         images, labels = self._batch.on(self._job.device)
-        with self._mode.autocast(self._job.device):
-            add_gradients(
-                self._model,
-                images.contiguous(memory_format=self._mode.memory_format),
-                labels,
-                loss=self._job.recipe.loss,
-                micro_batch=self._micro_batch,
-                backward=Tensor.backward,
-            )
+        objective = self._job.objective
+        add_gradients(
+            self._model,
+            images.contiguous(memory_format=self._mode.memory_format),
+            objective.targets(labels),
+            objective,
+            micro_batch=self._micro_batch,
+            backward=Tensor.backward,
+            cast=partial(self._mode.autocast, self._job.device),
+        )
         self._optimizer.step()
         self._optimizer.zero_grad()
 

@@ -1,35 +1,110 @@
-"""The gradients of one batch."""
+"""One step: the gradients of a batch, and what the optimiser makes of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
 
-import torch.nn.functional as F
+import torch
+from accelerate import Accelerator
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
-from mixlab.training.sections import Loss
+from mixlab.data.batches import Batch
+from mixlab.speed.plan import Plan
+from mixlab.training.objective import Objective
+from mixlab.training.processes import without_averaging
+from mixlab.training.sections import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """What came of a step, on the device; the loss is the mean over this process's pictures."""
+
+    loss: Float[Tensor, ""]
+    right: Int[Tensor, ""]  # pictures
+    norms: Float[Tensor, " parameter"]  # of the gradients, over all processes
+    batch: Batch
+    learning_rate: float
+
+    def is_finite(self) -> bool:
+        """Waits for the device."""
+        return bool(self.norms.norm().isfinite())
+
+
+@dataclass(frozen=True)
+class Step:
+    """Called with a batch and the learning rate, moves the weights, or leaves them where a gradient is no number."""
+
+    recipe: Recipe
+    plan: Plan
+    accelerator: Accelerator
+    model: nn.Module  # as the processes share it
+    parameters: Sequence[nn.Parameter]
+    optimizers: Sequence[torch.optim.Optimizer]
+    objective: Objective
+
+    def __call__(self, batch: Batch, learning_rate: float) -> Taken:
+        accelerator, settings = self.accelerator, self.recipe.optimizer
+        images, labels = batch.on(accelerator.device)
+        loss, right = add_gradients(
+            self.model,
+            images.contiguous(memory_format=self.plan.mode.memory_format),
+            self.objective.targets(labels),
+            self.objective,
+            micro_batch=self.plan.micro_batch,
+            backward=accelerator.backward,
+            cast=partial(self.plan.mode.autocast, accelerator.device),
+            weight=batch.weight * accelerator.num_processes,  # by which averaging over them divides
+            unaveraged=partial(without_averaging, self.model, accelerator),
+        )
+        accelerator.unscale_gradients()
+        taken = Taken(loss, right, gradient_norms(self.parameters), batch, learning_rate)
+        if settings.clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, settings.clip_norm, taken.norms.norm())
+        moves = self.recipe.non_finite == "stop" or taken.is_finite()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
+            if moves:
+                optimizer.step()
+            optimizer.zero_grad()
+        return taken
 
 
 def add_gradients(
     model: nn.Module,
     images: Float[Tensor, "picture channel row column"],
-    labels: Int[Tensor, " picture"],
+    targets: Float[Tensor, "picture class"],
+    objective: Objective,
     *,
-    loss: Loss,
     micro_batch: int,
     backward: Callable[[Tensor], object],
+    cast: Callable[[], AbstractContextManager[object]] = nullcontext,
+    weight: float = 1.0,
+    unaveraged: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
-    """Add the gradients of the batch's mean loss to the parameters.
+    """Add the gradients of `weight` times the batch's mean loss to the parameters.
 
-    The batch goes through in near-equal parts of at most `micro_batch` pictures. Returns the mean loss and the number
-    of right answers, both still on the device.
+    The batch goes through in near-equal parts of at most `micro_batch` pictures: each forward pass within `cast()`, all
+    parts but the last within `unaveraged()`. Returns the mean loss and how many pictures were given the class that
+    weighs most in their target, both still on the device.
     """
-    parts = -(-len(labels) // micro_batch)
-    mean_loss, right = images.new_zeros(()), labels.new_zeros(())
-    for part_images, part_labels in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
-        logits = model(part_images)
-        part_loss = F.cross_entropy(logits.float(), part_labels, label_smoothing=loss.label_smoothing)
-        share = part_loss * (len(part_labels) / len(labels))
-        backward(share)
+    parts = -(-len(images) // micro_batch)
+    mean_loss, right = images.new_zeros(()), torch.zeros((), dtype=torch.int64, device=images.device)
+    pairs = zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True)
+    for part, (part_images, part_targets) in enumerate(pairs, start=1):
+        with nullcontext() if part == parts else unaveraged():
+            with cast():
+                logits = model(part_images)
+            share = objective(logits, part_images, part_targets) * (len(part_images) / len(images))
+            backward(weight * share)
         mean_loss += share.detach()
-        right += (logits.detach().argmax(dim=1) == part_labels).sum()
+        right += (logits.detach().argmax(dim=1) == part_targets.argmax(dim=1)).sum()
     return mean_loss, right
+
+
+def gradient_norms(parameters: Sequence[nn.Parameter]) -> Float[Tensor, " parameter"]:
+    norms = torch.stack(torch._foreach_norm([parameter.grad for parameter in parameters]))  # pyright: ignore
+    return norms.full_tensor() if isinstance(norms, DTensor) else norms

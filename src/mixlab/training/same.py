@@ -1,0 +1,46 @@
+"""Whether a training that goes on is the one that was begun: the same recipe on the same pictures."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mixlab.errors import UserError
+from mixlab.runs.folder import Run
+from mixlab.training.prepare import Job
+
+_FREE = ("workers", "checkpoints", "expected", "track", "parallel")
+"""Keys that change no bit of the weights, so a run may go on with others."""
+
+
+def refuse_changes(run: Run, job: Job) -> None:
+    """Raises UserError with every difference between what `run` was begun with and `job`."""
+    began, now = _decisive(run.recipe), _decisive(job.recipe.to_dict())
+    changed = list(differences(began, now))
+    if changed:
+        raise UserError(
+            f"{run.path} was begun with another recipe: {'; '.join(changed)}. Go on with the run's own, with mixlab "
+            f"train --resume {run.path} alone, or train anew into another folder."
+        )
+    changed = list(differences(run.data, job.dataset.summary))
+    if changed:
+        raise UserError(
+            f"{run.path} was begun on other pictures: {'; '.join(changed)}. Put back what {job.dataset.name} held, or "
+            "train anew into another folder."
+        )
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], within: str = "") -> Iterator[str]:
+    """A phrase for every key that differs, with dots between sections."""
+    for key in dict.fromkeys([*before, *now]):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from differences(old, new, f"{within}{key}.")
+        elif old != new:
+            yield f"{within}{key} was {_shown(old)} and is {_shown(new)}"
+
+
+def _decisive(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in recipe.items() if key not in _FREE}
+
+
+def _shown(value: Any) -> str:
+    return "not given" if value is None else repr(value)

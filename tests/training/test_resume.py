@@ -1,0 +1,220 @@
+"""A training that was interrupted ends, bit for bit, where one that never was ends."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mixlab.errors import UserError
+from mixlab.runs.folder import Run
+from mixlab.runs.journal import read_journal
+from mixlab.speed.plan import Mode, Plan
+from mixlab.training import step
+from mixlab.training.loop import train
+from mixlab.training.prepare import Job
+
+PLAN = Plan("cpu", Mode(), 8)
+EVERYTHING = (
+    "config.depth=2",
+    "config.stochastic_depth=0.5",
+    "augmentation.flip=true",
+    "ema.decay=0.5",
+    "optimizer.clip_norm=1.0",
+    "steps=23",
+    "checkpoints.every_steps=3",
+)
+"""All that has a state or draws: an average, dropout, augmentation; 23 steps are four epochs of five and three more."""
+
+MakeJob = Callable[..., Job]
+
+
+class Killed(BaseException):
+    """As abrupt as a signal that can't be caught, as far as one process can be."""
+
+
+def killed_at(number: int, monkeypatch: pytest.MonkeyPatch, run: Callable[[], Any]) -> None:
+    add_gradients, calls = step.add_gradients, []
+
+    def failing(*arguments: Any, **settings: Any) -> Any:
+        calls.append(1)
+        if len(calls) == number:
+            raise Killed
+        return add_gradients(*arguments, **settings)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(step, "add_gradients", failing)
+        with pytest.raises(Killed):
+            run()
+
+
+def identical(one: Run, other: Run) -> bool:
+    first, second = load_file(one.weights), load_file(other.weights)
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("number", [1, 2, 4, 6, 7, 16, 21, 23])
+@pytest.mark.parametrize("mode", [Mode(), Mode("bf16", "channels_last")], ids=str)
+def test_a_run_killed_at_any_step_ends_in_the_weights_of_one_that_never_was(
+    make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, mode: Mode
+):
+    job, plan = make_job(*EVERYTHING), Plan("cpu", mode, 3)
+    whole = train(job, plan, tmp_path / "whole", quiet=True)
+    killed_at(number, monkeypatch, lambda: train(job, plan, tmp_path / "killed", quiet=True))
+    resumed = train(job, plan, tmp_path / "killed", quiet=True)
+    assert identical(whole, resumed)
+
+
+@pytest.mark.parametrize(
+    "optimizer", [{"name": "sgd", "momentum": 0.9}, {"name": "adamw"}], ids=lambda one: one["name"]
+)
+@pytest.mark.parametrize("model", ["convmixer", "davit"])
+def test_what_an_optimiser_and_batch_normalisation_remember_is_kept(
+    make_job: MakeJob, tiny_recipe: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: dict, model: str
+):
+    tiny_recipe["optimizer"] = optimizer | {"learning_rate": 1e-2, "weight_decay": 0.01}
+    tiny_recipe["config"] = {
+        "convmixer": {"patch_size": 2, "kernel_size": 3, "channels": 8, "depth": 2},
+        "davit": {"channels": [8, 16], "depths": [1, 1], "heads": [1, 2], "window": 2, "stochastic_depth": 0.3},
+    }[model]
+    job = make_job(f"model={model}_nano", "steps=8", "checkpoints.every_steps=2")
+    whole = train(job, PLAN, tmp_path / "whole", quiet=True)
+    killed_at(8, monkeypatch, lambda: train(job, PLAN, tmp_path / "killed", quiet=True))
+    assert identical(whole, train(job, PLAN, tmp_path / "killed", quiet=True))
+
+
+def test_the_journal_of_a_resumed_run_tells_every_epoch_once(make_job: MakeJob, tmp_path: Path, monkeypatch):
+    job = make_job(*EVERYTHING)
+    whole = train(job, PLAN, tmp_path / "whole", quiet=True)
+    killed_at(14, monkeypatch, lambda: train(job, PLAN, tmp_path / "killed", quiet=True))
+    resumed = train(job, PLAN, tmp_path / "killed", quiet=True)
+    told, expected = read_journal(resumed.journal, "epoch"), read_journal(whole.journal, "epoch")
+    for line in (*told, *expected):
+        del line["seconds"]
+    assert told == expected
+    assert [line["step"] for line in read_journal(resumed.journal, "resumed")] == [12]
+    (end,), (expected_end,) = read_journal(resumed.journal, "end"), read_journal(whole.journal, "end")
+    assert end["pictures"] == expected_end["pictures"] == 23 * 8
+
+
+def test_a_run_that_is_interrupted_twice_goes_on_twice(make_job: MakeJob, tmp_path: Path, monkeypatch):
+    job = make_job(*EVERYTHING)
+    whole = train(job, PLAN, tmp_path / "whole", quiet=True)
+    for number in (8, 6, 5):
+        killed_at(number, monkeypatch, lambda: train(job, PLAN, tmp_path / "killed", quiet=True))
+    assert identical(whole, train(job, PLAN, tmp_path / "killed", quiet=True))
+
+
+def test_a_checkpoint_comes_at_least_once_an_epoch_and_the_last_ones_are_kept(make_job: MakeJob, tmp_path: Path):
+    run = train(make_job("epochs=3", "checkpoints.keep=2"), PLAN, tmp_path / "run", quiet=True)
+    kept = {path.name for path in run.checkpoints.iterdir()}
+    assert kept == {"step-00000010.safetensors", "step-00000015.safetensors", "best.safetensors"}
+
+
+def test_checkpoints_come_every_so_many_seconds(make_job: MakeJob, tmp_path: Path):
+    job = make_job("epochs=1", "checkpoints.keep=9", "checkpoints.every_seconds=1e-9")
+    run = train(job, PLAN, tmp_path / "run", quiet=True)
+    assert len(list(run.checkpoints.glob("step-*"))) == 5
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(make_job: MakeJob, tmp_path: Path, monkeypatch):
+    job = make_job(*EVERYTHING)
+    whole = train(job, PLAN, tmp_path / "whole", quiet=True)
+    killed_at(14, monkeypatch, lambda: train(job, PLAN, tmp_path / "killed", quiet=True))
+    newest = sorted(Run(tmp_path / "killed").checkpoints.glob("step-*"))[-1]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    resumed = train(job, PLAN, tmp_path / "killed", quiet=True)
+    assert read_journal(resumed.journal, "resumed")[0]["step"] == 10
+    assert identical(whole, resumed)
+
+
+def test_checkpoints_that_can_t_be_read_are_named_with_the_way_out(make_job: MakeJob, tmp_path: Path, monkeypatch):
+    job = make_job(*EVERYTHING)
+    killed_at(14, monkeypatch, lambda: train(job, PLAN, tmp_path / "killed", quiet=True))
+    for file in Run(tmp_path / "killed").checkpoints.glob("step-*"):
+        file.write_bytes(b"")
+    with pytest.raises(UserError, match=r"is broken .*, and no older checkpoint can be read: remove .*checkpoints to"):
+        train(job, PLAN, tmp_path / "killed", quiet=True)
+
+
+def test_what_a_killed_process_was_writing_is_cleared_away(make_job: MakeJob, tmp_path: Path, monkeypatch):
+    job = make_job(*EVERYTHING)
+    killed_at(14, monkeypatch, lambda: train(job, PLAN, tmp_path / "killed", quiet=True))
+    half = Run(tmp_path / "killed").checkpoints / ".step-00000015.safetensors.abc.part"
+    half.write_bytes(b"half")
+    train(job, PLAN, tmp_path / "killed", quiet=True)
+    assert not half.exists()
+
+
+def test_another_recipe_is_refused_with_what_differs(make_job: MakeJob, tmp_path: Path, monkeypatch):
+    killed_at(4, monkeypatch, lambda: train(make_job(*EVERYTHING), PLAN, tmp_path / "run", quiet=True))
+    other = make_job(*EVERYTHING, "optimizer.learning_rate=0.5", "augmentation.pad_crop=1")
+    differs = r"another recipe: optimizer\.learning_rate was 0\.01 and is 0\.5; augmentation\.pad_crop was 0 and is 1\."
+    with pytest.raises(UserError, match=differs):
+        train(other, PLAN, tmp_path / "run", quiet=True)
+
+
+def test_other_pictures_are_refused_with_what_differs(make_job: MakeJob, shades, tmp_path: Path, monkeypatch):
+    killed_at(4, monkeypatch, lambda: train(make_job(*EVERYTHING), PLAN, tmp_path / "run", quiet=True))
+    fewer = replace(shades, parts=shades.parts | {"train": shades.parts["train"].subset(range(39))})
+    with pytest.raises(UserError, match=r"on other pictures: pictures\.train was 40 and is 39; listing was"):
+        train(make_job(*EVERYTHING, dataset=fewer), PLAN, tmp_path / "run", quiet=True)
+
+
+@pytest.mark.parametrize("setting", ["workers=2", "checkpoints.keep=5"])
+def test_what_changes_no_bit_may_change(make_job: MakeJob, tmp_path: Path, monkeypatch, setting: str):
+    whole = train(make_job(*EVERYTHING), PLAN, tmp_path / "whole", quiet=True)
+    killed_at(9, monkeypatch, lambda: train(make_job(*EVERYTHING), PLAN, tmp_path / "run", quiet=True))
+    assert identical(whole, train(make_job(*EVERYTHING, setting), PLAN, tmp_path / "run", quiet=True))
+
+
+def test_a_full_disk_ends_in_a_sentence_and_leaves_the_last_checkpoint(make_job: MakeJob, tmp_path: Path, monkeypatch):
+    from mixlab.runs import checkpoints
+
+    save, written = checkpoints.save, []
+
+    def full(*arguments: Any) -> bytes:
+        written.append(1)
+        if len(written) > 4:
+            raise OSError(28, "No space left on device")
+        return save(*arguments)
+
+    whole = train(make_job(*EVERYTHING), PLAN, tmp_path / "whole", quiet=True)
+    with monkeypatch.context() as broken:
+        broken.setattr(checkpoints, "save", full)
+        with pytest.raises(UserError, match=r"could not be written: the disk is full"):
+            train(make_job(*EVERYTHING), PLAN, tmp_path / "run", quiet=True)
+    assert Run(tmp_path / "run").state == "stopped"
+    assert identical(whole, train(make_job(*EVERYTHING), PLAN, tmp_path / "run", quiet=True))
+
+
+def test_a_step_whose_gradient_is_no_number_is_left_out_where_the_recipe_says_so(
+    make_job: MakeJob, tmp_path: Path, monkeypatch
+):
+    add_gradients, calls = step.add_gradients, []
+
+    def spoiling(model: torch.nn.Module, *arguments: Any, **settings: Any) -> Any:
+        calls.append(1)
+        loss, right = add_gradients(model, *arguments, **settings)
+        if len(calls) == 4:
+            next(model.parameters()).grad.mul_(float("nan"))  # pyright: ignore[reportOptionalMemberAccess]
+        return loss, right
+
+    monkeypatch.setattr(step, "add_gradients", spoiling)
+    run = train(make_job("non_finite=skip"), PLAN, tmp_path / "run", quiet=True)
+    (skipped,) = read_journal(run.journal, "skipped")
+    assert skipped["step"] == 4
+    assert all(tensor.isfinite().all() for tensor in load_file(run.weights).values())
+    assert read_journal(run.journal, "end")[0]["pictures"] == 5 * 8
+
+
+def test_the_facts_of_a_checkpoint_are_json(make_job: MakeJob, tmp_path: Path):
+    from safetensors import safe_open
+
+    run = train(make_job(), PLAN, tmp_path / "run", quiet=True)
+    with safe_open(run.checkpoints / "step-00000006.safetensors", framework="pt") as file:
+        assert json.loads(file.metadata()["facts"])["step"] == 6
