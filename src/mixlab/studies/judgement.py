@@ -18,7 +18,7 @@ from mixlab.report.numbers import number
 from mixlab.report.progress import Advance, progress
 from mixlab.runs.folder import Run
 from mixlab.speed.plan import Mode, placed
-from mixlab.training.recipe import recipe_from
+from mixlab.training.recipe import any_recipe_from
 from mixlab.zoo.trained import load_trained
 
 SCHEMA = 1
@@ -96,7 +96,7 @@ class Judgement:
 
 def judge_run(run: Run, data: str | None, *, quiet: bool) -> Judgement:
     """On `data`; without it, or where it holds what the run was trained on, on the part that the run held out."""
-    recipe = recipe_from(run.recipe, str(run.path / "recipe.toml"))
+    recipe = any_recipe_from(run.recipe, str(run.path / "recipe.toml"))
     classes = tuple(run.config["classes"])
     dataset, judged = _opened(run, recipe.data, data, classes)
     device = machine.pick_device()

@@ -1,16 +1,23 @@
 """The recipe of a head in closed form: the section [head] stands where others have an optimiser and all beside it."""
 
-from typing import Annotated, Any
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from mixlab.errors import UserError
 from mixlab.training.sections import Count, Expected, Positive, Section
 
 RIDGES = tuple(float(f"1e{exponent}") for exponent in range(-5, 5))
 
 
 class ClosedForm(Section):
-    ridges: Annotated[tuple[Positive, ...], Field(min_length=1)] = RIDGES  # of which validation chooses one
+    ridges: tuple[Positive, ...] = RIDGES  # of which validation chooses one
+
+    @model_validator(mode="after")
+    def _any_ridge(self) -> Self:
+        if not self.ridges:
+            raise UserError("head.ridges=[] leaves nothing to choose from: give one or more, or leave it out.")
+        return self
 
 
 class HeadRecipe(Section):
