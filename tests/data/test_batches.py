@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from mixlab.data import batches as batches_module
-from mixlab.data.augment import Affine, Augmentation, RandomResizedCrop
+from mixlab.data.affine import Affine
+from mixlab.data.augment import Augmentation
 from mixlab.data.batches import Batch, JudgingBatches, TrainingBatches
+from mixlab.data.crop import RandomResizedCrop
 from mixlab.data.dataset import Part
 from mixlab.data.image_file import UnreadablePicture
 from mixlab.data.preprocess import Preprocess

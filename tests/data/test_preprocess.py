@@ -81,7 +81,10 @@ def test_shorter_side_scales_until_covered_and_cuts_the_centre(size, crop_fracti
 def test_a_box_is_cut_before_it_is_resized():
     picture = gradient(10, 10)
     assert (
-        Preprocess((3, 4)).stretched(picture, (2, 5, 6, 8)).permute(1, 2, 0).equal(torch.from_numpy(picture[5:8, 2:6]))
+        Preprocess((3, 4))
+        .stretched(picture, (2, 5, 6, 8), "bicubic")
+        .permute(1, 2, 0)
+        .equal(torch.from_numpy(picture[5:8, 2:6]))
     )
 
 

@@ -1,63 +1,81 @@
 """Augmentation whose draws belong to the picture: who else is in the batch, or which worker reads it, changes nothing.
 
-Two stages. A random resized crop works on the decoded uint8 picture, one at a time, before it is resized. Flip, affine
-and padded crop work on the whole batch of normalised float pictures, on whatever device it is.
+Two stages. A random crop, a RandAugment and colour jitter work on uint8 pictures, one at a time. Flip, affine, padded
+crop and random erasing work on the whole batch of normalised float pictures, on whatever device it is. The flip comes
+after a RandAugment, where the references have it before: since their signs are drawn, too, all that it changes is on
+which side a vertical shear stands still. What mixes pictures with one another is `mixlab.data.mixing`.
 
-Axes:  picture      one of a batch
-       row, column  pixels
-       draw         one of the `DRAWS` uniform numbers that belong to a picture in an epoch
+Axes:  picture               one of a batch
+       channel, row, column  its pixels
+       draw                  one of the `DRAWS` uniform numbers that belong to a picture in an epoch
 """
 
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, UInt8
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from mixlab.data.preprocess import Box
+from mixlab.data import affine, crop, erasing, jitter, picture_operations
+from mixlab.data.affine import Affine, moved
+from mixlab.data.crop import InceptionCrop, RandomResizedCrop, crop_box, drawn_interpolation, interpolation_of
+from mixlab.data.erasing import RandomErasing, erased
+from mixlab.data.jitter import ColorJitter, jittered
+from mixlab.data.preprocess import Preprocess
+from mixlab.data.randaugment_tf import RandAugmentTf, randaugmented_as_tf
+from mixlab.data.randaugment_timm import RandAugmentTimm, randaugmented_as_timm
+from mixlab.data.randaugment_torchvision import RandAugmentTorchvision, randaugmented_as_torchvision
+from mixlab.data.refusal import refuse_unless
 from mixlab.errors import UserError
-
-_ATTEMPTS = 10  # at a crop that fits into the picture, as torchvision's RandomResizedCrop
 
 # Each augmentation has its own columns of draws, so switching one on leaves the others as they were.
 _FLIP = 0
-_AFFINE = slice(1, 5)
-_PAD_CROP = slice(5, 7)
-_CROP_SHAPE = slice(7, 7 + 2 * _ATTEMPTS)
-_CROP_PLACE = slice(_CROP_SHAPE.stop, _CROP_SHAPE.stop + 2)
-DRAWS = _CROP_PLACE.stop
+_AFFINE = slice(1, 1 + affine.DRAWS)
+_PAD_CROP = slice(_AFFINE.stop, _AFFINE.stop + 2)
+_CROP = slice(_PAD_CROP.stop, _PAD_CROP.stop + crop.DRAWS)
+_RANDAUGMENT = slice(_CROP.stop, _CROP.stop + picture_operations.DRAWS)
+_JITTER = slice(_RANDAUGMENT.stop, _RANDAUGMENT.stop + jitter.DRAWS)
+_ERASING = slice(_JITTER.stop, _JITTER.stop + erasing.DRAWS)
+DRAWS = _ERASING.stop
 
 
 @dataclass(frozen=True)
-class Affine:
-    """Rotation within ± degrees, scaling in [low, high], shifts within ± that share of a side; edges repeat."""
+class Mixup:
+    """Zhang et al. 2017, https://arxiv.org/abs/1710.09412, as big_vision trains Mixers.
 
-    degrees: float = 0.0
-    scale: tuple[float, float] = (1.0, 1.0)
-    translate: float = 0.0
+    One share for the batch, of Beta(alpha, alpha); the larger one is the picture's own, and its partner is the one
+    before it.
+    """
+
+    alpha: float
 
     def __post_init__(self) -> None:
-        _check(0 <= self.degrees <= 180, f"affine.degrees={self.degrees}", "between 0 and 180")
-        _check(0 < self.scale[0] <= self.scale[1], f"affine.scale={self.scale}", "(low, high) with 0 < low <= high")
-        _check(
-            0 <= self.translate < 1, f"affine.translate={self.translate}", "a share of the side, at least 0, below 1"
-        )
+        refuse_unless(self.alpha > 0, f"mixup.alpha={self.alpha}", "above 0")
 
 
 @dataclass(frozen=True)
-class RandomResizedCrop:
-    """A crop of a share of the area within `scale`, of a width : height within `ratio` (Szegedy et al. 2014)."""
+class MixupOrCutmix:
+    """Either, as timm draws it for the batch: with `probability` at all, and CutMix with `switch` of those.
 
-    scale: tuple[float, float] = (0.08, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    `mixup` and `cutmix` are the alphas; one of 0 leaves the other alone. A picture's partner is its mirror image in
+    the batch: the last one for the first.
+    """
+
+    mixup: float
+    cutmix: float
+    probability: float = 1.0
+    switch: float = 0.5
 
     def __post_init__(self) -> None:
-        low, high = self.scale
-        _check(0 < low <= high <= 1, f"random_resized_crop.scale={self.scale}", "(low, high) with 0 < low <= high <= 1")
-        low, high = self.ratio
-        _check(0 < low <= high, f"random_resized_crop.ratio={self.ratio}", "(low, high) with 0 < low <= high")
+        name = "mixup_or_cutmix"
+        for key in ("mixup", "cutmix"):
+            refuse_unless(getattr(self, key) >= 0, f"{name}.{key}={getattr(self, key)}", "at least 0")
+        refuse_unless(max(self.mixup, self.cutmix) > 0, f"{name} of 0 and 0", "above 0 in one of the two")
+        for key in ("probability", "switch"):
+            refuse_unless(0 <= getattr(self, key) <= 1, f"{name}.{key}={getattr(self, key)}", "between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -68,34 +86,84 @@ class Augmentation:
     affine: Affine | None = None
     pad_crop: int = 0
     random_resized_crop: RandomResizedCrop | None = None
+    inception_crop: InceptionCrop | None = None
+    randaugment_tf: RandAugmentTf | None = None
+    randaugment_timm: RandAugmentTimm | None = None
+    randaugment_torchvision: RandAugmentTorchvision | None = None
+    color_jitter: ColorJitter | None = None
+    random_erasing: RandomErasing | None = None
+    mixup: Mixup | None = None
+    mixup_or_cutmix: MixupOrCutmix | None = None
+    randaugment: InitVar[object] = None  # what somebody writes who doesn't know that there are three
 
-    def __post_init__(self) -> None:
-        _check(self.pad_crop >= 0, f"pad_crop={self.pad_crop}", "a number of pixels, at least 0")
+    def __post_init__(self, randaugment: object) -> None:
+        if randaugment is not None:
+            raise UserError(
+                f"augmentation.randaugment={randaugment!r} says not on which scale: write {_one_of(_RANDAUGMENTS)}, "
+                "whose magnitudes mean different things."
+            )
+        refuse_unless(self.pad_crop >= 0, f"pad_crop={self.pad_crop}", "a number of pixels, at least 0")
+        for rivals in (_CROPS, _RANDAUGMENTS, _MIXINGS):
+            given = [name for name in rivals if getattr(self, name) is not None]
+            if len(given) > 1:
+                raise UserError(
+                    f"augmentation has both {given[0]} and {given[1]}: it can have one of {_one_of(rivals)}. "
+                    "Leave the others out."
+                )
+
+    @property
+    def crop(self) -> RandomResizedCrop | InceptionCrop | None:
+        return self.random_resized_crop or self.inception_crop
+
+    @property
+    def changes_each_picture(self) -> bool:
+        """Whether a resized picture goes through the first stage."""
+        return any(getattr(self, name) is not None for name in (*_RANDAUGMENTS, "color_jitter"))
 
 
-def _check(possible: bool, setting: str, rule: str) -> None:  # noqa: FBT001  the condition itself
-    if not possible:
-        raise UserError(f"augmentation.{setting} is not possible: it must be {rule}.")
+_CROPS = ("random_resized_crop", "inception_crop")
+_RANDAUGMENTS = ("randaugment_tf", "randaugment_timm", "randaugment_torchvision")
+_MIXINGS = ("mixup", "mixup_or_cutmix")
 
 
-def crop_box(crop: RandomResizedCrop, rows: int, columns: int, draws: Float64[np.ndarray, " draw"]) -> Box:
-    """Where to crop a picture of that size: the first attempt that fits, else the largest central one allowed."""
-    area_draw, ratio_draw = draws[_CROP_SHAPE].reshape(_ATTEMPTS, 2).T
-    low, high = crop.scale
-    area = rows * columns * (low + (high - low) * area_draw)
-    log_low, log_high = np.log(crop.ratio)
-    ratio = np.exp(log_low + (log_high - log_low) * ratio_draw)
-    widths, heights = np.round(np.sqrt(area * ratio)), np.round(np.sqrt(area / ratio))
-    fits = (widths > 0) & (widths <= columns) & (heights > 0) & (heights <= rows)
-    row_draw, column_draw = draws[_CROP_PLACE]
-    if fits.any():
-        width, height = widths[fits.argmax()], heights[fits.argmax()]
-        left, top = np.floor(column_draw * (columns - width + 1)), np.floor(row_draw * (rows - height + 1))
-    else:
-        whole = np.clip(columns / rows, *crop.ratio)
-        width, height = min(columns, round(rows * whole)), min(rows, round(columns / whole))
-        left, top = (columns - width) // 2, (rows - height) // 2
-    return int(left), int(top), int(left + width), int(top + height)
+def _one_of(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def resized(
+    image: UInt8[np.ndarray, "row column 3"],
+    draws: Float64[np.ndarray, " draw"],
+    augmentation: Augmentation,
+    preprocess: Preprocess,
+) -> UInt8[Tensor, "3 rows columns"]:
+    """The picture, or the crop of it, at the model's size."""
+    if augmentation.crop is None:
+        return preprocess.resized(image)
+    rows, columns, _ = image.shape
+    box = crop_box(augmentation.crop, rows, columns, draws[_CROP])
+    interpolation = interpolation_of(augmentation.crop, preprocess.interpolation)
+    return preprocess.stretched(image, box, drawn_interpolation(interpolation, draws[_CROP][-1]))
+
+
+def altered(
+    image: UInt8[Tensor, "3 row column"],
+    draws: Float64[np.ndarray, " draw"],
+    augmentation: Augmentation,
+    preprocess: Preprocess,
+) -> UInt8[Tensor, "3 row column"]:
+    """The first stage behind the crop: a resized picture, of which RandAugment and colour jitter make another."""
+    picture, of_layers = Image.fromarray(image.permute(1, 2, 0).numpy()), draws[_RANDAUGMENT]
+    if augmentation.randaugment_tf is not None:
+        picture = randaugmented_as_tf(picture, of_layers, augmentation.randaugment_tf)
+    if augmentation.randaugment_timm is not None:
+        interpolation = interpolation_of(augmentation.crop, preprocess.interpolation)
+        settings, mean = augmentation.randaugment_timm, preprocess.mean
+        picture = randaugmented_as_timm(picture, of_layers, settings, interpolation, mean)
+    if augmentation.randaugment_torchvision is not None:
+        picture = randaugmented_as_torchvision(picture, of_layers, augmentation.randaugment_torchvision)
+    if augmentation.color_jitter is not None:
+        picture = jittered(picture, draws[_JITTER], augmentation.color_jitter)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
 def augmented(
@@ -103,39 +171,17 @@ def augmented(
     draws: Float64[np.ndarray, "picture draw"],
     augmentation: Augmentation,
 ) -> Float[Tensor, "picture channel row column"]:
-    """The batch's stage: each picture flipped, moved and shifted by its own draws, in that order."""
+    """The batch's stage: each picture flipped, moved, shifted and erased by its own draws, in that order."""
     if augmentation.flip:
         flip = torch.from_numpy(draws[:, _FLIP] < 0.5).to(images.device)
         images = torch.where(flip[:, None, None, None], images.flip(-1), images)
     if augmentation.affine is not None:
-        images = _moved(images, draws[:, _AFFINE], augmentation.affine)
+        images = moved(images, draws[:, _AFFINE], augmentation.affine)
     if augmentation.pad_crop:
         images = _shifted(images, draws[:, _PAD_CROP], augmentation.pad_crop)
+    if augmentation.random_erasing is not None:
+        images = erased(images, draws[:, _ERASING], augmentation.random_erasing)
     return images
-
-
-def _moved(
-    images: Float[Tensor, "picture channel row column"], draws: Float64[np.ndarray, "picture 4"], affine: Affine
-) -> Float[Tensor, "picture channel row column"]:
-    rows, columns = images.shape[-2:]
-    centred = 2 * draws - 1
-    angle = np.deg2rad(affine.degrees) * centred[:, 0]
-    low, high = affine.scale
-    scale = low + (high - low) * draws[:, 1]
-    shift_row, shift_column = affine.translate * rows * centred[:, 2], affine.translate * columns * centred[:, 3]
-    cosine, sine, shift_row, shift_column = (
-        torch.from_numpy(values).float().to(images.device)[:, None, None]
-        for values in (np.cos(angle) / scale, np.sin(angle) / scale, shift_row, shift_column)
-    )
-    # Elementwise rather than torch's affine_grid, whose matrix product rounds by the size of the batch.
-    last_row, last_column = (rows - 1) / 2, (columns - 1) / 2
-    row = torch.arange(rows, device=images.device)[None, :, None] - last_row - shift_row
-    column = torch.arange(columns, device=images.device)[None, None, :] - last_column - shift_column
-    # Clamped here rather than by padding_mode="border", which Apple's MPS does not have.
-    from_row = (cosine * row - sine * column).clamp(-last_row, last_row)
-    from_column = (cosine * column + sine * row).clamp(-last_column, last_column)
-    grid = torch.stack([from_column * (2 / columns), from_row * (2 / rows)], dim=-1)
-    return F.grid_sample(images, grid, mode="bilinear", align_corners=False)
 
 
 def _shifted(

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from mixlab.data.augment import DRAWS, Augmentation, RandomResizedCrop, augmented, crop_box
+from mixlab.data.augment import DRAWS, Augmentation, altered, augmented, resized
 from mixlab.data.dataset import Part
 from mixlab.data.draws import epoch_order, picture_draws
 from mixlab.data.image_file import UnreadablePicture
@@ -84,7 +84,7 @@ class TrainingBatches:
             )
         self._part, self._preprocess, self._augmentation = part, preprocess, augmentation
         self._batch, self._seed, self._workers = batch, seed, workers
-        keep = augmentation.random_resized_crop is None and _fits(part, preprocess)
+        keep = augmentation.crop is None and _fits(part, preprocess)
         self._seen = _first_look(part, preprocess, workers, max_unreadable, keep=keep, quiet=quiet)
         self.unreadable = self._seen.unreadable
 
@@ -93,20 +93,20 @@ class TrainingBatches:
         return steps_an_epoch(len(self._seen.readable), self._batch)
 
     def epoch(self, epoch: int, start: int = 0, share: tuple[int, int] = (0, 1)) -> Iterator[Batch]:
-        """The epoch's batches from step `start` on.
+        """The epoch's batches from step `start` on; with share = (process, processes), that process's part of each.
 
-        `share`: (process, processes) takes one of so many near-equal pieces of each batch. Where a batch has fewer
-        pictures than there are processes, those that get none take the first one, at the weight 0.
+        The parts of all processes together are the batch, in its order. Where there are fewer pictures than processes,
+        the last ones are given its first picture with weight 0, so that all take every step.
         """
-        readable, (process, processes) = self._seen.readable, share
+        process, processes = share
+        readable = self._seen.readable
         order = readable[epoch_order(self._seed, epoch, len(readable))]
-        batches = _chunks(order, self._batch)[start : len(self)]
-        pieces = [np.array_split(batch, processes)[process] for batch in batches]
-        weights = [len(piece) / len(batch) for piece, batch in zip(pieces, batches, strict=True)]
-        requests = [(epoch, piece if len(piece) else batch[:1]) for piece, batch in zip(pieces, batches, strict=True)]
-        reader = _Reader(self._part, self._preprocess, self._augmentation.random_resized_crop, self._seed)
-        read = _images(reader, requests, self._seen.kept, self._workers)
-        for weight, (indices, images) in zip(weights, read, strict=True):
+        wholes = _chunks(order, self._batch)[start : len(self)]
+        pieces = [np.array_split(whole, processes)[process] for whole in wholes]
+        requests = [(epoch, piece if len(piece) else whole[:1]) for whole, piece in zip(wholes, pieces, strict=True)]
+        weights = [len(piece) / len(whole) for whole, piece in zip(wholes, pieces, strict=True)]
+        reader = _Reader(self._part, self._preprocess, self._augmentation, self._seed, self._seen.kept)
+        for weight, (indices, images) in zip(weights, _images(reader, requests, self._workers), strict=True):
             yield Batch(
                 images=images,
                 labels=torch.from_numpy(self._part.labels[indices]),
@@ -144,8 +144,8 @@ class JudgingBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         requests = [(0, indices) for indices in _chunks(self.readable, self._batch)]
-        reader = _Reader(self._part, self._preprocess, None, 0)
-        for indices, images in _images(reader, requests, self._seen.kept, self._workers):
+        reader = _Reader(self._part, self._preprocess, Augmentation(), 0, self._seen.kept)
+        for indices, images in _images(reader, requests, self._workers):
             yield Batch(
                 images=images,
                 labels=torch.from_numpy(self._part.labels[indices]),
@@ -170,47 +170,63 @@ class _Read:
 
 
 class _Reader(TorchDataset[_Read]):
-    """What a worker does. Errors are returned: torch would wrap one that is raised in a traceback."""
+    """What a worker does. Errors are returned: torch would wrap one that is raised in a traceback.
 
-    def __init__(self, part: Part, preprocess: Preprocess, crop: RandomResizedCrop | None, seed: int):
-        self._part, self._preprocess, self._crop, self._seed = part, preprocess, crop, seed
+    `kept`: the part's resized pictures, which need no reading.
+    """
+
+    def __init__(
+        self,
+        part: Part,
+        preprocess: Preprocess,
+        augmentation: Augmentation,
+        seed: int,
+        kept: UInt8[Tensor, "picture 3 row column"] | None,
+    ):
+        self._part, self._preprocess, self._augmentation, self._seed = part, preprocess, augmentation, seed
+        self._kept = kept
+
+    @property
+    def has_all(self) -> bool:
+        """Whether the pictures lie there as they are asked for."""
+        return self._kept is not None and not self._augmentation.changes_each_picture
 
     def __getitem__(self, request: _Request) -> _Read:
         epoch, indices = request
+        if self._kept is not None and self.has_all:
+            return _Read(self._kept[torch.from_numpy(indices)], indices, {})
         draws = picture_draws(self._seed, epoch, indices, DRAWS)
         images: dict[int, UInt8[Tensor, "3 row column"]] = {}
         failed: dict[int, UnreadablePicture] = {}
         for index, of_picture in zip(indices.tolist(), draws, strict=True):
             try:
-                images[index] = self._prepared(self._part.image(index), of_picture)
+                images[index] = self._prepared(index, of_picture)
             except UnreadablePicture as error:
                 failed[index] = error
         stacked = torch.stack(list(images.values())) if images else torch.empty((0, 3, 1, 1), dtype=torch.uint8)
         return _Read(stacked, np.array(list(images), dtype=np.int64), failed)
 
-    def _prepared(
-        self, image: UInt8[np.ndarray, "row column 3"], draws: Float64[np.ndarray, " draw"]
-    ) -> UInt8[Tensor, "3 rows columns"]:
-        if self._crop is None:
-            return self._preprocess.resized(image)
-        return self._preprocess.stretched(image, crop_box(self._crop, image.shape[0], image.shape[1], draws))
+    def _prepared(self, index: int, draws: Float64[np.ndarray, " draw"]) -> UInt8[Tensor, "3 row column"]:
+        if self._kept is None:
+            image = resized(self._part.image(index), draws, self._augmentation, self._preprocess)
+        else:
+            image = self._kept[index]
+        if not self._augmentation.changes_each_picture:
+            return image
+        return altered(image, draws, self._augmentation, self._preprocess)
 
 
 def _read(reader: _Reader, requests: list[_Request], workers: int) -> Iterable[_Read]:
-    if workers == 0:
+    if workers == 0 or reader.has_all:
         return map(reader.__getitem__, requests)
     # Its own generator: seeding the workers would otherwise advance torch's, and workers must change nothing.
     return DataLoader(reader, sampler=requests, batch_size=None, num_workers=workers, generator=torch.Generator())
 
 
 def _images(
-    reader: _Reader, requests: list[_Request], kept: UInt8[Tensor, "picture 3 row column"] | None, workers: int
+    reader: _Reader, requests: list[_Request], workers: int
 ) -> Iterator[tuple[Int64[np.ndarray, " chosen"], UInt8[Tensor, "chosen 3 row column"]]]:
-    """What each request asks for, from memory or from the reader; the first unreadable picture is raised."""
-    if kept is not None:
-        for _, indices in requests:
-            yield indices, kept[torch.from_numpy(indices)]
-        return
+    """What each request asks for; the first unreadable picture is raised."""
     for read in _read(reader, requests, workers):
         for error in read.failed.values():
             raise error
@@ -248,7 +264,7 @@ def _read_all(
     failed: dict[int, UnreadablePicture] = {}
     requests = [(0, indices) for indices in _chunks(np.arange(len(part)), 64)]
     with progress("read pictures", total=len(part), quiet=quiet) as advance:
-        for read in _read(_Reader(part, preprocess, None, 0), requests, workers):
+        for read in _read(_Reader(part, preprocess, Augmentation(), 0, None), requests, workers):
             failed |= read.failed
             if len(failed) > max_unreadable:
                 raise _too_many(failed, max_unreadable)

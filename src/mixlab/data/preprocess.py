@@ -19,7 +19,9 @@ from mixlab.errors import UserError, did_you_mean
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's ImageNet constants
 INCEPTION_MEAN, INCEPTION_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)  # to [-1, 1], as Inception and the official Mixers
 
-_INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+Interpolation = Literal["bilinear", "bicubic"]
 
 Box = tuple[int, int, int, int]
 """Left, upper, right, lower, in pixels."""
@@ -36,7 +38,7 @@ class Preprocess:
     image_size: tuple[int, int]
     resize: Literal["stretch", "shorter_side"] = "stretch"
     crop_fraction: float = 1.0
-    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    interpolation: Interpolation = "bicubic"
     mean: tuple[float, float, float] = INCEPTION_MEAN
     std: tuple[float, float, float] = INCEPTION_STD
 
@@ -55,18 +57,20 @@ class Preprocess:
         """The first half, which a training does once and keeps."""
         rows, columns, _ = image.shape
         if self.resize == "stretch":
-            return self.stretched(image, (0, 0, columns, rows))
+            return self.stretched(image, (0, 0, columns, rows), self.interpolation)
         height, width = self.image_size
         scale = max(height / self.crop_fraction / rows, width / self.crop_fraction / columns)
         scaled_height, scaled_width = max(round(rows * scale), height), max(round(columns * scale), width)
-        scaled = Image.fromarray(image).resize((scaled_width, scaled_height), _INTERPOLATIONS[self.interpolation])
+        scaled = Image.fromarray(image).resize((scaled_width, scaled_height), RESAMPLING[self.interpolation])
         top, left = round((scaled_height - height) / 2), round((scaled_width - width) / 2)
         return _tensor(scaled.crop((left, top, left + width, top + height)))
 
-    def stretched(self, image: UInt8[np.ndarray, "row column 3"], box: Box) -> UInt8[Tensor, "3 rows columns"]:
+    def stretched(
+        self, image: UInt8[np.ndarray, "row column 3"], box: Box, interpolation: Interpolation
+    ) -> UInt8[Tensor, "3 rows columns"]:
         """What lies in the box, resized to `image_size`."""
         height, width = self.image_size
-        return _tensor(Image.fromarray(image).resize((width, height), _INTERPOLATIONS[self.interpolation], box=box))
+        return _tensor(Image.fromarray(image).resize((width, height), RESAMPLING[interpolation], box=box))
 
     def normalised(self, images: UInt8[Tensor, "*picture 3 row column"]) -> Float[Tensor, "*picture 3 row column"]:
         """The second half, on the device that `images` are on."""
@@ -88,7 +92,7 @@ class Preprocess:
             raise UserError(
                 f"preprocessing has the unknown keys {unknown} and lacks {missing}: its keys are {', '.join(known)}."
             )
-        for key, choices in (("resize", ("stretch", "shorter_side")), ("interpolation", tuple(_INTERPOLATIONS))):
+        for key, choices in (("resize", ("stretch", "shorter_side")), ("interpolation", tuple(RESAMPLING))):
             if values[key] not in choices:
                 hint = did_you_mean(str(values[key]), choices)
                 raise UserError(
