@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from mixlab.data.dataset import Dataset
-from mixlab.data.folder import open_folder
 from mixlab.data.preprocess import Preprocess
+from mixlab.data.sources import open_dataset
 from mixlab.errors import UserError
 from mixlab.prediction.predictor import Predictor
 from mixlab.runs.folder import Run, open_run
@@ -66,7 +66,7 @@ def make_job(source: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.M
     def make(dataset: Dataset | None = None, **fields: Any) -> HeadJob:
         checked = any_recipe_from({"model": str(source), "data": f"folder:{pictures}", "head": {}} | fields, "tiny")
         assert isinstance(checked, HeadRecipe)
-        return resolve_head(checked, dataset or open_folder(pictures), CPU)
+        return resolve_head(checked, dataset or open_dataset(f"folder:{pictures}"), CPU)
 
     return make
 
