@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from mixlab.data.dataset import Dataset, Part
-from mixlab.data.sources import open_dataset, open_split, open_unseen, same_source
+from mixlab.data.sources import KINDS, open_dataset, open_split, open_unseen, same_source
 from mixlab.errors import UserError
 
 
@@ -68,6 +68,24 @@ def test_every_fact_of_a_set_is_in_its_fingerprint(noise):
         fingerprint(labels=noise.labels[::-1].copy()),
     ]
     assert len(set(fingerprints)) == 5
+
+
+def test_every_fact_but_the_bytes_is_in_the_listing(pets):
+    def listing() -> str:
+        return open_dataset(f"folder:{pets}").listing_digest
+
+    before = listing()
+    path = pets / "cat/003.png"
+    content = path.read_bytes()
+    path.write_bytes(bytes(reversed(content)))
+    assert len(before) == 32 and listing() == before
+    path.write_bytes(content + b"0")
+    larger = listing()
+    path.write_bytes(content)
+    path.rename(pets / "dog/new.png")
+    moved = listing()
+    (pets / "cat").rename(pets / "kitten")
+    assert len({before, larger, moved, listing()}) == 4
 
 
 def test_a_stored_split_brings_the_same_parts_back(pets):
@@ -148,7 +166,7 @@ def test_one_folder_has_many_spellings(pets, monkeypatch):
     assert not same_source("digits", "cifar10")
 
 
-KNOWN = "it can be digits, cifar10, cifar10:PATH or folder:PATH."
+KNOWN = f"it can be one of {', '.join(kind.spelling for kind in KINDS.values())}."
 
 
 @pytest.mark.parametrize(
@@ -156,12 +174,13 @@ KNOWN = "it can be digits, cifar10, cifar10:PATH or folder:PATH."
     [
         ("digts", f'data "digts" is not known: {KNOWN} Did you mean "digits"?'),
         ("cifra10", f'data "cifra10" is not known: {KNOWN} Did you mean "cifar10"?'),
-        ("imagenet", f'data "imagenet" is not known: {KNOWN}'),
+        ("pictures", f'data "pictures" is not known: {KNOWN}'),
+        ("digits:x", f'data "digits:x" is not known: {KNOWN} It comes with mixlab and has no path: write "digits".'),
         (
-            "digits:x",
-            f'data "digits:x" is not known: {KNOWN} The digits come with mixlab and have no path: write "digits".',
+            "folder:",
+            f'data "folder:" is not known: {KNOWN} Something is missing behind the colon: write "folder:PATH".',
         ),
-        ("folder:", f'data "folder:" is not known: {KNOWN} A path is missing behind the colon: write "folder:PATH".'),
+        ("csv", f'data "csv" is not known: {KNOWN} Something is missing behind the colon: write "csv:FILE".'),
         ("", f'data "" is not known: {KNOWN}'),
     ],
 )

@@ -208,8 +208,7 @@ def test_pictures_without_class_folders_are_refused(write_tree, inside):
 def test_one_class_is_refused(write_tree):
     root = write_tree("cat", 10)
     assert refused(root) == (
-        f'folder:{root} has only one class, "cat": telling classes apart takes two, so put the pictures of another '
-        "into a folder beside it."
+        f'folder:{root} has only one class, "cat": telling classes apart takes two, so add pictures of another.'
     )
 
 
@@ -218,14 +217,17 @@ def test_a_class_that_only_test_has_is_refused_with_the_nearest(write_tree):
         root = write_tree(place, 3)
     assert refused(root) == (
         f'folder:{root} has the class "dogs" in its test part but not in train, where it is learned: add pictures of '
-        'it there, or rename its folder. Did you mean "dog"?'
+        'it there, or rename it. Did you mean "dog"?'
     )
 
 
 def test_parts_without_train_are_refused(write_tree):
     for place in ("val/cat", "val/dog", "test/cat", "test/dog"):
         root = write_tree(place, 3)
-    assert "has test and validation pictures but none to train on: put those into train/" in refused(root)
+    assert (
+        "has test and validation pictures but none to train on: the part to learn from has to be called train."
+        in refused(root)
+    )
 
 
 def test_a_class_with_too_few_pictures_to_cut_is_refused(write_tree):
@@ -233,7 +235,7 @@ def test_a_class_with_too_few_pictures_to_cut_is_refused(write_tree):
     root = write_tree("dog", 2)
     assert refused(root) == (
         f'folder:{root} has 2 different pictures of "dog", and 3 are needed to hold some out: add pictures, or take '
-        "the class's folder out."
+        "the class out."
     )
 
 

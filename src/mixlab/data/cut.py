@@ -1,15 +1,17 @@
 """Cutting a held-out part from pictures that come without one: by class, seeded, equal pictures on one side.
 
 Axes:  picture  one of the part to cut
-       group    pictures with equal bytes
+       group    pictures with equal bytes, or of one origin
 """
 
 from collections import defaultdict
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Int64
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from mixlab.data.dataset import Part, content_digest, stored_bytes
 from mixlab.data.draws import epoch_order
@@ -49,8 +51,23 @@ class Grouped:
         held, rest = np.flatnonzero(chosen[group]), np.flatnonzero(~chosen[group])
         return self.part.subset(held), Grouped(self.part.subset(rest), self.groups[rest])
 
+    def with_origins(self) -> "Grouped":
+        """What shares a group or an origin is in one group, and so is what such pictures link."""
+        if not self.part.origins:
+            return self
+        origin = np.unique(np.array(self.part.origins), return_inverse=True)[1]
+        size = int(origin.max() + self.groups.max()) + 2
+        links = coo_array((np.ones(len(origin)), (origin, origin.max() + 1 + self.groups)), shape=(size, size))
+        component = connected_components(links, directed=False)[1]
+        return replace(self, groups=component[origin].astype(np.int64))
+
 
 def grouped(part: Part) -> Grouped:
+    """Pictures with equal bytes or of one origin are in one group."""
+    return by_bytes(part).with_origins()
+
+
+def by_bytes(part: Part) -> Grouped:
     """A picture whose size no other has is not read."""
     same_size: defaultdict[int, list[int]] = defaultdict(list)
     for index, picture in enumerate(part.pictures):

@@ -1,7 +1,6 @@
 """A dataset: classes, and parts of named pictures with labels. `mixlab.data.sources` opens one by a single string.
 
-A folder's pictures are not read before `Part.image` asks for
-one or `Dataset.fingerprint` for all.
+Pictures that lie in files are not read before `Part.image` asks for one or `Dataset.fingerprint` for all.
 """
 
 import hashlib
@@ -10,28 +9,69 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from mixlab.data.image_file import read_image
+from mixlab.data.image_file import Stored, read_image
 from mixlab.errors import UserError, did_you_mean
 
-Picture = Path | np.ndarray
+
+@runtime_checkable
+class Sized(Stored, Protocol):
+    """A picture's file inside something larger: an archive, a table."""
+
+    @property
+    def size(self) -> int:
+        """Bytes, known without reading them."""
+        ...
+
+
+Picture = Path | Sized | np.ndarray
 """A file, read when it is asked for, or uint8 (row, column, RGB) in memory."""
+
+PARTS = ("train", "validation", "test")
+"""The order in which a dataset has its parts."""
 
 Split = dict[str, list[str]]
 """The names of each part's pictures: what a run keeps, as JSON, to find its parts again."""
 
 
 @dataclass(frozen=True, eq=False)
+class Labelled:
+    """A picture, the name of its class, and its own, which is stable and relative to the dataset.
+
+    `origin`: what it shares with pictures that have to stay on its side of a cut, as a patient's number.
+    """
+
+    label: str
+    name: str
+    picture: Picture
+    origin: str = ""
+
+
+@dataclass(frozen=True, eq=False)
 class Part:
-    """Pictures with their labels and their names, which are stable and relative to the dataset."""
+    """Pictures with their labels and their names, which are stable and relative to the dataset.
+
+    `origins`: one a picture, where they are known; what is of one origin stays on one side of every cut.
+    """
 
     names: list[str]
     labels: Int64[np.ndarray, " picture"]
     pictures: Sequence[Picture]
+    origins: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(found: Sequence[Labelled], classes: tuple[str, ...]) -> "Part":
+        place = {label: index for index, label in enumerate(classes)}
+        return Part(
+            names=[one.name for one in found],
+            labels=np.array([place[one.label] for one in found], dtype=np.int64),
+            pictures=[one.picture for one in found],
+            origins=tuple(one.origin for one in found if one.origin),
+        )
 
     def __len__(self) -> int:
         return len(self.names)
@@ -39,7 +79,7 @@ class Part:
     def image(self, index: int | np.integer) -> UInt8[np.ndarray, "row column 3"]:
         """Raises UnreadablePicture if the file is no whole picture."""
         picture = self.pictures[int(index)]
-        return read_image(picture) if isinstance(picture, Path) else picture
+        return picture if isinstance(picture, np.ndarray) else read_image(picture)
 
     def subset(self, indices: Sequence[int] | Int64[np.ndarray, " chosen"]) -> "Part":
         chosen = np.asarray(indices, dtype=np.int64)
@@ -47,6 +87,7 @@ class Part:
             names=[self.names[i] for i in chosen],
             labels=self.labels[chosen],
             pictures=[self.pictures[i] for i in chosen],
+            origins=tuple(self.origins[i] for i in chosen) if self.origins else (),
         )
 
     def joined(self, other: "Part") -> "Part":
@@ -55,6 +96,7 @@ class Part:
             names=[*self.names, *other.names],
             labels=np.concatenate([self.labels, other.labels]),
             pictures=[*self.pictures, *other.pictures],
+            origins=(*self.origins, *other.origins),
         )
 
 
@@ -63,7 +105,7 @@ class Dataset:
     """`parts` has "train", "validation" and "test", in this order; one that was opened to be judged, "test" alone.
 
     `name` opens it again from any working directory.
-    `cut_here`: parts were cut out of a folder, which may change, so a run has to keep `split`.
+    `cut_here`: parts were cut out of what may change, as a folder may, so a run has to keep `split`.
     `notes`: sentences about what was done and left out.
     """
 
@@ -88,18 +130,23 @@ class Dataset:
                 digest.update(content_digest(picture))
         return digest.hexdigest()
 
-    @property
-    def summary(self) -> dict[str, Any]:
-        """As JSON: the classes, how many pictures each part has, and what changes with any name, label or file size.
+    @cached_property
+    def listing_digest(self) -> str:
+        """32 hexadecimal digits that change with any class, part, name, label or size of a picture's file.
 
-        No picture is read, so a set of any size has it at once.
+        No picture is read, so a set of any size has it soon.
         """
-        digest = hashlib.blake2b(digest_size=16)
+        digest = hashlib.blake2b(json.dumps(self.classes).encode(), digest_size=16)
         for name, part in self.parts.items():
             sizes = [stored_bytes(picture) for picture in part.pictures]
             digest.update(json.dumps([name, part.names, part.labels.tolist(), sizes]).encode())
+        return digest.hexdigest()
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """As JSON: the classes, how many pictures each part has, and the digest of their listing."""
         pictures = {name: len(part) for name, part in self.parts.items()}
-        return {"classes": list(self.classes), "pictures": pictures, "listing": digest.hexdigest()}
+        return {"classes": list(self.classes), "pictures": pictures, "listing": self.listing_digest}
 
     def relabelled(self, classes: tuple[str, ...]) -> "Dataset":
         """The same pictures, labelled by their places in a model's `classes`."""
@@ -135,7 +182,9 @@ class Dataset:
 def stored_bytes(picture: Picture) -> int:
     if isinstance(picture, np.ndarray):
         return picture.nbytes
-    return picture.stat().st_size if picture.exists() else 0  # a link may lead nowhere
+    if isinstance(picture, Path):
+        return picture.stat().st_size if picture.exists() else 0  # a link may lead nowhere
+    return picture.size
 
 
 def content_digest(picture: Picture) -> bytes:

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -41,14 +41,21 @@ class UnreadablePicture(UserError):  # noqa: N818  it is named for what it is ab
         return f"{self.picture} can't be read: {self.reason}."
 
 
-def read_image(source: Path | bytes) -> UInt8[np.ndarray, "row column 3"]:
-    """`source` is a file or a file's content. Raises UnreadablePicture."""
+@runtime_checkable
+class Stored(Protocol):
+    """Where a picture's file lies: a Path, or a place in something larger. `str` names it in sentences."""
+
+    def read_bytes(self) -> bytes: ...
+
+
+def read_image(source: Stored | bytes) -> UInt8[np.ndarray, "row column 3"]:
+    """`source` is where a picture's file lies, or its content. Raises UnreadablePicture."""
     if isinstance(source, bytes):
         return _read(source, f"the picture of {len(source):,} bytes")
     try:
         content = source.read_bytes()
     except OSError as error:
-        raise UnreadablePicture(str(source), str(error.strerror).lower()) from error
+        raise UnreadablePicture(str(source), (error.strerror or str(error)).lower()) from error
     return _read(content, str(source))
 
 

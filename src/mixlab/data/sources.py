@@ -1,38 +1,38 @@
-"""Where datasets come from: one string names a set, `digits`, `cifar10`, `cifar10:PATH` or `folder:PATH`."""
+"""Where datasets come from: one string names a set. `KINDS` has all that such a string can be."""
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from mixlab.data.cifar10 import open_cifar10
+from mixlab.data.csv_file import read_csv
 from mixlab.data.dataset import Dataset, Split
 from mixlab.data.digits import open_digits
-from mixlab.data.folder import open_folder, open_whole_folder
+from mixlab.data.folder import read_folder
+from mixlab.data.parts import completed, whole
 from mixlab.errors import UserError, did_you_mean
 
 
 def open_dataset(name: str, *, quiet: bool = False) -> Dataset:
     """The set with the parts that a training needs. Raises UserError; `quiet` shows no progress of long unpacking."""
-    kind, colon, path = name.partition(":")
-    if kind == "digits" and not colon:
-        return open_digits()
-    if kind == "cifar10" and (path or not colon):
-        return open_cifar10(Path(path).expanduser() if path else None, quiet=quiet)
-    if kind == "folder" and path:
-        return open_folder(Path(path).expanduser())
-    raise _unknown(name)
+    kind, place = _found(name)
+    return kind.to_train(place, quiet=quiet)
 
 
 def open_split(name: str, split: Split, classes: tuple[str, ...]) -> Dataset:
     """The set in the parts and the classes that a run kept of it."""
-    return _whole(name).laid_out(split).relabelled(classes)
+    kind, place = _found(name)
+    return kind.to_judge(place, quiet=False).laid_out(split).relabelled(classes)
 
 
 def open_unseen(name: str, classes: tuple[str, ...]) -> Dataset:
     """For a finished model that never saw the set, with labels that are places in its `classes`.
 
-    "test" is all of a folder, whatever parts it has, and the test part of a set with a fixed name.
+    "test" is all of one's own pictures, whatever parts they have, and the test part of a set with a fixed name.
     """
-    dataset = _whole(name)
+    kind, place = _found(name)
+    dataset = kind.to_judge(place, quiet=False)
     return replace(dataset, parts={"test": dataset.parts["test"]}).relabelled(classes)
 
 
@@ -42,27 +42,69 @@ def same_source(a: str, b: str) -> bool:
 
 
 def _place(name: str) -> tuple[str, Path | None]:
-    kind, _, path = name.partition(":")
-    return kind, Path(path).expanduser().resolve() if path else None
+    kind, _, place = name.partition(":")
+    return kind, Path(place).expanduser().resolve() if place else None
 
 
-def _whole(name: str) -> Dataset:
-    kind, _, path = name.partition(":")
-    if kind == "folder" and path:
-        return open_whole_folder(Path(path).expanduser())
-    return open_dataset(name)
+@runtime_checkable
+class _Opener(Protocol):
+    def __call__(self, place: str, /, *, quiet: bool) -> Dataset:
+        """`place` is what stands behind the colon, or empty. Raises UserError."""
+        ...
 
 
-def _unknown(name: str) -> UserError:
-    kind = name.partition(":")[0]
-    if name and Path(name).expanduser().is_dir():
-        hint = f'For the folder of that name write "folder:{name}".'
-    elif kind == "digits":
-        hint = 'The digits come with mixlab and have no path: write "digits".'
-    elif kind in ("cifar10", "folder"):
-        hint = f'A path is missing behind the colon: write "{kind}:PATH".'
-    else:
-        hint = did_you_mean(kind, ["digits", "cifar10", "folder"])
-    return UserError(
-        f'data "{name}" is not known: it can be digits, cifar10, cifar10:PATH or folder:PATH. {hint}'.rstrip()
+@dataclass(frozen=True)
+class Kind:
+    """`spelling`: how its names are written, with brackets around what may be left out.
+
+    What `to_train` opens has the three parts of a training. What `to_judge` opens has all pictures, in parts of which
+    "test" is what a model that never saw the set is judged on.
+    """
+
+    spelling: str
+    to_train: _Opener
+    to_judge: _Opener
+
+
+def _fixed(spelling: str, opened: _Opener) -> Kind:
+    """A set whose parts everybody knows."""
+    return Kind(spelling, opened, opened)
+
+
+def _own(spelling: str, read: Callable[[Path], Dataset]) -> Kind:
+    """Pictures that somebody has put together, in the parts that `read` finds, at a path."""
+    return Kind(
+        spelling,
+        lambda place, *, quiet: completed(read(Path(place).expanduser())),
+        lambda place, *, quiet: whole(read(Path(place).expanduser())),
     )
+
+
+def _optional(place: str) -> Path | None:
+    return Path(place).expanduser() if place else None
+
+
+KINDS = {
+    "digits": _fixed("digits", lambda place, *, quiet: open_digits()),
+    "cifar10": _fixed("cifar10[:PATH]", lambda place, *, quiet: open_cifar10(_optional(place), quiet=quiet)),
+    "folder": _own("folder:PATH", read_folder),
+    "csv": _own("csv:FILE", read_csv),
+}
+"""What stands before the colon -> what it means. Error sentences list these."""
+
+
+def _found(name: str) -> tuple[Kind, str]:
+    """The kind that `name` begins with, and what stands behind the colon."""
+    word, colon, place = name.partition(":")
+    kind = KINDS.get(word)
+    if kind is None:
+        is_folder = bool(name) and Path(name).expanduser().is_dir()
+        hint = f'For the folder of that name write "folder:{name}".' if is_folder else did_you_mean(word, KINDS)
+    elif colon and kind.spelling == word:
+        hint = f'It comes with mixlab and has no path: write "{word}".'
+    elif place or (not colon and "[" in kind.spelling) or kind.spelling == word:
+        return kind, place
+    else:
+        hint = f'Something is missing behind the colon: write "{kind.spelling}".'
+    known = ", ".join(kind.spelling for kind in KINDS.values())
+    raise UserError(f'data "{name}" is not known: it can be one of {known}. {hint}'.rstrip())

@@ -5,11 +5,19 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
+from mixlab.data.dataset import Labelled
 from mixlab.errors import UserError
 
-_PARTS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
+PART_FOLDERS = {
+    "train": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+}
+"""What folders of parts are called, in lower case -> the parts."""
 
 _SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".avif"}
 _SUFFIXES |= {".heic", ".heif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm"}
@@ -17,21 +25,15 @@ _SUFFIXES |= {".heic", ".heif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm"}
 _LITTER = {"__macosx", "thumbs.db", "desktop.ini"}  # as is everything that begins with a dot
 
 
-@dataclass(frozen=True)
-class Found:
-    """A picture by its ending; `name` is its path in the folder, composed and with slashes."""
-
-    label: str
-    name: str
-    path: Path
-
-
 @dataclass
 class Tree:
-    """The pictures of each part, in the order of their names; where there are no parts, all are "train"."""
+    """The pictures of each part, in the order of their names; where there are no parts, all are "train".
+
+    A picture is one by its ending; its name is its path in the folder, composed and with slashes.
+    """
 
     root: Path
-    parts: dict[str, list[Found]] = field(default_factory=dict)
+    parts: dict[str, list[Labelled]] = field(default_factory=dict)
     beside_parts: list[str] = field(default_factory=list)  # folders that are no part
     without_pictures: list[str] = field(default_factory=list)  # folders that would be classes
     loose: int = 0  # pictures outside any class's folder
@@ -69,7 +71,7 @@ def scan(root: Path) -> Tree:
         for entry in _entries(folder):
             if entry.is_dir():
                 _add_class(tree, part, entry)
-            elif _is_picture(entry):
+            elif is_picture(entry):
                 tree.loose += 1
             else:
                 tree.others[_ending(entry)] += 1
@@ -89,7 +91,7 @@ def scan(root: Path) -> Tree:
 
 def pictures_below(folder: Path) -> list[Path]:
     """Every picture in a folder and in those below it, in the order of their paths."""
-    return sorted(filter(_is_picture, _files_below(folder)))
+    return sorted(filter(is_picture, _files_below(folder)))
 
 
 def counted(number: int, thing: str) -> str:
@@ -99,8 +101,8 @@ def counted(number: int, thing: str) -> str:
 def _part_folders(tree: Tree) -> list[tuple[Path, str]]:
     """The folders that hold class folders, and their parts. A class may be named "test": a part has folders inside."""
     folders = [entry for entry in _entries(tree.root) if entry.is_dir()]
-    parts = [(folder, _PARTS[folder.name.lower()]) for folder in folders if folder.name.lower() in _PARTS]
-    others = [folder.name for folder in folders if folder.name.lower() not in _PARTS]
+    parts = [(folder, PART_FOLDERS[folder.name.lower()]) for folder in folders if folder.name.lower() in PART_FOLDERS]
+    others = [folder.name for folder in folders if folder.name.lower() not in PART_FOLDERS]
     if not parts or (others and not any(entry.is_dir() for folder, _ in parts for entry in _entries(folder))):
         return [(tree.root, "train")]
     tree.beside_parts += sorted(map(_text, others))
@@ -111,8 +113,8 @@ def _add_class(tree: Tree, part: str, folder: Path) -> None:
     label = _text(folder.name)
     found = []
     for path in _files_below(folder):
-        if _is_picture(path):
-            found.append(Found(label, _text(path.relative_to(tree.root).as_posix()), path))
+        if is_picture(path):
+            found.append(Labelled(label, _text(path.relative_to(tree.root).as_posix()), path))
         else:
             tree.others[_ending(path)] += 1
     if found:
@@ -121,7 +123,7 @@ def _add_class(tree: Tree, part: str, folder: Path) -> None:
         tree.without_pictures.append(label)
 
 
-def _is_picture(path: Path) -> bool:
+def is_picture(path: PurePath) -> bool:
     return path.suffix.lower() in _SUFFIXES
 
 
@@ -144,7 +146,11 @@ def _entries(folder: Path) -> list[Path]:
         raise UserError(
             f"{folder} can't be listed ({error.strerror}): change its permissions or take it out."
         ) from error
-    return [entry for entry in entries if entry.name[0] != "." and entry.name.lower() not in _LITTER]
+    return [entry for entry in entries if not is_litter(entry.name)]
+
+
+def is_litter(name: str) -> bool:
+    return name[0] == "." or name.lower() in _LITTER
 
 
 def _text(name: str) -> str:
