@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from mixlab.speed.plan import Mode, Plan
-from mixlab.studies import contenders
+from mixlab.training import trial
 
 STUDY = ("study", "resolution", "--data", "folder:pets", "--seeds", "2", "--epochs", "1", "--pictures", "8")
 
 
 @pytest.mark.long
 def test_a_study_prints_its_tables_and_writes_report_and_results(run, pets, monkeypatch):
-    monkeypatch.setattr(contenders, "decide_plan", lambda job, say: (Plan("cpu", Mode(), 8), 0.1))
+    monkeypatch.setattr(trial, "decide_plan", lambda job, say, processes: (Plan("cpu", Mode(), 8), 0.1))
     ended = run(*STUDY, "--out", "found", "--quiet")
     assert ended.status == 0
     assert "resampled, 24 px, tuned" in ended.out

@@ -16,6 +16,7 @@ from mixlab.speed.plan import Mode, Plan
 from mixlab.training import prepare
 from mixlab.training.prepare import Job, resolve
 from mixlab.training.recipe import recipe_from, with_settings
+from mixlab.training.trial import plan_file
 
 PLAN = Plan("cpu", Mode(), 8)
 
@@ -106,10 +107,10 @@ def test_a_changed_line_of_what_shows_a_result_has_the_same_key(package, source)
 
 def test_the_plan_is_remembered_for_all_seeds_and_for_one_machine(job, monkeypatch):
     other_seed = replace(job, recipe=job.recipe.model_copy(update={"seed": 5}))
-    assert other_seed.plan_file() == job.plan_file()
-    before = job.plan_file()
+    assert plan_file(other_seed) == plan_file(job)
+    before = plan_file(job)
     monkeypatch.setattr(prepare, "device_name", lambda device: "another processor")
-    assert job.plan_file() != before
+    assert plan_file(job) != before
 
 
 def test_the_store_is_where_the_environment_says_else_here(monkeypatch):

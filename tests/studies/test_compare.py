@@ -17,11 +17,13 @@ from mixlab.measure.macs import count_parameters
 from mixlab.runs.folder import Run
 from mixlab.speed.plan import Mode, Plan
 from mixlab.studies import compare as compare_module
-from mixlab.studies import contenders, trainings
+from mixlab.studies import trainings
 from mixlab.studies.compare import compare
 from mixlab.studies.comparison import Comparison
 from mixlab.studies.terms import Terms
 from mixlab.studies.trainings import Trained
+from mixlab.studies.contenders import macs_of
+from mixlab.training import trial
 from mixlab.zoo.build import create_model
 
 PLAN = Plan("cpu", Mode(), 4)
@@ -53,7 +55,9 @@ def said() -> list[str]:
 def compared(pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]) -> Compared:
     """Compares with invented trials and speeds, and with processes that are this one."""
     monkeypatch.setenv("MIXLAB_RUNS", str(tmp_path / "store"))
-    monkeypatch.setattr(contenders, "decide_plan", lambda job, say: (PLAN, SECONDS_A_STEP.get(job.recipe.model, 0.05)))
+    monkeypatch.setattr(
+        trial, "decide_plan", lambda job, say, processes: (PLAN, SECONDS_A_STEP.get(job.recipe.model, 0.05))
+    )
     monkeypatch.setattr(compare_module, "images_per_second", invented_speeds)
     monkeypatch.setattr(compare_module, "processes", this_process)
 
@@ -133,7 +137,7 @@ def test_what_an_interruption_has_finished_is_found_again(compared, trained, mon
         compared()
     assert len(trained) == 3
     monkeypatch.setattr(trainings, "train", train)
-    monkeypatch.delattr(contenders, "decide_plan")  # the plans are remembered as well
+    monkeypatch.delattr(trial, "decide_plan")  # the plans are remembered as well
     comparison = compared()
     assert len(trained) == len(set(trained)) == 4
     assert [one.correct.shape for one in comparison.contestants] == [(2, 8), (2, 8)]
@@ -181,7 +185,7 @@ def test_a_matched_model_has_about_what_the_first_one_has(compared, match):
     first, other = (getattr(one.contender, match) for one in compared(["mixer_nano", LARGE], match=match).contestants)
     assert other == pytest.approx(first, rel=0.1)
     alone = create_model(LARGE, image_size=8, classes=2)
-    assert {"parameters": count_parameters, "macs": contenders.macs_of}[match](alone) > 2 * first
+    assert {"parameters": count_parameters, "macs": macs_of}[match](alone) > 2 * first
 
 
 def test_a_model_of_a_fixed_size_is_matched_only_to_itself(compared, trained):

@@ -8,8 +8,8 @@ import pytest
 from mixlab.errors import UserError
 from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.speed.plan import Mode, Plan
-from mixlab.studies import contenders
 from mixlab.studies.contenders import DEFAULT_MODELS, Contender, Planned, enter, planned
+from mixlab.training import trial
 from mixlab.training.prepare import Job
 from mixlab.zoo.build import create_model
 from mixlab.zoo.sizes import find_size
@@ -27,12 +27,12 @@ def trials(tmp_path, monkeypatch) -> list[Job]:
     """The jobs that a plan was tried for."""
     tried: list[Job] = []
 
-    def decide(job: Job, say: Any) -> tuple[Plan, float]:
+    def decide(job: Job, say: Any, processes: int) -> tuple[Plan, float]:
         tried.append(job)
         return PLAN, 0.25
 
     monkeypatch.setenv("MIXLAB_RUNS", str(tmp_path))
-    monkeypatch.setattr(contenders, "decide_plan", decide)
+    monkeypatch.setattr(trial, "decide_plan", decide)
     return tried
 
 

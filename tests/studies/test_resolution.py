@@ -11,9 +11,9 @@ from mixlab.data.dataset import Dataset
 from mixlab.report.table import render
 from mixlab.runs.folder import Run
 from mixlab.speed.plan import Mode, Plan
-from mixlab.studies import contenders
 from mixlab.studies import resolution as study
 from mixlab.studies.resolution import Resolution, ResolutionTerms, resolution
+from mixlab.training import trial
 from mixlab.training.prepare import Job
 
 TERMS = ResolutionTerms(seeds=2, pictures=20, epochs=1)
@@ -47,7 +47,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Job]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study, "train", noted)
         patch.setenv("MIXLAB_RUNS", str(tmp_path_factory.mktemp("store")))
-        patch.setattr(contenders, "decide_plan", lambda job, say: (Plan("cpu", Mode(), 20), 0.1))
+        patch.setattr(trial, "decide_plan", lambda job, say, processes: (Plan("cpu", Mode(), 20), 0.1))
         yield jobs
 
 
@@ -73,7 +73,7 @@ def test_every_way_is_trained_and_judged_with_every_seed_on_all_test_pictures(fo
 
 def test_what_was_finished_is_found_again_and_so_are_the_plans(found, jobs, trained, shades, monkeypatch):
     trained.clear()
-    monkeypatch.delattr(contenders, "decide_plan")
+    monkeypatch.delattr(trial, "decide_plan")
     again = studied(shades)
     assert trained == []
     assert again.plans == found.plans

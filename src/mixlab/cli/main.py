@@ -1,6 +1,6 @@
 """The command `mixlab`: its verbs, and how they end.
 
-Exit status: 0 done, 1 partly answered, 2 the user's mistake, 130 Ctrl-C.
+Exit status: 0 done, 1 partly answered, 2 the user's mistake, 75 stopped by a signal and can be resumed, 130 Ctrl-C.
 """
 
 import os
@@ -20,7 +20,7 @@ from mixlab.cli.predict import predict
 from mixlab.cli.publish import publish
 from mixlab.cli.study import study
 from mixlab.cli.train import train
-from mixlab.errors import UserError
+from mixlab.errors import Interrupted, UserError
 
 VERBS = {verb.__name__: verb for verb in (models, train, evaluate, predict, compare, convert, inspect, publish, study)}
 
@@ -44,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
     except UserError as error:
         status = _refused(str(error))
+    except Interrupted as interrupted:
+        print(f"mixlab: {interrupted}", file=sys.stderr)
+        status = 75
     except typer.TyperException as error:
         status = _refused(_not_understood(words, error))
     except BrokenPipeError:  # the reader of a pipe has seen enough; Python would complain when it flushes once more

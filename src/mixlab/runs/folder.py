@@ -157,12 +157,12 @@ def refuse_foreign_folder(path: Path) -> None:
         raise UserError(f"{path} holds a finished run, which is never overwritten: remove it, or give another path.")
 
 
-def open_run(path: Path) -> Run:
-    """A finished run, to be judged or asked. Raises UserError where the folder is none."""
+def begun_run(path: Path) -> Run:
+    """A run in whatever state. Raises UserError where the folder is none."""
     if not path.is_dir():
         raise UserError(f"There is no run at {path}: give the folder that mixlab train printed.")
     if not any(path.iterdir()):
-        raise UserError(f"{path} is empty: a run's folder holds status.json, config.json and model.safetensors.")
+        raise UserError(f"{path} is empty: a run's folder holds status.json, recipe.toml and more.")
     if not (path / "status.json").exists():
         raise UserError(f"{path} is no run's folder: it has no status.json. Give the folder that mixlab train printed.")
     run = Run(path)
@@ -171,6 +171,12 @@ def open_run(path: Path) -> Run:
         raise UserError(
             f"{path} was written in format {written} by a newer mixlab: this one reads up to {FORMAT}. Upgrade mixlab."
         )
+    return run
+
+
+def open_run(path: Path) -> Run:
+    """A finished run, to be judged or asked. Raises UserError where the folder is none."""
+    run = begun_run(path)
     if run.state != "done":
         raise UserError(f"The run at {path} is not finished (it says {run.state}): train it to its end first.")
     run.check_whole()

@@ -42,13 +42,21 @@ class Plan:
     mode: Mode
     micro_batch: int
     """Pictures that go through the model at once; a step adds up the gradients of as many as its batch needs."""
+    processes: int = 1
+    """That each batch is shared between; batch normalisation sees the pictures of one."""
 
     def to_dict(self) -> dict[str, Any]:
-        return {"device": self.device, "micro_batch": self.micro_batch, "kernels": "stock"} | asdict(self.mode)
+        return {
+            "device": self.device,
+            "micro_batch": self.micro_batch,
+            "processes": self.processes,
+            "kernels": "stock",
+        } | asdict(self.mode)
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "Plan":
-        return cls(stored["device"], Mode(stored["precision"], stored["layout"]), stored["micro_batch"])
+        mode = Mode(stored["precision"], stored["layout"])
+        return cls(stored["device"], mode, stored["micro_batch"], stored.get("processes", 1))
 
 
 def placed(model: nn.Module, device: torch.device, mode: Mode) -> nn.Module:

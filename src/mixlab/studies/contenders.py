@@ -1,6 +1,5 @@
 """Who is compared, with which recipe and under which plan: all that is decided before the first training."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,13 +8,13 @@ import torch
 
 from mixlab.data.batches import steps_an_epoch
 from mixlab.data.dataset import Dataset
-from mixlab.files import write_json
 from mixlab.measure.machine import pick_device
 from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.models.contract import ImageSize, height_and_width
 from mixlab.speed.plan import Plan
-from mixlab.training.prepare import Job, decide_plan, resolve
+from mixlab.training.prepare import Job, resolve
 from mixlab.training.recipe import recipe_from
+from mixlab.training.trial import remembered_plan
 from mixlab.training.usual import usual_recipe
 from mixlab.zoo.build import Model
 
@@ -84,14 +83,3 @@ def macs_of(model: Model) -> int:
 
 def planned(contender: Contender, say: Callable[[str], None]) -> Planned:
     return Planned(contender, *remembered_plan(contender.job, say))
-
-
-def remembered_plan(job: Job, say: Callable[[str], None]) -> tuple[Plan, float]:
-    """As `decide_plan`, once: a study that goes on after an interruption finds what it finished by its plan."""
-    file = job.plan_file()
-    if file.is_file():
-        stored = json.loads(file.read_text(encoding="utf-8"))
-        return Plan.from_dict(stored), stored["seconds_a_step"]
-    plan, seconds = decide_plan(job, say)
-    write_json(file, plan.to_dict() | {"seconds_a_step": seconds})
-    return plan, seconds

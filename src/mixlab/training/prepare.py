@@ -1,34 +1,29 @@
 """From a recipe to all that is decided before step 0: the resolved recipe, the model, the preprocessing, the plan."""
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from accelerate.utils.memory import should_reduce_batch_size
-from torch import Tensor, nn
 
-from mixlab.data.batches import Batch, TrainingBatches
+from mixlab.data.batches import TrainingBatches
 from mixlab.data.dataset import Dataset, Part
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
-from mixlab.measure.machine import device_name
 from mixlab.models.contract import height_and_width
 from mixlab.runs.folder import FORMAT
 from mixlab.runs.store import store_folder, stored_key
-from mixlab.speed.plan import Mode, Plan, candidates, fastest, placed
+from mixlab.speed.plan import Plan
 from mixlab.training.objective import Objective
-from mixlab.training.optimizer import build_optimizer
 from mixlab.training.sections import Recipe
-from mixlab.training.step import add_gradients
-from mixlab.zoo.adapt import Weights
+from mixlab.zoo.adapt import Weights, with_classes
 from mixlab.zoo.build import Model, build, describe
-from mixlab.zoo.load import built
+from mixlab.zoo.cards import find_card
+from mixlab.zoo.load import built, open_weights
+from mixlab.zoo.sizes import list_models
 from mixlab.zoo.timm_models import in_our_words
 
 _LARGEST_AUTOMATIC_BATCH = 128
@@ -60,14 +55,9 @@ class Job:
         return build(self.family, self.config) if self.weights is None else built(self.weights.copied()).train()
 
     def training_batches(self, *, quiet: bool) -> TrainingBatches:
-        return self._batches_of(self.dataset.parts["train"], quiet=quiet)
+        return self.batches_of(self.dataset.parts["train"], quiet=quiet)
 
-    def trial_batch(self) -> Batch:
-        """As many pictures as a step takes; no other is read for it."""
-        few = self.dataset.parts["train"].subset(np.arange(self.batch))
-        return next(self._batches_of(few, quiet=True).epoch(0))
-
-    def _batches_of(self, part: Part, *, quiet: bool) -> TrainingBatches:
+    def batches_of(self, part: Part, *, quiet: bool) -> TrainingBatches:
         recipe = self.recipe
         return TrainingBatches(
             part,
@@ -102,15 +92,10 @@ class Job:
         """Where the store keeps this training."""
         model = re.sub(r"[^\w.]+", "-", self.recipe.model)
         data = self.dataset.name.partition(":")[0]
-        key = stored_key(self._decided_by(seed=self.recipe.seed) | {"plan": plan.to_dict()})
+        key = stored_key(self.decided_by(seed=self.recipe.seed) | {"plan": plan.to_dict()})
         return store_folder() / f"{model}-{data}-seed{self.recipe.seed}-{key}"
 
-    def plan_file(self) -> Path:
-        """Where the store keeps the plan that was decided for this training on this machine, whatever its seed."""
-        machine = {"device": device_name(self.device), "threads": torch.get_num_threads()}
-        return store_folder() / "plans" / f"{stored_key(self._decided_by(seed=None) | machine)}.json"
-
-    def _decided_by(self, seed: int | None) -> dict[str, Any]:
+    def decided_by(self, seed: int | None) -> dict[str, Any]:
         return {
             "recipe": self.recipe.to_dict() | {"seed": seed, "expected": None},
             "config": dict(self.config),
@@ -123,23 +108,55 @@ class Job:
 
 
 def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
-    """Fill in what the recipe leaves to the model and to the data."""
+    """Fill in what the recipe leaves to the model, to its weights where it has some, and to the data."""
+    begins = _from_weights(recipe, dataset) if _names_weights(recipe.model) else _from_scratch(recipe, dataset)
+    size = begins.config["image_size"]
+    given = {key: value for key, value in recipe.pictures.model_dump().items() if value is not None}
+    pictures = len(dataset.parts["train"])
+    batch = _automatic_batch(pictures) if recipe.batch == "auto" else min(recipe.batch, pictures)
+    return Job(
+        recipe=recipe.model_copy(update={"data": dataset.name, "image_size": size, "batch": batch}),
+        dataset=dataset,
+        family=begins.family,
+        config=begins.config,
+        preprocess=replace(begins.preprocess, image_size=height_and_width(size), **given),
+        device=device,
+        weights=begins.weights,
+    )
+
+
+@dataclass(frozen=True)
+class _Beginning:
+    family: str
+    config: Mapping[str, Any]
+    preprocess: Preprocess
+    weights: Weights | None = None
+
+
+def _from_scratch(recipe: Recipe, dataset: Dataset) -> _Beginning:
     described = describe(recipe.model)
     fields = {**described.config, **recipe.config, **_decided_by_data(recipe, dataset)}
     if recipe.image_size is not None:
         fields["image_size"] = recipe.image_size
     with torch.device("meta"):  # the whole model, since timm's refuse their fields only there
         config: Any = build(described.family, fields).config
-    pictures = len(dataset.parts["train"])
-    batch = _automatic_batch(pictures) if recipe.batch == "auto" else min(recipe.batch, pictures)
-    return Job(
-        recipe=recipe.model_copy(update={"data": dataset.name, "image_size": config.image_size, "batch": batch}),
-        dataset=dataset,
-        family=described.family,
-        config=asdict(config),
-        preprocess=Preprocess(height_and_width(config.image_size)),
-        device=device,
-    )
+    return _Beginning(described.family, asdict(config), Preprocess(height_and_width(config.image_size)))
+
+
+def _from_weights(recipe: Recipe, dataset: Dataset) -> _Beginning:
+    """With a new head, which starts at zero, unless the weights' classes are the data's."""
+    decided = _decided_by_data(recipe, dataset)
+    opened = open_weights(recipe.model, image_size=recipe.image_size, **recipe.config)
+    if opened.classes != dataset.classes:
+        opened = replace(opened, weights=with_classes(opened.weights, decided["classes"]))
+    return _Beginning(opened.weights.family, opened.weights.config, opened.preprocess, opened.weights)
+
+
+def _names_weights(model: str) -> bool:
+    """A size and timm:NAME begin fresh; a published model, hub:owner/name, a run and a file with what they hold."""
+    if model in list_models() or model.startswith("timm:"):
+        return False
+    return model.startswith("hub:") or find_card(model) is not None or Path(model).expanduser().exists()
 
 
 def _decided_by_data(recipe: Recipe, dataset: Dataset) -> dict[str, int]:
@@ -152,69 +169,6 @@ def _decided_by_data(recipe: Recipe, dataset: Dataset) -> dict[str, int]:
                 f"{field.replace('_', ' ')}: leave it out."
             )
     return decided
-
-
-def decide_plan(job: Job, say: Callable[[str], None]) -> tuple[Plan, float]:
-    """The plan for this machine, and the seconds that one of its steps took in a short trial on real pictures.
-
-    `speed = "off"` tries one mode only, the stock one. A batch that does not fit into memory goes through in halves,
-    quarters ... until it does, their gradients added up; `say` is told.
-    """
-    recipe = job.recipe
-    stock, *others = candidates(job.device, recipe.precision)
-    modes = [stock] if recipe.speed == "off" else [stock, *others]
-    batch = job.trial_batch()
-    micro_batch = -(-job.batch // recipe.accumulate)
-    while True:
-        try:
-            mode, seconds = fastest({mode: _TrialStep(job, batch, mode, micro_batch) for mode in modes})
-        except (RuntimeError, MemoryError) as error:
-            if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):  # pyright: ignore
-                raise
-            micro_batch = _halved(micro_batch, job, error)
-            say(f"{job.batch} pictures at once do not fit into memory: they go through in parts of {micro_batch}.")
-        else:
-            return Plan(job.device.type, mode, micro_batch), seconds
-
-
-class _TrialStep:
-    """One step on one batch; the model is built at the first call, so that too little memory shows there as well."""
-
-    def __init__(self, job: Job, batch: Batch, mode: Mode, micro_batch: int):
-        self._job, self._batch, self._mode, self._micro_batch = job, batch, mode, micro_batch
-
-    @cached_property
-    def _model(self) -> nn.Module:
-        return placed(self._job.build(), self._job.device, self._mode)
-
-    @cached_property
-    def _optimizer(self) -> torch.optim.Optimizer:
-        return build_optimizer(self._job.recipe.optimizer, self._model)
-
-    def __call__(self) -> None:
-        images, labels = self._batch.on(self._job.device)
-        objective = self._job.objective
-        add_gradients(
-            self._model,
-            images.contiguous(memory_format=self._mode.memory_format),
-            objective.targets(labels),
-            objective,
-            micro_batch=self._micro_batch,
-            backward=Tensor.backward,
-            cast=partial(self._mode.autocast, self._job.device),
-        )
-        self._optimizer.step()
-        self._optimizer.zero_grad()
-
-
-def _halved(micro_batch: int, job: Job, error: Exception) -> int:
-    recipe = job.recipe
-    if micro_batch == 1:
-        raise UserError(
-            f"{recipe.model} at {recipe.image_size} pixels does not fit into this machine's memory, not even with one "
-            "picture at a time: take a smaller model or a smaller image_size."
-        ) from error
-    return -(-micro_batch // 2)
 
 
 def _automatic_batch(pictures: int) -> int:

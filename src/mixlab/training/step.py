@@ -77,7 +77,7 @@ def add_gradients(
     model: nn.Module,
     images: Float[Tensor, "picture channel row column"],
     targets: Float[Tensor, "picture class"],
-    objective: Objective,
+    objective: Callable[[Tensor, Tensor, Tensor], Tensor],
     *,
     micro_batch: int,
     backward: Callable[[Tensor], object],
@@ -87,9 +87,10 @@ def add_gradients(
 ) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
     """Add the gradients of `weight` times the batch's mean loss to the parameters.
 
-    The batch goes through in near-equal parts of at most `micro_batch` pictures: each forward pass within `cast()`, all
-    parts but the last within `unaveraged()`. Returns the mean loss and how many pictures were given the class that
-    weighs most in their target, both still on the device.
+    `objective` makes the mean loss of logits, pictures and targets. The batch goes through in near-equal parts of at
+    most `micro_batch` pictures: each forward pass within `cast()`, all parts but the last within `unaveraged()`.
+    Returns the mean loss and how many pictures were given the class that weighs most in their target, both still on
+    the device.
     """
     parts = -(-len(images) // micro_batch)
     mean_loss, right = images.new_zeros(()), torch.zeros((), dtype=torch.int64, device=images.device)
