@@ -1,6 +1,5 @@
 """Where datasets come from: one string names a set. `KINDS` has all that such a string can be."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -11,6 +10,8 @@ from mixlab.data.dataset import Dataset, Split
 from mixlab.data.digits import open_digits
 from mixlab.data.folder import read_folder
 from mixlab.data.parts import completed, whole
+from mixlab.data.tar_file import read_tar
+from mixlab.data.webdataset import read_webdataset
 from mixlab.errors import UserError, did_you_mean
 
 
@@ -71,24 +72,28 @@ def _fixed(spelling: str, opened: _Opener) -> Kind:
     return Kind(spelling, opened, opened)
 
 
-def _own(spelling: str, read: Callable[[Path], Dataset]) -> Kind:
-    """Pictures that somebody has put together, in the parts that `read` finds, at a path."""
+def _own(spelling: str, read: _Opener) -> Kind:
+    """Pictures that somebody has put together, in the parts that `read` finds."""
     return Kind(
         spelling,
-        lambda place, *, quiet: completed(read(Path(place).expanduser())),
-        lambda place, *, quiet: whole(read(Path(place).expanduser())),
+        lambda place, *, quiet: completed(read(place, quiet=quiet)),
+        lambda place, *, quiet: whole(read(place, quiet=quiet)),
     )
 
 
-def _optional(place: str) -> Path | None:
-    return Path(place).expanduser() if place else None
+def _path(place: str) -> Path:
+    return Path(place).expanduser()
 
 
 KINDS = {
     "digits": _fixed("digits", lambda place, *, quiet: open_digits()),
-    "cifar10": _fixed("cifar10[:PATH]", lambda place, *, quiet: open_cifar10(_optional(place), quiet=quiet)),
-    "folder": _own("folder:PATH", read_folder),
-    "csv": _own("csv:FILE", read_csv),
+    "cifar10": _fixed(
+        "cifar10[:PATH]", lambda place, *, quiet: open_cifar10(_path(place) if place else None, quiet=quiet)
+    ),
+    "folder": _own("folder:PATH", lambda place, *, quiet: read_folder(_path(place))),
+    "csv": _own("csv:FILE", lambda place, *, quiet: read_csv(_path(place))),
+    "tar": _own("tar:FILE", lambda place, *, quiet: read_tar(_path(place), quiet=quiet)),
+    "wds": _own("wds:PATTERN", read_webdataset),
 }
 """What stands before the colon -> what it means. Error sentences list these."""
 
