@@ -19,7 +19,7 @@ from mixlab.errors import UserError
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch, tmp_path):
-    for module in ("archive", "webdataset"):
+    for module in ("archive", "shards"):
         monkeypatch.setattr(f"mixlab.data.{module}.cache_folder", lambda: tmp_path / "cache")
     return tmp_path / "cache"
 
@@ -175,13 +175,18 @@ def test_shards_without_pictures_are_refused(shard):
 
 def test_a_pattern_that_matches_nothing_is_refused(tmp_path):
     assert refused(f"wds:{tmp_path}/*.tar", tmp_path) == (
-        "wds:ROOT/*.tar matches no file: give the path or the pattern of tar shards."
+        "wds:ROOT/*.tar matches no file: give the path of one, or a pattern."
     )
 
 
 def test_a_missing_shard_is_refused(shard):
     root = shard("a-0.tar", SAMPLES)
-    assert "ROOT/a-1.tar is not there" in refused(f"wds:{root}/a-{{0..1}}.tar", root)
+    assert "ROOT/a-1.tar, which is not there" in refused(f"wds:{root}/a-{{0..1}}.tar", root)
+
+
+def test_a_folder_of_shards_is_refused(shard):
+    root = shard("a-0.tar", SAMPLES)
+    assert refused(f"wds:{root}", root) == 'wds:ROOT names a folder, ROOT: give the files in it, as "ROOT/*".'
 
 
 def test_an_open_brace_is_refused(tmp_path):
@@ -191,7 +196,7 @@ def test_an_open_brace_is_refused(tmp_path):
 def test_a_shard_whose_name_says_no_part_among_others_is_refused(shard):
     shard("train-0.tar", SAMPLES)
     root = shard("more-0.tar", SAMPLES)
-    assert "has shards of train, and ROOT/more-0.tar, whose name says no part" in refused(f"wds:{root}/*.tar", root)
+    assert "has files of train, and ROOT/more-0.tar, whose name says no part" in refused(f"wds:{root}/*.tar", root)
 
 
 def test_the_missing_extra_is_one_line(shard, monkeypatch):

@@ -9,6 +9,7 @@ from mixlab.data.csv_file import read_csv
 from mixlab.data.dataset import Dataset, Split
 from mixlab.data.digits import open_digits
 from mixlab.data.folder import read_folder
+from mixlab.data.parquet import read_parquet
 from mixlab.data.parts import completed, whole
 from mixlab.data.tar_file import read_tar
 from mixlab.data.webdataset import read_webdataset
@@ -94,6 +95,7 @@ KINDS = {
     "csv": _own("csv:FILE", lambda place, *, quiet: read_csv(_path(place))),
     "tar": _own("tar:FILE", lambda place, *, quiet: read_tar(_path(place), quiet=quiet)),
     "wds": _own("wds:PATTERN", read_webdataset),
+    "parquet": _own("parquet:PATTERN", read_parquet),
 }
 """What stands before the colon -> what it means. Error sentences list these."""
 
