@@ -14,6 +14,7 @@ from mixlab.runs.folder import Run
 from mixlab.studies.judgement import judge_run
 from mixlab.studies.model_card import model_card
 from mixlab.studies.publication import publication
+from mixlab.studies.run_list import list_runs
 from mixlab.training import features
 from mixlab.training.head import resolve_head, train_head
 from mixlab.training.head_recipe import ClosedForm, HeadRecipe
@@ -56,3 +57,9 @@ def test_it_is_published_with_its_recipe_and_loads_again(run, tmp_path):
     (tmp_path / "published").mkdir()
     published.write(tmp_path / "published", card)
     torch.testing.assert_close(load(tmp_path / "published").state_dict(), load(run.path).state_dict())
+
+
+def test_it_is_listed(run, tmp_path):
+    (found,) = list_runs([tmp_path / "run"])
+    assert found.row["model"] == str(tmp_path / "tiny")
+    assert found.row["state"] == "done"
