@@ -59,3 +59,39 @@ def test_average_and_out_belong_together(run, two, words):
     ended = run("runs", *words)
     assert (ended.status, ended.out) == (2, "")
     assert "--average and --out belong together" in ended.err
+
+
+def test_the_mean_of_two_runs_is_a_run_that_predicts_and_is_judged(run, two):
+    ended = run("runs", "--average", *two, "--out", "mean")
+    assert (ended.status, ended.out) == (0, "mean\n")
+    assert "The mean has " in ended.err and " % of 4 validation pictures right" in ended.err
+    assert run("predict", "mean", "pets/cat/00.png").status == 0
+    assert run("evaluate", "mean", "--quiet").status == 0
+    assert "mean " in run("runs", "mean").out
+
+
+def test_quiet_averaging_says_nothing(run, two):
+    assert run("runs", "--average", *two, "--out", "mean", "--quiet").err == ""
+
+
+def test_an_unfinished_run_has_no_weights_to_average(run, two):
+    status = json.loads((two[0] / "status.json").read_text())
+    (two[0] / "status.json").write_text(json.dumps(status | {"state": "stopped"}))
+    ended = run("runs", "--average", *two, "--out", "mean")
+    assert ended.status == 2 and "is not finished" in ended.err
+    assert not Path("mean").exists()
+
+
+@pytest.mark.parametrize(("best", "said"), [(100.1, True), (-0.1, False)])
+def test_a_mean_that_is_worse_than_a_run_is_said_to_be(run, two, best, said):
+    journal = two[1] / "journal.jsonl"
+    kept = [json.loads(line) for line in journal.read_text().splitlines()]
+    for line in kept:
+        if line["kind"] == "epoch":
+            line["validation"]["top1"] = best
+    journal.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    status = json.loads((two[1] / "status.json").read_text())
+    status["bytes"]["journal.jsonl"] = journal.stat().st_size
+    (two[1] / "status.json").write_text(json.dumps(status))
+    err = run("runs", "--average", two[1], two[1], "--out", "mean").err
+    assert ("a mean is good only where the trainings began from the same weights" in err) == said

@@ -54,11 +54,17 @@ def runs(
 
 def _average(given: list[Path], out: Path, *, quiet: bool) -> None:
     from mixlab.runs.folder import open_run
-    from mixlab.runs.journal import read_journal
+    from mixlab.runs.history import read_history
     from mixlab.training.soup import average
 
     run = average([open_run(path) for path in given], out, quiet=quiet)
-    (line,) = read_journal(run.journal, "averaged")
-    if judged := line["validation"]:
-        sayer(quiet=quiet)(f"The mean has {judged['top1']:.1f} % of {judged['pictures']:,} validation pictures right.")
+    say = sayer(quiet=quiet)
+    if judged := read_history(run.journal).validation:
+        say(f"The mean has {judged['top1']:.1f} % of {judged['pictures']:,} validation pictures right.")
+        single = [one["top1"] for path in given if (one := read_history(path / "journal.jsonl").validation)]
+        if judged["top1"] < max(single):
+            say(
+                f"The best of the runs had {max(single):.1f} %: a mean is good only where the trainings began from the "
+                "same weights, as fine-tunings of one model do."
+            )
     print(run.path)
