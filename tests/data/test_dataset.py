@@ -181,6 +181,7 @@ KNOWN = f"it can be one of {', '.join(kind.spelling for kind in KINDS.values())}
             f'data "folder:" is not known: {KNOWN} Something is missing behind the colon: write "folder:PATH".',
         ),
         ("csv", f'data "csv" is not known: {KNOWN} Something is missing behind the colon: write "csv:FILE".'),
+        ("hf", f'data "hf" is not known: {KNOWN} Something is missing behind the colon: write "hf:NAME[:SPLIT]".'),
         ("", f'data "" is not known: {KNOWN}'),
     ],
 )

@@ -9,8 +9,9 @@ from mixlab.data.csv_file import read_csv
 from mixlab.data.dataset import Dataset, Split
 from mixlab.data.digits import open_digits
 from mixlab.data.folder import read_folder
+from mixlab.data.hub_dataset import read_hub_dataset
 from mixlab.data.parquet import read_parquet
-from mixlab.data.parts import completed, whole
+from mixlab.data.parts import completed, whole, with_test
 from mixlab.data.tar_file import read_tar
 from mixlab.data.webdataset import read_webdataset
 from mixlab.errors import UserError, did_you_mean
@@ -82,6 +83,15 @@ def _own(spelling: str, read: _Opener) -> Kind:
     )
 
 
+def _published(spelling: str, read: _Opener) -> Kind:
+    """Pictures that somebody has published, in the parts that `read` finds."""
+    return Kind(
+        spelling,
+        lambda place, *, quiet: completed(read(place, quiet=quiet)),
+        lambda place, *, quiet: with_test(read(place, quiet=quiet)),
+    )
+
+
 def _path(place: str) -> Path:
     return Path(place).expanduser()
 
@@ -96,6 +106,7 @@ KINDS = {
     "tar": _own("tar:FILE", lambda place, *, quiet: read_tar(_path(place), quiet=quiet)),
     "wds": _own("wds:PATTERN", read_webdataset),
     "parquet": _own("parquet:PATTERN", read_parquet),
+    "hf": _published("hf:NAME[:SPLIT]", read_hub_dataset),
 }
 """What stands before the colon -> what it means. Error sentences list these."""
 
@@ -109,7 +120,7 @@ def _found(name: str) -> tuple[Kind, str]:
         hint = f'For the folder of that name write "folder:{name}".' if is_folder else did_you_mean(word, KINDS)
     elif colon and kind.spelling == word:
         hint = f'It comes with mixlab and has no path: write "{word}".'
-    elif place or (not colon and "[" in kind.spelling) or kind.spelling == word:
+    elif place or kind.spelling == word or (not colon and kind.spelling.startswith(f"{word}[")):
         return kind, place
     else:
         hint = f'Something is missing behind the colon: write "{kind.spelling}".'
