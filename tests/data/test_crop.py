@@ -53,18 +53,19 @@ def test_inception_crops_are_distributed_as_tensorflow_s(rows, columns, scale, m
 
 
 @pytest.mark.parametrize(
-    ("ratio", "height", "rows", "columns", "shape"),
-    [  # by the kernel's formula, with scale (0.05, 1): (height, width)
-        (0.0, 0.0, 64, 64, (17, 13)),  # sqrt(0.05 * 64 * 64 / 0.75) = 16.5, of which 16 x 12 is too little
-        (0.0, 0.999, 64, 64, (64, 48)),  # as high as the picture
-        (0.999, 0.999, 64, 64, (48, 64)),  # as wide as the picture: floor(64.5 / 1.33)
-        (0.43, 0.5, 40, 90, (27, 27)),  # the 15th of the 28 heights from 13 to 40, at 0.75 + 0.43 * 0.58 = 0.9994
+    ("ratio", "height", "rows", "columns", "high", "shape"),
+    [  # by the kernel's formula, with scale (0.05, high): (height, width)
+        (0.0, 0.0, 64, 64, 1.0, (17, 13)),  # 17 is the root of 0.05 * 64 * 64 / 0.75
+        (0.01, 0.0, 64, 64, 1.0, (17, 13)),  # at 0.7558 it is 16, but 16 x 12 is less than 5 %: one more
+        (0.02, 0.999, 64, 64, 0.5, (51, 39)),  # at 0.7616 it is 52, but 52 x 40 is more than 50 %: one less
+        (0.0, 0.999, 64, 64, 1.0, (64, 48)),  # as high as the picture
+        (0.5, 0.999, 64, 64, 1.0, (62, 64)),  # as wide as the picture: 64.5 / 1.04, cut
+        (0.43, 0.5, 40, 90, 1.0, (27, 27)),  # the 15th of the 28 heights from 13 to 40, at 0.9994
     ],
 )
-def test_an_inception_crop_s_shape_is_the_formula_s(ratio, height, rows, columns, shape):
-    draws = np.zeros(DRAWS)
-    draws[:2] = ratio, height
-    left, top, right, bottom = crop_box(InceptionCrop(), rows, columns, draws)
+def test_an_inception_crop_s_shape_is_the_formula_s(ratio, height, rows, columns, high, shape):
+    draws = np.append(np.tile([ratio, height], ATTEMPTS), np.zeros(3))
+    left, top, right, bottom = crop_box(InceptionCrop(scale=(0.05, high)), rows, columns, draws)
     assert (left, top) == (0, 0)
     assert (bottom - top, right - left) == shape
 

@@ -99,8 +99,8 @@ class Augmentation:
     def __post_init__(self, randaugment: object) -> None:
         if randaugment is not None:
             raise UserError(
-                f"augmentation.randaugment={randaugment} does not say on whose scale: write {_one_of(_RANDAUGMENTS)} in "
-                "its place, whose magnitudes mean different things."
+                f"augmentation.randaugment={randaugment} does not say on whose scale: write {_one_of(_RANDAUGMENTS)} "
+                "in its place, whose magnitudes mean different things."
             )
         refuse_unless(self.pad_crop >= 0, f"pad_crop={self.pad_crop}", "a number of pixels, at least 0")
         for rivals in (_CROPS, _RANDAUGMENTS, _MIXINGS):
