@@ -10,6 +10,7 @@ from mixlab.data.dataset import Dataset, Split
 from mixlab.data.digits import open_digits
 from mixlab.data.folder import read_folder
 from mixlab.data.hub_dataset import read_hub_dataset
+from mixlab.data.imagenet import open_imagenet, open_imagenet_val
 from mixlab.data.parquet import read_parquet
 from mixlab.data.parts import completed, whole, with_test
 from mixlab.data.tar_file import read_tar
@@ -96,10 +97,17 @@ def _path(place: str) -> Path:
     return Path(place).expanduser()
 
 
+def _path_or_none(place: str) -> Path | None:
+    return _path(place) if place else None
+
+
 KINDS = {
     "digits": _fixed("digits", lambda place, *, quiet: open_digits()),
-    "cifar10": _fixed(
-        "cifar10[:PATH]", lambda place, *, quiet: open_cifar10(_path(place) if place else None, quiet=quiet)
+    "cifar10": _fixed("cifar10[:PATH]", lambda place, *, quiet: open_cifar10(_path_or_none(place), quiet=quiet)),
+    "imagenet": Kind(
+        "imagenet[:PATH]",
+        lambda place, *, quiet: open_imagenet(_path_or_none(place)),
+        lambda place, *, quiet: open_imagenet_val(_path_or_none(place)),
     ),
     "folder": _own("folder:PATH", lambda place, *, quiet: read_folder(_path(place))),
     "csv": _own("csv:FILE", lambda place, *, quiet: read_csv(_path(place))),
