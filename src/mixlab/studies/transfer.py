@@ -26,7 +26,8 @@ from mixlab.runs.store import finished_run
 from mixlab.speed.plan import Mode, Plan, placed
 from mixlab.studies.class_splits import Split, check_enough, class_splits, of_classes
 from mixlab.studies.trainings import nothing_selected
-from mixlab.training.head import resolve_head, train_head
+from mixlab.training.closed_form import Head
+from mixlab.training.head import resolve_head, train_head, with_head
 from mixlab.training.head_recipe import ClosedForm, HeadRecipe
 from mixlab.training.loop import train
 from mixlab.training.prepare import Job, resolve
@@ -34,7 +35,7 @@ from mixlab.training.recipe import recipe_from
 from mixlab.training.sections import Optimizer, Recipe
 from mixlab.training.trial import remembered_plan
 from mixlab.training.usual import usual_recipe
-from mixlab.zoo.adapt import Weights, with_classes
+from mixlab.zoo.adapt import Weights
 from mixlab.zoo.load import built, open_weights
 
 MODEL = "davit_nano"
@@ -54,7 +55,7 @@ _JUDGED = 256  # pictures a batch
 @dataclass(frozen=True)
 class TransferTerms:
     seeds: int = 5  # class splits
-    pictures: int = 10_000  # to pre-train on at most, equally many of each class
+    pictures: int = 25_000  # to pre-train on at most, equally many of each class
     epochs: int = 10  # of pre-training
     shots: int = 20  # pictures of each new class
     tuning_epochs: int = 40
@@ -244,10 +245,10 @@ class _Bench:
         weights = open_weights(before.path).weights
         tuned = self.recipe(seed, terms.tuning_epochs, _FEW_BATCH)
         tuned = tuned.model_copy(update={"optimizer": _slower(tuned.optimizer)})
-        new_head = with_classes(with_classes(weights, 0), len(split.new))
+        zeros = Head(np.zeros((len(split.new), weights.tensors["head.weight"].shape[1])), np.zeros(len(split.new)))
         arms = [
             self.judged(HEAD, 1, self.headed(before, few), few),
-            self.judged(TUNED, terms.tuning_epochs, self.trained(TUNED, tuned, few, new_head), few),
+            self.judged(TUNED, terms.tuning_epochs, self.trained(TUNED, tuned, few, with_head(weights, zeros)), few),
         ]
         for name, epochs in ((AS_LONG, terms.tuning_epochs), (LONGER, _LONGER * terms.tuning_epochs)):
             anew = self.trained("from scratch", self.recipe(seed, epochs, _FEW_BATCH), few)
