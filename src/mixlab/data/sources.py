@@ -14,6 +14,7 @@ from mixlab.data.imagenet import open_imagenet, open_imagenet_val
 from mixlab.data.parquet import read_parquet
 from mixlab.data.parts import completed, whole, with_test
 from mixlab.data.tar_file import read_tar
+from mixlab.data.torchvision_sets import SETS, read_torchvision_set
 from mixlab.data.webdataset import read_webdataset
 from mixlab.errors import UserError, did_you_mean
 
@@ -93,6 +94,12 @@ def _published(spelling: str, read: _Opener) -> Kind:
     )
 
 
+def _torchvision(name: str) -> Kind:
+    return _published(
+        f"{name}[:PATH]", lambda place, *, quiet: read_torchvision_set(name, _path_or_none(place), quiet=quiet)
+    )
+
+
 def _path(place: str) -> Path:
     return Path(place).expanduser()
 
@@ -109,6 +116,7 @@ KINDS = {
         lambda place, *, quiet: open_imagenet(_path_or_none(place)),
         lambda place, *, quiet: open_imagenet_val(_path_or_none(place)),
     ),
+    **{name: _torchvision(name) for name in SETS},
     "folder": _own("folder:PATH", lambda place, *, quiet: read_folder(_path(place))),
     "csv": _own("csv:FILE", lambda place, *, quiet: read_csv(_path(place))),
     "tar": _own("tar:FILE", lambda place, *, quiet: read_tar(_path(place), quiet=quiet)),
