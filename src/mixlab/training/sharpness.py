@@ -1,0 +1,33 @@
+"""Sharpness-aware minimisation: the step is taken along the gradient at the worst place near by.
+
+Foret et al. 2020, https://arxiv.org/abs/2010.01412, equation 2 with p = 2. The authors climb on each accelerator by the
+gradient of its own pictures; here all processes climb by the gradient of the whole batch.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.distributed.tensor import DTensor
+
+
+@contextmanager
+def ascended(parameters: Sequence[nn.Parameter], rho: float) -> Iterator[None]:
+    """Within, the parameters stand `rho` farther up their gradients, which are cleared to be computed anew.
+
+    Behind, they stand where they stood, to the bit, and keep the new gradients.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    moved = [parameter.detach() for parameter in parameters if parameter.grad is not None]
+    stood = [parameter.clone() for parameter in moved]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+    up = torch._foreach_mul(gradients, rho / norm.clamp(min=torch.finfo(norm.dtype).tiny))  # pyright: ignore
+    torch._foreach_add_(moved, up)  # pyright: ignore
+    for parameter in parameters:
+        parameter.grad = None
+    try:
+        yield
+    finally:
+        torch._foreach_copy_(moved, stood)  # pyright: ignore

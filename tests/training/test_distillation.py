@@ -1,0 +1,82 @@
+"""Distillation: the teacher sees what it was trained to see, and its part of the loss is that of the formulas."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from mixlab.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from mixlab.errors import UserError
+from mixlab.speed.plan import Mode, Plan
+from mixlab.training.distillation import Teacher, distilled_loss
+from mixlab.training.loop import train
+from mixlab.training.sections import Distillation
+from mixlab.zoo.load import load
+
+LOGITS, TEACHER = torch.tensor([[1.0, -1.0], [0.5, 2.0]]), torch.tensor([[3.0, 0.0], [1.0, 0.0]])
+
+
+def settings(**given: Any) -> Distillation:
+    return Distillation.model_validate({"teacher": "any"} | given)
+
+
+def test_a_soft_target_costs_the_divergence_at_the_temperature_times_its_square():
+    own, others = (LOGITS / 4).softmax(dim=1), (TEACHER / 4).softmax(dim=1)
+    divergence = (others * (others / own).log()).sum(dim=1).mean()
+    expected = 0.75 * 2.0 + 0.25 * 16 * divergence
+    found = distilled_loss(LOGITS, TEACHER, torch.tensor(2.0), settings(weight=0.25, temperature=4))
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_hard_target_is_the_teacher_s_answer():
+    expected = 0.5 * 2.0 + 0.5 * -LOGITS.log_softmax(dim=1)[:, 0].mean()
+    found = distilled_loss(LOGITS, TEACHER, torch.tensor(2.0), settings(target="hard"))
+    torch.testing.assert_close(found, expected)
+
+
+def test_who_answers_as_the_teacher_loses_nothing_to_it():
+    assert distilled_loss(LOGITS, LOGITS, torch.tensor(2.0), settings(weight=1.0)).item() == pytest.approx(0, abs=1e-7)
+
+
+@pytest.fixture
+def finished(make_job, tmp_path):
+    """A trained run on the shades, and its job."""
+    job = make_job("steps=2", "pictures.mean=[0.4, 0.5, 0.6]", "pictures.std=[0.2, 0.3, 0.4]", "schedule.final=1")
+    return str(train(job, Plan("cpu", Mode(), 8), tmp_path / "run", quiet=True).path), job
+
+
+def test_the_teacher_sees_the_pictures_in_its_own_normalisation(finished):
+    path, job = finished
+    student = replace(job.preprocess, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    pictures = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
+    teacher = Teacher(settings(teacher=path), job.dataset.classes, student, "cpu")
+    expected = load(path)(job.preprocess.normalised(pictures))
+    assert expected.std() > 0  # the head has learned something, so other pictures have other logits
+    torch.testing.assert_close(teacher(student.normalised(pictures)), expected.detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_the_teacher_sees_the_pictures_at_its_own_size(finished):
+    path, job = finished
+    teacher = Teacher(settings(teacher=path), job.dataset.classes, replace(job.preprocess, image_size=(16, 16)), "cpu")
+    large = torch.rand(2, 3, 16, 16)
+    expected = load(path)(torch.nn.functional.interpolate(large, (8, 8), mode="bilinear", antialias=True))
+    torch.testing.assert_close(teacher(large), expected.detach())
+
+
+@pytest.mark.parametrize(
+    ("classes", "sentence"),
+    [
+        (("dark", "light", "grey"), "knows 2 classes and the data have 3: give a teacher"),
+        (("dark", "bright"), 'calls "light" what the data call "bright": give a teacher'),
+    ],
+)
+def test_a_teacher_of_other_classes_is_refused(finished, classes, sentence):
+    path, job = finished
+    with pytest.raises(UserError, match=rf"^distillation\.teacher='.*' {sentence}"):
+        Teacher(settings(teacher=path), classes, job.preprocess, "cpu")
+
+
+def test_classes_without_names_are_compared_by_their_number_alone(finished):
+    path, job = finished
+    assert Teacher(settings(teacher=path), ("0", "1"), job.preprocess, "cpu")(torch.zeros(1, 3, 8, 8)).shape == (1, 2)

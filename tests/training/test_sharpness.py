@@ -1,0 +1,69 @@
+"""Sharpness-aware minimisation: two passes make the step of the paper's formula."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mixlab.training.sharpness import ascended
+
+RHO, RATE = 0.05, 0.1
+
+
+def loss(weight: Tensor, bias: Tensor) -> Tensor:
+    return (weight**4).sum() + (weight.sum() - bias).square().sum()
+
+
+@pytest.fixture
+def parameters() -> list[nn.Parameter]:
+    return [nn.Parameter(torch.tensor([[0.5, -1.0], [2.0, 0.1]])), nn.Parameter(torch.tensor([0.3, -0.7]))]
+
+
+def with_gradients(parameters: list[nn.Parameter]) -> list[Tensor]:
+    loss(*parameters).backward()
+    return [parameter.grad.clone() for parameter in parameters if parameter.grad is not None]
+
+
+def test_a_step_in_two_passes_is_that_of_the_paper_s_formula(parameters):
+    """w - rate * the gradient of the loss at w + rho * g / |g|, the norm over all parameters together."""
+    optimizer = torch.optim.SGD(parameters, lr=RATE)
+    start = [parameter.detach().clone() for parameter in parameters]
+    first = with_gradients(parameters)
+    norm = torch.cat([gradient.flatten() for gradient in first]).norm()
+    worst = [(w + RHO * g / norm).requires_grad_() for w, g in zip(start, first, strict=True)]
+    expected = [w - RATE * g for w, g in zip(start, torch.autograd.grad(loss(*worst), worst), strict=True)]
+    with ascended(parameters, RHO):
+        loss(*parameters).backward()
+    optimizer.step()
+    torch.testing.assert_close([parameter.detach() for parameter in parameters], expected)
+
+
+def test_the_way_up_is_rho_long_and_the_old_gradients_are_gone(parameters):
+    start = [parameter.detach().clone() for parameter in parameters]
+    with_gradients(parameters)
+    with ascended(parameters, RHO):
+        way = [parameter.detach() - was for parameter, was in zip(parameters, start, strict=True)]
+        assert torch.cat([step.flatten() for step in way]).norm().item() == pytest.approx(RHO, rel=1e-5)
+        assert all(parameter.grad is None for parameter in parameters)
+
+
+def test_the_parameters_stand_to_the_bit_where_they_stood(parameters):
+    start = [parameter.detach().clone() for parameter in parameters]
+    with_gradients(parameters)
+    with pytest.raises(KeyboardInterrupt), ascended(parameters, RHO):
+        raise KeyboardInterrupt
+    assert all(torch.equal(parameter, was) for parameter, was in zip(parameters, start, strict=True))
+
+
+def test_a_gradient_of_zero_has_no_way_up(parameters):
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    start = [parameter.detach().clone() for parameter in parameters]
+    with ascended(parameters, RHO):
+        assert all(torch.equal(parameter, was) for parameter, was in zip(parameters, start, strict=True))
+
+
+def test_a_parameter_without_a_gradient_stays(parameters):
+    idle = nn.Parameter(torch.ones(3))
+    with_gradients(parameters)
+    with ascended([*parameters, idle], RHO):
+        assert torch.equal(idle, torch.ones(3))
