@@ -34,12 +34,13 @@ def train(
     from mixlab.data.sources import open_dataset
     from mixlab.measure.machine import device_name, pick_device
     from mixlab.runs.folder import Run, refuse_foreign_folder
+    from mixlab.runs.store import finished_run
     from mixlab.speed.plan import Plan
     from mixlab.training import loop
     from mixlab.training.prepare import resolve
     from mixlab.training.processes import join, only_once
     from mixlab.training.recipe import recipe_from, with_settings
-    from mixlab.training.trial import decide_plan, remembered_plan
+    from mixlab.training.trial import decide_plan
 
     begun = None if resume is None else _begun(resume, out)
     name, fields = _recipe(recipe, model, data, begun)
@@ -58,16 +59,18 @@ def train(
     for note in dataset.notes:
         say(note)
     job = resolve(checked, dataset, processes.device)  # pyright: ignore[reportArgumentType]  known once joined
-    folder = resume or out
-    if folder is not None and Run(folder).is_unfinished:
+    folder = resume or out or job.folder()
+    if finished_run(folder):
+        print(f"The run at {folder} is finished already.")
+        return
+    if Run(folder).is_unfinished:
         plan = Plan.from_dict(Run(folder).plan)
         say(f"Going on with the run at {folder}, by its plan: {plan.mode}.")
     else:
         say(f"Device: {device_name(job.device)}. The plan, by a short trial:")
-        decide = decide_plan if out else remembered_plan  # the store finds a run again by its plan
-        plan, seconds = only_once(lambda: decide(job, say, processes.num_processes))
+        plan, seconds = only_once(lambda: decide_plan(job, say, processes.num_processes))
         say(f"  {plan.mode}, {1000 * seconds:.0f} ms a step of {job.batch} pictures")
-    run = loop.train(job, plan, folder or job.folder(plan), quiet=quiet)
+    run = loop.train(job, plan, folder, quiet=quiet)
     if processes.is_main_process:
         _tell(run, say)
 

@@ -88,11 +88,11 @@ class Job:
             "preprocess": self.preprocess.to_dict(),
         }
 
-    def folder(self, plan: Plan) -> Path:
-        """Where the store keeps this training."""
+    def folder(self, plan: Plan | None = None) -> Path:
+        """Where the store keeps this training; with a plan, apart from those of other plans."""
         model = re.sub(r"[^\w.]+", "-", self.recipe.model)
         data = self.dataset.name.partition(":")[0]
-        key = stored_key(self.decided_by(seed=self.recipe.seed) | {"plan": plan.to_dict()})
+        key = stored_key(self.decided_by(seed=self.recipe.seed) | {"plan": plan and plan.to_dict()})
         return store_folder() / f"{model}-{data}-seed{self.recipe.seed}-{key}"
 
     def decided_by(self, seed: int | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import math
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -117,4 +118,5 @@ class Records:
         if isinstance(error, UserError) and not worth_keeping:
             shutil.rmtree(self.run.path, ignore_errors=True)
         else:
-            self.run.mark("stopped")
+            with suppress(UserError):  # the disk may be full
+                self.run.mark("stopped")
