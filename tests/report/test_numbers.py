@@ -1,6 +1,6 @@
 import pytest
 
-from mixlab.report.numbers import decimals, number, short, tick_labels
+from mixlab.report.numbers import decimals, duration, number, short, tick_labels
 
 
 def test_numbers_have_thousands_and_a_true_minus():
@@ -24,3 +24,19 @@ def test_long_ticks_are_written_short():
 
 def test_parameters_are_written_short():
     assert short(59_880_472) == "59.9M"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.34, "0.3 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min"),
+        (3_590, "1 h"),
+        (7_800, "2 h 10 min"),
+        (86_399, "1 d"),
+        (277_200, "3 d 5 h"),
+    ],
+)
+def test_a_duration_is_said_in_its_two_largest_units(seconds, words):
+    assert duration(seconds) == words

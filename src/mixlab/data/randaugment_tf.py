@@ -15,28 +15,28 @@ from jaxtyping import Float64
 from PIL import Image
 
 from mixlab.data import picture_operations as do
-from mixlab.data.picture_operations import LAYER_DRAWS, LAYERS, Amount, Canvas, Operation
+from mixlab.data.picture_operations import LAYER_DRAWS, LAYERS, Amount, Canvas, Number, Operation
 from mixlab.data.refusal import refuse_unless
 
 _FULL = 10  # the level that most scales are written for
 HIGHEST = 20  # posterize would keep more than eight bits
 
 
-def _shear_x(image: Image.Image, slope: float, canvas: Canvas) -> Image.Image:
+def _shear_x(image: Image.Image, slope: Number, canvas: Canvas) -> Image.Image:
     """About the centre of the first row rather than its edge, as TensorFlow counts pixels."""
     return do.moved(image, (1, slope, -slope / 2, 0, 1, 0), canvas)
 
 
-def _shear_y(image: Image.Image, slope: float, canvas: Canvas) -> Image.Image:
+def _shear_y(image: Image.Image, slope: Number, canvas: Canvas) -> Image.Image:
     return do.moved(image, (1, 0, 0, slope, 1, -slope / 2), canvas)
 
 
-def _contrast(image: Image.Image, factor: float, _canvas: Canvas) -> Image.Image:
+def _contrast(image: Image.Image, factor: Number, _canvas: Canvas) -> Image.Image:
     grey = min(image.width * image.height // 256, 255)
     return Image.blend(Image.new("RGB", image.size, (grey, grey, grey)), image, factor)
 
 
-def _cutout(image: Image.Image, half_side: float, canvas: Canvas) -> Image.Image:
+def _cutout(image: Image.Image, half_side: Number, canvas: Canvas) -> Image.Image:
     """A square about any pixel, as much of it as is inside."""
     row, column = int(canvas.place[0] * image.height), int(canvas.place[1] * image.width)
     half = int(half_side)

@@ -17,7 +17,7 @@ from mixlab.data.picture_operations import LAYER_DRAWS, LAYERS, Amount, Canvas, 
 from mixlab.data.preprocess import RESAMPLING
 from mixlab.data.refusal import refuse_unless
 
-HIGHEST = 10
+HIGHEST = 10.0
 
 OPERATIONS: dict[str, tuple[Operation, Amount]] = {
     "autocontrast": (do.autocontrast, do.nothing),
@@ -49,7 +49,9 @@ class RandAugmentTimm:
 
     def __post_init__(self) -> None:
         name = "randaugment_timm"
-        refuse_unless(0 <= self.magnitude <= HIGHEST, f"{name}.magnitude={self.magnitude}", f"between 0 and {HIGHEST}")
+        refuse_unless(
+            0 <= self.magnitude <= HIGHEST, f"{name}.magnitude={self.magnitude}", f"between 0 and {HIGHEST:g}"
+        )
         refuse_unless(self.deviation >= 0, f"{name}.deviation={self.deviation}", "a standard deviation, at least 0")
         refuse_unless(1 <= self.layers <= LAYERS, f"{name}.layers={self.layers}", f"between 1 and {LAYERS}")
 

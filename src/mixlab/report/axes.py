@@ -172,10 +172,10 @@ def put_shape(
     axes.add_artist(Polygon(shape, **look, clip_on=False, zorder=4, transform=place))
 
 
-def heading(canvas: "Canvas", name: str, names: Sequence[str], y: float) -> None:
-    """The mark of a name and the name, at the left edge of a panel."""
+def heading(canvas: "Canvas", name: str, names: Sequence[str], y: float, left: float = 0) -> None:
+    """The mark of a name and the name, from `left` to the right edge of a panel."""
     width, height = canvas.get_size_inches() * PIXELS_PER_INCH
     everywhere = plot_area(canvas, 0, 0, width, height)
     everywhere.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
-    put_mark(everywhere, 6, y - 4, name, names)
-    words(canvas, fitted([name], (width - 17) / BOLD), 17, y, weight="bold")
+    put_mark(everywhere, left + 6, y - 4, name, names)
+    words(canvas, fitted([name], (width - left - 17) / BOLD), left + 17, y, weight="bold")

@@ -53,3 +53,17 @@ def short(value: float) -> str:
         if abs(value) >= size:
             return f"{value / size:.3g}{letter}".replace("-", "−")
     return f"{value:.3g}".replace("-", "−")
+
+
+def duration(seconds: float) -> str:
+    """ "48 s", "12 min", "2 h 10 min", "3 d 4 h": to the minute from a minute on, to the hour from a day on."""
+    if seconds < 59.5:
+        return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"

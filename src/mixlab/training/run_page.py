@@ -1,0 +1,269 @@
+"""The page of one training, made from its folder alone: while it runs, after it was stopped, and when it is done."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from math import floor, isfinite, log10
+from statistics import fmean
+from typing import Any
+
+import tomli_w
+
+from mixlab.data.batches import steps_an_epoch
+from mixlab.evidence.estimate import Estimate
+from mixlab.evidence.intervals import median_interval, proportion_interval
+from mixlab.report.axes import Axis
+from mixlab.report.courses import Course, courses
+from mixlab.report.curves import Curve
+from mixlab.report.numbers import duration, number
+from mixlab.report.page import Answer, Block, Code, Details, Facts, KeyFigure, Page, Section
+from mixlab.report.table import Cell, Column, Table
+from mixlab.runs.folder import Run, State
+from mixlab.runs.history import History, Line, read_history
+
+_RECENT = 10  # lines of the journal whose speed foretells the rest
+_MUCH_WAITING = 10  # per cent
+_SHOWN = 20  # rows of a table, and pictures that are named
+_LOSS = Axis("Training loss", "nats", "lower")
+_ACCURACY = Axis("Top-1", "%", "higher", digits=1)
+_WAITING = Axis("Waiting for data", "% of the time", "lower", digits=0)
+_SPEED = Axis("Throughput", "images/s", "higher")
+
+
+def run_page(run: Run) -> Page:
+    """The journal's last line says that a training is done, so that its page can be written before the folder is."""
+    history = read_history(run.journal)
+    story = _Story(run, history, run.recipe, run.state if history.end is None else "done")
+    return Page(
+        title=f"{story.recipe['model']} on {story.recipe['data']}",
+        kicker=f"mixlab train: {run.path}",
+        answer=story.answer,
+        sections=[story.learning, story.machine, story.incidents, story.what_runs],
+        footer=f"Written by mixlab {run.environment['versions']['mixlab']} on {datetime.now():%Y-%m-%d at %H:%M}.",
+    )
+
+
+@dataclass(frozen=True)
+class _Story:
+    run: Run
+    history: History
+    recipe: Mapping[str, Any]
+    state: State
+
+    @cached_property
+    def steps_an_epoch(self) -> int:
+        if self.history.epochs:
+            return self.history.epochs[0]["step"]
+        return steps_an_epoch(self.run.data["pictures"]["train"], self.recipe["batch"])
+
+    @cached_property
+    def steps(self) -> int:
+        """Of the whole training; one where a head is computed in closed form."""
+        return self.recipe.get("steps") or self.recipe.get("epochs", 1) * self.steps_an_epoch
+
+    @property
+    def seconds_to_go(self) -> float | None:
+        """At the speed of the last lines, else of the closed epochs; None where nothing is known yet."""
+        to_go = self.steps - self.history.step
+        if recent := self.history.steps[-_RECENT:]:
+            return to_go * self.recipe["batch"] * fmean(1 / step["images_per_second"] for step in recent)
+        if self.history.seconds is not None:
+            return to_go * self.history.seconds / self.history.step
+        return None
+
+    @property
+    def answer(self) -> Answer:
+        figures: list[KeyFigure] = []
+        if judged := self.history.validation:
+            figures.append(KeyFigure("Validation top-1", _top1(judged), 1))
+        if self.history.epochs:
+            last = self.history.epochs[-1]
+            figures.append(KeyFigure("Training loss", Estimate.exact(last["train"]["loss"], "nats")))
+        if self.history.steps:
+            speeds = [step["images_per_second"] for step in self.history.steps]
+            figures.append(KeyFigure("Throughput", median_interval(speeds, "images/s"), 0))
+        return Answer(self._sentence, self._worth, figures)
+
+    @property
+    def _sentence(self) -> str:
+        history, place = self.history, f"step {self.history.step:,} of {self.steps:,}"
+        match self.state:
+            case "running" if history.step == 0:
+                return f"The training has begun: {self.steps:,} steps lie before it."
+            case "running":
+                left = f", about {duration(self.seconds_to_go)} to go" if self.seconds_to_go else ""
+                return f"The training is at {place}{left}."
+            case "stopped" if self.run.postmortem.exists():
+                return f"The training came to no end: {self._diverged}"
+            case "stopped":
+                return f"The training was stopped at {place}: `mixlab train --resume {self.run.path}` goes on."
+            case "done" if history.averaged:
+                return (
+                    f"These weights are the mean of those of {len(history.averaged[-1]['runs'])} trainings{self._kept}."
+                )
+            case "done":
+                return f"The training is done and took {duration(history.seconds or 0)}{self._kept}."
+
+    @property
+    def _kept(self) -> str:
+        if (judged := self.history.validation) is None:
+            return "" if self.history.averaged else ", and its last weights were kept"
+        whose = "they" if self.history.averaged else "the weights that were kept"
+        return f": {whose} had {number(judged['top1'], 1)} % of {judged['pictures']:,} validation pictures right"
+
+    @property
+    def _worth(self) -> str:
+        if self.history.validation is None:
+            return "Nothing has been judged yet." if self.state != "done" else "There was no validation part."
+        return (
+            "What is kept is chosen on the validation pictures, so its accuracy there is a little too high: "
+            f"`mixlab evaluate {self.run.path}` judges a finished run on pictures that chose nothing."
+        )
+
+    @property
+    def _diverged(self) -> str:
+        found = json.loads(self.run.postmortem.read_text(encoding="utf-8"))
+        return f"the loss became {found['loss']} at step {found['step']:,}, and postmortem.json says what led to it."
+
+    @property
+    def learning(self) -> Section:
+        epochs, logged = self.history.epochs, self._logged("loss")
+        if not (epochs or logged[0]):
+            return Section("How it learns", ["Nothing is in the journal yet: a line comes every 20 steps."])
+        ends = [self._by_epoch(epoch["step"]) for epoch in epochs]
+        losses = ends, [epoch["train"]["loss"] for epoch in epochs]
+        panels = [Course(_LOSS, {"epochs": losses}, behind=logged) if epochs else Course(_LOSS, {"steps": logged})]
+        if epochs:
+            judged = [epoch for epoch in epochs if epoch["validation"]]
+            accuracies = {
+                "training": (ends, [epoch["train"]["top1"] for epoch in epochs]),
+                "validation": (
+                    [self._by_epoch(epoch["step"]) for epoch in judged],
+                    [epoch["validation"]["top1"] for epoch in judged],
+                ),
+            }
+            panels.append(Course(_ACCURACY, {name: curve for name, curve in accuracies.items() if curve[0]}))
+        if logged[0]:
+            panels.append(_in_powers("Learning rate", self._logged("learning_rate")))
+        figure = self._figure(
+            "Loss, accuracy and rate",
+            panels,
+            "The loss is an epoch's mean, over that of the steps in grey. Training's accuracy is that on augmented "
+            "pictures while the weights still change, so validation's may lie above it.",
+        )
+        return Section("How it learns", [figure])
+
+    @property
+    def machine(self) -> Section:
+        if not self.history.steps:
+            return Section("How it runs", ["Speed and gradients are written down every 20 steps, and none were."])
+        waiting_at, waiting = self._logged("waiting")
+        norms = self._logged("gradient_norm")
+        figure = self._figure(
+            "Speed and gradients",
+            [
+                Course(_SPEED, {"images/s": self._logged("images_per_second")}, holds=(0,)),
+                Course(_WAITING, {"waiting": (waiting_at, [100 * share for share in waiting])}, holds=(0, 100)),
+                Course(_norm_axis(norms), {"norm": norms}),
+            ],
+            "What is not waiting is computing. The gradient's norm is that over all parameters, before clipping.",
+        )
+        share = 100 * fmean(waiting)
+        cure = ": more `workers` or smaller files would make it faster" if share > _MUCH_WAITING else ""
+        return Section("How it runs", [f"It waits for pictures {number(share, 1)} % of the time{cure}.", figure])
+
+    @property
+    def incidents(self) -> Section:
+        """What did not go by itself, and what was left out."""
+        history = self.history
+        blocks: list[Block] = []
+        if self.run.postmortem.exists():
+            blocks.append(f"Diverged: {self._diverged}")
+        if history.averaged:
+            blocks.append("Batch normalisation's statistics were estimated anew. Averaged were:")
+            blocks.append(Code("\n".join(history.averaged[-1]["runs"])))
+        lines = sorted((*history.resumed, *history.skipped), key=lambda line: line["step"])
+        if lines:
+            rows: list[dict[str, Cell]] = [
+                {"step": line["step"], "what": f"left out: {line['reason']}" if "reason" in line else "resumed"}
+                for line in lines
+            ]
+            notes = [f"{len(rows) - _SHOWN:,} earlier ones are in journal.jsonl."] if len(rows) > _SHOWN else []
+            columns = [Column("step", "step"), Column("what", "what happened")]
+            counted = f"Resumed {_times(history.resumed)}, steps left out: {len(history.skipped):,}"
+            blocks.append(Table(counted, columns, rows[-_SHOWN:], notes))
+        if unreadable := (history.end or {}).get("unreadable"):
+            blocks.append(_left_out(unreadable))
+        return Section("What happened", blocks or ["Nothing was interrupted, and nothing left out."])
+
+    @property
+    def what_runs(self) -> Section:
+        run, recipe, plan, environment = self.run, self.recipe, self.run.plan, self.run.environment
+        data = run.data
+        counts = ", ".join(f"{pictures:,} {part}" for part, pictures in data["pictures"].items())
+        peak = (self.history.end or {}).get("peak_bytes")
+        facts = {
+            "State": self.state,
+            "Model": f"{recipe['model']} at {_size(recipe['image_size'])} pixels",
+            "Data": f"{recipe['data']}: {len(data['classes']):,} classes, {counts} pictures",
+            "Length": f"{self.steps:,} steps of {recipe['batch']:,} pictures, {self.steps_an_epoch:,} an epoch",
+            "Plan": f"{plan['precision']}, {plan['layout'].replace('_', ' ')}, {plan['micro_batch']:,} pictures at "
+            f"once, {_processes(plan.get('processes', 1))}",
+            "Device": environment["device"],
+            **({"Peak memory": f"{peak / 2**30:.2f} GiB"} if peak else {}),
+            "System": environment["system"],
+            "Versions": ", ".join(f"{package} {version}" for package, version in environment["versions"].items()),
+            "Commit": environment["commit"] or "installed without a repository",
+        }
+        return Section("What runs", [Facts(facts), Details("The recipe, resolved", [Code(tomli_w.dumps(recipe))])])
+
+    def _by_epoch(self, step: int) -> float:
+        return step / self.steps_an_epoch
+
+    def _logged(self, key: str) -> Curve:
+        lines = self.history.steps
+        return [self._by_epoch(line["step"]) for line in lines], [line[key] for line in lines]
+
+    def _figure(self, title: str, panels: Sequence[Course], caption: str) -> Block:
+        end = self._by_epoch(self.history.step)
+        return courses(title, panels, x=Axis("Epoch", digits=0 if end >= 3 else None), end=end, caption=caption)
+
+
+def _top1(validation: Line) -> Estimate:
+    return proportion_interval(validation["top1"] * validation["pictures"] / 100, validation["pictures"])
+
+
+def _in_powers(label: str, curve: Curve) -> Course:
+    """A course whose values are far from 1, in units of a power of ten."""
+    xs, ys = curve
+    power = floor(log10(max(ys))) if max(ys) > 0 else 0
+    unit = "" if power == 0 else "10" + str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return Course(Axis(label, unit), {"rate": (xs, [y / 10.0**power for y in ys])}, holds=(0,))
+
+
+def _norm_axis(norms: Curve) -> Axis:
+    finite = [norm for norm in norms[1] if isfinite(norm)]
+    return Axis("Gradient norm").logarithmic_over_a_decade(finite or [1.0])
+
+
+def _left_out(unreadable: Mapping[str, str]) -> Details:
+    names = [f"{name}: {reason}" for name, reason in list(unreadable.items())[:_SHOWN]]
+    more = [f"and {len(unreadable) - _SHOWN:,} more, in journal.jsonl"] if len(unreadable) > _SHOWN else []
+    return Details(
+        f"Pictures left out because they can't be read: {len(unreadable):,}", [Code("\n".join(names + more))]
+    )
+
+
+def _times(lines: Sequence[Line]) -> str:
+    return "once" if len(lines) == 1 else f"{len(lines):,} times"
+
+
+def _processes(count: int) -> str:
+    return "one process" if count == 1 else f"{count:,} processes"
+
+
+def _size(image_size: int | Sequence[int]) -> str:
+    sides = (image_size, image_size) if isinstance(image_size, int) else image_size
+    return " x ".join(map(str, sides))
