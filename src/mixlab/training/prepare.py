@@ -109,6 +109,8 @@ class Job:
 
 def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
     """Fill in what the recipe leaves to the model, to its weights where it has some, and to the data."""
+    if recipe.validation == "trained":
+        dataset = dataset.nothing_selected()
     begins = _from_weights(recipe, dataset) if _names_weights(recipe.model) else _from_scratch(recipe, dataset)
     size = begins.config["image_size"]
     given = {key: value for key, value in recipe.pictures.model_dump().items() if value is not None}
