@@ -1,12 +1,14 @@
 """`mixlab study`: what it prints and writes."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from mixlab.speed.plan import Mode, Plan
-from mixlab.training import trial
+from mixlab.studies import transfer
+from mixlab.training import features, trial
 
 STUDY = ("study", "resolution", "--data", "folder:pets", "--seeds", "2", "--epochs", "1", "--pictures", "8")
 
@@ -22,6 +24,26 @@ def test_a_study_prints_its_tables_and_writes_report_and_results(run, pets, monk
     results = json.loads(Path("found/results.json").read_text())
     assert (results["pictures"], results["terms"]["seeds"], len(results["arms"])) == (8, 2, 12)
     assert "What does a change of resolution cost a Mixer?" in Path("found/report.html").read_text()
+
+
+@pytest.mark.long
+def test_the_study_of_transfer_prints_its_tables_and_writes_report_and_results(run, monkeypatch):
+    monkeypatch.setattr(trial, "decide_plan", lambda job, say, processes: (Plan("cpu", Mode(), 20), 0.1))
+    monkeypatch.setattr(features, "cache_folder", lambda: Path("cache"))
+    monkeypatch.setattr(transfer, "TransferTerms", partial(transfer.TransferTerms, shots=4, tuning_epochs=1))
+    few = ("--seeds", "2", "--epochs", "1", "--pictures", "50")
+    ended = run("study", "transfer", "--data", "digits", *few, "--out", "found", "--quiet")
+    assert ended.status == 0
+    assert "from scratch, 5 times as long" in ended.out
+    results = json.loads(Path("found/results.json").read_text())
+    assert (results["pictures"], len(results["splits"]), len(results["arms"])) == (50, 2, 4)
+    assert "Does knowledge carry over" in Path("found/report.html").read_text()
+
+
+def test_transfer_wants_four_classes(run, pets):
+    ended = run("study", "transfer", "--data", "folder:pets", "--out", "found")
+    assert ended.status == 2
+    assert "and 4 are the least" in ended.err
 
 
 def test_an_unknown_question_is_refused(run):

@@ -1,14 +1,30 @@
 import numpy as np
 import pytest
 import torch
+from torchvision import transforms
 
 from mixlab.data.affine import Affine
-from mixlab.data.augment import DRAWS, Augmentation, augmented
-from mixlab.data.crop import RandomResizedCrop, crop_box
+from mixlab.data.augment import DRAWS, Augmentation, Mixup, MixupOrCutmix, altered, augmented, resized
+from mixlab.data.crop import InceptionCrop, RandomResizedCrop
 from mixlab.data.draws import picture_draws
+from mixlab.data.erasing import RandomErasing
+from mixlab.data.jitter import ColorJitter
+from mixlab.data.preprocess import Preprocess
+from mixlab.data.randaugment_tf import RandAugmentTf
+from mixlab.data.randaugment_timm import RandAugmentTimm
+from mixlab.data.randaugment_torchvision import RandAugmentTorchvision
 from mixlab.errors import UserError
 
-EVERYTHING = Augmentation(flip=True, affine=Affine(15.0, (0.8, 1.2), 0.1), pad_crop=2)
+EVERYTHING = Augmentation(
+    flip=True, affine=Affine(15.0, (0.8, 1.2), 0.1), pad_crop=2, random_erasing=RandomErasing(0.5)
+)
+PREPROCESS = Preprocess((16, 16))
+OF_EACH_PICTURE = {
+    "randaugment_tf": RandAugmentTf(2, 15.0),
+    "randaugment_timm": RandAugmentTimm(9.0),
+    "randaugment_torchvision": RandAugmentTorchvision(2, 12),
+    "color_jitter": ColorJitter(0.4, 0.4, 0.4),
+}
 
 
 def drawn(pictures: int, **columns: float) -> np.ndarray:
@@ -43,6 +59,43 @@ def test_eight_equal_pictures_become_eight_different_ones():
     images = torch.rand(1, 3, 16, 16).expand(8, -1, -1, -1)
     results = augmented(images, picture_draws(0, 0, np.arange(8), DRAWS), EVERYTHING)
     assert len({result.numpy().tobytes() for result in results}) == 8
+
+
+@pytest.mark.parametrize("augmentation", [Augmentation(affine=Affine(15.0, (0.8, 1.2), 0.1)), Augmentation(pad_crop=3)])
+def test_each_of_the_batch_s_augmentations_draws_for_each_picture(augmentation):
+    images = torch.rand(1, 3, 16, 16).expand(8, -1, -1, -1)
+    results = augmented(images, picture_draws(0, 0, np.arange(8), DRAWS), augmentation)
+    assert len({result.numpy().tobytes() for result in results}) == 8
+
+
+def test_the_marginals_are_those_of_torchvision_one_picture_at_a_time():
+    torch.manual_seed(0)
+    image, count = torch.rand(3, 12, 12), 3000
+    draws = picture_draws(0, 0, np.arange(count), DRAWS)
+    rotated_and_scaled = [
+        transforms.Pad(24, padding_mode="edge"),
+        transforms.RandomAffine(20, scale=(0.8, 1.2), interpolation=transforms.InterpolationMode.BILINEAR),
+        transforms.CenterCrop(12),
+    ]
+    for augmentation, slow in (
+        (Augmentation(flip=True), transforms.RandomHorizontalFlip()),
+        (Augmentation(pad_crop=2), transforms.RandomCrop(12, 2, padding_mode="reflect")),
+        # torchvision rounds shifts to whole pixels: they are tested by themselves.
+        (Augmentation(affine=Affine(20.0, (0.8, 1.2))), transforms.Compose(rotated_and_scaled)),
+    ):
+        ours = augmented(image.expand(count, -1, -1, -1), draws, augmentation).double()
+        theirs = torch.stack([slow(image) for _ in range(count)]).double()
+        for power in (1, 2):
+            a, b = ours**power, theirs**power
+            error = ((a.var(dim=0) + b.var(dim=0)) / count).sqrt() + 1e-9
+            assert ((a.mean(dim=0) - b.mean(dim=0)) / error).abs().max() < 5
+
+
+def test_double_precision_stays_double_and_says_the_same():
+    images, draws = torch.rand(6, 3, 16, 16, dtype=torch.float64), picture_draws(0, 0, np.arange(6), DRAWS)
+    result = augmented(images, draws, EVERYTHING)
+    assert result.dtype == torch.float64
+    torch.testing.assert_close(result.float(), augmented(images.float(), draws, EVERYTHING), atol=1e-4, rtol=0)
 
 
 def test_without_augmentation_nothing_changes():
@@ -116,34 +169,89 @@ def test_an_augmentation_keeps_its_draws_when_another_is_switched_on():
     assert augmented(flipped, draws, Augmentation(pad_crop=2)).equal(both)
 
 
-def boxes(crop: RandomResizedCrop, rows: int, columns: int, count: int = 2000) -> np.ndarray:
-    draws = picture_draws(0, 0, np.arange(count), DRAWS)
-    return np.array([crop_box(crop, rows, columns, row[7:30]) for row in draws])
+@pytest.fixture
+def noise() -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 16, 16), dtype=np.uint8))
 
 
-def test_a_crop_lies_inside_with_the_area_and_ratio_asked_for():
-    left, top, right, bottom = boxes(RandomResizedCrop(scale=(0.2, 0.9), ratio=(0.5, 2.0)), 300, 400).T
-    assert left.min() >= 0
-    assert top.min() >= 0
-    assert right.max() <= 400
-    assert bottom.max() <= 300
-    width, height = right - left, bottom - top
-    area, ratio = width * height / 120_000, width / height
-    assert 0.19 < area.min() < 0.21  # every share of the area comes up, up to rounding to whole pixels
-    assert 0.85 < area.max() < 0.91
-    assert 0.49 < ratio.min() < 0.52
-    assert 1.9 < ratio.max() < 2.02
+@pytest.mark.parametrize("name", OF_EACH_PICTURE)
+def test_each_picture_s_augmentations_change_it_by_its_draws_alone(noise, name):
+    augmentation = Augmentation(**{name: OF_EACH_PICTURE[name]})
+    draws = picture_draws(0, 0, np.arange(40), DRAWS)
+    before = noise.clone()
+    first, again = ([altered(noise, row, augmentation, PREPROCESS) for row in draws] for _ in range(2))
+    assert noise.equal(before)
+    assert all(one.equal(other) for one, other in zip(first, again, strict=True))
+    assert len({result.numpy().tobytes() for result in first}) > 20
 
 
-def test_a_crop_can_touch_every_edge():
-    left, top, right, bottom = boxes(RandomResizedCrop(scale=(0.2, 0.9)), 10, 12).T
-    assert (left.min(), top.min(), right.max(), bottom.max()) == (0, 0, 12, 10)
+@pytest.mark.parametrize("name", OF_EACH_PICTURE)
+def test_a_picture_s_augmentation_keeps_its_draws_when_jitter_is_switched_on(noise, name):
+    settings = {name: OF_EACH_PICTURE[name]}
+    draws = picture_draws(0, 0, np.arange(5), DRAWS)
+    jitter = Augmentation(color_jitter=OF_EACH_PICTURE["color_jitter"])
+    for row in draws:
+        alone = altered(noise, row, Augmentation(**settings), PREPROCESS)
+        both = altered(noise, row, Augmentation(**{**vars(jitter), **settings}), PREPROCESS)
+        assert both.equal(alone if name == "color_jitter" else altered(alone, row, jitter, PREPROCESS))
 
 
-def test_a_crop_that_never_fits_is_the_largest_central_one():
-    # All of a 100 x 10 strip cannot be had at a ratio of at most 4 : 3.
-    box = crop_box(RandomResizedCrop(scale=(1.0, 1.0)), 10, 100, drawn(1)[0, 7:30])
-    assert box == (43, 0, 56, 10)
+def test_a_moved_picture_of_timm_is_filled_with_the_mean_and_resampled_as_the_crop_is(noise):
+    draws = np.full(DRAWS, 0.99)
+    draws[30:32] = 13.5 / 15, 0.0  # translate_x
+    expected = {}
+    for interpolation in ("same", "bilinear"):
+        crop = RandomResizedCrop(interpolation=interpolation)
+        augmentation = Augmentation(random_resized_crop=crop, randaugment_timm=RandAugmentTimm(9.0, layers=1))
+        expected[interpolation] = altered(noise, draws, augmentation, Preprocess((16, 16), mean=(1.0, 0.5, 0.0)))
+    assert expected["same"][:, :, -1].unique(dim=1).flatten().tolist() == [255, 128, 0]
+    assert not expected["same"].equal(expected["bilinear"])
+
+
+def test_a_crop_is_resampled_as_it_says(noise):
+    image = noise.permute(1, 2, 0).numpy()
+    draws = picture_draws(0, 0, np.array([3]), DRAWS)[0]
+    results = {}
+    for draw in (0.2, 0.7):
+        draws[29] = draw
+        for interpolation in ("same", "bilinear", "bicubic", "random"):
+            crop = Augmentation(random_resized_crop=RandomResizedCrop(interpolation=interpolation))
+            results[interpolation, draw] = resized(image, draws, crop, PREPROCESS).numpy().tobytes()
+    assert results["same", 0.2] == results["bicubic", 0.2] == results["bicubic", 0.7] == results["random", 0.7]
+    assert results["bilinear", 0.2] == results["bilinear", 0.7] == results["random", 0.2]
+    assert results["bilinear", 0.2] != results["bicubic", 0.2]
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (
+            {"randaugment_tf": RandAugmentTf(2, 15.0), "randaugment_timm": RandAugmentTimm(9.0)},
+            "both randaugment_tf and randaugment_timm: .* randaugment_tf, randaugment_timm or randaugment_torchvision",
+        ),
+        (
+            {"random_resized_crop": RandomResizedCrop(), "inception_crop": InceptionCrop()},
+            "both random_resized_crop and inception_crop: .* random_resized_crop or inception_crop",
+        ),
+        (
+            {"mixup": Mixup(0.5), "mixup_or_cutmix": MixupOrCutmix(0.8, 1.0)},
+            "both mixup and mixup_or_cutmix: .* mixup or mixup_or_cutmix",
+        ),
+    ],
+)
+def test_two_of_a_kind_are_refused(settings, sentence):
+    with pytest.raises(UserError, match=f"^augmentation has {sentence}. Leave the others out.$"):
+        Augmentation(**settings)
+
+
+@pytest.mark.parametrize("value", [9, {"magnitude": 9}])
+def test_a_randaugment_of_no_scale_is_refused_with_the_three(value):
+    with pytest.raises(UserError) as refused:
+        Augmentation(randaugment=value)
+    assert str(refused.value) == (
+        f"augmentation.randaugment={value} does not say on whose scale: write randaugment_tf, randaugment_timm or "
+        "randaugment_torchvision in its place, whose magnitudes mean different things."
+    )
 
 
 @pytest.mark.parametrize(
@@ -152,8 +260,6 @@ def test_a_crop_that_never_fits_is_the_largest_central_one():
         (lambda: Affine(degrees=-1.0), "affine.degrees=-1.0 is not possible: it must be between 0 and 180"),
         (lambda: Affine(scale=(1.2, 0.8)), "affine.scale=.1.2, 0.8. is not possible: .* 0 < low <= high"),
         (lambda: Affine(translate=1.0), "affine.translate=1.0 is not possible"),
-        (lambda: RandomResizedCrop(scale=(0.0, 1.0)), "random_resized_crop.scale=.0.0, 1.0. is not possible"),
-        (lambda: RandomResizedCrop(ratio=(2.0, 1.0)), "random_resized_crop.ratio=.2.0, 1.0. is not possible"),
         (lambda: Augmentation(pad_crop=-1), "pad_crop=-1 is not possible: it must be a number of pixels, at least 0"),
     ],
 )

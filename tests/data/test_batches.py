@@ -10,13 +10,22 @@ from mixlab.data.augment import Augmentation
 from mixlab.data.batches import Batch, JudgingBatches, TrainingBatches
 from mixlab.data.crop import RandomResizedCrop
 from mixlab.data.dataset import Part
+from mixlab.data.erasing import RandomErasing
 from mixlab.data.image_file import UnreadablePicture
+from mixlab.data.jitter import ColorJitter
 from mixlab.data.preprocess import Preprocess
+from mixlab.data.randaugment_timm import RandAugmentTimm
 from mixlab.errors import UserError
 
 PREPROCESS = Preprocess((8, 8))
 AUGMENTATION = Augmentation(flip=True, affine=Affine(10.0), pad_crop=1)
 CROP = Augmentation(random_resized_crop=RandomResizedCrop())
+RANDAUGMENT = Augmentation(
+    flip=True,
+    randaugment_timm=RandAugmentTimm(9.0),
+    color_jitter=ColorJitter(0.4, 0.4, 0.4),
+    random_erasing=RandomErasing(0.5),
+)
 
 
 def training(part: Part, augmentation: Augmentation = AUGMENTATION, batch: int = 5, **options) -> TrainingBatches:
@@ -95,7 +104,7 @@ def test_a_part_of_one_picture_is_still_a_batch(noise):
     assert [len(step.indices) for step in training(noise.subset([3])).epoch(0)] == [1]
 
 
-@pytest.mark.parametrize("augmentation", [AUGMENTATION, CROP])
+@pytest.mark.parametrize("augmentation", [AUGMENTATION, CROP, RANDAUGMENT])
 def test_workers_change_no_bit(files, too_large, augmentation):
     alone, helped = (list(training(files, augmentation, workers=workers).epoch(1)) for workers in (0, 2))
     assert [batch.indices.tolist() for batch in alone] == [batch.indices.tolist() for batch in helped]
@@ -108,10 +117,39 @@ def test_workers_leave_torchs_generator_alone(files, too_large):
     assert torch.get_rng_state().equal(before)
 
 
-def test_keeping_pictures_in_memory_changes_no_bit(files, monkeypatch):
-    kept = pixels(list(training(files).epoch(0)))
+@pytest.mark.parametrize("augmentation", [AUGMENTATION, RANDAUGMENT])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_keeping_pictures_in_memory_changes_no_bit(files, monkeypatch, augmentation, workers):
+    kept = pixels(list(training(files, augmentation, workers=workers).epoch(0)))
     monkeypatch.setattr(batches_module, "KEPT_BYTES", 0)
-    assert pixels(list(training(files).epoch(0))).equal(kept)
+    assert pixels(list(training(files, augmentation).epoch(0))).equal(kept)
+
+
+def test_kept_pictures_are_augmented_anew_in_each_epoch(noise):
+    batches = training(noise.subset([0]), RANDAUGMENT)
+    assert len({pixels(list(batches.epoch(epoch))).numpy().tobytes() for epoch in range(8)}) == 8
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("processes", [1, 2, 3])
+@pytest.mark.parametrize("augmentation", [RANDAUGMENT, CROP])
+def test_the_shares_of_all_processes_are_the_global_batch(noise, workers, processes, augmentation):
+    batches = training(noise, augmentation, workers=workers)
+    shares = [list(batches.epoch(2, 1, (process, processes))) for process in range(processes)]
+    for whole, pieces in zip(batches.epoch(2, 1), zip(*shares, strict=True), strict=True):
+        assert np.concatenate([piece.indices for piece in pieces]).tolist() == whole.indices.tolist()
+        assert pixels(list(pieces)).equal(pixels([whole]))
+        assert torch.cat([piece.labels for piece in pieces]).equal(whole.labels)
+        assert [piece.weight for piece in pieces] == [len(piece.indices) / len(whole.indices) for piece in pieces]
+        assert whole.weight == 1
+
+
+def test_a_process_without_a_picture_takes_the_step_with_one_of_no_weight(noise):
+    batches = training(noise, batch=11)  # 11, 11 and 2
+    whole = list(batches.epoch(0))[-1]
+    lasts = [list(batches.epoch(0, share=(process, 3)))[-1] for process in range(3)]
+    assert [last.weight for last in lasts] == [0.5, 0.5, 0]
+    assert [last.indices.tolist() for last in lasts] == [*whole.indices[:, None].tolist(), [whole.indices[0]]]
 
 
 def test_kept_pictures_are_read_once(files):

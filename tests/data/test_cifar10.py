@@ -20,7 +20,8 @@ PARTS = {"train": 200, "test": 20}
 def nothing_but_tiny(tmp_path, monkeypatch) -> None:
     """No CIFAR-10 of the machine is found, and a tiny one is whole."""
     monkeypatch.setattr(cifar10, "_PICTURES", PARTS)
-    monkeypatch.setattr(cifar10, "cache_folder", lambda: tmp_path / "cache")
+    for module in ("cifar10", "places"):
+        monkeypatch.setattr(f"mixlab.data.{module}.cache_folder", lambda: tmp_path / "cache")
     monkeypatch.delenv("MIXLAB_DATA", raising=False)
 
 

@@ -181,6 +181,7 @@ KNOWN = f"it can be one of {', '.join(kind.spelling for kind in KINDS.values())}
             f'data "folder:" is not known: {KNOWN} Something is missing behind the colon: write "folder:PATH".',
         ),
         ("csv", f'data "csv" is not known: {KNOWN} Something is missing behind the colon: write "csv:FILE".'),
+        ("hf", f'data "hf" is not known: {KNOWN} Something is missing behind the colon: write "hf:NAME[:SPLIT]".'),
         ("", f'data "" is not known: {KNOWN}'),
     ],
 )
@@ -191,6 +192,6 @@ def test_an_unknown_name_is_refused_with_what_was_meant(name, sentence):
 
 
 def test_a_folder_without_its_prefix_is_told_how_to_write_it(pets, monkeypatch):
-    monkeypatch.chdir(pets.parent)
-    with pytest.raises(UserError, match=r'For the folder of that name write "folder:pets".$'):
-        open_dataset("pets")
+    monkeypatch.chdir(pets)
+    with pytest.raises(UserError, match=r'For the folder of that name write "folder:cat".$'):
+        open_dataset("cat")

@@ -69,6 +69,15 @@ def test_noise_is_standard_normal_and_knows_no_neighbour():
         assert abs(torch.corrcoef(torch.stack([own[both], neighbour[both]]))[0, 1]) < 5 / both.sum().sqrt()
 
 
+def test_the_noise_has_a_draw_of_its_own():
+    draws = uniform(8)
+    before = erased(far_away(8), draws, ALWAYS)
+    draws[:, -1] = 1 - draws[:, -1]
+    after = erased(far_away(8), draws, ALWAYS)
+    assert (before == 100).equal(after == 100)
+    assert (before[before != 100] == after[after != 100]).double().mean() < 0.01
+
+
 def test_zero_takes_the_place_of_noise_where_asked_for():
     noise, zero = (erased(far_away(8), uniform(8), RandomErasing(1.0, fill=fill)) for fill in ("noise", "zero"))
     assert (zero == 0).equal(noise != 100)

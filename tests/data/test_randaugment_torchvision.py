@@ -74,7 +74,8 @@ def test_each_operation_and_both_signs_are_equally_likely(picture, monkeypatch):
     counts = np.array([len(seen[name]) for name in OPERATIONS])
     assert counts.sum() == 8000  # always two
     assert np.abs(counts - 8000 / 14).max() < 5 * np.sqrt(8000 / 14)
-    assert abs(np.mean(np.array(seen["rotate"]) > 0) - 0.5) < 5 * 0.5 / np.sqrt(len(seen["rotate"]))
+    signs = np.sign([amount for name in ("shear_x", "shear_y", "rotate") for amount in seen[name]])
+    assert abs(signs.mean()) < 5 / np.sqrt(len(signs))
     assert set(np.abs(seen["rotate"])) == {12.0}
 
 

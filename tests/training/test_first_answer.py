@@ -165,7 +165,7 @@ def test_the_typical_side_is_the_median_of_the_shorter_ones_and_of_those_that_ca
 @pytest.mark.long
 def test_weights_from_other_classes_of_cifar10_tell_new_ones_apart(publish, shared_data, tmp_path):
     """Pre-trained on 7 classes for a few seconds, published, and asked about the 3 others from 40 pictures of each."""
-    cifar10 = open_dataset("cifar10", quiet=True)
+    cifar10 = open_dataset(f"cifar10:{shared_data}", quiet=True)
     everything, draw = cifar10.parts["train"], np.random.default_rng(0)
     known = [place for place, label in enumerate(cifar10.classes) if label not in NOVEL]
     chosen = draw.permutation(np.flatnonzero(np.isin(everything.labels, known)))[:2_000]

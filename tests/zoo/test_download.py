@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants, file_download, hf_hub_download, utils
 
+from mixlab import download
+from mixlab.download import downloaded
 from mixlab.errors import UserError
-from mixlab.zoo import download
-from mixlab.zoo.download import cached_weights, downloaded, hub_folder
+from mixlab.zoo.download import cached_weights, hub_folder
 
 CONTENT = bytes(range(256)) * 200
 SUM = hashlib.sha256(CONTENT).hexdigest()

@@ -9,11 +9,19 @@ from mixlab.cli.output import output_folder, sayer
 
 
 def study(
-    question: Annotated[Literal["resolution"], typer.Argument(help="resolution: what another picture size costs.")],
+    question: Annotated[
+        Literal["resolution", "transfer"],
+        typer.Argument(
+            help="resolution: what another picture size costs. transfer: whether knowledge carries over to new classes."
+        ),
+    ],
     data: Annotated[str, typer.Option(help="cifar10, digits or folder:PATH.")],
-    seeds: Annotated[int, typer.Option(min=2, help="Trainings of each kind.")] = 5,
-    epochs: Annotated[int, typer.Option(min=1, help="Before the size changes; one follows.")] = 10,
-    pictures: Annotated[int, typer.Option(min=1, help="To train on at most, equally many of each class.")] = 20_000,
+    seeds: Annotated[int, typer.Option(min=2, help="Trainings of each kind; of transfer, splits of the classes.")] = 5,
+    epochs: Annotated[int, typer.Option(min=1, help="Before the size or the classes change.")] = 10,
+    pictures: Annotated[
+        int | None,
+        typer.Option(min=1, help="To train on at most before, equally many of each class.", show_default=False),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The folder for report.html and results.json.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
@@ -22,10 +30,15 @@ def study(
     from mixlab.files import whole_folder, write_json, write_text
     from mixlab.report.table import print_table
     from mixlab.studies.resolution import ResolutionTerms, resolution
+    from mixlab.studies.transfer import TransferTerms, transfer
 
     folder = output_folder(out, f"study-{question}", data)
-    terms = ResolutionTerms(seeds=seeds, pictures=pictures, epochs=epochs)
-    found = resolution(open_dataset(data, quiet=quiet), terms, quiet=quiet, say=sayer(quiet=quiet))
+    dataset, say = open_dataset(data, quiet=quiet), sayer(quiet=quiet)
+    given = {"seeds": seeds, "epochs": epochs} | ({"pictures": pictures} if pictures is not None else {})
+    if question == "resolution":
+        found = resolution(dataset, ResolutionTerms(**given), quiet=quiet, say=say)
+    else:
+        found = transfer(dataset, TransferTerms(**given), quiet=quiet, say=say)
     with whole_folder(folder) as part:
         write_json(part / "results.json", found.results())
         write_text(part / "report.html", found.page().html())

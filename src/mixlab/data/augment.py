@@ -99,15 +99,15 @@ class Augmentation:
     def __post_init__(self, randaugment: object) -> None:
         if randaugment is not None:
             raise UserError(
-                f"augmentation.randaugment={randaugment!r} says not on which scale: write {_one_of(_RANDAUGMENTS)}, "
-                "whose magnitudes mean different things."
+                f"augmentation.randaugment={randaugment} does not say on whose scale: write {_one_of(_RANDAUGMENTS)} "
+                "in its place, whose magnitudes mean different things."
             )
         refuse_unless(self.pad_crop >= 0, f"pad_crop={self.pad_crop}", "a number of pixels, at least 0")
         for rivals in (_CROPS, _RANDAUGMENTS, _MIXINGS):
             given = [name for name in rivals if getattr(self, name) is not None]
             if len(given) > 1:
                 raise UserError(
-                    f"augmentation has both {given[0]} and {given[1]}: it can have one of {_one_of(rivals)}. "
+                    f"augmentation has both {given[0]} and {given[1]}: it can have one at most of {_one_of(rivals)}. "
                     "Leave the others out."
                 )
 

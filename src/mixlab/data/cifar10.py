@@ -7,7 +7,6 @@ differ by a few tenths from those on the original pixels. What was decoded is ke
 
 import hashlib
 import lzma
-import os
 import pickle
 import tarfile
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from jaxtyping import Int64, UInt8
 from mixlab.data.cut import VALIDATION_SHARE, grouped
 from mixlab.data.dataset import Dataset, Part
 from mixlab.data.image_file import read_image
+from mixlab.data.places import usual_places
 from mixlab.errors import UserError
 from mixlab.files import cache_folder, whole_file
 from mixlab.report.progress import progress
@@ -36,7 +36,7 @@ _LOSSY = "These are JPEG copies of CIFAR-10: accuracies may differ by a few tent
 def open_cifar10(path: Path | None, *, quiet: bool) -> Dataset:
     """From `path`, else $MIXLAB_DATA, else the user's cache; each may be, or hold, one of the three forms."""
     name = f"cifar10:{path.absolute()}" if path else "cifar10"
-    searched = [path] if path else _usual_places()
+    searched = [path] if path else usual_places()
     for place in [inner for folder in searched for inner in (folder, folder / "cifar10")]:
         for binary in (place, place / _BINARY):
             if (binary / "test_batch").is_file():
@@ -50,11 +50,6 @@ def open_cifar10(path: Path | None, *, quiet: bool) -> Dataset:
         f"{name} is not in {' or '.join(map(str, searched))}: put {_BINARY}/ (unpacked from cifar-10-python.tar.gz) or "
         f"{_ARCHIVE} there, or name the folder that has it as cifar10:PATH or in $MIXLAB_DATA."
     )
-
-
-def _usual_places() -> list[Path]:
-    named = os.environ.get("MIXLAB_DATA")
-    return [*([Path(named)] if named else []), cache_folder()]
 
 
 _Pictures = tuple[list[str], UInt8[np.ndarray, "picture 32 32 3"], Int64[np.ndarray, " picture"]]

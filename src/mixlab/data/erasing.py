@@ -91,7 +91,7 @@ def _noise(
     """
     place = torch.arange(like[0].numel(), device=like.device).reshape(like.shape[1:])
     hashed = _mixed(seeds[:, None, None, None] * _signed(0xD1342543DE82EF95) + place * _signed(0x9E3779B97F4A7C15))
-    return _quantiles().to(like.dtype).to(like.device)[hashed & 0xFFFF]
+    return _quantiles(like.dtype, like.device)[hashed & 0xFFFF]
 
 
 def _mixed(x: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
@@ -107,5 +107,5 @@ def _signed(word: int) -> int:
 
 
 @cache
-def _quantiles() -> Float64[Tensor, "65536"]:
-    return torch.special.ndtri((torch.arange(2**16, dtype=torch.float64) + 0.5) / 2**16)
+def _quantiles(dtype: torch.dtype, device: torch.device) -> Float[Tensor, "65536"]:
+    return torch.special.ndtri((torch.arange(2**16, dtype=torch.float64) + 0.5) / 2**16).to(dtype).to(device)

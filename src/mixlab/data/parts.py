@@ -16,10 +16,15 @@ from mixlab.data.tree import counted
 from mixlab.errors import UserError, did_you_mean
 
 
-def as_found(name: str, found: Mapping[str, Sequence[Labelled]], notes: tuple[str, ...] = ()) -> Dataset:
-    """The parts of `found` as they are; numbers are classes in the order of their values, words in the alphabet's."""
+def as_found(
+    name: str, found: Mapping[str, Sequence[Labelled]], notes: tuple[str, ...] = (), classes: tuple[str, ...] = ()
+) -> Dataset:
+    """The parts of `found` as they are.
+
+    Without `classes`, they are those that pictures have: numbers in the order of their values, words in the alphabet's.
+    """
     labels = {one.label for part in found.values() for one in part}
-    classes = tuple(sorted(labels, key=int if all(map(str.isdecimal, labels)) else None))
+    classes = classes or tuple(sorted(labels, key=int if all(map(str.isdecimal, labels)) else None))
     parts = {part: Part.of(found[part], classes) for part in PARTS if found.get(part)}
     return Dataset(name, classes, parts, notes)
 

@@ -76,4 +76,4 @@ def randaugmented_as_timm(
 
 def _enhancement(level: float, sign: int) -> float:
     """Away from 1, which changes nothing, to both sides."""
-    return max(0.1, 1 + sign * level / HIGHEST * 0.9)
+    return 1 + sign * level / HIGHEST * 0.9

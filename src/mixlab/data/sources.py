@@ -1,6 +1,5 @@
 """Where datasets come from: one string names a set. `KINDS` has all that such a string can be."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -10,7 +9,13 @@ from mixlab.data.csv_file import read_csv
 from mixlab.data.dataset import Dataset, Split
 from mixlab.data.digits import open_digits
 from mixlab.data.folder import read_folder
-from mixlab.data.parts import completed, whole
+from mixlab.data.hub_dataset import read_hub_dataset
+from mixlab.data.imagenet import open_imagenet, open_imagenet_val
+from mixlab.data.parquet import read_parquet
+from mixlab.data.parts import completed, whole, with_test
+from mixlab.data.tar_file import read_tar
+from mixlab.data.torchvision_sets import SETS, read_torchvision_set
+from mixlab.data.webdataset import read_webdataset
 from mixlab.errors import UserError, did_you_mean
 
 
@@ -71,24 +76,53 @@ def _fixed(spelling: str, opened: _Opener) -> Kind:
     return Kind(spelling, opened, opened)
 
 
-def _own(spelling: str, read: Callable[[Path], Dataset]) -> Kind:
-    """Pictures that somebody has put together, in the parts that `read` finds, at a path."""
+def _own(spelling: str, read: _Opener) -> Kind:
+    """Pictures that somebody has put together, in the parts that `read` finds."""
     return Kind(
         spelling,
-        lambda place, *, quiet: completed(read(Path(place).expanduser())),
-        lambda place, *, quiet: whole(read(Path(place).expanduser())),
+        lambda place, *, quiet: completed(read(place, quiet=quiet)),
+        lambda place, *, quiet: whole(read(place, quiet=quiet)),
     )
 
 
-def _optional(place: str) -> Path | None:
-    return Path(place).expanduser() if place else None
+def _published(spelling: str, read: _Opener) -> Kind:
+    """Pictures that somebody has published, in the parts that `read` finds."""
+    return Kind(
+        spelling,
+        lambda place, *, quiet: completed(read(place, quiet=quiet)),
+        lambda place, *, quiet: with_test(read(place, quiet=quiet)),
+    )
+
+
+def _torchvision(name: str) -> Kind:
+    return _published(
+        f"{name}[:PATH]", lambda place, *, quiet: read_torchvision_set(name, _path_or_none(place), quiet=quiet)
+    )
+
+
+def _path(place: str) -> Path:
+    return Path(place).expanduser()
+
+
+def _path_or_none(place: str) -> Path | None:
+    return _path(place) if place else None
 
 
 KINDS = {
     "digits": _fixed("digits", lambda place, *, quiet: open_digits()),
-    "cifar10": _fixed("cifar10[:PATH]", lambda place, *, quiet: open_cifar10(_optional(place), quiet=quiet)),
-    "folder": _own("folder:PATH", read_folder),
-    "csv": _own("csv:FILE", read_csv),
+    "cifar10": _fixed("cifar10[:PATH]", lambda place, *, quiet: open_cifar10(_path_or_none(place), quiet=quiet)),
+    "imagenet": Kind(
+        "imagenet[:PATH]",
+        lambda place, *, quiet: open_imagenet(_path_or_none(place)),
+        lambda place, *, quiet: open_imagenet_val(_path_or_none(place)),
+    ),
+    **{name: _torchvision(name) for name in SETS},
+    "folder": _own("folder:PATH", lambda place, *, quiet: read_folder(_path(place))),
+    "csv": _own("csv:FILE", lambda place, *, quiet: read_csv(_path(place))),
+    "tar": _own("tar:FILE", lambda place, *, quiet: read_tar(_path(place), quiet=quiet)),
+    "wds": _own("wds:PATTERN", read_webdataset),
+    "parquet": _own("parquet:PATTERN", read_parquet),
+    "hf": _published("hf:NAME[:SPLIT]", read_hub_dataset),
 }
 """What stands before the colon -> what it means. Error sentences list these."""
 
@@ -102,7 +136,7 @@ def _found(name: str) -> tuple[Kind, str]:
         hint = f'For the folder of that name write "folder:{name}".' if is_folder else did_you_mean(word, KINDS)
     elif colon and kind.spelling == word:
         hint = f'It comes with mixlab and has no path: write "{word}".'
-    elif place or (not colon and "[" in kind.spelling) or kind.spelling == word:
+    elif place or kind.spelling == word or (not colon and kind.spelling.startswith(f"{word}[")):
         return kind, place
     else:
         hint = f'Something is missing behind the colon: write "{kind.spelling}".'

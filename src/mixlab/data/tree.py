@@ -105,16 +105,16 @@ def _part_folders(tree: Tree) -> list[tuple[Path, str]]:
     others = [folder.name for folder in folders if folder.name.lower() not in PART_FOLDERS]
     if not parts or (others and not any(entry.is_dir() for folder, _ in parts for entry in _entries(folder))):
         return [(tree.root, "train")]
-    tree.beside_parts += sorted(map(_text, others))
+    tree.beside_parts += sorted(map(text, others))
     return parts
 
 
 def _add_class(tree: Tree, part: str, folder: Path) -> None:
-    label = _text(folder.name)
+    label = text(folder.name)
     found = []
     for path in _files_below(folder):
         if is_picture(path):
-            found.append(Labelled(label, _text(path.relative_to(tree.root).as_posix()), path))
+            found.append(Labelled(label, text(path.relative_to(tree.root).as_posix()), path))
         else:
             tree.others[_ending(path)] += 1
     if found:
@@ -153,6 +153,6 @@ def is_litter(name: str) -> bool:
     return name[0] == "." or name.lower() in _LITTER
 
 
-def _text(name: str) -> str:
+def text(name: str) -> str:
     """A name as every system shows it: composed (NFC); bytes that are no UTF-8 are written as escapes."""
     return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "backslashreplace"))

@@ -92,7 +92,10 @@ class Run:
 
     def check_whole(self) -> None:
         """Raises UserError where a file is missing or cut off, as after a copy that was interrupted."""
-        for name, written in self._status()["bytes"].items():
+        sizes = self._status().get("bytes")
+        if sizes is None:
+            raise UserError(f"{self.path / 'status.json'} does not say how large the run's files are: train again.")
+        for name, written in sizes.items():
             file = self.path / name
             held = f"{file.stat().st_size:,} bytes" if file.is_file() else "nothing"
             if held != f"{written:,} bytes":

@@ -32,7 +32,7 @@ class Publication:
     def recipe(self) -> dict[str, Any]:
         """As the run was trained, without paths, and without what others have reached with it."""
         recipe = {key: value for key, value in self.run.recipe.items() if key != "expected"}
-        return recipe | {"data": public_name(recipe["data"])}
+        return recipe | {"data": public_name(recipe["data"]), "model": public_model(recipe["model"])}
 
     @property
     def pictures(self) -> dict[str, int]:
@@ -76,3 +76,8 @@ def public_name(data: str) -> str:
     """Without the path, which is its user's own: folder:/home/me/pets is folder:pets."""
     kind, _, path = data.partition(":")
     return f"folder:{Path(path).name}" if kind == "folder" else kind
+
+
+def public_model(model: str) -> str:
+    """Without the path of weights that a training began with."""
+    return model if model.startswith(("hub:", "timm:")) else Path(model).name

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from math import floor, isfinite, log10
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -32,15 +33,19 @@ _WAITING = Axis("Waiting for data", "% of the time", "lower", digits=0)
 _SPEED = Axis("Throughput", "images/s", "higher")
 
 
-def run_page(run: Run) -> Page:
-    """The journal's last line says that a training is done, so that its page can be written before the folder is."""
+def run_page(run: Run, path: Path | None = None) -> Page:
+    """`path`: where the folder will stand, if it stands elsewhere while it is written.
+
+    The journal's last line says that a training is done, so that its page can be written before the folder is.
+    """
     history = read_history(run.journal)
-    story = _Story(run, history, run.recipe, run.state if history.end is None else "done")
+    story = _Story(run, path or run.path, history, run.recipe, run.state if history.end is None else "done")
+    watched = [] if history.averaged else [story.learning, story.machine]
     return Page(
         title=f"{story.recipe['model']} on {story.recipe['data']}",
-        kicker=f"mixlab train: {run.path}",
+        kicker=f"mixlab {'runs --average' if history.averaged else 'train'}: {story.path}",
         answer=story.answer,
-        sections=[story.learning, story.machine, story.incidents, story.what_runs],
+        sections=[*watched, story.incidents, story.what_runs],
         footer=f"Written by mixlab {run.environment['versions']['mixlab']} on {datetime.now():%Y-%m-%d at %H:%M}.",
     )
 
@@ -48,6 +53,7 @@ def run_page(run: Run) -> Page:
 @dataclass(frozen=True)
 class _Story:
     run: Run
+    path: Path
     history: History
     recipe: Mapping[str, Any]
     state: State
@@ -98,7 +104,7 @@ class _Story:
             case "stopped" if self.run.postmortem.exists():
                 return f"The training came to no end: {self._diverged}"
             case "stopped":
-                return f"The training was stopped at {place}: `mixlab train --resume {self.run.path}` goes on."
+                return f"The training was stopped at {place}: `mixlab train --resume {self.path}` goes on."
             case "done" if history.averaged:
                 return (
                     f"These weights are the mean of those of {len(history.averaged[-1]['runs'])} trainings{self._kept}."
@@ -119,7 +125,7 @@ class _Story:
             return "Nothing has been judged yet." if self.state != "done" else "There was no validation part."
         return (
             "What is kept is chosen on the validation pictures, so its accuracy there is a little too high: "
-            f"`mixlab evaluate {self.run.path}` judges a finished run on pictures that chose nothing."
+            f"`mixlab evaluate {self.path}` judges a finished run on pictures that chose nothing."
         )
 
     @property

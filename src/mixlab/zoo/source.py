@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from mixlab.data.preprocess import Preprocess
+from mixlab.download import downloaded
 from mixlab.errors import UserError, did_you_mean
 from mixlab.files import cache_folder
 from mixlab.runs.folder import open_run
 from mixlab.zoo.build import configured
 from mixlab.zoo.cards import Card, find_card, list_cards
-from mixlab.zoo.download import cached_weights, downloaded, hub_folder
+from mixlab.zoo.download import cached_weights, hub_folder
 from mixlab.zoo.labels import class_names
 from mixlab.zoo.sizes import list_models
 

@@ -1,0 +1,70 @@
+"""`mixlab runs`: the trainings that are here."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mixlab.cli.output import sayer
+from mixlab.errors import UserError
+from mixlab.report.table import Format, print_table, render
+
+
+def runs(
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[DIR]...", help="Folders that hold runs, else the store; two or more runs to compare."),
+    ] = None,
+    average: Annotated[
+        bool, typer.Option("--average", help="Average the weights of the runs given into a new one, in --out.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="The folder for what --average makes.")] = None,
+    format: Annotated[Format, typer.Option(help="csv and json have every figure in full.")] = "table",
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> int:
+    """List the trainings below a folder, compare those given, or average their weights."""
+    from mixlab.runs.store import store_folder
+    from mixlab.studies.run_comparison import compare_runs
+    from mixlab.studies.run_list import Damaged, list_runs, runs_for_people, runs_for_programs
+
+    given = folders or []
+    if average != (out is not None):
+        raise UserError("--average and --out belong together: `mixlab runs --average A B --out DIR`.")
+    if average and out is not None:
+        _average(given, out, quiet=quiet)
+        return 0
+    for_people = format in ("table", "markdown")
+    if len(given) > 1 and all((folder / "status.json").exists() for folder in given):
+        comparison = compare_runs(given)
+        tables = comparison.tables() if for_people else [comparison.for_programs()]
+        found = []
+    else:
+        store = store_folder()
+        found = list_runs(given or ([store] if store.is_dir() else []))
+        where = ", ".join(map(str, given or [store]))
+        tables = [runs_for_people(found, where) if for_people else runs_for_programs(found)]
+    if format == "table":
+        for table in tables:
+            print_table(table)
+            print()
+    else:
+        print("\n".join(render(table, format) for table in tables), end="")
+    return 1 if any(isinstance(one, Damaged) for one in found) else 0
+
+
+def _average(given: list[Path], out: Path, *, quiet: bool) -> None:
+    from mixlab.runs.folder import open_run
+    from mixlab.runs.history import read_history
+    from mixlab.training.soup import average
+
+    run = average([open_run(path) for path in given], out, quiet=quiet)
+    say = sayer(quiet=quiet)
+    if judged := read_history(run.journal).validation:
+        say(f"The mean has {judged['top1']:.1f} % of {judged['pictures']:,} validation pictures right.")
+        single = [one["top1"] for path in given if (one := read_history(path / "journal.jsonl").validation)]
+        if judged["top1"] < max(single):
+            say(
+                f"The best of the runs had {max(single):.1f} %: a mean is good only where the trainings began from the "
+                "same weights, as fine-tunings of one model do."
+            )
+    print(run.path)

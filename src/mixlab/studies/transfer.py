@@ -1,0 +1,295 @@
+"""Does what a model has learned carry over to classes that it never saw? Half of them are learned from many pictures,
+then the other half from a few: by fine-tuning, by a head in closed form, and from scratch.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from typing import Any
+
+import numpy as np
+
+from mixlab.data.batches import JudgingBatches
+from mixlab.data.cut import grouped
+from mixlab.data.dataset import Dataset
+from mixlab.evaluation.evaluate import answers_of, evaluate
+from mixlab.evidence.estimate import Estimate
+from mixlab.evidence.intervals import mean_interval
+from mixlab.measure import machine
+from mixlab.report.axes import Axis
+from mixlab.report.figure import Figure
+from mixlab.report.page import Answer, Facts, KeyFigure, Page, Section
+from mixlab.report.rows import intervals
+from mixlab.report.table import Column, Table
+from mixlab.runs.folder import Run
+from mixlab.runs.store import finished_run
+from mixlab.speed.plan import Mode, Plan, placed
+from mixlab.studies.class_splits import Split, check_enough, class_splits, of_classes
+from mixlab.studies.trainings import nothing_selected
+from mixlab.training.closed_form import Head
+from mixlab.training.head import resolve_head, train_head, with_head
+from mixlab.training.head_recipe import ClosedForm, HeadRecipe
+from mixlab.training.loop import train
+from mixlab.training.prepare import Job, resolve
+from mixlab.training.recipe import recipe_from
+from mixlab.training.sections import Optimizer, Recipe
+from mixlab.training.trial import remembered_plan
+from mixlab.training.usual import usual_recipe
+from mixlab.zoo.adapt import Weights
+from mixlab.zoo.load import built, open_weights
+
+MODEL = "davit_nano"
+HEAD, TUNED, AS_LONG, LONGER = (
+    "closed-form head",
+    "fine-tuned",
+    "from scratch, as long",
+    "from scratch, 5 times as long",
+)
+
+_LONGER = 5
+_BATCH, _FEW_BATCH = 64, 20
+_TO_CHOOSE_ON = 1 / 4  # of the few pictures, for the ridge and the temperature of the head
+_JUDGED = 256  # pictures a batch
+
+
+@dataclass(frozen=True)
+class TransferTerms:
+    seeds: int = 5  # class splits
+    pictures: int = 25_000  # to pre-train on at most, equally many of each class
+    epochs: int = 10  # of pre-training
+    shots: int = 20  # pictures of each new class
+    tuning_epochs: int = 40
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to the new classes; `accuracies` in per cent, one a class split, on all test pictures of its classes."""
+
+    name: str
+    epochs: int  # over the few pictures
+    accuracies: tuple[float, ...]
+
+    @property
+    def top1(self) -> Estimate:
+        return mean_interval(self.accuracies, "%")
+
+    def against(self, other: "Arm") -> Estimate:
+        """The difference in points, split by split on the same pictures; Student's t over the splits."""
+        return mean_interval(np.subtract(self.accuracies, other.accuracies), "points")
+
+
+@dataclass(frozen=True)
+class Transfer:
+    data: str
+    pictures: int  # pre-trained on, a split
+    terms: TransferTerms
+    splits: tuple[Split, ...]
+    arms: tuple[Arm, ...]
+    environment: Mapping[str, Any]
+    recipes: Mapping[str, Recipe | HeadRecipe]
+    plans: Mapping[str, Plan]
+
+    def arm(self, name: str) -> Arm:
+        (found,) = (arm for arm in self.arms if arm.name == name)
+        return found
+
+    @property
+    def pairs(self) -> list[tuple[Arm, Arm]]:
+        head, tuned, *scratch = (self.arm(name) for name in (HEAD, TUNED, AS_LONG, LONGER))
+        return [(tuned, head), *((carried, anew) for carried in (tuned, head) for anew in scratch)]
+
+    def table(self) -> Table:
+        return Table(
+            f"New classes of {self.data} from {self.terms.shots} pictures each",
+            [
+                Column("name", MODEL),
+                Column("epochs", "epochs over them"),
+                Column("top1", "top-1", "%", digits=1),
+            ],
+            [{"name": arm.name, "epochs": arm.epochs, "top1": arm.top1} for arm in self.arms],
+            notes=[
+                f"{self.terms.seeds} splits of the classes into known and new ones. All but the models from scratch "
+                f"were trained before, {self.terms.epochs} epochs on {self.pictures:,} pictures of the known classes.",
+                "The head is fitted to three quarters of the few pictures; its ridge and its temperature are chosen on "
+                "the others. The other ways learn from all of them, and nothing is selected.",
+                "± is the standard deviation over the splits. They share classes and pictures, so the intervals "
+                "are about other splits of this set, not about other sets.",
+            ],
+        )
+
+    def differences(self) -> Table:
+        rows = [{"a": a.name, "b": b.name, "difference": a.against(b)} for a, b in self.pairs]
+        columns = [
+            Column("a", "way"),
+            Column("b", "against"),
+            Column("difference", "by", "points", digits=1, worth="interval"),
+        ]
+        return Table(
+            "Pair by pair", columns, rows, notes=["Each interval stands for itself, at 95 %, over the splits."]
+        )
+
+    def figure(self) -> Figure:
+        return intervals(
+            "Top-1 on the new classes",
+            {arm.name: arm.top1 for arm in self.arms},
+            Axis("Top-1", "%", "higher", digits=1),
+            caption="Points are means over the class splits, lines 95 % intervals over them.",
+        )
+
+    def page(self) -> Page:
+        scratch = (self.arm(AS_LONG), self.arm(LONGER))
+        ahead = [name for name in (TUNED, HEAD) if all((self.arm(name).against(anew).low or 0) > 0 for anew in scratch)]
+        match ahead:
+            case []:
+                who = "neither fine-tuning nor the closed-form head is certainly"
+            case [one]:
+                who = f"only the {one} model is" if one == TUNED else f"only the {one} is"
+            case _:
+                who = "fine-tuning and the closed-form head are both"
+        return Page(
+            title="Does knowledge carry over to classes that were never seen?",
+            kicker=f"mixlab study transfer: {self.data}, {self.terms.seeds} class splits",
+            answer=Answer(
+                f"With {self.terms.shots} pictures of each new class {who} ahead of starting from scratch.",
+                "The two ways: fine-tuning all weights, and a head in closed form. Ahead: the 95 % intervals of the "
+                f"differences to both models from scratch, trained as long and {_LONGER} times as long, lie above 0.",
+                [KeyFigure(arm.name, arm.top1, 1) for arm in self.arms],
+            ),
+            sections=[
+                Section("Every way", [self.table(), self.figure()]),
+                Section("Pair by pair", [self.differences()]),
+                Section(
+                    "What ran",
+                    [
+                        Facts(
+                            {
+                                "Device": self.environment["device"],
+                                "Commit": self.environment["commit"] or "unknown",
+                                **{
+                                    f"Split {number}": f"{', '.join(split.known)} → {', '.join(split.new)}"
+                                    for number, split in enumerate(self.splits, start=1)
+                                },
+                                **{f"Plan of {name}": str(plan.mode) for name, plan in self.plans.items()},
+                                **{f"Recipe of {name}": str(recipe.to_dict()) for name, recipe in self.recipes.items()},
+                            }
+                        )
+                    ],
+                ),
+            ],
+            footer=f"Written by mixlab {self.environment['versions']['mixlab']} on {date.today():%Y-%m-%d}.",
+        )
+
+    def results(self) -> dict[str, Any]:
+        """results.json."""
+        return {
+            "schema": 1,
+            "data": self.data,
+            "model": MODEL,
+            "pictures": self.pictures,
+            "terms": asdict(self.terms),
+            "environment": dict(self.environment),
+            "recipes": {name: recipe.to_dict() for name, recipe in self.recipes.items()},
+            "plans": {name: plan.to_dict() for name, plan in self.plans.items()},
+            "splits": [asdict(split) for split in self.splits],
+            "arms": [
+                {"name": arm.name, "epochs": arm.epochs, "top1": asdict(arm.top1), "by_split": list(arm.accuracies)}
+                for arm in self.arms
+            ],
+            "pairs": [{"a": a.name, "b": b.name, **asdict(a.against(b))} for a, b in self.pairs],
+        }
+
+
+def transfer(dataset: Dataset, terms: TransferTerms, *, quiet: bool, say: Callable[[str], None]) -> Transfer:
+    """Train, transfer, judge; what is in the store is not trained again. Raises UserError."""
+    dataset = nothing_selected(dataset)
+    splits = class_splits(dataset, terms.seeds)
+    check_enough(dataset, terms.shots)
+    bench = _Bench(dataset, terms, say, quiet=quiet)
+    found: list[list[Arm]] = []
+    for seed, split in enumerate(splits):
+        found.append(bench.one_split(seed, split))
+        for arm in found[-1]:
+            say(f"split {seed + 1}, {arm.name}: {arm.accuracies[0]:.1f} %")
+    return Transfer(
+        data=dataset.name,
+        pictures=bench.pictures,
+        terms=terms,
+        splits=tuple(splits),
+        arms=tuple(
+            replace(arms[0], accuracies=tuple(arm.accuracies[0] for arm in arms)) for arms in zip(*found, strict=True)
+        ),
+        environment=machine.describe(bench.device),
+        recipes=bench.recipes,
+        plans=bench.plans,
+    )
+
+
+class _Bench:
+    """Trains and judges on one dataset; one plan for each kind of training, decided once."""
+
+    def __init__(self, dataset: Dataset, terms: TransferTerms, say: Callable[[str], None], *, quiet: bool):
+        self.dataset, self.terms, self.say, self.quiet = dataset, terms, say, quiet
+        self.device = machine.pick_device()
+        self.plans: dict[str, Plan] = {}
+        self.recipes: dict[str, Recipe | HeadRecipe] = {}
+        self.pictures = 0
+
+    def one_split(self, seed: int, split: Split) -> list[Arm]:
+        """Every arm, with this split's accuracy alone."""
+        terms = self.terms
+        known = of_classes(self.dataset, split.known, max(terms.pictures // len(split.known), 1), seed)
+        few = of_classes(self.dataset, split.new, terms.shots, seed)
+        self.pictures = len(known.parts["train"])
+        usual = self.recipe(seed, terms.epochs, _BATCH)
+        before = self.trained("pre-training", usual, known)
+        weights = open_weights(before.path).weights
+        tuned = self.recipe(seed, terms.tuning_epochs, _FEW_BATCH)
+        tuned = tuned.model_copy(update={"optimizer": _slower(tuned.optimizer)})
+        zeros = Head(np.zeros((len(split.new), weights.tensors["head.weight"].shape[1])), np.zeros(len(split.new)))
+        arms = [
+            self.judged(HEAD, 1, self.headed(before, few), few),
+            self.judged(TUNED, terms.tuning_epochs, self.trained(TUNED, tuned, few, with_head(weights, zeros)), few),
+        ]
+        for name, epochs in ((AS_LONG, terms.tuning_epochs), (LONGER, _LONGER * terms.tuning_epochs)):
+            anew = self.trained("from scratch", self.recipe(seed, epochs, _FEW_BATCH), few)
+            arms.append(self.judged(name, epochs, anew, few))
+        return arms
+
+    def recipe(self, seed: int, epochs: int, batch: int) -> Recipe:
+        """The model's usual one."""
+        name, fields = usual_recipe(MODEL, self.dataset.name)
+        return recipe_from(fields | {"seed": seed, "epochs": epochs, "batch": batch}, name)
+
+    def trained(self, kind: str, recipe: Recipe, dataset: Dataset, weights: Weights | None = None) -> Run:
+        job = resolve(recipe, dataset, self.device)
+        if weights is not None:
+            job = replace(job, weights=weights, config=weights.config)
+        self.recipes.setdefault(kind, job.recipe)
+        folder = job.folder(plan := self.plan(kind, job))
+        return finished_run(folder) or train(job, plan, folder, quiet=self.quiet)
+
+    def plan(self, kind: str, job: Job) -> Plan:
+        if kind not in self.plans:
+            self.plans[kind], _ = remembered_plan(job, self.say)
+        return self.plans[kind]
+
+    def headed(self, before: Run, few: Dataset) -> Run:
+        held, rest = grouped(few.parts["train"]).cut(_TO_CHOOSE_ON)
+        dataset = replace(few, parts={**few.parts, "train": rest.part, "validation": held})
+        recipe = HeadRecipe(model=str(before.path), data=few.name, head=ClosedForm())
+        job = resolve_head(recipe, dataset, self.device)
+        self.recipes.setdefault(HEAD, job.recipe)
+        folder = job.folder()
+        return finished_run(folder) or train_head(job, folder, quiet=self.quiet)
+
+    def judged(self, name: str, epochs: int, run: Run, dataset: Dataset) -> Arm:
+        """In fp32, whatever the plan was."""
+        opened = open_weights(run.path)
+        predict = answers_of(placed(built(opened.weights), self.device, Mode()), self.device, Mode())
+        batches = JudgingBatches(dataset.parts["test"], opened.preprocess, batch=_JUDGED, quiet=True)
+        return Arm(name, epochs, (evaluate(predict, batches, dataset.classes).top1.value,))
+
+
+def _slower(optimizer: Optimizer) -> Optimizer:
+    """Fine-tuning starts at a quarter of the rate."""
+    return optimizer.model_copy(update={"learning_rate": optimizer.learning_rate / 4})

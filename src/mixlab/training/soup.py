@@ -1,0 +1,170 @@
+"""A soup: the mean of several trainings' weights, as a run of its own (Wortsman et al. 2022, arxiv.org/abs/2203.05482).
+
+It costs one model's inference. The trainings have to share their architecture, their classes, what they do to a picture
+before the model sees it, and their cut of the data; the mean is a good model only where they also began from the same
+weights, as fine-tunings of one model do.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import update_bn
+
+from mixlab.data.augment import Augmentation
+from mixlab.data.batches import JudgingBatches, TrainingBatches
+from mixlab.data.dataset import Dataset, Part
+from mixlab.data.preprocess import Preprocess
+from mixlab.data.sources import open_dataset, open_split
+from mixlab.errors import UserError
+from mixlab.evaluation.evaluate import answers_of, evaluate
+from mixlab.files import whole_folder, write_json, write_text
+from mixlab.measure import machine
+from mixlab.report.progress import progress
+from mixlab.runs.folder import Run, refuse_foreign_folder, start_run
+from mixlab.runs.journal import Journal, read_journal
+from mixlab.speed.plan import Mode, placed
+from mixlab.training.head_recipe import HeadRecipe
+from mixlab.training.recipe import any_recipe_from
+from mixlab.training.run_page import run_page
+from mixlab.training.sections import Recipe
+from mixlab.zoo.storage.write import write_tensors
+from mixlab.zoo.trained import load_trained
+
+
+def average(runs: Sequence[Run], out: Path, *, quiet: bool) -> Run:
+    """A finished run at `out` with the mean of the finished `runs`' weights; recipe, plan and split are the first's.
+
+    Batch normalisation's statistics are estimated anew in one epoch of the training pictures, augmented as the recipe
+    says but not mixed: those of the single trainings are not the mean model's.
+    """
+    if len(runs) < 2:
+        raise UserError("One run has no mean: give two or more, as `mixlab runs --average A B --out DIR`.")
+    refuse_foreign_folder(out)
+    first, *others = runs
+    for other in others:
+        _refuse_differences(first, other)
+    recipe = any_recipe_from(first.recipe, str(first.path / "recipe.toml"))
+    dataset = _pictures(first, recipe)
+    device = machine.pick_device()
+    model = load_trained(first)
+    model.load_state_dict(mean_of(load_trained(run).state_dict() for run in runs))
+    model = placed(model, device, Mode())
+    unreadable = _estimate_statistics(model, first, recipe, dataset.parts["train"], quiet=quiet)
+    validation = _judged(model, first, recipe, dataset, quiet=quiet) if "validation" in dataset.parts else None
+    with whole_folder(out) as part:
+        run = start_run(part, first.recipe, first.plan, machine.describe(device), first.data, first.split)
+        with Journal(run.journal) as journal:
+            journal.write("averaged", runs=[str(one.path) for one in runs], validation=validation)
+            journal.write("end", **_spent(runs), unreadable=unreadable)
+        write_tensors(run.weights, {name: tensor.cpu() for name, tensor in model.state_dict().items()})
+        write_json(run.path / "config.json", first.config)
+        write_text(run.path / "report.html", run_page(run, out).html())
+        run.mark("done")
+    return Run(out)
+
+
+def mean_of(states: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Added up in float64, in the order given, and rounded once; what is counted in whole numbers is the first's."""
+    counted = 0
+    first: dict[str, Tensor] = {}
+    sums: dict[str, Tensor] = {}
+    for state in states:
+        counted += 1
+        first = first or dict(state)
+        for name, tensor in state.items():
+            if tensor.is_floating_point():
+                sums[name] = sums[name] + tensor.double() if name in sums else tensor.double()
+    return first | {name: (total / counted).to(first[name].dtype) for name, total in sums.items()}
+
+
+def _refuse_differences(first: Run, other: Run) -> None:
+    ours, theirs = _decides(first), _decides(other)
+    keys = [key for key in dict.fromkeys([*ours, *theirs]) if ours.get(key) != theirs.get(key)]
+    if keys:
+        told = "; ".join(f"{key} is {_shown(ours.get(key))} and {_shown(theirs.get(key))}" for key in keys)
+        raise UserError(
+            f"{first.path} and {other.path} have no mean, since they differ in what the weights stand for: {told}. "
+            "Average trainings of one architecture on one set of classes."
+        )
+    if first.data != other.data:
+        raise UserError(
+            f"{first.path} and {other.path} were trained on other pictures or another cut of them, so that what one "
+            "held out the other may have learned: average trainings on one set."
+        )
+
+
+def _decides(run: Run) -> dict[str, Any]:
+    """What has to be equal, by its key."""
+    card = run.config
+    sections = {f"{name}.{key}": value for name in ("config", "preprocess") for key, value in card[name].items()}
+    return {"family": card["family"]} | sections | {"classes": card["classes"]}
+
+
+def _shown(value: object) -> str:
+    return "not given" if value is None else shorten(str(value), 60)
+
+
+def _pictures(run: Run, recipe: Recipe | HeadRecipe) -> Dataset:
+    classes = tuple(run.config["classes"])
+    if run.split is not None:
+        return open_split(recipe.data, run.split, classes)
+    return open_dataset(recipe.data).relabelled(classes)
+
+
+def _estimate_statistics(
+    model: nn.Module, run: Run, recipe: Recipe | HeadRecipe, part: Part, *, quiet: bool
+) -> dict[str, str]:
+    """In batches as large as those that normalisation saw in training. Returns the pictures that were left out."""
+    if not any(isinstance(module, _BatchNorm) for module in model.modules()):
+        return {}
+    batches = TrainingBatches(
+        part,
+        Preprocess.from_dict(run.config["preprocess"]),
+        recipe.augmentation if isinstance(recipe, Recipe) else Augmentation(),
+        batch=run.plan["micro_batch"],
+        seed=recipe.seed,
+        workers=recipe.workers,
+        max_unreadable=recipe.max_unreadable,
+        quiet=quiet,
+    )
+    torch.manual_seed(recipe.seed)  # for stochastic depth, which is on as in training
+    with progress("estimate statistics", total=len(batches), quiet=quiet) as advance:
+
+        def images() -> Iterator[Tensor]:
+            for batch in batches.epoch(0):
+                yield batch.on(next(model.parameters()).device)[0]
+                advance()
+
+        update_bn(images(), model)
+    return batches.unreadable
+
+
+def _judged(
+    model: nn.Module, run: Run, recipe: Recipe | HeadRecipe, dataset: Dataset, *, quiet: bool
+) -> dict[str, float]:
+    batches = JudgingBatches(
+        dataset.parts["validation"],
+        Preprocess.from_dict(run.config["preprocess"]),
+        batch=run.plan["micro_batch"],
+        workers=recipe.workers,
+        max_unreadable=recipe.max_unreadable,
+        quiet=quiet,
+    )
+    predict = answers_of(model, next(model.parameters()).device, Mode())
+    evaluation = evaluate(predict, batches, dataset.classes)
+    return {"top1": evaluation.top1.value, "pictures": len(evaluation.labels)}
+
+
+def _spent(runs: Sequence[Run]) -> dict[str, float]:
+    """What the trainings took together."""
+    ends = [line for run in runs for line in read_journal(run.journal, "end")]
+    return {
+        "training_seconds": sum(end["training_seconds"] for end in ends),
+        "pictures": sum(end["pictures"] for end in ends),
+        "peak_bytes": max(end["peak_bytes"] for end in ends),
+    }

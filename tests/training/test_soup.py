@@ -1,0 +1,164 @@
+"""The mean of several trainings' weights: what has to be equal, what is estimated anew, and that it is a run."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from mixlab.data.batches import TrainingBatches
+from mixlab.data.dataset import Dataset
+from mixlab.data.preprocess import Preprocess
+from mixlab.errors import UserError
+from mixlab.models.convmixer import ConvMixer, ConvMixerConfig
+from mixlab.runs.folder import Run, open_run
+from mixlab.runs.history import read_history
+from mixlab.speed.plan import Mode, Plan
+from mixlab.training import soup
+from mixlab.training.loop import train
+from mixlab.training.recipe import recipe_from
+from mixlab.training.soup import average, mean_of
+from mixlab.zoo.load import load
+from mixlab.zoo.trained import load_trained
+
+CONVMIXER = ("model=convmixer_nano", "config={ patch_size = 4, kernel_size = 3, channels = 8, depth = 1 }")
+Trained = Callable[..., Run]
+
+
+@pytest.fixture
+def trained(make_job, shades: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
+    """A run of the tiny recipe with settings over it, whose data opens again as the shades."""
+    monkeypatch.setattr(soup, "open_dataset", lambda name: shades)
+
+    def trained(name: str, *settings: str, dataset: Dataset = shades) -> Run:
+        return train(make_job(*settings, dataset=dataset), Plan("cpu", Mode(), 8), tmp_path / name, quiet=True)
+
+    return trained
+
+
+@pytest.fixture
+def two(trained: Trained) -> list[Run]:
+    """Two seeds of a Mixer."""
+    return [trained("a"), trained("b", "seed=1")]
+
+
+def state(value: float, count: int) -> dict[str, Tensor]:
+    return {"weight": torch.tensor([value]), "num_batches_tracked": torch.tensor(count)}
+
+
+def test_the_mean_is_added_up_in_float64_and_rounded_once():
+    values = [16_777_216.0, 1.0, 1.0, 2.0]  # float32 would lose each 1
+    (mean,) = mean_of(state(value, 0) for value in values)["weight"]
+    assert (mean.item(), mean.dtype) == (16_777_220 / 4, torch.float32)
+
+
+def test_what_is_counted_is_the_first_s():
+    assert mean_of([state(1, 7), state(2, 9)])["num_batches_tracked"] == 7
+
+
+def test_the_weights_are_the_mean_of_the_runs(two, tmp_path):
+    average(two, tmp_path / "mean", quiet=True)
+    a, b, mean = (load_file(tmp_path / name / "model.safetensors") for name in ("a", "b", "mean"))
+    for name, tensor in mean.items():
+        assert torch.equal(tensor, ((a[name].double() + b[name].double()) / 2).float()), name
+
+
+def test_averaging_a_run_with_itself_gives_its_weights(two, tmp_path):
+    average([two[0]] * 3, tmp_path / "mean", quiet=True)
+    a, mean = (load_file(tmp_path / name / "model.safetensors") for name in ("a", "mean"))
+    assert all(torch.equal(mean[name], tensor) for name, tensor in a.items())
+
+
+def test_the_mean_is_a_finished_run_that_says_what_was_averaged(two, tmp_path):
+    run = average(two, tmp_path / "mean", quiet=True)
+    assert open_run(run.path).recipe == two[0].recipe
+    history = read_history(run.journal)
+    assert history.averaged[0]["runs"] == [str(one.path) for one in two]
+    assert history.validation and history.validation["pictures"] == 12
+    assert history.end
+    assert history.end["training_seconds"] == sum(read_history(one.journal).end["training_seconds"] for one in two)  # pyright: ignore
+    assert load(run.path).config == load_trained(run).config
+
+
+def test_what_validation_says_is_said_of_the_mean(two, shades, tmp_path):
+    run = average(two, tmp_path / "mean", quiet=True)
+    part, preprocess = shades.parts["validation"], Preprocess.from_dict(run.config["preprocess"])
+    images = torch.stack([preprocess(part.image(index)) for index in range(len(part))])
+    right = load_trained(run)(images).argmax(dim=1).numpy() == part.labels
+    assert read_history(run.journal).validation == {"top1": 100 * right.mean(), "pictures": 12}
+
+
+def test_the_page_is_that_of_a_mean_at_its_final_place(two, tmp_path):
+    html = (average(two, tmp_path / "mean", quiet=True).path / "report.html").read_text()
+    assert "These weights are the mean of those of 2 trainings" in html
+    assert f"mixlab evaluate {tmp_path / 'mean'}<" in html
+    assert str(two[1].path) in html and "How it learns" not in html
+
+
+def test_batch_normalisation_s_statistics_are_those_of_the_mean_model_on_training_pictures(trained, shades, tmp_path):
+    runs = [trained(name, *CONVMIXER, f"seed={seed}") for seed, name in enumerate("ab")]
+    run = average(runs, tmp_path / "mean", quiet=True)
+    mean = load_trained(run)
+    assert isinstance(mean, ConvMixer)
+    batches = TrainingBatches(
+        shades.parts["train"],
+        Preprocess.from_dict(run.config["preprocess"]),
+        recipe_from(run.recipe, "").augmentation,
+        batch=8,
+        seed=0,
+    )
+    with torch.no_grad():
+        seen = [mean.stem[:2](batch.on("cpu")[0]) for batch in batches.epoch(0)]
+    expected = torch.stack([one.mean(dim=(0, 2, 3)) for one in seen]).mean(dim=0)
+    (norm,) = [module for module in mean.stem if isinstance(module, torch.nn.BatchNorm2d)]
+    assert torch.allclose(norm.running_mean, expected, atol=1e-6)  # pyright: ignore
+    assert norm.momentum == ConvMixer(ConvMixerConfig(**run.config["config"])).stem[2].momentum
+
+
+def test_one_run_is_no_mean(two, tmp_path):
+    with pytest.raises(UserError, match="One run has no mean: give two or more"):
+        average(two[:1], tmp_path / "mean", quiet=True)
+
+
+def test_other_architectures_are_refused_with_every_field_that_differs(two, trained, tmp_path):
+    wide = trained("wide", "config.channels=16", "config.depth=2")
+    with pytest.raises(UserError, match=r"config\.channels is 8 and 16; config\.depth is 1 and 2\. Average trainings"):
+        average([two[0], wide], tmp_path / "mean", quiet=True)
+    other = trained("other", *CONVMIXER)
+    with pytest.raises(UserError, match=r"family is mixer and convmixer; .*config\.token_hidden is 8 and not given"):
+        average([two[0], other], tmp_path / "mean", quiet=True)
+    assert not (tmp_path / "mean").exists()
+
+
+def test_other_classes_are_refused(two, trained, shades, tmp_path):
+    other = trained("other", dataset=replace(shades, classes=("black", "white")))
+    with pytest.raises(UserError, match=r"classes is \['dark', 'light'\] and \['black', 'white'\]"):
+        average([two[0], other], tmp_path / "mean", quiet=True)
+
+
+def test_another_preprocessing_is_refused(two, tmp_path):
+    shutil.copytree(two[1].path, tmp_path / "c")
+    changed = Run(tmp_path / "c")
+    card = changed.config
+    card["preprocess"]["interpolation"] = "bilinear"
+    (changed.path / "config.json").write_text(json.dumps(card))
+    with pytest.raises(UserError, match=r"preprocess\.interpolation is bicubic and bilinear"):
+        average([two[0], changed], tmp_path / "mean", quiet=True)
+
+
+def test_another_cut_of_the_data_is_refused(two, trained, shades, tmp_path):
+    parts = shades.parts | {"train": shades.parts["train"].subset(np.arange(30))}
+    other = trained("other", dataset=replace(shades, parts=parts))
+    with pytest.raises(UserError, match="what one held out the other may have learned"):
+        average([two[0], other], tmp_path / "mean", quiet=True)
+
+
+def test_a_place_that_is_taken_is_refused_before_any_work(two):
+    with pytest.raises(UserError, match="never overwritten"):
+        average(two, two[0].path, quiet=True)
