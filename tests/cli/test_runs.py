@@ -94,4 +94,4 @@ def test_a_mean_that_is_worse_than_a_run_is_said_to_be(run, two, best, said):
     status["bytes"]["journal.jsonl"] = journal.stat().st_size
     (two[1] / "status.json").write_text(json.dumps(status))
     err = run("runs", "--average", two[1], two[1], "--out", "mean").err
-    assert ("a mean is good only where the trainings began from the same weights" in err) == said
+    assert ("did not begin from the same weights" in err) == said

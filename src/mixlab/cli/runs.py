@@ -64,7 +64,7 @@ def _average(given: list[Path], out: Path, *, quiet: bool) -> None:
         single = [one["top1"] for path in given if (one := read_history(path / "journal.jsonl").validation)]
         if judged["top1"] < max(single):
             say(
-                f"The best of the runs had {max(single):.1f} %: a mean is good only where the trainings began from the "
-                "same weights, as fine-tunings of one model do."
+                f"The best of the runs had {max(single):.1f} %: where the trainings did not begin from the same "
+                "weights, as fine-tunings of one model do, a mean is seldom good."
             )
     print(run.path)
