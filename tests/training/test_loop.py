@@ -107,13 +107,17 @@ def test_unreadable_pictures_are_named_in_the_journal(make_job, shades, tmp_path
 def test_the_learning_rate_follows_the_schedule(make_job, tmp_path):
     job = make_job("steps=40", "schedule.warmup=0.1")
     lines = read_journal(train(job, PLAN, tmp_path / "run", quiet=True).journal, "step")
-    expected = {step: 1e-2 * share_of_peak(job.recipe.schedule, step - 1, 40) for step in (20, 40)}
+    expected = {step: 1e-2 * share_of_peak(job.recipe.schedule, step - 1, 40, 5) for step in (20, 40)}
     assert {line["step"]: line["learning_rate"] for line in lines} == pytest.approx(expected)
 
 
 def test_a_step_with_none_of_the_peak_moves_nothing(make_job, without_validation, tmp_path):
-    """The last of two, where the cosine has come to its end: the rate reaches the optimiser."""
-    one, two = (weights_of(make_job(f"steps={n}", dataset=without_validation), tmp_path / str(n)) for n in (1, 2))
+    """The last of two, where the line has come to its end: the rate reaches the optimiser."""
+    half = ("schedule.final=1", "optimizer.learning_rate=5e-3")
+    one, two = (
+        weights_of(make_job(f"steps={n}", *schedule, dataset=without_validation), tmp_path / str(n))
+        for n, schedule in ((1, half), (2, ["schedule.name=linear"]))
+    )
     assert same(one, two)
 
 
@@ -182,7 +186,7 @@ def test_the_plan_s_micro_batch_is_what_goes_through_at_once(make_job, tmp_path,
 
 def test_clipped_gradients_move_the_weights_no_further_than_their_norm(make_job, tiny_recipe, tmp_path):
     tiny_recipe["optimizer"] = {"name": "sgd", "learning_rate": 1.0, "weight_decay": 0.0, "clip_norm": 1e-3}
-    job = make_job("steps=1")
+    job = make_job("steps=1", "schedule.final=1")
     torch.manual_seed(job.recipe.seed)
     before = job.build().state_dict()
     after = weights_of(job, tmp_path / "run")

@@ -87,7 +87,9 @@ def _fit(job: Job, plan: Plan, records: Records, accelerator: Accelerator, *, qu
             coming = islice(batches.epoch(epoch, start, share), steps - progress.step)
             for batch in window.waiting_for(coming):
                 torch.manual_seed(step_seed(recipe.seed, progress.step, accelerator.process_index))
-                rate = recipe.optimizer.learning_rate * share_of_peak(recipe.schedule, progress.step, steps)
+                rate = recipe.optimizer.learning_rate * share_of_peak(
+                    recipe.schedule, progress.step, steps, steps_an_epoch
+                )
                 taken = take_step(batch, rate)
                 progress.step += 1
                 if recipe.non_finite == "skip" and not taken.is_finite():

@@ -18,6 +18,7 @@ from mixlab.runs.folder import FORMAT
 from mixlab.runs.store import store_folder, stored_key
 from mixlab.speed.plan import Plan
 from mixlab.training.objective import Objective
+from mixlab.training.schedule import total_steps
 from mixlab.training.sections import Recipe
 from mixlab.zoo.adapt import Weights, with_classes
 from mixlab.zoo.build import Model, build, describe
@@ -75,7 +76,7 @@ class Job:
         return Objective(self.recipe, len(self.dataset.classes))
 
     def steps(self, steps_an_epoch: int) -> int:
-        return self.recipe.steps or (self.recipe.epochs or 0) * steps_an_epoch
+        return total_steps(self.recipe, steps_an_epoch)
 
     def card(self) -> dict[str, Any]:
         """What a run's config.json holds: all that prediction needs beside the weights."""

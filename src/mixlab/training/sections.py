@@ -48,8 +48,9 @@ class Schedule(Section):
     warmup_steps: Count | None = None  # in its place
     warmup_epochs: Positive | None = None  # in its place
     warmup_from: Share = 0.0  # share of the peak where the warm-up begins
-    final: Share = 0.0  # share of the peak at the last step
-    cooldown_epochs: int = Field(default=0, ge=0)  # at `final`, counted in epochs or steps of the recipe
+    falls_from: Literal["warmup", "start"] = "warmup"  # its end, or the training's: the warm-up covers the fall's first
+    final: Share = 0.0  # share of the peak where the fall ends
+    cooldown_epochs: int = Field(default=0, ge=0)  # at `final`, added to the recipe's epochs or steps
     changes: Literal["step", "epoch"] = "step"  # how often the rate is set anew
 
 
