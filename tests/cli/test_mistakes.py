@@ -81,11 +81,11 @@ def test_words_that_are_no_command(refused, words, pieces):
         ((*TRAIN, "--data", "digits", "--model", "miyer_nano"), ['"miyer_nano"', "`mixlab models`", '"mixer_nano"?']),
         ((*COMPARE, "--models", "mixer_nano,davit_nan"), ['"davit_nan"', "`mixlab models`", '"davit_nano"?']),
         ((*COMPARE, "--models", "mixer_nano,timm:resnet81"), ['"resnet81"', '"resnet18"?']),
-        ((*TRAIN, "--data", "digts"), ['data "digts"', "digits, cifar10, cifar10:PATH or folder:PATH", '"digits"?']),
+        ((*TRAIN, "--data", "digts"), ['data "digts"', "digits, cifar10[:PATH], folder:PATH, csv:FILE", '"digits"?']),
         (("compare", "--data", "pets"), ['data "pets"', "folder:PATH"]),
         ((*TRAIN, "--data", "digits", "--set", "epoch=2"), ["digits_mixer", '"epoch" is unknown', '"epochs"?']),
         (("train", "digits_mixr"), ['no recipe "digits_mixr"', '"digits_mixer"?']),
-        (("train", "--data", "digits"), ["RECIPE, or both --model and --data", "`mixlab models`"]),
+        (("train", "--model", "mixer_nano"), ["needs pictures: give --data", "or a RECIPE that names some"]),
         ((*TRAIN, "--data", "digits", "--set", "config.depht=2"), ['"depht"', "a Mixer", '"depth"?']),
         ((*TRAIN, "--data", "digits", "--set", "image_size=30"), ["30", "patch_size=4", "sizes are 28 and 32"]),
         ((*COMPARE, "--image-size", "30"), ["image_size=30", "patch_size=4", "sizes are 28 and 32"]),
@@ -171,7 +171,7 @@ class TestRuns:
         names = sorted(file.name for file in trained.iterdir() if file.is_file())
         assert names == [
             *("config.json", "data.json", "environment.json", "journal.jsonl", "model.safetensors"),
-            *("plan.json", "recipe.toml", "split.json", "status.json"),
+            *("plan.json", "recipe.toml", "report.html", "split.json", "status.json"),
         ]
         for file in map(trained.joinpath, names):
             content = file.read_bytes()
@@ -273,7 +273,7 @@ class TestFullDisks:
 
     def test_a_training_that_fails_at_any_of_its_files(self, run, pets, train, monkeypatch):
         words = (*train, "--data", f"folder:{pets}", "--quiet", "--out", "run")
-        for files_that_fit in range(11):
+        for files_that_fit in range(13):
             monkeypatch.setattr(files.os, "fsync", fails_after(files_that_fit))
             ended = run(*words)
             assert (ended.status, ended.err.count("\n")) == (2, 1)
@@ -284,7 +284,7 @@ class TestFullDisks:
                 monkeypatch.setattr(files.os, "fsync", fails_after(99))
                 assert run(*words).status == 0
                 shutil.rmtree("run")
-        monkeypatch.setattr(files.os, "fsync", fails_after(11))
+        monkeypatch.setattr(files.os, "fsync", fails_after(13))
         assert run(*words).status == 0
 
     @pytest.fixture
@@ -298,7 +298,9 @@ class TestFullDisks:
         yield disk
         subprocess.run(["umount", str(disk)], check=True)
 
-    def test_a_training_on_a_disk_that_is_full_at_its_checkpoints_or_at_its_weights(self, run, disk, pets, train):
+    def test_a_training_on_a_disk_that_is_full_at_its_journal_its_checkpoints_or_its_report(
+        self, run, disk, pets, train
+    ):
         words = (*train, "--data", f"folder:{pets}", "--quiet", "--out", "disk/new/run")
         named = set()
         for kibibytes in range(4, 72, 4):  # in steps of the disk's pages
@@ -308,7 +310,7 @@ class TestFullDisks:
                 assert (ended.status, ended.err.count("\n")) == (2, 1)
                 named.add(ended.err.partition(" could not be written: the disk is full")[0].rpartition("/")[2])
             shutil.rmtree(disk / "new", ignore_errors=True)
-        assert {"run", "journal.jsonl", "model.safetensors"} <= named
+        assert {"run", "journal.jsonl", "report.html"} <= named
         assert any(name.startswith(("step-", "best")) for name in named)
 
     @pytest.mark.parametrize("kibibytes", [0, 4, 16])

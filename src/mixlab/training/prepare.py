@@ -151,7 +151,8 @@ def _from_weights(recipe: Recipe, dataset: Dataset) -> _Beginning:
     decided = _decided_by_data(recipe, dataset)
     opened = open_weights(recipe.model, image_size=recipe.image_size, **recipe.config)
     if opened.classes != dataset.classes:
-        opened = replace(opened, weights=with_classes(opened.weights, decided["classes"]))
+        headless = with_classes(opened.weights, 0)  # else a head for as many other classes would stay
+        opened = replace(opened, weights=with_classes(headless, decided["classes"]))
     return _Beginning(opened.weights.family, opened.weights.config, opened.preprocess, opened.weights)
 
 
