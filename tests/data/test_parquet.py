@@ -9,6 +9,9 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
+from mixlab.data.augment import Augmentation
+from mixlab.data.batches import TrainingBatches
+from mixlab.data.preprocess import Preprocess
 from mixlab.data.sources import open_dataset, open_unseen
 from mixlab.data.table import InTable
 from mixlab.errors import UserError
@@ -85,6 +88,22 @@ def test_pictures_go_to_another_process_as_their_places(write):
     again = pickle.loads(pickle.dumps(part))
     assert (again.image(5) == part.image(5)).all()
     assert len(pickle.dumps(part)) < 5000
+
+
+def test_workers_read_what_one_process_reads(write):
+    root = write("pets.parquet", image=PICTURES, label=NUMBERS)
+    part = open_dataset(f"parquet:{root}/pets.parquet").parts["train"]
+    part.image(0)  # the table is open before the workers begin
+    alone, together = (
+        [
+            batch.images
+            for batch in TrainingBatches(
+                part, Preprocess((4, 4)), Augmentation(), batch=6, seed=0, workers=workers
+            ).epoch(0)
+        ]
+        for workers in (0, 2)
+    )
+    assert all((one == other).all() for one, other in zip(alone, together, strict=True))
 
 
 def test_rows_that_are_written_anew_are_read_anew(write):

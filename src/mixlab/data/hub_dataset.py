@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixlab.data.dataset import Dataset
-from mixlab.data.extras import needs_extra
-from mixlab.data.table import bars_on_a_terminal, tabled
-from mixlab.data.tree import PART_FOLDERS
+from mixlab.data.extras import bars_on_a_terminal, needs_extra
+from mixlab.data.table import splits_as_parts, tabled
 from mixlab.errors import UserError, did_you_mean
 from mixlab.files import cache_folder, whole_folder
 
@@ -60,14 +59,8 @@ def read_hub_dataset(place: str, *, quiet: bool) -> Dataset:
             tables = datasets.load_dataset(**wanted.arguments)
     if isinstance(tables, datasets.Dataset):
         return tabled(wanted.name, {"train": tables})
-    named = {PART_FOLDERS.get(str(split).lower(), str(split)): table for split, table in tables.items()}
-    parts = {part: table for part, table in named.items() if part in PART_FOLDERS.values()}
-    if not parts:
-        raise UserError(
-            f"{wanted.name} has no split that is called train, validation or test but {', '.join(named)}: write "
-            f'"{wanted.name}:{next(iter(named))}".'
-        )
-    return tabled(wanted.name, parts)
+    parts, notes = splits_as_parts(wanted.name, {str(split): table for split, table in tables.items()})
+    return tabled(wanted.name, parts, notes)
 
 
 def _wanted(place: str) -> _Wanted:

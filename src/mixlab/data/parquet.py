@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixlab.data.dataset import Dataset
-from mixlab.data.extras import needs_extra
+from mixlab.data.extras import bars_on_a_terminal, needs_extra
 from mixlab.data.shards import by_part, here, lasting, matching
-from mixlab.data.table import bars_on_a_terminal, tabled
+from mixlab.data.table import tabled
 from mixlab.errors import UserError
 
 if TYPE_CHECKING:

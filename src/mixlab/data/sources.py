@@ -14,6 +14,7 @@ from mixlab.data.imagenet import open_imagenet, open_imagenet_val
 from mixlab.data.parquet import read_parquet
 from mixlab.data.parts import completed, whole, with_test
 from mixlab.data.tar_file import read_tar
+from mixlab.data.tfds import read_tfds
 from mixlab.data.torchvision_sets import SETS, read_torchvision_set
 from mixlab.data.webdataset import read_webdataset
 from mixlab.errors import UserError, did_you_mean
@@ -123,6 +124,7 @@ KINDS = {
     "wds": _own("wds:PATTERN", read_webdataset),
     "parquet": _own("parquet:PATTERN", read_parquet),
     "hf": _published("hf:NAME[:SPLIT]", read_hub_dataset),
+    "tfds": _published("tfds:NAME[:SPLIT]", read_tfds),
 }
 """What stands before the colon -> what it means. Error sentences list these."""
 

@@ -3,31 +3,32 @@
 A column of pictures (encoded bytes, with or without a path) and one of classes (names, numbers, or texts).
 """
 
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mixlab.data.dataset import Dataset, Labelled, Picture
 from mixlab.data.parts import as_found
-from mixlab.data.tree import counted
+from mixlab.data.tree import PART_FOLDERS, counted
 from mixlab.errors import UserError
 
 if TYPE_CHECKING:
     import datasets
 
+_Table = TypeVar("_Table")
+
 _PICTURES = ("image", "img", "picture", "jpg", "png", "webp")
 _LABELS = ("label", "labels", "class", "cls", "target", "fine_label")
-_HIDDEN = -1  # what published test parts say where the answer is kept secret
+HIDDEN = -1
+"""What published test parts say where the answer is kept secret."""
 
 
 @dataclass(frozen=True, slots=True)
 class InTable:
     """A cell with a picture's file. Tables are shared, and travel to other processes as where they lie."""
 
-    table: Any  # datasets.Dataset, which a check at run time would import
+    table: Any  # rows, each a mapping of columns
     column: str
     row: int
     size: int
@@ -41,10 +42,26 @@ class InTable:
         return cell["bytes"] if isinstance(cell, dict) else cell
 
 
-def tabled(name: str, tables: "Mapping[str, datasets.Dataset]") -> Dataset:
+def secret(part: str, pictures: int) -> str:
+    return f"The part {part} keeps its classes secret and was left out: {counted(pictures, 'picture')}."
+
+
+def splits_as_parts(name: str, splits: Mapping[str, _Table]) -> tuple[dict[str, _Table], list[str]]:
+    """A source's splits by the names that parts have here, and a note of each that is none. Raises UserError."""
+    parts = {PART_FOLDERS[split.lower()]: table for split, table in splits.items() if split.lower() in PART_FOLDERS}
+    others = [split for split in splits if split.lower() not in PART_FOLDERS]
+    if not parts:
+        raise UserError(
+            f"{name} has no split that is called train, validation or test but {', '.join(others)}: write "
+            f'"{name}:{others[0]}".'
+        )
+    return parts, [f"The split {split} is none of train, validation and test and was left out." for split in others]
+
+
+def tabled(name: str, tables: "Mapping[str, datasets.Dataset]", notes: Sequence[str] = ()) -> Dataset:
     """The dataset with a part for each table, all of the same columns. Raises UserError."""
     found: dict[str, list[Labelled]] = {}
-    notes: list[str] = []
+    notes = list(notes)
     classes: tuple[str, ...] = ()
     for part, table in tables.items():
         if len(table) == 0:
@@ -128,11 +145,11 @@ def _labels(name: str, part: str, table: "datasets.Dataset") -> tuple[list[str] 
         )
     feature = table.features[column]
     names = tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else ()
-    if hidden := values.count(_HIDDEN):
+    if hidden := values.count(HIDDEN):
         if hidden == len(values):
             return None, names
         raise UserError(
-            f"{name} has the class {_HIDDEN}, which stands for none, in {counted(hidden, 'row')} of {part}, column "
+            f"{name} has the class {HIDDEN}, which stands for none, in {counted(hidden, 'row')} of {part}, column "
             f'"{column}": fill it or remove the row.'
         )
     return [names[value] if names else str(value) for value in values], names
@@ -147,18 +164,3 @@ def _chosen(name: str, table: "datasets.Dataset", columns: list[str], usual: tup
             return column
     doubt = f"several columns of {what}, {', '.join(columns)}" if columns else f"no column of {what}"
     raise UserError(f'{name} has {doubt}, among its {", ".join(table.column_names)}: call the right one "{usual[0]}".')
-
-
-@contextmanager
-def bars_on_a_terminal(*, quiet: bool) -> Iterator[None]:
-    """The bars of `datasets` are silent where ours are."""
-    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-
-    if are_progress_bars_disabled() or (sys.stderr.isatty() and not quiet):
-        yield
-        return
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        enable_progress_bars()

@@ -4,17 +4,15 @@ They are looked for in PATH if given, else in $MIXLAB_DATA and the user's cache,
 folder or in one of the set's name in it; without PATH, torchvision fetches into the cache what is in none of them.
 """
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mixlab.data.dataset import Dataset, Part
+from mixlab.data.extras import bars_on_a_terminal
 from mixlab.data.places import usual_places
 from mixlab.errors import UserError
 from mixlab.files import cache_folder, whole_folder
@@ -128,7 +126,7 @@ def _fetched(name: str, path: Path | None, *, quiet: bool) -> Path:
         )
     root = cache_folder() / name
     try:
-        with whole_folder(root) as passing, _silent_in_a_pipe(quiet=quiet):
+        with whole_folder(root) as passing, bars_on_a_terminal(quiet=quiet):
             for part in SETS[name].parts:
                 _opened(name, passing, part, download=True)
     except UserError:
@@ -139,12 +137,3 @@ def _fetched(name: str, path: Path | None, *, quiet: bool) -> Path:
             f"it by hand, laid out as torchvision does, and give its folder as {name}:PATH."
         ) from error
     return root
-
-
-@contextmanager
-def _silent_in_a_pipe(*, quiet: bool) -> Iterator[None]:
-    if sys.stderr.isatty() and not quiet:
-        yield
-        return
-    with redirect_stderr(StringIO()):
-        yield

@@ -188,7 +188,9 @@ class _Story:
         if self.run.postmortem.exists():
             blocks.append(f"Diverged: {self._diverged}")
         if history.averaged:
-            blocks.append("Batch normalisation's statistics were estimated anew. Averaged were:")
+            blocks.append(
+                "Batch normalisation's statistics, where the model has any, were estimated anew. Averaged were:"
+            )
             blocks.append(Code("\n".join(history.averaged[-1]["runs"])))
         lines = sorted((*history.resumed, *history.skipped), key=lambda line: line["step"])
         if lines:

@@ -1,0 +1,74 @@
+"""What is foretold of a forward pass is what a real one keeps."""
+
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from mixlab.measure.activations import activation_bytes
+from mixlab.zoo.build import create_model
+
+NANO = ["mixer_nano", "convmixer_nano", "davit_nano", "vit_nano", "resnet_nano"]
+PICTURES = (16, 3, 32, 32)
+
+
+def loss(logits: Tensor, images: Tensor) -> Tensor:
+    return F.cross_entropy(logits.float(), torch.zeros_like(logits, dtype=torch.float32))
+
+
+def cast(precision: str) -> torch.autocast:
+    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
+
+
+def foretold(network: nn.Module, precision: str = "fp32") -> int:
+    return activation_bytes(network, PICTURES, loss, device=torch.device("cpu"), cast=partial(cast, precision))
+
+
+def really_saved(network: nn.Module, precision: str) -> int:
+    images = torch.randn(PICTURES)
+    own = {tensor.data_ptr() for tensor in (*network.parameters(), *network.buffers(), images)}
+    saved = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        with cast(precision):
+            logits = network(images)
+        kept = loss(logits, images)  # the graph holds what was saved, so that no address is used twice
+    del kept
+    return sum(size for place, size in saved.items() if place not in own)
+
+
+@pytest.mark.parametrize("name", NANO)
+def test_as_many_bytes_are_saved_as_in_a_real_pass(name):
+    network = create_model(name, classes=10).train()
+    assert foretold(network) == really_saved(network, "fp32")
+
+
+@pytest.mark.parametrize("name", NANO)
+def test_in_half_precision_only_the_norms_statistics_are_smaller_than_in_a_real_pass(name):
+    network = create_model(name, classes=10).train()
+    real = really_saved(network, "bf16")
+    assert 0.99 * real <= foretold(network, "bf16") <= real < 0.7 * foretold(network)
+
+
+def test_a_model_without_memory_is_left_as_it_was():
+    with torch.device("meta"):
+        network = create_model("convmixer_nano")
+    assert foretold(network) > 0
+    assert all(tensor.is_meta for tensor in network.state_dict().values())
+
+
+def test_a_loss_may_hold_tensors_of_its_own():
+    network, weights = create_model("mixer_nano", classes=2), torch.tensor([0.25, 0.75])
+
+    def weighted(logits: Tensor, images: Tensor) -> Tensor:
+        return F.cross_entropy(logits, torch.zeros_like(logits), weight=weights)
+
+    pictures = activation_bytes(network, PICTURES, weighted, device=torch.device("cpu"), cast=partial(cast, "fp32"))
+    assert pictures > 0
