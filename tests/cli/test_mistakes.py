@@ -81,8 +81,11 @@ def test_words_that_are_no_command(refused, words, pieces):
         ((*TRAIN, "--data", "digits", "--model", "miyer_nano"), ['"miyer_nano"', "`mixlab models`", '"mixer_nano"?']),
         ((*COMPARE, "--models", "mixer_nano,davit_nan"), ['"davit_nan"', "`mixlab models`", '"davit_nano"?']),
         ((*COMPARE, "--models", "mixer_nano,timm:resnet81"), ['"resnet81"', '"resnet18"?']),
-        ((*TRAIN, "--data", "digts"), ['data "digts"', "digits, cifar10[:PATH], folder:PATH, csv:FILE", '"digits"?']),
-        (("compare", "--data", "pets"), ['data "pets"', "folder:PATH"]),
+        (
+            (*TRAIN, "--data", "digts"),
+            ['data "digts"', "digits, cifar10[:PATH], ", "folder:PATH, csv:FILE", '"digits"?'],
+        ),
+        (("compare", "--data", "photos"), ['data "photos"', "folder:PATH"]),
         ((*TRAIN, "--data", "digits", "--set", "epoch=2"), ["digits_mixer", '"epoch" is unknown', '"epochs"?']),
         (("train", "digits_mixr"), ['no recipe "digits_mixr"', '"digits_mixer"?']),
         (("train", "--model", "mixer_nano"), ["needs pictures: give --data", "or a RECIPE that names some"]),

@@ -1,51 +1,215 @@
-"""The optimiser: what decays, and that the recipe's settings reach it."""
+"""The optimisers: what decays, how fast each layer moves, and that they step as the formulas written out here."""
 
+import math
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from mixlab.training.optimizer import build_optimizer
+from mixlab.errors import UserError
+from mixlab.training.optimizer import build_optimizers, layers
 from mixlab.training.sections import Optimizer
-from mixlab.zoo.build import create_model
+from mixlab.zoo.build import Model, create_model
 
 
 def settings(**given: Any) -> Optimizer:
     return Optimizer.model_validate({"learning_rate": 0.1, "weight_decay": 0.3} | given)
 
 
-@pytest.mark.parametrize("name", ["mixer_nano", "convmixer_nano", "davit_nano"])
-def test_matrices_and_kernels_decay_while_biases_and_norms_do_not(name):
-    model = create_model(name, depths=(1, 1)) if name == "davit_nano" else create_model(name, depth=1)
-    decay_of = {
-        parameter: group["weight_decay"]
-        for group in build_optimizer(settings(), model).param_groups
+def tiny(name: str) -> Model:
+    sizes: dict[str, dict[str, Any]] = {
+        "mixer_nano": {"channels": 8, "token_hidden": 8, "channel_hidden": 8, "depth": 2},
+        "convmixer_nano": {"channels": 8, "depth": 2},
+        "davit_nano": {"channels": (8, 16), "depths": (1, 1), "heads": (1, 2)},
+        "vit_nano": {"embed_dim": 8, "depth": 2, "num_heads": 1},
+        "resnet_nano": {"channels": (8, 8, 8, 8)},
+    }
+    return create_model(name, **sizes[name])
+
+
+def of_each_parameter(model: nn.Module, key: str, **given: Any) -> dict[str, float]:
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    return {
+        names[parameter]: group[key]
+        for optimizer in build_optimizers(settings(**given), model)
+        for group in optimizer.param_groups
         for parameter in group["params"]
     }
+
+
+# What decays
+
+
+@pytest.mark.parametrize("name", ["mixer_nano", "convmixer_nano", "davit_nano"])
+def test_matrices_and_kernels_decay_while_biases_and_norms_do_not(name):
+    model = tiny(name)
+    decay_of = of_each_parameter(model, "weight_decay")
     norms = (nn.LayerNorm, nn.BatchNorm2d)
-    for module in model.modules():
-        for kind, parameter in module.named_parameters(recurse=False):
+    for path, module in model.named_modules():
+        for kind, _ in module.named_parameters(recurse=False):
             decays = kind == "weight" and not isinstance(module, norms)
-            assert decay_of.pop(parameter) == (0.3 if decays else 0.0), (module, kind)
+            assert decay_of.pop(f"{path}.{kind}") == (0.3 if decays else 0.0), (path, kind)
     assert not decay_of
+
+
+def test_everything_decays_where_the_recipe_says_so():
+    assert set(of_each_parameter(tiny("convmixer_nano"), "weight_decay", decays="everything").values()) == {0.3}
 
 
 def test_a_frozen_parameter_is_left_out():
     model = nn.Linear(3, 2)
     model.bias.requires_grad = False
-    groups = build_optimizer(settings(), model).param_groups
-    assert [list(group["params"]) for group in groups] == [[model.weight], []]
+    (optimizer,) = build_optimizers(settings(), model)
+    assert [list(group["params"]) for group in optimizer.param_groups] == [[model.weight]]
 
 
-def test_adamw_has_the_recipe_s_settings():
-    optimizer = build_optimizer(settings(betas=[0.8, 0.9], epsilon=1e-6), nn.Linear(3, 2))
-    assert isinstance(optimizer, torch.optim.AdamW)
-    for group in optimizer.param_groups:
-        assert (group["lr"], group["betas"], group["eps"]) == (0.1, (0.8, 0.9), 1e-6)
+# What a step does
 
 
-def test_sgd_has_the_recipe_s_settings():
-    optimizer = build_optimizer(settings(name="sgd", momentum=0.7), nn.Linear(3, 2))
-    assert isinstance(optimizer, torch.optim.SGD)
-    assert [(group["lr"], group["momentum"]) for group in optimizer.param_groups] == [(0.1, 0.7)] * 2
+def stepped(steps: int = 3, **given: Any) -> tuple[Tensor, list[Tensor]]:
+    """A weight of 2x3 after so many steps at half of the peak, and the gradients that it had."""
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2, bias=False)
+    gradients = [torch.randn(2, 3) for _ in range(steps)]
+    (optimizer,) = build_optimizers(settings(**given), model)
+    for gradient in gradients:
+        for group in optimizer.param_groups:
+            group["lr"] = 0.5 * 0.1 * group["rate_share"]
+        model.weight.grad = gradient
+        optimizer.step()
+    return model.weight.detach(), gradients
+
+
+def initial() -> Tensor:
+    torch.manual_seed(0)
+    return nn.Linear(3, 2, bias=False).weight.detach()
+
+
+def adamw(weight: Tensor, gradients: list[Tensor], decay: float, epsilon: float = 1e-8) -> Tensor:
+    """Loshchilov and Hutter 2017, algorithm 2, with a constant rate of 0.05; `decay` is what a step takes off."""
+    first, second = torch.zeros_like(weight), torch.zeros_like(weight)
+    for step, gradient in enumerate(gradients, start=1):
+        first = 0.8 * first + 0.2 * gradient
+        second = 0.9 * second + 0.1 * gradient**2
+        move = first / (1 - 0.8**step) / ((second / (1 - 0.9**step)).sqrt() + epsilon)
+        weight = weight - 0.05 * move - decay * weight
+    return weight
+
+
+def test_adamw_takes_its_decay_times_the_rate_off():
+    weight, gradients = stepped(betas=[0.8, 0.9], epsilon=1e-3)
+    torch.testing.assert_close(weight, adamw(initial(), gradients, decay=0.05 * 0.3, epsilon=1e-3))
+
+
+def test_a_decay_that_follows_the_schedule_is_not_multiplied_with_the_rate():
+    """big_vision's: 1e-4 there is 0.1 times a rate of 1e-3."""
+    weight, gradients = stepped(betas=[0.8, 0.9], weight_decay=0.03, decay_follows="schedule")
+    torch.testing.assert_close(weight, adamw(initial(), gradients, decay=0.5 * 0.03))
+
+
+def test_sgd_has_a_momentum_and_its_decay_in_the_gradient():
+    weight, gradients = stepped(name="sgd", momentum=0.7)
+    expected, velocity = initial(), torch.zeros(2, 3)
+    for gradient in gradients:
+        velocity = 0.7 * velocity + gradient + 0.3 * expected
+        expected = expected - 0.05 * velocity
+    torch.testing.assert_close(weight, expected)
+
+
+# Layers
+
+
+@pytest.mark.parametrize(("name", "last"), [("mixer_nano", 3), ("convmixer_nano", 3), ("davit_nano", 6)])
+def test_a_layer_is_the_stem_a_block_or_the_norm_with_the_head_in_the_order_of_depth(name, last):
+    """The tiny DaViT has two pairs of blocks with a merging between them."""
+    depth_of = layers(tiny(name))
+    assert list(depth_of.values()) == sorted(depth_of.values())
+    assert {depth for name, depth in depth_of.items() if name.startswith("stem")} == {0}
+    assert {depth for name, depth in depth_of.items() if name.startswith("head")} == {last}
+    assert set(depth_of.values()) == set(range(last + 1))
+
+
+def test_the_rate_falls_by_the_layer_decay_from_the_head_down():
+    share_of = of_each_parameter(tiny("mixer_nano"), "rate_share", layer_decay=0.5)
+    shares = {name.removesuffix(".bias"): share for name, share in share_of.items() if name.endswith("bias")}
+    assert (shares["stem"], shares["norm"], shares["head"]) == (0.125, 1.0, 1.0)
+    assert (shares["body.0.token_norm"], shares["body.1.channel_mlp.second"]) == (0.25, 0.5)
+
+
+def test_without_a_layer_decay_all_have_the_same_rate():
+    assert set(of_each_parameter(tiny("davit_nano"), "rate_share").values()) == {1.0}
+
+
+@pytest.mark.parametrize("name", ["vit_nano", "resnet_nano"])
+def test_a_model_of_timm_s_has_timm_s_own_shares(name):
+    groups = pytest.importorskip("timm.optim._param_groups")
+    model = tiny(name)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    theirs = {
+        names[parameter]: group["lr_scale"]
+        for group in groups.param_groups_layer_decay(model.network, layer_decay=0.6)
+        for parameter in group["params"]
+    }
+    assert of_each_parameter(model, "rate_share", layer_decay=0.6) == pytest.approx(theirs)
+
+
+def test_our_mixer_s_blocks_have_the_shares_of_timm_s():
+    """timm counts the last norm to the last block; BEiT, whose scheme it is, to the head as here."""
+    timm = pytest.importorskip("timm")
+    groups = pytest.importorskip("timm.optim._param_groups")
+    with torch.device("meta"):
+        theirs = timm.create_model("mixer_s32_224")
+    scale_of = {parameter: name for name, parameter in theirs.named_parameters()}
+    shares = {
+        scale_of[parameter].rpartition("blocks.")[2][0]: group["lr_scale"]
+        for group in groups.param_groups_layer_decay(theirs, layer_decay=0.7)
+        for parameter in group["params"]
+        if "blocks" in scale_of[parameter]
+    }
+    with torch.device("meta"):
+        ours = of_each_parameter(create_model("mixer_s32"), "rate_share", layer_decay=0.7)
+    assert {name[5]: share for name, share in ours.items() if name.startswith("body")} == pytest.approx(shares)
+
+
+def test_a_model_whose_layers_timm_does_not_tell_is_refused(monkeypatch):
+    model = tiny("vit_nano")
+    monkeypatch.delattr(type(model.network), "group_matcher")
+    with pytest.raises(UserError, match=r"^timm does not say in which layer the weights of timm:.* are, which optimiz"):
+        build_optimizers(settings(layer_decay=0.5), model)
+
+
+# Muon
+
+
+def test_muon_moves_the_hidden_matrices_and_adamw_all_others():
+    model = tiny("mixer_nano")
+    muon, adamw = build_optimizers(settings(name="muon", decays="everything"), model)
+    assert (type(muon), type(adamw)) == (torch.optim.Muon, torch.optim.AdamW)
+    moved = {id(parameter) for group in muon.param_groups for parameter in group["params"]}
+    hidden = {
+        f"body.{block}.{mlp}_mlp.{layer}.weight"
+        for block in (0, 1)
+        for mlp in ("token", "channel")
+        for layer in ("first", "second")
+    }
+    assert {name for name, parameter in model.named_parameters() if id(parameter) in moved} == hidden
+    others = sum(len(group["params"]) for group in adamw.param_groups)
+    assert others == len(list(model.parameters())) - len(hidden)
+
+
+def test_a_step_of_muon_is_an_orthogonal_matrix_of_adamw_s_size():
+    """Of nearly equal singular values, about 0.2 sqrt(side), with which its entries' root mean square is 0.2."""
+    model = tiny("mixer_nano")
+    block = model.get_parameter("body.0.channel_mlp.first.weight")
+    muon, _ = build_optimizers(settings(name="muon", weight_decay=0.0), model)
+    before = block.detach().clone()
+    block.grad = torch.randn(block.shape)
+    muon.step()
+    values = torch.linalg.svdvals((before - block.detach()) / 0.1)
+    assert values.min() > 0.6 * 0.2 * math.sqrt(8) and values.max() < 1.3 * 0.2 * math.sqrt(8)
+
+
+def test_muon_without_a_hidden_matrix_is_refused():
+    with pytest.raises(UserError, match=r'^optimizer\.name="muon" moves matrices .* take optimizer\.name="adamw"\.$'):
+        build_optimizers(settings(name="muon"), tiny("convmixer_nano"))

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mixlab.data.tree import counted, pictures_below
 from mixlab.errors import UserError
 from mixlab.report.table import Cell, Column, Format, Table, print_table, render
 
@@ -53,6 +52,8 @@ def predict(
 
 
 def _files(place: Path) -> list[Path]:
+    from mixlab.data.tree import pictures_below
+
     if not place.is_dir():
         return [place]
     found = pictures_below(place)
@@ -62,6 +63,8 @@ def _files(place: Path) -> list[Path]:
 
 
 def _table(answered: "list[tuple[Path, Prediction]]", top: int) -> Table:
+    from mixlab.data.tree import counted
+
     columns = [Column("picture", "picture")]
     for rank in range(1, top + 1):
         behind = "" if top == 1 else f"_{rank}"

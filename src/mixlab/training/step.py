@@ -68,7 +68,7 @@ class Step:
         moves = self.recipe.non_finite == "stop" or taken.is_finite()
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate
+                group["lr"] = learning_rate * group["rate_share"]
             if moves:
                 optimizer.step()
             optimizer.zero_grad()

@@ -16,7 +16,7 @@ from mixlab.files import write_json
 from mixlab.measure.machine import device_name
 from mixlab.runs.store import store_folder, stored_key
 from mixlab.speed.plan import Mode, Plan, candidates, fastest, placed
-from mixlab.training.optimizer import build_optimizer
+from mixlab.training.optimizer import build_optimizers
 from mixlab.training.prepare import Job
 from mixlab.training.step import add_gradients
 
@@ -74,8 +74,8 @@ class _TrialStep:
         return placed(self._job.build(), self._job.device, self._mode)
 
     @cached_property
-    def _optimizer(self) -> torch.optim.Optimizer:
-        return build_optimizer(self._job.recipe.optimizer, self._model)
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        return build_optimizers(self._job.recipe.optimizer, self._model)
 
     def __call__(self) -> None:
         images, labels = self._batch.on(self._job.device)
@@ -89,8 +89,9 @@ class _TrialStep:
             backward=Tensor.backward,
             cast=partial(self._mode.autocast, self._job.device),
         )
-        self._optimizer.step()
-        self._optimizer.zero_grad()
+        for optimizer in self._optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
 
 
 def _halved(micro_batch: int, job: Job, error: Exception) -> int:

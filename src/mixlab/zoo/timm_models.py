@@ -58,6 +58,21 @@ class TimmModel(nn.Module):
         return self.network(images)
 
 
+def layers_of_timm(model: TimmModel) -> dict[str, int]:
+    """How deep timm has each parameter, from 0 at the stem to the head."""
+    from timm.models import group_parameters
+
+    try:
+        matcher = model.network.group_matcher(coarse=False)
+    except (AttributeError, AssertionError, NotImplementedError) as error:
+        raise UserError(
+            f"timm does not say in which layer the weights of timm:{model.config.name} are, which "
+            "optimizer.layer_decay and muon need: leave out the one, and take adamw for the other."
+        ) from error
+    depth_of: Any = group_parameters(model.network, matcher, reverse=True)
+    return {f"network.{name}": depth for name, depth in depth_of.items()}
+
+
 def import_timm() -> ModuleType:
     try:
         import timm
