@@ -89,11 +89,11 @@ class Job:
             "preprocess": self.preprocess.to_dict(),
         }
 
-    def folder(self, plan: Plan) -> Path:
-        """Where the store keeps this training."""
+    def folder(self, plan: Plan | None = None) -> Path:
+        """Where the store keeps this training; with a plan, apart from those of other plans."""
         model = re.sub(r"[^\w.]+", "-", self.recipe.model)
         data = self.dataset.name.partition(":")[0]
-        key = stored_key(self.decided_by(seed=self.recipe.seed) | {"plan": plan.to_dict()})
+        key = stored_key(self.decided_by(seed=self.recipe.seed) | {"plan": plan and plan.to_dict()})
         return store_folder() / f"{model}-{data}-seed{self.recipe.seed}-{key}"
 
     def decided_by(self, seed: int | None) -> dict[str, Any]:
@@ -110,6 +110,8 @@ class Job:
 
 def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
     """Fill in what the recipe leaves to the model, to its weights where it has some, and to the data."""
+    if recipe.validation == "trained":
+        dataset = dataset.nothing_selected()
     begins = _from_weights(recipe, dataset) if _names_weights(recipe.model) else _from_scratch(recipe, dataset)
     size = begins.config["image_size"]
     given = {key: value for key, value in recipe.pictures.model_dump().items() if value is not None}
@@ -149,7 +151,8 @@ def _from_weights(recipe: Recipe, dataset: Dataset) -> _Beginning:
     decided = _decided_by_data(recipe, dataset)
     opened = open_weights(recipe.model, image_size=recipe.image_size, **recipe.config)
     if opened.classes != dataset.classes:
-        opened = replace(opened, weights=with_classes(opened.weights, decided["classes"]))
+        headless = with_classes(opened.weights, 0)  # else a head for as many other classes would stay
+        opened = replace(opened, weights=with_classes(headless, decided["classes"]))
     return _Beginning(opened.weights.family, opened.weights.config, opened.preprocess, opened.weights)
 
 

@@ -102,6 +102,7 @@ class Recipe(Section):
     seed: int = Field(default=0, ge=0)
     workers: int = Field(default=0, ge=0)
     max_unreadable: int = Field(default=0, ge=0)  # pictures of each part that may be left out
+    validation: Literal["apart", "trained"] = "apart"  # trained: nothing is selected by it, the last weights are kept
     non_finite: Literal["stop", "skip"] = "stop"  # what a loss that is no number does
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     speed: Literal["auto", "off"] = "auto"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from mixlab.data.batches import Batch
+from mixlab.data.mixing import mixed
 from mixlab.speed.plan import Plan
 from mixlab.training.objective import Objective
 from mixlab.training.processes import without_averaging
@@ -48,10 +49,11 @@ class Step:
     def __call__(self, batch: Batch, learning_rate: float) -> Taken:
         accelerator, settings = self.accelerator, self.recipe.optimizer
         images, labels = batch.on(accelerator.device)
+        images, targets = mixed(images, self.objective.targets(labels), self.recipe.augmentation)
         loss, right = add_gradients(
             self.model,
             images.contiguous(memory_format=self.plan.mode.memory_format),
-            self.objective.targets(labels),
+            targets,
             self.objective,
             micro_batch=self.plan.micro_batch,
             backward=accelerator.backward,
