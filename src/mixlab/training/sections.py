@@ -79,7 +79,9 @@ class Schedule(Section):
     def _one_course(self) -> Self:
         warmups = [key for key in _WARMUPS if getattr(self, key)]
         if len(warmups) > 1:
-            raise UserError(f"schedule has both {warmups[0]} and {warmups[1]}, two lengths of one warm-up: leave one out.")
+            raise UserError(
+                f"schedule has both {warmups[0]} and {warmups[1]}, two lengths of one warm-up: leave one out."
+            )
         if self.name == "piecewise":
             _refuse_knots(self.knots)
             course = 'schedule.name="cosine" or "linear", since knots are the whole course'
