@@ -57,8 +57,8 @@ class Optimizer(Section):
             self._refuse_idle("betas", "epsilon", needs='optimizer.name="adamw" or "muon"')
             if self.decay_follows == "schedule":
                 raise UserError(
-                    'optimizer.decay_follows="schedule" does not go with sgd, whose decay is a part of the gradient and '
-                    'follows the rate: leave it out, or take optimizer.name="adamw".'
+                    'optimizer.decay_follows="schedule" does not go with sgd, whose decay is a part of the gradient '
+                    'and follows the rate: leave it out, or take optimizer.name="adamw".'
                 )
         return self
 
@@ -79,7 +79,9 @@ class Schedule(Section):
     def _one_course(self) -> Self:
         warmups = [key for key in _WARMUPS if getattr(self, key)]
         if len(warmups) > 1:
-            raise UserError(f"schedule has both {warmups[0]} and {warmups[1]}, two lengths of one warm-up: leave one out.")
+            raise UserError(
+                f"schedule has both {warmups[0]} and {warmups[1]}, two lengths of one warm-up: leave one out."
+            )
         if self.name == "piecewise":
             _refuse_knots(self.knots)
             course = 'schedule.name="cosine" or "linear", since knots are the whole course'
