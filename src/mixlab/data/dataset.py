@@ -149,7 +149,7 @@ class Dataset:
         return {"classes": list(self.classes), "pictures": pictures, "listing": self.listing_digest}
 
     def nothing_selected(self) -> "Dataset":
-        """Validation joins the training pictures: with a fixed recipe and the last weights there is nothing to select."""
+        """Validation joins the training pictures: a fixed recipe and the last weights leave nothing to select."""
         train = self.parts["train"]
         if "validation" in self.parts:
             train = train.joined(self.parts["validation"])

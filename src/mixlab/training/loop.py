@@ -17,6 +17,7 @@ from mixlab.runs.checkpoints import Checkpoint
 from mixlab.runs.folder import Run
 from mixlab.speed.plan import Plan, placed
 from mixlab.training.kept import Kept
+from mixlab.training.objective import objective_of
 from mixlab.training.optimizer import build_optimizers
 from mixlab.training.prepare import Job
 from mixlab.training.processes import Agreement, accelerated, only_once, spread
@@ -63,7 +64,8 @@ def _fit(job: Job, plan: Plan, records: Records, accelerator: Accelerator, *, qu
     model = spread(network, accelerator, recipe.parallel)
     parameters = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
     optimizers = [accelerator.prepare(one) for one in build_optimizers(recipe.optimizer, network)]
-    take_step = Step(recipe, plan, accelerator, model, list(parameters.values()), optimizers, job.objective)
+    objective = objective_of(job, accelerator.device)
+    take_step = Step(recipe, plan, accelerator, model, list(parameters.values()), optimizers, objective)
     kept = Kept(network, recipe.ema)
     state = TrainingState(network, optimizers, kept, accelerator)
     agreement = Agreement()

@@ -17,7 +17,6 @@ from mixlab.models.contract import height_and_width
 from mixlab.runs.folder import FORMAT
 from mixlab.runs.store import store_folder, stored_key
 from mixlab.speed.plan import Plan
-from mixlab.training.objective import Objective
 from mixlab.training.schedule import total_steps
 from mixlab.training.sections import Recipe
 from mixlab.zoo.adapt import Weights, with_classes
@@ -70,10 +69,6 @@ class Job:
             max_unreadable=recipe.max_unreadable,
             quiet=quiet,
         )
-
-    @property
-    def objective(self) -> Objective:
-        return Objective(self.recipe, len(self.dataset.classes))
 
     def steps(self, steps_an_epoch: int) -> int:
         return total_steps(self.recipe, steps_an_epoch)

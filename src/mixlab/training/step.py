@@ -17,6 +17,7 @@ from mixlab.speed.plan import Plan
 from mixlab.training.objective import Objective
 from mixlab.training.processes import without_averaging
 from mixlab.training.sections import Recipe
+from mixlab.training.sharpness import ascended
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,8 @@ class Step:
         accelerator, settings = self.accelerator, self.recipe.optimizer
         images, labels = batch.on(accelerator.device)
         images, targets = mixed(images, self.objective.targets(labels), self.recipe.augmentation)
-        loss, right = add_gradients(
+        add = partial(
+            add_gradients,
             self.model,
             images.contiguous(memory_format=self.plan.mode.memory_format),
             targets,
@@ -61,6 +63,10 @@ class Step:
             weight=batch.weight * accelerator.num_processes,  # by which averaging over them divides
             unaveraged=partial(without_averaging, self.model, accelerator),
         )
+        loss, right = add()
+        if settings.sharpness is not None:
+            with ascended(self.parameters, settings.sharpness):
+                add()
         accelerator.unscale_gradients()
         taken = Taken(loss, right, gradient_norms(self.parameters), batch, learning_rate)
         if settings.clip_norm is not None:
