@@ -57,8 +57,8 @@ class Optimizer(Section):
             self._refuse_idle("betas", "epsilon", needs='optimizer.name="adamw" or "muon"')
             if self.decay_follows == "schedule":
                 raise UserError(
-                    'optimizer.decay_follows="schedule" does not go with sgd, whose decay is a part of the gradient and '
-                    'follows the rate: leave it out, or take optimizer.name="adamw".'
+                    'optimizer.decay_follows="schedule" does not go with sgd, whose decay is a part of the gradient '
+                    'and follows the rate: leave it out, or take optimizer.name="adamw".'
                 )
         return self
 
