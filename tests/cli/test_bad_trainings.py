@@ -12,9 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from mixlab.runs.folder import FORMAT, Run
+from mixlab.training.processes import join
 
 Train = Callable[..., str]
 
@@ -265,6 +267,7 @@ class TestGoingOn:
 
 class TestSurroundings:
     def test_another_process_that_is_not_seen(self, train_refused, monkeypatch):
+        join(torch.device("cpu"))  # alone; Accelerate would wait for the other one
         monkeypatch.setenv("WORLD_SIZE", "2")
         sentence = train_refused()
         assert in_order(sentence, "WORLD_SIZE says that 2 processes", "sees 1", "torchrun", "unset WORLD_SIZE")
