@@ -232,9 +232,8 @@ def test_two_processes_of_a_convmixer_follow_one_that_accumulates_the_same_share
     assert apart(tmp_path / "one", tmp_path / "two") < 1e-10
 
 
-def test_a_machine_that_is_launched_for_two_and_sees_one_process_is_refused(trainer, recipe, tmp_path, capfd):
+def test_one_that_was_launched_with_others_and_finds_none_trains_nothing(trainer, recipe, tmp_path):
     assert trainer(recipe, tmp_path / "run", environments=[{"WORLD_SIZE": "2"}]) == [2]
-    assert "WORLD_SIZE says that 2 processes were started, and this one can't find the others" in capfd.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
