@@ -32,7 +32,7 @@ def test_on_a_processor_accelerate_is_told_that_it_is_one(monkeypatch):
 def test_alone_everything_is_decided_here():
     join(CPU)
     assert only_once(lambda: 3) == 3
-    assert Agreement().any(True, False) == [True, False]
+    assert Agreement().any(1 > 0, 1 < 0) == [True, False]
 
 
 def test_what_is_whole_is_a_copy_in_the_usual_layout():
