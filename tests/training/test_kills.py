@@ -6,11 +6,13 @@ And several processes, which follow one.
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -173,13 +175,16 @@ def test_a_run_killed_at_ten_random_moments_ends_bit_for_bit_where_one_that_neve
     trainer, recipe, tmp_path, workers
 ):
     recipe |= {"config": MIXER | {"stochastic_depth": 0.5}, "steps": 200, "workers": workers}
+    assert trainer(recipe | {"steps": 1}, tmp_path / "first", plan=BF16) == [0]  # the libraries are loaded now
+    began = time.perf_counter()
     assert trainer(recipe, tmp_path / "whole", plan=BF16) == [0]
+    seconds = time.perf_counter() - began
     drawn, kills, resumed = random.Random(0), 0, set()
     while kills < 10:
-        (status,) = trainer(recipe, tmp_path / "killed", plan=BF16, kill_after=drawn.uniform(0.02, 1.5))
+        (status,) = trainer(recipe, tmp_path / "killed", plan=BF16, kill_after=drawn.uniform(0.1, 1) * seconds)
         if status == 0:  # it was done before: begin another
             assert identical(tmp_path / "whole", tmp_path / "killed")
-            (tmp_path / "killed").rename(tmp_path / f"killed-{kills}")
+            shutil.rmtree(tmp_path / "killed")
             continue
         assert status == -signal.SIGKILL
         kills += 1
