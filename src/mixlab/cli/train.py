@@ -77,6 +77,8 @@ def train(
     if from_scratch:
         fields["model"] = _without_weights(fields["model"])
     checked = any_recipe_from(with_settings(fields, set or []), name)
+    if not checked.data:
+        raise UserError(f"{name} leaves open which pictures to train on: give them, as --data folder:PATH.")
     dataset = dataset or opened(checked.data)
     folder = resume or out
     if isinstance(checked, HeadRecipe):
@@ -106,7 +108,7 @@ def _answer(dataset: "Dataset", device: "torch.device", say: Say, *, from_scratc
 
 def _named(recipe: str | None, model: str | None, data: str | None, begun: "Run | None") -> tuple[str, dict[str, Any]]:
     """Where the recipe comes from, and its fields."""
-    from mixlab.training.recipe import read_recipe
+    from mixlab.training.recipe_files import read_recipe
     from mixlab.training.usual import usual_recipe
 
     if recipe is not None:

@@ -4,7 +4,7 @@ from mixlab.report.table import Column, Table
 from mixlab.studies.comparison import Comparison, Contestant, listed
 from mixlab.studies.inference import BATCH
 from mixlab.studies.verdict import Pair
-from mixlab.training.recipe import read_recipe
+from mixlab.training.recipe_files import read_recipe
 
 _BUILT = {
     "resnet_nano": "timm's ResNet with a 3x3 stem of stride 1 and no max-pool",

@@ -24,7 +24,7 @@ from mixlab.zoo.build import Model, build, describe
 from mixlab.zoo.cards import find_card
 from mixlab.zoo.load import built, open_weights
 from mixlab.zoo.sizes import list_models
-from mixlab.zoo.timm_models import in_our_words
+from mixlab.zoo.timm_models import TimmModel, in_our_words
 
 _LARGEST_AUTOMATIC_BATCH = 128
 _STEPS_AN_EPOCH = 8
@@ -52,7 +52,13 @@ class Job:
         return self.recipe.batch
 
     def build(self) -> Model:
-        return build(self.family, self.config) if self.weights is None else built(self.weights.copied()).train()
+        if self.weights is not None:
+            return built(self.weights.copied()).train()
+        model = build(self.family, self.config)
+        if self.recipe.loss.head_bias is not None:
+            head = model.network.get_classifier() if isinstance(model, TimmModel) else model.head
+            torch.nn.init.constant_(head.get_parameter("bias"), self.recipe.loss.head_bias)
+        return model
 
     def training_batches(self, *, quiet: bool) -> TrainingBatches:
         return self.batches_of(self.dataset.parts["train"], quiet=quiet)
@@ -143,6 +149,11 @@ def _from_scratch(recipe: Recipe, dataset: Dataset) -> _Beginning:
 
 def _from_weights(recipe: Recipe, dataset: Dataset) -> _Beginning:
     """With a new head, which starts at zero, unless the weights' classes are the data's."""
+    if recipe.loss.head_bias is not None:
+        raise UserError(
+            f"loss.head_bias={recipe.loss.head_bias} is where a fresh model's head starts, and {recipe.model} has "
+            "learned already: leave it out."
+        )
     decided = _decided_by_data(recipe, dataset)
     opened = open_weights(recipe.model, image_size=recipe.image_size, **recipe.config)
     if opened.classes != dataset.classes:
