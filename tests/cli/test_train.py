@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mixlab.runs import journal
-from mixlab.training import step
+from mixlab.training.step import Step
 
 
 def recipe_of(folder: str | Path) -> dict:
@@ -71,16 +71,16 @@ def test_another_seed_trains_other_weights(run, trained):
 @pytest.fixture
 def stopped(run, train, pets, monkeypatch) -> Path:
     """A run of three steps that a cluster has asked to stop in its second."""
-    add_gradients, calls = step.add_gradients, []
+    take, calls = Step.__call__, []
 
-    def asked_to_stop(*arguments: Any, **settings: Any) -> Any:
+    def asked_to_stop(*arguments: Any) -> Any:
         calls.append(1)
         if len(calls) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        return add_gradients(*arguments, **settings)
+        return take(*arguments)
 
     with monkeypatch.context() as cluster:
-        cluster.setattr(step, "add_gradients", asked_to_stop)
+        cluster.setattr(Step, "__call__", asked_to_stop)
         ended = run(*train, "--data", f"folder:{pets}", "--out", "stopped", "--quiet")
     assert ended.status == 75
     assert ended.err == (
