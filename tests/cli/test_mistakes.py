@@ -247,7 +247,7 @@ class TestTrainings:
 
 
 class TestFullDisks:
-    """Whatever of a run or a report does not fit, the command ends in a sentence and leaves nothing, or what goes on."""
+    """Whatever does not fit, the command ends in a sentence and leaves nothing, or what can go on."""
 
     def test_a_training_that_fails_at_any_of_its_files(self, run, pets, train, monkeypatch):
         words = (*train, "--data", f"folder:{pets}", "--quiet", "--out", "run")
