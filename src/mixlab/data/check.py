@@ -24,9 +24,6 @@ from mixlab.data.near_duplicates import Look, Pair, linked, look_of, near_duplic
 from mixlab.errors import UserError
 from mixlab.report.progress import progress
 
-IMBALANCE = 10
-"""Classes whose pictures differ by this factor or more are pointed out."""
-
 _WORTH_A_PROCESS = 500
 """Fewer pictures are read before another process has begun."""
 
