@@ -20,9 +20,9 @@ from mixlab.studies import compare as compare_module
 from mixlab.studies import trainings
 from mixlab.studies.compare import compare
 from mixlab.studies.comparison import Comparison
+from mixlab.studies.contenders import macs_of
 from mixlab.studies.terms import Terms
 from mixlab.studies.trainings import Trained
-from mixlab.studies.contenders import macs_of
 from mixlab.training import trial
 from mixlab.zoo.build import create_model
 
