@@ -25,34 +25,35 @@ HOW_ALIKE = (
 
 
 def findings(check: Check) -> list[str]:
-    """What is wrong, or should be looked at: a sentence each, what weighs most first."""
+    """What is wrong, or should be looked at: a sentence or two each, what weighs most first."""
     found = []
     if check.unreadable:
         found.append(
-            f"{counted(len(check.unreadable), 'picture')} can't be read: mend or remove what is listed below, or let "
-            "a recipe's max_unreadable leave them out."
+            f"Can't be read: {counted(len(check.unreadable), 'picture')}. Mend or remove them, or let a recipe's "
+            "max_unreadable leave them out."
         )
     if across := check.across_parts:
         found.append(
-            f"{_groups(across)} in more than one part: what is judged was learned by heart, so keep each in one part."
+            f"The same picture in more than one part: {_groups(across)}. Judging would ask for what was learned by "
+            "heart, so keep each in one part."
         )
     if across := check.across_classes:
-        found.append(f"{_groups(across)} in more than one class: one of the labels is wrong.")
+        found.append(f"The same picture in more than one class: {_groups(across)}. One of the labels may be wrong.")
     inside = [group for group in check.groups if len(group.parts) == len(group.labels) == 1]
     if inside:
         found.append(
-            f"{_groups(inside)} within one part and class: they count more than once, and where the part is cut, near "
-            "copies may come to lie on both sides."
+            f"The same picture more than once in a part and class: {_groups(inside)}. They weigh more than others, and "
+            "where the part is cut, near copies may come to lie on both sides."
         )
     found += _imbalances(check)
     if check.plain:
-        found.append(f"{counted(len(check.plain), 'picture')} of one plain shade: they show nothing.")
+        found.append(f"Of one plain shade, which shows nothing: {counted(len(check.plain), 'picture')}.")
     return found
 
 
 def _groups(groups: list[Group]) -> str:
     pictures = counted(sum(len(group.members) for group in groups), "picture")
-    return f"{counted(len(groups), 'group')} of the same or nearly the same picture, {pictures} together, lie"
+    return f"{counted(len(groups), 'group')}, {pictures} together"
 
 
 def _imbalances(check: Check) -> list[str]:
@@ -62,19 +63,19 @@ def _imbalances(check: Check) -> list[str]:
         least, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
         if len(counts) > 1 and counts[most] >= IMBALANCE * counts[least]:
             found.append(
-                f'In {part}, "{most}" has {counted(counts[most], "picture")} and "{least}" {counts[least]:,}: judge by '
+                f'In {part}, "{most}" has {counted(counts[most], "picture")} and "{least}" {counts[least]:,}. Judge by '
                 'the balanced accuracy, and consider loss.class_weights="balanced".'
             )
     if len(check.dataset.classes) == 1:
-        found.append(f'There is only one class, "{check.dataset.classes[0]}": telling classes apart takes two.')
+        found.append(f'There is only one class, "{check.dataset.classes[0]}". Telling classes apart takes two.')
     return found
 
 
 def answer(check: Check) -> str:
     pictures = counted(len(check.members), "picture")
     if found := len(findings(check)):
-        return f"{pictures} were checked: {counted(found, 'thing')} should be looked at."
-    return f"{pictures} were checked, and nothing is wrong with them."
+        return f"{counted(found, 'thing')} should be looked at in {pictures}."
+    return f"Nothing was found to be wrong with {pictures}."
 
 
 def tables(check: Check) -> list[Table]:
@@ -93,7 +94,7 @@ def summary_table(check: Check) -> Table:
     rows += [{"what": kind, "pictures": count} for kind, count in check.kinds.most_common()]
     for exact, what in ((True, "exact copies of another"), (False, "nearly the same as another")):
         rows.append({"what": what, "pictures": _spare(check, exact=exact)})
-    notes = [sizes(check), *findings(check), HOW_ALIKE]
+    notes = [sizes(check), answer(check), *findings(check), HOW_ALIKE]
     columns = [Column("what", "what"), Column("pictures", "pictures")]
     return Table(f"What is in {check.dataset.name}", columns, rows, [note for note in notes if note])
 

@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 from mixlab.data.check import Check, Group, Member
 from mixlab.evidence.estimate import Estimate
-from mixlab.report.page import Answer, Block, KeyFigure, Page, Section
+from mixlab.report.page import Answer, Beside, Block, KeyFigure, Page, Section
 from mixlab.report.pictures import Gallery, Shown
 from mixlab.studies.data_check import (
     HOW_ALIKE,
@@ -55,7 +55,7 @@ def _copies(check: Check) -> Section:
     blocks: list[Block] = [HOW_ALIKE]
     if len(shown) < len(check.groups):
         blocks.append(f"The first {_GROUPS} of {len(check.groups):,} groups; results.json has all.")
-    blocks += [_gallery(check, number, group) for number, group in enumerate(shown, start=1)]
+    blocks.append(Beside([_gallery(check, number, group) for number, group in enumerate(shown, start=1)]))
     return Section("The same picture more than once", blocks)
 
 
@@ -71,4 +71,4 @@ def _gallery(check: Check, number: int, group: Group) -> Gallery:
 
 def _shown(check: Check, member: Member) -> Shown:
     image = check.dataset.parts[member.part].image(member.index)
-    return Shown(image, member.name, f"{member.part}, {member.label}")
+    return Shown(image, f"{member.part}, {member.label}", member.name)
