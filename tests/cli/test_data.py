@@ -98,7 +98,10 @@ MISTAKES = {
     "no worker": (("check", "digits", "--workers", "0"), "Input should be greater than or equal to 1"),
     "no recipe": (("preview", "digits"), "Missing option '--recipe'"),
     "an unknown recipe": (("preview", "digits", "--recipe", "digits_mixr"), 'Did you mean "digits_mixer"?'),
-    "one picture": (("preview", "digits", "--recipe", "digits_mixer", "--pictures", "1"), "Input should be greater than or equal to 2"),
+    "one picture": (
+        ("preview", "digits", "--recipe", "digits_mixer", "--pictures", "1"),
+        "Input should be greater than or equal to 2",
+    ),
     "a misspelt key": (
         ("preview", "digits", "--recipe", "digits_mixer", "--set", "bach=8"),
         'the key "bach" is unknown',

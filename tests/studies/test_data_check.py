@@ -1,13 +1,14 @@
 """What is said about a set of pictures, in sentences, tables and on a page."""
 
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from jaxtyping import UInt8
 
 from mixlab.data.check import Check, check_pictures
-from mixlab.data.dataset import Dataset, Part
+from mixlab.data.dataset import Dataset, Part, Picture
 from mixlab.report.table import render
 from mixlab.studies.data_check import answer, findings, results, sizes, table_for_programs, tables
 from mixlab.studies.data_check_page import data_check_page
@@ -28,7 +29,7 @@ class Broken:
         return b"<b>"
 
 
-def checked(classes: tuple[str, ...] = ("cat", "dog"), **parts: list[tuple[str, object]]) -> Check:
+def checked(classes: tuple[str, ...] = ("cat", "dog"), **parts: Sequence[tuple[str, Picture]]) -> Check:
     """Of parts that are lists of (class, picture)."""
     made = {}
     for part, pictures in parts.items():
