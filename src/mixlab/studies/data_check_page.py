@@ -1,5 +1,6 @@
 """The report on a set of pictures: what should be looked at, with the pictures that it is about."""
 
+from dataclasses import replace
 from datetime import date
 from importlib.metadata import version
 
@@ -28,7 +29,7 @@ def data_check_page(check: Check) -> Page:
         sections.append(_copies(check))
     if check.unreadable:
         sections.append(Section("What can't be read", [unreadable_table(check)]))
-    sections.append(Section("What is there", [class_table(check), summary_table(check)]))
+    sections.append(Section("What is there", [class_table(check), replace(summary_table(check), notes=())]))
     return Page(
         title=f"The pictures of {check.dataset.name}",
         kicker="mixlab data check",
