@@ -20,9 +20,9 @@ from mixlab.studies import compare as compare_module
 from mixlab.studies import trainings
 from mixlab.studies.compare import compare
 from mixlab.studies.comparison import Comparison
+from mixlab.studies.contenders import macs_of
 from mixlab.studies.terms import Terms
 from mixlab.studies.trainings import Trained
-from mixlab.studies.contenders import macs_of
 from mixlab.training import trial
 from mixlab.zoo.build import create_model
 
@@ -73,8 +73,8 @@ def this_process() -> Iterator[trainings.TrainApart]:
     yield trainings._train_and_judge
 
 
-def invented_speeds(folders: dict[str, Path], device: object) -> dict[str, Any]:
-    return {name: (Mode(), median_interval([100.0] * 9, "images/s")) for name in folders}
+def invented_speeds(models: dict[str, Any], device: object) -> dict[str, Any]:
+    return {name: (Mode(), median_interval([100.0] * 9, "images/s")) for name in models}
 
 
 @pytest.fixture

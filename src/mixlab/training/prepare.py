@@ -22,9 +22,8 @@ from mixlab.training.schedule import total_steps
 from mixlab.training.sections import Recipe
 from mixlab.zoo.adapt import Weights, with_classes
 from mixlab.zoo.build import Model, build, describe
-from mixlab.zoo.cards import find_card
 from mixlab.zoo.load import built, open_weights
-from mixlab.zoo.sizes import list_models
+from mixlab.zoo.source import names_weights
 from mixlab.zoo.timm_models import in_our_words
 
 _LARGEST_AUTOMATIC_BATCH = 128
@@ -110,7 +109,7 @@ class Job:
 
 def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
     """Fill in what the recipe leaves to the model, to its weights where it has some, and to the data."""
-    begins = _from_weights(recipe, dataset) if _names_weights(recipe.model) else _from_scratch(recipe, dataset)
+    begins = _from_weights(recipe, dataset) if names_weights(recipe.model) else _from_scratch(recipe, dataset)
     size = begins.config["image_size"]
     given = {key: value for key, value in recipe.pictures.model_dump().items() if value is not None}
     pictures = len(dataset.parts["train"])
@@ -151,13 +150,6 @@ def _from_weights(recipe: Recipe, dataset: Dataset) -> _Beginning:
     if opened.classes != dataset.classes:
         opened = replace(opened, weights=with_classes(opened.weights, decided["classes"]))
     return _Beginning(opened.weights.family, opened.weights.config, opened.preprocess, opened.weights)
-
-
-def _names_weights(model: str) -> bool:
-    """A size and timm:NAME begin fresh; a published model, hub:owner/name, a run and a file with what they hold."""
-    if model in list_models() or model.startswith("timm:"):
-        return False
-    return model.startswith("hub:") or find_card(model) is not None or Path(model).expanduser().exists()
 
 
 def _decided_by_data(recipe: Recipe, dataset: Dataset) -> dict[str, int]:
