@@ -37,3 +37,16 @@ def test_loading_times_three_ways_and_the_peak_of_memory(monkeypatch, tmp_path, 
     assert [len(samples) for samples in results["seconds"].values()] == [3] * 5
     assert all(0 < peak < 10 * results["bytes"] for peak in results["peak_bytes"])
     assert "peak of memory, times the weights" in capsys.readouterr().out
+
+
+@pytest.mark.long
+def test_the_loop_takes_turns_with_a_bare_one_and_keeps_every_step(monkeypatch, tmp_path, capsys):
+    out = tmp_path / "results.json"
+    monkeypatch.setattr(sys, "argv", f"loop_overhead.py --model mixer_nano --batch 4 --steps 100 --out {out}".split())
+
+    runpy.run_path(str(BENCHMARKS / "loop_overhead.py"), run_name="__main__")
+
+    results = json.loads(out.read_text())
+    assert len(results["our_seconds"]) == len(results["bare_seconds"]) == 100
+    assert results["more"] > -50
+    assert "the loop beside a bare one" in capsys.readouterr().out

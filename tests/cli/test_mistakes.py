@@ -88,7 +88,7 @@ def test_words_that_are_no_command(refused, words, pieces):
         (("compare", "--data", "photos"), ['data "photos"', "folder:PATH"]),
         ((*TRAIN, "--data", "digits", "--set", "epoch=2"), ["digits_mixer", '"epoch" is unknown', '"epochs"?']),
         (("train", "digits_mixr"), ['no recipe "digits_mixr"', '"digits_mixer"?']),
-        (("train", "--data", "digits"), ["RECIPE, or both --model and --data", "`mixlab models`"]),
+        (("train", "--model", "mixer_nano"), ["needs pictures: give --data", "or a RECIPE that names some"]),
         ((*TRAIN, "--data", "digits", "--set", "config.depht=2"), ['"depht"', "a Mixer", '"depth"?']),
         ((*TRAIN, "--data", "digits", "--set", "image_size=30"), ["30", "patch_size=4", "sizes are 28 and 32"]),
         ((*COMPARE, "--image-size", "30"), ["image_size=30", "patch_size=4", "sizes are 28 and 32"]),
@@ -171,10 +171,10 @@ class TestRuns:
         assert pieces_in_order(asked(trained), "run is not finished", "stopped")
 
     def test_one_with_a_file_that_is_missing_or_cut_off(self, asked, trained):
-        names = sorted(file.name for file in trained.iterdir())
+        names = sorted(file.name for file in trained.iterdir() if file.is_file())
         assert names == [
-            *("config.json", "environment.json", "journal.jsonl", "model.safetensors"),
-            *("plan.json", "recipe.toml", "split.json", "status.json"),
+            *("config.json", "data.json", "environment.json", "journal.jsonl", "model.safetensors"),
+            *("plan.json", "recipe.toml", "report.html", "split.json", "status.json"),
         ]
         for file in map(trained.joinpath, names):
             content = file.read_bytes()
@@ -263,21 +263,31 @@ class TestPictures:
 
 
 class TestTrainings:
-    def test_one_that_diverges(self, refused, pets, train):
+    def test_one_that_diverges(self, run, pets, train):
         words = (*train, "--quiet", "--data", f"folder:{pets}", "--set", "steps=40", "--set", "optimizer.name=sgd")
-        sentence = refused(*words, "--set", "optimizer.learning_rate=1e30")
-        assert pieces_in_order(sentence, "loss became", "step", "diverged", "Lower optimizer.learning_rate")
+        ended = run(*words, "--set", "optimizer.learning_rate=1e30", "--out", "run")
+        assert ended.status == 2
+        assert pieces_in_order(ended.err, "loss became", "at step", "diverged", "Lower optimizer.learning_rate")
+        assert "run/postmortem.json" in ended.err and Path("run/postmortem.json").exists()
 
 
 class TestFullDisks:
-    """Whatever of a run or a report does not fit, the command ends in a sentence and leaves the disk as it was."""
+    """Whatever of a run or a report does not fit, the command ends in a sentence and leaves nothing, or what goes on."""
 
-    def test_a_training_that_fails_at_any_of_its_files(self, refused, run, pets, train, monkeypatch):
-        words = (*train, "--data", f"folder:{pets}", "--quiet")
-        for files_that_fit in range(8):  # status, recipe, plan, environment, split; weights, config, status: done
+    def test_a_training_that_fails_at_any_of_its_files(self, run, pets, train, monkeypatch):
+        words = (*train, "--data", f"folder:{pets}", "--quiet", "--out", "run")
+        for files_that_fit in range(13):
             monkeypatch.setattr(files.os, "fsync", fails_after(files_that_fit))
-            assert pieces_in_order(refused(*words), "runs/", "could not be written: the disk is full", "run again")
-        monkeypatch.setattr(files.os, "fsync", fails_after(8))
+            ended = run(*words)
+            assert (ended.status, ended.err.count("\n")) == (2, 1)
+            assert pieces_in_order(ended.err, "run", "could not be written: the disk is full", "run again")
+            kept = sorted(Path("run").glob("checkpoints/*.safetensors"))
+            assert bool(kept) == Path("run").exists()
+            if kept:
+                monkeypatch.setattr(files.os, "fsync", fails_after(99))
+                assert run(*words).status == 0
+                shutil.rmtree("run")
+        monkeypatch.setattr(files.os, "fsync", fails_after(13))
         assert run(*words).status == 0
 
     @pytest.fixture
@@ -291,13 +301,20 @@ class TestFullDisks:
         yield disk
         subprocess.run(["umount", str(disk)], check=True)
 
-    def test_a_training_on_a_disk_that_is_full_at_its_journal_or_at_its_weights(self, refused, disk, pets, train):
+    def test_a_training_on_a_disk_that_is_full_at_its_journal_its_checkpoints_or_its_report(
+        self, run, disk, pets, train
+    ):
         words = (*train, "--data", f"folder:{pets}", "--quiet", "--out", "disk/new/run")
         named = set()
-        for kibibytes in range(4, 32, 4):  # in steps of the disk's pages
+        for kibibytes in range(4, 72, 4):  # in steps of the disk's pages
             fill(disk, but=kibibytes)
-            named.add(refused(*words).partition(" could not be written: the disk is full")[0])
-        assert {f"disk/new/run{file}" for file in ("", "/journal.jsonl", "/model.safetensors")} <= named
+            ended = run(*words)
+            if ended.status:
+                assert (ended.status, ended.err.count("\n")) == (2, 1)
+                named.add(ended.err.partition(" could not be written: the disk is full")[0].rpartition("/")[2])
+            shutil.rmtree(disk / "new", ignore_errors=True)
+        assert {"run", "journal.jsonl", "report.html"} <= named
+        assert any(name.startswith(("step-", "best")) for name in named)
 
     @pytest.mark.parametrize("kibibytes", [0, 4, 16])
     def test_a_report_that_does_not_fit_behind_results_that_are_printed(self, run, disk, trained, kibibytes):

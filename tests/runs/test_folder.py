@@ -91,7 +91,7 @@ def test_a_missing_folder_is_no_run(tmp_path):
 
 
 def test_an_empty_folder_is_no_run(tmp_path):
-    with pytest.raises(UserError, match=r"is empty: a run's folder holds status\.json, config\.json and model\.safet"):
+    with pytest.raises(UserError, match=r"is empty: a run's folder holds status\.json, recipe\.toml and more"):
         open_run(tmp_path)
 
 

@@ -13,7 +13,7 @@ from mixlab.runs import store
 from mixlab.runs.folder import start_run
 from mixlab.runs.store import finished_run, store_folder, stored_key
 from mixlab.speed.plan import Mode, Plan
-from mixlab.training import prepare
+from mixlab.training import prepare, trial
 from mixlab.training.prepare import Job, resolve
 from mixlab.training.recipe import recipe_from, with_settings
 from mixlab.training.trial import plan_file
@@ -109,7 +109,7 @@ def test_the_plan_is_remembered_for_all_seeds_and_for_one_machine(job, monkeypat
     other_seed = replace(job, recipe=job.recipe.model_copy(update={"seed": 5}))
     assert plan_file(other_seed) == plan_file(job)
     before = plan_file(job)
-    monkeypatch.setattr(prepare, "device_name", lambda device: "another processor")
+    monkeypatch.setattr(trial, "device_name", lambda device: "another processor")
     assert plan_file(job) != before
 
 

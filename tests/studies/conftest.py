@@ -17,7 +17,8 @@ from mixlab.studies.terms import Terms
 from mixlab.studies.trainings import Trained
 from mixlab.studies.verdict import judge
 from mixlab.training.prepare import Job
-from mixlab.training.recipe import read_recipe, recipe_from
+from mixlab.training.recipe import recipe_from
+from mixlab.training.recipe_files import read_recipe
 
 ENVIRONMENT = {
     "device": "an invented processor, 2 cores",

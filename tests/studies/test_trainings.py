@@ -14,7 +14,7 @@ from mixlab.errors import UserError
 from mixlab.measure.memory import peak_bytes
 from mixlab.speed.plan import Mode, Plan
 from mixlab.studies import trainings
-from mixlab.studies.trainings import nothing_selected, processes
+from mixlab.studies.trainings import processes
 from mixlab.training.recipe import recipe_from
 from mixlab.training.sections import Recipe
 
@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_validation_pictures_join_those_to_train_on(shades: Dataset):
-    parts = nothing_selected(shades).parts
+    parts = shades.nothing_selected().parts
     assert list(parts) == ["train", "test"]
     assert parts["train"].names == shades.parts["train"].names + shades.parts["validation"].names
     assert parts["test"] is shades.parts["test"]
@@ -41,7 +41,7 @@ def test_validation_pictures_join_those_to_train_on(shades: Dataset):
 
 def test_a_set_without_validation_stays_as_it_is(shades: Dataset):
     parts = {name: shades.parts[name] for name in ("train", "test")}
-    assert nothing_selected(replace(shades, parts=parts)).parts == parts
+    assert replace(shades, parts=parts).nothing_selected().parts == parts
 
 
 def test_a_training_is_judged_on_every_test_picture(recipe, folder):

@@ -32,6 +32,7 @@ FILES = {
     "environment.json",
     "data.json",
     "checkpoints",
+    "report.html",
     "journal.jsonl",
     "model.safetensors",
     "config.json",

@@ -105,3 +105,21 @@ def test_the_weights_that_a_training_starts_from_decide_where_the_store_keeps_it
     other = replace(given, tensors={name: tensor + 1 for name, tensor in given.tensors.items()})
     folders = {replace(job, weights=weights).folder(plan) for weights in (None, given, given.copied(), other)}
     assert len(folders) == 3
+
+
+def test_a_fresh_head_starts_at_the_recipe_s_bias(make_job):
+    model = make_job("loss.name=sigmoid", "loss.head_bias=-6.9").build()
+    assert model.get_parameter("head.bias").tolist() == pytest.approx([-6.9, -6.9])
+
+
+def test_the_head_of_a_model_of_timm_s_starts_there_as_well(make_job, tiny_recipe):
+    tiny_recipe["config"] = {"embed_dim": 8, "depth": 1, "num_heads": 1}
+    model = make_job("model=vit_nano", "loss.name=sigmoid", "loss.head_bias=-6.9").build()
+    assert model.get_parameter("network.head.bias").tolist() == pytest.approx([-6.9, -6.9])
+
+
+def test_a_bias_for_the_head_of_a_model_that_has_learned_is_refused(make_job, tmp_path):
+    with pytest.raises(
+        UserError, match=r"^loss\.head_bias=-6\.9 is where a fresh model's head starts, and .* has learned"
+    ):
+        make_job(f"model={tmp_path}", "loss.name=sigmoid", "loss.head_bias=-6.9")

@@ -18,13 +18,15 @@ from mixlab.cli.inspect import inspect
 from mixlab.cli.models import models
 from mixlab.cli.predict import predict
 from mixlab.cli.publish import publish
+from mixlab.cli.recipes import recipes
 from mixlab.cli.runs import runs
 from mixlab.cli.study import study
 from mixlab.cli.train import train
 from mixlab.errors import Interrupted, UserError
 
 VERBS = {
-    verb.__name__: verb for verb in (models, train, evaluate, predict, compare, runs, convert, inspect, publish, study)
+    verb.__name__: verb
+    for verb in (models, train, evaluate, predict, compare, recipes, runs, convert, inspect, publish, study)
 }
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -10,7 +10,14 @@ from mixlab.cli.output import sayer
 from mixlab.errors import UserError
 
 if TYPE_CHECKING:
+    import torch
+
+    from mixlab.data.dataset import Dataset
     from mixlab.runs.folder import Run
+    from mixlab.training.head_recipe import HeadRecipe
+    from mixlab.training.sections import Recipe
+
+Say = Callable[[str], None]
 
 
 def train(
@@ -25,50 +32,60 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(help="The folder of a run that was interrupted: go on with it.")
     ] = None,
+    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Without published weights.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Train a model and keep it, with all that is needed to judge, use and repeat it, in a run's folder.
 
-    The same command again, or --resume, goes on with a run that was interrupted.
+    With --data alone, the pictures and the device decide how. The same command again, or --resume, goes on with a run
+    that was interrupted.
     """
     from mixlab.data.sources import open_dataset
-    from mixlab.measure.machine import device_name, pick_device
-    from mixlab.runs.folder import Run, refuse_foreign_folder
-    from mixlab.speed.plan import Plan
-    from mixlab.training import loop
-    from mixlab.training.prepare import resolve
-    from mixlab.training.processes import join, only_once
-    from mixlab.training.recipe import recipe_from, with_settings
-    from mixlab.training.trial import decide_plan, remembered_plan
+    from mixlab.measure.machine import pick_device
+    from mixlab.runs.folder import refuse_foreign_folder
+    from mixlab.training.head_recipe import HeadRecipe
+    from mixlab.training.processes import join
+    from mixlab.training.recipe import any_recipe_from, with_settings
 
     begun = None if resume is None else _begun(resume, out)
-    name, fields = _recipe(recipe, model, data, begun)
-    given = {"data": data, "model": model, "seed": seed}
-    fields |= {key: value for key, value in given.items() if value is not None}
-    checked = recipe_from(with_settings(fields, set or []), name)
     if begun is not None and begun.state == "done":
         print(f"The run at {begun.path} is finished already.")
         return
     if out is not None:
         refuse_foreign_folder(out)
-    processes = join(pick_device())
-    say = sayer(quiet=quiet or not processes.is_main_process)
-    with processes.main_process_first():
-        dataset = open_dataset(checked.data, quiet=quiet or not processes.is_main_process)
-    for note in dataset.notes:
-        say(note)
-    job = resolve(checked, dataset, processes.device)  # pyright: ignore[reportArgumentType]  known once joined
-    folder = resume or out
-    if folder is not None and Run(folder).is_unfinished:
-        plan = Plan.from_dict(Run(folder).plan)
-        say(f"Going on with the run at {folder}, by its plan: {plan.mode}.")
+    kind = pick_device()
+    processes = join(kind)
+    device = processes.device or kind  # this process's own of several
+    main = processes.is_main_process
+    say = sayer(quiet=quiet or not main)
+
+    def opened(name: str) -> "Dataset":
+        with processes.main_process_first():
+            dataset = open_dataset(name, quiet=quiet or not main)
+        for note in dataset.notes:
+            say(note)
+        return dataset
+
+    dataset = None
+    if recipe is None and begun is None and model is None and data is not None:
+        dataset = opened(data)
+        name, fields = _answer(dataset, device, say, from_scratch=from_scratch)
     else:
-        say(f"Device: {device_name(job.device)}. The plan, by a short trial:")
-        decide = decide_plan if out else remembered_plan  # the store finds a run again by its plan
-        plan, seconds = only_once(lambda: decide(job, say, processes.num_processes))
-        say(f"  {plan.mode}, {1000 * seconds:.0f} ms a step of {job.batch} pictures")
-    run = loop.train(job, plan, folder or job.folder(plan), quiet=quiet)
-    if processes.is_main_process:
+        name, fields = _named(recipe, model, data, begun)
+    given = {"data": data, "model": model, "seed": seed}
+    fields |= {key: value for key, value in given.items() if value is not None}
+    if from_scratch:
+        fields["model"] = _without_weights(fields["model"])
+    checked = any_recipe_from(with_settings(fields, set or []), name)
+    if not checked.data:
+        raise UserError(f"{name} leaves open which pictures to train on: give them, as --data folder:PATH.")
+    dataset = dataset or opened(checked.data)
+    folder = resume or out
+    if isinstance(checked, HeadRecipe):
+        run = _train_head(checked, dataset, device, folder, say, quiet=quiet or not main)
+    else:
+        run = _train_by_steps(checked, dataset, device, folder, say, quiet=quiet)
+    if main:
         _tell(run, say)
 
 
@@ -80,9 +97,18 @@ def _begun(resume: Path, out: Path | None) -> "Run":
     return begun_run(resume)
 
 
-def _recipe(recipe: str | None, model: str | None, data: str | None, begun: "Run | None") -> tuple[str, dict[str, Any]]:
+def _answer(dataset: "Dataset", device: "torch.device", say: Say, *, from_scratch: bool) -> tuple[str, dict[str, Any]]:
+    """The recipe of somebody who has said nothing but which pictures; its name, and its fields."""
+    from mixlab.training import first_answer
+
+    answer = first_answer.from_scratch(dataset) if from_scratch else first_answer.first_answer(dataset, device)
+    say(answer.why)
+    return answer.name, answer.fields
+
+
+def _named(recipe: str | None, model: str | None, data: str | None, begun: "Run | None") -> tuple[str, dict[str, Any]]:
     """Where the recipe comes from, and its fields."""
-    from mixlab.training.recipe import read_recipe
+    from mixlab.training.recipe_files import read_recipe
     from mixlab.training.usual import usual_recipe
 
     if recipe is not None:
@@ -91,10 +117,58 @@ def _recipe(recipe: str | None, model: str | None, data: str | None, begun: "Run
         return str(begun.path / "recipe.toml"), begun.recipe
     if model is not None and data is not None:
         return usual_recipe(model, data)
-    raise UserError("mixlab train needs a RECIPE, or both --model and --data: `mixlab models` lists the models.")
+    raise UserError("mixlab train needs pictures: give --data, as digits or folder:PATH, or a RECIPE that names some.")
 
 
-def _tell(run: "Run", say: Callable[[str], None]) -> None:
+def _without_weights(model: str) -> str:
+    from mixlab.zoo.cards import find_card
+
+    card = find_card(model)
+    return card.size if card else model
+
+
+def _train_by_steps(
+    recipe: "Recipe", dataset: "Dataset", device: "torch.device", folder: Path | None, say: Say, *, quiet: bool
+) -> "Run":
+    from mixlab.measure.machine import device_name
+    from mixlab.runs.folder import Run
+    from mixlab.runs.store import finished_run
+    from mixlab.speed.plan import Plan
+    from mixlab.training.loop import train
+    from mixlab.training.prepare import resolve
+    from mixlab.training.processes import join, only_once
+    from mixlab.training.trial import decide_plan
+
+    job = resolve(recipe, dataset, device)
+    folder = folder or job.folder()
+    if finished := finished_run(folder):
+        say("This training is finished already.")
+        return finished
+    if Run(folder).is_unfinished:
+        plan = Plan.from_dict(Run(folder).plan)
+        say(f"Going on with the run at {folder}, by its plan: {plan.mode}.")
+    else:
+        say(f"Device: {device_name(device)}. The plan, by a short trial:")
+        plan, seconds = only_once(lambda: decide_plan(job, say, join(device).num_processes))
+        say(f"  {plan.mode}, {1000 * seconds:.0f} ms a step of {job.batch} pictures")
+    return train(job, plan, folder, quiet=quiet)
+
+
+def _train_head(
+    recipe: "HeadRecipe", dataset: "Dataset", device: "torch.device", folder: Path | None, say: Say, *, quiet: bool
+) -> "Run":
+    from mixlab.runs.store import finished_run
+    from mixlab.training.head import resolve_head, train_head
+    from mixlab.training.processes import only_once
+
+    job = resolve_head(recipe, dataset, device)
+    for note in job.dataset.notes[len(dataset.notes) :]:
+        say(note)
+    place = folder or job.folder()
+    return only_once(lambda: finished_run(place) or train_head(job, place, quiet=quiet))
+
+
+def _tell(run: "Run", say: Say) -> None:
     from mixlab.runs.journal import read_journal
 
     (end,) = read_journal(run.journal, "end")

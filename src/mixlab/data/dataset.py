@@ -148,6 +148,13 @@ class Dataset:
         pictures = {name: len(part) for name, part in self.parts.items()}
         return {"classes": list(self.classes), "pictures": pictures, "listing": self.listing_digest}
 
+    def nothing_selected(self) -> "Dataset":
+        """Validation joins the training pictures: a fixed recipe and the last weights leave nothing to select."""
+        train = self.parts["train"]
+        if "validation" in self.parts:
+            train = train.joined(self.parts["validation"])
+        return replace(self, parts={"train": train, "test": self.parts["test"]})
+
     def relabelled(self, classes: tuple[str, ...]) -> "Dataset":
         """The same pictures, labelled by their places in a model's `classes`."""
         present = {self.classes[label] for part in self.parts.values() for label in np.unique(part.labels)}

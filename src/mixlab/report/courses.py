@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import floor, log10
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,6 +48,14 @@ class Course:
 def courses(title: str, panels: Sequence[Course], *, x: Axis, end: float, caption: str = "") -> Figure:
     """From 0 to `end` of `x`; each line says its last value, and a long one is thinned."""
     return Figure(title, [_panel(course, x, end) for course in panels], caption)
+
+
+def in_powers(label: str, curve: Curve) -> Course:
+    """A course whose values are far from 1, in units of a power of ten."""
+    xs, ys = curve
+    power = floor(log10(max(ys))) if max(ys) > 0 else 0
+    unit = "" if power == 0 else "10" + str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return Course(Axis(label, unit), {"rate": (xs, [y / 10.0**power for y in ys])}, holds=(0,))
 
 
 def thinned(curve: Curve, points: int = POINTS) -> Curve:

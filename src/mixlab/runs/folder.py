@@ -8,6 +8,7 @@ data.json           the classes, and how many pictures each part had
 split.json          which pictures each part holds, where the data did not come cut
 journal.jsonl       a line every few steps and a line an epoch
 checkpoints/        the state of the training at its last steps, and the best weights
+report.html         curves and figures of the training, also while it runs
 postmortem.json     the step at which the loss became no number
 model.safetensors   the weights: best by validation where there is one, else last
 config.json         the model's family and every field of its config, class names, preprocessing
@@ -46,6 +47,10 @@ class Run:
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
 
     @property
     def postmortem(self) -> Path:

@@ -28,7 +28,8 @@ class Journal:
 
     def cut(self, length: int) -> None:
         """Strike out what comes after so many bytes."""
-        self._file.truncate(length)
+        if self.bytes > length:
+            self._file.truncate(length)
 
     def __enter__(self) -> Self:
         return self

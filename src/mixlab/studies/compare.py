@@ -16,7 +16,7 @@ from mixlab.studies.comparison import Comparison, Contestant
 from mixlab.studies.contenders import Contender, Planned, enter, macs_of, planned, require_several
 from mixlab.studies.inference import images_per_second
 from mixlab.studies.terms import Terms
-from mixlab.studies.trainings import Trained, nothing_selected, processes
+from mixlab.studies.trainings import Trained, processes
 from mixlab.studies.verdict import judge
 from mixlab.zoo.scaling import scaled_config
 from mixlab.zoo.trained import load_trained
@@ -35,7 +35,7 @@ def compare(models: Sequence[str], dataset: Dataset, terms: Terms, *, quiet: boo
     """
     require_several(models)
     share = None if terms.minutes is None else _share(terms.minutes, trainings=len(models) * terms.seeds)
-    dataset = nothing_selected(dataset)
+    dataset = dataset.nothing_selected()
     contenders = _entered(models, dataset, terms)
     # First, since it reads every picture: one that is broken shows before the first training and not after the last.
     untrained = yardsticks(dataset.parts["train"], dataset.parts["test"])

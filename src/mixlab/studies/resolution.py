@@ -29,7 +29,6 @@ from mixlab.report.table import Column, Table
 from mixlab.runs.store import finished_run
 from mixlab.speed.plan import Mode, Plan, placed
 from mixlab.studies.contenders import macs_of, remembered_plan
-from mixlab.studies.trainings import nothing_selected
 from mixlab.training.loop import train
 from mixlab.training.prepare import Job, resolve
 from mixlab.training.sections import Optimizer, Recipe, Schedule
@@ -216,7 +215,7 @@ class Resolution:
 
 def resolution(dataset: Dataset, terms: ResolutionTerms, *, quiet: bool, say: Callable[[str], None]) -> Resolution:
     """Train, resize, judge; what is in the store is not trained again."""
-    dataset = _subset(nothing_selected(dataset), terms.pictures)
+    dataset = _subset(dataset.nothing_selected(), terms.pictures)
     bench = _Bench(dataset, terms, say, quiet=quiet)
     seeds: list[list[Arm]] = []
     for seed in range(terms.seeds):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,7 +13,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mixlab.data.batches import JudgingBatches
-from mixlab.data.dataset import Dataset
 from mixlab.data.sources import open_dataset
 from mixlab.errors import UserError
 from mixlab.evaluation.evaluate import answers_of, evaluate
@@ -53,14 +52,6 @@ class TrainApart(Protocol):
     def __call__(self, recipe: Recipe, plan: Plan, folder: Path, *, quiet: bool) -> Trained: ...
 
 
-def nothing_selected(dataset: Dataset) -> Dataset:
-    """Validation joins the training pictures: with fixed recipes and the last weights there is nothing to select."""
-    train_part, test = dataset.parts["train"], dataset.parts["test"]
-    if "validation" in dataset.parts:
-        train_part = train_part.joined(dataset.parts["validation"])
-    return replace(dataset, parts={"train": train_part, "test": test})
-
-
 @contextmanager
 def processes() -> Iterator[TrainApart]:
     """A function that trains, or finds the finished training, and judges it, each time in a fresh process.
@@ -88,7 +79,7 @@ def processes() -> Iterator[TrainApart]:
 
 
 def _train_and_judge(recipe: Recipe, plan: Plan, folder: Path, *, quiet: bool) -> Trained:
-    job = resolve(recipe, nothing_selected(open_dataset(recipe.data, quiet=True)), pick_device())
+    job = resolve(recipe, open_dataset(recipe.data, quiet=True).nothing_selected(), pick_device())
     run = finished_run(folder) or train(job, plan, folder, quiet=quiet)
     model = placed(load_trained(run), job.device, Mode())
     batches = JudgingBatches(job.dataset.parts["test"], job.preprocess, batch=plan.micro_batch, quiet=quiet)

@@ -25,7 +25,6 @@ from mixlab.runs.folder import Run
 from mixlab.runs.store import finished_run
 from mixlab.speed.plan import Mode, Plan, placed
 from mixlab.studies.class_splits import Split, check_enough, class_splits, of_classes
-from mixlab.studies.trainings import nothing_selected
 from mixlab.training.closed_form import Head
 from mixlab.training.head import resolve_head, train_head, with_head
 from mixlab.training.head_recipe import ClosedForm, HeadRecipe
@@ -201,7 +200,7 @@ class Transfer:
 
 def transfer(dataset: Dataset, terms: TransferTerms, *, quiet: bool, say: Callable[[str], None]) -> Transfer:
     """Train, transfer, judge; what is in the store is not trained again. Raises UserError."""
-    dataset = nothing_selected(dataset)
+    dataset = dataset.nothing_selected()
     splits = class_splits(dataset, terms.seeds)
     check_enough(dataset, terms.shots)
     bench = _Bench(dataset, terms, say, quiet=quiet)

@@ -1,7 +1,9 @@
 """The loop: what happens between the first step of a training and its last. A step itself is in step.py."""
 
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -15,6 +17,7 @@ from mixlab.runs.checkpoints import Checkpoint
 from mixlab.runs.folder import Run
 from mixlab.speed.plan import Plan, placed
 from mixlab.training.kept import Kept
+from mixlab.training.objective import objective_of
 from mixlab.training.optimizer import build_optimizers
 from mixlab.training.prepare import Job
 from mixlab.training.processes import Agreement, accelerated, only_once, spread
@@ -23,6 +26,7 @@ from mixlab.training.schedule import share_of_peak
 from mixlab.training.signals import StopSignals
 from mixlab.training.state import TrainingState
 from mixlab.training.step import Step
+from mixlab.training.trackers import tracked
 from mixlab.training.validation import Validation
 from mixlab.training.window import Window
 
@@ -60,7 +64,8 @@ def _fit(job: Job, plan: Plan, records: Records, accelerator: Accelerator, *, qu
     model = spread(network, accelerator, recipe.parallel)
     parameters = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
     optimizers = [accelerator.prepare(one) for one in build_optimizers(recipe.optimizer, network)]
-    take_step = Step(recipe, plan, accelerator, model, list(parameters.values()), optimizers, job.objective)
+    objective = objective_of(job, accelerator.device)
+    take_step = Step(recipe, plan, accelerator, model, list(parameters.values()), optimizers, objective)
     kept = Kept(network, recipe.ema)
     state = TrainingState(network, optimizers, kept, accelerator)
     agreement = Agreement()
@@ -69,11 +74,13 @@ def _fit(job: Job, plan: Plan, records: Records, accelerator: Accelerator, *, qu
         records.checkpoints() as checkpoints,
         records.journal() as journal,
         StopSignals() as signals,
-        progress_bar(f"train {recipe.model}", total=steps, quiet=quiet) as advance,
+        ExitStack() as stack,
     ):
         progress = records.restored(state, checkpoints, journal)
-        window = Window(accelerator)
+        log = stack.enter_context(tracked(recipe, records.run.path, accelerator, step=progress.step))
+        advance = stack.enter_context(progress_bar(f"train {recipe.model}", total=steps, quiet=quiet))
         advance(progress.step)
+        window = Window(accelerator)
         stopped = False
         while progress.step < steps and not stopped:
             epoch, start = divmod(progress.step, steps_an_epoch)
@@ -94,9 +101,11 @@ def _fit(job: Job, plan: Plan, records: Records, accelerator: Accelerator, *, qu
                     progress.add(taken)
                     window.add(progress.step, taken)
                 advance(1, f"epoch {epoch + 1}")
-                if progress.step % _STEPS_A_LINE == 0:
+                if progress.step % _STEPS_A_LINE == 0 and window:
                     records.refuse_not_finite(window, parameters)
-                    journal.write("step", step=progress.step, epoch=epoch + 1, **window.close())
+                    line = window.close()
+                    journal.write("step", step=progress.step, epoch=epoch + 1, **line)
+                    log(line, progress.step)
                 stopped, due = agreement.any(signals.received is not None, checkpoints.due(progress.step))
                 if (stopped or due) and progress.step % steps_an_epoch and progress.step < steps:
                     records.refuse_not_finite(window, parameters)
@@ -104,31 +113,24 @@ def _fit(job: Job, plan: Plan, records: Records, accelerator: Accelerator, *, qu
                     if stopped:
                         raise records.interrupted(signals.received, progress.step, steps)
             records.refuse_not_finite(window, parameters)
-            learned = progress.close_epoch(accelerator)
-            judged = None
+            line: dict[str, Any] = {"train": progress.close_epoch(accelerator), "validation": None}
             if validation is not None:
                 with kept.shown() as shown:
-                    judged = validation.accuracy(answers_of(shown, accelerator.device, plan.mode))
-            journal.write(
-                "epoch",
-                step=progress.step,
-                epoch=epoch + 1,
-                seconds=progress.seconds,
-                train=learned,
-                validation=judged,
-            )
-            if judged and kept.is_best(judged["top1"]):
-                checkpoints.save_best(Checkpoint(kept.weights(), judged | {"step": progress.step}))
+                    line["validation"] = validation.accuracy(answers_of(shown, accelerator.device, plan.mode))
+                if kept.is_best(line["validation"]["top1"]):
+                    checkpoints.save_best(Checkpoint(kept.weights(), line["validation"] | {"step": progress.step}))
+            journal.write("epoch", step=progress.step, epoch=epoch + 1, seconds=progress.seconds, **line)
+            log(line, progress.step)
             checkpoints.save(state.snapshot(progress, journal.bytes))
+            records.show()
             if stopped and progress.step < steps:
                 raise records.interrupted(signals.received, progress.step, steps)
-        unreadable = batches.unreadable | (validation.unreadable if validation else {})
         journal.write(
             "end",
             training_seconds=progress.seconds,
             pictures=progress.pictures,
             peak_bytes=peak_bytes(accelerator.device),
-            unreadable=unreadable,
+            unreadable=batches.unreadable | (validation.unreadable if validation else {}),
         )
         best = checkpoints.best() if validation else None
         records.keep(best.tensors if best else kept.weights())

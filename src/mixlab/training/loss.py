@@ -40,7 +40,7 @@ def loss_of(
 def class_weights_of(
     loss: Loss, labels: Int[np.ndarray, " picture"], classes: tuple[str, ...]
 ) -> Float[Tensor, " class"] | None:
-    """Of `labels`, the training's, "balanced" makes all classes weigh as one of the mean size; a class without a picture
+    """By "balanced" all classes weigh as one of the mean size of the training's `labels`; a class without a picture
     weighs nothing. Raises UserError.
     """
     if loss.class_weights is None:

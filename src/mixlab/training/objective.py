@@ -1,22 +1,26 @@
-"""What a training makes small."""
+"""What a training makes small: the loss against the labels, and a teacher's part where there is one."""
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
-from mixlab.training.sections import Recipe
+from mixlab.training.distillation import Teacher, distilled_loss
+from mixlab.training.loss import class_weights_of, loss_of, targets_of
+from mixlab.training.prepare import Job
+from mixlab.training.sections import Distillation, Loss
 
 
 @dataclass(frozen=True)
 class Objective:
-    recipe: Recipe
+    loss: Loss
     classes: int
+    class_weights: Float[Tensor, " class"] | None
+    teacher: tuple[Teacher, Distillation] | None
 
     def targets(self, labels: Int[Tensor, " picture"]) -> Float[Tensor, "picture class"]:
-        smoothing = self.recipe.loss.label_smoothing
-        return F.one_hot(labels, self.classes) * (1 - smoothing) + smoothing / self.classes
+        return targets_of(labels, self.classes, self.loss)
 
     def __call__(
         self,
@@ -24,4 +28,20 @@ class Objective:
         images: Float[Tensor, "picture channel row column"],
         targets: Float[Tensor, "picture class"],
     ) -> Float[Tensor, ""]:
-        return F.cross_entropy(logits.float(), targets)
+        """The mean over the pictures."""
+        loss = loss_of(logits, targets, self.loss, self.class_weights)
+        if self.teacher is None:
+            return loss
+        teacher, settings = self.teacher
+        return distilled_loss(logits, teacher(images), loss, settings)
+
+
+def objective_of(job: Job, device: torch.device) -> Objective:
+    """Raises UserError where class weights or a teacher don't fit the data."""
+    classes, settings = job.dataset.classes, job.recipe.distillation
+    return Objective(
+        job.recipe.loss,
+        len(classes),
+        class_weights_of(job.recipe.loss, job.dataset.parts["train"].labels, classes),
+        settings and (Teacher(settings, classes, job.preprocess, device), settings),
+    )

@@ -17,14 +17,13 @@ from mixlab.models.contract import height_and_width
 from mixlab.runs.folder import FORMAT
 from mixlab.runs.store import store_folder, stored_key
 from mixlab.speed.plan import Plan
-from mixlab.training.objective import Objective
 from mixlab.training.schedule import total_steps
 from mixlab.training.sections import Recipe
 from mixlab.zoo.adapt import Weights, with_classes
 from mixlab.zoo.build import Model, build, describe
 from mixlab.zoo.load import built, open_weights
 from mixlab.zoo.source import names_weights
-from mixlab.zoo.timm_models import in_our_words
+from mixlab.zoo.timm_models import TimmModel, in_our_words
 
 _LARGEST_AUTOMATIC_BATCH = 128
 _STEPS_AN_EPOCH = 8
@@ -52,7 +51,13 @@ class Job:
         return self.recipe.batch
 
     def build(self) -> Model:
-        return build(self.family, self.config) if self.weights is None else built(self.weights.copied()).train()
+        if self.weights is not None:
+            return built(self.weights.copied()).train()
+        model = build(self.family, self.config)
+        if self.recipe.loss.head_bias is not None:
+            head = model.network.get_classifier() if isinstance(model, TimmModel) else model.head
+            torch.nn.init.constant_(head.get_parameter("bias"), self.recipe.loss.head_bias)
+        return model
 
     def training_batches(self, *, quiet: bool) -> TrainingBatches:
         return self.batches_of(self.dataset.parts["train"], quiet=quiet)
@@ -70,10 +75,6 @@ class Job:
             quiet=quiet,
         )
 
-    @property
-    def objective(self) -> Objective:
-        return Objective(self.recipe, len(self.dataset.classes))
-
     def steps(self, steps_an_epoch: int) -> int:
         return total_steps(self.recipe, steps_an_epoch)
 
@@ -88,11 +89,11 @@ class Job:
             "preprocess": self.preprocess.to_dict(),
         }
 
-    def folder(self, plan: Plan) -> Path:
-        """Where the store keeps this training."""
+    def folder(self, plan: Plan | None = None) -> Path:
+        """Where the store keeps this training; with a plan, apart from those of other plans."""
         model = re.sub(r"[^\w.]+", "-", self.recipe.model)
         data = self.dataset.name.partition(":")[0]
-        key = stored_key(self.decided_by(seed=self.recipe.seed) | {"plan": plan.to_dict()})
+        key = stored_key(self.decided_by(seed=self.recipe.seed) | {"plan": plan and plan.to_dict()})
         return store_folder() / f"{model}-{data}-seed{self.recipe.seed}-{key}"
 
     def decided_by(self, seed: int | None) -> dict[str, Any]:
@@ -109,6 +110,8 @@ class Job:
 
 def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
     """Fill in what the recipe leaves to the model, to its weights where it has some, and to the data."""
+    if recipe.validation == "trained":
+        dataset = dataset.nothing_selected()
     begins = _from_weights(recipe, dataset) if names_weights(recipe.model) else _from_scratch(recipe, dataset)
     size = begins.config["image_size"]
     given = {key: value for key, value in recipe.pictures.model_dump().items() if value is not None}
@@ -145,10 +148,16 @@ def _from_scratch(recipe: Recipe, dataset: Dataset) -> _Beginning:
 
 def _from_weights(recipe: Recipe, dataset: Dataset) -> _Beginning:
     """With a new head, which starts at zero, unless the weights' classes are the data's."""
+    if recipe.loss.head_bias is not None:
+        raise UserError(
+            f"loss.head_bias={recipe.loss.head_bias} is where a fresh model's head starts, and {recipe.model} has "
+            "learned already: leave it out."
+        )
     decided = _decided_by_data(recipe, dataset)
     opened = open_weights(recipe.model, image_size=recipe.image_size, **recipe.config)
     if opened.classes != dataset.classes:
-        opened = replace(opened, weights=with_classes(opened.weights, decided["classes"]))
+        headless = with_classes(opened.weights, 0)  # else a head for as many other classes would stay
+        opened = replace(opened, weights=with_classes(headless, decided["classes"]))
     return _Beginning(opened.weights.family, opened.weights.config, opened.preprocess, opened.weights)
 
 

@@ -3,9 +3,7 @@
 import tomllib
 from collections.abc import Iterable
 from dataclasses import is_dataclass
-from importlib.resources import files
 from inspect import signature
-from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
@@ -40,26 +38,6 @@ def _checked(kind: type[_Kind], fields: dict[str, Any], source: str) -> _Kind:
         raise UserError(_sentence(error, source, kind)) from error
 
 
-def read_recipe(name_or_path: str) -> dict[str, Any]:
-    """The fields of a recipe that comes with mixlab, by its name, or of a TOML file."""
-    if name_or_path in recipe_names():
-        return tomllib.loads((_folder() / f"{name_or_path}.toml").read_text(encoding="utf-8"))
-    path = Path(name_or_path)
-    if not path.is_file():
-        raise UserError(
-            f'There is no recipe "{name_or_path}": it is neither a file nor one that comes with mixlab '
-            f"({', '.join(recipe_names())}). {did_you_mean(name_or_path, recipe_names())}".rstrip()
-        )
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no TOML: {error}. Mend that line.") from error
-
-
-def recipe_names() -> list[str]:
-    return sorted(path.name.removesuffix(".toml") for path in _folder().iterdir() if path.name.endswith(".toml"))
-
-
 def with_settings(fields: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
     """`fields` with each `key=value` or `section.key=value` laid over them; values are read as TOML, else as text.
 
@@ -89,10 +67,6 @@ def _toml_value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
-
-
-def _folder():
-    return files("mixlab") / "recipes"
 
 
 def _sentence(error: ValidationError, source: str, kind: type[Section]) -> str:

@@ -3,7 +3,9 @@
 import math
 import os
 import shutil
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -11,18 +13,21 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from mixlab.errors import Interrupted, UserError
-from mixlab.files import whole_file, write_json
+from mixlab.files import whole_file, write_json, write_text
 from mixlab.measure import machine
 from mixlab.runs.checkpoints import Checkpoints
 from mixlab.runs.folder import Run, start_run
 from mixlab.runs.journal import Journal
 from mixlab.speed.plan import Plan
 from mixlab.training.prepare import Job
+from mixlab.training.run_page import run_page
 from mixlab.training.same import refuse_changes
 from mixlab.training.state import Progress, TrainingState
 from mixlab.training.window import Window
 
 _LARGEST = 10  # gradients that a post-mortem names
+_PAGE_SHARE = 50
+"""A page is written at most this seldom, in times of what the last one took, so that it costs at most 2 %."""
 
 
 class Records:
@@ -30,6 +35,7 @@ class Records:
         self.run = run
         self._job, self._plan, self._accelerator = job, plan, accelerator
         self._writes = accelerator.is_main_process
+        self._next_page = 0.0
 
     def open(self) -> None:
         """Lay out a new folder, or find this training begun in it."""
@@ -99,6 +105,16 @@ class Records:
             f"with mixlab train --resume {self.run.path}"
         )
 
+    def show(self) -> None:
+        """Write report.html anew, unless that was done within fifty times of what it takes."""
+        if self._writes and time.perf_counter() >= self._next_page:
+            started = time.perf_counter()
+            self._write_page()
+            self._next_page = time.perf_counter() + _PAGE_SHARE * (time.perf_counter() - started)
+
+    def _write_page(self) -> None:
+        write_text(self.run.report, run_page(self.run).html())
+
     def keep(self, weights: Mapping[str, Tensor]) -> None:
         """The weights that the run is about: with them it is done."""
         if not self._writes:
@@ -107,6 +123,7 @@ class Records:
             # safetensors' own writing hides that a disk is full
             part.write_bytes(save({name: tensor.contiguous() for name, tensor in weights.items()}))
         write_json(self.run.path / "config.json", self._job.card())
+        self._write_page()
         self.run.mark("done")
 
     def broken_off(self, error: BaseException) -> None:
@@ -117,4 +134,5 @@ class Records:
         if isinstance(error, UserError) and not worth_keeping:
             shutil.rmtree(self.run.path, ignore_errors=True)
         else:
-            self.run.mark("stopped")
+            with suppress(UserError):  # the disk may be full
+                self.run.mark("stopped")

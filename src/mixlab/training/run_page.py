@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from math import floor, isfinite, log10
+from math import isfinite
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -16,7 +16,7 @@ from mixlab.data.batches import steps_an_epoch
 from mixlab.evidence.estimate import Estimate
 from mixlab.evidence.intervals import median_interval, proportion_interval
 from mixlab.report.axes import Axis
-from mixlab.report.courses import Course, courses
+from mixlab.report.courses import Course, courses, in_powers
 from mixlab.report.curves import Curve
 from mixlab.report.numbers import duration, number
 from mixlab.report.page import Answer, Block, Code, Details, Facts, KeyFigure, Page, Section
@@ -152,7 +152,7 @@ class _Story:
             }
             panels.append(Course(_ACCURACY, {name: curve for name, curve in accuracies.items() if curve[0]}))
         if logged[0]:
-            panels.append(_in_powers("Learning rate", self._logged("learning_rate")))
+            panels.append(in_powers("Learning rate", self._logged("learning_rate")))
         figure = self._figure(
             "Loss, accuracy and rate",
             panels,
@@ -241,14 +241,6 @@ class _Story:
 
 def _top1(validation: Line) -> Estimate:
     return proportion_interval(validation["top1"] * validation["pictures"] / 100, validation["pictures"])
-
-
-def _in_powers(label: str, curve: Curve) -> Course:
-    """A course whose values are far from 1, in units of a power of ten."""
-    xs, ys = curve
-    power = floor(log10(max(ys))) if max(ys) > 0 else 0
-    unit = "" if power == 0 else "10" + str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return Course(Axis(label, unit), {"rate": (xs, [y / 10.0**power for y in ys])}, holds=(0,))
 
 
 def _norm_axis(norms: Curve) -> Axis:

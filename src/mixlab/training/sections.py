@@ -1,5 +1,6 @@
 """A recipe: everything that decides a training, section by section, complete and without code."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -15,6 +16,14 @@ Count = Annotated[int, Field(ge=1)]
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def _refuse_idle(self, *keys: str, needs: str) -> None:
+        """Raise UserError for a key that stands at something else than usual, where nothing listens to it."""
+        for key in keys:
+            value = getattr(self, key)
+            if value != type(self).model_fields[key].default:
+                section = type(self).__name__.lower()
+                raise UserError(f"{section}.{key}={value!r} changes nothing here: it needs {needs}. Leave it out.")
 
 
 class Pictures(Section):
@@ -40,6 +49,19 @@ class Optimizer(Section):
     layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None  # of the rate, a layer down from the head
     sharpness: Positive | None = None  # rho of sharpness-aware minimisation, which takes two passes a step
 
+    @model_validator(mode="after")
+    def _every_key_counts(self) -> Self:
+        if self.name == "adamw":
+            self._refuse_idle("momentum", needs='optimizer.name="sgd" or "muon"')
+        if self.name == "sgd":
+            self._refuse_idle("betas", "epsilon", needs='optimizer.name="adamw" or "muon"')
+            if self.decay_follows == "schedule":
+                raise UserError(
+                    'optimizer.decay_follows="schedule" does not go with sgd, whose decay is a part of the gradient '
+                    'and follows the rate: leave it out, or take optimizer.name="adamw".'
+                )
+        return self
+
 
 class Schedule(Section):
     name: Literal["cosine", "linear", "piecewise"] = "cosine"
@@ -48,16 +70,58 @@ class Schedule(Section):
     warmup_steps: Count | None = None  # in its place
     warmup_epochs: Positive | None = None  # in its place
     warmup_from: Share = 0.0  # share of the peak where the warm-up begins
-    falls_from: Literal["warmup", "start"] = "warmup"  # its end, or the training's: the warm-up covers the fall's first
+    falls_from: Literal["warmup", "start"] = "warmup"  # start: the warm-up takes the place of the fall's beginning
     final: Share = 0.0  # share of the peak where the fall ends
     cooldown_epochs: int = Field(default=0, ge=0)  # at `final`, added to the recipe's epochs or steps
     changes: Literal["step", "epoch"] = "step"  # how often the rate is set anew
+
+    @model_validator(mode="after")
+    def _one_course(self) -> Self:
+        warmups = [key for key in _WARMUPS if getattr(self, key)]
+        if len(warmups) > 1:
+            raise UserError(
+                f"schedule has both {warmups[0]} and {warmups[1]}, two lengths of one warm-up: leave one out."
+            )
+        if self.name == "piecewise":
+            _refuse_knots(self.knots)
+            course = 'schedule.name="cosine" or "linear", since knots are the whole course'
+            self._refuse_idle(*_WARMUPS, "warmup_from", "falls_from", "final", needs=course)
+        else:
+            self._refuse_idle("knots", needs='schedule.name="piecewise"')
+        if not warmups:
+            self._refuse_idle("warmup_from", "falls_from", needs="a warm-up, such as schedule.warmup=0.1")
+        if self.cooldown_epochs and not (self.knots[-1][1] if self.knots else self.final):
+            raise UserError(
+                f"schedule.cooldown_epochs={self.cooldown_epochs} would learn nothing, as the rate has fallen to 0: "
+                "give schedule.final, such as 0.01, or leave it out."
+            )
+        return self
+
+
+_WARMUPS = ("warmup", "warmup_steps", "warmup_epochs")
+
+
+def _refuse_knots(knots: tuple[tuple[float, float], ...] | None) -> None:
+    """Raises UserError for those of no course."""
+    shares = [share for share, _ in knots or ()]
+    if shares[:1] != [0] or shares[-1:] != [1] or shares != sorted(set(shares)):
+        raise UserError(
+            f"schedule.knots={knots and [list(knot) for knot in knots]} are no course: they are pairs (share of the "
+            "training, share of the peak), whose first numbers grow from 0 to 1, such as [[0, 0], [0.4, 1], [1, 0]]."
+        )
 
 
 class Loss(Section):
     name: Literal["softmax", "sigmoid"] = "softmax"
     label_smoothing: Rate = 0.0
     class_weights: Literal["balanced"] | tuple[Positive, ...] | None = None
+    head_bias: float | None = None  # sigmoid: where a fresh head starts; -ln(classes) expects each as often as it comes
+
+    @model_validator(mode="after")
+    def _every_key_counts(self) -> Self:
+        if self.name == "softmax":
+            self._refuse_idle("head_bias", needs='loss.name="sigmoid"')
+        return self
 
 
 class Ema(Section):
@@ -69,6 +133,16 @@ class Distillation(Section):
     weight: Share = 0.5  # of the teacher's part of the loss
     temperature: Positive = 1.0
     target: Literal["soft", "hard"] = "soft"
+
+    @model_validator(mode="after")
+    def _every_key_counts(self) -> Self:
+        if self.weight == 0:
+            raise UserError(
+                "distillation.weight=0 asks a teacher and does not listen: leave out the section, or give 0.5."
+            )
+        if self.target == "hard":
+            self._refuse_idle("temperature", needs='distillation.target="soft"')
+        return self
 
 
 class Checkpoints(Section):
@@ -102,6 +176,7 @@ class Recipe(Section):
     seed: int = Field(default=0, ge=0)
     workers: int = Field(default=0, ge=0)
     max_unreadable: int = Field(default=0, ge=0)  # pictures of each part that may be left out
+    validation: Literal["apart", "trained"] = "apart"  # trained: nothing is selected by it, the last weights are kept
     non_finite: Literal["stop", "skip"] = "stop"  # what a loss that is no number does
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     speed: Literal["auto", "off"] = "auto"
@@ -122,8 +197,42 @@ class Recipe(Section):
     def _one_length(self) -> Self:
         if (self.epochs is None) == (self.steps is None):
             raise UserError("a recipe has exactly one of epochs and steps: give one and leave the other out.")
+        for unit in ("epochs", "steps"):
+            length, warmup = getattr(self, unit), getattr(self.schedule, f"warmup_{unit}")
+            if length is not None and warmup is not None and warmup >= length:
+                raise UserError(
+                    f"schedule.warmup_{unit}={warmup:g} leaves nothing of {unit}={length}: it must be less."
+                )
         return self
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        inner = self.config.get("image_size", self.image_size)
+        if self.image_size is not None and _sides(inner) != _sides(self.image_size):
+            raise UserError(
+                f"image_size={self.image_size} and config.image_size={inner} are two sizes of one picture: leave out "
+                "the latter."
+            )
+        for given, rule, way_out in self._rivals():
+            raise UserError(f"{given} do not go together: {rule}. {way_out}")
+        return self
+
+    def _rivals(self) -> Iterator[tuple[str, str, str]]:
+        """What does not go together, why, and the way out."""
+        optimizer = self.optimizer
+        if self.precision == "fp16" and optimizer.name == "muon":
+            rule = "the scale of fp16's gradients is taken off for one optimiser alone"
+            yield 'optimizer.name="muon" and precision="fp16"', rule, 'Give precision="bf16".'
+        if self.precision == "fp16" and optimizer.sharpness is not None:
+            rule = "the scale of fp16's gradients is found out once a step, and there are two passes"
+            yield f'optimizer.sharpness={optimizer.sharpness} and precision="fp16"', rule, 'Give precision="bf16".'
+        if self.parallel == "fsdp" and optimizer.name == "muon":
+            yield 'optimizer.name="muon" and parallel="fsdp"', "muon needs whole matrices", 'Give parallel="ddp".'
 
     def to_dict(self) -> dict[str, Any]:
         """As TOML can hold it: what is None is left out."""
         return self.model_dump(mode="json", exclude_none=True)
+
+
+def _sides(image_size: Any) -> tuple[Any, ...]:
+    return (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)

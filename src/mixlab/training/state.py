@@ -17,6 +17,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from mixlab.errors import UserError
 from mixlab.runs.checkpoints import Checkpoint
 from mixlab.training.kept import Kept
 from mixlab.training.processes import fill, whole
@@ -53,6 +54,11 @@ class Progress:
 
     def close_epoch(self, accelerator: Accelerator) -> dict[str, float]:
         """The mean loss and the per cent right of the epoch, which ends here; every process has to ask."""
+        if not self.losses:
+            raise UserError(
+                "Every step of an epoch had a gradient that is no number, and was left out: the training diverged. "
+                "Lower optimizer.learning_rate, or lengthen schedule.warmup."
+            )
         pictures = self.pictures_of_epoch(accelerator)
         loss, right = (_summed(values, accelerator).sum().item() for values in (self.losses, self.rights))
         self.seconds += self.seconds_of_epoch()

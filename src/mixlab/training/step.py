@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from mixlab.data.batches import Batch
+from mixlab.data.mixing import mixed
 from mixlab.speed.plan import Plan
 from mixlab.training.objective import Objective
 from mixlab.training.processes import without_averaging
 from mixlab.training.sections import Recipe
+from mixlab.training.sharpness import ascended
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,10 +50,12 @@ class Step:
     def __call__(self, batch: Batch, learning_rate: float) -> Taken:
         accelerator, settings = self.accelerator, self.recipe.optimizer
         images, labels = batch.on(accelerator.device)
-        loss, right = add_gradients(
+        images, targets = mixed(images, self.objective.targets(labels), self.recipe.augmentation)
+        add = partial(
+            add_gradients,
             self.model,
             images.contiguous(memory_format=self.plan.mode.memory_format),
-            self.objective.targets(labels),
+            targets,
             self.objective,
             micro_batch=self.plan.micro_batch,
             backward=accelerator.backward,
@@ -59,6 +63,10 @@ class Step:
             weight=batch.weight * accelerator.num_processes,  # by which averaging over them divides
             unaveraged=partial(without_averaging, self.model, accelerator),
         )
+        loss, right = add()
+        if settings.sharpness is not None:
+            with ascended(self.parameters, settings.sharpness):
+                add()
         accelerator.unscale_gradients()
         taken = Taken(loss, right, gradient_norms(self.parameters), batch, learning_rate)
         if settings.clip_norm is not None:

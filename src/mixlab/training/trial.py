@@ -16,8 +16,10 @@ from mixlab.files import write_json
 from mixlab.measure.machine import device_name
 from mixlab.runs.store import store_folder, stored_key
 from mixlab.speed.plan import Mode, Plan, candidates, fastest, placed
+from mixlab.training.objective import Objective, objective_of
 from mixlab.training.optimizer import build_optimizers
 from mixlab.training.prepare import Job
+from mixlab.training.sharpness import ascended
 from mixlab.training.step import add_gradients
 
 
@@ -50,10 +52,11 @@ def decide_plan(job: Job, say: Callable[[str], None], processes: int = 1) -> tup
     share = -(-job.batch // processes)
     few = job.dataset.parts["train"].subset(np.arange(share))  # no other picture is read for it
     batch = next(job.batches_of(few, quiet=True).epoch(0))
+    objective = objective_of(job, job.device)
     micro_batch = -(-share // recipe.accumulate)
     while True:
         try:
-            mode, seconds = fastest({mode: _TrialStep(job, batch, mode, micro_batch) for mode in modes})
+            mode, seconds = fastest({mode: _TrialStep(job, batch, objective, mode, micro_batch) for mode in modes})
         except (RuntimeError, MemoryError) as error:
             if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):  # pyright: ignore
                 raise
@@ -66,8 +69,9 @@ def decide_plan(job: Job, say: Callable[[str], None], processes: int = 1) -> tup
 class _TrialStep:
     """One step on one batch; the model is built at the first call, so that too little memory shows there as well."""
 
-    def __init__(self, job: Job, batch: Batch, mode: Mode, micro_batch: int):
-        self._job, self._batch, self._mode, self._micro_batch = job, batch, mode, micro_batch
+    def __init__(self, job: Job, batch: Batch, objective: Objective, mode: Mode, micro_batch: int):
+        self._job, self._batch, self._objective = job, batch, objective
+        self._mode, self._micro_batch = mode, micro_batch
 
     @cached_property
     def _model(self) -> nn.Module:
@@ -79,16 +83,20 @@ class _TrialStep:
 
     def __call__(self) -> None:
         images, labels = self._batch.on(self._job.device)
-        objective = self._job.objective
-        add_gradients(
+        add = partial(
+            add_gradients,
             self._model,
             images.contiguous(memory_format=self._mode.memory_format),
-            objective.targets(labels),
-            objective,
+            self._objective.targets(labels),
+            self._objective,
             micro_batch=self._micro_batch,
             backward=Tensor.backward,
             cast=partial(self._mode.autocast, self._job.device),
         )
+        add()
+        if (rho := self._job.recipe.optimizer.sharpness) is not None:
+            with ascended([parameter for parameter in self._model.parameters() if parameter.requires_grad], rho):
+                add()
         for optimizer in self._optimizers:
             optimizer.step()
             optimizer.zero_grad()

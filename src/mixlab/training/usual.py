@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mixlab.training.recipe import read_recipe
+from mixlab.training.recipe_files import read_recipe
 from mixlab.zoo.build import describe
 
 _DIGITS, _PICTURES = "digits", "pictures"

@@ -33,6 +33,10 @@ class Window:
                 return
             yield batch
 
+    def __bool__(self) -> bool:
+        """Whether there is anything to read."""
+        return bool(self._taken)
+
     def add(self, step: int, taken: Taken) -> None:
         self._taken.append((step, taken))
 

@@ -1,0 +1,167 @@
+"""What mixlab's training loop costs beside a bare PyTorch loop of the same step.
+
+    python benchmarks/loop_overhead.py --model convmixer_256_8 --batch 128 --out benchmarks/results/mine.json
+
+Both loops train a model of their own on the same invented pictures in the same batches: forward, cross-entropy,
+backward, clipping, AdamW. They take turns step by step in one process, so that whatever slows the machine slows both.
+mixlab's steps include its journal, gradient norms, tallies and a checkpoint every 100 steps, whose writing is waited
+for, although a training goes on meanwhile. Goal: at most 3 % more.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from mixlab.data.dataset import Dataset, Part
+from mixlab.evidence.estimate import Estimate
+from mixlab.evidence.intervals import median_interval
+from mixlab.files import write_json
+from mixlab.measure import machine
+from mixlab.measure.timing import synchronize
+from mixlab.report.table import Column, Table, print_table
+from mixlab.runs.checkpoints import Checkpoint, Checkpoints
+from mixlab.speed.plan import Mode, Plan, placed
+from mixlab.training import loop
+from mixlab.training.prepare import Job, resolve
+from mixlab.training.recipe import recipe_from
+from mixlab.zoo.sizes import find_size
+
+GOAL = 3.0  # per cent
+CHECKPOINT_EVERY = 100
+WARMUP = 5
+_BLOCK = 10  # steps
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time mixlab's training loop beside a bare one.")
+    parser.add_argument("--model", default="convmixer_256_8", metavar="NAME")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=200, help="a multiple of the 100 between checkpoints is fair")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16")
+    parser.add_argument("--out", type=Path, help="write every sample to this JSON file")
+    arguments = parser.parse_args()
+    job = job_of(arguments.model, arguments.batch, arguments.steps)
+    results = measured(job, Plan(job.device.type, Mode(arguments.precision), arguments.batch))
+    if arguments.out:
+        write_json(arguments.out, results)
+    print_table(table(results))
+
+
+def job_of(model: str, batch: int, steps: int) -> Job:
+    """A training of `steps` steps in epochs of ten."""
+    side, pictures = find_size(model).config["image_size"], 10 * batch
+    drawn = np.random.default_rng(0)
+    images = list(drawn.integers(0, 256, size=(pictures, side, side, 3), dtype=np.uint8))
+    labels = drawn.integers(0, 10, size=pictures)
+    part = Part([str(number) for number in range(pictures)], labels, images)
+    dataset = Dataset("invented", tuple("0123456789"), {"train": part, "test": part.subset(range(10))})
+    fields = {
+        "model": model,
+        "data": "invented",
+        "steps": WARMUP + steps,
+        "batch": batch,
+        "optimizer": {"learning_rate": 1e-3, "weight_decay": 0.05, "clip_norm": 1.0},
+        "augmentation": {"flip": True},
+        "checkpoints": {"every_steps": CHECKPOINT_EVERY},
+    }
+    return resolve(recipe_from(fields, "the benchmark's"), dataset, machine.pick_device())
+
+
+def measured(job: Job, plan: Plan) -> dict[str, Any]:
+    ours, bare = [], []
+    bare_step = bare_loop(job, plan)
+
+    @contextmanager
+    def taking_turns(*_: object, **__: object) -> Iterator[Callable[..., None]]:
+        """In place of the progress bar, which is told of every step: the bare loop takes its own there."""
+        clock = [time.perf_counter()]
+
+        def advance(steps: int = 1, text: str = "") -> None:
+            if steps:
+                synchronize()
+                ours.append(time.perf_counter() - clock[0])
+                started = time.perf_counter()
+                bare_step()
+                bare.append(time.perf_counter() - started)
+            clock[0] = time.perf_counter()
+
+        yield advance
+
+    save = Checkpoints.save
+
+    def waited_for(checkpoints: Checkpoints, checkpoint: Checkpoint) -> None:
+        save(checkpoints, checkpoint)
+        if checkpoint.facts["step"] % CHECKPOINT_EVERY == 0:
+            checkpoints._wait()
+
+    with (
+        TemporaryDirectory() as folder,
+        patch.object(loop, "progress_bar", taking_turns),
+        patch.object(Checkpoints, "save", waited_for),
+    ):
+        loop.train(job, plan, Path(folder) / "run", quiet=True)
+    ours, bare = ours[WARMUP:], bare[WARMUP:]
+    blocks = [slice(start, start + _BLOCK) for start in range(0, len(ours), _BLOCK)]
+    more = [100 * (sum(ours[block]) / sum(bare[block]) - 1) for block in blocks]
+    return {
+        "date": date.today().isoformat(),
+        "machine": machine.describe(job.device),
+        "model": job.recipe.model,
+        "batch": job.batch,
+        "mode": str(plan.mode),
+        "our_seconds": ours,
+        "bare_seconds": bare,
+        "more": 100 * (sum(ours) / sum(bare) - 1),
+        "more_a_block": asdict(median_interval(more, "%")),
+        "goal": GOAL,
+    }
+
+
+def bare_loop(job: Job, plan: Plan) -> Callable[[], None]:
+    """A function that takes one step of it."""
+    torch.manual_seed(0)
+    model = placed(job.build(), job.device, plan.mode)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
+    batches = job.training_batches(quiet=True)
+    coming = (batch for epoch in range(10**6) for batch in batches.epoch(epoch))
+
+    def step() -> None:
+        images, labels = next(coming).on(job.device)
+        with plan.mode.autocast(job.device):
+            logits = model(images.contiguous(memory_format=plan.mode.memory_format))
+        F.cross_entropy(logits.float(), labels).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        synchronize()
+
+    return step
+
+
+def table(results: dict[str, Any]) -> Table:
+    return Table(
+        f"{results['model']}, batch {results['batch']}, {results['mode']}: the loop beside a bare one",
+        [Column("what", "what"), Column("value", "measured", digits=2), Column("goal", "goal")],
+        [
+            {"what": "seconds a step, mixlab", "value": sum(results["our_seconds"]) / len(results["our_seconds"])},
+            {"what": "seconds a step, bare", "value": sum(results["bare_seconds"]) / len(results["bare_seconds"])},
+            {"what": "more, of all steps, %", "value": results["more"], "goal": f"<= {results['goal']:g}"},
+            {"what": f"more, median of blocks of {_BLOCK} steps, %", "value": Estimate(**results["more_a_block"])},
+        ],
+        notes=[f"{results['machine']['device']}, {results['machine']['threads']} threads; step by step in turn."],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""`mixlab recipes`: the ways of training that come with mixlab."""
+
+from typing import Annotated
+
+import typer
+
+from mixlab.report.table import Format, print_table, render
+
+
+def recipes(
+    pattern: Annotated[
+        str, typer.Argument(help="The beginning of a name; the exact name of one shows its file.", show_default=False)
+    ] = "",
+    format: Annotated[Format, typer.Option(help="csv and json have more columns.")] = "table",
+) -> None:
+    """List the recipes that `mixlab train` takes by name: the papers', and ours for small data and small machines."""
+    from mixlab.training.recipe_files import recipe_text
+    from mixlab.training.recipe_list import list_recipes, recipes_for_people, recipes_for_programs
+
+    names = list_recipes(pattern)
+    if format in ("csv", "json"):
+        print(render(recipes_for_programs([pattern] if pattern in names else names), format), end="")
+    elif pattern in names:
+        print(recipe_text(pattern), end="")
+    elif format == "table":
+        print_table(recipes_for_people(names))
+    else:
+        print(render(recipes_for_people(names), format), end="")

@@ -1,0 +1,37 @@
+"""The recipes that come with mixlab, and those in files: their fields as they stand there, unchecked; no torch."""
+
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from mixlab.errors import UserError, did_you_mean
+
+
+def recipe_names() -> list[str]:
+    return sorted(path.name.removesuffix(".toml") for path in _folder().iterdir() if path.name.endswith(".toml"))
+
+
+def recipe_text(name: str) -> str:
+    """The file of one that comes with mixlab, with its comments."""
+    return (_folder() / f"{name}.toml").read_text(encoding="utf-8")
+
+
+def read_recipe(name_or_path: str) -> dict[str, Any]:
+    """The fields of a recipe that comes with mixlab, by its name, or of a TOML file."""
+    if name_or_path in recipe_names():
+        return tomllib.loads(recipe_text(name_or_path))
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise UserError(
+            f'There is no recipe "{name_or_path}": it is neither a file nor one that `mixlab recipes` lists. '
+            f"{did_you_mean(name_or_path, recipe_names())}".rstrip()
+        )
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no TOML: {error}. Mend that line.") from error
+
+
+def _folder():
+    return files("mixlab") / "recipes"

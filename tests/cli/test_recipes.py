@@ -1,0 +1,70 @@
+"""`mixlab recipes`, in the process."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+
+from mixlab.training.recipe_files import read_recipe, recipe_names, recipe_text
+
+
+def test_every_recipe_is_listed_with_its_model_and_whose_number_it_is(run):
+    ended = run("recipes", "--format", "markdown")
+    assert ended.status == 0
+    rows = {line.split("|")[1].strip(): line for line in ended.out.splitlines() if line.startswith("| ")}
+    assert set(recipe_names()) <= rows.keys()
+    assert "mixer_b16 | imagenet | 76.44 | the authors (table 3)" in " ".join(rows["mixer_b16_in1k"].split())
+    assert "97.5 ± 0.9 (n = 3) | mixlab" in " ".join(rows["digits_mixer"].split())
+    assert "mixer_h14 | one's own | – | –" in " ".join(rows["mixer_h14_jft"].split())
+
+
+def test_the_beginning_of_a_name_picks(run):
+    ended = run("recipes", "davit_")
+    assert "davit_tiny_in1k" in ended.out and "mixer_b16_in1k" not in ended.out
+
+
+def test_a_name_shows_the_file_with_its_comments(run):
+    assert run("recipes", "convmixer_1536_20_in1k").out == recipe_text("convmixer_1536_20_in1k")
+
+
+def test_programs_get_every_figure_apart(run):
+    (row,) = json.loads(run("recipes", "digits_mixer", "--format", "json").out)["rows"]
+    expected = read_recipe("digits_mixer")["expected"]
+    assert {key: row[key] for key in expected} == expected
+    rows = list(csv.DictReader(io.StringIO(run("recipes", "--format", "csv").out)))
+    assert [row["name"] for row in rows] == recipe_names()
+    assert {row["name"]: row["epochs"] for row in rows}["davit_tiny_in1k"] == "300"
+
+
+def test_an_unknown_name_is_refused_with_the_nearest(run):
+    ended = run("recipes", "mixer_b61")
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err.startswith(
+        'mixlab: No recipe\'s name begins with "mixer_b61": `mixlab recipes` lists all. Did you'
+    )
+
+
+def test_a_recipe_that_leaves_the_data_open_is_refused_without_them(run):
+    ended = run("train", "mixer_b16_jft")
+    sentence = "mixer_b16_jft leaves open which pictures to train on: give them, as --data folder:PATH."
+    assert (ended.status, ended.out, ended.err) == (2, "", f"mixlab: {sentence}\n")
+
+
+def test_listing_imports_no_torch():
+    code = (
+        "import sys; from mixlab.cli.main import main\n"
+        "try: main(['recipes'])\n"
+        "finally: assert not {'torch', 'numpy'} & sys.modules.keys()"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_s_first_lines_say_what_it_is_from_where_with_which_command_and_on_what(name):
+    head = recipe_text(name).partition("\n\n")[0]
+    assert all(line.startswith("#") for line in head.splitlines())
+    assert [word for word in ("Source: ", "Command: ", "Device: ") if f"\n# {word}" not in head] == []
+    assert f"mixlab train {name}" in head

@@ -1,0 +1,244 @@
+"""Real processes, really killed: a run that SIGKILL has ended at any moment ends in the weights of one that ran through.
+
+And several processes, which follow one.
+"""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
+
+from mixlab.runs.folder import Run
+from mixlab.runs.journal import read_journal
+
+PLAN = {"device": "cpu", "precision": "fp32", "layout": "contiguous", "micro_batch": 8}
+BF16 = PLAN | {"precision": "bf16", "layout": "channels_last"}  # as a trial decides it on processors that have it
+
+
+class Trainer:
+    """Asks tests/training/trainer.py."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "error", str(Path(__file__).with_name("trainer.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+
+    def __call__(
+        self,
+        recipe: dict[str, Any],
+        folder: Path,
+        *,
+        plan: dict[str, Any] = PLAN,
+        processes: int = 1,
+        dtype: str = "float32",
+        kill_after: float | None = None,
+        kill: tuple[str, int] = ("", 0),
+    ) -> list[int]:
+        """Their exit statuses; `kill_after` so many seconds the first is killed, or by `kill` at a step of its own."""
+        assert self._process.stdin and self._process.stdout
+        asked = {
+            "recipe": recipe,
+            "plan": plan,
+            "folder": str(folder),
+            "dtype": dtype,
+            "signal": kill[0],
+            "at": kill[1],
+        }
+        self._process.stdin.write(json.dumps(asked | {"environments": _environments(processes)}) + "\n")
+        self._process.stdin.flush()
+        first = int(self._process.stdout.readline().split()[0])
+        if kill_after is not None:
+            threading.Timer(kill_after, _kill, [first]).start()
+        return [int(status) for status in self._process.stdout.readline().split()]
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+def _kill(process: int) -> None:
+    try:
+        os.kill(process, signal.SIGKILL)
+    except ProcessLookupError:  # it was faster
+        pass
+
+
+def _environments(processes: int) -> list[dict[str, str]]:
+    """As torchrun sets them."""
+    if processes == 1:
+        return [{}]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1"}
+    return [
+        shared | {"MASTER_PORT": str(port), "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)
+    ]
+
+
+@pytest.fixture(scope="module")
+def trainer() -> Iterator[Trainer]:
+    trainer = Trainer()
+    yield trainer
+    trainer.close()
+
+
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of thirty pictures of 16x16 pixels."""
+    folder, drawn = tmp_path_factory.mktemp("pets"), np.random.default_rng(0)
+    for label, brightness in (("cats", 60), ("dogs", 190)):
+        (folder / label).mkdir()
+        for number in range(30):
+            pixels = (brightness + drawn.integers(-40, 40, size=(16, 16, 3))).clip(0, 255)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / label / f"{number:02d}.png")
+    return folder
+
+
+MIXER = {"patch_size": 4, "channels": 16, "token_hidden": 8, "channel_hidden": 32, "depth": 2}
+CONVMIXER = {"patch_size": 2, "kernel_size": 3, "channels": 16, "depth": 2}
+DAVIT = {"channels": [8, 16], "depths": [1, 1], "heads": [1, 2], "window": 2}
+
+
+@pytest.fixture
+def recipe(pets: Path) -> dict[str, Any]:
+    """Fifty steps, six to an epoch, of a Mixer; the crop reads every picture anew in each epoch."""
+    return {
+        "model": "mixer_nano",
+        "data": f"folder:{pets}",
+        "image_size": 16,
+        "steps": 50,
+        "batch": 8,
+        "speed": "off",
+        "config": MIXER,
+        "optimizer": {"learning_rate": 1e-2, "weight_decay": 0.05, "clip_norm": 1.0},
+        "augmentation": {"flip": True, "random_resized_crop": {"scale": [0.5, 1.0]}},
+        "ema": {"decay": 0.9},
+        "checkpoints": {"every_steps": 4},
+    }
+
+
+def weights(folder: Path) -> dict[str, Tensor]:
+    return load_file(Run(folder).weights)
+
+
+def identical(one: Path, other: Path) -> bool:
+    first, second = weights(one), weights(other)
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def apart(one: Path, other: Path) -> float:
+    """The largest difference of two runs' weights; batch normalisation's statistics are each process's own."""
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    return max(
+        (first[name] - second[name]).abs().max().item()
+        for name in first
+        if "running" not in name and "num_" not in name
+    )
+
+
+@pytest.mark.parametrize("plan", [PLAN, BF16], ids=["stock", "bf16"])
+def test_a_run_killed_three_times_ends_bit_for_bit_where_one_that_never_was(trainer, recipe, tmp_path, plan):
+    recipe |= {"config": MIXER | {"stochastic_depth": 0.5}}
+    assert trainer(recipe, tmp_path / "whole", plan=plan) == [0]
+    killed = [-signal.SIGKILL]
+    assert trainer(recipe, tmp_path / "killed", plan=plan, kill=("SIGKILL", 11)) == killed
+    assert trainer(recipe | {"workers": 2}, tmp_path / "killed", plan=plan, kill=("SIGKILL", 17)) == killed
+    assert trainer(recipe, tmp_path / "killed", plan=plan, kill=("in writing", 3)) == killed
+    assert trainer(recipe, tmp_path / "killed", plan=plan) == [0]
+    assert identical(tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_killed_at_ten_random_moments_ends_bit_for_bit_where_one_that_never_was(
+    trainer, recipe, tmp_path, workers
+):
+    recipe |= {"config": MIXER | {"stochastic_depth": 0.5}, "steps": 200, "workers": workers}
+    assert trainer(recipe, tmp_path / "whole", plan=BF16) == [0]
+    drawn, kills, resumed = random.Random(0), 0, set()
+    while kills < 10:
+        (status,) = trainer(recipe, tmp_path / "killed", plan=BF16, kill_after=drawn.uniform(0.02, 1.5))
+        if status == 0:  # it was done before: begin another
+            assert identical(tmp_path / "whole", tmp_path / "killed")
+            (tmp_path / "killed").rename(tmp_path / f"killed-{kills}")
+            continue
+        assert status == -signal.SIGKILL
+        kills += 1
+        if (tmp_path / "killed/journal.jsonl").exists():
+            text = (tmp_path / "killed/journal.jsonl").read_bytes()
+            resumed |= {line for line in text.splitlines() if b"resumed" in line}
+    assert trainer(recipe, tmp_path / "killed", plan=BF16) == [0]
+    assert identical(tmp_path / "whole", tmp_path / "killed")
+    assert len(resumed) > 2, "the kills came too early to tell anything"
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_a_signal_ends_the_step_and_is_kept(trainer, recipe, tmp_path, name):
+    assert trainer(recipe, tmp_path / "whole") == [0]
+    assert trainer(recipe | {"checkpoints": {}}, tmp_path / "stopped", kill=(name, 15)) == [75]
+    assert Run(tmp_path / "stopped").state == "stopped"
+    assert (Run(tmp_path / "stopped").checkpoints / "step-00000015.safetensors").exists()
+    assert trainer(recipe, tmp_path / "stopped") == [0]
+    assert read_journal(Run(tmp_path / "stopped").journal, "resumed")[0]["step"] == 15
+    assert identical(tmp_path / "whole", tmp_path / "stopped")
+
+
+@pytest.mark.parametrize(
+    ("model", "config", "parallel"),
+    [
+        ("mixer_nano", MIXER, "ddp"),
+        pytest.param("davit_nano", DAVIT, "ddp", marks=pytest.mark.long),
+        pytest.param("mixer_nano", MIXER, "fsdp", marks=pytest.mark.long),
+        pytest.param("davit_nano", DAVIT, "fsdp", marks=pytest.mark.long),
+    ],
+)
+def test_two_processes_follow_one(trainer, recipe, tmp_path, model, config, parallel):
+    recipe |= {"model": model, "config": config}
+    assert trainer(recipe, tmp_path / "one", dtype="float64") == [0]
+    assert trainer(recipe | {"parallel": parallel}, tmp_path / "two", dtype="float64", processes=2) == [0, 0]
+    assert apart(tmp_path / "one", tmp_path / "two") < 1e-10
+    told, expected = (read_journal(Run(tmp_path / name).journal, "epoch") for name in ("two", "one"))
+    for line, like in zip(told, expected, strict=True):
+        assert line["train"] == pytest.approx(like["train"]) and line["validation"] == like["validation"]
+
+
+@pytest.mark.parametrize("parallel", ["ddp", pytest.param("fsdp", marks=pytest.mark.long)])
+def test_two_processes_of_a_convmixer_follow_one_that_accumulates_the_same_shares(trainer, recipe, tmp_path, parallel):
+    """Batch normalisation sees each share by itself, and keeps statistics of its own: nothing is chosen by validation."""
+    recipe |= {"model": "convmixer_nano", "config": CONVMIXER, "validation": "trained"}
+    del recipe["ema"]
+    one = trainer(recipe | {"accumulate": 2}, tmp_path / "one", dtype="float64", plan=PLAN | {"micro_batch": 4})
+    assert one == [0]
+    assert trainer(recipe | {"parallel": parallel}, tmp_path / "two", dtype="float64", processes=2) == [0, 0]
+    assert apart(tmp_path / "one", tmp_path / "two") < 1e-10
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("order", [(1, "ddp", 2), (2, "ddp", 1), (2, "fsdp", 1), (1, "fsdp", 2)], ids=str)
+def test_checkpoints_of_one_two_and_sharded_processes_resume_in_each_other(trainer, recipe, tmp_path, order):
+    first, parallel, second = order
+    recipe |= {"parallel": parallel}
+    assert trainer(recipe, tmp_path / "whole", dtype="float64") == [0]
+    killed = trainer(recipe, tmp_path / "killed", dtype="float64", processes=first, kill=("SIGTERM", 22))
+    assert killed == [75] * first
+    assert trainer(recipe, tmp_path / "killed", dtype="float64", processes=second) == [0] * second
+    assert apart(tmp_path / "whole", tmp_path / "killed") < 1e-10

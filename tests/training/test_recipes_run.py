@@ -1,0 +1,128 @@
+"""Every recipe that comes with mixlab is whole, resolves, and trains two steps with a reduced model of its family."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mixlab.data.dataset import Dataset, Part
+from mixlab.data.preprocess import Preprocess
+from mixlab.speed.plan import Mode, Plan
+from mixlab.training import prepare
+from mixlab.training.loop import train
+from mixlab.training.optimizer import build_optimizers
+from mixlab.training.recipe import recipe_from
+from mixlab.training.recipe_files import read_recipe, recipe_names
+from mixlab.training.schedule import share_of_peak
+from mixlab.zoo.adapt import Weights
+from mixlab.zoo.build import build, create_model, describe
+from mixlab.zoo.cards import find_card
+from mixlab.zoo.load import Opened
+
+CPU = torch.device("cpu")
+REDUCED: dict[str, dict[str, Any]] = {
+    "mixer": {"channels": 8, "token_hidden": 8, "channel_hidden": 8, "depth": 2},
+    "convmixer": {"channels": 8, "depth": 1},
+    "davit": {"channels": [8, 16], "depths": [1, 1], "heads": [1, 2]},
+    "resnet_nano": {"channels": [8, 8, 8, 8]},
+    "vit_nano": {"embed_dim": 8, "depth": 1, "num_heads": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def colours() -> Dataset:
+    """Noise of 40x36 pixels in three classes: twelve pictures to train on, six for validation, six for the test."""
+    random = np.random.default_rng(0)
+
+    def part(name: str, pictures: int) -> Part:
+        images = random.integers(0, 256, size=(pictures, 40, 36, 3), dtype=np.uint8)
+        return Part([f"{name}/{i}" for i in range(pictures)], np.arange(pictures) % 3, list(images))
+
+    parts = {"train": part("train", 12), "validation": part("validation", 6), "test": part("test", 6)}
+    return Dataset("colours", ("red", "green", "blue"), parts)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_says_all_that_decides_a_training(name):
+    fields = read_recipe(name)
+    recipe_from(fields, name)
+    assert {"model", "data", "batch", "optimizer", "schedule", "augmentation", "loss"} <= fields.keys()
+    assert {"name", "learning_rate", "weight_decay"} <= fields["optimizer"].keys()
+
+
+@pytest.mark.parametrize("name", [name for name in recipe_names() if not name.startswith(("digits", "pictures"))])
+def test_a_paper_s_number_says_whose_it_is_and_of_which_pictures(name):
+    expected = recipe_from(read_recipe(name), name).expected
+    assert expected is None or (expected.by and expected.on)
+    assert expected is None or expected.n is None, "an n is of trainings that somebody has counted"
+
+
+def test_the_papers_recipes_reach_their_peaks_and_ends():
+    """As rates, at the share of the training that is given: the steps an epoch are those of ImageNet's 1.27 million."""
+    rates = {
+        ("mixer_b16_in1k", 311, 10_000 / (300 * 311)): 1e-3,
+        ("mixer_b16_in1k_big_vision", 311, 1.0): 1e-8,
+        ("convmixer_1536_20_in1k", 2001, 0.4): 1e-2,
+        ("convmixer_1536_20_in1k", 2001, 0.8): 5e-4,
+        ("davit_tiny_in1k", 1251, 2.5 / 310): 1e-6 + 2 / 5 * (1e-3 - 1e-6),
+        ("davit_tiny_in1k", 1251, 305 / 310): 1e-5,
+        ("convmixer_256_8_cifar10_25_epochs", 98, 10 / 25): 0.05,
+    }
+    for (name, steps_an_epoch, moment), rate in rates.items():
+        recipe = recipe_from(read_recipe(name), name)
+        assert recipe.epochs is not None
+        steps = (recipe.epochs + recipe.schedule.cooldown_epochs) * steps_an_epoch
+        share = share_of_peak(recipe.schedule, round(moment * steps) - 1, steps, steps_an_epoch)
+        assert share * recipe.optimizer.learning_rate == pytest.approx(rate, rel=1e-6), (name, moment)
+
+
+def test_big_vision_s_decay_is_the_paper_s_in_other_words():
+    model = create_model("mixer_nano", depth=1)
+    decays = [
+        sorted({group["weight_decay"] for group in build_optimizers(recipe.optimizer, model)[0].param_groups})
+        for name in ("mixer_b16_in1k", "mixer_b16_in1k_big_vision")
+        if (recipe := recipe_from(read_recipe(name), name))
+    ]
+    assert decays[0] == pytest.approx(decays[1]) == [0, 0.1]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_trains_two_steps(name, colours, tmp_path, monkeypatch):
+    fields = read_recipe(name)
+    card = find_card(fields["model"])
+    described = describe(card.size if card else fields["model"])
+    reduced = REDUCED[described.family if described.family != "timm" else fields["model"]]
+    if card:  # published weights are not on every machine: fresh ones take their place
+        _stand_in(monkeypatch, described.family, {**described.config, **reduced})
+    whole = recipe_from(fields, name)
+    size = min(whole.image_size or 32, 32) if isinstance(whole.image_size or 32, int) else 32
+    small = {"image_size": size, "batch": 6, "accumulate": 1, "workers": 0, "epochs": None, "steps": 2}
+    if card is None:
+        small["config"] = fields.get("config", {}) | reduced | _patches(described.config)
+    recipe = recipe_from(fields | small | {"schedule": _short(fields["schedule"])}, name)
+    job = prepare.resolve(recipe, colours, CPU)
+    assert train(job, Plan("cpu", Mode(), 6), tmp_path / "run", quiet=True).state == "done"
+
+
+def _patches(config: Any) -> dict[str, int]:
+    """A grid of patches at 32 pixels for what was made for 224."""
+    return {"patch_size": 8} if "patch_size" in config and config["image_size"] == 224 else {}
+
+
+def _short(schedule: dict[str, Any]) -> dict[str, Any]:
+    """A warm-up in steps or epochs is longer than two steps: a share stands in its place."""
+    kept = {key: value for key, value in schedule.items() if key not in ("warmup_steps", "warmup_epochs")}
+    return kept if len(kept) == len(schedule) else kept | {"warmup": 0.5}
+
+
+def _stand_in(monkeypatch: pytest.MonkeyPatch, family: str, config: dict[str, Any]) -> None:
+    def opened(source: str, *, image_size: int | None, **_: Any) -> Opened:
+        model = build(family, config | {"image_size": image_size or 32, "patch_size": 8, "classes": 5})
+        weights = Weights(
+            family, config | {"image_size": image_size or 32, "patch_size": 8, "classes": 5}, model.state_dict()
+        )
+        return Opened(weights, tuple("abcde"), Preprocess((32, 32)))
+
+    monkeypatch.setattr(prepare, "open_weights", opened)
