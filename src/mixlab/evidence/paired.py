@@ -151,8 +151,7 @@ def of_groups(correct: Answers, groups: NDArray[np.int64]) -> NDArray[np.float64
     """
     group = np.unique(groups, return_inverse=True)[1]
     mean = correct.mean(axis=1, keepdims=True)
-    moved = np.zeros((len(correct), group.max() + 1))
-    np.add.at(moved, (slice(None), group), correct - mean)
+    moved = np.stack([np.bincount(group, weights=row) for row in correct - mean])
     return mean + moved * moved.shape[1] / correct.shape[1]
 
 

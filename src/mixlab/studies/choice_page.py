@@ -60,7 +60,7 @@ def mistakes(
     model: str,
     test: Part,
     probabilities: Float[np.ndarray, "picture class"],
-    classes: Sequence[str],
+    classes: tuple[str, ...],
     confusion: Int[np.ndarray, "class class"],
     *,
     trainings: int,
@@ -82,8 +82,8 @@ def mistakes(
             Mistake(
                 test.image(picture),
                 test.names[picture],
-                classes[labels[picture]],
-                classes[predicted[picture]],
+                classes[int(labels[picture])],
+                classes[int(predicted[picture])],
                 float(probabilities[picture, predicted[picture]]),
             )
             for picture in surest

@@ -6,13 +6,8 @@ from mixlab.report.table import Column, Table
 from mixlab.studies.choice import listed
 from mixlab.studies.comparison import Comparison, Contestant
 from mixlab.studies.inference import BATCH
-<<<<<<< HEAD
 from mixlab.studies.verdict import Pair, Verdict
-from mixlab.training.recipe import read_recipe
-=======
-from mixlab.studies.verdict import Pair
 from mixlab.training.recipe_files import read_recipe
->>>>>>> main
 
 _BUILT = {
     "resnet_nano": "timm's ResNet with a 3x3 stem of stride 1 and no max-pool",
