@@ -28,8 +28,9 @@ WARNING = (
 HOW_SURE = (
     "Every picture is judged once, by a head that saw neither it nor a copy of it, nor chose its settings on one. "
     "Intervals are over pictures, those of one group (copies, or of one origin) together. Folds share training "
-    "pictures, so their spread is no standard error and none is made of it; what other training pictures would have "
-    "changed is not in the intervals."
+    "pictures, so their spread is no standard error and none is made of it. What other training pictures would have "
+    "changed is not in the intervals either, which are therefore somewhat narrow: in simulations those of 95 % held "
+    "the truth 9 times in 10."
 )
 
 

@@ -7,6 +7,7 @@ from mixlab.report.axes import Axis
 from mixlab.report.page import Answer, Code, Facts, KeyFigure, Page, Section
 from mixlab.report.rows import seed_points
 from mixlab.studies.choice_page import ACCURACY, accuracy_against, footer, machine_facts, mistakes, more_than_chance
+from mixlab.studies.published import usual_weights
 from mixlab.studies.published_comparison import HOW_SURE, WARNING, PublishedComparison
 from mixlab.studies.published_tables import choice_table, heads_table, pairs_table
 
@@ -18,7 +19,7 @@ def published_page(comparison: PublishedComparison) -> Page:
         f"{comparison.way}",
         answer=_answer(comparison),
         sections=[
-            Section("Weights, not architectures", [WARNING, _provenance(comparison)]),
+            Section("Weights, not architectures", [WARNING, _provenance(comparison), *_rule(comparison)]),
             Section("What to choose by", [choice_table(comparison)]),
             _more_than_chance(comparison),
             _costs(comparison),
@@ -47,6 +48,15 @@ def _answer(comparison: PublishedComparison) -> Answer:
 
 def _provenance(comparison: PublishedComparison) -> Facts:
     return Facts({one.name: one.provenance for one in comparison.contestants})
+
+
+def _rule(comparison: PublishedComparison) -> list[str]:
+    if comparison.names != usual_weights():
+        return []
+    return [
+        "These were chosen by rule: of each family's ImageNet-1k weights those with the most accuracy there for their "
+        "multiply-accumulates, and a residual network, which everybody knows."
+    ]
 
 
 def _more_than_chance(comparison: PublishedComparison) -> Section:

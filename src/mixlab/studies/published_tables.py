@@ -1,6 +1,5 @@
 """A comparison of published weights in three tables: what to choose by, the heads, and every pair."""
 
-from collections import Counter
 from dataclasses import replace
 
 from mixlab.models.contract import height_and_width
@@ -48,7 +47,7 @@ def heads_table(comparison: PublishedComparison) -> Table:
         Column("pixels", "pictures"),
         Column("channels", "features"),
         Column("ridges", "ridge"),
-        Column("folds", "worst and best fold", "%"),
+        Column("folds", "folds", "%"),
         Column("answers_in", "answers in"),
     ]
     if comparison.judging.count == 1:
@@ -67,10 +66,10 @@ def heads_table(comparison: PublishedComparison) -> Table:
         for one in comparison.ranked
     ]
     notes = [
-        "Ridge: of each round, chosen with the temperature on a tenth of the round's training pictures and nothing of "
-        "what it judges.",
+        "Ridge: the smallest and the largest of the rounds, chosen with the temperature on a tenth of each round's "
+        "training pictures and on nothing that it judges.",
         *(
-            ["Folds share training pictures: from their spread no standard error follows."]
+            ["Folds: the worst and the best. They share training pictures, so their spread is no standard error."]
             if comparison.judging.count > 1
             else []
         ),
@@ -86,8 +85,6 @@ def pairs_table(comparison: PublishedComparison) -> Table:
 
 
 def _ridges(one: PublishedContestant) -> str:
-    """ "0.1 in 4 folds, 1 in 1"."""
-    found = Counter(head.ridge for head in one.answers.heads)
-    if len(found) == 1:
-        return f"{next(iter(found)):g}"
-    return ", ".join(f"{ridge:g} ({times}x)" for ridge, times in sorted(found.items()))
+    """ "0.1 to 10", over the rounds."""
+    ends = sorted({head.ridge for head in one.answers.heads})
+    return f"{ends[0]:g}" if len(ends) == 1 else f"{ends[0]:g} to {ends[-1]:g}"
