@@ -19,6 +19,7 @@ class Ended:
 
 
 Run = Callable[..., Ended]
+Refused = Callable[..., str]
 
 
 @pytest.fixture
@@ -66,3 +67,26 @@ def trained(run: Run, train: tuple[str, ...], pets: Path) -> Path:
     """A run of a moment on pets/."""
     assert run(*train, "--data", f"folder:{pets}", "--out", "run", "--quiet").status == 0
     return Path("run")
+
+
+def _everything_in(folder: Path) -> dict[str, bytes | None]:
+    """Every file with its content, and every folder."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")
+    }
+
+
+@pytest.fixture
+def refused(run: Run, here: Path) -> Refused:
+    """Runs a command that has to be refused; returns the sentence, once all else that is promised holds."""
+
+    def refused(*arguments: str | Path) -> str:
+        before = _everything_in(here)
+        ended = run(*arguments)
+        assert (ended.status, ended.out) == (2, ""), ended.err
+        assert ended.err.startswith("mixlab: ") and ended.err.endswith("\n")
+        assert ended.err.count("\n") == 1, "one sentence is one line"
+        assert _everything_in(here) == before
+        return ended.err.removeprefix("mixlab: ").rstrip("\n")
+
+    return refused

@@ -18,31 +18,6 @@ from mixlab import files
 from mixlab.data import image_file
 from mixlab.runs.folder import FORMAT
 
-Refused = Callable[..., str]
-
-
-def everything_in(folder: Path) -> dict[str, bytes | None]:
-    """Every file with its content, and every folder."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")
-    }
-
-
-@pytest.fixture
-def refused(run, here: Path) -> Refused:
-    """Runs a command that has to be refused; returns the sentence, once all else that is promised holds."""
-
-    def refused(*arguments: str | Path) -> str:
-        before = everything_in(here)
-        ended = run(*arguments)
-        assert (ended.status, ended.out) == (2, ""), ended.err
-        assert ended.err.startswith("mixlab: ") and ended.err.endswith("\n")
-        assert ended.err.count("\n") == 1, "one sentence is one line"
-        assert everything_in(here) == before
-        return ended.err.removeprefix("mixlab: ").rstrip("\n")
-
-    return refused
-
 
 def pieces_in_order(sentence: str, *pieces: str) -> bool:
     place = 0
@@ -272,7 +247,7 @@ class TestTrainings:
 
 
 class TestFullDisks:
-    """Whatever of a run or a report does not fit, the command ends in a sentence and leaves nothing, or what goes on."""
+    """Whatever does not fit, the command ends in a sentence and leaves nothing, or what can go on."""
 
     def test_a_training_that_fails_at_any_of_its_files(self, run, pets, train, monkeypatch):
         words = (*train, "--data", f"folder:{pets}", "--quiet", "--out", "run")

@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -68,3 +69,10 @@ def test_a_recipe_s_first_lines_say_what_it_is_from_where_with_which_command_and
     assert all(line.startswith("#") for line in head.splitlines())
     assert [word for word in ("Source: ", "Command: ", "Device: ") if f"\n# {word}" not in head] == []
     assert f"mixlab train {name}" in head
+
+
+def test_the_page_of_recipes_names_each_of_them():
+    page = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
+    assert [
+        name for name in recipe_names() if f"`{name}`" not in page and not name.startswith(("digits_", "pic"))
+    ] == []

@@ -1,3 +1,6 @@
+import os
+import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -256,3 +259,21 @@ def test_judging_names_the_picture_it_cannot_read(files, too_large):
     broken(files, 4)
     with pytest.raises(UnreadablePicture, match=r"cat/004.png can't be read: it is empty.$"):
         list(JudgingBatches(files, PREPROCESS, batch=5))
+
+
+class Deadly:
+    """A picture in whose reading the system kills the process."""
+
+    size = 1
+
+    def read_bytes(self) -> bytes:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return b""
+
+
+@pytest.mark.usefixtures("too_large")
+def test_a_worker_that_is_killed_ends_in_a_sentence(files):
+    deadly = replace(files, pictures=[*files.pictures[:-1], Deadly()])
+    sentence = r"^One of the 2 processes that read pictures was killed, .* run again with fewer workers"
+    with pytest.raises(UserError, match=sentence):
+        list(training(deadly, workers=2).epoch(0))

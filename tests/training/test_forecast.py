@@ -41,7 +41,7 @@ def most_alive(step: Callable[[], object]) -> int:
 class TestMemory:
     @pytest.mark.parametrize("precision", ["fp32", "bf16"])
     @pytest.mark.parametrize("model", ["mixer_nano", "convmixer_nano", "davit_nano", "vit_nano", "resnet_nano"])
-    def test_a_real_step_takes_what_is_foretold_to_a_tenth(self, make_job, model, precision):
+    def test_a_real_step_takes_what_is_foretold_to_15_per_cent(self, make_job, model, precision):
         job = make_job(f"model={model}", *NANO)
         mode = Mode(precision)
         model, objective = job.build(), objective_of(job, job.device)
@@ -65,7 +65,7 @@ class TestMemory:
         step()  # the optimiser's state is there from now on, as are the weights
         memory = dict(foretold(job, Plan("cpu", mode, 32)).memory)
         del memory["parameters"], memory["state of adamw"]
-        assert sum(memory.values()) == pytest.approx(most_alive(step), rel=0.1)
+        assert sum(memory.values()) == pytest.approx(most_alive(step), rel=0.15)
 
     @pytest.mark.parametrize("name", ["adamw", "sgd", "muon"])
     def test_an_optimizer_keeps_what_is_foretold(self, make_job, name):

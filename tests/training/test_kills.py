@@ -1,4 +1,4 @@
-"""Real processes, really killed: a run that SIGKILL has ended at any moment ends in the weights of one that ran through.
+"""Real processes, really killed: what SIGKILL has ended at any moment ends in the weights of what ran through.
 
 And several processes, which follow one.
 """
@@ -6,12 +6,15 @@ And several processes, which follow one.
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +54,7 @@ class Trainer:
         dtype: str = "float32",
         kill_after: float | None = None,
         kill: tuple[str, int] = ("", 0),
+        environments: list[dict[str, str]] | None = None,
     ) -> list[int]:
         """Their exit statuses; `kill_after` so many seconds the first is killed, or by `kill` at a step of its own."""
         assert self._process.stdin and self._process.stdout
@@ -62,7 +66,7 @@ class Trainer:
             "signal": kill[0],
             "at": kill[1],
         }
-        self._process.stdin.write(json.dumps(asked | {"environments": _environments(processes)}) + "\n")
+        self._process.stdin.write(json.dumps(asked | {"environments": environments or _environments(processes)}) + "\n")
         self._process.stdin.flush()
         first = int(self._process.stdout.readline().split()[0])
         if kill_after is not None:
@@ -74,10 +78,8 @@ class Trainer:
 
 
 def _kill(process: int) -> None:
-    try:
+    with suppress(ProcessLookupError):  # it was faster
         os.kill(process, signal.SIGKILL)
-    except ProcessLookupError:  # it was faster
-        pass
 
 
 def _environments(processes: int) -> list[dict[str, str]]:
@@ -173,13 +175,16 @@ def test_a_run_killed_at_ten_random_moments_ends_bit_for_bit_where_one_that_neve
     trainer, recipe, tmp_path, workers
 ):
     recipe |= {"config": MIXER | {"stochastic_depth": 0.5}, "steps": 200, "workers": workers}
+    assert trainer(recipe | {"steps": 1}, tmp_path / "first", plan=BF16) == [0]  # the libraries are loaded now
+    began = time.perf_counter()
     assert trainer(recipe, tmp_path / "whole", plan=BF16) == [0]
+    seconds = time.perf_counter() - began
     drawn, kills, resumed = random.Random(0), 0, set()
     while kills < 10:
-        (status,) = trainer(recipe, tmp_path / "killed", plan=BF16, kill_after=drawn.uniform(0.02, 1.5))
+        (status,) = trainer(recipe, tmp_path / "killed", plan=BF16, kill_after=drawn.uniform(0.1, 1) * seconds)
         if status == 0:  # it was done before: begin another
             assert identical(tmp_path / "whole", tmp_path / "killed")
-            (tmp_path / "killed").rename(tmp_path / f"killed-{kills}")
+            shutil.rmtree(tmp_path / "killed")
             continue
         assert status == -signal.SIGKILL
         kills += 1
@@ -223,13 +228,18 @@ def test_two_processes_follow_one(trainer, recipe, tmp_path, model, config, para
 
 @pytest.mark.parametrize("parallel", ["ddp", pytest.param("fsdp", marks=pytest.mark.long)])
 def test_two_processes_of_a_convmixer_follow_one_that_accumulates_the_same_shares(trainer, recipe, tmp_path, parallel):
-    """Batch normalisation sees each share by itself, and keeps statistics of its own: nothing is chosen by validation."""
+    """Batch normalisation sees each share by itself, with statistics of its own: nothing is chosen by validation."""
     recipe |= {"model": "convmixer_nano", "config": CONVMIXER, "validation": "trained"}
     del recipe["ema"]
     one = trainer(recipe | {"accumulate": 2}, tmp_path / "one", dtype="float64", plan=PLAN | {"micro_batch": 4})
     assert one == [0]
     assert trainer(recipe | {"parallel": parallel}, tmp_path / "two", dtype="float64", processes=2) == [0, 0]
     assert apart(tmp_path / "one", tmp_path / "two") < 1e-10
+
+
+def test_one_that_was_launched_with_others_and_finds_none_trains_nothing(trainer, recipe, tmp_path):
+    assert trainer(recipe, tmp_path / "run", environments=[{"WORLD_SIZE": "2"}]) == [2]
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.long

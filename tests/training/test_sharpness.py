@@ -1,8 +1,13 @@
 """Sharpness-aware minimisation: two passes make the step of the paper's formula."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 
 from mixlab.training.sharpness import ascended
 
@@ -67,3 +72,30 @@ def test_a_parameter_without_a_gradient_stays(parameters):
     with_gradients(parameters)
     with ascended([*parameters, idle], RHO):
         assert torch.equal(idle, torch.ones(3))
+
+
+@pytest.fixture
+def alone() -> Iterator[None]:
+    """A group of one process, in which shards are whole."""
+    store = distributed.HashStore()  # pyright: ignore[reportPrivateImportUsage]
+    distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("alone")
+def test_shards_climb_and_come_back_as_whole_parameters_do():
+    model = nn.Linear(3, 2)
+    start = [parameter.detach().clone() for parameter in model.parameters()]
+    fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
+    shards = list(model.parameters())
+    model(torch.ones(4, 3)).square().sum().backward()
+    with ascended(shards, RHO):
+        way = [whole(shard) - was for shard, was in zip(shards, start, strict=True)]
+        assert torch.cat([step.flatten() for step in way]).norm().item() == pytest.approx(RHO, rel=1e-5)
+    assert all(torch.equal(whole(shard), was) for shard, was in zip(shards, start, strict=True))
+
+
+def whole(shard: Tensor) -> Tensor:
+    assert isinstance(shard, DTensor)
+    return shard.full_tensor().detach()

@@ -13,6 +13,7 @@ import typer
 
 from mixlab.cli.compare import compare
 from mixlab.cli.convert import convert
+from mixlab.cli.data import data
 from mixlab.cli.evaluate import evaluate
 from mixlab.cli.inspect import inspect
 from mixlab.cli.models import models
@@ -24,14 +25,13 @@ from mixlab.cli.study import study
 from mixlab.cli.train import train
 from mixlab.errors import Interrupted, UserError
 
-VERBS = {
-    verb.__name__: verb
-    for verb in (models, train, evaluate, predict, compare, recipes, runs, convert, inspect, publish, study)
-}
+_VERBS = (models, train, evaluate, predict, compare, recipes, runs, convert, inspect, publish, study)
+VERBS = (*(verb.__name__ for verb in _VERBS), "data")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-for verb in VERBS.values():
+for verb in _VERBS:
     app.command()(verb)
+app.add_typer(data, name="data")
 
 
 @app.callback()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mixlab.cli.dry_run import foretell, keeper_of
 from mixlab.cli.output import sayer
 from mixlab.errors import UserError
 
@@ -33,6 +34,8 @@ def train(
         Path | None, typer.Option(help="The folder of a run that was interrupted: go on with it.")
     ] = None,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Without published weights.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and keep nothing.")] = False,
+    figure: Annotated[Path | None, typer.Option(help="With --dry-run: keep it as .html, or its rates as .png.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Train a model and keep it, with all that is needed to judge, use and repeat it, in a run's folder.
@@ -47,6 +50,7 @@ def train(
     from mixlab.training.processes import join
     from mixlab.training.recipe import any_recipe_from, with_settings
 
+    keep = keeper_of(figure, resume, dry_run=dry_run)
     begun = None if resume is None else _begun(resume, out)
     if begun is not None and begun.state == "done":
         print(f"The run at {begun.path} is finished already.")
@@ -81,6 +85,9 @@ def train(
         raise UserError(f"{name} leaves open which pictures to train on: give them, as --data folder:PATH.")
     dataset = dataset or opened(checked.data)
     folder = resume or out
+    if dry_run:
+        foretell(checked, dataset, device, say, keep)
+        return
     if isinstance(checked, HeadRecipe):
         run = _train_head(checked, dataset, device, folder, say, quiet=quiet or not main)
     else:
@@ -151,6 +158,8 @@ def _train_by_steps(
         say(f"Device: {device_name(device)}. The plan, by a short trial:")
         plan, seconds = only_once(lambda: decide_plan(job, say, join(device).num_processes))
         say(f"  {plan.mode}, {1000 * seconds:.0f} ms a step of {job.batch} pictures")
+        if plan.processes > 1:
+            say(f"  {plan.processes} processes share each step; batch normalisation sees a share by itself")
     return train(job, plan, folder, quiet=quiet)
 
 

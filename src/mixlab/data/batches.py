@@ -8,7 +8,7 @@ A batch travels as uint8, four times smaller than float, and is normalised and a
 Workers only read: their number changes no bit of a batch.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -216,11 +216,21 @@ class _Reader(TorchDataset[_Read]):
         return altered(image, draws, self._augmentation, self._preprocess)
 
 
-def _read(reader: _Reader, requests: list[_Request], workers: int) -> Iterable[_Read]:
+def _read(reader: _Reader, requests: list[_Request], workers: int) -> Iterator[_Read]:
     if workers == 0 or reader.has_all:
-        return map(reader.__getitem__, requests)
+        yield from map(reader.__getitem__, requests)
+        return
     # Its own generator: seeding the workers would otherwise advance torch's, and workers must change nothing.
-    return DataLoader(reader, sampler=requests, batch_size=None, num_workers=workers, generator=torch.Generator())
+    loader = DataLoader(reader, sampler=requests, batch_size=None, num_workers=workers, generator=torch.Generator())
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise UserError(
+            f"One of the {workers} processes that read pictures was killed, most likely for want of memory: run again "
+            "with fewer workers; what was trained up to the last checkpoint is kept."
+        ) from error
 
 
 def _images(

@@ -86,6 +86,12 @@ def _own_limits() -> Iterator[None]:
 
 
 def _decoded(content: bytes) -> UInt8[np.ndarray, "row column 3"]:
+    with _opened(content) as image:
+        image.load()
+        return _rgb(_upright(image))
+
+
+def _opened(content: bytes) -> Image.Image:
     Image.init()
     formats = [name for name in _FORMATS if name in Image.OPEN]  # AVIF and JPEG 2000 are not in every build
     if content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS:
@@ -93,17 +99,35 @@ def _decoded(content: bytes) -> UInt8[np.ndarray, "row column 3"]:
 
         pillow_heif.register_heif_opener()
         formats.append("HEIF")
-    with Image.open(BytesIO(content), formats=formats) as image:
-        image.load()
-        return _rgb(_upright(image))
+    return Image.open(BytesIO(content), formats=formats)
+
+
+def kinds_of(content: bytes) -> tuple[str, ...]:
+    """What is unusual about a readable picture's file: nothing about 8-bit RGB, upright, opaque and alone."""
+    with _own_limits(), _opened(content) as image:
+        kinds = {
+            "grey": image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I"),
+            "more than 8 bits": image.mode == "F" or image.mode.startswith("I"),
+            "palette": image.mode.startswith("P"),
+            "CMYK": image.mode == "CMYK",
+            "transparency": image.has_transparency_data,
+            "turned by EXIF": _orientation(image) in _UPRIGHT,
+            "animated or of several pages": getattr(image, "n_frames", 1) > 1,
+        }
+        return tuple(kind for kind, present in kinds.items() if present)
 
 
 def _upright(image: Image.Image) -> Image.Image:
+    undo = _UPRIGHT.get(_orientation(image))
+    return image if undo is None else image.transpose(undo)
+
+
+def _orientation(image: Image.Image) -> int:
+    """As EXIF counts them; 1 is upright."""
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # a broken EXIF block says nothing about the pixels
-        return image
-    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+        return 1
 
 
 def _rgb(image: Image.Image) -> UInt8[np.ndarray, "row column 3"]:

@@ -26,6 +26,12 @@ def open_dataset(name: str, *, quiet: bool = False) -> Dataset:
     return kind.to_train(place, quiet=quiet)
 
 
+def open_as_found(name: str, *, quiet: bool = False) -> Dataset:
+    """The set in the parts that it comes in, with nothing cut or refused that a training could not use."""
+    kind, place = _found(name)
+    return kind.as_found(place, quiet=quiet)
+
+
 def open_split(name: str, split: Split, classes: tuple[str, ...]) -> Dataset:
     """The set in the parts and the classes that a run kept of it."""
     kind, place = _found(name)
@@ -64,17 +70,18 @@ class Kind:
     """`spelling`: how its names are written, with brackets around what may be left out.
 
     What `to_train` opens has the three parts of a training. What `to_judge` opens has all pictures, in parts of which
-    "test" is what a model that never saw the set is judged on.
+    "test" is what a model that never saw the set is judged on. What `as_found` opens has the source's own parts.
     """
 
     spelling: str
     to_train: _Opener
     to_judge: _Opener
+    as_found: _Opener
 
 
 def _fixed(spelling: str, opened: _Opener) -> Kind:
     """A set whose parts everybody knows."""
-    return Kind(spelling, opened, opened)
+    return Kind(spelling, opened, opened, opened)
 
 
 def _own(spelling: str, read: _Opener) -> Kind:
@@ -83,6 +90,7 @@ def _own(spelling: str, read: _Opener) -> Kind:
         spelling,
         lambda place, *, quiet: completed(read(place, quiet=quiet)),
         lambda place, *, quiet: whole(read(place, quiet=quiet)),
+        read,
     )
 
 
@@ -92,6 +100,7 @@ def _published(spelling: str, read: _Opener) -> Kind:
         spelling,
         lambda place, *, quiet: completed(read(place, quiet=quiet)),
         lambda place, *, quiet: with_test(read(place, quiet=quiet)),
+        read,
     )
 
 
@@ -116,6 +125,7 @@ KINDS = {
         "imagenet[:PATH]",
         lambda place, *, quiet: open_imagenet(_path_or_none(place)),
         lambda place, *, quiet: open_imagenet_val(_path_or_none(place)),
+        lambda place, *, quiet: open_imagenet(_path_or_none(place)),
     ),
     **{name: _torchvision(name) for name in SETS},
     "folder": _own("folder:PATH", lambda place, *, quiet: read_folder(_path(place))),

@@ -1,8 +1,8 @@
-"""Pictures that were taken for something else, in a grid."""
+"""Pictures in a grid: those that were taken for something else, or any others."""
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -33,26 +33,63 @@ class Mistakes:
     caption: str = ""
 
     def html(self) -> str:
-        caption = f'<p class="caption">{prose(self.caption)}</p>' if self.caption else ""
-        pictures = "\n".join(map(_html, self.mistakes))
-        return (
-            f'<figure class="mistakes">\n<figcaption><h3>{escape(self.title)}</h3>{caption}</figcaption>\n'
-            f"<ul>\n{pictures}\n</ul>\n</figure>"
-        )
+        return _figure(self.title, self.caption, map(_html, self.mistakes))
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """`image`: uint8 (row, column, RGB), or None where there is none to show."""
+
+    image: np.ndarray | None
+    title: str
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """Pictures beside each other, each with its title and a text below it."""
+
+    title: str
+    pictures: Sequence[Shown]
+    caption: str = ""
+
+    def html(self) -> str:
+        return _figure(self.title, self.caption, map(_shown, self.pictures))
+
+
+def _figure(title: str, caption: str, pictures: Iterable[str]) -> str:
+    below = f'<p class="caption">{prose(caption)}</p>' if caption else ""
+    listed = "\n".join(pictures)
+    return (
+        f'<figure class="mistakes">\n<figcaption><h3>{escape(title)}</h3>{below}</figcaption>\n'
+        f"<ul>\n{listed}\n</ul>\n</figure>"
+    )
 
 
 def _html(mistake: Mistake) -> str:
+    true, predicted, name = escape(mistake.true), escape(mistake.predicted), escape(mistake.name)
+    return (
+        f"<li>{_tag(mistake.image, f'{name}: {true} taken for {predicted}')}"
+        f"<p>{true} → <strong>{predicted}</strong></p><p>{number(100 * mistake.probability, 1)} %</p>"
+        f'<p class="name" title="{name}">{name}</p></li>'
+    )
+
+
+def _shown(shown: Shown) -> str:
+    title = escape(shown.title)
+    image = "" if shown.image is None else _tag(shown.image, title)
+    text = f"<p>{escape(shown.text)}</p>" if shown.text else ""
+    return f'<li>{image}<p class="name" title="{title}">{title}</p>{text}</li>'
+
+
+def _tag(image: np.ndarray, alt: str) -> str:
+    """`alt` is HTML already."""
     from PIL import Image
 
-    picture = Image.fromarray(mistake.image)
+    picture = Image.fromarray(image)
     kind = ' class="tiny"' if max(picture.size) < TINY else ""
     picture.thumbnail((2 * SHOWN, 2 * SHOWN))
     data = io.BytesIO()
     picture.save(data, format="PNG", optimize=True)
     source = base64.b64encode(data.getvalue()).decode("ascii")
-    true, predicted, name = escape(mistake.true), escape(mistake.predicted), escape(mistake.name)
-    return (
-        f'<li><img{kind} src="data:image/png;base64,{source}" alt="{name}: {true} taken for {predicted}">'
-        f"<p>{true} → <strong>{predicted}</strong></p><p>{number(100 * mistake.probability, 1)} %</p>"
-        f'<p class="name" title="{name}">{name}</p></li>'
-    )
+    return f'<img{kind} src="data:image/png;base64,{source}" alt="{alt}">'

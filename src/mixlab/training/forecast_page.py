@@ -19,7 +19,7 @@ from mixlab.report.axes import Axis
 from mixlab.report.courses import courses, in_powers
 from mixlab.report.figure import Figure
 from mixlab.report.numbers import duration, number, short
-from mixlab.report.page import Answer, Code, KeyFigure, Page, Section
+from mixlab.report.page import Answer, Beside, Code, KeyFigure, Page, Section
 from mixlab.report.table import Cell, Column, Table, print_table
 from mixlab.report.terminal import glyphs_of, terminal_curve
 from mixlab.training.forecast import Forecast
@@ -78,10 +78,9 @@ def page(forecast: Forecast) -> Page:
             ],
         ),
         sections=[
-            Section("The training", [_training(forecast), figure(forecast)]),
-            Section("The pictures", [_pictures(forecast)]),
-            Section("The memory", [_memory(forecast)]),
-            Section("The recipe", [Code(complete_recipe(forecast))]),
+            Section("What would run", [Beside([_training(forecast), figure(forecast)])]),
+            Section("On what", [Beside([_pictures(forecast), _memory(forecast)])]),
+            Section("The recipe, complete", [Code(complete_recipe(forecast))]),
         ],
     )
 

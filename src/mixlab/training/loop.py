@@ -67,7 +67,7 @@ def _fit(job: Job, plan: Plan, records: Records, accelerator: Accelerator, *, qu
     objective = objective_of(job, accelerator.device)
     take_step = Step(recipe, plan, accelerator, model, list(parameters.values()), optimizers, objective)
     kept = Kept(network, recipe.ema)
-    state = TrainingState(network, optimizers, kept, accelerator)
+    state = TrainingState(recipe, network, optimizers, kept, accelerator)
     agreement = Agreement()
     steps_an_epoch, steps = len(batches), job.steps(len(batches))
     with (

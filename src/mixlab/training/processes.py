@@ -23,15 +23,25 @@ T = TypeVar("T")
 
 
 def join(device: torch.device) -> PartialState:
-    """Meet the processes that `torchrun` or `accelerate launch` has started; alone where nothing has."""
-    state = PartialState(cpu=device.type == "cpu")
+    """Meet the processes that `torchrun` or `accelerate launch` has started; alone where nothing has.
+
+    Raises UserError where others were started that this one does not see, which trained alone in silence.
+    """
     launched = int(os.environ.get("WORLD_SIZE", "1"))
+    try:
+        state = PartialState(cpu=device.type == "cpu")
+    except ValueError as error:  # the address of the first, or another fact, is missing
+        raise _alone(launched) from error
     if launched != state.num_processes:
-        raise UserError(
-            f"WORLD_SIZE says that {launched} processes were started, but this one sees {state.num_processes}: each "
-            "would train a model of its own. Start them with torchrun or accelerate launch, or unset WORLD_SIZE."
-        )
+        raise _alone(launched)
     return state
+
+
+def _alone(launched: int) -> UserError:
+    return UserError(
+        f"WORLD_SIZE says that {launched} processes were started, and this one can't find the others: each would train "
+        "a model of its own. Start them with torchrun or accelerate launch, or unset WORLD_SIZE."
+    )
 
 
 def only_once(decide: Callable[[], T]) -> T:

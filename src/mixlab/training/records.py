@@ -21,7 +21,7 @@ from mixlab.runs.journal import Journal
 from mixlab.speed.plan import Plan
 from mixlab.training.prepare import Job
 from mixlab.training.run_page import run_page
-from mixlab.training.same import refuse_changes
+from mixlab.training.same import refuse_another_recipe, refuse_changes
 from mixlab.training.state import Progress, TrainingState
 from mixlab.training.window import Window
 
@@ -67,6 +67,7 @@ class Records:
         if checkpoint is None:
             journal.cut(0)
             return Progress()
+        refuse_another_recipe(self.run, checkpoint.facts["recipe"], self._job.recipe)
         best = checkpoints.best()
         progress = state.restore(checkpoint, best.facts["top1"] if best else None)
         journal.cut(checkpoint.facts["journal"])

@@ -6,6 +6,7 @@ from typing import Any
 from mixlab.errors import UserError
 from mixlab.runs.folder import Run
 from mixlab.training.prepare import Job
+from mixlab.training.sections import Recipe
 
 _FREE = ("workers", "checkpoints", "expected", "track", "parallel")
 """Keys that change no bit of the weights, so a run may go on with others."""
@@ -13,17 +14,20 @@ _FREE = ("workers", "checkpoints", "expected", "track", "parallel")
 
 def refuse_changes(run: Run, job: Job) -> None:
     """Raises UserError with every difference between what `run` was begun with and `job`."""
-    began, now = _decisive(run.recipe), _decisive(job.recipe.to_dict())
-    changed = list(differences(began, now))
-    if changed:
-        raise UserError(
-            f"{run.path} was begun with another recipe: {'; '.join(changed)}. Go on with the run's own, with mixlab "
-            f"train --resume {run.path} alone, or train anew into another folder."
-        )
+    refuse_another_recipe(run, run.recipe, job.recipe)
     changed = list(differences(run.data, job.dataset.summary))
     if changed:
         raise UserError(
             f"{run.path} was begun on other pictures: {'; '.join(changed)}. Put back what {job.dataset.name} held, or "
+            "train anew into another folder."
+        )
+
+
+def refuse_another_recipe(run: Run, begun: Mapping[str, Any], recipe: Recipe) -> None:
+    changed = list(differences(_decisive(begun), _decisive(recipe.to_dict())))
+    if changed:
+        raise UserError(
+            f"{run.path} was begun with another recipe: {'; '.join(changed)}. Go on with the one it was begun with, or "
             "train anew into another folder."
         )
 

@@ -30,4 +30,5 @@ def ascended(parameters: Sequence[nn.Parameter], rho: float) -> Iterator[None]:
     try:
         yield
     finally:
-        torch._foreach_copy_(moved, stood)  # pyright: ignore
+        for parameter, place in zip(moved, stood, strict=True):  # shards have no such operation for all at once
+            parameter.copy_(place)

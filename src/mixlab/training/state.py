@@ -21,6 +21,7 @@ from mixlab.errors import UserError
 from mixlab.runs.checkpoints import Checkpoint
 from mixlab.training.kept import Kept
 from mixlab.training.processes import fill, whole
+from mixlab.training.sections import Recipe
 from mixlab.training.step import Taken
 
 
@@ -74,13 +75,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class TrainingState:
+    recipe: Recipe
     network: nn.Module
     optimizers: Sequence[Any]  # Accelerate's wrapping of torch's
     kept: Kept
     accelerator: Accelerator
 
     def snapshot(self, progress: Progress, journal: int) -> Checkpoint:
-        """A copy of everything, and how long the journal was; every process has to ask."""
+        """A copy of everything, what was asked for, and how long the journal was; every process has to ask."""
         tensors = {f"model/{name}": whole(tensor) for name, tensor in self.network.state_dict().items()}
         tensors |= {f"average/{name}": tensor for name, tensor in self.kept.average().items()}
         for name, remembered in self._remembered():
@@ -100,6 +102,7 @@ class TrainingState:
             "epoch_pictures": progress.pictures_of_epoch(self.accelerator),
             "epoch_seconds": progress.seconds_of_epoch() if progress.losses else 0.0,
             "scaler": scaler and scaler.state_dict(),
+            "recipe": self.recipe.to_dict(),
             "journal": journal,
         }
         return Checkpoint(tensors, facts)

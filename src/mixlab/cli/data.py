@@ -1,0 +1,95 @@
+"""`mixlab data`: what is in a set of pictures, and what a model will see of it."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mixlab.cli.output import output_folder, refuse_occupied, sayer
+from mixlab.errors import UserError
+from mixlab.report.table import Format, print_table, render
+
+data = typer.Typer(no_args_is_help=False, help="Look at a set of pictures: check it, or preview what a model sees.")
+
+
+@data.command()
+def check(
+    source: Annotated[str, typer.Argument(metavar="DATA", help="digits, cifar10, folder:PATH, csv:FILE ...")],
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that read; else one a core.")] = None,
+    format: Annotated[Format, typer.Option(help="csv and json name every picture found.")] = "table",
+    out: Annotated[Path | None, typer.Option(help="A new folder for report.html and results.json.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Find unreadable pictures, copies, also across train and test, and what is unusual; nothing is changed."""
+    from mixlab.data.check import check_pictures
+    from mixlab.data.sources import open_as_found
+    from mixlab.files import whole_folder, write_json, write_text
+    from mixlab.measure.machine import cores
+    from mixlab.studies.data_check import results, table_for_programs, tables
+    from mixlab.studies.data_check_page import data_check_page
+
+    if out is not None:
+        refuse_occupied(out)
+    say = sayer(quiet=quiet)
+    dataset = open_as_found(source, quiet=quiet)
+    for note in dataset.notes:
+        say(note)
+    checked = check_pictures(dataset, workers=workers or cores(), quiet=quiet)
+    match format:
+        case "json":
+            print(json.dumps(results(checked), indent=2, ensure_ascii=False))
+        case "csv":
+            print(render(table_for_programs(checked), format), end="")
+        case "markdown":
+            print("\n".join(render(table, format) for table in tables(checked)), end="")
+        case "table":
+            for table in tables(checked):
+                print_table(table)
+                print()
+    if out is not None:
+        page = data_check_page(checked).html()
+        with whole_folder(out) as part:
+            write_json(part / "results.json", results(checked))
+            write_text(part / "report.html", page)
+        say(f"The report: {out / 'report.html'}")
+
+
+@data.command()
+def preview(
+    source: Annotated[str, typer.Argument(metavar="DATA", help="digits, cifar10, folder:PATH, csv:FILE ...")],
+    recipe: Annotated[str, typer.Option(help="A name that `mixlab recipes` lists, or a TOML file.")],
+    pictures: Annotated[int, typer.Option(min=2, help="How many are shown.")] = 12,
+    set: Annotated[list[str] | None, typer.Option(help="key=value of the recipe, as in mixlab train.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A new folder for report.html; else one below runs/.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Show what a model will see when it is trained by a recipe: pictures augmented and mixed, with their labels."""
+    import torch
+
+    from mixlab.data.sources import open_dataset
+    from mixlab.files import whole_folder, write_text
+    from mixlab.studies.preview import preview as previewed
+    from mixlab.studies.preview_page import preview_page
+    from mixlab.training.prepare import resolve
+    from mixlab.training.recipe import recipe_from, with_settings
+    from mixlab.training.recipe_files import read_recipe
+
+    out = output_folder(out, "preview", source)
+    fields = read_recipe(recipe) | {"data": source}
+    if "head" in fields:
+        raise UserError(
+            f"{recipe} trains a head on features, which are those of each picture as it is: nothing is augmented or "
+            "mixed. Give a recipe with [augmentation]."
+        )
+    checked = recipe_from(with_settings(fields, set or []), recipe)
+    say = sayer(quiet=quiet)
+    dataset = open_dataset(checked.data, quiet=quiet)
+    for note in dataset.notes:
+        say(note)
+    seen = previewed(resolve(checked, dataset, torch.device("cpu")), pictures, quiet=quiet)
+    for name, reason in seen.unreadable.items():
+        say(f"{name} can't be read: {reason}.")
+    with whole_folder(out) as part:
+        write_text(part / "report.html", preview_page(seen).html())
+    print(out / "report.html")

@@ -1,0 +1,298 @@
+"""What `mixlab train` refuses: recipes, pictures, folders to go on in, and surroundings that lead to no training.
+
+Every one ends with status 2 and its one sentence, and leaves everything as it was.
+"""
+
+import json
+import re
+import shutil
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from mixlab.runs.folder import FORMAT, Run
+from mixlab.training.processes import join
+
+Train = Callable[..., str]
+
+
+@pytest.fixture
+def train_refused(refused, train, pets) -> Train:
+    """Trains on pets/, but for what is said otherwise; returns the sentence of the refusal."""
+
+    def train_refused(*words: str | Path) -> str:
+        return refused(*train, "--quiet", "--data", f"folder:{pets}", *words)
+
+    return train_refused
+
+
+def in_order(sentence: str, *pieces: str) -> bool:
+    return re.search(".*".join(map(re.escape, pieces)), sentence) is not None
+
+
+RECIPES = {
+    "optimizer.wheight_decay=1": ['"optimizer.wheight_decay" is unknown', '"weight_decay"?'],
+    "steps=0": ["steps=0", "greater than or equal to 1"],
+    "seed=-1": ["seed=-1", "greater than or equal to 0"],
+    "accumulate=0": ["accumulate=0", "greater than or equal to 1"],
+    "workers=-1": ["workers=-1", "greater than or equal to 0"],
+    "checkpoints.keep=0": ["checkpoints.keep=0", "greater than or equal to 1"],
+    "validation=never": ["validation='never'", "'apart' or 'trained'"],
+    "track=mlflow": ["track='mlflow'", "must be"],
+    "precision=fp16": ['precision="fp16" needs a GPU', '"bf16", "fp32" or "auto"'],
+    "image_size=0": ["image_size=0 is too small", "at least 1"],
+    "pictures.crop_fraction=2": ["pictures.crop_fraction=2", "less than or equal to 1"],
+    "pictures.mean=[0.5]": ["pictures.mean=[0.5]", "a list of another length"],
+    "pictures.std=[0, 1, 1]": ["pictures.std=0", "greater than 0"],
+    "config.depth=0": ["depth=0 is too small", "at least 1"],
+    "config.depth=deep": ["depth='deep' does not fit", "a valid integer"],
+    "config.patch_size=3": ["image_size=8 is not a multiple of patch_size=3", "nearest sizes are 6 and 9"],
+    "config.classes=5": ["config.classes=5 does not fit", "has 2 classes", "leave it out"],
+    "optimizer.learning_rate=-1": ["optimizer.learning_rate=-1", "greater than 0"],
+    "optimizer.learning_rate=nan": ["optimizer.learning_rate=nan", "a finite number"],
+    "optimizer.name=adam": ["optimizer.name='adam'", "'adamw', 'sgd' or 'muon'"],
+    "optimizer.momentum=0.5": ["optimizer.momentum=0.5 changes nothing", '"sgd" or "muon"', "Leave it out"],
+    "schedule.warmup=1.5": ["schedule.warmup=1.5", "less than 1"],
+    "schedule={ warmup = 0.1, warmup_steps = 2 }": ["both warmup and warmup_steps", "leave one out"],
+    "schedule={ warmup_steps = 10 }": ["warmup_steps=10 leaves nothing of steps=3", "must be less"],
+    "schedule={ warmup_epochs = 2 }": ["warm-up of 8 steps leaves nothing of the training's 3", "train for longer"],
+    "schedule={ cooldown_epochs = 2 }": ["cooldown_epochs=2 would learn nothing", "give schedule.final"],
+    "schedule.knots=[[0, 0], [1, 1]]": ["schedule.knots", "changes nothing", 'schedule.name="piecewise"'],
+    "schedule={ name = 'piecewise', knots = [[0, 0], [0.5, 1]] }": ["are no course", "grow from 0 to 1", "[[0, 0]"],
+    "augmentation.randaugment=2": ["randaugment=2 does not say on whose scale", "randaugment_tf", "mean different"],
+    "augmentation={ randaugment_tf = { layers = 2, magnitude = 10 }, randaugment_timm = { magnitude = 9 } }": [
+        "both randaugment_tf and randaugment_timm",
+        "one at most",
+    ],
+    "augmentation={ random_resized_crop = {}, inception_crop = {} }": ["both random_resized_crop and", "one at most"],
+    "augmentation={ mixup = { alpha = 0.2 }, mixup_or_cutmix = { mixup = 0.8, cutmix = 1.0 } }": [
+        "both mixup and mixup_or_cutmix",
+        "one at most",
+    ],
+    "augmentation.pad_crop=8": ["pad_crop=8", "(8, 8) pixels", "at most 7"],
+    "augmentation.random_erasing.probability=1.5": ["random_erasing.probability=1.5", "between 0 and 1"],
+    "loss.class_weights=[1, 2, 3]": ["3 weights for 2 classes", "cat, dog", '"balanced"'],
+    "loss.class_weights=[1, 0]": ["loss.class_weights=[1, 0]", "'balanced' or greater than 0"],
+    "loss.head_bias=1": ["loss.head_bias=1.0 changes nothing", 'loss.name="sigmoid"'],
+    "ema.decay=1": ["ema.decay=1", "less than 1"],
+    "distillation.teacher=mixer_b16.goog_in2k": ['"mixer_b16.goog_in2k"', "--pretrained", '"mixer_b16.goog_in21k"?'],
+    "distillation={ teacher = 'run', weight = 0 }": ["distillation.weight=0", "does not listen", "leave out"],
+}
+
+
+@pytest.mark.parametrize("setting", RECIPES)
+def test_a_setting_that_makes_no_recipe(train_refused, setting):
+    assert in_order(train_refused("--set", setting), *RECIPES[setting])
+
+
+def test_muon_for_a_model_without_matrices(train_refused):
+    words = ("model=convmixer_nano", "config={}", "image_size=32", "optimizer.name=muon")
+    sentence = train_refused(*(word for setting in words for word in ("--set", setting)))
+    assert in_order(sentence, 'optimizer.name="muon"', "has none", 'take optimizer.name="adamw"')
+
+
+class TestRecipeFiles:
+    WHOLE = 'model = "mixer_nano"\nsteps = 3\n[optimizer]\nlearning_rate = 0.1\nweight_decay = 0.0\n'
+
+    @pytest.mark.parametrize(
+        ("content", "pieces"),
+        [
+            (b"model = mixer_nano\n", ["mine.toml is no TOML", "line 1", "Mend that line"]),
+            (b"\xff\xfe", ["mine.toml is no TOML", "Mend that line"]),
+            (b"", ["mine.toml", '"model" is missing', "add it"]),
+            (WHOLE.replace("learning_rate = 0.1\n", "").encode(), ['"optimizer.learning_rate" is missing', "add it"]),
+            (WHOLE.replace("steps = 3\n", "").encode(), ["exactly one of epochs and steps", "give one"]),
+            (f"epochs = 2\n{WHOLE}".encode(), ["exactly one of epochs and steps", "leave the other out"]),
+            (f"{WHOLE}[head]\n".encode(), ["mine.toml", "is unknown"]),
+        ],
+        ids=["bare word", "no text", "empty", "no rate", "no length", "two lengths", "a head that steps"],
+    )
+    def test_one_that_is_none(self, refused, pets, content, pieces):
+        Path("mine.toml").write_bytes(content)
+        assert in_order(refused("train", "mine.toml", "--data", f"folder:{pets}"), *pieces)
+
+    def test_a_folder_in_its_place(self, refused, pets):
+        assert in_order(refused("train", "pets"), 'no recipe "pets"', "neither a file nor one", "`mixlab recipes`")
+
+    def test_one_that_leaves_open_on_what(self, refused, here):
+        assert in_order(refused("train", "mixer_b16_jft"), "mixer_b16_jft leaves open which pictures", "--data")
+
+
+class TestPictures:
+    @pytest.mark.parametrize(
+        ("data", "pieces"),
+        [
+            ("", ["leaves open which pictures to train on", "--data folder:PATH"]),
+            ("hf:", ["Something is missing behind the colon", "hf:NAME[:SPLIT]"]),
+            ("folder:pets/cat/00.png", ["is a file", "give the folder that holds the classes"]),
+            ("csv:none.csv", ["csv:none.csv is not there", "give the path of a table"]),
+            ("csv:pets", ["csv:pets can't be read", "give the path of a table"]),
+            ("tar:none.tar", ["none.tar is not there", "give the path of a tar archive"]),
+            ("tar:pets", ["pets is a folder", '"folder:pets"']),
+            ("tar:pets/cat/00.png", ["00.png is no tar archive", "fetch or pack it again"]),
+            ("wds:none-{0..3}.tar", ["none-0.tar, which is not there", "a pattern"]),
+            ("parquet:none*.parquet", ["none*.parquet matches no file", "a pattern"]),
+            ("cifar10:none", ["is not in none", "cifar10:PATH", "$MIXLAB_DATA"]),
+            ("imagenet:none", ["has no train/", "imagenet:PATH", "$MIXLAB_DATA"]),
+            ("tfds:nothing_here", ["tfds:nothing_here is no set", "lists the names"]),
+        ],
+    )
+    def test_data_that_are_none(self, train_refused, data, pieces):
+        assert in_order(train_refused("--data", data), *pieces)
+
+    @pytest.mark.parametrize(
+        ("table", "pieces"),
+        [
+            ("", ["pets.csv has no column", "path and a label"]),
+            ("path,label\n", ["pets.csv has a head but no rows", "give each picture a row"]),
+            ("path,kind\ncat/00.png,cat\n", ['no column "label"', "path, kind"]),
+            ("path,label\ncat/00.png,\n", ['nothing in the column "label" of line 2', "fill it"]),
+            (
+                "path,label\ncat/00.png,cat\ncat/00.png,dog\n",
+                ["cat/00.png in line 2 and again in line 3", "remove one"],
+            ),
+            ("path,label\ncat/00.png,cat\ncat/77.png,dog\n", ["1 of 2 pictures that are not there", "cat/77.png"]),
+            ("path,label,split\ncat/00.png,cat,trian\n", ['split "trian" in line 2', "train, val or test"]),
+            ("path,label\ncat/00.png,cat\ncat/01.png,cat\n", ["only one class", "two"]),
+        ],
+        ids=["empty", "no rows", "no label", "a gap", "twice", "not there", "a split", "one class"],
+    )
+    def test_tables_that_are_none(self, train_refused, pets, table, pieces):
+        (pets / "pets.csv").write_text(table)
+        assert in_order(train_refused("--data", "csv:pets/pets.csv"), *pieces)
+
+    def test_an_archive_without_folders(self, train_refused, pets):
+        with tarfile.open("pets.tar", "w") as archive:
+            archive.add(pets / "cat" / "00.png", "00.png")
+        assert in_order(train_refused("--data", "tar:pets.tar"), "1 picture but no folders", "pack a folder for each")
+
+    def test_a_class_with_too_few_to_hold_some_out(self, train_refused, pets):
+        for picture in sorted((pets / "dog").iterdir())[1:]:
+            picture.unlink()
+        assert "dog" in train_refused()
+
+
+class TestGoingOn:
+    @pytest.fixture
+    def begun(self, trained) -> Path:
+        """A run that was stopped before its first checkpoint."""
+        shutil.rmtree(trained / "checkpoints")
+        (trained / "model.safetensors").unlink()
+        (trained / "config.json").unlink()
+        Run(trained).mark("stopped")
+        return trained
+
+    @pytest.fixture
+    def resume_refused(self, refused, begun) -> Train:
+        return lambda *words: refused("train", "--resume", begun, "--quiet", *words)
+
+    @pytest.mark.parametrize(
+        ("words", "pieces"),
+        [
+            (["nowhere"], ["no run at nowhere", "give the folder that mixlab train printed"]),
+            (["pets"], ["pets is no run's folder", "no status.json"]),
+            (["pets/cat/00.png"], ["no run at pets/cat/00.png", "give the folder"]),
+            (["empty"], ["empty is empty", "status.json"]),
+            (["pets", "--out", "new"], ["--resume pets goes on in that folder", "leave out --out new"]),
+        ],
+        ids=lambda value: " ".join(value) if "/" not in value[0] else "a picture",
+    )
+    def test_in_what_is_no_run(self, refused, pets, words, pieces):
+        Path("empty").mkdir()
+        assert in_order(refused("train", "--resume", *words), *pieces)
+
+    @pytest.mark.parametrize(
+        ("words", "pieces"),
+        [
+            (["--set", "optimizer.learning_rate=0.5"], ["another recipe", "optimizer.learning_rate was", "is 0.5"]),
+            (["--seed", "1"], ["another recipe", "seed was 0 and is 1", "train anew"]),
+            (["--set", "ema.decay=0.9"], ["another recipe", "ema was not given and is {'decay': 0.9}", "alone"]),
+            (["--model", "convmixer_nano", "--set", "config={}"], ["another recipe", "model was 'mixer_nano' and is"]),
+        ],
+        ids=" ".join,
+    )
+    def test_by_another_recipe(self, resume_refused, words, pieces):
+        assert in_order(resume_refused(*words), *pieces)
+
+    def test_by_another_recipe_into_its_folder(self, train_refused, begun):
+        sentence = train_refused("--out", begun, "--set", "batch=4")
+        assert in_order(sentence, "run was begun with another recipe", "batch was 8 and is 4", "into another folder")
+
+    def test_on_fewer_pictures(self, resume_refused, pets):
+        (pets / "dog" / "07.png").unlink()
+        assert in_order(resume_refused(), "run was begun on other pictures", "train anew")
+
+    def test_on_a_picture_that_has_changed(self, resume_refused, pets):
+        Image.new("RGB", (8, 8)).save(pets / "dog" / "07.png")
+        assert in_order(resume_refused(), "run was begun on other pictures", "listing was", "Put back")
+
+    def test_on_pictures_that_are_gone(self, resume_refused, pets):
+        pets.rename("animals")
+        assert in_order(resume_refused(), "pets is not there", "give the path of a folder")
+
+    @pytest.mark.parametrize("name", ["recipe.toml", "plan.json", "status.json", "data.json"])
+    def test_by_a_file_that_was_cut_off(self, resume_refused, begun, name):
+        content = (begun / name).read_bytes()
+        (begun / name).write_bytes(content[:10])
+        assert in_order(resume_refused(), f"run/{name} is broken", "Train again, or copy the run anew")
+
+    @pytest.mark.parametrize("name", ["recipe.toml", "plan.json", "data.json"])
+    def test_by_a_file_that_is_gone(self, resume_refused, begun, name):
+        (begun / name).unlink()
+        assert in_order(resume_refused(), f"run has no readable {name}", "Train again, or copy it anew")
+
+    def test_by_a_newer_mixlab_s_folder(self, resume_refused, begun):
+        (begun / "status.json").write_text(json.dumps({"format": FORMAT + 1, "state": "stopped"}))
+        assert in_order(resume_refused(), "written in format 2", "Upgrade mixlab")
+
+    def test_by_another_program_s_folder(self, resume_refused, begun):
+        (begun / "status.json").write_text("{}")
+        assert in_order(resume_refused(), "another program's", "that mixlab train printed")
+
+    def test_by_a_recipe_that_was_changed_by_hand(self, resume_refused, begun):
+        recipe = (begun / "recipe.toml").read_text()
+        (begun / "recipe.toml").write_text(recipe.replace("learning_rate", "learning_rat"))
+        assert in_order(resume_refused(), 'run/recipe.toml: the key "optimizer.learning_rat" is unknown', "rate")
+
+    def test_by_a_checkpoint_that_is_broken(self, resume_refused, begun):
+        (begun / "checkpoints").mkdir()
+        (begun / "checkpoints" / "step-000000002.safetensors").write_bytes(b"broken")
+        assert in_order(resume_refused(), ".safetensors is broken", "no older checkpoint", "remove run/checkpoints")
+
+
+class TestSurroundings:
+    def test_another_process_that_is_not_seen(self, train_refused, monkeypatch):
+        join(torch.device("cpu"))  # alone; Accelerate would wait for the other one
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        sentence = train_refused()
+        assert in_order(sentence, "WORLD_SIZE says that 2 processes", "sees 1", "torchrun", "unset WORLD_SIZE")
+
+    def test_a_store_that_is_a_file(self, train_refused, monkeypatch):
+        monkeypatch.setenv("MIXLAB_RUNS", "pets/cat/00.png")
+        assert in_order(train_refused(), "pets/cat/00.png", "is a file")
+
+    def test_data_that_are_looked_for_in_a_folder_that_is_none(self, train_refused, monkeypatch):
+        monkeypatch.setenv("MIXLAB_DATA", "nowhere")
+        assert in_order(train_refused("--data", "cifar10"), "cifar10 is not in nowhere", "$MIXLAB_DATA")
+
+    @pytest.mark.parametrize(
+        ("words", "missing", "pieces"),
+        [
+            (["--set", "track=['tensorboard']"], "tensorboard", ['"tensorboard", which is not installed', "[track]"]),
+            (["--data", "hf:owner/name"], "datasets", ["needs datasets", 'pip install "mixlab[data]"']),
+            (
+                ["--model", "timm:resnet18", "--set", "config={}"],
+                "timm",
+                ["timm, which is not installed", "pip install"],
+            ),
+        ],
+        ids=["tensorboard", "datasets", "timm"],
+    )
+    def test_a_package_that_is_missing(self, train_refused, monkeypatch, words, missing, pieces):
+        monkeypatch.setitem(sys.modules, missing, None)
+        assert in_order(train_refused(*words), *pieces)
