@@ -166,3 +166,11 @@ def test_the_rule_by_which_weights_are_chosen_is_said_where_it_chose(monkeypatch
     assert "chosen by rule" not in published_page(invented(CLEAR)).html()
     monkeypatch.setattr(published_page_module, "usual_weights", lambda: list(CLEAR))
     assert "chosen by rule" in published_page(invented(CLEAR)).html()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_report_fits_its_window_and_the_browser_has_no_complaints(opened, width):
+    needed, complaints = opened(published_page(invented(CLOSE)).html(), width)
+    assert needed <= width
+    assert complaints == ""
