@@ -211,7 +211,7 @@ class TestGoingOn:
         [
             (["--set", "optimizer.learning_rate=0.5"], ["another recipe", "optimizer.learning_rate was", "is 0.5"]),
             (["--seed", "1"], ["another recipe", "seed was 0 and is 1", "train anew"]),
-            (["--set", "ema.decay=0.9"], ["another recipe", "ema was not given and is {'decay': 0.9}", "alone"]),
+            (["--set", "ema.decay=0.9"], ["another recipe", "ema was not given and is {'decay': 0.9}"]),
             (["--model", "convmixer_nano", "--set", "config={}"], ["another recipe", "model was 'mixer_nano' and is"]),
         ],
         ids=" ".join,
@@ -270,7 +270,7 @@ class TestSurroundings:
         join(torch.device("cpu"))  # alone; Accelerate would wait for the other one
         monkeypatch.setenv("WORLD_SIZE", "2")
         sentence = train_refused()
-        assert in_order(sentence, "WORLD_SIZE says that 2 processes", "sees 1", "torchrun", "unset WORLD_SIZE")
+        assert in_order(sentence, "WORLD_SIZE says that 2 processes", "find the others", "torchrun", "unset WORLD_SIZE")
 
     def test_a_store_that_is_a_file(self, train_refused, monkeypatch):
         monkeypatch.setenv("MIXLAB_RUNS", "pets/cat/00.png")

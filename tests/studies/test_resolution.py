@@ -16,7 +16,7 @@ from mixlab.studies.resolution import Resolution, ResolutionTerms, resolution
 from mixlab.training import trial
 from mixlab.training.prepare import Job
 
-TERMS = ResolutionTerms(seeds=2, pictures=20, epochs=1)
+TERMS = ResolutionTerms(seeds=2, pictures=20, epochs=2)
 NAMES = [
     "as it was, 16 px",
     "trained on, 16 px",
@@ -27,7 +27,7 @@ NAMES = [
     "resampled, 24 px, at once",
     "resampled, 24 px, tuned",
     "from scratch, 32 px, 1 epoch",
-    "from scratch, 32 px, 2 epochs",
+    "from scratch, 32 px, 3 epochs",
     "from scratch, 24 px, 1 epoch",
     "from scratch, 24 px, 2 epochs",
 ]

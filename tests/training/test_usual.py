@@ -1,6 +1,7 @@
 """The usual recipes: which one is taken, and that every file of them trains."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -94,3 +95,9 @@ def test_the_usual_recipe_is_that_of_the_family_and_the_kind_of_data(model, data
 def test_an_unknown_model_has_no_usual_recipe():
     with pytest.raises(UserError, match='"mixer_nani" is no model that mixlab knows'):
         usual_recipe("mixer_nani", "digits")
+
+
+@pytest.mark.parametrize("model", ["mixer_b16.goog_in21k", "hub:owner/name", str(Path(__file__).parent)])
+def test_weights_are_fine_tuned(model):
+    name, fields = usual_recipe(model, "folder:pets")
+    assert (name, fields["model"], fields["data"]) == ("finetune_folder", model, "folder:pets")

@@ -24,6 +24,7 @@ from mixlab.data.draws import epoch_order, picture_draws
 from mixlab.data.image_file import UnreadablePicture
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
+from mixlab.measure.machine import cores
 from mixlab.report.progress import progress
 
 KEPT_BYTES = 2**30
@@ -220,6 +221,7 @@ def _read(reader: _Reader, requests: list[_Request], workers: int) -> Iterator[_
     if workers == 0 or reader.has_all:
         yield from map(reader.__getitem__, requests)
         return
+    workers = min(workers, cores())  # torch complains of more; a recipe may have been written for a larger machine
     # Its own generator: seeding the workers would otherwise advance torch's, and workers must change nothing.
     loader = DataLoader(reader, sampler=requests, batch_size=None, num_workers=workers, generator=torch.Generator())
     try:

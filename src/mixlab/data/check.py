@@ -14,6 +14,7 @@ from functools import cached_property, partial
 from hashlib import blake2b
 from itertools import chain
 from multiprocessing import get_context
+from signal import SIG_IGN, SIGINT, signal
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -155,14 +156,17 @@ def _processes(workers: int, pictures: int) -> Iterator[_Mapped]:
     if workers < 2:
         yield map
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        try:
-            yield partial(pool.map, chunksize=32)
-        except BrokenProcessPool as error:
-            raise UserError(
-                "A process that read pictures was killed, as happens where memory runs out: check with fewer, such as "
-                "--workers 1."
-            ) from error
+    # Ctrl-C is for this process alone, which then lets go of what is not read yet.
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=signal, initargs=(SIGINT, SIG_IGN))
+    try:
+        yield partial(pool.map, chunksize=32)
+    except BrokenProcessPool as error:
+        raise UserError(
+            "A process that read pictures was killed, as happens where memory runs out: check with fewer, such as "
+            "--workers 1."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _facts_of(picture: Picture) -> Facts | str:

@@ -34,6 +34,9 @@ LEAST_OF_TINY = 0.99
 PLAIN = 2.0
 """A picture whose grey thumbnail deviates by less, of 255 levels, shows nothing that a hash could tell."""
 
+_NOISE = PLAIN * SIDE
+"""What noise of that deviation makes of a frequency, so that one which a picture lacks has no sign by chance."""
+
 _ROWS = 256
 """Of the table of all pairs that are looked at together: 60,000 pictures take 77 MB of it."""
 
@@ -66,7 +69,7 @@ def look_of(image: UInt8[np.ndarray, "row column 3"]) -> Look:
     if grey.std() < PLAIN:
         return Look(None, thumbnail, least)
     frequencies = (_COSINES @ grey @ _COSINES.T).ravel()[1:]
-    return Look(frequencies > np.median(frequencies), thumbnail, least)
+    return Look(frequencies > np.median(frequencies) + _NOISE, thumbnail, least)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,7 @@ def _correlations(
 
 
 def _unit(thumbnails: UInt8[np.ndarray, "pair row column 3"]) -> Float32[np.ndarray, "pair value"]:
-    values = thumbnails.reshape(len(thumbnails), -1).astype(np.float32)
+    values = thumbnails.reshape(len(thumbnails), THUMBNAIL**2 * 3).astype(np.float32)
     values -= values.mean(1, keepdims=True)
     return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-6)
 

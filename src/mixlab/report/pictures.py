@@ -38,16 +38,16 @@ class Mistakes:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """`image`: uint8 (row, column, RGB), or None where there is none to show."""
+    """`image`: uint8 (row, column, RGB); below it `title`, and `text`, which is cut to one line."""
 
-    image: np.ndarray | None
+    image: np.ndarray
     title: str
     text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """Pictures beside each other, each with its title and a text below it."""
+    """Pictures beside each other."""
 
     title: str
     pictures: Sequence[Shown]
@@ -76,10 +76,9 @@ def _html(mistake: Mistake) -> str:
 
 
 def _shown(shown: Shown) -> str:
-    title = escape(shown.title)
-    image = "" if shown.image is None else _tag(shown.image, title)
-    text = f"<p>{escape(shown.text)}</p>" if shown.text else ""
-    return f'<li>{image}<p class="name" title="{title}">{title}</p>{text}</li>'
+    title, text = escape(shown.title), escape(shown.text)
+    below = f'<p class="name" title="{text}">{text}</p>' if text else ""
+    return f"<li>{_tag(shown.image, title)}<p>{title}</p>{below}</li>"
 
 
 def _tag(image: np.ndarray, alt: str) -> str:

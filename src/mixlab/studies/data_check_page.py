@@ -71,4 +71,4 @@ def _gallery(check: Check, number: int, group: Group) -> Gallery:
 
 def _shown(check: Check, member: Member) -> Shown:
     image = check.dataset.parts[member.part].image(member.index)
-    return Shown(image, member.name, f"{member.part}, {member.label}")
+    return Shown(image, f"{member.part}, {member.label}", member.name)

@@ -54,7 +54,7 @@ class Preview:
 def preview(job: Job, pictures: int, *, quiet: bool) -> Preview:
     """Of so many training pictures, from all classes by their shares. Their draws are those of a training on them."""
     part = _spread(job.dataset.parts["train"], pictures)
-    recipe = job.recipe.model_copy(update={"batch": max(len(part), 2), "max_unreadable": len(part)})
+    recipe = job.recipe.model_copy(update={"batch": max(len(part), 2), "max_unreadable": len(part), "workers": 0})
     batches = replace(job, recipe=recipe).batches_of(part, quiet=quiet)
     classes, augmentation = job.dataset.classes, recipe.augmentation
     versions: dict[int, list[UInt8[np.ndarray, "row column 3"]]] = {}

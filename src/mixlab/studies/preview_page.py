@@ -6,7 +6,7 @@ from importlib.metadata import version
 import tomli_w
 
 from mixlab.data.tree import counted
-from mixlab.report.page import Answer, Block, Code, Page, Section
+from mixlab.report.page import Answer, Block, Code, Details, Page, Section
 from mixlab.report.pictures import Gallery, Shown
 from mixlab.studies.preview import EPOCHS, Preview, Seen
 
@@ -55,4 +55,8 @@ def _mixed(preview: Preview) -> Section:
 def _what_makes_it(preview: Preview) -> Section:
     recipe = preview.job.recipe.to_dict()
     parts = {"augmentation": recipe["augmentation"], "loss": recipe["loss"]}
-    return Section("What makes it", [Code(tomli_w.dumps(parts)), Code(tomli_w.dumps(preview.job.preprocess.to_dict()))])
+    made_by = {
+        "The recipe's augmentation and loss": parts,
+        "How a picture is prepared": preview.job.preprocess.to_dict(),
+    }
+    return Section("What makes it", [Details(name, [Code(tomli_w.dumps(part))]) for name, part in made_by.items()])

@@ -1,15 +1,19 @@
-"""The recipe that is taken where the user names none: one a family and kind of data, tuned beforehand."""
+"""The recipe that is taken where the user names none: for weights, fine-tuning; else by family and kind of data."""
 
 from typing import Any
 
 from mixlab.training.recipe_files import read_recipe
 from mixlab.zoo.build import describe
+from mixlab.zoo.source import names_weights
 
 _DIGITS, _PICTURES = "digits", "pictures"
+_FINE_TUNING = "finetune_folder"
 
 
 def usual_recipe(model: str, data: str) -> tuple[str, dict[str, Any]]:
     """Its name, and its fields with `model` and `data` in their places."""
+    if names_weights(model):
+        return _FINE_TUNING, read_recipe(_FINE_TUNING) | {"model": model, "data": data}
     name = f"{_DIGITS if data == 'digits' else _PICTURES}_{_kind(model)}"
     return name, read_recipe(name) | {"model": model, "data": data}
 

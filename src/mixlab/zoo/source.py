@@ -35,6 +35,13 @@ class Source:
     preprocess: Preprocess | None = None
 
 
+def names_weights(model: str) -> bool:
+    """Whether MODEL is more than an architecture: a published model, hub:owner/name, a run, a file. Fetches nothing."""
+    if model in list_models() or model.startswith("timm:"):
+        return False
+    return model.startswith("hub:") or find_card(model) is not None or Path(model).expanduser().exists()
+
+
 def find_source(source: str | Path) -> Source:
     """Raises UserError. What is on this machine touches no network."""
     path = Path(source).expanduser()

@@ -1,0 +1,127 @@
+"""`mixlab data`: check and preview."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def small() -> tuple[str, ...]:
+    """A recipe for pictures of eight pixels."""
+    config = "{ channels = 8, token_hidden = 8, channel_hidden = 8, depth = 1 }"
+    settings = ("image_size=8", "model=mixer_nano", f"config={config}", "augmentation={ mixup = { alpha = 1.0 } }")
+    return ("--recipe", "pictures_mixer", *(word for setting in settings for word in ("--set", setting)))
+
+
+def test_a_check_prints_tables_and_leaves_nothing(run, pets):
+    before = sorted(Path().rglob("*"))
+    ended = run("data", "check", f"folder:{pets}")
+    assert (ended.status, ended.err) == (0, "")
+    assert "Pictures of each class" in ended.out and "Sizes: all 8x8 pixels" in ended.out
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_finding_something_is_an_answer(run, pets):
+    (pets / "cat/00.png").write_bytes(b"")
+    ended = run("data", "check", f"folder:{pets}")
+    assert ended.status == 0
+    assert "Can't be read: 1 picture." in ended.out and "it is empty" in ended.out
+
+
+def test_notes_about_the_source_go_to_standard_error(run, pets):
+    (pets / "notes.txt").write_text("")
+    said = "Left out because they are no pictures by their names: 1 (.txt).\n"
+    assert run("data", "check", f"folder:{pets}").err == said
+    assert run("data", "check", f"folder:{pets}", "--quiet").err == ""
+
+
+def test_programs_read_what_was_found(run, pets):
+    (pets / "dog/copy.png").write_bytes((pets / "cat/00.png").read_bytes())
+    found = json.loads(run("data", "check", f"folder:{pets}", "--format", "json").out)
+    assert found["groups"] == [
+        {
+            "exact": True,
+            "members": [
+                {"part": "train", "class": "cat", "name": "cat/00.png"},
+                {"part": "train", "class": "dog", "name": "dog/copy.png"},
+            ],
+        }
+    ]
+    csv = run("data", "check", f"folder:{pets}", "--format", "csv").out.splitlines()
+    assert csv[0] == "finding,group,part,label,name,reason"
+    assert csv[1] == "same_bytes,1,train,cat,cat/00.png,"
+    assert "| class | train |" in run("data", "check", f"folder:{pets}", "--format", "markdown").out
+
+
+def test_out_gets_a_page_and_results(run, pets):
+    ended = run("data", "check", f"folder:{pets}", "--out", "found")
+    assert ended.err == "The report: found/report.html\n"
+    assert sorted(path.name for path in Path("found").iterdir()) == ["report.html", "results.json"]
+    assert "Nothing was found to be wrong" in Path("found/report.html").read_text(encoding="utf-8")
+    again = run("data", "check", f"folder:{pets}", "--out", "found")
+    assert again.status == 2 and "--out found holds something else" in again.err
+
+
+def test_a_set_with_a_fixed_name_is_checked(run, here):
+    ended = run("data", "check", "digits", "--quiet")
+    assert ended.status == 0 and "test" in ended.out
+
+
+def test_a_preview_is_a_page_by_itself(run, pets, small):
+    ended = run("data", "preview", f"folder:{pets}", *small, "--pictures", "4", "--out", "seen", "--quiet")
+    assert (ended.status, ended.out, ended.err) == (0, "seen/report.html\n", "")
+    assert [path.name for path in Path("seen").iterdir()] == ["report.html"]
+    html = Path("seen/report.html").read_text(encoding="utf-8")
+    assert "What mixer_nano will see of" in html and "A mixed batch" in html
+
+
+def test_without_out_a_preview_lies_below_runs(run, pets, small):
+    ended = run("data", "preview", f"folder:{pets}", *small)
+    assert ended.out.startswith("runs/preview-folder-pets-") and Path(ended.out.strip()).is_file()
+    assert "A fifth of the pictures was held out as test" in ended.err
+
+
+def test_a_preview_names_the_pictures_that_it_can_t_show(run, pets, small):
+    for path in sorted((pets / "cat").iterdir())[::2]:
+        path.write_bytes(b"no picture" + path.name.encode())
+    ended = run("data", "preview", f"folder:{pets}", *small, "--pictures", "100", "--out", "seen")
+    assert ended.status == 0
+    assert "can't be read: its content is no picture of a kind that is known." in ended.err
+
+
+MISTAKES = {
+    "no such set": (("check", "folder:nowhere"), "folder:nowhere is not there"),
+    "no verb": ((), "Missing command"),
+    "an unknown verb": (("chek", "digits"), "Did you mean 'check'?"),
+    "no data": (("check",), "Missing argument 'DATA'"),
+    "no worker": (("check", "digits", "--workers", "0"), "Input should be greater than or equal to 1"),
+    "no recipe": (("preview", "digits"), "Missing option '--recipe'"),
+    "an unknown recipe": (("preview", "digits", "--recipe", "digits_mixr"), 'Did you mean "digits_mixer"?'),
+    "one picture": (
+        ("preview", "digits", "--recipe", "digits_mixer", "--pictures", "1"),
+        "Input should be greater than or equal to 2",
+    ),
+    "a misspelt key": (
+        ("preview", "digits", "--recipe", "digits_mixer", "--set", "bach=8"),
+        'the key "bach" is unknown',
+    ),
+    "no setting": (("preview", "digits", "--recipe", "digits_mixer", "--set", "batch"), '--set "batch" has no "="'),
+    "a head": (("preview", "digits", "--recipe", "head.toml"), "head.toml trains a head on features"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_ends_in_one_sentence_and_leaves_nothing(run, here, mistake):
+    words, sentence = MISTAKES[mistake]
+    Path("head.toml").write_text('model = "mixer_b16.goog_in1k"\n[head]\n')
+    ended = run("data", *words)
+    assert (ended.status, ended.out) == (2, "")
+    assert sentence in ended.err and ended.err.count("\n") == 1
+    assert [path.name for path in here.iterdir()] == ["head.toml"]
+
+
+def test_an_empty_folder_is_refused(run, here):
+    Path("empty").mkdir()
+    ended = run("data", "check", "folder:empty")
+    assert ended.status == 2 and "holds no pictures" in ended.err
