@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import save_file
 
 from mixlab.data.dataset import Dataset, Part
 
@@ -209,3 +211,68 @@ def writable_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wr
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """Class folders: 24 dark cats, 16 light dogs and 12 red apples of 72x80 pixels; two cats are copies."""
+    random = np.random.default_rng(0)
+    folder = tmp_path / "photographs"
+    for label, colour, count in (("apple", (180, 60, 60), 12), ("cat", (70, 70, 70), 24), ("dog", (180, 180, 180), 16)):
+        (folder / label).mkdir(parents=True)
+        for number in range(count):
+            pixels = random.normal(colour, 20, (72, 80, 3)) + random.normal(0, 25)
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / label / f"{number:02d}.png")
+    shutil.copy(folder / "cat" / "00.png", folder / "cat" / "01.png")
+    return folder
+
+
+@pytest.fixture
+def usual_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Random weights in the places of those that are compared: nano models of ours as Cards, and a network of timm's.
+
+    Their files are in the cache, and all caches are below `tmp_path`.
+    """
+    timm = pytest.importorskip("timm", reason='needs timm: pip install "mixlab[baselines]"')
+
+    from mixlab.studies import published
+    from mixlab.training import features
+    from mixlab.zoo import cards, source
+    from mixlab.zoo.build import create_model
+    from mixlab.zoo.cards import Card, CardSource, Expected
+    from mixlab.zoo.sizes import find_size
+
+    made = []
+    for family in ("mixer", "convmixer", "davit"):
+        size = find_size(f"{family}_nano")
+        model = create_model(size.name)
+        place = tmp_path / "cache" / "weights" / f"{size.name}.test" / "weights.safetensors"
+        place.parent.mkdir(parents=True)
+        save_file(model.state_dict(), place)
+        made.append(
+            Card(
+                name=f"{size.name}.test",
+                size=size.name,
+                family=family,
+                config={**size.config, "classes": model.config.classes},
+                parameters=size.parameters,
+                macs=size.macs,
+                paper=size.paper,
+                labels="imagenet-1k",
+                licence="",
+                provenance=f"Random weights of a {family}.",
+                preprocess={"image_size": [32, 32], "resize": "shorter_side", "crop_fraction": 0.9}
+                | {"interpolation": "bicubic", "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
+                sources=(CardSource("url", "http://127.0.0.1:9/weights", place.name, "mixlab", "unknown"),),
+                expected=(Expected("top1", 50.0, "nobody", "ImageNet-1k validation"),),
+            )
+        )
+    hub = tmp_path / "hub"
+    hub.mkdir()
+    save_file(timm.create_model("test_resnet").state_dict(), hub / "model.safetensors")
+    monkeypatch.setattr(cards, "_cards", lambda: tuple(made))
+    monkeypatch.setattr(published, "CNN", "timm:test_resnet.r160_in1k")
+    monkeypatch.setattr(source, "cached_weights", {"timm/test_resnet.r160_in1k": hub}.get)
+    for module in (source, features):
+        monkeypatch.setattr(module, "cache_folder", lambda: tmp_path / "cache")
+    return [*(card.name for card in made), published.CNN]

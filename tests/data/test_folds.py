@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mixlab.data.dataset import Dataset, Part
-from mixlab.data.folds import folded
+from mixlab.data.folds import Folds, folded, one_test_part
 from mixlab.errors import UserError
 
 
@@ -23,49 +23,71 @@ def pets() -> Dataset:
     return set_of([0] * 23 + [1] * 11 + [2] * 7, list(range(41)))
 
 
+def classes_of(folds: Folds) -> np.ndarray:
+    """A row a fold, a column a class."""
+    labels = folds.pictures.part.labels
+    return np.array([np.bincount(labels[each.test], minlength=labels.max() + 1) for each in folds.rounds()])
+
+
 def test_every_picture_is_judged_once_and_learned_from_otherwise(pets):
     folds = folded(pets, 5)
-    judged = [name for fold in folds for name in fold.parts["test"].names]
-    assert sorted(judged) == sorted(f"p{index}" for index in range(41))
-    for fold in folds:
-        train, test = (set(fold.parts[name].names) for name in ("train", "test"))
-        assert not train & test
-        assert len(train | test) == 41
-        assert fold.cut_here
+    rounds = list(folds.rounds())
+    assert sorted(np.concatenate([each.test for each in rounds])) == list(range(41))
+    assert folds.judged.tolist() == list(range(41))
+    for each in rounds:
+        assert sorted(np.concatenate([each.train, each.validation, each.test])) == list(range(41))
+
+
+def test_settings_are_chosen_on_a_tenth_of_what_a_fold_leaves_of_each_class(pets):
+    folds = folded(pets, 5)
+    labels = folds.pictures.part.labels
+    for each in folds.rounds():
+        left = labels[np.concatenate([each.train, each.validation])]
+        held = np.bincount(labels[each.validation], minlength=3)
+        assert held.tolist() == [max(round(count / 10), 1) for count in np.bincount(left)]
+
+
+def test_the_test_part_alone_is_one_round(pets):
+    folds = one_test_part(pets)
+    (only,) = folds.rounds()
+    assert only.test.tolist() == folds.judged.tolist() == list(range(20, 41))
+    assert sorted([*only.train, *only.validation]) == list(range(20))
 
 
 def test_classes_and_folds_differ_by_one_picture_at_most(pets):
-    counts = np.array([np.bincount(fold.parts["test"].labels, minlength=3) for fold in folded(pets, 5)])
+    counts = classes_of(folded(pets, 5))
     assert (np.ptp(counts, axis=0) <= 1).all()
     assert np.ptp(counts.sum(axis=1)) <= 1
 
 
 def test_the_seed_decides_and_the_order_of_the_files_does_not_show(pets):
-    names = [folded(pets, 5, seed=seed)[0].parts["test"].names for seed in (0, 0, 1)]
-    assert names[0] == names[1] != names[2]
-    assert names[0] != [f"p{index}" for index in range(0, 41, 5)]
+    first = [np.flatnonzero(folded(pets, 5, seed=seed).fold_of == 0).tolist() for seed in (0, 0, 1)]
+    assert first[0] == first[1] != first[2]
+    assert first[0] != list(range(0, 41, 5))
 
 
-def test_copies_stay_in_one_fold_and_leave_the_classes_balanced():
+def test_copies_are_in_one_part_of_a_round_and_leave_the_classes_balanced():
     labels = [0] * 60 + [1] * 30
     contents = [index // 3 for index in range(60)] + list(range(100, 130))  # three copies of each of the first class
     folds = folded(set_of(labels, contents), 5)
-    seen = [{int(fold.parts["test"].image(i)[0, 0, 0]) for i in range(len(fold.parts["test"]))} for fold in folds]
-    assert sum(map(len, seen)) == len(set().union(*seen)) == 50
-    assert [np.bincount(fold.parts["test"].labels).tolist() for fold in folds] == [[12, 6]] * 5
+    for each in folds.rounds():
+        seen = [{contents[place] for place in places} for places in (each.train, each.validation, each.test)]
+        assert sum(map(len, seen)) == len(set().union(*seen)) == 50
+    assert classes_of(folds).tolist() == [[12, 6]] * 5
 
 
-def test_pictures_of_one_origin_stay_in_one_fold():
+def test_pictures_of_one_origin_are_in_one_part_of_a_round():
     origins = tuple(f"patient {index // 4}" for index in range(40))
     folds = folded(set_of([0] * 20 + [1] * 20, list(range(40)), origins=origins), 5)
-    patients = [set(fold.parts["test"].origins) for fold in folds]
-    assert sum(map(len, patients)) == 10
-    assert [np.bincount(fold.parts["test"].labels).tolist() for fold in folds] == [[4, 4]] * 5
+    for each in folds.rounds():
+        patients = [{origins[place] for place in places} for places in (each.train, each.validation, each.test)]
+        assert sum(map(len, patients)) == 10
+    assert classes_of(folds).tolist() == [[4, 4]] * 5
 
 
 def test_a_class_with_fewer_different_pictures_than_folds_is_refused():
     copies = set_of([0] * 8 + [1] * 8, [*range(8), 100, 101, 102, 102, 102, 102, 102, 102])
-    assert len(folded(copies, 3)) == 3
+    assert folded(copies, 3).count == 3
     with pytest.raises(UserError, match='pets has 3 different pictures of "b", and 4 folds need as many'):
         folded(copies, 4)
 

@@ -6,7 +6,7 @@ from scipy import stats
 
 from mixlab.evidence.estimate import Estimate
 from mixlab.evidence.intervals import proportion_interval
-from mixlab.evidence.paired import crossed_bootstrap, crossed_interval, detectable_difference, holm
+from mixlab.evidence.paired import crossed_bootstrap, crossed_interval, detectable_difference, holm, of_groups
 
 
 def answers(accuracy, seeds, pictures=510, seed=0):
@@ -193,3 +193,34 @@ def test_the_detectable_difference_is_found_four_times_in_five(freedom, comparis
     critical = stats.t.isf(0.025 / comparisons, freedom)
     difference = detectable_difference(0.5, freedom, comparisons)
     assert stats.nct.sf(critical, freedom, difference / 0.5) == pytest.approx(0.80, abs=1e-3)
+
+
+def test_groups_of_one_picture_are_the_pictures():
+    a, b = answers(95, seeds=3), answers(90, seeds=4, seed=1)
+    alone = np.random.default_rng(0).permutation(510)
+    np.testing.assert_allclose(of_groups(a, alone)[:, alone], a, atol=1e-12)
+    assert crossed_bootstrap(of_groups(a, alone), of_groups(b, alone)).low == pytest.approx(
+        crossed_bootstrap(a, b).low, abs=0.2
+    )
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_copies_in_one_group_are_no_further_evidence(seeds):
+    a, b = answers(95, seeds), answers(90, seeds, seed=1)
+    groups = np.arange(510)
+    copied = [of_groups(np.repeat(each, 4, axis=1), np.repeat(groups, 4)) for each in (a, b)]
+    apart = [of_groups(each, groups) for each in (a, b)]
+    np.testing.assert_allclose(copied, apart, atol=1e-12)
+
+
+def test_groups_of_any_sizes_keep_the_mean_of_the_pictures():
+    a = answers(80, seeds=2)
+    groups = np.random.default_rng(0).integers(0, 40, 510)
+    np.testing.assert_allclose(of_groups(a, groups).mean(axis=1), a.mean(axis=1))
+
+
+def test_pictures_that_are_right_together_widen_the_interval():
+    a = np.repeat(answers(80, seeds=1, pictures=102), 5, axis=1)
+    alone, together = crossed_interval(a), crossed_interval(of_groups(a, np.repeat(np.arange(102), 5)))
+    wide, narrow = (high - low for low, high in map(ends, (together, alone)))
+    assert wide / narrow == pytest.approx(5**0.5, rel=0.1)

@@ -73,8 +73,8 @@ def this_process() -> Iterator[trainings.TrainApart]:
     yield trainings._train_and_judge
 
 
-def invented_speeds(folders: dict[str, Path], device: object) -> dict[str, Any]:
-    return {name: (Mode(), median_interval([100.0] * 9, "images/s")) for name in folders}
+def invented_speeds(models: dict[str, Any], device: object) -> dict[str, Any]:
+    return {name: (Mode(), median_interval([100.0] * 9, "images/s")) for name in models}
 
 
 @pytest.fixture

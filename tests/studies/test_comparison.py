@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from mixlab.report.table import print_table, render
-from mixlab.studies.comparison import counted, listed
+from mixlab.studies.choice import counted, listed
 from mixlab.studies.comparison_tables import choice_table, costs_table, pairs_table, tables
 from mixlab.training.recipe_files import read_recipe
 
@@ -33,7 +33,7 @@ def test_models_that_are_not_told_apart_leave_the_cheapest_of_them(invent):
 
 
 def test_the_closest_pair_is_the_taken_model_and_the_best_that_it_is_weighed_against(invent):
-    close, clear = invent(CLOSE).closest, invent({**CLEAR, "vit_nano": 85.0}).closest
+    close, clear = invent(CLOSE).choice.closest, invent({**CLEAR, "vit_nano": 85.0}).choice.closest
     assert (close.a, close.b) == ("davit_nano", "mixer_nano")
     assert (clear.a, clear.b) == ("davit_nano", "mixer_nano")
 
@@ -41,7 +41,7 @@ def test_the_closest_pair_is_the_taken_model_and_the_best_that_it_is_weighed_aga
 def test_the_taken_model_is_not_weighed_against_one_that_was_told_apart(invent):
     comparison = invent(CLOSE)
     leaders = ("davit_nano", "vit_nano")  # the second best had steadier seeds, say
-    closest = replace(comparison, verdict=replace(comparison.verdict, leaders=leaders)).closest
+    closest = replace(comparison, verdict=replace(comparison.verdict, leaders=leaders)).choice.closest
     assert (closest.a, closest.b) == ("davit_nano", "vit_nano")
 
 

@@ -1,24 +1,29 @@
 """Pictures a second of finished models: each in its own fastest mode, then all in turns."""
 
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
 
 from mixlab.measure import timing
-from mixlab.runs.folder import Run
 from mixlab.speed.plan import Mode, Plan
 from mixlab.studies import inference
 from mixlab.studies.inference import BATCH, images_per_second
 from mixlab.training.loop import train
 from mixlab.training.prepare import resolve
 from mixlab.training.recipe import recipe_from
+from mixlab.zoo.build import Model
+from mixlab.zoo.trained import load_trained
 
 CPU = torch.device("cpu")
 SECONDS = {  # a forward pass takes, by model and mode
     "quick": {Mode(): 0.5, Mode("fp32", "channels_last"): 0.49, Mode("bf16"): 0.8},
     "slow": {Mode(): 4.0, Mode("fp32", "channels_last"): 2.0, Mode("bf16"): 3.0},
 }
+
+MODELS: Any = {name: partial(str, name) for name in SECONDS}  # which do nothing but tell their names
 
 
 @pytest.fixture
@@ -27,10 +32,10 @@ def order(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     calls: list[str] = []
     now = [0.0]
 
-    def forward(folder: Path, device: torch.device, mode: Mode):
+    def forward(load: Callable[[], str], device: torch.device, mode: Mode, batch: int):
         def call() -> None:
-            calls.append(folder.name)
-            now[0] += SECONDS[folder.name][mode]
+            calls.append(load())
+            now[0] += SECONDS[load()][mode] * batch / BATCH
 
         return call
 
@@ -42,7 +47,7 @@ def order(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_each_model_answers_in_the_mode_that_is_clearly_its_fastest(order):
     """Two per cent are no reason to leave the stock mode."""
-    found = images_per_second({name: Path(name) for name in SECONDS}, CPU)
+    found = images_per_second(MODELS, CPU)
     assert {name: mode for name, (mode, _) in found.items()} == {
         "quick": Mode(),
         "slow": Mode("fp32", "channels_last"),
@@ -50,31 +55,33 @@ def test_each_model_answers_in_the_mode_that_is_clearly_its_fastest(order):
 
 
 def test_the_speed_is_the_batch_over_the_median_time_with_an_interval_over_the_rounds(order):
-    found = images_per_second({name: Path(name) for name in SECONDS}, CPU)
+    found = images_per_second(MODELS, CPU)
     assert {name: speed.value for name, (_, speed) in found.items()} == {"quick": BATCH / 0.5, "slow": BATCH / 2.0}
     assert {(speed.n, speed.unit) for _, speed in found.values()} == {(9, "images/s")}
 
 
+def test_fewer_pictures_at_once_are_asked_where_they_are_large(order):
+    assert images_per_second(MODELS, CPU, batch=8)["quick"][1].value == pytest.approx(BATCH / 0.5)
+
+
 def test_the_models_take_turns_when_they_are_timed(order):
-    images_per_second({name: Path(name) for name in SECONDS}, CPU)
+    images_per_second(MODELS, CPU)
     assert {frozenset(pair) for pair in zip(order[-18::2], order[-17::2], strict=True)} == {frozenset(SECONDS)}
 
 
 @pytest.mark.parametrize("mode", [Mode(), Mode("bf16", "channels_last")], ids=str)
-def test_what_is_timed_is_the_trained_model_on_a_batch_of_its_size(shades, tiny_recipe, tmp_path, monkeypatch, mode):
+def test_what_is_timed_is_the_trained_model_on_a_batch_of_its_size(shades, tiny_recipe, tmp_path, mode):
     job = resolve(recipe_from(tiny_recipe, "tiny"), shades, CPU)
     run = train(job, Plan("cpu", Mode(), 8), tmp_path / "run", quiet=True)
     asked = []
-    load = inference.load_trained
 
-    def loaded(run: Run):
-        model = load(run)
+    def loaded() -> Model:
+        model = load_trained(run)
         model.register_forward_hook(lambda _, inputs, logits: asked.append((inputs[0], logits, model.training)))
         return model
 
-    monkeypatch.setattr(inference, "load_trained", loaded)
-    inference._forward(run.path, CPU, mode)()
+    inference._forward(loaded, CPU, mode, 5)()
     ((images, logits, training),) = asked
-    assert images.shape == (BATCH, 3, 8, 8) and images.is_contiguous(memory_format=mode.memory_format)
+    assert images.shape == (5, 3, 8, 8) and images.is_contiguous(memory_format=mode.memory_format)
     assert logits.dtype == (torch.float32 if mode == Mode() else torch.bfloat16)
     assert logits.is_inference() and not training

@@ -167,9 +167,8 @@ def test_a_folder_of_weights_gives_its_preprocessing_but_bilinear(tmp_path):
     assert open_backbone(tmp_path, image_size=32).preprocess.image_size == (32, 32)
 
 
-def test_a_run_of_timm_s_is_refused(tmp_path):
+def test_a_run_of_timm_s_has_features_too(tmp_path, shades, compute):
     model = create_model("resnet_nano", layers=[1, 1, 1, 1], channels=[8, 8, 8, 8], classes=2)
     weights = Weights("timm", vars(model.config).copy(), dict(model.state_dict()))
     write_model_folder(tmp_path, weights, ("a", "b"), Preprocess((32, 32)))
-    with pytest.raises(UserError, match=r"Give a Mixer, a ConvMixer or a DaViT\."):
-        open_backbone(tmp_path)
+    assert compute(shades.parts["test"], open_backbone(tmp_path)).values.shape == (12, 8)

@@ -110,6 +110,10 @@ def test_of_the_published_weights_davit_tiny_has_the_most_accuracy_for_its_macs(
     assert best_value().name == "davit_tiny.msft_in1k"
 
 
+def test_of_a_family_s_published_weights_those_with_the_most_accuracy_for_their_macs_are_found():
+    assert best_value("convmixer_").name == "convmixer_1024_20.authors_in1k"
+
+
 def test_on_a_processor_photographs_get_a_head_for_published_weights(card, photographs, tmp_path):
     answer = module.first_answer(photographs, CPU)
     assert answer.fields == {"model": "mixer_nano.test", "data": "shades", "head": {}}

@@ -155,6 +155,15 @@ def test_a_training_that_was_broken_off_is_not_overwritten(make_job, run):
         train_head(make_job(), run.path, quiet=True)
 
 
+def test_a_model_of_timm_s_is_refused(make_job, tmp_path):
+    model = create_model("resnet_nano", layers=[1, 1, 1, 1], channels=[8, 8, 8, 8], classes=2)
+    (tmp_path / "resnet").mkdir()
+    weights = Weights("timm", vars(model.config).copy(), dict(model.state_dict()))
+    write_model_folder(tmp_path / "resnet", weights, ("a", "b"), Preprocess((32, 32)))
+    with pytest.raises(UserError, match=r"resnet is a model of timm's: .*Give a Mixer, a ConvMixer or a DaViT\."):
+        make_job(model=str(tmp_path / "resnet"))
+
+
 def test_the_store_knows_the_run_by_all_that_decides_it(make_job, source):
     first = make_job()
     assert first.folder() == make_job().folder()

@@ -71,3 +71,12 @@ def test_copies_share_nothing_and_have_the_same_digest():
     assert copied.digest == weights.digest
     copied.tensors["head.bias"].add_(1)
     assert copied.digest != weights.digest
+
+
+def test_a_model_of_timm_s_gets_no_other_head():
+    weights = Weights("timm", {"name": "resnet18", "classes": 1000}, {})
+    assert with_classes(weights, 1000) is weights
+    with pytest.raises(
+        UserError, match=r"timm:resnet18 has a head for 1,000 classes and gets no other for 3: .*Give a"
+    ):
+        with_classes(weights, 3)

@@ -20,7 +20,7 @@ from mixlab.zoo import cards, source
 from mixlab.zoo import load as module
 from mixlab.zoo.cards import Card, CardSource
 from mixlab.zoo.sizes import Paper
-from mixlab.zoo.source import find_source
+from mixlab.zoo.source import find_source, names_weights
 
 load: Any = module.load
 
@@ -204,3 +204,53 @@ def test_a_name_of_the_hub_goes_to_the_hub(tmp_path, monkeypatch):
     folder = hub_folder_of_timm(tmp_path / "hub")
     monkeypatch.setattr(source, "hub_folder", {"someone/davit": folder}.__getitem__)
     assert load("hub:someone/davit").config.window == 4
+
+
+@pytest.fixture
+def timms_weights(tmp_path, monkeypatch) -> Any:
+    """A small network of timm's, whose weights are where timm leaves them in the hub's cache."""
+    timm = pytest.importorskip("timm", reason='needs timm: pip install "mixlab[baselines]"')
+    network = timm.create_model("test_resnet").eval()
+    save_file(network.state_dict(), tmp_path / "model.safetensors")
+    monkeypatch.setattr(source, "cached_weights", {"timm/test_resnet.r160_in1k": tmp_path}.get)
+    return network
+
+
+def test_weights_that_timm_publishes_give_timm_s_logits(timms_weights):
+    images = torch.randn(2, 3, 160, 160)
+    model = load("timm:test_resnet.r160_in1k")
+    with torch.no_grad():
+        torch.testing.assert_close(model(images), timms_weights(images), rtol=0, atol=0)
+    opened = module.open_weights("timm:test_resnet.r160_in1k")
+    assert (opened.classes[0], opened.preprocess.crop_fraction) == ("tench", 0.95)
+    assert (opened.preprocess.image_size, opened.preprocess.interpolation) == ((160, 160), "bilinear")
+
+
+def test_another_network_s_file_in_the_place_of_timm_s_is_refused_with_both_sides(timms_weights, tmp_path):
+    save_file({"conv1.weight": torch.zeros(1), "fc.bias": torch.zeros(1000)}, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match=r"does not fit this TimmModel: only in the file: conv1\.weight; only in the"):
+        load("timm:test_resnet.r160_in1k")
+
+
+def test_weights_that_timm_publishes_come_from_the_hub_where_they_are_not_here(timms_weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(source, "cached_weights", lambda repository: None)
+    monkeypatch.setattr(source, "hub_folder", {"timm/test_resnet.r160_in1k": tmp_path}.__getitem__)
+    assert find_source("timm:test_resnet.r160_in1k").path == tmp_path
+
+
+def test_weights_that_timm_does_not_have_are_refused_with_the_nearest():
+    pytest.importorskip("timm", reason='needs timm: pip install "mixlab[baselines]"')
+    with pytest.raises(UserError, match=r'no weights "resnet50\.a1_in1kk": .* Did you mean "resnet50\.a1_in1k"\?'):
+        find_source("timm:resnet50.a1_in1kk")
+
+
+@pytest.mark.parametrize("asked", [{"image_size": 64}, {"classes": 3}, {"depth": 2}])
+def test_mixlab_changes_no_weights_of_timm_s(timms_weights, asked):
+    with pytest.raises(UserError, match=r"can't be given for .*, weights of a model of timm's: .* Leave it out"):
+        load("timm:test_resnet.r160_in1k", **asked)
+
+
+def test_a_name_says_whether_it_stands_for_weights(published, tmp_path):
+    weights = ["mixer_t8.test", "mixer_t8_32.timms", "hub:someone/davit", "timm:vit_tiny.augreg", str(tmp_path)]
+    fresh = ["mixer_nano", "timm:vit_tiny", "timm:vit_tiny:drop_rate=0.1", "nothing"]
+    assert [names_weights(name) for name in (*weights, *fresh)] == [True] * 5 + [False] * 4

@@ -1,19 +1,27 @@
 """`mixlab compare`: the main job."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from mixlab.cli.output import image_size_of, output_folder, sayer
+from mixlab.errors import UserError
+
+if TYPE_CHECKING:
+    from mixlab.data.dataset import Dataset
+    from mixlab.studies.comparison import Comparison
+    from mixlab.studies.published_comparison import PublishedComparison
 
 
 def compare(
     data: Annotated[str, typer.Option(help="digits, cifar10 or folder:PATH.")],
     models: Annotated[
-        str | None, typer.Option(help="Names with commas between; any that `mixlab models` lists, or timm:NAME.")
+        str | None, typer.Option(help="Names with commas between: sizes and timm:NAME, or published weights.")
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Trainings of each model.")] = 3,
+    folds: Annotated[int | None, typer.Option(help="Of published weights' pictures; else 5 below 5,000.")] = None,
+    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Train, whatever the pictures' size.")] = False,
+    seeds: Annotated[int | None, typer.Option(help="Trainings of each model; else 3.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Of each training; else the recipes' own.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Of the whole comparison, shared equally.")] = None,
     image_size: Annotated[str | None, typer.Option(help="Pixels, as 64 or 64x48; else each model's own.")] = None,
@@ -23,24 +31,67 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="The folder for report.html and results.json.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
-    """Train models on your pictures and say, with intervals, which one to take and why."""
+    """Compare models on your pictures and say, with intervals, which one to take and why.
+
+    Small pictures: models are trained from scratch. Larger ones: heads in closed form on published weights.
+    """
     from mixlab.data.sources import open_dataset
     from mixlab.files import whole_folder, write_json, write_text
     from mixlab.report.table import print_table
-    from mixlab.studies.compare import compare as run_comparison
     from mixlab.studies.compare_page import compare_page
     from mixlab.studies.comparison_tables import tables
+    from mixlab.studies.published import takes_published
+    from mixlab.studies.published_page import published_page
+    from mixlab.studies.published_tables import published_tables
+
+    names = None if models is None else [name.strip() for name in models.split(",")]
+    trainings = {"seeds": seeds, "epochs": epochs, "minutes": minutes, "image-size": image_size, "match": match}
+    folder = output_folder(out, "compare", data)
+    dataset = open_dataset(data, quiet=quiet)
+    if not from_scratch and takes_published(names, dataset):
+        published = _published(names, dataset, folds, trainings, quiet=quiet)
+        shown, page, results = published_tables(published), published_page(published), published.results()
+        said = [published.answer, published.detectable, published.warning]
+    else:
+        trained = _trained(names, dataset, folds, trainings, quiet=quiet)
+        shown, page, results = tables(trained), compare_page(trained), trained.results()
+        said = [trained.answer, trained.detectable]
+    with whole_folder(folder) as part:
+        write_json(part / "results.json", results)
+        write_text(part / "report.html", page.html())
+    for table in shown:
+        print_table(table)
+        print()
+    print("\n".join(said))
+    print(f"\nThe report: {folder / 'report.html'}")
+
+
+def _published(
+    names: list[str] | None, dataset: "Dataset", folds: int | None, trainings: dict[str, Any], *, quiet: bool
+) -> "PublishedComparison":
+    from mixlab.studies.published import compare_published, usual_weights
+
+    for option, value in trainings.items():
+        if value is not None:
+            raise UserError(
+                f"--{option} {value} is for trainings, and published weights are compared as they are: leave it out, "
+                "or train models of your own with --from-scratch."
+            )
+    return compare_published(names or usual_weights(), dataset, folds, quiet=quiet, say=sayer(quiet=quiet))
+
+
+def _trained(
+    names: list[str] | None, dataset: "Dataset", folds: int | None, trainings: dict[str, Any], *, quiet: bool
+) -> "Comparison":
+    from mixlab.studies.compare import compare
     from mixlab.studies.contenders import DEFAULT_MODELS
     from mixlab.studies.terms import Terms
 
-    terms = Terms(seeds=seeds, epochs=epochs, minutes=minutes, image_size=image_size_of(image_size), match=match)
-    folder = output_folder(out, "compare", data)
-    names = [name.strip() for name in models.split(",")] if models is not None else DEFAULT_MODELS
-    comparison = run_comparison(names, open_dataset(data, quiet=quiet), terms, quiet=quiet, say=sayer(quiet=quiet))
-    with whole_folder(folder) as part:
-        write_json(part / "results.json", comparison.results())
-        write_text(part / "report.html", compare_page(comparison).html())
-    for table in tables(comparison):
-        print_table(table)
-        print()
-    print(f"{comparison.answer}\n{comparison.detectable}\n\nThe report: {folder / 'report.html'}")
+    if folds is not None:
+        raise UserError(
+            f"--folds {folds} is for published weights, whose heads are fitted in a moment: here models are trained "
+            "from scratch and judged on the test part, so leave it out."
+        )
+    given = {name: value for name, value in trainings.items() if value is not None and name != "image-size"}
+    terms = Terms(**given, image_size=image_size_of(trainings["image-size"]))
+    return compare(names or DEFAULT_MODELS, dataset, terms, quiet=quiet, say=sayer(quiet=quiet))

@@ -9,7 +9,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -39,8 +39,16 @@ class Grouped:
         pairs = np.unique(np.stack([self.groups, self.part.labels], axis=1), axis=0)
         return int((np.bincount(pairs[:, 0]) > 1).sum())
 
+    def subset(self, indices: Int64[np.ndarray, " chosen"]) -> "Grouped":
+        return Grouped(self.part.subset(indices), self.groups[indices])
+
     def cut(self, share: float) -> "tuple[Part, Grouped]":
-        """What is held out, a `share` of each class's groups but at least one, and the rest."""
+        """What is held out, and the rest."""
+        held = self.held_out(share)
+        return self.part.subset(np.flatnonzero(held)), self.subset(np.flatnonzero(~held))
+
+    def held_out(self, share: float) -> Bool[np.ndarray, " picture"]:
+        """A `share` of each class's groups, but at least one."""
         group = np.unique(self.groups, return_inverse=True)[1]
         labels = self.labels_of_groups
         chosen = np.zeros(len(labels), dtype=bool)
@@ -48,8 +56,7 @@ class Grouped:
             of_class = np.flatnonzero(labels == label)
             count = max(round(share * len(of_class)), 1)
             chosen[of_class[epoch_order(_SEED, int(label), len(of_class))[:count]]] = True
-        held, rest = np.flatnonzero(chosen[group]), np.flatnonzero(~chosen[group])
-        return self.part.subset(held), Grouped(self.part.subset(rest), self.groups[rest])
+        return chosen[group]
 
     def with_origins(self) -> "Grouped":
         """What shares a group or an origin is in one group, and so is what such pictures link."""

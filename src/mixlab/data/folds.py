@@ -1,46 +1,75 @@
-"""k-fold: a set's pictures in k parts alike, each of which is the test part once (Stone, 1974).
+"""k-fold: a set's pictures in k parts alike, each of which is judged once (Stone, 1974).
 
 Pictures with equal bytes, or of one origin, are in one fold, and every class is spread over the folds as evenly as that
-allows.
+allows. A single test part is the case of one fold, in which not every picture is.
 
 Axes:  picture  one of the set, whatever part it was in
        fold     the one in which a picture is judged
 """
 
 from collections import defaultdict
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
 from jaxtyping import Int64
 
-from mixlab.data.cut import Grouped, grouped
+from mixlab.data.cut import VALIDATION_SHARE, Grouped, grouped
 from mixlab.data.dataset import Dataset, Part
 from mixlab.data.draws import epoch_order
 from mixlab.errors import UserError
 
+NONE = -1
+"""The fold of pictures that are only learned from."""
 
-def folded(dataset: Dataset, count: int, *, seed: int = 0) -> list[Dataset]:
-    """`count` sets of the parts "train" and "test". Pictures of all parts take part; each is once in a test part.
 
-    Raises UserError where a class has fewer different pictures than there are folds.
-    """
+@dataclass(frozen=True, eq=False)
+class Round:
+    """Places of pictures: to fit on, to choose settings on, and to judge. No group is in two of them."""
+
+    train: Int64[np.ndarray, " train_picture"]
+    validation: Int64[np.ndarray, " validation_picture"]
+    test: Int64[np.ndarray, " test_picture"]
+
+
+@dataclass(frozen=True, eq=False)
+class Folds:
+    pictures: Grouped
+    fold_of: Int64[np.ndarray, " picture"]
+
+    @property
+    def count(self) -> int:
+        return int(self.fold_of.max()) + 1
+
+    @property
+    def judged(self) -> Int64[np.ndarray, " judged_picture"]:
+        """Places of the pictures that are judged, each in one round."""
+        return np.flatnonzero(self.fold_of != NONE)
+
+    def rounds(self) -> Iterator[Round]:
+        """Validation is a tenth of what a fold leaves, so that settings are chosen without its pictures."""
+        for fold in range(self.count):
+            learned = np.flatnonzero(self.fold_of != fold)
+            held = self.pictures.subset(learned).held_out(VALIDATION_SHARE)
+            yield Round(learned[~held], learned[held], np.flatnonzero(self.fold_of == fold))
+
+
+def folded(dataset: Dataset, count: int, *, seed: int = 0) -> Folds:
+    """Pictures of all parts take part. Raises UserError where a class has fewer different ones than there are folds."""
     if count < 2:
         raise UserError(f"{count} folds leave nothing to train on: give at least 2.")
     everything = grouped(reduce(Part.joined, dataset.parts.values()))
     _check_enough(dataset, everything, count)
-    fold_of = folds_of(everything, count, seed)
-    return [
-        replace(
-            dataset,
-            parts={
-                "train": everything.part.subset(np.flatnonzero(fold_of != fold)),
-                "test": everything.part.subset(np.flatnonzero(fold_of == fold)),
-            },
-            cut_here=True,
-        )
-        for fold in range(count)
-    ]
+    return Folds(everything, folds_of(everything, count, seed))
+
+
+def one_test_part(dataset: Dataset) -> Folds:
+    """One fold: the test part. Pictures of the other parts are learned from."""
+    everything = grouped(reduce(Part.joined, dataset.parts.values()))
+    sizes = [len(part) for part in dataset.parts.values()]
+    folds = [0 if name == "test" else NONE for name in dataset.parts]
+    return Folds(everything, np.repeat(np.array(folds, dtype=np.int64), sizes))
 
 
 def folds_of(pictures: Grouped, count: int, seed: int) -> Int64[np.ndarray, " picture"]:

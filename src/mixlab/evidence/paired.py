@@ -21,6 +21,9 @@ from mixlab.evidence.estimate import TAIL, Estimate
 
 POWER = 0.80
 
+Answers = NDArray[np.bool_] | NDArray[np.float64]
+"""(seed, picture) Whether each training had each picture right; numbers where they stand for groups of pictures."""
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -81,8 +84,8 @@ class _Sample:
 
 
 def crossed_bootstrap(
-    correct_a: NDArray[np.bool_],
-    correct_b: NDArray[np.bool_],
+    correct_a: Answers,
+    correct_b: Answers,
     *,
     resamples: int = 10_000,
     seed: int = 0,
@@ -139,7 +142,20 @@ def crossed_bootstrap(
     )
 
 
-def crossed_interval(correct: NDArray[np.bool_]) -> Estimate:
+def of_groups(correct: Answers, groups: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(seed, group) For the functions here, where pictures of one group, such as copies, are right or wrong together.
+
+    `groups`: (picture,) a number a picture. A group counts for as many pictures as it has: its value is the mean over
+    all pictures, moved by what its own pictures add to that (the linearised ratio; Cochran, 1977, section 9A). So each
+    seed's mean stays what it was, and a group of one picture is that picture.
+    """
+    group = np.unique(groups, return_inverse=True)[1]
+    mean = correct.mean(axis=1, keepdims=True)
+    moved = np.stack([np.bincount(group, weights=row) for row in correct - mean])
+    return mean + moved * moved.shape[1] / correct.shape[1]
+
+
+def crossed_interval(correct: Answers) -> Estimate:
     """One model's mean accuracy in per cent, for other pictures and other seeds; `correct`: (seed, picture).
 
     It is compared with a model that is always right. The spread is that of the seeds' accuracies.
@@ -157,17 +173,17 @@ def crossed_interval(correct: NDArray[np.bool_]) -> Estimate:
     )
 
 
-def _picture_differences(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> _Sample:
+def _picture_differences(correct_a: Answers, correct_b: Answers) -> _Sample:
     """Each picture's mean difference, and the four half pictures; equal ones are kept once, with their number."""
     values, weights = np.unique(correct_a.mean(axis=0) - correct_b.mean(axis=0), return_counts=True)
     return _Sample(np.append(values, [1, -1, 0]), np.append(weights, [0.5, 0.5, 1]))
 
 
-def _accuracies(correct: NDArray[np.bool_]) -> _Sample:
+def _accuracies(correct: Answers) -> _Sample:
     return _Sample(correct.mean(axis=1), np.ones(len(correct)))
 
 
-def _interaction_variance(correct: NDArray[np.bool_]) -> float:
+def _interaction_variance(correct: Answers) -> float:
     """The part of the mean accuracy's variance that no better or worse seed makes and no harder picture.
 
     A picture falls right in one training and wrong in another. 0 for one training, which can't tell.

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -10,13 +11,15 @@ from mixlab.errors import UserError
 from mixlab.evaluation.yardsticks import yardsticks
 from mixlab.measure import machine
 from mixlab.measure.macs import count_parameters
+from mixlab.runs.folder import Run
 from mixlab.studies.comparison import Comparison, Contestant
-from mixlab.studies.contenders import Contender, Planned, enter, macs_of, planned
+from mixlab.studies.contenders import Contender, Planned, enter, macs_of, planned, require_several
 from mixlab.studies.inference import images_per_second
 from mixlab.studies.terms import Terms
 from mixlab.studies.trainings import Trained, processes
 from mixlab.studies.verdict import judge
 from mixlab.zoo.scaling import scaled_config
+from mixlab.zoo.trained import load_trained
 
 Say = Callable[[str], None]
 
@@ -30,8 +33,7 @@ def compare(models: Sequence[str], dataset: Dataset, terms: Terms, *, quiet: boo
     `dataset` is one that `open_dataset` finds by its name: each training opens it again in its own process. What an
     interrupted comparison has finished is found in the store. `say` is told the plans, and each result as it comes.
     """
-    if len(set(models)) < max(len(models), 2):
-        raise UserError(f"--models {','.join(models)} compares nothing: give two or more different models.")
+    require_several(models)
     share = None if terms.minutes is None else _share(terms.minutes, trainings=len(models) * terms.seeds)
     dataset = dataset.nothing_selected()
     contenders = _entered(models, dataset, terms)
@@ -58,7 +60,8 @@ def compare(models: Sequence[str], dataset: Dataset, terms: Terms, *, quiet: boo
             seconds = train(first, seed=0).training_seconds
             entrants = [first, *(other.lasting(seconds) for other in others)]
         trained = _all_trained(entrants, terms.seeds, train, say)
-    speeds = images_per_second({name: trainings[0].folder for name, trainings in trained.items()}, device)
+    loads = {name: partial(load_trained, Run(trainings[0].folder)) for name, trainings in trained.items()}
+    speeds = images_per_second(loads, device)
     contestants = tuple(
         Contestant(entrant.contender, entrant.plan, tuple(trained[entrant.name]), *speeds[entrant.name])
         for entrant in entrants

@@ -1,6 +1,5 @@
 """What a comparison found: its numbers, its answer in words, its JSON."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,12 +13,12 @@ from mixlab.evaluation.metrics import confusion_matrix
 from mixlab.evidence.estimate import Estimate
 from mixlab.evidence.intervals import mean_interval
 from mixlab.evidence.paired import crossed_interval
-from mixlab.report.numbers import number
 from mixlab.speed.plan import Mode, Plan
+from mixlab.studies.choice import Choice, counted, noticeable
 from mixlab.studies.contenders import Contender
 from mixlab.studies.terms import Terms
 from mixlab.studies.trainings import Trained
-from mixlab.studies.verdict import Pair, Verdict
+from mixlab.studies.verdict import Verdict
 
 SCHEMA = 1
 
@@ -108,43 +107,25 @@ class Comparison:
 
     @property
     def data(self) -> str:
-        """The data's name as a title has it: a folder's without the way to it."""
-        kind, _, path = self.dataset.name.partition(":")
-        return Path(path).name if kind == "folder" else kind
+        return title_of(self.dataset)
 
     @property
-    def taken(self) -> Contestant:
-        """The model that the answer names: of those that can't be told from the best, the one that answers fastest."""
-        return max((self[name] for name in self.verdict.leaders), key=lambda leader: leader.images_per_second.value)
-
-    @property
-    def closest(self) -> Pair:
-        """The taken model and its rival: the best of those that it can't be told from, else the best of all others."""
-        rivals = self.verdict.leaders if self.verdict.recommended is None else self.names
-        return next(
-            pair
-            for pair in self.verdict.pairs  # best first
-            if self.taken.name in (pair.a, pair.b) and {pair.a, pair.b} <= set(rivals)
+    def choice(self) -> Choice:
+        return Choice(
+            self.verdict,
+            {one.name: one.top1 for one in self.contestants},
+            {one.name: one.images_per_second for one in self.contestants},
+            self.yardsticks,
+            if_beaten="train longer before you choose",
         )
 
     @property
+    def taken(self) -> Contestant:
+        return self[self.choice.taken]
+
+    @property
     def answer(self) -> str:
-        """A sentence; a second one where a yardstick does as well."""
-        taken = self.taken
-        accuracy = f"{number(taken.top1.value, 1)} % of the test pictures right"
-        if self.verdict.recommended is not None:
-            answer = f"Take {taken.name}: it had {accuracy}, and its lead over every other model is more than chance."
-        else:
-            answer = (
-                f"{listed(self.verdict.leaders)} are not told apart: take the cheapest of these, {taken.name}, which "
-                f"answers {number(taken.images_per_second.value, 0)} pictures a second and had {accuracy}."
-            )
-        yardstick, reached = max(self.yardsticks.items(), key=lambda item: item[1].value)
-        if reached.value >= taken.top1.value:
-            answer += (
-                f" But the yardstick {yardstick} had {number(reached.value, 1)} %: train longer before you choose."
-            )
-        return answer
+        return self.choice.answer
 
     @property
     def detectable(self) -> str:
@@ -155,11 +136,7 @@ class Comparison:
                 f"With {self.seeds} and {self.test_pictures} hardly any difference could have been told from chance: "
                 "train with 3 seeds or more."
             )
-        return (
-            f"Had one of a typical pair truly been {number(points, 1)} points better than the other, a comparison of "
-            "this size would have noticed it 8 times in 10. Smaller differences may well stay hidden: more seeds and "
-            "more test pictures bring them to light."
-        )
+        return noticeable(points, "more seeds and more test pictures")
 
     @property
     def seeds(self) -> str:
@@ -177,42 +154,32 @@ class Comparison:
         """results.json."""
         return {
             "schema": SCHEMA,
-            "data": {
-                "name": self.dataset.name,
-                "fingerprint": self.dataset.fingerprint,
-                "classes": list(self.dataset.classes),
-                "pictures": {part: len(pictures) for part, pictures in self.dataset.parts.items()},
-            },
+            "data": described(self.dataset),
             "budget": asdict(self.terms),
             "commit": self.environment["commit"],
             "device": self.environment["device"],
             "models": {contestant.name: _result(contestant) for contestant in self.contestants},
             "yardsticks": {name: asdict(estimate) for name, estimate in self.yardsticks.items()},
-            "pairs": [
-                {
-                    "a": pair.a,
-                    "b": pair.b,
-                    "difference": pair.difference.difference,
-                    "low": pair.difference.low,
-                    "high": pair.difference.high,
-                    "p_holm": pair.p_holm,
-                }
-                for pair in self.verdict.pairs
-            ],
+            "pairs": [pair.to_dict() for pair in self.verdict.pairs],
             "detectable": self.verdict.detectable,
             "recommended": self.verdict.recommended,
         }
 
 
-def counted(number: int, noun: str) -> str:
-    """ "1 seed", "1,200 seeds"."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def title_of(dataset: Dataset) -> str:
+    """The data's name as a title has it: a folder's without the way to it."""
+    kind, _, path = dataset.name.partition(":")
+    return Path(path).name if kind == "folder" else kind
 
 
-def listed(names: Sequence[str], most: int = 5) -> str:
-    """ "a, b and c"; behind the first `most` only how many more there are."""
-    shown = list(names) if len(names) <= most else [*names[: most - 1], f"{len(names) - most + 1} others"]
-    return " and ".join(part for part in (", ".join(shown[:-1]), shown[-1]) if part)
+def described(dataset: Dataset) -> dict[str, Any]:
+    """The data, as results.json has it."""
+    return {
+        "name": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "classes": list(dataset.classes),
+        "pictures": {part: len(pictures) for part, pictures in dataset.parts.items()},
+    }
 
 
 def _result(contestant: Contestant) -> dict[str, Any]:

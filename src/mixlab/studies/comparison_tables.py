@@ -1,9 +1,12 @@
 """A comparison in three tables: what to choose by, what the trainings cost, and every pair. Each fits 100 columns."""
 
+from collections.abc import Sequence
+
 from mixlab.report.table import Column, Table
-from mixlab.studies.comparison import Comparison, Contestant, listed
+from mixlab.studies.choice import listed
+from mixlab.studies.comparison import Comparison, Contestant
 from mixlab.studies.inference import BATCH
-from mixlab.studies.verdict import Pair
+from mixlab.studies.verdict import Pair, Verdict
 from mixlab.training.recipe_files import read_recipe
 
 _BUILT = {
@@ -82,6 +85,18 @@ def costs_table(comparison: Comparison) -> Table:
 
 
 def pairs_table(comparison: Comparison) -> Table:
+    match comparison.terms.seeds:
+        case 1:
+            over = "over test pictures alone: one seed says nothing about other trainings"
+        case 2:
+            over = "over seeds and test pictures; with 2 seeds, false alarms come more often than they should"
+        case _:
+            over = "over seeds and test pictures"
+    return table_of_pairs(comparison.verdict, comparison.names, over)
+
+
+def table_of_pairs(verdict: Verdict, models: Sequence[str], over: str) -> Table:
+    """`over`: what the intervals are about."""
     columns = [
         Column("a", "ahead"),
         Column("b", "behind"),
@@ -97,20 +112,13 @@ def pairs_table(comparison: Comparison) -> Table:
             "p_holm": pair.p_holm,
             "verdict": _verdict(pair),
         }
-        for pair in comparison.verdict.pairs
+        for pair in verdict.pairs
     ]
-    match comparison.terms.seeds:
-        case 1:
-            over = "over test pictures alone: one seed says nothing about other trainings"
-        case 2:
-            over = "over seeds and test pictures; with 2 seeds, false alarms come more often than they should"
-        case _:
-            over = "over seeds and test pictures"
     note = (
         f"Brackets are 95 % intervals {over}. Told apart: the interval excludes 0. Alone: by itself, but not among all "
         "pairs, where p, adjusted by Holm, would have to be below 0.05."
     )
-    return Table("All pairs", columns, rows, [note], models=comparison.names)
+    return Table("All pairs", columns, rows, [note], models=models)
 
 
 def _verdict(pair: Pair) -> str:

@@ -1,6 +1,6 @@
 """Who is compared, with which recipe and under which plan: all that is decided before the first training."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,6 +8,7 @@ import torch
 
 from mixlab.data.batches import steps_an_epoch
 from mixlab.data.dataset import Dataset
+from mixlab.errors import UserError
 from mixlab.measure.machine import pick_device
 from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.models.contract import ImageSize, height_and_width
@@ -74,6 +75,11 @@ def enter(
     with torch.device("meta"):
         model = job.build()
     return Contender(name, recipe_name, job, count_parameters(model), macs_of(model))
+
+
+def require_several(models: Sequence[str]) -> None:
+    if len(set(models)) < max(len(models), 2):
+        raise UserError(f"--models {','.join(models)} compares nothing: give two or more different models.")
 
 
 def macs_of(model: Model) -> int:

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import median
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from mixlab.evidence.estimate import Estimate
 from mixlab.evidence.paired import Difference, crossed_bootstrap, detectable_difference, holm
@@ -35,6 +36,18 @@ class Pair:
     def stands_among_all(self) -> bool:
         """Whether it would also stand out among all pairs."""
         return self.p_holm < 0.05
+
+    def to_dict(self) -> dict[str, Any]:
+        """As results.json has it."""
+        difference = self.difference
+        return {
+            "a": self.a,
+            "b": self.b,
+            "difference": difference.difference,
+            "low": difference.low,
+            "high": difference.high,
+            "p_holm": self.p_holm,
+        }
 
     @property
     def estimate(self) -> Estimate:
@@ -60,8 +73,14 @@ class Verdict:
         return self.leaders[0] if len(self.leaders) == 1 else None
 
 
-def judge(correct: Mapping[str, Bool[np.ndarray, "seed picture"]]) -> Verdict:
-    """`correct`: for each of two or more models, whether each training had each test picture right."""
+Answers = Bool[np.ndarray, "seed picture"] | Float[np.ndarray, "seed group"]
+
+
+def judge(correct: Mapping[str, Answers]) -> Verdict:
+    """`correct`: for each of two or more models, whether each training had each test picture right.
+
+    Where pictures come in groups: what `mixlab.evidence.paired.of_groups` makes of it.
+    """
     ranked = sorted(correct, key=lambda name: -correct[name].mean())
     couples = list(combinations(ranked, 2))
     differences = [crossed_bootstrap(correct[a], correct[b]) for a, b in couples]

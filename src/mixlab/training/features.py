@@ -18,7 +18,6 @@ from safetensors.numpy import load_file, save
 from mixlab.data.batches import Batch, JudgingBatches
 from mixlab.data.dataset import Part, content_digest
 from mixlab.data.preprocess import Preprocess
-from mixlab.errors import UserError
 from mixlab.files import cache_folder, whole_file
 from mixlab.models.contract import ImageSize
 from mixlab.report.progress import progress
@@ -60,13 +59,8 @@ class Features:
 
 
 def open_backbone(source: str | Path, image_size: ImageSize | None = None) -> Backbone:
-    """Of any weights that `load` takes, but timm's. Pictures are resized bilinearly, whatever the weights had."""
+    """Of any weights that `load` takes. Pictures are resized bilinearly, whatever the weights had."""
     opened = open_weights(source, image_size=image_size)
-    if opened.weights.family == "timm":
-        raise UserError(
-            f"{source} is a run of a model of timm's: a head in closed form is put on mixlab's own families alone. "
-            "Give a Mixer, a ConvMixer or a DaViT."
-        )
     return Backbone(str(source), opened.weights, replace(opened.preprocess, interpolation="bilinear"))
 
 

@@ -60,9 +60,9 @@ def from_scratch(dataset: Dataset) -> FirstAnswer:
     return _from_scratch(dataset, "Without published weights:")
 
 
-def best_value() -> Card:
-    """The published ImageNet-1k weights with the most accuracy for their multiply-accumulates."""
-    able = [card for card in list_cards() if card.labels == "imagenet-1k" and _top1(card) > 0]
+def best_value(pattern: str = "*") -> Card:
+    """Of the published ImageNet-1k weights that `list_cards` has so, those with the most accuracy for their MACs."""
+    able = [card for card in list_cards(pattern) if card.labels == "imagenet-1k" and _top1(card) > 0]
     return max(able, key=lambda card: _top1(card) / card.macs)
 
 

@@ -62,6 +62,11 @@ def resolve_head(recipe: HeadRecipe, dataset: Dataset, device: torch.device) -> 
         note = "A tenth of train was held out as validation, by class and seeded, to choose the ridge on."
         dataset = replace(dataset, parts=parts, cut_here=True, notes=(*dataset.notes, note))
     backbone = open_backbone(recipe.model, recipe.image_size)
+    if backbone.weights.family == "timm":
+        raise UserError(
+            f"{recipe.model} is a model of timm's: a head in closed form is put on mixlab's own families alone. "
+            "Give a Mixer, a ConvMixer or a DaViT."
+        )
     resolved = {"data": dataset.name, "image_size": backbone.weights.config["image_size"]}
     return HeadJob(recipe.model_copy(update=resolved), dataset, backbone, device)
 

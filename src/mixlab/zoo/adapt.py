@@ -86,6 +86,11 @@ def with_classes(weights: Weights, classes: int) -> Weights:
     before = weights.config["classes"]
     if classes == before:
         return weights
+    if weights.family == "timm":
+        raise UserError(
+            f"timm:{weights.config['name']} has a head for {before:,} classes and gets no other for {classes:,}: "
+            "mixlab changes its own families alone. Give a Mixer, a ConvMixer or a DaViT."
+        )
     config = {**weights.config, "classes": classes}
     tensors = {name: tensor for name, tensor in weights.tensors.items() if not name.startswith("head.")}
     if classes:

@@ -45,12 +45,12 @@ def load(
 ) -> Model:
     """The model with these weights, in evaluation mode, in fp32, on the CPU.
 
-    `source`: a name that `mixlab models --pretrained` lists, hub:owner/name, a run's folder, another folder of weights,
-    or a file, in any format that `mixlab convert` knows. `image_size` in pixels, None as in the file: a Mixer's token
-    MLPs are enlarged exactly (each part as a picture before: Tolstikhin et al. 2021, appendix C) where both sides grow
-    by one whole factor, else resampled; `resize` forces one. `classes`, None as in the file: another number gets a new
-    head that starts at zero, 0 none. `config_fields` say what shapes can't tell, as `heads`; another `patch_size` than
-    the file's resizes the stem (Beyer et al. 2023, section 3). Raises UserError.
+    `source`: a name that `mixlab models --pretrained` lists, timm:NAME.TAG, hub:owner/name, a run's folder, another
+    folder of weights, or a file, in any format that `mixlab convert` knows. `image_size` in pixels, None as in the
+    file: a Mixer's token MLPs are enlarged exactly (each part as a picture before: Tolstikhin et al. 2021, appendix C)
+    where both sides grow by one whole factor, else resampled; `resize` forces one. `classes`, None as in the file:
+    another number gets a new head that starts at zero, 0 none. `config_fields` say what shapes can't tell, as `heads`;
+    another `patch_size` than the file's resizes the stem (Beyer et al. 2023, section 3). Raises UserError.
     """
     opened = open_weights(source, image_size=image_size, classes=classes, resize=resize, **config_fields)
     return built(opened.weights)
@@ -67,7 +67,7 @@ def open_weights(
     """As `load`, before the model is built, with the names of the classes and the preprocessing."""
     found = find_source(source)
     if found.family == "timm":
-        return _timm_run(found, {"image_size": image_size, "classes": classes, "resize": resize, **config_fields})
+        return _timms(found, {"image_size": image_size, "classes": classes, "resize": resize, **config_fields})
     weights = recognise(found, image_size, config_fields).weights()
     if "patch_size" in config_fields:
         weights = with_patches(weights, config_fields["patch_size"])
@@ -225,18 +225,22 @@ def _fp32(tensor: Tensor) -> Tensor:
     return (tensor.float() if tensor.is_floating_point() else tensor).contiguous()
 
 
-def _timm_run(source: Source, asked: Mapping[str, Any]) -> Opened:
-    """A run of one of timm's models, as it was trained."""
+def _timms(source: Source, asked: Mapping[str, Any]) -> Opened:
+    """Weights of one of timm's models, as they were trained: a run's, or published by timm."""
     for name, value in asked.items():
         if value is not None:
             raise UserError(
-                f"{name}={value} can't be given for {source.path.parent}, a run of a model of timm's: mixlab changes "
+                f"{name}={value} can't be given for {source.path}, weights of a model of timm's: mixlab changes "
                 "its own families alone. Leave it out."
             )
-    assert source.classes is not None and source.preprocess is not None  # a run's config.json has both
+    assert source.preprocess is not None
     checkpoint = open_checkpoint(source.path)
+    # A run's tensors have the names that they have in a TimmModel, published ones those within its network.
+    within = "" if all(name.startswith("network.") for name in checkpoint.stored) else "network."
+    shapes = {f"{within}{name}": stored.shape for name, stored in checkpoint.stored.items()}
     require_same_tensors(
-        build("timm", source.config), {name: stored.shape for name, stored in checkpoint.stored.items()}, source.path
+        build("timm", source.config), shapes, source.path, called=lambda ours: ours.removeprefix(within)
     )
-    tensors = {name: checkpoint.tensor(name) for name in checkpoint.stored}
-    return Opened(Weights("timm", source.config, tensors), source.classes, source.preprocess)
+    tensors = {f"{within}{name}": _fp32(checkpoint.tensor(name)) for name in checkpoint.stored}
+    names = source.classes or indices(source.config["classes"])
+    return Opened(Weights("timm", source.config, tensors), names, source.preprocess)

@@ -1,7 +1,8 @@
 """Where weights lie, and what is known of their model besides its tensors.
 
-A source is a published model's name (mixer_b16.goog_in1k, or timm's full name for it), hub:owner/name, a run's folder,
-a folder with config.json (ours, or timm's from the hub), or a file of weights.
+A source is a published model's name (mixer_b16.goog_in1k, or timm's full name for it), timm:NAME.TAG for weights that
+timm publishes for a model of its own, hub:owner/name, a run's folder, a folder with config.json (ours, or timm's from
+the hub), or a file of weights.
 """
 
 import json
@@ -20,6 +21,7 @@ from mixlab.zoo.cards import Card, find_card, list_cards
 from mixlab.zoo.download import cached_weights, hub_folder
 from mixlab.zoo.labels import class_names
 from mixlab.zoo.sizes import list_models
+from mixlab.zoo.timm_models import published_by_timm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +50,20 @@ def find_source(source: str | Path) -> Source:
     name = str(source)
     if name.startswith("hub:"):
         return _on_hub(name.removeprefix("hub:"))
+    if name.startswith("timm:"):
+        return _of_timm(name.removeprefix("timm:"))
     if published := find_card(name):
         return _published(published, _fetched(published))
     raise UserError(_unknown(name))
+
+
+def names_weights(model: str) -> bool:
+    """A size and timm:NAME stand for fresh weights; timm:NAME.TAG, a published model, a run and a file for theirs."""
+    if model.startswith("timm:"):
+        return "." in model.split(":")[1]
+    if model in list_models():
+        return False
+    return model.startswith("hub:") or find_card(model) is not None or Path(model).expanduser().exists()
 
 
 def _folder(path: Path) -> Source:
@@ -122,6 +135,20 @@ def _on_hub(name: str) -> Source:
         if any(source.kind == "hub" and source.address == name for source in published.sources):
             return _published(published, folder)
     return _folder(folder)
+
+
+def _of_timm(name: str) -> Source:
+    published = published_by_timm(name)
+    classes = published.num_classes
+    preprocess = _timms_preprocess(asdict(published))
+    config = {"name": name.partition(".")[0], "image_size": preprocess.image_size, "classes": classes}
+    return Source(
+        path=cached_weights(published.hf_hub_id) or hub_folder(published.hf_hub_id),
+        family="timm",
+        config=asdict(configured("timm", config)),
+        classes=class_names("imagenet-1k", classes) if classes == 1000 else None,
+        preprocess=preprocess,
+    )
 
 
 def _published(card: Card, path: Path) -> Source:

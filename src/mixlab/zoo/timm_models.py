@@ -84,6 +84,17 @@ def import_timm() -> ModuleType:
     return timm
 
 
+def published_by_timm(name: str) -> Any:
+    """timm's PretrainedCfg for NAME.TAG, or for NAME with the tag that timm itself takes. Raises UserError."""
+    models = import_timm().models
+    if name not in (known := models.list_pretrained()):
+        raise UserError(
+            f'timm has no weights "{name}": give one of its names with a tag, as timm:resnet50.a1_in1k; '
+            f"timm.list_pretrained() lists them. {did_you_mean(name, known)}".rstrip()
+        )
+    return models.get_pretrained_cfg(name)
+
+
 def usual_image_size(name: str) -> ImageSize:
     """The pixels that timm made `name` for."""
     timm = import_timm()

@@ -1,0 +1,107 @@
+"""What the reports of all comparisons have alike: pairs, mistakes, costs, and what ran."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from mixlab.data.dataset import Part
+from mixlab.evidence.estimate import Estimate
+from mixlab.report.axes import Axis
+from mixlab.report.confusion import confusion_matrix
+from mixlab.report.figure import Figure
+from mixlab.report.page import Beside, Block, Details, Section
+from mixlab.report.pictures import Mistake, Mistakes
+from mixlab.report.rows import pair_intervals
+from mixlab.report.table import Table
+from mixlab.report.tradeoff import trade_off
+from mixlab.studies.choice import counted
+from mixlab.studies.verdict import Pair, Verdict
+
+ACCURACY = Axis("Top-1", "%", "higher", digits=1)
+_MISTAKES = 12
+
+
+def more_than_chance(top1: Figure, verdict: Verdict, differences: Mapping[Pair, Estimate], table: Table) -> Section:
+    """`top1`: the figure of every model's accuracy; `table`: of the pairs."""
+    pairs = pair_intervals(
+        "Every pair",
+        {(pair.a, pair.b): estimate for pair, estimate in differences.items()},
+        Axis("Difference", "points", digits=1),
+        told_apart=[(pair.a, pair.b) for pair in verdict.pairs if pair.is_told_apart],
+        detectable=min(verdict.detectable, 100.0),
+        caption="How much higher the first model's mean is, with 95 % intervals, both models on the same pictures. "
+        "Filled marks: told apart, since the interval excludes 0.",
+    )
+    blocks: list[Block] = (
+        [Beside([top1, pairs]), table]
+        if len(pairs.panels) == 1
+        else [top1, pairs, Details(f"The {len(table.rows)} pairs as a table", [table])]
+    )
+    return Section("More than chance?", blocks)
+
+
+def accuracy_against(
+    costs: Mapping[Axis, Mapping[str, Estimate]], top1: Mapping[str, Estimate], models: Sequence[str]
+) -> Figure:
+    return trade_off(
+        "Accuracy against cost",
+        top1,
+        ACCURACY,
+        costs,
+        models=models,
+        caption="Means with 95 % intervals in both directions; arrows point to the better side.",
+    )
+
+
+def mistakes(
+    model: str,
+    test: Part,
+    probabilities: Float[np.ndarray, "picture class"],
+    classes: tuple[str, ...],
+    confusion: Int[np.ndarray, "class class"],
+    *,
+    trainings: int,
+    answers: str,
+    averaged: str,
+) -> Section:
+    """`confusion` counts the answers of all `trainings`, `answers` says whose; `averaged`: what gives probabilities."""
+    pictures = counted(len(test), "test picture")
+    matrix = confusion_matrix(
+        "What is taken for what", confusion, classes, trainings=trainings, caption=f"{answers} on {pictures}."
+    )
+    predicted, labels = probabilities.argmax(axis=1), test.labels
+    wrong = np.flatnonzero(predicted != labels)
+    surest = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")][:_MISTAKES]
+    shown = "all of them" if len(surest) == len(wrong) else f"the surest {len(surest)}"
+    gallery = Mistakes(
+        "Most confidently wrong",
+        [
+            Mistake(
+                test.image(picture),
+                test.names[picture],
+                classes[int(labels[picture])],
+                classes[int(predicted[picture])],
+                float(probabilities[picture, predicted[picture]]),
+            )
+            for picture in surest
+        ],
+        f"{averaged}, {len(wrong)} of {pictures} are wrong; {shown}: the true class → the answer, and its probability.",
+    )
+    return Section(f"Where {model} errs", [Beside([matrix, gallery])])
+
+
+def machine_facts(environment: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "Device": f"{environment['device']}, {counted(environment['threads'], 'thread')}, "
+        f"{environment['memory_bytes'] / 2**30:.0f} GiB of memory",
+        "System": environment["system"],
+        "Versions": ", ".join(f"{package} {version}" for package, version in environment["versions"].items()),
+        "Commit": environment["commit"] or "installed without a repository",
+    }
+
+
+def footer(environment: Mapping[str, Any]) -> str:
+    return f"Written by mixlab {environment['versions']['mixlab']} on {date.today():%Y-%m-%d}."

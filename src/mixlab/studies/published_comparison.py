@@ -1,0 +1,173 @@
+"""What a comparison of published weights found: its numbers, its answer in words, its JSON."""
+
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from mixlab.data.cut import VALIDATION_SHARE
+from mixlab.data.dataset import Dataset, Part
+from mixlab.data.folds import Folds
+from mixlab.evidence.estimate import Estimate
+from mixlab.evidence.paired import crossed_interval
+from mixlab.speed.plan import Mode
+from mixlab.studies.choice import Choice, counted, noticeable
+from mixlab.studies.comparison import SCHEMA, described, title_of
+from mixlab.studies.out_of_fold import OutOfFold
+from mixlab.studies.verdict import Pair, Verdict, judge
+from mixlab.training.features import Backbone
+from mixlab.training.head_recipe import RIDGES
+
+WARNING = (
+    "This says which weights to take, and not which architecture is better: other people trained each of them, with "
+    "other recipes and some on more pictures, so pre-training confounds the architectures. Architectures that are "
+    "trained alike are compared with `--from-scratch`."
+)
+HOW_SURE = (
+    "Every picture is judged once, by a head that saw neither it nor a copy of it, nor chose its settings on one. "
+    "Intervals are over pictures, those of one group (copies, or of one origin) together. Folds share training "
+    "pictures, so their spread is no standard error and none is made of it. What other training pictures would have "
+    "changed is not in the intervals either, which are therefore somewhat narrow: in simulations those of 95 % held "
+    "the true difference of two models in 87 to 91 %."
+)
+
+
+@dataclass(frozen=True)
+class PublishedContestant:
+    """Weights with all that is known of them here: `correct` is for the judged pictures, in groups."""
+
+    name: str
+    provenance: str
+    backbone: Backbone
+    answers: OutOfFold
+    correct: Float[np.ndarray, "one group"]
+    parameters: int  # with a head for the data's classes
+    macs: int  # of one picture
+    inference_mode: Mode
+    images_per_second: Estimate
+
+    @cached_property
+    def top1(self) -> Estimate:
+        """Per cent, for other pictures; its n counts those that were judged."""
+        return replace(crossed_interval(self.correct), n=len(self.answers.labels))
+
+
+@dataclass(frozen=True)
+class PublishedComparison:
+    """The weights in the order that the user gave. `folds`: as asked for; None: as many as there are pictures for."""
+
+    dataset: Dataset
+    judging: Folds
+    folds: int | None
+    contestants: tuple[PublishedContestant, ...]
+    yardsticks: dict[str, Estimate]
+    environment: dict[str, Any]
+
+    @property
+    def names(self) -> list[str]:
+        """In the user's order, which decides the colours."""
+        return [contestant.name for contestant in self.contestants]
+
+    @property
+    def ranked(self) -> list[PublishedContestant]:
+        return sorted(self.contestants, key=lambda contestant: -contestant.top1.value)
+
+    @property
+    def judged(self) -> Part:
+        return self.judging.pictures.part.subset(self.judging.judged)
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        return judge({contestant.name: contestant.correct for contestant in self.contestants})
+
+    @property
+    def choice(self) -> Choice:
+        return Choice(
+            self.verdict,
+            {one.name: one.top1 for one in self.contestants},
+            {one.name: one.images_per_second for one in self.contestants},
+            self.yardsticks,
+            if_beaten="these weights see too little in your pictures; train from scratch with `--from-scratch`",
+        )
+
+    @property
+    def taken(self) -> PublishedContestant:
+        return self.contestants[self.names.index(self.choice.taken)]
+
+    @property
+    def answer(self) -> str:
+        return self.choice.answer
+
+    @property
+    def detectable(self) -> str:
+        return noticeable(self.verdict.detectable, "more test pictures")
+
+    @property
+    def warning(self) -> str:
+        return WARNING
+
+    def difference(self, pair: Pair) -> Estimate:
+        """In percentage points; its n counts the pictures."""
+        return replace(pair.estimate, n=len(self.judging.judged))
+
+    @property
+    def data(self) -> str:
+        return title_of(self.dataset)
+
+    @property
+    def test_pictures(self) -> str:
+        return counted(len(self.judging.judged), "test picture")
+
+    @property
+    def way(self) -> str:
+        return f"in {self.judging.count} folds" if self.judging.count > 1 else "in one test part"
+
+    @property
+    def title(self) -> str:
+        return f"{len(self.names)} published weights on {self.data}, judged on {self.test_pictures} {self.way}"
+
+    def results(self) -> dict[str, Any]:
+        """results.json: the schema of every comparison, null where it is about trainings, and what folds add to it."""
+        return {
+            "schema": SCHEMA,
+            "data": described(self.dataset),
+            "budget": {
+                "folds": self.judging.count if self.judging.count > 1 else None,
+                "ridges": list(RIDGES),
+                "validation_share": VALIDATION_SHARE,
+            },
+            "commit": self.environment["commit"],
+            "device": self.environment["device"],
+            "models": {contestant.name: self._result(contestant) for contestant in self.contestants},
+            "yardsticks": {name: asdict(estimate) for name, estimate in self.yardsticks.items()},
+            "pairs": [pair.to_dict() for pair in self.verdict.pairs],
+            "detectable": self.verdict.detectable,
+            "recommended": self.verdict.recommended,
+            "warning": WARNING,
+        }
+
+    def _result(self, contestant: PublishedContestant) -> dict[str, Any]:
+        answers, top1 = contestant.answers, contestant.top1
+        return {
+            "top1": [top1.value],
+            "mean": top1.value,
+            "sd": None,
+            "n": 1,
+            "images_per_second": contestant.images_per_second.value,
+            "train_images_per_second": None,
+            "training_device_seconds": None,
+            "training_macs": contestant.macs * len(self.judging.pictures.part),  # once through the backbone, each
+            "parameters": contestant.parameters,
+            "macs": contestant.macs,
+            "peak_bytes": None,
+            "low": top1.low,
+            "high": top1.high,
+            "pictures": top1.n,
+            "top1_of_folds": answers.top1_of_rounds,
+            "ridges": [head.ridge for head in answers.heads],
+            "temperatures": [head.temperature for head in answers.heads],
+            "weights": contestant.backbone.weights.digest,
+            "provenance": contestant.provenance,
+        }

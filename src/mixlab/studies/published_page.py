@@ -1,0 +1,126 @@
+"""The report of a comparison of published weights: the answer, what it does not say, then what stands behind it."""
+
+import shlex
+
+from mixlab.evidence.estimate import Estimate
+from mixlab.report.axes import Axis
+from mixlab.report.page import Answer, Code, Facts, KeyFigure, Page, Section
+from mixlab.report.rows import seed_points
+from mixlab.studies.choice_page import ACCURACY, accuracy_against, footer, machine_facts, mistakes, more_than_chance
+from mixlab.studies.published import usual_weights
+from mixlab.studies.published_comparison import HOW_SURE, WARNING, PublishedComparison
+from mixlab.studies.published_tables import choice_table, heads_table, pairs_table
+
+
+def published_page(comparison: PublishedComparison) -> Page:
+    return Page(
+        title=f"Which weights for {comparison.data}?",
+        kicker=f"mixlab compare: {len(comparison.names)} published weights, {comparison.test_pictures} "
+        f"{comparison.way}",
+        answer=_answer(comparison),
+        sections=[
+            Section("Weights, not architectures", [WARNING, _provenance(comparison), *_rule(comparison)]),
+            Section("What to choose by", [choice_table(comparison)]),
+            _more_than_chance(comparison),
+            _costs(comparison),
+            _mistakes(comparison),
+            _what_ran(comparison),
+        ],
+        footer=footer(comparison.environment),
+    )
+
+
+def _answer(comparison: PublishedComparison) -> Answer:
+    choice, taken = comparison.choice, comparison.taken
+    closest = choice.closest
+    ahead = closest.a == taken.name
+    return Answer(
+        comparison.answer,
+        " ".join([choice.worth, comparison.detectable, choice.yardsticks_reached]),
+        [
+            KeyFigure(f"Top-1 of {taken.name}", taken.top1, 1),
+            KeyFigure(f"Ahead of {closest.b}" if ahead else f"Behind {closest.a}", comparison.difference(closest), 2),
+            KeyFigure("It answers", taken.images_per_second, 1),
+            KeyFigure("Its parameters", Estimate.exact(taken.parameters / 1e6, "M")),
+        ],
+    )
+
+
+def _provenance(comparison: PublishedComparison) -> Facts:
+    return Facts({one.name: one.provenance for one in comparison.contestants})
+
+
+def _rule(comparison: PublishedComparison) -> list[str]:
+    if comparison.names != usual_weights():
+        return []
+    return [
+        "These were chosen by rule: of each family's ImageNet-1k weights those with the most accuracy there for their "
+        "multiply-accumulates, and a residual network, which everybody knows."
+    ]
+
+
+def _more_than_chance(comparison: PublishedComparison) -> Section:
+    in_folds = comparison.judging.count > 1
+    marks = "each small mark is one fold. " if in_folds else ""
+    top1 = seed_points(
+        "Every model",
+        {one.name: one.answers.top1_of_rounds if in_folds else [] for one in comparison.ranked},
+        {one.name: one.top1 for one in comparison.ranked},
+        ACCURACY,
+        models=comparison.names,
+        yardsticks=comparison.yardsticks,
+        caption=f"The large mark is the share of all judged pictures, with its 95 % interval over pictures; {marks}"
+        "Grey lines, or arrows to them, are the yardsticks.",
+    )
+    differences = {pair: comparison.difference(pair) for pair in comparison.verdict.pairs}
+    section = more_than_chance(top1, comparison.verdict, differences, pairs_table(comparison))
+    return Section(section.heading, [HOW_SURE, *section.blocks])
+
+
+def _costs(comparison: PublishedComparison) -> Section:
+    ranked = comparison.ranked
+    costs = {
+        Axis("Inference", "images/s", "higher"): {one.name: one.images_per_second for one in ranked},
+        Axis("MACs", "G", "lower"): {one.name: Estimate.exact(one.macs / 1e9, "G") for one in ranked},
+        Axis("Parameters", "M", "lower"): {one.name: Estimate.exact(one.parameters / 1e6, "M") for one in ranked},
+    }
+    figure = accuracy_against(costs, {one.name: one.top1 for one in ranked}, comparison.names)
+    return Section("What it costs", [figure, heads_table(comparison)])
+
+
+def _mistakes(comparison: PublishedComparison) -> Section:
+    taken = comparison.taken
+    return mistakes(
+        taken.name,
+        comparison.judged,
+        taken.answers.probabilities,
+        comparison.dataset.classes,
+        taken.answers.confusion,
+        trainings=1,
+        answers="Answers",
+        averaged=f"Judged {comparison.way}",
+    )
+
+
+def _what_ran(comparison: PublishedComparison) -> Section:
+    dataset = comparison.dataset
+    facts = {
+        "Data": f"{dataset.name}: {len(dataset.classes):,} classes, {len(comparison.judging.pictures.part):,} "
+        f"pictures, of which {len(comparison.judging.judged):,} are judged {comparison.way}",
+        "Fingerprint": dataset.fingerprint,
+    } | machine_facts(comparison.environment)
+    weights = {one.name: f"SHA-256 of the tensors {one.backbone.weights.digest}" for one in comparison.contestants}
+    return Section(
+        "What ran",
+        [*dataset.notes, Facts(facts), Facts(weights), "To run it again:", Code(_command(comparison))],
+    )
+
+
+def _command(comparison: PublishedComparison) -> str:
+    options = {
+        "data": comparison.dataset.name,
+        "models": ",".join(comparison.names),
+        "folds": comparison.folds,
+    }
+    given = [f"--{name} {shlex.quote(str(value))}" for name, value in options.items() if value is not None]
+    return " ".join(["mixlab compare", *given])

@@ -1,0 +1,79 @@
+"""`mixlab compare`: published weights on photographs, trainings where they are asked for."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mixlab.evidence.intervals import median_interval
+from mixlab.speed.plan import Mode
+from mixlab.studies import published
+
+OURS = "mixer_nano.test,convmixer_nano.test"
+
+
+@pytest.fixture(autouse=True)
+def speeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        published,
+        "images_per_second",
+        lambda models, device, batch: {name: (Mode(), median_interval([9.0] * 9, "images/s")) for name in models},
+    )
+
+
+def test_photographs_are_compared_by_published_weights_without_saying_more(run, usual_weights, photographs):
+    ended = run("compare", "--data", f"folder:{photographs}", "--out", "out")
+    assert ended.status == 0, ended.err
+    assert "The report: out/report.html" in ended.out
+    assert "so pre-training confounds the architectures" in ended.out
+    results = json.loads(Path("out/results.json").read_text(encoding="utf-8"))
+    assert list(results["models"]) == usual_weights
+    assert results["budget"]["folds"] == 5
+    assert "pre-training confounds" in Path("out/report.html").read_text(encoding="utf-8")
+    assert "[4/4] timm:test_resnet.r160_in1k" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--seeds", "3"), ("--epochs", "1"), ("--minutes", "1.5"), ("--image-size", "64"), ("--match", "macs")],
+)
+def test_what_is_for_trainings_is_refused_beside_published_weights(run, usual_weights, photographs, option, value):
+    ended = run("compare", "--data", f"folder:{photographs}", option, value)
+    assert ended.status == 2
+    assert f"{option} {value} is for trainings, and published weights are compared as they are" in ended.err
+
+
+@pytest.mark.parametrize("more", [("--from-scratch",), ("--models", "mixer_nano,davit_nano")])
+def test_folds_are_refused_where_models_are_trained(run, usual_weights, photographs, more):
+    ended = run("compare", "--data", f"folder:{photographs}", "--folds", "5", *more)
+    assert ended.status == 2
+    assert "--folds 5 is for published weights, whose heads are fitted in a moment" in ended.err
+
+
+def test_without_the_weights_there_is_a_way_out(run, usual_weights, photographs, tmp_path):
+    shutil.rmtree(tmp_path / "cache" / "weights" / "davit_nano.test")
+    ended = run("compare", "--data", f"folder:{photographs}", "--out", "out")
+    assert ended.status == 2
+    assert ended.err.endswith("Or compare models without published weights: --from-scratch.\n")
+    assert not Path("out").exists()
+
+
+@pytest.mark.long
+def test_from_scratch_trains_small_models_on_photographs_at_their_own_size(run, photographs):
+    ended = run(
+        *("compare", "--data", f"folder:{photographs}", "--from-scratch", "--models", "mixer_nano,convmixer_nano"),
+        *("--seeds", "1", "--epochs", "1", "--out", "out", "--quiet"),
+    )
+    assert ended.status == 0, ended.err
+    assert json.loads(Path("out/results.json").read_text(encoding="utf-8"))["budget"]["epochs"] == 1
+    assert "pre-training" not in ended.out
+
+
+def test_folds_are_as_many_as_are_asked_for(run, usual_weights, photographs):
+    ended = run(
+        "compare", "--data", f"folder:{photographs}", "--models", OURS, "--folds", "3", "--out", "out", "--quiet"
+    )
+    assert ended.status == 0, ended.err
+    assert "in 3 folds" in ended.out
+    assert ended.err == ""
