@@ -28,6 +28,12 @@ def test_a_warm_up_is_as_long_counted_in_shares_in_steps_or_in_epochs(schedule):
     assert shares(schedule) == pytest.approx(shares(Schedule(warmup=0.2)))
 
 
+@pytest.mark.parametrize("name", ["cosine", "linear"])
+@pytest.mark.parametrize("warmup", [0.0, 0.9])
+def test_the_only_step_of_a_training_is_at_the_peak(name, warmup):
+    assert shares(Schedule(name=name, final=0.25, warmup=warmup), steps=1) == [1.0]
+
+
 @pytest.mark.parametrize("end", [1e-5, 0.3])
 def test_a_line_with_warm_up_is_that_of_big_vision_a_step_later(end):
     """The peak is 1 there as well: the rate is multiplied with it behind."""
@@ -89,12 +95,6 @@ def test_a_fall_from_the_start_is_by_its_share_at_the_warm_up_s_end():
 
 def test_without_a_warm_up_the_first_step_is_one_step_of_the_fall():
     assert shares(Schedule(name="linear"))[0] == 0.99
-
-
-@pytest.mark.parametrize("name", ["cosine", "linear"])
-@pytest.mark.parametrize("warmup", [0.0, 0.9])
-def test_a_training_of_one_step_is_at_the_end_of_its_fall(name, warmup):
-    assert shares(Schedule(name=name, final=0.25, warmup=warmup), steps=1) == [0.25]
 
 
 def recipe(**given: Any):

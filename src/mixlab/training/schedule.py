@@ -29,8 +29,10 @@ def share_of_peak(schedule: Schedule, step: int, steps: int, steps_an_epoch: int
     """From 0 to 1, for the step that is about to be taken (0 .. `steps` - 1, with those of the cool-down).
 
     A line up from `warmup_from` to the peak; then half a cosine or a line down to `final`, which the cool-down keeps.
-    The knots of "piecewise" are the whole course, up and down.
+    The knots of "piecewise" are the whole course, up and down. A training of one step takes it at the peak.
     """
+    if steps == 1:
+        return 1.0
     moment = step // steps_an_epoch * steps_an_epoch if schedule.changes == "epoch" else step + 1
     end = steps - schedule.cooldown_epochs * steps_an_epoch
     warmup = _warmup(schedule, end, steps_an_epoch)
