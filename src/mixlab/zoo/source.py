@@ -35,13 +35,6 @@ class Source:
     preprocess: Preprocess | None = None
 
 
-def names_weights(model: str) -> bool:
-    """Whether MODEL is more than an architecture: a published model, hub:owner/name, a run, a file. Fetches nothing."""
-    if model in list_models() or model.startswith("timm:"):
-        return False
-    return model.startswith("hub:") or find_card(model) is not None or Path(model).expanduser().exists()
-
-
 def find_source(source: str | Path) -> Source:
     """Raises UserError. What is on this machine touches no network."""
     path = Path(source).expanduser()
@@ -58,7 +51,10 @@ def find_source(source: str | Path) -> Source:
 
 
 def names_weights(model: str) -> bool:
-    """A size and timm:NAME stand for fresh weights; timm:NAME.TAG, a published model, a run and a file for theirs."""
+    """A size and timm:NAME stand for fresh weights; timm:NAME.TAG, a published model, a run and a file for theirs.
+
+    Fetches nothing.
+    """
     if model.startswith("timm:"):
         return "." in model.split(":")[1]
     if model in list_models():
