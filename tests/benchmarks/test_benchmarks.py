@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -50,3 +51,28 @@ def test_the_loop_takes_turns_with_a_bare_one_and_keeps_every_step(monkeypatch, 
     assert len(results["our_seconds"]) == len(results["bare_seconds"]) == 100
     assert results["more"] > -50
     assert "the loop beside a bare one" in capsys.readouterr().out
+
+
+@pytest.mark.long
+def test_the_loop_and_a_bare_one_take_equally_many_steps(monkeypatch, tmp_path, capsys):
+    out = tmp_path / "results.json"
+    command = f"loop_overhead.py --model convmixer_nano --batch 4 --steps 10 --out {out}"
+    monkeypatch.setattr(sys, "argv", command.split())
+
+    runpy.run_path(str(BENCHMARKS / "loop_overhead.py"), run_name="__main__")
+
+    results = json.loads(out.read_text())
+    assert len(results["our_seconds"]) == len(results["bare_seconds"]) == 10
+    assert "the loop beside a bare one" in capsys.readouterr().out
+
+
+@pytest.mark.long
+def test_two_processes_take_turns_with_kept_and_with_returned_memory(tmp_path):
+    out, benchmark = tmp_path / "results.json", BENCHMARKS / "kept_memory.py"
+    settings = ["--model", "mixer_nano", "--batch", "4", "--rounds", "3", "--out", out]
+
+    finished = subprocess.run([sys.executable, benchmark, *settings], capture_output=True, text=True, check=True)
+
+    results = json.loads(out.read_text())
+    assert [len(samples) for samples in results["seconds"].values()] == [3, 3]
+    assert "speed, kept / stock" in finished.stdout

@@ -111,6 +111,19 @@ def test_a_model_too_large_for_one_picture_is_refused_with_what_may_help(make_jo
         decide_plan(make_job(), lambda sentence: None)
 
 
+@pytest.mark.parametrize(("times_what_is_needed", "freed"), [(4, "kept"), (2, "returned")])
+def test_freed_memory_is_kept_where_there_is_room_for_pieces(times_what_is_needed, freed, make_job, monkeypatch):
+    monkeypatch.setattr(trial, "memory_of", lambda job, plan, network: {"parameters": 60, "gradients": 40})
+    monkeypatch.setattr(trial, "available_bytes", lambda: 100 * times_what_is_needed)
+    monkeypatch.setattr(trial, "keep_freed_memory", lambda: None)
+    plan, _ = decide_plan(make_job("speed=auto"), silent)
+    assert plan.freed_memory == freed
+
+
+def test_speed_off_leaves_the_allocator_as_it_is(make_job):
+    assert decide_plan(make_job("speed=off"), silent)[0].freed_memory == "returned"
+
+
 def failing_once(error: Exception, function: Callable[..., Any]) -> Callable[..., Any]:
     errors = [error]
 

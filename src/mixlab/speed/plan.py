@@ -14,6 +14,7 @@ from mixlab.measure.timing import interleaved
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Layout = Literal["contiguous", "channels_last"]
+FreedMemory = Literal["returned", "kept"]
 
 _WORTH_IT = 0.95
 """Another mode must take at most this share of the stock mode's time: less is noise, and not worth a rounding."""
@@ -44,19 +45,23 @@ class Plan:
     """Pictures that go through the model at once; a step adds up the gradients of as many as its batch needs."""
     processes: int = 1
     """That each batch is shared between; batch normalisation sees the pictures of one."""
+    freed_memory: FreedMemory = "returned"
+    """Whether the process gives back to the system what a step frees (see allocator.py)."""
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "device": self.device,
             "micro_batch": self.micro_batch,
             "processes": self.processes,
+            "freed_memory": self.freed_memory,
             "kernels": "stock",
         } | asdict(self.mode)
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "Plan":
         mode = Mode(stored["precision"], stored["layout"])
-        return cls(stored["device"], mode, stored["micro_batch"], stored.get("processes", 1))
+        others = {name: stored[name] for name in ("processes", "freed_memory") if name in stored}
+        return cls(stored["device"], mode, stored["micro_batch"], **others)
 
 
 def placed(model: nn.Module, device: torch.device, mode: Mode) -> nn.Module:

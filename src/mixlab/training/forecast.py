@@ -4,33 +4,27 @@
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from math import ceil
 from time import perf_counter
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mixlab.data.batches import KEPT_BYTES, steps_an_epoch
-from mixlab.measure.activations import activation_bytes
 from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.report.curves import Curve
 from mixlab.speed.plan import Plan
-from mixlab.training.loss import class_weights_of, loss_of
-from mixlab.training.optimizer import build_optimizers
+from mixlab.training.memory import memory_of, picture_bytes, pictures_at_once
 from mixlab.training.prepare import Job
 from mixlab.training.schedule import share_of_peak
-from mixlab.training.sections import Recipe
 from mixlab.zoo.build import build
-from mixlab.zoo.load import built, open_weights
 
 _FORWARD_AND_BACKWARD = 3
 """Forward passes that a step costs; the backward pass makes a gradient of the weights and one of what came in."""
-_TENSORS_A_PARAMETER = {torch.optim.AdamW: 2, torch.optim.SGD: 1, torch.optim.Muon: 1}
 _PICTURES_READ = 64
 _POINTS = 480
 """Of the curve of rates."""
@@ -99,7 +93,7 @@ class Forecast:
     @property
     def at_once(self) -> int:
         """The most pictures that go through the model together."""
-        return _at_once(self.job, self.plan)
+        return pictures_at_once(self.job, self.plan)
 
     @cached_property
     def rates(self) -> Curve:
@@ -116,7 +110,7 @@ class Forecast:
     def time(self) -> Time:
         job, (read, altered) = self.job, self.picture_seconds
         train, judged = job.dataset.parts["train"], len(job.dataset.parts.get("validation", ()))
-        too_large = job.recipe.augmentation.crop is None and len(train) * _picture_bytes(job) > KEPT_BYTES
+        too_large = job.recipe.augmentation.crop is None and len(train) * picture_bytes(job) > KEPT_BYTES
         once, always = (0.0, read + altered) if too_large else (read, altered)
         stepping = self.steps * self.seconds_a_step
         reading = always * self.pictures / self.plan.processes
@@ -137,58 +131,10 @@ def forecast(job: Job, plan: Plan, seconds_a_step: float) -> Forecast:
         seconds_a_step=seconds_a_step,
         parameters=count_parameters(network),
         macs=count_macs(network, (3, *job.preprocess.image_size)),
-        memory=_memory(job, plan, network),
+        memory=memory_of(job, plan, network),
         has_batch_norm=any(isinstance(module, _BatchNorm) for module in network.modules()),
         picture_seconds=_picture_seconds(job),
     )
-
-
-def _memory(job: Job, plan: Plan, network: nn.Module) -> dict[str, int]:
-    """All that lies there at once when the last of a batch's parts has gone through the model."""
-    recipe, teacher = job.recipe, _teacher(job.recipe)
-    class_weights = class_weights_of(recipe.loss, job.dataset.parts["train"].labels, job.dataset.classes)
-    several = plan.processes > 1
-    shards = plan.processes if recipe.parallel == "fsdp" else 1
-    weights = _bytes(network.state_dict().values())
-    trained = _bytes(parameter for parameter in network.parameters() if parameter.requires_grad)
-    # elsewhere than on CUDA the shapes are the processor's, which is always here
-    device = job.device if job.device.type == "cuda" else torch.device("cpu")
-    found = {
-        "parameters": weights // shards,
-        "gradients": trained // shards,
-        "buckets that gradients are averaged in": trained if several and shards == 1 else 0,
-        f"state of {recipe.optimizer.name}": _state_bytes(job, network) // shards,
-        "moving average of the weights": weights // shards if recipe.ema else 0,
-        "way back of a sharpness-aware step": trained // shards if recipe.optimizer.sharpness else 0,
-        "the teacher": _bytes(teacher.state_dict().values()) if teacher else 0,
-        "pictures": 4 * _picture_bytes(job) * ceil(job.batch / plan.processes),
-        "activations kept for the backward pass": activation_bytes(
-            network,
-            (_at_once(job, plan), 3, *job.preprocess.image_size),
-            lambda logits, images: loss_of(logits, torch.zeros_like(logits), recipe.loss, class_weights),
-            device=device,
-            cast=partial(plan.mode.autocast, device),
-        ),
-    }
-    return {what: taken for what, taken in found.items() if taken}
-
-
-def _at_once(job: Job, plan: Plan) -> int:
-    """Of the largest share, which goes through in near-equal parts."""
-    share = ceil(job.batch / plan.processes)
-    return ceil(share / ceil(share / plan.micro_batch))
-
-
-def _teacher(recipe: Recipe) -> nn.Module | None:
-    return built(open_weights(recipe.distillation.teacher).weights) if recipe.distillation else None
-
-
-def _state_bytes(job: Job, network: nn.Module) -> int:
-    total = 0
-    for optimizer in build_optimizers(job.recipe.optimizer, network):
-        moved = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        total += _TENSORS_A_PARAMETER[type(optimizer)] * _bytes(moved)
-    return total
 
 
 def _picture_seconds(job: Job) -> tuple[float, float]:
@@ -201,13 +147,3 @@ def _picture_seconds(job: Job) -> tuple[float, float]:
     read = perf_counter()
     deque(batches.epoch(0), maxlen=0)
     return (read - began) / len(few), (perf_counter() - read) / len(few)
-
-
-def _picture_bytes(job: Job) -> int:
-    """Of a resized picture, a byte a number."""
-    rows, columns = job.preprocess.image_size
-    return 3 * rows * columns
-
-
-def _bytes(tensors: Iterable[Tensor]) -> int:
-    return sum(tensor.nbytes for tensor in tensors)

@@ -112,6 +112,7 @@ def _training(forecast: Forecast) -> Table:
         "Work": f"{forecast.pictures:,} pictures forth and back, {short(forecast.training_macs)} multiply-accumulates",
         "Device": device_name(job.device),
         "Mode": str(plan.mode),
+        "Memory that a step frees": f"is {plan.freed_memory}",
         "Processes": _processes(forecast),
         "At once": _parts(forecast),
         **({"Batch norm": _batch_norm(forecast)} if forecast.has_batch_norm else {}),

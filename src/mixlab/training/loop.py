@@ -15,6 +15,7 @@ from mixlab.measure.memory import peak_bytes
 from mixlab.report.progress import progress as progress_bar
 from mixlab.runs.checkpoints import Checkpoint
 from mixlab.runs.folder import Run
+from mixlab.speed.allocator import keep_freed_memory
 from mixlab.speed.plan import Plan, placed
 from mixlab.training.kept import Kept
 from mixlab.training.objective import objective_of
@@ -41,6 +42,8 @@ def train(job: Job, plan: Plan, folder: Path, *, quiet: bool) -> Run:
     shows only now (a broken picture, a rate that diverges, a full disk) leaves the last checkpoint intact; where there
     is none yet, the folder goes.
     """
+    if plan.freed_memory == "kept":
+        keep_freed_memory()
     accelerator = accelerated(job.device, plan.mode.precision)
     records = Records(Run(folder), job, plan, accelerator)
     with parents(folder):

@@ -14,13 +14,20 @@ from mixlab.data.batches import Batch
 from mixlab.errors import UserError
 from mixlab.files import write_json
 from mixlab.measure.machine import device_name
+from mixlab.measure.memory import available_bytes
 from mixlab.runs.store import store_folder, stored_key
-from mixlab.speed.plan import Mode, Plan, candidates, fastest, placed
+from mixlab.speed.allocator import keep_freed_memory
+from mixlab.speed.plan import FreedMemory, Mode, Plan, candidates, fastest, placed
+from mixlab.training.memory import memory_of
 from mixlab.training.objective import Objective, objective_of
 from mixlab.training.optimizer import build_optimizers
 from mixlab.training.prepare import Job
 from mixlab.training.sharpness import ascended
 from mixlab.training.step import add_gradients
+from mixlab.zoo.build import build
+
+_ROOM = 3
+"""Times what a step is estimated to need: memory that is kept is in pieces, and up to twice as much of it was seen."""
 
 
 def remembered_plan(job: Job, say: Callable[[str], None], processes: int = 1) -> tuple[Plan, float]:
@@ -54,6 +61,9 @@ def decide_plan(job: Job, say: Callable[[str], None], processes: int = 1) -> tup
     batch = next(job.batches_of(few, quiet=True).epoch(0))
     objective = objective_of(job, job.device)
     micro_batch = -(-share // recipe.accumulate)
+    freed_memory = _freed_memory(job, Plan(job.device.type, stock, micro_batch, processes))
+    if freed_memory == "kept":
+        keep_freed_memory()
     while True:
         try:
             mode, seconds = fastest({mode: _TrialStep(job, batch, objective, mode, micro_batch) for mode in modes})
@@ -63,7 +73,17 @@ def decide_plan(job: Job, say: Callable[[str], None], processes: int = 1) -> tup
             micro_batch = _halved(micro_batch, job, error)
             say(f"{share} pictures at once do not fit into memory: they go through in parts of {micro_batch}.")
         else:
-            return Plan(job.device.type, mode, micro_batch, processes), seconds
+            return Plan(job.device.type, mode, micro_batch, processes, freed_memory), seconds
+
+
+def _freed_memory(job: Job, plan: Plan) -> FreedMemory:
+    """Kept on a processor where there is room for it, unless `speed = "off"`."""
+    if job.device.type != "cpu" or job.recipe.speed == "off":
+        return "returned"
+    with torch.device("meta"):
+        network = build(job.family, job.config)
+    needed = plan.processes * sum(memory_of(job, plan, network).values())
+    return "kept" if _ROOM * needed < available_bytes() else "returned"
 
 
 class _TrialStep:
