@@ -120,7 +120,7 @@ def _add_class(tree: Tree, part: str, folder: Path) -> None:
     if found:
         tree.parts.setdefault(part, []).extend(found)
     else:
-        tree.without_pictures.append(label)
+        tree.without_pictures.append(text(folder.relative_to(tree.root).as_posix()))
 
 
 def is_picture(path: PurePath) -> bool:
