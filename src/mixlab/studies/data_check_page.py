@@ -29,7 +29,8 @@ def data_check_page(check: Check) -> Page:
         sections.append(_copies(check))
     if check.unreadable:
         sections.append(Section("What can't be read", [unreadable_table(check)]))
-    sections.append(Section("What is there", [class_table(check), replace(summary_table(check), notes=())]))
+    counts = [class_table(check), replace(summary_table(check), notes=())]
+    sections.append(Section("What is there", [*check.dataset.notes, *counts]))
     return Page(
         title=f"The pictures of {check.dataset.name}",
         kicker="mixlab data check",
