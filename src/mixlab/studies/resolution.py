@@ -11,6 +11,7 @@ from datetime import date
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Bool
 
 from mixlab.data.augment import Augmentation
@@ -21,6 +22,7 @@ from mixlab.evidence.estimate import Estimate
 from mixlab.evidence.intervals import mean_interval
 from mixlab.evidence.paired import crossed_interval
 from mixlab.measure import machine
+from mixlab.models.contract import height_and_width
 from mixlab.report.axes import Axis
 from mixlab.report.figure import Figure
 from mixlab.report.page import Answer, Facts, KeyFigure, Page, Section
@@ -28,13 +30,14 @@ from mixlab.report.rows import intervals
 from mixlab.report.table import Column, Table
 from mixlab.runs.store import finished_run
 from mixlab.speed.plan import Mode, Plan, placed
+from mixlab.studies.choice import counted
 from mixlab.studies.contenders import macs_of, remembered_plan
 from mixlab.training.loop import train
 from mixlab.training.prepare import Job, resolve
 from mixlab.training.sections import Optimizer, Recipe, Schedule
 from mixlab.zoo.adapt import Resize, Weights, at_size
+from mixlab.zoo.build import Model
 from mixlab.zoo.load import built, open_weights
-from mixlab.zoo.resize import moved_on_grey
 
 SMALL, LARGE, BETWEEN = 16, 32, 24  # pixels
 _WAYS: tuple[tuple[Resize, int], ...] = (("exact", LARGE), ("resampled", LARGE), ("resampled", BETWEEN))
@@ -158,8 +161,8 @@ class Resolution:
             title="What does a change of resolution cost a Mixer?",
             kicker=f"mixlab study resolution: {self.data}, {self.terms.seeds} seeds",
             answer=Answer(
-                f"After {_counted(self.terms.tuning_epochs)} at the new size, {who} ahead of the model that stayed at "
-                f"{SMALL} px for as many steps.",
+                f"After {counted(self.terms.tuning_epochs, 'epoch')} at the new size, {who} ahead of the model that "
+                f"stayed at {SMALL} px for as many steps.",
                 "Taken there: "
                 + _listed(list(tuned))
                 + ". The model that stayed sees pictures reduced to the size that "
@@ -274,7 +277,7 @@ class _Bench:
         for size in (LARGE, BETWEEN):
             for epochs in (after, first + after):
                 fresh = self.trained(self.recipe(seed, size, epochs))
-                arms.append(self.judged(f"from scratch, {size} px, {_counted(epochs)}", fresh, epochs))
+                arms.append(self.judged(f"from scratch, {size} px, {counted(epochs, 'epoch')}", fresh, epochs))
         return arms
 
     def tuned(self, seed: int, weights: Weights) -> Weights:
@@ -307,6 +310,19 @@ class _Bench:
         return Arm(name, size, epochs, macs_of(model), (found.predictions == found.labels)[None])
 
 
+def moved_on_grey(before: Model, after: Model) -> float:
+    """How far the logits of a constant picture move from `before` to `after`, in per cent of the largest of them.
+
+    Were a change of size exact, then by nothing: both see the same field, in fewer patches or in more.
+    """
+    with torch.no_grad():
+        logits, moved = (
+            model(torch.full((1, model.config.image_channels, *height_and_width(model.config.image_size)), 0.5))
+            for model in (before, after)
+        )
+    return 100 * float((moved - logits).abs().max() / logits.abs().max())
+
+
 def _joined(arms: Sequence[Arm]) -> Arm:
     """One arm of several seeds."""
     return replace(
@@ -322,10 +338,6 @@ def _tuned(way: Resize, size: int) -> str:
 
 def _listed(words: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
-
-
-def _counted(epochs: int) -> str:
-    return "1 epoch" if epochs == 1 else f"{epochs} epochs"
 
 
 def _subset(dataset: Dataset, pictures: int) -> Dataset:
