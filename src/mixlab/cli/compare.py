@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from mixlab.cli.options import DATA
 from mixlab.cli.output import image_size_of, output_folder, sayer
 from mixlab.errors import UserError
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def compare(
-    data: Annotated[str, typer.Option(help="digits, cifar10 or folder:PATH.")],
+    data: Annotated[str, typer.Option(help=f"{DATA}.")],
     models: Annotated[
         str | None, typer.Option(help="Names with commas between: sizes and timm:NAME, or published weights.")
     ] = None,

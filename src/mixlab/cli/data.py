@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mixlab.cli.options import DATA
 from mixlab.cli.output import output_folder, refuse_occupied, sayer
 from mixlab.errors import UserError
 from mixlab.report.table import Format, print_table, render
@@ -15,7 +16,7 @@ data = typer.Typer(no_args_is_help=False, help="Look at a set of pictures: check
 
 @data.command()
 def check(
-    source: Annotated[str, typer.Argument(metavar="DATA", help="digits, cifar10, folder:PATH, csv:FILE ...")],
+    source: Annotated[str, typer.Argument(metavar="DATA", help=f"{DATA}.")],
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that read; else one a core.")] = None,
     format: Annotated[Format, typer.Option(help="csv and json name every picture found.")] = "table",
     out: Annotated[Path | None, typer.Option(help="A new folder for report.html and results.json.")] = None,
@@ -57,7 +58,7 @@ def check(
 
 @data.command()
 def preview(
-    source: Annotated[str, typer.Argument(metavar="DATA", help="digits, cifar10, folder:PATH, csv:FILE ...")],
+    source: Annotated[str, typer.Argument(metavar="DATA", help=f"{DATA}.")],
     recipe: Annotated[str, typer.Option(help="A name that `mixlab recipes` lists, or a TOML file.")],
     pictures: Annotated[int, typer.Option(min=2, help="How many are shown.")] = 12,
     set: Annotated[list[str] | None, typer.Option(help="key=value of the recipe, as in mixlab train.")] = None,

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from mixlab.cli.options import DATA
 from mixlab.errors import UserError
 from mixlab.report.table import Format, Table, print_table, render
 
@@ -13,9 +14,7 @@ def inspect(
     verify: Annotated[
         bool, typer.Option("--verify", help="Load it strictly too: checksum, and the answer to a fixed picture.")
     ] = False,
-    data: Annotated[
-        str | None, typer.Option(help="With --verify, judge it on these: folder:PATH, digits or cifar10.")
-    ] = None,
+    data: Annotated[str | None, typer.Option(help=f"With --verify, judge it on these: {DATA}.")] = None,
     set: Annotated[list[str] | None, typer.Option(help="field=value that the file does not say, as window=12.")] = None,
     format: Annotated[Format, typer.Option(help="csv and json list the tensors alone.")] = "table",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,

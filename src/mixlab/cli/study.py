@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from mixlab.cli.options import DATA
 from mixlab.cli.output import output_folder, sayer
 
 
@@ -15,7 +16,7 @@ def study(
             help="resolution: what another picture size costs. transfer: whether knowledge carries over to new classes."
         ),
     ],
-    data: Annotated[str, typer.Option(help="cifar10, digits or folder:PATH.")],
+    data: Annotated[str, typer.Option(help=f"{DATA}.")],
     seeds: Annotated[int, typer.Option(min=2, help="Trainings of each kind; of transfer, splits of the classes.")] = 5,
     epochs: Annotated[int, typer.Option(min=1, help="Before the size or the classes change.")] = 10,
     pictures: Annotated[
