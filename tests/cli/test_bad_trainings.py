@@ -128,7 +128,7 @@ class TestPictures:
         ("data", "pieces"),
         [
             ("", ["leaves open which pictures to train on", "--data folder:PATH"]),
-            ("hf:", ["Something is missing behind the colon", "hf:NAME[:SPLIT]"]),
+            ("hf:", ["lacks what has to stand behind a colon", "hf:NAME[:SPLIT]"]),
             ("folder:pets/cat/00.png", ["is a file", "give the folder that holds the classes"]),
             ("csv:none.csv", ["csv:none.csv is not there", "give the path of a table"]),
             ("csv:pets", ["csv:pets can't be read", "give the path of a table"]),

@@ -61,6 +61,11 @@ def _name(path: Path | None) -> str:
 
 
 def _root(path: Path | None, part: str) -> Path:
+    if path and not path.is_dir():
+        raise UserError(
+            f"{_name(path)} is not there: give the folder that holds ILSVRC 2012's train/ and val/, or leave the path "
+            "out and set $MIXLAB_DATA to it."
+        )
     searched = [path] if path else usual_places()
     for root in [folder / inside for folder in searched for inside in _INSIDE]:
         if (root / part).is_dir():
