@@ -62,7 +62,9 @@ class Choice:
             else (", the next best,", "more than chance makes")
         )
         difference = number(closest.difference.difference, 2)
-        return f"{closest.a} and {closest.b}{nearest} are {difference} points apart: {chance} ({p})."
+        return (
+            f"{closest.a} and {closest.b}{nearest} are {difference} points apart: {chance} ({p}, this pair by itself)."
+        )
 
     @property
     def yardsticks_reached(self) -> str:

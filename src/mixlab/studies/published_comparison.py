@@ -26,7 +26,8 @@ WARNING = (
     "trained alike are compared with `--from-scratch`."
 )
 HOW_SURE = (
-    "Every picture is judged once, by a head that saw neither it nor a copy of it, nor chose its settings on one. "
+    "Every picture is judged once, by a head that saw neither it nor an equal file, nor chose its settings on one; "
+    "copies that are nearly the same are not looked for here, but by `mixlab data check`. "
     "Intervals are over pictures, those of one group (copies, or of one origin) together. Folds share training "
     "pictures, so their spread is no standard error and none is made of it. What other training pictures would have "
     "changed is not in the intervals either, which are therefore somewhat narrow: in simulations those of 95 % held "
@@ -107,6 +108,11 @@ class PublishedComparison:
     @property
     def warning(self) -> str:
         return WARNING
+
+    @property
+    def head_recipe(self) -> dict[str, Any]:
+        """For `mixlab train`: the head that was judged, of the taken weights."""
+        return {"model": self.taken.name, "data": self.dataset.name, "head": {}}
 
     def difference(self, pair: Pair) -> Estimate:
         """In percentage points; its n counts the pictures."""

@@ -2,6 +2,8 @@
 
 import shlex
 
+import tomli_w
+
 from mixlab.evidence.estimate import Estimate
 from mixlab.report.axes import Axis
 from mixlab.report.page import Answer, Code, Facts, KeyFigure, Page, Section
@@ -21,6 +23,7 @@ def published_page(comparison: PublishedComparison) -> Page:
         sections=[
             Section("Weights, not architectures", [WARNING, _provenance(comparison), *_rule(comparison)]),
             Section("What to choose by", [choice_table(comparison)]),
+            _to_have_it(comparison),
             _more_than_chance(comparison),
             _costs(comparison),
             _mistakes(comparison),
@@ -57,6 +60,20 @@ def _rule(comparison: PublishedComparison) -> list[str]:
         "These were chosen by rule: of each family's ImageNet-1k weights those with the most accuracy there for their "
         "multiply-accumulates, and a residual network, which everybody knows."
     ]
+
+
+def _to_have_it(comparison: PublishedComparison) -> Section:
+    data, taken = shlex.quote(comparison.dataset.name), shlex.quote(comparison.taken.name)
+    return Section(
+        f"To have {comparison.taken.name}",
+        [
+            "The head that was judged here: `mixlab train head.toml` with this file. What the backbone sees of the "
+            "pictures is kept on this machine, so it takes a moment.",
+            Code(tomli_w.dumps(comparison.head_recipe)),
+            "Or all of it fine-tuned, which takes a GPU or patience:",
+            Code(f"mixlab train --data {data} --model {taken}"),
+        ],
+    )
 
 
 def _more_than_chance(comparison: PublishedComparison) -> Section:
@@ -109,10 +126,13 @@ def _what_ran(comparison: PublishedComparison) -> Section:
         f"pictures, of which {len(comparison.judging.judged):,} are judged {comparison.way}",
         "Fingerprint": dataset.fingerprint,
     } | machine_facts(comparison.environment)
+    notes = list(dataset.notes)
+    if dataset.cut_here and comparison.judging.count > 1:
+        notes.append("For the folds all parts were put together again.")
     weights = {one.name: f"SHA-256 of the tensors {one.backbone.weights.digest}" for one in comparison.contestants}
     return Section(
         "What ran",
-        [*dataset.notes, Facts(facts), Facts(weights), "To run it again:", Code(_command(comparison))],
+        [*notes, Facts(facts), Facts(weights), "To run it again:", Code(_command(comparison))],
     )
 
 
