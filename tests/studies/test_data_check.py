@@ -96,7 +96,7 @@ def test_of_many_classes_without_pictures_some_are_named():
     classes = tuple("abcdefgh")
     train = [(name, scene(2 * place + copy)) for place, name in enumerate(classes) for copy in (0, 1)]
     assert findings(checked(classes, train=train, test=[("a", scene(99))])) == [
-        'Without a picture in test: "b", "c", "d", "e", "f" and 2 more. How a model fares there is not seen.'
+        'Without a picture in test: "b", "c", "d", "e" and 3 others. How a model fares there is not seen.'
     ]
 
 

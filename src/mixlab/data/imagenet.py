@@ -18,8 +18,9 @@ import numpy as np
 from mixlab.data.cut import Grouped
 from mixlab.data.dataset import Dataset, Labelled, Part
 from mixlab.data.places import usual_places
-from mixlab.data.tree import counted, is_picture
+from mixlab.data.tree import is_picture
 from mixlab.errors import UserError, did_you_mean
+from mixlab.report.words import counted
 
 _INSIDE = ("", "imagenet", "ILSVRC2012", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
 _VALIDATION_SHARE = 1 / 100  # as train[99%:] of big_vision: a tenth would be 128,000 pictures

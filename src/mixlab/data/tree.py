@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 
 from mixlab.data.dataset import Labelled
 from mixlab.errors import UserError
+from mixlab.report.words import counted
 
 PART_FOLDERS = {
     "train": "train",
@@ -92,10 +93,6 @@ def scan(root: Path) -> Tree:
 def pictures_below(folder: Path) -> list[Path]:
     """Every picture in a folder and in those below it, in the order of their paths."""
     return sorted(filter(is_picture, _files_below(folder)))
-
-
-def counted(number: int, thing: str) -> str:
-    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def _part_folders(tree: Tree) -> list[tuple[Path, str]]:

@@ -16,8 +16,9 @@ from mixlab.data.archive import Member, members
 from mixlab.data.dataset import Dataset, Labelled
 from mixlab.data.parts import as_found
 from mixlab.data.shards import below, by_part, here, lasting, matching
-from mixlab.data.tree import counted, is_picture
+from mixlab.data.tree import is_picture
 from mixlab.errors import UserError
+from mixlab.report.words import counted
 
 
 def read_webdataset(pattern: str, *, quiet: bool) -> Dataset:

@@ -17,7 +17,7 @@ from mixlab.report.pictures import Mistake, Mistakes
 from mixlab.report.rows import pair_intervals
 from mixlab.report.table import Table
 from mixlab.report.tradeoff import trade_off
-from mixlab.studies.choice import counted
+from mixlab.report.words import counted
 from mixlab.studies.verdict import Pair, Verdict
 
 ACCURACY = Axis("Top-1", "%", "higher", digits=1)

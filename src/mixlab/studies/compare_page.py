@@ -9,7 +9,7 @@ from mixlab.report.axes import Axis
 from mixlab.report.curves import learning_curves
 from mixlab.report.page import Answer, Code, Details, Facts, KeyFigure, Page, Section
 from mixlab.report.rows import seed_points
-from mixlab.studies.choice import counted
+from mixlab.report.words import counted
 from mixlab.studies.choice_page import ACCURACY, accuracy_against, footer, machine_facts, mistakes, more_than_chance
 from mixlab.studies.comparison import Comparison
 from mixlab.studies.comparison_tables import choice_table, costs_table, pairs_table, tuned_for

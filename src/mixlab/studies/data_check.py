@@ -7,8 +7,8 @@ import numpy as np
 
 from mixlab.data.check import Check, Group, Member
 from mixlab.data.near_duplicates import LEAST_CORRELATION, MOST_BITS
-from mixlab.data.tree import counted
 from mixlab.report.table import Cell, Column, Table
+from mixlab.report.words import counted, listed
 
 SCHEMA = 1
 
@@ -17,9 +17,6 @@ IMBALANCE = 10
 
 _LISTED = 20
 """Rows of a table for people; the page's figures and results.json name all."""
-
-_NAMED = 5
-"""Classes in a sentence."""
 
 HOW_ALIKE = (
     f"Nearly the same: perceptual hashes that differ in at most {MOST_BITS} of 63 bits, and thumbnails that correlate "
@@ -63,9 +60,9 @@ def _imbalances(check: Check) -> list[str]:
     found = []
     for part in check.dataset.parts:
         counts = check.counts(part)
-        missing = [label for label, count in counts.items() if not count]
+        missing = [f'"{label}"' for label, count in counts.items() if not count]
         if missing and part != "train":  # of train, the refusal says it
-            found.append(f"Without a picture in {part}: {_listed(missing)}. How a model fares there is not seen.")
+            found.append(f"Without a picture in {part}: {listed(missing)}. How a model fares there is not seen.")
         present = {label: count for label, count in counts.items() if count}
         least, most = min(present, key=present.__getitem__), max(present, key=present.__getitem__)
         if present[most] >= IMBALANCE * present[least]:
@@ -74,11 +71,6 @@ def _imbalances(check: Check) -> list[str]:
                 'by the balanced accuracy, and consider loss.class_weights="balanced".'
             )
     return found
-
-
-def _listed(labels: list[str]) -> str:
-    more = f" and {len(labels) - _NAMED:,} more" if len(labels) > _NAMED else ""
-    return ", ".join(f'"{label}"' for label in labels[:_NAMED]) + more
 
 
 def answer(check: Check) -> str:

@@ -5,9 +5,9 @@ from importlib.metadata import version
 
 import tomli_w
 
-from mixlab.data.tree import counted
 from mixlab.report.page import Answer, Block, Code, Details, Page, Section
 from mixlab.report.pictures import Gallery, Shown
+from mixlab.report.words import counted
 from mixlab.studies.preview import EPOCHS, Preview, Seen
 
 

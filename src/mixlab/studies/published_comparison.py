@@ -12,8 +12,9 @@ from mixlab.data.dataset import Dataset, Part
 from mixlab.data.folds import Folds
 from mixlab.evidence.estimate import Estimate
 from mixlab.evidence.paired import crossed_interval
+from mixlab.report.words import counted
 from mixlab.speed.plan import Mode
-from mixlab.studies.choice import Choice, counted, noticeable
+from mixlab.studies.choice import Choice, noticeable
 from mixlab.studies.comparison import SCHEMA, described, title_of
 from mixlab.studies.out_of_fold import OutOfFold
 from mixlab.studies.verdict import Pair, Verdict, judge

@@ -28,9 +28,9 @@ from mixlab.report.figure import Figure
 from mixlab.report.page import Answer, Facts, KeyFigure, Page, Section
 from mixlab.report.rows import intervals
 from mixlab.report.table import Column, Table
+from mixlab.report.words import counted, listed
 from mixlab.runs.store import finished_run
 from mixlab.speed.plan import Mode, Plan, placed
-from mixlab.studies.choice import counted
 from mixlab.studies.contenders import macs_of, remembered_plan
 from mixlab.training.loop import train
 from mixlab.training.prepare import Job, resolve
@@ -156,7 +156,7 @@ class Resolution:
         stayed = self.arm(_TRAINED_ON)
         tuned = {f"{way} to {size} px": self.arm(_tuned(way, size)) for way, size in _WAYS}
         ahead = [way for way, arm in tuned.items() if (arm.against(stayed).low or 0) > 0]
-        who = f"{_listed(ahead)} {'is' if len(ahead) == 1 else 'are'}" if ahead else "no way is certainly"
+        who = f"{listed(ahead)} {'is' if len(ahead) == 1 else 'are'}" if ahead else "no way is certainly"
         return Page(
             title="What does a change of resolution cost a Mixer?",
             kicker=f"mixlab study resolution: {self.data}, {self.terms.seeds} seeds",
@@ -164,7 +164,7 @@ class Resolution:
                 f"After {counted(self.terms.tuning_epochs, 'epoch')} at the new size, {who} ahead of the model that "
                 f"stayed at {SMALL} px for as many steps.",
                 "Taken there: "
-                + _listed(list(tuned))
+                + listed(list(tuned))
                 + ". The model that stayed sees pictures reduced to the size that "
                 "it knows. Ahead: the 95 % interval of the difference lies above 0.",
                 [KeyFigure(arm.name, arm.top1, 1) for arm in (stayed, *tuned.values())],
@@ -334,10 +334,6 @@ def _joined(arms: Sequence[Arm]) -> Arm:
 
 def _tuned(way: Resize, size: int) -> str:
     return f"{way}, {size} px, tuned"
-
-
-def _listed(words: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def _subset(dataset: Dataset, pictures: int) -> Dataset:
