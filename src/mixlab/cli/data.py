@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from mixlab.cli.options import DATA
-from mixlab.cli.output import output_folder, refuse_occupied, sayer
+from mixlab.cli.output import output_folder, refuse_occupied, sayer, show
 from mixlab.errors import UserError
-from mixlab.report.table import Format, print_table, render
+from mixlab.report.table import Format
 
 data = typer.Typer(no_args_is_help=False, help="Look at a set of pictures: check it, or preview what a model sees.")
 
@@ -41,13 +41,9 @@ def check(
         case "json":
             print(json.dumps(results(checked), indent=2, ensure_ascii=False))
         case "csv":
-            print(render(table_for_programs(checked), format), end="")
-        case "markdown":
-            print("\n".join(render(table, format) for table in tables(checked)), end="")
-        case "table":
-            for table in tables(checked):
-                print_table(table)
-                print()
+            show([table_for_programs(checked)], format)
+        case _:
+            show(tables(checked), format)
     if out is not None:
         page = data_check_page(checked).html()
         with whole_folder(out) as part:

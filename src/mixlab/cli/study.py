@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from mixlab.cli.options import DATA
-from mixlab.cli.output import output_folder, sayer
+from mixlab.cli.output import output_folder, sayer, show
 
 
 def study(
@@ -29,7 +29,6 @@ def study(
     """Repeat an experiment on your pictures, with intervals; what was finished is kept and found again."""
     from mixlab.data.sources import open_dataset
     from mixlab.files import whole_folder, write_json, write_text
-    from mixlab.report.table import print_table
     from mixlab.studies.resolution import ResolutionTerms, resolution
     from mixlab.studies.transfer import TransferTerms, transfer
 
@@ -43,7 +42,5 @@ def study(
     with whole_folder(folder) as part:
         write_json(part / "results.json", found.results())
         write_text(part / "report.html", found.page().html())
-    for table in (found.table(), found.differences()):
-        print_table(table)
-        print()
+    show((found.table(), found.differences()), "table")
     print(f"The report: {folder / 'report.html'}")
