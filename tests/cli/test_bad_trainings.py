@@ -138,7 +138,7 @@ class TestPictures:
             ("wds:none-{0..3}.tar", ["none-0.tar, which is not there", "a pattern"]),
             ("parquet:none*.parquet", ["none*.parquet matches no file", "a pattern"]),
             ("cifar10:none", ["is not in none", "cifar10:PATH", "$MIXLAB_DATA"]),
-            ("imagenet:none", ["has no train/", "imagenet:PATH", "$MIXLAB_DATA"]),
+            ("imagenet:none", ["imagenet:", "none is not there", "give the folder that holds", "train/ and val/"]),
             ("tfds:nothing_here", ["tfds:nothing_here is no set", "lists the names"]),
         ],
     )
