@@ -6,9 +6,9 @@ import tomli_w
 
 from mixlab.evidence.estimate import Estimate
 from mixlab.report.axes import Axis
-from mixlab.report.page import Answer, Code, Facts, KeyFigure, Page, Section
+from mixlab.report.page import Answer, Code, Facts, KeyFigure, Page, Section, written_by
 from mixlab.report.rows import seed_points
-from mixlab.studies.choice_page import ACCURACY, accuracy_against, footer, machine_facts, mistakes, more_than_chance
+from mixlab.studies.choice_page import ACCURACY, accuracy_against, chosen, machine_facts, mistakes, more_than_chance
 from mixlab.studies.published import usual_weights
 from mixlab.studies.published_comparison import HOW_SURE, WARNING, PublishedComparison
 from mixlab.studies.published_tables import choice_table, heads_table, pairs_table
@@ -29,24 +29,17 @@ def published_page(comparison: PublishedComparison) -> Page:
             _mistakes(comparison),
             _what_ran(comparison),
         ],
-        footer=footer(comparison.environment),
+        footer=written_by(comparison.environment["versions"]["mixlab"]),
     )
 
 
 def _answer(comparison: PublishedComparison) -> Answer:
     choice, taken = comparison.choice, comparison.taken
-    closest = choice.closest
-    ahead = closest.a == taken.name
-    return Answer(
-        comparison.answer,
-        " ".join([choice.worth, comparison.detectable, choice.yardsticks_reached]),
-        [
-            KeyFigure(f"Top-1 of {taken.name}", taken.top1, 1),
-            KeyFigure(f"Ahead of {closest.b}" if ahead else f"Behind {closest.a}", comparison.difference(closest), 2),
-            KeyFigure("It answers", taken.images_per_second, 1),
-            KeyFigure("Its parameters", Estimate.exact(taken.parameters / 1e6, "M")),
-        ],
-    )
+    costs = [
+        KeyFigure("It answers", taken.images_per_second, 1),
+        KeyFigure("Its parameters", Estimate.exact(taken.parameters / 1e6, "M")),
+    ]
+    return chosen(choice, comparison.detectable, comparison.difference(choice.closest), costs)
 
 
 def _provenance(comparison: PublishedComparison) -> Facts:

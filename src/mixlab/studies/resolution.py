@@ -7,7 +7,6 @@ new size, for as many steps as the fine-tuning and for as many as all.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import date
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from mixlab.measure import machine
 from mixlab.models.contract import height_and_width
 from mixlab.report.axes import Axis
 from mixlab.report.figure import Figure
-from mixlab.report.page import Answer, Facts, KeyFigure, Page, Section
+from mixlab.report.page import Answer, Facts, KeyFigure, Page, Section, written_by
 from mixlab.report.rows import intervals
 from mixlab.report.table import Column, Table
 from mixlab.report.words import counted, listed
@@ -187,7 +186,7 @@ class Resolution:
                     ],
                 ),
             ],
-            footer=f"Written by mixlab {self.environment['versions']['mixlab']} on {date.today():%Y-%m-%d}.",
+            footer=written_by(self.environment["versions"]["mixlab"]),
         )
 
     def results(self) -> dict[str, Any]:
