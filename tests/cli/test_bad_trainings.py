@@ -128,7 +128,7 @@ class TestPictures:
         ("data", "pieces"),
         [
             ("", ["leaves open which pictures to train on", "--data folder:PATH"]),
-            ("hf:", ["Something is missing behind the colon", "hf:NAME[:SPLIT]"]),
+            ("hf:", ["lacks what has to stand behind a colon", "hf:NAME[:SPLIT]"]),
             ("folder:pets/cat/00.png", ["is a file", "give the folder that holds the classes"]),
             ("csv:none.csv", ["csv:none.csv is not there", "give the path of a table"]),
             ("csv:pets", ["csv:pets can't be read", "give the path of a table"]),
@@ -138,7 +138,7 @@ class TestPictures:
             ("wds:none-{0..3}.tar", ["none-0.tar, which is not there", "a pattern"]),
             ("parquet:none*.parquet", ["none*.parquet matches no file", "a pattern"]),
             ("cifar10:none", ["is not in none", "cifar10:PATH", "$MIXLAB_DATA"]),
-            ("imagenet:none", ["has no train/", "imagenet:PATH", "$MIXLAB_DATA"]),
+            ("imagenet:none", ["imagenet:", "none is not there", "give the folder that holds", "train/ and val/"]),
             ("tfds:nothing_here", ["tfds:nothing_here is no set", "lists the names"]),
         ],
     )

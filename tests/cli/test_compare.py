@@ -1,7 +1,9 @@
 """`mixlab compare`: published weights on photographs, trainings where they are asked for."""
 
 import json
+import re
 import shutil
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,16 @@ def test_photographs_are_compared_by_published_weights_without_saying_more(run, 
     assert results["budget"]["folds"] == 5
     assert "pre-training confounds" in Path("out/report.html").read_text(encoding="utf-8")
     assert "[4/4] timm:test_resnet.r160_in1k" in ended.err
+
+
+def test_what_was_recommended_is_trained_from_the_report_s_recipe(run, usual_weights, photographs):
+    run("compare", "--data", f"folder:{photographs}", "--models", OURS, "--out", "out")
+    shown = re.search(r"<pre><code>(model = .*?)</code></pre>", Path("out/report.html").read_text("utf-8"), re.DOTALL)
+    assert shown is not None
+    Path("head.toml").write_text(unescape(shown[1]), encoding="utf-8")
+    ended = run("train", "head.toml", "--out", "run")
+    assert ended.status == 0, ended.err
+    assert json.loads(Path("run/status.json").read_text("utf-8"))["state"] == "done"
 
 
 @pytest.mark.parametrize(

@@ -175,13 +175,17 @@ KNOWN = f"it can be one of {', '.join(kind.spelling for kind in KINDS.values())}
         ("digts", f'data "digts" is not known: {KNOWN} Did you mean "digits"?'),
         ("cifra10", f'data "cifra10" is not known: {KNOWN} Did you mean "cifar10"?'),
         ("pictures", f'data "pictures" is not known: {KNOWN}'),
-        ("digits:x", f'data "digits:x" is not known: {KNOWN} It comes with mixlab and has no path: write "digits".'),
+        ("digits:x", 'data "digits:x" names a path, but digits comes with mixlab and has none: write "digits".'),
         (
             "folder:",
-            f'data "folder:" is not known: {KNOWN} Something is missing behind the colon: write "folder:PATH".',
+            'data "folder:" lacks what has to stand behind a colon: write "folder:PATH".',
         ),
-        ("csv", f'data "csv" is not known: {KNOWN} Something is missing behind the colon: write "csv:FILE".'),
-        ("hf", f'data "hf" is not known: {KNOWN} Something is missing behind the colon: write "hf:NAME[:SPLIT]".'),
+        ("csv", 'data "csv" lacks what has to stand behind a colon: write "csv:FILE".'),
+        ("hf", 'data "hf" lacks what has to stand behind a colon: write "hf:NAME[:SPLIT]".'),
+        (
+            "imagenet:",
+            'data "imagenet:" lacks what has to stand behind a colon: write "imagenet:PATH", or "imagenet" alone.',
+        ),
         ("", f'data "" is not known: {KNOWN}'),
     ],
 )

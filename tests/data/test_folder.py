@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mixlab.data.dataset import Dataset
+from mixlab.data.folder import read_folder
 from mixlab.data.sources import open_dataset
 from mixlab.errors import UserError
 
@@ -125,6 +126,13 @@ def test_what_is_no_picture_is_counted(write_tree):
         "Left out because they lie in no class's folder: 1 picture.",
         "Left out because they are no pictures by their names: 4 (.csv, .mp4, .txt, no ending).",
     )
+
+
+def test_of_an_empty_class_it_is_told_in_which_part(write_tree):
+    write_tree("train/cat", 3)
+    root = write_tree("test/cat", 3)
+    (root / "test/dog").mkdir()
+    assert read_folder(root).notes == ("The folder test/dog has no pictures and was left out.",)
 
 
 def test_a_folder_beside_the_parts_is_left_out_and_told(write_tree):

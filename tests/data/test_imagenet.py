@@ -105,6 +105,13 @@ def test_a_folder_without_it_is_refused(tmp_path):
     )
 
 
+def test_a_path_that_is_not_there_is_refused(tmp_path):
+    assert refused(tmp_path / "nowhere") == (
+        "imagenet:ROOT is not there: give the folder that holds ILSVRC 2012's train/ and val/, or leave the path out "
+        "and set $MIXLAB_DATA to it."
+    )
+
+
 def test_a_flat_val_that_nothing_tells_about_is_refused(root):
     assert "ROOT/val is flat and nothing tells its pictures' classes: put ILSVRC2012_devkit_t12/" in refused(root)
 

@@ -1,6 +1,7 @@
 """Shards as webdataset writes them, on the disk and on a server on loopback."""
 
 import io
+import json
 import re
 import sys
 import tarfile
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 
 from mixlab.data.archive import InArchive
-from mixlab.data.sources import open_dataset, open_unseen, same_source
+from mixlab.data.sources import open_as_found, open_dataset, open_unseen, same_source
 from mixlab.errors import UserError
 
 
@@ -138,6 +139,19 @@ def test_an_address_without_the_shard_says_what_to_fetch(served, cache):
         open_dataset(f"wds:{address}/gone.tar")
 
 
+def test_a_class_may_be_said_in_json(shard):
+    said = [(f"1{key}.json", json.dumps({"label": int(label), "caption": "a cat"}).encode()) for key, label in SAMPLES]
+    root = shard("pets.tar", [], [*said, *((f"1{key}.jpg", key.encode()) for key, _ in SAMPLES)])
+    dataset = open_as_found(f"wds:{root}/pets.tar")
+    assert dataset.classes == ("0", "1", "2")
+    assert dataset.parts["train"].labels.tolist() == [int(label) for _, label in SAMPLES]
+
+
+def test_a_cls_counts_more_than_json_beside_it(shard):
+    root = shard("pets.tar", SAMPLES, [("0000.json", b'{"label": "elephant"}')])
+    assert open_dataset(f"wds:{root}/pets.tar").classes == ("0", "1", "2")
+
+
 def refused(name, root):
     with pytest.raises(UserError) as caught:
         open_dataset(name)
@@ -150,8 +164,9 @@ def refused(name, root):
         (
             [("0099.jpg", b""), ("0099.json", b"{}")],
             "ROOT/a.tar has no class for the sample 0099: beside its picture there has to be 0099.cls, with a number "
-            "or a name in it (there is jpg, json).",
+            'or a name in it, or 0099.json with one under "label" (there is jpg, json).',
         ),
+        ([("0099.jpg", b""), ("0099.json", b"not")], "ROOT/a.tar has no class for the sample 0099"),
         ([("0099.jpg", b""), ("0099.cls", b" ")], "ROOT/a.tar has no class for the sample 0099"),
         ([("0001.png", b"")], "ROOT/a.tar has 0001.png twice: a sample has one file of an ending"),
     ],
@@ -169,7 +184,7 @@ def test_samples_without_a_picture_are_counted(shard):
 def test_shards_without_pictures_are_refused(shard):
     root = shard("a.tar", [], [("0001.txt", b"a cat")])
     assert refused(f"wds:{root}/a.tar", root) == (
-        "wds:ROOT/a.tar has no pictures in 1 shard: a sample is a .jpg and a .cls."
+        "wds:ROOT/a.tar has no pictures in 1 shard: a sample is a .jpg and a .cls or a .json."
     )
 
 

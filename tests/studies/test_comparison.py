@@ -4,7 +4,6 @@ from dataclasses import replace
 import pytest
 
 from mixlab.report.table import print_table, render
-from mixlab.studies.choice import counted, listed
 from mixlab.studies.comparison_tables import choice_table, costs_table, pairs_table, tables
 from mixlab.training.recipe_files import read_recipe
 
@@ -173,14 +172,3 @@ def test_the_tables_fit_a_terminal_of_a_hundred_columns(invent, capsys, monkeypa
 def test_a_folder_is_titled_by_its_last_name(invent):
     comparison = invent(CLEAR, data="folder:/home/somebody/pets")
     assert comparison.title == "2 models on pets, judged on 200 test pictures"
-
-
-def test_names_are_listed_as_people_do():
-    assert listed(["a"]) == "a"
-    assert listed(["a", "b"]) == "a and b"
-    assert listed(["a", "b", "c"]) == "a, b and c"
-    assert listed(list("abcdefg"), most=3) == "a, b and 5 others"
-
-
-def test_one_is_not_many():
-    assert (counted(1, "seed"), counted(1_200, "seed")) == ("1 seed", "1,200 seeds")

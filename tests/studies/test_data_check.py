@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -42,7 +43,8 @@ def checked(classes: tuple[str, ...] = ("cat", "dog"), **parts: Sequence[tuple[s
 @pytest.fixture
 def sound() -> Check:
     return checked(
-        train=[("cat", scene(0)), ("dog", scene(1)), ("dog", scene(2, 24))], test=[("cat", scene(3)), ("dog", scene(4))]
+        train=[("cat", scene(0)), ("cat", scene(5)), ("dog", scene(1)), ("dog", scene(2, 24))],
+        test=[("cat", scene(3)), ("dog", scene(4))],
     )
 
 
@@ -60,12 +62,14 @@ def wrong() -> Check:
 
 def test_of_a_sound_set_nothing_is_said(sound):
     assert findings(sound) == []
-    assert answer(sound) == "Nothing was found to be wrong with 5 pictures."
+    assert answer(sound) == "Nothing was found to be wrong with 6 pictures."
     assert "<p>Nothing.</p>" in data_check_page(sound).html()
 
 
 def test_everything_that_is_wrong_is_said_in_a_sentence(wrong):
     assert findings(wrong) == [
+        'A training would be refused: folder:pets has 0 different pictures of "dog", and 2 are needed to hold some '
+        "out: add pictures, or take the class out.",
         "Can't be read: 1 picture. Mend or remove them, or let a recipe's max_unreadable leave them out.",
         "The same picture in more than one part: 1 group, 2 pictures together. Judging would ask for what was learned "
         "by heart, so keep each in one part.",
@@ -74,16 +78,32 @@ def test_everything_that_is_wrong_is_said_in_a_sentence(wrong):
         "others, and where the part is cut, near copies may come to lie on both sides.",
         'In train, "cat" has 25 pictures and "dog" 1. Judge by the balanced accuracy, and consider '
         'loss.class_weights="balanced".',
-        'In test, "cat" has 2 pictures and "dog" 0. Judge by the balanced accuracy, and consider '
-        'loss.class_weights="balanced".',
+        'Without a picture in test: "dog". How a model fares there is not seen.',
         "Of one plain shade, which shows nothing: 1 picture.",
     ]
-    assert answer(wrong) == "7 things should be looked at in 28 pictures."
+    assert answer(wrong) == "8 things should be looked at in 28 pictures."
 
 
 def test_one_class_alone_is_pointed_out():
     check = checked(("cat",), train=[("cat", scene(0)), ("cat", scene(1))])
-    assert findings(check) == ['There is only one class, "cat". Telling classes apart takes two.']
+    assert findings(check) == [
+        'A training would be refused: folder:pets has only one class, "cat": telling classes apart takes two, so add '
+        "pictures of another."
+    ]
+
+
+def test_of_many_classes_without_pictures_some_are_named():
+    classes = tuple("abcdefgh")
+    train = [(name, scene(2 * place + copy)) for place, name in enumerate(classes) for copy in (0, 1)]
+    assert findings(checked(classes, train=train, test=[("a", scene(99))])) == [
+        'Without a picture in test: "b", "c", "d", "e" and 3 others. How a model fares there is not seen.'
+    ]
+
+
+def test_what_the_source_left_out_is_on_the_page_and_in_the_results(sound):
+    told = replace(sound, dataset=replace(sound.dataset, notes=("The folder fish has no pictures.",)))
+    assert "<p>The folder fish has no pictures.</p>" in data_check_page(told).html()
+    assert results(told)["notes"] == ["The folder fish has no pictures."]
 
 
 def test_sizes_are_a_sentence(sound):
@@ -104,6 +124,12 @@ def test_a_long_table_is_cut_and_says_so():
     (*_, of_groups) = tables(checked(train=copies))
     assert len(of_groups.rows) == 20
     assert of_groups.notes == ["The first 20 of 25; --format csv lists all."]
+
+
+def test_of_copies_the_one_in_another_part_is_named():
+    check = checked(train=[("cat", scene(0))] * 3 + [("dog", scene(0))], test=[("cat", scene(1)), ("dog", scene(0))])
+    (*_, of_groups) = tables(check)
+    assert [row["other"] for row in of_groups.rows] == ["test/dog/<1>.png"]
 
 
 def test_programs_get_every_picture_that_something_is_wrong_with(wrong):

@@ -3,9 +3,11 @@
 import json
 import re
 from dataclasses import replace
+from html import escape
 
 import numpy as np
 import pytest
+import tomli_w
 
 from mixlab.data.dataset import Dataset, Part
 from mixlab.data.folds import folded
@@ -117,6 +119,20 @@ def test_the_page_names_the_command_that_makes_it_again():
     (command,) = re.findall(r"<code>(mixlab compare [^<]*)</code>", published_page(invented(CLEAR, folds=4)).html())
     data = "--data &#x27;folder:/tmp/my pets&#x27;"
     assert command == f"mixlab compare {data} --models mixer_b16.x,davit_tiny.x --folds 4"
+
+
+def test_the_page_has_what_makes_the_taken_model():
+    comparison = invented(CLEAR)
+    html = published_page(comparison).html()
+    assert escape(tomli_w.dumps(comparison.head_recipe)) in html
+    assert escape("mixlab train --data 'folder:/tmp/my pets' --model davit_tiny.x") in html
+
+
+@pytest.mark.parametrize("cut_here", [True, False])
+def test_that_folds_put_cut_parts_together_again_is_said(cut_here):
+    comparison = invented(CLEAR)
+    html = published_page(replace(comparison, dataset=replace(comparison.dataset, cut_here=cut_here))).html()
+    assert ("For the folds all parts were put together again." in html) == cut_here
 
 
 def test_results_have_the_keys_of_every_comparison_and_those_of_folds(invent):

@@ -1,20 +1,24 @@
 """The study of resolution from end to end on twenty pictures, and its tables from invented answers."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from mixlab.data.dataset import Dataset
+from mixlab.models.mixer import Mixer, MixerConfig
 from mixlab.report.table import render
 from mixlab.runs.folder import Run
 from mixlab.speed.plan import Mode, Plan
 from mixlab.studies import resolution as study
-from mixlab.studies.resolution import Resolution, ResolutionTerms, resolution
+from mixlab.studies.resolution import Resolution, ResolutionTerms, moved_on_grey, resolution
 from mixlab.training import trial
 from mixlab.training.prepare import Job
+from mixlab.zoo.adapt import Weights, at_size
+from mixlab.zoo.load import built
 
 TERMS = ResolutionTerms(seeds=2, pictures=20, epochs=2)
 NAMES = [
@@ -148,3 +152,17 @@ def test_the_table_the_page_and_results_say_the_same(invented):
     html = result.page().html()
     assert "30.5" in html
     assert "fp32, contiguous" in html
+
+
+@pytest.mark.parametrize("depth", [1, 4])
+def test_a_constant_picture_s_logits_move_when_resampled_and_not_when_enlarged_exactly(depth):
+    config = MixerConfig(
+        image_size=8, classes=5, patch_size=4, channels=6, token_hidden=4, channel_hidden=8, depth=depth
+    )
+    model = Mixer(config)
+    for parameter in model.parameters():
+        parameter.data = torch.randn_like(parameter)
+    weights = Weights("mixer", asdict(config), model.state_dict())
+    resampled, exact = (built(at_size(weights, 16, way, window=None)) for way in ("resampled", "exact"))
+    assert 1e-3 < moved_on_grey(built(weights), resampled) < float("inf")
+    assert moved_on_grey(built(weights), exact) < 1e-3

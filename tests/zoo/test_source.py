@@ -254,3 +254,12 @@ def test_a_name_says_whether_it_stands_for_weights(published, tmp_path):
     weights = ["mixer_t8.test", "mixer_t8_32.timms", "hub:someone/davit", "timm:vit_tiny.augreg", str(tmp_path)]
     fresh = ["mixer_nano", "timm:vit_tiny", "timm:vit_tiny:drop_rate=0.1", "nothing"]
     assert [names_weights(name) for name in (*weights, *fresh)] == [True] * 5 + [False] * 4
+
+
+@pytest.mark.parametrize(
+    ("name", "end"), [("mixer_b16.goog_in1", 'or a file. Did you mean "mixer_b16.goog_in1k"?'), ("zzz", "or a file.")]
+)
+def test_unknown_weights_end_in_one_mark(name: str, end: str):
+    with pytest.raises(UserError) as raised:
+        find_source(name)
+    assert str(raised.value).endswith(end)

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mixlab.cli.output import image_size_of, output_folder, sayer
+from mixlab.cli.options import DATA
+from mixlab.cli.output import image_size_of, output_folder, sayer, show
 from mixlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def compare(
-    data: Annotated[str, typer.Option(help="digits, cifar10 or folder:PATH.")],
+    data: Annotated[str, typer.Option(help=f"{DATA}.")],
     models: Annotated[
         str | None, typer.Option(help="Names with commas between: sizes and timm:NAME, or published weights.")
     ] = None,
@@ -37,7 +38,6 @@ def compare(
     """
     from mixlab.data.sources import open_dataset
     from mixlab.files import whole_folder, write_json, write_text
-    from mixlab.report.table import print_table
     from mixlab.studies.compare_page import compare_page
     from mixlab.studies.comparison_tables import tables
     from mixlab.studies.published import takes_published
@@ -59,9 +59,7 @@ def compare(
     with whole_folder(folder) as part:
         write_json(part / "results.json", results)
         write_text(part / "report.html", page.html())
-    for table in shown:
-        print_table(table)
-        print()
+    show(shown, "table")
     print("\n".join(said))
     print(f"\nThe report: {folder / 'report.html'}")
 

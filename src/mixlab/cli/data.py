@@ -6,16 +6,17 @@ from typing import Annotated
 
 import typer
 
-from mixlab.cli.output import output_folder, refuse_occupied, sayer
+from mixlab.cli.options import DATA
+from mixlab.cli.output import output_folder, refuse_occupied, sayer, show
 from mixlab.errors import UserError
-from mixlab.report.table import Format, print_table, render
+from mixlab.report.table import Format
 
 data = typer.Typer(no_args_is_help=False, help="Look at a set of pictures: check it, or preview what a model sees.")
 
 
 @data.command()
 def check(
-    source: Annotated[str, typer.Argument(metavar="DATA", help="digits, cifar10, folder:PATH, csv:FILE ...")],
+    source: Annotated[str, typer.Argument(metavar="DATA", help=f"{DATA}.")],
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that read; else one a core.")] = None,
     format: Annotated[Format, typer.Option(help="csv and json name every picture found.")] = "table",
     out: Annotated[Path | None, typer.Option(help="A new folder for report.html and results.json.")] = None,
@@ -40,13 +41,9 @@ def check(
         case "json":
             print(json.dumps(results(checked), indent=2, ensure_ascii=False))
         case "csv":
-            print(render(table_for_programs(checked), format), end="")
-        case "markdown":
-            print("\n".join(render(table, format) for table in tables(checked)), end="")
-        case "table":
-            for table in tables(checked):
-                print_table(table)
-                print()
+            show([table_for_programs(checked)], format)
+        case _:
+            show(tables(checked), format)
     if out is not None:
         page = data_check_page(checked).html()
         with whole_folder(out) as part:
@@ -57,7 +54,7 @@ def check(
 
 @data.command()
 def preview(
-    source: Annotated[str, typer.Argument(metavar="DATA", help="digits, cifar10, folder:PATH, csv:FILE ...")],
+    source: Annotated[str, typer.Argument(metavar="DATA", help=f"{DATA}.")],
     recipe: Annotated[str, typer.Option(help="A name that `mixlab recipes` lists, or a TOML file.")],
     pictures: Annotated[int, typer.Option(min=2, help="How many are shown.")] = 12,
     set: Annotated[list[str] | None, typer.Option(help="key=value of the recipe, as in mixlab train.")] = None,

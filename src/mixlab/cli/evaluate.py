@@ -6,15 +6,14 @@ from typing import Annotated
 
 import typer
 
-from mixlab.cli.output import refuse_occupied, sayer
-from mixlab.report.table import Format, print_table, render
+from mixlab.cli.options import DATA
+from mixlab.cli.output import refuse_occupied, sayer, show
+from mixlab.report.table import Format
 
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run's folder, which mixlab train has printed.", show_default=False)],
-    data: Annotated[
-        str | None, typer.Option(help="digits, cifar10 or folder:PATH; else what the run held out of its own data.")
-    ] = None,
+    data: Annotated[str | None, typer.Option(help=f"{DATA}; else what the run held out of its own data.")] = None,
     format: Annotated[Format, typer.Option(help="csv and json have every figure in full.")] = "table",
     out: Annotated[Path | None, typer.Option(help="A new folder for report.html and results.json.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
@@ -36,13 +35,9 @@ def evaluate(
         case "json":
             print(json.dumps(judgement.results(), indent=2, ensure_ascii=False, allow_nan=False))
         case "csv":
-            print(render(table_for_programs(judgement), format), end="")
-        case "markdown":
-            print("\n".join(render(table, format) for table in tables(judgement)), end="")
-        case "table":
-            for table in tables(judgement):
-                print_table(table)
-                print()
+            show([table_for_programs(judgement)], format)
+        case _:
+            show(tables(judgement), format)
     if out is not None:
         page = judgement_page(judgement).html()
         with whole_folder(out) as part:

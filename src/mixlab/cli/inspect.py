@@ -4,8 +4,10 @@ from typing import Annotated
 
 import typer
 
+from mixlab.cli.options import DATA
+from mixlab.cli.output import show
 from mixlab.errors import UserError
-from mixlab.report.table import Format, Table, print_table, render
+from mixlab.report.table import Format
 
 
 def inspect(
@@ -13,9 +15,7 @@ def inspect(
     verify: Annotated[
         bool, typer.Option("--verify", help="Load it strictly too: checksum, and the answer to a fixed picture.")
     ] = False,
-    data: Annotated[
-        str | None, typer.Option(help="With --verify, judge it on these: folder:PATH, digits or cifar10.")
-    ] = None,
+    data: Annotated[str | None, typer.Option(help=f"With --verify, judge it on these: {DATA}.")] = None,
     set: Annotated[list[str] | None, typer.Option(help="field=value that the file does not say, as window=12.")] = None,
     format: Annotated[Format, typer.Option(help="csv and json list the tensors alone.")] = "table",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
@@ -28,14 +28,14 @@ def inspect(
     given = dict(map(assigned, set or []))
     inspection = inspected(find_source(source), given)
     if format in ("csv", "json"):
-        print(render(inspection.table(), format), end="")
+        show([inspection.table()], format)
     else:
-        _show([inspection.table(), inspection.summary()], format)
+        show([inspection.table(), inspection.summary()], format)
     if (verify or data is not None) and not inspection.why_not:
         from mixlab.studies.verification import verified
 
         verification = verified(source, data, given, quiet=quiet)
-        _show([verification.table()], "table" if format in ("csv", "json") else format)
+        show([verification.table()], "table" if format in ("csv", "json") else format)
         if verification.damaged:
             raise UserError(
                 f"{', '.join(verification.damaged)}: by SHA-256 not what it should be, so it was damaged or replaced. "
@@ -43,12 +43,3 @@ def inspect(
             )
     if inspection.why_not:
         raise typer.Exit(1)
-
-
-def _show(tables: list[Table], format: Format) -> None:
-    for table in tables:
-        if format == "table":
-            print_table(table)
-            print()
-        else:
-            print(render(table, format))

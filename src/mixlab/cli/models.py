@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
+from mixlab.cli.output import show
 from mixlab.errors import UserError
-from mixlab.report.table import Format, Table, print_table, render
+from mixlab.report.table import Format
 
 
 def models(
@@ -43,13 +44,4 @@ def models(
         sizes = list_sizes(pattern)
         published = [card.name for card in list_cards() if card.size == pattern]
         tables = [listing.sizes_for_people(sizes, published) if for_people else listing.sizes_for_programs(sizes)]
-    _write(tables, format)
-
-
-def _write(tables: list[Table], format: Format) -> None:
-    if format == "table":
-        for table in tables:
-            print_table(table)
-            print()
-    else:
-        print("\n".join(render(table, format) for table in tables), end="")
+    show(tables, format)

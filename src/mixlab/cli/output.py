@@ -2,11 +2,12 @@
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 
 from mixlab.errors import UserError
+from mixlab.report.table import Format, Table, print_table, render
 
 
 def output_folder(out: Path | None, verb: str, data: str) -> Path:
@@ -31,6 +32,19 @@ def image_size_of(text: str | None) -> int | tuple[int, int] | None:
     if sides is None:
         raise UserError(f"--image-size {text} is no size: give pixels, as 64, or height x width, as 64x48.")
     return (int(sides[1]), int(sides[2])) if sides[2] else int(sides[1])
+
+
+def show(tables: Iterable[Table], format: Format) -> None:
+    """On standard output; for people with an empty line behind each."""
+    for table in tables:
+        match format:
+            case "table":
+                print_table(table)
+                print()
+            case "markdown":
+                print(render(table, format))
+            case "csv" | "json":
+                print(render(table, format), end="")
 
 
 def sayer(*, quiet: bool) -> Callable[[str], None]:

@@ -8,6 +8,7 @@ import typer
 
 from mixlab.errors import UserError
 from mixlab.report.table import Cell, Column, Format, Table, print_table, render
+from mixlab.report.words import counted
 
 if TYPE_CHECKING:
     from mixlab.prediction.predictor import Prediction
@@ -63,8 +64,6 @@ def _files(place: Path) -> list[Path]:
 
 
 def _table(answered: "list[tuple[Path, Prediction]]", top: int) -> Table:
-    from mixlab.data.tree import counted
-
     columns = [Column("picture", "picture")]
     for rank in range(1, top + 1):
         behind = "" if top == 1 else f"_{rank}"

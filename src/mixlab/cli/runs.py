@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from mixlab.cli.output import sayer
+from mixlab.cli.output import sayer, show
 from mixlab.errors import UserError
-from mixlab.report.table import Format, print_table, render
+from mixlab.report.table import Format
 
 
 def runs(
@@ -43,12 +43,7 @@ def runs(
         found = list_runs(given or ([store] if store.is_dir() else []))
         where = ", ".join(map(str, given or [store]))
         tables = [runs_for_people(found, where) if for_people else runs_for_programs(found)]
-    if format == "table":
-        for table in tables:
-            print_table(table)
-            print()
-    else:
-        print("\n".join(render(table, format) for table in tables), end="")
+    show(tables, format)
     return 1 if any(isinstance(one, Damaged) for one in found) else 0
 
 

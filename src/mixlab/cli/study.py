@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from mixlab.cli.output import output_folder, sayer
+from mixlab.cli.options import DATA
+from mixlab.cli.output import output_folder, sayer, show
 
 
 def study(
@@ -15,7 +16,7 @@ def study(
             help="resolution: what another picture size costs. transfer: whether knowledge carries over to new classes."
         ),
     ],
-    data: Annotated[str, typer.Option(help="cifar10, digits or folder:PATH.")],
+    data: Annotated[str, typer.Option(help=f"{DATA}.")],
     seeds: Annotated[int, typer.Option(min=2, help="Trainings of each kind; of transfer, splits of the classes.")] = 5,
     epochs: Annotated[int, typer.Option(min=1, help="Before the size or the classes change.")] = 10,
     pictures: Annotated[
@@ -28,7 +29,6 @@ def study(
     """Repeat an experiment on your pictures, with intervals; what was finished is kept and found again."""
     from mixlab.data.sources import open_dataset
     from mixlab.files import whole_folder, write_json, write_text
-    from mixlab.report.table import print_table
     from mixlab.studies.resolution import ResolutionTerms, resolution
     from mixlab.studies.transfer import TransferTerms, transfer
 
@@ -42,7 +42,5 @@ def study(
     with whole_folder(folder) as part:
         write_json(part / "results.json", found.results())
         write_text(part / "report.html", found.page().html())
-    for table in (found.table(), found.differences()):
-        print_table(table)
-        print()
+    show((found.table(), found.differences()), "table")
     print(f"The report: {folder / 'report.html'}")

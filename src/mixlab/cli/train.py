@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mixlab.cli.dry_run import foretell, keeper_of
+from mixlab.cli.options import DATA
 from mixlab.cli.output import sayer
 from mixlab.errors import UserError
 
@@ -25,7 +26,7 @@ def train(
     recipe: Annotated[
         str | None, typer.Argument(help="A name that `mixlab recipes` lists, or a TOML file; else the usual one.")
     ] = None,
-    data: Annotated[str | None, typer.Option(help="digits, cifar10, folder:PATH, csv:FILE ...")] = None,
+    data: Annotated[str | None, typer.Option(help=f"{DATA}.")] = None,
     model: Annotated[str | None, typer.Option(help="A size, published weights, a run, a file, or timm:NAME.")] = None,
     set: Annotated[list[str] | None, typer.Option(help="key=value of the recipe, such as epochs=20.")] = None,
     seed: Annotated[int | None, typer.Option()] = None,

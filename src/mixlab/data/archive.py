@@ -16,7 +16,8 @@ from mixlab.files import cache_folder, whole_file, write_text
 from mixlab.report.progress import progress
 
 _COMPRESSED = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\x00": lzma.open, b"BZh": bz2.open}
-_LABEL = ".cls"  # webdataset's; tiny, and needed of every sample, so the listing keeps what it says
+_LABELS = (".cls", ".json")  # webdataset's; needed of every sample, so the listing keeps the labels that they say
+_LABEL_BYTES = 2**16  # more is no sample's
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +43,17 @@ class InArchive:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """`text`: what a file with a sample's label says."""
+    """`label`: what a .cls says, and a .json under "label"."""
 
     file: InArchive
-    text: str | None
+    label: str | None
 
 
 def members(path: Path, *, quiet: bool) -> list[Member]:
     """The files of an archive, in its order. A compressed one is unpacked into the cache. Raises UserError."""
     try:
         archive = _uncompressed(path, quiet=quiet)
-        kept = cache_folder() / "archives" / f"{_key(archive)}.json"
+        kept = cache_folder() / "archives" / f"{_key(archive)}-labels.json"
         if not kept.is_file():
             write_text(kept, json.dumps(_listed(archive, quiet=quiet)))
     except FileNotFoundError as error:
@@ -62,7 +63,7 @@ def members(path: Path, *, quiet: bool) -> list[Member]:
     except IsADirectoryError as error:
         raise UserError(f'{path} is a folder: for the pictures in it write "folder:{path}".') from error
     listed = json.loads(kept.read_text(encoding="utf-8"))
-    return [Member(InArchive(archive, name, offset, size), text) for name, offset, size, text in listed]
+    return [Member(InArchive(archive, name, offset, size), label) for name, offset, size, label in listed]
 
 
 def _listed(archive: Path, *, quiet: bool) -> list[tuple[str, int, int, str | None]]:
@@ -73,11 +74,24 @@ def _listed(archive: Path, *, quiet: bool) -> list[tuple[str, int, int, str | No
     ):
         for member in file:
             if member.isreg() and not member.issparse():
-                content = file.extractfile(member) if member.name.endswith(_LABEL) else None
-                text = content.read().decode("utf-8", "backslashreplace").strip() if content else None
-                listed.append((member.name, member.offset_data, member.size, text))
+                says = member.name.lower().endswith(_LABELS) and member.size <= _LABEL_BYTES
+                content = file.extractfile(member) if says else None
+                label = _label(member.name, content.read()) if content else None
+                listed.append((member.name, member.offset_data, member.size, label))
                 advance(member.size)
     return listed
+
+
+def _label(name: str, content: bytes) -> str | None:
+    text = content.decode("utf-8", "backslashreplace").strip()
+    if not name.lower().endswith(".json"):
+        return text
+    try:
+        said = json.loads(text)
+    except ValueError:
+        return None
+    label = said.get("label") if isinstance(said, dict) else None
+    return str(label).strip() if isinstance(label, str | int) else None
 
 
 def _uncompressed(path: Path, *, quiet: bool) -> Path:

@@ -22,6 +22,7 @@ from jaxtyping import Int64, UInt8
 from mixlab.data.dataset import Dataset, Picture, content_digest
 from mixlab.data.image_file import UnreadablePicture, kinds_of, read_image
 from mixlab.data.near_duplicates import Look, Pair, linked, look_of, near_duplicates
+from mixlab.data.parts import completed
 from mixlab.errors import UserError
 from mixlab.report.progress import progress
 
@@ -117,6 +118,15 @@ class Check:
         """Pictures of each class, also where they can't be read."""
         counted = np.bincount(self.dataset.parts[part].labels, minlength=len(self.dataset.classes))
         return dict(zip(self.dataset.classes, counted.tolist(), strict=True))
+
+    @cached_property
+    def refusal(self) -> str:
+        """Why no model could be trained on the set as it is; nothing where one could."""
+        try:
+            completed(self.dataset)
+        except UserError as error:
+            return str(error)
+        return ""
 
     @property
     def _both(self) -> Iterator[tuple[Member, Facts | str]]:

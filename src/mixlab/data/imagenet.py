@@ -18,8 +18,9 @@ import numpy as np
 from mixlab.data.cut import Grouped
 from mixlab.data.dataset import Dataset, Labelled, Part
 from mixlab.data.places import usual_places
-from mixlab.data.tree import counted, is_picture
+from mixlab.data.tree import is_picture
 from mixlab.errors import UserError, did_you_mean
+from mixlab.report.words import counted
 
 _INSIDE = ("", "imagenet", "ILSVRC2012", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
 _VALIDATION_SHARE = 1 / 100  # as train[99%:] of big_vision: a tenth would be 128,000 pictures
@@ -61,6 +62,11 @@ def _name(path: Path | None) -> str:
 
 
 def _root(path: Path | None, part: str) -> Path:
+    if path and not path.is_dir():
+        raise UserError(
+            f"{_name(path)} is not there: give the folder that holds ILSVRC 2012's train/ and val/, or leave the path "
+            "out and set $MIXLAB_DATA to it."
+        )
     searched = [path] if path else usual_places()
     for root in [folder / inside for folder in searched for inside in _INSIDE]:
         if (root / part).is_dir():

@@ -12,8 +12,8 @@ import numpy as np
 
 from mixlab.data.cut import TEST_SHARE, VALIDATION_SHARE, Grouped, by_bytes
 from mixlab.data.dataset import PARTS, Dataset, Labelled, Part
-from mixlab.data.tree import counted
 from mixlab.errors import UserError, did_you_mean
+from mixlab.report.words import counted
 
 
 def as_found(

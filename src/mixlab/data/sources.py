@@ -146,11 +146,12 @@ def _found(name: str) -> tuple[Kind, str]:
     if kind is None:
         is_folder = bool(name) and Path(name).expanduser().is_dir()
         hint = f'For the folder of that name write "folder:{name}".' if is_folder else did_you_mean(word, KINDS)
-    elif colon and kind.spelling == word:
-        hint = f'It comes with mixlab and has no path: write "{word}".'
-    elif place or kind.spelling == word or (not colon and kind.spelling.startswith(f"{word}[")):
+        known = ", ".join(kind.spelling for kind in KINDS.values())
+        raise UserError(f'data "{name}" is not known: it can be one of {known}. {hint}'.rstrip())
+    alone = not kind.spelling.startswith(f"{word}:")
+    if colon and kind.spelling == word:
+        raise UserError(f'data "{name}" names a path, but {word} comes with mixlab and has none: write "{word}".')
+    if place or (alone and not colon):
         return kind, place
-    else:
-        hint = f'Something is missing behind the colon: write "{kind.spelling}".'
-    known = ", ".join(kind.spelling for kind in KINDS.values())
-    raise UserError(f'data "{name}" is not known: it can be one of {known}. {hint}'.rstrip())
+    way_out = f'"{word}:PATH", or "{word}" alone' if alone else f'"{kind.spelling}"'
+    raise UserError(f'data "{name}" lacks what has to stand behind a colon: write {way_out}.')

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mixlab.data.dataset import Dataset, Labelled, Picture
 from mixlab.data.parts import as_found
-from mixlab.data.tree import PART_FOLDERS, counted
+from mixlab.data.tree import PART_FOLDERS
 from mixlab.errors import UserError
+from mixlab.report.words import counted
 
 if TYPE_CHECKING:
     import datasets

@@ -5,8 +5,9 @@ from pathlib import Path, PurePosixPath
 from mixlab.data.archive import members
 from mixlab.data.dataset import Dataset, Labelled
 from mixlab.data.parts import as_found
-from mixlab.data.tree import PART_FOLDERS, Tree, counted, is_litter, is_picture, text
+from mixlab.data.tree import PART_FOLDERS, Tree, is_litter, is_picture, text
 from mixlab.errors import UserError
+from mixlab.report.words import counted
 
 
 def read_tar(path: Path, *, quiet: bool) -> Dataset:

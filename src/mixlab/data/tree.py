@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 
 from mixlab.data.dataset import Labelled
 from mixlab.errors import UserError
+from mixlab.report.words import counted
 
 PART_FOLDERS = {
     "train": "train",
@@ -94,10 +95,6 @@ def pictures_below(folder: Path) -> list[Path]:
     return sorted(filter(is_picture, _files_below(folder)))
 
 
-def counted(number: int, thing: str) -> str:
-    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
-
-
 def _part_folders(tree: Tree) -> list[tuple[Path, str]]:
     """The folders that hold class folders, and their parts. A class may be named "test": a part has folders inside."""
     folders = [entry for entry in _entries(tree.root) if entry.is_dir()]
@@ -120,7 +117,7 @@ def _add_class(tree: Tree, part: str, folder: Path) -> None:
     if found:
         tree.parts.setdefault(part, []).extend(found)
     else:
-        tree.without_pictures.append(label)
+        tree.without_pictures.append(text(folder.relative_to(tree.root).as_posix()))
 
 
 def is_picture(path: PurePath) -> bool:

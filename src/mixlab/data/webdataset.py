@@ -1,5 +1,7 @@
 """`wds:PATTERN`: tar shards of samples, as webdataset writes them: `0001.jpg` and `0001.cls` are one sample.
 
+The class is what `0001.cls` says, or else `0001.json` under "label".
+
 The pattern may have braces, `pets-train-{0000..0007}.tar`, and `*`; it may be an http(s) address, whose shards are
 fetched whole into the user's cache, once. Shards are listed once and then read at any place, so their pictures have
 orders and are resumed as files are. A shard's part is what its name, or its folder's, says: train, val, test.
@@ -14,8 +16,9 @@ from mixlab.data.archive import Member, members
 from mixlab.data.dataset import Dataset, Labelled
 from mixlab.data.parts import as_found
 from mixlab.data.shards import below, by_part, here, lasting, matching
-from mixlab.data.tree import counted, is_picture
+from mixlab.data.tree import is_picture
 from mixlab.errors import UserError
+from mixlab.report.words import counted
 
 
 def read_webdataset(pattern: str, *, quiet: bool) -> Dataset:
@@ -30,15 +33,18 @@ def read_webdataset(pattern: str, *, quiet: bool) -> Dataset:
             if picture is None:
                 bare += 1
                 continue
-            label = files["cls"].text if "cls" in files else None
+            label = next((files[ending].label for ending in ("cls", "json") if ending in files), None)
             if not label:
                 raise UserError(
                     f"{shard} has no class for the sample {sample}: beside its picture there has to be {sample}.cls, "
-                    f"with a number or a name in it (there is {', '.join(files)})."
+                    f'with a number or a name in it, or {sample}.json with one under "label" '
+                    f"(there is {', '.join(files)})."
                 )
             found.setdefault(part, []).append(Labelled(label, f"{places[shard]}/{picture.file.name}", picture.file))
     if not found:
-        raise UserError(f"{name} has no pictures in {counted(len(shards), 'shard')}: a sample is a .jpg and a .cls.")
+        raise UserError(
+            f"{name} has no pictures in {counted(len(shards), 'shard')}: a sample is a .jpg and a .cls or a .json."
+        )
     notes = (f"Left out because they have no picture: {counted(bare, 'sample')}.",) if bare else ()
     return as_found(name, found, notes)
 

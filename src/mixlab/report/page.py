@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from html import escape
 from pathlib import Path
 from typing import Protocol
@@ -141,6 +142,11 @@ class Page:
 </body>
 </html>
 """
+
+
+def written_by(version: str) -> str:
+    """A page's footer: mixlab in this version, today."""
+    return f"Written by mixlab {version} on {date.today():%Y-%m-%d}."
 
 
 def _html(blocks: Sequence[Block]) -> str:

@@ -38,7 +38,7 @@ class Mistakes:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """`image`: uint8 (row, column, RGB); below it `title`, and `text`, which is cut to one line."""
+    """`image`: uint8 (row, column, RGB); below it `title`, and `text`, such as its name, in full."""
 
     image: np.ndarray
     title: str
@@ -77,7 +77,7 @@ def _html(mistake: Mistake) -> str:
 
 def _shown(shown: Shown) -> str:
     title, text = escape(shown.title), escape(shown.text)
-    below = f'<p class="name" title="{text}">{text}</p>' if text else ""
+    below = f"<p>{text}</p>" if text else ""
     return f"<li>{_tag(shown.image, title)}<p>{title}</p>{below}</li>"
 
 

@@ -1,10 +1,11 @@
 """Which model to take of those that were compared, in a sentence: what every comparison ends in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mixlab.evidence.estimate import Estimate
 from mixlab.report.numbers import number
+from mixlab.report.words import listed
 from mixlab.studies.verdict import Pair, Verdict
 
 
@@ -62,7 +63,9 @@ class Choice:
             else (", the next best,", "more than chance makes")
         )
         difference = number(closest.difference.difference, 2)
-        return f"{closest.a} and {closest.b}{nearest} are {difference} points apart: {chance} ({p})."
+        return (
+            f"{closest.a} and {closest.b}{nearest} are {difference} points apart: {chance} ({p}, this pair by itself)."
+        )
 
     @property
     def yardsticks_reached(self) -> str:
@@ -77,14 +80,3 @@ def noticeable(points: float, more: str) -> str:
         f"this size would have noticed it 8 times in 10. Smaller differences may well stay hidden: {more} bring them "
         "to light."
     )
-
-
-def counted(number: int, noun: str) -> str:
-    """ "1 seed", "1,200 seeds"."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def listed(names: Sequence[str], most: int = 5) -> str:
-    """ "a, b and c"; behind the first `most` only how many more there are."""
-    shown = list(names) if len(names) <= most else [*names[: most - 1], f"{len(names) - most + 1} others"]
-    return " and ".join(part for part in (", ".join(shown[:-1]), shown[-1]) if part)

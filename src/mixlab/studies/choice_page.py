@@ -1,7 +1,6 @@
-"""What the reports of all comparisons have alike: pairs, mistakes, costs, and what ran."""
+"""What the reports of all comparisons have alike: the answer, pairs, mistakes, costs, and what ran."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date
 from typing import Any
 
 import numpy as np
@@ -12,16 +11,31 @@ from mixlab.evidence.estimate import Estimate
 from mixlab.report.axes import Axis
 from mixlab.report.confusion import confusion_matrix
 from mixlab.report.figure import Figure
-from mixlab.report.page import Beside, Block, Details, Section
+from mixlab.report.page import Answer, Beside, Block, Details, KeyFigure, Section
 from mixlab.report.pictures import Mistake, Mistakes
 from mixlab.report.rows import pair_intervals
 from mixlab.report.table import Table
 from mixlab.report.tradeoff import trade_off
-from mixlab.studies.choice import counted
+from mixlab.report.words import counted
+from mixlab.studies.choice import Choice
 from mixlab.studies.verdict import Pair, Verdict
 
 ACCURACY = Axis("Top-1", "%", "higher", digits=1)
 _MISTAKES = 12
+
+
+def chosen(choice: Choice, detectable: str, difference: Estimate, costs: Sequence[KeyFigure]) -> Answer:
+    """`difference`: of the closest pair; `costs`: of the taken model."""
+    taken, closest = choice.taken, choice.closest
+    return Answer(
+        choice.answer,
+        " ".join([choice.worth, detectable, choice.yardsticks_reached]),
+        [
+            KeyFigure(f"Top-1 of {taken}", choice.top1[taken], 1),
+            KeyFigure(f"Ahead of {closest.b}" if closest.a == taken else f"Behind {closest.a}", difference, 2),
+            *costs,
+        ],
+    )
 
 
 def more_than_chance(top1: Figure, verdict: Verdict, differences: Mapping[Pair, Estimate], table: Table) -> Section:
@@ -101,7 +115,3 @@ def machine_facts(environment: Mapping[str, Any]) -> dict[str, str]:
         "Versions": ", ".join(f"{package} {version}" for package, version in environment["versions"].items()),
         "Commit": environment["commit"] or "installed without a repository",
     }
-
-
-def footer(environment: Mapping[str, Any]) -> str:
-    return f"Written by mixlab {environment['versions']['mixlab']} on {date.today():%Y-%m-%d}."

@@ -7,10 +7,10 @@ import tomli_w
 from mixlab.evidence.estimate import Estimate
 from mixlab.report.axes import Axis
 from mixlab.report.curves import learning_curves
-from mixlab.report.page import Answer, Code, Details, Facts, KeyFigure, Page, Section
+from mixlab.report.page import Answer, Code, Details, Facts, KeyFigure, Page, Section, written_by
 from mixlab.report.rows import seed_points
-from mixlab.studies.choice import counted
-from mixlab.studies.choice_page import ACCURACY, accuracy_against, footer, machine_facts, mistakes, more_than_chance
+from mixlab.report.words import counted
+from mixlab.studies.choice_page import ACCURACY, accuracy_against, chosen, machine_facts, mistakes, more_than_chance
 from mixlab.studies.comparison import Comparison
 from mixlab.studies.comparison_tables import choice_table, costs_table, pairs_table, tuned_for
 
@@ -29,25 +29,18 @@ def compare_page(comparison: Comparison) -> Page:
             _mistakes(comparison),
             _what_ran(comparison),
         ],
-        footer=footer(comparison.environment),
+        footer=written_by(comparison.environment["versions"]["mixlab"]),
     )
 
 
 def _answer(comparison: Comparison) -> Answer:
-    choice, taken = comparison.choice, comparison.taken
-    closest = choice.closest
-    ahead = closest.a == taken.name
-    return Answer(
-        comparison.answer,
-        " ".join([choice.worth, comparison.detectable, choice.yardsticks_reached]),
-        [
-            KeyFigure(f"Top-1 of {taken.name}", taken.top1, 1),
-            KeyFigure(f"Ahead of {closest.b}" if ahead else f"Behind {closest.a}", closest.estimate, 2),
-            KeyFigure("It answers", taken.images_per_second, 0),
-            KeyFigure("One training of it", taken.training_seconds),
-            KeyFigure("Its parameters", Estimate.exact(taken.contender.parameters / 1e6, "M")),
-        ],
-    )
+    taken = comparison.taken
+    costs = [
+        KeyFigure("It answers", taken.images_per_second, 0),
+        KeyFigure("One training of it", taken.training_seconds),
+        KeyFigure("Its parameters", Estimate.exact(taken.contender.parameters / 1e6, "M")),
+    ]
+    return chosen(comparison.choice, comparison.detectable, comparison.choice.closest.estimate, costs)
 
 
 def _more_than_chance(comparison: Comparison) -> Section:

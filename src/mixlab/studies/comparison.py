@@ -13,8 +13,9 @@ from mixlab.evaluation.metrics import confusion_matrix
 from mixlab.evidence.estimate import Estimate
 from mixlab.evidence.intervals import mean_interval
 from mixlab.evidence.paired import crossed_interval
+from mixlab.report.words import counted
 from mixlab.speed.plan import Mode, Plan
-from mixlab.studies.choice import Choice, counted, noticeable
+from mixlab.studies.choice import Choice, noticeable
 from mixlab.studies.contenders import Contender
 from mixlab.studies.terms import Terms
 from mixlab.studies.trainings import Trained

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from mixlab.report.table import Column, Table
-from mixlab.studies.choice import listed
+from mixlab.report.words import listed
 from mixlab.studies.comparison import Comparison, Contestant
 from mixlab.studies.inference import BATCH
 from mixlab.studies.verdict import Pair, Verdict

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from mixlab.data.check import Check, Group
+from mixlab.data.check import Check, Group, Member
 from mixlab.data.near_duplicates import LEAST_CORRELATION, MOST_BITS
-from mixlab.data.tree import counted
 from mixlab.report.table import Cell, Column, Table
+from mixlab.report.words import counted, listed
 
 SCHEMA = 1
 
@@ -20,13 +20,13 @@ _LISTED = 20
 
 HOW_ALIKE = (
     f"Nearly the same: perceptual hashes that differ in at most {MOST_BITS} of 63 bits, and thumbnails that correlate "
-    f"by at least {LEAST_CORRELATION:g}. Mirrored and cut copies are not found."
+    f"by at least {LEAST_CORRELATION:g}. Mirrored copies are not found, and of those without colours or edges, some."
 )
 
 
 def findings(check: Check) -> list[str]:
     """What is wrong, or should be looked at: a sentence or two each, what weighs most first."""
-    found = []
+    found = [f"A training would be refused: {check.refusal}"] if check.refusal else []
     if check.unreadable:
         found.append(
             f"Can't be read: {counted(len(check.unreadable), 'picture')}. Mend or remove them, or let a recipe's "
@@ -60,14 +60,16 @@ def _imbalances(check: Check) -> list[str]:
     found = []
     for part in check.dataset.parts:
         counts = check.counts(part)
-        least, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
-        if len(counts) > 1 and counts[most] >= IMBALANCE * counts[least]:
+        missing = [f'"{label}"' for label, count in counts.items() if not count]
+        if missing and part != "train":  # of train, the refusal says it
+            found.append(f"Without a picture in {part}: {listed(missing)}. How a model fares there is not seen.")
+        present = {label: count for label, count in counts.items() if count}
+        least, most = min(present, key=present.__getitem__), max(present, key=present.__getitem__)
+        if present[most] >= IMBALANCE * present[least]:
             found.append(
-                f'In {part}, "{most}" has {counted(counts[most], "picture")} and "{least}" {counts[least]:,}. Judge by '
-                'the balanced accuracy, and consider loss.class_weights="balanced".'
+                f'In {part}, "{most}" has {counted(present[most], "picture")} and "{least}" {present[least]:,}. Judge '
+                'by the balanced accuracy, and consider loss.class_weights="balanced".'
             )
-    if len(check.dataset.classes) == 1:
-        found.append(f'There is only one class, "{check.dataset.classes[0]}". Telling classes apart takes two.')
     return found
 
 
@@ -143,13 +145,19 @@ def group_table(check: Check) -> Table:
             "parts": ", ".join(group.parts),
             "classes": ", ".join(group.labels),
             "first": group.members[0].name,
-            "other": group.members[1].name,
+            "other": _telling(group).name,
         }
         for group in check.groups
     ]
     columns = [Column("first", "picture"), Column("other", "its copy"), Column("alike", "alike")]
     columns += [Column("pictures", "together"), Column("parts", "parts"), Column("classes", "classes")]
     return Table("Copies", columns, rows[:_LISTED], _more(len(rows)))
+
+
+def _telling(group: Group) -> Member:
+    """The copy that says most: one in another part than the first, else in another class, else the second."""
+    first, *others = group.members
+    return max(others, key=lambda other: (other.part != first.part, other.label != first.label))
 
 
 def alike(group: Group) -> str:
@@ -185,6 +193,7 @@ def results(check: Check) -> dict[str, Any]:
         "data": check.dataset.name,
         "pictures": {part: len(check.dataset.parts[part]) for part in _parts(check)},
         "classes": {part: check.counts(part) for part in _parts(check)},
+        "notes": list(check.dataset.notes),
         "findings": findings(check),
         "unreadable": [{"part": member.part, "name": member.name, "reason": why} for member, why in check.unreadable],
         "plain": [{"part": member.part, "name": member.name} for member in check.plain],

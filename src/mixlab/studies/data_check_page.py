@@ -1,12 +1,11 @@
 """The report on a set of pictures: what should be looked at, with the pictures that it is about."""
 
 from dataclasses import replace
-from datetime import date
 from importlib.metadata import version
 
 from mixlab.data.check import Check, Group, Member
 from mixlab.evidence.estimate import Estimate
-from mixlab.report.page import Answer, Beside, Block, KeyFigure, Page, Section
+from mixlab.report.page import Answer, Beside, Block, KeyFigure, Page, Section, written_by
 from mixlab.report.pictures import Gallery, Shown
 from mixlab.studies.data_check import (
     HOW_ALIKE,
@@ -29,13 +28,14 @@ def data_check_page(check: Check) -> Page:
         sections.append(_copies(check))
     if check.unreadable:
         sections.append(Section("What can't be read", [unreadable_table(check)]))
-    sections.append(Section("What is there", [class_table(check), replace(summary_table(check), notes=())]))
+    counts = [class_table(check), replace(summary_table(check), notes=())]
+    sections.append(Section("What is there", [*check.dataset.notes, *counts]))
     return Page(
         title=f"The pictures of {check.dataset.name}",
         kicker="mixlab data check",
         answer=_answer(check),
         sections=sections,
-        footer=f"Written by mixlab {version('mixlab')} on {date.today():%Y-%m-%d}.",
+        footer=written_by(version("mixlab")),
     )
 
 

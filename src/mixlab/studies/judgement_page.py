@@ -1,11 +1,9 @@
 """The report of a judgement: the answer first, then every class, what is taken for what, and what ran."""
 
-from datetime import date
-
 import tomli_w
 
 from mixlab.report.confusion import confusion_matrix
-from mixlab.report.page import Answer, Beside, Code, Details, Facts, KeyFigure, Page, Section
+from mixlab.report.page import Answer, Beside, Code, Details, Facts, KeyFigure, Page, Section, written_by
 from mixlab.report.pictures import Mistakes
 from mixlab.studies.judgement import Judgement
 from mixlab.studies.judgement_tables import TITLES, class_table, confusion_tables
@@ -22,7 +20,7 @@ def judgement_page(judgement: Judgement) -> Page:
             _mistakes(judgement),
             _what_ran(judgement),
         ],
-        footer=f"Written by mixlab {judgement.environment['versions']['mixlab']} on {date.today():%Y-%m-%d}.",
+        footer=written_by(judgement.environment["versions"]["mixlab"]),
     )
 
 

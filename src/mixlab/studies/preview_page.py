@@ -1,13 +1,12 @@
 """The page of a preview: each picture beside its versions, then a mixed batch."""
 
-from datetime import date
 from importlib.metadata import version
 
 import tomli_w
 
-from mixlab.data.tree import counted
-from mixlab.report.page import Answer, Block, Code, Details, Page, Section
+from mixlab.report.page import Answer, Block, Code, Details, Page, Section, written_by
 from mixlab.report.pictures import Gallery, Shown
+from mixlab.report.words import counted
 from mixlab.studies.preview import EPOCHS, Preview, Seen
 
 
@@ -25,7 +24,7 @@ def preview_page(preview: Preview) -> Page:
         kicker="mixlab data preview",
         answer=Answer(_answer(preview), "Colours are as the eye knows them; the model gets them normalised."),
         sections=sections,
-        footer=f"Written by mixlab {version('mixlab')} on {date.today():%Y-%m-%d}.",
+        footer=written_by(version("mixlab")),
     )
 
 

@@ -14,8 +14,8 @@ from mixlab.evidence.estimate import Estimate
 from mixlab.evidence.paired import of_groups
 from mixlab.measure import machine
 from mixlab.measure.macs import count_parameters
+from mixlab.report.words import counted
 from mixlab.speed.plan import Mode
-from mixlab.studies.choice import counted
 from mixlab.studies.contenders import macs_of, require_several
 from mixlab.studies.inference import images_per_second
 from mixlab.studies.out_of_fold import OutOfFold, out_of_fold

@@ -12,8 +12,9 @@ from mixlab.data.dataset import Dataset, Part
 from mixlab.data.folds import Folds
 from mixlab.evidence.estimate import Estimate
 from mixlab.evidence.paired import crossed_interval
+from mixlab.report.words import counted
 from mixlab.speed.plan import Mode
-from mixlab.studies.choice import Choice, counted, noticeable
+from mixlab.studies.choice import Choice, noticeable
 from mixlab.studies.comparison import SCHEMA, described, title_of
 from mixlab.studies.out_of_fold import OutOfFold
 from mixlab.studies.verdict import Pair, Verdict, judge
@@ -26,7 +27,8 @@ WARNING = (
     "trained alike are compared with `--from-scratch`."
 )
 HOW_SURE = (
-    "Every picture is judged once, by a head that saw neither it nor a copy of it, nor chose its settings on one. "
+    "Every picture is judged once, by a head that saw neither it nor an equal file, nor chose its settings on one; "
+    "copies that are nearly the same are not looked for here, but by `mixlab data check`. "
     "Intervals are over pictures, those of one group (copies, or of one origin) together. Folds share training "
     "pictures, so their spread is no standard error and none is made of it. What other training pictures would have "
     "changed is not in the intervals either, which are therefore somewhat narrow: in simulations those of 95 % held "
@@ -107,6 +109,11 @@ class PublishedComparison:
     @property
     def warning(self) -> str:
         return WARNING
+
+    @property
+    def head_recipe(self) -> dict[str, Any]:
+        """For `mixlab train`: the head that was judged, of the taken weights."""
+        return {"model": self.taken.name, "data": self.dataset.name, "head": {}}
 
     def difference(self, pair: Pair) -> Estimate:
         """In percentage points; its n counts the pictures."""

@@ -2,11 +2,13 @@
 
 import shlex
 
+import tomli_w
+
 from mixlab.evidence.estimate import Estimate
 from mixlab.report.axes import Axis
-from mixlab.report.page import Answer, Code, Facts, KeyFigure, Page, Section
+from mixlab.report.page import Answer, Code, Facts, KeyFigure, Page, Section, written_by
 from mixlab.report.rows import seed_points
-from mixlab.studies.choice_page import ACCURACY, accuracy_against, footer, machine_facts, mistakes, more_than_chance
+from mixlab.studies.choice_page import ACCURACY, accuracy_against, chosen, machine_facts, mistakes, more_than_chance
 from mixlab.studies.published import usual_weights
 from mixlab.studies.published_comparison import HOW_SURE, WARNING, PublishedComparison
 from mixlab.studies.published_tables import choice_table, heads_table, pairs_table
@@ -21,29 +23,23 @@ def published_page(comparison: PublishedComparison) -> Page:
         sections=[
             Section("Weights, not architectures", [WARNING, _provenance(comparison), *_rule(comparison)]),
             Section("What to choose by", [choice_table(comparison)]),
+            _to_have_it(comparison),
             _more_than_chance(comparison),
             _costs(comparison),
             _mistakes(comparison),
             _what_ran(comparison),
         ],
-        footer=footer(comparison.environment),
+        footer=written_by(comparison.environment["versions"]["mixlab"]),
     )
 
 
 def _answer(comparison: PublishedComparison) -> Answer:
     choice, taken = comparison.choice, comparison.taken
-    closest = choice.closest
-    ahead = closest.a == taken.name
-    return Answer(
-        comparison.answer,
-        " ".join([choice.worth, comparison.detectable, choice.yardsticks_reached]),
-        [
-            KeyFigure(f"Top-1 of {taken.name}", taken.top1, 1),
-            KeyFigure(f"Ahead of {closest.b}" if ahead else f"Behind {closest.a}", comparison.difference(closest), 2),
-            KeyFigure("It answers", taken.images_per_second, 1),
-            KeyFigure("Its parameters", Estimate.exact(taken.parameters / 1e6, "M")),
-        ],
-    )
+    costs = [
+        KeyFigure("It answers", taken.images_per_second, 1),
+        KeyFigure("Its parameters", Estimate.exact(taken.parameters / 1e6, "M")),
+    ]
+    return chosen(choice, comparison.detectable, comparison.difference(choice.closest), costs)
 
 
 def _provenance(comparison: PublishedComparison) -> Facts:
@@ -57,6 +53,20 @@ def _rule(comparison: PublishedComparison) -> list[str]:
         "These were chosen by rule: of each family's ImageNet-1k weights those with the most accuracy there for their "
         "multiply-accumulates, and a residual network, which everybody knows."
     ]
+
+
+def _to_have_it(comparison: PublishedComparison) -> Section:
+    data, taken = shlex.quote(comparison.dataset.name), shlex.quote(comparison.taken.name)
+    return Section(
+        f"To have {comparison.taken.name}",
+        [
+            "The head that was judged here: `mixlab train head.toml` with this file. What the backbone sees of the "
+            "pictures is kept on this machine, so it takes a moment.",
+            Code(tomli_w.dumps(comparison.head_recipe)),
+            "Or all of it fine-tuned, which takes a GPU or patience:",
+            Code(f"mixlab train --data {data} --model {taken}"),
+        ],
+    )
 
 
 def _more_than_chance(comparison: PublishedComparison) -> Section:
@@ -109,10 +119,13 @@ def _what_ran(comparison: PublishedComparison) -> Section:
         f"pictures, of which {len(comparison.judging.judged):,} are judged {comparison.way}",
         "Fingerprint": dataset.fingerprint,
     } | machine_facts(comparison.environment)
+    notes = list(dataset.notes)
+    if dataset.cut_here and comparison.judging.count > 1:
+        notes.append("For the folds all parts were put together again.")
     weights = {one.name: f"SHA-256 of the tensors {one.backbone.weights.digest}" for one in comparison.contestants}
     return Section(
         "What ran",
-        [*dataset.notes, Facts(facts), Facts(weights), "To run it again:", Code(_command(comparison))],
+        [*notes, Facts(facts), Facts(weights), "To run it again:", Code(_command(comparison))],
     )
 
 

@@ -44,7 +44,7 @@ def choice_table(comparison: PublishedComparison) -> Table:
 def heads_table(comparison: PublishedComparison) -> Table:
     columns = [
         Column("model", "weights"),
-        Column("pixels", "pictures"),
+        Column("pixels", "sees", "pixels"),
         Column("channels", "features"),
         Column("ridges", "ridge"),
         Column("folds", "folds", "%"),

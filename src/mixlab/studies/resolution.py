@@ -7,10 +7,10 @@ new size, for as many steps as the fine-tuning and for as many as all.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import date
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Bool
 
 from mixlab.data.augment import Augmentation
@@ -21,11 +21,13 @@ from mixlab.evidence.estimate import Estimate
 from mixlab.evidence.intervals import mean_interval
 from mixlab.evidence.paired import crossed_interval
 from mixlab.measure import machine
+from mixlab.models.contract import height_and_width
 from mixlab.report.axes import Axis
 from mixlab.report.figure import Figure
-from mixlab.report.page import Answer, Facts, KeyFigure, Page, Section
+from mixlab.report.page import Answer, Facts, KeyFigure, Page, Section, written_by
 from mixlab.report.rows import intervals
 from mixlab.report.table import Column, Table
+from mixlab.report.words import counted, listed
 from mixlab.runs.store import finished_run
 from mixlab.speed.plan import Mode, Plan, placed
 from mixlab.studies.contenders import macs_of, remembered_plan
@@ -33,8 +35,8 @@ from mixlab.training.loop import train
 from mixlab.training.prepare import Job, resolve
 from mixlab.training.sections import Optimizer, Recipe, Schedule
 from mixlab.zoo.adapt import Resize, Weights, at_size
+from mixlab.zoo.build import Model
 from mixlab.zoo.load import built, open_weights
-from mixlab.zoo.resize import moved_on_grey
 
 SMALL, LARGE, BETWEEN = 16, 32, 24  # pixels
 _WAYS: tuple[tuple[Resize, int], ...] = (("exact", LARGE), ("resampled", LARGE), ("resampled", BETWEEN))
@@ -153,15 +155,15 @@ class Resolution:
         stayed = self.arm(_TRAINED_ON)
         tuned = {f"{way} to {size} px": self.arm(_tuned(way, size)) for way, size in _WAYS}
         ahead = [way for way, arm in tuned.items() if (arm.against(stayed).low or 0) > 0]
-        who = f"{_listed(ahead)} {'is' if len(ahead) == 1 else 'are'}" if ahead else "no way is certainly"
+        who = f"{listed(ahead)} {'is' if len(ahead) == 1 else 'are'}" if ahead else "no way is certainly"
         return Page(
             title="What does a change of resolution cost a Mixer?",
             kicker=f"mixlab study resolution: {self.data}, {self.terms.seeds} seeds",
             answer=Answer(
-                f"After {_counted(self.terms.tuning_epochs)} at the new size, {who} ahead of the model that stayed at "
-                f"{SMALL} px for as many steps.",
+                f"After {counted(self.terms.tuning_epochs, 'epoch')} at the new size, {who} ahead of the model that "
+                f"stayed at {SMALL} px for as many steps.",
                 "Taken there: "
-                + _listed(list(tuned))
+                + listed(list(tuned))
                 + ". The model that stayed sees pictures reduced to the size that "
                 "it knows. Ahead: the 95 % interval of the difference lies above 0.",
                 [KeyFigure(arm.name, arm.top1, 1) for arm in (stayed, *tuned.values())],
@@ -184,7 +186,7 @@ class Resolution:
                     ],
                 ),
             ],
-            footer=f"Written by mixlab {self.environment['versions']['mixlab']} on {date.today():%Y-%m-%d}.",
+            footer=written_by(self.environment["versions"]["mixlab"]),
         )
 
     def results(self) -> dict[str, Any]:
@@ -274,7 +276,7 @@ class _Bench:
         for size in (LARGE, BETWEEN):
             for epochs in (after, first + after):
                 fresh = self.trained(self.recipe(seed, size, epochs))
-                arms.append(self.judged(f"from scratch, {size} px, {_counted(epochs)}", fresh, epochs))
+                arms.append(self.judged(f"from scratch, {size} px, {counted(epochs, 'epoch')}", fresh, epochs))
         return arms
 
     def tuned(self, seed: int, weights: Weights) -> Weights:
@@ -307,6 +309,19 @@ class _Bench:
         return Arm(name, size, epochs, macs_of(model), (found.predictions == found.labels)[None])
 
 
+def moved_on_grey(before: Model, after: Model) -> float:
+    """How far the logits of a constant picture move from `before` to `after`, in per cent of the largest of them.
+
+    Were a change of size exact, then by nothing: both see the same field, in fewer patches or in more.
+    """
+    with torch.no_grad():
+        logits, moved = (
+            model(torch.full((1, model.config.image_channels, *height_and_width(model.config.image_size)), 0.5))
+            for model in (before, after)
+        )
+    return 100 * float((moved - logits).abs().max() / logits.abs().max())
+
+
 def _joined(arms: Sequence[Arm]) -> Arm:
     """One arm of several seeds."""
     return replace(
@@ -318,14 +333,6 @@ def _joined(arms: Sequence[Arm]) -> Arm:
 
 def _tuned(way: Resize, size: int) -> str:
     return f"{way}, {size} px, tuned"
-
-
-def _listed(words: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
-
-
-def _counted(epochs: int) -> str:
-    return "1 epoch" if epochs == 1 else f"{epochs} epochs"
 
 
 def _subset(dataset: Dataset, pictures: int) -> Dataset:

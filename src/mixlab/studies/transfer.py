@@ -4,7 +4,6 @@ then the other half from a few: by fine-tuning, by a head in closed form, and fr
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import date
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from mixlab.evidence.intervals import mean_interval
 from mixlab.measure import machine
 from mixlab.report.axes import Axis
 from mixlab.report.figure import Figure
-from mixlab.report.page import Answer, Facts, KeyFigure, Page, Section
+from mixlab.report.page import Answer, Facts, KeyFigure, Page, Section, written_by
 from mixlab.report.rows import intervals
 from mixlab.report.table import Column, Table
 from mixlab.runs.folder import Run
@@ -175,7 +174,7 @@ class Transfer:
                     ],
                 ),
             ],
-            footer=f"Written by mixlab {self.environment['versions']['mixlab']} on {date.today():%Y-%m-%d}.",
+            footer=written_by(self.environment["versions"]["mixlab"]),
         )
 
     def results(self) -> dict[str, Any]:

@@ -15,9 +15,8 @@ from mixlab.training.usual import usual_recipe
 from mixlab.zoo.cards import Card, list_cards
 from mixlab.zoo.source import find_source
 
-SMALL = (
-    64  # pixels: published weights were trained on photographs, and what is no larger shows little of what they know
-)
+SMALL = 64  # pixels
+"""Published weights were trained on photographs, and what is no larger shows little of what they know."""
 
 _FROM_SCRATCH = "convmixer_nano"  # of the three families' nano sizes the best on the digits (docs/log.md)
 _FINE_TUNING = "finetune_folder"

@@ -26,7 +26,6 @@ def hub_folder(name: str) -> Path:
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
-        HfHubHTTPError,
         HFValidationError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
@@ -34,8 +33,6 @@ def hub_folder(name: str) -> Path:
 
     repository, _, tagged = name.partition("@")
     revision = tagged or "main"
-    # of requests or of httpx, as this version of the hub's client has it
-    transport_error = cast(type[Exception], HfHubHTTPError.__bases__[0])
     try:
         if folder := _cached(repository, revision):
             return folder
@@ -66,7 +63,7 @@ def hub_folder(name: str) -> Path:
             f'{repository} has no revision "{revision}" on the hub: {constants.ENDPOINT}/{repository}/tree/main '
             "lists its branches and tags."
         ) from error
-    except (OSError, transport_error) as error:
+    except network_errors() as error:
         address = f"{constants.ENDPOINT}/{repository}/resolve/{revision}"
         raise UserError(
             f"{name} can't be fetched from the hub ({_first_line(error)}): fetch {address}/{_SAFETENSORS} and "
@@ -116,6 +113,13 @@ def _no_weights(name: str, files: list[str]) -> str:
         f"{name} on the hub has neither {_SAFETENSORS}, whole or in shards, nor {_PICKLE}, but {listed or 'no files'}: "
         "where one of these holds the weights, fetch it by hand and give the file."
     )
+
+
+def network_errors() -> tuple[type[Exception], ...]:
+    """What the hub's client raises where the network or the hub fails: requests' errors or httpx's, by its version."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return OSError, cast(type[Exception], HfHubHTTPError.__bases__[0])
 
 
 @contextmanager

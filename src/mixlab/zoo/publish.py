@@ -1,10 +1,9 @@
 """A folder onto the Hugging Face hub, through huggingface_hub and its own login."""
 
 from pathlib import Path
-from typing import cast
 
 from mixlab.errors import UserError
-from mixlab.zoo.download import bars_on_a_terminal
+from mixlab.zoo.download import bars_on_a_terminal, network_errors
 
 
 def require_repository_name(repository: str) -> None:
@@ -36,8 +35,6 @@ def push(folder: Path, repository: str, *, private: bool) -> str:
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError
 
-    # of requests or of httpx, as this version of the hub's client has it
-    transport_error = cast(type[Exception], HfHubHTTPError.__bases__[0])
     kept = f"The folder is kept: `hf upload {repository} {folder}` sends it once that is mended."
     api = HfApi()
     try:
@@ -51,7 +48,7 @@ def push(folder: Path, repository: str, *, private: bool) -> str:
             api.upload_folder(repo_id=repository, folder_path=folder, commit_message="mixlab publish")
     except HfHubHTTPError as error:
         raise UserError(f"{_refused(error.response.status_code, repository, str(error))} {kept}") from error
-    except (OSError, ValueError, transport_error) as error:  # ValueError: the hub refuses what the card says
+    except (*network_errors(), ValueError) as error:  # ValueError: the hub refuses what the card says
         if isinstance(error, UserError):
             raise
         raise UserError(

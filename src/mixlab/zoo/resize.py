@@ -10,9 +10,6 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from mixlab.models.contract import height_and_width
-from mixlab.zoo.build import Model
-
 Grid = tuple[int, int]
 """Rows and columns of patches."""
 
@@ -70,19 +67,6 @@ def with_patch_size(
     rows, columns = (_interpolation(before, after) for before, after in zip(weight.shape[2:], size, strict=True))
     resize = torch.linalg.pinv(torch.kron(rows, columns).mT)  # (new pixels, old pixels)
     return (weight.double().flatten(2) @ resize.mT).unflatten(2, size).to(weight.dtype)
-
-
-def moved_on_grey(before: Model, after: Model) -> float:
-    """How far the logits of a constant picture move from `before` to `after`, in per cent of the largest of them.
-
-    Were a change of size exact, then by nothing: both see the same field, in fewer patches or in more.
-    """
-    with torch.no_grad():
-        logits, moved = (
-            model(torch.full((1, model.config.image_channels, *height_and_width(model.config.image_size)), 0.5))
-            for model in (before, after)
-        )
-    return 100 * float((moved - logits).abs().max() / logits.abs().max())
 
 
 def _with_token_mlps(tensors: Tensors, change: Callable[..., list[Tensor]]) -> dict[str, Tensor]:

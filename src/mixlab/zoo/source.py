@@ -177,6 +177,7 @@ def _fetched(card: Card) -> Path:
 def _unknown(name: str) -> str:
     published = [card.name for card in list_cards()]
     own = [known for known in published if known.startswith(f"{name}.")]
+    hint = ""
     if own:
         way_out = f"its published weights are {', '.join(own)}, and create_model gives it fresh ones"
     elif name in list_models():
@@ -184,6 +185,7 @@ def _unknown(name: str) -> str:
     else:
         way_out = (
             "give the folder that mixlab train printed, a name that `mixlab models --pretrained` lists, "
-            f"hub:owner/name, or a file. {did_you_mean(name, published)}"
+            "hub:owner/name, or a file"
         )
-    return f'"{name}" is no weights that mixlab finds, here or published: {way_out.rstrip(" .")}.'
+        hint = did_you_mean(name, published)
+    return f'"{name}" is no weights that mixlab finds, here or published: {way_out}. {hint}'.rstrip()

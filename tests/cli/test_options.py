@@ -1,0 +1,13 @@
+"""Words that the help of several verbs shares."""
+
+import re
+
+from mixlab.cli.options import DATA
+from mixlab.data.sources import KINDS
+from mixlab.data.torchvision_sets import SETS
+
+
+def test_the_help_of_data_names_every_kind_that_is_no_set_of_torchvision_s():
+    assert re.findall(r"(\w+)(?::[A-Z]+)?,", DATA)[: len(KINDS) - len(SETS)] == [
+        kind for kind in KINDS if kind not in SETS
+    ]
