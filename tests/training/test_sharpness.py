@@ -1,10 +1,8 @@
 """Sharpness-aware minimisation: two passes make the step of the paper's formula."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
@@ -74,16 +72,7 @@ def test_a_parameter_without_a_gradient_stays(parameters):
         assert torch.equal(idle, torch.ones(3))
 
 
-@pytest.fixture
-def alone() -> Iterator[None]:
-    """A group of one process, in which shards are whole."""
-    store = distributed.HashStore()  # pyright: ignore[reportPrivateImportUsage]
-    distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
-    yield
-    distributed.destroy_process_group()
-
-
-@pytest.mark.usefixtures("alone")
+@pytest.mark.usefixtures("group_of_one")
 def test_shards_climb_and_come_back_as_whole_parameters_do():
     model = nn.Linear(3, 2)
     start = [parameter.detach().clone() for parameter in model.parameters()]
