@@ -96,7 +96,8 @@ def add_gradients(
     """Add the gradients of `weight` times the batch's mean loss to the parameters.
 
     `objective` makes the mean loss of logits, pictures and targets. The batch goes through in near-equal parts of at
-    most `micro_batch` pictures: each forward pass within `cast()`, all parts but the last within `unaveraged()`.
+    most `micro_batch` pictures: each forward pass, a teacher's too, within `cast()`, all parts but the last within
+    `unaveraged()`.
     Returns the mean loss and how many pictures were given the class that weighs most in their target, both still on
     the device.
     """
@@ -107,7 +108,8 @@ def add_gradients(
         with nullcontext() if part == parts else unaveraged():
             with cast():
                 logits = model(part_images)
-            share = objective(logits, part_images, part_targets) * (len(part_images) / len(images))
+                mean = objective(logits, part_images, part_targets)
+            share = mean * (len(part_images) / len(images))
             backward(weight * share)
         mean_loss += share.detach()
         right += (logits.detach().argmax(dim=1) == part_targets.argmax(dim=1)).sum()
