@@ -17,7 +17,7 @@ from mixlab.speed.plan import Plan
 from mixlab.training.objective import Objective
 from mixlab.training.processes import without_averaging
 from mixlab.training.sections import Recipe
-from mixlab.training.sharpness import ascended
+from mixlab.training.sharpness import ascended, drawing_alike
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +63,12 @@ class Step:
             weight=batch.weight * accelerator.num_processes,  # by which averaging over them divides
             unaveraged=partial(without_averaging, self.model, accelerator),
         )
-        loss, right = add()
-        if settings.sharpness is not None:
-            with ascended(self.parameters, settings.sharpness):
+        if settings.sharpness is None:
+            loss, right = add()
+        else:
+            add = drawing_alike(add)
+            loss, right = add()
+            with ascended(self.parameters, list(self.model.buffers()), settings.sharpness):
                 add()
         accelerator.unscale_gradients()
         taken = Taken(loss, right, gradient_norms(self.parameters), batch, learning_rate)
