@@ -110,7 +110,7 @@ class Run:
                 )
 
     def _status(self) -> dict[str, Any]:
-        status = self._read("status.json", json.loads)
+        status = self._parsed("status.json", json.loads)
         if not (isinstance(status, dict) and {"format", "state"} <= status.keys()):
             raise UserError(
                 f"{self.path} is no run's folder: its status.json is another program's. "
@@ -119,8 +119,17 @@ class Run:
         return status
 
     def _read(self, name: str, parse: Callable[[str], Any]) -> Any:
+        """Of one that is as long as the run has left it: a recipe that was cut off may still be TOML."""
+        return self._parsed(name, parse, self._status().get("bytes", {}).get(name))
+
+    def _parsed(self, name: str, parse: Callable[[str], Any], length: int | None = None) -> Any:
+        """`length` in bytes, where it is known."""
         try:
-            return parse((self.path / name).read_text(encoding="utf-8"))
+            content = (self.path / name).read_bytes()
+            parsed = parse(content.decode())
+            if length not in (None, len(content)):
+                raise ValueError(f"it holds {len(content):,} bytes, where the run wrote {length:,}")
+            return parsed
         except OSError as error:
             raise UserError(
                 f"{self.path} has no readable {name}: a run's folder is whole or useless. Train again, or copy it anew."
@@ -143,13 +152,13 @@ def start_run(
     """Lay out the folder of a training that is about to begin."""
     refuse_foreign_folder(path)
     with whole_folder(path) as part:
-        Run(part).mark("running")
         write_text(part / "recipe.toml", tomli_w.dumps(recipe))
         write_json(part / "plan.json", plan)
         write_json(part / "environment.json", environment)
         write_json(part / "data.json", data)
         if split is not None:
             write_json(part / "split.json", split)
+        Run(part).mark("running")
     return Run(path)
 
 
