@@ -42,6 +42,7 @@ def foretell(
     from mixlab.training.head_recipe import HeadRecipe
     from mixlab.training.prepare import resolve
     from mixlab.training.processes import join, only_once
+    from mixlab.training.trackers import require_trackers
     from mixlab.training.trial import decide_plan
 
     if isinstance(recipe, HeadRecipe):
@@ -51,6 +52,7 @@ def foretell(
             "classes would be fitted to what it sees in them."
         )
         return
+    require_trackers(recipe)
     job = resolve(recipe, dataset, device)
     processes = join(device)
     plan, seconds = only_once(lambda: decide_plan(job, say, processes.num_processes))

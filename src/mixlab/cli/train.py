@@ -144,8 +144,10 @@ def _train_by_steps(
     from mixlab.training.loop import train
     from mixlab.training.prepare import resolve
     from mixlab.training.processes import join, only_once
+    from mixlab.training.trackers import require_trackers
     from mixlab.training.trial import decide_plan
 
+    require_trackers(recipe)
     job = resolve(recipe, dataset, device)
     folder = folder or job.folder()
     if finished := finished_run(folder):
