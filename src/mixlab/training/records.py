@@ -137,3 +137,4 @@ class Records:
         else:
             with suppress(UserError):  # the disk may be full
                 self.run.mark("stopped")
+                self._write_page()
