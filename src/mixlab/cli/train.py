@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mixlab.cli.dry_run import foretell, keeper_of
+from mixlab.cli.dry_run import foretell, refuse_without_dry_run
 from mixlab.cli.output import sayer
 from mixlab.errors import UserError
 
@@ -50,7 +50,7 @@ def train(
     from mixlab.training.processes import join
     from mixlab.training.recipe import any_recipe_from, with_settings
 
-    keep = keeper_of(figure, resume, dry_run=dry_run)
+    refuse_without_dry_run(figure, resume, dry_run=dry_run)
     begun = None if resume is None else _begun(resume, out)
     if begun is not None and begun.state == "done":
         print(f"The run at {begun.path} is finished already.")
@@ -86,7 +86,7 @@ def train(
     dataset = dataset or opened(checked.data)
     folder = resume or out
     if dry_run:
-        foretell(checked, dataset, device, say, keep)
+        foretell(checked, dataset, device, say, figure)
         return
     if isinstance(checked, HeadRecipe):
         run = _train_head(checked, dataset, device, folder, say, quiet=quiet or not main)
