@@ -212,6 +212,22 @@ def test_a_step_whose_gradient_is_no_number_is_left_out_where_the_recipe_says_so
     assert read_journal(run.journal, "end")[0]["pictures"] == 5 * 8
 
 
+def test_batch_normalisation_forgets_a_step_that_is_left_out(make_job: MakeJob, tmp_path: Path, monkeypatch):
+    """Else no picture would get an answer any more."""
+    add_gradients, calls = step.add_gradients, []
+
+    def spoiling(model: torch.nn.Module, images: torch.Tensor, *arguments: Any, **settings: Any) -> Any:
+        calls.append(1)
+        images = images * float("nan") if len(calls) == 4 else images
+        return add_gradients(model, images, *arguments, **settings)
+
+    monkeypatch.setattr(step, "add_gradients", spoiling)
+    config = "config={ patch_size = 2, kernel_size = 3, channels = 8, depth = 1 }"
+    run = train(make_job("model=convmixer_nano", config, "non_finite=skip"), PLAN, tmp_path / "run", quiet=True)
+    assert len(read_journal(run.journal, "skipped")) == 1
+    assert all(tensor.isfinite().all() for tensor in load_file(run.weights).values())
+
+
 def test_the_facts_of_a_checkpoint_are_json(make_job: MakeJob, tmp_path: Path):
     from safetensors import safe_open
 

@@ -37,7 +37,10 @@ class Taken:
 
 @dataclass(frozen=True)
 class Step:
-    """Called with a batch and the learning rate, moves the weights, or leaves them where a gradient is no number."""
+    """Called with a batch and the learning rate, moves the weights.
+
+    Where a gradient is no number and such steps are left out, the model stays as it was, its buffers too.
+    """
 
     recipe: Recipe
     plan: Plan
@@ -63,6 +66,8 @@ class Step:
             weight=batch.weight * accelerator.num_processes,  # by which averaging over them divides
             unaveraged=partial(without_averaging, self.model, accelerator),
         )
+        skips = self.recipe.non_finite == "skip"
+        before = [buffer.clone() for buffer in self.model.buffers()] if skips else []
         if settings.sharpness is None:
             loss, right = add()
         else:
@@ -74,13 +79,16 @@ class Step:
         taken = Taken(loss, right, gradient_norms(self.parameters), batch, learning_rate)
         if settings.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, settings.clip_norm, taken.norms.norm())
-        moves = self.recipe.non_finite == "stop" or taken.is_finite()
+        moves = not skips or taken.is_finite()
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * group["rate_share"]
             if moves:
                 optimizer.step()
             optimizer.zero_grad()
+        if not moves:
+            for buffer, value in zip(self.model.buffers(), before, strict=True):
+                buffer.copy_(value)
         return taken
 
 
