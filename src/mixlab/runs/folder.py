@@ -16,7 +16,8 @@ config.json         the model's family and every field of its config, class name
 
 import json
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +25,12 @@ from typing import Any, Literal
 import tomli_w
 
 from mixlab.errors import UserError
-from mixlab.files import whole_folder, write_json, write_text
+from mixlab.files import explained, whole_folder, write_json, write_text
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows
+    fcntl = None
 
 FORMAT = 1
 State = Literal["running", "stopped", "done"]
@@ -91,9 +97,36 @@ class Run:
         return self._read("config.json", json.loads)
 
     def mark(self, state: State) -> None:
-        files = [file for file in sorted(self.path.iterdir()) if file.is_file() and file.name != "status.json"]
-        sizes = {file.name: file.stat().st_size for file in files}
+        files = [file for file in sorted(self.path.iterdir()) if file.is_file() and not file.name.startswith(".")]
+        sizes = {file.name: file.stat().st_size for file in files if file.name != "status.json"}
         write_json(self.path / "status.json", {"format": FORMAT, "state": state, "bytes": sizes})
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While it is entered, no other process may: two trainings would spoil each other's checkpoints.
+
+        The system lets go of the lock of a process that ends, however it does. Where it knows none, nobody is refused.
+        """
+        if fcntl is None:
+            yield
+            return
+        lock = self.path / ".lock"
+        with explained(lock):
+            file = lock.open("w")
+        with file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError) as error:
+                raise UserError(
+                    f"{self.path} is being trained in by another process: wait until that has ended, or give another "
+                    "path."
+                ) from error
+            except OSError:  # not every network's disk has locks
+                pass
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
 
     def check_whole(self) -> None:
         """Raises UserError where a file is missing or cut off, as after a copy that was interrupted."""

@@ -44,8 +44,8 @@ def train(job: Job, plan: Plan, folder: Path, *, quiet: bool) -> Run:
     require_trackers(job.recipe)
     accelerator = accelerated(job.device, plan.mode.precision)
     records = Records(Run(folder), job, plan, accelerator)
-    with parents(folder):
-        only_once(records.open)
+    with parents(folder), ExitStack() as opened:
+        only_once(lambda: opened.enter_context(records.open()))
         try:
             _fit(job, plan, records, accelerator, quiet=quiet or not accelerator.is_main_process)
         except BaseException as error:
