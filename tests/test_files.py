@@ -18,6 +18,14 @@ def test_a_file_takes_the_place_of_the_old_one(tmp_path: Path):
     assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_a_file_s_name_that_is_no_text_is_read_from_json_as_it_was_and_stops_no_page(tmp_path: Path):
+    name = os.fsdecode(b"caf\xe9.png")
+    write_json(tmp_path / "a.json", {"train": [name]})
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"train": [name]}
+    write_text(tmp_path / "a.html", f"<p>{name}</p>")
+    assert (tmp_path / "a.html").read_text(encoding="utf-8") == r"<p>caf\udce9.png</p>"
+
+
 def test_a_file_that_fails_leaves_the_old_one_and_nothing_else(tmp_path: Path):
     write_text(tmp_path / "a.txt", "old")
     with pytest.raises(KeyboardInterrupt), whole_file(tmp_path / "a.txt") as part:

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from mixlab.runs.folder import FORMAT, Run
+from mixlab.training import trial
 from mixlab.training.processes import join
 
 Train = Callable[..., str]
@@ -256,8 +257,15 @@ class TestGoingOn:
 
     def test_by_a_recipe_that_was_changed_by_hand(self, resume_refused, begun):
         recipe = (begun / "recipe.toml").read_text()
-        (begun / "recipe.toml").write_text(recipe.replace("learning_rate", "learning_rat"))
-        assert in_order(resume_refused(), 'run/recipe.toml: the key "optimizer.learning_rat" is unknown', "rate")
+        (begun / "recipe.toml").write_text(recipe.replace("learning_rate = 0.002", "learning_rate = 0.1"))
+        assert in_order(resume_refused(), "run/recipe.toml is broken", "it was cut off or changed by hand")
+
+    @pytest.mark.parametrize("last", ["[optimizer]", "[checkpoints]"])
+    def test_by_a_recipe_that_was_cut_off_where_the_rest_is_one(self, resume_refused, begun, last):
+        """Without the one the rest misses keys, without the other all that is left out has a usual value."""
+        recipe = (begun / "recipe.toml").read_text()
+        (begun / "recipe.toml").write_text(recipe.partition(last)[0])
+        assert in_order(resume_refused(), "run/recipe.toml is broken", " bytes, where the run wrote ", "cut off")
 
     def test_by_a_checkpoint_that_is_broken(self, resume_refused, begun):
         (begun / "checkpoints").mkdir()
@@ -295,4 +303,5 @@ class TestSurroundings:
     )
     def test_a_package_that_is_missing(self, train_refused, monkeypatch, words, missing, pieces):
         monkeypatch.setitem(sys.modules, missing, None)
+        monkeypatch.setattr(trial, "decide_plan", None)  # nothing is measured before
         assert in_order(train_refused(*words), *pieces)

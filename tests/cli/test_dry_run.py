@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from mixlab.training import features
+
 
 def test_a_dry_run_says_what_would_happen_and_writes_nothing(run, train, pets, here):
     before = sorted(here.rglob("*"))
@@ -20,14 +22,36 @@ def test_its_page_is_kept_where_that_is_asked_for(run, train, pets):
     assert "<svg" in Path("told.html").read_text()
 
 
-def test_a_head_in_closed_form_is_told_of_as_well(run, pets, here):
-    (here / "head.toml").write_text('model = "davit_tiny.msft_in1k"\ndata = ""\n[head]\n')
-    ended = run("train", "head.toml", "--data", f"folder:{pets}", "--dry-run")
-    assert (ended.status, ended.out) == (
-        0,
-        "32 pictures would go through davit_tiny.msft_in1k once, and a head for 2 classes would be fitted to what it "
-        "sees in them.\n",
-    )
+@pytest.fixture
+def head(trained, pets, here, monkeypatch) -> tuple[str, ...]:
+    """A head in closed form on what a run sees; the cache of features is in the current folder."""
+    monkeypatch.setattr(features, "cache_folder", lambda: Path("cache"))
+    (here / "head.toml").write_text(f'model = "{trained}"\ndata = "folder:{pets}"\n[head]\nridges = [0.1, 10.0]\n')
+    return ("train", "head.toml")
+
+
+def test_a_head_in_closed_form_is_told_of_as_well(run, head, here):
+    before = sorted(here.rglob("*"))
+    ended = run(*head, "--dry-run")
+    assert ended.status == 0
+    for said in ("batch = 32", "Pictures a class", "parameters", "multiply-accumulates", "cache/features/", "0.1, 10"):
+        assert said in ended.out, said
+    assert "of 28 train pictures; of 4 validation pictures" in ended.out
+    assert sorted(here.rglob("*")) == before
+
+
+def test_features_that_are_there_already_are_counted(run, head):
+    assert run(*head, "--quiet").status == 0
+    out = " ".join(run(*head, "--dry-run").out.split())
+    assert "of 28 train pictures, of which 28 are there already; of 4 validation" in out
+    assert "about 0.0 s for the features" in out
+
+
+def test_the_page_of_a_head_is_kept_and_a_curve_of_it_is_refused(run, head):
+    assert run(*head, "--dry-run", "--figure", "told.html").status == 0
+    assert "<h1>A head for run on folder:" in Path("told.html").read_text()
+    ended = run(*head, "--dry-run", "--figure", "told.png")
+    assert ended.status == 2 and "told.png: a head in closed form has no learning rate to draw" in ended.err
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """The journal: a line for each thing that happened."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from mixlab.errors import UserError
+from mixlab.runs.history import read_history
 from mixlab.runs.journal import Journal, read_journal
 
 
@@ -16,6 +18,21 @@ def test_lines_of_one_kind_are_read_in_their_order(tmp_path):
         journal.write("step", step=2, loss=2.0)
     assert [line["step"] for line in read_journal(path, "step")] == [1, 2]
     assert read_journal(path, "epoch") == [{"kind": "epoch", "epoch": 1, "note": "größer"}]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a\u2028b.png", "a\x85b.png", "a\nb.png", os.fsdecode(b"caf\xe9.png")],
+    ids=["a line separator", "a next line", "a newline", "bytes that are no UTF-8"],
+)
+def test_a_picture_s_name_is_read_as_it_was_written(tmp_path, name):
+    path = tmp_path / "journal.jsonl"
+    with Journal(path) as journal:
+        journal.write("end", unreadable={name: "broken"})
+        journal.write("end", unreadable={})
+    assert [line["unreadable"] for line in read_journal(path, "end")] == [{name: "broken"}, {}]
+    end = read_history(path).end
+    assert end is not None and end["unreadable"] == {}
 
 
 def test_a_line_can_be_read_as_soon_as_it_is_written(tmp_path):

@@ -1,10 +1,11 @@
 """A training that takes a tenth of a second."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
+from torch import distributed
 
 from mixlab.data.dataset import Dataset
 from mixlab.training.prepare import Job, resolve
@@ -21,3 +22,12 @@ def make_job(tiny_recipe: dict[str, Any], shades: Dataset) -> MakeJob:
         return resolve(recipe_from(with_settings(tiny_recipe, settings), "tiny"), dataset, torch.device("cpu"))
 
     return make
+
+
+@pytest.fixture
+def group_of_one() -> Iterator[None]:
+    """In which shards are whole."""
+    store = distributed.HashStore()  # pyright: ignore[reportPrivateImportUsage]
+    distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from mixlab.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from mixlab.errors import UserError
 from mixlab.speed.plan import Mode, Plan
+from mixlab.training import objective
 from mixlab.training.distillation import Teacher, distilled_loss
 from mixlab.training.loop import train
 from mixlab.training.sections import Distillation
@@ -80,3 +82,18 @@ def test_a_teacher_of_other_classes_is_refused(finished, classes, sentence):
 def test_classes_without_names_are_compared_by_their_number_alone(finished):
     path, job = finished
     assert Teacher(settings(teacher=path), ("0", "1"), job.preprocess, "cpu")(torch.zeros(1, 3, 8, 8)).shape == (1, 2)
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_the_teacher_computes_in_the_plan_s_precision(finished, make_job, tmp_path, monkeypatch, precision, dtype):
+    path, _ = finished
+    answered = []
+
+    def listening(logits: Tensor, teacher: Tensor, *others: Any) -> Tensor:
+        answered.append(teacher.dtype)
+        return distilled_loss(logits, teacher, *others)
+
+    monkeypatch.setattr(objective, "distilled_loss", listening)
+    job = make_job(f"distillation.teacher={path}", "steps=2")
+    train(job, Plan("cpu", Mode(precision), 8), tmp_path / "student", quiet=True)
+    assert answered == [dtype, dtype]

@@ -116,6 +116,7 @@ def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 MIXER = {"patch_size": 4, "channels": 16, "token_hidden": 8, "channel_hidden": 32, "depth": 2}
 CONVMIXER = {"patch_size": 2, "kernel_size": 3, "channels": 16, "depth": 2}
+RESNET = {"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8]}  # timm's
 DAVIT = {"channels": [8, 16], "depths": [1, 1], "heads": [1, 2], "window": 2}
 
 
@@ -226,10 +227,19 @@ def test_two_processes_follow_one(trainer, recipe, tmp_path, model, config, para
         assert line["train"] == pytest.approx(like["train"]) and line["validation"] == like["validation"]
 
 
-@pytest.mark.parametrize("parallel", ["ddp", pytest.param("fsdp", marks=pytest.mark.long)])
-def test_two_processes_of_a_convmixer_follow_one_that_accumulates_the_same_shares(trainer, recipe, tmp_path, parallel):
-    """Batch normalisation sees each share by itself, with statistics of its own: nothing is chosen by validation."""
-    recipe |= {"model": "convmixer_nano", "config": CONVMIXER, "validation": "trained"}
+@pytest.mark.parametrize(
+    ("model", "config", "parallel"),
+    [
+        ("convmixer_nano", CONVMIXER, "ddp"),
+        pytest.param("convmixer_nano", CONVMIXER, "fsdp", marks=pytest.mark.long),
+        pytest.param("resnet_nano", RESNET, "fsdp", marks=pytest.mark.long),
+    ],
+)
+def test_two_processes_with_batch_normalisation_follow_one_that_accumulates_the_same_shares(
+    trainer, recipe, tmp_path, model, config, parallel
+):
+    """It sees each share by itself, with statistics of its own: nothing is chosen by validation."""
+    recipe |= {"model": model, "config": config, "validation": "trained"}
     del recipe["ema"]
     one = trainer(recipe | {"accumulate": 2}, tmp_path / "one", dtype="float64", plan=PLAN | {"micro_batch": 4})
     assert one == [0]

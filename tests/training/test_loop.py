@@ -281,6 +281,7 @@ def test_an_interrupted_run_says_that_it_was_stopped(make_job, tmp_path, monkeyp
     with pytest.raises(KeyboardInterrupt):
         train(make_job(), PLAN, tmp_path / "run", quiet=True)
     assert Run(tmp_path / "run").state == "stopped"
+    assert "The training was stopped at" in Run(tmp_path / "run").report.read_text()
 
 
 def test_an_interrupted_run_s_folder_can_be_trained_into_again(make_job, tmp_path, monkeypatch):

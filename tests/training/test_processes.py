@@ -1,14 +1,17 @@
 """Several processes: what each of them has to see, and what a shard is."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from mixlab.errors import UserError
 from mixlab.training import processes
-from mixlab.training.processes import Agreement, fill, join, only_once, whole
+from mixlab.training.processes import Agreement, fill, join, only_once, spread, whole
+from mixlab.zoo.build import create_model
 
 CPU = torch.device("cpu")
 
@@ -48,3 +51,21 @@ def test_a_tensor_that_is_filled_keeps_its_layout():
     value = torch.randn(2, 3, 4, 4)
     fill(parameter, value)
     assert torch.equal(parameter, value) and parameter.is_contiguous(memory_format=torch.channels_last)
+
+
+TINY = {
+    "mixer_nano": {"patch_size": 4, "channels": 8, "token_hidden": 8, "channel_hidden": 16, "depth": 2},
+    "resnet_nano": {"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8]},  # timm's, whose blocks have other names
+}
+
+
+@pytest.mark.usefixtures("group_of_one")
+@pytest.mark.parametrize("name", TINY)
+def test_every_family_can_be_sharded_and_answers_as_before(name):
+    model = create_model(name, image_size=8, classes=2, **TINY[name]).eval()
+    images = torch.randn(2, 3, 8, 8)
+    before = model(images)
+    two: Any = SimpleNamespace(num_processes=2)
+    sharded = spread(model, two, "fsdp")
+    assert all(isinstance(parameter, DTensor) for parameter in sharded.parameters())
+    torch.testing.assert_close(sharded(images), before)

@@ -1,6 +1,8 @@
 """A training that was interrupted ends, bit for bit, where one that never was ends."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -141,6 +143,15 @@ def test_checkpoints_that_can_t_be_read_are_named_with_the_way_out(make_job: Mak
         train(job, PLAN, tmp_path / "killed", quiet=True)
 
 
+def test_the_best_weights_that_can_t_be_read_are_named_with_the_way_out(make_job: MakeJob, tmp_path: Path, monkeypatch):
+    job = make_job(*EVERYTHING)
+    killed_at(14, monkeypatch, lambda: train(job, PLAN, tmp_path / "killed", quiet=True))
+    best = Run(tmp_path / "killed").checkpoints / "best.safetensors"
+    best.write_bytes(best.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"best\.safetensors is broken .*: remove .*checkpoints to begin"):
+        train(job, PLAN, tmp_path / "killed", quiet=True)
+
+
 def test_what_a_killed_process_was_writing_is_cleared_away(make_job: MakeJob, tmp_path: Path, monkeypatch):
     job = make_job(*EVERYTHING)
     killed_at(14, monkeypatch, lambda: train(job, PLAN, tmp_path / "killed", quiet=True))
@@ -148,6 +159,44 @@ def test_what_a_killed_process_was_writing_is_cleared_away(make_job: MakeJob, tm
     half.write_bytes(b"half")
     train(job, PLAN, tmp_path / "killed", quiet=True)
     assert not half.exists()
+
+
+def test_nor_is_what_it_was_writing_beside_them_left(make_job: MakeJob, tmp_path: Path, monkeypatch):
+    killed_at(4, monkeypatch, lambda: train(make_job(), PLAN, tmp_path / "run", quiet=True))
+    half = tmp_path / "run" / ".report.html.abc.part"
+    half.write_bytes(b"half")
+    train(make_job(), PLAN, tmp_path / "run", quiet=True)
+    assert not [path for path in (tmp_path / "run").iterdir() if path.name.startswith(".")]
+
+
+def test_a_folder_in_which_another_process_trains_is_refused_and_left_as_it_is(
+    make_job: MakeJob, tmp_path: Path, monkeypatch
+):
+    pytest.importorskip("fcntl", reason="needs a system with locks")
+    killed_at(4, monkeypatch, lambda: train(make_job(), PLAN, tmp_path / "run", quiet=True))
+    locking = "import fcntl; file = open('.lock', 'w'); fcntl.lockf(file, fcntl.LOCK_EX); print(flush=True); input()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", locking], cwd=tmp_path / "run", stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert other.stdout is not None and other.stdout.readline()
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+    with pytest.raises(UserError, match="is being trained in by another process: wait until that has ended"):
+        train(make_job(), PLAN, tmp_path / "run", quiet=True)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()} == before
+    other.communicate(b"\n")
+    assert train(make_job(), PLAN, tmp_path / "run", quiet=True).state == "done"
+
+
+def test_a_mistake_that_shows_when_it_goes_on_leaves_the_folder(make_job: MakeJob, tmp_path: Path, monkeypatch):
+    killed_at(1, monkeypatch, lambda: train(make_job(), PLAN, tmp_path / "run", quiet=True))
+    monkeypatch.setattr(step, "add_gradients", refusing)
+    with pytest.raises(UserError, match=r"^late$"):
+        train(make_job(), PLAN, tmp_path / "run", quiet=True)
+    assert Run(tmp_path / "run").state == "stopped"
+
+
+def refusing(*arguments: Any, **settings: Any) -> Any:
+    raise UserError("late")
 
 
 def test_another_recipe_is_refused_with_what_differs(make_job: MakeJob, tmp_path: Path, monkeypatch):
@@ -210,6 +259,22 @@ def test_a_step_whose_gradient_is_no_number_is_left_out_where_the_recipe_says_so
     assert skipped["step"] == 4
     assert all(tensor.isfinite().all() for tensor in load_file(run.weights).values())
     assert read_journal(run.journal, "end")[0]["pictures"] == 5 * 8
+
+
+def test_batch_normalisation_forgets_a_step_that_is_left_out(make_job: MakeJob, tmp_path: Path, monkeypatch):
+    """Else no picture would get an answer any more."""
+    add_gradients, calls = step.add_gradients, []
+
+    def spoiling(model: torch.nn.Module, images: torch.Tensor, *arguments: Any, **settings: Any) -> Any:
+        calls.append(1)
+        images = images * float("nan") if len(calls) == 4 else images
+        return add_gradients(model, images, *arguments, **settings)
+
+    monkeypatch.setattr(step, "add_gradients", spoiling)
+    config = "config={ patch_size = 2, kernel_size = 3, channels = 8, depth = 1 }"
+    run = train(make_job("model=convmixer_nano", config, "non_finite=skip"), PLAN, tmp_path / "run", quiet=True)
+    assert len(read_journal(run.journal, "skipped")) == 1
+    assert all(tensor.isfinite().all() for tensor in load_file(run.weights).values())
 
 
 def test_the_facts_of_a_checkpoint_are_json(make_job: MakeJob, tmp_path: Path):

@@ -148,6 +148,7 @@ def test_another_preprocessing_is_refused(two, tmp_path):
     card = changed.config
     card["preprocess"]["interpolation"] = "bilinear"
     (changed.path / "config.json").write_text(json.dumps(card))
+    changed.mark("done")
     with pytest.raises(UserError, match=r"preprocess\.interpolation is bicubic and bilinear"):
         average([two[0], changed], tmp_path / "mean", quiet=True)
 

@@ -30,7 +30,9 @@ def written(folder: Path, model: Model, family: str) -> Run:
     """A run's folder as far as loading reads it."""
     (folder / "config.json").write_text(json.dumps({"family": family, "config": asdict(model.config)}))
     save_file(model.state_dict(), folder / "model.safetensors")
-    return Run(folder)
+    run = Run(folder)
+    run.mark("done")
+    return run
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mixlab.cli.dry_run import foretell, keeper_of
+from mixlab.cli.dry_run import foretell, refuse_without_dry_run
 from mixlab.cli.options import DATA
 from mixlab.cli.output import sayer
 from mixlab.errors import UserError
@@ -51,7 +51,7 @@ def train(
     from mixlab.training.processes import join
     from mixlab.training.recipe import any_recipe_from, with_settings
 
-    keep = keeper_of(figure, resume, dry_run=dry_run)
+    refuse_without_dry_run(figure, resume, dry_run=dry_run)
     begun = None if resume is None else _begun(resume, out)
     if begun is not None and begun.state == "done":
         print(f"The run at {begun.path} is finished already.")
@@ -87,7 +87,7 @@ def train(
     dataset = dataset or opened(checked.data)
     folder = resume or out
     if dry_run:
-        foretell(checked, dataset, device, say, keep)
+        foretell(checked, dataset, device, say, figure)
         return
     if isinstance(checked, HeadRecipe):
         run = _train_head(checked, dataset, device, folder, say, quiet=quiet or not main)
@@ -145,8 +145,10 @@ def _train_by_steps(
     from mixlab.training.loop import train
     from mixlab.training.prepare import resolve
     from mixlab.training.processes import join, only_once
+    from mixlab.training.trackers import require_trackers
     from mixlab.training.trial import decide_plan
 
+    require_trackers(recipe)
     job = resolve(recipe, dataset, device)
     folder = folder or job.folder()
     if finished := finished_run(folder):

@@ -98,7 +98,14 @@ class Checkpoints:
 
     def best(self) -> Checkpoint | None:
         self._wait()
-        return _read(self._folder / _BEST) if (self._folder / _BEST).exists() else None
+        file = self._folder / _BEST
+        try:
+            return _read(file) if file.exists() else None
+        except (OSError, SafetensorError, ValueError) as error:
+            raise UserError(
+                f"{file} is broken ({error}), and it holds the weights to keep: remove {self._folder} to begin the run "
+                "again at its first step."
+            ) from error
 
     def _write_soon(self, name: str, checkpoint: Checkpoint) -> None:
         if self._writes:

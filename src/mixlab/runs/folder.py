@@ -16,7 +16,8 @@ config.json         the model's family and every field of its config, class name
 
 import json
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +25,12 @@ from typing import Any, Literal
 import tomli_w
 
 from mixlab.errors import UserError
-from mixlab.files import whole_folder, write_json, write_text
+from mixlab.files import explained, whole_folder, write_json, write_text
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows
+    fcntl = None
 
 FORMAT = 1
 State = Literal["running", "stopped", "done"]
@@ -91,9 +97,36 @@ class Run:
         return self._read("config.json", json.loads)
 
     def mark(self, state: State) -> None:
-        files = [file for file in sorted(self.path.iterdir()) if file.is_file() and file.name != "status.json"]
-        sizes = {file.name: file.stat().st_size for file in files}
+        files = [file for file in sorted(self.path.iterdir()) if file.is_file() and not file.name.startswith(".")]
+        sizes = {file.name: file.stat().st_size for file in files if file.name != "status.json"}
         write_json(self.path / "status.json", {"format": FORMAT, "state": state, "bytes": sizes})
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While it is entered, no other process may: two trainings would spoil each other's checkpoints.
+
+        The system lets go of the lock of a process that ends, however it does. Where it knows none, nobody is refused.
+        """
+        if fcntl is None:
+            yield
+            return
+        lock = self.path / ".lock"
+        with explained(lock):
+            file = lock.open("w")
+        with file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError) as error:
+                raise UserError(
+                    f"{self.path} is being trained in by another process: wait until that has ended, or give another "
+                    "path."
+                ) from error
+            except OSError:  # not every network's disk has locks
+                pass
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
 
     def check_whole(self) -> None:
         """Raises UserError where a file is missing or cut off, as after a copy that was interrupted."""
@@ -110,7 +143,7 @@ class Run:
                 )
 
     def _status(self) -> dict[str, Any]:
-        status = self._read("status.json", json.loads)
+        status = self._parsed("status.json", json.loads)
         if not (isinstance(status, dict) and {"format", "state"} <= status.keys()):
             raise UserError(
                 f"{self.path} is no run's folder: its status.json is another program's. "
@@ -119,8 +152,17 @@ class Run:
         return status
 
     def _read(self, name: str, parse: Callable[[str], Any]) -> Any:
+        """Of one that is as long as the run has left it: a recipe that was cut off may still be TOML."""
+        return self._parsed(name, parse, self._status().get("bytes", {}).get(name))
+
+    def _parsed(self, name: str, parse: Callable[[str], Any], length: int | None = None) -> Any:
+        """`length` in bytes, where it is known."""
         try:
-            return parse((self.path / name).read_text(encoding="utf-8"))
+            content = (self.path / name).read_bytes()
+            parsed = parse(content.decode())
+            if length not in (None, len(content)):
+                raise ValueError(f"it holds {len(content):,} bytes, where the run wrote {length:,}")
+            return parsed
         except OSError as error:
             raise UserError(
                 f"{self.path} has no readable {name}: a run's folder is whole or useless. Train again, or copy it anew."
@@ -143,13 +185,13 @@ def start_run(
     """Lay out the folder of a training that is about to begin."""
     refuse_foreign_folder(path)
     with whole_folder(path) as part:
-        Run(part).mark("running")
         write_text(part / "recipe.toml", tomli_w.dumps(recipe))
         write_json(part / "plan.json", plan)
         write_json(part / "environment.json", environment)
         write_json(part / "data.json", data)
         if split is not None:
             write_json(part / "split.json", split)
+        Run(part).mark("running")
     return Run(path)
 
 

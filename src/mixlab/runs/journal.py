@@ -19,7 +19,7 @@ class Journal:
     def write(self, kind: str, **values: Any) -> None:
         line = json.dumps({"kind": kind} | values, ensure_ascii=False) + "\n"
         with explained(self._path):
-            self._file.write(line.encode())
+            self._file.write(line.encode(errors="backslashreplace"))  # a file's name may be no text
 
     @property
     def bytes(self) -> int:
@@ -43,8 +43,8 @@ class Journal:
 def read_journal(path: Path, kind: str) -> list[dict[str, Any]]:
     """The lines of one kind, oldest first."""
     try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except json.JSONDecodeError as error:
+        lines = [json.loads(line) for line in path.read_bytes().splitlines()]  # text also ends lines at U+2028
+    except ValueError as error:
         raise UserError(
             f"{path} is broken ({error}): it was cut off or changed by hand. Train again, or copy the run anew."
         ) from error

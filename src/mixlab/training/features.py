@@ -5,9 +5,11 @@ Axes:  picture  one of a part that could be read
 """
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import torch
@@ -23,6 +25,7 @@ from mixlab.models.contract import ImageSize
 from mixlab.report.progress import progress
 from mixlab.runs.store import stored_key
 from mixlab.zoo.adapt import Weights
+from mixlab.zoo.build import Model
 from mixlab.zoo.load import built, open_weights
 
 _PICTURES_A_FILE = 512
@@ -88,8 +91,9 @@ def features(
             asked, backbone.preprocess, batch=batch, workers=workers, max_unreadable=max_unreadable, quiet=quiet
         )
         asked_digests = [digests[index] for index in new + along]
+        model = built(backbone.weights).to(device)
         with progress(f"features of {Path(backbone.source).name}", len(batches.readable), quiet=quiet) as advance:
-            for found in _seen(backbone, batches, asked_digests, device):
+            for found in _seen(model, batches, asked_digests, device):
                 _keep(folder, found)
                 known |= found
                 advance(len(found))
@@ -98,16 +102,34 @@ def features(
     return Features(np.stack([known[digests[index]] for index in there]), part.labels[there], unreadable)
 
 
+def unseen(backbone: Backbone, part: Part, device: torch.device) -> list[int]:
+    """The places of the pictures that `features` would show to the model."""
+    known = _known(backbone.cache(device))
+    return [index for index, picture in enumerate(part.pictures) if not known or content_digest(picture) not in known]
+
+
+def seconds_a_picture(backbone: Backbone, part: Part, device: torch.device, *, batch: int) -> tuple[float, float]:
+    """To read one in this process, and to show it to the model: by a batch from all over `part`, which is not kept."""
+    few = part.subset(np.linspace(0, len(part) - 1, min(len(part), batch)).astype(int))
+    began = perf_counter()
+    batches = JudgingBatches(few, backbone.preprocess, batch=batch, max_unreadable=len(few), quiet=True)
+    read = perf_counter() - began
+    model = built(backbone.weights).to(device)
+    shown = 0.0
+    for _ in range(2):  # the first call warms up
+        began = perf_counter()
+        deque(_seen(model, batches, [content_digest(picture) for picture in few.pictures], device), maxlen=0)
+        shown = perf_counter() - began
+    return read / len(few), shown / len(batches.readable)
+
+
 _Vectors = dict[bytes, Float32[np.ndarray, " channel"]]
 """By the digest of the picture's bytes."""
 
 
 @torch.inference_mode()
-def _seen(
-    backbone: Backbone, batches: JudgingBatches, digests: list[bytes], device: torch.device
-) -> Iterator[_Vectors]:
+def _seen(model: Model, batches: JudgingBatches, digests: list[bytes], device: torch.device) -> Iterator[_Vectors]:
     """As many at once as one file of the cache holds, or a few more."""
-    model = built(backbone.weights).to(device)
     found: _Vectors = {}
     for batch in batches:
         found |= _of(batch, model.embed(batch.on(device)[0]), digests)

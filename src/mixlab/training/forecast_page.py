@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tomli_w
 
+from mixlab.data.dataset import Dataset
 from mixlab.errors import UserError
 from mixlab.evidence.estimate import Estimate
 from mixlab.files import write_text
@@ -55,7 +56,7 @@ def keeper(file: Path) -> Callable[[Forecast], None]:
 
 
 def tables(forecast: Forecast) -> list[Table]:
-    return [_training(forecast), _pictures(forecast), _memory(forecast)]
+    return [_training(forecast), pictures_a_class(forecast.job.dataset), _memory(forecast)]
 
 
 def figure(forecast: Forecast) -> Figure:
@@ -79,7 +80,7 @@ def page(forecast: Forecast) -> Page:
         ),
         sections=[
             Section("What would run", [Beside([_training(forecast), figure(forecast)])]),
-            Section("On what", [Beside([_pictures(forecast), _memory(forecast)])]),
+            Section("On what", [Beside([pictures_a_class(forecast.job.dataset), _memory(forecast)])]),
             Section("The recipe, complete", [Code(complete_recipe(forecast))]),
         ],
     )
@@ -153,8 +154,7 @@ def _times(forecast: Forecast) -> str:
     return ", ".join(f"{duration(seconds)} {what}" for what, seconds in shown.items() if seconds)
 
 
-def _pictures(forecast: Forecast) -> Table:
-    dataset = forecast.job.dataset
+def pictures_a_class(dataset: Dataset) -> Table:
     counts = {part: np.bincount(one.labels, minlength=len(dataset.classes)) for part, one in dataset.parts.items()}
     notes: list[str] = []
     order = list(range(len(dataset.classes)))

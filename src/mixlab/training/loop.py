@@ -27,7 +27,7 @@ from mixlab.training.schedule import share_of_peak
 from mixlab.training.signals import StopSignals
 from mixlab.training.state import TrainingState
 from mixlab.training.step import Step
-from mixlab.training.trackers import tracked
+from mixlab.training.trackers import require_trackers, tracked
 from mixlab.training.validation import Validation
 from mixlab.training.window import Window
 
@@ -42,12 +42,13 @@ def train(job: Job, plan: Plan, folder: Path, *, quiet: bool) -> Run:
     shows only now (a broken picture, a rate that diverges, a full disk) leaves the last checkpoint intact; where there
     is none yet, the folder goes.
     """
+    require_trackers(job.recipe)
     if plan.freed_memory == "kept":
         keep_freed_memory()
     accelerator = accelerated(job.device, plan.mode.precision)
     records = Records(Run(folder), job, plan, accelerator)
-    with parents(folder):
-        only_once(records.open)
+    with parents(folder), ExitStack() as opened:
+        only_once(lambda: opened.enter_context(records.open()))
         try:
             _fit(job, plan, records, accelerator, quiet=quiet or not accelerator.is_main_process)
         except BaseException as error:

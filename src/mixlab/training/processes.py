@@ -67,7 +67,7 @@ def spread(network: nn.Module, accelerator: Accelerator, parallel: Literal["ddp"
     """
     if parallel == "ddp" or accelerator.num_processes == 1:
         return accelerator.prepare(network)
-    body = network.get_submodule("body")
+    body = getattr(network, "body", nn.Module())  # timm's models have none: they are gathered whole, not by blocks
     for block in body.children():
         fully_shard(block)
     fully_shard(network)

@@ -4,8 +4,8 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -35,18 +35,25 @@ class Records:
         self.run = run
         self._job, self._plan, self._accelerator = job, plan, accelerator
         self._writes = accelerator.is_main_process
+        self._is_new = self._goes_on = False  # nothing of it was there before; nothing stood in its way
         self._next_page = 0.0
 
-    def open(self) -> None:
-        """Lay out a new folder, or find this training begun in it."""
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Lay out a new folder, or find this training begun in it; meanwhile no other process may train there."""
         job, run = self._job, self.run
         if run.is_unfinished:
             refuse_changes(run, job)
+        else:
+            split = job.dataset.split if job.dataset.cut_here else None
+            environment = machine.describe(job.device)
+            start_run(run.path, job.recipe.to_dict(), self._plan.to_dict(), environment, job.dataset.summary, split)
+            self._is_new = True
+        with run.held():
+            for part in run.path.glob(".*.part"):  # what a killed process was writing
+                part.unlink(missing_ok=True)
             run.mark("running")
-            return
-        split = job.dataset.split if job.dataset.cut_here else None
-        environment = machine.describe(job.device)
-        start_run(run.path, job.recipe.to_dict(), self._plan.to_dict(), environment, job.dataset.summary, split)
+            yield
 
     def checkpoints(self) -> Checkpoints:
         settings = self._job.recipe.checkpoints
@@ -63,12 +70,13 @@ class Records:
 
     def restored(self, state: TrainingState, checkpoints: Checkpoints, journal: Journal) -> Progress:
         """The training as the last checkpoint has it, else at its first step; what came after it is struck out."""
-        checkpoint = checkpoints.last()
+        checkpoint, best = checkpoints.last(), checkpoints.best()
+        if checkpoint is not None:
+            refuse_another_recipe(self.run, checkpoint.facts["recipe"], self._job.recipe)
+        self._goes_on = True
         if checkpoint is None:
             journal.cut(0)
             return Progress()
-        refuse_another_recipe(self.run, checkpoint.facts["recipe"], self._job.recipe)
-        best = checkpoints.best()
         progress = state.restore(checkpoint, best.facts["top1"] if best else None)
         journal.cut(checkpoint.facts["journal"])
         journal.write("resumed", step=progress.step, processes=self._accelerator.num_processes)
@@ -128,12 +136,14 @@ class Records:
         self.run.mark("done")
 
     def broken_off(self, error: BaseException) -> None:
-        """A folder that holds nothing to go on from, nor to learn from, goes where the user has made the mistake."""
+        """A new folder with nothing to go on from, nor to learn from, goes where the user has made the mistake."""
         if not self._writes:
             return
         worth_keeping = self.run.postmortem.exists() or any(self.run.checkpoints.glob("*.safetensors"))
-        if isinstance(error, UserError) and not worth_keeping:
+        if isinstance(error, UserError) and self._is_new and not worth_keeping:
             shutil.rmtree(self.run.path, ignore_errors=True)
         else:
             with suppress(UserError):  # the disk may be full
                 self.run.mark("stopped")
+                if self._goes_on:
+                    self._write_page()

@@ -17,7 +17,7 @@ from mixlab.speed.plan import Plan
 from mixlab.training.objective import Objective
 from mixlab.training.processes import without_averaging
 from mixlab.training.sections import Recipe
-from mixlab.training.sharpness import ascended
+from mixlab.training.sharpness import ascended, drawing_alike
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,10 @@ class Taken:
 
 @dataclass(frozen=True)
 class Step:
-    """Called with a batch and the learning rate, moves the weights, or leaves them where a gradient is no number."""
+    """Called with a batch and the learning rate, moves the weights.
+
+    Where a gradient is no number and such steps are left out, the model stays as it was, its buffers too.
+    """
 
     recipe: Recipe
     plan: Plan
@@ -63,21 +66,29 @@ class Step:
             weight=batch.weight * accelerator.num_processes,  # by which averaging over them divides
             unaveraged=partial(without_averaging, self.model, accelerator),
         )
-        loss, right = add()
-        if settings.sharpness is not None:
-            with ascended(self.parameters, settings.sharpness):
+        skips = self.recipe.non_finite == "skip"
+        before = [buffer.clone() for buffer in self.model.buffers()] if skips else []
+        if settings.sharpness is None:
+            loss, right = add()
+        else:
+            add = drawing_alike(add)
+            loss, right = add()
+            with ascended(self.parameters, list(self.model.buffers()), settings.sharpness):
                 add()
         accelerator.unscale_gradients()
         taken = Taken(loss, right, gradient_norms(self.parameters), batch, learning_rate)
         if settings.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, settings.clip_norm, taken.norms.norm())
-        moves = self.recipe.non_finite == "stop" or taken.is_finite()
+        moves = not skips or taken.is_finite()
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * group["rate_share"]
             if moves:
                 optimizer.step()
             optimizer.zero_grad()
+        if not moves:
+            for buffer, value in zip(self.model.buffers(), before, strict=True):
+                buffer.copy_(value)
         return taken
 
 
@@ -96,7 +107,8 @@ def add_gradients(
     """Add the gradients of `weight` times the batch's mean loss to the parameters.
 
     `objective` makes the mean loss of logits, pictures and targets. The batch goes through in near-equal parts of at
-    most `micro_batch` pictures: each forward pass within `cast()`, all parts but the last within `unaveraged()`.
+    most `micro_batch` pictures: each forward pass, a teacher's too, within `cast()`, all parts but the last within
+    `unaveraged()`.
     Returns the mean loss and how many pictures were given the class that weighs most in their target, both still on
     the device.
     """
@@ -107,7 +119,8 @@ def add_gradients(
         with nullcontext() if part == parts else unaveraged():
             with cast():
                 logits = model(part_images)
-            share = objective(logits, part_images, part_targets) * (len(part_images) / len(images))
+                mean = objective(logits, part_images, part_targets)
+            share = mean * (len(part_images) / len(images))
             backward(weight * share)
         mean_loss += share.detach()
         right += (logits.detach().argmax(dim=1) == part_targets.argmax(dim=1)).sum()

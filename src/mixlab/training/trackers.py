@@ -28,7 +28,7 @@ class Log(Protocol):
 
 
 def require_trackers(recipe: Recipe) -> None:
-    """Raises UserError where a package is missing; worth asking before anything long begins."""
+    """Raises UserError where a package is missing: to be asked before anything long begins, or is written."""
     for name in recipe.track:
         if find_spec(name) is None:
             raise UserError(
@@ -44,7 +44,6 @@ def tracked(recipe: Recipe, folder: Path, accelerator: Accelerator, *, step: int
     `step`: where the training begins or goes on. What TensorBoard was told of later steps before an interruption is
     struck out; W&B, which can't do that offline, gets another run in the same group.
     """
-    require_trackers(recipe)
     with ExitStack() as stack:
         started: list[GeneralTracker] = []
         for name in recipe.track if accelerator.is_main_process else ():

@@ -115,7 +115,8 @@ class _TrialStep:
         )
         add()
         if (rho := self._job.recipe.optimizer.sharpness) is not None:
-            with ascended([parameter for parameter in self._model.parameters() if parameter.requires_grad], rho):
+            trained = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
+            with ascended(trained, list(self._model.buffers()), rho):
                 add()
         for optimizer in self._optimizers:
             optimizer.step()
