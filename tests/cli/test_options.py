@@ -3,8 +3,8 @@
 import re
 
 from mixlab.cli.options import DATA
+from mixlab.data.readers.torchvision_sets import SETS
 from mixlab.data.sources import KINDS
-from mixlab.data.torchvision_sets import SETS
 
 
 def test_the_help_of_data_names_every_kind_that_is_no_set_of_torchvision_s():

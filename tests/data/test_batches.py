@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from mixlab.data import batches as batches_module
-from mixlab.data.affine import Affine
-from mixlab.data.augment import Augmentation
+from mixlab.data.augmentation.affine import Affine
+from mixlab.data.augmentation.augment import Augmentation
+from mixlab.data.augmentation.crop import RandomResizedCrop
+from mixlab.data.augmentation.erasing import RandomErasing
+from mixlab.data.augmentation.jitter import ColorJitter
+from mixlab.data.augmentation.randaugment_timm import RandAugmentTimm
 from mixlab.data.batches import Batch, JudgingBatches, TrainingBatches
-from mixlab.data.crop import RandomResizedCrop
 from mixlab.data.dataset import Part
-from mixlab.data.erasing import RandomErasing
 from mixlab.data.image_file import UnreadablePicture
-from mixlab.data.jitter import ColorJitter
 from mixlab.data.preprocess import Preprocess
-from mixlab.data.randaugment_timm import RandAugmentTimm
 from mixlab.errors import UserError
 
 PREPROCESS = Preprocess((8, 8))

@@ -86,7 +86,8 @@ def test_another_timm_has_another_folder_where_timm_builds_the_model(job, monkey
 
 
 @pytest.mark.parametrize(
-    "source", ["models/mixer.py", "data/augment.py", "speed/plan.py", "training/loop.py", "zoo/timm_models.py"]
+    "source",
+    ["models/mixer.py", "data/augmentation/crop.py", "speed/plan.py", "training/loop.py", "zoo/timm_models.py"],
 )
 def test_a_changed_line_of_what_makes_a_result_has_another_key(package, source):
     before = stored_key({})

@@ -152,7 +152,7 @@ def test_the_logit_difference_is_that_of_the_model_as_it_would_be_read(tmp_path)
     conversion = Conversion(first, "davit", tmp_path / "b.safetensors")
     conversion.write()
     read = load(tmp_path / "b.safetensors")  # with window 7, by the rule
-    from mixlab.data.digits import open_digits
+    from mixlab.data.readers.digits import open_digits
 
     pictures = open_digits().parts["test"]
     images = torch.stack([first.preprocess(pictures.image(index)) for index in range(16)])

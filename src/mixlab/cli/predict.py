@@ -53,7 +53,7 @@ def predict(
 
 
 def _files(place: Path) -> list[Path]:
-    from mixlab.data.tree import pictures_below
+    from mixlab.data.readers.tree import pictures_below
 
     if not place.is_dir():
         return [place]

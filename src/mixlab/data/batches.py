@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from mixlab.data.augment import DRAWS, Augmentation, altered, augmented, resized
+from mixlab.data.augmentation.augment import DRAWS, Augmentation, altered, augmented, resized
 from mixlab.data.dataset import Part
 from mixlab.data.draws import epoch_order, picture_draws
 from mixlab.data.image_file import UnreadablePicture

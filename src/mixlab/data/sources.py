@@ -4,19 +4,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from mixlab.data.cifar10 import open_cifar10
-from mixlab.data.csv_file import read_csv
 from mixlab.data.dataset import Dataset, Split
-from mixlab.data.digits import open_digits
-from mixlab.data.folder import read_folder
-from mixlab.data.hub_dataset import read_hub_dataset
-from mixlab.data.imagenet import open_imagenet, open_imagenet_val
-from mixlab.data.parquet import read_parquet
 from mixlab.data.parts import completed, whole, with_test
-from mixlab.data.tar_file import read_tar
-from mixlab.data.tfds import read_tfds
-from mixlab.data.torchvision_sets import SETS, read_torchvision_set
-from mixlab.data.webdataset import read_webdataset
+from mixlab.data.readers.cifar10 import open_cifar10
+from mixlab.data.readers.csv_file import read_csv
+from mixlab.data.readers.digits import open_digits
+from mixlab.data.readers.folder import read_folder
+from mixlab.data.readers.hub_dataset import read_hub_dataset
+from mixlab.data.readers.imagenet import open_imagenet, open_imagenet_val
+from mixlab.data.readers.parquet import read_parquet
+from mixlab.data.readers.tar_file import read_tar
+from mixlab.data.readers.tfds import read_tfds
+from mixlab.data.readers.torchvision_sets import SETS, read_torchvision_set
+from mixlab.data.readers.webdataset import read_webdataset
 from mixlab.errors import UserError, did_you_mean
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import mixlab
 from mixlab.runs.folder import Run, open_run
 
-_MAKES_A_RESULT = ("models/*.py", "data/*.py", "speed/*.py", "training/*.py", "zoo/timm_models.py")
+_MAKES_A_RESULT = ("models/*.py", "data/**/*.py", "speed/*.py", "training/*.py", "zoo/timm_models.py")
 
 
 def store_folder() -> Path:

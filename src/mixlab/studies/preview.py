@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from mixlab.data.augmentation.mixing import mixed
 from mixlab.data.dataset import Part
 from mixlab.data.draws import step_seed
-from mixlab.data.mixing import mixed
 from mixlab.data.preprocess import Preprocess
 from mixlab.training.loss import targets_of
 from mixlab.training.prepare import Job

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 
-from mixlab.data.augment import Augmentation
+from mixlab.data.augmentation.augment import Augmentation
 from mixlab.data.batches import JudgingBatches
 from mixlab.data.dataset import Dataset
 from mixlab.evaluation.evaluate import answers_of, evaluate

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mixlab.data.augment import Augmentation
+from mixlab.data.augmentation.augment import Augmentation
 from mixlab.errors import UserError
 
 Rate = Annotated[float, Field(ge=0, lt=1)]

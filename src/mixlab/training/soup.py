@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
-from mixlab.data.augment import Augmentation
+from mixlab.data.augmentation.augment import Augmentation
 from mixlab.data.batches import JudgingBatches, TrainingBatches
 from mixlab.data.dataset import Dataset, Part
 from mixlab.data.preprocess import Preprocess

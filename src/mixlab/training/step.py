@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from mixlab.data.augmentation.mixing import mixed
 from mixlab.data.batches import Batch
-from mixlab.data.mixing import mixed
 from mixlab.speed.plan import Plan
 from mixlab.training.objective import Objective
 from mixlab.training.processes import without_averaging

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from mixlab.data.digits import open_digits
 from mixlab.data.preprocess import Preprocess
+from mixlab.data.readers.digits import open_digits
 from mixlab.errors import UserError
 from mixlab.files import whole_folder
 from mixlab.models.contract import height_and_width

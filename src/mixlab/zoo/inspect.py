@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mixlab.data.digits import open_digits
 from mixlab.data.preprocess import Preprocess
+from mixlab.data.readers.digits import open_digits
 from mixlab.errors import UserError
 from mixlab.report.table import Column, Table
 from mixlab.zoo.build import Model

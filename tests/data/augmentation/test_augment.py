@@ -1,0 +1,268 @@
+import numpy as np
+import pytest
+import torch
+from torchvision import transforms
+
+from mixlab.data.augmentation.affine import Affine
+from mixlab.data.augmentation.augment import DRAWS, Augmentation, Mixup, MixupOrCutmix, altered, augmented, resized
+from mixlab.data.augmentation.crop import InceptionCrop, RandomResizedCrop
+from mixlab.data.augmentation.erasing import RandomErasing
+from mixlab.data.augmentation.jitter import ColorJitter
+from mixlab.data.augmentation.randaugment_tf import RandAugmentTf
+from mixlab.data.augmentation.randaugment_timm import RandAugmentTimm
+from mixlab.data.augmentation.randaugment_torchvision import RandAugmentTorchvision
+from mixlab.data.draws import picture_draws
+from mixlab.data.preprocess import Preprocess
+from mixlab.errors import UserError
+
+EVERYTHING = Augmentation(
+    flip=True, affine=Affine(15.0, (0.8, 1.2), 0.1), pad_crop=2, random_erasing=RandomErasing(0.5)
+)
+PREPROCESS = Preprocess((16, 16))
+OF_EACH_PICTURE = {
+    "randaugment_tf": RandAugmentTf(2, 15.0),
+    "randaugment_timm": RandAugmentTimm(9.0),
+    "randaugment_torchvision": RandAugmentTorchvision(2, 12),
+    "color_jitter": ColorJitter(0.4, 0.4, 0.4),
+}
+
+
+def drawn(pictures: int, **columns: float) -> np.ndarray:
+    """Draws of 0.5, which move nothing, but in the named columns."""
+    places = {"flip": 0, "angle": 1, "scale": 2, "row": 3, "column": 4, "crop_row": 5, "crop_column": 6}
+    draws = np.full((pictures, DRAWS), 0.5)
+    for name, value in columns.items():
+        draws[:, places[name]] = value
+    return draws
+
+
+@pytest.fixture
+def picture() -> torch.Tensor:
+    """One smooth picture of 12 rows and 20 columns."""
+    row, column = torch.meshgrid(torch.linspace(-1, 1, 12), torch.linspace(-1, 1, 20), indexing="ij")
+    return torch.stack([row, column, row * column])[None]
+
+
+@pytest.mark.parametrize(
+    "augmentation",
+    [Augmentation(flip=True), Augmentation(affine=Affine(10.0)), Augmentation(pad_crop=3), EVERYTHING],
+)
+def test_a_picture_is_augmented_by_its_own_draws_whoever_is_in_its_batch(augmentation):
+    images = torch.rand(37, 3, 16, 16)
+    draws = picture_draws(0, 0, np.arange(37), DRAWS)
+    together = augmented(images, draws, augmentation)
+    for chosen in ([5], [36, 5], [*range(20, 3, -1)]):
+        assert augmented(images[chosen], draws[chosen], augmentation).equal(together[chosen])
+
+
+def test_eight_equal_pictures_become_eight_different_ones():
+    images = torch.rand(1, 3, 16, 16).expand(8, -1, -1, -1)
+    results = augmented(images, picture_draws(0, 0, np.arange(8), DRAWS), EVERYTHING)
+    assert len({result.numpy().tobytes() for result in results}) == 8
+
+
+@pytest.mark.parametrize("augmentation", [Augmentation(affine=Affine(15.0, (0.8, 1.2), 0.1)), Augmentation(pad_crop=3)])
+def test_each_of_the_batch_s_augmentations_draws_for_each_picture(augmentation):
+    images = torch.rand(1, 3, 16, 16).expand(8, -1, -1, -1)
+    results = augmented(images, picture_draws(0, 0, np.arange(8), DRAWS), augmentation)
+    assert len({result.numpy().tobytes() for result in results}) == 8
+
+
+def test_the_marginals_are_those_of_torchvision_one_picture_at_a_time():
+    torch.manual_seed(0)
+    image, count = torch.rand(3, 12, 12), 3000
+    draws = picture_draws(0, 0, np.arange(count), DRAWS)
+    rotated_and_scaled = [
+        transforms.Pad(24, padding_mode="edge"),
+        transforms.RandomAffine(20, scale=(0.8, 1.2), interpolation=transforms.InterpolationMode.BILINEAR),
+        transforms.CenterCrop(12),
+    ]
+    for augmentation, slow in (
+        (Augmentation(flip=True), transforms.RandomHorizontalFlip()),
+        (Augmentation(pad_crop=2), transforms.RandomCrop(12, 2, padding_mode="reflect")),
+        # torchvision rounds shifts to whole pixels: they are tested by themselves.
+        (Augmentation(affine=Affine(20.0, (0.8, 1.2))), transforms.Compose(rotated_and_scaled)),
+    ):
+        ours = augmented(image.expand(count, -1, -1, -1), draws, augmentation).double()
+        theirs = torch.stack([slow(image) for _ in range(count)]).double()
+        for power in (1, 2):
+            a, b = ours**power, theirs**power
+            error = ((a.var(dim=0) + b.var(dim=0)) / count).sqrt() + 1e-9
+            assert ((a.mean(dim=0) - b.mean(dim=0)) / error).abs().max() < 5
+
+
+def test_double_precision_stays_double_and_says_the_same():
+    images, draws = torch.rand(6, 3, 16, 16, dtype=torch.float64), picture_draws(0, 0, np.arange(6), DRAWS)
+    result = augmented(images, draws, EVERYTHING)
+    assert result.dtype == torch.float64
+    torch.testing.assert_close(result.float(), augmented(images.float(), draws, EVERYTHING), atol=1e-4, rtol=0)
+
+
+def test_without_augmentation_nothing_changes():
+    images = torch.rand(2, 3, 8, 8)
+    assert augmented(images, np.empty((2, 0)), Augmentation()).equal(images)
+
+
+def test_flip_mirrors_about_half_of_the_pictures():
+    images = torch.rand(2000, 1, 1, 2)
+    flipped = augmented(images, picture_draws(0, 0, np.arange(2000), DRAWS), Augmentation(flip=True))
+    mirrored = (flipped == images.flip(-1)).all(dim=(1, 2, 3))
+    kept = (flipped == images).all(dim=(1, 2, 3))
+    assert (mirrored ^ kept).all()
+    assert 900 < mirrored.sum() < 1100
+
+
+def test_an_affine_of_nothing_keeps_the_picture(picture):
+    affine = Affine(30.0, (0.5, 1.5), 0.3)
+    torch.testing.assert_close(augmented(picture, drawn(1), Augmentation(affine=affine)), picture, atol=1e-6, rtol=0)
+
+
+def test_a_shift_moves_by_a_share_of_each_side(picture):
+    affine = Affine(translate=0.25)
+    moved = augmented(
+        picture, drawn(1, row=1.0, column=0.0), Augmentation(affine=affine)
+    )  # 3 rows down, 5 columns left
+    torch.testing.assert_close(moved[..., 3:, :-5], picture[..., :-3, 5:], atol=1e-6, rtol=0)
+    assert moved[..., :3, :-5].allclose(picture[..., :1, 5:], atol=1e-6)  # the edge goes on
+
+
+def test_a_rotation_by_a_right_angle_is_exact():
+    square = torch.rand(1, 3, 8, 8)
+    turned = augmented(square, drawn(1, angle=1.0), Augmentation(affine=Affine(degrees=90.0)))
+    torch.testing.assert_close(turned, square.rot90(-1, dims=(-2, -1)), atol=1e-5, rtol=0)  # positive is clockwise
+
+
+def test_a_rotation_keeps_angles_in_a_rectangle():
+    # A diagonal line turned by 90 degrees about the centre is the other diagonal: nothing is stretched to the sides.
+    image = torch.zeros(1, 1, 9, 15)
+    for step in range(-2, 3):
+        image[..., 4 + step, 7 + step] = 1
+    turned = augmented(image, drawn(1, angle=1.0), Augmentation(affine=Affine(degrees=90.0)))
+    torch.testing.assert_close(turned, image.flip(-1), atol=1e-5, rtol=0)
+
+
+def test_a_scale_above_one_enlarges(picture):
+    larger = augmented(picture, drawn(1, scale=1.0), Augmentation(affine=Affine(scale=(1.0, 2.0))))
+    torch.testing.assert_close(larger[:, :2], picture[:, :2] / 2, atol=1e-6, rtol=0)  # its ramps rise half as steeply
+
+
+@pytest.mark.parametrize(("draw", "shift"), [(0.0, -2), (0.39, -1), (0.5, 0), (0.999, 2)])
+def test_a_padded_crop_shifts_by_whole_pixels_and_reflects_the_edge(picture, draw, shift):
+    shifted = augmented(picture, drawn(1, crop_row=draw), Augmentation(pad_crop=2))
+    rows = [abs(row + shift) if row + shift < 12 else 22 - row - shift for row in range(12)]
+    assert shifted.equal(picture[:, :, rows])
+
+
+def test_every_whole_shift_is_equally_likely():
+    ramp = torch.arange(16.0).expand(1, 1, 16, 16).expand(5000, -1, -1, -1)
+    shifted = augmented(ramp, picture_draws(0, 0, np.arange(5000), DRAWS), Augmentation(pad_crop=2))
+    counts = torch.bincount(shifted[:, 0, 8, 8].long(), minlength=16)[6:11]
+    assert counts.sum() == 5000
+    assert (counts - 1000).abs().max() < 5 * np.sqrt(1000 * 0.8)
+
+
+def test_an_augmentation_keeps_its_draws_when_another_is_switched_on():
+    images = torch.rand(6, 3, 8, 8)
+    draws = picture_draws(0, 0, np.arange(6), DRAWS)
+    flipped = augmented(images, draws, Augmentation(flip=True))
+    both = augmented(images, draws, Augmentation(flip=True, pad_crop=2))
+    assert augmented(flipped, draws, Augmentation(pad_crop=2)).equal(both)
+
+
+@pytest.fixture
+def noise() -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 16, 16), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("name", OF_EACH_PICTURE)
+def test_each_picture_s_augmentations_change_it_by_its_draws_alone(noise, name):
+    augmentation = Augmentation(**{name: OF_EACH_PICTURE[name]})
+    draws = picture_draws(0, 0, np.arange(40), DRAWS)
+    before = noise.clone()
+    first, again = ([altered(noise, row, augmentation, PREPROCESS) for row in draws] for _ in range(2))
+    assert noise.equal(before)
+    assert all(one.equal(other) for one, other in zip(first, again, strict=True))
+    assert len({result.numpy().tobytes() for result in first}) > 20
+
+
+@pytest.mark.parametrize("name", OF_EACH_PICTURE)
+def test_a_picture_s_augmentation_keeps_its_draws_when_jitter_is_switched_on(noise, name):
+    settings = {name: OF_EACH_PICTURE[name]}
+    draws = picture_draws(0, 0, np.arange(5), DRAWS)
+    jitter = Augmentation(color_jitter=OF_EACH_PICTURE["color_jitter"])
+    for row in draws:
+        alone = altered(noise, row, Augmentation(**settings), PREPROCESS)
+        both = altered(noise, row, Augmentation(**{**vars(jitter), **settings}), PREPROCESS)
+        assert both.equal(alone if name == "color_jitter" else altered(alone, row, jitter, PREPROCESS))
+
+
+def test_a_moved_picture_of_timm_is_filled_with_the_mean_and_resampled_as_the_crop_is(noise):
+    draws = np.full(DRAWS, 0.99)
+    draws[30:32] = 13.5 / 15, 0.0  # translate_x
+    expected = {}
+    for interpolation in ("same", "bilinear"):
+        crop = RandomResizedCrop(interpolation=interpolation)
+        augmentation = Augmentation(random_resized_crop=crop, randaugment_timm=RandAugmentTimm(9.0, layers=1))
+        expected[interpolation] = altered(noise, draws, augmentation, Preprocess((16, 16), mean=(1.0, 0.5, 0.0)))
+    assert expected["same"][:, :, -1].unique(dim=1).flatten().tolist() == [255, 128, 0]
+    assert not expected["same"].equal(expected["bilinear"])
+
+
+def test_a_crop_is_resampled_as_it_says(noise):
+    image = noise.permute(1, 2, 0).numpy()
+    draws = picture_draws(0, 0, np.array([3]), DRAWS)[0]
+    results = {}
+    for draw in (0.2, 0.7):
+        draws[29] = draw
+        for interpolation in ("same", "bilinear", "bicubic", "random"):
+            crop = Augmentation(random_resized_crop=RandomResizedCrop(interpolation=interpolation))
+            results[interpolation, draw] = resized(image, draws, crop, PREPROCESS).numpy().tobytes()
+    assert results["same", 0.2] == results["bicubic", 0.2] == results["bicubic", 0.7] == results["random", 0.7]
+    assert results["bilinear", 0.2] == results["bilinear", 0.7] == results["random", 0.2]
+    assert results["bilinear", 0.2] != results["bicubic", 0.2]
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (
+            {"randaugment_tf": RandAugmentTf(2, 15.0), "randaugment_timm": RandAugmentTimm(9.0)},
+            "both randaugment_tf and randaugment_timm: .* randaugment_tf, randaugment_timm or randaugment_torchvision",
+        ),
+        (
+            {"random_resized_crop": RandomResizedCrop(), "inception_crop": InceptionCrop()},
+            "both random_resized_crop and inception_crop: .* random_resized_crop or inception_crop",
+        ),
+        (
+            {"mixup": Mixup(0.5), "mixup_or_cutmix": MixupOrCutmix(0.8, 1.0)},
+            "both mixup and mixup_or_cutmix: .* mixup or mixup_or_cutmix",
+        ),
+    ],
+)
+def test_two_of_a_kind_are_refused(settings, sentence):
+    with pytest.raises(UserError, match=f"^augmentation has {sentence}. Leave the others out.$"):
+        Augmentation(**settings)
+
+
+@pytest.mark.parametrize("value", [9, {"magnitude": 9}])
+def test_a_randaugment_of_no_scale_is_refused_with_the_three(value):
+    with pytest.raises(UserError) as refused:
+        Augmentation(randaugment=value)
+    assert str(refused.value) == (
+        f"augmentation.randaugment={value} does not say on whose scale: write randaugment_tf, randaugment_timm or "
+        "randaugment_torchvision in its place, whose magnitudes mean different things."
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: Affine(degrees=-1.0), "affine.degrees=-1.0 is not possible: it must be between 0 and 180"),
+        (lambda: Affine(scale=(1.2, 0.8)), "affine.scale=.1.2, 0.8. is not possible: .* 0 < low <= high"),
+        (lambda: Affine(translate=1.0), "affine.translate=1.0 is not possible"),
+        (lambda: Augmentation(pad_crop=-1), "pad_crop=-1 is not possible: it must be a number of pixels, at least 0"),
+    ],
+)
+def test_impossible_settings_are_refused(make, sentence):
+    with pytest.raises(UserError, match=f"^augmentation.{sentence}"):
+        make()

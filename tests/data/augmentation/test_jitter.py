@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageEnhance
+from torchvision.transforms import ColorJitter as TheirJitter
+
+from mixlab.data.augmentation.jitter import ColorJitter, jittered
+from mixlab.errors import UserError
+
+JITTER = ColorJitter(0.4, 0.3, 0.2)
+
+
+@pytest.fixture
+def picture() -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("draw", [0.0, 0.5, 0.8])
+@pytest.mark.parametrize(("which", "enhancer"), [(0, "Brightness"), (1, "Contrast"), (2, "Color")])
+def test_a_factor_lies_that_far_between_the_ends_of_its_range(picture, draw, which, enhancer):
+    settings = [0.0, 0.0, 0.0]
+    settings[which] = 0.4
+    expected = getattr(ImageEnhance, enhancer)(picture).enhance(0.6 + 0.8 * draw)
+    assert jittered(picture, np.full(4, draw), ColorJitter(*settings)) == expected
+
+
+def test_a_factor_is_not_below_zero(picture):
+    assert jittered(picture, np.zeros(4), ColorJitter(saturation=1.5)) == ImageEnhance.Color(picture).enhance(0.0)
+
+
+def test_the_order_is_drawn_too(picture):
+    draws = np.array([0.9, 0.1, 0.9, 0.0])
+    results = set()
+    for order in range(6):
+        draws[3] = order / 6 + 0.01
+        results.add(np.asarray(jittered(picture, draws, JITTER)).tobytes())
+    assert len(results) == 6
+
+
+def test_the_marginals_are_those_of_torchvision(picture):
+    draws = np.random.default_rng(0).random((3000, 4))
+    ours = np.array([np.asarray(jittered(picture, row, JITTER), dtype=float) for row in draws])
+    torch.manual_seed(0)
+    slow = TheirJitter(0.4, 0.3, 0.2)
+    theirs = np.array([np.asarray(slow(picture), dtype=float) for _ in range(3000)])
+    for power in (1, 2):
+        error = np.sqrt(((ours**power).var(axis=0) + (theirs**power).var(axis=0)) / 3000) + 1e-9
+        assert (np.abs((ours**power).mean(axis=0) - (theirs**power).mean(axis=0)) / error).max() < 5
+
+
+@pytest.mark.parametrize("name", ["brightness", "contrast", "saturation"])
+def test_impossible_settings_are_refused(name):
+    with pytest.raises(UserError, match=rf"^augmentation.color_jitter.{name}=-0.1 is not possible: .* at least 0"):
+        ColorJitter(**{name: -0.1})

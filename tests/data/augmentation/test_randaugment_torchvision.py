@@ -1,0 +1,104 @@
+"""torchvision's own RandAugment is the reference: its scales, its pixels, its choices."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from torchvision.transforms import InterpolationMode, RandAugment
+from torchvision.transforms.autoaugment import _apply_op
+
+from mixlab.data.augmentation import randaugment_torchvision
+from mixlab.data.augmentation.picture_operations import DRAWS, LAYER_DRAWS, LAYERS, Canvas
+from mixlab.data.augmentation.randaugment_torchvision import (
+    OPERATIONS,
+    RandAugmentTorchvision,
+    randaugmented_as_torchvision,
+)
+from mixlab.errors import UserError
+
+THEIRS = {name: name.title().replace("_", "") for name in OPERATIONS} | {"autocontrast": "AutoContrast"}
+SIZE = (37, 24)  # columns, rows
+FIXED = (InterpolationMode.NEAREST, None)  # torchvision's interpolation and fill
+
+
+@pytest.fixture
+def picture() -> Image.Image:
+    coarse = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize(SIZE, Image.Resampling.BILINEAR)
+
+
+def their_magnitude(name: str, magnitude: int, bins: int) -> tuple[float, bool]:
+    magnitudes, signed = RandAugment()._augmentation_space(bins, (SIZE[1], SIZE[0]))[THEIRS[name]]
+    return (float(magnitudes[magnitude]) if magnitudes.ndim else 0.0), signed
+
+
+def test_the_operations_are_torchvision_s():
+    assert set(THEIRS.values()) == set(RandAugment()._augmentation_space(31, SIZE))
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("bins", [31, 11])
+def test_every_magnitude_is_torchvision_s(name, bins):
+    offset = 1 if name in ("brightness", "color", "contrast", "sharpness") else 0
+    for magnitude in range(bins):
+        theirs, signed = their_magnitude(name, magnitude, bins)
+        for sign in (-1, 1):
+            expected = offset + (sign * theirs if signed else theirs)
+            expected = int(expected) if name in ("translate_x", "translate_y") else expected
+            ours = OPERATIONS[name][1](magnitude / (bins - 1), sign, SIZE)
+            assert ours == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_every_operation_gives_torchvision_s_pixels(picture, name, sign):
+    other_side = name.startswith("translate")  # a positive one moves to the left here, to the right there
+    operation, amount = OPERATIONS[name]
+    for magnitude in (3, 12, 30):
+        theirs, signed = their_magnitude(name, magnitude, 31)
+        expected = _apply_op(picture, THEIRS[name], sign * theirs if signed else theirs, *FIXED)
+        ours = amount(magnitude / 30, -sign if other_side else sign, SIZE)
+        assert operation(picture, ours, Canvas(Image.Resampling.NEAREST, (0, 0, 0))) == expected
+
+
+def test_each_operation_and_both_signs_are_equally_likely(picture, monkeypatch):
+    seen = {}
+
+    def recorder(name):
+        def operation(image, amount, _canvas):
+            seen.setdefault(name, []).append(amount)
+            return image
+
+        return operation
+
+    recording = tuple((recorder(name), amount) for name, (_, amount) in OPERATIONS.items())
+    monkeypatch.setattr(randaugment_torchvision, "_OPERATIONS", recording)
+    draws = np.random.default_rng(0).random((4000, DRAWS))
+    for row in draws:
+        randaugmented_as_torchvision(picture, row, RandAugmentTorchvision(operations=2, magnitude=12))
+    counts = np.array([len(seen[name]) for name in OPERATIONS])
+    assert counts.sum() == 8000  # always two
+    assert np.abs(counts - 8000 / 14).max() < 5 * np.sqrt(8000 / 14)
+    signs = np.sign([amount for name in ("shear_x", "shear_y", "rotate") for amount in seen[name]])
+    assert abs(signs.mean()) < 5 / np.sqrt(len(signs))
+    assert set(np.abs(seen["rotate"])) == {12.0}
+
+
+def test_operations_are_applied_in_turn(picture):
+    draws = np.full((LAYERS, LAYER_DRAWS), 0.99)
+    draws[0, 0], draws[1, 0] = 10.5 / 14, 12.5 / 14  # posterize, then autocontrast
+    result = randaugmented_as_torchvision(picture, draws.ravel(), RandAugmentTorchvision(operations=2, magnitude=30))
+    assert result == _apply_op(_apply_op(picture, "Posterize", 4, *FIXED), "AutoContrast", 0, *FIXED)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ((0, 9), "operations=0 is not possible: it must be between 1 and 8"),
+        ((9, 9), "operations=9 is not possible: it must be between 1 and 8"),
+        ((2, 31), "magnitude=31 is not possible: it must be between 0 and 30, one below bins=31"),
+        ((2, 9, 1), "bins=1 is not possible: it must be at least 2"),
+    ],
+)
+def test_impossible_settings_are_refused(settings, sentence):
+    with pytest.raises(UserError, match=f"^augmentation.randaugment_torchvision.{sentence}"):
+        RandAugmentTorchvision(*settings)

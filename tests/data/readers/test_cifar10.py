@@ -1,0 +1,187 @@
+import io
+import pickle
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mixlab.data.readers import cifar10
+from mixlab.data.readers.cifar10 import CLASSES
+from mixlab.data.sources import open_dataset
+from mixlab.errors import UserError
+
+PARTS = {"train": 200, "test": 20}
+"""A tiny CIFAR-10: twenty training pictures a class, and two for the test."""
+
+
+@pytest.fixture(autouse=True)
+def nothing_but_tiny(tmp_path, monkeypatch) -> None:
+    """No CIFAR-10 of the machine is found, and a tiny one is whole."""
+    monkeypatch.setattr(cifar10, "_PICTURES", PARTS)
+    for module in ("cifar10", "places"):
+        monkeypatch.setattr(f"mixlab.data.readers.{module}.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.delenv("MIXLAB_DATA", raising=False)
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (220, 32, 32, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def binary(tmp_path, images) -> Path:
+    """As the authors pack it: five batches and one, each a dictionary with planes of red, green and blue."""
+    folder = tmp_path / "data" / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    planes = images.transpose(0, 3, 1, 2).reshape(220, 3072)
+    names = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
+    for name, start, stop in zip(names, range(0, 201, 40), [40, 80, 120, 160, 200, 220], strict=True):
+        batch = {b"data": planes[start:stop], b"labels": [index % 10 for index in range(start, stop)]}
+        (folder / name).write_bytes(pickle.dumps(batch))
+    return folder
+
+
+@pytest.fixture
+def tree(tmp_path, images) -> Path:
+    folder = tmp_path / "data"
+    for index, image in enumerate(images):
+        path = folder / ("train" if index < 200 else "test") / CLASSES[index % 10] / f"{index:04d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    return folder
+
+
+@pytest.fixture
+def archive(tmp_path, tree) -> Path:
+    path = tmp_path / "packed" / "cifar10-jpeg.tar.xz"
+    path.parent.mkdir()
+    with tarfile.open(path, "w:xz") as packed:
+        for part in PARTS:
+            packed.add(tree / part, part)
+    return path
+
+
+def test_the_binary_files_are_read(binary, images):
+    data = open_dataset(f"cifar10:{binary.parent}")
+    assert data.classes == CLASSES
+    test = data.parts["test"]
+    assert (np.stack([test.image(index) for index in range(20)]) == images[200:]).all()
+    assert test.labels.tolist() == [*range(10), *range(10)]
+    assert test.names[3] == "test/test_batch/0003"
+
+
+def test_validation_is_a_tenth_of_each_class_of_train(binary):
+    data = open_dataset(f"cifar10:{binary.parent}")
+    assert {name: np.bincount(part.labels).tolist() for name, part in data.parts.items()} == {
+        "train": [18] * 10,
+        "validation": [2] * 10,
+        "test": [2] * 10,
+    }
+
+
+def test_tree_and_archive_hold_the_same_pictures(tree, archive):
+    unpacked, packed = open_dataset(f"cifar10:{tree}"), open_dataset(f"cifar10:{archive.parent}")
+    assert unpacked.fingerprint == packed.fingerprint
+    assert unpacked.parts["test"].names[0] == "test/airplane/0200.jpg"
+    assert "JPEG copies" in unpacked.notes[0]
+
+
+def test_a_jpeg_tree_is_decoded_as_pillow_does(tree):
+    test = open_dataset(f"cifar10:{tree}").parts["test"]
+    for index in range(len(test)):
+        with Image.open(tree / test.names[index]) as expected:
+            assert (test.image(index) == np.array(expected)).all()
+        assert test.names[index].split("/")[1] == CLASSES[test.labels[index]]
+
+
+@pytest.mark.parametrize("form", ["tree", "archive"])
+def test_what_was_decoded_is_kept_and_not_decoded_again(form, request, monkeypatch):
+    source = request.getfixturevalue(form)
+    first = open_dataset(f"cifar10:{source}")
+    monkeypatch.setattr(cifar10, "read_image", None)
+    assert open_dataset(f"cifar10:{source}").fingerprint == first.fingerprint
+
+
+def test_a_changed_tree_is_decoded_again(tree):
+    before = open_dataset(f"cifar10:{tree}")
+    Image.new("RGB", (32, 32)).save(tree / "train/cat/0003.jpg")
+    assert open_dataset(f"cifar10:{tree}").fingerprint != before.fingerprint
+
+
+def test_the_variable_and_then_the_cache_are_searched(tmp_path, binary, monkeypatch):
+    with pytest.raises(UserError):
+        open_dataset("cifar10")
+    (tmp_path / "cache").mkdir()
+    moved = binary.rename(tmp_path / "cache" / "cifar-10-batches-py")
+    assert len(open_dataset("cifar10").parts["test"]) == 20
+    monkeypatch.setenv("MIXLAB_DATA", str(tmp_path / "mine"))
+    (tmp_path / "mine" / "cifar10").mkdir(parents=True)
+    moved.rename(tmp_path / "mine" / "cifar10" / "cifar-10-batches-py")
+    assert len(open_dataset("cifar10").parts["test"]) == 20
+
+
+def test_a_missing_set_says_what_to_put_where(tmp_path, monkeypatch):
+    monkeypatch.setenv("MIXLAB_DATA", "/data")
+    with pytest.raises(UserError) as caught:
+        open_dataset("cifar10")
+    assert str(caught.value) == (
+        f"cifar10 is not in /data or {tmp_path}/cache: put cifar-10-batches-py/ (unpacked from cifar-10-python.tar.gz) "
+        "or cifar10-jpeg.tar.xz there, or name the folder that has it as cifar10:PATH or in $MIXLAB_DATA."
+    )
+
+
+def test_a_path_that_was_given_is_not_replaced_by_another(binary, monkeypatch):
+    monkeypatch.setenv("MIXLAB_DATA", str(binary.parent))
+    with pytest.raises(UserError, match=r"^cifar10:/gone is not in /gone: put"):
+        open_dataset("cifar10:/gone")
+
+
+def test_a_tree_that_was_half_unpacked_is_refused(tree):
+    (tree / "train/cat/0003.jpg").unlink()
+    with pytest.raises(UserError, match="has 199 of the 200 train pictures: copy or unpack it again"):
+        open_dataset(f"cifar10:{tree}")
+
+
+def test_an_archive_that_was_cut_short_is_refused(archive):
+    archive.write_bytes(archive.read_bytes()[:-200])
+    with pytest.raises(UserError, match=r"cifar10-jpeg.tar.xz is damaged or cut short \(.*\): copy it again"):
+        open_dataset(f"cifar10:{archive}")
+
+
+def test_a_batch_that_was_cut_short_is_refused(binary):
+    path = binary / "data_batch_3"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UserError, match=r"data_batch_3 is no batch of CIFAR-10 \(.*\): unpack"):
+        open_dataset(f"cifar10:{binary}")
+
+
+def test_a_batch_never_runs_code(binary):
+    class Attack:
+        def __reduce__(self):
+            return print, ("attacked",)
+
+    (binary / "data_batch_1").write_bytes(pickle.dumps({b"data": Attack(), b"labels": []}))
+    with pytest.raises(UserError, match=r"it asks for builtins.print"):
+        open_dataset(f"cifar10:{binary}")
+
+
+def test_batches_as_python_2_wrote_them_are_read():
+    # Protocol 2 with byte strings, the form of the published files, written out by hand: an array of two bytes.
+    content = (
+        b"\x80\x02}U\x04datacnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
+        b"(K\x01K\x02\x85cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+        b"\x89U\x02\x07\x08tbs."
+    )
+    batch = cifar10._ArraysOnly(io.BytesIO(content), encoding="bytes").load()
+    assert batch[b"data"].tolist() == [7, 8]
+
+
+@pytest.mark.long
+def test_the_whole_archive_is_read(shared_data, monkeypatch):
+    monkeypatch.setattr(cifar10, "_PICTURES", {"train": 50_000, "test": 10_000})
+    monkeypatch.setenv("MIXLAB_DATA", str(shared_data))
+    data = open_dataset("cifar10", quiet=True)
+    assert {name: len(part) for name, part in data.parts.items()} == {"train": 45000, "validation": 5000, "test": 10000}
+    assert np.bincount(data.parts["test"].labels).tolist() == [1000] * 10

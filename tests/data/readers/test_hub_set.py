@@ -1,0 +1,127 @@
+"""`hf:owner/name` against a small stand-in for the hub on loopback, through the hub's own client."""
+
+import hashlib
+import io
+import json
+import os
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import datasets
+import numpy as np
+import pytest
+from huggingface_hub import constants, file_download
+from PIL import Image
+
+from mixlab.data.sources import open_dataset
+from mixlab.errors import UserError
+
+COMMIT = "c0ffee" + "0" * 34
+FILE = "data/train-00000.parquet"
+
+
+@pytest.fixture(scope="module")
+def content():
+    random = np.random.default_rng(0)
+    pictures = [Image.fromarray(random.integers(0, 256, (4, 4, 3), dtype=np.uint8)) for _ in range(20)]
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["dog", "cat"])})
+    rows = datasets.Dataset.from_dict({"image": pictures, "label": [i % 2 for i in range(20)]}, features=features)
+    file = io.BytesIO()
+    rows.to_parquet(file)
+    return file.getvalue()
+
+
+def answer(path, content):
+    """Status, the hub's word for an error, and what it sends."""
+    entry = {"type": "file", "path": FILE, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+    match path.partition("?")[0].strip("/").split("/"):
+        case ["api", "datasets", "owner", "pets", "tree", _]:
+            return 200, "", [entry, {"type": "directory", "path": "data", "size": 0, "oid": "0"}]
+        case ["api", "datasets", "owner", "pets", "tree", _, "data"] | ["api", "datasets", _, _, "paths-info", _]:
+            return 200, "", [entry]
+        case ["api", "datasets", "owner", "pets", *_]:
+            facts = {"_id": "0" * 24, "id": "owner/pets", "sha": COMMIT, "private": False, "tags": []}
+            return 200, "", facts | {"siblings": [{"rfilename": FILE}]}
+        case ["datasets", "owner", "pets", "resolve", _, *file] if "/".join(file) == FILE:
+            return 200, "", content
+        case ["datasets", "owner", "pets", *_]:
+            return 404, "EntryNotFound", {}
+    return 404, "RepoNotFound", {}
+
+
+@pytest.fixture
+def asked(content, monkeypatch, tmp_path):
+    """The paths that the hub is asked for."""
+    paths = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.rfile.read(int(self.headers["Content-Length"] or 0))
+            paths.append((self.command, self.path))
+            status, word, sent = answer(self.path, content)
+            body = sent if isinstance(sent, bytes) else json.dumps(sent).encode()
+            begin, end = 0, len(body)
+            if status == 200 and (wanted := self.headers["Range"]):
+                first, _, last = wanted.removeprefix("bytes=").partition("-")
+                status, begin, end = 206, int(first), min(int(last or end) + 1, end)
+            self.send_response(status)
+            self.send_header("Content-Length", str(end - begin))
+            self.send_header("Content-Range", f"bytes {begin}-{end - 1}/{len(body)}")
+            self.send_header("ETag", f'"{hashlib.sha1(body).hexdigest()}"')
+            self.send_header("X-Repo-Commit", COMMIT)
+            if word:
+                self.send_header("X-Error-Code", word)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body[begin:end])
+
+        do_HEAD = do_POST = do_GET  # noqa: N815
+
+        def log_message(self, format, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    address = f"http://127.0.0.1:{server.server_address[1]}"
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("datasets.config.HF_ENDPOINT", address)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    for holder in (constants, file_download):
+        template = address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(holder, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
+    monkeypatch.setattr("mixlab.data.readers.hub_dataset.cache_folder", lambda: tmp_path / "cache")
+    yield paths
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_set_of_the_hub_is_fetched_once(asked):
+    pets = open_dataset("hf:owner/pets")
+    assert pets.name == "hf:owner/pets"
+    assert pets.classes == ("dog", "cat")
+    assert {name: len(part) for name, part in pets.parts.items()} == {"train": 14, "validation": 2, "test": 4}
+    open_dataset("hf:owner/pets")
+    assert sum(command == "GET" and path.endswith(FILE) for command, path in asked) == 1
+
+
+def test_a_stream_of_the_hub_keeps_its_first_rows(asked):
+    first = open_dataset("hf:owner/pets:train:stream=10")
+    assert sum(map(len, first.parts.values())) == 10
+    asked.clear()
+    assert open_dataset("hf:owner/pets:train:stream=10").listing_digest == first.listing_digest
+    assert asked == []
+
+
+def test_a_set_that_the_hub_does_not_have_is_refused(asked):
+    with pytest.raises(UserError) as caught:
+        open_dataset("hf:nobody/nothing")
+    assert str(caught.value) == (
+        "hf:nobody/nothing is not on the hub, or is private or gated: check the spelling, or run `hf auth login` with "
+        "an account that may read it."
+    )

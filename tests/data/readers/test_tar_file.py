@@ -1,0 +1,148 @@
+import bz2
+import gzip
+import io
+import lzma
+import pickle
+import tarfile
+
+import numpy as np
+import pytest
+
+from mixlab.data.image_file import UnreadablePicture
+from mixlab.data.sources import open_dataset, open_unseen
+from mixlab.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path):
+    monkeypatch.setattr("mixlab.data.readers.archive.cache_folder", lambda: tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def packed(write_tree, tmp_path):
+    """Packs the folders of cats and dogs that `write_tree` writes, below `outer`."""
+
+    def pack(outer="pets", compress=bytes):
+        packing = io.BytesIO()
+        with tarfile.open(fileobj=packing, mode="w") as archive:
+            archive.add(tmp_path / "pets", outer)
+        (tmp_path / "pets.tar").write_bytes(compress(packing.getvalue()))
+        return tmp_path / "pets.tar"
+
+    return pack
+
+
+@pytest.fixture
+def pets(write_tree, packed):
+    write_tree("cat", 10)
+    write_tree("dog", 10)
+    return packed
+
+
+@pytest.mark.parametrize("outer", ["pets", ".", "data/pets"])
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, lzma.compress, bz2.compress])
+def test_an_archive_of_a_folder_is_that_folder(pets, tmp_path, outer, compress):
+    inside = open_dataset(f"tar:{pets(outer, compress)}")
+    outside = open_dataset(f"folder:{tmp_path / 'pets'}")
+    assert inside.classes == outside.classes
+    for name, part in outside.parts.items():
+        assert [one.split("/")[-2:] for one in inside.parts[name].names] == [one.split("/") for one in part.names]
+        assert all((inside.parts[name].image(i) == part.image(i)).all() for i in range(len(part)))
+    assert inside.notes == outside.notes
+
+
+def test_parts_inside_are_taken_as_they_are(write_tree, packed):
+    for part, count in (("train", 4), ("val", 2), ("test", 3)):
+        write_tree(f"{part}/cat", count)
+        write_tree(f"{part}/dog", count)
+    write_tree("train/loose.png")
+    write_tree("annotations/cat", 2)
+    (write_tree("train/cat", 1) / "readme.txt").write_text("")
+    pets = open_dataset(f"tar:{packed()}")
+    assert {name: len(part) for name, part in pets.parts.items()} == {"train": 8, "validation": 4, "test": 6}
+    assert pets.parts["validation"].names[0] == "pets/val/cat/000.png"
+    assert pets.notes == (
+        "The folder annotations is none of train, val and test and was left out.",
+        "Left out because they lie in no class's folder: 1 picture.",
+        "Left out because they are no pictures by their names: 1 (.txt).",
+    )
+
+
+def test_an_archive_is_listed_once_and_again_when_it_changes(pets, write_tree, cache):
+    before = open_dataset(f"tar:{pets()}")
+    listings = list(cache.rglob("*.json"))
+    assert open_dataset(before.name).listing_digest == before.listing_digest
+    assert list(cache.rglob("*.json")) == listings
+    write_tree("cat/new.png")
+    assert sum(map(len, open_dataset(f"tar:{pets()}").parts.values())) == 21
+
+
+def test_a_picture_goes_to_another_process_as_its_place(pets):
+    part = open_dataset(f"tar:{pets()}").parts["train"]
+    again = pickle.loads(pickle.dumps(part))
+    assert np.array_equal(again.image(3), part.image(3))
+    assert len(pickle.dumps(part)) < 4000
+
+
+def test_an_archive_that_is_cut_short_later_names_the_picture(pets):
+    path = pets()
+    part = open_dataset(f"tar:{path}").parts["train"]
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(UnreadablePicture, match=r"pets.tar/pets/dog/.* can't be read: its archive ends before it"):
+        part.image(-1)
+
+
+def test_damaged_bytes_in_an_archive_name_the_picture(write_tree, packed):
+    write_tree("cat", 1)
+    (write_tree("dog", 1) / "dog/000.png").write_bytes(b"a cat")
+    with pytest.raises(UnreadablePicture, match=r"pets.tar/pets/dog/000.png can't be read: its content is no picture"):
+        open_unseen(f"tar:{packed()}", ("cat", "dog")).parts["test"].image(1)
+
+
+def refused(path) -> str:
+    with pytest.raises(UserError) as caught:
+        open_dataset(f"tar:{path}")
+    return str(caught.value).replace(str(path), "pets.tar")
+
+
+def test_a_missing_archive_is_refused(tmp_path):
+    assert refused(tmp_path / "gone.tar").startswith("pets.tar is not there")
+
+
+def test_a_folder_is_refused(tmp_path):
+    assert refused(tmp_path) == 'pets.tar is a folder: for the pictures in it write "folder:pets.tar".'
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04" + b"0" * 600, b"", b"\x1f\x8b\x08garbage", b"\xfd7zXZ\x00garbage"])
+def test_what_is_no_archive_is_refused(tmp_path, content):
+    (tmp_path / "pets.tar").write_bytes(content)
+    said = refused(tmp_path / "pets.tar")
+    assert "no tar archive, or is damaged" in said or "holds no pictures" in said
+
+
+def test_a_compressed_archive_that_is_cut_short_leaves_nothing_in_the_cache(pets, cache):
+    path = pets(compress=gzip.compress)
+    path.write_bytes(path.read_bytes()[:-200])
+    assert "is damaged (Compressed file ended before the end-of-stream marker was reached)" in refused(path)
+    assert not [file for file in cache.rglob("*") if file.is_file()]
+
+
+def test_what_was_packed_twice_is_no_archive(tmp_path):
+    (tmp_path / "pets.tar").write_bytes(gzip.compress(b"no archive, " * 100))
+    assert "is no tar archive" in refused(tmp_path / "pets.tar")
+
+
+def test_an_archive_without_pictures_is_refused(tmp_path, packed):
+    (tmp_path / "pets").mkdir()
+    (tmp_path / "pets/000.cls").write_text("1")
+    assert refused(packed()) == (
+        "tar:pets.tar holds no pictures: it takes a folder of them for each class (.jpg, .png, .webp ...). Its samples "
+        'are labelled by .cls files: write "wds:pets.tar".'
+    )
+
+
+def test_pictures_without_folders_are_refused(write_tree, packed):
+    write_tree("a.png")
+    write_tree("b.png")
+    assert "holds 2 pictures but no folders of them" in refused(packed("."))

@@ -1,0 +1,205 @@
+"""Tiny roots, laid out as torchvision lays out the whole sets; the network is a stand-in."""
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+
+from mixlab.data.readers.torchvision_sets import SETS
+from mixlab.data.sources import KINDS, open_dataset, open_unseen
+from mixlab.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path):
+    for module in ("places", "torchvision_sets"):
+        monkeypatch.setattr(f"mixlab.data.readers.{module}.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.delenv("MIXLAB_DATA", raising=False)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def food(write_tree):
+    for number in range(12):
+        write_tree(f"food-101/images/pizza/{number}.jpg", root="food")
+        write_tree(f"food-101/images/apple_pie/{number}.jpg", root="food")
+    root = write_tree("food-101/license.txt", root="food")
+    (root / "food-101/meta").mkdir()
+    for part, numbers in (("train", range(10)), ("test", range(10, 12))):
+        listed = {label: [f"{label}/{number}" for number in numbers] for label in ("apple_pie", "pizza")}
+        (root / f"food-101/meta/{part}.json").write_text(json.dumps(listed))
+    return root
+
+
+@pytest.fixture
+def textures(write_tree):
+    root = write_tree("dtd/dtd/images/banded/0.jpg", root="textures")
+    (root / "dtd/dtd/labels").mkdir()
+    for number, part in enumerate(("train", "val", "test")):
+        for label in ("banded", "dotted"):
+            write_tree(f"dtd/dtd/images/{label}/{number}.jpg", root="textures")
+        (root / f"dtd/dtd/labels/{part}1.txt").write_text(f"banded/{number}.jpg\ndotted/{number}.jpg\n")
+    return root
+
+
+@pytest.fixture
+def pets(write_tree):
+    root = write_tree("oxford-iiit-pet/images/Abyssinian_0.jpg", root="pets")
+    (root / "oxford-iiit-pet/annotations").mkdir()
+    for part, numbers in (("trainval", range(6)), ("test", range(6, 8))):
+        lines = []
+        for label, breed in enumerate(("Abyssinian", "great_pyrenees"), 1):
+            for number in numbers:
+                write_tree(f"oxford-iiit-pet/images/{breed}_{number}.jpg", root="pets")
+                lines.append(f"{breed}_{number} {label} 1 1\n")
+        (root / f"oxford-iiit-pet/annotations/{part}.txt").write_text("".join(lines))
+    return root
+
+
+@pytest.fixture
+def clothes(tmp_path):
+    """Ten classes of grey pictures in arrays, in the format of MNIST: http://yann.lecun.com/exdb/mnist."""
+    raw = tmp_path / "clothes/FashionMNIST/raw"
+    raw.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for part, count in (("train", 30), ("t10k", 10)):
+        images = random.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
+            head = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
+            (raw / f"{part}-{kind}-ubyte").write_bytes(head + array.tobytes())
+    return tmp_path / "clothes"
+
+
+def sizes(dataset):
+    return {name: len(part) for name, part in dataset.parts.items()}
+
+
+def test_a_set_of_files_is_read_where_it_lies(food):
+    dishes = open_dataset(f"food101:{food}")
+    assert dishes.name == f"food101:{food}"
+    assert dishes.classes == ("apple_pie", "pizza")
+    assert sizes(dishes) == {"train": 18, "validation": 2, "test": 4}
+    assert dishes.parts["test"].names[0] == "food-101/images/apple_pie/10.jpg"
+    assert isinstance(dishes.parts["test"].pictures[0], Path)
+    assert dishes.parts["test"].image(0).shape == (4, 4, 3)
+
+
+def test_three_parts_are_taken_as_they_are(textures):
+    found = open_dataset(f"dtd:{textures}")
+    assert sizes(found) == {"train": 2, "validation": 2, "test": 2}
+    assert not found.cut_here
+
+
+def test_a_set_whose_class_takes_no_loader_is_not_decoded_either(pets):
+    found = open_dataset(f"pets:{pets}")
+    assert found.classes == ("Abyssinian", "Great Pyrenees")
+    assert sizes(found) == {"train": 10, "validation": 2, "test": 4}
+    assert found.parts["test"].names[0] == "oxford-iiit-pet/images/Abyssinian_6.jpg"
+
+
+def test_a_set_of_arrays_is_in_memory(clothes):
+    found = open_dataset(f"fashion_mnist:{clothes}")
+    assert found.classes[:2] == ("T-shirt/top", "Trouser")
+    assert sizes(found) == {"train": 20, "validation": 10, "test": 10}
+    assert found.parts["test"].names[3] == "test/00003"
+    assert found.parts["test"].image(3).shape == (28, 28, 3)
+    assert found.parts["test"].labels.tolist() == list(range(10))
+
+
+def test_cifar100_has_its_hundred_fine_classes(tmp_path, monkeypatch):
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    folder = tmp_path / "cifar-100-python"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for part, count in (("train", 300), ("test", 100)):
+        images = random.integers(0, 256, (count, 3072), dtype=np.uint8)
+        content = {"data": images, "fine_labels": [i % 100 for i in range(count)]}
+        (folder / part).write_bytes(pickle.dumps(content))
+    (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": [f"class {i:02d}" for i in range(100)]}))
+    found = open_dataset(f"cifar100:{tmp_path}")
+    assert len(found.classes) == 100
+    assert sizes(found) == {"train": 200, "validation": 100, "test": 100}
+
+
+@pytest.mark.parametrize("inside", ["", "food101"])
+def test_the_folder_of_data_is_searched(food, tmp_path, monkeypatch, inside):
+    (tmp_path / "data").mkdir()
+    food.rename(tmp_path / "data" / inside) if inside else shutil.copytree(food, tmp_path / "data", dirs_exist_ok=True)
+    monkeypatch.setenv("MIXLAB_DATA", str(tmp_path / "data"))
+    dishes = open_dataset("food101")
+    assert dishes.name == "food101"
+    assert dishes.parts["test"].names[0] == "food-101/images/apple_pie/10.jpg"
+
+
+def test_what_the_cache_lacks_is_fetched_once(food, cache, monkeypatch):
+    asked = []
+
+    def fetch(url, download_root, md5):
+        asked.append(url)
+        shutil.copytree(food, download_root, dirs_exist_ok=True)
+
+    monkeypatch.setattr("torchvision.datasets.food101.download_and_extract_archive", fetch)
+    assert sizes(open_dataset("food101")) == sizes(open_dataset("food101"))
+    assert len(asked) == 1
+    assert (cache / "food101/food-101/meta").is_dir()
+
+
+def test_an_unseen_set_is_judged_on_its_test_part(food):
+    assert len(open_unseen(f"food101:{food}", ("pizza", "apple_pie")).parts["test"]) == 4
+
+
+def test_every_set_is_a_class_of_torchvision_and_has_a_name():
+    import torchvision
+
+    for name, known in SETS.items():
+        assert hasattr(torchvision.datasets, known.type)
+        assert KINDS[name].spelling == f"{name}[:PATH]"
+
+
+def refused(name):
+    with pytest.raises(UserError) as caught:
+        open_dataset(name)
+    return str(caught.value)
+
+
+def test_what_cannot_be_fetched_leaves_nothing_and_says_what_to_do(cache, monkeypatch):
+    def fetch(url, download_root, md5):
+        (Path(download_root) / "half").write_bytes(b"0")
+        raise URLError("no route")
+
+    monkeypatch.setattr("torchvision.datasets.food101.download_and_extract_archive", fetch)
+    assert refused("food101") == (
+        f"food101 is not in {cache}, and torchvision can't fetch it (<urlopen error no route>): get it by hand, laid "
+        "out as torchvision does, and give its folder as food101:PATH."
+    )
+    assert not cache.exists()
+
+
+def test_a_set_that_nobody_offers_any_more_says_so(cache):
+    assert "torchvision can't fetch it (The original URL is broken" in refused("cars")
+
+
+def test_a_folder_without_the_set_is_refused(tmp_path):
+    assert refused(f"food101:{tmp_path}") == (
+        f"food101:{tmp_path} has no whole Food101 as torchvision lays it out: give the folder that torchvision calls "
+        'root, or write "food101" to have it fetched.'
+    )
+
+
+def test_a_folder_of_ones_own_that_is_called_as_a_set_is_not_taken_for_it(tmp_path, monkeypatch):
+    (tmp_path / "pets").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert refused("pets") == (
+        '"pets" is a set of torchvision that would have to be fetched, and a folder here: write "folder:pets" for the '
+        'pictures in the folder, or "pets:pets" if the set lies in it.'
+    )
+
+
+def test_half_a_set_is_refused(food):
+    (food / "food-101/meta/test.json").unlink()
+    assert "has no whole Food101" in refused(f"food101:{food}")
