@@ -52,7 +52,8 @@ class Records:
         with run.held():
             for part in run.path.glob(".*.part"):  # what a killed process was writing
                 part.unlink(missing_ok=True)
-            run.mark("running")
+            if not self._is_new:
+                run.mark("running")
             yield
 
     def checkpoints(self) -> Checkpoints:
