@@ -52,15 +52,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write every sample to this JSON file")
     arguments = parser.parse_args()
     job = job_of(arguments.model, arguments.batch, arguments.steps)
-    results = measured(job, Plan(job.device.type, Mode(arguments.precision), arguments.batch))
+    freed_memory = "kept" if job.device.type == "cpu" else "returned"  # for both: it holds for the process
+    plan = Plan(job.device.type, Mode(arguments.precision), arguments.batch, freed_memory=freed_memory)
+    results = measured(job, plan)
     if arguments.out:
         write_json(arguments.out, results)
     print_table(table(results))
 
 
 def job_of(model: str, batch: int, steps: int) -> Job:
-    """A training of `steps` steps in epochs of ten."""
-    side, pictures = find_size(model).config["image_size"], 10 * batch
+    """A training of `steps` steps in epochs as long as from one checkpoint to the next, for an epoch ends in one."""
+    side, pictures = find_size(model).config["image_size"], CHECKPOINT_EVERY * batch
     drawn = np.random.default_rng(0)
     images = list(drawn.integers(0, 256, size=(pictures, side, side, 3), dtype=np.uint8))
     labels = drawn.integers(0, 10, size=pictures)
