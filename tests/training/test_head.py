@@ -1,5 +1,6 @@
 """A head in closed form as a run: made from a recipe, and used by everything that uses a run."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -111,6 +112,13 @@ def test_the_journal_tells_the_ridges_and_what_was_reached(run):
     (end,) = read_journal(run.journal, "end")
     assert (end["pictures"], end["unreadable"]) == (42, {})
     assert end["peak_bytes"] > 0
+
+
+def test_its_page_shows_the_ridges_and_is_part_of_the_whole_run(run):
+    page = run.report.read_text()
+    assert "Which ridge" in page
+    assert page.count(">kept<") == 1
+    assert "report.html" in json.loads((run.path / "status.json").read_text())["bytes"]
 
 
 def test_the_recipe_of_the_run_leaves_nothing_open_and_makes_it_again(run, make_job, tmp_path):

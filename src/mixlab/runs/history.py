@@ -20,6 +20,7 @@ class History:
     resumed: list[Line] = field(default_factory=list)
     skipped: list[Line] = field(default_factory=list)
     averaged: list[Line] = field(default_factory=list)
+    ridges: list[Line] = field(default_factory=list)
     end: Line | None = None
 
     @property
@@ -54,8 +55,9 @@ def read_history(path: Path) -> History:
     kinds: dict[str, list[Line]] = {}
     for line in lines:
         kinds.setdefault(line["kind"], []).append(line)
-    named = {"steps": "step", "epochs": "epoch", "resumed": "resumed", "skipped": "skipped", "averaged": "averaged"}
-    found = {name: kinds.get(kind, []) for name, kind in named.items()}
+    named = {"steps": "step", "epochs": "epoch", "ridges": "ridge"}
+    same = {kind: kind for kind in ("resumed", "skipped", "averaged")}
+    found = {name: kinds.get(kind, []) for name, kind in (named | same).items()}
     return History(**found, end=kinds["end"][-1] if "end" in kinds else None)
 
 

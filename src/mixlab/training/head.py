@@ -11,7 +11,7 @@ import torch
 from mixlab.data.cut import VALIDATION_SHARE, grouped
 from mixlab.data.dataset import Dataset
 from mixlab.errors import UserError
-from mixlab.files import whole_folder, write_json
+from mixlab.files import whole_folder, write_json, write_text
 from mixlab.measure import machine
 from mixlab.measure.memory import peak_bytes
 from mixlab.runs.folder import FORMAT, Run, refuse_foreign_folder, start_run
@@ -21,6 +21,7 @@ from mixlab.speed.plan import Mode, Plan
 from mixlab.training.closed_form import Chosen, Head, chosen_head
 from mixlab.training.features import Backbone, Features, features, open_backbone
 from mixlab.training.head_recipe import HeadRecipe
+from mixlab.training.run_page import run_page
 from mixlab.zoo.adapt import Weights
 from mixlab.zoo.storage.write import write_tensors
 
@@ -84,7 +85,9 @@ def train_head(job: HeadJob, folder: Path, *, quiet: bool) -> Run:
     chosen = chosen_head(seen["train"], seen["validation"], len(job.dataset.classes), job.recipe.head.ridges)
     seconds = time.perf_counter() - started
     with whole_folder(folder) as part:
-        _write_run(job, part, chosen, seen["train"], seen["validation"], seconds)
+        run = _write_run(job, part, chosen, seen["train"], seen["validation"], seconds)
+        write_text(run.report, run_page(run, folder).html())
+        run.mark("done")
     return Run(folder)
 
 
@@ -110,7 +113,7 @@ def _features(job: HeadJob, part: str, *, quiet: bool) -> Features:
 
 def _write_run(
     job: HeadJob, folder: Path, chosen: Chosen, train: Features, validation: Features, seconds: float
-) -> None:
+) -> Run:
     """One epoch of one step, and in the journal what validation said of each ridge."""
     dataset = job.dataset
     split = dataset.split if dataset.cut_here else None
@@ -133,7 +136,7 @@ def _write_run(
     weights = with_head(job.backbone.weights, chosen.head)
     write_tensors(run.weights, weights.tensors)
     write_json(run.path / "config.json", _card(job, weights))
-    run.mark("done")
+    return run
 
 
 def _card(job: HeadJob, weights: Weights) -> dict[str, Any]:

@@ -40,7 +40,12 @@ def run_page(run: Run, path: Path | None = None) -> Page:
     """
     history = read_history(run.journal)
     story = _Story(run, path or run.path, history, run.recipe, run.state if history.end is None else "done")
-    watched = [] if history.averaged else [story.learning, story.machine]
+    if history.averaged:
+        watched = []
+    elif history.ridges:
+        watched = [story.ridges]
+    else:
+        watched = [story.learning, story.machine]
     return Page(
         title=f"{story.recipe['model']} on {story.recipe['data']}",
         kicker=f"mixlab {'runs --average' if history.averaged else 'train'}: {story.path}",
@@ -162,6 +167,17 @@ class _Story:
         return Section("How it learns", [figure])
 
     @property
+    def ridges(self) -> Section:
+        """Of a head in closed form."""
+        columns = [Column("ridge", "ridge"), Column("top1", "validation top-1", "%", digits=1), Column("kept", "")]
+        rows: list[dict[str, Cell]] = [
+            {"ridge": f"{tried['ridge']:g}", "top1": tried["top1"], "kept": "kept" if tried["chosen"] else ""}
+            for tried in self.history.ridges
+        ]
+        notes = ["A large ridge keeps the head near the mean answer, a small one lets it follow the training pictures."]
+        return Section("Which ridge", [Table("A head in closed form for each ridge", columns, rows, notes)])
+
+    @property
     def machine(self) -> Section:
         if not self.history.steps:
             return Section("How it runs", ["Speed and gradients are written down every 20 steps, and none were."])
@@ -216,7 +232,7 @@ class _Story:
             "State": self.state,
             "Model": f"{recipe['model']} at {_size(recipe['image_size'])} pixels",
             "Data": f"{recipe['data']}: {len(data['classes']):,} classes, {counts} pictures",
-            "Length": f"{self.steps:,} steps of {recipe['batch']:,} pictures, {self.steps_an_epoch:,} an epoch",
+            "Length": self._length,
             "Plan": f"{plan['precision']}, {plan['layout'].replace('_', ' ')}, {plan['micro_batch']:,} pictures at "
             f"once, {_processes(plan.get('processes', 1))}",
             "Device": environment["device"],
@@ -226,6 +242,13 @@ class _Story:
             "Commit": environment["commit"] or "installed without a repository",
         }
         return Section("What runs", [Facts(facts), Details("The recipe, resolved", [Code(tomli_w.dumps(recipe))])])
+
+    @property
+    def _length(self) -> str:
+        batch = self.recipe["batch"]
+        if self.history.ridges:
+            return f"every picture once through the backbone, {batch:,} at a time; a head in closed form takes no steps"
+        return f"{self.steps:,} steps of {batch:,} pictures, {self.steps_an_epoch:,} an epoch"
 
     def _by_epoch(self, step: int) -> float:
         return step / self.steps_an_epoch
