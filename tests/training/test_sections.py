@@ -113,6 +113,10 @@ SIGMOID = "loss.name=sigmoid"
             'optimizer.sharpness=0.05 and precision="fp16" do not go together: the scale of fp16\'s gradients is',
         ),
         (
+            ["precision=fp16", "non_finite=skip"],
+            'non_finite="skip" and precision="fp16" do not go together: fp16\'s scale is found by leaving such steps',
+        ),
+        (
             ["parallel=fsdp", MUON],
             'optimizer.name="muon" and parallel="fsdp" do not go together: muon needs whole matrices.',
         ),

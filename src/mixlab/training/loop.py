@@ -117,16 +117,17 @@ def _fit(job: Job, plan: Plan, records: Records, accelerator: Accelerator, *, qu
                     if stopped:
                         raise records.interrupted(signals.received, progress.step, steps)
             records.refuse_not_finite(window, parameters)
-            line: dict[str, Any] = {"train": progress.close_epoch(accelerator), "validation": None}
-            if validation is not None:
-                with kept.shown() as shown:
-                    line["validation"] = validation.accuracy(answers_of(shown, accelerator.device, plan.mode))
-                if kept.is_best(line["validation"]["top1"]):
-                    checkpoints.save_best(Checkpoint(kept.weights(), line["validation"] | {"step": progress.step}))
-            journal.write("epoch", step=progress.step, epoch=epoch + 1, seconds=progress.seconds, **line)
-            log(line, progress.step)
-            checkpoints.save(state.snapshot(progress, journal.bytes))
-            records.show()
+            with window.paused():
+                line: dict[str, Any] = {"train": progress.close_epoch(accelerator), "validation": None}
+                if validation is not None:
+                    with kept.shown() as shown:
+                        line["validation"] = validation.accuracy(answers_of(shown, accelerator.device, plan.mode))
+                    if kept.is_best(line["validation"]["top1"]):
+                        checkpoints.save_best(Checkpoint(kept.weights(), line["validation"] | {"step": progress.step}))
+                journal.write("epoch", step=progress.step, epoch=epoch + 1, seconds=progress.seconds, **line)
+                log(line, progress.step)
+                checkpoints.save(state.snapshot(progress, journal.bytes))
+                records.show()
             if stopped and progress.step < steps:
                 raise records.interrupted(signals.received, progress.step, steps)
         journal.write(

@@ -226,6 +226,9 @@ class Recipe(Section):
         if self.precision == "fp16" and optimizer.sharpness is not None:
             rule = "the scale of fp16's gradients is found out once a step, and there are two passes"
             yield f'optimizer.sharpness={optimizer.sharpness} and precision="fp16"', rule, 'Give precision="bf16".'
+        if self.precision == "fp16" and self.non_finite == "skip":
+            rule = "fp16's scale is found by leaving such steps out, and has to be told of each"
+            yield 'non_finite="skip" and precision="fp16"', rule, "Leave non_finite out."
         if self.parallel == "fsdp" and optimizer.name == "muon":
             yield 'optimizer.name="muon" and parallel="fsdp"', "muon needs whole matrices", 'Give parallel="ddp".'
 

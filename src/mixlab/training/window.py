@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -32,6 +33,13 @@ class Window:
             if batch is None:
                 return
             yield batch
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is done meanwhile is no part of what the steps take."""
+        began = time.perf_counter()
+        yield
+        self._since += time.perf_counter() - began
 
     def __bool__(self) -> bool:
         """Whether there is anything to read."""
