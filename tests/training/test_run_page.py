@@ -67,6 +67,13 @@ def test_while_it_runs_the_page_says_how_far_it_is_and_how_long_it_will_take(beg
     assert "The training is at step 20 of 160, about 14 s to go." in shown(begun(20))
 
 
+def test_a_pause_of_a_suspended_machine_foretells_nothing(begun):
+    run = begun(40)
+    logged = {"loss": 0.1, "learning_rate": 1e-3, "gradient_norm": 2.0, "waiting": 0.25}
+    write(run, "step", step=60, epoch=2, images_per_second=0.01, **logged)
+    assert "at step 60 of 160, about 10 s to go." in shown(run)
+
+
 def test_before_a_line_was_written_the_closed_epochs_tell_how_long_it_will_take(begun):
     run = begun(0)
     write(run, "epoch", step=16, epoch=1, seconds=4.0, train={"loss": 1.0, "top1": 50.0}, validation=None)

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import cached_property
 from math import isfinite
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 import tomli_w
@@ -76,10 +76,10 @@ class _Story:
 
     @property
     def seconds_to_go(self) -> float | None:
-        """At the speed of the last lines, else of the closed epochs; None where nothing is known yet."""
+        """At the median speed of the last lines, as one may hold a pause; else of the closed epochs, else None."""
         to_go = self.steps - self.history.step
         if recent := self.history.steps[-_RECENT:]:
-            return to_go * self.recipe["batch"] * fmean(1 / step["images_per_second"] for step in recent)
+            return to_go * self.recipe["batch"] / median(step["images_per_second"] for step in recent)
         if self.history.seconds is not None:
             return to_go * self.history.seconds / self.history.step
         return None
