@@ -10,7 +10,7 @@ import pytest
 
 from mixlab.evidence.intervals import median_interval
 from mixlab.speed.plan import Mode
-from mixlab.studies import published
+from mixlab.studies.comparing import published
 
 OURS = "mixer_nano.test,convmixer_nano.test"
 

@@ -97,7 +97,7 @@ def test_a_changed_line_of_what_makes_a_result_has_another_key(package, source):
     assert stored_key({}) != before
 
 
-@pytest.mark.parametrize("source", ["report/page.py", "studies/compare.py", "cli/train.py"])
+@pytest.mark.parametrize("source", ["report/page.py", "studies/comparing/compare.py", "cli/train.py"])
 def test_a_changed_line_of_what_shows_a_result_has_the_same_key(package, source):
     before = stored_key({})
     store._sources.cache_clear()

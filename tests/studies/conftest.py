@@ -11,11 +11,11 @@ from mixlab.data.dataset import Dataset, Part
 from mixlab.data.preprocess import Preprocess
 from mixlab.evidence.intervals import median_interval, proportion_interval
 from mixlab.speed.plan import Mode, Plan
-from mixlab.studies.comparison import Comparison, Contestant
-from mixlab.studies.contenders import Contender
-from mixlab.studies.terms import Terms
-from mixlab.studies.trainings import Trained
-from mixlab.studies.verdict import judge
+from mixlab.studies.comparing.comparison import Comparison, Contestant
+from mixlab.studies.comparing.contenders import Contender
+from mixlab.studies.comparing.terms import Terms
+from mixlab.studies.comparing.trainings import Trained
+from mixlab.studies.comparing.verdict import judge
 from mixlab.training.prepare import Job
 from mixlab.training.recipe import recipe_from
 from mixlab.training.recipe_files import read_recipe

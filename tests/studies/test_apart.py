@@ -11,9 +11,9 @@ import pytest
 from mixlab.data.sources import open_dataset
 from mixlab.errors import UserError
 from mixlab.runs.folder import Run
-from mixlab.studies.compare import compare
-from mixlab.studies.comparison import Comparison
-from mixlab.studies.terms import Terms
+from mixlab.studies.comparing.compare import compare
+from mixlab.studies.comparing.comparison import Comparison
+from mixlab.studies.comparing.terms import Terms
 
 pytestmark = pytest.mark.long
 

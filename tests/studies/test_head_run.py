@@ -11,9 +11,9 @@ from PIL import Image
 from mixlab.data.preprocess import Preprocess
 from mixlab.data.sources import open_dataset
 from mixlab.runs.folder import Run
-from mixlab.studies.judgement import judge_run
-from mixlab.studies.model_card import model_card
-from mixlab.studies.publication import publication
+from mixlab.studies.judging.judgement import judge_run
+from mixlab.studies.judging.model_card import model_card
+from mixlab.studies.judging.publication import publication
 from mixlab.studies.run_list import list_runs
 from mixlab.training import features
 from mixlab.training.head import resolve_head, train_head

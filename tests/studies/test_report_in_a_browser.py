@@ -2,7 +2,7 @@
 
 import pytest
 
-from mixlab.studies.compare_page import compare_page
+from mixlab.studies.comparing.compare_page import compare_page
 
 
 @pytest.mark.long

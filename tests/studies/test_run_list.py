@@ -11,7 +11,7 @@ import pytest
 from mixlab.errors import UserError
 from mixlab.runs.folder import Run, State, start_run
 from mixlab.runs.journal import Journal
-from mixlab.studies.run_comparison import RunComparison, compare_runs
+from mixlab.studies.comparing.run_comparison import RunComparison, compare_runs
 from mixlab.studies.run_list import Damaged, Listed, list_runs, listed, runs_below, runs_for_people, runs_for_programs
 
 

@@ -32,7 +32,7 @@ def inspect(
     else:
         show([inspection.table(), inspection.summary()], format)
     if (verify or data is not None) and not inspection.why_not:
-        from mixlab.studies.verification import verified
+        from mixlab.studies.judging.verification import verified
 
         verification = verified(source, data, given, quiet=quiet)
         show([verification.table()], "table" if format in ("csv", "json") else format)

@@ -29,9 +29,9 @@ def publish(
 
     from mixlab.files import whole_folder
     from mixlab.runs.folder import open_run
-    from mixlab.studies.judgement import judge_run
-    from mixlab.studies.model_card import model_card
-    from mixlab.studies.publication import publication
+    from mixlab.studies.judging.judgement import judge_run
+    from mixlab.studies.judging.model_card import model_card
+    from mixlab.studies.judging.publication import publication
     from mixlab.zoo.publish import push, require_login, require_repository_name
 
     if repository is not None:

@@ -24,7 +24,7 @@ def runs(
 ) -> int:
     """List the trainings below a folder, compare those given, or average their weights."""
     from mixlab.runs.store import store_folder
-    from mixlab.studies.run_comparison import compare_runs
+    from mixlab.studies.comparing.run_comparison import compare_runs
     from mixlab.studies.run_list import Damaged, list_runs, runs_for_people, runs_for_programs
 
     given = folders or []

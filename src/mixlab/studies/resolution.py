@@ -30,7 +30,7 @@ from mixlab.report.table import Column, Table
 from mixlab.report.words import counted, listed
 from mixlab.runs.store import finished_run
 from mixlab.speed.plan import Mode, Plan, placed
-from mixlab.studies.contenders import macs_of, remembered_plan
+from mixlab.studies.comparing.contenders import macs_of, remembered_plan
 from mixlab.training.loop import train
 from mixlab.training.prepare import Job, resolve
 from mixlab.training.sections import Optimizer, Recipe, Schedule

@@ -5,9 +5,9 @@ import tomli_w
 from mixlab.report.confusion import confusion_matrix
 from mixlab.report.page import Answer, Beside, Code, Details, Facts, KeyFigure, Page, Section, written_by
 from mixlab.report.pictures import Mistakes
-from mixlab.studies.judgement import Judgement
-from mixlab.studies.judgement_tables import TITLES, class_table, confusion_tables
-from mixlab.studies.mistakes import surest_mistakes
+from mixlab.studies.judging.judgement import Judgement
+from mixlab.studies.judging.judgement_tables import TITLES, class_table, confusion_tables
+from mixlab.studies.judging.mistakes import surest_mistakes
 
 
 def judgement_page(judgement: Judgement) -> Page:

@@ -14,10 +14,10 @@ from mixlab.evidence.estimate import Estimate
 from mixlab.evidence.paired import crossed_interval
 from mixlab.report.words import counted
 from mixlab.speed.plan import Mode
-from mixlab.studies.choice import Choice, noticeable
-from mixlab.studies.comparison import SCHEMA, described, title_of
-from mixlab.studies.out_of_fold import OutOfFold
-from mixlab.studies.verdict import Pair, Verdict, judge
+from mixlab.studies.comparing.choice import Choice, noticeable
+from mixlab.studies.comparing.comparison import SCHEMA, described, title_of
+from mixlab.studies.comparing.out_of_fold import OutOfFold
+from mixlab.studies.comparing.verdict import Pair, Verdict, judge
 from mixlab.training.features import Backbone
 from mixlab.training.head_recipe import RIDGES
 

@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from mixlab.studies.compare_page import compare_page
-from mixlab.studies.terms import Terms
+from mixlab.studies.comparing.compare_page import compare_page
+from mixlab.studies.comparing.terms import Terms
 
 CLEAR = {"mixer_nano": 92.0, "davit_nano": 98.0}
 CLOSE = {"mixer_nano": 97.0, "davit_nano": 97.4}

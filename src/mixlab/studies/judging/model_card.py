@@ -6,8 +6,8 @@ from huggingface_hub import EvalResult, ModelCardData
 from mixlab.data.preprocess import Preprocess
 from mixlab.report.numbers import interval, number
 from mixlab.report.table import render
-from mixlab.studies.judgement_tables import TITLES, summary_table
-from mixlab.studies.publication import Publication
+from mixlab.studies.judging.judgement_tables import TITLES, summary_table
+from mixlab.studies.judging.publication import Publication
 
 _KINDS = {"mixer": "an MLP-Mixer", "convmixer": "a ConvMixer", "davit": "a DaViT", "timm": "a model of timm's"}
 _METRICS = {"top1": "accuracy", "top5": "accuracy", "balanced_accuracy": "balanced_accuracy", "macro_f1": "f1"}

@@ -15,11 +15,11 @@ from mixlab.evidence.intervals import mean_interval
 from mixlab.evidence.paired import crossed_interval
 from mixlab.report.words import counted
 from mixlab.speed.plan import Mode, Plan
-from mixlab.studies.choice import Choice, noticeable
-from mixlab.studies.contenders import Contender
-from mixlab.studies.terms import Terms
-from mixlab.studies.trainings import Trained
-from mixlab.studies.verdict import Verdict
+from mixlab.studies.comparing.choice import Choice, noticeable
+from mixlab.studies.comparing.contenders import Contender
+from mixlab.studies.comparing.terms import Terms
+from mixlab.studies.comparing.trainings import Trained
+from mixlab.studies.comparing.verdict import Verdict
 
 SCHEMA = 1
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from mixlab.studies import verdict
-from mixlab.studies.verdict import judge
+from mixlab.studies.comparing import verdict
+from mixlab.studies.comparing.verdict import judge
 
 
 def answers(accuracies: Mapping[str, float], seeds: int = 3, pictures: int = 500) -> dict[str, np.ndarray]:

@@ -5,8 +5,8 @@ from dataclasses import replace
 from mixlab.models.contract import height_and_width
 from mixlab.report.numbers import number
 from mixlab.report.table import Column, Table
-from mixlab.studies.comparison_tables import table_of_pairs
-from mixlab.studies.published_comparison import PublishedComparison, PublishedContestant
+from mixlab.studies.comparing.comparison_tables import table_of_pairs
+from mixlab.studies.comparing.published_comparison import PublishedComparison, PublishedContestant
 
 
 def published_tables(comparison: PublishedComparison) -> list[Table]:

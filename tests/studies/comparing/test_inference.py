@@ -9,8 +9,8 @@ import torch
 
 from mixlab.measure import timing
 from mixlab.speed.plan import Mode, Plan
-from mixlab.studies import inference
-from mixlab.studies.inference import BATCH, images_per_second
+from mixlab.studies.comparing import inference
+from mixlab.studies.comparing.inference import BATCH, images_per_second
 from mixlab.training.loop import train
 from mixlab.training.prepare import resolve
 from mixlab.training.recipe import recipe_from

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mixlab.studies.publication import public_name
+from mixlab.studies.judging.publication import public_name
 
 
 @pytest.mark.parametrize(

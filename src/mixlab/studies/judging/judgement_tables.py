@@ -4,7 +4,7 @@ import numpy as np
 
 from mixlab.evidence.intervals import proportion_interval
 from mixlab.report.table import Cell, Column, Table
-from mixlab.studies.judgement import Judgement
+from mixlab.studies.judging.judgement import Judgement
 
 TITLES = {
     "top1": "top-1",

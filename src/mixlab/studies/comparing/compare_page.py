@@ -10,9 +10,16 @@ from mixlab.report.curves import learning_curves
 from mixlab.report.page import Answer, Code, Details, Facts, KeyFigure, Page, Section, written_by
 from mixlab.report.rows import seed_points
 from mixlab.report.words import counted
-from mixlab.studies.choice_page import ACCURACY, accuracy_against, chosen, machine_facts, mistakes, more_than_chance
-from mixlab.studies.comparison import Comparison
-from mixlab.studies.comparison_tables import choice_table, costs_table, pairs_table, tuned_for
+from mixlab.studies.comparing.choice_page import (
+    ACCURACY,
+    accuracy_against,
+    chosen,
+    machine_facts,
+    mistakes,
+    more_than_chance,
+)
+from mixlab.studies.comparing.comparison import Comparison
+from mixlab.studies.comparing.comparison_tables import choice_table, costs_table, pairs_table, tuned_for
 
 
 def compare_page(comparison: Comparison) -> Page:

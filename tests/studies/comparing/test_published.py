@@ -15,9 +15,9 @@ from mixlab.data.sources import open_dataset
 from mixlab.errors import UserError
 from mixlab.evidence.intervals import median_interval
 from mixlab.speed.plan import Mode
-from mixlab.studies import published as module
-from mixlab.studies.published import compare_published, takes_published
-from mixlab.studies.published_comparison import PublishedComparison
+from mixlab.studies.comparing import published as module
+from mixlab.studies.comparing.published import compare_published, takes_published
+from mixlab.studies.comparing.published_comparison import PublishedComparison
 from mixlab.training import features
 
 OURS = ["mixer_nano.test", "convmixer_nano.test"]

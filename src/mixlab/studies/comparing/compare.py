@@ -12,12 +12,12 @@ from mixlab.evaluation.yardsticks import yardsticks
 from mixlab.measure import machine
 from mixlab.measure.macs import count_parameters
 from mixlab.runs.folder import Run
-from mixlab.studies.comparison import Comparison, Contestant
-from mixlab.studies.contenders import Contender, Planned, enter, macs_of, planned, require_several
-from mixlab.studies.inference import images_per_second
-from mixlab.studies.terms import Terms
-from mixlab.studies.trainings import Trained, processes
-from mixlab.studies.verdict import judge
+from mixlab.studies.comparing.comparison import Comparison, Contestant
+from mixlab.studies.comparing.contenders import Contender, Planned, enter, macs_of, planned, require_several
+from mixlab.studies.comparing.inference import images_per_second
+from mixlab.studies.comparing.terms import Terms
+from mixlab.studies.comparing.trainings import Trained, processes
+from mixlab.studies.comparing.verdict import judge
 from mixlab.zoo.scaling import scaled_config
 from mixlab.zoo.trained import load_trained
 

@@ -8,10 +8,17 @@ from mixlab.evidence.estimate import Estimate
 from mixlab.report.axes import Axis
 from mixlab.report.page import Answer, Code, Facts, KeyFigure, Page, Section, written_by
 from mixlab.report.rows import seed_points
-from mixlab.studies.choice_page import ACCURACY, accuracy_against, chosen, machine_facts, mistakes, more_than_chance
-from mixlab.studies.published import usual_weights
-from mixlab.studies.published_comparison import HOW_SURE, WARNING, PublishedComparison
-from mixlab.studies.published_tables import choice_table, heads_table, pairs_table
+from mixlab.studies.comparing.choice_page import (
+    ACCURACY,
+    accuracy_against,
+    chosen,
+    machine_facts,
+    mistakes,
+    more_than_chance,
+)
+from mixlab.studies.comparing.published import usual_weights
+from mixlab.studies.comparing.published_comparison import HOW_SURE, WARNING, PublishedComparison
+from mixlab.studies.comparing.published_tables import choice_table, heads_table, pairs_table
 
 
 def published_page(comparison: PublishedComparison) -> Page:

@@ -8,7 +8,7 @@ from typing import Any
 from mixlab.files import write_json, write_text
 from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.runs.folder import Run
-from mixlab.studies.judgement import Judgement
+from mixlab.studies.judging.judgement import Judgement
 from mixlab.zoo.load import Opened, built, open_weights
 from mixlab.zoo.storage.write import write_model_folder
 

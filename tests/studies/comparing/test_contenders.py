@@ -8,7 +8,7 @@ import pytest
 from mixlab.errors import UserError
 from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.speed.plan import Mode, Plan
-from mixlab.studies.contenders import DEFAULT_MODELS, Contender, Planned, enter, planned
+from mixlab.studies.comparing.contenders import DEFAULT_MODELS, Contender, Planned, enter, planned
 from mixlab.training import trial
 from mixlab.training.prepare import Job
 from mixlab.zoo.build import create_model

@@ -17,11 +17,11 @@ from mixlab.evidence.paired import of_groups
 from mixlab.report.prose import prose
 from mixlab.report.table import render
 from mixlab.speed.plan import Mode
-from mixlab.studies import published_page as published_page_module
-from mixlab.studies.out_of_fold import OutOfFold
-from mixlab.studies.published_comparison import WARNING, PublishedComparison, PublishedContestant
-from mixlab.studies.published_page import published_page
-from mixlab.studies.published_tables import choice_table, heads_table, pairs_table, published_tables
+from mixlab.studies.comparing import published_page as published_page_module
+from mixlab.studies.comparing.out_of_fold import OutOfFold
+from mixlab.studies.comparing.published_comparison import WARNING, PublishedComparison, PublishedContestant
+from mixlab.studies.comparing.published_page import published_page
+from mixlab.studies.comparing.published_tables import choice_table, heads_table, pairs_table, published_tables
 from mixlab.training.closed_form import Chosen, Head
 from mixlab.training.features import Backbone
 from mixlab.zoo.adapt import Weights

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mixlab.errors import UserError
-from mixlab.studies.terms import Terms
+from mixlab.studies.comparing.terms import Terms
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mixlab.evidence.estimate import Estimate
 from mixlab.report.numbers import number
 from mixlab.report.words import listed
-from mixlab.studies.verdict import Pair, Verdict
+from mixlab.studies.comparing.verdict import Pair, Verdict
 
 
 @dataclass(frozen=True, slots=True)

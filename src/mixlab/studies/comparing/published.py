@@ -16,10 +16,10 @@ from mixlab.measure import machine
 from mixlab.measure.macs import count_parameters
 from mixlab.report.words import counted
 from mixlab.speed.plan import Mode
-from mixlab.studies.contenders import macs_of, require_several
-from mixlab.studies.inference import images_per_second
-from mixlab.studies.out_of_fold import OutOfFold, out_of_fold
-from mixlab.studies.published_comparison import PublishedComparison, PublishedContestant
+from mixlab.studies.comparing.contenders import macs_of, require_several
+from mixlab.studies.comparing.inference import images_per_second
+from mixlab.studies.comparing.out_of_fold import OutOfFold, out_of_fold
+from mixlab.studies.comparing.published_comparison import PublishedComparison, PublishedContestant
 from mixlab.training.features import Backbone, features, open_backbone
 from mixlab.training.first_answer import SMALL, best_value, typical_side
 from mixlab.training.head_recipe import RIDGES

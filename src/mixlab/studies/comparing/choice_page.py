@@ -17,8 +17,8 @@ from mixlab.report.rows import pair_intervals
 from mixlab.report.table import Table
 from mixlab.report.tradeoff import trade_off
 from mixlab.report.words import counted
-from mixlab.studies.choice import Choice
-from mixlab.studies.verdict import Pair, Verdict
+from mixlab.studies.comparing.choice import Choice
+from mixlab.studies.comparing.verdict import Pair, Verdict
 
 ACCURACY = Axis("Top-1", "%", "higher", digits=1)
 _MISTAKES = 12

@@ -9,8 +9,8 @@ from jaxtyping import UInt8
 from mixlab.data.dataset import Dataset, Part
 from mixlab.data.folds import Folds, folded
 from mixlab.evidence.paired import crossed_bootstrap
-from mixlab.studies import out_of_fold as module
-from mixlab.studies.out_of_fold import OutOfFold, out_of_fold
+from mixlab.studies.comparing import out_of_fold as module
+from mixlab.studies.comparing.out_of_fold import OutOfFold, out_of_fold
 from mixlab.training.closed_form import Chosen, chosen_head
 from mixlab.training.features import Features
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from mixlab.report.table import Column, Table
 from mixlab.report.words import listed
-from mixlab.studies.comparison import Comparison, Contestant
-from mixlab.studies.inference import BATCH
-from mixlab.studies.verdict import Pair, Verdict
+from mixlab.studies.comparing.comparison import Comparison, Contestant
+from mixlab.studies.comparing.inference import BATCH
+from mixlab.studies.comparing.verdict import Pair, Verdict
 from mixlab.training.recipe_files import read_recipe
 
 _BUILT = {

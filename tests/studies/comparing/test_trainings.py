@@ -13,8 +13,8 @@ from mixlab.data.dataset import Dataset
 from mixlab.errors import UserError
 from mixlab.measure.memory import peak_bytes
 from mixlab.speed.plan import Mode, Plan
-from mixlab.studies import trainings
-from mixlab.studies.trainings import processes
+from mixlab.studies.comparing import trainings
+from mixlab.studies.comparing.trainings import processes
 from mixlab.training.recipe import recipe_from
 from mixlab.training.sections import Recipe
 

@@ -16,13 +16,13 @@ from mixlab.evidence.intervals import median_interval
 from mixlab.measure.macs import count_parameters
 from mixlab.runs.folder import Run
 from mixlab.speed.plan import Mode, Plan
-from mixlab.studies import compare as compare_module
-from mixlab.studies import trainings
-from mixlab.studies.compare import compare
-from mixlab.studies.comparison import Comparison
-from mixlab.studies.contenders import macs_of
-from mixlab.studies.terms import Terms
-from mixlab.studies.trainings import Trained
+from mixlab.studies.comparing import compare as compare_module
+from mixlab.studies.comparing import trainings
+from mixlab.studies.comparing.compare import compare
+from mixlab.studies.comparing.comparison import Comparison
+from mixlab.studies.comparing.contenders import macs_of
+from mixlab.studies.comparing.terms import Terms
+from mixlab.studies.comparing.trainings import Trained
 from mixlab.training import trial
 from mixlab.zoo.build import create_model
 
