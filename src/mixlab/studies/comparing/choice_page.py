@@ -1,5 +1,6 @@
 """What the reports of all comparisons have alike: the answer, pairs, mistakes, costs, and what ran."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,16 +13,16 @@ from mixlab.report.axes import Axis
 from mixlab.report.confusion import confusion_matrix
 from mixlab.report.figure import Figure
 from mixlab.report.page import Answer, Beside, Block, Details, KeyFigure, Section
-from mixlab.report.pictures import Mistake, Mistakes
+from mixlab.report.pictures import Mistakes
 from mixlab.report.rows import pair_intervals
 from mixlab.report.table import Table
 from mixlab.report.tradeoff import trade_off
 from mixlab.report.words import counted
 from mixlab.studies.comparing.choice import Choice
 from mixlab.studies.comparing.verdict import Pair, Verdict
+from mixlab.studies.mistakes import surest_mistakes
 
 ACCURACY = Axis("Top-1", "%", "higher", digits=1)
-_MISTAKES = 12
 
 
 def chosen(choice: Choice, detectable: str, difference: Estimate, costs: Sequence[KeyFigure]) -> Answer:
@@ -86,25 +87,23 @@ def mistakes(
     matrix = confusion_matrix(
         "What is taken for what", confusion, classes, trainings=trainings, caption=f"{answers} on {pictures}."
     )
-    predicted, labels = probabilities.argmax(axis=1), test.labels
-    wrong = np.flatnonzero(predicted != labels)
-    surest = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")][:_MISTAKES]
-    shown = "all of them" if len(surest) == len(wrong) else f"the surest {len(surest)}"
+    wrong = int((probabilities.argmax(axis=1) != test.labels).sum())
+    surest = surest_mistakes(test, classes, probabilities)
+    shown = "all of them" if len(surest) == wrong else f"the surest {len(surest)}"
     gallery = Mistakes(
         "Most confidently wrong",
-        [
-            Mistake(
-                test.image(picture),
-                test.names[picture],
-                classes[int(labels[picture])],
-                classes[int(predicted[picture])],
-                float(probabilities[picture, predicted[picture]]),
-            )
-            for picture in surest
-        ],
-        f"{averaged}, {len(wrong)} of {pictures} are wrong; {shown}: the true class → the answer, and its probability.",
+        surest,
+        f"{averaged}, {wrong} of {pictures} are wrong; {shown}: the true class → the answer, and its probability.",
     )
     return Section(f"Where {model} errs", [Beside([matrix, gallery])])
+
+
+def command(**options: object) -> str:
+    """What was typed, or would have been: an option that is None was not given."""
+    given = [
+        f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in options.items() if value is not None
+    ]
+    return " ".join(["mixlab compare", *given])
 
 
 def machine_facts(environment: Mapping[str, Any]) -> dict[str, str]:

@@ -1,7 +1,5 @@
 """The report of a comparison: the answer first, with its uncertainty, then what stands behind it."""
 
-import shlex
-
 import tomli_w
 
 from mixlab.evidence.estimate import Estimate
@@ -14,6 +12,7 @@ from mixlab.studies.comparing.choice_page import (
     ACCURACY,
     accuracy_against,
     chosen,
+    command,
     machine_facts,
     mistakes,
     more_than_chance,
@@ -145,14 +144,12 @@ def _budget(comparison: Comparison) -> str:
 def _command(comparison: Comparison) -> str:
     terms = comparison.terms
     size = "x".join(map(str, terms.image_size)) if isinstance(terms.image_size, tuple) else terms.image_size
-    options = {
-        "data": comparison.dataset.name,
-        "models": ",".join(comparison.names),
-        "seeds": terms.seeds,
-        "epochs": terms.epochs,
-        "minutes": terms.minutes,
-        "image-size": size,
-        "match": terms.match,
-    }
-    given = [f"--{name} {shlex.quote(str(value))}" for name, value in options.items() if value is not None]
-    return " ".join(["mixlab compare", *given])
+    return command(
+        data=comparison.dataset.name,
+        models=",".join(comparison.names),
+        seeds=terms.seeds,
+        epochs=terms.epochs,
+        minutes=terms.minutes,
+        image_size=size,
+        match=terms.match,
+    )

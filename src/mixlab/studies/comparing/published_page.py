@@ -12,6 +12,7 @@ from mixlab.studies.comparing.choice_page import (
     ACCURACY,
     accuracy_against,
     chosen,
+    command,
     machine_facts,
     mistakes,
     more_than_chance,
@@ -130,17 +131,8 @@ def _what_ran(comparison: PublishedComparison) -> Section:
     if dataset.cut_here and comparison.judging.count > 1:
         notes.append("For the folds all parts were put together again.")
     weights = {one.name: f"SHA-256 of the tensors {one.backbone.weights.digest}" for one in comparison.contestants}
+    again = command(data=dataset.name, models=",".join(comparison.names), folds=comparison.folds)
     return Section(
         "What ran",
-        [*notes, Facts(facts), Facts(weights), "To run it again:", Code(_command(comparison))],
+        [*notes, Facts(facts), Facts(weights), "To run it again:", Code(again)],
     )
-
-
-def _command(comparison: PublishedComparison) -> str:
-    options = {
-        "data": comparison.dataset.name,
-        "models": ",".join(comparison.names),
-        "folds": comparison.folds,
-    }
-    given = [f"--{name} {shlex.quote(str(value))}" for name, value in options.items() if value is not None]
-    return " ".join(["mixlab compare", *given])

@@ -7,7 +7,7 @@ from mixlab.report.page import Answer, Beside, Code, Details, Facts, KeyFigure, 
 from mixlab.report.pictures import Mistakes
 from mixlab.studies.judging.judgement import Judgement
 from mixlab.studies.judging.judgement_tables import TITLES, class_table, confusion_tables
-from mixlab.studies.judging.mistakes import surest_mistakes
+from mixlab.studies.mistakes import surest_mistakes
 
 
 def judgement_page(judgement: Judgement) -> Page:
