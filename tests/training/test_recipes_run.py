@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from mixlab.data.dataset import Dataset, Part
 from mixlab.data.preprocess import Preprocess
@@ -85,6 +86,29 @@ def test_big_vision_s_decay_is_the_paper_s_in_other_words():
         if (recipe := recipe_from(read_recipe(name), name))
     ]
     assert decays[0] == pytest.approx(decays[1]) == [0, 0.1]
+
+
+def test_convmixer_s_cifar10_training_is_the_loop_that_its_authors_wrote(colours, tmp_path):
+    """All 25 epochs of a reduced model: plain PyTorch on the same pictures ends in the same bits."""
+    name = "convmixer_256_8_cifar10_25_epochs"
+    recipe = recipe_from(read_recipe(name) | {"config": REDUCED["convmixer"], "batch": 6, "workers": 0}, name)
+    job = prepare.resolve(recipe, colours, CPU)
+    trained = load_file(train(job, Plan("cpu", Mode(), 6), tmp_path / "run", quiet=True).weights)
+
+    torch.manual_seed(recipe.seed)
+    model = job.build()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.05, weight_decay=0.005)
+    batches = job.training_batches(quiet=True)
+    for epoch in range(25):
+        for step, batch in enumerate(batches.epoch(epoch)):
+            images, labels = batch.on(CPU)
+            moment = epoch + (step + 1) / len(batches)
+            optimizer.param_groups[0]["lr"] = np.interp(moment, [0, 10, 20, 25], [0, 0.05, 0.05 / 20, 0])
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(model(images), labels).backward()
+            optimizer.step()
+    assert trained.keys() == model.state_dict().keys()
+    assert all(torch.equal(trained[key], value) for key, value in model.state_dict().items())
 
 
 @pytest.mark.long
