@@ -22,6 +22,7 @@ from mixlab.studies.comparing.out_of_fold import OutOfFold
 from mixlab.studies.comparing.published_comparison import WARNING, PublishedComparison, PublishedContestant
 from mixlab.studies.comparing.published_page import published_page
 from mixlab.studies.comparing.published_tables import choice_table, heads_table, pairs_table, published_tables
+from mixlab.studies.comparing.verdict import judge
 from mixlab.training.closed_form import Chosen, Head
 from mixlab.training.features import Backbone
 from mixlab.zoo.adapt import Weights
@@ -86,6 +87,7 @@ def invented(accuracies: dict[str, float], folds: int | None = None) -> Publishe
         folds=folds,
         contestants=tuple(contestants),
         yardsticks={"majority class": proportion_interval(100, PICTURES)},
+        verdict=judge({contestant.name: contestant.correct for contestant in contestants}),
         environment=ENVIRONMENT,
     )
 

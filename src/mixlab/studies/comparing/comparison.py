@@ -2,26 +2,22 @@
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mixlab.data.dataset import Dataset
 from mixlab.evaluation.metrics import confusion_matrix
 from mixlab.evidence.estimate import Estimate
 from mixlab.evidence.intervals import mean_interval
 from mixlab.evidence.paired import crossed_interval
 from mixlab.report.words import counted
 from mixlab.speed.plan import Mode, Plan
-from mixlab.studies.comparing.choice import Choice, noticeable
+from mixlab.studies.comparing.choice import noticeable
+from mixlab.studies.comparing.compared import Compared
 from mixlab.studies.comparing.contenders import Contender
 from mixlab.studies.comparing.terms import Terms
 from mixlab.studies.comparing.trainings import Trained
-from mixlab.studies.comparing.verdict import Verdict
-
-SCHEMA = 1
 
 _BACKWARD_AND_FORWARD = 3
 """A training step costs about three forward passes: forward, gradients of the inputs, gradients of the weights."""
@@ -48,7 +44,7 @@ class Contestant:
     def correct(self) -> Bool[np.ndarray, "seed picture"]:
         return np.stack([training.correct for training in self.trained])
 
-    @cached_property
+    @property
     def top1(self) -> Estimate:
         """Per cent, for other seeds and other test pictures."""
         return crossed_interval(self.correct)
@@ -83,50 +79,13 @@ class Contestant:
         return max(one.peak_bytes for one in self.trained)
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """The models in the order that the user gave, the yardsticks beside them, and the verdict."""
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Compared[Contestant]):
+    """Of models that were trained alike."""
 
-    dataset: Dataset
+    if_beaten = "train longer before you choose"
+
     terms: Terms
-    contestants: tuple[Contestant, ...]
-    yardsticks: dict[str, Estimate]
-    verdict: Verdict
-    environment: dict[str, Any]
-
-    @property
-    def names(self) -> list[str]:
-        """In the user's order, which decides the colours."""
-        return [contestant.name for contestant in self.contestants]
-
-    @property
-    def ranked(self) -> list[Contestant]:
-        return sorted(self.contestants, key=lambda contestant: -contestant.top1.value)
-
-    def __getitem__(self, name: str) -> Contestant:
-        return self.contestants[self.names.index(name)]
-
-    @property
-    def data(self) -> str:
-        return title_of(self.dataset)
-
-    @property
-    def choice(self) -> Choice:
-        return Choice(
-            self.verdict,
-            {one.name: one.top1 for one in self.contestants},
-            {one.name: one.images_per_second for one in self.contestants},
-            self.yardsticks,
-            if_beaten="train longer before you choose",
-        )
-
-    @property
-    def taken(self) -> Contestant:
-        return self[self.choice.taken]
-
-    @property
-    def answer(self) -> str:
-        return self.choice.answer
 
     @property
     def detectable(self) -> str:
@@ -153,34 +112,8 @@ class Comparison:
 
     def results(self) -> dict[str, Any]:
         """results.json."""
-        return {
-            "schema": SCHEMA,
-            "data": described(self.dataset),
-            "budget": asdict(self.terms),
-            "commit": self.environment["commit"],
-            "device": self.environment["device"],
-            "models": {contestant.name: _result(contestant) for contestant in self.contestants},
-            "yardsticks": {name: asdict(estimate) for name, estimate in self.yardsticks.items()},
-            "pairs": [pair.to_dict() for pair in self.verdict.pairs],
-            "detectable": self.verdict.detectable,
-            "recommended": self.verdict.recommended,
-        }
-
-
-def title_of(dataset: Dataset) -> str:
-    """The data's name as a title has it: a folder's without the way to it."""
-    kind, _, path = dataset.name.partition(":")
-    return Path(path).name if kind == "folder" else kind
-
-
-def described(dataset: Dataset) -> dict[str, Any]:
-    """The data, as results.json has it."""
-    return {
-        "name": dataset.name,
-        "fingerprint": dataset.fingerprint,
-        "classes": list(dataset.classes),
-        "pictures": {part: len(pictures) for part, pictures in dataset.parts.items()},
-    }
+        models = {contestant.name: _result(contestant) for contestant in self.contestants}
+        return self.found(asdict(self.terms), models)
 
 
 def _result(contestant: Contestant) -> dict[str, Any]:

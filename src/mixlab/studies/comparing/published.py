@@ -20,6 +20,7 @@ from mixlab.studies.comparing.contenders import macs_of, require_several
 from mixlab.studies.comparing.inference import images_per_second
 from mixlab.studies.comparing.out_of_fold import OutOfFold, out_of_fold
 from mixlab.studies.comparing.published_comparison import PublishedComparison, PublishedContestant
+from mixlab.studies.comparing.verdict import judge
 from mixlab.training.features import Backbone, features, open_backbone
 from mixlab.training.first_answer import SMALL, best_value, typical_side
 from mixlab.training.head_recipe import RIDGES
@@ -86,15 +87,17 @@ def compare_published(
     say("Last, how fast they answer.")
     loads = {name: partial(built, backbone.weights) for name, backbone in backbones.items()}
     speeds = images_per_second(loads, device, _TIMED_AT_ONCE)
+    contestants = tuple(
+        _contestant(name, backbone, answers[name], judging, len(dataset.classes), *speeds[name])
+        for name, backbone in backbones.items()
+    )
     return PublishedComparison(
         dataset=dataset,
         judging=judging,
         folds=folds,
-        contestants=tuple(
-            _contestant(name, backbone, answers[name], judging, len(dataset.classes), *speeds[name])
-            for name, backbone in backbones.items()
-        ),
+        contestants=contestants,
         yardsticks=untrained,
+        verdict=judge({contestant.name: contestant.correct for contestant in contestants}),
         environment=machine.describe(device),
     )
 

@@ -1,23 +1,22 @@
 """What a comparison of published weights found: its numbers, its answer in words, its JSON."""
 
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from mixlab.data.cut import VALIDATION_SHARE
-from mixlab.data.dataset import Dataset, Part
+from mixlab.data.dataset import Part
 from mixlab.data.folds import Folds
 from mixlab.evidence.estimate import Estimate
 from mixlab.evidence.paired import crossed_interval
 from mixlab.report.words import counted
 from mixlab.speed.plan import Mode
-from mixlab.studies.comparing.choice import Choice, noticeable
-from mixlab.studies.comparing.comparison import SCHEMA, described, title_of
+from mixlab.studies.comparing.choice import noticeable
+from mixlab.studies.comparing.compared import Compared
 from mixlab.studies.comparing.out_of_fold import OutOfFold
-from mixlab.studies.comparing.verdict import Pair, Verdict, judge
+from mixlab.studies.comparing.verdict import Pair
 from mixlab.training.features import Backbone
 from mixlab.training.head_recipe import RIDGES
 
@@ -50,57 +49,24 @@ class PublishedContestant:
     inference_mode: Mode
     images_per_second: Estimate
 
-    @cached_property
+    @property
     def top1(self) -> Estimate:
         """Per cent, for other pictures; its n counts those that were judged."""
         return replace(crossed_interval(self.correct), n=len(self.answers.labels))
 
 
-@dataclass(frozen=True)
-class PublishedComparison:
-    """The weights in the order that the user gave. `folds`: as asked for; None: as many as there are pictures for."""
+@dataclass(frozen=True, kw_only=True)
+class PublishedComparison(Compared[PublishedContestant]):
+    """Of published weights. `folds`: as asked for; None: as many as there are pictures for."""
 
-    dataset: Dataset
+    if_beaten = "these weights see too little in your pictures; train from scratch with `--from-scratch`"
+
     judging: Folds
     folds: int | None
-    contestants: tuple[PublishedContestant, ...]
-    yardsticks: dict[str, Estimate]
-    environment: dict[str, Any]
-
-    @property
-    def names(self) -> list[str]:
-        """In the user's order, which decides the colours."""
-        return [contestant.name for contestant in self.contestants]
-
-    @property
-    def ranked(self) -> list[PublishedContestant]:
-        return sorted(self.contestants, key=lambda contestant: -contestant.top1.value)
 
     @property
     def judged(self) -> Part:
         return self.judging.pictures.part.subset(self.judging.judged)
-
-    @cached_property
-    def verdict(self) -> Verdict:
-        return judge({contestant.name: contestant.correct for contestant in self.contestants})
-
-    @property
-    def choice(self) -> Choice:
-        return Choice(
-            self.verdict,
-            {one.name: one.top1 for one in self.contestants},
-            {one.name: one.images_per_second for one in self.contestants},
-            self.yardsticks,
-            if_beaten="these weights see too little in your pictures; train from scratch with `--from-scratch`",
-        )
-
-    @property
-    def taken(self) -> PublishedContestant:
-        return self.contestants[self.names.index(self.choice.taken)]
-
-    @property
-    def answer(self) -> str:
-        return self.choice.answer
 
     @property
     def detectable(self) -> str:
@@ -120,10 +86,6 @@ class PublishedComparison:
         return replace(pair.estimate, n=len(self.judging.judged))
 
     @property
-    def data(self) -> str:
-        return title_of(self.dataset)
-
-    @property
     def test_pictures(self) -> str:
         return counted(len(self.judging.judged), "test picture")
 
@@ -137,23 +99,13 @@ class PublishedComparison:
 
     def results(self) -> dict[str, Any]:
         """results.json: the schema of every comparison, null where it is about trainings, and what folds add to it."""
-        return {
-            "schema": SCHEMA,
-            "data": described(self.dataset),
-            "budget": {
-                "folds": self.judging.count if self.judging.count > 1 else None,
-                "ridges": list(RIDGES),
-                "validation_share": VALIDATION_SHARE,
-            },
-            "commit": self.environment["commit"],
-            "device": self.environment["device"],
-            "models": {contestant.name: self._result(contestant) for contestant in self.contestants},
-            "yardsticks": {name: asdict(estimate) for name, estimate in self.yardsticks.items()},
-            "pairs": [pair.to_dict() for pair in self.verdict.pairs],
-            "detectable": self.verdict.detectable,
-            "recommended": self.verdict.recommended,
-            "warning": WARNING,
+        budget = {
+            "folds": self.judging.count if self.judging.count > 1 else None,
+            "ridges": list(RIDGES),
+            "validation_share": VALIDATION_SHARE,
         }
+        models = {contestant.name: self._result(contestant) for contestant in self.contestants}
+        return self.found(budget, models) | {"warning": WARNING}
 
     def _result(self, contestant: PublishedContestant) -> dict[str, Any]:
         answers, top1 = contestant.answers, contestant.top1
