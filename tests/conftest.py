@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -110,6 +111,104 @@ def opened(tmp_path: Path) -> Callable[[str, int], tuple[int, str]]:
     return open_page
 
 
+class Request(BaseHTTPRequestHandler):
+    """What a server on loopback is asked, and the ways to reply."""
+
+    server: "Served"  # pyright: ignore[reportIncompatibleVariableOverride]  the only server that it is given to
+
+    def do_GET(self) -> None:
+        self.server.requests.append((self.command, self.path, self.headers["Range"]))
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.server.answer(self)
+
+    do_HEAD = do_POST = do_GET  # noqa: N815
+
+    def body(self) -> bytes:
+        return self.rfile.read(int(self.headers["Content-Length"] or 0))
+
+    def reply(self, body: bytes, status: int = 200, /, **headers: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def reply_json(self, answer: Any, status: int = 200, /, **headers: str) -> None:
+        self.reply(json.dumps(answer).encode(), status, **headers)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+Answer = Callable[[Request], None]
+
+
+class Served(ThreadingHTTPServer):
+    """Answers GET, HEAD and POST by `answer`; `requests` is what was asked: method, path, Range."""
+
+    def __init__(self, answer: Answer):
+        super().__init__(("127.0.0.1", 0), Request)
+        self.answer, self.requests = answer, list[tuple[str, str, str | None]]()
+        self.address = f"http://127.0.0.1:{self.server_port}"
+        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+
+    @property
+    def asked(self) -> list[str]:
+        """The paths."""
+        return [path for _, path, _ in self.requests]
+
+    def stop(self) -> None:
+        if self._thread.is_alive():
+            self.shutdown()
+            self._thread.join()
+            self.server_close()
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Answer | Path], Served]]:
+    """Starts a server on loopback, which no proxy stands before: of answers, or of a folder's files."""
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    servers: list[Served] = []
+
+    def start(served: Answer | Path) -> Served:
+        servers.append(Served(_files_of(served) if isinstance(served, Path) else served))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+def _files_of(folder: Path) -> Answer:
+    def answer(request: Request) -> None:
+        file = folder / request.path.lstrip("/")
+        request.reply(file.read_bytes()) if file.is_file() else request.reply(b"", 404)
+
+    return answer
+
+
+@pytest.fixture
+def hub_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes an address the hub that huggingface_hub talks to, with an empty cache."""
+    from huggingface_hub import constants, file_download, utils
+
+    def redirect(address: str) -> None:
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        for holder in (constants, file_download):  # the client read its own copy before 1.0
+            file_address = address + "/{repo_id}/resolve/{revision}/{filename}"
+            monkeypatch.setattr(holder, "HUGGINGFACE_CO_URL_TEMPLATE", file_address, raising=False)
+        getattr(utils, "reset_sessions", lambda: None)()  # before 1.0 a session kept the switch that it began with
+
+    return redirect
+
+
 @dataclass
 class WritableHub:
     """A stand-in for the Hugging Face hub on loopback: repositories are made, filled and read.
@@ -167,50 +266,32 @@ _COMMIT = "c0ffee" + "0" * 34
 
 
 @pytest.fixture
-def writable_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WritableHub]:
+def writable_hub(serve: Callable, hub_at: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> WritableHub:
     """The hub that huggingface_hub talks to, with somebody logged in."""
-    from huggingface_hub import constants, file_download
-
     hub = WritableHub()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, answer = hub.answer(
-                self.path.partition("?")[0], self.rfile.read(int(self.headers["Content-Length"] or 0))
-            )
-            content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
-            if status == 404:
-                self.send_header("X-Error-Code", "EntryNotFound")
-            self.send_header("X-Repo-Commit", _COMMIT)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(content)
+    def answer(request: Request) -> None:
+        status, sent = hub.answer(request.path.partition("?")[0], request.body())
+        content = sent if isinstance(sent, bytes) else json.dumps(sent).encode()
+        headers = {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X_Repo_Commit": _COMMIT}
+        request.reply(content, status, **headers, **({"X_Error_Code": "EntryNotFound"} if status == 404 else {}))
 
-        do_HEAD = do_POST = do_GET  # noqa: N815
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    hub.address = f"http://127.0.0.1:{server.server_address[1]}"
-    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
+    hub.address = serve(answer).address
+    hub_at(hub.address)
     monkeypatch.setenv("HF_TOKEN", "hf_test")
-    monkeypatch.setattr(constants, "ENDPOINT", hub.address)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub_cache"))
-    for holder in (constants, file_download):  # the client read its own copy before 1.0
-        file_address = hub.address + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(holder, "HUGGINGFACE_CO_URL_TEMPLATE", file_address, raising=False)
-    yield hub
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    return hub
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    """Class folders, not cut into parts: twenty dark cats and twenty light dogs of 8x8 pixels."""
+    random = np.random.default_rng(0)
+    for label, brightness in (("cat", 60), ("dog", 190)):
+        (tmp_path / "pets" / label).mkdir(parents=True)
+        for number in range(20):
+            pixels = brightness + random.integers(-40, 40, size=(8, 8, 3))
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "pets" / label / f"{number:02d}.png")
+    return tmp_path / "pets"
 
 
 @pytest.fixture

@@ -1,11 +1,8 @@
 """What a training without instructions does, with published weights that a server on loopback has."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -41,53 +38,45 @@ NOVEL = ("bird", "cat", "ship")
 Publish = Callable[..., Card]
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *arguments: object) -> None:
-        pass
-
-
 @pytest.fixture
-def publish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publish]:
+def publish(serve: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Publish:
     """Makes the tensors of a mixer_nano the only published weights, and serves their file."""
     folder = tmp_path / "served"
     folder.mkdir()
     for module_with_cache in (source, features):
         monkeypatch.setattr(module_with_cache, "cache_folder", lambda: tmp_path / "cache")
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)) as server:
-        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}/mixer.safetensors"
+    address = f"{serve(folder).address}/mixer.safetensors"
 
-        def published(tensors: dict[str, torch.Tensor], **fields: Any) -> Card:
-            write_tensors(folder / "mixer.safetensors", tensors)
-            size = find_size("mixer_nano")
-            card = Card(
-                name="mixer_nano.test",
-                size=size.name,
-                family="mixer",
-                config={**size.config, "classes": len(tensors["head.bias"])},
-                parameters=size.parameters,
-                macs=16_000_000,
-                paper=Paper("", ""),
-                labels="imagenet-1k",
-                licence="",
-                provenance="",
-                preprocess={
-                    "image_size": [32, 32],
-                    "resize": "stretch",
-                    "crop_fraction": 1.0,
-                    "interpolation": "bicubic",
-                    "mean": [0.5, 0.5, 0.5],
-                    "std": [0.5, 0.5, 0.5],
-                },
-                sources=(CardSource("url", address, "mixer.safetensors", "mixlab", "unknown"),),
-                expected=(Expected("top1", 50.0, "nobody", "ImageNet-1k validation"),),
-            )
-            card = replace(card, **fields)
-            monkeypatch.setattr(cards, "_cards", lambda: (card,))
-            return card
+    def published(tensors: dict[str, torch.Tensor], **fields: Any) -> Card:
+        write_tensors(folder / "mixer.safetensors", tensors)
+        size = find_size("mixer_nano")
+        card = Card(
+            name="mixer_nano.test",
+            size=size.name,
+            family="mixer",
+            config={**size.config, "classes": len(tensors["head.bias"])},
+            parameters=size.parameters,
+            macs=16_000_000,
+            paper=Paper("", ""),
+            labels="imagenet-1k",
+            licence="",
+            provenance="",
+            preprocess={
+                "image_size": [32, 32],
+                "resize": "stretch",
+                "crop_fraction": 1.0,
+                "interpolation": "bicubic",
+                "mean": [0.5, 0.5, 0.5],
+                "std": [0.5, 0.5, 0.5],
+            },
+            sources=(CardSource("url", address, "mixer.safetensors", "mixlab", "unknown"),),
+            expected=(Expected("top1", 50.0, "nobody", "ImageNet-1k validation"),),
+        )
+        card = replace(card, **fields)
+        monkeypatch.setattr(cards, "_cards", lambda: (card,))
+        return card
 
-        yield published
-        server.shutdown()
+    return published
 
 
 @pytest.fixture

@@ -2,12 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -36,34 +33,17 @@ CONFIG = {
 }
 
 
-class Served(SimpleHTTPRequestHandler):
-    asked: list[str]
-
-    def do_GET(self) -> None:
-        self.asked.append(self.path)
-        super().do_GET()
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        pass
-
-
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
-    """The address of a server of Google's golden, and what it was asked."""
+def served(serve: Callable, tmp_path: Path) -> Any:
+    """A server of Google's golden."""
     (tmp_path / "served").mkdir()
     shutil.copy(GOLDEN / "google_mixer_tiny.npz", tmp_path / "served" / "Mixer-T.npz")
-    asked: list[str] = []
-    handler = type("Handler", (Served,), {"asked": asked})
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=tmp_path / "served")) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", asked
-        server.shutdown()
+    return serve(tmp_path / "served")
 
 
 @pytest.fixture
-def published(served: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Card:
+def published(served: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Card:
     """A Card of the golden, known to all, with the cache below `tmp_path`."""
-    address, _ = served
     preprocess = {"image_size": [32, 32], "resize": "shorter_side", "crop_fraction": 0.9, "interpolation": "bilinear"}
     made = Card(
         name="mixer_t8.test",
@@ -77,7 +57,7 @@ def published(served: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest
         licence="",
         provenance="",
         preprocess={**preprocess, "mean": [0, 0, 0], "std": [1, 1, 1]},
-        sources=(CardSource("url", f"{address}/Mixer-T.npz", "Mixer-T.npz", "google", "unknown"),),
+        sources=(CardSource("url", f"{served.address}/Mixer-T.npz", "Mixer-T.npz", "google", "unknown"),),
         aliases=("mixer_t8_32.timms",),
     )
     monkeypatch.setattr(cards, "_cards", lambda: (made,))
@@ -86,31 +66,28 @@ def published(served: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_card_s_file_is_fetched_once_and_gives_the_authors_logits(published, served, tmp_path, caplog):
-    _, asked = served
     model = load("mixer_t8.test")
     with np.load(GOLDEN / "google_mixer_tiny.io.npz") as golden:
         images = torch.from_numpy(golden["images_nhwc"].transpose(0, 3, 1, 2).copy())
         logits = torch.from_numpy(golden["logits"])
     with torch.no_grad():
         assert ((model(images) - logits).abs().max() / logits.abs().max()) < 1e-5
-    assert asked == ["/Mixer-T.npz"]
+    assert served.asked == ["/Mixer-T.npz"]
     assert (tmp_path / "cache" / "weights" / "mixer_t8.test" / "Mixer-T.npz").is_file()
     load("mixer_t8_32.timms")
-    assert asked == ["/Mixer-T.npz"]
+    assert served.asked == ["/Mixer-T.npz"]
     assert not caplog.records  # the Card says all
 
 
 def test_a_file_of_a_card_put_there_by_hand_touches_no_network(published, served, tmp_path):
-    _, asked = served
     place = tmp_path / "cache" / "weights" / "mixer_t8.test" / "Mixer-T.npz"
     place.parent.mkdir(parents=True)
     shutil.copy(GOLDEN / "google_mixer_tiny.npz", place)
     load("mixer_t8.test")
-    assert asked == []
+    assert served.asked == []
 
 
 def test_what_timm_has_left_in_the_hub_s_cache_touches_no_network(published, served, tmp_path, monkeypatch):
-    _, asked = served
     folder = tmp_path / "snapshot"
     folder.mkdir()
     shutil.copy(GOLDEN / "google_mixer_tiny.npz", folder)
@@ -119,7 +96,7 @@ def test_what_timm_has_left_in_the_hub_s_cache_touches_no_network(published, ser
     monkeypatch.setattr(cards, "_cards", lambda: (both,))
     monkeypatch.setattr(source, "cached_weights", {"someone/mixer": folder}.get)
     load("mixer_t8.test")
-    assert asked == []
+    assert served.asked == []
 
 
 def test_without_a_network_the_sentence_names_the_file_and_its_place(published, served, tmp_path, monkeypatch):

@@ -3,14 +3,10 @@
 import hashlib
 import io
 import json
-import os
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import datasets
 import numpy as np
 import pytest
-from huggingface_hub import constants, file_download
 from PIL import Image
 
 from mixlab.data.sources import open_dataset
@@ -50,75 +46,50 @@ def answer(path, content):
 
 
 @pytest.fixture
-def asked(content, monkeypatch, tmp_path):
-    """The paths that the hub is asked for."""
-    paths = []
+def requests(serve, hub_at, content, monkeypatch, tmp_path):
+    """What the hub is asked for: method, path, Range."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.rfile.read(int(self.headers["Content-Length"] or 0))
-            paths.append((self.command, self.path))
-            status, word, sent = answer(self.path, content)
-            body = sent if isinstance(sent, bytes) else json.dumps(sent).encode()
-            begin, end = 0, len(body)
-            if status == 200 and (wanted := self.headers["Range"]):
-                first, _, last = wanted.removeprefix("bytes=").partition("-")
-                status, begin, end = 206, int(first), min(int(last or end) + 1, end)
-            self.send_response(status)
-            self.send_header("Content-Length", str(end - begin))
-            self.send_header("Content-Range", f"bytes {begin}-{end - 1}/{len(body)}")
-            self.send_header("ETag", f'"{hashlib.sha1(body).hexdigest()}"')
-            self.send_header("X-Repo-Commit", COMMIT)
-            if word:
-                self.send_header("X-Error-Code", word)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body[begin:end])
+    def reply(request):
+        request.body()
+        status, word, sent = answer(request.path, content)
+        body = sent if isinstance(sent, bytes) else json.dumps(sent).encode()
+        begin, end = 0, len(body)
+        if status == 200 and (wanted := request.headers["Range"]):
+            first, _, last = wanted.removeprefix("bytes=").partition("-")
+            status, begin, end = 206, int(first), min(int(last or end) + 1, end)
+        headers = {
+            "Content_Range": f"bytes {begin}-{end - 1}/{len(body)}",
+            "ETag": f'"{hashlib.sha1(body).hexdigest()}"',
+            "X_Repo_Commit": COMMIT,
+        }
+        request.reply(body[begin:end], status, **headers, **({"X_Error_Code": word} if word else {}))
 
-        do_HEAD = do_POST = do_GET  # noqa: N815
-
-        def log_message(self, format, *args):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    address = f"http://127.0.0.1:{server.server_address[1]}"
-    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setattr("datasets.config.HF_ENDPOINT", address)
+    server = serve(reply)
+    hub_at(server.address)
+    monkeypatch.setattr("datasets.config.HF_ENDPOINT", server.address)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
-    monkeypatch.setattr(constants, "ENDPOINT", address)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    for holder in (constants, file_download):
-        template = address + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(holder, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
     monkeypatch.setattr("mixlab.data.readers.hub_dataset.cache_folder", lambda: tmp_path / "cache")
-    yield paths
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    return server.requests
 
 
-def test_a_set_of_the_hub_is_fetched_once(asked):
+def test_a_set_of_the_hub_is_fetched_once(requests):
     pets = open_dataset("hf:owner/pets")
     assert pets.name == "hf:owner/pets"
     assert pets.classes == ("dog", "cat")
     assert {name: len(part) for name, part in pets.parts.items()} == {"train": 14, "validation": 2, "test": 4}
     open_dataset("hf:owner/pets")
-    assert sum(command == "GET" and path.endswith(FILE) for command, path in asked) == 1
+    assert sum(command == "GET" and path.endswith(FILE) for command, path, _ in requests) == 1
 
 
-def test_a_stream_of_the_hub_keeps_its_first_rows(asked):
+def test_a_stream_of_the_hub_keeps_its_first_rows(requests):
     first = open_dataset("hf:owner/pets:train:stream=10")
     assert sum(map(len, first.parts.values())) == 10
-    asked.clear()
+    requests.clear()
     assert open_dataset("hf:owner/pets:train:stream=10").listing_digest == first.listing_digest
-    assert asked == []
+    assert requests == []
 
 
-def test_a_set_that_the_hub_does_not_have_is_refused(asked):
+def test_a_set_that_the_hub_does_not_have_is_refused(requests):
     with pytest.raises(UserError) as caught:
         open_dataset("hf:nobody/nothing")
     assert str(caught.value) == (

@@ -5,9 +5,6 @@ import json
 import re
 import sys
 import tarfile
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -102,41 +99,25 @@ def test_samples_are_those_that_webdataset_reads(shard):
 
 
 @pytest.fixture
-def served(shard, tmp_path, monkeypatch):
-    """The address of the folder of shards, and the paths that were asked for."""
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    asked: list[str] = []
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, format, *args):
-            asked.append(self.path)
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path / "shards")))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}", asked
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def served(serve, shard, tmp_path):
+    """A server of the folder of shards."""
+    return serve(tmp_path / "shards")
 
 
 def test_shards_of_an_address_are_fetched_once_and_are_as_local_ones(shard, served):
-    address, asked = served
     shard("train-0.tar", SAMPLES)
     root = shard("test-0.tar", SAMPLES)
-    name = f"wds:{address}/{{train,test}}-0.tar"
+    name = f"wds:{served.address}/{{train,test}}-0.tar"
     far, near = open_dataset(name), open_dataset(f"wds:{root}/{{train,test}}-0.tar")
     assert far.name == name and same_source(name, far.name)
     assert far.listing_digest == near.listing_digest and far.fingerprint == near.fingerprint
     open_dataset(name)
-    assert asked == ["/train-0.tar", "/test-0.tar"]
+    assert served.asked == ["/train-0.tar", "/test-0.tar"]
 
 
 def test_an_address_without_the_shard_says_what_to_fetch(served, cache):
-    address, _ = served
     with pytest.raises(UserError, match=r"gone.tar can't be fetched \(the server answers 404 .*put it at .*gone.tar"):
-        open_dataset(f"wds:{address}/gone.tar")
+        open_dataset(f"wds:{served.address}/gone.tar")
 
 
 def test_a_class_may_be_said_in_json(shard):

@@ -35,18 +35,6 @@ Compared = Callable[..., Comparison]
 
 
 @pytest.fixture
-def pets(tmp_path: Path) -> Path:
-    """Twenty dark cats and twenty light dogs of 8x8 pixels; eight of them are test pictures."""
-    random = np.random.default_rng(0)
-    for label, brightness in (("cat", 60), ("dog", 190)):
-        (tmp_path / "pets" / label).mkdir(parents=True)
-        for number in range(20):
-            pixels = brightness + random.integers(-40, 40, size=(8, 8, 3))
-            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "pets" / label / f"{number:02d}.png")
-    return tmp_path / "pets"
-
-
-@pytest.fixture
 def said() -> list[str]:
     return []
 
