@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from loopback import Serve
 from mixlab.data.dataset import Dataset
 from mixlab.data.image_file import UnreadablePicture
 from mixlab.data.sources import open_dataset
@@ -39,7 +40,7 @@ Publish = Callable[..., Card]
 
 
 @pytest.fixture
-def publish(serve: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Publish:
+def publish(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Publish:
     """Makes the tensors of a mixer_nano the only published weights, and serves their file."""
     folder = tmp_path / "served"
     folder.mkdir()

@@ -4,11 +4,11 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from huggingface_hub import constants, hf_hub_download
 
+from loopback import Request, Serve, Served
 from mixlab.errors import UserError
 from mixlab.zoo.download import cached_weights, hub_folder
 
@@ -23,7 +23,7 @@ class Hub:
         self.refusal: tuple[int, str] | None = None  # status and X-Error-Code
         self.refused_file = ""
 
-    def __call__(self, request: Any) -> None:
+    def __call__(self, request: Request) -> None:
         path = request.path.partition("?")[0]
         if self.refusal and (not self.refused_file or path.endswith(self.refused_file)):
             status, code = self.refusal
@@ -48,11 +48,14 @@ def oid(body: bytes) -> str:
     return hashlib.sha1(body).hexdigest()
 
 
+StartHub = Callable[..., tuple[Hub, Served]]
+
+
 @pytest.fixture
-def hub(serve: Callable, hub_at: Callable[[str], None]) -> Callable[..., tuple[Hub, Any]]:
+def hub(serve: Serve, hub_at: Callable[[str], None]) -> StartHub:
     """Starts a hub with files of these names; returned are it and its server."""
 
-    def start(*names: str) -> tuple[Hub, Any]:
+    def start(*names: str) -> tuple[Hub, Served]:
         stand_in = Hub({name: f"the content of {name}".encode() for name in names})
         server = serve(stand_in)
         hub_at(server.address)
@@ -66,7 +69,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_only_the_config_and_the_safetensors_come_from_the_hub(
-    hub: Callable, capfd: pytest.CaptureFixture[str]
+    hub: StartHub, capfd: pytest.CaptureFixture[str]
 ) -> None:
     hub("README.md", "config.json", "model.safetensors", "pytorch_model.bin", "model.onnx", "tf_model.h5")
     folder = hub_folder("owner/name")
@@ -75,14 +78,14 @@ def test_only_the_config_and_the_safetensors_come_from_the_hub(
     assert "Fetching" not in capfd.readouterr().err
 
 
-def test_a_second_call_works_without_the_hub_and_asks_nothing(hub: Callable) -> None:
+def test_a_second_call_works_without_the_hub_and_asks_nothing(hub: StartHub) -> None:
     _, server = hub("config.json", "model.safetensors")
     folder = hub_folder("owner/name")
     server.stop()
     assert hub_folder("owner/name") == folder
 
 
-def test_a_folder_without_config_is_complete_too_and_known_to_be(hub: Callable) -> None:
+def test_a_folder_without_config_is_complete_too_and_known_to_be(hub: StartHub) -> None:
     _, server = hub("model.safetensors")
     folder = hub_folder("owner/name")
     asked = len(server.requests)
@@ -90,7 +93,7 @@ def test_a_folder_without_config_is_complete_too_and_known_to_be(hub: Callable) 
     assert len(server.requests) == asked
 
 
-def test_weights_that_another_program_has_fetched_are_found_without_their_config(hub: Callable) -> None:
+def test_weights_that_another_program_has_fetched_are_found_without_their_config(hub: StartHub) -> None:
     _, server = hub("config.json", "model.safetensors")
     assert cached_weights("owner/name") is None
     file = hf_hub_download("owner/name", "model.safetensors", endpoint=server.address)
@@ -98,7 +101,7 @@ def test_weights_that_another_program_has_fetched_are_found_without_their_config
     assert cached_weights("owner/name") == Path(file).parent
 
 
-def test_shards_come_with_their_index_and_a_missing_one_is_fetched_again(hub: Callable) -> None:
+def test_shards_come_with_their_index_and_a_missing_one_is_fetched_again(hub: StartHub) -> None:
     shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
     stand_in, _ = hub("config.json", "model.safetensors.index.json", *shards, "pytorch_model.bin")
     stand_in.files["model.safetensors.index.json"] = json.dumps(
@@ -110,12 +113,12 @@ def test_shards_come_with_their_index_and_a_missing_one_is_fetched_again(hub: Ca
     assert names(hub_folder("owner/name")) == ["config.json", *shards, "model.safetensors.index.json"]
 
 
-def test_the_pickle_is_taken_where_there_is_nothing_better(hub: Callable) -> None:
+def test_the_pickle_is_taken_where_there_is_nothing_better(hub: StartHub) -> None:
     hub("config.json", "pytorch_model.bin", "flax_model.msgpack")
     assert names(hub_folder("owner/name")) == ["config.json", "pytorch_model.bin"]
 
 
-def test_a_revision_is_asked_for_and_cached_under_its_own_name(hub: Callable) -> None:
+def test_a_revision_is_asked_for_and_cached_under_its_own_name(hub: StartHub) -> None:
     _, server = hub("config.json", "model.safetensors")
     folder = hub_folder("owner/name@v2")
     assert any("revision/v2" in path for path in server.asked)
@@ -125,7 +128,7 @@ def test_a_revision_is_asked_for_and_cached_under_its_own_name(hub: Callable) ->
         hub_folder("owner/name")
 
 
-def test_a_repository_without_weights_says_what_lies_there(hub: Callable) -> None:
+def test_a_repository_without_weights_says_what_lies_there(hub: StartHub) -> None:
     hub("README.md", "config.json", "tf_model.h5")
     with pytest.raises(UserError, match=r"neither model.safetensors.*but README\.md, config\.json, tf_model\.h5"):
         hub_folder("owner/name")
@@ -140,21 +143,21 @@ def test_a_repository_without_weights_says_what_lies_there(hub: Callable) -> Non
         (404, "RevisionNotFound", 'has no revision "main"'),
     ],
 )
-def test_a_refusal_of_the_hub_says_what_to_do(hub: Callable, status: int, code: str, words: str) -> None:
+def test_a_refusal_of_the_hub_says_what_to_do(hub: StartHub, status: int, code: str, words: str) -> None:
     stand_in, _ = hub("config.json", "model.safetensors")
     stand_in.refusal = (status, code)
     with pytest.raises(UserError, match=words):
         hub_folder("owner/name")
 
 
-def test_a_gate_before_the_files_alone_is_the_same_sentence(hub: Callable) -> None:
+def test_a_gate_before_the_files_alone_is_the_same_sentence(hub: StartHub) -> None:
     stand_in, _ = hub("config.json", "model.safetensors")
     stand_in.refusal, stand_in.refused_file = (403, "GatedRepo"), "model.safetensors"
     with pytest.raises(UserError, match="is gated on the hub"):
         hub_folder("owner/name")
 
 
-def test_without_the_hub_the_addresses_to_fetch_are_named(hub: Callable) -> None:
+def test_without_the_hub_the_addresses_to_fetch_are_named(hub: StartHub) -> None:
     _, server = hub("config.json", "model.safetensors")
     server.stop()
     with pytest.raises(UserError) as caught:
@@ -164,7 +167,7 @@ def test_without_the_hub_the_addresses_to_fetch_are_named(hub: Callable) -> None
     assert "put both in a folder, and give that folder as the model" in str(caught.value)
 
 
-def test_the_hubs_offline_switch_is_heeded(hub: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hubs_offline_switch_is_heeded(hub: StartHub, monkeypatch: pytest.MonkeyPatch) -> None:
     _, server = hub("config.json", "model.safetensors")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match=r"offline.*put both in a folder"):
@@ -173,7 +176,7 @@ def test_the_hubs_offline_switch_is_heeded(hub: Callable, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("name", ["owner/name/more", "owner name", ""])
-def test_a_name_that_is_none_is_told_the_form(hub: Callable, name: str) -> None:
+def test_a_name_that_is_none_is_told_the_form(hub: StartHub, name: str) -> None:
     hub()
     with pytest.raises(UserError, match="it is owner/name, or owner/name@revision"):
         hub_folder(name)

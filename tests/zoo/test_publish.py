@@ -1,11 +1,11 @@
 """A folder pushed to a stand-in for the hub on loopback: what arrives, and every refusal as a sentence."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from huggingface_hub import constants
 
+from loopback import WritableHub
 from mixlab.errors import UserError
 from mixlab.zoo.publish import push, require_login, require_repository_name
 
@@ -19,26 +19,26 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_every_file_arrives_and_the_page_is_told(writable_hub: Any, folder: Path):
+def test_every_file_arrives_and_the_page_is_told(writable_hub: WritableHub, folder: Path):
     assert push(folder, "me/mine", private=False) == f"{writable_hub.address}/me/mine"
     assert writable_hub.files == {file.name: file.read_bytes() for file in folder.iterdir()}
     assert writable_hub.public == {"me/mine"}
 
 
-def test_what_is_private_is_made_so_before_anything_is_sent(writable_hub: Any, folder: Path):
+def test_what_is_private_is_made_so_before_anything_is_sent(writable_hub: WritableHub, folder: Path):
     push(folder, "me/mine", private=True)
     assert (writable_hub.private, writable_hub.public) == ({"me/mine"}, set())
     assert set(writable_hub.files) == {"README.md", "model.safetensors"}
 
 
-def test_a_second_push_replaces_the_files(writable_hub: Any, folder: Path):
+def test_a_second_push_replaces_the_files(writable_hub: WritableHub, folder: Path):
     push(folder, "me/mine", private=False)
     (folder / "model.safetensors").write_bytes(b"better")
     push(folder, "me/mine", private=False)
     assert writable_hub.files["model.safetensors"] == b"better"
 
 
-def test_private_is_refused_where_the_repository_is_public_already(writable_hub: Any, folder: Path):
+def test_private_is_refused_where_the_repository_is_public_already(writable_hub: WritableHub, folder: Path):
     writable_hub.public.add("me/mine")
     with pytest.raises(UserError, match=r"me/mine is on the hub already and is public.*give another name"):
         push(folder, "me/mine", private=True)
@@ -56,7 +56,7 @@ def test_private_is_refused_where_the_repository_is_public_already(writable_hub:
     ],
 )
 def test_a_refusal_is_a_sentence_that_says_where_the_folder_is(
-    writable_hub: Any, folder: Path, path: str, status: int, words: str
+    writable_hub: WritableHub, folder: Path, path: str, status: int, words: str
 ):
     writable_hub.refuse[path] = (status, '"license" must be one of apache-2.0, mit')
     with pytest.raises(UserError, match=words) as raised:
@@ -66,7 +66,7 @@ def test_a_refusal_is_a_sentence_that_says_where_the_folder_is(
     assert (folder / "model.safetensors").exists()
 
 
-def test_without_a_network_the_folder_is_kept(writable_hub: Any, folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_without_a_network_the_folder_is_kept(writable_hub: WritableHub, folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(UserError, match=r"could not be sent to http://127\.0\.0\.1:9 .*The folder is kept"):
         push(folder, "me/mine", private=False)

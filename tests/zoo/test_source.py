@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from loopback import Serve, Served
 from mixlab.errors import UserError
 from mixlab.zoo import cards, source
 from mixlab.zoo import load as module
@@ -34,7 +34,7 @@ CONFIG = {
 
 
 @pytest.fixture
-def served(serve: Callable, tmp_path: Path) -> Any:
+def served(serve: Serve, tmp_path: Path) -> Served:
     """A server of Google's golden."""
     (tmp_path / "served").mkdir()
     shutil.copy(GOLDEN / "google_mixer_tiny.npz", tmp_path / "served" / "Mixer-T.npz")
@@ -42,7 +42,7 @@ def served(serve: Callable, tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-def published(served: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Card:
+def published(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Card:
     """A Card of the golden, known to all, with the cache below `tmp_path`."""
     preprocess = {"image_size": [32, 32], "resize": "shorter_side", "crop_fraction": 0.9, "interpolation": "bilinear"}
     made = Card(
