@@ -86,7 +86,7 @@ def test_what_was_finished_is_found_again_and_so_are_the_plans(found, jobs, trai
 
 
 def test_the_exact_way_costs_more_and_moves_no_constant_picture(found):
-    exact, resampled = (found.arm(f"{way}, 32 px, at once") for way in ("exact", "resampled"))
+    exact, resampled = (found[f"{way}, 32 px, at once"] for way in ("exact", "resampled"))
     assert exact.macs > 1.5 * resampled.macs
     assert max(exact.moved) < 1e-3 < min(resampled.moved)
 
@@ -123,7 +123,7 @@ def invented(found: Resolution) -> Callable[..., Resolution]:
 
 def test_differences_are_paired_by_seed(invented):
     result = invented(**{"exact, 32 px, tuned": (60, 63)})
-    difference = result.arm("exact, 32 px, tuned").against(result.arm("resampled, 32 px, tuned"))
+    difference = result["exact, 32 px, tuned"].against(result["resampled, 32 px, tuned"])
     assert difference.value == pytest.approx(10.5)
     assert difference.spread == pytest.approx(np.std([10, 11], ddof=1))
     assert difference.n == 2

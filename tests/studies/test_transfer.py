@@ -116,7 +116,7 @@ def invented(found: Transfer) -> Callable[..., Transfer]:
 
 def test_differences_are_paired_by_split(invented):
     result = invented((60, 71), (65, 75), (50, 60), (50, 60))
-    difference = result.arm(HEAD).against(result.arm(AS_LONG))
+    difference = result[HEAD].against(result[AS_LONG])
     assert difference.value == pytest.approx(10.5)
     assert difference.spread == pytest.approx(np.std([10, 11], ddof=1))
     assert len(result.pairs) == 5

@@ -23,7 +23,14 @@ def begun(tmp_path: Path) -> Begun:
         fields = {"model": "mixer_nano", "data": "shades", "image_size": 8, "batch": 10, "epochs": 4} | recipe
         fields = {key: value for key, value in fields.items() if value is not None}
         plan = {"micro_batch": 10, "precision": "bf16", "layout": "channels_last", "processes": 2}
-        environment = {"device": "a device", "system": "a system", "versions": {"mixlab": "0.1.0"}, "commit": None}
+        environment = {
+            "device": "a device",
+            "threads": 2,
+            "memory_bytes": 8 * 2**30,
+            "system": "a system",
+            "versions": {"mixlab": "0.1.0"},
+            "commit": None,
+        }
         data = {"classes": ["dark", "light"], "pictures": {"train": 400, "validation": 20}}
         run = start_run(tmp_path / "run", fields, plan, environment, data, None)
         with Journal(run.journal) as journal:

@@ -5,9 +5,9 @@ Beside them stand the model as it was, with its input at 16 px, also trained on 
 new size, for as many steps as the fine-tuning and for as many as all.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -22,15 +22,13 @@ from mixlab.evidence.intervals import mean_interval
 from mixlab.evidence.paired import crossed_interval
 from mixlab.measure import machine
 from mixlab.models.contract import height_and_width
-from mixlab.report.axes import Axis
-from mixlab.report.figure import Figure
-from mixlab.report.page import Answer, Facts, KeyFigure, Page, Section, written_by
-from mixlab.report.rows import intervals
+from mixlab.report.page import Answer, KeyFigure, Page, Section, written_by
 from mixlab.report.table import Column, Table
 from mixlab.report.words import counted, listed
 from mixlab.runs.store import finished_run
 from mixlab.speed.plan import Mode, Plan, placed
 from mixlab.studies.comparing.contenders import macs_of, remembered_plan
+from mixlab.studies.study import Study
 from mixlab.training.loop import train
 from mixlab.training.prepare import Job, resolve
 from mixlab.training.sections import Optimizer, Recipe, Schedule
@@ -67,34 +65,37 @@ class Arm:
     def top1(self) -> Estimate:
         return crossed_interval(self.correct)
 
-    def against(self, other: "Arm") -> Estimate:
+    def against(self, other: Self) -> Estimate:
         """The difference in points, seed by seed on the same test pictures; Student's t over the seeds."""
         return mean_interval(100 * (self.correct.mean(axis=1) - other.correct.mean(axis=1)), "points")
 
+    def result(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "image_size": self.image_size,
+            "epochs": self.epochs,
+            "macs": self.macs,
+            "by_seed": (100 * self.correct.mean(axis=1)).tolist(),
+            "grey_moved": list(self.moved),
+        }
 
-@dataclass(frozen=True)
-class Resolution:
-    data: str
-    pictures: int  # trained on
+
+@dataclass(frozen=True, kw_only=True)
+class Resolution(Study[Arm]):
+    repeats = "seeds"
+    top1_is_over = "seeds and test pictures"
+
     terms: ResolutionTerms
-    arms: tuple[Arm, ...]
-    environment: Mapping[str, Any]
-    recipes: Mapping[str, Recipe]
-    plans: Mapping[str, Plan]
-
-    def arm(self, name: str) -> Arm:
-        (found,) = (arm for arm in self.arms if arm.name == name)
-        return found
 
     @property
     def pairs(self) -> list[tuple[Arm, Arm]]:
         """What the study asks: the ways beside each other, beside staying, and beside starting anew."""
-        exact, resampled, between = (self.arm(_tuned(way, size)) for way, size in _WAYS)
+        exact, resampled, between = (self[_tuned(way, size)] for way, size in _WAYS)
         anew = {
             size: [arm for arm in self.arms if arm.image_size == size and arm.name.startswith("from scratch")]
             for size in (LARGE, BETWEEN)
         }
-        stayed = self.arm(_TRAINED_ON)
+        stayed = self[_TRAINED_ON]
         return [
             (exact, resampled),
             *((tuned, stayed) for tuned in (exact, resampled, between)),
@@ -102,7 +103,7 @@ class Resolution:
         ]
 
     def table(self) -> Table:
-        reference = self.arm(_AS_IT_WAS)
+        reference = self[_AS_IT_WAS]
         return Table(
             f"A Mixer's resolution on {self.data}",
             [
@@ -134,26 +135,9 @@ class Resolution:
             ],
         )
 
-    def differences(self) -> Table:
-        rows = [{"a": a.name, "b": b.name, "difference": a.against(b)} for a, b in self.pairs]
-        columns = [
-            Column("a", "model"),
-            Column("b", "against"),
-            Column("difference", "by", "points", digits=2, worth="interval"),
-        ]
-        return Table("Pair by pair", columns, rows, notes=["Each interval stands for itself, at 95 %, over the seeds."])
-
-    def figure(self) -> Figure:
-        return intervals(
-            "Top-1 of each way",
-            {arm.name: arm.top1 for arm in self.arms},
-            Axis("Top-1", "%", "higher", digits=1),
-            caption="Points are means over the seeds, lines 95 % intervals over seeds and test pictures.",
-        )
-
     def page(self) -> Page:
-        stayed = self.arm(_TRAINED_ON)
-        tuned = {f"{way} to {size} px": self.arm(_tuned(way, size)) for way, size in _WAYS}
+        stayed = self[_TRAINED_ON]
+        tuned = {f"{way} to {size} px": self[_tuned(way, size)] for way, size in _WAYS}
         ahead = [way for way, arm in tuned.items() if (arm.against(stayed).low or 0) > 0]
         who = f"{listed(ahead)} {'is' if len(ahead) == 1 else 'are'}" if ahead else "no way is certainly"
         return Page(
@@ -171,48 +155,13 @@ class Resolution:
             sections=[
                 Section("Every way", [self.table(), self.figure()]),
                 Section("Pair by pair", [self.differences()]),
-                Section(
-                    "What ran",
-                    [
-                        Facts(
-                            {
-                                "Device": self.environment["device"],
-                                "Commit": self.environment["commit"] or "unknown",
-                                **{f"Trained at {name}": str(plan.mode) for name, plan in self.plans.items()},
-                                "Judged": "fp32, contiguous",
-                                **{f"Recipe {name}": str(recipe.to_dict()) for name, recipe in self.recipes.items()},
-                            }
-                        )
-                    ],
-                ),
+                self.what_ran(Judged="fp32, contiguous"),
             ],
             footer=written_by(self.environment["versions"]["mixlab"]),
         )
 
     def results(self) -> dict[str, Any]:
-        """results.json."""
-        return {
-            "schema": 1,
-            "data": self.data,
-            "pictures": self.pictures,
-            "terms": asdict(self.terms),
-            "environment": dict(self.environment),
-            "recipes": {name: recipe.to_dict() for name, recipe in self.recipes.items()},
-            "plans": {name: plan.to_dict() for name, plan in self.plans.items()},
-            "arms": [
-                {
-                    "name": arm.name,
-                    "image_size": arm.image_size,
-                    "epochs": arm.epochs,
-                    "macs": arm.macs,
-                    "top1": asdict(arm.top1),
-                    "by_seed": (100 * arm.correct.mean(axis=1)).tolist(),
-                    "grey_moved": list(arm.moved),
-                }
-                for arm in self.arms
-            ],
-            "pairs": [{"a": a.name, "b": b.name, **asdict(a.against(b))} for a, b in self.pairs],
-        }
+        return self.found(asdict(self.terms))
 
 
 def resolution(dataset: Dataset, terms: ResolutionTerms, *, quiet: bool, say: Callable[[str], None]) -> Resolution:

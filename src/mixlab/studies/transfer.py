@@ -2,9 +2,9 @@
 then the other half from a few: by fine-tuning, by a head in closed form, and from scratch.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -15,15 +15,13 @@ from mixlab.evaluation.evaluate import answers_of, evaluate
 from mixlab.evidence.estimate import Estimate
 from mixlab.evidence.intervals import mean_interval
 from mixlab.measure import machine
-from mixlab.report.axes import Axis
-from mixlab.report.figure import Figure
-from mixlab.report.page import Answer, Facts, KeyFigure, Page, Section, written_by
-from mixlab.report.rows import intervals
+from mixlab.report.page import Answer, KeyFigure, Page, Section, written_by
 from mixlab.report.table import Column, Table
 from mixlab.runs.folder import Run
 from mixlab.runs.store import finished_run
 from mixlab.speed.plan import Mode, Plan, placed
 from mixlab.studies.class_splits import Split, check_enough, class_splits, of_classes
+from mixlab.studies.study import Study
 from mixlab.training.closed_form import Head
 from mixlab.training.head import resolve_head, train_head, with_head
 from mixlab.training.head_recipe import ClosedForm, HeadRecipe
@@ -71,29 +69,25 @@ class Arm:
     def top1(self) -> Estimate:
         return mean_interval(self.accuracies, "%")
 
-    def against(self, other: "Arm") -> Estimate:
+    def against(self, other: Self) -> Estimate:
         """The difference in points, split by split on the same pictures; Student's t over the splits."""
         return mean_interval(np.subtract(self.accuracies, other.accuracies), "points")
 
+    def result(self) -> dict[str, Any]:
+        return {"name": self.name, "epochs": self.epochs, "by_split": list(self.accuracies)}
 
-@dataclass(frozen=True)
-class Transfer:
-    data: str
-    pictures: int  # pre-trained on, a split
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer(Study[Arm]):
+    repeats = "class splits"
+    top1_is_over = "them"
+
     terms: TransferTerms
     splits: tuple[Split, ...]
-    arms: tuple[Arm, ...]
-    environment: Mapping[str, Any]
-    recipes: Mapping[str, Recipe | HeadRecipe]
-    plans: Mapping[str, Plan]
-
-    def arm(self, name: str) -> Arm:
-        (found,) = (arm for arm in self.arms if arm.name == name)
-        return found
 
     @property
     def pairs(self) -> list[tuple[Arm, Arm]]:
-        head, tuned, *scratch = (self.arm(name) for name in (HEAD, TUNED, AS_LONG, LONGER))
+        head, tuned, *scratch = (self[name] for name in (HEAD, TUNED, AS_LONG, LONGER))
         return [(tuned, head), *((carried, anew) for carried in (tuned, head) for anew in scratch)]
 
     def table(self) -> Table:
@@ -115,28 +109,9 @@ class Transfer:
             ],
         )
 
-    def differences(self) -> Table:
-        rows = [{"a": a.name, "b": b.name, "difference": a.against(b)} for a, b in self.pairs]
-        columns = [
-            Column("a", "way"),
-            Column("b", "against"),
-            Column("difference", "by", "points", digits=1, worth="interval"),
-        ]
-        return Table(
-            "Pair by pair", columns, rows, notes=["Each interval stands for itself, at 95 %, over the splits."]
-        )
-
-    def figure(self) -> Figure:
-        return intervals(
-            "Top-1 on the new classes",
-            {arm.name: arm.top1 for arm in self.arms},
-            Axis("Top-1", "%", "higher", digits=1),
-            caption="Points are means over the class splits, lines 95 % intervals over them.",
-        )
-
     def page(self) -> Page:
-        scratch = (self.arm(AS_LONG), self.arm(LONGER))
-        ahead = [name for name in (TUNED, HEAD) if all((self.arm(name).against(anew).low or 0) > 0 for anew in scratch)]
+        scratch = (self[AS_LONG], self[LONGER])
+        ahead = [name for name in (TUNED, HEAD) if all((self[name].against(anew).low or 0) > 0 for anew in scratch)]
         match ahead:
             case []:
                 who = "neither fine-tuning nor the closed-form head is certainly"
@@ -144,6 +119,10 @@ class Transfer:
                 who = f"only the {one} model is" if one == TUNED else f"only the {one} is"
             case _:
                 who = "fine-tuning and the closed-form head are both"
+        splits = {
+            f"Split {number}": f"{', '.join(split.known)} → {', '.join(split.new)}"
+            for number, split in enumerate(self.splits, start=1)
+        }
         return Page(
             title="Does knowledge carry over to classes that were never seen?",
             kicker=f"mixlab study transfer: {self.data}, {self.terms.seeds} class splits",
@@ -156,45 +135,13 @@ class Transfer:
             sections=[
                 Section("Every way", [self.table(), self.figure()]),
                 Section("Pair by pair", [self.differences()]),
-                Section(
-                    "What ran",
-                    [
-                        Facts(
-                            {
-                                "Device": self.environment["device"],
-                                "Commit": self.environment["commit"] or "unknown",
-                                **{
-                                    f"Split {number}": f"{', '.join(split.known)} → {', '.join(split.new)}"
-                                    for number, split in enumerate(self.splits, start=1)
-                                },
-                                **{f"Plan of {name}": str(plan.mode) for name, plan in self.plans.items()},
-                                **{f"Recipe of {name}": str(recipe.to_dict()) for name, recipe in self.recipes.items()},
-                            }
-                        )
-                    ],
-                ),
+                self.what_ran(**splits),
             ],
             footer=written_by(self.environment["versions"]["mixlab"]),
         )
 
     def results(self) -> dict[str, Any]:
-        """results.json."""
-        return {
-            "schema": 1,
-            "data": self.data,
-            "model": MODEL,
-            "pictures": self.pictures,
-            "terms": asdict(self.terms),
-            "environment": dict(self.environment),
-            "recipes": {name: recipe.to_dict() for name, recipe in self.recipes.items()},
-            "plans": {name: plan.to_dict() for name, plan in self.plans.items()},
-            "splits": [asdict(split) for split in self.splits],
-            "arms": [
-                {"name": arm.name, "epochs": arm.epochs, "top1": asdict(arm.top1), "by_split": list(arm.accuracies)}
-                for arm in self.arms
-            ],
-            "pairs": [{"a": a.name, "b": b.name, **asdict(a.against(b))} for a, b in self.pairs],
-        }
+        return self.found(asdict(self.terms)) | {"model": MODEL, "splits": [asdict(split) for split in self.splits]}
 
 
 def transfer(dataset: Dataset, terms: TransferTerms, *, quiet: bool, say: Callable[[str], None]) -> Transfer:

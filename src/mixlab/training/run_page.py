@@ -18,6 +18,7 @@ from mixlab.evidence.intervals import median_interval, proportion_interval
 from mixlab.report.axes import Axis
 from mixlab.report.courses import Course, courses, in_powers
 from mixlab.report.curves import Curve
+from mixlab.report.machine import machine_facts
 from mixlab.report.numbers import duration, number
 from mixlab.report.page import Answer, Block, Code, Details, Facts, KeyFigure, Page, Section
 from mixlab.report.table import Cell, Column, Table
@@ -235,11 +236,8 @@ class _Story:
             "Length": self._length,
             "Plan": f"{plan['precision']}, {plan['layout'].replace('_', ' ')}, {plan['micro_batch']:,} pictures at "
             f"once, {_processes(plan.get('processes', 1))}",
-            "Device": environment["device"],
             **({"Peak memory": f"{peak / 2**30:.2f} GiB"} if peak else {}),
-            "System": environment["system"],
-            "Versions": ", ".join(f"{package} {version}" for package, version in environment["versions"].items()),
-            "Commit": environment["commit"] or "installed without a repository",
+            **machine_facts(environment),
         }
         return Section("What runs", [Facts(facts), Details("The recipe, resolved", [Code(tomli_w.dumps(recipe))])])
 

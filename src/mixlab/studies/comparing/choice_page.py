@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -104,13 +103,3 @@ def command(**options: object) -> str:
         f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in options.items() if value is not None
     ]
     return " ".join(["mixlab compare", *given])
-
-
-def machine_facts(environment: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        "Device": f"{environment['device']}, {counted(environment['threads'], 'thread')}, "
-        f"{environment['memory_bytes'] / 2**30:.0f} GiB of memory",
-        "System": environment["system"],
-        "Versions": ", ".join(f"{package} {version}" for package, version in environment["versions"].items()),
-        "Commit": environment["commit"] or "installed without a repository",
-    }

@@ -5,6 +5,7 @@ import tomli_w
 from mixlab.evidence.estimate import Estimate
 from mixlab.report.axes import Axis
 from mixlab.report.curves import learning_curves
+from mixlab.report.machine import machine_facts
 from mixlab.report.page import Answer, Code, Details, Facts, KeyFigure, Page, Section, written_by
 from mixlab.report.rows import seed_points
 from mixlab.report.words import counted
@@ -13,7 +14,6 @@ from mixlab.studies.comparing.choice_page import (
     accuracy_against,
     chosen,
     command,
-    machine_facts,
     mistakes,
     more_than_chance,
 )

@@ -6,6 +6,7 @@ import tomli_w
 
 from mixlab.evidence.estimate import Estimate
 from mixlab.report.axes import Axis
+from mixlab.report.machine import machine_facts
 from mixlab.report.page import Answer, Code, Facts, KeyFigure, Page, Section, written_by
 from mixlab.report.rows import seed_points
 from mixlab.studies.comparing.choice_page import (
@@ -13,7 +14,6 @@ from mixlab.studies.comparing.choice_page import (
     accuracy_against,
     chosen,
     command,
-    machine_facts,
     mistakes,
     more_than_chance,
 )

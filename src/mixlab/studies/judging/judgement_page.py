@@ -3,6 +3,7 @@
 import tomli_w
 
 from mixlab.report.confusion import confusion_matrix
+from mixlab.report.machine import machine_facts
 from mixlab.report.page import Answer, Beside, Code, Details, Facts, KeyFigure, Page, Section, written_by
 from mixlab.report.pictures import Mistakes
 from mixlab.studies.judging.judgement import Judgement
@@ -52,14 +53,12 @@ def _mistakes(judgement: Judgement) -> Section:
 
 
 def _what_ran(judgement: Judgement) -> Section:
-    environment, dataset = judgement.environment, judgement.dataset
+    dataset = judgement.dataset
     facts = {
         "Run": str(judgement.run.path),
         "Model": judgement.run.config["model"],
         "Data": f"{dataset.name}: {judgement.judged}, {judgement.pictures}",
-        "Device": f"{environment['device']}, fp32",
-        "Versions": ", ".join(f"{package} {version}" for package, version in environment["versions"].items()),
-        "Commit": environment["commit"] or "installed without a repository",
-    }
+        "Precision": "fp32",
+    } | machine_facts(judgement.environment)
     recipe = Details("The recipe that it was trained with", [Code(tomli_w.dumps(judgement.run.recipe))])
     return Section("What ran", [*dataset.notes, Facts(facts), recipe])
