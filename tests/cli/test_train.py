@@ -120,7 +120,7 @@ def test_the_same_training_in_the_store_is_not_trained_twice(run, train, pets):
         (("--resume", "stopped", "--out", "other"), "--resume stopped goes on in that folder: leave out --out other."),
         (("--resume", "stopped", "--set", "seed=5"), "stopped was begun with another recipe: seed was 0 and is 5."),
         (("--resume", "stopped", "--set", "optimizer.name=sgd"), "optimizer.name was 'adamw' and is 'sgd'"),
-        (("--resume", "stopped", "--data", "digits"), "data was 'folder:"),
+        (("--resume", "stopped", "--data", "digits"), "stopped was begun on other pictures: classes was ['cat', 'dog']"),
     ],
 )
 def test_what_can_t_be_gone_on_with_is_refused(run, stopped, words, sentence):
@@ -132,6 +132,15 @@ def test_pictures_that_came_or_went_are_refused(run, stopped, pets):
     (pets / "cat" / "00.png").rename(pets / "cat" / "new.png")
     ended = run("train", "--resume", stopped)
     assert ended.status == 2 and "stopped was begun on other pictures: listing was" in ended.err
+
+
+def test_pictures_that_have_moved_are_gone_on_with_once_it_is_said_where_they_lie(run, stopped, pets, trained):
+    pets.rename("elsewhere")
+    ended = run("train", "--resume", stopped)
+    assert ended.status == 2 and ended.err.endswith("If the pictures have moved, say with --data where they lie now.\n")
+    ended = run("train", "--resume", stopped, "--data", "folder:elsewhere")
+    assert (ended.status, ended.out) == (0, "stopped\n"), ended.err
+    assert (stopped / "model.safetensors").read_bytes() == (trained / "model.safetensors").read_bytes()
 
 
 def test_a_recipe_that_was_edited_by_hand_is_refused(run, stopped):

@@ -1,6 +1,7 @@
 """`mixlab train`: one model on one set of pictures."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -84,7 +85,9 @@ def train(
     checked = any_recipe_from(with_settings(fields, set or []), name)
     if not checked.data:
         raise UserError(f"{name} leaves open which pictures to train on: give them, as --data folder:PATH.")
-    dataset = dataset or opened(checked.data)
+    if dataset is None:
+        with _moved(begun, data):
+            dataset = opened(checked.data)
     folder = resume or out
     if dry_run:
         foretell(checked, dataset, device, say, figure)
@@ -103,6 +106,17 @@ def _begun(resume: Path, out: Path | None) -> "Run":
     if out is not None:
         raise UserError(f"--resume {resume} goes on in that folder: leave out --out {out}.")
     return begun_run(resume)
+
+
+@contextmanager
+def _moved(begun: "Run | None", data: str | None) -> Iterator[None]:
+    """Pictures that a run was begun on, and that lie there no more, may lie elsewhere."""
+    try:
+        yield
+    except UserError as error:
+        if begun is None or data is not None:
+            raise
+        raise UserError(f"{error} If the pictures have moved, say with --data where they lie now.") from error
 
 
 def _answer(dataset: "Dataset", device: "torch.device", say: Say, *, from_scratch: bool) -> tuple[str, dict[str, Any]]:

@@ -8,8 +8,8 @@ from mixlab.runs.folder import Run
 from mixlab.training.prepare import Job
 from mixlab.training.sections import Recipe
 
-_FREE = ("workers", "checkpoints", "expected", "track", "parallel")
-"""Keys that change no bit of the weights, so a run may go on with others."""
+_FREE = ("data", "workers", "checkpoints", "expected", "track", "parallel")
+"""Keys that change no bit of the weights, so a run may go on with others; of `data`, where the same pictures lie now."""
 
 
 def refuse_changes(run: Run, job: Job) -> None:
@@ -18,8 +18,8 @@ def refuse_changes(run: Run, job: Job) -> None:
     changed = list(differences(run.data, job.dataset.summary))
     if changed:
         raise UserError(
-            f"{run.path} was begun on other pictures: {'; '.join(changed)}. Put back what {job.dataset.name} held, or "
-            "train anew into another folder."
+            f"{run.path} was begun on other pictures: {'; '.join(changed)}. Put back what {run.recipe['data']} held, "
+            "say with --data where those pictures lie now, or train anew into another folder."
         )
 
 
