@@ -34,7 +34,7 @@ from mixlab.runs.checkpoints import Checkpoint, Checkpoints
 from mixlab.speed.plan import Mode, Plan, placed
 from mixlab.training import loop
 from mixlab.training.prepare import Job, resolve
-from mixlab.training.recipe import recipe_from
+from mixlab.training.recipes.recipe import recipe_from
 from mixlab.zoo.sizes import find_size
 
 GOAL = 3.0  # per cent

@@ -141,7 +141,7 @@ def usual_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     timm = pytest.importorskip("timm", reason='needs timm: pip install "mixlab[baselines]"')
 
     from mixlab.studies.comparing import published
-    from mixlab.training import features
+    from mixlab.training.heads import features
     from mixlab.zoo import cards, source
     from mixlab.zoo.build import create_model
     from mixlab.zoo.cards import Card, CardSource, Expected

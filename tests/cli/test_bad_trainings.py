@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from mixlab.runs.folder import FORMAT, Run
-from mixlab.training import trial
+from mixlab.training.foretelling import trial
 from mixlab.training.processes import join
 
 Train = Callable[..., str]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mixlab.training.recipe_files import read_recipe, recipe_names, recipe_text
+from mixlab.training.recipes.recipe_files import read_recipe, recipe_names, recipe_text
 
 
 def test_every_recipe_is_listed_with_its_model_and_whose_number_it_is(run):

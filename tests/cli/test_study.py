@@ -8,7 +8,8 @@ import pytest
 
 from mixlab.speed.plan import Mode, Plan
 from mixlab.studies import transfer
-from mixlab.training import features, trial
+from mixlab.training.foretelling import trial
+from mixlab.training.heads import features
 
 STUDY = ("study", "resolution", "--data", "folder:pets", "--seeds", "2", "--epochs", "1", "--pictures", "8")
 

@@ -120,7 +120,10 @@ def test_the_same_training_in_the_store_is_not_trained_twice(run, train, pets):
         (("--resume", "stopped", "--out", "other"), "--resume stopped goes on in that folder: leave out --out other."),
         (("--resume", "stopped", "--set", "seed=5"), "stopped was begun with another recipe: seed was 0 and is 5."),
         (("--resume", "stopped", "--set", "optimizer.name=sgd"), "optimizer.name was 'adamw' and is 'sgd'"),
-        (("--resume", "stopped", "--data", "digits"), "stopped was begun on other pictures: classes was ['cat', 'dog']"),
+        (
+            ("--resume", "stopped", "--data", "digits"),
+            "stopped was begun on other pictures: classes was ['cat', 'dog']",
+        ),
     ],
 )
 def test_what_can_t_be_gone_on_with_is_refused(run, stopped, words, sentence):

@@ -18,7 +18,7 @@ from mixlab.runs.folder import Run
 from mixlab.speed.plan import Mode, Plan
 from mixlab.training.loop import train
 from mixlab.training.prepare import resolve
-from mixlab.training.recipe import recipe_from
+from mixlab.training.recipes.recipe import recipe_from
 from mixlab.zoo.trained import load_trained
 
 

@@ -13,10 +13,11 @@ from mixlab.runs import store
 from mixlab.runs.folder import start_run
 from mixlab.runs.store import finished_run, store_folder, stored_key
 from mixlab.speed.plan import Mode, Plan
-from mixlab.training import prepare, trial
+from mixlab.training import prepare
+from mixlab.training.foretelling import trial
+from mixlab.training.foretelling.trial import plan_file
 from mixlab.training.prepare import Job, resolve
-from mixlab.training.recipe import recipe_from, with_settings
-from mixlab.training.trial import plan_file
+from mixlab.training.recipes.recipe import recipe_from, with_settings
 
 PLAN = Plan("cpu", Mode(), 8)
 

@@ -17,8 +17,8 @@ from mixlab.studies.comparing.terms import Terms
 from mixlab.studies.comparing.trainings import Trained
 from mixlab.studies.comparing.verdict import judge
 from mixlab.training.prepare import Job
-from mixlab.training.recipe import recipe_from
-from mixlab.training.recipe_files import read_recipe
+from mixlab.training.recipes.recipe import recipe_from
+from mixlab.training.recipes.recipe_files import read_recipe
 
 ENVIRONMENT = {
     "device": "an invented processor, 2 cores",

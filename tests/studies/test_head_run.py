@@ -15,9 +15,9 @@ from mixlab.studies.judging.judgement import judge_run
 from mixlab.studies.judging.model_card import model_card
 from mixlab.studies.judging.publication import publication
 from mixlab.studies.run_list import list_runs
-from mixlab.training import features
-from mixlab.training.head import resolve_head, train_head
-from mixlab.training.head_recipe import ClosedForm, HeadRecipe
+from mixlab.training.heads import features
+from mixlab.training.heads.head import resolve_head, train_head
+from mixlab.training.recipes.head_recipe import ClosedForm, HeadRecipe
 from mixlab.zoo.adapt import Weights
 from mixlab.zoo.build import create_model
 from mixlab.zoo.load import load

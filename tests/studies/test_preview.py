@@ -12,7 +12,7 @@ from mixlab.errors import UserError
 from mixlab.studies.preview import EPOCHS, Preview, preview, shares
 from mixlab.studies.preview_page import preview_page
 from mixlab.training.prepare import resolve
-from mixlab.training.recipe import recipe_from
+from mixlab.training.recipes.recipe import recipe_from
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from mixlab.runs.folder import Run
 from mixlab.speed.plan import Mode, Plan
 from mixlab.studies import resolution as study
 from mixlab.studies.resolution import Resolution, ResolutionTerms, moved_on_grey, resolution
-from mixlab.training import trial
+from mixlab.training.foretelling import trial
 from mixlab.training.prepare import Job
 from mixlab.zoo.adapt import Weights, at_size
 from mixlab.zoo.load import built

@@ -13,7 +13,7 @@ from mixlab.runs.folder import Run
 from mixlab.speed.plan import Mode, Plan
 from mixlab.studies import transfer as study
 from mixlab.studies.transfer import AS_LONG, HEAD, LONGER, TUNED, Transfer, TransferTerms, transfer
-from mixlab.training import features
+from mixlab.training.heads import features
 from mixlab.training.prepare import Job
 
 TERMS = TransferTerms(seeds=2, pictures=16, epochs=1, shots=4, tuning_epochs=1)

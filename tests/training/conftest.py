@@ -9,7 +9,7 @@ from torch import distributed
 
 from mixlab.data.dataset import Dataset
 from mixlab.training.prepare import Job, resolve
-from mixlab.training.recipe import recipe_from, with_settings
+from mixlab.training.recipes.recipe import recipe_from, with_settings
 
 MakeJob = Callable[..., Job]
 

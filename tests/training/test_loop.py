@@ -20,7 +20,7 @@ from mixlab.speed.plan import Mode, Plan
 from mixlab.training import loop, step
 from mixlab.training.loop import train
 from mixlab.training.prepare import Job
-from mixlab.training.recipe import recipe_from
+from mixlab.training.recipes.recipe import recipe_from
 from mixlab.training.schedule import share_of_peak
 from mixlab.training.validation import Validation
 

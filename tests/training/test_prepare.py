@@ -10,7 +10,7 @@ from mixlab.errors import UserError
 from mixlab.runs.folder import FORMAT
 from mixlab.speed.plan import Mode, Plan
 from mixlab.training import prepare
-from mixlab.training.recipe import recipe_from
+from mixlab.training.recipes.recipe import recipe_from
 from mixlab.zoo.adapt import Weights
 
 CPU = torch.device("cpu")

@@ -8,9 +8,9 @@ import pytest
 from torch import nn, optim
 
 from mixlab.errors import UserError
-from mixlab.training.recipe import recipe_from
+from mixlab.training.recipes.recipe import recipe_from
+from mixlab.training.recipes.sections import Schedule
 from mixlab.training.schedule import share_of_peak, total_steps
-from mixlab.training.sections import Schedule
 
 STEPS = 100
 

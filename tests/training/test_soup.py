@@ -22,7 +22,7 @@ from mixlab.runs.history import read_history
 from mixlab.speed.plan import Mode, Plan
 from mixlab.training import soup
 from mixlab.training.loop import train
-from mixlab.training.recipe import recipe_from
+from mixlab.training.recipes.recipe import recipe_from
 from mixlab.training.soup import average, mean_of
 from mixlab.zoo.load import load
 from mixlab.zoo.trained import load_trained

@@ -12,9 +12,9 @@ from mixlab.errors import UserError
 from mixlab.speed.plan import Mode, Plan
 from mixlab.training import trackers
 from mixlab.training.loop import train
-from mixlab.training.recipe import recipe_from
+from mixlab.training.recipes.recipe import recipe_from
+from mixlab.training.recipes.sections import Recipe
 from mixlab.training.records import Records
-from mixlab.training.sections import Recipe
 from mixlab.training.trackers import require_trackers, tracked
 
 

@@ -21,7 +21,7 @@ from mixlab.speed.plan import Plan
 from mixlab.training import step
 from mixlab.training.loop import train
 from mixlab.training.prepare import resolve
-from mixlab.training.recipe import recipe_from
+from mixlab.training.recipes.recipe import recipe_from
 
 
 def main() -> None:

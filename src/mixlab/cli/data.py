@@ -69,8 +69,8 @@ def preview(
     from mixlab.studies.preview import preview as previewed
     from mixlab.studies.preview_page import preview_page
     from mixlab.training.prepare import resolve
-    from mixlab.training.recipe import recipe_from, with_settings
-    from mixlab.training.recipe_files import read_recipe
+    from mixlab.training.recipes.recipe import recipe_from, with_settings
+    from mixlab.training.recipes.recipe_files import read_recipe
 
     out = output_folder(out, "preview", source)
     fields = read_recipe(recipe) | {"data": source}

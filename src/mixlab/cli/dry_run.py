@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     import torch
 
     from mixlab.data.dataset import Dataset
-    from mixlab.training.head_recipe import HeadRecipe
-    from mixlab.training.sections import Recipe
+    from mixlab.training.recipes.head_recipe import HeadRecipe
+    from mixlab.training.recipes.sections import Recipe
 
 Say = Callable[[str], None]
 
@@ -27,7 +27,7 @@ def foretell(
     recipe: "Recipe | HeadRecipe", dataset: "Dataset", device: "torch.device", say: Say, figure: Path | None
 ) -> None:
     """To standard output, and into `figure` where there is one."""
-    from mixlab.training.head_recipe import HeadRecipe
+    from mixlab.training.recipes.head_recipe import HeadRecipe
 
     if isinstance(recipe, HeadRecipe):
         _foretell_head(recipe, dataset, device, say, figure)
@@ -38,12 +38,12 @@ def foretell(
 def _foretell_steps(
     recipe: "Recipe", dataset: "Dataset", device: "torch.device", say: Say, figure: Path | None
 ) -> None:
-    from mixlab.training.forecast import forecast
-    from mixlab.training.forecast_page import keeper, print_forecast
+    from mixlab.training.foretelling.forecast import forecast
+    from mixlab.training.foretelling.forecast_page import keeper, print_forecast
+    from mixlab.training.foretelling.trial import decide_plan
     from mixlab.training.prepare import resolve
     from mixlab.training.processes import join, only_once
     from mixlab.training.trackers import require_trackers
-    from mixlab.training.trial import decide_plan
 
     keep = figure and keeper(figure)
     require_trackers(recipe)
@@ -60,9 +60,9 @@ def _foretell_steps(
 def _foretell_head(
     recipe: "HeadRecipe", dataset: "Dataset", device: "torch.device", say: Say, figure: Path | None
 ) -> None:
-    from mixlab.training.head import resolve_head
-    from mixlab.training.head_forecast import head_forecast
-    from mixlab.training.head_forecast_page import page_keeper, print_head_forecast
+    from mixlab.training.heads.head import resolve_head
+    from mixlab.training.heads.head_forecast import head_forecast
+    from mixlab.training.heads.head_forecast_page import page_keeper, print_head_forecast
     from mixlab.training.processes import join
 
     keep = figure and page_keeper(figure)

@@ -14,8 +14,8 @@ def recipes(
     format: Annotated[Format, typer.Option(help="csv and json have more columns.")] = "table",
 ) -> None:
     """List the recipes that `mixlab train` takes by name: the papers', and ours for small data and small machines."""
-    from mixlab.training.recipe_files import recipe_text
-    from mixlab.training.recipe_list import list_recipes, recipes_for_people, recipes_for_programs
+    from mixlab.training.recipes.recipe_files import recipe_text
+    from mixlab.training.recipes.recipe_list import list_recipes, recipes_for_people, recipes_for_programs
 
     names = list_recipes(pattern)
     if format in ("csv", "json"):

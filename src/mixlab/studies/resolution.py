@@ -31,7 +31,7 @@ from mixlab.studies.comparing.contenders import macs_of, remembered_plan
 from mixlab.studies.study import Study
 from mixlab.training.loop import train
 from mixlab.training.prepare import Job, resolve
-from mixlab.training.sections import Optimizer, Recipe, Schedule
+from mixlab.training.recipes.sections import Optimizer, Recipe, Schedule
 from mixlab.zoo.adapt import Resize, Weights, at_size
 from mixlab.zoo.build import Model
 from mixlab.zoo.load import built, open_weights

@@ -15,8 +15,8 @@ from mixlab.report.page import Code, Details, Facts, Section
 from mixlab.report.rows import intervals
 from mixlab.report.table import Column, Table
 from mixlab.speed.plan import Plan
-from mixlab.training.head_recipe import HeadRecipe
-from mixlab.training.sections import Recipe
+from mixlab.training.recipes.head_recipe import HeadRecipe
+from mixlab.training.recipes.sections import Recipe
 
 _SCHEMA = 1
 

@@ -22,15 +22,15 @@ from mixlab.runs.store import finished_run
 from mixlab.speed.plan import Mode, Plan, placed
 from mixlab.studies.class_splits import Split, check_enough, class_splits, of_classes
 from mixlab.studies.study import Study
-from mixlab.training.closed_form import Head
-from mixlab.training.head import resolve_head, train_head, with_head
-from mixlab.training.head_recipe import ClosedForm, HeadRecipe
+from mixlab.training.foretelling.trial import remembered_plan
+from mixlab.training.heads.closed_form import Head
+from mixlab.training.heads.head import resolve_head, train_head, with_head
 from mixlab.training.loop import train
 from mixlab.training.prepare import Job, resolve
-from mixlab.training.recipe import recipe_from
-from mixlab.training.sections import Optimizer, Recipe
-from mixlab.training.trial import remembered_plan
-from mixlab.training.usual import usual_recipe
+from mixlab.training.recipes.head_recipe import ClosedForm, HeadRecipe
+from mixlab.training.recipes.recipe import recipe_from
+from mixlab.training.recipes.sections import Optimizer, Recipe
+from mixlab.training.recipes.usual import usual_recipe
 from mixlab.zoo.adapt import Weights
 from mixlab.zoo.load import built, open_weights
 

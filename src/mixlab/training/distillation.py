@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
-from mixlab.training.sections import Distillation
+from mixlab.training.recipes.sections import Distillation
 from mixlab.zoo.labels import indices
 from mixlab.zoo.load import built, open_weights
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mixlab.training.processes import fill, whole
-from mixlab.training.sections import Ema
+from mixlab.training.recipes.sections import Ema
 
 
 class Kept:

@@ -17,8 +17,8 @@ from mixlab.models.contract import height_and_width
 from mixlab.runs.folder import FORMAT
 from mixlab.runs.store import store_folder, stored_key
 from mixlab.speed.plan import Plan
+from mixlab.training.recipes.sections import Recipe
 from mixlab.training.schedule import total_steps
-from mixlab.training.sections import Recipe
 from mixlab.zoo.adapt import Weights, with_classes
 from mixlab.zoo.build import Model, build, describe
 from mixlab.zoo.load import built, open_weights

@@ -6,10 +6,10 @@ from typing import Any
 from mixlab.errors import UserError
 from mixlab.runs.folder import Run
 from mixlab.training.prepare import Job
-from mixlab.training.sections import Recipe
+from mixlab.training.recipes.sections import Recipe
 
 _FREE = ("data", "workers", "checkpoints", "expected", "track", "parallel")
-"""Keys that change no bit of the weights, so a run may go on with others; of `data`, where the same pictures lie now."""
+"""Keys that change no bit of the weights, so a run may go on with others; `data` then names the same pictures."""
 
 
 def refuse_changes(run: Run, job: Job) -> None:

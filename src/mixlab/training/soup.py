@@ -28,10 +28,10 @@ from mixlab.report.progress import progress
 from mixlab.runs.folder import Run, refuse_foreign_folder, start_run
 from mixlab.runs.journal import Journal, read_journal
 from mixlab.speed.plan import Mode, placed
-from mixlab.training.head_recipe import HeadRecipe
-from mixlab.training.recipe import any_recipe_from
+from mixlab.training.recipes.head_recipe import HeadRecipe
+from mixlab.training.recipes.recipe import any_recipe_from
+from mixlab.training.recipes.sections import Recipe
 from mixlab.training.run_page import run_page
-from mixlab.training.sections import Recipe
 from mixlab.zoo.storage.write import write_tensors
 from mixlab.zoo.trained import load_trained
 

@@ -21,7 +21,7 @@ from mixlab.errors import UserError
 from mixlab.runs.checkpoints import Checkpoint
 from mixlab.training.kept import Kept
 from mixlab.training.processes import fill, whole
-from mixlab.training.sections import Recipe
+from mixlab.training.recipes.sections import Recipe
 from mixlab.training.step import Taken
 
 

@@ -16,7 +16,7 @@ from mixlab.data.batches import Batch
 from mixlab.speed.plan import Plan
 from mixlab.training.objective import Objective
 from mixlab.training.processes import without_averaging
-from mixlab.training.sections import Recipe
+from mixlab.training.recipes.sections import Recipe
 from mixlab.training.sharpness import ascended, drawing_alike
 
 

@@ -23,7 +23,7 @@ from mixlab.studies.comparing.comparison import Comparison
 from mixlab.studies.comparing.contenders import macs_of
 from mixlab.studies.comparing.terms import Terms
 from mixlab.studies.comparing.trainings import Trained
-from mixlab.training import trial
+from mixlab.training.foretelling import trial
 from mixlab.zoo.build import create_model
 
 PLAN = Plan("cpu", Mode(), 4)

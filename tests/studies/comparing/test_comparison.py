@@ -5,7 +5,7 @@ import pytest
 
 from mixlab.report.table import print_table, render
 from mixlab.studies.comparing.comparison_tables import choice_table, costs_table, pairs_table, tables
-from mixlab.training.recipe_files import read_recipe
+from mixlab.training.recipes.recipe_files import read_recipe
 
 CLOSE = {"mixer_nano": 97.0, "davit_nano": 97.4, "vit_nano": 91.0}  # each answers slower than the one before it
 CLEAR = {"mixer_nano": 92.0, "davit_nano": 98.0}

@@ -9,7 +9,7 @@ from mixlab.errors import UserError
 from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.speed.plan import Mode, Plan
 from mixlab.studies.comparing.contenders import DEFAULT_MODELS, Contender, Planned, enter, planned
-from mixlab.training import trial
+from mixlab.training.foretelling import trial
 from mixlab.training.prepare import Job
 from mixlab.zoo.build import create_model
 from mixlab.zoo.sizes import find_size

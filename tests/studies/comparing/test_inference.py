@@ -13,7 +13,7 @@ from mixlab.studies.comparing import inference
 from mixlab.studies.comparing.inference import BATCH, images_per_second
 from mixlab.training.loop import train
 from mixlab.training.prepare import resolve
-from mixlab.training.recipe import recipe_from
+from mixlab.training.recipes.recipe import recipe_from
 from mixlab.zoo.build import Model
 from mixlab.zoo.trained import load_trained
 

@@ -11,8 +11,8 @@ from mixlab.data.folds import Folds, folded
 from mixlab.evidence.paired import crossed_bootstrap
 from mixlab.studies.comparing import out_of_fold as module
 from mixlab.studies.comparing.out_of_fold import OutOfFold, out_of_fold
-from mixlab.training.closed_form import Chosen, chosen_head
-from mixlab.training.features import Features
+from mixlab.training.heads.closed_form import Chosen, chosen_head
+from mixlab.training.heads.features import Features
 
 RIDGES = (0.01, 1.0)
 

@@ -18,7 +18,7 @@ from mixlab.speed.plan import Mode
 from mixlab.studies.comparing import published as module
 from mixlab.studies.comparing.published import compare_published, takes_published
 from mixlab.studies.comparing.published_comparison import PublishedComparison
-from mixlab.training import features
+from mixlab.training.heads import features
 
 OURS = ["mixer_nano.test", "convmixer_nano.test"]
 

@@ -23,8 +23,8 @@ from mixlab.studies.comparing.published_comparison import WARNING, PublishedComp
 from mixlab.studies.comparing.published_page import published_page
 from mixlab.studies.comparing.published_tables import choice_table, heads_table, pairs_table, published_tables
 from mixlab.studies.comparing.verdict import judge
-from mixlab.training.closed_form import Chosen, Head
-from mixlab.training.features import Backbone
+from mixlab.training.heads.closed_form import Chosen, Head
+from mixlab.training.heads.features import Backbone
 from mixlab.zoo.adapt import Weights
 
 CLEAR = {"mixer_b16.x": 90.0, "davit_tiny.x": 97.0}

@@ -15,8 +15,8 @@ from mixlab.measure.memory import peak_bytes
 from mixlab.speed.plan import Mode, Plan
 from mixlab.studies.comparing import trainings
 from mixlab.studies.comparing.trainings import processes
-from mixlab.training.recipe import recipe_from
-from mixlab.training.sections import Recipe
+from mixlab.training.recipes.recipe import recipe_from
+from mixlab.training.recipes.sections import Recipe
 
 PLAN = Plan("cpu", Mode(), 64)
 

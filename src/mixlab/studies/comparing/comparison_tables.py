@@ -7,7 +7,7 @@ from mixlab.report.words import listed
 from mixlab.studies.comparing.comparison import Comparison, Contestant
 from mixlab.studies.comparing.inference import BATCH
 from mixlab.studies.comparing.verdict import Pair, Verdict
-from mixlab.training.recipe_files import read_recipe
+from mixlab.training.recipes.recipe_files import read_recipe
 
 _BUILT = {
     "resnet_nano": "timm's ResNet with a 3x3 stem of stride 1 and no max-pool",

@@ -13,10 +13,10 @@ from mixlab.measure.machine import pick_device
 from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.models.contract import ImageSize, height_and_width
 from mixlab.speed.plan import Plan
+from mixlab.training.foretelling.trial import remembered_plan
 from mixlab.training.prepare import Job, resolve
-from mixlab.training.recipe import recipe_from
-from mixlab.training.trial import remembered_plan
-from mixlab.training.usual import usual_recipe
+from mixlab.training.recipes.recipe import recipe_from
+from mixlab.training.recipes.usual import usual_recipe
 from mixlab.zoo.build import Model
 
 DEFAULT_MODELS = ("mixer_nano", "convmixer_nano", "davit_nano", "resnet_nano", "vit_nano")

@@ -13,8 +13,8 @@ from scipy.special import softmax
 
 from mixlab.data.folds import Round
 from mixlab.evaluation.metrics import confusion_matrix
-from mixlab.training.closed_form import Chosen, chosen_head
-from mixlab.training.features import Features
+from mixlab.training.heads.closed_form import Chosen, chosen_head
+from mixlab.training.heads.features import Features
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,9 +21,9 @@ from mixlab.studies.comparing.inference import images_per_second
 from mixlab.studies.comparing.out_of_fold import OutOfFold, out_of_fold
 from mixlab.studies.comparing.published_comparison import PublishedComparison, PublishedContestant
 from mixlab.studies.comparing.verdict import judge
-from mixlab.training.features import Backbone, features, open_backbone
-from mixlab.training.first_answer import SMALL, best_value, typical_side
-from mixlab.training.head_recipe import RIDGES
+from mixlab.training.heads.features import Backbone, features, open_backbone
+from mixlab.training.heads.first_answer import SMALL, best_value, typical_side
+from mixlab.training.recipes.head_recipe import RIDGES
 from mixlab.zoo.build import build
 from mixlab.zoo.cards import find_card
 from mixlab.zoo.load import built

@@ -17,8 +17,8 @@ from mixlab.studies.comparing.choice import noticeable
 from mixlab.studies.comparing.compared import Compared
 from mixlab.studies.comparing.out_of_fold import OutOfFold
 from mixlab.studies.comparing.verdict import Pair
-from mixlab.training.features import Backbone
-from mixlab.training.head_recipe import RIDGES
+from mixlab.training.heads.features import Backbone
+from mixlab.training.recipes.head_recipe import RIDGES
 
 WARNING = (
     "This says which weights to take, and not which architecture is better: other people trained each of them, with "

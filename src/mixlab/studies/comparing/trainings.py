@@ -22,7 +22,7 @@ from mixlab.runs.store import finished_run
 from mixlab.speed.plan import Mode, Plan, placed
 from mixlab.training.loop import train
 from mixlab.training.prepare import resolve
-from mixlab.training.sections import Recipe
+from mixlab.training.recipes.sections import Recipe
 from mixlab.zoo.trained import load_trained
 
 

@@ -18,7 +18,7 @@ from mixlab.report.numbers import number
 from mixlab.report.progress import Advance, progress
 from mixlab.runs.folder import Run
 from mixlab.speed.plan import Mode, placed
-from mixlab.training.recipe import any_recipe_from
+from mixlab.training.recipes.recipe import any_recipe_from
 from mixlab.zoo.trained import load_trained
 
 SCHEMA = 1

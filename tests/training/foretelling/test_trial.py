@@ -13,8 +13,8 @@ from mixlab.errors import UserError
 from mixlab.measure import timing
 from mixlab.models.mixer import Mixer
 from mixlab.speed.plan import Mode
-from mixlab.training import trial
-from mixlab.training.trial import decide_plan
+from mixlab.training.foretelling import trial
+from mixlab.training.foretelling.trial import decide_plan
 
 
 @pytest.fixture

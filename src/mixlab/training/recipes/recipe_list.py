@@ -6,7 +6,7 @@ from typing import Any
 from mixlab.errors import UserError, did_you_mean
 from mixlab.evidence.estimate import Estimate
 from mixlab.report.table import Cell, Column, Table
-from mixlab.training.recipe_files import read_recipe, recipe_names, recipe_text
+from mixlab.training.recipes.recipe_files import read_recipe, recipe_names, recipe_text
 
 _KEYS = ("model", "data", "image_size", "epochs", "steps", "batch")
 _EXPECTED = ("top1", "spread", "n", "by", "on", "seconds", "device")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 
 from mixlab.measure.macs import count_macs, count_parameters
-from mixlab.training.features import seconds_a_picture, unseen
-from mixlab.training.head import HeadJob
+from mixlab.training.heads.features import seconds_a_picture, unseen
+from mixlab.training.heads.head import HeadJob
 from mixlab.zoo.build import build
 
 PARTS = ("train", "validation")

@@ -18,7 +18,7 @@ from mixlab.measure.memory import available_bytes
 from mixlab.runs.store import store_folder, stored_key
 from mixlab.speed.allocator import keep_freed_memory
 from mixlab.speed.plan import FreedMemory, Mode, Plan, candidates, fastest, placed
-from mixlab.training.memory import memory_of
+from mixlab.training.foretelling.memory import memory_of
 from mixlab.training.objective import Objective, objective_of
 from mixlab.training.optimizer import build_optimizers
 from mixlab.training.prepare import Job

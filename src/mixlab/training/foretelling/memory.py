@@ -12,7 +12,7 @@ from mixlab.speed.plan import Plan
 from mixlab.training.loss import class_weights_of, loss_of
 from mixlab.training.optimizer import build_optimizers
 from mixlab.training.prepare import Job
-from mixlab.training.sections import Recipe
+from mixlab.training.recipes.sections import Recipe
 from mixlab.zoo.load import built, open_weights
 
 _TENSORS_A_PARAMETER = {torch.optim.AdamW: 2, torch.optim.SGD: 1, torch.optim.Muon: 1}

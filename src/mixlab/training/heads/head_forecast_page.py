@@ -12,8 +12,8 @@ from mixlab.measure.machine import device_name
 from mixlab.report.numbers import duration, number, short
 from mixlab.report.page import Answer, Code, KeyFigure, Page, Section
 from mixlab.report.table import Cell, Column, Table, print_table
-from mixlab.training.forecast_page import pictures_a_class
-from mixlab.training.head_forecast import PARTS, HeadForecast
+from mixlab.training.foretelling.forecast_page import pictures_a_class
+from mixlab.training.heads.head_forecast import PARTS, HeadForecast
 
 
 def print_head_forecast(forecast: HeadForecast) -> None:

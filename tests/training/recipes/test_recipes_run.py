@@ -13,8 +13,8 @@ from mixlab.speed.plan import Mode, Plan
 from mixlab.training import prepare
 from mixlab.training.loop import train
 from mixlab.training.optimizer import build_optimizers
-from mixlab.training.recipe import recipe_from
-from mixlab.training.recipe_files import read_recipe, recipe_names
+from mixlab.training.recipes.recipe import recipe_from
+from mixlab.training.recipes.recipe_files import read_recipe, recipe_names
 from mixlab.training.schedule import share_of_peak
 from mixlab.zoo.adapt import Weights
 from mixlab.zoo.build import build, create_model, describe

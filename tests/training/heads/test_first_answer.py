@@ -18,14 +18,14 @@ from mixlab.errors import UserError
 from mixlab.measure.machine import pick_device
 from mixlab.prediction.predictor import Predictor
 from mixlab.speed.plan import Mode, Plan
-from mixlab.training import features
-from mixlab.training import first_answer as module
-from mixlab.training.first_answer import best_value, from_scratch, typical_side
-from mixlab.training.head import resolve_head, train_head
-from mixlab.training.head_recipe import HeadRecipe
+from mixlab.training.heads import features
+from mixlab.training.heads import first_answer as module
+from mixlab.training.heads.first_answer import best_value, from_scratch, typical_side
+from mixlab.training.heads.head import resolve_head, train_head
 from mixlab.training.loop import train
 from mixlab.training.prepare import resolve
-from mixlab.training.recipe import any_recipe_from, recipe_from
+from mixlab.training.recipes.head_recipe import HeadRecipe
+from mixlab.training.recipes.recipe import any_recipe_from, recipe_from
 from mixlab.zoo import cards, source
 from mixlab.zoo.build import create_model
 from mixlab.zoo.cards import Card, CardSource, Expected

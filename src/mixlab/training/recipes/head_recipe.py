@@ -5,7 +5,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from mixlab.errors import UserError
-from mixlab.training.sections import Count, Expected, Positive, Section
+from mixlab.training.recipes.sections import Count, Expected, Positive, Section
 
 RIDGES = tuple(float(f"1e{exponent}") for exponent in range(-5, 5))
 

@@ -14,9 +14,9 @@ from mixlab.errors import UserError
 from mixlab.speed.plan import Mode, Plan
 from mixlab.training.loop import train
 from mixlab.training.prepare import Job, resolve
-from mixlab.training.recipe import recipe_from
-from mixlab.training.recipe_files import read_recipe, recipe_names
-from mixlab.training.usual import usual_recipe
+from mixlab.training.recipes.recipe import recipe_from
+from mixlab.training.recipes.recipe_files import read_recipe, recipe_names
+from mixlab.training.recipes.usual import usual_recipe
 
 REDUCED: dict[str, dict[str, Any]] = {
     "mixer": {"channels": 8, "token_hidden": 8, "channel_hidden": 8, "depth": 1},

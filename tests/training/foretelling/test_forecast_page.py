@@ -13,11 +13,11 @@ from mixlab.data.dataset import Dataset, Part
 from mixlab.errors import UserError
 from mixlab.report.table import Table, render
 from mixlab.speed.plan import Mode, Plan
-from mixlab.training.forecast import Forecast, forecast
-from mixlab.training.forecast_page import complete_recipe, figure, keeper, page, print_forecast, tables
+from mixlab.training.foretelling.forecast import Forecast, forecast
+from mixlab.training.foretelling.forecast_page import complete_recipe, figure, keeper, page, print_forecast, tables
 from mixlab.training.loop import train
 from mixlab.training.prepare import Job, resolve
-from mixlab.training.recipe import recipe_from
+from mixlab.training.recipes.recipe import recipe_from
 
 WHOLE = Plan("cpu", Mode(), micro_batch=64)
 

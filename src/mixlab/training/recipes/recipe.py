@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from mixlab.errors import UserError, did_you_mean
-from mixlab.training.head_recipe import HeadRecipe
-from mixlab.training.sections import Recipe, Section
+from mixlab.training.recipes.head_recipe import HeadRecipe
+from mixlab.training.recipes.sections import Recipe, Section
 
 # pydantic's words, for its own sections and for the dataclasses of the augmentation
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")

@@ -14,7 +14,7 @@ from torch.profiler import ProfilerActivity, profile
 from mixlab.data.dataset import Dataset
 from mixlab.measure.macs import count_macs
 from mixlab.speed.plan import Mode, Plan
-from mixlab.training.forecast import Forecast, forecast
+from mixlab.training.foretelling.forecast import Forecast, forecast
 from mixlab.training.loop import train
 from mixlab.training.objective import objective_of
 from mixlab.training.optimizer import build_optimizers
@@ -165,7 +165,7 @@ class TestTime:
         assert self.time(make_job(), read=1, altered=0.5).reading == 40 + 12 + 48 / 2
 
     def test_what_does_not_fit_into_memory_is_read_in_each_epoch(self, make_job, monkeypatch):
-        monkeypatch.setattr("mixlab.training.forecast.KEPT_BYTES", 1000)
+        monkeypatch.setattr("mixlab.training.foretelling.forecast.KEPT_BYTES", 1000)
         assert self.time(make_job(), read=1, altered=0.5).reading == 48 * 1.5
 
     @pytest.mark.parametrize(("altered", "waiting"), [(0.1, 0), (1.0, 48 / 2 - 6)])

@@ -18,7 +18,7 @@ from mixlab.data.batches import KEPT_BYTES, steps_an_epoch
 from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.report.curves import Curve
 from mixlab.speed.plan import Plan
-from mixlab.training.memory import memory_of, picture_bytes, pictures_at_once
+from mixlab.training.foretelling.memory import memory_of, picture_bytes, pictures_at_once
 from mixlab.training.prepare import Job
 from mixlab.training.schedule import share_of_peak
 from mixlab.zoo.build import build

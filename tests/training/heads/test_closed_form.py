@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from mixlab.training.closed_form import chosen_head, fitted_temperature, ridge_heads
-from mixlab.training.features import Features
+from mixlab.training.heads.closed_form import chosen_head, fitted_temperature, ridge_heads
+from mixlab.training.heads.features import Features
 
 Draw = Callable[..., Features]
 

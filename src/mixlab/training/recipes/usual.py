@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mixlab.training.recipe_files import read_recipe
+from mixlab.training.recipes.recipe_files import read_recipe
 from mixlab.zoo.build import describe
 from mixlab.zoo.source import names_weights
 

@@ -18,12 +18,12 @@ from mixlab.errors import UserError
 from mixlab.prediction.predictor import Predictor
 from mixlab.runs.folder import Run, open_run
 from mixlab.runs.journal import read_journal
-from mixlab.training import features as cache
-from mixlab.training import head as module
-from mixlab.training.head import HeadJob, resolve_head, train_head
-from mixlab.training.head_recipe import RIDGES, HeadRecipe
-from mixlab.training.recipe import any_recipe_from
-from mixlab.training.sections import Recipe
+from mixlab.training.heads import features as cache
+from mixlab.training.heads import head as module
+from mixlab.training.heads.head import HeadJob, resolve_head, train_head
+from mixlab.training.recipes.head_recipe import RIDGES, HeadRecipe
+from mixlab.training.recipes.recipe import any_recipe_from
+from mixlab.training.recipes.sections import Recipe
 from mixlab.zoo.adapt import Weights
 from mixlab.zoo.build import create_model
 from mixlab.zoo.load import open_weights

@@ -8,8 +8,8 @@ import pytest
 import tomli_w
 
 from mixlab.errors import UserError
-from mixlab.training.recipe import recipe_from, with_settings
-from mixlab.training.recipe_files import read_recipe, recipe_names
+from mixlab.training.recipes.recipe import recipe_from, with_settings
+from mixlab.training.recipes.recipe_files import read_recipe, recipe_names
 
 
 def test_an_unknown_key_of_a_recipe_is_refused_with_the_nearest(tiny_recipe):

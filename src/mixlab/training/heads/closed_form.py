@@ -17,7 +17,7 @@ from jaxtyping import Float, Float64, Int64
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from mixlab.training.features import Features
+from mixlab.training.heads.features import Features
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,8 @@ from PIL import Image
 from mixlab.data.dataset import Part
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
-from mixlab.training import features as module
-from mixlab.training.features import Backbone, Features, features, open_backbone
+from mixlab.training.heads import features as module
+from mixlab.training.heads.features import Backbone, Features, features, open_backbone
 from mixlab.zoo.adapt import Weights
 from mixlab.zoo.build import create_model
 from mixlab.zoo.load import built

@@ -18,9 +18,9 @@ from mixlab.runs.folder import FORMAT, Run, refuse_foreign_folder, start_run
 from mixlab.runs.journal import Journal
 from mixlab.runs.store import store_folder, stored_key
 from mixlab.speed.plan import Mode, Plan
-from mixlab.training.closed_form import Chosen, Head, chosen_head
-from mixlab.training.features import Backbone, Features, features, open_backbone
-from mixlab.training.head_recipe import HeadRecipe
+from mixlab.training.heads.closed_form import Chosen, Head, chosen_head
+from mixlab.training.heads.features import Backbone, Features, features, open_backbone
+from mixlab.training.recipes.head_recipe import HeadRecipe
 from mixlab.training.run_page import run_page
 from mixlab.zoo.adapt import Weights
 from mixlab.zoo.storage.write import write_tensors

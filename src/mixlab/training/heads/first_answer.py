@@ -10,8 +10,8 @@ import torch
 from mixlab.data.dataset import Dataset, Part
 from mixlab.data.image_file import UnreadablePicture
 from mixlab.errors import UserError
-from mixlab.training.recipe_files import read_recipe
-from mixlab.training.usual import usual_recipe
+from mixlab.training.recipes.recipe_files import read_recipe
+from mixlab.training.recipes.usual import usual_recipe
 from mixlab.zoo.cards import Card, list_cards
 from mixlab.zoo.source import find_source
 

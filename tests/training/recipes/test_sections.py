@@ -5,7 +5,7 @@ import re
 import pytest
 
 from mixlab.errors import UserError
-from mixlab.training.recipe import recipe_from, with_settings
+from mixlab.training.recipes.recipe import recipe_from, with_settings
 
 SGD, MUON = "optimizer.name=sgd", "optimizer.name=muon"
 PIECEWISE, KNOTS = "schedule.name=piecewise", "schedule.knots=[[0, 0], [0.4, 1], [1, 0]]"

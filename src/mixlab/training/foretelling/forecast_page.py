@@ -23,7 +23,7 @@ from mixlab.report.numbers import duration, number, short
 from mixlab.report.page import Answer, Beside, Code, KeyFigure, Page, Section
 from mixlab.report.table import Cell, Column, Table, print_table
 from mixlab.report.terminal import glyphs_of, terminal_curve
-from mixlab.training.forecast import Forecast
+from mixlab.training.foretelling.forecast import Forecast
 
 _SHOWN = 10
 """Of the classes with most pictures, and of those with fewest."""

@@ -1,0 +1,1 @@
+"""What a training will do and need, before anything is written."""

@@ -1,0 +1,1 @@
+"""A head in closed form on published weights: the first answer."""
