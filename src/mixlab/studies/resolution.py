@@ -6,7 +6,7 @@ new size, for as many steps as the fine-tuning and for as many as all.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -22,7 +22,7 @@ from mixlab.evidence.intervals import mean_interval
 from mixlab.evidence.paired import crossed_interval
 from mixlab.measure import machine
 from mixlab.models.contract import height_and_width
-from mixlab.report.page import Answer, KeyFigure, Page, Section, written_by
+from mixlab.report.page import Answer, KeyFigure, Page
 from mixlab.report.table import Column, Table
 from mixlab.report.words import counted, listed
 from mixlab.runs.store import finished_run
@@ -140,10 +140,10 @@ class Resolution(Study[Arm]):
         tuned = {f"{way} to {size} px": self[_tuned(way, size)] for way, size in _WAYS}
         ahead = [way for way, arm in tuned.items() if (arm.against(stayed).low or 0) > 0]
         who = f"{listed(ahead)} {'is' if len(ahead) == 1 else 'are'}" if ahead else "no way is certainly"
-        return Page(
-            title="What does a change of resolution cost a Mixer?",
-            kicker=f"mixlab study resolution: {self.data}, {self.terms.seeds} seeds",
-            answer=Answer(
+        return self._page(
+            "What does a change of resolution cost a Mixer?",
+            f"mixlab study resolution: {self.data}, {self.terms.seeds} seeds",
+            Answer(
                 f"After {counted(self.terms.tuning_epochs, 'epoch')} at the new size, {who} ahead of the model that "
                 f"stayed at {SMALL} px for as many steps.",
                 "Taken there: "
@@ -152,16 +152,8 @@ class Resolution(Study[Arm]):
                 "it knows. Ahead: the 95 % interval of the difference lies above 0.",
                 [KeyFigure(arm.name, arm.top1, 1) for arm in (stayed, *tuned.values())],
             ),
-            sections=[
-                Section("Every way", [self.table(), self.figure()]),
-                Section("Pair by pair", [self.differences()]),
-                self.what_ran(Judged="fp32, contiguous"),
-            ],
-            footer=written_by(self.environment["versions"]["mixlab"]),
+            {"Judged": "fp32, contiguous"},
         )
-
-    def results(self) -> dict[str, Any]:
-        return self.found(asdict(self.terms))
 
 
 def resolution(dataset: Dataset, terms: ResolutionTerms, *, quiet: bool, say: Callable[[str], None]) -> Resolution:

@@ -11,7 +11,7 @@ from mixlab.evidence.estimate import Estimate
 from mixlab.report.axes import Axis
 from mixlab.report.figure import Figure
 from mixlab.report.machine import machine_facts
-from mixlab.report.page import Code, Details, Facts, Section
+from mixlab.report.page import Answer, Code, Details, Facts, Page, Section, written_by
 from mixlab.report.rows import intervals
 from mixlab.report.table import Column, Table
 from mixlab.speed.plan import Plan
@@ -49,6 +49,7 @@ class Study(ABC, Generic[A]):
 
     data: str
     pictures: int  # trained on at first
+    terms: Any  # a dataclass of the study's own
     arms: tuple[A, ...]
     environment: Mapping[str, Any]
     recipes: Mapping[str, Recipe | HeadRecipe]
@@ -58,6 +59,14 @@ class Study(ABC, Generic[A]):
     @abstractmethod
     def pairs(self) -> list[tuple[A, A]]:
         """What the study asks."""
+
+    @abstractmethod
+    def table(self) -> Table:
+        """Every arm."""
+
+    @abstractmethod
+    def page(self) -> Page:
+        """The whole report."""
 
     def __getitem__(self, name: str) -> A:
         (found,) = (arm for arm in self.arms if arm.name == name)
@@ -81,24 +90,38 @@ class Study(ABC, Generic[A]):
             caption=f"Points are means over the {self.repeats}, lines 95 % intervals over {self.top1_is_over}.",
         )
 
-    def what_ran(self, **facts: str) -> Section:
-        plans = {f"Plan of {name}": str(plan.mode) for name, plan in self.plans.items()}
-        recipes = [
-            Details(f"The recipe of {name}", [Code(tomli_w.dumps(recipe.to_dict()))])
-            for name, recipe in self.recipes.items()
-        ]
-        return Section("What ran", [Facts({**facts, **plans, **machine_facts(self.environment)}), *recipes])
-
-    def found(self, terms: Mapping[str, Any]) -> dict[str, Any]:
+    def results(self) -> dict[str, Any]:
         """results.json."""
         return {
             "schema": _SCHEMA,
             "data": self.data,
             "pictures": self.pictures,
-            "terms": terms,
+            "terms": asdict(self.terms),
             "environment": dict(self.environment),
             "recipes": {name: recipe.to_dict() for name, recipe in self.recipes.items()},
             "plans": {name: plan.to_dict() for name, plan in self.plans.items()},
             "arms": [arm.result() | {"top1": asdict(arm.top1)} for arm in self.arms],
             "pairs": [{"a": a.name, "b": b.name, **asdict(a.against(b))} for a, b in self.pairs],
         }
+
+    def _page(self, title: str, kicker: str, answer: Answer, facts: Mapping[str, str]) -> Page:
+        """With the study's question and answer; `facts` are its own of what ran."""
+        return Page(
+            title=title,
+            kicker=kicker,
+            answer=answer,
+            sections=[
+                Section("Every way", [self.table(), self.figure()]),
+                Section("Pair by pair", [self.differences()]),
+                self._what_ran(facts),
+            ],
+            footer=written_by(self.environment["versions"]["mixlab"]),
+        )
+
+    def _what_ran(self, facts: Mapping[str, str]) -> Section:
+        plans = {f"Plan of {name}": str(plan.mode) for name, plan in self.plans.items()}
+        recipes = [
+            Details(f"The recipe of {name}", [Code(tomli_w.dumps(recipe.to_dict()))])
+            for name, recipe in self.recipes.items()
+        ]
+        return Section("What ran", [Facts({**facts, **plans, **machine_facts(self.environment)}), *recipes])

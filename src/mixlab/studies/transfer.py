@@ -15,7 +15,7 @@ from mixlab.evaluation.evaluate import answers_of, evaluate
 from mixlab.evidence.estimate import Estimate
 from mixlab.evidence.intervals import mean_interval
 from mixlab.measure import machine
-from mixlab.report.page import Answer, KeyFigure, Page, Section, written_by
+from mixlab.report.page import Answer, KeyFigure, Page
 from mixlab.report.table import Column, Table
 from mixlab.runs.folder import Run
 from mixlab.runs.store import finished_run
@@ -123,25 +123,20 @@ class Transfer(Study[Arm]):
             f"Split {number}": f"{', '.join(split.known)} → {', '.join(split.new)}"
             for number, split in enumerate(self.splits, start=1)
         }
-        return Page(
-            title="Does knowledge carry over to classes that were never seen?",
-            kicker=f"mixlab study transfer: {self.data}, {self.terms.seeds} class splits",
-            answer=Answer(
+        return self._page(
+            "Does knowledge carry over to classes that were never seen?",
+            f"mixlab study transfer: {self.data}, {self.terms.seeds} class splits",
+            Answer(
                 f"With {self.terms.shots} pictures of each new class {who} ahead of starting from scratch.",
                 "The two ways: fine-tuning all weights, and a head in closed form. Ahead: the 95 % intervals of the "
                 f"differences to both models from scratch, trained as long and {_LONGER} times as long, lie above 0.",
                 [KeyFigure(arm.name, arm.top1, 1) for arm in self.arms],
             ),
-            sections=[
-                Section("Every way", [self.table(), self.figure()]),
-                Section("Pair by pair", [self.differences()]),
-                self.what_ran(**splits),
-            ],
-            footer=written_by(self.environment["versions"]["mixlab"]),
+            splits,
         )
 
     def results(self) -> dict[str, Any]:
-        return self.found(asdict(self.terms)) | {"model": MODEL, "splits": [asdict(split) for split in self.splits]}
+        return super().results() | {"model": MODEL, "splits": [asdict(split) for split in self.splits]}
 
 
 def transfer(dataset: Dataset, terms: TransferTerms, *, quiet: bool, say: Callable[[str], None]) -> Transfer:
