@@ -31,7 +31,7 @@ def foretold(job: Job, plan: Plan = WHOLE, seconds_a_step: float = 1.0) -> Forec
 
 def most_alive(step: Callable[[], object]) -> int:
     """Bytes that a step holds at its highest, beyond what was there before."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiled:
         step()
     events: Any = profiled.profiler.kineto_results.events()  # pyright: ignore[reportOptionalMemberAccess]
     changes = sorted((event.start_ns(), place, event) for place, event in enumerate(events))
