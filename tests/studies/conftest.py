@@ -15,7 +15,6 @@ from mixlab.studies.comparing.comparison import Comparison, Contestant
 from mixlab.studies.comparing.contenders import Contender
 from mixlab.studies.comparing.terms import Terms
 from mixlab.studies.comparing.trainings import Trained
-from mixlab.studies.comparing.verdict import judge
 from mixlab.training.prepare import Job
 from mixlab.training.recipes.recipe import recipe_from
 from mixlab.training.recipes.recipe_files import read_recipe
@@ -88,7 +87,6 @@ def invented(
             "majority class": proportion_interval(pictures // 10, pictures),
             "1-nearest neighbour": proportion_interval(pictures * 9 // 10, pictures),
         },
-        verdict=judge({contestant.name: contestant.correct for contestant in contestants}),
         environment=ENVIRONMENT,
     )
 

@@ -22,7 +22,6 @@ from mixlab.studies.comparing.out_of_fold import OutOfFold
 from mixlab.studies.comparing.published_comparison import WARNING, PublishedComparison, PublishedContestant
 from mixlab.studies.comparing.published_page import published_page
 from mixlab.studies.comparing.published_tables import choice_table, heads_table, pairs_table, published_tables
-from mixlab.studies.comparing.verdict import judge
 from mixlab.training.heads.closed_form import Chosen, Head
 from mixlab.training.heads.features import Backbone
 from mixlab.zoo.adapt import Weights
@@ -87,7 +86,6 @@ def invented(accuracies: dict[str, float], folds: int | None = None) -> Publishe
         folds=folds,
         contestants=tuple(contestants),
         yardsticks={"majority class": proportion_interval(100, PICTURES)},
-        verdict=judge({contestant.name: contestant.correct for contestant in contestants}),
         environment=ENVIRONMENT,
     )
 

@@ -17,7 +17,6 @@ from mixlab.studies.comparing.contenders import Contender, Planned, enter, macs_
 from mixlab.studies.comparing.inference import images_per_second
 from mixlab.studies.comparing.terms import Terms
 from mixlab.studies.comparing.trainings import Trained, processes
-from mixlab.studies.comparing.verdict import judge
 from mixlab.zoo.scaling import scaled_config
 from mixlab.zoo.trained import load_trained
 
@@ -71,7 +70,6 @@ def compare(models: Sequence[str], dataset: Dataset, terms: Terms, *, quiet: boo
         terms=terms,
         contestants=contestants,
         yardsticks=untrained,
-        verdict=judge({contestant.name: contestant.correct for contestant in contestants}),
         environment=machine.describe(device),
     )
 

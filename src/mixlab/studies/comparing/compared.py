@@ -2,23 +2,28 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+import numpy as np
 
 from mixlab.data.dataset import Dataset
 from mixlab.evidence.estimate import Estimate
 from mixlab.studies.comparing.choice import Choice
-from mixlab.studies.comparing.verdict import Verdict
+from mixlab.studies.comparing.verdict import Verdict, judge
 
 _SCHEMA = 1
 
 
 class Judged(Protocol):
-    """A model of a comparison: its top-1 in per cent, and how many pictures it answers."""
+    """A model of a comparison: its answers, its top-1 in per cent of them, and how many pictures it answers."""
 
     @property
     def name(self) -> str: ...
     @property
+    def correct(self) -> np.ndarray: ...
+    @cached_property
     def top1(self) -> Estimate: ...
     @property
     def images_per_second(self) -> Estimate: ...
@@ -37,7 +42,6 @@ class Compared(Generic[C]):
     dataset: Dataset
     contestants: tuple[C, ...]
     yardsticks: dict[str, Estimate]
-    verdict: Verdict
     environment: dict[str, Any]
 
     @property
@@ -51,6 +55,10 @@ class Compared(Generic[C]):
 
     def __getitem__(self, name: str) -> C:
         return self.contestants[self.names.index(name)]
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        return judge({contestant.name: contestant.correct for contestant in self.contestants})
 
     @property
     def data(self) -> str:

@@ -40,11 +40,11 @@ class Contestant:
     def name(self) -> str:
         return self.contender.name
 
-    @cached_property
+    @property
     def correct(self) -> Bool[np.ndarray, "seed picture"]:
         return np.stack([training.correct for training in self.trained])
 
-    @property
+    @cached_property
     def top1(self) -> Estimate:
         """Per cent, for other seeds and other test pictures."""
         return crossed_interval(self.correct)

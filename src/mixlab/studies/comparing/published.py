@@ -20,7 +20,6 @@ from mixlab.studies.comparing.contenders import macs_of, require_several
 from mixlab.studies.comparing.inference import images_per_second
 from mixlab.studies.comparing.out_of_fold import OutOfFold, out_of_fold
 from mixlab.studies.comparing.published_comparison import PublishedComparison, PublishedContestant
-from mixlab.studies.comparing.verdict import judge
 from mixlab.training.heads.features import Backbone, features, open_backbone
 from mixlab.training.heads.first_answer import SMALL, best_value, typical_side
 from mixlab.training.recipes.head_recipe import RIDGES
@@ -97,7 +96,6 @@ def compare_published(
         folds=folds,
         contestants=contestants,
         yardsticks=untrained,
-        verdict=judge({contestant.name: contestant.correct for contestant in contestants}),
         environment=machine.describe(device),
     )
 

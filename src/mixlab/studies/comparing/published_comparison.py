@@ -1,6 +1,7 @@
 """What a comparison of published weights found: its numbers, its answer in words, its JSON."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ class PublishedContestant:
     inference_mode: Mode
     images_per_second: Estimate
 
-    @property
+    @cached_property
     def top1(self) -> Estimate:
         """Per cent, for other pictures; its n counts those that were judged."""
         return replace(crossed_interval(self.correct), n=len(self.answers.labels))
