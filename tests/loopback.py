@@ -127,12 +127,10 @@ class WritableHub:
     private: set[str] = field(default_factory=set)
     files: dict[str, bytes] = field(default_factory=dict)
     refuse: dict[str, tuple[int, str]] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
     address: str = ""
 
     def answer(self, path: str, body: bytes) -> tuple[int, Any]:
         """The status, and JSON or a file's content."""
-        self.asked.append(path)
         for beginning, (status, words) in self.refuse.items():
             if path.startswith(beginning):
                 return status, {"error": words, "errors": [{"message": words}]}
