@@ -26,7 +26,6 @@ from timm.models.davit import DaVit as TimmDaVit
 from timm.models.mlp_mixer import MlpMixer as TimmMixer
 from torch import Tensor, nn
 
-from mixlab.evidence.estimate import Estimate
 from mixlab.files import write_json
 from mixlab.measure import machine
 from mixlab.measure.timing import interleaved, speed_ratio
@@ -36,6 +35,7 @@ from mixlab.models.davit import DaViTConfig
 from mixlab.models.mixer import MixerConfig
 from mixlab.report.table import Column, Table, print_table
 from mixlab.speed.plan import Mode, candidates, placed
+from mixlab.stats.estimate import Estimate
 from mixlab.zoo.build import create_model
 
 GOAL = 0.97

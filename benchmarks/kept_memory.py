@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from mixlab.evidence.estimate import Estimate
 from mixlab.files import write_json
 from mixlab.measure import machine
 from mixlab.measure.memory import peak_bytes
@@ -26,6 +25,7 @@ from mixlab.measure.timing import interleaved, speed_ratio
 from mixlab.report.table import Column, Table, print_table
 from mixlab.speed.allocator import keep_freed_memory
 from mixlab.speed.plan import Mode, placed
+from mixlab.stats.estimate import Estimate
 from mixlab.zoo.build import create_model
 from mixlab.zoo.sizes import find_size
 

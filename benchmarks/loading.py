@@ -27,19 +27,19 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import mixlab
-from mixlab.evidence.estimate import Estimate
-from mixlab.evidence.intervals import median_interval
 from mixlab.files import write_json
 from mixlab.measure import machine
 from mixlab.measure.timing import interleaved, speed_ratio
 from mixlab.report.table import Column, Table, print_table
+from mixlab.stats.estimate import Estimate
+from mixlab.stats.intervals import median_interval
+from mixlab.weights.timm_folder import TIMMS_NAMES
 from mixlab.zoo.sizes import find_size
-from mixlab.zoo.timm_folder import TIMMS_NAMES
 
 SECONDS_GOAL, RATIO_GOAL, MEMORY_GOAL = 0.15, 5.0, 1.2
 
 PEAK = """
-import sys, torch, mixlab, mixlab.zoo.load
+import sys, torch, mixlab, mixlab.weights.load
 from mixlab.measure.memory import peak_bytes
 before = peak_bytes(torch.device("cpu"))
 model = mixlab.load(sys.argv[1])

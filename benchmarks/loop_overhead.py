@@ -24,17 +24,17 @@ import torch
 from torch.nn import functional as F
 
 from mixlab.data.dataset import Dataset, Part
-from mixlab.evidence.estimate import Estimate
-from mixlab.evidence.intervals import median_interval
 from mixlab.files import write_json
 from mixlab.measure import machine
 from mixlab.measure.timing import synchronize
 from mixlab.report.table import Column, Table, print_table
 from mixlab.runs.checkpoints import Checkpoint, Checkpoints
 from mixlab.speed.plan import Mode, Plan, placed
+from mixlab.stats.estimate import Estimate
+from mixlab.stats.intervals import median_interval
 from mixlab.training import loop
-from mixlab.training.prepare import Job, resolve
-from mixlab.training.recipes.recipe import recipe_from
+from mixlab.training.job import Job, resolve
+from mixlab.training.recipes.parse import recipe_from
 from mixlab.zoo.sizes import find_size
 
 GOAL = 3.0  # per cent

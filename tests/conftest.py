@@ -140,9 +140,10 @@ def usual_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """
     timm = pytest.importorskip("timm", reason='needs timm: pip install "mixlab[baselines]"')
 
-    from mixlab.studies.comparing import published
-    from mixlab.training.heads import features
-    from mixlab.zoo import cards, source
+    from mixlab.comparison import compare_pretrained
+    from mixlab.evaluation.probes import features
+    from mixlab.weights import source
+    from mixlab.zoo import cards
     from mixlab.zoo.build import create_model
     from mixlab.zoo.cards import Card, CardSource, Expected
     from mixlab.zoo.sizes import find_size
@@ -176,8 +177,8 @@ def usual_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     hub.mkdir()
     save_file(timm.create_model("test_resnet").state_dict(), hub / "model.safetensors")
     monkeypatch.setattr(cards, "_cards", lambda: tuple(made))
-    monkeypatch.setattr(published, "CNN", "timm:test_resnet.r160_in1k")
+    monkeypatch.setattr(compare_pretrained, "CNN", "timm:test_resnet.r160_in1k")
     monkeypatch.setattr(source, "cached_weights", {"timm/test_resnet.r160_in1k": hub}.get)
     for module in (source, features):
         monkeypatch.setattr(module, "cache_folder", lambda: tmp_path / "cache")
-    return [*(card.name for card in made), published.CNN]
+    return [*(card.name for card in made), compare_pretrained.CNN]

@@ -25,7 +25,7 @@ RUN_ELSEWHERE = {
     "mixlab study resolution --data cifar10": "tests/cli/test_study.py runs it on few pictures",
     "mixlab study transfer --data cifar10": "tests/cli/test_study.py runs it on few pictures",
     "mixlab train --data folder:pets --model mixer_b16.goog_in21k": "tests/training/test_beginning.py",
-    "mixlab predict mixer_b16.goog_in1k photos": "the file is elsewhere; tests/zoo/test_source.py serves one",
+    "mixlab predict mixer_b16.goog_in1k photos": "the file is elsewhere; tests/weights/test_source.py serves one",
 }
 
 

@@ -63,9 +63,9 @@ def test_a_link_into_the_repository_leads_somewhere(text: Path):
 
 def test_the_layer_contract_holds_and_can_fail(tmp_path: Path):
     assert _contract(tmp_path / "as_it_is").returncode == 0
-    broken = _contract(tmp_path / "broken", add_to="evidence/estimate.py", line="import mixlab.models.mixer")
+    broken = _contract(tmp_path / "broken", add_to="stats/estimate.py", line="import mixlab.models.mixer")
     assert broken.returncode == 1
-    assert "mixlab.evidence is not allowed to import mixlab.models" in broken.stdout
+    assert "mixlab.stats is not allowed to import mixlab.models" in broken.stdout
 
 
 def _contract(copy: Path, add_to: str | None = None, line: str = "") -> subprocess.CompletedProcess[str]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mixlab.prediction.predictor import Predictor
+    from mixlab.weights.load import load
     from mixlab.zoo.build import create_model
     from mixlab.zoo.cards import card
-    from mixlab.zoo.load import load
     from mixlab.zoo.sizes import list_models
 
 __all__ = ["Predictor", "card", "create_model", "list_models", "load"]
@@ -20,7 +20,7 @@ _HOMES = {
     "card": "mixlab.zoo.cards",
     "create_model": "mixlab.zoo.build",
     "list_models": "mixlab.zoo.sizes",
-    "load": "mixlab.zoo.load",
+    "load": "mixlab.weights.load",
 }
 
 

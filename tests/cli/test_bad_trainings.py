@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 
 from mixlab.runs.folder import FORMAT, Run
-from mixlab.training.foretelling import trial
-from mixlab.training.processes import join
+from mixlab.training.distributed import join
+from mixlab.training.planning import autotune
 
 Train = Callable[..., str]
 
@@ -303,5 +303,5 @@ class TestSurroundings:
     )
     def test_a_package_that_is_missing(self, train_refused, monkeypatch, words, missing, pieces):
         monkeypatch.setitem(sys.modules, missing, None)
-        monkeypatch.setattr(trial, "decide_plan", None)  # nothing is measured before
+        monkeypatch.setattr(autotune, "decide_plan", None)  # nothing is measured before
         assert in_order(train_refused(*words), *pieces)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mixlab.evidence.intervals import median_interval
+from mixlab.comparison import compare_pretrained
 from mixlab.speed.plan import Mode
-from mixlab.studies.comparing import published
+from mixlab.stats.intervals import median_interval
 
 OURS = "mixer_nano.test,convmixer_nano.test"
 
@@ -18,7 +18,7 @@ OURS = "mixer_nano.test,convmixer_nano.test"
 @pytest.fixture(autouse=True)
 def speeds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        published,
+        compare_pretrained,
         "images_per_second",
         lambda models, device, batch: {name: (Mode(), median_interval([9.0] * 9, "images/s")) for name in models},
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mixlab.training.heads import features
+from mixlab.evaluation.probes import features
 
 
 def test_a_dry_run_says_what_would_happen_and_writes_nothing(run, train, pets, here):

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from mixlab.evaluation.probes import features
 from mixlab.speed.plan import Mode, Plan
 from mixlab.studies import transfer
-from mixlab.training.foretelling import trial
-from mixlab.training.heads import features
+from mixlab.training.planning import autotune
 
 STUDY = ("study", "resolution", "--data", "folder:pets", "--seeds", "2", "--epochs", "1", "--pictures", "8")
 
 
 @pytest.mark.long
 def test_a_study_prints_its_tables_and_writes_report_and_results(run, pets, monkeypatch):
-    monkeypatch.setattr(trial, "decide_plan", lambda job, say, processes: (Plan("cpu", Mode(), 8), 0.1))
+    monkeypatch.setattr(autotune, "decide_plan", lambda job, say, processes: (Plan("cpu", Mode(), 8), 0.1))
     ended = run(*STUDY, "--out", "found", "--quiet")
     assert ended.status == 0
     assert "resampled, 24 px, tuned" in ended.out
@@ -29,7 +29,7 @@ def test_a_study_prints_its_tables_and_writes_report_and_results(run, pets, monk
 
 @pytest.mark.long
 def test_the_study_of_transfer_prints_its_tables_and_writes_report_and_results(run, monkeypatch):
-    monkeypatch.setattr(trial, "decide_plan", lambda job, say, processes: (Plan("cpu", Mode(), 20), 0.1))
+    monkeypatch.setattr(autotune, "decide_plan", lambda job, say, processes: (Plan("cpu", Mode(), 20), 0.1))
     monkeypatch.setattr(features, "cache_folder", lambda: Path("cache"))
     monkeypatch.setattr(transfer, "TransferTerms", partial(transfer.TransferTerms, shots=4, tuning_epochs=1))
     few = ("--seeds", "2", "--epochs", "1", "--pictures", "50")

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from mixlab.data.batches import JudgingBatches
 from mixlab.data.preprocess import Preprocess
 from mixlab.evaluation.evaluate import Evaluation, answers_of, evaluate
-from mixlab.evidence.intervals import proportion_interval
 from mixlab.speed.plan import Mode
+from mixlab.stats.intervals import proportion_interval
 
 CPU = torch.device("cpu")
 

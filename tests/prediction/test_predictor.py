@@ -16,10 +16,10 @@ from mixlab.prediction import predictor as predictor_module
 from mixlab.prediction.predictor import Prediction, Predictor
 from mixlab.runs.folder import Run
 from mixlab.speed.plan import Mode, Plan
+from mixlab.training.job import resolve
 from mixlab.training.loop import train
-from mixlab.training.prepare import resolve
-from mixlab.training.recipes.recipe import recipe_from
-from mixlab.zoo.trained import load_trained
+from mixlab.training.recipes.parse import recipe_from
+from mixlab.weights.trained import load_trained
 
 
 @pytest.fixture

@@ -5,16 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mixlab.evidence.estimate import Estimate
 from mixlab.report.axes import Axis
 from mixlab.report.confusion import confusion_matrix
 from mixlab.report.curves import learning_curves
 from mixlab.report.figure import Figure
+from mixlab.report.forest_plot import intervals, pair_intervals, seed_points
+from mixlab.report.image_grid import Mistake, Mistakes
 from mixlab.report.page import Answer, Beside, Code, Details, Facts, KeyFigure, Page, Section
-from mixlab.report.pictures import Mistake, Mistakes
-from mixlab.report.rows import intervals, pair_intervals, seed_points
 from mixlab.report.table import Column, Table
 from mixlab.report.tradeoff import trade_off
+from mixlab.stats.estimate import Estimate
 
 MODELS = ["mixer", "고양이 <&> $x$", "いぬ"]
 ACCURACY = Axis("Top-1", "%", "higher", digits=1)

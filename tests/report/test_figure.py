@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from mixlab.evidence.estimate import Estimate
 from mixlab.report.axes import Axis
 from mixlab.report.colours import HUES, PAGE
 from mixlab.report.confusion import confusion_matrix
 from mixlab.report.curves import learning_curves
-from mixlab.report.rows import pair_intervals, seed_points
+from mixlab.report.forest_plot import pair_intervals, seed_points
+from mixlab.stats.estimate import Estimate
 
 
 def texts(svg: str) -> list[str]:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mixlab.evidence.estimate import Estimate
+from mixlab.report.html_text import prose
+from mixlab.report.image_grid import Mistake, Mistakes
 from mixlab.report.page import Code, KeyFigure
-from mixlab.report.pictures import Mistake, Mistakes
-from mixlab.report.prose import prose
+from mixlab.stats.estimate import Estimate
 
 VOID = {"meta", "link", "img", "wbr"}
 

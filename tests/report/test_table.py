@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from rich.cells import cell_len
 
-from mixlab.evidence.estimate import Estimate
 from mixlab.report.table import Cell, Column, Table, print_table, render
+from mixlab.stats.estimate import Estimate
 
 
 def one_cell(cell: Cell, **column) -> str:

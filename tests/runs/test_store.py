@@ -13,11 +13,11 @@ from mixlab.runs import store
 from mixlab.runs.folder import start_run
 from mixlab.runs.store import finished_run, store_folder, stored_key
 from mixlab.speed.plan import Mode, Plan
-from mixlab.training import prepare
-from mixlab.training.foretelling import trial
-from mixlab.training.foretelling.trial import plan_file
-from mixlab.training.prepare import Job, resolve
-from mixlab.training.recipes.recipe import recipe_from, with_settings
+from mixlab.training import job as job_module
+from mixlab.training.job import Job, resolve
+from mixlab.training.planning import autotune
+from mixlab.training.planning.autotune import plan_file
+from mixlab.training.recipes.parse import recipe_from, with_settings
 
 PLAN = Plan("cpu", Mode(), 8)
 
@@ -82,7 +82,7 @@ def test_another_torch_has_another_folder(job, monkeypatch):
 def test_another_timm_has_another_folder_where_timm_builds_the_model(job, monkeypatch, family):
     job = replace(job, family=family)
     before = job.folder(PLAN)
-    monkeypatch.setattr(prepare, "version", lambda package: "99.0")
+    monkeypatch.setattr(job_module, "version", lambda package: "99.0")
     assert (job.folder(PLAN) != before) == (family == "timm")
 
 
@@ -98,7 +98,7 @@ def test_a_changed_line_of_what_makes_a_result_has_another_key(package, source):
     assert stored_key({}) != before
 
 
-@pytest.mark.parametrize("source", ["report/page.py", "studies/comparing/compare.py", "cli/train.py"])
+@pytest.mark.parametrize("source", ["report/page.py", "comparison/compare.py", "cli/train.py"])
 def test_a_changed_line_of_what_shows_a_result_has_the_same_key(package, source):
     before = stored_key({})
     store._sources.cache_clear()
@@ -111,7 +111,7 @@ def test_the_plan_is_remembered_for_all_seeds_and_for_one_machine(job, monkeypat
     other_seed = replace(job, recipe=job.recipe.model_copy(update={"seed": 5}))
     assert plan_file(other_seed) == plan_file(job)
     before = plan_file(job)
-    monkeypatch.setattr(trial, "device_name", lambda device: "another processor")
+    monkeypatch.setattr(autotune, "device_name", lambda device: "another processor")
     assert plan_file(job) != before
 
 

@@ -15,10 +15,10 @@ from mixlab.runs.folder import Run
 from mixlab.speed.plan import Mode, Plan
 from mixlab.studies import resolution as study
 from mixlab.studies.resolution import Resolution, ResolutionTerms, moved_on_grey, resolution
-from mixlab.training.foretelling import trial
-from mixlab.training.prepare import Job
-from mixlab.zoo.adapt import Weights, at_size
-from mixlab.zoo.load import built
+from mixlab.training.job import Job
+from mixlab.training.planning import autotune
+from mixlab.weights.adapt import Weights, at_size
+from mixlab.weights.load import built
 
 TERMS = ResolutionTerms(seeds=2, pictures=20, epochs=2)
 NAMES = [
@@ -51,7 +51,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Job]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study, "train", noted)
         patch.setenv("MIXLAB_RUNS", str(tmp_path_factory.mktemp("store")))
-        patch.setattr(trial, "decide_plan", lambda job, say, processes: (Plan("cpu", Mode(), 20), 0.1))
+        patch.setattr(autotune, "decide_plan", lambda job, say, processes: (Plan("cpu", Mode(), 20), 0.1))
         yield jobs
 
 
@@ -77,7 +77,7 @@ def test_every_way_is_trained_and_judged_with_every_seed_on_all_test_pictures(fo
 
 def test_what_was_finished_is_found_again_and_so_are_the_plans(found, jobs, trained, shades, monkeypatch):
     trained.clear()
-    monkeypatch.delattr(trial, "decide_plan")
+    monkeypatch.delattr(autotune, "decide_plan")
     again = studied(shades)
     assert trained == []
     assert again.plans == found.plans

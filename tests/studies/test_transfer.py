@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from mixlab.data.dataset import Dataset, Part
+from mixlab.evaluation.probes import features
 from mixlab.report.table import render
 from mixlab.runs.folder import Run
 from mixlab.speed.plan import Mode, Plan
 from mixlab.studies import transfer as study
 from mixlab.studies.transfer import AS_LONG, HEAD, LONGER, TUNED, Transfer, TransferTerms, transfer
-from mixlab.training.heads import features
-from mixlab.training.prepare import Job
+from mixlab.training.job import Job
 
 TERMS = TransferTerms(seeds=2, pictures=16, epochs=1, shots=4, tuning_epochs=1)
 NAMES = [HEAD, TUNED, AS_LONG, LONGER]

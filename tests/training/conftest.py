@@ -8,8 +8,8 @@ import torch
 from torch import distributed
 
 from mixlab.data.dataset import Dataset
-from mixlab.training.prepare import Job, resolve
-from mixlab.training.recipes.recipe import recipe_from, with_settings
+from mixlab.training.job import Job, resolve
+from mixlab.training.recipes.parse import recipe_from, with_settings
 
 MakeJob = Callable[..., Job]
 

@@ -13,8 +13,8 @@ from mixlab.speed.plan import Mode, Plan
 from mixlab.training import objective
 from mixlab.training.distillation import Teacher, distilled_loss
 from mixlab.training.loop import train
-from mixlab.training.recipes.sections import Distillation
-from mixlab.zoo.load import load
+from mixlab.training.recipes.schema import Distillation
+from mixlab.weights.load import load
 
 LOGITS, TEACHER = torch.tensor([[1.0, -1.0], [0.5, 2.0]]), torch.tensor([[3.0, 0.0], [1.0, 0.0]])
 

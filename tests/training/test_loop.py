@@ -18,9 +18,9 @@ from mixlab.runs.folder import Run
 from mixlab.runs.journal import read_journal
 from mixlab.speed.plan import Mode, Plan
 from mixlab.training import loop, step
+from mixlab.training.job import Job
 from mixlab.training.loop import train
-from mixlab.training.prepare import Job
-from mixlab.training.recipes.recipe import recipe_from
+from mixlab.training.recipes.parse import recipe_from
 from mixlab.training.schedule import share_of_peak
 from mixlab.training.validation import Validation
 

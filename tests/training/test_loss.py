@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mixlab.errors import UserError
 from mixlab.training.loss import class_weights_of, loss_of, targets_of
-from mixlab.training.recipes.sections import Loss
+from mixlab.training.recipes.schema import Loss
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.0, 3.0, -2.0]])
 MIXED = torch.tensor([[0.7, 0.3, 0.0], [0.0, 0.6, 0.4]])

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from mixlab.runs.folder import Run
 from mixlab.speed.plan import Mode, Plan
 from mixlab.training import step
+from mixlab.training.job import Job
 from mixlab.training.loop import train
-from mixlab.training.prepare import Job
 
 PLAN = Plan("cpu", Mode(), 3)
 OPTIONS = {

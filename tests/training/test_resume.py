@@ -17,8 +17,8 @@ from mixlab.runs.folder import Run
 from mixlab.runs.journal import read_journal
 from mixlab.speed.plan import Mode, Plan
 from mixlab.training import step
+from mixlab.training.job import Job
 from mixlab.training.loop import train
-from mixlab.training.prepare import Job
 
 PLAN = Plan("cpu", Mode(), 8)
 EVERYTHING = (

@@ -8,8 +8,8 @@ import pytest
 from torch import nn, optim
 
 from mixlab.errors import UserError
-from mixlab.training.recipes.recipe import recipe_from
-from mixlab.training.recipes.sections import Schedule
+from mixlab.training.recipes.parse import recipe_from
+from mixlab.training.recipes.schema import Schedule
 from mixlab.training.schedule import share_of_peak, total_steps
 
 STEPS = 100

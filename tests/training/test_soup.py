@@ -22,10 +22,10 @@ from mixlab.runs.history import read_history
 from mixlab.speed.plan import Mode, Plan
 from mixlab.training import soup
 from mixlab.training.loop import train
-from mixlab.training.recipes.recipe import recipe_from
+from mixlab.training.recipes.parse import recipe_from
 from mixlab.training.soup import average, mean_of
-from mixlab.zoo.load import load
-from mixlab.zoo.trained import load_trained
+from mixlab.weights.load import load
+from mixlab.weights.trained import load_trained
 
 CONVMIXER = ("model=convmixer_nano", "config={ patch_size = 4, kernel_size = 3, channels = 8, depth = 1 }")
 Trained = Callable[..., Run]

@@ -12,9 +12,9 @@ from mixlab.errors import UserError
 from mixlab.speed.plan import Mode, Plan
 from mixlab.training import trackers
 from mixlab.training.loop import train
-from mixlab.training.recipes.recipe import recipe_from
-from mixlab.training.recipes.sections import Recipe
-from mixlab.training.records import Records
+from mixlab.training.recipes.parse import recipe_from
+from mixlab.training.recipes.schema import Recipe
+from mixlab.training.run_writer import Records
 from mixlab.training.trackers import require_trackers, tracked
 
 

@@ -19,9 +19,9 @@ from mixlab.data.sources import open_dataset
 from mixlab.errors import Interrupted, UserError
 from mixlab.speed.plan import Plan
 from mixlab.training import step
+from mixlab.training.job import resolve
 from mixlab.training.loop import train
-from mixlab.training.prepare import resolve
-from mixlab.training.recipes.recipe import recipe_from
+from mixlab.training.recipes.parse import recipe_from
 
 
 def main() -> None:

@@ -8,9 +8,9 @@ import torch
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 from mixlab.measure.macs import count_macs, count_parameters
+from mixlab.weights.formats import formats
 from mixlab.zoo.build import build
 from mixlab.zoo.cards import card, find_card, list_cards
-from mixlab.zoo.formats import formats
 
 CARDS = list_cards()
 CLASSES = {"imagenet-1k": 1000, "imagenet-21k": 21843, "imagenet-21k-p": 11221, "none": 0}

@@ -10,9 +10,9 @@ from mixlab.cli.output import image_size_of, output_folder, sayer, show
 from mixlab.errors import UserError
 
 if TYPE_CHECKING:
+    from mixlab.comparison.comparison import Comparison
+    from mixlab.comparison.pretrained_comparison import PublishedComparison
     from mixlab.data.dataset import Dataset
-    from mixlab.studies.comparing.comparison import Comparison
-    from mixlab.studies.comparing.published_comparison import PublishedComparison
 
 
 def compare(
@@ -36,13 +36,13 @@ def compare(
 
     Small pictures: models are trained from scratch. Larger ones: heads in closed form on published weights.
     """
+    from mixlab.comparison.compare_page import compare_page
+    from mixlab.comparison.compare_pretrained import takes_published
+    from mixlab.comparison.comparison_tables import tables
+    from mixlab.comparison.pretrained_page import published_page
+    from mixlab.comparison.pretrained_tables import published_tables
     from mixlab.data.sources import open_dataset
     from mixlab.files import whole_folder, write_json, write_text
-    from mixlab.studies.comparing.compare_page import compare_page
-    from mixlab.studies.comparing.comparison_tables import tables
-    from mixlab.studies.comparing.published import takes_published
-    from mixlab.studies.comparing.published_page import published_page
-    from mixlab.studies.comparing.published_tables import published_tables
 
     names = None if models is None else [name.strip() for name in models.split(",")]
     trainings = {"seeds": seeds, "epochs": epochs, "minutes": minutes, "image-size": image_size, "match": match}
@@ -67,7 +67,7 @@ def compare(
 def _published(
     names: list[str] | None, dataset: "Dataset", folds: int | None, trainings: dict[str, Any], *, quiet: bool
 ) -> "PublishedComparison":
-    from mixlab.studies.comparing.published import compare_published, usual_weights
+    from mixlab.comparison.compare_pretrained import compare_published, usual_weights
 
     for option, value in trainings.items():
         if value is not None:
@@ -81,9 +81,9 @@ def _published(
 def _trained(
     names: list[str] | None, dataset: "Dataset", folds: int | None, trainings: dict[str, Any], *, quiet: bool
 ) -> "Comparison":
-    from mixlab.studies.comparing.compare import compare
-    from mixlab.studies.comparing.contenders import DEFAULT_MODELS
-    from mixlab.studies.comparing.terms import Terms
+    from mixlab.comparison.candidates import DEFAULT_MODELS
+    from mixlab.comparison.compare import compare
+    from mixlab.comparison.settings import Terms
 
     if folds is not None:
         raise UserError(

@@ -23,9 +23,9 @@ def convert(
     lossy: Annotated[bool, typer.Option("--lossy", help="Write although the format can't say everything.")] = False,
 ) -> None:
     """Write weights as another program has them: every tensor bit by bit, and a word on what its format can't say."""
+    from mixlab.weights.convert import Conversion
+    from mixlab.weights.load import open_weights
     from mixlab.zoo.build import assigned
-    from mixlab.zoo.convert import Conversion
-    from mixlab.zoo.load import open_weights
 
     if out.exists():
         raise UserError(f"{out} is there already, and is never overwritten: give another name.")

@@ -23,12 +23,12 @@ def check(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Find unreadable pictures, copies, also across train and test, and what is unusual; nothing is changed."""
-    from mixlab.data.check import check_pictures
+    from mixlab.data.inspection.check import check_pictures
+    from mixlab.data.inspection.check_page import data_check_page
+    from mixlab.data.inspection.findings import results, table_for_programs, tables
     from mixlab.data.sources import open_as_found
     from mixlab.files import whole_folder, write_json, write_text
     from mixlab.measure.machine import cores
-    from mixlab.studies.data_check import results, table_for_programs, tables
-    from mixlab.studies.data_check_page import data_check_page
 
     if out is not None:
         refuse_occupied(out)
@@ -66,10 +66,10 @@ def preview(
 
     from mixlab.data.sources import open_dataset
     from mixlab.files import whole_folder, write_text
-    from mixlab.studies.preview import preview as previewed
-    from mixlab.studies.preview_page import preview_page
-    from mixlab.training.prepare import resolve
-    from mixlab.training.recipes.recipe import recipe_from, with_settings
+    from mixlab.training.job import resolve
+    from mixlab.training.planning.preview import preview as previewed
+    from mixlab.training.planning.preview_page import preview_page
+    from mixlab.training.recipes.parse import recipe_from, with_settings
     from mixlab.training.recipes.recipe_files import read_recipe
 
     out = output_folder(out, "preview", source)

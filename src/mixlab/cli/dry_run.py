@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     import torch
 
     from mixlab.data.dataset import Dataset
-    from mixlab.training.recipes.head_recipe import HeadRecipe
-    from mixlab.training.recipes.sections import Recipe
+    from mixlab.training.linear_probe.recipe import HeadRecipe
+    from mixlab.training.recipes.schema import Recipe
 
 Say = Callable[[str], None]
 
@@ -27,7 +27,7 @@ def foretell(
     recipe: "Recipe | HeadRecipe", dataset: "Dataset", device: "torch.device", say: Say, figure: Path | None
 ) -> None:
     """To standard output, and into `figure` where there is one."""
-    from mixlab.training.recipes.head_recipe import HeadRecipe
+    from mixlab.training.linear_probe.recipe import HeadRecipe
 
     if isinstance(recipe, HeadRecipe):
         _foretell_head(recipe, dataset, device, say, figure)
@@ -38,11 +38,11 @@ def foretell(
 def _foretell_steps(
     recipe: "Recipe", dataset: "Dataset", device: "torch.device", say: Say, figure: Path | None
 ) -> None:
-    from mixlab.training.foretelling.forecast import forecast
-    from mixlab.training.foretelling.forecast_page import keeper, print_forecast
-    from mixlab.training.foretelling.trial import decide_plan
-    from mixlab.training.prepare import resolve
-    from mixlab.training.processes import join, only_once
+    from mixlab.training.distributed import join, only_once
+    from mixlab.training.job import resolve
+    from mixlab.training.planning.autotune import decide_plan
+    from mixlab.training.planning.estimate import forecast
+    from mixlab.training.planning.estimate_page import keeper, print_forecast
     from mixlab.training.trackers import require_trackers
 
     keep = figure and keeper(figure)
@@ -60,10 +60,10 @@ def _foretell_steps(
 def _foretell_head(
     recipe: "HeadRecipe", dataset: "Dataset", device: "torch.device", say: Say, figure: Path | None
 ) -> None:
-    from mixlab.training.heads.head import resolve_head
-    from mixlab.training.heads.head_forecast import head_forecast
-    from mixlab.training.heads.head_forecast_page import page_keeper, print_head_forecast
-    from mixlab.training.processes import join
+    from mixlab.training.distributed import join
+    from mixlab.training.linear_probe.estimate import head_forecast
+    from mixlab.training.linear_probe.estimate_page import page_keeper, print_head_forecast
+    from mixlab.training.linear_probe.train import resolve_head
 
     keep = figure and page_keeper(figure)
     if not join(device).is_main_process:

@@ -19,11 +19,11 @@ def evaluate(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Judge a run on pictures that it was not trained on: accuracy, every class, confusions, with intervals."""
+    from mixlab.evaluation.run_evaluation import judge_run
+    from mixlab.evaluation.run_evaluation_page import judgement_page
+    from mixlab.evaluation.run_evaluation_tables import table_for_programs, tables
     from mixlab.files import whole_folder, write_json, write_text
     from mixlab.runs.folder import open_run
-    from mixlab.studies.judging.judgement import judge_run
-    from mixlab.studies.judging.judgement_page import judgement_page
-    from mixlab.studies.judging.judgement_tables import table_for_programs, tables
 
     if out is not None:
         refuse_occupied(out)

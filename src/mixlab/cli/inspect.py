@@ -21,9 +21,9 @@ def inspect(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Tell a file's format and architecture, and every tensor's statistics; NaN and zeros are pointed out."""
+    from mixlab.weights.inspect import inspect as inspected
+    from mixlab.weights.source import find_source
     from mixlab.zoo.build import assigned
-    from mixlab.zoo.inspect import inspect as inspected
-    from mixlab.zoo.source import find_source
 
     given = dict(map(assigned, set or []))
     inspection = inspected(find_source(source), given)
@@ -32,7 +32,7 @@ def inspect(
     else:
         show([inspection.table(), inspection.summary()], format)
     if (verify or data is not None) and not inspection.why_not:
-        from mixlab.studies.judging.verification import verified
+        from mixlab.evaluation.verification import verified
 
         verification = verified(source, data, given, quiet=quiet)
         show([verification.table()], "table" if format in ("csv", "json") else format)

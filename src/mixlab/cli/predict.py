@@ -8,7 +8,7 @@ import typer
 
 from mixlab.errors import UserError
 from mixlab.report.table import Cell, Column, Format, Table, print_table, render
-from mixlab.report.words import counted
+from mixlab.report.text import counted
 
 if TYPE_CHECKING:
     from mixlab.prediction.predictor import Prediction
@@ -53,7 +53,7 @@ def predict(
 
 
 def _files(place: Path) -> list[Path]:
-    from mixlab.data.readers.tree import pictures_below
+    from mixlab.data.readers.folder_scan import pictures_below
 
     if not place.is_dir():
         return [place]

@@ -27,12 +27,12 @@ def publish(
     """
     from tempfile import TemporaryDirectory
 
+    from mixlab.evaluation.run_evaluation import judge_run
+    from mixlab.export.model_card import model_card
+    from mixlab.export.publication import publication
+    from mixlab.export.push import push, require_login, require_repository_name
     from mixlab.files import whole_folder
     from mixlab.runs.folder import open_run
-    from mixlab.studies.judging.judgement import judge_run
-    from mixlab.studies.judging.model_card import model_card
-    from mixlab.studies.judging.publication import publication
-    from mixlab.zoo.publish import push, require_login, require_repository_name
 
     if repository is not None:
         require_repository_name(repository)

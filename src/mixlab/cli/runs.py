@@ -23,9 +23,9 @@ def runs(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> int:
     """List the trainings below a folder, compare those given, or average their weights."""
+    from mixlab.runs.run_list import Damaged, list_runs, runs_for_people, runs_for_programs
+    from mixlab.runs.side_by_side import compare_runs
     from mixlab.runs.store import store_folder
-    from mixlab.studies.comparing.run_comparison import compare_runs
-    from mixlab.studies.run_list import Damaged, list_runs, runs_for_people, runs_for_programs
 
     given = folders or []
     if average != (out is not None):

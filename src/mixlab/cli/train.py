@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from mixlab.data.dataset import Dataset
     from mixlab.runs.folder import Run
-    from mixlab.training.recipes.head_recipe import HeadRecipe
-    from mixlab.training.recipes.sections import Recipe
+    from mixlab.training.linear_probe.recipe import HeadRecipe
+    from mixlab.training.recipes.schema import Recipe
 
 Say = Callable[[str], None]
 
@@ -48,9 +48,9 @@ def train(
     from mixlab.data.sources import open_dataset
     from mixlab.measure.machine import pick_device
     from mixlab.runs.folder import refuse_foreign_folder
-    from mixlab.training.processes import join
-    from mixlab.training.recipes.head_recipe import HeadRecipe
-    from mixlab.training.recipes.recipe import any_recipe_from, with_settings
+    from mixlab.training.distributed import join
+    from mixlab.training.linear_probe.recipe import HeadRecipe
+    from mixlab.training.recipes.parse import any_recipe_from, with_settings
 
     refuse_without_dry_run(figure, resume, dry_run=dry_run)
     begun = None if resume is None else _begun(resume, out)
@@ -121,17 +121,17 @@ def _moved(begun: "Run | None", data: str | None) -> Iterator[None]:
 
 def _answer(dataset: "Dataset", device: "torch.device", say: Say, *, from_scratch: bool) -> tuple[str, dict[str, Any]]:
     """The recipe of somebody who has said nothing but which pictures; its name, and its fields."""
-    from mixlab.training.heads import first_answer
+    from mixlab.training.recipes import default_recipe
 
-    answer = first_answer.from_scratch(dataset) if from_scratch else first_answer.first_answer(dataset, device)
+    answer = default_recipe.from_scratch(dataset) if from_scratch else default_recipe.first_answer(dataset, device)
     say(answer.why)
     return answer.name, answer.fields
 
 
 def _named(recipe: str | None, model: str | None, data: str | None, begun: "Run | None") -> tuple[str, dict[str, Any]]:
     """Where the recipe comes from, and its fields."""
+    from mixlab.training.recipes.defaults import usual_recipe
     from mixlab.training.recipes.recipe_files import read_recipe
-    from mixlab.training.recipes.usual import usual_recipe
 
     if recipe is not None:
         return recipe, read_recipe(recipe)
@@ -156,10 +156,10 @@ def _train_by_steps(
     from mixlab.runs.folder import Run
     from mixlab.runs.store import finished_run
     from mixlab.speed.plan import Plan
-    from mixlab.training.foretelling.trial import decide_plan
+    from mixlab.training.distributed import join, only_once
+    from mixlab.training.job import resolve
     from mixlab.training.loop import train
-    from mixlab.training.prepare import resolve
-    from mixlab.training.processes import join, only_once
+    from mixlab.training.planning.autotune import decide_plan
     from mixlab.training.trackers import require_trackers
 
     require_trackers(recipe)
@@ -184,8 +184,8 @@ def _train_head(
     recipe: "HeadRecipe", dataset: "Dataset", device: "torch.device", folder: Path | None, say: Say, *, quiet: bool
 ) -> "Run":
     from mixlab.runs.store import finished_run
-    from mixlab.training.heads.head import resolve_head, train_head
-    from mixlab.training.processes import only_once
+    from mixlab.training.distributed import only_once
+    from mixlab.training.linear_probe.train import resolve_head, train_head
 
     job = resolve_head(recipe, dataset, device)
     for note in job.dataset.notes[len(dataset.notes) :]:

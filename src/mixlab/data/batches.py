@@ -20,9 +20,9 @@ from torch.utils.data import Dataset as TorchDataset
 
 from mixlab.data.augmentation.augment import DRAWS, Augmentation, altered, augmented, resized
 from mixlab.data.dataset import Part
-from mixlab.data.draws import epoch_order, picture_draws
 from mixlab.data.image_file import UnreadablePicture
 from mixlab.data.preprocess import Preprocess
+from mixlab.data.rng import epoch_order, picture_draws
 from mixlab.errors import UserError
 from mixlab.measure.machine import cores
 from mixlab.report.progress import progress

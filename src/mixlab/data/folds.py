@@ -15,9 +15,9 @@ from functools import reduce
 import numpy as np
 from jaxtyping import Int64
 
-from mixlab.data.cut import VALIDATION_SHARE, Grouped, grouped
 from mixlab.data.dataset import Dataset, Part
-from mixlab.data.draws import epoch_order
+from mixlab.data.holdout import VALIDATION_SHARE, Grouped, grouped
+from mixlab.data.rng import epoch_order
 from mixlab.errors import UserError
 
 NONE = -1

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from mixlab.data.dataset import Dataset, Split
-from mixlab.data.parts import completed, whole, with_test
 from mixlab.data.readers.cifar10 import open_cifar10
 from mixlab.data.readers.csv_file import read_csv
 from mixlab.data.readers.digits import open_digits
@@ -17,6 +16,7 @@ from mixlab.data.readers.tar_file import read_tar
 from mixlab.data.readers.tfds import read_tfds
 from mixlab.data.readers.torchvision_sets import SETS, read_torchvision_set
 from mixlab.data.readers.webdataset import read_webdataset
+from mixlab.data.splits import completed, whole, with_test
 from mixlab.errors import UserError, did_you_mean
 
 

@@ -1,1 +1,1 @@
-"""How good: metrics as pure functions, and the yardsticks beside them."""
+"""How good a model is: metrics, per-class figures, baselines."""

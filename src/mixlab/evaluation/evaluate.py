@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from mixlab.data.batches import Batch
 from mixlab.evaluation.metrics import balanced_accuracy, confusion_matrix, hits, macro_f1
-from mixlab.evidence.estimate import Estimate
-from mixlab.evidence.intervals import bootstrap_interval, proportion_interval
 from mixlab.speed.plan import Mode
+from mixlab.stats.estimate import Estimate
+from mixlab.stats.intervals import bootstrap_interval, proportion_interval
 
 Predict = Callable[[Batch], Float[Tensor, "picture class"]]
 """From a batch to logits, on whatever device they were computed."""

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from mixlab.evidence.estimate import Estimate
-from mixlab.evidence.intervals import median_interval
+from mixlab.stats.estimate import Estimate
+from mixlab.stats.intervals import median_interval
 
 Call = Callable[[], object]
 

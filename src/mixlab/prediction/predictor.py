@@ -21,7 +21,7 @@ from torch import Tensor
 from mixlab.data.image_file import UnreadablePicture, read_image
 from mixlab.errors import UserError
 from mixlab.measure.machine import pick_device
-from mixlab.zoo.load import built, open_weights
+from mixlab.weights.load import built, open_weights
 
 Picture = str | Path | bytes | np.ndarray
 """A file, a file's content, or uint8 (row, column, RGB)."""

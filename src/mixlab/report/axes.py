@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mixlab.report.colours import GROUND, INK, MUTED, RULE, Shape, colour_of, shape_of
 from mixlab.report.figure import PIXELS_PER_INCH
-from mixlab.report.labels import fitted
+from mixlab.report.label_placement import fitted
 from mixlab.report.numbers import decimals, tick_labels
 
 if TYPE_CHECKING:

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixlab.evidence.intervals import proportion_interval
 from mixlab.report.axes import PANEL_WIDTH, SMALL, Axis, line, plot_area, words
 from mixlab.report.colours import ACCENT, INK, MUTED, RULE, SHADE
 from mixlab.report.figure import Figure, Panel
-from mixlab.report.labels import shortened, text_width
+from mixlab.report.forest_plot import intervals
+from mixlab.report.label_placement import shortened, text_width
 from mixlab.report.numbers import DASH, number, short
-from mixlab.report.rows import intervals
+from mixlab.stats.intervals import proportion_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

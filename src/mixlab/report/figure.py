@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 
 from mixlab.files import whole_file
 from mixlab.report.colours import GROUND, themed
-from mixlab.report.prose import prose
+from mixlab.report.html_text import prose
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

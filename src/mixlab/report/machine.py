@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mixlab.report.words import counted
+from mixlab.report.text import counted
 
 
 def machine_facts(environment: Mapping[str, Any]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from math import floor, isfinite, log10
 
-from mixlab.evidence.estimate import Estimate
+from mixlab.stats.estimate import Estimate
 
 DASH = "–"
 

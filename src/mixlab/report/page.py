@@ -7,10 +7,10 @@ from html import escape
 from pathlib import Path
 from typing import Protocol
 
-from mixlab.evidence.estimate import Estimate
 from mixlab.report.colours import variables
+from mixlab.report.html_text import breakable, prose
 from mixlab.report.numbers import decimals, number
-from mixlab.report.prose import breakable, prose
+from mixlab.stats.estimate import Estimate
 
 STYLE = Path(__file__).with_name("page.css")
 

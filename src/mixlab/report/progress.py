@@ -3,9 +3,10 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
+@runtime_checkable
 class Advance(Protocol):
     def __call__(self, steps: int = 1, text: str = "") -> None:
         """Count `steps` as done and show `text` (a loss, a picture's name) behind the bar."""

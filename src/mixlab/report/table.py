@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from html import escape
 from typing import TYPE_CHECKING, Literal, assert_never
 
-from mixlab.evidence.estimate import Estimate
 from mixlab.report.colours import mark
+from mixlab.report.html_text import breakable, prose
 from mixlab.report.numbers import DASH, decimals, interval, number, spread
-from mixlab.report.prose import breakable, prose
+from mixlab.stats.estimate import Estimate
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mixlab.evidence.estimate import Estimate
 from mixlab.report.axes import PANEL_WIDTH, SMALL, Axis, grid, line, plot_area, put_mark, scale_x, scale_y, words
 from mixlab.report.colours import MUTED, colour_of
 from mixlab.report.figure import Figure, Panel
-from mixlab.report.labels import Box, Cross, place_labels, shortened
+from mixlab.report.label_placement import Box, Cross, place_labels, shortened
 from mixlab.report.numbers import number, written
+from mixlab.stats.estimate import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,1 +1,1 @@
-"""A training's folder: its format, its journal, its checkpoints, and the store of finished trainings."""
+"""A training's folder: its format, journal and checkpoints, the store of finished trainings, and lists of runs."""

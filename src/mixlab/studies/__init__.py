@@ -1,1 +1,1 @@
-"""Questions: each a file, a function and a typed result that draws itself."""
+"""The papers' experiments: one file a study."""

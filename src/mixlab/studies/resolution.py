@@ -17,24 +17,24 @@ from mixlab.data.augmentation.augment import Augmentation
 from mixlab.data.batches import JudgingBatches
 from mixlab.data.dataset import Dataset
 from mixlab.evaluation.evaluate import answers_of, evaluate
-from mixlab.evidence.estimate import Estimate
-from mixlab.evidence.intervals import mean_interval
-from mixlab.evidence.paired import crossed_interval
 from mixlab.measure import machine
 from mixlab.models.contract import height_and_width
 from mixlab.report.page import Answer, KeyFigure, Page
 from mixlab.report.table import Column, Table
-from mixlab.report.words import counted, listed
+from mixlab.report.text import counted, listed
 from mixlab.runs.store import finished_run
 from mixlab.speed.plan import Mode, Plan, placed
-from mixlab.studies.comparing.contenders import macs_of, remembered_plan
+from mixlab.stats.estimate import Estimate
+from mixlab.stats.intervals import mean_interval
+from mixlab.stats.paired import crossed_interval
 from mixlab.studies.study import Study
+from mixlab.training.job import Job, resolve
 from mixlab.training.loop import train
-from mixlab.training.prepare import Job, resolve
-from mixlab.training.recipes.sections import Optimizer, Recipe, Schedule
-from mixlab.zoo.adapt import Resize, Weights, at_size
-from mixlab.zoo.build import Model
-from mixlab.zoo.load import built, open_weights
+from mixlab.training.planning.autotune import remembered_plan
+from mixlab.training.recipes.schema import Optimizer, Recipe, Schedule
+from mixlab.weights.adapt import Resize, Weights, at_size
+from mixlab.weights.load import built, open_weights
+from mixlab.zoo.build import Model, macs_of
 
 SMALL, LARGE, BETWEEN = 16, 32, 24  # pixels
 _WAYS: tuple[tuple[Resize, int], ...] = (("exact", LARGE), ("resampled", LARGE), ("resampled", BETWEEN))

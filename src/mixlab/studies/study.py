@@ -7,16 +7,16 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import tomli_w
 
-from mixlab.evidence.estimate import Estimate
 from mixlab.report.axes import Axis
 from mixlab.report.figure import Figure
+from mixlab.report.forest_plot import intervals
 from mixlab.report.machine import machine_facts
 from mixlab.report.page import Answer, Code, Details, Facts, Page, Section, written_by
-from mixlab.report.rows import intervals
 from mixlab.report.table import Column, Table
 from mixlab.speed.plan import Plan
-from mixlab.training.recipes.head_recipe import HeadRecipe
-from mixlab.training.recipes.sections import Recipe
+from mixlab.stats.estimate import Estimate
+from mixlab.training.linear_probe.recipe import HeadRecipe
+from mixlab.training.recipes.schema import Recipe
 
 _SCHEMA = 1
 

@@ -9,30 +9,30 @@ from typing import Any, Self
 import numpy as np
 
 from mixlab.data.batches import JudgingBatches
-from mixlab.data.cut import grouped
 from mixlab.data.dataset import Dataset
+from mixlab.data.holdout import grouped
 from mixlab.evaluation.evaluate import answers_of, evaluate
-from mixlab.evidence.estimate import Estimate
-from mixlab.evidence.intervals import mean_interval
+from mixlab.evaluation.probes.ridge import Head
 from mixlab.measure import machine
 from mixlab.report.page import Answer, KeyFigure, Page
 from mixlab.report.table import Column, Table
 from mixlab.runs.folder import Run
 from mixlab.runs.store import finished_run
 from mixlab.speed.plan import Mode, Plan, placed
+from mixlab.stats.estimate import Estimate
+from mixlab.stats.intervals import mean_interval
 from mixlab.studies.class_splits import Split, check_enough, class_splits, of_classes
 from mixlab.studies.study import Study
-from mixlab.training.foretelling.trial import remembered_plan
-from mixlab.training.heads.closed_form import Head
-from mixlab.training.heads.head import resolve_head, train_head, with_head
+from mixlab.training.job import Job, resolve
+from mixlab.training.linear_probe.recipe import ClosedForm, HeadRecipe
+from mixlab.training.linear_probe.train import resolve_head, train_head, with_head
 from mixlab.training.loop import train
-from mixlab.training.prepare import Job, resolve
-from mixlab.training.recipes.head_recipe import ClosedForm, HeadRecipe
-from mixlab.training.recipes.recipe import recipe_from
-from mixlab.training.recipes.sections import Optimizer, Recipe
-from mixlab.training.recipes.usual import usual_recipe
-from mixlab.zoo.adapt import Weights
-from mixlab.zoo.load import built, open_weights
+from mixlab.training.planning.autotune import remembered_plan
+from mixlab.training.recipes.defaults import usual_recipe
+from mixlab.training.recipes.parse import recipe_from
+from mixlab.training.recipes.schema import Optimizer, Recipe
+from mixlab.weights.adapt import Weights
+from mixlab.weights.load import built, open_weights
 
 MODEL = "davit_nano"
 HEAD, TUNED, AS_LONG, LONGER = (

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
-from mixlab.training.recipes.sections import Distillation
-from mixlab.zoo.labels import indices
-from mixlab.zoo.load import built, open_weights
+from mixlab.training.recipes.schema import Distillation
+from mixlab.weights.load import built, open_weights
+from mixlab.zoo.class_names import indices
 
 
 class Teacher:

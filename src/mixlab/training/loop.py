@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from mixlab.data.draws import step_seed
+from mixlab.data.rng import step_seed
 from mixlab.evaluation.evaluate import answers_of
 from mixlab.files import parents
 from mixlab.measure.memory import peak_bytes
@@ -17,19 +17,19 @@ from mixlab.runs.checkpoints import Checkpoint
 from mixlab.runs.folder import Run
 from mixlab.speed.allocator import keep_freed_memory
 from mixlab.speed.plan import Plan, placed
-from mixlab.training.kept import Kept
+from mixlab.training.distributed import Agreement, accelerated, only_once, spread
+from mixlab.training.ema import Kept
+from mixlab.training.job import Job
 from mixlab.training.objective import objective_of
 from mixlab.training.optimizer import build_optimizers
-from mixlab.training.prepare import Job
-from mixlab.training.processes import Agreement, accelerated, only_once, spread
-from mixlab.training.records import Records
+from mixlab.training.run_writer import Records
 from mixlab.training.schedule import share_of_peak
 from mixlab.training.signals import StopSignals
 from mixlab.training.state import TrainingState
 from mixlab.training.step import Step
+from mixlab.training.step_metrics import Window
 from mixlab.training.trackers import require_trackers, tracked
 from mixlab.training.validation import Validation
-from mixlab.training.window import Window
 
 _STEPS_A_LINE = 20
 """The loss stays on the device and is read this often, since reading it waits for the device."""

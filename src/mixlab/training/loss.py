@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mixlab.errors import UserError
-from mixlab.training.recipes.sections import Loss
+from mixlab.training.recipes.schema import Loss
 
 
 def targets_of(labels: Int[Tensor, " picture"], classes: int, loss: Loss) -> Float[Tensor, "picture class"]:

@@ -7,9 +7,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mixlab.training.distillation import Teacher, distilled_loss
+from mixlab.training.job import Job
 from mixlab.training.loss import class_weights_of, loss_of, targets_of
-from mixlab.training.prepare import Job
-from mixlab.training.recipes.sections import Distillation, Loss
+from mixlab.training.recipes.schema import Distillation, Loss
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mixlab.errors import UserError
-from mixlab.training.recipes.sections import Optimizer
+from mixlab.training.recipes.schema import Optimizer
 from mixlab.zoo.timm_models import TimmModel, layers_of_timm
 
 Named = tuple[str, nn.Parameter]

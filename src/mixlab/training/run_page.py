@@ -13,17 +13,17 @@ from typing import Any
 import tomli_w
 
 from mixlab.data.batches import steps_an_epoch
-from mixlab.evidence.estimate import Estimate
-from mixlab.evidence.intervals import median_interval, proportion_interval
 from mixlab.report.axes import Axis
-from mixlab.report.courses import Course, courses, in_powers
 from mixlab.report.curves import Curve
 from mixlab.report.machine import machine_facts
 from mixlab.report.numbers import duration, number
 from mixlab.report.page import Answer, Block, Code, Details, Facts, KeyFigure, Page, Section
 from mixlab.report.table import Cell, Column, Table
+from mixlab.report.time_series import Course, courses, in_powers
 from mixlab.runs.folder import Run, State
 from mixlab.runs.history import History, Line, read_history
+from mixlab.stats.estimate import Estimate
+from mixlab.stats.intervals import median_interval, proportion_interval
 
 _RECENT = 10  # lines of the journal whose speed foretells the rest
 _MUCH_WAITING = 10  # per cent

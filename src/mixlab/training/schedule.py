@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from mixlab.errors import UserError
-from mixlab.training.recipes.sections import Recipe, Schedule
+from mixlab.training.recipes.schema import Recipe, Schedule
 
 
 def total_steps(recipe: Recipe, steps_an_epoch: int) -> int:

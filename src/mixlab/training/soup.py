@@ -28,12 +28,12 @@ from mixlab.report.progress import progress
 from mixlab.runs.folder import Run, refuse_foreign_folder, start_run
 from mixlab.runs.journal import Journal, read_journal
 from mixlab.speed.plan import Mode, placed
-from mixlab.training.recipes.head_recipe import HeadRecipe
-from mixlab.training.recipes.recipe import any_recipe_from
-from mixlab.training.recipes.sections import Recipe
+from mixlab.training.linear_probe.recipe import HeadRecipe
+from mixlab.training.recipes.parse import any_recipe_from
+from mixlab.training.recipes.schema import Recipe
 from mixlab.training.run_page import run_page
-from mixlab.zoo.storage.write import write_tensors
-from mixlab.zoo.trained import load_trained
+from mixlab.weights.storage.write import write_tensors
+from mixlab.weights.trained import load_trained
 
 
 def average(runs: Sequence[Run], out: Path, *, quiet: bool) -> Run:

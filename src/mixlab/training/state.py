@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from mixlab.errors import UserError
 from mixlab.runs.checkpoints import Checkpoint
-from mixlab.training.kept import Kept
-from mixlab.training.processes import fill, whole
-from mixlab.training.recipes.sections import Recipe
+from mixlab.training.distributed import fill, whole
+from mixlab.training.ema import Kept
+from mixlab.training.recipes.schema import Recipe
 from mixlab.training.step import Taken
 
 

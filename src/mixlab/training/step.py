@@ -14,10 +14,10 @@ from torch.distributed.tensor import DTensor
 from mixlab.data.augmentation.mixing import mixed
 from mixlab.data.batches import Batch
 from mixlab.speed.plan import Plan
+from mixlab.training.distributed import without_averaging
 from mixlab.training.objective import Objective
-from mixlab.training.processes import without_averaging
-from mixlab.training.recipes.sections import Recipe
-from mixlab.training.sharpness import ascended, drawing_alike
+from mixlab.training.recipes.schema import Recipe
+from mixlab.training.sam import ascended, drawing_alike
 
 
 @dataclass(frozen=True, eq=False)

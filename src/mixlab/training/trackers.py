@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker, TensorBoardTracker, WandBTracker
 
 from mixlab.errors import UserError
-from mixlab.training.recipes.sections import Recipe
+from mixlab.training.recipes.schema import Recipe
 
 Values = Mapping[str, Any]
 """Numbers by name; a mapping in place of a number has more of them, and None has none."""

@@ -6,7 +6,7 @@ from accelerate import Accelerator
 
 from mixlab.data.batches import JudgingBatches
 from mixlab.evaluation.evaluate import Predict
-from mixlab.training.prepare import Job
+from mixlab.training.job import Job
 
 
 class Validation:

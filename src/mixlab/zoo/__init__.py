@@ -1,1 +1,1 @@
-"""What exists: sizes, Cards, the papers' tables, weights in and out, and timm's models under one roof."""
+"""What exists: sizes, cards of published weights, the papers' tables, and timm's models."""

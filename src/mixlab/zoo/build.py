@@ -8,7 +8,8 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from mixlab.errors import UserError, did_you_mean
-from mixlab.models.contract import ImageSize
+from mixlab.measure.macs import count_macs
+from mixlab.models.contract import ImageSize, height_and_width
 from mixlab.models.convmixer import ConvMixer, ConvMixerConfig
 from mixlab.models.davit import DaViT, DaViTConfig
 from mixlab.models.mixer import Mixer, MixerConfig
@@ -82,6 +83,11 @@ def _fitted(field: str, value: Any, annotation: Any) -> Any:
         return TypeAdapter(annotation).validate_python(value)
     except ValidationError as error:
         raise UserError(f"{field}={value!r} does not fit: {error.errors()[0]['msg']}.") from error
+
+
+def macs_of(model: Model) -> int:
+    """Of one picture of the size that the model is built for, forward."""
+    return count_macs(model, (model.config.image_channels, *height_and_width(model.config.image_size)))
 
 
 def assigned(assignment: str) -> tuple[str, Any]:

@@ -11,8 +11,8 @@ from mixlab.data.augmentation.jitter import ColorJitter
 from mixlab.data.augmentation.randaugment_tf import RandAugmentTf
 from mixlab.data.augmentation.randaugment_timm import RandAugmentTimm
 from mixlab.data.augmentation.randaugment_torchvision import RandAugmentTorchvision
-from mixlab.data.draws import picture_draws
 from mixlab.data.preprocess import Preprocess
+from mixlab.data.rng import picture_draws
 from mixlab.errors import UserError
 
 EVERYTHING = Augmentation(

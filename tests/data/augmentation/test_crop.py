@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mixlab.data.augmentation.crop import ATTEMPTS, DRAWS, InceptionCrop, RandomResizedCrop, crop_box
-from mixlab.data.draws import picture_draws
+from mixlab.data.rng import picture_draws
 from mixlab.errors import UserError
 
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from mixlab.data.augmentation import randaugment_tf
-from mixlab.data.augmentation.picture_operations import DRAWS, LAYER_DRAWS, LAYERS, Canvas
+from mixlab.data.augmentation.image_operations import DRAWS, LAYER_DRAWS, LAYERS, Canvas
 from mixlab.data.augmentation.randaugment_tf import OPERATIONS, RandAugmentTf, randaugmented_as_tf
 from mixlab.errors import UserError
 

@@ -6,7 +6,7 @@ from PIL import Image, ImageOps
 from scipy.stats import kstest, norm
 
 from mixlab.data.augmentation import randaugment_timm
-from mixlab.data.augmentation.picture_operations import DRAWS, LAYER_DRAWS, LAYERS, Canvas
+from mixlab.data.augmentation.image_operations import DRAWS, LAYER_DRAWS, LAYERS, Canvas
 from mixlab.data.augmentation.randaugment_timm import OPERATIONS, RandAugmentTimm, randaugmented_as_timm
 from mixlab.errors import UserError
 

@@ -7,7 +7,7 @@ from torchvision.transforms import InterpolationMode, RandAugment
 from torchvision.transforms.autoaugment import _apply_op
 
 from mixlab.data.augmentation import randaugment_torchvision
-from mixlab.data.augmentation.picture_operations import DRAWS, LAYER_DRAWS, LAYERS, Canvas
+from mixlab.data.augmentation.image_operations import DRAWS, LAYER_DRAWS, LAYERS, Canvas
 from mixlab.data.augmentation.randaugment_torchvision import (
     OPERATIONS,
     RandAugmentTorchvision,

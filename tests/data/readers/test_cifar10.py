@@ -20,7 +20,7 @@ PARTS = {"train": 200, "test": 20}
 def nothing_but_tiny(tmp_path, monkeypatch) -> None:
     """No CIFAR-10 of the machine is found, and a tiny one is whole."""
     monkeypatch.setattr(cifar10, "_PICTURES", PARTS)
-    for module in ("cifar10", "places"):
+    for module in ("cifar10", "data_dirs"):
         monkeypatch.setattr(f"mixlab.data.readers.{module}.cache_folder", lambda: tmp_path / "cache")
     monkeypatch.delenv("MIXLAB_DATA", raising=False)
 

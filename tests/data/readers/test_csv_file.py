@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mixlab.data.cut import grouped
+from mixlab.data.holdout import grouped
 from mixlab.data.sources import open_dataset, open_unseen, same_source
 from mixlab.errors import UserError
 

@@ -16,7 +16,7 @@ from mixlab.errors import UserError
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch, tmp_path):
-    for module in ("places", "torchvision_sets"):
+    for module in ("data_dirs", "torchvision_sets"):
         monkeypatch.setattr(f"mixlab.data.readers.{module}.cache_folder", lambda: tmp_path / "cache")
     monkeypatch.delenv("MIXLAB_DATA", raising=False)
     return tmp_path / "cache"

@@ -10,16 +10,17 @@ from safetensors.torch import load_file
 from mixlab.data.dataset import Dataset, Part
 from mixlab.data.preprocess import Preprocess
 from mixlab.speed.plan import Mode, Plan
-from mixlab.training import prepare
+from mixlab.training import job as job_module
+from mixlab.training.job import resolve
 from mixlab.training.loop import train
 from mixlab.training.optimizer import build_optimizers
-from mixlab.training.recipes.recipe import recipe_from
+from mixlab.training.recipes.parse import recipe_from
 from mixlab.training.recipes.recipe_files import read_recipe, recipe_names
 from mixlab.training.schedule import share_of_peak
-from mixlab.zoo.adapt import Weights
+from mixlab.weights.adapt import Weights
+from mixlab.weights.load import Opened
 from mixlab.zoo.build import build, create_model, describe
 from mixlab.zoo.cards import find_card
-from mixlab.zoo.load import Opened
 
 CPU = torch.device("cpu")
 REDUCED: dict[str, dict[str, Any]] = {
@@ -92,7 +93,7 @@ def test_convmixer_s_cifar10_training_is_the_loop_that_its_authors_wrote(colours
     """All 25 epochs of a reduced model: plain PyTorch on the same pictures ends in the same bits."""
     name = "convmixer_256_8_cifar10_25_epochs"
     recipe = recipe_from(read_recipe(name) | {"config": REDUCED["convmixer"], "batch": 6, "workers": 0}, name)
-    job = prepare.resolve(recipe, colours, CPU)
+    job = resolve(recipe, colours, CPU)
     trained = load_file(train(job, Plan("cpu", Mode(), 6), tmp_path / "run", quiet=True).weights)
 
     torch.manual_seed(recipe.seed)
@@ -126,7 +127,7 @@ def test_a_recipe_trains_two_steps(name, colours, tmp_path, monkeypatch):
     if card is None:
         small["config"] = fields.get("config", {}) | reduced | _patches(described.config)
     recipe = recipe_from(fields | small | {"schedule": _short(fields["schedule"])}, name)
-    job = prepare.resolve(recipe, colours, CPU)
+    job = resolve(recipe, colours, CPU)
     assert train(job, Plan("cpu", Mode(), 6), tmp_path / "run", quiet=True).state == "done"
 
 
@@ -149,4 +150,4 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch, family: str, config: dict[str, An
         )
         return Opened(weights, tuple("abcde"), Preprocess((32, 32)))
 
-    monkeypatch.setattr(prepare, "open_weights", opened)
+    monkeypatch.setattr(job_module, "open_weights", opened)

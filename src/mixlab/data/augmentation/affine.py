@@ -12,7 +12,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 from torch.nn import functional as F
 
-from mixlab.data.augmentation.refusal import refuse_unless
+from mixlab.data.augmentation.validation import refuse_unless
 
 DRAWS = 4
 

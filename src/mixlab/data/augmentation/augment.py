@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from mixlab.data.augmentation import affine, crop, erasing, jitter, picture_operations
+from mixlab.data.augmentation import affine, crop, erasing, image_operations, jitter
 from mixlab.data.augmentation.affine import Affine, moved
 from mixlab.data.augmentation.crop import (
     InceptionCrop,
@@ -33,7 +33,7 @@ from mixlab.data.augmentation.jitter import ColorJitter, jittered
 from mixlab.data.augmentation.randaugment_tf import RandAugmentTf, randaugmented_as_tf
 from mixlab.data.augmentation.randaugment_timm import RandAugmentTimm, randaugmented_as_timm
 from mixlab.data.augmentation.randaugment_torchvision import RandAugmentTorchvision, randaugmented_as_torchvision
-from mixlab.data.augmentation.refusal import refuse_unless
+from mixlab.data.augmentation.validation import refuse_unless
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 
@@ -42,7 +42,7 @@ _FLIP = 0
 _AFFINE = slice(1, 1 + affine.DRAWS)
 _PAD_CROP = slice(_AFFINE.stop, _AFFINE.stop + 2)
 _CROP = slice(_PAD_CROP.stop, _PAD_CROP.stop + crop.DRAWS)
-_RANDAUGMENT = slice(_CROP.stop, _CROP.stop + picture_operations.DRAWS)
+_RANDAUGMENT = slice(_CROP.stop, _CROP.stop + image_operations.DRAWS)
 _JITTER = slice(_RANDAUGMENT.stop, _RANDAUGMENT.stop + jitter.DRAWS)
 _ERASING = slice(_JITTER.stop, _JITTER.stop + erasing.DRAWS)
 DRAWS = _ERASING.stop

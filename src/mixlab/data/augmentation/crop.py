@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64
 
-from mixlab.data.augmentation.refusal import refuse_unless
+from mixlab.data.augmentation.validation import refuse_unless
 from mixlab.data.preprocess import Box, Interpolation
 
 ATTEMPTS = 10  # as torchvision and timm; TensorFlow makes 100, which matters for strips of 1 : 15 and longer only

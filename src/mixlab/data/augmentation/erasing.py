@@ -15,7 +15,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from mixlab.data.augmentation.crop import SHAPES, drawn_shapes
-from mixlab.data.augmentation.refusal import refuse_unless
+from mixlab.data.augmentation.validation import refuse_unless
 
 DRAWS = SHAPES + 4
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 from PIL import Image, ImageEnhance
 
-from mixlab.data.augmentation.refusal import refuse_unless
+from mixlab.data.augmentation.validation import refuse_unless
 
 DRAWS = 4
 

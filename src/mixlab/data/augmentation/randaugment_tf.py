@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Float64
 from PIL import Image
 
-from mixlab.data.augmentation import picture_operations as do
-from mixlab.data.augmentation.picture_operations import LAYER_DRAWS, LAYERS, Amount, Canvas, Number, Operation
-from mixlab.data.augmentation.refusal import refuse_unless
+from mixlab.data.augmentation import image_operations as do
+from mixlab.data.augmentation.image_operations import LAYER_DRAWS, LAYERS, Amount, Canvas, Number, Operation
+from mixlab.data.augmentation.validation import refuse_unless
 
 _FULL = 10  # the level that most scales are written for
 HIGHEST = 20  # posterize would keep more than eight bits

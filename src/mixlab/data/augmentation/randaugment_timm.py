@@ -11,10 +11,10 @@ from jaxtyping import Float64
 from PIL import Image
 from scipy.special import ndtri
 
-from mixlab.data.augmentation import picture_operations as do
+from mixlab.data.augmentation import image_operations as do
 from mixlab.data.augmentation.crop import AnyInterpolation, drawn_interpolation
-from mixlab.data.augmentation.picture_operations import LAYER_DRAWS, LAYERS, Amount, Canvas, Operation
-from mixlab.data.augmentation.refusal import refuse_unless
+from mixlab.data.augmentation.image_operations import LAYER_DRAWS, LAYERS, Amount, Canvas, Operation
+from mixlab.data.augmentation.validation import refuse_unless
 from mixlab.data.preprocess import RESAMPLING
 
 HIGHEST = 10.0

@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Float64
 from PIL import Image
 
-from mixlab.data.augmentation import picture_operations as do
-from mixlab.data.augmentation.picture_operations import LAYER_DRAWS, LAYERS, Amount, Canvas, Operation
-from mixlab.data.augmentation.refusal import refuse_unless
+from mixlab.data.augmentation import image_operations as do
+from mixlab.data.augmentation.image_operations import LAYER_DRAWS, LAYERS, Amount, Canvas, Operation
+from mixlab.data.augmentation.validation import refuse_unless
 
 # The level is the share of the way through the bins.
 OPERATIONS: dict[str, tuple[Operation, Amount]] = {

@@ -16,10 +16,10 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from mixlab.data.cut import VALIDATION_SHARE, grouped
 from mixlab.data.dataset import Dataset, Part
+from mixlab.data.holdout import VALIDATION_SHARE, grouped
 from mixlab.data.image_file import read_image
-from mixlab.data.readers.places import usual_places
+from mixlab.data.readers.data_dirs import usual_places
 from mixlab.errors import UserError
 from mixlab.files import cache_folder, whole_file
 from mixlab.report.progress import progress

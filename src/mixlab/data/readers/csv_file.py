@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mixlab.data.dataset import Dataset, Labelled
-from mixlab.data.parts import as_found
-from mixlab.data.readers.tree import PART_FOLDERS
+from mixlab.data.readers.folder_scan import PART_FOLDERS
+from mixlab.data.splits import as_found
 from mixlab.errors import UserError, did_you_mean
 
 _COLUMNS = ("path", "label", "split", "group")

@@ -6,7 +6,7 @@ Folders below a class belong to it.
 from pathlib import Path
 
 from mixlab.data.dataset import PARTS, Dataset, Part
-from mixlab.data.readers.tree import scan
+from mixlab.data.readers.folder_scan import scan
 
 
 def read_folder(path: Path) -> Dataset:

@@ -15,12 +15,12 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from mixlab.data.cut import Grouped
 from mixlab.data.dataset import Dataset, Labelled, Part
-from mixlab.data.readers.places import usual_places
-from mixlab.data.readers.tree import is_picture
+from mixlab.data.holdout import Grouped
+from mixlab.data.readers.data_dirs import usual_places
+from mixlab.data.readers.folder_scan import is_picture
 from mixlab.errors import UserError, did_you_mean
-from mixlab.report.words import counted
+from mixlab.report.text import counted
 
 _INSIDE = ("", "imagenet", "ILSVRC2012", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
 _VALIDATION_SHARE = 1 / 100  # as train[99%:] of big_vision: a tenth would be 128,000 pictures

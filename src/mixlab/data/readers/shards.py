@@ -9,7 +9,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 from mixlab.data.readers.extras import needs_extra
-from mixlab.data.readers.tree import PART_FOLDERS
+from mixlab.data.readers.folder_scan import PART_FOLDERS
 from mixlab.download import downloaded
 from mixlab.errors import UserError
 from mixlab.files import cache_folder

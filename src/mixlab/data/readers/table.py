@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mixlab.data.dataset import Dataset, Labelled, Picture
-from mixlab.data.parts import as_found
-from mixlab.data.readers.tree import PART_FOLDERS
+from mixlab.data.readers.folder_scan import PART_FOLDERS
+from mixlab.data.splits import as_found
 from mixlab.errors import UserError
-from mixlab.report.words import counted
+from mixlab.report.text import counted
 
 if TYPE_CHECKING:
     import datasets

@@ -3,11 +3,11 @@
 from pathlib import Path, PurePosixPath
 
 from mixlab.data.dataset import Dataset, Labelled
-from mixlab.data.parts import as_found
 from mixlab.data.readers.archive import members
-from mixlab.data.readers.tree import PART_FOLDERS, Tree, is_litter, is_picture, text
+from mixlab.data.readers.folder_scan import PART_FOLDERS, Tree, is_litter, is_picture, text
+from mixlab.data.splits import as_found
 from mixlab.errors import UserError
-from mixlab.report.words import counted
+from mixlab.report.text import counted
 
 
 def read_tar(path: Path, *, quiet: bool) -> Dataset:

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from mixlab.data.dataset import Dataset, Labelled
-from mixlab.data.parts import as_found
 from mixlab.data.readers.archive import InArchive
 from mixlab.data.readers.extras import bars_on_a_terminal, needs_extra
 from mixlab.data.readers.table import HIDDEN, secret, splits_as_parts
+from mixlab.data.splits import as_found
 from mixlab.errors import UserError
 from mixlab.files import cache_folder, whole_folder, write_text
 from mixlab.report.progress import progress

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from mixlab.data.dataset import Dataset, Part
+from mixlab.data.readers.data_dirs import usual_places
 from mixlab.data.readers.extras import bars_on_a_terminal
-from mixlab.data.readers.places import usual_places
 from mixlab.errors import UserError
 from mixlab.files import cache_folder, whole_folder
 

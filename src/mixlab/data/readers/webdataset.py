@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from mixlab.data.dataset import Dataset, Labelled
-from mixlab.data.parts import as_found
 from mixlab.data.readers.archive import Member, members
+from mixlab.data.readers.folder_scan import is_picture
 from mixlab.data.readers.shards import below, by_part, here, lasting, matching
-from mixlab.data.readers.tree import is_picture
+from mixlab.data.splits import as_found
 from mixlab.errors import UserError
-from mixlab.report.words import counted
+from mixlab.report.text import counted
 
 
 def read_webdataset(pattern: str, *, quiet: bool) -> Dataset:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from mixlab.errors import UserError, did_you_mean
-from mixlab.evidence.estimate import Estimate
 from mixlab.report.table import Cell, Column, Table
+from mixlab.stats.estimate import Estimate
 from mixlab.training.recipes.recipe_files import read_recipe, recipe_names, recipe_text
 
 _KEYS = ("model", "data", "image_size", "epochs", "steps", "batch")

@@ -1,0 +1,1 @@
+"""Which model to take: trained models or published weights compared, ranked and reported."""

@@ -1,0 +1,86 @@
+"""Who is compared, with which recipe and under which plan: all that is decided before the first training."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from mixlab.data.batches import steps_an_epoch
+from mixlab.data.dataset import Dataset
+from mixlab.errors import UserError
+from mixlab.measure.machine import pick_device
+from mixlab.measure.macs import count_parameters
+from mixlab.models.contract import ImageSize
+from mixlab.speed.plan import Plan
+from mixlab.training.job import Job, resolve
+from mixlab.training.planning.autotune import remembered_plan
+from mixlab.training.recipes.defaults import usual_recipe
+from mixlab.training.recipes.parse import recipe_from
+from mixlab.zoo.build import macs_of
+
+DEFAULT_MODELS = ("mixer_nano", "convmixer_nano", "davit_nano", "resnet_nano", "vit_nano")
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model with its recipe, ready to be trained with any seed."""
+
+    name: str
+    recipe_name: str
+    job: Job
+    parameters: int
+    macs: int  # of one picture, forward
+
+    def seeded(self, seed: int) -> Job:
+        return replace(self.job, recipe=self.job.recipe.model_copy(update={"seed": seed}))
+
+    def lasting(self, steps: int) -> "Contender":
+        recipe = self.job.recipe.model_copy(update={"epochs": None, "steps": steps})
+        return replace(self, job=replace(self.job, recipe=recipe))
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A contender with the plan that all its seeds run under."""
+
+    contender: Contender
+    plan: Plan
+    seconds_a_step: float  # in the plan's trial
+
+    @property
+    def name(self) -> str:
+        return self.contender.name
+
+    @property
+    def seconds(self) -> float:
+        """That the steps of one training will take, by the trial."""
+        job = self.contender.job
+        return job.steps(steps_an_epoch(len(job.dataset.parts["train"]), job.batch)) * self.seconds_a_step
+
+    def lasting(self, seconds: float) -> "Planned":
+        """With as many steps as take so long, by the trial."""
+        return replace(self, contender=self.contender.lasting(max(round(seconds / self.seconds_a_step), 1)))
+
+
+def enter(
+    name: str, dataset: Dataset, *, image_size: ImageSize | None, epochs: int | None, config: Mapping[str, Any]
+) -> Contender:
+    """The model `name` with its usual recipe, but for what is given."""
+    recipe_name, fields = usual_recipe(name, dataset.name)
+    given = {"image_size": image_size, "epochs": epochs}
+    fields |= {key: value for key, value in given.items() if value is not None}
+    fields["config"] = {**fields.get("config", {}), **config}
+    job = resolve(recipe_from(fields, recipe_name), dataset, pick_device())
+    with torch.device("meta"):
+        model = job.build()
+    return Contender(name, recipe_name, job, count_parameters(model), macs_of(model))
+
+
+def require_several(models: Sequence[str]) -> None:
+    if len(set(models)) < max(len(models), 2):
+        raise UserError(f"--models {','.join(models)} compares nothing: give two or more different models.")
+
+
+def planned(contender: Contender, say: Callable[[str], None]) -> Planned:
+    return Planned(contender, *remembered_plan(contender.job, say))

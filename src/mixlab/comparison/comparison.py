@@ -1,0 +1,133 @@
+"""What a comparison found: its numbers, its answer in words, its JSON."""
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from mixlab.comparison.candidates import Contender
+from mixlab.comparison.compared import Compared
+from mixlab.comparison.recommendation import noticeable
+from mixlab.comparison.settings import Terms
+from mixlab.comparison.trainings import Trained
+from mixlab.evaluation.metrics import confusion_matrix
+from mixlab.report.text import counted
+from mixlab.speed.plan import Mode, Plan
+from mixlab.stats.estimate import Estimate
+from mixlab.stats.intervals import mean_interval
+from mixlab.stats.paired import crossed_interval
+
+_BACKWARD_AND_FORWARD = 3
+"""A training step costs about three forward passes: forward, gradients of the inputs, gradients of the weights."""
+
+_HOPELESS = 50
+"""Points: a comparison that would miss this difference tells nothing apart."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One model: all its trainings, and what they cost."""
+
+    contender: Contender
+    plan: Plan
+    trained: tuple[Trained, ...]
+    inference_mode: Mode
+    images_per_second: Estimate
+
+    @property
+    def name(self) -> str:
+        return self.contender.name
+
+    @property
+    def correct(self) -> Bool[np.ndarray, "seed picture"]:
+        return np.stack([training.correct for training in self.trained])
+
+    @cached_property
+    def top1(self) -> Estimate:
+        """Per cent, for other seeds and other test pictures."""
+        return crossed_interval(self.correct)
+
+    @property
+    def mean_probabilities(self) -> Float[np.ndarray, "picture class"]:
+        return np.mean([training.probabilities for training in self.trained], axis=0)
+
+    @property
+    def confusion(self) -> Int[np.ndarray, "class class"]:
+        """Summed over the seeds."""
+        classes = self.trained[0].probabilities.shape[1]
+        answers = [confusion_matrix(one.labels, one.probabilities.argmax(axis=1), classes) for one in self.trained]
+        return np.sum(answers, axis=0)
+
+    @property
+    def train_images_per_second(self) -> Estimate:
+        return mean_interval([one.pictures / one.training_seconds for one in self.trained], "images/s", least=0)
+
+    @property
+    def training_seconds(self) -> Estimate:
+        """Of one training, on the device."""
+        return mean_interval([one.training_seconds for one in self.trained], "s", least=0)
+
+    @property
+    def training_macs(self) -> int:
+        """Of one training: three forward passes' worth for every picture that a step saw."""
+        return _BACKWARD_AND_FORWARD * self.contender.macs * self.trained[0].pictures
+
+    @property
+    def peak_bytes(self) -> int:
+        return max(one.peak_bytes for one in self.trained)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Compared[Contestant]):
+    """Of models that were trained alike."""
+
+    if_beaten = "train longer before you choose"
+
+    terms: Terms
+
+    @property
+    def detectable(self) -> str:
+        """What a comparison of this size can see, in a sentence."""
+        points = self.verdict.detectable
+        if points >= _HOPELESS:
+            return (
+                f"With {self.seeds} and {self.test_pictures} hardly any difference could have been told from chance: "
+                "train with 3 seeds or more."
+            )
+        return noticeable(points, "more seeds and more test pictures")
+
+    @property
+    def seeds(self) -> str:
+        return counted(self.terms.seeds, "seed")
+
+    @property
+    def test_pictures(self) -> str:
+        return counted(len(self.dataset.parts["test"]), "test picture")
+
+    @property
+    def title(self) -> str:
+        return f"{len(self.names)} models on {self.data}, judged on {self.test_pictures}"
+
+    def results(self) -> dict[str, Any]:
+        """results.json."""
+        models = {contestant.name: _result(contestant) for contestant in self.contestants}
+        return self.found(asdict(self.terms), models)
+
+
+def _result(contestant: Contestant) -> dict[str, Any]:
+    top1 = contestant.top1
+    return {
+        "top1": [training.top1 for training in contestant.trained],
+        "mean": top1.value,
+        "sd": top1.spread,
+        "n": top1.n,
+        "images_per_second": contestant.images_per_second.value,
+        "train_images_per_second": contestant.train_images_per_second.value,
+        "training_device_seconds": contestant.training_seconds.value,
+        "training_macs": contestant.training_macs,
+        "parameters": contestant.contender.parameters,
+        "macs": contestant.contender.macs,
+        "peak_bytes": contestant.peak_bytes,
+    }

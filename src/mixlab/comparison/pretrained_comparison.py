@@ -1,0 +1,133 @@
+"""What a comparison of published weights found: its numbers, its answer in words, its JSON."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from mixlab.comparison.compared import Compared
+from mixlab.comparison.cross_validation import OutOfFold
+from mixlab.comparison.ranking import Pair
+from mixlab.comparison.recommendation import noticeable
+from mixlab.data.dataset import Part
+from mixlab.data.folds import Folds
+from mixlab.data.holdout import VALIDATION_SHARE
+from mixlab.evaluation.probes.features import Backbone
+from mixlab.report.text import counted
+from mixlab.speed.plan import Mode
+from mixlab.stats.estimate import Estimate
+from mixlab.stats.paired import crossed_interval
+from mixlab.training.linear_probe.recipe import RIDGES
+
+WARNING = (
+    "This says which weights to take, and not which architecture is better: other people trained each of them, with "
+    "other recipes and some on more pictures, so pre-training confounds the architectures. Architectures that are "
+    "trained alike are compared with `--from-scratch`."
+)
+HOW_SURE = (
+    "Every picture is judged once, by a head that saw neither it nor an equal file, nor chose its settings on one; "
+    "copies that are nearly the same are not looked for here, but by `mixlab data check`. "
+    "Intervals are over pictures, those of one group (copies, or of one origin) together. Folds share training "
+    "pictures, so their spread is no standard error and none is made of it. What other training pictures would have "
+    "changed is not in the intervals either, which are therefore somewhat narrow: in simulations those of 95 % held "
+    "the true difference of two models in 87 to 91 %."
+)
+
+
+@dataclass(frozen=True)
+class PublishedContestant:
+    """Weights with all that is known of them here: `correct` is for the judged pictures, in groups."""
+
+    name: str
+    provenance: str
+    backbone: Backbone
+    answers: OutOfFold
+    correct: Float[np.ndarray, "one group"]
+    parameters: int  # with a head for the data's classes
+    macs: int  # of one picture
+    inference_mode: Mode
+    images_per_second: Estimate
+
+    @cached_property
+    def top1(self) -> Estimate:
+        """Per cent, for other pictures; its n counts those that were judged."""
+        return replace(crossed_interval(self.correct), n=len(self.answers.labels))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedComparison(Compared[PublishedContestant]):
+    """Of published weights. `folds`: as asked for; None: as many as there are pictures for."""
+
+    if_beaten = "these weights see too little in your pictures; train from scratch with `--from-scratch`"
+
+    judging: Folds
+    folds: int | None
+
+    @property
+    def judged(self) -> Part:
+        return self.judging.pictures.part.subset(self.judging.judged)
+
+    @property
+    def detectable(self) -> str:
+        return noticeable(self.verdict.detectable, "more test pictures")
+
+    @property
+    def warning(self) -> str:
+        return WARNING
+
+    @property
+    def head_recipe(self) -> dict[str, Any]:
+        """For `mixlab train`: the head that was judged, of the taken weights."""
+        return {"model": self.taken.name, "data": self.dataset.name, "head": {}}
+
+    def difference(self, pair: Pair) -> Estimate:
+        """In percentage points; its n counts the pictures."""
+        return replace(pair.estimate, n=len(self.judging.judged))
+
+    @property
+    def test_pictures(self) -> str:
+        return counted(len(self.judging.judged), "test picture")
+
+    @property
+    def way(self) -> str:
+        return f"in {self.judging.count} folds" if self.judging.count > 1 else "in one test part"
+
+    @property
+    def title(self) -> str:
+        return f"{len(self.names)} published weights on {self.data}, judged on {self.test_pictures} {self.way}"
+
+    def results(self) -> dict[str, Any]:
+        """results.json: the schema of every comparison, null where it is about trainings, and what folds add to it."""
+        budget = {
+            "folds": self.judging.count if self.judging.count > 1 else None,
+            "ridges": list(RIDGES),
+            "validation_share": VALIDATION_SHARE,
+        }
+        models = {contestant.name: self._result(contestant) for contestant in self.contestants}
+        return self.found(budget, models) | {"warning": WARNING}
+
+    def _result(self, contestant: PublishedContestant) -> dict[str, Any]:
+        answers, top1 = contestant.answers, contestant.top1
+        return {
+            "top1": [top1.value],
+            "mean": top1.value,
+            "sd": None,
+            "n": 1,
+            "images_per_second": contestant.images_per_second.value,
+            "train_images_per_second": None,
+            "training_device_seconds": None,
+            "training_macs": contestant.macs * len(self.judging.pictures.part),  # once through the backbone, each
+            "parameters": contestant.parameters,
+            "macs": contestant.macs,
+            "peak_bytes": None,
+            "low": top1.low,
+            "high": top1.high,
+            "pictures": top1.n,
+            "top1_of_folds": answers.top1_of_rounds,
+            "ridges": [head.ridge for head in answers.heads],
+            "temperatures": [head.temperature for head in answers.heads],
+            "weights": contestant.backbone.weights.digest,
+            "provenance": contestant.provenance,
+        }

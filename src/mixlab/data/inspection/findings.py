@@ -1,0 +1,209 @@
+"""What the user should look at in a set of pictures before a training: sentences, and tables."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from mixlab.data.inspection.check import Check, Group, Member
+from mixlab.data.inspection.near_duplicates import LEAST_CORRELATION, MOST_BITS
+from mixlab.report.table import Cell, Column, Table
+from mixlab.report.text import counted, listed
+
+SCHEMA = 1
+
+IMBALANCE = 10
+"""Classes of one part whose pictures differ by this factor or more are pointed out."""
+
+_LISTED = 20
+"""Rows of a table for people; the page's figures and results.json name all."""
+
+HOW_ALIKE = (
+    f"Nearly the same: perceptual hashes that differ in at most {MOST_BITS} of 63 bits, and thumbnails that correlate "
+    f"by at least {LEAST_CORRELATION:g}. Mirrored copies are not found, and of those without colours or edges, some."
+)
+
+
+def findings(check: Check) -> list[str]:
+    """What is wrong, or should be looked at: a sentence or two each, what weighs most first."""
+    found = [f"A training would be refused: {check.refusal}"] if check.refusal else []
+    if check.unreadable:
+        found.append(
+            f"Can't be read: {counted(len(check.unreadable), 'picture')}. Mend or remove them, or let a recipe's "
+            "max_unreadable leave them out."
+        )
+    if across := check.across_parts:
+        found.append(
+            f"The same picture in more than one part: {_groups(across)}. Judging would ask for what was learned by "
+            "heart, so keep each in one part."
+        )
+    if across := check.across_classes:
+        found.append(f"The same picture in more than one class: {_groups(across)}. One of the labels may be wrong.")
+    inside = [group for group in check.groups if len(group.parts) == len(group.labels) == 1]
+    if inside:
+        found.append(
+            f"The same picture more than once in a part and class: {_groups(inside)}. They weigh more than others, and "
+            "where the part is cut, near copies may come to lie on both sides."
+        )
+    found += _imbalances(check)
+    if check.plain:
+        found.append(f"Of one plain shade, which shows nothing: {counted(len(check.plain), 'picture')}.")
+    return found
+
+
+def _groups(groups: list[Group]) -> str:
+    pictures = counted(sum(len(group.members) for group in groups), "picture")
+    return f"{counted(len(groups), 'group')}, {pictures} together"
+
+
+def _imbalances(check: Check) -> list[str]:
+    found = []
+    for part in check.dataset.parts:
+        counts = check.counts(part)
+        missing = [f'"{label}"' for label, count in counts.items() if not count]
+        if missing and part != "train":  # of train, the refusal says it
+            found.append(f"Without a picture in {part}: {listed(missing)}. How a model fares there is not seen.")
+        present = {label: count for label, count in counts.items() if count}
+        least, most = min(present, key=present.__getitem__), max(present, key=present.__getitem__)
+        if present[most] >= IMBALANCE * present[least]:
+            found.append(
+                f'In {part}, "{most}" has {counted(present[most], "picture")} and "{least}" {present[least]:,}. Judge '
+                'by the balanced accuracy, and consider loss.class_weights="balanced".'
+            )
+    return found
+
+
+def answer(check: Check) -> str:
+    pictures = counted(len(check.members), "picture")
+    if found := len(findings(check)):
+        return f"{counted(found, 'thing')} should be looked at in {pictures}."
+    return f"Nothing was found to be wrong with {pictures}."
+
+
+def tables(check: Check) -> list[Table]:
+    made = [summary_table(check), class_table(check)]
+    if check.unreadable:
+        made.append(unreadable_table(check))
+    if check.groups:
+        made.append(group_table(check))
+    return made
+
+
+def summary_table(check: Check) -> Table:
+    rows: list[dict[str, Cell]] = [{"what": part, "pictures": len(check.dataset.parts[part])} for part in _parts(check)]
+    rows += [{"what": "can't be read", "pictures": len(check.unreadable)}]
+    rows += [{"what": "of one plain shade", "pictures": len(check.plain)}]
+    rows += [{"what": kind, "pictures": count} for kind, count in check.kinds.most_common()]
+    for exact, what in ((True, "exact copies of another"), (False, "nearly the same as another")):
+        rows.append({"what": what, "pictures": _spare(check, exact=exact)})
+    notes = [sizes(check), answer(check), *findings(check), HOW_ALIKE]
+    columns = [Column("what", "what"), Column("pictures", "pictures")]
+    return Table(f"What is in {check.dataset.name}", columns, rows, [note for note in notes if note])
+
+
+def _spare(check: Check, *, exact: bool) -> int:
+    """Pictures that could go without a loss: all but one of each group."""
+    return sum(len(group.members) - 1 for group in check.groups if group.exact == exact)
+
+
+def sizes(check: Check) -> str:
+    """A sentence."""
+    if not len(check.sizes):
+        return ""
+    rows, columns = check.sizes.T
+    area = np.argsort(rows * columns, kind="stable")
+    smallest, middle, largest = (
+        f"{rows[place]}x{columns[place]}" for place in (area[0], area[len(area) // 2], area[-1])
+    )
+    if smallest == largest:
+        return f"Sizes: all {smallest} pixels (height x width)."
+    return f"Sizes: {smallest} to {largest} pixels (height x width), {middle} in the middle."
+
+
+def class_table(check: Check) -> Table:
+    counts = {part: check.counts(part) for part in _parts(check)}
+    rows: list[dict[str, Cell]] = [
+        {"class": label, **{part: of_part[label] for part, of_part in counts.items()}}
+        for label in check.dataset.classes
+    ]
+    return Table("Pictures of each class", [Column("class", "class"), *(Column(part, part) for part in counts)], rows)
+
+
+def unreadable_table(check: Check) -> Table:
+    rows: list[dict[str, Cell]] = [
+        {"picture": member.name, "part": member.part, "reason": reason} for member, reason in check.unreadable
+    ]
+    columns = [Column("picture", "picture"), Column("part", "part"), Column("reason", "reason")]
+    return Table("Can't be read", columns, rows[:_LISTED], _more(len(rows)))
+
+
+def group_table(check: Check) -> Table:
+    rows: list[dict[str, Cell]] = [
+        {
+            "alike": alike(group),
+            "pictures": len(group.members),
+            "parts": ", ".join(group.parts),
+            "classes": ", ".join(group.labels),
+            "first": group.members[0].name,
+            "other": _telling(group).name,
+        }
+        for group in check.groups
+    ]
+    columns = [Column("first", "picture"), Column("other", "its copy"), Column("alike", "alike")]
+    columns += [Column("pictures", "together"), Column("parts", "parts"), Column("classes", "classes")]
+    return Table("Copies", columns, rows[:_LISTED], _more(len(rows)))
+
+
+def _telling(group: Group) -> Member:
+    """The copy that says most: one in another part than the first, else in another class, else the second."""
+    first, *others = group.members
+    return max(others, key=lambda other: (other.part != first.part, other.label != first.label))
+
+
+def alike(group: Group) -> str:
+    return "the same bytes" if group.exact else "nearly the same"
+
+
+def _more(count: int) -> list[str]:
+    return [f"The first {_LISTED} of {count:,}; --format csv lists all."] if count > _LISTED else []
+
+
+def _parts(check: Check) -> list[str]:
+    return list(check.dataset.parts)
+
+
+def table_for_programs(check: Check) -> Table:
+    """A row for each picture that something is wrong with; `group` counts from 1."""
+    rows: list[dict[str, Cell]] = [
+        {"finding": "unreadable", "group": None, **asdict(member), "reason": reason}
+        for member, reason in check.unreadable
+    ]
+    rows += [{"finding": "plain", "group": None, **asdict(member)} for member in check.plain]
+    for number, group in enumerate(check.groups, start=1):
+        finding = "same_bytes" if group.exact else "nearly_the_same"
+        rows += [{"finding": finding, "group": number, **asdict(member)} for member in group.members]
+    keys = ("finding", "group", "part", "label", "name", "reason")
+    return Table(f"What is in {check.dataset.name}", [Column(key, key) for key in keys], rows)
+
+
+def results(check: Check) -> dict[str, Any]:
+    """results.json."""
+    return {
+        "schema": SCHEMA,
+        "data": check.dataset.name,
+        "pictures": {part: len(check.dataset.parts[part]) for part in _parts(check)},
+        "classes": {part: check.counts(part) for part in _parts(check)},
+        "notes": list(check.dataset.notes),
+        "findings": findings(check),
+        "unreadable": [{"part": member.part, "name": member.name, "reason": why} for member, why in check.unreadable],
+        "plain": [{"part": member.part, "name": member.name} for member in check.plain],
+        "kinds": dict(check.kinds),
+        "sizes": sizes(check),
+        "groups": [
+            {
+                "exact": group.exact,
+                "members": [{"part": one.part, "class": one.label, "name": one.name} for one in group.members],
+            }
+            for group in check.groups
+        ],
+    }

@@ -1,0 +1,164 @@
+"""What a trained model sees in pictures: one vector each, computed once and kept on this machine.
+
+Axes:  picture  one of a part that could be read
+       channel  of the vector that the model's head would be given
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from mixlab.data.batches import Batch, JudgingBatches
+from mixlab.data.dataset import Part, content_digest
+from mixlab.data.preprocess import Preprocess
+from mixlab.files import cache_folder, whole_file
+from mixlab.models.contract import ImageSize
+from mixlab.report.progress import progress
+from mixlab.runs.store import stored_key
+from mixlab.weights.adapt import Weights
+from mixlab.weights.load import built, open_weights
+from mixlab.zoo.build import Model
+
+_PICTURES_A_FILE = 512
+"""An interruption loses no more than these."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A trained model that is used for what it sees; `source` is where its weights were found."""
+
+    source: str
+    weights: Weights
+    preprocess: Preprocess
+
+    def cache(self, device: torch.device) -> Path:
+        """The folder for all vectors that are computed alike."""
+        alike = {
+            "weights": self.weights.digest,
+            "config": dict(self.weights.config),
+            "preprocess": self.preprocess.to_dict(),
+            "device": device.type,
+            "torch": torch.__version__,
+        }
+        return cache_folder() / "features" / stored_key(alike)
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """`unreadable`: the pictures that were left out, and why."""
+
+    values: Float32[np.ndarray, "picture channel"]
+    labels: Int64[np.ndarray, " picture"]
+    unreadable: dict[str, str]
+
+
+def open_backbone(source: str | Path, image_size: ImageSize | None = None) -> Backbone:
+    """Of any weights that `load` takes. Pictures are resized bilinearly, whatever the weights had."""
+    opened = open_weights(source, image_size=image_size)
+    return Backbone(str(source), opened.weights, replace(opened.preprocess, interpolation="bilinear"))
+
+
+def features(
+    backbone: Backbone,
+    part: Part,
+    device: torch.device,
+    *,
+    batch: int,
+    workers: int = 0,
+    max_unreadable: int = 0,
+    quiet: bool = False,
+) -> Features:
+    """One vector a picture. A picture with known bytes is neither decoded nor shown to the model again."""
+    folder = backbone.cache(device)
+    digests = [content_digest(picture) for picture in part.pictures]
+    known = _known(folder)
+    new = [index for index, digest in enumerate(digests) if digest not in known]
+    unreadable: dict[str, str] = {}
+    if new:
+        # A known one goes along, because a part of which nothing can be read is an error.
+        along = [index for index, digest in enumerate(digests) if digest in known][:1]
+        asked = part.subset(new + along)
+        batches = JudgingBatches(
+            asked, backbone.preprocess, batch=batch, workers=workers, max_unreadable=max_unreadable, quiet=quiet
+        )
+        asked_digests = [digests[index] for index in new + along]
+        model = built(backbone.weights).to(device)
+        with progress(f"features of {Path(backbone.source).name}", len(batches.readable), quiet=quiet) as advance:
+            for found in _seen(model, batches, asked_digests, device):
+                _keep(folder, found)
+                known |= found
+                advance(len(found))
+        unreadable = batches.unreadable
+    there = [index for index, digest in enumerate(digests) if digest in known]
+    return Features(np.stack([known[digests[index]] for index in there]), part.labels[there], unreadable)
+
+
+def unseen(backbone: Backbone, part: Part, device: torch.device) -> list[int]:
+    """The places of the pictures that `features` would show to the model."""
+    known = _known(backbone.cache(device))
+    return [index for index, picture in enumerate(part.pictures) if not known or content_digest(picture) not in known]
+
+
+def seconds_a_picture(backbone: Backbone, part: Part, device: torch.device, *, batch: int) -> tuple[float, float]:
+    """To read one in this process, and to show it to the model: by a batch from all over `part`, which is not kept."""
+    few = part.subset(np.linspace(0, len(part) - 1, min(len(part), batch)).astype(int))
+    began = perf_counter()
+    batches = JudgingBatches(few, backbone.preprocess, batch=batch, max_unreadable=len(few), quiet=True)
+    read = perf_counter() - began
+    model = built(backbone.weights).to(device)
+    shown = 0.0
+    for _ in range(2):  # the first call warms up
+        began = perf_counter()
+        deque(_seen(model, batches, [content_digest(picture) for picture in few.pictures], device), maxlen=0)
+        shown = perf_counter() - began
+    return read / len(few), shown / len(batches.readable)
+
+
+_Vectors = dict[bytes, Float32[np.ndarray, " channel"]]
+"""By the digest of the picture's bytes."""
+
+
+@torch.inference_mode()
+def _seen(model: Model, batches: JudgingBatches, digests: list[bytes], device: torch.device) -> Iterator[_Vectors]:
+    """As many at once as one file of the cache holds, or a few more."""
+    found: _Vectors = {}
+    for batch in batches:
+        found |= _of(batch, model.embed(batch.on(device)[0]), digests)
+        if len(found) >= _PICTURES_A_FILE:
+            yield found
+            found = {}
+    if found:
+        yield found
+
+
+def _of(batch: Batch, vectors: torch.Tensor, digests: list[bytes]) -> _Vectors:
+    rows = vectors.numpy(force=True)
+    return {digests[index]: row for index, row in zip(batch.indices, rows, strict=True)}
+
+
+def _keep(folder: Path, vectors: _Vectors) -> None:
+    digests = np.stack([np.frombuffer(digest, dtype=np.uint8) for digest in vectors])
+    name = hashlib.blake2b(digests.tobytes(), digest_size=8).hexdigest()
+    with whole_file(folder / f"{name}.safetensors") as part:
+        part.write_bytes(save({"digests": digests, "vectors": np.stack(list(vectors.values()))}))
+
+
+def _known(folder: Path) -> _Vectors:
+    """What earlier calls have left; a damaged file is as one that is not there."""
+    known: _Vectors = {}
+    for file in folder.glob("*.safetensors"):
+        try:
+            kept = load_file(file)
+        except SafetensorError:
+            continue
+        known |= zip(map(bytes, kept["digests"]), kept["vectors"], strict=True)
+    return known

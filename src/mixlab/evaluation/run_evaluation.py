@@ -1,0 +1,160 @@
+"""How good a finished run is on pictures that it was not trained on."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
+from typing import Any
+
+from mixlab.data.batches import Batch, JudgingBatches
+from mixlab.data.dataset import Dataset, Part
+from mixlab.data.preprocess import Preprocess
+from mixlab.data.sources import open_dataset, open_split, open_unseen, same_source
+from mixlab.errors import UserError
+from mixlab.evaluation.baselines import accuracy, majority_class
+from mixlab.evaluation.evaluate import Evaluation, answers_of, evaluate
+from mixlab.measure import machine
+from mixlab.report.numbers import number
+from mixlab.report.progress import Advance, progress
+from mixlab.runs.folder import Run
+from mixlab.speed.plan import Mode, placed
+from mixlab.stats.estimate import Estimate
+from mixlab.weights.trained import load_trained
+
+SCHEMA = 1
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A run's answers for the test part of `dataset`, and what they are worth.
+
+    `judged` says which pictures these are. `majority`: what one answer for all of them would have reached, the
+    commonest class of the training pictures where those are at hand, else of the judged ones.
+    """
+
+    run: Run
+    dataset: Dataset
+    judged: str
+    evaluation: Evaluation
+    majority: Estimate
+    environment: dict[str, Any]
+
+    @property
+    def part(self) -> Part:
+        return self.dataset.parts["test"]
+
+    @property
+    def pictures(self) -> str:
+        return f"{len(self.part):,} pictures"
+
+    @property
+    def title(self) -> str:
+        return f"{self.run.config['model']} on {self.dataset.name}"
+
+    @property
+    def answer(self) -> str:
+        """A sentence."""
+        top1 = self.evaluation.top1
+        assert top1.low is not None and top1.high is not None
+        beaten = top1.low > self.majority.value
+        better = "more than" if beaten else "not certainly more than"
+        ends = f"{number(top1.low, 1)} to {number(top1.high, 1)} %"
+        return (
+            f"{self.run.config['model']} has {number(top1.value, 1)} % of the pictures right (95 %: {ends}), {better} "
+            f"the {number(self.majority.value, 1)} % of always answering the commonest class."
+        )
+
+    @property
+    def summary(self) -> dict[str, Estimate]:
+        """Per cent; top-5 only where it is no gift."""
+        evaluation = self.evaluation
+        top5 = {"top5": evaluation.top(5)} if len(evaluation.classes) > 5 else {}
+        return {
+            "top1": evaluation.top1,
+            **top5,
+            "balanced_accuracy": evaluation.balanced_accuracy,
+            "macro_f1": evaluation.macro_f1,
+        }
+
+    def results(self) -> dict[str, Any]:
+        """results.json."""
+        evaluation = self.evaluation
+        return {
+            "schema": SCHEMA,
+            "run": str(self.run.path),
+            "model": self.run.config["model"],
+            "data": {"name": self.dataset.name, "judged": self.judged, "pictures": len(self.part)},
+            "commit": self.environment["commit"],
+            "device": self.environment["device"],
+            **{measure: asdict(estimate) for measure, estimate in self.summary.items()},
+            "yardsticks": {"majority class": asdict(self.majority)},
+            "classes": [asdict(one) for one in evaluation.by_class],
+            "confusion": evaluation.confusion.tolist(),  # a row for each true class, a column for each answer
+        }
+
+
+def judge_run(run: Run, data: str | None, *, quiet: bool) -> Judgement:
+    """On `data`; without it, or where it holds what the run was trained on, on the part that the run held out."""
+    recipe = run.recipe
+    classes = tuple(run.config["classes"])
+    dataset, judged = _opened(run, recipe["data"], data, classes)
+    device = machine.pick_device()
+    predict = answers_of(placed(load_trained(run), device, Mode()), device, Mode())
+    batches = JudgingBatches(
+        dataset.parts["test"],
+        Preprocess.from_dict(run.config["preprocess"]),
+        batch=BATCH,
+        workers=recipe["workers"],
+        max_unreadable=recipe["max_unreadable"],
+        quiet=quiet,
+    )
+    dataset = _readable(dataset, batches)
+    test = dataset.parts["test"]
+    with progress(f"judge {run.path.name}", total=len(test), quiet=quiet) as advance:
+        evaluation = evaluate(predict, _counted(batches, advance), classes)
+    return Judgement(
+        run=run,
+        dataset=dataset,
+        judged=judged,
+        evaluation=evaluation,
+        majority=accuracy(majority_class(dataset.parts.get("train", test).labels, len(test)), test.labels),
+        environment=machine.describe(device),
+    )
+
+
+def _opened(run: Run, trained_on: str, data: str | None, classes: tuple[str, ...]) -> tuple[Dataset, str]:
+    """The pictures to judge on, as the part "test", and which they are, in words."""
+    held_out = "the test part that the run held out"
+    if data is None or same_source(data, trained_on):
+        return _held_out(run, trained_on, classes), held_out
+    unseen = open_unseen(data, classes)
+    if run.split is not None and set(chain.from_iterable(run.split.values())) <= set(unseen.parts["test"].names):
+        # The folder was moved or copied: judged whole, most of its pictures would be those that the run learned from.
+        return open_split(data, run.split, classes), f"{held_out}, since all that it was trained on lies here as well"
+    return unseen, "pictures that the run never saw"
+
+
+def _held_out(run: Run, trained_on: str, classes: tuple[str, ...]) -> Dataset:
+    """What the run was trained on, in the run's parts."""
+    if run.split is not None:
+        return open_split(trained_on, run.split, classes)
+    dataset = open_dataset(trained_on)
+    if dataset.cut_here:
+        raise UserError(
+            f"{run.path} has no split.json, which says what it held out of {trained_on}: copy the run anew, or give "
+            "pictures that it never saw as --data."
+        )
+    return dataset.relabelled(classes)
+
+
+def _readable(dataset: Dataset, batches: JudgingBatches) -> Dataset:
+    """Without the test pictures that were left out, which the notes name."""
+    notes = tuple(f"{picture} was left out: {reason}." for picture, reason in batches.unreadable.items())
+    test = dataset.parts["test"].subset(batches.readable)
+    return replace(dataset, parts=dataset.parts | {"test": test}, notes=dataset.notes + notes)
+
+
+def _counted(batches: Iterable[Batch], advance: Advance) -> Iterator[Batch]:
+    for batch in batches:
+        yield batch
+        advance(len(batch.labels))

@@ -1,0 +1,97 @@
+"""A judgement in tables: for people, and one long table for programs."""
+
+import numpy as np
+
+from mixlab.evaluation.run_evaluation import Judgement
+from mixlab.report.table import Cell, Column, Table
+from mixlab.stats.intervals import proportion_interval
+
+TITLES = {
+    "top1": "top-1",
+    "top5": "top-5",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro-F1",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+}
+_MEASURES_OF_A_CLASS = ("precision", "recall", "f1")
+_CONFUSIONS = 10
+
+
+def tables(judgement: Judgement) -> list[Table]:
+    return [summary_table(judgement), class_table(judgement), *confusion_tables(judgement)]
+
+
+def summary_table(judgement: Judgement) -> Table:
+    rows: list[dict[str, Cell]] = [
+        {"measure": TITLES[measure], "value": estimate} for measure, estimate in judgement.summary.items()
+    ]
+    rows.append({"measure": "majority class", "value": judgement.majority})
+    return Table(
+        judgement.title,
+        [Column("measure", "measure"), Column("value", "reached", "%", digits=1, worth="interval")],
+        rows,
+        [
+            f"Judged: {judgement.judged}, {judgement.pictures}.",
+            "Brackets are 95 % intervals over pictures, for this one training.",
+            "Majority class: always the commonest class, whatever the picture shows.",
+        ],
+    )
+
+
+def class_table(judgement: Judgement) -> Table:
+    columns = [
+        Column("class", "class"),
+        *(Column(measure, TITLES[measure], "%", digits=1, worth="interval") for measure in _MEASURES_OF_A_CLASS),
+        Column("pictures", "pictures"),
+    ]
+    rows: list[dict[str, Cell]] = [
+        {"class": one.name, "precision": one.precision, "recall": one.recall, "f1": one.f1, "pictures": one.pictures}
+        for one in judgement.evaluation.by_class
+    ]
+    return Table(
+        "Every class",
+        columns,
+        rows,
+        [
+            "Recall: how many of a class's pictures were recognised. Precision: how many of the answers with it were "
+            "right. F1: their harmonic mean."
+        ],
+    )
+
+
+def confusion_tables(judgement: Judgement) -> list[Table]:
+    """The worst confusions; no table where there was none."""
+    confusion, classes = judgement.evaluation.confusion, judgement.evaluation.classes
+    wrong = confusion - np.diag(np.diag(confusion))
+    worst = np.argsort(-wrong, axis=None, kind="stable")[: min(_CONFUSIONS, np.count_nonzero(wrong))]
+    rows: list[dict[str, Cell]] = [
+        {
+            "class": classes[true],
+            "answer": classes[answer],
+            "pictures": int(wrong[true, answer]),
+            "share": proportion_interval(int(wrong[true, answer]), int(confusion[true].sum())),
+        }
+        for true, answer in (divmod(int(place), len(classes)) for place in worst)
+    ]
+    columns = [
+        Column("class", "class"),
+        Column("answer", "taken for"),
+        Column("pictures", "pictures"),
+        Column("share", "of the class", "%", digits=1, worth="interval"),
+    ]
+    return [Table("Worst confusions", columns, rows)] if rows else []
+
+
+def table_for_programs(judgement: Judgement) -> Table:
+    """A row for each measure, and for each measure of a class."""
+    rows: list[dict[str, Cell]] = [
+        {"measure": measure, "class": None, "value": estimate}
+        for measure, estimate in (*judgement.summary.items(), ("majority_class", judgement.majority))
+    ]
+    for row in class_table(judgement).rows:
+        rows += [{"measure": measure, "class": row["class"], "value": row[measure]} for measure in _MEASURES_OF_A_CLASS]
+    return Table(
+        judgement.title, [Column("measure", "measure"), Column("class", "class"), Column("value", "value", "%")], rows
+    )

@@ -1,1 +1,0 @@
-"""What a number is worth: estimates, intervals, paired tests."""

@@ -1,0 +1,1 @@
+"""Statistics: estimates, intervals, paired comparison. numpy and scipy only."""

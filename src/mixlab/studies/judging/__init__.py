@@ -1,1 +1,0 @@
-"""How good one model is: its evaluation, its mistakes, and what goes with it when it is published."""

@@ -1,1 +1,0 @@
-"""What a training will do and need, before anything is written."""

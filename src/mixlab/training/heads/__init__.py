@@ -1,1 +1,0 @@
-"""A head in closed form on published weights: the first answer."""

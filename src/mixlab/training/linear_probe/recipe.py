@@ -1,0 +1,36 @@
+"""The recipe of a head in closed form: the section [head] stands where others have an optimiser and all beside it."""
+
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from mixlab.errors import UserError
+from mixlab.training.recipes.schema import Count, Expected, Positive, Section
+
+RIDGES = tuple(float(f"1e{exponent}") for exponent in range(-5, 5))
+
+
+class ClosedForm(Section):
+    ridges: tuple[Positive, ...] = RIDGES  # of which validation chooses one
+
+    @model_validator(mode="after")
+    def _any_ridge(self) -> Self:
+        if not self.ridges:
+            raise UserError("head.ridges=[] leaves nothing to choose from: give one or more, or leave it out.")
+        return self
+
+
+class HeadRecipe(Section):
+    model: str  # weights that `load` takes
+    data: str
+    image_size: int | tuple[int, int] | None = None  # pixels; None: the weights' own
+    batch: Count = 32  # pictures that the model sees at once
+    seed: int = Field(default=0, ge=0)  # only of the run's name: nothing is drawn
+    workers: int = Field(default=0, ge=0)
+    max_unreadable: int = Field(default=0, ge=0)  # pictures of each part that may be left out
+    head: ClosedForm
+    expected: Expected | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As TOML can hold it: what is None is left out."""
+        return self.model_dump(mode="json", exclude_none=True)

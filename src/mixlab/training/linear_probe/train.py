@@ -1,0 +1,151 @@
+"""A training without steps: a published backbone's features, a head in closed form, and a run like any other."""
+
+import re
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mixlab.data.dataset import Dataset
+from mixlab.data.holdout import VALIDATION_SHARE, grouped
+from mixlab.errors import UserError
+from mixlab.evaluation.probes.features import Backbone, Features, features, open_backbone
+from mixlab.evaluation.probes.ridge import Chosen, Head, chosen_head
+from mixlab.files import whole_folder, write_json, write_text
+from mixlab.measure import machine
+from mixlab.measure.memory import peak_bytes
+from mixlab.runs.folder import FORMAT, Run, refuse_foreign_folder, start_run
+from mixlab.runs.journal import Journal
+from mixlab.runs.store import store_folder, stored_key
+from mixlab.speed.plan import Mode, Plan
+from mixlab.training.linear_probe.recipe import HeadRecipe
+from mixlab.training.run_page import run_page
+from mixlab.weights.adapt import Weights
+from mixlab.weights.storage.write import write_tensors
+
+
+@dataclass(frozen=True)
+class HeadJob:
+    """With nothing left open: `recipe` is resolved, and `dataset` has a validation part."""
+
+    recipe: HeadRecipe
+    dataset: Dataset
+    backbone: Backbone
+    device: torch.device
+
+    @property
+    def plan(self) -> Plan:
+        return Plan(self.device.type, Mode(), self.recipe.batch)
+
+    def folder(self) -> Path:
+        """Where the store keeps this run."""
+        key = stored_key(
+            {
+                "recipe": self.recipe.to_dict() | {"expected": None},
+                "weights": self.backbone.weights.digest,
+                "config": dict(self.backbone.weights.config),
+                "preprocess": self.backbone.preprocess.to_dict(),
+                "data": self.dataset.fingerprint,
+                "torch": torch.__version__,
+            }
+        )
+        model = re.sub(r"[^\w.]+", "-", Path(self.recipe.model).name)
+        return store_folder() / f"{model}-head-{self.dataset.name.partition(':')[0]}-{key}"
+
+
+def resolve_head(recipe: HeadRecipe, dataset: Dataset, device: torch.device) -> HeadJob:
+    """Fetches the weights, where they are not here. A set without a validation part gives a tenth of train for it."""
+    if "validation" not in dataset.parts:
+        validation, rest = grouped(dataset.parts["train"]).cut(VALIDATION_SHARE)
+        parts = {**dataset.parts, "train": rest.part, "validation": validation}
+        note = "A tenth of train was held out as validation, by class and seeded, to choose the ridge on."
+        dataset = replace(dataset, parts=parts, cut_here=True, notes=(*dataset.notes, note))
+    backbone = open_backbone(recipe.model, recipe.image_size)
+    if backbone.weights.family == "timm":
+        raise UserError(
+            f"{recipe.model} is a model of timm's: a head in closed form is put on mixlab's own families alone. "
+            "Give a Mixer, a ConvMixer or a DaViT."
+        )
+    resolved = {"data": dataset.name, "image_size": backbone.weights.config["image_size"]}
+    return HeadJob(recipe.model_copy(update=resolved), dataset, backbone, device)
+
+
+def train_head(job: HeadJob, folder: Path, *, quiet: bool) -> Run:
+    """A finished run in `folder`, or none at all: what an interruption leaves is the features, in the cache."""
+    refuse_foreign_folder(folder)
+    if Run(folder).is_unfinished:
+        raise UserError(
+            f"{folder} holds a training that was broken off, and a head in closed form is another: go on with "
+            f"`mixlab train --resume {folder}`, or give another path."
+        )
+    started = time.perf_counter()
+    seen = {name: _features(job, name, quiet=quiet) for name in ("train", "validation")}
+    chosen = chosen_head(seen["train"], seen["validation"], len(job.dataset.classes), job.recipe.head.ridges)
+    seconds = time.perf_counter() - started
+    with whole_folder(folder) as part:
+        run = _write_run(job, part, chosen, seen["train"], seen["validation"], seconds)
+        write_text(run.report, run_page(run, folder).html())
+        run.mark("done")
+    return Run(folder)
+
+
+def with_head(weights: Weights, head: Head) -> Weights:
+    """The backbone's weights with this head in the place of theirs."""
+    body = {name: tensor for name, tensor in weights.tensors.items() if not name.startswith("head.")}
+    own = {"head.weight": torch.from_numpy(head.weight).float(), "head.bias": torch.from_numpy(head.bias).float()}
+    return Weights(weights.family, {**weights.config, "classes": len(head.bias)}, body | own)
+
+
+def _features(job: HeadJob, part: str, *, quiet: bool) -> Features:
+    recipe = job.recipe
+    return features(
+        job.backbone,
+        job.dataset.parts[part],
+        job.device,
+        batch=recipe.batch,
+        workers=recipe.workers,
+        max_unreadable=recipe.max_unreadable,
+        quiet=quiet,
+    )
+
+
+def _write_run(
+    job: HeadJob, folder: Path, chosen: Chosen, train: Features, validation: Features, seconds: float
+) -> Run:
+    """One epoch of one step, and in the journal what validation said of each ridge."""
+    dataset = job.dataset
+    split = dataset.split if dataset.cut_here else None
+    environment = machine.describe(job.device)
+    run = start_run(folder, job.recipe.to_dict(), job.plan.to_dict(), environment, dataset.summary, split)
+    learned = {"loss": chosen.head.loss(train), "top1": chosen.head.top1(train)}
+    judged = {"top1": chosen.head.top1(validation), "pictures": len(validation.labels)}
+    with Journal(run.journal) as journal:
+        for ridge, top1 in chosen.tried.items():
+            journal.write("ridge", ridge=ridge, top1=top1, chosen=ridge == chosen.ridge)
+        journal.write("temperature", temperature=chosen.temperature)
+        journal.write("epoch", step=1, epoch=1, seconds=seconds, train=learned, validation=judged)
+        journal.write(
+            "end",
+            training_seconds=seconds,
+            pictures=len(train.labels),
+            peak_bytes=peak_bytes(job.device),
+            unreadable=train.unreadable | validation.unreadable,
+        )
+    weights = with_head(job.backbone.weights, chosen.head)
+    write_tensors(run.weights, weights.tensors)
+    write_json(run.path / "config.json", _card(job, weights))
+    return run
+
+
+def _card(job: HeadJob, weights: Weights) -> dict[str, Any]:
+    """config.json."""
+    return {
+        "format": FORMAT,
+        "model": Path(job.recipe.model).name,
+        "family": weights.family,
+        "config": dict(weights.config),
+        "classes": list(job.dataset.classes),
+        "preprocess": job.backbone.preprocess.to_dict(),
+    }

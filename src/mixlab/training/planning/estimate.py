@@ -1,0 +1,149 @@
+"""What a training would be, before it begins: its steps, its cost, its memory and its time. Nothing is written.
+
+`forecast_page` puts it in words.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import ceil
+from time import perf_counter
+
+import numpy as np
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mixlab.data.batches import KEPT_BYTES, steps_an_epoch
+from mixlab.measure.macs import count_macs, count_parameters
+from mixlab.report.curves import Curve
+from mixlab.speed.plan import Plan
+from mixlab.training.job import Job
+from mixlab.training.planning.memory import memory_of, picture_bytes, pictures_at_once
+from mixlab.training.schedule import share_of_peak
+from mixlab.zoo.build import build
+
+_FORWARD_AND_BACKWARD = 3
+"""Forward passes that a step costs; the backward pass makes a gradient of the weights and one of what came in."""
+_PICTURES_READ = 64
+_POINTS = 480
+"""Of the curve of rates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    """Estimated seconds of a training, without its checkpoints.
+
+    `steps`: as fast as the trial's; `reading`: what it waits for pictures, which one process reads alone and workers
+    read meanwhile; `judging`: the validation part after each epoch.
+    """
+
+    steps: float
+    reading: float
+    judging: float
+
+    @property
+    def whole(self) -> float:
+        return self.steps + self.reading + self.judging
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """`picture_seconds`: to read a picture for the first time, and to have it again in each epoch."""
+
+    job: Job
+    plan: Plan
+    seconds_a_step: float
+    parameters: int
+    macs: int  # of one picture's forward pass
+    memory: Mapping[str, int]  # estimated bytes of one process: of what, how many
+    has_batch_norm: bool
+    picture_seconds: tuple[float, float]
+
+    @property
+    def steps_an_epoch(self) -> int:
+        return steps_an_epoch(len(self.job.dataset.parts["train"]), self.job.batch)
+
+    @cached_property
+    def steps(self) -> int:
+        return self.job.steps(self.steps_an_epoch)
+
+    @property
+    def epochs(self) -> float:
+        return self.steps / self.steps_an_epoch
+
+    @property
+    def pictures(self) -> int:
+        """That all steps together see."""
+        found, batch = len(self.job.dataset.parts["train"]), self.job.batch
+        whole, rest = divmod(self.steps, self.steps_an_epoch)
+        return whole * (found - (found % batch == 1)) + rest * batch
+
+    @property
+    def training_macs(self) -> int:
+        """Three forward passes' worth for every picture that a step sees, or six; what a teacher takes is not in it."""
+        passes = 1 if self.job.recipe.optimizer.sharpness is None else 2
+        return passes * _FORWARD_AND_BACKWARD * self.macs * self.pictures
+
+    @property
+    def shares(self) -> list[int]:
+        """The pictures of a whole batch that each process sees."""
+        return [len(share) for share in np.array_split(np.empty(self.job.batch), self.plan.processes)]
+
+    @property
+    def at_once(self) -> int:
+        """The most pictures that go through the model together."""
+        return pictures_at_once(self.job, self.plan)
+
+    @cached_property
+    def rates(self) -> Curve:
+        """The learning rate at the end of the steps, by epochs; of a long training at some of them."""
+        recipe = self.job.recipe
+        steps = np.unique(np.linspace(0, self.steps - 1, _POINTS).astype(int)).tolist()
+        rates = [
+            recipe.optimizer.learning_rate * share_of_peak(recipe.schedule, step, self.steps, self.steps_an_epoch)
+            for step in steps
+        ]
+        return [(step + 1) / self.steps_an_epoch for step in steps], rates
+
+    @property
+    def time(self) -> Time:
+        job, (read, altered) = self.job, self.picture_seconds
+        train, judged = job.dataset.parts["train"], len(job.dataset.parts.get("validation", ()))
+        too_large = job.recipe.augmentation.crop is None and len(train) * picture_bytes(job) > KEPT_BYTES
+        once, always = (0.0, read + altered) if too_large else (read, altered)
+        stepping = self.steps * self.seconds_a_step
+        reading = always * self.pictures / self.plan.processes
+        if job.recipe.workers:
+            reading = max(0.0, reading / job.recipe.workers - stepping)
+        forward = self.seconds_a_step / self.shares[0] / _FORWARD_AND_BACKWARD
+        judgings = ceil(self.epochs) * judged / self.plan.processes
+        return Time(stepping, reading + once * (len(train) + judged) / max(1, job.recipe.workers), judgings * forward)
+
+
+def forecast(job: Job, plan: Plan, seconds_a_step: float) -> Forecast:
+    """`seconds_a_step`: what the trial that decided the `plan` took. Some pictures are read, for the time it takes."""
+    with torch.device("meta"):
+        network = build(job.family, job.config)
+    return Forecast(
+        job=job,
+        plan=plan,
+        seconds_a_step=seconds_a_step,
+        parameters=count_parameters(network),
+        macs=count_macs(network, (3, *job.preprocess.image_size)),
+        memory=memory_of(job, plan, network),
+        has_batch_norm=any(isinstance(module, _BatchNorm) for module in network.modules()),
+        picture_seconds=_picture_seconds(job),
+    )
+
+
+def _picture_seconds(job: Job) -> tuple[float, float]:
+    """The first pictures, in one process."""
+    part = job.dataset.parts["train"]
+    few = part.subset(np.arange(min(len(part), job.batch, _PICTURES_READ)))
+    alone = replace(job, recipe=job.recipe.model_copy(update={"workers": 0}))
+    began = perf_counter()
+    batches = alone.batches_of(few, quiet=True)
+    read = perf_counter()
+    deque(batches.epoch(0), maxlen=0)
+    return (read - began) / len(few), (perf_counter() - read) / len(few)

@@ -1,0 +1,61 @@
+"""The page of a preview: each picture beside its versions, then a mixed batch."""
+
+from importlib.metadata import version
+
+import tomli_w
+
+from mixlab.report.image_grid import Gallery, Shown
+from mixlab.report.page import Answer, Block, Code, Details, Page, Section, written_by
+from mixlab.report.text import counted
+from mixlab.training.planning.preview import EPOCHS, Preview, Seen
+
+
+def preview_page(preview: Preview) -> Page:
+    sections = [Section("Picture by picture", [_gallery(one) for one in preview.seen])]
+    if preview.mixed:
+        sections.append(_mixed(preview))
+    if preview.unreadable:
+        named: list[Block] = [f"{name} can't be read: {reason}." for name, reason in preview.unreadable.items()]
+        sections.append(Section("What can't be read", named))
+    sections.append(_what_makes_it(preview))
+    recipe = preview.job.recipe
+    return Page(
+        title=f"What {recipe.model} will see of {preview.job.dataset.name}",
+        kicker="mixlab data preview",
+        answer=Answer(_answer(preview), "Colours are as the eye knows them; the model gets them normalised."),
+        sections=sections,
+        footer=written_by(version("mixlab")),
+    )
+
+
+def _answer(preview: Preview) -> str:
+    height, width = preview.job.preprocess.image_size
+    unreadable = len(preview.unreadable)
+    failed = f"; {counted(unreadable, 'picture')} can't be read" if unreadable else ""
+    return (
+        f"{counted(len(preview.seen), 'picture')} at {height}x{width} pixels, as they are judged and as the first "
+        f"{EPOCHS} epochs show them{failed}."
+    )
+
+
+def _gallery(seen: Seen) -> Gallery:
+    rows, columns, _ = seen.original.shape
+    pictures = [Shown(seen.original, "the file", f"{rows}x{columns}"), Shown(seen.judged, "as it is judged")]
+    pictures += [Shown(image, f"epoch {epoch}") for epoch, image in enumerate(seen.epochs, start=1)]
+    return Gallery(seen.label, pictures, seen.name)
+
+
+def _mixed(preview: Preview) -> Section:
+    shown = [Shown(one.image, one.target) for one in preview.mixed]
+    caption = "As the first step shows them. A batch is mixed as often as the recipe says, and this one may not be."
+    return Section("A mixed batch", [Gallery("What each is to be taken for", shown, caption)])
+
+
+def _what_makes_it(preview: Preview) -> Section:
+    recipe = preview.job.recipe.to_dict()
+    parts = {"augmentation": recipe["augmentation"], "loss": recipe["loss"]}
+    made_by = {
+        "The recipe's augmentation and loss": parts,
+        "How a picture is prepared": preview.job.preprocess.to_dict(),
+    }
+    return Section("What makes it", [Details(name, [Code(tomli_w.dumps(part))]) for name, part in made_by.items()])

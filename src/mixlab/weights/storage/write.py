@@ -1,0 +1,51 @@
+"""Tensors into files (numpy's archive, safetensors, PyTorch's pickle), and a folder with all that prediction needs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from mixlab.data.preprocess import Preprocess
+from mixlab.errors import UserError
+from mixlab.files import whole_file, write_json
+from mixlab.runs.folder import FORMAT
+from mixlab.weights.adapt import Weights
+
+_PICKLES = (".pth", ".pt", ".tar", ".bin")
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """The suffix says how. A pickle has them as the `state_dict` of a checkpoint, where other programs look for it."""
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    with whole_file(path) as part, part.open("wb") as file:
+        match path.suffix:
+            case ".safetensors":
+                file.write(save(contiguous))  # safetensors' own writing hides that a disk is full
+            case ".npz":
+                np.savez(file, allow_pickle=False, **{name: tensor.numpy() for name, tensor in contiguous.items()})
+            case _:
+                torch.save({"state_dict": contiguous}, file)
+
+
+def require_suffix(path: Path, *, numpy: bool) -> None:
+    able = (".npz",) if numpy else (".safetensors", *_PICKLES)
+    if path.suffix not in able:
+        raise UserError(f"{path} has not the name of a file in this format: let it end in {' or '.join(able)}.")
+
+
+def write_model_folder(folder: Path, weights: Weights, classes: tuple[str, ...], preprocess: Preprocess) -> None:
+    """Into `folder`, which is there: model.safetensors and config.json as in a run's folder; `load` takes it."""
+    write_tensors(folder / "model.safetensors", weights.tensors)
+    write_json(
+        folder / "config.json",
+        {
+            "format": FORMAT,
+            "family": weights.family,
+            "config": dict(weights.config),
+            "classes": list(classes),
+            "preprocess": preprocess.to_dict(),
+        },
+    )

@@ -1,0 +1,87 @@
+"""Pictures a second of finished models: each in its own fastest mode, then all in turns."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+
+from mixlab.benchmark import throughput
+from mixlab.benchmark.throughput import BATCH, images_per_second
+from mixlab.measure import timing
+from mixlab.speed.plan import Mode, Plan
+from mixlab.training.job import resolve
+from mixlab.training.loop import train
+from mixlab.training.recipes.parse import recipe_from
+from mixlab.weights.trained import load_trained
+from mixlab.zoo.build import Model
+
+CPU = torch.device("cpu")
+SECONDS = {  # a forward pass takes, by model and mode
+    "quick": {Mode(): 0.5, Mode("fp32", "channels_last"): 0.49, Mode("bf16"): 0.8},
+    "slow": {Mode(): 4.0, Mode("fp32", "channels_last"): 2.0, Mode("bf16"): 3.0},
+}
+
+MODELS: Any = {name: partial(str, name) for name in SECONDS}  # which do nothing but tell their names
+
+
+@pytest.fixture
+def order(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Whose forward pass ran, one after another; time passes only there."""
+    calls: list[str] = []
+    now = [0.0]
+
+    def forward(load: Callable[[], str], device: torch.device, mode: Mode, batch: int):
+        def call() -> None:
+            calls.append(load())
+            now[0] += SECONDS[load()][mode] * batch / BATCH
+
+        return call
+
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(throughput, "_forward", forward)
+    monkeypatch.setattr(throughput, "candidates", lambda device, precision: list(SECONDS["quick"]))
+    return calls
+
+
+def test_each_model_answers_in_the_mode_that_is_clearly_its_fastest(order):
+    """Two per cent are no reason to leave the stock mode."""
+    found = images_per_second(MODELS, CPU)
+    assert {name: mode for name, (mode, _) in found.items()} == {
+        "quick": Mode(),
+        "slow": Mode("fp32", "channels_last"),
+    }
+
+
+def test_the_speed_is_the_batch_over_the_median_time_with_an_interval_over_the_rounds(order):
+    found = images_per_second(MODELS, CPU)
+    assert {name: speed.value for name, (_, speed) in found.items()} == {"quick": BATCH / 0.5, "slow": BATCH / 2.0}
+    assert {(speed.n, speed.unit) for _, speed in found.values()} == {(9, "images/s")}
+
+
+def test_fewer_pictures_at_once_are_asked_where_they_are_large(order):
+    assert images_per_second(MODELS, CPU, batch=8)["quick"][1].value == pytest.approx(BATCH / 0.5)
+
+
+def test_the_models_take_turns_when_they_are_timed(order):
+    images_per_second(MODELS, CPU)
+    assert {frozenset(pair) for pair in zip(order[-18::2], order[-17::2], strict=True)} == {frozenset(SECONDS)}
+
+
+@pytest.mark.parametrize("mode", [Mode(), Mode("bf16", "channels_last")], ids=str)
+def test_what_is_timed_is_the_trained_model_on_a_batch_of_its_size(shades, tiny_recipe, tmp_path, mode):
+    job = resolve(recipe_from(tiny_recipe, "tiny"), shades, CPU)
+    run = train(job, Plan("cpu", Mode(), 8), tmp_path / "run", quiet=True)
+    asked = []
+
+    def loaded() -> Model:
+        model = load_trained(run)
+        model.register_forward_hook(lambda _, inputs, logits: asked.append((inputs[0], logits, model.training)))
+        return model
+
+    throughput._forward(loaded, CPU, mode, 5)()
+    ((images, logits, training),) = asked
+    assert images.shape == (5, 3, 8, 8) and images.is_contiguous(memory_format=mode.memory_format)
+    assert logits.dtype == (torch.float32 if mode == Mode() else torch.bfloat16)
+    assert logits.is_inference() and not training

@@ -1,0 +1,131 @@
+"""Comparisons that nobody trained: invented answers, and around them everything as compare leaves it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mixlab.comparison.candidates import Contender
+from mixlab.comparison.comparison import Comparison, Contestant
+from mixlab.comparison.settings import Terms
+from mixlab.comparison.trainings import Trained
+from mixlab.data.dataset import Dataset, Part
+from mixlab.data.preprocess import Preprocess
+from mixlab.speed.plan import Mode, Plan
+from mixlab.stats.intervals import median_interval, proportion_interval
+from mixlab.training.job import Job
+from mixlab.training.recipes.parse import recipe_from
+from mixlab.training.recipes.recipe_files import read_recipe
+
+ENVIRONMENT = {
+    "device": "an invented processor, 2 cores",
+    "device_type": "cpu",
+    "processor": "an invented processor",
+    "cores": 2,
+    "threads": 1,
+    "memory_bytes": 8 * 2**30,
+    "system": "Linux",
+    "versions": {"python": "3.11.7", "mixlab": "0.1.0", "torch": "2.15.0"},
+    "commit": "0123456789abcdef",
+}
+DIGITS = tuple("0123456789")
+
+Invent = Callable[..., Comparison]
+
+
+@pytest.fixture
+def invent() -> Invent:
+    return invented
+
+
+def invented(
+    accuracies: Mapping[str, float],
+    *,
+    seeds: int = 3,
+    classes: Sequence[str] = DIGITS,
+    pictures: int = 200,
+    epochs: int = 4,
+    data: str = "digits",
+    recipes: Mapping[str, str] | None = None,
+    notes: Sequence[str] = (),
+) -> Comparison:
+    """`accuracies`: per cent of each model, in the order in which a user would name them.
+
+    Models agree on which pictures are hard. Each model answers slower than the one before it.
+    """
+    random = np.random.default_rng(0)
+    dataset = _dataset(data, classes, pictures, notes, random)
+    difficulty = random.permutation(pictures) / pictures
+    contestants = []
+    for place, (name, accuracy) in enumerate(accuracies.items()):
+        recipe_name = (recipes or {}).get(name, "digits_mixer")
+        job = Job(
+            recipe=recipe_from(read_recipe(recipe_name) | {"model": name, "data": data, "epochs": epochs}, recipe_name),
+            dataset=dataset,
+            family="mixer",
+            config={},
+            preprocess=Preprocess((8, 8)),
+            device=torch.device("cpu"),
+        )
+        seconds = 20.0 + 3 * place
+        contestants.append(
+            Contestant(
+                contender=Contender(name, recipe_name, job, parameters=300_000 + 5_000 * place, macs=20_000_000),
+                plan=Plan("cpu", Mode(), micro_batch=job.batch),
+                trained=tuple(_training(accuracy, difficulty, dataset, epochs, seconds, random) for _ in range(seeds)),
+                inference_mode=Mode("bf16", "channels_last"),
+                images_per_second=median_interval(6_000 / (1 + place) * random.normal(1, 0.02, 9), "images/s"),
+            )
+        )
+    return Comparison(
+        dataset=dataset,
+        terms=Terms(seeds=seeds, epochs=epochs),
+        contestants=tuple(contestants),
+        yardsticks={
+            "majority class": proportion_interval(pictures // 10, pictures),
+            "1-nearest neighbour": proportion_interval(pictures * 9 // 10, pictures),
+        },
+        environment=ENVIRONMENT,
+    )
+
+
+def _dataset(
+    name: str, classes: Sequence[str], pictures: int, notes: Sequence[str], random: np.random.Generator
+) -> Dataset:
+    images = random.integers(0, 256, (pictures, 8, 8, 3), dtype=np.uint8)
+    labels = np.arange(pictures) % len(classes)
+    part = Part([f"{name}/{index:04d}" for index in range(pictures)], labels, list(images))
+    return Dataset(name, tuple(classes), {"train": part, "test": part}, tuple(notes))
+
+
+def _training(
+    accuracy: float,
+    difficulty: np.ndarray,
+    dataset: Dataset,
+    epochs: int,
+    seconds: float,
+    random: np.random.Generator,
+) -> Trained:
+    """Wrong on the hardest pictures, with some luck; a wrong answer is one of the two classes behind the true one."""
+    labels, count = dataset.parts["test"].labels, len(dataset.classes)
+    luck = difficulty + random.normal(0, 0.03, len(labels))
+    right = luck <= np.quantile(luck, min(accuracy + random.normal(0, 0.2), 100) / 100)
+    answers = np.where(right, labels, (labels + random.integers(1, 3, len(labels))) % count)
+    sure = random.uniform(0.6, 1, len(labels))
+    probabilities = np.repeat((1 - sure[:, None]) / max(count - 1, 1), count, axis=1)
+    probabilities[np.arange(len(labels)), answers] = sure
+    losses = 0.5 + 1.8 * np.exp(-np.arange(1, epochs + 1) / epochs * 3) + random.normal(0, 0.02, epochs)
+    return Trained(
+        folder=Path("runs/invented"),
+        labels=labels,
+        probabilities=probabilities,
+        epochs=tuple(
+            {"epoch": epoch, "train": {"loss": float(loss), "top1": 50.0}, "seconds": seconds * epoch / epochs}
+            for epoch, loss in enumerate(losses, start=1)
+        ),
+        training_seconds=seconds + random.normal(0, 0.4),
+        pictures=epochs * len(labels),
+        peak_bytes=600 * 2**20,
+    )

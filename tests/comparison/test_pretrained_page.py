@@ -1,0 +1,192 @@
+"""The report of published weights, its tables and its JSON, of invented answers."""
+
+import json
+import re
+from dataclasses import replace
+from html import escape
+
+import numpy as np
+import pytest
+import tomli_w
+
+from mixlab.comparison import pretrained_page as published_page_module
+from mixlab.comparison.cross_validation import OutOfFold
+from mixlab.comparison.pretrained_comparison import WARNING, PublishedComparison, PublishedContestant
+from mixlab.comparison.pretrained_page import published_page
+from mixlab.comparison.pretrained_tables import choice_table, heads_table, pairs_table, published_tables
+from mixlab.data.dataset import Dataset, Part
+from mixlab.data.folds import folded
+from mixlab.data.preprocess import Preprocess
+from mixlab.evaluation.probes.features import Backbone
+from mixlab.evaluation.probes.ridge import Chosen, Head
+from mixlab.report.html_text import prose
+from mixlab.report.table import render
+from mixlab.speed.plan import Mode
+from mixlab.stats.intervals import median_interval, proportion_interval
+from mixlab.stats.paired import of_groups
+from mixlab.weights.adapt import Weights
+
+CLEAR = {"mixer_b16.x": 90.0, "davit_tiny.x": 97.0}
+CLOSE = {"mixer_b16.x": 95.0, "davit_tiny.x": 95.5, "timm:resnet50.x": 80.0}
+PICTURES = 400
+
+ENVIRONMENT = {
+    "device": "an invented processor, 2 cores",
+    "threads": 1,
+    "memory_bytes": 8 * 2**30,
+    "system": "Linux",
+    "versions": {"mixlab": "0.1.0"},
+    "commit": None,
+}
+
+
+def text_of(html: str) -> str:
+    """What a reader sees, in one line with plain spaces."""
+    body = re.sub(r"<wbr>", "", html.partition("<body>")[2])
+    return " ".join(re.sub(r"<[^>]*>", " ", body).replace("\N{NO-BREAK SPACE}", " ").split())
+
+
+def invented(accuracies: dict[str, float], folds: int | None = None) -> PublishedComparison:
+    """Each model answers slower than the one before it; the first two pictures are copies."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (PICTURES, 4, 4, 3), dtype=np.uint8)
+    images[1] = images[0]
+    labels = np.arange(PICTURES) // 2 % 4
+    part = Part([f"p{index}" for index in range(PICTURES)], labels, list(images))
+    parts = {"train": part.subset(np.arange(300)), "test": part.subset(np.arange(300, PICTURES))}
+    dataset = Dataset("folder:/tmp/my pets", ("cat", "dog", "고양이", "<b>"), parts, notes=("A note.",))
+    judging = folded(dataset, folds or 5)
+    hard = random.permutation(PICTURES) / PICTURES
+    contestants = []
+    for place, (name, accuracy) in enumerate(accuracies.items(), 1):
+        right = hard + random.normal(0, 0.03, PICTURES) < accuracy / 100
+        probabilities = np.full((PICTURES, 4), 0.1)
+        probabilities[np.arange(PICTURES), np.where(right, labels, (labels + 1) % 4)] = 0.7
+        heads = tuple(
+            Chosen(Head(np.zeros((4, 8)), np.zeros(4)), 10.0 ** -(each % 2), 0.5, {}) for each in range(judging.count)
+        )
+        answers = OutOfFold(labels, judging.fold_of, probabilities, heads)
+        backbone = Backbone(name, Weights("mixer", {}, {}), Preprocess((224, 192)))
+        contestants.append(
+            PublishedContestant(
+                name=name,
+                provenance=f"Trained by the authors of {name}.",
+                backbone=backbone,
+                answers=answers,
+                correct=of_groups(answers.correct[None], judging.pictures.groups),
+                parameters=10_000_000 * place,
+                macs=4_000_000_000 * place,
+                inference_mode=Mode("bf16"),
+                images_per_second=median_interval([100 / place] * 9, "images/s"),
+            )
+        )
+    return PublishedComparison(
+        dataset=dataset,
+        judging=judging,
+        folds=folds,
+        contestants=tuple(contestants),
+        yardsticks={"majority class": proportion_interval(100, PICTURES)},
+        environment=ENVIRONMENT,
+    )
+
+
+def test_the_answer_comes_first_with_its_uncertainty_and_then_the_warning():
+    comparison = invented(CLEAR)
+    answer, _, rest = text_of(published_page(comparison).html()).partition("Weights, not architectures")
+    assert comparison.answer in answer and comparison.detectable in answer
+    assert re.search(r"Top-1 of davit_tiny\.x 9\d\.\d % 95 %: [\d.]+ to [\d.]+, n = 400", answer)
+    assert text_of(f"<body>{prose(WARNING)}") in rest.partition("What to choose by")[0]
+
+
+def test_a_lead_that_is_more_than_chance_is_recommended_and_another_is_not():
+    assert invented(CLEAR).verdict.recommended == "davit_tiny.x"
+    close = invented(CLOSE)
+    assert close.verdict.recommended is None
+    assert set(close.verdict.leaders) == {"mixer_b16.x", "davit_tiny.x"}
+    assert "are not told apart: take the cheapest of these, mixer_b16.x" in close.answer
+
+
+def test_the_report_says_what_the_intervals_leave_out_and_whose_the_weights_are():
+    text = text_of(published_page(invented(CLOSE)).html())
+    assert "their spread is no standard error" in text
+    assert "What other training pictures would have changed is not in the intervals" in text
+    assert "Trained by the authors of timm:resnet50.x." in text
+    assert "A note." in text
+    assert "고양이" in text
+
+
+def test_the_page_names_the_command_that_makes_it_again():
+    (command,) = re.findall(r"<code>(mixlab compare [^<]*)</code>", published_page(invented(CLEAR, folds=4)).html())
+    data = "--data &#x27;folder:/tmp/my pets&#x27;"
+    assert command == f"mixlab compare {data} --models mixer_b16.x,davit_tiny.x --folds 4"
+
+
+def test_the_page_has_what_makes_the_taken_model():
+    comparison = invented(CLEAR)
+    html = published_page(comparison).html()
+    assert escape(tomli_w.dumps(comparison.head_recipe)) in html
+    assert escape("mixlab train --data 'folder:/tmp/my pets' --model davit_tiny.x") in html
+
+
+@pytest.mark.parametrize("cut_here", [True, False])
+def test_that_folds_put_cut_parts_together_again_is_said(cut_here):
+    comparison = invented(CLEAR)
+    html = published_page(replace(comparison, dataset=replace(comparison.dataset, cut_here=cut_here))).html()
+    assert ("For the folds all parts were put together again." in html) == cut_here
+
+
+def test_results_have_the_keys_of_every_comparison_and_those_of_folds(invent):
+    results, trained = invented(CLOSE).results(), invent({"a": 90.0, "b": 80.0}).results()
+    assert list(results) == [*trained, "warning"]
+    model, known = results["models"]["davit_tiny.x"], trained["models"]["a"]
+    assert list(model)[: len(known)] == list(known)
+    assert list(model)[len(known) :] == [
+        *("low", "high", "pictures", "top1_of_folds", "ridges", "temperatures", "weights", "provenance")
+    ]
+    assert (model["n"], model["sd"], model["pictures"]) == (1, None, 400)
+    assert model["training_macs"] == 400 * 8_000_000_000
+    assert results["budget"]["folds"] == len(model["top1_of_folds"]) == 5
+    assert json.loads(json.dumps(results, allow_nan=False)) == results
+
+
+def test_the_tables_say_what_was_chosen_how_and_on_what():
+    comparison = invented(CLOSE)
+    assert [row["model"] for row in choice_table(comparison).rows][-2:] == ["timm:resnet50.x", "majority class"]
+    heads = heads_table(comparison)
+    assert {row["ridges"] for row in heads.rows} == {"0.1 to 1"}
+    assert {row["pixels"] for row in heads.rows} == {"224x192"}
+    assert "their spread is no standard error" in heads.notes[-1]
+    assert "groups of copies together" in pairs_table(comparison).notes[0]
+
+
+def test_without_folds_there_is_no_best_one():
+    comparison = invented(CLEAR)
+    alone = replace(comparison, judging=replace(comparison.judging, fold_of=np.zeros(PICTURES, dtype=np.int64)))
+    assert alone.results()["budget"]["folds"] is None
+    assert "folds" not in [column.key for column in heads_table(alone).columns]
+    assert not any("fold" in note.lower() for note in heads_table(alone).notes)
+    assert "one fold" not in published_page(alone).html()
+
+
+def test_weights_that_a_yardstick_beats_are_not_praised():
+    assert "--from-scratch" in invented({"a.x": 20.0, "b.x": 15.0}).answer
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_the_tables_fit_a_hundred_columns(place):
+    text = render(published_tables(invented(CLOSE))[place], "table")
+    assert max(len(line) for line in text.splitlines() if " " * 4 in line or line.startswith("timm")) <= 100
+
+
+def test_the_rule_by_which_weights_are_chosen_is_said_where_it_chose(monkeypatch):
+    assert "chosen by rule" not in published_page(invented(CLEAR)).html()
+    monkeypatch.setattr(published_page_module, "usual_weights", lambda: list(CLEAR))
+    assert "chosen by rule" in published_page(invented(CLEAR)).html()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_report_fits_its_window_and_the_browser_has_no_complaints(opened, width):
+    needed, complaints = opened(published_page(invented(CLOSE)).html(), width)
+    assert needed <= width
+    assert complaints == ""

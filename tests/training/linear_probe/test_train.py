@@ -1,0 +1,199 @@
+"""A head in closed form as a run: made from a recipe, and used by everything that uses a run."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mixlab.data.dataset import Dataset
+from mixlab.data.preprocess import Preprocess
+from mixlab.data.sources import open_dataset
+from mixlab.errors import UserError
+from mixlab.evaluation.probes import features as cache
+from mixlab.prediction.predictor import Predictor
+from mixlab.runs.folder import Run, open_run
+from mixlab.runs.journal import read_journal
+from mixlab.training.linear_probe import train as module
+from mixlab.training.linear_probe.recipe import RIDGES, HeadRecipe
+from mixlab.training.linear_probe.train import HeadJob, resolve_head, train_head
+from mixlab.training.recipes.parse import any_recipe_from
+from mixlab.training.recipes.schema import Recipe
+from mixlab.weights.adapt import Weights
+from mixlab.weights.load import open_weights
+from mixlab.weights.storage.write import write_model_folder
+from mixlab.zoo.build import create_model
+
+CPU = torch.device("cpu")
+CLASSES = ("dark", "light", "red")
+
+MakeJob = Callable[..., HeadJob]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Random weights for pictures of 8 pixels: their features of so plain pictures are as good as any."""
+    model = create_model(
+        "mixer_nano", image_size=8, classes=5, patch_size=4, channels=8, token_hidden=8, channel_hidden=16, depth=1
+    )
+    folder = tmp_path / "mixer_tiny"
+    folder.mkdir()
+    weights = Weights("mixer", vars(model.config).copy(), dict(model.state_dict()))
+    write_model_folder(folder, weights, tuple("abcde"), Preprocess((8, 8), "shorter_side", 0.9))
+    return folder
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Class folders alone, 20 of each."""
+    random = np.random.default_rng(0)
+    for label, colour in zip(CLASSES, ((60, 60, 60), (180, 180, 180), (180, 40, 40)), strict=True):
+        (tmp_path / "pictures" / label).mkdir(parents=True)
+        for number in range(20):
+            image = np.clip(random.normal(colour, 25, size=(10, 12, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(image).save(tmp_path / "pictures" / label / f"{number}.png")
+    return tmp_path / "pictures"
+
+
+@pytest.fixture
+def make_job(source: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeJob:
+    monkeypatch.setattr(cache, "cache_folder", lambda: tmp_path / "cache")
+
+    def make(dataset: Dataset | None = None, **fields: Any) -> HeadJob:
+        checked = any_recipe_from({"model": str(source), "data": f"folder:{pictures}", "head": {}} | fields, "tiny")
+        assert isinstance(checked, HeadRecipe)
+        return resolve_head(checked, dataset or open_dataset(f"folder:{pictures}"), CPU)
+
+    return make
+
+
+@pytest.fixture
+def run(make_job: MakeJob, tmp_path: Path) -> Run:
+    return train_head(make_job(), tmp_path / "run", quiet=True)
+
+
+def test_the_run_is_whole_and_finished(run):
+    assert open_run(run.path).path == run.path
+    assert {"environment.json", "split.json", "plan.json", "data.json"} <= {file.name for file in run.path.iterdir()}
+
+
+def test_it_answers_as_the_pictures_are(run, pictures):
+    predictor = Predictor(run.path)
+    assert predictor.classes == CLASSES
+    answers = [predictor(pictures / label / f"{number}.png") for label in CLASSES for number in range(20)]
+    right = [answer.label == label for answer, label in zip(answers, np.repeat(CLASSES, 20), strict=True)]
+    assert np.mean(right) > 0.9
+    assert (
+        np.mean([answer.probabilities.max() for answer in answers]) > 0.65
+    )  # of a ridge's answers, 1 and two 0, it is 0.58
+
+
+def test_it_is_the_backbone_but_for_the_head_and_sees_bilinearly(run, source):
+    before, after = open_weights(source), open_weights(run.path)
+    for name, tensor in before.weights.tensors.items():
+        if not name.startswith("head."):
+            torch.testing.assert_close(after.weights.tensors[name], tensor, rtol=0, atol=0)
+    assert after.weights.tensors["head.weight"].shape == (3, 8)
+    assert after.preprocess == replace(before.preprocess, interpolation="bilinear")
+
+
+def test_the_journal_tells_the_ridges_and_what_was_reached(run):
+    ridges = read_journal(run.journal, "ridge")
+    assert [line["ridge"] for line in ridges] == list(RIDGES)
+    (chosen,) = (line for line in ridges if line["chosen"])
+    (epoch,) = read_journal(run.journal, "epoch")
+    assert epoch["validation"] == {"top1": chosen["top1"], "pictures": 6}
+    assert (epoch["step"], epoch["epoch"]) == (1, 1)
+    (end,) = read_journal(run.journal, "end")
+    assert (end["pictures"], end["unreadable"]) == (42, {})
+    assert end["peak_bytes"] > 0
+
+
+def test_its_page_shows_the_ridges_and_is_part_of_the_whole_run(run):
+    page = run.report.read_text()
+    assert "Which ridge" in page
+    assert page.count(">kept<") == 1
+    assert "report.html" in json.loads((run.path / "status.json").read_text())["bytes"]
+
+
+def test_the_recipe_of_the_run_leaves_nothing_open_and_makes_it_again(run, make_job, tmp_path):
+    assert run.recipe["image_size"] == 8
+    assert run.recipe["head"]["ridges"] == list(RIDGES)
+    again = make_job(**run.recipe)
+    assert again.recipe.to_dict() == run.recipe
+    copy = train_head(again, tmp_path / "again", quiet=True)
+    assert copy.weights.read_bytes() == run.weights.read_bytes()
+
+
+def test_a_set_without_validation_gives_some_of_train_and_the_run_keeps_which(make_job, shades, tmp_path):
+    parts = {name: part for name, part in shades.parts.items() if name != "validation"}
+    job = make_job(replace(shades, parts=parts))
+    assert {name: len(part) for name, part in job.dataset.parts.items()} == {"train": 36, "test": 12, "validation": 4}
+    assert "to choose the ridge on" in job.dataset.notes[-1]
+    split = train_head(job, tmp_path / "run", quiet=True).split
+    assert split is not None and len(split["validation"]) == 4
+
+
+def test_unreadable_pictures_are_left_out_and_named(make_job, pictures, tmp_path):
+    job = make_job(max_unreadable=1)
+    broken = job.dataset.parts["train"].names[0]
+    (pictures / broken).write_bytes(b"no picture")
+    (end,) = read_journal(train_head(job, tmp_path / "run", quiet=True).journal, "end")
+    assert list(end["unreadable"]) == [broken]
+    assert end["pictures"] == 41
+
+
+def test_a_failure_leaves_no_folder_and_a_finished_run_stays(make_job, run, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="finished run"):
+        train_head(make_job(), run.path, quiet=True)
+    monkeypatch.delattr(module, "with_head")
+    with pytest.raises(NameError):
+        train_head(make_job(), tmp_path / "new" / "run", quiet=True)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_training_that_was_broken_off_is_not_overwritten(make_job, run):
+    run.mark("stopped")
+    with pytest.raises(UserError, match="mixlab train --resume"):
+        train_head(make_job(), run.path, quiet=True)
+
+
+def test_a_model_of_timm_s_is_refused(make_job, tmp_path):
+    model = create_model("resnet_nano", layers=[1, 1, 1, 1], channels=[8, 8, 8, 8], classes=2)
+    (tmp_path / "resnet").mkdir()
+    weights = Weights("timm", vars(model.config).copy(), dict(model.state_dict()))
+    write_model_folder(tmp_path / "resnet", weights, ("a", "b"), Preprocess((32, 32)))
+    with pytest.raises(UserError, match=r"resnet is a model of timm's: .*Give a Mixer, a ConvMixer or a DaViT\."):
+        make_job(model=str(tmp_path / "resnet"))
+
+
+def test_the_store_knows_the_run_by_all_that_decides_it(make_job, source):
+    first = make_job()
+    assert first.folder() == make_job().folder()
+    assert first.folder().name.startswith("mixer_tiny-head-folder-")
+    others = [make_job(image_size=16), make_job(head={"ridges": [1.0]})]
+    assert len({job.folder() for job in (first, *others)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"head": {"rigdes": [1.0]}}, r'mine: the key "head\.rigdes" is unknown\. Did you mean "ridges"\?'),
+        ({"head": {"ridges": []}}, r"mine: head\.ridges=\[\] leaves nothing to choose from: give one or more"),
+        ({"head": {"ridges": [0.0]}}, r"mine: head\.ridges=0\.0 is not possible: it must be greater than 0"),
+        ({"head": 3}, "mine: head=3 is not possible: it must be a section with keys of its own"),
+        ({"head": {}, "epochs": 3}, 'mine: the key "epochs" is unknown. Known keys: model, data, image_size'),
+    ],
+)
+def test_a_recipe_of_a_head_is_refused_as_any_is(fields, sentence):
+    with pytest.raises(UserError, match=sentence):
+        any_recipe_from({"model": "m", "data": "d"} | fields, "mine")
+
+
+def test_without_the_section_it_is_a_training_by_steps(tiny_recipe):
+    assert isinstance(any_recipe_from(tiny_recipe, "mine"), Recipe)

@@ -1,0 +1,114 @@
+"""What a model will see is shown as the training would have it."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mixlab.data.dataset import Dataset
+from mixlab.errors import UserError
+from mixlab.training.job import resolve
+from mixlab.training.planning.preview import EPOCHS, Preview, preview, shares
+from mixlab.training.planning.preview_page import preview_page
+from mixlab.training.recipes.parse import recipe_from
+
+
+@pytest.fixture
+def previewed(shades: Dataset, tiny_recipe: dict[str, Any]):
+    """Of the shades' training pictures, with an augmentation."""
+
+    def of(pictures: int = 6, dataset: Dataset = shades, **augmentation: Any) -> Preview:
+        recipe = recipe_from(tiny_recipe | {"augmentation": augmentation}, "tiny")
+        return preview(resolve(recipe, dataset, torch.device("cpu")), pictures, quiet=True)
+
+    return of
+
+
+def test_without_augmentation_each_epoch_shows_the_picture_as_it_is_judged(previewed, shades):
+    for seen in previewed().seen:
+        place = shades.parts["train"].names.index(seen.name)
+        assert np.array_equal(seen.original, shades.parts["train"].image(place))
+        assert len(seen.epochs) == EPOCHS
+        assert all(np.array_equal(image, seen.judged) for image in seen.epochs)
+
+
+def test_pictures_are_of_all_classes_by_their_shares(previewed):
+    assert [seen.label for seen in previewed(6).seen] == ["dark"] * 3 + ["light"] * 3
+
+
+def test_more_pictures_than_there_are_show_all(previewed):
+    assert len(previewed(1000).seen) == 40
+
+
+def test_each_epoch_shows_another_version_and_the_same_one_again(previewed):
+    augmentation = {"pad_crop": 3, "flip": True}
+    first, again = previewed(**augmentation), previewed(**augmentation)
+    assert any(not np.array_equal(seen.epochs[0], seen.epochs[1]) for seen in first.seen)
+    for one, other in zip(first.seen, again.seen, strict=True):
+        assert all(map(np.array_equal, one.epochs, other.epochs))
+
+
+def test_mixed_pictures_say_what_they_are_to_be_taken_for(previewed):
+    shown = previewed(mixup={"alpha": 1.0}).mixed
+    assert len(shown) == 6
+    assert all(one.target.endswith(("dark", "light")) for one in shown)
+    assert any(", " in one.target for one in shown)
+
+
+def test_nothing_is_mixed_where_the_recipe_mixes_nothing(previewed):
+    assert previewed().mixed == []
+
+
+def test_a_preview_leaves_torch_s_own_draws_alone(previewed):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    previewed(mixup={"alpha": 1.0})
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_unreadable_pictures_are_named_and_the_others_are_shown(previewed, shades, tmp_path):
+    train = shades.parts["train"]
+    broken = replace(train, pictures=[tmp_path / "gone.png", *train.pictures[1:]])
+    found = previewed(40, dataset=replace(shades, parts=shades.parts | {"train": broken}))
+    assert found.unreadable == {"train/0": "no such file or directory"}
+    assert len(found.seen) == 39
+    html = preview_page(found).html()
+    assert "train/0 can&#x27;t be read: no such file or directory." in html
+    assert "39 pictures at 8x8\N{NO-BREAK SPACE}pixels" in html and "1 picture can&#x27;t be read" in html
+
+
+def test_where_no_picture_can_be_read_the_sentence_of_training_says_so(previewed, shades, tmp_path):
+    train = shades.parts["train"]
+    broken = replace(train, pictures=[tmp_path / "gone.png"] * len(train))
+    with pytest.raises(UserError, match="40 pictures can't be read"):
+        previewed(40, dataset=replace(shades, parts=shades.parts | {"train": broken}))
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ([0.62, 0.38, 0.0], "62 % cat, 38 % dog"),
+        ([0.38, 0.62, 0.0], "62 % dog, 38 % cat"),
+        ([0.995, 0.0, 0.005], "100 % cat"),
+        ([0.25, 0.25, 0.5], "50 % owl, 25 % cat, 25 % dog"),
+    ],
+)
+def test_a_soft_label_is_said_in_per_cent(target, said):
+    assert shares(torch.tensor(target), ("cat", "dog", "owl")) == said
+
+
+def test_the_page_shows_every_version_and_the_mixed_batch(previewed):
+    found = previewed(mixup={"alpha": 1.0})
+    html = preview_page(found).html()
+    assert html.count("<img") == 6 * (2 + EPOCHS) + 6
+    assert all(one.target in html for one in found.mixed)
+    assert "[augmentation.mixup]" in html and "http" not in html.partition("<body>")[2]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("width", [390, 1200])
+def test_the_page_fits_and_nothing_complains(previewed, opened, width):
+    assert opened(preview_page(previewed(mixup={"alpha": 1.0})).html(), width) == (width, "")

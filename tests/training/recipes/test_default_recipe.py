@@ -1,0 +1,193 @@
+"""What a training without instructions does, with published weights that a server on loopback has."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from loopback import Serve
+from mixlab.data.dataset import Dataset
+from mixlab.data.image_file import UnreadablePicture
+from mixlab.data.sources import open_dataset
+from mixlab.errors import UserError
+from mixlab.evaluation.probes import features
+from mixlab.measure.machine import pick_device
+from mixlab.prediction.predictor import Predictor
+from mixlab.speed.plan import Mode, Plan
+from mixlab.training.job import resolve
+from mixlab.training.linear_probe.recipe import HeadRecipe
+from mixlab.training.linear_probe.train import resolve_head, train_head
+from mixlab.training.loop import train
+from mixlab.training.recipes import default_recipe as module
+from mixlab.training.recipes.default_recipe import best_value, from_scratch, typical_side
+from mixlab.training.recipes.parse import any_recipe_from, recipe_from
+from mixlab.weights import source
+from mixlab.weights.load import open_weights
+from mixlab.weights.storage.write import write_tensors
+from mixlab.zoo import cards
+from mixlab.zoo.build import create_model
+from mixlab.zoo.cards import Card, CardSource, Expected
+from mixlab.zoo.sizes import Paper, find_size
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+NOVEL = ("bird", "cat", "ship")
+
+Publish = Callable[..., Card]
+
+
+@pytest.fixture
+def publish(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Publish:
+    """Makes the tensors of a mixer_nano the only published weights, and serves their file."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    for module_with_cache in (source, features):
+        monkeypatch.setattr(module_with_cache, "cache_folder", lambda: tmp_path / "cache")
+    address = f"{serve(folder).address}/mixer.safetensors"
+
+    def published(tensors: dict[str, torch.Tensor], **fields: Any) -> Card:
+        write_tensors(folder / "mixer.safetensors", tensors)
+        size = find_size("mixer_nano")
+        card = Card(
+            name="mixer_nano.test",
+            size=size.name,
+            family="mixer",
+            config={**size.config, "classes": len(tensors["head.bias"])},
+            parameters=size.parameters,
+            macs=16_000_000,
+            paper=Paper("", ""),
+            labels="imagenet-1k",
+            licence="",
+            provenance="",
+            preprocess={
+                "image_size": [32, 32],
+                "resize": "stretch",
+                "crop_fraction": 1.0,
+                "interpolation": "bicubic",
+                "mean": [0.5, 0.5, 0.5],
+                "std": [0.5, 0.5, 0.5],
+            },
+            sources=(CardSource("url", address, "mixer.safetensors", "mixlab", "unknown"),),
+            expected=(Expected("top1", 50.0, "nobody", "ImageNet-1k validation"),),
+        )
+        card = replace(card, **fields)
+        monkeypatch.setattr(cards, "_cards", lambda: (card,))
+        return card
+
+    return published
+
+
+@pytest.fixture
+def card(publish: Publish) -> Card:
+    """Of random weights."""
+    return publish(dict(create_model("mixer_nano", classes=10).state_dict()))
+
+
+@pytest.fixture
+def photographs(shades: Dataset) -> Dataset:
+    """The shades at 80 pixels a side."""
+    parts = {
+        name: replace(part, pictures=[np.kron(part.image(i), np.ones((10, 10, 1), np.uint8)) for i in range(len(part))])
+        for name, part in shades.parts.items()
+    }
+    return replace(shades, parts=parts)
+
+
+def test_of_the_published_weights_davit_tiny_has_the_most_accuracy_for_its_macs():
+    assert best_value().name == "davit_tiny.msft_in1k"
+
+
+def test_of_a_family_s_published_weights_those_with_the_most_accuracy_for_their_macs_are_found():
+    assert best_value("convmixer_").name == "convmixer_1024_20.authors_in1k"
+
+
+def test_on_a_processor_photographs_get_a_head_for_published_weights(card, photographs, tmp_path):
+    answer = module.first_answer(photographs, CPU)
+    assert answer.fields == {"model": "mixer_nano.test", "data": "shades", "head": {}}
+    assert "mixer_nano.test (50.0 % on ImageNet for 0.016 billion MACs a picture)" in answer.why
+    assert "On a processor a head in closed form" in answer.why
+    assert (tmp_path / "cache" / "weights" / "mixer_nano.test" / "mixer.safetensors").is_file()
+
+
+def test_on_a_gpu_they_are_fine_tuned_by_a_recipe(card, photographs, monkeypatch):
+    monkeypatch.setattr(module, "read_recipe", lambda name: {"model": "", "epochs": 10})
+    answer = module.first_answer(photographs, GPU)
+    assert answer.name.startswith("finetune")
+    assert answer.fields == {"model": "mixer_nano.test", "data": "shades", "epochs": 10}
+    assert "On a GPU" in answer.why
+
+
+def test_small_pictures_are_learned_from_scratch_and_nothing_is_fetched(card, shades, tmp_path):
+    answer = module.first_answer(shades, GPU)
+    assert answer.name == "pictures_convmixer"
+    assert recipe_from(answer.fields, answer.name).model == "convmixer_nano"
+    assert answer.why == (
+        "The pictures have 8 pixels a side, and published weights are for larger ones. convmixer_nano is trained from "
+        "scratch with the recipe pictures_convmixer."
+    )
+    assert not (tmp_path / "cache").exists()
+
+
+def test_from_scratch_wants_no_weights_for_photographs_either(card, photographs, tmp_path):
+    answer = from_scratch(photographs)
+    assert (answer.name, answer.fields["data"]) == ("pictures_convmixer", "shades")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_weights_that_can_t_be_fetched_name_the_file_and_the_way_without(publish, photographs):
+    gone = CardSource("url", "http://127.0.0.1:9/m.safetensors", "m.safetensors", "mixlab", "unknown")
+    publish(dict(create_model("mixer_nano", classes=10).state_dict()), sources=(gone,))
+    with pytest.raises(
+        UserError, match=r"by hand, and put it at .*m\.safetensors\. Or train without .*--from-scratch\."
+    ):
+        module.first_answer(photographs, CPU)
+
+
+def test_the_typical_side_is_the_median_of_the_shorter_ones_and_of_those_that_can_be_read(shades, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    sizes = [(30, 90), (40, 41), (300, 200)]
+    pictures = [np.zeros((*size, 3), dtype=np.uint8) for size in sizes] + [tmp_path / "broken.png"]
+    part = replace(shades.parts["train"].subset([0, 1, 2, 3]), pictures=pictures)
+    assert typical_side(part) == 40
+    with pytest.raises(UnreadablePicture, match="broken"):
+        typical_side(part.subset([3]))
+
+
+@pytest.mark.long
+def test_weights_from_other_classes_of_cifar10_tell_new_ones_apart(publish, shared_data, tmp_path):
+    """Pre-trained on 7 classes for a few seconds, published, and asked about the 3 others from 40 pictures of each."""
+    cifar10 = open_dataset(f"cifar10:{shared_data}", quiet=True)
+    everything, draw = cifar10.parts["train"], np.random.default_rng(0)
+    known = [place for place, label in enumerate(cifar10.classes) if label not in NOVEL]
+    chosen = draw.permutation(np.flatnonzero(np.isin(everything.labels, known)))[:2_000]
+    part = everything.subset(chosen)
+    base = replace(
+        cifar10,
+        classes=tuple(cifar10.classes[place] for place in known),
+        parts={"train": replace(part, labels=np.searchsorted(known, part.labels)), "test": part},
+    )
+    settings = {"learning_rate": 2e-3, "weight_decay": 0.1, "clip_norm": 1.0}
+    recipe = {"model": "mixer_nano", "data": "cifar10", "epochs": 5, "batch": 64, "optimizer": settings}
+    job = resolve(recipe_from(recipe, "pretraining"), base, pick_device())
+    pretrained = train(job, Plan(job.device.type, Mode(), 64), tmp_path / "pretrained", quiet=True)
+    publish(dict(open_weights(pretrained.path).weights.tensors))
+
+    pictures: dict[str, list[np.ndarray]] = {}
+    for label in NOVEL:
+        places = np.flatnonzero(everything.labels == cifar10.classes.index(label))[:140]
+        pictures[label] = [everything.image(place) for place in places]
+        (tmp_path / "new" / label).mkdir(parents=True)
+        for number, image in enumerate(pictures[label][:40]):
+            Image.fromarray(image).resize((96, 96)).save(tmp_path / "new" / label / f"{number}.png")
+    dataset = open_dataset(f"folder:{tmp_path / 'new'}")
+    answer = module.first_answer(dataset, CPU)
+    checked = any_recipe_from(answer.fields, answer.name)
+    assert isinstance(checked, HeadRecipe)
+    run = train_head(resolve_head(checked, dataset, CPU), tmp_path / "run", quiet=True)
+    predictor = Predictor(run.path)
+    right = [predictor(image).label == label for label in NOVEL for image in pictures[label][40:]]
+    assert np.mean(right) > 0.45  # a third is chance, and 300 pictures hold it to 6 points

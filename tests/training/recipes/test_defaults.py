@@ -1,0 +1,103 @@
+"""The usual recipes: which one is taken, and that every file of them trains."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mixlab.data.dataset import Dataset, Part
+from mixlab.data.sources import open_dataset
+from mixlab.errors import UserError
+from mixlab.speed.plan import Mode, Plan
+from mixlab.training.job import Job, resolve
+from mixlab.training.loop import train
+from mixlab.training.recipes.defaults import usual_recipe
+from mixlab.training.recipes.parse import recipe_from
+from mixlab.training.recipes.recipe_files import read_recipe, recipe_names
+
+REDUCED: dict[str, dict[str, Any]] = {
+    "mixer": {"channels": 8, "token_hidden": 8, "channel_hidden": 8, "depth": 1},
+    "convmixer": {"channels": 8, "depth": 1},
+    "davit": {"channels": [8, 16], "depths": [1, 1], "heads": [1, 2]},
+    "resnet": {"channels": [8, 8, 8, 8]},
+    "vit": {"embed_dim": 8, "depth": 1, "num_heads": 1},
+}
+
+
+USUAL = [name for name in recipe_names() if name.partition("_")[0] in ("digits", "pictures")]
+
+
+@pytest.fixture(scope="module")
+def pictures() -> dict[str, Dataset]:
+    """The digits, and under CIFAR-10's name noise in its shape; of both a few pictures."""
+    digits = open_dataset("digits")
+    noise = np.random.default_rng(0).integers(0, 256, size=(20, 32, 32, 3), dtype=np.uint8)
+    part = Part([str(i) for i in range(20)], np.arange(20) % 10, list(noise))
+    return {
+        "digits": replace(digits, parts={name: part.subset(range(20)) for name, part in digits.parts.items()}),
+        "cifar10": replace(digits, name="cifar10", parts={"train": part, "test": part}),
+    }
+
+
+def job_of(name: str, pictures: dict[str, Dataset], **changes: Any) -> Job:
+    fields = read_recipe(name)
+    return resolve(recipe_from(fields | changes, name), pictures[fields["data"]], torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", USUAL)
+def test_a_recipe_is_complete_and_named_for_its_data_and_its_model(name):
+    fields = read_recipe(name)
+    assert {"model", "data", "epochs", "batch", "optimizer", "schedule", "augmentation", "loss"} <= fields.keys()
+    assert usual_recipe(fields["model"], fields["data"]) == (name, fields)
+
+
+@pytest.mark.parametrize("name", USUAL)
+def test_a_recipe_resolves_on_its_kind_of_data(name, pictures):
+    job = job_of(name, pictures)
+    assert (job.config["classes"], job.preprocess.image_size) == (10, (32, 32))
+
+
+@pytest.mark.parametrize("name", USUAL)
+def test_a_recipe_trains(name, pictures, tmp_path):
+    reduced = REDUCED[name.partition("_")[2]]
+    job = job_of(name, pictures, config=reduced, batch=8, epochs=None, steps=2)
+    assert train(job, Plan("cpu", Mode(), 8), tmp_path / "run", quiet=True).state == "done"
+
+
+@pytest.mark.parametrize("kind", ["digits", "pictures"])
+def test_the_recipes_of_one_kind_of_data_are_equally_long(kind):
+    """What compare promises where nobody says how long."""
+    epochs = {name: read_recipe(name)["epochs"] for name in recipe_names() if name.startswith(kind)}
+    assert len(epochs) == 5 and len(set(epochs.values())) == 1, epochs
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "recipe"),
+    [
+        ("mixer_s32", "digits", "digits_mixer"),
+        ("convmixer_256_8", "cifar10:/data", "pictures_convmixer"),
+        ("davit_tiny", "folder:/pets", "pictures_davit"),
+        ("resnet_nano", "digits", "digits_resnet"),
+        ("timm:resnet18", "folder:/pets", "pictures_resnet"),
+        ("vit_nano", "digits", "digits_vit"),
+        ("timm:convnext_atto", "cifar10", "pictures_vit"),
+    ],
+)
+def test_the_usual_recipe_is_that_of_the_family_and_the_kind_of_data(model, data, recipe):
+    name, fields = usual_recipe(model, data)
+    assert name == recipe
+    assert fields == read_recipe(recipe) | {"model": model, "data": data}
+
+
+def test_an_unknown_model_has_no_usual_recipe():
+    with pytest.raises(UserError, match='"mixer_nani" is no model that mixlab knows'):
+        usual_recipe("mixer_nani", "digits")
+
+
+@pytest.mark.parametrize("model", ["mixer_b16.goog_in21k", "hub:owner/name", str(Path(__file__).parent)])
+def test_weights_are_fine_tuned(model):
+    name, fields = usual_recipe(model, "folder:pets")
+    assert (name, fields["model"], fields["data"]) == ("finetune_folder", model, "folder:pets")

@@ -1,0 +1,134 @@
+"""A recipe: what is wrong with one is said with its key, and what mixlab writes it reads again."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+
+from mixlab.errors import UserError
+from mixlab.training.recipes.parse import recipe_from, with_settings
+from mixlab.training.recipes.recipe_files import read_recipe, recipe_names
+
+
+def test_an_unknown_key_of_a_recipe_is_refused_with_the_nearest(tiny_recipe):
+    with pytest.raises(UserError, match=r'^mine.toml: the key "batsch" is unknown\. Did you mean "batch"\?$'):
+        recipe_from(tiny_recipe | {"batsch": 4}, "mine.toml")
+
+
+@pytest.mark.parametrize(
+    ("section", "misspelt", "meant"),
+    [
+        ("optimizer", "learning_rat", "learning_rate"),
+        ("schedule", "warm_up", "warmup"),
+        ("augmentation", "flipp", "flip"),
+        ("augmentation.affine", "degres", "degrees"),
+        ("augmentation.random_resized_crop", "ration", "ratio"),
+        ("loss", "labels_smoothing", "label_smoothing"),
+        ("ema", "decya", "decay"),
+        ("expected", "top_1", "top1"),
+    ],
+)
+def test_an_unknown_key_of_a_section_is_refused_with_the_nearest_of_that_section(tiny_recipe, section, misspelt, meant):
+    fields = with_settings(tiny_recipe, [f"{section}.{misspelt}=1"])
+    with pytest.raises(UserError, match=rf'the key "{section}\.{misspelt}" is unknown\. Did you mean "{meant}"\?$'):
+        recipe_from(fields, "mine.toml")
+
+
+def test_a_key_like_none_that_is_known_is_refused_with_all_of_its_section(tiny_recipe):
+    fields = with_settings(tiny_recipe, ["augmentation.affine.zoom=1"])
+    with pytest.raises(UserError, match=r"zoom\" is unknown\. Known keys: degrees, scale, translate\.$"):
+        recipe_from(fields, "mine.toml")
+
+
+def test_a_missing_key_is_named_with_its_section(tiny_recipe):
+    with pytest.raises(UserError, match=r'^mine.toml: the key "optimizer.learning_rate" is missing'):
+        recipe_from(tiny_recipe | {"optimizer": {"weight_decay": 0.0}}, "mine.toml")
+
+
+def test_a_misspelt_section_is_named_rather_than_missed(tiny_recipe):
+    tiny_recipe["optimiser"] = tiny_recipe.pop("optimizer")
+    with pytest.raises(UserError, match=r'the key "optimiser" is unknown\. Did you mean "optimizer"\?$'):
+        recipe_from(tiny_recipe, "mine.toml")
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("batch=1", "batch=1 is not possible: it must be greater than or equal to 2 or 'auto'."),
+        ("batch=many", "batch='many' is not possible: it must be a valid integer or 'auto'."),
+        ("image_size=big", "image_size='big' is not possible: it must be a valid integer or a list."),
+        ("speed=on", "speed='on' is not possible: it must be 'auto' or 'off'."),
+        ("optimizer.learning_rate=inf", "optimizer.learning_rate=inf is not possible: it must be a finite number."),
+        ("optimizer.betas=[0.9]", "optimizer.betas=[0.9] is not possible: it must be a list of another length."),
+        ("augmentation.affine=3", "augmentation.affine=3 is not possible: it must be a section with keys of its own."),
+        ("model.size=1", "model={'size': 1} is not possible: it must be a valid string."),
+    ],
+)
+def test_an_impossible_value_is_named_with_its_rule(tiny_recipe, setting, sentence):
+    with pytest.raises(UserError) as refused:
+        recipe_from(with_settings(tiny_recipe, [setting]), "mine.toml")
+    assert str(refused.value) == f"mine.toml: {sentence}"
+
+
+def test_what_the_augmentation_refuses_is_said_in_its_own_words_once(tiny_recipe):
+    with pytest.raises(UserError) as refused:
+        recipe_from(with_settings(tiny_recipe, ["augmentation.affine.degrees=500"]), "mine.toml")
+    sentence = "augmentation.affine.degrees=500.0 is not possible: it must be between 0 and 180."
+    assert str(refused.value) == f"mine.toml: {sentence}"
+
+
+@pytest.mark.parametrize("lengths", [{}, {"epochs": 2, "steps": 9}])
+def test_a_recipe_has_exactly_one_of_epochs_and_steps(tiny_recipe, lengths):
+    del tiny_recipe["steps"]
+    with pytest.raises(UserError, match=r"^mine.toml: a recipe has exactly one of epochs and steps"):
+        recipe_from(tiny_recipe | lengths, "mine.toml")
+
+
+@pytest.mark.parametrize(
+    ("setting", "section", "value"),
+    [
+        ("seed=3", {}, {"seed": 3}),
+        ("model=timm:resnet18", {}, {"model": "timm:resnet18"}),
+        ("speed = 'off'", {}, {"speed": "off"}),
+        ("image_size=[8, 12]", {}, {"image_size": [8, 12]}),
+        ("a.b.c=true", {"a": {"x": 1}}, {"a": {"x": 1, "b": {"c": True}}}),
+        ("a={ b = 2 }", {"a": {"x": 1}}, {"a": {"b": 2}}),
+    ],
+)
+def test_a_setting_is_read_as_toml_or_else_as_text(setting: str, section: dict[str, Any], value: dict[str, Any]):
+    assert with_settings(section, [setting]) == value
+
+
+def test_a_setting_leaves_the_recipe_as_it_was():
+    fields = {"optimizer": {"name": "adamw"}}
+    with_settings(fields, ["optimizer.name=sgd"])
+    assert fields == {"optimizer": {"name": "adamw"}}
+
+
+def test_a_length_that_is_set_replaces_the_recipe_s_own():
+    assert with_settings({"epochs": 30, "seed": 1}, ["steps=5"]) == {"seed": 1, "steps": 5}
+    assert with_settings({"steps": 30}, ["epochs=5"]) == {"epochs": 5}
+
+
+def test_a_setting_without_a_value_is_refused_with_an_example():
+    with pytest.raises(UserError, match=r'--set "epochs" has no "=": .*such as --set optimizer\.name=sgd'):
+        with_settings({}, ["epochs"])
+
+
+def test_an_unknown_recipe_is_refused_with_the_nearest():
+    with pytest.raises(UserError, match=r'no recipe "digits_mixxer": .*Did you mean "digits_mixer"\?$'):
+        read_recipe("digits_mixxer")
+
+
+def test_a_file_that_is_no_toml_is_refused_with_the_line(tmp_path: Path):
+    (tmp_path / "mine.toml").write_text("model = \n")
+    with pytest.raises(UserError, match=r"mine\.toml is no TOML: .*line 1.*Mend that line"):
+        read_recipe(str(tmp_path / "mine.toml"))
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_that_was_checked_and_written_is_read_again_as_the_same(name: str):
+    recipe = recipe_from(read_recipe(name), name)
+    assert recipe_from(tomllib.loads(tomli_w.dumps(recipe.to_dict())), "again") == recipe

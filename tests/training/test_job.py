@@ -1,0 +1,124 @@
+"""All that is decided before step 0: the resolved recipe, the config, the plan."""
+
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+
+from mixlab.errors import UserError
+from mixlab.runs.folder import FORMAT
+from mixlab.speed.plan import Mode, Plan
+from mixlab.training.recipes.parse import recipe_from
+from mixlab.weights.adapt import Weights
+
+CPU = torch.device("cpu")
+
+
+def test_the_config_has_every_field_of_the_model_s(make_job):
+    job = make_job()
+    assert job.config == asdict(job.build().config)
+    assert (job.config["classes"], job.config["channels"], job.config["image_size"]) == (2, 8, 8)
+
+
+def test_a_resolved_recipe_leaves_nothing_to_the_model_or_the_data(make_job, tiny_recipe):
+    del tiny_recipe["image_size"]
+    recipe = make_job("batch=auto").recipe
+    assert (recipe.image_size, recipe.batch, recipe.data) == (32, 4, "shades")
+
+
+def test_a_resolved_recipe_resolves_to_itself(make_job, shades):
+    job = make_job("batch=auto")
+    assert resolve(recipe_from(job.recipe.to_dict(), "again"), shades, CPU) == job
+
+
+@pytest.mark.parametrize(
+    ("pictures", "batch"),
+    [(2, 2), (15, 2), (16, 2), (31, 2), (32, 4), (1157, 128), (1023, 64), (1024, 128), (10**5, 128)],
+)
+def test_an_automatic_batch_is_the_largest_power_of_two_up_to_128_with_eight_steps_an_epoch(
+    make_job, shades, pictures, batch
+):
+    train = shades.parts["train"].subset(np.arange(pictures) % 40)
+    job = make_job("batch=auto", dataset=replace(shades, parts=shades.parts | {"train": train}))
+    assert job.batch == batch
+
+
+def test_a_batch_is_never_larger_than_the_pictures_there_are(make_job):
+    assert make_job("batch=64").batch == 40
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("config.classes=5", "config.classes=5 does not fit shades, which has 2 classes: leave it out."),
+        (
+            "config.image_channels=1",
+            "config.image_channels=1 does not fit shades, which has 3 image channels: leave it",
+        ),
+        ("config.in_chans=1", "config.image_channels=1 does not fit shades, which has 3 image channels: leave it out."),
+    ],
+)
+def test_what_the_data_decide_is_no_setting(make_job, setting, sentence):
+    with pytest.raises(UserError) as refused:
+        make_job(setting)
+    assert str(refused.value).startswith(sentence)
+
+
+def test_epochs_are_counted_in_steps_and_steps_are_taken_as_they_are(make_job):
+    assert make_job("epochs=3").steps(5) == 15
+    assert make_job("steps=7").steps(5) == 7
+
+
+def test_the_card_has_all_that_prediction_needs(make_job):
+    job = make_job()
+    assert job.card() == {
+        "format": FORMAT,
+        "model": "mixer_nano",
+        "family": "mixer",
+        "config": job.config,
+        "classes": ["dark", "light"],
+        "preprocess": job.preprocess.to_dict(),
+    }
+
+
+@pytest.fixture
+def given(make_job) -> Weights:
+    """The weights of the tiny model, drawn once."""
+    job = make_job()
+    return Weights(job.family, job.config, job.build().state_dict())
+
+
+def test_a_job_with_weights_builds_a_model_of_its_own_with_them(make_job, given):
+    model = replace(make_job(), weights=given).build()
+    assert model.training
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, given.tensors[name])
+    before = given.tensors["head.bias"].clone()
+    torch.nn.init.ones_(model.get_parameter("head.bias"))
+    assert torch.equal(given.tensors["head.bias"], before)
+
+
+def test_the_weights_that_a_training_starts_from_decide_where_the_store_keeps_it(make_job, given):
+    job, plan = make_job(), Plan("cpu", Mode(), 8)
+    other = replace(given, tensors={name: tensor + 1 for name, tensor in given.tensors.items()})
+    folders = {replace(job, weights=weights).folder(plan) for weights in (None, given, given.copied(), other)}
+    assert len(folders) == 3
+
+
+def test_a_fresh_head_starts_at_the_recipe_s_bias(make_job):
+    model = make_job("loss.name=sigmoid", "loss.head_bias=-6.9").build()
+    assert model.get_parameter("head.bias").tolist() == pytest.approx([-6.9, -6.9])
+
+
+def test_the_head_of_a_model_of_timm_s_starts_there_as_well(make_job, tiny_recipe):
+    tiny_recipe["config"] = {"embed_dim": 8, "depth": 1, "num_heads": 1}
+    model = make_job("model=vit_nano", "loss.name=sigmoid", "loss.head_bias=-6.9").build()
+    assert model.get_parameter("network.head.bias").tolist() == pytest.approx([-6.9, -6.9])
+
+
+def test_a_bias_for_the_head_of_a_model_that_has_learned_is_refused(make_job, tmp_path):
+    with pytest.raises(
+        UserError, match=r"^loss\.head_bias=-6\.9 is where a fresh model's head starts, and .* has learned"
+    ):
+        make_job(f"model={tmp_path}", "loss.name=sigmoid", "loss.head_bias=-6.9")

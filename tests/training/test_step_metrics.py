@@ -1,0 +1,46 @@
+"""What a line of the journal says of the steps since the last one."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from mixlab.data.augmentation.augment import Augmentation
+from mixlab.data.batches import Batch
+from mixlab.data.preprocess import Preprocess
+from mixlab.training import step_metrics as module
+from mixlab.training.distributed import accelerated
+from mixlab.training.step import Taken
+from mixlab.training.step_metrics import Window
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(module.time, "perf_counter", lambda: clock.now)
+    return clock
+
+
+def taken(loss: float) -> Taken:
+    batch = Batch(
+        torch.zeros(8, 3, 2, 2, dtype=torch.uint8),
+        torch.zeros(8, dtype=torch.int64),
+        np.arange(8),
+        np.zeros((8, 0)),
+        Preprocess((2, 2)),
+        Augmentation(),
+    )
+    return Taken(torch.tensor(loss), torch.tensor(0), torch.ones(1), batch, learning_rate=0.1)
+
+
+def test_validating_between_two_steps_slows_no_step(clock):
+    window = Window(accelerated(torch.device("cpu"), "fp32"), _since=0.0)
+    window.add(1, taken(2.0))
+    clock.now = 1.0
+    with window.paused():
+        clock.now = 101.0
+    window.add(2, taken(4.0))
+    clock.now = 103.0
+    line = window.close()
+    assert (line["images_per_second"], line["loss"]) == (pytest.approx(16 / 3), 3.0)

@@ -1,0 +1,141 @@
+"""What is exact when a Mixer goes to another size, and how far the rest is off."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mixlab.models.mixer import Mixer, MixerConfig
+from mixlab.weights.resize import enlarged_exactly, resampled, with_patch_size
+
+GRIDS = [((3, 3), 2), ((2, 3), 2), ((2, 2), 3), ((1, 2), 3)]
+
+
+def mixer(grid: tuple[int, int], **fields: Any) -> Mixer:
+    """Float64, with random non-zero values everywhere."""
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"classes": 5, "channels": 6, "token_hidden": 4, "channel_hidden": 8, "depth": 3} | fields
+    model = Mixer(MixerConfig(image_size=(4 * grid[0], 4 * grid[1]), patch_size=4, **sizes)).double().eval()
+    for parameter in model.parameters():
+        parameter.data = torch.randn_like(parameter)
+    return model
+
+
+def with_tensors(grid: tuple[int, int], tensors: dict[str, Tensor], **fields: Any) -> Mixer:
+    model = mixer(grid, **fields)
+    model.load_state_dict(tensors)
+    return model
+
+
+def enlarged(model: Mixer, grid: tuple[int, int], factor: int) -> Mixer:
+    tensors = enlarged_exactly(model.state_dict(), grid, factor)
+    return with_tensors((factor * grid[0], factor * grid[1]), tensors, token_hidden=4 * factor * factor)
+
+
+@pytest.mark.parametrize(("grid", "factor"), GRIDS)
+def test_the_exactly_enlarged_model_is_the_mean_over_the_parts(grid, factor):
+    model = mixer(grid)
+    images = torch.randn(2, 3, factor * 4 * grid[0], factor * 4 * grid[1]).double()
+    parts = [part for row in images.chunk(factor, dim=2) for part in row.chunk(factor, dim=3)]
+    with torch.no_grad():
+        expected = torch.stack([model(part) for part in parts]).mean(dim=0)
+        torch.testing.assert_close(enlarged(model, grid, factor)(images), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_blocks_in_reading_order_are_strips_and_not_parts():
+    grid, factor = (3, 3), 2
+    model = mixer(grid)
+    naive = dict(model.state_dict())
+    for block in range(3):
+        for name in ("first.weight", "second.weight"):
+            key = f"body.{block}.token_mlp.{name}"
+            naive[key] = torch.kron(torch.eye(4, dtype=torch.float64), naive[key])
+        for name in ("first.bias", "second.bias"):
+            naive[f"body.{block}.token_mlp.{name}"] = naive[f"body.{block}.token_mlp.{name}"].repeat(4)
+    images = torch.randn(2, 3, 24, 24).double()
+    with torch.no_grad():
+        difference = with_tensors((6, 6), naive, token_hidden=16)(images) - enlarged(model, grid, factor)(images)
+    assert difference.abs().max() > 0.01
+
+
+@pytest.mark.parametrize(("grid", "factor"), GRIDS)
+def test_the_token_branch_sees_and_gives_in_each_part_what_it_did(grid, factor):
+    """Logits can't tell: a token's bias is the same in all channels, and the norms take it out."""
+    model = mixer(grid)
+    before, after = (one.get_submodule("body.1.token_mlp") for one in (model, enlarged(model, grid, factor)))
+    field = torch.randn(7, factor * grid[0], factor * grid[1]).double()
+
+    def parts(of: Tensor) -> list[Tensor]:
+        return [part.flatten(1) for row in of.chunk(factor, dim=1) for part in row.chunk(factor, dim=2)]
+
+    hidden = torch.cat([before.get_submodule("first")(part) for part in parts(field)], dim=1)
+    torch.testing.assert_close(after.get_submodule("first")(field.flatten(1)), hidden, rtol=1e-12, atol=1e-12)
+    given = parts(after(field.flatten(1)).view_as(field))
+    torch.testing.assert_close(given, [before(part) for part in parts(field)], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("grid", "new"), [((3, 3), (5, 5)), ((3, 4), (4, 9)), ((2, 3), (2, 5))])
+def test_the_hidden_units_see_in_an_enlarged_field_what_they_saw(grid, new):
+    model = mixer(grid)
+    tensors = resampled(model.state_dict(), grid, new)
+    field = torch.randn(7, grid[0], grid[1]).double()
+    larger = F.interpolate(field[None], size=new, mode="bilinear", align_corners=False)[0]
+    first, second = model.state_dict()["body.1.token_mlp.first.weight"], tensors["body.1.token_mlp.first.weight"]
+    torch.testing.assert_close(larger.flatten(1) @ second.mT, field.flatten(1) @ first.mT, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("grid", "new"), [((3, 3), (5, 5)), ((3, 4), (4, 9))])
+def test_the_token_branch_gives_the_enlarged_field_of_what_it_gave(grid, new):
+    model = mixer(grid)
+    larger = with_tensors(new, resampled(model.state_dict(), grid, new))
+    hidden = torch.randn(7, 4).double()
+    before = model.get_submodule("body.1.token_mlp.second")(hidden).view(7, *grid)
+    expected = F.interpolate(before[None], size=new, mode="bilinear", align_corners=False)[0].flatten(1)
+    torch.testing.assert_close(
+        larger.get_submodule("body.1.token_mlp.second")(hidden), expected, rtol=1e-12, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("new", [(5, 5), (3, 7), (6, 4)])
+def test_enlarging_and_returning_gives_the_weights_back(new):
+    before = mixer((3, 4)).state_dict()
+    after = resampled(resampled(before, (3, 4), new), new, (3, 4))
+    for name, tensor in before.items():
+        torch.testing.assert_close(after[name], tensor, rtol=1e-12, atol=1e-12)
+
+
+def test_one_axis_may_grow_while_the_other_shrinks_and_return():
+    before = mixer((3, 4)).state_dict()
+    there = resampled(before, (3, 4), (5, 2))
+    again = resampled(resampled(there, (5, 2), (3, 4)), (3, 4), (5, 2))
+    assert there["body.0.token_mlp.first.weight"].shape == (4, 10)
+    for name, tensor in there.items():
+        torch.testing.assert_close(again[name], tensor, rtol=1e-11, atol=1e-11)
+
+
+def test_the_same_size_is_the_identity():
+    before = mixer((3, 4)).state_dict()
+    for name, tensor in resampled(before, (3, 4), (3, 4)).items():
+        torch.testing.assert_close(tensor, before[name], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("before", "after"), [((4, 4), (7, 7)), ((4, 5), (8, 6))])
+def test_a_larger_stem_sees_in_a_resized_patch_what_the_old_one_saw(before, after):
+    weight, patch = torch.randn(6, 3, *before).double(), torch.randn(2, 3, *before).double()
+    larger = F.interpolate(patch, size=after, mode="bilinear", align_corners=False)
+    seen = torch.einsum("bchw,ochw->bo", larger, with_patch_size(weight, after))
+    torch.testing.assert_close(seen, torch.einsum("bchw,ochw->bo", patch, weight), rtol=1e-12, atol=1e-12)
+
+
+def test_dtypes_stay_and_other_tensors_are_passed_on():
+    before = {name: tensor.bfloat16() for name, tensor in mixer((3, 3)).state_dict().items()}
+    for after in (resampled(before, (3, 3), (4, 4)), enlarged_exactly(before, (3, 3), 2)):
+        assert {tensor.dtype for tensor in after.values()} == {torch.bfloat16}
+        assert {name for name in before if after[name] is not before[name]} == {
+            f"body.{block}.token_mlp.{part}.{kind}"
+            for block in range(3)
+            for part, kind in (("first", "weight"), ("first", "bias"), ("second", "weight"), ("second", "bias"))
+        }
+    assert with_patch_size(torch.ones(1, 1, 2, 2, dtype=torch.float32), (3, 3)).dtype == torch.float32
