@@ -9,6 +9,7 @@ import torch
 from mixlab.errors import UserError
 from mixlab.runs.folder import FORMAT
 from mixlab.speed.plan import Mode, Plan
+from mixlab.training.job import resolve
 from mixlab.training.recipes.parse import recipe_from
 from mixlab.weights.adapt import Weights
 
