@@ -62,7 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Time our families beside timm's classes of the same models.")
     parser.add_argument("--models", nargs="+", default=MODELS, metavar="NAME", help="sizes of `mixlab models`")
     parser.add_argument("--rounds", type=int, default=9, help="for the median, a multiple of 3 (default 9)")
-    parser.add_argument("--batch", type=int, default=8, help="pictures a call (default 8)")
+    parser.add_argument("--batch", type=int, default=8, help="images a call (default 8)")
     parser.add_argument("--out", type=Path, help="write every sample to this JSON file")
     arguments = parser.parse_args()
 

@@ -4,7 +4,7 @@
 
 Two processes take turns, step by step, so that whatever slows the machine slows both: one with the C library's
 allocator as it is, one that keeps what it frees (mixlab.speed.allocator). Each step is forward, cross-entropy and
-backward on invented pictures.
+backward on invented images.
 """
 
 import argparse

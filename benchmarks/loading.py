@@ -3,7 +3,7 @@
     python benchmarks/loading.py --model mixer_l16 --rounds 9 --out benchmarks/results/mine.json
 
 The file is safetensors under timm's names, read once before the clock starts, so that it lies in the page cache. Each
-call loads it and answers one picture: `mixlab.load`, the reading alone into a model that exists (the least that anybody
+call loads it and answers one image: `mixlab.load`, the reading alone into a model that exists (the least that anybody
 could do), and `timm.create_model(checkpoint_path=...)`. They take turns in one process, and so do mixlab and timm
 without the answer, which costs all of them the same. The peak of memory is that of fresh processes, from before the
 loading to after the answer. Goals, with the answer: at most 0.15 s more than the reading alone, at least 5 times as

@@ -2,7 +2,7 @@
 
     python benchmarks/loop_overhead.py --model convmixer_256_8 --batch 128 --out benchmarks/results/mine.json
 
-Both loops train a model of their own on the same invented pictures in the same batches: forward, cross-entropy,
+Both loops train a model of their own on the same invented images in the same batches: forward, cross-entropy,
 backward, clipping, AdamW. They take turns step by step in one process, so that whatever slows the machine slows both.
 mixlab's steps include its journal, gradient norms, tallies and a checkpoint every 100 steps, whose writing is waited
 for, although a training goes on meanwhile. Goal: at most 3 % more.
@@ -62,11 +62,11 @@ def main() -> None:
 
 def job_of(model: str, batch: int, steps: int) -> Job:
     """A training of `steps` steps in epochs as long as from one checkpoint to the next, for an epoch ends in one."""
-    side, pictures = find_size(model).config["image_size"], CHECKPOINT_EVERY * batch
+    side, n_images = find_size(model).config["image_size"], CHECKPOINT_EVERY * batch
     drawn = np.random.default_rng(0)
-    images = list(drawn.integers(0, 256, size=(pictures, side, side, 3), dtype=np.uint8))
-    labels = drawn.integers(0, 10, size=pictures)
-    part = Part([str(number) for number in range(pictures)], labels, images)
+    images = list(drawn.integers(0, 256, size=(n_images, side, side, 3), dtype=np.uint8))
+    labels = drawn.integers(0, 10, size=n_images)
+    part = Part([str(number) for number in range(n_images)], labels, images)
     dataset = Dataset("invented", tuple("0123456789"), {"train": part, "test": part.subset(range(10))})
     fields = {
         "model": model,

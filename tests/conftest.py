@@ -45,13 +45,13 @@ def no_shape_checks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def shades() -> Dataset:
-    """In memory: dark and light pictures of 8x8 pixels; 40 to train on, 12 for validation, 12 for the test."""
+    """In memory: dark and light images of 8x8 pixels; 40 to train on, 12 for validation, 12 for the test."""
     random = np.random.default_rng(0)
 
-    def part(name: str, pictures: int) -> Part:
-        labels = np.arange(pictures) % 2
-        images = 60 + 120 * labels[:, None, None, None] + random.integers(-40, 40, size=(pictures, 8, 8, 3))
-        return Part([f"{name}/{i}" for i in range(pictures)], labels, list(images.astype(np.uint8)))
+    def part(name: str, n_images: int) -> Part:
+        labels = np.arange(n_images) % 2
+        images = 60 + 120 * labels[:, None, None, None] + random.integers(-40, 40, size=(n_images, 8, 8, 3))
+        return Part([f"{name}/{i}" for i in range(n_images)], labels, list(images.astype(np.uint8)))
 
     parts = {"train": part("train", 40), "validation": part("validation", 12), "test": part("test", 12)}
     return Dataset("shades", ("dark", "light"), parts)

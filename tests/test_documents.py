@@ -22,8 +22,8 @@ RUN_ELSEWHERE = {
     'pip install ".[baselines]"': "tests/test_wheel.py builds and looks into the wheel",
     "mixlab compare --data digits": "tests/studies/test_main_job.py",
     "mixlab compare --data folder:photographs": "the weights are elsewhere; tests/cli/test_compare.py has others",
-    "mixlab study resolution --data cifar10": "tests/cli/test_study.py runs it on few pictures",
-    "mixlab study transfer --data cifar10": "tests/cli/test_study.py runs it on few pictures",
+    "mixlab study resolution --data cifar10": "tests/cli/test_study.py runs it on few images",
+    "mixlab study transfer --data cifar10": "tests/cli/test_study.py runs it on few images",
     "mixlab train --data folder:pets --model mixer_b16.goog_in21k": "tests/training/test_beginning.py",
     "mixlab predict mixer_b16.goog_in1k photos": "the file is elsewhere; tests/weights/test_source.py serves one",
 }

@@ -28,23 +28,23 @@ def test_a_file_s_name_that_is_no_text_is_read_from_json_as_it_was_and_stops_no_
 
 def test_a_file_that_fails_leaves_the_old_one_and_nothing_else(tmp_path: Path):
     write_text(tmp_path / "a.txt", "old")
-    with pytest.raises(KeyboardInterrupt), whole_file(tmp_path / "a.txt") as part:
-        part.write_text("half")
+    with pytest.raises(KeyboardInterrupt), whole_file(tmp_path / "a.txt") as temporary:
+        temporary.write_text("half")
         raise KeyboardInterrupt
     assert (tmp_path / "a.txt").read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
 
 
 def test_a_folder_is_seen_only_when_it_is_whole(tmp_path: Path):
-    with whole_folder(tmp_path / "out") as part:
-        (part / "a.txt").write_text("a")
+    with whole_folder(tmp_path / "out") as temporary:
+        (temporary / "a.txt").write_text("a")
         assert not (tmp_path / "out").exists()
     assert [file.name for file in tmp_path.rglob("*")] == ["out", "a.txt"]
 
 
 def test_a_folder_that_fails_leaves_nothing_and_no_folders_above_it(tmp_path: Path):
-    with pytest.raises(KeyboardInterrupt), whole_folder(tmp_path / "a/b/out") as part:
-        (part / "a.txt").write_text("a")
+    with pytest.raises(KeyboardInterrupt), whole_folder(tmp_path / "a/b/out") as temporary:
+        (temporary / "a.txt").write_text("a")
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
 
@@ -92,7 +92,11 @@ def test_what_the_system_refuses_to_write_is_one_sentence(tmp_path: Path, code: 
 
 def test_what_could_not_be_written_into_a_folder_is_told_by_the_folder_s_own_name(tmp_path: Path):
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    with pytest.raises(UserError) as refused, whole_folder(tmp_path / "out") as part, whole_file(part / "report.html"):
+    with (
+        pytest.raises(UserError) as refused,
+        whole_folder(tmp_path / "out") as temporary,
+        whole_file(temporary / "report.html"),
+    ):
         raise full
     assert str(refused.value).startswith(f"{tmp_path}/out could not be written: the disk is full")
 

@@ -94,8 +94,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 def write_text(path: Path, text: str) -> None:
     """In UTF-8; the bytes of a file's name that are none become the escapes by which JSON knows them."""
-    with whole_file(path) as part:
-        part.write_text(text, encoding="utf-8", errors="backslashreplace")
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:

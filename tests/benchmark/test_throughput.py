@@ -1,4 +1,4 @@
-"""Pictures a second of finished models: each in its own fastest mode, then all in turns."""
+"""Images a second of finished models: each in its own fastest mode, then all in turns."""
 
 from collections.abc import Callable
 from functools import partial
@@ -60,7 +60,7 @@ def test_the_speed_is_the_batch_over_the_median_time_with_an_interval_over_the_r
     assert {(speed.n, speed.unit) for _, speed in found.values()} == {(9, "images/s")}
 
 
-def test_fewer_pictures_at_once_are_asked_where_they_are_large(order):
+def test_fewer_images_at_once_are_asked_where_they_are_large(order):
     assert images_per_second(MODELS, CPU, batch=8)["quick"][1].value == pytest.approx(BATCH / 0.5)
 
 

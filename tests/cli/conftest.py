@@ -48,7 +48,7 @@ def pets(here: Path, pets: Path) -> Path:
 
 @pytest.fixture
 def train() -> tuple[str, ...]:
-    """Three steps of a Mixer with one block of eight channels, on pictures of 8x8 pixels, without a trial."""
+    """Three steps of a Mixer with one block of eight channels, on images of 8x8 pixels, without a trial."""
     config = "{ channels = 8, token_hidden = 8, channel_hidden = 8, depth = 1 }"
     settings = ("image_size=8", "steps=3", "batch=8", "speed=off", f"config={config}")
     return ("train", "--model", "mixer_nano", *(word for setting in settings for word in ("--set", setting)))

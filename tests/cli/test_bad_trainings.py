@@ -1,4 +1,4 @@
-"""What `mixlab train` refuses: recipes, pictures, folders to go on in, and surroundings that lead to no training.
+"""What `mixlab train` refuses: recipes, images, folders to go on in, and surroundings that lead to no training.
 
 Every one ends with status 2 and its one sentence, and leaves everything as it was.
 """
@@ -47,9 +47,9 @@ RECIPES = {
     "track=mlflow": ["track='mlflow'", "must be"],
     "precision=fp16": ['precision="fp16" needs a GPU', '"bf16", "fp32" or "auto"'],
     "image_size=0": ["image_size=0 is too small", "at least 1"],
-    "pictures.crop_fraction=2": ["pictures.crop_fraction=2", "less than or equal to 1"],
-    "pictures.mean=[0.5]": ["pictures.mean=[0.5]", "a list of another length"],
-    "pictures.std=[0, 1, 1]": ["pictures.std=0", "greater than 0"],
+    "preprocessing.crop_fraction=2": ["preprocessing.crop_fraction=2", "less than or equal to 1"],
+    "preprocessing.mean=[0.5]": ["preprocessing.mean=[0.5]", "a list of another length"],
+    "preprocessing.std=[0, 1, 1]": ["preprocessing.std=0", "greater than 0"],
     "config.depth=0": ["depth=0 is too small", "at least 1"],
     "config.depth=deep": ["depth='deep' does not fit", "a valid integer"],
     "config.patch_size=3": ["image_size=8 is not a multiple of patch_size=3", "nearest sizes are 6 and 9"],
@@ -121,14 +121,14 @@ class TestRecipeFiles:
         assert in_order(refused("train", "pets"), 'no recipe "pets"', "neither a file nor one", "`mixlab recipes`")
 
     def test_one_that_leaves_open_on_what(self, refused, here):
-        assert in_order(refused("train", "mixer_b16_jft"), "mixer_b16_jft leaves open which pictures", "--data")
+        assert in_order(refused("train", "mixer_b16_jft"), "mixer_b16_jft leaves open which images", "--data")
 
 
-class TestPictures:
+class TestImages:
     @pytest.mark.parametrize(
         ("data", "pieces"),
         [
-            ("", ["leaves open which pictures to train on", "--data folder:PATH"]),
+            ("", ["leaves open which images to train on", "--data folder:PATH"]),
             ("hf:", ["lacks what has to stand behind a colon", "hf:NAME[:SPLIT]"]),
             ("folder:pets/cat/00.png", ["is a file", "give the folder that holds the classes"]),
             ("csv:none.csv", ["csv:none.csv is not there", "give the path of a table"]),
@@ -150,14 +150,14 @@ class TestPictures:
         ("table", "pieces"),
         [
             ("", ["pets.csv has no column", "path and a label"]),
-            ("path,label\n", ["pets.csv has a head but no rows", "give each picture a row"]),
+            ("path,label\n", ["pets.csv has a head but no rows", "give each image a row"]),
             ("path,kind\ncat/00.png,cat\n", ['no column "label"', "path, kind"]),
             ("path,label\ncat/00.png,\n", ['nothing in the column "label" of line 2', "fill it"]),
             (
                 "path,label\ncat/00.png,cat\ncat/00.png,dog\n",
                 ["cat/00.png in line 2 and again in line 3", "remove one"],
             ),
-            ("path,label\ncat/00.png,cat\ncat/77.png,dog\n", ["1 of 2 pictures that are not there", "cat/77.png"]),
+            ("path,label\ncat/00.png,cat\ncat/77.png,dog\n", ["1 of 2 images that are not there", "cat/77.png"]),
             ("path,label,split\ncat/00.png,cat,trian\n", ['split "trian" in line 2', "train, val or test"]),
             ("path,label\ncat/00.png,cat\ncat/01.png,cat\n", ["only one class", "two"]),
         ],
@@ -170,11 +170,11 @@ class TestPictures:
     def test_an_archive_without_folders(self, train_refused, pets):
         with tarfile.open("pets.tar", "w") as archive:
             archive.add(pets / "cat" / "00.png", "00.png")
-        assert in_order(train_refused("--data", "tar:pets.tar"), "1 picture but no folders", "pack a folder for each")
+        assert in_order(train_refused("--data", "tar:pets.tar"), "1 image but no folders", "pack a folder for each")
 
     def test_a_class_with_too_few_to_hold_some_out(self, train_refused, pets):
-        for picture in sorted((pets / "dog").iterdir())[1:]:
-            picture.unlink()
+        for image in sorted((pets / "dog").iterdir())[1:]:
+            image.unlink()
         assert "dog" in train_refused()
 
 
@@ -201,7 +201,7 @@ class TestGoingOn:
             (["empty"], ["empty is empty", "status.json"]),
             (["pets", "--out", "new"], ["--resume pets goes on in that folder", "leave out --out new"]),
         ],
-        ids=lambda value: " ".join(value) if "/" not in value[0] else "a picture",
+        ids=lambda value: " ".join(value) if "/" not in value[0] else "an image",
     )
     def test_in_what_is_no_run(self, refused, pets, words, pieces):
         Path("empty").mkdir()
@@ -224,15 +224,15 @@ class TestGoingOn:
         sentence = train_refused("--out", begun, "--set", "batch=4")
         assert in_order(sentence, "run was begun with another recipe", "batch was 8 and is 4", "into another folder")
 
-    def test_on_fewer_pictures(self, resume_refused, pets):
+    def test_on_fewer_images(self, resume_refused, pets):
         (pets / "dog" / "07.png").unlink()
-        assert in_order(resume_refused(), "run was begun on other pictures", "train anew")
+        assert in_order(resume_refused(), "run was begun on other images", "train anew")
 
-    def test_on_a_picture_that_has_changed(self, resume_refused, pets):
+    def test_on_a_image_that_has_changed(self, resume_refused, pets):
         Image.new("RGB", (8, 8)).save(pets / "dog" / "07.png")
-        assert in_order(resume_refused(), "run was begun on other pictures", "listing was", "Put back")
+        assert in_order(resume_refused(), "run was begun on other images", "listing was", "Put back")
 
-    def test_on_pictures_that_are_gone(self, resume_refused, pets):
+    def test_on_images_that_are_gone(self, resume_refused, pets):
         pets.rename("animals")
         assert in_order(resume_refused(), "pets is not there", "give the path of a folder")
 

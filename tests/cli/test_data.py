@@ -8,17 +8,17 @@ import pytest
 
 @pytest.fixture
 def small() -> tuple[str, ...]:
-    """A recipe for pictures of eight pixels."""
+    """A recipe for images of eight pixels."""
     config = "{ channels = 8, token_hidden = 8, channel_hidden = 8, depth = 1 }"
     settings = ("image_size=8", "model=mixer_nano", f"config={config}", "augmentation={ mixup = { alpha = 1.0 } }")
-    return ("--recipe", "pictures_mixer", *(word for setting in settings for word in ("--set", setting)))
+    return ("--recipe", "small_images_mixer", *(word for setting in settings for word in ("--set", setting)))
 
 
 def test_a_check_prints_tables_and_leaves_nothing(run, pets):
     before = sorted(Path().rglob("*"))
     ended = run("data", "check", f"folder:{pets}")
     assert (ended.status, ended.err) == (0, "")
-    assert "Pictures of each class" in ended.out and "Sizes: all 8x8 pixels" in ended.out
+    assert "Images of each class" in ended.out and "Sizes: all 8x8 pixels" in ended.out
     assert sorted(Path().rglob("*")) == before
 
 
@@ -26,12 +26,12 @@ def test_finding_something_is_an_answer(run, pets):
     (pets / "cat/00.png").write_bytes(b"")
     ended = run("data", "check", f"folder:{pets}")
     assert ended.status == 0
-    assert "Can't be read: 1 picture." in ended.out and "it is empty" in ended.out
+    assert "Can't be read: 1 image." in ended.out and "it is empty" in ended.out
 
 
 def test_notes_about_the_source_go_to_standard_error(run, pets):
     (pets / "notes.txt").write_text("")
-    said = "Left out because they are no pictures by their names: 1 (.txt).\n"
+    said = "Left out because they are no images by their names: 1 (.txt).\n"
     assert run("data", "check", f"folder:{pets}").err == said
     assert run("data", "check", f"folder:{pets}", "--quiet").err == ""
 
@@ -69,7 +69,7 @@ def test_a_set_with_a_fixed_name_is_checked(run, here):
 
 
 def test_a_preview_is_a_page_by_itself(run, pets, small):
-    ended = run("data", "preview", f"folder:{pets}", *small, "--pictures", "4", "--out", "seen", "--quiet")
+    ended = run("data", "preview", f"folder:{pets}", *small, "--images", "4", "--out", "seen", "--quiet")
     assert (ended.status, ended.out, ended.err) == (0, "seen/report.html\n", "")
     assert [path.name for path in Path("seen").iterdir()] == ["report.html"]
     html = Path("seen/report.html").read_text(encoding="utf-8")
@@ -79,15 +79,15 @@ def test_a_preview_is_a_page_by_itself(run, pets, small):
 def test_without_out_a_preview_lies_below_runs(run, pets, small):
     ended = run("data", "preview", f"folder:{pets}", *small)
     assert ended.out.startswith("runs/preview-folder-pets-") and Path(ended.out.strip()).is_file()
-    assert "A fifth of the pictures was held out as test" in ended.err
+    assert "A fifth of the images was held out as test" in ended.err
 
 
-def test_a_preview_names_the_pictures_that_it_can_t_show(run, pets, small):
+def test_a_preview_names_the_images_that_it_can_t_show(run, pets, small):
     for path in sorted((pets / "cat").iterdir())[::2]:
-        path.write_bytes(b"no picture" + path.name.encode())
-    ended = run("data", "preview", f"folder:{pets}", *small, "--pictures", "100", "--out", "seen")
+        path.write_bytes(b"no image" + path.name.encode())
+    ended = run("data", "preview", f"folder:{pets}", *small, "--images", "100", "--out", "seen")
     assert ended.status == 0
-    assert "can't be read: its content is no picture of a kind that is known." in ended.err
+    assert "can't be read: its content is no image of a kind that is known." in ended.err
 
 
 MISTAKES = {
@@ -98,8 +98,8 @@ MISTAKES = {
     "no worker": (("check", "digits", "--workers", "0"), "Input should be greater than or equal to 1"),
     "no recipe": (("preview", "digits"), "Missing option '--recipe'"),
     "an unknown recipe": (("preview", "digits", "--recipe", "digits_mixr"), 'Did you mean "digits_mixer"?'),
-    "one picture": (
-        ("preview", "digits", "--recipe", "digits_mixer", "--pictures", "1"),
+    "one image": (
+        ("preview", "digits", "--recipe", "digits_mixer", "--images", "1"),
         "Input should be greater than or equal to 2",
     ),
     "a misspelt key": (
@@ -124,4 +124,4 @@ def test_a_mistake_ends_in_one_sentence_and_leaves_nothing(run, here, mistake):
 def test_an_empty_folder_is_refused(run, here):
     Path("empty").mkdir()
     ended = run("data", "check", "folder:empty")
-    assert ended.status == 2 and "holds no pictures" in ended.err
+    assert ended.status == 2 and "holds no images" in ended.err

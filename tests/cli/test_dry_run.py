@@ -11,9 +11,9 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(run, train, pets, h
     before = sorted(here.rglob("*"))
     ended = run(*train, "--data", f"folder:{pets}", "--dry-run")
     assert ended.status == 0
-    for said in ("learning_rate = 0.002", "Pictures a class", "parameters", "multiply-accumulates", "Learning rate"):
+    for said in ("learning_rate = 0.002", "Images a class", "parameters", "multiply-accumulates", "Learning rate"):
         assert said in ended.out, said
-    assert "3 steps of 8 pictures" in ended.out
+    assert "3 steps of 8 images" in ended.out
     assert sorted(here.rglob("*")) == before
 
 
@@ -34,16 +34,16 @@ def test_a_head_in_closed_form_is_told_of_as_well(run, head, here):
     before = sorted(here.rglob("*"))
     ended = run(*head, "--dry-run")
     assert ended.status == 0
-    for said in ("batch = 32", "Pictures a class", "parameters", "multiply-accumulates", "cache/features/", "0.1, 10"):
+    for said in ("batch = 32", "Images a class", "parameters", "multiply-accumulates", "cache/features/", "0.1, 10"):
         assert said in ended.out, said
-    assert "of 28 train pictures; of 4 validation pictures" in ended.out
+    assert "of 28 train images; of 4 validation images" in ended.out
     assert sorted(here.rglob("*")) == before
 
 
 def test_features_that_are_there_already_are_counted(run, head):
     assert run(*head, "--quiet").status == 0
     out = " ".join(run(*head, "--dry-run").out.split())
-    assert "of 28 train pictures, of which 28 are there already; of 4 validation" in out
+    assert "of 28 train images, of which 28 are there already; of 4 validation" in out
     assert "about 0.0 s for the features" in out
 
 

@@ -1,4 +1,4 @@
-"""`mixlab evaluate`: which pictures are judged, and how the judgement is written."""
+"""`mixlab evaluate`: which images are judged, and how the judgement is written."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ def judged(run, trained):
 def test_without_data_the_held_out_part_is_judged(judged):
     results = judged()
     assert results["data"]["judged"] == "the test part that the run held out"
-    assert (results["data"]["pictures"], results["top1"]["n"]) == (8, 8)
+    assert (results["data"]["images"], results["top1"]["n"]) == (8, 8)
 
 
 @pytest.mark.parametrize("name", ["folder:pets", "folder:./pets/", "folder:link"])
@@ -31,29 +31,29 @@ def test_naming_the_folder_it_was_trained_on_judges_the_held_out_part(judged, na
     Path("link").symlink_to("pets")
     results = judged("--data", name)
     assert results["data"]["judged"] == "the test part that the run held out"
-    assert results["data"]["pictures"] == 8
+    assert results["data"]["images"] == 8
 
 
 def test_a_folder_that_the_run_never_saw_is_judged_whole(judged, pets):
     shutil.copytree(pets, "others")
     Path("others/cat/00.png").rename("others/cat/another.png")
     results = judged("--data", "folder:others")
-    assert results["data"]["judged"] == "pictures that the run never saw"
-    assert results["data"]["pictures"] == 40
+    assert results["data"]["judged"] == "images that the run never saw"
+    assert results["data"]["images"] == 40
 
 
 def test_a_folder_that_was_moved_is_still_the_one_it_was_trained_on(judged, pets):
     pets.rename("moved")
     results = judged("--data", "folder:moved")
     assert results["data"]["judged"].startswith("the test part that the run held out, since all that it was trained on")
-    assert results["data"]["pictures"] == 8
+    assert results["data"]["images"] == 8
 
 
-def test_pictures_that_came_later_are_not_judged_and_the_notes_say_so(run, trained, pets):
+def test_images_that_came_later_are_not_judged_and_the_notes_say_so(run, trained, pets):
     shutil.copy(pets / "cat/00.png", pets / "cat/new.png")
     ended = run("evaluate", trained)
-    assert "Judged: the test part that the run held out, 8 pictures." in ended.out
-    assert "Left out because they came after the run's split was made: 1 of its pictures." in ended.err
+    assert "Judged: the test part that the run held out, 8 images." in ended.out
+    assert "Left out because they came after the run's split was made: 1 of its images." in ended.err
 
 
 def test_a_run_that_lost_its_split_is_not_judged_on_a_new_one(run, trained):
@@ -78,7 +78,7 @@ def test_top_5_is_given_where_there_are_more_than_5_classes(run, here):
     run("train", "--data", "digits", "--model", "mixer_nano", *fields, "--quiet", "--out", "run")
     ended = run("evaluate", "run", "--format", "json")
     results = json.loads(ended.out)
-    assert results["data"]["pictures"] == 510
+    assert results["data"]["images"] == 510
     assert results["top5"]["value"] > results["top1"]["value"]
 
 
@@ -112,4 +112,4 @@ def test_the_report_of_a_run_without_mistakes_says_so(run, pets):
     ended = run("evaluate", "run", "--out", "judged")
     assert "100.0 [67.6, 100.0]" in ended.out  # top-1: all of 8
     assert "Worst confusions" not in ended.out
-    assert "0 of 8 pictures are wrong" in Path("judged/report.html").read_text()
+    assert "0 of 8 images are wrong" in Path("judged/report.html").read_text()

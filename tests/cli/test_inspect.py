@@ -50,7 +50,7 @@ def test_what_load_would_refuse_is_said_while_the_tensors_are_listed(run):
     assert "main_blocks.0.0.0.cpe.0.proj.weight" in ended.out
 
 
-def test_verify_gives_the_checksum_and_the_fixed_picture_s_logits(run):
+def test_verify_gives_the_checksum_and_the_fixed_image_s_logits(run):
     import hashlib
 
     ended = run("inspect", MIXER, "--verify", "--format", "markdown")

@@ -41,7 +41,7 @@ COMPARE = ("compare", "--data", "digits", "--quiet")
         (("train", "--seed", "x"), ["`mixlab train --seed x`", "'--seed'", "a valid integer", "--help"]),
         (("compare", "--data", "digits", "--epochs", "x"), ["--epochs x`", "'--epochs'", "a valid integer", "--help"]),
         (("models", "--format", "xml"), ["--format xml`", "'xml' is not one of 'table'", "--help"]),
-        (("predict", "run"), ["`mixlab predict run`", "Missing argument 'pictures'", "`mixlab predict --help`"]),
+        (("predict", "run"), ["`mixlab predict run`", "Missing argument 'images'", "`mixlab predict --help`"]),
         (("--colour",), ["`mixlab --colour`", "No such option", "`mixlab --help` lists what is."]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
@@ -63,7 +63,7 @@ def test_words_that_are_no_command(refused, words, pieces):
         (("compare", "--data", "photos"), ['data "photos"', "folder:PATH"]),
         ((*TRAIN, "--data", "digits", "--set", "epoch=2"), ["digits_mixer", '"epoch" is unknown', '"epochs"?']),
         (("train", "digits_mixr"), ['no recipe "digits_mixr"', '"digits_mixer"?']),
-        (("train", "--model", "mixer_nano"), ["needs pictures: give --data", "or a RECIPE that names some"]),
+        (("train", "--model", "mixer_nano"), ["needs images: give --data", "or a RECIPE that names some"]),
         ((*TRAIN, "--data", "digits", "--set", "config.depht=2"), ['"depht"', "a Mixer", '"depth"?']),
         ((*TRAIN, "--data", "digits", "--set", "image_size=30"), ["30", "patch_size=4", "sizes are 28 and 32"]),
         ((*COMPARE, "--image-size", "30"), ["image_size=30", "patch_size=4", "sizes are 28 and 32"]),
@@ -91,7 +91,7 @@ class TestFolders:
     def test_one_that_is_empty(self, refused, here):
         (here / "pets").mkdir()
         assert pieces_in_order(
-            refused(*TRAIN, "--data", "folder:pets"), "folder:pets holds no pictures", "for each class"
+            refused(*TRAIN, "--data", "folder:pets"), "folder:pets holds no images", "for each class"
         )
 
     def test_one_with_one_class(self, refused, pets):
@@ -110,10 +110,10 @@ class TestFolders:
         sentence = refused("evaluate", trained, "--data", "folder:others")
         assert pieces_in_order(sentence, "folder:", "others", "does not know, wolf", "rename or remove")
 
-    def test_one_without_pictures_to_predict(self, refused, trained, here):
+    def test_one_without_images_to_predict(self, refused, trained, here):
         (here / "photos").mkdir()
         assert pieces_in_order(
-            refused("predict", trained, "photos"), "photos holds no pictures", "give files, or a folder"
+            refused("predict", trained, "photos"), "photos holds no images", "give files, or a folder"
         )
 
 
@@ -121,8 +121,8 @@ class TestRuns:
     @pytest.fixture(params=["evaluate", "predict"])
     def asked(self, request, refused, pets) -> Callable[[Path], str]:
         """Asks a run, which has to be refused."""
-        pictures = [] if request.param == "evaluate" else [pets]
-        return lambda run: refused(request.param, run, *pictures)
+        images = [] if request.param == "evaluate" else [pets]
+        return lambda run: refused(request.param, run, *images)
 
     def test_one_that_is_missing(self, asked):
         assert pieces_in_order(asked(Path("nowhere")), "nowhere", "give the folder that mixlab train printed")
@@ -183,10 +183,10 @@ class TestOutputs:
         assert pieces_in_order(sentence, "file/run could not be written", "is a file", "choose another path")
 
 
-class TestPictures:
+class TestImages:
     def test_a_truncated_one_ends_a_training(self, refused, pets, train):
-        picture = pets / "dog" / "07.png"
-        picture.write_bytes(picture.read_bytes()[:60])
+        image = pets / "dog" / "07.png"
+        image.write_bytes(image.read_bytes()[:60])
         assert refused(*train, "--quiet", "--data", f"folder:{pets}").startswith(
             f"{pets}/dog/07.png can't be read: it is damaged"
         )
@@ -197,28 +197,28 @@ class TestPictures:
         assert pieces_in_order(sentence, f"{pets}/", ".png can't be read", "unpack to more than 63 pixels")
 
     def test_a_truncated_one_that_is_all_there_is_to_predict(self, refused, trained, pets):
-        picture = pets / "dog" / "07.png"
-        picture.write_bytes(picture.read_bytes()[:60])
-        assert refused("predict", trained, picture).startswith(f"{picture} can't be read: it is damaged or cut short")
+        image = pets / "dog" / "07.png"
+        image.write_bytes(image.read_bytes()[:60])
+        assert refused("predict", trained, image).startswith(f"{image} can't be read: it is damaged or cut short")
 
     def test_more_of_them_than_may_be_left_out(self, refused, pets, train):
         for name in ("cat/00.png", "cat/01.png", "dog/02.png"):
-            (pets / name).write_bytes(b"no picture")
+            (pets / name).write_bytes(b"no image")
         sentence = refused(*train, "--quiet", "--data", f"folder:{pets}", "--set", "max_unreadable=1")
         assert pieces_in_order(
             sentence, "max_unreadable=1", "the first is", "Mend or remove them, or raise max_unreadable"
         )
 
     def test_as_many_as_may_be_left_out_are_named_and_kept_in_the_journal(self, run, pets, train):
-        for picture in pets.rglob("*[05].png"):  # a fifth, in every part
-            picture.write_bytes(b"no picture")
+        for image in pets.rglob("*[05].png"):  # a fifth, in every part
+            image.write_bytes(b"no image")
         ended = run(*train, "--data", f"folder:{pets}", "--set", "max_unreadable=9", "--out", "run")
         assert ended.status == 0
         split = json.loads(Path("run/split.json").read_text())
         broken = [name for part in ("train", "validation") for name in split[part] if name.endswith(("0.png", "5.png"))]
         assert len(broken) > 2
         for name in broken:
-            assert f"{name} was left out: its content is no picture of a kind that is known.\n" in ended.err
+            assert f"{name} was left out: its content is no image of a kind that is known.\n" in ended.err
         (end,) = [json.loads(line) for line in Path("run/journal.jsonl").read_text().splitlines() if '"end"' in line]
         assert sorted(end["unreadable"]) == sorted(broken)
 
@@ -230,11 +230,11 @@ class TestPictures:
         ended = run("evaluate", "run", "--out", "judged")
         assert ended.status == 0
         assert f"{held_out[3]} was left out: it is empty." in ended.err
-        assert "the test part that the run held out, 7 pictures" in ended.out
+        assert "the test part that the run held out, 7 images" in ended.out
         (pets / held_out[4]).write_bytes(b"")
         ended = run("evaluate", "run")
         assert (ended.status, ended.out) == (2, "")
-        assert "2 pictures can't be read, and max_unreadable=1" in ended.err
+        assert "2 images can't be read, and max_unreadable=1" in ended.err
 
 
 class TestTrainings:

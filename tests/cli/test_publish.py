@@ -36,8 +36,8 @@ def metadata(card: str) -> dict:
 
 
 def answered_by_the_card(card: str) -> str:
-    """What the two lines of the card print about a dark picture."""
-    Image.fromarray(np.full((8, 8, 3), 60, np.uint8)).save("picture.jpg")
+    """What the two lines of the card print about a dark image."""
+    Image.fromarray(np.full((8, 8, 3), 60, np.uint8)).save("image.jpg")
     (block,) = re.findall(r"^```python\n(.*?)^```", card, flags=re.MULTILINE | re.DOTALL)
     with redirect_stdout(StringIO()) as said:
         exec(compile(block, "README.md", "exec"), {})
@@ -95,9 +95,9 @@ def test_the_card_tells_people_data_recipe_and_machine(run, trained):
     run("publish", trained, "--out", "published", "--quiet")
     card, results = Path("published/README.md").read_text(), json.loads(Path("published/results.json").read_text())
     split = {part: len(names) for part, names in json.loads((trained / "split.json").read_text()).items()}
-    assert results["trained"]["pictures"] == split
+    assert results["trained"]["images"] == split
     assert f"folder:pets: {split['train']} train, {split['validation']} validation, {split['test']} test" in card
-    assert f"{results['data']['pictures']} pictures." in card
+    assert f"{results['data']['images']} images." in card
     assert f"{results['parameters']:,} parameters" in card and f"{results['macs']:,} multiply-accumulates" in card
     assert sum(parameter.numel() for parameter in mixlab.load(trained).parameters()) == results["parameters"]
     assert "learning_rate = " in card and "[expected]" not in card
@@ -121,7 +121,7 @@ def test_no_path_of_this_machine_is_told(run, trained, here):
         assert str(Path(mixlab.__file__).parent).encode() not in content, file.name
 
 
-def test_pictures_that_were_moved_are_found_by_data(run, trained, pets):
+def test_images_that_were_moved_are_found_by_data(run, trained, pets):
     pets.rename("elsewhere")
     assert run("publish", trained, "--out", "published", "--quiet").status == 2
     assert run("publish", trained, "--data", "folder:elsewhere", "--out", "published", "--quiet").status == 0

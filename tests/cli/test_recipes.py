@@ -50,7 +50,7 @@ def test_an_unknown_name_is_refused_with_the_nearest(run):
 
 def test_a_recipe_that_leaves_the_data_open_is_refused_without_them(run):
     ended = run("train", "mixer_b16_jft")
-    sentence = "mixer_b16_jft leaves open which pictures to train on: give them, as --data folder:PATH."
+    sentence = "mixer_b16_jft leaves open which images to train on: give them, as --data folder:PATH."
     assert (ended.status, ended.out, ended.err) == (2, "", f"mixlab: {sentence}\n")
 
 
@@ -74,5 +74,5 @@ def test_a_recipe_s_first_lines_say_what_it_is_from_where_with_which_command_and
 def test_the_page_of_recipes_names_each_of_them():
     page = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
     assert [
-        name for name in recipe_names() if f"`{name}`" not in page and not name.startswith(("digits_", "pic"))
+        name for name in recipe_names() if f"`{name}`" not in page and not name.startswith(("digits_", "small_images_"))
     ] == []

@@ -64,7 +64,7 @@ def test_average_and_out_belong_together(run, two, words):
 def test_the_mean_of_two_runs_is_a_run_that_predicts_and_is_judged(run, two):
     ended = run("runs", "--average", *two, "--out", "mean")
     assert (ended.status, ended.out) == (0, "mean\n")
-    assert "The mean has " in ended.err and " % of 4 validation pictures right" in ended.err
+    assert "The mean has " in ended.err and " % of 4 validation images right" in ended.err
     assert run("predict", "mean", "pets/cat/00.png").status == 0
     assert run("evaluate", "mean", "--quiet").status == 0
     assert "mean " in run("runs", "mean").out

@@ -11,7 +11,7 @@ from mixlab.speed.plan import Mode, Plan
 from mixlab.studies import transfer
 from mixlab.training.planning import autotune
 
-STUDY = ("study", "resolution", "--data", "folder:pets", "--seeds", "2", "--epochs", "1", "--pictures", "8")
+STUDY = ("study", "resolution", "--data", "folder:pets", "--seeds", "2", "--epochs", "1", "--images", "8")
 
 
 @pytest.mark.long
@@ -23,7 +23,7 @@ def test_a_study_prints_its_tables_and_writes_report_and_results(run, pets, monk
     assert "Pair by pair" in ended.out
     assert ended.out.endswith("The report: found/report.html\n")
     results = json.loads(Path("found/results.json").read_text())
-    assert (results["pictures"], results["terms"]["seeds"], len(results["arms"])) == (8, 2, 12)
+    assert (results["images"], results["terms"]["seeds"], len(results["arms"])) == (8, 2, 12)
     assert "What does a change of resolution cost a Mixer?" in Path("found/report.html").read_text()
 
 
@@ -32,12 +32,12 @@ def test_the_study_of_transfer_prints_its_tables_and_writes_report_and_results(r
     monkeypatch.setattr(autotune, "decide_plan", lambda job, say, processes: (Plan("cpu", Mode(), 20), 0.1))
     monkeypatch.setattr(features, "cache_folder", lambda: Path("cache"))
     monkeypatch.setattr(transfer, "TransferTerms", partial(transfer.TransferTerms, shots=4, tuning_epochs=1))
-    few = ("--seeds", "2", "--epochs", "1", "--pictures", "50")
+    few = ("--seeds", "2", "--epochs", "1", "--images", "50")
     ended = run("study", "transfer", "--data", "digits", *few, "--out", "found", "--quiet")
     assert ended.status == 0
     assert "from scratch, 5 times as long" in ended.out
     results = json.loads(Path("found/results.json").read_text())
-    assert (results["pictures"], len(results["splits"]), len(results["arms"])) == (50, 2, 4)
+    assert (results["images"], len(results["splits"]), len(results["arms"])) == (50, 2, 4)
     assert "Does knowledge carry over" in Path("found/report.html").read_text()
 
 

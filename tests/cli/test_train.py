@@ -29,10 +29,10 @@ def test_without_a_folder_the_run_lies_in_the_store(run, train, pets, monkeypatc
 
 def test_the_cut_the_device_the_plan_and_the_validation_are_said(run, train, pets):
     err = run(*train, "--data", f"folder:{pets}", "--out", "run").err
-    assert "A fifth of the pictures was held out as test" in err
+    assert "A fifth of the images was held out as test" in err
     assert "Device: " in err
-    assert "fp32, contiguous, " in err and " ms a step of 8 pictures" in err
-    assert " % of 4 validation pictures right." in err
+    assert "fp32, contiguous, " in err and " ms a step of 8 images" in err
+    assert " % of 4 validation images right." in err
 
 
 def test_quiet_says_nothing(run, train, pets):
@@ -40,11 +40,11 @@ def test_quiet_says_nothing(run, train, pets):
 
 
 def test_the_weights_that_were_kept_are_said_to_have_what_the_best_epoch_had(run, train, pets, monkeypatch):
-    epochs = [{"validation": {"top1": top1, "pictures": 4}} for top1 in (50.0, 100.0, 75.0)]
+    epochs = [{"validation": {"top1": top1, "images": 4}} for top1 in (50.0, 100.0, 75.0)]
     lines = {"epoch": epochs, "end": [{"unreadable": {}}]}
     monkeypatch.setattr(journal, "read_journal", lambda path, kind: lines[kind])
     ended = run(*train, "--data", f"folder:{pets}")
-    assert ended.err.endswith("The weights that were kept had 100.0 % of 4 validation pictures right.\n")
+    assert ended.err.endswith("The weights that were kept had 100.0 % of 4 validation images right.\n")
 
 
 def test_options_overrule_the_recipe_and_settings_overrule_options(run, train, pets):
@@ -122,7 +122,7 @@ def test_the_same_training_in_the_store_is_not_trained_twice(run, train, pets):
         (("--resume", "stopped", "--set", "optimizer.name=sgd"), "optimizer.name was 'adamw' and is 'sgd'"),
         (
             ("--resume", "stopped", "--data", "digits"),
-            "stopped was begun on other pictures: classes was ['cat', 'dog']",
+            "stopped was begun on other images: classes was ['cat', 'dog']",
         ),
     ],
 )
@@ -131,16 +131,16 @@ def test_what_can_t_be_gone_on_with_is_refused(run, stopped, words, sentence):
     assert ended.status == 2 and sentence in ended.err and ended.err.count("\n") == 1, ended.err
 
 
-def test_pictures_that_came_or_went_are_refused(run, stopped, pets):
+def test_images_that_came_or_went_are_refused(run, stopped, pets):
     (pets / "cat" / "00.png").rename(pets / "cat" / "new.png")
     ended = run("train", "--resume", stopped)
-    assert ended.status == 2 and "stopped was begun on other pictures: listing was" in ended.err
+    assert ended.status == 2 and "stopped was begun on other images: listing was" in ended.err
 
 
-def test_pictures_that_have_moved_are_gone_on_with_once_it_is_said_where_they_lie(run, stopped, pets, trained):
+def test_images_that_have_moved_are_gone_on_with_once_it_is_said_where_they_lie(run, stopped, pets, trained):
     pets.rename("elsewhere")
     ended = run("train", "--resume", stopped)
-    assert ended.status == 2 and ended.err.endswith("If the pictures have moved, say with --data where they lie now.\n")
+    assert ended.status == 2 and ended.err.endswith("If the images have moved, say with --data where they lie now.\n")
     ended = run("train", "--resume", stopped, "--data", "folder:elsewhere")
     assert (ended.status, ended.out) == (0, "stopped\n"), ended.err
     assert (stopped / "model.safetensors").read_bytes() == (trained / "model.safetensors").read_bytes()

@@ -45,7 +45,7 @@ def invented(
     *,
     seeds: int = 3,
     classes: Sequence[str] = DIGITS,
-    pictures: int = 200,
+    n_images: int = 200,
     epochs: int = 4,
     data: str = "digits",
     recipes: Mapping[str, str] | None = None,
@@ -53,11 +53,11 @@ def invented(
 ) -> Comparison:
     """`accuracies`: per cent of each model, in the order in which a user would name them.
 
-    Models agree on which pictures are hard. Each model answers slower than the one before it.
+    Models agree on which images are hard. Each model answers slower than the one before it.
     """
     random = np.random.default_rng(0)
-    dataset = _dataset(data, classes, pictures, notes, random)
-    difficulty = random.permutation(pictures) / pictures
+    dataset = _dataset(data, classes, n_images, notes, random)
+    difficulty = random.permutation(n_images) / n_images
     contestants = []
     for place, (name, accuracy) in enumerate(accuracies.items()):
         recipe_name = (recipes or {}).get(name, "digits_mixer")
@@ -84,19 +84,19 @@ def invented(
         terms=Terms(seeds=seeds, epochs=epochs),
         contestants=tuple(contestants),
         yardsticks={
-            "majority class": proportion_interval(pictures // 10, pictures),
-            "1-nearest neighbour": proportion_interval(pictures * 9 // 10, pictures),
+            "majority class": proportion_interval(n_images // 10, n_images),
+            "1-nearest neighbour": proportion_interval(n_images * 9 // 10, n_images),
         },
         environment=ENVIRONMENT,
     )
 
 
 def _dataset(
-    name: str, classes: Sequence[str], pictures: int, notes: Sequence[str], random: np.random.Generator
+    name: str, classes: Sequence[str], n_images: int, notes: Sequence[str], random: np.random.Generator
 ) -> Dataset:
-    images = random.integers(0, 256, (pictures, 8, 8, 3), dtype=np.uint8)
-    labels = np.arange(pictures) % len(classes)
-    part = Part([f"{name}/{index:04d}" for index in range(pictures)], labels, list(images))
+    images = random.integers(0, 256, (n_images, 8, 8, 3), dtype=np.uint8)
+    labels = np.arange(n_images) % len(classes)
+    part = Part([f"{name}/{index:04d}" for index in range(n_images)], labels, list(images))
     return Dataset(name, tuple(classes), {"train": part, "test": part}, tuple(notes))
 
 
@@ -108,7 +108,7 @@ def _training(
     seconds: float,
     random: np.random.Generator,
 ) -> Trained:
-    """Wrong on the hardest pictures, with some luck; a wrong answer is one of the two classes behind the true one."""
+    """Wrong on the hardest images, with some luck; a wrong answer is one of the two classes behind the true one."""
     labels, count = dataset.parts["test"].labels, len(dataset.classes)
     luck = difficulty + random.normal(0, 0.03, len(labels))
     right = luck <= np.quantile(luck, min(accuracy + random.normal(0, 0.2), 100) / 100)
@@ -126,6 +126,6 @@ def _training(
             for epoch, loss in enumerate(losses, start=1)
         ),
         training_seconds=seconds + random.normal(0, 0.4),
-        pictures=epochs * len(labels),
+        images=epochs * len(labels),
         peak_bytes=600 * 2**20,
     )

@@ -38,7 +38,7 @@ def trials(tmp_path, monkeypatch) -> list[Job]:
 
 def test_a_contender_has_its_usual_recipe(shades):
     found = enter("davit_nano", shades, image_size=None, epochs=None, config={})
-    assert (found.name, found.recipe_name, found.job.family) == ("davit_nano", "pictures_davit", "davit")
+    assert (found.name, found.recipe_name, found.job.family) == ("davit_nano", "small_images_davit", "davit")
     assert found.job.preprocess.image_size == (32, 32)
 
 
@@ -84,7 +84,7 @@ def test_another_model_has_a_plan_of_its_own(contender, shades, trials):
 
 
 def test_the_seconds_of_a_training_are_those_of_all_its_steps(contender):
-    """Forty pictures in batches of four, twice."""
+    """Forty images in batches of four, twice."""
     assert contender.job.batch == 4
     assert Planned(contender, PLAN, 0.25).seconds == 20 * 0.25
 

@@ -1,4 +1,4 @@
-"""Compare from end to end on forty pictures, each training in this process."""
+"""Compare from end to end on forty images, each training in this process."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -91,7 +91,7 @@ def test_every_model_is_trained_with_every_seed_in_the_order_given(compared, tra
     assert [name.partition("-folder-")[0] for name in trained] == MODELS * 2
 
 
-def test_all_are_judged_on_the_same_held_out_pictures(compared):
+def test_all_are_judged_on_the_same_held_out_images(compared):
     comparison = compared()
     test = comparison.dataset.parts["test"]
     assert len(test) == 8
@@ -100,10 +100,10 @@ def test_all_are_judged_on_the_same_held_out_pictures(compared):
         assert all(np.array_equal(run.labels, test.labels) for run in one.trained)
 
 
-def test_validation_pictures_are_trained_on(compared):
+def test_validation_images_are_trained_on(compared):
     comparison = compared()
     assert list(comparison.dataset.parts) == ["train", "test"]
-    assert all(run.pictures == 32 for one in comparison.contestants for run in one.trained)
+    assert all(run.images == 32 for one in comparison.contestants for run in one.trained)
 
 
 def test_another_image_size_is_that_of_every_model(compared):
@@ -136,7 +136,7 @@ def test_more_seeds_train_only_those_that_are_missing(compared, trained):
     assert len(trained) == len(set(trained)) == 4
 
 
-def test_a_changed_picture_trains_anew(compared, trained, pets):
+def test_a_changed_image_trains_anew(compared, trained, pets):
     compared(seeds=1)
     Image.new("RGB", (8, 8)).save(pets / "cat" / "00.png")
     compared(seeds=1)
@@ -187,7 +187,7 @@ def test_fewer_than_two_different_models_are_refused(compared, models):
         compared(models)
 
 
-def test_a_broken_test_picture_shows_before_the_first_training(compared, trained, pets):
+def test_a_broken_test_image_shows_before_the_first_training(compared, trained, pets):
     comparison = compared(seeds=1)
     trained.clear()
     (pets / comparison.dataset.parts["test"].names[0]).write_bytes(b"")
@@ -198,6 +198,6 @@ def test_a_broken_test_picture_shows_before_the_first_training(compared, trained
 
 def test_the_plans_and_every_result_are_said_as_they_come(compared, said):
     compared()
-    assert "  mixer_nano: fp32, contiguous, 10 ms a step of 4 pictures" in said
+    assert "  mixer_nano: fp32, contiguous, 10 ms a step of 4 images" in said
     assert [sentence.partition(" ")[0] for sentence in said[-4:]] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
     assert "convmixer_nano, seed 1: " in said[-1]

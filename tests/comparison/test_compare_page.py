@@ -44,7 +44,7 @@ def test_everything_that_was_asked_for_has_its_section(invent):
         "What ran",
     ]
     assert re.findall(r"<h3>([^<]*)</h3>", html) == [
-        "2 models on digits, judged on 200 test pictures",
+        "2 models on digits, judged on 200 test images",
         *("Every training", "Every pair", "All pairs"),
         *("Accuracy against cost", "What a training costs, and how it ran"),
         "Training loss",
@@ -61,7 +61,7 @@ def test_the_yardsticks_stand_in_the_figure_of_accuracies(invent):
 def test_every_seed_has_its_learning_curve(invent):
     html = compare_page(invent(CLEAR, seeds=4, epochs=3)).html()
     assert "davit_nano: Training loss (nats) by epoch, n = 4 seeds" in html
-    assert "the loss on augmented training pictures" in html
+    assert "the loss on augmented training images" in html
 
 
 def test_a_model_has_the_colour_of_its_place_in_the_users_order_everywhere(invent):
@@ -81,7 +81,7 @@ def test_accuracy_is_drawn_against_speed_training_cost_and_size(invent):
 
 
 def test_the_surest_mistakes_come_first_by_the_mean_of_the_seeds(invent):
-    comparison = invent(CLEAR, pictures=300)
+    comparison = invent(CLEAR, n_images=300)
     html = compare_page(comparison).html()
     mean = comparison["davit_nano"].mean_probabilities
     wrong = mean.argmax(axis=1) != comparison.dataset.parts["test"].labels
@@ -100,8 +100,8 @@ def test_the_confusion_matrix_is_the_taken_models(invent):
 
 
 def test_a_model_without_a_mistake_has_a_sentence_for_it(invent):
-    html = compare_page(invent({"mixer_nano": 100.0, "davit_nano": 60.0}, pictures=60)).html()
-    assert "0 of 60 test pictures are wrong" in text_of(html)
+    html = compare_page(invent({"mixer_nano": 100.0, "davit_nano": 60.0}, n_images=60)).html()
+    assert "0 of 60 test images are wrong" in text_of(html)
 
 
 def test_class_names_in_hangul_show_and_html_in_names_is_text(invent):
@@ -127,7 +127,7 @@ def test_what_ran_has_versions_device_commit_counts_and_the_datas_own_notes(inve
         "torch 2.15.0",
         "0123456789abcdef",
         comparison.dataset.fingerprint,
-        "10 classes, 200 train, 200 test pictures",
+        "10 classes, 200 train, 200 test images",
     ):
         assert fact in ran
 

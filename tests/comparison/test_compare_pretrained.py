@@ -49,7 +49,7 @@ def compared(usual_weights: list[str], photographs: Path, monkeypatch: pytest.Mo
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The names of the pictures that went through a backbone, call by call."""
+    """The names of the images that went through a backbone, call by call."""
     calls: list[list[str]] = []
 
     class Noted(features.JudgingBatches):
@@ -70,7 +70,7 @@ def test_a_family_s_usual_weights_have_the_most_accuracy_for_their_macs():
     ]
 
 
-def test_every_family_and_a_convolutional_network_of_timm_s_judge_every_picture_once(compared, usual_weights):
+def test_every_family_and_a_convolutional_network_of_timm_s_judge_every_image_once(compared, usual_weights):
     comparison = compared(usual_weights)
     assert comparison.names == usual_weights == module.usual_weights()
     assert comparison.judging.count == 5
@@ -81,13 +81,13 @@ def test_every_family_and_a_convolutional_network_of_timm_s_judge_every_picture_
     assert comparison.verdict.recommended is None or comparison.verdict.recommended == comparison.taken.name
 
 
-def test_all_are_judged_on_the_same_pictures_in_the_same_folds(compared):
+def test_all_are_judged_on_the_same_images_in_the_same_folds(compared):
     first, second = (one.answers for one in compared().contestants)
     np.testing.assert_array_equal(first.labels, second.labels)
     np.testing.assert_array_equal(first.round_of, second.round_of)
 
 
-def test_the_same_comparison_gives_the_same_answers_and_no_picture_goes_through_a_backbone_again(compared, read):
+def test_the_same_comparison_gives_the_same_answers_and_no_image_goes_through_a_backbone_again(compared, read):
     first = compared()
     assert [len(names) for names in read] == [52, 52]
     again = compared()
@@ -103,7 +103,7 @@ def test_other_folds_need_no_new_features(compared, read):
     assert len(read) == 2
 
 
-def test_with_many_pictures_the_test_part_alone_is_judged(compared, monkeypatch):
+def test_with_many_images_the_test_part_alone_is_judged(compared, monkeypatch):
     monkeypatch.setattr(module, "FEW", 52)
     comparison = compared()
     assert comparison.judging.count == 1
@@ -122,8 +122,8 @@ def test_weights_that_are_not_here_are_the_loader_s_sentence_and_another_way(com
         compared()
 
 
-def test_a_broken_picture_shows_before_the_first_feature(compared, photographs, read):
-    (photographs / "dog" / "03.png").write_bytes(b"no picture")
+def test_a_broken_image_shows_before_the_first_feature(compared, photographs, read):
+    (photographs / "dog" / "03.png").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"dog/03\.png"):
         compared()
     assert read == []
@@ -134,12 +134,12 @@ def test_one_model_alone_is_refused(compared):
         compared(OURS[:1])
 
 
-def test_a_class_with_too_few_pictures_for_the_folds_is_refused(compared, photographs):
-    with pytest.raises(UserError, match='has 12 different pictures of "apple", and 13 folds need as many'):
+def test_a_class_with_too_few_images_for_the_folds_is_refused(compared, photographs):
+    with pytest.raises(UserError, match='has 12 different images of "apple", and 13 folds need as many'):
         compared(folds=13)
     for number in range(3, 12):
         (photographs / "apple" / f"{number:02d}.png").unlink()
-    with pytest.raises(UserError, match=r'few different pictures of "apple" to fit a head on some, .*: add pictures'):
+    with pytest.raises(UserError, match=r'few different images of "apple" to fit a head on some, .*: add images'):
         compared(folds=2)
 
 
@@ -149,13 +149,13 @@ def test_what_goes_on_is_said(compared, said):
         "[1/2] mixer_nano.test",
         "[2/2] convmixer_nano.test",
     ]
-    assert said[1].endswith("% of 52 pictures")
+    assert said[1].endswith("% of 52 images")
 
 
 def shrunk(dataset: Dataset) -> Dataset:
     part = dataset.parts["train"]
     small = [np.asarray(Image.fromarray(part.image(index)).resize((64, 64))) for index in range(len(part))]
-    return replace(dataset, parts={**dataset.parts, "train": replace(part, pictures=small)})
+    return replace(dataset, parts={**dataset.parts, "train": replace(part, images=small)})
 
 
 def test_photographs_and_names_with_weights_take_published_ones(usual_weights, photographs):

@@ -18,7 +18,7 @@ def test_a_model_is_recommended_if_its_interval_against_every_other_excludes_0(i
     assert comparison.verdict.pairs[0].difference.low > 0
     accuracy = f"{comparison['davit_nano'].top1.value:.1f} %"
     assert comparison.answer == (
-        f"Take davit_nano: it had {accuracy} of the test pictures right, and its lead over every other model is more "
+        f"Take davit_nano: it had {accuracy} of the test images right, and its lead over every other model is more "
         "than chance."
     )
 
@@ -68,13 +68,13 @@ def test_accuracies_are_ranked_but_names_keep_the_users_order(invent):
 
 
 def test_a_confusion_matrix_is_summed_over_the_seeds(invent):
-    mixer = invent(CLEAR, seeds=3, pictures=200)["mixer_nano"]
+    mixer = invent(CLEAR, seeds=3, n_images=200)["mixer_nano"]
     assert mixer.confusion.sum() == 3 * 200
     assert mixer.confusion.trace() == mixer.correct.sum()
 
 
-def test_training_macs_are_three_forward_passes_a_picture(invent):
-    mixer = invent(CLEAR, pictures=200, epochs=4)["mixer_nano"]
+def test_training_macs_are_three_forward_passes_a_image(invent):
+    mixer = invent(CLEAR, n_images=200, epochs=4)["mixer_nano"]
     assert mixer.training_macs == 3 * 20_000_000 * 4 * 200
 
 
@@ -144,7 +144,7 @@ def test_a_batch_that_went_through_in_parts_is_said(invent):
 
 @pytest.mark.parametrize(
     ("seeds", "said"),
-    [(1, "over test pictures alone"), (2, "false alarms come more often"), (3, "over seeds and test pictures.")],
+    [(1, "over test images alone"), (2, "false alarms come more often"), (3, "over seeds and test images.")],
 )
 def test_the_pairs_say_what_their_intervals_cover(invent, seeds, said):
     (note,) = pairs_table(invent(CLOSE, seeds=seeds)).notes
@@ -172,4 +172,4 @@ def test_the_tables_fit_a_terminal_of_a_hundred_columns(invent, capsys, monkeypa
 
 def test_a_folder_is_titled_by_its_last_name(invent):
     comparison = invent(CLEAR, data="folder:/home/somebody/pets")
-    assert comparison.title == "2 models on pets, judged on 200 test pictures"
+    assert comparison.title == "2 models on pets, judged on 200 test images"

@@ -19,18 +19,18 @@ RIDGES = (0.01, 1.0)
 
 @pytest.fixture
 def folds() -> Folds:
-    """60 pictures of 3 classes, of which each three are copies, half of them in the test part."""
-    pictures = [np.full((1, 1, 3), index // 3, dtype=np.uint8) for index in range(60)]
-    part = Part([f"p{index}" for index in range(60)], np.arange(60) // 3 % 3, pictures)
+    """60 images of 3 classes, of which each three are copies, half of them in the test part."""
+    images = [np.full((1, 1, 3), index // 3, dtype=np.uint8) for index in range(60)]
+    part = Part([f"p{index}" for index in range(60)], np.arange(60) // 3 % 3, images)
     halves = {"train": part.subset(np.arange(30)), "test": part.subset(np.arange(30, 60))}
     return folded(Dataset("pets", tuple("abc"), halves), 4)
 
 
 @pytest.fixture
 def seen(folds: Folds) -> Features:
-    """The first channel is the picture's content, so that it tells which picture it is; the others tell the class."""
-    labels = folds.pictures.part.labels
-    content = np.array([picture[0, 0, 0] for picture in folds.pictures.part.pictures])  # pyright: ignore
+    """The first channel is the image's content, so that it tells which image it is; the others tell the class."""
+    labels = folds.images.part.labels
+    content = np.array([image[0, 0, 0] for image in folds.images.part.images])  # pyright: ignore
     noise = np.random.default_rng(0).normal(0, 0.1, (60, 3))
     return Features(np.column_stack([content, np.eye(3)[labels] + noise]).astype(np.float32), labels, {})
 
@@ -39,7 +39,7 @@ def answered(seen: Features, folds: Folds) -> OutOfFold:
     return out_of_fold(seen, list(folds.rounds()), 3, RIDGES)
 
 
-def test_no_head_is_fitted_or_chosen_with_a_picture_that_it_judges_or_a_copy_of_it(seen, folds, monkeypatch):
+def test_no_head_is_fitted_or_chosen_with_a_image_that_it_judges_or_a_copy_of_it(seen, folds, monkeypatch):
     learned: list[set[float]] = []
 
     def noted(train: Features, validation: Features, *arguments: object) -> Chosen:
@@ -65,7 +65,7 @@ def test_the_labels_of_what_is_judged_change_no_head_of_that_round(seen, folds):
     assert before.correct[first.test].all() and not after.correct[first.test].any()
 
 
-def test_every_answer_stands_at_its_picture(seen, folds):
+def test_every_answer_stands_at_its_image(seen, folds):
     answers = answered(seen, folds)
     np.testing.assert_array_equal(answers.labels, seen.labels)
     np.testing.assert_array_equal(answers.round_of, folds.fold_of)
@@ -79,20 +79,20 @@ def test_the_same_features_give_the_same_answers(seen, folds):
     np.testing.assert_array_equal(first, again)
 
 
-def test_a_round_s_accuracy_is_that_of_its_pictures(seen, folds):
+def test_a_round_s_accuracy_is_that_of_its_images(seen, folds):
     answers = answered(seen, folds)
     wrong = replace(answers, labels=np.where(answers.round_of == 1, (answers.labels + 1) % 3, answers.labels))
     assert wrong.top1_of_rounds == [100.0, 0.0, 100.0, 100.0]
 
 
-def views_of_a_world(pictures: int, seed: int) -> list[Features]:
+def views_of_a_world(images: int, seed: int) -> list[Features]:
     """Four classes as two models see them, the second a little worse; 64 channels each."""
     random, mixing = np.random.default_rng(seed), np.random.default_rng(99)
-    labels = np.arange(pictures) % 4
-    latent = 1.6 * np.eye(4)[labels] + random.normal(0, 1, (pictures, 4))
+    labels = np.arange(images) % 4
+    latent = 1.6 * np.eye(4)[labels] + random.normal(0, 1, (images, 4))
     return [
         Features(
-            (latent @ mixing.normal(0, 0.5, (4, 64)) + random.normal(0, noise, (pictures, 64))).astype(np.float32),
+            (latent @ mixing.normal(0, 0.5, (4, 64)) + random.normal(0, noise, (images, 64))).astype(np.float32),
             labels,
             {},
         )
@@ -102,18 +102,18 @@ def views_of_a_world(pictures: int, seed: int) -> list[Features]:
 
 @pytest.mark.long
 def test_an_interval_of_95_per_cent_holds_the_truth_nine_times_in_ten():
-    """The truth is what heads from so many pictures have right of fresh ones, on average over 200 such comparisons.
+    """The truth is what heads from so many images have right of fresh ones, on average over 200 such comparisons.
 
     Heads are taken as given, so it is not 95 (decision 7, with the figures of more draws and other worlds).
     """
-    pictures, draws = 200, 200
+    images, draws = 200, 200
     fresh = views_of_a_world(20_000, seed=10**6)
-    part = Part([str(index) for index in range(pictures)], fresh[0].labels[:pictures], list(_different(pictures)))
-    halves = {"train": part.subset(np.arange(100)), "test": part.subset(np.arange(100, pictures))}
+    part = Part([str(index) for index in range(images)], fresh[0].labels[:images], list(_different(images)))
+    halves = {"train": part.subset(np.arange(100)), "test": part.subset(np.arange(100, images))}
     rounds = list(folded(Dataset("world", tuple("abcd"), halves), 5).rounds())
     gaps, intervals = [], []
     for draw in range(draws):
-        a, b = (out_of_fold(seen, rounds, 4, (0.01, 0.1, 1.0, 10.0)) for seen in views_of_a_world(pictures, draw))
+        a, b = (out_of_fold(seen, rounds, 4, (0.01, 0.1, 1.0, 10.0)) for seen in views_of_a_world(images, draw))
         of_a, of_b = (one.heads[0].head.top1(seen) for one, seen in zip((a, b), fresh, strict=True))
         gaps.append(of_a - of_b)
         intervals.append(crossed_bootstrap(a.correct[None], b.correct[None], resamples=1_999, seed=draw))
@@ -121,5 +121,5 @@ def test_an_interval_of_95_per_cent_holds_the_truth_nine_times_in_ten():
     assert held == pytest.approx(90, abs=6)  # 200 draws leave a standard error of 2
 
 
-def _different(pictures: int) -> UInt8[np.ndarray, "picture 1 1 3"]:
-    return np.arange(3 * pictures, dtype=np.uint16).view(np.uint8)[: 3 * pictures].reshape(pictures, 1, 1, 3)
+def _different(images: int) -> UInt8[np.ndarray, "image 1 1 3"]:
+    return np.arange(3 * images, dtype=np.uint16).view(np.uint8)[: 3 * images].reshape(images, 1, 1, 3)

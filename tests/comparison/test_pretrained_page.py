@@ -28,7 +28,7 @@ from mixlab.weights.adapt import Weights
 
 CLEAR = {"mixer_b16.x": 90.0, "davit_tiny.x": 97.0}
 CLOSE = {"mixer_b16.x": 95.0, "davit_tiny.x": 95.5, "timm:resnet50.x": 80.0}
-PICTURES = 400
+IMAGES = 400
 
 ENVIRONMENT = {
     "device": "an invented processor, 2 cores",
@@ -47,21 +47,21 @@ def text_of(html: str) -> str:
 
 
 def invented(accuracies: dict[str, float], folds: int | None = None) -> PublishedComparison:
-    """Each model answers slower than the one before it; the first two pictures are copies."""
+    """Each model answers slower than the one before it; the first two images are copies."""
     random = np.random.default_rng(0)
-    images = random.integers(0, 256, (PICTURES, 4, 4, 3), dtype=np.uint8)
+    images = random.integers(0, 256, (IMAGES, 4, 4, 3), dtype=np.uint8)
     images[1] = images[0]
-    labels = np.arange(PICTURES) // 2 % 4
-    part = Part([f"p{index}" for index in range(PICTURES)], labels, list(images))
-    parts = {"train": part.subset(np.arange(300)), "test": part.subset(np.arange(300, PICTURES))}
+    labels = np.arange(IMAGES) // 2 % 4
+    part = Part([f"p{index}" for index in range(IMAGES)], labels, list(images))
+    parts = {"train": part.subset(np.arange(300)), "test": part.subset(np.arange(300, IMAGES))}
     dataset = Dataset("folder:/tmp/my pets", ("cat", "dog", "고양이", "<b>"), parts, notes=("A note.",))
     judging = folded(dataset, folds or 5)
-    hard = random.permutation(PICTURES) / PICTURES
+    hard = random.permutation(IMAGES) / IMAGES
     contestants = []
     for place, (name, accuracy) in enumerate(accuracies.items(), 1):
-        right = hard + random.normal(0, 0.03, PICTURES) < accuracy / 100
-        probabilities = np.full((PICTURES, 4), 0.1)
-        probabilities[np.arange(PICTURES), np.where(right, labels, (labels + 1) % 4)] = 0.7
+        right = hard + random.normal(0, 0.03, IMAGES) < accuracy / 100
+        probabilities = np.full((IMAGES, 4), 0.1)
+        probabilities[np.arange(IMAGES), np.where(right, labels, (labels + 1) % 4)] = 0.7
         heads = tuple(
             Chosen(Head(np.zeros((4, 8)), np.zeros(4)), 10.0 ** -(each % 2), 0.5, {}) for each in range(judging.count)
         )
@@ -73,7 +73,7 @@ def invented(accuracies: dict[str, float], folds: int | None = None) -> Publishe
                 provenance=f"Trained by the authors of {name}.",
                 backbone=backbone,
                 answers=answers,
-                correct=of_groups(answers.correct[None], judging.pictures.groups),
+                correct=of_groups(answers.correct[None], judging.images.groups),
                 parameters=10_000_000 * place,
                 macs=4_000_000_000 * place,
                 inference_mode=Mode("bf16"),
@@ -85,7 +85,7 @@ def invented(accuracies: dict[str, float], folds: int | None = None) -> Publishe
         judging=judging,
         folds=folds,
         contestants=tuple(contestants),
-        yardsticks={"majority class": proportion_interval(100, PICTURES)},
+        yardsticks={"majority class": proportion_interval(100, IMAGES)},
         environment=ENVIRONMENT,
     )
 
@@ -109,7 +109,7 @@ def test_a_lead_that_is_more_than_chance_is_recommended_and_another_is_not():
 def test_the_report_says_what_the_intervals_leave_out_and_whose_the_weights_are():
     text = text_of(published_page(invented(CLOSE)).html())
     assert "their spread is no standard error" in text
-    assert "What other training pictures would have changed is not in the intervals" in text
+    assert "What other training images would have changed is not in the intervals" in text
     assert "Trained by the authors of timm:resnet50.x." in text
     assert "A note." in text
     assert "고양이" in text
@@ -141,9 +141,9 @@ def test_results_have_the_keys_of_every_comparison_and_those_of_folds(invent):
     model, known = results["models"]["davit_tiny.x"], trained["models"]["a"]
     assert list(model)[: len(known)] == list(known)
     assert list(model)[len(known) :] == [
-        *("low", "high", "pictures", "top1_of_folds", "ridges", "temperatures", "weights", "provenance")
+        *("low", "high", "images", "top1_of_folds", "ridges", "temperatures", "weights", "provenance")
     ]
-    assert (model["n"], model["sd"], model["pictures"]) == (1, None, 400)
+    assert (model["n"], model["sd"], model["images"]) == (1, None, 400)
     assert model["training_macs"] == 400 * 8_000_000_000
     assert results["budget"]["folds"] == len(model["top1_of_folds"]) == 5
     assert json.loads(json.dumps(results, allow_nan=False)) == results
@@ -161,7 +161,7 @@ def test_the_tables_say_what_was_chosen_how_and_on_what():
 
 def test_without_folds_there_is_no_best_one():
     comparison = invented(CLEAR)
-    alone = replace(comparison, judging=replace(comparison.judging, fold_of=np.zeros(PICTURES, dtype=np.int64)))
+    alone = replace(comparison, judging=replace(comparison.judging, fold_of=np.zeros(IMAGES, dtype=np.int64)))
     assert alone.results()["budget"]["folds"] is None
     assert "folds" not in [column.key for column in heads_table(alone).columns]
     assert not any("fold" in note.lower() for note in heads_table(alone).notes)

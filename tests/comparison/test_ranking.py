@@ -9,12 +9,12 @@ from mixlab.comparison import ranking
 from mixlab.comparison.ranking import judge
 
 
-def answers(accuracies: Mapping[str, float], seeds: int = 3, pictures: int = 500) -> dict[str, np.ndarray]:
-    """Per cent right of each model, on the same easy and hard pictures for all."""
+def answers(accuracies: Mapping[str, float], seeds: int = 3, images: int = 500) -> dict[str, np.ndarray]:
+    """Per cent right of each model, on the same easy and hard images for all."""
     random = np.random.default_rng(0)
-    difficulty = np.linspace(0, 1, pictures)
+    difficulty = np.linspace(0, 1, images)
     return {
-        name: difficulty + random.normal(0, 0.02, (seeds, pictures)) < accuracy / 100
+        name: difficulty + random.normal(0, 0.02, (seeds, images)) < accuracy / 100
         for name, accuracy in accuracies.items()
     }
 
@@ -50,7 +50,7 @@ def test_the_best_mean_comes_first_and_every_pair_is_the_better_minus_the_worse(
 
 def test_a_pair_of_many_may_be_told_apart_by_itself_and_not_stand_among_all():
     """The interval decides, since a lead over every other is a claim whose parts all have to hold."""
-    found = judge(answers({"better": 91.6} | {f"{place}": 90 for place in range(10)}, pictures=1000))
+    found = judge(answers({"better": 91.6} | {f"{place}": 90 for place in range(10)}, images=1000))
     alone = [pair for pair in found.pairs if pair.is_told_apart and not pair.stands_among_all]
     assert alone
     for pair in alone:

@@ -10,11 +10,11 @@ from mixlab.comparison.compare_page import compare_page
 def test_a_crowded_report_fits_its_window_and_the_browser_has_no_complaints(invent, width, opened):
     models = {f"timm:vit_tiny_patch16_224:img_size=32:patch_size={patch}": 98 - patch for patch in range(12)}
     classes = [f"n{index:05d} a class with a name like an encyclopaedia's, 고양이" for index in range(29)]
-    comparison = invent(models, seeds=20, classes=classes, pictures=400, data="folder:/home/somebody/with/a/long/path")
+    comparison = invent(models, seeds=20, classes=classes, n_images=400, data="folder:/home/somebody/with/a/long/path")
     assert opened(compare_page(comparison).html(), width) == (width, "")
 
 
 @pytest.mark.long
 def test_the_smallest_report_fits_a_telephone(invent, opened):
-    comparison = invent({"a": 90.0, "b": 80.0}, seeds=1, classes=["no", "yes"], pictures=20, epochs=1)
+    comparison = invent({"a": 90.0, "b": 80.0}, seeds=1, classes=["no", "yes"], n_images=20, epochs=1)
     assert opened(compare_page(comparison).html(), 390) == (390, "")

@@ -1,4 +1,4 @@
-"""One training after another, each judged on the same test pictures."""
+"""One training after another, each judged on the same test images."""
 
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def test_validation_pictures_join_those_to_train_on(shades: Dataset):
+def test_validation_images_join_those_to_train_on(shades: Dataset):
     parts = shades.nothing_selected().parts
     assert list(parts) == ["train", "test"]
     assert parts["train"].names == shades.parts["train"].names + shades.parts["validation"].names
@@ -44,13 +44,13 @@ def test_a_set_without_validation_stays_as_it_is(shades: Dataset):
     assert replace(shades, parts=parts).nothing_selected().parts == parts
 
 
-def test_a_training_is_judged_on_every_test_picture(recipe, folder):
+def test_a_training_is_judged_on_every_test_image(recipe, folder):
     trained = trainings._train_and_judge(recipe, PLAN, folder, quiet=True)
     assert trained.labels.shape == trained.correct.shape == (510,)
     assert trained.probabilities.shape == (510, 10)
     assert trained.probabilities.sum(axis=1) == pytest.approx(1, abs=1e-5)
     assert trained.top1 == 100 * (trained.probabilities.argmax(axis=1) == trained.labels).mean() > 15
-    assert trained.pictures == 20 * 64
+    assert trained.images == 20 * 64
     assert [epoch["step"] for epoch in trained.epochs] == [20]
     assert trained.training_seconds > 0 and trained.peak_bytes > 2**20
 

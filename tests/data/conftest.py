@@ -1,4 +1,4 @@
-"""Pictures written on the spot."""
+"""Images written on the spot."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ WriteTree = Callable[..., Path]
 
 @pytest.fixture
 def write_tree(tmp_path: Path) -> WriteTree:
-    """Writes pictures, each different, into a folder: `write_tree("train/cat", 3)` or `write_tree("cat/a.png")`."""
+    """Writes images, each different, into a folder: `write_tree("train/cat", 3)` or `write_tree("cat/a.png")`."""
     generator = np.random.default_rng(0)
 
     def write(place: str, count: int | None = None, root: str = "pets") -> Path:
@@ -31,6 +31,6 @@ def write_tree(tmp_path: Path) -> WriteTree:
 
 @pytest.fixture
 def noise() -> Part:
-    """24 pictures of 9x7 pixels in memory, of three classes."""
+    """24 images of 9x7 pixels in memory, of three classes."""
     images: UInt8[np.ndarray, "24 9 7 3"] = np.random.default_rng(1).integers(0, 256, (24, 9, 7, 3), dtype=np.uint8)
     return Part([f"noise/{i}" for i in range(24)], np.arange(24) % 3, list(images))

@@ -16,7 +16,7 @@ from mixlab.data.augmentation.jitter import ColorJitter
 from mixlab.data.augmentation.randaugment_timm import RandAugmentTimm
 from mixlab.data.batches import Batch, JudgingBatches, TrainingBatches
 from mixlab.data.dataset import Part
-from mixlab.data.image_file import UnreadablePicture
+from mixlab.data.image_file import UnreadableImage
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 
@@ -41,7 +41,7 @@ def pixels(batches: list[Batch]) -> torch.Tensor:
 
 @pytest.fixture
 def files(write_tree) -> Part:
-    """Twelve picture files of two classes."""
+    """Twelve image files of two classes."""
     root = write_tree("cat", 12)
     paths = sorted(root.rglob("*.png"))
     return Part([path.name for path in paths], np.arange(12) % 2, paths)
@@ -55,19 +55,19 @@ def too_large(monkeypatch) -> None:
 
 def broken(part: Part, *indices: int) -> None:
     for index in indices:
-        path = part.pictures[index]
+        path = part.images[index]
         assert isinstance(path, Path)
         path.write_bytes(b"")
 
 
-def test_an_epoch_shows_every_picture_once_with_its_label(noise):
+def test_an_epoch_shows_every_image_once_with_its_label(noise):
     seen = list(training(noise).epoch(0))
     indices = np.concatenate([batch.indices for batch in seen])
     assert sorted(indices) == list(range(24))
     assert torch.cat([batch.on("cpu")[1] for batch in seen]).tolist() == noise.labels[indices].tolist()
 
 
-def test_a_batch_holds_the_pictures_that_its_indices_name(noise):
+def test_a_batch_holds_the_images_that_its_indices_name(noise):
     for batch in training(noise, Augmentation()).epoch(0):
         expected = [PREPROCESS(noise.image(index)) for index in batch.indices]
         assert batch.on("cpu")[0].equal(torch.stack(expected))
@@ -80,7 +80,7 @@ def test_epochs_differ_in_order_and_repeat_when_asked_again(noise):
     assert not (first[0].indices == second[0].indices).all()
 
 
-def test_a_picture_is_augmented_anew_in_each_epoch(noise):
+def test_a_image_is_augmented_anew_in_each_epoch(noise):
     batches = training(noise)
     by_epoch = [
         dict(zip(np.concatenate([b.indices for b in seen]).tolist(), pixels(seen), strict=True))
@@ -103,7 +103,7 @@ def test_the_last_batch_takes_what_is_left_unless_it_is_alone(noise, batch, size
     assert len(batches) == len(sizes)
 
 
-def test_a_part_of_one_picture_is_still_a_batch(noise):
+def test_a_part_of_one_image_is_still_a_batch(noise):
     assert [len(step.indices) for step in training(noise.subset([3])).epoch(0)] == [1]
 
 
@@ -122,13 +122,13 @@ def test_workers_leave_torchs_generator_alone(files, too_large):
 
 @pytest.mark.parametrize("augmentation", [AUGMENTATION, RANDAUGMENT])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_keeping_pictures_in_memory_changes_no_bit(files, monkeypatch, augmentation, workers):
+def test_keeping_images_in_memory_changes_no_bit(files, monkeypatch, augmentation, workers):
     kept = pixels(list(training(files, augmentation, workers=workers).epoch(0)))
     monkeypatch.setattr(batches_module, "KEPT_BYTES", 0)
     assert pixels(list(training(files, augmentation).epoch(0))).equal(kept)
 
 
-def test_kept_pictures_are_augmented_anew_in_each_epoch(noise):
+def test_kept_images_are_augmented_anew_in_each_epoch(noise):
     batches = training(noise.subset([0]), RANDAUGMENT)
     assert len({pixels(list(batches.epoch(epoch))).numpy().tobytes() for epoch in range(8)}) == 8
 
@@ -147,7 +147,7 @@ def test_the_shares_of_all_processes_are_the_global_batch(noise, workers, proces
         assert whole.weight == 1
 
 
-def test_a_process_without_a_picture_takes_the_step_with_one_of_no_weight(noise):
+def test_a_process_without_a_image_takes_the_step_with_one_of_no_weight(noise):
     batches = training(noise, batch=11)  # 11, 11 and 2
     whole = list(batches.epoch(0))[-1]
     lasts = [list(batches.epoch(0, share=(process, 3)))[-1] for process in range(3)]
@@ -155,13 +155,13 @@ def test_a_process_without_a_picture_takes_the_step_with_one_of_no_weight(noise)
     assert [last.indices.tolist() for last in lasts] == [*whole.indices[:, None].tolist(), [whole.indices[0]]]
 
 
-def test_kept_pictures_are_read_once(files):
+def test_kept_images_are_read_once(files):
     batches = training(files)
     broken(files, 0)
     assert len(list(batches.epoch(0))) == 3
 
 
-def test_a_random_resized_crop_cuts_a_picture_differently_in_each_epoch(noise):
+def test_a_random_resized_crop_cuts_a_image_differently_in_each_epoch(noise):
     batches = training(noise.subset([0]), CROP)
     crops = {pixels(list(batches.epoch(epoch))).numpy().tobytes() for epoch in range(8)}
     assert len(crops) == 8
@@ -180,20 +180,20 @@ def test_a_crop_does_not_depend_on_the_batch_size(noise):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_unreadable_picture_is_an_error_that_names_it(files, too_large, workers):
+def test_an_unreadable_image_is_an_error_that_names_it(files, too_large, workers):
     broken(files, 4)
-    with pytest.raises(UnreadablePicture, match=r"cat/004.png can't be read: it is empty.$"):
+    with pytest.raises(UnreadableImage, match=r"cat/004.png can't be read: it is empty.$"):
         list(training(files, workers=workers).epoch(0))
 
 
-def test_an_unreadable_picture_is_met_before_the_first_step_where_pictures_are_kept(files):
+def test_an_unreadable_image_is_met_before_the_first_step_where_images_are_kept(files):
     broken(files, 4)
-    with pytest.raises(UnreadablePicture, match=r"cat/004.png"):
+    with pytest.raises(UnreadableImage, match=r"cat/004.png"):
         training(files)
 
 
 @pytest.mark.parametrize("augmentation", [AUGMENTATION, CROP])
-def test_pictures_that_may_be_unreadable_are_named_and_skipped(files, augmentation):
+def test_images_that_may_be_unreadable_are_named_and_skipped(files, augmentation):
     broken(files, 4, 7)
     batches = training(files, augmentation, max_unreadable=2)
     assert batches.unreadable == {"004.png": "it is empty", "007.png": "it is empty"}
@@ -203,25 +203,25 @@ def test_pictures_that_may_be_unreadable_are_named_and_skipped(files, augmentati
     assert len(batches) == 2
 
 
-def test_one_unreadable_picture_too_many_is_an_error(files):
+def test_one_unreadable_image_too_many_is_an_error(files):
     broken(files, 4, 7)
-    with pytest.raises(UserError, match=r"2 pictures can't be read, and max_unreadable=1 .*004.png: it is empty. Mend"):
+    with pytest.raises(UserError, match=r"2 images can't be read, and max_unreadable=1 .*004.png: it is empty. Mend"):
         training(files, max_unreadable=1)
 
 
-def test_a_part_without_any_readable_picture_is_an_error(files):
+def test_a_part_without_any_readable_image_is_an_error(files):
     broken(files, *range(12))
-    with pytest.raises(UserError, match="12 pictures can't be read"):
+    with pytest.raises(UserError, match="12 images can't be read"):
         training(files, max_unreadable=100)
 
 
-def test_a_padded_crop_wider_than_the_picture_is_refused(noise):
+def test_a_padded_crop_wider_than_the_image_is_refused(noise):
     with pytest.raises(UserError, match=r"pad_crop=8 reflects more than there is of \(8, 8\) pixels: .* at most 7"):
         training(noise, Augmentation(pad_crop=8))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_judging_shows_every_picture_in_order_as_it_is(files, too_large, workers):
+def test_judging_shows_every_image_in_order_as_it_is(files, too_large, workers):
     batches = JudgingBatches(files, PREPROCESS, batch=5, workers=workers)
     seen = list(batches)
     assert len(seen) == len(batches) == 3
@@ -237,7 +237,7 @@ def test_judging_again_reads_nothing_again(files):
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 2**30])
-def test_judging_leaves_out_as_many_unreadable_pictures_as_it_may(files, monkeypatch, kept_bytes):
+def test_judging_leaves_out_as_many_unreadable_images_as_it_may(files, monkeypatch, kept_bytes):
     monkeypatch.setattr(batches_module, "KEPT_BYTES", kept_bytes)
     broken(files, 4, 7)
     batches = JudgingBatches(files, PREPROCESS, batch=5, max_unreadable=2)
@@ -249,20 +249,20 @@ def test_judging_leaves_out_as_many_unreadable_pictures_as_it_may(files, monkeyp
     assert pixels(list(batches)).equal(torch.stack([PREPROCESS(files.image(index)) for index in seen]))
 
 
-def test_an_unreadable_picture_to_judge_is_met_at_once_where_pictures_are_kept(files):
+def test_an_unreadable_image_to_judge_is_met_at_once_where_images_are_kept(files):
     broken(files, 4)
-    with pytest.raises(UnreadablePicture, match=r"cat/004.png can't be read: it is empty.$"):
+    with pytest.raises(UnreadableImage, match=r"cat/004.png can't be read: it is empty.$"):
         JudgingBatches(files, PREPROCESS, batch=5)
 
 
-def test_judging_names_the_picture_it_cannot_read(files, too_large):
+def test_judging_names_the_image_it_cannot_read(files, too_large):
     broken(files, 4)
-    with pytest.raises(UnreadablePicture, match=r"cat/004.png can't be read: it is empty.$"):
+    with pytest.raises(UnreadableImage, match=r"cat/004.png can't be read: it is empty.$"):
         list(JudgingBatches(files, PREPROCESS, batch=5))
 
 
 class Deadly:
-    """A picture in whose reading the system kills the process."""
+    """An image in whose reading the system kills the process."""
 
     size = 1
 
@@ -273,7 +273,7 @@ class Deadly:
 
 @pytest.mark.usefixtures("too_large")
 def test_a_worker_that_is_killed_ends_in_a_sentence(files):
-    deadly = replace(files, pictures=[*files.pictures[:-1], Deadly()])
-    sentence = r"^One of the 2 processes that read pictures was killed, .* run again with fewer workers"
+    deadly = replace(files, images=[*files.images[:-1], Deadly()])
+    sentence = r"^One of the 2 processes that read images was killed, .* run again with fewer workers"
     with pytest.raises(UserError, match=sentence):
         list(training(deadly, workers=2).epoch(0))

@@ -15,7 +15,7 @@ def pets(write_tree):
     return write_tree("dog", 10)
 
 
-def test_a_subset_keeps_pictures_labels_and_names_together(noise):
+def test_a_subset_keeps_images_labels_and_names_together(noise):
     chosen = noise.subset([5, 0])
     assert chosen.names == ["noise/5", "noise/0"]
     assert chosen.labels.tolist() == [2, 0]
@@ -50,7 +50,7 @@ def test_one_pixel_changes_the_fingerprint(pets):
 @pytest.mark.parametrize(
     ("old", "new"), [("cat/003.png", "cat/new.png"), ("cat", "kitten"), ("cat/003.png", "dog/x.png")]
 )
-def test_a_renamed_picture_or_class_changes_the_fingerprint(pets, old, new):
+def test_a_renamed_image_or_class_changes_the_fingerprint(pets, old, new):
     before = open_dataset(f"folder:{pets}").fingerprint
     (pets / old).rename(pets / new)
     assert open_dataset(f"folder:{pets}").fingerprint != before
@@ -58,7 +58,7 @@ def test_a_renamed_picture_or_class_changes_the_fingerprint(pets, old, new):
 
 def test_every_fact_of_a_set_is_in_its_fingerprint(noise):
     def fingerprint(classes=("a", "b", "c"), part="test", names=tuple(noise.names), labels=noise.labels) -> str:
-        return Dataset("noise", classes, {part: Part(list(names), labels, noise.pictures)}).fingerprint
+        return Dataset("noise", classes, {part: Part(list(names), labels, noise.images)}).fingerprint
 
     fingerprints = [
         fingerprint(),
@@ -96,22 +96,20 @@ def test_a_stored_split_brings_the_same_parts_back(pets):
     assert restored.fingerprint == pets_cut.fingerprint
 
 
-def test_pictures_that_came_later_stay_out_of_a_stored_split(pets, write_tree):
+def test_images_that_came_later_stay_out_of_a_stored_split(pets, write_tree):
     before = open_dataset(f"folder:{pets}")
     write_tree("cat/zzz.png")
     write_tree("bird/a.png")
     restored = open_split(f"folder:{pets}", before.split, before.classes)
     assert restored.fingerprint == before.fingerprint
-    assert restored.notes == ("Left out because they came after the run's split was made: 2 of its pictures.",)
+    assert restored.notes == ("Left out because they came after the run's split was made: 2 of its images.",)
 
 
-def test_a_picture_that_a_stored_split_misses_is_named(pets):
+def test_a_image_that_a_stored_split_misses_is_named(pets):
     before = open_dataset(f"folder:{pets}")
     gone = before.parts["test"].names[0]
     (pets / gone).unlink()
-    with pytest.raises(
-        UserError, match=f"lacks 1 of the pictures that the run's split names, such as {gone}: put them"
-    ):
+    with pytest.raises(UserError, match=f"lacks 1 of the images that the run's split names, such as {gone}: put them"):
         open_split(f"folder:{pets}", before.split, before.classes)
 
 
@@ -128,7 +126,7 @@ def test_all_parts_of_an_unseen_folder_are_used(write_tree):
     assert len(open_unseen(f"folder:{root}", ("cat", "dog")).parts["test"]) == 6
 
 
-def test_an_unseen_folder_may_have_one_class_and_one_picture(write_tree):
+def test_an_unseen_folder_may_have_one_class_and_one_image(write_tree):
     root = write_tree("cat", 1)
     assert len(open_unseen(f"folder:{root}", ("cat", "dog")).parts["test"]) == 1
 
@@ -174,7 +172,7 @@ KNOWN = f"it can be one of {', '.join(kind.spelling for kind in KINDS.values())}
     [
         ("digts", f'data "digts" is not known: {KNOWN} Did you mean "digits"?'),
         ("cifra10", f'data "cifra10" is not known: {KNOWN} Did you mean "cifar10"?'),
-        ("pictures", f'data "pictures" is not known: {KNOWN}'),
+        ("bitmaps", f'data "bitmaps" is not known: {KNOWN}'),
         ("digits:x", 'data "digits:x" names a path, but digits comes with mixlab and has none: write "digits".'),
         (
             "folder:",

@@ -1,4 +1,4 @@
-"""k-fold: every picture judged once, copies together, classes spread."""
+"""k-fold: every image judged once, copies together, classes spread."""
 
 import numpy as np
 import pytest
@@ -9,9 +9,9 @@ from mixlab.errors import UserError
 
 
 def set_of(labels: list[int], contents: list[int], **fields: object) -> Dataset:
-    """Pictures of one pixel, equal where their contents are, half of them in the test part."""
-    pictures = [np.full((1, 1, 3), content, dtype=np.uint8) for content in contents]
-    part = Part([f"p{index}" for index in range(len(labels))], np.array(labels), pictures, **fields)  # pyright: ignore
+    """Images of one pixel, equal where their contents are, half of them in the test part."""
+    images = [np.full((1, 1, 3), content, dtype=np.uint8) for content in contents]
+    part = Part([f"p{index}" for index in range(len(labels))], np.array(labels), images, **fields)  # pyright: ignore
     half = len(labels) // 2
     parts = {"train": part.subset(list(range(half))), "test": part.subset(list(range(half, len(labels))))}
     return Dataset("pets", tuple("abc"[: max(labels) + 1]), parts)
@@ -25,11 +25,11 @@ def pets() -> Dataset:
 
 def classes_of(folds: Folds) -> np.ndarray:
     """A row a fold, a column a class."""
-    labels = folds.pictures.part.labels
+    labels = folds.images.part.labels
     return np.array([np.bincount(labels[each.test], minlength=labels.max() + 1) for each in folds.rounds()])
 
 
-def test_every_picture_is_judged_once_and_learned_from_otherwise(pets):
+def test_every_image_is_judged_once_and_learned_from_otherwise(pets):
     folds = folded(pets, 5)
     rounds = list(folds.rounds())
     assert sorted(np.concatenate([each.test for each in rounds])) == list(range(41))
@@ -40,7 +40,7 @@ def test_every_picture_is_judged_once_and_learned_from_otherwise(pets):
 
 def test_settings_are_chosen_on_a_tenth_of_what_a_fold_leaves_of_each_class(pets):
     folds = folded(pets, 5)
-    labels = folds.pictures.part.labels
+    labels = folds.images.part.labels
     for each in folds.rounds():
         left = labels[np.concatenate([each.train, each.validation])]
         held = np.bincount(labels[each.validation], minlength=3)
@@ -54,7 +54,7 @@ def test_the_test_part_alone_is_one_round(pets):
     assert sorted([*only.train, *only.validation]) == list(range(20))
 
 
-def test_classes_and_folds_differ_by_one_picture_at_most(pets):
+def test_classes_and_folds_differ_by_one_image_at_most(pets):
     counts = classes_of(folded(pets, 5))
     assert (np.ptp(counts, axis=0) <= 1).all()
     assert np.ptp(counts.sum(axis=1)) <= 1
@@ -76,7 +76,7 @@ def test_copies_are_in_one_part_of_a_round_and_leave_the_classes_balanced():
     assert classes_of(folds).tolist() == [[12, 6]] * 5
 
 
-def test_pictures_of_one_origin_are_in_one_part_of_a_round():
+def test_images_of_one_origin_are_in_one_part_of_a_round():
     origins = tuple(f"patient {index // 4}" for index in range(40))
     folds = folded(set_of([0] * 20 + [1] * 20, list(range(40)), origins=origins), 5)
     for each in folds.rounds():
@@ -85,10 +85,10 @@ def test_pictures_of_one_origin_are_in_one_part_of_a_round():
     assert classes_of(folds).tolist() == [[4, 4]] * 5
 
 
-def test_a_class_with_fewer_different_pictures_than_folds_is_refused():
+def test_a_class_with_fewer_different_images_than_folds_is_refused():
     copies = set_of([0] * 8 + [1] * 8, [*range(8), 100, 101, 102, 102, 102, 102, 102, 102])
     assert folded(copies, 3).count == 3
-    with pytest.raises(UserError, match='pets has 3 different pictures of "b", and 4 folds need as many'):
+    with pytest.raises(UserError, match='pets has 3 different images of "b", and 4 folds need as many'):
         folded(copies, 4)
 
 

@@ -5,16 +5,16 @@ from mixlab.data.holdout import Grouped, grouped
 
 
 def part_of(labels: list[int], contents: list[int]) -> Part:
-    """Pictures of one pixel, equal where their contents are."""
-    pictures = [np.full((1, 1, 3), content, dtype=np.uint8) for content in contents]
-    return Part([f"p{index}" for index in range(len(labels))], np.array(labels), pictures)
+    """Images of one pixel, equal where their contents are."""
+    images = [np.full((1, 1, 3), content, dtype=np.uint8) for content in contents]
+    return Part([f"p{index}" for index in range(len(labels))], np.array(labels), images)
 
 
 def contents_of(part: Part) -> set[int]:
     return {int(part.image(index)[0, 0, 0]) for index in range(len(part))}
 
 
-def test_equal_pictures_are_one_group_and_different_ones_are_not(write_tree):
+def test_equal_images_are_one_group_and_different_ones_are_not(write_tree):
     root = write_tree("cat", 3)
     (root / "cat/copy.png").write_bytes((root / "cat/001.png").read_bytes())
     paths = sorted(root.rglob("*.png"))
@@ -22,7 +22,7 @@ def test_equal_pictures_are_one_group_and_different_ones_are_not(write_tree):
     assert groups.tolist() == [0, 1, 2, 1]
 
 
-def test_equal_pixels_in_another_shape_are_another_picture():
+def test_equal_pixels_in_another_shape_are_another_image():
     flat, tall = np.zeros((1, 4, 3), np.uint8), np.zeros((4, 1, 3), np.uint8)
     assert grouped(Part(["a", "b"], np.zeros(2, np.int64), [flat, tall])).groups.tolist() == [0, 1]
 
@@ -49,15 +49,15 @@ def test_copies_stay_on_one_side():
     assert not of_held & of_rest
 
 
-def test_a_cut_is_the_same_every_time_and_not_the_first_pictures():
+def test_a_cut_is_the_same_every_time_and_not_the_first_images():
     cuts = [grouped(part_of([0] * 50, list(range(50)))).cut(1 / 5)[0].names for _ in range(2)]
     assert cuts[0] == cuts[1]
     assert cuts[0] != [f"p{index}" for index in range(10)]
 
 
 def test_what_is_left_can_be_cut_again():
-    pictures = grouped(part_of([0] * 20 + [1] * 20, [index // 2 for index in range(40)]))
-    test, rest = pictures.cut(1 / 5)
+    images = grouped(part_of([0] * 20 + [1] * 20, [index // 2 for index in range(40)]))
+    test, rest = images.cut(1 / 5)
     validation, train = rest.cut(1 / 10)
     contents = [contents_of(part) for part in (test, validation, train.part)]
     assert [len(content) for content in contents] == [4, 2, 14]
@@ -65,11 +65,11 @@ def test_what_is_left_can_be_cut_again():
     assert not contents[1] & contents[2]
 
 
-def test_a_picture_in_two_classes_is_a_contradiction():
+def test_a_image_in_two_classes_is_a_contradiction():
     assert grouped(part_of([0, 0, 1, 1], [5, 5, 5, 6])).contradictions == 1
     assert grouped(part_of([0, 0, 1, 1], [5, 5, 7, 7])).contradictions == 0
 
 
-def test_a_group_counts_in_the_class_of_its_first_picture():
-    pictures = Grouped(part_of([0, 1, 1], [5, 5, 6]), np.array([0, 0, 1]))
-    assert pictures.labels_of_groups.tolist() == [0, 1]
+def test_a_group_counts_in_the_class_of_its_first_image():
+    images = Grouped(part_of([0, 1, 1], [5, 5, 6]), np.array([0, 0, 1]))
+    assert images.labels_of_groups.tolist() == [0, 1]

@@ -1,4 +1,4 @@
-"""Every kind of picture that people have, written by Pillow on the spot."""
+"""Every kind of image that people have, written by Pillow on the spot."""
 
 import io
 import pickle
@@ -12,18 +12,18 @@ import pytest
 from PIL import Image, ImageOps
 
 from mixlab.data import image_file
-from mixlab.data.image_file import UnreadablePicture, read_image
+from mixlab.data.image_file import UnreadableImage, read_image
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 
 def corners() -> Image.Image:
     """16 columns, 8 rows: red above left, green above right, blue below left, white below right."""
-    picture = Image.new("RGB", (16, 8), "white")
-    picture.paste(RED, (0, 0, 8, 4))
-    picture.paste(GREEN, (8, 0, 16, 4))
-    picture.paste(BLUE, (0, 4, 8, 8))
-    return picture
+    pil_image = Image.new("RGB", (16, 8), "white")
+    pil_image.paste(RED, (0, 0, 8, 4))
+    pil_image.paste(GREEN, (8, 0, 16, 4))
+    pil_image.paste(BLUE, (0, 4, 8, 8))
+    return pil_image
 
 
 def assert_corners(image: np.ndarray, tolerance: int = 0) -> None:
@@ -33,9 +33,9 @@ def assert_corners(image: np.ndarray, tolerance: int = 0) -> None:
     assert abs(found - [RED, GREEN, BLUE, WHITE]).max() <= tolerance
 
 
-def encoded(picture: Image.Image, kind: str, **options) -> bytes:
+def encoded(pil_image: Image.Image, kind: str, **options) -> bytes:
     content = io.BytesIO()
-    picture.save(content, format=kind, **options)
+    pil_image.save(content, format=kind, **options)
     return content.getvalue()
 
 
@@ -122,9 +122,9 @@ def test_grey_without_numbers_is_read_without_a_warning():
 
 
 def test_what_is_transparent_is_white():
-    picture = corners().convert("RGBA")
-    picture.paste((0, 0, 0, 0), (0, 0, 8, 4))
-    assert read_image(encoded(picture, "png"))[1, 2].tolist() == [255, 255, 255]
+    pil_image = corners().convert("RGBA")
+    pil_image.paste((0, 0, 0, 0), (0, 0, 8, 4))
+    assert read_image(encoded(pil_image, "png"))[1, 2].tolist() == [255, 255, 255]
 
 
 def test_what_is_half_transparent_is_half_white():
@@ -133,10 +133,10 @@ def test_what_is_half_transparent_is_half_white():
 
 @pytest.mark.parametrize("transparency", [1, b"\xff\x00"])
 def test_a_transparent_palette_entry_is_white(transparency):
-    picture = Image.new("P", (2, 1))
-    picture.putpalette([*RED, *GREEN])
-    picture.putpixel((1, 0), 1)
-    image = read_image(encoded(picture, "png", transparency=transparency))
+    pil_image = Image.new("P", (2, 1))
+    pil_image.putpalette([*RED, *GREEN])
+    pil_image.putpixel((1, 0), 1)
+    image = read_image(encoded(pil_image, "png", transparency=transparency))
     assert image[0].tolist() == [list(RED), list(WHITE)]
 
 
@@ -153,7 +153,7 @@ def test_of_an_animation_the_first_frame_is_read(kind):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_picture_is_turned_as_its_camera_was(orientation):
+def test_a_image_is_turned_as_its_camera_was(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     content = encoded(corners(), "png", exif=exif)
@@ -162,7 +162,7 @@ def test_a_picture_is_turned_as_its_camera_was(orientation):
     assert (read_image(content) == upright).all()
 
 
-def test_a_picture_taken_with_the_camera_on_its_side_stands_up():
+def test_a_image_taken_with_the_camera_on_its_side_stands_up():
     exif = Image.Exif()
     exif[0x0112] = 6  # the stored first row is the right side of the scene
     image = read_image(encoded(corners().transpose(Image.Transpose.ROTATE_90), "jpeg", exif=exif, quality=95))
@@ -173,7 +173,7 @@ def test_a_broken_exif_block_does_not_hide_the_pixels():
     assert_corners(read_image(encoded(corners(), "png", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff broken")))
 
 
-def test_a_heic_picture_is_read_where_the_extra_is_installed():
+def test_a_heic_image_is_read_where_the_extra_is_installed():
     pillow_heif = pytest.importorskip("pillow_heif", reason='needs pip install "mixlab[data]"')
     content = io.BytesIO()
     pillow_heif.from_pillow(corners().resize((64, 64), Image.Resampling.NEAREST)).save(content, quality=95)
@@ -182,10 +182,10 @@ def test_a_heic_picture_is_read_where_the_extra_is_installed():
     assert abs(image[8, 8].astype(int) - RED).max() < 30
 
 
-def test_a_heic_picture_names_the_extra_where_it_is_missing(tmp_path, monkeypatch):
+def test_a_heic_image_names_the_extra_where_it_is_missing(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
-    with pytest.raises(UnreadablePicture, match=r'a.heic can\'t be read: .* pip install "mixlab\[data\]"'):
+    with pytest.raises(UnreadableImage, match=r'a.heic can\'t be read: .* pip install "mixlab\[data\]"'):
         read_image(tmp_path / "a.heic")
 
 
@@ -202,15 +202,15 @@ def bomb(width: int, height: int) -> bytes:
 
 
 def test_a_decompression_bomb_is_refused_by_its_header():
-    with pytest.raises(UnreadablePicture, match="more than 268,435,456 pixels, the most that mixlab decodes"):
+    with pytest.raises(UnreadableImage, match="more than 268,435,456 pixels, the most that mixlab decodes"):
         read_image(bomb(60_000, 60_000))
 
 
-def test_a_picture_just_within_the_limit_is_read_without_a_warning(monkeypatch):
+def test_a_image_just_within_the_limit_is_read_without_a_warning(monkeypatch):
     monkeypatch.setattr(image_file, "MOST_PIXELS", 8 * 16)
     assert_corners(read_image(encoded(corners(), "png")))
     monkeypatch.setattr(image_file, "MOST_PIXELS", 8 * 16 - 2)
-    with pytest.raises(UnreadablePicture):
+    with pytest.raises(UnreadableImage):
         read_image(encoded(corners(), "png"))
 
 
@@ -226,7 +226,7 @@ def test_a_file_that_was_cut_short_says_so(tmp_path, kind):
     path = tmp_path / f"holiday.{kind}"
     content = encoded(noise, kind)
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(UnreadablePicture, match=f"holiday.{kind} can't be read: .*(cut short|no picture)"):
+    with pytest.raises(UnreadableImage, match=f"holiday.{kind} can't be read: .*(cut short|no image)"):
         read_image(path)
 
 
@@ -234,19 +234,19 @@ def test_a_file_that_was_cut_short_says_so(tmp_path, kind):
     ("content", "reason"),
     [
         (b"", "it is empty"),
-        (b"Dear diary", "its content is no picture of a kind that is known"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "its content is no picture of a kind that is known"),
+        (b"Dear diary", "its content is no image of a kind that is known"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "its content is no image of a kind that is known"),
     ],
 )
-def test_what_is_no_picture_says_so(tmp_path, content, reason):
+def test_what_is_no_image_says_so(tmp_path, content, reason):
     (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(UnreadablePicture) as caught:
+    with pytest.raises(UnreadableImage) as caught:
         read_image(tmp_path / "a.png")
     assert str(caught.value) == f"{tmp_path / 'a.png'} can't be read: {reason}."
 
 
 def test_a_missing_file_says_so():
-    with pytest.raises(UnreadablePicture, match=r"^gone.png can't be read: no such file or directory.$"):
+    with pytest.raises(UnreadableImage, match=r"^gone.png can't be read: no such file or directory.$"):
         read_image(Path("gone.png"))
 
 
@@ -262,10 +262,10 @@ def test_whatever_is_broken_in_a_file_nothing_but_unreadable_is_raised(monkeypat
             broken[generator.integers(0, len(whole), 5)] = generator.integers(0, 256, 5)
             try:
                 read_image(broken.tobytes())
-            except UnreadablePicture:
+            except UnreadableImage:
                 continue
 
 
 def test_the_error_survives_the_way_between_processes():
-    error = pickle.loads(pickle.dumps(UnreadablePicture("a.png", "it is empty")))
-    assert (error.picture, error.reason, str(error)) == ("a.png", "it is empty", "a.png can't be read: it is empty.")
+    error = pickle.loads(pickle.dumps(UnreadableImage("a.png", "it is empty")))
+    assert (error.image, error.reason, str(error)) == ("a.png", "it is empty", "a.png can't be read: it is empty.")

@@ -27,28 +27,28 @@ def test_each_channel_has_its_own_mean_and_deviation():
     torch.testing.assert_close(pixel.flatten(), torch.tensor(expected))
 
 
-def test_a_batch_is_normalised_as_its_pictures_are():
+def test_a_batch_is_normalised_as_its_images_are():
     preprocess = Preprocess((5, 4), mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    pictures = [np.random.default_rng(i).integers(0, 256, (9, 9, 3), dtype=np.uint8) for i in range(3)]
-    batch = preprocess.normalised(torch.stack([preprocess.resized(picture) for picture in pictures]))
-    assert batch.equal(torch.stack([preprocess(picture) for picture in pictures]))
+    images = [np.random.default_rng(i).integers(0, 256, (9, 9, 3), dtype=np.uint8) for i in range(3)]
+    batch = preprocess.normalised(torch.stack([preprocess.resized(image) for image in images]))
+    assert batch.equal(torch.stack([preprocess(image) for image in images]))
 
 
-def test_a_picture_of_the_right_size_keeps_its_pixels():
-    picture = gradient(6, 9)
-    assert Preprocess((6, 9)).resized(picture).permute(1, 2, 0).equal(torch.from_numpy(picture))
+def test_a_image_of_the_right_size_keeps_its_pixels():
+    image = gradient(6, 9)
+    assert Preprocess((6, 9)).resized(image).permute(1, 2, 0).equal(torch.from_numpy(image))
 
 
 def test_stretch_fills_a_rectangle_whatever_the_shape():
-    picture = gradient(40, 20)
-    expected = np.array(Image.fromarray(picture).resize((12, 8), Image.Resampling.BILINEAR))
-    resized = Preprocess((8, 12), interpolation="bilinear").resized(picture)
+    image = gradient(40, 20)
+    expected = np.array(Image.fromarray(image).resize((12, 8), Image.Resampling.BILINEAR))
+    resized = Preprocess((8, 12), interpolation="bilinear").resized(image)
     assert resized.permute(1, 2, 0).equal(torch.from_numpy(expected))
 
 
 def test_interpolations_differ():
-    picture = gradient(40, 40) * 6
-    bilinear, bicubic = (Preprocess((7, 7), interpolation=name).resized(picture) for name in ("bilinear", "bicubic"))
+    image = gradient(40, 40) * 6
+    bilinear, bicubic = (Preprocess((7, 7), interpolation=name).resized(image) for name in ("bilinear", "bicubic"))
     assert not bilinear.equal(bicubic)
 
 
@@ -65,26 +65,26 @@ def test_shrinking_averages_over_what_it_leaves_out():
         ((224, 224), 0.875, (512, 700), (256, 350)),
         ((224, 224), 0.95, (700, 512), (322, 236)),  # 224 / 0.95 is 235.8
         ((224, 224), 1.0, (300, 300), (224, 224)),
-        ((100, 200), 1.0, (50, 300), (100, 600)),  # a rectangle: the picture covers it
+        ((100, 200), 1.0, (50, 300), (100, 600)),  # a rectangle: the image covers it
         ((100, 200), 0.5, (300, 50), (2400, 400)),
     ],
 )
 def test_shorter_side_scales_until_covered_and_cuts_the_centre(size, crop_fraction, shape, scaled):
-    picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    whole = np.array(Image.fromarray(picture).resize(scaled[::-1], Image.Resampling.BICUBIC))
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    whole = np.array(Image.fromarray(image).resize(scaled[::-1], Image.Resampling.BICUBIC))
     top, left = (round((side - kept) / 2) for side, kept in zip(scaled, size, strict=True))
     expected = whole[top : top + size[0], left : left + size[1]]
-    resized = Preprocess(size, resize="shorter_side", crop_fraction=crop_fraction).resized(picture)
+    resized = Preprocess(size, resize="shorter_side", crop_fraction=crop_fraction).resized(image)
     assert resized.permute(1, 2, 0).equal(torch.from_numpy(expected.copy()))
 
 
 def test_a_box_is_cut_before_it_is_resized():
-    picture = gradient(10, 10)
+    image = gradient(10, 10)
     assert (
         Preprocess((3, 4))
-        .stretched(picture, (2, 5, 6, 8), "bicubic")
+        .stretched(image, (2, 5, 6, 8), "bicubic")
         .permute(1, 2, 0)
-        .equal(torch.from_numpy(picture[5:8, 2:6]))
+        .equal(torch.from_numpy(image[5:8, 2:6]))
     )
 
 

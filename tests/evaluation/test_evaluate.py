@@ -47,7 +47,7 @@ def evaluation() -> Evaluation:
     return Evaluation(("a", "b", "c", "d"), random.integers(3, size=40), probabilities)
 
 
-def test_every_picture_is_judged_once_and_in_order(shades, batches):
+def test_every_image_is_judged_once_and_in_order(shades, batches):
     judged = evaluate(answers_of(Brightness(), CPU, Mode()), batches, shades.classes)
     assert (judged.labels == shades.parts["test"].labels).all()
     assert judged.top1 == proportion_interval(12, 12)
@@ -80,7 +80,7 @@ def test_the_top_n_counts_a_hit_among_the_n_most_probable(evaluation):
 
 
 @pytest.mark.parametrize("figure", ["top1", "balanced_accuracy", "macro_f1"])
-def test_every_figure_has_an_interval_around_it_over_the_pictures(evaluation, figure):
+def test_every_figure_has_an_interval_around_it_over_the_images(evaluation, figure):
     estimate = getattr(evaluation, figure)
     assert estimate.low < estimate.value < estimate.high
     assert (estimate.n, estimate.unit) == (40, "%")
@@ -92,12 +92,12 @@ def test_each_class_has_its_precision_recall_and_f1(evaluation):
     for place, one in enumerate(evaluation.by_class[:2]):
         figures = [estimate.value for estimate in (one.precision, one.recall, one.f1)]
         assert figures == pytest.approx([100 * measure[place] for measure in expected[:3]])
-        assert one.pictures == expected[3][place]
+        assert one.images == expected[3][place]
         for estimate in (one.precision, one.recall, one.f1):
             assert estimate.low < estimate.value < estimate.high
 
 
-def test_a_class_without_pictures_or_answers_has_no_figure_of_them(evaluation):
+def test_a_class_without_images_or_answers_has_no_figure_of_them(evaluation):
     _, _, never_answered, never_there = evaluation.by_class
     assert never_answered.precision is None and never_answered.recall.value == never_answered.f1.value == 0.0
     assert (never_there.precision, never_there.recall, never_there.f1) == (None, None, None)

@@ -29,7 +29,7 @@ def test_the_confusion_matrix_has_true_classes_in_its_rows(answers: Answers):
     assert (confusion_matrix(*answers, CLASSES) == expected).all()
 
 
-def test_recall_is_scikit_learn_s_and_no_number_for_a_class_without_pictures(answers: Answers):
+def test_recall_is_scikit_learn_s_and_no_number_for_a_class_without_images(answers: Answers):
     expected = sklearn_metrics.recall_score(*answers, labels=range(CLASSES), average=None, zero_division=np.nan)
     np.testing.assert_allclose(recall(confusion_matrix(*answers, CLASSES)), expected)
 
@@ -39,8 +39,8 @@ def test_f1_is_scikit_learn_s_and_no_number_for_a_class_that_never_occurs(answer
     np.testing.assert_allclose(f1(confusion_matrix(*answers, CLASSES)), expected)
 
 
-def test_balanced_accuracy_is_the_mean_recall_of_the_classes_that_have_pictures(answers: Answers):
-    """scikit-learn's warns where an answer is of a class without pictures; here none is."""
+def test_balanced_accuracy_is_the_mean_recall_of_the_classes_that_have_images(answers: Answers):
+    """scikit-learn's warns where an answer is of a class without images; here none is."""
     expected = sklearn_metrics.balanced_accuracy_score(*answers)
     assert balanced_accuracy(confusion_matrix(*answers, CLASSES)) == pytest.approx(expected)
 

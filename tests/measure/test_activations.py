@@ -12,7 +12,7 @@ from mixlab.measure.activations import activation_bytes
 from mixlab.zoo.build import create_model
 
 NANO = ["mixer_nano", "convmixer_nano", "davit_nano", "vit_nano", "resnet_nano"]
-PICTURES = (16, 3, 32, 32)
+IMAGES = (16, 3, 32, 32)
 
 
 def loss(logits: Tensor, images: Tensor) -> Tensor:
@@ -24,11 +24,11 @@ def cast(precision: str) -> torch.autocast:
 
 
 def foretold(network: nn.Module, precision: str = "fp32") -> int:
-    return activation_bytes(network, PICTURES, loss, device=torch.device("cpu"), cast=partial(cast, precision))
+    return activation_bytes(network, IMAGES, loss, device=torch.device("cpu"), cast=partial(cast, precision))
 
 
 def really_saved(network: nn.Module, precision: str) -> int:
-    images = torch.randn(PICTURES)
+    images = torch.randn(IMAGES)
     own = {tensor.data_ptr() for tensor in (*network.parameters(), *network.buffers(), images)}
     saved = {}
 
@@ -70,5 +70,5 @@ def test_a_loss_may_hold_tensors_of_its_own():
     def weighted(logits: Tensor, images: Tensor) -> Tensor:
         return F.cross_entropy(logits, torch.zeros_like(logits), weight=weights)
 
-    pictures = activation_bytes(network, PICTURES, weighted, device=torch.device("cpu"), cast=partial(cast, "fp32"))
-    assert pictures > 0
+    saved = activation_bytes(network, IMAGES, weighted, device=torch.device("cpu"), cast=partial(cast, "fp32"))
+    assert saved > 0

@@ -75,5 +75,5 @@ def test_an_exported_program_takes_any_batch(model, images, randomised):
     model = randomised(model).float()
     program = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
     for batch in (1, 2, 7):
-        pictures = torch.randn(batch, 3, 32, 32)
-        torch.testing.assert_close(program.module()(pictures), model(pictures))
+        batch_images = torch.randn(batch, 3, 32, 32)
+        torch.testing.assert_close(program.module()(batch_images), model(batch_images))

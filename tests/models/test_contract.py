@@ -26,7 +26,7 @@ def test_the_head_reads_the_embedding(model, images, randomised):
     torch.testing.assert_close(model.head(model.embed(images.double())), model(images.double()), rtol=0, atol=0)
 
 
-def test_there_is_one_logit_a_class_and_one_embedding_a_picture(model, config, images):
+def test_there_is_one_logit_a_class_and_one_embedding_a_image(model, config, images):
     assert model(images).shape == (2, 5)
     assert model.embed(images).shape == (2, model.head.in_features)
 
@@ -49,7 +49,7 @@ def test_the_embedding_is_the_last_feature_map_pooled(model, config, images, ran
     torch.testing.assert_close(model.embed(images), expected, rtol=0, atol=1e-12)
 
 
-def test_a_picture_s_answer_does_not_depend_on_its_batch(model, images, randomised):
+def test_a_image_s_answer_does_not_depend_on_its_batch(model, images, randomised):
     model, images = randomised(model), images.double()
     torch.testing.assert_close(model(images)[:1], model(images[:1]), rtol=0, atol=1e-11)
 
@@ -60,13 +60,13 @@ def test_without_classes_the_model_gives_its_embedding(build, config, images):
 
 
 @pytest.mark.parametrize("image_channels", [1, 2, 12])
-def test_pictures_may_have_any_number_of_channels(build, config, image_channels):
+def test_images_may_have_any_number_of_channels(build, config, image_channels):
     model = build(config, image_channels=image_channels)
     assert model(torch.randn(2, image_channels, 32, 32)).shape == (2, 5)
 
 
 @pytest.mark.parametrize("image_size", [(16, 40), (40, 16)])
-def test_pictures_may_be_rectangles_of_height_by_width(build, config, image_size):
+def test_images_may_be_rectangles_of_height_by_width(build, config, image_size):
     model = build(config, image_size=image_size)
     last = model.feature_maps(torch.randn(2, 3, *image_size))[-1]
     assert (last.shape[2] < last.shape[3]) == (image_size[0] < image_size[1])

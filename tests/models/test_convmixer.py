@@ -69,7 +69,7 @@ def test_gelu_is_the_exact_one():
     assert {layer.approximate for layer in ConvMixer(CONFIG).modules() if isinstance(layer, nn.GELU)} == {"none"}
 
 
-def test_pictures_of_other_sizes_run():
+def test_images_of_other_sizes_run():
     """What is left of a patch at the right and the bottom is not seen, as in any strided convolution."""
     (features,) = ConvMixer(CONFIG).feature_maps(torch.randn(2, 3, 33, 51))
     assert features.shape == (2, 6, 8, 12)
@@ -82,7 +82,7 @@ def test_the_embedding_is_the_mean_over_all_places(randomised):
     torch.testing.assert_close(model.embed(images), expected, rtol=0, atol=1e-11)
 
 
-def test_a_picture_smaller_than_a_patch_is_refused():
+def test_a_image_smaller_than_a_patch_is_refused():
     with pytest.raises(UserError) as error:
         replace(CONFIG, image_size=(32, 3))
     assert str(error.value) == (

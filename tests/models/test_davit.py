@@ -41,15 +41,13 @@ def test_channel_attention_is_the_authors_for_every_group_and_channel(randomised
     projected = attention.query_key_value(x).flatten(1, 2)  # batch, place, 3 * channel
 
     mixed = torch.empty(2, 10, channels).double()
-    for picture in range(2):
+    for image in range(2):
         for group in range(groups):
-            query, key, value = (
-                projected[picture, :, part * channels + group * width :][:, :width] for part in range(3)
-            )
+            query, key, value = (projected[image, :, part * channels + group * width :][:, :width] for part in range(3))
             for channel in range(width):
                 likeness = torch.stack([(key[:, channel] * width**-0.5) @ value[:, other] for other in range(width)])
                 share = likeness.exp() / likeness.exp().sum()
-                mixed[picture, :, group * width + channel] = sum(share[i] * query[:, i] for i in range(width))
+                mixed[image, :, group * width + channel] = sum(share[i] * query[:, i] for i in range(width))
 
     expected = attention.output(mixed).reshape(2, 2, 5, channels)
     torch.testing.assert_close(attention(x), expected, rtol=0, atol=1e-11)
@@ -63,15 +61,13 @@ def test_florence_2_s_channel_attention_scales_by_the_patches_and_has_the_roles_
     projected = attention.query_key_value(x).flatten(1, 2)
 
     mixed = torch.empty(2, 10, channels).double()
-    for picture in range(2):
+    for image in range(2):
         for group in range(groups):
-            query, key, value = (
-                projected[picture, :, part * channels + group * width :][:, :width] for part in range(3)
-            )
+            query, key, value = (projected[image, :, part * channels + group * width :][:, :width] for part in range(3))
             for channel in range(width):
                 likeness = torch.stack([(query[:, channel] * 10**-0.5) @ key[:, other] for other in range(width)])
                 share = likeness.exp() / likeness.exp().sum()
-                mixed[picture, :, group * width + channel] = sum(share[i] * value[:, i] for i in range(width))
+                mixed[image, :, group * width + channel] = sum(share[i] * value[:, i] for i in range(width))
 
     expected = attention.output(mixed).reshape(2, 2, 5, channels)
     torch.testing.assert_close(attention(x), expected, rtol=0, atol=1e-11)
@@ -85,14 +81,14 @@ def test_window_attention_is_that_of_every_window_with_its_padding_unmasked(rand
     x = torch.randn(2, rows, columns, channels).double()
 
     expected = torch.empty_like(x)
-    for picture in range(2):
+    for image in range(2):
         for top in range(0, rows, window):
             for left in range(0, columns, window):
                 places = [(top + i, left + j) for i in range(window) for j in range(window)]
                 inside = [row < rows and column < columns for row, column in places]
                 projected = torch.stack(
                     [
-                        attention.query_key_value(x[picture, row, column]) if here else attention.query_key_value.bias
+                        attention.query_key_value(x[image, row, column]) if here else attention.query_key_value.bias
                         for (row, column), here in zip(places, inside, strict=True)
                     ]
                 )
@@ -102,7 +98,7 @@ def test_window_attention_is_that_of_every_window_with_its_padding_unmasked(rand
                     mixed[:, head * width :][:, :width] = (query @ key.mT * width**-0.5).softmax(dim=-1) @ value
                 for place, here, answer in zip(places, inside, attention.output(mixed), strict=True):
                     if here:
-                        expected[picture, *place] = answer
+                        expected[image, *place] = answer
 
     torch.testing.assert_close(attention(x), expected, rtol=0, atol=1e-11)
 
@@ -181,7 +177,7 @@ def test_merging_normalises_then_pads_with_zeros_to_even_sides(randomised, kerne
         (3, 5, [(1, 2), (1, 1), (1, 1), (1, 1)]),
     ],
 )
-def test_pictures_of_any_size_run(height, width, grids):
+def test_images_of_any_size_run(height, width, grids):
     with torch.inference_mode():
         maps = DaViT(CONFIG).feature_maps(torch.randn(1, 3, height, width))
     assert [tuple(map.shape[2:]) for map in maps] == grids

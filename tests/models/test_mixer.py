@@ -109,7 +109,7 @@ def test_a_rectangle_with_one_cut_side_is_refused_with_sizes_near_that_side():
         replace(CONFIG, image_size=(224, 250), patch_size=16)
 
 
-def test_a_picture_smaller_than_a_patch_is_refused_with_the_one_nearest_size():
+def test_a_image_smaller_than_a_patch_is_refused_with_the_one_nearest_size():
     with pytest.raises(UserError, match=r"^image_size=10 is not .* The nearest size is 16\.$"):
         replace(CONFIG, image_size=10, patch_size=16)
 
@@ -120,10 +120,10 @@ def test_an_unknown_gelu_is_refused_with_the_known_ones(no_shape_checks):
     assert str(error.value) == 'gelu="sigmoid" is unknown: choose one of tanh, erf.'
 
 
-def test_a_picture_of_another_size_is_refused_with_the_size_the_model_was_built_for():
+def test_a_image_of_another_size_is_refused_with_the_size_the_model_was_built_for():
     with pytest.raises(UserError) as error:
         Mixer(CONFIG)(torch.randn(2, 3, 16, 20))
     assert str(error.value) == (
-        "This Mixer was built for pictures of 12 x 20 pixels and got 16 x 20: its token MLP has one weight a patch. "
-        "Resize the pictures, or build it with image_size=(16, 20)."
+        "This Mixer was built for images of 12 x 20 pixels and got 16 x 20: its token MLP has one weight a patch. "
+        "Resize the images, or build it with image_size=(16, 20)."
     )

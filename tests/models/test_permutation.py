@@ -1,4 +1,4 @@
-"""What a Mixer may forget: the order of the patches, and of the pixels inside them, if it is the same in every picture.
+"""What a Mixer may forget: the order of the patches, and of the pixels inside them, if it is the same in every image.
 
 The theorem (after section 3.4 of the Mixer paper). Let T put patch p(a) at place a, and pixel s(q) at place q of every
 patch. Permute a Mixer's weights alike: the stem's pixels by s, the patches of every token MLP by p. Then the permuted
@@ -55,7 +55,7 @@ def permuted(mixer: Any, patches: Tensor, pixels: Tensor) -> Any:
 
 
 def difference(logits: Tensor, others: Tensor) -> float:
-    """The largest, in units of what tells one picture's logits from another's."""
+    """The largest, in units of what tells one image's logits from another's."""
     return ((logits - others).abs().max() / logits.std(dim=0).mean()).item()
 
 
@@ -72,13 +72,13 @@ def images() -> Tensor:
 
 @pytest.mark.parametrize("patches", [untouched, patch_order])
 @pytest.mark.parametrize("pixels", [unshuffled, pixel_order])
-def test_a_mixer_with_permuted_weights_gives_the_same_logits_for_shuffled_pictures(images, randomised, patches, pixels):
+def test_a_mixer_with_permuted_weights_gives_the_same_logits_for_shuffled_images(images, randomised, patches, pixels):
     mixer = randomised(Mixer(mixer_config))
     answer = permuted(mixer, patches, pixels)(shuffled(images, patches, pixels))
     torch.testing.assert_close(answer, mixer(images), rtol=0, atol=1e-12 * mixer(images).abs().max().item())
 
 
-def test_one_mixer_alone_tells_a_shuffled_picture_from_the_original(images, randomised):
+def test_one_mixer_alone_tells_a_shuffled_image_from_the_original(images, randomised):
     mixer = randomised(Mixer(mixer_config))
     assert difference(mixer(images), mixer(shuffled(images, patch_order, pixel_order))) > 0.1
 
@@ -87,11 +87,11 @@ def test_matched_mixers_stay_matched_while_they_train(images, randomised):
     """The gradients are permuted alike, and AdamW works value by value: so the runs are one run in two orders."""
     mixer = randomised(Mixer(mixer_config)).train()
     matched = permuted(mixer, patch_order, pixel_order)
-    for model, pictures in ((mixer, images), (matched, shuffled(images, patch_order, pixel_order))):
+    for model, inputs in ((mixer, images), (matched, shuffled(images, patch_order, pixel_order))):
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
         for _ in range(10):
             optimizer.zero_grad()
-            nn.functional.cross_entropy(model(pictures), torch.arange(8) % 7).backward()
+            nn.functional.cross_entropy(model(inputs), torch.arange(8) % 7).backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
     for trained, expected in zip(
@@ -110,20 +110,20 @@ def test_a_convmixer_absorbs_the_order_of_the_pixels(images, randomised):
 
 
 def test_a_convmixer_does_not_absorb_the_order_of_the_patches(images, randomised):
-    """Its kernels can be flipped and turned, which undoes the flip or turn of a whole picture and no more."""
+    """Its kernels can be flipped and turned, which undoes the flip or turn of a whole image and no more."""
     convmixer = randomised(ConvMixer(convmixer_config))
     logits = convmixer(images)
-    pictures = shuffled(images, patch_order, unshuffled)
+    inputs = shuffled(images, patch_order, unshuffled)
     kernels = [turned(block.depthwise[0].weight.data) for block in convmixer.body]
     differences = []
     for turn in range(8):
         for block, kernel in zip(convmixer.body, kernels, strict=True):
             block.depthwise[0].weight.data = kernel[turn]
-        differences.append(difference(logits, convmixer(pictures)))
+        differences.append(difference(logits, convmixer(inputs)))
     assert min(differences) > 0.1
 
 
-def test_a_convmixer_does_absorb_the_flip_of_a_whole_picture(images, randomised):
+def test_a_convmixer_does_absorb_the_flip_of_a_whole_image(images, randomised):
     """The transformation that the test above applies is a working one."""
     convmixer = randomised(ConvMixer(convmixer_config))
     logits = convmixer(images)
@@ -140,7 +140,7 @@ def test_a_davit_absorbs_neither_order(images, randomised, patches, pixels):
     attention would not mind an order within a window, but its convolutions and its windows do."""
     davit = randomised(DaViT(davit_config))
     logits = davit(images)
-    pictures = shuffled(images, patches, pixels)
+    inputs = shuffled(images, patches, pixels)
 
     stem = davit.stem.convolution.weight.data  # taps 3 to 6 of 7 lie inside the patch
     stem[:, :, 3:, 3:] = stem[:, :, 3:, 3:].flatten(2)[:, :, pixels].view(*stem.shape[:2], PATCH, PATCH)
@@ -155,5 +155,5 @@ def test_a_davit_absorbs_neither_order(images, randomised, patches, pixels):
     for turn in range(8):
         for weight, kernel in zip(encodings, kernels, strict=True):
             weight.data = kernel[turn]
-        differences.append(difference(logits, davit(pictures)))
+        differences.append(difference(logits, davit(inputs)))
     assert min(differences) > 0.1

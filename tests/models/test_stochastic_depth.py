@@ -17,7 +17,7 @@ def rates(model):
     return [module.rate for module in model.modules() if isinstance(module, StochasticDepth)]
 
 
-def test_a_branch_is_kept_and_rescaled_or_left_out_for_a_whole_picture():
+def test_a_branch_is_kept_and_rescaled_or_left_out_for_a_whole_image():
     branch = torch.randn(200, 3, 4)
     given = StochasticDepth(0.25).train()(branch)
     left_out = (given == 0).all(dim=(1, 2))

@@ -1,4 +1,4 @@
-"""Predictor: one answer a picture, whatever the picture comes as."""
+"""Predictor: one answer an image, whatever the image comes as."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from PIL import Image
 
 import mixlab
 from mixlab.data.dataset import Dataset
-from mixlab.data.image_file import UnreadablePicture
+from mixlab.data.image_file import UnreadableImage
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 from mixlab.prediction import predictor as predictor_module
@@ -43,18 +43,18 @@ def files(tmp_path: Path, shades: Dataset) -> list[Path]:
 
 def test_a_file_its_path_as_text_its_bytes_and_its_pixels_are_answered_alike(predictor, files, shades):
     pixels = shades.parts["test"].image(0)
-    answers = [predictor(picture) for picture in (files[0], str(files[0]), files[0].read_bytes(), pixels)]
+    answers = [predictor(image) for image in (files[0], str(files[0]), files[0].read_bytes(), pixels)]
     assert all(np.array_equal(answer.probabilities, answers[0].probabilities) for answer in answers)
 
 
 def test_probabilities_are_those_of_the_run_s_model_on_its_preprocessing(predictor, run, shades):
-    picture = shades.parts["test"].image(0)
+    image = shades.parts["test"].image(0)
     with torch.inference_mode():
-        logits = load_trained(run)(Preprocess.from_dict(run.config["preprocess"])(picture)[None])
-    assert predictor(picture).probabilities == pytest.approx(logits.softmax(dim=1)[0].numpy(), abs=1e-6)
+        logits = load_trained(run)(Preprocess.from_dict(run.config["preprocess"])(image)[None])
+    assert predictor(image).probabilities == pytest.approx(logits.softmax(dim=1)[0].numpy(), abs=1e-6)
 
 
-def test_a_picture_of_another_size_is_resized(predictor):
+def test_a_image_of_another_size_is_resized(predictor):
     assert predictor(np.zeros((31, 17, 3), dtype=np.uint8)).label in predictor.classes
 
 
@@ -65,7 +65,7 @@ def test_the_labels_are_ranked_and_equal_ones_keep_the_classes_order():
     assert prediction.top(9) == prediction.top(3)
 
 
-def test_batches_answer_as_single_pictures_do(predictor, files, monkeypatch):
+def test_batches_answer_as_single_images_do(predictor, files, monkeypatch):
     alone = [predictor(file).probabilities for file in files]
     for batch in (1, 3, 64):
         monkeypatch.setattr(predictor_module, "BATCH", batch)
@@ -76,27 +76,25 @@ def test_batches_answer_as_single_pictures_do(predictor, files, monkeypatch):
 def test_a_file_that_cannot_be_read_is_answered_in_its_place_with_the_reason(predictor, files):
     files[1].write_bytes(b"")
     answers = list(predictor.answers(files))
-    assert isinstance(answers[1], UnreadablePicture) and answers[1].reason == "it is empty"
+    assert isinstance(answers[1], UnreadableImage) and answers[1].reason == "it is empty"
     assert [isinstance(answer, Prediction) for answer in answers] == [True, False, True, True]
 
 
-def test_pictures_none_of_which_can_be_read_are_all_answered(predictor, tmp_path):
+def test_images_none_of_which_can_be_read_are_all_answered(predictor, tmp_path):
     answers = list(predictor.answers([tmp_path / "a.png", tmp_path / "b.png"]))
-    assert [type(answer) for answer in answers] == [UnreadablePicture] * 2
+    assert [type(answer) for answer in answers] == [UnreadableImage] * 2
 
 
 def test_one_file_that_cannot_be_read_is_an_error(predictor, tmp_path):
-    with pytest.raises(UnreadablePicture, match=r"gone\.png can't be read: no such file"):
+    with pytest.raises(UnreadableImage, match=r"gone\.png can't be read: no such file"):
         predictor(tmp_path / "gone.png")
 
 
 @pytest.mark.parametrize(
     "array", [np.zeros((8, 8)), np.zeros((8, 8), dtype=np.uint8), np.zeros((3, 8, 8), dtype=np.uint8)]
 )
-def test_an_array_that_is_no_picture_is_refused_with_the_rule(predictor, array):
-    with pytest.raises(
-        UserError, match=r"is no picture: give uint8, from 0 to 255, with the shape \(rows, columns, 3\)"
-    ):
+def test_an_array_that_is_no_image_is_refused_with_the_rule(predictor, array):
+    with pytest.raises(UserError, match=r"is no image: give uint8, from 0 to 255, with the shape \(rows, columns, 3\)"):
         predictor(array)
 
 

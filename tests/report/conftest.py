@@ -83,7 +83,7 @@ def figures(top1: dict[str, Estimate]) -> list[Figure]:
 def page(table: Table, figures: list[Figure], top1: dict[str, Estimate]) -> Page:
     tiny = np.zeros((8, 8, 3), np.uint8)
     large = np.full((300, 500, 3), 200, np.uint8)
-    pictures = [Mistake(tiny, "a/1.png", "3", "8", 0.999), Mistake(large, "사진/2.jpg", MODELS[1], "いぬ", 0.9)]
+    images = [Mistake(tiny, "a/1.png", "3", "8", 0.999), Mistake(large, "사진/2.jpg", MODELS[1], "いぬ", 0.9)]
     wide = replace(table, columns=[*table.columns, *(Column(f"c{index}", "Another column") for index in range(20))])
     return Page(
         title="Which of <three> & why",
@@ -92,7 +92,7 @@ def page(table: Table, figures: list[Figure], top1: dict[str, Estimate]) -> Page
         sections=[
             Section("Accuracy", ["Run `make demo`.", wide, Beside(figures[:2])]),
             Section("More", figures[2:]),
-            Section("Pictures", [Mistakes("Wrong", pictures, "True, then predicted.")]),
+            Section("Images", [Mistakes("Wrong", images, "True, then predicted.")]),
             Section("What ran", [Facts({"Commit": "1a2b3c"}), Details("Recipe", [Code('model = "<mixer>"')])]),
         ],
         footer="Written by a test.",

@@ -42,9 +42,9 @@ def test_a_panel_says_its_numbers_to_those_who_cannot_see_it(figures):
 
 def test_a_png_shows_the_panels_beside_each_other_on_a_light_ground(figures, tmp_path):
     figures[0].save_png(tmp_path / "curves.png", columns=2)
-    with Image.open(tmp_path / "curves.png") as picture:
-        assert picture.size == (2 * (2 * 360 + 3 * 28), 2 * (2 * 248 + 3 * 28))
-        pixels = np.asarray(picture.convert("RGB"))
+    with Image.open(tmp_path / "curves.png") as image:
+        assert image.size == (2 * (2 * 360 + 3 * 28), 2 * (2 * 248 + 3 * 28))
+        pixels = np.asarray(image.convert("RGB"))
     assert tuple(pixels[0, 0]) == ImageColor.getrgb(PAGE["ground"][0])
     assert (pixels == ImageColor.getrgb(HUES["blue"][0])).all(axis=2).any()
 
@@ -137,7 +137,7 @@ def test_a_confusion_matrix_writes_counts_and_leaves_nothing_in_empty_cells(figu
     assert "83 %" in shown
 
 
-def test_a_class_without_pictures_has_a_dash_for_its_recall():
+def test_a_class_without_images_has_a_dash_for_its_recall():
     figure = confusion_matrix("t", np.array([[3, 0], [0, 0]]), ["a", "b"])
     assert "–" in texts(figure.panels[0].svg())
 
@@ -147,7 +147,7 @@ def test_of_many_classes_only_the_confusions_are_shown(figures):
     assert [text for text in shown if "→" in text and "kind" in text] == ["kind 3 → kind 7"]
 
 
-def test_the_same_picture_answered_three_times_is_no_new_evidence():
+def test_the_same_image_answered_three_times_is_no_new_evidence():
     counts = 30 * np.eye(40, dtype=int)
     counts[3, 7] = 15
     once, thrice = (confusion_matrix("t", n * counts, list(map(str, range(40))), trainings=n) for n in (1, 3))

@@ -94,17 +94,17 @@ def shown(image: np.ndarray) -> tuple[str, Image.Image]:
     return html, Image.open(io.BytesIO(data))
 
 
-def test_a_tiny_picture_keeps_its_pixels_and_is_shown_with_them_as_squares():
+def test_a_tiny_image_keeps_its_pixels_and_is_shown_with_them_as_squares():
     image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    html, picture = shown(image)
+    html, pil_image = shown(image)
     assert 'class="tiny"' in html
-    np.testing.assert_array_equal(np.asarray(picture), image)
+    np.testing.assert_array_equal(np.asarray(pil_image), image)
 
 
-def test_a_large_picture_is_made_small_before_it_goes_into_the_page():
-    html, picture = shown(np.zeros((600, 900, 3), np.uint8))
+def test_a_large_image_is_made_small_before_it_goes_into_the_page():
+    html, pil_image = shown(np.zeros((600, 900, 3), np.uint8))
     assert 'class="tiny"' not in html
-    assert max(picture.size) == 224
+    assert max(pil_image.size) == 224
 
 
 def test_a_mistake_says_the_true_class_then_the_chosen_one_with_its_probability():

@@ -10,7 +10,7 @@ from mixlab.runs.journal import Journal
 
 
 def epoch(number: int, top1: float | None) -> dict:
-    validation = None if top1 is None else {"top1": top1, "pictures": 10}
+    validation = None if top1 is None else {"top1": top1, "images": 10}
     return {"step": 5 * number, "epoch": number, "seconds": 2.0 * number, "validation": validation}
 
 
@@ -51,7 +51,7 @@ def test_a_broken_line_is_named(journal):
         read_history(journal)
 
 
-def test_a_picture_s_name_may_hold_any_character(tmp_path):
+def test_a_image_s_name_may_hold_any_character(tmp_path):
     with Journal(tmp_path / "journal.jsonl") as journal:
         journal.write("end", unreadable={"a\u2028b\x85c": "it is truncated"})
     end = read_history(tmp_path / "journal.jsonl").end
@@ -61,7 +61,7 @@ def test_a_picture_s_name_may_hold_any_character(tmp_path):
 def test_of_equally_good_epochs_the_last_is_the_one_that_was_kept():
     history = History(epochs=[epoch(1, 90.0), epoch(2, 90.0), epoch(3, 70.0)])
     assert history.best and history.best["epoch"] == 2
-    assert history.validation == {"top1": 90.0, "pictures": 10}
+    assert history.validation == {"top1": 90.0, "images": 10}
 
 
 def test_without_a_validation_part_no_epoch_is_best():
@@ -70,5 +70,5 @@ def test_without_a_validation_part_no_epoch_is_best():
 
 
 def test_averaged_weights_have_what_validation_said_of_them_and_not_of_an_epoch():
-    averaged = {"runs": ["a", "b"], "validation": {"top1": 95.0, "pictures": 10}}
+    averaged = {"runs": ["a", "b"], "validation": {"top1": 95.0, "images": 10}}
     assert History(epochs=[epoch(1, 90.0)], averaged=[averaged]).validation == averaged["validation"]

@@ -25,7 +25,7 @@ def test_lines_of_one_kind_are_read_in_their_order(tmp_path):
     ["a\u2028b.png", "a\x85b.png", "a\nb.png", os.fsdecode(b"caf\xe9.png")],
     ids=["a line separator", "a next line", "a newline", "bytes that are no UTF-8"],
 )
-def test_a_picture_s_name_is_read_as_it_was_written(tmp_path, name):
+def test_a_image_s_name_is_read_as_it_was_written(tmp_path, name):
     path = tmp_path / "journal.jsonl"
     with Journal(path) as journal:
         journal.write("end", unreadable={name: "broken"})

@@ -21,11 +21,11 @@ def write(path: Path, *, state: State = "done", top1: float | None = 75.0, **rec
     run = start_run(path, fields, {"precision": "fp32"}, {"device": "cpu", "versions": {"torch": "2"}}, {}, None)
     with Journal(run.journal) as journal:
         journal.write("step", step=20, images_per_second=100.0)
-        validation = None if top1 is None else {"top1": top1, "pictures": 20}
+        validation = None if top1 is None else {"top1": top1, "images": 20}
         learned = {"loss": 0.5, "top1": 80.0}
         journal.write("epoch", step=20, epoch=1, seconds=3.0, train=learned, validation=validation)
         if state == "done":
-            journal.write("end", training_seconds=4.0, pictures=160, peak_bytes=2**30, unreadable={})
+            journal.write("end", training_seconds=4.0, images=160, peak_bytes=2**30, unreadable={})
     run.mark(state)
     return run
 

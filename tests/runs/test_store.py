@@ -60,9 +60,9 @@ def test_other_fields_of_the_model_s_config_have_another_folder(job):
     assert replace(job, config=job.config | {"depth": 2}).folder(PLAN) != job.folder(PLAN)
 
 
-def test_a_changed_picture_has_another_folder(job, shades):
+def test_a_changed_image_has_another_folder(job, shades):
     train = shades.parts["train"]
-    inverted = replace(train, pictures=[255 - train.image(0), *train.pictures[1:]])
+    inverted = replace(train, images=[255 - train.image(0), *train.images[1:]])
     changed = replace(shades, parts=shades.parts | {"train": inverted})
     assert replace(job, dataset=changed).folder(PLAN) != job.folder(PLAN)
 

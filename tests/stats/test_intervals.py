@@ -82,12 +82,12 @@ def test_a_bootstrap_of_accuracy_agrees_with_the_normal_interval():
     assert (estimate.low, estimate.high) == pytest.approx((80 - half, 80 + half), abs=0.15)
 
 
-def test_a_bootstrap_draws_the_same_pictures_from_every_array():
+def test_a_bootstrap_draws_the_same_images_from_every_array():
     def disagreement(labels, predictions):
         return float(np.sum(labels != predictions))
 
     labels = np.arange(50)
-    estimate = bootstrap_interval(labels, labels, statistic=disagreement, unit="pictures", resamples=50)
+    estimate = bootstrap_interval(labels, labels, statistic=disagreement, unit="images", resamples=50)
     assert (estimate.value, estimate.low) == (0.0, None)  # None: every resample gave 0
 
 

@@ -9,8 +9,8 @@ from mixlab.stats.intervals import proportion_interval
 from mixlab.stats.paired import crossed_bootstrap, crossed_interval, detectable_difference, holm, of_groups
 
 
-def answers(accuracy, seeds, pictures=510, seed=0):
-    return np.random.default_rng(seed).random((seeds, pictures)) < accuracy / 100
+def answers(accuracy, seeds, images=510, seed=0):
+    return np.random.default_rng(seed).random((seeds, images)) < accuracy / 100
 
 
 def ends(estimate: Estimate) -> tuple[float, float]:
@@ -19,9 +19,9 @@ def ends(estimate: Estimate) -> tuple[float, float]:
     return estimate.low, estimate.high
 
 
-def disagreeing(only_a, only_b, pictures):
-    """One training each: `only_a` pictures that a alone has right, `only_b` that b alone has right."""
-    a, b = np.ones((1, pictures), dtype=bool), np.ones((1, pictures), dtype=bool)
+def disagreeing(only_a, only_b, images):
+    """One training each: `only_a` images that a alone has right, `only_b` that b alone has right."""
+    a, b = np.ones((1, images), dtype=bool), np.ones((1, images), dtype=bool)
     b[0, :only_a] = False
     a[0, only_a : only_a + only_b] = False
     return a, b
@@ -56,13 +56,13 @@ def test_p_is_below_one_in_twenty_exactly_where_the_interval_excludes_0():
 
 
 def test_one_training_each_has_the_adjusted_error_of_matched_proportions():
-    a, b = disagreeing(only_a=20, only_b=8, pictures=500)
+    a, b = disagreeing(only_a=20, only_b=8, images=500)
     n = 502
     wald_plus_two = 100 / n * math.sqrt((20 + 8 + 1) - (20 - 8) ** 2 / n)  # Agresti and Min, 2005
     assert crossed_bootstrap(a, b).standard_error == pytest.approx(wald_plus_two, rel=0.002)
 
 
-def test_pictures_that_both_models_find_hard_do_not_widen_the_interval():
+def test_images_that_both_models_find_hard_do_not_widen_the_interval():
     possible, elsewhere = answers(70, seeds=1), answers(70, seeds=1, seed=3)
     a, b = answers(98, seeds=3, seed=1), answers(98, seeds=3, seed=2)
     paired = crossed_bootstrap(a & possible, b & possible)
@@ -121,7 +121,7 @@ def test_trainings_that_tie_by_different_mistakes_leave_doubt():
 def test_mistakes_that_are_luck_alone_still_give_an_interval():
     a, b = np.ones((2, 20_000), dtype=bool), np.ones((2, 20_000), dtype=bool)
     a[0, :5_000] = a[1, 5_000:10_000] = b[0, 10_000:15_000] = b[1, 15_000:] = False
-    tie = crossed_bootstrap(a, b)  # what the seeds leave to the pictures is nothing, nearly
+    tie = crossed_bootstrap(a, b)  # what the seeds leave to the images is nothing, nearly
     assert tie.low < 0 < tie.high
     assert tie.degrees_of_freedom == 1
 
@@ -147,7 +147,7 @@ def test_one_trainings_interval_is_about_that_of_a_proportion():
     assert ends(crossed) == pytest.approx(ends(wilson), abs=0.15)
 
 
-def test_an_accuracys_interval_holds_seeds_as_well_as_pictures():
+def test_an_accuracys_interval_holds_seeds_as_well_as_images():
     alike = np.tile(np.arange(2_000) < 1_800, (3, 1))
     apart = np.stack([np.arange(2_000) < right for right in (1_700, 1_800, 1_900)])
     narrow, wide = crossed_interval(alike), crossed_interval(apart)
@@ -163,8 +163,8 @@ def test_an_accuracy_without_a_mistake_is_still_not_certain():
 
 
 def test_four_disagreements_all_one_way_are_not_enough_but_nine_are():
-    assert crossed_bootstrap(*disagreeing(only_a=4, only_b=0, pictures=510)).p > 0.05  # sign test: 0.125
-    assert crossed_bootstrap(*disagreeing(only_a=9, only_b=0, pictures=510)).p < 0.05  # sign test: 0.004
+    assert crossed_bootstrap(*disagreeing(only_a=4, only_b=0, images=510)).p > 0.05  # sign test: 0.125
+    assert crossed_bootstrap(*disagreeing(only_a=9, only_b=0, images=510)).p < 0.05  # sign test: 0.004
 
 
 def test_holm_adjusts_in_the_given_order():
@@ -195,7 +195,7 @@ def test_the_detectable_difference_is_found_four_times_in_five(freedom, comparis
     assert stats.nct.sf(critical, freedom, difference / 0.5) == pytest.approx(0.80, abs=1e-3)
 
 
-def test_groups_of_one_picture_are_the_pictures():
+def test_groups_of_one_image_are_the_images():
     a, b = answers(95, seeds=3), answers(90, seeds=4, seed=1)
     alone = np.random.default_rng(0).permutation(510)
     np.testing.assert_allclose(of_groups(a, alone)[:, alone], a, atol=1e-12)
@@ -213,14 +213,14 @@ def test_copies_in_one_group_are_no_further_evidence(seeds):
     np.testing.assert_allclose(copied, apart, atol=1e-12)
 
 
-def test_groups_of_any_sizes_keep_the_mean_of_the_pictures():
+def test_groups_of_any_sizes_keep_the_mean_of_the_images():
     a = answers(80, seeds=2)
     groups = np.random.default_rng(0).integers(0, 40, 510)
     np.testing.assert_allclose(of_groups(a, groups).mean(axis=1), a.mean(axis=1))
 
 
-def test_pictures_that_are_right_together_widen_the_interval():
-    a = np.repeat(answers(80, seeds=1, pictures=102), 5, axis=1)
+def test_images_that_are_right_together_widen_the_interval():
+    a = np.repeat(answers(80, seeds=1, images=102), 5, axis=1)
     alone, together = crossed_interval(a), crossed_interval(of_groups(a, np.repeat(np.arange(102), 5)))
     wide, narrow = (high - low for low, high in map(ends, (together, alone)))
     assert wide / narrow == pytest.approx(5**0.5, rel=0.1)

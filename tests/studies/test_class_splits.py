@@ -1,4 +1,4 @@
-"""Halves of a set's classes, and the pictures of some."""
+"""Halves of a set's classes, and the images of some."""
 
 from dataclasses import replace
 
@@ -14,12 +14,12 @@ CLASSES = ("ant", "bee", "cat", "dog", "eel")
 
 @pytest.fixture
 def animals() -> Dataset:
-    """Ten training pictures of each of five classes, four of the test part, each of one grey that is its number."""
+    """Ten training images of each of five classes, four of the test part, each of one grey that is its number."""
 
-    def part(name: str, pictures: int) -> Part:
-        labels = np.arange(pictures) % 5
-        images = [np.full((4, 4, 3), number, dtype=np.uint8) for number in range(pictures)]
-        return Part([f"{name}/{number}" for number in range(pictures)], labels, images)
+    def part(name: str, n_images: int) -> Part:
+        labels = np.arange(n_images) % 5
+        images = [np.full((4, 4, 3), number, dtype=np.uint8) for number in range(n_images)]
+        return Part([f"{name}/{number}" for number in range(n_images)], labels, images)
 
     return Dataset("animals", CLASSES, {"train": part("train", 50), "test": part("test", 20)})
 
@@ -43,7 +43,7 @@ def test_fewer_than_four_classes_are_refused(animals):
         class_splits(replace(animals, classes=CLASSES[:3]), 2)
 
 
-def test_the_pictures_of_some_classes_keep_their_names_and_count_anew(animals):
+def test_the_images_of_some_classes_keep_their_names_and_count_anew(animals):
     found = of_classes(animals, ("bee", "dog"), 4, seed=0)
     train, test = found.parts["train"], found.parts["test"]
     assert np.bincount(train.labels).tolist() == [4, 4]
@@ -55,8 +55,8 @@ def test_the_pictures_of_some_classes_keep_their_names_and_count_anew(animals):
     assert of_classes(animals, ("bee", "dog"), 4, seed=1).parts["train"].names != train.names
 
 
-def test_a_class_with_fewer_pictures_than_shots_is_refused(animals):
+def test_a_class_with_fewer_images_than_shots_is_refused(animals):
     check_enough(animals, 10)
     fewer = animals.parts["train"].subset([index for index in range(50) if index not in (2, 7)])
-    with pytest.raises(UserError, match='animals has 8 pictures of "cat" to train on, and 10 of each new class'):
+    with pytest.raises(UserError, match='animals has 8 images of "cat" to train on, and 10 of each new class'):
         check_enough(replace(animals, parts=animals.parts | {"train": fewer}), 10)

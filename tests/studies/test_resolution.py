@@ -1,4 +1,4 @@
-"""The study of resolution from end to end on twenty pictures, and its tables from invented answers."""
+"""The study of resolution from end to end on twenty images, and its tables from invented answers."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -20,7 +20,7 @@ from mixlab.training.planning import autotune
 from mixlab.weights.adapt import Weights, at_size
 from mixlab.weights.load import built
 
-TERMS = ResolutionTerms(seeds=2, pictures=20, epochs=2)
+TERMS = ResolutionTerms(seeds=2, images=20, epochs=2)
 NAMES = [
     "as it was, 16 px",
     "trained on, 16 px",
@@ -69,7 +69,7 @@ def jobs(found: Resolution, trained: list[Job]) -> list[Job]:
     return list(trained)
 
 
-def test_every_way_is_trained_and_judged_with_every_seed_on_all_test_pictures(found, jobs):
+def test_every_way_is_trained_and_judged_with_every_seed_on_all_test_images(found, jobs):
     assert len(jobs) == TRAININGS * 2
     assert [arm.name for arm in found.arms] == NAMES
     assert {arm.correct.shape for arm in found.arms} == {(2, 12)}
@@ -85,7 +85,7 @@ def test_what_was_finished_is_found_again_and_so_are_the_plans(found, jobs, trai
         np.testing.assert_array_equal(after.correct, before.correct)
 
 
-def test_the_exact_way_costs_more_and_moves_no_constant_picture(found):
+def test_the_exact_way_costs_more_and_moves_no_constant_image(found):
     exact, resampled = (found[f"{way}, 32 px, at once"] for way in ("exact", "resampled"))
     assert exact.macs > 1.5 * resampled.macs
     assert max(exact.moved) < 1e-3 < min(resampled.moved)
@@ -104,13 +104,13 @@ def test_the_subset_has_equally_many_of_each_class_and_the_test_part_is_whole(sh
     assert parts["test"] is shades.parts["test"]
 
 
-def test_more_pictures_than_there_are_is_all_of_them(shades):
+def test_more_images_than_there_are_is_all_of_them(shades):
     assert len(study._subset(shades, 10_000).parts["train"]) == 40
 
 
 @pytest.fixture
 def invented(found: Resolution) -> Callable[..., Resolution]:
-    """The same arms with these accuracies in per cent, one a seed, of a hundred test pictures; 50 and 52 for others."""
+    """The same arms with these accuracies in per cent, one a seed, of a hundred test images; 50 and 52 for others."""
 
     def invent(**accuracies: tuple[int, int]) -> Resolution:
         def answers(name: str) -> np.ndarray:
@@ -155,7 +155,7 @@ def test_the_table_the_page_and_results_say_the_same(invented):
 
 
 @pytest.mark.parametrize("depth", [1, 4])
-def test_a_constant_picture_s_logits_move_when_resampled_and_not_when_enlarged_exactly(depth):
+def test_a_constant_image_s_logits_move_when_resampled_and_not_when_enlarged_exactly(depth):
     config = MixerConfig(
         image_size=8, classes=5, patch_size=4, channels=6, token_hidden=4, channel_hidden=8, depth=depth
     )

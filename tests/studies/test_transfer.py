@@ -1,4 +1,4 @@
-"""The study of transfer from end to end on a handful of pictures, and its tables from invented accuracies."""
+"""The study of transfer from end to end on a handful of images, and its tables from invented accuracies."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,21 +16,21 @@ from mixlab.studies import transfer as study
 from mixlab.studies.transfer import AS_LONG, HEAD, LONGER, TUNED, Transfer, TransferTerms, transfer
 from mixlab.training.job import Job
 
-TERMS = TransferTerms(seeds=2, pictures=16, epochs=1, shots=4, tuning_epochs=1)
+TERMS = TransferTerms(seeds=2, images=16, epochs=1, shots=4, tuning_epochs=1)
 NAMES = [HEAD, TUNED, AS_LONG, LONGER]
 TRAININGS = 4  # a split, and the head
 
 
 @pytest.fixture(scope="module")
 def colours() -> Dataset:
-    """In memory: noisy pictures of 8x8 pixels in four colours; ten of each to train on and three for the test."""
+    """In memory: noisy images of 8x8 pixels in four colours; ten of each to train on and three for the test."""
     random = np.random.default_rng(0)
     means = np.array([[200, 60, 60], [60, 200, 60], [60, 60, 200], [130, 130, 130]])
 
-    def part(name: str, pictures: int) -> Part:
-        labels = np.arange(pictures) % 4
-        images = means[labels][:, None, None] + random.integers(-50, 50, size=(pictures, 8, 8, 3))
-        return Part([f"{name}/{number}" for number in range(pictures)], labels, list(images.astype(np.uint8)))
+    def part(name: str, n_images: int) -> Part:
+        labels = np.arange(n_images) % 4
+        images = means[labels][:, None, None] + random.integers(-50, 50, size=(n_images, 8, 8, 3))
+        return Part([f"{name}/{number}" for number in range(n_images)], labels, list(images.astype(np.uint8)))
 
     return Dataset("colours", ("red", "green", "blue", "grey"), {"train": part("train", 40), "test": part("test", 12)})
 
@@ -68,7 +68,7 @@ def test_every_way_is_judged_in_every_split(found, jobs):
     assert [arm.name for arm in found.arms] == NAMES
     assert {len(arm.accuracies) for arm in found.arms} == {2}
     assert len(jobs) == TRAININGS * 2
-    assert found.pictures == 16
+    assert found.images == 16
 
 
 def test_the_new_classes_are_no_known_ones_and_all_ways_learn_from_the_same_few(found, jobs):
@@ -133,7 +133,7 @@ def test_differences_are_paired_by_split(invented):
 )
 def test_the_page_says_which_way_is_ahead_of_both_from_scratch(invented, head, tuned, sentence):
     page = invented(head, tuned, (30.0, 30.2), (50.0, 50.2)).page()
-    assert f"With 4 pictures of each new class {sentence}" in page.answer.sentence
+    assert f"With 4 images of each new class {sentence}" in page.answer.sentence
 
 
 def test_the_table_the_page_and_results_say_the_same(invented):

@@ -44,21 +44,23 @@ def test_who_answers_as_the_teacher_loses_nothing_to_it():
 @pytest.fixture
 def finished(make_job, tmp_path):
     """A trained run on the shades, and its job."""
-    job = make_job("steps=2", "pictures.mean=[0.4, 0.5, 0.6]", "pictures.std=[0.2, 0.3, 0.4]", "schedule.final=1")
+    job = make_job(
+        "steps=2", "preprocessing.mean=[0.4, 0.5, 0.6]", "preprocessing.std=[0.2, 0.3, 0.4]", "schedule.final=1"
+    )
     return str(train(job, Plan("cpu", Mode(), 8), tmp_path / "run", quiet=True).path), job
 
 
-def test_the_teacher_sees_the_pictures_in_its_own_normalisation(finished):
+def test_the_teacher_sees_the_images_in_its_own_normalisation(finished):
     path, job = finished
     student = replace(job.preprocess, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    pictures = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
+    images = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
     teacher = Teacher(settings(teacher=path), job.dataset.classes, student, "cpu")
-    expected = load(path)(job.preprocess.normalised(pictures))
-    assert expected.std() > 0  # the head has learned something, so other pictures have other logits
-    torch.testing.assert_close(teacher(student.normalised(pictures)), expected.detach(), rtol=1e-5, atol=1e-6)
+    expected = load(path)(job.preprocess.normalised(images))
+    assert expected.std() > 0  # the head has learned something, so other images have other logits
+    torch.testing.assert_close(teacher(student.normalised(images)), expected.detach(), rtol=1e-5, atol=1e-6)
 
 
-def test_the_teacher_sees_the_pictures_at_its_own_size(finished):
+def test_the_teacher_sees_the_images_at_its_own_size(finished):
     path, job = finished
     teacher = Teacher(settings(teacher=path), job.dataset.classes, replace(job.preprocess, image_size=(16, 16)), "cpu")
     large = torch.rand(2, 3, 16, 16)

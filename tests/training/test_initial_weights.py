@@ -50,8 +50,8 @@ def test_a_file_s_weights_come_with_its_preprocessing_and_its_size(make_job, tin
     assert job.config["classes"] == 2
 
 
-def test_what_the_recipe_says_of_pictures_takes_the_place_of_what_the_weights_say(make_job):
-    job = make_job("pictures.mean=[0.4, 0.5, 0.6]", "pictures.interpolation=bilinear")
+def test_what_the_recipe_says_of_images_takes_the_place_of_what_the_weights_say(make_job):
+    job = make_job("preprocessing.mean=[0.4, 0.5, 0.6]", "preprocessing.interpolation=bilinear")
     assert job.preprocess == Preprocess((8, 8), mean=(0.4, 0.5, 0.6), interpolation="bilinear")
 
 

@@ -34,18 +34,18 @@ def test_a_resolved_recipe_resolves_to_itself(make_job, shades):
 
 
 @pytest.mark.parametrize(
-    ("pictures", "batch"),
+    ("images", "batch"),
     [(2, 2), (15, 2), (16, 2), (31, 2), (32, 4), (1157, 128), (1023, 64), (1024, 128), (10**5, 128)],
 )
 def test_an_automatic_batch_is_the_largest_power_of_two_up_to_128_with_eight_steps_an_epoch(
-    make_job, shades, pictures, batch
+    make_job, shades, images, batch
 ):
-    train = shades.parts["train"].subset(np.arange(pictures) % 40)
+    train = shades.parts["train"].subset(np.arange(images) % 40)
     job = make_job("batch=auto", dataset=replace(shades, parts=shades.parts | {"train": train}))
     assert job.batch == batch
 
 
-def test_a_batch_is_never_larger_than_the_pictures_there_are(make_job):
+def test_a_batch_is_never_larger_than_the_images_there_are(make_job):
     assert make_job("batch=64").batch == 40
 
 

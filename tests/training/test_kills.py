@@ -104,7 +104,7 @@ def trainer() -> Iterator[Trainer]:
 
 @pytest.fixture(scope="module")
 def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes of thirty pictures of 16x16 pixels."""
+    """Two classes of thirty images of 16x16 pixels."""
     folder, drawn = tmp_path_factory.mktemp("pets"), np.random.default_rng(0)
     for label, brightness in (("cats", 60), ("dogs", 190)):
         (folder / label).mkdir()
@@ -122,7 +122,7 @@ DAVIT = {"channels": [8, 16], "depths": [1, 1], "heads": [1, 2], "window": 2}
 
 @pytest.fixture
 def recipe(pets: Path) -> dict[str, Any]:
-    """Fifty steps, six to an epoch, of a Mixer; the crop reads every picture anew in each epoch."""
+    """Fifty steps, six to an epoch, of a Mixer; the crop reads every image anew in each epoch."""
     return {
         "model": "mixer_nano",
         "data": f"folder:{pets}",

@@ -86,19 +86,19 @@ def test_the_plan_the_card_and_the_machine_are_in_the_folder(make_job, tmp_path)
     assert run.environment["versions"]["torch"] and run.environment["device_type"] == "cpu"
 
 
-def test_the_journal_counts_every_picture_that_a_step_saw(make_job, tmp_path):
+def test_the_journal_counts_every_image_that_a_step_saw(make_job, tmp_path):
     run = train(make_job(), PLAN, tmp_path / "run", quiet=True)
     epochs, (end,) = read_journal(run.journal, "epoch"), read_journal(run.journal, "end")
     assert [(epoch["epoch"], epoch["step"]) for epoch in epochs] == [(1, 5), (2, 6)]
-    assert end["pictures"] == 6 * 8
+    assert end["images"] == 6 * 8
     assert end["training_seconds"] == epochs[-1]["seconds"] > epochs[0]["seconds"] > 0
     assert end["peak_bytes"] > 0
 
 
-def test_unreadable_pictures_are_named_in_the_journal(make_job, shades, tmp_path):
+def test_unreadable_images_are_named_in_the_journal(make_job, shades, tmp_path):
     (tmp_path / "cut.jpg").write_bytes(b"\xff\xd8\xff")
     part = shades.parts["train"]
-    broken = replace(part, pictures=[*part.pictures[:-1], tmp_path / "cut.jpg"])
+    broken = replace(part, images=[*part.images[:-1], tmp_path / "cut.jpg"])
     job = make_job("max_unreadable=1", dataset=replace(shades, parts=shades.parts | {"train": broken}))
     (end,) = read_journal(train(job, PLAN, tmp_path / "run", quiet=True).journal, "end")
     assert list(end["unreadable"]) == ["train/39"]
@@ -123,7 +123,7 @@ def test_a_step_with_none_of_the_peak_moves_nothing(make_job, without_validation
 
 def test_a_tiny_model_learns_to_tell_dark_from_light(make_job, tmp_path):
     run = train(make_job("epochs=12"), PLAN, tmp_path / "run", quiet=True)
-    assert read_journal(run.journal, "epoch")[-1]["validation"] == {"top1": 100.0, "pictures": 12}
+    assert read_journal(run.journal, "epoch")[-1]["validation"] == {"top1": 100.0, "images": 12}
 
 
 # What decides the weights
@@ -204,7 +204,7 @@ def scored(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> list[dict[st
 
     def accuracy(_: Validation, weights: Any) -> dict[str, float]:
         judged.append(weights)
-        return {"top1": next(left), "pictures": 12}
+        return {"top1": next(left), "images": 12}
 
     monkeypatch.setattr(loop, "answers_of", lambda model, *_: copy.deepcopy(model.eval().state_dict()))
     monkeypatch.setattr(Validation, "accuracy", accuracy)
@@ -270,7 +270,7 @@ def test_a_loss_that_is_no_number_ends_in_a_sentence_and_is_kept_for_the_post_mo
         train(make_job(), Plan("cpu", Mode(precision), 8), tmp_path / "run", quiet=True)
     found = json.loads(Run(tmp_path / "run").postmortem.read_text())
     assert f"at step {found['step']}:" in str(raised.value)
-    assert len(found["pictures"]) == 8 and all(name.startswith("train/") for name in found["pictures"])
+    assert len(found["images"]) == 8 and all(name.startswith("train/") for name in found["images"])
     assert len(found["largest_gradients"]) == 10
     assert Run(tmp_path / "run").state == "stopped"
     assert not list(Run(tmp_path / "run").checkpoints.glob("*"))

@@ -20,7 +20,7 @@ def test_a_target_is_one_for_its_label_of_which_all_classes_share_the_smoothing(
     torch.testing.assert_close(targets, torch.tensor([[0.05, 0.05, 0.85, 0.05], [0.85, 0.05, 0.05, 0.05]]))
 
 
-def test_the_softmax_loss_is_the_mean_over_the_pictures_of_the_targets_surprise():
+def test_the_softmax_loss_is_the_mean_over_the_images_of_the_targets_surprise():
     by_hand = -sum(
         share * (logit - math.log(sum(math.exp(other) for other in row)))
         for row, shares in zip(LOGITS.tolist(), MIXED.tolist(), strict=True)
@@ -39,14 +39,14 @@ def test_the_sigmoid_loss_is_big_vision_s_the_sum_over_the_classes():
 
 
 def test_a_sigmoid_s_first_loss_is_small_with_big_vision_s_bias_on_the_head():
-    """A thousand classes that are each taken to be shown once in a thousand pictures."""
+    """A thousand classes that are each taken to be shown once in a thousand images."""
     targets = targets_of(torch.tensor([3]), 1000, Loss(name="sigmoid"))
     first = {bias: loss_of(torch.full((1, 1000), bias), targets, Loss(name="sigmoid")).item() for bias in (0.0, -6.9)}
     assert first == pytest.approx({0.0: 1000 * math.log(2), -6.9: 6.9 + 1000 * math.log1p(math.exp(-6.9))}, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["softmax", "sigmoid"])
-def test_a_class_weight_multiplies_its_class_s_term_and_the_mean_stays_over_the_pictures(name):
+def test_a_class_weight_multiplies_its_class_s_term_and_the_mean_stays_over_the_images(name):
     weights, loss = torch.tensor([2.0, 0.5, 1.0], dtype=torch.float64), Loss(name=name)
     terms = {
         "softmax": -MIXED * LOGITS.log_softmax(dim=1),

@@ -100,7 +100,7 @@ def test_the_journal_of_a_resumed_run_tells_every_epoch_once(make_job: MakeJob, 
     assert told == expected
     assert [line["step"] for line in read_journal(resumed.journal, "resumed")] == [12]
     (end,), (expected_end,) = read_journal(resumed.journal, "end"), read_journal(whole.journal, "end")
-    assert end["pictures"] == expected_end["pictures"] == 23 * 8
+    assert end["images"] == expected_end["images"] == 23 * 8
 
 
 def test_a_run_that_is_interrupted_twice_goes_on_twice(make_job: MakeJob, tmp_path: Path, monkeypatch):
@@ -207,10 +207,10 @@ def test_another_recipe_is_refused_with_what_differs(make_job: MakeJob, tmp_path
         train(other, PLAN, tmp_path / "run", quiet=True)
 
 
-def test_other_pictures_are_refused_with_what_differs(make_job: MakeJob, shades, tmp_path: Path, monkeypatch):
+def test_other_images_are_refused_with_what_differs(make_job: MakeJob, shades, tmp_path: Path, monkeypatch):
     killed_at(4, monkeypatch, lambda: train(make_job(*EVERYTHING), PLAN, tmp_path / "run", quiet=True))
     fewer = replace(shades, parts=shades.parts | {"train": shades.parts["train"].subset(range(39))})
-    with pytest.raises(UserError, match=r"on other pictures: pictures\.train was 40 and is 39; listing was"):
+    with pytest.raises(UserError, match=r"on other images: images\.train was 40 and is 39; listing was"):
         train(make_job(*EVERYTHING, dataset=fewer), PLAN, tmp_path / "run", quiet=True)
 
 
@@ -258,11 +258,11 @@ def test_a_step_whose_gradient_is_no_number_is_left_out_where_the_recipe_says_so
     (skipped,) = read_journal(run.journal, "skipped")
     assert skipped["step"] == 4
     assert all(tensor.isfinite().all() for tensor in load_file(run.weights).values())
-    assert read_journal(run.journal, "end")[0]["pictures"] == 5 * 8
+    assert read_journal(run.journal, "end")[0]["images"] == 5 * 8
 
 
 def test_batch_normalisation_forgets_a_step_that_is_left_out(make_job: MakeJob, tmp_path: Path, monkeypatch):
-    """Else no picture would get an answer any more."""
+    """Else no image would get an answer any more."""
     add_gradients, calls = step.add_gradients, []
 
     def spoiling(model: torch.nn.Module, images: torch.Tensor, *arguments: Any, **settings: Any) -> Any:

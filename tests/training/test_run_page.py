@@ -31,7 +31,7 @@ def begun(tmp_path: Path) -> Begun:
             "versions": {"mixlab": "0.1.0"},
             "commit": None,
         }
-        data = {"classes": ["dark", "light"], "pictures": {"train": 400, "validation": 20}}
+        data = {"classes": ["dark", "light"], "images": {"train": 400, "validation": 20}}
         run = start_run(tmp_path / "run", fields, plan, environment, data, None)
         with Journal(run.journal) as journal:
             for at in range(20, step + 1, 20):
@@ -40,7 +40,7 @@ def begun(tmp_path: Path) -> Begun:
                 if at % STEPS_AN_EPOCH == 0:
                     epoch = at // STEPS_AN_EPOCH
                     judged = top1[epoch - 1]
-                    validation = None if judged is None else {"top1": judged, "pictures": 20}
+                    validation = None if judged is None else {"top1": judged, "images": 20}
                     learned = {"loss": 1 / epoch, "top1": 90.0}
                     journal.write("epoch", step=at, epoch=epoch, seconds=3.0, train=learned, validation=validation)
         return run
@@ -59,7 +59,7 @@ def write(run: Run, kind: str, **values: object) -> None:
 
 
 def end(run: Run, **unreadable: str) -> None:
-    write(run, "end", training_seconds=12.0, pictures=1600, peak_bytes=3 * 2**29, unreadable=unreadable)
+    write(run, "end", training_seconds=12.0, images=1600, peak_bytes=3 * 2**29, unreadable=unreadable)
 
 
 def test_a_training_that_has_just_begun_has_a_page(begun):
@@ -70,7 +70,7 @@ def test_a_training_that_has_just_begun_has_a_page(begun):
 
 
 def test_while_it_runs_the_page_says_how_far_it_is_and_how_long_it_will_take(begun):
-    # 140 steps of 10 pictures at 100 a second
+    # 140 steps of 10 images at 100 a second
     assert "The training is at step 20 of 160, about 14 s to go." in shown(begun(20))
 
 
@@ -103,7 +103,7 @@ def test_after_an_epoch_all_that_is_watched_is_drawn(begun):
 
 def test_much_waiting_is_said_with_its_cure(begun):
     html = shown(begun(20))
-    assert "It waits for pictures 25.0 % of the time: more <code>workers</code>" in html
+    assert "It waits for images 25.0 % of the time: more <code>workers</code>" in html
 
 
 def test_without_a_validation_part_the_last_weights_are_the_ones_that_were_kept(begun):
@@ -119,7 +119,7 @@ def test_a_finished_training_says_what_the_weights_that_were_kept_had(begun):
     run = begun(160)
     end(run)
     html = shown(run)
-    assert "the weights that were kept had 75.0 % of 20 validation pictures right." in html
+    assert "the weights that were kept had 75.0 % of 20 validation images right." in html
     assert "95 %: 53.1 to 88.8, n" in html
     assert "1.50 GiB" in html
 
@@ -144,7 +144,7 @@ def test_a_training_that_diverged_says_where(begun):
     assert "The training came to no end: the loss became nan at step 61" in shown(run)
 
 
-def test_resumptions_and_steps_and_pictures_left_out_are_told(begun):
+def test_resumptions_and_steps_and_images_left_out_are_told(begun):
     run = begun(40)
     assert "Nothing was interrupted, and nothing left out." in shown(run)
     write(run, "resumed", step=41, processes=1)
@@ -168,8 +168,8 @@ def test_many_incidents_leave_the_last_ones_on_the_page(begun):
 def test_what_runs_stands_at_the_end_with_the_whole_recipe(begun):
     html = shown(begun(20))
     assert "mixer_nano at 8 x 8 pixels" in html
-    assert "shades: 2 classes, 400 train, 20 validation pictures" in html
-    assert "bf16, channels last, 10 pictures at once, 2 processes" in html
+    assert "shades: 2 classes, 400 train, 20 validation images" in html
+    assert "bf16, channels last, 10 images at once, 2 processes" in html
     assert "epochs = 4" in html
 
 

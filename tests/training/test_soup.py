@@ -80,7 +80,7 @@ def test_the_mean_is_a_finished_run_that_says_what_was_averaged(two, tmp_path):
     assert open_run(run.path).recipe == two[0].recipe
     history = read_history(run.journal)
     assert history.averaged[0]["runs"] == [str(one.path) for one in two]
-    assert history.validation and history.validation["pictures"] == 12
+    assert history.validation and history.validation["images"] == 12
     assert history.end
     assert history.end["training_seconds"] == sum(read_history(one.journal).end["training_seconds"] for one in two)  # pyright: ignore
     assert load(run.path).config == load_trained(run).config
@@ -91,7 +91,7 @@ def test_what_validation_says_is_said_of_the_mean(two, shades, tmp_path):
     part, preprocess = shades.parts["validation"], Preprocess.from_dict(run.config["preprocess"])
     images = torch.stack([preprocess(part.image(index)) for index in range(len(part))])
     right = load_trained(run)(images).argmax(dim=1).numpy() == part.labels
-    assert read_history(run.journal).validation == {"top1": 100 * right.mean(), "pictures": 12}
+    assert read_history(run.journal).validation == {"top1": 100 * right.mean(), "images": 12}
 
 
 def test_the_page_is_that_of_a_mean_at_its_final_place(two, tmp_path):
@@ -101,7 +101,7 @@ def test_the_page_is_that_of_a_mean_at_its_final_place(two, tmp_path):
     assert str(two[1].path) in html and "How it learns" not in html
 
 
-def test_batch_normalisation_s_statistics_are_those_of_the_mean_model_on_training_pictures(trained, shades, tmp_path):
+def test_batch_normalisation_s_statistics_are_those_of_the_mean_model_on_training_images(trained, shades, tmp_path):
     runs = [trained(name, *CONVMIXER, "augmentation.pad_crop=2", f"seed={seed}") for seed, name in enumerate("ab")]
     run = average(runs, tmp_path / "mean", quiet=True)
     mean = load_trained(run)

@@ -55,7 +55,7 @@ def test_the_same_size_changes_and_says_nothing(caplog):
     assert not caplog.records
 
 
-def test_other_patches_keep_a_mixer_s_grid_and_a_convmixer_s_pictures(caplog):
+def test_other_patches_keep_a_mixer_s_grid_and_a_convmixer_s_images(caplog):
     changed = with_patches(mixer(), 6)
     assert (changed.config["patch_size"], changed.config["image_size"]) == (6, (24, 36))
     assert "the stem is resized from 4 pixels" in caplog.text

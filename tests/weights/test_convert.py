@@ -154,8 +154,8 @@ def test_the_logit_difference_is_that_of_the_model_as_it_would_be_read(tmp_path)
     read = load(tmp_path / "b.safetensors")  # with window 7, by the rule
     from mixlab.data.readers.digits import open_digits
 
-    pictures = open_digits().parts["test"]
-    images = torch.stack([first.preprocess(pictures.image(index)) for index in range(16)])
+    digits = open_digits().parts["test"]
+    images = torch.stack([first.preprocess(digits.image(index)) for index in range(16)])
     with torch.no_grad():
         logits = load(tmp_path / "b.safetensors", window=3)(images)
         expected = ((read(images) - logits).abs().max() / logits.abs().max()).item()

@@ -157,7 +157,7 @@ def test_the_one_convmixer_that_was_trained_with_relu_is_known_by_its_sizes(tmp_
     assert f"activation='{activation}'" in caplog.text
 
 
-def test_patches_that_fill_no_square_ask_for_the_picture_s_size(tmp_path):
+def test_patches_that_fill_no_square_ask_for_the_image_s_size(tmp_path):
     path = saved(tmp_path / "w", small("mixer", image_size=(16, 32)), "timm_mixer")
     with pytest.raises(UserError, match=r"no square: give image_size=\(height, width\)"):
         load(path)

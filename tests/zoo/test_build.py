@@ -59,7 +59,7 @@ def test_a_family_s_own_refusal_comes_through() -> None:
     ("name", "family", "image_size"),
     [("davit_large", "davit", 384), ("vit_nano", "timm", 32), (SMALL_VIT, "timm", 16), ("timm:resnet18", "timm", 224)],
 )
-def test_a_name_tells_its_family_and_its_picture_size(name: str, family: str, image_size: int) -> None:
+def test_a_name_tells_its_family_and_its_image_size(name: str, family: str, image_size: int) -> None:
     assert (describe(name).family, describe(name).image_size) == (family, image_size)
 
 
@@ -83,7 +83,7 @@ def test_a_model_of_timm_s_embeds_what_its_head_sees(name: str) -> None:
         assert torch.equal(model.network.get_classifier()(model.embed(images)), model(images))
 
 
-def test_the_small_resnet_keeps_the_picture_s_size_through_its_stem() -> None:
+def test_the_small_resnet_keeps_the_image_s_size_through_its_stem() -> None:
     model = create_model("resnet_nano")
     assert isinstance(model, TimmModel)
     stem = model.network.maxpool(model.network.conv1(torch.zeros(1, 3, 32, 32)))

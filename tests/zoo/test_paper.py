@@ -28,7 +28,7 @@ def test_the_papers_own_models_are_all_counted() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.printed["model"])
-def test_a_count_is_of_the_picture_size_that_the_paper_prints(row: PaperRow) -> None:
+def test_a_count_is_of_the_image_size_that_the_paper_prints(row: PaperRow) -> None:
     if row.counted and row.printed["image_px"]:
         assert row.counted.image_size == int(row.printed["image_px"])
 

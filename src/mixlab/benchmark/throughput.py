@@ -1,4 +1,4 @@
-"""How many pictures a second finished models answer, beside each other on this machine."""
+"""How many images a second finished models answer, beside each other on this machine."""
 
 from collections.abc import Callable, Mapping
 

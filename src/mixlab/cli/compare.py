@@ -20,8 +20,8 @@ def compare(
     models: Annotated[
         str | None, typer.Option(help="Names with commas between: sizes and timm:NAME, or published weights.")
     ] = None,
-    folds: Annotated[int | None, typer.Option(help="Of published weights' pictures; else 5 below 5,000.")] = None,
-    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Train, whatever the pictures' size.")] = False,
+    folds: Annotated[int | None, typer.Option(help="Of published weights' images; else 5 below 5,000.")] = None,
+    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Train, whatever the images' size.")] = False,
     seeds: Annotated[int | None, typer.Option(help="Trainings of each model; else 3.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Of each training; else the recipes' own.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Of the whole comparison, shared equally.")] = None,
@@ -32,9 +32,9 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="The folder for report.html and results.json.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
-    """Compare models on your pictures and say, with intervals, which one to take and why.
+    """Compare models on your images and say, with intervals, which one to take and why.
 
-    Small pictures: models are trained from scratch. Larger ones: heads in closed form on published weights.
+    Small images: models are trained from scratch. Larger ones: heads in closed form on published weights.
     """
     from mixlab.comparison.compare_page import compare_page
     from mixlab.comparison.compare_pretrained import takes_published
@@ -56,9 +56,9 @@ def compare(
         trained = _trained(names, dataset, folds, trainings, quiet=quiet)
         shown, page, results = tables(trained), compare_page(trained), trained.results()
         said = [trained.answer, trained.detectable]
-    with whole_folder(folder) as part:
-        write_json(part / "results.json", results)
-        write_text(part / "report.html", page.html())
+    with whole_folder(folder) as temporary:
+        write_json(temporary / "results.json", results)
+        write_text(temporary / "report.html", page.html())
     show(shown, "table")
     print("\n".join(said))
     print(f"\nThe report: {folder / 'report.html'}")

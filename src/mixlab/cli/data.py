@@ -1,4 +1,4 @@
-"""`mixlab data`: what is in a set of pictures, and what a model will see of it."""
+"""`mixlab data`: what is in a set of images, and what a model will see of it."""
 
 import json
 from pathlib import Path
@@ -11,19 +11,19 @@ from mixlab.cli.output import output_folder, refuse_occupied, sayer, show
 from mixlab.errors import UserError
 from mixlab.report.table import Format
 
-data = typer.Typer(no_args_is_help=False, help="Look at a set of pictures: check it, or preview what a model sees.")
+data = typer.Typer(no_args_is_help=False, help="Look at a set of images: check it, or preview what a model sees.")
 
 
 @data.command()
 def check(
     source: Annotated[str, typer.Argument(metavar="DATA", help=f"{DATA}.")],
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that read; else one a core.")] = None,
-    format: Annotated[Format, typer.Option(help="csv and json name every picture found.")] = "table",
+    format: Annotated[Format, typer.Option(help="csv and json name every image found.")] = "table",
     out: Annotated[Path | None, typer.Option(help="A new folder for report.html and results.json.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
-    """Find unreadable pictures, copies, also across train and test, and what is unusual; nothing is changed."""
-    from mixlab.data.inspection.check import check_pictures
+    """Find unreadable images, copies, also across train and test, and what is unusual; nothing is changed."""
+    from mixlab.data.inspection.check import check_images
     from mixlab.data.inspection.check_page import data_check_page
     from mixlab.data.inspection.findings import results, table_for_programs, tables
     from mixlab.data.sources import open_as_found
@@ -36,7 +36,7 @@ def check(
     dataset = open_as_found(source, quiet=quiet)
     for note in dataset.notes:
         say(note)
-    checked = check_pictures(dataset, workers=workers or cores(), quiet=quiet)
+    checked = check_images(dataset, workers=workers or cores(), quiet=quiet)
     match format:
         case "json":
             print(json.dumps(results(checked), indent=2, ensure_ascii=False))
@@ -46,9 +46,9 @@ def check(
             show(tables(checked), format)
     if out is not None:
         page = data_check_page(checked).html()
-        with whole_folder(out) as part:
-            write_json(part / "results.json", results(checked))
-            write_text(part / "report.html", page)
+        with whole_folder(out) as temporary:
+            write_json(temporary / "results.json", results(checked))
+            write_text(temporary / "report.html", page)
         say(f"The report: {out / 'report.html'}")
 
 
@@ -56,12 +56,12 @@ def check(
 def preview(
     source: Annotated[str, typer.Argument(metavar="DATA", help=f"{DATA}.")],
     recipe: Annotated[str, typer.Option(help="A name that `mixlab recipes` lists, or a TOML file.")],
-    pictures: Annotated[int, typer.Option(min=2, help="How many are shown.")] = 12,
+    images: Annotated[int, typer.Option(min=2, help="How many are shown.")] = 12,
     set: Annotated[list[str] | None, typer.Option(help="key=value of the recipe, as in mixlab train.")] = None,
     out: Annotated[Path | None, typer.Option(help="A new folder for report.html; else one below runs/.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
-    """Show what a model will see when it is trained by a recipe: pictures augmented and mixed, with their labels."""
+    """Show what a model will see when it is trained by a recipe: images augmented and mixed, with their labels."""
     import torch
 
     from mixlab.data.sources import open_dataset
@@ -76,7 +76,7 @@ def preview(
     fields = read_recipe(recipe) | {"data": source}
     if "head" in fields:
         raise UserError(
-            f"{recipe} trains a head on features, which are those of each picture as it is: nothing is augmented or "
+            f"{recipe} trains a head on features, which are those of each image as it is: nothing is augmented or "
             "mixed. Give a recipe with [augmentation]."
         )
     checked = recipe_from(with_settings(fields, set or []), recipe)
@@ -84,9 +84,9 @@ def preview(
     dataset = open_dataset(checked.data, quiet=quiet)
     for note in dataset.notes:
         say(note)
-    seen = previewed(resolve(checked, dataset, torch.device("cpu")), pictures, quiet=quiet)
+    seen = previewed(resolve(checked, dataset, torch.device("cpu")), images, quiet=quiet)
     for name, reason in seen.unreadable.items():
         say(f"{name} can't be read: {reason}.")
-    with whole_folder(out) as part:
-        write_text(part / "report.html", preview_page(seen).html())
+    with whole_folder(out) as temporary:
+        write_text(temporary / "report.html", preview_page(seen).html())
     print(out / "report.html")

@@ -18,7 +18,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="A new folder for report.html and results.json.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
-    """Judge a run on pictures that it was not trained on: accuracy, every class, confusions, with intervals."""
+    """Judge a run on images that it was not trained on: accuracy, every class, confusions, with intervals."""
     from mixlab.evaluation.run_evaluation import judge_run
     from mixlab.evaluation.run_evaluation_page import judgement_page
     from mixlab.evaluation.run_evaluation_tables import table_for_programs, tables
@@ -40,7 +40,7 @@ def evaluate(
             show(tables(judgement), format)
     if out is not None:
         page = judgement_page(judgement).html()
-        with whole_folder(out) as part:
-            write_json(part / "results.json", judgement.results())
-            write_text(part / "report.html", page)
+        with whole_folder(out) as temporary:
+            write_json(temporary / "results.json", judgement.results())
+            write_text(temporary / "report.html", page)
         say(f"The report: {out / 'report.html'}")

@@ -13,7 +13,7 @@ from mixlab.report.table import Format
 def inspect(
     source: Annotated[str, typer.Argument(help="A published name, hub:owner/name, a run, a folder or a file.")],
     verify: Annotated[
-        bool, typer.Option("--verify", help="Load it strictly too: checksum, and the answer to a fixed picture.")
+        bool, typer.Option("--verify", help="Load it strictly too: checksum, and the answer to a fixed image.")
     ] = False,
     data: Annotated[str | None, typer.Option(help=f"With --verify, judge it on these: {DATA}.")] = None,
     set: Annotated[list[str] | None, typer.Option(help="field=value that the file does not say, as window=12.")] = None,

@@ -1,4 +1,4 @@
-"""`mixlab predict`: labels for pictures."""
+"""`mixlab predict`: labels for images."""
 
 import sys
 from pathlib import Path
@@ -21,18 +21,18 @@ def predict(
             help="A run's folder, a published name, hub:owner/name, or a file of weights.", show_default=False
         ),
     ],
-    pictures: Annotated[list[Path], typer.Argument(help="Files, or folders of them.", show_default=False)],
+    images: Annotated[list[Path], typer.Argument(help="Files, or folders of them.", show_default=False)],
     top: Annotated[int, typer.Option(help="How many of the most probable labels.")] = 1,
     format: Annotated[Format, typer.Option(help="How the answers are written.")] = "table",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
-    """Answer pictures with labels and their probabilities, from 0 to 1."""
+    """Answer images with labels and their probabilities, from 0 to 1."""
     from mixlab.prediction.predictor import Prediction, Predictor
     from mixlab.report.progress import progress
 
     if top < 1:
         raise UserError(f"--top {top} asks for no label: give at least 1.")
-    files = [file for place in pictures for file in _files(place)]
+    files = [file for place in images for file in _files(place)]
     predictor = Predictor(model)
     answered: list[tuple[Path, Prediction]] = []
     with progress("predict", total=len(files), quiet=quiet) as advance:
@@ -53,18 +53,18 @@ def predict(
 
 
 def _files(place: Path) -> list[Path]:
-    from mixlab.data.readers.folder_scan import pictures_below
+    from mixlab.data.readers.folder_scan import images_below
 
     if not place.is_dir():
         return [place]
-    found = pictures_below(place)
+    found = images_below(place)
     if not found:
-        raise UserError(f"{place} holds no pictures: give files, or a folder that holds some (.jpg, .png, .webp ...).")
+        raise UserError(f"{place} holds no images: give files, or a folder that holds some (.jpg, .png, .webp ...).")
     return found
 
 
 def _table(answered: "list[tuple[Path, Prediction]]", top: int) -> Table:
-    columns = [Column("picture", "picture")]
+    columns = [Column("image", "image")]
     for rank in range(1, top + 1):
         behind = "" if top == 1 else f"_{rank}"
         columns += [Column(f"label{behind}", "label"), Column(f"probability{behind}", "probability", digits=3)]
@@ -72,4 +72,4 @@ def _table(answered: "list[tuple[Path, Prediction]]", top: int) -> Table:
     for file, prediction in answered:
         cells = [cell for label_and_probability in prediction.top(top) for cell in label_and_probability]
         rows.append(dict(zip((column.key for column in columns), (str(file), *cells), strict=True)))
-    return Table(counted(len(answered), "picture"), columns, rows)
+    return Table(counted(len(answered), "image"), columns, rows)

@@ -23,7 +23,7 @@ def publish(
 ) -> None:
     """Make a clean folder of a run, with a card that says how good it is, and push it to the hub where a name is given.
 
-    The run is judged on the pictures that it held out. The login is that of `hf auth login`.
+    The run is judged on the images that it held out. The login is that of `hf auth login`.
     """
     from tempfile import TemporaryDirectory
 
@@ -52,8 +52,8 @@ def publish(
             print(f"{size:>15,} bytes  {name}")
         print(f"\n{card}", end="")
         return
-    with whole_folder(folder) as part:
-        published.write(part, card)
+    with whole_folder(folder) as temporary:
+        published.write(temporary, card)
     say = sayer(quiet=quiet)
     if repository is None:
         print(folder)

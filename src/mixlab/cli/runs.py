@@ -55,7 +55,7 @@ def _average(given: list[Path], out: Path, *, quiet: bool) -> None:
     run = average([open_run(path) for path in given], out, quiet=quiet)
     say = sayer(quiet=quiet)
     if judged := read_history(run.journal).validation:
-        say(f"The mean has {judged['top1']:.1f} % of {judged['pictures']:,} validation pictures right.")
+        say(f"The mean has {judged['top1']:.1f} % of {judged['images']:,} validation images right.")
         single = [one["top1"] for path in given if (one := read_history(path / "journal.jsonl").validation)]
         if judged["top1"] < max(single):
             say(

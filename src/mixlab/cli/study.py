@@ -13,20 +13,20 @@ def study(
     question: Annotated[
         Literal["resolution", "transfer"],
         typer.Argument(
-            help="resolution: what another picture size costs. transfer: whether knowledge carries over to new classes."
+            help="resolution: what another image size costs. transfer: whether knowledge carries over to new classes."
         ),
     ],
     data: Annotated[str, typer.Option(help=f"{DATA}.")],
     seeds: Annotated[int, typer.Option(min=2, help="Trainings of each kind; of transfer, splits of the classes.")] = 5,
     epochs: Annotated[int, typer.Option(min=1, help="Before the size or the classes change.")] = 10,
-    pictures: Annotated[
+    images: Annotated[
         int | None,
         typer.Option(min=1, help="To train on at most before, equally many of each class.", show_default=False),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The folder for report.html and results.json.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
-    """Repeat an experiment on your pictures, with intervals; what was finished is kept and found again."""
+    """Repeat an experiment on your images, with intervals; what was finished is kept and found again."""
     from mixlab.data.sources import open_dataset
     from mixlab.files import whole_folder, write_json, write_text
     from mixlab.studies.resolution import ResolutionTerms, resolution
@@ -34,13 +34,13 @@ def study(
 
     folder = output_folder(out, f"study-{question}", data)
     dataset, say = open_dataset(data, quiet=quiet), sayer(quiet=quiet)
-    given = {"seeds": seeds, "epochs": epochs} | ({"pictures": pictures} if pictures is not None else {})
+    given = {"seeds": seeds, "epochs": epochs} | ({"images": images} if images is not None else {})
     if question == "resolution":
         found = resolution(dataset, ResolutionTerms(**given), quiet=quiet, say=say)
     else:
         found = transfer(dataset, TransferTerms(**given), quiet=quiet, say=say)
-    with whole_folder(folder) as part:
-        write_json(part / "results.json", found.results())
-        write_text(part / "report.html", found.page().html())
+    with whole_folder(folder) as temporary:
+        write_json(temporary / "results.json", found.results())
+        write_text(temporary / "report.html", found.page().html())
     show((found.table(), found.differences()), "table")
     print(f"The report: {folder / 'report.html'}")

@@ -1,4 +1,4 @@
-"""`mixlab train`: one model on one set of pictures."""
+"""`mixlab train`: one model on one set of images."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,7 +42,7 @@ def train(
 ) -> None:
     """Train a model and keep it, with all that is needed to judge, use and repeat it, in a run's folder.
 
-    With --data alone, the pictures and the device decide how. The same command again, or --resume, goes on with a run
+    With --data alone, the images and the device decide how. The same command again, or --resume, goes on with a run
     that was interrupted.
     """
     from mixlab.data.sources import open_dataset
@@ -84,7 +84,7 @@ def train(
         fields["model"] = _without_weights(fields["model"])
     checked = any_recipe_from(with_settings(fields, set or []), name)
     if not checked.data:
-        raise UserError(f"{name} leaves open which pictures to train on: give them, as --data folder:PATH.")
+        raise UserError(f"{name} leaves open which images to train on: give them, as --data folder:PATH.")
     if dataset is None:
         with _moved(begun, data):
             dataset = opened(checked.data)
@@ -110,17 +110,17 @@ def _begun(resume: Path, out: Path | None) -> "Run":
 
 @contextmanager
 def _moved(begun: "Run | None", data: str | None) -> Iterator[None]:
-    """Pictures that a run was begun on, and that lie there no more, may lie elsewhere."""
+    """Images that a run was begun on, and that lie there no more, may lie elsewhere."""
     try:
         yield
     except UserError as error:
         if begun is None or data is not None:
             raise
-        raise UserError(f"{error} If the pictures have moved, say with --data where they lie now.") from error
+        raise UserError(f"{error} If the images have moved, say with --data where they lie now.") from error
 
 
 def _answer(dataset: "Dataset", device: "torch.device", say: Say, *, from_scratch: bool) -> tuple[str, dict[str, Any]]:
-    """The recipe of somebody who has said nothing but which pictures; its name, and its fields."""
+    """The recipe of somebody who has said nothing but which images; its name, and its fields."""
     from mixlab.training.recipes import default_recipe
 
     answer = default_recipe.from_scratch(dataset) if from_scratch else default_recipe.first_answer(dataset, device)
@@ -139,7 +139,7 @@ def _named(recipe: str | None, model: str | None, data: str | None, begun: "Run 
         return str(begun.path / "recipe.toml"), begun.recipe
     if model is not None and data is not None:
         return usual_recipe(model, data)
-    raise UserError("mixlab train needs pictures: give --data, as digits or folder:PATH, or a RECIPE that names some.")
+    raise UserError("mixlab train needs images: give --data, as digits or folder:PATH, or a RECIPE that names some.")
 
 
 def _without_weights(model: str) -> str:
@@ -174,7 +174,7 @@ def _train_by_steps(
     else:
         say(f"Device: {device_name(device)}. The plan, by a short trial:")
         plan, seconds = only_once(lambda: decide_plan(job, say, join(device).num_processes))
-        say(f"  {plan.mode}, {1000 * seconds:.0f} ms a step of {job.batch} pictures")
+        say(f"  {plan.mode}, {1000 * seconds:.0f} ms a step of {job.batch} images")
         if plan.processes > 1:
             say(f"  {plan.processes} processes share each step; batch normalisation sees a share by itself")
     return train(job, plan, folder, quiet=quiet)
@@ -198,10 +198,10 @@ def _tell(run: "Run", say: Say) -> None:
     from mixlab.runs.journal import read_journal
 
     (end,) = read_journal(run.journal, "end")
-    for picture, reason in end["unreadable"].items():
-        say(f"{picture} was left out: {reason}.")
+    for image, reason in end["unreadable"].items():
+        say(f"{image} was left out: {reason}.")
     judged = [epoch["validation"] for epoch in read_journal(run.journal, "epoch")]
     if judged[-1] is not None:
         best = max(judged, key=lambda validation: validation["top1"])
-        say(f"The weights that were kept had {best['top1']:.1f} % of {best['pictures']} validation pictures right.")
+        say(f"The weights that were kept had {best['top1']:.1f} % of {best['images']} validation images right.")
     print(run.path)

@@ -30,7 +30,7 @@ class Contender:
     recipe_name: str
     job: Job
     parameters: int
-    macs: int  # of one picture, forward
+    macs: int  # of one image, forward
 
     def seeded(self, seed: int) -> Job:
         return replace(self.job, recipe=self.job.recipe.model_copy(update={"seed": seed}))

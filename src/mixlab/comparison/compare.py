@@ -1,4 +1,4 @@
-"""The main job: train models on a person's own pictures and say, with intervals, which one to take and why."""
+"""The main job: train models on a person's own images and say, with intervals, which one to take and why."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -37,7 +37,7 @@ def compare(models: Sequence[str], dataset: Dataset, terms: Terms, *, quiet: boo
     share = None if terms.minutes is None else _share(terms.minutes, trainings=len(models) * terms.seeds)
     dataset = dataset.nothing_selected()
     contenders = _entered(models, dataset, terms)
-    # First, since it reads every picture: one that is broken shows before the first training and not after the last.
+    # First, since it reads every image: one that is broken shows before the first training and not after the last.
     untrained = yardsticks(dataset.parts["train"], dataset.parts["test"])
     device = contenders[0].job.device
     say(f"On {machine.device_name(device)}. Each model has one plan, found by a short trial:")
@@ -45,7 +45,7 @@ def compare(models: Sequence[str], dataset: Dataset, terms: Terms, *, quiet: boo
     for contender in contenders:
         entrant = planned(contender, say)
         milliseconds = 1000 * entrant.seconds_a_step
-        say(f"  {entrant.name}: {entrant.plan.mode}, {milliseconds:.0f} ms a step of {contender.job.batch} pictures")
+        say(f"  {entrant.name}: {entrant.plan.mode}, {milliseconds:.0f} ms a step of {contender.job.batch} images")
         entrants.append(entrant)
     if share is not None:
         entrants = [entrant.lasting(share) for entrant in entrants]

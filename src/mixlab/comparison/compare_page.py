@@ -22,7 +22,7 @@ from mixlab.stats.estimate import Estimate
 
 
 def compare_page(comparison: Comparison) -> Page:
-    models = f"{len(comparison.names)} models, {comparison.seeds} each, {comparison.test_pictures}"
+    models = f"{len(comparison.names)} models, {comparison.seeds} each, {comparison.test_images}"
     return Page(
         title=f"Which model for {comparison.data}?",
         kicker=f"mixlab compare: {models}",
@@ -57,7 +57,7 @@ def _more_than_chance(comparison: Comparison) -> Section:
         ACCURACY,
         models=comparison.names,
         yardsticks=comparison.yardsticks,
-        caption="The large mark is a model's mean with its 95 % interval over seeds and test pictures; each small mark "
+        caption="The large mark is a model's mean with its 95 % interval over seeds and test images; each small mark "
         "is one training. Grey lines, or arrows to them, are the yardsticks.",
     )
     differences = {pair: pair.estimate for pair in comparison.verdict.pairs}
@@ -91,7 +91,7 @@ def _learning(comparison: Comparison) -> Section:
         x=Axis("Epoch", digits=0),
         y=Axis("Training loss", "nats", "lower", digits=2),
         caption="A line is one seed, the other models' means stand behind in grey, and the number is the mean at the "
-        "end. This is the loss on augmented training pictures: the test pictures are read once, after the last epoch, "
+        "end. This is the loss on augmented training images: the test images are read once, after the last epoch, "
         "so they have no curve.",
     )
     return Section("How they learned", [figure])
@@ -116,7 +116,7 @@ def _what_ran(comparison: Comparison) -> Section:
     counts = ", ".join(f"{len(part):,} {name}" for name, part in dataset.parts.items())
     facts = {
         "Budget": _budget(comparison),
-        "Data": f"{dataset.name}: {len(dataset.classes):,} classes, {counts} pictures (validation is part of train)",
+        "Data": f"{dataset.name}: {len(dataset.classes):,} classes, {counts} images (validation is part of train)",
         "Fingerprint": dataset.fingerprint,
     } | machine_facts(environment)
     recipes = [

@@ -33,10 +33,10 @@ Say = Callable[[str], None]
 FAMILIES = ("mixer", "convmixer", "davit")
 CNN = "timm:resnet50.a1_in1k"  # timm's own choice among its weights of the network that others are measured by
 FOLDS = 5
-FEW = 5_000  # pictures: with fewer, a test part of a fifth leaves too much to chance
+FEW = 5_000  # images: with fewer, a test part of a fifth leaves too much to chance
 
-_AT_ONCE = 32  # pictures
-_TIMED_AT_ONCE = 8  # pictures: 64 of 224 pixels take a processor half a minute, and every mode is tried several times
+_AT_ONCE = 32  # images
+_TIMED_AT_ONCE = 8  # images: 64 of 224 pixels take a processor half a minute, and every mode is tried several times
 
 
 def usual_weights() -> list[str]:
@@ -45,7 +45,7 @@ def usual_weights() -> list[str]:
 
 
 def takes_published(models: Sequence[str] | None, dataset: Dataset) -> bool:
-    """Whether weights are compared, and not trainings: as the models' names say, else by the pictures' size."""
+    """Whether weights are compared, and not trainings: as the models' names say, else by the images' size."""
     if models is None:
         return typical_side(dataset.parts["train"]) > SMALL
     weights = [model for model in models if names_weights(model)]
@@ -61,19 +61,19 @@ def takes_published(models: Sequence[str] | None, dataset: Dataset) -> bool:
 def compare_published(
     models: Sequence[str], dataset: Dataset, folds: int | None, *, quiet: bool, say: Say
 ) -> PublishedComparison:
-    """`folds`: None for 5 where there are few pictures, else the test part alone. `say` is told what goes on.
+    """`folds`: None for 5 where there are few images, else the test part alone. `say` is told what goes on.
 
-    Features are kept on this machine, by the weights and the pictures: a second comparison computes none again.
+    Features are kept on this machine, by the weights and the images: a second comparison computes none again.
     """
     require_several(models)
     judging = _judging(dataset, folds)
     rounds = list(judging.rounds())
-    part = judging.pictures.part
+    part = judging.images.part
     _require_every_class(dataset, part, rounds)
     backbones = {name: _opened(name) for name in models}
     device = machine.pick_device()
-    say(f"On {machine.device_name(device)}. First the yardsticks, which read every picture.")
-    # A picture that is broken shows here, before the first feature and not after the last.
+    say(f"On {machine.device_name(device)}. First the yardsticks, which read every image.")
+    # An image that is broken shows here, before the first feature and not after the last.
     places = ((np.concatenate([each.train, each.validation]), each.test) for each in rounds)
     untrained = yardsticks_in_rounds(part, places)
     answers: dict[str, OutOfFold] = {}
@@ -81,8 +81,8 @@ def compare_published(
         seen = features(backbone, part, device, batch=_AT_ONCE, quiet=quiet)
         answers[name] = out_of_fold(seen, rounds, len(dataset.classes), RIDGES)
         right = 100 * answers[name].correct.mean()
-        pictures = counted(len(judging.judged), "picture")
-        say(f"[{len(answers)}/{len(models)}] {name}: {right:.1f} % of {pictures}")
+        images = counted(len(judging.judged), "image")
+        say(f"[{len(answers)}/{len(models)}] {name}: {right:.1f} % of {images}")
     say("Last, how fast they answer.")
     loads = {name: partial(built, backbone.weights) for name, backbone in backbones.items()}
     speeds = images_per_second(loads, device, _TIMED_AT_ONCE)
@@ -113,8 +113,8 @@ def _require_every_class(dataset: Dataset, part: Part, rounds: Sequence[Round]) 
         learned = np.bincount(part.labels[each.train], minlength=len(dataset.classes))
         if not learned.all():
             raise UserError(
-                f'{dataset.name} has too few different pictures of "{dataset.classes[int(learned.argmin())]}" to fit a '
-                "head on some, choose its ridge on others and judge it on the rest: add pictures, or give more folds."
+                f'{dataset.name} has too few different images of "{dataset.classes[int(learned.argmin())]}" to fit a '
+                "head on some, choose its ridge on others and judge it on the rest: add images, or give more folds."
             )
 
 
@@ -135,7 +135,7 @@ def _contestant(
         provenance=_provenance(name),
         backbone=backbone,
         answers=answers,
-        correct=of_groups(answers.correct[None], judging.pictures.groups[judging.judged]),
+        correct=of_groups(answers.correct[None], judging.images.groups[judging.judged]),
         parameters=count_parameters(model),
         macs=macs_of(model),
         inference_mode=mode,

@@ -17,7 +17,7 @@ _SCHEMA = 1
 
 
 class Judged(Protocol):
-    """A model of a comparison: its answers, its top-1 in per cent of them, and how many pictures it answers."""
+    """A model of a comparison: its answers, its top-1 in per cent of them, and how many images it answers."""
 
     @property
     def name(self) -> str: ...
@@ -92,7 +92,7 @@ class Compared(Generic[C]):
                 "name": self.dataset.name,
                 "fingerprint": self.dataset.fingerprint,
                 "classes": list(self.dataset.classes),
-                "pictures": {part: len(pictures) for part, pictures in self.dataset.parts.items()},
+                "images": {part: len(images) for part, images in self.dataset.parts.items()},
             },
             "budget": budget,
             "commit": self.environment["commit"],

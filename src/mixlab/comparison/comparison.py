@@ -41,16 +41,16 @@ class Contestant:
         return self.contender.name
 
     @property
-    def correct(self) -> Bool[np.ndarray, "seed picture"]:
+    def correct(self) -> Bool[np.ndarray, "seed image"]:
         return np.stack([training.correct for training in self.trained])
 
     @cached_property
     def top1(self) -> Estimate:
-        """Per cent, for other seeds and other test pictures."""
+        """Per cent, for other seeds and other test images."""
         return crossed_interval(self.correct)
 
     @property
-    def mean_probabilities(self) -> Float[np.ndarray, "picture class"]:
+    def mean_probabilities(self) -> Float[np.ndarray, "image class"]:
         return np.mean([training.probabilities for training in self.trained], axis=0)
 
     @property
@@ -62,7 +62,7 @@ class Contestant:
 
     @property
     def train_images_per_second(self) -> Estimate:
-        return mean_interval([one.pictures / one.training_seconds for one in self.trained], "images/s", least=0)
+        return mean_interval([one.images / one.training_seconds for one in self.trained], "images/s", least=0)
 
     @property
     def training_seconds(self) -> Estimate:
@@ -71,8 +71,8 @@ class Contestant:
 
     @property
     def training_macs(self) -> int:
-        """Of one training: three forward passes' worth for every picture that a step saw."""
-        return _BACKWARD_AND_FORWARD * self.contender.macs * self.trained[0].pictures
+        """Of one training: three forward passes' worth for every image that a step saw."""
+        return _BACKWARD_AND_FORWARD * self.contender.macs * self.trained[0].images
 
     @property
     def peak_bytes(self) -> int:
@@ -93,22 +93,22 @@ class Comparison(Compared[Contestant]):
         points = self.verdict.detectable
         if points >= _HOPELESS:
             return (
-                f"With {self.seeds} and {self.test_pictures} hardly any difference could have been told from chance: "
+                f"With {self.seeds} and {self.test_images} hardly any difference could have been told from chance: "
                 "train with 3 seeds or more."
             )
-        return noticeable(points, "more seeds and more test pictures")
+        return noticeable(points, "more seeds and more test images")
 
     @property
     def seeds(self) -> str:
         return counted(self.terms.seeds, "seed")
 
     @property
-    def test_pictures(self) -> str:
-        return counted(len(self.dataset.parts["test"]), "test picture")
+    def test_images(self) -> str:
+        return counted(len(self.dataset.parts["test"]), "test image")
 
     @property
     def title(self) -> str:
-        return f"{len(self.names)} models on {self.data}, judged on {self.test_pictures}"
+        return f"{len(self.names)} models on {self.data}, judged on {self.test_images}"
 
     def results(self) -> dict[str, Any]:
         """results.json."""

@@ -42,10 +42,10 @@ def choice_table(comparison: Comparison) -> Table:
     rows += [{"model": name, "top1": estimate} for name, estimate in comparison.yardsticks.items()]
     spread = "± is the standard deviation of the seeds. " if comparison.terms.seeds > 1 else ""
     notes = [
-        f"{spread}Brackets are 95 % intervals: of an accuracy over test pictures, of inference over rounds of {BATCH} "
-        f"pictures in which the models take turns, on {comparison.environment['device']}.",
-        "Validation pictures were part of train, because nothing was selected: the settings are fixed, the last "
-        "weights are judged, and the test pictures are read once.",
+        f"{spread}Brackets are 95 % intervals: of an accuracy over test images, of inference over rounds of {BATCH} "
+        f"images in which the models take turns, on {comparison.environment['device']}.",
+        "Validation images were part of train, because nothing was selected: the settings are fixed, the last "
+        "weights are judged, and the test images are read once.",
         _settings(comparison),
         *(f"{name} is {_BUILT[name]}." for name in comparison.names if name in _BUILT),
     ]
@@ -78,7 +78,7 @@ def costs_table(comparison: Comparison) -> Table:
         else "of the whole training process, PyTorch itself included"
     )
     notes = [
-        "TMACs: three times the forward pass, for every picture that a step saw.",
+        "TMACs: three times the forward pass, for every image that a step saw.",
         f"Peak memory: {peak}; the largest of the seeds.",
     ]
     return Table("What a training costs, and how it ran", columns, rows, notes, models=comparison.names)
@@ -87,11 +87,11 @@ def costs_table(comparison: Comparison) -> Table:
 def pairs_table(comparison: Comparison) -> Table:
     match comparison.terms.seeds:
         case 1:
-            over = "over test pictures alone: one seed says nothing about other trainings"
+            over = "over test images alone: one seed says nothing about other trainings"
         case 2:
-            over = "over seeds and test pictures; with 2 seeds, false alarms come more often than they should"
+            over = "over seeds and test images; with 2 seeds, false alarms come more often than they should"
         case _:
-            over = "over seeds and test pictures"
+            over = "over seeds and test images"
     return table_of_pairs(comparison.verdict, comparison.names, over)
 
 
@@ -130,7 +130,7 @@ def _verdict(pair: Pair) -> str:
 def _settings(comparison: Comparison) -> str:
     borrowed = [one.name for one in comparison.contestants if tuned_for(one) != one.name]
     untuned = f"; those of {listed(borrowed, most=3)} were tuned for another model" if borrowed else ""
-    elsewhere = "" if comparison.dataset.name == "digits" else ", on the digits and not on pictures such as these"
+    elsewhere = "" if comparison.dataset.name == "digits" else ", on the digits and not on images such as these"
     return f"The settings behind each recipe had the same number of validation trials{elsewhere}{untuned}."
 
 

@@ -1,6 +1,6 @@
-"""Every picture answered by a head in closed form that saw neither it nor a copy of it, nor chose settings on one.
+"""Every image answered by a head in closed form that saw neither it nor a copy of it, nor chose settings on one.
 
-Axes:  picture  one that is judged, in the order of the set
+Axes:  image  one that is judged, in the order of the set
        class    in the dataset's order
 """
 
@@ -21,13 +21,13 @@ from mixlab.evaluation.probes.ridge import Chosen, chosen_head
 class OutOfFold:
     """`heads`: one a round."""
 
-    labels: Int[np.ndarray, " picture"]
-    round_of: Int[np.ndarray, " picture"]
-    probabilities: Float[np.ndarray, "picture class"]
+    labels: Int[np.ndarray, " image"]
+    round_of: Int[np.ndarray, " image"]
+    probabilities: Float[np.ndarray, "image class"]
     heads: tuple[Chosen, ...]
 
     @property
-    def correct(self) -> Bool[np.ndarray, " picture"]:
+    def correct(self) -> Bool[np.ndarray, " image"]:
         return self.probabilities.argmax(axis=1) == self.labels
 
     @property
@@ -36,12 +36,12 @@ class OutOfFold:
 
     @property
     def top1_of_rounds(self) -> list[float]:
-        """Per cent, one a round. Rounds share training pictures: the spread of these is no standard error."""
+        """Per cent, one a round. Rounds share training images: the spread of these is no standard error."""
         return [100 * float(self.correct[self.round_of == each].mean()) for each in range(len(self.heads))]
 
 
 def out_of_fold(seen: Features, rounds: Sequence[Round], classes: int, ridges: Sequence[float]) -> OutOfFold:
-    """In each round the head is fitted on its training pictures, and its validation chooses ridge and temperature."""
+    """In each round the head is fitted on its training images, and its validation chooses ridge and temperature."""
     heads = [chosen_head(_of(seen, each.train), _of(seen, each.validation), classes, ridges) for each in rounds]
     probabilities = [
         softmax(chosen.head.logits(seen.values[each.test]), axis=1) for chosen, each in zip(heads, rounds, strict=True)

@@ -23,14 +23,14 @@ from mixlab.training.linear_probe.recipe import RIDGES
 
 WARNING = (
     "This says which weights to take, and not which architecture is better: other people trained each of them, with "
-    "other recipes and some on more pictures, so pre-training confounds the architectures. Architectures that are "
+    "other recipes and some on more images, so pre-training confounds the architectures. Architectures that are "
     "trained alike are compared with `--from-scratch`."
 )
 HOW_SURE = (
-    "Every picture is judged once, by a head that saw neither it nor an equal file, nor chose its settings on one; "
+    "Every image is judged once, by a head that saw neither it nor an equal file, nor chose its settings on one; "
     "copies that are nearly the same are not looked for here, but by `mixlab data check`. "
-    "Intervals are over pictures, those of one group (copies, or of one origin) together. Folds share training "
-    "pictures, so their spread is no standard error and none is made of it. What other training pictures would have "
+    "Intervals are over images, those of one group (copies, or of one origin) together. Folds share training "
+    "images, so their spread is no standard error and none is made of it. What other training images would have "
     "changed is not in the intervals either, which are therefore somewhat narrow: in simulations those of 95 % held "
     "the true difference of two models in 87 to 91 %."
 )
@@ -38,7 +38,7 @@ HOW_SURE = (
 
 @dataclass(frozen=True)
 class PublishedContestant:
-    """Weights with all that is known of them here: `correct` is for the judged pictures, in groups."""
+    """Weights with all that is known of them here: `correct` is for the judged images, in groups."""
 
     name: str
     provenance: str
@@ -46,32 +46,32 @@ class PublishedContestant:
     answers: OutOfFold
     correct: Float[np.ndarray, "one group"]
     parameters: int  # with a head for the data's classes
-    macs: int  # of one picture
+    macs: int  # of one image
     inference_mode: Mode
     images_per_second: Estimate
 
     @cached_property
     def top1(self) -> Estimate:
-        """Per cent, for other pictures; its n counts those that were judged."""
+        """Per cent, for other images; its n counts those that were judged."""
         return replace(crossed_interval(self.correct), n=len(self.answers.labels))
 
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedComparison(Compared[PublishedContestant]):
-    """Of published weights. `folds`: as asked for; None: as many as there are pictures for."""
+    """Of published weights. `folds`: as asked for; None: as many as there are images for."""
 
-    if_beaten = "these weights see too little in your pictures; train from scratch with `--from-scratch`"
+    if_beaten = "these weights see too little in your images; train from scratch with `--from-scratch`"
 
     judging: Folds
     folds: int | None
 
     @property
     def judged(self) -> Part:
-        return self.judging.pictures.part.subset(self.judging.judged)
+        return self.judging.images.part.subset(self.judging.judged)
 
     @property
     def detectable(self) -> str:
-        return noticeable(self.verdict.detectable, "more test pictures")
+        return noticeable(self.verdict.detectable, "more test images")
 
     @property
     def warning(self) -> str:
@@ -83,12 +83,12 @@ class PublishedComparison(Compared[PublishedContestant]):
         return {"model": self.taken.name, "data": self.dataset.name, "head": {}}
 
     def difference(self, pair: Pair) -> Estimate:
-        """In percentage points; its n counts the pictures."""
+        """In percentage points; its n counts the images."""
         return replace(pair.estimate, n=len(self.judging.judged))
 
     @property
-    def test_pictures(self) -> str:
-        return counted(len(self.judging.judged), "test picture")
+    def test_images(self) -> str:
+        return counted(len(self.judging.judged), "test image")
 
     @property
     def way(self) -> str:
@@ -96,7 +96,7 @@ class PublishedComparison(Compared[PublishedContestant]):
 
     @property
     def title(self) -> str:
-        return f"{len(self.names)} published weights on {self.data}, judged on {self.test_pictures} {self.way}"
+        return f"{len(self.names)} published weights on {self.data}, judged on {self.test_images} {self.way}"
 
     def results(self) -> dict[str, Any]:
         """results.json: the schema of every comparison, null where it is about trainings, and what folds add to it."""
@@ -118,13 +118,13 @@ class PublishedComparison(Compared[PublishedContestant]):
             "images_per_second": contestant.images_per_second.value,
             "train_images_per_second": None,
             "training_device_seconds": None,
-            "training_macs": contestant.macs * len(self.judging.pictures.part),  # once through the backbone, each
+            "training_macs": contestant.macs * len(self.judging.images.part),  # once through the backbone, each
             "parameters": contestant.parameters,
             "macs": contestant.macs,
             "peak_bytes": None,
             "low": top1.low,
             "high": top1.high,
-            "pictures": top1.n,
+            "images": top1.n,
             "top1_of_folds": answers.top1_of_rounds,
             "ridges": [head.ridge for head in answers.heads],
             "temperatures": [head.temperature for head in answers.heads],

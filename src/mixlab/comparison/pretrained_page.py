@@ -25,8 +25,7 @@ from mixlab.stats.estimate import Estimate
 def published_page(comparison: PublishedComparison) -> Page:
     return Page(
         title=f"Which weights for {comparison.data}?",
-        kicker=f"mixlab compare: {len(comparison.names)} published weights, {comparison.test_pictures} "
-        f"{comparison.way}",
+        kicker=f"mixlab compare: {len(comparison.names)} published weights, {comparison.test_images} {comparison.way}",
         answer=_answer(comparison),
         sections=[
             Section("Weights, not architectures", [WARNING, _provenance(comparison), *_rule(comparison)]),
@@ -69,7 +68,7 @@ def _to_have_it(comparison: PublishedComparison) -> Section:
         f"To have {comparison.taken.name}",
         [
             "The head that was judged here: `mixlab train head.toml` with this file. What the backbone sees of the "
-            "pictures is kept on this machine, so it takes a moment.",
+            "images is kept on this machine, so it takes a moment.",
             Code(tomli_w.dumps(comparison.head_recipe)),
             "Or all of it fine-tuned, which takes a GPU or patience:",
             Code(f"mixlab train --data {data} --model {taken}"),
@@ -87,7 +86,7 @@ def _more_than_chance(comparison: PublishedComparison) -> Section:
         ACCURACY,
         models=comparison.names,
         yardsticks=comparison.yardsticks,
-        caption=f"The large mark is the share of all judged pictures, with its 95 % interval over pictures; {marks}"
+        caption=f"The large mark is the share of all judged images, with its 95 % interval over images; {marks}"
         "Grey lines, or arrows to them, are the yardsticks.",
     )
     differences = {pair: comparison.difference(pair) for pair in comparison.verdict.pairs}
@@ -123,8 +122,8 @@ def _mistakes(comparison: PublishedComparison) -> Section:
 def _what_ran(comparison: PublishedComparison) -> Section:
     dataset = comparison.dataset
     facts = {
-        "Data": f"{dataset.name}: {len(dataset.classes):,} classes, {len(comparison.judging.pictures.part):,} "
-        f"pictures, of which {len(comparison.judging.judged):,} are judged {comparison.way}",
+        "Data": f"{dataset.name}: {len(dataset.classes):,} classes, {len(comparison.judging.images.part):,} "
+        f"images, of which {len(comparison.judging.judged):,} are judged {comparison.way}",
         "Fingerprint": dataset.fingerprint,
     } | machine_facts(comparison.environment)
     notes = list(dataset.notes)

@@ -33,7 +33,7 @@ def choice_table(comparison: PublishedComparison) -> Table:
     ]
     rows += [{"model": name, "top1": estimate} for name, estimate in comparison.yardsticks.items()]
     notes = [
-        "Brackets are 95 % intervals: of an accuracy over test pictures, of inference over rounds in which the models "
+        "Brackets are 95 % intervals: of an accuracy over test images, of inference over rounds in which the models "
         f"take turns, on {comparison.environment['device']}.",
         "A head in closed form (ridge regression) stands on what each backbone sees; nothing of the backbones is "
         "trained. Fine-tuned, they may rank otherwise.",
@@ -67,9 +67,9 @@ def heads_table(comparison: PublishedComparison) -> Table:
     ]
     notes = [
         "Ridge: the smallest and the largest of the rounds, chosen with the temperature on a tenth of each round's "
-        "training pictures and on nothing that it judges.",
+        "training images and on nothing that it judges.",
         *(
-            ["Folds: the worst and the best. They share training pictures, so their spread is no standard error."]
+            ["Folds: the worst and the best. They share training images, so their spread is no standard error."]
             if comparison.judging.count > 1
             else []
         ),
@@ -78,7 +78,7 @@ def heads_table(comparison: PublishedComparison) -> Table:
 
 
 def pairs_table(comparison: PublishedComparison) -> Table:
-    table = table_of_pairs(comparison.verdict, comparison.names, "over test pictures, groups of copies together")
+    table = table_of_pairs(comparison.verdict, comparison.names, "over test images, groups of copies together")
     differences = map(comparison.difference, comparison.verdict.pairs)
     rows = [{**row, "difference": estimate} for row, estimate in zip(table.rows, differences, strict=True)]
     return replace(table, rows=rows)

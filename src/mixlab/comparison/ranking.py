@@ -1,4 +1,4 @@
-"""Which model to take: every pair compared on the same pictures, and no recommendation that chance could have made.
+"""Which model to take: every pair compared on the same images, and no recommendation that chance could have made.
 
 One model is recommended if each of its intervals against the others excludes 0. That claim needs no adjustment for the
 number of models, since all of its parts have to hold at once (Berger 1982, intersection-union tests). Who reads the
@@ -73,13 +73,13 @@ class Verdict:
         return self.leaders[0] if len(self.leaders) == 1 else None
 
 
-Answers = Bool[np.ndarray, "seed picture"] | Float[np.ndarray, "seed group"]
+Answers = Bool[np.ndarray, "seed image"] | Float[np.ndarray, "seed group"]
 
 
 def judge(correct: Mapping[str, Answers]) -> Verdict:
-    """`correct`: for each of two or more models, whether each training had each test picture right.
+    """`correct`: for each of two or more models, whether each training had each test image right.
 
-    Where pictures come in groups: what `mixlab.stats.paired.of_groups` makes of it.
+    Where images come in groups: what `mixlab.stats.paired.of_groups` makes of it.
     """
     ranked = sorted(correct, key=lambda name: -correct[name].mean())
     couples = list(combinations(ranked, 2))

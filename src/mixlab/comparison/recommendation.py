@@ -39,13 +39,13 @@ class Choice:
         """A sentence; a second one where a yardstick does as well."""
         taken = self.taken
         top1 = self.top1[taken].value
-        accuracy = f"{number(top1, 1)} % of the test pictures right"
+        accuracy = f"{number(top1, 1)} % of the test images right"
         if self.verdict.recommended is not None:
             answer = f"Take {taken}: it had {accuracy}, and its lead over every other model is more than chance."
         else:
             answer = (
                 f"{listed(self.verdict.leaders)} are not told apart: take the cheapest of these, {taken}, which "
-                f"answers {number(self.images_per_second[taken].value, 0)} pictures a second and had {accuracy}."
+                f"answers {number(self.images_per_second[taken].value, 0)} images a second and had {accuracy}."
             )
         yardstick, reached = max(self.yardsticks.items(), key=lambda item: item[1].value)
         if reached.value >= top1:

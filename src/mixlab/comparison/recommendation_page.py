@@ -46,7 +46,7 @@ def more_than_chance(top1: Figure, verdict: Verdict, differences: Mapping[Pair, 
         Axis("Difference", "points", digits=1),
         told_apart=[(pair.a, pair.b) for pair in verdict.pairs if pair.is_told_apart],
         detectable=min(verdict.detectable, 100.0),
-        caption="How much higher the first model's mean is, with 95 % intervals, both models on the same pictures. "
+        caption="How much higher the first model's mean is, with 95 % intervals, both models on the same images. "
         "Filled marks: told apart, since the interval excludes 0.",
     )
     blocks: list[Block] = (
@@ -73,7 +73,7 @@ def accuracy_against(
 def mistakes(
     model: str,
     test: Part,
-    probabilities: Float[np.ndarray, "picture class"],
+    probabilities: Float[np.ndarray, "image class"],
     classes: tuple[str, ...],
     confusion: Int[np.ndarray, "class class"],
     *,
@@ -82,9 +82,9 @@ def mistakes(
     averaged: str,
 ) -> Section:
     """`confusion` counts the answers of all `trainings`, `answers` says whose; `averaged`: what gives probabilities."""
-    pictures = counted(len(test), "test picture")
+    images = counted(len(test), "test image")
     matrix = confusion_matrix(
-        "What is taken for what", confusion, classes, trainings=trainings, caption=f"{answers} on {pictures}."
+        "What is taken for what", confusion, classes, trainings=trainings, caption=f"{answers} on {images}."
     )
     wrong = int((probabilities.argmax(axis=1) != test.labels).sum())
     surest = surest_mistakes(test, classes, probabilities)
@@ -92,7 +92,7 @@ def mistakes(
     gallery = Mistakes(
         "Most confidently wrong",
         surest,
-        f"{averaged}, {wrong} of {pictures} are wrong; {shown}: the true class → the answer, and its probability.",
+        f"{averaged}, {wrong} of {images} are wrong; {shown}: the true class → the answer, and its probability.",
     )
     return Section(f"Where {model} errs", [Beside([matrix, gallery])])
 

@@ -31,15 +31,15 @@ class Trained:
     """What one training came to, and its answers for the test part."""
 
     folder: Path
-    labels: Int[np.ndarray, " picture"]
-    probabilities: Float[np.ndarray, "picture class"]
+    labels: Int[np.ndarray, " image"]
+    probabilities: Float[np.ndarray, "image class"]
     epochs: tuple[dict[str, Any], ...]  # the journal's lines
     training_seconds: float  # on the device, validation and start-up left out
-    pictures: int  # that the steps saw
+    images: int  # that the steps saw
     peak_bytes: int
 
     @property
-    def correct(self) -> Bool[np.ndarray, " picture"]:
+    def correct(self) -> Bool[np.ndarray, " image"]:
         return self.probabilities.argmax(axis=1) == self.labels
 
     @property
@@ -91,6 +91,6 @@ def _train_and_judge(recipe: Recipe, plan: Plan, folder: Path, *, quiet: bool) -
         probabilities=judged.probabilities,
         epochs=tuple(read_journal(run.journal, "epoch")),
         training_seconds=end["training_seconds"],
-        pictures=end["pictures"],
+        images=end["images"],
         peak_bytes=end["peak_bytes"],
     )

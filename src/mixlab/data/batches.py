@@ -1,8 +1,8 @@
-"""Pictures to batches: for training, in a derived order with derived augmentation; for judging, in their own order.
+"""Images to batches: for training, in a derived order with derived augmentation; for judging, in their own order.
 
     batches = TrainingBatches(part, preprocess, augmentation, batch=64, seed=0)
     for batch in batches.epoch(epoch, start=0):  # len(batches) steps; `start` of them were done before an interruption
-        images, labels = batch.on(device)        # float32 (picture, 3, row, column), normalised and augmented; int64
+        images, labels = batch.on(device)        # float32 (image, 3, row, column), normalised and augmented; int64
 
 A batch travels as uint8, four times smaller than float, and is normalised and augmented on the device.
 Workers only read: their number changes no bit of a batch.
@@ -20,49 +20,49 @@ from torch.utils.data import Dataset as TorchDataset
 
 from mixlab.data.augmentation.augment import DRAWS, Augmentation, altered, augmented, resized
 from mixlab.data.dataset import Part
-from mixlab.data.image_file import UnreadablePicture
+from mixlab.data.image_file import UnreadableImage
 from mixlab.data.preprocess import Preprocess
-from mixlab.data.rng import epoch_order, picture_draws
+from mixlab.data.rng import epoch_order, image_draws
 from mixlab.errors import UserError
 from mixlab.measure.machine import cores
 from mixlab.report.progress import progress
 
 KEPT_BYTES = 2**30
-"""A part whose resized pictures take no more than this is read once and kept in memory."""
+"""A part whose resized images take no more than this is read once and kept in memory."""
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Resized pictures on the CPU, and what finishes them on the device; `indices` count in the part.
+    """Resized images on the CPU, and what finishes them on the device; `indices` count in the part.
 
-    `weight`: their share of all the pictures that the processes together take in this step.
+    `weight`: their share of all the images that the processes together take in this step.
     """
 
-    images: UInt8[Tensor, "picture 3 row column"]
-    labels: Int64[Tensor, " picture"]
-    indices: Int64[np.ndarray, " picture"]
-    draws: Float64[np.ndarray, "picture draw"]
+    images: UInt8[Tensor, "image 3 row column"]
+    labels: Int64[Tensor, " image"]
+    indices: Int64[np.ndarray, " image"]
+    draws: Float64[np.ndarray, "image draw"]
     preprocess: Preprocess
     augmentation: Augmentation
     weight: float = 1.0
 
-    def on(self, device: torch.device | str) -> tuple[Float[Tensor, "picture 3 row column"], Int64[Tensor, " picture"]]:
+    def on(self, device: torch.device | str) -> tuple[Float[Tensor, "image 3 row column"], Int64[Tensor, " image"]]:
         images = self.preprocess.normalised(self.images.to(device))
         return augmented(images, self.draws, self.augmentation), self.labels.to(device)
 
 
-def steps_an_epoch(pictures: int, batch: int) -> int:
-    full, rest = divmod(pictures, batch)
+def steps_an_epoch(images: int, batch: int) -> int:
+    full, rest = divmod(images, batch)
     return max(full + (rest > 1), 1)
 
 
 class TrainingBatches:
-    """Every picture once an epoch, in an order that (seed, epoch) decides.
+    """Every image once an epoch, in an order that (seed, epoch) decides.
 
-    The last batch takes what is left; a single picture that would be left alone sits this epoch out, because batch
+    The last batch takes what is left; a single image that would be left alone sits this epoch out, because batch
     normalisation knows no deviation of one (the next epoch's order leaves out another).
 
-    `max_unreadable` pictures may be unreadable: they are found before the first step, so that every epoch has the same
+    `max_unreadable` images may be unreadable: they are found before the first step, so that every epoch has the same
     steps, named in `unreadable` (name -> reason), and skipped. With 0, the first one met is the error.
     """
 
@@ -96,8 +96,8 @@ class TrainingBatches:
     def epoch(self, epoch: int, start: int = 0, share: tuple[int, int] = (0, 1)) -> Iterator[Batch]:
         """The epoch's batches from step `start` on; with share = (process, processes), that process's part of each.
 
-        The parts of all processes together are the batch, in its order. Where there are fewer pictures than processes,
-        the last ones are given its first picture with weight 0, so that all take every step.
+        The parts of all processes together are the batch, in its order. Where there are fewer images than processes,
+        the last ones are given its first image with weight 0, so that all take every step.
         """
         process, processes = share
         readable = self._seen.readable
@@ -112,7 +112,7 @@ class TrainingBatches:
                 images=images,
                 labels=torch.from_numpy(self._part.labels[indices]),
                 indices=indices,
-                draws=picture_draws(self._seed, epoch, indices, DRAWS),
+                draws=image_draws(self._seed, epoch, indices, DRAWS),
                 preprocess=self._preprocess,
                 augmentation=self._augmentation,
                 weight=weight,
@@ -120,9 +120,9 @@ class TrainingBatches:
 
 
 class JudgingBatches:
-    """Every picture once, in the part's order, as it is. Iterating again reads nothing again, where the part fits.
+    """Every image once, in the part's order, as it is. Iterating again reads nothing again, where the part fits.
 
-    `max_unreadable` pictures may be unreadable, as in training; `readable` holds the places of the others in the part.
+    `max_unreadable` images may be unreadable, as in training; `readable` holds the places of the others in the part.
     """
 
     def __init__(
@@ -158,22 +158,22 @@ class JudgingBatches:
 
 
 _Request = tuple[int, np.ndarray]
-"""An epoch, and the indices of the pictures to read."""
+"""An epoch, and the indices of the images to read."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Read:
-    """The pictures that could be read, and why the others could not."""
+    """The images that could be read, and why the others could not."""
 
-    images: UInt8[Tensor, "picture 3 row column"]
-    indices: Int64[np.ndarray, " picture"]
-    failed: dict[int, UnreadablePicture]
+    images: UInt8[Tensor, "image 3 row column"]
+    indices: Int64[np.ndarray, " image"]
+    failed: dict[int, UnreadableImage]
 
 
 class _Reader(TorchDataset[_Read]):
     """What a worker does. Errors are returned: torch would wrap one that is raised in a traceback.
 
-    `kept`: the part's resized pictures, which need no reading.
+    `kept`: the part's resized images, which need no reading.
     """
 
     def __init__(
@@ -182,27 +182,27 @@ class _Reader(TorchDataset[_Read]):
         preprocess: Preprocess,
         augmentation: Augmentation,
         seed: int,
-        kept: UInt8[Tensor, "picture 3 row column"] | None,
+        kept: UInt8[Tensor, "image 3 row column"] | None,
     ):
         self._part, self._preprocess, self._augmentation, self._seed = part, preprocess, augmentation, seed
         self._kept = kept
 
     @property
     def has_all(self) -> bool:
-        """Whether the pictures lie there as they are asked for."""
-        return self._kept is not None and not self._augmentation.changes_each_picture
+        """Whether the images lie there as they are asked for."""
+        return self._kept is not None and not self._augmentation.changes_each_image
 
     def __getitem__(self, request: _Request) -> _Read:
         epoch, indices = request
         if self._kept is not None and self.has_all:
             return _Read(self._kept[torch.from_numpy(indices)], indices, {})
-        draws = picture_draws(self._seed, epoch, indices, DRAWS)
+        draws = image_draws(self._seed, epoch, indices, DRAWS)
         images: dict[int, UInt8[Tensor, "3 row column"]] = {}
-        failed: dict[int, UnreadablePicture] = {}
-        for index, of_picture in zip(indices.tolist(), draws, strict=True):
+        failed: dict[int, UnreadableImage] = {}
+        for index, of_image in zip(indices.tolist(), draws, strict=True):
             try:
-                images[index] = self._prepared(index, of_picture)
-            except UnreadablePicture as error:
+                images[index] = self._prepared(index, of_image)
+            except UnreadableImage as error:
                 failed[index] = error
         stacked = torch.stack(list(images.values())) if images else torch.empty((0, 3, 1, 1), dtype=torch.uint8)
         return _Read(stacked, np.array(list(images), dtype=np.int64), failed)
@@ -212,7 +212,7 @@ class _Reader(TorchDataset[_Read]):
             image = resized(self._part.image(index), draws, self._augmentation, self._preprocess)
         else:
             image = self._kept[index]
-        if not self._augmentation.changes_each_picture:
+        if not self._augmentation.changes_each_image:
             return image
         return altered(image, draws, self._augmentation, self._preprocess)
 
@@ -230,7 +230,7 @@ def _read(reader: _Reader, requests: list[_Request], workers: int) -> Iterator[_
         if not str(error).startswith("DataLoader worker"):
             raise
         raise UserError(
-            f"One of the {workers} processes that read pictures was killed, most likely for want of memory: run again "
+            f"One of the {workers} processes that read images was killed, most likely for want of memory: run again "
             "with fewer workers; what was trained up to the last checkpoint is kept."
         ) from error
 
@@ -238,7 +238,7 @@ def _read(reader: _Reader, requests: list[_Request], workers: int) -> Iterator[_
 def _images(
     reader: _Reader, requests: list[_Request], workers: int
 ) -> Iterator[tuple[Int64[np.ndarray, " chosen"], UInt8[Tensor, "chosen 3 row column"]]]:
-    """What each request asks for; the first unreadable picture is raised."""
+    """What each request asks for; the first unreadable image is raised."""
     for read in _read(reader, requests, workers):
         for error in read.failed.values():
             raise error
@@ -247,9 +247,9 @@ def _images(
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """A part's pictures, as far as they are kept in memory, and which of them can be read, as far as that is known."""
+    """A part's images, as far as they are kept in memory, and which of them can be read, as far as that is known."""
 
-    kept: UInt8[Tensor, "picture 3 row column"] | None
+    kept: UInt8[Tensor, "image 3 row column"] | None
     readable: Int64[np.ndarray, " readable"]
     unreadable: dict[str, str]  # name -> reason
 
@@ -270,12 +270,12 @@ def _first_look(
 
 def _read_all(
     part: Part, preprocess: Preprocess, workers: int, max_unreadable: int, *, quiet: bool
-) -> tuple[UInt8[Tensor, "picture 3 row column"] | None, dict[int, UnreadablePicture]]:
-    """Every picture once: all of them if they fit into memory, and what went wrong."""
+) -> tuple[UInt8[Tensor, "image 3 row column"] | None, dict[int, UnreadableImage]]:
+    """Every image once: all of them if they fit into memory, and what went wrong."""
     kept = torch.empty((len(part), 3, *preprocess.image_size), dtype=torch.uint8) if _fits(part, preprocess) else None
-    failed: dict[int, UnreadablePicture] = {}
+    failed: dict[int, UnreadableImage] = {}
     requests = [(0, indices) for indices in _chunks(np.arange(len(part)), 64)]
-    with progress("read pictures", total=len(part), quiet=quiet) as advance:
+    with progress("read images", total=len(part), quiet=quiet) as advance:
         for read in _read(_Reader(part, preprocess, Augmentation(), 0, None), requests, workers):
             failed |= read.failed
             if len(failed) > max_unreadable:
@@ -288,13 +288,13 @@ def _read_all(
     return kept, failed
 
 
-def _too_many(failed: dict[int, UnreadablePicture], max_unreadable: int) -> UserError:
+def _too_many(failed: dict[int, UnreadableImage], max_unreadable: int) -> UserError:
     first = next(iter(failed.values()))
     if max_unreadable == 0:
         return first
     return UserError(
-        f"{len(failed)} pictures can't be read, and max_unreadable={max_unreadable} may be left out; the first is "
-        f"{first.picture}: {first.reason}. Mend or remove them, or raise max_unreadable."
+        f"{len(failed)} images can't be read, and max_unreadable={max_unreadable} may be left out; the first is "
+        f"{first.image}: {first.reason}. Mend or remove them, or raise max_unreadable."
     )
 
 
@@ -303,5 +303,5 @@ def _fits(part: Part, preprocess: Preprocess) -> bool:
     return len(part) * 3 * height * width <= KEPT_BYTES
 
 
-def _chunks(indices: Int64[np.ndarray, " picture"], size: int) -> list[np.ndarray]:
+def _chunks(indices: Int64[np.ndarray, " image"], size: int) -> list[np.ndarray]:
     return [indices[start : start + size] for start in range(0, len(indices), size)]

@@ -1,6 +1,6 @@
-"""A dataset: classes, and parts of named pictures with labels. `mixlab.data.sources` opens one by a single string.
+"""A dataset: classes, and parts of named images with labels. `mixlab.data.sources` opens one by a single string.
 
-Pictures that lie in files are not read before `Part.image` asks for one or `Dataset.fingerprint` for all.
+Images that lie in files are not read before `Part.image` asks for one or `Dataset.fingerprint` for all.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from mixlab.errors import UserError, did_you_mean
 
 @runtime_checkable
 class Sized(Stored, Protocol):
-    """A picture's file inside something larger: an archive, a table."""
+    """An image's file inside something larger: an archive, a table."""
 
     @property
     def size(self) -> int:
@@ -28,39 +28,39 @@ class Sized(Stored, Protocol):
         ...
 
 
-Picture = Path | Sized | np.ndarray
+ImageSource = Path | Sized | np.ndarray
 """A file, read when it is asked for, or uint8 (row, column, RGB) in memory."""
 
 PARTS = ("train", "validation", "test")
 """The order in which a dataset has its parts."""
 
 Split = dict[str, list[str]]
-"""The names of each part's pictures: what a run keeps, as JSON, to find its parts again."""
+"""The names of each part's images: what a run keeps, as JSON, to find its parts again."""
 
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """A picture, the name of its class, and its own, which is stable and relative to the dataset.
+    """An image, the name of its class, and its own, which is stable and relative to the dataset.
 
-    `origin`: what it shares with pictures that have to stay on its side of a cut, as a patient's number.
+    `origin`: what it shares with images that have to stay on its side of a cut, as a patient's number.
     """
 
     label: str
     name: str
-    picture: Picture
+    image: ImageSource
     origin: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Pictures with their labels and their names, which are stable and relative to the dataset.
+    """Images with their labels and their names, which are stable and relative to the dataset.
 
-    `origins`: one a picture, where they are known; what is of one origin stays on one side of every cut.
+    `origins`: one an image, where they are known; what is of one origin stays on one side of every cut.
     """
 
     names: list[str]
-    labels: Int64[np.ndarray, " picture"]
-    pictures: Sequence[Picture]
+    labels: Int64[np.ndarray, " image"]
+    images: Sequence[ImageSource]
     origins: tuple[str, ...] = ()
 
     @staticmethod
@@ -69,7 +69,7 @@ class Part:
         return Part(
             names=[one.name for one in found],
             labels=np.array([place[one.label] for one in found], dtype=np.int64),
-            pictures=[one.picture for one in found],
+            images=[one.image for one in found],
             origins=tuple(one.origin for one in found if one.origin),
         )
 
@@ -77,25 +77,25 @@ class Part:
         return len(self.names)
 
     def image(self, index: int | np.integer) -> UInt8[np.ndarray, "row column 3"]:
-        """Raises UnreadablePicture if the file is no whole picture."""
-        picture = self.pictures[int(index)]
-        return picture if isinstance(picture, np.ndarray) else read_image(picture)
+        """Raises UnreadableImage if the file is no whole image."""
+        image = self.images[int(index)]
+        return image if isinstance(image, np.ndarray) else read_image(image)
 
     def subset(self, indices: Sequence[int] | Int64[np.ndarray, " chosen"]) -> "Part":
         chosen = np.asarray(indices, dtype=np.int64)
         return Part(
             names=[self.names[i] for i in chosen],
             labels=self.labels[chosen],
-            pictures=[self.pictures[i] for i in chosen],
+            images=[self.images[i] for i in chosen],
             origins=tuple(self.origins[i] for i in chosen) if self.origins else (),
         )
 
     def joined(self, other: "Part") -> "Part":
-        """This part's pictures, then the other's: train and validation, where nothing is selected."""
+        """This part's images, then the other's: train and validation, where nothing is selected."""
         return Part(
             names=[*self.names, *other.names],
             labels=np.concatenate([self.labels, other.labels]),
-            pictures=[*self.pictures, *other.pictures],
+            images=[*self.images, *other.images],
             origins=(*self.origins, *other.origins),
         )
 
@@ -121,42 +121,42 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """32 hexadecimal digits that change with any class, part, name, label or byte of a picture."""
+        """32 hexadecimal digits that change with any class, part, name, label or byte of an image."""
         digest = hashlib.blake2b(digest_size=16)
         facts = [[name, part.names, part.labels.tolist()] for name, part in self.parts.items()]
         digest.update(json.dumps([self.classes, facts]).encode())
         for part in self.parts.values():
-            for picture in part.pictures:
-                digest.update(content_digest(picture))
+            for image in part.images:
+                digest.update(content_digest(image))
         return digest.hexdigest()
 
     @cached_property
     def listing_digest(self) -> str:
-        """32 hexadecimal digits that change with any class, part, name, label or size of a picture's file.
+        """32 hexadecimal digits that change with any class, part, name, label or size of an image's file.
 
-        No picture is read, so a set of any size has it soon.
+        No image is read, so a set of any size has it soon.
         """
         digest = hashlib.blake2b(json.dumps(self.classes).encode(), digest_size=16)
         for name, part in self.parts.items():
-            sizes = [stored_bytes(picture) for picture in part.pictures]
+            sizes = [stored_bytes(image) for image in part.images]
             digest.update(json.dumps([name, part.names, part.labels.tolist(), sizes]).encode())
         return digest.hexdigest()
 
     @property
     def summary(self) -> dict[str, Any]:
-        """As JSON: the classes, how many pictures each part has, and the digest of their listing."""
-        pictures = {name: len(part) for name, part in self.parts.items()}
-        return {"classes": list(self.classes), "pictures": pictures, "listing": self.listing_digest}
+        """As JSON: the classes, how many images each part has, and the digest of their listing."""
+        images = {name: len(part) for name, part in self.parts.items()}
+        return {"classes": list(self.classes), "images": images, "listing": self.listing_digest}
 
     def nothing_selected(self) -> "Dataset":
-        """Validation joins the training pictures: a fixed recipe and the last weights leave nothing to select."""
+        """Validation joins the training images: a fixed recipe and the last weights leave nothing to select."""
         train = self.parts["train"]
         if "validation" in self.parts:
             train = train.joined(self.parts["validation"])
         return replace(self, parts={"train": train, "test": self.parts["test"]})
 
     def relabelled(self, classes: tuple[str, ...]) -> "Dataset":
-        """The same pictures, labelled by their places in a model's `classes`."""
+        """The same images, labelled by their places in a model's `classes`."""
         present = {self.classes[label] for part in self.parts.values() for label in np.unique(part.labels)}
         unknown = sorted(present - set(classes))
         if unknown:
@@ -171,36 +171,36 @@ class Dataset:
         return replace(self, classes=classes, parts=parts)
 
     def laid_out(self, split: Split) -> "Dataset":
-        """The same pictures in the parts of a stored split; those that it does not name are left out."""
+        """The same images in the parts of a stored split; those that it does not name are left out."""
         everything = reduce(Part.joined, self.parts.values())
         place = {name: index for index, name in enumerate(everything.names)}
         missing = [name for names in split.values() for name in names if name not in place]
         if missing:
             raise UserError(
-                f"{self.name} lacks {len(missing)} of the pictures that the run's split names, such as {missing[0]}: "
+                f"{self.name} lacks {len(missing)} of the images that the run's split names, such as {missing[0]}: "
                 "put them back, or train again on what is there."
             )
         parts = {part: everything.subset([place[name] for name in names]) for part, names in split.items()}
         new = len(everything) - sum(len(part) for part in parts.values())
-        note = (f"Left out because they came after the run's split was made: {new:,} of its pictures.",) if new else ()
+        note = (f"Left out because they came after the run's split was made: {new:,} of its images.",) if new else ()
         return replace(self, parts=parts, notes=self.notes + note)
 
 
-def stored_bytes(picture: Picture) -> int:
-    if isinstance(picture, np.ndarray):
-        return picture.nbytes
-    if isinstance(picture, Path):
-        return picture.stat().st_size if picture.exists() else 0  # a link may lead nowhere
-    return picture.size
+def stored_bytes(image: ImageSource) -> int:
+    if isinstance(image, np.ndarray):
+        return image.nbytes
+    if isinstance(image, Path):
+        return image.stat().st_size if image.exists() else 0  # a link may lead nowhere
+    return image.size
 
 
-def content_digest(picture: Picture) -> bytes:
-    """16 bytes that two pictures share only if their bytes are equal."""
-    if isinstance(picture, np.ndarray):
-        content = repr(picture.shape).encode() + picture.tobytes()
+def content_digest(image: ImageSource) -> bytes:
+    """16 bytes that two images share only if their bytes are equal."""
+    if isinstance(image, np.ndarray):
+        content = repr(image.shape).encode() + image.tobytes()
     else:
         try:
-            content = picture.read_bytes()
-        except OSError:  # it is named, with the reason, where it is read as a picture
+            content = image.read_bytes()
+        except OSError:  # it is named, with the reason, where it is read as an image
             content = b""
     return hashlib.blake2b(content, digest_size=16).digest()

@@ -1,7 +1,7 @@
-"""Cutting a held-out part from pictures that come without one: by class, seeded, equal pictures on one side.
+"""Cutting a held-out part from images that come without one: by class, seeded, equal images on one side.
 
-Axes:  picture  one of the part to cut
-       group    pictures with equal bytes, or of one origin
+Axes:  image  one of the part to cut
+       group    images with equal bytes, or of one origin
 """
 
 from collections import defaultdict
@@ -19,15 +19,15 @@ from mixlab.data.rng import epoch_order
 TEST_SHARE = 1 / 5
 VALIDATION_SHARE = 1 / 10  # of what is not test
 
-_SEED = 0  # not the training's: every seed of a comparison is judged on the same pictures
+_SEED = 0  # not the training's: every seed of a comparison is judged on the same images
 
 
 @dataclass(frozen=True, eq=False)
 class Grouped:
-    """A part, and the group of each of its pictures. A group counts in the class of its first picture."""
+    """A part, and the group of each of its images. A group counts in the class of its first image."""
 
     part: Part
-    groups: Int64[np.ndarray, " picture"]
+    groups: Int64[np.ndarray, " image"]
 
     @property
     def labels_of_groups(self) -> Int64[np.ndarray, " group"]:
@@ -35,7 +35,7 @@ class Grouped:
 
     @property
     def contradictions(self) -> int:
-        """Groups whose pictures lie in several classes."""
+        """Groups whose images lie in several classes."""
         pairs = np.unique(np.stack([self.groups, self.part.labels], axis=1), axis=0)
         return int((np.bincount(pairs[:, 0]) > 1).sum())
 
@@ -47,7 +47,7 @@ class Grouped:
         held = self.held_out(share)
         return self.part.subset(np.flatnonzero(held)), self.subset(np.flatnonzero(~held))
 
-    def held_out(self, share: float) -> Bool[np.ndarray, " picture"]:
+    def held_out(self, share: float) -> Bool[np.ndarray, " image"]:
         """A `share` of each class's groups, but at least one."""
         group = np.unique(self.groups, return_inverse=True)[1]
         labels = self.labels_of_groups
@@ -59,7 +59,7 @@ class Grouped:
         return chosen[group]
 
     def with_origins(self) -> "Grouped":
-        """What shares a group or an origin is in one group, and so is what such pictures link."""
+        """What shares a group or an origin is in one group, and so is what such images link."""
         if not self.part.origins:
             return self
         origin = np.unique(np.array(self.part.origins), return_inverse=True)[1]
@@ -70,19 +70,19 @@ class Grouped:
 
 
 def grouped(part: Part) -> Grouped:
-    """Pictures with equal bytes or of one origin are in one group."""
+    """Images with equal bytes or of one origin are in one group."""
     return by_bytes(part).with_origins()
 
 
 def by_bytes(part: Part) -> Grouped:
-    """A picture whose size no other has is not read."""
+    """An image whose size no other has is not read."""
     same_size: defaultdict[int, list[int]] = defaultdict(list)
-    for index, picture in enumerate(part.pictures):
-        same_size[stored_bytes(picture)].append(index)
+    for index, image in enumerate(part.images):
+        same_size[stored_bytes(image)].append(index)
     alone = {indices[0] for indices in same_size.values() if len(indices) == 1}
     numbers: dict[Hashable, int] = {}
     groups = [
-        numbers.setdefault(index if index in alone else content_digest(picture), len(numbers))
-        for index, picture in enumerate(part.pictures)
+        numbers.setdefault(index if index in alone else content_digest(image), len(numbers))
+        for index, image in enumerate(part.images)
     ]
     return Grouped(part, np.array(groups, dtype=np.int64))

@@ -1,4 +1,4 @@
-"""A picture file, of the kinds that people have, to uint8 (row, column, RGB): upright, its first frame, on white."""
+"""An image file, of the kinds that people have, to uint8 (row, column, RGB): upright, its first frame, on white."""
 
 import warnings
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from mixlab.errors import UserError
 
 MOST_PIXELS = 2**28
-"""A picture of more is refused by its header, before anything is unpacked. The largest telephones take 200 million."""
+"""An image of more is refused by its header, before anything is unpacked. The largest telephones take 200 million."""
 
 # Named, because Pillow knows others that run a program on the file (EPS starts Ghostscript). JPEG brings phones' MPO.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
@@ -30,48 +30,48 @@ _UPRIGHT = {  # EXIF orientation -> what undoes it
 }
 
 
-class UnreadablePicture(UserError):  # noqa: N818  it is named for what it is about
-    """`picture` names the file, `reason` says why it can't be read."""
+class UnreadableImage(UserError):  # noqa: N818  it is named for what it is about
+    """`image` names the file, `reason` says why it can't be read."""
 
-    def __init__(self, picture: str, reason: str):
-        super().__init__(picture, reason)
-        self.picture, self.reason = picture, reason
+    def __init__(self, image: str, reason: str):
+        super().__init__(image, reason)
+        self.image, self.reason = image, reason
 
     def __str__(self) -> str:
-        return f"{self.picture} can't be read: {self.reason}."
+        return f"{self.image} can't be read: {self.reason}."
 
 
 @runtime_checkable
 class Stored(Protocol):
-    """Where a picture's file lies: a Path, or a place in something larger. `str` names it in sentences."""
+    """Where an image's file lies: a Path, or a place in something larger. `str` names it in sentences."""
 
     def read_bytes(self) -> bytes: ...
 
 
 def read_image(source: Stored | bytes) -> UInt8[np.ndarray, "row column 3"]:
-    """`source` is where a picture's file lies, or its content. Raises UnreadablePicture."""
+    """`source` is where an image's file lies, or its content. Raises UnreadableImage."""
     if isinstance(source, bytes):
-        return _read(source, f"the picture of {len(source):,} bytes")
+        return _read(source, f"the image of {len(source):,} bytes")
     try:
         content = source.read_bytes()
     except OSError as error:
-        raise UnreadablePicture(str(source), (error.strerror or str(error)).lower()) from error
+        raise UnreadableImage(str(source), (error.strerror or str(error)).lower()) from error
     return _read(content, str(source))
 
 
-def _read(content: bytes, picture: str) -> UInt8[np.ndarray, "row column 3"]:
+def _read(content: bytes, image: str) -> UInt8[np.ndarray, "row column 3"]:
     try:
         with _own_limits():
             return _decoded(content)
     except UnidentifiedImageError:
-        reason = "its content is no picture of a kind that is known" if content else "it is empty"
+        reason = "its content is no image of a kind that is known" if content else "it is empty"
     except Image.DecompressionBombError:
         reason = f"it would unpack to more than {MOST_PIXELS:,} pixels, the most that mixlab decodes"
     except ModuleNotFoundError:
-        reason = 'it is a HEIC picture, which needs an extra: pip install "mixlab[data]"'
+        reason = 'it is a HEIC image, which needs an extra: pip install "mixlab[data]"'
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error ... on damaged files
         reason = f"it is damaged or cut short ({error})"
-    raise UnreadablePicture(picture, reason)
+    raise UnreadableImage(image, reason)
 
 
 @contextmanager
@@ -103,7 +103,7 @@ def _opened(content: bytes) -> Image.Image:
 
 
 def kinds_of(content: bytes) -> tuple[str, ...]:
-    """What is unusual about a readable picture's file: nothing about 8-bit RGB, upright, opaque and alone."""
+    """What is unusual about a readable image's file: nothing about 8-bit RGB, upright, opaque and alone."""
     with _own_limits(), _opened(content) as image:
         kinds = {
             "grey": image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I"),

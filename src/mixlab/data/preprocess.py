@@ -1,7 +1,7 @@
-"""From a decoded picture to what a model sees: resized, cut, and normalised.
+"""From a decoded image to what a model sees: resized, cut, and normalised.
 
-Axes:  row, column  pixels, of the picture or of `image_size`
-       picture      one of a batch
+Axes:  row, column  pixels, of the image or of `image_size`
+       image      one of a batch
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ Box = tuple[int, int, int, int]
 class Preprocess:
     """`image_size` is (rows, columns). Resizing is Pillow's, which averages over what it shrinks.
 
-    "stretch" resizes the picture to `image_size` whatever its shape. "shorter_side" keeps its shape: it is scaled until
+    "stretch" resizes the image to `image_size` whatever its shape. "shorter_side" keeps its shape: it is scaled until
     it just covers `image_size` / `crop_fraction`, and the centre is cut out.
     """
 
@@ -44,7 +44,7 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         if min(self.image_size) < 1:
-            raise UserError(f"image_size={self.image_size} is no size of a picture: give (height, width) in pixels.")
+            raise UserError(f"image_size={self.image_size} is no size of an image: give (height, width) in pixels.")
         if not 0 < self.crop_fraction <= 1:
             raise UserError(f"crop_fraction={self.crop_fraction} is no share: it must be above 0 and at most 1.")
         if min(self.std) <= 0:
@@ -72,7 +72,7 @@ class Preprocess:
         height, width = self.image_size
         return _tensor(Image.fromarray(image).resize((width, height), RESAMPLING[interpolation], box=box))
 
-    def normalised(self, images: UInt8[Tensor, "*picture 3 row column"]) -> Float[Tensor, "*picture 3 row column"]:
+    def normalised(self, images: UInt8[Tensor, "*image 3 row column"]) -> Float[Tensor, "*image 3 row column"]:
         """The second half, on the device that `images` are on."""
         mean, std = (
             torch.tensor(values, device=images.device)[:, None, None] * 255 for values in (self.mean, self.std)
@@ -111,5 +111,5 @@ class Preprocess:
         )
 
 
-def _tensor(picture: Image.Image) -> UInt8[Tensor, "3 row column"]:
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+def _tensor(image: Image.Image) -> UInt8[Tensor, "3 row column"]:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()

@@ -41,7 +41,7 @@ def open_split(name: str, split: Split, classes: tuple[str, ...]) -> Dataset:
 def open_unseen(name: str, classes: tuple[str, ...]) -> Dataset:
     """For a finished model that never saw the set, with labels that are places in its `classes`.
 
-    "test" is all of one's own pictures, whatever parts they have, and the test part of a set with a fixed name.
+    "test" is all of one's own images, whatever parts they have, and the test part of a set with a fixed name.
     """
     kind, place = _found(name)
     dataset = kind.to_judge(place, quiet=False)
@@ -69,7 +69,7 @@ class _Opener(Protocol):
 class Kind:
     """`spelling`: how its names are written, with brackets around what may be left out.
 
-    What `to_train` opens has the three parts of a training. What `to_judge` opens has all pictures, in parts of which
+    What `to_train` opens has the three parts of a training. What `to_judge` opens has all images, in parts of which
     "test" is what a model that never saw the set is judged on. What `as_found` opens has the source's own parts.
     """
 
@@ -85,7 +85,7 @@ def _fixed(spelling: str, opened: _Opener) -> Kind:
 
 
 def _own(spelling: str, read: _Opener) -> Kind:
-    """Pictures that somebody has put together, in the parts that `read` finds."""
+    """Images that somebody has put together, in the parts that `read` finds."""
     return Kind(
         spelling,
         lambda place, *, quiet: completed(read(place, quiet=quiet)),
@@ -95,7 +95,7 @@ def _own(spelling: str, read: _Opener) -> Kind:
 
 
 def _published(spelling: str, read: _Opener) -> Kind:
-    """Pictures that somebody has published, in the parts that `read` finds."""
+    """Images that somebody has published, in the parts that `read` finds."""
     return Kind(
         spelling,
         lambda place, *, quiet: completed(read(place, quiet=quiet)),

@@ -21,7 +21,7 @@ def as_found(
 ) -> Dataset:
     """The parts of `found` as they are.
 
-    Without `classes`, they are those that pictures have: numbers in the order of their values, words in the alphabet's.
+    Without `classes`, they are those that images have: numbers in the order of their values, words in the alphabet's.
     """
     labels = {one.label for part in found.values() for one in part}
     classes = classes or tuple(sorted(labels, key=int if all(map(str.isdecimal, labels)) else None))
@@ -30,12 +30,12 @@ def as_found(
 
 
 def whole(dataset: Dataset) -> Dataset:
-    """All of its pictures, whatever part they lie in, as "test"."""
+    """All of its images, whatever part they lie in, as "test"."""
     return replace(dataset, parts={"test": reduce(Part.joined, dataset.parts.values())})
 
 
 def with_test(dataset: Dataset) -> Dataset:
-    """The pictures that a source holds out are "test", whatever it calls them; all of them where it holds out none."""
+    """The images that a source holds out are "test", whatever it calls them; all of them where it holds out none."""
     if "test" in dataset.parts:
         return dataset
     if "validation" not in dataset.parts:
@@ -51,14 +51,14 @@ def completed(dataset: Dataset) -> Dataset:
     if len(dataset.parts) == 3:
         return dataset
     train = by_bytes(dataset.parts["train"])
-    pictures = train.with_origins()
+    images = train.with_origins()
     judged = dataset.parts.get("test") or dataset.parts.get("validation")
-    _check_enough(dataset, pictures, needed=2 if judged else 3)
+    _check_enough(dataset, images, needed=2 if judged else 3)
     if judged is None:
-        judged, rest = pictures.cut(TEST_SHARE)
-        did = "A fifth of the pictures was held out as test and a tenth of the rest as validation, by class and seeded."
+        judged, rest = images.cut(TEST_SHARE)
+        did = "A fifth of the images was held out as test and a tenth of the rest as validation, by class and seeded."
     else:
-        rest = pictures
+        rest = images
         did = "A tenth of train was held out as validation, by class and seeded."
         if "test" not in dataset.parts:
             did += " The validation part, which is all that was held out before, is the test part."
@@ -71,23 +71,23 @@ def _copies(train: Grouped) -> list[str]:
     notes = []
     if copies := len(train.part) - len(train.labels_of_groups):
         notes.append(
-            f"Kept on one side of the cut because their bytes are equal to another's: {counted(copies, 'picture')}."
+            f"Kept on one side of the cut because their bytes are equal to another's: {counted(copies, 'image')}."
         )
     if train.contradictions:
-        notes.append(f"In more than one class, byte for byte: {counted(train.contradictions, 'picture')}.")
+        notes.append(f"In more than one class, byte for byte: {counted(train.contradictions, 'image')}.")
     return notes
 
 
 def _check_classes(dataset: Dataset) -> None:
     if "train" not in dataset.parts:
         raise UserError(
-            f"{dataset.name} has {' and '.join(sorted(dataset.parts))} pictures but none to train on: the part to "
+            f"{dataset.name} has {' and '.join(sorted(dataset.parts))} images but none to train on: the part to "
             "learn from has to be called train."
         )
     learned = [dataset.classes[label] for label in np.unique(dataset.parts["train"].labels)]
     if len(learned) == 1:
         raise UserError(
-            f'{dataset.name} has only one class, "{learned[0]}": telling classes apart takes two, so add pictures of '
+            f'{dataset.name} has only one class, "{learned[0]}": telling classes apart takes two, so add images of '
             "another."
         )
     for name, part in dataset.parts.items():
@@ -95,16 +95,16 @@ def _check_classes(dataset: Dataset) -> None:
             if (unknown := dataset.classes[label]) not in learned:
                 raise UserError(
                     f'{dataset.name} has the class "{unknown}" in its {name} part but not in train, where it is '
-                    f"learned: add pictures of it there, or rename it. {did_you_mean(unknown, learned)}".rstrip()
+                    f"learned: add images of it there, or rename it. {did_you_mean(unknown, learned)}".rstrip()
                 )
 
 
-def _check_enough(dataset: Dataset, pictures: Grouped, needed: int) -> None:
-    thing = "group" if pictures.part.origins else "different picture"
-    different = np.bincount(pictures.labels_of_groups, minlength=len(dataset.classes))
-    for label in np.unique(pictures.part.labels):
+def _check_enough(dataset: Dataset, images: Grouped, needed: int) -> None:
+    thing = "group" if images.part.origins else "different image"
+    different = np.bincount(images.labels_of_groups, minlength=len(dataset.classes))
+    for label in np.unique(images.part.labels):
         if (count := int(different[label])) < needed:
             raise UserError(
                 f'{dataset.name} has {counted(count, thing)} of "{dataset.classes[label]}", and {needed} are needed '
-                "to hold some out: add pictures, or take the class out."
+                "to hold some out: add images, or take the class out."
             )

@@ -12,10 +12,10 @@ from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import proportion_interval
 
 _LARGEST_SIDE = 32
-"""Pixels: pictures that are larger, or of several sizes, are resized to this square to find their neighbours."""
+"""Pixels: images that are larger, or of several sizes, are resized to this square to find their neighbours."""
 
 Places = Int[np.ndarray, " _"]
-"""Of a part's pictures."""
+"""Of a part's images."""
 
 
 def yardsticks(train: Part, test: Part) -> dict[str, Estimate]:
@@ -25,12 +25,12 @@ def yardsticks(train: Part, test: Part) -> dict[str, Estimate]:
 
 
 def yardsticks_in_rounds(part: Part, rounds: Iterable[tuple[Places, Places]]) -> dict[str, Estimate]:
-    """Accuracy on all test pictures; a round has the places of those that are known and of those to answer.
+    """Accuracy on all test images; a round has the places of those that are known and of those to answer.
 
-    Every picture is read once.
+    Every image is read once.
     """
     pixels, labels = _pixels(part), part.labels
-    answers: dict[str, list[Int[np.ndarray, " picture"]]] = {"majority class": [], "1-nearest neighbour": []}
+    answers: dict[str, list[Int[np.ndarray, " image"]]] = {"majority class": [], "1-nearest neighbour": []}
     asked: list[Places] = []
     for train, test in rounds:
         asked.append(test)
@@ -40,38 +40,38 @@ def yardsticks_in_rounds(part: Part, rounds: Iterable[tuple[Places, Places]]) ->
     return {name: accuracy(np.concatenate(predictions), true) for name, predictions in answers.items()}
 
 
-def accuracy(predictions: Int[np.ndarray, " picture"], labels: Int[np.ndarray, " picture"]) -> Estimate:
+def accuracy(predictions: Int[np.ndarray, " image"], labels: Int[np.ndarray, " image"]) -> Estimate:
     """In per cent."""
     return proportion_interval(int((predictions == labels).sum()), len(labels))
 
 
-def majority_class(train_labels: Int[np.ndarray, " train_picture"], pictures: int) -> Int[np.ndarray, " picture"]:
-    """The class with the most training pictures, whatever the picture shows."""
-    return np.full(pictures, np.bincount(train_labels).argmax())
+def majority_class(train_labels: Int[np.ndarray, " train_image"], images: int) -> Int[np.ndarray, " image"]:
+    """The class with the most training images, whatever the image shows."""
+    return np.full(images, np.bincount(train_labels).argmax())
 
 
 def nearest_neighbour(
-    train_images: UInt8[np.ndarray, "train_picture ..."],
-    train_labels: Int[np.ndarray, " train_picture"],
-    images: UInt8[np.ndarray, "picture ..."],
-) -> Int[np.ndarray, " picture"]:
-    """The class of the training picture whose pixels are nearest (Euclidean); all pictures have one size."""
+    train_images: UInt8[np.ndarray, "train_image ..."],
+    train_labels: Int[np.ndarray, " train_image"],
+    images: UInt8[np.ndarray, "image ..."],
+) -> Int[np.ndarray, " image"]:
+    """The class of the training image whose pixels are nearest (Euclidean); all images have one size."""
     classifier = KNeighborsClassifier(n_neighbors=1, algorithm="brute")
     classifier.fit(train_images.reshape(len(train_images), -1).astype(np.float32), train_labels)
     return classifier.predict(images.reshape(len(images), -1).astype(np.float32))
 
 
-def _pixels(part: Part) -> UInt8[np.ndarray, "picture row column 3"]:
-    """The pictures as they are, if all are of one small size, else resized; only small ones are held."""
-    pictures = [_small(part.image(index)) for index in range(len(part))]
-    if len({picture.shape for picture in pictures}) > 1:
-        pictures = [_resized(picture) for picture in pictures]
-    return np.stack(pictures)
+def _pixels(part: Part) -> UInt8[np.ndarray, "image row column 3"]:
+    """The images as they are, if all are of one small size, else resized; only small ones are held."""
+    images = [_small(part.image(index)) for index in range(len(part))]
+    if len({image.shape for image in images}) > 1:
+        images = [_resized(image) for image in images]
+    return np.stack(images)
 
 
-def _small(picture: UInt8[np.ndarray, "row column 3"]) -> UInt8[np.ndarray, "small_row small_column 3"]:
-    return picture if max(picture.shape) <= _LARGEST_SIDE else _resized(picture)
+def _small(image: UInt8[np.ndarray, "row column 3"]) -> UInt8[np.ndarray, "small_row small_column 3"]:
+    return image if max(image.shape) <= _LARGEST_SIDE else _resized(image)
 
 
-def _resized(picture: UInt8[np.ndarray, "row column 3"]) -> UInt8[np.ndarray, "square square 3"]:
-    return Preprocess((_LARGEST_SIDE, _LARGEST_SIDE)).resized(picture).movedim(0, -1).numpy()
+def _resized(image: UInt8[np.ndarray, "row column 3"]) -> UInt8[np.ndarray, "square square 3"]:
+    return Preprocess((_LARGEST_SIDE, _LARGEST_SIDE)).resized(image).movedim(0, -1).numpy()

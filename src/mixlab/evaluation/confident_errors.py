@@ -1,4 +1,4 @@
-"""The pictures that a model was most confidently wrong about."""
+"""The images that a model was most confidently wrong about."""
 
 import numpy as np
 from jaxtyping import Float
@@ -10,7 +10,7 @@ MOST = 12
 
 
 def surest_mistakes(
-    part: Part, classes: tuple[str, ...], probabilities: Float[np.ndarray, "picture class"]
+    part: Part, classes: tuple[str, ...], probabilities: Float[np.ndarray, "image class"]
 ) -> list[Mistake]:
     """At most `MOST`, the surest first."""
     answers = probabilities.argmax(axis=1)
@@ -18,11 +18,11 @@ def surest_mistakes(
     surest = wrong[np.argsort(-probabilities[wrong, answers[wrong]], kind="stable")][:MOST]
     return [
         Mistake(
-            image=part.image(picture),
-            name=part.names[picture],
-            true=classes[part.labels[picture]],
-            predicted=classes[answers[picture]],
-            probability=float(probabilities[picture, answers[picture]]),
+            image=part.image(image),
+            name=part.names[image],
+            true=classes[part.labels[image]],
+            predicted=classes[answers[image]],
+            probability=float(probabilities[image, answers[image]]),
         )
-        for picture in surest
+        for image in surest
     ]

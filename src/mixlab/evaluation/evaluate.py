@@ -1,4 +1,4 @@
-"""How good a model is on pictures that it was not trained on."""
+"""How good a model is on images that it was not trained on."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -15,16 +15,16 @@ from mixlab.speed.plan import Mode
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import bootstrap_interval, proportion_interval
 
-Predict = Callable[[Batch], Float[Tensor, "picture class"]]
+Predict = Callable[[Batch], Float[Tensor, "image class"]]
 """From a batch to logits, on whatever device they were computed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClassEvaluation:
-    """One class, in per cent; None where nothing stands behind it: no picture of the class, or no answer with it."""
+    """One class, in per cent; None where nothing stands behind it: no image of the class, or no answer with it."""
 
     name: str
-    pictures: int
+    images: int
     precision: Estimate | None
     recall: Estimate | None
     f1: Estimate | None
@@ -35,11 +35,11 @@ class Evaluation:
     """One model's answers, and every figure that follows from them; all are per cent, with 95 % intervals."""
 
     classes: tuple[str, ...]
-    labels: Int[np.ndarray, " picture"]
-    probabilities: Float[np.ndarray, "picture class"]
+    labels: Int[np.ndarray, " image"]
+    probabilities: Float[np.ndarray, "image class"]
 
     @property
-    def predictions(self) -> Int[np.ndarray, " picture"]:
+    def predictions(self) -> Int[np.ndarray, " image"]:
         return self.probabilities.argmax(axis=1)
 
     @cached_property
@@ -56,11 +56,11 @@ class Evaluation:
 
     @property
     def balanced_accuracy(self) -> Estimate:
-        return self._over_pictures(balanced_accuracy)
+        return self._over_images(balanced_accuracy)
 
     @property
     def macro_f1(self) -> Estimate:
-        return self._over_pictures(macro_f1)
+        return self._over_images(macro_f1)
 
     @property
     def by_class(self) -> list[ClassEvaluation]:
@@ -68,14 +68,14 @@ class Evaluation:
         right = np.diag(self.confusion)
         there, answered = self.confusion.sum(axis=1), self.confusion.sum(axis=0)
         return [
-            ClassEvaluation(name, pictures, _share(hits, answers), _share(hits, pictures), _f1(hits, pictures, answers))
-            for name, hits, pictures, answers in zip(
+            ClassEvaluation(name, images, _share(hits, answers), _share(hits, images), _f1(hits, images, answers))
+            for name, hits, images, answers in zip(
                 self.classes, right.tolist(), there.tolist(), answered.tolist(), strict=True
             )
         ]
 
-    def _over_pictures(self, statistic: Callable[[Int[np.ndarray, "class class"]], float]) -> Estimate:
-        def per_cent(labels: Int[np.ndarray, " picture"], predictions: Int[np.ndarray, " picture"]) -> float:
+    def _over_images(self, statistic: Callable[[Int[np.ndarray, "class class"]], float]) -> Estimate:
+        def per_cent(labels: Int[np.ndarray, " image"], predictions: Int[np.ndarray, " image"]) -> float:
             return 100 * statistic(confusion_matrix(labels, predictions, len(self.classes)))
 
         return bootstrap_interval(self.labels, self.predictions, statistic=per_cent, unit="%")
@@ -85,12 +85,12 @@ def _share(part: int, whole: int) -> Estimate | None:
     return proportion_interval(part, whole) if whole else None
 
 
-def _f1(right: int, pictures: int, answers: int) -> Estimate | None:
-    """Of the pictures that are of the class or were taken for it, a share j is right, and F1 is 2j / (1 + j).
+def _f1(right: int, images: int, answers: int) -> Estimate | None:
+    """Of the images that are of the class or were taken for it, a share j is right, and F1 is 2j / (1 + j).
 
     That grows with j, so the ends of its interval are those of j's.
     """
-    share = _share(right, pictures + answers - right)
+    share = _share(right, images + answers - right)
     if share is None:
         return None
     assert share.low is not None and share.high is not None  # Wilson's interval has ends
@@ -103,7 +103,7 @@ def answers_of(model: nn.Module, device: torch.device, mode: Mode) -> Predict:
     model.eval()
 
     @torch.inference_mode()
-    def predict(batch: Batch) -> Float[Tensor, "picture class"]:
+    def predict(batch: Batch) -> Float[Tensor, "image class"]:
         images, _ = batch.on(device)
         with mode.autocast(device):
             return model(images.contiguous(memory_format=mode.memory_format))

@@ -1,6 +1,6 @@
 """How well predictions match labels: pure functions of arrays.
 
-Axes:  picture, class
+Axes:  image, class
 """
 
 import numpy as np
@@ -8,22 +8,22 @@ from jaxtyping import Bool, Float, Int
 
 
 def hits(
-    probabilities: Float[np.ndarray, "picture class"], labels: Int[np.ndarray, " picture"], among: int = 1
-) -> Bool[np.ndarray, " picture"]:
+    probabilities: Float[np.ndarray, "image class"], labels: Int[np.ndarray, " image"], among: int = 1
+) -> Bool[np.ndarray, " image"]:
     """Whether the true class is one of the `among` most probable; of equal ones the first class counts as ahead."""
     best = np.argsort(-probabilities, axis=1, kind="stable")[:, :among]
     return (best == labels[:, None]).any(axis=1)
 
 
 def confusion_matrix(
-    labels: Int[np.ndarray, " picture"], predictions: Int[np.ndarray, " picture"], classes: int
+    labels: Int[np.ndarray, " image"], predictions: Int[np.ndarray, " image"], classes: int
 ) -> Int[np.ndarray, "class class"]:
-    """Counts of pictures: a row for each true class, a column for each predicted one."""
+    """Counts of images: a row for each true class, a column for each predicted one."""
     return np.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
 
 
 def recall(confusion: Int[np.ndarray, "class class"]) -> Float[np.ndarray, " class"]:
-    """Share of a class's pictures that were recognised; NaN for a class without pictures."""
+    """Share of a class's images that were recognised; NaN for a class without images."""
     return _share(np.diag(confusion), confusion.sum(axis=1))
 
 
@@ -33,7 +33,7 @@ def f1(confusion: Int[np.ndarray, "class class"]) -> Float[np.ndarray, " class"]
 
 
 def balanced_accuracy(confusion: Int[np.ndarray, "class class"]) -> float:
-    """Mean recall over the classes that have pictures, from 0 to 1."""
+    """Mean recall over the classes that have images, from 0 to 1."""
     return float(np.nanmean(recall(confusion)))
 
 

@@ -1,4 +1,4 @@
-"""How good a finished run is on pictures that it was not trained on."""
+"""How good a finished run is on images that it was not trained on."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -28,8 +28,8 @@ BATCH = 64
 class Judgement:
     """A run's answers for the test part of `dataset`, and what they are worth.
 
-    `judged` says which pictures these are. `majority`: what one answer for all of them would have reached, the
-    commonest class of the training pictures where those are at hand, else of the judged ones.
+    `judged` says which images these are. `majority`: what one answer for all of them would have reached, the
+    commonest class of the training images where those are at hand, else of the judged ones.
     """
 
     run: Run
@@ -44,8 +44,8 @@ class Judgement:
         return self.dataset.parts["test"]
 
     @property
-    def pictures(self) -> str:
-        return f"{len(self.part):,} pictures"
+    def images(self) -> str:
+        return f"{len(self.part):,} images"
 
     @property
     def title(self) -> str:
@@ -60,7 +60,7 @@ class Judgement:
         better = "more than" if beaten else "not certainly more than"
         ends = f"{number(top1.low, 1)} to {number(top1.high, 1)} %"
         return (
-            f"{self.run.config['model']} has {number(top1.value, 1)} % of the pictures right (95 %: {ends}), {better} "
+            f"{self.run.config['model']} has {number(top1.value, 1)} % of the images right (95 %: {ends}), {better} "
             f"the {number(self.majority.value, 1)} % of always answering the commonest class."
         )
 
@@ -83,7 +83,7 @@ class Judgement:
             "schema": SCHEMA,
             "run": str(self.run.path),
             "model": self.run.config["model"],
-            "data": {"name": self.dataset.name, "judged": self.judged, "pictures": len(self.part)},
+            "data": {"name": self.dataset.name, "judged": self.judged, "images": len(self.part)},
             "commit": self.environment["commit"],
             "device": self.environment["device"],
             **{measure: asdict(estimate) for measure, estimate in self.summary.items()},
@@ -123,15 +123,15 @@ def judge_run(run: Run, data: str | None, *, quiet: bool) -> Judgement:
 
 
 def _opened(run: Run, trained_on: str, data: str | None, classes: tuple[str, ...]) -> tuple[Dataset, str]:
-    """The pictures to judge on, as the part "test", and which they are, in words."""
+    """The images to judge on, as the part "test", and which they are, in words."""
     held_out = "the test part that the run held out"
     if data is None or same_source(data, trained_on):
         return _held_out(run, trained_on, classes), held_out
     unseen = open_unseen(data, classes)
     if run.split is not None and set(chain.from_iterable(run.split.values())) <= set(unseen.parts["test"].names):
-        # The folder was moved or copied: judged whole, most of its pictures would be those that the run learned from.
+        # The folder was moved or copied: judged whole, most of its images would be those that the run learned from.
         return open_split(data, run.split, classes), f"{held_out}, since all that it was trained on lies here as well"
-    return unseen, "pictures that the run never saw"
+    return unseen, "images that the run never saw"
 
 
 def _held_out(run: Run, trained_on: str, classes: tuple[str, ...]) -> Dataset:
@@ -142,14 +142,14 @@ def _held_out(run: Run, trained_on: str, classes: tuple[str, ...]) -> Dataset:
     if dataset.cut_here:
         raise UserError(
             f"{run.path} has no split.json, which says what it held out of {trained_on}: copy the run anew, or give "
-            "pictures that it never saw as --data."
+            "images that it never saw as --data."
         )
     return dataset.relabelled(classes)
 
 
 def _readable(dataset: Dataset, batches: JudgingBatches) -> Dataset:
-    """Without the test pictures that were left out, which the notes name."""
-    notes = tuple(f"{picture} was left out: {reason}." for picture, reason in batches.unreadable.items())
+    """Without the test images that were left out, which the notes name."""
+    notes = tuple(f"{image} was left out: {reason}." for image, reason in batches.unreadable.items())
     test = dataset.parts["test"].subset(batches.readable)
     return replace(dataset, parts=dataset.parts | {"test": test}, notes=dataset.notes + notes)
 

@@ -28,7 +28,7 @@ def judgement_page(judgement: Judgement) -> Page:
 def _answer(judgement: Judgement) -> Answer:
     return Answer(
         judgement.answer,
-        f"Judged: {judgement.judged}, {judgement.pictures}. Intervals are over pictures, for this one training.",
+        f"Judged: {judgement.judged}, {judgement.images}. Intervals are over images, for this one training.",
         [KeyFigure(TITLES[measure], estimate, 1) for measure, estimate in judgement.summary.items()],
     )
 
@@ -39,7 +39,7 @@ def _mistakes(judgement: Judgement) -> Section:
         "What is taken for what",
         evaluation.confusion,
         evaluation.classes,
-        caption=f"Answers for {judgement.pictures}.",
+        caption=f"Answers for {judgement.images}.",
     )
     wrong = int((evaluation.predictions != evaluation.labels).sum())
     mistakes = surest_mistakes(judgement.part, evaluation.classes, evaluation.probabilities)
@@ -47,7 +47,7 @@ def _mistakes(judgement: Judgement) -> Section:
     gallery = Mistakes(
         "Most confidently wrong",
         mistakes,
-        f"{wrong:,} of {judgement.pictures} are wrong; {shown}: the true class → the answer, and its probability.",
+        f"{wrong:,} of {judgement.images} are wrong; {shown}: the true class → the answer, and its probability.",
     )
     return Section("Where it errs", [Beside([matrix, gallery]), *confusion_tables(judgement)])
 
@@ -57,7 +57,7 @@ def _what_ran(judgement: Judgement) -> Section:
     facts = {
         "Run": str(judgement.run.path),
         "Model": judgement.run.config["model"],
-        "Data": f"{dataset.name}: {judgement.judged}, {judgement.pictures}",
+        "Data": f"{dataset.name}: {judgement.judged}, {judgement.images}",
         "Precision": "fp32",
     } | machine_facts(judgement.environment)
     recipe = Details("The recipe that it was trained with", [Code(tomli_w.dumps(judgement.run.recipe))])

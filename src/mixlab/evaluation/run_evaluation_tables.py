@@ -33,9 +33,9 @@ def summary_table(judgement: Judgement) -> Table:
         [Column("measure", "measure"), Column("value", "reached", "%", digits=1, worth="interval")],
         rows,
         [
-            f"Judged: {judgement.judged}, {judgement.pictures}.",
-            "Brackets are 95 % intervals over pictures, for this one training.",
-            "Majority class: always the commonest class, whatever the picture shows.",
+            f"Judged: {judgement.judged}, {judgement.images}.",
+            "Brackets are 95 % intervals over images, for this one training.",
+            "Majority class: always the commonest class, whatever the image shows.",
         ],
     )
 
@@ -44,10 +44,10 @@ def class_table(judgement: Judgement) -> Table:
     columns = [
         Column("class", "class"),
         *(Column(measure, TITLES[measure], "%", digits=1, worth="interval") for measure in _MEASURES_OF_A_CLASS),
-        Column("pictures", "pictures"),
+        Column("images", "images"),
     ]
     rows: list[dict[str, Cell]] = [
-        {"class": one.name, "precision": one.precision, "recall": one.recall, "f1": one.f1, "pictures": one.pictures}
+        {"class": one.name, "precision": one.precision, "recall": one.recall, "f1": one.f1, "images": one.images}
         for one in judgement.evaluation.by_class
     ]
     return Table(
@@ -55,7 +55,7 @@ def class_table(judgement: Judgement) -> Table:
         columns,
         rows,
         [
-            "Recall: how many of a class's pictures were recognised. Precision: how many of the answers with it were "
+            "Recall: how many of a class's images were recognised. Precision: how many of the answers with it were "
             "right. F1: their harmonic mean."
         ],
     )
@@ -70,7 +70,7 @@ def confusion_tables(judgement: Judgement) -> list[Table]:
         {
             "class": classes[true],
             "answer": classes[answer],
-            "pictures": int(wrong[true, answer]),
+            "images": int(wrong[true, answer]),
             "share": proportion_interval(int(wrong[true, answer]), int(confusion[true].sum())),
         }
         for true, answer in (divmod(int(place), len(classes)) for place in worst)
@@ -78,7 +78,7 @@ def confusion_tables(judgement: Judgement) -> list[Table]:
     columns = [
         Column("class", "class"),
         Column("answer", "taken for"),
-        Column("pictures", "pictures"),
+        Column("images", "images"),
         Column("share", "of the class", "%", digits=1, worth="interval"),
     ]
     return [Table("Worst confusions", columns, rows)] if rows else []

@@ -1,4 +1,4 @@
-"""Whether weights are what they are said to be: checksum, strict loading, the answer to a fixed picture, accuracy."""
+"""Whether weights are what they are said to be: checksum, strict loading, the answer to a fixed image, accuracy."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Verification:
     checksums: Mapping[str, str]  # SHA-256 by file
     recorded: Mapping[str, str]  # the same when it was downloaded
     classes: tuple[str, ...]
-    logits: Tensor  # (class,), of the fixed picture
+    logits: Tensor  # (class,), of the fixed image
     data: str | None
     evaluation: Evaluation | None  # on `data`
     card: Card | None
@@ -45,7 +45,7 @@ class Verification:
             f"{self.classes[place] if self.classes else place}: {value:.4f}"
             for value, place in zip(best.values.tolist(), best.indices.tolist(), strict=True)
         )
-        rows.append({"what": "logits of the fixed picture, the greatest", "found": shown})
+        rows.append({"what": "logits of the fixed image, the greatest", "found": shown})
         if self.evaluation is not None:
             published = [f"{one.value} ({one.whose})" for one in self._expectations("top1")]
             rows.append(
@@ -78,7 +78,7 @@ class Verification:
 
 
 def verified(source: str, data: str | None, given: Mapping[str, Any], *, quiet: bool) -> Verification:
-    """`data`: labelled pictures whose classes the weights have. Raises UserError."""
+    """`data`: labelled images whose classes the weights have. Raises UserError."""
     opened = open_weights(source, **given)
     model = built(opened.weights)
     place = find_source(source).path

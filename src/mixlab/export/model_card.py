@@ -29,7 +29,7 @@ def model_card(publication: Publication) -> str:
 
 ```python
 from mixlab import Predictor
-print(Predictor("{publication.source}")("picture.jpg").label)
+print(Predictor("{publication.source}")("image.jpg").label)
 ```
 
 `mixlab.load("{publication.source}")` is the model alone, as a PyTorch module.{_needs_timm(publication)}
@@ -43,7 +43,7 @@ Every class and every confusion is in results.json.
 
 ## What it was trained on
 
-{data}{_counted(publication.pictures)}. Whoever published this model can say under which licence these pictures are.
+{data}{_counted(publication.images)}. Whoever published this model can say under which licence these images are.
 
 ## What it sees
 
@@ -96,7 +96,7 @@ def _what_it_is(publication: Publication) -> str:
     listed = f": {', '.join(classes)}" if len(classes) <= _CLASSES_LISTED else ", which config.json names"
     return (
         f"{publication.run.config['model']} is {_KINDS[publication.opened.weights.family]} of "
-        f"{number(publication.parameters, 0)} parameters. One picture of {height}x{width} pixels takes "
+        f"{number(publication.parameters, 0)} parameters. One image of {height}x{width} pixels takes "
         f"{number(publication.macs, 0)} multiply-accumulates. It tells {len(classes)} classes apart{listed}."
     )
 
@@ -105,10 +105,10 @@ def _needs_timm(publication: Publication) -> str:
     return ' timm builds it: `pip install "mixlab[baselines]"`.' if publication.opened.weights.family == "timm" else ""
 
 
-def _counted(pictures: dict[str, int]) -> str:
-    """ ": 60 train, 20 test pictures", or nothing where they could not be counted."""
-    counts = ", ".join(f"{number(count, 0)} {part}" for part, count in pictures.items())
-    return f": {counts} pictures" if counts else ""
+def _counted(images: dict[str, int]) -> str:
+    """ ": 60 train, 20 test images", or nothing where they could not be counted."""
+    counts = ", ".join(f"{number(count, 0)} {part}" for part, count in images.items())
+    return f": {counts} images" if counts else ""
 
 
 def _what_it_sees(preprocess: Preprocess) -> str:
@@ -121,7 +121,7 @@ def _what_it_sees(preprocess: Preprocess) -> str:
             f"{preprocess.interpolation}, of which the central {height}x{width} are cut out"
         )
     return (
-        f"A picture is {resized}; from 0 to 1, its red, green and blue lose "
+        f"An image is {resized}; from 0 to 1, its red, green and blue lose "
         f"{', '.join(f'{mean:g}' for mean in preprocess.mean)} and are divided by "
         f"{', '.join(f'{std:g}' for std in preprocess.std)}. mixlab does this by itself."
     )

@@ -22,7 +22,7 @@ class Publication:
     source: str
     licence: str | None
     parameters: int
-    macs: int  # of one picture
+    macs: int  # of one image
 
     @property
     def run(self) -> Run:
@@ -35,8 +35,8 @@ class Publication:
         return recipe | {"data": public_name(recipe["data"]), "model": public_model(recipe["model"])}
 
     @property
-    def pictures(self) -> dict[str, int]:
-        """How many pictures each part of the data has that the run was trained on; empty where that is not at hand."""
+    def images(self) -> dict[str, int]:
+        """How many images each part of the data has that the run was trained on; empty where that is not at hand."""
         if self.run.split is not None:
             return {part: len(names) for part, names in self.run.split.items()}
         parts = self.judgement.dataset.parts
@@ -48,7 +48,7 @@ class Publication:
             "run": self.run.path.resolve().name,
             "parameters": self.parameters,
             "macs": self.macs,
-            "trained": {"data": self.recipe["data"], "pictures": self.pictures, "environment": self.run.environment},
+            "trained": {"data": self.recipe["data"], "images": self.images, "environment": self.run.environment},
         }
 
     def write(self, folder: Path, card: str) -> None:

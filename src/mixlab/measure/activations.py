@@ -19,9 +19,9 @@ def activation_bytes(
     device: torch.device,
     cast: Callable[[], AbstractContextManager[object]],
 ) -> int:
-    """Of pictures of shape (picture, channel, row, column), without these and without the model's own tensors.
+    """Of images of shape (image, channel, row, column), without these and without the model's own tensors.
 
-    `network` may lie on the meta device and is in the mode that counts; `loss` is of logits and pictures. The forward
+    `network` may lie on the meta device and is in the mode that counts; `loss` is of logits and images. The forward
     pass is within `cast()`, as on `device`, which must be here.
     """
     saved: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""What a model costs on paper: its parameters, and the multiply-accumulates of one picture."""
+"""What a model costs on paper: its parameters, and the multiply-accumulates of one image."""
 
 from itertools import chain
 
@@ -13,7 +13,7 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def count_macs(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
-    """Multiply-accumulates of one picture of shape (channel, height, width), in evaluation mode.
+    """Multiply-accumulates of one image of shape (channel, height, width), in evaluation mode.
 
     Matrix products and convolutions count, the depthwise ones included; norms, activations, softmax and pooling don't.
     Nothing is computed: the model runs on shapes alone, wherever it lives, and keeps its weights and its mode.

@@ -33,7 +33,7 @@ class ImageModel(Protocol):
     def head(self) -> nn.Module: ...
 
     def embed(self, images: Float[Tensor, "batch image_channel height width"]) -> Float[Tensor, "batch channel"]:
-        """One vector a picture: pooled, just before the head."""
+        """One vector an image: pooled, just before the head."""
         ...
 
     def feature_maps(

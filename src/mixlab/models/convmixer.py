@@ -3,7 +3,7 @@
 Trockman and Kolter 2022, "Patches Are All You Need?", https://arxiv.org/abs/2201.09792.
 The layers keep PyTorch's own initialisation, as the authors' do.
 
-Axes:  height, width   the picture in pixels
+Axes:  height, width   the image in pixels
        row, column     the grid of patches, the same through the whole body
        channel         the features of a patch
 """

@@ -3,7 +3,7 @@
 Ding et al. 2022, "DaViT: Dual Attention Vision Transformers", https://arxiv.org/abs/2204.03645.
 Where the paper is silent this follows the authors' code, https://github.com/dingmyu/davit.
 
-Axes:  height, width   the picture in pixels
+Axes:  height, width   the image in pixels
        row, column     the grid of patches, halved from stage to stage
        channel         the features of a patch: heads (or groups) of equal width side by side
 """

@@ -2,7 +2,7 @@
 
 Tolstikhin et al. 2021, https://arxiv.org/abs/2105.01601 (section 2, figure 1; sizes: table 1).
 
-Axes:  height, width   the picture in pixels
+Axes:  height, width   the image in pixels
        patch           one token a patch, in reading order
        channel         the features of a token
 """
@@ -104,9 +104,9 @@ class Mixer(nn.Module):
         built_for = height_and_width(self.config.image_size)
         if images.shape[2:] != built_for:
             raise UserError(
-                f"This Mixer was built for pictures of {built_for[0]} x {built_for[1]} pixels and got "
+                f"This Mixer was built for images of {built_for[0]} x {built_for[1]} pixels and got "
                 f"{images.shape[2]} x {images.shape[3]}: its token MLP has one weight a patch. "
-                f"Resize the pictures, or build it with image_size=({images.shape[2]}, {images.shape[3]})."
+                f"Resize the images, or build it with image_size=({images.shape[2]}, {images.shape[3]})."
             )
         patches = rearrange(self.stem(images), "batch channel row column -> batch (row column) channel")
         return self.norm(self.body(patches))

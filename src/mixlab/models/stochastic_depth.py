@@ -1,4 +1,4 @@
-"""Stochastic depth, which leaves out a residual branch for some of the pictures while training.
+"""Stochastic depth, which leaves out a residual branch for some of the images while training.
 
 Huang et al. 2016, https://arxiv.org/abs/1603.09382. The rate grows linearly with depth, from 0 at the first branch.
 """
@@ -15,8 +15,8 @@ class StochasticDepth(nn.Module):
     def forward(self, branch: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
         if not self.training or self.rate == 0:
             return branch
-        one_a_picture = (branch.shape[0],) + (1,) * (branch.dim() - 1)
-        kept = branch.new_empty(one_a_picture).bernoulli_(1 - self.rate)
+        one_a_image = (branch.shape[0],) + (1,) * (branch.dim() - 1)
+        kept = branch.new_empty(one_a_image).bernoulli_(1 - self.rate)
         return branch * (kept / (1 - self.rate))  # rescaled: the expected branch is evaluation's
 
     def extra_repr(self) -> str:

@@ -1,1 +1,1 @@
-"""How it answers: pictures in, labels with probabilities out."""
+"""How it answers: images in, labels with probabilities out."""

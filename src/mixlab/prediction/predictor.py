@@ -1,10 +1,10 @@
-"""From pictures to labels with probabilities.
+"""From images to labels with probabilities.
 
     predictor = Predictor("runs/first")
     predictor("cat.jpg").label            # "cat"
     predictor("cat.jpg").top(3)           # [("cat", 0.93), ("fox", 0.05), ("dog", 0.01)]
 
-Axes:  picture      one of a batch
+Axes:  image      one of a batch
        row, column  pixels of the size that the model was trained at
        class        one of `Predictor.classes`
 """
@@ -18,12 +18,12 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from mixlab.data.image_file import UnreadablePicture, read_image
+from mixlab.data.image_file import UnreadableImage, read_image
 from mixlab.errors import UserError
 from mixlab.measure.machine import pick_device
 from mixlab.weights.load import built, open_weights
 
-Picture = str | Path | bytes | np.ndarray
+ImageInput = str | Path | bytes | np.ndarray
 """A file, a file's content, or uint8 (row, column, RGB)."""
 
 BATCH = 64
@@ -47,7 +47,7 @@ class Prediction:
 
 
 class Predictor:
-    """A finished model that answers pictures; `source` is the folder of its run, or any weights that `load` takes."""
+    """A finished model that answers images; `source` is the folder of its run, or any weights that `load` takes."""
 
     def __init__(self, source: str | Path):
         opened = open_weights(source)
@@ -58,33 +58,33 @@ class Predictor:
         self._device = pick_device()
         self._model = built(opened.weights).to(self._device)
 
-    def __call__(self, picture: Picture) -> Prediction:
-        """Raises UnreadablePicture."""
-        return self._answers([self._read(picture)])[0]
+    def __call__(self, image: ImageInput) -> Prediction:
+        """Raises UnreadableImage."""
+        return self._answers([self._read(image)])[0]
 
-    def answers(self, pictures: Sequence[Picture]) -> Iterator[Prediction | UnreadablePicture]:
-        """One for each picture, in order; a file that can't be read is answered with the reason."""
-        for start in range(0, len(pictures), BATCH):
-            read = [self._read_or_reason(picture) for picture in pictures[start : start + BATCH]]
-            predictions = iter(self._answers([image for image in read if isinstance(image, Tensor)]))
-            for image in read:
-                yield next(predictions) if isinstance(image, Tensor) else image
+    def answers(self, images: Sequence[ImageInput]) -> Iterator[Prediction | UnreadableImage]:
+        """One for each image, in order; a file that can't be read is answered with the reason."""
+        for start in range(0, len(images), BATCH):
+            read = [self._read_or_reason(image) for image in images[start : start + BATCH]]
+            predictions = iter(self._answers([found for found in read if isinstance(found, Tensor)]))
+            for found in read:
+                yield next(predictions) if isinstance(found, Tensor) else found
 
-    def _read_or_reason(self, picture: Picture) -> UInt8[Tensor, "3 row column"] | UnreadablePicture:
+    def _read_or_reason(self, image: ImageInput) -> UInt8[Tensor, "3 row column"] | UnreadableImage:
         try:
-            return self._read(picture)
-        except UnreadablePicture as error:
+            return self._read(image)
+        except UnreadableImage as error:
             return error
 
-    def _read(self, picture: Picture) -> UInt8[Tensor, "3 row column"]:
-        if not isinstance(picture, np.ndarray):
-            picture = read_image(picture if isinstance(picture, bytes) else Path(picture))
-        elif picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+    def _read(self, image: ImageInput) -> UInt8[Tensor, "3 row column"]:
+        if not isinstance(image, np.ndarray):
+            image = read_image(image if isinstance(image, bytes) else Path(image))
+        elif image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise UserError(
-                f"An array of {picture.dtype} with the shape {picture.shape} is no picture: give uint8, from 0 to 255, "
+                f"An array of {image.dtype} with the shape {image.shape} is no image: give uint8, from 0 to 255, "
                 "with the shape (rows, columns, 3) for red, green and blue."
             )
-        return self._preprocess.resized(picture)
+        return self._preprocess.resized(image)
 
     @torch.inference_mode()
     def _answers(self, images: list[Tensor]) -> list[Prediction]:

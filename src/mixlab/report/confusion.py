@@ -25,14 +25,14 @@ RECALL = 42  # pixels to the right of the matrix
 def confusion_matrix(
     title: str, counts: np.ndarray, classes: Sequence[str], *, trainings: int = 1, caption: str = ""
 ) -> Figure:
-    """`counts`: answers by (true class, predicted class), from each of `trainings` for every picture."""
+    """`counts`: answers by (true class, predicted class), from each of `trainings` for every image."""
     if len(classes) > CLASSES_IN_A_MATRIX:
         return _worst(title, counts, classes, trainings, caption)
     return Figure(title, [_matrix(counts, classes)], caption)
 
 
 def _worst(title: str, counts: np.ndarray, classes: Sequence[str], trainings: int, caption: str) -> Figure:
-    """The intervals count each picture once, however many trainings answered: it is no new evidence each time."""
+    """The intervals count each image once, however many trainings answered: it is no new evidence each time."""
     wrong = counts - np.diag(np.diag(counts))
     order = np.argsort(wrong, axis=None, kind="stable")[::-1][:WORST]
     pairs = [divmod(int(place), len(classes)) for place in order if wrong.flat[place]]

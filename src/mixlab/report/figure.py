@@ -1,7 +1,7 @@
 """A figure: panels of one size that stand beside each other on a wide page and under each other on a phone.
 
 In a page a panel is an SVG that takes its colours and its type from the page and has no ids, so that any number of
-them can stand in one file; as a PNG the panels of a figure are one picture on a light ground.
+them can stand in one file; as a PNG the panels of a figure are one image on a light ground.
 """
 
 import io
@@ -71,16 +71,16 @@ class Figure:
         """The panels in reading order, `columns` in a row, without title and caption."""
         from PIL import Image
 
-        pictures = [Image.open(io.BytesIO(panel.png())) for panel in self.panels]
-        columns = min(columns, len(pictures))
-        width, height = (side + MARGIN * PNG_SCALE for side in pictures[0].size)
-        rows = -(-len(pictures) // columns)
+        images = [Image.open(io.BytesIO(panel.png())) for panel in self.panels]
+        columns = min(columns, len(images))
+        width, height = (side + MARGIN * PNG_SCALE for side in images[0].size)
+        rows = -(-len(images) // columns)
         sheet = Image.new("RGB", (width * columns + MARGIN * PNG_SCALE, height * rows + MARGIN * PNG_SCALE), GROUND)
-        for place, picture in enumerate(pictures):
+        for place, image in enumerate(images):
             row, column = divmod(place, columns)
-            sheet.paste(picture, (column * width + MARGIN * PNG_SCALE, row * height + MARGIN * PNG_SCALE))
-        with whole_file(path) as part:
-            sheet.save(part, format="PNG")
+            sheet.paste(image, (column * width + MARGIN * PNG_SCALE, row * height + MARGIN * PNG_SCALE))
+        with whole_file(path) as temporary:
+            sheet.save(temporary, format="PNG")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Pictures in a grid: those that were taken for something else, or any others."""
+"""Images in a grid: those that were taken for something else, or any others."""
 
 import base64
 import io
@@ -12,7 +12,7 @@ from mixlab.report.html_text import prose
 from mixlab.report.numbers import number
 
 SHOWN = 112  # pixels of the page; files hold twice as many for sharp screens
-TINY = 64  # pixels; smaller pictures are shown with their pixels as squares
+TINY = 64  # pixels; smaller images are shown with their pixels as squares
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +47,19 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """Pictures beside each other."""
+    """Images beside each other."""
 
     title: str
-    pictures: Sequence[Shown]
+    images: Sequence[Shown]
     caption: str = ""
 
     def html(self) -> str:
-        return _figure(self.title, self.caption, map(_shown, self.pictures))
+        return _figure(self.title, self.caption, map(_shown, self.images))
 
 
-def _figure(title: str, caption: str, pictures: Iterable[str]) -> str:
+def _figure(title: str, caption: str, images: Iterable[str]) -> str:
     below = f'<p class="caption">{prose(caption)}</p>' if caption else ""
-    listed = "\n".join(pictures)
+    listed = "\n".join(images)
     return (
         f'<figure class="mistakes">\n<figcaption><h3>{escape(title)}</h3>{below}</figcaption>\n'
         f"<ul>\n{listed}\n</ul>\n</figure>"
@@ -85,10 +85,10 @@ def _tag(image: np.ndarray, alt: str) -> str:
     """`alt` is HTML already."""
     from PIL import Image
 
-    picture = Image.fromarray(image)
-    kind = ' class="tiny"' if max(picture.size) < TINY else ""
-    picture.thumbnail((2 * SHOWN, 2 * SHOWN))
+    pil_image = Image.fromarray(image)
+    kind = ' class="tiny"' if max(pil_image.size) < TINY else ""
+    pil_image.thumbnail((2 * SHOWN, 2 * SHOWN))
     data = io.BytesIO()
-    picture.save(data, format="PNG", optimize=True)
+    pil_image.save(data, format="PNG", optimize=True)
     source = base64.b64encode(data.getvalue()).decode("ascii")
     return f'<img{kind} src="data:image/png;base64,{source}" alt="{alt}">'

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 @runtime_checkable
 class Advance(Protocol):
     def __call__(self, steps: int = 1, text: str = "") -> None:
-        """Count `steps` as done and show `text` (a loss, a picture's name) behind the bar."""
+        """Count `steps` as done and show `text` (a loss, an image's name) behind the bar."""
 
 
 @contextmanager

@@ -55,8 +55,8 @@ class Checkpoints:
 
     def __enter__(self) -> Self:
         if self._writes:
-            for part in self._folder.glob(".*.part"):  # what a killed process was writing
-                part.unlink(missing_ok=True)
+            for temporary in self._folder.glob(".*.part"):  # what a killed process was writing
+                temporary.unlink(missing_ok=True)
         return self
 
     def __exit__(
@@ -117,8 +117,8 @@ class Checkpoints:
             self._writing.pop(0).result()
 
     def _write(self, path: Path, checkpoint: Checkpoint) -> None:
-        with whole_file(path) as part:
-            part.write_bytes(save(dict(checkpoint.tensors), {"facts": json.dumps(checkpoint.facts)}))
+        with whole_file(path) as temporary:
+            temporary.write_bytes(save(dict(checkpoint.tensors), {"facts": json.dumps(checkpoint.facts)}))
         for old in sorted(self._folder.glob(_STEPS))[: -self._keep]:
             old.unlink(missing_ok=True)
 

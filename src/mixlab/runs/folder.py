@@ -4,8 +4,8 @@ status.json         {"format", "state": "running" | "stopped" | "done", "bytes":
 recipe.toml         the recipe, resolved: nothing in it is left to a default
 plan.json           device, precision, layout, micro-batch: decided before step 0
 environment.json    versions, commit, device
-data.json           the classes, and how many pictures each part had
-split.json          which pictures each part holds, where the data did not come cut
+data.json           the classes, and how many images each part had
+split.json          which images each part holds, where the data did not come cut
 journal.jsonl       a line every few steps and a line an epoch
 checkpoints/        the state of the training at its last steps, and the best weights
 report.html         curves and figures of the training, also while it runs
@@ -89,7 +89,7 @@ class Run:
 
     @property
     def split(self) -> dict[str, list[str]] | None:
-        """The names of each part's pictures; None where the data came cut."""
+        """The names of each part's images; None where the data came cut."""
         return self._read("split.json", json.loads) if (self.path / "split.json").exists() else None
 
     @property
@@ -184,14 +184,14 @@ def start_run(
 ) -> Run:
     """Lay out the folder of a training that is about to begin."""
     refuse_foreign_folder(path)
-    with whole_folder(path) as part:
-        write_text(part / "recipe.toml", tomli_w.dumps(recipe))
-        write_json(part / "plan.json", plan)
-        write_json(part / "environment.json", environment)
-        write_json(part / "data.json", data)
+    with whole_folder(path) as temporary:
+        write_text(temporary / "recipe.toml", tomli_w.dumps(recipe))
+        write_json(temporary / "plan.json", plan)
+        write_json(temporary / "environment.json", environment)
+        write_json(temporary / "data.json", data)
         if split is not None:
-            write_json(part / "split.json", split)
-        Run(part).mark("running")
+            write_json(temporary / "split.json", split)
+        Run(temporary).mark("running")
     return Run(path)
 
 

@@ -37,7 +37,7 @@ class History:
 
     @property
     def validation(self) -> Line | None:
-        """{"top1": per cent, "pictures"} of the weights that are kept; None where there is no validation part."""
+        """{"top1": per cent, "images"} of the weights that are kept; None where there is no validation part."""
         if self.averaged:
             return self.averaged[-1]["validation"]
         return self.best and self.best["validation"]

@@ -38,10 +38,10 @@ class Listed:
 
     @property
     def top1(self) -> Estimate | None:
-        """Validation's accuracy of the weights that are kept, over its pictures."""
+        """Validation's accuracy of the weights that are kept, over its images."""
         if (judged := self.history.validation) is None:
             return None
-        return proportion_interval(judged["top1"] * judged["pictures"] / 100, judged["pictures"])
+        return proportion_interval(judged["top1"] * judged["images"] / 100, judged["images"])
 
     @property
     def seconds(self) -> float | None:
@@ -111,7 +111,7 @@ def list_runs(folders: Iterable[Path]) -> list[Listed | Damaged]:
 def runs_for_people(found: list[Listed | Damaged], where: str) -> Table:
     notes = [one.reason for one in found if isinstance(one, Damaged)]
     if any(isinstance(one, Listed) and one.top1 for one in found):
-        notes.insert(0, "Brackets are 95 % intervals over the validation pictures that chose the weights.")
+        notes.insert(0, "Brackets are 95 % intervals over the validation images that chose the weights.")
     if not found:
         notes = [f"There are none below {where}: `mixlab train` leaves them there."]
     return Table("Runs", COLUMNS, [one.row for one in found], notes)

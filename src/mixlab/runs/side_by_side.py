@@ -53,7 +53,7 @@ class RunComparison:
             Column("validation", "validation top-1", "%", digits=1),
             Column("best_epoch", "best epoch"),
         ]
-        note = "Training's top-1 is that on augmented pictures during the epoch, while the weights still change."
+        note = "Training's top-1 is that on augmented images during the epoch, while the weights still change."
         return Table("Where the curves end", columns, [self._end(place) for place in range(len(self.runs))], [note])
 
     def results_table(self) -> Table:
@@ -66,7 +66,7 @@ class RunComparison:
             Column("peak_gib", "peak memory", "GiB", digits=2),
         ]
         notes = [
-            "Brackets are 95 % intervals for these very trainings, over validation pictures and over times. Which "
+            "Brackets are 95 % intervals for these very trainings, over validation images and over times. Which "
             "setting is the better one only several seeds of each can tell: `mixlab compare` trains them.",
         ]
         return Table("Results", columns, [self._result(place) for place in range(len(self.runs))], notes)

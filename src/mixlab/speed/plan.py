@@ -42,9 +42,9 @@ class Plan:
     device: str
     mode: Mode
     micro_batch: int
-    """Pictures that go through the model at once; a step adds up the gradients of as many as its batch needs."""
+    """Images that go through the model at once; a step adds up the gradients of as many as its batch needs."""
     processes: int = 1
-    """That each batch is shared between; batch normalisation sees the pictures of one."""
+    """That each batch is shared between; batch normalisation sees the images of one."""
     freed_memory: FreedMemory = "returned"
     """Whether the process gives back to the system what a step frees (see allocator.py)."""
 

@@ -12,7 +12,7 @@ class Estimate:
 
     value      the estimate itself
     low, high  the interval's ends; None where the values can't tell, as one value alone can't
-    n          how many values stand behind it: trainings, pictures or rounds
+    n          how many values stand behind it: trainings, images or rounds
     unit       "%", "s", "images/s" ...; "" for a plain number
     spread     the sample standard deviation of the n values; None where they are not kept or only one
     """

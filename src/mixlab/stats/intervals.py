@@ -1,4 +1,4 @@
-"""95 % intervals for one number: a mean, a proportion, a median, any statistic of pictures."""
+"""95 % intervals for one number: a mean, a proportion, a median, any statistic of images."""
 
 import math
 import statistics
@@ -16,7 +16,7 @@ def mean_interval(values: Iterable[float], unit: str, *, least: float = -math.in
     """The mean of independent values in `unit`, such as one time a seed; Student's t (Student, 1908).
 
     Low and high are None for a single value, and for values that are all equal: three accuracies that agree
-    to the last picture do not promise a fourth. `least`: what no such value can be below, as no time is below 0.
+    to the last image do not promise a fourth. `least`: what no such value can be below, as no time is below 0.
     """
     values = [float(value) for value in values]
     mean = statistics.fmean(values)
@@ -30,9 +30,9 @@ def mean_interval(values: Iterable[float], unit: str, *, least: float = -math.in
 
 
 def proportion_interval(correct: float, n: int) -> Estimate:
-    """`correct` out of `n` pictures in per cent; the score interval (Wilson, 1927).
+    """`correct` out of `n` images in per cent; the score interval (Wilson, 1927).
 
-    `correct` is a count, or the mean of several trainings' counts on the same pictures. The interval stays inside
+    `correct` is a count, or the mean of several trainings' counts on the same images. The interval stays inside
     0 .. 100 and keeps a width where all are correct or none is.
     """
     share = correct / n
@@ -63,26 +63,26 @@ def median_interval(values: Iterable[float], unit: str) -> Estimate:
 
 
 def bootstrap_interval(
-    *pictures: NDArray[Any],
+    *images: NDArray[Any],
     statistic: Callable[..., float],
     unit: str,
     resamples: int = 2_000,
     seed: int = 0,
 ) -> Estimate:
-    """Any statistic of pictures, such as macro-F1; percentile bootstrap over them (Efron, 1979).
+    """Any statistic of images, such as macro-F1; percentile bootstrap over them (Efron, 1979).
 
-    `pictures` are arrays with one entry a picture along their first axis, for example labels and predictions, and
-    `statistic(*pictures)` is a number in `unit`; it must be defined where a resample lacks a class. Low and high
+    `images` are arrays with one entry an image along their first axis, for example labels and predictions, and
+    `statistic(*images)` is a number in `unit`; it must be defined where a resample lacks a class. Low and high
     are None where every resample gives the same, as a perfect score does: that is no evidence of perfection.
     """
     random = np.random.default_rng(seed)
-    n = len(pictures[0])
+    n = len(images[0])
     replicates = []
     for _ in range(resamples):
         drawn = random.integers(n, size=n)
-        replicates.append(statistic(*(array[drawn] for array in pictures)))
+        replicates.append(statistic(*(array[drawn] for array in images)))
     low, high = (float(end) for end in np.quantile(replicates, [TAIL, 1 - TAIL]))
-    value = float(statistic(*pictures))
+    value = float(statistic(*images))
     if low == high:
         return Estimate(value, low=None, high=None, n=n, unit=unit)
     return Estimate(value, low=low, high=high, n=n, unit=unit)

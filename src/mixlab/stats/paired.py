@@ -1,11 +1,11 @@
-"""Is one model better than another? Judged on the same pictures, with several trainings of each.
+"""Is one model better than another? Judged on the same images, with several trainings of each.
 
-Two things are left to chance: which pictures the test part holds, and which seeds the trainings had. Pictures are
+Two things are left to chance: which images the test part holds, and which seeds the trainings had. Images are
 crossed with both models, seeds belong to one. So it is with cases and readers in medical imaging, whose analysis
 of variance is used here (Obuchowski and Rockette, 1995; Hillis, 2007).
 
 Axes:  seed      one training of a model
-       picture   one picture of the test part, the same for both models
+       image   one image of the test part, the same for both models
        resample  one draw of the bootstrap
 """
 
@@ -22,7 +22,7 @@ from mixlab.stats.estimate import TAIL, Estimate
 POWER = 0.80
 
 Answers = NDArray[np.bool_] | NDArray[np.float64]
-"""(seed, picture) Whether each training had each picture right; numbers where they stand for groups of pictures."""
+"""(seed, image) Whether each training had each image right; numbers where they stand for groups of images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Difference:
 
     @property
     def covers_seeds(self) -> bool:
-        """False where a model was trained once: the interval is then about other pictures, not other trainings."""
+        """False where a model was trained once: the interval is then about other images, not other trainings."""
         return min(self.seeds) > 1
 
 
@@ -90,9 +90,9 @@ def crossed_bootstrap(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Difference:
-    """Compare two models by resampling the pictures, for both together, and the seeds of each.
+    """Compare two models by resampling the images, for both together, and the seeds of each.
 
-    `correct_a`, `correct_b`: (seed, picture), whether each training had the picture right; the numbers of seeds may
+    `correct_a`, `correct_b`: (seed, image), whether each training had the image right; the numbers of seeds may
     differ. The same `seed` gives the same numbers. No p comes out below 2 / (resamples + 1).
 
     A plain percentile bootstrap would mislead in three ways:
@@ -100,28 +100,28 @@ def crossed_bootstrap(
     - Few seeds: it has (S - 1) / S of their variance and a normal's tails (Hesterberg, 2015: "narrowness bias").
       Deviations are widened by sqrt(S / (S - 1)), and every resample is divided by the root of a chi-square over
       its degrees of freedom (Satterthwaite, 1946), as Student's t is made of a normal.
-    - Crossing: it counts three times what neither a picture nor a seed explains (Owen, 2007). Pictures and seeds
-      are resampled apart and added, and pictures vary only by what the seeds' spread does not hold yet (Hillis,
+    - Crossing: it counts three times what neither an image nor a seed explains (Owen, 2007). Images and seeds
+      are resampled apart and added, and images vary only by what the seeds' spread does not hold yet (Hillis,
       2007).
-    - Few disagreements: it is too sure, and certain at a perfect tie. Half a picture is added to each cell of a
-      right or wrong and b right or wrong (Agresti and Min, 2005); a tie on n pictures then leaves about +-2 / n.
+    - Few disagreements: it is too sure, and certain at a perfect tie. Half an image is added to each cell of a
+      right or wrong and b right or wrong (Agresti and Min, 2005); a tie on n images then leaves about +-2 / n.
 
     Coverage, false alarms and power are measured in tests/evidence/test_coverage.py. Three seeds are the least for
     Holm over several pairs: with two, far tails are guesswork, and false alarms came at 12 %, not 5 %.
     """
     random = np.random.default_rng(seed)
-    pictures = _picture_differences(correct_a, correct_b)
+    images = _image_differences(correct_a, correct_b)
     seeds_a, seeds_b = _accuracies(correct_a), _accuracies(correct_b)
 
-    # What the seeds' spread leaves to the pictures is never less than the four half pictures bring.
+    # What the seeds' spread leaves to the images is never less than the four half images bring.
     held_by_seeds = _interaction_variance(correct_a) + _interaction_variance(correct_b)
-    left_to_pictures = max(pictures.variance - held_by_seeds, 1 / pictures.size**2)
-    variance = left_to_pictures + seeds_a.variance + seeds_b.variance
-    doubt = sum(part.variance**2 / part.degrees_of_freedom for part in (pictures, seeds_a, seeds_b))
+    left_to_images = max(images.variance - held_by_seeds, 1 / images.size**2)
+    variance = left_to_images + seeds_a.variance + seeds_b.variance
+    doubt = sum(part.variance**2 / part.degrees_of_freedom for part in (images, seeds_a, seeds_b))
     degrees_of_freedom = max(variance**2 / doubt, 1.0)  # the subtraction could make it less than any part's
 
     deviations = (
-        pictures.resampled(resamples, random) * math.sqrt(left_to_pictures / pictures.variance)
+        images.resampled(resamples, random) * math.sqrt(left_to_images / images.variance)
         + seeds_a.resampled(resamples, random)
         - seeds_b.resampled(resamples, random)
     )
@@ -143,11 +143,11 @@ def crossed_bootstrap(
 
 
 def of_groups(correct: Answers, groups: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(seed, group) For the functions here, where pictures of one group, such as copies, are right or wrong together.
+    """(seed, group) For the functions here, where images of one group, such as copies, are right or wrong together.
 
-    `groups`: (picture,) a number a picture. A group counts for as many pictures as it has: its value is the mean over
-    all pictures, moved by what its own pictures add to that (the linearised ratio; Cochran, 1977, section 9A). So each
-    seed's mean stays what it was, and a group of one picture is that picture.
+    `groups`: (image,) a number an image. A group counts for as many images as it has: its value is the mean over
+    all images, moved by what its own images add to that (the linearised ratio; Cochran, 1977, section 9A). So each
+    seed's mean stays what it was, and a group of one image is that image.
     """
     group = np.unique(groups, return_inverse=True)[1]
     mean = correct.mean(axis=1, keepdims=True)
@@ -156,7 +156,7 @@ def of_groups(correct: Answers, groups: NDArray[np.int64]) -> NDArray[np.float64
 
 
 def crossed_interval(correct: Answers) -> Estimate:
-    """One model's mean accuracy in per cent, for other pictures and other seeds; `correct`: (seed, picture).
+    """One model's mean accuracy in per cent, for other images and other seeds; `correct`: (seed, image).
 
     It is compared with a model that is always right. The spread is that of the seeds' accuracies.
     """
@@ -173,8 +173,8 @@ def crossed_interval(correct: Answers) -> Estimate:
     )
 
 
-def _picture_differences(correct_a: Answers, correct_b: Answers) -> _Sample:
-    """Each picture's mean difference, and the four half pictures; equal ones are kept once, with their number."""
+def _image_differences(correct_a: Answers, correct_b: Answers) -> _Sample:
+    """Each image's mean difference, and the four half images; equal ones are kept once, with their number."""
     values, weights = np.unique(correct_a.mean(axis=0) - correct_b.mean(axis=0), return_counts=True)
     return _Sample(np.append(values, [1, -1, 0]), np.append(weights, [0.5, 0.5, 1]))
 
@@ -184,15 +184,15 @@ def _accuracies(correct: Answers) -> _Sample:
 
 
 def _interaction_variance(correct: Answers) -> float:
-    """The part of the mean accuracy's variance that no better or worse seed makes and no harder picture.
+    """The part of the mean accuracy's variance that no better or worse seed makes and no harder image.
 
-    A picture falls right in one training and wrong in another. 0 for one training, which can't tell.
+    An image falls right in one training and wrong in another. 0 for one training, which can't tell.
     """
-    seeds, pictures = correct.shape
+    seeds, images = correct.shape
     if seeds == 1:
         return 0.0
     scatter = correct - correct.mean(axis=1, keepdims=True) - correct.mean(axis=0) + correct.mean()
-    return float(np.sum(scatter**2)) / ((seeds - 1) * (pictures - 1)) / (seeds * pictures)
+    return float(np.sum(scatter**2)) / ((seeds - 1) * (images - 1)) / (seeds * images)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

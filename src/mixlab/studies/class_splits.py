@@ -1,4 +1,4 @@
-"""A set's classes in two halves, one that is known and one that is new, and the pictures of some classes alone."""
+"""A set's classes in two halves, one that is known and one that is new, and the images of some classes alone."""
 
 from dataclasses import dataclass, replace
 from math import comb
@@ -49,16 +49,16 @@ def check_enough(dataset: Dataset, shots: int) -> None:
     least = int(there.argmin())
     if there[least] < shots:
         raise UserError(
-            f'{dataset.name} has {there[least]} pictures of "{dataset.classes[least]}" to train on, and {shots} of '
+            f'{dataset.name} has {there[least]} images of "{dataset.classes[least]}" to train on, and {shots} of '
             "each new class are taken: give a set with more."
         )
 
 
 def of_classes(dataset: Dataset, names: tuple[str, ...], each: int, seed: int) -> Dataset:
-    """These classes alone: so many training pictures of each at most, drawn by the seed, and all of the test part."""
+    """These classes alone: so many training images of each at most, drawn by the seed, and all of the test part."""
     places = np.array([dataset.classes.index(name) for name in names])
     draw, labels = np.random.default_rng(seed), dataset.parts["train"].labels
-    chosen: dict[str, Int64[np.ndarray, " picture"]] = {
+    chosen: dict[str, Int64[np.ndarray, " image"]] = {
         "train": np.concatenate([draw.permutation(np.flatnonzero(labels == place))[:each] for place in places]),
         "test": np.flatnonzero(np.isin(dataset.parts["test"].labels, places)),
     }

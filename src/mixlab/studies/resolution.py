@@ -1,6 +1,6 @@
 """What a change of resolution costs a Mixer: accuracy at once, after a little fine-tuning, and against other ways.
 
-A Mixer is trained on pictures of 16 px and taken to 32 px both ways (exactly, resampled) and to 24 px (resampled).
+A Mixer is trained on images of 16 px and taken to 32 px both ways (exactly, resampled) and to 24 px (resampled).
 Beside them stand the model as it was, with its input at 16 px, also trained on there, and models from scratch at the
 new size, for as many steps as the fine-tuning and for as many as all.
 """
@@ -39,34 +39,34 @@ from mixlab.zoo.build import Model, macs_of
 SMALL, LARGE, BETWEEN = 16, 32, 24  # pixels
 _WAYS: tuple[tuple[Resize, int], ...] = (("exact", LARGE), ("resampled", LARGE), ("resampled", BETWEEN))
 _AS_IT_WAS, _TRAINED_ON = f"as it was, {SMALL} px", f"trained on, {SMALL} px"
-_JUDGED = 256  # pictures a batch
+_JUDGED = 256  # images a batch
 
 
 @dataclass(frozen=True)
 class ResolutionTerms:
     seeds: int = 5
-    pictures: int = 20_000  # to train on at most, equally many of each class
+    images: int = 20_000  # to train on at most, equally many of each class
     epochs: int = 10  # before the size changes
     tuning_epochs: int = 1  # after it
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to a model, and its answers: whether each test picture was right."""
+    """One way to a model, and its answers: whether each test image was right."""
 
     name: str
     image_size: int  # at which it is judged
     epochs: int  # of training at that size
-    macs: int  # of one picture, forward
-    correct: Bool[np.ndarray, "seed picture"]
-    moved: tuple[float, ...] = ()  # by the change of size: a constant picture's logits, in per cent, one a seed
+    macs: int  # of one image, forward
+    correct: Bool[np.ndarray, "seed image"]
+    moved: tuple[float, ...] = ()  # by the change of size: a constant image's logits, in per cent, one a seed
 
     @property
     def top1(self) -> Estimate:
         return crossed_interval(self.correct)
 
     def against(self, other: Self) -> Estimate:
-        """The difference in points, seed by seed on the same test pictures; Student's t over the seeds."""
+        """The difference in points, seed by seed on the same test images; Student's t over the seeds."""
         return mean_interval(100 * (self.correct.mean(axis=1) - other.correct.mean(axis=1)), "points")
 
     def result(self) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class Arm:
 @dataclass(frozen=True, kw_only=True)
 class Resolution(Study[Arm]):
     repeats = "seeds"
-    top1_is_over = "seeds and test pictures"
+    top1_is_over = "seeds and test images"
 
     terms: ResolutionTerms
 
@@ -124,11 +124,11 @@ class Resolution(Study[Arm]):
                 for arm in self.arms
             ],
             notes=[
-                f"{self.terms.seeds} seeds; {self.pictures:,} training and {reference.correct.shape[1]:,} test "
-                "pictures. ± is the standard deviation of the seeds.",
-                "Differences are taken seed by seed on the same test pictures; the 95 % intervals are over seeds.",
+                f"{self.terms.seeds} seeds; {self.images:,} training and {reference.correct.shape[1]:,} test "
+                "images. ± is the standard deviation of the seeds.",
+                "Differences are taken seed by seed on the same test images; the 95 % intervals are over seeds.",
                 *(
-                    f"{arm.name}: a constant picture's logits move by {np.mean(arm.moved):.2g} % (mean over the seeds)."
+                    f"{arm.name}: a constant image's logits move by {np.mean(arm.moved):.2g} % (mean over the seeds)."
                     for arm in self.arms
                     if arm.moved
                 ),
@@ -146,9 +146,7 @@ class Resolution(Study[Arm]):
             Answer(
                 f"After {counted(self.terms.tuning_epochs, 'epoch')} at the new size, {who} ahead of the model that "
                 f"stayed at {SMALL} px for as many steps.",
-                "Taken there: "
-                + listed(list(tuned))
-                + ". The model that stayed sees pictures reduced to the size that "
+                "Taken there: " + listed(list(tuned)) + ". The model that stayed sees images reduced to the size that "
                 "it knows. Ahead: the 95 % interval of the difference lies above 0.",
                 [KeyFigure(arm.name, arm.top1, 1) for arm in (stayed, *tuned.values())],
             ),
@@ -158,7 +156,7 @@ class Resolution(Study[Arm]):
 
 def resolution(dataset: Dataset, terms: ResolutionTerms, *, quiet: bool, say: Callable[[str], None]) -> Resolution:
     """Train, resize, judge; what is in the store is not trained again."""
-    dataset = _subset(dataset.nothing_selected(), terms.pictures)
+    dataset = _subset(dataset.nothing_selected(), terms.images)
     bench = _Bench(dataset, terms, say, quiet=quiet)
     seeds: list[list[Arm]] = []
     for seed in range(terms.seeds):
@@ -167,7 +165,7 @@ def resolution(dataset: Dataset, terms: ResolutionTerms, *, quiet: bool, say: Ca
             say(f"seed {seed}, {arm.name}: {100 * arm.correct.mean():.1f} %")
     return Resolution(
         data=dataset.name,
-        pictures=len(dataset.parts["train"]),
+        images=len(dataset.parts["train"]),
         terms=terms,
         arms=tuple(_joined(arms) for arms in zip(*seeds, strict=True)),
         environment=machine.describe(bench.device),
@@ -180,7 +178,7 @@ def resolution(dataset: Dataset, terms: ResolutionTerms, *, quiet: bool, say: Ca
 
 
 class _Bench:
-    """Trains and judges on one dataset; one plan for each picture size and width, decided once."""
+    """Trains and judges on one dataset; one plan for each image size and width, decided once."""
 
     def __init__(self, dataset: Dataset, terms: ResolutionTerms, say: Callable[[str], None], *, quiet: bool):
         self.dataset, self.terms, self.say, self.quiet = dataset, terms, say, quiet
@@ -251,7 +249,7 @@ class _Bench:
 
 
 def moved_on_grey(before: Model, after: Model) -> float:
-    """How far the logits of a constant picture move from `before` to `after`, in per cent of the largest of them.
+    """How far the logits of a constant image move from `before` to `after`, in per cent of the largest of them.
 
     Were a change of size exact, then by nothing: both see the same field, in fewer patches or in more.
     """
@@ -276,9 +274,9 @@ def _tuned(way: Resize, size: int) -> str:
     return f"{way}, {size} px, tuned"
 
 
-def _subset(dataset: Dataset, pictures: int) -> Dataset:
-    """As many of each class as `pictures` allow, drawn once."""
+def _subset(dataset: Dataset, images: int) -> Dataset:
+    """As many of each class as `images` allow, drawn once."""
     part, draw = dataset.parts["train"], np.random.default_rng(0)
-    each = max(pictures // len(dataset.classes), 1)
+    each = max(images // len(dataset.classes), 1)
     chosen = [draw.permutation(np.flatnonzero(part.labels == label))[:each] for label in range(len(dataset.classes))]
     return replace(dataset, parts={**dataset.parts, "train": part.subset(np.sort(np.concatenate(chosen)))})

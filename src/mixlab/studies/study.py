@@ -48,7 +48,7 @@ class Study(ABC, Generic[A]):
     """What the intervals of top-1 are over."""
 
     data: str
-    pictures: int  # trained on at first
+    images: int  # trained on at first
     terms: Any  # a dataclass of the study's own
     arms: tuple[A, ...]
     environment: Mapping[str, Any]
@@ -95,7 +95,7 @@ class Study(ABC, Generic[A]):
         return {
             "schema": _SCHEMA,
             "data": self.data,
-            "pictures": self.pictures,
+            "images": self.images,
             "terms": asdict(self.terms),
             "environment": dict(self.environment),
             "recipes": {name: recipe.to_dict() for name, recipe in self.recipes.items()},

@@ -1,4 +1,4 @@
-"""Does what a model has learned carry over to classes that it never saw? Half of them are learned from many pictures,
+"""Does what a model has learned carry over to classes that it never saw? Half of them are learned from many images,
 then the other half from a few: by fine-tuning, by a head in closed form, and from scratch.
 """
 
@@ -44,25 +44,25 @@ HEAD, TUNED, AS_LONG, LONGER = (
 
 _LONGER = 5
 _BATCH, _FEW_BATCH = 64, 20
-_TO_CHOOSE_ON = 1 / 4  # of the few pictures, for the ridge and the temperature of the head
-_JUDGED = 256  # pictures a batch
+_TO_CHOOSE_ON = 1 / 4  # of the few images, for the ridge and the temperature of the head
+_JUDGED = 256  # images a batch
 
 
 @dataclass(frozen=True)
 class TransferTerms:
     seeds: int = 5  # class splits
-    pictures: int = 25_000  # to pre-train on at most, equally many of each class
+    images: int = 25_000  # to pre-train on at most, equally many of each class
     epochs: int = 10  # of pre-training
-    shots: int = 20  # pictures of each new class
+    shots: int = 20  # images of each new class
     tuning_epochs: int = 40
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to the new classes; `accuracies` in per cent, one a class split, on all test pictures of its classes."""
+    """One way to the new classes; `accuracies` in per cent, one a class split, on all test images of its classes."""
 
     name: str
-    epochs: int  # over the few pictures
+    epochs: int  # over the few images
     accuracies: tuple[float, ...]
 
     @property
@@ -70,7 +70,7 @@ class Arm:
         return mean_interval(self.accuracies, "%")
 
     def against(self, other: Self) -> Estimate:
-        """The difference in points, split by split on the same pictures; Student's t over the splits."""
+        """The difference in points, split by split on the same images; Student's t over the splits."""
         return mean_interval(np.subtract(self.accuracies, other.accuracies), "points")
 
     def result(self) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class Transfer(Study[Arm]):
 
     def table(self) -> Table:
         return Table(
-            f"New classes of {self.data} from {self.terms.shots} pictures each",
+            f"New classes of {self.data} from {self.terms.shots} images each",
             [
                 Column("name", MODEL),
                 Column("epochs", "epochs over them"),
@@ -101,10 +101,10 @@ class Transfer(Study[Arm]):
             [{"name": arm.name, "epochs": arm.epochs, "top1": arm.top1} for arm in self.arms],
             notes=[
                 f"{self.terms.seeds} splits of the classes into known and new ones. All but the models from scratch "
-                f"were trained before, {self.terms.epochs} epochs on {self.pictures:,} pictures of the known classes.",
-                "The head is fitted to three quarters of the few pictures; its ridge and its temperature are chosen on "
+                f"were trained before, {self.terms.epochs} epochs on {self.images:,} images of the known classes.",
+                "The head is fitted to three quarters of the few images; its ridge and its temperature are chosen on "
                 "the others. The other ways learn from all of them, and nothing is selected.",
-                "± is the standard deviation over the splits. They share classes and pictures, so the intervals "
+                "± is the standard deviation over the splits. They share classes and images, so the intervals "
                 "are about other splits of this set, not about other sets.",
             ],
         )
@@ -127,7 +127,7 @@ class Transfer(Study[Arm]):
             "Does knowledge carry over to classes that were never seen?",
             f"mixlab study transfer: {self.data}, {self.terms.seeds} class splits",
             Answer(
-                f"With {self.terms.shots} pictures of each new class {who} ahead of starting from scratch.",
+                f"With {self.terms.shots} images of each new class {who} ahead of starting from scratch.",
                 "The two ways: fine-tuning all weights, and a head in closed form. Ahead: the 95 % intervals of the "
                 f"differences to both models from scratch, trained as long and {_LONGER} times as long, lie above 0.",
                 [KeyFigure(arm.name, arm.top1, 1) for arm in self.arms],
@@ -152,7 +152,7 @@ def transfer(dataset: Dataset, terms: TransferTerms, *, quiet: bool, say: Callab
             say(f"split {seed + 1}, {arm.name}: {arm.accuracies[0]:.1f} %")
     return Transfer(
         data=dataset.name,
-        pictures=bench.pictures,
+        images=bench.images,
         terms=terms,
         splits=tuple(splits),
         arms=tuple(
@@ -172,14 +172,14 @@ class _Bench:
         self.device = machine.pick_device()
         self.plans: dict[str, Plan] = {}
         self.recipes: dict[str, Recipe | HeadRecipe] = {}
-        self.pictures = 0
+        self.images = 0
 
     def one_split(self, seed: int, split: Split) -> list[Arm]:
         """Every arm, with this split's accuracy alone."""
         terms = self.terms
-        known = of_classes(self.dataset, split.known, max(terms.pictures // len(split.known), 1), seed)
+        known = of_classes(self.dataset, split.known, max(terms.images // len(split.known), 1), seed)
         few = of_classes(self.dataset, split.new, terms.shots, seed)
-        self.pictures = len(known.parts["train"])
+        self.images = len(known.parts["train"])
         usual = self.recipe(seed, terms.epochs, _BATCH)
         before = self.trained("pre-training", usual, known)
         weights = open_weights(before.path).weights

@@ -2,7 +2,7 @@
 
 Hinton et al. 2015, https://arxiv.org/abs/1503.02531. The teacher sees what the student sees: cropped, augmented, mixed.
 
-Axes:  picture, class  of the batch
+Axes:  image, class  of the batch
 """
 
 import torch
@@ -18,19 +18,19 @@ from mixlab.zoo.class_names import indices
 
 
 class Teacher:
-    """Answers the student's pictures, at the size and in the normalisation that it was trained with."""
+    """Answers the student's images, at the size and in the normalisation that it was trained with."""
 
     def __init__(
         self, settings: Distillation, classes: tuple[str, ...], student: Preprocess, device: torch.device | str
     ):
-        """`classes` are the data's; `student` is how the pictures come. Raises UserError."""
+        """`classes` are the data's; `student` is how the images come. Raises UserError."""
         opened = open_weights(settings.teacher)
         _refuse_other_classes(settings.teacher, opened.classes, classes)
         self._model = built(opened.weights).to(device)
         self._student, self._own = student, opened.preprocess
 
     @torch.no_grad()
-    def __call__(self, images: Float[Tensor, "picture channel row column"]) -> Float[Tensor, "picture class"]:
+    def __call__(self, images: Float[Tensor, "image channel row column"]) -> Float[Tensor, "image class"]:
         mean, std, own_mean, own_std = (
             torch.tensor(values, dtype=images.dtype, device=images.device)[:, None, None]
             for values in (self._student.mean, self._student.std, self._own.mean, self._own.std)
@@ -42,8 +42,8 @@ class Teacher:
 
 
 def distilled_loss(
-    logits: Float[Tensor, "picture class"],
-    teacher: Float[Tensor, "picture class"],
+    logits: Float[Tensor, "image class"],
+    teacher: Float[Tensor, "image class"],
     loss: Float[Tensor, ""],
     settings: Distillation,
 ) -> Float[Tensor, ""]:

@@ -114,9 +114,9 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
         dataset = dataset.nothing_selected()
     begins = _from_weights(recipe, dataset) if names_weights(recipe.model) else _from_scratch(recipe, dataset)
     size = begins.config["image_size"]
-    given = {key: value for key, value in recipe.pictures.model_dump().items() if value is not None}
-    pictures = len(dataset.parts["train"])
-    batch = _automatic_batch(pictures) if recipe.batch == "auto" else min(recipe.batch, pictures)
+    given = {key: value for key, value in recipe.preprocessing.model_dump().items() if value is not None}
+    images = len(dataset.parts["train"])
+    batch = _automatic_batch(images) if recipe.batch == "auto" else min(recipe.batch, images)
     return Job(
         recipe=recipe.model_copy(update={"data": dataset.name, "image_size": size, "batch": batch}),
         dataset=dataset,
@@ -173,9 +173,9 @@ def _decided_by_data(recipe: Recipe, dataset: Dataset) -> dict[str, int]:
     return decided
 
 
-def _automatic_batch(pictures: int) -> int:
+def _automatic_batch(images: int) -> int:
     """The largest power of two, up to 128, that leaves at least eight steps an epoch."""
     batch = _LARGEST_AUTOMATIC_BATCH
-    while batch > 2 and batch * _STEPS_AN_EPOCH > pictures:
+    while batch > 2 and batch * _STEPS_AN_EPOCH > images:
         batch //= 2
     return batch

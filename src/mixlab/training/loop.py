@@ -39,7 +39,7 @@ def train(job: Job, plan: Plan, folder: Path, *, quiet: bool) -> Run:
     """Train, and leave a finished run in `folder`; this very training, interrupted there, goes on where it was.
 
     Every process calls it. SIGTERM and SIGUSR1 end it after a step and a checkpoint, with `Interrupted`. A mistake that
-    shows only now (a broken picture, a rate that diverges, a full disk) leaves the last checkpoint intact; where there
+    shows only now (a broken image, a rate that diverges, a full disk) leaves the last checkpoint intact; where there
     is none yet, the folder goes.
     """
     require_trackers(job.recipe)
@@ -133,7 +133,7 @@ def _fit(job: Job, plan: Plan, records: Records, accelerator: Accelerator, *, qu
         journal.write(
             "end",
             training_seconds=progress.seconds,
-            pictures=progress.pictures,
+            images=progress.images,
             peak_bytes=peak_bytes(accelerator.device),
             unreadable=batches.unreadable | (validation.unreadable if validation else {}),
         )

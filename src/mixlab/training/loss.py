@@ -1,7 +1,7 @@
 """The loss of a batch, in at least fp32, against targets that augmentation may have mixed.
 
-Axes:  picture  of the batch
-       class    logits, and how much of the picture is of each class: a row sums to 1
+Axes:  image  of the batch
+       class    logits, and how much of the image is of each class: a row sums to 1
 """
 
 import numpy as np
@@ -14,18 +14,18 @@ from mixlab.errors import UserError
 from mixlab.training.recipes.schema import Loss
 
 
-def targets_of(labels: Int[Tensor, " picture"], classes: int, loss: Loss) -> Float[Tensor, "picture class"]:
+def targets_of(labels: Int[Tensor, " image"], classes: int, loss: Loss) -> Float[Tensor, "image class"]:
     """One for the label, of which all classes share `label_smoothing`."""
     return F.one_hot(labels, classes) * (1 - loss.label_smoothing) + loss.label_smoothing / classes
 
 
 def loss_of(
-    logits: Float[Tensor, "picture class"],
-    targets: Float[Tensor, "picture class"],
+    logits: Float[Tensor, "image class"],
+    targets: Float[Tensor, "image class"],
     loss: Loss,
     class_weights: Float[Tensor, " class"] | None = None,
 ) -> Float[Tensor, ""]:
-    """The mean over the pictures; a weight multiplies its class's term, and the mean stays one over their number.
+    """The mean over the images; a weight multiplies its class's term, and the mean stays one over their number.
 
     "sigmoid" asks of each class alone whether it is shown, and sums over the classes, as big_vision does.
     """
@@ -38,16 +38,16 @@ def loss_of(
 
 
 def class_weights_of(
-    loss: Loss, labels: Int[np.ndarray, " picture"], classes: tuple[str, ...]
+    loss: Loss, labels: Int[np.ndarray, " image"], classes: tuple[str, ...]
 ) -> Float[Tensor, " class"] | None:
-    """By "balanced" all classes weigh as one of the mean size of the training's `labels`; a class without a picture
+    """By "balanced" all classes weigh as one of the mean size of the training's `labels`; a class without an image
     weighs nothing. Raises UserError.
     """
     if loss.class_weights is None:
         return None
     if loss.class_weights == "balanced":
-        pictures = np.bincount(labels, minlength=len(classes))
-        weights = np.divide(len(labels), len(classes) * pictures, out=np.zeros(len(classes)), where=pictures > 0)
+        images = np.bincount(labels, minlength=len(classes))
+        weights = np.divide(len(labels), len(classes) * images, out=np.zeros(len(classes)), where=images > 0)
         return torch.from_numpy(weights)
     if len(loss.class_weights) != len(classes):
         raise UserError(

@@ -19,16 +19,16 @@ class Objective:
     class_weights: Float[Tensor, " class"] | None
     teacher: tuple[Teacher, Distillation] | None
 
-    def targets(self, labels: Int[Tensor, " picture"]) -> Float[Tensor, "picture class"]:
+    def targets(self, labels: Int[Tensor, " image"]) -> Float[Tensor, "image class"]:
         return targets_of(labels, self.classes, self.loss)
 
     def __call__(
         self,
-        logits: Float[Tensor, "picture class"],
-        images: Float[Tensor, "picture channel row column"],
-        targets: Float[Tensor, "picture class"],
+        logits: Float[Tensor, "image class"],
+        images: Float[Tensor, "image channel row column"],
+        targets: Float[Tensor, "image class"],
     ) -> Float[Tensor, ""]:
-        """The mean over the pictures."""
+        """The mean over the images."""
         loss = loss_of(logits, targets, self.loss, self.class_weights)
         if self.teacher is None:
             return loss

@@ -1,4 +1,4 @@
-"""Whether a training that goes on is the one that was begun: the same recipe on the same pictures."""
+"""Whether a training that goes on is the one that was begun: the same recipe on the same images."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from mixlab.training.job import Job
 from mixlab.training.recipes.schema import Recipe
 
 _FREE = ("data", "workers", "checkpoints", "expected", "track", "parallel")
-"""Keys that change no bit of the weights, so a run may go on with others; `data` then names the same pictures."""
+"""Keys that change no bit of the weights, so a run may go on with others; `data` then names the same images."""
 
 
 def refuse_changes(run: Run, job: Job) -> None:
@@ -18,8 +18,8 @@ def refuse_changes(run: Run, job: Job) -> None:
     changed = list(differences(run.data, job.dataset.summary))
     if changed:
         raise UserError(
-            f"{run.path} was begun on other pictures: {'; '.join(changed)}. Put back what {run.recipe['data']} held, "
-            "say with --data where those pictures lie now, or train anew into another folder."
+            f"{run.path} was begun on other images: {'; '.join(changed)}. Put back what {run.recipe['data']} held, "
+            "say with --data where those images lie now, or train anew into another folder."
         )
 
 

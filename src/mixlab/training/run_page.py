@@ -27,7 +27,7 @@ from mixlab.stats.intervals import median_interval, proportion_interval
 
 _RECENT = 10  # lines of the journal whose speed foretells the rest
 _MUCH_WAITING = 10  # per cent
-_SHOWN = 20  # rows of a table, and pictures that are named
+_SHOWN = 20  # rows of a table, and images that are named
 _LOSS = Axis("Training loss", "nats", "lower")
 _ACCURACY = Axis("Top-1", "%", "higher", digits=1)
 _WAITING = Axis("Waiting for data", "% of the time", "lower", digits=0)
@@ -68,7 +68,7 @@ class _Story:
     def steps_an_epoch(self) -> int:
         if self.history.epochs:
             return self.history.epochs[0]["step"]
-        return steps_an_epoch(self.run.data["pictures"]["train"], self.recipe["batch"])
+        return steps_an_epoch(self.run.data["images"]["train"], self.recipe["batch"])
 
     @cached_property
     def steps(self) -> int:
@@ -123,15 +123,15 @@ class _Story:
         if (judged := self.history.validation) is None:
             return "" if self.history.averaged else ", and its last weights were kept"
         whose = "they" if self.history.averaged else "the weights that were kept"
-        return f": {whose} had {number(judged['top1'], 1)} % of {judged['pictures']:,} validation pictures right"
+        return f": {whose} had {number(judged['top1'], 1)} % of {judged['images']:,} validation images right"
 
     @property
     def _worth(self) -> str:
         if self.history.validation is None:
             return "Nothing has been judged yet." if self.state != "done" else "There was no validation part."
         return (
-            "What is kept is chosen on the validation pictures, so its accuracy there is a little too high: "
-            f"`mixlab evaluate {self.path}` judges a finished run on pictures that chose nothing."
+            "What is kept is chosen on the validation images, so its accuracy there is a little too high: "
+            f"`mixlab evaluate {self.path}` judges a finished run on images that chose nothing."
         )
 
     @property
@@ -163,7 +163,7 @@ class _Story:
             "Loss, accuracy and rate",
             panels,
             "The loss is an epoch's mean, over that of the steps in grey. Training's accuracy is that on augmented "
-            "pictures while the weights still change, so validation's may lie above it.",
+            "images while the weights still change, so validation's may lie above it.",
         )
         return Section("How it learns", [figure])
 
@@ -175,7 +175,7 @@ class _Story:
             {"ridge": f"{tried['ridge']:g}", "top1": tried["top1"], "kept": "kept" if tried["chosen"] else ""}
             for tried in self.history.ridges
         ]
-        notes = ["A large ridge keeps the head near the mean answer, a small one lets it follow the training pictures."]
+        notes = ["A large ridge keeps the head near the mean answer, a small one lets it follow the training images."]
         return Section("Which ridge", [Table("A head in closed form for each ridge", columns, rows, notes)])
 
     @property
@@ -195,7 +195,7 @@ class _Story:
         )
         share = 100 * fmean(waiting)
         cure = ": more `workers` or smaller files would make it faster" if share > _MUCH_WAITING else ""
-        return Section("How it runs", [f"It waits for pictures {number(share, 1)} % of the time{cure}.", figure])
+        return Section("How it runs", [f"It waits for images {number(share, 1)} % of the time{cure}.", figure])
 
     @property
     def incidents(self) -> Section:
@@ -227,14 +227,14 @@ class _Story:
     def what_runs(self) -> Section:
         run, recipe, plan, environment = self.run, self.recipe, self.run.plan, self.run.environment
         data = run.data
-        counts = ", ".join(f"{pictures:,} {part}" for part, pictures in data["pictures"].items())
+        counts = ", ".join(f"{images:,} {part}" for part, images in data["images"].items())
         peak = (self.history.end or {}).get("peak_bytes")
         facts = {
             "State": self.state,
             "Model": f"{recipe['model']} at {_size(recipe['image_size'])} pixels",
-            "Data": f"{recipe['data']}: {len(data['classes']):,} classes, {counts} pictures",
+            "Data": f"{recipe['data']}: {len(data['classes']):,} classes, {counts} images",
             "Length": self._length,
-            "Plan": f"{plan['precision']}, {plan['layout'].replace('_', ' ')}, {plan['micro_batch']:,} pictures at "
+            "Plan": f"{plan['precision']}, {plan['layout'].replace('_', ' ')}, {plan['micro_batch']:,} images at "
             f"once, {_processes(plan.get('processes', 1))}",
             **({"Peak memory": f"{peak / 2**30:.2f} GiB"} if peak else {}),
             **machine_facts(environment),
@@ -245,8 +245,8 @@ class _Story:
     def _length(self) -> str:
         batch = self.recipe["batch"]
         if self.history.ridges:
-            return f"every picture once through the backbone, {batch:,} at a time; a head in closed form takes no steps"
-        return f"{self.steps:,} steps of {batch:,} pictures, {self.steps_an_epoch:,} an epoch"
+            return f"every image once through the backbone, {batch:,} at a time; a head in closed form takes no steps"
+        return f"{self.steps:,} steps of {batch:,} images, {self.steps_an_epoch:,} an epoch"
 
     def _by_epoch(self, step: int) -> float:
         return step / self.steps_an_epoch
@@ -261,7 +261,7 @@ class _Story:
 
 
 def _top1(validation: Line) -> Estimate:
-    return proportion_interval(validation["top1"] * validation["pictures"] / 100, validation["pictures"])
+    return proportion_interval(validation["top1"] * validation["images"] / 100, validation["images"])
 
 
 def _norm_axis(norms: Curve) -> Axis:
@@ -272,9 +272,7 @@ def _norm_axis(norms: Curve) -> Axis:
 def _left_out(unreadable: Mapping[str, str]) -> Details:
     names = [f"{name}: {reason}" for name, reason in list(unreadable.items())[:_SHOWN]]
     more = [f"and {len(unreadable) - _SHOWN:,} more, in journal.jsonl"] if len(unreadable) > _SHOWN else []
-    return Details(
-        f"Pictures left out because they can't be read: {len(unreadable):,}", [Code("\n".join(names + more))]
-    )
+    return Details(f"Images left out because they can't be read: {len(unreadable):,}", [Code("\n".join(names + more))])
 
 
 def _times(lines: Sequence[Line]) -> str:

@@ -50,8 +50,8 @@ class Records:
             start_run(run.path, job.recipe.to_dict(), self._plan.to_dict(), environment, job.dataset.summary, split)
             self._is_new = True
         with run.held():
-            for part in run.path.glob(".*.part"):  # what a killed process was writing
-                part.unlink(missing_ok=True)
+            for temporary in run.path.glob(".*.part"):  # what a killed process was writing
+                temporary.unlink(missing_ok=True)
             if not self._is_new:
                 run.mark("running")
             yield
@@ -91,7 +91,7 @@ class Records:
         step, loss, taken = found
         norms = taken.norms.nan_to_num(nan=math.inf).cpu()
         order = norms.argsort(descending=True, stable=True)[:_LARGEST].tolist()
-        names, pictures = list(parameters), self._job.dataset.parts["train"].names
+        names, images = list(parameters), self._job.dataset.parts["train"].names
         if self._writes:
             write_json(
                 self.run.postmortem,
@@ -99,14 +99,14 @@ class Records:
                     "step": step,
                     "loss": str(loss),
                     "learning_rate": taken.learning_rate,
-                    "pictures": [pictures[index] for index in taken.batch.indices],
+                    "images": [images[index] for index in taken.batch.indices],
                     "largest_gradients": {names[place]: str(taken.norms[place].item()) for place in order},
                 },
             )
         raise UserError(
             f"The loss became {loss} at step {step}: the training diverged. Lower optimizer.learning_rate, lengthen "
             'schedule.warmup, set optimizer.clip_norm=1, or leave such steps out with non_finite="skip"; the step\'s '
-            f"pictures and largest gradients are in {self.run.postmortem}."
+            f"images and largest gradients are in {self.run.postmortem}."
         )
 
     def interrupted(self, signal: str | None, step: int, steps: int) -> Interrupted:
@@ -129,9 +129,9 @@ class Records:
         """The weights that the run is about: with them it is done."""
         if not self._writes:
             return
-        with whole_file(self.run.weights) as part:
+        with whole_file(self.run.weights) as temporary:
             # safetensors' own writing hides that a disk is full
-            part.write_bytes(save({name: tensor.contiguous() for name, tensor in weights.items()}))
+            temporary.write_bytes(save({name: tensor.contiguous() for name, tensor in weights.items()}))
         write_json(self.run.path / "config.json", self._job.card())
         self._write_page()
         self.run.mark("done")

@@ -2,7 +2,7 @@
 
 Foret et al. 2020, https://arxiv.org/abs/2010.01412, equation 2 with p = 2. As in the authors' code both passes draw the
 same stochastic depth, and batch normalisation remembers the first alone. The authors climb on each accelerator by the
-gradient of its own pictures; here all processes climb by the gradient of the whole batch.
+gradient of its own images; here all processes climb by the gradient of the whole batch.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,6 +1,6 @@
 """A soup: the mean of several trainings' weights, as a run of its own (Wortsman et al. 2022, arxiv.org/abs/2203.05482).
 
-It costs one model's inference. The trainings have to share their architecture, their classes, what they do to a picture
+It costs one model's inference. The trainings have to share their architecture, their classes, what they do to an image
 before the model sees it, and their cut of the data; the mean is a good model only where they also began from the same
 weights, as fine-tunings of one model do.
 """
@@ -39,7 +39,7 @@ from mixlab.weights.trained import load_trained
 def average(runs: Sequence[Run], out: Path, *, quiet: bool) -> Run:
     """A finished run at `out` with the mean of the finished `runs`' weights; recipe, plan and split are the first's.
 
-    Batch normalisation's statistics are estimated anew in one epoch of the training pictures, augmented as the recipe
+    Batch normalisation's statistics are estimated anew in one epoch of the training images, augmented as the recipe
     says but not mixed: those of the single trainings are not the mean model's.
     """
     if len(runs) < 2:
@@ -49,15 +49,15 @@ def average(runs: Sequence[Run], out: Path, *, quiet: bool) -> Run:
     for other in others:
         _refuse_differences(first, other)
     recipe = any_recipe_from(first.recipe, str(first.path / "recipe.toml"))
-    dataset = _pictures(first, recipe)
+    dataset = _images(first, recipe)
     device = machine.pick_device()
     model = load_trained(first)
     model.load_state_dict(mean_of(load_trained(run).state_dict() for run in runs))
     model = placed(model, device, Mode())
     unreadable = _estimate_statistics(model, first, recipe, dataset.parts["train"], quiet=quiet)
     validation = _judged(model, first, recipe, dataset, quiet=quiet) if "validation" in dataset.parts else None
-    with whole_folder(out) as part:
-        run = start_run(part, first.recipe, first.plan, machine.describe(device), first.data, first.split)
+    with whole_folder(out) as temporary:
+        run = start_run(temporary, first.recipe, first.plan, machine.describe(device), first.data, first.split)
         with Journal(run.journal) as journal:
             journal.write("averaged", runs=[str(one.path) for one in runs], validation=validation)
             journal.write("end", **_spent(runs), unreadable=unreadable)
@@ -93,7 +93,7 @@ def _refuse_differences(first: Run, other: Run) -> None:
         )
     if first.data != other.data:
         raise UserError(
-            f"{first.path} and {other.path} were trained on other pictures or another cut of them, so that what one "
+            f"{first.path} and {other.path} were trained on other images or another cut of them, so that what one "
             "held out the other may have learned: average trainings on one set."
         )
 
@@ -109,7 +109,7 @@ def _shown(value: object) -> str:
     return "not given" if value is None else shorten(str(value), 60)
 
 
-def _pictures(run: Run, recipe: Recipe | HeadRecipe) -> Dataset:
+def _images(run: Run, recipe: Recipe | HeadRecipe) -> Dataset:
     classes = tuple(run.config["classes"])
     if run.split is not None:
         return open_split(recipe.data, run.split, classes)
@@ -119,7 +119,7 @@ def _pictures(run: Run, recipe: Recipe | HeadRecipe) -> Dataset:
 def _estimate_statistics(
     model: nn.Module, run: Run, recipe: Recipe | HeadRecipe, part: Part, *, quiet: bool
 ) -> dict[str, str]:
-    """In batches as large as those that normalisation saw in training. Returns the pictures that were left out."""
+    """In batches as large as those that normalisation saw in training. Returns the images that were left out."""
     if not any(isinstance(module, _BatchNorm) for module in model.modules()):
         return {}
     batches = TrainingBatches(
@@ -157,7 +157,7 @@ def _judged(
     )
     predict = answers_of(model, next(model.parameters()).device, Mode())
     evaluation = evaluate(predict, batches, dataset.classes)
-    return {"top1": evaluation.top1.value, "pictures": len(evaluation.labels)}
+    return {"top1": evaluation.top1.value, "images": len(evaluation.labels)}
 
 
 def _spent(runs: Sequence[Run]) -> dict[str, float]:
@@ -165,6 +165,6 @@ def _spent(runs: Sequence[Run]) -> dict[str, float]:
     ends = [line for run in runs for line in read_journal(run.journal, "end")]
     return {
         "training_seconds": sum(end["training_seconds"] for end in ends),
-        "pictures": sum(end["pictures"] for end in ends),
+        "images": sum(end["images"] for end in ends),
         "peak_bytes": max(end["peak_bytes"] for end in ends),
     }

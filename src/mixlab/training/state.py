@@ -27,17 +27,17 @@ from mixlab.training.step import Taken
 
 @dataclass
 class Progress:
-    """How far the training has come, and its epoch's mean loss and accuracy on the augmented pictures.
+    """How far the training has come, and its epoch's mean loss and accuracy on the augmented images.
 
     The losses and counts of right answers are this process's shares; nothing is read from the device before `close`.
     """
 
     step: int = 0
     seconds: float = 0.0  # of the epochs that are closed
-    pictures: int = 0  # of all steps, over all processes
+    images: int = 0  # of all steps, over all processes
     losses: list[Tensor] = field(default_factory=list)
     rights: list[Tensor] = field(default_factory=list)
-    epoch_pictures: int = 0  # that this process saw
+    epoch_images: int = 0  # that this process saw
     epoch_seconds: float = 0.0  # before an interruption
     _since: float = field(default_factory=time.perf_counter)
 
@@ -45,10 +45,10 @@ class Progress:
         self._since = time.perf_counter()
 
     def add(self, taken: Taken) -> None:
-        pictures = len(taken.batch.labels) if taken.batch.weight else 0
-        self.losses.append(taken.loss * pictures)
+        images = len(taken.batch.labels) if taken.batch.weight else 0
+        self.losses.append(taken.loss * images)
         self.rights.append(taken.right)
-        self.epoch_pictures += pictures
+        self.epoch_images += images
 
     def seconds_of_epoch(self) -> float:
         return self.epoch_seconds + time.perf_counter() - self._since
@@ -60,16 +60,16 @@ class Progress:
                 "Every step of an epoch had a gradient that is no number, and was left out: the training diverged. "
                 "Lower optimizer.learning_rate, or lengthen schedule.warmup."
             )
-        pictures = self.pictures_of_epoch(accelerator)
+        images = self.images_of_epoch(accelerator)
         loss, right = (_summed(values, accelerator).sum().item() for values in (self.losses, self.rights))
         self.seconds += self.seconds_of_epoch()
-        self.pictures += pictures
-        self.losses, self.rights, self.epoch_pictures, self.epoch_seconds = [], [], 0, 0.0
-        return {"loss": loss / pictures, "top1": 100 * right / pictures}
+        self.images += images
+        self.losses, self.rights, self.epoch_images, self.epoch_seconds = [], [], 0, 0.0
+        return {"loss": loss / images, "top1": 100 * right / images}
 
-    def pictures_of_epoch(self, accelerator: Accelerator) -> int:
+    def images_of_epoch(self, accelerator: Accelerator) -> int:
         """Over all processes, which have to ask."""
-        here = torch.tensor(self.epoch_pictures, device=accelerator.device)
+        here = torch.tensor(self.epoch_images, device=accelerator.device)
         return int(accelerator.reduce(here, "sum"))  # pyright: ignore[reportArgumentType]
 
 
@@ -98,8 +98,8 @@ class TrainingState:
         facts = {
             "step": progress.step,
             "seconds": progress.seconds,
-            "pictures": progress.pictures,
-            "epoch_pictures": progress.pictures_of_epoch(self.accelerator),
+            "images": progress.images,
+            "epoch_images": progress.images_of_epoch(self.accelerator),
             "epoch_seconds": progress.seconds_of_epoch() if progress.losses else 0.0,
             "scaler": scaler and scaler.state_dict(),
             "recipe": self.recipe.to_dict(),
@@ -127,10 +127,10 @@ class TrainingState:
         return Progress(
             step=facts["step"],
             seconds=facts["seconds"],
-            pictures=facts["pictures"],
+            images=facts["images"],
             losses=losses,
             rights=rights,
-            epoch_pictures=facts["epoch_pictures"] if self.accelerator.is_main_process else 0,
+            epoch_images=facts["epoch_images"] if self.accelerator.is_main_process else 0,
             epoch_seconds=facts["epoch_seconds"],
         )
 

@@ -22,10 +22,10 @@ from mixlab.training.sam import ascended, drawing_alike
 
 @dataclass(frozen=True, eq=False)
 class Taken:
-    """What came of a step, on the device; the loss is the mean over this process's pictures."""
+    """What came of a step, on the device; the loss is the mean over this process's images."""
 
     loss: Float[Tensor, ""]
-    right: Int[Tensor, ""]  # pictures
+    right: Int[Tensor, ""]  # images
     norms: Float[Tensor, " parameter"]  # of the gradients, over all processes
     batch: Batch
     learning_rate: float
@@ -94,8 +94,8 @@ class Step:
 
 def add_gradients(
     model: nn.Module,
-    images: Float[Tensor, "picture channel row column"],
-    targets: Float[Tensor, "picture class"],
+    images: Float[Tensor, "image channel row column"],
+    targets: Float[Tensor, "image class"],
     objective: Callable[[Tensor, Tensor, Tensor], Tensor],
     *,
     micro_batch: int,
@@ -106,10 +106,10 @@ def add_gradients(
 ) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
     """Add the gradients of `weight` times the batch's mean loss to the parameters.
 
-    `objective` makes the mean loss of logits, pictures and targets. The batch goes through in near-equal parts of at
-    most `micro_batch` pictures: each forward pass, a teacher's too, within `cast()`, all parts but the last within
+    `objective` makes the mean loss of logits, images and targets. The batch goes through in near-equal parts of at
+    most `micro_batch` images: each forward pass, a teacher's too, within `cast()`, all parts but the last within
     `unaveraged()`.
-    Returns the mean loss and how many pictures were given the class that weighs most in their target, both still on
+    Returns the mean loss and how many images were given the class that weighs most in their target, both still on
     the device.
     """
     parts = -(-len(images) // micro_batch)

@@ -20,7 +20,7 @@ class Window:
     accelerator: Accelerator
     _taken: list[tuple[int, Taken]] = field(default_factory=list)
     _checked: int = 0
-    _waited: float = 0.0  # seconds, for pictures
+    _waited: float = 0.0  # seconds, for images
     _since: float = field(default_factory=time.perf_counter)
 
     def waiting_for(self, batches: Iterable[T]) -> Iterator[T]:
@@ -60,13 +60,13 @@ class Window:
     def close(self) -> dict[str, Any]:
         """A line for the journal: the steps' mean loss, what they took, and the last one's rate and gradient."""
         losses, seconds = self._losses(self._taken), time.perf_counter() - self._since
-        pictures = sum(len(taken.batch.labels) for _, taken in self._taken)
+        images = sum(len(taken.batch.labels) for _, taken in self._taken)
         _, last = self._taken[-1]
         line = {
             "loss": sum(losses) / len(losses),
             "learning_rate": last.learning_rate,
             "gradient_norm": last.norms.norm().item(),
-            "images_per_second": self.accelerator.num_processes * pictures / seconds,
+            "images_per_second": self.accelerator.num_processes * images / seconds,
             "waiting": self._waited / seconds,
         }
         self._taken, self._checked, self._waited, self._since = [], 0, 0.0, time.perf_counter()

@@ -1,4 +1,4 @@
-"""Accuracy on the validation pictures while training; each process judges its share of them."""
+"""Accuracy on the validation images while training; each process judges its share of them."""
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from mixlab.training.job import Job
 
 
 class Validation:
-    """All processes have equally many pictures, which calls of a sharded model need; what fills up is not counted."""
+    """All processes have equally many images, which calls of a sharded model need; what fills up is not counted."""
 
     def __init__(self, job: Job, accelerator: Accelerator, *, quiet: bool):
         part, recipe, processes = job.dataset.parts["validation"], job.recipe, accelerator.num_processes
@@ -28,9 +28,9 @@ class Validation:
         self.unreadable = self._batches.unreadable
 
     def accuracy(self, predict: Predict) -> dict[str, float]:
-        """Per cent, of so many pictures; every process has to ask."""
+        """Per cent, of so many images; every process has to ask."""
         right = [predict(batch).argmax(dim=1).cpu() == batch.labels for batch in self._batches]
         counted = torch.from_numpy(self._batches.readable < self._counted)
         here = torch.stack([torch.cat(right)[counted].sum(), counted.sum()]).to(self._accelerator.device)
-        hits, pictures = self._accelerator.reduce(here, "sum").tolist()  # pyright: ignore[reportAttributeAccessIssue]
-        return {"top1": 100 * hits / pictures, "pictures": pictures}
+        hits, images = self._accelerator.reduce(here, "sum").tolist()  # pyright: ignore[reportAttributeAccessIssue]
+        return {"top1": 100 * hits / images, "images": images}

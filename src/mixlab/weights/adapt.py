@@ -1,4 +1,4 @@
-"""Weights for another picture size, patch size or number of classes than their file's; each change is said."""
+"""Weights for another image size, patch size or number of classes than their file's; each change is said."""
 
 import hashlib
 import logging
@@ -44,7 +44,7 @@ class Weights:
 
 
 def with_patches(weights: Weights, patch_size: int) -> Weights:
-    """The stem for patches of other pixels; a Mixer keeps its grid, so that its pictures grow with the patches."""
+    """The stem for patches of other pixels; a Mixer keeps its grid, so that its images grow with the patches."""
     before = weights.config["patch_size"] if weights.family in _STEMS else None
     if before is None:
         raise UserError(
@@ -63,10 +63,10 @@ def with_patches(weights: Weights, patch_size: int) -> Weights:
 
 
 def at_size(weights: Weights, image_size: ImageSize, resize: Resize | None, *, window: int | None) -> Weights:
-    """For pictures of `image_size`. `window`: a DaViT's, where the caller has chosen it."""
+    """For images of `image_size`. `window`: a DaViT's, where the caller has chosen it."""
     if resize is not None and weights.family != "mixer":
         raise UserError(
-            f'resize="{resize}" is for a Mixer, whose token MLPs belong to one picture size: leave it out, a '
+            f'resize="{resize}" is for a Mixer, whose token MLPs belong to one image size: leave it out, a '
             f"{weights.family} runs at any."
         )
     if height_and_width(image_size) == height_and_width(weights.config["image_size"]):
@@ -116,7 +116,7 @@ def _mixer_at_size(weights: Weights, image_size: ImageSize, resize: Resize | Non
         _log.warning(f"{words}, the token MLPs are resampled (bilinear; not exact).")
         return Weights("mixer", asdict(after), resampled(weights.tensors, before.grid, after.grid))
     hidden = factor * factor * before.token_hidden
-    _log.warning(f"{words}, exactly: each part is a picture as before, token_hidden={hidden}.")
+    _log.warning(f"{words}, exactly: each part is an image as before, token_hidden={hidden}.")
     config = asdict(after) | {"token_hidden": hidden}
     return Weights("mixer", config, enlarged_exactly(weights.tensors, before.grid, factor))
 

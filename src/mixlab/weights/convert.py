@@ -1,7 +1,7 @@
 """A model into another program's format, with what that format can't say.
 
 A -> B -> A gives every tensor back bit by bit. What B does not record is found by asking what a reader of B's file
-would take, and measured as the difference that this makes to the logits of real pictures.
+would take, and measured as the difference that this makes to the logits of real images.
 """
 
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ TARGETS: Mapping[str, Mapping[str, str]] = {
 }
 """The table of formats.toml for each family that a target holds; our own folder holds every one, under our names."""
 
-_PICTURES = 16
+_IMAGES = 16
 _TOLD = ("heads", "image_size")  # fields whose default says nothing of a file
 _NO_LOSS = {  # of training alone, and a size that the model does not depend on
     "mixer": ("stochastic_depth",),
@@ -62,7 +62,7 @@ class Loss:
         )
         if self.logit_difference is None:
             return said
-        moved = f"the logits of {_PICTURES} handwritten digits move by {self.logit_difference:.2g} of the largest"
+        moved = f"the logits of {_IMAGES} handwritten digits move by {self.logit_difference:.2g} of the largest"
         return f"{said}; read so, {moved}"
 
 
@@ -129,8 +129,8 @@ class Conversion:
     def write(self) -> None:
         weights, classes, preprocess = self.opened.weights, self.opened.classes, self.opened.preprocess
         if self.to == "mixlab":
-            with whole_folder(self.out) as part:
-                write_model_folder(part, weights, classes, preprocess)
+            with whole_folder(self.out) as temporary:
+                write_model_folder(temporary, weights, classes, preprocess)
             return
         prefix = "params/" if self.to == "big_vision" else ""
         tensors = {
@@ -138,8 +138,8 @@ class Conversion:
             for ours, tensor in weights.tensors.items()
         }
         if self.timms_name:
-            with whole_folder(self.out) as part:
-                write_timm_folder(part, self.timms_name, weights, tensors, classes, preprocess)
+            with whole_folder(self.out) as temporary:
+                write_timm_folder(temporary, self.timms_name, weights, tensors, classes, preprocess)
         else:
             write_tensors(self.out, tensors)
 
@@ -158,9 +158,9 @@ def numbers_of(weights: Weights) -> dict[str, int]:
 
 @torch.inference_mode()
 def _logit_difference(model: Model, read: Model) -> float:
-    pictures = open_digits().parts["test"]
+    digits = open_digits().parts["test"]
     preprocess = Preprocess(height_and_width(model.config.image_size))
-    images = torch.stack([preprocess(pictures.image(index)) for index in range(_PICTURES)])
+    images = torch.stack([preprocess(digits.image(index)) for index in range(_IMAGES)])
     images = images[:, :1].expand(-1, model.config.image_channels, -1, -1)
     logits = model(images)
     return ((read(images) - logits).abs().max() / logits.abs().max()).item()

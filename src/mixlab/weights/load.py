@@ -47,7 +47,7 @@ def load(
 
     `source`: a name that `mixlab models --pretrained` lists, timm:NAME.TAG, hub:owner/name, a run's folder, another
     folder of weights, or a file, in any format that `mixlab convert` knows. `image_size` in pixels, None as in the
-    file: a Mixer's token MLPs are enlarged exactly (each part as a picture before: Tolstikhin et al. 2021, appendix C)
+    file: a Mixer's token MLPs are enlarged exactly (each part as an image before: Tolstikhin et al. 2021, appendix C)
     where both sides grow by one whole factor, else resampled; `resize` forces one. `classes`, None as in the file:
     another number gets a new head that starts at zero, 0 none. `config_fields` say what shapes can't tell, as `heads`;
     another `patch_size` than the file's resizes the stem (Beyer et al. 2023, section 3). Raises UserError.
@@ -199,7 +199,7 @@ def _complete(
         patches = shapes["body.0.token_mlp.first.weight"][1]
         raise UserError(
             f"{path} holds a Mixer whose {patches} patches of {told['patch_size']} pixels fill no square: give "
-            "image_size=(height, width) of the pictures that it was trained with."
+            "image_size=(height, width) of the images that it was trained with."
         )
     if format.family == "davit" and "heads" not in config:
         raise UserError(

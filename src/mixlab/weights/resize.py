@@ -1,4 +1,4 @@
-"""A Mixer's tensors for other pictures, and a stem's for other patches: functions of tensors under our names.
+"""A Mixer's tensors for other images, and a stem's for other patches: functions of tensors under our names.
 
 Computed in float64, returned in the tensors' own dtype; tensors that do not change are passed on as they are.
 """
@@ -17,7 +17,7 @@ Tensors = Mapping[str, Tensor]
 
 
 def enlarged_exactly(tensors: Tensors, grid: Grid, factor: int) -> dict[str, Tensor]:
-    """For pictures `factor` times as high and as wide, each part of which is mixed as a whole picture was before.
+    """For images `factor` times as high and as wide, each part of which is mixed as a whole image was before.
 
     The logits are the mean of the parts' (Tolstikhin et al. 2021, appendix C): W1 and W2 become block-diagonal with one
     block a part, and token_hidden and the patches grow by factor ** 2. The paper's order of patches is part by part;

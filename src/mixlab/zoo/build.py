@@ -86,7 +86,7 @@ def _fitted(field: str, value: Any, annotation: Any) -> Any:
 
 
 def macs_of(model: Model) -> int:
-    """Of one picture of the size that the model is built for, forward."""
+    """Of one image of the size that the model is built for, forward."""
     return count_macs(model, (model.config.image_channels, *height_and_width(model.config.image_size)))
 
 

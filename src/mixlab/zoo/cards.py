@@ -50,7 +50,7 @@ class Card:
     family: str
     config: Mapping[str, Any]  # complete
     parameters: int
-    macs: int  # of one picture at the config's size
+    macs: int  # of one image at the config's size
     paper: Paper
     labels: str  # "imagenet-1k", "imagenet-21k", "imagenet-21k-p" or "none"
     licence: str

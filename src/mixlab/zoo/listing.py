@@ -10,7 +10,7 @@ from mixlab.report.table import Cell, Column, Table
 from mixlab.zoo.paper import Counted, PaperRow, paper_rows
 from mixlab.zoo.sizes import Size
 
-_MACS = "MACs: multiply-accumulates of one picture, in matrix products and convolutions."
+_MACS = "MACs: multiply-accumulates of one image, in matrix products and convolutions."
 _COUNTED = "Our params and MACs are counted by mixlab; every other figure is as the paper prints it."
 _PAPERS = {"mlp-mixer": "MLP-Mixer", "convmixer": "ConvMixer", "davit": "DaViT"}
 

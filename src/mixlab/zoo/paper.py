@@ -22,7 +22,7 @@ class Counted:
     fields: Mapping[str, Any]
     image_size: int
     parameters: int
-    macs: int  # of one picture of `image_size`
+    macs: int  # of one image of `image_size`
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def _beside(name: str) -> Path:
 
 
 def _answered(printed: Mapping[str, str], answers: Iterable[Mapping[str, Any]]) -> PaperRow:
-    """The row with the one answer for its model, its block and its picture size."""
+    """The row with the one answer for its model, its block and its image size."""
     found = []
     for answer in answers:
         counted = _counted(answer) if "build" in answer else None

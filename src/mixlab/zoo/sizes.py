@@ -23,7 +23,7 @@ class Size:
     family: str
     config: Mapping[str, Any]  # the fields of the family's config
     parameters: int
-    macs: int  # of one picture at the config's size
+    macs: int  # of one image at the config's size
     paper: Paper
     paper_top1: float | None = None  # per cent
     whose: str | None = None  # who reported `paper_top1`, on what data

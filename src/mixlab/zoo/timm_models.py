@@ -106,7 +106,7 @@ def usual_image_size(name: str) -> ImageSize:
 
 
 def cifar_resnet(layers: Sequence[int], channels: Sequence[int], num_classes: int, in_chans: int) -> nn.Module:
-    """A ResNet for small pictures: a 3x3 stem of stride 1 and no max-pool (He et al. 2015, section 4.2)."""
+    """A ResNet for small images: a 3x3 stem of stride 1 and no max-pool (He et al. 2015, section 4.2)."""
     from timm.models.resnet import BasicBlock, ResNet
 
     # The deep stem is the one whose width timm lets us choose; a single convolution takes its place.

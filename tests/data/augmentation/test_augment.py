@@ -12,14 +12,14 @@ from mixlab.data.augmentation.randaugment_tf import RandAugmentTf
 from mixlab.data.augmentation.randaugment_timm import RandAugmentTimm
 from mixlab.data.augmentation.randaugment_torchvision import RandAugmentTorchvision
 from mixlab.data.preprocess import Preprocess
-from mixlab.data.rng import picture_draws
+from mixlab.data.rng import image_draws
 from mixlab.errors import UserError
 
 EVERYTHING = Augmentation(
     flip=True, affine=Affine(15.0, (0.8, 1.2), 0.1), pad_crop=2, random_erasing=RandomErasing(0.5)
 )
 PREPROCESS = Preprocess((16, 16))
-OF_EACH_PICTURE = {
+OF_EACH_IMAGE = {
     "randaugment_tf": RandAugmentTf(2, 15.0),
     "randaugment_timm": RandAugmentTimm(9.0),
     "randaugment_torchvision": RandAugmentTorchvision(2, 12),
@@ -27,18 +27,18 @@ OF_EACH_PICTURE = {
 }
 
 
-def drawn(pictures: int, **columns: float) -> np.ndarray:
+def drawn(images: int, **columns: float) -> np.ndarray:
     """Draws of 0.5, which move nothing, but in the named columns."""
     places = {"flip": 0, "angle": 1, "scale": 2, "row": 3, "column": 4, "crop_row": 5, "crop_column": 6}
-    draws = np.full((pictures, DRAWS), 0.5)
+    draws = np.full((images, DRAWS), 0.5)
     for name, value in columns.items():
         draws[:, places[name]] = value
     return draws
 
 
 @pytest.fixture
-def picture() -> torch.Tensor:
-    """One smooth picture of 12 rows and 20 columns."""
+def image() -> torch.Tensor:
+    """One smooth image of 12 rows and 20 columns."""
     row, column = torch.meshgrid(torch.linspace(-1, 1, 12), torch.linspace(-1, 1, 20), indexing="ij")
     return torch.stack([row, column, row * column])[None]
 
@@ -47,31 +47,31 @@ def picture() -> torch.Tensor:
     "augmentation",
     [Augmentation(flip=True), Augmentation(affine=Affine(10.0)), Augmentation(pad_crop=3), EVERYTHING],
 )
-def test_a_picture_is_augmented_by_its_own_draws_whoever_is_in_its_batch(augmentation):
+def test_a_image_is_augmented_by_its_own_draws_whoever_is_in_its_batch(augmentation):
     images = torch.rand(37, 3, 16, 16)
-    draws = picture_draws(0, 0, np.arange(37), DRAWS)
+    draws = image_draws(0, 0, np.arange(37), DRAWS)
     together = augmented(images, draws, augmentation)
     for chosen in ([5], [36, 5], [*range(20, 3, -1)]):
         assert augmented(images[chosen], draws[chosen], augmentation).equal(together[chosen])
 
 
-def test_eight_equal_pictures_become_eight_different_ones():
+def test_eight_equal_images_become_eight_different_ones():
     images = torch.rand(1, 3, 16, 16).expand(8, -1, -1, -1)
-    results = augmented(images, picture_draws(0, 0, np.arange(8), DRAWS), EVERYTHING)
+    results = augmented(images, image_draws(0, 0, np.arange(8), DRAWS), EVERYTHING)
     assert len({result.numpy().tobytes() for result in results}) == 8
 
 
 @pytest.mark.parametrize("augmentation", [Augmentation(affine=Affine(15.0, (0.8, 1.2), 0.1)), Augmentation(pad_crop=3)])
-def test_each_of_the_batch_s_augmentations_draws_for_each_picture(augmentation):
+def test_each_of_the_batch_s_augmentations_draws_for_each_image(augmentation):
     images = torch.rand(1, 3, 16, 16).expand(8, -1, -1, -1)
-    results = augmented(images, picture_draws(0, 0, np.arange(8), DRAWS), augmentation)
+    results = augmented(images, image_draws(0, 0, np.arange(8), DRAWS), augmentation)
     assert len({result.numpy().tobytes() for result in results}) == 8
 
 
-def test_the_marginals_are_those_of_torchvision_one_picture_at_a_time():
+def test_the_marginals_are_those_of_torchvision_one_image_at_a_time():
     torch.manual_seed(0)
     image, count = torch.rand(3, 12, 12), 3000
-    draws = picture_draws(0, 0, np.arange(count), DRAWS)
+    draws = image_draws(0, 0, np.arange(count), DRAWS)
     rotated_and_scaled = [
         transforms.Pad(24, padding_mode="edge"),
         transforms.RandomAffine(20, scale=(0.8, 1.2), interpolation=transforms.InterpolationMode.BILINEAR),
@@ -92,7 +92,7 @@ def test_the_marginals_are_those_of_torchvision_one_picture_at_a_time():
 
 
 def test_double_precision_stays_double_and_says_the_same():
-    images, draws = torch.rand(6, 3, 16, 16, dtype=torch.float64), picture_draws(0, 0, np.arange(6), DRAWS)
+    images, draws = torch.rand(6, 3, 16, 16, dtype=torch.float64), image_draws(0, 0, np.arange(6), DRAWS)
     result = augmented(images, draws, EVERYTHING)
     assert result.dtype == torch.float64
     torch.testing.assert_close(result.float(), augmented(images.float(), draws, EVERYTHING), atol=1e-4, rtol=0)
@@ -103,27 +103,25 @@ def test_without_augmentation_nothing_changes():
     assert augmented(images, np.empty((2, 0)), Augmentation()).equal(images)
 
 
-def test_flip_mirrors_about_half_of_the_pictures():
+def test_flip_mirrors_about_half_of_the_images():
     images = torch.rand(2000, 1, 1, 2)
-    flipped = augmented(images, picture_draws(0, 0, np.arange(2000), DRAWS), Augmentation(flip=True))
+    flipped = augmented(images, image_draws(0, 0, np.arange(2000), DRAWS), Augmentation(flip=True))
     mirrored = (flipped == images.flip(-1)).all(dim=(1, 2, 3))
     kept = (flipped == images).all(dim=(1, 2, 3))
     assert (mirrored ^ kept).all()
     assert 900 < mirrored.sum() < 1100
 
 
-def test_an_affine_of_nothing_keeps_the_picture(picture):
+def test_an_affine_of_nothing_keeps_the_image(image):
     affine = Affine(30.0, (0.5, 1.5), 0.3)
-    torch.testing.assert_close(augmented(picture, drawn(1), Augmentation(affine=affine)), picture, atol=1e-6, rtol=0)
+    torch.testing.assert_close(augmented(image, drawn(1), Augmentation(affine=affine)), image, atol=1e-6, rtol=0)
 
 
-def test_a_shift_moves_by_a_share_of_each_side(picture):
+def test_a_shift_moves_by_a_share_of_each_side(image):
     affine = Affine(translate=0.25)
-    moved = augmented(
-        picture, drawn(1, row=1.0, column=0.0), Augmentation(affine=affine)
-    )  # 3 rows down, 5 columns left
-    torch.testing.assert_close(moved[..., 3:, :-5], picture[..., :-3, 5:], atol=1e-6, rtol=0)
-    assert moved[..., :3, :-5].allclose(picture[..., :1, 5:], atol=1e-6)  # the edge goes on
+    moved = augmented(image, drawn(1, row=1.0, column=0.0), Augmentation(affine=affine))  # 3 rows down, 5 columns left
+    torch.testing.assert_close(moved[..., 3:, :-5], image[..., :-3, 5:], atol=1e-6, rtol=0)
+    assert moved[..., :3, :-5].allclose(image[..., :1, 5:], atol=1e-6)  # the edge goes on
 
 
 def test_a_rotation_by_a_right_angle_is_exact():
@@ -141,21 +139,21 @@ def test_a_rotation_keeps_angles_in_a_rectangle():
     torch.testing.assert_close(turned, image.flip(-1), atol=1e-5, rtol=0)
 
 
-def test_a_scale_above_one_enlarges(picture):
-    larger = augmented(picture, drawn(1, scale=1.0), Augmentation(affine=Affine(scale=(1.0, 2.0))))
-    torch.testing.assert_close(larger[:, :2], picture[:, :2] / 2, atol=1e-6, rtol=0)  # its ramps rise half as steeply
+def test_a_scale_above_one_enlarges(image):
+    larger = augmented(image, drawn(1, scale=1.0), Augmentation(affine=Affine(scale=(1.0, 2.0))))
+    torch.testing.assert_close(larger[:, :2], image[:, :2] / 2, atol=1e-6, rtol=0)  # its ramps rise half as steeply
 
 
 @pytest.mark.parametrize(("draw", "shift"), [(0.0, -2), (0.39, -1), (0.5, 0), (0.999, 2)])
-def test_a_padded_crop_shifts_by_whole_pixels_and_reflects_the_edge(picture, draw, shift):
-    shifted = augmented(picture, drawn(1, crop_row=draw), Augmentation(pad_crop=2))
+def test_a_padded_crop_shifts_by_whole_pixels_and_reflects_the_edge(image, draw, shift):
+    shifted = augmented(image, drawn(1, crop_row=draw), Augmentation(pad_crop=2))
     rows = [abs(row + shift) if row + shift < 12 else 22 - row - shift for row in range(12)]
-    assert shifted.equal(picture[:, :, rows])
+    assert shifted.equal(image[:, :, rows])
 
 
 def test_every_whole_shift_is_equally_likely():
     ramp = torch.arange(16.0).expand(1, 1, 16, 16).expand(5000, -1, -1, -1)
-    shifted = augmented(ramp, picture_draws(0, 0, np.arange(5000), DRAWS), Augmentation(pad_crop=2))
+    shifted = augmented(ramp, image_draws(0, 0, np.arange(5000), DRAWS), Augmentation(pad_crop=2))
     counts = torch.bincount(shifted[:, 0, 8, 8].long(), minlength=16)[6:11]
     assert counts.sum() == 5000
     assert (counts - 1000).abs().max() < 5 * np.sqrt(1000 * 0.8)
@@ -163,7 +161,7 @@ def test_every_whole_shift_is_equally_likely():
 
 def test_an_augmentation_keeps_its_draws_when_another_is_switched_on():
     images = torch.rand(6, 3, 8, 8)
-    draws = picture_draws(0, 0, np.arange(6), DRAWS)
+    draws = image_draws(0, 0, np.arange(6), DRAWS)
     flipped = augmented(images, draws, Augmentation(flip=True))
     both = augmented(images, draws, Augmentation(flip=True, pad_crop=2))
     assert augmented(flipped, draws, Augmentation(pad_crop=2)).equal(both)
@@ -174,10 +172,10 @@ def noise() -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 16, 16), dtype=np.uint8))
 
 
-@pytest.mark.parametrize("name", OF_EACH_PICTURE)
-def test_each_picture_s_augmentations_change_it_by_its_draws_alone(noise, name):
-    augmentation = Augmentation(**{name: OF_EACH_PICTURE[name]})
-    draws = picture_draws(0, 0, np.arange(40), DRAWS)
+@pytest.mark.parametrize("name", OF_EACH_IMAGE)
+def test_each_image_s_augmentations_change_it_by_its_draws_alone(noise, name):
+    augmentation = Augmentation(**{name: OF_EACH_IMAGE[name]})
+    draws = image_draws(0, 0, np.arange(40), DRAWS)
     before = noise.clone()
     first, again = ([altered(noise, row, augmentation, PREPROCESS) for row in draws] for _ in range(2))
     assert noise.equal(before)
@@ -185,18 +183,18 @@ def test_each_picture_s_augmentations_change_it_by_its_draws_alone(noise, name):
     assert len({result.numpy().tobytes() for result in first}) > 20
 
 
-@pytest.mark.parametrize("name", OF_EACH_PICTURE)
-def test_a_picture_s_augmentation_keeps_its_draws_when_jitter_is_switched_on(noise, name):
-    settings = {name: OF_EACH_PICTURE[name]}
-    draws = picture_draws(0, 0, np.arange(5), DRAWS)
-    jitter = Augmentation(color_jitter=OF_EACH_PICTURE["color_jitter"])
+@pytest.mark.parametrize("name", OF_EACH_IMAGE)
+def test_a_image_s_augmentation_keeps_its_draws_when_jitter_is_switched_on(noise, name):
+    settings = {name: OF_EACH_IMAGE[name]}
+    draws = image_draws(0, 0, np.arange(5), DRAWS)
+    jitter = Augmentation(color_jitter=OF_EACH_IMAGE["color_jitter"])
     for row in draws:
         alone = altered(noise, row, Augmentation(**settings), PREPROCESS)
         both = altered(noise, row, Augmentation(**{**vars(jitter), **settings}), PREPROCESS)
         assert both.equal(alone if name == "color_jitter" else altered(alone, row, jitter, PREPROCESS))
 
 
-def test_a_moved_picture_of_timm_is_filled_with_the_mean_and_resampled_as_the_crop_is(noise):
+def test_a_moved_image_of_timm_is_filled_with_the_mean_and_resampled_as_the_crop_is(noise):
     draws = np.full(DRAWS, 0.99)
     draws[30:32] = 13.5 / 15, 0.0  # translate_x
     expected = {}
@@ -210,7 +208,7 @@ def test_a_moved_picture_of_timm_is_filled_with_the_mean_and_resampled_as_the_cr
 
 def test_a_crop_is_resampled_as_it_says(noise):
     image = noise.permute(1, 2, 0).numpy()
-    draws = picture_draws(0, 0, np.array([3]), DRAWS)[0]
+    draws = image_draws(0, 0, np.array([3]), DRAWS)[0]
     results = {}
     for draw in (0.2, 0.7):
         draws[29] = draw

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 
 from mixlab.data.augmentation.crop import ATTEMPTS, DRAWS, InceptionCrop, RandomResizedCrop, crop_box
-from mixlab.data.rng import picture_draws
+from mixlab.data.rng import image_draws
 from mixlab.errors import UserError
 
 
 def boxes(crop: RandomResizedCrop | InceptionCrop, rows: int, columns: int, count: int = 2000) -> np.ndarray:
-    draws = picture_draws(0, 0, np.arange(count), DRAWS)
+    draws = image_draws(0, 0, np.arange(count), DRAWS)
     return np.array([crop_box(crop, rows, columns, row) for row in draws])
 
 
@@ -58,8 +58,8 @@ def test_inception_crops_are_distributed_as_tensorflow_s(rows, columns, scale, m
         (0.0, 0.0, 64, 64, 1.0, (17, 13)),  # 17 is the root of 0.05 * 64 * 64 / 0.75
         (0.01, 0.0, 64, 64, 1.0, (17, 13)),  # at 0.7558 it is 16, but 16 x 12 is less than 5 %: one more
         (0.02, 0.999, 64, 64, 0.5, (51, 39)),  # at 0.7616 it is 52, but 52 x 40 is more than 50 %: one less
-        (0.0, 0.999, 64, 64, 1.0, (64, 48)),  # as high as the picture
-        (0.5, 0.999, 64, 64, 1.0, (62, 64)),  # as wide as the picture: 64.5 / 1.04, cut
+        (0.0, 0.999, 64, 64, 1.0, (64, 48)),  # as high as the image
+        (0.5, 0.999, 64, 64, 1.0, (62, 64)),  # as wide as the image: 64.5 / 1.04, cut
         (0.43, 0.5, 40, 90, 1.0, (27, 27)),  # the 15th of the 28 heights from 13 to 40, at 0.9994
     ],
 )
@@ -77,7 +77,7 @@ def test_an_inception_crop_stays_off_the_far_edge():
     assert (top.min(), left.min()) == (0, 0)
 
 
-def test_an_inception_crop_that_never_fits_is_the_whole_picture():
+def test_an_inception_crop_that_never_fits_is_the_whole_image():
     assert crop_box(InceptionCrop(scale=(0.9, 1.0)), 10, 100, np.full(DRAWS, 0.5)) == (0, 0, 100, 10)
 
 

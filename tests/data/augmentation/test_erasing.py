@@ -11,20 +11,20 @@ from mixlab.errors import UserError
 ALWAYS = RandomErasing(1.0)
 
 
-def uniform(pictures: int) -> np.ndarray:
-    return np.random.default_rng(0).random((pictures, DRAWS))
+def uniform(images: int) -> np.ndarray:
+    return np.random.default_rng(0).random((images, DRAWS))
 
 
-def far_away(pictures: int, rows: int = 12, columns: int = 20) -> torch.Tensor:
-    """Pictures of 100, which no noise reaches."""
-    return torch.full((pictures, 3, rows, columns), 100.0)
+def far_away(images: int, rows: int = 12, columns: int = 20) -> torch.Tensor:
+    """Images of 100, which no noise reaches."""
+    return torch.full((images, 3, rows, columns), 100.0)
 
 
-def test_eight_equal_pictures_become_eight_different_ones():
+def test_eight_equal_images_become_eight_different_ones():
     assert len({image.numpy().tobytes() for image in erased(far_away(8), uniform(8), ALWAYS)}) == 8
 
 
-def test_a_picture_is_erased_by_its_own_draws_whoever_is_in_its_batch():
+def test_a_image_is_erased_by_its_own_draws_whoever_is_in_its_batch():
     images, draws = torch.randn(37, 3, 12, 20), uniform(37)
     together = erased(images, draws, RandomErasing(0.5))
     for chosen in ([5], [36, 5], [*range(20, 3, -1)]):
@@ -37,7 +37,7 @@ def test_what_is_erased_is_one_rectangle_in_all_channels():
         assert image.equal((rows[:, None] & columns).expand(3, -1, -1))
 
 
-def test_the_marginals_are_those_of_timm_one_picture_at_a_time():
+def test_the_marginals_are_those_of_timm_one_image_at_a_time():
     timm = pytest.importorskip("timm.data.random_erasing", reason='needs timm: pip install "mixlab[baselines]"')
     random.seed(0)
     torch.manual_seed(0)
@@ -90,7 +90,7 @@ def test_double_precision_stays_double():
     torch.testing.assert_close(result.float(), erased(images.float(), uniform(8), ALWAYS))
 
 
-def test_pictures_are_left_alone_where_nothing_fits_or_is_drawn():
+def test_images_are_left_alone_where_nothing_fits_or_is_drawn():
     images = far_away(8, 1, 20)
     assert erased(images, uniform(8), ALWAYS).equal(images)
     assert erased(images, uniform(8), RandomErasing(0.0)).equal(images)

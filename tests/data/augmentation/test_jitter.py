@@ -11,38 +11,38 @@ JITTER = ColorJitter(0.4, 0.3, 0.2)
 
 
 @pytest.fixture
-def picture() -> Image.Image:
+def image() -> Image.Image:
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8))
 
 
 @pytest.mark.parametrize("draw", [0.0, 0.5, 0.8])
 @pytest.mark.parametrize(("which", "enhancer"), [(0, "Brightness"), (1, "Contrast"), (2, "Color")])
-def test_a_factor_lies_that_far_between_the_ends_of_its_range(picture, draw, which, enhancer):
+def test_a_factor_lies_that_far_between_the_ends_of_its_range(image, draw, which, enhancer):
     settings = [0.0, 0.0, 0.0]
     settings[which] = 0.4
-    expected = getattr(ImageEnhance, enhancer)(picture).enhance(0.6 + 0.8 * draw)
-    assert jittered(picture, np.full(4, draw), ColorJitter(*settings)) == expected
+    expected = getattr(ImageEnhance, enhancer)(image).enhance(0.6 + 0.8 * draw)
+    assert jittered(image, np.full(4, draw), ColorJitter(*settings)) == expected
 
 
-def test_a_factor_is_not_below_zero(picture):
-    assert jittered(picture, np.zeros(4), ColorJitter(saturation=1.5)) == ImageEnhance.Color(picture).enhance(0.0)
+def test_a_factor_is_not_below_zero(image):
+    assert jittered(image, np.zeros(4), ColorJitter(saturation=1.5)) == ImageEnhance.Color(image).enhance(0.0)
 
 
-def test_the_order_is_drawn_too(picture):
+def test_the_order_is_drawn_too(image):
     draws = np.array([0.9, 0.1, 0.9, 0.0])
     results = set()
     for order in range(6):
         draws[3] = order / 6 + 0.01
-        results.add(np.asarray(jittered(picture, draws, JITTER)).tobytes())
+        results.add(np.asarray(jittered(image, draws, JITTER)).tobytes())
     assert len(results) == 6
 
 
-def test_the_marginals_are_those_of_torchvision(picture):
+def test_the_marginals_are_those_of_torchvision(image):
     draws = np.random.default_rng(0).random((3000, 4))
-    ours = np.array([np.asarray(jittered(picture, row, JITTER), dtype=float) for row in draws])
+    ours = np.array([np.asarray(jittered(image, row, JITTER), dtype=float) for row in draws])
     torch.manual_seed(0)
     slow = TheirJitter(0.4, 0.3, 0.2)
-    theirs = np.array([np.asarray(slow(picture), dtype=float) for _ in range(3000)])
+    theirs = np.array([np.asarray(slow(image), dtype=float) for _ in range(3000)])
     for power in (1, 2):
         error = np.sqrt(((ours**power).var(axis=0) + (theirs**power).var(axis=0)) / 3000) + 1e-9
         assert (np.abs((ours**power).mean(axis=0) - (theirs**power).mean(axis=0)) / error).max() < 5

@@ -11,10 +11,10 @@ from mixlab.errors import UserError
 ROWS, COLUMNS = 12, 20
 
 
-def mix(pictures: int = 5, dtype: torch.dtype = torch.float64, **settings):
-    """A batch of constant pictures 0, 1, 2 ... of as many classes, mixed."""
-    images = torch.arange(pictures, dtype=dtype)[:, None, None, None].expand(-1, 3, ROWS, COLUMNS)
-    return mixed(images, torch.eye(pictures, dtype=dtype), Augmentation(**settings))
+def mix(n_images: int = 5, dtype: torch.dtype = torch.float64, **settings):
+    """A batch of constant images 0, 1, 2 ... of as many classes, mixed."""
+    images = torch.arange(n_images, dtype=dtype)[:, None, None, None].expand(-1, 3, ROWS, COLUMNS)
+    return mixed(images, torch.eye(n_images, dtype=dtype), Augmentation(**settings))
 
 
 def cutmix(probability: float = 1.0) -> MixupOrCutmix:
@@ -43,7 +43,7 @@ def test_targets_sum_to_one_and_the_precision_stays(settings, dtype):
         torch.testing.assert_close(targets.sum(dim=1), torch.ones(5, dtype=dtype))
 
 
-def test_mixup_gives_a_picture_the_larger_share_beside_the_one_before_it():
+def test_mixup_gives_a_image_the_larger_share_beside_the_one_before_it():
     for _ in range(20):
         images, targets = mix(mixup=Mixup(0.5))
         share = targets[0, 0].item()
@@ -54,7 +54,7 @@ def test_mixup_gives_a_picture_the_larger_share_beside_the_one_before_it():
         torch.testing.assert_close(images[:, 0, 0, 0], targets @ torch.arange(5.0).double())
 
 
-def test_either_mixes_a_picture_with_its_mirror_image_in_the_batch():
+def test_either_mixes_a_image_with_its_mirror_image_in_the_batch():
     for _ in range(20):
         images, targets = mix(mixup_or_cutmix=MixupOrCutmix(0.8, 0.0))
         share = targets[0, 0].item()

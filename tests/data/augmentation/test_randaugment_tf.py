@@ -1,6 +1,6 @@
 """What big_vision's `randaug` does, as its own functions say and as TensorFlow did it.
 
-golden/randaugment_tf.npz: a picture, and what google-research/big_vision's big_vision/pp/autoaugment.py made of it at
+golden/randaugment_tf.npz: an image, and what google-research/big_vision's big_vision/pp/autoaugment.py made of it at
 levels 0.5 to 20 in a graph of TensorFlow 2.12.1, with numpy 1.23, which folds a threshold of more than 255 into a byte
 as it did when the Mixers were trained (numpy 2 refuses it). tensorflow_addons' transform, rotate and translate stood
 on TensorFlow's own projective transform; all signs are positive.
@@ -52,7 +52,7 @@ def golden() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def picture(golden) -> Image.Image:
+def pil_image(golden) -> Image.Image:
     return Image.fromarray(golden["picture"])
 
 
@@ -68,33 +68,33 @@ def test_every_operation_of_the_reference_is_there():
     assert set(OPERATIONS) == set(AMOUNTS)
 
 
-def pairs(golden: dict[str, np.ndarray], picture: Image.Image, name: str):
+def pairs(golden: dict[str, np.ndarray], pil_image: Image.Image, name: str):
     """Each level with our pixels and TensorFlow's."""
     operation, amount = OPERATIONS[name]
     for key, theirs in golden.items():
         if key.startswith(f"{name}@"):
             level = float(key.partition("@")[2])
-            ours = operation(picture, amount(level, 1, picture.size), CANVAS)
+            ours = operation(pil_image, amount(level, 1, pil_image.size), CANVAS)
             yield level, np.asarray(ours).astype(int), theirs.astype(int)
 
 
 @pytest.mark.parametrize("name", sorted(set(OPERATIONS) - ROUNDED - {"cutout", "shear_x", "shear_y"}))
-def test_pixels_are_tensorflow_s(golden, picture, name):
-    compared = [np.array_equal(ours, theirs) for _, ours, theirs in pairs(golden, picture, name)]
+def test_pixels_are_tensorflow_s(golden, pil_image, name):
+    compared = [np.array_equal(ours, theirs) for _, ours, theirs in pairs(golden, pil_image, name)]
     assert compared
     assert all(compared)
 
 
 @pytest.mark.parametrize("name", sorted(ROUNDED))
-def test_pixels_are_tensorflow_s_up_to_the_rounding_of_what_is_blended(golden, picture, name):
-    for level, ours, theirs in pairs(golden, picture, name):
-        factor = 1 if name == "autocontrast" else OPERATIONS[name][1](level, 1, picture.size)
+def test_pixels_are_tensorflow_s_up_to_the_rounding_of_what_is_blended(golden, pil_image, name):
+    for level, ours, theirs in pairs(golden, pil_image, name):
+        factor = 1 if name == "autocontrast" else OPERATIONS[name][1](level, 1, pil_image.size)
         assert np.abs(ours - theirs).max() <= max(1, np.ceil(abs(factor - 1)))
 
 
 @pytest.mark.parametrize(("name", "axis"), [("shear_x", 0), ("shear_y", 1)])
-def test_a_shear_s_pixels_are_tensorflow_s_where_no_place_is_half_way_between_two(golden, picture, name, axis):
-    for level, ours, theirs in pairs(golden, picture, name):
+def test_a_shear_s_pixels_are_tensorflow_s_where_no_place_is_half_way_between_two(golden, pil_image, name, axis):
+    for level, ours, theirs in pairs(golden, pil_image, name):
         steps = np.arange(ours.shape[axis]) * level / 10 * 0.3
         clear = np.abs(steps % 1 - 0.5) > 1e-3
         assert clear.mean() > 0.8
@@ -114,7 +114,7 @@ def test_cutout_greys_a_square_about_a_pixel_as_far_as_it_is_inside(place, rows,
     assert grey.any(axis=0).sum() == columns
 
 
-def test_each_operation_is_equally_likely_and_always_applied(picture, monkeypatch):
+def test_each_operation_is_equally_likely_and_always_applied(pil_image, monkeypatch):
     counts = dict.fromkeys(OPERATIONS, 0)
 
     def recording(name):
@@ -126,15 +126,15 @@ def test_each_operation_is_equally_likely_and_always_applied(picture, monkeypatc
 
     monkeypatch.setattr(randaugment_tf, "_OPERATIONS", tuple(recording(name) for name in OPERATIONS))
     for draws in np.random.default_rng(0).random((4000, DRAWS)):
-        randaugmented_as_tf(picture, draws, RandAugmentTf(2, 15.0))
+        randaugmented_as_tf(pil_image, draws, RandAugmentTf(2, 15.0))
     assert sum(counts.values()) == 8000
     assert max(abs(count - 500) for count in counts.values()) < 5 * np.sqrt(500)
 
 
-def test_layers_follow_each_other(picture, golden):
+def test_layers_follow_each_other(pil_image, golden):
     draws = np.full((LAYERS, LAYER_DRAWS), 0.99)
     draws[:2, 0] = 2.5 / 16, 4.5 / 16  # invert, posterize
-    result = randaugmented_as_tf(picture, draws.ravel(), RandAugmentTf(2, 10.0))
+    result = randaugmented_as_tf(pil_image, draws.ravel(), RandAugmentTf(2, 10.0))
     assert result == Image.fromarray((255 - golden["picture"]) & 0xF0)
 
 

@@ -36,7 +36,7 @@ LEVELS = (0.0, 0.3, 2.5, 5.0, 8.7, 9.0, 9.99, 10.0)
 
 
 @pytest.fixture
-def picture() -> Image.Image:
+def pil_image() -> Image.Image:
     coarse = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize(SIZE, Image.Resampling.BILINEAR)
 
@@ -63,20 +63,20 @@ def test_every_level_means_what_it_means_to_timm(name, sign):
 
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("resample", [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC])
-def test_every_operation_gives_timm_s_pixels(picture, name, sign, resample):
+def test_every_operation_gives_timm_s_pixels(pil_image, name, sign, resample):
     operation, amount = OPERATIONS[name]
     for level in LEVELS[:-1] if name == "posterize" else LEVELS:  # Pillow 13 refuses timm's 0 bits, which were black
         settings = {"interpolation": resample, "img_mean": FILL}
-        expected = timm.AugmentOp(THEIRS[name], prob=1.0, magnitude=level, hparams=settings)(picture)
-        assert operation(picture, amount(level, sign, SIZE), Canvas(resample, FILL)) == expected
+        expected = timm.AugmentOp(THEIRS[name], prob=1.0, magnitude=level, hparams=settings)(pil_image)
+        assert operation(pil_image, amount(level, sign, SIZE), Canvas(resample, FILL)) == expected
 
 
-def test_no_bits_are_black(picture):
+def test_no_bits_are_black(pil_image):
     operation, amount = OPERATIONS["posterize"]
-    assert not np.asarray(operation(picture, amount(10.0, 1, SIZE), Canvas(Image.Resampling.BILINEAR, FILL))).any()
+    assert not np.asarray(operation(pil_image, amount(10.0, 1, SIZE), Canvas(Image.Resampling.BILINEAR, FILL))).any()
 
 
-def test_levels_choices_chances_and_interpolations_are_drawn_as_timm_draws_them(picture, monkeypatch):
+def test_levels_choices_chances_and_interpolations_are_drawn_as_timm_draws_them(pil_image, monkeypatch):
     seen: dict[str, list[tuple[float, int, Canvas]]] = {name: [] for name in OPERATIONS}
 
     def recording(name):
@@ -88,9 +88,9 @@ def test_levels_choices_chances_and_interpolations_are_drawn_as_timm_draws_them(
 
     monkeypatch.setattr(randaugment_timm, "_OPERATIONS", tuple(recording(name) for name in OPERATIONS))
     for draws in np.random.default_rng(0).random((4000, DRAWS)):
-        randaugmented_as_timm(picture, draws, RandAugmentTimm(9.0), "random", MEAN)
+        randaugmented_as_timm(pil_image, draws, RandAugmentTimm(9.0), "random", MEAN)
     counts = np.array([len(of_name) for of_name in seen.values()])
-    assert abs(counts.sum() - 4000) < 5 * np.sqrt(2000)  # half of two in each picture
+    assert abs(counts.sum() - 4000) < 5 * np.sqrt(2000)  # half of two in each image
     assert np.abs(counts - 4000 / 15).max() < 5 * np.sqrt(4000 / 15)
     levels, signs, canvases = zip(*[one for of_name in seen.values() for one in of_name], strict=True)
     below = [level for level in levels if level < 10]
@@ -103,11 +103,11 @@ def test_levels_choices_chances_and_interpolations_are_drawn_as_timm_draws_them(
 
 
 @pytest.mark.parametrize(("chance", "applied"), [(0.499, True), (0.5, False)])
-def test_a_layer_is_applied_or_left_out(picture, chance, applied):
+def test_a_layer_is_applied_or_left_out(pil_image, chance, applied):
     draws = np.full((LAYERS, LAYER_DRAWS), 0.99)
     draws[0, :2] = 2.5 / 15, chance  # invert
-    result = randaugmented_as_timm(picture, draws.ravel(), RandAugmentTimm(9.0, layers=1), "bicubic", MEAN)
-    assert result == (ImageOps.invert(picture) if applied else picture)
+    result = randaugmented_as_timm(pil_image, draws.ravel(), RandAugmentTimm(9.0, layers=1), "bicubic", MEAN)
+    assert result == (ImageOps.invert(pil_image) if applied else pil_image)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ FIXED = (InterpolationMode.NEAREST, None)  # torchvision's interpolation and fil
 
 
 @pytest.fixture
-def picture() -> Image.Image:
+def pil_image() -> Image.Image:
     coarse = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize(SIZE, Image.Resampling.BILINEAR)
 
@@ -50,17 +50,17 @@ def test_every_magnitude_is_torchvision_s(name, bins):
 
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_every_operation_gives_torchvision_s_pixels(picture, name, sign):
+def test_every_operation_gives_torchvision_s_pixels(pil_image, name, sign):
     other_side = name.startswith("translate")  # a positive one moves to the left here, to the right there
     operation, amount = OPERATIONS[name]
     for magnitude in (3, 12, 30):
         theirs, signed = their_magnitude(name, magnitude, 31)
-        expected = _apply_op(picture, THEIRS[name], sign * theirs if signed else theirs, *FIXED)
+        expected = _apply_op(pil_image, THEIRS[name], sign * theirs if signed else theirs, *FIXED)
         ours = amount(magnitude / 30, -sign if other_side else sign, SIZE)
-        assert operation(picture, ours, Canvas(Image.Resampling.NEAREST, (0, 0, 0))) == expected
+        assert operation(pil_image, ours, Canvas(Image.Resampling.NEAREST, (0, 0, 0))) == expected
 
 
-def test_each_operation_and_both_signs_are_equally_likely(picture, monkeypatch):
+def test_each_operation_and_both_signs_are_equally_likely(pil_image, monkeypatch):
     seen = {}
 
     def recorder(name):
@@ -74,7 +74,7 @@ def test_each_operation_and_both_signs_are_equally_likely(picture, monkeypatch):
     monkeypatch.setattr(randaugment_torchvision, "_OPERATIONS", recording)
     draws = np.random.default_rng(0).random((4000, DRAWS))
     for row in draws:
-        randaugmented_as_torchvision(picture, row, RandAugmentTorchvision(operations=2, magnitude=12))
+        randaugmented_as_torchvision(pil_image, row, RandAugmentTorchvision(operations=2, magnitude=12))
     counts = np.array([len(seen[name]) for name in OPERATIONS])
     assert counts.sum() == 8000  # always two
     assert np.abs(counts - 8000 / 14).max() < 5 * np.sqrt(8000 / 14)
@@ -83,11 +83,11 @@ def test_each_operation_and_both_signs_are_equally_likely(picture, monkeypatch):
     assert set(np.abs(seen["rotate"])) == {12.0}
 
 
-def test_operations_are_applied_in_turn(picture):
+def test_operations_are_applied_in_turn(pil_image):
     draws = np.full((LAYERS, LAYER_DRAWS), 0.99)
     draws[0, 0], draws[1, 0] = 10.5 / 14, 12.5 / 14  # posterize, then autocontrast
-    result = randaugmented_as_torchvision(picture, draws.ravel(), RandAugmentTorchvision(operations=2, magnitude=30))
-    assert result == _apply_op(_apply_op(picture, "Posterize", 4, *FIXED), "AutoContrast", 0, *FIXED)
+    result = randaugmented_as_torchvision(pil_image, draws.ravel(), RandAugmentTorchvision(operations=2, magnitude=30))
+    assert result == _apply_op(_apply_op(pil_image, "Posterize", 4, *FIXED), "AutoContrast", 0, *FIXED)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a check finds in a set of pictures."""
+"""What a check finds in a set of images."""
 
 import os
 from pathlib import Path
@@ -10,12 +10,12 @@ from PIL import Image
 from mixlab.data.dataset import Dataset, Part
 from mixlab.data.image_file import kinds_of
 from mixlab.data.inspection import check as checking
-from mixlab.data.inspection.check import Check, check_pictures
+from mixlab.data.inspection.check import Check, check_images
 from mixlab.data.sources import open_as_found
 from mixlab.errors import UserError
 
 
-def picture(seed: int) -> Image.Image:
+def image(seed: int) -> Image.Image:
     values = np.random.default_rng(seed).integers(0, 256, (7, 6, 3), dtype=np.uint8)
     return Image.fromarray(values).resize((48, 40), Image.Resampling.BICUBIC)
 
@@ -26,12 +26,12 @@ def pets(tmp_path: Path) -> Path:
     places = ("train/cat/a", "train/cat/b", "train/cat/c", "train/dog/a", "train/dog/b", "test/cat/a", "test/dog/a")
     for seed, place in enumerate(places):
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
-        picture(seed).save(tmp_path / f"{place}.png")
+        image(seed).save(tmp_path / f"{place}.png")
     return tmp_path
 
 
 def checked(folder: Path, workers: int = 1) -> Check:
-    return check_pictures(open_as_found(f"folder:{folder}"), workers=workers, quiet=True)
+    return check_images(open_as_found(f"folder:{folder}"), workers=workers, quiet=True)
 
 
 def names(check: Check) -> list[tuple[bool, list[str]]]:
@@ -52,13 +52,13 @@ def test_the_source_s_own_parts_are_kept(pets):
 
 def test_damaged_files_are_named_with_their_reasons(pets):
     (pets / "train/cat/empty.png").write_bytes(b"")
-    (pets / "train/dog/words.jpg").write_text("no picture")
+    (pets / "train/dog/words.jpg").write_text("no image")
     whole = (pets / "test/dog/a.png").read_bytes()
     (pets / "test/dog/short.png").write_bytes(whole[: len(whole) // 2])
     (pets / "test/dog/gone.png").symlink_to("nowhere")
     found = {member.name: reason for member, reason in checked(pets).unreadable}
     assert found["train/cat/empty.png"] == "it is empty"
-    assert found["train/dog/words.jpg"] == "its content is no picture of a kind that is known"
+    assert found["train/dog/words.jpg"] == "its content is no image of a kind that is known"
     assert found["test/dog/short.png"].startswith("it is damaged or cut short")
     assert found["test/dog/gone.png"] == "no such file or directory"
 
@@ -71,21 +71,21 @@ def test_equal_files_are_found_across_parts(pets):
 
 
 def test_near_copies_are_found_across_classes(pets):
-    picture(3).save(pets / "train/cat/ünïcode 猫 'a' & <b>.jpg", quality=60)
+    image(3).save(pets / "train/cat/ünïcode 猫 'a' & <b>.jpg", quality=60)
     check = checked(pets)
     assert names(check) == [(False, ["train/cat/ünïcode 猫 'a' & <b>.jpg", "train/dog/a.png"])]
     assert check.across_classes == check.groups and check.across_parts == []
 
 
-def test_equal_and_near_copies_of_one_picture_are_one_group(pets):
+def test_equal_and_near_copies_of_one_image_are_one_group(pets):
     (pets / "train/dog/twin.png").write_bytes((pets / "train/dog/a.png").read_bytes())
-    picture(3).save(pets / "train/dog/small.jpg", quality=60)
+    image(3).save(pets / "train/dog/small.jpg", quality=60)
     assert names(checked(pets)) == [(False, ["train/dog/a.png", "train/dog/small.jpg", "train/dog/twin.png"])]
 
 
 def test_what_lies_in_several_parts_comes_first_then_what_has_several_classes(pets):
     for place, original in (("train/dog/b2", 4), ("train/dog/cat", 0), ("test/cat/b", 1)):
-        picture(original).save(pets / f"{place}.bmp")
+        image(original).save(pets / f"{place}.bmp")
     assert [(group.parts, group.labels) for group in checked(pets).groups] == [
         (("train", "test"), ("cat",)),
         (("train",), ("cat", "dog")),
@@ -93,7 +93,7 @@ def test_what_lies_in_several_parts_comes_first_then_what_has_several_classes(pe
     ]
 
 
-def test_plain_pictures_are_named_and_are_copies_only_where_their_bytes_are_equal(pets):
+def test_plain_images_are_named_and_are_copies_only_where_their_bytes_are_equal(pets):
     for name, side in (("one", 40), ("two", 41), ("three", 41)):
         Image.new("RGB", (side, 40), "white").save(pets / f"train/cat/{name}.png")
     check = checked(pets)
@@ -109,12 +109,12 @@ def test_unreadable_files_are_no_copies_of_each_other(pets):
 
 def test_one_class_is_checked_too(tmp_path):
     (tmp_path / "cat").mkdir()
-    picture(0).save(tmp_path / "cat/a.png")
+    image(0).save(tmp_path / "cat/a.png")
     assert checked(tmp_path).counts("train") == {"cat": 1}
 
 
 def test_an_empty_folder_is_refused(tmp_path):
-    with pytest.raises(UserError, match="holds no pictures"):
+    with pytest.raises(UserError, match="holds no images"):
         checked(tmp_path)
 
 
@@ -125,20 +125,20 @@ def exif(orientation: int) -> bytes:
 
 
 KINDS = {
-    "rgb.png": ((), lambda path: picture(0).save(path)),
-    "grey.png": (("grey",), lambda path: picture(0).convert("L").save(path)),
+    "rgb.png": ((), lambda path: image(0).save(path)),
+    "grey.png": (("grey",), lambda path: image(0).convert("L").save(path)),
     "deep.png": (
         ("grey", "more than 8 bits"),
         lambda path: Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30) * 100).save(path),
     ),
-    "palette.png": (("palette",), lambda path: picture(0).quantize(16).save(path)),
-    "cmyk.jpg": (("CMYK",), lambda path: picture(0).convert("CMYK").save(path)),
-    "alpha.png": (("transparency",), lambda path: picture(0).convert("RGBA").save(path)),
-    "turned.jpg": (("turned by EXIF",), lambda path: picture(0).save(path, exif=exif(6))),
-    "upright.jpg": ((), lambda path: picture(0).save(path, exif=exif(1))),
+    "palette.png": (("palette",), lambda path: image(0).quantize(16).save(path)),
+    "cmyk.jpg": (("CMYK",), lambda path: image(0).convert("CMYK").save(path)),
+    "alpha.png": (("transparency",), lambda path: image(0).convert("RGBA").save(path)),
+    "turned.jpg": (("turned by EXIF",), lambda path: image(0).save(path, exif=exif(6))),
+    "upright.jpg": ((), lambda path: image(0).save(path, exif=exif(1))),
     "film.webp": (
         ("animated or of several pages",),
-        lambda path: picture(0).save(path, save_all=True, append_images=[picture(1)]),
+        lambda path: image(0).save(path, save_all=True, append_images=[image(1)]),
     ),
 }
 
@@ -150,8 +150,8 @@ def test_what_is_unusual_about_a_file_is_said(name, tmp_path):
     assert kinds_of((tmp_path / name).read_bytes()) == kinds
 
 
-def test_kinds_are_counted_and_sizes_are_those_of_the_upright_picture(pets):
-    picture(9).save(pets / "train/cat/turned.jpg", exif=exif(6))
+def test_kinds_are_counted_and_sizes_are_those_of_the_upright_image(pets):
+    image(9).save(pets / "train/cat/turned.jpg", exif=exif(6))
     check = checked(pets)
     assert check.kinds == {"turned by EXIF": 1}
     assert check.sizes.tolist().count([48, 40]) == 1
@@ -168,7 +168,7 @@ def test_processes_find_what_one_finds(pets, monkeypatch):
 
 
 class Deadly:
-    """A picture whose reading ends the process, as the system does where memory runs out."""
+    """An image whose reading ends the process, as the system does where memory runs out."""
 
     size = 1
 
@@ -180,4 +180,4 @@ def test_a_killed_process_ends_in_a_sentence(monkeypatch):
     monkeypatch.setattr(checking, "_WORTH_A_PROCESS", 1)
     part = Part(["a", "b"], np.zeros(2, dtype=np.int64), [Deadly(), Deadly()])
     with pytest.raises(UserError, match=r"was killed, as happens where memory runs out.*--workers 1"):
-        check_pictures(Dataset("deadly", ("cat",), {"train": part}), workers=2, quiet=True)
+        check_images(Dataset("deadly", ("cat",), {"train": part}), workers=2, quiet=True)

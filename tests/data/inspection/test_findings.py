@@ -1,4 +1,4 @@
-"""What is said about a set of pictures, in sentences, tables and on a page."""
+"""What is said about a set of images, in sentences, tables and on a page."""
 
 import json
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from jaxtyping import UInt8
 
-from mixlab.data.dataset import Dataset, Part, Picture
-from mixlab.data.inspection.check import Check, check_pictures
+from mixlab.data.dataset import Dataset, ImageSource, Part
+from mixlab.data.inspection.check import Check, check_images
 from mixlab.data.inspection.check_page import data_check_page
 from mixlab.data.inspection.findings import answer, findings, results, sizes, table_for_programs, tables
 from mixlab.report.table import render
@@ -30,14 +30,14 @@ class Broken:
         return b"<b>"
 
 
-def checked(classes: tuple[str, ...] = ("cat", "dog"), **parts: Sequence[tuple[str, Picture]]) -> Check:
-    """Of parts that are lists of (class, picture)."""
+def checked(classes: tuple[str, ...] = ("cat", "dog"), **parts: Sequence[tuple[str, ImageSource]]) -> Check:
+    """Of parts that are lists of (class, image)."""
     made = {}
-    for part, pictures in parts.items():
-        labels = np.array([classes.index(label) for label, _ in pictures], dtype=np.int64)
-        names = [f"{part}/{label}/<{place}>.png" for place, (label, _) in enumerate(pictures)]
-        made[part] = Part(names, labels, [picture for _, picture in pictures])
-    return check_pictures(Dataset("folder:pets", classes, made), workers=1, quiet=True)
+    for part, images in parts.items():
+        labels = np.array([classes.index(label) for label, _ in images], dtype=np.int64)
+        names = [f"{part}/{label}/<{place}>.png" for place, (label, _) in enumerate(images)]
+        made[part] = Part(names, labels, [image for _, image in images])
+    return check_images(Dataset("folder:pets", classes, made), workers=1, quiet=True)
 
 
 @pytest.fixture
@@ -62,48 +62,48 @@ def wrong() -> Check:
 
 def test_of_a_sound_set_nothing_is_said(sound):
     assert findings(sound) == []
-    assert answer(sound) == "Nothing was found to be wrong with 6 pictures."
+    assert answer(sound) == "Nothing was found to be wrong with 6 images."
     assert "<p>Nothing.</p>" in data_check_page(sound).html()
 
 
 def test_everything_that_is_wrong_is_said_in_a_sentence(wrong):
     assert findings(wrong) == [
-        'A training would be refused: folder:pets has 0 different pictures of "dog", and 2 are needed to hold some '
-        "out: add pictures, or take the class out.",
-        "Can't be read: 1 picture. Mend or remove them, or let a recipe's max_unreadable leave them out.",
-        "The same picture in more than one part: 1 group, 2 pictures together. Judging would ask for what was learned "
+        'A training would be refused: folder:pets has 0 different images of "dog", and 2 are needed to hold some '
+        "out: add images, or take the class out.",
+        "Can't be read: 1 image. Mend or remove them, or let a recipe's max_unreadable leave them out.",
+        "The same image in more than one part: 1 group, 2 images together. Judging would ask for what was learned "
         "by heart, so keep each in one part.",
-        "The same picture in more than one class: 1 group, 2 pictures together. One of the labels may be wrong.",
-        "The same picture more than once in a part and class: 1 group, 2 pictures together. They weigh more than "
+        "The same image in more than one class: 1 group, 2 images together. One of the labels may be wrong.",
+        "The same image more than once in a part and class: 1 group, 2 images together. They weigh more than "
         "others, and where the part is cut, near copies may come to lie on both sides.",
-        'In train, "cat" has 25 pictures and "dog" 1. Judge by the balanced accuracy, and consider '
+        'In train, "cat" has 25 images and "dog" 1. Judge by the balanced accuracy, and consider '
         'loss.class_weights="balanced".',
-        'Without a picture in test: "dog". How a model fares there is not seen.',
-        "Of one plain shade, which shows nothing: 1 picture.",
+        'Without an image in test: "dog". How a model fares there is not seen.',
+        "Of one plain shade, which shows nothing: 1 image.",
     ]
-    assert answer(wrong) == "8 things should be looked at in 28 pictures."
+    assert answer(wrong) == "8 things should be looked at in 28 images."
 
 
 def test_one_class_alone_is_pointed_out():
     check = checked(("cat",), train=[("cat", scene(0)), ("cat", scene(1))])
     assert findings(check) == [
         'A training would be refused: folder:pets has only one class, "cat": telling classes apart takes two, so add '
-        "pictures of another."
+        "images of another."
     ]
 
 
-def test_of_many_classes_without_pictures_some_are_named():
+def test_of_many_classes_without_images_some_are_named():
     classes = tuple("abcdefgh")
     train = [(name, scene(2 * place + copy)) for place, name in enumerate(classes) for copy in (0, 1)]
     assert findings(checked(classes, train=train, test=[("a", scene(99))])) == [
-        'Without a picture in test: "b", "c", "d", "e" and 3 others. How a model fares there is not seen.'
+        'Without an image in test: "b", "c", "d", "e" and 3 others. How a model fares there is not seen.'
     ]
 
 
 def test_what_the_source_left_out_is_on_the_page_and_in_the_results(sound):
-    told = replace(sound, dataset=replace(sound.dataset, notes=("The folder fish has no pictures.",)))
-    assert "<p>The folder fish has no pictures.</p>" in data_check_page(told).html()
-    assert results(told)["notes"] == ["The folder fish has no pictures."]
+    told = replace(sound, dataset=replace(sound.dataset, notes=("The folder fish has no images.",)))
+    assert "<p>The folder fish has no images.</p>" in data_check_page(told).html()
+    assert results(told)["notes"] == ["The folder fish has no images."]
 
 
 def test_sizes_are_a_sentence(sound):
@@ -114,7 +114,7 @@ def test_sizes_are_a_sentence(sound):
 
 def test_tables_are_for_people(wrong):
     text = "".join(render(table, "markdown") for table in tables(wrong))
-    assert "its content is no picture of a kind that is known" in text
+    assert "its content is no image of a kind that is known" in text
     assert "the same bytes" in text and "nearly the same" in text
     assert "train, test" in text and "cat, dog" in text
 
@@ -132,7 +132,7 @@ def test_of_copies_the_one_in_another_part_is_named():
     assert [row["other"] for row in of_groups.rows] == ["test/dog/<1>.png"]
 
 
-def test_programs_get_every_picture_that_something_is_wrong_with(wrong):
+def test_programs_get_every_image_that_something_is_wrong_with(wrong):
     rows = table_for_programs(wrong).rows
     assert [row["finding"] for row in rows].count("same_bytes") == 4
     assert {row["finding"] for row in rows} == {"unreadable", "plain", "same_bytes", "nearly_the_same"}
@@ -141,24 +141,24 @@ def test_programs_get_every_picture_that_something_is_wrong_with(wrong):
 
 def test_results_are_json(wrong):
     found = json.loads(json.dumps(results(wrong)))
-    assert found["pictures"] == {"train": 26, "test": 2}
+    assert found["images"] == {"train": 26, "test": 2}
     assert found["classes"]["train"] == {"cat": 25, "dog": 1}
     assert [len(group["members"]) for group in found["groups"]] == [2, 2, 2]
-    assert found["unreadable"][0]["reason"] == "its content is no picture of a kind that is known"
+    assert found["unreadable"][0]["reason"] == "its content is no image of a kind that is known"
 
 
-def test_the_page_shows_the_pictures_of_each_group_and_escapes_names(wrong):
+def test_the_page_shows_the_images_of_each_group_and_escapes_names(wrong):
     html = data_check_page(wrong).html()
     assert html.count("<img") == 6 and html.count('src="data:image/png;base64,') == 6
     assert "train/cat/&lt;0&gt;.png" in html and "<0>" not in html
-    assert "2 pictures, in train and test, as cat." in html
+    assert "2 images, in train and test, as cat." in html
 
 
-def test_the_page_shows_the_first_groups_and_pictures_of_many():
+def test_the_page_shows_the_first_groups_and_images_of_many():
     many = [("cat", scene(number // 2)) for number in range(70)] + [("dog", scene(99))] * 12
     html = data_check_page(checked(train=many)).html()
     assert "The first 30 of 36 groups; results.json has all." in html
-    assert "12 pictures, of which 8 are shown, in train, as dog." in html
+    assert "12 images, of which 8 are shown, in train, as dog." in html
 
 
 @pytest.mark.long

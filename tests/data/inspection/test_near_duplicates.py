@@ -1,4 +1,4 @@
-"""Pictures that show the same thing are found, and others are not."""
+"""Images that show the same thing are found, and others are not."""
 
 import io
 
@@ -16,23 +16,23 @@ def scene(seed: int, size: tuple[int, int] = (96, 80)) -> Image.Image:
     return Image.fromarray(values).resize(size, Image.Resampling.BICUBIC)
 
 
-def as_jpeg(picture: Image.Image) -> Image.Image:
+def as_jpeg(image: Image.Image) -> Image.Image:
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=40)
+    image.save(file, "JPEG", quality=40)
     return Image.open(file)
 
 
-def pairs(*pictures: Image.Image) -> list[tuple[int, int]]:
-    found = near_duplicates.near_duplicates([look_of(np.asarray(picture.convert("RGB"))) for picture in pictures])
+def pairs(*images: Image.Image) -> list[tuple[int, int]]:
+    found = near_duplicates.near_duplicates([look_of(np.asarray(image.convert("RGB"))) for image in images])
     return [(pair.first, pair.second) for pair in found]
 
 
-CHANGES = {  # to a person it stays the same picture
+CHANGES = {  # to a person it stays the same image
     "encoded again": as_jpeg,
-    "half as large": lambda picture: picture.resize((48, 40)),
-    "stretched": lambda picture: picture.resize((80, 96)),
-    "brighter": lambda picture: picture.point(lambda level: min(level * 1.15, 255)),
-    "softened": lambda picture: picture.filter(ImageFilter.GaussianBlur(1)),
+    "half as large": lambda image: image.resize((48, 40)),
+    "stretched": lambda image: image.resize((80, 96)),
+    "brighter": lambda image: image.point(lambda level: min(level * 1.15, 255)),
+    "softened": lambda image: image.filter(ImageFilter.GaussianBlur(1)),
 }
 
 
@@ -41,7 +41,7 @@ def test_a_changed_copy_is_found(change: str):
     assert pairs(scene(0), scene(1), CHANGES[change](scene(0))) == [(0, 2)]
 
 
-def test_of_many_random_pictures_none_are_alike():
+def test_of_many_random_images_none_are_alike():
     assert pairs(*(scene(seed) for seed in range(300))) == []
 
 
@@ -49,13 +49,13 @@ def test_equal_hashes_of_other_colours_are_told_apart_by_their_thumbnails():
     values = np.asarray(scene(0)).astype(np.float32)
     grey = values.mean(axis=-1, keepdims=True)
     tinted = Image.fromarray((grey + (values - grey)[..., [1, 2, 0]]).clip(0, 255).astype(np.uint8))
-    bits, of_tinted = (look_of(np.asarray(picture)).bits for picture in (scene(0), tinted))
+    bits, of_tinted = (look_of(np.asarray(image)).bits for image in (scene(0), tinted))
     assert bits is not None and of_tinted is not None
     assert np.count_nonzero(bits != of_tinted) < BITS / 2
     assert pairs(scene(0), tinted) == []
 
 
-def test_plain_pictures_are_like_no_others():
+def test_plain_images_are_like_no_others():
     assert pairs(*(Image.new("RGB", (40, 40), shade) for shade in ("white", "white", "black", "#fefefe"))) == []
 
 
@@ -70,17 +70,17 @@ def test_stripes_have_a_hash_and_are_told_from_stripes_across():
     assert pairs(upright, across, as_jpeg(upright)) == [(0, 2)]
 
 
-def test_tiny_pictures_have_to_be_more_alike_than_others():
+def test_tiny_images_have_to_be_more_alike_than_others():
     values = np.random.default_rng(0).integers(0, 256, (8, 8, 3))
     other = values + np.random.default_rng(1).integers(-30, 31, values.shape)
-    picture, changed = (Image.fromarray(each.clip(0, 255).astype(np.uint8)) for each in (values, other))
-    enlarged = [each.resize((32, 32), Image.Resampling.NEAREST) for each in (picture, changed)]
+    image, changed = (Image.fromarray(each.clip(0, 255).astype(np.uint8)) for each in (values, other))
+    enlarged = [each.resize((32, 32), Image.Resampling.NEAREST) for each in (image, changed)]
     assert pairs(*enlarged) == [(0, 1)]
-    assert pairs(picture, changed) == []
+    assert pairs(image, changed) == []
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (3, 2)])
-def test_the_smallest_and_the_thinnest_pictures_have_a_look(size: tuple[int, int]):
+def test_the_smallest_and_the_thinnest_images_have_a_look(size: tuple[int, int]):
     assert look_of(np.asarray(scene(0, size))).thumbnail.shape == (16, 16, 3)
 
 
@@ -90,10 +90,10 @@ def test_pairs_are_found_across_the_blocks_of_the_search(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_fewer_than_two_pictures_are_no_pair(count: int):
+def test_fewer_than_two_images_are_no_pair(count: int):
     assert pairs(*(scene(0) for _ in range(count))) == []
 
 
-def test_pictures_are_linked_through_others():
+def test_images_are_linked_through_others():
     assert linked([(0, 3), (3, 5), (1, 2)], 7) == [[0, 3, 5], [1, 2]]
     assert linked([], 4) == []

@@ -13,13 +13,13 @@ from mixlab.data.sources import open_dataset
 from mixlab.errors import UserError
 
 PARTS = {"train": 200, "test": 20}
-"""A tiny CIFAR-10: twenty training pictures a class, and two for the test."""
+"""A tiny CIFAR-10: twenty training images a class, and two for the test."""
 
 
 @pytest.fixture(autouse=True)
 def nothing_but_tiny(tmp_path, monkeypatch) -> None:
     """No CIFAR-10 of the machine is found, and a tiny one is whole."""
-    monkeypatch.setattr(cifar10, "_PICTURES", PARTS)
+    monkeypatch.setattr(cifar10, "_COUNTS", PARTS)
     for module in ("cifar10", "data_dirs"):
         monkeypatch.setattr(f"mixlab.data.readers.{module}.cache_folder", lambda: tmp_path / "cache")
     monkeypatch.delenv("MIXLAB_DATA", raising=False)
@@ -81,7 +81,7 @@ def test_validation_is_a_tenth_of_each_class_of_train(binary):
     }
 
 
-def test_tree_and_archive_hold_the_same_pictures(tree, archive):
+def test_tree_and_archive_hold_the_same_images(tree, archive):
     unpacked, packed = open_dataset(f"cifar10:{tree}"), open_dataset(f"cifar10:{archive.parent}")
     assert unpacked.fingerprint == packed.fingerprint
     assert unpacked.parts["test"].names[0] == "test/airplane/0200.jpg"
@@ -140,7 +140,7 @@ def test_a_path_that_was_given_is_not_replaced_by_another(binary, monkeypatch):
 
 def test_a_tree_that_was_half_unpacked_is_refused(tree):
     (tree / "train/cat/0003.jpg").unlink()
-    with pytest.raises(UserError, match="has 199 of the 200 train pictures: copy or unpack it again"):
+    with pytest.raises(UserError, match="has 199 of the 200 train images: copy or unpack it again"):
         open_dataset(f"cifar10:{tree}")
 
 
@@ -180,7 +180,7 @@ def test_batches_as_python_2_wrote_them_are_read():
 
 @pytest.mark.long
 def test_the_whole_archive_is_read(shared_data, monkeypatch):
-    monkeypatch.setattr(cifar10, "_PICTURES", {"train": 50_000, "test": 10_000})
+    monkeypatch.setattr(cifar10, "_COUNTS", {"train": 50_000, "test": 10_000})
     monkeypatch.setenv("MIXLAB_DATA", str(shared_data))
     data = open_dataset("cifar10", quiet=True)
     assert {name: len(part) for name, part in data.parts.items()} == {"train": 45000, "validation": 5000, "test": 10000}

@@ -8,7 +8,7 @@ from mixlab.errors import UserError
 
 @pytest.fixture
 def table(write_tree):
-    """Writes `rows` under `head` into pets.csv, beside ten pictures of cats and ten of dogs."""
+    """Writes `rows` under `head` into pets.csv, beside ten images of cats and ten of dogs."""
     write_tree("cat", 10)
     root = write_tree("dog", 10)
 
@@ -101,16 +101,16 @@ def refused(name):
             'name split and group. Did you mean "labels"?',
         ),
         ("", [], 'pets.csv has no column "path" but nothing: its first row has to name a path and a label'),
-        ("path,label", [], "pets.csv has a head but no rows: give each picture a row with its path and its label."),
+        ("path,label", [], "pets.csv has a head but no rows: give each image a row with its path and its label."),
         (
             "path,label",
             [*ROWS, "cat/010.png,cat", "cat/011.png,cat"],
-            "pets.csv names 2 of 22 pictures that are not there, such as cat/010.png: paths are relative to ",
+            "pets.csv names 2 of 22 images that are not there, such as cat/010.png: paths are relative to ",
         ),
         (
             "path,label",
             [*ROWS, "cat/000.png,dog"],
-            "pets.csv has cat/000.png in line 2 and again in line 22: a picture has one row and one class, so remove "
+            "pets.csv has cat/000.png in line 2 and again in line 22: an image has one row and one class, so remove "
             "one of them.",
         ),
         (
@@ -128,7 +128,7 @@ def refused(name):
         (
             "path,label,split",
             [f"{row},test" for row in ROWS],
-            "csv:pets.csv has test pictures but none to train on: the part to learn from has to be called train.",
+            "csv:pets.csv has test images but none to train on: the part to learn from has to be called train.",
         ),
         (
             "path,label,group",

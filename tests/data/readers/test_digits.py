@@ -32,5 +32,5 @@ def test_full_ink_is_255_in_each_colour(digits):
     image = digits.parts["train"].image(0)
     assert image.shape == (8, 8, 3)
     assert image.dtype == np.uint8
-    assert image.max() == round(15 / 16 * 255)  # this picture's darkest pixel is 15 of 16
+    assert image.max() == round(15 / 16 * 255)  # this image's darkest pixel is 15 of 16
     assert (image == image[..., :1]).all()

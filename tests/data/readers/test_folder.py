@@ -28,7 +28,7 @@ def test_given_parts_are_taken_as_they_are(write_tree):
     assert pets.notes == ()
 
 
-def test_a_picture_is_read_only_when_asked_for(write_tree):
+def test_a_image_is_read_only_when_asked_for(write_tree):
     for part in ("train", "val", "test"):
         write_tree(f"{part}/cat", 2)
         root = write_tree(f"{part}/dog", 2)
@@ -72,11 +72,11 @@ def test_class_folders_alone_are_cut_in_three(write_tree, inside):
     }
     assert pets.cut_here
     assert pets.notes == (
-        "A fifth of the pictures was held out as test and a tenth of the rest as validation, by class and seeded.",
+        "A fifth of the images was held out as test and a tenth of the rest as validation, by class and seeded.",
     )
 
 
-def test_copies_of_a_picture_stay_on_one_side_and_are_told(write_tree):
+def test_copies_of_a_image_stay_on_one_side_and_are_told(write_tree):
     write_tree("cat", 10)
     root = write_tree("dog", 10)
     for number in range(10):
@@ -86,8 +86,8 @@ def test_copies_of_a_picture_stay_on_one_side_and_are_told(write_tree):
     contents = [{(root / name).read_bytes() for name in part.names} for part in pets.parts.values()]
     assert sum(map(len, contents)) == len(set.union(*contents)) == 20
     assert pets.notes[1:] == (
-        "Kept on one side of the cut because their bytes are equal to another's: 11 pictures.",
-        "In more than one class, byte for byte: 1 picture.",
+        "Kept on one side of the cut because their bytes are equal to another's: 11 images.",
+        "In more than one class, byte for byte: 1 image.",
     )
 
 
@@ -113,7 +113,7 @@ def test_litter_is_ignored_without_a_word(write_tree):
     assert len(pets.notes) == 1
 
 
-def test_what_is_no_picture_is_counted(write_tree):
+def test_what_is_no_image_is_counted(write_tree):
     write_tree("cat", 3)
     root = write_tree("dog", 3)
     for other in ("labels.csv", "cat/notes.txt", "cat/README", "dog/clip.mp4"):
@@ -122,9 +122,9 @@ def test_what_is_no_picture_is_counted(write_tree):
     (root / "nothing").mkdir()
     notes = open_dataset(f"folder:{root}").notes
     assert notes[:3] == (
-        "The folder nothing has no pictures and was left out.",
-        "Left out because they lie in no class's folder: 1 picture.",
-        "Left out because they are no pictures by their names: 4 (.csv, .mp4, .txt, no ending).",
+        "The folder nothing has no images and was left out.",
+        "Left out because they lie in no class's folder: 1 image.",
+        "Left out because they are no images by their names: 4 (.csv, .mp4, .txt, no ending).",
     )
 
 
@@ -132,7 +132,7 @@ def test_of_an_empty_class_it_is_told_in_which_part(write_tree):
     write_tree("train/cat", 3)
     root = write_tree("test/cat", 3)
     (root / "test/dog").mkdir()
-    assert read_folder(root).notes == ("The folder test/dog has no pictures and was left out.",)
+    assert read_folder(root).notes == ("The folder test/dog has no images and was left out.",)
 
 
 def test_a_folder_beside_the_parts_is_left_out_and_told(write_tree):
@@ -188,7 +188,7 @@ def refused(root) -> str:
 def test_a_missing_folder_is_refused(tmp_path):
     assert refused(tmp_path / "gone") == (
         f"folder:{tmp_path}/gone is not there ({tmp_path}/gone): give the path of a folder that holds a folder of "
-        "pictures for each class."
+        "images for each class."
     )
 
 
@@ -199,16 +199,16 @@ def test_a_file_is_refused(tmp_path):
 
 def test_an_empty_folder_is_refused(tmp_path):
     assert refused(tmp_path) == (
-        f"folder:{tmp_path} holds no pictures: put a folder of them for each class there (.jpg, .png, .webp ...)."
+        f"folder:{tmp_path} holds no images: put a folder of them for each class there (.jpg, .png, .webp ...)."
     )
 
 
 @pytest.mark.parametrize("inside", ["", "train/"])
-def test_pictures_without_class_folders_are_refused(write_tree, inside):
+def test_images_without_class_folders_are_refused(write_tree, inside):
     write_tree(f"{inside}a.png")
     root = write_tree(f"{inside}b.jpg")
     assert refused(root) == (
-        f"folder:{root} holds 2 pictures but no folders of them: a picture's class is the folder it lies in, "
+        f"folder:{root} holds 2 images but no folders of them: an image's class is the folder it lies in, "
         "so give each class a folder."
     )
 
@@ -216,7 +216,7 @@ def test_pictures_without_class_folders_are_refused(write_tree, inside):
 def test_one_class_is_refused(write_tree):
     root = write_tree("cat", 10)
     assert refused(root) == (
-        f'folder:{root} has only one class, "cat": telling classes apart takes two, so add pictures of another.'
+        f'folder:{root} has only one class, "cat": telling classes apart takes two, so add images of another.'
     )
 
 
@@ -224,7 +224,7 @@ def test_a_class_that_only_test_has_is_refused_with_the_nearest(write_tree):
     for place in ("train/cat", "train/dog", "test/cat", "test/dogs"):
         root = write_tree(place, 3)
     assert refused(root) == (
-        f'folder:{root} has the class "dogs" in its test part but not in train, where it is learned: add pictures of '
+        f'folder:{root} has the class "dogs" in its test part but not in train, where it is learned: add images of '
         'it there, or rename it. Did you mean "dog"?'
     )
 
@@ -233,16 +233,16 @@ def test_parts_without_train_are_refused(write_tree):
     for place in ("val/cat", "val/dog", "test/cat", "test/dog"):
         root = write_tree(place, 3)
     assert (
-        "has test and validation pictures but none to train on: the part to learn from has to be called train."
+        "has test and validation images but none to train on: the part to learn from has to be called train."
         in refused(root)
     )
 
 
-def test_a_class_with_too_few_pictures_to_cut_is_refused(write_tree):
+def test_a_class_with_too_few_images_to_cut_is_refused(write_tree):
     write_tree("cat", 3)
     root = write_tree("dog", 2)
     assert refused(root) == (
-        f'folder:{root} has 2 different pictures of "dog", and 3 are needed to hold some out: add pictures, or take '
+        f'folder:{root} has 2 different images of "dog", and 3 are needed to hold some out: add images, or take '
         "the class out."
     )
 
@@ -251,4 +251,4 @@ def test_copies_do_not_make_a_class_large_enough(write_tree):
     write_tree("cat", 3)
     root = write_tree("dog", 2)
     (root / "dog/copy.png").write_bytes((root / "dog/000.png").read_bytes())
-    assert 'has 2 different pictures of "dog"' in refused(root)
+    assert 'has 2 different images of "dog"' in refused(root)

@@ -20,8 +20,8 @@ def cache(monkeypatch, tmp_path):
 def rows(count, first=0):
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["dog", "cat"])})
     random = np.random.default_rng(first)
-    pictures = [Image.fromarray(random.integers(0, 256, (4, 4, 3), dtype=np.uint8)) for _ in range(count)]
-    return datasets.Dataset.from_dict({"image": pictures, "label": [i % 2 for i in range(count)]}, features=features)
+    images = [Image.fromarray(random.integers(0, 256, (4, 4, 3), dtype=np.uint8)) for _ in range(count)]
+    return datasets.Dataset.from_dict({"image": images, "label": [i % 2 for i in range(count)]}, features=features)
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_a_stream_that_is_shorter_is_all_of_it(files):
     assert sum(sizes(open_dataset(f"hf:{files}:train:stream=100")).values()) == 20
 
 
-def test_pictures_by_their_paths_are_read_where_they_lie(tmp_path):
+def test_images_by_their_paths_are_read_where_they_lie(tmp_path):
     for number in range(8):
         path = tmp_path / "photos" / ("cat", "dog")[number % 2] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,9 +19,9 @@ FILE = "data/train-00000.parquet"
 @pytest.fixture(scope="module")
 def content():
     random = np.random.default_rng(0)
-    pictures = [Image.fromarray(random.integers(0, 256, (4, 4, 3), dtype=np.uint8)) for _ in range(20)]
+    images = [Image.fromarray(random.integers(0, 256, (4, 4, 3), dtype=np.uint8)) for _ in range(20)]
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["dog", "cat"])})
-    rows = datasets.Dataset.from_dict({"image": pictures, "label": [i % 2 for i in range(20)]}, features=features)
+    rows = datasets.Dataset.from_dict({"image": images, "label": [i % 2 for i in range(20)]}, features=features)
     file = io.BytesIO()
     rows.to_parquet(file)
     return file.getvalue()

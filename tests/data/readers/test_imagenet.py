@@ -6,7 +6,7 @@ from mixlab.data.sources import open_dataset, open_unseen
 from mixlab.errors import UserError
 
 SYNSETS = ("n01440764", "n01443537", "n01484850")
-ANSWERS = [2, 0, 1, 1, 0, 2]  # of the six pictures of val, as places in SYNSETS
+ANSWERS = [2, 0, 1, 1, 0, 2]  # of the six images of val, as places in SYNSETS
 NUMBERS = (3, 1, 2)  # the numbers of SYNSETS in the development kit, which are not in their order
 
 
@@ -64,9 +64,9 @@ def test_one_in_a_hundred_of_train_and_at_least_one_of_a_class_is_validation(roo
 
 def test_val_with_class_folders_needs_nothing_else(root):
     for number, answer in enumerate(ANSWERS, 1):
-        picture = root / f"val/ILSVRC2012_val_{number:08d}.JPEG"
+        image = root / f"val/ILSVRC2012_val_{number:08d}.JPEG"
         (root / "val" / SYNSETS[answer]).mkdir(exist_ok=True)
-        picture.rename(root / "val" / SYNSETS[answer] / picture.name)
+        image.rename(root / "val" / SYNSETS[answer] / image.name)
     test = open_dataset(f"imagenet:{root}").parts["test"]
     assert test.names[0] == "val/n01440764/ILSVRC2012_val_00000002.JPEG"
     assert sorted(test.labels.tolist()) == sorted(ANSWERS)
@@ -113,7 +113,7 @@ def test_a_path_that_is_not_there_is_refused(tmp_path):
 
 
 def test_a_flat_val_that_nothing_tells_about_is_refused(root):
-    assert "ROOT/val is flat and nothing tells its pictures' classes: put ILSVRC2012_devkit_t12/" in refused(root)
+    assert "ROOT/val is flat and nothing tells its images' classes: put ILSVRC2012_devkit_t12/" in refused(root)
 
 
 def test_a_missing_val_is_refused(root):
@@ -124,22 +124,22 @@ def test_a_missing_val_is_refused(root):
 def test_an_empty_val_is_refused(root):
     (root / "val").rename(root / "validation")
     (root / "val").mkdir()
-    assert refused(root) == "ROOT/val has no pictures: unpack ILSVRC2012_img_val.tar there."
+    assert refused(root) == "ROOT/val has no images: unpack ILSVRC2012_img_val.tar there."
 
 
 def test_a_train_that_is_not_unpacked_is_refused(tmp_path):
     (tmp_path / "train").mkdir()
     (tmp_path / "train/n01440764.tar").write_bytes(b"")
-    assert "ROOT/train has no pictures in folders of classes: unpack the archives" in refused(tmp_path)
+    assert "ROOT/train has no images in folders of classes: unpack the archives" in refused(tmp_path)
 
 
-def test_a_picture_beyond_the_answers_is_refused(root, write_tree):
+def test_a_image_beyond_the_answers_is_refused(root, write_tree):
     put_list(root)
     write_tree("val/ILSVRC2012_val_00000007.JPEG")
     assert "ROOT/val/ILSVRC2012_val_00000007.JPEG is not told about in " in refused(root)
 
 
-def test_a_picture_that_the_table_does_not_know_is_refused(root, write_tree):
+def test_a_image_that_the_table_does_not_know_is_refused(root, write_tree):
     put_kaggle(root)
     write_tree("val/cat.JPEG")
     assert "ROOT/val/cat.JPEG is not told about in ROOT/LOC_val_solution.csv: take it out" in refused(root)
@@ -151,10 +151,10 @@ def test_a_class_that_only_val_has_is_refused(root):
     assert 'ROOT has the class "n01484850" in val but not in train' in refused(root)
 
 
-def test_a_class_of_one_picture_is_refused(root):
+def test_a_class_of_one_image_is_refused(root):
     put_list(root)
     for number in range(11):
         (root / f"train/n01443537/n01443537_{number}.JPEG").unlink()
     assert refused(root) == (
-        "ROOT has 1 picture of n01443537 in train: training takes two classes, and two pictures of each."
+        "ROOT has 1 image of n01443537 in train: training takes two classes, and two images of each."
     )

@@ -29,8 +29,8 @@ def png(seed):
     return content.getvalue()
 
 
-PICTURES = [png(seed) for seed in range(20)]
-WITH_PATHS = [{"bytes": content, "path": f"{number}.png"} for number, content in enumerate(PICTURES)]
+IMAGES = [png(seed) for seed in range(20)]
+WITH_PATHS = [{"bytes": content, "path": f"{number}.png"} for number, content in enumerate(IMAGES)]
 NUMBERS = [number % 2 for number in range(20)]
 
 
@@ -45,10 +45,10 @@ def write(tmp_path):
     return write
 
 
-@pytest.mark.parametrize("pictures", [PICTURES, WITH_PATHS])
+@pytest.mark.parametrize("images", [IMAGES, WITH_PATHS])
 @pytest.mark.parametrize("labels", [NUMBERS, ["cat", "dog"] * 10])
-def test_a_table_without_parts_is_cut_as_a_folder_is(write, pictures, labels):
-    root = write("pets.parquet", image=pictures, label=labels)
+def test_a_table_without_parts_is_cut_as_a_folder_is(write, images, labels):
+    root = write("pets.parquet", image=images, label=labels)
     pets = open_dataset(f"parquet:{root}/pets.parquet")
     assert pets.classes == tuple(map(str, labels[:2]))
     assert {name: np.bincount(part.labels).tolist() for name, part in pets.parts.items()} == {
@@ -58,16 +58,16 @@ def test_a_table_without_parts_is_cut_as_a_folder_is(write, pictures, labels):
     }
     assert pets.cut_here
     everything = open_unseen(pets.name, pets.classes).parts["test"]
-    assert [picture.read_bytes() for picture in everything.pictures if isinstance(picture, InTable)] == PICTURES
-    assert everything.names[3] == ("train/0000003/3.png" if pictures is WITH_PATHS else "train/0000003")
-    assert (everything.image(3) == np.array(Image.open(io.BytesIO(PICTURES[3])))).all()
+    assert [image.read_bytes() for image in everything.images if isinstance(image, InTable)] == IMAGES
+    assert everything.names[3] == ("train/0000003/3.png" if images is WITH_PATHS else "train/0000003")
+    assert (everything.image(3) == np.array(Image.open(io.BytesIO(IMAGES[3])))).all()
 
 
 def test_a_files_name_says_its_part(write):
-    write("train-0.parquet", image=PICTURES, label=NUMBERS)
-    write("train-1.parquet", image=PICTURES, label=NUMBERS)
-    write("validation-0.parquet", image=PICTURES[:6], label=NUMBERS[:6])
-    root = write("test-0.parquet", image=PICTURES[:4], label=NUMBERS[:4])
+    write("train-0.parquet", image=IMAGES, label=NUMBERS)
+    write("train-1.parquet", image=IMAGES, label=NUMBERS)
+    write("validation-0.parquet", image=IMAGES[:6], label=NUMBERS[:6])
+    root = write("test-0.parquet", image=IMAGES[:4], label=NUMBERS[:4])
     pets = open_dataset(f"parquet:{root}/*.parquet")
     assert {name: len(part) for name, part in pets.parts.items()} == {"train": 40, "validation": 6, "test": 4}
     assert not pets.cut_here
@@ -82,8 +82,8 @@ def test_the_names_of_classes_that_the_table_knows_are_kept(tmp_path):
     assert pets.parts["train"].image(0).shape == (4, 4, 3)
 
 
-def test_pictures_go_to_another_process_as_their_places(write):
-    root = write("pets.parquet", image=PICTURES, label=NUMBERS)
+def test_images_go_to_another_process_as_their_places(write):
+    root = write("pets.parquet", image=IMAGES, label=NUMBERS)
     part = open_dataset(f"parquet:{root}/pets.parquet").parts["train"]
     again = pickle.loads(pickle.dumps(part))
     assert (again.image(5) == part.image(5)).all()
@@ -91,7 +91,7 @@ def test_pictures_go_to_another_process_as_their_places(write):
 
 
 def test_workers_read_what_one_process_reads(write):
-    root = write("pets.parquet", image=PICTURES, label=NUMBERS)
+    root = write("pets.parquet", image=IMAGES, label=NUMBERS)
     part = open_dataset(f"parquet:{root}/pets.parquet").parts["train"]
     part.image(0)  # the table is open before the workers begin
     alone, together = (
@@ -107,9 +107,9 @@ def test_workers_read_what_one_process_reads(write):
 
 
 def test_rows_that_are_written_anew_are_read_anew(write):
-    root = write("pets.parquet", image=PICTURES, label=NUMBERS)
+    root = write("pets.parquet", image=IMAGES, label=NUMBERS)
     before = open_dataset(f"parquet:{root}/pets.parquet")
-    write("pets.parquet", image=PICTURES[::-1], label=NUMBERS)
+    write("pets.parquet", image=IMAGES[::-1], label=NUMBERS)
     assert open_dataset(before.name).fingerprint != before.fingerprint
 
 
@@ -123,28 +123,28 @@ def refused(name, root):
     ("columns", "sentence"),
     [
         (
-            {"image": PICTURES, "caption": ["a cat"] * 20},
+            {"image": IMAGES, "caption": ["a cat"] * 20},
             "parquet:ROOT/pets.parquet has no column of classes (numbers or texts), among its image, caption: call the "
             'right one "label".',
         ),
-        ({"picture": ["a.png"] * 20, "label": NUMBERS}, "has no column of pictures (encoded, as bytes)"),
+        ({"image": ["a.png"] * 20, "label": NUMBERS}, "has no column of images (encoded, as bytes)"),
         (
-            {"left": PICTURES, "right": PICTURES, "label": NUMBERS},
-            "has several columns of pictures (encoded, as bytes), left, right, among its left, right, label",
+            {"left": IMAGES, "right": IMAGES, "label": NUMBERS},
+            "has several columns of images (encoded, as bytes), left, right, among its left, right, label",
         ),
-        ({"image": PICTURES, "label": [[0, 1]] * 20}, 'has lists of classes in the column "label": a picture has one'),
+        ({"image": IMAGES, "label": [[0, 1]] * 20}, 'has lists of classes in the column "label": an image has one'),
         (
-            {"image": PICTURES, "label": [*NUMBERS[:18], None, None]},
+            {"image": IMAGES, "label": [*NUMBERS[:18], None, None]},
             'has no class in 2 rows of train, column "label", the first of them row 18: fill it or remove the row.',
         ),
         (
-            {"image": PICTURES, "label": [*NUMBERS[:18], -1, -1]},
+            {"image": IMAGES, "label": [*NUMBERS[:18], -1, -1]},
             'has the class -1, which stands for none, in 2 rows of train, column "label"',
         ),
-        ({"image": [*PICTURES[:19], None], "label": NUMBERS}, 'has no picture in row 19 of train, column "image"'),
-        ({"image": PICTURES, "label": [-1] * 20}, "has no rows with a picture and its class"),
-        ({"image": pa.array([], pa.binary()), "label": pa.array([], pa.int64())}, "has no rows with a picture and its"),
-        ({"image": PICTURES, "label": [7] * 20}, 'has only one class, "7"'),
+        ({"image": [*IMAGES[:19], None], "label": NUMBERS}, 'has no image in row 19 of train, column "image"'),
+        ({"image": IMAGES, "label": [-1] * 20}, "has no rows with an image and its class"),
+        ({"image": pa.array([], pa.binary()), "label": pa.array([], pa.int64())}, "has no rows with an image and its"),
+        ({"image": IMAGES, "label": [7] * 20}, 'has only one class, "7"'),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused(write, columns, sentence):
@@ -153,10 +153,10 @@ def test_a_table_that_cannot_be_used_is_refused(write, columns, sentence):
 
 
 def test_a_part_with_secret_classes_is_left_out(write):
-    write("train.parquet", image=PICTURES, label=NUMBERS)
-    root = write("test.parquet", image=PICTURES, label=[-1] * 20)
+    write("train.parquet", image=IMAGES, label=NUMBERS)
+    root = write("test.parquet", image=IMAGES, label=[-1] * 20)
     pets = open_dataset(f"parquet:{root}/*.parquet")
-    assert pets.notes[0] == "The part test keeps its classes secret and was left out: 20 pictures."
+    assert pets.notes[0] == "The part test keeps its classes secret and was left out: 20 images."
 
 
 def test_what_is_no_parquet_is_refused(tmp_path):
@@ -169,12 +169,12 @@ def test_what_is_no_parquet_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("other", "columns"),
     [
-        ({"image": PICTURES, "kind": NUMBERS}, "kind (int64)"),
-        ({"image": PICTURES, "label": ["a"] * 20}, "label (string)"),
+        ({"image": IMAGES, "kind": NUMBERS}, "kind (int64)"),
+        ({"image": IMAGES, "label": ["a"] * 20}, "label (string)"),
     ],
 )
 def test_files_of_different_columns_are_refused(write, other, columns):
-    write("a.parquet", image=PICTURES, label=NUMBERS)
+    write("a.parquet", image=IMAGES, label=NUMBERS)
     root = write("b.parquet", **other)
     assert refused(f"parquet:{root}/*.parquet", root) == (
         "parquet:ROOT/*.parquet has files of different columns: ROOT/a.parquet has image (binary), label (int64), and "
@@ -187,7 +187,7 @@ def test_a_missing_file_is_refused(tmp_path):
 
 
 def test_the_missing_extra_is_one_line(write, monkeypatch):
-    root = write("pets.parquet", image=PICTURES, label=NUMBERS)
+    root = write("pets.parquet", image=IMAGES, label=NUMBERS)
     monkeypatch.setitem(sys.modules, "datasets", None)
     assert refused(f"parquet:{root}/pets.parquet", root) == (
         'parquet:ROOT/pets.parquet needs datasets, which is an extra: pip install "mixlab[data]"'

@@ -8,7 +8,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from mixlab.data.image_file import UnreadablePicture
+from mixlab.data.image_file import UnreadableImage
 from mixlab.data.sources import open_dataset, open_unseen
 from mixlab.errors import UserError
 
@@ -64,8 +64,8 @@ def test_parts_inside_are_taken_as_they_are(write_tree, packed):
     assert pets.parts["validation"].names[0] == "pets/val/cat/000.png"
     assert pets.notes == (
         "The folder annotations is none of train, val and test and was left out.",
-        "Left out because they lie in no class's folder: 1 picture.",
-        "Left out because they are no pictures by their names: 1 (.txt).",
+        "Left out because they lie in no class's folder: 1 image.",
+        "Left out because they are no images by their names: 1 (.txt).",
     )
 
 
@@ -78,25 +78,25 @@ def test_an_archive_is_listed_once_and_again_when_it_changes(pets, write_tree, c
     assert sum(map(len, open_dataset(f"tar:{pets()}").parts.values())) == 21
 
 
-def test_a_picture_goes_to_another_process_as_its_place(pets):
+def test_a_image_goes_to_another_process_as_its_place(pets):
     part = open_dataset(f"tar:{pets()}").parts["train"]
     again = pickle.loads(pickle.dumps(part))
     assert np.array_equal(again.image(3), part.image(3))
     assert len(pickle.dumps(part)) < 4000
 
 
-def test_an_archive_that_is_cut_short_later_names_the_picture(pets):
+def test_an_archive_that_is_cut_short_later_names_the_image(pets):
     path = pets()
     part = open_dataset(f"tar:{path}").parts["train"]
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(UnreadablePicture, match=r"pets.tar/pets/dog/.* can't be read: its archive ends before it"):
+    with pytest.raises(UnreadableImage, match=r"pets.tar/pets/dog/.* can't be read: its archive ends before it"):
         part.image(-1)
 
 
-def test_damaged_bytes_in_an_archive_name_the_picture(write_tree, packed):
+def test_damaged_bytes_in_an_archive_name_the_image(write_tree, packed):
     write_tree("cat", 1)
     (write_tree("dog", 1) / "dog/000.png").write_bytes(b"a cat")
-    with pytest.raises(UnreadablePicture, match=r"pets.tar/pets/dog/000.png can't be read: its content is no picture"):
+    with pytest.raises(UnreadableImage, match=r"pets.tar/pets/dog/000.png can't be read: its content is no image"):
         open_unseen(f"tar:{packed()}", ("cat", "dog")).parts["test"].image(1)
 
 
@@ -111,14 +111,14 @@ def test_a_missing_archive_is_refused(tmp_path):
 
 
 def test_a_folder_is_refused(tmp_path):
-    assert refused(tmp_path) == 'pets.tar is a folder: for the pictures in it write "folder:pets.tar".'
+    assert refused(tmp_path) == 'pets.tar is a folder: for the images in it write "folder:pets.tar".'
 
 
 @pytest.mark.parametrize("content", [b"PK\x03\x04" + b"0" * 600, b"", b"\x1f\x8b\x08garbage", b"\xfd7zXZ\x00garbage"])
 def test_what_is_no_archive_is_refused(tmp_path, content):
     (tmp_path / "pets.tar").write_bytes(content)
     said = refused(tmp_path / "pets.tar")
-    assert "no tar archive, or is damaged" in said or "holds no pictures" in said
+    assert "no tar archive, or is damaged" in said or "holds no images" in said
 
 
 def test_a_compressed_archive_that_is_cut_short_leaves_nothing_in_the_cache(pets, cache):
@@ -133,16 +133,16 @@ def test_what_was_packed_twice_is_no_archive(tmp_path):
     assert "is no tar archive" in refused(tmp_path / "pets.tar")
 
 
-def test_an_archive_without_pictures_is_refused(tmp_path, packed):
+def test_an_archive_without_images_is_refused(tmp_path, packed):
     (tmp_path / "pets").mkdir()
     (tmp_path / "pets/000.cls").write_text("1")
     assert refused(packed()) == (
-        "tar:pets.tar holds no pictures: it takes a folder of them for each class (.jpg, .png, .webp ...). Its samples "
+        "tar:pets.tar holds no images: it takes a folder of them for each class (.jpg, .png, .webp ...). Its samples "
         'are labelled by .cls files: write "wds:pets.tar".'
     )
 
 
-def test_pictures_without_folders_are_refused(write_tree, packed):
+def test_images_without_folders_are_refused(write_tree, packed):
     write_tree("a.png")
     write_tree("b.png")
-    assert "holds 2 pictures but no folders of them" in refused(packed("."))
+    assert "holds 2 images but no folders of them" in refused(packed("."))

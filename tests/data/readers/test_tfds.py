@@ -25,7 +25,7 @@ def png(seed):
     return content
 
 
-PICTURES = {"image": tfds.features.Image(), "label": tfds.features.ClassLabel(names=["dog", "cat"])}
+IMAGES = {"image": tfds.features.Image(), "label": tfds.features.ClassLabel(names=["dog", "cat"])}
 
 
 def prepared(folder, features, splits):
@@ -61,7 +61,7 @@ def cache(monkeypatch, tmp_path):
 
 @pytest.fixture
 def pets(tmp_path):
-    return prepared(tmp_path / "sets", PICTURES, {"train": rows(20), "test": rows(4)})
+    return prepared(tmp_path / "sets", IMAGES, {"train": rows(20), "test": rows(4)})
 
 
 def sizes(dataset):
@@ -77,13 +77,13 @@ def test_a_prepared_set_is_read_from_its_folder(pets):
     assert "tensorflow" not in sys.modules
 
 
-def test_the_encoded_pictures_are_those_that_were_put_in(pets):
+def test_the_encoded_images_are_those_that_were_put_in(pets):
     test = open_unseen(f"tfds:{pets}:test", ("dog", "cat")).parts["test"]
     found = {(test.image(i).tobytes(), int(test.labels[i])) for i in range(4)}
     assert found == {(np.array(Image.open(png(i))).tobytes(), i % 2) for i in range(4)}
 
 
-def test_pictures_are_copied_once(pets, cache):
+def test_images_are_copied_once(pets, cache):
     before = open_dataset(f"tfds:{pets}")
     listings = sorted((path, path.stat().st_mtime_ns) for path in cache.rglob("*"))
     assert listings
@@ -92,7 +92,7 @@ def test_pictures_are_copied_once(pets, cache):
 
 
 def test_names_of_files_are_kept(tmp_path):
-    features = PICTURES | {"file_name": tfds.features.Text()}
+    features = IMAGES | {"file_name": tfds.features.Text()}
     folder = prepared(tmp_path / "sets", features, {"test": rows(3, file_name=lambda i: f"val_{i}.JPEG")})
     names = open_unseen(f"tfds:{folder}", ("dog", "cat")).parts["test"].names
     assert sorted(name.split("/")[-1] for name in names) == ["val_0.JPEG", "val_1.JPEG", "val_2.JPEG"]
@@ -119,11 +119,11 @@ def test_workers_read_what_one_process_reads(pets):
 
 def test_secret_classes_and_other_splits_are_left_out(tmp_path):
     hidden = [{"image": png(i), "label": -1} for i in range(4)]
-    folder = prepared(tmp_path / "sets", PICTURES, {"train": rows(20), "test": hidden, "extra": rows(3)})
+    folder = prepared(tmp_path / "sets", IMAGES, {"train": rows(20), "test": hidden, "extra": rows(3)})
     found = open_dataset(f"tfds:{folder}")
     assert found.notes[:2] == (
         "The split extra is none of train, validation and test and was left out.",
-        "The part test keeps its classes secret and was left out: 4 pictures.",
+        "The part test keeps its classes secret and was left out: 4 images.",
     )
 
 
@@ -151,10 +151,10 @@ def test_an_unknown_split_is_refused(pets):
 @pytest.mark.parametrize(
     ("features", "sentence"),
     [
-        ({"image": PICTURES["image"]}, "should have one feature of the kind ClassLabel"),
-        ({"label": PICTURES["label"]}, 'or one that is called "image", and has none, among its label'),
+        ({"image": IMAGES["image"]}, "should have one feature of the kind ClassLabel"),
+        ({"label": IMAGES["label"]}, 'or one that is called "image", and has none, among its label'),
         (
-            {**PICTURES, "label": tfds.features.Text(), "a": PICTURES["label"], "b": PICTURES["label"]},
+            {**IMAGES, "label": tfds.features.Text(), "a": IMAGES["label"], "b": IMAGES["label"]},
             'or one that is called "label", and has several, a, b, among its a, b, image, label: take another set.',
         ),
     ],

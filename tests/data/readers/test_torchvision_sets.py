@@ -62,7 +62,7 @@ def pets(write_tree):
 
 @pytest.fixture
 def clothes(tmp_path):
-    """Ten classes of grey pictures in arrays, in the format of MNIST: http://yann.lecun.com/exdb/mnist."""
+    """Ten classes of grey images in arrays, in the format of MNIST: http://yann.lecun.com/exdb/mnist."""
     raw = tmp_path / "clothes/FashionMNIST/raw"
     raw.mkdir(parents=True)
     random = np.random.default_rng(0)
@@ -85,7 +85,7 @@ def test_a_set_of_files_is_read_where_it_lies(food):
     assert dishes.classes == ("apple_pie", "pizza")
     assert sizes(dishes) == {"train": 18, "validation": 2, "test": 4}
     assert dishes.parts["test"].names[0] == "food-101/images/apple_pie/10.jpg"
-    assert isinstance(dishes.parts["test"].pictures[0], Path)
+    assert isinstance(dishes.parts["test"].images[0], Path)
     assert dishes.parts["test"].image(0).shape == (4, 4, 3)
 
 
@@ -196,7 +196,7 @@ def test_a_folder_of_ones_own_that_is_called_as_a_set_is_not_taken_for_it(tmp_pa
     monkeypatch.chdir(tmp_path)
     assert refused("pets") == (
         '"pets" is a set of torchvision that would have to be fetched, and a folder here: write "folder:pets" for the '
-        'pictures in the folder, or "pets:pets" if the set lies in it.'
+        'images in the folder, or "pets:pets" if the set lies in it.'
     )
 
 

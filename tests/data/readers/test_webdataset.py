@@ -24,7 +24,7 @@ def cache(monkeypatch, tmp_path):
 
 @pytest.fixture
 def shard(tmp_path):
-    """Writes a shard of `samples`, (name, label) each, with a picture of noise, and `more` files."""
+    """Writes a shard of `samples`, (name, label) each, with an image of noise, and `more` files."""
     generator = np.random.default_rng(0)
 
     def write(name, samples, more=()):
@@ -91,10 +91,10 @@ def test_samples_are_those_that_webdataset_reads(shard):
         }
     ours = open_unseen(f"wds:{root}/pets.tar", ("0", "1")).parts["test"]
     found = {}
-    for picture, label in zip(ours.pictures, ours.labels.tolist(), strict=True):
-        assert isinstance(picture, InArchive)
-        ((key, ending),) = re.findall(r"^((?:.*/)?[^.]+)\.(.*)$", picture.name)
-        found[key, ending] = picture.read_bytes(), label
+    for image, label in zip(ours.images, ours.labels.tolist(), strict=True):
+        assert isinstance(image, InArchive)
+        ((key, ending),) = re.findall(r"^((?:.*/)?[^.]+)\.(.*)$", image.name)
+        found[key, ending] = image.read_bytes(), label
     assert found == expected and len(found) == 5
 
 
@@ -144,7 +144,7 @@ def refused(name, root):
     [
         (
             [("0099.jpg", b""), ("0099.json", b"{}")],
-            "ROOT/a.tar has no class for the sample 0099: beside its picture there has to be 0099.cls, with a number "
+            "ROOT/a.tar has no class for the sample 0099: beside its image there has to be 0099.cls, with a number "
             'or a name in it, or 0099.json with one under "label" (there is jpg, json).',
         ),
         ([("0099.jpg", b""), ("0099.json", b"not")], "ROOT/a.tar has no class for the sample 0099"),
@@ -157,15 +157,15 @@ def test_a_sample_that_cannot_be_used_is_refused(shard, more, sentence):
     assert sentence in refused(f"wds:{root}/a.tar", root)
 
 
-def test_samples_without_a_picture_are_counted(shard):
+def test_samples_without_a_image_are_counted(shard):
     root = shard("a.tar", SAMPLES, [("0099.txt", b"a cat"), ("0099.cls", b"1")])
-    assert open_dataset(f"wds:{root}/a.tar").notes[0] == "Left out because they have no picture: 1 sample."
+    assert open_dataset(f"wds:{root}/a.tar").notes[0] == "Left out because they have no image: 1 sample."
 
 
-def test_shards_without_pictures_are_refused(shard):
+def test_shards_without_images_are_refused(shard):
     root = shard("a.tar", [], [("0001.txt", b"a cat")])
     assert refused(f"wds:{root}/a.tar", root) == (
-        "wds:ROOT/a.tar has no pictures in 1 shard: a sample is a .jpg and a .cls or a .json."
+        "wds:ROOT/a.tar has no images in 1 shard: a sample is a .jpg and a .cls or a .json."
     )
 
 

@@ -43,7 +43,7 @@ def backbone() -> Backbone:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The names of the pictures that were read, call by call."""
+    """The names of the images that were read, call by call."""
     calls: list[list[str]] = []
 
     class Noted(module.JudgingBatches):
@@ -96,16 +96,16 @@ def test_a_second_call_computes_nothing(files, compute, asked):
     np.testing.assert_array_equal(second.values, first.values)
 
 
-def test_only_new_pictures_are_computed_whatever_part_they_are_in(files, compute, asked):
+def test_only_new_images_are_computed_whatever_part_they_are_in(files, compute, asked):
     first = compute(files.subset([0, 1, 2]))
     second = compute(files.subset([4, 2, 0]))
     assert asked[1] == ["4.png", "2.png"]  # and one that is known
     np.testing.assert_array_equal(second.values[[2, 1]], first.values[[0, 2]])
 
 
-def test_a_changed_picture_is_computed_again(files, compute):
+def test_a_changed_image_is_computed_again(files, compute):
     first = compute(files)
-    Image.new("RGB", (20, 24), "red").save(files.pictures[3])
+    Image.new("RGB", (20, 24), "red").save(files.images[3])
     second = compute(files)
     assert [index for index in range(7) if (first.values[index] != second.values[index]).any()] == [3]
 
@@ -125,7 +125,7 @@ def test_other_weights_preprocessing_or_fields_are_other_features(what, files, c
 
 
 def test_an_interruption_keeps_the_files_that_were_written(files, compute, asked, monkeypatch):
-    monkeypatch.setattr(module, "_PICTURES_A_FILE", 5)
+    monkeypatch.setattr(module, "_IMAGES_A_FILE", 5)
     keep = module._keep
 
     def interrupted(folder: Path, vectors: Any) -> None:
@@ -147,16 +147,16 @@ def test_a_damaged_file_of_the_cache_is_computed_anew(files, compute, tmp_path):
     np.testing.assert_array_equal(compute(files).values, first.values)
 
 
-def test_as_many_unreadable_pictures_as_are_allowed_are_left_out_and_named_each_time(files, compute):
-    files.pictures[3].write_bytes(b"no picture")
+def test_as_many_unreadable_images_as_are_allowed_are_left_out_and_named_each_time(files, compute):
+    files.images[3].write_bytes(b"no image")
     for _ in range(2):
         found = compute(files, max_unreadable=1)
         assert found.labels.tolist() == [0, 1, 2, 1, 2, 0]
         assert list(found.unreadable) == ["3.png"]
 
 
-def test_one_unreadable_picture_more_is_the_error(files, compute):
-    files.pictures[3].write_bytes(b"no picture")
+def test_one_unreadable_image_more_is_the_error(files, compute):
+    files.images[3].write_bytes(b"no image")
     with pytest.raises(UserError, match=r"3\.png"):
         compute(files)
 

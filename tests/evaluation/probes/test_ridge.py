@@ -14,13 +14,13 @@ Draw = Callable[..., Features]
 
 @pytest.fixture
 def draw() -> Draw:
-    """Pictures of three classes around a centre each; `noise` is the deviation around it."""
+    """Images of three classes around a centre each; `noise` is the deviation around it."""
     centres = np.random.default_rng(0).normal(size=(3, 6))
 
-    def drawn(pictures: int, noise: float = 0.5, seed: int = 1) -> Features:
+    def drawn(images: int, noise: float = 0.5, seed: int = 1) -> Features:
         random = np.random.default_rng(seed)
-        labels = random.integers(3, size=pictures)
-        values = centres[labels] + noise * random.normal(size=(pictures, 6))
+        labels = random.integers(3, size=images)
+        values = centres[labels] + noise * random.normal(size=(images, 6))
         return Features((3 * values + 20).astype(np.float32), labels, {})
 
     return drawn
@@ -28,11 +28,11 @@ def draw() -> Draw:
 
 def test_a_head_minimises_the_penalised_squares(draw):
     """The gradient of |Y - Xw - b|^2 / n + ridge |w|^2 of standardised features, the intercept free, is 0."""
-    pictures, ridge = draw(80), 0.3
-    ((_, head),) = ridge_heads(pictures, 3, [ridge])
-    values = pictures.values.astype(np.float64)
+    images, ridge = draw(80), 0.3
+    ((_, head),) = ridge_heads(images, 3, [ridge])
+    values = images.values.astype(np.float64)
     deviation = values.std(axis=0)
-    residual = head.logits(values) - np.eye(3)[pictures.labels]
+    residual = head.logits(values) - np.eye(3)[images.labels]
     slopes = head.weight * deviation
     standard = (values - values.mean(axis=0)) / deviation
     np.testing.assert_allclose(residual.T @ standard / len(values) + ridge * slopes, 0, atol=1e-12)
@@ -40,21 +40,21 @@ def test_a_head_minimises_the_penalised_squares(draw):
 
 
 def test_without_a_ridge_worth_the_name_it_is_least_squares(draw):
-    pictures = draw(80)
-    ((_, head),) = ridge_heads(pictures, 3, [1e-12])
-    design = np.column_stack([pictures.values.astype(np.float64), np.ones(80)])
-    expected, *_ = np.linalg.lstsq(design, np.eye(3)[pictures.labels], rcond=None)
+    images = draw(80)
+    ((_, head),) = ridge_heads(images, 3, [1e-12])
+    design = np.column_stack([images.values.astype(np.float64), np.ones(80)])
+    expected, *_ = np.linalg.lstsq(design, np.eye(3)[images.labels], rcond=None)
     np.testing.assert_allclose(np.column_stack([head.weight, head.bias]), expected.T, atol=1e-8)
 
 
 def test_a_huge_ridge_answers_with_the_shares_of_the_classes(draw):
-    pictures = draw(80)
-    ((_, head),) = ridge_heads(pictures, 3, [1e12])
-    share = np.bincount(pictures.labels) / 80
-    np.testing.assert_allclose(head.logits(pictures.values), np.tile(share, (80, 1)), atol=1e-9)
+    images = draw(80)
+    ((_, head),) = ridge_heads(images, 3, [1e12])
+    share = np.bincount(images.labels) / 80
+    np.testing.assert_allclose(head.logits(images.values), np.tile(share, (80, 1)), atol=1e-9)
 
 
-def test_fewer_pictures_than_channels_and_a_channel_that_never_changes_are_no_matter(draw):
+def test_fewer_images_than_channels_and_a_channel_that_never_changes_are_no_matter(draw):
     few = draw(4)
     values = np.column_stack([few.values, np.full(4, 7, dtype=np.float32)])
     ((_, head),) = ridge_heads(Features(values, few.labels, {}), 3, [0.1])
@@ -89,7 +89,7 @@ def test_answers_that_are_all_right_call_for_no_certainty():
     labels = np.arange(30) % 3
     temperature = fitted_temperature(np.eye(3)[labels], labels)
     sure = softmax(np.eye(3)[labels] / temperature, axis=1).max(axis=1)
-    assert sure == pytest.approx(1 - 2 / 3 / 31, abs=1e-4)  # as one picture more, answered by chance, would have it
+    assert sure == pytest.approx(1 - 2 / 3 / 31, abs=1e-4)  # as one image more, answered by chance, would have it
 
 
 def test_the_chosen_head_is_calibrated_on_validation(draw):

@@ -26,7 +26,7 @@ from mixlab.zoo.build import create_model
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Of random weights, on forty pictures of cats, which are dark, and dogs, which are light."""
+    """Of random weights, on forty images of cats, which are dark, and dogs, which are light."""
     monkeypatch.setattr(features, "cache_folder", lambda: tmp_path / "cache")
     random = np.random.default_rng(0)
     for label, brightness in (("cat", 60), ("dog", 190)):

@@ -37,7 +37,7 @@ MakeJob = Callable[..., HeadJob]
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """Random weights for pictures of 8 pixels: their features of so plain pictures are as good as any."""
+    """Random weights for images of 8 pixels: their features of so plain images are as good as any."""
     model = create_model(
         "mixer_nano", image_size=8, classes=5, patch_size=4, channels=8, token_hidden=8, channel_hidden=16, depth=1
     )
@@ -49,25 +49,25 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def images(tmp_path: Path) -> Path:
     """Class folders alone, 20 of each."""
     random = np.random.default_rng(0)
     for label, colour in zip(CLASSES, ((60, 60, 60), (180, 180, 180), (180, 40, 40)), strict=True):
-        (tmp_path / "pictures" / label).mkdir(parents=True)
+        (tmp_path / "images" / label).mkdir(parents=True)
         for number in range(20):
             image = np.clip(random.normal(colour, 25, size=(10, 12, 3)), 0, 255).astype(np.uint8)
-            Image.fromarray(image).save(tmp_path / "pictures" / label / f"{number}.png")
-    return tmp_path / "pictures"
+            Image.fromarray(image).save(tmp_path / "images" / label / f"{number}.png")
+    return tmp_path / "images"
 
 
 @pytest.fixture
-def make_job(source: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeJob:
+def make_job(source: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeJob:
     monkeypatch.setattr(cache, "cache_folder", lambda: tmp_path / "cache")
 
     def make(dataset: Dataset | None = None, **fields: Any) -> HeadJob:
-        checked = any_recipe_from({"model": str(source), "data": f"folder:{pictures}", "head": {}} | fields, "tiny")
+        checked = any_recipe_from({"model": str(source), "data": f"folder:{images}", "head": {}} | fields, "tiny")
         assert isinstance(checked, HeadRecipe)
-        return resolve_head(checked, dataset or open_dataset(f"folder:{pictures}"), CPU)
+        return resolve_head(checked, dataset or open_dataset(f"folder:{images}"), CPU)
 
     return make
 
@@ -82,10 +82,10 @@ def test_the_run_is_whole_and_finished(run):
     assert {"environment.json", "split.json", "plan.json", "data.json"} <= {file.name for file in run.path.iterdir()}
 
 
-def test_it_answers_as_the_pictures_are(run, pictures):
+def test_it_answers_as_the_images_are(run, images):
     predictor = Predictor(run.path)
     assert predictor.classes == CLASSES
-    answers = [predictor(pictures / label / f"{number}.png") for label in CLASSES for number in range(20)]
+    answers = [predictor(images / label / f"{number}.png") for label in CLASSES for number in range(20)]
     right = [answer.label == label for answer, label in zip(answers, np.repeat(CLASSES, 20), strict=True)]
     assert np.mean(right) > 0.9
     assert (
@@ -107,10 +107,10 @@ def test_the_journal_tells_the_ridges_and_what_was_reached(run):
     assert [line["ridge"] for line in ridges] == list(RIDGES)
     (chosen,) = (line for line in ridges if line["chosen"])
     (epoch,) = read_journal(run.journal, "epoch")
-    assert epoch["validation"] == {"top1": chosen["top1"], "pictures": 6}
+    assert epoch["validation"] == {"top1": chosen["top1"], "images": 6}
     assert (epoch["step"], epoch["epoch"]) == (1, 1)
     (end,) = read_journal(run.journal, "end")
-    assert (end["pictures"], end["unreadable"]) == (42, {})
+    assert (end["images"], end["unreadable"]) == (42, {})
     assert end["peak_bytes"] > 0
 
 
@@ -139,13 +139,13 @@ def test_a_set_without_validation_gives_some_of_train_and_the_run_keeps_which(ma
     assert split is not None and len(split["validation"]) == 4
 
 
-def test_unreadable_pictures_are_left_out_and_named(make_job, pictures, tmp_path):
+def test_unreadable_images_are_left_out_and_named(make_job, images, tmp_path):
     job = make_job(max_unreadable=1)
     broken = job.dataset.parts["train"].names[0]
-    (pictures / broken).write_bytes(b"no picture")
+    (images / broken).write_bytes(b"no image")
     (end,) = read_journal(train_head(job, tmp_path / "run", quiet=True).journal, "end")
     assert list(end["unreadable"]) == [broken]
-    assert end["pictures"] == 41
+    assert end["images"] == 41
 
 
 def test_a_failure_leaves_no_folder_and_a_finished_run_stays(make_job, run, tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mixlab.data.dataset import Part
-from mixlab.data.image_file import UnreadablePicture
+from mixlab.data.image_file import UnreadableImage
 from mixlab.errors import UserError
 from mixlab.measure import timing
 from mixlab.models.mixer import Mixer
@@ -67,7 +67,7 @@ def test_one_of_several_processes_tries_its_share_of_a_step(make_job):
     assert (plan.micro_batch, plan.processes) == (2, 2)
 
 
-def test_a_trial_reads_the_pictures_of_one_step_alone(make_job, shades, monkeypatch):
+def test_a_trial_reads_the_images_of_one_step_alone(make_job, shades, monkeypatch):
     read = []
     image = Part.image
     monkeypatch.setattr(Part, "image", lambda part, index: read.append(part.names[index]) or image(part, index))
@@ -75,12 +75,12 @@ def test_a_trial_reads_the_pictures_of_one_step_alone(make_job, shades, monkeypa
     assert len(read) == 8
 
 
-def memory_for(pictures: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Mixer that can be asked about so many pictures at once; for more the allocator itself refuses."""
+def memory_for(n_images: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Mixer that can be asked about so many images at once; for more the allocator itself refuses."""
     forward = Mixer.forward
 
     def limited(model: Mixer, images: torch.Tensor) -> torch.Tensor:
-        if len(images) > pictures:
+        if len(images) > n_images:
             torch.empty(2**50)
         return forward(model, images)
 
@@ -92,12 +92,10 @@ def test_a_batch_that_does_not_fit_into_memory_goes_through_in_halves_and_says_s
     said = []
     plan, _ = decide_plan(make_job(), said.append)
     assert plan.micro_batch == 2
-    assert said == [
-        f"8 pictures at once do not fit into memory: they go through in parts of {part}." for part in (4, 2)
-    ]
+    assert said == [f"8 images at once do not fit into memory: they go through in parts of {part}." for part in (4, 2)]
 
 
-def test_an_odd_batch_is_halved_down_to_one_picture(make_job, monkeypatch):
+def test_an_odd_batch_is_halved_down_to_one_image(make_job, monkeypatch):
     memory_for(1, monkeypatch)
     said = []
     plan, _ = decide_plan(make_job("batch=7"), said.append)
@@ -105,11 +103,9 @@ def test_an_odd_batch_is_halved_down_to_one_picture(make_job, monkeypatch):
     assert (plan.micro_batch, parts) == (1, [4, 2, 1])
 
 
-def test_a_model_too_large_for_one_picture_is_refused_with_what_may_help(make_job, monkeypatch):
+def test_a_model_too_large_for_one_image_is_refused_with_what_may_help(make_job, monkeypatch):
     memory_for(0, monkeypatch)
-    with pytest.raises(
-        UserError, match=r"^mixer_nano at 8 pixels does not fit .* one picture at a time: take a smaller"
-    ):
+    with pytest.raises(UserError, match=r"^mixer_nano at 8 pixels does not fit .* one image at a time: take a smaller"):
         decide_plan(make_job(), lambda sentence: None)
 
 
@@ -149,9 +145,9 @@ def test_another_error_of_a_step_keeps_its_traceback(make_job, monkeypatch):
         decide_plan(make_job(), silent)
 
 
-def test_an_unreadable_picture_is_the_error_of_the_trial(make_job, shades, tmp_path):
+def test_an_unreadable_image_is_the_error_of_the_trial(make_job, shades, tmp_path):
     (tmp_path / "cut.jpg").write_bytes(b"\xff\xd8\xff")
     train = shades.parts["train"]
-    broken = replace(train, pictures=[tmp_path / "cut.jpg", *train.pictures[1:]])
-    with pytest.raises(UnreadablePicture, match=r"cut\.jpg can't be read"):
+    broken = replace(train, images=[tmp_path / "cut.jpg", *train.images[1:]])
+    with pytest.raises(UnreadableImage, match=r"cut\.jpg can't be read"):
         decide_plan(make_job(dataset=replace(shades, parts=shades.parts | {"train": broken})), silent)

@@ -108,7 +108,7 @@ class TestMemory:
 
         alone, copies, shards = held("ddp", 1), held("ddp", 2), held("fsdp", 2)
         assert copies["gradients"] == alone["gradients"] == copies["buckets that gradients are averaged in"]
-        assert copies["pictures"] == alone["pictures"] / 2
+        assert copies["images"] == alone["images"] / 2
         for what in ("parameters", "gradients", "state of adamw"):
             assert shards[what] == alone[what] // 2
         assert copies.keys() - shards.keys() == {"buckets that gradients are averaged in"}
@@ -118,14 +118,14 @@ class TestLength:
     @pytest.mark.parametrize(
         "settings", [["batch=8"], ["batch=13"], ["batch=12", "steps=7"], ["batch=12", "epochs=2"]], ids=" ".join
     )
-    def test_steps_see_as_many_pictures_as_in_the_loop(self, make_job, settings):
+    def test_steps_see_as_many_images_as_in_the_loop(self, make_job, settings):
         job = make_job(*settings)
         batches = job.training_batches(quiet=True)
         epochs = -(-job.steps(len(batches)) // len(batches))
         sizes = [len(batch.indices) for epoch in range(epochs) for batch in batches.epoch(epoch)]
         found = foretold(job)
         assert found.steps == job.steps(len(batches))
-        assert found.pictures == sum(sizes[: found.steps])
+        assert found.images == sum(sizes[: found.steps])
 
     def test_the_rates_go_from_the_first_step_to_the_last(self, make_job):
         epochs, rates = foretold(make_job("schedule.warmup=0.5")).rates
@@ -139,7 +139,7 @@ class TestLength:
 
 
 class TestCost:
-    def test_a_picture_seen_costs_three_forward_passes(self, make_job):
+    def test_a_image_seen_costs_three_forward_passes(self, make_job):
         job = make_job()
         assert foretold(job).training_macs == 3 * count_macs(job.build(), (3, 8, 8)) * 48
 
@@ -149,11 +149,11 @@ class TestCost:
 
 
 class TestTime:
-    """Six steps of a second on 48 pictures, and two judgings of 12."""
+    """Six steps of a second on 48 images, and two judgings of 12."""
 
     def time(self, job: Job, *, processes: int = 1, read: float = 0.0, altered: float = 0.0):
         found = foretold(job, replace(WHOLE, processes=processes))
-        return replace(found, picture_seconds=(read, altered)).time
+        return replace(found, image_seconds=(read, altered)).time
 
     def test_it_is_the_trial_s_step_times_the_steps_and_a_third_for_judging(self, make_job):
         time = self.time(make_job())
@@ -161,7 +161,7 @@ class TestTime:
         assert time.judging == pytest.approx(2 * 12 / 8 / 3)
         assert time.whole == time.steps + time.judging
 
-    def test_pictures_are_read_once_and_altered_in_each_epoch(self, make_job):
+    def test_images_are_read_once_and_altered_in_each_epoch(self, make_job):
         assert self.time(make_job(), read=1, altered=0.5).reading == 40 + 12 + 48 / 2
 
     def test_what_does_not_fit_into_memory_is_read_in_each_epoch(self, make_job, monkeypatch):
@@ -175,10 +175,10 @@ class TestTime:
     def test_processes_share_the_reading_and_the_judging(self, make_job):
         alone, two = self.time(make_job(), altered=0.5), self.time(make_job(), altered=0.5, processes=2)
         assert two.reading == alone.reading / 2
-        assert two.judging == alone.judging  # each has half the pictures, and half of a step's
+        assert two.judging == alone.judging  # each has half the images, and half of a step's
 
-    def test_reading_is_timed_on_real_pictures(self, make_job):
-        assert all(0 < seconds < inf for seconds in foretold(make_job()).picture_seconds)
+    def test_reading_is_timed_on_real_images(self, make_job):
+        assert all(0 < seconds < inf for seconds in foretold(make_job()).image_seconds)
 
 
 class TestShares:

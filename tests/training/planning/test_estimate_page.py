@@ -23,7 +23,7 @@ WHOLE = Plan("cpu", Mode(), micro_batch=64)
 
 
 def foretold(job: Job, plan: Plan = WHOLE) -> Forecast:
-    return replace(forecast(job, plan, seconds_a_step=600.0), picture_seconds=(0.0, 0.0))
+    return replace(forecast(job, plan, seconds_a_step=600.0), image_seconds=(0.0, 0.0))
 
 
 def facts(found: Forecast) -> dict[str, str]:
@@ -36,7 +36,7 @@ class TestRecipe:
         "settings",
         [
             [],
-            ["batch=auto", "augmentation.flip=true", "pictures.resize=shorter_side"],
+            ["batch=auto", "augmentation.flip=true", "preprocessing.resize=shorter_side"],
             ["model=convmixer_nano", "config={}"],
             ["model=davit_nano", "config={}", "image_size=[32, 64]"],
             ["model=timm:vit_tiny_patch16_224:depth=1", "config={ patch_size = 4 }"],
@@ -48,7 +48,7 @@ class TestRecipe:
         job = make_job(*settings)
         read = resolve(recipe_from(tomllib.loads(complete_recipe(foretold(job))), "printed"), shades, job.device)
         assert (read.family, read.config, read.preprocess) == (job.family, job.config, job.preprocess)
-        kept = {"config", "pictures"}
+        kept = {"config", "preprocessing"}
         assert read.recipe.model_dump(exclude=kept) == job.recipe.model_dump(exclude=kept)
 
     def test_one_that_begins_with_weights_is_the_same_training_as_well(self, make_job, shades, tmp_path):
@@ -62,20 +62,20 @@ class TestRecipe:
         printed = tomllib.loads(complete_recipe(foretold(make_job())))
         assert printed["optimizer"]["betas"] == [0.9, 0.999]
         assert printed["config"]["epsilon"] == 1e-6
-        assert printed["pictures"]["interpolation"] == "bicubic"
+        assert printed["preprocessing"]["interpolation"] == "bicubic"
 
     def test_what_a_recipe_does_not_do_is_named_and_what_it_does_is_not(self, make_job):
         _, unused = complete_recipe(foretold(make_job("ema.decay=0.9"))).split("# Not used:")
         for key in ("optimizer.clip_norm", "augmentation.mixup,", "distillation", "checkpoints.every_steps", "epochs"):
             assert key in unused
-        for key in ("ema", "momentum", " steps", "pictures"):
+        for key in ("ema", "momentum", " steps", "preprocessing"):
             assert key not in unused
 
 
-class TestPictures:
+class TestImages:
     def counted(self, dataset: Dataset, make_job) -> Table:
-        _, pictures, _ = tables(foretold(make_job(dataset=dataset)))
-        return pictures
+        _, images, _ = tables(foretold(make_job(dataset=dataset)))
+        return images
 
     def test_each_class_is_counted_in_each_part(self, make_job, shades):
         counted = self.counted(shades, make_job)
@@ -90,7 +90,7 @@ class TestPictures:
         part = Part([str(i) for i in range(len(labels))], labels, [np.zeros((8, 8, 3), np.uint8)] * len(labels))
         counted = self.counted(Dataset("many", tuple(map("class {}".format, range(30))), {"train": part}), make_job)
         assert [row["train"] for row in counted.rows] == [*range(31, 21, -1), *range(11, 1, -1), len(labels)]
-        assert counted.notes == ["10 more classes lie between them, with 12 to 21 pictures to train on."]
+        assert counted.notes == ["10 more classes lie between them, with 12 to 21 images to train on."]
 
 
 class TestPlan:
@@ -102,24 +102,24 @@ class TestPlan:
     def test_in_several_processes_it_sees_the_share_of_each(self, make_job):
         job = make_job("model=convmixer_nano", "config={}", "image_size=32")
         said = facts(foretold(job, replace(WHOLE, processes=2)))
-        assert said["Processes"] == "2, each with a copy of the model, that see 4 pictures of a batch each"
-        assert said["Batch norm"] == "sees 4 pictures, a process's share of the 8, and so learns other statistics"
+        assert said["Processes"] == "2, each with a copy of the model, that see 4 images of a batch each"
+        assert said["Batch norm"] == "sees 4 images, a process's share of the 8, and so learns other statistics"
 
     def test_where_gradients_add_up_it_sees_a_part(self, make_job):
         said = facts(foretold(make_job("model=convmixer_nano", "config={}", "image_size=32"), Plan("cpu", Mode(), 2)))
-        assert said["At once"] == "2 pictures go through the model, in 4 parts whose gradients add up"
-        assert said["Batch norm"] == "sees 2 pictures, a part of the 8, and so learns other statistics"
+        assert said["At once"] == "2 images go through the model, in 4 parts whose gradients add up"
+        assert said["Batch norm"] == "sees 2 images, a part of the 8, and so learns other statistics"
 
     def test_a_model_without_one_says_nothing_of_it(self, make_job):
         assert "Batch norm" not in facts(foretold(make_job()))
 
     def test_uneven_shares_and_shards_are_told(self, make_job):
         said = facts(foretold(make_job("parallel=fsdp"), replace(WHOLE, processes=3)))
-        assert said["Processes"] == "3, each with a shard of every tensor, that see 2 or 3 pictures of a batch each"
+        assert said["Processes"] == "3, each with a shard of every tensor, that see 2 or 3 images of a batch each"
 
     def test_the_length_and_the_time_are_told(self, make_job):
         said = facts(foretold(make_job("steps=12")))
-        assert said["Length"] == "12 steps of 8 pictures, 5 an epoch: 2.4 epochs"
+        assert said["Length"] == "12 steps of 8 images, 5 an epoch: 2.4 epochs"
         assert said["Time"] == "about 2 h 15 min, estimated: 2 h for steps, 15 min judging validation"
 
     @pytest.mark.parametrize(("parts", "keeps"), [("validation", "the weights that are best"), ("test", "the last")])
@@ -163,10 +163,10 @@ class TestKept:
         assert html.count("<table>") == 3
         assert "token_hidden = 8" in html
 
-    def test_a_picture_is_the_curve_of_rates(self, make_job, tmp_path):
+    def test_a_image_is_the_curve_of_rates(self, make_job, tmp_path):
         keeper(tmp_path / "rate.PNG")(foretold(make_job()))
-        with Image.open(tmp_path / "rate.PNG") as picture:
-            assert picture.format == "PNG"
+        with Image.open(tmp_path / "rate.PNG") as image:
+            assert image.format == "PNG"
 
     def test_its_end_is_the_training_s(self, make_job):
         (panel,) = figure(foretold(make_job("schedule.final=0.5"))).panels

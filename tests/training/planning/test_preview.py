@@ -17,16 +17,16 @@ from mixlab.training.recipes.parse import recipe_from
 
 @pytest.fixture
 def previewed(shades: Dataset, tiny_recipe: dict[str, Any]):
-    """Of the shades' training pictures, with an augmentation."""
+    """Of the shades' training images, with an augmentation."""
 
-    def of(pictures: int = 6, dataset: Dataset = shades, **augmentation: Any) -> Preview:
+    def of(images: int = 6, dataset: Dataset = shades, **augmentation: Any) -> Preview:
         recipe = recipe_from(tiny_recipe | {"augmentation": augmentation}, "tiny")
-        return preview(resolve(recipe, dataset, torch.device("cpu")), pictures, quiet=True)
+        return preview(resolve(recipe, dataset, torch.device("cpu")), images, quiet=True)
 
     return of
 
 
-def test_without_augmentation_each_epoch_shows_the_picture_as_it_is_judged(previewed, shades):
+def test_without_augmentation_each_epoch_shows_the_image_as_it_is_judged(previewed, shades):
     for seen in previewed().seen:
         place = shades.parts["train"].names.index(seen.name)
         assert np.array_equal(seen.original, shades.parts["train"].image(place))
@@ -34,11 +34,11 @@ def test_without_augmentation_each_epoch_shows_the_picture_as_it_is_judged(previ
         assert all(np.array_equal(image, seen.judged) for image in seen.epochs)
 
 
-def test_pictures_are_of_all_classes_by_their_shares(previewed):
+def test_images_are_of_all_classes_by_their_shares(previewed):
     assert [seen.label for seen in previewed(6).seen] == ["dark"] * 3 + ["light"] * 3
 
 
-def test_more_pictures_than_there_are_show_all(previewed):
+def test_more_images_than_there_are_show_all(previewed):
     assert len(previewed(1000).seen) == 40
 
 
@@ -50,7 +50,7 @@ def test_each_epoch_shows_another_version_and_the_same_one_again(previewed):
         assert all(map(np.array_equal, one.epochs, other.epochs))
 
 
-def test_mixed_pictures_say_what_they_are_to_be_taken_for(previewed):
+def test_mixed_images_say_what_they_are_to_be_taken_for(previewed):
     shown = previewed(mixup={"alpha": 1.0}).mixed
     assert len(shown) == 6
     assert all(one.target.endswith(("dark", "light")) for one in shown)
@@ -69,21 +69,21 @@ def test_a_preview_leaves_torch_s_own_draws_alone(previewed):
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_unreadable_pictures_are_named_and_the_others_are_shown(previewed, shades, tmp_path):
+def test_unreadable_images_are_named_and_the_others_are_shown(previewed, shades, tmp_path):
     train = shades.parts["train"]
-    broken = replace(train, pictures=[tmp_path / "gone.png", *train.pictures[1:]])
+    broken = replace(train, images=[tmp_path / "gone.png", *train.images[1:]])
     found = previewed(40, dataset=replace(shades, parts=shades.parts | {"train": broken}))
     assert found.unreadable == {"train/0": "no such file or directory"}
     assert len(found.seen) == 39
     html = preview_page(found).html()
     assert "train/0 can&#x27;t be read: no such file or directory." in html
-    assert "39 pictures at 8x8\N{NO-BREAK SPACE}pixels" in html and "1 picture can&#x27;t be read" in html
+    assert "39 images at 8x8\N{NO-BREAK SPACE}pixels" in html and "1 image can&#x27;t be read" in html
 
 
-def test_where_no_picture_can_be_read_the_sentence_of_training_says_so(previewed, shades, tmp_path):
+def test_where_no_image_can_be_read_the_sentence_of_training_says_so(previewed, shades, tmp_path):
     train = shades.parts["train"]
-    broken = replace(train, pictures=[tmp_path / "gone.png"] * len(train))
-    with pytest.raises(UserError, match="40 pictures can't be read"):
+    broken = replace(train, images=[tmp_path / "gone.png"] * len(train))
+    with pytest.raises(UserError, match="40 images can't be read"):
         previewed(40, dataset=replace(shades, parts=shades.parts | {"train": broken}))
 
 

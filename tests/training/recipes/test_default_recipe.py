@@ -12,7 +12,7 @@ from PIL import Image
 
 from loopback import Serve
 from mixlab.data.dataset import Dataset
-from mixlab.data.image_file import UnreadablePicture
+from mixlab.data.image_file import UnreadableImage
 from mixlab.data.sources import open_dataset
 from mixlab.errors import UserError
 from mixlab.evaluation.probes import features
@@ -91,7 +91,7 @@ def card(publish: Publish) -> Card:
 def photographs(shades: Dataset) -> Dataset:
     """The shades at 80 pixels a side."""
     parts = {
-        name: replace(part, pictures=[np.kron(part.image(i), np.ones((10, 10, 1), np.uint8)) for i in range(len(part))])
+        name: replace(part, images=[np.kron(part.image(i), np.ones((10, 10, 1), np.uint8)) for i in range(len(part))])
         for name, part in shades.parts.items()
     }
     return replace(shades, parts=parts)
@@ -108,7 +108,7 @@ def test_of_a_family_s_published_weights_those_with_the_most_accuracy_for_their_
 def test_on_a_processor_photographs_get_a_head_for_published_weights(card, photographs, tmp_path):
     answer = module.first_answer(photographs, CPU)
     assert answer.fields == {"model": "mixer_nano.test", "data": "shades", "head": {}}
-    assert "mixer_nano.test (50.0 % on ImageNet for 0.016 billion MACs a picture)" in answer.why
+    assert "mixer_nano.test (50.0 % on ImageNet for 0.016 billion MACs an image)" in answer.why
     assert "On a processor a head in closed form" in answer.why
     assert (tmp_path / "cache" / "weights" / "mixer_nano.test" / "mixer.safetensors").is_file()
 
@@ -121,20 +121,20 @@ def test_on_a_gpu_they_are_fine_tuned_by_a_recipe(card, photographs, monkeypatch
     assert "On a GPU" in answer.why
 
 
-def test_small_pictures_are_learned_from_scratch_and_nothing_is_fetched(card, shades, tmp_path):
+def test_small_images_are_learned_from_scratch_and_nothing_is_fetched(card, shades, tmp_path):
     answer = module.first_answer(shades, GPU)
-    assert answer.name == "pictures_convmixer"
+    assert answer.name == "small_images_convmixer"
     assert recipe_from(answer.fields, answer.name).model == "convmixer_nano"
     assert answer.why == (
-        "The pictures have 8 pixels a side, and published weights are for larger ones. convmixer_nano is trained from "
-        "scratch with the recipe pictures_convmixer."
+        "The images have 8 pixels a side, and published weights are for larger ones. convmixer_nano is trained from "
+        "scratch with the recipe small_images_convmixer."
     )
     assert not (tmp_path / "cache").exists()
 
 
 def test_from_scratch_wants_no_weights_for_photographs_either(card, photographs, tmp_path):
     answer = from_scratch(photographs)
-    assert (answer.name, answer.fields["data"]) == ("pictures_convmixer", "shades")
+    assert (answer.name, answer.fields["data"]) == ("small_images_convmixer", "shades")
     assert not (tmp_path / "cache").exists()
 
 
@@ -148,18 +148,18 @@ def test_weights_that_can_t_be_fetched_name_the_file_and_the_way_without(publish
 
 
 def test_the_typical_side_is_the_median_of_the_shorter_ones_and_of_those_that_can_be_read(shades, tmp_path):
-    (tmp_path / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "broken.png").write_bytes(b"no image")
     sizes = [(30, 90), (40, 41), (300, 200)]
-    pictures = [np.zeros((*size, 3), dtype=np.uint8) for size in sizes] + [tmp_path / "broken.png"]
-    part = replace(shades.parts["train"].subset([0, 1, 2, 3]), pictures=pictures)
+    images = [np.zeros((*size, 3), dtype=np.uint8) for size in sizes] + [tmp_path / "broken.png"]
+    part = replace(shades.parts["train"].subset([0, 1, 2, 3]), images=images)
     assert typical_side(part) == 40
-    with pytest.raises(UnreadablePicture, match="broken"):
+    with pytest.raises(UnreadableImage, match="broken"):
         typical_side(part.subset([3]))
 
 
 @pytest.mark.long
 def test_weights_from_other_classes_of_cifar10_tell_new_ones_apart(publish, shared_data, tmp_path):
-    """Pre-trained on 7 classes for a few seconds, published, and asked about the 3 others from 40 pictures of each."""
+    """Pre-trained on 7 classes for a few seconds, published, and asked about the 3 others from 40 images of each."""
     cifar10 = open_dataset(f"cifar10:{shared_data}", quiet=True)
     everything, draw = cifar10.parts["train"], np.random.default_rng(0)
     known = [place for place, label in enumerate(cifar10.classes) if label not in NOVEL]
@@ -176,12 +176,12 @@ def test_weights_from_other_classes_of_cifar10_tell_new_ones_apart(publish, shar
     pretrained = train(job, Plan(job.device.type, Mode(), 64), tmp_path / "pretrained", quiet=True)
     publish(dict(open_weights(pretrained.path).weights.tensors))
 
-    pictures: dict[str, list[np.ndarray]] = {}
+    images: dict[str, list[np.ndarray]] = {}
     for label in NOVEL:
         places = np.flatnonzero(everything.labels == cifar10.classes.index(label))[:140]
-        pictures[label] = [everything.image(place) for place in places]
+        images[label] = [everything.image(place) for place in places]
         (tmp_path / "new" / label).mkdir(parents=True)
-        for number, image in enumerate(pictures[label][:40]):
+        for number, image in enumerate(images[label][:40]):
             Image.fromarray(image).resize((96, 96)).save(tmp_path / "new" / label / f"{number}.png")
     dataset = open_dataset(f"folder:{tmp_path / 'new'}")
     answer = module.first_answer(dataset, CPU)
@@ -189,5 +189,5 @@ def test_weights_from_other_classes_of_cifar10_tell_new_ones_apart(publish, shar
     assert isinstance(checked, HeadRecipe)
     run = train_head(resolve_head(checked, dataset, CPU), tmp_path / "run", quiet=True)
     predictor = Predictor(run.path)
-    right = [predictor(image).label == label for label in NOVEL for image in pictures[label][40:]]
-    assert np.mean(right) > 0.45  # a third is chance, and 300 pictures hold it to 6 points
+    right = [predictor(image).label == label for label in NOVEL for image in images[label][40:]]
+    assert np.mean(right) > 0.45  # a third is chance, and 300 images hold it to 6 points

@@ -27,12 +27,12 @@ REDUCED: dict[str, dict[str, Any]] = {
 }
 
 
-USUAL = [name for name in recipe_names() if name.partition("_")[0] in ("digits", "pictures")]
+USUAL = [name for name in recipe_names() if name.startswith(("digits_", "small_images_"))]
 
 
 @pytest.fixture(scope="module")
-def pictures() -> dict[str, Dataset]:
-    """The digits, and under CIFAR-10's name noise in its shape; of both a few pictures."""
+def images() -> dict[str, Dataset]:
+    """The digits, and under CIFAR-10's name noise in its shape; of both a few images."""
     digits = open_dataset("digits")
     noise = np.random.default_rng(0).integers(0, 256, size=(20, 32, 32, 3), dtype=np.uint8)
     part = Part([str(i) for i in range(20)], np.arange(20) % 10, list(noise))
@@ -42,9 +42,9 @@ def pictures() -> dict[str, Dataset]:
     }
 
 
-def job_of(name: str, pictures: dict[str, Dataset], **changes: Any) -> Job:
+def job_of(name: str, images: dict[str, Dataset], **changes: Any) -> Job:
     fields = read_recipe(name)
-    return resolve(recipe_from(fields | changes, name), pictures[fields["data"]], torch.device("cpu"))
+    return resolve(recipe_from(fields | changes, name), images[fields["data"]], torch.device("cpu"))
 
 
 @pytest.mark.parametrize("name", USUAL)
@@ -55,19 +55,19 @@ def test_a_recipe_is_complete_and_named_for_its_data_and_its_model(name):
 
 
 @pytest.mark.parametrize("name", USUAL)
-def test_a_recipe_resolves_on_its_kind_of_data(name, pictures):
-    job = job_of(name, pictures)
+def test_a_recipe_resolves_on_its_kind_of_data(name, images):
+    job = job_of(name, images)
     assert (job.config["classes"], job.preprocess.image_size) == (10, (32, 32))
 
 
 @pytest.mark.parametrize("name", USUAL)
-def test_a_recipe_trains(name, pictures, tmp_path):
-    reduced = REDUCED[name.partition("_")[2]]
-    job = job_of(name, pictures, config=reduced, batch=8, epochs=None, steps=2)
+def test_a_recipe_trains(name, images, tmp_path):
+    reduced = REDUCED[name.rpartition("_")[2]]
+    job = job_of(name, images, config=reduced, batch=8, epochs=None, steps=2)
     assert train(job, Plan("cpu", Mode(), 8), tmp_path / "run", quiet=True).state == "done"
 
 
-@pytest.mark.parametrize("kind", ["digits", "pictures"])
+@pytest.mark.parametrize("kind", ["digits", "small_images"])
 def test_the_recipes_of_one_kind_of_data_are_equally_long(kind):
     """What compare promises where nobody says how long."""
     epochs = {name: read_recipe(name)["epochs"] for name in recipe_names() if name.startswith(kind)}
@@ -78,12 +78,12 @@ def test_the_recipes_of_one_kind_of_data_are_equally_long(kind):
     ("model", "data", "recipe"),
     [
         ("mixer_s32", "digits", "digits_mixer"),
-        ("convmixer_256_8", "cifar10:/data", "pictures_convmixer"),
-        ("davit_tiny", "folder:/pets", "pictures_davit"),
+        ("convmixer_256_8", "cifar10:/data", "small_images_convmixer"),
+        ("davit_tiny", "folder:/pets", "small_images_davit"),
         ("resnet_nano", "digits", "digits_resnet"),
-        ("timm:resnet18", "folder:/pets", "pictures_resnet"),
+        ("timm:resnet18", "folder:/pets", "small_images_resnet"),
         ("vit_nano", "digits", "digits_vit"),
-        ("timm:convnext_atto", "cifar10", "pictures_vit"),
+        ("timm:convnext_atto", "cifar10", "small_images_vit"),
     ],
 )
 def test_the_usual_recipe_is_that_of_the_family_and_the_kind_of_data(model, data, recipe):

@@ -34,12 +34,12 @@ REDUCED: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def colours() -> Dataset:
-    """Noise of 40x36 pixels in three classes: twelve pictures to train on, six for validation, six for the test."""
+    """Noise of 40x36 pixels in three classes: twelve images to train on, six for validation, six for the test."""
     random = np.random.default_rng(0)
 
-    def part(name: str, pictures: int) -> Part:
-        images = random.integers(0, 256, size=(pictures, 40, 36, 3), dtype=np.uint8)
-        return Part([f"{name}/{i}" for i in range(pictures)], np.arange(pictures) % 3, list(images))
+    def part(name: str, n_images: int) -> Part:
+        images = random.integers(0, 256, size=(n_images, 40, 36, 3), dtype=np.uint8)
+        return Part([f"{name}/{i}" for i in range(n_images)], np.arange(n_images) % 3, list(images))
 
     parts = {"train": part("train", 12), "validation": part("validation", 6), "test": part("test", 6)}
     return Dataset("colours", ("red", "green", "blue"), parts)
@@ -53,8 +53,8 @@ def test_a_recipe_says_all_that_decides_a_training(name):
     assert {"name", "learning_rate", "weight_decay"} <= fields["optimizer"].keys()
 
 
-@pytest.mark.parametrize("name", [name for name in recipe_names() if not name.startswith(("digits", "pictures"))])
-def test_a_paper_s_number_says_whose_it_is_and_of_which_pictures(name):
+@pytest.mark.parametrize("name", [name for name in recipe_names() if not name.startswith(("digits", "images"))])
+def test_a_paper_s_number_says_whose_it_is_and_of_which_images(name):
     expected = recipe_from(read_recipe(name), name).expected
     assert expected is None or (expected.by and expected.on)
     assert expected is None or expected.n is None, "an n is of trainings that somebody has counted"
@@ -90,7 +90,7 @@ def test_big_vision_s_decay_is_the_paper_s_in_other_words():
 
 
 def test_convmixer_s_cifar10_training_is_the_loop_that_its_authors_wrote(colours, tmp_path):
-    """All 25 epochs of a reduced model: plain PyTorch on the same pictures ends in the same bits."""
+    """All 25 epochs of a reduced model: plain PyTorch on the same images ends in the same bits."""
     name = "convmixer_256_8_cifar10_25_epochs"
     recipe = recipe_from(read_recipe(name) | {"config": REDUCED["convmixer"], "batch": 6, "workers": 0}, name)
     job = resolve(recipe, colours, CPU)

@@ -102,7 +102,7 @@ SIGMOID = "loss.name=sigmoid"
         ),
         (
             ["config.image_size=64"],
-            "image_size=8 and config.image_size=64 are two sizes of one picture: leave out the la",
+            "image_size=8 and config.image_size=64 are two sizes of one image: leave out the la",
         ),
         (
             ["precision=fp16", MUON],

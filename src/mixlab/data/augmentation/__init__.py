@@ -1,1 +1,1 @@
-"""What is done to pictures before a model learns from them: one by one, as a whole batch, and mixed."""
+"""What is done to images before a model learns from them: one by one, as a whole batch, and mixed."""

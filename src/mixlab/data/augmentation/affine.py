@@ -1,7 +1,7 @@
 """Rotation, scaling and shifting of a whole batch, on the device that it is on.
 
-Axes:  picture, channel, row, column  of the batch
-       draw                           uniform numbers that belong to a picture in an epoch
+Axes:  image, channel, row, column  of the batch
+       draw                           uniform numbers that belong to an image in an epoch
 """
 
 from dataclasses import dataclass
@@ -35,8 +35,8 @@ class Affine:
 
 
 def moved(
-    images: Float[Tensor, "picture channel row column"], draws: Float64[np.ndarray, "picture draw"], affine: Affine
-) -> Float[Tensor, "picture channel row column"]:
+    images: Float[Tensor, "image channel row column"], draws: Float64[np.ndarray, "image draw"], affine: Affine
+) -> Float[Tensor, "image channel row column"]:
     rows, columns = images.shape[-2:]
     centred = 2 * draws - 1
     angle = np.deg2rad(affine.degrees) * centred[:, 0]

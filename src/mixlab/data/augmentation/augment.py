@@ -1,13 +1,13 @@
-"""Augmentation whose draws belong to the picture: who else is in the batch, or which worker reads it, changes nothing.
+"""Augmentation whose draws belong to the image: who else is in the batch, or which worker reads it, changes nothing.
 
-Two stages. A random crop, a RandAugment and colour jitter work on uint8 pictures, one at a time. Flip, affine, padded
-crop and random erasing work on the whole batch of normalised float pictures, on whatever device it is. The flip comes
+Two stages. A random crop, a RandAugment and colour jitter work on uint8 images, one at a time. Flip, affine, padded
+crop and random erasing work on the whole batch of normalised float images, on whatever device it is. The flip comes
 after a RandAugment, where the references have it before: since their signs are drawn, too, all that it changes is on
-which side a vertical shear stands still. What mixes pictures with one another is `mixlab.data.augmentation.mixing`.
+which side a vertical shear stands still. What mixes images with one another is `mixlab.data.augmentation.mixing`.
 
-Axes:  picture               one of a batch
+Axes:  image               one of a batch
        channel, row, column  its pixels
-       draw                  one of the `DRAWS` uniform numbers that belong to a picture in an epoch
+       draw                  one of the `DRAWS` uniform numbers that belong to an image in an epoch
 """
 
 from dataclasses import InitVar, dataclass
@@ -52,7 +52,7 @@ DRAWS = _ERASING.stop
 class Mixup:
     """Zhang et al. 2017, https://arxiv.org/abs/1710.09412, as big_vision trains Mixers.
 
-    One share for the batch, of Beta(alpha, alpha); the larger one is the picture's own, and its partner is the one
+    One share for the batch, of Beta(alpha, alpha); the larger one is the image's own, and its partner is the one
     before it.
     """
 
@@ -66,7 +66,7 @@ class Mixup:
 class MixupOrCutmix:
     """Either, as timm draws it for the batch: with `probability` at all, and CutMix with `switch` of those.
 
-    `mixup` and `cutmix` are the alphas; one of 0 leaves the other alone. A picture's partner is its mirror image in
+    `mixup` and `cutmix` are the alphas; one of 0 leaves the other alone. An image's partner is its mirror image in
     the batch: the last one for the first.
     """
 
@@ -86,7 +86,7 @@ class MixupOrCutmix:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """`flip` mirrors half of the pictures; `pad_crop` shifts by up to that many pixels, edges reflected."""
+    """`flip` mirrors half of the images; `pad_crop` shifts by up to that many pixels, edges reflected."""
 
     flip: bool = False
     affine: Affine | None = None
@@ -122,8 +122,8 @@ class Augmentation:
         return self.random_resized_crop or self.inception_crop
 
     @property
-    def changes_each_picture(self) -> bool:
-        """Whether a resized picture goes through the first stage."""
+    def changes_each_image(self) -> bool:
+        """Whether a resized image goes through the first stage."""
         return any(getattr(self, name) is not None for name in (*_RANDAUGMENTS, "color_jitter"))
 
 
@@ -142,7 +142,7 @@ def resized(
     augmentation: Augmentation,
     preprocess: Preprocess,
 ) -> UInt8[Tensor, "3 rows columns"]:
-    """The picture, or the crop of it, at the model's size."""
+    """The image, or the crop of it, at the model's size."""
     if augmentation.crop is None:
         return preprocess.resized(image)
     rows, columns, _ = image.shape
@@ -157,27 +157,27 @@ def altered(
     augmentation: Augmentation,
     preprocess: Preprocess,
 ) -> UInt8[Tensor, "3 row column"]:
-    """The first stage behind the crop: a resized picture, of which RandAugment and colour jitter make another."""
-    picture, of_layers = Image.fromarray(image.permute(1, 2, 0).numpy()), draws[_RANDAUGMENT]
+    """The first stage behind the crop: a resized image, of which RandAugment and colour jitter make another."""
+    pil_image, of_layers = Image.fromarray(image.permute(1, 2, 0).numpy()), draws[_RANDAUGMENT]
     if augmentation.randaugment_tf is not None:
-        picture = randaugmented_as_tf(picture, of_layers, augmentation.randaugment_tf)
+        pil_image = randaugmented_as_tf(pil_image, of_layers, augmentation.randaugment_tf)
     if augmentation.randaugment_timm is not None:
         interpolation = interpolation_of(augmentation.crop, preprocess.interpolation)
         settings, mean = augmentation.randaugment_timm, preprocess.mean
-        picture = randaugmented_as_timm(picture, of_layers, settings, interpolation, mean)
+        pil_image = randaugmented_as_timm(pil_image, of_layers, settings, interpolation, mean)
     if augmentation.randaugment_torchvision is not None:
-        picture = randaugmented_as_torchvision(picture, of_layers, augmentation.randaugment_torchvision)
+        pil_image = randaugmented_as_torchvision(pil_image, of_layers, augmentation.randaugment_torchvision)
     if augmentation.color_jitter is not None:
-        picture = jittered(picture, draws[_JITTER], augmentation.color_jitter)
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+        pil_image = jittered(pil_image, draws[_JITTER], augmentation.color_jitter)
+    return torch.from_numpy(np.array(pil_image)).permute(2, 0, 1)
 
 
 def augmented(
-    images: Float[Tensor, "picture channel row column"],
-    draws: Float64[np.ndarray, "picture draw"],
+    images: Float[Tensor, "image channel row column"],
+    draws: Float64[np.ndarray, "image draw"],
     augmentation: Augmentation,
-) -> Float[Tensor, "picture channel row column"]:
-    """The batch's stage: each picture flipped, moved, shifted and erased by its own draws, in that order."""
+) -> Float[Tensor, "image channel row column"]:
+    """The batch's stage: each image flipped, moved, shifted and erased by its own draws, in that order."""
     if augmentation.flip:
         flip = torch.from_numpy(draws[:, _FLIP] < 0.5).to(images.device)
         images = torch.where(flip[:, None, None, None], images.flip(-1), images)
@@ -191,12 +191,12 @@ def augmented(
 
 
 def _shifted(
-    images: Float[Tensor, "picture channel row column"], draws: Float64[np.ndarray, "picture 2"], pad: int
-) -> Float[Tensor, "picture channel row column"]:
+    images: Float[Tensor, "image channel row column"], draws: Float64[np.ndarray, "image 2"], pad: int
+) -> Float[Tensor, "image channel row column"]:
     rows, columns = images.shape[-2:]
     offsets = torch.from_numpy(np.floor(draws * (2 * pad + 1)).astype(np.int64)).to(images.device)
     padded = F.pad(images, (pad, pad, pad, pad), mode="reflect")
-    picture = torch.arange(len(images), device=images.device)[:, None, None]
+    pil_image = torch.arange(len(images), device=images.device)[:, None, None]
     row = (offsets[:, :1] + torch.arange(rows, device=images.device))[:, :, None]
     column = (offsets[:, 1:] + torch.arange(columns, device=images.device))[:, None, :]
-    return padded.movedim(1, -1)[picture, row, column].movedim(-1, 1)
+    return padded.movedim(1, -1)[pil_image, row, column].movedim(-1, 1)

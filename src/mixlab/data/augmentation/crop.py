@@ -1,9 +1,9 @@
 """Where a random crop is cut, in two ways: torchvision's and timm's, and TensorFlow's.
 
-Both aim at a share of the picture's area and a width : height, and try again where that does not fit.
+Both aim at a share of the image's area and a width : height, and try again where that does not fit.
 
-Axes:  draw     uniform numbers that belong to a picture in an epoch: the attempts' shapes, the place, the interpolation
-       attempt  at a shape that fits into the picture
+Axes:  draw     uniform numbers that belong to an image in an epoch: the attempts' shapes, the place, the interpolation
+       attempt  at a shape that fits into the image
 """
 
 import math
@@ -29,7 +29,7 @@ class RandomResizedCrop:
     """The area's share is uniform in `scale`, the logarithm of width : height within `ratio`, the place anywhere.
 
     Szegedy et al. 2014 as torchvision and timm have it. `interpolation`: "same" is the preprocessing's, "random" is
-    bilinear or bicubic, for each picture anew.
+    bilinear or bicubic, for each image anew.
     """
 
     scale: Range = (0.08, 1.0)
@@ -74,8 +74,8 @@ def drawn_interpolation(interpolation: AnyInterpolation, draw: float) -> Interpo
 
 
 def drawn_shapes(
-    area: Range, ratio: Range, draws: Float64[np.ndarray, "*picture draw"]
-) -> tuple[Float64[np.ndarray, "*picture attempt"], Float64[np.ndarray, "*picture attempt"]]:
+    area: Range, ratio: Range, draws: Float64[np.ndarray, "*image draw"]
+) -> tuple[Float64[np.ndarray, "*image attempt"], Float64[np.ndarray, "*image attempt"]]:
     """Each attempt's area, uniform, and its ratio, whose logarithm is uniform."""
     pairs = draws.reshape(*draws.shape[:-1], ATTEMPTS, 2)
     log_low, log_high = math.log(ratio[0]), math.log(ratio[1])
@@ -85,7 +85,7 @@ def drawn_shapes(
 def crop_box(
     crop: RandomResizedCrop | InceptionCrop, rows: int, columns: int, draws: Float64[np.ndarray, " draw"]
 ) -> Box:
-    """Where to crop a picture of that size."""
+    """Where to crop an image of that size."""
     if isinstance(crop, InceptionCrop):
         return _distorted_box(crop, rows, columns, draws)
     return _resized_box(crop, rows, columns, draws)
@@ -109,7 +109,7 @@ def _resized_box(crop: RandomResizedCrop, rows: int, columns: int, draws: Float6
 
 
 def _distorted_box(crop: InceptionCrop, rows: int, columns: int, draws: Float64[np.ndarray, " draw"]) -> Box:
-    """The first attempt that fits, else the whole picture."""
+    """The first attempt that fits, else the whole image."""
     low_ratio, high_ratio = crop.ratio
     row_draw, column_draw = draws[SHAPES : SHAPES + 2]
     for ratio_draw, height_draw in draws[:SHAPES].reshape(ATTEMPTS, 2):

@@ -1,7 +1,7 @@
-"""Random erasing (Zhong et al. 2017, https://arxiv.org/abs/1708.04896) of a whole batch of normalised pictures.
+"""Random erasing (Zhong et al. 2017, https://arxiv.org/abs/1708.04896) of a whole batch of normalised images.
 
-Axes:  picture, channel, row, column  of the batch
-       draw                           uniform numbers that belong to a picture in an epoch: whether, the attempts'
+Axes:  image, channel, row, column  of the batch
+       draw                           uniform numbers that belong to an image in an epoch: whether, the attempts'
                                       shapes, the place, the noise
 """
 
@@ -22,7 +22,7 @@ DRAWS = SHAPES + 4
 
 @dataclass(frozen=True)
 class RandomErasing:
-    """One rectangle in `probability` of the pictures: its share of the area, and its height : width.
+    """One rectangle in `probability` of the images: its share of the area, and its height : width.
 
     "noise" is normal with mean 0 and deviation 1 in each pixel and channel, timm's mode "pixel"; "zero" is the mean
     colour, torchvision's default.
@@ -43,10 +43,10 @@ class RandomErasing:
 
 
 def erased(
-    images: Float[Tensor, "picture channel row column"],
-    draws: Float64[np.ndarray, "picture draw"],
+    images: Float[Tensor, "image channel row column"],
+    draws: Float64[np.ndarray, "image draw"],
     erasing: RandomErasing,
-) -> Float[Tensor, "picture channel row column"]:
+) -> Float[Tensor, "image channel row column"]:
     rows, columns = images.shape[-2:]
     boxes = _boxes(erasing, rows, columns, draws)
     chosen = np.flatnonzero((draws[:, 0] < erasing.probability) & (boxes[:, 1] > boxes[:, 0]))
@@ -67,8 +67,8 @@ def erased(
 
 
 def _boxes(
-    erasing: RandomErasing, rows: int, columns: int, draws: Float64[np.ndarray, "picture draw"]
-) -> Int64[np.ndarray, "picture 4"]:
+    erasing: RandomErasing, rows: int, columns: int, draws: Float64[np.ndarray, "image draw"]
+) -> Int64[np.ndarray, "image 4"]:
     """Top, bottom, left and right of the first attempt that leaves something of both sides; nothing, if none does."""
     area, ratio = drawn_shapes(erasing.area, erasing.ratio, draws[:, 1 : 1 + SHAPES])
     area *= rows * columns
@@ -82,9 +82,9 @@ def _boxes(
 
 
 def _noise(
-    seeds: Int64[Tensor, " picture"], like: Float[Tensor, "picture channel row column"]
-) -> Float[Tensor, "picture channel row column"]:
-    """Normal numbers that a picture's seed and the place decide, the same on every device and in every batch.
+    seeds: Int64[Tensor, " image"], like: Float[Tensor, "image channel row column"]
+) -> Float[Tensor, "image channel row column"]:
+    """Normal numbers that an image's seed and the place decide, the same on every device and in every batch.
 
     SplitMix64 (Steele et al. 2014) hashes the place, and 16 of its bits choose one of as many quantiles of the normal
     distribution: torch's own generators would know the batch and the device.

@@ -1,4 +1,4 @@
-"""What a RandAugment does to one uint8 RGB picture; the three of them differ in which they choose, and how strongly."""
+"""What a RandAugment does to one uint8 RGB image; the three of them differ in which they choose, and how strongly."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Number = int | float
 
 @dataclass(frozen=True)
 class Canvas:
-    """How a moved picture is resampled, what colour comes in from outside, and two draws, for a place."""
+    """How a moved image is resampled, what colour comes in from outside, and two draws, for a place."""
 
     resample: Image.Resampling
     fill: tuple[int, int, int]
@@ -26,7 +26,7 @@ class Canvas:
 Operation = Callable[[Image.Image, Number, Canvas], Image.Image]
 
 Amount = Callable[[float, int, tuple[int, int]], Number]
-"""What an operation is given, from the level, a sign of -1 or 1, and the picture's (columns, rows)."""
+"""What an operation is given, from the level, a sign of -1 or 1, and the image's (columns, rows)."""
 
 
 def moved(

@@ -1,4 +1,4 @@
-"""Colour jitter of one uint8 picture, as torchvision's, without hue."""
+"""Colour jitter of one uint8 image, as torchvision's, without hue."""
 
 from dataclasses import dataclass
 from itertools import permutations

@@ -1,8 +1,8 @@
-"""Pictures of a batch mixed with one another, and their targets with them: mixup and CutMix.
+"""Images of a batch mixed with one another, and their targets with them: mixup and CutMix.
 
 The draws are of torch's CPU generator, which the training seeds for each step and process.
 
-Axes:  picture, channel, row, column  of the batch
+Axes:  image, channel, row, column  of the batch
        class                          of the targets, which sum to 1 over it, or are independent for a sigmoid
 """
 
@@ -15,10 +15,10 @@ from mixlab.data.augmentation.augment import Augmentation, MixupOrCutmix
 
 
 def mixed(
-    images: Float[Tensor, "picture channel row column"],
-    targets: Float[Tensor, "picture class"],
+    images: Float[Tensor, "image channel row column"],
+    targets: Float[Tensor, "image class"],
     augmentation: Augmentation,
-) -> tuple[Float[Tensor, "picture channel row column"], Float[Tensor, "picture class"]]:
+) -> tuple[Float[Tensor, "image channel row column"], Float[Tensor, "image class"]]:
     """The batch as it is, where neither `mixup` nor `mixup_or_cutmix` is set."""
     if augmentation.mixup is not None:
         share = _share(augmentation.mixup.alpha)
@@ -40,9 +40,9 @@ def _blended(own: Float[Tensor, "*shape"], partner: Float[Tensor, "*shape"], sha
 
 
 def _cut(
-    images: Float[Tensor, "picture channel row column"], share: float
-) -> tuple[Float[Tensor, "picture channel row column"], float]:
-    """A rectangle of the picture's shape about any pixel comes from the partner; the share is what is left.
+    images: Float[Tensor, "image channel row column"], share: float
+) -> tuple[Float[Tensor, "image channel row column"], float]:
+    """A rectangle of the image's shape about any pixel comes from the partner; the share is what is left.
 
     Yun et al. 2019, https://arxiv.org/abs/1905.04899. Both halves of an odd side are the smaller half, as in the timm
     that ConvMixer and DaViT were trained with; later ones take one pixel more.

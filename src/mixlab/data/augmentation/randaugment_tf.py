@@ -1,11 +1,11 @@
 """RandAugment as the official Mixers were trained with: big_vision's `randaug`, of the TPU models of TensorFlow.
 
-Always `layers` of 16 operations, at one level that may exceed 10. Grey comes in from outside, and moved pictures are
+Always `layers` of 16 operations, at one level that may exceed 10. Grey comes in from outside, and moved images are
 not interpolated. Three things are as the program does them rather than as it reads, because the published weights
 learnt from what it did: solarize's threshold is a byte, so levels 10 and 20 invert everything and 15 is 5 again;
-posterize keeps at least one bit; and contrast is away from a grey that depends on the picture's size alone.
+posterize keeps at least one bit; and contrast is away from a grey that depends on the image's size alone.
 
-Shifts are counted in pixels whatever the size, which is meant for pictures of 224.
+Shifts are counted in pixels whatever the size, which is meant for images of 224.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """RandAugment as torchvision has it, by which ConvMixer's CIFAR-10 recipe trains.
 
 `torchvision.transforms.RandAugment`: always `operations` of 14, at place `magnitude` of `bins` on each one's scale;
-moved pictures are not interpolated, and black comes in.
+moved images are not interpolated, and black comes in.
 """
 
 from dataclasses import dataclass

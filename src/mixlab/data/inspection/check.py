@@ -1,6 +1,6 @@
-"""What is in a set of pictures, before anything learns from it: every picture is read once, by several processes.
+"""What is in a set of images, before anything learns from it: every image is read once, by several processes.
 
-check = check_pictures(open_as_found("folder:pets"))
+check = check_images(open_as_found("folder:pets"))
 check.unreadable, check.groups, check.counts("train")
 """
 
@@ -19,20 +19,20 @@ from signal import SIG_IGN, SIGINT, signal
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from mixlab.data.dataset import Dataset, Picture, content_digest
-from mixlab.data.image_file import UnreadablePicture, kinds_of, read_image
+from mixlab.data.dataset import Dataset, ImageSource, content_digest
+from mixlab.data.image_file import UnreadableImage, kinds_of, read_image
 from mixlab.data.inspection.near_duplicates import Look, Pair, linked, look_of, near_duplicates
 from mixlab.data.splits import completed
 from mixlab.errors import UserError
 from mixlab.report.progress import progress
 
 _WORTH_A_PROCESS = 500
-"""Fewer pictures are read before another process has begun."""
+"""Fewer images are read before another process has begun."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Facts:
-    """What one picture is: its size as it is seen, upright; what is unusual about its file; its bytes' digest."""
+    """What one image is: its size as it is seen, upright; what is unusual about its file; its bytes' digest."""
 
     rows: int
     columns: int
@@ -43,7 +43,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A picture of the set, by its place in a part."""
+    """An image of the set, by its place in a part."""
 
     part: str
     index: int
@@ -53,7 +53,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Pictures that are one: of equal bytes (`exact`), or some of them nearly so. The first comes first in the set."""
+    """Images that are one: of equal bytes (`exact`), or some of them nearly so. The first comes first in the set."""
 
     members: tuple[Member, ...]
     exact: bool
@@ -69,12 +69,12 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class Check:
-    """`facts`: one a picture, part after part, as `members`; why it can't be read, where it can't."""
+    """`facts`: one an image, part after part, as `members`; why it can't be read, where it can't."""
 
     dataset: Dataset
     members: Sequence[Member]
     facts: Sequence[Facts | str]
-    pairs: Sequence[Pair]  # places in `members` of pictures that are nearly the same; of equal ones the first stands
+    pairs: Sequence[Pair]  # places in `members` of images that are nearly the same; of equal ones the first stands
 
     @cached_property
     def unreadable(self) -> list[tuple[Member, str]]:
@@ -106,16 +106,16 @@ class Check:
 
     @cached_property
     def kinds(self) -> Counter[str]:
-        """How many pictures are of each unusual kind."""
+        """How many images are of each unusual kind."""
         return Counter(kind for fact in self._read for kind in fact.kinds)
 
     @cached_property
-    def sizes(self) -> Int64[np.ndarray, "picture 2"]:
+    def sizes(self) -> Int64[np.ndarray, "image 2"]:
         """Rows and columns of those that can be read."""
         return np.array([(fact.rows, fact.columns) for fact in self._read], dtype=np.int64).reshape(-1, 2)
 
     def counts(self, part: str) -> dict[str, int]:
-        """Pictures of each class, also where they can't be read."""
+        """Images of each class, also where they can't be read."""
         counted = np.bincount(self.dataset.parts[part].labels, minlength=len(self.dataset.classes))
         return dict(zip(self.dataset.classes, counted.tolist(), strict=True))
 
@@ -137,32 +137,32 @@ class Check:
         return (fact for fact in self.facts if isinstance(fact, Facts))
 
 
-def check_pictures(dataset: Dataset, *, workers: int, quiet: bool) -> Check:
-    """`workers`: processes that read, where there are enough pictures for several."""
+def check_images(dataset: Dataset, *, workers: int, quiet: bool) -> Check:
+    """`workers`: processes that read, where there are enough images for several."""
     members = [
         Member(name, index, part.names[index], dataset.classes[part.labels[index]])
         for name, part in dataset.parts.items()
         for index in range(len(part))
     ]
-    pictures = chain.from_iterable(part.pictures for part in dataset.parts.values())
+    images = chain.from_iterable(part.images for part in dataset.parts.values())
     facts: list[Facts | str] = []
     with (
-        progress("check pictures", total=len(members), quiet=quiet) as advance,
+        progress("check images", total=len(members), quiet=quiet) as advance,
         _processes(workers, len(members)) as mapped,
     ):
-        for fact in mapped(_facts_of, pictures):
+        for fact in mapped(_facts_of, images):
             facts.append(fact)
             advance()
     return Check(dataset, members, facts, _near_pairs(facts))
 
 
-_Mapped = Callable[[Callable[[Picture], Facts | str], Iterable[Picture]], Iterable[Facts | str]]
+_Mapped = Callable[[Callable[[ImageSource], Facts | str], Iterable[ImageSource]], Iterable[Facts | str]]
 
 
 @contextmanager
-def _processes(workers: int, pictures: int) -> Iterator[_Mapped]:
+def _processes(workers: int, images: int) -> Iterator[_Mapped]:
     """A `map` by so many processes, or by this one where others would not be worth their beginning."""
-    workers = min(workers, pictures // _WORTH_A_PROCESS)
+    workers = min(workers, images // _WORTH_A_PROCESS)
     if workers < 2:
         yield map
         return
@@ -172,20 +172,20 @@ def _processes(workers: int, pictures: int) -> Iterator[_Mapped]:
         yield partial(pool.map, chunksize=32)
     except BrokenProcessPool as error:
         raise UserError(
-            "A process that read pictures was killed, as happens where memory runs out: check with fewer, such as "
+            "A process that read images was killed, as happens where memory runs out: check with fewer, such as "
             "--workers 1."
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _facts_of(picture: Picture) -> Facts | str:
-    if isinstance(picture, np.ndarray):
-        return _facts(picture, (), content_digest(picture))
+def _facts_of(source: ImageSource) -> Facts | str:
+    if isinstance(source, np.ndarray):
+        return _facts(source, (), content_digest(source))
     try:
-        content = picture.read_bytes()
+        content = source.read_bytes()
         image = read_image(content)
-    except UnreadablePicture as error:
+    except UnreadableImage as error:
         return error.reason
     except OSError as error:
         return (error.strerror or str(error)).lower()
@@ -198,7 +198,7 @@ def _facts(image: UInt8[np.ndarray, "row column 3"], kinds: tuple[str, ...], dig
 
 
 def _by_bytes(facts: Sequence[Facts | str]) -> list[list[tuple[int, Look]]]:
-    """The places and the looks of readable pictures, with those that are equal together."""
+    """The places and the looks of readable images, with those that are equal together."""
     same: dict[bytes, list[tuple[int, Look]]] = {}
     for place, fact in enumerate(facts):
         if isinstance(fact, Facts):
@@ -207,7 +207,7 @@ def _by_bytes(facts: Sequence[Facts | str]) -> list[list[tuple[int, Look]]]:
 
 
 def _near_pairs(facts: Sequence[Facts | str]) -> list[Pair]:
-    """Of equal pictures the first is compared."""
+    """Of equal images the first is compared."""
     firsts = [same[0] for same in _by_bytes(facts)]
     places, looks = [place for place, _ in firsts], [look for _, look in firsts]
     return [replace(pair, first=places[pair.first], second=places[pair.second]) for pair in near_duplicates(looks)]

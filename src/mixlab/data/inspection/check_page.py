@@ -1,4 +1,4 @@
-"""The report on a set of pictures: what should be looked at, with the pictures that it is about."""
+"""The report on a set of images: what should be looked at, with the images that it is about."""
 
 from dataclasses import replace
 from importlib.metadata import version
@@ -31,7 +31,7 @@ def data_check_page(check: Check) -> Page:
     counts = [class_table(check), replace(summary_table(check), notes=())]
     sections.append(Section("What is there", [*check.dataset.notes, *counts]))
     return Page(
-        title=f"The pictures of {check.dataset.name}",
+        title=f"The images of {check.dataset.name}",
         kicker="mixlab data check",
         answer=_answer(check),
         sections=sections,
@@ -41,7 +41,7 @@ def data_check_page(check: Check) -> Page:
 
 def _answer(check: Check) -> Answer:
     figures = {
-        "pictures": len(check.members),
+        "images": len(check.members),
         "can't be read": len(check.unreadable),
         "groups of copies": len(check.groups),
         "of them in several parts": len(check.across_parts),
@@ -57,7 +57,7 @@ def _copies(check: Check) -> Section:
     if len(shown) < len(check.groups):
         blocks.append(f"The first {_GROUPS} of {len(check.groups):,} groups; results.json has all.")
     blocks.append(Beside([_gallery(check, number, group) for number, group in enumerate(shown, start=1)]))
-    return Section("The same picture more than once", blocks)
+    return Section("The same image more than once", blocks)
 
 
 def _gallery(check: Check, number: int, group: Group) -> Gallery:
@@ -66,7 +66,7 @@ def _gallery(check: Check, number: int, group: Group) -> Gallery:
     return Gallery(
         f"{number}. {alike(group).capitalize()}",
         [_shown(check, member) for member in members],
-        f"{len(group.members):,} pictures{more}, in {' and '.join(group.parts)}, as {' and '.join(group.labels)}.",
+        f"{len(group.members):,} images{more}, in {' and '.join(group.parts)}, as {' and '.join(group.labels)}.",
     )
 
 

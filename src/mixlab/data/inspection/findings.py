@@ -1,4 +1,4 @@
-"""What the user should look at in a set of pictures before a training: sentences, and tables."""
+"""What the user should look at in a set of images before a training: sentences, and tables."""
 
 from dataclasses import asdict
 from typing import Any
@@ -13,7 +13,7 @@ from mixlab.report.text import counted, listed
 SCHEMA = 1
 
 IMBALANCE = 10
-"""Classes of one part whose pictures differ by this factor or more are pointed out."""
+"""Classes of one part whose images differ by this factor or more are pointed out."""
 
 _LISTED = 20
 """Rows of a table for people; the page's figures and results.json name all."""
@@ -29,31 +29,31 @@ def findings(check: Check) -> list[str]:
     found = [f"A training would be refused: {check.refusal}"] if check.refusal else []
     if check.unreadable:
         found.append(
-            f"Can't be read: {counted(len(check.unreadable), 'picture')}. Mend or remove them, or let a recipe's "
+            f"Can't be read: {counted(len(check.unreadable), 'image')}. Mend or remove them, or let a recipe's "
             "max_unreadable leave them out."
         )
     if across := check.across_parts:
         found.append(
-            f"The same picture in more than one part: {_groups(across)}. Judging would ask for what was learned by "
+            f"The same image in more than one part: {_groups(across)}. Judging would ask for what was learned by "
             "heart, so keep each in one part."
         )
     if across := check.across_classes:
-        found.append(f"The same picture in more than one class: {_groups(across)}. One of the labels may be wrong.")
+        found.append(f"The same image in more than one class: {_groups(across)}. One of the labels may be wrong.")
     inside = [group for group in check.groups if len(group.parts) == len(group.labels) == 1]
     if inside:
         found.append(
-            f"The same picture more than once in a part and class: {_groups(inside)}. They weigh more than others, and "
+            f"The same image more than once in a part and class: {_groups(inside)}. They weigh more than others, and "
             "where the part is cut, near copies may come to lie on both sides."
         )
     found += _imbalances(check)
     if check.plain:
-        found.append(f"Of one plain shade, which shows nothing: {counted(len(check.plain), 'picture')}.")
+        found.append(f"Of one plain shade, which shows nothing: {counted(len(check.plain), 'image')}.")
     return found
 
 
 def _groups(groups: list[Group]) -> str:
-    pictures = counted(sum(len(group.members) for group in groups), "picture")
-    return f"{counted(len(groups), 'group')}, {pictures} together"
+    images = counted(sum(len(group.members) for group in groups), "image")
+    return f"{counted(len(groups), 'group')}, {images} together"
 
 
 def _imbalances(check: Check) -> list[str]:
@@ -62,22 +62,22 @@ def _imbalances(check: Check) -> list[str]:
         counts = check.counts(part)
         missing = [f'"{label}"' for label, count in counts.items() if not count]
         if missing and part != "train":  # of train, the refusal says it
-            found.append(f"Without a picture in {part}: {listed(missing)}. How a model fares there is not seen.")
+            found.append(f"Without an image in {part}: {listed(missing)}. How a model fares there is not seen.")
         present = {label: count for label, count in counts.items() if count}
         least, most = min(present, key=present.__getitem__), max(present, key=present.__getitem__)
         if present[most] >= IMBALANCE * present[least]:
             found.append(
-                f'In {part}, "{most}" has {counted(present[most], "picture")} and "{least}" {present[least]:,}. Judge '
+                f'In {part}, "{most}" has {counted(present[most], "image")} and "{least}" {present[least]:,}. Judge '
                 'by the balanced accuracy, and consider loss.class_weights="balanced".'
             )
     return found
 
 
 def answer(check: Check) -> str:
-    pictures = counted(len(check.members), "picture")
+    images = counted(len(check.members), "image")
     if found := len(findings(check)):
-        return f"{counted(found, 'thing')} should be looked at in {pictures}."
-    return f"Nothing was found to be wrong with {pictures}."
+        return f"{counted(found, 'thing')} should be looked at in {images}."
+    return f"Nothing was found to be wrong with {images}."
 
 
 def tables(check: Check) -> list[Table]:
@@ -90,19 +90,19 @@ def tables(check: Check) -> list[Table]:
 
 
 def summary_table(check: Check) -> Table:
-    rows: list[dict[str, Cell]] = [{"what": part, "pictures": len(check.dataset.parts[part])} for part in _parts(check)]
-    rows += [{"what": "can't be read", "pictures": len(check.unreadable)}]
-    rows += [{"what": "of one plain shade", "pictures": len(check.plain)}]
-    rows += [{"what": kind, "pictures": count} for kind, count in check.kinds.most_common()]
+    rows: list[dict[str, Cell]] = [{"what": part, "images": len(check.dataset.parts[part])} for part in _parts(check)]
+    rows += [{"what": "can't be read", "images": len(check.unreadable)}]
+    rows += [{"what": "of one plain shade", "images": len(check.plain)}]
+    rows += [{"what": kind, "images": count} for kind, count in check.kinds.most_common()]
     for exact, what in ((True, "exact copies of another"), (False, "nearly the same as another")):
-        rows.append({"what": what, "pictures": _spare(check, exact=exact)})
+        rows.append({"what": what, "images": _spare(check, exact=exact)})
     notes = [sizes(check), answer(check), *findings(check), HOW_ALIKE]
-    columns = [Column("what", "what"), Column("pictures", "pictures")]
+    columns = [Column("what", "what"), Column("images", "images")]
     return Table(f"What is in {check.dataset.name}", columns, rows, [note for note in notes if note])
 
 
 def _spare(check: Check, *, exact: bool) -> int:
-    """Pictures that could go without a loss: all but one of each group."""
+    """Images that could go without a loss: all but one of each group."""
     return sum(len(group.members) - 1 for group in check.groups if group.exact == exact)
 
 
@@ -126,14 +126,14 @@ def class_table(check: Check) -> Table:
         {"class": label, **{part: of_part[label] for part, of_part in counts.items()}}
         for label in check.dataset.classes
     ]
-    return Table("Pictures of each class", [Column("class", "class"), *(Column(part, part) for part in counts)], rows)
+    return Table("Images of each class", [Column("class", "class"), *(Column(part, part) for part in counts)], rows)
 
 
 def unreadable_table(check: Check) -> Table:
     rows: list[dict[str, Cell]] = [
-        {"picture": member.name, "part": member.part, "reason": reason} for member, reason in check.unreadable
+        {"image": member.name, "part": member.part, "reason": reason} for member, reason in check.unreadable
     ]
-    columns = [Column("picture", "picture"), Column("part", "part"), Column("reason", "reason")]
+    columns = [Column("image", "image"), Column("part", "part"), Column("reason", "reason")]
     return Table("Can't be read", columns, rows[:_LISTED], _more(len(rows)))
 
 
@@ -141,7 +141,7 @@ def group_table(check: Check) -> Table:
     rows: list[dict[str, Cell]] = [
         {
             "alike": alike(group),
-            "pictures": len(group.members),
+            "images": len(group.members),
             "parts": ", ".join(group.parts),
             "classes": ", ".join(group.labels),
             "first": group.members[0].name,
@@ -149,8 +149,8 @@ def group_table(check: Check) -> Table:
         }
         for group in check.groups
     ]
-    columns = [Column("first", "picture"), Column("other", "its copy"), Column("alike", "alike")]
-    columns += [Column("pictures", "together"), Column("parts", "parts"), Column("classes", "classes")]
+    columns = [Column("first", "image"), Column("other", "its copy"), Column("alike", "alike")]
+    columns += [Column("images", "together"), Column("parts", "parts"), Column("classes", "classes")]
     return Table("Copies", columns, rows[:_LISTED], _more(len(rows)))
 
 
@@ -173,7 +173,7 @@ def _parts(check: Check) -> list[str]:
 
 
 def table_for_programs(check: Check) -> Table:
-    """A row for each picture that something is wrong with; `group` counts from 1."""
+    """A row for each image that something is wrong with; `group` counts from 1."""
     rows: list[dict[str, Cell]] = [
         {"finding": "unreadable", "group": None, **asdict(member), "reason": reason}
         for member, reason in check.unreadable
@@ -191,7 +191,7 @@ def results(check: Check) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "data": check.dataset.name,
-        "pictures": {part: len(check.dataset.parts[part]) for part in _parts(check)},
+        "images": {part: len(check.dataset.parts[part]) for part in _parts(check)},
         "classes": {part: check.counts(part) for part in _parts(check)},
         "notes": list(check.dataset.notes),
         "findings": findings(check),

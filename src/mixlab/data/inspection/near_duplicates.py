@@ -1,11 +1,11 @@
-"""Pictures that show the same thing, though their files differ: encoded again, resized, slightly brighter.
+"""Images that show the same thing, though their files differ: encoded again, resized, slightly brighter.
 
 Two steps. A perceptual hash finds candidates: the signs of the lowest cosine frequencies, as in Zauner 2010,
 "Implementation and Benchmarking of Perceptual Image Hash Functions", section 3.2.1 (here with the frequencies along one
 side alone, which stripes have, and without the mean: 63 bits). Thumbnails in colour then decide, since a hash is the
-same by chance more often than a person would call two pictures the same.
+same by chance more often than a person would call two images the same.
 
-What is mirrored, turned or cut out is not found. A plain picture has no frequencies, and is like no other.
+What is mirrored, turned or cut out is not found. A plain image has no frequencies, and is like no other.
 Line drawings on one ground, such as handwriting, look alike sooner than photographs do.
 """
 
@@ -18,32 +18,32 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-SIDE = 32  # pixels of the grey picture that is hashed
+SIDE = 32  # pixels of the grey image that is hashed
 FREQUENCIES = 8  # along each side
 BITS = FREQUENCIES**2 - 1
 MOST_BITS = 10
-"""Hashes of one picture differ in no more bits; those of two random pictures differ in half of them."""
+"""Hashes of one image differ in no more bits; those of two random images differ in half of them."""
 
 THUMBNAIL = 16  # pixels a side
 LEAST_CORRELATION = 0.92
 """Of the thumbnails' colours, about the mean of each: docs/data_check.md has what it was chosen by."""
 
 LEAST_OF_TINY = 0.99
-"""Of pictures that have fewer pixels than their thumbnails: so little is the same by chance."""
+"""Of images that have fewer pixels than their thumbnails: so little is the same by chance."""
 
 PLAIN = 2.0
-"""A picture whose grey thumbnail deviates by less, of 255 levels, shows nothing that a hash could tell."""
+"""An image whose grey thumbnail deviates by less, of 255 levels, shows nothing that a hash could tell."""
 
 _NOISE = PLAIN * SIDE
-"""What noise of that deviation makes of a frequency, so that one which a picture lacks has no sign by chance."""
+"""What noise of that deviation makes of a frequency, so that one which an image lacks has no sign by chance."""
 
 _ROWS = 256
-"""Of the table of all pairs that are looked at together: 60,000 pictures take 77 MB of it."""
+"""Of the table of all pairs that are looked at together: 60,000 images take 77 MB of it."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Look:
-    """What is kept of a picture's appearance; `bits` is None where it is plain.
+    """What is kept of an image's appearance; `bits` is None where it is plain.
 
     `least`: the correlation from which on another is taken for its copy.
     """
@@ -62,10 +62,10 @@ _COSINES = _cosines()
 
 
 def look_of(image: UInt8[np.ndarray, "row column 3"]) -> Look:
-    picture = Image.fromarray(image)
-    thumbnail = np.asarray(picture.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
-    grey = np.asarray(picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float32)
-    least = LEAST_OF_TINY if min(picture.size) < THUMBNAIL else LEAST_CORRELATION
+    pil_image = Image.fromarray(image)
+    thumbnail = np.asarray(pil_image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
+    grey = np.asarray(pil_image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float32)
+    least = LEAST_OF_TINY if min(pil_image.size) < THUMBNAIL else LEAST_CORRELATION
     if grey.std() < PLAIN:
         return Look(None, thumbnail, least)
     frequencies = (_COSINES @ grey @ _COSINES.T).ravel()[1:]
@@ -83,7 +83,7 @@ class Pair:
 
 
 def near_duplicates(looks: Sequence[Look]) -> list[Pair]:
-    """Every hash is compared with every other, by matrix products: 60,000 pictures take seconds, ten times as many
+    """Every hash is compared with every other, by matrix products: 60,000 images take seconds, ten times as many
     a hundred times as long.
     """
     places = np.array([place for place, look in enumerate(looks) if look.bits is not None], dtype=np.int64)
@@ -107,7 +107,7 @@ def near_duplicates(looks: Sequence[Look]) -> list[Pair]:
 
 
 def _candidates(
-    signs: Float32[np.ndarray, "picture bit"],
+    signs: Float32[np.ndarray, "image bit"],
 ) -> Iterator[tuple[Int64[np.ndarray, " pair"], Int64[np.ndarray, " pair"], Int64[np.ndarray, " pair"]]]:
     """Both places of the pairs whose hashes differ in few bits, and in how many, block by block."""
     for start in range(0, len(signs), _ROWS):

@@ -1,1 +1,1 @@
-"""Where pictures come from: one file for each kind of source, which gives a `Dataset` or its parts."""
+"""Where images come from: one file for each kind of source, which gives a `Dataset` or its parts."""

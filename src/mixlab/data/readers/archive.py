@@ -1,4 +1,4 @@
-"""Tar archives, read at any place: a listing that is made once, kept in the cache, and a picture in an archive."""
+"""Tar archives, read at any place: a listing that is made once, kept in the cache, and an image in an archive."""
 
 import bz2
 import gzip
@@ -61,7 +61,7 @@ def members(path: Path, *, quiet: bool) -> list[Member]:
     except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path} is no tar archive, or is damaged ({error}): fetch or pack it again.") from error
     except IsADirectoryError as error:
-        raise UserError(f'{path} is a folder: for the pictures in it write "folder:{path}".') from error
+        raise UserError(f'{path} is a folder: for the images in it write "folder:{path}".') from error
     listed = json.loads(kept.read_text(encoding="utf-8"))
     return [Member(InArchive(archive, name, offset, size), label) for name, offset, size, label in listed]
 
@@ -103,7 +103,7 @@ def _uncompressed(path: Path, *, quiet: bool) -> Path:
         return path.absolute()
     target = cache_folder() / "archives" / f"{_key(path)}.tar"
     if not target.is_file():
-        with opened(path) as content, whole_file(target) as part, part.open("wb") as file:
+        with opened(path) as content, whole_file(target) as temporary, temporary.open("wb") as file:
             shutil.copyfileobj(content, file, 2**20)
     return target
 

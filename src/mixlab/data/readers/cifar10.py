@@ -1,4 +1,4 @@
-"""CIFAR-10: 50,000 training and 10,000 test pictures of 32x32 pixels (Krizhevsky 2009), with validation cut from train.
+"""CIFAR-10: 50,000 training and 10,000 test images of 32x32 pixels (Krizhevsky 2009), with validation cut from train.
 
 Three forms are read: the original binary files (`cifar-10-batches-py`, as torchvision unpacks them), and copies as JPEG
 in an archive (`cifar10-jpeg.tar.xz`) or a tree (`train/CLASS/*.jpg`, `test/CLASS/*.jpg`). JPEG is lossy: accuracies may
@@ -26,7 +26,7 @@ from mixlab.report.progress import progress
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
-_PICTURES = {"train": 50_000, "test": 10_000}
+_COUNTS = {"train": 50_000, "test": 10_000}
 _BINARY = "cifar-10-batches-py"
 _BINARY_FILES = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
 _ARCHIVE = "cifar10-jpeg.tar.xz"
@@ -44,7 +44,7 @@ def open_cifar10(path: Path | None, *, quiet: bool) -> Dataset:
         for archive in (place, place / _ARCHIVE):
             if archive.is_file():
                 return _dataset(name, archive, _read_jpeg(archive, quiet=quiet), (_LOSSY,))
-        if all((place / part / CLASSES[0]).is_dir() for part in _PICTURES):
+        if all((place / part / CLASSES[0]).is_dir() for part in _COUNTS):
             return _dataset(name, place, _read_jpeg(place, quiet=quiet), (_LOSSY,))
     raise UserError(
         f"{name} is not in {' or '.join(map(str, searched))}: put {_BINARY}/ (unpacked from cifar-10-python.tar.gz) or "
@@ -52,18 +52,18 @@ def open_cifar10(path: Path | None, *, quiet: bool) -> Dataset:
     )
 
 
-_Pictures = tuple[list[str], UInt8[np.ndarray, "picture 32 32 3"], Int64[np.ndarray, " picture"]]
+_Contents = tuple[list[str], UInt8[np.ndarray, "image 32 32 3"], Int64[np.ndarray, " image"]]
 """Names that begin with the part ("train/..."), pixels, labels."""
 
 
-def _dataset(name: str, source: Path, pictures: _Pictures, notes: tuple[str, ...]) -> Dataset:
-    names, images, labels = pictures
-    everything = Part(names=names, labels=labels, pictures=list(images))
+def _dataset(name: str, source: Path, contents: _Contents, notes: tuple[str, ...]) -> Dataset:
+    names, images, labels = contents
+    everything = Part(names=names, labels=labels, images=list(images))
     of_train = np.array([name.startswith("train/") for name in names], dtype=bool)
     for part, found in (("train", of_train), ("test", ~of_train)):
-        if found.sum() != _PICTURES[part]:
+        if found.sum() != _COUNTS[part]:
             raise UserError(
-                f"{source} has {found.sum():,} of the {_PICTURES[part]:,} {part} pictures: copy or unpack it again."
+                f"{source} has {found.sum():,} of the {_COUNTS[part]:,} {part} images: copy or unpack it again."
             )
     train = everything.subset(np.flatnonzero(of_train))
     validation, rest = grouped(train).cut(VALIDATION_SHARE)
@@ -87,7 +87,7 @@ class _ArraysOnly(pickle.Unpickler):
         return self._KNOWN[module, name]
 
 
-def _read_binary(folder: Path) -> _Pictures:
+def _read_binary(folder: Path) -> _Contents:
     names, images, labels = [], [], []
     for part, files in _BINARY_FILES.items():
         for path in (folder / file for file in files):
@@ -104,17 +104,17 @@ def _read_binary(folder: Path) -> _Pictures:
     return names, np.concatenate(images), np.concatenate(labels)
 
 
-def _read_jpeg(source: Path, *, quiet: bool) -> _Pictures:
+def _read_jpeg(source: Path, *, quiet: bool) -> _Contents:
     """From the archive or the tree, or from what an earlier call has left of it in the cache."""
     cached = cache_folder() / f"cifar10-{_key(source)}.npz"
     if not cached.is_file():
         images = {}
-        with progress("decode CIFAR-10", total=sum(_PICTURES.values()), quiet=quiet) as advance:
+        with progress("decode CIFAR-10", total=sum(_COUNTS.values()), quiet=quiet) as advance:
             for name, content in _contents(source):
                 images[name] = read_image(content)
                 advance()
         names = sorted(images)
-        with whole_file(cached) as part, part.open("wb") as file:
+        with whole_file(cached) as temporary, temporary.open("wb") as file:
             np.savez(file, names=np.array(names), images=np.stack([images[name] for name in names]))
     with np.load(cached) as kept:
         names, images = kept["names"].tolist(), kept["images"]
@@ -148,4 +148,4 @@ def _contents(source: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _tree(folder: Path) -> list[Path]:
-    return sorted(path for part in _PICTURES for label in CLASSES for path in (folder / part / label).glob("[!.]*.jpg"))
+    return sorted(path for part in _COUNTS for label in CLASSES for path in (folder / part / label).glob("[!.]*.jpg"))

@@ -1,7 +1,7 @@
-"""`csv:FILE`: a table of pictures and their classes, separated by commas, semicolons or tabs.
+"""`csv:FILE`: a table of images and their classes, separated by commas, semicolons or tabs.
 
 Its first row names the columns: `path` (or `file`), `label`, and where wanted `split`, the part (train, val, test), and
-`group`, whose pictures stay on one side of every cut. Paths are relative to the table's folder.
+`group`, whose images stay on one side of every cut. Paths are relative to the table's folder.
 """
 
 import csv
@@ -26,22 +26,22 @@ def read_csv(path: Path) -> Dataset:
     for line, row in _rows(path):
         if row["path"] in lines:
             raise UserError(
-                f"{path} has {row['path']} in line {lines[row['path']]} and again in line {line}: a picture has one "
+                f"{path} has {row['path']} in line {lines[row['path']]} and again in line {line}: an image has one "
                 "row and one class, so remove one of them."
             )
         lines[row["path"]] = line
-        picture = path.parent / row["path"]
-        if not picture.exists():
+        image = path.parent / row["path"]
+        if not image.exists():
             missing.append(row["path"])
         part = _part(path, line, row.get("split", "train"))
-        found.setdefault(part, []).append(Labelled(row["label"], row["path"], picture, row.get("group", "")))
+        found.setdefault(part, []).append(Labelled(row["label"], row["path"], image, row.get("group", "")))
     if missing:
         raise UserError(
-            f"{path} names {len(missing):,} of {len(lines):,} pictures that are not there, such as {missing[0]}: paths "
+            f"{path} names {len(missing):,} of {len(lines):,} images that are not there, such as {missing[0]}: paths "
             f"are relative to {path.absolute().parent}."
         )
     if not lines:
-        raise UserError(f"{path} has a head but no rows: give each picture a row with its path and its label.")
+        raise UserError(f"{path} has a head but no rows: give each image a row with its path and its label.")
     return as_found(name, found)
 
 

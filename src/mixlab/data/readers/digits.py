@@ -28,7 +28,7 @@ def open_digits() -> Dataset:
     images = np.repeat(grey[..., None], 3, axis=-1)
     names = [f"digits/{position:04d}" for position in range(len(labels))]
     parts = {
-        part: Part(names=names[where], labels=labels[where], pictures=list(images[where]))
+        part: Part(names=names[where], labels=labels[where], images=list(images[where]))
         for part, where in _PARTS.items()
     }
     return Dataset(name="digits", classes=tuple("0123456789"), parts=parts)

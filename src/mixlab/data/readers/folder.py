@@ -12,6 +12,6 @@ from mixlab.data.readers.folder_scan import scan
 def read_folder(path: Path) -> Dataset:
     """The parts that are there."""
     tree = scan(path)
-    classes = tuple(sorted({picture.label for part in tree.parts.values() for picture in part}))
+    classes = tuple(sorted({image.label for part in tree.parts.values() for image in part}))
     parts = {name: Part.of(found, classes) for name in PARTS if (found := tree.parts.get(name))}
     return Dataset(f"folder:{path.absolute()}", classes, parts, tree.notes)

@@ -1,4 +1,4 @@
-"""What lies in a folder of pictures: by part and class, in a stable order, and what was left out."""
+"""What lies in a folder of images: by part and class, in a stable order, and what was left out."""
 
 import os
 import unicodedata
@@ -28,17 +28,17 @@ _LITTER = {"__macosx", "thumbs.db", "desktop.ini"}  # as is everything that begi
 
 @dataclass
 class Tree:
-    """The pictures of each part, in the order of their names; where there are no parts, all are "train".
+    """The images of each part, in the order of their names; where there are no parts, all are "train".
 
-    A picture is one by its ending; its name is its path in the folder, composed and with slashes.
+    An image is one by its ending; its name is its path in the folder, composed and with slashes.
     """
 
     root: Path
     parts: dict[str, list[Labelled]] = field(default_factory=dict)
     beside_parts: list[str] = field(default_factory=list)  # folders that are no part
-    without_pictures: list[str] = field(default_factory=list)  # folders that would be classes
-    loose: int = 0  # pictures outside any class's folder
-    others: Counter[str] = field(default_factory=Counter)  # files that are no pictures, by their endings
+    without_images: list[str] = field(default_factory=list)  # folders that would be classes
+    loose: int = 0  # images outside any class's folder
+    others: Counter[str] = field(default_factory=Counter)  # files that are no images, by their endings
 
     @property
     def name(self) -> str:
@@ -47,13 +47,13 @@ class Tree:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was left out, a sentence each."""
-        notes = [f"The folder {name} has no pictures and was left out." for name in self.without_pictures]
+        notes = [f"The folder {name} has no images and was left out." for name in self.without_images]
         notes += [f"The folder {name} is none of train, val and test and was left out." for name in self.beside_parts]
         if self.loose:
-            notes.append(f"Left out because they lie in no class's folder: {counted(self.loose, 'picture')}.")
+            notes.append(f"Left out because they lie in no class's folder: {counted(self.loose, 'image')}.")
         if self.others:
             endings = ", ".join(sorted(self.others))
-            notes.append(f"Left out because they are no pictures by their names: {self.others.total():,} ({endings}).")
+            notes.append(f"Left out because they are no images by their names: {self.others.total():,} ({endings}).")
         return tuple(notes)
 
 
@@ -65,34 +65,34 @@ def scan(root: Path) -> Tree:
         )
     if not root.is_dir():
         raise UserError(
-            f"{tree.name} is not there ({root.absolute()}): give the path of a folder that holds a folder of pictures "
+            f"{tree.name} is not there ({root.absolute()}): give the path of a folder that holds a folder of images "
             "for each class."
         )
     for folder, part in _part_folders(tree):
         for entry in _entries(folder):
             if entry.is_dir():
                 _add_class(tree, part, entry)
-            elif is_picture(entry):
+            elif is_image(entry):
                 tree.loose += 1
             else:
                 tree.others[_ending(entry)] += 1
     if not tree.parts and tree.loose:
         raise UserError(
-            f"{tree.name} holds {counted(tree.loose, 'picture')} but no folders of them: a picture's class is the "
+            f"{tree.name} holds {counted(tree.loose, 'image')} but no folders of them: an image's class is the "
             "folder it lies in, so give each class a folder."
         )
     if not tree.parts:
         raise UserError(
-            f"{tree.name} holds no pictures: put a folder of them for each class there (.jpg, .png, .webp ...)."
+            f"{tree.name} holds no images: put a folder of them for each class there (.jpg, .png, .webp ...)."
         )
-    for pictures in tree.parts.values():
-        pictures.sort(key=lambda picture: picture.name)
+    for images in tree.parts.values():
+        images.sort(key=lambda image: image.name)
     return tree
 
 
-def pictures_below(folder: Path) -> list[Path]:
-    """Every picture in a folder and in those below it, in the order of their paths."""
-    return sorted(filter(is_picture, _files_below(folder)))
+def images_below(folder: Path) -> list[Path]:
+    """Every image in a folder and in those below it, in the order of their paths."""
+    return sorted(filter(is_image, _files_below(folder)))
 
 
 def _part_folders(tree: Tree) -> list[tuple[Path, str]]:
@@ -110,17 +110,17 @@ def _add_class(tree: Tree, part: str, folder: Path) -> None:
     label = text(folder.name)
     found = []
     for path in _files_below(folder):
-        if is_picture(path):
+        if is_image(path):
             found.append(Labelled(label, text(path.relative_to(tree.root).as_posix()), path))
         else:
             tree.others[_ending(path)] += 1
     if found:
         tree.parts.setdefault(part, []).extend(found)
     else:
-        tree.without_pictures.append(text(folder.relative_to(tree.root).as_posix()))
+        tree.without_images.append(text(folder.relative_to(tree.root).as_posix()))
 
 
-def is_picture(path: PurePath) -> bool:
+def is_image(path: PurePath) -> bool:
     return path.suffix.lower() in _SUFFIXES
 
 

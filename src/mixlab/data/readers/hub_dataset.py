@@ -109,10 +109,10 @@ def _first_rows(wanted: _Wanted) -> Path:
     if not kept.exists():
         stream = datasets.load_dataset(**wanted.arguments, streaming=True)
         encoded = stream.take(wanted.rows).decode(enable=False)
-        with whole_folder(kept) as part:
-            passing = part / "passing"
+        with whole_folder(kept) as temporary:
+            passing = temporary / "passing"
             rows = datasets.Dataset.from_generator(encoded.__iter__, features=stream.features, cache_dir=str(passing))
-            rows.save_to_disk(str(part))
+            rows.save_to_disk(str(temporary))
             shutil.rmtree(passing)
     return kept
 

@@ -1,4 +1,4 @@
-"""`imagenet[:PATH]`: ILSVRC 2012 as it is unpacked: `train/n01440764/*.JPEG`, and `val/` with its 50,000 pictures.
+"""`imagenet[:PATH]`: ILSVRC 2012 as it is unpacked: `train/n01440764/*.JPEG`, and `val/` with its 50,000 images.
 
 `val/` has a folder for each class, or is flat: then the classes are read from the development kit, from Kaggle's
 LOC_val_solution.csv, or from a list of synsets. Names of files are kept, since other labels (ReaL) go by them.
@@ -18,12 +18,12 @@ import numpy as np
 from mixlab.data.dataset import Dataset, Labelled, Part
 from mixlab.data.holdout import Grouped
 from mixlab.data.readers.data_dirs import usual_places
-from mixlab.data.readers.folder_scan import is_picture
+from mixlab.data.readers.folder_scan import is_image
 from mixlab.errors import UserError, did_you_mean
 from mixlab.report.text import counted
 
 _INSIDE = ("", "imagenet", "ILSVRC2012", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
-_VALIDATION_SHARE = 1 / 100  # as train[99%:] of big_vision: a tenth would be 128,000 pictures
+_VALIDATION_SHARE = 1 / 100  # as train[99%:] of big_vision: a tenth would be 128,000 images
 
 
 def open_imagenet(path: Path | None) -> Dataset:
@@ -40,10 +40,10 @@ def open_imagenet(path: Path | None) -> Dataset:
     counts = np.bincount(everything.labels)
     if counts.min() < 2:
         raise UserError(
-            f"{root} has {counted(int(counts.min()), 'picture')} of {classes[int(counts.argmin())]} in train: training "
-            "takes two classes, and two pictures of each."
+            f"{root} has {counted(int(counts.min()), 'image')} of {classes[int(counts.argmin())]} in train: training "
+            "takes two classes, and two images of each."
         )
-    # Every picture on its own: to look for equal ones would read most of the 140 GB.
+    # Every image on its own: to look for equal ones would read most of the 140 GB.
     validation, rest = Grouped(everything, np.arange(len(everything))).cut(_VALIDATION_SHARE)
     parts = {"train": rest.part, "validation": validation, "test": Part.of(test, classes)}
     note = "One in a hundred of train was held out as validation, by class and seeded; val is the test part."
@@ -82,7 +82,7 @@ def _train(root: Path) -> list[Labelled]:
     found = _in_class_folders(root / "train", "train")
     if not found:
         raise UserError(
-            f"{root / 'train'} has no pictures in folders of classes: unpack the archives that "
+            f"{root / 'train'} has no images in folders of classes: unpack the archives that "
             "ILSVRC2012_img_train.tar consists of, each into a folder of its name."
         )
     return found
@@ -94,9 +94,9 @@ def _val(root: Path) -> list[Labelled]:
         raise UserError(f"{root} has no val/, which is the test part: unpack ILSVRC2012_img_val.tar there.")
     if found := _in_class_folders(folder, "val"):
         return found
-    files = _pictures(folder)
+    files = _images(folder)
     if not files:
-        raise UserError(f"{folder} has no pictures: unpack ILSVRC2012_img_val.tar there.")
+        raise UserError(f"{folder} has no images: unpack ILSVRC2012_img_val.tar there.")
     synset = _synsets(root)
     return [Labelled(synset(folder / file), f"val/{file}", folder / file) for file in files]
 
@@ -106,13 +106,13 @@ def _in_class_folders(folder: Path, part: str) -> list[Labelled]:
     return [
         Labelled(label, f"{part}/{label}/{file}", folder / label / file)
         for label in labels
-        for file in _pictures(folder / label)
+        for file in _images(folder / label)
     ]
 
 
-def _pictures(folder: Path) -> list[str]:
+def _images(folder: Path) -> list[str]:
     """Names alone, since there are 1.28 million."""
-    return sorted(file.name for file in os.scandir(folder) if is_picture(PurePath(file.name)) and file.name[0] != ".")
+    return sorted(file.name for file in os.scandir(folder) if is_image(PurePath(file.name)) and file.name[0] != ".")
 
 
 _TRUTH = "ILSVRC2012_validation_ground_truth.txt"
@@ -121,7 +121,7 @@ _LIST = "imagenet_2012_validation_synset_labels.txt"
 
 
 def _synsets(root: Path) -> Callable[[Path], str]:
-    """From a picture of the flat val/ to its synset."""
+    """From an image of the flat val/ to its synset."""
     around = [root, *list(root.absolute().parents)[:3]]
     kits = [place / kit / "data" for place in around for kit in ("ILSVRC2012_devkit_t12", "devkit", "")]
     for kit in kits:
@@ -133,7 +133,7 @@ def _synsets(root: Path) -> Callable[[Path], str]:
         if (place / _LIST).is_file():
             return _by_number(place / _LIST, {})
     raise UserError(
-        f"{root / 'val'} is flat and nothing tells its pictures' classes: put ILSVRC2012_devkit_t12/ (unpacked), "
+        f"{root / 'val'} is flat and nothing tells its images' classes: put ILSVRC2012_devkit_t12/ (unpacked), "
         f"{_KAGGLE} or {_LIST} into {root}, or give val/ a folder for each class."
     )
 
@@ -148,11 +148,11 @@ def _by_number(path: Path, synsets: Mapping[str, str]) -> Callable[[Path], str]:
     """Line n is about ILSVRC2012_val_n.JPEG: a synset, or a number that has one in `synsets`."""
     lines = path.read_text(encoding="utf-8").split()
 
-    def of(picture: Path) -> str:
-        number = re.search(r"_(\d+)$", picture.stem)
+    def of(image: Path) -> str:
+        number = re.search(r"_(\d+)$", image.stem)
         if number is None or not 0 < int(number[1]) <= len(lines):
             raise UserError(
-                f"{picture} is not told about in {path}, which has {counted(len(lines), 'line')}: the pictures of val "
+                f"{image} is not told about in {path}, which has {counted(len(lines), 'line')}: the images of val "
                 "are called ILSVRC2012_val_00000001.JPEG and so on."
             )
         line = lines[int(number[1]) - 1]
@@ -162,13 +162,13 @@ def _by_number(path: Path, synsets: Mapping[str, str]) -> Callable[[Path], str]:
 
 
 def _by_name(path: Path) -> Callable[[Path], str]:
-    """Rows of a picture's name and its boxes, each of which begins with the synset."""
+    """Rows of an image's name and its boxes, each of which begins with the synset."""
     with path.open(encoding="utf-8", newline="") as file:
         synsets = {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(file)}
 
-    def of(picture: Path) -> str:
-        if picture.stem not in synsets:
-            raise UserError(f"{picture} is not told about in {path}: take it out, or fetch the table again.")
-        return synsets[picture.stem]
+    def of(image: Path) -> str:
+        if image.stem not in synsets:
+            raise UserError(f"{image} is not told about in {path}: take it out, or fetch the table again.")
+        return synsets[image.stem]
 
     return of

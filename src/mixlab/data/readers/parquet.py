@@ -1,4 +1,4 @@
-"""`parquet:PATTERN`: tables of encoded pictures and their classes, on the disk or at an http(s) address.
+"""`parquet:PATTERN`: tables of encoded images and their classes, on the disk or at an http(s) address.
 
 Parquet is compressed by groups of rows, so the `datasets` library keeps it as Arrow in its cache, which is read at any
 place. A file's part is what its name, or its folder's, says: train, val, test.

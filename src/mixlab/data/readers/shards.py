@@ -81,6 +81,6 @@ def _part(shard: str) -> str | None:
 
 
 def below(shards: list[str]) -> dict[str, str]:
-    """Each shard -> its path below the folder that all of them share, without its ending: it begins pictures' names."""
+    """Each shard -> its path below the folder that all of them share, without its ending: it begins images' names."""
     outer = os.path.commonpath([PurePosixPath(shard).parent for shard in shards])
     return {shard: str(PurePosixPath(shard).relative_to(outer).with_suffix("")) for shard in shards}

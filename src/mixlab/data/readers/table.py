@@ -1,6 +1,6 @@
-"""Pictures in rows of Arrow tables, as the `datasets` library opens them: memory-mapped, read at any place.
+"""Images in rows of Arrow tables, as the `datasets` library opens them: memory-mapped, read at any place.
 
-A column of pictures (encoded bytes, with or without a path) and one of classes (names, numbers, or texts).
+A column of images (encoded bytes, with or without a path) and one of classes (names, numbers, or texts).
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mixlab.data.dataset import Dataset, Labelled, Picture
+from mixlab.data.dataset import Dataset, ImageSource, Labelled
 from mixlab.data.readers.folder_scan import PART_FOLDERS
 from mixlab.data.splits import as_found
 from mixlab.errors import UserError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _Table = TypeVar("_Table")
 
-_PICTURES = ("image", "img", "picture", "jpg", "png", "webp")
+_IMAGES = ("image", "img", "picture", "jpg", "png", "webp")
 _LABELS = ("label", "labels", "class", "cls", "target", "fine_label")
 HIDDEN = -1
 """What published test parts say where the answer is kept secret."""
@@ -27,7 +27,7 @@ HIDDEN = -1
 
 @dataclass(frozen=True, slots=True)
 class InTable:
-    """A cell with a picture's file. Tables are shared, and travel to other processes as where they lie."""
+    """A cell with an image's file. Tables are shared, and travel to other processes as where they lie."""
 
     table: Any  # rows, each a mapping of columns
     column: str
@@ -43,8 +43,8 @@ class InTable:
         return cell["bytes"] if isinstance(cell, dict) else cell
 
 
-def secret(part: str, pictures: int) -> str:
-    return f"The part {part} keeps its classes secret and was left out: {counted(pictures, 'picture')}."
+def secret(part: str, images: int) -> str:
+    return f"The part {part} keeps its classes secret and was left out: {counted(images, 'image')}."
 
 
 def splits_as_parts(name: str, splits: Mapping[str, _Table]) -> tuple[dict[str, _Table], list[str]]:
@@ -68,29 +68,26 @@ def tabled(name: str, tables: "Mapping[str, datasets.Dataset]", notes: Sequence[
         if len(table) == 0:
             notes.append(f"The part {part} has no rows and was left out.")
             continue
-        pictures, (labels, classes) = _pictures(name, part, table), _labels(name, part, table)
+        images, (labels, classes) = _images(name, part, table), _labels(name, part, table)
         if labels is None:
-            notes.append(
-                f"The part {part} keeps its classes secret and was left out: {counted(len(table), 'picture')}."
-            )
+            notes.append(f"The part {part} keeps its classes secret and was left out: {counted(len(table), 'image')}.")
             continue
         found[part] = [
-            Labelled(label, f"{part}/{written}", picture)
-            for label, (written, picture) in zip(labels, pictures, strict=True)
+            Labelled(label, f"{part}/{written}", image) for label, (written, image) in zip(labels, images, strict=True)
         ]
     if not found:
-        raise UserError(f"{name} has no rows with a picture and its class: there is nothing to train on or to judge.")
+        raise UserError(f"{name} has no rows with an image and its class: there is nothing to train on or to judge.")
     return as_found(name, found, tuple(notes), classes)
 
 
-def _pictures(name: str, part: str, table: "datasets.Dataset") -> list[tuple[str, Picture]]:
-    """The rows' names and pictures."""
+def _images(name: str, part: str, table: "datasets.Dataset") -> list[tuple[str, ImageSource]]:
+    """The rows' names and images."""
     import datasets
     import pyarrow
     import pyarrow.compute
 
-    columns = [column for column, feature in table.features.items() if _may_be_picture(feature)]
-    column = _chosen(name, table, columns, _PICTURES, "pictures (encoded, as bytes)")
+    columns = [column for column, feature in table.features.items() if _may_be_image(feature)]
+    column = _chosen(name, table, columns, _IMAGES, "images (encoded, as bytes)")
     if isinstance(table.features[column], datasets.Image):
         table = table.cast_column(column, datasets.Image(decode=False))
     cells: pyarrow.ChunkedArray = table.data.column(column)
@@ -100,19 +97,19 @@ def _pictures(name: str, part: str, table: "datasets.Dataset") -> list[tuple[str
         cells = pyarrow.chunked_array([chunk.field("bytes") for chunk in cells.chunks])
     sizes = pyarrow.compute.call_function("binary_length", [cells]).to_pylist()
     rows = table.select_columns(column)
-    found: list[tuple[str, Picture]] = []
+    found: list[tuple[str, ImageSource]] = []
     for row, (size, path) in enumerate(zip(sizes, paths, strict=True)):
         written = f"{row:07d}/{Path(path).name}" if path else f"{row:07d}"
         if size is None and path is None:
             raise UserError(
-                f'{name} has no picture in row {row} of {part}, column "{column}": fill it or remove the row.'
+                f'{name} has no image in row {row} of {part}, column "{column}": fill it or remove the row.'
             )
-        picture = Path(path or "") if size is None else InTable(rows, column, row, size, f"{name}/{part}/{written}")
-        found.append((written, picture))
+        image = Path(path or "") if size is None else InTable(rows, column, row, size, f"{name}/{part}/{written}")
+        found.append((written, image))
     return found
 
 
-def _may_be_picture(feature: Any) -> bool:
+def _may_be_image(feature: Any) -> bool:
     import datasets
 
     if isinstance(feature, dict):
@@ -134,7 +131,7 @@ def _labels(name: str, part: str, table: "datasets.Dataset") -> tuple[list[str] 
     several = [column for column in _LABELS if isinstance(table.features.get(column), (list, datasets.List))]
     if several:
         raise UserError(
-            f'{name} has lists of classes in the column "{several[0]}": a picture has one class here, so keep one of '
+            f'{name} has lists of classes in the column "{several[0]}": an image has one class here, so keep one of '
             "them in a row."
         )
     column = _chosen(name, table, columns or texts_or_numbers, _LABELS, "classes (numbers or texts)")

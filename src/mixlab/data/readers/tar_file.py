@@ -4,7 +4,7 @@ from pathlib import Path, PurePosixPath
 
 from mixlab.data.dataset import Dataset, Labelled
 from mixlab.data.readers.archive import members
-from mixlab.data.readers.folder_scan import PART_FOLDERS, Tree, is_litter, is_picture, text
+from mixlab.data.readers.folder_scan import PART_FOLDERS, Tree, is_image, is_litter, text
 from mixlab.data.splits import as_found
 from mixlab.errors import UserError
 from mixlab.report.text import counted
@@ -14,17 +14,17 @@ def read_tar(path: Path, *, quiet: bool) -> Dataset:
     tree = Tree(path)
     files = [(PurePosixPath(text(one.file.name)), one.file) for one in members(path, quiet=quiet)]
     files = [(place, file) for place, file in files if not any(map(is_litter, place.parts))]
-    tree.others.update(place.suffix.lower() or "no ending" for place, _ in files if not is_picture(place))
-    pictures = [(place, file) for place, file in files if is_picture(place)]
-    if not pictures:
+    tree.others.update(place.suffix.lower() or "no ending" for place, _ in files if not is_image(place))
+    images = [(place, file) for place, file in files if is_image(place)]
+    if not images:
         hint = f' Its samples are labelled by .cls files: write "wds:{path}".' if tree.others[".cls"] else ""
         raise UserError(
-            f"tar:{path} holds no pictures: it takes a folder of them for each class (.jpg, .png, .webp ...).{hint}"
+            f"tar:{path} holds no images: it takes a folder of them for each class (.jpg, .png, .webp ...).{hint}"
         )
-    outer = _outer([place.parts for place, _ in pictures])
-    inner = [place.parts[outer:] for place, _ in pictures]
+    outer = _outer([place.parts for place, _ in images])
+    inner = [place.parts[outer:] for place, _ in images]
     in_parts = any(len(parts) > 2 and parts[0].lower() in PART_FOLDERS for parts in inner)
-    for (place, file), (*folders, _) in sorted(zip(pictures, inner, strict=True), key=lambda one: one[0][0].as_posix()):
+    for (place, file), (*folders, _) in sorted(zip(images, inner, strict=True), key=lambda one: one[0][0].as_posix()):
         part = PART_FOLDERS.get(folders.pop(0).lower()) if in_parts and folders else "train"
         if part is None:
             if place.parts[outer] not in tree.beside_parts:
@@ -35,14 +35,14 @@ def read_tar(path: Path, *, quiet: bool) -> Dataset:
             tree.loose += 1
     if not tree.parts:
         raise UserError(
-            f"tar:{path} holds {counted(tree.loose, 'picture')} but no folders of them: a picture's class is the "
+            f"tar:{path} holds {counted(tree.loose, 'image')} but no folders of them: an image's class is the "
             "folder it lies in, so pack a folder for each class."
         )
     return as_found(f"tar:{path.absolute()}", tree.parts, tree.notes)
 
 
 def _outer(paths: list[tuple[str, ...]]) -> int:
-    """How many folders there are around the folders of classes or of parts: those that all pictures share."""
+    """How many folders there are around the folders of classes or of parts: those that all images share."""
     shortest = min(map(len, paths))
     outer = 0
     while outer + 2 < shortest and len({path[outer] for path in paths}) == 1 and paths[0][outer] not in PART_FOLDERS:

@@ -1,7 +1,7 @@
 """`tfds:NAME[:SPLIT]`: a set of TensorFlow Datasets, or the folder of a prepared one, read without TensorFlow.
 
 It has to be prepared as ArrayRecord. What is not prepared yet, tensorflow_datasets fetches and prepares into its own
-folder. Its pictures are copied once, as they are encoded, into the user's cache: the reader of ArrayRecord has threads
+folder. Its images are copied once, as they are encoded, into the user's cache: the reader of ArrayRecord has threads
 that survive no fork, and a loader's workers are forked.
 """
 
@@ -24,7 +24,7 @@ from mixlab.files import cache_folder, whole_folder, write_text
 from mixlab.report.progress import progress
 
 _Row = tuple[int, str, int, int]
-"""A picture's class and name, and where its bytes begin and how many they are."""
+"""An image's class and name, and where its bytes begin and how many they are."""
 
 
 def read_tfds(place: str, *, quiet: bool) -> Dataset:
@@ -37,20 +37,20 @@ def read_tfds(place: str, *, quiet: bool) -> Dataset:
     with _explained(name):
         builder = _prepared(source, quiet=quiet)
         features = dict(builder.info.features.items()) if hasattr(builder.info.features, "items") else {}
-        picture, label = _feature(name, features, "Image", "image"), _feature(name, features, "ClassLabel", "label")
+        image, label = _feature(name, features, "Image", "image"), _feature(name, features, "ClassLabel", "label")
         if split:
             parts, notes = {"train": split}, []
         else:
             parts, notes = splits_as_parts(name, {one: one for one in builder.info.splits})
-        copies = {part: _copied(builder, one, picture, label, quiet=quiet) for part, one in parts.items()}
+        copies = {part: _copied(builder, one, image, label, quiet=quiet) for part, one in parts.items()}
     classes = tuple(features[label].names)
     found: dict[str, list[Labelled]] = {}
-    for part, (pictures, rows) in copies.items():
+    for part, (images, rows) in copies.items():
         if all(number == HIDDEN for number, *_ in rows):
             notes.append(secret(part, len(rows)))
             continue
         found[part] = [
-            Labelled(classes[number], f"{part}/{written}", InArchive(pictures, written, offset, size))
+            Labelled(classes[number], f"{part}/{written}", InArchive(images, written, offset, size))
             for number, written, offset, size in rows
         ]
     return as_found(name, found, tuple(notes), classes)
@@ -79,8 +79,8 @@ def _feature(name: str, features: Mapping[str, Any], kind: str, usual: str) -> s
     )
 
 
-def _copied(builder: Any, split: str, picture: str, label: str, *, quiet: bool) -> tuple[Path, list[_Row]]:
-    """A file in the cache with the pictures of a split, one behind the other, and their rows."""
+def _copied(builder: Any, split: str, image: str, label: str, *, quiet: bool) -> tuple[Path, list[_Row]]:
+    """A file in the cache with the images of a split, one behind the other, and their rows."""
     import tensorflow_datasets
 
     described = Path(builder.data_dir) / "dataset_info.json"
@@ -88,21 +88,21 @@ def _copied(builder: Any, split: str, picture: str, label: str, *, quiet: bool) 
     kept = cache_folder() / "tfds" / hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
     if not kept.is_dir():
         rows: list[_Row] = []
-        source = builder.as_data_source(split=split, decoders={picture: tensorflow_datasets.decode.SkipDecoding()})
+        source = builder.as_data_source(split=split, decoders={image: tensorflow_datasets.decode.SkipDecoding()})
         with (
-            whole_folder(kept) as part,
-            (part / "pictures").open("wb") as file,
+            whole_folder(kept) as temporary,
+            (temporary / "images").open("wb") as file,
             progress(f"copy {split}", total=len(source), quiet=quiet) as advance,
         ):
             for number in range(len(source)):
                 row = source[number]
                 written = row.get("file_name", b"")
                 written = f"/{written.decode()}" if isinstance(written, bytes) and written else ""
-                rows.append((int(np.asarray(row[label])), f"{number:07d}{written}", file.tell(), len(row[picture])))
-                file.write(row[picture])
+                rows.append((int(np.asarray(row[label])), f"{number:07d}{written}", file.tell(), len(row[image])))
+                file.write(row[image])
                 advance()
-            write_text(part / "rows.json", json.dumps(rows))
-    return kept / "pictures", [tuple(row) for row in json.loads((kept / "rows.json").read_text(encoding="utf-8"))]
+            write_text(temporary / "rows.json", json.dumps(rows))
+    return kept / "images", [tuple(row) for row in json.loads((kept / "rows.json").read_text(encoding="utf-8"))]
 
 
 @contextmanager

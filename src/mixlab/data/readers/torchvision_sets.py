@@ -29,7 +29,7 @@ def _loaded(dataset: Any) -> Iterator[tuple[Any, int]]:
 
 @dataclass(frozen=True)
 class _Set:
-    """`parts`: what torchvision's class is asked for; `options`: what all parts share; `rows`: pictures and labels."""
+    """`parts`: what torchvision's class is asked for; `options`: what all parts share; `rows`: images and labels."""
 
     type: str
     parts: _ByPart
@@ -67,9 +67,7 @@ def read_torchvision_set(name: str, path: Path | None, *, quiet: bool) -> Datase
     """The parts that torchvision has of `name`, one of SETS. Raises UserError."""
     root = _found(name, path) or _fetched(name, path, quiet=quiet)
     opened = {part: _opened(name, root, part) for part in SETS[name].parts}
-    labels = {
-        part: [(picture, int(label)) for picture, label in SETS[name].rows(each)] for part, each in opened.items()
-    }
+    labels = {part: [(image, int(label)) for image, label in SETS[name].rows(each)] for part, each in opened.items()}
     highest = max(label for rows in labels.values() for _, label in rows)
     written = getattr(opened["train"], "classes", range(highest + 1))
     classes = tuple(each[0] if isinstance(each, tuple) else str(each) for each in written)  # one of several names
@@ -80,11 +78,11 @@ def read_torchvision_set(name: str, path: Path | None, *, quiet: bool) -> Datase
 def _part(root: Path, part: str, rows: list[tuple[Any, int]]) -> Part:
     return Part(
         names=[
-            picture.relative_to(root).as_posix() if isinstance(picture, Path) else f"{part}/{index:05d}"
-            for index, (picture, _) in enumerate(rows)
+            image.relative_to(root).as_posix() if isinstance(image, Path) else f"{part}/{index:05d}"
+            for index, (image, _) in enumerate(rows)
         ],
         labels=np.array([label for _, label in rows], dtype=np.int64),
-        pictures=[picture if isinstance(picture, Path) else np.array(picture.convert("RGB")) for picture, _ in rows],
+        images=[image if isinstance(image, Path) else np.array(image.convert("RGB")) for image, _ in rows],
     )
 
 
@@ -122,7 +120,7 @@ def _fetched(name: str, path: Path | None, *, quiet: bool) -> Path:
     if Path(name).is_dir():
         raise UserError(
             f'"{name}" is a set of torchvision that would have to be fetched, and a folder here: write "folder:{name}" '
-            f'for the pictures in the folder, or "{name}:{name}" if the set lies in it.'
+            f'for the images in the folder, or "{name}:{name}" if the set lies in it.'
         )
     root = cache_folder() / name
     try:

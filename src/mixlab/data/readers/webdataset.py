@@ -3,7 +3,7 @@
 The class is what `0001.cls` says, or else `0001.json` under "label".
 
 The pattern may have braces, `pets-train-{0000..0007}.tar`, and `*`; it may be an http(s) address, whose shards are
-fetched whole into the user's cache, once. Shards are listed once and then read at any place, so their pictures have
+fetched whole into the user's cache, once. Shards are listed once and then read at any place, so their images have
 orders and are resumed as files are. A shard's part is what its name, or its folder's, says: train, val, test.
 
 Format: https://github.com/webdataset/webdataset, "The WebDataset Format".
@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 
 from mixlab.data.dataset import Dataset, Labelled
 from mixlab.data.readers.archive import Member, members
-from mixlab.data.readers.folder_scan import is_picture
+from mixlab.data.readers.folder_scan import is_image
 from mixlab.data.readers.shards import below, by_part, here, lasting, matching
 from mixlab.data.splits import as_found
 from mixlab.errors import UserError
@@ -29,23 +29,23 @@ def read_webdataset(pattern: str, *, quiet: bool) -> Dataset:
     bare = 0
     for part, shard in ((part, shard) for part, of_part in by_part(name, shards).items() for shard in of_part):
         for sample, files in _samples(shard, members(here(shard), quiet=quiet)):
-            picture = next((file for ending, file in files.items() if is_picture(PurePosixPath(f"_.{ending}"))), None)
-            if picture is None:
+            image = next((file for ending, file in files.items() if is_image(PurePosixPath(f"_.{ending}"))), None)
+            if image is None:
                 bare += 1
                 continue
             label = next((files[ending].label for ending in ("cls", "json") if ending in files), None)
             if not label:
                 raise UserError(
-                    f"{shard} has no class for the sample {sample}: beside its picture there has to be {sample}.cls, "
+                    f"{shard} has no class for the sample {sample}: beside its image there has to be {sample}.cls, "
                     f'with a number or a name in it, or {sample}.json with one under "label" '
                     f"(there is {', '.join(files)})."
                 )
-            found.setdefault(part, []).append(Labelled(label, f"{places[shard]}/{picture.file.name}", picture.file))
+            found.setdefault(part, []).append(Labelled(label, f"{places[shard]}/{image.file.name}", image.file))
     if not found:
         raise UserError(
-            f"{name} has no pictures in {counted(len(shards), 'shard')}: a sample is a .jpg and a .cls or a .json."
+            f"{name} has no images in {counted(len(shards), 'shard')}: a sample is a .jpg and a .cls or a .json."
         )
-    notes = (f"Left out because they have no picture: {counted(bare, 'sample')}.",) if bare else ()
+    notes = (f"Left out because they have no image: {counted(bare, 'sample')}.",) if bare else ()
     return as_found(name, found, notes)
 
 

@@ -1,6 +1,6 @@
-"""What a trained model sees in pictures: one vector each, computed once and kept on this machine.
+"""What a trained model sees in images: one vector each, computed once and kept on this machine.
 
-Axes:  picture  one of a part that could be read
+Axes:  image  one of a part that could be read
        channel  of the vector that the model's head would be given
 """
 
@@ -28,7 +28,7 @@ from mixlab.weights.adapt import Weights
 from mixlab.weights.load import built, open_weights
 from mixlab.zoo.build import Model
 
-_PICTURES_A_FILE = 512
+_IMAGES_A_FILE = 512
 """An interruption loses no more than these."""
 
 
@@ -54,15 +54,15 @@ class Backbone:
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """`unreadable`: the pictures that were left out, and why."""
+    """`unreadable`: the images that were left out, and why."""
 
-    values: Float32[np.ndarray, "picture channel"]
-    labels: Int64[np.ndarray, " picture"]
+    values: Float32[np.ndarray, "image channel"]
+    labels: Int64[np.ndarray, " image"]
     unreadable: dict[str, str]
 
 
 def open_backbone(source: str | Path, image_size: ImageSize | None = None) -> Backbone:
-    """Of any weights that `load` takes. Pictures are resized bilinearly, whatever the weights had."""
+    """Of any weights that `load` takes. Images are resized bilinearly, whatever the weights had."""
     opened = open_weights(source, image_size=image_size)
     return Backbone(str(source), opened.weights, replace(opened.preprocess, interpolation="bilinear"))
 
@@ -77,9 +77,9 @@ def features(
     max_unreadable: int = 0,
     quiet: bool = False,
 ) -> Features:
-    """One vector a picture. A picture with known bytes is neither decoded nor shown to the model again."""
+    """One vector an image. An image with known bytes is neither decoded nor shown to the model again."""
     folder = backbone.cache(device)
-    digests = [content_digest(picture) for picture in part.pictures]
+    digests = [content_digest(image) for image in part.images]
     known = _known(folder)
     new = [index for index, digest in enumerate(digests) if digest not in known]
     unreadable: dict[str, str] = {}
@@ -103,12 +103,12 @@ def features(
 
 
 def unseen(backbone: Backbone, part: Part, device: torch.device) -> list[int]:
-    """The places of the pictures that `features` would show to the model."""
+    """The places of the images that `features` would show to the model."""
     known = _known(backbone.cache(device))
-    return [index for index, picture in enumerate(part.pictures) if not known or content_digest(picture) not in known]
+    return [index for index, image in enumerate(part.images) if not known or content_digest(image) not in known]
 
 
-def seconds_a_picture(backbone: Backbone, part: Part, device: torch.device, *, batch: int) -> tuple[float, float]:
+def seconds_a_image(backbone: Backbone, part: Part, device: torch.device, *, batch: int) -> tuple[float, float]:
     """To read one in this process, and to show it to the model: by a batch from all over `part`, which is not kept."""
     few = part.subset(np.linspace(0, len(part) - 1, min(len(part), batch)).astype(int))
     began = perf_counter()
@@ -118,13 +118,13 @@ def seconds_a_picture(backbone: Backbone, part: Part, device: torch.device, *, b
     shown = 0.0
     for _ in range(2):  # the first call warms up
         began = perf_counter()
-        deque(_seen(model, batches, [content_digest(picture) for picture in few.pictures], device), maxlen=0)
+        deque(_seen(model, batches, [content_digest(image) for image in few.images], device), maxlen=0)
         shown = perf_counter() - began
     return read / len(few), shown / len(batches.readable)
 
 
 _Vectors = dict[bytes, Float32[np.ndarray, " channel"]]
-"""By the digest of the picture's bytes."""
+"""By the digest of the image's bytes."""
 
 
 @torch.inference_mode()
@@ -133,7 +133,7 @@ def _seen(model: Model, batches: JudgingBatches, digests: list[bytes], device: t
     found: _Vectors = {}
     for batch in batches:
         found |= _of(batch, model.embed(batch.on(device)[0]), digests)
-        if len(found) >= _PICTURES_A_FILE:
+        if len(found) >= _IMAGES_A_FILE:
             yield found
             found = {}
     if found:
@@ -148,8 +148,8 @@ def _of(batch: Batch, vectors: torch.Tensor, digests: list[bytes]) -> _Vectors:
 def _keep(folder: Path, vectors: _Vectors) -> None:
     digests = np.stack([np.frombuffer(digest, dtype=np.uint8) for digest in vectors])
     name = hashlib.blake2b(digests.tobytes(), digest_size=8).hexdigest()
-    with whole_file(folder / f"{name}.safetensors") as part:
-        part.write_bytes(save({"digests": digests, "vectors": np.stack(list(vectors.values()))}))
+    with whole_file(folder / f"{name}.safetensors") as temporary:
+        temporary.write_bytes(save({"digests": digests, "vectors": np.stack(list(vectors.values()))}))
 
 
 def _known(folder: Path) -> _Vectors:

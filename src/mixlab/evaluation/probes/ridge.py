@@ -1,10 +1,10 @@
 """A linear head in closed form: ridge regression onto the classes, and one temperature for its probabilities.
 
-The features are standardised, the classes are numbers, 1 for a picture's own and 0 for the others, and the intercept
+The features are standardised, the classes are numbers, 1 for an image's own and 0 for the others, and the intercept
 is not penalised (Hoerl and Kennard, 1970). The answers of such a regression are no logits, so one factor for all of
-them, the temperature's inverse, is fitted on validation pictures (Guo et al. 2017, section 4.2); it changes no order.
+them, the temperature's inverse, is fitted on validation images (Guo et al. 2017, section 4.2); it changes no order.
 
-Axes:  picture  one of a part
+Axes:  image  one of a part
        channel  of the features
        class    in the dataset's order
 """
@@ -25,7 +25,7 @@ class Head:
     weight: Float64[np.ndarray, "class channel"]
     bias: Float64[np.ndarray, " class"]
 
-    def logits(self, features: Float[np.ndarray, "picture channel"]) -> Float64[np.ndarray, "picture class"]:
+    def logits(self, features: Float[np.ndarray, "image channel"]) -> Float64[np.ndarray, "image class"]:
         return features @ self.weight.T + self.bias
 
     def loss(self, of: Features) -> float:
@@ -84,14 +84,14 @@ def ridge_heads(of: Features, classes: int, ridges: Sequence[float]) -> Iterator
         yield ridge, Head(weight, share - weight @ mean)
 
 
-def fitted_temperature(answers: Float64[np.ndarray, "picture class"], labels: Int64[np.ndarray, " picture"]) -> float:
+def fitted_temperature(answers: Float64[np.ndarray, "image class"], labels: Int64[np.ndarray, " image"]) -> float:
     """That with the least cross-entropy, for targets a little softer than the labels.
 
-    They are the mean over these pictures and one more, for which every class would be equally right: without it,
-    pictures that are all answered rightly would call for certainty (for two classes: Platt, 1999, section 2.2).
+    They are the mean over these images and one more, for which every class would be equally right: without it,
+    images that are all answered rightly would call for certainty (for two classes: Platt, 1999, section 2.2).
     """
-    pictures, classes = answers.shape
-    targets = (pictures * np.eye(classes)[labels] + 1 / classes) / (pictures + 1)
+    images, classes = answers.shape
+    targets = (images * np.eye(classes)[labels] + 1 / classes) / (images + 1)
 
     def surprise(log_factor: float) -> float:
         return -float((targets * log_softmax(np.exp(log_factor) * answers, axis=1)).sum(axis=1).mean())

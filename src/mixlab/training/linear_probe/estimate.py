@@ -1,4 +1,4 @@
-"""What a head in closed form would be, before it is fitted: its pictures, its backbone and its time. Nothing is kept.
+"""What a head in closed form would be, before it is fitted: its images, its backbone and its time. Nothing is kept.
 
 `head_forecast_page` puts it in words.
 """
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mixlab.evaluation.probes.features import seconds_a_picture, unseen
+from mixlab.evaluation.probes.features import seconds_a_image, unseen
 from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.training.linear_probe.train import HeadJob
 from mixlab.zoo.build import build
@@ -19,25 +19,25 @@ PARTS = ("train", "validation")
 
 @dataclass(frozen=True)
 class HeadForecast:
-    """`unseen`: of each part, the pictures whose features are not in the cache; `picture_seconds`: to read one, and to
+    """`unseen`: of each part, the images whose features are not in the cache; `image_seconds`: to read one, and to
     show it to the backbone.
     """
 
     job: HeadJob
     parameters: int
-    macs: int  # of one picture's forward pass
+    macs: int  # of one image's forward pass
     unseen: Mapping[str, int]
-    picture_seconds: tuple[float, float]
+    image_seconds: tuple[float, float]
 
     @property
     def seconds(self) -> float:
         """Estimated, of all features; what the head itself takes is not in it."""
-        read, show = self.picture_seconds
+        read, show = self.image_seconds
         return sum(self.unseen.values()) * (read / max(1, self.job.recipe.workers) + show)
 
 
 def head_forecast(job: HeadJob) -> HeadForecast:
-    """Some pictures are read and shown to the backbone, for the time it takes."""
+    """Some images are read and shown to the backbone, for the time it takes."""
     backbone, parts = job.backbone, job.dataset.parts
     with torch.device("meta"):
         network = build(backbone.weights.family, {**backbone.weights.config, "classes": len(job.dataset.classes)})
@@ -46,5 +46,5 @@ def head_forecast(job: HeadJob) -> HeadForecast:
         parameters=count_parameters(network),
         macs=count_macs(network, (3, *backbone.preprocess.image_size)),
         unseen={name: len(unseen(backbone, parts[name], job.device)) for name in PARTS},
-        picture_seconds=seconds_a_picture(backbone, parts["train"], job.device, batch=job.recipe.batch),
+        image_seconds=seconds_a_image(backbone, parts["train"], job.device, batch=job.recipe.batch),
     )

@@ -13,13 +13,13 @@ from mixlab.report.page import Answer, Code, KeyFigure, Page, Section
 from mixlab.report.table import Cell, Column, Table, print_table
 from mixlab.stats.estimate import Estimate
 from mixlab.training.linear_probe.estimate import PARTS, HeadForecast
-from mixlab.training.planning.estimate_page import pictures_a_class
+from mixlab.training.planning.estimate_page import images_a_class
 
 
 def print_head_forecast(forecast: HeadForecast) -> None:
     """To standard output."""
     print(_recipe(forecast))
-    for table in (_head(forecast), pictures_a_class(forecast.job.dataset)):
+    for table in (_head(forecast), images_a_class(forecast.job.dataset)):
         print_table(table)
         print()
 
@@ -41,15 +41,15 @@ def head_page(forecast: HeadForecast) -> Page:
         kicker="mixlab train --dry-run: nothing was written but this page",
         answer=Answer(
             f"Its features would take about {duration(forecast.seconds)} on {device_name(forecast.job.device)}.",
-            "That is an estimate, from a short trial on real pictures; the head itself comes on top.",
+            "That is an estimate, from a short trial on real images; the head itself comes on top.",
             [
-                KeyFigure("Pictures to see", Estimate.exact(sum(forecast.unseen.values()), ""), 0),
+                KeyFigure("Images to see", Estimate.exact(sum(forecast.unseen.values()), ""), 0),
                 KeyFigure("Parameters", Estimate.exact(forecast.parameters / 1e6, "M")),
             ],
         ),
         sections=[
             Section("What would run", [_head(forecast)]),
-            Section("On what", [pictures_a_class(forecast.job.dataset)]),
+            Section("On what", [images_a_class(forecast.job.dataset)]),
             Section("The recipe, complete", [Code(_recipe(forecast))]),
         ],
     )
@@ -63,15 +63,15 @@ def _recipe(forecast: HeadForecast) -> str:
 def _head(forecast: HeadForecast) -> Table:
     job, recipe = forecast.job, forecast.job.recipe
     rows, columns = job.backbone.preprocess.image_size
-    read, show = (1000 * seconds for seconds in forecast.picture_seconds)
+    read, show = (1000 * seconds for seconds in forecast.image_seconds)
     facts = {
         "Backbone": f"{recipe.model}, {number(forecast.parameters, 0)} parameters with the head",
-        "Picture": f"{rows} x {columns} pixels, {short(forecast.macs)} multiply-accumulates to judge it",
+        "Image": f"{rows} x {columns} pixels, {short(forecast.macs)} multiply-accumulates to judge it",
         "Device": device_name(job.device),
-        "At once": f"{recipe.batch:,} pictures go through the backbone",
+        "At once": f"{recipe.batch:,} images go through the backbone",
         "Features": "; ".join(_features(forecast, part) for part in PARTS),
         "Kept in": str(job.backbone.cache(job.device)),
-        "A picture": f"{read:.1f} ms to read and {show:.1f} ms to see in the trial",
+        "An image": f"{read:.1f} ms to read and {show:.1f} ms to see in the trial",
         "Time": f"about {duration(forecast.seconds)} for the features, estimated; the head comes on top",
         "Head": f"ridge regression, {len(job.dataset.classes):,} classes; validation chooses one of the ridges "
         + ", ".join(f"{ridge:g}" for ridge in recipe.head.ridges),
@@ -81,6 +81,6 @@ def _head(forecast: HeadForecast) -> Table:
 
 
 def _features(forecast: HeadForecast, part: str) -> str:
-    pictures, new = len(forecast.job.dataset.parts[part]), forecast.unseen[part]
-    known = f", of which {pictures - new:,} are there already" if new < pictures else ""
-    return f"of {pictures:,} {part} pictures{known}"
+    images, new = len(forecast.job.dataset.parts[part]), forecast.unseen[part]
+    known = f", of which {images - new:,} are there already" if new < images else ""
+    return f"of {images:,} {part} images{known}"

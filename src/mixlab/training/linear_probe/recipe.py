@@ -24,10 +24,10 @@ class HeadRecipe(Section):
     model: str  # weights that `load` takes
     data: str
     image_size: int | tuple[int, int] | None = None  # pixels; None: the weights' own
-    batch: Count = 32  # pictures that the model sees at once
+    batch: Count = 32  # images that the model sees at once
     seed: int = Field(default=0, ge=0)  # only of the run's name: nothing is drawn
     workers: int = Field(default=0, ge=0)
-    max_unreadable: int = Field(default=0, ge=0)  # pictures of each part that may be left out
+    max_unreadable: int = Field(default=0, ge=0)  # images of each part that may be left out
     head: ClosedForm
     expected: Expected | None = None
 

@@ -84,8 +84,8 @@ def train_head(job: HeadJob, folder: Path, *, quiet: bool) -> Run:
     seen = {name: _features(job, name, quiet=quiet) for name in ("train", "validation")}
     chosen = chosen_head(seen["train"], seen["validation"], len(job.dataset.classes), job.recipe.head.ridges)
     seconds = time.perf_counter() - started
-    with whole_folder(folder) as part:
-        run = _write_run(job, part, chosen, seen["train"], seen["validation"], seconds)
+    with whole_folder(folder) as temporary:
+        run = _write_run(job, temporary, chosen, seen["train"], seen["validation"], seconds)
         write_text(run.report, run_page(run, folder).html())
         run.mark("done")
     return Run(folder)
@@ -120,7 +120,7 @@ def _write_run(
     environment = machine.describe(job.device)
     run = start_run(folder, job.recipe.to_dict(), job.plan.to_dict(), environment, dataset.summary, split)
     learned = {"loss": chosen.head.loss(train), "top1": chosen.head.top1(train)}
-    judged = {"top1": chosen.head.top1(validation), "pictures": len(validation.labels)}
+    judged = {"top1": chosen.head.top1(validation), "images": len(validation.labels)}
     with Journal(run.journal) as journal:
         for ridge, top1 in chosen.tried.items():
             journal.write("ridge", ridge=ridge, top1=top1, chosen=ridge == chosen.ridge)
@@ -129,7 +129,7 @@ def _write_run(
         journal.write(
             "end",
             training_seconds=seconds,
-            pictures=len(train.labels),
+            images=len(train.labels),
             peak_bytes=peak_bytes(job.device),
             unreadable=train.unreadable | validation.unreadable,
         )

@@ -48,7 +48,7 @@ def plan_file(job: Job, processes: int = 1) -> Path:
 
 
 def decide_plan(job: Job, say: Callable[[str], None], processes: int = 1) -> tuple[Plan, float]:
-    """The plan for this machine, and the seconds that one of its steps took in a short trial on real pictures.
+    """The plan for this machine, and the seconds that one of its steps took in a short trial on real images.
 
     One of `processes` tries its share of a step. `speed = "off"` tries one mode only, the stock one. A batch that does
     not fit into memory goes through in halves, quarters ... until it does, their gradients added up; `say` is told.
@@ -57,7 +57,7 @@ def decide_plan(job: Job, say: Callable[[str], None], processes: int = 1) -> tup
     stock, *others = candidates(job.device, recipe.precision)
     modes = [stock] if recipe.speed == "off" else [stock, *others]
     share = -(-job.batch // processes)
-    few = job.dataset.parts["train"].subset(np.arange(share))  # no other picture is read for it
+    few = job.dataset.parts["train"].subset(np.arange(share))  # no other image is read for it
     batch = next(job.batches_of(few, quiet=True).epoch(0))
     objective = objective_of(job, job.device)
     micro_batch = -(-share // recipe.accumulate)
@@ -71,7 +71,7 @@ def decide_plan(job: Job, say: Callable[[str], None], processes: int = 1) -> tup
             if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):  # pyright: ignore
                 raise
             micro_batch = _halved(micro_batch, job, error)
-            say(f"{share} pictures at once do not fit into memory: they go through in parts of {micro_batch}.")
+            say(f"{share} images at once do not fit into memory: they go through in parts of {micro_batch}.")
         else:
             return Plan(job.device.type, mode, micro_batch, processes, freed_memory), seconds
 
@@ -128,6 +128,6 @@ def _halved(micro_batch: int, job: Job, error: Exception) -> int:
     if micro_batch == 1:
         raise UserError(
             f"{recipe.model} at {recipe.image_size} pixels does not fit into this machine's memory, not even with one "
-            "picture at a time: take a smaller model or a smaller image_size."
+            "image at a time: take a smaller model or a smaller image_size."
         ) from error
     return -(-micro_batch // 2)

@@ -19,13 +19,13 @@ from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.report.curves import Curve
 from mixlab.speed.plan import Plan
 from mixlab.training.job import Job
-from mixlab.training.planning.memory import memory_of, picture_bytes, pictures_at_once
+from mixlab.training.planning.memory import image_bytes, images_at_once, memory_of
 from mixlab.training.schedule import share_of_peak
 from mixlab.zoo.build import build
 
 _FORWARD_AND_BACKWARD = 3
 """Forward passes that a step costs; the backward pass makes a gradient of the weights and one of what came in."""
-_PICTURES_READ = 64
+_IMAGES_READ = 64
 _POINTS = 480
 """Of the curve of rates."""
 
@@ -34,7 +34,7 @@ _POINTS = 480
 class Time:
     """Estimated seconds of a training, without its checkpoints.
 
-    `steps`: as fast as the trial's; `reading`: what it waits for pictures, which one process reads alone and workers
+    `steps`: as fast as the trial's; `reading`: what it waits for images, which one process reads alone and workers
     read meanwhile; `judging`: the validation part after each epoch.
     """
 
@@ -49,16 +49,16 @@ class Time:
 
 @dataclass(frozen=True)
 class Forecast:
-    """`picture_seconds`: to read a picture for the first time, and to have it again in each epoch."""
+    """`image_seconds`: to read an image for the first time, and to have it again in each epoch."""
 
     job: Job
     plan: Plan
     seconds_a_step: float
     parameters: int
-    macs: int  # of one picture's forward pass
+    macs: int  # of one image's forward pass
     memory: Mapping[str, int]  # estimated bytes of one process: of what, how many
     has_batch_norm: bool
-    picture_seconds: tuple[float, float]
+    image_seconds: tuple[float, float]
 
     @property
     def steps_an_epoch(self) -> int:
@@ -73,7 +73,7 @@ class Forecast:
         return self.steps / self.steps_an_epoch
 
     @property
-    def pictures(self) -> int:
+    def images(self) -> int:
         """That all steps together see."""
         found, batch = len(self.job.dataset.parts["train"]), self.job.batch
         whole, rest = divmod(self.steps, self.steps_an_epoch)
@@ -81,19 +81,19 @@ class Forecast:
 
     @property
     def training_macs(self) -> int:
-        """Three forward passes' worth for every picture that a step sees, or six; what a teacher takes is not in it."""
+        """Three forward passes' worth for every image that a step sees, or six; what a teacher takes is not in it."""
         passes = 1 if self.job.recipe.optimizer.sharpness is None else 2
-        return passes * _FORWARD_AND_BACKWARD * self.macs * self.pictures
+        return passes * _FORWARD_AND_BACKWARD * self.macs * self.images
 
     @property
     def shares(self) -> list[int]:
-        """The pictures of a whole batch that each process sees."""
+        """The images of a whole batch that each process sees."""
         return [len(share) for share in np.array_split(np.empty(self.job.batch), self.plan.processes)]
 
     @property
     def at_once(self) -> int:
-        """The most pictures that go through the model together."""
-        return pictures_at_once(self.job, self.plan)
+        """The most images that go through the model together."""
+        return images_at_once(self.job, self.plan)
 
     @cached_property
     def rates(self) -> Curve:
@@ -108,12 +108,12 @@ class Forecast:
 
     @property
     def time(self) -> Time:
-        job, (read, altered) = self.job, self.picture_seconds
+        job, (read, altered) = self.job, self.image_seconds
         train, judged = job.dataset.parts["train"], len(job.dataset.parts.get("validation", ()))
-        too_large = job.recipe.augmentation.crop is None and len(train) * picture_bytes(job) > KEPT_BYTES
+        too_large = job.recipe.augmentation.crop is None and len(train) * image_bytes(job) > KEPT_BYTES
         once, always = (0.0, read + altered) if too_large else (read, altered)
         stepping = self.steps * self.seconds_a_step
-        reading = always * self.pictures / self.plan.processes
+        reading = always * self.images / self.plan.processes
         if job.recipe.workers:
             reading = max(0.0, reading / job.recipe.workers - stepping)
         forward = self.seconds_a_step / self.shares[0] / _FORWARD_AND_BACKWARD
@@ -122,7 +122,7 @@ class Forecast:
 
 
 def forecast(job: Job, plan: Plan, seconds_a_step: float) -> Forecast:
-    """`seconds_a_step`: what the trial that decided the `plan` took. Some pictures are read, for the time it takes."""
+    """`seconds_a_step`: what the trial that decided the `plan` took. Some images are read, for the time it takes."""
     with torch.device("meta"):
         network = build(job.family, job.config)
     return Forecast(
@@ -133,14 +133,14 @@ def forecast(job: Job, plan: Plan, seconds_a_step: float) -> Forecast:
         macs=count_macs(network, (3, *job.preprocess.image_size)),
         memory=memory_of(job, plan, network),
         has_batch_norm=any(isinstance(module, _BatchNorm) for module in network.modules()),
-        picture_seconds=_picture_seconds(job),
+        image_seconds=_image_seconds(job),
     )
 
 
-def _picture_seconds(job: Job) -> tuple[float, float]:
-    """The first pictures, in one process."""
+def _image_seconds(job: Job) -> tuple[float, float]:
+    """The first images, in one process."""
     part = job.dataset.parts["train"]
-    few = part.subset(np.arange(min(len(part), job.batch, _PICTURES_READ)))
+    few = part.subset(np.arange(min(len(part), job.batch, _IMAGES_READ)))
     alone = replace(job, recipe=job.recipe.model_copy(update={"workers": 0}))
     began = perf_counter()
     batches = alone.batches_of(few, quiet=True)

@@ -26,7 +26,7 @@ from mixlab.stats.estimate import Estimate
 from mixlab.training.planning.estimate import Forecast
 
 _SHOWN = 10
-"""Of the classes with most pictures, and of those with fewest."""
+"""Of the classes with most images, and of those with fewest."""
 _WIDEST = 100
 _EPOCH, _RATE = Axis("Epoch"), Axis("Learning rate")
 
@@ -56,7 +56,7 @@ def keeper(file: Path) -> Callable[[Forecast], None]:
 
 
 def tables(forecast: Forecast) -> list[Table]:
-    return [_training(forecast), pictures_a_class(forecast.job.dataset), _memory(forecast)]
+    return [_training(forecast), images_a_class(forecast.job.dataset), _memory(forecast)]
 
 
 def figure(forecast: Forecast) -> Figure:
@@ -80,7 +80,7 @@ def page(forecast: Forecast) -> Page:
         ),
         sections=[
             Section("What would run", [Beside([_training(forecast), figure(forecast)])]),
-            Section("On what", [Beside([pictures_a_class(forecast.job.dataset), _memory(forecast)])]),
+            Section("On what", [Beside([images_a_class(forecast.job.dataset), _memory(forecast)])]),
             Section("The recipe, complete", [Code(complete_recipe(forecast))]),
         ],
     )
@@ -93,10 +93,10 @@ def complete_recipe(forecast: Forecast) -> str:
     """
     job = forecast.job
     stored = job.recipe.to_dict()
-    stored["pictures"] = {name: value for name, value in job.preprocess.to_dict().items() if name != "image_size"}
+    stored["preprocessing"] = {name: value for name, value in job.preprocess.to_dict().items() if name != "image_size"}
     if job.weights is None:
         stored["config"] = _without_none(job.config)
-    unused = ", ".join(_unused(job.recipe.model_dump(exclude={"pictures", "config", "expected"})))
+    unused = ", ".join(_unused(job.recipe.model_dump(exclude={"preprocessing", "config", "expected"})))
     comment = fill(f"Not used: {unused}.", _WIDEST, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
     return f"{tomli_w.dumps(stored)}\n{comment}\n"
 
@@ -107,10 +107,10 @@ def _training(forecast: Forecast) -> Table:
     facts = {
         "Model": f"{recipe.model}, {number(forecast.parameters, 0)} parameters",
         "Begins with": "fresh weights" if job.weights is None else f"the weights of {recipe.model}",
-        "Picture": f"{rows} x {columns} pixels, {short(forecast.macs)} multiply-accumulates to judge it",
-        "Length": f"{forecast.steps:,} steps of {job.batch:,} pictures, {forecast.steps_an_epoch:,} an epoch: "
+        "Image": f"{rows} x {columns} pixels, {short(forecast.macs)} multiply-accumulates to judge it",
+        "Length": f"{forecast.steps:,} steps of {job.batch:,} images, {forecast.steps_an_epoch:,} an epoch: "
         f"{short(forecast.epochs)} epochs",
-        "Work": f"{forecast.pictures:,} pictures forth and back, {short(forecast.training_macs)} multiply-accumulates",
+        "Work": f"{forecast.images:,} images forth and back, {short(forecast.training_macs)} multiply-accumulates",
         "Device": device_name(job.device),
         "Mode": str(plan.mode),
         "Memory that a step frees": f"is {plan.freed_memory}",
@@ -131,30 +131,30 @@ def _processes(forecast: Forecast) -> str:
     largest, smallest = forecast.shares[0], forecast.shares[-1]
     seen = f"{largest:,}" if largest == smallest else f"{smallest:,} or {largest:,}"
     holds = "a shard of every tensor" if forecast.job.recipe.parallel == "fsdp" else "a copy of the model"
-    return f"{forecast.plan.processes:,}, each with {holds}, that see {seen} pictures of a batch each"
+    return f"{forecast.plan.processes:,}, each with {holds}, that see {seen} images of a batch each"
 
 
 def _parts(forecast: Forecast) -> str:
     parts = ceil(forecast.shares[0] / forecast.at_once)
     if parts == 1:
-        return f"{forecast.at_once:,} pictures go through the model"
-    return f"{forecast.at_once:,} pictures go through the model, in {parts:,} parts whose gradients add up"
+        return f"{forecast.at_once:,} images go through the model"
+    return f"{forecast.at_once:,} images go through the model, in {parts:,} parts whose gradients add up"
 
 
 def _batch_norm(forecast: Forecast) -> str:
     if forecast.at_once == forecast.job.batch:
         return "sees the whole batch"
     whose = "a process's share" if forecast.at_once == forecast.shares[0] else "a part"
-    return f"sees {forecast.at_once:,} pictures, {whose} of the {forecast.job.batch:,}, and so learns other statistics"
+    return f"sees {forecast.at_once:,} images, {whose} of the {forecast.job.batch:,}, and so learns other statistics"
 
 
 def _times(forecast: Forecast) -> str:
     time = forecast.time
-    shown = {"for steps": time.steps, "waiting for pictures": time.reading, "judging validation": time.judging}
+    shown = {"for steps": time.steps, "waiting for images": time.reading, "judging validation": time.judging}
     return ", ".join(f"{duration(seconds)} {what}" for what, seconds in shown.items() if seconds)
 
 
-def pictures_a_class(dataset: Dataset) -> Table:
+def images_a_class(dataset: Dataset) -> Table:
     counts = {part: np.bincount(one.labels, minlength=len(dataset.classes)) for part, one in dataset.parts.items()}
     notes: list[str] = []
     order = list(range(len(dataset.classes)))
@@ -164,11 +164,11 @@ def pictures_a_class(dataset: Dataset) -> Table:
         order = order[:_SHOWN] + order[-_SHOWN:]
         most, fewest = (int(counts["train"][left_out[place]]) for place in (0, -1))
         notes.append(
-            f"{len(left_out):,} more classes lie between them, with {fewest:,} to {most:,} pictures to train on."
+            f"{len(left_out):,} more classes lie between them, with {fewest:,} to {most:,} images to train on."
         )
     rows = [_row(dataset.classes[label], {part: found[label] for part, found in counts.items()}) for label in order]
     rows.append(_row(f"all {len(dataset.classes):,}", {part: found.sum() for part, found in counts.items()}))
-    return Table("Pictures a class", [Column("class", "class"), *(Column(part, part) for part in counts)], rows, notes)
+    return Table("Images a class", [Column("class", "class"), *(Column(part, part) for part in counts)], rows, notes)
 
 
 def _row(name: str, counts: Mapping[str, np.integer]) -> dict[str, Cell]:
@@ -183,7 +183,7 @@ def _memory(forecast: Forecast) -> Table:
         "Memory of one process, estimated",
         [Column("what", "what"), Column("mebibytes", "memory", "MiB", digits=1)],
         rows,
-        ["The libraries, the room that they compute in, and pictures that stay in the machine's memory come on top."],
+        ["The libraries, the room that they compute in, and images that stay in the machine's memory come on top."],
     )
 
 

@@ -38,10 +38,10 @@ def memory_of(job: Job, plan: Plan, network: nn.Module) -> dict[str, int]:
         "moving average of the weights": weights // shards if recipe.ema else 0,
         "way back of a sharpness-aware step": trained // shards if recipe.optimizer.sharpness else 0,
         "the teacher": _bytes(teacher.state_dict().values()) if teacher else 0,
-        "pictures": 4 * picture_bytes(job) * ceil(job.batch / plan.processes),
+        "images": 4 * image_bytes(job) * ceil(job.batch / plan.processes),
         "activations kept for the backward pass": activation_bytes(
             network,
-            (pictures_at_once(job, plan), 3, *job.preprocess.image_size),
+            (images_at_once(job, plan), 3, *job.preprocess.image_size),
             lambda logits, images: loss_of(logits, torch.zeros_like(logits), recipe.loss, class_weights),
             device=device,
             cast=partial(plan.mode.autocast, device),
@@ -50,7 +50,7 @@ def memory_of(job: Job, plan: Plan, network: nn.Module) -> dict[str, int]:
     return {what: taken for what, taken in found.items() if taken}
 
 
-def pictures_at_once(job: Job, plan: Plan) -> int:
+def images_at_once(job: Job, plan: Plan) -> int:
     """Of the largest share, which goes through in near-equal parts."""
     share = ceil(job.batch / plan.processes)
     return ceil(share / ceil(share / plan.micro_batch))
@@ -68,8 +68,8 @@ def _state_bytes(job: Job, network: nn.Module) -> int:
     return total
 
 
-def picture_bytes(job: Job) -> int:
-    """Of a resized picture, a byte a number."""
+def image_bytes(job: Job) -> int:
+    """Of a resized image, a byte a number."""
     rows, columns = job.preprocess.image_size
     return 3 * rows * columns
 

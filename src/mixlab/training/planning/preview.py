@@ -1,4 +1,4 @@
-"""What a model will see of a set of pictures when it is trained by a recipe: cut, resized, augmented, mixed."""
+"""What a model will see of a set of images when it is trained by a recipe: cut, resized, augmented, mixed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,15 +16,15 @@ from mixlab.training.job import Job
 from mixlab.training.loss import targets_of
 
 EPOCHS = 4
-"""Of which each picture's version is shown."""
+"""Of which each image's version is shown."""
 
 _LEAST_SHARE = 0.01
-"""Of a class, to be named below a mixed picture."""
+"""Of a class, to be named below a mixed image."""
 
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """A picture as its file has it, as it is judged, and as the first epochs of the training show it."""
+    """An image as its file has it, as it is judged, and as the first epochs of the training show it."""
 
     name: str
     label: str
@@ -35,7 +35,7 @@ class Seen:
 
 @dataclass(frozen=True, eq=False)
 class Mixed:
-    """A picture of a batch as the first step shows it, and what it is to be taken for, as "62 % cat, 38 % dog"."""
+    """An image of a batch as the first step shows it, and what it is to be taken for, as "62 % cat, 38 % dog"."""
 
     image: UInt8[np.ndarray, "row column 3"]
     target: str
@@ -51,9 +51,9 @@ class Preview:
     unreadable: Mapping[str, str]
 
 
-def preview(job: Job, pictures: int, *, quiet: bool) -> Preview:
-    """Of so many training pictures, from all classes by their shares. Their draws are those of a training on them."""
-    part = _spread(job.dataset.parts["train"], pictures)
+def preview(job: Job, n_images: int, *, quiet: bool) -> Preview:
+    """Of so many training images, from all classes by their shares. Their draws are those of a training on them."""
+    part = _spread(job.dataset.parts["train"], n_images)
     recipe = job.recipe.model_copy(update={"batch": max(len(part), 2), "max_unreadable": len(part), "workers": 0})
     batches = replace(job, recipe=recipe).batches_of(part, quiet=quiet)
     classes, augmentation = job.dataset.classes, recipe.augmentation
@@ -86,16 +86,16 @@ def preview(job: Job, pictures: int, *, quiet: bool) -> Preview:
     return Preview(job, seen, together, batches.unreadable)
 
 
-def _spread(part: Part, pictures: int) -> Part:
+def _spread(part: Part, n_images: int) -> Part:
     by_class = np.argsort(part.labels, kind="stable")
-    places = np.linspace(0, len(part) - 1, min(pictures, len(part))).round().astype(np.int64)
+    places = np.linspace(0, len(part) - 1, min(n_images, len(part))).round().astype(np.int64)
     return part.subset(by_class[places])
 
 
 def _visible(
-    images: Float[Tensor, "picture 3 row column"], preprocess: Preprocess
+    images: Float[Tensor, "image 3 row column"], preprocess: Preprocess
 ) -> list[UInt8[np.ndarray, "row column 3"]]:
-    """Normalised pictures as they are for the eye."""
+    """Normalised images as they are for the eye."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (preprocess.mean, preprocess.std))
     levels = ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
     return list(levels.permute(0, 2, 3, 1).numpy())

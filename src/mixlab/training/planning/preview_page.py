@@ -1,4 +1,4 @@
-"""The page of a preview: each picture beside its versions, then a mixed batch."""
+"""The page of a preview: each image beside its versions, then a mixed batch."""
 
 from importlib.metadata import version
 
@@ -11,7 +11,7 @@ from mixlab.training.planning.preview import EPOCHS, Preview, Seen
 
 
 def preview_page(preview: Preview) -> Page:
-    sections = [Section("Picture by picture", [_gallery(one) for one in preview.seen])]
+    sections = [Section("Image by image", [_gallery(one) for one in preview.seen])]
     if preview.mixed:
         sections.append(_mixed(preview))
     if preview.unreadable:
@@ -31,18 +31,18 @@ def preview_page(preview: Preview) -> Page:
 def _answer(preview: Preview) -> str:
     height, width = preview.job.preprocess.image_size
     unreadable = len(preview.unreadable)
-    failed = f"; {counted(unreadable, 'picture')} can't be read" if unreadable else ""
+    failed = f"; {counted(unreadable, 'image')} can't be read" if unreadable else ""
     return (
-        f"{counted(len(preview.seen), 'picture')} at {height}x{width} pixels, as they are judged and as the first "
+        f"{counted(len(preview.seen), 'image')} at {height}x{width} pixels, as they are judged and as the first "
         f"{EPOCHS} epochs show them{failed}."
     )
 
 
 def _gallery(seen: Seen) -> Gallery:
     rows, columns, _ = seen.original.shape
-    pictures = [Shown(seen.original, "the file", f"{rows}x{columns}"), Shown(seen.judged, "as it is judged")]
-    pictures += [Shown(image, f"epoch {epoch}") for epoch, image in enumerate(seen.epochs, start=1)]
-    return Gallery(seen.label, pictures, seen.name)
+    images = [Shown(seen.original, "the file", f"{rows}x{columns}"), Shown(seen.judged, "as it is judged")]
+    images += [Shown(image, f"epoch {epoch}") for epoch, image in enumerate(seen.epochs, start=1)]
+    return Gallery(seen.label, images, seen.name)
 
 
 def _mixed(preview: Preview) -> Section:
@@ -56,6 +56,6 @@ def _what_makes_it(preview: Preview) -> Section:
     parts = {"augmentation": recipe["augmentation"], "loss": recipe["loss"]}
     made_by = {
         "The recipe's augmentation and loss": parts,
-        "How a picture is prepared": preview.job.preprocess.to_dict(),
+        "How an image is prepared": preview.job.preprocess.to_dict(),
     }
     return Section("What makes it", [Details(name, [Code(tomli_w.dumps(part))]) for name, part in made_by.items()])

@@ -1,4 +1,4 @@
-"""What `mixlab train --data D` does where nothing else is said: by the pictures' size and the device, and why."""
+"""What `mixlab train --data D` does where nothing else is said: by the images' size and the device, and why."""
 
 from dataclasses import dataclass
 from statistics import median
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from mixlab.data.dataset import Dataset, Part
-from mixlab.data.image_file import UnreadablePicture
+from mixlab.data.image_file import UnreadableImage
 from mixlab.errors import UserError
 from mixlab.training.recipes.defaults import usual_recipe
 from mixlab.training.recipes.recipe_files import read_recipe
@@ -20,7 +20,7 @@ SMALL = 64  # pixels
 
 _FROM_SCRATCH = "convmixer_nano"  # of the three families' nano sizes the best on the digits (docs/log.md)
 _FINE_TUNING = "finetune_folder"
-_LOOKED_AT = 9  # pictures
+_LOOKED_AT = 9  # images
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,18 @@ def first_answer(dataset: Dataset, device: torch.device) -> FirstAnswer:
     """Fetches the weights that it names, where they are not here. Raises UserError where they can't be had."""
     side = typical_side(dataset.parts["train"])
     if side <= SMALL:
-        why = f"The pictures have {side} pixels a side, and published weights are for larger ones."
+        why = f"The images have {side} pixels a side, and published weights are for larger ones."
         return _from_scratch(dataset, why)
     taken = best_value()
     try:
         find_source(taken.name)
     except UserError as error:
         raise UserError(f"{error} Or train without published weights: --from-scratch.") from error
-    weights = f"{taken.name} ({_top1(taken):.1f} % on ImageNet for {taken.macs / 1e9:.2g} billion MACs a picture)"
+    weights = f"{taken.name} ({_top1(taken):.1f} % on ImageNet for {taken.macs / 1e9:.2g} billion MACs an image)"
     given = {"model": taken.name, "data": dataset.name}
     if device.type == "cpu":
         why = (
-            f"On a processor a head in closed form is fitted to what {weights} sees: every picture goes through it "
+            f"On a processor a head in closed form is fitted to what {weights} sees: every image goes through it "
             "once, where a single epoch of fine-tuning costs about three times as much."
         )
         return FirstAnswer("head", given | {"head": {}}, why)
@@ -66,12 +66,12 @@ def best_value(pattern: str = "*") -> Card:
 
 
 def typical_side(part: Part) -> int:
-    """Pixels: the median of a few pictures' shorter sides. Raises UnreadablePicture where none can be read."""
+    """Pixels: the median of a few images' shorter sides. Raises UnreadableImage where none can be read."""
     sides, failed = [], []
     for index in np.linspace(0, len(part) - 1, _LOOKED_AT).astype(int):
         try:
             sides.append(min(part.image(index).shape[:2]))
-        except UnreadablePicture as error:
+        except UnreadableImage as error:
             failed.append(error)
     if not sides:
         raise failed[0]

@@ -26,8 +26,8 @@ class Section(BaseModel):
                 raise UserError(f"{section}.{key}={value!r} changes nothing here: it needs {needs}. Leave it out.")
 
 
-class Pictures(Section):
-    """How a picture is resized, cut and normalised; what is left out is as the weights' Card says, or as usual."""
+class Preprocessing(Section):
+    """How an image is resized, cut and normalised; what is left out is as the weights' Card says, or as usual."""
 
     resize: Literal["stretch", "shorter_side"] | None = None
     crop_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -160,7 +160,7 @@ class Expected(Section):
     spread: float | None = None  # sample standard deviation, points
     n: int | None = None  # trainings
     by: str
-    on: str  # which pictures were judged
+    on: str  # which images were judged
     seconds: float | None = None  # a seed
     device: str | None = None
 
@@ -171,11 +171,11 @@ class Recipe(Section):
     image_size: int | tuple[int, int] | None = None  # pixels; None: the model's own
     epochs: Count | None = None
     steps: Count | None = None
-    batch: Annotated[int, Field(ge=2)] | Literal["auto"] = "auto"  # pictures a step, over all processes
+    batch: Annotated[int, Field(ge=2)] | Literal["auto"] = "auto"  # images a step, over all processes
     accumulate: Count = 1  # parts that a process's share of a batch goes through the model in
     seed: int = Field(default=0, ge=0)
     workers: int = Field(default=0, ge=0)
-    max_unreadable: int = Field(default=0, ge=0)  # pictures of each part that may be left out
+    max_unreadable: int = Field(default=0, ge=0)  # images of each part that may be left out
     validation: Literal["apart", "trained"] = "apart"  # trained: nothing is selected by it, the last weights are kept
     non_finite: Literal["stop", "skip"] = "stop"  # what a loss that is no number does
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -183,7 +183,7 @@ class Recipe(Section):
     parallel: Literal["ddp", "fsdp"] = "ddp"  # with several processes: copies of the model, or shards of it
     track: tuple[Literal["tensorboard", "wandb"], ...] = ()
     config: dict[str, Any] = {}  # the model's own fields
-    pictures: Pictures = Pictures()
+    preprocessing: Preprocessing = Preprocessing()
     optimizer: Optimizer
     schedule: Schedule = Schedule()
     augmentation: Augmentation = Augmentation()
@@ -210,7 +210,7 @@ class Recipe(Section):
         inner = self.config.get("image_size", self.image_size)
         if self.image_size is not None and _sides(inner) != _sides(self.image_size):
             raise UserError(
-                f"image_size={self.image_size} and config.image_size={inner} are two sizes of one picture: leave out "
+                f"image_size={self.image_size} and config.image_size={inner} are two sizes of one image: leave out "
                 "the latter."
             )
         for given, rule, way_out in self._rivals():

@@ -112,19 +112,19 @@ def _scan(path: Path, pickle: IO[bytes]) -> int | None:
     try:
         for instruction, argument, _ in pickletools.genops(pickle):
             match instruction.name, argument:
-                case "PROTO", int():
+                case ["PROTO", int()]:
                     protocol = argument
-                case "LONG1", int():
+                case ["LONG1", int()]:
                     number = argument
-                case "STACK_GLOBAL", _:
+                case ["STACK_GLOBAL", _]:
                     names.append(".".join(words[-2:]))
-                case "GLOBAL" | "INST", str():
+                case ["GLOBAL" | "INST", str()]:
                     names.append(argument.replace(" ", "."))
-                case "MEMOIZE", _:
+                case ["MEMOIZE", _]:
                     memory[len(memory)] = words[-1] if words else ""
-                case "BINGET" | "LONG_BINGET", int():
+                case ["BINGET" | "LONG_BINGET", int()]:
                     words.append(memory.get(argument, ""))
-                case _, str():
+                case [_, str()]:
                     words.append(argument)
     except Exception as error:  # pickletools', for damage of any kind
         raise _broken(path, error) from error

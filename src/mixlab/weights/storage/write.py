@@ -20,7 +20,7 @@ _PICKLES = (".pth", ".pt", ".tar", ".bin")
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """The suffix says how. A pickle has them as the `state_dict` of a checkpoint, where other programs look for it."""
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    with whole_file(path) as part, part.open("wb") as file:
+    with whole_file(path) as temporary, temporary.open("wb") as file:
         match path.suffix:
             case ".safetensors":
                 file.write(save(contiguous))  # safetensors' own writing hides that a disk is full
