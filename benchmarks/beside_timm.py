@@ -34,7 +34,7 @@ from mixlab.models.convmixer import ConvMixerConfig
 from mixlab.models.davit import DaViTConfig
 from mixlab.models.mixer import MixerConfig
 from mixlab.report.table import Column, Table, print_table
-from mixlab.speed.plan import Mode, candidates, placed
+from mixlab.speed.plan import ComputeMode, candidates, prepare_model
 from mixlab.stats.estimate import Estimate
 from mixlab.zoo.build import create_model
 
@@ -51,8 +51,8 @@ class Result:
     model: str
     task: str
     batch: int
-    our_mode: Mode
-    their_mode: Mode
+    our_mode: ComputeMode
+    their_mode: ComputeMode
     our_seconds: list[float]  # a call, one a round
     their_seconds: list[float]
     speed_ratio: Estimate  # theirs / ours: above 1 ours is faster
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write every sample to this JSON file")
     arguments = parser.parse_args()
 
-    keep_freed_memory()
+    retain_freed_memory()
     device = machine.pick_device()
     results: list[Result] = []
     for name in arguments.models:
@@ -87,7 +87,7 @@ def record(results: list[Result], device: torch.device) -> dict[str, Any]:
     }
 
 
-def keep_freed_memory() -> None:
+def retain_freed_memory() -> None:
     """Stop glibc from giving large freed buffers back to the system, for both sides alike.
 
     Whether it does is a matter of what the process held before: the same model took 0 or 35,000 page faults a call, a
@@ -111,13 +111,13 @@ def beside_timm(name: str, batch: int, rounds: int, device: torch.device) -> Ite
     }
     require_the_same_logits(ours.to(device), theirs.to(device), images[:2])
     for task, prepared in tasks.items():
-        our_mode, their_mode = fastest(ours, prepared, device), fastest(theirs, prepared, device)
+        our_mode, their_mode = pick_fastest(ours, prepared, device), pick_fastest(theirs, prepared, device)
         our_seconds: list[float] = []
         their_seconds: list[float] = []
         for sitting in range(SITTINGS):
             sides = [("ours", ours, our_mode), ("theirs", theirs, their_mode)]
             calls = {
-                side: prepared(placed(copy.deepcopy(model), device, mode), mode)
+                side: prepared(prepare_model(copy.deepcopy(model), device, mode), mode)
                 for side, model, mode in (reversed(sides) if sitting % 2 else sides)
             }
             seconds = interleaved(calls, rounds // SITTINGS)
@@ -180,7 +180,7 @@ def require_the_same_logits(ours: nn.Module, theirs: nn.Module, images: Tensor) 
     assert difference < SAME_LOGITS, f"the two sides compute different functions: {difference:.1e} of the largest logit"
 
 
-def prediction(model: nn.Module, mode: Mode, images: Tensor) -> Call:
+def prediction(model: nn.Module, mode: ComputeMode, images: Tensor) -> Call:
     model.eval()
     images = images.to(memory_format=mode.memory_format)
 
@@ -191,7 +191,7 @@ def prediction(model: nn.Module, mode: Mode, images: Tensor) -> Call:
     return call
 
 
-def training(model: nn.Module, mode: Mode, images: Tensor, labels: Tensor) -> Call:
+def training(model: nn.Module, mode: ComputeMode, images: Tensor, labels: Tensor) -> Call:
     """A whole step: forward, cross-entropy, backward and AdamW."""
     model.train()
     images = images.to(memory_format=mode.memory_format)
@@ -207,13 +207,13 @@ def training(model: nn.Module, mode: Mode, images: Tensor, labels: Tensor) -> Ca
     return call
 
 
-def fastest(model: nn.Module, prepared: Callable[..., Call], device: torch.device) -> Mode:
+def pick_fastest(model: nn.Module, prepared: Callable[..., Call], device: torch.device) -> ComputeMode:
     """The best of the stock modes in a short trial; each has a copy of the model.
 
     Judged round by round against the first mode, as the sides are: the machine's own speed may change between rounds.
     """
     modes = {str(mode): mode for mode in candidates(device, "auto")}
-    calls = {name: prepared(placed(copy.deepcopy(model), device, mode), mode) for name, mode in modes.items()}
+    calls = {name: prepared(prepare_model(copy.deepcopy(model), device, mode), mode) for name, mode in modes.items()}
     seconds = interleaved(calls, rounds=7, warmup=1)
     first = seconds[next(iter(modes))]
     best = max(modes, key=lambda name: speed_ratio(seconds[name], of=first).value)
@@ -229,7 +229,7 @@ def table(results: list[Result], device: torch.device) -> Table:
         Column("theirs", "timm's", "images/s"),
         Column("our_mode", "Our mode"),
         Column("their_mode", "timm's mode"),
-        Column("ratio", "Speed ratio", digits=3, worth="interval"),
+        Column("ratio", "Speed ratio", digits=3, uncertainty="interval"),
     ]
     rows = [
         {

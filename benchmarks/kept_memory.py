@@ -23,8 +23,8 @@ from mixlab.measure import machine
 from mixlab.measure.memory import peak_bytes
 from mixlab.measure.timing import interleaved, speed_ratio
 from mixlab.report.table import Column, Table, print_table
-from mixlab.speed.allocator import keep_freed_memory
-from mixlab.speed.plan import Mode, placed
+from mixlab.speed.allocator import retain_freed_memory
+from mixlab.speed.plan import ComputeMode, prepare_model
 from mixlab.stats.estimate import Estimate
 from mixlab.zoo.build import create_model
 from mixlab.zoo.sizes import find_size
@@ -76,7 +76,7 @@ def measured(arguments: argparse.Namespace) -> dict[str, Any]:
         "machine": machine.describe(CPU),
         "model": arguments.model,
         "batch": arguments.batch,
-        "mode": str(Mode(arguments.precision, arguments.layout)),
+        "mode": str(ComputeMode(arguments.precision, arguments.layout)),
         "seconds": seconds,
         "peak_bytes": peaks,
         "speed": asdict(speed_ratio(seconds["kept"], of=seconds["stock"])),
@@ -86,10 +86,10 @@ def measured(arguments: argparse.Namespace) -> dict[str, Any]:
 def take_steps(arguments: argparse.Namespace) -> None:
     """One for each line "step" on standard input, answered when it is done; to "peak" the answer is the peak."""
     if arguments.steps_of == "kept":
-        keep_freed_memory()
+        retain_freed_memory()
     torch.manual_seed(0)
-    mode, side = Mode(arguments.precision, arguments.layout), find_size(arguments.model).config["image_size"]
-    model = placed(create_model(arguments.model, classes=10), CPU, mode)
+    mode, side = ComputeMode(arguments.precision, arguments.layout), find_size(arguments.model).config["image_size"]
+    model = prepare_model(create_model(arguments.model, classes=10), CPU, mode)
     images = torch.randn(arguments.batch, 3, side, side).contiguous(memory_format=mode.memory_format)
     labels = torch.randint(10, (arguments.batch,))
     for line in sys.stdin:
@@ -112,7 +112,7 @@ def table(results: dict[str, Any]) -> Table:
     columns = [
         Column("model", "model"),
         Column("batch", "batch"),
-        Column("speed", "speed, kept / stock", digits=2, worth="interval"),
+        Column("speed", "speed, kept / stock", digits=2, uncertainty="interval"),
         Column("stock", "peak, stock", "GB", digits=2),
         Column("kept", "peak, kept", "GB", digits=2),
     ]

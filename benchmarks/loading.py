@@ -33,7 +33,7 @@ from mixlab.measure.timing import interleaved, speed_ratio
 from mixlab.report.table import Column, Table, print_table
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import median_interval
-from mixlab.weights.timm_folder import TIMMS_NAMES
+from mixlab.weights.timm_folder import TIMM_NAMES
 from mixlab.zoo.sizes import find_size
 
 SECONDS_GOAL, RATIO_GOAL, MEMORY_GOAL = 0.15, 5.0, 1.2
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def measured(name: str, path: Path, rounds: int) -> dict[str, Any]:
-    ready = timm.create_model(TIMMS_NAMES[name]).eval()
+    ready = timm.create_model(TIMM_NAMES[name]).eval()
     save_file(ready.state_dict(), path)
     side = find_size(name).config["image_size"]
     images = torch.randn(1, 3, side, side)
@@ -72,9 +72,9 @@ def measured(name: str, path: Path, rounds: int) -> dict[str, Any]:
         {
             "mixlab": lambda: answer(mixlab.load(path), images),
             "reading": lambda: answer(filled(ready, path), images),
-            "timm": lambda: answer(timm.create_model(TIMMS_NAMES[name], checkpoint_path=str(path)).eval(), images),
+            "timm": lambda: answer(timm.create_model(TIMM_NAMES[name], checkpoint_path=str(path)).eval(), images),
             "mixlab without the answer": lambda: mixlab.load(path),
-            "timm without the answer": lambda: timm.create_model(TIMMS_NAMES[name], checkpoint_path=str(path)),
+            "timm without the answer": lambda: timm.create_model(TIMM_NAMES[name], checkpoint_path=str(path)),
         },
         rounds,
     )

@@ -23,18 +23,18 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from mixlab.data.dataset import Dataset, Part
+from mixlab.data.dataset import Dataset, Split
 from mixlab.files import write_json
 from mixlab.measure import machine
 from mixlab.measure.timing import synchronize
 from mixlab.report.table import Column, Table, print_table
 from mixlab.runs.checkpoints import Checkpoint, Checkpoints
-from mixlab.speed.plan import Mode, Plan, placed
+from mixlab.speed.plan import ComputeMode, Plan, prepare_model
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import median_interval
 from mixlab.training import loop
 from mixlab.training.job import Job, resolve
-from mixlab.training.recipes.parse import recipe_from
+from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.zoo.sizes import find_size
 
 GOAL = 3.0  # per cent
@@ -53,7 +53,7 @@ def main() -> None:
     arguments = parser.parse_args()
     job = job_of(arguments.model, arguments.batch, arguments.steps)
     freed_memory = "kept" if job.device.type == "cpu" else "returned"  # for both: it holds for the process
-    plan = Plan(job.device.type, Mode(arguments.precision), arguments.batch, freed_memory=freed_memory)
+    plan = Plan(job.device.type, ComputeMode(arguments.precision), arguments.batch, freed_memory=freed_memory)
     results = measured(job, plan)
     if arguments.out:
         write_json(arguments.out, results)
@@ -66,8 +66,8 @@ def job_of(model: str, batch: int, steps: int) -> Job:
     drawn = np.random.default_rng(0)
     images = list(drawn.integers(0, 256, size=(n_images, side, side, 3), dtype=np.uint8))
     labels = drawn.integers(0, 10, size=n_images)
-    part = Part([str(number) for number in range(n_images)], labels, images)
-    dataset = Dataset("invented", tuple("0123456789"), {"train": part, "test": part.subset(range(10))})
+    split = Split([str(number) for number in range(n_images)], labels, images)
+    dataset = Dataset("invented", tuple("0123456789"), {"train": split, "test": split.subset(range(10))})
     fields = {
         "model": model,
         "data": "invented",
@@ -77,7 +77,7 @@ def job_of(model: str, batch: int, steps: int) -> Job:
         "augmentation": {"flip": True},
         "checkpoints": {"every_steps": CHECKPOINT_EVERY},
     }
-    return resolve(recipe_from(fields, "the benchmark's"), dataset, machine.pick_device())
+    return resolve(parse_training_recipe(fields, "the benchmark's"), dataset, machine.pick_device())
 
 
 def measured(job: Job, plan: Plan) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def measured(job: Job, plan: Plan) -> dict[str, Any]:
 
     def waited_for(checkpoints: Checkpoints, checkpoint: Checkpoint) -> None:
         save(checkpoints, checkpoint)
-        if checkpoint.facts["step"] % CHECKPOINT_EVERY == 0:
+        if checkpoint.metadata["step"] % CHECKPOINT_EVERY == 0:
             checkpoints._wait()
 
     with (
@@ -133,7 +133,7 @@ def measured(job: Job, plan: Plan) -> dict[str, Any]:
 def bare_loop(job: Job, plan: Plan) -> Callable[[], None]:
     """A function that takes one step of it."""
     torch.manual_seed(0)
-    model = placed(job.build(), job.device, plan.mode)
+    model = prepare_model(job.build(), job.device, plan.mode)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
     batches = job.training_batches(quiet=True)
     coming = (batch for epoch in range(10**6) for batch in batches.epoch(epoch))

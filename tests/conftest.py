@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from mixlab.data.dataset import Dataset, Part
+from mixlab.data.dataset import Dataset, Split
 
 pytest_plugins = ["loopback"]
 
@@ -48,13 +48,13 @@ def shades() -> Dataset:
     """In memory: dark and light images of 8x8 pixels; 40 to train on, 12 for validation, 12 for the test."""
     random = np.random.default_rng(0)
 
-    def part(name: str, n_images: int) -> Part:
+    def split(name: str, n_images: int) -> Split:
         labels = np.arange(n_images) % 2
         images = 60 + 120 * labels[:, None, None, None] + random.integers(-40, 40, size=(n_images, 8, 8, 3))
-        return Part([f"{name}/{i}" for i in range(n_images)], labels, list(images.astype(np.uint8)))
+        return Split([f"{name}/{i}" for i in range(n_images)], labels, list(images.astype(np.uint8)))
 
-    parts = {"train": part("train", 40), "validation": part("validation", 12), "test": part("test", 12)}
-    return Dataset("shades", ("dark", "light"), parts)
+    splits = {"train": split("train", 40), "validation": split("validation", 12), "test": split("test", 12)}
+    return Dataset("shades", ("dark", "light"), splits)
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def photographs(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def usual_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def default_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Random weights in the places of those that are compared: nano models of ours as Cards, and a network of timm's.
 
     Their files are in the cache, and all caches are below `tmp_path`.

@@ -46,13 +46,13 @@ class Request(BaseHTTPRequestHandler):
         pass
 
 
-Answer = Callable[[Request], None]
+Summary = Callable[[Request], None]
 
 
 class Served(ThreadingHTTPServer):
     """Answers GET, HEAD and POST by `answer`; `requests` is what was asked: method, path, Range."""
 
-    def __init__(self, answer: Answer):
+    def __init__(self, answer: Summary):
         super().__init__(("127.0.0.1", 0), Request)
         self.answer, self.requests = answer, list[tuple[str, str, str | None]]()
         self.address = f"http://127.0.0.1:{self.server_port}"
@@ -71,7 +71,7 @@ class Served(ThreadingHTTPServer):
             self.server_close()
 
 
-Serve = Callable[[Answer | Path], Served]
+Serve = Callable[[Summary | Path], Served]
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
         monkeypatch.delenv(name)
     servers: list[Served] = []
 
-    def start(served: Answer | Path) -> Served:
+    def start(served: Summary | Path) -> Served:
         servers.append(Served(_files_of(served) if isinstance(served, Path) else served))
         return servers[-1]
 
@@ -90,7 +90,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
         server.stop()
 
 
-def _files_of(folder: Path) -> Answer:
+def _files_of(folder: Path) -> Summary:
     def answer(request: Request) -> None:
         file = folder / request.path.lstrip("/")
         request.reply(file.read_bytes()) if file.is_file() else request.reply(b"", 404)

@@ -14,7 +14,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from mixlab.errors import UserError
-from mixlab.files import explained, parents, write_text
+from mixlab.files import create_parents, translate_os_errors, write_text
 from mixlab.report.progress import progress
 
 _PATIENCE = 30.0  # seconds without a byte
@@ -26,7 +26,7 @@ class _BrokenOff(Exception):  # noqa: N818  it is named for what happened
     """The connection ended before the file did."""
 
 
-def downloaded(url: str, target: Path, sha256: str | None) -> Path:
+def download(url: str, target: Path, sha256: str | None) -> Path:
     """`target`, fetched from `url` where it is not there yet. Raises UserError.
 
     A download that was cut off is resumed. Its SHA-256 is computed once, and stands beside it in `target`.sha256.
@@ -34,7 +34,7 @@ def downloaded(url: str, target: Path, sha256: str | None) -> Path:
     if target.exists():
         return target
     part = target.with_name(f"{target.name}.part")
-    with explained(target), parents(target):
+    with translate_os_errors(target), create_parents(target):
         _fetch(url, part, target)
         with part.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()

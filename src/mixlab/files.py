@@ -25,7 +25,7 @@ _WRITING_FAILS = {
 }
 
 
-class Unwritable(UserError):  # noqa: N818  it is named for what it is about
+class WriteError(UserError):
     def __init__(self, path: Path, reason: str):
         super().__init__(path, reason)
         self.path, self.reason = path, reason
@@ -35,24 +35,24 @@ class Unwritable(UserError):  # noqa: N818  it is named for what it is about
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
+def translate_os_errors(path: Path) -> Iterator[None]:
     """Turn an operating system's refusal to write `path` into a UserError; other errors pass."""
     try:
         yield
     except OSError as error:
         if error.errno not in _WRITING_FAILS:
             raise
-        raise Unwritable(path, _WRITING_FAILS[error.errno]) from error
-    except Unwritable as error:  # a part of `path`, whose name is a passing one
-        raise Unwritable(path, error.reason) from error
+        raise WriteError(path, _WRITING_FAILS[error.errno]) from error
+    except WriteError as error:  # a part of `path`, whose name is a passing one
+        raise WriteError(path, error.reason) from error
 
 
 @contextmanager
-def parents(path: Path) -> Iterator[None]:
+def create_parents(path: Path) -> Iterator[None]:
     """Make the folders above `path`; at failure those that were made go again, unless something else came into them."""
     made = [folder for folder in path.parents if not folder.exists()]
     try:
-        with explained(path):
+        with translate_os_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         yield
     except BaseException:
@@ -63,9 +63,9 @@ def parents(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a sibling path to write; it takes the place of `path` at success and is removed at failure."""
-    with explained(path), parents(path):
+    with translate_os_errors(path), create_parents(path):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         os.close(handle)
         part = Path(name)
@@ -80,9 +80,9 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a sibling folder to fill; it becomes `path`, which must not exist, at success."""
-    with explained(path), parents(path):
+    with translate_os_errors(path), create_parents(path):
         part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
         try:
             yield part
@@ -94,7 +94,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 def write_text(path: Path, text: str) -> None:
     """In UTF-8; the bytes of a file's name that are none become the escapes by which JSON knows them."""
-    with whole_file(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 

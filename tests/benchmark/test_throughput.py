@@ -10,17 +10,17 @@ import torch
 from mixlab.benchmark import throughput
 from mixlab.benchmark.throughput import BATCH, images_per_second
 from mixlab.measure import timing
-from mixlab.speed.plan import Mode, Plan
+from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training.job import resolve
 from mixlab.training.loop import train
-from mixlab.training.recipes.parse import recipe_from
+from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.weights.trained import load_trained
 from mixlab.zoo.build import Model
 
 CPU = torch.device("cpu")
 SECONDS = {  # a forward pass takes, by model and mode
-    "quick": {Mode(): 0.5, Mode("fp32", "channels_last"): 0.49, Mode("bf16"): 0.8},
-    "slow": {Mode(): 4.0, Mode("fp32", "channels_last"): 2.0, Mode("bf16"): 3.0},
+    "quick": {ComputeMode(): 0.5, ComputeMode("fp32", "channels_last"): 0.49, ComputeMode("bf16"): 0.8},
+    "slow": {ComputeMode(): 4.0, ComputeMode("fp32", "channels_last"): 2.0, ComputeMode("bf16"): 3.0},
 }
 
 MODELS: Any = {name: partial(str, name) for name in SECONDS}  # which do nothing but tell their names
@@ -32,7 +32,7 @@ def order(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     calls: list[str] = []
     now = [0.0]
 
-    def forward(load: Callable[[], str], device: torch.device, mode: Mode, batch: int):
+    def forward(load: Callable[[], str], device: torch.device, mode: ComputeMode, batch: int):
         def call() -> None:
             calls.append(load())
             now[0] += SECONDS[load()][mode] * batch / BATCH
@@ -49,8 +49,8 @@ def test_each_model_answers_in_the_mode_that_is_clearly_its_fastest(order):
     """Two per cent are no reason to leave the stock mode."""
     found = images_per_second(MODELS, CPU)
     assert {name: mode for name, (mode, _) in found.items()} == {
-        "quick": Mode(),
-        "slow": Mode("fp32", "channels_last"),
+        "quick": ComputeMode(),
+        "slow": ComputeMode("fp32", "channels_last"),
     }
 
 
@@ -69,10 +69,10 @@ def test_the_models_take_turns_when_they_are_timed(order):
     assert {frozenset(pair) for pair in zip(order[-18::2], order[-17::2], strict=True)} == {frozenset(SECONDS)}
 
 
-@pytest.mark.parametrize("mode", [Mode(), Mode("bf16", "channels_last")], ids=str)
+@pytest.mark.parametrize("mode", [ComputeMode(), ComputeMode("bf16", "channels_last")], ids=str)
 def test_what_is_timed_is_the_trained_model_on_a_batch_of_its_size(shades, tiny_recipe, tmp_path, mode):
-    job = resolve(recipe_from(tiny_recipe, "tiny"), shades, CPU)
-    run = train(job, Plan("cpu", Mode(), 8), tmp_path / "run", quiet=True)
+    job = resolve(parse_training_recipe(tiny_recipe, "tiny"), shades, CPU)
+    run = train(job, Plan("cpu", ComputeMode(), 8), tmp_path / "run", quiet=True)
     asked = []
 
     def loaded() -> Model:
@@ -83,5 +83,5 @@ def test_what_is_timed_is_the_trained_model_on_a_batch_of_its_size(shades, tiny_
     throughput._forward(loaded, CPU, mode, 5)()
     ((images, logits, training),) = asked
     assert images.shape == (5, 3, 8, 8) and images.is_contiguous(memory_format=mode.memory_format)
-    assert logits.dtype == (torch.float32 if mode == Mode() else torch.bfloat16)
+    assert logits.dtype == (torch.float32 if mode == ComputeMode() else torch.bfloat16)
     assert logits.is_inference() and not training

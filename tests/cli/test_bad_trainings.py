@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from mixlab.runs.folder import FORMAT, Run
-from mixlab.training.distributed import join
+from mixlab.training.distributed import init_distributed
 from mixlab.training.planning import autotune
 
 Train = Callable[..., str]
@@ -43,8 +43,8 @@ RECIPES = {
     "accumulate=0": ["accumulate=0", "greater than or equal to 1"],
     "workers=-1": ["workers=-1", "greater than or equal to 0"],
     "checkpoints.keep=0": ["checkpoints.keep=0", "greater than or equal to 1"],
-    "validation=never": ["validation='never'", "'apart' or 'trained'"],
-    "track=mlflow": ["track='mlflow'", "must be"],
+    "validation=never": ["validation='never'", "'held_out' or 'merged'"],
+    "trackers=mlflow": ["trackers='mlflow'", "must be"],
     "precision=fp16": ['precision="fp16" needs a GPU', '"bf16", "fp32" or "auto"'],
     "image_size=0": ["image_size=0 is too small", "at least 1"],
     "preprocessing.crop_fraction=2": ["preprocessing.crop_fraction=2", "less than or equal to 1"],
@@ -62,7 +62,7 @@ RECIPES = {
     "schedule={ warmup = 0.1, warmup_steps = 2 }": ["both warmup and warmup_steps", "leave one out"],
     "schedule={ warmup_steps = 10 }": ["warmup_steps=10 leaves nothing of steps=3", "must be less"],
     "schedule={ warmup_epochs = 2 }": ["warm-up of 8 steps leaves nothing of the training's 3", "train for longer"],
-    "schedule={ cooldown_epochs = 2 }": ["cooldown_epochs=2 would learn nothing", "give schedule.final"],
+    "schedule={ cooldown_epochs = 2 }": ["cooldown_epochs=2 would learn nothing", "give schedule.final_factor"],
     "schedule.knots=[[0, 0], [1, 1]]": ["schedule.knots", "changes nothing", 'schedule.name="piecewise"'],
     "schedule={ name = 'piecewise', knots = [[0, 0], [0.5, 1]] }": ["are no course", "grow from 0 to 1", "[[0, 0]"],
     "augmentation.randaugment=2": ["randaugment=2 does not say on whose scale", "randaugment_tf", "mean different"],
@@ -109,7 +109,7 @@ class TestRecipeFiles:
             (WHOLE.replace("learning_rate = 0.1\n", "").encode(), ['"optimizer.learning_rate" is missing', "add it"]),
             (WHOLE.replace("steps = 3\n", "").encode(), ["exactly one of epochs and steps", "give one"]),
             (f"epochs = 2\n{WHOLE}".encode(), ["exactly one of epochs and steps", "leave the other out"]),
-            (f"{WHOLE}[head]\n".encode(), ["mine.toml", "is unknown"]),
+            (f"{WHOLE}[linear_probe]\n".encode(), ["mine.toml", "is unknown"]),
         ],
         ids=["bare word", "no text", "empty", "no rate", "no length", "two lengths", "a head that steps"],
     )
@@ -275,7 +275,7 @@ class TestGoingOn:
 
 class TestSurroundings:
     def test_another_process_that_is_not_seen(self, train_refused, monkeypatch):
-        join(torch.device("cpu"))  # alone; Accelerate would wait for the other one
+        init_distributed(torch.device("cpu"))  # alone; Accelerate would wait for the other one
         monkeypatch.setenv("WORLD_SIZE", "2")
         sentence = train_refused()
         assert in_order(sentence, "WORLD_SIZE says that 2 processes", "find the others", "torchrun", "unset WORLD_SIZE")
@@ -291,7 +291,11 @@ class TestSurroundings:
     @pytest.mark.parametrize(
         ("words", "missing", "pieces"),
         [
-            (["--set", "track=['tensorboard']"], "tensorboard", ['"tensorboard", which is not installed', "[track]"]),
+            (
+                ["--set", "trackers=['tensorboard']"],
+                "tensorboard",
+                ['"tensorboard", which is not installed', "[track]"],
+            ),
             (["--data", "hf:owner/name"], "datasets", ["needs datasets", 'pip install "mixlab[data]"']),
             (
                 ["--model", "timm:resnet18", "--set", "config={}"],
@@ -303,5 +307,5 @@ class TestSurroundings:
     )
     def test_a_package_that_is_missing(self, train_refused, monkeypatch, words, missing, pieces):
         monkeypatch.setitem(sys.modules, missing, None)
-        monkeypatch.setattr(autotune, "decide_plan", None)  # nothing is measured before
+        monkeypatch.setattr(autotune, "select_plan", None)  # nothing is measured before
         assert in_order(train_refused(*words), *pieces)

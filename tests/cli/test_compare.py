@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mixlab.comparison import compare_pretrained
-from mixlab.speed.plan import Mode
+from mixlab.speed.plan import ComputeMode
 from mixlab.stats.intervals import median_interval
 
 OURS = "mixer_nano.test,convmixer_nano.test"
@@ -20,23 +20,25 @@ def speeds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         compare_pretrained,
         "images_per_second",
-        lambda models, device, batch: {name: (Mode(), median_interval([9.0] * 9, "images/s")) for name in models},
+        lambda models, device, batch: {
+            name: (ComputeMode(), median_interval([9.0] * 9, "images/s")) for name in models
+        },
     )
 
 
-def test_photographs_are_compared_by_published_weights_without_saying_more(run, usual_weights, photographs):
+def test_photographs_are_compared_by_published_weights_without_saying_more(run, default_weights, photographs):
     ended = run("compare", "--data", f"folder:{photographs}", "--out", "out")
     assert ended.status == 0, ended.err
     assert "The report: out/report.html" in ended.out
     assert "so pre-training confounds the architectures" in ended.out
     results = json.loads(Path("out/results.json").read_text(encoding="utf-8"))
-    assert list(results["models"]) == usual_weights
+    assert list(results["models"]) == default_weights
     assert results["budget"]["folds"] == 5
     assert "pre-training confounds" in Path("out/report.html").read_text(encoding="utf-8")
     assert "[4/4] timm:test_resnet.r160_in1k" in ended.err
 
 
-def test_what_was_recommended_is_trained_from_the_report_s_recipe(run, usual_weights, photographs):
+def test_what_was_recommended_is_trained_from_the_report_s_recipe(run, default_weights, photographs):
     run("compare", "--data", f"folder:{photographs}", "--models", OURS, "--out", "out")
     shown = re.search(r"<pre><code>(model = .*?)</code></pre>", Path("out/report.html").read_text("utf-8"), re.DOTALL)
     assert shown is not None
@@ -50,20 +52,20 @@ def test_what_was_recommended_is_trained_from_the_report_s_recipe(run, usual_wei
     ("option", "value"),
     [("--seeds", "3"), ("--epochs", "1"), ("--minutes", "1.5"), ("--image-size", "64"), ("--match", "macs")],
 )
-def test_what_is_for_trainings_is_refused_beside_published_weights(run, usual_weights, photographs, option, value):
+def test_what_is_for_trainings_is_refused_beside_published_weights(run, default_weights, photographs, option, value):
     ended = run("compare", "--data", f"folder:{photographs}", option, value)
     assert ended.status == 2
     assert f"{option} {value} is for trainings, and published weights are compared as they are" in ended.err
 
 
 @pytest.mark.parametrize("more", [("--from-scratch",), ("--models", "mixer_nano,davit_nano")])
-def test_folds_are_refused_where_models_are_trained(run, usual_weights, photographs, more):
+def test_folds_are_refused_where_models_are_trained(run, default_weights, photographs, more):
     ended = run("compare", "--data", f"folder:{photographs}", "--folds", "5", *more)
     assert ended.status == 2
     assert "--folds 5 is for published weights, whose heads are fitted in a moment" in ended.err
 
 
-def test_without_the_weights_there_is_a_way_out(run, usual_weights, photographs, tmp_path):
+def test_without_the_weights_there_is_a_way_out(run, default_weights, photographs, tmp_path):
     shutil.rmtree(tmp_path / "cache" / "weights" / "davit_nano.test")
     ended = run("compare", "--data", f"folder:{photographs}", "--out", "out")
     assert ended.status == 2
@@ -82,7 +84,7 @@ def test_from_scratch_trains_small_models_on_photographs_at_their_own_size(run, 
     assert "pre-training" not in ended.out
 
 
-def test_folds_are_as_many_as_are_asked_for(run, usual_weights, photographs):
+def test_folds_are_as_many_as_are_asked_for(run, default_weights, photographs):
     ended = run(
         "compare", "--data", f"folder:{photographs}", "--models", OURS, "--folds", "3", "--out", "out", "--quiet"
     )

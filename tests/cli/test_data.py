@@ -43,13 +43,13 @@ def test_programs_read_what_was_found(run, pets):
         {
             "exact": True,
             "members": [
-                {"part": "train", "class": "cat", "name": "cat/00.png"},
-                {"part": "train", "class": "dog", "name": "dog/copy.png"},
+                {"split": "train", "class": "cat", "name": "cat/00.png"},
+                {"split": "train", "class": "dog", "name": "dog/copy.png"},
             ],
         }
     ]
     csv = run("data", "check", f"folder:{pets}", "--format", "csv").out.splitlines()
-    assert csv[0] == "finding,group,part,label,name,reason"
+    assert csv[0] == "finding,group,split,label,name,reason"
     assert csv[1] == "same_bytes,1,train,cat,cat/00.png,"
     assert "| class | train |" in run("data", "check", f"folder:{pets}", "--format", "markdown").out
 
@@ -114,7 +114,7 @@ MISTAKES = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_ends_in_one_sentence_and_leaves_nothing(run, here, mistake):
     words, sentence = MISTAKES[mistake]
-    Path("head.toml").write_text('model = "mixer_b16.goog_in1k"\n[head]\n')
+    Path("head.toml").write_text('model = "mixer_b16.goog_in1k"\n[linear_probe]\n')
     ended = run("data", *words)
     assert (ended.status, ended.out) == (2, "")
     assert sentence in ended.err and ended.err.count("\n") == 1

@@ -26,7 +26,9 @@ def test_its_page_is_kept_where_that_is_asked_for(run, train, pets):
 def head(trained, pets, here, monkeypatch) -> tuple[str, ...]:
     """A head in closed form on what a run sees; the cache of features is in the current folder."""
     monkeypatch.setattr(features, "cache_folder", lambda: Path("cache"))
-    (here / "head.toml").write_text(f'model = "{trained}"\ndata = "folder:{pets}"\n[head]\nridges = [0.1, 10.0]\n')
+    (here / "head.toml").write_text(
+        f'model = "{trained}"\ndata = "folder:{pets}"\n[linear_probe]\nridges = [0.1, 10.0]\n'
+    )
     return ("train", "head.toml")
 
 

@@ -9,54 +9,54 @@ import pytest
 
 
 @pytest.fixture
-def judged(run, trained):
+def evaluated(run, trained):
     """The results of `mixlab evaluate run` with more options."""
 
-    def judged(*options: str) -> dict:
+    def evaluated(*options: str) -> dict:
         ended = run("evaluate", trained, *options, "--quiet", "--format", "json")
         assert (ended.status, ended.err) == (0, "")
         return json.loads(ended.out)
 
-    return judged
+    return evaluated
 
 
-def test_without_data_the_held_out_part_is_judged(judged):
-    results = judged()
+def test_without_data_the_held_out_part_is_evaluated(evaluated):
+    results = evaluated()
     assert results["data"]["judged"] == "the test part that the run held out"
     assert (results["data"]["images"], results["top1"]["n"]) == (8, 8)
 
 
 @pytest.mark.parametrize("name", ["folder:pets", "folder:./pets/", "folder:link"])
-def test_naming_the_folder_it_was_trained_on_judges_the_held_out_part(judged, name):
+def test_naming_the_folder_it_was_trained_on_evaluates_the_held_out_part(evaluated, name):
     Path("link").symlink_to("pets")
-    results = judged("--data", name)
+    results = evaluated("--data", name)
     assert results["data"]["judged"] == "the test part that the run held out"
     assert results["data"]["images"] == 8
 
 
-def test_a_folder_that_the_run_never_saw_is_judged_whole(judged, pets):
+def test_a_folder_that_the_run_never_saw_is_evaluated_whole(evaluated, pets):
     shutil.copytree(pets, "others")
     Path("others/cat/00.png").rename("others/cat/another.png")
-    results = judged("--data", "folder:others")
+    results = evaluated("--data", "folder:others")
     assert results["data"]["judged"] == "images that the run never saw"
     assert results["data"]["images"] == 40
 
 
-def test_a_folder_that_was_moved_is_still_the_one_it_was_trained_on(judged, pets):
+def test_a_folder_that_was_moved_is_still_the_one_it_was_trained_on(evaluated, pets):
     pets.rename("moved")
-    results = judged("--data", "folder:moved")
+    results = evaluated("--data", "folder:moved")
     assert results["data"]["judged"].startswith("the test part that the run held out, since all that it was trained on")
     assert results["data"]["images"] == 8
 
 
-def test_images_that_came_later_are_not_judged_and_the_notes_say_so(run, trained, pets):
+def test_images_that_came_later_are_not_evaluated_and_the_notes_say_so(run, trained, pets):
     shutil.copy(pets / "cat/00.png", pets / "cat/new.png")
     ended = run("evaluate", trained)
     assert "Judged: the test part that the run held out, 8 images." in ended.out
     assert "Left out because they came after the run's split was made: 1 of its images." in ended.err
 
 
-def test_a_run_that_lost_its_split_is_not_judged_on_a_new_one(run, trained):
+def test_a_run_that_lost_its_split_is_not_evaluated_on_a_new_one(run, trained):
     (trained / "split.json").unlink()
     status = json.loads((trained / "status.json").read_text())
     del status["bytes"]["split.json"]

@@ -27,7 +27,7 @@ def test_ctrl_c_ends_without_a_traceback(run, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(listing, "sizes_for_people", interrupted)
+    monkeypatch.setattr(listing, "sizes_table", interrupted)
     ended = run("models")
     assert (ended.status, ended.out, ended.err) == (130, "", "")
 
@@ -36,7 +36,7 @@ def test_an_error_of_ours_keeps_its_traceback(run, monkeypatch):
     def broken(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(listing, "sizes_for_people", broken)
+    monkeypatch.setattr(listing, "sizes_table", broken)
     with pytest.raises(ZeroDivisionError):
         run("models")
 

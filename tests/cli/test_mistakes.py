@@ -104,7 +104,7 @@ class TestFolders:
         sentence = refused("compare", "--data", "folder:parts")
         assert pieces_in_order(sentence, 'class "dgo" in its test part but not in train', "add", 'Did you mean "dog"?')
 
-    def test_one_that_a_run_is_judged_on_with_a_class_it_does_not_know(self, refused, trained, pets):
+    def test_one_that_a_run_is_evaluated_on_with_a_class_it_does_not_know(self, refused, trained, pets):
         shutil.copytree(pets, "others")
         Path("others/dog").rename("others/wolf")
         sentence = refused("evaluate", trained, "--data", "folder:others")
@@ -192,7 +192,7 @@ class TestImages:
         )
 
     def test_a_decompression_bomb_ends_a_training(self, refused, pets, monkeypatch, train):
-        monkeypatch.setattr(image_file, "MOST_PIXELS", 63)
+        monkeypatch.setattr(image_file, "MAX_PIXELS", 63)
         sentence = refused(*train, "--quiet", "--data", f"folder:{pets}")
         assert pieces_in_order(sentence, f"{pets}/", ".png can't be read", "unpack to more than 63 pixels")
 
@@ -214,24 +214,26 @@ class TestImages:
             image.write_bytes(b"no image")
         ended = run(*train, "--data", f"folder:{pets}", "--set", "max_unreadable=9", "--out", "run")
         assert ended.status == 0
-        split = json.loads(Path("run/split.json").read_text())
-        broken = [name for part in ("train", "validation") for name in split[part] if name.endswith(("0.png", "5.png"))]
+        assignment = json.loads(Path("run/split.json").read_text())
+        broken = [
+            name for split in ("train", "validation") for name in assignment[split] if name.endswith(("0.png", "5.png"))
+        ]
         assert len(broken) > 2
         for name in broken:
             assert f"{name} was left out: its content is no image of a kind that is known.\n" in ended.err
         (end,) = [json.loads(line) for line in Path("run/journal.jsonl").read_text().splitlines() if '"end"' in line]
         assert sorted(end["unreadable"]) == sorted(broken)
 
-    def test_as_many_as_a_training_may_leave_out_its_judgement_may_leave_out_as_well(self, run, pets, train):
+    def test_as_many_as_a_training_may_leave_out_its_evaluation_may_leave_out_as_well(self, run, pets, train):
         words = (*train, "--data", f"folder:{pets}", "--quiet", "--out", "run")
         assert run(*words, "--set", "max_unreadable=1").status == 0
-        held_out = json.loads(Path("run/split.json").read_text())["test"]
-        (pets / held_out[3]).write_bytes(b"")
+        held_out_mask = json.loads(Path("run/split.json").read_text())["test"]
+        (pets / held_out_mask[3]).write_bytes(b"")
         ended = run("evaluate", "run", "--out", "judged")
         assert ended.status == 0
-        assert f"{held_out[3]} was left out: it is empty." in ended.err
+        assert f"{held_out_mask[3]} was left out: it is empty." in ended.err
         assert "the test part that the run held out, 7 images" in ended.out
-        (pets / held_out[4]).write_bytes(b"")
+        (pets / held_out_mask[4]).write_bytes(b"")
         ended = run("evaluate", "run")
         assert (ended.status, ended.out) == (2, "")
         assert "2 images can't be read, and max_unreadable=1" in ended.err
@@ -282,7 +284,7 @@ class TestFullDisks:
         words = (*train, "--data", f"folder:{pets}", "--quiet", "--out", "disk/new/run")
         named = set()
         for kibibytes in range(4, 72, 4):  # in steps of the disk's pages
-            fill(disk, but=kibibytes)
+            scatter(disk, but=kibibytes)
             ended = run(*words)
             if ended.status:
                 assert (ended.status, ended.err.count("\n")) == (2, 1)
@@ -293,7 +295,7 @@ class TestFullDisks:
 
     @pytest.mark.parametrize("kibibytes", [0, 4, 16])
     def test_a_report_that_does_not_fit_behind_results_that_are_printed(self, run, disk, trained, kibibytes):
-        fill(disk, but=kibibytes)
+        scatter(disk, but=kibibytes)
         ended = run("evaluate", trained, "--format", "csv", "--out", "disk/new/judged")
         assert (ended.status, ended.err.count("\n")) == (2, 1)
         assert ended.out.startswith("measure,class,value")
@@ -301,7 +303,7 @@ class TestFullDisks:
         assert [path.name for path in disk.rglob("*")] == ["filling"]
 
 
-def fill(disk: Path, but: int) -> None:
+def scatter(disk: Path, but: int) -> None:
     """All of its 256 KiB, but for a few."""
     (disk / "filling").write_bytes(bytes(1024 * (256 - but)))
 

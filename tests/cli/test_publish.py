@@ -94,9 +94,12 @@ def test_the_card_tells_the_hub_what_this_is_and_how_good(run, trained):
 def test_the_card_tells_people_data_recipe_and_machine(run, trained):
     run("publish", trained, "--out", "published", "--quiet")
     card, results = Path("published/README.md").read_text(), json.loads(Path("published/results.json").read_text())
-    split = {part: len(names) for part, names in json.loads((trained / "split.json").read_text()).items()}
-    assert results["trained"]["images"] == split
-    assert f"folder:pets: {split['train']} train, {split['validation']} validation, {split['test']} test" in card
+    assignment = {split: len(names) for split, names in json.loads((trained / "split.json").read_text()).items()}
+    assert results["trained"]["images"] == assignment
+    assert (
+        f"folder:pets: {assignment['train']} train, {assignment['validation']} validation, {assignment['test']} test"
+        in card
+    )
     assert f"{results['data']['images']} images." in card
     assert f"{results['parameters']:,} parameters" in card and f"{results['macs']:,} multiply-accumulates" in card
     assert sum(parameter.numel() for parameter in mixlab.load(trained).parameters()) == results["parameters"]
@@ -157,7 +160,7 @@ def test_a_refused_push_is_one_line_and_leaves_the_folder(run, trained, writable
     assert names(Path("published")) == FILES
 
 
-def test_nobody_logged_in_is_said_before_anything_is_judged(run, trained, here, monkeypatch, no_network):
+def test_nobody_logged_in_is_said_before_anything_is_evaluated(run, trained, here, monkeypatch, no_network):
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(here / "token"))
     monkeypatch.delenv("HF_TOKEN", raising=False)
     before = sorted(here.rglob("*"))

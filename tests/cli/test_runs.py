@@ -61,7 +61,7 @@ def test_average_and_out_belong_together(run, two, words):
     assert "--average and --out belong together" in ended.err
 
 
-def test_the_mean_of_two_runs_is_a_run_that_predicts_and_is_judged(run, two):
+def test_the_mean_of_two_runs_is_a_run_that_predicts_and_is_evaluated(run, two):
     ended = run("runs", "--average", *two, "--out", "mean")
     assert (ended.status, ended.out) == (0, "mean\n")
     assert "The mean has " in ended.err and " % of 4 validation images right" in ended.err

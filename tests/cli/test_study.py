@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mixlab.evaluation.probes import features
-from mixlab.speed.plan import Mode, Plan
+from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.studies import transfer
 from mixlab.training.planning import autotune
 
@@ -16,7 +16,7 @@ STUDY = ("study", "resolution", "--data", "folder:pets", "--seeds", "2", "--epoc
 
 @pytest.mark.long
 def test_a_study_prints_its_tables_and_writes_report_and_results(run, pets, monkeypatch):
-    monkeypatch.setattr(autotune, "decide_plan", lambda job, say, processes: (Plan("cpu", Mode(), 8), 0.1))
+    monkeypatch.setattr(autotune, "select_plan", lambda job, log, processes: (Plan("cpu", ComputeMode(), 8), 0.1))
     ended = run(*STUDY, "--out", "found", "--quiet")
     assert ended.status == 0
     assert "resampled, 24 px, tuned" in ended.out
@@ -29,9 +29,9 @@ def test_a_study_prints_its_tables_and_writes_report_and_results(run, pets, monk
 
 @pytest.mark.long
 def test_the_study_of_transfer_prints_its_tables_and_writes_report_and_results(run, monkeypatch):
-    monkeypatch.setattr(autotune, "decide_plan", lambda job, say, processes: (Plan("cpu", Mode(), 20), 0.1))
+    monkeypatch.setattr(autotune, "select_plan", lambda job, log, processes: (Plan("cpu", ComputeMode(), 20), 0.1))
     monkeypatch.setattr(features, "cache_folder", lambda: Path("cache"))
-    monkeypatch.setattr(transfer, "TransferTerms", partial(transfer.TransferTerms, shots=4, tuning_epochs=1))
+    monkeypatch.setattr(transfer, "TransferSettings", partial(transfer.TransferSettings, shots=4, tuning_epochs=1))
     few = ("--seeds", "2", "--epochs", "1", "--images", "50")
     ended = run("study", "transfer", "--data", "digits", *few, "--out", "found", "--quiet")
     assert ended.status == 0

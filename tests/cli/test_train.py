@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mixlab.runs import journal
-from mixlab.training.step import Step
+from mixlab.training.step import TrainStep
 
 
 def recipe_of(folder: str | Path) -> dict:
@@ -71,7 +71,7 @@ def test_another_seed_trains_other_weights(run, trained):
 @pytest.fixture
 def stopped(run, train, pets, monkeypatch) -> Path:
     """A run of three steps that a cluster has asked to stop in its second."""
-    take, calls = Step.__call__, []
+    take, calls = TrainStep.__call__, []
 
     def asked_to_stop(*arguments: Any) -> Any:
         calls.append(1)
@@ -80,7 +80,7 @@ def stopped(run, train, pets, monkeypatch) -> Path:
         return take(*arguments)
 
     with monkeypatch.context() as cluster:
-        cluster.setattr(Step, "__call__", asked_to_stop)
+        cluster.setattr(TrainStep, "__call__", asked_to_stop)
         ended = run(*train, "--data", f"folder:{pets}", "--out", "stopped", "--quiet")
     assert ended.status == 75
     assert ended.err == (

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from mixlab.comparison.candidates import Contender
-from mixlab.comparison.comparison import Comparison, Contestant
-from mixlab.comparison.settings import Terms
+from mixlab.comparison.candidates import Candidate
+from mixlab.comparison.comparison import Comparison, ModelResult
+from mixlab.comparison.settings import ComparisonSettings
 from mixlab.comparison.trainings import Trained
-from mixlab.data.dataset import Dataset, Part
+from mixlab.data.dataset import Dataset, Split
 from mixlab.data.preprocess import Preprocess
-from mixlab.speed.plan import Mode, Plan
+from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.stats.intervals import median_interval, proportion_interval
 from mixlab.training.job import Job
-from mixlab.training.recipes.parse import recipe_from
+from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.training.recipes.recipe_files import read_recipe
 
 ENVIRONMENT = {
@@ -58,11 +58,13 @@ def invented(
     random = np.random.default_rng(0)
     dataset = _dataset(data, classes, n_images, notes, random)
     difficulty = random.permutation(n_images) / n_images
-    contestants = []
+    model_results = []
     for place, (name, accuracy) in enumerate(accuracies.items()):
         recipe_name = (recipes or {}).get(name, "digits_mixer")
         job = Job(
-            recipe=recipe_from(read_recipe(recipe_name) | {"model": name, "data": data, "epochs": epochs}, recipe_name),
+            recipe=parse_training_recipe(
+                read_recipe(recipe_name) | {"model": name, "data": data, "epochs": epochs}, recipe_name
+            ),
             dataset=dataset,
             family="mixer",
             config={},
@@ -70,20 +72,20 @@ def invented(
             device=torch.device("cpu"),
         )
         seconds = 20.0 + 3 * place
-        contestants.append(
-            Contestant(
-                contender=Contender(name, recipe_name, job, parameters=300_000 + 5_000 * place, macs=20_000_000),
-                plan=Plan("cpu", Mode(), micro_batch=job.batch),
+        model_results.append(
+            ModelResult(
+                candidate=Candidate(name, recipe_name, job, parameters=300_000 + 5_000 * place, macs=20_000_000),
+                plan=Plan("cpu", ComputeMode(), micro_batch=job.batch),
                 trained=tuple(_training(accuracy, difficulty, dataset, epochs, seconds, random) for _ in range(seeds)),
-                inference_mode=Mode("bf16", "channels_last"),
+                inference_mode=ComputeMode("bf16", "channels_last"),
                 images_per_second=median_interval(6_000 / (1 + place) * random.normal(1, 0.02, 9), "images/s"),
             )
         )
     return Comparison(
         dataset=dataset,
-        terms=Terms(seeds=seeds, epochs=epochs),
-        contestants=tuple(contestants),
-        yardsticks={
+        settings=ComparisonSettings(seeds=seeds, epochs=epochs),
+        model_results=tuple(model_results),
+        baselines={
             "majority class": proportion_interval(n_images // 10, n_images),
             "1-nearest neighbour": proportion_interval(n_images * 9 // 10, n_images),
         },
@@ -96,8 +98,8 @@ def _dataset(
 ) -> Dataset:
     images = random.integers(0, 256, (n_images, 8, 8, 3), dtype=np.uint8)
     labels = np.arange(n_images) % len(classes)
-    part = Part([f"{name}/{index:04d}" for index in range(n_images)], labels, list(images))
-    return Dataset(name, tuple(classes), {"train": part, "test": part}, tuple(notes))
+    split = Split([f"{name}/{index:04d}" for index in range(n_images)], labels, list(images))
+    return Dataset(name, tuple(classes), {"train": split, "test": split}, tuple(notes))
 
 
 def _training(
@@ -109,7 +111,7 @@ def _training(
     random: np.random.Generator,
 ) -> Trained:
     """Wrong on the hardest images, with some luck; a wrong answer is one of the two classes behind the true one."""
-    labels, count = dataset.parts["test"].labels, len(dataset.classes)
+    labels, count = dataset.splits["test"].labels, len(dataset.classes)
     luck = difficulty + random.normal(0, 0.03, len(labels))
     right = luck <= np.quantile(luck, min(accuracy + random.normal(0, 0.2), 100) / 100)
     answers = np.where(right, labels, (labels + random.integers(1, 3, len(labels))) % count)

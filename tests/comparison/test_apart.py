@@ -10,7 +10,7 @@ import pytest
 
 from mixlab.comparison.compare import compare
 from mixlab.comparison.comparison import Comparison
-from mixlab.comparison.settings import Terms
+from mixlab.comparison.settings import ComparisonSettings
 from mixlab.data.sources import open_dataset
 from mixlab.errors import UserError
 from mixlab.runs.folder import Run
@@ -27,18 +27,18 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def compared(models: Sequence[str] = MODELS) -> Comparison:
-    terms = Terms(seeds=1, epochs=1, image_size=8)
-    return compare(models, open_dataset("digits"), terms, quiet=True, say=lambda sentence: None)
+    settings = ComparisonSettings(seeds=1, epochs=1, image_size=8)
+    return compare(models, open_dataset("digits"), settings, quiet=True, log=lambda sentence: None)
 
 
 def runs(store: Path, model: str) -> list[Run]:
     return [Run(path) for path in store.glob(f"{model}-digits-seed0-*")]
 
 
-def test_two_models_are_trained_judged_and_timed_and_found_again(store):
+def test_two_models_are_trained_evaluated_and_timed_and_found_again(store):
     first = compared()
     assert [run.state for model in MODELS for run in runs(store, model)] == ["done", "done"]
-    for one in first.contestants:
+    for one in first.model_results:
         assert one.correct.shape == (1, 510)
         assert one.images_per_second.value > 0 and one.training_seconds.value > 0
         assert 2**20 < one.peak_bytes < psutil.virtual_memory().total

@@ -14,18 +14,18 @@ from mixlab.comparison import compare as compare_module
 from mixlab.comparison import trainings
 from mixlab.comparison.compare import compare
 from mixlab.comparison.comparison import Comparison
-from mixlab.comparison.settings import Terms
+from mixlab.comparison.settings import ComparisonSettings
 from mixlab.comparison.trainings import Trained
 from mixlab.data.sources import open_dataset
 from mixlab.errors import UserError
 from mixlab.measure.macs import count_parameters
 from mixlab.runs.folder import Run
-from mixlab.speed.plan import Mode, Plan
+from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.stats.intervals import median_interval
 from mixlab.training.planning import autotune
 from mixlab.zoo.build import create_model, macs_of
 
-PLAN = Plan("cpu", Mode(), 4)
+PLAN = Plan("cpu", ComputeMode(), 4)
 SECONDS_A_STEP = {"mixer_nano": 0.01, "convmixer_nano": 0.02}
 MODELS = list(SECONDS_A_STEP)
 LARGE = "convmixer_256_8"
@@ -43,14 +43,16 @@ def compared(pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: 
     """Compares with invented trials and speeds, and with processes that are this one."""
     monkeypatch.setenv("MIXLAB_RUNS", str(tmp_path / "store"))
     monkeypatch.setattr(
-        autotune, "decide_plan", lambda job, say, processes: (PLAN, SECONDS_A_STEP.get(job.recipe.model, 0.05))
+        autotune, "select_plan", lambda job, log, processes: (PLAN, SECONDS_A_STEP.get(job.recipe.model, 0.05))
     )
     monkeypatch.setattr(compare_module, "images_per_second", invented_speeds)
     monkeypatch.setattr(compare_module, "processes", this_process)
 
-    def compared(models: list[str] = MODELS, **terms: Any) -> Comparison:
-        terms = {"seeds": 2, "image_size": 8, "epochs": None if terms.keys() & {"minutes"} else 1} | terms
-        return compare(models, open_dataset(f"folder:{pets}"), Terms(**terms), quiet=True, say=said.append)
+    def compared(models: list[str] = MODELS, **settings: Any) -> Comparison:
+        settings = {"seeds": 2, "image_size": 8, "epochs": None if settings.keys() & {"minutes"} else 1} | settings
+        return compare(
+            models, open_dataset(f"folder:{pets}"), ComparisonSettings(**settings), quiet=True, log=said.append
+        )
 
     return compared
 
@@ -61,7 +63,7 @@ def this_process() -> Iterator[trainings.TrainApart]:
 
 
 def invented_speeds(models: dict[str, Any], device: object) -> dict[str, Any]:
-    return {name: (Mode(), median_interval([100.0] * 9, "images/s")) for name in models}
+    return {name: (ComputeMode(), median_interval([100.0] * 9, "images/s")) for name in models}
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def recipes(comparison: Comparison) -> dict[str, list[dict[str, Any]]]:
-    return {one.name: [Run(run.folder).recipe for run in one.trained] for one in comparison.contestants}
+    return {one.name: [Run(run.folder).recipe for run in one.trained] for one in comparison.model_results}
 
 
 def test_every_model_is_trained_with_every_seed_in_the_order_given(compared, trained):
@@ -91,24 +93,24 @@ def test_every_model_is_trained_with_every_seed_in_the_order_given(compared, tra
     assert [name.partition("-folder-")[0] for name in trained] == MODELS * 2
 
 
-def test_all_are_judged_on_the_same_held_out_images(compared):
+def test_all_are_evaluated_on_the_same_held_out_images(compared):
     comparison = compared()
-    test = comparison.dataset.parts["test"]
+    test = comparison.dataset.splits["test"]
     assert len(test) == 8
-    for one in comparison.contestants:
+    for one in comparison.model_results:
         assert one.correct.shape == (2, 8)
         assert all(np.array_equal(run.labels, test.labels) for run in one.trained)
 
 
 def test_validation_images_are_trained_on(compared):
     comparison = compared()
-    assert list(comparison.dataset.parts) == ["train", "test"]
-    assert all(run.images == 32 for one in comparison.contestants for run in one.trained)
+    assert list(comparison.dataset.splits) == ["train", "test"]
+    assert all(run.images == 32 for one in comparison.model_results for run in one.trained)
 
 
 def test_another_image_size_is_that_of_every_model(compared):
     comparison = compared(image_size=12, seeds=1)
-    assert [one.contender.job.config["image_size"] for one in comparison.contestants] == [12, 12]
+    assert [one.candidate.job.config["image_size"] for one in comparison.model_results] == [12, 12]
 
 
 def test_what_an_interruption_has_finished_is_found_again(compared, trained, monkeypatch, said):
@@ -124,10 +126,10 @@ def test_what_an_interruption_has_finished_is_found_again(compared, trained, mon
         compared()
     assert len(trained) == 3
     monkeypatch.setattr(trainings, "train", train)
-    monkeypatch.delattr(autotune, "decide_plan")  # the plans are remembered as well
+    monkeypatch.delattr(autotune, "select_plan")  # the plans are remembered as well
     comparison = compared()
     assert len(trained) == len(set(trained)) == 4
-    assert [one.correct.shape for one in comparison.contestants] == [(2, 8), (2, 8)]
+    assert [one.correct.shape for one in comparison.model_results] == [(2, 8), (2, 8)]
 
 
 def test_more_seeds_train_only_those_that_are_missing(compared, trained):
@@ -156,10 +158,10 @@ def test_minutes_that_pay_for_no_training_are_refused_with_how_many_would(compar
 
 
 def test_matching_seconds_gives_the_others_as_many_steps_as_take_so_long(compared, monkeypatch):
-    judge = trainings._train_and_judge
+    rank = trainings._train_and_judge
 
     def of_a_second(*arguments: Any, **options: Any) -> Trained:
-        return replace(judge(*arguments, **options), training_seconds=0.24)
+        return replace(rank(*arguments, **options), training_seconds=0.24)
 
     monkeypatch.setattr(trainings, "_train_and_judge", of_a_second)
     found = recipes(compared(match="seconds"))
@@ -169,7 +171,7 @@ def test_matching_seconds_gives_the_others_as_many_steps_as_take_so_long(compare
 
 @pytest.mark.parametrize("match", ["parameters", "macs"])
 def test_a_matched_model_has_about_what_the_first_one_has(compared, match):
-    first, other = (getattr(one.contender, match) for one in compared(["mixer_nano", LARGE], match=match).contestants)
+    first, other = (getattr(one.candidate, match) for one in compared(["mixer_nano", LARGE], match=match).model_results)
     assert other == pytest.approx(first, rel=0.1)
     alone = create_model(LARGE, image_size=8, classes=2)
     assert {"parameters": count_parameters, "macs": macs_of}[match](alone) > 2 * first
@@ -190,7 +192,7 @@ def test_fewer_than_two_different_models_are_refused(compared, models):
 def test_a_broken_test_image_shows_before_the_first_training(compared, trained, pets):
     comparison = compared(seeds=1)
     trained.clear()
-    (pets / comparison.dataset.parts["test"].names[0]).write_bytes(b"")
+    (pets / comparison.dataset.splits["test"].names[0]).write_bytes(b"")
     with pytest.raises(UserError, match="can't be read: it is empty"):
         compared(seeds=1)
     assert trained == []

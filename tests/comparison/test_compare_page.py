@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from mixlab.comparison.compare_page import compare_page
-from mixlab.comparison.settings import Terms
+from mixlab.comparison.settings import ComparisonSettings
 
 CLEAR = {"mixer_nano": 92.0, "davit_nano": 98.0}
 CLOSE = {"mixer_nano": 97.0, "davit_nano": 97.4}
@@ -52,7 +52,7 @@ def test_everything_that_was_asked_for_has_its_section(invent):
     ]
 
 
-def test_the_yardsticks_stand_in_the_figure_of_accuracies(invent):
+def test_the_baselines_stand_in_the_figure_of_accuracies(invent):
     html = compare_page(invent(CLEAR)).html()
     assert "1-nearest neighbour 90.0 [" in html
     assert "majority class 10.0 [" in html
@@ -84,7 +84,7 @@ def test_the_surest_mistakes_come_first_by_the_mean_of_the_seeds(invent):
     comparison = invent(CLEAR, n_images=300)
     html = compare_page(comparison).html()
     mean = comparison["davit_nano"].mean_probabilities
-    wrong = mean.argmax(axis=1) != comparison.dataset.parts["test"].labels
+    wrong = mean.argmax(axis=1) != comparison.dataset.splits["test"].labels
     surest = mean.max(axis=1)[wrong].max()
     figure = html.partition('<figure class="mistakes">')[2]
     shown = [float(share) for share in re.findall(r"<p>([\d.]+) %</p>", figure)]
@@ -133,18 +133,30 @@ def test_what_ran_has_versions_device_commit_counts_and_the_datas_own_notes(inve
 
 
 @pytest.mark.parametrize(
-    ("terms", "budget", "options"),
+    ("settings", "budget", "options"),
     [
-        (Terms(seeds=3), "3 seeds of each model, 4 epochs", "--seeds 3"),
-        (Terms(seeds=3, epochs=4), "4 epochs", "--seeds 3 --epochs 4"),
-        (Terms(seeds=3, minutes=2.5), "2.5 minutes for the whole comparison, shared equally", "--minutes 2.5"),
-        (Terms(seeds=3, match="seconds"), "as many seconds of training as mixer_nano took", "--match seconds"),
-        (Terms(seeds=3, match="macs"), "4 epochs; widths scaled to the macs of mixer_nano", "--match macs"),
-        (Terms(seeds=3, image_size=(32, 48)), "4 epochs", "--image-size 32x48"),
+        (ComparisonSettings(seeds=3), "3 seeds of each model, 4 epochs", "--seeds 3"),
+        (ComparisonSettings(seeds=3, epochs=4), "4 epochs", "--seeds 3 --epochs 4"),
+        (
+            ComparisonSettings(seeds=3, minutes=2.5),
+            "2.5 minutes for the whole comparison, shared equally",
+            "--minutes 2.5",
+        ),
+        (
+            ComparisonSettings(seeds=3, match="seconds"),
+            "as many seconds of training as mixer_nano took",
+            "--match seconds",
+        ),
+        (
+            ComparisonSettings(seeds=3, match="macs"),
+            "4 epochs; widths scaled to the macs of mixer_nano",
+            "--match macs",
+        ),
+        (ComparisonSettings(seeds=3, image_size=(32, 48)), "4 epochs", "--image-size 32x48"),
     ],
 )
-def test_what_ran_says_the_budget_and_the_command_to_run_it_again(invent, terms, budget, options):
-    html = compare_page(replace(invent(CLEAR), terms=terms)).html()
+def test_what_ran_says_the_budget_and_the_command_to_run_it_again(invent, settings, budget, options):
+    html = compare_page(replace(invent(CLEAR), settings=settings)).html()
     assert budget in text_of(html)
     (command,) = re.findall(r"<code>(mixlab compare [^<]*)</code>", html)
     assert command.startswith("mixlab compare --data digits --models mixer_nano,davit_nano --seeds 3")

@@ -14,8 +14,8 @@ LONG = "timm:vit_tiny_patch16_224:img_size=32:patch_size=4"
 
 def test_a_model_is_recommended_if_its_interval_against_every_other_excludes_0(invent):
     comparison = invent(CLEAR)
-    assert comparison.verdict.recommended == "davit_nano"
-    assert comparison.verdict.pairs[0].difference.low > 0
+    assert comparison.ranking.recommended == "davit_nano"
+    assert comparison.ranking.pairs[0].difference.low > 0
     accuracy = f"{comparison['davit_nano'].top1.value:.1f} %"
     assert comparison.answer == (
         f"Take davit_nano: it had {accuracy} of the test images right, and its lead over every other model is more "
@@ -25,14 +25,17 @@ def test_a_model_is_recommended_if_its_interval_against_every_other_excludes_0(i
 
 def test_models_that_are_not_told_apart_leave_the_cheapest_of_them(invent):
     comparison = invent(CLOSE)
-    assert comparison.verdict.recommended is None
+    assert comparison.ranking.recommended is None
     assert comparison.answer.startswith(
         "davit_nano and mixer_nano are not told apart: take the cheapest of these, mixer_nano, which answers 5,9"
     )
 
 
 def test_the_closest_pair_is_the_taken_model_and_the_best_that_it_is_weighed_against(invent):
-    close, clear = invent(CLOSE).choice.closest, invent({**CLEAR, "vit_nano": 85.0}).choice.closest
+    close, clear = (
+        invent(CLOSE).recommendation.closest_pair,
+        invent({**CLEAR, "vit_nano": 85.0}).recommendation.closest_pair,
+    )
     assert (close.a, close.b) == ("davit_nano", "mixer_nano")
     assert (clear.a, clear.b) == ("davit_nano", "mixer_nano")
 
@@ -40,31 +43,31 @@ def test_the_closest_pair_is_the_taken_model_and_the_best_that_it_is_weighed_aga
 def test_the_taken_model_is_not_weighed_against_one_that_was_told_apart(invent):
     comparison = invent(CLOSE)
     leaders = ("davit_nano", "vit_nano")  # the second best had steadier seeds, say
-    vars(comparison)["verdict"] = replace(comparison.verdict, leaders=leaders)
-    closest = comparison.choice.closest
-    assert (closest.a, closest.b) == ("davit_nano", "vit_nano")
+    vars(comparison)["ranking"] = replace(comparison.ranking, leaders=leaders)
+    closest_pair = comparison.recommendation.closest_pair
+    assert (closest_pair.a, closest_pair.b) == ("davit_nano", "vit_nano")
 
 
-def test_a_model_that_a_yardstick_beats_is_not_praised(invent):
+def test_a_model_that_a_baseline_beats_is_not_praised(invent):
     assert "But the yardstick 1-nearest neighbour had 90.0 %: train longer" in invent({"a": 60.0, "b": 30.0}).answer
     assert "yardstick" not in invent(CLEAR).answer
 
 
 def test_what_could_have_been_noticed_is_a_sentence(invent):
     comparison = invent(CLOSE)
-    assert f"truly been {comparison.verdict.detectable:.1f} points better" in comparison.detectable
+    assert f"truly been {comparison.ranking.detectable:.1f} points better" in comparison.detectable
 
 
 def test_a_comparison_that_sees_nothing_says_so(invent):
     comparison = invent(CLOSE)
-    vars(comparison)["verdict"] = replace(comparison.verdict, detectable=2_000.0)
+    vars(comparison)["ranking"] = replace(comparison.ranking, detectable=2_000.0)
     assert "hardly any difference could have been told from chance" in comparison.detectable
 
 
 def test_accuracies_are_ranked_but_names_keep_the_users_order(invent):
     comparison = invent(CLEAR)
     assert comparison.names == ["mixer_nano", "davit_nano"]
-    assert [contestant.name for contestant in comparison.ranked] == ["davit_nano", "mixer_nano"]
+    assert [result.name for result in comparison.ranked] == ["davit_nano", "mixer_nano"]
 
 
 def test_a_confusion_matrix_is_summed_over_the_seeds(invent):
@@ -104,7 +107,7 @@ def test_results_hold_one_accuracy_a_seed_and_their_mean(invent):
     assert model["mean"] == pytest.approx(sum(model["top1"]) / 3)
 
 
-def test_the_choice_table_ends_in_the_yardsticks(invent):
+def test_the_choice_table_ends_in_the_baselines(invent):
     rows = choice_table(invent(CLOSE)).rows
     assert [row["model"] for row in rows] == [
         *("davit_nano", "mixer_nano", "vit_nano"),
@@ -138,7 +141,7 @@ def test_a_batch_that_went_through_in_parts_is_said(invent):
     comparison = invent(CLEAR)
     mixer = comparison["mixer_nano"]
     halved = replace(mixer, plan=replace(mixer.plan, micro_batch=16))
-    table = costs_table(replace(comparison, contestants=(halved, comparison["davit_nano"])))
+    table = costs_table(replace(comparison, model_results=(halved, comparison["davit_nano"])))
     assert [row["trained_in"] for row in table.rows] == ["fp32, contiguous", "fp32, contiguous, 16 of 64 at once"]
 
 
@@ -153,7 +156,7 @@ def test_the_pairs_say_what_their_intervals_cover(invent, seeds, said):
 
 def test_the_table_of_pairs_says_which_are_told_apart(invent):
     rows = pairs_table(invent(CLOSE)).rows
-    assert [(row["a"], row["b"], row["verdict"]) for row in rows] == [
+    assert [(row["a"], row["b"], row["ranking"]) for row in rows] == [
         ("davit_nano", "mixer_nano", "not told apart"),
         ("davit_nano", "vit_nano", "told apart"),
         ("mixer_nano", "vit_nano", "told apart"),

@@ -7,11 +7,11 @@ import pytest
 from jaxtyping import UInt8
 
 from mixlab.comparison import cross_validation as module
-from mixlab.comparison.cross_validation import OutOfFold, out_of_fold
-from mixlab.data.dataset import Dataset, Part
-from mixlab.data.folds import Folds, folded
+from mixlab.comparison.cross_validation import CrossValidation, cross_validate
+from mixlab.data.dataset import Dataset, Split
+from mixlab.data.folds import Folds, make_folds
 from mixlab.evaluation.probes.features import Features
-from mixlab.evaluation.probes.ridge import Chosen, chosen_head
+from mixlab.evaluation.probes.ridge import FittedHead, fit_head
 from mixlab.stats.paired import crossed_bootstrap
 
 RIDGES = (0.01, 1.0)
@@ -21,42 +21,42 @@ RIDGES = (0.01, 1.0)
 def folds() -> Folds:
     """60 images of 3 classes, of which each three are copies, half of them in the test part."""
     images = [np.full((1, 1, 3), index // 3, dtype=np.uint8) for index in range(60)]
-    part = Part([f"p{index}" for index in range(60)], np.arange(60) // 3 % 3, images)
-    halves = {"train": part.subset(np.arange(30)), "test": part.subset(np.arange(30, 60))}
-    return folded(Dataset("pets", tuple("abc"), halves), 4)
+    split = Split([f"p{index}" for index in range(60)], np.arange(60) // 3 % 3, images)
+    halves = {"train": split.subset(np.arange(30)), "test": split.subset(np.arange(30, 60))}
+    return make_folds(Dataset("pets", tuple("abc"), halves), 4)
 
 
 @pytest.fixture
 def seen(folds: Folds) -> Features:
     """The first channel is the image's content, so that it tells which image it is; the others tell the class."""
-    labels = folds.images.part.labels
-    content = np.array([image[0, 0, 0] for image in folds.images.part.images])  # pyright: ignore
+    labels = folds.images.split.labels
+    content = np.array([image[0, 0, 0] for image in folds.images.split.images])  # pyright: ignore
     noise = np.random.default_rng(0).normal(0, 0.1, (60, 3))
     return Features(np.column_stack([content, np.eye(3)[labels] + noise]).astype(np.float32), labels, {})
 
 
-def answered(seen: Features, folds: Folds) -> OutOfFold:
-    return out_of_fold(seen, list(folds.rounds()), 3, RIDGES)
+def answered(seen: Features, folds: Folds) -> CrossValidation:
+    return cross_validate(seen, list(folds.rounds()), 3, RIDGES)
 
 
-def test_no_head_is_fitted_or_chosen_with_a_image_that_it_judges_or_a_copy_of_it(seen, folds, monkeypatch):
+def test_no_head_is_fitted_or_chosen_with_a_image_that_it_evaluates_or_a_copy_of_it(seen, folds, monkeypatch):
     learned: list[set[float]] = []
 
-    def noted(train: Features, validation: Features, *arguments: object) -> Chosen:
-        contents = [set(part.values[:, 0].tolist()) for part in (train, validation)]
+    def noted(train: Features, validation: Features, *arguments: object) -> FittedHead:
+        contents = [set(split.values[:, 0].tolist()) for split in (train, validation)]
         assert not contents[0] & contents[1]
         learned.append(contents[0] | contents[1])
-        return chosen_head(train, validation, *arguments)  # pyright: ignore
+        return fit_head(train, validation, *arguments)  # pyright: ignore
 
-    monkeypatch.setattr(module, "chosen_head", noted)
+    monkeypatch.setattr(module, "fit_head", noted)
     answers = answered(seen, folds)
-    judged = [set(seen.values[answers.round_of == each, 0].tolist()) for each in range(4)]
-    for before, after in zip(learned, judged, strict=True):
+    evaluated = [set(seen.values[answers.round_of == each, 0].tolist()) for each in range(4)]
+    for before, after in zip(learned, evaluated, strict=True):
         assert before and after and not before & after
-    assert set().union(*judged) == set(range(20))
+    assert set().union(*evaluated) == set(range(20))
 
 
-def test_the_labels_of_what_is_judged_change_no_head_of_that_round(seen, folds):
+def test_the_labels_of_what_is_evaluated_change_no_head_of_that_round(seen, folds):
     (first, *_) = folds.rounds()
     labels = seen.labels.copy()
     labels[first.test] = (labels[first.test] + 1) % 3
@@ -106,14 +106,14 @@ def test_an_interval_of_95_per_cent_holds_the_truth_nine_times_in_ten():
 
     Heads are taken as given, so it is not 95 (decision 7, with the figures of more draws and other worlds).
     """
-    images, draws = 200, 200
+    images, uniforms = 200, 200
     fresh = views_of_a_world(20_000, seed=10**6)
-    part = Part([str(index) for index in range(images)], fresh[0].labels[:images], list(_different(images)))
-    halves = {"train": part.subset(np.arange(100)), "test": part.subset(np.arange(100, images))}
-    rounds = list(folded(Dataset("world", tuple("abcd"), halves), 5).rounds())
+    split = Split([str(index) for index in range(images)], fresh[0].labels[:images], list(_different(images)))
+    halves = {"train": split.subset(np.arange(100)), "test": split.subset(np.arange(100, images))}
+    rounds = list(make_folds(Dataset("world", tuple("abcd"), halves), 5).rounds())
     gaps, intervals = [], []
-    for draw in range(draws):
-        a, b = (out_of_fold(seen, rounds, 4, (0.01, 0.1, 1.0, 10.0)) for seen in views_of_a_world(images, draw))
+    for draw in range(uniforms):
+        a, b = (cross_validate(seen, rounds, 4, (0.01, 0.1, 1.0, 10.0)) for seen in views_of_a_world(images, draw))
         of_a, of_b = (one.heads[0].head.top1(seen) for one, seen in zip((a, b), fresh, strict=True))
         gaps.append(of_a - of_b)
         intervals.append(crossed_bootstrap(a.correct[None], b.correct[None], resamples=1_999, seed=draw))

@@ -10,20 +10,20 @@ import pytest
 import tomli_w
 
 from mixlab.comparison import pretrained_page as published_page_module
-from mixlab.comparison.cross_validation import OutOfFold
-from mixlab.comparison.pretrained_comparison import WARNING, PublishedComparison, PublishedContestant
-from mixlab.comparison.pretrained_page import published_page
-from mixlab.comparison.pretrained_tables import choice_table, heads_table, pairs_table, published_tables
-from mixlab.data.dataset import Dataset, Part
-from mixlab.data.folds import folded
+from mixlab.comparison.cross_validation import CrossValidation
+from mixlab.comparison.pretrained_comparison import WARNING, PretrainedComparison, PretrainedResult
+from mixlab.comparison.pretrained_page import pretrained_page
+from mixlab.comparison.pretrained_tables import choice_table, heads_table, pairs_table, pretrained_tables
+from mixlab.data.dataset import Dataset, Split
+from mixlab.data.folds import make_folds
 from mixlab.data.preprocess import Preprocess
 from mixlab.evaluation.probes.features import Backbone
-from mixlab.evaluation.probes.ridge import Chosen, Head
-from mixlab.report.html_text import prose
+from mixlab.evaluation.probes.ridge import FittedHead, LinearHead
+from mixlab.report.html_text import html_text
 from mixlab.report.table import render
-from mixlab.speed.plan import Mode
+from mixlab.speed.plan import ComputeMode
 from mixlab.stats.intervals import median_interval, proportion_interval
-from mixlab.stats.paired import of_groups
+from mixlab.stats.paired import cluster_values
 from mixlab.weights.adapt import Weights
 
 CLEAR = {"mixer_b16.x": 90.0, "davit_tiny.x": 97.0}
@@ -46,68 +46,69 @@ def text_of(html: str) -> str:
     return " ".join(re.sub(r"<[^>]*>", " ", body).replace("\N{NO-BREAK SPACE}", " ").split())
 
 
-def invented(accuracies: dict[str, float], folds: int | None = None) -> PublishedComparison:
+def invented(accuracies: dict[str, float], folds: int | None = None) -> PretrainedComparison:
     """Each model answers slower than the one before it; the first two images are copies."""
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (IMAGES, 4, 4, 3), dtype=np.uint8)
     images[1] = images[0]
     labels = np.arange(IMAGES) // 2 % 4
-    part = Part([f"p{index}" for index in range(IMAGES)], labels, list(images))
-    parts = {"train": part.subset(np.arange(300)), "test": part.subset(np.arange(300, IMAGES))}
-    dataset = Dataset("folder:/tmp/my pets", ("cat", "dog", "고양이", "<b>"), parts, notes=("A note.",))
-    judging = folded(dataset, folds or 5)
+    split = Split([f"p{index}" for index in range(IMAGES)], labels, list(images))
+    splits = {"train": split.subset(np.arange(300)), "test": split.subset(np.arange(300, IMAGES))}
+    dataset = Dataset("folder:/tmp/my pets", ("cat", "dog", "고양이", "<b>"), splits, notes=("A note.",))
+    cv_folds = make_folds(dataset, folds or 5)
     hard = random.permutation(IMAGES) / IMAGES
-    contestants = []
+    model_results = []
     for place, (name, accuracy) in enumerate(accuracies.items(), 1):
         right = hard + random.normal(0, 0.03, IMAGES) < accuracy / 100
         probabilities = np.full((IMAGES, 4), 0.1)
         probabilities[np.arange(IMAGES), np.where(right, labels, (labels + 1) % 4)] = 0.7
         heads = tuple(
-            Chosen(Head(np.zeros((4, 8)), np.zeros(4)), 10.0 ** -(each % 2), 0.5, {}) for each in range(judging.count)
+            FittedHead(LinearHead(np.zeros((4, 8)), np.zeros(4)), 10.0 ** -(each % 2), 0.5, {})
+            for each in range(cv_folds.count)
         )
-        answers = OutOfFold(labels, judging.fold_of, probabilities, heads)
+        answers = CrossValidation(labels, cv_folds.fold_of, probabilities, heads)
         backbone = Backbone(name, Weights("mixer", {}, {}), Preprocess((224, 192)))
-        contestants.append(
-            PublishedContestant(
+        model_results.append(
+            PretrainedResult(
                 name=name,
                 provenance=f"Trained by the authors of {name}.",
                 backbone=backbone,
                 answers=answers,
-                correct=of_groups(answers.correct[None], judging.images.groups),
+                correct=cluster_values(answers.correct[None], cv_folds.images.group_ids),
                 parameters=10_000_000 * place,
                 macs=4_000_000_000 * place,
-                inference_mode=Mode("bf16"),
+                inference_mode=ComputeMode("bf16"),
                 images_per_second=median_interval([100 / place] * 9, "images/s"),
             )
         )
-    return PublishedComparison(
+    return PretrainedComparison(
         dataset=dataset,
-        judging=judging,
+        cv_folds=cv_folds,
         folds=folds,
-        contestants=tuple(contestants),
-        yardsticks={"majority class": proportion_interval(100, IMAGES)},
+        model_results=tuple(model_results),
+        baselines={"majority class": proportion_interval(100, IMAGES)},
         environment=ENVIRONMENT,
     )
 
 
 def test_the_answer_comes_first_with_its_uncertainty_and_then_the_warning():
     comparison = invented(CLEAR)
-    answer, _, rest = text_of(published_page(comparison).html()).partition("Weights, not architectures")
+    answer, _, rest = text_of(pretrained_page(comparison).html()).partition("Weights, not architectures")
     assert comparison.answer in answer and comparison.detectable in answer
     assert re.search(r"Top-1 of davit_tiny\.x 9\d\.\d % 95 %: [\d.]+ to [\d.]+, n = 400", answer)
-    assert text_of(f"<body>{prose(WARNING)}") in rest.partition("What to choose by")[0]
+    assert text_of(f"<body>{html_text(WARNING)}") in rest.partition("What to choose by")[0]
 
 
 def test_a_lead_that_is_more_than_chance_is_recommended_and_another_is_not():
-    assert invented(CLEAR).verdict.recommended == "davit_tiny.x"
+    assert invented(CLEAR).ranking.recommended == "davit_tiny.x"
     close = invented(CLOSE)
-    assert close.verdict.recommended is None
-    assert set(close.verdict.leaders) == {"mixer_b16.x", "davit_tiny.x"}
+    assert close.ranking.recommended is None
+    assert set(close.ranking.leaders) == {"mixer_b16.x", "davit_tiny.x"}
     assert "are not told apart: take the cheapest of these, mixer_b16.x" in close.answer
 
 
 def test_the_report_says_what_the_intervals_leave_out_and_whose_the_weights_are():
-    text = text_of(published_page(invented(CLOSE)).html())
+    text = text_of(pretrained_page(invented(CLOSE)).html())
     assert "their spread is no standard error" in text
     assert "What other training images would have changed is not in the intervals" in text
     assert "Trained by the authors of timm:resnet50.x." in text
@@ -116,23 +117,25 @@ def test_the_report_says_what_the_intervals_leave_out_and_whose_the_weights_are(
 
 
 def test_the_page_names_the_command_that_makes_it_again():
-    (command,) = re.findall(r"<code>(mixlab compare [^<]*)</code>", published_page(invented(CLEAR, folds=4)).html())
+    (command,) = re.findall(r"<code>(mixlab compare [^<]*)</code>", pretrained_page(invented(CLEAR, folds=4)).html())
     data = "--data &#x27;folder:/tmp/my pets&#x27;"
     assert command == f"mixlab compare {data} --models mixer_b16.x,davit_tiny.x --folds 4"
 
 
 def test_the_page_has_what_makes_the_taken_model():
     comparison = invented(CLEAR)
-    html = published_page(comparison).html()
+    html = pretrained_page(comparison).html()
     assert escape(tomli_w.dumps(comparison.head_recipe)) in html
     assert escape("mixlab train --data 'folder:/tmp/my pets' --model davit_tiny.x") in html
 
 
-@pytest.mark.parametrize("cut_here", [True, False])
-def test_that_folds_put_cut_parts_together_again_is_said(cut_here):
+@pytest.mark.parametrize("split_by_mixlab", [True, False])
+def test_that_folds_put_cut_parts_together_again_is_said(split_by_mixlab):
     comparison = invented(CLEAR)
-    html = published_page(replace(comparison, dataset=replace(comparison.dataset, cut_here=cut_here))).html()
-    assert ("For the folds all parts were put together again." in html) == cut_here
+    html = pretrained_page(
+        replace(comparison, dataset=replace(comparison.dataset, split_by_mixlab=split_by_mixlab))
+    ).html()
+    assert ("For the folds all parts were put together again." in html) == split_by_mixlab
 
 
 def test_results_have_the_keys_of_every_comparison_and_those_of_folds(invent):
@@ -161,32 +164,32 @@ def test_the_tables_say_what_was_chosen_how_and_on_what():
 
 def test_without_folds_there_is_no_best_one():
     comparison = invented(CLEAR)
-    alone = replace(comparison, judging=replace(comparison.judging, fold_of=np.zeros(IMAGES, dtype=np.int64)))
+    alone = replace(comparison, cv_folds=replace(comparison.cv_folds, fold_of=np.zeros(IMAGES, dtype=np.int64)))
     assert alone.results()["budget"]["folds"] is None
     assert "folds" not in [column.key for column in heads_table(alone).columns]
     assert not any("fold" in note.lower() for note in heads_table(alone).notes)
-    assert "one fold" not in published_page(alone).html()
+    assert "one fold" not in pretrained_page(alone).html()
 
 
-def test_weights_that_a_yardstick_beats_are_not_praised():
+def test_weights_that_a_baseline_beats_are_not_praised():
     assert "--from-scratch" in invented({"a.x": 20.0, "b.x": 15.0}).answer
 
 
 @pytest.mark.parametrize("place", range(3))
 def test_the_tables_fit_a_hundred_columns(place):
-    text = render(published_tables(invented(CLOSE))[place], "table")
+    text = render(pretrained_tables(invented(CLOSE))[place], "table")
     assert max(len(line) for line in text.splitlines() if " " * 4 in line or line.startswith("timm")) <= 100
 
 
 def test_the_rule_by_which_weights_are_chosen_is_said_where_it_chose(monkeypatch):
-    assert "chosen by rule" not in published_page(invented(CLEAR)).html()
-    monkeypatch.setattr(published_page_module, "usual_weights", lambda: list(CLEAR))
-    assert "chosen by rule" in published_page(invented(CLEAR)).html()
+    assert "chosen by rule" not in pretrained_page(invented(CLEAR)).html()
+    monkeypatch.setattr(published_page_module, "default_weights", lambda: list(CLEAR))
+    assert "chosen by rule" in pretrained_page(invented(CLEAR)).html()
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_report_fits_its_window_and_the_browser_has_no_complaints(opened, width):
-    needed, complaints = opened(published_page(invented(CLOSE)).html(), width)
+    needed, complaints = opened(pretrained_page(invented(CLOSE)).html(), width)
     assert needed <= width
     assert complaints == ""

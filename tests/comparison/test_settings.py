@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mixlab.comparison.settings import Terms
+from mixlab.comparison.settings import ComparisonSettings
 from mixlab.errors import UserError
 
 
@@ -22,11 +22,11 @@ from mixlab.errors import UserError
 )
 def test_terms_under_which_nothing_is_trained_are_refused(asked: dict[str, Any], sentence: str):
     with pytest.raises(UserError) as refused:
-        Terms(**asked)
+        ComparisonSettings(**asked)
     assert str(refused.value) == sentence
 
 
 @pytest.mark.parametrize("other", [{"epochs": 3}, {"match": "seconds"}])
 def test_two_lengths_of_a_training_are_refused(other: dict[str, Any]):
     with pytest.raises(UserError, match="each of them says how long a training lasts: give one"):
-        Terms(minutes=5, **other)
+        ComparisonSettings(minutes=5, **other)

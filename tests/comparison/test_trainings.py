@@ -14,17 +14,17 @@ from mixlab.comparison.trainings import processes
 from mixlab.data.dataset import Dataset
 from mixlab.errors import UserError
 from mixlab.measure.memory import peak_bytes
-from mixlab.speed.plan import Mode, Plan
-from mixlab.training.recipes.parse import recipe_from
+from mixlab.speed.plan import ComputeMode, Plan
+from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.training.recipes.schema import Recipe
 
-PLAN = Plan("cpu", Mode(), 64)
+PLAN = Plan("cpu", ComputeMode(), 64)
 
 
 @pytest.fixture
 def recipe(tiny_recipe: dict[str, Any]) -> Recipe:
     """Twenty steps on the digits."""
-    return recipe_from(tiny_recipe | {"data": "digits", "steps": 20, "batch": 64}, "tiny")
+    return parse_training_recipe(tiny_recipe | {"data": "digits", "steps": 20, "batch": 64}, "tiny")
 
 
 @pytest.fixture
@@ -33,18 +33,18 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_validation_images_join_those_to_train_on(shades: Dataset):
-    parts = shades.nothing_selected().parts
-    assert list(parts) == ["train", "test"]
-    assert parts["train"].names == shades.parts["train"].names + shades.parts["validation"].names
-    assert parts["test"] is shades.parts["test"]
+    splits = shades.merge_validation().splits
+    assert list(splits) == ["train", "test"]
+    assert splits["train"].names == shades.splits["train"].names + shades.splits["validation"].names
+    assert splits["test"] is shades.splits["test"]
 
 
 def test_a_set_without_validation_stays_as_it_is(shades: Dataset):
-    parts = {name: shades.parts[name] for name in ("train", "test")}
-    assert replace(shades, parts=parts).nothing_selected().parts == parts
+    splits = {name: shades.splits[name] for name in ("train", "test")}
+    assert replace(shades, splits=splits).merge_validation().splits == splits
 
 
-def test_a_training_is_judged_on_every_test_image(recipe, folder):
+def test_a_training_is_evaluated_on_every_test_image(recipe, folder):
     trained = trainings._train_and_judge(recipe, PLAN, folder, quiet=True)
     assert trained.labels.shape == trained.correct.shape == (510,)
     assert trained.probabilities.shape == (510, 10)

@@ -8,7 +8,7 @@ import pytest
 from jaxtyping import UInt8
 from PIL import Image
 
-from mixlab.data.dataset import Part
+from mixlab.data.dataset import Split
 
 WriteTree = Callable[..., Path]
 
@@ -30,7 +30,7 @@ def write_tree(tmp_path: Path) -> WriteTree:
 
 
 @pytest.fixture
-def noise() -> Part:
+def noise() -> Split:
     """24 images of 9x7 pixels in memory, of three classes."""
     images: UInt8[np.ndarray, "24 9 7 3"] = np.random.default_rng(1).integers(0, 256, (24, 9, 7, 3), dtype=np.uint8)
-    return Part([f"noise/{i}" for i in range(24)], np.arange(24) % 3, list(images))
+    return Split([f"noise/{i}" for i in range(24)], np.arange(24) % 3, list(images))

@@ -14,8 +14,8 @@ from mixlab.data.augmentation.crop import RandomResizedCrop
 from mixlab.data.augmentation.erasing import RandomErasing
 from mixlab.data.augmentation.jitter import ColorJitter
 from mixlab.data.augmentation.randaugment_timm import RandAugmentTimm
-from mixlab.data.batches import Batch, JudgingBatches, TrainingBatches
-from mixlab.data.dataset import Part
+from mixlab.data.batches import Batch, EvalBatches, TrainingBatches
+from mixlab.data.dataset import Split
 from mixlab.data.image_file import UnreadableImage
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
@@ -31,8 +31,8 @@ RANDAUGMENT = Augmentation(
 )
 
 
-def training(part: Part, augmentation: Augmentation = AUGMENTATION, batch: int = 5, **options) -> TrainingBatches:
-    return TrainingBatches(part, PREPROCESS, augmentation, batch=batch, seed=0, **options)
+def training(split: Split, augmentation: Augmentation = AUGMENTATION, batch: int = 5, **options) -> TrainingBatches:
+    return TrainingBatches(split, PREPROCESS, augmentation, batch=batch, seed=0, **options)
 
 
 def pixels(batches: list[Batch]) -> torch.Tensor:
@@ -40,22 +40,22 @@ def pixels(batches: list[Batch]) -> torch.Tensor:
 
 
 @pytest.fixture
-def files(write_tree) -> Part:
+def files(write_tree) -> Split:
     """Twelve image files of two classes."""
     root = write_tree("cat", 12)
     paths = sorted(root.rglob("*.png"))
-    return Part([path.name for path in paths], np.arange(12) % 2, paths)
+    return Split([path.name for path in paths], np.arange(12) % 2, paths)
 
 
 @pytest.fixture
 def too_large(monkeypatch) -> None:
     """No part fits into memory."""
-    monkeypatch.setattr(batches_module, "KEPT_BYTES", 0)
+    monkeypatch.setattr(batches_module, "PRELOAD_BYTES", 0)
 
 
-def broken(part: Part, *indices: int) -> None:
+def broken(split: Split, *indices: int) -> None:
     for index in indices:
-        path = part.images[index]
+        path = split.images[index]
         assert isinstance(path, Path)
         path.write_bytes(b"")
 
@@ -124,7 +124,7 @@ def test_workers_leave_torchs_generator_alone(files, too_large):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_keeping_images_in_memory_changes_no_bit(files, monkeypatch, augmentation, workers):
     kept = pixels(list(training(files, augmentation, workers=workers).epoch(0)))
-    monkeypatch.setattr(batches_module, "KEPT_BYTES", 0)
+    monkeypatch.setattr(batches_module, "PRELOAD_BYTES", 0)
     assert pixels(list(training(files, augmentation).epoch(0))).equal(kept)
 
 
@@ -221,26 +221,26 @@ def test_a_padded_crop_wider_than_the_image_is_refused(noise):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_judging_shows_every_image_in_order_as_it_is(files, too_large, workers):
-    batches = JudgingBatches(files, PREPROCESS, batch=5, workers=workers)
+def test_evaluation_shows_every_image_in_order_as_it_is(files, too_large, workers):
+    batches = EvalBatches(files, PREPROCESS, batch=5, workers=workers)
     seen = list(batches)
     assert len(seen) == len(batches) == 3
     assert np.concatenate([batch.indices for batch in seen]).tolist() == list(range(12))
     assert pixels(seen).equal(torch.stack([PREPROCESS(files.image(index)) for index in range(12)]))
 
 
-def test_judging_again_reads_nothing_again(files):
-    batches = JudgingBatches(files, PREPROCESS, batch=5)
+def test_evaluation_again_reads_nothing_again(files):
+    batches = EvalBatches(files, PREPROCESS, batch=5)
     first = pixels(list(batches))
     broken(files, 0)
     assert pixels(list(batches)).equal(first)
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 2**30])
-def test_judging_leaves_out_as_many_unreadable_images_as_it_may(files, monkeypatch, kept_bytes):
-    monkeypatch.setattr(batches_module, "KEPT_BYTES", kept_bytes)
+def test_evaluation_leaves_out_as_many_unreadable_images_as_it_may(files, monkeypatch, kept_bytes):
+    monkeypatch.setattr(batches_module, "PRELOAD_BYTES", kept_bytes)
     broken(files, 4, 7)
-    batches = JudgingBatches(files, PREPROCESS, batch=5, max_unreadable=2)
+    batches = EvalBatches(files, PREPROCESS, batch=5, max_unreadable=2)
     assert batches.unreadable == {"004.png": "it is empty", "007.png": "it is empty"}
     assert [len(batch.indices) for batch in batches] == [5, 5]
     assert len(batches) == 2
@@ -252,13 +252,13 @@ def test_judging_leaves_out_as_many_unreadable_images_as_it_may(files, monkeypat
 def test_an_unreadable_image_to_judge_is_met_at_once_where_images_are_kept(files):
     broken(files, 4)
     with pytest.raises(UnreadableImage, match=r"cat/004.png can't be read: it is empty.$"):
-        JudgingBatches(files, PREPROCESS, batch=5)
+        EvalBatches(files, PREPROCESS, batch=5)
 
 
-def test_judging_names_the_image_it_cannot_read(files, too_large):
+def test_evaluation_names_the_image_it_cannot_read(files, too_large):
     broken(files, 4)
     with pytest.raises(UnreadableImage, match=r"cat/004.png can't be read: it is empty.$"):
-        list(JudgingBatches(files, PREPROCESS, batch=5))
+        list(EvalBatches(files, PREPROCESS, batch=5))
 
 
 class Deadly:

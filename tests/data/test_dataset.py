@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mixlab.data.dataset import Dataset, Part
-from mixlab.data.sources import KINDS, open_dataset, open_split, open_unseen, same_source
+from mixlab.data.dataset import Dataset, Split
+from mixlab.data.sources import KINDS, is_same_source, open_dataset, open_for_evaluation, open_with_assignment
 from mixlab.errors import UserError
 
 
@@ -16,17 +16,17 @@ def pets(write_tree):
 
 
 def test_a_subset_keeps_images_labels_and_names_together(noise):
-    chosen = noise.subset([5, 0])
-    assert chosen.names == ["noise/5", "noise/0"]
-    assert chosen.labels.tolist() == [2, 0]
-    assert (chosen.image(1) == noise.image(0)).all()
+    recommendation_summary = noise.subset([5, 0])
+    assert recommendation_summary.names == ["noise/5", "noise/0"]
+    assert recommendation_summary.labels.tolist() == [2, 0]
+    assert (recommendation_summary.image(1) == noise.image(0)).all()
 
 
 def test_joined_parts_follow_each_other(noise):
-    joined = noise.subset([1]).joined(noise.subset([3, 2]))
-    assert joined.names == ["noise/1", "noise/3", "noise/2"]
-    assert joined.labels.tolist() == [1, 0, 2]
-    assert (joined.image(2) == noise.image(2)).all()
+    concat = noise.subset([1]).concat(noise.subset([3, 2]))
+    assert concat.names == ["noise/1", "noise/3", "noise/2"]
+    assert concat.labels.tolist() == [1, 0, 2]
+    assert (concat.image(2) == noise.image(2)).all()
 
 
 def test_the_fingerprint_is_the_same_when_nothing_changed(pets):
@@ -57,13 +57,13 @@ def test_a_renamed_image_or_class_changes_the_fingerprint(pets, old, new):
 
 
 def test_every_fact_of_a_set_is_in_its_fingerprint(noise):
-    def fingerprint(classes=("a", "b", "c"), part="test", names=tuple(noise.names), labels=noise.labels) -> str:
-        return Dataset("noise", classes, {part: Part(list(names), labels, noise.images)}).fingerprint
+    def fingerprint(classes=("a", "b", "c"), split="test", names=tuple(noise.names), labels=noise.labels) -> str:
+        return Dataset("noise", classes, {split: Split(list(names), labels, noise.images)}).fingerprint
 
     fingerprints = [
         fingerprint(),
         fingerprint(classes=("a", "b", "d")),
-        fingerprint(part="train"),
+        fingerprint(split="train"),
         fingerprint(names=noise.names[::-1]),
         fingerprint(labels=noise.labels[::-1].copy()),
     ]
@@ -90,54 +90,54 @@ def test_every_fact_but_the_bytes_is_in_the_listing(pets):
 
 def test_a_stored_split_brings_the_same_parts_back(pets):
     pets_cut = open_dataset(f"folder:{pets}")
-    stored = json.loads(json.dumps(pets_cut.split))
-    restored = open_split(f"folder:{pets}", stored, pets_cut.classes)
-    assert restored.split == pets_cut.split
-    assert restored.fingerprint == pets_cut.fingerprint
+    stored = json.loads(json.dumps(pets_cut.assignment))
+    resume = open_with_assignment(f"folder:{pets}", stored, pets_cut.classes)
+    assert resume.assignment == pets_cut.assignment
+    assert resume.fingerprint == pets_cut.fingerprint
 
 
 def test_images_that_came_later_stay_out_of_a_stored_split(pets, write_tree):
     before = open_dataset(f"folder:{pets}")
     write_tree("cat/zzz.png")
     write_tree("bird/a.png")
-    restored = open_split(f"folder:{pets}", before.split, before.classes)
-    assert restored.fingerprint == before.fingerprint
-    assert restored.notes == ("Left out because they came after the run's split was made: 2 of its images.",)
+    resume = open_with_assignment(f"folder:{pets}", before.assignment, before.classes)
+    assert resume.fingerprint == before.fingerprint
+    assert resume.notes == ("Left out because they came after the run's split was made: 2 of its images.",)
 
 
 def test_a_image_that_a_stored_split_misses_is_named(pets):
     before = open_dataset(f"folder:{pets}")
-    gone = before.parts["test"].names[0]
+    gone = before.splits["test"].names[0]
     (pets / gone).unlink()
     with pytest.raises(UserError, match=f"lacks 1 of the images that the run's split names, such as {gone}: put them"):
-        open_split(f"folder:{pets}", before.split, before.classes)
+        open_with_assignment(f"folder:{pets}", before.assignment, before.classes)
 
 
 def test_an_unseen_folder_is_used_whole_in_the_models_own_classes(pets):
-    unseen = open_unseen(f"folder:{pets}", ("dog", "bird", "cat"))
-    assert list(unseen.parts) == ["test"]
+    unseen = open_for_evaluation(f"folder:{pets}", ("dog", "bird", "cat"))
+    assert list(unseen.splits) == ["test"]
     assert unseen.classes == ("dog", "bird", "cat")
-    assert unseen.parts["test"].labels.tolist() == [2] * 10 + [0] * 10
+    assert unseen.splits["test"].labels.tolist() == [2] * 10 + [0] * 10
 
 
 def test_all_parts_of_an_unseen_folder_are_used(write_tree):
     for place in ("train/cat", "val/cat", "test/dog"):
         root = write_tree(place, 2)
-    assert len(open_unseen(f"folder:{root}", ("cat", "dog")).parts["test"]) == 6
+    assert len(open_for_evaluation(f"folder:{root}", ("cat", "dog")).splits["test"]) == 6
 
 
 def test_an_unseen_folder_may_have_one_class_and_one_image(write_tree):
     root = write_tree("cat", 1)
-    assert len(open_unseen(f"folder:{root}", ("cat", "dog")).parts["test"]) == 1
+    assert len(open_for_evaluation(f"folder:{root}", ("cat", "dog")).splits["test"]) == 1
 
 
 def test_of_an_unseen_set_with_a_fixed_name_the_test_part_is_used():
-    assert len(open_unseen("digits", tuple("0123456789")).parts["test"]) == 510
+    assert len(open_for_evaluation("digits", tuple("0123456789")).splits["test"]) == 510
 
 
 def test_a_class_that_the_model_does_not_know_is_refused_with_the_nearest(pets):
     with pytest.raises(UserError) as caught:
-        open_unseen(f"folder:{pets}", ("cats", "dog"))
+        open_for_evaluation(f"folder:{pets}", ("cats", "dog"))
     assert str(caught.value) == (
         f"folder:{pets} has classes that the model does not know, cat: rename or remove their folders, or take a "
         'model that was trained on them. Did you mean "cats"?'
@@ -146,22 +146,22 @@ def test_a_class_that_the_model_does_not_know_is_refused_with_the_nearest(pets):
 
 def test_many_unknown_classes_are_not_all_listed():
     with pytest.raises(UserError, match="does not know, 0, 1, 2, 3, 4 and 5 more: rename"):
-        open_unseen("digits", ("cat", "dog"))
+        open_for_evaluation("digits", ("cat", "dog"))
 
 
 def test_a_sets_name_opens_it_again_from_another_working_directory(pets, monkeypatch, tmp_path):
     monkeypatch.chdir(pets.parent)
     name = open_dataset("folder:pets").name
     monkeypatch.chdir(tmp_path.parent)
-    assert len(open_dataset(name).parts["test"]) == 4
-    assert same_source(name, f"folder:{pets}")
+    assert len(open_dataset(name).splits["test"]) == 4
+    assert is_same_source(name, f"folder:{pets}")
 
 
 def test_one_folder_has_many_spellings(pets, monkeypatch):
     monkeypatch.chdir(pets.parent)
-    assert same_source("folder:pets", f"folder:{pets}/../pets/")
-    assert not same_source("folder:pets", "folder:pets/cat")
-    assert not same_source("digits", "cifar10")
+    assert is_same_source("folder:pets", f"folder:{pets}/../pets/")
+    assert not is_same_source("folder:pets", "folder:pets/cat")
+    assert not is_same_source("digits", "cifar10")
 
 
 KNOWN = f"it can be one of {', '.join(kind.spelling for kind in KINDS.values())}."

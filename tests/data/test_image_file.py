@@ -53,7 +53,7 @@ def encoded(pil_image: Image.Image, kind: str, **options) -> bytes:
         ("a.jpeg", {"progressive": True, "quality": 95, "subsampling": 0}, 5),
     ],
 )
-def test_the_usual_formats_are_read(tmp_path, name, options, tolerance):
+def test_the_default_formats_are_read(tmp_path, name, options, tolerance):
     corners().save(tmp_path / name, **options)
     assert_corners(read_image(tmp_path / name), tolerance)
 
@@ -207,9 +207,9 @@ def test_a_decompression_bomb_is_refused_by_its_header():
 
 
 def test_a_image_just_within_the_limit_is_read_without_a_warning(monkeypatch):
-    monkeypatch.setattr(image_file, "MOST_PIXELS", 8 * 16)
+    monkeypatch.setattr(image_file, "MAX_PIXELS", 8 * 16)
     assert_corners(read_image(encoded(corners(), "png")))
-    monkeypatch.setattr(image_file, "MOST_PIXELS", 8 * 16 - 2)
+    monkeypatch.setattr(image_file, "MAX_PIXELS", 8 * 16 - 2)
     with pytest.raises(UnreadableImage):
         read_image(encoded(corners(), "png"))
 
@@ -251,9 +251,7 @@ def test_a_missing_file_says_so():
 
 
 def test_whatever_is_broken_in_a_file_nothing_but_unreadable_is_raised(monkeypatch):
-    monkeypatch.setattr(
-        image_file, "MOST_PIXELS", 2**16
-    )  # a broken header may promise many, which takes long to unpack
+    monkeypatch.setattr(image_file, "MAX_PIXELS", 2**16)  # a broken header may promise many, which takes long to unpack
     generator = np.random.default_rng(0)
     for kind in ("jpeg", "png", "gif", "bmp", "tiff", "webp"):
         whole = np.frombuffer(encoded(corners(), kind), dtype=np.uint8)

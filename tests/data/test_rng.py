@@ -1,41 +1,41 @@
 import numpy as np
 import pytest
 
-from mixlab.data.rng import epoch_order, image_draws, step_seed
+from mixlab.data.rng import epoch_order, image_uniforms, step_seed
 
 
 def test_a_image_draws_the_same_whoever_is_asked_with_it():
-    together = image_draws(7, 3, np.arange(100), 5)
-    assert (image_draws(7, 3, np.array([42, 7]), 5) == together[[42, 7]]).all()
+    together = image_uniforms(7, 3, np.arange(100), 5)
+    assert (image_uniforms(7, 3, np.array([42, 7]), 5) == together[[42, 7]]).all()
 
 
 def test_asking_for_more_draws_keeps_the_first_ones():
     indices = np.arange(10)
-    assert (image_draws(7, 3, indices, 29)[:, :5] == image_draws(7, 3, indices, 5)).all()
+    assert (image_uniforms(7, 3, indices, 29)[:, :5] == image_uniforms(7, 3, indices, 5)).all()
 
 
 @pytest.mark.parametrize(("seed", "epoch"), [(8, 3), (7, 4), (3, 7)])
 def test_another_seed_or_epoch_draws_something_else(seed, epoch):
-    assert not (image_draws(7, 3, np.arange(10), 5) == image_draws(seed, epoch, np.arange(10), 5)).any()
+    assert not (image_uniforms(7, 3, np.arange(10), 5) == image_uniforms(seed, epoch, np.arange(10), 5)).any()
 
 
 def test_draws_are_uniform_between_0_and_1():
-    draws = image_draws(0, 0, np.arange(4000), 5)
-    assert draws.min() >= 0
-    assert draws.max() < 1
-    counts = np.histogram(draws, bins=10, range=(0, 1))[0]
+    uniforms = image_uniforms(0, 0, np.arange(4000), 5)
+    assert uniforms.min() >= 0
+    assert uniforms.max() < 1
+    counts = np.histogram(uniforms, bins=10, range=(0, 1))[0]
     assert abs(counts - 2000).max() < 5 * np.sqrt(2000 * 0.9)  # five standard deviations of a bin's count
 
 
 def test_columns_of_draws_are_unrelated():
-    draws = image_draws(0, 0, np.arange(4000), 4)
-    assert abs(np.corrcoef(draws.T) - np.eye(4)).max() < 5 / np.sqrt(4000)
+    uniforms = image_uniforms(0, 0, np.arange(4000), 4)
+    assert abs(np.corrcoef(uniforms.T) - np.eye(4)).max() < 5 / np.sqrt(4000)
 
 
 def test_the_stream_is_philox_4x64_and_stays_as_it_is():
     # The generator's words as numpy documents them: the key is (seed, epoch), the counter (block, image, purpose, 0).
     raw = np.random.Philox(key=[11, 5], counter=[0, 9, 0, 0]).random_raw(3)
-    assert image_draws(11, 5, np.array([9]), 3)[0].tolist() == [int(word) / 2**64 for word in raw >> 11 << 11]
+    assert image_uniforms(11, 5, np.array([9]), 3)[0].tolist() == [int(word) / 2**64 for word in raw >> 11 << 11]
     assert epoch_order(0, 0, 8).tolist() == [1, 2, 3, 5, 0, 4, 7, 6]
 
 

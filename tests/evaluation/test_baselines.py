@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mixlab.data.dataset import Part
+from mixlab.data.dataset import Split
 from mixlab.data.sources import open_dataset
 from mixlab.evaluation import baselines as module
-from mixlab.evaluation.baselines import majority_class, nearest_neighbour, yardsticks
+from mixlab.evaluation.baselines import baselines, majority_class, nearest_neighbour
 from mixlab.stats.intervals import proportion_interval
 
 
-def test_the_digits_yardsticks_fitted_on_all_images_before_the_test_part():
+def test_the_digits_baselines_fitted_on_all_images_before_the_test_part():
     """Counted with scikit-learn's classifiers on the images 0..1286 and 1287..1796."""
-    parts = open_dataset("digits").parts
-    found = yardsticks(parts["train"].joined(parts["validation"]), parts["test"])
+    splits = open_dataset("digits").splits
+    found = baselines(splits["train"].concat(splits["validation"]), splits["test"])
     assert found == {
         "majority class": proportion_interval(52, 510),  # 10.2 %
         "1-nearest neighbour": proportion_interval(490, 510),  # 96.1 %
@@ -34,8 +34,8 @@ def test_the_nearest_image_is_the_one_with_the_smallest_euclidean_distance():
     assert nearest_neighbour(train, np.array([0, 1]), near).tolist() == [1]
 
 
-def part_of(*images: np.ndarray) -> Part:
-    return Part([str(i) for i in range(len(images))], np.arange(len(images)) % 2, list(images))
+def part_of(*images: np.ndarray) -> Split:
+    return Split([str(i) for i in range(len(images))], np.arange(len(images)) % 2, list(images))
 
 
 def flat(value: int, rows: int, columns: int) -> np.ndarray:
@@ -46,14 +46,14 @@ def flat(value: int, rows: int, columns: int) -> np.ndarray:
 def test_images_of_any_sizes_find_their_neighbours(sizes):
     train = part_of(*(flat(value, *size) for size in sizes for value in (40, 200)))
     test = part_of(*(flat(value, *reversed(size)) for size in sizes for value in (60, 180)))
-    assert yardsticks(train, test)["1-nearest neighbour"].value == 100.0
+    assert baselines(train, test)["1-nearest neighbour"].value == 100.0
 
 
 def test_small_images_of_one_size_are_compared_as_they_are():
     """Resizing would blur a single pixel that alone tells two classes apart."""
     dark, lit = flat(0, 20, 20), flat(0, 20, 20)
     lit[3, 3] = 255
-    found = yardsticks(part_of(dark, lit), part_of(dark, lit))
+    found = baselines(part_of(dark, lit), part_of(dark, lit))
     assert found["1-nearest neighbour"].value == 100.0
 
 
@@ -62,9 +62,9 @@ def test_no_large_image_is_held_in_memory(tmp_path, monkeypatch):
     paths = [tmp_path / f"{i}.png" for i in range(4)]
     for value, path in zip((10, 200, 20, 210), paths, strict=True):
         Image.fromarray(flat(value, 300, 400)).save(path)
-    part = replace(part_of(*[flat(0, 1, 1)] * 4), images=paths)
+    split = replace(part_of(*[flat(0, 1, 1)] * 4), images=paths)
     held = []
     small = module._small
     monkeypatch.setattr(module, "_small", lambda image: held.append(small(image)) or held[-1])
-    yardsticks(part, part)
+    baselines(split, split)
     assert {image.shape for image in held} == {(32, 32, 3)}

@@ -8,10 +8,10 @@ import torch
 from sklearn import metrics as sklearn_metrics
 from torch import Tensor, nn
 
-from mixlab.data.batches import JudgingBatches
+from mixlab.data.batches import EvalBatches
 from mixlab.data.preprocess import Preprocess
-from mixlab.evaluation.evaluate import Evaluation, answers_of, evaluate
-from mixlab.speed.plan import Mode
+from mixlab.evaluation.evaluate import Evaluation, evaluate, predict_fn
+from mixlab.speed.plan import ComputeMode
 from mixlab.stats.intervals import proportion_interval
 
 CPU = torch.device("cpu")
@@ -27,15 +27,15 @@ class Brightness(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         dtype = self.mean(images.flatten(1)).dtype
-        laid_out = images.is_contiguous(memory_format=torch.channels_last)
-        self.asked.append((self.training, torch.is_grad_enabled(), dtype, laid_out))
+        with_assignment = images.is_contiguous(memory_format=torch.channels_last)
+        self.asked.append((self.training, torch.is_grad_enabled(), dtype, with_assignment))
         mean = images.mean(dim=(1, 2, 3))
         return torch.stack([-mean, mean], dim=1)
 
 
 @pytest.fixture
-def batches(shades) -> JudgingBatches:
-    return JudgingBatches(shades.parts["test"], Preprocess((8, 8)), batch=5)
+def batches(shades) -> EvalBatches:
+    return EvalBatches(shades.splits["test"], Preprocess((8, 8)), batch=5)
 
 
 @pytest.fixture
@@ -47,22 +47,22 @@ def evaluation() -> Evaluation:
     return Evaluation(("a", "b", "c", "d"), random.integers(3, size=40), probabilities)
 
 
-def test_every_image_is_judged_once_and_in_order(shades, batches):
-    judged = evaluate(answers_of(Brightness(), CPU, Mode()), batches, shades.classes)
-    assert (judged.labels == shades.parts["test"].labels).all()
-    assert judged.top1 == proportion_interval(12, 12)
+def test_every_image_is_evaluated_once_and_in_order(shades, batches):
+    evaluated = evaluate(predict_fn(Brightness(), CPU, ComputeMode()), batches, shades.classes)
+    assert (evaluated.labels == shades.splits["test"].labels).all()
+    assert evaluated.top1 == proportion_interval(12, 12)
 
 
 def test_probabilities_are_the_softmax_of_the_logits_in_fp32(shades, batches):
     logits = torch.randn(12, 2, generator=torch.Generator().manual_seed(0))
-    judged = evaluate(lambda batch: logits[batch.indices].bfloat16(), batches, shades.classes)
-    np.testing.assert_allclose(judged.probabilities, logits.bfloat16().float().softmax(dim=1).numpy(), rtol=1e-6)
+    evaluated = evaluate(lambda batch: logits[batch.indices].bfloat16(), batches, shades.classes)
+    np.testing.assert_allclose(evaluated.probabilities, logits.bfloat16().float().softmax(dim=1).numpy(), rtol=1e-6)
 
 
-@pytest.mark.parametrize("mode", [Mode(), Mode("bf16", "channels_last")], ids=str)
+@pytest.mark.parametrize("mode", [ComputeMode(), ComputeMode("bf16", "channels_last")], ids=str)
 def test_a_model_is_asked_in_evaluation_mode_without_gradients_and_in_its_plan_s_mode(shades, batches, mode):
     model = Brightness().train()
-    evaluate(answers_of(model, CPU, mode), batches, shades.classes)
+    evaluate(predict_fn(model, CPU, mode), batches, shades.classes)
     dtype = torch.float32 if mode.precision == "fp32" else torch.bfloat16
     assert set(model.asked) == {(False, False, dtype, mode.layout == "channels_last")}
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from mixlab.evaluation.metrics import balanced_accuracy, confusion_matrix, f1, hits, macro_f1, recall
+from mixlab.evaluation.metrics import balanced_accuracy, confusion_matrix, f1, macro_f1, recall, topk_correct
 
 CLASSES = 6
 
@@ -55,10 +55,10 @@ def test_hits_are_scikit_learn_s_where_no_two_classes_are_equally_probable(among
     random = np.random.default_rng(0)
     probabilities, labels = random.dirichlet(np.ones(CLASSES), size=50), random.integers(CLASSES, size=50)
     expected = sklearn_metrics.top_k_accuracy_score(labels, probabilities, k=among, labels=range(CLASSES))
-    assert hits(probabilities, labels, among).mean() == expected
+    assert topk_correct(probabilities, labels, among).mean() == expected
 
 
 @pytest.mark.parametrize(("among", "expected"), [(1, [True, False, False]), (2, [True, True, False])])
 def test_of_equally_probable_classes_the_first_counts_as_ahead(among, expected):
     probabilities = np.full((3, 3), 1 / 3)
-    assert hits(probabilities, np.array([0, 1, 2]), among).tolist() == expected
+    assert topk_correct(probabilities, np.array([0, 1, 2]), among).tolist() == expected

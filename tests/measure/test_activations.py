@@ -23,7 +23,7 @@ def cast(precision: str) -> torch.autocast:
     return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
 
 
-def foretold(network: nn.Module, precision: str = "fp32") -> int:
+def estimated(network: nn.Module, precision: str = "fp32") -> int:
     return activation_bytes(network, IMAGES, loss, device=torch.device("cpu"), cast=partial(cast, precision))
 
 
@@ -47,20 +47,20 @@ def really_saved(network: nn.Module, precision: str) -> int:
 @pytest.mark.parametrize("name", NANO)
 def test_as_many_bytes_are_saved_as_in_a_real_pass(name):
     network = create_model(name, classes=10).train()
-    assert foretold(network) == really_saved(network, "fp32")
+    assert estimated(network) == really_saved(network, "fp32")
 
 
 @pytest.mark.parametrize("name", NANO)
 def test_in_half_precision_only_the_norms_statistics_are_smaller_than_in_a_real_pass(name):
     network = create_model(name, classes=10).train()
     real = really_saved(network, "bf16")
-    assert 0.99 * real <= foretold(network, "bf16") <= real < 0.7 * foretold(network)
+    assert 0.99 * real <= estimated(network, "bf16") <= real < 0.7 * estimated(network)
 
 
 def test_a_model_without_memory_is_left_as_it_was():
     with torch.device("meta"):
         network = create_model("convmixer_nano")
-    assert foretold(network) > 0
+    assert estimated(network) > 0
     assert all(tensor.is_meta for tensor in network.state_dict().values())
 
 

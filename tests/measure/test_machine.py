@@ -22,7 +22,7 @@ def test_the_description_is_json():
 
 def test_the_processor_is_named_with_the_cores_that_may_be_used(monkeypatch):
     monkeypatch.setattr(machine, "processor", lambda: "Example 9000")
-    monkeypatch.setattr(machine, "cores", lambda: 3)
+    monkeypatch.setattr(machine, "usable_cores", lambda: 3)
     assert machine.device_name(torch.device("cpu")) == "Example 9000, 3 cores"
 
 
@@ -36,11 +36,11 @@ def test_the_commit_is_none_where_the_repository_does_not_hold_the_package(monke
     stranger = tmp_path / "site-packages" / "machine.py"
     stranger.parent.mkdir()
     stranger.touch()
-    machine._answer("git", "init", str(tmp_path))
+    machine._summary("git", "init", str(tmp_path))
     monkeypatch.setattr(machine, "__file__", str(stranger))
     assert machine.commit() is None
 
 
 def test_a_program_that_is_missing_or_fails_answers_nothing():
-    assert machine._answer("no-such-program") is None
-    assert machine._answer("git", "no-such-verb") is None
+    assert machine._summary("no-such-program") is None
+    assert machine._summary("git", "no-such-verb") is None

@@ -24,8 +24,8 @@ def normed(x, norm):
 
 def test_every_part_is_convolution_then_activation_then_norm():
     model: Any = ConvMixer(CONFIG)
-    for part in (model.stem, model.body[0].depthwise, model.body[0].pointwise):
-        assert [type(layer) for layer in part] == [nn.Conv2d, nn.GELU, nn.BatchNorm2d]
+    for split in (model.stem, model.body[0].depthwise, model.body[0].pointwise):
+        assert [type(layer) for layer in split] == [nn.Conv2d, nn.GELU, nn.BatchNorm2d]
 
 
 @even_kernels_warn

@@ -43,7 +43,9 @@ def test_channel_attention_is_the_authors_for_every_group_and_channel(randomised
     mixed = torch.empty(2, 10, channels).double()
     for image in range(2):
         for group in range(groups):
-            query, key, value = (projected[image, :, part * channels + group * width :][:, :width] for part in range(3))
+            query, key, value = (
+                projected[image, :, split * channels + group * width :][:, :width] for split in range(3)
+            )
             for channel in range(width):
                 likeness = torch.stack([(key[:, channel] * width**-0.5) @ value[:, other] for other in range(width)])
                 share = likeness.exp() / likeness.exp().sum()
@@ -63,7 +65,9 @@ def test_florence_2_s_channel_attention_scales_by_the_patches_and_has_the_roles_
     mixed = torch.empty(2, 10, channels).double()
     for image in range(2):
         for group in range(groups):
-            query, key, value = (projected[image, :, part * channels + group * width :][:, :width] for part in range(3))
+            query, key, value = (
+                projected[image, :, split * channels + group * width :][:, :width] for split in range(3)
+            )
             for channel in range(width):
                 likeness = torch.stack([(query[:, channel] * 10**-0.5) @ key[:, other] for other in range(width)])
                 share = likeness.exp() / likeness.exp().sum()
@@ -94,7 +98,9 @@ def test_window_attention_is_that_of_every_window_with_its_padding_unmasked(rand
                 )
                 mixed = torch.empty(len(places), channels).double()
                 for head in range(heads):
-                    query, key, value = (projected[:, part * channels + head * width :][:, :width] for part in range(3))
+                    query, key, value = (
+                        projected[:, split * channels + head * width :][:, :width] for split in range(3)
+                    )
                     mixed[:, head * width :][:, :width] = (query @ key.mT * width**-0.5).softmax(dim=-1) @ value
                 for place, here, answer in zip(places, inside, attention.output(mixed), strict=True):
                     if here:

@@ -10,7 +10,7 @@ from mixlab.models.mixer import MixerBlock
 ROUNDING = 1e-14  # of the largest gradient, in float64
 
 
-def unseen(model: nn.Module) -> dict[str, slice]:
+def missing_features(model: nn.Module) -> dict[str, slice]:
     """The parameters, or parts of them, that leave every logit as it is.
 
     A window attention's key bias adds the same to all of a query's likenesses, which softmax does not see.
@@ -36,7 +36,7 @@ def gradients(model, images, randomised) -> dict[str, Tensor]:
 
 
 def test_a_gradient_reaches_every_parameter_that_a_loss_can_see(model, gradients):
-    without = unseen(model)
+    without = missing_features(model)
     for name, gradient in gradients.items():
         if name in without:
             seen = torch.ones_like(gradient, dtype=torch.bool)
@@ -48,9 +48,9 @@ def test_a_gradient_reaches_every_parameter_that_a_loss_can_see(model, gradients
 
 @pytest.mark.parametrize("config", ["mixer", "davit"], indirect=True)
 def test_the_gradient_of_the_others_is_zero_to_rounding(model, gradients):
-    assert unseen(model)
-    for name, part in unseen(model).items():
-        assert gradients[name][part].abs().max().item() < ROUNDING, name
+    assert missing_features(model)
+    for name, split in missing_features(model).items():
+        assert gradients[name][split].abs().max().item() < ROUNDING, name
 
 
 def test_a_step_under_bfloat16_autocast_is_finite(model, images):

@@ -15,17 +15,17 @@ from mixlab.errors import UserError
 from mixlab.prediction import predictor as predictor_module
 from mixlab.prediction.predictor import Prediction, Predictor
 from mixlab.runs.folder import Run
-from mixlab.speed.plan import Mode, Plan
+from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training.job import resolve
 from mixlab.training.loop import train
-from mixlab.training.recipes.parse import recipe_from
+from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.weights.trained import load_trained
 
 
 @pytest.fixture
 def run(tmp_path: Path, shades: Dataset, tiny_recipe) -> Run:
-    job = resolve(recipe_from(tiny_recipe, "tiny"), shades, torch.device("cpu"))
-    return train(job, Plan("cpu", Mode(), micro_batch=8), tmp_path / "run", quiet=True)
+    job = resolve(parse_training_recipe(tiny_recipe, "tiny"), shades, torch.device("cpu"))
+    return train(job, Plan("cpu", ComputeMode(), micro_batch=8), tmp_path / "run", quiet=True)
 
 
 @pytest.fixture
@@ -37,18 +37,18 @@ def predictor(run: Run) -> Predictor:
 def files(tmp_path: Path, shades: Dataset) -> list[Path]:
     files = [tmp_path / f"{index}.png" for index in range(4)]
     for index, file in enumerate(files):
-        Image.fromarray(shades.parts["test"].image(index)).save(file)
+        Image.fromarray(shades.splits["test"].image(index)).save(file)
     return files
 
 
 def test_a_file_its_path_as_text_its_bytes_and_its_pixels_are_answered_alike(predictor, files, shades):
-    pixels = shades.parts["test"].image(0)
+    pixels = shades.splits["test"].image(0)
     answers = [predictor(image) for image in (files[0], str(files[0]), files[0].read_bytes(), pixels)]
     assert all(np.array_equal(answer.probabilities, answers[0].probabilities) for answer in answers)
 
 
 def test_probabilities_are_those_of_the_run_s_model_on_its_preprocessing(predictor, run, shades):
-    image = shades.parts["test"].image(0)
+    image = shades.splits["test"].image(0)
     with torch.inference_mode():
         logits = load_trained(run)(Preprocess.from_dict(run.config["preprocess"])(image)[None])
     assert predictor(image).probabilities == pytest.approx(logits.softmax(dim=1)[0].numpy(), abs=1e-6)

@@ -9,9 +9,9 @@ from mixlab.report.axes import Axis
 from mixlab.report.confusion import confusion_matrix
 from mixlab.report.curves import learning_curves
 from mixlab.report.figure import Figure
-from mixlab.report.forest_plot import intervals, pair_intervals, seed_points
-from mixlab.report.image_grid import Mistake, Mistakes
-from mixlab.report.page import Answer, Beside, Code, Details, Facts, KeyFigure, Page, Section
+from mixlab.report.forest_plot import dot_plot, forest_plot, pair_forest_plot
+from mixlab.report.image_grid import ConfidentError, ErrorGallery
+from mixlab.report.page import Code, Columns, Details, KeyValues, Metric, Page, Section, Summary
 from mixlab.report.table import Column, Table
 from mixlab.report.tradeoff import trade_off
 from mixlab.stats.estimate import Estimate
@@ -60,7 +60,7 @@ def figures(top1: dict[str, Estimate]) -> list[Figure]:
         (MODELS[1], MODELS[0]): Estimate(0.8, 0.2, 1.4, n=3, unit="points"),
         (MODELS[0], MODELS[2]): Estimate(0.3, -0.4, 1.0, n=3, unit="points"),
     }
-    yardsticks = {
+    baselines = {
         "near": Estimate(96.0, 94.0, 97.5, n=510, unit="%"),
         "majority class": Estimate(10.2, 7.8, 13.1, n=510, unit="%"),
     }
@@ -69,11 +69,11 @@ def figures(top1: dict[str, Estimate]) -> list[Figure]:
     return [
         learning_curves("Learning", curves, models=MODELS, x=Axis("Epoch"), y=ACCURACY),
         trade_off("Cost", top1, ACCURACY, costs, models=MODELS),
-        seed_points("Seeds", seeds, top1, ACCURACY, models=MODELS, yardsticks=yardsticks),
-        pair_intervals(
-            "Pairs", pairs, Axis("Difference", "points", digits=1), told_apart=[(MODELS[1], MODELS[0])], detectable=0.7
+        dot_plot("Seeds", seeds, top1, ACCURACY, models=MODELS, baselines=baselines),
+        pair_forest_plot(
+            "Pairs", pairs, Axis("Difference", "points", digits=1), significant=[(MODELS[1], MODELS[0])], detectable=0.7
         ),
-        intervals("Classes", top1, ACCURACY),
+        forest_plot("Classes", top1, ACCURACY),
         confusion_matrix("Few", np.array([[5, 1, 0], [0, 6, 0], [2, 0, 4]]), MODELS),
         confusion_matrix("Many", many, [f"kind {index}" for index in range(40)]),
     ]
@@ -83,17 +83,20 @@ def figures(top1: dict[str, Estimate]) -> list[Figure]:
 def page(table: Table, figures: list[Figure], top1: dict[str, Estimate]) -> Page:
     tiny = np.zeros((8, 8, 3), np.uint8)
     large = np.full((300, 500, 3), 200, np.uint8)
-    images = [Mistake(tiny, "a/1.png", "3", "8", 0.999), Mistake(large, "사진/2.jpg", MODELS[1], "いぬ", 0.9)]
+    images = [
+        ConfidentError(tiny, "a/1.png", "3", "8", 0.999),
+        ConfidentError(large, "사진/2.jpg", MODELS[1], "いぬ", 0.9),
+    ]
     wide = replace(table, columns=[*table.columns, *(Column(f"c{index}", "Another column") for index in range(20))])
     return Page(
         title="Which of <three> & why",
         kicker="a demonstration",
-        answer=Answer("One is best.", "By 0.8 points.", [KeyFigure("Top-1", top1["mixer"], 1)]),
+        answer=Summary("One is best.", "By 0.8 points.", [Metric("Top-1", top1["mixer"], 1)]),
         sections=[
-            Section("Accuracy", ["Run `make demo`.", wide, Beside(figures[:2])]),
+            Section("Accuracy", ["Run `make demo`.", wide, Columns(figures[:2])]),
             Section("More", figures[2:]),
-            Section("Images", [Mistakes("Wrong", images, "True, then predicted.")]),
-            Section("What ran", [Facts({"Commit": "1a2b3c"}), Details("Recipe", [Code('model = "<mixer>"')])]),
+            Section("Images", [ErrorGallery("Wrong", images, "True, then predicted.")]),
+            Section("What ran", [KeyValues({"Commit": "1a2b3c"}), Details("Recipe", [Code('model = "<mixer>"')])]),
         ],
         footer="Written by a test.",
     )

@@ -9,7 +9,7 @@ from mixlab.report.axes import Axis
 from mixlab.report.colours import HUES, PAGE
 from mixlab.report.confusion import confusion_matrix
 from mixlab.report.curves import learning_curves
-from mixlab.report.forest_plot import pair_intervals, seed_points
+from mixlab.report.forest_plot import dot_plot, pair_forest_plot
 from mixlab.stats.estimate import Estimate
 
 
@@ -95,7 +95,7 @@ def test_the_caption_says_what_the_setup_could_not_have_told(figures):
 
 def test_without_a_detectable_difference_there_is_no_band():
     difference = {("a", "b"): Estimate(1.0, 0.5, 1.5, 3, "points")}
-    figure = pair_intervals("t", difference, Axis("Difference", "points"), told_apart=[])
+    figure = pair_forest_plot("t", difference, Axis("Difference", "points"), significant=[])
     assert "var(--raised)" not in figure.html()
     assert figure.caption == ""
 
@@ -104,7 +104,7 @@ def test_many_pairs_take_several_panels_with_one_axis():
     differences = {
         (f"m{i}", f"m{j}"): Estimate(j - i, j - i - 1, j - i + 1, 6, "points") for i in range(9) for j in range(i)
     }
-    panels = pair_intervals("t", differences, Axis("Difference", "points"), told_apart=[]).panels
+    panels = pair_forest_plot("t", differences, Axis("Difference", "points"), significant=[]).panels
     ticks = [[text for text in texts(panel.svg()) if text.lstrip("−").isdigit()] for panel in panels]
     assert sum(panel.svg().count(" − ") - panel.alt.count(" − ") for panel in panels) == len(differences)
     assert len(panels) == 2
@@ -114,20 +114,20 @@ def test_many_pairs_take_several_panels_with_one_axis():
 def test_names_too_long_for_their_row_lose_letters_in_their_middle():
     small, large = (f"timm:vit_tiny_patch16_224:img_size=32:patch_size={patch}" for patch in (4, 8))
     differences = {(small, large): Estimate(1.0, 0.5, 1.5, 3, "points")}
-    (panel,) = pair_intervals("t", differences, Axis("Difference", "points"), told_apart=[]).panels
+    (panel,) = pair_forest_plot("t", differences, Axis("Difference", "points"), significant=[]).panels
     (label,) = [text for text in texts(panel.svg()) if "…" in text]
     assert "=4 − timm" in label
     assert label.endswith("=8")
     assert f"{small} − {large}" in panel.alt
 
 
-def test_a_yardstick_beyond_the_axis_is_named_with_an_arrow(figures):
+def test_a_baseline_beyond_the_axis_is_named_with_an_arrow(figures):
     assert {"near 96.0 [94.0, 97.5]", "← majority class 10.2 [7.8, 13.1]"} <= set(texts(figures[2].panels[0].svg()))
 
 
 def test_equal_values_without_an_interval_are_drawn():
     estimate = Estimate(97.0, None, None, n=2, unit="%", spread=0.0)
-    figure = seed_points("t", {"m": [97.0, 97.0]}, {"m": estimate}, Axis("Top-1", "%"), models=["m"])
+    figure = dot_plot("t", {"m": [97.0, 97.0]}, {"m": estimate}, Axis("Top-1", "%"), models=["m"])
     assert "97.0" in texts(figure.panels[0].svg())
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mixlab.report.html_text import prose
-from mixlab.report.image_grid import Mistake, Mistakes
-from mixlab.report.page import Code, KeyFigure
+from mixlab.report.html_text import html_text
+from mixlab.report.image_grid import ConfidentError, ErrorGallery
+from mixlab.report.page import Code, Metric
 from mixlab.stats.estimate import Estimate
 
 VOID = {"meta", "link", "img", "wbr"}
@@ -66,30 +66,32 @@ def test_titles_prose_and_code_are_escaped(page):
 
 
 def test_prose_sets_code_and_keeps_numbers_with_their_units():
-    assert prose("`a<b` has 97.4 % (n = 3)") == "<code>a&lt;b</code> has 97.4\xa0% (n\xa0=\xa03)"
+    assert html_text("`a<b` has 97.4 % (n = 3)") == "<code>a&lt;b</code> has 97.4\xa0% (n\xa0=\xa03)"
 
 
 def test_a_long_name_breaks_behind_its_colons():
-    assert prose("timm:vit:img_size=32, then: all") == "timm:<wbr>vit:<wbr>img_size=32, then: all"
+    assert html_text("timm:vit:img_size=32, then: all") == "timm:<wbr>vit:<wbr>img_size=32, then: all"
 
 
 @pytest.mark.parametrize(
-    ("value", "worth"),
+    ("value", "uncertainty"),
     [
         (Estimate(97.44, 96.7, 98.2, n=3, unit="%"), "95\xa0%: 96.7 to 98.2, n\xa0=\xa03"),
         (Estimate(97.44, None, None, n=1, unit="%"), "n\xa0=\xa01"),
     ],
 )
-def test_a_key_figure_says_what_it_is_worth(value, worth):
-    assert f'<dd>97.4 <small>%</small></dd><dd class="worth">{worth}</dd>' in KeyFigure("Top-1", value, 1).html()
+def test_a_key_figure_says_what_it_is_worth(value, uncertainty):
+    assert (
+        f'<dd>97.4 <small>%</small></dd><dd class="uncertainty">{uncertainty}</dd>' in Metric("Top-1", value, 1).html()
+    )
 
 
 def test_an_exact_key_figure_has_no_interval():
-    assert "worth" not in KeyFigure("Parameters", Estimate.exact(188_426, "")).html()
+    assert "uncertainty" not in Metric("Parameters", Estimate.exact(188_426, "")).html()
 
 
 def shown(image: np.ndarray) -> tuple[str, Image.Image]:
-    html = Mistakes("t", [Mistake(image, "n", "a", "b", 0.5)]).html()
+    html = ErrorGallery("t", [ConfidentError(image, "n", "a", "b", 0.5)]).html()
     data = base64.b64decode(html.partition("base64,")[2].partition('"')[0])
     return html, Image.open(io.BytesIO(data))
 
@@ -108,6 +110,6 @@ def test_a_large_image_is_made_small_before_it_goes_into_the_page():
 
 
 def test_a_mistake_says_the_true_class_then_the_chosen_one_with_its_probability():
-    html = Mistakes("t", [Mistake(np.zeros((8, 8, 3), np.uint8), "<n>", "<a>", "b", 0.9987)]).html()
+    html = ErrorGallery("t", [ConfidentError(np.zeros((8, 8, 3), np.uint8), "<n>", "<a>", "b", 0.9987)]).html()
     assert "<p>&lt;a&gt; → <strong>b</strong></p><p>99.9 %</p>" in html
     assert 'title="&lt;n&gt;"' in html

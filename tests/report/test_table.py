@@ -38,7 +38,7 @@ def test_a_cell_is_written_with_what_it_is_worth(cell, shown):
 
 
 def test_a_column_can_prefer_the_interval_to_the_spread():
-    assert one_cell(MEAN, worth="interval") == "97.4 [96.7, 98.2]"
+    assert one_cell(MEAN, uncertainty="interval") == "97.4 [96.7, 98.2]"
 
 
 def test_a_number_that_rounds_to_zero_has_no_minus():
@@ -137,7 +137,7 @@ def test_html_escapes_names_and_draws_the_mark_of_models_alone(table):
 def test_html_says_the_shared_n_in_the_head_and_keeps_the_interval_as_a_tip(table):
     html = table.html()
     assert "<small>%, ± of n = 3</small>" in html
-    assert '<td class="worth" title="95 % interval [96.8, 98.0], n = 3">± 0.3</td>' in html
+    assert '<td class="uncertainty" title="95 % interval [96.8, 98.0], n = 3">± 0.3</td>' in html
 
 
 def test_html_says_each_n_in_its_cell_where_they_differ(table):

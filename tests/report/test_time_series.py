@@ -6,11 +6,11 @@ import re
 import pytest
 
 from mixlab.report.axes import Axis
-from mixlab.report.time_series import POINTS, Course, courses, thinned
+from mixlab.report.time_series import POINTS, SeriesPanel, thinned, time_series
 
 
-def drawn(course: Course, end: float = 10.0) -> str:
-    return courses("Title", [course], x=Axis("Epoch"), end=end).panels[0].svg()
+def drawn(course: SeriesPanel, end: float = 10.0) -> str:
+    return time_series("Title", [course], x=Axis("Epoch"), end=end).panels[0].svg()
 
 
 def texts(svg: str) -> list[str]:
@@ -35,21 +35,21 @@ def test_what_is_no_number_is_left_out():
 
 
 def test_each_line_says_its_last_value_and_two_that_end_together_stand_apart():
-    svg = drawn(Course(Axis("Top-1", "%", digits=1), {"a": ([1, 10], [5, 90.0]), "b": ([1, 10], [5, 90.2])}))
+    svg = drawn(SeriesPanel(Axis("Top-1", "%", digits=1), {"a": ([1, 10], [5, 90.0]), "b": ([1, 10], [5, 90.2])}))
     assert {"90.0", "90.2", "a", "b", "Top-1 (%)"} <= set(texts(svg))
     heights = [float(re.search(rf'y="([\d.]+)"[^>]*>{text}<', svg)[1]) for text in ("90.0", "90.2")]  # pyright: ignore
     assert abs(heights[0] - heights[1]) >= 13.9
 
 
 def test_what_lies_behind_is_grey():
-    svg = drawn(Course(Axis("Loss"), {"a": ([1, 2], [2.0, 1.0])}, behind=([1, 2], [3.0, 0.0])))
+    svg = drawn(SeriesPanel(Axis("Loss"), {"a": ([1, 2], [2.0, 1.0])}, background=([1, 2], [3.0, 0.0])))
     assert svg.count("stroke: var(--shade)") == 1
 
 
 def test_an_axis_reaches_what_it_has_to_hold():
-    assert "100" in texts(drawn(Course(Axis("Waiting", "%"), {"a": ([1, 2], [3.0, 4.0])}, holds=(0, 100))))
+    assert "100" in texts(drawn(SeriesPanel(Axis("Waiting", "%"), {"a": ([1, 2], [3.0, 4.0])}, include=(0, 100))))
 
 
 @pytest.mark.parametrize("values", [[], [math.nan]])
 def test_a_panel_without_a_number_is_drawn_empty(values):
-    assert "nothing yet" in drawn(Course(Axis("Loss"), {"a": ([1.0][: len(values)], values)}))
+    assert "nothing yet" in drawn(SeriesPanel(Axis("Loss"), {"a": ([1.0][: len(values)], values)}))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mixlab.errors import UserError
-from mixlab.runs.folder import FORMAT, Run, open_run, refuse_foreign_folder, start_run
+from mixlab.runs.folder import FORMAT, Run, open_run, require_free_folder, start_run
 
 
 @pytest.fixture
@@ -22,12 +22,12 @@ def run(tmp_path: Path) -> Run:
 def test_a_finished_run_is_opened_again_with_all_that_was_written(run):
     again = open_run(run.path)
     assert (again.recipe, again.plan, again.environment) == ({"model": "m"}, {"device": "cpu"}, {"cores": 2})
-    assert (again.config, again.split, again.state) == ({"family": "mixer"}, None, "done")
+    assert (again.config, again.split_assignment, again.state) == ({"family": "mixer"}, None, "done")
 
 
 def test_the_split_is_kept_where_the_parts_were_cut(tmp_path):
     split = {"train": ["a/1.png"], "test": ["a/2.png"]}
-    assert start_run(tmp_path / "run", {}, {}, {}, {}, split).split == split
+    assert start_run(tmp_path / "run", {}, {}, {}, {}, split).split_assignment == split
 
 
 def test_a_run_is_running_until_it_is_marked(tmp_path):
@@ -54,7 +54,7 @@ def test_a_folder_that_can_t_be_laid_out_leaves_nothing_behind(tmp_path):
 
 
 def test_an_empty_folder_is_taken(tmp_path):
-    refuse_foreign_folder(tmp_path)
+    require_free_folder(tmp_path)
     assert start_run(tmp_path, {}, {}, {}, {}, None).state == "running"
 
 
@@ -80,7 +80,7 @@ def test_a_file_is_no_place_for_a_run(tmp_path):
 @pytest.mark.parametrize("status", [{"healthy": True}, {"format": 1}, [], "done"])
 def test_a_folder_with_another_program_s_status_is_no_run(tmp_path, status):
     (tmp_path / "status.json").write_text(json.dumps(status))
-    for use in (open_run, refuse_foreign_folder):
+    for use in (open_run, require_free_folder):
         with pytest.raises(UserError, match=r"is no run's folder: its status.json is another program's"):
             use(tmp_path)
 
@@ -139,20 +139,20 @@ def test_a_file_beside_the_run_s_own_is_no_harm(run):
 
 
 @pytest.mark.parametrize(
-    ("name", "part"),
+    ("name", "attribute"),
     [
         ("status.json", "state"),
         ("config.json", "config"),
         ("plan.json", "plan"),
         ("environment.json", "environment"),
-        ("split.json", "split"),
+        ("split.json", "split_assignment"),
         ("recipe.toml", "recipe"),
     ],
 )
-def test_a_truncated_file_of_a_run_is_named_with_the_place(run, name, part):
+def test_a_truncated_file_of_a_run_is_named_with_the_place(run, name, attribute):
     (run.path / name).write_text('{"format"')
     with pytest.raises(UserError, match=rf"{name} is broken \(.*line 1.*\): it was cut off or changed by hand"):
-        getattr(run, part)
+        getattr(run, attribute)
 
 
 def test_a_file_of_a_run_that_is_no_text_is_named(run):

@@ -11,7 +11,15 @@ import pytest
 from mixlab.errors import UserError
 from mixlab.runs.folder import Run, State, start_run
 from mixlab.runs.journal import Journal
-from mixlab.runs.run_list import Damaged, Listed, list_runs, listed, runs_below, runs_for_people, runs_for_programs
+from mixlab.runs.run_list import (
+    DamagedRun,
+    RunSummary,
+    list_runs,
+    read_run_summary,
+    runs_below,
+    runs_full_table,
+    runs_table,
+)
 from mixlab.runs.side_by_side import RunComparison, compare_runs
 
 
@@ -48,21 +56,21 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path):
 
 
 def test_a_row_says_what_a_run_is_and_what_it_has_reached(tmp_path):
-    row = listed(write(tmp_path / "a").path).row
+    row = read_run_summary(write(tmp_path / "a").path).row
     assert (row["state"], row["model"], row["data"]) == ("done", "mixer_nano", "shades")
     assert (row["epochs"], row["planned"], row["seconds"]) == (1, 2, 4.0)
     assert (row["top1"].value, row["top1"].n) == (75.0, 20)  # pyright: ignore
 
 
 def test_an_unfinished_run_is_listed_with_what_it_has(tmp_path):
-    row = listed(write(tmp_path / "a", state="running", top1=None).path).row
+    row = read_run_summary(write(tmp_path / "a", state="running", top1=None).path).row
     assert (row["state"], row["seconds"], row["top1"]) == ("running", 3.0, None)
 
 
 def test_a_run_that_has_just_begun_is_listed(tmp_path):
     start_run(tmp_path / "a", {"model": "m"}, {}, {}, {}, None)
     (found,) = list_runs([tmp_path])
-    assert isinstance(found, Listed) and found.row["epochs"] == 0
+    assert isinstance(found, RunSummary) and found.row["epochs"] == 0
 
 
 def test_the_latest_run_comes_first_and_the_damaged_last(tmp_path):
@@ -93,20 +101,20 @@ def test_a_damaged_folder_is_named_with_its_reason_and_stops_nothing(tmp_path, f
     path = tmp_path / "broken" / file
     path.unlink() if content is None else path.write_text(content)
     whole, damaged = list_runs([tmp_path])
-    assert isinstance(whole, Listed) and whole.run.path == tmp_path / "whole"
-    assert isinstance(damaged, Damaged) and damaged.path == tmp_path / "broken"
+    assert isinstance(whole, RunSummary) and whole.run.path == tmp_path / "whole"
+    assert isinstance(damaged, DamagedRun) and damaged.path == tmp_path / "broken"
     assert re.search(reason, damaged.reason)
 
 
 def test_people_read_the_reason_under_the_table_and_programs_in_the_row(tmp_path):
-    damaged = Damaged(tmp_path, "It is broken.")
-    table = runs_for_people([damaged], "runs")
+    damaged = DamagedRun(tmp_path, "It is broken.")
+    table = runs_table([damaged], "runs")
     assert (table.rows[0]["state"], table.notes) == ("damaged", ["It is broken."])
-    assert runs_for_programs([damaged]).rows[0]["problem"] == "It is broken."
+    assert runs_full_table([damaged]).rows[0]["problem"] == "It is broken."
 
 
 def test_where_there_is_none_the_way_to_one_is_said():
-    assert runs_for_people([], "runs").notes == ["There are none below runs: `mixlab train` leaves them there."]
+    assert runs_table([], "runs").notes == ["There are none below runs: `mixlab train` leaves them there."]
 
 
 @pytest.fixture
@@ -150,7 +158,7 @@ def test_an_unfinished_run_can_be_compared(tmp_path):
 
 
 def test_programs_get_a_row_a_run_with_every_key_that_differs(compared):
-    slow, fast = compared.for_programs().rows
+    slow, fast = compared.full_table().rows
     assert slow["run"].endswith("/slow") and slow["best_epoch"] == 1
     assert [row["optimizer.learning_rate"] for row in (slow, fast)] == ["0.01", "0.1"]
     assert json.dumps(slow["ema.decay"]) == '"0.9"'

@@ -11,20 +11,20 @@ import torch
 import mixlab
 from mixlab.runs import store
 from mixlab.runs.folder import start_run
-from mixlab.runs.store import finished_run, store_folder, stored_key
-from mixlab.speed.plan import Mode, Plan
+from mixlab.runs.store import finished_run, store_folder, store_key
+from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training import job as job_module
 from mixlab.training.job import Job, resolve
 from mixlab.training.planning import autotune
 from mixlab.training.planning.autotune import plan_file
-from mixlab.training.recipes.parse import recipe_from, with_settings
+from mixlab.training.recipes.parse import apply_overrides, parse_training_recipe
 
-PLAN = Plan("cpu", Mode(), 8)
+PLAN = Plan("cpu", ComputeMode(), 8)
 
 
 @pytest.fixture
 def job(shades, tiny_recipe) -> Job:
-    return resolve(recipe_from(tiny_recipe, "tiny"), shades, torch.device("cpu"))
+    return resolve(parse_training_recipe(tiny_recipe, "tiny"), shades, torch.device("cpu"))
 
 
 @pytest.fixture
@@ -39,18 +39,20 @@ def package(tmp_path, monkeypatch) -> Iterator[Path]:
 
 
 def test_the_same_training_has_the_same_folder(job, shades, tiny_recipe):
-    again = resolve(recipe_from(tiny_recipe, "tiny"), shades, torch.device("cpu"))
+    again = resolve(parse_training_recipe(tiny_recipe, "tiny"), shades, torch.device("cpu"))
     assert again.folder(PLAN) == job.folder(PLAN)
 
 
 @pytest.mark.parametrize("setting", ["optimizer.weight_decay=0.1", "steps=7", "seed=1", "augmentation.flip=true"])
 def test_another_recipe_has_another_folder(job, shades, tiny_recipe, setting):
-    other = resolve(recipe_from(with_settings(tiny_recipe, [setting]), "tiny"), shades, torch.device("cpu"))
+    other = resolve(parse_training_recipe(apply_overrides(tiny_recipe, [setting]), "tiny"), shades, torch.device("cpu"))
     assert other.folder(PLAN) != job.folder(PLAN)
 
 
 @pytest.mark.parametrize(
-    "plan", [Plan("cuda", Mode(), 8), Plan("cpu", Mode("bf16"), 8), Plan("cpu", Mode(), 4)], ids=str
+    "plan",
+    [Plan("cuda", ComputeMode(), 8), Plan("cpu", ComputeMode("bf16"), 8), Plan("cpu", ComputeMode(), 4)],
+    ids=str,
 )
 def test_another_plan_has_another_folder(job, plan):
     assert job.folder(plan) != job.folder(PLAN)
@@ -61,15 +63,15 @@ def test_other_fields_of_the_model_s_config_have_another_folder(job):
 
 
 def test_a_changed_image_has_another_folder(job, shades):
-    train = shades.parts["train"]
+    train = shades.splits["train"]
     inverted = replace(train, images=[255 - train.image(0), *train.images[1:]])
-    changed = replace(shades, parts=shades.parts | {"train": inverted})
+    changed = replace(shades, splits=shades.splits | {"train": inverted})
     assert replace(job, dataset=changed).folder(PLAN) != job.folder(PLAN)
 
 
 def test_a_set_without_validation_has_another_folder(job, shades):
-    parts = {name: part for name, part in shades.parts.items() if name != "validation"}
-    assert replace(job, dataset=replace(shades, parts=parts)).folder(PLAN) != job.folder(PLAN)
+    splits = {name: split for name, split in shades.splits.items() if name != "validation"}
+    assert replace(job, dataset=replace(shades, splits=splits)).folder(PLAN) != job.folder(PLAN)
 
 
 def test_another_torch_has_another_folder(job, monkeypatch):
@@ -91,23 +93,23 @@ def test_another_timm_has_another_folder_where_timm_builds_the_model(job, monkey
     ["models/mixer.py", "data/augmentation/crop.py", "speed/plan.py", "training/loop.py", "zoo/timm_models.py"],
 )
 def test_a_changed_line_of_what_makes_a_result_has_another_key(package, source):
-    before = stored_key({})
+    before = store_key({})
     store._sources.cache_clear()
     with (package / source).open("a") as file:
         file.write("# changed\n")
-    assert stored_key({}) != before
+    assert store_key({}) != before
 
 
 @pytest.mark.parametrize("source", ["report/page.py", "comparison/compare.py", "cli/train.py"])
 def test_a_changed_line_of_what_shows_a_result_has_the_same_key(package, source):
-    before = stored_key({})
+    before = store_key({})
     store._sources.cache_clear()
     with (package / source).open("a") as file:
         file.write("# changed\n")
-    assert stored_key({}) == before
+    assert store_key({}) == before
 
 
-def test_the_plan_is_remembered_for_all_seeds_and_for_one_machine(job, monkeypatch):
+def test_the_plan_is_cached_for_all_seeds_and_for_one_machine(job, monkeypatch):
     other_seed = replace(job, recipe=job.recipe.model_copy(update={"seed": 5}))
     assert plan_file(other_seed) == plan_file(job)
     before = plan_file(job)

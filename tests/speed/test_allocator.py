@@ -7,9 +7,9 @@ import pytest
 
 HELD = """
 import sys, psutil, torch
-from mixlab.speed.allocator import keep_freed_memory
+from mixlab.speed.allocator import retain_freed_memory
 if sys.argv[1] == "kept":
-    keep_freed_memory()
+    retain_freed_memory()
 before = psutil.Process().memory_info().rss
 block = torch.ones(100_000_000, dtype=torch.uint8)
 del block

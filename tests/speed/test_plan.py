@@ -6,10 +6,10 @@ from torch import nn
 
 from mixlab.errors import UserError
 from mixlab.measure import timing
-from mixlab.speed.plan import Mode, Plan, candidates, fastest, placed
+from mixlab.speed.plan import ComputeMode, Plan, candidates, pick_fastest, prepare_model
 
 CPU, MPS = torch.device("cpu"), torch.device("mps")
-STOCK = Mode()
+STOCK = ComputeMode()
 
 
 class Clock:
@@ -36,34 +36,39 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_a_mode_that_saves_more_than_five_per_cent_is_taken(clock):
-    other = Mode("bf16")
-    mode, seconds = fastest({STOCK: clock.step(1.0), other: clock.step(0.94)})
+    other = ComputeMode("bf16")
+    mode, seconds = pick_fastest({STOCK: clock.step(1.0), other: clock.step(0.94)})
     assert (mode, seconds) == (other, pytest.approx(0.94))
 
 
 def test_a_mode_that_saves_less_than_five_per_cent_is_not_worth_it(clock):
-    mode, seconds = fastest({STOCK: clock.step(1.0), Mode("bf16"): clock.step(0.96)})
+    mode, seconds = pick_fastest({STOCK: clock.step(1.0), ComputeMode("bf16"): clock.step(0.96)})
     assert (mode, seconds) == (STOCK, pytest.approx(1.0))
 
 
 def test_the_fastest_of_several_modes_is_taken(clock):
-    modes = {STOCK: 1.0, Mode("bf16"): 0.9, Mode("fp32", "channels_last"): 0.5, Mode("bf16", "channels_last"): 0.7}
-    mode, _ = fastest({mode: clock.step(seconds) for mode, seconds in modes.items()})
-    assert mode == Mode("fp32", "channels_last")
+    modes = {
+        STOCK: 1.0,
+        ComputeMode("bf16"): 0.9,
+        ComputeMode("fp32", "channels_last"): 0.5,
+        ComputeMode("bf16", "channels_last"): 0.7,
+    }
+    mode, _ = pick_fastest({mode: clock.step(seconds) for mode, seconds in modes.items()})
+    assert mode == ComputeMode("fp32", "channels_last")
 
 
 def test_neither_a_slow_first_step_nor_one_hiccup_decides(clock):
     first_step_and_one_round_are_slow = clock.step(60.0, 0.5, 60.0, 0.5)
-    mode, seconds = fastest({STOCK: clock.step(1.0), Mode("bf16"): first_step_and_one_round_are_slow})
-    assert (mode, seconds) == (Mode("bf16"), 0.5)
+    mode, seconds = pick_fastest({STOCK: clock.step(1.0), ComputeMode("bf16"): first_step_and_one_round_are_slow})
+    assert (mode, seconds) == (ComputeMode("bf16"), 0.5)
 
 
 def test_two_precisions_in_two_layouts_are_tried_and_the_stock_mode_is_the_first():
     assert candidates(CPU, "auto") == [
-        Mode("fp32", "contiguous"),
-        Mode("fp32", "channels_last"),
-        Mode("bf16", "contiguous"),
-        Mode("bf16", "channels_last"),
+        ComputeMode("fp32", "contiguous"),
+        ComputeMode("fp32", "channels_last"),
+        ComputeMode("bf16", "contiguous"),
+        ComputeMode("bf16", "channels_last"),
     ]
 
 
@@ -72,7 +77,7 @@ def test_on_apple_s_gpu_fp32_alone_is_tried():
 
 
 def test_a_precision_that_is_asked_for_is_the_only_one_tried():
-    assert candidates(MPS, "bf16") == [Mode("bf16", "contiguous"), Mode("bf16", "channels_last")]
+    assert candidates(MPS, "bf16") == [ComputeMode("bf16", "contiguous"), ComputeMode("bf16", "channels_last")]
 
 
 def test_fp16_on_a_processor_is_refused_with_what_works():
@@ -82,26 +87,26 @@ def test_fp16_on_a_processor_is_refused_with_what_works():
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_mode_computes_in_its_precision(precision):
-    with Mode(precision).autocast(CPU):
+    with ComputeMode(precision).autocast(CPU):
         assert nn.Linear(3, 2)(torch.zeros(1, 3)).dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 def test_a_placed_model_has_its_kernels_in_the_mode_s_layout(layout):
-    mode = Mode("fp32", layout)
-    model = placed(nn.Conv2d(3, 4, 3), CPU, mode)
+    mode = ComputeMode("fp32", layout)
+    model = prepare_model(nn.Conv2d(3, 4, 3), CPU, mode)
     assert next(model.parameters()).is_contiguous(memory_format=mode.memory_format)
 
 
 def test_a_plan_that_was_written_is_read_again_as_the_same():
-    plan = Plan("cuda", Mode("bf16", "channels_last"), 32, processes=2, freed_memory="kept")
+    plan = Plan("cuda", ComputeMode("bf16", "channels_last"), 32, processes=2, freed_memory="kept")
     assert Plan.from_dict(plan.to_dict()) == plan
 
 
 def test_a_plan_from_before_there_were_processes_is_one_of_one_process():
     stored = {"device": "cpu", "micro_batch": 8, "kernels": "stock", "precision": "fp32", "layout": "contiguous"}
-    assert Plan.from_dict(stored) == Plan("cpu", Mode(), 8, processes=1, freed_memory="returned")
+    assert Plan.from_dict(stored) == Plan("cpu", ComputeMode(), 8, processes=1, freed_memory="returned")
 
 
 def test_a_plan_says_its_mode_in_words():
-    assert str(Mode("bf16", "channels_last")) == "bf16, channels last"
+    assert str(ComputeMode("bf16", "channels_last")) == "bf16, channels last"

@@ -49,13 +49,13 @@ class World:
             correct.append(ability + seed + difficulty + taste + luck > 0)
         return correct
 
-    def compared(self, draws: int) -> list[Difference]:
+    def compared(self, uniforms: int) -> list[Difference]:
         models = [(self.accuracy, self.seeds[0]), (self.accuracy - self.gap, self.seeds[1])]
-        return [crossed_bootstrap(*self.trained(models, draw), resamples=1_999, seed=draw) for draw in range(draws)]
+        return [crossed_bootstrap(*self.trained(models, draw), resamples=1_999, seed=draw) for draw in range(uniforms)]
 
-    def coverage(self, draws: int) -> float:
+    def coverage(self, uniforms: int) -> float:
         """Per cent of the 95 % intervals that hold the true gap."""
-        return 100 * float(np.mean([each.low <= self.gap <= each.high for each in self.compared(draws)]))
+        return 100 * float(np.mean([each.low <= self.gap <= each.high for each in self.compared(uniforms)]))
 
 
 MEASURED = [  # coverage in per cent, 3,000 draws: a standard error of 0.4; the test makes the first 1,000
@@ -82,13 +82,13 @@ MEASURED = [  # coverage in per cent, 3,000 draws: a standard error of 0.4; the 
     ],
 )
 def test_an_interval_covers_the_truth_about_as_often_as_it_says(world):
-    assert 93 <= world.coverage(draws=600) <= 98.5
+    assert 93 <= world.coverage(uniforms=600) <= 98.5
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(("world", "measured"), MEASURED)
 def test_the_measured_coverage_is_what_is_written_here(world, measured):
-    coverage = world.coverage(draws=1_000)
+    coverage = world.coverage(uniforms=1_000)
     assert 93 <= coverage <= 98.5
     assert coverage == pytest.approx(measured, abs=1.0)
 
@@ -133,7 +133,7 @@ def test_five_equal_models_raise_a_false_alarm_as_rarely_as_is_written_here(worl
     ],
 )
 def test_a_detectable_difference_is_found_about_eight_times_in_ten(world, comparisons, measured):
-    differences = world.compared(draws=1_000)
+    differences = world.compared(uniforms=1_000)
     error = math.sqrt(np.mean([each.standard_error**2 for each in differences]))
     freedom = float(np.median([each.degrees_of_freedom for each in differences]))
     assert detectable_difference(error, freedom, comparisons) == pytest.approx(world.gap, rel=0.05)

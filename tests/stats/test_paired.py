@@ -6,7 +6,7 @@ from scipy import stats
 
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import proportion_interval
-from mixlab.stats.paired import crossed_bootstrap, crossed_interval, detectable_difference, holm, of_groups
+from mixlab.stats.paired import cluster_values, crossed_bootstrap, crossed_interval, detectable_difference, holm
 
 
 def answers(accuracy, seeds, images=510, seed=0):
@@ -75,10 +75,10 @@ def test_where_seeds_matter_most_it_is_welchs_test():
     accuracies_a, accuracies_b = [0.60, 0.70, 0.80], [0.30, 0.45, 0.50, 0.55]
     a = random.random((3, 50_000)) < np.array(accuracies_a)[:, np.newaxis]
     b = random.random((4, 50_000)) < np.array(accuracies_b)[:, np.newaxis]
-    parts = np.var(accuracies_a, ddof=1) / 3, np.var(accuracies_b, ddof=1) / 4
-    welch = sum(parts) ** 2 / (parts[0] ** 2 / 2 + parts[1] ** 2 / 3)
+    splits = np.var(accuracies_a, ddof=1) / 3, np.var(accuracies_b, ddof=1) / 4
+    welch = sum(splits) ** 2 / (splits[0] ** 2 / 2 + splits[1] ** 2 / 3)
     difference = crossed_bootstrap(a, b)
-    assert difference.standard_error == pytest.approx(100 * math.sqrt(sum(parts)), rel=0.03)
+    assert difference.standard_error == pytest.approx(100 * math.sqrt(sum(splits)), rel=0.03)
     assert difference.degrees_of_freedom == pytest.approx(welch, rel=0.05)
 
 
@@ -198,8 +198,8 @@ def test_the_detectable_difference_is_found_four_times_in_five(freedom, comparis
 def test_groups_of_one_image_are_the_images():
     a, b = answers(95, seeds=3), answers(90, seeds=4, seed=1)
     alone = np.random.default_rng(0).permutation(510)
-    np.testing.assert_allclose(of_groups(a, alone)[:, alone], a, atol=1e-12)
-    assert crossed_bootstrap(of_groups(a, alone), of_groups(b, alone)).low == pytest.approx(
+    np.testing.assert_allclose(cluster_values(a, alone)[:, alone], a, atol=1e-12)
+    assert crossed_bootstrap(cluster_values(a, alone), cluster_values(b, alone)).low == pytest.approx(
         crossed_bootstrap(a, b).low, abs=0.2
     )
 
@@ -208,19 +208,19 @@ def test_groups_of_one_image_are_the_images():
 def test_copies_in_one_group_are_no_further_evidence(seeds):
     a, b = answers(95, seeds), answers(90, seeds, seed=1)
     groups = np.arange(510)
-    copied = [of_groups(np.repeat(each, 4, axis=1), np.repeat(groups, 4)) for each in (a, b)]
-    apart = [of_groups(each, groups) for each in (a, b)]
-    np.testing.assert_allclose(copied, apart, atol=1e-12)
+    clone = [cluster_values(np.repeat(each, 4, axis=1), np.repeat(groups, 4)) for each in (a, b)]
+    apart = [cluster_values(each, groups) for each in (a, b)]
+    np.testing.assert_allclose(clone, apart, atol=1e-12)
 
 
 def test_groups_of_any_sizes_keep_the_mean_of_the_images():
     a = answers(80, seeds=2)
     groups = np.random.default_rng(0).integers(0, 40, 510)
-    np.testing.assert_allclose(of_groups(a, groups).mean(axis=1), a.mean(axis=1))
+    np.testing.assert_allclose(cluster_values(a, groups).mean(axis=1), a.mean(axis=1))
 
 
 def test_images_that_are_right_together_widen_the_interval():
     a = np.repeat(answers(80, seeds=1, images=102), 5, axis=1)
-    alone, together = crossed_interval(a), crossed_interval(of_groups(a, np.repeat(np.arange(102), 5)))
+    alone, together = crossed_interval(a), crossed_interval(cluster_values(a, np.repeat(np.arange(102), 5)))
     wide, narrow = (high - low for low, high in map(ends, (together, alone)))
     assert wide / narrow == pytest.approx(5**0.5, rel=0.1)

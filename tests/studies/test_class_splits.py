@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mixlab.data.dataset import Dataset, Part
+from mixlab.data.dataset import Dataset, Split
 from mixlab.errors import UserError
 from mixlab.studies.class_splits import check_enough, class_splits, of_classes
 
@@ -16,12 +16,12 @@ CLASSES = ("ant", "bee", "cat", "dog", "eel")
 def animals() -> Dataset:
     """Ten training images of each of five classes, four of the test part, each of one grey that is its number."""
 
-    def part(name: str, n_images: int) -> Part:
+    def split(name: str, n_images: int) -> Split:
         labels = np.arange(n_images) % 5
         images = [np.full((4, 4, 3), number, dtype=np.uint8) for number in range(n_images)]
-        return Part([f"{name}/{number}" for number in range(n_images)], labels, images)
+        return Split([f"{name}/{number}" for number in range(n_images)], labels, images)
 
-    return Dataset("animals", CLASSES, {"train": part("train", 50), "test": part("test", 20)})
+    return Dataset("animals", CLASSES, {"train": split("train", 50), "test": split("test", 20)})
 
 
 def test_splits_are_different_halves_and_the_same_each_time(animals):
@@ -45,18 +45,18 @@ def test_fewer_than_four_classes_are_refused(animals):
 
 def test_the_images_of_some_classes_keep_their_names_and_count_anew(animals):
     found = of_classes(animals, ("bee", "dog"), 4, seed=0)
-    train, test = found.parts["train"], found.parts["test"]
+    train, test = found.splits["train"], found.splits["test"]
     assert np.bincount(train.labels).tolist() == [4, 4]
     assert len(test) == 8
-    for part in (train, test):
-        places = [int(name.partition("/")[2]) % 5 for name in part.names]
-        assert [found.classes[label] for label in part.labels] == [CLASSES[place] for place in places]
-    assert found.cut_here  # so that a run keeps which they are
-    assert of_classes(animals, ("bee", "dog"), 4, seed=1).parts["train"].names != train.names
+    for split in (train, test):
+        places = [int(name.partition("/")[2]) % 5 for name in split.names]
+        assert [found.classes[label] for label in split.labels] == [CLASSES[place] for place in places]
+    assert found.split_by_mixlab  # so that a run keeps which they are
+    assert of_classes(animals, ("bee", "dog"), 4, seed=1).splits["train"].names != train.names
 
 
 def test_a_class_with_fewer_images_than_shots_is_refused(animals):
     check_enough(animals, 10)
-    fewer = animals.parts["train"].subset([index for index in range(50) if index not in (2, 7)])
+    fewer = animals.splits["train"].subset([index for index in range(50) if index not in (2, 7)])
     with pytest.raises(UserError, match='animals has 8 images of "cat" to train on, and 10 of each new class'):
-        check_enough(replace(animals, parts=animals.parts | {"train": fewer}), 10)
+        check_enough(replace(animals, splits=animals.splits | {"train": fewer}), 10)

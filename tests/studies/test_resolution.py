@@ -12,15 +12,15 @@ from mixlab.data.dataset import Dataset
 from mixlab.models.mixer import Mixer, MixerConfig
 from mixlab.report.table import render
 from mixlab.runs.folder import Run
-from mixlab.speed.plan import Mode, Plan
+from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.studies import resolution as study
-from mixlab.studies.resolution import Resolution, ResolutionTerms, moved_on_grey, resolution
+from mixlab.studies.resolution import Resolution, ResolutionSettings, moved_on_grey, resolution
 from mixlab.training.job import Job
 from mixlab.training.planning import autotune
-from mixlab.weights.adapt import Weights, at_size
-from mixlab.weights.load import built
+from mixlab.weights.adapt import Weights, resize_input
+from mixlab.weights.load import build_with_weights
 
-TERMS = ResolutionTerms(seeds=2, images=20, epochs=2)
+TERMS = ResolutionSettings(seeds=2, images=20, epochs=2)
 NAMES = [
     "as it was, 16 px",
     "trained on, 16 px",
@@ -51,7 +51,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Job]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study, "train", noted)
         patch.setenv("MIXLAB_RUNS", str(tmp_path_factory.mktemp("store")))
-        patch.setattr(autotune, "decide_plan", lambda job, say, processes: (Plan("cpu", Mode(), 20), 0.1))
+        patch.setattr(autotune, "select_plan", lambda job, log, processes: (Plan("cpu", ComputeMode(), 20), 0.1))
         yield jobs
 
 
@@ -61,7 +61,7 @@ def found(trained: list[Job], shades: Dataset) -> Resolution:
 
 
 def studied(dataset: Dataset) -> Resolution:
-    return resolution(dataset, TERMS, quiet=True, say=lambda sentence: None)
+    return resolution(dataset, TERMS, quiet=True, log=lambda sentence: None)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def jobs(found: Resolution, trained: list[Job]) -> list[Job]:
     return list(trained)
 
 
-def test_every_way_is_trained_and_judged_with_every_seed_on_all_test_images(found, jobs):
+def test_every_way_is_trained_and_evaluated_with_every_seed_on_all_test_images(found, jobs):
     assert len(jobs) == TRAININGS * 2
     assert [arm.name for arm in found.arms] == NAMES
     assert {arm.correct.shape for arm in found.arms} == {(2, 12)}
@@ -77,7 +77,7 @@ def test_every_way_is_trained_and_judged_with_every_seed_on_all_test_images(foun
 
 def test_what_was_finished_is_found_again_and_so_are_the_plans(found, jobs, trained, shades, monkeypatch):
     trained.clear()
-    monkeypatch.delattr(autotune, "decide_plan")
+    monkeypatch.delattr(autotune, "select_plan")
     again = studied(shades)
     assert trained == []
     assert again.plans == found.plans
@@ -99,13 +99,13 @@ def test_fine_tuning_starts_from_the_resized_weights_and_nothing_else_from_any(j
 
 
 def test_the_subset_has_equally_many_of_each_class_and_the_test_part_is_whole(shades):
-    parts = study._subset(shades, 21).parts
-    assert np.bincount(parts["train"].labels).tolist() == [10, 10]
-    assert parts["test"] is shades.parts["test"]
+    splits = study._subset(shades, 21).splits
+    assert np.bincount(splits["train"].labels).tolist() == [10, 10]
+    assert splits["test"] is shades.splits["test"]
 
 
 def test_more_images_than_there_are_is_all_of_them(shades):
-    assert len(study._subset(shades, 10_000).parts["train"]) == 40
+    assert len(study._subset(shades, 10_000).splits["train"]) == 40
 
 
 @pytest.fixture
@@ -163,6 +163,8 @@ def test_a_constant_image_s_logits_move_when_resampled_and_not_when_enlarged_exa
     for parameter in model.parameters():
         parameter.data = torch.randn_like(parameter)
     weights = Weights("mixer", asdict(config), model.state_dict())
-    resampled, exact = (built(at_size(weights, 16, way, window=None)) for way in ("resampled", "exact"))
-    assert 1e-3 < moved_on_grey(built(weights), resampled) < float("inf")
-    assert moved_on_grey(built(weights), exact) < 1e-3
+    resampled, exact = (
+        build_with_weights(resize_input(weights, 16, way, window=None)) for way in ("resampled", "exact")
+    )
+    assert 1e-3 < moved_on_grey(build_with_weights(weights), resampled) < float("inf")
+    assert moved_on_grey(build_with_weights(weights), exact) < 1e-3

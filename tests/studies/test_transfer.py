@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixlab.data.dataset import Dataset, Part
+from mixlab.data.dataset import Dataset, Split
 from mixlab.evaluation.probes import features
 from mixlab.report.table import render
 from mixlab.runs.folder import Run
-from mixlab.speed.plan import Mode, Plan
+from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.studies import transfer as study
-from mixlab.studies.transfer import AS_LONG, HEAD, LONGER, TUNED, Transfer, TransferTerms, transfer
+from mixlab.studies.transfer import AS_LONG, HEAD, LONGER, TUNED, Transfer, TransferSettings, transfer
 from mixlab.training.job import Job
 
-TERMS = TransferTerms(seeds=2, images=16, epochs=1, shots=4, tuning_epochs=1)
+TERMS = TransferSettings(seeds=2, images=16, epochs=1, shots=4, tuning_epochs=1)
 NAMES = [HEAD, TUNED, AS_LONG, LONGER]
 TRAININGS = 4  # a split, and the head
 
@@ -27,12 +27,14 @@ def colours() -> Dataset:
     random = np.random.default_rng(0)
     means = np.array([[200, 60, 60], [60, 200, 60], [60, 60, 200], [130, 130, 130]])
 
-    def part(name: str, n_images: int) -> Part:
+    def split(name: str, n_images: int) -> Split:
         labels = np.arange(n_images) % 4
         images = means[labels][:, None, None] + random.integers(-50, 50, size=(n_images, 8, 8, 3))
-        return Part([f"{name}/{number}" for number in range(n_images)], labels, list(images.astype(np.uint8)))
+        return Split([f"{name}/{number}" for number in range(n_images)], labels, list(images.astype(np.uint8)))
 
-    return Dataset("colours", ("red", "green", "blue", "grey"), {"train": part("train", 40), "test": part("test", 12)})
+    return Dataset(
+        "colours", ("red", "green", "blue", "grey"), {"train": split("train", 40), "test": split("test", 12)}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +52,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Job]]:
         patch.setattr(study, "train", noted)
         patch.setenv("MIXLAB_RUNS", str(folder))
         patch.setattr(features, "cache_folder", lambda: folder / "cache")
-        patch.setattr(study, "remembered_plan", lambda job, say: (Plan("cpu", Mode(), 20), 0.1))
+        patch.setattr(study, "cached_plan", lambda job, log: (Plan("cpu", ComputeMode(), 20), 0.1))
         yield jobs
 
 
 @pytest.fixture(scope="module")
 def found(trained: list[Job], colours: Dataset) -> Transfer:
-    return transfer(colours, TERMS, quiet=True, say=lambda sentence: None)
+    return transfer(colours, TERMS, quiet=True, log=lambda sentence: None)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,7 @@ def jobs(found: Transfer, trained: list[Job]) -> list[Job]:
     return list(trained)
 
 
-def test_every_way_is_judged_in_every_split(found, jobs):
+def test_every_way_is_evaluated_in_every_split(found, jobs):
     assert [arm.name for arm in found.arms] == NAMES
     assert {len(arm.accuracies) for arm in found.arms} == {2}
     assert len(jobs) == TRAININGS * 2
@@ -72,12 +74,12 @@ def test_every_way_is_judged_in_every_split(found, jobs):
 
 
 def test_the_new_classes_are_no_known_ones_and_all_ways_learn_from_the_same_few(found, jobs):
-    for split, (before, *after) in zip(found.splits, (jobs[:4], jobs[4:]), strict=True):
-        assert before.dataset.classes == split.known
-        assert not set(split.known) & set(split.new)
-        few = {tuple(job.dataset.parts["train"].names) for job in after}
+    for assignment, (before, *after) in zip(found.splits, (jobs[:4], jobs[4:]), strict=True):
+        assert before.dataset.classes == assignment.known
+        assert not set(assignment.known) & set(assignment.new)
+        few = {tuple(job.dataset.splits["train"].names) for job in after}
         assert len(few) == 1 and len(few.pop()) == 8
-        assert {job.dataset.classes for job in after} == {split.new}
+        assert {job.dataset.classes for job in after} == {assignment.new}
 
 
 def test_fine_tuning_begins_with_the_body_before_and_a_head_of_zeros_at_a_quarter_of_the_rate(jobs):
@@ -91,14 +93,14 @@ def test_fine_tuning_begins_with_the_body_before_and_a_head_of_zeros_at_a_quarte
 def test_the_head_is_chosen_on_a_quarter_of_the_few(found, jobs):
     head = found.recipes[HEAD]
     (run,) = (path for path in Path(head.model).parent.glob("*-head-*") if Run(path).recipe == head.to_dict())
-    split = Run(run).split or {}
-    assert {part: len(names) for part, names in split.items()} == {"train": 6, "validation": 2, "test": 6}
-    assert set(split["train"] + split["validation"]) == set(jobs[1].dataset.parts["train"].names)
+    assignment = Run(run).split_assignment or {}
+    assert {split: len(names) for split, names in assignment.items()} == {"train": 6, "validation": 2, "test": 6}
+    assert set(assignment["train"] + assignment["validation"]) == set(jobs[1].dataset.splits["train"].names)
 
 
 def test_what_was_finished_is_found_again(found, jobs, trained, colours):
     trained.clear()
-    again = transfer(colours, TERMS, quiet=True, say=lambda sentence: None)
+    again = transfer(colours, TERMS, quiet=True, log=lambda sentence: None)
     assert trained == []
     assert again.arms == found.arms
 

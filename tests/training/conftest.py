@@ -9,7 +9,7 @@ from torch import distributed
 
 from mixlab.data.dataset import Dataset
 from mixlab.training.job import Job, resolve
-from mixlab.training.recipes.parse import recipe_from, with_settings
+from mixlab.training.recipes.parse import apply_overrides, parse_training_recipe
 
 MakeJob = Callable[..., Job]
 
@@ -19,7 +19,9 @@ def make_job(tiny_recipe: dict[str, Any], shades: Dataset) -> MakeJob:
     """The tiny recipe with `key=value` settings over it, on the shades or on another set."""
 
     def make(*settings: str, dataset: Dataset = shades) -> Job:
-        return resolve(recipe_from(with_settings(tiny_recipe, settings), "tiny"), dataset, torch.device("cpu"))
+        return resolve(
+            parse_training_recipe(apply_overrides(tiny_recipe, settings), "tiny"), dataset, torch.device("cpu")
+        )
 
     return make
 

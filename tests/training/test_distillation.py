@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mixlab.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from mixlab.errors import UserError
-from mixlab.speed.plan import Mode, Plan
+from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training import objective
 from mixlab.training.distillation import Teacher, distilled_loss
 from mixlab.training.loop import train
@@ -45,9 +45,9 @@ def test_who_answers_as_the_teacher_loses_nothing_to_it():
 def finished(make_job, tmp_path):
     """A trained run on the shades, and its job."""
     job = make_job(
-        "steps=2", "preprocessing.mean=[0.4, 0.5, 0.6]", "preprocessing.std=[0.2, 0.3, 0.4]", "schedule.final=1"
+        "steps=2", "preprocessing.mean=[0.4, 0.5, 0.6]", "preprocessing.std=[0.2, 0.3, 0.4]", "schedule.final_factor=1"
     )
-    return str(train(job, Plan("cpu", Mode(), 8), tmp_path / "run", quiet=True).path), job
+    return str(train(job, Plan("cpu", ComputeMode(), 8), tmp_path / "run", quiet=True).path), job
 
 
 def test_the_teacher_sees_the_images_in_its_own_normalisation(finished):
@@ -97,5 +97,5 @@ def test_the_teacher_computes_in_the_plan_s_precision(finished, make_job, tmp_pa
 
     monkeypatch.setattr(objective, "distilled_loss", listening)
     job = make_job(f"distillation.teacher={path}", "steps=2")
-    train(job, Plan("cpu", Mode(precision), 8), tmp_path / "student", quiet=True)
+    train(job, Plan("cpu", ComputeMode(precision), 8), tmp_path / "student", quiet=True)
     assert answered == [dtype, dtype]

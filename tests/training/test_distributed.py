@@ -10,7 +10,7 @@ from torch.distributed.tensor import DTensor
 
 from mixlab.errors import UserError
 from mixlab.training import distributed
-from mixlab.training.distributed import Agreement, fill, join, only_once, spread, whole
+from mixlab.training.distributed import Agreement, broadcast_from_main, gather, init_distributed, parallelize, scatter
 from mixlab.zoo.build import create_model
 
 CPU = torch.device("cpu")
@@ -21,35 +21,35 @@ def test_a_process_that_was_launched_with_others_and_sees_none_is_refused(monkey
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(distributed, "PartialState", lambda cpu: SimpleNamespace(num_processes=1))
     with pytest.raises(UserError, match=r"2 processes were started, and this one can't find the others: each would"):
-        join(torch.device("cuda"))
+        init_distributed(torch.device("cuda"))
 
 
 def test_on_a_processor_accelerate_is_told_that_it_is_one(monkeypatch):
     asked = []
     monkeypatch.setattr(distributed, "PartialState", lambda cpu: asked.append(cpu) or SimpleNamespace(num_processes=1))
-    join(CPU)
-    join(torch.device("cuda"))
+    init_distributed(CPU)
+    init_distributed(torch.device("cuda"))
     assert asked == [True, False]
 
 
 def test_alone_everything_is_decided_here():
-    join(CPU)
-    assert only_once(lambda: 3) == 3
+    init_distributed(CPU)
+    assert broadcast_from_main(lambda: 3) == 3
     assert Agreement().any(1 > 0, 1 < 0) == [True, False]
 
 
-def test_what_is_whole_is_a_copy_in_the_usual_layout():
+def test_what_is_whole_is_a_copy_in_the_default_layout():
     tensor = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)
-    copied = whole(tensor)
-    assert copied.is_contiguous() and torch.equal(copied, tensor)
+    clone = gather(tensor)
+    assert clone.is_contiguous() and torch.equal(clone, tensor)
     tensor.zero_()
-    assert copied.abs().sum() > 0
+    assert clone.abs().sum() > 0
 
 
 def test_a_tensor_that_is_filled_keeps_its_layout():
     parameter = nn.Parameter(torch.zeros(2, 3, 4, 4).to(memory_format=torch.channels_last))
     value = torch.randn(2, 3, 4, 4)
-    fill(parameter, value)
+    scatter(parameter, value)
     assert torch.equal(parameter, value) and parameter.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -66,6 +66,6 @@ def test_every_family_can_be_sharded_and_answers_as_before(name):
     images = torch.randn(2, 3, 8, 8)
     before = model(images)
     two: Any = SimpleNamespace(num_processes=2)
-    sharded = spread(model, two, "fsdp")
+    sharded = parallelize(model, two, "fsdp")
     assert all(isinstance(parameter, DTensor) for parameter in sharded.parameters())
     torch.testing.assert_close(sharded(images), before)

@@ -8,12 +8,12 @@ import torch
 
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
-from mixlab.speed.plan import Mode, Plan
+from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training.loop import train
 from mixlab.weights.load import load
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "google_mixer_tiny.npz"
-PLAN = Plan("cpu", Mode(), 8)
+PLAN = Plan("cpu", ComputeMode(), 8)
 
 
 def test_a_run_s_weights_are_where_another_goes_on_with_the_same_classes(make_job, tmp_path):

@@ -8,9 +8,9 @@ import torch
 
 from mixlab.errors import UserError
 from mixlab.runs.folder import FORMAT
-from mixlab.speed.plan import Mode, Plan
+from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training.job import resolve
-from mixlab.training.recipes.parse import recipe_from
+from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.weights.adapt import Weights
 
 CPU = torch.device("cpu")
@@ -30,7 +30,7 @@ def test_a_resolved_recipe_leaves_nothing_to_the_model_or_the_data(make_job, tin
 
 def test_a_resolved_recipe_resolves_to_itself(make_job, shades):
     job = make_job("batch=auto")
-    assert resolve(recipe_from(job.recipe.to_dict(), "again"), shades, CPU) == job
+    assert resolve(parse_training_recipe(job.recipe.to_dict(), "again"), shades, CPU) == job
 
 
 @pytest.mark.parametrize(
@@ -40,8 +40,8 @@ def test_a_resolved_recipe_resolves_to_itself(make_job, shades):
 def test_an_automatic_batch_is_the_largest_power_of_two_up_to_128_with_eight_steps_an_epoch(
     make_job, shades, images, batch
 ):
-    train = shades.parts["train"].subset(np.arange(images) % 40)
-    job = make_job("batch=auto", dataset=replace(shades, parts=shades.parts | {"train": train}))
+    train = shades.splits["train"].subset(np.arange(images) % 40)
+    job = make_job("batch=auto", dataset=replace(shades, splits=shades.splits | {"train": train}))
     assert job.batch == batch
 
 
@@ -101,9 +101,9 @@ def test_a_job_with_weights_builds_a_model_of_its_own_with_them(make_job, given)
 
 
 def test_the_weights_that_a_training_starts_from_decide_where_the_store_keeps_it(make_job, given):
-    job, plan = make_job(), Plan("cpu", Mode(), 8)
+    job, plan = make_job(), Plan("cpu", ComputeMode(), 8)
     other = replace(given, tensors={name: tensor + 1 for name, tensor in given.tensors.items()})
-    folders = {replace(job, weights=weights).folder(plan) for weights in (None, given, given.copied(), other)}
+    folders = {replace(job, weights=weights).folder(plan) for weights in (None, given, given.clone(), other)}
     assert len(folders) == 3
 
 

@@ -239,7 +239,7 @@ def test_two_processes_with_batch_normalisation_follow_one_that_accumulates_the_
     trainer, recipe, tmp_path, model, config, parallel
 ):
     """It sees each share by itself, with statistics of its own: nothing is chosen by validation."""
-    recipe |= {"model": model, "config": config, "validation": "trained"}
+    recipe |= {"model": model, "config": config, "validation": "merged"}
     del recipe["ema"]
     one = trainer(recipe | {"accumulate": 2}, tmp_path / "one", dtype="float64", plan=PLAN | {"micro_batch": 4})
     assert one == [0]

@@ -16,15 +16,15 @@ from mixlab.data.dataset import Dataset
 from mixlab.errors import UserError
 from mixlab.runs.folder import Run
 from mixlab.runs.journal import read_journal
-from mixlab.speed.plan import Mode, Plan
+from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training import loop, step
 from mixlab.training.job import Job
 from mixlab.training.loop import train
-from mixlab.training.recipes.parse import recipe_from
-from mixlab.training.schedule import share_of_peak
+from mixlab.training.recipes.parse import parse_training_recipe
+from mixlab.training.schedule import lr_factor
 from mixlab.training.validation import Validation
 
-PLAN = Plan("cpu", Mode(), 8)
+PLAN = Plan("cpu", ComputeMode(), 8)
 FILES = {
     "status.json",
     "recipe.toml",
@@ -43,7 +43,7 @@ STOCHASTIC = ("config.depth=2", "config.stochastic_depth=0.5")
 
 @pytest.fixture
 def without_validation(shades: Dataset) -> Dataset:
-    return replace(shades, parts={name: shades.parts[name] for name in ("train", "test")})
+    return replace(shades, splits={name: shades.splits[name] for name in ("train", "test")})
 
 
 def weights_of(job: Job, folder: Path, plan: Plan = PLAN) -> dict[str, Tensor]:
@@ -66,8 +66,8 @@ def test_a_finished_run_has_its_files_and_no_other(make_job, tmp_path):
 
 
 def test_the_parts_are_kept_where_they_were_cut_here(make_job, shades, tmp_path):
-    run = train(make_job(dataset=replace(shades, cut_here=True)), PLAN, tmp_path / "run", quiet=True)
-    assert run.split == shades.split
+    run = train(make_job(dataset=replace(shades, split_by_mixlab=True)), PLAN, tmp_path / "run", quiet=True)
+    assert run.split_assignment == shades.assignment
     assert {path.name for path in run.path.iterdir()} == FILES | {"split.json"}
 
 
@@ -75,7 +75,7 @@ def test_the_recipe_of_a_run_is_itself_a_recipe_and_the_resolved_one(make_job, t
     job = make_job("batch=auto", "augmentation.affine.degrees=5", "ema.decay=0.9")
     run = train(job, PLAN, tmp_path / "run", quiet=True)
     fields = tomllib.loads((run.path / "recipe.toml").read_text())
-    assert recipe_from(fields, "the run's") == job.recipe
+    assert parse_training_recipe(fields, "the run's") == job.recipe
 
 
 def test_the_plan_the_card_and_the_machine_are_in_the_folder(make_job, tmp_path):
@@ -97,9 +97,9 @@ def test_the_journal_counts_every_image_that_a_step_saw(make_job, tmp_path):
 
 def test_unreadable_images_are_named_in_the_journal(make_job, shades, tmp_path):
     (tmp_path / "cut.jpg").write_bytes(b"\xff\xd8\xff")
-    part = shades.parts["train"]
-    broken = replace(part, images=[*part.images[:-1], tmp_path / "cut.jpg"])
-    job = make_job("max_unreadable=1", dataset=replace(shades, parts=shades.parts | {"train": broken}))
+    split = shades.splits["train"]
+    broken = replace(split, images=[*split.images[:-1], tmp_path / "cut.jpg"])
+    job = make_job("max_unreadable=1", dataset=replace(shades, splits=shades.splits | {"train": broken}))
     (end,) = read_journal(train(job, PLAN, tmp_path / "run", quiet=True).journal, "end")
     assert list(end["unreadable"]) == ["train/39"]
 
@@ -107,13 +107,13 @@ def test_unreadable_images_are_named_in_the_journal(make_job, shades, tmp_path):
 def test_the_learning_rate_follows_the_schedule(make_job, tmp_path):
     job = make_job("steps=40", "schedule.warmup=0.1")
     lines = read_journal(train(job, PLAN, tmp_path / "run", quiet=True).journal, "step")
-    expected = {step: 1e-2 * share_of_peak(job.recipe.schedule, step - 1, 40, 5) for step in (20, 40)}
+    expected = {step: 1e-2 * lr_factor(job.recipe.schedule, step - 1, 40, 5) for step in (20, 40)}
     assert {line["step"]: line["learning_rate"] for line in lines} == pytest.approx(expected)
 
 
 def test_a_step_with_none_of_the_peak_moves_nothing(make_job, without_validation, tmp_path):
     """The last of two, where the line has come to its end: the rate reaches the optimiser."""
-    half = ("schedule.final=1", "optimizer.learning_rate=5e-3")
+    half = ("schedule.final_factor=1", "optimizer.learning_rate=5e-3")
     one, two = (
         weights_of(make_job(f"steps={n}", *schedule, dataset=without_validation), tmp_path / str(n))
         for n, schedule in ((1, half), (2, ["schedule.name=linear"]))
@@ -140,10 +140,10 @@ def test_another_seed_gives_other_weights(make_job, tmp_path):
     assert not same(weights_of(make_job(), tmp_path / "0"), weights_of(make_job("seed=1"), tmp_path / "1"))
 
 
-def test_the_model_goes_back_to_training_after_it_was_judged(make_job, without_validation, tmp_path, monkeypatch):
+def test_the_model_goes_back_to_training_after_it_was_evaluated(make_job, without_validation, tmp_path, monkeypatch):
     scored(monkeypatch, [1.0, 2.0])
-    judged = weights_of(make_job(*STOCHASTIC, "epochs=2"), tmp_path / "judged")
-    assert same(judged, weights_of(make_job(*STOCHASTIC, "epochs=2", dataset=without_validation), tmp_path / "not"))
+    evaluated = weights_of(make_job(*STOCHASTIC, "epochs=2"), tmp_path / "judged")
+    assert same(evaluated, weights_of(make_job(*STOCHASTIC, "epochs=2", dataset=without_validation), tmp_path / "not"))
 
 
 def test_what_else_draws_between_the_steps_changes_nothing(make_job, tmp_path, monkeypatch):
@@ -156,13 +156,15 @@ def test_what_else_draws_between_the_steps_changes_nothing(make_job, tmp_path, m
 def test_fp32_after_bf16_in_one_process_is_fp32(make_job, tmp_path):
     """Accelerate keeps its state in the process."""
     first = weights_of(make_job(), tmp_path / "first")
-    in_bf16 = weights_of(make_job(), tmp_path / "bf16", Plan("cpu", Mode("bf16"), 8))
+    in_bf16 = weights_of(make_job(), tmp_path / "bf16", Plan("cpu", ComputeMode("bf16"), 8))
     assert not same(first, in_bf16)
     assert same(first, weights_of(make_job(), tmp_path / "again"))
 
 
-@pytest.mark.parametrize("mode", [Mode("bf16"), Mode("fp32", "channels_last"), Mode("bf16", "channels_last")], ids=str)
-def test_every_mode_trains_and_keeps_weights_in_fp32_and_in_the_usual_layout(make_job, tiny_recipe, tmp_path, mode):
+@pytest.mark.parametrize(
+    "mode", [ComputeMode("bf16"), ComputeMode("fp32", "channels_last"), ComputeMode("bf16", "channels_last")], ids=str
+)
+def test_every_mode_trains_and_keeps_weights_in_fp32_and_in_the_default_layout(make_job, tiny_recipe, tmp_path, mode):
     tiny_recipe["config"] = {"patch_size": 2, "kernel_size": 3, "channels": 8, "depth": 1}
     job = make_job("model=convmixer_nano", "epochs=12")
     run = train(job, Plan("cpu", mode, 8), tmp_path / "run", quiet=True)
@@ -180,13 +182,13 @@ def test_the_plan_s_micro_batch_is_what_goes_through_at_once(make_job, tmp_path,
     monkeypatch.setattr(
         step, "add_gradients", lambda *args, **given: seen.add(given["micro_batch"]) or add_gradients(*args, **given)
     )
-    train(make_job(), Plan("cpu", Mode(), 3), tmp_path / "run", quiet=True)
+    train(make_job(), Plan("cpu", ComputeMode(), 3), tmp_path / "run", quiet=True)
     assert seen == {3}
 
 
 def test_clipped_gradients_move_the_weights_no_further_than_their_norm(make_job, tiny_recipe, tmp_path):
     tiny_recipe["optimizer"] = {"name": "sgd", "learning_rate": 1.0, "weight_decay": 0.0, "clip_norm": 1e-3}
-    job = make_job("steps=1", "schedule.final=1")
+    job = make_job("steps=1", "schedule.final_factor=1")
     torch.manual_seed(job.recipe.seed)
     before = job.build().state_dict()
     after = weights_of(job, tmp_path / "run")
@@ -199,35 +201,35 @@ def test_clipped_gradients_move_the_weights_no_further_than_their_norm(make_job,
 
 def scored(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> list[dict[str, Tensor]]:
     """Validation gives these scores in turn. Returns the weights that it judged."""
-    judged: list[dict[str, Tensor]] = []
+    evaluated: list[dict[str, Tensor]] = []
     left = iter(scores)
 
     def accuracy(_: Validation, weights: Any) -> dict[str, float]:
-        judged.append(weights)
+        evaluated.append(weights)
         return {"top1": next(left), "images": 12}
 
-    monkeypatch.setattr(loop, "answers_of", lambda model, *_: copy.deepcopy(model.eval().state_dict()))
+    monkeypatch.setattr(loop, "predict_fn", lambda model, *_: copy.deepcopy(model.eval().state_dict()))
     monkeypatch.setattr(Validation, "accuracy", accuracy)
-    return judged
+    return evaluated
 
 
 @pytest.mark.parametrize(("scores", "kept"), [([50, 80, 60], 1), ([50, 80, 80], 2), ([80, 60, 50], 0), ([0, 0, 0], 2)])
 def test_the_best_weights_by_validation_are_kept_and_of_equals_the_later_ones(
     make_job, tmp_path, monkeypatch, scores, kept
 ):
-    judged = scored(monkeypatch, scores)
-    assert same(weights_of(make_job("epochs=3"), tmp_path / "run"), judged[kept])
+    evaluated = scored(monkeypatch, scores)
+    assert same(weights_of(make_job("epochs=3"), tmp_path / "run"), evaluated[kept])
 
 
 def test_without_validation_the_last_weights_are_kept(make_job, without_validation, tmp_path, monkeypatch):
-    judged = scored(monkeypatch, [1, 2, 3])
+    evaluated = scored(monkeypatch, [1, 2, 3])
     weights_of(make_job("epochs=3"), tmp_path / "judged")
-    assert same(weights_of(make_job("epochs=3", dataset=without_validation), tmp_path / "last"), judged[-1])
+    assert same(weights_of(make_job("epochs=3", dataset=without_validation), tmp_path / "last"), evaluated[-1])
 
 
 def test_a_moving_average_follows_its_formula(make_job, without_validation, tmp_path):
     """The first step's weights, then decay times the average and the rest of the new ones."""
-    constant = ("schedule.name=linear", "schedule.final=1.0")
+    constant = ("schedule.name=linear", "schedule.final_factor=1.0")
     after = [
         weights_of(make_job(*constant, f"steps={steps}", dataset=without_validation), tmp_path / str(steps))
         for steps in (1, 2, 3)
@@ -240,9 +242,9 @@ def test_a_moving_average_follows_its_formula(make_job, without_validation, tmp_
         torch.testing.assert_close(average, expected)
 
 
-def test_validation_judges_the_moving_average(make_job, tmp_path, monkeypatch):
-    judged = scored(monkeypatch, [50, 80])
-    assert same(weights_of(make_job("epochs=2", "ema.decay=0.5"), tmp_path / "run"), judged[1])
+def test_validation_evaluates_the_moving_average(make_job, tmp_path, monkeypatch):
+    evaluated = scored(monkeypatch, [50, 80])
+    assert same(weights_of(make_job("epochs=2", "ema.decay=0.5"), tmp_path / "run"), evaluated[1])
 
 
 # How it ends when it can't go on
@@ -267,7 +269,7 @@ def test_a_loss_that_is_no_number_ends_in_a_sentence_and_is_kept_for_the_post_mo
     tiny_recipe["optimizer"] = {"name": "sgd", "learning_rate": 1e38, "weight_decay": 0.0}
     sentence = r"The loss became (nan|inf) at step (\d): the training diverged\. Lower optimizer\.learning_rate"
     with pytest.raises(UserError, match=sentence) as raised:
-        train(make_job(), Plan("cpu", Mode(precision), 8), tmp_path / "run", quiet=True)
+        train(make_job(), Plan("cpu", ComputeMode(precision), 8), tmp_path / "run", quiet=True)
     found = json.loads(Run(tmp_path / "run").postmortem.read_text())
     assert f"at step {found['step']}:" in str(raised.value)
     assert len(found["images"]) == 8 and all(name.startswith("train/") for name in found["images"])

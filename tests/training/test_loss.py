@@ -48,11 +48,11 @@ def test_a_sigmoid_s_first_loss_is_small_with_big_vision_s_bias_on_the_head():
 @pytest.mark.parametrize("name", ["softmax", "sigmoid"])
 def test_a_class_weight_multiplies_its_class_s_term_and_the_mean_stays_over_the_images(name):
     weights, loss = torch.tensor([2.0, 0.5, 1.0], dtype=torch.float64), Loss(name=name)
-    terms = {
+    settings = {
         "softmax": -MIXED * LOGITS.log_softmax(dim=1),
         "sigmoid": -(MIXED * LOGITS.sigmoid().log() + (1 - MIXED) * (1 - LOGITS.sigmoid()).log()),
     }
-    torch.testing.assert_close(loss_of(LOGITS, MIXED, loss, weights), (terms[name] * weights).sum().float() / 2)
+    torch.testing.assert_close(loss_of(LOGITS, MIXED, loss, weights), (settings[name] * weights).sum().float() / 2)
 
 
 @pytest.mark.parametrize("name", ["softmax", "sigmoid"])

@@ -7,11 +7,11 @@ import torch
 
 from mixlab.errors import UserError
 from mixlab.runs.journal import read_journal
-from mixlab.speed.plan import Mode, Plan
+from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training.loop import train
 from mixlab.training.objective import objective_of
 
-PLAN = Plan("cpu", Mode(), 8)
+PLAN = Plan("cpu", ComputeMode(), 8)
 CPU = torch.device("cpu")
 
 
@@ -24,13 +24,13 @@ def losses(run) -> list[float]:
     [
         "loss.name=sigmoid",
         "loss.class_weights=[1.0, 3.0]",
-        "optimizer.sharpness=0.5",
+        "optimizer.sam_rho=0.5",
         "augmentation.mixup={ alpha = 0.5 }",
         "augmentation.mixup_or_cutmix={ mixup = 0.8, cutmix = 1.0 }",
         "augmentation.random_erasing={ probability = 1.0 }",
         "optimizer.layer_decay=0.5",
         "optimizer.weight_decay=5.0",
-        "optimizer.decay_follows=schedule",
+        "optimizer.decoupled_decay=true",
     ],
 )
 def test_a_setting_reaches_the_weights(make_job, tmp_path: Path, setting: str):

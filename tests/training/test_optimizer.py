@@ -48,13 +48,13 @@ def test_matrices_and_kernels_decay_while_biases_and_norms_do_not(name):
     norms = (nn.LayerNorm, nn.BatchNorm2d)
     for path, module in model.named_modules():
         for kind, _ in module.named_parameters(recurse=False):
-            decays = kind == "weight" and not isinstance(module, norms)
-            assert decay_of.pop(f"{path}.{kind}") == (0.3 if decays else 0.0), (path, kind)
+            decay_parameters = kind == "weight" and not isinstance(module, norms)
+            assert decay_of.pop(f"{path}.{kind}") == (0.3 if decay_parameters else 0.0), (path, kind)
     assert not decay_of
 
 
 def test_everything_decays_where_the_recipe_says_so():
-    assert set(of_each_parameter(tiny("convmixer_nano"), "weight_decay", decays="everything").values()) == {0.3}
+    assert set(of_each_parameter(tiny("convmixer_nano"), "weight_decay", decay_parameters="all").values()) == {0.3}
 
 
 def test_a_frozen_parameter_is_left_out():
@@ -75,7 +75,7 @@ def stepped(steps: int = 3, **given: Any) -> tuple[Tensor, list[Tensor]]:
     (optimizer,) = build_optimizers(settings(**given), model)
     for gradient in gradients:
         for group in optimizer.param_groups:
-            group["lr"] = 0.5 * 0.1 * group["rate_share"]
+            group["lr"] = 0.5 * 0.1 * group["lr_scale"]
         model.weight.grad = gradient
         optimizer.step()
     return model.weight.detach(), gradients
@@ -104,7 +104,7 @@ def test_adamw_takes_its_decay_times_the_rate_off():
 
 def test_a_decay_that_follows_the_schedule_is_not_multiplied_with_the_rate():
     """big_vision's: 1e-4 there is 0.1 times a rate of 1e-3."""
-    weight, gradients = stepped(betas=[0.8, 0.9], weight_decay=0.03, decay_follows="schedule")
+    weight, gradients = stepped(betas=[0.8, 0.9], weight_decay=0.03, decoupled_decay=True)
     torch.testing.assert_close(weight, adamw(initial(), gradients, decay=0.5 * 0.03))
 
 
@@ -131,14 +131,14 @@ def test_a_layer_is_the_stem_a_block_or_the_norm_with_the_head_in_the_order_of_d
 
 
 def test_the_rate_falls_by_the_layer_decay_from_the_head_down():
-    share_of = of_each_parameter(tiny("mixer_nano"), "rate_share", layer_decay=0.5)
+    share_of = of_each_parameter(tiny("mixer_nano"), "lr_scale", layer_decay=0.5)
     shares = {name.removesuffix(".bias"): share for name, share in share_of.items() if name.endswith("bias")}
     assert (shares["stem"], shares["norm"], shares["head"]) == (0.125, 1.0, 1.0)
     assert (shares["body.0.token_norm"], shares["body.1.channel_mlp.second"]) == (0.25, 0.5)
 
 
 def test_without_a_layer_decay_all_have_the_same_rate():
-    assert set(of_each_parameter(tiny("davit_nano"), "rate_share").values()) == {1.0}
+    assert set(of_each_parameter(tiny("davit_nano"), "lr_scale").values()) == {1.0}
 
 
 @pytest.mark.parametrize("name", ["vit_nano", "resnet_nano"])
@@ -151,7 +151,7 @@ def test_a_model_of_timm_s_has_timm_s_own_shares(name):
         for group in groups.param_groups_layer_decay(model.network, layer_decay=0.6)
         for parameter in group["params"]
     }
-    assert of_each_parameter(model, "rate_share", layer_decay=0.6) == pytest.approx(theirs)
+    assert of_each_parameter(model, "lr_scale", layer_decay=0.6) == pytest.approx(theirs)
 
 
 def test_our_mixer_s_blocks_have_the_shares_of_timm_s():
@@ -168,7 +168,7 @@ def test_our_mixer_s_blocks_have_the_shares_of_timm_s():
         if "blocks" in scale_of[parameter]
     }
     with torch.device("meta"):
-        ours = of_each_parameter(create_model("mixer_s32"), "rate_share", layer_decay=0.7)
+        ours = of_each_parameter(create_model("mixer_s32"), "lr_scale", layer_decay=0.7)
     assert {name[5]: share for name, share in ours.items() if name.startswith("body")} == pytest.approx(shares)
 
 
@@ -184,7 +184,7 @@ def test_a_model_whose_layers_timm_does_not_tell_is_refused(monkeypatch):
 
 def test_muon_moves_the_hidden_matrices_and_adamw_all_others():
     model = tiny("mixer_nano")
-    muon, adamw = build_optimizers(settings(name="muon", decays="everything"), model)
+    muon, adamw = build_optimizers(settings(name="muon", decay_parameters="all"), model)
     assert (type(muon), type(adamw)) == (torch.optim.Muon, torch.optim.AdamW)
     moved = {id(parameter) for group in muon.param_groups for parameter in group["params"]}
     hidden = {

@@ -9,24 +9,24 @@ import torch
 from safetensors.torch import load_file
 
 from mixlab.runs.folder import Run
-from mixlab.speed.plan import Mode, Plan
+from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training import step
 from mixlab.training.job import Job
 from mixlab.training.loop import train
 
-PLAN = Plan("cpu", Mode(), 3)
+PLAN = Plan("cpu", ComputeMode(), 3)
 OPTIONS = {
     "muon": ["optimizer.name=muon"],
     "muon and layers": ["optimizer.name=muon", "optimizer.layer_decay=0.5"],
     "momentum and layers": ["optimizer.name=sgd", "optimizer.layer_decay=0.5"],
-    "everything decays": ["optimizer.decays=everything", "optimizer.weight_decay=1.0"],
-    "decay by the schedule": ["optimizer.decay_follows=schedule"],
-    "sharpness": ["optimizer.sharpness=0.5"],
+    "everything decays": ["optimizer.decay_parameters=all", "optimizer.weight_decay=1.0"],
+    "decay by the schedule": ["optimizer.decoupled_decay=true"],
+    "sharpness": ["optimizer.sam_rho=0.5"],
     "sigmoid": ["loss.name=sigmoid", "loss.head_bias=-0.7"],
     "weights of classes": ["loss.class_weights=[3, 1]"],
     "mixup": ["augmentation.mixup.alpha=0.5"],
     "knots": ["schedule.name=piecewise", "schedule.knots=[[0, 0.1], [0.5, 1], [1, 0.5]]"],
-    "by epochs": ["schedule.changes=epoch", "schedule.final=0.1", "schedule.cooldown_epochs=1"],
+    "by epochs": ["schedule.update_every=epoch", "schedule.final_factor=0.1", "schedule.cooldown_epochs=1"],
 }
 
 MakeJob = Callable[..., Job]
@@ -48,10 +48,10 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 def test_an_option_changes_the_weights_and_is_gone_on_with_to_the_bit(
     make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
 ):
-    usual = ["steps=7", "checkpoints.every_steps=2", "augmentation.flip=true"]
-    job = make_job(*usual, *OPTIONS[option])
+    default = ["steps=7", "checkpoints.every_steps=2", "augmentation.flip=true"]
+    job = make_job(*default, *OPTIONS[option])
     whole = weights(train(job, PLAN, tmp_path / "whole", quiet=True))
-    assert not same(whole, weights(train(make_job(*usual), PLAN, tmp_path / "usual", quiet=True)))
+    assert not same(whole, weights(train(make_job(*default), PLAN, tmp_path / "usual", quiet=True)))
     with monkeypatch.context() as broken:
         add_gradients, calls = step.add_gradients, []
 

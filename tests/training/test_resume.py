@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 from mixlab.errors import UserError
 from mixlab.runs.folder import Run
 from mixlab.runs.journal import read_journal
-from mixlab.speed.plan import Mode, Plan
+from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training import step
 from mixlab.training.job import Job
 from mixlab.training.loop import train
 
-PLAN = Plan("cpu", Mode(), 8)
+PLAN = Plan("cpu", ComputeMode(), 8)
 EVERYTHING = (
     "config.depth=2",
     "config.stochastic_depth=0.5",
@@ -60,9 +60,9 @@ def identical(one: Run, other: Run) -> bool:
 
 
 @pytest.mark.parametrize("number", [1, 2, 4, 6, 7, 16, 21, 23])
-@pytest.mark.parametrize("mode", [Mode(), Mode("bf16", "channels_last")], ids=str)
+@pytest.mark.parametrize("mode", [ComputeMode(), ComputeMode("bf16", "channels_last")], ids=str)
 def test_a_run_killed_at_any_step_ends_in_the_weights_of_one_that_never_was(
-    make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, mode: Mode
+    make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, mode: ComputeMode
 ):
     job, plan = make_job(*EVERYTHING), Plan("cpu", mode, 3)
     whole = train(job, plan, tmp_path / "whole", quiet=True)
@@ -209,7 +209,7 @@ def test_another_recipe_is_refused_with_what_differs(make_job: MakeJob, tmp_path
 
 def test_other_images_are_refused_with_what_differs(make_job: MakeJob, shades, tmp_path: Path, monkeypatch):
     killed_at(4, monkeypatch, lambda: train(make_job(*EVERYTHING), PLAN, tmp_path / "run", quiet=True))
-    fewer = replace(shades, parts=shades.parts | {"train": shades.parts["train"].subset(range(39))})
+    fewer = replace(shades, splits=shades.splits | {"train": shades.splits["train"].subset(range(39))})
     with pytest.raises(UserError, match=r"on other images: images\.train was 40 and is 39; listing was"):
         train(make_job(*EVERYTHING, dataset=fewer), PLAN, tmp_path / "run", quiet=True)
 
@@ -248,10 +248,10 @@ def test_a_step_whose_gradient_is_no_number_is_left_out_where_the_recipe_says_so
 
     def spoiling(model: torch.nn.Module, *arguments: Any, **settings: Any) -> Any:
         calls.append(1)
-        loss, right = add_gradients(model, *arguments, **settings)
+        loss, correct = add_gradients(model, *arguments, **settings)
         if len(calls) == 4:
             next(model.parameters()).grad.mul_(float("nan"))  # pyright: ignore[reportOptionalMemberAccess]
-        return loss, right
+        return loss, correct
 
     monkeypatch.setattr(step, "add_gradients", spoiling)
     run = train(make_job("non_finite=skip"), PLAN, tmp_path / "run", quiet=True)

@@ -39,8 +39,8 @@ def begun(tmp_path: Path) -> Begun:
                 journal.write("step", step=at, **logged, images_per_second=100.0, waiting=0.25)
                 if at % STEPS_AN_EPOCH == 0:
                     epoch = at // STEPS_AN_EPOCH
-                    judged = top1[epoch - 1]
-                    validation = None if judged is None else {"top1": judged, "images": 20}
+                    evaluated = top1[epoch - 1]
+                    validation = None if evaluated is None else {"top1": evaluated, "images": 20}
                     learned = {"loss": 1 / epoch, "top1": 90.0}
                     journal.write("epoch", step=at, epoch=epoch, seconds=3.0, train=learned, validation=validation)
         return run
@@ -74,7 +74,7 @@ def test_while_it_runs_the_page_says_how_far_it_is_and_how_long_it_will_take(beg
     assert "The training is at step 20 of 160, about 14 s to go." in shown(begun(20))
 
 
-def test_a_pause_of_a_suspended_machine_foretells_nothing(begun):
+def test_a_pause_of_a_suspended_machine_estimates_nothing(begun):
     run = begun(40)
     logged = {"loss": 0.1, "learning_rate": 1e-3, "gradient_norm": 2.0, "waiting": 0.25}
     write(run, "step", step=60, epoch=2, images_per_second=0.01, **logged)

@@ -11,10 +11,10 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
-from mixlab.speed.plan import Mode, Plan
+from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training import step
 from mixlab.training.loop import train
-from mixlab.training.sam import ascended, drawing_alike
+from mixlab.training.sam import perturbed, with_fixed_rng
 
 RHO, RATE = 0.05, 0.1
 
@@ -41,7 +41,7 @@ def test_a_step_in_two_passes_is_that_of_the_paper_s_formula(parameters):
     norm = torch.cat([gradient.flatten() for gradient in first]).norm()
     worst = [(w + RHO * g / norm).requires_grad_() for w, g in zip(start, first, strict=True)]
     expected = [w - RATE * g for w, g in zip(start, torch.autograd.grad(loss(*worst), worst), strict=True)]
-    with ascended(parameters, [], RHO):
+    with perturbed(parameters, [], RHO):
         loss(*parameters).backward()
     optimizer.step()
     torch.testing.assert_close([parameter.detach() for parameter in parameters], expected)
@@ -50,7 +50,7 @@ def test_a_step_in_two_passes_is_that_of_the_paper_s_formula(parameters):
 def test_the_way_up_is_rho_long_and_the_old_gradients_are_gone(parameters):
     start = [parameter.detach().clone() for parameter in parameters]
     with_gradients(parameters)
-    with ascended(parameters, [], RHO):
+    with perturbed(parameters, [], RHO):
         way = [parameter.detach() - was for parameter, was in zip(parameters, start, strict=True)]
         assert torch.cat([step.flatten() for step in way]).norm().item() == pytest.approx(RHO, rel=1e-5)
         assert all(parameter.grad is None for parameter in parameters)
@@ -59,7 +59,7 @@ def test_the_way_up_is_rho_long_and_the_old_gradients_are_gone(parameters):
 def test_the_parameters_stand_to_the_bit_where_they_stood(parameters):
     start = [parameter.detach().clone() for parameter in parameters]
     with_gradients(parameters)
-    with pytest.raises(KeyboardInterrupt), ascended(parameters, [], RHO):
+    with pytest.raises(KeyboardInterrupt), perturbed(parameters, [], RHO):
         raise KeyboardInterrupt
     assert all(torch.equal(parameter, was) for parameter, was in zip(parameters, start, strict=True))
 
@@ -68,27 +68,27 @@ def test_a_gradient_of_zero_has_no_way_up(parameters):
     for parameter in parameters:
         parameter.grad = torch.zeros_like(parameter)
     start = [parameter.detach().clone() for parameter in parameters]
-    with ascended(parameters, [], RHO):
+    with perturbed(parameters, [], RHO):
         assert all(torch.equal(parameter, was) for parameter, was in zip(parameters, start, strict=True))
 
 
 def test_a_parameter_without_a_gradient_stays(parameters):
     idle = nn.Parameter(torch.ones(3))
     with_gradients(parameters)
-    with ascended([*parameters, idle], [], RHO):
+    with perturbed([*parameters, idle], [], RHO):
         assert torch.equal(idle, torch.ones(3))
 
 
 def test_what_a_model_remembers_of_the_worst_place_is_forgotten(parameters):
     statistics = torch.zeros(2)
     with_gradients(parameters)
-    with ascended(parameters, [statistics], RHO):
+    with perturbed(parameters, [statistics], RHO):
         statistics += 1
     assert torch.equal(statistics, torch.zeros(2))
 
 
 def test_both_passes_draw_alike_and_each_step_for_itself():
-    first, second = (drawing_alike(lambda: torch.rand(8).tolist()) for _ in range(2))
+    first, second = (with_fixed_rng(lambda: torch.rand(8).tolist()) for _ in range(2))
     assert first() == first() != second()
 
 
@@ -110,18 +110,18 @@ def test_where_the_way_up_is_nearly_nothing_the_step_is_a_plain_one(make_job, tm
     def listening(model: nn.Module, *arguments: Any, **words: Any) -> Any:
         answer = add_gradients(model, *arguments, **words)
         seen.append([parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None])
-        remembered.append(copy.deepcopy(dict(model.named_buffers())))
+        cached.append(copy.deepcopy(dict(model.named_buffers())))
         return answer
 
-    remembered: list[dict[str, Tensor]] = []
+    cached: list[dict[str, Tensor]] = []
     monkeypatch.setattr(step, "add_gradients", listening)
-    job = make_job(*settings, "optimizer.sharpness=1e-12", "steps=1", "validation=trained", "schedule.final=1")
-    run = train(job, Plan("cpu", Mode(), 8), tmp_path / "run", quiet=True)
+    job = make_job(*settings, "optimizer.sam_rho=1e-12", "steps=1", "validation=merged", "schedule.final_factor=1")
+    run = train(job, Plan("cpu", ComputeMode(), 8), tmp_path / "run", quiet=True)
     first, second = seen
     assert any(gradient.abs().sum() > 0 for gradient in first)
     torch.testing.assert_close(second, first, rtol=1e-4, atol=1e-7)
     kept = load_file(run.weights)
-    assert all(torch.equal(kept[name], value) for name, value in remembered[0].items())
+    assert all(torch.equal(kept[name], value) for name, value in cached[0].items())
 
 
 @pytest.mark.usefixtures("group_of_one")
@@ -131,7 +131,7 @@ def test_shards_climb_and_come_back_as_whole_parameters_do():
     fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
     shards = list(model.parameters())
     model(torch.ones(4, 3)).square().sum().backward()
-    with ascended(shards, [], RHO):
+    with perturbed(shards, [], RHO):
         way = [whole(shard) - was for shard, was in zip(shards, start, strict=True)]
         assert torch.cat([step.flatten() for step in way]).norm().item() == pytest.approx(RHO, rel=1e-5)
     assert all(torch.equal(whole(shard), was) for shard, was in zip(shards, start, strict=True))

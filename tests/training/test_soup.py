@@ -19,11 +19,11 @@ from mixlab.errors import UserError
 from mixlab.models.convmixer import ConvMixer, ConvMixerConfig
 from mixlab.runs.folder import Run, open_run
 from mixlab.runs.history import read_history
-from mixlab.speed.plan import Mode, Plan
+from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training import soup
 from mixlab.training.loop import train
-from mixlab.training.recipes.parse import recipe_from
-from mixlab.training.soup import average, mean_of
+from mixlab.training.recipes.parse import parse_training_recipe
+from mixlab.training.soup import average, average_state_dicts
 from mixlab.weights.load import load
 from mixlab.weights.trained import load_trained
 
@@ -37,7 +37,7 @@ def trained(make_job, shades: Dataset, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(soup, "open_dataset", lambda name: shades)
 
     def trained(name: str, *settings: str, dataset: Dataset = shades) -> Run:
-        return train(make_job(*settings, dataset=dataset), Plan("cpu", Mode(), 8), tmp_path / name, quiet=True)
+        return train(make_job(*settings, dataset=dataset), Plan("cpu", ComputeMode(), 8), tmp_path / name, quiet=True)
 
     return trained
 
@@ -54,12 +54,12 @@ def state(value: float, count: int) -> dict[str, Tensor]:
 
 def test_the_mean_is_added_up_in_float64_and_rounded_once():
     values = [16_777_216.0, 1.0, 1.0, 2.0]  # float32 would lose each 1
-    (mean,) = mean_of(state(value, 0) for value in values)["weight"]
+    (mean,) = average_state_dicts(state(value, 0) for value in values)["weight"]
     assert (mean.item(), mean.dtype) == (16_777_220 / 4, torch.float32)
 
 
 def test_what_is_counted_is_the_first_s():
-    assert mean_of([state(1, 7), state(2, 9)])["num_batches_tracked"] == 7
+    assert average_state_dicts([state(1, 7), state(2, 9)])["num_batches_tracked"] == 7
 
 
 def test_the_weights_are_the_mean_of_the_runs(two, tmp_path):
@@ -88,10 +88,10 @@ def test_the_mean_is_a_finished_run_that_says_what_was_averaged(two, tmp_path):
 
 def test_what_validation_says_is_said_of_the_mean(two, shades, tmp_path):
     run = average(two, tmp_path / "mean", quiet=True)
-    part, preprocess = shades.parts["validation"], Preprocess.from_dict(run.config["preprocess"])
-    images = torch.stack([preprocess(part.image(index)) for index in range(len(part))])
-    right = load_trained(run)(images).argmax(dim=1).numpy() == part.labels
-    assert read_history(run.journal).validation == {"top1": 100 * right.mean(), "images": 12}
+    split, preprocess = shades.splits["validation"], Preprocess.from_dict(run.config["preprocess"])
+    images = torch.stack([preprocess(split.image(index)) for index in range(len(split))])
+    correct = load_trained(run)(images).argmax(dim=1).numpy() == split.labels
+    assert read_history(run.journal).validation == {"top1": 100 * correct.mean(), "images": 12}
 
 
 def test_the_page_is_that_of_a_mean_at_its_final_place(two, tmp_path):
@@ -107,9 +107,9 @@ def test_batch_normalisation_s_statistics_are_those_of_the_mean_model_on_trainin
     mean = load_trained(run)
     assert isinstance(mean, ConvMixer)
     batches = TrainingBatches(
-        shades.parts["train"],
+        shades.splits["train"],
         Preprocess.from_dict(run.config["preprocess"]),
-        recipe_from(run.recipe, "").augmentation,
+        parse_training_recipe(run.recipe, "").augmentation,
         batch=8,
         seed=0,
     )
@@ -154,8 +154,8 @@ def test_another_preprocessing_is_refused(two, tmp_path):
 
 
 def test_another_cut_of_the_data_is_refused(two, trained, shades, tmp_path):
-    parts = shades.parts | {"train": shades.parts["train"].subset(np.arange(30))}
-    other = trained("other", dataset=replace(shades, parts=parts))
+    splits = shades.splits | {"train": shades.splits["train"].subset(np.arange(30))}
+    other = trained("other", dataset=replace(shades, splits=splits))
     with pytest.raises(UserError, match="what one held out the other may have learned"):
         average([two[0], other], tmp_path / "mean", quiet=True)
 

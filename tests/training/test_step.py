@@ -24,7 +24,7 @@ IMAGES, LABELS = torch.randn(10, 3, 8, 8, generator=torch.Generator().manual_see
 
 def gradients(model: Mixer, micro_batch: int, label_smoothing: float = 0.0) -> tuple[list[Tensor], float, int]:
     model.zero_grad()
-    loss, right = add_gradients(
+    loss, correct = add_gradients(
         model,
         IMAGES,
         F.one_hot(LABELS, 3) * (1 - label_smoothing) + label_smoothing / 3,
@@ -33,26 +33,26 @@ def gradients(model: Mixer, micro_batch: int, label_smoothing: float = 0.0) -> t
         backward=Tensor.backward,
     )
     found = [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
-    return found, loss.item(), int(right)
+    return found, loss.item(), int(correct)
 
 
 def test_gradients_loss_and_right_answers_are_those_of_the_whole_batch(model):
     logits = model(IMAGES)
     loss = F.cross_entropy(logits, LABELS, label_smoothing=0.1)
     expected = torch.autograd.grad(loss, list(model.parameters()))
-    found, mean_loss, right = gradients(model, micro_batch=10, label_smoothing=0.1)
+    found, mean_loss, correct = gradients(model, micro_batch=10, label_smoothing=0.1)
     torch.testing.assert_close(found, list(expected))
     assert mean_loss == pytest.approx(loss.item())
-    assert right == (logits.argmax(dim=1) == LABELS).sum()
+    assert correct == (logits.argmax(dim=1) == LABELS).sum()
 
 
 @pytest.mark.parametrize("micro_batch", [1, 3, 4, 9])
 def test_parts_that_do_not_divide_the_batch_give_its_gradients(model, micro_batch):
     whole, whole_loss, whole_right = gradients(model, micro_batch=10)
-    parts, loss, right = gradients(model, micro_batch)
-    for part, expected in zip(parts, whole, strict=True):
-        torch.testing.assert_close(part, expected, rtol=1e-6, atol=1e-6)
-    assert (loss, right) == (pytest.approx(whole_loss, rel=1e-6), whole_right)
+    splits, loss, correct = gradients(model, micro_batch)
+    for split, expected in zip(splits, whole, strict=True):
+        torch.testing.assert_close(split, expected, rtol=1e-6, atol=1e-6)
+    assert (loss, correct) == (pytest.approx(whole_loss, rel=1e-6), whole_right)
 
 
 def test_no_part_is_larger_than_asked_for(model):

@@ -10,9 +10,9 @@ from mixlab.data.augmentation.augment import Augmentation
 from mixlab.data.batches import Batch
 from mixlab.data.preprocess import Preprocess
 from mixlab.training import step_metrics as module
-from mixlab.training.distributed import accelerated
-from mixlab.training.step import Taken
-from mixlab.training.step_metrics import Window
+from mixlab.training.distributed import make_accelerator
+from mixlab.training.step import StepResult
+from mixlab.training.step_metrics import StepMetrics
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return clock
 
 
-def taken(loss: float) -> Taken:
+def taken(loss: float) -> StepResult:
     batch = Batch(
         torch.zeros(8, 3, 2, 2, dtype=torch.uint8),
         torch.zeros(8, dtype=torch.int64),
@@ -31,11 +31,11 @@ def taken(loss: float) -> Taken:
         Preprocess((2, 2)),
         Augmentation(),
     )
-    return Taken(torch.tensor(loss), torch.tensor(0), torch.ones(1), batch, learning_rate=0.1)
+    return StepResult(torch.tensor(loss), torch.tensor(0), torch.ones(1), batch, learning_rate=0.1)
 
 
 def test_validating_between_two_steps_slows_no_step(clock):
-    window = Window(accelerated(torch.device("cpu"), "fp32"), _since=0.0)
+    window = StepMetrics(make_accelerator(torch.device("cpu"), "fp32"), _since=0.0)
     window.add(1, taken(2.0))
     clock.now = 1.0
     with window.paused():

@@ -9,12 +9,12 @@ import pytest
 from accelerate import Accelerator
 
 from mixlab.errors import UserError
-from mixlab.speed.plan import Mode, Plan
+from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training import trackers
 from mixlab.training.loop import train
-from mixlab.training.recipes.parse import recipe_from
+from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.training.recipes.schema import Recipe
-from mixlab.training.run_writer import Records
+from mixlab.training.run_writer import RunWriter
 from mixlab.training.trackers import require_trackers, tracked
 
 
@@ -33,8 +33,8 @@ def run(tmp_path: Path) -> Path:
 def asking(tiny_recipe: dict[str, Any]):
     """The tiny recipe with trackers."""
 
-    def asking(*track: str) -> Recipe:
-        return recipe_from(tiny_recipe | {"track": track}, "tiny")
+    def asking(*trackers: str) -> Recipe:
+        return parse_training_recipe(tiny_recipe | {"trackers": trackers}, "tiny")
 
     return asking
 
@@ -88,7 +88,7 @@ def test_only_the_first_process_speaks(asking, run):
 
 
 def test_wandb_keeps_its_files_in_the_run_and_is_offline(asking, run, alone):
-    pytest.importorskip("wandb", reason="needs wandb, of the extra `track`")
+    pytest.importorskip("wandb", reason="needs wandb, of the extra `trackers`")
     with tracked(asking("wandb"), run, alone) as log:
         log({"loss": 1.0}, step=20)
     assert list((run / "tracking" / "wandb").glob("offline-run-*/run-*.wandb"))
@@ -103,10 +103,10 @@ def test_a_missing_package_is_named_with_the_line_that_installs_it(asking, monke
 
 def test_a_training_that_misses_a_package_writes_nothing(make_job, tmp_path, monkeypatch):
     monkeypatch.setattr(trackers, "find_spec", lambda name: None)
-    monkeypatch.setattr(Records, "open", None)
-    job = make_job("track=['wandb']")
+    monkeypatch.setattr(RunWriter, "open", None)
+    job = make_job("trackers=['wandb']")
     with pytest.raises(UserError, match="is not installed"):
-        train(job, Plan("cpu", Mode(), 8), tmp_path / "run", quiet=True)
+        train(job, Plan("cpu", ComputeMode(), 8), tmp_path / "run", quiet=True)
 
 
 def test_what_is_installed_is_not_refused(asking):

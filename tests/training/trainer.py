@@ -21,7 +21,7 @@ from mixlab.speed.plan import Plan
 from mixlab.training import step
 from mixlab.training.job import resolve
 from mixlab.training.loop import train
-from mixlab.training.recipes.parse import recipe_from
+from mixlab.training.recipes.parse import parse_training_recipe
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def _train(asked: dict[str, Any]) -> int:
         files.os.fsync = _killing_at(asked["at"], files.os.fsync, "SIGKILL")
     elif asked["signal"]:
         step.add_gradients = _killing_at(asked["at"], step.add_gradients, asked["signal"])
-    recipe = recipe_from(asked["recipe"], "the test's")
+    recipe = parse_training_recipe(asked["recipe"], "the test's")
     try:
         job = resolve(recipe, open_dataset(recipe.data, quiet=True), torch.device("cpu"))
         train(job, Plan.from_dict(asked["plan"]), Path(asked["folder"]), quiet=True)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from mixlab.errors import UserError
-from mixlab.weights.adapt import Weights, at_size, with_classes, with_patches
-from mixlab.weights.load import built
+from mixlab.weights.adapt import Weights, reset_head, resize_input, resize_patches
+from mixlab.weights.load import build_with_weights
 from mixlab.zoo.build import create_model
 
 
@@ -31,10 +31,10 @@ def mixer(image_size=(16, 24)) -> Weights:
     ],
 )
 def test_exact_is_taken_where_both_sides_grow_by_one_whole_factor(image_size, resize, hidden, said, caplog):
-    changed = at_size(mixer(), image_size, resize, window=None)
+    changed = resize_input(mixer(), image_size, resize, window=None)
     assert (changed.config["token_hidden"], changed.config["image_size"]) == (hidden, image_size)
     assert said in caplog.text
-    model = built(changed)
+    model = build_with_weights(changed)
     assert model(torch.randn(1, 3, *(image_size if isinstance(image_size, tuple) else (image_size,) * 2))).shape == (
         1,
         3,
@@ -44,39 +44,39 @@ def test_exact_is_taken_where_both_sides_grow_by_one_whole_factor(image_size, re
 @pytest.mark.parametrize("image_size", [(32, 24), (24, 36), (8, 12)])
 def test_exact_where_it_cannot_be_is_refused_with_what_can(image_size):
     with pytest.raises(UserError, match=r'resize="exact", .* 16 x 24 by one whole factor: give 32 x 48 and so on'):
-        at_size(mixer(), image_size, "exact", window=None)
+        resize_input(mixer(), image_size, "exact", window=None)
 
 
 def test_the_same_size_changes_and_says_nothing(caplog):
     weights = mixer()
-    assert at_size(weights, (16, 24), None, window=None) is weights
-    assert with_classes(weights, 3) is weights
-    assert with_patches(weights, 4) is weights
+    assert resize_input(weights, (16, 24), None, window=None) is weights
+    assert reset_head(weights, 3) is weights
+    assert resize_patches(weights, 4) is weights
     assert not caplog.records
 
 
 def test_other_patches_keep_a_mixer_s_grid_and_a_convmixer_s_images(caplog):
-    changed = with_patches(mixer(), 6)
+    changed = resize_patches(mixer(), 6)
     assert (changed.config["patch_size"], changed.config["image_size"]) == (6, (24, 36))
     assert "the stem is resized from 4 pixels" in caplog.text
     convmixer = create_model("convmixer_nano", channels=8, depth=1)
-    changed = with_patches(Weights("convmixer", asdict(convmixer.config), dict(convmixer.state_dict())), 2)
+    changed = resize_patches(Weights("convmixer", asdict(convmixer.config), dict(convmixer.state_dict())), 2)
     assert (changed.config["patch_size"], changed.config["image_size"]) == (2, 32)
-    assert built(changed)(torch.randn(1, 3, 32, 32)).shape == (1, 10)
+    assert build_with_weights(changed)(torch.randn(1, 3, 32, 32)).shape == (1, 10)
 
 
 def test_copies_share_nothing_and_have_the_same_digest():
     weights = mixer()
-    copied = weights.copied()
-    assert copied.digest == weights.digest
-    copied.tensors["head.bias"].add_(1)
-    assert copied.digest != weights.digest
+    clone = weights.clone()
+    assert clone.digest == weights.digest
+    clone.tensors["head.bias"].add_(1)
+    assert clone.digest != weights.digest
 
 
 def test_a_model_of_timm_s_gets_no_other_head():
     weights = Weights("timm", {"name": "resnet18", "classes": 1000}, {})
-    assert with_classes(weights, 1000) is weights
+    assert reset_head(weights, 1000) is weights
     with pytest.raises(
         UserError, match=r"timm:resnet18 has a head for 1,000 classes and gets no other for 3: .*Give a"
     ):
-        with_classes(weights, 3)
+        reset_head(weights, 3)

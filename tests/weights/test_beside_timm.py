@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mixlab.weights.convert import Conversion
-from mixlab.weights.load import built, open_weights
+from mixlab.weights.load import build_with_weights, load_pretrained
 
 timm = pytest.importorskip("timm", reason='needs timm: pip install "mixlab[baselines]"')
 
@@ -34,13 +34,13 @@ SIZES = {
 def test_a_size_gives_timm_s_logits_from_timm_s_file_and_timm_gives_ours_from_ours(name, tmp_path):
     theirs = nowhere_special(timm.create_model(name))
     save_file(theirs.state_dict(), tmp_path / "w.safetensors")
-    opened = open_weights(tmp_path / "w.safetensors")
-    ours = built(opened.weights)
+    opened = load_pretrained(tmp_path / "w.safetensors")
+    ours = build_with_weights(opened.weights)
     sizes = SIZES[opened.weights.family]
     assert all(difference(ours, theirs, size) < 1e-5 for size in sizes)
 
     conversion = Conversion(opened, "timm", tmp_path / "folder")
-    assert (conversion.timms_name, conversion.loss) == (name, None)
+    assert (conversion.timm_name, conversion.lost) == (name, None)
     conversion.write()
     del theirs
     again = timm.create_model(f"local-dir:{tmp_path / 'folder'}", pretrained=True).eval()
@@ -50,22 +50,22 @@ def test_a_size_gives_timm_s_logits_from_timm_s_file_and_timm_gives_ours_from_ou
 def test_a_davit_that_norms_before_it_pools_goes_to_timm_and_comes_back(tmp_path):
     theirs = nowhere_special(timm.create_model("davit_tiny", head_norm_first=True, num_classes=3))
     save_file(theirs.state_dict(), tmp_path / "w.safetensors")
-    opened = open_weights(tmp_path / "w.safetensors")
+    opened = load_pretrained(tmp_path / "w.safetensors")
     assert opened.weights.config["head_order"] == "norm-pool"
-    assert difference(built(opened.weights), theirs, (97, 97)) < 1e-5
+    assert difference(build_with_weights(opened.weights), theirs, (97, 97)) < 1e-5
     conversion = Conversion(opened, "timm", tmp_path / "folder")
-    assert conversion.loss is None
+    assert conversion.lost is None
     conversion.write()
     again = timm.create_model(f"local-dir:{tmp_path / 'folder'}", pretrained=True).eval()
     assert difference(again, theirs, (97, 97)) < 1e-6
-    assert difference(built(open_weights(tmp_path / "folder").weights), theirs, (97, 97)) < 1e-5
+    assert difference(build_with_weights(load_pretrained(tmp_path / "folder").weights), theirs, (97, 97)) < 1e-5
 
 
 def test_florence_2_s_tower_in_timm_s_names_gives_timm_s_features(tmp_path):
     cut_down = {"embed_dims": (32, 64), "depths": (1, 2), "num_heads": (1, 2), "window_size": 7, "num_classes": 0}
     theirs = nowhere_special(timm.create_model("davit_base_fl", **cut_down))
     save_file(theirs.state_dict(), tmp_path / "w.safetensors")
-    ours: Any = built(open_weights(tmp_path / "w.safetensors").weights)
+    ours: Any = build_with_weights(load_pretrained(tmp_path / "w.safetensors").weights)
     assert (ours.config.channel_attention, ours.config.merge_kernel) == ("florence2", 3)
     assert all(difference(ours, theirs, size) < 1e-5 for size in SIZES["davit"])
 
@@ -73,7 +73,7 @@ def test_florence_2_s_tower_in_timm_s_names_gives_timm_s_features(tmp_path):
 def test_a_model_that_timm_has_at_another_size_goes_there_with_its_size(tmp_path: Path):
     theirs = nowhere_special(timm.create_model("mixer_s32_224", img_size=(64, 96), num_classes=3))
     save_file(theirs.state_dict(), tmp_path / "w.safetensors")
-    opened = open_weights(tmp_path / "w.safetensors", image_size=(64, 96))
+    opened = load_pretrained(tmp_path / "w.safetensors", image_size=(64, 96))
     Conversion(opened, "timm", tmp_path / "folder").write()
     again = timm.create_model(f"local-dir:{tmp_path / 'folder'}", pretrained=True).eval()
     assert difference(again, theirs, (64, 96)) < 1e-6

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixlab.weights.config_inference import Misshapen, by_rule, config_from_shapes
-from mixlab.weights.strict import shapes_of
+from mixlab.weights.config_inference import ShapeMismatch, config_from_shapes, default_fields
+from mixlab.weights.strict import tensor_shapes
 from mixlab.zoo.build import create_model
 from mixlab.zoo.sizes import list_sizes
 
@@ -23,7 +23,7 @@ def shapes(name, **fields):
 
     with torch.device("meta"):
         model = create_model(name, **fields)
-    return asdict(model.config), shapes_of(model.state_dict())
+    return asdict(model.config), tensor_shapes(model.state_dict())
 
 
 @pytest.mark.parametrize("size", [size for size in list_sizes() if size.family in NOT_IN_SHAPES], ids=lambda s: s.name)
@@ -37,7 +37,7 @@ def test_every_size_is_told_by_its_shapes(size):
 def test_the_rules_hold_for_the_published_sizes_at_224_pixels(size):
     config, stored = shapes(size.name)
     told = config_from_shapes(size.family, stored)
-    rule = by_rule(size.family, told, stored)
+    rule = default_fields(size.family, told, stored)
     for name in ("heads", "activation"):
         if name in rule and not size.name.endswith("nano"):
             assert rule[name] == config[name]
@@ -84,7 +84,7 @@ def test_a_tensor_that_decides_and_is_amiss_is_named(family, name, shape):
         del stored[name]
     else:
         stored[name] = shape
-    with pytest.raises(Misshapen) as amiss:
+    with pytest.raises(ShapeMismatch) as amiss:
         config_from_shapes(family, stored)
     assert (amiss.value.name, amiss.value.shape) == (name, shape)
 

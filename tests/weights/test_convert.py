@@ -16,7 +16,7 @@ from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 from mixlab.weights.adapt import Weights
 from mixlab.weights.convert import TARGETS, Conversion
-from mixlab.weights.load import Opened, load, open_weights
+from mixlab.weights.load import Pretrained, load, load_pretrained
 from mixlab.zoo.build import build, create_model
 
 SUFFIXES = {"google": ".npz", "big_vision": ".npz", "mixlab": ""}
@@ -65,7 +65,7 @@ CONFIGS = {
 }
 
 
-def opened(family: str, config: Mapping[str, Any]) -> Opened:
+def opened(family: str, config: Mapping[str, Any]) -> Pretrained:
     model = build(family, config)
     for tensor in model.state_dict().values():
         if tensor.is_floating_point():
@@ -73,7 +73,7 @@ def opened(family: str, config: Mapping[str, Any]) -> Opened:
     weights = Weights(family, asdict(model.config), dict(model.state_dict()))
     size = config["image_size"]
     preprocess = Preprocess((size, size) if isinstance(size, int) else size)
-    return Opened(weights, tuple(map(str, range(config["classes"]))), preprocess)
+    return Pretrained(weights, tuple(map(str, range(config["classes"]))), preprocess)
 
 
 def same(one: Weights, other: Weights) -> bool:
@@ -97,11 +97,11 @@ def test_there_and_back_is_bit_by_bit(family, to):
         with TemporaryDirectory() as folder:
             there = Path(folder) / f"b{SUFFIXES.get(to, '.safetensors')}"
             Conversion(first, to, there).write()
-            second = open_weights(there, **given)
+            second = load_pretrained(there, **given)
             assert same(second.weights, first.weights)
             back = Path(folder) / f"c{SUFFIXES.get(by_way_of, '.pth')}"
             Conversion(second, by_way_of, back).write()
-            assert same(open_weights(back, **given).weights, first.weights)
+            assert same(load_pretrained(back, **given).weights, first.weights)
 
     there_and_back()
 
@@ -136,13 +136,13 @@ def test_what_a_format_cannot_say_is_named_and_measured(tmp_path, family, config
         "convmixer": {"patch_size": 4, "kernel_size": 3, "channels": 8, "depth": 2, "image_size": 8},
         "davit": {"channels": (32, 64), "depths": (1, 1), "heads": (1, 2), "image_size": 32},
     }[family]
-    loss = Conversion(
+    lost = Conversion(
         opened(family, {"classes": 3} | small | config), to, tmp_path / f"b{SUFFIXES.get(to, '.pth')}"
-    ).loss
-    assert list(loss.fields if loss else {}) == fields
-    if loss is not None:
-        assert (loss.logit_difference is not None) == measured
-        assert loss.logit_difference is None or loss.logit_difference > 0
+    ).lost
+    assert list(lost.fields if lost else {}) == fields
+    if lost is not None:
+        assert (lost.logit_difference is not None) == measured
+        assert lost.logit_difference is None or lost.logit_difference > 0
 
 
 def test_the_logit_difference_is_that_of_the_model_as_it_would_be_read(tmp_path):
@@ -154,13 +154,13 @@ def test_the_logit_difference_is_that_of_the_model_as_it_would_be_read(tmp_path)
     read = load(tmp_path / "b.safetensors")  # with window 7, by the rule
     from mixlab.data.readers.digits import open_digits
 
-    digits = open_digits().parts["test"]
+    digits = open_digits().splits["test"]
     images = torch.stack([first.preprocess(digits.image(index)) for index in range(16)])
     with torch.no_grad():
         logits = load(tmp_path / "b.safetensors", window=3)(images)
         expected = ((read(images) - logits).abs().max() / logits.abs().max()).item()
-    assert conversion.loss is not None
-    assert conversion.loss.logit_difference == pytest.approx(expected, rel=1e-4)
+    assert conversion.lost is not None
+    assert conversion.lost.logit_difference == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_the_logit_difference_is_that_of_the_model_as_it_would_be_read(tmp_path)
 def test_a_target_that_cannot_be_is_refused(tmp_path, family, to, out, words):
     size = {"mixer": "mixer_nano", "davit": "davit_nano"}[family]
     model = create_model(size)
-    first = Opened(Weights(family, asdict(model.config), model.state_dict()), (), Preprocess((32, 32)))
+    first = Pretrained(Weights(family, asdict(model.config), model.state_dict()), (), Preprocess((32, 32)))
     with pytest.raises(UserError, match=words):
         Conversion(first, to, tmp_path / out)
 
@@ -188,7 +188,9 @@ def test_a_target_that_cannot_be_is_refused(tmp_path, family, to, out, words):
 def test_a_model_of_timm_s_goes_into_our_folder_alone(tmp_path):
     pytest.importorskip("timm", reason='needs timm: pip install "mixlab[baselines]"')
     model = create_model("resnet_nano", channels=(8, 8, 8, 8))
-    first = Opened(Weights("timm", asdict(model.config), model.state_dict()), tuple("0123456789"), Preprocess((32, 32)))
+    first = Pretrained(
+        Weights("timm", asdict(model.config), model.state_dict()), tuple("0123456789"), Preprocess((32, 32))
+    )
     with pytest.raises(UserError, match="timm's format holds no timm: give --to one of mixlab"):
         Conversion(first, "timm", tmp_path / "b.safetensors")
     Conversion(first, "mixlab", tmp_path / "b").write()
@@ -198,7 +200,7 @@ def test_a_model_of_timm_s_goes_into_our_folder_alone(tmp_path):
 
 def test_norms_of_every_stage_have_no_place_at_timm(tmp_path):
     model = create_model("davit_nano", head_order="norms-pool", classes=0)
-    first = Opened(Weights("davit", asdict(model.config), model.state_dict()), (), Preprocess((32, 32)))
+    first = Pretrained(Weights("davit", asdict(model.config), model.state_dict()), (), Preprocess((32, 32)))
     with pytest.raises(UserError, match=r"no place for norm\.0\.weight: give --to davit or --to mixlab"):
         Conversion(first, "timm", tmp_path / "b.safetensors")
 
@@ -225,7 +227,7 @@ def test_a_folder_of_ours_says_everything(tmp_path, caplog):
     config = {"channels": (8, 16), "depths": (1, 1), "heads": (1, 2), "image_size": 32, "classes": 3, "window": 3}
     first = opened("davit", config)
     Conversion(first, "mixlab", tmp_path / "b").write()
-    again = open_weights(tmp_path / "b")
+    again = load_pretrained(tmp_path / "b")
     assert again.weights.config == first.weights.config
     assert (again.classes, again.preprocess) == (first.classes, first.preprocess)
     assert not caplog.records

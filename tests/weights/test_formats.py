@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mixlab.errors import UserError
-from mixlab.weights.formats import Template, formats, recognised, renumbered
+from mixlab.weights.formats import Template, detect_format, formats, renumbered
 from mixlab.zoo.build import create_model
 
 MODELS = {
@@ -44,8 +44,8 @@ def test_every_name_goes_there_and_comes_back(format):
 @pytest.mark.parametrize("format", formats())
 def test_a_format_is_recognised_by_its_names_and_by_half_of_them(format):
     _, theirs = named(format)
-    assert recognised(theirs, Path("x")).name == format
-    assert recognised(theirs[len(theirs) // 2 :], Path("x")).name == format
+    assert detect_format(theirs, Path("x")).name == format
+    assert detect_format(theirs[len(theirs) // 2 :], Path("x")).name == format
 
 
 def test_the_dense_backbones_have_a_norm_for_each_stage():
@@ -110,7 +110,7 @@ def test_names_of_nobody_known_are_refused_with_some_of_them():
     with pytest.raises(
         UserError, match=r"w\.pth holds no MLP-Mixer.*layer1\.0\.conv1\.weight.*google, big_vision_legacy"
     ):
-        recognised(["conv1.weight", "layer1.0.conv1.weight", "fc.bias"], Path("w.pth"))
+        detect_format(["conv1.weight", "layer1.0.conv1.weight", "fc.bias"], Path("w.pth"))
 
 
 def test_numbers_in_braces_are_shifted_and_multiplied_both_ways():

@@ -20,13 +20,13 @@ class Hub:
 
     def __init__(self, files: dict[str, bytes]):
         self.files = files
-        self.refusal: tuple[int, str] | None = None  # status and X-Error-Code
+        self.training_error: tuple[int, str] | None = None  # status and X-Error-Code
         self.refused_file = ""
 
     def __call__(self, request: Request) -> None:
         path = request.path.partition("?")[0]
-        if self.refusal and (not self.refused_file or path.endswith(self.refused_file)):
-            status, code = self.refusal
+        if self.training_error and (not self.refused_file or path.endswith(self.refused_file)):
+            status, code = self.training_error
             return request.reply(b"{}", status, X_Error_Code=code)
         if path.startswith("/api/models/owner/name/tree/"):
             tree = [
@@ -145,14 +145,14 @@ def test_a_repository_without_weights_says_what_lies_there(hub: StartHub) -> Non
 )
 def test_a_refusal_of_the_hub_says_what_to_do(hub: StartHub, status: int, code: str, words: str) -> None:
     stand_in, _ = hub("config.json", "model.safetensors")
-    stand_in.refusal = (status, code)
+    stand_in.training_error = (status, code)
     with pytest.raises(UserError, match=words):
         hub_folder("owner/name")
 
 
 def test_a_gate_before_the_files_alone_is_the_same_sentence(hub: StartHub) -> None:
     stand_in, _ = hub("config.json", "model.safetensors")
-    stand_in.refusal, stand_in.refused_file = (403, "GatedRepo"), "model.safetensors"
+    stand_in.training_error, stand_in.refused_file = (403, "GatedRepo"), "model.safetensors"
     with pytest.raises(UserError, match="is gated on the hub"):
         hub_folder("owner/name")
 

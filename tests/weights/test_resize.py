@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mixlab.models.mixer import Mixer, MixerConfig
-from mixlab.weights.resize import enlarged_exactly, resampled, with_patch_size
+from mixlab.weights.resize import enlarge_exact, resample_token_mlps, resize_patch_kernel
 
 GRIDS = [((3, 3), 2), ((2, 3), 2), ((2, 2), 3), ((1, 2), 3)]
 
@@ -30,7 +30,7 @@ def with_tensors(grid: tuple[int, int], tensors: dict[str, Tensor], **fields: An
 
 
 def enlarged(model: Mixer, grid: tuple[int, int], factor: int) -> Mixer:
-    tensors = enlarged_exactly(model.state_dict(), grid, factor)
+    tensors = enlarge_exact(model.state_dict(), grid, factor)
     return with_tensors((factor * grid[0], factor * grid[1]), tensors, token_hidden=4 * factor * factor)
 
 
@@ -38,9 +38,9 @@ def enlarged(model: Mixer, grid: tuple[int, int], factor: int) -> Mixer:
 def test_the_exactly_enlarged_model_is_the_mean_over_the_parts(grid, factor):
     model = mixer(grid)
     images = torch.randn(2, 3, factor * 4 * grid[0], factor * 4 * grid[1]).double()
-    parts = [part for row in images.chunk(factor, dim=2) for part in row.chunk(factor, dim=3)]
+    splits = [split for row in images.chunk(factor, dim=2) for split in row.chunk(factor, dim=3)]
     with torch.no_grad():
-        expected = torch.stack([model(part) for part in parts]).mean(dim=0)
+        expected = torch.stack([model(split) for split in splits]).mean(dim=0)
         torch.testing.assert_close(enlarged(model, grid, factor)(images), expected, rtol=1e-12, atol=1e-12)
 
 
@@ -67,19 +67,19 @@ def test_the_token_branch_sees_and_gives_in_each_part_what_it_did(grid, factor):
     before, after = (one.get_submodule("body.1.token_mlp") for one in (model, enlarged(model, grid, factor)))
     field = torch.randn(7, factor * grid[0], factor * grid[1]).double()
 
-    def parts(of: Tensor) -> list[Tensor]:
-        return [part.flatten(1) for row in of.chunk(factor, dim=1) for part in row.chunk(factor, dim=2)]
+    def splits(of: Tensor) -> list[Tensor]:
+        return [split.flatten(1) for row in of.chunk(factor, dim=1) for split in row.chunk(factor, dim=2)]
 
-    hidden = torch.cat([before.get_submodule("first")(part) for part in parts(field)], dim=1)
+    hidden = torch.cat([before.get_submodule("first")(split) for split in splits(field)], dim=1)
     torch.testing.assert_close(after.get_submodule("first")(field.flatten(1)), hidden, rtol=1e-12, atol=1e-12)
-    given = parts(after(field.flatten(1)).view_as(field))
-    torch.testing.assert_close(given, [before(part) for part in parts(field)], rtol=1e-12, atol=1e-12)
+    given = splits(after(field.flatten(1)).view_as(field))
+    torch.testing.assert_close(given, [before(split) for split in splits(field)], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(("grid", "new"), [((3, 3), (5, 5)), ((3, 4), (4, 9)), ((2, 3), (2, 5))])
 def test_the_hidden_units_see_in_an_enlarged_field_what_they_saw(grid, new):
     model = mixer(grid)
-    tensors = resampled(model.state_dict(), grid, new)
+    tensors = resample_token_mlps(model.state_dict(), grid, new)
     field = torch.randn(7, grid[0], grid[1]).double()
     larger = F.interpolate(field[None], size=new, mode="bilinear", align_corners=False)[0]
     first, second = model.state_dict()["body.1.token_mlp.first.weight"], tensors["body.1.token_mlp.first.weight"]
@@ -89,7 +89,7 @@ def test_the_hidden_units_see_in_an_enlarged_field_what_they_saw(grid, new):
 @pytest.mark.parametrize(("grid", "new"), [((3, 3), (5, 5)), ((3, 4), (4, 9))])
 def test_the_token_branch_gives_the_enlarged_field_of_what_it_gave(grid, new):
     model = mixer(grid)
-    larger = with_tensors(new, resampled(model.state_dict(), grid, new))
+    larger = with_tensors(new, resample_token_mlps(model.state_dict(), grid, new))
     hidden = torch.randn(7, 4).double()
     before = model.get_submodule("body.1.token_mlp.second")(hidden).view(7, *grid)
     expected = F.interpolate(before[None], size=new, mode="bilinear", align_corners=False)[0].flatten(1)
@@ -101,15 +101,15 @@ def test_the_token_branch_gives_the_enlarged_field_of_what_it_gave(grid, new):
 @pytest.mark.parametrize("new", [(5, 5), (3, 7), (6, 4)])
 def test_enlarging_and_returning_gives_the_weights_back(new):
     before = mixer((3, 4)).state_dict()
-    after = resampled(resampled(before, (3, 4), new), new, (3, 4))
+    after = resample_token_mlps(resample_token_mlps(before, (3, 4), new), new, (3, 4))
     for name, tensor in before.items():
         torch.testing.assert_close(after[name], tensor, rtol=1e-12, atol=1e-12)
 
 
 def test_one_axis_may_grow_while_the_other_shrinks_and_return():
     before = mixer((3, 4)).state_dict()
-    there = resampled(before, (3, 4), (5, 2))
-    again = resampled(resampled(there, (5, 2), (3, 4)), (3, 4), (5, 2))
+    there = resample_token_mlps(before, (3, 4), (5, 2))
+    again = resample_token_mlps(resample_token_mlps(there, (5, 2), (3, 4)), (3, 4), (5, 2))
     assert there["body.0.token_mlp.first.weight"].shape == (4, 10)
     for name, tensor in there.items():
         torch.testing.assert_close(again[name], tensor, rtol=1e-11, atol=1e-11)
@@ -117,7 +117,7 @@ def test_one_axis_may_grow_while_the_other_shrinks_and_return():
 
 def test_the_same_size_is_the_identity():
     before = mixer((3, 4)).state_dict()
-    for name, tensor in resampled(before, (3, 4), (3, 4)).items():
+    for name, tensor in resample_token_mlps(before, (3, 4), (3, 4)).items():
         torch.testing.assert_close(tensor, before[name], rtol=1e-12, atol=1e-12)
 
 
@@ -125,17 +125,17 @@ def test_the_same_size_is_the_identity():
 def test_a_larger_stem_sees_in_a_resized_patch_what_the_old_one_saw(before, after):
     weight, patch = torch.randn(6, 3, *before).double(), torch.randn(2, 3, *before).double()
     larger = F.interpolate(patch, size=after, mode="bilinear", align_corners=False)
-    seen = torch.einsum("bchw,ochw->bo", larger, with_patch_size(weight, after))
+    seen = torch.einsum("bchw,ochw->bo", larger, resize_patch_kernel(weight, after))
     torch.testing.assert_close(seen, torch.einsum("bchw,ochw->bo", patch, weight), rtol=1e-12, atol=1e-12)
 
 
 def test_dtypes_stay_and_other_tensors_are_passed_on():
     before = {name: tensor.bfloat16() for name, tensor in mixer((3, 3)).state_dict().items()}
-    for after in (resampled(before, (3, 3), (4, 4)), enlarged_exactly(before, (3, 3), 2)):
+    for after in (resample_token_mlps(before, (3, 3), (4, 4)), enlarge_exact(before, (3, 3), 2)):
         assert {tensor.dtype for tensor in after.values()} == {torch.bfloat16}
         assert {name for name in before if after[name] is not before[name]} == {
-            f"body.{block}.token_mlp.{part}.{kind}"
+            f"body.{block}.token_mlp.{split}.{kind}"
             for block in range(3)
-            for part, kind in (("first", "weight"), ("first", "bias"), ("second", "weight"), ("second", "bias"))
+            for split, kind in (("first", "weight"), ("first", "bias"), ("second", "weight"), ("second", "bias"))
         }
-    assert with_patch_size(torch.ones(1, 1, 2, 2, dtype=torch.float32), (3, 3)).dtype == torch.float32
+    assert resize_patch_kernel(torch.ones(1, 1, 2, 2, dtype=torch.float32), (3, 3)).dtype == torch.float32

@@ -15,7 +15,7 @@ from loopback import Serve, Served
 from mixlab.errors import UserError
 from mixlab.weights import load as module
 from mixlab.weights import source
-from mixlab.weights.source import find_source, names_weights
+from mixlab.weights.source import find_source, is_pretrained
 from mixlab.zoo import cards
 from mixlab.zoo.cards import Card, CardSource
 from mixlab.zoo.sizes import Paper
@@ -122,7 +122,7 @@ def test_a_card_of_other_sizes_is_refused_with_both_sides(published, monkeypatch
 
 
 def test_the_card_s_preprocessing_and_size_come_with_the_weights(published):
-    opened = module.open_weights("mixer_t8.test", image_size=64)
+    opened = module.load_pretrained("mixer_t8.test", image_size=64)
     assert (opened.preprocess.crop_fraction, opened.preprocess.image_size) == (0.9, (64, 64))
     assert opened.classes == tuple("0123456")
 
@@ -155,7 +155,7 @@ def hub_folder_of_timm(folder: Path, **config: Any) -> Path:
 
 def test_a_folder_of_timm_s_tells_heads_window_labels_and_preprocessing(tmp_path, caplog):
     pytest.importorskip("timm", reason='needs timm: pip install "mixlab[baselines]"')
-    opened = module.open_weights(hub_folder_of_timm(tmp_path / "hub"))
+    opened = module.load_pretrained(hub_folder_of_timm(tmp_path / "hub"))
     assert (opened.weights.config["heads"], opened.weights.config["window"]) == ((2, 2), 4)
     assert opened.weights.config["image_size"] == (64, 48)
     assert opened.classes == ("a", "b", "c")
@@ -199,7 +199,7 @@ def test_weights_that_timm_publishes_give_timm_s_logits(timms_weights):
     model = load("timm:test_resnet.r160_in1k")
     with torch.no_grad():
         torch.testing.assert_close(model(images), timms_weights(images), rtol=0, atol=0)
-    opened = module.open_weights("timm:test_resnet.r160_in1k")
+    opened = module.load_pretrained("timm:test_resnet.r160_in1k")
     assert (opened.classes[0], opened.preprocess.crop_fraction) == ("tench", 0.95)
     assert (opened.preprocess.image_size, opened.preprocess.interpolation) == ((160, 160), "bilinear")
 
@@ -231,7 +231,7 @@ def test_mixlab_changes_no_weights_of_timm_s(timms_weights, asked):
 def test_a_name_says_whether_it_stands_for_weights(published, tmp_path):
     weights = ["mixer_t8.test", "mixer_t8_32.timms", "hub:someone/davit", "timm:vit_tiny.augreg", str(tmp_path)]
     fresh = ["mixer_nano", "timm:vit_tiny", "timm:vit_tiny:drop_rate=0.1", "nothing"]
-    assert [names_weights(name) for name in (*weights, *fresh)] == [True] * 5 + [False] * 4
+    assert [is_pretrained(name) for name in (*weights, *fresh)] == [True] * 5 + [False] * 4
 
 
 @pytest.mark.parametrize(

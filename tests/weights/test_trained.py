@@ -71,5 +71,5 @@ def test_weights_of_another_model_are_refused_with_both_sides(run):
     save_file(weights, run.weights)
     with pytest.raises(UserError) as refused:
         load_trained(run)
-    for part in ("head.bias", "head.scale", "stem.weight", "(4, 3, 4, 4)", "(8, 3, 4, 4)"):
-        assert part in str(refused.value), part
+    for split in ("head.bias", "head.scale", "stem.weight", "(4, 3, 4, 4)", "(8, 3, 4, 4)"):
+        assert split in str(refused.value), split

@@ -62,7 +62,7 @@ def test_a_card_s_words_are_complete(published):
         assert source.format in formats() and formats()[source.format].family == published.family
         assert source.sha256 == "unknown" or re.fullmatch("[0-9a-f]{64}", source.sha256)
         assert source.address.startswith("https://") if source.kind == "url" else source.address.count("/") == 1
-    assert all(expected.whose and expected.on for expected in published.expected)
+    assert all(expected.reported_by and expected.on for expected in published.expected)
 
 
 @each

@@ -8,11 +8,11 @@ import re
 import pytest
 
 from mixlab.report.table import render
-from mixlab.zoo.listing import paper_for_people, paper_for_programs, sizes_for_people, sizes_for_programs
+from mixlab.zoo.listing import paper_full_table, paper_tables, sizes_full_table, sizes_table
 from mixlab.zoo.paper import PaperRow, paper_rows
 from mixlab.zoo.sizes import list_sizes
 
-BLOCKS = {table.title: table for table in paper_for_people()}
+BLOCKS = {table.title: table for table in paper_tables()}
 TITLES = {"mlp-mixer": "MLP-Mixer", "convmixer": "ConvMixer", "davit": "DaViT"}
 FIGURES = ("image_px", "epochs", "top1", "real", "avg5", "throughput", "core_days", "params_m", "flops_g", "activation")
 
@@ -55,30 +55,30 @@ def test_a_model_that_can_t_be_built_says_why() -> None:
 
 
 def test_programs_get_all_rows_with_the_columns_of_the_source() -> None:
-    rows = list(csv.DictReader(io.StringIO(render(paper_for_programs(), "csv"))))
+    rows = list(csv.DictReader(io.StringIO(render(paper_full_table(), "csv"))))
     assert len(rows) == 83
     assert (rows[0]["top1"], rows[0]["build"], rows[0]["parameters"]) == ("76.44", "mixer_b16", "59880472")
 
 
 def test_programs_get_figures_as_numbers() -> None:
-    rows = json.loads(render(paper_for_programs(), "json"))["rows"]
+    rows = json.loads(render(paper_full_table(), "json"))["rows"]
     assert rows[0]["top1"] == 76.44
     assert rows[0]["params_m"] is None
 
 
 def test_sizes_show_what_they_cost_and_whose_number_they_have() -> None:
-    text = render(sizes_for_people(list_sizes("mixer_b16")), "table")
+    text = render(sizes_table(list_sizes("mixer_b16")), "table")
     (line,) = [line for line in text.splitlines() if "mixer_b16" in line]
     assert line.split() == ["mixer_b16", "224", "59.88", "12.602", "2105.01601", "76.44", "paper,", "ImageNet-1k"]
 
 
 def test_a_size_that_nobody_reported_on_has_dashes() -> None:
-    text = render(sizes_for_people(list_sizes("mixer_nano")), "table")
+    text = render(sizes_table(list_sizes("mixer_nano")), "table")
     (line,) = [line for line in text.splitlines() if "mixer_nano" in line]
     assert line.split()[-2:] == ["–", "–"]
 
 
 def test_programs_get_a_size_s_whole_config() -> None:
-    (row,) = json.loads(render(sizes_for_programs(list_sizes("mixer_b16")), "json"))["rows"]
+    (row,) = json.loads(render(sizes_full_table(list_sizes("mixer_b16")), "json"))["rows"]
     assert json.loads(row["config"])["token_hidden"] == 384
     assert row["macs"] == 12_601_767_936

@@ -18,7 +18,7 @@ def test_all_83_rows_are_there() -> None:
 
 
 def test_every_row_is_counted_or_says_why_not() -> None:
-    assert all((row.counted is None) != (row.why_not == "") for row in ROWS)
+    assert all((row.counted is None) != (row.reason == "") for row in ROWS)
 
 
 def test_the_papers_own_models_are_all_counted() -> None:

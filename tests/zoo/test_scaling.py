@@ -18,7 +18,7 @@ def macs(model: Model) -> int:
     return count_macs(model, (3, 16, 16))
 
 
-def built(name: str, **fields: Any) -> Any:
+def build_with_weights(name: str, **fields: Any) -> Any:
     with torch.device("meta"):
         return create_model(name, **FIELDS | fields)
 
@@ -30,22 +30,22 @@ def built(name: str, **fields: Any) -> Any:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_no_neighbouring_width_is_nearer_to_the_target(name, target, cost):
     widths = scaled_config(name, FIELDS, cost, target)
-    reached = abs(cost(built(name, **widths)) - target)
+    reached = abs(cost(build_with_weights(name, **widths)) - target)
     for step in (-1, 1):
         if (neighbour := widths_beside(name, widths, step)) is not None:
-            assert reached <= abs(cost(built(name, **neighbour)) - target)
+            assert reached <= abs(cost(build_with_weights(name, **neighbour)) - target)
 
 
 def widths_beside(name: str, widths: dict[str, Any], step: int) -> dict[str, Any] | None:
     """One step of the family's wider or narrower; None where there is none narrower."""
     if name == "davit_nano":
-        heads = built(name).config.heads
+        heads = build_with_weights(name).config.heads
         channels = [width + 4 * step * count for width, count in zip(widths["channels"], heads, strict=True)]
         return {"channels": channels} if channels[0] else None
     channels = widths["channels"] + 8 * step
     if channels == 0:
         return None
-    base = built(name).config
+    base = build_with_weights(name).config
     hidden = {
         field: max(round(getattr(base, field) * channels / base.channels), 1) for field in widths if field != "channels"
     }
@@ -54,8 +54,8 @@ def widths_beside(name: str, widths: dict[str, Any], step: int) -> dict[str, Any
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_model_matched_to_itself_stays_as_it_is(name):
-    model = built(name)
-    again = built(name, **scaled_config(name, FIELDS, count_parameters, count_parameters(model)))
+    model = build_with_weights(name)
+    again = build_with_weights(name, **scaled_config(name, FIELDS, count_parameters, count_parameters(model)))
     assert again.config == model.config
 
 

@@ -54,16 +54,16 @@ def test_a_size_built_anew_has_the_counts_of_the_table(name: str) -> None:
     assert count_macs(model, (3, *height_and_width(size.config["image_size"]))) == size.macs
 
 
-@pytest.mark.parametrize("size", [size for size in list_sizes() if size.whose], ids=lambda size: size.name)
+@pytest.mark.parametrize("size", [size for size in list_sizes() if size.reported_by], ids=lambda size: size.name)
 def test_a_reported_number_is_the_paper_s_or_says_whose(size: Size) -> None:
-    assert size.whose is not None
+    assert size.reported_by is not None
     rows = [row for row in paper_rows() if row.counted and row.counted.build == size.name]
     printed = {float(row.printed["top1"]) for row in rows}
-    assert size.whose.startswith("authors' code, ") or size.paper_top1 in printed
+    assert size.reported_by.startswith("authors' code, ") or size.paper_top1 in printed
 
 
 def test_a_number_and_whose_it_is_come_together() -> None:
-    assert all((size.paper_top1 is None) == (size.whose is None) for size in list_sizes())
+    assert all((size.paper_top1 is None) == (size.reported_by is None) for size in list_sizes())
 
 
 def test_the_nano_sizes_are_about_equal_in_parameters() -> None:

@@ -7,7 +7,7 @@ from torch import nn
 
 from mixlab.measure.timing import interleaved
 from mixlab.models.contract import height_and_width
-from mixlab.speed.plan import Mode, candidates, fastest, placed
+from mixlab.speed.plan import ComputeMode, candidates, pick_fastest, prepare_model
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import median_interval
 from mixlab.zoo.build import Model
@@ -21,12 +21,12 @@ Load = Callable[[], Model]
 
 def images_per_second(
     models: Mapping[str, Load], device: torch.device, batch: int = BATCH
-) -> dict[str, tuple[Mode, Estimate]]:
+) -> dict[str, tuple[ComputeMode, Estimate]]:
     """By name: the fastest stock mode that a short trial finds, and the speed in it; the models take turns."""
     modes, calls = {}, {}
     for name, load in models.items():
         forwards = {mode: _forward(load, device, mode, batch) for mode in candidates(device, "auto")}
-        modes[name], _ = fastest(forwards)
+        modes[name], _ = pick_fastest(forwards)
         calls[name] = forwards[modes[name]]
     times = interleaved(calls)
     return {
@@ -35,12 +35,12 @@ def images_per_second(
     }
 
 
-def _forward(load: Load, device: torch.device, mode: Mode, batch: int) -> Callable[[], object]:
+def _forward(load: Load, device: torch.device, mode: ComputeMode, batch: int) -> Callable[[], object]:
     model = load()
     size = height_and_width(model.config.image_size)
     images = torch.randn(batch, model.config.image_channels, *size, device=device)
     images = images.contiguous(memory_format=mode.memory_format)
-    network: nn.Module = placed(model, device, mode)
+    network: nn.Module = prepare_model(model, device, mode)
 
     def forward() -> None:
         with torch.inference_mode(), mode.autocast(device):

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from mixlab.cli.options import DATA
-from mixlab.cli.output import image_size_of, output_folder, sayer, show
+from mixlab.cli.output import logger, output_folder, parse_image_size, show
 from mixlab.errors import UserError
 
 if TYPE_CHECKING:
     from mixlab.comparison.comparison import Comparison
-    from mixlab.comparison.pretrained_comparison import PublishedComparison
+    from mixlab.comparison.pretrained_comparison import PretrainedComparison
     from mixlab.data.dataset import Dataset
 
 
@@ -37,26 +37,26 @@ def compare(
     Small images: models are trained from scratch. Larger ones: heads in closed form on published weights.
     """
     from mixlab.comparison.compare_page import compare_page
-    from mixlab.comparison.compare_pretrained import takes_published
+    from mixlab.comparison.compare_pretrained import compares_pretrained
     from mixlab.comparison.comparison_tables import tables
-    from mixlab.comparison.pretrained_page import published_page
-    from mixlab.comparison.pretrained_tables import published_tables
+    from mixlab.comparison.pretrained_page import pretrained_page
+    from mixlab.comparison.pretrained_tables import pretrained_tables
     from mixlab.data.sources import open_dataset
-    from mixlab.files import whole_folder, write_json, write_text
+    from mixlab.files import atomic_folder, write_json, write_text
 
     names = None if models is None else [name.strip() for name in models.split(",")]
     trainings = {"seeds": seeds, "epochs": epochs, "minutes": minutes, "image-size": image_size, "match": match}
     folder = output_folder(out, "compare", data)
     dataset = open_dataset(data, quiet=quiet)
-    if not from_scratch and takes_published(names, dataset):
+    if not from_scratch and compares_pretrained(names, dataset):
         published = _published(names, dataset, folds, trainings, quiet=quiet)
-        shown, page, results = published_tables(published), published_page(published), published.results()
+        shown, page, results = pretrained_tables(published), pretrained_page(published), published.results()
         said = [published.answer, published.detectable, published.warning]
     else:
         trained = _trained(names, dataset, folds, trainings, quiet=quiet)
         shown, page, results = tables(trained), compare_page(trained), trained.results()
         said = [trained.answer, trained.detectable]
-    with whole_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         write_json(temporary / "results.json", results)
         write_text(temporary / "report.html", page.html())
     show(shown, "table")
@@ -66,8 +66,8 @@ def compare(
 
 def _published(
     names: list[str] | None, dataset: "Dataset", folds: int | None, trainings: dict[str, Any], *, quiet: bool
-) -> "PublishedComparison":
-    from mixlab.comparison.compare_pretrained import compare_published, usual_weights
+) -> "PretrainedComparison":
+    from mixlab.comparison.compare_pretrained import compare_pretrained, default_weights
 
     for option, value in trainings.items():
         if value is not None:
@@ -75,7 +75,7 @@ def _published(
                 f"--{option} {value} is for trainings, and published weights are compared as they are: leave it out, "
                 "or train models of your own with --from-scratch."
             )
-    return compare_published(names or usual_weights(), dataset, folds, quiet=quiet, say=sayer(quiet=quiet))
+    return compare_pretrained(names or default_weights(), dataset, folds, quiet=quiet, log=logger(quiet=quiet))
 
 
 def _trained(
@@ -83,7 +83,7 @@ def _trained(
 ) -> "Comparison":
     from mixlab.comparison.candidates import DEFAULT_MODELS
     from mixlab.comparison.compare import compare
-    from mixlab.comparison.settings import Terms
+    from mixlab.comparison.settings import ComparisonSettings
 
     if folds is not None:
         raise UserError(
@@ -91,5 +91,5 @@ def _trained(
             "from scratch and judged on the test part, so leave it out."
         )
     given = {name: value for name, value in trainings.items() if value is not None and name != "image-size"}
-    terms = Terms(**given, image_size=image_size_of(trainings["image-size"]))
-    return compare(names or DEFAULT_MODELS, dataset, terms, quiet=quiet, say=sayer(quiet=quiet))
+    settings = ComparisonSettings(**given, image_size=parse_image_size(trainings["image-size"]))
+    return compare(names or DEFAULT_MODELS, dataset, settings, quiet=quiet, log=logger(quiet=quiet))

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mixlab.cli.output import image_size_of
+from mixlab.cli.output import parse_image_size
 from mixlab.errors import UserError
 
 
@@ -24,17 +24,17 @@ def convert(
 ) -> None:
     """Write weights as another program has them: every tensor bit by bit, and a word on what its format can't say."""
     from mixlab.weights.convert import Conversion
-    from mixlab.weights.load import open_weights
-    from mixlab.zoo.build import assigned
+    from mixlab.weights.load import load_pretrained
+    from mixlab.zoo.build import parse_assignment
 
     if out.exists():
         raise UserError(f"{out} is there already, and is never overwritten: give another name.")
-    given = dict(map(assigned, set or []))
-    opened = open_weights(source, image_size=image_size_of(image_size), classes=classes, **given)
+    given = dict(map(parse_assignment, set or []))
+    opened = load_pretrained(source, image_size=parse_image_size(image_size), classes=classes, **given)
     conversion = Conversion(opened, to, out)
-    if conversion.loss is not None:
+    if conversion.lost is not None:
         if not lossy:
-            raise UserError(f"{to}'s format can't say {conversion.loss}. Give --lossy to write it without.")
-        print(f"{to}'s format can't say {conversion.loss}.", file=sys.stderr)
+            raise UserError(f"{to}'s format can't say {conversion.lost}. Give --lossy to write it without.")
+        print(f"{to}'s format can't say {conversion.lost}.", file=sys.stderr)
     conversion.write()
     print(out)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mixlab.cli.options import DATA
-from mixlab.cli.output import output_folder, refuse_occupied, sayer, show
+from mixlab.cli.output import logger, output_folder, require_empty_folder, show
 from mixlab.errors import UserError
 from mixlab.report.table import Format
 
@@ -24,32 +24,32 @@ def check(
 ) -> None:
     """Find unreadable images, copies, also across train and test, and what is unusual; nothing is changed."""
     from mixlab.data.inspection.check import check_images
-    from mixlab.data.inspection.check_page import data_check_page
-    from mixlab.data.inspection.findings import results, table_for_programs, tables
-    from mixlab.data.sources import open_as_found
-    from mixlab.files import whole_folder, write_json, write_text
-    from mixlab.measure.machine import cores
+    from mixlab.data.inspection.check_page import check_page
+    from mixlab.data.inspection.findings import full_table, results, tables
+    from mixlab.data.sources import open_as_provided
+    from mixlab.files import atomic_folder, write_json, write_text
+    from mixlab.measure.machine import usable_cores
 
     if out is not None:
-        refuse_occupied(out)
-    say = sayer(quiet=quiet)
-    dataset = open_as_found(source, quiet=quiet)
+        require_empty_folder(out)
+    log = logger(quiet=quiet)
+    dataset = open_as_provided(source, quiet=quiet)
     for note in dataset.notes:
-        say(note)
-    checked = check_images(dataset, workers=workers or cores(), quiet=quiet)
+        log(note)
+    checked = check_images(dataset, workers=workers or usable_cores(), quiet=quiet)
     match format:
         case "json":
             print(json.dumps(results(checked), indent=2, ensure_ascii=False))
         case "csv":
-            show([table_for_programs(checked)], format)
+            show([full_table(checked)], format)
         case _:
             show(tables(checked), format)
     if out is not None:
-        page = data_check_page(checked).html()
-        with whole_folder(out) as temporary:
+        page = check_page(checked).html()
+        with atomic_folder(out) as temporary:
             write_json(temporary / "results.json", results(checked))
             write_text(temporary / "report.html", page)
-        say(f"The report: {out / 'report.html'}")
+        log(f"The report: {out / 'report.html'}")
 
 
 @data.command()
@@ -65,28 +65,28 @@ def preview(
     import torch
 
     from mixlab.data.sources import open_dataset
-    from mixlab.files import whole_folder, write_text
+    from mixlab.files import atomic_folder, write_text
     from mixlab.training.job import resolve
     from mixlab.training.planning.preview import preview as previewed
     from mixlab.training.planning.preview_page import preview_page
-    from mixlab.training.recipes.parse import recipe_from, with_settings
+    from mixlab.training.recipes.parse import apply_overrides, parse_training_recipe
     from mixlab.training.recipes.recipe_files import read_recipe
 
     out = output_folder(out, "preview", source)
     fields = read_recipe(recipe) | {"data": source}
-    if "head" in fields:
+    if "linear_probe" in fields:
         raise UserError(
             f"{recipe} trains a head on features, which are those of each image as it is: nothing is augmented or "
             "mixed. Give a recipe with [augmentation]."
         )
-    checked = recipe_from(with_settings(fields, set or []), recipe)
-    say = sayer(quiet=quiet)
+    checked = parse_training_recipe(apply_overrides(fields, set or []), recipe)
+    log = logger(quiet=quiet)
     dataset = open_dataset(checked.data, quiet=quiet)
     for note in dataset.notes:
-        say(note)
+        log(note)
     seen = previewed(resolve(checked, dataset, torch.device("cpu")), images, quiet=quiet)
     for name, reason in seen.unreadable.items():
-        say(f"{name} can't be read: {reason}.")
-    with whole_folder(out) as temporary:
+        log(f"{name} can't be read: {reason}.")
+    with atomic_folder(out) as temporary:
         write_text(temporary / "report.html", preview_page(seen).html())
     print(out / "report.html")

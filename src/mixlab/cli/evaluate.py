@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mixlab.cli.options import DATA
-from mixlab.cli.output import refuse_occupied, sayer, show
+from mixlab.cli.output import logger, require_empty_folder, show
 from mixlab.report.table import Format
 
 
@@ -19,28 +19,28 @@ def evaluate(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Judge a run on images that it was not trained on: accuracy, every class, confusions, with intervals."""
-    from mixlab.evaluation.run_evaluation import judge_run
-    from mixlab.evaluation.run_evaluation_page import judgement_page
-    from mixlab.evaluation.run_evaluation_tables import table_for_programs, tables
-    from mixlab.files import whole_folder, write_json, write_text
+    from mixlab.evaluation.run_evaluation import evaluate_run
+    from mixlab.evaluation.run_evaluation_page import run_evaluation_page
+    from mixlab.evaluation.run_evaluation_tables import full_table, tables
+    from mixlab.files import atomic_folder, write_json, write_text
     from mixlab.runs.folder import open_run
 
     if out is not None:
-        refuse_occupied(out)
-    judgement = judge_run(open_run(run), data, quiet=quiet)
-    say = sayer(quiet=quiet)
-    for note in judgement.dataset.notes:
-        say(note)
+        require_empty_folder(out)
+    run_evaluation = evaluate_run(open_run(run), data, quiet=quiet)
+    log = logger(quiet=quiet)
+    for note in run_evaluation.dataset.notes:
+        log(note)
     match format:
         case "json":
-            print(json.dumps(judgement.results(), indent=2, ensure_ascii=False, allow_nan=False))
+            print(json.dumps(run_evaluation.results(), indent=2, ensure_ascii=False, allow_nan=False))
         case "csv":
-            show([table_for_programs(judgement)], format)
+            show([full_table(run_evaluation)], format)
         case _:
-            show(tables(judgement), format)
+            show(tables(run_evaluation), format)
     if out is not None:
-        page = judgement_page(judgement).html()
-        with whole_folder(out) as temporary:
-            write_json(temporary / "results.json", judgement.results())
+        page = run_evaluation_page(run_evaluation).html()
+        with atomic_folder(out) as temporary:
+            write_json(temporary / "results.json", run_evaluation.results())
             write_text(temporary / "report.html", page)
-        say(f"The report: {out / 'report.html'}")
+        log(f"The report: {out / 'report.html'}")

@@ -23,23 +23,23 @@ def inspect(
     """Tell a file's format and architecture, and every tensor's statistics; NaN and zeros are pointed out."""
     from mixlab.weights.inspect import inspect as inspected
     from mixlab.weights.source import find_source
-    from mixlab.zoo.build import assigned
+    from mixlab.zoo.build import parse_assignment
 
-    given = dict(map(assigned, set or []))
+    given = dict(map(parse_assignment, set or []))
     inspection = inspected(find_source(source), given)
     if format in ("csv", "json"):
         show([inspection.table()], format)
     else:
         show([inspection.table(), inspection.summary()], format)
-    if (verify or data is not None) and not inspection.why_not:
-        from mixlab.evaluation.verification import verified
+    if (verify or data is not None) and not inspection.reason:
+        from mixlab.evaluation.verification import verify_weights
 
-        verification = verified(source, data, given, quiet=quiet)
+        verification = verify_weights(source, data, given, quiet=quiet)
         show([verification.table()], "table" if format in ("csv", "json") else format)
         if verification.damaged:
             raise UserError(
                 f"{', '.join(verification.damaged)}: by SHA-256 not what it should be, so it was damaged or replaced. "
                 "Fetch it anew."
             )
-    if inspection.why_not:
+    if inspection.reason:
         raise typer.Exit(1)

@@ -30,18 +30,18 @@ def models(
         raise UserError(f'`--paper` lists whole tables: leave out the pattern "{pattern}".')
     if paper and pretrained:
         raise UserError("`--paper` and `--pretrained` are two lists: give one of them.")
-    for_people = format in ("table", "markdown")
+    human_readable = format in ("table", "markdown")
     if paper:
-        tables = listing.paper_for_people() if for_people else [listing.paper_for_programs()]
+        tables = listing.paper_tables() if human_readable else [listing.paper_full_table()]
     elif pretrained or "." in pattern:
         found = list_cards(pattern) or [card(pattern)]
         one = [known for known in found if pattern in (known.name, *known.aliases)]
-        if not for_people:
-            tables = [card_listing.cards_for_programs(one or found)]
+        if not human_readable:
+            tables = [card_listing.cards_full_table(one or found)]
         else:
-            tables = [card_listing.card_whole(one[0]) if one else card_listing.cards_for_people(found)]
+            tables = [card_listing.card_table(one[0]) if one else card_listing.cards_table(found)]
     else:
         sizes = list_sizes(pattern)
         published = [card.name for card in list_cards() if card.size == pattern]
-        tables = [listing.sizes_for_people(sizes, published) if for_people else listing.sizes_for_programs(sizes)]
+        tables = [listing.sizes_table(sizes, published) if human_readable else listing.sizes_full_table(sizes)]
     show(tables, format)

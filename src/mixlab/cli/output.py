@@ -15,16 +15,16 @@ def output_folder(out: Path | None, verb: str, data: str) -> Path:
     if out is None:
         label = re.sub(r"\W+", "-", data).strip("-").lower()[-40:]
         out = Path("runs") / f"{verb}-{label}-{datetime.now():%Y%m%d-%H%M%S}"
-    refuse_occupied(out)
+    require_empty_folder(out)
     return out
 
 
-def refuse_occupied(out: Path) -> None:
+def require_empty_folder(out: Path) -> None:
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UserError(f"--out {out} holds something else, which is never overwritten: give a new or an empty folder.")
 
 
-def image_size_of(text: str | None) -> int | tuple[int, int] | None:
+def parse_image_size(text: str | None) -> int | tuple[int, int] | None:
     """ "64" is a square, "64x48" is height x width, in pixels."""
     if text is None:
         return None
@@ -47,11 +47,11 @@ def show(tables: Iterable[Table], format: Format) -> None:
                 print(render(table, format), end="")
 
 
-def sayer(*, quiet: bool) -> Callable[[str], None]:
+def logger(*, quiet: bool) -> Callable[[str], None]:
     """What is said on the way goes to standard error, so that a pipe holds results alone."""
 
-    def say(sentence: str) -> None:
+    def log(sentence: str) -> None:
         if not quiet:
             print(sentence, file=sys.stderr, flush=True)
 
-    return say
+    return log

@@ -8,7 +8,7 @@ import typer
 
 from mixlab.errors import UserError
 from mixlab.report.table import Cell, Column, Format, Table, print_table, render
-from mixlab.report.text import counted
+from mixlab.report.text import pluralize
 
 if TYPE_CHECKING:
     from mixlab.prediction.predictor import Prediction
@@ -66,10 +66,10 @@ def _files(place: Path) -> list[Path]:
 def _table(answered: "list[tuple[Path, Prediction]]", top: int) -> Table:
     columns = [Column("image", "image")]
     for rank in range(1, top + 1):
-        behind = "" if top == 1 else f"_{rank}"
-        columns += [Column(f"label{behind}", "label"), Column(f"probability{behind}", "probability", digits=3)]
+        background = "" if top == 1 else f"_{rank}"
+        columns += [Column(f"label{background}", "label"), Column(f"probability{background}", "probability", digits=3)]
     rows: list[dict[str, Cell]] = []
     for file, prediction in answered:
         cells = [cell for label_and_probability in prediction.top(top) for cell in label_and_probability]
         rows.append(dict(zip((column.key for column in columns), (str(file), *cells), strict=True)))
-    return Table(counted(len(answered), "image"), columns, rows)
+    return Table(pluralize(len(answered), "image"), columns, rows)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mixlab.cli.output import output_folder, sayer
+from mixlab.cli.output import logger, output_folder
 from mixlab.errors import UserError
 
 
@@ -27,11 +27,11 @@ def publish(
     """
     from tempfile import TemporaryDirectory
 
-    from mixlab.evaluation.run_evaluation import judge_run
+    from mixlab.evaluation.run_evaluation import evaluate_run
     from mixlab.export.model_card import model_card
     from mixlab.export.publication import publication
     from mixlab.export.push import push, require_login, require_repository_name
-    from mixlab.files import whole_folder
+    from mixlab.files import atomic_folder
     from mixlab.runs.folder import open_run
 
     if repository is not None:
@@ -42,7 +42,7 @@ def publish(
         raise UserError("--private is about the hub, and no owner/name is given: add it, or leave --private out.")
     folder = output_folder(out, "publish", run.resolve().name)
     source = f"hub:{repository}" if repository is not None else folder.resolve().name
-    published = publication(judge_run(open_run(run), data, quiet=quiet), source=source, licence=licence)
+    published = publication(evaluate_run(open_run(run), data, quiet=quiet), source=source, licence=licence)
     card = model_card(published)
     if dry_run:
         with TemporaryDirectory() as temporary:
@@ -52,11 +52,11 @@ def publish(
             print(f"{size:>15,} bytes  {name}")
         print(f"\n{card}", end="")
         return
-    with whole_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         published.write(temporary, card)
-    say = sayer(quiet=quiet)
+    log = logger(quiet=quiet)
     if repository is None:
         print(folder)
         return
-    say(f"The folder: {folder}")
+    log(f"The folder: {folder}")
     print(push(folder, repository, private=private))

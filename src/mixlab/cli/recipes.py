@@ -15,14 +15,14 @@ def recipes(
 ) -> None:
     """List the recipes that `mixlab train` takes by name: the papers', and ours for small data and small machines."""
     from mixlab.training.recipes.recipe_files import recipe_text
-    from mixlab.training.recipes.recipe_list import list_recipes, recipes_for_people, recipes_for_programs
+    from mixlab.training.recipes.recipe_list import list_recipes, recipes_full_table, recipes_table
 
     names = list_recipes(pattern)
     if format in ("csv", "json"):
-        print(render(recipes_for_programs([pattern] if pattern in names else names), format), end="")
+        print(render(recipes_full_table([pattern] if pattern in names else names), format), end="")
     elif pattern in names:
         print(recipe_text(pattern), end="")
     elif format == "table":
-        print_table(recipes_for_people(names))
+        print_table(recipes_table(names))
     else:
-        print(render(recipes_for_people(names), format), end="")
+        print(render(recipes_table(names), format), end="")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mixlab.cli.output import sayer, show
+from mixlab.cli.output import logger, show
 from mixlab.errors import UserError
 from mixlab.report.table import Format
 
@@ -23,7 +23,7 @@ def runs(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> int:
     """List the trainings below a folder, compare those given, or average their weights."""
-    from mixlab.runs.run_list import Damaged, list_runs, runs_for_people, runs_for_programs
+    from mixlab.runs.run_list import DamagedRun, list_runs, runs_full_table, runs_table
     from mixlab.runs.side_by_side import compare_runs
     from mixlab.runs.store import store_folder
 
@@ -33,18 +33,18 @@ def runs(
     if average and out is not None:
         _average(given, out, quiet=quiet)
         return 0
-    for_people = format in ("table", "markdown")
+    human_readable = format in ("table", "markdown")
     if len(given) > 1 and all((folder / "status.json").exists() for folder in given):
         comparison = compare_runs(given)
-        tables = comparison.tables() if for_people else [comparison.for_programs()]
+        tables = comparison.tables() if human_readable else [comparison.full_table()]
         found = []
     else:
         store = store_folder()
         found = list_runs(given or ([store] if store.is_dir() else []))
         where = ", ".join(map(str, given or [store]))
-        tables = [runs_for_people(found, where) if for_people else runs_for_programs(found)]
+        tables = [runs_table(found, where) if human_readable else runs_full_table(found)]
     show(tables, format)
-    return 1 if any(isinstance(one, Damaged) for one in found) else 0
+    return 1 if any(isinstance(one, DamagedRun) for one in found) else 0
 
 
 def _average(given: list[Path], out: Path, *, quiet: bool) -> None:
@@ -53,12 +53,12 @@ def _average(given: list[Path], out: Path, *, quiet: bool) -> None:
     from mixlab.training.soup import average
 
     run = average([open_run(path) for path in given], out, quiet=quiet)
-    say = sayer(quiet=quiet)
-    if judged := read_history(run.journal).validation:
-        say(f"The mean has {judged['top1']:.1f} % of {judged['images']:,} validation images right.")
+    log = logger(quiet=quiet)
+    if evaluated := read_history(run.journal).validation:
+        log(f"The mean has {evaluated['top1']:.1f} % of {evaluated['images']:,} validation images right.")
         single = [one["top1"] for path in given if (one := read_history(path / "journal.jsonl").validation)]
-        if judged["top1"] < max(single):
-            say(
+        if evaluated["top1"] < max(single):
+            log(
                 f"The best of the runs had {max(single):.1f} %: where the trainings did not begin from the same "
                 "weights, as fine-tunings of one model do, a mean is seldom good."
             )

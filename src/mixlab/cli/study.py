@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from mixlab.cli.options import DATA
-from mixlab.cli.output import output_folder, sayer, show
+from mixlab.cli.output import logger, output_folder, show
 
 
 def study(
@@ -28,18 +28,18 @@ def study(
 ) -> None:
     """Repeat an experiment on your images, with intervals; what was finished is kept and found again."""
     from mixlab.data.sources import open_dataset
-    from mixlab.files import whole_folder, write_json, write_text
-    from mixlab.studies.resolution import ResolutionTerms, resolution
-    from mixlab.studies.transfer import TransferTerms, transfer
+    from mixlab.files import atomic_folder, write_json, write_text
+    from mixlab.studies.resolution import ResolutionSettings, resolution
+    from mixlab.studies.transfer import TransferSettings, transfer
 
     folder = output_folder(out, f"study-{question}", data)
-    dataset, say = open_dataset(data, quiet=quiet), sayer(quiet=quiet)
+    dataset, log = open_dataset(data, quiet=quiet), logger(quiet=quiet)
     given = {"seeds": seeds, "epochs": epochs} | ({"images": images} if images is not None else {})
     if question == "resolution":
-        found = resolution(dataset, ResolutionTerms(**given), quiet=quiet, say=say)
+        found = resolution(dataset, ResolutionSettings(**given), quiet=quiet, log=log)
     else:
-        found = transfer(dataset, TransferTerms(**given), quiet=quiet, say=say)
-    with whole_folder(folder) as temporary:
+        found = transfer(dataset, TransferSettings(**given), quiet=quiet, log=log)
+    with atomic_folder(folder) as temporary:
         write_json(temporary / "results.json", found.results())
         write_text(temporary / "report.html", found.page().html())
     show((found.table(), found.differences()), "table")

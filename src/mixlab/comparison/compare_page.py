@@ -6,18 +6,18 @@ from mixlab.comparison.comparison import Comparison
 from mixlab.comparison.comparison_tables import choice_table, costs_table, pairs_table, tuned_for
 from mixlab.comparison.recommendation_page import (
     ACCURACY,
-    accuracy_against,
-    chosen,
+    accuracy_cost_figure,
     command,
     mistakes,
-    more_than_chance,
+    recommendation_summary,
+    significance_section,
 )
 from mixlab.report.axes import Axis
 from mixlab.report.curves import learning_curves
-from mixlab.report.forest_plot import seed_points
+from mixlab.report.forest_plot import dot_plot
 from mixlab.report.machine import machine_facts
-from mixlab.report.page import Answer, Code, Details, Facts, KeyFigure, Page, Section, written_by
-from mixlab.report.text import counted
+from mixlab.report.page import Code, Details, KeyValues, Metric, Page, Section, Summary, written_by
+from mixlab.report.text import pluralize
 from mixlab.stats.estimate import Estimate
 
 
@@ -26,42 +26,44 @@ def compare_page(comparison: Comparison) -> Page:
     return Page(
         title=f"Which model for {comparison.data}?",
         kicker=f"mixlab compare: {models}",
-        answer=_answer(comparison),
+        answer=_summary(comparison),
         sections=[
             Section("What to choose by", [choice_table(comparison)]),
-            _more_than_chance(comparison),
+            _significance(comparison),
             _costs(comparison),
             _learning(comparison),
             _mistakes(comparison),
-            _what_ran(comparison),
+            _run_details(comparison),
         ],
         footer=written_by(comparison.environment["versions"]["mixlab"]),
     )
 
 
-def _answer(comparison: Comparison) -> Answer:
-    taken = comparison.taken
+def _summary(comparison: Comparison) -> Summary:
+    chosen = comparison.chosen
     costs = [
-        KeyFigure("It answers", taken.images_per_second, 0),
-        KeyFigure("One training of it", taken.training_seconds),
-        KeyFigure("Its parameters", Estimate.exact(taken.contender.parameters / 1e6, "M")),
+        Metric("It answers", chosen.images_per_second, 0),
+        Metric("One training of it", chosen.training_seconds),
+        Metric("Its parameters", Estimate.exact(chosen.candidate.parameters / 1e6, "M")),
     ]
-    return chosen(comparison.choice, comparison.detectable, comparison.choice.closest.estimate, costs)
+    return recommendation_summary(
+        comparison.recommendation, comparison.detectable, comparison.recommendation.closest_pair.estimate, costs
+    )
 
 
-def _more_than_chance(comparison: Comparison) -> Section:
-    seeds = seed_points(
+def _significance(comparison: Comparison) -> Section:
+    seeds = dot_plot(
         "Every training",
         {one.name: [training.top1 for training in one.trained] for one in comparison.ranked},
         {one.name: one.top1 for one in comparison.ranked},
         ACCURACY,
         models=comparison.names,
-        yardsticks=comparison.yardsticks,
+        baselines=comparison.baselines,
         caption="The large mark is a model's mean with its 95 % interval over seeds and test images; each small mark "
         "is one training. Grey lines, or arrows to them, are the yardsticks.",
     )
-    differences = {pair: pair.estimate for pair in comparison.verdict.pairs}
-    return more_than_chance(seeds, comparison.verdict, differences, pairs_table(comparison))
+    differences = {pair: pair.estimate for pair in comparison.ranking.pairs}
+    return significance_section(seeds, comparison.ranking, differences, pairs_table(comparison))
 
 
 def _costs(comparison: Comparison) -> Section:
@@ -70,10 +72,10 @@ def _costs(comparison: Comparison) -> Section:
         Axis("Inference", "images/s", "higher"): {one.name: one.images_per_second for one in ranked},
         Axis("One training", "device seconds", "lower"): {one.name: one.training_seconds for one in ranked},
         Axis("Parameters", "M", "lower"): {
-            one.name: Estimate.exact(one.contender.parameters / 1e6, "M") for one in ranked
+            one.name: Estimate.exact(one.candidate.parameters / 1e6, "M") for one in ranked
         },
     }
-    figure = accuracy_against(costs, {one.name: one.top1 for one in ranked}, comparison.names)
+    figure = accuracy_cost_figure(costs, {one.name: one.top1 for one in ranked}, comparison.names)
     return Section("What it costs", [figure, costs_table(comparison)])
 
 
@@ -98,22 +100,22 @@ def _learning(comparison: Comparison) -> Section:
 
 
 def _mistakes(comparison: Comparison) -> Section:
-    taken = comparison.taken
+    chosen = comparison.chosen
     return mistakes(
-        taken.name,
-        comparison.dataset.parts["test"],
-        taken.mean_probabilities,
+        chosen.name,
+        comparison.dataset.splits["test"],
+        chosen.mean_probabilities,
         comparison.dataset.classes,
-        taken.confusion,
-        trainings=comparison.terms.seeds,
+        chosen.confusion,
+        trainings=comparison.settings.seeds,
         answers=f"Answers of {comparison.seeds}, added up,",
         averaged=f"With the mean probabilities of {comparison.seeds}",
     )
 
 
-def _what_ran(comparison: Comparison) -> Section:
+def _run_details(comparison: Comparison) -> Section:
     environment, dataset = comparison.environment, comparison.dataset
-    counts = ", ".join(f"{len(part):,} {name}" for name, part in dataset.parts.items())
+    counts = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits.items())
     facts = {
         "Budget": _budget(comparison),
         "Data": f"{dataset.name}: {len(dataset.classes):,} classes, {counts} images (validation is part of train)",
@@ -121,35 +123,37 @@ def _what_ran(comparison: Comparison) -> Section:
     } | machine_facts(environment)
     recipes = [
         Details(
-            f"{one.name}: recipe {one.contender.recipe_name}, tuned for {tuned_for(one)}",
-            [Code(tomli_w.dumps(one.contender.job.recipe.to_dict(), multiline_strings=True))],
+            f"{one.name}: recipe {one.candidate.recipe_name}, tuned for {tuned_for(one)}",
+            [Code(tomli_w.dumps(one.candidate.job.recipe.to_dict(), multiline_strings=True))],
         )
-        for one in comparison.contestants
+        for one in comparison.model_results
     ]
-    return Section("What ran", [*dataset.notes, Facts(facts), "To run it again:", Code(_command(comparison)), *recipes])
+    return Section(
+        "What ran", [*dataset.notes, KeyValues(facts), "To run it again:", Code(_command(comparison)), *recipes]
+    )
 
 
 def _budget(comparison: Comparison) -> str:
-    terms, first = comparison.terms, comparison.names[0]
-    if terms.match == "seconds":
+    settings, first = comparison.settings, comparison.names[0]
+    if settings.match == "seconds":
         length = f"as many seconds of training as {first} took"
-    elif terms.minutes is not None:
-        length = f"{terms.minutes:g} minutes for the whole comparison, shared equally"
+    elif settings.minutes is not None:
+        length = f"{settings.minutes:g} minutes for the whole comparison, shared equally"
     else:
-        length = counted(comparison[first].contender.job.recipe.epochs or 0, "epoch")
-    scaled = f"; widths scaled to the {terms.match} of {first}" if terms.match in ("parameters", "macs") else ""
+        length = pluralize(comparison[first].candidate.job.recipe.epochs or 0, "epoch")
+    scaled = f"; widths scaled to the {settings.match} of {first}" if settings.match in ("parameters", "macs") else ""
     return f"{comparison.seeds} of each model, {length}{scaled}"
 
 
 def _command(comparison: Comparison) -> str:
-    terms = comparison.terms
-    size = "x".join(map(str, terms.image_size)) if isinstance(terms.image_size, tuple) else terms.image_size
+    settings = comparison.settings
+    size = "x".join(map(str, settings.image_size)) if isinstance(settings.image_size, tuple) else settings.image_size
     return command(
         data=comparison.dataset.name,
         models=",".join(comparison.names),
-        seeds=terms.seeds,
-        epochs=terms.epochs,
-        minutes=terms.minutes,
+        seeds=settings.seeds,
+        epochs=settings.epochs,
+        minutes=settings.minutes,
         image_size=size,
-        match=terms.match,
+        match=settings.match,
     )

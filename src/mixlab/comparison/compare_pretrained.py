@@ -8,27 +8,27 @@ import torch
 
 from mixlab.benchmark.throughput import images_per_second
 from mixlab.comparison.candidates import require_several
-from mixlab.comparison.cross_validation import OutOfFold, out_of_fold
-from mixlab.comparison.pretrained_comparison import PublishedComparison, PublishedContestant
-from mixlab.data.dataset import Dataset, Part
-from mixlab.data.folds import Folds, Round, folded, one_test_part
+from mixlab.comparison.cross_validation import CrossValidation, cross_validate
+from mixlab.comparison.pretrained_comparison import PretrainedComparison, PretrainedResult
+from mixlab.data.dataset import Dataset, Split
+from mixlab.data.folds import Folds, Round, make_folds, single_test_split
 from mixlab.errors import UserError
-from mixlab.evaluation.baselines import yardsticks_in_rounds
+from mixlab.evaluation.baselines import baselines_over_rounds
 from mixlab.evaluation.probes.features import Backbone, features, open_backbone
 from mixlab.measure import machine
 from mixlab.measure.macs import count_parameters
-from mixlab.report.text import counted
-from mixlab.speed.plan import Mode
+from mixlab.report.text import pluralize
+from mixlab.speed.plan import ComputeMode
 from mixlab.stats.estimate import Estimate
-from mixlab.stats.paired import of_groups
+from mixlab.stats.paired import cluster_values
 from mixlab.training.linear_probe.recipe import RIDGES
-from mixlab.training.recipes.default_recipe import SMALL, best_value, typical_side
-from mixlab.weights.load import built
-from mixlab.weights.source import names_weights
+from mixlab.training.recipes.default_recipe import SMALL, best_accuracy_per_mac, median_short_side
+from mixlab.weights.load import build_with_weights
+from mixlab.weights.source import is_pretrained
 from mixlab.zoo.build import build, macs_of
 from mixlab.zoo.cards import find_card
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 FAMILIES = ("mixer", "convmixer", "davit")
 CNN = "timm:resnet50.a1_in1k"  # timm's own choice among its weights of the network that others are measured by
@@ -39,16 +39,16 @@ _AT_ONCE = 32  # images
 _TIMED_AT_ONCE = 8  # images: 64 of 224 pixels take a processor half a minute, and every mode is tried several times
 
 
-def usual_weights() -> list[str]:
+def default_weights() -> list[str]:
     """Of each family those with the most accuracy for their MACs, and a convolutional network."""
-    return [*(best_value(f"{family}_").name for family in FAMILIES), CNN]
+    return [*(best_accuracy_per_mac(f"{family}_").name for family in FAMILIES), CNN]
 
 
-def takes_published(models: Sequence[str] | None, dataset: Dataset) -> bool:
+def compares_pretrained(models: Sequence[str] | None, dataset: Dataset) -> bool:
     """Whether weights are compared, and not trainings: as the models' names say, else by the images' size."""
     if models is None:
-        return typical_side(dataset.parts["train"]) > SMALL
-    weights = [model for model in models if names_weights(model)]
+        return median_short_side(dataset.splits["train"]) > SMALL
+    weights = [model for model in models if is_pretrained(model)]
     if weights and len(weights) < len(models):
         fresh = next(model for model in models if model not in weights)
         raise UserError(
@@ -58,59 +58,59 @@ def takes_published(models: Sequence[str] | None, dataset: Dataset) -> bool:
     return bool(weights)
 
 
-def compare_published(
-    models: Sequence[str], dataset: Dataset, folds: int | None, *, quiet: bool, say: Say
-) -> PublishedComparison:
-    """`folds`: None for 5 where there are few images, else the test part alone. `say` is told what goes on.
+def compare_pretrained(
+    models: Sequence[str], dataset: Dataset, folds: int | None, *, quiet: bool, log: Log
+) -> PretrainedComparison:
+    """`folds`: None for 5 where there are few images, else the test part alone. `log` is told what goes on.
 
     Features are kept on this machine, by the weights and the images: a second comparison computes none again.
     """
     require_several(models)
-    judging = _judging(dataset, folds)
-    rounds = list(judging.rounds())
-    part = judging.images.part
-    _require_every_class(dataset, part, rounds)
+    cv_folds = _cv_folds(dataset, folds)
+    rounds = list(cv_folds.rounds())
+    split = cv_folds.images.split
+    _require_every_class(dataset, split, rounds)
     backbones = {name: _opened(name) for name in models}
     device = machine.pick_device()
-    say(f"On {machine.device_name(device)}. First the yardsticks, which read every image.")
+    log(f"On {machine.device_name(device)}. First the yardsticks, which read every image.")
     # An image that is broken shows here, before the first feature and not after the last.
     places = ((np.concatenate([each.train, each.validation]), each.test) for each in rounds)
-    untrained = yardsticks_in_rounds(part, places)
-    answers: dict[str, OutOfFold] = {}
+    untrained = baselines_over_rounds(split, places)
+    answers: dict[str, CrossValidation] = {}
     for name, backbone in backbones.items():
-        seen = features(backbone, part, device, batch=_AT_ONCE, quiet=quiet)
-        answers[name] = out_of_fold(seen, rounds, len(dataset.classes), RIDGES)
-        right = 100 * answers[name].correct.mean()
-        images = counted(len(judging.judged), "image")
-        say(f"[{len(answers)}/{len(models)}] {name}: {right:.1f} % of {images}")
-    say("Last, how fast they answer.")
-    loads = {name: partial(built, backbone.weights) for name, backbone in backbones.items()}
+        seen = features(backbone, split, device, batch=_AT_ONCE, quiet=quiet)
+        answers[name] = cross_validate(seen, rounds, len(dataset.classes), RIDGES)
+        correct = 100 * answers[name].correct.mean()
+        images = pluralize(len(cv_folds.evaluated), "image")
+        log(f"[{len(answers)}/{len(models)}] {name}: {correct:.1f} % of {images}")
+    log("Last, how fast they answer.")
+    loads = {name: partial(build_with_weights, backbone.weights) for name, backbone in backbones.items()}
     speeds = images_per_second(loads, device, _TIMED_AT_ONCE)
-    contestants = tuple(
-        _contestant(name, backbone, answers[name], judging, len(dataset.classes), *speeds[name])
+    model_results = tuple(
+        _contestant(name, backbone, answers[name], cv_folds, len(dataset.classes), *speeds[name])
         for name, backbone in backbones.items()
     )
-    return PublishedComparison(
+    return PretrainedComparison(
         dataset=dataset,
-        judging=judging,
+        cv_folds=cv_folds,
         folds=folds,
-        contestants=contestants,
-        yardsticks=untrained,
+        model_results=model_results,
+        baselines=untrained,
         environment=machine.describe(device),
     )
 
 
-def _judging(dataset: Dataset, folds: int | None) -> Folds:
+def _cv_folds(dataset: Dataset, folds: int | None) -> Folds:
     if folds is None:
-        if sum(map(len, dataset.parts.values())) >= FEW:
-            return one_test_part(dataset)
+        if sum(map(len, dataset.splits.values())) >= FEW:
+            return single_test_split(dataset)
         folds = FOLDS
-    return folded(dataset, folds)
+    return make_folds(dataset, folds)
 
 
-def _require_every_class(dataset: Dataset, part: Part, rounds: Sequence[Round]) -> None:
+def _require_every_class(dataset: Dataset, split: Split, rounds: Sequence[Round]) -> None:
     for each in rounds:
-        learned = np.bincount(part.labels[each.train], minlength=len(dataset.classes))
+        learned = np.bincount(split.labels[each.train], minlength=len(dataset.classes))
         if not learned.all():
             raise UserError(
                 f'{dataset.name} has too few different images of "{dataset.classes[int(learned.argmin())]}" to fit a '
@@ -126,16 +126,22 @@ def _opened(name: str) -> Backbone:
 
 
 def _contestant(
-    name: str, backbone: Backbone, answers: OutOfFold, judging: Folds, classes: int, mode: Mode, speed: Estimate
-) -> PublishedContestant:
+    name: str,
+    backbone: Backbone,
+    answers: CrossValidation,
+    cv_folds: Folds,
+    classes: int,
+    mode: ComputeMode,
+    speed: Estimate,
+) -> PretrainedResult:
     with torch.device("meta"):
         model = build(backbone.weights.family, {**backbone.weights.config, "classes": classes})
-    return PublishedContestant(
+    return PretrainedResult(
         name=name,
         provenance=_provenance(name),
         backbone=backbone,
         answers=answers,
-        correct=of_groups(answers.correct[None], judging.images.groups[judging.judged]),
+        correct=cluster_values(answers.correct[None], cv_folds.images.group_ids[cv_folds.evaluated]),
         parameters=count_parameters(model),
         macs=macs_of(model),
         inference_mode=mode,
@@ -149,5 +155,7 @@ def _provenance(name: str) -> str:
         return "timm's ResNet-50, trained on ImageNet-1k by the procedure A1 of Wightman et al. 2021, 600 epochs."
     if (card := find_card(name)) is None:
         return "Nothing is known here of how they were trained."
-    imagenet = (f" {each.value:g} % on {each.on} ({each.whose})." for each in card.expected if each.what == "top1")
+    imagenet = (
+        f" {each.value:g} % on {each.on} ({each.reported_by})." for each in card.expected if each.what == "top1"
+    )
     return card.provenance + next(imagenet, "")

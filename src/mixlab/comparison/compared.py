@@ -8,15 +8,15 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from mixlab.comparison.ranking import Verdict, judge
-from mixlab.comparison.recommendation import Choice
+from mixlab.comparison.ranking import Ranking, rank
+from mixlab.comparison.recommendation import Recommendation
 from mixlab.data.dataset import Dataset
 from mixlab.stats.estimate import Estimate
 
 _SCHEMA = 1
 
 
-class Judged(Protocol):
+class Evaluated(Protocol):
     """A model of a comparison: its answers, its top-1 in per cent of them, and how many images it answers."""
 
     @property
@@ -29,36 +29,36 @@ class Judged(Protocol):
     def images_per_second(self) -> Estimate: ...
 
 
-C = TypeVar("C", bound=Judged)
+C = TypeVar("C", bound=Evaluated)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compared(Generic[C]):
     """The models in the order that the user gave."""
 
-    if_beaten: ClassVar[str]
+    if_baseline_wins: ClassVar[str]
     """What to do where a yardstick does as well."""
 
     dataset: Dataset
-    contestants: tuple[C, ...]
-    yardsticks: dict[str, Estimate]
+    model_results: tuple[C, ...]
+    baselines: dict[str, Estimate]
     environment: dict[str, Any]
 
     @property
     def names(self) -> list[str]:
         """In the user's order, which decides the colours."""
-        return [contestant.name for contestant in self.contestants]
+        return [result.name for result in self.model_results]
 
     @property
     def ranked(self) -> list[C]:
-        return sorted(self.contestants, key=lambda contestant: -contestant.top1.value)
+        return sorted(self.model_results, key=lambda result: -result.top1.value)
 
     def __getitem__(self, name: str) -> C:
-        return self.contestants[self.names.index(name)]
+        return self.model_results[self.names.index(name)]
 
     @cached_property
-    def verdict(self) -> Verdict:
-        return judge({contestant.name: contestant.correct for contestant in self.contestants})
+    def ranking(self) -> Ranking:
+        return rank({result.name: result.correct for result in self.model_results})
 
     @property
     def data(self) -> str:
@@ -67,22 +67,22 @@ class Compared(Generic[C]):
         return Path(path).name if kind == "folder" else kind
 
     @property
-    def choice(self) -> Choice:
-        return Choice(
-            self.verdict,
-            {one.name: one.top1 for one in self.contestants},
-            {one.name: one.images_per_second for one in self.contestants},
-            self.yardsticks,
-            self.if_beaten,
+    def recommendation(self) -> Recommendation:
+        return Recommendation(
+            self.ranking,
+            {one.name: one.top1 for one in self.model_results},
+            {one.name: one.images_per_second for one in self.model_results},
+            self.baselines,
+            self.if_baseline_wins,
         )
 
     @property
-    def taken(self) -> C:
-        return self[self.choice.taken]
+    def chosen(self) -> C:
+        return self[self.recommendation.chosen]
 
     @property
     def answer(self) -> str:
-        return self.choice.answer
+        return self.recommendation.answer
 
     def found(self, budget: Mapping[str, Any], models: Mapping[str, Any]) -> dict[str, Any]:
         """results.json, with what each kind of comparison says of its budget and its models."""
@@ -92,14 +92,14 @@ class Compared(Generic[C]):
                 "name": self.dataset.name,
                 "fingerprint": self.dataset.fingerprint,
                 "classes": list(self.dataset.classes),
-                "images": {part: len(images) for part, images in self.dataset.parts.items()},
+                "images": {split: len(images) for split, images in self.dataset.splits.items()},
             },
             "budget": budget,
             "commit": self.environment["commit"],
             "device": self.environment["device"],
             "models": models,
-            "yardsticks": {name: asdict(estimate) for name, estimate in self.yardsticks.items()},
-            "pairs": [pair.to_dict() for pair in self.verdict.pairs],
-            "detectable": self.verdict.detectable,
-            "recommended": self.verdict.recommended,
+            "yardsticks": {name: asdict(estimate) for name, estimate in self.baselines.items()},
+            "pairs": [pair.to_dict() for pair in self.ranking.pairs],
+            "detectable": self.ranking.detectable,
+            "recommended": self.ranking.recommended,
         }

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mixlab.comparison.candidates import Contender
+from mixlab.comparison.candidates import Candidate
 from mixlab.comparison.compared import Compared
-from mixlab.comparison.recommendation import noticeable
-from mixlab.comparison.settings import Terms
+from mixlab.comparison.recommendation import power_statement
+from mixlab.comparison.settings import ComparisonSettings
 from mixlab.comparison.trainings import Trained
 from mixlab.evaluation.metrics import confusion_matrix
-from mixlab.report.text import counted
-from mixlab.speed.plan import Mode, Plan
+from mixlab.report.text import pluralize
+from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import mean_interval
 from mixlab.stats.paired import crossed_interval
@@ -22,23 +22,23 @@ from mixlab.stats.paired import crossed_interval
 _BACKWARD_AND_FORWARD = 3
 """A training step costs about three forward passes: forward, gradients of the inputs, gradients of the weights."""
 
-_HOPELESS = 50
+_MAX_DETECTABLE = 50
 """Points: a comparison that would miss this difference tells nothing apart."""
 
 
 @dataclass(frozen=True)
-class Contestant:
+class ModelResult:
     """One model: all its trainings, and what they cost."""
 
-    contender: Contender
+    candidate: Candidate
     plan: Plan
     trained: tuple[Trained, ...]
-    inference_mode: Mode
+    inference_mode: ComputeMode
     images_per_second: Estimate
 
     @property
     def name(self) -> str:
-        return self.contender.name
+        return self.candidate.name
 
     @property
     def correct(self) -> Bool[np.ndarray, "seed image"]:
@@ -72,7 +72,7 @@ class Contestant:
     @property
     def training_macs(self) -> int:
         """Of one training: three forward passes' worth for every image that a step saw."""
-        return _BACKWARD_AND_FORWARD * self.contender.macs * self.trained[0].images
+        return _BACKWARD_AND_FORWARD * self.candidate.macs * self.trained[0].images
 
     @property
     def peak_bytes(self) -> int:
@@ -80,31 +80,31 @@ class Contestant:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison(Compared[Contestant]):
+class Comparison(Compared[ModelResult]):
     """Of models that were trained alike."""
 
-    if_beaten = "train longer before you choose"
+    if_baseline_wins = "train longer before you choose"
 
-    terms: Terms
+    settings: ComparisonSettings
 
     @property
     def detectable(self) -> str:
         """What a comparison of this size can see, in a sentence."""
-        points = self.verdict.detectable
-        if points >= _HOPELESS:
+        points = self.ranking.detectable
+        if points >= _MAX_DETECTABLE:
             return (
                 f"With {self.seeds} and {self.test_images} hardly any difference could have been told from chance: "
                 "train with 3 seeds or more."
             )
-        return noticeable(points, "more seeds and more test images")
+        return power_statement(points, "more seeds and more test images")
 
     @property
     def seeds(self) -> str:
-        return counted(self.terms.seeds, "seed")
+        return pluralize(self.settings.seeds, "seed")
 
     @property
     def test_images(self) -> str:
-        return counted(len(self.dataset.parts["test"]), "test image")
+        return pluralize(len(self.dataset.splits["test"]), "test image")
 
     @property
     def title(self) -> str:
@@ -112,22 +112,22 @@ class Comparison(Compared[Contestant]):
 
     def results(self) -> dict[str, Any]:
         """results.json."""
-        models = {contestant.name: _result(contestant) for contestant in self.contestants}
-        return self.found(asdict(self.terms), models)
+        models = {result.name: _result(result) for result in self.model_results}
+        return self.found(asdict(self.settings), models)
 
 
-def _result(contestant: Contestant) -> dict[str, Any]:
-    top1 = contestant.top1
+def _result(result: ModelResult) -> dict[str, Any]:
+    top1 = result.top1
     return {
-        "top1": [training.top1 for training in contestant.trained],
+        "top1": [training.top1 for training in result.trained],
         "mean": top1.value,
         "sd": top1.spread,
         "n": top1.n,
-        "images_per_second": contestant.images_per_second.value,
-        "train_images_per_second": contestant.train_images_per_second.value,
-        "training_device_seconds": contestant.training_seconds.value,
-        "training_macs": contestant.training_macs,
-        "parameters": contestant.contender.parameters,
-        "macs": contestant.contender.macs,
-        "peak_bytes": contestant.peak_bytes,
+        "images_per_second": result.images_per_second.value,
+        "train_images_per_second": result.train_images_per_second.value,
+        "training_device_seconds": result.training_seconds.value,
+        "training_macs": result.training_macs,
+        "parameters": result.candidate.parameters,
+        "macs": result.candidate.macs,
+        "peak_bytes": result.peak_bytes,
     }

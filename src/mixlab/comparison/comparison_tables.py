@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from mixlab.benchmark.throughput import BATCH
-from mixlab.comparison.comparison import Comparison, Contestant
-from mixlab.comparison.ranking import Pair, Verdict
+from mixlab.comparison.comparison import Comparison, ModelResult
+from mixlab.comparison.ranking import Pair, Ranking
 from mixlab.report.table import Column, Table
-from mixlab.report.text import listed
+from mixlab.report.text import join_words
 from mixlab.training.recipes.recipe_files import read_recipe
 
 _BUILT = {
@@ -23,24 +23,24 @@ def choice_table(comparison: Comparison) -> Table:
     columns = [
         Column("model", "model"),
         Column("top1", "top-1", "%", digits=1),
-        Column("images_per_second", "inference", "images/s", digits=0, worth="interval"),
+        Column("images_per_second", "inference", "images/s", digits=0, uncertainty="interval"),
         Column("training_seconds", "a training", "s"),
         Column("parameters", "parameters", "M"),
         Column("macs", "MACs", "M"),
     ]
     rows = [
         {
-            "model": contestant.name,
-            "top1": contestant.top1,
-            "images_per_second": contestant.images_per_second,
-            "training_seconds": contestant.training_seconds,
-            "parameters": contestant.contender.parameters / 1e6,
-            "macs": contestant.contender.macs / 1e6,
+            "model": result.name,
+            "top1": result.top1,
+            "images_per_second": result.images_per_second,
+            "training_seconds": result.training_seconds,
+            "parameters": result.candidate.parameters / 1e6,
+            "macs": result.candidate.macs / 1e6,
         }
-        for contestant in comparison.ranked
+        for result in comparison.ranked
     ]
-    rows += [{"model": name, "top1": estimate} for name, estimate in comparison.yardsticks.items()]
-    spread = "± is the standard deviation of the seeds. " if comparison.terms.seeds > 1 else ""
+    rows += [{"model": name, "top1": estimate} for name, estimate in comparison.baselines.items()]
+    spread = "± is the standard deviation of the seeds. " if comparison.settings.seeds > 1 else ""
     notes = [
         f"{spread}Brackets are 95 % intervals: of an accuracy over test images, of inference over rounds of {BATCH} "
         f"images in which the models take turns, on {comparison.environment['device']}.",
@@ -63,14 +63,14 @@ def costs_table(comparison: Comparison) -> Table:
     ]
     rows = [
         {
-            "model": contestant.name,
-            "train_images_per_second": contestant.train_images_per_second,
-            "training_macs": contestant.training_macs / 1e12,
-            "peak": contestant.peak_bytes / 2**20,
-            "trained_in": _trained_in(contestant),
-            "answers_in": str(contestant.inference_mode),
+            "model": result.name,
+            "train_images_per_second": result.train_images_per_second,
+            "training_macs": result.training_macs / 1e12,
+            "peak": result.peak_bytes / 2**20,
+            "trained_in": _trained_in(result),
+            "answers_in": str(result.inference_mode),
         }
-        for contestant in comparison.ranked
+        for result in comparison.ranked
     ]
     peak = (
         "of the tensors on the GPU"
@@ -85,24 +85,24 @@ def costs_table(comparison: Comparison) -> Table:
 
 
 def pairs_table(comparison: Comparison) -> Table:
-    match comparison.terms.seeds:
+    match comparison.settings.seeds:
         case 1:
             over = "over test images alone: one seed says nothing about other trainings"
         case 2:
             over = "over seeds and test images; with 2 seeds, false alarms come more often than they should"
         case _:
             over = "over seeds and test images"
-    return table_of_pairs(comparison.verdict, comparison.names, over)
+    return table_of_pairs(comparison.ranking, comparison.names, over)
 
 
-def table_of_pairs(verdict: Verdict, models: Sequence[str], over: str) -> Table:
+def table_of_pairs(ranking: Ranking, models: Sequence[str], over: str) -> Table:
     """`over`: what the intervals are about."""
     columns = [
         Column("a", "ahead"),
         Column("b", "behind"),
-        Column("difference", "by", "points", digits=2, worth="interval"),
+        Column("difference", "by", "points", digits=2, uncertainty="interval"),
         Column("p_holm", "p (Holm)", digits=4),
-        Column("verdict", "verdict"),
+        Column("ranking", "ranking"),
     ]
     rows = [
         {
@@ -110,9 +110,9 @@ def table_of_pairs(verdict: Verdict, models: Sequence[str], over: str) -> Table:
             "b": pair.b,
             "difference": pair.estimate,
             "p_holm": pair.p_holm,
-            "verdict": _verdict(pair),
+            "ranking": _verdict(pair),
         }
-        for pair in verdict.pairs
+        for pair in ranking.pairs
     ]
     note = (
         f"Brackets are 95 % intervals {over}. Told apart: the interval excludes 0. Alone: by itself, but not among all "
@@ -122,23 +122,23 @@ def table_of_pairs(verdict: Verdict, models: Sequence[str], over: str) -> Table:
 
 
 def _verdict(pair: Pair) -> str:
-    if not pair.is_told_apart:
+    if not pair.is_significant:
         return "not told apart"
-    return "told apart" if pair.stands_among_all else "told apart alone"
+    return "told apart" if pair.is_significant_holm else "told apart alone"
 
 
 def _settings(comparison: Comparison) -> str:
-    borrowed = [one.name for one in comparison.contestants if tuned_for(one) != one.name]
-    untuned = f"; those of {listed(borrowed, most=3)} were tuned for another model" if borrowed else ""
+    borrowed = [one.name for one in comparison.model_results if tuned_for(one) != one.name]
+    untuned = f"; those of {join_words(borrowed, most=3)} were tuned for another model" if borrowed else ""
     elsewhere = "" if comparison.dataset.name == "digits" else ", on the digits and not on images such as these"
     return f"The settings behind each recipe had the same number of validation trials{elsewhere}{untuned}."
 
 
-def tuned_for(contestant: Contestant) -> str:
+def tuned_for(result: ModelResult) -> str:
     """The model whose settings its recipe has."""
-    return read_recipe(contestant.contender.recipe_name)["model"]
+    return read_recipe(result.candidate.recipe_name)["model"]
 
 
-def _trained_in(contestant: Contestant) -> str:
-    plan, batch = contestant.plan, contestant.contender.job.batch
+def _trained_in(result: ModelResult) -> str:
+    plan, batch = result.plan, result.candidate.job.batch
     return str(plan.mode) if plan.micro_batch >= batch else f"{plan.mode}, {plan.micro_batch} of {batch} at once"

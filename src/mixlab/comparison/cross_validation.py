@@ -14,17 +14,17 @@ from scipy.special import softmax
 from mixlab.data.folds import Round
 from mixlab.evaluation.metrics import confusion_matrix
 from mixlab.evaluation.probes.features import Features
-from mixlab.evaluation.probes.ridge import Chosen, chosen_head
+from mixlab.evaluation.probes.ridge import FittedHead, fit_head
 
 
 @dataclass(frozen=True, eq=False)
-class OutOfFold:
+class CrossValidation:
     """`heads`: one a round."""
 
     labels: Int[np.ndarray, " image"]
     round_of: Int[np.ndarray, " image"]
     probabilities: Float[np.ndarray, "image class"]
-    heads: tuple[Chosen, ...]
+    heads: tuple[FittedHead, ...]
 
     @property
     def correct(self) -> Bool[np.ndarray, " image"]:
@@ -40,16 +40,17 @@ class OutOfFold:
         return [100 * float(self.correct[self.round_of == each].mean()) for each in range(len(self.heads))]
 
 
-def out_of_fold(seen: Features, rounds: Sequence[Round], classes: int, ridges: Sequence[float]) -> OutOfFold:
+def cross_validate(seen: Features, rounds: Sequence[Round], classes: int, ridges: Sequence[float]) -> CrossValidation:
     """In each round the head is fitted on its training images, and its validation chooses ridge and temperature."""
-    heads = [chosen_head(_of(seen, each.train), _of(seen, each.validation), classes, ridges) for each in rounds]
+    heads = [fit_head(_of(seen, each.train), _of(seen, each.validation), classes, ridges) for each in rounds]
     probabilities = [
-        softmax(chosen.head.logits(seen.values[each.test]), axis=1) for chosen, each in zip(heads, rounds, strict=True)
+        softmax(recommendation_summary.head.logits(seen.values[each.test]), axis=1)
+        for recommendation_summary, each in zip(heads, rounds, strict=True)
     ]
     places = np.concatenate([each.test for each in rounds])
     order = np.argsort(places)
     round_of = np.repeat(np.arange(len(rounds)), [len(each.test) for each in rounds])
-    return OutOfFold(
+    return CrossValidation(
         labels=seen.labels[places[order]],
         round_of=round_of[order],
         probabilities=np.concatenate(probabilities)[order],

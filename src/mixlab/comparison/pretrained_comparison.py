@@ -8,15 +8,15 @@ import numpy as np
 from jaxtyping import Float
 
 from mixlab.comparison.compared import Compared
-from mixlab.comparison.cross_validation import OutOfFold
+from mixlab.comparison.cross_validation import CrossValidation
 from mixlab.comparison.ranking import Pair
-from mixlab.comparison.recommendation import noticeable
-from mixlab.data.dataset import Part
+from mixlab.comparison.recommendation import power_statement
+from mixlab.data.dataset import Split
 from mixlab.data.folds import Folds
 from mixlab.data.holdout import VALIDATION_SHARE
 from mixlab.evaluation.probes.features import Backbone
-from mixlab.report.text import counted
-from mixlab.speed.plan import Mode
+from mixlab.report.text import pluralize
+from mixlab.speed.plan import ComputeMode
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.paired import crossed_interval
 from mixlab.training.linear_probe.recipe import RIDGES
@@ -37,17 +37,17 @@ HOW_SURE = (
 
 
 @dataclass(frozen=True)
-class PublishedContestant:
+class PretrainedResult:
     """Weights with all that is known of them here: `correct` is for the judged images, in groups."""
 
     name: str
     provenance: str
     backbone: Backbone
-    answers: OutOfFold
+    answers: CrossValidation
     correct: Float[np.ndarray, "one group"]
     parameters: int  # with a head for the data's classes
     macs: int  # of one image
-    inference_mode: Mode
+    inference_mode: ComputeMode
     images_per_second: Estimate
 
     @cached_property
@@ -57,21 +57,21 @@ class PublishedContestant:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PublishedComparison(Compared[PublishedContestant]):
+class PretrainedComparison(Compared[PretrainedResult]):
     """Of published weights. `folds`: as asked for; None: as many as there are images for."""
 
-    if_beaten = "these weights see too little in your images; train from scratch with `--from-scratch`"
+    if_baseline_wins = "these weights see too little in your images; train from scratch with `--from-scratch`"
 
-    judging: Folds
+    cv_folds: Folds
     folds: int | None
 
     @property
-    def judged(self) -> Part:
-        return self.judging.images.part.subset(self.judging.judged)
+    def evaluated(self) -> Split:
+        return self.cv_folds.images.split.subset(self.cv_folds.evaluated)
 
     @property
     def detectable(self) -> str:
-        return noticeable(self.verdict.detectable, "more test images")
+        return power_statement(self.ranking.detectable, "more test images")
 
     @property
     def warning(self) -> str:
@@ -80,19 +80,19 @@ class PublishedComparison(Compared[PublishedContestant]):
     @property
     def head_recipe(self) -> dict[str, Any]:
         """For `mixlab train`: the head that was judged, of the taken weights."""
-        return {"model": self.taken.name, "data": self.dataset.name, "head": {}}
+        return {"model": self.chosen.name, "data": self.dataset.name, "linear_probe": {}}
 
     def difference(self, pair: Pair) -> Estimate:
         """In percentage points; its n counts the images."""
-        return replace(pair.estimate, n=len(self.judging.judged))
+        return replace(pair.estimate, n=len(self.cv_folds.evaluated))
 
     @property
     def test_images(self) -> str:
-        return counted(len(self.judging.judged), "test image")
+        return pluralize(len(self.cv_folds.evaluated), "test image")
 
     @property
     def way(self) -> str:
-        return f"in {self.judging.count} folds" if self.judging.count > 1 else "in one test part"
+        return f"in {self.cv_folds.count} folds" if self.cv_folds.count > 1 else "in one test part"
 
     @property
     def title(self) -> str:
@@ -101,26 +101,26 @@ class PublishedComparison(Compared[PublishedContestant]):
     def results(self) -> dict[str, Any]:
         """results.json: the schema of every comparison, null where it is about trainings, and what folds add to it."""
         budget = {
-            "folds": self.judging.count if self.judging.count > 1 else None,
+            "folds": self.cv_folds.count if self.cv_folds.count > 1 else None,
             "ridges": list(RIDGES),
             "validation_share": VALIDATION_SHARE,
         }
-        models = {contestant.name: self._result(contestant) for contestant in self.contestants}
+        models = {result.name: self._result(result) for result in self.model_results}
         return self.found(budget, models) | {"warning": WARNING}
 
-    def _result(self, contestant: PublishedContestant) -> dict[str, Any]:
-        answers, top1 = contestant.answers, contestant.top1
+    def _result(self, result: PretrainedResult) -> dict[str, Any]:
+        answers, top1 = result.answers, result.top1
         return {
             "top1": [top1.value],
             "mean": top1.value,
             "sd": None,
             "n": 1,
-            "images_per_second": contestant.images_per_second.value,
+            "images_per_second": result.images_per_second.value,
             "train_images_per_second": None,
             "training_device_seconds": None,
-            "training_macs": contestant.macs * len(self.judging.images.part),  # once through the backbone, each
-            "parameters": contestant.parameters,
-            "macs": contestant.macs,
+            "training_macs": result.macs * len(self.cv_folds.images.split),  # once through the backbone, each
+            "parameters": result.parameters,
+            "macs": result.macs,
             "peak_bytes": None,
             "low": top1.low,
             "high": top1.high,
@@ -128,6 +128,6 @@ class PublishedComparison(Compared[PublishedContestant]):
             "top1_of_folds": answers.top1_of_rounds,
             "ridges": [head.ridge for head in answers.heads],
             "temperatures": [head.temperature for head in answers.heads],
-            "weights": contestant.backbone.weights.digest,
-            "provenance": contestant.provenance,
+            "weights": result.backbone.weights.digest,
+            "provenance": result.provenance,
         }

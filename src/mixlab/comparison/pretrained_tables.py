@@ -3,21 +3,21 @@
 from dataclasses import replace
 
 from mixlab.comparison.comparison_tables import table_of_pairs
-from mixlab.comparison.pretrained_comparison import PublishedComparison, PublishedContestant
+from mixlab.comparison.pretrained_comparison import PretrainedComparison, PretrainedResult
 from mixlab.models.contract import height_and_width
 from mixlab.report.numbers import number
 from mixlab.report.table import Column, Table
 
 
-def published_tables(comparison: PublishedComparison) -> list[Table]:
+def pretrained_tables(comparison: PretrainedComparison) -> list[Table]:
     return [choice_table(comparison), heads_table(comparison), pairs_table(comparison)]
 
 
-def choice_table(comparison: PublishedComparison) -> Table:
+def choice_table(comparison: PretrainedComparison) -> Table:
     columns = [
         Column("model", "weights"),
-        Column("top1", "top-1", "%", digits=1, worth="interval"),
-        Column("images_per_second", "inference", "images/s", digits=1, worth="interval"),
+        Column("top1", "top-1", "%", digits=1, uncertainty="interval"),
+        Column("images_per_second", "inference", "images/s", digits=1, uncertainty="interval"),
         Column("parameters", "parameters", "M"),
         Column("macs", "MACs", "G"),
     ]
@@ -31,7 +31,7 @@ def choice_table(comparison: PublishedComparison) -> Table:
         }
         for one in comparison.ranked
     ]
-    rows += [{"model": name, "top1": estimate} for name, estimate in comparison.yardsticks.items()]
+    rows += [{"model": name, "top1": estimate} for name, estimate in comparison.baselines.items()]
     notes = [
         "Brackets are 95 % intervals: of an accuracy over test images, of inference over rounds in which the models "
         f"take turns, on {comparison.environment['device']}.",
@@ -41,7 +41,7 @@ def choice_table(comparison: PublishedComparison) -> Table:
     return Table(comparison.title, columns, rows, notes, models=comparison.names)
 
 
-def heads_table(comparison: PublishedComparison) -> Table:
+def heads_table(comparison: PretrainedComparison) -> Table:
     columns = [
         Column("model", "weights"),
         Column("pixels", "sees", "pixels"),
@@ -50,7 +50,7 @@ def heads_table(comparison: PublishedComparison) -> Table:
         Column("folds", "folds", "%"),
         Column("answers_in", "answers in"),
     ]
-    if comparison.judging.count == 1:
+    if comparison.cv_folds.count == 1:
         columns = [column for column in columns if column.key != "folds"]
     rows = [
         {
@@ -70,21 +70,21 @@ def heads_table(comparison: PublishedComparison) -> Table:
         "training images and on nothing that it judges.",
         *(
             ["Folds: the worst and the best. They share training images, so their spread is no standard error."]
-            if comparison.judging.count > 1
+            if comparison.cv_folds.count > 1
             else []
         ),
     ]
     return Table("The heads", columns, rows, notes, models=comparison.names)
 
 
-def pairs_table(comparison: PublishedComparison) -> Table:
-    table = table_of_pairs(comparison.verdict, comparison.names, "over test images, groups of copies together")
-    differences = map(comparison.difference, comparison.verdict.pairs)
+def pairs_table(comparison: PretrainedComparison) -> Table:
+    table = table_of_pairs(comparison.ranking, comparison.names, "over test images, groups of copies together")
+    differences = map(comparison.difference, comparison.ranking.pairs)
     rows = [{**row, "difference": estimate} for row, estimate in zip(table.rows, differences, strict=True)]
     return replace(table, rows=rows)
 
 
-def _ridges(one: PublishedContestant) -> str:
+def _ridges(one: PretrainedResult) -> str:
     """ "0.1 to 10", over the rounds."""
     ends = sorted({head.ridge for head in one.answers.heads})
     return f"{ends[0]:g}" if len(ends) == 1 else f"{ends[0]:g} to {ends[-1]:g}"

@@ -28,12 +28,12 @@ class Pair:
     p_holm: float
 
     @property
-    def is_told_apart(self) -> bool:
+    def is_significant(self) -> bool:
         """Whether this pair's own interval excludes 0."""
         return not self.difference.low <= 0 <= self.difference.high
 
     @property
-    def stands_among_all(self) -> bool:
+    def is_significant_holm(self) -> bool:
         """Whether it would also stand out among all pairs."""
         return self.p_holm < 0.05
 
@@ -57,7 +57,7 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Ranking:
     """`leaders` are the model with the highest mean and those that it could not be told apart from, best first.
 
     `detectable`: the smallest true difference, in points, that 80 % of such comparisons would find in a typical pair
@@ -76,7 +76,7 @@ class Verdict:
 Answers = Bool[np.ndarray, "seed image"] | Float[np.ndarray, "seed group"]
 
 
-def judge(correct: Mapping[str, Answers]) -> Verdict:
+def rank(correct: Mapping[str, Answers]) -> Ranking:
     """`correct`: for each of two or more models, whether each training had each test image right.
 
     Where images come in groups: what `mixlab.stats.paired.of_groups` makes of it.
@@ -88,9 +88,9 @@ def judge(correct: Mapping[str, Answers]) -> Verdict:
     pairs = tuple(
         Pair(a, b, difference, p) for (a, b), difference, p in zip(couples, differences, adjusted, strict=True)
     )
-    level_with_best = [pair.b for pair in pairs if pair.a == ranked[0] and not pair.is_told_apart]
+    tied_with_best = [pair.b for pair in pairs if pair.a == ranked[0] and not pair.is_significant]
     detectable = median(
         detectable_difference(difference.standard_error, difference.degrees_of_freedom, comparisons=1)
         for difference in differences
     )
-    return Verdict(pairs, (ranked[0], *level_with_best), detectable)
+    return Ranking(pairs, (ranked[0], *tied_with_best), detectable)

@@ -11,7 +11,7 @@ Match = Literal["parameters", "macs", "seconds"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Terms:
+class ComparisonSettings:
     """What is held equal among the models. Only one of `epochs` and `minutes` says how long a training lasts."""
 
     seeds: int = 3

@@ -12,14 +12,14 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mixlab.data.batches import JudgingBatches
+from mixlab.data.batches import EvalBatches
 from mixlab.data.sources import open_dataset
 from mixlab.errors import UserError
-from mixlab.evaluation.evaluate import answers_of, evaluate
+from mixlab.evaluation.evaluate import evaluate, predict_fn
 from mixlab.measure.machine import pick_device
 from mixlab.runs.journal import read_journal
 from mixlab.runs.store import finished_run
-from mixlab.speed.plan import Mode, Plan, placed
+from mixlab.speed.plan import ComputeMode, Plan, prepare_model
 from mixlab.training.job import resolve
 from mixlab.training.loop import train
 from mixlab.training.recipes.schema import Recipe
@@ -79,16 +79,16 @@ def processes() -> Iterator[TrainApart]:
 
 
 def _train_and_judge(recipe: Recipe, plan: Plan, folder: Path, *, quiet: bool) -> Trained:
-    job = resolve(recipe, open_dataset(recipe.data, quiet=True).nothing_selected(), pick_device())
+    job = resolve(recipe, open_dataset(recipe.data, quiet=True).merge_validation(), pick_device())
     run = finished_run(folder) or train(job, plan, folder, quiet=quiet)
-    model = placed(load_trained(run), job.device, Mode())
-    batches = JudgingBatches(job.dataset.parts["test"], job.preprocess, batch=plan.micro_batch, quiet=quiet)
-    judged = evaluate(answers_of(model, job.device, Mode()), batches, job.dataset.classes)
+    model = prepare_model(load_trained(run), job.device, ComputeMode())
+    batches = EvalBatches(job.dataset.splits["test"], job.preprocess, batch=plan.micro_batch, quiet=quiet)
+    evaluated = evaluate(predict_fn(model, job.device, ComputeMode()), batches, job.dataset.classes)
     (end,) = read_journal(run.journal, "end")
     return Trained(
         folder=folder,
-        labels=judged.labels,
-        probabilities=judged.probabilities,
+        labels=evaluated.labels,
+        probabilities=evaluated.probabilities,
         epochs=tuple(read_journal(run.journal, "epoch")),
         training_seconds=end["training_seconds"],
         images=end["images"],

@@ -18,16 +18,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from mixlab.data.augmentation.augment import DRAWS, Augmentation, altered, augmented, resized
-from mixlab.data.dataset import Part
+from mixlab.data.augmentation.augment import UNIFORMS, Augmentation, augment_batch, augment_image, resized
+from mixlab.data.dataset import Split
 from mixlab.data.image_file import UnreadableImage
 from mixlab.data.preprocess import Preprocess
-from mixlab.data.rng import epoch_order, image_draws
+from mixlab.data.rng import epoch_order, image_uniforms
 from mixlab.errors import UserError
-from mixlab.measure.machine import cores
+from mixlab.measure.machine import usable_cores
 from mixlab.report.progress import progress
 
-KEPT_BYTES = 2**30
+PRELOAD_BYTES = 2**30
 """A part whose resized images take no more than this is read once and kept in memory."""
 
 
@@ -41,17 +41,17 @@ class Batch:
     images: UInt8[Tensor, "image 3 row column"]
     labels: Int64[Tensor, " image"]
     indices: Int64[np.ndarray, " image"]
-    draws: Float64[np.ndarray, "image draw"]
+    uniforms: Float64[np.ndarray, "image draw"]
     preprocess: Preprocess
     augmentation: Augmentation
     weight: float = 1.0
 
     def on(self, device: torch.device | str) -> tuple[Float[Tensor, "image 3 row column"], Int64[Tensor, " image"]]:
         images = self.preprocess.normalised(self.images.to(device))
-        return augmented(images, self.draws, self.augmentation), self.labels.to(device)
+        return augment_batch(images, self.uniforms, self.augmentation), self.labels.to(device)
 
 
-def steps_an_epoch(images: int, batch: int) -> int:
+def steps_per_epoch(images: int, batch: int) -> int:
     full, rest = divmod(images, batch)
     return max(full + (rest > 1), 1)
 
@@ -68,7 +68,7 @@ class TrainingBatches:
 
     def __init__(
         self,
-        part: Part,
+        split: Split,
         preprocess: Preprocess,
         augmentation: Augmentation,
         *,
@@ -83,15 +83,15 @@ class TrainingBatches:
                 f"pad_crop={augmentation.pad_crop} reflects more than there is of {preprocess.image_size} pixels: "
                 f"it can be at most {min(preprocess.image_size) - 1}."
             )
-        self._part, self._preprocess, self._augmentation = part, preprocess, augmentation
+        self._part, self._preprocess, self._augmentation = split, preprocess, augmentation
         self._batch, self._seed, self._workers = batch, seed, workers
-        keep = augmentation.crop is None and _fits(part, preprocess)
-        self._seen = _first_look(part, preprocess, workers, max_unreadable, keep=keep, quiet=quiet)
-        self.unreadable = self._seen.unreadable
+        keep = augmentation.crop is None and _fits(split, preprocess)
+        self._compute = _preload(split, preprocess, workers, max_unreadable, keep=keep, quiet=quiet)
+        self.unreadable = self._compute.unreadable
 
     def __len__(self) -> int:
         """Steps in an epoch."""
-        return steps_an_epoch(len(self._seen.readable), self._batch)
+        return steps_per_epoch(len(self._compute.readable), self._batch)
 
     def epoch(self, epoch: int, start: int = 0, share: tuple[int, int] = (0, 1)) -> Iterator[Batch]:
         """The epoch's batches from step `start` on; with share = (process, processes), that process's part of each.
@@ -100,26 +100,26 @@ class TrainingBatches:
         the last ones are given its first image with weight 0, so that all take every step.
         """
         process, processes = share
-        readable = self._seen.readable
+        readable = self._compute.readable
         order = readable[epoch_order(self._seed, epoch, len(readable))]
         wholes = _chunks(order, self._batch)[start : len(self)]
         pieces = [np.array_split(whole, processes)[process] for whole in wholes]
         requests = [(epoch, piece if len(piece) else whole[:1]) for whole, piece in zip(wholes, pieces, strict=True)]
         weights = [len(piece) / len(whole) for whole, piece in zip(wholes, pieces, strict=True)]
-        reader = _Reader(self._part, self._preprocess, self._augmentation, self._seed, self._seen.kept)
+        reader = _Reader(self._part, self._preprocess, self._augmentation, self._seed, self._compute.kept)
         for weight, (indices, images) in zip(weights, _images(reader, requests, self._workers), strict=True):
             yield Batch(
                 images=images,
                 labels=torch.from_numpy(self._part.labels[indices]),
                 indices=indices,
-                draws=image_draws(self._seed, epoch, indices, DRAWS),
+                uniforms=image_uniforms(self._seed, epoch, indices, UNIFORMS),
                 preprocess=self._preprocess,
                 augmentation=self._augmentation,
                 weight=weight,
             )
 
 
-class JudgingBatches:
+class EvalBatches:
     """Every image once, in the part's order, as it is. Iterating again reads nothing again, where the part fits.
 
     `max_unreadable` images may be unreadable, as in training; `readable` holds the places of the others in the part.
@@ -127,7 +127,7 @@ class JudgingBatches:
 
     def __init__(
         self,
-        part: Part,
+        split: Split,
         preprocess: Preprocess,
         *,
         batch: int,
@@ -135,23 +135,23 @@ class JudgingBatches:
         max_unreadable: int = 0,
         quiet: bool = False,
     ):
-        self._part, self._preprocess, self._batch, self._workers = part, preprocess, batch, workers
-        keep = _fits(part, preprocess)
-        self._seen = _first_look(part, preprocess, workers, max_unreadable, keep=keep, quiet=quiet)
-        self.readable, self.unreadable = self._seen.readable, self._seen.unreadable
+        self._part, self._preprocess, self._batch, self._workers = split, preprocess, batch, workers
+        keep = _fits(split, preprocess)
+        self._compute = _preload(split, preprocess, workers, max_unreadable, keep=keep, quiet=quiet)
+        self.readable, self.unreadable = self._compute.readable, self._compute.unreadable
 
     def __len__(self) -> int:
         return -(-len(self.readable) // self._batch)
 
     def __iter__(self) -> Iterator[Batch]:
         requests = [(0, indices) for indices in _chunks(self.readable, self._batch)]
-        reader = _Reader(self._part, self._preprocess, Augmentation(), 0, self._seen.kept)
+        reader = _Reader(self._part, self._preprocess, Augmentation(), 0, self._compute.kept)
         for indices, images in _images(reader, requests, self._workers):
             yield Batch(
                 images=images,
                 labels=torch.from_numpy(self._part.labels[indices]),
                 indices=indices,
-                draws=np.empty((len(indices), 0)),
+                uniforms=np.empty((len(indices), 0)),
                 preprocess=self._preprocess,
                 augmentation=Augmentation(),
             )
@@ -178,13 +178,13 @@ class _Reader(TorchDataset[_Read]):
 
     def __init__(
         self,
-        part: Part,
+        split: Split,
         preprocess: Preprocess,
         augmentation: Augmentation,
         seed: int,
         kept: UInt8[Tensor, "image 3 row column"] | None,
     ):
-        self._part, self._preprocess, self._augmentation, self._seed = part, preprocess, augmentation, seed
+        self._part, self._preprocess, self._augmentation, self._seed = split, preprocess, augmentation, seed
         self._kept = kept
 
     @property
@@ -196,10 +196,10 @@ class _Reader(TorchDataset[_Read]):
         epoch, indices = request
         if self._kept is not None and self.has_all:
             return _Read(self._kept[torch.from_numpy(indices)], indices, {})
-        draws = image_draws(self._seed, epoch, indices, DRAWS)
+        uniforms = image_uniforms(self._seed, epoch, indices, UNIFORMS)
         images: dict[int, UInt8[Tensor, "3 row column"]] = {}
         failed: dict[int, UnreadableImage] = {}
-        for index, of_image in zip(indices.tolist(), draws, strict=True):
+        for index, of_image in zip(indices.tolist(), uniforms, strict=True):
             try:
                 images[index] = self._prepared(index, of_image)
             except UnreadableImage as error:
@@ -207,21 +207,23 @@ class _Reader(TorchDataset[_Read]):
         stacked = torch.stack(list(images.values())) if images else torch.empty((0, 3, 1, 1), dtype=torch.uint8)
         return _Read(stacked, np.array(list(images), dtype=np.int64), failed)
 
-    def _prepared(self, index: int, draws: Float64[np.ndarray, " draw"]) -> UInt8[Tensor, "3 row column"]:
+    def _prepared(self, index: int, uniforms: Float64[np.ndarray, " draw"]) -> UInt8[Tensor, "3 row column"]:
         if self._kept is None:
-            image = resized(self._part.image(index), draws, self._augmentation, self._preprocess)
+            image = resized(self._part.image(index), uniforms, self._augmentation, self._preprocess)
         else:
             image = self._kept[index]
         if not self._augmentation.changes_each_image:
             return image
-        return altered(image, draws, self._augmentation, self._preprocess)
+        return augment_image(image, uniforms, self._augmentation, self._preprocess)
 
 
 def _read(reader: _Reader, requests: list[_Request], workers: int) -> Iterator[_Read]:
     if workers == 0 or reader.has_all:
         yield from map(reader.__getitem__, requests)
         return
-    workers = min(workers, cores())  # torch complains of more; a recipe may have been written for a larger machine
+    workers = min(
+        workers, usable_cores()
+    )  # torch complains of more; a recipe may have been written for a larger machine
     # Its own generator: seeding the workers would otherwise advance torch's, and workers must change nothing.
     loader = DataLoader(reader, sampler=requests, batch_size=None, num_workers=workers, generator=torch.Generator())
     try:
@@ -254,36 +256,36 @@ class _Seen:
     unreadable: dict[str, str]  # name -> reason
 
 
-def _first_look(
-    part: Part, preprocess: Preprocess, workers: int, max_unreadable: int, *, keep: bool, quiet: bool
+def _preload(
+    split: Split, preprocess: Preprocess, workers: int, max_unreadable: int, *, keep: bool, quiet: bool
 ) -> _Seen:
     """Nothing is read where nothing is kept and nothing may be left out."""
     if not keep and max_unreadable == 0:
-        return _Seen(None, np.arange(len(part)), {})
-    kept, failed = _read_all(part, preprocess, workers, max_unreadable, quiet=quiet)
+        return _Seen(None, np.arange(len(split)), {})
+    kept, failed = _read_all(split, preprocess, workers, max_unreadable, quiet=quiet)
     return _Seen(
         kept if keep else None,
-        np.setdiff1d(np.arange(len(part)), list(failed)),
-        {part.names[index]: error.reason for index, error in failed.items()},
+        np.setdiff1d(np.arange(len(split)), list(failed)),
+        {split.names[index]: error.reason for index, error in failed.items()},
     )
 
 
 def _read_all(
-    part: Part, preprocess: Preprocess, workers: int, max_unreadable: int, *, quiet: bool
+    split: Split, preprocess: Preprocess, workers: int, max_unreadable: int, *, quiet: bool
 ) -> tuple[UInt8[Tensor, "image 3 row column"] | None, dict[int, UnreadableImage]]:
     """Every image once: all of them if they fit into memory, and what went wrong."""
-    kept = torch.empty((len(part), 3, *preprocess.image_size), dtype=torch.uint8) if _fits(part, preprocess) else None
+    kept = torch.empty((len(split), 3, *preprocess.image_size), dtype=torch.uint8) if _fits(split, preprocess) else None
     failed: dict[int, UnreadableImage] = {}
-    requests = [(0, indices) for indices in _chunks(np.arange(len(part)), 64)]
-    with progress("read images", total=len(part), quiet=quiet) as advance:
-        for read in _read(_Reader(part, preprocess, Augmentation(), 0, None), requests, workers):
+    requests = [(0, indices) for indices in _chunks(np.arange(len(split)), 64)]
+    with progress("read images", total=len(split), quiet=quiet) as advance:
+        for read in _read(_Reader(split, preprocess, Augmentation(), 0, None), requests, workers):
             failed |= read.failed
             if len(failed) > max_unreadable:
                 raise _too_many(failed, max_unreadable)
             if kept is not None:
                 kept[torch.from_numpy(read.indices)] = read.images
             advance(len(read.indices) + len(read.failed))
-    if len(failed) == len(part):
+    if len(failed) == len(split):
         raise _too_many(failed, max_unreadable)
     return kept, failed
 
@@ -298,9 +300,9 @@ def _too_many(failed: dict[int, UnreadableImage], max_unreadable: int) -> UserEr
     )
 
 
-def _fits(part: Part, preprocess: Preprocess) -> bool:
+def _fits(split: Split, preprocess: Preprocess) -> bool:
     height, width = preprocess.image_size
-    return len(part) * 3 * height * width <= KEPT_BYTES
+    return len(split) * 3 * height * width <= PRELOAD_BYTES
 
 
 def _chunks(indices: Int64[np.ndarray, " image"], size: int) -> list[np.ndarray]:

@@ -31,46 +31,46 @@ class Sized(Stored, Protocol):
 ImageSource = Path | Sized | np.ndarray
 """A file, read when it is asked for, or uint8 (row, column, RGB) in memory."""
 
-PARTS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test")
 """The order in which a dataset has its parts."""
 
-Split = dict[str, list[str]]
+SplitAssignment = dict[str, list[str]]
 """The names of each part's images: what a run keeps, as JSON, to find its parts again."""
 
 
 @dataclass(frozen=True, eq=False)
-class Labelled:
+class Sample:
     """An image, the name of its class, and its own, which is stable and relative to the dataset.
 
-    `origin`: what it shares with images that have to stay on its side of a cut, as a patient's number.
+    `group`: what it shares with images that have to stay on its side of a cut, as a patient's number.
     """
 
     label: str
     name: str
     image: ImageSource
-    origin: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class Split:
     """Images with their labels and their names, which are stable and relative to the dataset.
 
-    `origins`: one an image, where they are known; what is of one origin stays on one side of every cut.
+    `groups`: one an image, where they are known; what is of one origin stays on one side of every cut.
     """
 
     names: list[str]
     labels: Int64[np.ndarray, " image"]
     images: Sequence[ImageSource]
-    origins: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
 
     @staticmethod
-    def of(found: Sequence[Labelled], classes: tuple[str, ...]) -> "Part":
+    def of(found: Sequence[Sample], classes: tuple[str, ...]) -> "Split":
         place = {label: index for index, label in enumerate(classes)}
-        return Part(
+        return Split(
             names=[one.name for one in found],
             labels=np.array([place[one.label] for one in found], dtype=np.int64),
             images=[one.image for one in found],
-            origins=tuple(one.origin for one in found if one.origin),
+            groups=tuple(one.group for one in found if one.group),
         )
 
     def __len__(self) -> int:
@@ -81,52 +81,52 @@ class Part:
         image = self.images[int(index)]
         return image if isinstance(image, np.ndarray) else read_image(image)
 
-    def subset(self, indices: Sequence[int] | Int64[np.ndarray, " chosen"]) -> "Part":
-        chosen = np.asarray(indices, dtype=np.int64)
-        return Part(
-            names=[self.names[i] for i in chosen],
-            labels=self.labels[chosen],
-            images=[self.images[i] for i in chosen],
-            origins=tuple(self.origins[i] for i in chosen) if self.origins else (),
+    def subset(self, indices: Sequence[int] | Int64[np.ndarray, " chosen"]) -> "Split":
+        recommendation_summary = np.asarray(indices, dtype=np.int64)
+        return Split(
+            names=[self.names[i] for i in recommendation_summary],
+            labels=self.labels[recommendation_summary],
+            images=[self.images[i] for i in recommendation_summary],
+            groups=tuple(self.groups[i] for i in recommendation_summary) if self.groups else (),
         )
 
-    def joined(self, other: "Part") -> "Part":
+    def concat(self, other: "Split") -> "Split":
         """This part's images, then the other's: train and validation, where nothing is selected."""
-        return Part(
+        return Split(
             names=[*self.names, *other.names],
             labels=np.concatenate([self.labels, other.labels]),
             images=[*self.images, *other.images],
-            origins=(*self.origins, *other.origins),
+            groups=(*self.groups, *other.groups),
         )
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """`parts` has "train", "validation" and "test", in this order; one that was opened to be judged, "test" alone.
+    """`splits` has "train", "validation" and "test", in this order; one that was opened to be judged, "test" alone.
 
     `name` opens it again from any working directory.
-    `cut_here`: parts were cut out of what may change, as a folder may, so a run has to keep `split`.
+    `split_by_mixlab`: parts were cut out of what may change, as a folder may, so a run has to keep `assignment`.
     `notes`: sentences about what was done and left out.
     """
 
     name: str
     classes: tuple[str, ...]
-    parts: dict[str, Part]
+    splits: dict[str, Split]
     notes: tuple[str, ...] = ()
-    cut_here: bool = False
+    split_by_mixlab: bool = False
 
     @property
-    def split(self) -> Split:
-        return {name: part.names for name, part in self.parts.items()}
+    def assignment(self) -> SplitAssignment:
+        return {name: split.names for name, split in self.splits.items()}
 
     @cached_property
     def fingerprint(self) -> str:
         """32 hexadecimal digits that change with any class, part, name, label or byte of an image."""
         digest = hashlib.blake2b(digest_size=16)
-        facts = [[name, part.names, part.labels.tolist()] for name, part in self.parts.items()]
+        facts = [[name, split.names, split.labels.tolist()] for name, split in self.splits.items()]
         digest.update(json.dumps([self.classes, facts]).encode())
-        for part in self.parts.values():
-            for image in part.images:
+        for split in self.splits.values():
+            for image in split.images:
                 digest.update(content_digest(image))
         return digest.hexdigest()
 
@@ -137,27 +137,27 @@ class Dataset:
         No image is read, so a set of any size has it soon.
         """
         digest = hashlib.blake2b(json.dumps(self.classes).encode(), digest_size=16)
-        for name, part in self.parts.items():
-            sizes = [stored_bytes(image) for image in part.images]
-            digest.update(json.dumps([name, part.names, part.labels.tolist(), sizes]).encode())
+        for name, split in self.splits.items():
+            sizes = [stored_bytes(image) for image in split.images]
+            digest.update(json.dumps([name, split.names, split.labels.tolist(), sizes]).encode())
         return digest.hexdigest()
 
     @property
     def summary(self) -> dict[str, Any]:
         """As JSON: the classes, how many images each part has, and the digest of their listing."""
-        images = {name: len(part) for name, part in self.parts.items()}
+        images = {name: len(split) for name, split in self.splits.items()}
         return {"classes": list(self.classes), "images": images, "listing": self.listing_digest}
 
-    def nothing_selected(self) -> "Dataset":
+    def merge_validation(self) -> "Dataset":
         """Validation joins the training images: a fixed recipe and the last weights leave nothing to select."""
-        train = self.parts["train"]
-        if "validation" in self.parts:
-            train = train.joined(self.parts["validation"])
-        return replace(self, parts={"train": train, "test": self.parts["test"]})
+        train = self.splits["train"]
+        if "validation" in self.splits:
+            train = train.concat(self.splits["validation"])
+        return replace(self, splits={"train": train, "test": self.splits["test"]})
 
     def relabelled(self, classes: tuple[str, ...]) -> "Dataset":
         """The same images, labelled by their places in a model's `classes`."""
-        present = {self.classes[label] for part in self.parts.values() for label in np.unique(part.labels)}
+        present = {self.classes[label] for split in self.splits.values() for label in np.unique(split.labels)}
         unknown = sorted(present - set(classes))
         if unknown:
             more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
@@ -167,23 +167,23 @@ class Dataset:
                 f"remove their folders, or take a model that was trained on them. {hint}".rstrip()
             )
         places = np.array([classes.index(label) if label in present else -1 for label in self.classes], dtype=np.int64)
-        parts = {name: replace(part, labels=places[part.labels]) for name, part in self.parts.items()}
-        return replace(self, classes=classes, parts=parts)
+        splits = {name: replace(split, labels=places[split.labels]) for name, split in self.splits.items()}
+        return replace(self, classes=classes, splits=splits)
 
-    def laid_out(self, split: Split) -> "Dataset":
+    def with_assignment(self, assignment: SplitAssignment) -> "Dataset":
         """The same images in the parts of a stored split; those that it does not name are left out."""
-        everything = reduce(Part.joined, self.parts.values())
+        everything = reduce(Split.concat, self.splits.values())
         place = {name: index for index, name in enumerate(everything.names)}
-        missing = [name for names in split.values() for name in names if name not in place]
+        missing = [name for names in assignment.values() for name in names if name not in place]
         if missing:
             raise UserError(
                 f"{self.name} lacks {len(missing)} of the images that the run's split names, such as {missing[0]}: "
                 "put them back, or train again on what is there."
             )
-        parts = {part: everything.subset([place[name] for name in names]) for part, names in split.items()}
-        new = len(everything) - sum(len(part) for part in parts.values())
+        splits = {split: everything.subset([place[name] for name in names]) for split, names in assignment.items()}
+        new = len(everything) - sum(len(split) for split in splits.values())
         note = (f"Left out because they came after the run's split was made: {new:,} of its images.",) if new else ()
-        return replace(self, parts=parts, notes=self.notes + note)
+        return replace(self, splits=splits, notes=self.notes + note)
 
 
 def stored_bytes(image: ImageSource) -> int:

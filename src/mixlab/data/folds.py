@@ -15,12 +15,12 @@ from functools import reduce
 import numpy as np
 from jaxtyping import Int64
 
-from mixlab.data.dataset import Dataset, Part
-from mixlab.data.holdout import VALIDATION_SHARE, Grouped, grouped
+from mixlab.data.dataset import Dataset, Split
+from mixlab.data.holdout import VALIDATION_SHARE, GroupedSplit, group_samples
 from mixlab.data.rng import epoch_order
 from mixlab.errors import UserError
 
-NONE = -1
+NO_FOLD = -1
 """The fold of images that are only learned from."""
 
 
@@ -35,7 +35,7 @@ class Round:
 
 @dataclass(frozen=True, eq=False)
 class Folds:
-    images: Grouped
+    images: GroupedSplit
     fold_of: Int64[np.ndarray, " image"]
 
     @property
@@ -43,43 +43,43 @@ class Folds:
         return int(self.fold_of.max()) + 1
 
     @property
-    def judged(self) -> Int64[np.ndarray, " judged_image"]:
+    def evaluated(self) -> Int64[np.ndarray, " judged_image"]:
         """Places of the images that are judged, each in one round."""
-        return np.flatnonzero(self.fold_of != NONE)
+        return np.flatnonzero(self.fold_of != NO_FOLD)
 
     def rounds(self) -> Iterator[Round]:
         """Validation is a tenth of what a fold leaves, so that settings are chosen without its images."""
         for fold in range(self.count):
             learned = np.flatnonzero(self.fold_of != fold)
-            held = self.images.subset(learned).held_out(VALIDATION_SHARE)
+            held = self.images.subset(learned).held_out_mask(VALIDATION_SHARE)
             yield Round(learned[~held], learned[held], np.flatnonzero(self.fold_of == fold))
 
 
-def folded(dataset: Dataset, count: int, *, seed: int = 0) -> Folds:
+def make_folds(dataset: Dataset, count: int, *, seed: int = 0) -> Folds:
     """Images of all parts take part. Raises UserError where a class has fewer different ones than there are folds."""
     if count < 2:
         raise UserError(f"{count} folds leave nothing to train on: give at least 2.")
-    everything = grouped(reduce(Part.joined, dataset.parts.values()))
+    everything = group_samples(reduce(Split.concat, dataset.splits.values()))
     _check_enough(dataset, everything, count)
-    return Folds(everything, folds_of(everything, count, seed))
+    return Folds(everything, assign_folds(everything, count, seed))
 
 
-def one_test_part(dataset: Dataset) -> Folds:
+def single_test_split(dataset: Dataset) -> Folds:
     """One fold: the test part. Images of the other parts are learned from."""
-    everything = grouped(reduce(Part.joined, dataset.parts.values()))
-    sizes = [len(part) for part in dataset.parts.values()]
-    folds = [0 if name == "test" else NONE for name in dataset.parts]
+    everything = group_samples(reduce(Split.concat, dataset.splits.values()))
+    sizes = [len(split) for split in dataset.splits.values()]
+    folds = [0 if name == "test" else NO_FOLD for name in dataset.splits]
     return Folds(everything, np.repeat(np.array(folds, dtype=np.int64), sizes))
 
 
-def folds_of(images: Grouped, count: int, seed: int) -> Int64[np.ndarray, " image"]:
+def assign_folds(images: GroupedSplit, count: int, seed: int) -> Int64[np.ndarray, " image"]:
     """Large groups first, else in an order that the seed decides: each goes where its classes are rarest so far."""
     members: defaultdict[int, list[int]] = defaultdict(list)
-    for place, group in enumerate(images.groups.tolist()):
+    for place, group in enumerate(images.group_ids.tolist()):
         members[group].append(place)
-    groups = list(members.values())
-    shuffled = [groups[index] for index in epoch_order(seed, 0, len(groups))]
-    labels = images.part.labels
+    group_ids = list(members.values())
+    shuffled = [group_ids[index] for index in epoch_order(seed, 0, len(group_ids))]
+    labels = images.split.labels
     have = np.zeros((count, int(labels.max()) + 1), dtype=np.int64)  # images of each class in each fold
     fold_of = np.empty(len(labels), dtype=np.int64)
     for group in sorted(shuffled, key=len, reverse=True):
@@ -90,8 +90,8 @@ def folds_of(images: Grouped, count: int, seed: int) -> Int64[np.ndarray, " imag
     return fold_of
 
 
-def _check_enough(dataset: Dataset, images: Grouped, count: int) -> None:
-    different = np.bincount(images.labels_of_groups, minlength=len(dataset.classes))
+def _check_enough(dataset: Dataset, images: GroupedSplit, count: int) -> None:
+    different = np.bincount(images.group_labels, minlength=len(dataset.classes))
     fewest = int(different.argmin())
     if different[fewest] < count:
         raise UserError(

@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from mixlab.errors import UserError
 
-MOST_PIXELS = 2**28
+MAX_PIXELS = 2**28
 """An image of more is refused by its header, before anything is unpacked. The largest telephones take 200 million."""
 
 # Named, because Pillow knows others that run a program on the file (EPS starts Ghostscript). JPEG brings phones' MPO.
@@ -61,12 +61,12 @@ def read_image(source: Stored | bytes) -> UInt8[np.ndarray, "row column 3"]:
 
 def _read(content: bytes, image: str) -> UInt8[np.ndarray, "row column 3"]:
     try:
-        with _own_limits():
+        with _pillow_limits():
             return _decoded(content)
     except UnidentifiedImageError:
         reason = "its content is no image of a kind that is known" if content else "it is empty"
     except Image.DecompressionBombError:
-        reason = f"it would unpack to more than {MOST_PIXELS:,} pixels, the most that mixlab decodes"
+        reason = f"it would unpack to more than {MAX_PIXELS:,} pixels, the most that mixlab decodes"
     except ModuleNotFoundError:
         reason = 'it is a HEIC image, which needs an extra: pip install "mixlab[data]"'
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error ... on damaged files
@@ -75,9 +75,9 @@ def _read(content: bytes, image: str) -> UInt8[np.ndarray, "row column 3"]:
 
 
 @contextmanager
-def _own_limits() -> Iterator[None]:
+def _pillow_limits() -> Iterator[None]:
     """Pillow raises beyond twice its limit and warns beyond once; its other warnings are about harmless oddities."""
-    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MOST_PIXELS // 2
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS // 2
     try:
         with warnings.catch_warnings(action="ignore"):
             yield
@@ -102,9 +102,9 @@ def _opened(content: bytes) -> Image.Image:
     return Image.open(BytesIO(content), formats=formats)
 
 
-def kinds_of(content: bytes) -> tuple[str, ...]:
+def image_kinds(content: bytes) -> tuple[str, ...]:
     """What is unusual about a readable image's file: nothing about 8-bit RGB, upright, opaque and alone."""
-    with _own_limits(), _opened(content) as image:
+    with _pillow_limits(), _opened(content) as image:
         kinds = {
             "grey": image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I"),
             "more than 8 bits": image.mode == "F" or image.mode.startswith("I"),

@@ -14,7 +14,7 @@ from jaxtyping import Float64, Int64
 _IMAGE, _ORDER, _STEP = range(3)
 
 
-def image_draws(
+def image_uniforms(
     seed: int, epoch: int, indices: Int64[np.ndarray, " image"], count: int
 ) -> Float64[np.ndarray, "image {count}"]:
     """`count` uniform numbers in [0, 1) for each image of an epoch."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from mixlab.data.dataset import Dataset, Split
+from mixlab.data.dataset import Dataset, SplitAssignment
 from mixlab.data.readers.cifar10 import open_cifar10
 from mixlab.data.readers.csv_file import read_csv
 from mixlab.data.readers.digits import open_digits
@@ -16,7 +16,7 @@ from mixlab.data.readers.tar_file import read_tar
 from mixlab.data.readers.tfds import read_tfds
 from mixlab.data.readers.torchvision_sets import SETS, read_torchvision_set
 from mixlab.data.readers.webdataset import read_webdataset
-from mixlab.data.splits import completed, whole, with_test
+from mixlab.data.splits import as_single_test_split, with_all_splits, with_test_split
 from mixlab.errors import UserError, did_you_mean
 
 
@@ -26,29 +26,29 @@ def open_dataset(name: str, *, quiet: bool = False) -> Dataset:
     return kind.to_train(place, quiet=quiet)
 
 
-def open_as_found(name: str, *, quiet: bool = False) -> Dataset:
+def open_as_provided(name: str, *, quiet: bool = False) -> Dataset:
     """The set in the parts that it comes in, with nothing cut or refused that a training could not use."""
     kind, place = _found(name)
     return kind.as_found(place, quiet=quiet)
 
 
-def open_split(name: str, split: Split, classes: tuple[str, ...]) -> Dataset:
+def open_with_assignment(name: str, assignment: SplitAssignment, classes: tuple[str, ...]) -> Dataset:
     """The set in the parts and the classes that a run kept of it."""
     kind, place = _found(name)
-    return kind.to_judge(place, quiet=False).laid_out(split).relabelled(classes)
+    return kind.to_judge(place, quiet=False).with_assignment(assignment).relabelled(classes)
 
 
-def open_unseen(name: str, classes: tuple[str, ...]) -> Dataset:
+def open_for_evaluation(name: str, classes: tuple[str, ...]) -> Dataset:
     """For a finished model that never saw the set, with labels that are places in its `classes`.
 
     "test" is all of one's own images, whatever parts they have, and the test part of a set with a fixed name.
     """
     kind, place = _found(name)
     dataset = kind.to_judge(place, quiet=False)
-    return replace(dataset, parts={"test": dataset.parts["test"]}).relabelled(classes)
+    return replace(dataset, splits={"test": dataset.splits["test"]}).relabelled(classes)
 
 
-def same_source(a: str, b: str) -> bool:
+def is_same_source(a: str, b: str) -> bool:
     """Whether two names of data are of one place, however its path is written."""
     return _place(a) == _place(b)
 
@@ -70,7 +70,7 @@ class Kind:
     """`spelling`: how its names are written, with brackets around what may be left out.
 
     What `to_train` opens has the three parts of a training. What `to_judge` opens has all images, in parts of which
-    "test" is what a model that never saw the set is judged on. What `as_found` opens has the source's own parts.
+    "test" is what a model that never saw the set is judged on. What `as_provided` opens has the source's own parts.
     """
 
     spelling: str
@@ -88,8 +88,8 @@ def _own(spelling: str, read: _Opener) -> Kind:
     """Images that somebody has put together, in the parts that `read` finds."""
     return Kind(
         spelling,
-        lambda place, *, quiet: completed(read(place, quiet=quiet)),
-        lambda place, *, quiet: whole(read(place, quiet=quiet)),
+        lambda place, *, quiet: with_all_splits(read(place, quiet=quiet)),
+        lambda place, *, quiet: as_single_test_split(read(place, quiet=quiet)),
         read,
     )
 
@@ -98,8 +98,8 @@ def _published(spelling: str, read: _Opener) -> Kind:
     """Images that somebody has published, in the parts that `read` finds."""
     return Kind(
         spelling,
-        lambda place, *, quiet: completed(read(place, quiet=quiet)),
-        lambda place, *, quiet: with_test(read(place, quiet=quiet)),
+        lambda place, *, quiet: with_all_splits(read(place, quiet=quiet)),
+        lambda place, *, quiet: with_test_split(read(place, quiet=quiet)),
         read,
     )
 

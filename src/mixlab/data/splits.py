@@ -10,88 +10,88 @@ from functools import reduce
 
 import numpy as np
 
-from mixlab.data.dataset import PARTS, Dataset, Labelled, Part
-from mixlab.data.holdout import TEST_SHARE, VALIDATION_SHARE, Grouped, by_bytes
+from mixlab.data.dataset import SPLITS, Dataset, Sample, Split
+from mixlab.data.holdout import TEST_SHARE, VALIDATION_SHARE, GroupedSplit, group_equal_files
 from mixlab.errors import UserError, did_you_mean
-from mixlab.report.text import counted
+from mixlab.report.text import pluralize
 
 
-def as_found(
-    name: str, found: Mapping[str, Sequence[Labelled]], notes: tuple[str, ...] = (), classes: tuple[str, ...] = ()
+def as_provided(
+    name: str, found: Mapping[str, Sequence[Sample]], notes: tuple[str, ...] = (), classes: tuple[str, ...] = ()
 ) -> Dataset:
     """The parts of `found` as they are.
 
     Without `classes`, they are those that images have: numbers in the order of their values, words in the alphabet's.
     """
-    labels = {one.label for part in found.values() for one in part}
+    labels = {one.label for split in found.values() for one in split}
     classes = classes or tuple(sorted(labels, key=int if all(map(str.isdecimal, labels)) else None))
-    parts = {part: Part.of(found[part], classes) for part in PARTS if found.get(part)}
-    return Dataset(name, classes, parts, notes)
+    splits = {split: Split.of(found[split], classes) for split in SPLITS if found.get(split)}
+    return Dataset(name, classes, splits, notes)
 
 
-def whole(dataset: Dataset) -> Dataset:
+def as_single_test_split(dataset: Dataset) -> Dataset:
     """All of its images, whatever part they lie in, as "test"."""
-    return replace(dataset, parts={"test": reduce(Part.joined, dataset.parts.values())})
+    return replace(dataset, splits={"test": reduce(Split.concat, dataset.splits.values())})
 
 
-def with_test(dataset: Dataset) -> Dataset:
+def with_test_split(dataset: Dataset) -> Dataset:
     """The images that a source holds out are "test", whatever it calls them; all of them where it holds out none."""
-    if "test" in dataset.parts:
+    if "test" in dataset.splits:
         return dataset
-    if "validation" not in dataset.parts:
-        return whole(dataset)
+    if "validation" not in dataset.splits:
+        return as_single_test_split(dataset)
     return replace(
-        dataset, parts={"test" if name == "validation" else name: dataset.parts[name] for name in dataset.parts}
+        dataset, splits={"test" if name == "validation" else name: dataset.splits[name] for name in dataset.splits}
     )
 
 
-def completed(dataset: Dataset) -> Dataset:
+def with_all_splits(dataset: Dataset) -> Dataset:
     """With the three parts that a training needs. Raises UserError."""
     _check_classes(dataset)
-    if len(dataset.parts) == 3:
+    if len(dataset.splits) == 3:
         return dataset
-    train = by_bytes(dataset.parts["train"])
-    images = train.with_origins()
-    judged = dataset.parts.get("test") or dataset.parts.get("validation")
-    _check_enough(dataset, images, needed=2 if judged else 3)
-    if judged is None:
-        judged, rest = images.cut(TEST_SHARE)
+    train = group_equal_files(dataset.splits["train"])
+    images = train.merge_sample_groups()
+    evaluated = dataset.splits.get("test") or dataset.splits.get("validation")
+    _check_enough(dataset, images, needed=2 if evaluated else 3)
+    if evaluated is None:
+        evaluated, rest = images.cut(TEST_SHARE)
         did = "A fifth of the images was held out as test and a tenth of the rest as validation, by class and seeded."
     else:
         rest = images
         did = "A tenth of train was held out as validation, by class and seeded."
-        if "test" not in dataset.parts:
+        if "test" not in dataset.splits:
             did += " The validation part, which is all that was held out before, is the test part."
     validation, rest = rest.cut(VALIDATION_SHARE)
-    parts = {"train": rest.part, "validation": validation, "test": judged}
-    return replace(dataset, parts=parts, notes=(*dataset.notes, did, *_copies(train)), cut_here=True)
+    splits = {"train": rest.split, "validation": validation, "test": evaluated}
+    return replace(dataset, splits=splits, notes=(*dataset.notes, did, *_copies(train)), split_by_mixlab=True)
 
 
-def _copies(train: Grouped) -> list[str]:
+def _copies(train: GroupedSplit) -> list[str]:
     notes = []
-    if copies := len(train.part) - len(train.labels_of_groups):
+    if copies := len(train.split) - len(train.group_labels):
         notes.append(
-            f"Kept on one side of the cut because their bytes are equal to another's: {counted(copies, 'image')}."
+            f"Kept on one side of the cut because their bytes are equal to another's: {pluralize(copies, 'image')}."
         )
-    if train.contradictions:
-        notes.append(f"In more than one class, byte for byte: {counted(train.contradictions, 'image')}.")
+    if train.label_conflicts:
+        notes.append(f"In more than one class, byte for byte: {pluralize(train.label_conflicts, 'image')}.")
     return notes
 
 
 def _check_classes(dataset: Dataset) -> None:
-    if "train" not in dataset.parts:
+    if "train" not in dataset.splits:
         raise UserError(
-            f"{dataset.name} has {' and '.join(sorted(dataset.parts))} images but none to train on: the part to "
+            f"{dataset.name} has {' and '.join(sorted(dataset.splits))} images but none to train on: the part to "
             "learn from has to be called train."
         )
-    learned = [dataset.classes[label] for label in np.unique(dataset.parts["train"].labels)]
+    learned = [dataset.classes[label] for label in np.unique(dataset.splits["train"].labels)]
     if len(learned) == 1:
         raise UserError(
             f'{dataset.name} has only one class, "{learned[0]}": telling classes apart takes two, so add images of '
             "another."
         )
-    for name, part in dataset.parts.items():
-        for label in np.unique(part.labels):
+    for name, split in dataset.splits.items():
+        for label in np.unique(split.labels):
             if (unknown := dataset.classes[label]) not in learned:
                 raise UserError(
                     f'{dataset.name} has the class "{unknown}" in its {name} part but not in train, where it is '
@@ -99,12 +99,12 @@ def _check_classes(dataset: Dataset) -> None:
                 )
 
 
-def _check_enough(dataset: Dataset, images: Grouped, needed: int) -> None:
-    thing = "group" if images.part.origins else "different image"
-    different = np.bincount(images.labels_of_groups, minlength=len(dataset.classes))
-    for label in np.unique(images.part.labels):
+def _check_enough(dataset: Dataset, images: GroupedSplit, needed: int) -> None:
+    thing = "group" if images.split.groups else "different image"
+    different = np.bincount(images.group_labels, minlength=len(dataset.classes))
+    for label in np.unique(images.split.labels):
         if (count := int(different[label])) < needed:
             raise UserError(
-                f'{dataset.name} has {counted(count, thing)} of "{dataset.classes[label]}", and {needed} are needed '
+                f'{dataset.name} has {pluralize(count, thing)} of "{dataset.classes[label]}", and {needed} are needed '
                 "to hold some out: add images, or take the class out."
             )

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from sklearn.neighbors import KNeighborsClassifier
 
-from mixlab.data.dataset import Part
+from mixlab.data.dataset import Split
 from mixlab.data.preprocess import Preprocess
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import proportion_interval
@@ -18,18 +18,18 @@ Places = Int[np.ndarray, " _"]
 """Of a part's images."""
 
 
-def yardsticks(train: Part, test: Part) -> dict[str, Estimate]:
+def baselines(train: Split, test: Split) -> dict[str, Estimate]:
     """Accuracy on `test` of the answers below, in per cent."""
     places = np.arange(len(train) + len(test))
-    return yardsticks_in_rounds(train.joined(test), [(places[: len(train)], places[len(train) :])])
+    return baselines_over_rounds(train.concat(test), [(places[: len(train)], places[len(train) :])])
 
 
-def yardsticks_in_rounds(part: Part, rounds: Iterable[tuple[Places, Places]]) -> dict[str, Estimate]:
+def baselines_over_rounds(split: Split, rounds: Iterable[tuple[Places, Places]]) -> dict[str, Estimate]:
     """Accuracy on all test images; a round has the places of those that are known and of those to answer.
 
     Every image is read once.
     """
-    pixels, labels = _pixels(part), part.labels
+    pixels, labels = _pixels(split), split.labels
     answers: dict[str, list[Int[np.ndarray, " image"]]] = {"majority class": [], "1-nearest neighbour": []}
     asked: list[Places] = []
     for train, test in rounds:
@@ -61,9 +61,9 @@ def nearest_neighbour(
     return classifier.predict(images.reshape(len(images), -1).astype(np.float32))
 
 
-def _pixels(part: Part) -> UInt8[np.ndarray, "image row column 3"]:
+def _pixels(split: Split) -> UInt8[np.ndarray, "image row column 3"]:
     """The images as they are, if all are of one small size, else resized; only small ones are held."""
-    images = [_small(part.image(index)) for index in range(len(part))]
+    images = [_small(split.image(index)) for index in range(len(split))]
     if len({image.shape for image in images}) > 1:
         images = [_resized(image) for image in images]
     return np.stack(images)

@@ -3,24 +3,24 @@
 import numpy as np
 from jaxtyping import Float
 
-from mixlab.data.dataset import Part
-from mixlab.report.image_grid import Mistake
+from mixlab.data.dataset import Split
+from mixlab.report.image_grid import ConfidentError
 
-MOST = 12
+MAX_ERRORS = 12
 
 
-def surest_mistakes(
-    part: Part, classes: tuple[str, ...], probabilities: Float[np.ndarray, "image class"]
-) -> list[Mistake]:
-    """At most `MOST`, the surest first."""
+def most_confident_errors(
+    split: Split, classes: tuple[str, ...], probabilities: Float[np.ndarray, "image class"]
+) -> list[ConfidentError]:
+    """At most `MAX_ERRORS`, the surest first."""
     answers = probabilities.argmax(axis=1)
-    wrong = np.flatnonzero(answers != part.labels)
-    surest = wrong[np.argsort(-probabilities[wrong, answers[wrong]], kind="stable")][:MOST]
+    wrong = np.flatnonzero(answers != split.labels)
+    surest = wrong[np.argsort(-probabilities[wrong, answers[wrong]], kind="stable")][:MAX_ERRORS]
     return [
-        Mistake(
-            image=part.image(image),
-            name=part.names[image],
-            true=classes[part.labels[image]],
+        ConfidentError(
+            image=split.image(image),
+            name=split.names[image],
+            true=classes[split.labels[image]],
             predicted=classes[answers[image]],
             probability=float(probabilities[image, answers[image]]),
         )

@@ -10,8 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mixlab.data.batches import Batch
-from mixlab.evaluation.metrics import balanced_accuracy, confusion_matrix, hits, macro_f1
-from mixlab.speed.plan import Mode
+from mixlab.evaluation.metrics import balanced_accuracy, confusion_matrix, macro_f1, topk_correct
+from mixlab.speed.plan import ComputeMode
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import bootstrap_interval, proportion_interval
 
@@ -51,8 +51,8 @@ class Evaluation:
         return self.top(1)
 
     def top(self, among: int) -> Estimate:
-        right = hits(self.probabilities, self.labels, among)
-        return proportion_interval(int(right.sum()), len(right))
+        correct = topk_correct(self.probabilities, self.labels, among)
+        return proportion_interval(int(correct.sum()), len(correct))
 
     @property
     def balanced_accuracy(self) -> Estimate:
@@ -65,12 +65,18 @@ class Evaluation:
     @property
     def by_class(self) -> list[ClassEvaluation]:
         """In the order of `classes`."""
-        right = np.diag(self.confusion)
+        correct = np.diag(self.confusion)
         there, answered = self.confusion.sum(axis=1), self.confusion.sum(axis=0)
         return [
-            ClassEvaluation(name, images, _share(hits, answers), _share(hits, images), _f1(hits, images, answers))
-            for name, hits, images, answers in zip(
-                self.classes, right.tolist(), there.tolist(), answered.tolist(), strict=True
+            ClassEvaluation(
+                name,
+                images,
+                _share(topk_correct, answers),
+                _share(topk_correct, images),
+                _f1(topk_correct, images, answers),
+            )
+            for name, topk_correct, images, answers in zip(
+                self.classes, correct.tolist(), there.tolist(), answered.tolist(), strict=True
             )
         ]
 
@@ -81,16 +87,16 @@ class Evaluation:
         return bootstrap_interval(self.labels, self.predictions, statistic=per_cent, unit="%")
 
 
-def _share(part: int, whole: int) -> Estimate | None:
-    return proportion_interval(part, whole) if whole else None
+def _share(numerator: int, denominator: int) -> Estimate | None:
+    return proportion_interval(numerator, denominator) if denominator else None
 
 
-def _f1(right: int, images: int, answers: int) -> Estimate | None:
+def _f1(correct: int, images: int, answers: int) -> Estimate | None:
     """Of the images that are of the class or were taken for it, a share j is right, and F1 is 2j / (1 + j).
 
     That grows with j, so the ends of its interval are those of j's.
     """
-    share = _share(right, images + answers - right)
+    share = _share(correct, images + answers - correct)
     if share is None:
         return None
     assert share.low is not None and share.high is not None  # Wilson's interval has ends
@@ -98,7 +104,7 @@ def _f1(right: int, images: int, answers: int) -> Estimate | None:
     return replace(share, value=value, low=low, high=high)
 
 
-def answers_of(model: nn.Module, device: torch.device, mode: Mode) -> Predict:
+def predict_fn(model: nn.Module, device: torch.device, mode: ComputeMode) -> Predict:
     """`model`, which is on `device`, as what `evaluate` asks: in evaluation mode and without gradients."""
     model.eval()
 

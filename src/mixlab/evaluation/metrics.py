@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 
-def hits(
+def topk_correct(
     probabilities: Float[np.ndarray, "image class"], labels: Int[np.ndarray, " image"], among: int = 1
 ) -> Bool[np.ndarray, " image"]:
     """Whether the true class is one of the `among` most probable; of equal ones the first class counts as ahead."""
@@ -42,5 +42,5 @@ def macro_f1(confusion: Int[np.ndarray, "class class"]) -> float:
     return float(np.nanmean(f1(confusion)))
 
 
-def _share(part: Int[np.ndarray, " class"], whole: Int[np.ndarray, " class"]) -> Float[np.ndarray, " class"]:
-    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+def _share(numerator: Int[np.ndarray, " class"], denominator: Int[np.ndarray, " class"]) -> Float[np.ndarray, " class"]:
+    return np.divide(numerator, denominator, out=np.full(len(denominator), np.nan), where=denominator > 0)

@@ -2,63 +2,64 @@
 
 import tomli_w
 
-from mixlab.evaluation.confident_errors import surest_mistakes
-from mixlab.evaluation.run_evaluation import Judgement
+from mixlab.evaluation.confident_errors import most_confident_errors
+from mixlab.evaluation.run_evaluation import RunEvaluation
 from mixlab.evaluation.run_evaluation_tables import TITLES, class_table, confusion_tables
 from mixlab.report.confusion import confusion_matrix
-from mixlab.report.image_grid import Mistakes
+from mixlab.report.image_grid import ErrorGallery
 from mixlab.report.machine import machine_facts
-from mixlab.report.page import Answer, Beside, Code, Details, Facts, KeyFigure, Page, Section, written_by
+from mixlab.report.page import Code, Columns, Details, KeyValues, Metric, Page, Section, Summary, written_by
 
 
-def judgement_page(judgement: Judgement) -> Page:
+def run_evaluation_page(run_evaluation: RunEvaluation) -> Page:
     return Page(
-        title=judgement.title,
-        kicker=f"mixlab evaluate: {judgement.run.path}",
-        answer=_answer(judgement),
+        title=run_evaluation.title,
+        kicker=f"mixlab evaluate: {run_evaluation.run.path}",
+        answer=_summary(run_evaluation),
         sections=[
-            Section("What it recognises", [class_table(judgement)]),
-            _mistakes(judgement),
-            _what_ran(judgement),
+            Section("What it recognises", [class_table(run_evaluation)]),
+            _mistakes(run_evaluation),
+            _run_details(run_evaluation),
         ],
-        footer=written_by(judgement.environment["versions"]["mixlab"]),
+        footer=written_by(run_evaluation.environment["versions"]["mixlab"]),
     )
 
 
-def _answer(judgement: Judgement) -> Answer:
-    return Answer(
-        judgement.answer,
-        f"Judged: {judgement.judged}, {judgement.images}. Intervals are over images, for this one training.",
-        [KeyFigure(TITLES[measure], estimate, 1) for measure, estimate in judgement.summary.items()],
+def _summary(run_evaluation: RunEvaluation) -> Summary:
+    return Summary(
+        run_evaluation.answer,
+        f"Judged: {run_evaluation.evaluated}, {run_evaluation.images}. "
+        "Intervals are over images, for this one training.",
+        [Metric(TITLES[measure], estimate, 1) for measure, estimate in run_evaluation.summary.items()],
     )
 
 
-def _mistakes(judgement: Judgement) -> Section:
-    evaluation = judgement.evaluation
+def _mistakes(run_evaluation: RunEvaluation) -> Section:
+    evaluation = run_evaluation.evaluation
     matrix = confusion_matrix(
         "What is taken for what",
         evaluation.confusion,
         evaluation.classes,
-        caption=f"Answers for {judgement.images}.",
+        caption=f"Answers for {run_evaluation.images}.",
     )
     wrong = int((evaluation.predictions != evaluation.labels).sum())
-    mistakes = surest_mistakes(judgement.part, evaluation.classes, evaluation.probabilities)
+    mistakes = most_confident_errors(run_evaluation.split, evaluation.classes, evaluation.probabilities)
     shown = "all of them" if len(mistakes) == wrong else f"the surest {len(mistakes)}"
-    gallery = Mistakes(
+    gallery = ErrorGallery(
         "Most confidently wrong",
         mistakes,
-        f"{wrong:,} of {judgement.images} are wrong; {shown}: the true class → the answer, and its probability.",
+        f"{wrong:,} of {run_evaluation.images} are wrong; {shown}: the true class → the answer, and its probability.",
     )
-    return Section("Where it errs", [Beside([matrix, gallery]), *confusion_tables(judgement)])
+    return Section("Where it errs", [Columns([matrix, gallery]), *confusion_tables(run_evaluation)])
 
 
-def _what_ran(judgement: Judgement) -> Section:
-    dataset = judgement.dataset
+def _run_details(run_evaluation: RunEvaluation) -> Section:
+    dataset = run_evaluation.dataset
     facts = {
-        "Run": str(judgement.run.path),
-        "Model": judgement.run.config["model"],
-        "Data": f"{dataset.name}: {judgement.judged}, {judgement.images}",
+        "Run": str(run_evaluation.run.path),
+        "Model": run_evaluation.run.config["model"],
+        "Data": f"{dataset.name}: {run_evaluation.evaluated}, {run_evaluation.images}",
         "Precision": "fp32",
-    } | machine_facts(judgement.environment)
-    recipe = Details("The recipe that it was trained with", [Code(tomli_w.dumps(judgement.run.recipe))])
-    return Section("What ran", [*dataset.notes, Facts(facts), recipe])
+    } | machine_facts(run_evaluation.environment)
+    recipe = Details("The recipe that it was trained with", [Code(tomli_w.dumps(run_evaluation.run.recipe))])
+    return Section("What ran", [*dataset.notes, KeyValues(facts), recipe])

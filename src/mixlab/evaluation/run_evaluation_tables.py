@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mixlab.evaluation.run_evaluation import Judgement
+from mixlab.evaluation.run_evaluation import RunEvaluation
 from mixlab.report.table import Cell, Column, Table
 from mixlab.stats.intervals import proportion_interval
 
@@ -19,36 +19,36 @@ _MEASURES_OF_A_CLASS = ("precision", "recall", "f1")
 _CONFUSIONS = 10
 
 
-def tables(judgement: Judgement) -> list[Table]:
-    return [summary_table(judgement), class_table(judgement), *confusion_tables(judgement)]
+def tables(run_evaluation: RunEvaluation) -> list[Table]:
+    return [summary_table(run_evaluation), class_table(run_evaluation), *confusion_tables(run_evaluation)]
 
 
-def summary_table(judgement: Judgement) -> Table:
+def summary_table(run_evaluation: RunEvaluation) -> Table:
     rows: list[dict[str, Cell]] = [
-        {"measure": TITLES[measure], "value": estimate} for measure, estimate in judgement.summary.items()
+        {"measure": TITLES[measure], "value": estimate} for measure, estimate in run_evaluation.summary.items()
     ]
-    rows.append({"measure": "majority class", "value": judgement.majority})
+    rows.append({"measure": "majority class", "value": run_evaluation.majority})
     return Table(
-        judgement.title,
-        [Column("measure", "measure"), Column("value", "reached", "%", digits=1, worth="interval")],
+        run_evaluation.title,
+        [Column("measure", "measure"), Column("value", "reached", "%", digits=1, uncertainty="interval")],
         rows,
         [
-            f"Judged: {judgement.judged}, {judgement.images}.",
+            f"Judged: {run_evaluation.evaluated}, {run_evaluation.images}.",
             "Brackets are 95 % intervals over images, for this one training.",
             "Majority class: always the commonest class, whatever the image shows.",
         ],
     )
 
 
-def class_table(judgement: Judgement) -> Table:
+def class_table(run_evaluation: RunEvaluation) -> Table:
     columns = [
         Column("class", "class"),
-        *(Column(measure, TITLES[measure], "%", digits=1, worth="interval") for measure in _MEASURES_OF_A_CLASS),
+        *(Column(measure, TITLES[measure], "%", digits=1, uncertainty="interval") for measure in _MEASURES_OF_A_CLASS),
         Column("images", "images"),
     ]
     rows: list[dict[str, Cell]] = [
         {"class": one.name, "precision": one.precision, "recall": one.recall, "f1": one.f1, "images": one.images}
-        for one in judgement.evaluation.by_class
+        for one in run_evaluation.evaluation.by_class
     ]
     return Table(
         "Every class",
@@ -61,9 +61,9 @@ def class_table(judgement: Judgement) -> Table:
     )
 
 
-def confusion_tables(judgement: Judgement) -> list[Table]:
+def confusion_tables(run_evaluation: RunEvaluation) -> list[Table]:
     """The worst confusions; no table where there was none."""
-    confusion, classes = judgement.evaluation.confusion, judgement.evaluation.classes
+    confusion, classes = run_evaluation.evaluation.confusion, run_evaluation.evaluation.classes
     wrong = confusion - np.diag(np.diag(confusion))
     worst = np.argsort(-wrong, axis=None, kind="stable")[: min(_CONFUSIONS, np.count_nonzero(wrong))]
     rows: list[dict[str, Cell]] = [
@@ -79,19 +79,21 @@ def confusion_tables(judgement: Judgement) -> list[Table]:
         Column("class", "class"),
         Column("answer", "taken for"),
         Column("images", "images"),
-        Column("share", "of the class", "%", digits=1, worth="interval"),
+        Column("share", "of the class", "%", digits=1, uncertainty="interval"),
     ]
     return [Table("Worst confusions", columns, rows)] if rows else []
 
 
-def table_for_programs(judgement: Judgement) -> Table:
+def full_table(run_evaluation: RunEvaluation) -> Table:
     """A row for each measure, and for each measure of a class."""
     rows: list[dict[str, Cell]] = [
         {"measure": measure, "class": None, "value": estimate}
-        for measure, estimate in (*judgement.summary.items(), ("majority_class", judgement.majority))
+        for measure, estimate in (*run_evaluation.summary.items(), ("majority_class", run_evaluation.majority))
     ]
-    for row in class_table(judgement).rows:
+    for row in class_table(run_evaluation).rows:
         rows += [{"measure": measure, "class": row["class"], "value": row[measure]} for measure in _MEASURES_OF_A_CLASS]
     return Table(
-        judgement.title, [Column("measure", "measure"), Column("class", "class"), Column("value", "value", "%")], rows
+        run_evaluation.title,
+        [Column("measure", "measure"), Column("class", "class"), Column("value", "value", "%")],
+        rows,
     )

@@ -6,16 +6,16 @@ from typing import Any
 
 from torch import Tensor
 
-from mixlab.data.batches import JudgingBatches
+from mixlab.data.batches import EvalBatches
 from mixlab.data.dataset import Dataset
-from mixlab.data.sources import open_unseen
+from mixlab.data.sources import open_for_evaluation
 from mixlab.errors import UserError
-from mixlab.evaluation.evaluate import Evaluation, answers_of, evaluate
+from mixlab.evaluation.evaluate import Evaluation, evaluate, predict_fn
 from mixlab.measure.machine import pick_device
 from mixlab.report.table import Cell, Column, Table
-from mixlab.speed.plan import Mode, placed
-from mixlab.weights.inspect import checksum, fixed_logits
-from mixlab.weights.load import built, open_weights
+from mixlab.speed.plan import ComputeMode, prepare_model
+from mixlab.weights.inspect import checksum, reference_logits
+from mixlab.weights.load import build_with_weights, load_pretrained
 from mixlab.weights.source import find_source
 from mixlab.zoo.cards import Card, Expected, find_card
 from mixlab.zoo.class_names import synsets
@@ -47,7 +47,7 @@ class Verification:
         )
         rows.append({"what": "logits of the fixed image, the greatest", "found": shown})
         if self.evaluation is not None:
-            published = [f"{one.value} ({one.whose})" for one in self._expectations("top1")]
+            published = [f"{one.value} ({one.reported_by})" for one in self._expectations("top1")]
             rows.append(
                 {
                     "what": f"top-1 on {self.data}, %",
@@ -77,25 +77,27 @@ class Verification:
         return [one for one in self.card.expected if one.what == what] if self.card else []
 
 
-def verified(source: str, data: str | None, given: Mapping[str, Any], *, quiet: bool) -> Verification:
+def verify_weights(source: str, data: str | None, given: Mapping[str, Any], *, quiet: bool) -> Verification:
     """`data`: labelled images whose classes the weights have. Raises UserError."""
-    opened = open_weights(source, **given)
-    model = built(opened.weights)
+    opened = load_pretrained(source, **given)
+    model = build_with_weights(opened.weights)
     place = find_source(source).path
     files = [place] if place.is_file() else sorted(file for file in place.iterdir() if file.is_file())
     files = [file for file in files if file.suffix != ".sha256"]
     evaluation, card = None, find_card(source)
     if data is not None:
         device = pick_device()
-        batches = JudgingBatches(
-            _labelled(data, opened.classes, card).parts["test"],
+        batches = EvalBatches(
+            _labelled(data, opened.classes, card).splits["test"],
             opened.preprocess,
             batch=_BATCH,
             workers=0,
             max_unreadable=0,
             quiet=quiet,
         )
-        answers = answers_of(placed(built(opened.weights), device, Mode()), device, Mode())
+        answers = predict_fn(
+            prepare_model(build_with_weights(opened.weights), device, ComputeMode()), device, ComputeMode()
+        )
         evaluation = evaluate(answers, batches, opened.classes)
     return Verification(
         checksums={file.name: checksum(file) for file in files},
@@ -105,7 +107,7 @@ def verified(source: str, data: str | None, given: Mapping[str, Any], *, quiet: 
             if (record := file.with_name(f"{file.name}.sha256")).is_file()
         },
         classes=opened.classes,
-        logits=fixed_logits(model, opened.preprocess),
+        logits=reference_logits(model, opened.preprocess),
         data=data,
         evaluation=evaluation,
         card=card,
@@ -115,8 +117,8 @@ def verified(source: str, data: str | None, given: Mapping[str, Any], *, quiet: 
 def _labelled(data: str, classes: tuple[str, ...], card: Card | None) -> Dataset:
     """ImageNet's folders are called by WordNet's identifiers, the classes by what they are."""
     try:
-        return open_unseen(data, classes)
+        return open_for_evaluation(data, classes)
     except UserError:
         if not card or not synsets(card.labels):
             raise
-        return open_unseen(data, synsets(card.labels))
+        return open_for_evaluation(data, synsets(card.labels))

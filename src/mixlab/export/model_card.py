@@ -15,9 +15,9 @@ _CLASSES_LISTED = 20
 
 
 def model_card(publication: Publication) -> str:
-    judgement, environment = publication.judgement, publication.run.environment
+    run_evaluation, environment = publication.run_evaluation, publication.run.environment
     model, data = publication.run.config["model"], publication.recipe["data"]
-    results = render(summary_table(judgement), "markdown")
+    results = render(summary_table(run_evaluation), "markdown")
     versions = ", ".join(f"{package} {version}" for package, version in environment["versions"].items())
     return f"""---
 {_metadata(publication)}
@@ -25,7 +25,7 @@ def model_card(publication: Publication) -> str:
 
 # {model}, trained on {data}
 
-{_what_it_is(publication)}
+{_description(publication)}
 
 ```python
 from mixlab import Predictor
@@ -36,7 +36,7 @@ print(Predictor("{publication.source}")("image.jpg").label)
 
 ## How good it is
 
-{judgement.answer}
+{run_evaluation.answer}
 
 {results}
 Every class and every confusion is in results.json.
@@ -47,7 +47,7 @@ Every class and every confusion is in results.json.
 
 ## What it sees
 
-{_what_it_sees(publication.opened.preprocess)}
+{_preprocessing_text(publication.opened.preprocess)}
 
 ## How it was trained
 
@@ -65,32 +65,32 @@ On {environment["device"]}, by mixlab's commit {environment["commit"] or "unknow
 
 def _metadata(publication: Publication) -> str:
     """YAML, in the hub's words."""
-    judgement, model = publication.judgement, publication.run.config["model"]
+    run_evaluation, model = publication.run_evaluation, publication.run.config["model"]
     results = [
         EvalResult(
             task_type="image-classification",
-            dataset_type=judgement.dataset.name.partition(":")[0],
-            dataset_name=judgement.dataset.name.rpartition(":")[2],
+            dataset_type=run_evaluation.dataset.name.partition(":")[0],
+            dataset_name=run_evaluation.dataset.name.rpartition(":")[2],
             dataset_split="test",
             metric_type=_METRICS[measure],
             metric_name=f"{TITLES[measure]}, % {interval(estimate, 1)}".rstrip(),
             metric_value=round(estimate.value, 2),
         )
-        for measure, estimate in judgement.summary.items()
+        for measure, estimate in run_evaluation.summary.items()
     ]
     card = ModelCardData(
         library_name="mixlab",
         pipeline_tag="image-classification",
         license=publication.licence,
         tags=["mixlab", publication.opened.weights.family],
-        metrics=sorted({_METRICS[measure] for measure in judgement.summary}),
+        metrics=sorted({_METRICS[measure] for measure in run_evaluation.summary}),
         model_name=model,
         eval_results=results,
     )
     return card.to_yaml(line_break="\n")
 
 
-def _what_it_is(publication: Publication) -> str:
+def _description(publication: Publication) -> str:
     height, width = publication.opened.preprocess.image_size
     classes = publication.opened.classes
     listed = f": {', '.join(classes)}" if len(classes) <= _CLASSES_LISTED else ", which config.json names"
@@ -107,11 +107,11 @@ def _needs_timm(publication: Publication) -> str:
 
 def _counted(images: dict[str, int]) -> str:
     """ ": 60 train, 20 test images", or nothing where they could not be counted."""
-    counts = ", ".join(f"{number(count, 0)} {part}" for part, count in images.items())
+    counts = ", ".join(f"{number(count, 0)} {split}" for split, count in images.items())
     return f": {counts} images" if counts else ""
 
 
-def _what_it_sees(preprocess: Preprocess) -> str:
+def _preprocessing_text(preprocess: Preprocess) -> str:
     height, width = preprocess.image_size
     if preprocess.resize == "stretch":
         resized = f"stretched to {height}x{width} pixels, {preprocess.interpolation}"

@@ -5,20 +5,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mixlab.evaluation.run_evaluation import Judgement
+from mixlab.evaluation.run_evaluation import RunEvaluation
 from mixlab.files import write_json, write_text
 from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.runs.folder import Run
-from mixlab.weights.load import Opened, built, open_weights
+from mixlab.weights.load import Pretrained, build_with_weights, load_pretrained
 from mixlab.weights.storage.write import write_model_folder
 
 
 @dataclass(frozen=True)
 class Publication:
-    """`judgement` is of the run, on data whose name is fit to be read by others; `source` is what `load` will take."""
+    """`run_evaluation`: on data whose name contains no local path; `source`: the name to give to `load`."""
 
-    judgement: Judgement
-    opened: Opened
+    run_evaluation: RunEvaluation
+    opened: Pretrained
     source: str
     licence: str | None
     parameters: int
@@ -26,7 +26,7 @@ class Publication:
 
     @property
     def run(self) -> Run:
-        return self.judgement.run
+        return self.run_evaluation.run
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
@@ -37,14 +37,14 @@ class Publication:
     @property
     def images(self) -> dict[str, int]:
         """How many images each part of the data has that the run was trained on; empty where that is not at hand."""
-        if self.run.split is not None:
-            return {part: len(names) for part, names in self.run.split.items()}
-        parts = self.judgement.dataset.parts
-        return {name: len(part) for name, part in parts.items()} if "train" in parts else {}
+        if self.run.split_assignment is not None:
+            return {split: len(names) for split, names in self.run.split_assignment.items()}
+        splits = self.run_evaluation.dataset.splits
+        return {name: len(split) for name, split in splits.items()} if "train" in splits else {}
 
     def results(self) -> dict[str, Any]:
         """results.json."""
-        return self.judgement.results() | {
+        return self.run_evaluation.results() | {
             "run": self.run.path.resolve().name,
             "parameters": self.parameters,
             "macs": self.macs,
@@ -58,12 +58,12 @@ class Publication:
         write_json(folder / "results.json", self.results())
 
 
-def publication(judgement: Judgement, *, source: str, licence: str | None) -> Publication:
-    opened = open_weights(judgement.run.path)
-    model = built(opened.weights)
-    dataset = replace(judgement.dataset, name=public_name(judgement.dataset.name))
+def publication(run_evaluation: RunEvaluation, *, source: str, licence: str | None) -> Publication:
+    opened = load_pretrained(run_evaluation.run.path)
+    model = build_with_weights(opened.weights)
+    dataset = replace(run_evaluation.dataset, name=public_name(run_evaluation.dataset.name))
     return Publication(
-        judgement=replace(judgement, dataset=dataset),
+        run_evaluation=replace(run_evaluation, dataset=dataset),
         opened=opened,
         source=source,
         licence=licence,

@@ -52,7 +52,7 @@ def push(folder: Path, repository: str, *, private: bool) -> str:
         if isinstance(error, UserError):
             raise
         raise UserError(
-            f"{repository} could not be sent to {constants.ENDPOINT} ({_on_a_line(str(error))}). {kept}"
+            f"{repository} could not be sent to {constants.ENDPOINT} ({_single_line(str(error))}). {kept}"
         ) from error
     return str(page)
 
@@ -67,8 +67,8 @@ def _refused(status: int, repository: str, answer: str) -> str:
                 "give a name of your own."
             )
         case _:
-            return f"{repository} was refused by the hub ({_on_a_line(answer)})."
+            return f"{repository} was refused by the hub ({_single_line(answer)})."
 
 
-def _on_a_line(message: str) -> str:
+def _single_line(message: str) -> str:
     return " ".join(message.split()).rstrip(".")

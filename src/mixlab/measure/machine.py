@@ -28,20 +28,20 @@ def device_name(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     if device.type == "mps":
         return f"{processor()}, GPU through MPS"
-    return f"{processor()}, {cores()} cores"
+    return f"{processor()}, {usable_cores()} cores"
 
 
 def processor() -> str:
     """The maker's name for the processor; the architecture where the system does not tell it."""
     if platform.system() == "Darwin":
-        return _answer("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
+        return _summary("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
     if platform.system() == "Windows":
         return platform.processor()
     named = (line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line)
     return next((value.strip() for key, value in named if key.strip() == "model name"), platform.machine())
 
 
-def cores() -> int:
+def usable_cores() -> int:
     """Those that this process may use, which a container or `taskset` may limit."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -65,9 +65,9 @@ def commit() -> str | None:
     None where it was installed without one: a repository that merely surrounds the installation is not asked.
     """
     here = Path(__file__)
-    if not _answer("git", "-C", str(here.parent), "ls-files", here.name):
+    if not _summary("git", "-C", str(here.parent), "ls-files", here.name):
         return None
-    return _answer("git", "-C", str(here.parent), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty")
+    return _summary("git", "-C", str(here.parent), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty")
 
 
 def describe(device: torch.device | None = None) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def describe(device: torch.device | None = None) -> dict[str, Any]:
         "device": device_name(device),
         "device_type": device.type,
         "processor": processor(),
-        "cores": cores(),
+        "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "memory_bytes": psutil.virtual_memory().total,
         "system": platform.platform(),
@@ -86,7 +86,7 @@ def describe(device: torch.device | None = None) -> dict[str, Any]:
     }
 
 
-def _answer(*command: str) -> str | None:
+def _summary(*command: str) -> str | None:
     """What a program prints; None where it is missing or fails."""
     try:
         finished = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -30,7 +30,7 @@ def interleaved(
     for turn in range(rounds):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
-            seconds[name].append(_seconds_a_call(callables[name], repeats[name]))
+            seconds[name].append(_seconds_per_call(callables[name], repeats[name]))
     return seconds
 
 
@@ -46,11 +46,11 @@ def synchronize() -> None:
 
 
 def _repeats(call: Call, warmup: int, sample_seconds: float) -> int:
-    quickest = min(_seconds_a_call(call, repeats=1) for _ in range(warmup))
+    quickest = min(_seconds_per_call(call, repeats=1) for _ in range(warmup))
     return max(1, math.ceil(sample_seconds / quickest))
 
 
-def _seconds_a_call(call: Call, repeats: int) -> float:
+def _seconds_per_call(call: Call, repeats: int) -> float:
     synchronize()
     start = time.perf_counter()
     for _ in range(repeats):

@@ -15,8 +15,8 @@ class StochasticDepth(nn.Module):
     def forward(self, branch: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
         if not self.training or self.rate == 0:
             return branch
-        one_a_image = (branch.shape[0],) + (1,) * (branch.dim() - 1)
-        kept = branch.new_empty(one_a_image).bernoulli_(1 - self.rate)
+        per_image_shape = (branch.shape[0],) + (1,) * (branch.dim() - 1)
+        kept = branch.new_empty(per_image_shape).bernoulli_(1 - self.rate)
         return branch * (kept / (1 - self.rate))  # rescaled: the expected branch is evaluation's
 
     def extra_repr(self) -> str:

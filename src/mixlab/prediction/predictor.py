@@ -21,7 +21,7 @@ from torch import Tensor
 from mixlab.data.image_file import UnreadableImage, read_image
 from mixlab.errors import UserError
 from mixlab.measure.machine import pick_device
-from mixlab.weights.load import built, open_weights
+from mixlab.weights.load import build_with_weights, load_pretrained
 
 ImageInput = str | Path | bytes | np.ndarray
 """A file, a file's content, or uint8 (row, column, RGB)."""
@@ -50,13 +50,13 @@ class Predictor:
     """A finished model that answers images; `source` is the folder of its run, or any weights that `load` takes."""
 
     def __init__(self, source: str | Path):
-        opened = open_weights(source)
+        opened = load_pretrained(source)
         if not opened.classes:
             raise UserError(f"{source} has no head, so it answers with no label: give a model with classes.")
         self.classes: tuple[str, ...] = opened.classes
         self._preprocess = opened.preprocess
         self._device = pick_device()
-        self._model = built(opened.weights).to(self._device)
+        self._model = build_with_weights(opened.weights).to(self._device)
 
     def __call__(self, image: ImageInput) -> Prediction:
         """Raises UnreadableImage."""

@@ -8,7 +8,7 @@ import numpy as np
 from mixlab.report.axes import PANEL_WIDTH, SMALL, Axis, line, plot_area, words
 from mixlab.report.colours import ACCENT, INK, MUTED, RULE, SHADE
 from mixlab.report.figure import Figure, Panel
-from mixlab.report.forest_plot import intervals
+from mixlab.report.forest_plot import forest_plot
 from mixlab.report.label_placement import shortened, text_width
 from mixlab.report.numbers import DASH, number, short
 from mixlab.stats.intervals import proportion_interval
@@ -45,7 +45,7 @@ def _worst(title: str, counts: np.ndarray, classes: Sequence[str], trainings: in
         )
         for true, predicted in pairs
     }
-    return intervals(
+    return forest_plot(
         title, shares, Axis("Share of the class taken for the other", "%", better="lower"), caption=caption
     )
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from mixlab.files import whole_file
+from mixlab.files import atomic_file
 from mixlab.report.colours import GROUND, themed
-from mixlab.report.html_text import prose
+from mixlab.report.html_text import html_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -60,7 +60,7 @@ class Figure:
     def html(self) -> str:
         panels = "\n".join(panel.svg() for panel in self.panels)
         width = max((panel.width for panel in self.panels), default=0)
-        caption = f'<p class="caption">{prose(self.caption)}</p>' if self.caption else ""
+        caption = f'<p class="caption">{html_text(self.caption)}</p>' if self.caption else ""
         return (
             f'<figure style="--width: {width}px">\n'
             f"<figcaption><h3>{escape(self.title)}</h3>{caption}</figcaption>\n"
@@ -79,7 +79,7 @@ class Figure:
         for place, image in enumerate(images):
             row, column = divmod(place, columns)
             sheet.paste(image, (column * width + MARGIN * PNG_SCALE, row * height + MARGIN * PNG_SCALE))
-        with whole_file(path) as temporary:
+        with atomic_file(path) as temporary:
             sheet.save(temporary, format="PNG")
 
 

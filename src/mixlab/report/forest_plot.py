@@ -22,7 +22,7 @@ INTERVAL = 28  # from a row's top to its interval
 STRIP = 8  # pixels above and below the interval that the axis' lines take, so that none runs through a name
 LEFT, RIGHT = 8, PANEL_WIDTH - 8
 DISC = SHAPES[0]
-ROWS_A_PANEL = 22
+ROWS_PER_PANEL = 22
 
 Draw = Callable[["Axes", "_Row", float], None]
 
@@ -39,17 +39,17 @@ class _Row:
         return " − ".join(self.names)
 
 
-def seed_points(
+def dot_plot(
     title: str,
     values: Mapping[str, Sequence[float]],
     estimates: Mapping[str, Estimate],
     axis: Axis,
     *,
     models: Sequence[str],
-    yardsticks: Mapping[str, Estimate] | None = None,
+    baselines: Mapping[str, Estimate] | None = None,
     caption: str = "",
 ) -> Figure:
-    """The mean with its interval, under it every seed's value as a small mark; `yardsticks` are vertical lines."""
+    """The mean with its interval, under it every seed's value as a small mark; `baselines` are vertical lines."""
 
     def draw_row(axes: "Axes", row: _Row, y: float) -> None:
         (name,) = row.names
@@ -60,15 +60,15 @@ def seed_points(
 
     rows = [_Row((name,), estimate) for name, estimate in estimates.items()]
     seeds = [value for points in values.values() for value in points]
-    return Figure(title, _panels(rows, axis, draw_row, also=seeds, yardsticks=yardsticks or {}), caption)
+    return Figure(title, _panels(rows, axis, draw_row, also=seeds, baselines=baselines or {}), caption)
 
 
-def pair_intervals(
+def pair_forest_plot(
     title: str,
     differences: Mapping[tuple[str, str], Estimate],
     axis: Axis,
     *,
-    told_apart: Collection[tuple[str, str]],
+    significant: Collection[tuple[str, str]],
     detectable: float | None = None,
     caption: str = "",
 ) -> Figure:
@@ -81,7 +81,7 @@ def pair_intervals(
         if detectable is not None:
             axes.add_artist(_band(detectable, y))
         line(axes, [0, 0], [y - STRIP, y + STRIP], INK, 1)
-        told = row.names in told_apart
+        told = row.names in significant
         _interval(axes, row.estimate, y, INK if told else MUTED, 2 if told else 1.2)
         face, edge = (INK, INK) if told else (GROUND, MUTED)
         put_shape(axes, row.estimate.value, y, DISC, face=face, edge=edge, radius=4.5)
@@ -91,10 +91,10 @@ def pair_intervals(
         smallest = number(detectable, axis.decimals([detectable]))
         caption += f" In the band lie differences under {smallest} {axis.unit}: they may well stay hidden here."
     also = [0.0] if detectable is None else [-detectable, detectable]
-    return Figure(title, _panels(rows, axis, draw_row, also=also, yardsticks={}), caption.strip())
+    return Figure(title, _panels(rows, axis, draw_row, also=also, baselines={}), caption.strip())
 
 
-def intervals(title: str, estimates: Mapping[str, Estimate], axis: Axis, *, caption: str = "") -> Figure:
+def forest_plot(title: str, estimates: Mapping[str, Estimate], axis: Axis, *, caption: str = "") -> Figure:
     """Estimates of anything but models, such as classes: a point and its interval a row."""
 
     def draw_row(axes: "Axes", row: _Row, y: float) -> None:
@@ -102,22 +102,22 @@ def intervals(title: str, estimates: Mapping[str, Estimate], axis: Axis, *, capt
         put_shape(axes, row.estimate.value, y, DISC, face=INK, edge=GROUND, radius=4.5)
 
     rows = [_Row((name,), estimate) for name, estimate in estimates.items()]
-    return Figure(title, _panels(rows, axis, draw_row, also=[], yardsticks={}), caption)
+    return Figure(title, _panels(rows, axis, draw_row, also=[], baselines={}), caption)
 
 
 def _panels(
-    rows: Sequence[_Row], axis: Axis, draw_row: Draw, *, also: Iterable[float], yardsticks: Mapping[str, Estimate]
+    rows: Sequence[_Row], axis: Axis, draw_row: Draw, *, also: Iterable[float], baselines: Mapping[str, Estimate]
 ) -> list[Panel]:
     """As many as it takes, of about equal height and with one axis.
 
     `also`: what the axis must hold besides the rows; yardsticks it holds where they are near.
     """
     estimates = [row.estimate for row in rows]
-    reach = _in_reach([*_ends(estimates), *also], [yardstick.value for yardstick in yardsticks.values()])
+    reach = _in_reach([*_ends(estimates), *also], [baseline.value for baseline in baselines.values()])
     digits = axis.decimals(estimate.value for estimate in estimates)
-    size = ceil(len(rows) / ceil(len(rows) / ROWS_A_PANEL))
+    size = ceil(len(rows) / ceil(len(rows) / ROWS_PER_PANEL))
     return [
-        _panel(rows[start : start + size], axis, axis.limits(reach), digits, draw_row, yardsticks)
+        _panel(rows[start : start + size], axis, axis.limits(reach), digits, draw_row, baselines)
         for start in range(0, len(rows), size)
     ]
 
@@ -128,9 +128,9 @@ def _panel(
     limits: tuple[float, float],
     digits: int,
     draw_row: Draw,
-    yardsticks: Mapping[str, Estimate],
+    baselines: Mapping[str, Estimate],
 ) -> Panel:
-    top = 20 * len(yardsticks)
+    top = 20 * len(baselines)
     height = top + ROW * len(rows) + 44
     low, high = limits
 
@@ -139,18 +139,18 @@ def _panel(
         axes.set_ylim(ROW * len(rows), 0)
         axes.set_yticks([])
         scale_x(axes, axis, low, high)
-        for order, (name, yardstick) in enumerate(yardsticks.items()):
-            _name_yardstick(canvas, axes, f"{name} {written(yardstick, digits)}", yardstick.value, 12 + 20 * order)
+        for order, (name, baseline) in enumerate(baselines.items()):
+            _label_baseline(canvas, axes, f"{name} {written(baseline, digits)}", baseline.value, 12 + 20 * order)
         for order, row in enumerate(rows):
-            baseline, value = top + ROW * order + 15, written(row.estimate, digits)
-            words(canvas, fitted(row.names, PANEL_WIDTH - text_width(value) * SMALL / TEXT - 8), 0, baseline)
-            words(canvas, value, PANEL_WIDTH, baseline, size=SMALL, colour=MUTED, align="right")
+            text_baseline, value = top + ROW * order + 15, written(row.estimate, digits)
+            words(canvas, fitted(row.names, PANEL_WIDTH - text_width(value) * SMALL / TEXT - 8), 0, text_baseline)
+            words(canvas, value, PANEL_WIDTH, text_baseline, size=SMALL, colour=MUTED, align="right")
             middle = ROW * order + INTERVAL
             for tick in axis.ticks(low, high):
                 line(axes, [tick, tick], [middle - STRIP, middle + STRIP], RULE, 1)
-            for yardstick in yardsticks.values():
-                if low <= yardstick.value <= high:
-                    line(axes, [yardstick.value] * 2, [middle - STRIP, middle + STRIP], MUTED, 1.2)
+            for baseline in baselines.values():
+                if low <= baseline.value <= high:
+                    line(axes, [baseline.value] * 2, [middle - STRIP, middle + STRIP], MUTED, 1.2)
             draw_row(axes, row, middle)
         words(canvas, axis.pointing(), PANEL_WIDTH, height - 6, size=SMALL, colour=MUTED, align="right")
 
@@ -169,7 +169,7 @@ def _interval(axes: "Axes", estimate: Estimate, y: float, colour: str, width: fl
         line(axes, [estimate.low, estimate.high], [y, y], colour, width)
 
 
-def _name_yardstick(canvas: "Canvas", axes: "Axes", text: str, value: float, baseline: float) -> None:
+def _label_baseline(canvas: "Canvas", axes: "Axes", text: str, value: float, text_baseline: float) -> None:
     """Over the yardstick's line; where that lies beyond the axis, an arrow says on which side."""
     low, high = axes.get_xlim()
     place = LEFT + (value - low) / (high - low) * (RIGHT - LEFT)
@@ -181,7 +181,7 @@ def _name_yardstick(canvas: "Canvas", axes: "Axes", text: str, value: float, bas
         align = "left"
     else:
         align = "right" if place > PANEL_WIDTH * 2 / 3 else "center"
-    words(canvas, text, place, baseline, size=SMALL, colour=MUTED, align=align)
+    words(canvas, text, place, text_baseline, size=SMALL, colour=MUTED, align=align)
 
 
 def _ends(estimates: Iterable[Estimate]) -> list[float]:

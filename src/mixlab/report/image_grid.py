@@ -8,7 +8,7 @@ from html import escape
 
 import numpy as np
 
-from mixlab.report.html_text import prose
+from mixlab.report.html_text import html_text
 from mixlab.report.numbers import number
 
 SHOWN = 112  # pixels of the page; files hold twice as many for sharp screens
@@ -16,7 +16,7 @@ TINY = 64  # pixels; smaller images are shown with their pixels as squares
 
 
 @dataclass(frozen=True, slots=True)
-class Mistake:
+class ConfidentError:
     """`image`: uint8 (row, column, RGB); `probability`: what the model gave the class that it chose, 0 to 1."""
 
     image: np.ndarray
@@ -27,9 +27,9 @@ class Mistake:
 
 
 @dataclass(frozen=True, slots=True)
-class Mistakes:
+class ErrorGallery:
     title: str
-    mistakes: Sequence[Mistake]
+    mistakes: Sequence[ConfidentError]
     caption: str = ""
 
     def html(self) -> str:
@@ -58,7 +58,7 @@ class Gallery:
 
 
 def _figure(title: str, caption: str, images: Iterable[str]) -> str:
-    below = f'<p class="caption">{prose(caption)}</p>' if caption else ""
+    below = f'<p class="caption">{html_text(caption)}</p>' if caption else ""
     listed = "\n".join(images)
     return (
         f'<figure class="mistakes">\n<figcaption><h3>{escape(title)}</h3>{below}</figcaption>\n'
@@ -66,7 +66,7 @@ def _figure(title: str, caption: str, images: Iterable[str]) -> str:
     )
 
 
-def _html(mistake: Mistake) -> str:
+def _html(mistake: ConfidentError) -> str:
     true, predicted, name = escape(mistake.true), escape(mistake.predicted), escape(mistake.name)
     return (
         f"<li>{_tag(mistake.image, f'{name}: {true} taken for {predicted}')}"

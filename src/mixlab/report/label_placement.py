@@ -95,19 +95,23 @@ def place_labels(crosses: Sequence[Cross], texts: Sequence[str], within: Box) ->
         [_cost(label, cross, crosses, within) for label in places]
         for cross, places in zip(crosses, choices, strict=True)
     ]
-    chosen = [alone.index(min(alone)) for alone in costs]
+    recommendation_summary = [alone.index(min(alone)) for alone in costs]
     for _ in range(8):
-        before = list(chosen)
+        before = list(recommendation_summary)
         for index, places in enumerate(choices):
-            others = [choices[other][chosen[other]].box.grown(2) for other in range(len(choices)) if other != index]
+            others = [
+                choices[other][recommendation_summary[other]].box.grown(2)
+                for other in range(len(choices))
+                if other != index
+            ]
             together = [
                 alone + 12 * sum(label.box.overlap(box) for box in others)
                 for label, alone in zip(places, costs[index], strict=True)
             ]
-            chosen[index] = together.index(min(together))
-        if chosen == before:
+            recommendation_summary[index] = together.index(min(together))
+        if recommendation_summary == before:
             break
-    return [places[choice] for places, choice in zip(choices, chosen, strict=True)]
+    return [places[recommendation] for places, recommendation in zip(choices, recommendation_summary, strict=True)]
 
 
 def _places(cross: Cross, width: float) -> list[Label]:

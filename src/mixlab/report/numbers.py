@@ -22,7 +22,7 @@ def decimals(values: Iterable[float]) -> int:
     return min(6, max(0, 2 - floor(log10(largest)))) if largest > 0 else 0
 
 
-def spread(estimate: Estimate, digits: int) -> str:
+def parallelize(estimate: Estimate, digits: int) -> str:
     """ "± 0.3 (n = 3)", or the empty string where no spread is known."""
     return f"± {number(estimate.spread, digits)} (n = {estimate.n})" if estimate.spread is not None else ""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mixlab.report.colours import variables
-from mixlab.report.html_text import breakable, prose
+from mixlab.report.html_text import breakable, html_text
 from mixlab.report.numbers import decimals, number
 from mixlab.stats.estimate import Estimate
 
@@ -23,7 +23,7 @@ Block = str | Drawn  # a string is a paragraph; `words` between backquotes are s
 
 
 @dataclass(frozen=True, slots=True)
-class KeyFigure:
+class Metric:
     """A number large enough to be read first, and under it what it is worth."""
 
     label: str
@@ -33,28 +33,27 @@ class KeyFigure:
     def html(self) -> str:
         digits = decimals([self.value.value]) if self.digits is None else self.digits
         unit = f" <small>{escape(self.value.unit)}</small>" if self.value.unit else ""
-        worth = _worth(self.value, digits)
+        uncertainty = _uncertainty(self.value, digits)
         return (
             f"<div><dt>{breakable(self.label)}</dt><dd>{number(self.value.value, digits)}{unit}</dd>"
-            + (f'<dd class="worth">{prose(worth)}</dd>' if worth else "")
+            + (f'<dd class="uncertainty">{html_text(uncertainty)}</dd>' if uncertainty else "")
             + "</div>"
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Summary:
     """What the page found, before everything else: a sentence, how sure it is, and the numbers behind it."""
 
     sentence: str
-    worth: str
-    key_figures: Sequence[KeyFigure] = ()
+    uncertainty: str
+    metrics: Sequence[Metric] = ()
 
     def html(self) -> str:
-        figures = "".join(figure.html() for figure in self.key_figures)
+        figures = "".join(figure.html() for figure in self.metrics)
         return (
-            f'<section class="answer"><p class="sentence">{prose(self.sentence)}</p><p>{prose(self.worth)}</p>'
-            + (f"<dl>{figures}</dl>" if figures else "")
-            + "</section>"
+            f'<section class="answer"><p class="sentence">{html_text(self.sentence)}</p>'
+            f"<p>{html_text(self.uncertainty)}</p>" + (f"<dl>{figures}</dl>" if figures else "") + "</section>"
         )
 
 
@@ -68,7 +67,7 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class Columns:
     """Blocks side by side where the page is wide enough."""
 
     blocks: Sequence[Block]
@@ -97,7 +96,7 @@ class Code:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class KeyValues:
     """Names and values: versions, device, commit."""
 
     values: Mapping[str, str]
@@ -112,7 +111,7 @@ class Page:
     """`kicker`: the line over the title; `footer`: the last line."""
 
     title: str
-    answer: Answer
+    answer: Summary
     sections: Sequence[Section]
     kicker: str = ""
     footer: str = ""
@@ -138,7 +137,7 @@ class Page:
 {self.answer.html()}
 {_html(self.sections)}
 </main>
-<footer><p>{prose(self.footer)}</p></footer>
+<footer><p>{html_text(self.footer)}</p></footer>
 </body>
 </html>
 """
@@ -150,10 +149,10 @@ def written_by(version: str) -> str:
 
 
 def _html(blocks: Sequence[Block]) -> str:
-    return "\n".join(f"<p>{prose(block)}</p>" if isinstance(block, str) else block.html() for block in blocks)
+    return "\n".join(f"<p>{html_text(block)}</p>" if isinstance(block, str) else block.html() for block in blocks)
 
 
-def _worth(estimate: Estimate, digits: int) -> str:
+def _uncertainty(estimate: Estimate, digits: int) -> str:
     if estimate.low is None or estimate.high is None:
         return f"n = {estimate.n}"
     if estimate.low == estimate.high:

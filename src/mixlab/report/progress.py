@@ -19,7 +19,7 @@ def progress(label: str, total: int, *, quiet: bool = False) -> Iterator[Advance
     Silent where `quiet` is set or standard error is no terminal. The bar disappears at the end.
     """
     if quiet or not sys.stderr.isatty():
-        yield _say_nothing
+        yield _ignore
         return
     from rich.console import Console
     from rich.markup import escape
@@ -51,5 +51,5 @@ def progress(label: str, total: int, *, quiet: bool = False) -> Iterator[Advance
         yield advance
 
 
-def _say_nothing(steps: int = 1, text: str = "") -> None:
+def _ignore(steps: int = 1, text: str = "") -> None:
     pass

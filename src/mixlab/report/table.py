@@ -9,15 +9,15 @@ from html import escape
 from typing import TYPE_CHECKING, Literal, assert_never
 
 from mixlab.report.colours import mark
-from mixlab.report.html_text import breakable, prose
-from mixlab.report.numbers import DASH, decimals, interval, number, spread
+from mixlab.report.html_text import breakable, html_text
+from mixlab.report.numbers import DASH, decimals, interval, number, parallelize
 from mixlab.stats.estimate import Estimate
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 Cell = Estimate | str | int | float | None
-Worth = Literal["spread", "interval"]
+Uncertainty = Literal["spread", "interval"]
 Format = Literal["table", "markdown", "csv", "json"]
 
 
@@ -28,7 +28,7 @@ class Column:
     unit: str = ""
     digits: int | None = None  # decimals; None: enough for three significant digits of the largest number
     note: str = ""  # stands under the table
-    worth: Worth = "spread"  # what stands beside an estimate that has both
+    uncertainty: Uncertainty = "spread"  # what stands beside an estimate that has both
 
     @property
     def head(self) -> str:
@@ -59,7 +59,7 @@ class Table:
         columns = [_html_column(column, self.cells(column), self.models) for column in self.columns]
         heads = "".join(cells[0] for cells in columns)
         rows = "\n".join(f"<tr>{''.join(cells)}</tr>" for cells in zip(*(cells[1:] for cells in columns), strict=True))
-        items = "".join(f"<li>{prose(note)}</li>" for note in self.all_notes)
+        items = "".join(f"<li>{html_text(note)}</li>" for note in self.all_notes)
         notes = f'<ul class="notes">{items}</ul>' if items else ""
         return (
             f'<div class="table">\n<h3>{escape(self.title)}</h3>\n'
@@ -113,26 +113,26 @@ def _digits(column: Column, cells: Sequence[Cell]) -> int:
 
 def _texts(column: Column, cells: Sequence[Cell]) -> list[str]:
     digits = _digits(column, cells)
-    return [_text(cell, digits, column.worth) for cell in cells]
+    return [_text(cell, digits, column.uncertainty) for cell in cells]
 
 
-def _worth(estimate: Estimate, digits: int, worth: Worth) -> str:
+def _uncertainty(estimate: Estimate, digits: int, uncertainty: Uncertainty) -> str:
     """ "± 0.3 (n = 3)" or "[96.1, 98.2]"; a measured number that has neither says from how many values it is."""
-    texts = [spread(estimate, digits), interval(estimate, digits)]
-    if worth == "interval":
+    texts = [parallelize(estimate, digits), interval(estimate, digits)]
+    if uncertainty == "interval":
         texts.reverse()
     exact = estimate.low is not None
     return texts[0] or texts[1] or ("" if exact else f"(n = {estimate.n})")
 
 
-def _text(cell: Cell, digits: int, worth: Worth) -> str:
+def _text(cell: Cell, digits: int, uncertainty: Uncertainty) -> str:
     match cell:
         case None:
             return DASH
         case str():
             return cell
         case Estimate():
-            return f"{number(cell.value, digits)} {_worth(cell, digits, worth)}".rstrip()
+            return f"{number(cell.value, digits)} {_uncertainty(cell, digits, uncertainty)}".rstrip()
         case int():
             return number(cell, 0)
         case float():
@@ -251,7 +251,7 @@ def _html_column(column: Column, cells: Sequence[Cell], models: Sequence[str]) -
     """
     digits = _digits(column, cells)
     counts = {cell.n for cell in cells if isinstance(cell, Estimate) and cell.spread is not None}
-    shared = counts.pop() if len(counts) == 1 and column.worth == "spread" else None
+    shared = counts.pop() if len(counts) == 1 and column.uncertainty == "spread" else None
     under = ", ".join(part for part in (column.unit, f"± of n = {shared}" if shared else "") if part)
     pair = ' colspan="2"' if any(isinstance(cell, Estimate) for cell in cells) else ""
     kind = ' class="number"' if _is_numeric(cells) else ""
@@ -261,10 +261,12 @@ def _html_column(column: Column, cells: Sequence[Cell], models: Sequence[str]) -
         if isinstance(cell, Estimate):
             tip = interval(cell, digits)
             tip = f' title="95 % interval {tip}, n = {cell.n}"' if tip else ""
-            worth = _worth(cell, digits, column.worth).removesuffix(f" (n = {shared})")
-            rows.append(f'<td class="number">{number(cell.value, digits)}</td><td class="worth"{tip}>{worth}</td>')
+            uncertainty = _uncertainty(cell, digits, column.uncertainty).removesuffix(f" (n = {shared})")
+            rows.append(
+                f'<td class="number">{number(cell.value, digits)}</td><td class="uncertainty"{tip}>{uncertainty}</td>'
+            )
         else:
             before = mark(cell, models) if isinstance(cell, str) and cell in models else ""
-            text = before + breakable(_text(cell, digits, column.worth))
+            text = before + breakable(_text(cell, digits, column.uncertainty))
             rows.append(f"<td{kind}>{text}</td>{'<td></td>' if pair else ''}")
     return rows

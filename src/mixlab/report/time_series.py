@@ -33,29 +33,29 @@ _LINE_HEIGHT = 14
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class SeriesPanel:
     """What one panel shows: a line a name, and behind them, in grey, what they are the means of.
 
-    `holds`: values that the axis reaches in any case, such as 0.
+    `include`: values that the axis reaches in any case, such as 0.
     """
 
     axis: Axis
     lines: Mapping[str, Curve]
-    behind: Curve = ((), ())
-    holds: Sequence[float] = ()
+    background: Curve = ((), ())
+    include: Sequence[float] = ()
 
 
-def courses(title: str, panels: Sequence[Course], *, x: Axis, end: float, caption: str = "") -> Figure:
+def time_series(title: str, panels: Sequence[SeriesPanel], *, x: Axis, end: float, caption: str = "") -> Figure:
     """From 0 to `end` of `x`; each line says its last value, and a long one is thinned."""
     return Figure(title, [_panel(course, x, end) for course in panels], caption)
 
 
-def in_powers(label: str, curve: Curve) -> Course:
+def power_of_ten(label: str, curve: Curve) -> SeriesPanel:
     """A course whose values are far from 1, in units of a power of ten."""
     xs, ys = curve
     power = floor(log10(max(ys))) if max(ys) > 0 else 0
     unit = "" if power == 0 else "10" + str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return Course(Axis(label, unit), {"rate": (xs, [y / 10.0**power for y in ys])}, holds=(0,))
+    return SeriesPanel(Axis(label, unit), {"rate": (xs, [y / 10.0**power for y in ys])}, include=(0,))
 
 
 def thinned(curve: Curve, points: int = POINTS) -> Curve:
@@ -70,11 +70,11 @@ def thinned(curve: Curve, points: int = POINTS) -> Curve:
     return xs, ys
 
 
-def _panel(course: Course, x: Axis, end: float) -> Panel:
+def _panel(course: SeriesPanel, x: Axis, end: float) -> Panel:
     y, names = course.axis, list(course.lines)
-    behind = thinned(course.behind)
+    background = thinned(course.background)
     lines = {name: curve for name, one in course.lines.items() if (curve := thinned(one))[0]}
-    drawn = [value for _, ys in (*lines.values(), behind) for value in ys]
+    drawn = [value for _, ys in (*lines.values(), background) for value in ys]
     lasts = {name: one[1][-1] for name, one in lines.items()}
     digits = y.decimals(lasts.values() if y.scale == "log" else drawn)
     finals = {name: number(last, digits) for name, last in lasts.items()}
@@ -87,8 +87,8 @@ def _panel(course: Course, x: Axis, end: float) -> Panel:
         axes = plot_area(canvas, 42, 48, PANEL_WIDTH - 44, HEIGHT - 38)
         grid(axes, "y")
         scale_x(axes, x, 0, end)
-        scale_y(axes, y, *y.limits((*drawn, *course.holds), margin=0.04))
-        line(axes, *behind, SHADE, 0.75)
+        scale_y(axes, y, *y.limits((*drawn, *course.include), margin=0.04))
+        line(axes, *background, SHADE, 0.75)
         ends = []
         for name, (xs, ys) in lines.items():
             line(axes, xs, ys, colour_of(name, names), 1.4)

@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from mixlab.errors import UserError
-from mixlab.files import whole_file
+from mixlab.files import atomic_file
 
 _STEP = "step-{:08d}.safetensors"
 _STEPS = "step-*.safetensors"
@@ -31,7 +31,7 @@ class Checkpoint:
     """Tensors on the CPU, and JSON."""
 
     tensors: Mapping[str, Tensor]
-    facts: Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
     def section(self, name: str) -> dict[str, Tensor]:
         """The tensors called `name`/..., by the rest of their names."""
@@ -72,7 +72,7 @@ class Checkpoints:
     def save(self, checkpoint: Checkpoint) -> None:
         """`checkpoint`, whose facts name its step, must no longer change: it is written while the caller goes on."""
         self._since = time.monotonic()
-        self._write_soon(_STEP.format(checkpoint.facts["step"]), checkpoint)
+        self._write_soon(_STEP.format(checkpoint.metadata["step"]), checkpoint)
 
     def save_best(self, checkpoint: Checkpoint) -> None:
         self._write_soon(_BEST, checkpoint)
@@ -117,13 +117,13 @@ class Checkpoints:
             self._writing.pop(0).result()
 
     def _write(self, path: Path, checkpoint: Checkpoint) -> None:
-        with whole_file(path) as temporary:
-            temporary.write_bytes(save(dict(checkpoint.tensors), {"facts": json.dumps(checkpoint.facts)}))
+        with atomic_file(path) as temporary:
+            temporary.write_bytes(save(dict(checkpoint.tensors), {"facts": json.dumps(checkpoint.metadata)}))
         for old in sorted(self._folder.glob(_STEPS))[: -self._keep]:
             old.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> Checkpoint:
     with safe_open(path, framework="pt") as file:
-        facts = json.loads((file.metadata() or {}).get("facts", "{}"))
-        return Checkpoint({name: file.get_tensor(name) for name in file.keys()}, facts)  # noqa: SIM118  no mapping
+        metadata = json.loads((file.metadata() or {}).get("facts", "{}"))
+        return Checkpoint({name: file.get_tensor(name) for name in file.keys()}, metadata)  # noqa: SIM118  no mapping

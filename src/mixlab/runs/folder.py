@@ -25,7 +25,7 @@ from typing import Any, Literal
 import tomli_w
 
 from mixlab.errors import UserError
-from mixlab.files import explained, whole_folder, write_json, write_text
+from mixlab.files import atomic_folder, translate_os_errors, write_json, write_text
 
 try:
     import fcntl
@@ -88,7 +88,7 @@ class Run:
         return self._read("data.json", json.loads)
 
     @property
-    def split(self) -> dict[str, list[str]] | None:
+    def split_assignment(self) -> dict[str, list[str]] | None:
         """The names of each part's images; None where the data came cut."""
         return self._read("split.json", json.loads) if (self.path / "split.json").exists() else None
 
@@ -111,7 +111,7 @@ class Run:
             yield
             return
         lock = self.path / ".lock"
-        with explained(lock):
+        with translate_os_errors(lock):
             file = lock.open("w")
         with file:
             try:
@@ -128,7 +128,7 @@ class Run:
             finally:
                 lock.unlink(missing_ok=True)
 
-    def check_whole(self) -> None:
+    def check_complete(self) -> None:
         """Raises UserError where a file is missing or cut off, as after a copy that was interrupted."""
         sizes = self._status().get("bytes")
         if sizes is None:
@@ -180,22 +180,22 @@ def start_run(
     plan: dict[str, Any],
     environment: dict[str, Any],
     data: dict[str, Any],
-    split: dict[str, list[str]] | None,
+    split_assignment: dict[str, list[str]] | None,
 ) -> Run:
     """Lay out the folder of a training that is about to begin."""
-    refuse_foreign_folder(path)
-    with whole_folder(path) as temporary:
+    require_free_folder(path)
+    with atomic_folder(path) as temporary:
         write_text(temporary / "recipe.toml", tomli_w.dumps(recipe))
         write_json(temporary / "plan.json", plan)
         write_json(temporary / "environment.json", environment)
         write_json(temporary / "data.json", data)
-        if split is not None:
-            write_json(temporary / "split.json", split)
+        if split_assignment is not None:
+            write_json(temporary / "split.json", split_assignment)
         Run(temporary).mark("running")
     return Run(path)
 
 
-def refuse_foreign_folder(path: Path) -> None:
+def require_free_folder(path: Path) -> None:
     """Refuse to write where something else lies: a finished run, or what is no run at all."""
     if path.is_file():
         raise UserError(f"{path} is a file: a run needs a folder of its own. Give another path.")
@@ -207,7 +207,7 @@ def refuse_foreign_folder(path: Path) -> None:
         raise UserError(f"{path} holds a finished run, which is never overwritten: remove it, or give another path.")
 
 
-def begun_run(path: Path) -> Run:
+def open_any_run(path: Path) -> Run:
     """A run in whatever state. Raises UserError where the folder is none."""
     if not path.is_dir():
         raise UserError(f"There is no run at {path}: give the folder that mixlab train printed.")
@@ -226,8 +226,8 @@ def begun_run(path: Path) -> Run:
 
 def open_run(path: Path) -> Run:
     """A finished run, to be judged or asked. Raises UserError where the folder is none."""
-    run = begun_run(path)
+    run = open_any_run(path)
     if run.state != "done":
         raise UserError(f"The run at {path} is not finished (it says {run.state}): train it to its end first.")
-    run.check_whole()
+    run.check_complete()
     return run

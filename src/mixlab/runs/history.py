@@ -32,8 +32,8 @@ class History:
     @property
     def best(self) -> Line | None:
         """The epoch that validation liked best, the last of equals; its weights are the ones kept."""
-        judged = [epoch for epoch in self.epochs if epoch["validation"] is not None]
-        return max(reversed(judged), key=lambda epoch: epoch["validation"]["top1"], default=None)
+        evaluated = [epoch for epoch in self.epochs if epoch["validation"] is not None]
+        return max(reversed(evaluated), key=lambda epoch: epoch["validation"]["top1"], default=None)
 
     @property
     def validation(self) -> Line | None:

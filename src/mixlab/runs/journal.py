@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from mixlab.errors import UserError
-from mixlab.files import explained
+from mixlab.files import translate_os_errors
 
 
 class Journal:
@@ -18,7 +18,7 @@ class Journal:
 
     def write(self, kind: str, **values: Any) -> None:
         line = json.dumps({"kind": kind} | values, ensure_ascii=False) + "\n"
-        with explained(self._path):
+        with translate_os_errors(self._path):
             self._file.write(line.encode(errors="backslashreplace"))  # a file's name may be no text
 
     @property

@@ -9,7 +9,7 @@ from typing import Any
 
 from mixlab.errors import UserError
 from mixlab.report.table import Cell, Column, Table
-from mixlab.runs.folder import Run, begun_run
+from mixlab.runs.folder import Run, open_any_run
 from mixlab.runs.history import History, read_history
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import proportion_interval
@@ -21,14 +21,14 @@ COLUMNS = (
     Column("data", "data"),
     Column("epochs", "epochs"),
     Column("planned", "of"),
-    Column("top1", "validation top-1", "%", digits=1, worth="interval"),
+    Column("top1", "validation top-1", "%", digits=1, uncertainty="interval"),
     Column("seconds", "steps' time", "s", digits=0),
     Column("when", "last written"),
 )
 
 
 @dataclass(frozen=True)
-class Listed:
+class RunSummary:
     """A run with what its folder tells. A training that was killed still says that it is running."""
 
     run: Run
@@ -39,9 +39,9 @@ class Listed:
     @property
     def top1(self) -> Estimate | None:
         """Validation's accuracy of the weights that are kept, over its images."""
-        if (judged := self.history.validation) is None:
+        if (evaluated := self.history.validation) is None:
             return None
-        return proportion_interval(judged["top1"] * judged["images"] / 100, judged["images"])
+        return proportion_interval(evaluated["top1"] * evaluated["images"] / 100, evaluated["images"])
 
     @property
     def seconds(self) -> float | None:
@@ -63,7 +63,7 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class Damaged:
+class DamagedRun:
     """A run's folder that can't be read, with the sentence that says why."""
 
     path: Path
@@ -86,37 +86,37 @@ def runs_below(folders: Iterable[Path]) -> Iterator[Path]:
             inner[:] = sorted(one for one in inner if not one.startswith("."))
 
 
-def listed(path: Path) -> Listed:
+def read_run_summary(path: Path) -> RunSummary:
     """Raises UserError where the folder is damaged."""
-    run = begun_run(path)
+    run = open_any_run(path)
     if run.state == "done":
-        run.check_whole()
+        run.check_complete()
     written = max(file.stat().st_mtime for file in (run.journal, path / "status.json") if file.exists())
-    return Listed(run, run.recipe, read_history(run.journal), datetime.fromtimestamp(written))
+    return RunSummary(run, run.recipe, read_history(run.journal), datetime.fromtimestamp(written))
 
 
-def list_runs(folders: Iterable[Path]) -> list[Listed | Damaged]:
+def list_runs(folders: Iterable[Path]) -> list[RunSummary | DamagedRun]:
     """The latest first, and the damaged ones after them."""
-    whole: list[Listed] = []
-    damaged: list[Damaged] = []
+    whole: list[RunSummary] = []
+    damaged: list[DamagedRun] = []
     for path in runs_below(folders):
         try:
-            whole.append(listed(path))
+            whole.append(read_run_summary(path))
         except UserError as error:
-            damaged.append(Damaged(path, str(error)))
+            damaged.append(DamagedRun(path, str(error)))
     whole.sort(key=lambda one: one.when, reverse=True)
     return [*whole, *damaged]
 
 
-def runs_for_people(found: list[Listed | Damaged], where: str) -> Table:
-    notes = [one.reason for one in found if isinstance(one, Damaged)]
-    if any(isinstance(one, Listed) and one.top1 for one in found):
+def runs_table(found: list[RunSummary | DamagedRun], where: str) -> Table:
+    notes = [one.reason for one in found if isinstance(one, DamagedRun)]
+    if any(isinstance(one, RunSummary) and one.top1 for one in found):
         notes.insert(0, "Brackets are 95 % intervals over the validation images that chose the weights.")
     if not found:
         notes = [f"There are none below {where}: `mixlab train` leaves them there."]
     return Table("Runs", COLUMNS, [one.row for one in found], notes)
 
 
-def runs_for_programs(found: list[Listed | Damaged]) -> Table:
-    rows = [one.row | {"problem": one.reason if isinstance(one, Damaged) else None} for one in found]
+def runs_full_table(found: list[RunSummary | DamagedRun]) -> Table:
+    rows = [one.row | {"problem": one.reason if isinstance(one, DamagedRun) else None} for one in found]
     return Table("Runs", [*COLUMNS, Column("problem", "problem")], rows)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mixlab.report.table import Cell, Column, Table
-from mixlab.runs.run_list import Listed, listed
+from mixlab.runs.run_list import RunSummary, read_run_summary
 from mixlab.stats.intervals import median_interval
 
 _UNSET = "–"
@@ -15,7 +15,7 @@ _UNSET = "–"
 
 @dataclass(frozen=True)
 class RunComparison:
-    runs: Sequence[Listed]
+    runs: Sequence[RunSummary]
 
     @cached_property
     def names(self) -> list[str]:
@@ -60,9 +60,9 @@ class RunComparison:
         columns = [
             Column("run", "run"),
             Column("state", "state"),
-            Column("top1", "validation top-1", "%", digits=1, worth="interval"),
+            Column("top1", "validation top-1", "%", digits=1, uncertainty="interval"),
             Column("seconds", "steps' time", "s", digits=0),
-            Column("images_per_second", "throughput", "images/s", digits=0, worth="interval"),
+            Column("images_per_second", "throughput", "images/s", digits=0, uncertainty="interval"),
             Column("peak_gib", "peak memory", "GiB", digits=2),
         ]
         notes = [
@@ -71,7 +71,7 @@ class RunComparison:
         ]
         return Table("Results", columns, [self._result(place) for place in range(len(self.runs))], notes)
 
-    def for_programs(self) -> Table:
+    def full_table(self) -> Table:
         """A row a run: its results, where its curves end, and its value of every key that differs."""
         columns = [*self.results_table().columns, *self.ends_table().columns[1:], *map(_plain_column, self.differing)]
         rows = [
@@ -108,14 +108,14 @@ class RunComparison:
 
 def compare_runs(paths: Sequence[Path]) -> RunComparison:
     """Raises UserError where one is damaged."""
-    return RunComparison([listed(path) for path in paths])
+    return RunComparison([read_run_summary(path) for path in paths])
 
 
 def _plain_column(key: str) -> Column:
     return Column(key, key)
 
 
-def _settings(one: Listed) -> dict[str, str]:
+def _settings(one: RunSummary) -> dict[str, str]:
     """What may decide a result, by its key with dots."""
     recipe = {key: value for key, value in one.recipe.items() if key != "expected"}
     environment = one.run.environment

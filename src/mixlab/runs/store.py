@@ -18,12 +18,12 @@ def store_folder() -> Path:
     return Path(os.environ.get("MIXLAB_RUNS") or "runs")
 
 
-def stored_key(decided_by: dict[str, Any]) -> str:
-    """Twelve letters for everything that decides a result: `decided_by`, and the package's sources that make it.
+def store_key(cache_key: dict[str, Any]) -> str:
+    """Twelve letters for everything that decides a result: `cache_key`, and the package's sources that make it.
 
-    `decided_by` is the resolved recipe, the model's full config, the data's fingerprint, the plan, torch's version ...
+    `cache_key` is the resolved recipe, the model's full config, the data's fingerprint, the plan, torch's version ...
     """
-    decided = json.dumps(decided_by | {"sources": _sources()}, sort_keys=True)
+    decided = json.dumps(cache_key | {"sources": _sources()}, sort_keys=True)
     return hashlib.sha256(decided.encode()).hexdigest()[:12]
 
 

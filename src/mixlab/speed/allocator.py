@@ -11,7 +11,7 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # glibc's malloc.h
 _LARGEST = 2**31 - 1  # bytes, that mallopt takes
 
 
-def keep_freed_memory() -> None:
+def retain_freed_memory() -> None:
     """From here on the process keeps the memory it has had until it ends. Does nothing where there is no glibc."""
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         mallopt(_MMAP_MAX, 0)

@@ -16,12 +16,12 @@ Precision = Literal["fp32", "bf16", "fp16"]
 Layout = Literal["contiguous", "channels_last"]
 FreedMemory = Literal["returned", "kept"]
 
-_WORTH_IT = 0.95
+_MIN_GAIN = 0.95
 """Another mode must take at most this share of the stock mode's time: less is noise, and not worth a rounding."""
 
 
 @dataclass(frozen=True, slots=True)
-class Mode:
+class ComputeMode:
     precision: Precision = "fp32"
     layout: Layout = "contiguous"
 
@@ -40,7 +40,7 @@ class Mode:
 @dataclass(frozen=True, slots=True)
 class Plan:
     device: str
-    mode: Mode
+    mode: ComputeMode
     micro_batch: int
     """Images that go through the model at once; a step adds up the gradients of as many as its batch needs."""
     processes: int = 1
@@ -59,17 +59,17 @@ class Plan:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "Plan":
-        mode = Mode(stored["precision"], stored["layout"])
+        mode = ComputeMode(stored["precision"], stored["layout"])
         others = {name: stored[name] for name in ("processes", "freed_memory") if name in stored}
         return cls(stored["device"], mode, stored["micro_batch"], **others)
 
 
-def placed(model: nn.Module, device: torch.device, mode: Mode) -> nn.Module:
+def prepare_model(model: nn.Module, device: torch.device, mode: ComputeMode) -> nn.Module:
     """`model` on the device, its kernels laid out as the mode wants them."""
     return model.to(device=device).to(memory_format=mode.memory_format)  # pyright: ignore[reportCallIssue]
 
 
-def candidates(device: torch.device, precision: Precision | Literal["auto"]) -> list[Mode]:
+def candidates(device: torch.device, precision: Precision | Literal["auto"]) -> list[ComputeMode]:
     """The modes worth trying, the stock one first. On Apple's MPS only fp32 is tested, so only that is tried."""
     if precision == "fp16" and device.type == "cpu":
         raise UserError('precision="fp16" needs a GPU: on a processor give "bf16", "fp32" or "auto".')
@@ -78,14 +78,14 @@ def candidates(device: torch.device, precision: Precision | Literal["auto"]) -> 
     else:
         precisions = (precision,)
     layouts: tuple[Layout, ...] = ("contiguous", "channels_last")
-    return [Mode(precision, layout) for precision, layout in product(precisions, layouts)]
+    return [ComputeMode(precision, layout) for precision, layout in product(precisions, layouts)]
 
 
-def fastest(steps: Mapping[Mode, Callable[[], object]]) -> tuple[Mode, float]:
+def pick_fastest(steps: Mapping[ComputeMode, Callable[[], object]]) -> tuple[ComputeMode, float]:
     """The mode to take and the median seconds of its step; the first mode is left only for a clear gain."""
     modes = {str(mode): mode for mode in steps}
     times = interleaved({name: steps[mode] for name, mode in modes.items()}, rounds=3, warmup=1, sample_seconds=0.0)
     seconds = {modes[name]: median(took) for name, took in times.items()}
     stock, best = next(iter(steps)), min(seconds, key=seconds.__getitem__)
-    taken = best if seconds[best] <= _WORTH_IT * seconds[stock] else stock
+    taken = best if seconds[best] <= _MIN_GAIN * seconds[stock] else stock
     return taken, seconds[taken]

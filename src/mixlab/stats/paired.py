@@ -142,7 +142,7 @@ def crossed_bootstrap(
     )
 
 
-def of_groups(correct: Answers, groups: NDArray[np.int64]) -> NDArray[np.float64]:
+def cluster_values(correct: Answers, groups: NDArray[np.int64]) -> NDArray[np.float64]:
     """(seed, group) For the functions here, where images of one group, such as copies, are right or wrong together.
 
     `groups`: (image,) a number an image. A group counts for as many images as it has: its value is the mean over

@@ -11,14 +11,14 @@ from mixlab.errors import UserError
 
 
 @dataclass(frozen=True)
-class Split:
+class SplitAssignment:
     """The classes that are learned first, and the new ones."""
 
     known: tuple[str, ...]
     new: tuple[str, ...]
 
 
-def class_splits(dataset: Dataset, count: int) -> list[Split]:
+def class_splits(dataset: Dataset, count: int) -> list[SplitAssignment]:
     """So many different ones, drawn once; of an odd number of classes one more is new."""
     classes = dataset.classes
     half = len(classes) // 2
@@ -36,7 +36,7 @@ def class_splits(dataset: Dataset, count: int) -> list[Split]:
     while len(drawn) < count:
         drawn[tuple(sorted(draw.permutation(len(classes))[:half].tolist()))] = None
     return [
-        Split(
+        SplitAssignment(
             tuple(classes[place] for place in known),
             tuple(name for place, name in enumerate(classes) if place not in known),
         )
@@ -45,7 +45,7 @@ def class_splits(dataset: Dataset, count: int) -> list[Split]:
 
 
 def check_enough(dataset: Dataset, shots: int) -> None:
-    there = np.bincount(dataset.parts["train"].labels, minlength=len(dataset.classes))
+    there = np.bincount(dataset.splits["train"].labels, minlength=len(dataset.classes))
     least = int(there.argmin())
     if there[least] < shots:
         raise UserError(
@@ -57,11 +57,11 @@ def check_enough(dataset: Dataset, shots: int) -> None:
 def of_classes(dataset: Dataset, names: tuple[str, ...], each: int, seed: int) -> Dataset:
     """These classes alone: so many training images of each at most, drawn by the seed, and all of the test part."""
     places = np.array([dataset.classes.index(name) for name in names])
-    draw, labels = np.random.default_rng(seed), dataset.parts["train"].labels
-    chosen: dict[str, Int64[np.ndarray, " image"]] = {
+    draw, labels = np.random.default_rng(seed), dataset.splits["train"].labels
+    recommendation_summary: dict[str, Int64[np.ndarray, " image"]] = {
         "train": np.concatenate([draw.permutation(np.flatnonzero(labels == place))[:each] for place in places]),
-        "test": np.flatnonzero(np.isin(dataset.parts["test"].labels, places)),
+        "test": np.flatnonzero(np.isin(dataset.splits["test"].labels, places)),
     }
-    subsets = {name: dataset.parts[name].subset(np.sort(indices)) for name, indices in chosen.items()}
-    parts = {name: replace(part, labels=np.searchsorted(places, part.labels)) for name, part in subsets.items()}
-    return replace(dataset, classes=names, parts=parts, cut_here=True)
+    subsets = {name: dataset.splits[name].subset(np.sort(indices)) for name, indices in recommendation_summary.items()}
+    splits = {name: replace(split, labels=np.searchsorted(places, split.labels)) for name, split in subsets.items()}
+    return replace(dataset, classes=names, splits=splits, split_by_mixlab=True)

@@ -14,36 +14,36 @@ import torch
 from jaxtyping import Bool
 
 from mixlab.data.augmentation.augment import Augmentation
-from mixlab.data.batches import JudgingBatches
+from mixlab.data.batches import EvalBatches
 from mixlab.data.dataset import Dataset
-from mixlab.evaluation.evaluate import answers_of, evaluate
+from mixlab.evaluation.evaluate import evaluate, predict_fn
 from mixlab.measure import machine
 from mixlab.models.contract import height_and_width
-from mixlab.report.page import Answer, KeyFigure, Page
+from mixlab.report.page import Metric, Page, Summary
 from mixlab.report.table import Column, Table
-from mixlab.report.text import counted, listed
+from mixlab.report.text import join_words, pluralize
 from mixlab.runs.store import finished_run
-from mixlab.speed.plan import Mode, Plan, placed
+from mixlab.speed.plan import ComputeMode, Plan, prepare_model
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import mean_interval
 from mixlab.stats.paired import crossed_interval
 from mixlab.studies.study import Study
 from mixlab.training.job import Job, resolve
 from mixlab.training.loop import train
-from mixlab.training.planning.autotune import remembered_plan
+from mixlab.training.planning.autotune import cached_plan
 from mixlab.training.recipes.schema import Optimizer, Recipe, Schedule
-from mixlab.weights.adapt import Resize, Weights, at_size
-from mixlab.weights.load import built, open_weights
+from mixlab.weights.adapt import Resize, Weights, resize_input
+from mixlab.weights.load import build_with_weights, load_pretrained
 from mixlab.zoo.build import Model, macs_of
 
 SMALL, LARGE, BETWEEN = 16, 32, 24  # pixels
 _WAYS: tuple[tuple[Resize, int], ...] = (("exact", LARGE), ("resampled", LARGE), ("resampled", BETWEEN))
 _AS_IT_WAS, _TRAINED_ON = f"as it was, {SMALL} px", f"trained on, {SMALL} px"
-_JUDGED = 256  # images a batch
+_EVALUATED = 256  # images a batch
 
 
 @dataclass(frozen=True)
-class ResolutionTerms:
+class ResolutionSettings:
     seeds: int = 5
     images: int = 20_000  # to train on at most, equally many of each class
     epochs: int = 10  # before the size changes
@@ -85,7 +85,7 @@ class Resolution(Study[Arm]):
     repeats = "seeds"
     top1_is_over = "seeds and test images"
 
-    terms: ResolutionTerms
+    settings: ResolutionSettings
 
     @property
     def pairs(self) -> list[tuple[Arm, Arm]]:
@@ -111,7 +111,7 @@ class Resolution(Study[Arm]):
                 Column("epochs", "epochs at that size"),
                 Column("macs", "MACs", "M", digits=1),
                 Column("top1", "top-1", "%", digits=1),
-                Column("difference", "against as it was", "points", digits=1, worth="interval"),
+                Column("difference", "against as it was", "points", digits=1, uncertainty="interval"),
             ],
             [
                 {
@@ -124,7 +124,7 @@ class Resolution(Study[Arm]):
                 for arm in self.arms
             ],
             notes=[
-                f"{self.terms.seeds} seeds; {self.images:,} training and {reference.correct.shape[1]:,} test "
+                f"{self.settings.seeds} seeds; {self.images:,} training and {reference.correct.shape[1]:,} test "
                 "images. ± is the standard deviation of the seeds.",
                 "Differences are taken seed by seed on the same test images; the 95 % intervals are over seeds.",
                 *(
@@ -139,39 +139,43 @@ class Resolution(Study[Arm]):
         stayed = self[_TRAINED_ON]
         tuned = {f"{way} to {size} px": self[_tuned(way, size)] for way, size in _WAYS}
         ahead = [way for way, arm in tuned.items() if (arm.against(stayed).low or 0) > 0]
-        who = f"{listed(ahead)} {'is' if len(ahead) == 1 else 'are'}" if ahead else "no way is certainly"
+        who = f"{join_words(ahead)} {'is' if len(ahead) == 1 else 'are'}" if ahead else "no way is certainly"
         return self._page(
             "What does a change of resolution cost a Mixer?",
-            f"mixlab study resolution: {self.data}, {self.terms.seeds} seeds",
-            Answer(
-                f"After {counted(self.terms.tuning_epochs, 'epoch')} at the new size, {who} ahead of the model that "
-                f"stayed at {SMALL} px for as many steps.",
-                "Taken there: " + listed(list(tuned)) + ". The model that stayed sees images reduced to the size that "
+            f"mixlab study resolution: {self.data}, {self.settings.seeds} seeds",
+            Summary(
+                f"After {pluralize(self.settings.tuning_epochs, 'epoch')} at the new size, {who} ahead of the model "
+                f"that stayed at {SMALL} px for as many steps.",
+                "Taken there: "
+                + join_words(list(tuned))
+                + ". The model that stayed sees images reduced to the size that "
                 "it knows. Ahead: the 95 % interval of the difference lies above 0.",
-                [KeyFigure(arm.name, arm.top1, 1) for arm in (stayed, *tuned.values())],
+                [Metric(arm.name, arm.top1, 1) for arm in (stayed, *tuned.values())],
             ),
             {"Judged": "fp32, contiguous"},
         )
 
 
-def resolution(dataset: Dataset, terms: ResolutionTerms, *, quiet: bool, say: Callable[[str], None]) -> Resolution:
+def resolution(
+    dataset: Dataset, settings: ResolutionSettings, *, quiet: bool, log: Callable[[str], None]
+) -> Resolution:
     """Train, resize, judge; what is in the store is not trained again."""
-    dataset = _subset(dataset.nothing_selected(), terms.images)
-    bench = _Bench(dataset, terms, say, quiet=quiet)
+    dataset = _subset(dataset.merge_validation(), settings.images)
+    bench = _Bench(dataset, settings, log, quiet=quiet)
     seeds: list[list[Arm]] = []
-    for seed in range(terms.seeds):
+    for seed in range(settings.seeds):
         seeds.append(bench.one_seed(seed))
         for arm in seeds[-1]:
-            say(f"seed {seed}, {arm.name}: {100 * arm.correct.mean():.1f} %")
+            log(f"seed {seed}, {arm.name}: {100 * arm.correct.mean():.1f} %")
     return Resolution(
         data=dataset.name,
-        images=len(dataset.parts["train"]),
-        terms=terms,
+        images=len(dataset.splits["train"]),
+        settings=settings,
         arms=tuple(_joined(arms) for arms in zip(*seeds, strict=True)),
         environment=machine.describe(bench.device),
         recipes={
-            "before": bench.recipe(0, SMALL, terms.epochs),
-            "after": bench.recipe(0, LARGE, terms.tuning_epochs, tuned=True),
+            "before": bench.recipe(0, SMALL, settings.epochs),
+            "after": bench.recipe(0, LARGE, settings.tuning_epochs, tuned=True),
         },
         plans={f"{size} px, token_hidden {hidden}": plan for (size, hidden), plan in bench.plans.items()},
     )
@@ -180,8 +184,8 @@ def resolution(dataset: Dataset, terms: ResolutionTerms, *, quiet: bool, say: Ca
 class _Bench:
     """Trains and judges on one dataset; one plan for each image size and width, decided once."""
 
-    def __init__(self, dataset: Dataset, terms: ResolutionTerms, say: Callable[[str], None], *, quiet: bool):
-        self.dataset, self.terms, self.say, self.quiet = dataset, terms, say, quiet
+    def __init__(self, dataset: Dataset, settings: ResolutionSettings, log: Callable[[str], None], *, quiet: bool):
+        self.dataset, self.settings, self.log, self.quiet = dataset, settings, log, quiet
         self.device = machine.pick_device()
         self.plans: dict[tuple[int, int], Plan] = {}
 
@@ -201,26 +205,26 @@ class _Bench:
 
     def one_seed(self, seed: int) -> list[Arm]:
         """Every arm, with the answers of this seed's models alone."""
-        first, after = self.terms.epochs, self.terms.tuning_epochs
+        first, after = self.settings.epochs, self.settings.tuning_epochs
         before = self.trained(self.recipe(seed, SMALL, first))
         arms = [
-            self.judged(_AS_IT_WAS, before, first),
-            self.judged(_TRAINED_ON, self.tuned(seed, before), first + after),
+            self.evaluated(_AS_IT_WAS, before, first),
+            self.evaluated(_TRAINED_ON, self.tuned(seed, before), first + after),
         ]
         for way, size in _WAYS:
-            resized = at_size(before, size, way, window=None)
-            moved = moved_on_grey(built(before), built(resized))
-            arms.append(replace(self.judged(f"{way}, {size} px, at once", resized, 0), moved=(moved,)))
-            arms.append(self.judged(_tuned(way, size), self.tuned(seed, resized), after))
+            resized = resize_input(before, size, way, window=None)
+            moved = moved_on_grey(build_with_weights(before), build_with_weights(resized))
+            arms.append(replace(self.evaluated(f"{way}, {size} px, at once", resized, 0), moved=(moved,)))
+            arms.append(self.evaluated(_tuned(way, size), self.tuned(seed, resized), after))
         for size in (LARGE, BETWEEN):
             for epochs in (after, first + after):
                 fresh = self.trained(self.recipe(seed, size, epochs))
-                arms.append(self.judged(f"from scratch, {size} px, {counted(epochs, 'epoch')}", fresh, epochs))
+                arms.append(self.evaluated(f"from scratch, {size} px, {pluralize(epochs, 'epoch')}", fresh, epochs))
         return arms
 
     def tuned(self, seed: int, weights: Weights) -> Weights:
         size = weights.config["image_size"]
-        return self.trained(self.recipe(seed, size, self.terms.tuning_epochs, tuned=True), weights)
+        return self.trained(self.recipe(seed, size, self.settings.tuning_epochs, tuned=True), weights)
 
     def trained(self, recipe: Recipe, weights: Weights | None = None) -> Weights:
         job = resolve(recipe, self.dataset, self.device)
@@ -228,22 +232,24 @@ class _Bench:
             job = replace(job, weights=weights, config=weights.config)
         folder = job.folder(plan := self.plan(job))
         run = finished_run(folder) or train(job, plan, folder, quiet=self.quiet)
-        return open_weights(run.path).weights
+        return load_pretrained(run.path).weights
 
     def plan(self, job: Job) -> Plan:
         key = (job.preprocess.image_size[0], job.config["token_hidden"])
         if key not in self.plans:
-            self.plans[key], _ = remembered_plan(replace(job, weights=None), self.say)
+            self.plans[key], _ = cached_plan(replace(job, weights=None), self.log)
         return self.plans[key]
 
-    def judged(self, name: str, weights: Weights, epochs: int) -> Arm:
+    def evaluated(self, name: str, weights: Weights, epochs: int) -> Arm:
         """In fp32, so that what is exact is seen to be."""
         size = weights.config["image_size"]
         preprocess = resolve(self.recipe(0, size, 1), self.dataset, self.device).preprocess
-        batches = JudgingBatches(self.dataset.parts["test"], preprocess, batch=_JUDGED, quiet=True)
-        model = built(weights)
+        batches = EvalBatches(self.dataset.splits["test"], preprocess, batch=_EVALUATED, quiet=True)
+        model = build_with_weights(weights)
         found = evaluate(
-            answers_of(placed(model, self.device, Mode()), self.device, Mode()), batches, self.dataset.classes
+            predict_fn(prepare_model(model, self.device, ComputeMode()), self.device, ComputeMode()),
+            batches,
+            self.dataset.classes,
         )
         return Arm(name, size, epochs, macs_of(model), (found.predictions == found.labels)[None])
 
@@ -276,7 +282,11 @@ def _tuned(way: Resize, size: int) -> str:
 
 def _subset(dataset: Dataset, images: int) -> Dataset:
     """As many of each class as `images` allow, drawn once."""
-    part, draw = dataset.parts["train"], np.random.default_rng(0)
+    split, draw = dataset.splits["train"], np.random.default_rng(0)
     each = max(images // len(dataset.classes), 1)
-    chosen = [draw.permutation(np.flatnonzero(part.labels == label))[:each] for label in range(len(dataset.classes))]
-    return replace(dataset, parts={**dataset.parts, "train": part.subset(np.sort(np.concatenate(chosen)))})
+    recommendation_summary = [
+        draw.permutation(np.flatnonzero(split.labels == label))[:each] for label in range(len(dataset.classes))
+    ]
+    return replace(
+        dataset, splits={**dataset.splits, "train": split.subset(np.sort(np.concatenate(recommendation_summary)))}
+    )

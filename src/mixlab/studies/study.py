@@ -9,13 +9,13 @@ import tomli_w
 
 from mixlab.report.axes import Axis
 from mixlab.report.figure import Figure
-from mixlab.report.forest_plot import intervals
+from mixlab.report.forest_plot import forest_plot
 from mixlab.report.machine import machine_facts
-from mixlab.report.page import Answer, Code, Details, Facts, Page, Section, written_by
+from mixlab.report.page import Code, Details, KeyValues, Page, Section, Summary, written_by
 from mixlab.report.table import Column, Table
 from mixlab.speed.plan import Plan
 from mixlab.stats.estimate import Estimate
-from mixlab.training.linear_probe.recipe import HeadRecipe
+from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.recipes.schema import Recipe
 
 _SCHEMA = 1
@@ -49,10 +49,10 @@ class Study(ABC, Generic[A]):
 
     data: str
     images: int  # trained on at first
-    terms: Any  # a dataclass of the study's own
+    settings: Any  # a dataclass of the study's own
     arms: tuple[A, ...]
     environment: Mapping[str, Any]
-    recipes: Mapping[str, Recipe | HeadRecipe]
+    recipes: Mapping[str, Recipe | LinearProbeRecipe]
     plans: Mapping[str, Plan]
 
     @property
@@ -77,13 +77,13 @@ class Study(ABC, Generic[A]):
         columns = [
             Column("a", "way"),
             Column("b", "against"),
-            Column("difference", "by", "points", digits=2, worth="interval"),
+            Column("difference", "by", "points", digits=2, uncertainty="interval"),
         ]
         note = f"Each interval stands for itself, at 95 %, over the {self.repeats}."
         return Table("Pair by pair", columns, rows, notes=[note])
 
     def figure(self) -> Figure:
-        return intervals(
+        return forest_plot(
             "Top-1 of each way",
             {arm.name: arm.top1 for arm in self.arms},
             Axis("Top-1", "%", "higher", digits=1),
@@ -96,7 +96,7 @@ class Study(ABC, Generic[A]):
             "schema": _SCHEMA,
             "data": self.data,
             "images": self.images,
-            "terms": asdict(self.terms),
+            "terms": asdict(self.settings),
             "environment": dict(self.environment),
             "recipes": {name: recipe.to_dict() for name, recipe in self.recipes.items()},
             "plans": {name: plan.to_dict() for name, plan in self.plans.items()},
@@ -104,7 +104,7 @@ class Study(ABC, Generic[A]):
             "pairs": [{"a": a.name, "b": b.name, **asdict(a.against(b))} for a, b in self.pairs],
         }
 
-    def _page(self, title: str, kicker: str, answer: Answer, facts: Mapping[str, str]) -> Page:
+    def _page(self, title: str, kicker: str, answer: Summary, facts: Mapping[str, str]) -> Page:
         """With the study's question and answer; `facts` are its own of what ran."""
         return Page(
             title=title,
@@ -113,15 +113,15 @@ class Study(ABC, Generic[A]):
             sections=[
                 Section("Every way", [self.table(), self.figure()]),
                 Section("Pair by pair", [self.differences()]),
-                self._what_ran(facts),
+                self._run_details(facts),
             ],
             footer=written_by(self.environment["versions"]["mixlab"]),
         )
 
-    def _what_ran(self, facts: Mapping[str, str]) -> Section:
+    def _run_details(self, facts: Mapping[str, str]) -> Section:
         plans = {f"Plan of {name}": str(plan.mode) for name, plan in self.plans.items()}
         recipes = [
             Details(f"The recipe of {name}", [Code(tomli_w.dumps(recipe.to_dict()))])
             for name, recipe in self.recipes.items()
         ]
-        return Section("What ran", [Facts({**facts, **plans, **machine_facts(self.environment)}), *recipes])
+        return Section("What ran", [KeyValues({**facts, **plans, **machine_facts(self.environment)}), *recipes])

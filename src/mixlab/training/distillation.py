@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 from mixlab.training.recipes.schema import Distillation
-from mixlab.weights.load import built, open_weights
+from mixlab.weights.load import build_with_weights, load_pretrained
 from mixlab.zoo.class_names import indices
 
 
@@ -24,9 +24,9 @@ class Teacher:
         self, settings: Distillation, classes: tuple[str, ...], student: Preprocess, device: torch.device | str
     ):
         """`classes` are the data's; `student` is how the images come. Raises UserError."""
-        opened = open_weights(settings.teacher)
+        opened = load_pretrained(settings.teacher)
         _refuse_other_classes(settings.teacher, opened.classes, classes)
-        self._model = built(opened.weights).to(device)
+        self._model = build_with_weights(opened.weights).to(device)
         self._student, self._own = student, opened.preprocess
 
     @torch.no_grad()

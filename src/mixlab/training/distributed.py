@@ -22,7 +22,7 @@ from mixlab.speed.plan import Precision
 T = TypeVar("T")
 
 
-def join(device: torch.device) -> PartialState:
+def init_distributed(device: torch.device) -> PartialState:
     """Meet the processes that `torchrun` or `accelerate launch` has started; alone where nothing has.
 
     Raises UserError where others were started that this one does not see, which trained alone in silence.
@@ -31,20 +31,20 @@ def join(device: torch.device) -> PartialState:
     try:
         state = PartialState(cpu=device.type == "cpu")
     except ValueError as error:  # the address of the first, or another fact, is missing
-        raise _alone(launched) from error
+        raise _not_launched(launched) from error
     if launched != state.num_processes:
-        raise _alone(launched)
+        raise _not_launched(launched)
     return state
 
 
-def _alone(launched: int) -> UserError:
+def _not_launched(launched: int) -> UserError:
     return UserError(
         f"WORLD_SIZE says that {launched} processes were started, and this one can't find the others: each would train "
         "a model of its own. Start them with torchrun or accelerate launch, or unset WORLD_SIZE."
     )
 
 
-def only_once(decide: Callable[[], T]) -> T:
+def broadcast_from_main(decide: Callable[[], T]) -> T:
     """What the first process decides, in all of them, which have joined."""
     state = PartialState()
     decided = [decide() if state.is_main_process else None]
@@ -53,14 +53,14 @@ def only_once(decide: Callable[[], T]) -> T:
     return decided[0]  # pyright: ignore[reportReturnType]
 
 
-def accelerated(device: torch.device, precision: Precision) -> Accelerator:
+def make_accelerator(device: torch.device, precision: Precision) -> Accelerator:
     """Accelerate's view of this training. The step casts by itself; only fp16 needs its scaling of gradients."""
-    join(device)
+    init_distributed(device)
     AcceleratorState._reset_state()  # what an earlier training of this process has left
     return Accelerator(mixed_precision="fp16" if precision == "fp16" else "no", cpu=device.type == "cpu")
 
 
-def spread(network: nn.Module, accelerator: Accelerator, parallel: Literal["ddp", "fsdp"]) -> nn.Module:
+def parallelize(network: nn.Module, accelerator: Accelerator, parallel: Literal["ddp", "fsdp"]) -> nn.Module:
     """The model to call, whose gradients are averaged over the processes: a copy in each, or a shard of each tensor.
 
     Accelerate's own plugin for shards turns to copies on a processor, in silence; torch's function does not.
@@ -76,7 +76,7 @@ def spread(network: nn.Module, accelerator: Accelerator, parallel: Literal["ddp"
 
 
 @contextmanager
-def without_averaging(model: nn.Module, accelerator: Accelerator) -> Iterator[None]:
+def no_gradient_sync(model: nn.Module, accelerator: Accelerator) -> Iterator[None]:
     """Gradients add up in this process alone: for all parts of a batch but the last."""
     if not isinstance(model, FSDPModule):
         with accelerator.no_sync(model):
@@ -87,14 +87,14 @@ def without_averaging(model: nn.Module, accelerator: Accelerator) -> Iterator[No
     model.set_requires_gradient_sync(True)
 
 
-def whole(tensor: Tensor) -> Tensor:
+def gather(tensor: Tensor) -> Tensor:
     """A copy on the CPU, gathered where the tensor lies in shards; every process has to ask."""
     full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
     return full.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
-def fill(tensor: Tensor, value: Tensor) -> None:
-    """Write what `whole` gave into `tensor`, or into this process's shard of it."""
+def scatter(tensor: Tensor, value: Tensor) -> None:
+    """Write what `gather` gave into `tensor`, or into this process's shard of it."""
     if isinstance(tensor, DTensor):
         value = distribute_tensor(value.to(tensor.device), tensor.device_mesh, tensor.placements)
     with torch.no_grad():

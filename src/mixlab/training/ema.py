@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from mixlab.training.distributed import fill, whole
+from mixlab.training.distributed import gather, scatter
 from mixlab.training.recipes.schema import Ema
 
 
@@ -50,16 +50,16 @@ class Kept:
 
     def weights(self) -> dict[str, Tensor]:
         """On the CPU; every process has to ask."""
-        return {name: whole(tensor) for name, tensor in (self._average or self._network.state_dict()).items()}
+        return {name: gather(tensor) for name, tensor in (self._average or self._network.state_dict()).items()}
 
     def average(self) -> dict[str, Tensor]:
-        return {name: whole(tensor) for name, tensor in self._average.items()}
+        return {name: gather(tensor) for name, tensor in self._average.items()}
 
     def restore(self, average: dict[str, Tensor], best_score: float | None) -> None:
         if average:
             self._average = {name: tensor.detach().clone() for name, tensor in self._network.state_dict().items()}
             for name, tensor in average.items():
-                fill(self._average[name], tensor)
+                scatter(self._average[name], tensor)
         if best_score is not None:
             self._best_score = best_score
 

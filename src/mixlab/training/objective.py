@@ -42,6 +42,6 @@ def objective_of(job: Job, device: torch.device) -> Objective:
     return Objective(
         job.recipe.loss,
         len(classes),
-        class_weights_of(job.recipe.loss, job.dataset.parts["train"].labels, classes),
+        class_weights_of(job.recipe.loss, job.dataset.splits["train"].labels, classes),
         settings and (Teacher(settings, classes, job.preprocess, device), settings),
     )

@@ -15,13 +15,13 @@ Named = tuple[str, nn.Parameter]
 
 
 def build_optimizers(settings: Optimizer, model: nn.Module) -> list[torch.optim.Optimizer]:
-    """Each group's `rate_share` is what its rate is multiplied with. Raises UserError.
+    """Each group's `lr_scale` is what its rate is multiplied with. Raises UserError.
 
     Muon moves the hidden matrices (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon), with steps as large
     as AdamW's, which moves all others beside it.
     """
     trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    shares = dict.fromkeys((name for name, _ in trained), 1.0) | _rate_shares(settings, model)
+    shares = dict.fromkeys((name for name, _ in trained), 1.0) | _lr_scales(settings, model)
     rate, momentum = settings.learning_rate, settings.momentum
     match settings.name:
         case "sgd":
@@ -53,7 +53,7 @@ def _place(name: str) -> str:
     return block[0] if block else "norm and head"
 
 
-def _rate_shares(settings: Optimizer, model: nn.Module) -> dict[str, float]:
+def _lr_scales(settings: Optimizer, model: nn.Module) -> dict[str, float]:
     """`layer_decay` to the power of the layers above: as fine-tuned BEiTs, https://arxiv.org/abs/2106.08254."""
     if settings.layer_decay is None:
         return {}
@@ -84,13 +84,13 @@ def _groups(named: Iterable[Named], shares: Mapping[str, float], settings: Optim
 
     torch multiplies the decay with the rate; one that follows the schedule alone is divided by the peak beforehand.
     """
-    peak = settings.learning_rate if settings.decay_follows == "schedule" else 1.0
+    peak = settings.learning_rate if settings.decoupled_decay else 1.0
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in named:
-        decays = settings.decays == "everything" or parameter.dim() > 1  # biases and norms' scales have one axis
+        decays = settings.decay_parameters == "all" or parameter.dim() > 1  # biases and norms' scales have one axis
         decay = settings.weight_decay / peak if decays else 0.0
         groups.setdefault((shares[name], decay), []).append(parameter)
     return [
-        {"params": parameters, "rate_share": share, "weight_decay": decay}
+        {"params": parameters, "lr_scale": share, "weight_decay": decay}
         for (share, decay), parameters in groups.items()
     ]

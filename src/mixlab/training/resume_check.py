@@ -8,13 +8,13 @@ from mixlab.runs.folder import Run
 from mixlab.training.job import Job
 from mixlab.training.recipes.schema import Recipe
 
-_FREE = ("data", "workers", "checkpoints", "expected", "track", "parallel")
+_MAY_CHANGE = ("data", "workers", "checkpoints", "expected", "trackers", "parallel")
 """Keys that change no bit of the weights, so a run may go on with others; `data` then names the same images."""
 
 
-def refuse_changes(run: Run, job: Job) -> None:
+def check_same_training(run: Run, job: Job) -> None:
     """Raises UserError with every difference between what `run` was begun with and `job`."""
-    refuse_another_recipe(run, run.recipe, job.recipe)
+    check_same_recipe(run, run.recipe, job.recipe)
     changed = list(differences(run.data, job.dataset.summary))
     if changed:
         raise UserError(
@@ -23,8 +23,8 @@ def refuse_changes(run: Run, job: Job) -> None:
         )
 
 
-def refuse_another_recipe(run: Run, begun: Mapping[str, Any], recipe: Recipe) -> None:
-    changed = list(differences(_decisive(begun), _decisive(recipe.to_dict())))
+def check_same_recipe(run: Run, begun: Mapping[str, Any], recipe: Recipe) -> None:
+    changed = list(differences(_compared_keys(begun), _compared_keys(recipe.to_dict())))
     if changed:
         raise UserError(
             f"{run.path} was begun with another recipe: {'; '.join(changed)}. Go on with the one it was begun with, or "
@@ -42,8 +42,8 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], within: str =
             yield f"{within}{key} was {_shown(old)} and is {_shown(new)}"
 
 
-def _decisive(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in recipe.items() if key not in _FREE}
+def _compared_keys(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in recipe.items() if key not in _MAY_CHANGE}
 
 
 def _shown(value: Any) -> str:

@@ -12,14 +12,14 @@ from typing import Any
 
 import tomli_w
 
-from mixlab.data.batches import steps_an_epoch
+from mixlab.data.batches import steps_per_epoch
 from mixlab.report.axes import Axis
 from mixlab.report.curves import Curve
 from mixlab.report.machine import machine_facts
 from mixlab.report.numbers import duration, number
-from mixlab.report.page import Answer, Block, Code, Details, Facts, KeyFigure, Page, Section
+from mixlab.report.page import Block, Code, Details, KeyValues, Metric, Page, Section, Summary
 from mixlab.report.table import Cell, Column, Table
-from mixlab.report.time_series import Course, courses, in_powers
+from mixlab.report.time_series import SeriesPanel, power_of_ten, time_series
 from mixlab.runs.folder import Run, State
 from mixlab.runs.history import History, Line, read_history
 from mixlab.stats.estimate import Estimate
@@ -51,7 +51,7 @@ def run_page(run: Run, path: Path | None = None) -> Page:
         title=f"{story.recipe['model']} on {story.recipe['data']}",
         kicker=f"mixlab {'runs --average' if history.averaged else 'train'}: {story.path}",
         answer=story.answer,
-        sections=[*watched, story.incidents, story.what_runs],
+        sections=[*watched, story.incidents, story.run_details],
         footer=f"Written by mixlab {run.environment['versions']['mixlab']} on {datetime.now():%Y-%m-%d at %H:%M}.",
     )
 
@@ -65,15 +65,15 @@ class _Story:
     state: State
 
     @cached_property
-    def steps_an_epoch(self) -> int:
+    def steps_per_epoch(self) -> int:
         if self.history.epochs:
             return self.history.epochs[0]["step"]
-        return steps_an_epoch(self.run.data["images"]["train"], self.recipe["batch"])
+        return steps_per_epoch(self.run.data["images"]["train"], self.recipe["batch"])
 
     @cached_property
     def steps(self) -> int:
         """Of the whole training; one where a head is computed in closed form."""
-        return self.recipe.get("steps") or self.recipe.get("epochs", 1) * self.steps_an_epoch
+        return self.recipe.get("steps") or self.recipe.get("epochs", 1) * self.steps_per_epoch
 
     @property
     def seconds_to_go(self) -> float | None:
@@ -86,17 +86,17 @@ class _Story:
         return None
 
     @property
-    def answer(self) -> Answer:
-        figures: list[KeyFigure] = []
-        if judged := self.history.validation:
-            figures.append(KeyFigure("Validation top-1", _top1(judged), 1))
+    def answer(self) -> Summary:
+        figures: list[Metric] = []
+        if evaluated := self.history.validation:
+            figures.append(Metric("Validation top-1", _top1(evaluated), 1))
         if self.history.epochs:
             last = self.history.epochs[-1]
-            figures.append(KeyFigure("Training loss", Estimate.exact(last["train"]["loss"], "nats")))
+            figures.append(Metric("Training loss", Estimate.exact(last["train"]["loss"], "nats")))
         if self.history.steps:
             speeds = [step["images_per_second"] for step in self.history.steps]
-            figures.append(KeyFigure("Throughput", median_interval(speeds, "images/s"), 0))
-        return Answer(self._sentence, self._worth, figures)
+            figures.append(Metric("Throughput", median_interval(speeds, "images/s"), 0))
+        return Summary(self._sentence, self._uncertainty, figures)
 
     @property
     def _sentence(self) -> str:
@@ -120,13 +120,15 @@ class _Story:
 
     @property
     def _kept(self) -> str:
-        if (judged := self.history.validation) is None:
+        if (evaluated := self.history.validation) is None:
             return "" if self.history.averaged else ", and its last weights were kept"
-        whose = "they" if self.history.averaged else "the weights that were kept"
-        return f": {whose} had {number(judged['top1'], 1)} % of {judged['images']:,} validation images right"
+        reported_by = "they" if self.history.averaged else "the weights that were kept"
+        return (
+            f": {reported_by} had {number(evaluated['top1'], 1)} % of {evaluated['images']:,} validation images right"
+        )
 
     @property
-    def _worth(self) -> str:
+    def _uncertainty(self) -> str:
         if self.history.validation is None:
             return "Nothing has been judged yet." if self.state != "done" else "There was no validation part."
         return (
@@ -146,19 +148,23 @@ class _Story:
             return Section("How it learns", ["Nothing is in the journal yet: a line comes every 20 steps."])
         ends = [self._by_epoch(epoch["step"]) for epoch in epochs]
         losses = ends, [epoch["train"]["loss"] for epoch in epochs]
-        panels = [Course(_LOSS, {"epochs": losses}, behind=logged) if epochs else Course(_LOSS, {"steps": logged})]
+        panels = [
+            SeriesPanel(_LOSS, {"epochs": losses}, background=logged)
+            if epochs
+            else SeriesPanel(_LOSS, {"steps": logged})
+        ]
         if epochs:
-            judged = [epoch for epoch in epochs if epoch["validation"]]
+            evaluated = [epoch for epoch in epochs if epoch["validation"]]
             accuracies = {
                 "training": (ends, [epoch["train"]["top1"] for epoch in epochs]),
                 "validation": (
-                    [self._by_epoch(epoch["step"]) for epoch in judged],
-                    [epoch["validation"]["top1"] for epoch in judged],
+                    [self._by_epoch(epoch["step"]) for epoch in evaluated],
+                    [epoch["validation"]["top1"] for epoch in evaluated],
                 ),
             }
-            panels.append(Course(_ACCURACY, {name: curve for name, curve in accuracies.items() if curve[0]}))
+            panels.append(SeriesPanel(_ACCURACY, {name: curve for name, curve in accuracies.items() if curve[0]}))
         if logged[0]:
-            panels.append(in_powers("Learning rate", self._logged("learning_rate")))
+            panels.append(power_of_ten("Learning rate", self._logged("learning_rate")))
         figure = self._figure(
             "Loss, accuracy and rate",
             panels,
@@ -172,7 +178,11 @@ class _Story:
         """Of a head in closed form."""
         columns = [Column("ridge", "ridge"), Column("top1", "validation top-1", "%", digits=1), Column("kept", "")]
         rows: list[dict[str, Cell]] = [
-            {"ridge": f"{tried['ridge']:g}", "top1": tried["top1"], "kept": "kept" if tried["chosen"] else ""}
+            {
+                "ridge": f"{tried['ridge']:g}",
+                "top1": tried["top1"],
+                "kept": "kept" if tried["recommendation_summary"] else "",
+            }
             for tried in self.history.ridges
         ]
         notes = ["A large ridge keeps the head near the mean answer, a small one lets it follow the training images."]
@@ -187,9 +197,9 @@ class _Story:
         figure = self._figure(
             "Speed and gradients",
             [
-                Course(_SPEED, {"images/s": self._logged("images_per_second")}, holds=(0,)),
-                Course(_WAITING, {"waiting": (waiting_at, [100 * share for share in waiting])}, holds=(0, 100)),
-                Course(_norm_axis(norms), {"norm": norms}),
+                SeriesPanel(_SPEED, {"images/s": self._logged("images_per_second")}, include=(0,)),
+                SeriesPanel(_WAITING, {"waiting": (waiting_at, [100 * share for share in waiting])}, include=(0, 100)),
+                SeriesPanel(_norm_axis(norms), {"norm": norms}),
             ],
             "What is not waiting is computing. The gradient's norm is that over all parameters, before clipping.",
         )
@@ -224,10 +234,10 @@ class _Story:
         return Section("What happened", blocks or ["Nothing was interrupted, and nothing left out."])
 
     @property
-    def what_runs(self) -> Section:
+    def run_details(self) -> Section:
         run, recipe, plan, environment = self.run, self.recipe, self.run.plan, self.run.environment
         data = run.data
-        counts = ", ".join(f"{images:,} {part}" for part, images in data["images"].items())
+        counts = ", ".join(f"{images:,} {split}" for split, images in data["images"].items())
         peak = (self.history.end or {}).get("peak_bytes")
         facts = {
             "State": self.state,
@@ -239,25 +249,25 @@ class _Story:
             **({"Peak memory": f"{peak / 2**30:.2f} GiB"} if peak else {}),
             **machine_facts(environment),
         }
-        return Section("What runs", [Facts(facts), Details("The recipe, resolved", [Code(tomli_w.dumps(recipe))])])
+        return Section("What runs", [KeyValues(facts), Details("The recipe, resolved", [Code(tomli_w.dumps(recipe))])])
 
     @property
     def _length(self) -> str:
         batch = self.recipe["batch"]
         if self.history.ridges:
             return f"every image once through the backbone, {batch:,} at a time; a head in closed form takes no steps"
-        return f"{self.steps:,} steps of {batch:,} images, {self.steps_an_epoch:,} an epoch"
+        return f"{self.steps:,} steps of {batch:,} images, {self.steps_per_epoch:,} an epoch"
 
     def _by_epoch(self, step: int) -> float:
-        return step / self.steps_an_epoch
+        return step / self.steps_per_epoch
 
     def _logged(self, key: str) -> Curve:
         lines = self.history.steps
         return [self._by_epoch(line["step"]) for line in lines], [line[key] for line in lines]
 
-    def _figure(self, title: str, panels: Sequence[Course], caption: str) -> Block:
+    def _figure(self, title: str, panels: Sequence[SeriesPanel], caption: str) -> Block:
         end = self._by_epoch(self.history.step)
-        return courses(title, panels, x=Axis("Epoch", digits=0 if end >= 3 else None), end=end, caption=caption)
+        return time_series(title, panels, x=Axis("Epoch", digits=0 if end >= 3 else None), end=end, caption=caption)
 
 
 def _top1(validation: Line) -> Estimate:

@@ -13,24 +13,24 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from mixlab.errors import Interrupted, UserError
-from mixlab.files import whole_file, write_json, write_text
+from mixlab.files import atomic_file, write_json, write_text
 from mixlab.measure import machine
 from mixlab.runs.checkpoints import Checkpoints
 from mixlab.runs.folder import Run, start_run
 from mixlab.runs.journal import Journal
 from mixlab.speed.plan import Plan
 from mixlab.training.job import Job
-from mixlab.training.resume_check import refuse_another_recipe, refuse_changes
+from mixlab.training.resume_check import check_same_recipe, check_same_training
 from mixlab.training.run_page import run_page
 from mixlab.training.state import Progress, TrainingState
-from mixlab.training.step_metrics import Window
+from mixlab.training.step_metrics import StepMetrics
 
 _LARGEST = 10  # gradients that a post-mortem names
 _PAGE_SHARE = 50
 """A page is written at most this seldom, in times of what the last one took, so that it costs at most 2 %."""
 
 
-class Records:
+class RunWriter:
     def __init__(self, run: Run, job: Job, plan: Plan, accelerator: Accelerator):
         self.run = run
         self._job, self._plan, self._accelerator = job, plan, accelerator
@@ -43,11 +43,13 @@ class Records:
         """Lay out a new folder, or find this training begun in it; meanwhile no other process may train there."""
         job, run = self._job, self.run
         if run.is_unfinished:
-            refuse_changes(run, job)
+            check_same_training(run, job)
         else:
-            split = job.dataset.split if job.dataset.cut_here else None
+            assignment = job.dataset.assignment if job.dataset.split_by_mixlab else None
             environment = machine.describe(job.device)
-            start_run(run.path, job.recipe.to_dict(), self._plan.to_dict(), environment, job.dataset.summary, split)
+            start_run(
+                run.path, job.recipe.to_dict(), self._plan.to_dict(), environment, job.dataset.summary, assignment
+            )
             self._is_new = True
         with run.held():
             for temporary in run.path.glob(".*.part"):  # what a killed process was writing
@@ -69,29 +71,29 @@ class Records:
     def journal(self) -> Journal:
         return Journal(self.run.journal if self._writes else Path(os.devnull))
 
-    def restored(self, state: TrainingState, checkpoints: Checkpoints, journal: Journal) -> Progress:
+    def resume(self, state: TrainingState, checkpoints: Checkpoints, journal: Journal) -> Progress:
         """The training as the last checkpoint has it, else at its first step; what came after it is struck out."""
         checkpoint, best = checkpoints.last(), checkpoints.best()
         if checkpoint is not None:
-            refuse_another_recipe(self.run, checkpoint.facts["recipe"], self._job.recipe)
+            check_same_recipe(self.run, checkpoint.metadata["recipe"], self._job.recipe)
         self._goes_on = True
         if checkpoint is None:
             journal.cut(0)
             return Progress()
-        progress = state.restore(checkpoint, best.facts["top1"] if best else None)
-        journal.cut(checkpoint.facts["journal"])
+        progress = state.restore(checkpoint, best.metadata["top1"] if best else None)
+        journal.cut(checkpoint.metadata["journal"])
         journal.write("resumed", step=progress.step, processes=self._accelerator.num_processes)
         return progress
 
-    def refuse_not_finite(self, window: Window, parameters: Mapping[str, nn.Parameter]) -> None:
+    def check_finite(self, window: StepMetrics, parameters: Mapping[str, nn.Parameter]) -> None:
         """Where a loss became no number, leave postmortem.json and stop. Every process has to ask."""
-        found = window.first_not_finite()
+        found = window.first_non_finite()
         if found is None:
             return
         step, loss, taken = found
         norms = taken.norms.nan_to_num(nan=math.inf).cpu()
         order = norms.argsort(descending=True, stable=True)[:_LARGEST].tolist()
-        names, images = list(parameters), self._job.dataset.parts["train"].names
+        names, images = list(parameters), self._job.dataset.splits["train"].names
         if self._writes:
             write_json(
                 self.run.postmortem,
@@ -129,14 +131,14 @@ class Records:
         """The weights that the run is about: with them it is done."""
         if not self._writes:
             return
-        with whole_file(self.run.weights) as temporary:
+        with atomic_file(self.run.weights) as temporary:
             # safetensors' own writing hides that a disk is full
             temporary.write_bytes(save({name: tensor.contiguous() for name, tensor in weights.items()}))
         write_json(self.run.path / "config.json", self._job.card())
         self._write_page()
         self.run.mark("done")
 
-    def broken_off(self, error: BaseException) -> None:
+    def on_failure(self, error: BaseException) -> None:
         """A new folder with nothing to go on from, nor to learn from, goes where the user has made the mistake."""
         if not self._writes:
             return

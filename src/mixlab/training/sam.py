@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor
 T = TypeVar("T")
 
 
-def drawing_alike(one_pass: Callable[[], T]) -> Callable[[], T]:
+def with_fixed_rng(one_pass: Callable[[], T]) -> Callable[[], T]:
     """`one_pass`, which draws the same whenever it is called, and what nothing before it has drawn."""
     seed = int(torch.randint(2**63 - 1, ()))
 
@@ -28,7 +28,7 @@ def drawing_alike(one_pass: Callable[[], T]) -> Callable[[], T]:
 
 
 @contextmanager
-def ascended(parameters: Sequence[nn.Parameter], buffers: Sequence[Tensor], rho: float) -> Iterator[None]:
+def perturbed(parameters: Sequence[nn.Parameter], buffers: Sequence[Tensor], rho: float) -> Iterator[None]:
     """Within, the parameters stand `rho` farther up their gradients, which are cleared to be computed anew.
 
     Behind, they stand where they stood, to the bit, and keep the new gradients; the buffers hold what they held.

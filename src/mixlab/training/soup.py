@@ -16,20 +16,20 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
 from mixlab.data.augmentation.augment import Augmentation
-from mixlab.data.batches import JudgingBatches, TrainingBatches
-from mixlab.data.dataset import Dataset, Part
+from mixlab.data.batches import EvalBatches, TrainingBatches
+from mixlab.data.dataset import Dataset, Split
 from mixlab.data.preprocess import Preprocess
-from mixlab.data.sources import open_dataset, open_split
+from mixlab.data.sources import open_dataset, open_with_assignment
 from mixlab.errors import UserError
-from mixlab.evaluation.evaluate import answers_of, evaluate
-from mixlab.files import whole_folder, write_json, write_text
+from mixlab.evaluation.evaluate import evaluate, predict_fn
+from mixlab.files import atomic_folder, write_json, write_text
 from mixlab.measure import machine
 from mixlab.report.progress import progress
-from mixlab.runs.folder import Run, refuse_foreign_folder, start_run
+from mixlab.runs.folder import Run, require_free_folder, start_run
 from mixlab.runs.journal import Journal, read_journal
-from mixlab.speed.plan import Mode, placed
-from mixlab.training.linear_probe.recipe import HeadRecipe
-from mixlab.training.recipes.parse import any_recipe_from
+from mixlab.speed.plan import ComputeMode, prepare_model
+from mixlab.training.linear_probe.recipe import LinearProbeRecipe
+from mixlab.training.recipes.parse import parse_recipe
 from mixlab.training.recipes.schema import Recipe
 from mixlab.training.run_page import run_page
 from mixlab.weights.storage.write import write_tensors
@@ -44,20 +44,22 @@ def average(runs: Sequence[Run], out: Path, *, quiet: bool) -> Run:
     """
     if len(runs) < 2:
         raise UserError("One run has no mean: give two or more, as `mixlab runs --average A B --out DIR`.")
-    refuse_foreign_folder(out)
+    require_free_folder(out)
     first, *others = runs
     for other in others:
         _refuse_differences(first, other)
-    recipe = any_recipe_from(first.recipe, str(first.path / "recipe.toml"))
+    recipe = parse_recipe(first.recipe, str(first.path / "recipe.toml"))
     dataset = _images(first, recipe)
     device = machine.pick_device()
     model = load_trained(first)
-    model.load_state_dict(mean_of(load_trained(run).state_dict() for run in runs))
-    model = placed(model, device, Mode())
-    unreadable = _estimate_statistics(model, first, recipe, dataset.parts["train"], quiet=quiet)
-    validation = _judged(model, first, recipe, dataset, quiet=quiet) if "validation" in dataset.parts else None
-    with whole_folder(out) as temporary:
-        run = start_run(temporary, first.recipe, first.plan, machine.describe(device), first.data, first.split)
+    model.load_state_dict(average_state_dicts(load_trained(run).state_dict() for run in runs))
+    model = prepare_model(model, device, ComputeMode())
+    unreadable = _estimate_statistics(model, first, recipe, dataset.splits["train"], quiet=quiet)
+    validation = _evaluated(model, first, recipe, dataset, quiet=quiet) if "validation" in dataset.splits else None
+    with atomic_folder(out) as temporary:
+        run = start_run(
+            temporary, first.recipe, first.plan, machine.describe(device), first.data, first.split_assignment
+        )
         with Journal(run.journal) as journal:
             journal.write("averaged", runs=[str(one.path) for one in runs], validation=validation)
             journal.write("end", **_spent(runs), unreadable=unreadable)
@@ -68,7 +70,7 @@ def average(runs: Sequence[Run], out: Path, *, quiet: bool) -> Run:
     return Run(out)
 
 
-def mean_of(states: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def average_state_dicts(states: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Added up in float64, in the order given, and rounded once; what is counted in whole numbers is the first's."""
     counted = 0
     first: dict[str, Tensor] = {}
@@ -109,21 +111,21 @@ def _shown(value: object) -> str:
     return "not given" if value is None else shorten(str(value), 60)
 
 
-def _images(run: Run, recipe: Recipe | HeadRecipe) -> Dataset:
+def _images(run: Run, recipe: Recipe | LinearProbeRecipe) -> Dataset:
     classes = tuple(run.config["classes"])
-    if run.split is not None:
-        return open_split(recipe.data, run.split, classes)
+    if run.split_assignment is not None:
+        return open_with_assignment(recipe.data, run.split_assignment, classes)
     return open_dataset(recipe.data).relabelled(classes)
 
 
 def _estimate_statistics(
-    model: nn.Module, run: Run, recipe: Recipe | HeadRecipe, part: Part, *, quiet: bool
+    model: nn.Module, run: Run, recipe: Recipe | LinearProbeRecipe, split: Split, *, quiet: bool
 ) -> dict[str, str]:
     """In batches as large as those that normalisation saw in training. Returns the images that were left out."""
     if not any(isinstance(module, _BatchNorm) for module in model.modules()):
         return {}
     batches = TrainingBatches(
-        part,
+        split,
         Preprocess.from_dict(run.config["preprocess"]),
         recipe.augmentation if isinstance(recipe, Recipe) else Augmentation(),
         batch=run.plan["micro_batch"],
@@ -144,18 +146,18 @@ def _estimate_statistics(
     return batches.unreadable
 
 
-def _judged(
-    model: nn.Module, run: Run, recipe: Recipe | HeadRecipe, dataset: Dataset, *, quiet: bool
+def _evaluated(
+    model: nn.Module, run: Run, recipe: Recipe | LinearProbeRecipe, dataset: Dataset, *, quiet: bool
 ) -> dict[str, float]:
-    batches = JudgingBatches(
-        dataset.parts["validation"],
+    batches = EvalBatches(
+        dataset.splits["validation"],
         Preprocess.from_dict(run.config["preprocess"]),
         batch=run.plan["micro_batch"],
         workers=recipe.workers,
         max_unreadable=recipe.max_unreadable,
         quiet=quiet,
     )
-    predict = answers_of(model, next(model.parameters()).device, Mode())
+    predict = predict_fn(model, next(model.parameters()).device, ComputeMode())
     evaluation = evaluate(predict, batches, dataset.classes)
     return {"top1": evaluation.top1.value, "images": len(evaluation.labels)}
 

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from mixlab.errors import UserError
 from mixlab.runs.checkpoints import Checkpoint
-from mixlab.training.distributed import fill, whole
+from mixlab.training.distributed import gather, scatter
 from mixlab.training.ema import Kept
 from mixlab.training.recipes.schema import Recipe
-from mixlab.training.step import Taken
+from mixlab.training.step import StepResult
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Progress:
     seconds: float = 0.0  # of the epochs that are closed
     images: int = 0  # of all steps, over all processes
     losses: list[Tensor] = field(default_factory=list)
-    rights: list[Tensor] = field(default_factory=list)
+    correct_counts: list[Tensor] = field(default_factory=list)
     epoch_images: int = 0  # that this process saw
     epoch_seconds: float = 0.0  # before an interruption
     _since: float = field(default_factory=time.perf_counter)
@@ -44,10 +44,10 @@ class Progress:
     def begin_epoch(self) -> None:
         self._since = time.perf_counter()
 
-    def add(self, taken: Taken) -> None:
+    def add(self, taken: StepResult) -> None:
         images = len(taken.batch.labels) if taken.batch.weight else 0
         self.losses.append(taken.loss * images)
-        self.rights.append(taken.right)
+        self.correct_counts.append(taken.correct)
         self.epoch_images += images
 
     def seconds_of_epoch(self) -> float:
@@ -61,11 +61,11 @@ class Progress:
                 "Lower optimizer.learning_rate, or lengthen schedule.warmup."
             )
         images = self.images_of_epoch(accelerator)
-        loss, right = (_summed(values, accelerator).sum().item() for values in (self.losses, self.rights))
+        loss, correct = (_summed(values, accelerator).sum().item() for values in (self.losses, self.correct_counts))
         self.seconds += self.seconds_of_epoch()
         self.images += images
-        self.losses, self.rights, self.epoch_images, self.epoch_seconds = [], [], 0, 0.0
-        return {"loss": loss / images, "top1": 100 * right / images}
+        self.losses, self.correct_counts, self.epoch_images, self.epoch_seconds = [], [], 0, 0.0
+        return {"loss": loss / images, "top1": 100 * correct / images}
 
     def images_of_epoch(self, accelerator: Accelerator) -> int:
         """Over all processes, which have to ask."""
@@ -83,19 +83,17 @@ class TrainingState:
 
     def snapshot(self, progress: Progress, journal: int) -> Checkpoint:
         """A copy of everything, what was asked for, and how long the journal was; every process has to ask."""
-        tensors = {f"model/{name}": whole(tensor) for name, tensor in self.network.state_dict().items()}
+        tensors = {f"model/{name}": gather(tensor) for name, tensor in self.network.state_dict().items()}
         tensors |= {f"average/{name}": tensor for name, tensor in self.kept.average().items()}
-        for name, remembered in self._remembered():
+        for name, cached in self._cached():
             tensors |= {
-                f"optimizer/{key}/{name}": whole(value)
-                for key, value in remembered.items()
-                if isinstance(value, Tensor)
+                f"optimizer/{key}/{name}": gather(value) for key, value in cached.items() if isinstance(value, Tensor)
             }
         if progress.losses:
             tensors["epoch/losses"] = _summed(progress.losses, self.accelerator).cpu()
-            tensors["epoch/rights"] = _summed(progress.rights, self.accelerator).cpu()
+            tensors["epoch/rights"] = _summed(progress.correct_counts, self.accelerator).cpu()
         scaler = self.accelerator.scaler
-        facts = {
+        metadata = {
             "step": progress.step,
             "seconds": progress.seconds,
             "images": progress.images,
@@ -105,41 +103,41 @@ class TrainingState:
             "recipe": self.recipe.to_dict(),
             "journal": journal,
         }
-        return Checkpoint(tensors, facts)
+        return Checkpoint(tensors, metadata)
 
     def restore(self, checkpoint: Checkpoint, best_score: float | None) -> Progress:
         """Everything as it was when the checkpoint was written, here or in another number of processes."""
-        weights, facts = checkpoint.section("model"), checkpoint.facts
+        weights, metadata = checkpoint.section("model"), checkpoint.metadata
         for name, tensor in self.network.state_dict().items():
-            fill(tensor, weights[name])
+            scatter(tensor, weights[name])
         self.kept.restore(checkpoint.section("average"), best_score)
-        remembered = checkpoint.section("optimizer")
+        cached = checkpoint.section("optimizer")
         parameters = dict(self.network.named_parameters())
         for optimizer in self.optimizers:
             trained = {parameter for group in optimizer.param_groups for parameter in group["params"]}
-            for key_and_name, value in remembered.items():
+            for key_and_name, value in cached.items():
                 key, _, name = key_and_name.partition("/")
                 if parameters[name] in trained:
                     optimizer.state[parameters[name]][key] = _like(parameters[name], value)
-        if facts["scaler"] and self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(facts["scaler"])
-        losses, rights = (self._share_of_sum(name, checkpoint) for name in ("losses", "rights"))
+        if metadata["scaler"] and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(metadata["scaler"])
+        losses, correct_counts = (self._share_of_sum(name, checkpoint) for name in ("losses", "rights"))
         return Progress(
-            step=facts["step"],
-            seconds=facts["seconds"],
-            images=facts["images"],
+            step=metadata["step"],
+            seconds=metadata["seconds"],
+            images=metadata["images"],
             losses=losses,
-            rights=rights,
-            epoch_images=facts["epoch_images"] if self.accelerator.is_main_process else 0,
-            epoch_seconds=facts["epoch_seconds"],
+            correct_counts=correct_counts,
+            epoch_images=metadata["epoch_images"] if self.accelerator.is_main_process else 0,
+            epoch_seconds=metadata["epoch_seconds"],
         )
 
-    def _remembered(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    def _cached(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """The name of each parameter that an optimiser has moved, and what it remembers of it."""
         names = {parameter: name for name, parameter in self.network.named_parameters()}
         for optimizer in self.optimizers:
-            for parameter, remembered in optimizer.state.items():
-                yield names[parameter], remembered
+            for parameter, cached in optimizer.state.items():
+                yield names[parameter], cached
 
     def _share_of_sum(self, name: str, checkpoint: Checkpoint) -> list[Tensor]:
         """What all processes had together goes on in the first."""
@@ -159,6 +157,6 @@ def _like(parameter: Tensor, value: Tensor) -> Tensor:
     """In the parameter's place and layout; what is one number for all of it, such as AdamW's step, stays as it is."""
     if value.shape != parameter.shape:
         return value
-    laid_out = torch.empty_like(parameter)
-    fill(laid_out, value)
-    return laid_out
+    with_assignment = torch.empty_like(parameter)
+    scatter(with_assignment, value)
+    return with_assignment

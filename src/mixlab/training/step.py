@@ -11,21 +11,21 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from mixlab.data.augmentation.mixing import mixed
+from mixlab.data.augmentation.mixing import mix
 from mixlab.data.batches import Batch
 from mixlab.speed.plan import Plan
-from mixlab.training.distributed import without_averaging
+from mixlab.training.distributed import no_gradient_sync
 from mixlab.training.objective import Objective
 from mixlab.training.recipes.schema import Recipe
-from mixlab.training.sam import ascended, drawing_alike
+from mixlab.training.sam import perturbed, with_fixed_rng
 
 
 @dataclass(frozen=True, eq=False)
-class Taken:
+class StepResult:
     """What came of a step, on the device; the loss is the mean over this process's images."""
 
     loss: Float[Tensor, ""]
-    right: Int[Tensor, ""]  # images
+    correct: Int[Tensor, ""]  # images
     norms: Float[Tensor, " parameter"]  # of the gradients, over all processes
     batch: Batch
     learning_rate: float
@@ -36,7 +36,7 @@ class Taken:
 
 
 @dataclass(frozen=True)
-class Step:
+class TrainStep:
     """Called with a batch and the learning rate, moves the weights.
 
     Where a gradient is no number and such steps are left out, the model stays as it was, its buffers too.
@@ -50,10 +50,10 @@ class Step:
     optimizers: Sequence[torch.optim.Optimizer]
     objective: Objective
 
-    def __call__(self, batch: Batch, learning_rate: float) -> Taken:
+    def __call__(self, batch: Batch, learning_rate: float) -> StepResult:
         accelerator, settings = self.accelerator, self.recipe.optimizer
         images, labels = batch.on(accelerator.device)
-        images, targets = mixed(images, self.objective.targets(labels), self.recipe.augmentation)
+        images, targets = mix(images, self.objective.targets(labels), self.recipe.augmentation)
         add = partial(
             add_gradients,
             self.model,
@@ -64,25 +64,25 @@ class Step:
             backward=accelerator.backward,
             cast=partial(self.plan.mode.autocast, accelerator.device),
             weight=batch.weight * accelerator.num_processes,  # by which averaging over them divides
-            unaveraged=partial(without_averaging, self.model, accelerator),
+            unaveraged=partial(no_gradient_sync, self.model, accelerator),
         )
         skips = self.recipe.non_finite == "skip"
         before = [buffer.clone() for buffer in self.model.buffers()] if skips else []
-        if settings.sharpness is None:
-            loss, right = add()
+        if settings.sam_rho is None:
+            loss, correct = add()
         else:
-            add = drawing_alike(add)
-            loss, right = add()
-            with ascended(self.parameters, list(self.model.buffers()), settings.sharpness):
+            add = with_fixed_rng(add)
+            loss, correct = add()
+            with perturbed(self.parameters, list(self.model.buffers()), settings.sam_rho):
                 add()
         accelerator.unscale_gradients()
-        taken = Taken(loss, right, gradient_norms(self.parameters), batch, learning_rate)
+        taken = StepResult(loss, correct, gradient_norms(self.parameters), batch, learning_rate)
         if settings.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, settings.clip_norm, taken.norms.norm())
         moves = not skips or taken.is_finite()
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate * group["rate_share"]
+                group["lr"] = learning_rate * group["lr_scale"]
             if moves:
                 optimizer.step()
             optimizer.zero_grad()
@@ -112,19 +112,19 @@ def add_gradients(
     Returns the mean loss and how many images were given the class that weighs most in their target, both still on
     the device.
     """
-    parts = -(-len(images) // micro_batch)
-    mean_loss, right = images.new_zeros(()), torch.zeros((), dtype=torch.int64, device=images.device)
-    pairs = zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True)
-    for part, (part_images, part_targets) in enumerate(pairs, start=1):
-        with nullcontext() if part == parts else unaveraged():
+    chunks = -(-len(images) // micro_batch)
+    mean_loss, correct = images.new_zeros(()), torch.zeros((), dtype=torch.int64, device=images.device)
+    pairs = zip(images.tensor_split(chunks), targets.tensor_split(chunks), strict=True)
+    for chunk, (part_images, part_targets) in enumerate(pairs, start=1):
+        with nullcontext() if chunk == chunks else unaveraged():
             with cast():
                 logits = model(part_images)
                 mean = objective(logits, part_images, part_targets)
             share = mean * (len(part_images) / len(images))
             backward(weight * share)
         mean_loss += share.detach()
-        right += (logits.detach().argmax(dim=1) == part_targets.argmax(dim=1)).sum()
-    return mean_loss, right
+        correct += (logits.detach().argmax(dim=1) == part_targets.argmax(dim=1)).sum()
+    return mean_loss, correct
 
 
 def gradient_norms(parameters: Sequence[nn.Parameter]) -> Float[Tensor, " parameter"]:

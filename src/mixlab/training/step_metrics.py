@@ -10,20 +10,20 @@ from typing import Any, TypeVar
 import torch
 from accelerate import Accelerator
 
-from mixlab.training.step import Taken
+from mixlab.training.step import StepResult
 
 T = TypeVar("T")
 
 
 @dataclass
-class Window:
+class StepMetrics:
     accelerator: Accelerator
-    _taken: list[tuple[int, Taken]] = field(default_factory=list)
+    _taken: list[tuple[int, StepResult]] = field(default_factory=list)
     _checked: int = 0
     _waited: float = 0.0  # seconds, for images
     _since: float = field(default_factory=time.perf_counter)
 
-    def waiting_for(self, batches: Iterable[T]) -> Iterator[T]:
+    def timed(self, batches: Iterable[T]) -> Iterator[T]:
         """The batches, with the time that each is waited for counted."""
         iterator = iter(batches)
         while True:
@@ -45,10 +45,10 @@ class Window:
         """Whether there is anything to read."""
         return bool(self._taken)
 
-    def add(self, step: int, taken: Taken) -> None:
+    def add(self, step: int, taken: StepResult) -> None:
         self._taken.append((step, taken))
 
-    def first_not_finite(self) -> tuple[int, float, Taken] | None:
+    def first_non_finite(self) -> tuple[int, float, StepResult] | None:
         """The first new step whose loss, over all processes, is no number, and that loss; every process has to ask."""
         unchecked = self._taken[self._checked :]
         self._checked = len(self._taken)
@@ -72,7 +72,7 @@ class Window:
         self._taken, self._checked, self._waited, self._since = [], 0, 0.0, time.perf_counter()
         return line
 
-    def _losses(self, steps: list[tuple[int, Taken]]) -> list[float]:
+    def _losses(self, steps: list[tuple[int, StepResult]]) -> list[float]:
         if not steps:
             return []
         shares = torch.stack([taken.loss * taken.batch.weight for _, taken in steps])

@@ -29,7 +29,7 @@ class Log(Protocol):
 
 def require_trackers(recipe: Recipe) -> None:
     """Raises UserError where a package is missing: to be asked before anything long begins, or is written."""
-    for name in recipe.track:
+    for name in recipe.trackers:
         if find_spec(name) is None:
             raise UserError(
                 f'track asks for "{name}", which is not installed: `pip install "mixlab[track]"` does so, or leave it '
@@ -39,14 +39,14 @@ def require_trackers(recipe: Recipe) -> None:
 
 @contextmanager
 def tracked(recipe: Recipe, folder: Path, accelerator: Accelerator, *, step: int = 0) -> Iterator[Log]:
-    """What the recipe's `track` names hears of all that is logged; only the first process speaks.
+    """What the recipe's `trackers` names hears of all that is logged; only the first process speaks.
 
     `step`: where the training begins or goes on. What TensorBoard was told of later steps before an interruption is
     struck out; W&B, which can't do that offline, gets another run in the same group.
     """
     with ExitStack() as stack:
         started: list[GeneralTracker] = []
-        for name in recipe.track if accelerator.is_main_process else ():
+        for name in recipe.trackers if accelerator.is_main_process else ():
             started.append(_STARTED[name](recipe, folder / "tracking", step))
             stack.callback(started[-1].finish)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from mixlab.errors import UserError
 from mixlab.models.contract import ImageSize, height_and_width
 from mixlab.models.mixer import MixerConfig
-from mixlab.weights.resize import enlarged_exactly, resampled, with_patch_size
+from mixlab.weights.resize import enlarge_exact, resample_token_mlps, resize_patch_kernel
 
 _log = logging.getLogger("mixlab")
 
@@ -30,7 +30,7 @@ class Weights:
     config: Mapping[str, Any]
     tensors: Tensors
 
-    def copied(self) -> "Weights":
+    def clone(self) -> "Weights":
         """With tensors of its own, which a training may change."""
         return replace(self, tensors={name: tensor.clone() for name, tensor in self.tensors.items()})
 
@@ -43,7 +43,7 @@ class Weights:
         return sum256.hexdigest()
 
 
-def with_patches(weights: Weights, patch_size: int) -> Weights:
+def resize_patches(weights: Weights, patch_size: int) -> Weights:
     """The stem for patches of other pixels; a Mixer keeps its grid, so that its images grow with the patches."""
     before = weights.config["patch_size"] if weights.family in _STEMS else None
     if before is None:
@@ -58,11 +58,11 @@ def with_patches(weights: Weights, patch_size: int) -> Weights:
         rows, columns = MixerConfig(**weights.config).grid
         config["image_size"] = (rows * patch_size, columns * patch_size)
     _log.warning(f"patch_size={patch_size}: the stem is resized from {before} pixels by the pseudo-inverse.")
-    resized = with_patch_size(weights.tensors[stem], (patch_size, patch_size))
+    resized = resize_patch_kernel(weights.tensors[stem], (patch_size, patch_size))
     return Weights(weights.family, config, {**weights.tensors, stem: resized})
 
 
-def at_size(weights: Weights, image_size: ImageSize, resize: Resize | None, *, window: int | None) -> Weights:
+def resize_input(weights: Weights, image_size: ImageSize, resize: Resize | None, *, window: int | None) -> Weights:
     """For images of `image_size`. `window`: a DaViT's, where the caller has chosen it."""
     if resize is not None and weights.family != "mixer":
         raise UserError(
@@ -81,7 +81,7 @@ def at_size(weights: Weights, image_size: ImageSize, resize: Resize | None, *, w
             return Weights(weights.family, {**weights.config, "image_size": image_size}, weights.tensors)
 
 
-def with_classes(weights: Weights, classes: int) -> Weights:
+def reset_head(weights: Weights, classes: int) -> Weights:
     """A new head starts at zero, as the Mixer's authors fine-tune; none for 0 classes."""
     before = weights.config["classes"]
     if classes == before:
@@ -114,11 +114,11 @@ def _mixer_at_size(weights: Weights, image_size: ImageSize, resize: Resize | Non
         )
     if factor is None or resize == "resampled":
         _log.warning(f"{words}, the token MLPs are resampled (bilinear; not exact).")
-        return Weights("mixer", asdict(after), resampled(weights.tensors, before.grid, after.grid))
+        return Weights("mixer", asdict(after), resample_token_mlps(weights.tensors, before.grid, after.grid))
     hidden = factor * factor * before.token_hidden
     _log.warning(f"{words}, exactly: each part is an image as before, token_hidden={hidden}.")
     config = asdict(after) | {"token_hidden": hidden}
-    return Weights("mixer", config, enlarged_exactly(weights.tensors, before.grid, factor))
+    return Weights("mixer", config, enlarge_exact(weights.tensors, before.grid, factor))
 
 
 def _davit_at_size(weights: Weights, image_size: ImageSize) -> Weights:

@@ -11,7 +11,7 @@ from typing import Any
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-class Misshapen(Exception):  # noqa: N818  it is named for what it is about
+class ShapeMismatch(Exception):  # noqa: N818  it is named for what it is about
     """A tensor that the config depends on is missing (`shape` is None) or has no shape that it could have."""
 
     def __init__(self, name: str, shape: tuple[int, ...] | None, wanted: str):
@@ -26,7 +26,7 @@ def config_from_shapes(family: str, shapes: Shapes) -> dict[str, Any]:
     return {**config, "classes": classes}
 
 
-def by_rule(family: str, config: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
+def default_fields(family: str, config: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
     """What is taken where nobody says, beside the `config` that shapes tell; a field without a rule is left out."""
     match family:
         case "mixer":
@@ -104,7 +104,7 @@ def _shape(
     """The shape of `name`, with as many axes as `wanted` names, none of them empty."""
     shape = shapes.get(name)
     if shape is None or len(shape) != wanted.count(",") + 1 or 0 in shape or not fits(shape):
-        raise Misshapen(name, shape, wanted)
+        raise ShapeMismatch(name, shape, wanted)
     return shape
 
 

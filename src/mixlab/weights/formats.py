@@ -55,7 +55,7 @@ class Format:
     rules: tuple[tuple[Template, Template], ...]  # theirs, ours
     within: str
     layout: str  # "torch", "flax" or "old flax"
-    tells: Mapping[str, Any]  # fields of the family's config that the format has besides the shapes
+    implied: Mapping[str, Any]  # fields of the family's config that the format has besides the shapes
 
     def ours(self, theirs: str) -> str | None:
         """Our name for theirs; None where no rule fits."""
@@ -96,7 +96,7 @@ class Format:
         return tensor.permute({4: (2, 3, 1, 0), 2: (1, 0)}.get(tensor.dim(), tuple(range(tensor.dim()))))
 
 
-def recognised(names: Iterable[str], path: Path) -> Format:
+def detect_format(names: Iterable[str], path: Path) -> Format:
     """The format that most of `names` are in. Raises UserError where it is none, or not the format of half of them."""
     names = list(names)
     best = max(formats().values(), key=lambda format: format.fitting(names))
@@ -142,13 +142,13 @@ def _format(
     inside: Iterable[list[str]] = (),
     within: str = "",
     layout: str = "torch",
-    tells: Mapping[str, Any] | None = None,
+    implied: Mapping[str, Any] | None = None,
 ) -> Format:
     multiplied = [
         [theirs + their_end, ours + our_end] for (theirs, ours), (their_end, our_end) in product(blocks, inside)
     ]
     pairs = tuple((Template(theirs), Template(ours)) for theirs, ours in [*rules, *multiplied])
-    return Format(name, family, pairs, within, layout, tells or {})
+    return Format(name, family, pairs, within, layout, implied or {})
 
 
 @cache

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import cast
 
 from mixlab.errors import UserError
-from mixlab.files import explained
+from mixlab.files import translate_os_errors
 
 _SAFETENSORS, _INDEX, _PICKLE = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
 
@@ -36,7 +36,7 @@ def hub_folder(name: str) -> Path:
     try:
         if folder := _cached(repository, revision):
             return folder
-        with explained(Path(constants.HF_HUB_CACHE)), bars_on_a_terminal():
+        with translate_os_errors(Path(constants.HF_HUB_CACHE)), bars_on_a_terminal():
             files = [file.rfilename for file in HfApi().model_info(repository, revision=revision).siblings or ()]
             weights = _weights(files)
             if not weights:

@@ -14,7 +14,7 @@ from mixlab.data.preprocess import Preprocess
 from mixlab.data.readers.digits import open_digits
 from mixlab.errors import UserError
 from mixlab.report.table import Column, Table
-from mixlab.weights.load import recognise
+from mixlab.weights.load import identify_checkpoint
 from mixlab.weights.source import Source
 from mixlab.weights.storage.checkpoint import Checkpoint, open_checkpoint
 from mixlab.zoo.build import Model
@@ -29,7 +29,7 @@ class TensorStatistics:
     deviation: float
     minimum: float
     maximum: float
-    suspicion: str  # empty where there is none
+    warning: str  # empty where there is none
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Inspection:
     format: str | None
     family: str | None
     config: Mapping[str, Any]
-    why_not: str  # where no model was recognised, or it does not fit: the sentence that `load` ends in
+    reason: str  # where no model was recognised, or it does not fit: the sentence that `load` ends in
     tensors: tuple[TensorStatistics, ...]
 
     @property
@@ -46,8 +46,8 @@ class Inspection:
         return sum(math.prod(tensor.shape) for tensor in self.tensors)
 
     @property
-    def suspicious(self) -> list[TensorStatistics]:
-        return [tensor for tensor in self.tensors if tensor.suspicion]
+    def warnings(self) -> list[TensorStatistics]:
+        return [tensor for tensor in self.tensors if tensor.warning]
 
     def summary(self) -> Table:
         about = {
@@ -57,13 +57,13 @@ class Inspection:
             **{name: str(value) for name, value in self.config.items()},
             "tensors": f"{len(self.tensors):,}",
             "numbers": f"{self.numbers:,}",
-            "suspicious": ", ".join(f"{tensor.name} ({tensor.suspicion})" for tensor in self.suspicious) or "nothing",
+            "suspicious": ", ".join(f"{tensor.name} ({tensor.warning})" for tensor in self.warnings) or "nothing",
         }
         return Table(
             "What it holds",
             [Column("what", "what"), Column("value", "value")],
             [{"what": what, "value": value} for what, value in about.items()],
-            notes=[self.why_not] if self.why_not else [],
+            notes=[self.reason] if self.reason else [],
         )
 
     def table(self) -> Table:
@@ -93,7 +93,7 @@ class Inspection:
                             ("maximum", tensor.maximum),
                         )
                     },
-                    "suspicion": tensor.suspicion or None,
+                    "suspicion": tensor.warning or None,
                 }
                 for tensor in self.tensors
             ],
@@ -107,7 +107,7 @@ def inspect(source: Source, given: Mapping[str, Any]) -> Inspection:
     if source.family == "timm":
         return Inspection(source.path, "mixlab", "timm", source.config, "", tensors)
     try:
-        found = recognise(source, given.get("image_size"), given)
+        found = identify_checkpoint(source, given.get("image_size"), given)
     except UserError as error:
         return Inspection(source.path, None, None, {}, str(error), tensors)
     return Inspection(source.path, found.format.name, found.format.family, found.config, "", tensors)
@@ -120,9 +120,9 @@ def checksum(path: Path) -> str:
 
 
 @torch.inference_mode()
-def fixed_logits(model: Model, preprocess: Preprocess) -> Tensor:
+def reference_logits(model: Model, preprocess: Preprocess) -> Tensor:
     """(class,): of the first handwritten digit of scikit-learn's held-out ones, the same on every machine."""
-    image = preprocess(open_digits().parts["test"].image(0))
+    image = preprocess(open_digits().splits["test"].image(0))
     return model(image[None, :1].expand(-1, model.config.image_channels, -1, -1))[0]
 
 
@@ -139,7 +139,7 @@ def _statistics(checkpoint: Checkpoint) -> Iterator[TensorStatistics]:
             deviation=some.std(correction=0).item(),
             minimum=some.min().item(),
             maximum=some.max().item(),
-            suspicion=_suspicion(name, values, finite),
+            warning=_suspicion(name, values, finite),
         )
 
 

@@ -16,9 +16,9 @@ from torch import Tensor
 from mixlab.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from mixlab.errors import UserError
 from mixlab.models.contract import ImageSize, height_and_width
-from mixlab.weights.adapt import Resize, Weights, at_size, with_classes, with_patches
-from mixlab.weights.config_inference import Misshapen, by_rule, config_from_shapes
-from mixlab.weights.formats import Format, recognised, renumbered
+from mixlab.weights.adapt import Resize, Weights, reset_head, resize_input, resize_patches
+from mixlab.weights.config_inference import ShapeMismatch, config_from_shapes, default_fields
+from mixlab.weights.formats import Format, detect_format, renumbered
 from mixlab.weights.source import Source, find_source
 from mixlab.weights.storage.checkpoint import Checkpoint, open_checkpoint
 from mixlab.weights.strict import require_same_tensors
@@ -29,7 +29,7 @@ _log = logging.getLogger("mixlab")
 
 
 @dataclass(frozen=True)
-class Opened:
+class Pretrained:
     weights: Weights
     classes: tuple[str, ...]  # names
     preprocess: Preprocess
@@ -52,37 +52,37 @@ def load(
     another number gets a new head that starts at zero, 0 none. `config_fields` say what shapes can't tell, as `heads`;
     another `patch_size` than the file's resizes the stem (Beyer et al. 2023, section 3). Raises UserError.
     """
-    opened = open_weights(source, image_size=image_size, classes=classes, resize=resize, **config_fields)
-    return built(opened.weights)
+    opened = load_pretrained(source, image_size=image_size, classes=classes, resize=resize, **config_fields)
+    return build_with_weights(opened.weights)
 
 
-def open_weights(
+def load_pretrained(
     source: str | Path,
     *,
     image_size: ImageSize | None = None,
     classes: int | None = None,
     resize: Resize | None = None,
     **config_fields: Any,
-) -> Opened:
+) -> Pretrained:
     """As `load`, before the model is built, with the names of the classes and the preprocessing."""
     found = find_source(source)
     if found.family == "timm":
-        return _timms(found, {"image_size": image_size, "classes": classes, "resize": resize, **config_fields})
-    weights = recognise(found, image_size, config_fields).weights()
+        return _from_timm(found, {"image_size": image_size, "classes": classes, "resize": resize, **config_fields})
+    weights = identify_checkpoint(found, image_size, config_fields).weights()
     if "patch_size" in config_fields:
-        weights = with_patches(weights, config_fields["patch_size"])
+        weights = resize_patches(weights, config_fields["patch_size"])
     if image_size is not None:
-        weights = at_size(weights, image_size, resize, window=config_fields.get("window"))
+        weights = resize_input(weights, image_size, resize, window=config_fields.get("window"))
     if classes is not None:
-        weights = with_classes(weights, classes)
+        weights = reset_head(weights, classes)
     count = weights.config["classes"]
     names = found.classes if found.classes and len(found.classes) == count else indices(count)
     preprocess = found.preprocess or _PREPROCESS[weights.family]
     size = height_and_width(weights.config["image_size"])
-    return Opened(weights, names, replace(preprocess, image_size=size))
+    return Pretrained(weights, names, replace(preprocess, image_size=size))
 
 
-def built(weights: Weights) -> Model:
+def build_with_weights(weights: Weights) -> Model:
     """In evaluation mode; the tensors become the model's, nothing is copied."""
     with torch.device("cpu" if weights.family == "timm" else "meta"):  # timm's have buffers that no file holds
         model = build(weights.family, weights.config)
@@ -91,7 +91,7 @@ def built(weights: Weights) -> Model:
 
 
 @dataclass(frozen=True)
-class Recognised:
+class IdentifiedCheckpoint:
     """What a file holds, before its tensors are read: every one of them has its place in the model."""
 
     checkpoint: Checkpoint
@@ -107,19 +107,19 @@ class Recognised:
         return Weights(self.format.family, self.config, tensors)
 
 
-def recognise(source: Source, image_size: ImageSize | None, given: Mapping[str, Any]) -> Recognised:
+def identify_checkpoint(source: Source, image_size: ImageSize | None, given: Mapping[str, Any]) -> IdentifiedCheckpoint:
     """`image_size` is asked only where the file's own can't be told. Raises UserError: misfits list both sides."""
     checkpoint = open_checkpoint(source.path)
-    format = recognised(checkpoint.stored, source.path)
-    names = _our_names(checkpoint, format)
+    format = detect_format(checkpoint.stored, source.path)
+    names = _rename_tensors(checkpoint, format)
     if source.family not in (None, format.family):
         raise UserError(
             f"{source.path} holds a {format.family}, where a {source.family} was expected: it is another model's file. "
             "Give the right one, or fetch it anew."
         )
     shapes = {ours: format.shape_from_file(checkpoint.stored[theirs].shape) for ours, theirs in names.items()}
-    told = _told(format, names, shapes, source.path)
-    config = _complete(format, told, shapes, source, image_size, given)
+    inferred = _inferred_fields(format, names, shapes, source.path)
+    config = _complete(format, inferred, shapes, source, image_size, given)
     with torch.device("meta"):
         model = build(format.family, config)
     require_same_tensors(model, shapes, source.path, called=lambda ours: names.get(ours, ours))
@@ -130,10 +130,10 @@ def recognise(source: Source, image_size: ImageSize | None, given: Mapping[str, 
                 f"{source.path} holds {names[ours]} as {stored}, where weights are floating-point numbers: quantised "
                 "weights can't be read. Give the file that they were made from."
             )
-    return Recognised(checkpoint, format, names, asdict(model.config))
+    return IdentifiedCheckpoint(checkpoint, format, names, asdict(model.config))
 
 
-def _our_names(checkpoint: Checkpoint, format: Format) -> dict[str, str]:
+def _rename_tensors(checkpoint: Checkpoint, format: Format) -> dict[str, str]:
     """Their name by ours; a name that no rule fits stays, so that the strict comparison lists it."""
     names: dict[str, str] = {}
     theirs = [name for name in checkpoint.stored if name.startswith(format.within)]
@@ -152,13 +152,13 @@ def _our_names(checkpoint: Checkpoint, format: Format) -> dict[str, str]:
     return names
 
 
-def _told(
+def _inferred_fields(
     format: Format, names: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]], path: Path
 ) -> dict[str, Any]:
     """The fields of the config that the shapes tell."""
     try:
         return config_from_shapes(format.family, shapes)
-    except Misshapen as error:
+    except ShapeMismatch as error:
         theirs = names.get(error.name) or format.theirs(error.name, {})
         found = f"{theirs} of the shape {error.shape}" if error.shape is not None else f"no {theirs}"
         raise UserError(
@@ -169,13 +169,13 @@ def _told(
 
 def _complete(
     format: Format,
-    told: Mapping[str, Any],
+    inferred: Mapping[str, Any],
     shapes: Mapping[str, tuple[int, ...]],
     source: Source,
     image_size: ImageSize | None,
     given: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """`told` by the shapes, with what the source says, the caller has given, or a rule takes; that is said."""
+    """`inferred` by the shapes, with what the source says, the caller has given, or a rule takes; that is said."""
     path = source.path
     if format.name == "mmpretrain_davit" and not given.keys() >= {"head_order", "stem_padding"}:
         raise UserError(
@@ -184,28 +184,28 @@ def _complete(
             '"symmetric" for weights that it converted from the authors\'.'
         )
     said = {**source.config, **{name: value for name, value in given.items() if name != "patch_size"}}
-    rule = by_rule(format.family, told, shapes)
+    rule = default_fields(format.family, inferred, shapes)
     if format.family == "mixer" and image_size is not None and "image_size" not in said:
-        rows, columns = (side // told["patch_size"] for side in height_and_width(image_size))
+        rows, columns = (side // inferred["patch_size"] for side in height_and_width(image_size))
         if rows * columns == shapes["body.0.token_mlp.first.weight"][1]:  # then it is the file's own
             said["image_size"] = image_size
     assumed = {
         name: value
-        for name, value in {**format.tells, **rule}.items()
+        for name, value in {**format.implied, **rule}.items()
         if name not in said and name != "channel_attention"  # which the names say
     }
-    config = {**assumed, **told, **format.tells, **said}
+    config = {**assumed, **inferred, **format.implied, **said}
     if "image_size" not in config:
         patches = shapes["body.0.token_mlp.first.weight"][1]
         raise UserError(
-            f"{path} holds a Mixer whose {patches} patches of {told['patch_size']} pixels fill no square: give "
+            f"{path} holds a Mixer whose {patches} patches of {inferred['patch_size']} pixels fill no square: give "
             "image_size=(height, width) of the images that it was trained with."
         )
     if format.family == "davit" and "heads" not in config:
         raise UserError(
-            f"{path} holds a DaViT with {', '.join(map(str, told['channels']))} channels, from which its heads can't "
-            "be told: 32 channels each, as in the published sizes, does not divide. Give heads=(...), one a stage, "
-            "and window=..., the patches of a window's side."
+            f"{path} holds a DaViT with {', '.join(map(str, inferred['channels']))} channels, from which its heads "
+            "can't be told: 32 channels each, as in the published sizes, does not divide. Give heads=(...), one a "
+            "stage, and window=..., the patches of a window's side."
         )
     if assumed:
         listed = ", ".join(f"{name}={value!r}" for name, value in assumed.items())
@@ -225,7 +225,7 @@ def _fp32(tensor: Tensor) -> Tensor:
     return (tensor.float() if tensor.is_floating_point() else tensor).contiguous()
 
 
-def _timms(source: Source, asked: Mapping[str, Any]) -> Opened:
+def _from_timm(source: Source, asked: Mapping[str, Any]) -> Pretrained:
     """Weights of one of timm's models, as they were trained: a run's, or published by timm."""
     for name, value in asked.items():
         if value is not None:
@@ -243,4 +243,4 @@ def _timms(source: Source, asked: Mapping[str, Any]) -> Opened:
     )
     tensors = {f"{within}{name}": _fp32(checkpoint.tensor(name)) for name in checkpoint.stored}
     names = source.classes or indices(source.config["classes"])
-    return Opened(Weights("timm", source.config, tensors), names, source.preprocess)
+    return Pretrained(Weights("timm", source.config, tensors), names, source.preprocess)

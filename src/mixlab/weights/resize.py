@@ -16,7 +16,7 @@ Grid = tuple[int, int]
 Tensors = Mapping[str, Tensor]
 
 
-def enlarged_exactly(tensors: Tensors, grid: Grid, factor: int) -> dict[str, Tensor]:
+def enlarge_exact(tensors: Tensors, grid: Grid, factor: int) -> dict[str, Tensor]:
     """For images `factor` times as high and as wide, each part of which is mixed as a whole image was before.
 
     The logits are the mean of the parts' (Tolstikhin et al. 2021, appendix C): W1 and W2 become block-diagonal with one
@@ -38,7 +38,7 @@ def enlarged_exactly(tensors: Tensors, grid: Grid, factor: int) -> dict[str, Ten
     return _with_token_mlps(tensors, enlarge)
 
 
-def resampled(tensors: Tensors, grid: Grid, new_grid: Grid) -> dict[str, Tensor]:
+def resample_token_mlps(tensors: Tensors, grid: Grid, new_grid: Grid) -> dict[str, Tensor]:
     """For any other grid, with token_hidden kept: W1' = W1 D, W2' = U W2, b2' = U b2.
 
     U carries a field of tokens to the new grid and D back. Along an axis that grows, U is bilinear interpolation and D
@@ -56,7 +56,7 @@ def resampled(tensors: Tensors, grid: Grid, new_grid: Grid) -> dict[str, Tensor]
     return _with_token_mlps(tensors, resample)
 
 
-def with_patch_size(
+def resize_patch_kernel(
     weight: Float[Tensor, "channel image_channel height width"], size: tuple[int, int]
 ) -> Float[Tensor, "channel image_channel new_height new_width"]:
     """The stem that sees in a patch resized to `size` what the old one saw in the patch (Beyer et al. 2023, section 3).

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from mixlab.data.preprocess import Preprocess
-from mixlab.download import downloaded
+from mixlab.download import download
 from mixlab.errors import UserError, did_you_mean
 from mixlab.files import cache_folder
 from mixlab.runs.folder import open_run
 from mixlab.weights.hub import cached_weights, hub_folder
-from mixlab.zoo.build import configured
+from mixlab.zoo.build import make_config
 from mixlab.zoo.cards import Card, find_card, list_cards
 from mixlab.zoo.class_names import class_names
 from mixlab.zoo.sizes import list_models
@@ -50,7 +50,7 @@ def find_source(source: str | Path) -> Source:
     raise UserError(_unknown(name))
 
 
-def names_weights(model: str) -> bool:
+def is_pretrained(model: str) -> bool:
     """A size and timm:NAME stand for fresh weights; timm:NAME.TAG, a published model, a run and a file for theirs.
 
     Fetches nothing.
@@ -75,7 +75,7 @@ def _folder(path: Path) -> Source:
     if "family" in config:
         return _ours(path, config)
     if "architecture" in config:
-        return _timms(path, config)
+        return _from_timm(path, config)
     return Source(path=path)
 
 
@@ -89,16 +89,16 @@ def _ours(path: Path, config: Mapping[str, Any]) -> Source:
     )
 
 
-_TIMMS_WORDS = {"window_size": "window", "num_heads": "heads", "img_size": "image_size"}
+_FROM_TIMM_FIELDS = {"window_size": "window", "num_heads": "heads", "img_size": "image_size"}
 
 
-def _timms(path: Path, config: Mapping[str, Any]) -> Source:
+def _from_timm(path: Path, config: Mapping[str, Any]) -> Source:
     """A folder as timm saves it, or has it on the hub: the Card's where it is a published model's."""
     published = config.get("pretrained_cfg", {})
     if known := find_card(f"{config['architecture']}.{published.get('tag')}"):
         return _published(known, path)
     arguments = config.get("model_args", {})
-    told = {ours: arguments[theirs] for theirs, ours in _TIMMS_WORDS.items() if theirs in arguments}
+    told = {ours: arguments[theirs] for theirs, ours in _FROM_TIMM_FIELDS.items() if theirs in arguments}
     if arguments.get("head_norm_first"):
         told["head_order"] = "norm-pool"
     _, height, width = published.get("input_size", (3, 224, 224))
@@ -107,11 +107,11 @@ def _timms(path: Path, config: Mapping[str, Any]) -> Source:
         path=path,
         config={"image_size": (height, width) if height != width else height} | told,
         classes=tuple(names) if names else None,
-        preprocess=_timms_preprocess(published) if published.keys() >= {"mean", "std", "crop_pct"} else None,
+        preprocess=_timm_preprocess(published) if published.keys() >= {"mean", "std", "crop_pct"} else None,
     )
 
 
-def _timms_preprocess(published: Mapping[str, Any]) -> Preprocess:
+def _timm_preprocess(published: Mapping[str, Any]) -> Preprocess:
     _, height, width = published["input_size"]
     red, green, blue = map(float, published["mean"])
     red_std, green_std, blue_std = map(float, published["std"])
@@ -136,12 +136,12 @@ def _on_hub(name: str) -> Source:
 def _of_timm(name: str) -> Source:
     published = published_by_timm(name)
     classes = published.num_classes
-    preprocess = _timms_preprocess(asdict(published))
+    preprocess = _timm_preprocess(asdict(published))
     config = {"name": name.partition(".")[0], "image_size": preprocess.image_size, "classes": classes}
     return Source(
         path=cached_weights(published.hf_hub_id) or hub_folder(published.hf_hub_id),
         family="timm",
-        config=asdict(configured("timm", config)),
+        config=asdict(make_config("timm", config)),
         classes=class_names("imagenet-1k", classes) if classes == 1000 else None,
         preprocess=preprocess,
     )
@@ -151,7 +151,7 @@ def _published(card: Card, path: Path) -> Source:
     return Source(
         path=path,
         family=card.family,
-        config=asdict(configured(card.family, card.config)),
+        config=asdict(make_config(card.family, card.config)),
         classes=class_names(card.labels, card.config["classes"]),
         preprocess=Preprocess.from_dict(card.preprocess),
     )
@@ -171,7 +171,7 @@ def _fetched(card: Card) -> Path:
     first = card.sources[0]
     if first.kind == "hub":
         return hub_folder(first.address)
-    return downloaded(first.address, targets[first], None if first.sha256 == "unknown" else first.sha256)
+    return download(first.address, targets[first], None if first.sha256 == "unknown" else first.sha256)
 
 
 def _unknown(name: str) -> str:

@@ -13,7 +13,7 @@ _LISTED = 8
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+def tensor_shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
@@ -24,7 +24,7 @@ def require_same_tensors(
 
     `stored` has the shapes of the tensors at `path`, under the model's names; `called` gives the names they have there.
     """
-    wanted = shapes_of(model.state_dict())
+    wanted = tensor_shapes(model.state_dict())
     differences = {
         "only in the file": map(called, stored.keys() - wanted.keys()),
         "only in the model": map(called, wanted.keys() - stored.keys()),
@@ -44,7 +44,7 @@ def require_same_tensors(
 
 def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """The model's tensors become these very ones, nothing is copied; `path` is where they come from."""
-    require_same_tensors(model, shapes_of(tensors), path)
+    require_same_tensors(model, tensor_shapes(tensors), path)
     model.load_state_dict(tensors, assign=True)
 
 

@@ -13,11 +13,11 @@ from mixlab.weights.adapt import Weights
 from mixlab.weights.storage.write import write_tensors
 from mixlab.zoo.sizes import find_size
 
-TIMMS_FIELDS = ("image_size", "window", "heads")
+TIMM_FIELDS = ("image_size", "window", "heads")
 """The fields of a config that its config.json has beside the tensors."""
 
 # timm's name for a size of ours, and the fields in which a model has to be that size's.
-TIMMS_NAMES = {
+TIMM_NAMES = {
     "mixer_s32": "mixer_s32_224",
     "mixer_s16": "mixer_s16_224",
     "mixer_b32": "mixer_b32_224",
@@ -41,11 +41,11 @@ _SAME = {
 }
 
 
-def timms_name(weights: Weights) -> str | None:
+def timm_name(weights: Weights) -> str | None:
     """None where timm registers no such size, or has one only as a part of Florence-2, with a norm that it lacks."""
     if weights.config.get("channel_attention") == "florence2" or weights.config.get("head_order") == "pool":
         return None
-    for ours, theirs in TIMMS_NAMES.items():
+    for ours, theirs in TIMM_NAMES.items():
         size = find_size(ours)
         if size.family == weights.family and all(
             _plain(size.config.get(name, "gelu")) == _plain(weights.config[name]) for name in _SAME[size.family]

@@ -14,7 +14,7 @@ from mixlab.models.convmixer import ConvMixer, ConvMixerConfig
 from mixlab.models.davit import DaViT, DaViTConfig
 from mixlab.models.mixer import Mixer, MixerConfig
 from mixlab.zoo.sizes import find_size
-from mixlab.zoo.timm_models import TimmConfig, TimmModel, in_our_words, timm_config_fields, usual_image_size
+from mixlab.zoo.timm_models import TimmConfig, TimmModel, default_image_size, from_timm_names, timm_config_fields
 
 Model = Mixer | ConvMixer | DaViT | TimmModel
 
@@ -52,17 +52,17 @@ def describe(name: str) -> Description:
         size = find_size(name)
         return Description(name, size.family, size.config)
     _, timm_name, *assignments = name.split(":")
-    config = {"name": timm_name, "image_size": usual_image_size(timm_name)}
-    return Description(name, "timm", config | in_our_words(dict(map(assigned, assignments))))
+    config = {"name": timm_name, "image_size": default_image_size(timm_name)}
+    return Description(name, "timm", config | from_timm_names(dict(map(parse_assignment, assignments))))
 
 
 def build(family: str, config: Mapping[str, Any]) -> Model:
     """The model of `family` with this config, whose values may come from TOML or JSON."""
     _, model_class = _FAMILIES[family]
-    return model_class(configured(family, config))
+    return model_class(make_config(family, config))
 
 
-def configured(family: str, config: Mapping[str, Any]) -> Any:
+def make_config(family: str, config: Mapping[str, Any]) -> Any:
     """The config of a model of `family`, complete and checked. Raises UserError."""
     if family == "timm":
         config = timm_config_fields(config)
@@ -90,7 +90,7 @@ def macs_of(model: Model) -> int:
     return count_macs(model, (model.config.image_channels, *height_and_width(model.config.image_size)))
 
 
-def assigned(assignment: str) -> tuple[str, Any]:
+def parse_assignment(assignment: str) -> tuple[str, Any]:
     """ "depth=3" as ("depth", 3): numbers, lists and true or false are read as such, anything else as a word."""
     field, equals, text = assignment.partition("=")
     if not equals:

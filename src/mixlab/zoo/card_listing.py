@@ -10,7 +10,7 @@ from mixlab.report.table import Column, Table
 from mixlab.zoo.cards import Card, Expected
 
 
-def cards_for_people(cards: Sequence[Card]) -> Table:
+def cards_table(cards: Sequence[Card]) -> Table:
     unpublished = tomllib.loads(Path(__file__).with_name("unpublished.toml").read_text(encoding="utf-8"))["rows"]
     return Table(
         "Published weights",
@@ -20,7 +20,7 @@ def cards_for_people(cards: Sequence[Card]) -> Table:
             Column("classes", "classes"),
             Column("parameters", "params", "M", digits=2),
             Column("macs", "MACs", "G", digits=2),
-            Column("top1", "top-1", "%", note="on ImageNet-1k's validation set, as `whose` reports it."),
+            Column("top1", "top-1", "%", note="on ImageNet-1k's validation set, as `reported_by` reports it."),
             Column("whose", "whose"),
         ],
         [
@@ -31,19 +31,19 @@ def cards_for_people(cards: Sequence[Card]) -> Table:
                 "parameters": card.parameters / 1e6,
                 "macs": card.macs / 1e9,
                 "top1": str(top1.value) if (top1 := _top1(card)) else None,
-                "whose": top1.whose if top1 else None,
+                "whose": top1.reported_by if top1 else None,
             }
             for card in cards
         ],
         notes=[
             "`mixlab models NAME` shows a Card whole: files, licence, preprocessing, every number.",
-            *(f"{card.aliases[0]}: {card.misnamed}" for card in cards if card.misnamed),
-            *(f"Not to be had: {row['models']}: {row['why']}." for row in unpublished),
+            *(f"{card.aliases[0]}: {card.alias_warning}" for card in cards if card.alias_warning),
+            *(f"Not to be had: {row['models']}: {row['reason']}." for row in unpublished),
         ],
     )
 
 
-def cards_for_programs(cards: Sequence[Card]) -> Table:
+def cards_full_table(cards: Sequence[Card]) -> Table:
     rows = [
         asdict(card)
         | {
@@ -60,13 +60,13 @@ def cards_for_programs(cards: Sequence[Card]) -> Table:
     return Table("Published weights", [Column(key, key) for key in rows[0]], rows)
 
 
-def card_whole(card: Card) -> Table:
+def card_table(card: Card) -> Table:
     facts = {
         "name": card.name,
         "size": card.size,
         "provenance": card.provenance,
         "also called": ", ".join(card.aliases),
-        "": card.misnamed,
+        "": card.alias_warning,
         **{name: str(value) for name, value in card.config.items()},
         "parameters": f"{card.parameters:,}",
         "MACs": f"{card.macs:,}",
@@ -94,4 +94,4 @@ def _source(card: Card, place: int) -> str:
 
 
 def _number(expected: Expected) -> str:
-    return f"{expected.what} {expected.value} % on {expected.on} ({expected.whose})"
+    return f"{expected.what} {expected.value} % on {expected.on} ({expected.reported_by})"

@@ -39,7 +39,7 @@ class Expected:
 
     what: str
     value: float
-    whose: str
+    reported_by: str
     on: str
 
 
@@ -59,7 +59,7 @@ class Card:
     sources: tuple[CardSource, ...]  # the first is fetched
     expected: tuple[Expected, ...] = ()
     aliases: tuple[str, ...] = ()  # timm's names for the same weights
-    misnamed: str = ""  # what is wrong about an alias
+    alias_warning: str = ""  # what is wrong about an alias
 
 
 def card(name: str) -> Card:
@@ -76,8 +76,8 @@ def card(name: str) -> Card:
 
 def find_card(name: str) -> Card | None:
     found = next((card for card in list_cards() if name in (card.name, *card.aliases)), None)
-    if found is not None and found.misnamed and name != found.name:
-        _log.warning(f"{name} is {found.name}: {found.misnamed}")
+    if found is not None and found.alias_warning and name != found.name:
+        _log.warning(f"{name} is {found.name}: {found.alias_warning}")
     return found
 
 

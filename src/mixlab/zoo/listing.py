@@ -15,7 +15,7 @@ _COUNTED = "Our params and MACs are counted by mixlab; every other figure is as 
 _PAPERS = {"mlp-mixer": "MLP-Mixer", "convmixer": "ConvMixer", "davit": "DaViT"}
 
 
-def sizes_for_people(sizes: Sequence[Size], published: Sequence[str] = ()) -> Table:
+def sizes_table(sizes: Sequence[Size], published: Sequence[str] = ()) -> Table:
     """`published`: the names of the Cards of the size asked for, which a note gives."""
     titles = {_number_of(size): size.paper.title for size in sizes}
     reported = [str(size.paper_top1 or "") for size in sizes]
@@ -39,7 +39,7 @@ def sizes_for_people(sizes: Sequence[Size], published: Sequence[str] = ()) -> Ta
                 "macs": size.macs / 1e9,
                 "paper": _number_of(size),
                 "paper_top1": _figure(top1, digits),
-                "whose": size.whose,
+                "whose": size.reported_by,
             }
             for size, top1 in zip(sizes, reported, strict=True)
         ],
@@ -51,7 +51,7 @@ def sizes_for_people(sizes: Sequence[Size], published: Sequence[str] = ()) -> Ta
     )
 
 
-def sizes_for_programs(sizes: Sequence[Size]) -> Table:
+def sizes_full_table(sizes: Sequence[Size]) -> Table:
     rows = [
         asdict(size) | {"config": dumps(size.config), "paper": size.paper.title, "address": size.paper.address}
         for size in sizes
@@ -59,13 +59,13 @@ def sizes_for_programs(sizes: Sequence[Size]) -> Table:
     return Table(title="Models by name", columns=[Column(key, key) for key in rows[0]], rows=rows)
 
 
-def paper_for_people() -> list[Table]:
+def paper_tables() -> list[Table]:
     """The papers' tables block by block, each narrow enough for a terminal of 80 columns."""
     blocks = groupby(paper_rows(), key=lambda row: (row.printed["table"], row.printed["block"]))
     return [_block(f"{_PAPERS[table]}: {block}", list(rows)) for (table, block), rows in blocks]
 
 
-def paper_for_programs() -> Table:
+def paper_full_table() -> Table:
     """All rows in one table: every column of paper-tables.csv, then what was counted, and of what."""
     rows = paper_rows()
     keys = (*rows[0].printed, *(field.name for field in fields(Counted)), "why_not", "remark")
@@ -75,7 +75,7 @@ def paper_for_programs() -> Table:
         rows=[
             {key: _figure(text, _decimals(text)) for key, text in row.printed.items()}
             | (asdict(row.counted) | {"fields": dumps(row.counted.fields)} if row.counted else {})
-            | {"why_not": row.why_not or None, "remark": row.remark or None}
+            | {"why_not": row.reason or None, "remark": row.remark or None}
             for row in rows
         ],
     )
@@ -146,7 +146,7 @@ def _block_cells(row: PaperRow, columns: Sequence[Column]) -> dict[str, Cell]:
         cells["parameters"] = row.counted.parameters / 1e6
         cells["macs"] = row.counted.macs / 1e9
         cells["image_size"] = None if row.printed["image_px"] else row.counted.image_size
-    return cells | {"why_not": row.why_not or None}
+    return cells | {"why_not": row.reason or None}
 
 
 def _decimals(text: str) -> int:

@@ -29,7 +29,7 @@ class Counted:
 class PaperRow:
     printed: Mapping[str, str]  # by column of paper-tables.csv; empty where the paper prints nothing
     counted: Counted | None
-    why_not: str  # where nothing is counted
+    reason: str  # where nothing is counted
     remark: str  # on what is counted
 
 
@@ -51,7 +51,7 @@ def _answered(printed: Mapping[str, str], answers: Iterable[Mapping[str, Any]]) 
         same_size = counted is None or printed["image_px"] in ("", str(counted.image_size))
         same_block = answer.get("block", printed["block"]) == printed["block"]
         if answer["model"] == printed["model"] and same_block and same_size:
-            found.append(PaperRow(printed, counted, answer.get("why_not", ""), answer.get("remark", "")))
+            found.append(PaperRow(printed, counted, answer.get("reason", ""), answer.get("remark", "")))
     (row,) = found
     return row
 

@@ -26,7 +26,7 @@ class Size:
     macs: int  # of one image at the config's size
     paper: Paper
     paper_top1: float | None = None  # per cent
-    whose: str | None = None  # who reported `paper_top1`, on what data
+    reported_by: str | None = None  # who reported `paper_top1`, on what data
 
 
 def find_size(name: str) -> Size:

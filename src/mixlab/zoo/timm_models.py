@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mixlab.errors import UserError, did_you_mean
 from mixlab.models.contract import ImageSize
 
-_OUR_WORDS = {"img_size": "image_size", "in_chans": "image_channels", "num_classes": "classes"}
+_FROM_TIMM = {"img_size": "image_size", "in_chans": "image_channels", "num_classes": "classes"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class TimmConfig:
 
 def timm_config_fields(given: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of a TimmConfig from its own, in our words or timm's, beside arguments of timm's constructor."""
-    given = {"image_size": usual_image_size(given["name"]), **in_our_words(given)}
+    given = {"image_size": default_image_size(given["name"]), **from_timm_names(given)}
     own = {field.name for field in fields(TimmConfig)}
     arguments = {name: value for name, value in given.items() if name not in own}
     return {name: value for name, value in given.items() if name in own} | {
@@ -38,8 +38,8 @@ def timm_config_fields(given: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def in_our_words(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {_OUR_WORDS.get(name, name): value for name, value in given.items()}
+def from_timm_names(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {_FROM_TIMM.get(name, name): value for name, value in given.items()}
 
 
 class TimmModel(nn.Module):
@@ -95,10 +95,10 @@ def published_by_timm(name: str) -> Any:
     return models.get_pretrained_cfg(name)
 
 
-def usual_image_size(name: str) -> ImageSize:
+def default_image_size(name: str) -> ImageSize:
     """The pixels that timm made `name` for."""
     timm = import_timm()
-    published = timm.models.get_pretrained_cfg(_known(name))
+    published = timm.models.get_pretrained_cfg(_read_cache(name))
     if published is None:
         return 224
     _, height, width = published.input_size
@@ -143,7 +143,7 @@ def bit(layers: Sequence[int], width_factor: int, num_classes: int, in_chans: in
 UNREGISTERED: Mapping[str, Callable[..., nn.Module]] = {"cifar_resnet": cifar_resnet, "bit": bit}
 
 
-def _known(name: str) -> str:
+def _read_cache(name: str) -> str:
     names = [*UNREGISTERED, *import_timm().list_models()]
     if name not in names:
         raise UserError(
@@ -154,7 +154,7 @@ def _known(name: str) -> str:
 
 
 def _network(config: TimmConfig) -> nn.Module:
-    build = UNREGISTERED.get(config.name) or partial(import_timm().create_model, _known(config.name))
+    build = UNREGISTERED.get(config.name) or partial(import_timm().create_model, _read_cache(config.name))
     taken = _constructor_fields(config.name)
     for field_name in config.arguments:
         if field_name not in taken:
@@ -162,7 +162,7 @@ def _network(config: TimmConfig) -> nn.Module:
                 f'"{field_name}" is no field of timm:{config.name}: '
                 f"{did_you_mean(field_name, taken) or 'its fields are ' + ', '.join(sorted(taken)) + '.'}"
             )
-    arguments = {theirs: getattr(config, ours) for theirs, ours in _OUR_WORDS.items() if theirs in taken}
+    arguments = {theirs: getattr(config, ours) for theirs, ours in _FROM_TIMM.items() if theirs in taken}
     arguments |= config.arguments
     try:
         return build(**arguments)

@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from mixlab.data.augmentation.crop import ATTEMPTS, DRAWS, InceptionCrop, RandomResizedCrop, crop_box
-from mixlab.data.rng import image_draws
+from mixlab.data.augmentation.crop import ATTEMPTS, UNIFORMS, InceptionCrop, RandomResizedCrop, crop_box
+from mixlab.data.rng import image_uniforms
 from mixlab.errors import UserError
 
 
 def boxes(crop: RandomResizedCrop | InceptionCrop, rows: int, columns: int, count: int = 2000) -> np.ndarray:
-    draws = image_draws(0, 0, np.arange(count), DRAWS)
-    return np.array([crop_box(crop, rows, columns, row) for row in draws])
+    uniforms = image_uniforms(0, 0, np.arange(count), UNIFORMS)
+    return np.array([crop_box(crop, rows, columns, row) for row in uniforms])
 
 
 def test_a_crop_lies_inside_with_the_area_and_ratio_asked_for():
@@ -32,7 +32,7 @@ def test_a_crop_can_touch_every_edge():
 
 def test_a_crop_that_never_fits_is_the_largest_central_one():
     # All of a 100 x 10 strip cannot be had at a ratio of at most 4 : 3.
-    box = crop_box(RandomResizedCrop(scale=(1.0, 1.0)), 10, 100, np.full(DRAWS, 0.5))
+    box = crop_box(RandomResizedCrop(scale=(1.0, 1.0)), 10, 100, np.full(UNIFORMS, 0.5))
     assert box == (43, 0, 56, 10)
 
 
@@ -64,8 +64,8 @@ def test_inception_crops_are_distributed_as_tensorflow_s(rows, columns, scale, m
     ],
 )
 def test_an_inception_crop_s_shape_is_the_formula_s(ratio, height, rows, columns, high, shape):
-    draws = np.append(np.tile([ratio, height], ATTEMPTS), np.zeros(3))
-    left, top, right, bottom = crop_box(InceptionCrop(scale=(0.05, high)), rows, columns, draws)
+    uniforms = np.append(np.tile([ratio, height], ATTEMPTS), np.zeros(3))
+    left, top, right, bottom = crop_box(InceptionCrop(scale=(0.05, high)), rows, columns, uniforms)
     assert (left, top) == (0, 0)
     assert (bottom - top, right - left) == shape
 
@@ -78,14 +78,14 @@ def test_an_inception_crop_stays_off_the_far_edge():
 
 
 def test_an_inception_crop_that_never_fits_is_the_whole_image():
-    assert crop_box(InceptionCrop(scale=(0.9, 1.0)), 10, 100, np.full(DRAWS, 0.5)) == (0, 0, 100, 10)
+    assert crop_box(InceptionCrop(scale=(0.9, 1.0)), 10, 100, np.full(UNIFORMS, 0.5)) == (0, 0, 100, 10)
 
 
 def test_the_first_attempt_that_fits_is_taken():
-    draws = np.full(DRAWS, 0.5)
-    draws[: 2 * ATTEMPTS] = np.tile([0.999, 0.0], ATTEMPTS)  # all of the area at 3 : 4, which is too high
-    draws[8:10] = 0.25, 0.5
-    assert crop_box(RandomResizedCrop(scale=(0.2, 1.0)), 100, 100, draws) == (19, 19, 82, 82)  # 40 % of the area
+    uniforms = np.full(UNIFORMS, 0.5)
+    uniforms[: 2 * ATTEMPTS] = np.tile([0.999, 0.0], ATTEMPTS)  # all of the area at 3 : 4, which is too high
+    uniforms[8:10] = 0.25, 0.5
+    assert crop_box(RandomResizedCrop(scale=(0.2, 1.0)), 100, 100, uniforms) == (19, 19, 82, 82)  # 40 % of the area
 
 
 @pytest.mark.parametrize(

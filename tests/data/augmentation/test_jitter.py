@@ -4,7 +4,7 @@ import torch
 from PIL import Image, ImageEnhance
 from torchvision.transforms import ColorJitter as TheirJitter
 
-from mixlab.data.augmentation.jitter import ColorJitter, jittered
+from mixlab.data.augmentation.jitter import ColorJitter, apply_jitter
 from mixlab.errors import UserError
 
 JITTER = ColorJitter(0.4, 0.3, 0.2)
@@ -21,25 +21,25 @@ def test_a_factor_lies_that_far_between_the_ends_of_its_range(image, draw, which
     settings = [0.0, 0.0, 0.0]
     settings[which] = 0.4
     expected = getattr(ImageEnhance, enhancer)(image).enhance(0.6 + 0.8 * draw)
-    assert jittered(image, np.full(4, draw), ColorJitter(*settings)) == expected
+    assert apply_jitter(image, np.full(4, draw), ColorJitter(*settings)) == expected
 
 
 def test_a_factor_is_not_below_zero(image):
-    assert jittered(image, np.zeros(4), ColorJitter(saturation=1.5)) == ImageEnhance.Color(image).enhance(0.0)
+    assert apply_jitter(image, np.zeros(4), ColorJitter(saturation=1.5)) == ImageEnhance.Color(image).enhance(0.0)
 
 
 def test_the_order_is_drawn_too(image):
-    draws = np.array([0.9, 0.1, 0.9, 0.0])
+    uniforms = np.array([0.9, 0.1, 0.9, 0.0])
     results = set()
     for order in range(6):
-        draws[3] = order / 6 + 0.01
-        results.add(np.asarray(jittered(image, draws, JITTER)).tobytes())
+        uniforms[3] = order / 6 + 0.01
+        results.add(np.asarray(apply_jitter(image, uniforms, JITTER)).tobytes())
     assert len(results) == 6
 
 
 def test_the_marginals_are_those_of_torchvision(image):
-    draws = np.random.default_rng(0).random((3000, 4))
-    ours = np.array([np.asarray(jittered(image, row, JITTER), dtype=float) for row in draws])
+    uniforms = np.random.default_rng(0).random((3000, 4))
+    ours = np.array([np.asarray(apply_jitter(image, row, JITTER), dtype=float) for row in uniforms])
     torch.manual_seed(0)
     slow = TheirJitter(0.4, 0.3, 0.2)
     theirs = np.array([np.asarray(slow(image), dtype=float) for _ in range(3000)])

@@ -5,16 +5,16 @@ from scipy.stats import beta, kstest
 
 from mixlab.data.augmentation import mixing
 from mixlab.data.augmentation.augment import Augmentation, Mixup, MixupOrCutmix
-from mixlab.data.augmentation.mixing import mixed
+from mixlab.data.augmentation.mixing import mix
 from mixlab.errors import UserError
 
 ROWS, COLUMNS = 12, 20
 
 
-def mix(n_images: int = 5, dtype: torch.dtype = torch.float64, **settings):
+def mix_images(n_images: int = 5, dtype: torch.dtype = torch.float64, **settings):
     """A batch of constant images 0, 1, 2 ... of as many classes, mixed."""
     images = torch.arange(n_images, dtype=dtype)[:, None, None, None].expand(-1, 3, ROWS, COLUMNS)
-    return mixed(images, torch.eye(n_images, dtype=dtype), Augmentation(**settings))
+    return mix(images, torch.eye(n_images, dtype=dtype), Augmentation(**settings))
 
 
 def cutmix(probability: float = 1.0) -> MixupOrCutmix:
@@ -28,7 +28,7 @@ def seed() -> None:
 
 def test_without_mixing_the_batch_is_the_same():
     images, targets = torch.rand(3, 3, 4, 4), torch.eye(3)
-    assert mixed(images, targets, Augmentation(flip=True)) == (images, targets)
+    assert mix(images, targets, Augmentation(flip=True)) == (images, targets)
 
 
 @pytest.mark.parametrize(
@@ -38,14 +38,14 @@ def test_without_mixing_the_batch_is_the_same():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_targets_sum_to_one_and_the_precision_stays(settings, dtype):
     for _ in range(20):
-        images, targets = mix(dtype=dtype, **settings)
+        images, targets = mix_images(dtype=dtype, **settings)
         assert images.dtype == targets.dtype == dtype
         torch.testing.assert_close(targets.sum(dim=1), torch.ones(5, dtype=dtype))
 
 
 def test_mixup_gives_a_image_the_larger_share_beside_the_one_before_it():
     for _ in range(20):
-        images, targets = mix(mixup=Mixup(0.5))
+        images, targets = mix_images(mixup=Mixup(0.5))
         share = targets[0, 0].item()
         assert 0.5 <= share <= 1
         torch.testing.assert_close(
@@ -56,7 +56,7 @@ def test_mixup_gives_a_image_the_larger_share_beside_the_one_before_it():
 
 def test_either_mixes_a_image_with_its_mirror_image_in_the_batch():
     for _ in range(20):
-        images, targets = mix(mixup_or_cutmix=MixupOrCutmix(0.8, 0.0))
+        images, targets = mix_images(mixup_or_cutmix=MixupOrCutmix(0.8, 0.0))
         share = targets[0, 0].item()
         own = torch.eye(5, dtype=torch.float64)
         torch.testing.assert_close(targets, share * own + (1 - share) * own.flip(0))
@@ -65,15 +65,15 @@ def test_either_mixes_a_image_with_its_mirror_image_in_the_batch():
 
 @pytest.mark.parametrize("alpha", [0.2, 0.5, 1.0])
 def test_shares_are_of_the_beta_distribution(alpha):
-    shares = [mix(2, mixup_or_cutmix=MixupOrCutmix(alpha, 0.0))[1][0, 0].item() for _ in range(2000)]
+    shares = [mix_images(2, mixup_or_cutmix=MixupOrCutmix(alpha, 0.0))[1][0, 0].item() for _ in range(2000)]
     assert kstest(shares, beta(alpha, alpha).cdf).pvalue > 0.001
-    larger = [mix(2, mixup=Mixup(alpha))[1][0, 0].item() for _ in range(2000)]
+    larger = [mix_images(2, mixup=Mixup(alpha))[1][0, 0].item() for _ in range(2000)]
     assert kstest(larger, lambda x: 2 * beta(alpha, alpha).cdf(x) - 1).pvalue > 0.001
 
 
 def test_cutmix_s_share_is_what_is_left_of_a_rectangle_from_the_partner():
     for _ in range(200):
-        images, targets = mix(4, mixup_or_cutmix=cutmix())
+        images, targets = mix_images(4, mixup_or_cutmix=cutmix())
         foreign = images[0, 0] != 0
         rows, columns = foreign.any(dim=1), foreign.any(dim=0)
         assert foreign.equal(rows[:, None] & columns)
@@ -93,10 +93,10 @@ def test_cutmix_s_share_is_what_is_left_of_a_rectangle_from_the_partner():
     ],
 )
 def test_cutmix_s_box_is_the_formula_s(monkeypatch, share, row, column, box):
-    draws = iter([0.0, 0.0, row, column])  # mixed, by CutMix, there
-    monkeypatch.setattr(mixing, "_uniform", lambda: next(draws))
+    uniforms = iter([0.0, 0.0, row, column])  # mixed, by CutMix, there
+    monkeypatch.setattr(mixing, "_uniform", lambda: next(uniforms))
     monkeypatch.setattr(mixing, "_share", lambda _: share)
-    images, targets = mix(2, mixup_or_cutmix=cutmix())
+    images, targets = mix_images(2, mixup_or_cutmix=cutmix())
     top, bottom, left, right = box
     expected = torch.zeros(ROWS, COLUMNS, dtype=torch.float64)
     expected[top:bottom, left:right] = 1
@@ -110,7 +110,7 @@ def test_the_share_that_cutmix_leaves_has_timm_s_distribution():
     size = 224  # where the pixel that timm has added since to an odd side is nothing
     theirs = [timm.cutmix_bbox_and_lam((3, size, size), np.random.beta(1.0, 1.0))[1] for _ in range(3000)]
     images = torch.zeros(2, 1, size, size)
-    ours = [mixed(images, torch.eye(2), Augmentation(mixup_or_cutmix=cutmix()))[1][0, 0].item() for _ in range(3000)]
+    ours = [mix(images, torch.eye(2), Augmentation(mixup_or_cutmix=cutmix()))[1][0, 0].item() for _ in range(3000)]
     error = np.sqrt((np.var(theirs) + np.var(ours)) / 3000)
     assert abs(np.mean(theirs) - np.mean(ours)) < 4 * error + 0.005
     assert abs(np.std(theirs) - np.std(ours)) < 0.02
@@ -120,7 +120,7 @@ def test_the_share_that_cutmix_leaves_has_timm_s_distribution():
 def test_a_batch_is_mixed_and_switched_to_cutmix_as_often_as_asked(probability, switch):
     kinds = {"kept": 0, "mixup": 0, "cutmix": 0}
     for _ in range(2000):
-        images, targets = mix(2, mixup_or_cutmix=MixupOrCutmix(0.8, 1.0, probability, switch))
+        images, targets = mix_images(2, mixup_or_cutmix=MixupOrCutmix(0.8, 1.0, probability, switch))
         blended = ((images[0] > 0) & (images[0] < 1)).any()
         kinds["mixup" if blended else "cutmix" if targets[0, 0] < 1 else "kept"] += 1
     # A little of CutMix leaves nothing to see: its rectangle is empty.
@@ -130,9 +130,9 @@ def test_a_batch_is_mixed_and_switched_to_cutmix_as_often_as_asked(probability, 
 
 
 def test_mixing_repeats_with_torch_s_seed():
-    first = mix(mixup_or_cutmix=MixupOrCutmix(0.8, 1.0))
+    first = mix_images(mixup_or_cutmix=MixupOrCutmix(0.8, 1.0))
     torch.manual_seed(0)
-    again = mix(mixup_or_cutmix=MixupOrCutmix(0.8, 1.0))
+    again = mix_images(mixup_or_cutmix=MixupOrCutmix(0.8, 1.0))
     assert first[0].equal(again[0])
     assert first[1].equal(again[1])
 

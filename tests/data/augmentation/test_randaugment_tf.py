@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from mixlab.data.augmentation import randaugment_tf
-from mixlab.data.augmentation.image_operations import DRAWS, LAYER_DRAWS, LAYERS, Canvas
-from mixlab.data.augmentation.randaugment_tf import OPERATIONS, RandAugmentTf, randaugmented_as_tf
+from mixlab.data.augmentation.image_operations import LAYER_UNIFORMS, LAYERS, UNIFORMS, Canvas
+from mixlab.data.augmentation.randaugment_tf import OPERATIONS, RandAugmentTf, randaugment_as_tf
 from mixlab.errors import UserError
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "randaugment_tf.npz"
@@ -125,16 +125,16 @@ def test_each_operation_is_equally_likely_and_always_applied(pil_image, monkeypa
         return operation, OPERATIONS[name][1]
 
     monkeypatch.setattr(randaugment_tf, "_OPERATIONS", tuple(recording(name) for name in OPERATIONS))
-    for draws in np.random.default_rng(0).random((4000, DRAWS)):
-        randaugmented_as_tf(pil_image, draws, RandAugmentTf(2, 15.0))
+    for uniforms in np.random.default_rng(0).random((4000, UNIFORMS)):
+        randaugment_as_tf(pil_image, uniforms, RandAugmentTf(2, 15.0))
     assert sum(counts.values()) == 8000
     assert max(abs(count - 500) for count in counts.values()) < 5 * np.sqrt(500)
 
 
 def test_layers_follow_each_other(pil_image, golden):
-    draws = np.full((LAYERS, LAYER_DRAWS), 0.99)
-    draws[:2, 0] = 2.5 / 16, 4.5 / 16  # invert, posterize
-    result = randaugmented_as_tf(pil_image, draws.ravel(), RandAugmentTf(2, 10.0))
+    uniforms = np.full((LAYERS, LAYER_UNIFORMS), 0.99)
+    uniforms[:2, 0] = 2.5 / 16, 4.5 / 16  # invert, posterize
+    result = randaugment_as_tf(pil_image, uniforms.ravel(), RandAugmentTf(2, 10.0))
     assert result == Image.fromarray((255 - golden["picture"]) & 0xF0)
 
 

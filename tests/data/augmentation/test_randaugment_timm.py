@@ -6,8 +6,8 @@ from PIL import Image, ImageOps
 from scipy.stats import kstest, norm
 
 from mixlab.data.augmentation import randaugment_timm
-from mixlab.data.augmentation.image_operations import DRAWS, LAYER_DRAWS, LAYERS, Canvas
-from mixlab.data.augmentation.randaugment_timm import OPERATIONS, RandAugmentTimm, randaugmented_as_timm
+from mixlab.data.augmentation.image_operations import LAYER_UNIFORMS, LAYERS, UNIFORMS, Canvas
+from mixlab.data.augmentation.randaugment_timm import OPERATIONS, RandAugmentTimm, randaugment_as_timm
 from mixlab.errors import UserError
 
 timm = pytest.importorskip("timm.data.auto_augment", reason='needs timm: pip install "mixlab[baselines]"')
@@ -87,8 +87,8 @@ def test_levels_choices_chances_and_interpolations_are_drawn_as_timm_draws_them(
         return operation, lambda level, sign, _: (level, sign)
 
     monkeypatch.setattr(randaugment_timm, "_OPERATIONS", tuple(recording(name) for name in OPERATIONS))
-    for draws in np.random.default_rng(0).random((4000, DRAWS)):
-        randaugmented_as_timm(pil_image, draws, RandAugmentTimm(9.0), "random", MEAN)
+    for uniforms in np.random.default_rng(0).random((4000, UNIFORMS)):
+        randaugment_as_timm(pil_image, uniforms, RandAugmentTimm(9.0), "random", MEAN)
     counts = np.array([len(of_name) for of_name in seen.values()])
     assert abs(counts.sum() - 4000) < 5 * np.sqrt(2000)  # half of two in each image
     assert np.abs(counts - 4000 / 15).max() < 5 * np.sqrt(4000 / 15)
@@ -104,9 +104,9 @@ def test_levels_choices_chances_and_interpolations_are_drawn_as_timm_draws_them(
 
 @pytest.mark.parametrize(("chance", "applied"), [(0.499, True), (0.5, False)])
 def test_a_layer_is_applied_or_left_out(pil_image, chance, applied):
-    draws = np.full((LAYERS, LAYER_DRAWS), 0.99)
-    draws[0, :2] = 2.5 / 15, chance  # invert
-    result = randaugmented_as_timm(pil_image, draws.ravel(), RandAugmentTimm(9.0, layers=1), "bicubic", MEAN)
+    uniforms = np.full((LAYERS, LAYER_UNIFORMS), 0.99)
+    uniforms[0, :2] = 2.5 / 15, chance  # invert
+    result = randaugment_as_timm(pil_image, uniforms.ravel(), RandAugmentTimm(9.0, layers=1), "bicubic", MEAN)
     assert result == (ImageOps.invert(pil_image) if applied else pil_image)
 
 

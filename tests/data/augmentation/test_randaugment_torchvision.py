@@ -7,11 +7,11 @@ from torchvision.transforms import InterpolationMode, RandAugment
 from torchvision.transforms.autoaugment import _apply_op
 
 from mixlab.data.augmentation import randaugment_torchvision
-from mixlab.data.augmentation.image_operations import DRAWS, LAYER_DRAWS, LAYERS, Canvas
+from mixlab.data.augmentation.image_operations import LAYER_UNIFORMS, LAYERS, UNIFORMS, Canvas
 from mixlab.data.augmentation.randaugment_torchvision import (
     OPERATIONS,
     RandAugmentTorchvision,
-    randaugmented_as_torchvision,
+    randaugment_as_torchvision,
 )
 from mixlab.errors import UserError
 
@@ -72,9 +72,9 @@ def test_each_operation_and_both_signs_are_equally_likely(pil_image, monkeypatch
 
     recording = tuple((recorder(name), amount) for name, (_, amount) in OPERATIONS.items())
     monkeypatch.setattr(randaugment_torchvision, "_OPERATIONS", recording)
-    draws = np.random.default_rng(0).random((4000, DRAWS))
-    for row in draws:
-        randaugmented_as_torchvision(pil_image, row, RandAugmentTorchvision(operations=2, magnitude=12))
+    uniforms = np.random.default_rng(0).random((4000, UNIFORMS))
+    for row in uniforms:
+        randaugment_as_torchvision(pil_image, row, RandAugmentTorchvision(operations=2, magnitude=12))
     counts = np.array([len(seen[name]) for name in OPERATIONS])
     assert counts.sum() == 8000  # always two
     assert np.abs(counts - 8000 / 14).max() < 5 * np.sqrt(8000 / 14)
@@ -84,9 +84,9 @@ def test_each_operation_and_both_signs_are_equally_likely(pil_image, monkeypatch
 
 
 def test_operations_are_applied_in_turn(pil_image):
-    draws = np.full((LAYERS, LAYER_DRAWS), 0.99)
-    draws[0, 0], draws[1, 0] = 10.5 / 14, 12.5 / 14  # posterize, then autocontrast
-    result = randaugmented_as_torchvision(pil_image, draws.ravel(), RandAugmentTorchvision(operations=2, magnitude=30))
+    uniforms = np.full((LAYERS, LAYER_UNIFORMS), 0.99)
+    uniforms[0, 0], uniforms[1, 0] = 10.5 / 14, 12.5 / 14  # posterize, then autocontrast
+    result = randaugment_as_torchvision(pil_image, uniforms.ravel(), RandAugmentTorchvision(operations=2, magnitude=30))
     assert result == _apply_op(_apply_op(pil_image, "Posterize", 4, *FIXED), "AutoContrast", 0, *FIXED)
 
 

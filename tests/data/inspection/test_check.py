@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mixlab.data.dataset import Dataset, Part
-from mixlab.data.image_file import kinds_of
+from mixlab.data.dataset import Dataset, Split
+from mixlab.data.image_file import image_kinds
 from mixlab.data.inspection import check as checking
 from mixlab.data.inspection.check import Check, check_images
-from mixlab.data.sources import open_as_found
+from mixlab.data.sources import open_as_provided
 from mixlab.errors import UserError
 
 
@@ -31,7 +31,7 @@ def pets(tmp_path: Path) -> Path:
 
 
 def checked(folder: Path, workers: int = 1) -> Check:
-    return check_images(open_as_found(f"folder:{folder}"), workers=workers, quiet=True)
+    return check_images(open_as_provided(f"folder:{folder}"), workers=workers, quiet=True)
 
 
 def names(check: Check) -> list[tuple[bool, list[str]]]:
@@ -40,14 +40,14 @@ def names(check: Check) -> list[tuple[bool, list[str]]]:
 
 def test_in_a_sound_set_nothing_is_found(pets):
     check = checked(pets)
-    assert (check.groups, check.unreadable, check.plain, check.kinds.total()) == ([], [], [], 0)
+    assert (check.groups, check.unreadable, check.blank, check.kinds.total()) == ([], [], [], 0)
     assert check.counts("train") == {"cat": 3, "dog": 2}
     assert check.counts("test") == {"cat": 1, "dog": 1}
     assert check.sizes.tolist() == [[40, 48]] * 7
 
 
 def test_the_source_s_own_parts_are_kept(pets):
-    assert list(checked(pets).dataset.parts) == ["train", "test"]
+    assert list(checked(pets).dataset.splits) == ["train", "test"]
 
 
 def test_damaged_files_are_named_with_their_reasons(pets):
@@ -86,7 +86,7 @@ def test_equal_and_near_copies_of_one_image_are_one_group(pets):
 def test_what_lies_in_several_parts_comes_first_then_what_has_several_classes(pets):
     for place, original in (("train/dog/b2", 4), ("train/dog/cat", 0), ("test/cat/b", 1)):
         image(original).save(pets / f"{place}.bmp")
-    assert [(group.parts, group.labels) for group in checked(pets).groups] == [
+    assert [(group.splits, group.labels) for group in checked(pets).groups] == [
         (("train", "test"), ("cat",)),
         (("train",), ("cat", "dog")),
         (("train",), ("dog",)),
@@ -97,7 +97,7 @@ def test_plain_images_are_named_and_are_copies_only_where_their_bytes_are_equal(
     for name, side in (("one", 40), ("two", 41), ("three", 41)):
         Image.new("RGB", (side, 40), "white").save(pets / f"train/cat/{name}.png")
     check = checked(pets)
-    assert [member.name for member in check.plain] == [f"train/cat/{name}.png" for name in ("one", "three", "two")]
+    assert [member.name for member in check.blank] == [f"train/cat/{name}.png" for name in ("one", "three", "two")]
     assert names(check) == [(True, ["train/cat/three.png", "train/cat/two.png"])]
 
 
@@ -147,7 +147,7 @@ KINDS = {
 def test_what_is_unusual_about_a_file_is_said(name, tmp_path):
     kinds, save = KINDS[name]
     save(tmp_path / name)
-    assert kinds_of((tmp_path / name).read_bytes()) == kinds
+    assert image_kinds((tmp_path / name).read_bytes()) == kinds
 
 
 def test_kinds_are_counted_and_sizes_are_those_of_the_upright_image(pets):
@@ -161,7 +161,7 @@ def test_processes_find_what_one_finds(pets, monkeypatch):
     (pets / "train/cat/empty.png").write_bytes(b"")
     (pets / "test/cat/again.png").write_bytes((pets / "train/cat/b.png").read_bytes())
     alone = checked(pets)
-    monkeypatch.setattr(checking, "_WORTH_A_PROCESS", 2)
+    monkeypatch.setattr(checking, "_MIN_IMAGES_PER_PROCESS", 2)
     together = checked(pets, workers=2)
     assert names(together) == names(alone) and together.unreadable == alone.unreadable
     assert together.sizes.tolist() == alone.sizes.tolist()
@@ -177,7 +177,7 @@ class Deadly:
 
 
 def test_a_killed_process_ends_in_a_sentence(monkeypatch):
-    monkeypatch.setattr(checking, "_WORTH_A_PROCESS", 1)
-    part = Part(["a", "b"], np.zeros(2, dtype=np.int64), [Deadly(), Deadly()])
+    monkeypatch.setattr(checking, "_MIN_IMAGES_PER_PROCESS", 1)
+    split = Split(["a", "b"], np.zeros(2, dtype=np.int64), [Deadly(), Deadly()])
     with pytest.raises(UserError, match=r"was killed, as happens where memory runs out.*--workers 1"):
-        check_images(Dataset("deadly", ("cat",), {"train": part}), workers=2, quiet=True)
+        check_images(Dataset("deadly", ("cat",), {"train": split}), workers=2, quiet=True)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from jaxtyping import UInt8
 
-from mixlab.data.dataset import Dataset, ImageSource, Part
+from mixlab.data.dataset import Dataset, ImageSource, Split
 from mixlab.data.inspection.check import Check, check_images
-from mixlab.data.inspection.check_page import data_check_page
-from mixlab.data.inspection.findings import answer, findings, results, sizes, table_for_programs, tables
+from mixlab.data.inspection.check_page import check_page
+from mixlab.data.inspection.findings import answer, findings, full_table, results, sizes, tables
 from mixlab.report.table import render
 
 Image = UInt8[np.ndarray, "row column 3"]
@@ -30,13 +30,13 @@ class Broken:
         return b"<b>"
 
 
-def checked(classes: tuple[str, ...] = ("cat", "dog"), **parts: Sequence[tuple[str, ImageSource]]) -> Check:
+def checked(classes: tuple[str, ...] = ("cat", "dog"), **splits: Sequence[tuple[str, ImageSource]]) -> Check:
     """Of parts that are lists of (class, image)."""
     made = {}
-    for part, images in parts.items():
+    for split, images in splits.items():
         labels = np.array([classes.index(label) for label, _ in images], dtype=np.int64)
-        names = [f"{part}/{label}/<{place}>.png" for place, (label, _) in enumerate(images)]
-        made[part] = Part(names, labels, [image for _, image in images])
+        names = [f"{split}/{label}/<{place}>.png" for place, (label, _) in enumerate(images)]
+        made[split] = Split(names, labels, [image for _, image in images])
     return check_images(Dataset("folder:pets", classes, made), workers=1, quiet=True)
 
 
@@ -63,7 +63,7 @@ def wrong() -> Check:
 def test_of_a_sound_set_nothing_is_said(sound):
     assert findings(sound) == []
     assert answer(sound) == "Nothing was found to be wrong with 6 images."
-    assert "<p>Nothing.</p>" in data_check_page(sound).html()
+    assert "<p>Nothing.</p>" in check_page(sound).html()
 
 
 def test_everything_that_is_wrong_is_said_in_a_sentence(wrong):
@@ -102,7 +102,7 @@ def test_of_many_classes_without_images_some_are_named():
 
 def test_what_the_source_left_out_is_on_the_page_and_in_the_results(sound):
     told = replace(sound, dataset=replace(sound.dataset, notes=("The folder fish has no images.",)))
-    assert "<p>The folder fish has no images.</p>" in data_check_page(told).html()
+    assert "<p>The folder fish has no images.</p>" in check_page(told).html()
     assert results(told)["notes"] == ["The folder fish has no images."]
 
 
@@ -133,7 +133,7 @@ def test_of_copies_the_one_in_another_part_is_named():
 
 
 def test_programs_get_every_image_that_something_is_wrong_with(wrong):
-    rows = table_for_programs(wrong).rows
+    rows = full_table(wrong).rows
     assert [row["finding"] for row in rows].count("same_bytes") == 4
     assert {row["finding"] for row in rows} == {"unreadable", "plain", "same_bytes", "nearly_the_same"}
     assert {row["group"] for row in rows} == {None, 1, 2, 3}
@@ -148,7 +148,7 @@ def test_results_are_json(wrong):
 
 
 def test_the_page_shows_the_images_of_each_group_and_escapes_names(wrong):
-    html = data_check_page(wrong).html()
+    html = check_page(wrong).html()
     assert html.count("<img") == 6 and html.count('src="data:image/png;base64,') == 6
     assert "train/cat/&lt;0&gt;.png" in html and "<0>" not in html
     assert "2 images, in train and test, as cat." in html
@@ -156,7 +156,7 @@ def test_the_page_shows_the_images_of_each_group_and_escapes_names(wrong):
 
 def test_the_page_shows_the_first_groups_and_images_of_many():
     many = [("cat", scene(number // 2)) for number in range(70)] + [("dog", scene(99))] * 12
-    html = data_check_page(checked(train=many)).html()
+    html = check_page(checked(train=many)).html()
     assert "The first 30 of 36 groups; results.json has all." in html
     assert "12 images, of which 8 are shown, in train, as dog." in html
 
@@ -164,4 +164,4 @@ def test_the_page_shows_the_first_groups_and_images_of_many():
 @pytest.mark.long
 @pytest.mark.parametrize("width", [390, 1200])
 def test_the_page_fits_and_nothing_complains(wrong, opened, width):
-    assert opened(data_check_page(wrong).html(), width) == (width, "")
+    assert opened(check_page(wrong).html(), width) == (width, "")

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from mixlab.data.inspection import near_duplicates
-from mixlab.data.inspection.near_duplicates import BITS, linked, look_of
+from mixlab.data.inspection.near_duplicates import BITS, connected_groups, perceptual_hash
 
 
 def scene(seed: int, size: tuple[int, int] = (96, 80)) -> Image.Image:
@@ -23,7 +23,7 @@ def as_jpeg(image: Image.Image) -> Image.Image:
 
 
 def pairs(*images: Image.Image) -> list[tuple[int, int]]:
-    found = near_duplicates.near_duplicates([look_of(np.asarray(image.convert("RGB"))) for image in images])
+    found = near_duplicates.near_duplicates([perceptual_hash(np.asarray(image.convert("RGB"))) for image in images])
     return [(pair.first, pair.second) for pair in found]
 
 
@@ -49,7 +49,7 @@ def test_equal_hashes_of_other_colours_are_told_apart_by_their_thumbnails():
     values = np.asarray(scene(0)).astype(np.float32)
     grey = values.mean(axis=-1, keepdims=True)
     tinted = Image.fromarray((grey + (values - grey)[..., [1, 2, 0]]).clip(0, 255).astype(np.uint8))
-    bits, of_tinted = (look_of(np.asarray(image)).bits for image in (scene(0), tinted))
+    bits, of_tinted = (perceptual_hash(np.asarray(image)).bits for image in (scene(0), tinted))
     assert bits is not None and of_tinted is not None
     assert np.count_nonzero(bits != of_tinted) < BITS / 2
     assert pairs(scene(0), tinted) == []
@@ -61,7 +61,7 @@ def test_plain_images_are_like_no_others():
 
 def test_faint_noise_is_plain_too():
     noise = np.random.default_rng(0).integers(126, 130, (40, 40, 3), dtype=np.uint8)
-    assert look_of(noise).bits is None
+    assert perceptual_hash(noise).bits is None
 
 
 def test_stripes_have_a_hash_and_are_told_from_stripes_across():
@@ -81,7 +81,7 @@ def test_tiny_images_have_to_be_more_alike_than_others():
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (3, 2)])
 def test_the_smallest_and_the_thinnest_images_have_a_look(size: tuple[int, int]):
-    assert look_of(np.asarray(scene(0, size))).thumbnail.shape == (16, 16, 3)
+    assert perceptual_hash(np.asarray(scene(0, size))).thumbnail.shape == (16, 16, 3)
 
 
 def test_pairs_are_found_across_the_blocks_of_the_search(monkeypatch: pytest.MonkeyPatch):
@@ -95,5 +95,5 @@ def test_fewer_than_two_images_are_no_pair(count: int):
 
 
 def test_images_are_linked_through_others():
-    assert linked([(0, 3), (3, 5), (1, 2)], 7) == [[0, 3, 5], [1, 2]]
-    assert linked([], 4) == []
+    assert connected_groups([(0, 3), (3, 5), (1, 2)], 7) == [[0, 3, 5], [1, 2]]
+    assert connected_groups([], 4) == []

@@ -12,14 +12,14 @@ from mixlab.data.readers.cifar10 import CLASSES
 from mixlab.data.sources import open_dataset
 from mixlab.errors import UserError
 
-PARTS = {"train": 200, "test": 20}
+SPLITS = {"train": 200, "test": 20}
 """A tiny CIFAR-10: twenty training images a class, and two for the test."""
 
 
 @pytest.fixture(autouse=True)
 def nothing_but_tiny(tmp_path, monkeypatch) -> None:
     """No CIFAR-10 of the machine is found, and a tiny one is whole."""
-    monkeypatch.setattr(cifar10, "_COUNTS", PARTS)
+    monkeypatch.setattr(cifar10, "_COUNTS", SPLITS)
     for module in ("cifar10", "data_dirs"):
         monkeypatch.setattr(f"mixlab.data.readers.{module}.cache_folder", lambda: tmp_path / "cache")
     monkeypatch.delenv("MIXLAB_DATA", raising=False)
@@ -58,15 +58,15 @@ def archive(tmp_path, tree) -> Path:
     path = tmp_path / "packed" / "cifar10-jpeg.tar.xz"
     path.parent.mkdir()
     with tarfile.open(path, "w:xz") as packed:
-        for part in PARTS:
-            packed.add(tree / part, part)
+        for split in SPLITS:
+            packed.add(tree / split, split)
     return path
 
 
 def test_the_binary_files_are_read(binary, images):
     data = open_dataset(f"cifar10:{binary.parent}")
     assert data.classes == CLASSES
-    test = data.parts["test"]
+    test = data.splits["test"]
     assert (np.stack([test.image(index) for index in range(20)]) == images[200:]).all()
     assert test.labels.tolist() == [*range(10), *range(10)]
     assert test.names[3] == "test/test_batch/0003"
@@ -74,7 +74,7 @@ def test_the_binary_files_are_read(binary, images):
 
 def test_validation_is_a_tenth_of_each_class_of_train(binary):
     data = open_dataset(f"cifar10:{binary.parent}")
-    assert {name: np.bincount(part.labels).tolist() for name, part in data.parts.items()} == {
+    assert {name: np.bincount(split.labels).tolist() for name, split in data.splits.items()} == {
         "train": [18] * 10,
         "validation": [2] * 10,
         "test": [2] * 10,
@@ -84,12 +84,12 @@ def test_validation_is_a_tenth_of_each_class_of_train(binary):
 def test_tree_and_archive_hold_the_same_images(tree, archive):
     unpacked, packed = open_dataset(f"cifar10:{tree}"), open_dataset(f"cifar10:{archive.parent}")
     assert unpacked.fingerprint == packed.fingerprint
-    assert unpacked.parts["test"].names[0] == "test/airplane/0200.jpg"
+    assert unpacked.splits["test"].names[0] == "test/airplane/0200.jpg"
     assert "JPEG copies" in unpacked.notes[0]
 
 
 def test_a_jpeg_tree_is_decoded_as_pillow_does(tree):
-    test = open_dataset(f"cifar10:{tree}").parts["test"]
+    test = open_dataset(f"cifar10:{tree}").splits["test"]
     for index in range(len(test)):
         with Image.open(tree / test.names[index]) as expected:
             assert (test.image(index) == np.array(expected)).all()
@@ -115,11 +115,11 @@ def test_the_variable_and_then_the_cache_are_searched(tmp_path, binary, monkeypa
         open_dataset("cifar10")
     (tmp_path / "cache").mkdir()
     moved = binary.rename(tmp_path / "cache" / "cifar-10-batches-py")
-    assert len(open_dataset("cifar10").parts["test"]) == 20
+    assert len(open_dataset("cifar10").splits["test"]) == 20
     monkeypatch.setenv("MIXLAB_DATA", str(tmp_path / "mine"))
     (tmp_path / "mine" / "cifar10").mkdir(parents=True)
     moved.rename(tmp_path / "mine" / "cifar10" / "cifar-10-batches-py")
-    assert len(open_dataset("cifar10").parts["test"]) == 20
+    assert len(open_dataset("cifar10").splits["test"]) == 20
 
 
 def test_a_missing_set_says_what_to_put_where(tmp_path, monkeypatch):
@@ -183,5 +183,9 @@ def test_the_whole_archive_is_read(shared_data, monkeypatch):
     monkeypatch.setattr(cifar10, "_COUNTS", {"train": 50_000, "test": 10_000})
     monkeypatch.setenv("MIXLAB_DATA", str(shared_data))
     data = open_dataset("cifar10", quiet=True)
-    assert {name: len(part) for name, part in data.parts.items()} == {"train": 45000, "validation": 5000, "test": 10000}
-    assert np.bincount(data.parts["test"].labels).tolist() == [1000] * 10
+    assert {name: len(split) for name, split in data.splits.items()} == {
+        "train": 45000,
+        "validation": 5000,
+        "test": 10000,
+    }
+    assert np.bincount(data.splits["test"].labels).tolist() == [1000] * 10

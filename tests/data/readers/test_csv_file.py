@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from mixlab.data.holdout import grouped
-from mixlab.data.sources import open_dataset, open_unseen, same_source
+from mixlab.data.holdout import group_samples
+from mixlab.data.sources import is_same_source, open_dataset, open_for_evaluation
 from mixlab.errors import UserError
 
 
@@ -25,37 +25,37 @@ ROWS = [f"{label}/{number:03d}.png,{label}" for label in ("cat", "dog") for numb
 def test_a_table_without_splits_is_cut_as_a_folder_is(table):
     pets = open_dataset(table("path,label", ROWS))
     assert pets.classes == ("cat", "dog")
-    assert {name: np.bincount(part.labels).tolist() for name, part in pets.parts.items()} == {
+    assert {name: np.bincount(split.labels).tolist() for name, split in pets.splits.items()} == {
         "train": [7, 7],
         "validation": [1, 1],
         "test": [2, 2],
     }
-    assert pets.cut_here
-    assert pets.parts["train"].image(0).shape == (4, 4, 3)
+    assert pets.split_by_mixlab
+    assert pets.splits["train"].image(0).shape == (4, 4, 3)
 
 
 @pytest.mark.parametrize("separator", [";", "\t"])
 def test_other_separators_a_byte_order_mark_and_other_titles_are_understood(table, separator):
     rows = [row.replace(",", separator) for row in ROWS]
     pets = open_dataset(table(f"File{separator}Label", rows, encoding="utf-8-sig"))
-    assert sum(map(len, pets.parts.values())) == 20
+    assert sum(map(len, pets.splits.values())) == 20
 
 
 def test_splits_are_taken_as_they_are(table):
-    parts = ["train", "Val", "test", "train", "train"] * 4
-    pets = open_dataset(table("path,label,split", [f"{row},{part}" for row, part in zip(ROWS, parts, strict=True)]))
-    assert {name: len(part) for name, part in pets.parts.items()} == {"train": 12, "validation": 4, "test": 4}
-    assert pets.parts["test"].names[0] == "cat/002.png"
-    assert not pets.cut_here
+    splits = ["train", "Val", "test", "train", "train"] * 4
+    pets = open_dataset(table("path,label,split", [f"{row},{split}" for row, split in zip(ROWS, splits, strict=True)]))
+    assert {name: len(split) for name, split in pets.splits.items()} == {"train": 12, "validation": 4, "test": 4}
+    assert pets.splits["test"].names[0] == "cat/002.png"
+    assert not pets.split_by_mixlab
 
 
 def test_a_group_stays_on_one_side_of_every_cut(table):
-    groups = [f"patient {number % 10 // 2}" for number in range(20)]
-    rows = [f"{row},{row[:3]} {group}" for row, group in zip(ROWS, groups, strict=True)]
+    found_groups = [f"patient {number % 10 // 2}" for number in range(20)]
+    rows = [f"{row},{row[:3]} {group}" for row, group in zip(ROWS, found_groups, strict=True)]
     pets = open_dataset(table("path,label,group", rows))
-    origins = [set(part.origins) for part in pets.parts.values()]
-    assert sum(map(len, origins)) == len(set.union(*origins)) == 10
-    assert len(np.unique(grouped(pets.parts["train"]).groups)) == len(origins[0])
+    groups = [set(split.groups) for split in pets.splits.values()]
+    assert sum(map(len, groups)) == len(set.union(*groups)) == 10
+    assert len(np.unique(group_samples(pets.splits["train"]).group_ids)) == len(groups[0])
 
 
 def test_a_group_with_two_classes_and_copies_hold_together_what_they_link(table, tmp_path):
@@ -63,7 +63,7 @@ def test_a_group_with_two_classes_and_copies_hold_together_what_they_link(table,
     (root / "dog/009.png").write_bytes((root / "cat/000.png").read_bytes())
     rows = [f"{row},{number if number != 1 else 0}" for number, row in enumerate(ROWS)]
     pets = open_dataset(table("path,label,group", rows))
-    side = {name: part for part, names in pets.split.items() for name in names}
+    side = {name: split for split, names in pets.assignment.items() for name in names}
     assert side["cat/000.png"] == side["cat/001.png"] == side["dog/009.png"]
 
 
@@ -73,8 +73,8 @@ def test_numbers_as_labels_are_in_the_order_of_their_values(table):
 
 
 def test_an_unseen_table_is_used_whole(table):
-    unseen = open_unseen(table("path,label", ROWS), ("dog", "cat"))
-    assert unseen.parts["test"].labels.tolist() == [1] * 10 + [0] * 10
+    unseen = open_for_evaluation(table("path,label", ROWS), ("dog", "cat"))
+    assert unseen.splits["test"].labels.tolist() == [1] * 10 + [0] * 10
 
 
 def test_a_tables_name_opens_it_from_anywhere(table, monkeypatch, tmp_path):
@@ -82,7 +82,7 @@ def test_a_tables_name_opens_it_from_anywhere(table, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path / "pets")
     opened = open_dataset("csv:pets.csv")
     assert opened.name == name
-    assert same_source("csv:pets.csv", name)
+    assert is_same_source("csv:pets.csv", name)
 
 
 def refused(name):

@@ -12,26 +12,26 @@ from mixlab.errors import UserError
 
 
 def sizes(dataset: Dataset) -> dict[str, int]:
-    return {name: len(part) for name, part in dataset.parts.items()}
+    return {name: len(split) for name, split in dataset.splits.items()}
 
 
 def test_given_parts_are_taken_as_they_are(write_tree):
-    for part, count in (("train", 4), ("val", 2), ("test", 3)):
-        write_tree(f"{part}/cat", count)
-        root = write_tree(f"{part}/dog", count)
+    for split, count in (("train", 4), ("val", 2), ("test", 3)):
+        write_tree(f"{split}/cat", count)
+        root = write_tree(f"{split}/dog", count)
     pets = open_dataset(f"folder:{root}")
     assert pets.classes == ("cat", "dog")
     assert sizes(pets) == {"train": 8, "validation": 4, "test": 6}
-    assert pets.parts["validation"].names[0] == "val/cat/000.png"
-    assert pets.parts["test"].labels.tolist() == [0, 0, 0, 1, 1, 1]
-    assert not pets.cut_here
+    assert pets.splits["validation"].names[0] == "val/cat/000.png"
+    assert pets.splits["test"].labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert not pets.split_by_mixlab
     assert pets.notes == ()
 
 
 def test_a_image_is_read_only_when_asked_for(write_tree):
-    for part in ("train", "val", "test"):
-        write_tree(f"{part}/cat", 2)
-        root = write_tree(f"{part}/dog", 2)
+    for split in ("train", "val", "test"):
+        write_tree(f"{split}/cat", 2)
+        root = write_tree(f"{split}/dog", 2)
     for path in root.rglob("*.png"):
         path.write_bytes(b"broken")
     open_dataset(f"folder:{root}")
@@ -39,25 +39,25 @@ def test_a_image_is_read_only_when_asked_for(write_tree):
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation", "Val"])
 def test_validation_has_several_names(write_tree, name):
-    for part in ("train", name, "test"):
-        write_tree(f"{part}/cat", 2)
-        root = write_tree(f"{part}/dog", 2)
+    for split in ("train", name, "test"):
+        write_tree(f"{split}/cat", 2)
+        root = write_tree(f"{split}/dog", 2)
     assert sizes(open_dataset(f"folder:{root}"))["validation"] == 4
 
 
-@pytest.mark.parametrize("held_out", ["test", "val"])
-def test_of_two_parts_the_held_out_one_is_the_test_part(write_tree, held_out):
+@pytest.mark.parametrize("held_out_mask", ["test", "val"])
+def test_of_two_parts_the_held_out_one_is_the_test_part(write_tree, held_out_mask):
     write_tree("train/cat", 20)
     write_tree("train/dog", 10)
-    write_tree(f"{held_out}/cat", 3)
-    root = write_tree(f"{held_out}/dog", 3)
+    write_tree(f"{held_out_mask}/cat", 3)
+    root = write_tree(f"{held_out_mask}/dog", 3)
     pets = open_dataset(f"folder:{root}")
     assert sizes(pets) == {"train": 27, "validation": 3, "test": 6}
-    assert {name.split("/")[0] for name in pets.parts["test"].names} == {held_out}
-    assert np.bincount(pets.parts["validation"].labels).tolist() == [2, 1]
-    assert pets.cut_here
+    assert {name.split("/")[0] for name in pets.splits["test"].names} == {held_out_mask}
+    assert np.bincount(pets.splits["validation"].labels).tolist() == [2, 1]
+    assert pets.split_by_mixlab
     assert "A tenth of train was held out as validation" in pets.notes[0]
-    assert ("is the test part" in pets.notes[0]) == (held_out == "val")
+    assert ("is the test part" in pets.notes[0]) == (held_out_mask == "val")
 
 
 @pytest.mark.parametrize("inside", ["", "train/"])
@@ -65,12 +65,12 @@ def test_class_folders_alone_are_cut_in_three(write_tree, inside):
     write_tree(f"{inside}cat", 50)
     root = write_tree(f"{inside}dog", 20)
     pets = open_dataset(f"folder:{root}")
-    assert {name: np.bincount(part.labels).tolist() for name, part in pets.parts.items()} == {
+    assert {name: np.bincount(split.labels).tolist() for name, split in pets.splits.items()} == {
         "train": [36, 14],
         "validation": [4, 2],
         "test": [10, 4],
     }
-    assert pets.cut_here
+    assert pets.split_by_mixlab
     assert pets.notes == (
         "A fifth of the images was held out as test and a tenth of the rest as validation, by class and seeded.",
     )
@@ -83,7 +83,7 @@ def test_copies_of_a_image_stay_on_one_side_and_are_told(write_tree):
         (root / f"cat/copy{number}.png").write_bytes((root / f"cat/{number:03d}.png").read_bytes())
     (root / "dog/cat.png").write_bytes((root / "cat/000.png").read_bytes())
     pets = open_dataset(f"folder:{root}")
-    contents = [{(root / name).read_bytes() for name in part.names} for part in pets.parts.values()]
+    contents = [{(root / name).read_bytes() for name in split.names} for split in pets.splits.values()]
     assert sum(map(len, contents)) == len(set.union(*contents)) == 20
     assert pets.notes[1:] == (
         "Kept on one side of the cut because their bytes are equal to another's: 11 images.",
@@ -136,9 +136,9 @@ def test_of_an_empty_class_it_is_told_in_which_part(write_tree):
 
 
 def test_a_folder_beside_the_parts_is_left_out_and_told(write_tree):
-    for part in ("train", "val", "test"):
-        write_tree(f"{part}/cat", 2)
-        root = write_tree(f"{part}/dog", 2)
+    for split in ("train", "val", "test"):
+        write_tree(f"{split}/cat", 2)
+        root = write_tree(f"{split}/dog", 2)
     write_tree("annotations", 1)
     pets = open_dataset(f"folder:{root}")
     assert sizes(pets) == {"train": 4, "validation": 4, "test": 4}
@@ -158,8 +158,8 @@ def test_class_names_of_any_script_are_composed(write_tree, name):
     root = write_tree("dog", 3)
     pets = open_dataset(f"folder:{root}")
     assert pets.classes == ("dog", unicodedata.normalize("NFC", name))
-    assert all(unicodedata.is_normalized("NFC", name) for name in pets.parts["train"].names)
-    assert pets.parts["train"].image(0).shape == (4, 4, 3)
+    assert all(unicodedata.is_normalized("NFC", name) for name in pets.splits["train"].names)
+    assert pets.splits["train"].image(0).shape == (4, 4, 3)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no names that are not Unicode")
@@ -168,7 +168,7 @@ def test_a_name_that_is_no_utf_8_can_be_written_down(write_tree):
     root = write_tree(os.fsdecode("猫".encode("shift_jis")), 3)
     pets = open_dataset(f"folder:{root}")
     assert pets.classes == (r"\x94L", "dog")
-    json.dumps(pets.split, ensure_ascii=False).encode()
+    json.dumps(pets.assignment, ensure_ascii=False).encode()
 
 
 def test_the_order_does_not_depend_on_the_file_system(write_tree):
@@ -176,7 +176,7 @@ def test_the_order_does_not_depend_on_the_file_system(write_tree):
         root = write_tree(label, 5)
     pets = open_dataset(f"folder:{root}")
     assert pets.classes == ("10", "9", "B", "a", "b")
-    assert pets.parts["train"].names == sorted(pets.parts["train"].names)
+    assert pets.splits["train"].names == sorted(pets.splits["train"].names)
 
 
 def refused(root) -> str:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mixlab.data.sources import open_dataset, open_split, open_unseen
+from mixlab.data.sources import open_dataset, open_for_evaluation, open_with_assignment
 from mixlab.errors import UserError
 
 
@@ -42,7 +42,7 @@ def files(tmp_path):
 
 
 def sizes(dataset):
-    return {name: len(part) for name, part in dataset.parts.items()}
+    return {name: len(split) for name, split in dataset.splits.items()}
 
 
 def test_the_splits_of_a_saved_set_are_its_parts(saved):
@@ -50,37 +50,37 @@ def test_the_splits_of_a_saved_set_are_its_parts(saved):
     assert pets.name == f"hf:{saved}"
     assert pets.classes == ("dog", "cat")
     assert sizes(pets) == {"train": 20, "validation": 6, "test": 4}
-    assert pets.parts["test"].labels.tolist() == [0, 1, 0, 1]
-    assert pets.parts["test"].image(2).tolist() == np.array(rows(4, 2)[2]["image"]).tolist()
-    assert not pets.cut_here
+    assert pets.splits["test"].labels.tolist() == [0, 1, 0, 1]
+    assert pets.splits["test"].image(2).tolist() == np.array(rows(4, 2)[2]["image"]).tolist()
+    assert not pets.split_by_mixlab
 
 
 def test_a_folder_of_parquet_files_is_read_as_the_hub_does(files):
     pets = open_dataset(f"hf:{files}")
     assert sizes(pets) == {"train": 18, "validation": 2, "test": 6}
-    assert pets.cut_here
+    assert pets.split_by_mixlab
 
 
 @pytest.mark.parametrize("kind", ["saved", "files"])
 def test_one_split_is_cut_as_a_folder_is(kind, request):
     pets = open_dataset(f"hf:{request.getfixturevalue(kind)}:train")
     assert sizes(pets) == {"train": 14, "validation": 2, "test": 4}
-    restored = open_split(pets.name, pets.split, pets.classes)
-    assert restored.fingerprint == pets.fingerprint
+    resume = open_with_assignment(pets.name, pets.assignment, pets.classes)
+    assert resume.fingerprint == pets.fingerprint
 
 
 def test_a_split_may_be_a_slice(files):
     assert sum(sizes(open_dataset(f"hf:{files}:train[:50%]")).values()) == 10
 
 
-def test_an_unseen_set_is_judged_on_what_it_holds_out(saved, files):
-    def judged(name):
-        return len(open_unseen(name, ("cat", "dog")).parts["test"])
+def test_an_unseen_set_is_evaluated_on_what_it_holds_out(saved, files):
+    def evaluated(name):
+        return len(open_for_evaluation(name, ("cat", "dog")).splits["test"])
 
-    assert judged(f"hf:{saved}") == 4
-    assert judged(f"hf:{files}") == 6
-    assert judged(f"hf:{saved}:validation") == 6
-    assert judged(f"hf:{files}:train") == 20
+    assert evaluated(f"hf:{saved}") == 4
+    assert evaluated(f"hf:{files}") == 6
+    assert evaluated(f"hf:{saved}:validation") == 6
+    assert evaluated(f"hf:{files}:train") == 20
 
 
 def test_a_stream_keeps_so_many_rows_and_reads_them_once(files, monkeypatch):
@@ -90,7 +90,7 @@ def test_a_stream_keeps_so_many_rows_and_reads_them_once(files, monkeypatch):
     assert sum(sizes(first).values()) == 12
     monkeypatch.delattr(datasets, "load_dataset")
     assert open_dataset(name).fingerprint == first.fingerprint
-    whole = open_unseen(name, ("dog", "cat")).parts["test"]
+    whole = open_for_evaluation(name, ("dog", "cat")).splits["test"]
     assert whole.image(7).tolist() == np.array(rows(20)[7]["image"]).tolist()
 
 
@@ -105,7 +105,7 @@ def test_images_by_their_paths_are_read_where_they_lie(tmp_path):
         Image.fromarray(np.full((4, 4, 3), 20 * number, np.uint8)).save(path)
     photos = open_dataset(f"hf:{tmp_path}/photos")
     assert photos.classes == ("cat", "dog")
-    assert photos.parts["train"].image(0).shape == (4, 4, 3)
+    assert photos.splits["train"].image(0).shape == (4, 4, 3)
 
 
 def refused(name):

@@ -76,14 +76,14 @@ def test_a_set_of_the_hub_is_fetched_once(requests):
     pets = open_dataset("hf:owner/pets")
     assert pets.name == "hf:owner/pets"
     assert pets.classes == ("dog", "cat")
-    assert {name: len(part) for name, part in pets.parts.items()} == {"train": 14, "validation": 2, "test": 4}
+    assert {name: len(split) for name, split in pets.splits.items()} == {"train": 14, "validation": 2, "test": 4}
     open_dataset("hf:owner/pets")
     assert sum(command == "GET" and path.endswith(FILE) for command, path, _ in requests) == 1
 
 
 def test_a_stream_of_the_hub_keeps_its_first_rows(requests):
     first = open_dataset("hf:owner/pets:train:stream=10")
-    assert sum(map(len, first.parts.values())) == 10
+    assert sum(map(len, first.splits.values())) == 10
     requests.clear()
     assert open_dataset("hf:owner/pets:train:stream=10").listing_digest == first.listing_digest
     assert requests == []

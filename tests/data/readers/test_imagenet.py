@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from mixlab.data.sources import open_dataset, open_unseen
+from mixlab.data.sources import open_dataset, open_for_evaluation
 from mixlab.errors import UserError
 
 SYNSETS = ("n01440764", "n01443537", "n01484850")
@@ -47,18 +47,18 @@ def test_a_flat_val_gets_its_classes_from_each_source_that_tells_them(root, put)
     imagenet = open_dataset(f"imagenet:{root}")
     assert imagenet.name == f"imagenet:{root}"
     assert imagenet.classes == SYNSETS
-    assert imagenet.parts["test"].names[0] == "val/ILSVRC2012_val_00000001.JPEG"
-    assert imagenet.parts["test"].labels.tolist() == ANSWERS
-    assert imagenet.parts["test"].image(0).shape == (4, 4, 3)
+    assert imagenet.splits["test"].names[0] == "val/ILSVRC2012_val_00000001.JPEG"
+    assert imagenet.splits["test"].labels.tolist() == ANSWERS
+    assert imagenet.splits["test"].image(0).shape == (4, 4, 3)
 
 
 def test_one_in_a_hundred_of_train_and_at_least_one_of_a_class_is_validation(root):
     put_list(root)
     imagenet = open_dataset(f"imagenet:{root}")
-    assert np.bincount(imagenet.parts["train"].labels).tolist() == [11, 11, 11]
-    assert np.bincount(imagenet.parts["validation"].labels).tolist() == [1, 1, 1]
-    assert imagenet.split == open_dataset(f"imagenet:{root}").split
-    assert not imagenet.cut_here
+    assert np.bincount(imagenet.splits["train"].labels).tolist() == [11, 11, 11]
+    assert np.bincount(imagenet.splits["validation"].labels).tolist() == [1, 1, 1]
+    assert imagenet.assignment == open_dataset(f"imagenet:{root}").assignment
+    assert not imagenet.split_by_mixlab
     assert imagenet.notes[0].startswith("One in a hundred of train was held out as validation")
 
 
@@ -67,17 +67,17 @@ def test_val_with_class_folders_needs_nothing_else(root):
         image = root / f"val/ILSVRC2012_val_{number:08d}.JPEG"
         (root / "val" / SYNSETS[answer]).mkdir(exist_ok=True)
         image.rename(root / "val" / SYNSETS[answer] / image.name)
-    test = open_dataset(f"imagenet:{root}").parts["test"]
+    test = open_dataset(f"imagenet:{root}").splits["test"]
     assert test.names[0] == "val/n01440764/ILSVRC2012_val_00000002.JPEG"
     assert sorted(test.labels.tolist()) == sorted(ANSWERS)
 
 
-def test_a_finished_model_is_judged_on_val_without_train(root):
+def test_a_finished_model_is_evaluated_on_val_without_train(root):
     put_kit(root)
     (root / "train").rename(root / "elsewhere")
-    unseen = open_unseen(f"imagenet:{root}", SYNSETS[::-1])
-    assert list(unseen.parts) == ["test"]
-    assert unseen.parts["test"].labels.tolist() == [2 - answer for answer in ANSWERS]
+    unseen = open_for_evaluation(f"imagenet:{root}", SYNSETS[::-1])
+    assert list(unseen.splits) == ["test"]
+    assert unseen.splits["test"].labels.tolist() == [2 - answer for answer in ANSWERS]
 
 
 @pytest.mark.parametrize("inside", ["", "imagenet", "ILSVRC/Data/CLS-LOC"])
@@ -89,7 +89,7 @@ def test_it_is_found_in_the_folder_of_data_and_as_kaggle_packs_it(root, tmp_path
     monkeypatch.setenv("MIXLAB_DATA", str(tmp_path / "data"))
     imagenet = open_dataset("imagenet")
     assert imagenet.name == "imagenet"
-    assert len(imagenet.parts["test"]) == 6
+    assert len(imagenet.splits["test"]) == 6
 
 
 def refused(root):

@@ -13,7 +13,7 @@ from mixlab.data.augmentation.augment import Augmentation
 from mixlab.data.batches import TrainingBatches
 from mixlab.data.preprocess import Preprocess
 from mixlab.data.readers.table import InTable
-from mixlab.data.sources import open_dataset, open_unseen
+from mixlab.data.sources import open_dataset, open_for_evaluation
 from mixlab.errors import UserError
 
 
@@ -51,13 +51,13 @@ def test_a_table_without_parts_is_cut_as_a_folder_is(write, images, labels):
     root = write("pets.parquet", image=images, label=labels)
     pets = open_dataset(f"parquet:{root}/pets.parquet")
     assert pets.classes == tuple(map(str, labels[:2]))
-    assert {name: np.bincount(part.labels).tolist() for name, part in pets.parts.items()} == {
+    assert {name: np.bincount(split.labels).tolist() for name, split in pets.splits.items()} == {
         "train": [7, 7],
         "validation": [1, 1],
         "test": [2, 2],
     }
-    assert pets.cut_here
-    everything = open_unseen(pets.name, pets.classes).parts["test"]
+    assert pets.split_by_mixlab
+    everything = open_for_evaluation(pets.name, pets.classes).splits["test"]
     assert [image.read_bytes() for image in everything.images if isinstance(image, InTable)] == IMAGES
     assert everything.names[3] == ("train/0000003/3.png" if images is WITH_PATHS else "train/0000003")
     assert (everything.image(3) == np.array(Image.open(io.BytesIO(IMAGES[3])))).all()
@@ -69,8 +69,8 @@ def test_a_files_name_says_its_part(write):
     write("validation-0.parquet", image=IMAGES[:6], label=NUMBERS[:6])
     root = write("test-0.parquet", image=IMAGES[:4], label=NUMBERS[:4])
     pets = open_dataset(f"parquet:{root}/*.parquet")
-    assert {name: len(part) for name, part in pets.parts.items()} == {"train": 40, "validation": 6, "test": 4}
-    assert not pets.cut_here
+    assert {name: len(split) for name, split in pets.splits.items()} == {"train": 40, "validation": 6, "test": 4}
+    assert not pets.split_by_mixlab
 
 
 def test_the_names_of_classes_that_the_table_knows_are_kept(tmp_path):
@@ -79,26 +79,26 @@ def test_the_names_of_classes_that_the_table_knows_are_kept(tmp_path):
     rows.to_parquet(tmp_path / "pets.parquet")
     pets = open_dataset(f"parquet:{tmp_path}/pets.parquet")
     assert pets.classes == ("dog", "cat", "owl")
-    assert pets.parts["train"].image(0).shape == (4, 4, 3)
+    assert pets.splits["train"].image(0).shape == (4, 4, 3)
 
 
 def test_images_go_to_another_process_as_their_places(write):
     root = write("pets.parquet", image=IMAGES, label=NUMBERS)
-    part = open_dataset(f"parquet:{root}/pets.parquet").parts["train"]
-    again = pickle.loads(pickle.dumps(part))
-    assert (again.image(5) == part.image(5)).all()
-    assert len(pickle.dumps(part)) < 5000
+    split = open_dataset(f"parquet:{root}/pets.parquet").splits["train"]
+    again = pickle.loads(pickle.dumps(split))
+    assert (again.image(5) == split.image(5)).all()
+    assert len(pickle.dumps(split)) < 5000
 
 
 def test_workers_read_what_one_process_reads(write):
     root = write("pets.parquet", image=IMAGES, label=NUMBERS)
-    part = open_dataset(f"parquet:{root}/pets.parquet").parts["train"]
-    part.image(0)  # the table is open before the workers begin
+    split = open_dataset(f"parquet:{root}/pets.parquet").splits["train"]
+    split.image(0)  # the table is open before the workers begin
     alone, together = (
         [
             batch.images
             for batch in TrainingBatches(
-                part, Preprocess((4, 4)), Augmentation(), batch=6, seed=0, workers=workers
+                split, Preprocess((4, 4)), Augmentation(), batch=6, seed=0, workers=workers
             ).epoch(0)
         ]
         for workers in (0, 2)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mixlab.data.image_file import UnreadableImage
-from mixlab.data.sources import open_dataset, open_unseen
+from mixlab.data.sources import open_dataset, open_for_evaluation
 from mixlab.errors import UserError
 
 
@@ -46,22 +46,22 @@ def test_an_archive_of_a_folder_is_that_folder(pets, tmp_path, outer, compress):
     inside = open_dataset(f"tar:{pets(outer, compress)}")
     outside = open_dataset(f"folder:{tmp_path / 'pets'}")
     assert inside.classes == outside.classes
-    for name, part in outside.parts.items():
-        assert [one.split("/")[-2:] for one in inside.parts[name].names] == [one.split("/") for one in part.names]
-        assert all((inside.parts[name].image(i) == part.image(i)).all() for i in range(len(part)))
+    for name, split in outside.splits.items():
+        assert [one.split("/")[-2:] for one in inside.splits[name].names] == [one.split("/") for one in split.names]
+        assert all((inside.splits[name].image(i) == split.image(i)).all() for i in range(len(split)))
     assert inside.notes == outside.notes
 
 
 def test_parts_inside_are_taken_as_they_are(write_tree, packed):
-    for part, count in (("train", 4), ("val", 2), ("test", 3)):
-        write_tree(f"{part}/cat", count)
-        write_tree(f"{part}/dog", count)
+    for split, count in (("train", 4), ("val", 2), ("test", 3)):
+        write_tree(f"{split}/cat", count)
+        write_tree(f"{split}/dog", count)
     write_tree("train/loose.png")
     write_tree("annotations/cat", 2)
     (write_tree("train/cat", 1) / "readme.txt").write_text("")
     pets = open_dataset(f"tar:{packed()}")
-    assert {name: len(part) for name, part in pets.parts.items()} == {"train": 8, "validation": 4, "test": 6}
-    assert pets.parts["validation"].names[0] == "pets/val/cat/000.png"
+    assert {name: len(split) for name, split in pets.splits.items()} == {"train": 8, "validation": 4, "test": 6}
+    assert pets.splits["validation"].names[0] == "pets/val/cat/000.png"
     assert pets.notes == (
         "The folder annotations is none of train, val and test and was left out.",
         "Left out because they lie in no class's folder: 1 image.",
@@ -75,29 +75,29 @@ def test_an_archive_is_listed_once_and_again_when_it_changes(pets, write_tree, c
     assert open_dataset(before.name).listing_digest == before.listing_digest
     assert list(cache.rglob("*.json")) == listings
     write_tree("cat/new.png")
-    assert sum(map(len, open_dataset(f"tar:{pets()}").parts.values())) == 21
+    assert sum(map(len, open_dataset(f"tar:{pets()}").splits.values())) == 21
 
 
 def test_a_image_goes_to_another_process_as_its_place(pets):
-    part = open_dataset(f"tar:{pets()}").parts["train"]
-    again = pickle.loads(pickle.dumps(part))
-    assert np.array_equal(again.image(3), part.image(3))
-    assert len(pickle.dumps(part)) < 4000
+    split = open_dataset(f"tar:{pets()}").splits["train"]
+    again = pickle.loads(pickle.dumps(split))
+    assert np.array_equal(again.image(3), split.image(3))
+    assert len(pickle.dumps(split)) < 4000
 
 
 def test_an_archive_that_is_cut_short_later_names_the_image(pets):
     path = pets()
-    part = open_dataset(f"tar:{path}").parts["train"]
+    split = open_dataset(f"tar:{path}").splits["train"]
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(UnreadableImage, match=r"pets.tar/pets/dog/.* can't be read: its archive ends before it"):
-        part.image(-1)
+        split.image(-1)
 
 
 def test_damaged_bytes_in_an_archive_name_the_image(write_tree, packed):
     write_tree("cat", 1)
     (write_tree("dog", 1) / "dog/000.png").write_bytes(b"a cat")
     with pytest.raises(UnreadableImage, match=r"pets.tar/pets/dog/000.png can't be read: its content is no image"):
-        open_unseen(f"tar:{packed()}", ("cat", "dog")).parts["test"].image(1)
+        open_for_evaluation(f"tar:{packed()}", ("cat", "dog")).splits["test"].image(1)
 
 
 def refused(path) -> str:

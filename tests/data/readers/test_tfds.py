@@ -11,7 +11,7 @@ from PIL import Image
 from mixlab.data.augmentation.augment import Augmentation
 from mixlab.data.batches import TrainingBatches
 from mixlab.data.preprocess import Preprocess
-from mixlab.data.sources import open_dataset, open_unseen
+from mixlab.data.sources import open_dataset, open_for_evaluation
 from mixlab.errors import UserError
 
 tfds = pytest.importorskip("tensorflow_datasets", reason='needs the extra: pip install "mixlab[tfds]"')
@@ -65,7 +65,7 @@ def pets(tmp_path):
 
 
 def sizes(dataset):
-    return {name: len(part) for name, part in dataset.parts.items()}
+    return {name: len(split) for name, split in dataset.splits.items()}
 
 
 def test_a_prepared_set_is_read_from_its_folder(pets):
@@ -73,12 +73,12 @@ def test_a_prepared_set_is_read_from_its_folder(pets):
     assert found.name == f"tfds:{pets}"
     assert found.classes == ("dog", "cat")
     assert sizes(found) == {"train": 18, "validation": 2, "test": 4}
-    assert found.parts["test"].image(0).shape == (4, 4, 3)
+    assert found.splits["test"].image(0).shape == (4, 4, 3)
     assert "tensorflow" not in sys.modules
 
 
 def test_the_encoded_images_are_those_that_were_put_in(pets):
-    test = open_unseen(f"tfds:{pets}:test", ("dog", "cat")).parts["test"]
+    test = open_for_evaluation(f"tfds:{pets}:test", ("dog", "cat")).splits["test"]
     found = {(test.image(i).tobytes(), int(test.labels[i])) for i in range(4)}
     assert found == {(np.array(Image.open(png(i))).tobytes(), i % 2) for i in range(4)}
 
@@ -94,7 +94,7 @@ def test_images_are_copied_once(pets, cache):
 def test_names_of_files_are_kept(tmp_path):
     features = IMAGES | {"file_name": tfds.features.Text()}
     folder = prepared(tmp_path / "sets", features, {"test": rows(3, file_name=lambda i: f"val_{i}.JPEG")})
-    names = open_unseen(f"tfds:{folder}", ("dog", "cat")).parts["test"].names
+    names = open_for_evaluation(f"tfds:{folder}", ("dog", "cat")).splits["test"].names
     assert sorted(name.split("/")[-1] for name in names) == ["val_0.JPEG", "val_1.JPEG", "val_2.JPEG"]
 
 
@@ -103,15 +103,15 @@ def test_one_split_is_cut_as_a_folder_is(pets):
 
 
 def test_workers_read_what_one_process_reads(pets):
-    part = open_dataset(f"tfds:{pets}").parts["train"]
+    split = open_dataset(f"tfds:{pets}").splits["train"]
     preprocess = Preprocess((4, 4))
-    again = pickle.loads(pickle.dumps(part))
+    again = pickle.loads(pickle.dumps(split))
     batches = [
         [
             batch.images
             for batch in TrainingBatches(one, preprocess, Augmentation(), batch=6, seed=0, workers=workers).epoch(0)
         ]
-        for one, workers in ((part, 0), (part, 2), (again, 0))
+        for one, workers in ((split, 0), (split, 2), (again, 0))
     ]
     for alone, together, elsewhere in zip(*batches, strict=True):
         assert (alone == together).all() and (alone == elsewhere).all()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mixlab.data.readers.torchvision_sets import SETS
-from mixlab.data.sources import KINDS, open_dataset, open_unseen
+from mixlab.data.sources import KINDS, open_dataset, open_for_evaluation
 from mixlab.errors import UserError
 
 
@@ -29,9 +29,9 @@ def food(write_tree):
         write_tree(f"food-101/images/apple_pie/{number}.jpg", root="food")
     root = write_tree("food-101/license.txt", root="food")
     (root / "food-101/meta").mkdir()
-    for part, numbers in (("train", range(10)), ("test", range(10, 12))):
+    for split, numbers in (("train", range(10)), ("test", range(10, 12))):
         listed = {label: [f"{label}/{number}" for number in numbers] for label in ("apple_pie", "pizza")}
-        (root / f"food-101/meta/{part}.json").write_text(json.dumps(listed))
+        (root / f"food-101/meta/{split}.json").write_text(json.dumps(listed))
     return root
 
 
@@ -39,10 +39,10 @@ def food(write_tree):
 def textures(write_tree):
     root = write_tree("dtd/dtd/images/banded/0.jpg", root="textures")
     (root / "dtd/dtd/labels").mkdir()
-    for number, part in enumerate(("train", "val", "test")):
+    for number, split in enumerate(("train", "val", "test")):
         for label in ("banded", "dotted"):
             write_tree(f"dtd/dtd/images/{label}/{number}.jpg", root="textures")
-        (root / f"dtd/dtd/labels/{part}1.txt").write_text(f"banded/{number}.jpg\ndotted/{number}.jpg\n")
+        (root / f"dtd/dtd/labels/{split}1.txt").write_text(f"banded/{number}.jpg\ndotted/{number}.jpg\n")
     return root
 
 
@@ -50,13 +50,13 @@ def textures(write_tree):
 def pets(write_tree):
     root = write_tree("oxford-iiit-pet/images/Abyssinian_0.jpg", root="pets")
     (root / "oxford-iiit-pet/annotations").mkdir()
-    for part, numbers in (("trainval", range(6)), ("test", range(6, 8))):
+    for split, numbers in (("trainval", range(6)), ("test", range(6, 8))):
         lines = []
         for label, breed in enumerate(("Abyssinian", "great_pyrenees"), 1):
             for number in numbers:
                 write_tree(f"oxford-iiit-pet/images/{breed}_{number}.jpg", root="pets")
                 lines.append(f"{breed}_{number} {label} 1 1\n")
-        (root / f"oxford-iiit-pet/annotations/{part}.txt").write_text("".join(lines))
+        (root / f"oxford-iiit-pet/annotations/{split}.txt").write_text("".join(lines))
     return root
 
 
@@ -66,17 +66,17 @@ def clothes(tmp_path):
     raw = tmp_path / "clothes/FashionMNIST/raw"
     raw.mkdir(parents=True)
     random = np.random.default_rng(0)
-    for part, count in (("train", 30), ("t10k", 10)):
+    for split, count in (("train", 30), ("t10k", 10)):
         images = random.integers(0, 256, (count, 28, 28), dtype=np.uint8)
         labels = (np.arange(count) % 10).astype(np.uint8)
         for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
             head = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
-            (raw / f"{part}-{kind}-ubyte").write_bytes(head + array.tobytes())
+            (raw / f"{split}-{kind}-ubyte").write_bytes(head + array.tobytes())
     return tmp_path / "clothes"
 
 
 def sizes(dataset):
-    return {name: len(part) for name, part in dataset.parts.items()}
+    return {name: len(split) for name, split in dataset.splits.items()}
 
 
 def test_a_set_of_files_is_read_where_it_lies(food):
@@ -84,31 +84,31 @@ def test_a_set_of_files_is_read_where_it_lies(food):
     assert dishes.name == f"food101:{food}"
     assert dishes.classes == ("apple_pie", "pizza")
     assert sizes(dishes) == {"train": 18, "validation": 2, "test": 4}
-    assert dishes.parts["test"].names[0] == "food-101/images/apple_pie/10.jpg"
-    assert isinstance(dishes.parts["test"].images[0], Path)
-    assert dishes.parts["test"].image(0).shape == (4, 4, 3)
+    assert dishes.splits["test"].names[0] == "food-101/images/apple_pie/10.jpg"
+    assert isinstance(dishes.splits["test"].images[0], Path)
+    assert dishes.splits["test"].image(0).shape == (4, 4, 3)
 
 
 def test_three_parts_are_taken_as_they_are(textures):
     found = open_dataset(f"dtd:{textures}")
     assert sizes(found) == {"train": 2, "validation": 2, "test": 2}
-    assert not found.cut_here
+    assert not found.split_by_mixlab
 
 
 def test_a_set_whose_class_takes_no_loader_is_not_decoded_either(pets):
     found = open_dataset(f"pets:{pets}")
     assert found.classes == ("Abyssinian", "Great Pyrenees")
     assert sizes(found) == {"train": 10, "validation": 2, "test": 4}
-    assert found.parts["test"].names[0] == "oxford-iiit-pet/images/Abyssinian_6.jpg"
+    assert found.splits["test"].names[0] == "oxford-iiit-pet/images/Abyssinian_6.jpg"
 
 
 def test_a_set_of_arrays_is_in_memory(clothes):
     found = open_dataset(f"fashion_mnist:{clothes}")
     assert found.classes[:2] == ("T-shirt/top", "Trouser")
     assert sizes(found) == {"train": 20, "validation": 10, "test": 10}
-    assert found.parts["test"].names[3] == "test/00003"
-    assert found.parts["test"].image(3).shape == (28, 28, 3)
-    assert found.parts["test"].labels.tolist() == list(range(10))
+    assert found.splits["test"].names[3] == "test/00003"
+    assert found.splits["test"].image(3).shape == (28, 28, 3)
+    assert found.splits["test"].labels.tolist() == list(range(10))
 
 
 def test_cifar100_has_its_hundred_fine_classes(tmp_path, monkeypatch):
@@ -116,10 +116,10 @@ def test_cifar100_has_its_hundred_fine_classes(tmp_path, monkeypatch):
     folder = tmp_path / "cifar-100-python"
     folder.mkdir()
     random = np.random.default_rng(0)
-    for part, count in (("train", 300), ("test", 100)):
+    for split, count in (("train", 300), ("test", 100)):
         images = random.integers(0, 256, (count, 3072), dtype=np.uint8)
         content = {"data": images, "fine_labels": [i % 100 for i in range(count)]}
-        (folder / part).write_bytes(pickle.dumps(content))
+        (folder / split).write_bytes(pickle.dumps(content))
     (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": [f"class {i:02d}" for i in range(100)]}))
     found = open_dataset(f"cifar100:{tmp_path}")
     assert len(found.classes) == 100
@@ -133,7 +133,7 @@ def test_the_folder_of_data_is_searched(food, tmp_path, monkeypatch, inside):
     monkeypatch.setenv("MIXLAB_DATA", str(tmp_path / "data"))
     dishes = open_dataset("food101")
     assert dishes.name == "food101"
-    assert dishes.parts["test"].names[0] == "food-101/images/apple_pie/10.jpg"
+    assert dishes.splits["test"].names[0] == "food-101/images/apple_pie/10.jpg"
 
 
 def test_what_the_cache_lacks_is_fetched_once(food, cache, monkeypatch):
@@ -149,8 +149,8 @@ def test_what_the_cache_lacks_is_fetched_once(food, cache, monkeypatch):
     assert (cache / "food101/food-101/meta").is_dir()
 
 
-def test_an_unseen_set_is_judged_on_its_test_part(food):
-    assert len(open_unseen(f"food101:{food}", ("pizza", "apple_pie")).parts["test"]) == 4
+def test_an_unseen_set_is_evaluated_on_its_test_part(food):
+    assert len(open_for_evaluation(f"food101:{food}", ("pizza", "apple_pie")).splits["test"]) == 4
 
 
 def test_every_set_is_a_class_of_torchvision_and_has_a_name():

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from mixlab.data.readers.archive import InArchive
-from mixlab.data.sources import open_as_found, open_dataset, open_unseen, same_source
+from mixlab.data.sources import is_same_source, open_as_provided, open_dataset, open_for_evaluation
 from mixlab.errors import UserError
 
 
@@ -57,14 +57,14 @@ def test_shards_without_parts_are_cut_as_a_folder_is(shard):
     root = shard("pets-1.tar", SAMPLES)
     pets = open_dataset(f"wds:{root}/pets-{{0..1}}.tar")
     assert pets.classes == ("0", "1", "2")
-    assert {name: np.bincount(part.labels).tolist() for name, part in pets.parts.items()} == {
+    assert {name: np.bincount(split.labels).tolist() for name, split in pets.splits.items()} == {
         "train": [14, 14, 14],
         "validation": [2, 2, 2],
         "test": [4, 4, 4],
     }
-    assert pets.cut_here
-    assert pets.parts["train"].image(0).shape == (4, 4, 3)
-    assert {name.split("/")[0] for part in pets.parts.values() for name in part.names} == {"pets-0", "pets-1"}
+    assert pets.split_by_mixlab
+    assert pets.splits["train"].image(0).shape == (4, 4, 3)
+    assert {name.split("/")[0] for split in pets.splits.values() for name in split.names} == {"pets-0", "pets-1"}
 
 
 def test_a_shards_name_or_folder_says_its_part(shard):
@@ -73,9 +73,9 @@ def test_a_shards_name_or_folder_says_its_part(shard):
     shard("test/0.tar", SAMPLES[:9])
     root = shard("Val/0.tar", SAMPLES[:6])
     pets = open_dataset(f"wds:{root.parent}/{{pets-train-*,test/0,Val/0}}.tar")
-    assert {name: len(part) for name, part in pets.parts.items()} == {"train": 60, "validation": 6, "test": 9}
-    assert pets.parts["test"].names[0] == "test/0/0000.png"
-    assert not pets.cut_here
+    assert {name: len(split) for name, split in pets.splits.items()} == {"train": 60, "validation": 6, "test": 9}
+    assert pets.splits["test"].names[0] == "test/0/0000.png"
+    assert not pets.split_by_mixlab
 
 
 def test_samples_are_those_that_webdataset_reads(shard):
@@ -89,7 +89,7 @@ def test_samples_are_those_that_webdataset_reads(shard):
             for ending, content in sample.items()
             if ending.endswith("png")
         }
-    ours = open_unseen(f"wds:{root}/pets.tar", ("0", "1")).parts["test"]
+    ours = open_for_evaluation(f"wds:{root}/pets.tar", ("0", "1")).splits["test"]
     found = {}
     for image, label in zip(ours.images, ours.labels.tolist(), strict=True):
         assert isinstance(image, InArchive)
@@ -109,7 +109,7 @@ def test_shards_of_an_address_are_fetched_once_and_are_as_local_ones(shard, serv
     root = shard("test-0.tar", SAMPLES)
     name = f"wds:{served.address}/{{train,test}}-0.tar"
     far, near = open_dataset(name), open_dataset(f"wds:{root}/{{train,test}}-0.tar")
-    assert far.name == name and same_source(name, far.name)
+    assert far.name == name and is_same_source(name, far.name)
     assert far.listing_digest == near.listing_digest and far.fingerprint == near.fingerprint
     open_dataset(name)
     assert served.asked == ["/train-0.tar", "/test-0.tar"]
@@ -123,9 +123,9 @@ def test_an_address_without_the_shard_says_what_to_fetch(served, cache):
 def test_a_class_may_be_said_in_json(shard):
     said = [(f"1{key}.json", json.dumps({"label": int(label), "caption": "a cat"}).encode()) for key, label in SAMPLES]
     root = shard("pets.tar", [], [*said, *((f"1{key}.jpg", key.encode()) for key, _ in SAMPLES)])
-    dataset = open_as_found(f"wds:{root}/pets.tar")
+    dataset = open_as_provided(f"wds:{root}/pets.tar")
     assert dataset.classes == ("0", "1", "2")
-    assert dataset.parts["train"].labels.tolist() == [int(label) for _, label in SAMPLES]
+    assert dataset.splits["train"].labels.tolist() == [int(label) for _, label in SAMPLES]
 
 
 def test_a_cls_counts_more_than_json_beside_it(shard):

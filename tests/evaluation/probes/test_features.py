@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from mixlab.data.dataset import Part
+from mixlab.data.dataset import Split
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 from mixlab.evaluation.probes import features as module
 from mixlab.evaluation.probes.features import Backbone, Features, features, open_backbone
 from mixlab.weights.adapt import Weights
-from mixlab.weights.load import built
+from mixlab.weights.load import build_with_weights
 from mixlab.weights.storage.write import write_model_folder
 from mixlab.zoo.build import create_model
 
@@ -46,12 +46,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The names of the images that were read, call by call."""
     calls: list[list[str]] = []
 
-    class Noted(module.JudgingBatches):
-        def __init__(self, part: Part, *arguments: Any, **named: Any):
-            calls.append(part.names)
-            super().__init__(part, *arguments, **named)
+    class Noted(module.EvalBatches):
+        def __init__(self, split: Split, *arguments: Any, **named: Any):
+            calls.append(split.names)
+            super().__init__(split, *arguments, **named)
 
-    monkeypatch.setattr(module, "JudgingBatches", Noted)
+    monkeypatch.setattr(module, "EvalBatches", Noted)
     return calls
 
 
@@ -60,33 +60,33 @@ def compute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backbone: Backbone)
     """With a cache of its own."""
     monkeypatch.setattr(module, "cache_folder", lambda: tmp_path / "cache")
 
-    def computed(part: Part, of: Backbone = backbone, **settings: Any) -> Features:
-        return features(of, part, CPU, batch=5, quiet=True, **settings)
+    def computed(split: Split, of: Backbone = backbone, **settings: Any) -> Features:
+        return features(of, split, CPU, batch=5, quiet=True, **settings)
 
     return computed
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> Part:
+def files(tmp_path: Path) -> Split:
     """Seven files of 20x24 pixels."""
     random = np.random.default_rng(0)
     paths = [tmp_path / f"{number}.png" for number in range(7)]
     for path in paths:
         Image.fromarray(random.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(path)
-    return Part([path.name for path in paths], np.arange(7) % 3, paths)
+    return Split([path.name for path in paths], np.arange(7) % 3, paths)
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_the_head_of_the_features_gives_the_model_s_logits(name, shades, compute):
-    part = shades.parts["test"]
+    split = shades.splits["test"]
     backbone = Backbone(name, fresh(name), Preprocess((16, 16)))
-    found = compute(part, backbone)
-    model: Any = built(backbone.weights)
-    images = torch.stack([backbone.preprocess(part.image(index)) for index in range(len(part))])
+    found = compute(split, backbone)
+    model: Any = build_with_weights(backbone.weights)
+    images = torch.stack([backbone.preprocess(split.image(index)) for index in range(len(split))])
     with torch.no_grad():
         expected = model(images)
         torch.testing.assert_close(model.head(torch.from_numpy(found.values)), expected, rtol=1e-5, atol=1e-5)
-    np.testing.assert_array_equal(found.labels, part.labels)
+    np.testing.assert_array_equal(found.labels, split.labels)
 
 
 def test_a_second_call_computes_nothing(files, compute, asked):
@@ -125,7 +125,7 @@ def test_other_weights_preprocessing_or_fields_are_other_features(what, files, c
 
 
 def test_an_interruption_keeps_the_files_that_were_written(files, compute, asked, monkeypatch):
-    monkeypatch.setattr(module, "_IMAGES_A_FILE", 5)
+    monkeypatch.setattr(module, "_IMAGES_PER_FILE", 5)
     keep = module._keep
 
     def interrupted(folder: Path, vectors: Any) -> None:
@@ -171,4 +171,4 @@ def test_a_run_of_timm_s_has_features_too(tmp_path, shades, compute):
     model = create_model("resnet_nano", layers=[1, 1, 1, 1], channels=[8, 8, 8, 8], classes=2)
     weights = Weights("timm", vars(model.config).copy(), dict(model.state_dict()))
     write_model_folder(tmp_path, weights, ("a", "b"), Preprocess((32, 32)))
-    assert compute(shades.parts["test"], open_backbone(tmp_path)).values.shape == (12, 8)
+    assert compute(shades.splits["test"], open_backbone(tmp_path)).values.shape == (12, 8)

@@ -11,13 +11,13 @@ from PIL import Image
 from mixlab.data.preprocess import Preprocess
 from mixlab.data.sources import open_dataset
 from mixlab.evaluation.probes import features
-from mixlab.evaluation.run_evaluation import judge_run
+from mixlab.evaluation.run_evaluation import evaluate_run
 from mixlab.export.model_card import model_card
 from mixlab.export.publication import publication
 from mixlab.runs.folder import Run
 from mixlab.runs.run_list import list_runs
-from mixlab.training.linear_probe.recipe import ClosedForm, HeadRecipe
-from mixlab.training.linear_probe.train import resolve_head, train_head
+from mixlab.training.linear_probe.recipe import LinearProbeRecipe, RidgeSettings
+from mixlab.training.linear_probe.train import resolve_linear_probe, train_linear_probe
 from mixlab.weights.adapt import Weights
 from mixlab.weights.load import load
 from mixlab.weights.storage.write import write_model_folder
@@ -39,21 +39,21 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     weights = Weights("convmixer", asdict(model.config), dict(model.state_dict()))
     write_model_folder(tmp_path / "tiny", weights, ("a", "b", "c"), Preprocess((8, 8)))
     dataset = open_dataset(f"folder:{tmp_path / 'pets'}")
-    recipe = HeadRecipe(model=str(tmp_path / "tiny"), data=dataset.name, head=ClosedForm())
-    return train_head(resolve_head(recipe, dataset, torch.device("cpu")), tmp_path / "run", quiet=True)
+    recipe = LinearProbeRecipe(model=str(tmp_path / "tiny"), data=dataset.name, linear_probe=RidgeSettings())
+    return train_linear_probe(resolve_linear_probe(recipe, dataset, torch.device("cpu")), tmp_path / "run", quiet=True)
 
 
-def test_it_is_judged_on_what_it_held_out(run):
-    judgement = judge_run(run, None, quiet=True)
-    assert judgement.judged == "the test part that the run held out"
-    assert judgement.evaluation.top1.n == 8
-    assert judgement.evaluation.top1.value == 100
+def test_it_is_evaluated_on_what_it_held_out(run):
+    run_evaluation = evaluate_run(run, None, quiet=True)
+    assert run_evaluation.evaluated == "the test part that the run held out"
+    assert run_evaluation.evaluation.top1.n == 8
+    assert run_evaluation.evaluation.top1.value == 100
 
 
 def test_it_is_published_with_its_recipe_and_loads_again(run, tmp_path):
-    published = publication(judge_run(run, None, quiet=True), source="someone/pets", licence="mit")
+    published = publication(evaluate_run(run, None, quiet=True), source="someone/pets", licence="mit")
     card = model_card(published)
-    assert "[head]" in card and str(tmp_path) not in card
+    assert "[linear_probe]" in card and str(tmp_path) not in card
     (tmp_path / "published").mkdir()
     published.write(tmp_path / "published", card)
     torch.testing.assert_close(load(tmp_path / "published").state_dict(), load(run.path).state_dict())

@@ -20,19 +20,19 @@ from mixlab.prediction.predictor import Predictor
 from mixlab.runs.folder import Run, open_run
 from mixlab.runs.journal import read_journal
 from mixlab.training.linear_probe import train as module
-from mixlab.training.linear_probe.recipe import RIDGES, HeadRecipe
-from mixlab.training.linear_probe.train import HeadJob, resolve_head, train_head
-from mixlab.training.recipes.parse import any_recipe_from
+from mixlab.training.linear_probe.recipe import RIDGES, LinearProbeRecipe
+from mixlab.training.linear_probe.train import LinearProbeJob, resolve_linear_probe, train_linear_probe
+from mixlab.training.recipes.parse import parse_recipe
 from mixlab.training.recipes.schema import Recipe
 from mixlab.weights.adapt import Weights
-from mixlab.weights.load import open_weights
+from mixlab.weights.load import load_pretrained
 from mixlab.weights.storage.write import write_model_folder
 from mixlab.zoo.build import create_model
 
 CPU = torch.device("cpu")
 CLASSES = ("dark", "light", "red")
 
-MakeJob = Callable[..., HeadJob]
+MakeJob = Callable[..., LinearProbeJob]
 
 
 @pytest.fixture
@@ -64,17 +64,17 @@ def images(tmp_path: Path) -> Path:
 def make_job(source: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeJob:
     monkeypatch.setattr(cache, "cache_folder", lambda: tmp_path / "cache")
 
-    def make(dataset: Dataset | None = None, **fields: Any) -> HeadJob:
-        checked = any_recipe_from({"model": str(source), "data": f"folder:{images}", "head": {}} | fields, "tiny")
-        assert isinstance(checked, HeadRecipe)
-        return resolve_head(checked, dataset or open_dataset(f"folder:{images}"), CPU)
+    def make(dataset: Dataset | None = None, **fields: Any) -> LinearProbeJob:
+        checked = parse_recipe({"model": str(source), "data": f"folder:{images}", "linear_probe": {}} | fields, "tiny")
+        assert isinstance(checked, LinearProbeRecipe)
+        return resolve_linear_probe(checked, dataset or open_dataset(f"folder:{images}"), CPU)
 
     return make
 
 
 @pytest.fixture
 def run(make_job: MakeJob, tmp_path: Path) -> Run:
-    return train_head(make_job(), tmp_path / "run", quiet=True)
+    return train_linear_probe(make_job(), tmp_path / "run", quiet=True)
 
 
 def test_the_run_is_whole_and_finished(run):
@@ -86,15 +86,15 @@ def test_it_answers_as_the_images_are(run, images):
     predictor = Predictor(run.path)
     assert predictor.classes == CLASSES
     answers = [predictor(images / label / f"{number}.png") for label in CLASSES for number in range(20)]
-    right = [answer.label == label for answer, label in zip(answers, np.repeat(CLASSES, 20), strict=True)]
-    assert np.mean(right) > 0.9
+    correct = [answer.label == label for answer, label in zip(answers, np.repeat(CLASSES, 20), strict=True)]
+    assert np.mean(correct) > 0.9
     assert (
         np.mean([answer.probabilities.max() for answer in answers]) > 0.65
     )  # of a ridge's answers, 1 and two 0, it is 0.58
 
 
 def test_it_is_the_backbone_but_for_the_head_and_sees_bilinearly(run, source):
-    before, after = open_weights(source), open_weights(run.path)
+    before, after = load_pretrained(source), load_pretrained(run.path)
     for name, tensor in before.weights.tensors.items():
         if not name.startswith("head."):
             torch.testing.assert_close(after.weights.tensors[name], tensor, rtol=0, atol=0)
@@ -105,9 +105,9 @@ def test_it_is_the_backbone_but_for_the_head_and_sees_bilinearly(run, source):
 def test_the_journal_tells_the_ridges_and_what_was_reached(run):
     ridges = read_journal(run.journal, "ridge")
     assert [line["ridge"] for line in ridges] == list(RIDGES)
-    (chosen,) = (line for line in ridges if line["chosen"])
+    (recommendation_summary,) = (line for line in ridges if line["recommendation_summary"])
     (epoch,) = read_journal(run.journal, "epoch")
-    assert epoch["validation"] == {"top1": chosen["top1"], "images": 6}
+    assert epoch["validation"] == {"top1": recommendation_summary["top1"], "images": 6}
     assert (epoch["step"], epoch["epoch"]) == (1, 1)
     (end,) = read_journal(run.journal, "end")
     assert (end["images"], end["unreadable"]) == (42, {})
@@ -123,44 +123,48 @@ def test_its_page_shows_the_ridges_and_is_part_of_the_whole_run(run):
 
 def test_the_recipe_of_the_run_leaves_nothing_open_and_makes_it_again(run, make_job, tmp_path):
     assert run.recipe["image_size"] == 8
-    assert run.recipe["head"]["ridges"] == list(RIDGES)
+    assert run.recipe["linear_probe"]["ridges"] == list(RIDGES)
     again = make_job(**run.recipe)
     assert again.recipe.to_dict() == run.recipe
-    copy = train_head(again, tmp_path / "again", quiet=True)
+    copy = train_linear_probe(again, tmp_path / "again", quiet=True)
     assert copy.weights.read_bytes() == run.weights.read_bytes()
 
 
 def test_a_set_without_validation_gives_some_of_train_and_the_run_keeps_which(make_job, shades, tmp_path):
-    parts = {name: part for name, part in shades.parts.items() if name != "validation"}
-    job = make_job(replace(shades, parts=parts))
-    assert {name: len(part) for name, part in job.dataset.parts.items()} == {"train": 36, "test": 12, "validation": 4}
+    splits = {name: split for name, split in shades.splits.items() if name != "validation"}
+    job = make_job(replace(shades, splits=splits))
+    assert {name: len(split) for name, split in job.dataset.splits.items()} == {
+        "train": 36,
+        "test": 12,
+        "validation": 4,
+    }
     assert "to choose the ridge on" in job.dataset.notes[-1]
-    split = train_head(job, tmp_path / "run", quiet=True).split
-    assert split is not None and len(split["validation"]) == 4
+    assignment = train_linear_probe(job, tmp_path / "run", quiet=True).split_assignment
+    assert assignment is not None and len(assignment["validation"]) == 4
 
 
 def test_unreadable_images_are_left_out_and_named(make_job, images, tmp_path):
     job = make_job(max_unreadable=1)
-    broken = job.dataset.parts["train"].names[0]
+    broken = job.dataset.splits["train"].names[0]
     (images / broken).write_bytes(b"no image")
-    (end,) = read_journal(train_head(job, tmp_path / "run", quiet=True).journal, "end")
+    (end,) = read_journal(train_linear_probe(job, tmp_path / "run", quiet=True).journal, "end")
     assert list(end["unreadable"]) == [broken]
     assert end["images"] == 41
 
 
 def test_a_failure_leaves_no_folder_and_a_finished_run_stays(make_job, run, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="finished run"):
-        train_head(make_job(), run.path, quiet=True)
-    monkeypatch.delattr(module, "with_head")
+        train_linear_probe(make_job(), run.path, quiet=True)
+    monkeypatch.delattr(module, "replace_head")
     with pytest.raises(NameError):
-        train_head(make_job(), tmp_path / "new" / "run", quiet=True)
+        train_linear_probe(make_job(), tmp_path / "new" / "run", quiet=True)
     assert not (tmp_path / "new").exists()
 
 
 def test_a_training_that_was_broken_off_is_not_overwritten(make_job, run):
     run.mark("stopped")
     with pytest.raises(UserError, match="mixlab train --resume"):
-        train_head(make_job(), run.path, quiet=True)
+        train_linear_probe(make_job(), run.path, quiet=True)
 
 
 def test_a_model_of_timm_s_is_refused(make_job, tmp_path):
@@ -176,24 +180,33 @@ def test_the_store_knows_the_run_by_all_that_decides_it(make_job, source):
     first = make_job()
     assert first.folder() == make_job().folder()
     assert first.folder().name.startswith("mixer_tiny-head-folder-")
-    others = [make_job(image_size=16), make_job(head={"ridges": [1.0]})]
+    others = [make_job(image_size=16), make_job(linear_probe={"ridges": [1.0]})]
     assert len({job.folder() for job in (first, *others)}) == 3
 
 
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"head": {"rigdes": [1.0]}}, r'mine: the key "head\.rigdes" is unknown\. Did you mean "ridges"\?'),
-        ({"head": {"ridges": []}}, r"mine: head\.ridges=\[\] leaves nothing to choose from: give one or more"),
-        ({"head": {"ridges": [0.0]}}, r"mine: head\.ridges=0\.0 is not possible: it must be greater than 0"),
-        ({"head": 3}, "mine: head=3 is not possible: it must be a section with keys of its own"),
-        ({"head": {}, "epochs": 3}, 'mine: the key "epochs" is unknown. Known keys: model, data, image_size'),
+        (
+            {"linear_probe": {"rigdes": [1.0]}},
+            r'mine: the key "linear_probe\.rigdes" is unknown\. Did you mean "ridges"\?',
+        ),
+        (
+            {"linear_probe": {"ridges": []}},
+            r"mine: linear_probe\.ridges=\[\] leaves nothing to choose from: give one or more",
+        ),
+        (
+            {"linear_probe": {"ridges": [0.0]}},
+            r"mine: linear_probe\.ridges=0\.0 is not possible: it must be greater than 0",
+        ),
+        ({"linear_probe": 3}, "mine: linear_probe=3 is not possible: it must be a section with keys of its own"),
+        ({"linear_probe": {}, "epochs": 3}, 'mine: the key "epochs" is unknown. Known keys: model, data, image_size'),
     ],
 )
 def test_a_recipe_of_a_head_is_refused_as_any_is(fields, sentence):
     with pytest.raises(UserError, match=sentence):
-        any_recipe_from({"model": "m", "data": "d"} | fields, "mine")
+        parse_recipe({"model": "m", "data": "d"} | fields, "mine")
 
 
 def test_without_the_section_it_is_a_training_by_steps(tiny_recipe):
-    assert isinstance(any_recipe_from(tiny_recipe, "mine"), Recipe)
+    assert isinstance(parse_recipe(tiny_recipe, "mine"), Recipe)

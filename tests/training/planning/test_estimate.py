@@ -13,20 +13,20 @@ from torch.profiler import ProfilerActivity, profile
 
 from mixlab.data.dataset import Dataset
 from mixlab.measure.macs import count_macs
-from mixlab.speed.plan import Mode, Plan
+from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training.job import Job
 from mixlab.training.loop import train
 from mixlab.training.objective import objective_of
 from mixlab.training.optimizer import build_optimizers
-from mixlab.training.planning.estimate import Forecast, forecast
+from mixlab.training.planning.estimate import TrainingEstimate, estimate
 from mixlab.training.step import add_gradients
 
-WHOLE = Plan("cpu", Mode(), micro_batch=64)
+WHOLE = Plan("cpu", ComputeMode(), micro_batch=64)
 NANO = ("image_size=32", "batch=32", "config={}")
 
 
-def foretold(job: Job, plan: Plan = WHOLE, seconds_a_step: float = 1.0) -> Forecast:
-    return forecast(job, plan, seconds_a_step)
+def estimated(job: Job, plan: Plan = WHOLE, seconds_per_step: float = 1.0) -> TrainingEstimate:
+    return estimate(job, plan, seconds_per_step)
 
 
 def most_alive(step: Callable[[], object]) -> int:
@@ -34,16 +34,16 @@ def most_alive(step: Callable[[], object]) -> int:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiled:
         step()
     events: Any = profiled.profiler.kineto_results.events()  # pyright: ignore[reportOptionalMemberAccess]
-    changes = sorted((event.start_ns(), place, event) for place, event in enumerate(events))
-    return max(accumulate(event.nbytes() for _, _, event in changes if event.name() == "[memory]"))
+    update_every = sorted((event.start_ns(), place, event) for place, event in enumerate(events))
+    return max(accumulate(event.nbytes() for _, _, event in update_every if event.name() == "[memory]"))
 
 
 class TestMemory:
     @pytest.mark.parametrize("precision", ["fp32", "bf16"])
     @pytest.mark.parametrize("model", ["mixer_nano", "convmixer_nano", "davit_nano", "vit_nano", "resnet_nano"])
-    def test_a_real_step_takes_what_is_foretold_to_15_per_cent(self, make_job, model, precision):
+    def test_a_real_step_takes_what_is_estimated_to_15_per_cent(self, make_job, model, precision):
         job = make_job(f"model={model}", *NANO)
-        mode = Mode(precision)
+        mode = ComputeMode(precision)
         model, objective = job.build(), objective_of(job, job.device)
         (optimizer,) = build_optimizers(job.recipe.optimizer, model)
         batch = next(job.training_batches(quiet=True).epoch(0))
@@ -63,12 +63,12 @@ class TestMemory:
             optimizer.zero_grad()
 
         step()  # the optimiser's state is there from now on, as are the weights
-        memory = dict(foretold(job, Plan("cpu", mode, 32)).memory)
+        memory = dict(estimated(job, Plan("cpu", mode, 32)).memory)
         del memory["parameters"], memory["state of adamw"]
         assert sum(memory.values()) == pytest.approx(most_alive(step), rel=0.15)
 
     @pytest.mark.parametrize("name", ["adamw", "sgd", "muon"])
-    def test_an_optimizer_keeps_what_is_foretold(self, make_job, name):
+    def test_an_optimizer_keeps_what_is_estimated(self, make_job, name):
         job = make_job(f"optimizer.name={name}", "config.depth=2")
         model = job.build()
         model(torch.randn(2, 3, 8, 8)).sum().backward()
@@ -77,34 +77,34 @@ class TestMemory:
             optimizer.step()
             state = [value for of_one in optimizer.state.values() for value in of_one.values()]
             kept += sum(tensor.nbytes for tensor in state if isinstance(tensor, Tensor) and tensor.dim())
-        assert foretold(job).memory[f"state of {name}"] == kept > 0
+        assert estimated(job).memory[f"state of {name}"] == kept > 0
 
     @pytest.mark.parametrize(
         ("setting", "what"),
         [
             ("ema.decay=0.9", "moving average of the weights"),
-            ("optimizer.sharpness=0.1", "way back of a sharpness-aware step"),
+            ("optimizer.sam_rho=0.1", "way back of a sharpness-aware step"),
         ],
     )
     def test_what_a_recipe_keeps_beside_the_weights_is_as_large_as_they(self, make_job, setting, what):
-        memory = foretold(make_job(setting)).memory
+        memory = estimated(make_job(setting)).memory
         assert memory[what] == memory["parameters"]
-        assert what not in foretold(make_job()).memory
+        assert what not in estimated(make_job()).memory
 
     def test_a_teacher_lies_there_as_well(self, make_job, tmp_path):
-        teacher = train(make_job("steps=1", "schedule.final=1"), WHOLE, tmp_path / "run", quiet=True).path
-        memory = foretold(make_job(f"distillation.teacher={teacher}", "config.depth=2")).memory
-        assert memory["the teacher"] == foretold(make_job()).memory["parameters"] < memory["parameters"]
+        teacher = train(make_job("steps=1", "schedule.final_factor=1"), WHOLE, tmp_path / "run", quiet=True).path
+        memory = estimated(make_job(f"distillation.teacher={teacher}", "config.depth=2")).memory
+        assert memory["the teacher"] == estimated(make_job()).memory["parameters"] < memory["parameters"]
 
     def test_smaller_parts_of_a_batch_keep_less(self, make_job):
         def kept(plan: Plan) -> int:
-            return foretold(make_job(), plan).memory["activations kept for the backward pass"]
+            return estimated(make_job(), plan).memory["activations kept for the backward pass"]
 
         assert kept(replace(WHOLE, micro_batch=3)) < 0.4 * kept(WHOLE)  # 3, 3 and 2 of 8
 
     def test_copies_in_several_processes_average_in_buckets_and_shards_are_smaller(self, make_job):
         def held(parallel: str, processes: int) -> dict[str, int]:
-            return dict(foretold(make_job(f"parallel={parallel}"), replace(WHOLE, processes=processes)).memory)
+            return dict(estimated(make_job(f"parallel={parallel}"), replace(WHOLE, processes=processes)).memory)
 
         alone, copies, shards = held("ddp", 1), held("ddp", 2), held("fsdp", 2)
         assert copies["gradients"] == alone["gradients"] == copies["buckets that gradients are averaged in"]
@@ -123,17 +123,17 @@ class TestLength:
         batches = job.training_batches(quiet=True)
         epochs = -(-job.steps(len(batches)) // len(batches))
         sizes = [len(batch.indices) for epoch in range(epochs) for batch in batches.epoch(epoch)]
-        found = foretold(job)
+        found = estimated(job)
         assert found.steps == job.steps(len(batches))
         assert found.images == sum(sizes[: found.steps])
 
     def test_the_rates_go_from_the_first_step_to_the_last(self, make_job):
-        epochs, rates = foretold(make_job("schedule.warmup=0.5")).rates
+        epochs, rates = estimated(make_job("schedule.warmup=0.5")).rates
         assert (len(rates), epochs[0], epochs[-1]) == (6, 1 / 5, 6 / 5)
         assert (max(rates), rates[-1]) == (0.01, 0)
 
     def test_a_long_course_of_rates_is_shown_by_some(self, make_job):
-        epochs, rates = foretold(make_job("steps=100000")).rates
+        epochs, rates = estimated(make_job("steps=100000")).rates
         assert len(rates) == 480
         assert epochs[-1] == 100_000 / 5
 
@@ -141,49 +141,49 @@ class TestLength:
 class TestCost:
     def test_a_image_seen_costs_three_forward_passes(self, make_job):
         job = make_job()
-        assert foretold(job).training_macs == 3 * count_macs(job.build(), (3, 8, 8)) * 48
+        assert estimated(job).training_macs == 3 * count_macs(job.build(), (3, 8, 8)) * 48
 
     def test_a_sharpness_aware_step_takes_two_of_them(self, make_job):
-        twice = foretold(make_job("optimizer.sharpness=0.1")).training_macs
-        assert twice == 2 * foretold(make_job()).training_macs
+        twice = estimated(make_job("optimizer.sam_rho=0.1")).training_macs
+        assert twice == 2 * estimated(make_job()).training_macs
 
 
 class TestTime:
     """Six steps of a second on 48 images, and two judgings of 12."""
 
     def time(self, job: Job, *, processes: int = 1, read: float = 0.0, altered: float = 0.0):
-        found = foretold(job, replace(WHOLE, processes=processes))
+        found = estimated(job, replace(WHOLE, processes=processes))
         return replace(found, image_seconds=(read, altered)).time
 
-    def test_it_is_the_trial_s_step_times_the_steps_and_a_third_for_judging(self, make_job):
+    def test_it_is_the_trial_s_step_times_the_steps_and_a_third_for_evaluation(self, make_job):
         time = self.time(make_job())
         assert (time.steps, time.reading) == (6, 0)
-        assert time.judging == pytest.approx(2 * 12 / 8 / 3)
-        assert time.whole == time.steps + time.judging
+        assert time.validating == pytest.approx(2 * 12 / 8 / 3)
+        assert time.whole == time.steps + time.validating
 
     def test_images_are_read_once_and_altered_in_each_epoch(self, make_job):
         assert self.time(make_job(), read=1, altered=0.5).reading == 40 + 12 + 48 / 2
 
     def test_what_does_not_fit_into_memory_is_read_in_each_epoch(self, make_job, monkeypatch):
-        monkeypatch.setattr("mixlab.training.planning.estimate.KEPT_BYTES", 1000)
+        monkeypatch.setattr("mixlab.training.planning.estimate.PRELOAD_BYTES", 1000)
         assert self.time(make_job(), read=1, altered=0.5).reading == 48 * 1.5
 
     @pytest.mark.parametrize(("altered", "waiting"), [(0.1, 0), (1.0, 48 / 2 - 6)])
     def test_workers_read_while_steps_are_taken(self, make_job, altered, waiting):
         assert self.time(make_job("workers=2"), altered=altered).reading == waiting
 
-    def test_processes_share_the_reading_and_the_judging(self, make_job):
+    def test_processes_share_the_reading_and_the_evaluation(self, make_job):
         alone, two = self.time(make_job(), altered=0.5), self.time(make_job(), altered=0.5, processes=2)
         assert two.reading == alone.reading / 2
-        assert two.judging == alone.judging  # each has half the images, and half of a step's
+        assert two.validating == alone.validating  # each has half the images, and half of a step's
 
     def test_reading_is_timed_on_real_images(self, make_job):
-        assert all(0 < seconds < inf for seconds in foretold(make_job()).image_seconds)
+        assert all(0 < seconds < inf for seconds in estimated(make_job()).image_seconds)
 
 
 class TestShares:
     def test_a_batch_is_cut_between_processes_and_then_into_parts(self, make_job):
-        found = foretold(make_job(), Plan("cpu", Mode(), micro_batch=2, processes=3))
+        found = estimated(make_job(), Plan("cpu", ComputeMode(), micro_batch=2, processes=3))
         assert (found.shares, found.at_once) == ([3, 3, 2], 2)
 
     @pytest.mark.parametrize(
@@ -191,15 +191,15 @@ class TestShares:
         [("mixer_nano", False), ("convmixer_nano", True), ("davit_nano", False), ("resnet_nano", True)],
     )
     def test_whether_batches_are_normalised_is_known(self, make_job, model, has):
-        assert foretold(make_job(f"model={model}", *NANO)).has_batch_norm is has
+        assert estimated(make_job(f"model={model}", *NANO)).has_batch_norm is has
 
 
 def test_nothing_is_written(make_job, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    foretold(make_job())
+    estimated(make_job())
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_set_without_validation_judges_nothing(make_job, shades):
-    parts = {"train": shades.parts["train"]}
-    assert foretold(make_job(dataset=Dataset("shades", shades.classes, parts))).time.judging == 0
+def test_a_set_without_validation_evaluates_nothing(make_job, shades):
+    splits = {"train": shades.splits["train"]}
+    assert estimated(make_job(dataset=Dataset("shades", shades.classes, splits))).time.validating == 0

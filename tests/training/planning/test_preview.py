@@ -12,7 +12,7 @@ from mixlab.errors import UserError
 from mixlab.training.job import resolve
 from mixlab.training.planning.preview import EPOCHS, Preview, preview, shares
 from mixlab.training.planning.preview_page import preview_page
-from mixlab.training.recipes.parse import recipe_from
+from mixlab.training.recipes.parse import parse_training_recipe
 
 
 @pytest.fixture
@@ -20,18 +20,18 @@ def previewed(shades: Dataset, tiny_recipe: dict[str, Any]):
     """Of the shades' training images, with an augmentation."""
 
     def of(images: int = 6, dataset: Dataset = shades, **augmentation: Any) -> Preview:
-        recipe = recipe_from(tiny_recipe | {"augmentation": augmentation}, "tiny")
+        recipe = parse_training_recipe(tiny_recipe | {"augmentation": augmentation}, "tiny")
         return preview(resolve(recipe, dataset, torch.device("cpu")), images, quiet=True)
 
     return of
 
 
-def test_without_augmentation_each_epoch_shows_the_image_as_it_is_judged(previewed, shades):
+def test_without_augmentation_each_epoch_shows_the_image_as_it_is_evaluated(previewed, shades):
     for seen in previewed().seen:
-        place = shades.parts["train"].names.index(seen.name)
-        assert np.array_equal(seen.original, shades.parts["train"].image(place))
+        place = shades.splits["train"].names.index(seen.name)
+        assert np.array_equal(seen.original, shades.splits["train"].image(place))
         assert len(seen.epochs) == EPOCHS
-        assert all(np.array_equal(image, seen.judged) for image in seen.epochs)
+        assert all(np.array_equal(image, seen.evaluated) for image in seen.epochs)
 
 
 def test_images_are_of_all_classes_by_their_shares(previewed):
@@ -70,9 +70,9 @@ def test_a_preview_leaves_torch_s_own_draws_alone(previewed):
 
 
 def test_unreadable_images_are_named_and_the_others_are_shown(previewed, shades, tmp_path):
-    train = shades.parts["train"]
+    train = shades.splits["train"]
     broken = replace(train, images=[tmp_path / "gone.png", *train.images[1:]])
-    found = previewed(40, dataset=replace(shades, parts=shades.parts | {"train": broken}))
+    found = previewed(40, dataset=replace(shades, splits=shades.splits | {"train": broken}))
     assert found.unreadable == {"train/0": "no such file or directory"}
     assert len(found.seen) == 39
     html = preview_page(found).html()
@@ -81,10 +81,10 @@ def test_unreadable_images_are_named_and_the_others_are_shown(previewed, shades,
 
 
 def test_where_no_image_can_be_read_the_sentence_of_training_says_so(previewed, shades, tmp_path):
-    train = shades.parts["train"]
+    train = shades.splits["train"]
     broken = replace(train, images=[tmp_path / "gone.png"] * len(train))
     with pytest.raises(UserError, match="40 images can't be read"):
-        previewed(40, dataset=replace(shades, parts=shades.parts | {"train": broken}))
+        previewed(40, dataset=replace(shades, splits=shades.splits | {"train": broken}))
 
 
 @pytest.mark.parametrize(

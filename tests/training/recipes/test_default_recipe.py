@@ -18,16 +18,16 @@ from mixlab.errors import UserError
 from mixlab.evaluation.probes import features
 from mixlab.measure.machine import pick_device
 from mixlab.prediction.predictor import Predictor
-from mixlab.speed.plan import Mode, Plan
+from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training.job import resolve
-from mixlab.training.linear_probe.recipe import HeadRecipe
-from mixlab.training.linear_probe.train import resolve_head, train_head
+from mixlab.training.linear_probe.recipe import LinearProbeRecipe
+from mixlab.training.linear_probe.train import resolve_linear_probe, train_linear_probe
 from mixlab.training.loop import train
 from mixlab.training.recipes import default_recipe as module
-from mixlab.training.recipes.default_recipe import best_value, from_scratch, typical_side
-from mixlab.training.recipes.parse import any_recipe_from, recipe_from
+from mixlab.training.recipes.default_recipe import best_accuracy_per_mac, from_scratch, median_short_side
+from mixlab.training.recipes.parse import parse_recipe, parse_training_recipe
 from mixlab.weights import source
-from mixlab.weights.load import open_weights
+from mixlab.weights.load import load_pretrained
 from mixlab.weights.storage.write import write_tensors
 from mixlab.zoo import cards
 from mixlab.zoo.build import create_model
@@ -90,24 +90,26 @@ def card(publish: Publish) -> Card:
 @pytest.fixture
 def photographs(shades: Dataset) -> Dataset:
     """The shades at 80 pixels a side."""
-    parts = {
-        name: replace(part, images=[np.kron(part.image(i), np.ones((10, 10, 1), np.uint8)) for i in range(len(part))])
-        for name, part in shades.parts.items()
+    splits = {
+        name: replace(
+            split, images=[np.kron(split.image(i), np.ones((10, 10, 1), np.uint8)) for i in range(len(split))]
+        )
+        for name, split in shades.splits.items()
     }
-    return replace(shades, parts=parts)
+    return replace(shades, splits=splits)
 
 
 def test_of_the_published_weights_davit_tiny_has_the_most_accuracy_for_its_macs():
-    assert best_value().name == "davit_tiny.msft_in1k"
+    assert best_accuracy_per_mac().name == "davit_tiny.msft_in1k"
 
 
 def test_of_a_family_s_published_weights_those_with_the_most_accuracy_for_their_macs_are_found():
-    assert best_value("convmixer_").name == "convmixer_1024_20.authors_in1k"
+    assert best_accuracy_per_mac("convmixer_").name == "convmixer_1024_20.authors_in1k"
 
 
 def test_on_a_processor_photographs_get_a_head_for_published_weights(card, photographs, tmp_path):
-    answer = module.first_answer(photographs, CPU)
-    assert answer.fields == {"model": "mixer_nano.test", "data": "shades", "head": {}}
+    answer = module.choose_recipe(photographs, CPU)
+    assert answer.fields == {"model": "mixer_nano.test", "data": "shades", "linear_probe": {}}
     assert "mixer_nano.test (50.0 % on ImageNet for 0.016 billion MACs an image)" in answer.why
     assert "On a processor a head in closed form" in answer.why
     assert (tmp_path / "cache" / "weights" / "mixer_nano.test" / "mixer.safetensors").is_file()
@@ -115,16 +117,16 @@ def test_on_a_processor_photographs_get_a_head_for_published_weights(card, photo
 
 def test_on_a_gpu_they_are_fine_tuned_by_a_recipe(card, photographs, monkeypatch):
     monkeypatch.setattr(module, "read_recipe", lambda name: {"model": "", "epochs": 10})
-    answer = module.first_answer(photographs, GPU)
+    answer = module.choose_recipe(photographs, GPU)
     assert answer.name.startswith("finetune")
     assert answer.fields == {"model": "mixer_nano.test", "data": "shades", "epochs": 10}
     assert "On a GPU" in answer.why
 
 
 def test_small_images_are_learned_from_scratch_and_nothing_is_fetched(card, shades, tmp_path):
-    answer = module.first_answer(shades, GPU)
+    answer = module.choose_recipe(shades, GPU)
     assert answer.name == "small_images_convmixer"
-    assert recipe_from(answer.fields, answer.name).model == "convmixer_nano"
+    assert parse_training_recipe(answer.fields, answer.name).model == "convmixer_nano"
     assert answer.why == (
         "The images have 8 pixels a side, and published weights are for larger ones. convmixer_nano is trained from "
         "scratch with the recipe small_images_convmixer."
@@ -144,37 +146,37 @@ def test_weights_that_can_t_be_fetched_name_the_file_and_the_way_without(publish
     with pytest.raises(
         UserError, match=r"by hand, and put it at .*m\.safetensors\. Or train without .*--from-scratch\."
     ):
-        module.first_answer(photographs, CPU)
+        module.choose_recipe(photographs, CPU)
 
 
 def test_the_typical_side_is_the_median_of_the_shorter_ones_and_of_those_that_can_be_read(shades, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no image")
     sizes = [(30, 90), (40, 41), (300, 200)]
     images = [np.zeros((*size, 3), dtype=np.uint8) for size in sizes] + [tmp_path / "broken.png"]
-    part = replace(shades.parts["train"].subset([0, 1, 2, 3]), images=images)
-    assert typical_side(part) == 40
+    split = replace(shades.splits["train"].subset([0, 1, 2, 3]), images=images)
+    assert median_short_side(split) == 40
     with pytest.raises(UnreadableImage, match="broken"):
-        typical_side(part.subset([3]))
+        median_short_side(split.subset([3]))
 
 
 @pytest.mark.long
 def test_weights_from_other_classes_of_cifar10_tell_new_ones_apart(publish, shared_data, tmp_path):
     """Pre-trained on 7 classes for a few seconds, published, and asked about the 3 others from 40 images of each."""
     cifar10 = open_dataset(f"cifar10:{shared_data}", quiet=True)
-    everything, draw = cifar10.parts["train"], np.random.default_rng(0)
+    everything, draw = cifar10.splits["train"], np.random.default_rng(0)
     known = [place for place, label in enumerate(cifar10.classes) if label not in NOVEL]
-    chosen = draw.permutation(np.flatnonzero(np.isin(everything.labels, known)))[:2_000]
-    part = everything.subset(chosen)
+    recommendation_summary = draw.permutation(np.flatnonzero(np.isin(everything.labels, known)))[:2_000]
+    split = everything.subset(recommendation_summary)
     base = replace(
         cifar10,
         classes=tuple(cifar10.classes[place] for place in known),
-        parts={"train": replace(part, labels=np.searchsorted(known, part.labels)), "test": part},
+        splits={"train": replace(split, labels=np.searchsorted(known, split.labels)), "test": split},
     )
     settings = {"learning_rate": 2e-3, "weight_decay": 0.1, "clip_norm": 1.0}
     recipe = {"model": "mixer_nano", "data": "cifar10", "epochs": 5, "batch": 64, "optimizer": settings}
-    job = resolve(recipe_from(recipe, "pretraining"), base, pick_device())
-    pretrained = train(job, Plan(job.device.type, Mode(), 64), tmp_path / "pretrained", quiet=True)
-    publish(dict(open_weights(pretrained.path).weights.tensors))
+    job = resolve(parse_training_recipe(recipe, "pretraining"), base, pick_device())
+    pretrained = train(job, Plan(job.device.type, ComputeMode(), 64), tmp_path / "pretrained", quiet=True)
+    publish(dict(load_pretrained(pretrained.path).weights.tensors))
 
     images: dict[str, list[np.ndarray]] = {}
     for label in NOVEL:
@@ -184,10 +186,10 @@ def test_weights_from_other_classes_of_cifar10_tell_new_ones_apart(publish, shar
         for number, image in enumerate(images[label][:40]):
             Image.fromarray(image).resize((96, 96)).save(tmp_path / "new" / label / f"{number}.png")
     dataset = open_dataset(f"folder:{tmp_path / 'new'}")
-    answer = module.first_answer(dataset, CPU)
-    checked = any_recipe_from(answer.fields, answer.name)
-    assert isinstance(checked, HeadRecipe)
-    run = train_head(resolve_head(checked, dataset, CPU), tmp_path / "run", quiet=True)
+    answer = module.choose_recipe(dataset, CPU)
+    checked = parse_recipe(answer.fields, answer.name)
+    assert isinstance(checked, LinearProbeRecipe)
+    run = train_linear_probe(resolve_linear_probe(checked, dataset, CPU), tmp_path / "run", quiet=True)
     predictor = Predictor(run.path)
-    right = [predictor(image).label == label for label in NOVEL for image in images[label][40:]]
-    assert np.mean(right) > 0.45  # a third is chance, and 300 images hold it to 6 points
+    correct = [predictor(image).label == label for label in NOVEL for image in images[label][40:]]
+    assert np.mean(correct) > 0.45  # a third is chance, and 300 images hold it to 6 points

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from mixlab.data.dataset import Dataset, Part
+from mixlab.data.dataset import Dataset, Split
 from mixlab.data.sources import open_dataset
 from mixlab.errors import UserError
-from mixlab.speed.plan import Mode, Plan
+from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training.job import Job, resolve
 from mixlab.training.loop import train
-from mixlab.training.recipes.defaults import usual_recipe
-from mixlab.training.recipes.parse import recipe_from
+from mixlab.training.recipes.defaults import default_recipe
+from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.training.recipes.recipe_files import read_recipe, recipe_names
 
 REDUCED: dict[str, dict[str, Any]] = {
@@ -27,7 +27,7 @@ REDUCED: dict[str, dict[str, Any]] = {
 }
 
 
-USUAL = [name for name in recipe_names() if name.startswith(("digits_", "small_images_"))]
+DEFAULT = [name for name in recipe_names() if name.startswith(("digits_", "small_images_"))]
 
 
 @pytest.fixture(scope="module")
@@ -35,36 +35,36 @@ def images() -> dict[str, Dataset]:
     """The digits, and under CIFAR-10's name noise in its shape; of both a few images."""
     digits = open_dataset("digits")
     noise = np.random.default_rng(0).integers(0, 256, size=(20, 32, 32, 3), dtype=np.uint8)
-    part = Part([str(i) for i in range(20)], np.arange(20) % 10, list(noise))
+    split = Split([str(i) for i in range(20)], np.arange(20) % 10, list(noise))
     return {
-        "digits": replace(digits, parts={name: part.subset(range(20)) for name, part in digits.parts.items()}),
-        "cifar10": replace(digits, name="cifar10", parts={"train": part, "test": part}),
+        "digits": replace(digits, splits={name: split.subset(range(20)) for name, split in digits.splits.items()}),
+        "cifar10": replace(digits, name="cifar10", splits={"train": split, "test": split}),
     }
 
 
-def job_of(name: str, images: dict[str, Dataset], **changes: Any) -> Job:
+def job_of(name: str, images: dict[str, Dataset], **update_every: Any) -> Job:
     fields = read_recipe(name)
-    return resolve(recipe_from(fields | changes, name), images[fields["data"]], torch.device("cpu"))
+    return resolve(parse_training_recipe(fields | update_every, name), images[fields["data"]], torch.device("cpu"))
 
 
-@pytest.mark.parametrize("name", USUAL)
+@pytest.mark.parametrize("name", DEFAULT)
 def test_a_recipe_is_complete_and_named_for_its_data_and_its_model(name):
     fields = read_recipe(name)
     assert {"model", "data", "epochs", "batch", "optimizer", "schedule", "augmentation", "loss"} <= fields.keys()
-    assert usual_recipe(fields["model"], fields["data"]) == (name, fields)
+    assert default_recipe(fields["model"], fields["data"]) == (name, fields)
 
 
-@pytest.mark.parametrize("name", USUAL)
+@pytest.mark.parametrize("name", DEFAULT)
 def test_a_recipe_resolves_on_its_kind_of_data(name, images):
     job = job_of(name, images)
     assert (job.config["classes"], job.preprocess.image_size) == (10, (32, 32))
 
 
-@pytest.mark.parametrize("name", USUAL)
+@pytest.mark.parametrize("name", DEFAULT)
 def test_a_recipe_trains(name, images, tmp_path):
     reduced = REDUCED[name.rpartition("_")[2]]
     job = job_of(name, images, config=reduced, batch=8, epochs=None, steps=2)
-    assert train(job, Plan("cpu", Mode(), 8), tmp_path / "run", quiet=True).state == "done"
+    assert train(job, Plan("cpu", ComputeMode(), 8), tmp_path / "run", quiet=True).state == "done"
 
 
 @pytest.mark.parametrize("kind", ["digits", "small_images"])
@@ -86,18 +86,18 @@ def test_the_recipes_of_one_kind_of_data_are_equally_long(kind):
         ("timm:convnext_atto", "cifar10", "small_images_vit"),
     ],
 )
-def test_the_usual_recipe_is_that_of_the_family_and_the_kind_of_data(model, data, recipe):
-    name, fields = usual_recipe(model, data)
+def test_the_default_recipe_is_that_of_the_family_and_the_kind_of_data(model, data, recipe):
+    name, fields = default_recipe(model, data)
     assert name == recipe
     assert fields == read_recipe(recipe) | {"model": model, "data": data}
 
 
-def test_an_unknown_model_has_no_usual_recipe():
+def test_an_unknown_model_has_no_default_recipe():
     with pytest.raises(UserError, match='"mixer_nani" is no model that mixlab knows'):
-        usual_recipe("mixer_nani", "digits")
+        default_recipe("mixer_nani", "digits")
 
 
 @pytest.mark.parametrize("model", ["mixer_b16.goog_in21k", "hub:owner/name", str(Path(__file__).parent)])
 def test_weights_are_fine_tuned(model):
-    name, fields = usual_recipe(model, "folder:pets")
+    name, fields = default_recipe(model, "folder:pets")
     assert (name, fields["model"], fields["data"]) == ("finetune_folder", model, "folder:pets")

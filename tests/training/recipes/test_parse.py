@@ -8,13 +8,13 @@ import pytest
 import tomli_w
 
 from mixlab.errors import UserError
-from mixlab.training.recipes.parse import recipe_from, with_settings
+from mixlab.training.recipes.parse import apply_overrides, parse_training_recipe
 from mixlab.training.recipes.recipe_files import read_recipe, recipe_names
 
 
 def test_an_unknown_key_of_a_recipe_is_refused_with_the_nearest(tiny_recipe):
     with pytest.raises(UserError, match=r'^mine.toml: the key "batsch" is unknown\. Did you mean "batch"\?$'):
-        recipe_from(tiny_recipe | {"batsch": 4}, "mine.toml")
+        parse_training_recipe(tiny_recipe | {"batsch": 4}, "mine.toml")
 
 
 @pytest.mark.parametrize(
@@ -31,26 +31,26 @@ def test_an_unknown_key_of_a_recipe_is_refused_with_the_nearest(tiny_recipe):
     ],
 )
 def test_an_unknown_key_of_a_section_is_refused_with_the_nearest_of_that_section(tiny_recipe, section, misspelt, meant):
-    fields = with_settings(tiny_recipe, [f"{section}.{misspelt}=1"])
+    fields = apply_overrides(tiny_recipe, [f"{section}.{misspelt}=1"])
     with pytest.raises(UserError, match=rf'the key "{section}\.{misspelt}" is unknown\. Did you mean "{meant}"\?$'):
-        recipe_from(fields, "mine.toml")
+        parse_training_recipe(fields, "mine.toml")
 
 
 def test_a_key_like_none_that_is_known_is_refused_with_all_of_its_section(tiny_recipe):
-    fields = with_settings(tiny_recipe, ["augmentation.affine.zoom=1"])
+    fields = apply_overrides(tiny_recipe, ["augmentation.affine.zoom=1"])
     with pytest.raises(UserError, match=r"zoom\" is unknown\. Known keys: degrees, scale, translate\.$"):
-        recipe_from(fields, "mine.toml")
+        parse_training_recipe(fields, "mine.toml")
 
 
 def test_a_missing_key_is_named_with_its_section(tiny_recipe):
     with pytest.raises(UserError, match=r'^mine.toml: the key "optimizer.learning_rate" is missing'):
-        recipe_from(tiny_recipe | {"optimizer": {"weight_decay": 0.0}}, "mine.toml")
+        parse_training_recipe(tiny_recipe | {"optimizer": {"weight_decay": 0.0}}, "mine.toml")
 
 
 def test_a_misspelt_section_is_named_rather_than_missed(tiny_recipe):
     tiny_recipe["optimiser"] = tiny_recipe.pop("optimizer")
     with pytest.raises(UserError, match=r'the key "optimiser" is unknown\. Did you mean "optimizer"\?$'):
-        recipe_from(tiny_recipe, "mine.toml")
+        parse_training_recipe(tiny_recipe, "mine.toml")
 
 
 @pytest.mark.parametrize(
@@ -68,13 +68,13 @@ def test_a_misspelt_section_is_named_rather_than_missed(tiny_recipe):
 )
 def test_an_impossible_value_is_named_with_its_rule(tiny_recipe, setting, sentence):
     with pytest.raises(UserError) as refused:
-        recipe_from(with_settings(tiny_recipe, [setting]), "mine.toml")
+        parse_training_recipe(apply_overrides(tiny_recipe, [setting]), "mine.toml")
     assert str(refused.value) == f"mine.toml: {sentence}"
 
 
 def test_what_the_augmentation_refuses_is_said_in_its_own_words_once(tiny_recipe):
     with pytest.raises(UserError) as refused:
-        recipe_from(with_settings(tiny_recipe, ["augmentation.affine.degrees=500"]), "mine.toml")
+        parse_training_recipe(apply_overrides(tiny_recipe, ["augmentation.affine.degrees=500"]), "mine.toml")
     sentence = "augmentation.affine.degrees=500.0 is not possible: it must be between 0 and 180."
     assert str(refused.value) == f"mine.toml: {sentence}"
 
@@ -83,7 +83,7 @@ def test_what_the_augmentation_refuses_is_said_in_its_own_words_once(tiny_recipe
 def test_a_recipe_has_exactly_one_of_epochs_and_steps(tiny_recipe, lengths):
     del tiny_recipe["steps"]
     with pytest.raises(UserError, match=r"^mine.toml: a recipe has exactly one of epochs and steps"):
-        recipe_from(tiny_recipe | lengths, "mine.toml")
+        parse_training_recipe(tiny_recipe | lengths, "mine.toml")
 
 
 @pytest.mark.parametrize(
@@ -98,23 +98,23 @@ def test_a_recipe_has_exactly_one_of_epochs_and_steps(tiny_recipe, lengths):
     ],
 )
 def test_a_setting_is_read_as_toml_or_else_as_text(setting: str, section: dict[str, Any], value: dict[str, Any]):
-    assert with_settings(section, [setting]) == value
+    assert apply_overrides(section, [setting]) == value
 
 
 def test_a_setting_leaves_the_recipe_as_it_was():
     fields = {"optimizer": {"name": "adamw"}}
-    with_settings(fields, ["optimizer.name=sgd"])
+    apply_overrides(fields, ["optimizer.name=sgd"])
     assert fields == {"optimizer": {"name": "adamw"}}
 
 
 def test_a_length_that_is_set_replaces_the_recipe_s_own():
-    assert with_settings({"epochs": 30, "seed": 1}, ["steps=5"]) == {"seed": 1, "steps": 5}
-    assert with_settings({"steps": 30}, ["epochs=5"]) == {"epochs": 5}
+    assert apply_overrides({"epochs": 30, "seed": 1}, ["steps=5"]) == {"seed": 1, "steps": 5}
+    assert apply_overrides({"steps": 30}, ["epochs=5"]) == {"epochs": 5}
 
 
 def test_a_setting_without_a_value_is_refused_with_an_example():
     with pytest.raises(UserError, match=r'--set "epochs" has no "=": .*such as --set optimizer\.name=sgd'):
-        with_settings({}, ["epochs"])
+        apply_overrides({}, ["epochs"])
 
 
 def test_an_unknown_recipe_is_refused_with_the_nearest():
@@ -130,5 +130,5 @@ def test_a_file_that_is_no_toml_is_refused_with_the_line(tmp_path: Path):
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_recipe_that_was_checked_and_written_is_read_again_as_the_same(name: str):
-    recipe = recipe_from(read_recipe(name), name)
-    assert recipe_from(tomllib.loads(tomli_w.dumps(recipe.to_dict())), "again") == recipe
+    recipe = parse_training_recipe(read_recipe(name), name)
+    assert parse_training_recipe(tomllib.loads(tomli_w.dumps(recipe.to_dict())), "again") == recipe

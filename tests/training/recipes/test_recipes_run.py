@@ -7,18 +7,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mixlab.data.dataset import Dataset, Part
+from mixlab.data.dataset import Dataset, Split
 from mixlab.data.preprocess import Preprocess
-from mixlab.speed.plan import Mode, Plan
+from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training import job as job_module
 from mixlab.training.job import resolve
 from mixlab.training.loop import train
 from mixlab.training.optimizer import build_optimizers
-from mixlab.training.recipes.parse import recipe_from
+from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.training.recipes.recipe_files import read_recipe, recipe_names
-from mixlab.training.schedule import share_of_peak
+from mixlab.training.schedule import lr_factor
 from mixlab.weights.adapt import Weights
-from mixlab.weights.load import Opened
+from mixlab.weights.load import Pretrained
 from mixlab.zoo.build import build, create_model, describe
 from mixlab.zoo.cards import find_card
 
@@ -37,25 +37,25 @@ def colours() -> Dataset:
     """Noise of 40x36 pixels in three classes: twelve images to train on, six for validation, six for the test."""
     random = np.random.default_rng(0)
 
-    def part(name: str, n_images: int) -> Part:
+    def split(name: str, n_images: int) -> Split:
         images = random.integers(0, 256, size=(n_images, 40, 36, 3), dtype=np.uint8)
-        return Part([f"{name}/{i}" for i in range(n_images)], np.arange(n_images) % 3, list(images))
+        return Split([f"{name}/{i}" for i in range(n_images)], np.arange(n_images) % 3, list(images))
 
-    parts = {"train": part("train", 12), "validation": part("validation", 6), "test": part("test", 6)}
-    return Dataset("colours", ("red", "green", "blue"), parts)
+    splits = {"train": split("train", 12), "validation": split("validation", 6), "test": split("test", 6)}
+    return Dataset("colours", ("red", "green", "blue"), splits)
 
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_recipe_says_all_that_decides_a_training(name):
     fields = read_recipe(name)
-    recipe_from(fields, name)
+    parse_training_recipe(fields, name)
     assert {"model", "data", "batch", "optimizer", "schedule", "augmentation", "loss"} <= fields.keys()
     assert {"name", "learning_rate", "weight_decay"} <= fields["optimizer"].keys()
 
 
 @pytest.mark.parametrize("name", [name for name in recipe_names() if not name.startswith(("digits", "images"))])
 def test_a_paper_s_number_says_whose_it_is_and_of_which_images(name):
-    expected = recipe_from(read_recipe(name), name).expected
+    expected = parse_training_recipe(read_recipe(name), name).expected
     assert expected is None or (expected.by and expected.on)
     assert expected is None or expected.n is None, "an n is of trainings that somebody has counted"
 
@@ -71,30 +71,30 @@ def test_the_papers_recipes_reach_their_peaks_and_ends():
         ("davit_tiny_in1k", 1251, 305 / 310): 1e-5,
         ("convmixer_256_8_cifar10_25_epochs", 98, 10 / 25): 0.05,
     }
-    for (name, steps_an_epoch, moment), rate in rates.items():
-        recipe = recipe_from(read_recipe(name), name)
+    for (name, steps_per_epoch, moment), rate in rates.items():
+        recipe = parse_training_recipe(read_recipe(name), name)
         assert recipe.epochs is not None
-        steps = (recipe.epochs + recipe.schedule.cooldown_epochs) * steps_an_epoch
-        share = share_of_peak(recipe.schedule, round(moment * steps) - 1, steps, steps_an_epoch)
+        steps = (recipe.epochs + recipe.schedule.cooldown_epochs) * steps_per_epoch
+        share = lr_factor(recipe.schedule, round(moment * steps) - 1, steps, steps_per_epoch)
         assert share * recipe.optimizer.learning_rate == pytest.approx(rate, rel=1e-6), (name, moment)
 
 
 def test_big_vision_s_decay_is_the_paper_s_in_other_words():
     model = create_model("mixer_nano", depth=1)
-    decays = [
+    decay_parameters = [
         sorted({group["weight_decay"] for group in build_optimizers(recipe.optimizer, model)[0].param_groups})
         for name in ("mixer_b16_in1k", "mixer_b16_in1k_big_vision")
-        if (recipe := recipe_from(read_recipe(name), name))
+        if (recipe := parse_training_recipe(read_recipe(name), name))
     ]
-    assert decays[0] == pytest.approx(decays[1]) == [0, 0.1]
+    assert decay_parameters[0] == pytest.approx(decay_parameters[1]) == [0, 0.1]
 
 
 def test_convmixer_s_cifar10_training_is_the_loop_that_its_authors_wrote(colours, tmp_path):
     """All 25 epochs of a reduced model: plain PyTorch on the same images ends in the same bits."""
     name = "convmixer_256_8_cifar10_25_epochs"
-    recipe = recipe_from(read_recipe(name) | {"config": REDUCED["convmixer"], "batch": 6, "workers": 0}, name)
+    recipe = parse_training_recipe(read_recipe(name) | {"config": REDUCED["convmixer"], "batch": 6, "workers": 0}, name)
     job = resolve(recipe, colours, CPU)
-    trained = load_file(train(job, Plan("cpu", Mode(), 6), tmp_path / "run", quiet=True).weights)
+    trained = load_file(train(job, Plan("cpu", ComputeMode(), 6), tmp_path / "run", quiet=True).weights)
 
     torch.manual_seed(recipe.seed)
     model = job.build()
@@ -121,14 +121,14 @@ def test_a_recipe_trains_two_steps(name, colours, tmp_path, monkeypatch):
     reduced = REDUCED[described.family if described.family != "timm" else fields["model"]]
     if card:  # published weights are not on every machine: fresh ones take their place
         _stand_in(monkeypatch, described.family, {**described.config, **reduced})
-    whole = recipe_from(fields, name)
+    whole = parse_training_recipe(fields, name)
     size = min(whole.image_size or 32, 32) if isinstance(whole.image_size or 32, int) else 32
     small = {"image_size": size, "batch": 6, "accumulate": 1, "workers": 0, "epochs": None, "steps": 2}
     if card is None:
         small["config"] = fields.get("config", {}) | reduced | _patches(described.config)
-    recipe = recipe_from(fields | small | {"schedule": _short(fields["schedule"])}, name)
+    recipe = parse_training_recipe(fields | small | {"schedule": _short(fields["schedule"])}, name)
     job = resolve(recipe, colours, CPU)
-    assert train(job, Plan("cpu", Mode(), 6), tmp_path / "run", quiet=True).state == "done"
+    assert train(job, Plan("cpu", ComputeMode(), 6), tmp_path / "run", quiet=True).state == "done"
 
 
 def _patches(config: Any) -> dict[str, int]:
@@ -143,11 +143,11 @@ def _short(schedule: dict[str, Any]) -> dict[str, Any]:
 
 
 def _stand_in(monkeypatch: pytest.MonkeyPatch, family: str, config: dict[str, Any]) -> None:
-    def opened(source: str, *, image_size: int | None, **_: Any) -> Opened:
+    def opened(source: str, *, image_size: int | None, **_: Any) -> Pretrained:
         model = build(family, config | {"image_size": image_size or 32, "patch_size": 8, "classes": 5})
         weights = Weights(
             family, config | {"image_size": image_size or 32, "patch_size": 8, "classes": 5}, model.state_dict()
         )
-        return Opened(weights, tuple("abcde"), Preprocess((32, 32)))
+        return Pretrained(weights, tuple("abcde"), Preprocess((32, 32)))
 
-    monkeypatch.setattr(job_module, "open_weights", opened)
+    monkeypatch.setattr(job_module, "load_pretrained", opened)

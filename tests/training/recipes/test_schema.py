@@ -5,7 +5,7 @@ import re
 import pytest
 
 from mixlab.errors import UserError
-from mixlab.training.recipes.parse import recipe_from, with_settings
+from mixlab.training.recipes.parse import apply_overrides, parse_training_recipe
 
 SGD, MUON = "optimizer.name=sgd", "optimizer.name=muon"
 PIECEWISE, KNOTS = "schedule.name=piecewise", "schedule.knots=[[0, 0], [0.4, 1], [1, 0]]"
@@ -22,15 +22,15 @@ SIGMOID = "loss.name=sigmoid"
         ([SGD, "optimizer.epsilon=1e-3"], "optimizer.epsilon=0.001 changes nothing here: it needs optimizer.name="),
         ([SGD, "optimizer.betas=[0.8, 0.9]"], "optimizer.betas=(0.8, 0.9) changes nothing here: it needs optimizer"),
         (
-            [SGD, "optimizer.decay_follows=schedule"],
-            'optimizer.decay_follows="schedule" does not go with sgd, whose decay is a part of the gradient',
+            [SGD, "optimizer.decoupled_decay=true"],
+            "optimizer.decoupled_decay=true does not go with sgd, whose decay is a part of the gradient",
         ),
         (
             ["optimizer.layer_decay=1.5"],
             "optimizer.layer_decay=1.5 is not possible: it must be less than or equal to 1.",
         ),
         (["optimizer.clip_norm=0"], "optimizer.clip_norm=0 is not possible: it must be greater than 0."),
-        (["optimizer.sharpness=-1"], "optimizer.sharpness=-1 is not possible: it must be greater than 0."),
+        (["optimizer.sam_rho=-1"], "optimizer.sam_rho=-1 is not possible: it must be greater than 0."),
         (
             [KNOTS],
             'schedule.knots=((0.0, 0.0), (0.4, 1.0), (1.0, 0.0)) changes nothing here: it needs schedule.name="p',
@@ -52,8 +52,8 @@ SIGMOID = "loss.name=sigmoid"
             'schedule.warmup=0.1 changes nothing here: it needs schedule.name="cosine" or "linear", since knots',
         ),
         (
-            [PIECEWISE, KNOTS, "schedule.final=0.1"],
-            'schedule.final=0.1 changes nothing here: it needs schedule.name="co',
+            [PIECEWISE, KNOTS, "schedule.final_factor=0.1"],
+            'schedule.final_factor=0.1 changes nothing here: it needs schedule.name="co',
         ),
         (
             ["schedule.warmup=0.1", "schedule.warmup_steps=2"],
@@ -64,19 +64,19 @@ SIGMOID = "loss.name=sigmoid"
             "schedule has both warmup_steps and warmup_epochs, two lengths of one warm-up: leave one out.",
         ),
         (
-            ["schedule.warmup_from=0.1"],
-            "schedule.warmup_from=0.1 changes nothing here: it needs a warm-up, such as sched",
+            ["schedule.warmup_factor=0.1"],
+            "schedule.warmup_factor=0.1 changes nothing here: it needs a warm-up, such as sched",
         ),
         (
-            ["schedule.falls_from=start"],
-            "schedule.falls_from='start' changes nothing here: it needs a warm-up, such as s",
+            ["schedule.decay_start=start"],
+            "schedule.decay_start='start' changes nothing here: it needs a warm-up, such as s",
         ),
         (["schedule.warmup=1.0"], "schedule.warmup=1.0 is not possible: it must be less than 1."),
         (["steps=6", "schedule.warmup_steps=6"], "schedule.warmup_steps=6 leaves nothing of steps=6: it must be less."),
         (["epochs=5", "schedule.warmup_epochs=20"], "schedule.warmup_epochs=20 leaves nothing of epochs=5: it must be"),
         (
             ["schedule.cooldown_epochs=3"],
-            "schedule.cooldown_epochs=3 would learn nothing, as the rate has fallen to 0: give schedule.final,",
+            "schedule.cooldown_epochs=3 would learn nothing, as the rate has fallen to 0: give schedule.final_factor,",
         ),
         (
             [PIECEWISE, KNOTS, "schedule.cooldown_epochs=3"],
@@ -109,8 +109,8 @@ SIGMOID = "loss.name=sigmoid"
             'optimizer.name="muon" and precision="fp16" do not go together: the scale of fp16\'s gradients is',
         ),
         (
-            ["precision=fp16", "optimizer.sharpness=0.05"],
-            'optimizer.sharpness=0.05 and precision="fp16" do not go together: the scale of fp16\'s gradients is',
+            ["precision=fp16", "optimizer.sam_rho=0.05"],
+            'optimizer.sam_rho=0.05 and precision="fp16" do not go together: the scale of fp16\'s gradients is',
         ),
         (
             ["precision=fp16", "non_finite=skip"],
@@ -121,12 +121,12 @@ SIGMOID = "loss.name=sigmoid"
             'optimizer.name="muon" and parallel="fsdp" do not go together: muon needs whole matrices.',
         ),
         (["checkpoints.keep=0"], "checkpoints.keep=0 is not possible: it must be greater than or equal to 1."),
-        (["track=[tensorbord]"], "track='[tensorbord]' is not possible: it must be a list."),
+        (["trackers=[tensorbord]"], "trackers='[tensorbord]' is not possible: it must be a list."),
     ],
 )
 def test_what_can_t_be_or_changes_nothing_is_refused(tiny_recipe, settings, sentence):
     with pytest.raises(UserError, match=rf"^mine\.toml: {re.escape(sentence)}"):
-        recipe_from(with_settings(tiny_recipe, settings), "mine.toml")
+        parse_training_recipe(apply_overrides(tiny_recipe, settings), "mine.toml")
 
 
 @pytest.mark.parametrize(
@@ -135,13 +135,13 @@ def test_what_can_t_be_or_changes_nothing_is_refused(tiny_recipe, settings, sent
         [SGD, "optimizer.momentum=0.8"],
         [MUON, "optimizer.momentum=0.8", "optimizer.epsilon=1e-3"],
         [PIECEWISE, KNOTS],
-        ["schedule.warmup_epochs=0.5", "schedule.warmup_from=0.1", "schedule.falls_from=start"],
-        ["schedule.final=0.1", "schedule.cooldown_epochs=2"],
+        ["schedule.warmup_epochs=0.5", "schedule.warmup_factor=0.1", "schedule.decay_start=start"],
+        ["schedule.final_factor=0.1", "schedule.cooldown_epochs=2"],
         [SIGMOID, "loss.head_bias=-6.9"],
         ["config.image_size=[8, 8]"],
         ["distillation.teacher=a", "distillation.target=hard"],
     ],
 )
 def test_what_goes_together_is_taken_and_taken_again_as_it_was_written(tiny_recipe, settings):
-    recipe = recipe_from(with_settings(tiny_recipe, settings), "mine.toml")
-    assert recipe_from(recipe.to_dict(), "again") == recipe
+    recipe = parse_training_recipe(apply_overrides(tiny_recipe, settings), "mine.toml")
+    assert parse_training_recipe(recipe.to_dict(), "again") == recipe

@@ -51,8 +51,8 @@ WRITERS = [as_safetensors, as_npz, as_packed_npz, as_zipped_pickle, as_legacy_pi
 @pytest.mark.parametrize("write", WRITERS)
 def test_the_tensors_come_back_bit_by_bit_under_any_suffix(tmp_path, write: Callable[[Path, dict[str, Tensor]], None]):
     tensors = weights()
-    write(tmp_path / "downloaded", tensors)
-    checkpoint = open_checkpoint(tmp_path / "downloaded")
+    write(tmp_path / "download", tensors)
+    checkpoint = open_checkpoint(tmp_path / "download")
     assert dict(checkpoint.stored) == {name: Stored(tuple(t.shape), t.dtype) for name, t in tensors.items()}
     assert all(torch.equal(checkpoint.tensor(name), tensor) for name, tensor in tensors.items())
     assert checkpoint.unwrapped == ()
@@ -120,7 +120,7 @@ def test_averaged_weights_that_are_none_are_passed_over(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(
-    ("prefix", "parts"),
+    ("prefix", "splits"),
     [
         ("module.", ("module.",)),
         ("_orig_mod.", ("_orig_mod.",)),
@@ -129,13 +129,13 @@ def test_averaged_weights_that_are_none_are_passed_over(tmp_path, caplog):
     ],
 )
 @pytest.mark.parametrize("write", [as_safetensors, as_zipped_pickle])
-def test_a_prefix_of_all_names_is_taken_off(tmp_path, write, prefix, parts):
+def test_a_prefix_of_all_names_is_taken_off(tmp_path, write, prefix, splits):
     tensors = weights()
     write(tmp_path / "w", {prefix + name: tensor for name, tensor in tensors.items()})
     checkpoint = open_checkpoint(tmp_path / "w")
     assert checkpoint.stored.keys() == tensors.keys()
     assert torch.equal(checkpoint.tensor("stem.weight"), tensors["stem.weight"])
-    assert checkpoint.unwrapped == parts
+    assert checkpoint.unwrapped == splits
 
 
 def test_a_prefix_of_some_names_stays(tmp_path):

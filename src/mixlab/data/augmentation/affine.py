@@ -12,9 +12,9 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 from torch.nn import functional as F
 
-from mixlab.data.augmentation.validation import refuse_unless
+from mixlab.data.augmentation.validation import require
 
-DRAWS = 4
+UNIFORMS = 4
 
 
 @dataclass(frozen=True)
@@ -26,22 +26,22 @@ class Affine:
     translate: float = 0.0
 
     def __post_init__(self) -> None:
-        refuse_unless(0 <= self.degrees <= 180, f"affine.degrees={self.degrees}", "between 0 and 180")
+        require(0 <= self.degrees <= 180, f"affine.degrees={self.degrees}", "between 0 and 180")
         low, high = self.scale
-        refuse_unless(0 < low <= high, f"affine.scale={self.scale}", "(low, high) with 0 < low <= high")
-        refuse_unless(
+        require(0 < low <= high, f"affine.scale={self.scale}", "(low, high) with 0 < low <= high")
+        require(
             0 <= self.translate < 1, f"affine.translate={self.translate}", "a share of the side, at least 0, below 1"
         )
 
 
-def moved(
-    images: Float[Tensor, "image channel row column"], draws: Float64[np.ndarray, "image draw"], affine: Affine
+def apply_affine(
+    images: Float[Tensor, "image channel row column"], uniforms: Float64[np.ndarray, "image draw"], affine: Affine
 ) -> Float[Tensor, "image channel row column"]:
     rows, columns = images.shape[-2:]
-    centred = 2 * draws - 1
+    centred = 2 * uniforms - 1
     angle = np.deg2rad(affine.degrees) * centred[:, 0]
     low, high = affine.scale
-    scale = low + (high - low) * draws[:, 1]
+    scale = low + (high - low) * uniforms[:, 1]
     shift_row, shift_column = affine.translate * rows * centred[:, 2], affine.translate * columns * centred[:, 3]
     cosine, sine, shift_row, shift_column = (
         torch.from_numpy(values).to(images.dtype).to(images.device)[:, None, None]

@@ -7,7 +7,7 @@ which side a vertical shear stands still. What mixes images with one another is 
 
 Axes:  image               one of a batch
        channel, row, column  its pixels
-       draw                  one of the `DRAWS` uniform numbers that belong to an image in an epoch
+       draw                  one of the `UNIFORMS` uniform numbers that belong to an image in an epoch
 """
 
 from dataclasses import InitVar, dataclass
@@ -20,32 +20,32 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mixlab.data.augmentation import affine, crop, erasing, image_operations, jitter
-from mixlab.data.augmentation.affine import Affine, moved
+from mixlab.data.augmentation.affine import Affine, apply_affine
 from mixlab.data.augmentation.crop import (
     InceptionCrop,
     RandomResizedCrop,
     crop_box,
-    drawn_interpolation,
     interpolation_of,
+    pick_interpolation,
 )
-from mixlab.data.augmentation.erasing import RandomErasing, erased
-from mixlab.data.augmentation.jitter import ColorJitter, jittered
-from mixlab.data.augmentation.randaugment_tf import RandAugmentTf, randaugmented_as_tf
-from mixlab.data.augmentation.randaugment_timm import RandAugmentTimm, randaugmented_as_timm
-from mixlab.data.augmentation.randaugment_torchvision import RandAugmentTorchvision, randaugmented_as_torchvision
-from mixlab.data.augmentation.validation import refuse_unless
+from mixlab.data.augmentation.erasing import RandomErasing, erase
+from mixlab.data.augmentation.jitter import ColorJitter, apply_jitter
+from mixlab.data.augmentation.randaugment_tf import RandAugmentTf, randaugment_as_tf
+from mixlab.data.augmentation.randaugment_timm import RandAugmentTimm, randaugment_as_timm
+from mixlab.data.augmentation.randaugment_torchvision import RandAugmentTorchvision, randaugment_as_torchvision
+from mixlab.data.augmentation.validation import require
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 
 # Each augmentation has its own columns of draws, so switching one on leaves the others as they were.
 _FLIP = 0
-_AFFINE = slice(1, 1 + affine.DRAWS)
+_AFFINE = slice(1, 1 + affine.UNIFORMS)
 _PAD_CROP = slice(_AFFINE.stop, _AFFINE.stop + 2)
-_CROP = slice(_PAD_CROP.stop, _PAD_CROP.stop + crop.DRAWS)
-_RANDAUGMENT = slice(_CROP.stop, _CROP.stop + image_operations.DRAWS)
-_JITTER = slice(_RANDAUGMENT.stop, _RANDAUGMENT.stop + jitter.DRAWS)
-_ERASING = slice(_JITTER.stop, _JITTER.stop + erasing.DRAWS)
-DRAWS = _ERASING.stop
+_CROP = slice(_PAD_CROP.stop, _PAD_CROP.stop + crop.UNIFORMS)
+_RANDAUGMENT = slice(_CROP.stop, _CROP.stop + image_operations.UNIFORMS)
+_JITTER = slice(_RANDAUGMENT.stop, _RANDAUGMENT.stop + jitter.UNIFORMS)
+_ERASING = slice(_JITTER.stop, _JITTER.stop + erasing.UNIFORMS)
+UNIFORMS = _ERASING.stop
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Mixup:
     alpha: float
 
     def __post_init__(self) -> None:
-        refuse_unless(self.alpha > 0, f"mixup.alpha={self.alpha}", "above 0")
+        require(self.alpha > 0, f"mixup.alpha={self.alpha}", "above 0")
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ class MixupOrCutmix:
     def __post_init__(self) -> None:
         name = "mixup_or_cutmix"
         for key in ("mixup", "cutmix"):
-            refuse_unless(getattr(self, key) >= 0, f"{name}.{key}={getattr(self, key)}", "at least 0")
-        refuse_unless(max(self.mixup, self.cutmix) > 0, f"{name} of 0 and 0", "above 0 in one of the two")
+            require(getattr(self, key) >= 0, f"{name}.{key}={getattr(self, key)}", "at least 0")
+        require(max(self.mixup, self.cutmix) > 0, f"{name} of 0 and 0", "above 0 in one of the two")
         for key in ("probability", "switch"):
-            refuse_unless(0 <= getattr(self, key) <= 1, f"{name}.{key}={getattr(self, key)}", "between 0 and 1")
+            require(0 <= getattr(self, key) <= 1, f"{name}.{key}={getattr(self, key)}", "between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Augmentation:
                 f"augmentation.randaugment={randaugment} does not say on whose scale: write {_one_of(_RANDAUGMENTS)} "
                 "in its place, whose magnitudes mean different things."
             )
-        refuse_unless(self.pad_crop >= 0, f"pad_crop={self.pad_crop}", "a number of pixels, at least 0")
+        require(self.pad_crop >= 0, f"pad_crop={self.pad_crop}", "a number of pixels, at least 0")
         for rivals in (_CROPS, _RANDAUGMENTS, _MIXINGS):
             given = [name for name in rivals if getattr(self, name) is not None]
             if len(given) > 1:
@@ -138,7 +138,7 @@ def _one_of(names: tuple[str, ...]) -> str:
 
 def resized(
     image: UInt8[np.ndarray, "row column 3"],
-    draws: Float64[np.ndarray, " draw"],
+    uniforms: Float64[np.ndarray, " draw"],
     augmentation: Augmentation,
     preprocess: Preprocess,
 ) -> UInt8[Tensor, "3 rows columns"]:
@@ -146,55 +146,55 @@ def resized(
     if augmentation.crop is None:
         return preprocess.resized(image)
     rows, columns, _ = image.shape
-    box = crop_box(augmentation.crop, rows, columns, draws[_CROP])
+    box = crop_box(augmentation.crop, rows, columns, uniforms[_CROP])
     interpolation = interpolation_of(augmentation.crop, preprocess.interpolation)
-    return preprocess.stretched(image, box, drawn_interpolation(interpolation, draws[_CROP][-1]))
+    return preprocess.stretched(image, box, pick_interpolation(interpolation, uniforms[_CROP][-1]))
 
 
-def altered(
+def augment_image(
     image: UInt8[Tensor, "3 row column"],
-    draws: Float64[np.ndarray, " draw"],
+    uniforms: Float64[np.ndarray, " draw"],
     augmentation: Augmentation,
     preprocess: Preprocess,
 ) -> UInt8[Tensor, "3 row column"]:
     """The first stage behind the crop: a resized image, of which RandAugment and colour jitter make another."""
-    pil_image, of_layers = Image.fromarray(image.permute(1, 2, 0).numpy()), draws[_RANDAUGMENT]
+    pil_image, of_layers = Image.fromarray(image.permute(1, 2, 0).numpy()), uniforms[_RANDAUGMENT]
     if augmentation.randaugment_tf is not None:
-        pil_image = randaugmented_as_tf(pil_image, of_layers, augmentation.randaugment_tf)
+        pil_image = randaugment_as_tf(pil_image, of_layers, augmentation.randaugment_tf)
     if augmentation.randaugment_timm is not None:
         interpolation = interpolation_of(augmentation.crop, preprocess.interpolation)
         settings, mean = augmentation.randaugment_timm, preprocess.mean
-        pil_image = randaugmented_as_timm(pil_image, of_layers, settings, interpolation, mean)
+        pil_image = randaugment_as_timm(pil_image, of_layers, settings, interpolation, mean)
     if augmentation.randaugment_torchvision is not None:
-        pil_image = randaugmented_as_torchvision(pil_image, of_layers, augmentation.randaugment_torchvision)
+        pil_image = randaugment_as_torchvision(pil_image, of_layers, augmentation.randaugment_torchvision)
     if augmentation.color_jitter is not None:
-        pil_image = jittered(pil_image, draws[_JITTER], augmentation.color_jitter)
+        pil_image = apply_jitter(pil_image, uniforms[_JITTER], augmentation.color_jitter)
     return torch.from_numpy(np.array(pil_image)).permute(2, 0, 1)
 
 
-def augmented(
+def augment_batch(
     images: Float[Tensor, "image channel row column"],
-    draws: Float64[np.ndarray, "image draw"],
+    uniforms: Float64[np.ndarray, "image draw"],
     augmentation: Augmentation,
 ) -> Float[Tensor, "image channel row column"]:
     """The batch's stage: each image flipped, moved, shifted and erased by its own draws, in that order."""
     if augmentation.flip:
-        flip = torch.from_numpy(draws[:, _FLIP] < 0.5).to(images.device)
+        flip = torch.from_numpy(uniforms[:, _FLIP] < 0.5).to(images.device)
         images = torch.where(flip[:, None, None, None], images.flip(-1), images)
     if augmentation.affine is not None:
-        images = moved(images, draws[:, _AFFINE], augmentation.affine)
+        images = apply_affine(images, uniforms[:, _AFFINE], augmentation.affine)
     if augmentation.pad_crop:
-        images = _shifted(images, draws[:, _PAD_CROP], augmentation.pad_crop)
+        images = _shifted(images, uniforms[:, _PAD_CROP], augmentation.pad_crop)
     if augmentation.random_erasing is not None:
-        images = erased(images, draws[:, _ERASING], augmentation.random_erasing)
+        images = erase(images, uniforms[:, _ERASING], augmentation.random_erasing)
     return images
 
 
 def _shifted(
-    images: Float[Tensor, "image channel row column"], draws: Float64[np.ndarray, "image 2"], pad: int
+    images: Float[Tensor, "image channel row column"], uniforms: Float64[np.ndarray, "image 2"], pad: int
 ) -> Float[Tensor, "image channel row column"]:
     rows, columns = images.shape[-2:]
-    offsets = torch.from_numpy(np.floor(draws * (2 * pad + 1)).astype(np.int64)).to(images.device)
+    offsets = torch.from_numpy(np.floor(uniforms * (2 * pad + 1)).astype(np.int64)).to(images.device)
     padded = F.pad(images, (pad, pad, pad, pad), mode="reflect")
     pil_image = torch.arange(len(images), device=images.device)[:, None, None]
     row = (offsets[:, :1] + torch.arange(rows, device=images.device))[:, :, None]

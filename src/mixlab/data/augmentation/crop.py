@@ -13,12 +13,12 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64
 
-from mixlab.data.augmentation.validation import refuse_unless
+from mixlab.data.augmentation.validation import require
 from mixlab.data.preprocess import Box, Interpolation
 
 ATTEMPTS = 10  # as torchvision and timm; TensorFlow makes 100, which matters for strips of 1 : 15 and longer only
 SHAPES = 2 * ATTEMPTS
-DRAWS = SHAPES + 3
+UNIFORMS = SHAPES + 3
 
 Range = tuple[float, float]
 AnyInterpolation = Literal["bilinear", "bicubic", "random"]
@@ -58,46 +58,46 @@ class InceptionCrop:
 
 def _check(crop: RandomResizedCrop | InceptionCrop, name: str) -> None:
     low, high = crop.scale
-    refuse_unless(0 < low <= high <= 1, f"{name}.scale={crop.scale}", "(low, high) with 0 < low <= high <= 1")
+    require(0 < low <= high <= 1, f"{name}.scale={crop.scale}", "(low, high) with 0 < low <= high <= 1")
     low, high = crop.ratio
-    refuse_unless(0 < low <= high, f"{name}.ratio={crop.ratio}", "(low, high) with 0 < low <= high")
+    require(0 < low <= high, f"{name}.ratio={crop.ratio}", "(low, high) with 0 < low <= high")
 
 
 def interpolation_of(crop: RandomResizedCrop | InceptionCrop | None, same: Interpolation) -> AnyInterpolation:
     return same if crop is None or crop.interpolation == "same" else crop.interpolation
 
 
-def drawn_interpolation(interpolation: AnyInterpolation, draw: float) -> Interpolation:
+def pick_interpolation(interpolation: AnyInterpolation, draw: float) -> Interpolation:
     if interpolation == "random":
         return "bilinear" if draw < 0.5 else "bicubic"
     return interpolation
 
 
-def drawn_shapes(
-    area: Range, ratio: Range, draws: Float64[np.ndarray, "*image draw"]
+def sample_shapes(
+    area: Range, ratio: Range, uniforms: Float64[np.ndarray, "*image draw"]
 ) -> tuple[Float64[np.ndarray, "*image attempt"], Float64[np.ndarray, "*image attempt"]]:
     """Each attempt's area, uniform, and its ratio, whose logarithm is uniform."""
-    pairs = draws.reshape(*draws.shape[:-1], ATTEMPTS, 2)
+    pairs = uniforms.reshape(*uniforms.shape[:-1], ATTEMPTS, 2)
     log_low, log_high = math.log(ratio[0]), math.log(ratio[1])
     return area[0] + (area[1] - area[0]) * pairs[..., 0], np.exp(log_low + (log_high - log_low) * pairs[..., 1])
 
 
 def crop_box(
-    crop: RandomResizedCrop | InceptionCrop, rows: int, columns: int, draws: Float64[np.ndarray, " draw"]
+    crop: RandomResizedCrop | InceptionCrop, rows: int, columns: int, uniforms: Float64[np.ndarray, " draw"]
 ) -> Box:
     """Where to crop an image of that size."""
     if isinstance(crop, InceptionCrop):
-        return _distorted_box(crop, rows, columns, draws)
-    return _resized_box(crop, rows, columns, draws)
+        return _distorted_box(crop, rows, columns, uniforms)
+    return _resized_box(crop, rows, columns, uniforms)
 
 
-def _resized_box(crop: RandomResizedCrop, rows: int, columns: int, draws: Float64[np.ndarray, " draw"]) -> Box:
+def _resized_box(crop: RandomResizedCrop, rows: int, columns: int, uniforms: Float64[np.ndarray, " draw"]) -> Box:
     """The first attempt that fits, else the largest central one of an allowed ratio."""
-    area, ratio = drawn_shapes(crop.scale, crop.ratio, draws[:SHAPES])
+    area, ratio = sample_shapes(crop.scale, crop.ratio, uniforms[:SHAPES])
     area *= rows * columns
     widths, heights = np.round(np.sqrt(area * ratio)), np.round(np.sqrt(area / ratio))
     fits = (widths > 0) & (widths <= columns) & (heights > 0) & (heights <= rows)
-    row_draw, column_draw = draws[SHAPES : SHAPES + 2]
+    row_draw, column_draw = uniforms[SHAPES : SHAPES + 2]
     if fits.any():
         width, height = widths[fits.argmax()], heights[fits.argmax()]
         left, top = np.floor(column_draw * (columns - width + 1)), np.floor(row_draw * (rows - height + 1))
@@ -108,11 +108,11 @@ def _resized_box(crop: RandomResizedCrop, rows: int, columns: int, draws: Float6
     return int(left), int(top), int(left + width), int(top + height)
 
 
-def _distorted_box(crop: InceptionCrop, rows: int, columns: int, draws: Float64[np.ndarray, " draw"]) -> Box:
+def _distorted_box(crop: InceptionCrop, rows: int, columns: int, uniforms: Float64[np.ndarray, " draw"]) -> Box:
     """The first attempt that fits, else the whole image."""
     low_ratio, high_ratio = crop.ratio
-    row_draw, column_draw = draws[SHAPES : SHAPES + 2]
-    for ratio_draw, height_draw in draws[:SHAPES].reshape(ATTEMPTS, 2):
+    row_draw, column_draw = uniforms[SHAPES : SHAPES + 2]
+    for ratio_draw, height_draw in uniforms[:SHAPES].reshape(ATTEMPTS, 2):
         ratio = low_ratio + (high_ratio - low_ratio) * ratio_draw
         width, height = _distorted_shape(crop.scale, ratio, rows, columns, height_draw)
         area = width * height / (rows * columns)

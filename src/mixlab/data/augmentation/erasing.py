@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from mixlab.data.augmentation.crop import SHAPES, drawn_shapes
-from mixlab.data.augmentation.validation import refuse_unless
+from mixlab.data.augmentation.crop import SHAPES, sample_shapes
+from mixlab.data.augmentation.validation import require
 
-DRAWS = SHAPES + 4
+UNIFORMS = SHAPES + 4
 
 
 @dataclass(frozen=True)
@@ -35,31 +35,33 @@ class RandomErasing:
 
     def __post_init__(self) -> None:
         name = "random_erasing"
-        refuse_unless(0 <= self.probability <= 1, f"{name}.probability={self.probability}", "between 0 and 1")
+        require(0 <= self.probability <= 1, f"{name}.probability={self.probability}", "between 0 and 1")
         low, high = self.area
-        refuse_unless(0 < low <= high < 1, f"{name}.area={self.area}", "(low, high) with 0 < low <= high < 1")
+        require(0 < low <= high < 1, f"{name}.area={self.area}", "(low, high) with 0 < low <= high < 1")
         low, high = self.ratio
-        refuse_unless(0 < low <= high, f"{name}.ratio={self.ratio}", "(low, high) with 0 < low <= high")
+        require(0 < low <= high, f"{name}.ratio={self.ratio}", "(low, high) with 0 < low <= high")
 
 
-def erased(
+def erase(
     images: Float[Tensor, "image channel row column"],
-    draws: Float64[np.ndarray, "image draw"],
+    uniforms: Float64[np.ndarray, "image draw"],
     erasing: RandomErasing,
 ) -> Float[Tensor, "image channel row column"]:
     rows, columns = images.shape[-2:]
-    boxes = _boxes(erasing, rows, columns, draws)
-    chosen = np.flatnonzero((draws[:, 0] < erasing.probability) & (boxes[:, 1] > boxes[:, 0]))
-    if not len(chosen):
+    boxes = _boxes(erasing, rows, columns, uniforms)
+    recommendation_summary = np.flatnonzero((uniforms[:, 0] < erasing.probability) & (boxes[:, 1] > boxes[:, 0]))
+    if not len(recommendation_summary):
         return images
-    where = torch.from_numpy(chosen).to(images.device)
-    top, bottom, left, right = torch.from_numpy(boxes[chosen]).to(images.device).T[:, :, None, None, None]
+    where = torch.from_numpy(recommendation_summary).to(images.device)
+    top, bottom, left, right = (
+        torch.from_numpy(boxes[recommendation_summary]).to(images.device).T[:, :, None, None, None]
+    )
     row = torch.arange(rows, device=images.device)[:, None]
     column = torch.arange(columns, device=images.device)
     inside = (row >= top) & (row < bottom) & (column >= left) & (column < right)
     before = images[where]
     if erasing.fill == "noise":
-        seeds = torch.from_numpy((draws[chosen, -1] * 2.0**53).astype(np.int64)).to(images.device)
+        seeds = torch.from_numpy((uniforms[recommendation_summary, -1] * 2.0**53).astype(np.int64)).to(images.device)
         filling = _noise(seeds, before)
     else:
         filling = torch.zeros_like(before)
@@ -67,17 +69,17 @@ def erased(
 
 
 def _boxes(
-    erasing: RandomErasing, rows: int, columns: int, draws: Float64[np.ndarray, "image draw"]
+    erasing: RandomErasing, rows: int, columns: int, uniforms: Float64[np.ndarray, "image draw"]
 ) -> Int64[np.ndarray, "image 4"]:
     """Top, bottom, left and right of the first attempt that leaves something of both sides; nothing, if none does."""
-    area, ratio = drawn_shapes(erasing.area, erasing.ratio, draws[:, 1 : 1 + SHAPES])
+    area, ratio = sample_shapes(erasing.area, erasing.ratio, uniforms[:, 1 : 1 + SHAPES])
     area *= rows * columns
     heights, widths = np.round(np.sqrt(area * ratio)), np.round(np.sqrt(area / ratio))
     fits = (heights < rows) & (widths < columns)
-    first = np.arange(len(draws)), fits.argmax(axis=1)
+    first = np.arange(len(uniforms)), fits.argmax(axis=1)
     height, width = heights[first] * fits[first], widths[first] * fits[first]
-    top = np.floor(draws[:, -3] * (rows - height + 1))
-    left = np.floor(draws[:, -2] * (columns - width + 1))
+    top = np.floor(uniforms[:, -3] * (rows - height + 1))
+    left = np.floor(uniforms[:, -2] * (columns - width + 1))
     return np.stack([top, top + height, left, left + width], axis=1).astype(np.int64)
 
 

@@ -7,8 +7,8 @@ from PIL import Image, ImageEnhance, ImageOps
 
 LAYERS = 8
 """A RandAugment applies at most so many operations in turn."""
-LAYER_DRAWS = 6  # which operation, whether, how strongly, with which sign, and two that the operation may use
-DRAWS = LAYERS * LAYER_DRAWS
+LAYER_UNIFORMS = 6  # which operation, whether, how strongly, with which sign, and two that the operation may use
+UNIFORMS = LAYERS * LAYER_UNIFORMS
 
 
 Number = int | float

@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float64
 from PIL import Image, ImageEnhance
 
-from mixlab.data.augmentation.validation import refuse_unless
+from mixlab.data.augmentation.validation import require
 
-DRAWS = 4
+UNIFORMS = 4
 
 _ENHANCERS = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
 _ORDERS = tuple(permutations(range(3)))
@@ -25,13 +25,15 @@ class ColorJitter:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            refuse_unless(value >= 0, f"color_jitter.{name}={value}", "at least 0")
+            require(value >= 0, f"color_jitter.{name}={value}", "at least 0")
 
 
-def jittered(image: Image.Image, draws: Float64[np.ndarray, " draw"], jitter: ColorJitter) -> Image.Image:
+def apply_jitter(image: Image.Image, uniforms: Float64[np.ndarray, " draw"], jitter: ColorJitter) -> Image.Image:
     widths = (jitter.brightness, jitter.contrast, jitter.saturation)
-    for chosen in _ORDERS[int(draws[3] * len(_ORDERS))]:
-        if width := widths[chosen]:
+    for recommendation_summary in _ORDERS[int(uniforms[3] * len(_ORDERS))]:
+        if width := widths[recommendation_summary]:
             low, high = max(1 - width, 0), 1 + width
-            image = _ENHANCERS[chosen](image).enhance(low + (high - low) * float(draws[chosen]))
+            image = _ENHANCERS[recommendation_summary](image).enhance(
+                low + (high - low) * float(uniforms[recommendation_summary])
+            )
     return image

@@ -14,7 +14,7 @@ from torch.distributions import Beta
 from mixlab.data.augmentation.augment import Augmentation, MixupOrCutmix
 
 
-def mixed(
+def mix(
     images: Float[Tensor, "image channel row column"],
     targets: Float[Tensor, "image class"],
     augmentation: Augmentation,

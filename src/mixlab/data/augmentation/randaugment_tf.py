@@ -15,8 +15,8 @@ from jaxtyping import Float64
 from PIL import Image
 
 from mixlab.data.augmentation import image_operations as do
-from mixlab.data.augmentation.image_operations import LAYER_DRAWS, LAYERS, Amount, Canvas, Number, Operation
-from mixlab.data.augmentation.validation import refuse_unless
+from mixlab.data.augmentation.image_operations import LAYER_UNIFORMS, LAYERS, Amount, Canvas, Number, Operation
+from mixlab.data.augmentation.validation import require
 
 _FULL = 10  # the level that most scales are written for
 HIGHEST = 20  # posterize would keep more than eight bits
@@ -77,15 +77,17 @@ class RandAugmentTf:
 
     def __post_init__(self) -> None:
         name = "randaugment_tf"
-        refuse_unless(1 <= self.layers <= LAYERS, f"{name}.layers={self.layers}", f"between 1 and {LAYERS}")
-        refuse_unless(0 <= self.magnitude <= HIGHEST, f"{name}.magnitude={self.magnitude}", f"between 0 and {HIGHEST}")
+        require(1 <= self.layers <= LAYERS, f"{name}.layers={self.layers}", f"between 1 and {LAYERS}")
+        require(0 <= self.magnitude <= HIGHEST, f"{name}.magnitude={self.magnitude}", f"between 0 and {HIGHEST}")
 
 
-def randaugmented_as_tf(
-    image: Image.Image, draws: Float64[np.ndarray, " draw"], settings: RandAugmentTf
+def randaugment_as_tf(
+    image: Image.Image, uniforms: Float64[np.ndarray, " draw"], settings: RandAugmentTf
 ) -> Image.Image:
-    for chosen, _, _, sign, row, column in draws.reshape(LAYERS, LAYER_DRAWS)[: settings.layers].tolist():
-        operation, amount = _OPERATIONS[int(chosen * len(_OPERATIONS))]
+    for recommendation_summary, _, _, sign, row, column in uniforms.reshape(LAYERS, LAYER_UNIFORMS)[
+        : settings.layers
+    ].tolist():
+        operation, amount = _OPERATIONS[int(recommendation_summary * len(_OPERATIONS))]
         canvas = Canvas(Image.Resampling.NEAREST, (128, 128, 128), (row, column))
         image = operation(image, amount(settings.magnitude, -1 if sign < 0.5 else 1, image.size), canvas)
     return image

@@ -12,9 +12,9 @@ from PIL import Image
 from scipy.special import ndtri
 
 from mixlab.data.augmentation import image_operations as do
-from mixlab.data.augmentation.crop import AnyInterpolation, drawn_interpolation
-from mixlab.data.augmentation.image_operations import LAYER_DRAWS, LAYERS, Amount, Canvas, Operation
-from mixlab.data.augmentation.validation import refuse_unless
+from mixlab.data.augmentation.crop import AnyInterpolation, pick_interpolation
+from mixlab.data.augmentation.image_operations import LAYER_UNIFORMS, LAYERS, Amount, Canvas, Operation
+from mixlab.data.augmentation.validation import require
 from mixlab.data.preprocess import RESAMPLING
 
 HIGHEST = 10.0
@@ -49,27 +49,27 @@ class RandAugmentTimm:
 
     def __post_init__(self) -> None:
         name = "randaugment_timm"
-        refuse_unless(
-            0 <= self.magnitude <= HIGHEST, f"{name}.magnitude={self.magnitude}", f"between 0 and {HIGHEST:g}"
-        )
-        refuse_unless(self.deviation >= 0, f"{name}.deviation={self.deviation}", "a standard deviation, at least 0")
-        refuse_unless(1 <= self.layers <= LAYERS, f"{name}.layers={self.layers}", f"between 1 and {LAYERS}")
+        require(0 <= self.magnitude <= HIGHEST, f"{name}.magnitude={self.magnitude}", f"between 0 and {HIGHEST:g}")
+        require(self.deviation >= 0, f"{name}.deviation={self.deviation}", "a standard deviation, at least 0")
+        require(1 <= self.layers <= LAYERS, f"{name}.layers={self.layers}", f"between 1 and {LAYERS}")
 
 
-def randaugmented_as_timm(
+def randaugment_as_timm(
     image: Image.Image,
-    draws: Float64[np.ndarray, " draw"],
+    uniforms: Float64[np.ndarray, " draw"],
     settings: RandAugmentTimm,
     interpolation: AnyInterpolation,
     mean: tuple[float, float, float],
 ) -> Image.Image:
     """`mean` of the normalisation is the colour that comes in; "random" interpolation is drawn for each operation."""
     red, green, blue = (round(255 * channel) for channel in mean)
-    for chosen, chance, level_draw, sign, first, _ in draws.reshape(LAYERS, LAYER_DRAWS)[: settings.layers].tolist():
+    for recommendation_summary, chance, level_draw, sign, first, _ in uniforms.reshape(LAYERS, LAYER_UNIFORMS)[
+        : settings.layers
+    ].tolist():
         if chance < 0.5:
             level = min(max(settings.magnitude + settings.deviation * float(ndtri(level_draw)), 0.0), HIGHEST)
-            operation, amount = _OPERATIONS[int(chosen * len(_OPERATIONS))]
-            canvas = Canvas(RESAMPLING[drawn_interpolation(interpolation, first)], (red, green, blue))
+            operation, amount = _OPERATIONS[int(recommendation_summary * len(_OPERATIONS))]
+            canvas = Canvas(RESAMPLING[pick_interpolation(interpolation, first)], (red, green, blue))
             image = operation(image, amount(level, -1 if sign < 0.5 else 1, image.size), canvas)
     return image
 

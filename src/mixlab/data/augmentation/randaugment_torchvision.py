@@ -11,8 +11,8 @@ from jaxtyping import Float64
 from PIL import Image
 
 from mixlab.data.augmentation import image_operations as do
-from mixlab.data.augmentation.image_operations import LAYER_DRAWS, LAYERS, Amount, Canvas, Operation
-from mixlab.data.augmentation.validation import refuse_unless
+from mixlab.data.augmentation.image_operations import LAYER_UNIFORMS, LAYERS, Amount, Canvas, Operation
+from mixlab.data.augmentation.validation import require
 
 # The level is the share of the way through the bins.
 OPERATIONS: dict[str, tuple[Operation, Amount]] = {
@@ -45,20 +45,22 @@ class RandAugmentTorchvision:
 
     def __post_init__(self) -> None:
         name = "randaugment_torchvision"
-        refuse_unless(1 <= self.operations <= LAYERS, f"{name}.operations={self.operations}", f"between 1 and {LAYERS}")
-        refuse_unless(self.bins >= 2, f"{name}.bins={self.bins}", "at least 2")
-        refuse_unless(
+        require(1 <= self.operations <= LAYERS, f"{name}.operations={self.operations}", f"between 1 and {LAYERS}")
+        require(self.bins >= 2, f"{name}.bins={self.bins}", "at least 2")
+        require(
             0 <= self.magnitude < self.bins,
             f"{name}.magnitude={self.magnitude}",
             f"between 0 and {self.bins - 1}, one below bins={self.bins}",
         )
 
 
-def randaugmented_as_torchvision(
-    image: Image.Image, draws: Float64[np.ndarray, " draw"], settings: RandAugmentTorchvision
+def randaugment_as_torchvision(
+    image: Image.Image, uniforms: Float64[np.ndarray, " draw"], settings: RandAugmentTorchvision
 ) -> Image.Image:
     level = settings.magnitude / (settings.bins - 1)
-    for chosen, _, _, sign, *_ in draws.reshape(LAYERS, LAYER_DRAWS)[: settings.operations].tolist():
-        operation, amount = _OPERATIONS[int(chosen * len(_OPERATIONS))]
+    for recommendation_summary, _, _, sign, *_ in uniforms.reshape(LAYERS, LAYER_UNIFORMS)[
+        : settings.operations
+    ].tolist():
+        operation, amount = _OPERATIONS[int(recommendation_summary * len(_OPERATIONS))]
         image = operation(image, amount(level, -1 if sign < 0.5 else 1, image.size), _CANVAS)
     return image

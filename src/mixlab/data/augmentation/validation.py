@@ -3,6 +3,6 @@
 from mixlab.errors import UserError
 
 
-def refuse_unless(possible: bool, setting: str, rule: str) -> None:  # noqa: FBT001  the condition itself
+def require(possible: bool, setting: str, rule: str) -> None:  # noqa: FBT001  the condition itself
     if not possible:
         raise UserError(f"augmentation.{setting} is not possible: it must be {rule}.")

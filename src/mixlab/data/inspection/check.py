@@ -20,47 +20,47 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from mixlab.data.dataset import Dataset, ImageSource, content_digest
-from mixlab.data.image_file import UnreadableImage, kinds_of, read_image
-from mixlab.data.inspection.near_duplicates import Look, Pair, linked, look_of, near_duplicates
-from mixlab.data.splits import completed
+from mixlab.data.image_file import UnreadableImage, image_kinds, read_image
+from mixlab.data.inspection.near_duplicates import ImageHash, Pair, connected_groups, near_duplicates, perceptual_hash
+from mixlab.data.splits import with_all_splits
 from mixlab.errors import UserError
 from mixlab.report.progress import progress
 
-_WORTH_A_PROCESS = 500
+_MIN_IMAGES_PER_PROCESS = 500
 """Fewer images are read before another process has begun."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Facts:
+class ImageInfo:
     """What one image is: its size as it is seen, upright; what is unusual about its file; its bytes' digest."""
 
     rows: int
     columns: int
     kinds: tuple[str, ...]
     digest: bytes
-    look: Look
+    hash: ImageHash
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
     """An image of the set, by its place in a part."""
 
-    part: str
+    split: str
     index: int
     name: str
     label: str
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class DuplicateGroup:
     """Images that are one: of equal bytes (`exact`), or some of them nearly so. The first comes first in the set."""
 
     members: tuple[Member, ...]
     exact: bool
 
     @property
-    def parts(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(member.part for member in self.members))
+    def splits(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(member.split for member in self.members))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -69,100 +69,101 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class Check:
-    """`facts`: one an image, part after part, as `members`; why it can't be read, where it can't."""
+    """`infos`: one an image, part after part, as `members`; why it can't be read, where it can't."""
 
     dataset: Dataset
     members: Sequence[Member]
-    facts: Sequence[Facts | str]
+    infos: Sequence[ImageInfo | str]
     pairs: Sequence[Pair]  # places in `members` of images that are nearly the same; of equal ones the first stands
 
     @cached_property
     def unreadable(self) -> list[tuple[Member, str]]:
-        return [(member, fact) for member, fact in self._both if isinstance(fact, str)]
+        return [(member, info) for member, info in self._both if isinstance(info, str)]
 
     @cached_property
-    def plain(self) -> list[Member]:
+    def blank(self) -> list[Member]:
         """Those of one shade."""
-        return [member for member, fact in self._both if isinstance(fact, Facts) and fact.look.bits is None]
+        return [member for member, info in self._both if isinstance(info, ImageInfo) and info.hash.bits is None]
 
     @cached_property
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[DuplicateGroup]:
         """Those that lie in several parts first, then those of several classes, then the largest."""
         near = {place for pair in self.pairs for place in (pair.first, pair.second)}
-        copies = [(first, place) for (first, _), *others in _by_bytes(self.facts) for place, _ in others]
-        found = linked([*copies, *((pair.first, pair.second) for pair in self.pairs)], len(self.members))
+        copies = [(first, place) for (first, _), *others in _by_bytes(self.infos) for place, _ in others]
+        found = connected_groups([*copies, *((pair.first, pair.second) for pair in self.pairs)], len(self.members))
         groups = [
-            Group(tuple(self.members[place] for place in places), exact=near.isdisjoint(places)) for places in found
+            DuplicateGroup(tuple(self.members[place] for place in places), exact=near.isdisjoint(places))
+            for places in found
         ]
-        return sorted(groups, key=lambda group: (-len(group.parts), -len(group.labels), -len(group.members)))
+        return sorted(groups, key=lambda group: (-len(group.splits), -len(group.labels), -len(group.members)))
 
     @property
-    def across_parts(self) -> list[Group]:
-        return [group for group in self.groups if len(group.parts) > 1]
+    def across_parts(self) -> list[DuplicateGroup]:
+        return [group for group in self.groups if len(group.splits) > 1]
 
     @property
-    def across_classes(self) -> list[Group]:
+    def across_classes(self) -> list[DuplicateGroup]:
         return [group for group in self.groups if len(group.labels) > 1]
 
     @cached_property
     def kinds(self) -> Counter[str]:
         """How many images are of each unusual kind."""
-        return Counter(kind for fact in self._read for kind in fact.kinds)
+        return Counter(kind for info in self._read for kind in info.kinds)
 
     @cached_property
     def sizes(self) -> Int64[np.ndarray, "image 2"]:
         """Rows and columns of those that can be read."""
-        return np.array([(fact.rows, fact.columns) for fact in self._read], dtype=np.int64).reshape(-1, 2)
+        return np.array([(info.rows, info.columns) for info in self._read], dtype=np.int64).reshape(-1, 2)
 
-    def counts(self, part: str) -> dict[str, int]:
+    def counts(self, split: str) -> dict[str, int]:
         """Images of each class, also where they can't be read."""
-        counted = np.bincount(self.dataset.parts[part].labels, minlength=len(self.dataset.classes))
+        counted = np.bincount(self.dataset.splits[split].labels, minlength=len(self.dataset.classes))
         return dict(zip(self.dataset.classes, counted.tolist(), strict=True))
 
     @cached_property
-    def refusal(self) -> str:
+    def training_error(self) -> str:
         """Why no model could be trained on the set as it is; nothing where one could."""
         try:
-            completed(self.dataset)
+            with_all_splits(self.dataset)
         except UserError as error:
             return str(error)
         return ""
 
     @property
-    def _both(self) -> Iterator[tuple[Member, Facts | str]]:
-        return zip(self.members, self.facts, strict=True)
+    def _both(self) -> Iterator[tuple[Member, ImageInfo | str]]:
+        return zip(self.members, self.infos, strict=True)
 
     @property
-    def _read(self) -> Iterator[Facts]:
-        return (fact for fact in self.facts if isinstance(fact, Facts))
+    def _read(self) -> Iterator[ImageInfo]:
+        return (info for info in self.infos if isinstance(info, ImageInfo))
 
 
 def check_images(dataset: Dataset, *, workers: int, quiet: bool) -> Check:
     """`workers`: processes that read, where there are enough images for several."""
     members = [
-        Member(name, index, part.names[index], dataset.classes[part.labels[index]])
-        for name, part in dataset.parts.items()
-        for index in range(len(part))
+        Member(name, index, split.names[index], dataset.classes[split.labels[index]])
+        for name, split in dataset.splits.items()
+        for index in range(len(split))
     ]
-    images = chain.from_iterable(part.images for part in dataset.parts.values())
-    facts: list[Facts | str] = []
+    images = chain.from_iterable(split.images for split in dataset.splits.values())
+    infos: list[ImageInfo | str] = []
     with (
         progress("check images", total=len(members), quiet=quiet) as advance,
         _processes(workers, len(members)) as mapped,
     ):
-        for fact in mapped(_facts_of, images):
-            facts.append(fact)
+        for info in mapped(_read_info, images):
+            infos.append(info)
             advance()
-    return Check(dataset, members, facts, _near_pairs(facts))
+    return Check(dataset, members, infos, _near_pairs(infos))
 
 
-_Mapped = Callable[[Callable[[ImageSource], Facts | str], Iterable[ImageSource]], Iterable[Facts | str]]
+_Mapped = Callable[[Callable[[ImageSource], ImageInfo | str], Iterable[ImageSource]], Iterable[ImageInfo | str]]
 
 
 @contextmanager
 def _processes(workers: int, images: int) -> Iterator[_Mapped]:
     """A `map` by so many processes, or by this one where others would not be worth their beginning."""
-    workers = min(workers, images // _WORTH_A_PROCESS)
+    workers = min(workers, images // _MIN_IMAGES_PER_PROCESS)
     if workers < 2:
         yield map
         return
@@ -179,9 +180,9 @@ def _processes(workers: int, images: int) -> Iterator[_Mapped]:
         pool.shutdown(cancel_futures=True)
 
 
-def _facts_of(source: ImageSource) -> Facts | str:
+def _read_info(source: ImageSource) -> ImageInfo | str:
     if isinstance(source, np.ndarray):
-        return _facts(source, (), content_digest(source))
+        return _image_info(source, (), content_digest(source))
     try:
         content = source.read_bytes()
         image = read_image(content)
@@ -189,25 +190,25 @@ def _facts_of(source: ImageSource) -> Facts | str:
         return error.reason
     except OSError as error:
         return (error.strerror or str(error)).lower()
-    return _facts(image, kinds_of(content), blake2b(content, digest_size=16).digest())
+    return _image_info(image, image_kinds(content), blake2b(content, digest_size=16).digest())
 
 
-def _facts(image: UInt8[np.ndarray, "row column 3"], kinds: tuple[str, ...], digest: bytes) -> Facts:
+def _image_info(image: UInt8[np.ndarray, "row column 3"], kinds: tuple[str, ...], digest: bytes) -> ImageInfo:
     rows, columns, _ = image.shape
-    return Facts(rows, columns, kinds, digest, look_of(image))
+    return ImageInfo(rows, columns, kinds, digest, perceptual_hash(image))
 
 
-def _by_bytes(facts: Sequence[Facts | str]) -> list[list[tuple[int, Look]]]:
+def _by_bytes(infos: Sequence[ImageInfo | str]) -> list[list[tuple[int, ImageHash]]]:
     """The places and the looks of readable images, with those that are equal together."""
-    same: dict[bytes, list[tuple[int, Look]]] = {}
-    for place, fact in enumerate(facts):
-        if isinstance(fact, Facts):
-            same.setdefault(fact.digest, []).append((place, fact.look))
+    same: dict[bytes, list[tuple[int, ImageHash]]] = {}
+    for place, info in enumerate(infos):
+        if isinstance(info, ImageInfo):
+            same.setdefault(info.digest, []).append((place, info.hash))
     return list(same.values())
 
 
-def _near_pairs(facts: Sequence[Facts | str]) -> list[Pair]:
+def _near_pairs(infos: Sequence[ImageInfo | str]) -> list[Pair]:
     """Of equal images the first is compared."""
-    firsts = [same[0] for same in _by_bytes(facts)]
-    places, looks = [place for place, _ in firsts], [look for _, look in firsts]
-    return [replace(pair, first=places[pair.first], second=places[pair.second]) for pair in near_duplicates(looks)]
+    firsts = [same[0] for same in _by_bytes(infos)]
+    places, hashes = [place for place, _ in firsts], [hash for _, hash in firsts]
+    return [replace(pair, first=places[pair.first], second=places[pair.second]) for pair in near_duplicates(hashes)]

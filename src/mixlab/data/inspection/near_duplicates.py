@@ -21,14 +21,14 @@ from scipy.sparse.csgraph import connected_components
 SIDE = 32  # pixels of the grey image that is hashed
 FREQUENCIES = 8  # along each side
 BITS = FREQUENCIES**2 - 1
-MOST_BITS = 10
+MAX_BITS = 10
 """Hashes of one image differ in no more bits; those of two random images differ in half of them."""
 
 THUMBNAIL = 16  # pixels a side
-LEAST_CORRELATION = 0.92
+MIN_CORRELATION = 0.92
 """Of the thumbnails' colours, about the mean of each: docs/data_check.md has what it was chosen by."""
 
-LEAST_OF_TINY = 0.99
+MIN_CORRELATION_TINY = 0.99
 """Of images that have fewer pixels than their thumbnails: so little is the same by chance."""
 
 PLAIN = 2.0
@@ -42,15 +42,15 @@ _ROWS = 256
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Look:
+class ImageHash:
     """What is kept of an image's appearance; `bits` is None where it is plain.
 
-    `least`: the correlation from which on another is taken for its copy.
+    `min_correlation`: the correlation from which on another is taken for its copy.
     """
 
     bits: Bool[np.ndarray, " bit"] | None
     thumbnail: UInt8[np.ndarray, "row column 3"]
-    least: float = LEAST_CORRELATION
+    min_correlation: float = MIN_CORRELATION
 
 
 def _cosines() -> Float32[np.ndarray, "frequency pixel"]:
@@ -61,15 +61,15 @@ def _cosines() -> Float32[np.ndarray, "frequency pixel"]:
 _COSINES = _cosines()
 
 
-def look_of(image: UInt8[np.ndarray, "row column 3"]) -> Look:
+def perceptual_hash(image: UInt8[np.ndarray, "row column 3"]) -> ImageHash:
     pil_image = Image.fromarray(image)
     thumbnail = np.asarray(pil_image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
     grey = np.asarray(pil_image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float32)
-    least = LEAST_OF_TINY if min(pil_image.size) < THUMBNAIL else LEAST_CORRELATION
+    min_correlation = MIN_CORRELATION_TINY if min(pil_image.size) < THUMBNAIL else MIN_CORRELATION
     if grey.std() < PLAIN:
-        return Look(None, thumbnail, least)
+        return ImageHash(None, thumbnail, min_correlation)
     frequencies = (_COSINES @ grey @ _COSINES.T).ravel()[1:]
-    return Look(frequencies > np.median(frequencies) + _NOISE, thumbnail, least)
+    return ImageHash(frequencies > np.median(frequencies) + _NOISE, thumbnail, min_correlation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +82,20 @@ class Pair:
     correlation: float
 
 
-def near_duplicates(looks: Sequence[Look]) -> list[Pair]:
+def near_duplicates(hashes: Sequence[ImageHash]) -> list[Pair]:
     """Every hash is compared with every other, by matrix products: 60,000 images take seconds, ten times as many
     a hundred times as long.
     """
-    places = np.array([place for place, look in enumerate(looks) if look.bits is not None], dtype=np.int64)
+    places = np.array([place for place, hash in enumerate(hashes) if hash.bits is not None], dtype=np.int64)
     if len(places) < 2:
         return []
-    signs = np.stack([looks[place].bits for place in places]).astype(np.float32) * 2 - 1
-    thumbnails = np.stack([looks[place].thumbnail for place in places])
-    least = np.array([looks[place].least for place in places])
+    signs = np.stack([hashes[place].bits for place in places]).astype(np.float32) * 2 - 1
+    thumbnails = np.stack([hashes[place].thumbnail for place in places])
+    min_correlation = np.array([hashes[place].min_correlation for place in places])
     pairs = []
     for first, second, bits in _candidates(signs):
         alike = _correlations(thumbnails[first], thumbnails[second])
-        kept = alike >= np.maximum(least[first], least[second])
+        kept = alike >= np.maximum(min_correlation[first], min_correlation[second])
         pairs += map(
             Pair,
             places[first[kept]].tolist(),
@@ -112,7 +112,7 @@ def _candidates(
     """Both places of the pairs whose hashes differ in few bits, and in how many, block by block."""
     for start in range(0, len(signs), _ROWS):
         agreement = signs[start : start + _ROWS] @ signs[start:].T  # bits that are equal less those that are not
-        row, column = np.nonzero(agreement >= BITS - 2 * MOST_BITS)
+        row, column = np.nonzero(agreement >= BITS - 2 * MAX_BITS)
         row, column = row[column > row], column[column > row]
         bits = np.rint((BITS - agreement[row, column]) / 2).astype(np.int64)
         yield start + row, start + column, bits
@@ -131,7 +131,7 @@ def _unit(thumbnails: UInt8[np.ndarray, "pair row column 3"]) -> Float32[np.ndar
     return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-6)
 
 
-def linked(pairs: list[tuple[int, int]], count: int) -> list[list[int]]:
+def connected_groups(pairs: list[tuple[int, int]], count: int) -> list[list[int]]:
     """The places of `count` that pairs connect, also through others, in order; what is in no pair is left out."""
     if not pairs:
         return []

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mixlab.errors import UserError
-from mixlab.files import cache_folder, whole_file, write_text
+from mixlab.files import atomic_file, cache_folder, write_text
 from mixlab.report.progress import progress
 
 _COMPRESSED = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\x00": lzma.open, b"BZh": bz2.open}
@@ -103,7 +103,7 @@ def _uncompressed(path: Path, *, quiet: bool) -> Path:
         return path.absolute()
     target = cache_folder() / "archives" / f"{_key(path)}.tar"
     if not target.is_file():
-        with opened(path) as content, whole_file(target) as temporary, temporary.open("wb") as file:
+        with opened(path) as content, atomic_file(target) as temporary, temporary.open("wb") as file:
             shutil.copyfileobj(content, file, 2**20)
     return target
 

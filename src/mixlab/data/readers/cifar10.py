@@ -16,12 +16,12 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from mixlab.data.dataset import Dataset, Part
-from mixlab.data.holdout import VALIDATION_SHARE, grouped
+from mixlab.data.dataset import Dataset, Split
+from mixlab.data.holdout import VALIDATION_SHARE, group_samples
 from mixlab.data.image_file import read_image
-from mixlab.data.readers.data_dirs import usual_places
+from mixlab.data.readers.data_dirs import data_dirs
 from mixlab.errors import UserError
-from mixlab.files import cache_folder, whole_file
+from mixlab.files import atomic_file, cache_folder
 from mixlab.report.progress import progress
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -36,7 +36,7 @@ _LOSSY = "These are JPEG copies of CIFAR-10: accuracies may differ by a few tent
 def open_cifar10(path: Path | None, *, quiet: bool) -> Dataset:
     """From `path`, else $MIXLAB_DATA, else the user's cache; each may be, or hold, one of the three forms."""
     name = f"cifar10:{path.absolute()}" if path else "cifar10"
-    searched = [path] if path else usual_places()
+    searched = [path] if path else data_dirs()
     for place in [inner for folder in searched for inner in (folder, folder / "cifar10")]:
         for binary in (place, place / _BINARY):
             if (binary / "test_batch").is_file():
@@ -44,7 +44,7 @@ def open_cifar10(path: Path | None, *, quiet: bool) -> Dataset:
         for archive in (place, place / _ARCHIVE):
             if archive.is_file():
                 return _dataset(name, archive, _read_jpeg(archive, quiet=quiet), (_LOSSY,))
-        if all((place / part / CLASSES[0]).is_dir() for part in _COUNTS):
+        if all((place / split / CLASSES[0]).is_dir() for split in _COUNTS):
             return _dataset(name, place, _read_jpeg(place, quiet=quiet), (_LOSSY,))
     raise UserError(
         f"{name} is not in {' or '.join(map(str, searched))}: put {_BINARY}/ (unpacked from cifar-10-python.tar.gz) or "
@@ -58,17 +58,17 @@ _Contents = tuple[list[str], UInt8[np.ndarray, "image 32 32 3"], Int64[np.ndarra
 
 def _dataset(name: str, source: Path, contents: _Contents, notes: tuple[str, ...]) -> Dataset:
     names, images, labels = contents
-    everything = Part(names=names, labels=labels, images=list(images))
+    everything = Split(names=names, labels=labels, images=list(images))
     of_train = np.array([name.startswith("train/") for name in names], dtype=bool)
-    for part, found in (("train", of_train), ("test", ~of_train)):
-        if found.sum() != _COUNTS[part]:
+    for split, found in (("train", of_train), ("test", ~of_train)):
+        if found.sum() != _COUNTS[split]:
             raise UserError(
-                f"{source} has {found.sum():,} of the {_COUNTS[part]:,} {part} images: copy or unpack it again."
+                f"{source} has {found.sum():,} of the {_COUNTS[split]:,} {split} images: copy or unpack it again."
             )
     train = everything.subset(np.flatnonzero(of_train))
-    validation, rest = grouped(train).cut(VALIDATION_SHARE)
-    parts = {"train": rest.part, "validation": validation, "test": everything.subset(np.flatnonzero(~of_train))}
-    return Dataset(name, CLASSES, parts, notes)
+    validation, rest = group_samples(train).cut(VALIDATION_SHARE)
+    splits = {"train": rest.split, "validation": validation, "test": everything.subset(np.flatnonzero(~of_train))}
+    return Dataset(name, CLASSES, splits, notes)
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -89,7 +89,7 @@ class _ArraysOnly(pickle.Unpickler):
 
 def _read_binary(folder: Path) -> _Contents:
     names, images, labels = [], [], []
-    for part, files in _BINARY_FILES.items():
+    for split, files in _BINARY_FILES.items():
         for path in (folder / file for file in files):
             try:
                 with path.open("rb") as content:
@@ -100,7 +100,7 @@ def _read_binary(folder: Path) -> _Contents:
                 raise UserError(
                     f"{path} is no batch of CIFAR-10 ({error}): unpack cifar-10-python.tar.gz again."
                 ) from error
-            names += [f"{part}/{path.name}/{position:04d}" for position in range(len(labels[-1]))]
+            names += [f"{split}/{path.name}/{position:04d}" for position in range(len(labels[-1]))]
     return names, np.concatenate(images), np.concatenate(labels)
 
 
@@ -114,7 +114,7 @@ def _read_jpeg(source: Path, *, quiet: bool) -> _Contents:
                 images[name] = read_image(content)
                 advance()
         names = sorted(images)
-        with whole_file(cached) as temporary, temporary.open("wb") as file:
+        with atomic_file(cached) as temporary, temporary.open("wb") as file:
             np.savez(file, names=np.array(names), images=np.stack([images[name] for name in names]))
     with np.load(cached) as kept:
         names, images = kept["names"].tolist(), kept["images"]
@@ -148,4 +148,4 @@ def _contents(source: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _tree(folder: Path) -> list[Path]:
-    return sorted(path for part in _COUNTS for label in CLASSES for path in (folder / part / label).glob("[!.]*.jpg"))
+    return sorted(path for split in _COUNTS for label in CLASSES for path in (folder / split / label).glob("[!.]*.jpg"))

@@ -8,9 +8,9 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from mixlab.data.dataset import Dataset, Labelled
-from mixlab.data.readers.folder_scan import PART_FOLDERS
-from mixlab.data.splits import as_found
+from mixlab.data.dataset import Dataset, Sample
+from mixlab.data.readers.folder_scan import SPLIT_FOLDERS
+from mixlab.data.splits import as_provided
 from mixlab.errors import UserError, did_you_mean
 
 _COLUMNS = ("path", "label", "split", "group")
@@ -20,7 +20,7 @@ _SEPARATORS = ",;\t"
 
 def read_csv(path: Path) -> Dataset:
     name = f"csv:{path.absolute()}"
-    found: dict[str, list[Labelled]] = {}
+    found: dict[str, list[Sample]] = {}
     lines: dict[str, int] = {}
     missing: list[str] = []
     for line, row in _rows(path):
@@ -33,8 +33,8 @@ def read_csv(path: Path) -> Dataset:
         image = path.parent / row["path"]
         if not image.exists():
             missing.append(row["path"])
-        part = _part(path, line, row.get("split", "train"))
-        found.setdefault(part, []).append(Labelled(row["label"], row["path"], image, row.get("group", "")))
+        split = _part(path, line, row.get("split", "train"))
+        found.setdefault(split, []).append(Sample(row["label"], row["path"], image, row.get("group", "")))
     if missing:
         raise UserError(
             f"{path} names {len(missing):,} of {len(lines):,} images that are not there, such as {missing[0]}: paths "
@@ -42,7 +42,7 @@ def read_csv(path: Path) -> Dataset:
         )
     if not lines:
         raise UserError(f"{path} has a head but no rows: give each image a row with its path and its label.")
-    return as_found(name, found)
+    return as_provided(name, found)
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -84,6 +84,6 @@ def _columns(path: Path, titles: list[str]) -> dict[str, str]:
 
 
 def _part(path: Path, line: int, written: str) -> str:
-    if written.lower() not in PART_FOLDERS:
+    if written.lower() not in SPLIT_FOLDERS:
         raise UserError(f'{path} has the split "{written}" in line {line}: it can be train, val or test.')
-    return PART_FOLDERS[written.lower()]
+    return SPLIT_FOLDERS[written.lower()]

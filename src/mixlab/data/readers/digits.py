@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mixlab.data.dataset import Dataset, Part
+from mixlab.data.dataset import Dataset, Split
 
 _PARTS = {"train": slice(0, 1157), "validation": slice(1157, 1287), "test": slice(1287, 1797)}
 
@@ -27,8 +27,8 @@ def open_digits() -> Dataset:
     grey = np.round(ink * (255 / 16)).astype(np.uint8)  # 16 is full ink
     images = np.repeat(grey[..., None], 3, axis=-1)
     names = [f"digits/{position:04d}" for position in range(len(labels))]
-    parts = {
-        part: Part(names=names[where], labels=labels[where], images=list(images[where]))
-        for part, where in _PARTS.items()
+    splits = {
+        split: Split(names=names[where], labels=labels[where], images=list(images[where]))
+        for split, where in _PARTS.items()
     }
-    return Dataset(name="digits", classes=tuple("0123456789"), parts=parts)
+    return Dataset(name="digits", classes=tuple("0123456789"), splits=splits)

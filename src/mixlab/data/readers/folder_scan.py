@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from mixlab.data.dataset import Labelled
+from mixlab.data.dataset import Sample
 from mixlab.errors import UserError
-from mixlab.report.text import counted
+from mixlab.report.text import pluralize
 
-PART_FOLDERS = {
+SPLIT_FOLDERS = {
     "train": "train",
     "val": "validation",
     "valid": "validation",
@@ -23,18 +23,18 @@ PART_FOLDERS = {
 _SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".avif"}
 _SUFFIXES |= {".heic", ".heif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm"}
 
-_LITTER = {"__macosx", "thumbs.db", "desktop.ini"}  # as is everything that begins with a dot
+_JUNK = {"__macosx", "thumbs.db", "desktop.ini"}  # as is everything that begins with a dot
 
 
 @dataclass
-class Tree:
+class FolderScan:
     """The images of each part, in the order of their names; where there are no parts, all are "train".
 
     An image is one by its ending; its name is its path in the folder, composed and with slashes.
     """
 
     root: Path
-    parts: dict[str, list[Labelled]] = field(default_factory=dict)
+    splits: dict[str, list[Sample]] = field(default_factory=dict)
     beside_parts: list[str] = field(default_factory=list)  # folders that are no part
     without_images: list[str] = field(default_factory=list)  # folders that would be classes
     loose: int = 0  # images outside any class's folder
@@ -50,15 +50,15 @@ class Tree:
         notes = [f"The folder {name} has no images and was left out." for name in self.without_images]
         notes += [f"The folder {name} is none of train, val and test and was left out." for name in self.beside_parts]
         if self.loose:
-            notes.append(f"Left out because they lie in no class's folder: {counted(self.loose, 'image')}.")
+            notes.append(f"Left out because they lie in no class's folder: {pluralize(self.loose, 'image')}.")
         if self.others:
             endings = ", ".join(sorted(self.others))
             notes.append(f"Left out because they are no images by their names: {self.others.total():,} ({endings}).")
         return tuple(notes)
 
 
-def scan(root: Path) -> Tree:
-    tree = Tree(root)
+def scan(root: Path) -> FolderScan:
+    tree = FolderScan(root)
     if root.is_file():
         raise UserError(
             f"{tree.name} is a file: unpack it if it is an archive, and give the folder that holds the classes."
@@ -68,24 +68,24 @@ def scan(root: Path) -> Tree:
             f"{tree.name} is not there ({root.absolute()}): give the path of a folder that holds a folder of images "
             "for each class."
         )
-    for folder, part in _part_folders(tree):
+    for folder, split in _part_folders(tree):
         for entry in _entries(folder):
             if entry.is_dir():
-                _add_class(tree, part, entry)
+                _add_class(tree, split, entry)
             elif is_image(entry):
                 tree.loose += 1
             else:
                 tree.others[_ending(entry)] += 1
-    if not tree.parts and tree.loose:
+    if not tree.splits and tree.loose:
         raise UserError(
-            f"{tree.name} holds {counted(tree.loose, 'image')} but no folders of them: an image's class is the "
+            f"{tree.name} holds {pluralize(tree.loose, 'image')} but no folders of them: an image's class is the "
             "folder it lies in, so give each class a folder."
         )
-    if not tree.parts:
+    if not tree.splits:
         raise UserError(
             f"{tree.name} holds no images: put a folder of them for each class there (.jpg, .png, .webp ...)."
         )
-    for images in tree.parts.values():
+    for images in tree.splits.values():
         images.sort(key=lambda image: image.name)
     return tree
 
@@ -95,27 +95,29 @@ def images_below(folder: Path) -> list[Path]:
     return sorted(filter(is_image, _files_below(folder)))
 
 
-def _part_folders(tree: Tree) -> list[tuple[Path, str]]:
+def _part_folders(tree: FolderScan) -> list[tuple[Path, str]]:
     """The folders that hold class folders, and their parts. A class may be named "test": a part has folders inside."""
     folders = [entry for entry in _entries(tree.root) if entry.is_dir()]
-    parts = [(folder, PART_FOLDERS[folder.name.lower()]) for folder in folders if folder.name.lower() in PART_FOLDERS]
-    others = [folder.name for folder in folders if folder.name.lower() not in PART_FOLDERS]
-    if not parts or (others and not any(entry.is_dir() for folder, _ in parts for entry in _entries(folder))):
+    splits = [
+        (folder, SPLIT_FOLDERS[folder.name.lower()]) for folder in folders if folder.name.lower() in SPLIT_FOLDERS
+    ]
+    others = [folder.name for folder in folders if folder.name.lower() not in SPLIT_FOLDERS]
+    if not splits or (others and not any(entry.is_dir() for folder, _ in splits for entry in _entries(folder))):
         return [(tree.root, "train")]
     tree.beside_parts += sorted(map(text, others))
-    return parts
+    return splits
 
 
-def _add_class(tree: Tree, part: str, folder: Path) -> None:
+def _add_class(tree: FolderScan, split: str, folder: Path) -> None:
     label = text(folder.name)
     found = []
     for path in _files_below(folder):
         if is_image(path):
-            found.append(Labelled(label, text(path.relative_to(tree.root).as_posix()), path))
+            found.append(Sample(label, text(path.relative_to(tree.root).as_posix()), path))
         else:
             tree.others[_ending(path)] += 1
     if found:
-        tree.parts.setdefault(part, []).extend(found)
+        tree.splits.setdefault(split, []).extend(found)
     else:
         tree.without_images.append(text(folder.relative_to(tree.root).as_posix()))
 
@@ -143,11 +145,11 @@ def _entries(folder: Path) -> list[Path]:
         raise UserError(
             f"{folder} can't be listed ({error.strerror}): change its permissions or take it out."
         ) from error
-    return [entry for entry in entries if not is_litter(entry.name)]
+    return [entry for entry in entries if not is_junk(entry.name)]
 
 
-def is_litter(name: str) -> bool:
-    return name[0] == "." or name.lower() in _LITTER
+def is_junk(name: str) -> bool:
+    return name[0] == "." or name.lower() in _JUNK
 
 
 def text(name: str) -> str:

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from mixlab.data.dataset import Dataset
 from mixlab.data.readers.extras import bars_on_a_terminal, needs_extra
-from mixlab.data.readers.table import splits_as_parts, tabled
+from mixlab.data.readers.table import standard_splits, tabled
 from mixlab.errors import UserError, did_you_mean
-from mixlab.files import cache_folder, whole_folder
+from mixlab.files import atomic_folder, cache_folder
 
 if TYPE_CHECKING:
     import datasets
@@ -59,8 +59,8 @@ def read_hub_dataset(place: str, *, quiet: bool) -> Dataset:
             tables = datasets.load_dataset(**wanted.arguments)
     if isinstance(tables, datasets.Dataset):
         return tabled(wanted.name, {"train": tables})
-    parts, notes = splits_as_parts(wanted.name, {str(split): table for split, table in tables.items()})
-    return tabled(wanted.name, parts, notes)
+    splits, notes = standard_splits(wanted.name, {str(split): table for split, table in tables.items()})
+    return tabled(wanted.name, splits, notes)
 
 
 def _wanted(place: str) -> _Wanted:
@@ -109,7 +109,7 @@ def _first_rows(wanted: _Wanted) -> Path:
     if not kept.exists():
         stream = datasets.load_dataset(**wanted.arguments, streaming=True)
         encoded = stream.take(wanted.rows).decode(enable=False)
-        with whole_folder(kept) as temporary:
+        with atomic_folder(kept) as temporary:
             passing = temporary / "passing"
             rows = datasets.Dataset.from_generator(encoded.__iter__, features=stream.features, cache_dir=str(passing))
             rows.save_to_disk(str(temporary))

@@ -15,12 +15,12 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from mixlab.data.dataset import Dataset, Labelled, Part
-from mixlab.data.holdout import Grouped
-from mixlab.data.readers.data_dirs import usual_places
+from mixlab.data.dataset import Dataset, Sample, Split
+from mixlab.data.holdout import GroupedSplit
+from mixlab.data.readers.data_dirs import data_dirs
 from mixlab.data.readers.folder_scan import is_image
 from mixlab.errors import UserError, did_you_mean
-from mixlab.report.text import counted
+from mixlab.report.text import pluralize
 
 _INSIDE = ("", "imagenet", "ILSVRC2012", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
 _VALIDATION_SHARE = 1 / 100  # as train[99%:] of big_vision: a tenth would be 128,000 images
@@ -36,49 +36,49 @@ def open_imagenet(path: Path | None) -> Dataset:
             f'{root} has the class "{unknown[0]}" in val but not in train, where it is learned: unpack train again. '
             f"{did_you_mean(unknown[0], classes)}".rstrip()
         )
-    everything = Part.of(train, classes)
+    everything = Split.of(train, classes)
     counts = np.bincount(everything.labels)
     if counts.min() < 2:
         raise UserError(
-            f"{root} has {counted(int(counts.min()), 'image')} of {classes[int(counts.argmin())]} in train: training "
+            f"{root} has {pluralize(int(counts.min()), 'image')} of {classes[int(counts.argmin())]} in train: training "
             "takes two classes, and two images of each."
         )
     # Every image on its own: to look for equal ones would read most of the 140 GB.
-    validation, rest = Grouped(everything, np.arange(len(everything))).cut(_VALIDATION_SHARE)
-    parts = {"train": rest.part, "validation": validation, "test": Part.of(test, classes)}
+    validation, rest = GroupedSplit(everything, np.arange(len(everything))).cut(_VALIDATION_SHARE)
+    splits = {"train": rest.split, "validation": validation, "test": Split.of(test, classes)}
     note = "One in a hundred of train was held out as validation, by class and seeded; val is the test part."
-    return Dataset(_name(path), classes, parts, (note,))
+    return Dataset(_name(path), classes, splits, (note,))
 
 
 def open_imagenet_val(path: Path | None) -> Dataset:
     """val alone, as "test": what a finished model is judged on. Raises UserError."""
     val = _val(_root(path, "val"))
     classes = tuple(sorted({one.label for one in val}))
-    return Dataset(_name(path), classes, {"test": Part.of(val, classes)})
+    return Dataset(_name(path), classes, {"test": Split.of(val, classes)})
 
 
 def _name(path: Path | None) -> str:
     return f"imagenet:{path.absolute()}" if path else "imagenet"
 
 
-def _root(path: Path | None, part: str) -> Path:
+def _root(path: Path | None, split: str) -> Path:
     if path and not path.is_dir():
         raise UserError(
             f"{_name(path)} is not there: give the folder that holds ILSVRC 2012's train/ and val/, or leave the path "
             "out and set $MIXLAB_DATA to it."
         )
-    searched = [path] if path else usual_places()
+    searched = [path] if path else data_dirs()
     for root in [folder / inside for folder in searched for inside in _INSIDE]:
-        if (root / part).is_dir():
+        if (root / split).is_dir():
             return root
     raise UserError(
-        f"{_name(path)} has no {part}/ in {' or '.join(map(str, searched))}: unpack ILSVRC2012_img_train.tar into "
+        f"{_name(path)} has no {split}/ in {' or '.join(map(str, searched))}: unpack ILSVRC2012_img_train.tar into "
         "train/, a folder for each class, and ILSVRC2012_img_val.tar into val/, and name the folder of both as "
         "imagenet:PATH or in $MIXLAB_DATA."
     )
 
 
-def _train(root: Path) -> list[Labelled]:
+def _train(root: Path) -> list[Sample]:
     found = _in_class_folders(root / "train", "train")
     if not found:
         raise UserError(
@@ -88,7 +88,7 @@ def _train(root: Path) -> list[Labelled]:
     return found
 
 
-def _val(root: Path) -> list[Labelled]:
+def _val(root: Path) -> list[Sample]:
     folder = root / "val"
     if not folder.is_dir():
         raise UserError(f"{root} has no val/, which is the test part: unpack ILSVRC2012_img_val.tar there.")
@@ -98,13 +98,13 @@ def _val(root: Path) -> list[Labelled]:
     if not files:
         raise UserError(f"{folder} has no images: unpack ILSVRC2012_img_val.tar there.")
     synset = _synsets(root)
-    return [Labelled(synset(folder / file), f"val/{file}", folder / file) for file in files]
+    return [Sample(synset(folder / file), f"val/{file}", folder / file) for file in files]
 
 
-def _in_class_folders(folder: Path, part: str) -> list[Labelled]:
+def _in_class_folders(folder: Path, split: str) -> list[Sample]:
     labels = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
     return [
-        Labelled(label, f"{part}/{label}/{file}", folder / label / file)
+        Sample(label, f"{split}/{label}/{file}", folder / label / file)
         for label in labels
         for file in _images(folder / label)
     ]
@@ -152,7 +152,7 @@ def _by_number(path: Path, synsets: Mapping[str, str]) -> Callable[[Path], str]:
         number = re.search(r"_(\d+)$", image.stem)
         if number is None or not 0 < int(number[1]) <= len(lines):
             raise UserError(
-                f"{image} is not told about in {path}, which has {counted(len(lines), 'line')}: the images of val "
+                f"{image} is not told about in {path}, which has {pluralize(len(lines), 'line')}: the images of val "
                 "are called ILSVRC2012_val_00000001.JPEG and so on."
             )
         line = lines[int(number[1]) - 1]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mixlab.data.dataset import Dataset
 from mixlab.data.readers.extras import bars_on_a_terminal, needs_extra
-from mixlab.data.readers.shards import by_part, here, lasting, matching
+from mixlab.data.readers.shards import absolute_pattern, by_part, local_path, matching
 from mixlab.data.readers.table import tabled
 from mixlab.errors import UserError
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def read_parquet(pattern: str, *, quiet: bool) -> Dataset:
-    name = f"parquet:{lasting(pattern)}"
+    name = f"parquet:{absolute_pattern(pattern)}"
     with needs_extra(name):
         import datasets
-    parts = {
-        part: [here(shard) for shard in shards]
-        for part, shards in by_part(name, matching(name, lasting(pattern))).items()
+    splits = {
+        split: [local_path(shard) for shard in shards]
+        for split, shards in by_part(name, matching(name, absolute_pattern(pattern))).items()
     }
-    heads = {file: _head(file) for files in parts.values() for file in files}
+    heads = {file: _head(file) for files in splits.values() for file in files}
     columns = {
         file: [f"{column.name} ({column.type})" for column in head.schema.to_arrow_schema()]
         for file, head in heads.items()
@@ -37,11 +37,11 @@ def read_parquet(pattern: str, *, quiet: bool) -> Dataset:
                 f"{name} has files of different columns: {first} has {', '.join(columns[first])}, and {file} has "
                 f"{', '.join(columns[file])}. Take one of them out of the pattern."
             )
-    filled = {part: [str(file) for file in files if heads[file].num_rows] for part, files in parts.items()}
-    filled = {part: files for part, files in filled.items() if files}
+    filled = {split: [str(file) for file in files if heads[file].num_rows] for split, files in splits.items()}
+    filled = {split: files for split, files in filled.items() if files}
     with bars_on_a_terminal(quiet=quiet):
         tables = datasets.load_dataset("parquet", data_files=filled) if filled else {}
-    return tabled(name, {str(part): table for part, table in tables.items()})
+    return tabled(name, {str(split): table for split, table in tables.items()})
 
 
 def _head(file: Path) -> "pyarrow.parquet.FileMetaData":

@@ -9,15 +9,15 @@ import re
 from pathlib import Path, PurePosixPath
 
 from mixlab.data.readers.extras import needs_extra
-from mixlab.data.readers.folder_scan import PART_FOLDERS
-from mixlab.download import downloaded
+from mixlab.data.readers.folder_scan import SPLIT_FOLDERS
+from mixlab.download import download
 from mixlab.errors import UserError
 from mixlab.files import cache_folder
 
 _ADDRESS = re.compile(r"https?://")
 
 
-def lasting(pattern: str) -> str:
+def absolute_pattern(pattern: str) -> str:
     """The pattern as it is understood from any working directory."""
     if _ADDRESS.match(pattern):
         return pattern
@@ -50,37 +50,37 @@ def _globbed(pattern: str) -> list[str]:
     return sorted(map(str, Path(path.anchor).glob(str(path.relative_to(path.anchor)))))
 
 
-def here(shard: str) -> Path:
+def local_path(shard: str) -> Path:
     """The file on this machine. Raises UserError."""
     if not _ADDRESS.match(shard):
         return Path(shard)
     place = hashlib.sha256(shard.encode()).hexdigest()[:16]
-    return downloaded(shard, cache_folder() / "shards" / place / PurePosixPath(shard.partition("?")[0]).name, None)
+    return download(shard, cache_folder() / "shards" / place / PurePosixPath(shard.partition("?")[0]).name, None)
 
 
 def by_part(name: str, shards: list[str]) -> dict[str, list[str]]:
     """The shards of each part, which a shard's name or its folder's tells; where no name tells one, all are train."""
-    parts: dict[str, list[str]] = {}
+    splits: dict[str, list[str]] = {}
     silent = [shard for shard in shards if not _part(shard)]
     if len(silent) == len(shards):
         return {"train": shards}
     for shard in shards:
-        parts.setdefault(_part(shard) or "", []).append(shard)
+        splits.setdefault(_part(shard) or "", []).append(shard)
     if silent:
         raise UserError(
-            f"{name} has files of {' and '.join(sorted(filter(None, parts)))}, and {silent[0]}, whose name says no "
+            f"{name} has files of {' and '.join(sorted(filter(None, splits)))}, and {silent[0]}, whose name says no "
             "part: put train, val or test into it, or leave it out of the pattern."
         )
-    return parts
+    return splits
 
 
 def _part(shard: str) -> str | None:
     path = PurePosixPath(shard)
     words = [path.parent.name.lower(), *re.split(r"[^a-z]+", path.stem.lower())]
-    return next((PART_FOLDERS[word] for word in reversed(words) if word in PART_FOLDERS), None)
+    return next((SPLIT_FOLDERS[word] for word in reversed(words) if word in SPLIT_FOLDERS), None)
 
 
-def below(shards: list[str]) -> dict[str, str]:
+def relative_names(shards: list[str]) -> dict[str, str]:
     """Each shard -> its path below the folder that all of them share, without its ending: it begins images' names."""
     outer = os.path.commonpath([PurePosixPath(shard).parent for shard in shards])
     return {shard: str(PurePosixPath(shard).relative_to(outer).with_suffix("")) for shard in shards}

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mixlab.data.dataset import Dataset, ImageSource, Labelled
-from mixlab.data.readers.folder_scan import PART_FOLDERS
-from mixlab.data.splits import as_found
+from mixlab.data.dataset import Dataset, ImageSource, Sample
+from mixlab.data.readers.folder_scan import SPLIT_FOLDERS
+from mixlab.data.splits import as_provided
 from mixlab.errors import UserError
-from mixlab.report.text import counted
+from mixlab.report.text import pluralize
 
 if TYPE_CHECKING:
     import datasets
@@ -43,44 +43,48 @@ class InTable:
         return cell["bytes"] if isinstance(cell, dict) else cell
 
 
-def secret(part: str, images: int) -> str:
-    return f"The part {part} keeps its classes secret and was left out: {counted(images, 'image')}."
+def secret(split: str, images: int) -> str:
+    return f"The part {split} keeps its classes secret and was left out: {pluralize(images, 'image')}."
 
 
-def splits_as_parts(name: str, splits: Mapping[str, _Table]) -> tuple[dict[str, _Table], list[str]]:
+def standard_splits(name: str, provided: Mapping[str, _Table]) -> tuple[dict[str, _Table], list[str]]:
     """A source's splits by the names that parts have here, and a note of each that is none. Raises UserError."""
-    parts = {PART_FOLDERS[split.lower()]: table for split, table in splits.items() if split.lower() in PART_FOLDERS}
-    others = [split for split in splits if split.lower() not in PART_FOLDERS]
-    if not parts:
+    splits = {
+        SPLIT_FOLDERS[split.lower()]: table for split, table in provided.items() if split.lower() in SPLIT_FOLDERS
+    }
+    others = [split for split in provided if split.lower() not in SPLIT_FOLDERS]
+    if not splits:
         raise UserError(
             f"{name} has no split that is called train, validation or test but {', '.join(others)}: write "
             f'"{name}:{others[0]}".'
         )
-    return parts, [f"The split {split} is none of train, validation and test and was left out." for split in others]
+    return splits, [f"The split {split} is none of train, validation and test and was left out." for split in others]
 
 
 def tabled(name: str, tables: "Mapping[str, datasets.Dataset]", notes: Sequence[str] = ()) -> Dataset:
     """The dataset with a part for each table, all of the same columns. Raises UserError."""
-    found: dict[str, list[Labelled]] = {}
+    found: dict[str, list[Sample]] = {}
     notes = list(notes)
     classes: tuple[str, ...] = ()
-    for part, table in tables.items():
+    for split, table in tables.items():
         if len(table) == 0:
-            notes.append(f"The part {part} has no rows and was left out.")
+            notes.append(f"The part {split} has no rows and was left out.")
             continue
-        images, (labels, classes) = _images(name, part, table), _labels(name, part, table)
+        images, (labels, classes) = _images(name, split, table), _labels(name, split, table)
         if labels is None:
-            notes.append(f"The part {part} keeps its classes secret and was left out: {counted(len(table), 'image')}.")
+            notes.append(
+                f"The part {split} keeps its classes secret and was left out: {pluralize(len(table), 'image')}."
+            )
             continue
-        found[part] = [
-            Labelled(label, f"{part}/{written}", image) for label, (written, image) in zip(labels, images, strict=True)
+        found[split] = [
+            Sample(label, f"{split}/{written}", image) for label, (written, image) in zip(labels, images, strict=True)
         ]
     if not found:
         raise UserError(f"{name} has no rows with an image and its class: there is nothing to train on or to judge.")
-    return as_found(name, found, tuple(notes), classes)
+    return as_provided(name, found, tuple(notes), classes)
 
 
-def _images(name: str, part: str, table: "datasets.Dataset") -> list[tuple[str, ImageSource]]:
+def _images(name: str, split: str, table: "datasets.Dataset") -> list[tuple[str, ImageSource]]:
     """The rows' names and images."""
     import datasets
     import pyarrow
@@ -102,9 +106,9 @@ def _images(name: str, part: str, table: "datasets.Dataset") -> list[tuple[str, 
         written = f"{row:07d}/{Path(path).name}" if path else f"{row:07d}"
         if size is None and path is None:
             raise UserError(
-                f'{name} has no image in row {row} of {part}, column "{column}": fill it or remove the row.'
+                f'{name} has no image in row {row} of {split}, column "{column}": fill it or remove the row.'
             )
-        image = Path(path or "") if size is None else InTable(rows, column, row, size, f"{name}/{part}/{written}")
+        image = Path(path or "") if size is None else InTable(rows, column, row, size, f"{name}/{split}/{written}")
         found.append((written, image))
     return found
 
@@ -117,7 +121,7 @@ def _may_be_image(feature: Any) -> bool:
     return isinstance(feature, datasets.Image) or getattr(feature, "dtype", None) in ("binary", "large_binary")
 
 
-def _labels(name: str, part: str, table: "datasets.Dataset") -> tuple[list[str] | None, tuple[str, ...]]:
+def _labels(name: str, split: str, table: "datasets.Dataset") -> tuple[list[str] | None, tuple[str, ...]]:
     """The rows' classes, None where they are secret, and the names of all classes where the table knows them."""
     import datasets
 
@@ -138,7 +142,7 @@ def _labels(name: str, part: str, table: "datasets.Dataset") -> tuple[list[str] 
     values = table.data.column(column).to_pylist()
     if missing := values.count(None):
         raise UserError(
-            f'{name} has no class in {counted(missing, "row")} of {part}, column "{column}", the first of them row '
+            f'{name} has no class in {pluralize(missing, "row")} of {split}, column "{column}", the first of them row '
             f"{values.index(None)}: fill it or remove the row."
         )
     feature = table.features[column]
@@ -147,18 +151,20 @@ def _labels(name: str, part: str, table: "datasets.Dataset") -> tuple[list[str] 
         if hidden == len(values):
             return None, names
         raise UserError(
-            f"{name} has the class {HIDDEN}, which stands for none, in {counted(hidden, 'row')} of {part}, column "
+            f"{name} has the class {HIDDEN}, which stands for none, in {pluralize(hidden, 'row')} of {split}, column "
             f'"{column}": fill it or remove the row.'
         )
     return [names[value] if names else str(value) for value in values], names
 
 
-def _chosen(name: str, table: "datasets.Dataset", columns: list[str], usual: tuple[str, ...], what: str) -> str:
+def _chosen(name: str, table: "datasets.Dataset", columns: list[str], default: tuple[str, ...], what: str) -> str:
     """The one column of `columns`, or the first that has a usual name."""
     if len(columns) == 1:
         return columns[0]
-    for column in usual:
+    for column in default:
         if column in columns:
             return column
     doubt = f"several columns of {what}, {', '.join(columns)}" if columns else f"no column of {what}"
-    raise UserError(f'{name} has {doubt}, among its {", ".join(table.column_names)}: call the right one "{usual[0]}".')
+    raise UserError(
+        f'{name} has {doubt}, among its {", ".join(table.column_names)}: call the right one "{default[0]}".'
+    )

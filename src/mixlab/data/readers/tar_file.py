@@ -2,18 +2,18 @@
 
 from pathlib import Path, PurePosixPath
 
-from mixlab.data.dataset import Dataset, Labelled
+from mixlab.data.dataset import Dataset, Sample
 from mixlab.data.readers.archive import members
-from mixlab.data.readers.folder_scan import PART_FOLDERS, Tree, is_image, is_litter, text
-from mixlab.data.splits import as_found
+from mixlab.data.readers.folder_scan import SPLIT_FOLDERS, FolderScan, is_image, is_junk, text
+from mixlab.data.splits import as_provided
 from mixlab.errors import UserError
-from mixlab.report.text import counted
+from mixlab.report.text import pluralize
 
 
 def read_tar(path: Path, *, quiet: bool) -> Dataset:
-    tree = Tree(path)
+    tree = FolderScan(path)
     files = [(PurePosixPath(text(one.file.name)), one.file) for one in members(path, quiet=quiet)]
-    files = [(place, file) for place, file in files if not any(map(is_litter, place.parts))]
+    files = [(place, file) for place, file in files if not any(map(is_junk, place.parts))]
     tree.others.update(place.suffix.lower() or "no ending" for place, _ in files if not is_image(place))
     images = [(place, file) for place, file in files if is_image(place)]
     if not images:
@@ -23,28 +23,28 @@ def read_tar(path: Path, *, quiet: bool) -> Dataset:
         )
     outer = _outer([place.parts for place, _ in images])
     inner = [place.parts[outer:] for place, _ in images]
-    in_parts = any(len(parts) > 2 and parts[0].lower() in PART_FOLDERS for parts in inner)
+    in_parts = any(len(splits) > 2 and splits[0].lower() in SPLIT_FOLDERS for splits in inner)
     for (place, file), (*folders, _) in sorted(zip(images, inner, strict=True), key=lambda one: one[0][0].as_posix()):
-        part = PART_FOLDERS.get(folders.pop(0).lower()) if in_parts and folders else "train"
-        if part is None:
+        split = SPLIT_FOLDERS.get(folders.pop(0).lower()) if in_parts and folders else "train"
+        if split is None:
             if place.parts[outer] not in tree.beside_parts:
                 tree.beside_parts.append(place.parts[outer])
         elif folders:
-            tree.parts.setdefault(part, []).append(Labelled(folders[0], place.as_posix(), file))
+            tree.splits.setdefault(split, []).append(Sample(folders[0], place.as_posix(), file))
         else:
             tree.loose += 1
-    if not tree.parts:
+    if not tree.splits:
         raise UserError(
-            f"tar:{path} holds {counted(tree.loose, 'image')} but no folders of them: an image's class is the "
+            f"tar:{path} holds {pluralize(tree.loose, 'image')} but no folders of them: an image's class is the "
             "folder it lies in, so pack a folder for each class."
         )
-    return as_found(f"tar:{path.absolute()}", tree.parts, tree.notes)
+    return as_provided(f"tar:{path.absolute()}", tree.splits, tree.notes)
 
 
 def _outer(paths: list[tuple[str, ...]]) -> int:
     """How many folders there are around the folders of classes or of parts: those that all images share."""
     shortest = min(map(len, paths))
     outer = 0
-    while outer + 2 < shortest and len({path[outer] for path in paths}) == 1 and paths[0][outer] not in PART_FOLDERS:
+    while outer + 2 < shortest and len({path[outer] for path in paths}) == 1 and paths[0][outer] not in SPLIT_FOLDERS:
         outer += 1
     return outer

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from mixlab.data.dataset import Dataset, Labelled
+from mixlab.data.dataset import Dataset, Sample
 from mixlab.data.readers.archive import InArchive
 from mixlab.data.readers.extras import bars_on_a_terminal, needs_extra
-from mixlab.data.readers.table import HIDDEN, secret, splits_as_parts
-from mixlab.data.splits import as_found
+from mixlab.data.readers.table import HIDDEN, secret, standard_splits
+from mixlab.data.splits import as_provided
 from mixlab.errors import UserError
-from mixlab.files import cache_folder, whole_folder, write_text
+from mixlab.files import atomic_folder, cache_folder, write_text
 from mixlab.report.progress import progress
 
 _Row = tuple[int, str, int, int]
@@ -28,32 +28,32 @@ _Row = tuple[int, str, int, int]
 
 
 def read_tfds(place: str, *, quiet: bool) -> Dataset:
-    source, _, split = place.partition(":")
+    source, _, tfds_split = place.partition(":")
     path = Path(source).expanduser()
     source = str(path.absolute()) if path.exists() else source
-    name = f"tfds:{source}:{split}" if split else f"tfds:{source}"
+    name = f"tfds:{source}:{tfds_split}" if tfds_split else f"tfds:{source}"
     with needs_extra(name, "tfds"):
         import tensorflow_datasets  # noqa: F401  whether it is there
     with _explained(name):
         builder = _prepared(source, quiet=quiet)
         features = dict(builder.info.features.items()) if hasattr(builder.info.features, "items") else {}
         image, label = _feature(name, features, "Image", "image"), _feature(name, features, "ClassLabel", "label")
-        if split:
-            parts, notes = {"train": split}, []
+        if tfds_split:
+            splits, notes = {"train": tfds_split}, []
         else:
-            parts, notes = splits_as_parts(name, {one: one for one in builder.info.splits})
-        copies = {part: _copied(builder, one, image, label, quiet=quiet) for part, one in parts.items()}
+            splits, notes = standard_splits(name, {one: one for one in builder.info.splits})
+        copies = {split: _copied(builder, one, image, label, quiet=quiet) for split, one in splits.items()}
     classes = tuple(features[label].names)
-    found: dict[str, list[Labelled]] = {}
-    for part, (images, rows) in copies.items():
+    found: dict[str, list[Sample]] = {}
+    for split, (images, rows) in copies.items():
         if all(number == HIDDEN for number, *_ in rows):
-            notes.append(secret(part, len(rows)))
+            notes.append(secret(split, len(rows)))
             continue
-        found[part] = [
-            Labelled(classes[number], f"{part}/{written}", InArchive(images, written, offset, size))
+        found[split] = [
+            Sample(classes[number], f"{split}/{written}", InArchive(images, written, offset, size))
             for number, written, offset, size in rows
         ]
-    return as_found(name, found, tuple(notes), classes)
+    return as_provided(name, found, tuple(notes), classes)
 
 
 def _prepared(source: str, *, quiet: bool) -> Any:
@@ -67,32 +67,32 @@ def _prepared(source: str, *, quiet: bool) -> Any:
     return builder
 
 
-def _feature(name: str, features: Mapping[str, Any], kind: str, usual: str) -> str:
+def _feature(name: str, features: Mapping[str, Any], kind: str, default: str) -> str:
     """The one feature of a kind, or the one with the usual name."""
     found = sorted(key for key, feature in features.items() if type(feature).__name__ == kind)
-    if usual in found or len(found) == 1:
-        return usual if usual in found else found[0]
+    if default in found or len(found) == 1:
+        return default if default in found else found[0]
     doubt = f"several, {', '.join(found)}" if found else "none"
     raise UserError(
-        f'{name} should have one feature of the kind {kind}, or one that is called "{usual}", and has {doubt}, among '
+        f'{name} should have one feature of the kind {kind}, or one that is called "{default}", and has {doubt}, among '
         f"its {', '.join(sorted(features))}: take another set."
     )
 
 
-def _copied(builder: Any, split: str, image: str, label: str, *, quiet: bool) -> tuple[Path, list[_Row]]:
+def _copied(builder: Any, tfds_split: str, image: str, label: str, *, quiet: bool) -> tuple[Path, list[_Row]]:
     """A file in the cache with the images of a split, one behind the other, and their rows."""
     import tensorflow_datasets
 
     described = Path(builder.data_dir) / "dataset_info.json"
-    facts = (str(described), described.stat().st_mtime_ns, split)
+    facts = (str(described), described.stat().st_mtime_ns, tfds_split)
     kept = cache_folder() / "tfds" / hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
     if not kept.is_dir():
         rows: list[_Row] = []
-        source = builder.as_data_source(split=split, decoders={image: tensorflow_datasets.decode.SkipDecoding()})
+        source = builder.as_data_source(split=tfds_split, decoders={image: tensorflow_datasets.decode.SkipDecoding()})
         with (
-            whole_folder(kept) as temporary,
+            atomic_folder(kept) as temporary,
             (temporary / "images").open("wb") as file,
-            progress(f"copy {split}", total=len(source), quiet=quiet) as advance,
+            progress(f"copy {tfds_split}", total=len(source), quiet=quiet) as advance,
         ):
             for number in range(len(source)):
                 row = source[number]

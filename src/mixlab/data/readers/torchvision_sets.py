@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from mixlab.data.dataset import Dataset, Part
-from mixlab.data.readers.data_dirs import usual_places
+from mixlab.data.dataset import Dataset, Split
+from mixlab.data.readers.data_dirs import data_dirs
 from mixlab.data.readers.extras import bars_on_a_terminal
 from mixlab.errors import UserError
-from mixlab.files import cache_folder, whole_folder
+from mixlab.files import atomic_folder, cache_folder
 
 _ByPart = Mapping[str, Mapping[str, Any]]
 _TRAIN_OR_NOT: _ByPart = {"train": {"train": True}, "test": {"train": False}}
@@ -29,10 +29,10 @@ def _loaded(dataset: Any) -> Iterator[tuple[Any, int]]:
 
 @dataclass(frozen=True)
 class _Set:
-    """`parts`: what torchvision's class is asked for; `options`: what all parts share; `rows`: images and labels."""
+    """`splits`: what torchvision's class is asked for; `options`: what all parts share; `rows`: images and labels."""
 
     type: str
-    parts: _ByPart
+    splits: _ByPart
     options: Mapping[str, Any] = field(default_factory=dict)
     rows: Callable[[Any], Iterator[tuple[Any, int]]] = _loaded
 
@@ -66,19 +66,19 @@ SETS = {
 def read_torchvision_set(name: str, path: Path | None, *, quiet: bool) -> Dataset:
     """The parts that torchvision has of `name`, one of SETS. Raises UserError."""
     root = _found(name, path) or _fetched(name, path, quiet=quiet)
-    opened = {part: _opened(name, root, part) for part in SETS[name].parts}
-    labels = {part: [(image, int(label)) for image, label in SETS[name].rows(each)] for part, each in opened.items()}
+    opened = {split: _opened(name, root, split) for split in SETS[name].splits}
+    labels = {split: [(image, int(label)) for image, label in SETS[name].rows(each)] for split, each in opened.items()}
     highest = max(label for rows in labels.values() for _, label in rows)
     written = getattr(opened["train"], "classes", range(highest + 1))
     classes = tuple(each[0] if isinstance(each, tuple) else str(each) for each in written)  # one of several names
-    parts = {part: _part(root, part, rows) for part, rows in labels.items()}
-    return Dataset(f"{name}:{path.absolute()}" if path else name, classes, parts)
+    splits = {split: _part(root, split, rows) for split, rows in labels.items()}
+    return Dataset(f"{name}:{path.absolute()}" if path else name, classes, splits)
 
 
-def _part(root: Path, part: str, rows: list[tuple[Any, int]]) -> Part:
-    return Part(
+def _part(root: Path, split: str, rows: list[tuple[Any, int]]) -> Split:
+    return Split(
         names=[
-            image.relative_to(root).as_posix() if isinstance(image, Path) else f"{part}/{index:05d}"
+            image.relative_to(root).as_posix() if isinstance(image, Path) else f"{split}/{index:05d}"
             for index, (image, _) in enumerate(rows)
         ],
         labels=np.array([label for _, label in rows], dtype=np.int64),
@@ -86,16 +86,16 @@ def _part(root: Path, part: str, rows: list[tuple[Any, int]]) -> Part:
     )
 
 
-def _opened(name: str, root: Path, part: str, **how: bool) -> Any:
+def _opened(name: str, root: Path, split: str, **how: bool) -> Any:
     from torchvision import datasets
 
     wanted = SETS[name]
-    return getattr(datasets, wanted.type)(root, **wanted.parts[part], **wanted.options, **how)
+    return getattr(datasets, wanted.type)(root, **wanted.splits[split], **wanted.options, **how)
 
 
 def _found(name: str, path: Path | None) -> Path | None:
     """The folder that has all parts."""
-    for place in [path] if path else usual_places():
+    for place in [path] if path else data_dirs():
         for root in (place, place / name):
             if root.is_dir() and _is_whole(name, root):
                 return root
@@ -104,8 +104,8 @@ def _found(name: str, path: Path | None) -> Path | None:
 
 def _is_whole(name: str, root: Path) -> bool:
     try:
-        for part in SETS[name].parts:
-            _opened(name, root, part)
+        for split in SETS[name].splits:
+            _opened(name, root, split)
     except (RuntimeError, OSError):  # "Dataset not found or corrupted", or the first file that is not there
         return False
     return True
@@ -124,14 +124,14 @@ def _fetched(name: str, path: Path | None, *, quiet: bool) -> Path:
         )
     root = cache_folder() / name
     try:
-        with whole_folder(root) as passing, bars_on_a_terminal(quiet=quiet):
-            for part in SETS[name].parts:
-                _opened(name, passing, part, download=True)
+        with atomic_folder(root) as passing, bars_on_a_terminal(quiet=quiet):
+            for split in SETS[name].splits:
+                _opened(name, passing, split, download=True)
     except UserError:
         raise
     except (RuntimeError, ValueError, OSError) as error:
         raise UserError(
-            f"{name} is not in {' or '.join(map(str, usual_places()))}, and torchvision can't fetch it ({error}): get "
+            f"{name} is not in {' or '.join(map(str, data_dirs()))}, and torchvision can't fetch it ({error}): get "
             f"it by hand, laid out as torchvision does, and give its folder as {name}:PATH."
         ) from error
     return root

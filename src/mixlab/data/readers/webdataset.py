@@ -12,23 +12,23 @@ Format: https://github.com/webdataset/webdataset, "The WebDataset Format".
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from mixlab.data.dataset import Dataset, Labelled
+from mixlab.data.dataset import Dataset, Sample
 from mixlab.data.readers.archive import Member, members
 from mixlab.data.readers.folder_scan import is_image
-from mixlab.data.readers.shards import below, by_part, here, lasting, matching
-from mixlab.data.splits import as_found
+from mixlab.data.readers.shards import absolute_pattern, by_part, local_path, matching, relative_names
+from mixlab.data.splits import as_provided
 from mixlab.errors import UserError
-from mixlab.report.text import counted
+from mixlab.report.text import pluralize
 
 
 def read_webdataset(pattern: str, *, quiet: bool) -> Dataset:
-    name = f"wds:{lasting(pattern)}"
-    shards = matching(name, lasting(pattern))
-    places = below(shards)
-    found: dict[str, list[Labelled]] = {}
+    name = f"wds:{absolute_pattern(pattern)}"
+    shards = matching(name, absolute_pattern(pattern))
+    places = relative_names(shards)
+    found: dict[str, list[Sample]] = {}
     bare = 0
-    for part, shard in ((part, shard) for part, of_part in by_part(name, shards).items() for shard in of_part):
-        for sample, files in _samples(shard, members(here(shard), quiet=quiet)):
+    for split, shard in ((split, shard) for split, of_part in by_part(name, shards).items() for shard in of_part):
+        for sample, files in _samples(shard, members(local_path(shard), quiet=quiet)):
             image = next((file for ending, file in files.items() if is_image(PurePosixPath(f"_.{ending}"))), None)
             if image is None:
                 bare += 1
@@ -40,13 +40,13 @@ def read_webdataset(pattern: str, *, quiet: bool) -> Dataset:
                     f'with a number or a name in it, or {sample}.json with one under "label" '
                     f"(there is {', '.join(files)})."
                 )
-            found.setdefault(part, []).append(Labelled(label, f"{places[shard]}/{image.file.name}", image.file))
+            found.setdefault(split, []).append(Sample(label, f"{places[shard]}/{image.file.name}", image.file))
     if not found:
         raise UserError(
-            f"{name} has no images in {counted(len(shards), 'shard')}: a sample is a .jpg and a .cls or a .json."
+            f"{name} has no images in {pluralize(len(shards), 'shard')}: a sample is a .jpg and a .cls or a .json."
         )
-    notes = (f"Left out because they have no image: {counted(bare, 'sample')}.",) if bare else ()
-    return as_found(name, found, notes)
+    notes = (f"Left out because they have no image: {pluralize(bare, 'sample')}.",) if bare else ()
+    return as_provided(name, found, notes)
 
 
 def _samples(shard: str, listed: list[Member]) -> Iterator[tuple[str, dict[str, Member]]]:

@@ -17,18 +17,18 @@ from jaxtyping import Float32, Int64
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from mixlab.data.batches import Batch, JudgingBatches
-from mixlab.data.dataset import Part, content_digest
+from mixlab.data.batches import Batch, EvalBatches
+from mixlab.data.dataset import Split, content_digest
 from mixlab.data.preprocess import Preprocess
-from mixlab.files import cache_folder, whole_file
+from mixlab.files import atomic_file, cache_folder
 from mixlab.models.contract import ImageSize
 from mixlab.report.progress import progress
-from mixlab.runs.store import stored_key
+from mixlab.runs.store import store_key
 from mixlab.weights.adapt import Weights
-from mixlab.weights.load import built, open_weights
+from mixlab.weights.load import build_with_weights, load_pretrained
 from mixlab.zoo.build import Model
 
-_IMAGES_A_FILE = 512
+_IMAGES_PER_FILE = 512
 """An interruption loses no more than these."""
 
 
@@ -49,7 +49,7 @@ class Backbone:
             "device": device.type,
             "torch": torch.__version__,
         }
-        return cache_folder() / "features" / stored_key(alike)
+        return cache_folder() / "features" / store_key(alike)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,13 +63,13 @@ class Features:
 
 def open_backbone(source: str | Path, image_size: ImageSize | None = None) -> Backbone:
     """Of any weights that `load` takes. Images are resized bilinearly, whatever the weights had."""
-    opened = open_weights(source, image_size=image_size)
+    opened = load_pretrained(source, image_size=image_size)
     return Backbone(str(source), opened.weights, replace(opened.preprocess, interpolation="bilinear"))
 
 
 def features(
     backbone: Backbone,
-    part: Part,
+    split: Split,
     device: torch.device,
     *,
     batch: int,
@@ -79,46 +79,46 @@ def features(
 ) -> Features:
     """One vector an image. An image with known bytes is neither decoded nor shown to the model again."""
     folder = backbone.cache(device)
-    digests = [content_digest(image) for image in part.images]
-    known = _known(folder)
+    digests = [content_digest(image) for image in split.images]
+    known = _read_cache(folder)
     new = [index for index, digest in enumerate(digests) if digest not in known]
     unreadable: dict[str, str] = {}
     if new:
         # A known one goes along, because a part of which nothing can be read is an error.
         along = [index for index, digest in enumerate(digests) if digest in known][:1]
-        asked = part.subset(new + along)
-        batches = JudgingBatches(
+        asked = split.subset(new + along)
+        batches = EvalBatches(
             asked, backbone.preprocess, batch=batch, workers=workers, max_unreadable=max_unreadable, quiet=quiet
         )
         asked_digests = [digests[index] for index in new + along]
-        model = built(backbone.weights).to(device)
+        model = build_with_weights(backbone.weights).to(device)
         with progress(f"features of {Path(backbone.source).name}", len(batches.readable), quiet=quiet) as advance:
-            for found in _seen(model, batches, asked_digests, device):
+            for found in _compute(model, batches, asked_digests, device):
                 _keep(folder, found)
                 known |= found
                 advance(len(found))
         unreadable = batches.unreadable
     there = [index for index, digest in enumerate(digests) if digest in known]
-    return Features(np.stack([known[digests[index]] for index in there]), part.labels[there], unreadable)
+    return Features(np.stack([known[digests[index]] for index in there]), split.labels[there], unreadable)
 
 
-def unseen(backbone: Backbone, part: Part, device: torch.device) -> list[int]:
+def missing_features(backbone: Backbone, split: Split, device: torch.device) -> list[int]:
     """The places of the images that `features` would show to the model."""
-    known = _known(backbone.cache(device))
-    return [index for index, image in enumerate(part.images) if not known or content_digest(image) not in known]
+    known = _read_cache(backbone.cache(device))
+    return [index for index, image in enumerate(split.images) if not known or content_digest(image) not in known]
 
 
-def seconds_a_image(backbone: Backbone, part: Part, device: torch.device, *, batch: int) -> tuple[float, float]:
-    """To read one in this process, and to show it to the model: by a batch from all over `part`, which is not kept."""
-    few = part.subset(np.linspace(0, len(part) - 1, min(len(part), batch)).astype(int))
+def seconds_per_image(backbone: Backbone, split: Split, device: torch.device, *, batch: int) -> tuple[float, float]:
+    """To read one in this process, and to show it to the model: by a batch from all over `split`, which is not kept."""
+    few = split.subset(np.linspace(0, len(split) - 1, min(len(split), batch)).astype(int))
     began = perf_counter()
-    batches = JudgingBatches(few, backbone.preprocess, batch=batch, max_unreadable=len(few), quiet=True)
+    batches = EvalBatches(few, backbone.preprocess, batch=batch, max_unreadable=len(few), quiet=True)
     read = perf_counter() - began
-    model = built(backbone.weights).to(device)
+    model = build_with_weights(backbone.weights).to(device)
     shown = 0.0
     for _ in range(2):  # the first call warms up
         began = perf_counter()
-        deque(_seen(model, batches, [content_digest(image) for image in few.images], device), maxlen=0)
+        deque(_compute(model, batches, [content_digest(image) for image in few.images], device), maxlen=0)
         shown = perf_counter() - began
     return read / len(few), shown / len(batches.readable)
 
@@ -128,12 +128,12 @@ _Vectors = dict[bytes, Float32[np.ndarray, " channel"]]
 
 
 @torch.inference_mode()
-def _seen(model: Model, batches: JudgingBatches, digests: list[bytes], device: torch.device) -> Iterator[_Vectors]:
+def _compute(model: Model, batches: EvalBatches, digests: list[bytes], device: torch.device) -> Iterator[_Vectors]:
     """As many at once as one file of the cache holds, or a few more."""
     found: _Vectors = {}
     for batch in batches:
         found |= _of(batch, model.embed(batch.on(device)[0]), digests)
-        if len(found) >= _IMAGES_A_FILE:
+        if len(found) >= _IMAGES_PER_FILE:
             yield found
             found = {}
     if found:
@@ -148,11 +148,11 @@ def _of(batch: Batch, vectors: torch.Tensor, digests: list[bytes]) -> _Vectors:
 def _keep(folder: Path, vectors: _Vectors) -> None:
     digests = np.stack([np.frombuffer(digest, dtype=np.uint8) for digest in vectors])
     name = hashlib.blake2b(digests.tobytes(), digest_size=8).hexdigest()
-    with whole_file(folder / f"{name}.safetensors") as temporary:
+    with atomic_file(folder / f"{name}.safetensors") as temporary:
         temporary.write_bytes(save({"digests": digests, "vectors": np.stack(list(vectors.values()))}))
 
 
-def _known(folder: Path) -> _Vectors:
+def _read_cache(folder: Path) -> _Vectors:
     """What earlier calls have left; a damaged file is as one that is not there."""
     known: _Vectors = {}
     for file in folder.glob("*.safetensors"):

@@ -21,7 +21,7 @@ from mixlab.evaluation.probes.features import Features
 
 
 @dataclass(frozen=True, eq=False)
-class Head:
+class LinearHead:
     weight: Float64[np.ndarray, "class channel"]
     bias: Float64[np.ndarray, " class"]
 
@@ -30,42 +30,42 @@ class Head:
 
     def loss(self, of: Features) -> float:
         """Mean cross-entropy, in nats."""
-        surprise = -log_softmax(self.logits(of.values), axis=1)
-        return float(surprise[np.arange(len(of.labels)), of.labels].mean())
+        nll = -log_softmax(self.logits(of.values), axis=1)
+        return float(nll[np.arange(len(of.labels)), of.labels].mean())
 
     def top1(self, of: Features) -> float:
         """Per cent."""
         return 100 * float((self.logits(of.values).argmax(axis=1) == of.labels).mean())
 
-    def cooled(self, temperature: float) -> "Head":
-        return Head(self.weight / temperature, self.bias / temperature)
+    def scaled_by_temperature(self, temperature: float) -> "LinearHead":
+        return LinearHead(self.weight / temperature, self.bias / temperature)
 
 
 @dataclass(frozen=True, eq=False)
-class Chosen:
+class FittedHead:
     """The head whose ridge validation liked best, with its temperature applied; `tried`: ridge -> top-1 in per cent."""
 
-    head: Head
+    head: LinearHead
     ridge: float
     temperature: float
     tried: dict[float, float]
 
 
-def chosen_head(train: Features, validation: Features, classes: int, ridges: Sequence[float]) -> Chosen:
+def fit_head(train: Features, validation: Features, classes: int, ridges: Sequence[float]) -> FittedHead:
     """Fitted on `train` alone: `validation` decides the temperature and the ridge, of equally good ones the largest."""
     tried: dict[float, float] = {}
-    best: tuple[float, Head] | None = None
-    for ridge, head in ridge_heads(train, classes, sorted(ridges)):
+    best: tuple[float, LinearHead] | None = None
+    for ridge, head in ridge_path(train, classes, sorted(ridges)):
         tried[ridge] = head.top1(validation)
         if best is None or tried[ridge] >= tried[best[0]]:
             best = ridge, head
     assert best is not None  # a recipe has at least one ridge
     ridge, head = best
-    temperature = fitted_temperature(head.logits(validation.values), validation.labels)
-    return Chosen(head.cooled(temperature), ridge, temperature, tried)
+    temperature = fit_temperature(head.logits(validation.values), validation.labels)
+    return FittedHead(head.scaled_by_temperature(temperature), ridge, temperature, tried)
 
 
-def ridge_heads(of: Features, classes: int, ridges: Sequence[float]) -> Iterator[tuple[float, Head]]:
+def ridge_path(of: Features, classes: int, ridges: Sequence[float]) -> Iterator[tuple[float, LinearHead]]:
     """One head a ridge. A ridge of 1 adds as much to the features' covariance as they have on average themselves.
 
     All of them share one eigendecomposition, so that a further ridge costs two small products.
@@ -81,10 +81,10 @@ def ridge_heads(of: Features, classes: int, ridges: Sequence[float]) -> Iterator
     for ridge in ridges:
         slopes = directions @ (projected / (variances + ridge)[:, None])
         weight = (slopes / deviation[:, None]).T
-        yield ridge, Head(weight, share - weight @ mean)
+        yield ridge, LinearHead(weight, share - weight @ mean)
 
 
-def fitted_temperature(answers: Float64[np.ndarray, "image class"], labels: Int64[np.ndarray, " image"]) -> float:
+def fit_temperature(answers: Float64[np.ndarray, "image class"], labels: Int64[np.ndarray, " image"]) -> float:
     """That with the least cross-entropy, for targets a little softer than the labels.
 
     They are the mean over these images and one more, for which every class would be equally right: without it,
@@ -93,8 +93,8 @@ def fitted_temperature(answers: Float64[np.ndarray, "image class"], labels: Int6
     images, classes = answers.shape
     targets = (images * np.eye(classes)[labels] + 1 / classes) / (images + 1)
 
-    def surprise(log_factor: float) -> float:
+    def nll(log_factor: float) -> float:
         return -float((targets * log_softmax(np.exp(log_factor) * answers, axis=1)).sum(axis=1).mean())
 
-    found = minimize_scalar(surprise, bounds=(-10, 10), method="bounded")
+    found = minimize_scalar(nll, bounds=(-10, 10), method="bounded")
     return float(np.exp(-found.x))

@@ -8,43 +8,43 @@ from dataclasses import dataclass
 
 import torch
 
-from mixlab.evaluation.probes.features import seconds_a_image, unseen
+from mixlab.evaluation.probes.features import missing_features, seconds_per_image
 from mixlab.measure.macs import count_macs, count_parameters
-from mixlab.training.linear_probe.train import HeadJob
+from mixlab.training.linear_probe.train import LinearProbeJob
 from mixlab.zoo.build import build
 
-PARTS = ("train", "validation")
+SPLITS = ("train", "validation")
 """Those that a head is fitted to, and chosen on."""
 
 
 @dataclass(frozen=True)
-class HeadForecast:
-    """`unseen`: of each part, the images whose features are not in the cache; `image_seconds`: to read one, and to
-    show it to the backbone.
+class LinearProbeEstimate:
+    """`missing_features`: images of each split whose features are not in the cache; `image_seconds`: seconds to read
+    an image, and to compute its features.
     """
 
-    job: HeadJob
+    job: LinearProbeJob
     parameters: int
     macs: int  # of one image's forward pass
-    unseen: Mapping[str, int]
+    missing_features: Mapping[str, int]
     image_seconds: tuple[float, float]
 
     @property
     def seconds(self) -> float:
         """Estimated, of all features; what the head itself takes is not in it."""
         read, show = self.image_seconds
-        return sum(self.unseen.values()) * (read / max(1, self.job.recipe.workers) + show)
+        return sum(self.missing_features.values()) * (read / max(1, self.job.recipe.workers) + show)
 
 
-def head_forecast(job: HeadJob) -> HeadForecast:
+def linear_probe_estimate(job: LinearProbeJob) -> LinearProbeEstimate:
     """Some images are read and shown to the backbone, for the time it takes."""
-    backbone, parts = job.backbone, job.dataset.parts
+    backbone, splits = job.backbone, job.dataset.splits
     with torch.device("meta"):
         network = build(backbone.weights.family, {**backbone.weights.config, "classes": len(job.dataset.classes)})
-    return HeadForecast(
+    return LinearProbeEstimate(
         job=job,
         parameters=count_parameters(network),
         macs=count_macs(network, (3, *backbone.preprocess.image_size)),
-        unseen={name: len(unseen(backbone, parts[name], job.device)) for name in PARTS},
-        image_seconds=seconds_a_image(backbone, parts["train"], job.device, batch=job.recipe.batch),
+        missing_features={name: len(missing_features(backbone, splits[name], job.device)) for name in SPLITS},
+        image_seconds=seconds_per_image(backbone, splits["train"], job.device, batch=job.recipe.batch),
     )

@@ -1,4 +1,4 @@
-"""The recipe of a head in closed form: the section [head] stands where others have an optimiser and all beside it."""
+"""The recipe of a linear probe: the section [linear_probe] takes the place of [optimizer] and its companions."""
 
 from typing import Any, Self
 
@@ -10,17 +10,17 @@ from mixlab.training.recipes.schema import Count, Expected, Positive, Section
 RIDGES = tuple(float(f"1e{exponent}") for exponent in range(-5, 5))
 
 
-class ClosedForm(Section):
+class RidgeSettings(Section):
     ridges: tuple[Positive, ...] = RIDGES  # of which validation chooses one
 
     @model_validator(mode="after")
     def _any_ridge(self) -> Self:
         if not self.ridges:
-            raise UserError("head.ridges=[] leaves nothing to choose from: give one or more, or leave it out.")
+            raise UserError("linear_probe.ridges=[] leaves nothing to choose from: give one or more, or leave it out.")
         return self
 
 
-class HeadRecipe(Section):
+class LinearProbeRecipe(Section):
     model: str  # weights that `load` takes
     data: str
     image_size: int | tuple[int, int] | None = None  # pixels; None: the weights' own
@@ -28,7 +28,7 @@ class HeadRecipe(Section):
     seed: int = Field(default=0, ge=0)  # only of the run's name: nothing is drawn
     workers: int = Field(default=0, ge=0)
     max_unreadable: int = Field(default=0, ge=0)  # images of each part that may be left out
-    head: ClosedForm
+    linear_probe: RidgeSettings
     expected: Expected | None = None
 
     def to_dict(self) -> dict[str, Any]:

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mixlab.data.batches import KEPT_BYTES, steps_an_epoch
+from mixlab.data.batches import PRELOAD_BYTES, steps_per_epoch
 from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.report.curves import Curve
 from mixlab.speed.plan import Plan
 from mixlab.training.job import Job
-from mixlab.training.planning.memory import image_bytes, images_at_once, memory_of
-from mixlab.training.schedule import share_of_peak
+from mixlab.training.planning.memory import estimate_memory, image_bytes, max_micro_batch
+from mixlab.training.schedule import lr_factor
 from mixlab.zoo.build import build
 
 _FORWARD_AND_BACKWARD = 3
@@ -31,29 +31,29 @@ _POINTS = 480
 
 
 @dataclass(frozen=True, slots=True)
-class Time:
+class EstimatedTime:
     """Estimated seconds of a training, without its checkpoints.
 
     `steps`: as fast as the trial's; `reading`: what it waits for images, which one process reads alone and workers
-    read meanwhile; `judging`: the validation part after each epoch.
+    read meanwhile; `validating`: the validation part after each epoch.
     """
 
     steps: float
     reading: float
-    judging: float
+    validating: float
 
     @property
     def whole(self) -> float:
-        return self.steps + self.reading + self.judging
+        return self.steps + self.reading + self.validating
 
 
 @dataclass(frozen=True)
-class Forecast:
+class TrainingEstimate:
     """`image_seconds`: to read an image for the first time, and to have it again in each epoch."""
 
     job: Job
     plan: Plan
-    seconds_a_step: float
+    seconds_per_step: float
     parameters: int
     macs: int  # of one image's forward pass
     memory: Mapping[str, int]  # estimated bytes of one process: of what, how many
@@ -61,28 +61,28 @@ class Forecast:
     image_seconds: tuple[float, float]
 
     @property
-    def steps_an_epoch(self) -> int:
-        return steps_an_epoch(len(self.job.dataset.parts["train"]), self.job.batch)
+    def steps_per_epoch(self) -> int:
+        return steps_per_epoch(len(self.job.dataset.splits["train"]), self.job.batch)
 
     @cached_property
     def steps(self) -> int:
-        return self.job.steps(self.steps_an_epoch)
+        return self.job.steps(self.steps_per_epoch)
 
     @property
     def epochs(self) -> float:
-        return self.steps / self.steps_an_epoch
+        return self.steps / self.steps_per_epoch
 
     @property
     def images(self) -> int:
         """That all steps together see."""
-        found, batch = len(self.job.dataset.parts["train"]), self.job.batch
-        whole, rest = divmod(self.steps, self.steps_an_epoch)
+        found, batch = len(self.job.dataset.splits["train"]), self.job.batch
+        whole, rest = divmod(self.steps, self.steps_per_epoch)
         return whole * (found - (found % batch == 1)) + rest * batch
 
     @property
     def training_macs(self) -> int:
         """Three forward passes' worth for every image that a step sees, or six; what a teacher takes is not in it."""
-        passes = 1 if self.job.recipe.optimizer.sharpness is None else 2
+        passes = 1 if self.job.recipe.optimizer.sam_rho is None else 2
         return passes * _FORWARD_AND_BACKWARD * self.macs * self.images
 
     @property
@@ -93,7 +93,7 @@ class Forecast:
     @property
     def at_once(self) -> int:
         """The most images that go through the model together."""
-        return images_at_once(self.job, self.plan)
+        return max_micro_batch(self.job, self.plan)
 
     @cached_property
     def rates(self) -> Curve:
@@ -101,37 +101,39 @@ class Forecast:
         recipe = self.job.recipe
         steps = np.unique(np.linspace(0, self.steps - 1, _POINTS).astype(int)).tolist()
         rates = [
-            recipe.optimizer.learning_rate * share_of_peak(recipe.schedule, step, self.steps, self.steps_an_epoch)
+            recipe.optimizer.learning_rate * lr_factor(recipe.schedule, step, self.steps, self.steps_per_epoch)
             for step in steps
         ]
-        return [(step + 1) / self.steps_an_epoch for step in steps], rates
+        return [(step + 1) / self.steps_per_epoch for step in steps], rates
 
     @property
-    def time(self) -> Time:
+    def time(self) -> EstimatedTime:
         job, (read, altered) = self.job, self.image_seconds
-        train, judged = job.dataset.parts["train"], len(job.dataset.parts.get("validation", ()))
-        too_large = job.recipe.augmentation.crop is None and len(train) * image_bytes(job) > KEPT_BYTES
+        train, evaluated = job.dataset.splits["train"], len(job.dataset.splits.get("validation", ()))
+        too_large = job.recipe.augmentation.crop is None and len(train) * image_bytes(job) > PRELOAD_BYTES
         once, always = (0.0, read + altered) if too_large else (read, altered)
-        stepping = self.steps * self.seconds_a_step
+        stepping = self.steps * self.seconds_per_step
         reading = always * self.images / self.plan.processes
         if job.recipe.workers:
             reading = max(0.0, reading / job.recipe.workers - stepping)
-        forward = self.seconds_a_step / self.shares[0] / _FORWARD_AND_BACKWARD
-        judgings = ceil(self.epochs) * judged / self.plan.processes
-        return Time(stepping, reading + once * (len(train) + judged) / max(1, job.recipe.workers), judgings * forward)
+        forward = self.seconds_per_step / self.shares[0] / _FORWARD_AND_BACKWARD
+        judgings = ceil(self.epochs) * evaluated / self.plan.processes
+        return EstimatedTime(
+            stepping, reading + once * (len(train) + evaluated) / max(1, job.recipe.workers), judgings * forward
+        )
 
 
-def forecast(job: Job, plan: Plan, seconds_a_step: float) -> Forecast:
-    """`seconds_a_step`: what the trial that decided the `plan` took. Some images are read, for the time it takes."""
+def estimate(job: Job, plan: Plan, seconds_per_step: float) -> TrainingEstimate:
+    """`seconds_per_step`: what the trial that decided the `plan` took. Some images are read, for the time it takes."""
     with torch.device("meta"):
         network = build(job.family, job.config)
-    return Forecast(
+    return TrainingEstimate(
         job=job,
         plan=plan,
-        seconds_a_step=seconds_a_step,
+        seconds_per_step=seconds_per_step,
         parameters=count_parameters(network),
         macs=count_macs(network, (3, *job.preprocess.image_size)),
-        memory=memory_of(job, plan, network),
+        memory=estimate_memory(job, plan, network),
         has_batch_norm=any(isinstance(module, _BatchNorm) for module in network.modules()),
         image_seconds=_image_seconds(job),
     )
@@ -139,8 +141,8 @@ def forecast(job: Job, plan: Plan, seconds_a_step: float) -> Forecast:
 
 def _image_seconds(job: Job) -> tuple[float, float]:
     """The first images, in one process."""
-    part = job.dataset.parts["train"]
-    few = part.subset(np.arange(min(len(part), job.batch, _IMAGES_READ)))
+    split = job.dataset.splits["train"]
+    few = split.subset(np.arange(min(len(split), job.batch, _IMAGES_READ)))
     alone = replace(job, recipe=job.recipe.model_copy(update={"workers": 0}))
     began = perf_counter()
     batches = alone.batches_of(few, quiet=True)

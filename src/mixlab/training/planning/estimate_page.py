@@ -18,12 +18,12 @@ from mixlab.measure.machine import device_name
 from mixlab.report.axes import Axis
 from mixlab.report.figure import Figure
 from mixlab.report.numbers import duration, number, short
-from mixlab.report.page import Answer, Beside, Code, KeyFigure, Page, Section
+from mixlab.report.page import Code, Columns, Metric, Page, Section, Summary
 from mixlab.report.table import Cell, Column, Table, print_table
 from mixlab.report.terminal import glyphs_of, terminal_curve
-from mixlab.report.time_series import courses, in_powers
+from mixlab.report.time_series import power_of_ten, time_series
 from mixlab.stats.estimate import Estimate
-from mixlab.training.planning.estimate import Forecast
+from mixlab.training.planning.estimate import TrainingEstimate
 
 _SHOWN = 10
 """Of the classes with most images, and of those with fewest."""
@@ -31,23 +31,23 @@ _WIDEST = 100
 _EPOCH, _RATE = Axis("Epoch"), Axis("Learning rate")
 
 
-def print_forecast(forecast: Forecast) -> None:
+def print_estimate(estimate: TrainingEstimate) -> None:
     """To standard output, as wide as the terminal."""
-    print(complete_recipe(forecast))
-    for table in tables(forecast):
+    print(complete_recipe(estimate))
+    for table in tables(estimate):
         print_table(table)
         print()
     width = min(get_terminal_size().columns, _WIDEST)
-    print(terminal_curve(forecast.rates, x=_EPOCH, y=_RATE, width=width, glyphs=glyphs_of(sys.stdout.encoding)), end="")
+    print(terminal_curve(estimate.rates, x=_EPOCH, y=_RATE, width=width, glyphs=glyphs_of(sys.stdout.encoding)), end="")
 
 
-def keeper(file: Path) -> Callable[[Forecast], None]:
+def figure_writer(file: Path) -> Callable[[TrainingEstimate], None]:
     """What keeps a forecast in `file`: a page as .html, the curve of rates alone as .png. Raises UserError."""
     match file.suffix.lower():
         case ".html":
-            return lambda forecast: write_text(file, page(forecast).html())
+            return lambda estimate: write_text(file, page(estimate).html())
         case ".png":
-            return lambda forecast: figure(forecast).save_png(file)
+            return lambda estimate: figure(estimate).save_png(file)
         case suffix:
             raise UserError(
                 f'--figure {file} ends in "{suffix}": end it in .html for a page of the whole forecast, or in .png for '
@@ -55,43 +55,43 @@ def keeper(file: Path) -> Callable[[Forecast], None]:
             )
 
 
-def tables(forecast: Forecast) -> list[Table]:
-    return [_training(forecast), images_a_class(forecast.job.dataset), _memory(forecast)]
+def tables(estimate: TrainingEstimate) -> list[Table]:
+    return [_training(estimate), images_per_class(estimate.job.dataset), _memory(estimate)]
 
 
-def figure(forecast: Forecast) -> Figure:
-    return courses("Learning rate", [in_powers("Learning rate", forecast.rates)], x=_EPOCH, end=forecast.epochs)
+def figure(estimate: TrainingEstimate) -> Figure:
+    return time_series("Learning rate", [power_of_ten("Learning rate", estimate.rates)], x=_EPOCH, end=estimate.epochs)
 
 
-def page(forecast: Forecast) -> Page:
-    recipe, time = forecast.job.recipe, forecast.time
-    taken = sum(forecast.memory.values())
+def page(estimate: TrainingEstimate) -> Page:
+    recipe, time = estimate.job.recipe, estimate.time
+    taken = sum(estimate.memory.values())
     return Page(
         title=f"{recipe.model} on {recipe.data}",
         kicker="mixlab train --dry-run: nothing was written but this page",
-        answer=Answer(
-            f"It would take about {duration(time.whole)} on {device_name(forecast.job.device)}.",
+        answer=Summary(
+            f"It would take about {duration(time.whole)} on {device_name(estimate.job.device)}.",
             "Time and memory are estimates: from a short trial's step, and from the shapes of what is kept.",
             [
-                KeyFigure("Steps", Estimate.exact(forecast.steps, ""), 0),
-                KeyFigure("Parameters", Estimate.exact(forecast.parameters / 1e6, "M")),
-                KeyFigure("Memory, estimated", Estimate.exact(taken / 2**20, "MiB")),
+                Metric("Steps", Estimate.exact(estimate.steps, ""), 0),
+                Metric("Parameters", Estimate.exact(estimate.parameters / 1e6, "M")),
+                Metric("Memory, estimated", Estimate.exact(taken / 2**20, "MiB")),
             ],
         ),
         sections=[
-            Section("What would run", [Beside([_training(forecast), figure(forecast)])]),
-            Section("On what", [Beside([images_a_class(forecast.job.dataset), _memory(forecast)])]),
-            Section("The recipe, complete", [Code(complete_recipe(forecast))]),
+            Section("What would run", [Columns([_training(estimate), figure(estimate)])]),
+            Section("On what", [Columns([images_per_class(estimate.job.dataset), _memory(estimate)])]),
+            Section("The recipe, complete", [Code(complete_recipe(estimate))]),
         ],
     )
 
 
-def complete_recipe(forecast: Forecast) -> str:
+def complete_recipe(estimate: TrainingEstimate) -> str:
     """TOML in which nothing is left to a default; what a recipe can do and this one doesn't stands in a comment.
 
     The model's fields are those that the recipe gives where it begins with weights, which hold the others.
     """
-    job = forecast.job
+    job = estimate.job
     stored = job.recipe.to_dict()
     stored["preprocessing"] = {name: value for name, value in job.preprocess.to_dict().items() if name != "image_size"}
     if job.weights is None:
@@ -101,61 +101,63 @@ def complete_recipe(forecast: Forecast) -> str:
     return f"{tomli_w.dumps(stored)}\n{comment}\n"
 
 
-def _training(forecast: Forecast) -> Table:
-    job, plan, recipe, time = forecast.job, forecast.plan, forecast.job.recipe, forecast.time
+def _training(estimate: TrainingEstimate) -> Table:
+    job, plan, recipe, time = estimate.job, estimate.plan, estimate.job.recipe, estimate.time
     rows, columns = job.preprocess.image_size
     facts = {
-        "Model": f"{recipe.model}, {number(forecast.parameters, 0)} parameters",
+        "Model": f"{recipe.model}, {number(estimate.parameters, 0)} parameters",
         "Begins with": "fresh weights" if job.weights is None else f"the weights of {recipe.model}",
-        "Image": f"{rows} x {columns} pixels, {short(forecast.macs)} multiply-accumulates to judge it",
-        "Length": f"{forecast.steps:,} steps of {job.batch:,} images, {forecast.steps_an_epoch:,} an epoch: "
-        f"{short(forecast.epochs)} epochs",
-        "Work": f"{forecast.images:,} images forth and back, {short(forecast.training_macs)} multiply-accumulates",
+        "Image": f"{rows} x {columns} pixels, {short(estimate.macs)} multiply-accumulates to judge it",
+        "Length": f"{estimate.steps:,} steps of {job.batch:,} images, {estimate.steps_per_epoch:,} an epoch: "
+        f"{short(estimate.epochs)} epochs",
+        "Work": f"{estimate.images:,} images forth and back, {short(estimate.training_macs)} multiply-accumulates",
         "Device": device_name(job.device),
         "Mode": str(plan.mode),
         "Memory that a step frees": f"is {plan.freed_memory}",
-        "Processes": _processes(forecast),
-        "At once": _parts(forecast),
-        **({"Batch norm": _batch_norm(forecast)} if forecast.has_batch_norm else {}),
-        "Keeps": "the weights that are best on validation" if "validation" in job.dataset.parts else "the last weights",
-        "A step": f"{1000 * forecast.seconds_a_step:.0f} ms in the trial",
-        "Time": f"about {duration(time.whole)}, estimated: {_times(forecast)}",
+        "Processes": _processes(estimate),
+        "At once": _parts(estimate),
+        **({"Batch norm": _batch_norm(estimate)} if estimate.has_batch_norm else {}),
+        "Keeps": "the weights that are best on validation"
+        if "validation" in job.dataset.splits
+        else "the last weights",
+        "A step": f"{1000 * estimate.seconds_per_step:.0f} ms in the trial",
+        "Time": f"about {duration(time.whole)}, estimated: {_times(estimate)}",
     }
     named: list[dict[str, Cell]] = [{"what": what, "is": value} for what, value in facts.items()]
     return Table("The training", [Column("what", "what"), Column("is", "is")], named)
 
 
-def _processes(forecast: Forecast) -> str:
-    if forecast.plan.processes == 1:
+def _processes(estimate: TrainingEstimate) -> str:
+    if estimate.plan.processes == 1:
         return "one, which sees the whole batch"
-    largest, smallest = forecast.shares[0], forecast.shares[-1]
+    largest, smallest = estimate.shares[0], estimate.shares[-1]
     seen = f"{largest:,}" if largest == smallest else f"{smallest:,} or {largest:,}"
-    holds = "a shard of every tensor" if forecast.job.recipe.parallel == "fsdp" else "a copy of the model"
-    return f"{forecast.plan.processes:,}, each with {holds}, that see {seen} images of a batch each"
+    include = "a shard of every tensor" if estimate.job.recipe.parallel == "fsdp" else "a copy of the model"
+    return f"{estimate.plan.processes:,}, each with {include}, that see {seen} images of a batch each"
 
 
-def _parts(forecast: Forecast) -> str:
-    parts = ceil(forecast.shares[0] / forecast.at_once)
-    if parts == 1:
-        return f"{forecast.at_once:,} images go through the model"
-    return f"{forecast.at_once:,} images go through the model, in {parts:,} parts whose gradients add up"
+def _parts(estimate: TrainingEstimate) -> str:
+    chunks = ceil(estimate.shares[0] / estimate.at_once)
+    if chunks == 1:
+        return f"{estimate.at_once:,} images go through the model"
+    return f"{estimate.at_once:,} images go through the model, in {chunks:,} parts whose gradients add up"
 
 
-def _batch_norm(forecast: Forecast) -> str:
-    if forecast.at_once == forecast.job.batch:
+def _batch_norm(estimate: TrainingEstimate) -> str:
+    if estimate.at_once == estimate.job.batch:
         return "sees the whole batch"
-    whose = "a process's share" if forecast.at_once == forecast.shares[0] else "a part"
-    return f"sees {forecast.at_once:,} images, {whose} of the {forecast.job.batch:,}, and so learns other statistics"
+    sees = "a process's share" if estimate.at_once == estimate.shares[0] else "a part"
+    return f"sees {estimate.at_once:,} images, {sees} of the {estimate.job.batch:,}, and so learns other statistics"
 
 
-def _times(forecast: Forecast) -> str:
-    time = forecast.time
-    shown = {"for steps": time.steps, "waiting for images": time.reading, "judging validation": time.judging}
+def _times(estimate: TrainingEstimate) -> str:
+    time = estimate.time
+    shown = {"for steps": time.steps, "waiting for images": time.reading, "judging validation": time.validating}
     return ", ".join(f"{duration(seconds)} {what}" for what, seconds in shown.items() if seconds)
 
 
-def images_a_class(dataset: Dataset) -> Table:
-    counts = {part: np.bincount(one.labels, minlength=len(dataset.classes)) for part, one in dataset.parts.items()}
+def images_per_class(dataset: Dataset) -> Table:
+    counts = {split: np.bincount(one.labels, minlength=len(dataset.classes)) for split, one in dataset.splits.items()}
     notes: list[str] = []
     order = list(range(len(dataset.classes)))
     if len(order) > 2 * _SHOWN:
@@ -166,17 +168,17 @@ def images_a_class(dataset: Dataset) -> Table:
         notes.append(
             f"{len(left_out):,} more classes lie between them, with {fewest:,} to {most:,} images to train on."
         )
-    rows = [_row(dataset.classes[label], {part: found[label] for part, found in counts.items()}) for label in order]
-    rows.append(_row(f"all {len(dataset.classes):,}", {part: found.sum() for part, found in counts.items()}))
-    return Table("Images a class", [Column("class", "class"), *(Column(part, part) for part in counts)], rows, notes)
+    rows = [_row(dataset.classes[label], {split: found[label] for split, found in counts.items()}) for label in order]
+    rows.append(_row(f"all {len(dataset.classes):,}", {split: found.sum() for split, found in counts.items()}))
+    return Table("Images a class", [Column("class", "class"), *(Column(split, split) for split in counts)], rows, notes)
 
 
 def _row(name: str, counts: Mapping[str, np.integer]) -> dict[str, Cell]:
-    return {"class": name, **{part: int(count) for part, count in counts.items()}}
+    return {"class": name, **{split: int(count) for split, count in counts.items()}}
 
 
-def _memory(forecast: Forecast) -> Table:
-    mebibytes = {what: taken / 2**20 for what, taken in forecast.memory.items()}
+def _memory(estimate: TrainingEstimate) -> Table:
+    mebibytes = {what: taken / 2**20 for what, taken in estimate.memory.items()}
     rows: list[dict[str, Cell]] = [{"what": what, "mebibytes": taken} for what, taken in mebibytes.items()]
     rows.append({"what": "all", "mebibytes": sum(mebibytes.values())})
     return Table(

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from mixlab.data.augmentation.mixing import mixed
-from mixlab.data.dataset import Part
+from mixlab.data.augmentation.mixing import mix
+from mixlab.data.dataset import Split
 from mixlab.data.preprocess import Preprocess
 from mixlab.data.rng import step_seed
 from mixlab.training.job import Job
@@ -18,7 +18,7 @@ from mixlab.training.loss import targets_of
 EPOCHS = 4
 """Of which each image's version is shown."""
 
-_LEAST_SHARE = 0.01
+_MIN_SHARE = 0.01
 """Of a class, to be named below a mixed image."""
 
 
@@ -29,7 +29,7 @@ class Seen:
     name: str
     label: str
     original: UInt8[np.ndarray, "row column 3"]
-    judged: UInt8[np.ndarray, "row column 3"]
+    evaluated: UInt8[np.ndarray, "row column 3"]
     epochs: Sequence[UInt8[np.ndarray, "row column 3"]]
 
 
@@ -53,9 +53,9 @@ class Preview:
 
 def preview(job: Job, n_images: int, *, quiet: bool) -> Preview:
     """Of so many training images, from all classes by their shares. Their draws are those of a training on them."""
-    part = _spread(job.dataset.parts["train"], n_images)
-    recipe = job.recipe.model_copy(update={"batch": max(len(part), 2), "max_unreadable": len(part), "workers": 0})
-    batches = replace(job, recipe=recipe).batches_of(part, quiet=quiet)
+    split = _spread(job.dataset.splits["train"], n_images)
+    recipe = job.recipe.model_copy(update={"batch": max(len(split), 2), "max_unreadable": len(split), "workers": 0})
+    batches = replace(job, recipe=recipe).batches_of(split, quiet=quiet)
     classes, augmentation = job.dataset.classes, recipe.augmentation
     versions: dict[int, list[UInt8[np.ndarray, "row column 3"]]] = {}
     for epoch in range(EPOCHS):
@@ -65,10 +65,10 @@ def preview(job: Job, n_images: int, *, quiet: bool) -> Preview:
             versions.setdefault(index, []).append(image)
     seen = [
         Seen(
-            name=part.names[index],
-            label=classes[part.labels[index]],
-            original=(original := part.image(index)),
-            judged=job.preprocess.resized(original).permute(1, 2, 0).numpy(),
+            name=split.names[index],
+            label=classes[split.labels[index]],
+            original=(original := split.image(index)),
+            evaluated=job.preprocess.resized(original).permute(1, 2, 0).numpy(),
             epochs=versions[index],
         )
         for index in sorted(versions)
@@ -78,7 +78,7 @@ def preview(job: Job, n_images: int, *, quiet: bool) -> Preview:
         images, labels = next(batches.epoch(0)).on("cpu")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(step_seed(recipe.seed, 0, 0))
-            images, targets = mixed(images, targets_of(labels, len(classes), recipe.loss), augmentation)
+            images, targets = mix(images, targets_of(labels, len(classes), recipe.loss), augmentation)
         together = [
             Mixed(image, shares(target, classes))
             for image, target in zip(_visible(images, job.preprocess), targets, strict=True)
@@ -86,10 +86,10 @@ def preview(job: Job, n_images: int, *, quiet: bool) -> Preview:
     return Preview(job, seen, together, batches.unreadable)
 
 
-def _spread(part: Part, n_images: int) -> Part:
-    by_class = np.argsort(part.labels, kind="stable")
-    places = np.linspace(0, len(part) - 1, min(n_images, len(part))).round().astype(np.int64)
-    return part.subset(by_class[places])
+def _spread(split: Split, n_images: int) -> Split:
+    by_class = np.argsort(split.labels, kind="stable")
+    places = np.linspace(0, len(split) - 1, min(n_images, len(split))).round().astype(np.int64)
+    return split.subset(by_class[places])
 
 
 def _visible(
@@ -104,5 +104,5 @@ def _visible(
 def shares(target: Float[Tensor, " class"], classes: Sequence[str]) -> str:
     """Per cent of each class, the largest first; those below one per cent are not named."""
     order = torch.argsort(target, descending=True, stable=True).tolist()
-    named = [place for place in order if target[place] >= _LEAST_SHARE]
+    named = [place for place in order if target[place] >= _MIN_SHARE]
     return ", ".join(f"{100 * target[place].item():.0f} % {classes[place]}" for place in named)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from mixlab.data.dataset import Dataset, Part
+from mixlab.data.dataset import Dataset, Split
 from mixlab.data.image_file import UnreadableImage
 from mixlab.errors import UserError
-from mixlab.training.recipes.defaults import usual_recipe
+from mixlab.training.recipes.defaults import default_recipe
 from mixlab.training.recipes.recipe_files import read_recipe
 from mixlab.weights.source import find_source
 from mixlab.zoo.cards import Card, list_cards
@@ -20,11 +20,11 @@ SMALL = 64  # pixels
 
 _FROM_SCRATCH = "convmixer_nano"  # of the three families' nano sizes the best on the digits (docs/log.md)
 _FINE_TUNING = "finetune_folder"
-_LOOKED_AT = 9  # images
+_SAMPLED = 9  # images
 
 
 @dataclass(frozen=True)
-class FirstAnswer:
+class ChosenRecipe:
     """A recipe's name and its fields, as `read_recipe` gives them, and one or two sentences for the user."""
 
     name: str
@@ -32,13 +32,13 @@ class FirstAnswer:
     why: str
 
 
-def first_answer(dataset: Dataset, device: torch.device) -> FirstAnswer:
+def choose_recipe(dataset: Dataset, device: torch.device) -> ChosenRecipe:
     """Fetches the weights that it names, where they are not here. Raises UserError where they can't be had."""
-    side = typical_side(dataset.parts["train"])
+    side = median_short_side(dataset.splits["train"])
     if side <= SMALL:
         why = f"The images have {side} pixels a side, and published weights are for larger ones."
         return _from_scratch(dataset, why)
-    taken = best_value()
+    taken = best_accuracy_per_mac()
     try:
         find_source(taken.name)
     except UserError as error:
@@ -50,27 +50,27 @@ def first_answer(dataset: Dataset, device: torch.device) -> FirstAnswer:
             f"On a processor a head in closed form is fitted to what {weights} sees: every image goes through it "
             "once, where a single epoch of fine-tuning costs about three times as much."
         )
-        return FirstAnswer("head", given | {"head": {}}, why)
-    return FirstAnswer(_FINE_TUNING, read_recipe(_FINE_TUNING) | given, f"On a GPU all of {weights} is fine-tuned.")
+        return ChosenRecipe("linear_probe", given | {"linear_probe": {}}, why)
+    return ChosenRecipe(_FINE_TUNING, read_recipe(_FINE_TUNING) | given, f"On a GPU all of {weights} is fine-tuned.")
 
 
-def from_scratch(dataset: Dataset) -> FirstAnswer:
+def from_scratch(dataset: Dataset) -> ChosenRecipe:
     """Where published weights are not wanted, or not to be had."""
     return _from_scratch(dataset, "Without published weights:")
 
 
-def best_value(pattern: str = "*") -> Card:
+def best_accuracy_per_mac(pattern: str = "*") -> Card:
     """Of the published ImageNet-1k weights that `list_cards` has so, those with the most accuracy for their MACs."""
     able = [card for card in list_cards(pattern) if card.labels == "imagenet-1k" and _top1(card) > 0]
     return max(able, key=lambda card: _top1(card) / card.macs)
 
 
-def typical_side(part: Part) -> int:
+def median_short_side(split: Split) -> int:
     """Pixels: the median of a few images' shorter sides. Raises UnreadableImage where none can be read."""
     sides, failed = [], []
-    for index in np.linspace(0, len(part) - 1, _LOOKED_AT).astype(int):
+    for index in np.linspace(0, len(split) - 1, _SAMPLED).astype(int):
         try:
-            sides.append(min(part.image(index).shape[:2]))
+            sides.append(min(split.image(index).shape[:2]))
         except UnreadableImage as error:
             failed.append(error)
     if not sides:
@@ -78,9 +78,9 @@ def typical_side(part: Part) -> int:
     return round(median(sides))
 
 
-def _from_scratch(dataset: Dataset, why: str) -> FirstAnswer:
-    name, fields = usual_recipe(_FROM_SCRATCH, dataset.name)
-    return FirstAnswer(name, fields, f"{why} {_FROM_SCRATCH} is trained from scratch with the recipe {name}.")
+def _from_scratch(dataset: Dataset, why: str) -> ChosenRecipe:
+    name, fields = default_recipe(_FROM_SCRATCH, dataset.name)
+    return ChosenRecipe(name, fields, f"{why} {_FROM_SCRATCH} is trained from scratch with the recipe {name}.")
 
 
 def _top1(card: Card) -> float:

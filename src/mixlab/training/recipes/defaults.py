@@ -3,16 +3,16 @@
 from typing import Any
 
 from mixlab.training.recipes.recipe_files import read_recipe
-from mixlab.weights.source import names_weights
+from mixlab.weights.source import is_pretrained
 from mixlab.zoo.build import describe
 
 _DIGITS, _IMAGES = "digits", "small_images"
 _FINE_TUNING = "finetune_folder"
 
 
-def usual_recipe(model: str, data: str) -> tuple[str, dict[str, Any]]:
+def default_recipe(model: str, data: str) -> tuple[str, dict[str, Any]]:
     """Its name, and its fields with `model` and `data` in their places."""
-    if names_weights(model):
+    if is_pretrained(model):
         return _FINE_TUNING, read_recipe(_FINE_TUNING) | {"model": model, "data": data}
     name = f"{_DIGITS if data == 'digits' else _IMAGES}_{_kind(model)}"
     return name, read_recipe(name) | {"model": model, "data": data}

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from mixlab.errors import UserError, did_you_mean
-from mixlab.training.linear_probe.recipe import HeadRecipe
+from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.recipes.schema import Recipe, Section
 
 # pydantic's words, for its own sections and for the dataclasses of the augmentation
@@ -18,14 +18,14 @@ _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 _MISSING = ("missing", "missing_argument")
 
 
-def recipe_from(fields: dict[str, Any], source: str) -> Recipe:
+def parse_training_recipe(fields: dict[str, Any], source: str) -> Recipe:
     """The checked recipe. Raises UserError with the first thing that is wrong; `source` says where it came from."""
     return _checked(Recipe, fields, source)
 
 
-def any_recipe_from(fields: dict[str, Any], source: str) -> Recipe | HeadRecipe:
-    """As `recipe_from`; with a section [head] it is the recipe of a head in closed form."""
-    return _checked(HeadRecipe if "head" in fields else Recipe, fields, source)
+def parse_recipe(fields: dict[str, Any], source: str) -> Recipe | LinearProbeRecipe:
+    """As `parse_training_recipe`; with a section [linear_probe] it is the recipe of a head in closed form."""
+    return _checked(LinearProbeRecipe if "linear_probe" in fields else Recipe, fields, source)
 
 
 _Kind = TypeVar("_Kind", bound=Section)
@@ -38,7 +38,7 @@ def _checked(kind: type[_Kind], fields: dict[str, Any], source: str) -> _Kind:
         raise UserError(_sentence(error, source, kind)) from error
 
 
-def with_settings(fields: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
+def apply_overrides(fields: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
     """`fields` with each `key=value` or `section.key=value` laid over them; values are read as TOML, else as text.
 
     A length that is set, in epochs or in steps, takes the place of the recipe's own in the other unit.
@@ -88,11 +88,11 @@ def _sentence(error: ValidationError, source: str, kind: type[Section]) -> str:
 def _key_at(location: tuple[str | int, ...], recipe: type[Section]) -> tuple[str, list[str]]:
     """The key that pydantic's `location` in a `recipe` is at or in, with dots, and the keys of its section."""
     keys, beside, section = [], [], recipe
-    for part in map(str, location):
-        keys.append(part)
+    for key in map(str, location):
+        keys.append(key)
         fields = signature(section).parameters
         beside = list(fields)
-        annotation = fields[part].annotation if part in fields else None
+        annotation = fields[key].annotation if key in fields else None
         section = next((kind for kind in (annotation, *get_args(annotation)) if _is_section(kind)), None)
         if section is None:
             break

@@ -23,7 +23,7 @@ def list_recipes(pattern: str) -> list[str]:
     return found
 
 
-def recipes_for_people(names: Sequence[str]) -> Table:
+def recipes_table(names: Sequence[str]) -> Table:
     return Table(
         title="Recipes",
         columns=(
@@ -41,7 +41,7 @@ def recipes_for_people(names: Sequence[str]) -> Table:
     )
 
 
-def recipes_for_programs(names: Sequence[str]) -> Table:
+def recipes_full_table(names: Sequence[str]) -> Table:
     rows = [_full_row(name, read_recipe(name)) for name in names]
     return Table(title="Recipes", columns=[Column(key, key) for key in rows[0]], rows=rows)
 

@@ -17,7 +17,7 @@ Count = Annotated[int, Field(ge=1)]
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    def _refuse_idle(self, *keys: str, needs: str) -> None:
+    def _refuse_unused(self, *keys: str, needs: str) -> None:
         """Raise UserError for a key that stands at something else than usual, where nothing listens to it."""
         for key in keys:
             value = getattr(self, key)
@@ -40,24 +40,24 @@ class Optimizer(Section):
     name: Literal["adamw", "sgd", "muon"] = "adamw"
     learning_rate: float = Field(gt=0)  # at the peak of the schedule
     weight_decay: float = Field(ge=0)
-    decays: Literal["matrices", "everything"] = "matrices"  # matrices: biases and norms' scales never decay
-    decay_follows: Literal["rate", "schedule"] = "rate"  # rate: a step takes rate * decay off; schedule: the peak is 1
+    decay_parameters: Literal["matrices", "all"] = "matrices"  # "matrices" leaves out biases and norms' scales
+    decoupled_decay: bool = False  # false: a step subtracts rate * decay, as PyTorch's; true: rate / peak * decay
     betas: tuple[Rate, Rate] = (0.9, 0.999)  # adamw, and what muon leaves to it
     epsilon: float = Field(default=1e-8, gt=0)  # adamw
     momentum: Rate = 0.9  # sgd, muon
     clip_norm: Positive | None = None  # of all gradients together
     layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None  # of the rate, a layer down from the head
-    sharpness: Positive | None = None  # rho of sharpness-aware minimisation, which takes two passes a step
+    sam_rho: Positive | None = None  # rho of sharpness-aware minimisation, which takes two passes a step
 
     @model_validator(mode="after")
-    def _every_key_counts(self) -> Self:
+    def _no_unused_keys(self) -> Self:
         if self.name == "adamw":
-            self._refuse_idle("momentum", needs='optimizer.name="sgd" or "muon"')
+            self._refuse_unused("momentum", needs='optimizer.name="sgd" or "muon"')
         if self.name == "sgd":
-            self._refuse_idle("betas", "epsilon", needs='optimizer.name="adamw" or "muon"')
-            if self.decay_follows == "schedule":
+            self._refuse_unused("betas", "epsilon", needs='optimizer.name="adamw" or "muon"')
+            if self.decoupled_decay:
                 raise UserError(
-                    'optimizer.decay_follows="schedule" does not go with sgd, whose decay is a part of the gradient '
+                    "optimizer.decoupled_decay=true does not go with sgd, whose decay is a part of the gradient "
                     'and follows the rate: leave it out, or take optimizer.name="adamw".'
                 )
         return self
@@ -69,31 +69,31 @@ class Schedule(Section):
     warmup: Rate = 0.0  # share of the steps
     warmup_steps: Count | None = None  # in its place
     warmup_epochs: Positive | None = None  # in its place
-    warmup_from: Share = 0.0  # share of the peak where the warm-up begins
-    falls_from: Literal["warmup", "start"] = "warmup"  # start: the warm-up takes the place of the fall's beginning
-    final: Share = 0.0  # share of the peak where the fall ends
-    cooldown_epochs: int = Field(default=0, ge=0)  # at `final`, added to the recipe's epochs or steps
-    changes: Literal["step", "epoch"] = "step"  # how often the rate is set anew
+    warmup_factor: Share = 0.0  # share of the peak where the warm-up begins
+    decay_start: Literal["warmup", "start"] = "warmup"  # start: the warm-up takes the place of the fall's beginning
+    final_factor: Share = 0.0  # share of the peak where the fall ends
+    cooldown_epochs: int = Field(default=0, ge=0)  # at `final_factor`, added to the recipe's epochs or steps
+    update_every: Literal["step", "epoch"] = "step"  # how often the rate is set anew
 
     @model_validator(mode="after")
-    def _one_course(self) -> Self:
+    def _one_schedule(self) -> Self:
         warmups = [key for key in _WARMUPS if getattr(self, key)]
         if len(warmups) > 1:
             raise UserError(
                 f"schedule has both {warmups[0]} and {warmups[1]}, two lengths of one warm-up: leave one out."
             )
         if self.name == "piecewise":
-            _refuse_knots(self.knots)
+            _check_knots(self.knots)
             course = 'schedule.name="cosine" or "linear", since knots are the whole course'
-            self._refuse_idle(*_WARMUPS, "warmup_from", "falls_from", "final", needs=course)
+            self._refuse_unused(*_WARMUPS, "warmup_factor", "decay_start", "final_factor", needs=course)
         else:
-            self._refuse_idle("knots", needs='schedule.name="piecewise"')
+            self._refuse_unused("knots", needs='schedule.name="piecewise"')
         if not warmups:
-            self._refuse_idle("warmup_from", "falls_from", needs="a warm-up, such as schedule.warmup=0.1")
-        if self.cooldown_epochs and not (self.knots[-1][1] if self.knots else self.final):
+            self._refuse_unused("warmup_factor", "decay_start", needs="a warm-up, such as schedule.warmup=0.1")
+        if self.cooldown_epochs and not (self.knots[-1][1] if self.knots else self.final_factor):
             raise UserError(
                 f"schedule.cooldown_epochs={self.cooldown_epochs} would learn nothing, as the rate has fallen to 0: "
-                "give schedule.final, such as 0.01, or leave it out."
+                "give schedule.final_factor, such as 0.01, or leave it out."
             )
         return self
 
@@ -101,7 +101,7 @@ class Schedule(Section):
 _WARMUPS = ("warmup", "warmup_steps", "warmup_epochs")
 
 
-def _refuse_knots(knots: tuple[tuple[float, float], ...] | None) -> None:
+def _check_knots(knots: tuple[tuple[float, float], ...] | None) -> None:
     """Raises UserError for those of no course."""
     shares = [share for share, _ in knots or ()]
     if shares[:1] != [0] or shares[-1:] != [1] or shares != sorted(set(shares)):
@@ -118,9 +118,9 @@ class Loss(Section):
     head_bias: float | None = None  # sigmoid: where a fresh head starts; -ln(classes) expects each as often as it comes
 
     @model_validator(mode="after")
-    def _every_key_counts(self) -> Self:
+    def _no_unused_keys(self) -> Self:
         if self.name == "softmax":
-            self._refuse_idle("head_bias", needs='loss.name="sigmoid"')
+            self._refuse_unused("head_bias", needs='loss.name="sigmoid"')
         return self
 
 
@@ -135,13 +135,13 @@ class Distillation(Section):
     target: Literal["soft", "hard"] = "soft"
 
     @model_validator(mode="after")
-    def _every_key_counts(self) -> Self:
+    def _no_unused_keys(self) -> Self:
         if self.weight == 0:
             raise UserError(
                 "distillation.weight=0 asks a teacher and does not listen: leave out the section, or give 0.5."
             )
         if self.target == "hard":
-            self._refuse_idle("temperature", needs='distillation.target="soft"')
+            self._refuse_unused("temperature", needs='distillation.target="soft"')
         return self
 
 
@@ -176,12 +176,14 @@ class Recipe(Section):
     seed: int = Field(default=0, ge=0)
     workers: int = Field(default=0, ge=0)
     max_unreadable: int = Field(default=0, ge=0)  # images of each part that may be left out
-    validation: Literal["apart", "trained"] = "apart"  # trained: nothing is selected by it, the last weights are kept
+    validation: Literal["held_out", "merged"] = (
+        "held_out"  # trained: nothing is selected by it, the last weights are kept
+    )
     non_finite: Literal["stop", "skip"] = "stop"  # what a loss that is no number does
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     speed: Literal["auto", "off"] = "auto"
     parallel: Literal["ddp", "fsdp"] = "ddp"  # with several processes: copies of the model, or shards of it
-    track: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
     config: dict[str, Any] = {}  # the model's own fields
     preprocessing: Preprocessing = Preprocessing()
     optimizer: Optimizer
@@ -206,26 +208,26 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
-    def _goes_together(self) -> Self:
+    def _no_conflicts(self) -> Self:
         inner = self.config.get("image_size", self.image_size)
         if self.image_size is not None and _sides(inner) != _sides(self.image_size):
             raise UserError(
                 f"image_size={self.image_size} and config.image_size={inner} are two sizes of one image: leave out "
                 "the latter."
             )
-        for given, rule, way_out in self._rivals():
+        for given, rule, way_out in self._conflicts():
             raise UserError(f"{given} do not go together: {rule}. {way_out}")
         return self
 
-    def _rivals(self) -> Iterator[tuple[str, str, str]]:
+    def _conflicts(self) -> Iterator[tuple[str, str, str]]:
         """What does not go together, why, and the way out."""
         optimizer = self.optimizer
         if self.precision == "fp16" and optimizer.name == "muon":
             rule = "the scale of fp16's gradients is taken off for one optimiser alone"
             yield 'optimizer.name="muon" and precision="fp16"', rule, 'Give precision="bf16".'
-        if self.precision == "fp16" and optimizer.sharpness is not None:
+        if self.precision == "fp16" and optimizer.sam_rho is not None:
             rule = "the scale of fp16's gradients is found out once a step, and there are two passes"
-            yield f'optimizer.sharpness={optimizer.sharpness} and precision="fp16"', rule, 'Give precision="bf16".'
+            yield f'optimizer.sam_rho={optimizer.sam_rho} and precision="fp16"', rule, 'Give precision="bf16".'
         if self.precision == "fp16" and self.non_finite == "skip":
             rule = "fp16's scale is found by leaving such steps out, and has to be told of each"
             yield 'non_finite="skip" and precision="fp16"', rule, "Leave non_finite out."

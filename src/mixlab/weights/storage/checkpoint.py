@@ -23,7 +23,7 @@ _SUFFIXES = (".safetensors", INDEX, ".npz", ".pth", ".pt", ".pth.tar", ".bin", "
 _PREFIXES = ("module.", "_orig_mod.")
 _BEGINNING = 512  # bytes
 _LONGEST_HEADER = 100_000_000  # bytes: safetensors' own limit
-_MOST_NUMBERS = 2**60
+_MAX_NUMBERS = 2**60
 _OTHERS: Mapping[bytes, str] = {
     b"version https://git-lfs": "only git-LFS's pointer to the weights: run `git lfs pull` in its folder",
     b"<": "a web page, as a server sends instead of a file that it does not give out: fetch the file itself",
@@ -79,7 +79,7 @@ def _require_numbers(path: Path, name: str, stored: Stored) -> None:
             f"{path} holds {name} as {stored.dtype}: mixlab reads floating-point, whole and true-or-false numbers. "
             "Save it as one of these."
         )
-    if math.prod(max(axis, 1) for axis in stored.shape) > _MOST_NUMBERS:  # an axis of 0 makes any shape fit its file
+    if math.prod(max(axis, 1) for axis in stored.shape) > _MAX_NUMBERS:  # an axis of 0 makes any shape fit its file
         raise UserError(
             f"{path} declares {name} as {stored.shape} numbers, which fit no memory: it is damaged or made to mislead. "
             "Fetch it anew."

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
-from mixlab.files import whole_file, write_json
+from mixlab.files import atomic_file, write_json
 from mixlab.runs.folder import FORMAT
 from mixlab.weights.adapt import Weights
 
@@ -20,7 +20,7 @@ _PICKLES = (".pth", ".pt", ".tar", ".bin")
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """The suffix says how. A pickle has them as the `state_dict` of a checkpoint, where other programs look for it."""
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    with whole_file(path) as temporary, temporary.open("wb") as file:
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
         match path.suffix:
             case ".safetensors":
                 file.write(save(contiguous))  # safetensors' own writing hides that a disk is full
