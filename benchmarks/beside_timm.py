@@ -36,7 +36,7 @@ from mixlab.models.mixer import MixerConfig
 from mixlab.report.table import Column, Table, print_table
 from mixlab.speed.plan import ComputeMode, candidates, prepare_model
 from mixlab.stats.estimate import Estimate
-from mixlab.zoo.build import create_model
+from mixlab.zoo.architecture import create_model
 
 GOAL = 0.97
 SITTINGS = 3  # with new copies of both models, made in turn: where a copy lies in memory can favour it by some per cent

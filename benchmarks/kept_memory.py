@@ -26,7 +26,7 @@ from mixlab.report.table import Column, Table, print_table
 from mixlab.speed.allocator import retain_freed_memory
 from mixlab.speed.plan import ComputeMode, prepare_model
 from mixlab.stats.estimate import Estimate
-from mixlab.zoo.build import create_model
+from mixlab.zoo.architecture import create_model
 from mixlab.zoo.sizes import find_size
 
 CPU = torch.device("cpu")

@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write every sample to this JSON file")
     arguments = parser.parse_args()
     job = job_of(arguments.model, arguments.batch, arguments.steps)
-    freed_memory = "kept" if job.device.type == "cpu" else "returned"  # for both: it holds for the process
+    freed_memory = "retained" if job.device.type == "cpu" else "released"  # for both: it holds for the process
     plan = Plan(job.device.type, ComputeMode(arguments.precision), arguments.batch, freed_memory=freed_memory)
     results = measured(job, plan)
     if arguments.out:

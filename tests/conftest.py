@@ -144,7 +144,7 @@ def default_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str
     from mixlab.evaluation.probes import features
     from mixlab.weights import source
     from mixlab.zoo import cards
-    from mixlab.zoo.build import create_model
+    from mixlab.zoo.architecture import create_model
     from mixlab.zoo.cards import Card, CardSource, Expected
     from mixlab.zoo.sizes import find_size
 

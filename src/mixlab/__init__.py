@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mixlab.prediction.predictor import Predictor
     from mixlab.weights.load import load
-    from mixlab.zoo.build import create_model
+    from mixlab.zoo.architecture import create_model
     from mixlab.zoo.cards import card
     from mixlab.zoo.sizes import list_models
+    from mixlab.zoo.user_code import trust_code
 
-__all__ = ["Predictor", "card", "create_model", "list_models", "load"]
+__all__ = ["Predictor", "card", "create_model", "list_models", "load", "trust_code"]
 
 _HOMES = {
     "Predictor": "mixlab.prediction.predictor",
     "card": "mixlab.zoo.cards",
-    "create_model": "mixlab.zoo.build",
+    "create_model": "mixlab.zoo.architecture",
     "list_models": "mixlab.zoo.sizes",
     "load": "mixlab.weights.load",
+    "trust_code": "mixlab.zoo.user_code",
 }
 
 

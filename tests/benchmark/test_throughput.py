@@ -14,8 +14,8 @@ from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training.job import resolve
 from mixlab.training.loop import train
 from mixlab.training.recipes.parse import parse_training_recipe
-from mixlab.weights.trained import load_trained
-from mixlab.zoo.build import Model
+from mixlab.weights.load import load
+from mixlab.zoo.architecture import Model
 
 CPU = torch.device("cpu")
 SECONDS = {  # a forward pass takes, by model and mode
@@ -76,7 +76,7 @@ def test_what_is_timed_is_the_trained_model_on_a_batch_of_its_size(shades, tiny_
     asked = []
 
     def loaded() -> Model:
-        model = load_trained(run)
+        model = load(run.path)
         model.register_forward_hook(lambda _, inputs, logits: asked.append((inputs[0], logits, model.training)))
         return model
 

@@ -185,7 +185,7 @@ class TestGoingOn:
         shutil.rmtree(trained / "checkpoints")
         (trained / "model.safetensors").unlink()
         (trained / "config.json").unlink()
-        Run(trained).mark("stopped")
+        Run(trained).set_state("stopped")
         return trained
 
     @pytest.fixture

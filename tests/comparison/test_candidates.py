@@ -11,7 +11,7 @@ from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training.job import Job
 from mixlab.training.planning import autotune
-from mixlab.zoo.build import create_model
+from mixlab.zoo.architecture import create_model
 from mixlab.zoo.sizes import find_size
 
 PLAN = Plan("cpu", ComputeMode("bf16"), 4)

@@ -23,7 +23,7 @@ from mixlab.runs.folder import Run
 from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.stats.intervals import median_interval
 from mixlab.training.planning import autotune
-from mixlab.zoo.build import create_model, macs_of
+from mixlab.zoo.architecture import create_model, macs_of
 
 PLAN = Plan("cpu", ComputeMode(), 4)
 SECONDS_A_STEP = {"mixer_nano": 0.01, "convmixer_nano": 0.02}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from mixlab.measure.activations import activation_bytes
-from mixlab.zoo.build import create_model
+from mixlab.zoo.architecture import create_model
 
 NANO = ["mixer_nano", "convmixer_nano", "davit_nano", "vit_nano", "resnet_nano"]
 IMAGES = (16, 3, 32, 32)

@@ -19,7 +19,7 @@ from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training.job import resolve
 from mixlab.training.loop import train
 from mixlab.training.recipes.parse import parse_training_recipe
-from mixlab.weights.trained import load_trained
+from mixlab.weights.load import load
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_a_file_its_path_as_text_its_bytes_and_its_pixels_are_answered_alike(pre
 def test_probabilities_are_those_of_the_run_s_model_on_its_preprocessing(predictor, run, shades):
     image = shades.splits["test"].image(0)
     with torch.inference_mode():
-        logits = load_trained(run)(Preprocess.from_dict(run.config["preprocess"])(image)[None])
+        logits = load(run.path)(Preprocess.from_dict(run.config["preprocess"])(image)[None])
     assert predictor(image).probabilities == pytest.approx(logits.softmax(dim=1)[0].numpy(), abs=1e-6)
 
 

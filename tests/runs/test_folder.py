@@ -15,7 +15,7 @@ def run(tmp_path: Path) -> Run:
     run = start_run(tmp_path / "run", {"model": "m"}, {"device": "cpu"}, {"cores": 2}, {}, None)
     run.weights.write_bytes(b"weights")
     (run.path / "config.json").write_text('{"family": "mixer"}')
-    run.mark("done")
+    run.set_state("done")
     return run
 
 
@@ -33,13 +33,13 @@ def test_the_split_is_kept_where_the_parts_were_cut(tmp_path):
 def test_a_run_is_running_until_it_is_marked(tmp_path):
     run = start_run(tmp_path / "run", {}, {}, {}, {}, None)
     assert run.state == "running"
-    run.mark("stopped")
+    run.set_state("stopped")
     assert run.state == "stopped"
 
 
 @pytest.mark.parametrize(("state", "unfinished"), [("running", True), ("stopped", True), ("done", False)])
 def test_a_training_that_has_not_come_to_its_end_can_go_on(run, state, unfinished):
-    run.mark(state)
+    run.set_state(state)
     assert run.is_unfinished == unfinished
 
 
@@ -111,7 +111,7 @@ def test_a_run_of_a_newer_format_asks_for_an_upgrade(run):
 
 @pytest.mark.parametrize("state", ["running", "stopped"])
 def test_an_unfinished_run_is_not_opened(run, state):
-    run.mark(state)
+    run.set_state(state)
     with pytest.raises(UserError, match=rf"is not finished \(it says {state}\): train it to its end first"):
         open_run(run.path)
 

@@ -34,7 +34,7 @@ def write(path: Path, *, state: State = "done", top1: float | None = 75.0, **rec
         journal.write("epoch", step=20, epoch=1, seconds=3.0, train=learned, validation=validation)
         if state == "done":
             journal.write("end", training_seconds=4.0, images=160, peak_bytes=2**30, unreadable={})
-    run.mark(state)
+    run.set_state(state)
     return run
 
 

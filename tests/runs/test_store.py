@@ -133,7 +133,7 @@ def test_only_a_training_that_came_to_its_end_is_found(tmp_path):
     assert finished_run(tmp_path / "run") is None
     run = start_run(tmp_path / "run", {}, {}, {}, {}, None)
     assert finished_run(tmp_path / "run") is None
-    run.mark("stopped")
+    run.set_state("stopped")
     assert finished_run(tmp_path / "run") is None
-    run.mark("done")
+    run.set_state("done")
     assert finished_run(tmp_path / "run") == run

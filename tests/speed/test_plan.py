@@ -99,13 +99,13 @@ def test_a_placed_model_has_its_kernels_in_the_mode_s_layout(layout):
 
 
 def test_a_plan_that_was_written_is_read_again_as_the_same():
-    plan = Plan("cuda", ComputeMode("bf16", "channels_last"), 32, processes=2, freed_memory="kept")
+    plan = Plan("cuda", ComputeMode("bf16", "channels_last"), 32, processes=2, freed_memory="retained")
     assert Plan.from_dict(plan.to_dict()) == plan
 
 
 def test_a_plan_from_before_there_were_processes_is_one_of_one_process():
     stored = {"device": "cpu", "micro_batch": 8, "kernels": "stock", "precision": "fp32", "layout": "contiguous"}
-    assert Plan.from_dict(stored) == Plan("cpu", ComputeMode(), 8, processes=1, freed_memory="returned")
+    assert Plan.from_dict(stored) == Plan("cpu", ComputeMode(), 8, processes=1, freed_memory="released")
 
 
 def test_a_plan_says_its_mode_in_words():

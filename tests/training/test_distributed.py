@@ -11,7 +11,7 @@ from torch.distributed.tensor import DTensor
 from mixlab.errors import UserError
 from mixlab.training import distributed
 from mixlab.training.distributed import Agreement, broadcast_from_main, gather, init_distributed, parallelize, scatter
-from mixlab.zoo.build import create_model
+from mixlab.zoo.architecture import create_model
 
 CPU = torch.device("cpu")
 

@@ -26,7 +26,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mixlab.runs.folder import Run
-from mixlab.runs.journal import read_journal
+from mixlab.runs.history import read_history
 
 PLAN = {"device": "cpu", "precision": "fp32", "layout": "contiguous", "micro_batch": 8}
 BF16 = PLAN | {"precision": "bf16", "layout": "channels_last"}  # as a trial decides it on processors that have it
@@ -204,7 +204,7 @@ def test_a_signal_ends_the_step_and_is_kept(trainer, recipe, tmp_path, name):
     assert Run(tmp_path / "stopped").state == "stopped"
     assert (Run(tmp_path / "stopped").checkpoints / "step-00000015.safetensors").exists()
     assert trainer(recipe, tmp_path / "stopped") == [0]
-    assert read_journal(Run(tmp_path / "stopped").journal, "resumed")[0]["step"] == 15
+    assert read_history(Run(tmp_path / "stopped").journal).resumed[0]["step"] == 15
     assert identical(tmp_path / "whole", tmp_path / "stopped")
 
 
@@ -222,7 +222,7 @@ def test_two_processes_follow_one(trainer, recipe, tmp_path, model, config, para
     assert trainer(recipe, tmp_path / "one", dtype="float64") == [0]
     assert trainer(recipe | {"parallel": parallel}, tmp_path / "two", dtype="float64", processes=2) == [0, 0]
     assert apart(tmp_path / "one", tmp_path / "two") < 1e-10
-    told, expected = (read_journal(Run(tmp_path / name).journal, "epoch") for name in ("two", "one"))
+    told, expected = (read_history(Run(tmp_path / name).journal).epochs for name in ("two", "one"))
     for line, like in zip(told, expected, strict=True):
         assert line["train"] == pytest.approx(like["train"]) and line["validation"] == like["validation"]
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from mixlab.data.dataset import Dataset
 from mixlab.errors import UserError
 from mixlab.runs.folder import Run
-from mixlab.runs.journal import read_journal
+from mixlab.runs.history import read_history
 from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training import loop, step
 from mixlab.training.job import Job
@@ -88,7 +88,7 @@ def test_the_plan_the_card_and_the_machine_are_in_the_folder(make_job, tmp_path)
 
 def test_the_journal_counts_every_image_that_a_step_saw(make_job, tmp_path):
     run = train(make_job(), PLAN, tmp_path / "run", quiet=True)
-    epochs, (end,) = read_journal(run.journal, "epoch"), read_journal(run.journal, "end")
+    epochs, (end,) = read_history(run.journal).epochs, [read_history(run.journal).end]
     assert [(epoch["epoch"], epoch["step"]) for epoch in epochs] == [(1, 5), (2, 6)]
     assert end["images"] == 6 * 8
     assert end["training_seconds"] == epochs[-1]["seconds"] > epochs[0]["seconds"] > 0
@@ -100,13 +100,13 @@ def test_unreadable_images_are_named_in_the_journal(make_job, shades, tmp_path):
     split = shades.splits["train"]
     broken = replace(split, images=[*split.images[:-1], tmp_path / "cut.jpg"])
     job = make_job("max_unreadable=1", dataset=replace(shades, splits=shades.splits | {"train": broken}))
-    (end,) = read_journal(train(job, PLAN, tmp_path / "run", quiet=True).journal, "end")
+    end = read_history(train(job, PLAN, tmp_path / "run", quiet=True).journal).end or {}
     assert list(end["unreadable"]) == ["train/39"]
 
 
 def test_the_learning_rate_follows_the_schedule(make_job, tmp_path):
     job = make_job("steps=40", "schedule.warmup=0.1")
-    lines = read_journal(train(job, PLAN, tmp_path / "run", quiet=True).journal, "step")
+    lines = read_history(train(job, PLAN, tmp_path / "run", quiet=True).journal).steps
     expected = {step: 1e-2 * lr_factor(job.recipe.schedule, step - 1, 40, 5) for step in (20, 40)}
     assert {line["step"]: line["learning_rate"] for line in lines} == pytest.approx(expected)
 
@@ -123,7 +123,7 @@ def test_a_step_with_none_of_the_peak_moves_nothing(make_job, without_validation
 
 def test_a_tiny_model_learns_to_tell_dark_from_light(make_job, tmp_path):
     run = train(make_job("epochs=12"), PLAN, tmp_path / "run", quiet=True)
-    assert read_journal(run.journal, "epoch")[-1]["validation"] == {"top1": 100.0, "images": 12}
+    assert read_history(run.journal).epochs[-1]["validation"] == {"top1": 100.0, "images": 12}
 
 
 # What decides the weights
@@ -148,8 +148,10 @@ def test_the_model_goes_back_to_training_after_it_was_evaluated(make_job, withou
 
 def test_what_else_draws_between_the_steps_changes_nothing(make_job, tmp_path, monkeypatch):
     undisturbed = weights_of(make_job(*STOCHASTIC), tmp_path / "undisturbed")
-    add_gradients = step.add_gradients
-    monkeypatch.setattr(step, "add_gradients", lambda *args, **given: (add_gradients(*args, **given), torch.rand(1))[0])
+    accumulate_gradients = step.accumulate_gradients
+    monkeypatch.setattr(
+        step, "accumulate_gradients", lambda *args, **given: (accumulate_gradients(*args, **given), torch.rand(1))[0]
+    )
     assert same(undisturbed, weights_of(make_job(*STOCHASTIC), tmp_path / "disturbed"))
 
 
@@ -173,14 +175,16 @@ def test_every_mode_trains_and_keeps_weights_in_fp32_and_in_the_default_layout(m
     )
     for name, tensor in load_file(run.weights).items():
         assert tensor.is_contiguous() and tensor.dtype in (torch.float32, torch.int64), name
-    assert read_journal(run.journal, "epoch")[-1]["train"]["top1"] > 90
+    assert read_history(run.journal).epochs[-1]["train"]["top1"] > 90
 
 
 def test_the_plan_s_micro_batch_is_what_goes_through_at_once(make_job, tmp_path, monkeypatch):
     seen = set()
-    add_gradients = step.add_gradients
+    accumulate_gradients = step.accumulate_gradients
     monkeypatch.setattr(
-        step, "add_gradients", lambda *args, **given: seen.add(given["micro_batch"]) or add_gradients(*args, **given)
+        step,
+        "accumulate_gradients",
+        lambda *args, **given: seen.add(given["micro_batch"]) or accumulate_gradients(*args, **given),
     )
     train(make_job(), Plan("cpu", ComputeMode(), 3), tmp_path / "run", quiet=True)
     assert seen == {3}
@@ -251,15 +255,15 @@ def test_validation_evaluates_the_moving_average(make_job, tmp_path, monkeypatch
 
 
 def failing_at_step(monkeypatch: pytest.MonkeyPatch, number: int, error: BaseException) -> None:
-    add_gradients, calls = step.add_gradients, []
+    accumulate_gradients, calls = step.accumulate_gradients, []
 
     def failing(*arguments: Any, **settings: Any) -> Any:
         calls.append(1)
         if len(calls) == number:
             raise error
-        return add_gradients(*arguments, **settings)
+        return accumulate_gradients(*arguments, **settings)
 
-    monkeypatch.setattr(step, "add_gradients", failing)
+    monkeypatch.setattr(step, "accumulate_gradients", failing)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mixlab.errors import UserError
-from mixlab.runs.journal import read_journal
+from mixlab.runs.history import read_history
 from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training.loop import train
 from mixlab.training.objective import objective_of
@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 def losses(run) -> list[float]:
-    return [line["train"]["loss"] for line in read_journal(run.journal, "epoch")]
+    return [line["train"]["loss"] for line in read_history(run.journal).epochs]
 
 
 @pytest.mark.parametrize(

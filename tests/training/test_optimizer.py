@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mixlab.errors import UserError
 from mixlab.training.optimizer import build_optimizers, layers
 from mixlab.training.recipes.schema import Optimizer
-from mixlab.zoo.build import Model, create_model
+from mixlab.zoo.architecture import Model, create_model
 
 
 def settings(**given: Any) -> Optimizer:

@@ -53,15 +53,15 @@ def test_an_option_changes_the_weights_and_is_gone_on_with_to_the_bit(
     whole = weights(train(job, PLAN, tmp_path / "whole", quiet=True))
     assert not same(whole, weights(train(make_job(*default), PLAN, tmp_path / "usual", quiet=True)))
     with monkeypatch.context() as broken:
-        add_gradients, calls = step.add_gradients, []
+        accumulate_gradients, calls = step.accumulate_gradients, []
 
         def failing(*arguments: Any, **settings: Any) -> Any:
             calls.append(1)
             if len(calls) == 6:
                 raise Killed
-            return add_gradients(*arguments, **settings)
+            return accumulate_gradients(*arguments, **settings)
 
-        broken.setattr(step, "add_gradients", failing)
+        broken.setattr(step, "accumulate_gradients", failing)
         with pytest.raises(Killed):
             train(job, PLAN, tmp_path / "killed", quiet=True)
     assert same(whole, weights(train(job, PLAN, tmp_path / "killed", quiet=True)))

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from mixlab.errors import UserError
 from mixlab.runs.folder import Run
-from mixlab.runs.journal import read_journal
+from mixlab.runs.history import read_history
 from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training import step
 from mixlab.training.job import Job
@@ -40,16 +40,16 @@ class Killed(BaseException):
 
 
 def killed_at(number: int, monkeypatch: pytest.MonkeyPatch, run: Callable[[], Any]) -> None:
-    add_gradients, calls = step.add_gradients, []
+    accumulate_gradients, calls = step.accumulate_gradients, []
 
     def failing(*arguments: Any, **settings: Any) -> Any:
         calls.append(1)
         if len(calls) == number:
             raise Killed
-        return add_gradients(*arguments, **settings)
+        return accumulate_gradients(*arguments, **settings)
 
     with monkeypatch.context() as broken:
-        broken.setattr(step, "add_gradients", failing)
+        broken.setattr(step, "accumulate_gradients", failing)
         with pytest.raises(Killed):
             run()
 
@@ -94,12 +94,12 @@ def test_the_journal_of_a_resumed_run_tells_every_epoch_once(make_job: MakeJob, 
     whole = train(job, PLAN, tmp_path / "whole", quiet=True)
     killed_at(14, monkeypatch, lambda: train(job, PLAN, tmp_path / "killed", quiet=True))
     resumed = train(job, PLAN, tmp_path / "killed", quiet=True)
-    told, expected = read_journal(resumed.journal, "epoch"), read_journal(whole.journal, "epoch")
+    told, expected = read_history(resumed.journal).epochs, read_history(whole.journal).epochs
     for line in (*told, *expected):
         del line["seconds"]
     assert told == expected
-    assert [line["step"] for line in read_journal(resumed.journal, "resumed")] == [12]
-    (end,), (expected_end,) = read_journal(resumed.journal, "end"), read_journal(whole.journal, "end")
+    assert [line["step"] for line in read_history(resumed.journal).resumed] == [12]
+    end, expected_end = (read_history(one.journal).end or {} for one in (resumed, whole))
     assert end["images"] == expected_end["images"] == 23 * 8
 
 
@@ -130,7 +130,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(make_job: MakeJo
     newest = sorted(Run(tmp_path / "killed").checkpoints.glob("step-*"))[-1]
     newest.write_bytes(newest.read_bytes()[:1000])
     resumed = train(job, PLAN, tmp_path / "killed", quiet=True)
-    assert read_journal(resumed.journal, "resumed")[0]["step"] == 10
+    assert read_history(resumed.journal).resumed[0]["step"] == 10
     assert identical(whole, resumed)
 
 
@@ -189,7 +189,7 @@ def test_a_folder_in_which_another_process_trains_is_refused_and_left_as_it_is(
 
 def test_a_mistake_that_shows_when_it_goes_on_leaves_the_folder(make_job: MakeJob, tmp_path: Path, monkeypatch):
     killed_at(1, monkeypatch, lambda: train(make_job(), PLAN, tmp_path / "run", quiet=True))
-    monkeypatch.setattr(step, "add_gradients", refusing)
+    monkeypatch.setattr(step, "accumulate_gradients", refusing)
     with pytest.raises(UserError, match=r"^late$"):
         train(make_job(), PLAN, tmp_path / "run", quiet=True)
     assert Run(tmp_path / "run").state == "stopped"
@@ -244,36 +244,36 @@ def test_a_full_disk_ends_in_a_sentence_and_leaves_the_last_checkpoint(make_job:
 def test_a_step_whose_gradient_is_no_number_is_left_out_where_the_recipe_says_so(
     make_job: MakeJob, tmp_path: Path, monkeypatch
 ):
-    add_gradients, calls = step.add_gradients, []
+    accumulate_gradients, calls = step.accumulate_gradients, []
 
     def spoiling(model: torch.nn.Module, *arguments: Any, **settings: Any) -> Any:
         calls.append(1)
-        loss, correct = add_gradients(model, *arguments, **settings)
+        loss, correct = accumulate_gradients(model, *arguments, **settings)
         if len(calls) == 4:
             next(model.parameters()).grad.mul_(float("nan"))  # pyright: ignore[reportOptionalMemberAccess]
         return loss, correct
 
-    monkeypatch.setattr(step, "add_gradients", spoiling)
+    monkeypatch.setattr(step, "accumulate_gradients", spoiling)
     run = train(make_job("non_finite=skip"), PLAN, tmp_path / "run", quiet=True)
-    (skipped,) = read_journal(run.journal, "skipped")
+    (skipped,) = read_history(run.journal).skipped
     assert skipped["step"] == 4
     assert all(tensor.isfinite().all() for tensor in load_file(run.weights).values())
-    assert read_journal(run.journal, "end")[0]["images"] == 5 * 8
+    assert [read_history(run.journal).end][0]["images"] == 5 * 8
 
 
 def test_batch_normalisation_forgets_a_step_that_is_left_out(make_job: MakeJob, tmp_path: Path, monkeypatch):
     """Else no image would get an answer any more."""
-    add_gradients, calls = step.add_gradients, []
+    accumulate_gradients, calls = step.accumulate_gradients, []
 
     def spoiling(model: torch.nn.Module, images: torch.Tensor, *arguments: Any, **settings: Any) -> Any:
         calls.append(1)
         images = images * float("nan") if len(calls) == 4 else images
-        return add_gradients(model, images, *arguments, **settings)
+        return accumulate_gradients(model, images, *arguments, **settings)
 
-    monkeypatch.setattr(step, "add_gradients", spoiling)
+    monkeypatch.setattr(step, "accumulate_gradients", spoiling)
     config = "config={ patch_size = 2, kernel_size = 3, channels = 8, depth = 1 }"
     run = train(make_job("model=convmixer_nano", config, "non_finite=skip"), PLAN, tmp_path / "run", quiet=True)
-    assert len(read_journal(run.journal, "skipped")) == 1
+    assert len(read_history(run.journal).skipped) == 1
     assert all(tensor.isfinite().all() for tensor in load_file(run.weights).values())
 
 

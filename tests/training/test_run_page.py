@@ -133,13 +133,13 @@ def test_the_journal_s_end_says_that_it_is_done_before_the_folder_does(begun):
 
 def test_a_stopped_training_says_how_it_goes_on(begun):
     run = begun(60)
-    run.mark("stopped")
+    run.set_state("stopped")
     assert f"was stopped at step 60 of 160: <code>mixlab train --resume {run.path}</code>" in shown(run)
 
 
 def test_a_training_that_diverged_says_where(begun):
     run = begun(60)
-    run.mark("stopped")
+    run.set_state("stopped")
     run.postmortem.write_text(json.dumps({"step": 61, "loss": "nan"}))
     assert "The training came to no end: the loss became nan at step 61" in shown(run)
 

@@ -105,16 +105,16 @@ def test_both_passes_draw_alike_and_each_step_for_itself():
 )
 def test_where_the_way_up_is_nearly_nothing_the_step_is_a_plain_one(make_job, tmp_path, monkeypatch, settings):
     """The second pass's gradients are the first's, and batch normalisation remembers one pass."""
-    add_gradients, seen = step.add_gradients, []
+    accumulate_gradients, seen = step.accumulate_gradients, []
 
     def listening(model: nn.Module, *arguments: Any, **words: Any) -> Any:
-        answer = add_gradients(model, *arguments, **words)
+        answer = accumulate_gradients(model, *arguments, **words)
         seen.append([parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None])
         cached.append(copy.deepcopy(dict(model.named_buffers())))
         return answer
 
     cached: list[dict[str, Tensor]] = []
-    monkeypatch.setattr(step, "add_gradients", listening)
+    monkeypatch.setattr(step, "accumulate_gradients", listening)
     job = make_job(*settings, "optimizer.sam_rho=1e-12", "steps=1", "validation=merged", "schedule.final_factor=1")
     run = train(job, Plan("cpu", ComputeMode(), 8), tmp_path / "run", quiet=True)
     first, second = seen

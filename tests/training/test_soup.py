@@ -25,7 +25,6 @@ from mixlab.training.loop import train
 from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.training.soup import average, average_state_dicts
 from mixlab.weights.load import load
-from mixlab.weights.trained import load_trained
 
 CONVMIXER = ("model=convmixer_nano", "config={ patch_size = 4, kernel_size = 3, channels = 8, depth = 1 }")
 Trained = Callable[..., Run]
@@ -83,14 +82,14 @@ def test_the_mean_is_a_finished_run_that_says_what_was_averaged(two, tmp_path):
     assert history.validation and history.validation["images"] == 12
     assert history.end
     assert history.end["training_seconds"] == sum(read_history(one.journal).end["training_seconds"] for one in two)  # pyright: ignore
-    assert load(run.path).config == load_trained(run).config
+    assert load(run.path).config == load(run.path).config
 
 
 def test_what_validation_says_is_said_of_the_mean(two, shades, tmp_path):
     run = average(two, tmp_path / "mean", quiet=True)
     split, preprocess = shades.splits["validation"], Preprocess.from_dict(run.config["preprocess"])
     images = torch.stack([preprocess(split.image(index)) for index in range(len(split))])
-    correct = load_trained(run)(images).argmax(dim=1).numpy() == split.labels
+    correct = load(run.path)(images).argmax(dim=1).numpy() == split.labels
     assert read_history(run.journal).validation == {"top1": 100 * correct.mean(), "images": 12}
 
 
@@ -104,7 +103,7 @@ def test_the_page_is_that_of_a_mean_at_its_final_place(two, tmp_path):
 def test_batch_normalisation_s_statistics_are_those_of_the_mean_model_on_training_images(trained, shades, tmp_path):
     runs = [trained(name, *CONVMIXER, "augmentation.pad_crop=2", f"seed={seed}") for seed, name in enumerate("ab")]
     run = average(runs, tmp_path / "mean", quiet=True)
-    mean = load_trained(run)
+    mean = load(run.path)
     assert isinstance(mean, ConvMixer)
     batches = TrainingBatches(
         shades.splits["train"],
@@ -148,7 +147,7 @@ def test_another_preprocessing_is_refused(two, tmp_path):
     card = changed.config
     card["preprocess"]["interpolation"] = "bilinear"
     (changed.path / "config.json").write_text(json.dumps(card))
-    changed.mark("done")
+    changed.set_state("done")
     with pytest.raises(UserError, match=r"preprocess\.interpolation is bicubic and bilinear"):
         average([two[0], changed], tmp_path / "mean", quiet=True)
 

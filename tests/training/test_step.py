@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mixlab.models.mixer import Mixer, MixerConfig
-from mixlab.training.step import add_gradients
+from mixlab.training.step import accumulate_gradients
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ IMAGES, LABELS = torch.randn(10, 3, 8, 8, generator=torch.Generator().manual_see
 
 def gradients(model: Mixer, micro_batch: int, label_smoothing: float = 0.0) -> tuple[list[Tensor], float, int]:
     model.zero_grad()
-    loss, correct = add_gradients(
+    loss, correct = accumulate_gradients(
         model,
         IMAGES,
         F.one_hot(LABELS, 3) * (1 - label_smoothing) + label_smoothing / 3,

@@ -46,7 +46,7 @@ def _train(asked: dict[str, Any]) -> int:
     if asked["signal"] == "in writing":
         files.os.fsync = _killing_at(asked["at"], files.os.fsync, "SIGKILL")
     elif asked["signal"]:
-        step.add_gradients = _killing_at(asked["at"], step.add_gradients, asked["signal"])
+        step.accumulate_gradients = _killing_at(asked["at"], step.accumulate_gradients, asked["signal"])
     recipe = parse_training_recipe(asked["recipe"], "the test's")
     try:
         job = resolve(recipe, open_dataset(recipe.data, quiet=True), torch.device("cpu"))

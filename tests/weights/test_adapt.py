@@ -8,7 +8,7 @@ import torch
 from mixlab.errors import UserError
 from mixlab.weights.adapt import Weights, reset_head, resize_input, resize_patches
 from mixlab.weights.load import build_with_weights
-from mixlab.zoo.build import create_model
+from mixlab.zoo.architecture import create_model
 
 
 def mixer(image_size=(16, 24)) -> Weights:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mixlab.weights.config_inference import ShapeMismatch, config_from_shapes, default_fields
 from mixlab.weights.strict import tensor_shapes
-from mixlab.zoo.build import create_model
+from mixlab.zoo.architecture import create_model
 from mixlab.zoo.sizes import list_sizes
 
 NOT_IN_SHAPES = {

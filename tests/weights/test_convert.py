@@ -17,7 +17,7 @@ from mixlab.errors import UserError
 from mixlab.weights.adapt import Weights
 from mixlab.weights.convert import TARGETS, Conversion
 from mixlab.weights.load import Pretrained, load, load_pretrained
-from mixlab.zoo.build import build, create_model
+from mixlab.zoo.architecture import build, create_model
 
 SUFFIXES = {"google": ".npz", "big_vision": ".npz", "mixlab": ""}
 

@@ -7,7 +7,7 @@ import torch
 
 from mixlab.errors import UserError
 from mixlab.weights.formats import Template, detect_format, formats, renumbered
-from mixlab.zoo.build import create_model
+from mixlab.zoo.architecture import create_model
 
 MODELS = {
     "mixer": create_model("mixer_nano", depth=11, channels=8, token_hidden=4, channel_hidden=8),

@@ -13,7 +13,7 @@ from torch import Tensor
 from mixlab.errors import UserError
 from mixlab.weights import load as module
 from mixlab.weights.formats import formats
-from mixlab.zoo.build import create_model
+from mixlab.zoo.architecture import create_model
 
 load: Any = module.load  # of a family that a test knows and the type checker does not
 
@@ -108,7 +108,7 @@ def small_like(model: Any, **fields: Any) -> Any:
     """The same weights with other fields of the config."""
     from dataclasses import asdict
 
-    from mixlab.zoo.build import build
+    from mixlab.zoo.architecture import build
 
     other = build("davit", asdict(model.config) | fields).eval()
     other.load_state_dict(model.state_dict())

@@ -9,7 +9,7 @@ from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.weights.formats import formats
-from mixlab.zoo.build import build
+from mixlab.zoo.architecture import build
 from mixlab.zoo.cards import card, find_card, list_cards
 
 CARDS = list_cards()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mixlab.measure.macs import count_macs, count_parameters
-from mixlab.zoo.build import create_model
+from mixlab.zoo.architecture import create_model
 from mixlab.zoo.paper import Counted, PaperRow, paper_rows
 
 ROWS = paper_rows()

@@ -7,7 +7,7 @@ import torch
 
 from mixlab.errors import UserError
 from mixlab.measure.macs import count_macs, count_parameters
-from mixlab.zoo.build import Model, create_model
+from mixlab.zoo.architecture import Model, create_model
 from mixlab.zoo.scaling import scaled_config
 
 FAMILIES = ("mixer_nano", "convmixer_nano", "davit_nano")

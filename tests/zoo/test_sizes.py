@@ -6,7 +6,7 @@ import torch
 from mixlab.errors import UserError
 from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.models.contract import height_and_width
-from mixlab.zoo.build import create_model
+from mixlab.zoo.architecture import create_model
 from mixlab.zoo.paper import paper_rows
 from mixlab.zoo.sizes import Size, find_size, list_models, list_sizes
 

@@ -7,10 +7,10 @@ from torch import nn
 
 from mixlab.measure.timing import interleaved
 from mixlab.models.contract import height_and_width
-from mixlab.speed.plan import ComputeMode, candidates, pick_fastest, prepare_model
+from mixlab.speed.plan import ComputeMode, candidates, pick_mode, prepare_model, time_modes
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import median_interval
-from mixlab.zoo.build import Model
+from mixlab.zoo.architecture import Model
 
 BATCH = 64
 
@@ -26,7 +26,7 @@ def images_per_second(
     modes, calls = {}, {}
     for name, load in models.items():
         forwards = {mode: _forward(load, device, mode, batch) for mode in candidates(device, "auto")}
-        modes[name], _ = pick_fastest(forwards)
+        modes[name] = pick_mode(time_modes(forwards))
         calls[name] = forwards[modes[name]]
     times = interleaved(calls)
     return {

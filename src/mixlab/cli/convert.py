@@ -25,7 +25,7 @@ def convert(
     """Write weights as another program has them: every tensor bit by bit, and a word on what its format can't say."""
     from mixlab.weights.convert import Conversion
     from mixlab.weights.load import load_pretrained
-    from mixlab.zoo.build import parse_assignment
+    from mixlab.zoo.architecture import parse_assignment
 
     if out.exists():
         raise UserError(f"{out} is there already, and is never overwritten: give another name.")

@@ -23,7 +23,7 @@ def inspect(
     """Tell a file's format and architecture, and every tensor's statistics; NaN and zeros are pointed out."""
     from mixlab.weights.inspect import inspect as inspected
     from mixlab.weights.source import find_source
-    from mixlab.zoo.build import parse_assignment
+    from mixlab.zoo.architecture import parse_assignment
 
     given = dict(map(parse_assignment, set or []))
     inspection = inspected(find_source(source), given)

@@ -25,13 +25,14 @@ from mixlab.cli.study import study
 from mixlab.cli.train import train
 from mixlab.errors import Interrupted, UserError
 
-_VERBS = (models, train, evaluate, predict, compare, recipes, runs, convert, inspect, publish, study)
-VERBS = (*(verb.__name__ for verb in _VERBS), "data")
+_VERBS = (models, train, evaluate, predict, compare, recipes, runs, convert, inspect, publish)
+VERBS = (*(verb.__name__ for verb in _VERBS), "data", "study")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 for verb in _VERBS:
     app.command()(verb)
 app.add_typer(data, name="data")
+app.add_typer(study, name="study")
 
 
 @app.callback()

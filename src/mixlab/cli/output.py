@@ -9,6 +9,8 @@ from pathlib import Path
 from mixlab.errors import UserError
 from mixlab.report.table import Format, Table, print_table, render
 
+Log = Callable[[str], None]
+
 
 def output_folder(out: Path | None, verb: str, data: str) -> Path:
     """`out`, or a new folder below runs/; refused where something lies already."""

@@ -1,46 +1,94 @@
-"""`mixlab study`: a question about the models, answered by an experiment."""
+"""`mixlab study`: the papers' experiments, one command a study; its options are the fields of the study's settings.
 
+A study is a file of `mixlab.studies` with a dataclass `Settings` and a function `run`. It is found by its name, and is
+imported only when it is asked for.
+"""
+
+import ast
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from importlib import import_module
+from importlib.resources import files
+from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, get_type_hints
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command_from_info
+from typer.models import CommandInfo
 
 from mixlab.cli.options import DATA
 from mixlab.cli.output import logger, output_folder, show
 
 
-def study(
-    question: Annotated[
-        Literal["resolution", "transfer"],
-        typer.Argument(
-            help="resolution: what another image size costs. transfer: whether knowledge carries over to new classes."
-        ),
-    ],
-    data: Annotated[str, typer.Option(help=f"{DATA}.")],
-    seeds: Annotated[int, typer.Option(min=2, help="Trainings of each kind; of transfer, splits of the classes.")] = 5,
-    epochs: Annotated[int, typer.Option(min=1, help="Before the size or the classes change.")] = 10,
-    images: Annotated[
-        int | None,
-        typer.Option(min=1, help="To train on at most before, equally many of each class.", show_default=False),
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="The folder for report.html and results.json.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
-) -> None:
-    """Repeat an experiment on your images, with intervals; what was finished is kept and found again."""
-    from mixlab.data.sources import open_dataset
-    from mixlab.files import atomic_folder, write_json, write_text
-    from mixlab.studies.resolution import ResolutionSettings, resolution
-    from mixlab.studies.transfer import TransferSettings, transfer
+def study_names() -> list[str]:
+    return sorted(name for name, module in _modules().items() if _defines_settings(module))
 
-    folder = output_folder(out, f"study-{question}", data)
-    dataset, log = open_dataset(data, quiet=quiet), logger(quiet=quiet)
-    given = {"seeds": seeds, "epochs": epochs} | ({"images": images} if images is not None else {})
-    if question == "resolution":
-        found = resolution(dataset, ResolutionSettings(**given), quiet=quiet, log=log)
-    else:
-        found = transfer(dataset, TransferSettings(**given), quiet=quiet, log=log)
-    with atomic_folder(folder) as temporary:
-        write_json(temporary / "results.json", found.results())
-        write_text(temporary / "report.html", found.page().html())
-    show((found.table(), found.differences()), "table")
-    print(f"The report: {folder / 'report.html'}")
+
+class _Studies(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return study_names()
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in study_names():
+            return None
+        info = CommandInfo(name=cmd_name, callback=_command(cmd_name), help=ast.get_docstring(_modules()[cmd_name]))
+        return get_command_from_info(info, pretty_exceptions_short=True, rich_markup_mode=None)
+
+
+study = typer.Typer(cls=_Studies, help="Repeat an experiment of the papers on your images, with intervals.")
+
+
+@study.callback()
+def _group() -> None:
+    pass
+
+
+def _command(name: str) -> Callable[..., None]:
+    """A function whose signature has an option for every field of the study's settings."""
+    module = import_module(f"mixlab.studies.{name}")
+    hints = get_type_hints(module.Settings)
+
+    def command(**given: Any) -> None:
+        from mixlab.data.sources import open_dataset
+        from mixlab.files import atomic_folder, write_json, write_text
+        from mixlab.studies.result import claims_table, study_page
+
+        data, out, quiet = given.pop("data"), given.pop("out"), given.pop("quiet")
+        folder, log = output_folder(out, f"study-{name}", data), logger(quiet=quiet)
+        result = module.run(open_dataset(data, quiet=quiet), module.Settings(**given), quiet=quiet, log=log)
+        findings = result.findings()
+        with atomic_folder(folder) as temporary:
+            write_json(temporary / "results.json", result.to_dict())
+            write_text(temporary / "report.html", study_page(result).html())
+        show([*([claims_table(findings)] if findings else []), *result.tables()], "table")
+        print(f"The report: {folder / 'report.html'}")
+
+    options = [_parameter("data", Annotated[str, typer.Option(help=f"{DATA}.")], Parameter.empty)]
+    for field in fields(module.Settings):
+        limits = {key: value for key, value in field.metadata.items() if key in ("min", "max")}
+        option = typer.Option(help=field.metadata.get("help"), **limits)
+        default = Parameter.empty if field.default is MISSING else field.default
+        options.append(_parameter(field.name, Annotated[hints[field.name], option], default))
+    out = Annotated[Path | None, typer.Option(help="The folder for report.html and results.json.")]
+    options += [_parameter("out", out, None)]
+    options += [_parameter("quiet", Annotated[bool, typer.Option("--quiet", help="No progress.")], False)]
+    command.__signature__ = Signature(options)  # pyright: ignore[reportFunctionMemberAccess]
+    command.__annotations__ = {option.name: option.annotation for option in options}
+    return command
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> Parameter:
+    return Parameter(name, Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
+def _modules() -> dict[str, ast.Module]:
+    """The syntax trees of all files of `mixlab.studies`, which is far quicker than to import them."""
+    folder = files("mixlab") / "studies"
+    names = [path.name.removesuffix(".py") for path in folder.iterdir() if path.name.endswith(".py")]
+    return {name: ast.parse((folder / f"{name}.py").read_text(encoding="utf-8")) for name in names}
+
+
+def _defines_settings(module: ast.Module) -> bool:
+    return any(isinstance(node, ast.ClassDef) and node.name == "Settings" for node in module.body)

@@ -1,86 +1,86 @@
-"""Who is compared, with which recipe and under which plan: all that is decided before the first training."""
+"""The models of a comparison before their training: each with its recipe, and all under one compute mode."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-
-from mixlab.data.batches import steps_per_epoch
 from mixlab.data.dataset import Dataset
 from mixlab.errors import UserError
 from mixlab.measure.machine import pick_device
-from mixlab.measure.macs import count_parameters
 from mixlab.models.contract import ImageSize
 from mixlab.speed.plan import Plan
 from mixlab.training.job import Job, resolve
-from mixlab.training.planning.autotune import cached_plan
+from mixlab.training.planning.autotune import select_common_plans
 from mixlab.training.recipes.defaults import default_recipe
 from mixlab.training.recipes.parse import parse_training_recipe
-from mixlab.zoo.build import macs_of
+from mixlab.training.runner import Training
 
 DEFAULT_MODELS = ("mixer_nano", "convmixer_nano", "davit_nano", "resnet_nano", "vit_nano")
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model with its recipe, ready to be trained with any seed."""
+    """A model with its recipe; `job` has seed 0."""
 
     name: str
     recipe_name: str
     job: Job
-    parameters: int
-    macs: int  # of one image, forward
 
-    def seeded(self, seed: int) -> Job:
-        return replace(self.job, recipe=self.job.recipe.model_copy(update={"seed": seed}))
+    @property
+    def parameters(self) -> int:
+        return self.job.architecture.parameters
 
-    def lasting(self, steps: int) -> "Candidate":
+    @property
+    def macs(self) -> int:
+        """Of one image, forward."""
+        return self.job.architecture.macs
+
+    def with_steps(self, steps: int) -> "Candidate":
+        """Trained for so many steps instead of the recipe's epochs."""
         recipe = self.job.recipe.model_copy(update={"epochs": None, "steps": steps})
         return replace(self, job=replace(self.job, recipe=recipe))
 
 
 @dataclass(frozen=True)
 class PlannedCandidate:
-    """A contender with the plan that all its seeds run under."""
+    """A candidate with the plan of all its trainings."""
 
     candidate: Candidate
     plan: Plan
-    seconds_per_step: float  # in the plan's trial
+    seconds_per_step: float
 
     @property
     def name(self) -> str:
         return self.candidate.name
 
-    @property
-    def seconds(self) -> float:
-        """That the steps of one training will take, by the trial."""
+    def training(self, seed: int) -> Training:
         job = self.candidate.job
-        return job.steps(steps_per_epoch(len(job.dataset.splits["train"]), job.batch)) * self.seconds_per_step
+        seeded = replace(job, recipe=job.recipe.model_copy(update={"seed": seed}))
+        return Training(seeded, self.plan, self.seconds_per_step)
 
     def lasting(self, seconds: float) -> "PlannedCandidate":
-        """With as many steps as take so long, by the trial."""
-        return replace(self, candidate=self.candidate.lasting(max(round(seconds / self.seconds_per_step), 1)))
+        """With as many steps as are estimated to take `seconds`."""
+        return replace(self, candidate=self.candidate.with_steps(max(round(seconds / self.seconds_per_step), 1)))
 
 
 def make_candidate(
     name: str, dataset: Dataset, *, image_size: ImageSize | None, epochs: int | None, config: Mapping[str, Any]
 ) -> Candidate:
-    """The model `name` with its usual recipe, but for what is given."""
+    """The model `name` with its default recipe; what is given takes the place of the recipe's. Raises UserError."""
     recipe_name, fields = default_recipe(name, dataset.name)
     given = {"image_size": image_size, "epochs": epochs}
     fields |= {key: value for key, value in given.items() if value is not None}
-    fields["config"] = {**fields.get("config", {}), **config}
-    job = resolve(parse_training_recipe(fields, recipe_name), dataset, pick_device())
-    with torch.device("meta"):
-        model = job.build()
-    return Candidate(name, recipe_name, job, count_parameters(model), macs_of(model))
+    # Nothing is selected by validation, so its images are training images.
+    fields |= {"config": {**fields.get("config", {}), **config}, "validation": "merged"}
+    return Candidate(name, recipe_name, resolve(parse_training_recipe(fields, recipe_name), dataset, pick_device()))
+
+
+def plan_candidates(candidates: Sequence[Candidate], log: Callable[[str], None]) -> list[PlannedCandidate]:
+    """All get the compute mode that is fastest for all of them together."""
+    plans = select_common_plans([candidate.job for candidate in candidates], log)
+    return [PlannedCandidate(candidate, *plan) for candidate, plan in zip(candidates, plans, strict=True)]
 
 
 def require_several(models: Sequence[str]) -> None:
     if len(set(models)) < max(len(models), 2):
-        raise UserError(f"--models {','.join(models)} compares nothing: give two or more different models.")
-
-
-def plan_candidate(candidate: Candidate, log: Callable[[str], None]) -> PlannedCandidate:
-    return PlannedCandidate(candidate, *cached_plan(candidate.job, log))
+        raise UserError(f"--models {','.join(models)} is not a comparison: give two or more different models.")

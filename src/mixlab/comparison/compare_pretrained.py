@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
-import torch
 
 from mixlab.benchmark.throughput import images_per_second
 from mixlab.comparison.candidates import require_several
@@ -16,16 +15,14 @@ from mixlab.errors import UserError
 from mixlab.evaluation.baselines import baselines_over_rounds
 from mixlab.evaluation.probes.features import Backbone, features, open_backbone
 from mixlab.measure import machine
-from mixlab.measure.macs import count_parameters
 from mixlab.report.text import pluralize
 from mixlab.speed.plan import ComputeMode
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.paired import cluster_values
 from mixlab.training.linear_probe.recipe import RIDGES
-from mixlab.training.recipes.default_recipe import SMALL, best_accuracy_per_mac, median_short_side
+from mixlab.training.recipes.choose import SMALL, best_accuracy_per_mac, median_short_side
 from mixlab.weights.load import build_with_weights
 from mixlab.weights.source import is_pretrained
-from mixlab.zoo.build import build, macs_of
 from mixlab.zoo.cards import find_card
 
 Log = Callable[[str], None]
@@ -134,16 +131,15 @@ def _contestant(
     mode: ComputeMode,
     speed: Estimate,
 ) -> PretrainedResult:
-    with torch.device("meta"):
-        model = build(backbone.weights.family, {**backbone.weights.config, "classes": classes})
+    with_head = backbone.weights.architecture.with_fields(classes=classes)
     return PretrainedResult(
         name=name,
         provenance=_provenance(name),
         backbone=backbone,
         answers=answers,
         correct=cluster_values(answers.correct[None], cv_folds.images.group_ids[cv_folds.evaluated]),
-        parameters=count_parameters(model),
-        macs=macs_of(model),
+        parameters=with_head.parameters,
+        macs=with_head.macs,
         inference_mode=mode,
         images_per_second=speed,
     )

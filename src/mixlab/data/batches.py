@@ -23,6 +23,7 @@ from mixlab.data.dataset import Split
 from mixlab.data.image_file import UnreadableImage
 from mixlab.data.preprocess import Preprocess
 from mixlab.data.rng import epoch_order, image_uniforms
+from mixlab.data.transforms import Transform
 from mixlab.errors import UserError
 from mixlab.measure.machine import usable_cores
 from mixlab.report.progress import progress
@@ -45,10 +46,12 @@ class Batch:
     preprocess: Preprocess
     augmentation: Augmentation
     weight: float = 1.0
+    transform: Transform | None = None
 
     def on(self, device: torch.device | str) -> tuple[Float[Tensor, "image 3 row column"], Int64[Tensor, " image"]]:
         images = self.preprocess.normalised(self.images.to(device))
-        return augment_batch(images, self.uniforms, self.augmentation), self.labels.to(device)
+        images = augment_batch(images, self.uniforms, self.augmentation)
+        return images if self.transform is None else self.transform(images), self.labels.to(device)
 
 
 def steps_per_epoch(images: int, batch: int) -> int:
@@ -154,6 +157,7 @@ class EvalBatches:
                 uniforms=np.empty((len(indices), 0)),
                 preprocess=self._preprocess,
                 augmentation=Augmentation(),
+                transform=self._preprocess.transform,
             )
 
 

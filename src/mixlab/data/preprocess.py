@@ -14,6 +14,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
+from mixlab.data.transforms import Transform
 from mixlab.errors import UserError, did_you_mean
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's ImageNet constants
@@ -41,6 +42,7 @@ class Preprocess:
     interpolation: Interpolation = "bicubic"
     mean: tuple[float, float, float] = INCEPTION_MEAN
     std: tuple[float, float, float] = INCEPTION_STD
+    transform: Transform | None = None  # of every image, after normalisation; in training after augmentation and mixing
 
     def __post_init__(self) -> None:
         if min(self.image_size) < 1:
@@ -51,7 +53,7 @@ class Preprocess:
             raise UserError(f"std={self.std} would divide by it: each channel's must be above 0.")
 
     def __call__(self, image: UInt8[np.ndarray, "row column 3"]) -> Float[Tensor, "3 rows columns"]:
-        return self.normalised(self.resized(image))
+        return self.finished(self.resized(image)[None])[0]
 
     def resized(self, image: UInt8[np.ndarray, "row column 3"]) -> UInt8[Tensor, "3 rows columns"]:
         """The first half, which a training does once and keeps."""
@@ -79,16 +81,22 @@ class Preprocess:
         )
         return (images - mean) / std
 
+    def finished(self, images: UInt8[Tensor, "image 3 row column"]) -> Float[Tensor, "image 3 row column"]:
+        """Resized images as the model sees them in evaluation: normalised, then transformed."""
+        normalised = self.normalised(images)
+        return normalised if self.transform is None else self.transform(normalised)
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON: tuples become lists."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        """Plain JSON: tuples become lists; `transform` is there only if it is set."""
+        stored = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return stored | {"transform": self.transform.to_dict()} if self.transform else _without(stored, "transform")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preprocess":
-        """What `to_dict` gave: every key, and no other."""
+        """What `to_dict` gave: every key, and no other; "transform" may be missing."""
         known = [field.name for field in fields(cls)]
-        if set(values) != set(known):
-            unknown, missing = sorted(set(values) - set(known)), sorted(set(known) - set(values))
+        if set(values) | {"transform"} != set(known):
+            unknown, missing = sorted(set(values) - set(known)), sorted(set(known) - set(values) - {"transform"})
             raise UserError(
                 f"preprocessing has the unknown keys {unknown} and lacks {missing}: its keys are {', '.join(known)}."
             )
@@ -108,7 +116,12 @@ class Preprocess:
             interpolation=values["interpolation"],
             mean=(red, green, blue),
             std=(red_std, green_std, blue_std),
+            transform=Transform.from_dict(values["transform"]) if "transform" in values else None,
         )
+
+
+def _without(values: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name != key}
 
 
 def _tensor(image: Image.Image) -> UInt8[Tensor, "3 row column"]:

@@ -18,7 +18,7 @@ from mixlab.report.progress import Advance, progress
 from mixlab.runs.folder import Run
 from mixlab.speed.plan import ComputeMode, prepare_model
 from mixlab.stats.estimate import Estimate
-from mixlab.weights.trained import load_trained
+from mixlab.weights.load import load
 
 SCHEMA = 1
 BATCH = 64
@@ -99,7 +99,7 @@ def evaluate_run(run: Run, data: str | None, *, quiet: bool) -> RunEvaluation:
     classes = tuple(run.config["classes"])
     dataset, evaluated = _opened(run, recipe["data"], data, classes)
     device = machine.pick_device()
-    predict = predict_fn(prepare_model(load_trained(run), device, ComputeMode()), device, ComputeMode())
+    predict = predict_fn(prepare_model(load(run.path), device, ComputeMode()), device, ComputeMode())
     batches = EvalBatches(
         dataset.splits["test"],
         Preprocess.from_dict(run.config["preprocess"]),

@@ -7,6 +7,7 @@ Axes:  height, width   the image in pixels
        channel         the features of a token
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -85,14 +86,13 @@ class MixerBlock(nn.Module):
 
 
 class Mixer(nn.Module):
-    def __init__(self, config: MixerConfig):
+    def __init__(self, config: MixerConfig, block: Callable[[MixerConfig, float], nn.Module] = MixerBlock):
+        """`block` makes a block from the config and its drop rate; `mixlab.models.variants` gives other ones."""
         super().__init__()
         self.config = config
         self.stem = nn.Conv2d(config.image_channels, config.channels, config.patch_size, config.patch_size)
         # big_vision, which this ramp follows, leaves out the rescaling by 1 / (1 - rate); timm drops at one rate.
-        self.body = nn.Sequential(
-            *(MixerBlock(config, rate) for rate in linear_ramp(config.stochastic_depth, config.depth))
-        )
+        self.body = nn.Sequential(*(block(config, rate) for rate in linear_ramp(config.stochastic_depth, config.depth)))
         self.norm = nn.LayerNorm(config.channels, eps=config.epsilon)
         self.head = classifier(config.channels, config.classes)
         self.apply(_initialise)

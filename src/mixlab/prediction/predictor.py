@@ -90,5 +90,5 @@ class Predictor:
     def _answers(self, images: list[Tensor]) -> list[Prediction]:
         if not images:
             return []
-        logits = self._model(self._preprocess.normalised(torch.stack(images).to(self._device)))
+        logits = self._model(self._preprocess.finished(torch.stack(images).to(self._device)))
         return [Prediction(self.classes, row) for row in logits.softmax(dim=1).numpy(force=True)]

@@ -16,8 +16,7 @@ config.json         the model's family and every field of its config, class name
 
 import json
 import tomllib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,12 +24,7 @@ from typing import Any, Literal
 import tomli_w
 
 from mixlab.errors import UserError
-from mixlab.files import atomic_folder, translate_os_errors, write_json, write_text
-
-try:
-    import fcntl
-except ModuleNotFoundError:  # Windows
-    fcntl = None
+from mixlab.files import atomic_folder, write_json, write_text
 
 FORMAT = 1
 State = Literal["running", "stopped", "done"]
@@ -63,8 +57,12 @@ class Run:
         return self.path / "postmortem.json"
 
     @property
+    def is_finished(self) -> bool:
+        return (self.path / "status.json").exists() and self.state == "done"
+
+    @property
     def is_unfinished(self) -> bool:
-        """Whether a training was begun here and can go on."""
+        """Whether a training was started here and can be resumed."""
         return (self.path / "status.json").exists() and self.state != "done"
 
     @property
@@ -96,37 +94,11 @@ class Run:
     def config(self) -> dict[str, Any]:
         return self._read("config.json", json.loads)
 
-    def mark(self, state: State) -> None:
+    def set_state(self, state: State) -> None:
+        """Write status.json with the state and the size of every other file."""
         files = [file for file in sorted(self.path.iterdir()) if file.is_file() and not file.name.startswith(".")]
         sizes = {file.name: file.stat().st_size for file in files if file.name != "status.json"}
         write_json(self.path / "status.json", {"format": FORMAT, "state": state, "bytes": sizes})
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """While it is entered, no other process may: two trainings would spoil each other's checkpoints.
-
-        The system lets go of the lock of a process that ends, however it does. Where it knows none, nobody is refused.
-        """
-        if fcntl is None:
-            yield
-            return
-        lock = self.path / ".lock"
-        with translate_os_errors(lock):
-            file = lock.open("w")
-        with file:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError) as error:
-                raise UserError(
-                    f"{self.path} is being trained in by another process: wait until that has ended, or give another "
-                    "path."
-                ) from error
-            except OSError:  # not every network's disk has locks
-                pass
-            try:
-                yield
-            finally:
-                lock.unlink(missing_ok=True)
 
     def check_complete(self) -> None:
         """Raises UserError where a file is missing or cut off, as after a copy that was interrupted."""
@@ -181,8 +153,9 @@ def start_run(
     environment: dict[str, Any],
     data: dict[str, Any],
     split_assignment: dict[str, list[str]] | None,
+    code: Mapping[str, str] | None = None,
 ) -> Run:
-    """Lay out the folder of a training that is about to begin."""
+    """Lay out the folder of a training before its first step. `code`: source files by their names in the folder."""
     require_free_folder(path)
     with atomic_folder(path) as temporary:
         write_text(temporary / "recipe.toml", tomli_w.dumps(recipe))
@@ -191,7 +164,9 @@ def start_run(
         write_json(temporary / "data.json", data)
         if split_assignment is not None:
             write_json(temporary / "split.json", split_assignment)
-        Run(temporary).mark("running")
+        for name, source in (code or {}).items():
+            write_text(temporary / name, source)
+        Run(temporary).set_state("running")
     return Run(path)
 
 

@@ -1,4 +1,4 @@
-"""A training's journal, read in one go: what its curves, its page and a list of runs are made from."""
+"""The journal of a training, read as a whole: the source of its curves, its page, its figures and the list of runs."""
 
 import json
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ Line = dict[str, Any]
 
 @dataclass(frozen=True)
 class History:
-    """The journal's lines by kind, oldest first."""
+    """The journal's lines by kind, oldest first. A number that was not finite is None."""
 
     steps: list[Line] = field(default_factory=list)
     epochs: list[Line] = field(default_factory=list)
@@ -25,33 +25,33 @@ class History:
 
     @property
     def step(self) -> int:
-        """The last step that is written down."""
+        """The last step on record."""
         lines = (*self.steps[-1:], *self.epochs[-1:], *self.resumed[-1:])
         return max((line["step"] for line in lines), default=0)
 
     @property
     def best(self) -> Line | None:
-        """The epoch that validation liked best, the last of equals; its weights are the ones kept."""
+        """The epoch with the best validation accuracy, the last of equals: its weights are the run's weights."""
         evaluated = [epoch for epoch in self.epochs if epoch["validation"] is not None]
         return max(reversed(evaluated), key=lambda epoch: epoch["validation"]["top1"], default=None)
 
     @property
     def validation(self) -> Line | None:
-        """{"top1": per cent, "images"} of the weights that are kept; None where there is no validation part."""
+        """{"top1": per cent, "images"} of the run's weights; None without a validation split."""
         if self.averaged:
             return self.averaged[-1]["validation"]
         return self.best and self.best["validation"]
 
     @property
     def seconds(self) -> float | None:
-        """Of the steps of all epochs that are closed; None where none is."""
+        """Of the steps of all complete epochs; None where there is none."""
         return self.epochs[-1]["seconds"] if self.epochs else None
 
 
 def read_history(path: Path) -> History:
-    """Of a journal that may not be there yet, or whose last line is being written."""
+    """Read a journal, which may be missing or still growing: an incomplete last line is ignored. Raises UserError."""
     written = path.read_bytes() if path.exists() else b""
-    lines = _parsed(written[: written.rfind(b"\n") + 1].splitlines(), path)
+    lines = _parsed(written[: written.rfind(b"\n") + 1].splitlines(), path)  # str would also split at U+2028
     kinds: dict[str, list[Line]] = {}
     for line in lines:
         kinds.setdefault(line["kind"], []).append(line)
@@ -67,6 +67,6 @@ def _parsed(lines: Iterable[bytes], path: Path) -> Iterable[Line]:
             yield json.loads(line)
         except ValueError as error:
             raise UserError(
-                f"{path} is broken in line {number} ({error}): it was cut off or changed by hand. Train again, or copy "
-                "the run anew."
+                f"{path} is damaged in line {number} ({error}): it was truncated or edited. Train again, or copy the "
+                "run again."
             ) from error

@@ -1,33 +1,34 @@
-"""What happened in a training, as JSON lines: one every few steps, one an epoch."""
+"""The journal of a training: JSON lines, one every few steps and one an epoch. `mixlab.runs.history` reads it."""
 
 import json
+import math
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from mixlab.errors import UserError
 from mixlab.files import translate_os_errors
 
 
 class Journal:
-    """Appends a line at a time; others can read it when `write` returns."""
+    """Appends lines to a file; a line is readable by others as soon as `write` returns."""
 
     def __init__(self, path: Path):
         self._path = path
         self._file = path.open("ab", buffering=0)
 
     def write(self, kind: str, **values: Any) -> None:
-        line = json.dumps({"kind": kind} | values, ensure_ascii=False) + "\n"
+        """Append {"kind": kind, ...}. Strict JSON: a number that is NaN or infinite becomes null."""
+        line = json.dumps({"kind": kind} | _finite(values), ensure_ascii=False, allow_nan=False) + "\n"
         with translate_os_errors(self._path):
-            self._file.write(line.encode(errors="backslashreplace"))  # a file's name may be no text
+            self._file.write(line.encode(errors="backslashreplace"))  # a file name need not be valid text
 
     @property
     def bytes(self) -> int:
-        """How long it is by now."""
+        """The current length of the file."""
         return self._file.tell()
 
-    def cut(self, length: int) -> None:
-        """Strike out what comes after so many bytes."""
+    def truncate(self, length: int) -> None:
+        """Remove everything after the first `length` bytes."""
         if self.bytes > length:
             self._file.truncate(length)
 
@@ -40,12 +41,9 @@ class Journal:
         self._file.close()
 
 
-def read_journal(path: Path, kind: str) -> list[dict[str, Any]]:
-    """The lines of one kind, oldest first."""
-    try:
-        lines = [json.loads(line) for line in path.read_bytes().splitlines()]  # text also ends lines at U+2028
-    except ValueError as error:
-        raise UserError(
-            f"{path} is broken ({error}): it was cut off or changed by hand. Train again, or copy the run anew."
-        ) from error
-    return [line for line in lines if line["kind"] == kind]
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

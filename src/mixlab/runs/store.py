@@ -1,16 +1,13 @@
-"""Finished trainings, found again by everything that decided their result."""
+"""The store of trainings: each has a folder named by a key over everything that decides its result."""
 
 import hashlib
 import json
 import os
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import mixlab
 from mixlab.runs.folder import Run, open_run
-
-_MAKES_A_RESULT = ("models/*.py", "data/**/*.py", "speed/*.py", "training/*.py", "zoo/timm_models.py")
+from mixlab.runs.sources import sources_digest
 
 
 def store_folder() -> Path:
@@ -19,24 +16,15 @@ def store_folder() -> Path:
 
 
 def store_key(cache_key: dict[str, Any]) -> str:
-    """Twelve letters for everything that decides a result: `cache_key`, and the package's sources that make it.
+    """12 hexadecimal digits of `cache_key` and of the sources that compute the result.
 
-    `cache_key` is the resolved recipe, the model's full config, the data's fingerprint, the plan, torch's version ...
+    `cache_key`: everything else that decides the result, as JSON: the resolved recipe, the model's complete config, the
+    data's fingerprint, the plan, the version of torch.
     """
-    decided = json.dumps(cache_key | {"sources": _sources()}, sort_keys=True)
+    decided = json.dumps(cache_key | {"sources": sources_digest()}, sort_keys=True)
     return hashlib.sha256(decided.encode()).hexdigest()[:12]
 
 
 def finished_run(path: Path) -> Run | None:
-    """The run at `path` if it came to its end; UserError if it is no longer whole."""
-    is_done = (path / "status.json").exists() and Run(path).state == "done"
-    return open_run(path) if is_done else None
-
-
-@cache
-def _sources() -> str:
-    package = Path(mixlab.__file__).parent
-    digest = hashlib.sha256()
-    for file in sorted(file for pattern in _MAKES_A_RESULT for file in package.glob(pattern)):
-        digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()
+    """The run at `path` if it is finished, else None. Raises UserError where a finished run is no longer complete."""
+    return open_run(path) if Run(path).is_finished else None

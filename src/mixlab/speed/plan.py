@@ -14,7 +14,7 @@ from mixlab.measure.timing import interleaved
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Layout = Literal["contiguous", "channels_last"]
-FreedMemory = Literal["returned", "kept"]
+FreedMemory = Literal["released", "retained"]
 
 _MIN_GAIN = 0.95
 """Another mode must take at most this share of the stock mode's time: less is noise, and not worth a rounding."""
@@ -45,7 +45,7 @@ class Plan:
     """Images that go through the model at once; a step adds up the gradients of as many as its batch needs."""
     processes: int = 1
     """That each batch is shared between; batch normalisation sees the images of one."""
-    freed_memory: FreedMemory = "returned"
+    freed_memory: FreedMemory = "released"
     """Whether the process gives back to the system what a step frees (see allocator.py)."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -54,7 +54,6 @@ class Plan:
             "micro_batch": self.micro_batch,
             "processes": self.processes,
             "freed_memory": self.freed_memory,
-            "kernels": "stock",
         } | asdict(self.mode)
 
     @classmethod
@@ -81,11 +80,14 @@ def candidates(device: torch.device, precision: Precision | Literal["auto"]) -> 
     return [ComputeMode(precision, layout) for precision, layout in product(precisions, layouts)]
 
 
-def pick_fastest(steps: Mapping[ComputeMode, Callable[[], object]]) -> tuple[ComputeMode, float]:
-    """The mode to take and the median seconds of its step; the first mode is left only for a clear gain."""
+def time_modes(steps: Mapping[ComputeMode, Callable[[], object]]) -> dict[ComputeMode, float]:
+    """The median seconds of a step in every mode. The modes take turns; a first call of each is not counted."""
     modes = {str(mode): mode for mode in steps}
     times = interleaved({name: steps[mode] for name, mode in modes.items()}, rounds=3, warmup=1, sample_seconds=0.0)
-    seconds = {modes[name]: median(took) for name, took in times.items()}
-    stock, best = next(iter(steps)), min(seconds, key=seconds.__getitem__)
-    taken = best if seconds[best] <= _MIN_GAIN * seconds[stock] else stock
-    return taken, seconds[taken]
+    return {modes[name]: median(seconds) for name, seconds in times.items()}
+
+
+def pick_mode(seconds: Mapping[ComputeMode, float]) -> ComputeMode:
+    """The fastest mode if it is clearly faster than the first one, the stock mode; else the first one."""
+    stock, fastest = next(iter(seconds)), min(seconds, key=seconds.__getitem__)
+    return fastest if seconds[fastest] <= _MIN_GAIN * seconds[stock] else stock

@@ -1,292 +1,172 @@
-"""What a change of resolution costs a Mixer: accuracy at once, after a little fine-tuning, and against other ways.
+"""What does a change of resolution cost a Mixer: at once, and after some fine-tuning?
 
-A Mixer is trained on images of 16 px and taken to 32 px both ways (exactly, resampled) and to 24 px (resampled).
-Beside them stand the model as it was, with its input at 16 px, also trained on there, and models from scratch at the
-new size, for as many steps as the fine-tuning and for as many as all.
+A Mixer is trained on images of 16 px and resized to 32 px in both ways (exact, resampled) and to 24 px (resampled). It
+is compared with the model that stays at 16 px, with and without the same fine-tuning, and with models trained from
+scratch at the new size, for as many steps as the fine-tuning and for as many as all.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from jaxtyping import Bool
 
 from mixlab.data.augmentation.augment import Augmentation
-from mixlab.data.batches import EvalBatches
 from mixlab.data.dataset import Dataset
-from mixlab.evaluation.evaluate import evaluate, predict_fn
 from mixlab.measure import machine
 from mixlab.models.contract import height_and_width
-from mixlab.report.page import Metric, Page, Summary
-from mixlab.report.table import Column, Table
-from mixlab.report.text import join_words, pluralize
-from mixlab.runs.store import finished_run
-from mixlab.speed.plan import ComputeMode, Plan, prepare_model
-from mixlab.stats.estimate import Estimate
-from mixlab.stats.intervals import mean_interval
+from mixlab.report.table import Column
+from mixlab.report.text import pluralize
+from mixlab.runs.folder import Run
 from mixlab.stats.paired import crossed_interval
-from mixlab.studies.study import Study
-from mixlab.training.job import Job, resolve
-from mixlab.training.loop import train
-from mixlab.training.planning.autotune import cached_plan
-from mixlab.training.recipes.schema import Optimizer, Recipe, Schedule
-from mixlab.weights.adapt import Resize, Weights, resize_input
-from mixlab.weights.load import build_with_weights, load_pretrained
-from mixlab.zoo.build import Model, macs_of
+from mixlab.studies.arms import correct_of, train_arms
+from mixlab.studies.result import Arm, ArmsResult, Claim
+from mixlab.training.recipes.schema import Initialization, Optimizer, Recipe, Schedule, Subset
+from mixlab.weights.adapt import Resize
+from mixlab.weights.load import Pretrained, build_with_weights, load_pretrained
+from mixlab.zoo.architecture import Model
 
 SMALL, LARGE, BETWEEN = 16, 32, 24  # pixels
-_WAYS: tuple[tuple[Resize, int], ...] = (("exact", LARGE), ("resampled", LARGE), ("resampled", BETWEEN))
-_AS_IT_WAS, _TRAINED_ON = f"as it was, {SMALL} px", f"trained on, {SMALL} px"
-_EVALUATED = 256  # images a batch
+WAYS: tuple[tuple[Resize, int], ...] = (("exact", LARGE), ("resampled", LARGE), ("resampled", BETWEEN))
+AS_IT_WAS, STAYED = f"as it was, {SMALL} px", f"trained on, {SMALL} px"
 
 
 @dataclass(frozen=True)
-class ResolutionSettings:
-    seeds: int = 5
-    images: int = 20_000  # to train on at most, equally many of each class
-    epochs: int = 10  # before the size changes
-    tuning_epochs: int = 1  # after it
+class Settings:
+    seeds: int = field(default=5, metadata={"help": "Trainings of each arm.", "min": 2})
+    epochs: int = field(default=10, metadata={"help": "Before the size changes.", "min": 1})
+    images: int = field(default=20_000, metadata={"help": "To train on at most, equally many a class.", "min": 1})
+    tuning_epochs: int = field(default=1, metadata={"help": "After the size changes.", "min": 1})
 
 
-@dataclass(frozen=True)
-class Arm:
-    """One way to a model, and its answers: whether each test image was right."""
-
-    name: str
-    image_size: int  # at which it is judged
-    epochs: int  # of training at that size
-    macs: int  # of one image, forward
-    correct: Bool[np.ndarray, "seed image"]
-    moved: tuple[float, ...] = ()  # by the change of size: a constant image's logits, in per cent, one a seed
-
-    @property
-    def top1(self) -> Estimate:
-        return crossed_interval(self.correct)
-
-    def against(self, other: Self) -> Estimate:
-        """The difference in points, seed by seed on the same test images; Student's t over the seeds."""
-        return mean_interval(100 * (self.correct.mean(axis=1) - other.correct.mean(axis=1)), "points")
-
-    def result(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "image_size": self.image_size,
-            "epochs": self.epochs,
-            "macs": self.macs,
-            "by_seed": (100 * self.correct.mean(axis=1)).tolist(),
-            "grey_moved": list(self.moved),
-        }
+def at_once(way: Resize, size: int) -> str:
+    return f"{way}, {size} px, at once"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Resolution(Study[Arm]):
-    repeats = "seeds"
-    top1_is_over = "seeds and test images"
-
-    settings: ResolutionSettings
-
-    @property
-    def pairs(self) -> list[tuple[Arm, Arm]]:
-        """What the study asks: the ways beside each other, beside staying, and beside starting anew."""
-        exact, resampled, between = (self[_tuned(way, size)] for way, size in _WAYS)
-        anew = {
-            size: [arm for arm in self.arms if arm.image_size == size and arm.name.startswith("from scratch")]
-            for size in (LARGE, BETWEEN)
-        }
-        stayed = self[_TRAINED_ON]
-        return [
-            (exact, resampled),
-            *((tuned, stayed) for tuned in (exact, resampled, between)),
-            *((tuned, other) for tuned in (exact, resampled, between) for other in anew[tuned.image_size]),
-        ]
-
-    def table(self) -> Table:
-        reference = self[_AS_IT_WAS]
-        return Table(
-            f"A Mixer's resolution on {self.data}",
-            [
-                Column("name", "model"),
-                Column("epochs", "epochs at that size"),
-                Column("macs", "MACs", "M", digits=1),
-                Column("top1", "top-1", "%", digits=1),
-                Column("difference", "against as it was", "points", digits=1, uncertainty="interval"),
-            ],
-            [
-                {
-                    "name": arm.name,
-                    "epochs": arm.epochs,
-                    "macs": arm.macs / 1e6,
-                    "top1": arm.top1,
-                    "difference": None if arm is reference else arm.against(reference),
-                }
-                for arm in self.arms
-            ],
-            notes=[
-                f"{self.settings.seeds} seeds; {self.images:,} training and {reference.correct.shape[1]:,} test "
-                "images. ± is the standard deviation of the seeds.",
-                "Differences are taken seed by seed on the same test images; the 95 % intervals are over seeds.",
-                *(
-                    f"{arm.name}: a constant image's logits move by {np.mean(arm.moved):.2g} % (mean over the seeds)."
-                    for arm in self.arms
-                    if arm.moved
-                ),
-            ],
-        )
-
-    def page(self) -> Page:
-        stayed = self[_TRAINED_ON]
-        tuned = {f"{way} to {size} px": self[_tuned(way, size)] for way, size in _WAYS}
-        ahead = [way for way, arm in tuned.items() if (arm.against(stayed).low or 0) > 0]
-        who = f"{join_words(ahead)} {'is' if len(ahead) == 1 else 'are'}" if ahead else "no way is certainly"
-        return self._page(
-            "What does a change of resolution cost a Mixer?",
-            f"mixlab study resolution: {self.data}, {self.settings.seeds} seeds",
-            Summary(
-                f"After {pluralize(self.settings.tuning_epochs, 'epoch')} at the new size, {who} ahead of the model "
-                f"that stayed at {SMALL} px for as many steps.",
-                "Taken there: "
-                + join_words(list(tuned))
-                + ". The model that stayed sees images reduced to the size that "
-                "it knows. Ahead: the 95 % interval of the difference lies above 0.",
-                [Metric(arm.name, arm.top1, 1) for arm in (stayed, *tuned.values())],
-            ),
-            {"Judged": "fp32, contiguous"},
-        )
-
-
-def resolution(
-    dataset: Dataset, settings: ResolutionSettings, *, quiet: bool, log: Callable[[str], None]
-) -> Resolution:
-    """Train, resize, judge; what is in the store is not trained again."""
-    dataset = _subset(dataset.merge_validation(), settings.images)
-    bench = _Bench(dataset, settings, log, quiet=quiet)
-    seeds: list[list[Arm]] = []
-    for seed in range(settings.seeds):
-        seeds.append(bench.one_seed(seed))
-        for arm in seeds[-1]:
-            log(f"seed {seed}, {arm.name}: {100 * arm.correct.mean():.1f} %")
-    return Resolution(
-        data=dataset.name,
-        images=len(dataset.splits["train"]),
-        settings=settings,
-        arms=tuple(_joined(arms) for arms in zip(*seeds, strict=True)),
-        environment=machine.describe(bench.device),
-        recipes={
-            "before": bench.recipe(0, SMALL, settings.epochs),
-            "after": bench.recipe(0, LARGE, settings.tuning_epochs, tuned=True),
-        },
-        plans={f"{size} px, token_hidden {hidden}": plan for (size, hidden), plan in bench.plans.items()},
-    )
-
-
-class _Bench:
-    """Trains and judges on one dataset; one plan for each image size and width, decided once."""
-
-    def __init__(self, dataset: Dataset, settings: ResolutionSettings, log: Callable[[str], None], *, quiet: bool):
-        self.dataset, self.settings, self.log, self.quiet = dataset, settings, log, quiet
-        self.device = machine.pick_device()
-        self.plans: dict[tuple[int, int], Plan] = {}
-
-    def recipe(self, seed: int, image_size: int, epochs: int, *, tuned: bool = False) -> Recipe:
-        """Fine-tuning starts at a quarter of the rate."""
-        return Recipe(
-            model="mixer_nano",
-            data=self.dataset.name,
-            image_size=image_size,
-            epochs=epochs,
-            batch=128,
-            seed=seed,
-            optimizer=Optimizer(learning_rate=5e-4 if tuned else 2e-3, weight_decay=0.5, clip_norm=1.0),
-            schedule=Schedule(warmup=0.1),
-            augmentation=Augmentation(flip=True, pad_crop=2),
-        )
-
-    def one_seed(self, seed: int) -> list[Arm]:
-        """Every arm, with the answers of this seed's models alone."""
-        first, after = self.settings.epochs, self.settings.tuning_epochs
-        before = self.trained(self.recipe(seed, SMALL, first))
-        arms = [
-            self.evaluated(_AS_IT_WAS, before, first),
-            self.evaluated(_TRAINED_ON, self.tuned(seed, before), first + after),
-        ]
-        for way, size in _WAYS:
-            resized = resize_input(before, size, way, window=None)
-            moved = moved_on_grey(build_with_weights(before), build_with_weights(resized))
-            arms.append(replace(self.evaluated(f"{way}, {size} px, at once", resized, 0), moved=(moved,)))
-            arms.append(self.evaluated(_tuned(way, size), self.tuned(seed, resized), after))
-        for size in (LARGE, BETWEEN):
-            for epochs in (after, first + after):
-                fresh = self.trained(self.recipe(seed, size, epochs))
-                arms.append(self.evaluated(f"from scratch, {size} px, {pluralize(epochs, 'epoch')}", fresh, epochs))
-        return arms
-
-    def tuned(self, seed: int, weights: Weights) -> Weights:
-        size = weights.config["image_size"]
-        return self.trained(self.recipe(seed, size, self.settings.tuning_epochs, tuned=True), weights)
-
-    def trained(self, recipe: Recipe, weights: Weights | None = None) -> Weights:
-        job = resolve(recipe, self.dataset, self.device)
-        if weights is not None:
-            job = replace(job, weights=weights, config=weights.config)
-        folder = job.folder(plan := self.plan(job))
-        run = finished_run(folder) or train(job, plan, folder, quiet=self.quiet)
-        return load_pretrained(run.path).weights
-
-    def plan(self, job: Job) -> Plan:
-        key = (job.preprocess.image_size[0], job.config["token_hidden"])
-        if key not in self.plans:
-            self.plans[key], _ = cached_plan(replace(job, weights=None), self.log)
-        return self.plans[key]
-
-    def evaluated(self, name: str, weights: Weights, epochs: int) -> Arm:
-        """In fp32, so that what is exact is seen to be."""
-        size = weights.config["image_size"]
-        preprocess = resolve(self.recipe(0, size, 1), self.dataset, self.device).preprocess
-        batches = EvalBatches(self.dataset.splits["test"], preprocess, batch=_EVALUATED, quiet=True)
-        model = build_with_weights(weights)
-        found = evaluate(
-            predict_fn(prepare_model(model, self.device, ComputeMode()), self.device, ComputeMode()),
-            batches,
-            self.dataset.classes,
-        )
-        return Arm(name, size, epochs, macs_of(model), (found.predictions == found.labels)[None])
-
-
-def moved_on_grey(before: Model, after: Model) -> float:
-    """How far the logits of a constant image move from `before` to `after`, in per cent of the largest of them.
-
-    Were a change of size exact, then by nothing: both see the same field, in fewer patches or in more.
-    """
-    with torch.no_grad():
-        logits, moved = (
-            model(torch.full((1, model.config.image_channels, *height_and_width(model.config.image_size)), 0.5))
-            for model in (before, after)
-        )
-    return 100 * float((moved - logits).abs().max() / logits.abs().max())
-
-
-def _joined(arms: Sequence[Arm]) -> Arm:
-    """One arm of several seeds."""
-    return replace(
-        arms[0],
-        correct=np.concatenate([arm.correct for arm in arms]),
-        moved=tuple(moved for arm in arms for moved in arm.moved),
-    )
-
-
-def _tuned(way: Resize, size: int) -> str:
+def tuned(way: Resize, size: int) -> str:
     return f"{way}, {size} px, tuned"
 
 
-def _subset(dataset: Dataset, images: int) -> Dataset:
-    """As many of each class as `images` allow, drawn once."""
-    split, draw = dataset.splits["train"], np.random.default_rng(0)
-    each = max(images // len(dataset.classes), 1)
-    recommendation_summary = [
-        draw.permutation(np.flatnonzero(split.labels == label))[:each] for label in range(len(dataset.classes))
-    ]
-    return replace(
-        dataset, splits={**dataset.splits, "train": split.subset(np.sort(np.concatenate(recommendation_summary)))}
+CLAIMS = tuple(
+    Claim(
+        statement=f"Fine-tuning at {size} px ({way}) is better than the same fine-tuning at {SMALL} px.",
+        contrast=(tuned(way, size), STAYED),
+        expected="higher",
+        source="Tolstikhin et al. 2021, table 3: L/16 at 448 px 83.91 %, at 224 px 82.89 %",
+        regime="the source tunes large models on ImageNet, and doubles 224 px; here a nano model and tiny images",
     )
+    for way, size in WAYS
+)
+
+
+def run(dataset: Dataset, settings: Settings, *, quiet: bool, log: Callable[[str], None]) -> ArmsResult:
+    """Train, resize, fine-tune and evaluate with every seed."""
+    seeds, first, after = range(settings.seeds), settings.epochs, settings.tuning_epochs
+    scratch = {
+        f"from scratch, {size} px, {pluralize(epochs, 'epoch')}": [
+            _recipe(dataset, settings, seed, size, epochs) for seed in seeds
+        ]
+        for size in (LARGE, BETWEEN)
+        for epochs in dict.fromkeys((after, first + after))
+    }
+    before_name = "before"
+    started = {before_name: [_recipe(dataset, settings, seed, SMALL, first) for seed in seeds], **scratch}
+    runs = train_arms(started, dataset, log=log, quiet=quiet)
+    before = runs.pop(before_name)
+    sizes = {STAYED: (None, SMALL), **{tuned(way, size): (way, size) for way, size in WAYS}}
+    after_change = {
+        name: [_tuning(dataset, settings, one, seed, way, size) for seed, one in enumerate(before)]
+        for name, (way, size) in sizes.items()
+    }
+    runs |= train_arms(after_change, dataset, log=log, quiet=quiet)
+    models: dict[str, list[Pretrained]] = {AS_IT_WAS: [load_pretrained(one.path) for one in before]}
+    for way, size in WAYS:
+        models[at_once(way, size)] = [load_pretrained(one.path, image_size=size, resize=way) for one in before]
+    models |= {name: [load_pretrained(one.path) for one in of_arm] for name, of_arm in runs.items()}
+    arms, resized = [], [at_once(way, size) for way, size in WAYS]
+    for name, of_arm in models.items():
+        arms.append(_arm(name, of_arm, models[AS_IT_WAS], dataset, resized=name in resized))
+        log(f"{name}: {', '.join(f'{score:.1f}' for score in arms[-1].scores)} %")
+    order = [AS_IT_WAS, STAYED, *(name(way, size) for way, size in WAYS for name in (at_once, tuned)), *scratch]
+    by_name = {arm.name: arm for arm in arms}
+    return ArmsResult(
+        title="What does a change of resolution cost a Mixer?",
+        command="mixlab study resolution",
+        data=dataset.name,
+        settings=settings,
+        arms=tuple(by_name[name] for name in order),
+        claims=CLAIMS,
+        environment=machine.describe(),
+        top1_interval="seeds and test images",
+        pairs=(
+            (tuned("exact", LARGE), tuned("resampled", LARGE)),
+            *(claim.contrast for claim in CLAIMS),
+            *((tuned(way, size), name) for way, size in WAYS for name in scratch if f" {size} px" in name),
+        ),
+        columns=(Column("macs", "MACs", "M", digits=1),),
+        notes=(
+            "Differences are taken seed by seed on the same test images.",
+            *(
+                f"{arm.name}: the logits of a constant image move by {np.mean(arm.details['constant_image']):.2g} % "
+                "(mean over the seeds)."
+                for arm in arms
+                if "constant_image" in arm.details
+            ),
+        ),
+        facts={"Evaluated in": "fp32"},
+        recipes={"the first training": before[0].recipe, "fine-tuning": runs[tuned("exact", LARGE)][0].recipe},
+        plans={"all trainings": before[0].plan},
+    )
+
+
+def _recipe(dataset: Dataset, settings: Settings, seed: int, image_size: int, epochs: int) -> Recipe:
+    per_class = max(settings.images // len(dataset.classes), 1)
+    return Recipe(
+        model="mixer_nano",
+        data=dataset.name,
+        image_size=image_size,
+        epochs=epochs,
+        batch=128,
+        seed=seed,
+        validation="merged",
+        subset=Subset(per_class=per_class),
+        optimizer=Optimizer(learning_rate=2e-3, weight_decay=0.5, clip_norm=1.0),
+        schedule=Schedule(warmup=0.1),
+        augmentation=Augmentation(flip=True, pad_crop=2),
+    )
+
+
+def _tuning(dataset: Dataset, settings: Settings, before: Run, seed: int, way: Resize | None, size: int) -> Recipe:
+    """Fine-tuning has a quarter of the learning rate."""
+    recipe = _recipe(dataset, settings, seed, size, settings.tuning_epochs)
+    slower = recipe.optimizer.model_copy(update={"learning_rate": recipe.optimizer.learning_rate / 4})
+    weights = Initialization(weights=str(before.path), resize=way, head="keep")
+    return recipe.model_copy(update={"optimizer": slower, "initialization": weights})
+
+
+def _arm(name: str, models: list[Pretrained], before: list[Pretrained], dataset: Dataset, *, resized: bool) -> Arm:
+    correct: Bool[np.ndarray, "seed image"] = np.stack([correct_of(one, dataset) for one in models])
+    macs = models[0].weights.architecture.macs
+    details: dict[str, object] = {"macs": macs, "image_size": models[0].weights.config["image_size"]}
+    if resized:
+        moved = [
+            constant_image_difference(build_with_weights(a.weights), build_with_weights(b.weights))
+            for a, b in zip(before, models, strict=True)
+        ]
+        details["constant_image"] = moved
+    top1 = replace(crossed_interval(correct), n=len(models))
+    return Arm(name, tuple(100 * correct.mean(axis=1)), top1, {"macs": macs / 1e6}, details)
+
+
+def constant_image_difference(before: Model, after: Model) -> float:
+    """The largest change of a logit of a constant image, in per cent of the largest logit.
+
+    An exact change of size would leave it at 0: both models see the same field, in more or fewer patches.
+    """
+    with torch.no_grad():
+        logits, changed = (
+            model(torch.full((1, model.config.image_channels, *height_and_width(model.config.image_size)), 0.5))
+            for model in (before, after)
+        )
+    return 100 * float((changed - logits).abs().max() / logits.abs().max())

@@ -1,241 +1,187 @@
-"""Does what a model has learned carry over to classes that it never saw? Half of them are learned from many images,
-then the other half from a few: by fine-tuning, by a head in closed form, and from scratch.
+"""Does what a model has learned transfer to new classes?
+
+Half of the classes are learned from many images, then the other half from a few: by fine-tuning, by a linear probe, and
+from scratch.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Self
+from dataclasses import dataclass, field
+from math import comb
+from typing import Any
 
 import numpy as np
 
-from mixlab.data.batches import EvalBatches
 from mixlab.data.dataset import Dataset
-from mixlab.data.holdout import group_samples
-from mixlab.evaluation.evaluate import evaluate, predict_fn
-from mixlab.evaluation.probes.ridge import LinearHead
+from mixlab.errors import UserError
 from mixlab.measure import machine
-from mixlab.report.page import Metric, Page, Summary
-from mixlab.report.table import Column, Table
+from mixlab.report.table import Column
 from mixlab.runs.folder import Run
-from mixlab.runs.store import finished_run
-from mixlab.speed.plan import ComputeMode, Plan, prepare_model
-from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import mean_interval
-from mixlab.studies.class_splits import SplitAssignment, check_enough, class_splits, of_classes
-from mixlab.studies.study import Study
-from mixlab.training.job import Job, resolve
+from mixlab.studies.arms import correct_answers, train_arms
+from mixlab.studies.result import Arm, ArmsResult, Claim
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe, RidgeSettings
-from mixlab.training.linear_probe.train import replace_head, resolve_linear_probe, train_linear_probe
-from mixlab.training.loop import train
-from mixlab.training.planning.autotune import cached_plan
 from mixlab.training.recipes.defaults import default_recipe
 from mixlab.training.recipes.parse import parse_training_recipe
-from mixlab.training.recipes.schema import Optimizer, Recipe
-from mixlab.weights.adapt import Weights
-from mixlab.weights.load import build_with_weights, load_pretrained
+from mixlab.training.recipes.schema import Initialization, Recipe, Subset
 
 MODEL = "davit_nano"
-HEAD, TUNED, AS_LONG, LONGER = (
-    "closed-form head",
-    "fine-tuned",
-    "from scratch, as long",
-    "from scratch, 5 times as long",
-)
+PRETRAINED, PROBE, TUNED = "pre-training", "linear probe", "fine-tuned"
+AS_LONG, LONGER = "from scratch, as long", "from scratch, 5 times as long"
 
 _LONGER = 5
 _BATCH, _FEW_BATCH = 64, 20
-_TO_CHOOSE_ON = 1 / 4  # of the few images, for the ridge and the temperature of the head
-_EVALUATED = 256  # images a batch
+_REGIME = "the source pre-trains on 1.3 to 300 million images; here half of a small dataset"
 
 
 @dataclass(frozen=True)
-class TransferSettings:
-    seeds: int = 5  # class splits
-    images: int = 25_000  # to pre-train on at most, equally many of each class
-    epochs: int = 10  # of pre-training
-    shots: int = 20  # images of each new class
-    tuning_epochs: int = 40
+class Settings:
+    seeds: int = field(default=5, metadata={"help": "Splits of the classes into known and new ones.", "min": 2})
+    epochs: int = field(default=10, metadata={"help": "Of pre-training.", "min": 1})
+    images: int = field(default=25_000, metadata={"help": "To pre-train on at most, equally many a class.", "min": 1})
+    shots: int = field(default=20, metadata={"help": "Training images of each new class.", "min": 4})
+    tuning_epochs: int = field(default=40, metadata={"help": "On the new classes.", "min": 1})
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One way to the new classes; `accuracies` in per cent, one a class split, on all test images of its classes."""
-
-    name: str
-    epochs: int  # over the few images
-    accuracies: tuple[float, ...]
-
-    @property
-    def top1(self) -> Estimate:
-        return mean_interval(self.accuracies, "%")
-
-    def against(self, other: Self) -> Estimate:
-        """The difference in points, split by split on the same images; Student's t over the splits."""
-        return mean_interval(np.subtract(self.accuracies, other.accuracies), "points")
-
-    def result(self) -> dict[str, Any]:
-        return {"name": self.name, "epochs": self.epochs, "by_split": list(self.accuracies)}
+class ClassSplit:
+    known: tuple[str, ...]
+    new: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Transfer(Study[Arm]):
-    repeats = "class splits"
-    top1_is_over = "them"
-
-    settings: TransferSettings
-    splits: tuple[SplitAssignment, ...]
-
-    @property
-    def pairs(self) -> list[tuple[Arm, Arm]]:
-        head, tuned, *scratch = (self[name] for name in (HEAD, TUNED, AS_LONG, LONGER))
-        return [(tuned, head), *((carried, anew) for carried in (tuned, head) for anew in scratch)]
-
-    def table(self) -> Table:
-        return Table(
-            f"New classes of {self.data} from {self.settings.shots} images each",
-            [
-                Column("name", MODEL),
-                Column("epochs", "epochs over them"),
-                Column("top1", "top-1", "%", digits=1),
-            ],
-            [{"name": arm.name, "epochs": arm.epochs, "top1": arm.top1} for arm in self.arms],
-            notes=[
-                f"{self.settings.seeds} splits of the classes into known and new ones. All but the models from scratch "
-                f"were trained before, {self.settings.epochs} epochs on {self.images:,} images of the known classes.",
-                "The head is fitted to three quarters of the few images; its ridge and its temperature are chosen on "
-                "the others. The other ways learn from all of them, and nothing is selected.",
-                "± is the standard deviation over the splits. They share classes and images, so the intervals "
-                "are about other splits of this set, not about other sets.",
-            ],
-        )
-
-    def page(self) -> Page:
-        scratch = (self[AS_LONG], self[LONGER])
-        ahead = [name for name in (TUNED, HEAD) if all((self[name].against(anew).low or 0) > 0 for anew in scratch)]
-        match ahead:
-            case []:
-                who = "neither fine-tuning nor the closed-form head is certainly"
-            case [one]:
-                who = f"only the {one} model is" if one == TUNED else f"only the {one} is"
-            case _:
-                who = "fine-tuning and the closed-form head are both"
-        splits = {
-            f"Split {number}": f"{', '.join(split.known)} → {', '.join(split.new)}"
-            for number, split in enumerate(self.splits, start=1)
-        }
-        return self._page(
-            "Does knowledge carry over to classes that were never seen?",
-            f"mixlab study transfer: {self.data}, {self.settings.seeds} class splits",
-            Summary(
-                f"With {self.settings.shots} images of each new class {who} ahead of starting from scratch.",
-                "The two ways: fine-tuning all weights, and a head in closed form. Ahead: the 95 % intervals of the "
-                f"differences to both models from scratch, trained as long and {_LONGER} times as long, lie above 0.",
-                [Metric(arm.name, arm.top1, 1) for arm in self.arms],
-            ),
-            splits,
-        )
-
-    def results(self) -> dict[str, Any]:
-        return super().results() | {"model": MODEL, "splits": [asdict(split) for split in self.splits]}
+CLAIMS = tuple(
+    Claim(
+        statement=f"A {arm} model is better on new classes than one {other}.",
+        contrast=(arm, other),
+        expected="higher",
+        source="Tolstikhin et al. 2021, sections 3 and 3.3",
+        regime=_REGIME,
+    )
+    for arm in (TUNED, PROBE)
+    for other in (AS_LONG, LONGER)
+)
 
 
-def transfer(dataset: Dataset, settings: TransferSettings, *, quiet: bool, log: Callable[[str], None]) -> Transfer:
-    """Train, transfer, judge; what is in the store is not trained again. Raises UserError."""
-    dataset = dataset.merge_validation()
+def run(dataset: Dataset, settings: Settings, *, quiet: bool, log: Callable[[str], None]) -> ArmsResult:
+    """Pre-train, transfer and evaluate on every split of the classes. Raises UserError where the data are too few."""
     splits = class_splits(dataset, settings.seeds)
-    check_enough(dataset, settings.shots)
-    bench = _Bench(dataset, settings, log, quiet=quiet)
-    found: list[list[Arm]] = []
-    for seed, split in enumerate(splits):
-        found.append(bench.one_split(seed, split))
-        for arm in found[-1]:
-            log(f"split {seed + 1}, {arm.name}: {arm.accuracies[0]:.1f} %")
-    return Transfer(
+    _require_shots(dataset, settings.shots)
+    before = train_arms(
+        {PRETRAINED: [_pretraining(dataset, settings, seed, split) for seed, split in enumerate(splits)]},
+        dataset,
+        log=log,
+        quiet=quiet,
+    )[PRETRAINED]
+    recipes = {
+        PROBE: [_probe(dataset, settings, *one) for one in zip(range(len(splits)), splits, before, strict=True)],
+        TUNED: [_tuned(dataset, settings, *one) for one in zip(range(len(splits)), splits, before, strict=True)],
+        AS_LONG: [_scratch(dataset, settings, seed, split, 1) for seed, split in enumerate(splits)],
+        LONGER: [_scratch(dataset, settings, seed, split, _LONGER) for seed, split in enumerate(splits)],
+    }
+    runs = train_arms(recipes, dataset, log=log, quiet=quiet)
+    arms = []
+    for name, of_arm in runs.items():
+        scores = tuple(100 * float(correct_answers(one, dataset).mean()) for one in of_arm)
+        epochs = of_arm[0].recipe.get("epochs", 1)
+        arms.append(Arm(name, scores, mean_interval(scores, "%"), {"epochs": epochs}, {"epochs": epochs}))
+        log(f"{name}: {', '.join(f'{score:.1f}' for score in scores)} %")
+    return ArmsResult(
+        title="Does what a model has learned transfer to new classes?",
+        command="mixlab study transfer",
         data=dataset.name,
-        images=bench.images,
         settings=settings,
-        splits=tuple(splits),
-        arms=tuple(
-            replace(arms[0], accuracies=tuple(arm.accuracies[0] for arm in arms)) for arms in zip(*found, strict=True)
+        arms=tuple(arms),
+        claims=CLAIMS,
+        environment=machine.describe(),
+        repeats="class splits",
+        top1_interval="class splits",
+        pairs=((TUNED, PROBE), *(claim.contrast for claim in CLAIMS)),
+        columns=(Column("epochs", "epochs on new classes"),),
+        notes=(
+            f"{MODEL}. All but the models from scratch were pre-trained for {settings.epochs} epochs on the known "
+            "classes.",
+            "The linear probe is fitted to three quarters of the few images, and its ridge and temperature are chosen "
+            "on "
+            "the others. The other arms train on all of them, and nothing is selected.",
+            "The class splits share classes and images, so the intervals are about other splits of this dataset.",
         ),
-        environment=machine.describe(bench.device),
-        recipes=bench.recipes,
-        plans=bench.plans,
+        facts={f"Split {n}": f"{', '.join(one.known)} → {', '.join(one.new)}" for n, one in enumerate(splits, start=1)},
+        recipes={name: of_arm[0].recipe for name, of_arm in {PRETRAINED: before, **runs}.items()},
+        plans={name: of_arm[0].plan for name, of_arm in {PRETRAINED: before, **runs}.items()},
     )
 
 
-class _Bench:
-    """Trains and judges on one dataset; one plan for each kind of training, decided once."""
-
-    def __init__(self, dataset: Dataset, settings: TransferSettings, log: Callable[[str], None], *, quiet: bool):
-        self.dataset, self.settings, self.log, self.quiet = dataset, settings, log, quiet
-        self.device = machine.pick_device()
-        self.plans: dict[str, Plan] = {}
-        self.recipes: dict[str, Recipe | LinearProbeRecipe] = {}
-        self.images = 0
-
-    def one_split(self, seed: int, split: SplitAssignment) -> list[Arm]:
-        """Every arm, with this split's accuracy alone."""
-        settings = self.settings
-        known = of_classes(self.dataset, split.known, max(settings.images // len(split.known), 1), seed)
-        few = of_classes(self.dataset, split.new, settings.shots, seed)
-        self.images = len(known.splits["train"])
-        default = self.recipe(seed, settings.epochs, _BATCH)
-        before = self.trained("pre-training", default, known)
-        weights = load_pretrained(before.path).weights
-        tuned = self.recipe(seed, settings.tuning_epochs, _FEW_BATCH)
-        tuned = tuned.model_copy(update={"optimizer": _slower(tuned.optimizer)})
-        zeros = LinearHead(
-            np.zeros((len(split.new), weights.tensors["head.weight"].shape[1])), np.zeros(len(split.new))
+def class_splits(dataset: Dataset, count: int) -> list[ClassSplit]:
+    """`count` different ones; of an odd number of classes one more is new. Raises UserError for too few classes."""
+    classes = dataset.classes
+    half = len(classes) // 2
+    if half < 2:
+        raise UserError(
+            f"{dataset.name} has {len(classes)} classes, and the study needs at least 4: two known and two new ones. "
+            "Give a dataset with more."
         )
-        arms = [
-            self.evaluated(HEAD, 1, self.headed(before, few), few),
-            self.evaluated(
-                TUNED, settings.tuning_epochs, self.trained(TUNED, tuned, few, replace_head(weights, zeros)), few
-            ),
-        ]
-        for name, epochs in ((AS_LONG, settings.tuning_epochs), (LONGER, _LONGER * settings.tuning_epochs)):
-            anew = self.trained("from scratch", self.recipe(seed, epochs, _FEW_BATCH), few)
-            arms.append(self.evaluated(name, epochs, anew, few))
-        return arms
-
-    def recipe(self, seed: int, epochs: int, batch: int) -> Recipe:
-        """The model's usual one."""
-        name, fields = default_recipe(MODEL, self.dataset.name)
-        return parse_training_recipe(fields | {"seed": seed, "epochs": epochs, "batch": batch}, name)
-
-    def trained(self, kind: str, recipe: Recipe, dataset: Dataset, weights: Weights | None = None) -> Run:
-        job = resolve(recipe, dataset, self.device)
-        if weights is not None:
-            job = replace(job, weights=weights, config=weights.config)
-        self.recipes.setdefault(kind, job.recipe)
-        folder = job.folder(plan := self.plan(kind, job))
-        return finished_run(folder) or train(job, plan, folder, quiet=self.quiet)
-
-    def plan(self, kind: str, job: Job) -> Plan:
-        if kind not in self.plans:
-            self.plans[kind], _ = cached_plan(job, self.log)
-        return self.plans[kind]
-
-    def headed(self, before: Run, few: Dataset) -> Run:
-        held, rest = group_samples(few.splits["train"]).cut(_TO_CHOOSE_ON)
-        dataset = replace(few, splits={**few.splits, "train": rest.split, "validation": held})
-        recipe = LinearProbeRecipe(model=str(before.path), data=few.name, linear_probe=RidgeSettings())
-        job = resolve_linear_probe(recipe, dataset, self.device)
-        self.recipes.setdefault(HEAD, job.recipe)
-        folder = job.folder()
-        return finished_run(folder) or train_linear_probe(job, folder, quiet=self.quiet)
-
-    def evaluated(self, name: str, epochs: int, run: Run, dataset: Dataset) -> Arm:
-        """In fp32, whatever the plan was."""
-        opened = load_pretrained(run.path)
-        predict = predict_fn(
-            prepare_model(build_with_weights(opened.weights), self.device, ComputeMode()), self.device, ComputeMode()
+    if comb(len(classes), half) < count:
+        raise UserError(
+            f"{dataset.name} has {len(classes)} classes, which can be split in {comb(len(classes), half)} ways, not in "
+            f"{count}: give fewer --seeds."
         )
-        batches = EvalBatches(dataset.splits["test"], opened.preprocess, batch=_EVALUATED, quiet=True)
-        return Arm(name, epochs, (evaluate(predict, batches, dataset.classes).top1.value,))
+    rng, known_ones = np.random.default_rng(0), dict[tuple[int, ...], None]()
+    while len(known_ones) < count:
+        known_ones[tuple(sorted(rng.permutation(len(classes))[:half].tolist()))] = None
+    return [
+        ClassSplit(
+            tuple(classes[place] for place in known),
+            tuple(name for place, name in enumerate(classes) if place not in known),
+        )
+        for known in known_ones
+    ]
 
 
-def _slower(optimizer: Optimizer) -> Optimizer:
-    """Fine-tuning starts at a quarter of the rate."""
-    return optimizer.model_copy(update={"learning_rate": optimizer.learning_rate / 4})
+def _recipe(dataset: Dataset, **changes: Any) -> Recipe:
+    """The default recipe of the model, with validation merged into train."""
+    name, fields = default_recipe(MODEL, dataset.name)
+    return parse_training_recipe(fields | {"validation": "merged"} | changes, name)
+
+
+def _pretraining(dataset: Dataset, settings: Settings, seed: int, split: ClassSplit) -> Recipe:
+    known = Subset(classes=split.known, per_class=max(settings.images // len(split.known), 1), seed=seed)
+    return _recipe(dataset, seed=seed, epochs=settings.epochs, batch=_BATCH, subset=known)
+
+
+def _few(settings: Settings, seed: int, split: ClassSplit) -> Subset:
+    return Subset(classes=split.new, per_class=settings.shots, seed=seed)
+
+
+def _scratch(dataset: Dataset, settings: Settings, seed: int, split: ClassSplit, longer: int) -> Recipe:
+    epochs = longer * settings.tuning_epochs
+    return _recipe(dataset, seed=seed, epochs=epochs, batch=_FEW_BATCH, subset=_few(settings, seed, split))
+
+
+def _tuned(dataset: Dataset, settings: Settings, seed: int, split: ClassSplit, before: Run) -> Recipe:
+    """Fine-tuning has a quarter of the learning rate."""
+    recipe = _scratch(dataset, settings, seed, split, 1)
+    slower = recipe.optimizer.model_copy(update={"learning_rate": recipe.optimizer.learning_rate / 4})
+    weights = Initialization(weights=str(before.path), head="zero")
+    return recipe.model_copy(update={"optimizer": slower, "initialization": weights})
+
+
+def _probe(dataset: Dataset, settings: Settings, seed: int, split: ClassSplit, before: Run) -> LinearProbeRecipe:
+    return LinearProbeRecipe(
+        model=MODEL,
+        data=dataset.name,
+        seed=seed,
+        initialization=Initialization(weights=str(before.path)),
+        subset=_few(settings, seed, split),
+        validation_share=0.25,
+        linear_probe=RidgeSettings(),
+    )
+
+
+def _require_shots(dataset: Dataset, shots: int) -> None:
+    train = dataset.merge_validation().splits["train"]
+    counts = np.bincount(train.labels, minlength=len(dataset.classes))
+    fewest = int(counts.argmin())
+    if counts[fewest] < shots:
+        raise UserError(
+            f'{dataset.name} has {counts[fewest]} training images of "{dataset.classes[fewest]}", and the study takes '
+            f"{shots} of each new class: give a dataset with more, or fewer --shots."
+        )

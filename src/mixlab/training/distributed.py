@@ -1,10 +1,11 @@
-"""One process or many: who is there, what is spread over them, and what they have to agree on.
+"""Training in one process or several: start-up, data and model parallelism, and collective operations.
 
-Each process sees its share of every batch, and their gradients are averaged (Accelerate, and torch's `fully_shard`).
+Each process computes its share of every batch, and the gradients are averaged, by Accelerate's DistributedDataParallel
+or by torch's `fully_shard`.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
 
@@ -23,14 +24,14 @@ T = TypeVar("T")
 
 
 def init_distributed(device: torch.device) -> PartialState:
-    """Meet the processes that `torchrun` or `accelerate launch` has started; alone where nothing has.
+    """Join the processes that `torchrun` or `accelerate launch` started; a single process joins nothing.
 
-    Raises UserError where others were started that this one does not see, which trained alone in silence.
+    Raises UserError where more processes were launched than can be reached: each would train a model of its own.
     """
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     try:
         state = PartialState(cpu=device.type == "cpu")
-    except ValueError as error:  # the address of the first, or another fact, is missing
+    except ValueError as error:  # an environment variable such as MASTER_ADDR is missing
         raise _not_launched(launched) from error
     if launched != state.num_processes:
         raise _not_launched(launched)
@@ -39,13 +40,13 @@ def init_distributed(device: torch.device) -> PartialState:
 
 def _not_launched(launched: int) -> UserError:
     return UserError(
-        f"WORLD_SIZE says that {launched} processes were started, and this one can't find the others: each would train "
-        "a model of its own. Start them with torchrun or accelerate launch, or unset WORLD_SIZE."
+        f"WORLD_SIZE={launched}, but this process can't reach the others: each would train a model of its own. Start "
+        "them with torchrun or accelerate launch, or unset WORLD_SIZE."
     )
 
 
 def broadcast_from_main(decide: Callable[[], T]) -> T:
-    """What the first process decides, in all of them, which have joined."""
+    """The result of `decide`, which runs on the main process, on all ranks. Collective: call it on every rank."""
     state = PartialState()
     decided = [decide() if state.is_main_process else None]
     if state.num_processes > 1:
@@ -54,20 +55,21 @@ def broadcast_from_main(decide: Callable[[], T]) -> T:
 
 
 def make_accelerator(device: torch.device, precision: Precision) -> Accelerator:
-    """Accelerate's view of this training. The step casts by itself; only fp16 needs its scaling of gradients."""
+    """The Accelerator of one training. The step does its own autocast; only fp16 needs Accelerate's gradient scaler."""
     init_distributed(device)
-    AcceleratorState._reset_state()  # what an earlier training of this process has left
+    AcceleratorState._reset_state()  # left by an earlier training in this process
     return Accelerator(mixed_precision="fp16" if precision == "fp16" else "no", cpu=device.type == "cpu")
 
 
 def parallelize(network: nn.Module, accelerator: Accelerator, parallel: Literal["ddp", "fsdp"]) -> nn.Module:
-    """The model to call, whose gradients are averaged over the processes: a copy in each, or a shard of each tensor.
+    """The model to call in a training step: its gradients are averaged over the processes.
 
-    Accelerate's own plugin for shards turns to copies on a processor, in silence; torch's function does not.
+    "ddp" copies the model to every process, "fsdp" shards every tensor over them. (On a CPU Accelerate's own FSDP
+    plugin silently falls back to copies, so torch's `fully_shard` is used.)
     """
     if parallel == "ddp" or accelerator.num_processes == 1:
         return accelerator.prepare(network)
-    body = getattr(network, "body", nn.Module())  # timm's models have none: they are gathered whole, not by blocks
+    body = getattr(network, "body", nn.Module())  # timm's models have no body: they are gathered as a whole
     for block in body.children():
         fully_shard(block)
     fully_shard(network)
@@ -77,7 +79,7 @@ def parallelize(network: nn.Module, accelerator: Accelerator, parallel: Literal[
 
 @contextmanager
 def no_gradient_sync(model: nn.Module, accelerator: Accelerator) -> Iterator[None]:
-    """Gradients add up in this process alone: for all parts of a batch but the last."""
+    """Within the context, gradients accumulate in this process alone: for all chunks of a batch but the last."""
     if not isinstance(model, FSDPModule):
         with accelerator.no_sync(model):
             yield
@@ -88,29 +90,32 @@ def no_gradient_sync(model: nn.Module, accelerator: Accelerator) -> Iterator[Non
 
 
 def gather(tensor: Tensor) -> Tensor:
-    """A copy on the CPU, gathered where the tensor lies in shards; every process has to ask."""
+    """A copy on the CPU, contiguous and unsharded. Collective: call it on every rank."""
     full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
     return full.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
 def scatter(tensor: Tensor, value: Tensor) -> None:
-    """Write what `gather` gave into `tensor`, or into this process's shard of it."""
+    """Copy a whole `value` into `tensor`, or into this process's shard of it."""
     if isinstance(tensor, DTensor):
         value = distribute_tensor(value.to(tensor.device), tensor.device_mesh, tensor.placements)
     with torch.no_grad():
         tensor.copy_(value)
 
 
-class Agreement:
-    """Whether any process says yes, asked over the CPU so that no device has to be waited for."""
+def cpu_group() -> Any:
+    """A process group for flags, which are reduced on the CPU so that no device is waited for; None for one process.
 
-    def __init__(self) -> None:
-        alone = PartialState().num_processes == 1
-        self._group: Any = None if alone else torch.distributed.new_group(backend="gloo")
+    Collective: call it on every rank.
+    """
+    alone = PartialState().num_processes == 1
+    return None if alone else torch.distributed.new_group(backend="gloo")
 
-    def any(self, *answers: bool) -> list[bool]:
-        if self._group is None:
-            return list(answers)
-        said = torch.tensor(answers, dtype=torch.uint8)
-        torch.distributed.all_reduce(said, torch.distributed.ReduceOp.MAX, group=self._group)
-        return [bool(answer) for answer in said]
+
+def all_reduce_any(flags: Sequence[bool], group: Any) -> list[bool]:
+    """Whether each flag is set on any rank. Collective: call it on every rank. `group`: from `cpu_group`."""
+    if group is None:
+        return list(flags)
+    reduced = torch.tensor(flags, dtype=torch.uint8)
+    torch.distributed.all_reduce(reduced, torch.distributed.ReduceOp.MAX, group=group)
+    return [bool(flag) for flag in reduced]

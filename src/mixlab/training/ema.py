@@ -1,6 +1,5 @@
-"""The weights to keep: the model's own or their moving average; the best that validation saw, else the last."""
+"""An exponential moving average of a model's weights."""
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,63 +7,56 @@ import torch
 from torch import Tensor, nn
 
 from mixlab.training.distributed import gather, scatter
-from mixlab.training.recipes.schema import Ema
 
 
-class Kept:
-    def __init__(self, network: nn.Module, ema: Ema | None):
-        self._network, self._ema = network, ema
+class ModelEma:
+    """The average of `model`'s floating-point parameters and buffers; other buffers are copied.
+
+    It starts with the weights after the first step. `decay` in [0, 1): the share of the average in each update.
+    """
+
+    def __init__(self, model: nn.Module, decay: float):
+        self._model, self._decay = model, decay
         self._average: dict[str, Tensor] = {}
-        self._best_score = -math.inf
 
     @torch.no_grad()
-    def follow(self) -> None:
-        """After a step. The first step's weights begin the average."""
-        if self._ema is None:
-            return
-        now = self._network.state_dict()
+    def update(self) -> None:
+        """Call it after every step."""
+        current = self._model.state_dict()
         if not self._average:
-            self._average = {name: tensor.detach().clone() for name, tensor in now.items()}
+            self._average = _copied(current)
             return
-        moving = [name for name, tensor in now.items() if tensor.is_floating_point()]
-        torch._foreach_lerp_([self._average[n] for n in moving], [now[n] for n in moving], 1 - self._ema.decay)  # pyright: ignore
-        for name in now.keys() - set(moving):
-            self._average[name].copy_(now[name])
+        floating = [name for name, tensor in current.items() if tensor.is_floating_point()]
+        averages, weights = [self._average[name] for name in floating], [current[name] for name in floating]
+        torch._foreach_lerp_(averages, weights, 1 - self._decay)  # pyright: ignore
+        for name in current.keys() - set(floating):
+            self._average[name].copy_(current[name])
 
     @contextmanager
-    def shown(self) -> Iterator[nn.Module]:
-        """The model with the weights that would be kept now."""
-        if not self._average:
-            yield self._network
-            return
-        own = {name: tensor.detach().clone() for name, tensor in self._network.state_dict().items()}
-        _put(self._average, self._network)
-        yield self._network
-        _put(own, self._network)
+    def applied(self) -> Iterator[None]:
+        """Within the context, the model has the averaged weights. Before the first update it keeps its own."""
+        own = _copied(self._model.state_dict()) if self._average else {}
+        _load(self._average, self._model)
+        yield
+        _load(own, self._model)
 
-    def is_best(self, score: float) -> bool:
-        """Of equal scores the later one is kept, which has learned for longer."""
-        better = score >= self._best_score
-        self._best_score = max(score, self._best_score)
-        return better
-
-    def weights(self) -> dict[str, Tensor]:
-        """On the CPU; every process has to ask."""
-        return {name: gather(tensor) for name, tensor in (self._average or self._network.state_dict()).items()}
-
-    def average(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Tensor]:
+        """On the CPU; empty before the first update. Collective: call it on every rank."""
         return {name: gather(tensor) for name, tensor in self._average.items()}
 
-    def restore(self, average: dict[str, Tensor], best_score: float | None) -> None:
-        if average:
-            self._average = {name: tensor.detach().clone() for name, tensor in self._network.state_dict().items()}
-            for name, tensor in average.items():
-                scatter(self._average[name], tensor)
-        if best_score is not None:
-            self._best_score = best_score
+    def load_state_dict(self, average: dict[str, Tensor]) -> None:
+        """What `state_dict` returned, here or in another number of processes."""
+        self._average = _copied(self._model.state_dict()) if average else {}
+        for name, tensor in average.items():
+            scatter(self._average[name], tensor)
+
+
+def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
 
 @torch.no_grad()
-def _put(weights: dict[str, Tensor], network: nn.Module) -> None:
-    for name, tensor in network.state_dict().items():
-        tensor.copy_(weights[name])
+def _load(weights: dict[str, Tensor], model: nn.Module) -> None:
+    current = model.state_dict()
+    for name, tensor in weights.items():
+        current[name].copy_(tensor)

@@ -1,12 +1,13 @@
-"""The loop: what happens between the first step of a training and its last. A step itself is in step.py."""
+"""The training loop, from the first step to the last. `mixlab.training.step` has a single step."""
 
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from torch import Tensor, nn
 
 from mixlab.data.rng import step_seed
 from mixlab.evaluation.evaluate import predict_fn
@@ -17,125 +18,151 @@ from mixlab.runs.checkpoints import Checkpoint
 from mixlab.runs.folder import Run
 from mixlab.speed.allocator import retain_freed_memory
 from mixlab.speed.plan import Plan, prepare_model
-from mixlab.training.distributed import Agreement, broadcast_from_main, make_accelerator, parallelize
-from mixlab.training.ema import Kept
+from mixlab.training.distributed import (
+    all_reduce_any,
+    broadcast_from_main,
+    cpu_group,
+    gather,
+    init_distributed,
+    make_accelerator,
+    parallelize,
+)
+from mixlab.training.ema import ModelEma
 from mixlab.training.job import Job
 from mixlab.training.objective import objective_of
 from mixlab.training.optimizer import build_optimizers
 from mixlab.training.run_writer import RunWriter
 from mixlab.training.schedule import lr_factor
 from mixlab.training.signals import StopSignals
-from mixlab.training.state import TrainingState
+from mixlab.training.state import BestScore, TrainingState
 from mixlab.training.step import TrainStep
 from mixlab.training.step_metrics import StepMetrics
 from mixlab.training.trackers import require_trackers, tracked
 from mixlab.training.validation import Validation
 
 _LOG_EVERY = 20
-"""The loss stays on the device and is read this often, since reading it waits for the device."""
+"""Steps. The loss stays on the device in between, because reading it waits for the device."""
 
 
-def train(job: Job, plan: Plan, folder: Path, *, quiet: bool) -> Run:
-    """Train, and leave a finished run in `folder`; this very training, interrupted there, goes on where it was.
+def train(job: Job, plan: Plan, folder: Path, *, quiet: bool, on_wait: Callable[[str], None] | None = None) -> Run:
+    """Train `job` in `folder` and return the finished run. A run of the same job that was interrupted there resumes.
 
-    Every process calls it. SIGTERM and SIGUSR1 end it after a step and a checkpoint, with `Interrupted`. A mistake that
-    shows only now (a broken image, a rate that diverges, a full disk) leaves the last checkpoint intact; where there
-    is none yet, the folder goes.
+    Call it in every process. Where another process trains in the folder: raises Held, or with `on_wait` calls it with a
+    sentence, waits, and returns that process's run. SIGTERM and SIGUSR1 end the training after the current step and a
+    checkpoint, with Interrupted. Raises UserError for what shows only now, such as an unreadable image or a full disk;
+    the last checkpoint stays, and a folder without one is removed.
     """
     require_trackers(job.recipe)
-    if plan.freed_memory == "kept":
+    init_distributed(job.device)
+    writer = RunWriter(Run(folder), job)
+    with create_parents(folder), ExitStack() as stack:
+        plan_or_none = broadcast_from_main(lambda: stack.enter_context(writer.open(plan, on_wait)))
+        if plan_or_none is None:
+            return writer.run
+        try:
+            _fit(job, plan_or_none, writer, quiet=quiet)
+        except BaseException as error:
+            writer.on_failure(error)
+            raise
+    return writer.run
+
+
+def _fit(job: Job, plan: Plan, writer: RunWriter, *, quiet: bool) -> None:
+    recipe = job.recipe
+    if plan.freed_memory == "retained":
         retain_freed_memory()
     accelerator = make_accelerator(job.device, plan.mode.precision)
-    records = RunWriter(Run(folder), job, plan, accelerator)
-    with create_parents(folder), ExitStack() as opened:
-        broadcast_from_main(lambda: opened.enter_context(records.open()))
-        try:
-            _fit(job, plan, records, accelerator, quiet=quiet or not accelerator.is_main_process)
-        except BaseException as error:
-            records.on_failure(error)
-            raise
-        accelerator.wait_for_everyone()
-    return records.run
+    device, rank = accelerator.device, accelerator.process_index
+    quiet = quiet or not accelerator.is_main_process
 
-
-def _fit(job: Job, plan: Plan, records: RunWriter, accelerator: Accelerator, *, quiet: bool) -> None:
-    """Take the steps, and leave the weights to keep."""
-    recipe, share = job.recipe, (accelerator.process_index, accelerator.num_processes)
     batches = job.training_batches(quiet=quiet)
+    steps_per_epoch, steps = len(batches), job.steps(len(batches))
     validation = Validation(job, accelerator, quiet=quiet) if "validation" in job.dataset.splits else None
     torch.manual_seed(recipe.seed)
-    network = prepare_model(job.build(), accelerator.device, plan.mode)
+    network = prepare_model(job.build(), device, plan.mode)
     model = parallelize(network, accelerator, recipe.parallel)
-    parameters = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
     optimizers = [accelerator.prepare(one) for one in build_optimizers(recipe.optimizer, network)]
-    objective = objective_of(job, accelerator.device)
-    take_step = TrainStep(recipe, plan, accelerator, model, list(parameters.values()), optimizers, objective)
-    kept = Kept(network, recipe.ema)
-    state = TrainingState(recipe, network, optimizers, kept, accelerator)
-    agreement = Agreement()
-    steps_per_epoch, steps = len(batches), job.steps(len(batches))
+    ema = ModelEma(network, recipe.ema.decay) if recipe.ema else None
+    train_step = TrainStep(job, plan, accelerator, model, optimizers, objective_of(job, device))
+    parameters = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+    best = BestScore()
+    state = TrainingState(job, network, optimizers, ema, best, accelerator)
+    group = cpu_group()
+
     with (
-        records.checkpoints() as checkpoints,
-        records.journal() as journal,
+        writer.checkpoints() as checkpoints,
+        writer.journal() as journal,
         StopSignals() as signals,
         ExitStack() as stack,
     ):
-        progress = records.resume(state, checkpoints, journal)
-        log = stack.enter_context(tracked(recipe, records.run.path, accelerator, step=progress.step))
+        progress = writer.resume(state, checkpoints, journal)
+        log = stack.enter_context(tracked(recipe, writer.run.path, accelerator, step=progress.step))
         advance = stack.enter_context(progress_bar(f"train {recipe.model}", total=steps, quiet=quiet))
         advance(progress.step)
-        window = StepMetrics(accelerator)
+        metrics = StepMetrics(accelerator)
         stopped = False
+
         while progress.step < steps and not stopped:
             epoch, start = divmod(progress.step, steps_per_epoch)
             model.train()
             progress.begin_epoch()
-            coming = islice(batches.epoch(epoch, start, share), steps - progress.step)
-            for batch in window.timed(coming):
-                torch.manual_seed(step_seed(recipe.seed, progress.step, accelerator.process_index))
-                rate = recipe.optimizer.learning_rate * lr_factor(
-                    recipe.schedule, progress.step, steps, steps_per_epoch
-                )
-                taken = take_step(batch, rate)
+            remaining = islice(batches.epoch(epoch, start, (rank, accelerator.num_processes)), steps - progress.step)
+            for batch in metrics.timed(remaining):
+                torch.manual_seed(step_seed(recipe.seed, progress.step, rank))
+                factor = lr_factor(recipe.schedule, progress.step, steps, steps_per_epoch)
+                result = train_step(batch, recipe.optimizer.learning_rate * factor)
                 progress.step += 1
-                if recipe.non_finite == "skip" and not taken.is_finite():
-                    journal.write("skipped", step=progress.step, epoch=epoch + 1, reason="a gradient is no number")
+                if recipe.non_finite == "skip" and not result.is_finite():
+                    journal.write("skipped", step=progress.step, epoch=epoch + 1, reason="a gradient is not finite")
                 else:
-                    kept.follow()
-                    progress.add(taken)
-                    window.add(progress.step, taken)
+                    if ema is not None:
+                        ema.update()
+                    progress.add(result)
+                    metrics.add(progress.step, result)
                 advance(1, f"epoch {epoch + 1}")
-                if progress.step % _LOG_EVERY == 0 and window:
-                    records.check_finite(window, parameters)
-                    line = window.close()
+                if progress.step % _LOG_EVERY == 0 and metrics:
+                    writer.check_finite(metrics, parameters)
+                    line = metrics.flush()
                     journal.write("step", step=progress.step, epoch=epoch + 1, **line)
                     log(line, progress.step)
-                stopped, due = agreement.any(signals.received is not None, checkpoints.due(progress.step))
+                stopped, due = all_reduce_any([signals.received is not None, checkpoints.due(progress.step)], group)
                 if (stopped or due) and progress.step % steps_per_epoch and progress.step < steps:
-                    records.check_finite(window, parameters)
+                    writer.check_finite(metrics, parameters)
+                    writer.require_lease()
                     checkpoints.save(state.snapshot(progress, journal.bytes))
                     if stopped:
-                        raise records.interrupted(signals.received, progress.step, steps)
-            records.check_finite(window, parameters)
-            with window.paused():
-                line: dict[str, Any] = {"train": progress.close_epoch(accelerator), "validation": None}
+                        raise writer.interrupted(signals.received, progress.step, steps)
+
+            writer.check_finite(metrics, parameters)
+            with metrics.paused():
+                line: dict[str, Any] = {"train": progress.end_epoch(accelerator), "validation": None}
                 if validation is not None:
-                    with kept.shown() as shown:
-                        line["validation"] = validation.accuracy(predict_fn(shown, accelerator.device, plan.mode))
-                    if kept.is_best(line["validation"]["top1"]):
-                        checkpoints.save_best(Checkpoint(kept.weights(), line["validation"] | {"step": progress.step}))
+                    with nullcontext() if ema is None else ema.applied():
+                        line["validation"] = validation.accuracy(predict_fn(network, device, plan.mode))
+                    if best.update(line["validation"]["top1"]):
+                        metadata = line["validation"] | {"step": progress.step}
+                        checkpoints.save_best(Checkpoint(_weights(network, ema), metadata))
                 journal.write("epoch", step=progress.step, epoch=epoch + 1, seconds=progress.seconds, **line)
                 log(line, progress.step)
+                writer.require_lease()
                 checkpoints.save(state.snapshot(progress, journal.bytes))
-                records.show()
+                writer.update_page()
             if stopped and progress.step < steps:
-                raise records.interrupted(signals.received, progress.step, steps)
+                raise writer.interrupted(signals.received, progress.step, steps)
+
         journal.write(
             "end",
             training_seconds=progress.seconds,
             images=progress.images,
-            peak_bytes=peak_bytes(accelerator.device),
+            peak_bytes=peak_bytes(device),
             unreadable=batches.unreadable | (validation.unreadable if validation else {}),
         )
-        best = checkpoints.best() if validation else None
-        records.keep(best.tensors if best else kept.weights())
+        kept = checkpoints.best() if validation else None
+        writer.finish(kept.tensors if kept else _weights(network, ema))
+    accelerator.wait_for_everyone()
+
+
+def _weights(network: nn.Module, ema: ModelEma | None) -> dict[str, Tensor]:
+    """Those that the run is about: the averaged ones, where there are some. Collective: call it on every rank."""
+    averaged = ema.state_dict() if ema else {}
+    return averaged or {name: gather(tensor) for name, tensor in network.state_dict().items()}

@@ -1,4 +1,4 @@
-"""What a training makes small: the loss against the labels, and a teacher's part where there is one."""
+"""The objective of a training: the loss against the labels, and the distillation loss where there is a teacher."""
 
 from dataclasses import dataclass
 

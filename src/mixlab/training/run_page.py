@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -181,7 +181,7 @@ class _Story:
             {
                 "ridge": f"{tried['ridge']:g}",
                 "top1": tried["top1"],
-                "kept": "kept" if tried["recommendation_summary"] else "",
+                "kept": "kept" if tried["chosen"] else "",
             }
             for tried in self.history.ridges
         ]
@@ -192,7 +192,7 @@ class _Story:
     def machine(self) -> Section:
         if not self.history.steps:
             return Section("How it runs", ["Speed and gradients are written down every 20 steps, and none were."])
-        waiting_at, waiting = self._logged("waiting")
+        waiting_at, waiting = self._logged("data_time")
         norms = self._logged("gradient_norm")
         figure = self._figure(
             "Speed and gradients",
@@ -263,7 +263,9 @@ class _Story:
 
     def _logged(self, key: str) -> Curve:
         lines = self.history.steps
-        return [self._by_epoch(line["step"]) for line in lines], [line[key] for line in lines]
+        return [self._by_epoch(line["step"]) for line in lines], [
+            nan if line[key] is None else line[key] for line in lines
+        ]
 
     def _figure(self, title: str, panels: Sequence[SeriesPanel], caption: str) -> Block:
         end = self._by_epoch(self.history.step)

@@ -5,6 +5,7 @@ before the model sees it, and their cut of the data; the mean is a good model on
 weights, as fine-tunings of one model do.
 """
 
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
@@ -22,18 +23,19 @@ from mixlab.data.preprocess import Preprocess
 from mixlab.data.sources import open_dataset, open_with_assignment
 from mixlab.errors import UserError
 from mixlab.evaluation.evaluate import evaluate, predict_fn
-from mixlab.files import atomic_folder, write_json, write_text
+from mixlab.files import atomic_folder, write_text
 from mixlab.measure import machine
 from mixlab.report.progress import progress
 from mixlab.runs.folder import Run, require_free_folder, start_run
-from mixlab.runs.journal import Journal, read_journal
+from mixlab.runs.history import read_history
+from mixlab.runs.journal import Journal
 from mixlab.speed.plan import ComputeMode, prepare_model
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.recipes.parse import parse_recipe
 from mixlab.training.recipes.schema import Recipe
 from mixlab.training.run_page import run_page
+from mixlab.weights.load import load
 from mixlab.weights.storage.write import write_tensors
-from mixlab.weights.trained import load_trained
 
 
 def average(runs: Sequence[Run], out: Path, *, quiet: bool) -> Run:
@@ -51,8 +53,8 @@ def average(runs: Sequence[Run], out: Path, *, quiet: bool) -> Run:
     recipe = parse_recipe(first.recipe, str(first.path / "recipe.toml"))
     dataset = _images(first, recipe)
     device = machine.pick_device()
-    model = load_trained(first)
-    model.load_state_dict(average_state_dicts(load_trained(run).state_dict() for run in runs))
+    model = load(first.path)
+    model.load_state_dict(average_state_dicts(load(run.path).state_dict() for run in runs))
     model = prepare_model(model, device, ComputeMode())
     unreadable = _estimate_statistics(model, first, recipe, dataset.splits["train"], quiet=quiet)
     validation = _evaluated(model, first, recipe, dataset, quiet=quiet) if "validation" in dataset.splits else None
@@ -64,9 +66,9 @@ def average(runs: Sequence[Run], out: Path, *, quiet: bool) -> Run:
             journal.write("averaged", runs=[str(one.path) for one in runs], validation=validation)
             journal.write("end", **_spent(runs), unreadable=unreadable)
         write_tensors(run.weights, {name: tensor.cpu() for name, tensor in model.state_dict().items()})
-        write_json(run.path / "config.json", first.config)
+        shutil.copy(first.path / "config.json", run.path)
         write_text(run.path / "report.html", run_page(run, out).html())
-        run.mark("done")
+        run.set_state("done")
     return Run(out)
 
 
@@ -164,7 +166,7 @@ def _evaluated(
 
 def _spent(runs: Sequence[Run]) -> dict[str, float]:
     """What the trainings took together."""
-    ends = [line for run in runs for line in read_journal(run.journal, "end")]
+    ends = [end for run in runs if (end := read_history(run.journal).end)]
     return {
         "training_seconds": sum(end["training_seconds"] for end in ends),
         "images": sum(end["images"] for end in ends),

@@ -1,13 +1,15 @@
-"""All that a training has to know between two steps in order to go on: what a checkpoint holds.
+"""The state of a training between two steps: what a checkpoint holds.
 
-model/NAME           the weights, with batch normalisation's statistics
-average/NAME         their moving average
-optimizer/KEY/NAME   what the optimiser remembers of a parameter: exp_avg, momentum_buffer ...
-epoch/losses, rights the steps of the epoch that is going on
+model/NAME             weights and buffers
+ema/NAME               their moving average
+optimizer/KEY/NAME     the optimiser's state of a parameter: exp_avg, momentum_buffer ...
+epoch/losses, correct  of the steps of the current epoch
 
-Randomness is derived from the step, so it has no state. Tensors are whole, whatever number of processes wrote them.
+Random numbers are derived from the step, so they have no state. Tensors are whole, whatever number of processes wrote
+them.
 """
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,78 +22,95 @@ from torch import Tensor, nn
 from mixlab.errors import UserError
 from mixlab.runs.checkpoints import Checkpoint
 from mixlab.training.distributed import gather, scatter
-from mixlab.training.ema import Kept
-from mixlab.training.recipes.schema import Recipe
+from mixlab.training.ema import ModelEma
+from mixlab.training.job import Job
 from mixlab.training.step import StepResult
 
 
 @dataclass
-class Progress:
-    """How far the training has come, and its epoch's mean loss and accuracy on the augmented images.
+class BestScore:
+    """The best validation score so far."""
 
-    The losses and counts of right answers are this process's shares; nothing is read from the device before `close`.
+    score: float = -math.inf
+
+    def update(self, score: float) -> bool:
+        """Whether `score` is the best; of equal ones the later is, which was trained for longer."""
+        is_best = score >= self.score
+        self.score = max(score, self.score)
+        return is_best
+
+
+@dataclass
+class Progress:
+    """The current step, and the mean loss and accuracy of the current epoch on the augmented training images.
+
+    `losses` and `correct` are this process's shares; `end_epoch` reads them from the device.
     """
 
     step: int = 0
-    seconds: float = 0.0  # of the epochs that are closed
+    seconds: float = 0.0  # of the complete epochs
     images: int = 0  # of all steps, over all processes
-    losses: list[Tensor] = field(default_factory=list)
-    correct_counts: list[Tensor] = field(default_factory=list)
-    epoch_images: int = 0  # that this process saw
+    losses: list[Tensor] = field(default_factory=list)  # of each step, summed over its images
+    correct: list[Tensor] = field(default_factory=list)  # images of each step
+    epoch_images: int = 0  # of this process
     epoch_seconds: float = 0.0  # before an interruption
     _since: float = field(default_factory=time.perf_counter)
 
     def begin_epoch(self) -> None:
         self._since = time.perf_counter()
 
-    def add(self, taken: StepResult) -> None:
-        images = len(taken.batch.labels) if taken.batch.weight else 0
-        self.losses.append(taken.loss * images)
-        self.correct_counts.append(taken.correct)
+    def add(self, result: StepResult) -> None:
+        images = len(result.batch.labels) if result.batch.weight else 0
+        self.losses.append(result.loss * images)
+        self.correct.append(result.correct)
         self.epoch_images += images
 
     def seconds_of_epoch(self) -> float:
         return self.epoch_seconds + time.perf_counter() - self._since
 
-    def close_epoch(self, accelerator: Accelerator) -> dict[str, float]:
-        """The mean loss and the per cent right of the epoch, which ends here; every process has to ask."""
+    def end_epoch(self, accelerator: Accelerator) -> dict[str, float]:
+        """{"loss", "top1": per cent} of the epoch. Collective: call it on every rank."""
         if not self.losses:
             raise UserError(
-                "Every step of an epoch had a gradient that is no number, and was left out: the training diverged. "
+                "The gradients of every step of an epoch were not finite, so all were skipped: the training diverged. "
                 "Lower optimizer.learning_rate, or lengthen schedule.warmup."
             )
         images = self.images_of_epoch(accelerator)
-        loss, correct = (_summed(values, accelerator).sum().item() for values in (self.losses, self.correct_counts))
+        loss, correct = (_summed(values, accelerator).sum().item() for values in (self.losses, self.correct))
         self.seconds += self.seconds_of_epoch()
         self.images += images
-        self.losses, self.correct_counts, self.epoch_images, self.epoch_seconds = [], [], 0, 0.0
+        self.losses, self.correct, self.epoch_images, self.epoch_seconds = [], [], 0, 0.0
         return {"loss": loss / images, "top1": 100 * correct / images}
 
     def images_of_epoch(self, accelerator: Accelerator) -> int:
-        """Over all processes, which have to ask."""
-        here = torch.tensor(self.epoch_images, device=accelerator.device)
-        return int(accelerator.reduce(here, "sum"))  # pyright: ignore[reportArgumentType]
+        """Over all processes. Collective: call it on every rank."""
+        local = torch.tensor(self.epoch_images, device=accelerator.device)
+        return int(accelerator.reduce(local, "sum"))  # pyright: ignore[reportArgumentType]
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    recipe: Recipe
+    job: Job
     network: nn.Module
-    optimizers: Sequence[Any]  # Accelerate's wrapping of torch's
-    kept: Kept
+    optimizers: Sequence[Any]  # Accelerate's wrappers of torch's
+    ema: ModelEma | None
+    best: BestScore
     accelerator: Accelerator
 
     def snapshot(self, progress: Progress, journal: int) -> Checkpoint:
-        """A copy of everything, what was asked for, and how long the journal was; every process has to ask."""
+        """A copy of everything, with the length of the journal in bytes. Collective: call it on every rank."""
         tensors = {f"model/{name}": gather(tensor) for name, tensor in self.network.state_dict().items()}
-        tensors |= {f"average/{name}": tensor for name, tensor in self.kept.average().items()}
-        for name, cached in self._cached():
+        if self.ema is not None:
+            tensors |= {f"ema/{name}": tensor for name, tensor in self.ema.state_dict().items()}
+        for name, of_parameter in self._optimizer_state():
             tensors |= {
-                f"optimizer/{key}/{name}": gather(value) for key, value in cached.items() if isinstance(value, Tensor)
+                f"optimizer/{key}/{name}": gather(value)
+                for key, value in of_parameter.items()
+                if isinstance(value, Tensor)
             }
         if progress.losses:
             tensors["epoch/losses"] = _summed(progress.losses, self.accelerator).cpu()
-            tensors["epoch/rights"] = _summed(progress.correct_counts, self.accelerator).cpu()
+            tensors["epoch/correct"] = _summed(progress.correct, self.accelerator).cpu()
         scaler = self.accelerator.scaler
         metadata = {
             "step": progress.step,
@@ -100,47 +119,50 @@ class TrainingState:
             "epoch_images": progress.images_of_epoch(self.accelerator),
             "epoch_seconds": progress.seconds_of_epoch() if progress.losses else 0.0,
             "scaler": scaler and scaler.state_dict(),
-            "recipe": self.recipe.to_dict(),
+            "recipe": self.job.stored_recipe(),
             "journal": journal,
         }
         return Checkpoint(tensors, metadata)
 
     def restore(self, checkpoint: Checkpoint, best_score: float | None) -> Progress:
-        """Everything as it was when the checkpoint was written, here or in another number of processes."""
+        """Load a checkpoint that this or another number of processes wrote."""
         weights, metadata = checkpoint.section("model"), checkpoint.metadata
         for name, tensor in self.network.state_dict().items():
             scatter(tensor, weights[name])
-        self.kept.restore(checkpoint.section("average"), best_score)
-        cached = checkpoint.section("optimizer")
+        if self.ema is not None:
+            self.ema.load_state_dict(checkpoint.section("ema"))
+        if best_score is not None:
+            self.best.score = best_score
+        optimizer_state = checkpoint.section("optimizer")
         parameters = dict(self.network.named_parameters())
         for optimizer in self.optimizers:
-            trained = {parameter for group in optimizer.param_groups for parameter in group["params"]}
-            for key_and_name, value in cached.items():
+            own = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+            for key_and_name, value in optimizer_state.items():
                 key, _, name = key_and_name.partition("/")
-                if parameters[name] in trained:
+                if parameters[name] in own:
                     optimizer.state[parameters[name]][key] = _like(parameters[name], value)
         if metadata["scaler"] and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(metadata["scaler"])
-        losses, correct_counts = (self._share_of_sum(name, checkpoint) for name in ("losses", "rights"))
+        losses, correct = (self._share_of_sum(name, checkpoint) for name in ("losses", "correct"))
         return Progress(
             step=metadata["step"],
             seconds=metadata["seconds"],
             images=metadata["images"],
             losses=losses,
-            correct_counts=correct_counts,
+            correct=correct,
             epoch_images=metadata["epoch_images"] if self.accelerator.is_main_process else 0,
             epoch_seconds=metadata["epoch_seconds"],
         )
 
-    def _cached(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """The name of each parameter that an optimiser has moved, and what it remembers of it."""
+    def _optimizer_state(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """The name of each parameter that an optimiser has updated, and its state."""
         names = {parameter: name for name, parameter in self.network.named_parameters()}
         for optimizer in self.optimizers:
-            for parameter, cached in optimizer.state.items():
-                yield names[parameter], cached
+            for parameter, of_parameter in optimizer.state.items():
+                yield names[parameter], of_parameter
 
     def _share_of_sum(self, name: str, checkpoint: Checkpoint) -> list[Tensor]:
-        """What all processes had together goes on in the first."""
+        """The main process takes over the sum of all processes."""
         summed = checkpoint.section("epoch").get(name)
         if summed is None:
             return []
@@ -154,9 +176,9 @@ def _summed(values: list[Tensor], accelerator: Accelerator) -> Tensor:
 
 
 def _like(parameter: Tensor, value: Tensor) -> Tensor:
-    """In the parameter's place and layout; what is one number for all of it, such as AdamW's step, stays as it is."""
+    """`value` with the parameter's device, sharding and layout; a scalar, such as AdamW's step, as it is."""
     if value.shape != parameter.shape:
         return value
-    with_assignment = torch.empty_like(parameter)
-    scatter(with_assignment, value)
-    return with_assignment
+    laid_out = torch.empty_like(parameter)
+    scatter(laid_out, value)
+    return laid_out

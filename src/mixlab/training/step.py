@@ -1,9 +1,8 @@
-"""One step: the gradients of a batch, and what the optimiser makes of them."""
+"""One training step: the gradients of a batch, and the update of the weights."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from accelerate import Accelerator
@@ -15,115 +14,123 @@ from mixlab.data.augmentation.mixing import mix
 from mixlab.data.batches import Batch
 from mixlab.speed.plan import Plan
 from mixlab.training.distributed import no_gradient_sync
+from mixlab.training.job import Job
 from mixlab.training.objective import Objective
-from mixlab.training.recipes.schema import Recipe
-from mixlab.training.sam import perturbed, with_fixed_rng
+from mixlab.training.sam import perturbed
 
 
 @dataclass(frozen=True, eq=False)
 class StepResult:
-    """What came of a step, on the device; the loss is the mean over this process's images."""
+    """The figures of a step, still on the device."""
 
-    loss: Float[Tensor, ""]
-    correct: Int[Tensor, ""]  # images
-    norms: Float[Tensor, " parameter"]  # of the gradients, over all processes
+    loss: Float[Tensor, ""]  # mean over this process's images
+    correct: Int[Tensor, ""]  # images of this process
+    norms: Float[Tensor, " parameter"]  # of each parameter's gradient, over all processes, before clipping
     batch: Batch
     learning_rate: float
 
     def is_finite(self) -> bool:
-        """Waits for the device."""
+        """Whether all gradients are. Synchronises with the device."""
         return bool(self.norms.norm().isfinite())
 
 
-@dataclass(frozen=True)
 class TrainStep:
-    """Called with a batch and the learning rate, moves the weights.
+    """Call it with a batch and a learning rate: it updates the weights once.
 
-    Where a gradient is no number and such steps are left out, the model stays as it was, its buffers too.
+    A step whose gradients are not finite is skipped where the recipe says so: the weights and the statistics of batch
+    normalisation stay as they were.
     """
 
-    recipe: Recipe
-    plan: Plan
-    accelerator: Accelerator
-    model: nn.Module  # as the processes share it
-    parameters: Sequence[nn.Parameter]
-    optimizers: Sequence[torch.optim.Optimizer]
-    objective: Objective
+    def __init__(
+        self,
+        job: Job,
+        plan: Plan,
+        accelerator: Accelerator,
+        model: nn.Module,
+        optimizers: Sequence[torch.optim.Optimizer],
+        objective: Objective,
+    ):
+        """`model`: as `parallelize` returned it, so that its gradients are averaged over the processes."""
+        self.recipe, self.transform, self.plan = job.recipe, job.preprocess.transform, plan
+        self.accelerator, self.model, self.optimizers, self.objective = accelerator, model, optimizers, objective
+        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
     def __call__(self, batch: Batch, learning_rate: float) -> StepResult:
-        accelerator, settings = self.accelerator, self.recipe.optimizer
-        images, labels = batch.on(accelerator.device)
+        settings, skips = self.recipe.optimizer, self.recipe.non_finite == "skip"
+        images, labels = batch.on(self.accelerator.device)
         images, targets = mix(images, self.objective.targets(labels), self.recipe.augmentation)
-        add = partial(
-            add_gradients,
-            self.model,
-            images.contiguous(memory_format=self.plan.mode.memory_format),
-            targets,
-            self.objective,
-            micro_batch=self.plan.micro_batch,
-            backward=accelerator.backward,
-            cast=partial(self.plan.mode.autocast, accelerator.device),
-            weight=batch.weight * accelerator.num_processes,  # by which averaging over them divides
-            unaveraged=partial(no_gradient_sync, self.model, accelerator),
-        )
-        skips = self.recipe.non_finite == "skip"
+        if self.transform is not None:
+            images = self.transform(images)
         before = [buffer.clone() for buffer in self.model.buffers()] if skips else []
         if settings.sam_rho is None:
-            loss, correct = add()
+            loss, correct = self._backward(images, targets, batch.weight)
         else:
-            add = with_fixed_rng(add)
-            loss, correct = add()
+            seed = int(torch.randint(2**63 - 1, ()))  # both passes use the same random numbers
+            torch.manual_seed(seed)
+            loss, correct = self._backward(images, targets, batch.weight)
             with perturbed(self.parameters, list(self.model.buffers()), settings.sam_rho):
-                add()
-        accelerator.unscale_gradients()
-        taken = StepResult(loss, correct, gradient_norms(self.parameters), batch, learning_rate)
+                torch.manual_seed(seed)
+                self._backward(images, targets, batch.weight)
+        self.accelerator.unscale_gradients()
+        result = StepResult(loss, correct, gradient_norms(self.parameters), batch, learning_rate)
         if settings.clip_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(self.parameters, settings.clip_norm, taken.norms.norm())
-        moves = not skips or taken.is_finite()
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, settings.clip_norm, result.norms.norm())
+        if skips and not result.is_finite():
+            for buffer, value in zip(self.model.buffers(), before, strict=True):
+                buffer.copy_(value)
+        else:
+            self._update(learning_rate)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        return result
+
+    def _backward(
+        self, images: Float[Tensor, "image channel row column"], targets: Float[Tensor, "image class"], weight: float
+    ) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
+        # The processes' gradients are averaged: times their number, each image counts as in one process.
+        weight = weight * self.accelerator.num_processes
+        return accumulate_gradients(
+            self.model, images, targets, self.objective, self.plan, weight=weight, accelerator=self.accelerator
+        )
+
+    def _update(self, learning_rate: float) -> None:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * group["lr_scale"]
-            if moves:
-                optimizer.step()
-            optimizer.zero_grad()
-        if not moves:
-            for buffer, value in zip(self.model.buffers(), before, strict=True):
-                buffer.copy_(value)
-        return taken
+            optimizer.step()
 
 
-def add_gradients(
+def accumulate_gradients(
     model: nn.Module,
     images: Float[Tensor, "image channel row column"],
     targets: Float[Tensor, "image class"],
     objective: Callable[[Tensor, Tensor, Tensor], Tensor],
+    plan: Plan,
     *,
-    micro_batch: int,
-    backward: Callable[[Tensor], object],
-    cast: Callable[[], AbstractContextManager[object]] = nullcontext,
     weight: float = 1.0,
-    unaveraged: Callable[[], AbstractContextManager[object]] = nullcontext,
+    accelerator: Accelerator | None = None,
 ) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
-    """Add the gradients of `weight` times the batch's mean loss to the parameters.
+    """Add the gradients of `weight` times the batch's mean loss to the model's parameters.
 
-    `objective` makes the mean loss of logits, images and targets. The batch goes through in near-equal parts of at
-    most `micro_batch` images: each forward pass, a teacher's too, within `cast()`, all parts but the last within
-    `unaveraged()`.
-    Returns the mean loss and how many images were given the class that weighs most in their target, both still on
-    the device.
+    `objective`: the mean loss of logits, images and targets. The batch goes through the model in near-equal chunks of
+    at most `plan.micro_batch` images, in the plan's precision and layout. `accelerator`: None for a model of this
+    process alone; else gradients are averaged over the processes with the last chunk.
+    Returns the mean loss, and the number of images whose largest logit is that of their largest target, on the device.
     """
-    chunks = -(-len(images) // micro_batch)
+    count = -(-len(images) // plan.micro_batch)
     mean_loss, correct = images.new_zeros(()), torch.zeros((), dtype=torch.int64, device=images.device)
-    pairs = zip(images.tensor_split(chunks), targets.tensor_split(chunks), strict=True)
-    for chunk, (part_images, part_targets) in enumerate(pairs, start=1):
-        with nullcontext() if chunk == chunks else unaveraged():
-            with cast():
-                logits = model(part_images)
-                mean = objective(logits, part_images, part_targets)
-            share = mean * (len(part_images) / len(images))
+    images = images.contiguous(memory_format=plan.mode.memory_format)
+    chunks = zip(images.tensor_split(count), targets.tensor_split(count), strict=True)
+    for number, (chunk, chunk_targets) in enumerate(chunks, start=1):
+        with nullcontext() if accelerator is None or number == count else no_gradient_sync(model, accelerator):
+            with plan.mode.autocast(images.device):
+                logits = model(chunk)
+                mean = objective(logits, chunk, chunk_targets)
+            share = mean * (len(chunk) / len(images))
+            backward = Tensor.backward if accelerator is None else accelerator.backward
             backward(weight * share)
         mean_loss += share.detach()
-        correct += (logits.detach().argmax(dim=1) == part_targets.argmax(dim=1)).sum()
+        correct += (logits.detach().argmax(dim=1) == chunk_targets.argmax(dim=1)).sum()
     return mean_loss, correct
 
 

@@ -13,6 +13,7 @@ from mixlab.errors import UserError
 from mixlab.models.contract import ImageSize, height_and_width
 from mixlab.models.mixer import MixerConfig
 from mixlab.weights.resize import enlarge_exact, resample_token_mlps, resize_patch_kernel
+from mixlab.zoo.architecture import FAMILIES, Architecture
 
 _log = logging.getLogger("mixlab")
 
@@ -33,6 +34,10 @@ class Weights:
     def clone(self) -> "Weights":
         """With tensors of its own, which a training may change."""
         return replace(self, tensors={name: tensor.clone() for name, tensor in self.tensors.items()})
+
+    @property
+    def architecture(self) -> Architecture:
+        return Architecture(self.family, self.family, self.config)
 
     @property
     def digest(self) -> str:
@@ -94,10 +99,18 @@ def reset_head(weights: Weights, classes: int) -> Weights:
     config = {**weights.config, "classes": classes}
     tensors = {name: tensor for name, tensor in weights.tensors.items() if not name.startswith("head.")}
     if classes:
-        channels = config["channels"][-1] if weights.family == "davit" else config["channels"]
+        channels = _head_channels(weights)
         tensors |= {"head.weight": torch.zeros(classes, channels), "head.bias": torch.zeros(classes)}
         _log.warning(f"A new head for {classes:,} classes starts at zero, in place of the one for {before:,}.")
     return Weights(weights.family, config, tensors)
+
+
+def _head_channels(weights: Weights) -> int:
+    """Of the features that the head gets."""
+    channels = weights.config.get("channels")
+    if weights.family in FAMILIES and channels is not None:
+        return channels[-1] if weights.family == "davit" else channels
+    return weights.tensors["head.weight"].shape[1]
 
 
 def _mixer_at_size(weights: Weights, image_size: ImageSize, resize: Resize | None) -> Weights:

@@ -24,7 +24,7 @@ from mixlab.weights.load import Pretrained, build_with_weights
 from mixlab.weights.storage.write import require_suffix, write_model_folder, write_tensors
 from mixlab.weights.strict import tensor_shapes
 from mixlab.weights.timm_folder import TIMM_FIELDS, timm_name, write_timm_folder
-from mixlab.zoo.build import Model
+from mixlab.zoo.architecture import Model
 
 _FAMILIES = ("mixer", "convmixer", "davit")
 

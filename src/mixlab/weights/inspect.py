@@ -17,7 +17,7 @@ from mixlab.report.table import Column, Table
 from mixlab.weights.load import identify_checkpoint
 from mixlab.weights.source import Source
 from mixlab.weights.storage.checkpoint import Checkpoint, open_checkpoint
-from mixlab.zoo.build import Model
+from mixlab.zoo.architecture import Model
 
 
 @dataclass(frozen=True)

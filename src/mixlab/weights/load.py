@@ -22,7 +22,7 @@ from mixlab.weights.formats import Format, detect_format, renumbered
 from mixlab.weights.source import Source, find_source
 from mixlab.weights.storage.checkpoint import Checkpoint, open_checkpoint
 from mixlab.weights.strict import require_same_tensors
-from mixlab.zoo.build import Model, build
+from mixlab.zoo.architecture import FAMILIES, Architecture, Model, of_family
 from mixlab.zoo.class_names import indices
 
 _log = logging.getLogger("mixlab")
@@ -66,8 +66,8 @@ def load_pretrained(
 ) -> Pretrained:
     """As `load`, before the model is built, with the names of the classes and the preprocessing."""
     found = find_source(source)
-    if found.family == "timm":
-        return _from_timm(found, {"image_size": image_size, "classes": classes, "resize": resize, **config_fields})
+    if found.family is not None and found.family not in FAMILIES:
+        return _as_stored(found, {"image_size": image_size, "classes": classes, "resize": resize, **config_fields})
     weights = identify_checkpoint(found, image_size, config_fields).weights()
     if "patch_size" in config_fields:
         weights = resize_patches(weights, config_fields["patch_size"])
@@ -85,7 +85,7 @@ def load_pretrained(
 def build_with_weights(weights: Weights) -> Model:
     """In evaluation mode; the tensors become the model's, nothing is copied."""
     with torch.device("cpu" if weights.family == "timm" else "meta"):  # timm's have buffers that no file holds
-        model = build(weights.family, weights.config)
+        model = weights.architecture.build()
     model.load_state_dict(weights.tensors, assign=True)
     return model.eval()
 
@@ -120,8 +120,7 @@ def identify_checkpoint(source: Source, image_size: ImageSize | None, given: Map
     shapes = {ours: format.shape_from_file(checkpoint.stored[theirs].shape) for ours, theirs in names.items()}
     inferred = _inferred_fields(format, names, shapes, source.path)
     config = _complete(format, inferred, shapes, source, image_size, given)
-    with torch.device("meta"):
-        model = build(format.family, config)
+    model = of_family(format.family, format.family, config).on_meta()
     require_same_tensors(model, shapes, source.path, called=lambda ours: names.get(ours, ours))
     for ours, tensor in model.state_dict().items():
         stored = checkpoint.stored[names[ours]].dtype
@@ -225,22 +224,27 @@ def _fp32(tensor: Tensor) -> Tensor:
     return (tensor.float() if tensor.is_floating_point() else tensor).contiguous()
 
 
-def _from_timm(source: Source, asked: Mapping[str, Any]) -> Pretrained:
-    """Weights of one of timm's models, as they were trained: a run's, or published by timm."""
+def _as_stored(source: Source, asked: Mapping[str, Any]) -> Pretrained:
+    """Weights of a model of timm's, of a variant or of the user's own code, without any change of size."""
+    assert source.family is not None and source.preprocess is not None
+    whose = "one of timm's models" if source.family == "timm" else source.family
     for name, value in asked.items():
-        if value is not None:
+        if value is not None and name != "classes" and source.config.get(name) != value:
             raise UserError(
-                f"{name}={value} can't be given for {source.path}, weights of a model of timm's: mixlab changes "
-                "its own families alone. Leave it out."
+                f"{name}={value} is not possible for {source.path}, the weights of {whose}: only Mixers, ConvMixers "
+                "and DaViTs are changed. Remove it."
             )
-    assert source.preprocess is not None
     checkpoint = open_checkpoint(source.path)
-    # A run's tensors have the names that they have in a TimmModel, published ones those within its network.
-    within = "" if all(name.startswith("network.") for name in checkpoint.stored) else "network."
+    # A run's tensors have the names that they have in a TimmModel, timm's own files those of its network.
+    is_network = source.family == "timm" and not all(name.startswith("network.") for name in checkpoint.stored)
+    within = "network." if is_network else ""
     shapes = {f"{within}{name}": stored.shape for name, stored in checkpoint.stored.items()}
-    require_same_tensors(
-        build("timm", source.config), shapes, source.path, called=lambda ours: ours.removeprefix(within)
-    )
+    model = Architecture(source.family, source.family, source.config).build()
+    require_same_tensors(model, shapes, source.path, called=lambda ours: ours.removeprefix(within))
     tensors = {f"{within}{name}": _fp32(checkpoint.tensor(name)) for name in checkpoint.stored}
-    names = source.classes or indices(source.config["classes"])
-    return Pretrained(Weights("timm", source.config, tensors), names, source.preprocess)
+    weights = Weights(source.family, source.config, tensors)
+    if asked["classes"] is not None:
+        weights = reset_head(weights, asked["classes"])
+    count = weights.config["classes"]
+    known = source.classes if source.classes and len(source.classes) == count else indices(count)
+    return Pretrained(weights, known, source.preprocess)

@@ -17,7 +17,8 @@ from mixlab.errors import UserError, did_you_mean
 from mixlab.files import cache_folder
 from mixlab.runs.folder import open_run
 from mixlab.weights.hub import cached_weights, hub_folder
-from mixlab.zoo.build import make_config
+from mixlab.zoo import user_code
+from mixlab.zoo.architecture import make_config
 from mixlab.zoo.cards import Card, find_card, list_cards
 from mixlab.zoo.class_names import class_names
 from mixlab.zoo.sizes import list_models
@@ -55,6 +56,8 @@ def is_pretrained(model: str) -> bool:
 
     Fetches nothing.
     """
+    if model.startswith(("variant:", "py:")):
+        return False
     if model.startswith("timm:"):
         return "." in model.split(":")[1]
     if model in list_models():
@@ -82,11 +85,20 @@ def _folder(path: Path) -> Source:
 def _ours(path: Path, config: Mapping[str, Any]) -> Source:
     return Source(
         path=path / "model.safetensors",
-        family=config["family"],
+        family=_family(path, config["family"]),
         config=config["config"],
         classes=tuple(config["classes"]),
         preprocess=Preprocess.from_dict(config["preprocess"]),
     )
+
+
+def _family(folder: Path, stored: str) -> str:
+    """The user's own code is the copy in the folder. Raises UserError where that may not run."""
+    if not stored.startswith("py:"):
+        return stored
+    file = folder.resolve() / user_code.COPY
+    user_code.require_trusted(file)
+    return f"py:{file}:{stored.rpartition(':')[2]}"
 
 
 _FROM_TIMM_FIELDS = {"window_size": "window", "num_heads": "heads", "img_size": "image_size"}

@@ -3,40 +3,38 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
-
 from mixlab.errors import UserError
-from mixlab.zoo.build import Model, build, describe
+from mixlab.zoo.architecture import FAMILIES, Architecture, architecture
 
 _WIDTH_STEP = 8
 _HEAD_WIDTH_STEP = 4
 _WIDEST = 4096  # steps
 
 
-def scaled_config(name: str, fields: Mapping[str, Any], cost: Callable[[Model], int], target: int) -> dict[str, Any]:
+def scaled_config(
+    name: str, fields: Mapping[str, Any], cost: Callable[[Architecture], int], target: int
+) -> dict[str, Any]:
     """The fields of `name`'s config that bring `cost` nearest to `target`: widths alone, in their own proportions.
 
     `fields` are laid over the config first. Widths are multiples of 8, a DaViT's of 4 in each head; depth, patches and
     kernels stay. Raises UserError for timm's models, whose widths have other names in every class.
     """
-    described = describe(name)
-    if described.family == "timm":
+    base = architecture(name, **fields)
+    if base.family not in FAMILIES:
         raise UserError(
             f"{name} has a fixed size, so it can't be matched to another model: leave it out, or put it first, so that "
             "the others are matched to it."
         )
-    base = {**described.config, **fields}
-    widths = {"mixer": _mixer, "convmixer": _convmixer, "davit": _davit}[described.family]
+    widths = {"mixer": _mixer, "convmixer": _convmixer, "davit": _davit}[base.family]
 
     def cost_at(step: int) -> int:
-        with torch.device("meta"):
-            return cost(build(described.family, base | widths(base, step)))
+        return cost(base.with_fields(**widths(base.config, step)))
 
     low, high = 1, _WIDEST
     while high - low > 1:  # the cost grows with the width
         middle = (low + high) // 2
         low, high = (middle, high) if cost_at(middle) <= target else (low, middle)
-    return widths(base, min((low, high), key=lambda step: abs(cost_at(step) - target)))
+    return widths(base.config, min((low, high), key=lambda step: abs(cost_at(step) - target)))
 
 
 def _mixer(base: Mapping[str, Any], step: int) -> dict[str, Any]:

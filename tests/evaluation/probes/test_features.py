@@ -18,7 +18,7 @@ from mixlab.evaluation.probes.features import Backbone, Features, features, open
 from mixlab.weights.adapt import Weights
 from mixlab.weights.load import build_with_weights
 from mixlab.weights.storage.write import write_model_folder
-from mixlab.zoo.build import create_model
+from mixlab.zoo.architecture import create_model
 
 CPU = torch.device("cpu")
 SMALL: dict[str, dict[str, Any]] = {

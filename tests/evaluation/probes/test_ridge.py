@@ -64,17 +64,17 @@ def test_fewer_images_than_channels_and_a_channel_that_never_changes_are_no_matt
 
 def test_validation_chooses_the_ridge_and_every_one_is_told(draw):
     ridges = (1e-6, 1.0, 1e6)
-    recommendation_summary = fit_head(draw(8, noise=1.5), draw(400, noise=1.5, seed=2), 3, ridges)
-    assert tuple(recommendation_summary.tried) == ridges
-    assert recommendation_summary.ridge == 1.0
-    assert recommendation_summary.tried[1.0] == max(recommendation_summary.tried.values())
-    assert recommendation_summary.head.top1(draw(400, noise=1.5, seed=2)) == recommendation_summary.tried[1.0]
+    chosen = fit_head(draw(8, noise=1.5), draw(400, noise=1.5, seed=2), 3, ridges)
+    assert tuple(chosen.tried) == ridges
+    assert chosen.ridge == 1.0
+    assert chosen.tried[1.0] == max(chosen.tried.values())
+    assert chosen.head.top1(draw(400, noise=1.5, seed=2)) == chosen.tried[1.0]
 
 
 def test_of_equally_good_ridges_the_largest_is_taken_in_whatever_order_they_come(draw):
-    recommendation_summary = fit_head(draw(80, noise=0.01), draw(40, noise=0.01, seed=2), 3, (0.1, 0.001, 0.01))
-    assert recommendation_summary.tried == {0.001: 100.0, 0.01: 100.0, 0.1: 100.0}
-    assert recommendation_summary.ridge == 0.1
+    chosen = fit_head(draw(80, noise=0.01), draw(40, noise=0.01, seed=2), 3, (0.1, 0.001, 0.01))
+    assert chosen.tried == {0.001: 100.0, 0.01: 100.0, 0.1: 100.0}
+    assert chosen.ridge == 0.1
 
 
 def test_a_temperature_makes_over_and_underconfident_answers_alike():
@@ -94,10 +94,9 @@ def test_answers_that_are_all_right_call_for_no_certainty():
 
 def test_the_chosen_head_is_calibrated_on_validation(draw):
     train, validation = draw(200, noise=1.5), draw(2000, noise=1.5, seed=2)
-    recommendation_summary = fit_head(train, validation, 3, (1.0,))
+    chosen = fit_head(train, validation, 3, (1.0,))
     ((_, plain),) = ridge_path(train, 3, (1.0,))
-    assert recommendation_summary.head.loss(validation) < plain.loss(validation) - 0.1
-    assert recommendation_summary.head.loss(validation) <= min(
-        plain.scaled_by_temperature(recommendation_summary.temperature * factor).loss(validation)
-        for factor in (0.8, 1.25)
+    assert chosen.head.loss(validation) < plain.loss(validation) - 0.1
+    assert chosen.head.loss(validation) <= min(
+        plain.scaled_by_temperature(chosen.temperature * factor).loss(validation) for factor in (0.8, 1.25)
     )

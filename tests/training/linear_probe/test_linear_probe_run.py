@@ -21,7 +21,7 @@ from mixlab.training.linear_probe.train import resolve_linear_probe, train_linea
 from mixlab.weights.adapt import Weights
 from mixlab.weights.load import load
 from mixlab.weights.storage.write import write_model_folder
-from mixlab.zoo.build import create_model
+from mixlab.zoo.architecture import create_model
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from mixlab.errors import UserError
 from mixlab.evaluation.probes import features as cache
 from mixlab.prediction.predictor import Predictor
 from mixlab.runs.folder import Run, open_run
-from mixlab.runs.journal import read_journal
+from mixlab.runs.history import read_history
 from mixlab.training.linear_probe import train as module
 from mixlab.training.linear_probe.recipe import RIDGES, LinearProbeRecipe
 from mixlab.training.linear_probe.train import LinearProbeJob, resolve_linear_probe, train_linear_probe
@@ -27,7 +27,7 @@ from mixlab.training.recipes.schema import Recipe
 from mixlab.weights.adapt import Weights
 from mixlab.weights.load import load_pretrained
 from mixlab.weights.storage.write import write_model_folder
-from mixlab.zoo.build import create_model
+from mixlab.zoo.architecture import create_model
 
 CPU = torch.device("cpu")
 CLASSES = ("dark", "light", "red")
@@ -103,13 +103,13 @@ def test_it_is_the_backbone_but_for_the_head_and_sees_bilinearly(run, source):
 
 
 def test_the_journal_tells_the_ridges_and_what_was_reached(run):
-    ridges = read_journal(run.journal, "ridge")
+    ridges = read_history(run.journal).ridges
     assert [line["ridge"] for line in ridges] == list(RIDGES)
-    (recommendation_summary,) = (line for line in ridges if line["recommendation_summary"])
-    (epoch,) = read_journal(run.journal, "epoch")
-    assert epoch["validation"] == {"top1": recommendation_summary["top1"], "images": 6}
+    (chosen,) = (line for line in ridges if line["chosen"])
+    (epoch,) = read_history(run.journal).epochs
+    assert epoch["validation"] == {"top1": chosen["top1"], "images": 6}
     assert (epoch["step"], epoch["epoch"]) == (1, 1)
-    (end,) = read_journal(run.journal, "end")
+    end = read_history(run.journal).end or {}
     assert (end["images"], end["unreadable"]) == (42, {})
     assert end["peak_bytes"] > 0
 
@@ -147,7 +147,7 @@ def test_unreadable_images_are_left_out_and_named(make_job, images, tmp_path):
     job = make_job(max_unreadable=1)
     broken = job.dataset.splits["train"].names[0]
     (images / broken).write_bytes(b"no image")
-    (end,) = read_journal(train_linear_probe(job, tmp_path / "run", quiet=True).journal, "end")
+    end = read_history(train_linear_probe(job, tmp_path / "run", quiet=True).journal).end or {}
     assert list(end["unreadable"]) == [broken]
     assert end["images"] == 41
 
@@ -162,7 +162,7 @@ def test_a_failure_leaves_no_folder_and_a_finished_run_stays(make_job, run, tmp_
 
 
 def test_a_training_that_was_broken_off_is_not_overwritten(make_job, run):
-    run.mark("stopped")
+    run.set_state("stopped")
     with pytest.raises(UserError, match="mixlab train --resume"):
         train_linear_probe(make_job(), run.path, quiet=True)
 

@@ -111,7 +111,7 @@ def test_a_model_too_large_for_one_image_is_refused_with_what_may_help(make_job,
         select_plan(make_job(), lambda sentence: None)
 
 
-@pytest.mark.parametrize(("times_what_is_needed", "freed"), [(4, "kept"), (2, "returned")])
+@pytest.mark.parametrize(("times_what_is_needed", "freed"), [(4, "retained"), (2, "released")])
 def test_freed_memory_is_kept_where_there_is_room_for_pieces(times_what_is_needed, freed, make_job, monkeypatch):
     monkeypatch.setattr(autotune, "estimate_memory", lambda job, plan, network: {"parameters": 60, "gradients": 40})
     monkeypatch.setattr(autotune, "available_bytes", lambda: 100 * times_what_is_needed)
@@ -121,7 +121,7 @@ def test_freed_memory_is_kept_where_there_is_room_for_pieces(times_what_is_neede
 
 
 def test_speed_off_leaves_the_allocator_as_it_is(make_job):
-    assert select_plan(make_job("speed=off"), silent)[0].freed_memory == "returned"
+    assert select_plan(make_job("speed=off"), silent)[0].freed_memory == "released"
 
 
 def failing_once(error: Exception, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -136,13 +136,15 @@ def failing_once(error: Exception, function: Callable[..., Any]) -> Callable[...
 
 
 def test_python_s_own_memory_error_counts_as_well(make_job, monkeypatch):
-    monkeypatch.setattr(autotune, "add_gradients", failing_once(MemoryError(), autotune.add_gradients))
+    monkeypatch.setattr(autotune, "accumulate_gradients", failing_once(MemoryError(), autotune.accumulate_gradients))
     plan, _ = select_plan(make_job(), lambda sentence: None)
     assert plan.micro_batch == 4
 
 
 def test_another_error_of_a_step_keeps_its_traceback(make_job, monkeypatch):
-    monkeypatch.setattr(autotune, "add_gradients", failing_once(RuntimeError("shapes"), autotune.add_gradients))
+    monkeypatch.setattr(
+        autotune, "accumulate_gradients", failing_once(RuntimeError("shapes"), autotune.accumulate_gradients)
+    )
     with pytest.raises(RuntimeError, match=r"^shapes$"):
         select_plan(make_job(), silent)
 

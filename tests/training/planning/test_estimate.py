@@ -19,7 +19,7 @@ from mixlab.training.loop import train
 from mixlab.training.objective import objective_of
 from mixlab.training.optimizer import build_optimizers
 from mixlab.training.planning.estimate import TrainingEstimate, estimate
-from mixlab.training.step import add_gradients
+from mixlab.training.step import accumulate_gradients
 
 WHOLE = Plan("cpu", ComputeMode(), micro_batch=64)
 NANO = ("image_size=32", "batch=32", "config={}")
@@ -50,7 +50,7 @@ class TestMemory:
 
         def step() -> None:
             images, labels = batch.on(job.device)
-            add_gradients(
+            accumulate_gradients(
                 model,
                 images,
                 objective.targets(labels),

@@ -19,7 +19,7 @@ from mixlab.training.recipes.recipe_files import read_recipe, recipe_names
 from mixlab.training.schedule import lr_factor
 from mixlab.weights.adapt import Weights
 from mixlab.weights.load import Pretrained
-from mixlab.zoo.build import build, create_model, describe
+from mixlab.zoo.architecture import build, create_model, describe
 from mixlab.zoo.cards import find_card
 
 CPU = torch.device("cpu")

@@ -24,9 +24,9 @@ from mixlab.files import atomic_file, cache_folder
 from mixlab.models.contract import ImageSize
 from mixlab.report.progress import progress
 from mixlab.runs.store import store_key
-from mixlab.weights.adapt import Weights
+from mixlab.weights.adapt import Resize, Weights
 from mixlab.weights.load import build_with_weights, load_pretrained
-from mixlab.zoo.build import Model
+from mixlab.zoo.architecture import Model
 
 _IMAGES_PER_FILE = 512
 """An interruption loses no more than these."""
@@ -45,6 +45,7 @@ class Backbone:
         alike = {
             "weights": self.weights.digest,
             "config": dict(self.weights.config),
+            "code": self.weights.architecture.code_digest,
             "preprocess": self.preprocess.to_dict(),
             "device": device.type,
             "torch": torch.__version__,
@@ -61,9 +62,9 @@ class Features:
     unreadable: dict[str, str]
 
 
-def open_backbone(source: str | Path, image_size: ImageSize | None = None) -> Backbone:
+def open_backbone(source: str | Path, image_size: ImageSize | None = None, *, resize: Resize | None = None) -> Backbone:
     """Of any weights that `load` takes. Images are resized bilinearly, whatever the weights had."""
-    opened = load_pretrained(source, image_size=image_size)
+    opened = load_pretrained(source, image_size=image_size, resize=resize)
     return Backbone(str(source), opened.weights, replace(opened.preprocess, interpolation="bilinear"))
 
 

@@ -6,12 +6,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
-
 from mixlab.evaluation.probes.features import missing_features, seconds_per_image
-from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.training.linear_probe.train import LinearProbeJob
-from mixlab.zoo.build import build
 
 SPLITS = ("train", "validation")
 """Those that a head is fitted to, and chosen on."""
@@ -39,12 +35,11 @@ class LinearProbeEstimate:
 def linear_probe_estimate(job: LinearProbeJob) -> LinearProbeEstimate:
     """Some images are read and shown to the backbone, for the time it takes."""
     backbone, splits = job.backbone, job.dataset.splits
-    with torch.device("meta"):
-        network = build(backbone.weights.family, {**backbone.weights.config, "classes": len(job.dataset.classes)})
+    with_head = backbone.weights.architecture.with_fields(classes=len(job.dataset.classes))
     return LinearProbeEstimate(
         job=job,
-        parameters=count_parameters(network),
-        macs=count_macs(network, (3, *backbone.preprocess.image_size)),
+        parameters=with_head.parameters,
+        macs=with_head.macs,
         missing_features={name: len(missing_features(backbone, splits[name], job.device)) for name in SPLITS},
         image_seconds=seconds_per_image(backbone, splits["train"], job.device, batch=job.recipe.batch),
     )

@@ -1,11 +1,11 @@
 """The recipe of a linear probe: the section [linear_probe] takes the place of [optimizer] and its companions."""
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
 from mixlab.errors import UserError
-from mixlab.training.recipes.schema import Count, Expected, Positive, Section
+from mixlab.training.recipes.schema import Count, Expected, Initialization, Positive, Section, Subset, TransformSettings
 
 RIDGES = tuple(float(f"1e{exponent}") for exponent in range(-5, 5))
 
@@ -27,7 +27,12 @@ class LinearProbeRecipe(Section):
     batch: Count = 32  # images that the model sees at once
     seed: int = Field(default=0, ge=0)  # only of the run's name: nothing is drawn
     workers: int = Field(default=0, ge=0)
-    max_unreadable: int = Field(default=0, ge=0)  # images of each part that may be left out
+    max_unreadable: int = Field(default=0, ge=0)  # images of each split that may be skipped
+    validation_share: Annotated[float, Field(gt=0, lt=1)] | None = None  # of train and validation; None: validation,
+    # where the data have one, else a tenth of train
+    initialization: Initialization = Initialization()
+    transform: TransformSettings | None = None
+    subset: Subset | None = None
     linear_probe: RidgeSettings
     expected: Expected | None = None
 

@@ -11,17 +11,15 @@ from math import ceil
 from time import perf_counter
 
 import numpy as np
-import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mixlab.data.batches import PRELOAD_BYTES, steps_per_epoch
-from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.report.curves import Curve
 from mixlab.speed.plan import Plan
+from mixlab.training import sam
 from mixlab.training.job import Job
 from mixlab.training.planning.memory import estimate_memory, image_bytes, max_micro_batch
 from mixlab.training.schedule import lr_factor
-from mixlab.zoo.build import build
 
 _FORWARD_AND_BACKWARD = 3
 """Forward passes that a step costs; the backward pass makes a gradient of the weights and one of what came in."""
@@ -82,7 +80,7 @@ class TrainingEstimate:
     @property
     def training_macs(self) -> int:
         """Three forward passes' worth for every image that a step sees, or six; what a teacher takes is not in it."""
-        passes = 1 if self.job.recipe.optimizer.sam_rho is None else 2
+        passes = 1 if self.job.recipe.optimizer.sam_rho is None else sam.PASSES
         return passes * _FORWARD_AND_BACKWARD * self.macs * self.images
 
     @property
@@ -125,14 +123,13 @@ class TrainingEstimate:
 
 def estimate(job: Job, plan: Plan, seconds_per_step: float) -> TrainingEstimate:
     """`seconds_per_step`: what the trial that decided the `plan` took. Some images are read, for the time it takes."""
-    with torch.device("meta"):
-        network = build(job.family, job.config)
+    network = job.architecture.on_meta()
     return TrainingEstimate(
         job=job,
         plan=plan,
         seconds_per_step=seconds_per_step,
-        parameters=count_parameters(network),
-        macs=count_macs(network, (3, *job.preprocess.image_size)),
+        parameters=job.architecture.parameters,
+        macs=job.architecture.macs,
         memory=estimate_memory(job, plan, network),
         has_batch_norm=any(isinstance(module, _BatchNorm) for module in network.modules()),
         image_seconds=_image_seconds(job),

@@ -95,7 +95,7 @@ def complete_recipe(estimate: TrainingEstimate) -> str:
     stored = job.recipe.to_dict()
     stored["preprocessing"] = {name: value for name, value in job.preprocess.to_dict().items() if name != "image_size"}
     if job.weights is None:
-        stored["config"] = _without_none(job.config)
+        stored["config"] = _without_none(job.architecture.config)
     unused = ", ".join(_unused(job.recipe.model_dump(exclude={"preprocessing", "config", "expected"})))
     comment = fill(f"Not used: {unused}.", _WIDEST, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
     return f"{tomli_w.dumps(stored)}\n{comment}\n"

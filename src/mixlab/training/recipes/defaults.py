@@ -4,7 +4,7 @@ from typing import Any
 
 from mixlab.training.recipes.recipe_files import read_recipe
 from mixlab.weights.source import is_pretrained
-from mixlab.zoo.build import describe
+from mixlab.zoo.architecture import FAMILIES, architecture
 
 _DIGITS, _IMAGES = "digits", "small_images"
 _FINE_TUNING = "finetune_folder"
@@ -19,8 +19,12 @@ def default_recipe(model: str, data: str) -> tuple[str, dict[str, Any]]:
 
 
 def _kind(model: str) -> str:
-    """Our families have settings of their own; of timm's models the residual networks, and one for all others."""
-    described = describe(model)
-    if described.family != "timm":
-        return described.family
-    return "resnet" if "resnet" in described.config["name"] else "vit"
+    """The families have recipes of their own; of the other models residual networks have one, and all others
+    another.
+    """
+    found = architecture(model)
+    if found.family in FAMILIES:
+        return found.family
+    if found.family == "timm":
+        return "resnet" if "resnet" in found.config["name"] else "vit"
+    return "mixer"

@@ -28,9 +28,17 @@ def read_recipe(name_or_path: str) -> dict[str, Any]:
             f"{did_you_mean(name_or_path, recipe_names())}".rstrip()
         )
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return with_local_code(tomllib.loads(path.read_text(encoding="utf-8")), path.parent)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is no TOML: {error}. Mend that line.") from error
+
+
+def with_local_code(fields: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A model of the user's own, py:FILE.py:NAME, lies beside the recipe, unless FILE is an absolute path."""
+    kind, *rest = str(fields.get("model", "")).split(":")
+    if kind != "py" or not rest:
+        return fields
+    return fields | {"model": ":".join(["py", str(folder.resolve() / rest[0]), *rest[1:]])}
 
 
 def _folder():

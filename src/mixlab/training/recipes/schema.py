@@ -36,6 +36,44 @@ class Preprocessing(Section):
     std: tuple[Positive, Positive, Positive] | None = None
 
 
+class Initialization(Section):
+    """Where the weights come from; without `weights`, they are random."""
+
+    weights: str | None = None  # any name that `mixlab.load` takes, and the path of a run or a file
+    sha256: str | None = None  # of the tensors that are loaded; other ones are refused
+    resize: Literal["exact", "resampled"] | None = None  # of a Mixer's token MLPs, where image_size changes
+    head: Literal["auto", "keep", "zero"] = "auto"  # auto: keep the head if its classes are the data's
+
+    @model_validator(mode="after")
+    def _no_unused_keys(self) -> Self:
+        if self.weights is None:
+            self._refuse_unused("sha256", "resize", "head", needs="initialization.weights")
+        return self
+
+
+class TransformSettings(Section):
+    """A fixed change of every image after all augmentation and mixing (`mixlab.data.transforms`)."""
+
+    name: Literal["permute_patches", "permute_pixels"]
+    seed: int = Field(default=0, ge=0)
+    patch_size: Count | None = None  # pixels; permute_patches
+
+
+class Subset(Section):
+    """The training images that are used (`mixlab.data.subset`)."""
+
+    classes: tuple[str, ...] | None = None  # names, in the order of the labels; None: all
+    per_class: Count | None = None  # images of each class at most
+    share: Annotated[float, Field(gt=0, le=1)] | None = None  # of each class's images
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        if self.per_class is not None and self.share is not None:
+            raise UserError("subset has both per_class and share: give one of them.")
+        return self
+
+
 class Optimizer(Section):
     name: Literal["adamw", "sgd", "muon"] = "adamw"
     learning_rate: float = Field(gt=0)  # at the peak of the schedule
@@ -185,7 +223,10 @@ class Recipe(Section):
     parallel: Literal["ddp", "fsdp"] = "ddp"  # with several processes: copies of the model, or shards of it
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
     config: dict[str, Any] = {}  # the model's own fields
+    initialization: Initialization = Initialization()
     preprocessing: Preprocessing = Preprocessing()
+    transform: TransformSettings | None = None
+    subset: Subset | None = None
     optimizer: Optimizer
     schedule: Schedule = Schedule()
     augmentation: Augmentation = Augmentation()

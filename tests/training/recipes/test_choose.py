@@ -23,14 +23,14 @@ from mixlab.training.job import resolve
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.linear_probe.train import resolve_linear_probe, train_linear_probe
 from mixlab.training.loop import train
-from mixlab.training.recipes import default_recipe as module
-from mixlab.training.recipes.default_recipe import best_accuracy_per_mac, from_scratch, median_short_side
+from mixlab.training.recipes import choose as module
+from mixlab.training.recipes.choose import best_accuracy_per_mac, from_scratch, median_short_side
 from mixlab.training.recipes.parse import parse_recipe, parse_training_recipe
 from mixlab.weights import source
 from mixlab.weights.load import load_pretrained
 from mixlab.weights.storage.write import write_tensors
 from mixlab.zoo import cards
-from mixlab.zoo.build import create_model
+from mixlab.zoo.architecture import create_model
 from mixlab.zoo.cards import Card, CardSource, Expected
 from mixlab.zoo.sizes import Paper, find_size
 
@@ -165,8 +165,8 @@ def test_weights_from_other_classes_of_cifar10_tell_new_ones_apart(publish, shar
     cifar10 = open_dataset(f"cifar10:{shared_data}", quiet=True)
     everything, draw = cifar10.splits["train"], np.random.default_rng(0)
     known = [place for place, label in enumerate(cifar10.classes) if label not in NOVEL]
-    recommendation_summary = draw.permutation(np.flatnonzero(np.isin(everything.labels, known)))[:2_000]
-    split = everything.subset(recommendation_summary)
+    chosen = draw.permutation(np.flatnonzero(np.isin(everything.labels, known)))[:2_000]
+    split = everything.subset(chosen)
     base = replace(
         cifar10,
         classes=tuple(cifar10.classes[place] for place in known),

@@ -10,10 +10,11 @@ import torch
 from mixlab.data.dataset import Dataset, Split
 from mixlab.data.image_file import UnreadableImage
 from mixlab.errors import UserError
+from mixlab.runs.folder import Run
 from mixlab.training.recipes.defaults import default_recipe
-from mixlab.training.recipes.recipe_files import read_recipe
+from mixlab.training.recipes.recipe_files import read_recipe, with_local_code
 from mixlab.weights.source import find_source
-from mixlab.zoo.cards import Card, list_cards
+from mixlab.zoo.cards import Card, find_card, list_cards
 
 SMALL = 64  # pixels
 """Published weights were trained on photographs, and what is no larger shows little of what they know."""
@@ -54,7 +55,7 @@ def choose_recipe(dataset: Dataset, device: torch.device) -> ChosenRecipe:
     return ChosenRecipe(_FINE_TUNING, read_recipe(_FINE_TUNING) | given, f"On a GPU all of {weights} is fine-tuned.")
 
 
-def from_scratch(dataset: Dataset) -> ChosenRecipe:
+def from_scratch_recipe(dataset: Dataset) -> ChosenRecipe:
     """Where published weights are not wanted, or not to be had."""
     return _from_scratch(dataset, "Without published weights:")
 
@@ -86,3 +87,25 @@ def _from_scratch(dataset: Dataset, why: str) -> ChosenRecipe:
 def _top1(card: Card) -> float:
     """Per cent on ImageNet-1k, as its authors have it; 0 where nobody has a number."""
     return next((expected.value for expected in card.expected if expected.what == "top1"), 0.0)
+
+
+def requested_recipe(
+    recipe: str | None, model: str | None, data: str | None, resumed: Run | None
+) -> tuple[str, dict[str, Any]]:
+    """The name and the fields of a recipe that was given, of the run that is resumed, or of the default for a model.
+
+    Raises UserError where none of them is given.
+    """
+    if recipe is not None:
+        return recipe, read_recipe(recipe)
+    if resumed is not None:
+        return str(resumed.path / "recipe.toml"), with_local_code(resumed.recipe, resumed.path)
+    if model is not None and data is not None:
+        return default_recipe(model, data)
+    raise UserError("mixlab train needs data: give --data, such as digits or folder:PATH, or a RECIPE that names them.")
+
+
+def without_weights(model: str) -> str:
+    """The size of published weights; other models as they are."""
+    card = find_card(model)
+    return card.size if card else model

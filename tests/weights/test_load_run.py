@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from mixlab.errors import UserError
 from mixlab.runs.folder import Run
-from mixlab.weights.trained import load_trained
-from mixlab.zoo.build import Model, create_model
+from mixlab.weights.load import load
+from mixlab.zoo.architecture import Model, create_model
 
 SMALL = {
     "mixer": ("mixer_nano", {"channels": 8, "token_hidden": 8, "channel_hidden": 8, "depth": 1}),
@@ -31,7 +31,7 @@ def written(folder: Path, model: Model, family: str) -> Run:
     (folder / "config.json").write_text(json.dumps({"family": family, "config": asdict(model.config)}))
     save_file(model.state_dict(), folder / "model.safetensors")
     run = Run(folder)
-    run.mark("done")
+    run.set_state("done")
     return run
 
 
@@ -44,7 +44,7 @@ def run(tmp_path: Path) -> Run:
 def test_a_model_comes_back_exactly(tmp_path, family):
     model = small(family)
     model(torch.randn(4, 3, 16, 16))  # in training mode, so that batch norm's statistics are not the fresh ones
-    again = load_trained(written(tmp_path, model, family))
+    again = load(written(tmp_path, model, family).path)
     images = torch.randn(2, 3, 16, 16)
     assert torch.equal(again(images), model.eval()(images))
     assert not again.training
@@ -53,7 +53,7 @@ def test_a_model_comes_back_exactly(tmp_path, family):
 def test_a_run_without_weights_is_said_so(run):
     run.weights.unlink()
     with pytest.raises(UserError, match=r"model\.safetensors is broken .*: train again, or copy the run anew"):
-        load_trained(run)
+        load(run.path)
 
 
 @pytest.mark.parametrize("kept", [0, 5, 100, -1])
@@ -61,7 +61,7 @@ def test_a_truncated_file_of_weights_is_said_so(run, kept):
     content = run.weights.read_bytes()
     run.weights.write_bytes(content[:kept])
     with pytest.raises(UserError, match=r"model\.safetensors is broken .*: train again, or copy the run anew"):
-        load_trained(run)
+        load(run.path)
 
 
 def test_weights_of_another_model_are_refused_with_both_sides(run):
@@ -70,6 +70,6 @@ def test_weights_of_another_model_are_refused_with_both_sides(run):
     weights["stem.weight"] = weights["stem.weight"][:4].contiguous()
     save_file(weights, run.weights)
     with pytest.raises(UserError) as refused:
-        load_trained(run)
+        load(run.path)
     for split in ("head.bias", "head.scale", "stem.weight", "(4, 3, 4, 4)", "(8, 3, 4, 4)"):
         assert split in str(refused.value), split

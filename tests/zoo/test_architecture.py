@@ -12,7 +12,7 @@ from mixlab.errors import UserError
 from mixlab.models.contract import height_and_width
 from mixlab.models.convmixer import ConvMixer
 from mixlab.models.davit import DaViTConfig
-from mixlab.zoo.build import build, create_model, describe
+from mixlab.zoo.architecture import build, create_model, describe
 from mixlab.zoo.timm_models import TimmModel
 
 SMALL_VIT = "timm:vit_tiny_patch16_224:img_size=16:patch_size=8:depth=1"

@@ -1,0 +1,52 @@
+"""A part of a dataset for training: some classes, so many images of each, or a share of them, drawn by a seed.
+
+The images of a class are in one random order for a seed: a smaller subset lies within a larger one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Int64
+
+from mixlab.data.dataset import Dataset
+from mixlab.data.rng import epoch_order
+from mixlab.errors import UserError, did_you_mean
+
+
+def subset(
+    dataset: Dataset, *, classes: Sequence[str] | None, per_class: int | None, share: float | None, seed: int
+) -> Dataset:
+    """`classes` alone, in the given order; None for all.
+
+    `per_class` training images of each class at most, or a `share` of each class's, at least one. Validation and test
+    keep all images of the classes. Raises UserError for unknown classes.
+    """
+    if classes is not None:
+        dataset = _of_classes(dataset, classes)
+    train = dataset.splits["train"]
+    chosen = []
+    for label in range(len(dataset.classes)):
+        places = np.flatnonzero(train.labels == label)
+        count = len(places) if share is None else max(round(share * len(places)), 1)
+        shuffled = places[epoch_order(seed, label, len(places))]
+        chosen.append(shuffled[: count if per_class is None else per_class])
+    taken = train.subset(np.sort(np.concatenate(chosen)))
+    return replace(dataset, splits={**dataset.splits, "train": taken})
+
+
+def _of_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
+    for name in classes:
+        if name not in dataset.classes:
+            raise UserError(
+                f'subset.classes has "{name}", which is not a class of {dataset.name}. '
+                f"{did_you_mean(name, dataset.classes) or 'Its classes are ' + ', '.join(dataset.classes[:10]) + '.'}"
+            )
+    label_of = np.full(len(dataset.classes), -1, dtype=np.int64)
+    label_of[[dataset.classes.index(name) for name in classes]] = np.arange(len(classes))
+    splits = {}
+    for name, split in dataset.splits.items():
+        labels: Int64[np.ndarray, " image"] = label_of[split.labels]
+        kept = np.flatnonzero(labels >= 0)
+        splits[name] = replace(split.subset(kept), labels=labels[kept])
+    return replace(dataset, classes=tuple(classes), splits=splits)

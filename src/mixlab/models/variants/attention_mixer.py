@@ -1,0 +1,48 @@
+"""A Mixer whose token MLPs are replaced by multi-head self-attention: everything else stays.
+
+Tolstikhin et al. 2021, section 2, describe the Mixer as a vision transformer without attention; this hybrid puts it
+back. There is no position embedding, so the network does not know the order of the patches.
+
+Axes:  patch    one token a patch, in reading order
+       channel  the features of a token
+"""
+
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mixlab.models.mixer import Mixer, MixerConfig
+from mixlab.models.mlp import Mlp
+from mixlab.models.stochastic_depth import StochasticDepth
+
+HEAD_CHANNELS = 32
+
+
+class AttentionBlock(nn.Module):
+    """x + self-attention over the patches, then x + channel MLP; each branch is normalised first."""
+
+    def __init__(self, config: MixerConfig, drop_rate: float):
+        super().__init__()
+        self.heads = max(config.channels // HEAD_CHANNELS, 1)
+        self.token_norm = nn.LayerNorm(config.channels, eps=config.epsilon)
+        self.qkv = nn.Linear(config.channels, 3 * config.channels)
+        self.projection = nn.Linear(config.channels, config.channels)
+        self.channel_norm = nn.LayerNorm(config.channels, eps=config.epsilon)
+        self.channel_mlp = Mlp(config.channels, config.channel_hidden, config.gelu)
+        self.drop = StochasticDepth(drop_rate)
+
+    def attention(self, x: Float[Tensor, "batch patch channel"]) -> Float[Tensor, "batch patch channel"]:
+        pattern = "batch patch (qkv head feature) -> qkv batch head patch feature"
+        query, key, value = rearrange(self.qkv(x), pattern, qkv=3, head=self.heads)
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        return self.projection(rearrange(mixed, "batch head patch feature -> batch patch (head feature)"))
+
+    def forward(self, x: Float[Tensor, "batch patch channel"]) -> Float[Tensor, "batch patch channel"]:
+        x = x + self.drop(self.attention(self.token_norm(x)))
+        return x + self.drop(self.channel_mlp(self.channel_norm(x)))
+
+
+def attention_mixer(config: MixerConfig) -> Mixer:
+    """`config.token_hidden` has no effect."""
+    return Mixer(config, block=AttentionBlock)

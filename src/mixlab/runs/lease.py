@@ -1,0 +1,206 @@
+"""A lease on a training: at most one process at a time trains in a folder, on this machine or another.
+
+The lease is a file beside the run's folder, created exclusively, which also works on network file systems without
+locks. Its holder touches it every few seconds. A lease expires when its holder ends: at once where both processes run
+on one machine, else after `EXPIRY` seconds without a touch, measured by the observer's own clock.
+"""
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from mixlab.errors import UserError
+from mixlab.files import translate_os_errors
+
+HEARTBEAT = 5.0
+EXPIRY = 90.0
+"""Seconds. Network file systems may show an old modification time for a minute."""
+
+_POLL = 0.5
+
+
+class Held(UserError):  # noqa: N818  it is a state, not a mistake
+    """Another process trains in the folder."""
+
+    def __init__(self, folder: Path, holder: str):
+        super().__init__(folder, holder)
+        self.folder, self.holder = folder, holder
+
+    def __str__(self) -> str:
+        return (
+            f"Another process ({self.holder}) is training in {self.folder}: wait until it ends, or give another path."
+        )
+
+
+@dataclass(frozen=True)
+class Lease:
+    file: Path
+    token: str
+
+    def require(self) -> None:
+        """Raises UserError where the lease was lost, as after a process was suspended for longer than `EXPIRY`."""
+        if _read(self.file).get("token") != self.token:
+            raise UserError(
+                f"Another process has taken over {self.file.parent / _folder_name(self.file)}, because this one did "
+                "not respond for a while: its training continues there."
+            )
+
+
+@contextmanager
+def lease(folder: Path, on_wait: Callable[[str], None] | None = None) -> Iterator[Lease]:
+    """Hold the lease on `folder`, which need not exist yet.
+
+    Where another process holds it: raises Held, or with `on_wait` calls it once with a sentence and waits.
+    """
+    file = folder.with_name(f".{folder.name}.lease")
+    with translate_os_errors(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        held = _acquire(file, folder, on_wait)
+    stop = threading.Event()
+    beat = threading.Thread(target=_touch_until, args=(file, stop), daemon=True)
+    beat.start()
+    try:
+        yield held
+    finally:
+        stop.set()
+        beat.join()
+        if _read(file).get("token") == held.token:
+            file.unlink(missing_ok=True)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process that may be alive holds the lease on `folder`. An expired one on another machine counts."""
+    holder = _read(folder.with_name(f".{folder.name}.lease"))
+    return bool(holder) and not _is_gone(holder)
+
+
+def _acquire(file: Path, folder: Path, on_wait: Callable[[str], None] | None) -> Lease:
+    token = uuid.uuid4().hex
+    content = json.dumps({"token": token, **_identity()}).encode()
+    seen: tuple[str, float] | None = None  # the holder's token with its last touch ...
+    since = time.monotonic()  # ... and when that was first seen
+    while not _create(file, content):
+        holder = _read(file)
+        touched = _modified(file)
+        if seen != (seen := (holder.get("token", ""), touched)):
+            since = time.monotonic()
+        if _is_gone(holder) or time.monotonic() - since > EXPIRY:
+            if _take_over(file, content, holder):
+                break
+            continue
+        if on_wait is None:
+            raise Held(folder, _name(holder))
+        on_wait(f"Another process ({_name(holder)}) is running this training: waiting for its result.")
+        on_wait = _ignore
+        time.sleep(_POLL)
+    return Lease(file, token)
+
+
+def _create(file: Path, content: bytes) -> bool:
+    """Complete or not at all: a lease without content would have no holder."""
+    draft = file.with_name(f"{file.name}.{uuid.uuid4().hex}")
+    draft.write_bytes(content)
+    try:
+        os.link(draft, file)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links
+        try:
+            with file.open("xb") as opened:
+                opened.write(content)
+        except FileExistsError:
+            return False
+    finally:
+        draft.unlink(missing_ok=True)
+    return True
+
+
+def _take_over(file: Path, content: bytes, holder: dict[str, Any]) -> bool:
+    """Replace an expired lease. Of several processes that try, only the one that creates the marker may."""
+    marker = file.with_name(f"{file.name}.{holder.get('token', 'unreadable')}.expired")
+    if not _create(marker, content):
+        if time.time() - _modified(marker) > EXPIRY:  # its creator ended in between
+            marker.unlink(missing_ok=True)
+        time.sleep(_POLL)
+        return False
+    try:
+        if _read(file) != holder:
+            return False
+        draft = file.with_name(f"{file.name}.{uuid.uuid4().hex}")
+        draft.write_bytes(content)
+        draft.replace(file)
+        return True
+    finally:
+        marker.unlink(missing_ok=True)
+
+
+def _touch_until(file: Path, stop: threading.Event) -> None:
+    while not stop.wait(HEARTBEAT):
+        with suppress(OSError):
+            os.utime(file)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """The holder; empty where there is none."""
+    try:
+        content = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _modified(file: Path) -> float:
+    """Opened, because network file systems ask the server then."""
+    try:
+        with file.open("rb") as opened:
+            return os.fstat(opened.fileno()).st_mtime
+    except OSError:
+        return 0.0
+
+
+def _identity() -> dict[str, Any]:
+    return {"machine": _machine(), "process": os.getpid(), "started": psutil.Process().create_time()}
+
+
+def _machine() -> str:
+    """The host's name; on Linux also this boot of it, and the namespace that its process numbers belong to."""
+    parts = [socket.gethostname()]
+    with suppress(OSError):
+        parts += [
+            Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            str(Path("/proc/self/ns/pid").readlink()),
+        ]
+    return " ".join(parts)
+
+
+def _is_gone(holder: dict[str, Any]) -> bool:
+    """Whether the holder ran on this machine and has ended."""
+    if holder.get("machine") != _machine():
+        return False
+    try:
+        return psutil.Process(holder["process"]).create_time() != holder["started"]
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _name(holder: dict[str, Any]) -> str:
+    machine = str(holder.get("machine", "unknown")).partition(" ")[0]
+    return f"process {holder.get('process', 'unknown')} on {machine}"
+
+
+def _folder_name(file: Path) -> str:
+    return file.name.removeprefix(".").removesuffix(".lease")
+
+
+def _ignore(sentence: str) -> None:
+    pass

@@ -1,0 +1,66 @@
+"""A digest of the source code that can change what a training computes.
+
+All Python files of the package count, as syntax trees without comments and docstrings, and all files of compiled code,
+byte for byte. A new file or folder counts as soon as it exists; only `EXCLUDED` does not.
+"""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+import mixlab
+
+EXCLUDED = (
+    "__main__.py",
+    "benchmark",
+    "cli",
+    "comparison",
+    "data/inspection",
+    "export",
+    "prediction",
+    "recipes",  # a training's recipe is part of its key, whole and resolved
+    "report",
+    "runs/run_list.py",
+    "runs/side_by_side.py",
+    "stats",
+    "studies",
+    "training/run_page.py",
+    "training/trackers.py",
+)
+"""Folders and files that only read, show or ask for results, relative to the package."""
+
+_COMPILED = (".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp", ".metal")
+
+
+@cache
+def sources_digest() -> str:
+    """64 hexadecimal digits; computed once in a process."""
+    package = Path(mixlab.__file__).parent
+    digest = hashlib.sha256()
+    for file in sorted(package.rglob("*")):
+        name = file.relative_to(package).as_posix()
+        if not any(name == excluded or name.startswith(f"{excluded}/") for excluded in EXCLUDED):
+            if file.suffix == ".py":
+                digest.update(name.encode() + b"\0" + code_digest(file.read_text(encoding="utf-8")).encode())
+            elif file.suffix in _COMPILED:
+                digest.update(name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def code_digest(source: str) -> str:
+    """64 hexadecimal digits of Python code; comments, docstrings and layout do not change them."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [statement for statement in node.body if not _is_string(statement)]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def _is_string(statement: ast.stmt) -> bool:
+    """A docstring, or one below an attribute."""
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )

@@ -1,0 +1,266 @@
+"""What every study has: a question, claims that are checked, tables, figures and JSON; its page follows from these.
+
+A claim is written before the study runs. What the study finds of it follows by rule.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import tomli_w
+
+from mixlab.report.axes import Axis
+from mixlab.report.figure import Figure
+from mixlab.report.forest_plot import forest_plot
+from mixlab.report.machine import machine_facts
+from mixlab.report.page import Code, Details, KeyValues, Page, Section, Summary, written_by
+from mixlab.report.table import Cell, Column, Table
+from mixlab.report.text import pluralize
+from mixlab.stats.estimate import Estimate
+from mixlab.stats.intervals import mean_interval
+from mixlab.stats.paired import holm
+from mixlab.stats.paired_t import equivalence_p, two_sided_p
+
+SCHEMA = 2
+ALPHA = 0.05
+
+Verdict = Literal["agrees", "disagrees", "undecided", "not testable at this scale"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One contrast between two arms, and what its source says of it.
+
+    statement  a sentence
+    contrast   the names of arms a and b; the difference is a - b, in points of top-1
+    expected   "higher": a is better; "lower": a is worse; "equal": they differ by less than `margin` points
+    source     paper, section
+    regime     how the study's data and models differ from the source's
+    testable   False where the study is too small to decide
+    """
+
+    statement: str
+    contrast: tuple[str, str]
+    expected: Literal["higher", "lower", "equal"]
+    source: str
+    regime: str
+    margin: float = 0.0
+    testable: bool = True
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`p_holm`: of the difference from 0, or for "equal" of equivalence, adjusted for all claims of the study."""
+
+    claim: Claim
+    difference: Estimate
+    p_holm: float
+
+    @property
+    def verdict(self) -> Verdict:
+        low, high = self.difference.low, self.difference.high
+        if not self.claim.testable or low is None or high is None:
+            return "not testable at this scale"
+        if self.claim.expected == "equal":
+            if self.p_holm < ALPHA:
+                return "agrees"
+            return "disagrees" if max(low, -high) > self.claim.margin else "undecided"
+        if self.p_holm >= ALPHA:
+            return "undecided"
+        return "agrees" if (self.difference.value > 0) == (self.claim.expected == "higher") else "disagrees"
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"verdict": self.verdict}
+
+
+class StudyResult(Protocol):
+    @property
+    def title(self) -> str:
+        """The question."""
+        ...
+
+    @property
+    def kicker(self) -> str:
+        """The command, the data and the size of the study."""
+        ...
+
+    @property
+    def environment(self) -> Mapping[str, Any]: ...
+    def findings(self) -> list[Finding]: ...
+    def tables(self) -> list[Table]: ...
+    def figures(self) -> list[Figure]: ...
+    def details(self) -> Section:
+        """What ran: facts, recipes, plans."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """results.json."""
+        ...
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to a model, repeated several times; repetition i of every arm shares its seed and its images.
+
+    scores   top-1 in per cent, one a repetition
+    top1     their mean, with an interval
+    columns  more cells of the arm's row in the table
+    details  more of it in results.json
+    """
+
+    name: str
+    scores: tuple[float, ...]
+    top1: Estimate
+    columns: Mapping[str, Cell] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def minus(self, other: "Arm") -> list[float]:
+        """The differences in points, repetition by repetition."""
+        return np.subtract(self.scores, other.scores).tolist()
+
+    def difference(self, other: "Arm") -> Estimate:
+        return mean_interval(self.minus(other), "points")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmsResult:
+    """The result of a study that compares arms: a StudyResult.
+
+    repeats        what differs between the repetitions of an arm, in the plural: "seeds"
+    top1_interval  what the intervals of top-1 are over
+    columns        those of the arms' table beside name and top-1
+    pairs          names of arms that are compared, beside those of the claims
+    facts          more of what ran
+    """
+
+    title: str
+    command: str
+    data: str
+    settings: Any
+    arms: tuple[Arm, ...]
+    claims: tuple[Claim, ...]
+    environment: Mapping[str, Any]
+    repeats: str = "seeds"
+    top1_interval: str = "seeds"
+    pairs: tuple[tuple[str, str], ...] = ()
+    columns: tuple[Column, ...] = ()
+    notes: tuple[str, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+    recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    plans: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def kicker(self) -> str:
+        return f"{self.command}: {self.data}, {pluralize(len(self.arms[0].scores), self.repeats.removesuffix('s'))}"
+
+    def __getitem__(self, name: str) -> Arm:
+        (found,) = (arm for arm in self.arms if arm.name == name)
+        return found
+
+    def findings(self) -> list[Finding]:
+        p_values = []
+        for claim in self.claims:
+            differences = self[claim.contrast[0]].minus(self[claim.contrast[1]])
+            equal = claim.expected == "equal"
+            p = equivalence_p(differences, claim.margin) if equal else two_sided_p(differences)
+            p_values.append(1.0 if math.isnan(p) else p)
+        return [
+            Finding(claim, self[claim.contrast[0]].difference(self[claim.contrast[1]]), p)
+            for claim, p in zip(self.claims, holm(p_values) if p_values else [], strict=True)
+        ]
+
+    def tables(self) -> list[Table]:
+        rows: list[dict[str, Cell]] = [{"name": arm.name, **arm.columns, "top1": arm.top1} for arm in self.arms]
+        columns = [Column("name", "arm"), *self.columns, Column("top1", "top-1", "%", digits=1)]
+        spread = f"± is the standard deviation over {self.repeats}."
+        arms = Table(f"Arms on {self.data}", columns, rows, [spread, *self.notes])
+        return [arms, self._differences()] if self.pairs else [arms]
+
+    def figures(self) -> list[Figure]:
+        caption = f"Points are means over {self.repeats}, lines 95 % intervals over {self.top1_interval}."
+        top1 = {arm.name: arm.top1 for arm in self.arms}
+        return [forest_plot("Top-1 of each arm", top1, Axis("Top-1", "%", "higher", digits=1), caption=caption)]
+
+    def details(self) -> Section:
+        plans = {f"Plan of {name}": f"{plan['precision']}, {plan['layout']}" for name, plan in self.plans.items()}
+        recipes = [Details(f"Recipe of {name}", [Code(tomli_w.dumps(dict(one)))]) for name, one in self.recipes.items()]
+        facts = {**self.facts, **plans, **machine_facts(dict(self.environment))}
+        return Section("What ran", [KeyValues(facts), *recipes])
+
+    def to_dict(self) -> dict[str, Any]:
+        pairs = [*self.pairs, *(claim.contrast for claim in self.claims)]
+        return {
+            "schema": SCHEMA,
+            "data": self.data,
+            "settings": asdict(self.settings),
+            "environment": dict(self.environment),
+            "recipes": {name: dict(recipe) for name, recipe in self.recipes.items()},
+            "plans": {name: dict(plan) for name, plan in self.plans.items()},
+            "arms": [
+                {"name": arm.name, "scores": list(arm.scores), "top1": asdict(arm.top1), **arm.details}
+                for arm in self.arms
+            ],
+            "pairs": [{"a": a, "b": b, **asdict(self[a].difference(self[b]))} for a, b in dict.fromkeys(pairs)],
+            "findings": [finding.to_dict() for finding in self.findings()],
+        }
+
+    def _differences(self) -> Table:
+        rows: list[dict[str, Cell]] = [
+            {"a": a, "b": b, "difference": self[a].difference(self[b])} for a, b in self.pairs
+        ]
+        columns = [Column("a", "arm"), Column("b", "minus")]
+        columns.append(Column("difference", "difference", "points", digits=2, uncertainty="interval"))
+        note = f"95 % intervals over {self.repeats}, each for itself; the claims above are adjusted for their number."
+        return Table("Differences", columns, rows, [note])
+
+
+def claims_table(findings: Sequence[Finding]) -> Table:
+    rows: list[dict[str, Cell]] = [
+        {
+            "statement": finding.claim.statement,
+            "contrast": " − ".join(finding.claim.contrast),
+            "difference": finding.difference,
+            "p": finding.p_holm,
+            "verdict": finding.verdict,
+            "source": finding.claim.source,
+        }
+        for finding in findings
+    ]
+    columns = [
+        Column("statement", "claim"),
+        Column("contrast", "contrast"),
+        Column("difference", "difference", "points", digits=2, uncertainty="interval"),
+        Column("p", "p (Holm)", digits=4),
+        Column("verdict", "finding"),
+        Column("source", "source"),
+    ]
+    regimes = dict.fromkeys(f"{finding.claim.source}: {finding.claim.regime}" for finding in findings)
+    return Table("Claims", columns, rows, list(regimes))
+
+
+def study_page(result: StudyResult) -> Page:
+    findings = result.findings()
+    return Page(
+        title=result.title,
+        kicker=result.kicker,
+        answer=Summary(_sentence(findings), "A claim was written down before the study ran, and is decided by rule."),
+        sections=[
+            *([Section("Claims", [claims_table(findings)])] if findings else []),
+            Section("Results", [*result.figures(), *result.tables()]),
+            result.details(),
+        ],
+        footer=written_by(result.environment["versions"]["mixlab"]),
+    )
+
+
+def _sentence(findings: Sequence[Finding]) -> str:
+    if not findings:
+        return "The study makes no claim."
+    counts = {
+        verdict: sum(finding.verdict == verdict for finding in findings)
+        for verdict in ("agrees", "disagrees", "undecided", "not testable at this scale")
+    }
+    words = [f"{count} {verdict}" for verdict, count in counts.items() if count]
+    return f"Of {pluralize(len(findings), 'claim')}: {', '.join(words)}."

@@ -1,0 +1,73 @@
+"""Start or resume one training of a checked recipe, with steps or as a linear probe."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from mixlab.data.dataset import Dataset
+from mixlab.measure.machine import device_name
+from mixlab.runs.folder import Run
+from mixlab.runs.store import finished_run
+from mixlab.speed.plan import Plan
+from mixlab.training.distributed import broadcast_from_main, init_distributed
+from mixlab.training.job import Job, resolve
+from mixlab.training.linear_probe.recipe import LinearProbeRecipe
+from mixlab.training.linear_probe.train import resolve_linear_probe, train_linear_probe
+from mixlab.training.loop import train
+from mixlab.training.planning.autotune import select_plan
+from mixlab.training.recipes.schema import Recipe
+from mixlab.training.trackers import require_trackers
+
+Log = Callable[[str], None]
+
+
+def launch(
+    recipe: Recipe | LinearProbeRecipe,
+    dataset: Dataset,
+    device: torch.device,
+    folder: Path | None = None,
+    *,
+    log: Log,
+    quiet: bool,
+) -> Run:
+    """The finished run of `recipe` on `dataset`. Collective: call it on every rank.
+
+    `folder`: where the run is or goes; None for its place in the store, where a finished one is found again. `log` is
+    called with sentences about what happens. Raises UserError, and Interrupted for a signal.
+    """
+    if isinstance(recipe, LinearProbeRecipe):
+        return _launch_linear_probe(recipe, dataset, device, folder, log=log, quiet=quiet)
+    require_trackers(recipe)
+    job = resolve(recipe, dataset, device)
+    folder = folder or job.folder()
+    if finished := finished_run(folder):
+        log("This training is finished already.")
+        return finished
+    return train(job, _plan(job, folder, log), folder, quiet=quiet, on_wait=log)
+
+
+def _plan(job: Job, folder: Path, log: Log) -> Plan:
+    """The plan of the run that is resumed, else the fastest one."""
+    if Run(folder).is_unfinished:
+        plan = Plan.from_dict(Run(folder).plan)
+        log(f"Resuming {folder} with its plan: {plan.mode}.")
+        return plan
+    log(f"Device: {device_name(job.device)}. Timing a few steps in every compute mode:")
+    processes = init_distributed(job.device).num_processes
+    plan, seconds = broadcast_from_main(lambda: select_plan(job, log, processes))
+    log(f"  {plan.mode}, {1000 * seconds:.0f} ms per step of {job.batch} images")
+    if processes > 1:
+        log(f"  {processes} processes share each step; batch normalisation uses the images of each process alone")
+    return plan
+
+
+def _launch_linear_probe(
+    recipe: LinearProbeRecipe, dataset: Dataset, device: torch.device, folder: Path | None, *, log: Log, quiet: bool
+) -> Run:
+    init_distributed(device)
+    job = resolve_linear_probe(recipe, dataset, device)
+    for note in job.dataset.notes[len(dataset.notes) :]:
+        log(note)
+    place = folder or job.folder()
+    return broadcast_from_main(lambda: finished_run(place) or train_linear_probe(job, place, quiet=quiet))

@@ -1,0 +1,111 @@
+"""A model in a Python file of the user's: `py:FILE.py:NAME`, where NAME is a class or a function.
+
+NAME is called with one argument, a config: a dataclass instance of the type that annotates the parameter. The config
+has at least `image_size`, `image_channels` and `classes`; the module that comes back has the parts that every family
+has (see `mixlab.models.contract`).
+
+Code that you name yourself, as --model or in Python, is run, and is trusted from then on. Code that a recipe or a
+folder of weights names is run only if it is trusted.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import is_dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, get_type_hints
+
+from torch import nn
+
+from mixlab.errors import UserError, did_you_mean
+from mixlab.files import cache_folder, write_text
+from mixlab.runs.sources import code_digest
+
+COPY = "architecture.py"
+"""The name of the copy in the folder of a run or of a model."""
+
+_trusts_all = False
+
+
+def trust_all_code() -> None:
+    """From here on, this process runs the code in every folder that it opens."""
+    global _trusts_all
+    _trusts_all = True
+
+
+def trust_code(file: str | Path) -> None:
+    """Remember for this user that this code may run, wherever a copy of it lies. Comments do not count."""
+    path = Path(file).expanduser()
+    marker = _trusted(digest_of(path))
+    if not marker.exists():
+        write_text(marker, f"{path.resolve()}\n")
+
+
+def require_trusted(file: Path) -> None:
+    """Raises UserError where the code in `file` was neither named by the user nor trusted."""
+    if _trusts_all:
+        trust_code(file)
+    if not _trusted(digest_of(file)).exists():
+        raise UserError(
+            f"{file} is a model's code that was not run on this machine before: read it, and if you trust it, give "
+            f'--trust-code, or call mixlab.trust_code("{file}") in Python.'
+        )
+
+
+def digest_of(file: Path) -> str:
+    """64 hexadecimal digits of the code. Raises UserError where the file is missing or is not Python."""
+    try:
+        return code_digest(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"There is no file {file}: give py:FILE.py:NAME with the path of a Python file.") from error
+    except (SyntaxError, ValueError) as error:
+        raise UserError(f"{file} is not valid Python ({error}): correct it.") from error
+
+
+def builder(file: Path, name: str) -> Any:
+    """The class or function `name` of `file`."""
+    digest_of(file)
+    module = _imported(file)
+    found = getattr(module, name, None)
+    if not callable(found):
+        names = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+        raise UserError(
+            f"{file} has no class or function {name}: it defines {', '.join(names) or 'none'}. "
+            f"{did_you_mean(name, names)}".rstrip()
+        )
+    return found
+
+
+def config_class(build: Callable[[Any], nn.Module], name: str) -> type:
+    """The dataclass that annotates the only parameter of `build`. Raises UserError."""
+    function = build.__init__ if isinstance(build, type) else build
+    hints = {key: value for key, value in get_type_hints(function).items() if key not in ("return", "self")}
+    found = next(iter(hints.values()), None)
+    if not is_dataclass(found):
+        raise UserError(
+            f"{name} takes no config: give it one parameter that is annotated with a dataclass, as in "
+            f"`def {name.rpartition(':')[2]}(config: MixerConfig)`."
+        )
+    return found  # pyright: ignore[reportReturnType]
+
+
+def _imported(file: Path) -> ModuleType:
+    """Under a name that follows from the path, so that its classes can be pickled in this process."""
+    name = f"mixlab_user_code_{digest_of(file)[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _trusted(digest: str) -> Path:
+    return cache_folder() / "trusted-code" / digest
