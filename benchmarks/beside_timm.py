@@ -1,10 +1,10 @@
-"""Our families beside timm's classes of the same models: prediction and training step, timed in the same run.
+"""Speed of mixlab's models compared with timm's: prediction and training step, timed in the same run.
 
     python benchmarks/beside_timm.py --models mixer_b16 davit_tiny --rounds 9 --out benchmarks/results/mine.json
 
-Both sides hold the same weights and compute the same function, GELU included; that is checked before the clock starts.
-Each side then runs in its own best stock mode (fp32 or bfloat16 autocast, contiguous or channels last), which a short
-trial picks for it alone. The goal: ours reaches at least 0.97 of timm's speed.
+Both sides have the same weights and compute the same function, including the GELU variant, which is checked before the
+timing. Each side runs in its own fastest stock mode (fp32 or bfloat16 autocast, contiguous or channels last), which a
+short benchmark selects. The goal is a speed of at least 0.97 of timm's.
 """
 
 import argparse
@@ -39,9 +39,9 @@ from mixlab.stats.estimate import Estimate
 from mixlab.zoo.architecture import create_model
 
 GOAL = 0.97
-SITTINGS = 3  # with new copies of both models, made in turn: where a copy lies in memory can favour it by some per cent
+SITTINGS = 3  # each with new copies of both models, because memory placement can change the speed by a few per cent
 MODELS = ("mixer_nano", "convmixer_nano", "davit_nano", "mixer_s16", "convmixer_1024_20", "davit_tiny")
-SAME_LOGITS = 1e-4  # of the largest logit, in fp32
+LOGIT_TOLERANCE = 1e-4  # relative to the largest logit, in fp32
 
 Call = Callable[[], object]
 
@@ -53,27 +53,27 @@ class Result:
     batch: int
     our_mode: ComputeMode
     their_mode: ComputeMode
-    our_seconds: list[float]  # a call, one a round
+    our_seconds: list[float]  # seconds per call, one per round
     their_seconds: list[float]
-    speed_ratio: Estimate  # theirs / ours: above 1 ours is faster
+    speed_ratio: Estimate  # their time / our time: above 1, ours is faster
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Time our families beside timm's classes of the same models.")
-    parser.add_argument("--models", nargs="+", default=MODELS, metavar="NAME", help="sizes of `mixlab models`")
-    parser.add_argument("--rounds", type=int, default=9, help="for the median, a multiple of 3 (default 9)")
-    parser.add_argument("--batch", type=int, default=8, help="images a call (default 8)")
-    parser.add_argument("--out", type=Path, help="write every sample to this JSON file")
+    parser = argparse.ArgumentParser(description="Compare the speed of mixlab's models with timm's.")
+    parser.add_argument("--models", nargs="+", default=MODELS, metavar="NAME", help="sizes as in `mixlab models`")
+    parser.add_argument("--rounds", type=int, default=9, help="number of samples, a multiple of 3 (default 9)")
+    parser.add_argument("--batch", type=int, default=8, help="images per call (default 8)")
+    parser.add_argument("--out", type=Path, help="write all samples to this JSON file")
     arguments = parser.parse_args()
 
     retain_freed_memory()
     device = machine.pick_device()
     results: list[Result] = []
     for name in arguments.models:
-        for result in beside_timm(name, arguments.batch, arguments.rounds, device):
+        for result in compare(name, arguments.batch, arguments.rounds, device):
             print(f"{name}, {result.task}: {result.speed_ratio.value:.3f} of timm's speed", flush=True)
             results.append(result)
-        if arguments.out:  # model by model: an interrupted run keeps what it has
+        if arguments.out:  # after each model, so that an interrupted run keeps its results
             write_json(arguments.out, record(results, device))
     print_table(table(results, device))
 
@@ -88,10 +88,10 @@ def record(results: list[Result], device: torch.device) -> dict[str, Any]:
 
 
 def retain_freed_memory() -> None:
-    """Stop glibc from giving large freed buffers back to the system, for both sides alike.
+    """Configure glibc to keep large freed buffers, for both sides.
 
-    Whether it does is a matter of what the process held before: the same model took 0 or 35,000 page faults a call, a
-    third of its time, and the ratio of two equal sides came out as 0.67.
+    By default this depends on earlier allocations of the process: the same model had 0 or 35,000 page faults per call,
+    a third of its time, and the ratio of two equal sides was 0.67.
     """
     if platform.libc_ver()[0] == "glibc":
         trim_threshold, mmap_max = -1, -4  # malloc.h
@@ -100,7 +100,8 @@ def retain_freed_memory() -> None:
         libc.mallopt(mmap_max, 0)
 
 
-def beside_timm(name: str, batch: int, rounds: int, device: torch.device) -> Iterator[Result]:
+def compare(name: str, batch: int, rounds: int, device: torch.device) -> Iterator[Result]:
+    """Time prediction and training step of one model against timm's."""
     ours, theirs = pair(name)
     config: Any = ours.config
     images = torch.randn(batch, config.image_channels, *height_and_width(config.image_size), device=device)
@@ -109,15 +110,15 @@ def beside_timm(name: str, batch: int, rounds: int, device: torch.device) -> Ite
         "prediction": partial(prediction, images=images),
         "training": partial(training, images=images, labels=labels),
     }
-    require_the_same_logits(ours.to(device), theirs.to(device), images[:2])
-    for task, prepared in tasks.items():
-        our_mode, their_mode = pick_fastest(ours, prepared, device), pick_fastest(theirs, prepared, device)
+    require_equal_logits(ours.to(device), theirs.to(device), images[:2])
+    for task, make_call in tasks.items():
+        our_mode, their_mode = pick_fastest(ours, make_call, device), pick_fastest(theirs, make_call, device)
         our_seconds: list[float] = []
         their_seconds: list[float] = []
         for sitting in range(SITTINGS):
             sides = [("ours", ours, our_mode), ("theirs", theirs, their_mode)]
             calls = {
-                side: prepared(prepare_model(copy.deepcopy(model), device, mode), mode)
+                side: make_call(prepare_model(copy.deepcopy(model), device, mode), mode)
                 for side, model, mode in (reversed(sides) if sitting % 2 else sides)
             }
             seconds = interleaved(calls, rounds // SITTINGS)
@@ -128,21 +129,21 @@ def beside_timm(name: str, batch: int, rounds: int, device: torch.device) -> Ite
 
 
 def pair(name: str) -> tuple[Any, nn.Module]:
-    """The model of ours and timm's, with one set of random weights; both list the same tensors in the same order."""
+    """The model of mixlab and of timm with the same random weights. Both state_dicts have the same order."""
     ours: Any = create_model(name, **({"gelu": "erf"} if name.startswith("mixer") else {}))
-    nn.init.normal_(ours.head.weight)  # a Mixer's starts at zero, and so would all logits
-    theirs = of_timm(ours.config)
+    nn.init.normal_(ours.head.weight)  # a Mixer's head is initialised to 0, so all logits would be 0
+    theirs = timm_model(ours.config)
     theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
     return ours, theirs
 
 
-def of_timm(config: Any) -> nn.Module:
-    """timm's class in this shape; it registers a name for some of them only."""
+def timm_model(config: Any) -> nn.Module:
+    """timm's model for a config. It uses the class, because timm has registered names for some sizes only."""
     match config:
         case MixerConfig():
             return TimmMixer(
                 num_classes=config.classes,
-                img_size=config.image_size,  # pyright: ignore[reportArgumentType]  # it takes (height, width) as well
+                img_size=config.image_size,  # pyright: ignore[reportArgumentType]  # it also accepts (height, width)
                 in_chans=config.image_channels,
                 patch_size=config.patch_size,
                 num_blocks=config.depth,
@@ -170,14 +171,18 @@ def of_timm(config: Any) -> nn.Module:
                 down_kernel_size=config.merge_kernel,
             )
         case _:
-            raise SystemExit(f"{type(config).__name__} is none of our three families: it has no twin to be beside.")
+            raise SystemExit(
+                f"{type(config).__name__} is not one of mixlab's three families: timm has no model to compare it with."
+            )
 
 
-def require_the_same_logits(ours: nn.Module, theirs: nn.Module, images: Tensor) -> None:
+def require_equal_logits(ours: nn.Module, theirs: nn.Module, images: Tensor) -> None:
     with torch.inference_mode():
         logits, expected = ours.eval()(images), theirs.eval()(images)
     difference = ((logits - expected).abs().max() / expected.abs().max()).item()
-    assert difference < SAME_LOGITS, f"the two sides compute different functions: {difference:.1e} of the largest logit"
+    assert difference < LOGIT_TOLERANCE, (
+        f"the two sides compute different functions: {difference:.1e} of the largest logit"
+    )
 
 
 def prediction(model: nn.Module, mode: ComputeMode, images: Tensor) -> Call:
@@ -192,7 +197,7 @@ def prediction(model: nn.Module, mode: ComputeMode, images: Tensor) -> Call:
 
 
 def training(model: nn.Module, mode: ComputeMode, images: Tensor, labels: Tensor) -> Call:
-    """A whole step: forward, cross-entropy, backward and AdamW."""
+    """A full training step: forward, cross-entropy, backward and AdamW."""
     model.train()
     images = images.to(memory_format=mode.memory_format)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
@@ -207,13 +212,13 @@ def training(model: nn.Module, mode: ComputeMode, images: Tensor, labels: Tensor
     return call
 
 
-def pick_fastest(model: nn.Module, prepared: Callable[..., Call], device: torch.device) -> ComputeMode:
-    """The best of the stock modes in a short trial; each has a copy of the model.
+def pick_fastest(model: nn.Module, make_call: Callable[..., Call], device: torch.device) -> ComputeMode:
+    """The fastest stock mode in a short benchmark; each mode has its own copy of the model.
 
-    Judged round by round against the first mode, as the sides are: the machine's own speed may change between rounds.
+    Each mode is compared with the first one round by round, because the speed of the machine can change over time.
     """
     modes = {str(mode): mode for mode in candidates(device, "auto")}
-    calls = {name: prepared(prepare_model(copy.deepcopy(model), device, mode), mode) for name, mode in modes.items()}
+    calls = {name: make_call(prepare_model(copy.deepcopy(model), device, mode), mode) for name, mode in modes.items()}
     seconds = interleaved(calls, rounds=7, warmup=1)
     first = seconds[next(iter(modes))]
     best = max(modes, key=lambda name: speed_ratio(seconds[name], of=first).value)
@@ -225,9 +230,9 @@ def table(results: list[Result], device: torch.device) -> Table:
         Column("model", "Model"),
         Column("task", "Task"),
         Column("batch", "Batch", "images"),
-        Column("ours", "Ours", "images/s"),
-        Column("theirs", "timm's", "images/s"),
-        Column("our_mode", "Our mode"),
+        Column("ours", "mixlab", "images/s"),
+        Column("theirs", "timm", "images/s"),
+        Column("our_mode", "mixlab's mode"),
         Column("their_mode", "timm's mode"),
         Column("ratio", "Speed ratio", digits=3, uncertainty="interval"),
     ]
@@ -247,11 +252,11 @@ def table(results: list[Result], device: torch.device) -> Table:
     reached = sum(result.speed_ratio.value >= GOAL for result in results)
     notes = [
         f"{machine.device_name(device)}, threads in use: {torch.get_num_threads()}, "
-        f"torch {torch.__version__}, timm {timm.__version__}. The sides took turns, each in its best stock mode.",
-        "Speed ratio: how many times as fast as timm's ours is, taken round by round, since the machine's own speed "
-        f"may change between rounds. Goal {GOAL}: reached in {reached} of {len(results)}.",
+        f"torch {torch.__version__}, timm {timm.__version__}. Interleaved timing; each side in its fastest stock mode.",
+        "Speed ratio: speed of mixlab relative to timm, median over rounds. "
+        f"Goal {GOAL}: reached in {reached} of {len(results)}.",
     ]
-    return Table("Beside timm", columns, rows, notes)
+    return Table("Speed compared with timm", columns, rows, notes)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""What keeping freed memory does to a training step on a processor, in seconds and in bytes.
+"""Effect of keeping freed memory on the time and the peak memory of a training step on a CPU.
 
     python benchmarks/kept_memory.py --model convmixer_256_8 --batch 512 --out benchmarks/results/mine.json
 
-Two processes take turns, step by step, so that whatever slows the machine slows both: one with the C library's
-allocator as it is, one that keeps what it frees (mixlab.speed.allocator). Each step is forward, cross-entropy and
-backward on invented images.
+Two processes alternate step by step, so that a slowdown of the machine affects both: one with the default settings of
+the C library's allocator, one that keeps freed memory (mixlab.speed.allocator). Each step is forward, cross-entropy and
+backward on random images.
 """
 
 import argparse
@@ -39,19 +39,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16")
     parser.add_argument("--layout", choices=["contiguous", "channels_last"], default="channels_last")
-    parser.add_argument("--out", type=Path, help="write every sample to this JSON file")
+    parser.add_argument("--out", type=Path, help="write all samples to this JSON file")
     parser.add_argument("--steps-of", choices=["stock", "kept"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.steps_of:
         take_steps(arguments)
     else:
-        results = measured(arguments)
+        results = measure(arguments)
         if arguments.out:
             write_json(arguments.out, results)
         print_table(table(results))
 
 
-def measured(arguments: argparse.Namespace) -> dict[str, Any]:
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Start both processes and time their steps in turn."""
     settings = ["--model", arguments.model, "--batch", str(arguments.batch)]
     settings += ["--precision", arguments.precision, "--layout", arguments.layout]
     workers = {
@@ -64,11 +65,11 @@ def measured(arguments: argparse.Namespace) -> dict[str, Any]:
         for name in ("stock", "kept")
     }
     seconds = interleaved(
-        {name: lambda worker=worker: _asked(worker, "step") for name, worker in workers.items()},
+        {name: lambda worker=worker: _request(worker, "step") for name, worker in workers.items()},
         rounds=arguments.rounds,
         sample_seconds=0.0,
     )
-    peaks = {name: int(_asked(worker, "peak")) for name, worker in workers.items()}
+    peaks = {name: int(_request(worker, "peak")) for name, worker in workers.items()}
     for worker in workers.values():
         worker.communicate()
     return {
@@ -84,7 +85,7 @@ def measured(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def take_steps(arguments: argparse.Namespace) -> None:
-    """One for each line "step" on standard input, answered when it is done; to "peak" the answer is the peak."""
+    """Take one step for each line "step" on standard input. The reply to every line is the peak memory in bytes."""
     if arguments.steps_of == "kept":
         retain_freed_memory()
     torch.manual_seed(0)
@@ -100,7 +101,7 @@ def take_steps(arguments: argparse.Namespace) -> None:
         print(peak_bytes(CPU), flush=True)
 
 
-def _asked(worker: subprocess.Popen[str], request: str) -> str:
+def _request(worker: subprocess.Popen[str], request: str) -> str:
     assert worker.stdin
     assert worker.stdout
     worker.stdin.write(f"{request}\n")
@@ -112,7 +113,7 @@ def table(results: dict[str, Any]) -> Table:
     columns = [
         Column("model", "model"),
         Column("batch", "batch"),
-        Column("speed", "speed, kept / stock", digits=2, uncertainty="interval"),
+        Column("speed", "speed ratio, kept / stock", digits=2, uncertainty="interval"),
         Column("stock", "peak, stock", "GB", digits=2),
         Column("kept", "peak, kept", "GB", digits=2),
     ]

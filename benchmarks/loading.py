@@ -1,13 +1,13 @@
-"""From a file on disk to the first answer: mixlab.load beside safetensors into a ready model, and beside timm.
+"""Time from a file to the first prediction: mixlab.load compared with safetensors alone and with timm.
 
     python benchmarks/loading.py --model mixer_l16 --rounds 9 --out benchmarks/results/mine.json
 
-The file is safetensors under timm's names, read once before the clock starts, so that it lies in the page cache. Each
-call loads it and answers one image: `mixlab.load`, the reading alone into a model that exists (the least that anybody
-could do), and `timm.create_model(checkpoint_path=...)`. They take turns in one process, and so do mixlab and timm
-without the answer, which costs all of them the same. The peak of memory is that of fresh processes, from before the
-loading to after the answer. Goals, with the answer: at most 0.15 s more than the reading alone, at least 5 times as
-fast as timm; at most 1.2 times the weights in memory.
+The file is safetensors with timm's names. It is read once before the timing, so that it is in the page cache. Each call
+loads it and predicts one image: `mixlab.load`, reading the file into an existing model (the lower bound), and
+`timm.create_model(checkpoint_path=...)`. The calls alternate in one process, and so do mixlab and timm without the
+prediction, which takes the same time for all of them. The peak memory is measured in new processes, from before loading
+to after the prediction. Goals, with the prediction: at most 0.15 s more than reading alone, at least 5 times as fast as
+timm; peak memory at most 1.2 times the size of the weights.
 """
 
 import argparse
@@ -50,29 +50,32 @@ print(peak_bytes(torch.device("cpu")) - before)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Time mixlab.load beside the reading alone, and beside timm.")
-    parser.add_argument("--model", default="mixer_l16", metavar="NAME", help="a size that timm has as well")
+    parser = argparse.ArgumentParser(description="Compare mixlab.load with reading alone and with timm.")
+    parser.add_argument("--model", default="mixer_l16", metavar="NAME", help="a size that timm also has")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--out", type=Path, help="write every sample to this JSON file")
+    parser.add_argument("--out", type=Path, help="write all samples to this JSON file")
     arguments = parser.parse_args()
-    logging.getLogger("mixlab").setLevel(logging.ERROR)  # what the file does not say, said once a round
+    logging.getLogger("mixlab").setLevel(
+        logging.ERROR
+    )  # otherwise a warning per round about fields that the file does not specify
     with TemporaryDirectory() as folder:
-        results = measured(arguments.model, Path(folder) / "model.safetensors", arguments.rounds)
+        results = measure(arguments.model, Path(folder) / "model.safetensors", arguments.rounds)
     if arguments.out:
         write_json(arguments.out, results)
     print_table(table(results))
 
 
-def measured(name: str, path: Path, rounds: int) -> dict[str, Any]:
-    ready = timm.create_model(TIMM_NAMES[name]).eval()
-    save_file(ready.state_dict(), path)
+def measure(name: str, path: Path, rounds: int) -> dict[str, Any]:
+    """Save random weights to `path` and time all ways of loading them."""
+    model = timm.create_model(TIMM_NAMES[name]).eval()
+    save_file(model.state_dict(), path)
     side = find_size(name).config["image_size"]
     images = torch.randn(1, 3, side, side)
     seconds = interleaved(
         {
-            "mixlab": lambda: answer(mixlab.load(path), images),
-            "reading": lambda: answer(filled(ready, path), images),
-            "timm": lambda: answer(timm.create_model(TIMM_NAMES[name], checkpoint_path=str(path)).eval(), images),
+            "mixlab": lambda: predict(mixlab.load(path), images),
+            "reading": lambda: predict(load_into(model, path), images),
+            "timm": lambda: predict(timm.create_model(TIMM_NAMES[name], checkpoint_path=str(path)).eval(), images),
             "mixlab without the answer": lambda: mixlab.load(path),
             "timm without the answer": lambda: timm.create_model(TIMM_NAMES[name], checkpoint_path=str(path)),
         },
@@ -80,14 +83,14 @@ def measured(name: str, path: Path, rounds: int) -> dict[str, Any]:
     )
     command = [sys.executable, "-c", PEAK, str(path), str(side)]
     peaks = [int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(3)]
-    more = median_interval(map(sub, seconds["mixlab"], seconds["reading"]), "s")
+    difference = median_interval(map(sub, seconds["mixlab"], seconds["reading"]), "s")
     return {
         "date": date.today().isoformat(),
         "machine": machine.describe(machine.pick_device()),
         "model": name,
         "bytes": path.stat().st_size,
         "seconds": seconds,
-        "more_than_reading": asdict(more),
+        "more_than_reading": asdict(difference),
         "times_as_fast_as_timm": {
             "without the answer": asdict(
                 speed_ratio(seconds["mixlab without the answer"], of=seconds["timm without the answer"])
@@ -100,35 +103,39 @@ def measured(name: str, path: Path, rounds: int) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def answer(model: nn.Module, images: Tensor) -> Tensor:
+def predict(model: nn.Module, images: Tensor) -> Tensor:
     return model(images)
 
 
-def filled(model: nn.Module, path: Path) -> nn.Module:
+def load_into(model: nn.Module, path: Path) -> nn.Module:
     model.load_state_dict(load_file(path), assign=True)
     return model
 
 
 def table(results: dict[str, Any]) -> Table:
     median = {side: median_interval(samples, "s") for side, samples in results["seconds"].items()}
-    more = Estimate(**results["more_than_reading"])
-    faster = {which: Estimate(**ratio) for which, ratio in results["times_as_fast_as_timm"].items()}
+    difference = Estimate(**results["more_than_reading"])
+    speed_ratios = {key: Estimate(**ratio) for key, ratio in results["times_as_fast_as_timm"].items()}
     peak = sorted(results["peak_bytes"])[1] / results["bytes"]
     return Table(
-        f"{results['model']}: from the file to the first answer",
-        [Column("what", "what"), Column("value", "measured", digits=2), Column("goal", "goal")],
+        f"{results['model']}: from the file to the first prediction",
+        [Column("what", "Quantity"), Column("value", "Measured", digits=2), Column("goal", "Goal")],
         [
             *({"what": f"{side}, s", "value": value} for side, value in median.items()),
-            {"what": "more than the reading, s", "value": more, "goal": f"<= {SECONDS_GOAL}"},
+            {"what": "mixlab minus reading, s", "value": difference, "goal": f"<= {SECONDS_GOAL}"},
             {
-                "what": "times as fast as timm, without the answer",
-                "value": faster["without the answer"],
+                "what": "speed relative to timm, without prediction",
+                "value": speed_ratios["without the answer"],
             },
-            {"what": "times as fast as timm, with it", "value": faster["with it"], "goal": f">= {RATIO_GOAL}"},
-            {"what": "peak of memory, times the weights", "value": peak, "goal": f"<= {MEMORY_GOAL}"},
+            {
+                "what": "speed relative to timm, with prediction",
+                "value": speed_ratios["with it"],
+                "goal": f">= {RATIO_GOAL}",
+            },
+            {"what": "peak memory relative to the weights", "value": peak, "goal": f"<= {MEMORY_GOAL}"},
         ],
         notes=[
-            f"{results['machine']['device']}, {results['machine']['threads']} threads; medians over rounds in turn."
+            f"{results['machine']['device']}, {results['machine']['threads']} threads; medians, interleaved timing."
         ],
     )
 

@@ -1,11 +1,11 @@
-"""What mixlab's training loop costs beside a bare PyTorch loop of the same step.
+"""Overhead of mixlab's training loop compared with a minimal PyTorch loop of the same step.
 
     python benchmarks/loop_overhead.py --model convmixer_256_8 --batch 128 --out benchmarks/results/mine.json
 
-Both loops train a model of their own on the same invented images in the same batches: forward, cross-entropy,
-backward, clipping, AdamW. They take turns step by step in one process, so that whatever slows the machine slows both.
-mixlab's steps include its journal, gradient norms, tallies and a checkpoint every 100 steps, whose writing is waited
-for, although a training goes on meanwhile. Goal: at most 3 % more.
+Each loop trains its own model on the same random images in the same batches: forward, cross-entropy, backward,
+clipping, AdamW. The loops alternate step by step in one process, so that a slowdown of the machine affects both.
+mixlab's steps include its journal, gradient norms, metrics and a checkpoint every 100 steps. The benchmark waits until
+a checkpoint is written; a training does not. Goal: an overhead of at most 3 %.
 """
 
 import argparse
@@ -40,32 +40,34 @@ from mixlab.zoo.sizes import find_size
 GOAL = 3.0  # per cent
 CHECKPOINT_EVERY = 100
 WARMUP = 5
-_BLOCK = 10  # steps
+_BLOCK = 10  # steps per sample of the overhead
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Time mixlab's training loop beside a bare one.")
+    parser = argparse.ArgumentParser(description="Compare mixlab's training loop with a minimal one.")
     parser.add_argument("--model", default="convmixer_256_8", metavar="NAME")
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=200, help="a multiple of the 100 between checkpoints is fair")
+    parser.add_argument(
+        "--steps", type=int, default=200, help="use a multiple of 100, the number of steps between checkpoints"
+    )
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16")
-    parser.add_argument("--out", type=Path, help="write every sample to this JSON file")
+    parser.add_argument("--out", type=Path, help="write all samples to this JSON file")
     arguments = parser.parse_args()
-    job = job_of(arguments.model, arguments.batch, arguments.steps)
-    freed_memory = "retained" if job.device.type == "cpu" else "released"  # for both: it holds for the process
+    job = make_job(arguments.model, arguments.batch, arguments.steps)
+    freed_memory = "retained" if job.device.type == "cpu" else "released"  # for both loops, which share a process
     plan = Plan(job.device.type, ComputeMode(arguments.precision), arguments.batch, freed_memory=freed_memory)
-    results = measured(job, plan)
+    results = measure(job, plan)
     if arguments.out:
         write_json(arguments.out, results)
     print_table(table(results))
 
 
-def job_of(model: str, batch: int, steps: int) -> Job:
-    """A training of `steps` steps in epochs as long as from one checkpoint to the next, for an epoch ends in one."""
+def make_job(model: str, batch: int, steps: int) -> Job:
+    """A training of `steps` steps. An epoch has 100 steps, because every epoch ends with a checkpoint."""
     side, n_images = find_size(model).config["image_size"], CHECKPOINT_EVERY * batch
-    drawn = np.random.default_rng(0)
-    images = list(drawn.integers(0, 256, size=(n_images, side, side, 3), dtype=np.uint8))
-    labels = drawn.integers(0, 10, size=n_images)
+    rng = np.random.default_rng(0)
+    images = list(rng.integers(0, 256, size=(n_images, side, side, 3), dtype=np.uint8))
+    labels = rng.integers(0, 10, size=n_images)
     split = Split([str(number) for number in range(n_images)], labels, images)
     dataset = Dataset("invented", tuple("0123456789"), {"train": split, "test": split.subset(range(10))})
     fields = {
@@ -80,13 +82,14 @@ def job_of(model: str, batch: int, steps: int) -> Job:
     return resolve(parse_training_recipe(fields, "the benchmark's"), dataset, machine.pick_device())
 
 
-def measured(job: Job, plan: Plan) -> dict[str, Any]:
+def measure(job: Job, plan: Plan) -> dict[str, Any]:
+    """Run both loops in turn and compute the overhead."""
     ours, bare = [], []
-    bare_step = bare_loop(job, plan)
+    minimal_step = minimal_loop(job, plan)
 
     @contextmanager
-    def taking_turns(*_: object, **__: object) -> Iterator[Callable[..., None]]:
-        """In place of the progress bar, which is told of every step: the bare loop takes its own there."""
+    def alternate(*_: object, **__: object) -> Iterator[Callable[..., None]]:
+        """Replaces the progress bar, which is called after every step, and takes a step of the minimal loop there."""
         clock = [time.perf_counter()]
 
         def advance(steps: int = 1, text: str = "") -> None:
@@ -94,7 +97,7 @@ def measured(job: Job, plan: Plan) -> dict[str, Any]:
                 synchronize()
                 ours.append(time.perf_counter() - clock[0])
                 started = time.perf_counter()
-                bare_step()
+                minimal_step()
                 bare.append(time.perf_counter() - started)
             clock[0] = time.perf_counter()
 
@@ -102,20 +105,20 @@ def measured(job: Job, plan: Plan) -> dict[str, Any]:
 
     save = Checkpoints.save
 
-    def waited_for(checkpoints: Checkpoints, checkpoint: Checkpoint) -> None:
+    def save_and_wait(checkpoints: Checkpoints, checkpoint: Checkpoint) -> None:
         save(checkpoints, checkpoint)
         if checkpoint.metadata["step"] % CHECKPOINT_EVERY == 0:
             checkpoints._wait()
 
     with (
         TemporaryDirectory() as folder,
-        patch.object(loop, "progress_bar", taking_turns),
-        patch.object(Checkpoints, "save", waited_for),
+        patch.object(loop, "progress_bar", alternate),
+        patch.object(Checkpoints, "save", save_and_wait),
     ):
         loop.train(job, plan, Path(folder) / "run", quiet=True)
     ours, bare = ours[WARMUP:], bare[WARMUP:]
     blocks = [slice(start, start + _BLOCK) for start in range(0, len(ours), _BLOCK)]
-    more = [100 * (sum(ours[block]) / sum(bare[block]) - 1) for block in blocks]
+    overheads = [100 * (sum(ours[block]) / sum(bare[block]) - 1) for block in blocks]
     return {
         "date": date.today().isoformat(),
         "machine": machine.describe(job.device),
@@ -125,21 +128,21 @@ def measured(job: Job, plan: Plan) -> dict[str, Any]:
         "our_seconds": ours,
         "bare_seconds": bare,
         "more": 100 * (sum(ours) / sum(bare) - 1),
-        "more_a_block": asdict(median_interval(more, "%")),
+        "more_a_block": asdict(median_interval(overheads, "%")),
         "goal": GOAL,
     }
 
 
-def bare_loop(job: Job, plan: Plan) -> Callable[[], None]:
-    """A function that takes one step of it."""
+def minimal_loop(job: Job, plan: Plan) -> Callable[[], None]:
+    """A function that takes one step of the minimal loop."""
     torch.manual_seed(0)
     model = prepare_model(job.build(), job.device, plan.mode)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
     batches = job.training_batches(quiet=True)
-    coming = (batch for epoch in range(10**6) for batch in batches.epoch(epoch))
+    stream = (batch for epoch in range(10**6) for batch in batches.epoch(epoch))
 
     def step() -> None:
-        images, labels = next(coming).on(job.device)
+        images, labels = next(stream).on(job.device)
         with plan.mode.autocast(job.device):
             logits = model(images.contiguous(memory_format=plan.mode.memory_format))
         F.cross_entropy(logits.float(), labels).backward()
@@ -153,15 +156,18 @@ def bare_loop(job: Job, plan: Plan) -> Callable[[], None]:
 
 def table(results: dict[str, Any]) -> Table:
     return Table(
-        f"{results['model']}, batch {results['batch']}, {results['mode']}: the loop beside a bare one",
-        [Column("what", "what"), Column("value", "measured", digits=2), Column("goal", "goal")],
+        f"{results['model']}, batch {results['batch']}, {results['mode']}: overhead of the training loop",
+        [Column("what", "Quantity"), Column("value", "Measured", digits=2), Column("goal", "Goal")],
         [
-            {"what": "seconds a step, mixlab", "value": sum(results["our_seconds"]) / len(results["our_seconds"])},
-            {"what": "seconds a step, bare", "value": sum(results["bare_seconds"]) / len(results["bare_seconds"])},
-            {"what": "more, of all steps, %", "value": results["more"], "goal": f"<= {results['goal']:g}"},
-            {"what": f"more, median of blocks of {_BLOCK} steps, %", "value": Estimate(**results["more_a_block"])},
+            {"what": "seconds per step, mixlab", "value": sum(results["our_seconds"]) / len(results["our_seconds"])},
+            {
+                "what": "seconds per step, minimal loop",
+                "value": sum(results["bare_seconds"]) / len(results["bare_seconds"]),
+            },
+            {"what": "overhead, all steps, %", "value": results["more"], "goal": f"<= {results['goal']:g}"},
+            {"what": f"overhead, median of blocks of {_BLOCK} steps, %", "value": Estimate(**results["more_a_block"])},
         ],
-        notes=[f"{results['machine']['device']}, {results['machine']['threads']} threads; step by step in turn."],
+        notes=[f"{results['machine']['device']}, {results['machine']['threads']} threads; interleaved steps."],
     )
 
 

@@ -1,4 +1,4 @@
-"""Every command that README and the user guide show is run, in the order of the page, in a folder of its own."""
+"""Runs all commands of the README and the user guide, in the order of the page, in a temporary folder."""
 
 import re
 import shlex
@@ -16,22 +16,22 @@ from mixlab.cli.main import main
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-RUN_ELSEWHERE = {
-    "make demo": "tests/studies/test_main_job.py runs what it runs",
-    "make test": "this is it",
-    'pip install ".[baselines]"': "tests/test_wheel.py builds and looks into the wheel",
-    "mixlab compare --data digits": "tests/studies/test_main_job.py",
-    "mixlab compare --data folder:photographs": "the weights are elsewhere; tests/cli/test_compare.py has others",
+COVERED_ELSEWHERE = {
+    "make demo": "tests/comparison/test_main_job.py runs the same command",
+    "make test": "runs this test",
+    'pip install ".[baselines]"': "tests/test_wheel.py builds and checks the wheel",
+    "mixlab compare --data digits": "tests/comparison/test_main_job.py",
+    "mixlab compare --data folder:photographs": "needs published weights; tests/cli/test_compare.py uses others",
     "mixlab study resolution --data cifar10": "tests/cli/test_study.py runs it on few images",
     "mixlab study transfer --data cifar10": "tests/cli/test_study.py runs it on few images",
-    "mixlab train --data folder:pets --model mixer_b16.goog_in21k": "tests/training/test_beginning.py",
-    "mixlab predict mixer_b16.goog_in1k photos": "the file is elsewhere; tests/weights/test_source.py serves one",
+    "mixlab train --data folder:pets --model mixer_b16.goog_in21k": "tests/training/test_initial_weights.py",
+    "mixlab predict mixer_b16.goog_in1k photos": "needs published weights; tests/weights/test_source.py serves a file",
 }
 
 
 FIRST = "mixlab train --data digits --model mixer_nano --set epochs=2 --out runs/first"
 
-WEIGHTS = {  # made with the authors' own code, in place of the published files
+WEIGHTS = {  # made with the authors' code, as a replacement for the published files
     "Mixer-B_16.npz": "google_mixer_tiny.npz",
     "convmixer.pth.tar": "locuslab_convmixer_tiny.pth.tar",
     "davit.pth.tar": "msft_davit_tiny.pth.tar",
@@ -43,34 +43,34 @@ def commands(page: Path) -> list[str]:
     return [line.split(" #")[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
 
 
-def test_there_are_commands_to_run():
+def test_pages_contain_commands():
     assert sum(len(commands(page)) for page in PAGES) > 15
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    _a_newcomers_folder(tmp_path)
+    _create_example_files(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MIXLAB_RUNS", raising=False)
-    shown = commands(page)
-    if any("runs/first" in command for command in shown):  # the guide's pages go on from one training
-        shown = [FIRST, *(line for line in shown if "--out runs/first" not in line)]
-    for command in shown:
-        if command in RUN_ELSEWHERE:
+    page_commands = commands(page)
+    if any("runs/first" in command for command in page_commands):  # the pages of the guide use the same training
+        page_commands = [FIRST, *(line for line in page_commands if "--out runs/first" not in line)]
+    for command in page_commands:
+        if command in COVERED_ELSEWHERE:
             continue
         program, *arguments = shlex.split(command)
         if program in ("torchrun", "accelerate"):
             subprocess.run([Path(sys.executable).with_name(program), *arguments], check=True, capture_output=True)
             continue
         assert program == "mixlab", command
-        with pytest.raises(SystemExit) as ended:
+        with pytest.raises(SystemExit) as exit_info:
             main([*arguments, "--quiet"] if arguments[0] in ("train", "compare", "study") else arguments)
-        assert ended.value.code in (0, None), command
+        assert exit_info.value.code in (0, None), command
 
 
 def test_python_on_the_page_about_weights_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    _a_newcomers_folder(tmp_path)
+    _create_example_files(tmp_path)
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "weights.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
@@ -85,19 +85,19 @@ def test_python_on_a_page_compiles(page: Path):
         compile(block, str(page), "exec")
 
 
-def _a_newcomers_folder(folder: Path) -> None:
-    """pets/ with two classes that a small model can tell apart, photos/ without classes, and small weights."""
+def _create_example_files(folder: Path) -> None:
+    """Create pets/ with two classes that a small model can distinguish, photos/ without classes, and small weights."""
     for file, golden in WEIGHTS.items():
         shutil.copy(ROOT / "tests" / "golden" / golden, folder / file)
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for label, brightness in (("cats", 60), ("dogs", 190)):
         for number in range(30):
-            noise = random.integers(-40, 40, size=(40, 48, 3))
+            noise = rng.integers(-40, 40, size=(40, 48, 3))
             path = folder / "pets" / label / f"{number:02d}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray((brightness + noise).clip(0, 255).astype(np.uint8)).save(path)
     (folder / "photos").mkdir()
     for number in range(3):
-        Image.fromarray(random.integers(0, 255, size=(60, 40, 3), dtype=np.uint8)).save(
+        Image.fromarray(rng.integers(0, 255, size=(60, 40, 3), dtype=np.uint8)).save(
             folder / "photos" / f"{number}.png"
         )

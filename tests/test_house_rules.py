@@ -1,4 +1,4 @@
-"""The rules of the house that a linter does not know. Each is checked here, so that none is a rumour."""
+"""Project rules that no linter checks."""
 
 import ast
 import re
@@ -16,20 +16,20 @@ FOLDERS = sorted(path.parent for path in PACKAGE.rglob("__init__.py") if path.pa
 TEXTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "tests").rglob("*.md")]
 
 
-def test_the_rules_are_checked_on_something():
+def test_modules_and_folders_are_found():
     assert len(MODULES) > 40 and len(FOLDERS) > 10
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_module_says_what_it_is_and_stays_readable(module: Path):
+def test_a_module_has_a_docstring_a_limited_length_and_a_descriptive_name(module: Path):
     source = module.read_text(encoding="utf-8")
-    assert ast.get_docstring(ast.parse(source)), "the first line of a module says what it is"
-    assert source.count("\n") <= 350, "a file of more than 350 lines holds more than one thing"
-    assert module.stem not in {"utils", "helpers", "common", "misc"}, "a file is named for the thing in it"
+    assert ast.get_docstring(ast.parse(source)), "a module needs a docstring: its first line states what the module is"
+    assert source.count("\n") <= 350, "a module has at most 350 lines: split it"
+    assert module.stem not in {"utils", "helpers", "common", "misc"}, "a module needs a name that describes its content"
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
-def test_a_folder_says_in_one_line_what_it_is_for(folder: Path):
+def test_a_folder_has_a_docstring(folder: Path):
     (statement,) = ast.parse((folder / "__init__.py").read_text(encoding="utf-8")).body
     assert isinstance(statement, ast.Expr)
 
@@ -38,38 +38,38 @@ def test_the_tests_mirror_the_package():
     folders = {path.relative_to(PACKAGE).as_posix() for path in FOLDERS}
     tests = ROOT / "tests"
     mirrored = {path.parent.relative_to(tests).as_posix() for path in tests.rglob("test_*.py")} - {"."}
-    assert mirrored <= folders | {"benchmarks"}, "a folder of tests has the name of the folder that it tests"
-    assert folders <= mirrored, "every folder of the package has its tests"
+    assert mirrored <= folders | {"benchmarks"}, "a test folder has the same name as the folder that it tests"
+    assert folders <= mirrored, "every folder of the package has tests"
 
 
-def test_a_module_with_shapes_keeps_its_annotations():
+def test_modules_with_jaxtyping_do_not_postpone_annotations():
     for module in MODULES:
         source = module.read_text(encoding="utf-8")
         assert "jaxtyping" not in source or "from __future__ import annotations" not in source, module
 
 
-def test_every_page_is_reached_by_a_link():
+def test_every_page_has_a_link_to_it():
     linked = {target for text in TEXTS for target in re.findall(r"\]\(([^)#\s]+)", text.read_text(encoding="utf-8"))}
     pages = {path.name for path in (ROOT / "docs").rglob("*.md")}
     assert pages <= {Path(target).name for target in linked}
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_link_into_the_repository_leads_somewhere(text: Path):
+def test_links_into_the_repository_exist(text: Path):
     for target in re.findall(r"\]\(([^)#\s]+)", text.read_text(encoding="utf-8")):
         if not target.startswith(("http://", "https://")):
             assert (text.parent / target).exists(), f"{text.name} links to {target}"
 
 
 def test_the_layer_contract_holds_and_can_fail(tmp_path: Path):
-    assert _contract(tmp_path / "as_it_is").returncode == 0
-    broken = _contract(tmp_path / "broken", add_to="stats/estimate.py", line="import mixlab.models.mixer")
+    assert _check_contract(tmp_path / "unchanged").returncode == 0
+    broken = _check_contract(tmp_path / "broken", add_to="stats/estimate.py", line="import mixlab.models.mixer")
     assert broken.returncode == 1
     assert "mixlab.stats is not allowed to import mixlab.models" in broken.stdout
 
 
-def _contract(copy: Path, add_to: str | None = None, line: str = "") -> subprocess.CompletedProcess[str]:
-    """The contract of pyproject.toml on a copy of the package, into which a line may be slipped."""
+def _check_contract(copy: Path, add_to: str | None = None, line: str = "") -> subprocess.CompletedProcess[str]:
+    """Check the contract of pyproject.toml on a copy of the package, optionally with a line added to a module."""
     shutil.copytree(PACKAGE, copy / "mixlab", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", copy)
     if add_to is not None:

@@ -1,4 +1,4 @@
-"""What `import mixlab` gives, and what it costs."""
+"""The public names of `import mixlab`, and the modules that it loads."""
 
 import subprocess
 import sys
@@ -9,12 +9,12 @@ import mixlab
 
 
 @pytest.mark.parametrize("name", mixlab.__all__)
-def test_a_public_name_is_there_when_it_is_used(name: str) -> None:
+def test_public_names_are_available(name: str) -> None:
     assert callable(getattr(mixlab, name))
     assert name in dir(mixlab)
 
 
-def test_an_unknown_name_is_an_attribute_error() -> None:
+def test_an_unknown_name_raises_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'create_modle'"):
         mixlab.create_modle  # noqa: B018
 

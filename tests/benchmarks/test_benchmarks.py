@@ -1,4 +1,4 @@
-"""The benchmarks run as their own first lines say."""
+"""The benchmarks run with the commands of their docstrings."""
 
 import json
 import runpy
@@ -12,7 +12,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.mark.long
-def test_beside_timm_times_both_tasks_and_keeps_every_sample(monkeypatch, tmp_path, capsys):
+def test_beside_timm_times_both_tasks_and_saves_all_samples(monkeypatch, tmp_path, capsys):
     pytest.importorskip("timm", reason='needs timm: pip install "mixlab[baselines]"')
     out = tmp_path / "results.json"
     command = f"beside_timm.py --models mixer_nano --rounds 3 --batch 2 --out {out}"
@@ -27,7 +27,7 @@ def test_beside_timm_times_both_tasks_and_keeps_every_sample(monkeypatch, tmp_pa
 
 
 @pytest.mark.long
-def test_loading_times_three_ways_and_the_peak_of_memory(monkeypatch, tmp_path, capsys):
+def test_loading_measures_all_times_and_the_peak_memory(monkeypatch, tmp_path, capsys):
     pytest.importorskip("timm", reason='needs timm: pip install "mixlab[baselines]"')
     out = tmp_path / "results.json"
     monkeypatch.setattr(sys, "argv", f"loading.py --model mixer_s32 --rounds 3 --out {out}".split())
@@ -37,11 +37,11 @@ def test_loading_times_three_ways_and_the_peak_of_memory(monkeypatch, tmp_path, 
     results = json.loads(out.read_text())
     assert [len(samples) for samples in results["seconds"].values()] == [3] * 5
     assert all(0 < peak < 10 * results["bytes"] for peak in results["peak_bytes"])
-    assert "peak of memory, times the weights" in capsys.readouterr().out
+    assert "peak memory relative to the weights" in capsys.readouterr().out
 
 
 @pytest.mark.long
-def test_the_loop_takes_turns_with_a_bare_one_and_keeps_every_step(monkeypatch, tmp_path, capsys):
+def test_loop_overhead_times_both_loops_and_saves_all_steps(monkeypatch, tmp_path, capsys):
     out = tmp_path / "results.json"
     monkeypatch.setattr(sys, "argv", f"loop_overhead.py --model mixer_nano --batch 4 --steps 100 --out {out}".split())
 
@@ -50,11 +50,11 @@ def test_the_loop_takes_turns_with_a_bare_one_and_keeps_every_step(monkeypatch, 
     results = json.loads(out.read_text())
     assert len(results["our_seconds"]) == len(results["bare_seconds"]) == 100
     assert results["more"] > -50
-    assert "the loop beside a bare one" in capsys.readouterr().out
+    assert "overhead of the training loop" in capsys.readouterr().out
 
 
 @pytest.mark.long
-def test_the_loop_and_a_bare_one_take_equally_many_steps(monkeypatch, tmp_path, capsys):
+def test_both_loops_take_the_same_number_of_steps(monkeypatch, tmp_path, capsys):
     out = tmp_path / "results.json"
     command = f"loop_overhead.py --model convmixer_nano --batch 4 --steps 10 --out {out}"
     monkeypatch.setattr(sys, "argv", command.split())
@@ -63,11 +63,11 @@ def test_the_loop_and_a_bare_one_take_equally_many_steps(monkeypatch, tmp_path, 
 
     results = json.loads(out.read_text())
     assert len(results["our_seconds"]) == len(results["bare_seconds"]) == 10
-    assert "the loop beside a bare one" in capsys.readouterr().out
+    assert "overhead of the training loop" in capsys.readouterr().out
 
 
 @pytest.mark.long
-def test_two_processes_take_turns_with_kept_and_with_returned_memory(tmp_path):
+def test_kept_memory_times_both_processes(tmp_path):
     out, benchmark = tmp_path / "results.json", BENCHMARKS / "kept_memory.py"
     settings = ["--model", "mixer_nano", "--batch", "4", "--rounds", "3", "--out", out]
 
@@ -75,4 +75,4 @@ def test_two_processes_take_turns_with_kept_and_with_returned_memory(tmp_path):
 
     results = json.loads(out.read_text())
     assert [len(samples) for samples in results["seconds"].values()] == [3, 3]
-    assert "speed, kept / stock" in finished.stdout
+    assert "speed ratio, kept / stock" in finished.stdout

@@ -86,7 +86,7 @@ def test_the_surest_mistakes_come_first_by_the_mean_of_the_seeds(invent):
     mean = comparison["davit_nano"].mean_probabilities
     wrong = mean.argmax(axis=1) != comparison.dataset.splits["test"].labels
     surest = mean.max(axis=1)[wrong].max()
-    figure = html.partition('<figure class="mistakes">')[2]
+    figure = html.partition('<figure class="gallery">')[2]
     shown = [float(share) for share in re.findall(r"<p>([\d.]+) %</p>", figure)]
     assert shown == sorted(shown, reverse=True)
     assert len(shown) == min(12, wrong.sum())
@@ -96,7 +96,7 @@ def test_the_surest_mistakes_come_first_by_the_mean_of_the_seeds(invent):
 def test_the_confusion_matrix_is_the_taken_models(invent):
     comparison = invent(CLEAR)
     wrong = (~comparison["davit_nano"].correct).sum()
-    assert f"{wrong} of 600 answers are wrong" in compare_page(comparison).html()
+    assert f"{wrong} of 600 predictions are wrong" in compare_page(comparison).html()
 
 
 def test_a_model_without_a_mistake_has_a_sentence_for_it(invent):

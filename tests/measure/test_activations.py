@@ -1,4 +1,4 @@
-"""What is foretold of a forward pass is what a real one keeps."""
+"""The computed activation memory is that of a real forward pass."""
 
 from functools import partial
 
@@ -27,44 +27,44 @@ def estimated(network: nn.Module, precision: str = "fp32") -> int:
     return activation_bytes(network, IMAGES, loss, device=torch.device("cpu"), cast=partial(cast, precision))
 
 
-def really_saved(network: nn.Module, precision: str) -> int:
+def measured(network: nn.Module, precision: str) -> int:
     images = torch.randn(IMAGES)
     own = {tensor.data_ptr() for tensor in (*network.parameters(), *network.buffers(), images)}
     saved = {}
 
-    def keep(tensor: Tensor) -> Tensor:
+    def record(tensor: Tensor) -> Tensor:
         saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    with saved_tensors_hooks(keep, lambda tensor: tensor):
+    with saved_tensors_hooks(record, lambda tensor: tensor):
         with cast(precision):
             logits = network(images)
-        kept = loss(logits, images)  # the graph holds what was saved, so that no address is used twice
-    del kept
-    return sum(size for place, size in saved.items() if place not in own)
+        loss_value = loss(logits, images)  # keeps the graph alive, so that no address is reused
+    del loss_value
+    return sum(size for address, size in saved.items() if address not in own)
 
 
 @pytest.mark.parametrize("name", NANO)
-def test_as_many_bytes_are_saved_as_in_a_real_pass(name):
+def test_the_bytes_equal_those_of_a_real_pass(name):
     network = create_model(name, classes=10).train()
-    assert estimated(network) == really_saved(network, "fp32")
+    assert estimated(network) == measured(network, "fp32")
 
 
 @pytest.mark.parametrize("name", NANO)
-def test_in_half_precision_only_the_norms_statistics_are_smaller_than_in_a_real_pass(name):
+def test_in_bfloat16_the_bytes_are_within_one_per_cent_of_a_real_pass(name):
     network = create_model(name, classes=10).train()
-    real = really_saved(network, "bf16")
+    real = measured(network, "bf16")
     assert 0.99 * real <= estimated(network, "bf16") <= real < 0.7 * estimated(network)
 
 
-def test_a_model_without_memory_is_left_as_it_was():
+def test_a_model_on_the_meta_device_stays_there():
     with torch.device("meta"):
         network = create_model("convmixer_nano")
     assert estimated(network) > 0
     assert all(tensor.is_meta for tensor in network.state_dict().values())
 
 
-def test_a_loss_may_hold_tensors_of_its_own():
+def test_a_loss_can_have_tensors_of_its_own():
     network, weights = create_model("mixer_nano", classes=2), torch.tensor([0.25, 0.75])
 
     def weighted(logits: Tensor, images: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The peak of this process, and what it could still be given."""
+"""Peak memory of this process, and available memory."""
 
 import subprocess
 import sys
@@ -14,16 +14,16 @@ from mixlab.measure.memory import available_bytes, peak_bytes
 CPU = torch.device("cpu")
 
 
-def test_the_peak_grows_by_what_was_held_for_a_while():
+def test_the_peak_includes_freed_memory():
     before = peak_bytes(CPU)
     already_free = before - psutil.Process().memory_info().rss
-    held = bytearray(already_free + 200_000_000)
-    del held
+    block = bytearray(already_free + 200_000_000)
+    del block
     assert 150_000_000 < peak_bytes(CPU) - before < 250_000_000
 
 
 @pytest.mark.parametrize(("limit", "available"), [("5000\n", 3000), ("max\n", 9000), ("20000\n", 9000)])
-def test_a_container_s_limit_counts_where_it_is_below_what_the_machine_has(limit, available, tmp_path, monkeypatch):
+def test_the_limit_of_a_container_applies_if_it_is_below_the_machine_s_memory(limit, available, tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "_GROUP", tmp_path)
     monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=9000))
     (tmp_path / "memory.max").write_text(limit)
@@ -31,16 +31,16 @@ def test_a_container_s_limit_counts_where_it_is_below_what_the_machine_has(limit
     assert available_bytes() == available
 
 
-def test_without_a_group_all_that_the_machine_has_is_available(tmp_path, monkeypatch):
+def test_without_a_control_group_all_of_the_machine_s_memory_is_available(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "_GROUP", tmp_path)
     monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=9000))
     assert available_bytes() == 9000
 
 
 @pytest.mark.long
-def test_a_process_does_not_report_the_peak_of_the_one_that_started_it():
-    """Linux's getrusage would."""
-    held = bytearray(1_500_000_000)
+def test_a_process_does_not_report_the_peak_of_its_parent():
+    """getrusage on Linux would."""
+    block = bytearray(1_500_000_000)
     code = "import torch; from mixlab.measure.memory import peak_bytes; print(peak_bytes(torch.device('cpu')))"
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(finished.stdout) < len(held)
+    assert int(finished.stdout) < len(block)

@@ -1,4 +1,4 @@
-"""Interleaved timing: whose turn it is, how often, and what a ratio is worth. No test reads a real clock's answer."""
+"""Interleaved timing: the order of the calls, their number, and the speed ratio. The clock is simulated."""
 
 import pytest
 
@@ -7,13 +7,13 @@ from mixlab.measure.timing import interleaved, speed_ratio
 
 
 class Clock:
-    """Time passes only where a call says so."""
+    """A simulated clock that only the calls advance."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self.calls: list[str] = []
 
-    def takes(self, name: str, seconds: float):
+    def call_of(self, name: str, seconds: float):
         def call() -> None:
             self.calls.append(name)
             self.now += seconds
@@ -28,22 +28,22 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_the_calls_take_turns_and_each_round_starts_with_another(clock):
-    interleaved({name: clock.takes(name, 1.0) for name in "abc"}, rounds=3, warmup=1, sample_seconds=1.0)
+def test_each_round_starts_with_the_next_callable(clock):
+    interleaved({name: clock.call_of(name, 1.0) for name in "abc"}, rounds=3, warmup=1, sample_seconds=1.0)
     assert "".join(clock.calls) == "abc" + "abc" + "bca" + "cab"
 
 
-def test_every_round_gives_one_sample_of_seconds_a_call(clock):
-    seconds = interleaved({"quick": clock.takes("quick", 0.25), "slow": clock.takes("slow", 2.0)}, rounds=4)
-    assert seconds == {"quick": [0.25] * 4, "slow": [2.0] * 4}
+def test_every_round_gives_one_sample_in_seconds_per_call(clock):
+    seconds = interleaved({"fast": clock.call_of("fast", 0.25), "slow": clock.call_of("slow", 2.0)}, rounds=4)
+    assert seconds == {"fast": [0.25] * 4, "slow": [2.0] * 4}
 
 
-def test_a_sample_repeats_a_quick_call_until_its_time_is_filled(clock):
-    interleaved({"quick": clock.takes("quick", 0.25)}, rounds=2, warmup=3, sample_seconds=1.0)
+def test_a_fast_call_is_repeated_to_fill_the_sample(clock):
+    interleaved({"fast": clock.call_of("fast", 0.25)}, rounds=2, warmup=3, sample_seconds=1.0)
     assert len(clock.calls) == 3 + 2 * 4
 
 
-def test_the_warm_up_is_not_in_the_samples(clock):
+def test_the_samples_exclude_the_warmup(clock):
     first = iter([60.0, 0.5])
 
     def call() -> None:
@@ -52,14 +52,14 @@ def test_the_warm_up_is_not_in_the_samples(clock):
     assert interleaved({"call": call}, rounds=3, warmup=2, sample_seconds=0.1) == {"call": [1.0, 1.0, 1.0]}
 
 
-def test_the_accelerator_is_waited_for_on_both_sides_of_the_clock(clock, monkeypatch):
-    monkeypatch.setattr(timing, "synchronize", clock.takes("wait", 0.125))
-    seconds = interleaved({"call": clock.takes("call", 1.0)}, rounds=1, warmup=1, sample_seconds=0.5)
-    assert clock.calls == ["wait", "call", "wait"] * 2
+def test_the_accelerator_is_synchronized_before_and_after_each_sample(clock, monkeypatch):
+    monkeypatch.setattr(timing, "synchronize", clock.call_of("synchronize", 0.125))
+    seconds = interleaved({"call": clock.call_of("call", 1.0)}, rounds=1, warmup=1, sample_seconds=0.5)
+    assert clock.calls == ["synchronize", "call", "synchronize"] * 2
     assert seconds == {"call": [1.125]}
 
 
-def test_a_speed_ratio_is_the_median_of_the_rounds_own_ratios():
-    """A slow second round slows both sides and leaves the ratio."""
+def test_a_speed_ratio_is_the_median_of_the_ratios_of_the_rounds():
+    """A slow second round slows both sides and does not change the ratio."""
     ratio = speed_ratio([1.0, 10.0, 1.0], of=[2.0, 20.0, 3.0])
     assert (ratio.value, ratio.n) == (2.0, 3)

@@ -1,4 +1,4 @@
-"""A tiny model of every family, and the means to leave no tensor at a special value."""
+"""A tiny model of every family, and a fixture that randomises all of its tensors."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -31,7 +31,7 @@ def config(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def build() -> Callable[..., Any]:
-    """build(config, **changed_fields) -> the model of that family."""
+    """build(config, **changed_fields) returns a model of that family."""
 
     def build(config: Any, **changes: Any) -> ImageModel:
         config = replace(config, **changes)
@@ -54,9 +54,9 @@ def images() -> Tensor:
 
 @pytest.fixture
 def randomised() -> Callable[..., Any]:
-    """randomised(module) -> it, with every parameter and running statistic drawn at random, in float64 and eval mode.
+    """randomised(module) returns it with random parameters and running statistics, in float64 and eval mode.
 
-    Heads start at zero, norms at one and biases at zero: a test that leaves them there can pass for no reason.
+    Heads and biases are initialised to 0 and norms to 1, which can hide errors.
     """
 
     def randomised(module: nn.Module) -> nn.Module:

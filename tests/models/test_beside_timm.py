@@ -1,6 +1,6 @@
-"""One small model of each family beside timm's class with the same weights.
+"""One small model of each family compared with timm's class with the same weights.
 
-The published sizes and weights are held to timm's elsewhere; this tells at once which layer has moved.
+Other tests compare the published sizes and weights with timm; these small models show which layer differs.
 """
 
 import pytest
@@ -15,13 +15,13 @@ pytest.importorskip("timm", reason='needs timm: pip install "mixlab[baselines]"'
 
 
 def difference(ours: nn.Module, theirs: nn.Module, images: torch.Tensor) -> float:
-    """The largest, in units of the largest logit; both list the same tensors in the same order."""
+    """Largest difference of the logits relative to the largest logit. Both state_dicts have the same order."""
     theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
     logits, expected = ours(images.double()), theirs.double().eval()(images.double())
     return ((logits - expected).abs().max() / expected.abs().max()).item()
 
 
-def test_mixer_is_timm_s(randomised):
+def test_mixer_equals_timm_s(randomised):
     from timm.models.mlp_mixer import MlpMixer
 
     config = MixerConfig(
@@ -38,7 +38,7 @@ def test_mixer_is_timm_s(randomised):
     assert difference(randomised(Mixer(config)), theirs, torch.randn(2, 3, 24, 40)) < 1e-12
 
 
-def test_convmixer_is_timm_s(randomised):
+def test_convmixer_equals_timm_s(randomised):
     from timm.models.convmixer import ConvMixer as TimmConvMixer
 
     config = ConvMixerConfig(image_size=33, classes=5, patch_size=4, kernel_size=5, channels=16, depth=2)
@@ -47,7 +47,7 @@ def test_convmixer_is_timm_s(randomised):
 
 
 @pytest.mark.parametrize("kernel", [2, 3])
-def test_davit_is_timm_s_where_stem_windows_and_merging_pad(randomised, kernel):
+def test_davit_equals_timm_s_with_padding_in_stem_windows_and_merging(randomised, kernel):
     from timm.models.davit import DaVit
 
     config = DaViTConfig(
@@ -59,7 +59,7 @@ def test_davit_is_timm_s_where_stem_windows_and_merging_pad(randomised, kernel):
     assert difference(randomised(DaViT(config)), theirs, torch.randn(2, 3, 33, 47)) < 1e-12
 
 
-def test_florence_2_s_davit_is_timm_s(randomised):
+def test_florence_2_s_davit_equals_timm_s(randomised):
     from timm.models.davit import DaVit
 
     config = DaViTConfig(

@@ -1,4 +1,4 @@
-"""The families go through torch.compile as one graph, and through torch.export for any batch."""
+"""Every family compiles to one graph with torch.compile, and exports with a dynamic batch with torch.export."""
 
 import jaxtyping
 import pytest
@@ -12,7 +12,7 @@ from mixlab.models.mlp import Mlp
 
 @pytest.fixture
 def model(build, config):
-    """Tracing takes its time: two stages tell as much as four."""
+    """Two stages instead of four, because tracing is slow."""
     if isinstance(config, ConvMixerConfig):
         return build(config, depth=2)
     if isinstance(config, MixerConfig):
@@ -21,23 +21,23 @@ def model(build, config):
 
 
 @pytest.fixture
-def compiled_afresh():
+def reset_compiler():
     torch.compiler.reset()
     yield
     torch.compiler.reset()
 
 
-def test_shapes_and_types_are_checked_in_these_tests():
+def test_shapes_and_dtypes_are_checked_in_these_tests():
     with pytest.raises(jaxtyping.TypeCheckError):
         Mlp(4, 8, "erf")(torch.zeros(2, 4, dtype=torch.int64))
 
 
-def test_the_fixture_for_compiling_switches_those_checks_off(no_shape_checks):
-    with pytest.raises(RuntimeError, match="dtype"):  # PyTorch's own
+def test_the_no_shape_checks_fixture_disables_the_checks(no_shape_checks):
+    with pytest.raises(RuntimeError, match="dtype"):  # raised by PyTorch
         Mlp(4, 8, "erf")(torch.zeros(2, 4, dtype=torch.int64))
 
 
-@pytest.mark.usefixtures("no_shape_checks", "compiled_afresh")
+@pytest.mark.usefixtures("no_shape_checks", "reset_compiler")
 @pytest.mark.parametrize("mode", ["train", "eval"])
 def test_a_family_compiles_without_a_graph_break(model, images, mode):
     getattr(model, mode)()
@@ -46,8 +46,8 @@ def test_a_family_compiles_without_a_graph_break(model, images, mode):
     logits.sum().backward()
 
 
-@pytest.mark.usefixtures("no_shape_checks", "compiled_afresh")
-def test_the_traced_graph_and_its_backward_are_the_family_s(model, images):
+@pytest.mark.usefixtures("no_shape_checks", "reset_compiler")
+def test_the_traced_graph_has_the_same_logits_and_gradients(model, images):
     nn.init.normal_(model.head.weight)
 
     def gradients(call) -> list[Tensor]:
@@ -62,8 +62,8 @@ def test_the_traced_graph_and_its_backward_are_the_family_s(model, images):
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("no_shape_checks", "compiled_afresh")
-def test_the_compiled_code_gives_the_family_s_logits(model, images):
+@pytest.mark.usefixtures("no_shape_checks", "reset_compiler")
+def test_the_compiled_code_has_the_same_logits(model, images):
     nn.init.normal_(model.head.weight)
     model.eval()
     with torch.no_grad():
@@ -71,7 +71,7 @@ def test_the_compiled_code_gives_the_family_s_logits(model, images):
         torch.testing.assert_close(compiled, model(images), rtol=1e-4, atol=1e-4)
 
 
-def test_an_exported_program_takes_any_batch(model, images, randomised):
+def test_an_exported_program_accepts_any_batch_size(model, images, randomised):
     model = randomised(model).float()
     program = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
     for batch in (1, 2, 7):

@@ -1,4 +1,4 @@
-"""What holds for every family."""
+"""The interface that every family implements."""
 
 from dataclasses import FrozenInstanceError, replace
 
@@ -12,26 +12,26 @@ from mixlab.models.davit import DaViT
 from mixlab.models.mixer import Mixer
 
 
-def the_type_checker_accepts(mixer: Mixer, convmixer: ConvMixer, davit: DaViT) -> list[ImageModel]:
-    """Pyright fails here where a family leaves the contract."""
+def families_satisfy_the_protocol(mixer: Mixer, convmixer: ConvMixer, davit: DaViT) -> list[ImageModel]:
+    """Pyright reports an error if a family does not satisfy the protocol."""
     return [mixer, convmixer, davit]
 
 
-def test_every_family_has_the_same_parts_in_the_order_of_the_walk(model):
+def test_every_family_has_the_same_submodules_in_order(model):
     assert [name for name, _ in model.named_children()] == ["stem", "body", "norm", "head"]
 
 
-def test_the_head_reads_the_embedding(model, images, randomised):
+def test_the_logits_are_the_head_of_the_embedding(model, images, randomised):
     model = randomised(model)
     torch.testing.assert_close(model.head(model.embed(images.double())), model(images.double()), rtol=0, atol=0)
 
 
-def test_there_is_one_logit_a_class_and_one_embedding_a_image(model, config, images):
+def test_logits_and_embeddings_have_the_expected_shapes(model, config, images):
     assert model(images).shape == (2, 5)
     assert model.embed(images).shape == (2, model.head.in_features)
 
 
-def test_feature_maps_keep_the_patches_in_their_places(model, config, images):
+def test_feature_maps_have_the_spatial_layout_of_the_patches(model, config, images):
     shapes = {
         "MixerConfig": [(24, 4, 4)],
         "ConvMixerConfig": [(24, 8, 8)],
@@ -49,52 +49,52 @@ def test_the_embedding_is_the_last_feature_map_pooled(model, config, images, ran
     torch.testing.assert_close(model.embed(images), expected, rtol=0, atol=1e-12)
 
 
-def test_a_image_s_answer_does_not_depend_on_its_batch(model, images, randomised):
+def test_the_logits_of_an_image_do_not_depend_on_its_batch(model, images, randomised):
     model, images = randomised(model), images.double()
     torch.testing.assert_close(model(images)[:1], model(images[:1]), rtol=0, atol=1e-11)
 
 
-def test_without_classes_the_model_gives_its_embedding(build, config, images):
+def test_a_model_without_classes_returns_its_embedding(build, config, images):
     model = build(config, classes=0).eval()
     torch.testing.assert_close(model(images), model.embed(images))
 
 
 @pytest.mark.parametrize("image_channels", [1, 2, 12])
-def test_images_may_have_any_number_of_channels(build, config, image_channels):
+def test_images_can_have_any_number_of_channels(build, config, image_channels):
     model = build(config, image_channels=image_channels)
     assert model(torch.randn(2, image_channels, 32, 32)).shape == (2, 5)
 
 
 @pytest.mark.parametrize("image_size", [(16, 40), (40, 16)])
-def test_images_may_be_rectangles_of_height_by_width(build, config, image_size):
+def test_images_can_be_rectangles_of_height_by_width(build, config, image_size):
     model = build(config, image_size=image_size)
     last = model.feature_maps(torch.randn(2, 3, *image_size))[-1]
     assert (last.shape[2] < last.shape[3]) == (image_size[0] < image_size[1])
 
 
-def test_a_config_cannot_be_changed_after_its_check(config):
+def test_a_config_is_immutable(config):
     with pytest.raises(FrozenInstanceError):
         config.classes = 0
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "least"),
+    ("field", "value", "minimum"),
     [("image_size", 0, 1), ("image_size", (32, -8), 1), ("image_channels", 0, 1), ("classes", -1, 0)],
 )
-def test_a_size_below_its_least_is_refused(config, field, value, least):
+def test_a_size_below_its_minimum_is_an_error(config, field, value, minimum):
     with pytest.raises(UserError) as error:
         replace(config, **{field: value})
-    assert str(error.value) == f"{field}={value} is too small: give at least {least}."
+    assert str(error.value) == f"{field}={value} is out of range: it must be at least {minimum}."
 
 
 @pytest.mark.parametrize("rate", [1.0, 1.5, -0.1, float("nan")])
 @pytest.mark.parametrize("config", ["mixer", "davit"], indirect=True)
-def test_a_rate_outside_0_to_1_is_refused(config, rate):
+def test_a_rate_outside_0_to_1_is_an_error(config, rate):
     with pytest.raises(UserError) as error:
         replace(config, stochastic_depth=rate)
-    assert str(error.value) == f"stochastic_depth={rate} is no rate: give a number from 0 to just below 1, such as 0.1."
+    assert str(error.value) == f"stochastic_depth={rate} is out of range: it must be in [0, 1), for example 0.1."
 
 
 @pytest.mark.parametrize("config", ["mixer", "davit"], indirect=True)
-def test_a_rate_may_be_a_whole_zero(config, no_shape_checks):
+def test_a_rate_can_be_the_integer_0(config, no_shape_checks):
     assert replace(config, stochastic_depth=0).stochastic_depth == 0

@@ -1,4 +1,4 @@
-"""DaViT beside its definition: attentions as explicit loops, padding, order, sizes, sentences."""
+"""DaViT compared with its definition: attention as explicit loops, padding, order, sizes, error messages."""
 
 from dataclasses import replace
 from typing import Any
@@ -13,11 +13,11 @@ from mixlab.models.davit import (
     DaViT,
     DaViTBlock,
     DaViTConfig,
-    Florence2ChannelAttention,
     PatchEmbedding,
     PatchMerging,
     PositionalEncoding,
     WindowAttention,
+    mix_channels_florence2,
 )
 
 CONFIG = DaViTConfig(
@@ -33,32 +33,32 @@ GIANT = DaViTConfig(
 )
 
 
-def test_channel_attention_is_the_authors_for_every_group_and_channel(randomised):
-    """Softmax of code-key . code-value over the last axis, scaled by the group's width, applied to the code-query."""
+def test_channel_attention_equals_the_authors_for_every_group_and_channel(randomised):
+    """Softmax of key . value over the last axis, scaled by the group's width, times the query (the code's names)."""
     channels, groups, width = 12, 3, 4
     attention = randomised(ChannelAttention(channels, groups))
     x = torch.randn(2, 2, 5, channels).double()
-    projected = attention.query_key_value(x).flatten(1, 2)  # batch, place, 3 * channel
+    projected = attention.query_key_value(x).flatten(1, 2)  # batch, patch, 3 * channel
 
     mixed = torch.empty(2, 10, channels).double()
     for image in range(2):
         for group in range(groups):
             query, key, value = (
-                projected[image, :, split * channels + group * width :][:, :width] for split in range(3)
+                projected[image, :, projection * channels + group * width :][:, :width] for projection in range(3)
             )
             for channel in range(width):
-                likeness = torch.stack([(key[:, channel] * width**-0.5) @ value[:, other] for other in range(width)])
-                share = likeness.exp() / likeness.exp().sum()
-                mixed[image, :, group * width + channel] = sum(share[i] * query[:, i] for i in range(width))
+                similarity = torch.stack([(key[:, channel] * width**-0.5) @ value[:, other] for other in range(width)])
+                weights = similarity.exp() / similarity.exp().sum()
+                mixed[image, :, group * width + channel] = sum(weights[i] * query[:, i] for i in range(width))
 
     expected = attention.output(mixed).reshape(2, 2, 5, channels)
     torch.testing.assert_close(attention(x), expected, rtol=0, atol=1e-11)
 
 
-def test_florence_2_s_channel_attention_scales_by_the_patches_and_has_the_roles_as_named(randomised):
+def test_florence_2_s_channel_attention_scales_by_the_patches_and_uses_the_projections_as_named(randomised):
     """Softmax of query . key over the last axis, scaled by the number of patches, applied to the value."""
     channels, groups, width = 12, 3, 4
-    attention = randomised(Florence2ChannelAttention(channels, groups))
+    attention = randomised(ChannelAttention(channels, groups, mix_channels_florence2))
     x = torch.randn(2, 2, 5, channels).double()
     projected = attention.query_key_value(x).flatten(1, 2)
 
@@ -66,20 +66,20 @@ def test_florence_2_s_channel_attention_scales_by_the_patches_and_has_the_roles_
     for image in range(2):
         for group in range(groups):
             query, key, value = (
-                projected[image, :, split * channels + group * width :][:, :width] for split in range(3)
+                projected[image, :, projection * channels + group * width :][:, :width] for projection in range(3)
             )
             for channel in range(width):
-                likeness = torch.stack([(query[:, channel] * 10**-0.5) @ key[:, other] for other in range(width)])
-                share = likeness.exp() / likeness.exp().sum()
-                mixed[image, :, group * width + channel] = sum(share[i] * value[:, i] for i in range(width))
+                similarity = torch.stack([(query[:, channel] * 10**-0.5) @ key[:, other] for other in range(width)])
+                weights = similarity.exp() / similarity.exp().sum()
+                mixed[image, :, group * width + channel] = sum(weights[i] * value[:, i] for i in range(width))
 
     expected = attention.output(mixed).reshape(2, 2, 5, channels)
     torch.testing.assert_close(attention(x), expected, rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(6, 9), (7, 9), (7, 8), (2, 2)])
-def test_window_attention_is_that_of_every_window_with_its_padding_unmasked(randomised, rows, columns):
-    """A padded place takes part with the projection's bias as its query, key and value."""
+def test_window_attention_equals_attention_in_every_window_with_unmasked_padding(randomised, rows, columns):
+    """The projection's bias is the query, key and value of a padded patch."""
     channels, heads, window, width = 8, 2, 3, 4
     attention = randomised(WindowAttention(channels, heads, window))
     x = torch.randn(2, rows, columns, channels).double()
@@ -88,43 +88,43 @@ def test_window_attention_is_that_of_every_window_with_its_padding_unmasked(rand
     for image in range(2):
         for top in range(0, rows, window):
             for left in range(0, columns, window):
-                places = [(top + i, left + j) for i in range(window) for j in range(window)]
-                inside = [row < rows and column < columns for row, column in places]
+                positions = [(top + i, left + j) for i in range(window) for j in range(window)]
+                inside = [row < rows and column < columns for row, column in positions]
                 projected = torch.stack(
                     [
-                        attention.query_key_value(x[image, row, column]) if here else attention.query_key_value.bias
-                        for (row, column), here in zip(places, inside, strict=True)
+                        attention.query_key_value(x[image, row, column]) if valid else attention.query_key_value.bias
+                        for (row, column), valid in zip(positions, inside, strict=True)
                     ]
                 )
-                mixed = torch.empty(len(places), channels).double()
+                mixed = torch.empty(len(positions), channels).double()
                 for head in range(heads):
                     query, key, value = (
-                        projected[:, split * channels + head * width :][:, :width] for split in range(3)
+                        projected[:, projection * channels + head * width :][:, :width] for projection in range(3)
                     )
                     mixed[:, head * width :][:, :width] = (query @ key.mT * width**-0.5).softmax(dim=-1) @ value
-                for place, here, answer in zip(places, inside, attention.output(mixed), strict=True):
-                    if here:
-                        expected[image, *place] = answer
+                for position, valid, output in zip(positions, inside, attention.output(mixed), strict=True):
+                    if valid:
+                        expected[image, *position] = output
 
     torch.testing.assert_close(attention(x), expected, rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize(("image_size", "window"), [(224, 7), (384, 12), (512, 16)])
-def test_no_window_is_cut_at_the_papers_sizes(image_size, window):
+def test_windows_need_no_padding_at_the_papers_sizes(image_size, window):
     assert all(image_size // 4 // 2**stage % window == 0 for stage in range(4))
 
 
-def test_a_block_tells_places_before_each_residual_branch(randomised):
+def test_a_block_adds_a_position_encoding_before_each_residual_branch(randomised):
     block = randomised(DaViTBlock(8, ChannelAttention(8, 2), drop_rate=0.0))
     x = torch.randn(2, 3, 5, 8).double()
-    x_told = block.attention_position(x)
-    mixed = x_told + block.attention(block.attention_norm(x_told))
-    mixed_told = block.mlp_position(mixed)
-    expected = mixed_told + block.mlp(block.mlp_norm(mixed_told))
+    x_encoded = block.attention_position(x)
+    mixed = x_encoded + block.attention(block.attention_norm(x_encoded))
+    mixed_encoded = block.mlp_position(mixed)
+    expected = mixed_encoded + block.mlp(block.mlp_norm(mixed_encoded))
     torch.testing.assert_close(block(x), expected, rtol=0, atol=1e-12)
 
 
-def test_the_mlp_widens_four_times_and_uses_the_exact_gelu():
+def test_the_mlp_has_four_times_the_width_and_the_exact_gelu():
     mlp = DaViTBlock(8, ChannelAttention(8, 2), drop_rate=0.0).mlp
     assert (mlp.first.out_features, mlp.activation.approximate) == (32, "none")
 
@@ -136,14 +136,14 @@ def test_the_positional_encoding_adds_a_3x3_depthwise_convolution(randomised):
     torch.testing.assert_close(encoding(x), x + convolved.movedim(1, 3), rtol=0, atol=1e-12)
 
 
-def test_spatial_and_channel_blocks_take_turns():
+def test_window_and_channel_attention_blocks_alternate():
     model: Any = DaViT(CONFIG)
-    kinds = [type(block.attention) for stage in model.body for block in stage.blocks]
-    assert kinds == [WindowAttention, ChannelAttention] * sum(CONFIG.depths)
+    types = [type(block.attention) for stage in model.body for block in stage.blocks]
+    assert types == [WindowAttention, ChannelAttention] * sum(CONFIG.depths)
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 30), (225, 230)])
-def test_the_stem_pads_with_zeros_on_the_right_and_at_the_bottom_to_a_multiple_of_4(randomised, height, width):
+def test_the_stem_pads_with_zeros_at_the_right_and_bottom_to_a_multiple_of_4(randomised, height, width):
     stem = randomised(PatchEmbedding(3, 8, padding="symmetric"))
     images = torch.randn(2, 3, height, width).double()
     padded = F.pad(images, (0, -width % 4, 0, -height % 4))
@@ -154,7 +154,7 @@ def test_the_stem_pads_with_zeros_on_the_right_and_at_the_bottom_to_a_multiple_o
 @pytest.mark.parametrize(
     ("side", "before", "after"), [(224, 1, 2), (225, 3, 3), (226, 2, 3), (227, 2, 2)], ids=lambda value: str(value)
 )
-def test_the_same_padding_of_the_stem_gives_one_patch_for_every_four_pixels_begun(randomised, side, before, after):
+def test_the_same_padding_of_the_stem_gives_a_quarter_of_the_pixels_rounded_up(randomised, side, before, after):
     stem = randomised(PatchEmbedding(3, 8, padding="same"))
     images = torch.randn(1, 3, side, 8).double()
     padded = F.pad(images, (1, 2, before, after))
@@ -183,7 +183,7 @@ def test_merging_normalises_then_pads_with_zeros_to_even_sides(randomised, kerne
         (3, 5, [(1, 2), (1, 1), (1, 1), (1, 1)]),
     ],
 )
-def test_images_of_any_size_run(height, width, grids):
+def test_images_of_any_size_are_accepted(height, width, grids):
     with torch.inference_mode():
         maps = DaViT(CONFIG).feature_maps(torch.randn(1, 3, height, width))
     assert [tuple(map.shape[2:]) for map in maps] == grids
@@ -191,30 +191,30 @@ def test_images_of_any_size_run(height, width, grids):
 
 def test_the_norm_comes_after_the_pool(randomised):
     model = randomised(DaViT(CONFIG))
-    images = torch.randn(2, 3, 64, 96).double()  # 2 x 3 places are left to pool
+    images = torch.randn(2, 3, 64, 96).double()  # 2 x 3 patches are left to pool
     expected = model.norm(model.feature_maps(images)[-1].mean(dim=(2, 3)))
     torch.testing.assert_close(model.embed(images), expected, rtol=0, atol=1e-12)
 
 
-def test_the_other_orders_of_the_head(randomised):
+def test_the_other_head_orders_equal_their_definitions(randomised):
     images = torch.randn(2, 3, 64, 96).double()
 
-    def built(head_order) -> tuple[Any, torch.Tensor]:
+    def build(head_order) -> tuple[Any, torch.Tensor]:
         model: Any = randomised(DaViT(replace(CONFIG, head_order=head_order)))
         return model, model.body(model.stem(images))
 
-    model, last = built("norm-pool")
+    model, last = build("norm-pool")
     torch.testing.assert_close(model.embed(images), model.norm(last).mean(dim=(1, 2)), rtol=0, atol=1e-12)
-    model, last = built("pool")
+    model, last = build("pool")
     torch.testing.assert_close(model.embed(images), last.mean(dim=(1, 2)), rtol=0, atol=1e-12)
-    model, last = built("norms-pool")
+    model, last = build("norms-pool")
     maps = model.feature_maps(images)
     torch.testing.assert_close(maps[-1], model.norm[3](last).movedim(3, 1), rtol=0, atol=1e-12)
     torch.testing.assert_close(maps[0], model.norm[0](model.body[0](model.stem(images))).movedim(3, 1))
     torch.testing.assert_close(model.embed(images), maps[-1].mean(dim=(2, 3)), rtol=0, atol=1e-12)
 
 
-def test_giant_is_built_and_run_without_memory_on_the_meta_device():
+def test_giant_runs_on_the_meta_device():
     with torch.device("meta"):
         model = DaViT(GIANT)
         logits = model(torch.empty(1, 3, 512, 512))
@@ -222,29 +222,30 @@ def test_giant_is_built_and_run_without_memory_on_the_meta_device():
     assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
 
 
-def test_heads_that_do_not_divide_the_channels_are_refused():
+def test_heads_that_do_not_divide_the_channels_are_an_error():
     with pytest.raises(UserError) as error:
         replace(CONFIG, heads=(1, 3, 3, 4))
     assert str(error.value) == (
-        "channels=16 can't be cut into heads=3 of equal width: the published sizes have channels / 32 heads."
+        "channels=16 is not a multiple of heads=3: all heads have the same width. "
+        "The published sizes have channels / 32 heads."
     )
 
 
-def test_a_stage_without_its_depth_is_refused():
+def test_a_missing_depth_is_an_error():
     with pytest.raises(UserError) as error:
         replace(CONFIG, depths=(1, 1, 2))
     assert str(error.value) == (
         "channels=(8, 16, 24, 32), depths=(1, 1, 2) and heads=(1, 2, 3, 4) differ in length: "
-        "a DaViT has one of each a stage."
+        "each needs one value per stage."
     )
 
 
-def test_a_stage_without_blocks_is_refused():
-    with pytest.raises(UserError, match=r"^depths=\(1, 0, 2, 1\) is too small: give at least 1\.$"):
+def test_a_stage_without_blocks_is_an_error():
+    with pytest.raises(UserError, match=r"^depths=\(1, 0, 2, 1\) is out of range: it must be at least 1\.$"):
         replace(CONFIG, depths=(1, 0, 2, 1))
 
 
-def test_an_unknown_merging_kernel_is_refused():
+def test_an_unknown_merging_kernel_is_an_error():
     with pytest.raises(UserError) as error:
         replace(CONFIG, merge_kernel=4)
-    assert str(error.value) == "merge_kernel=4 is unknown: 2 is plain and 3 is overlapping merging."
+    assert str(error.value) == "merge_kernel=4 is not supported: it must be 2, or 3 for overlap."

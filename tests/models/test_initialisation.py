@@ -1,4 +1,4 @@
-"""Every tensor starts as the reference draws it: flax for Mixer, PyTorch for ConvMixer, the authors' code for DaViT."""
+"""Initialisation equals the reference: flax for Mixer, PyTorch for ConvMixer, the authors' code for DaViT."""
 
 import math
 from typing import Any
@@ -11,7 +11,7 @@ from mixlab.models.convmixer import ConvMixer, ConvMixerConfig
 from mixlab.models.davit import DaViT, DaViTConfig
 from mixlab.models.mixer import Mixer, MixerConfig
 
-# Wide enough for sharp estimates, with no two fans alike.
+# Wide enough for precise estimates, and all fan-ins differ.
 MIXER = MixerConfig(image_size=64, classes=50, patch_size=8, channels=96, token_hidden=160, channel_hidden=200, depth=4)
 CONVMIXER = ConvMixerConfig(image_size=32, classes=50, patch_size=6, kernel_size=5, channels=160, depth=6)
 DAVIT = DaViTConfig(classes=100, channels=(96, 128), depths=(2, 2), heads=(3, 4))
@@ -54,7 +54,7 @@ FAMILIES = {
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_tensor_has_the_reference_s_mean_and_variance(family):
-    """Within five standard errors of its own number of values; a normal's error of variance is the largest here."""
+    """Within five standard errors. The error of the variance is bounded by that of a normal distribution."""
     build, expected = FAMILIES[family]
     model = build()
     for name, parameter in model.named_parameters():
@@ -66,16 +66,16 @@ def test_every_tensor_has_the_reference_s_mean_and_variance(family):
         assert spread == pytest.approx(variance, rel=allowed * math.sqrt(2), abs=0), name
 
 
-def test_mixer_s_weights_are_cut_at_two_of_flax_s_deviations():
-    """flax cuts at 2, then widens by 1 / 0.8796, so that the variance stays 1 / fan-in."""
+def test_mixer_s_weights_are_truncated_at_two_standard_deviations_as_in_flax():
+    """flax truncates at 2, then scales by 1 / 0.8796, so that the variance is 1 / fan-in."""
     for name, parameter in Mixer(MIXER).named_parameters():
         if name.endswith("weight") and "norm" not in name and name != "head.weight":
-            cut = 2 * fan_in(parameter) ** -0.5 / 0.87962566103423978
-            assert 0.97 * cut < parameter.abs().max().item() <= cut, name
+            bound = 2 * fan_in(parameter) ** -0.5 / 0.87962566103423978
+            assert 0.97 * bound < parameter.abs().max().item() <= bound, name
 
 
-def test_davit_s_weights_are_not_cut_in_practice():
-    """PyTorch's trunc_normal_ cuts at +-2 and not at two deviations: the references' weights go beyond 3 x 0.02."""
+def test_davit_s_weights_are_effectively_not_truncated():
+    """PyTorch's trunc_normal_ truncates at +-2, not at two standard deviations: the weights exceed 3 x 0.02."""
     model: Any = DaViT(DAVIT)
     assert model.body[1].blocks[0].mlp.first.weight.abs().max().item() > 3.5 * 0.02
 
@@ -87,6 +87,6 @@ def test_convmixer_s_weights_are_uniform():
     assert 0.99 * bound < weight.abs().max().item() <= bound
 
 
-def test_davit_s_head_does_not_start_at_zero():
+def test_davit_s_head_is_not_initialised_to_zero():
     model = DaViT(DAVIT).eval()
     assert model(torch.randn(1, 3, 28, 28)).std().item() > 0

@@ -1,4 +1,4 @@
-"""MLP-Mixer beside its definition: layers, sizes, sentences."""
+"""MLP-Mixer compared with its definition: layers, sizes, error messages."""
 
 from dataclasses import replace
 
@@ -17,18 +17,18 @@ CONFIG = MixerConfig(
 )  # 3 x 5 patches
 
 
-def test_the_stem_is_a_linear_layer_on_each_patch_in_reading_order(randomised):
+def test_the_stem_is_a_linear_layer_on_each_patch_in_row_major_order(randomised):
     model = randomised(Mixer(replace(CONFIG, depth=1)))
     images = torch.randn(2, 3, 12, 20).double()
-    seen = []
-    model.body[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    captured = []
+    model.body[0].register_forward_pre_hook(lambda _, inputs: captured.append(inputs[0]))
     model(images)
     patches = rearrange(images, "b c (row i) (column j) -> b (row column) (c i j)", i=4, j=4)
     expected = F.linear(patches, model.stem.weight.flatten(1), model.stem.bias)
-    torch.testing.assert_close(seen[0], expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(captured[0], expected, rtol=0, atol=1e-12)
 
 
-def test_a_block_is_two_residual_branches_normalised_first(randomised):
+def test_a_block_is_two_pre_norm_residual_branches(randomised):
     block = randomised(MixerBlock(CONFIG, drop_rate=0.0))
     x = torch.randn(2, CONFIG.patches, CONFIG.channels).double()
     mixed = x + block.token_mlp(block.token_norm(x).transpose(1, 2)).transpose(1, 2)
@@ -49,8 +49,8 @@ def test_the_channel_mlp_is_two_1x1_convolutions(randomised):
 
 @pytest.mark.parametrize("layer", ["first", "second"])
 def test_a_token_layer_is_a_full_size_depthwise_convolution_with_one_kernel_for_all_channels(randomised, layer):
-    """Each unit is one kernel as large as the grid, which every channel shares and which fits in one place only."""
-    config = replace(CONFIG, token_hidden=15)  # 3 x 5 as well, so that one loop serves both layers
+    """Each unit is one kernel of the size of the grid, shared by all channels, with one output position."""
+    config = replace(CONFIG, token_hidden=15)  # also 3 x 5, so that both layers have the same shape
     linear = getattr(randomised(MixerBlock(config, drop_rate=0.0)).token_mlp, layer)
     x = torch.randn(2, config.channels, 3, 5).double()
     units = []
@@ -61,7 +61,7 @@ def test_a_token_layer_is_a_full_size_depthwise_convolution_with_one_kernel_for_
     torch.testing.assert_close(torch.cat(units, dim=3).squeeze(2), linear(x.flatten(2)), rtol=0, atol=1e-12)
 
 
-def test_the_feature_map_has_every_token_in_its_place(randomised):
+def test_the_feature_map_has_every_token_at_its_position(randomised):
     model = randomised(Mixer(CONFIG))
     images = torch.randn(2, 3, 12, 20).double()
     (features,) = model.feature_maps(images)
@@ -72,14 +72,14 @@ def test_the_feature_map_has_every_token_in_its_place(randomised):
 
 def test_the_norm_comes_before_the_pool(randomised):
     model = randomised(Mixer(CONFIG))
-    seen = []
-    model.norm.register_forward_hook(lambda *call: seen.append(call[2]))
+    captured = []
+    model.norm.register_forward_hook(lambda *call: captured.append(call[2]))
     embedding = model.embed(torch.randn(2, 3, 12, 20).double())
-    torch.testing.assert_close(embedding, seen[0].mean(dim=1), rtol=0, atol=0)
-    assert seen[0].shape == (2, 15, 8)
+    torch.testing.assert_close(embedding, captured[0].mean(dim=1), rtol=0, atol=0)
+    assert captured[0].shape == (2, 15, 8)
 
 
-def test_the_new_head_answers_zero():
+def test_a_new_head_returns_zero_logits():
     assert Mixer(CONFIG)(torch.randn(2, 3, 12, 20)).eq(0).all()
 
 
@@ -88,42 +88,43 @@ def test_every_norm_has_flax_s_epsilon():
 
 
 def test_the_two_gelus_differ_by_less_than_half_a_thousandth():
-    """4.7e-4 at most: small, and far above rounding, so a checkpoint needs its own."""
+    """The largest difference is 4.7e-4, far above rounding, so weights need the GELU that they were trained with."""
     x = torch.linspace(-6, 6, 100_001, dtype=torch.float64)
     tanh, erf = (Mlp(4, 4, gelu).activation for gelu in ("tanh", "erf"))
     torch.testing.assert_close(erf(x), F.gelu(x), rtol=0, atol=0)
     assert (tanh(x) - erf(x)).abs().max().item() == pytest.approx(4.7e-4, abs=5e-6)
 
 
-def test_a_cut_patch_is_refused_with_the_nearest_sizes():
+def test_a_size_with_an_incomplete_patch_is_an_error_with_the_nearest_sizes():
     with pytest.raises(UserError) as error:
         replace(CONFIG, image_size=225, patch_size=16)
     assert str(error.value) == (
-        "image_size=225 is not a multiple of patch_size=16: a Mixer sees whole patches only. "
+        "image_size=225 is not a multiple of patch_size=16: a Mixer needs whole patches. "
         "The nearest sizes are 224 and 240."
     )
 
 
-def test_a_rectangle_with_one_cut_side_is_refused_with_sizes_near_that_side():
+def test_an_error_for_one_side_of_a_rectangle_has_the_nearest_sizes_of_that_side():
     with pytest.raises(UserError, match=r"^image_size=\(224, 250\) is not .* nearest sizes are 240 and 256\.$"):
         replace(CONFIG, image_size=(224, 250), patch_size=16)
 
 
-def test_a_image_smaller_than_a_patch_is_refused_with_the_one_nearest_size():
+def test_a_size_smaller_than_a_patch_is_an_error_with_one_nearest_size():
     with pytest.raises(UserError, match=r"^image_size=10 is not .* The nearest size is 16\.$"):
         replace(CONFIG, image_size=10, patch_size=16)
 
 
-def test_an_unknown_gelu_is_refused_with_the_known_ones(no_shape_checks):
+def test_an_unknown_gelu_is_an_error_that_lists_the_choices(no_shape_checks):
     with pytest.raises(UserError) as error:
         replace(CONFIG, gelu="sigmoid")
-    assert str(error.value) == 'gelu="sigmoid" is unknown: choose one of tanh, erf.'
+    assert str(error.value) == 'gelu="sigmoid" is not supported: it must be one of tanh, erf.'
 
 
-def test_a_image_of_another_size_is_refused_with_the_size_the_model_was_built_for():
+def test_an_image_of_another_size_is_an_error_with_the_expected_size():
     with pytest.raises(UserError) as error:
         Mixer(CONFIG)(torch.randn(2, 3, 16, 20))
     assert str(error.value) == (
-        "This Mixer was built for images of 12 x 20 pixels and got 16 x 20: its token MLP has one weight a patch. "
-        "Resize the images, or build it with image_size=(16, 20)."
+        "This Mixer needs images of 12 x 20 pixels, but got 16 x 20: "
+        "the size of its token MLP is the number of patches. "
+        "Resize the images, or build the model with image_size=(16, 20)."
     )

@@ -1,8 +1,9 @@
-"""What a Mixer may forget: the order of the patches, and of the pixels inside them, if it is the same in every image.
+"""A Mixer is invariant to a fixed permutation of the patches, and of the pixels within all patches.
 
-The theorem (after section 3.4 of the Mixer paper). Let T put patch p(a) at place a, and pixel s(q) at place q of every
-patch. Permute a Mixer's weights alike: the stem's pixels by s, the patches of every token MLP by p. Then the permuted
-model sees in T(x) what the model saw in x. It holds for the family under training, not for one trained network.
+Theorem (after section 3.4 of the Mixer paper). Let T move patch p(a) to position a, and pixel s(q) to position q of
+every patch. Permute the weights of a Mixer in the same way: the stem's pixels by s, the patches of every token MLP by
+p. Then the permuted model has the same logits for T(x) as the model for x. This holds for training the family, not for
+one trained network.
 """
 
 import copy
@@ -27,42 +28,42 @@ mixer_config = MixerConfig(
 convmixer_config = ConvMixerConfig(image_size=24, classes=7, patch_size=PATCH, kernel_size=3, channels=16, depth=3)
 davit_config = DaViTConfig(
     image_size=24, classes=7, channels=(16, 32), depths=(1, 1), heads=(2, 4), window=3
-)  # whose stem also takes a step of 4 pixels
+)  # the stem has a stride of 4 pixels, the same as PATCH
 
 patch_order = torch.randperm(GRID**2, generator=torch.Generator().manual_seed(1))
 pixel_order = torch.randperm(PATCH**2, generator=torch.Generator().manual_seed(2))
-untouched = torch.arange(GRID**2)
-unshuffled = torch.arange(PATCH**2)
+identity_patches = torch.arange(GRID**2)
+identity_pixels = torch.arange(PATCH**2)
 
 
 def shuffled(images: Tensor, patches: Tensor, pixels: Tensor) -> Tensor:
-    """T: patch patches[a] goes to place a, and in every patch pixel pixels[q] to place q."""
-    cut = rearrange(images, "b c (row i) (column j) -> b c (row column) (i j)", i=PATCH, j=PATCH)
-    moved = cut[:, :, patches][:, :, :, pixels]
-    return rearrange(moved, "b c (row column) (i j) -> b c (row i) (column j)", row=GRID, i=PATCH)
+    """T: patch patches[a] moves to position a, and pixel pixels[q] to position q of every patch."""
+    patched = rearrange(images, "b c (row i) (column j) -> b c (row column) (i j)", i=PATCH, j=PATCH)
+    permuted = patched[:, :, patches][:, :, :, pixels]
+    return rearrange(permuted, "b c (row column) (i j) -> b c (row i) (column j)", row=GRID, i=PATCH)
 
 
 def permuted(mixer: Any, patches: Tensor, pixels: Tensor) -> Any:
-    """The Mixer that sees in shuffled(x) what `mixer` sees in x."""
-    moved = copy.deepcopy(mixer)
+    """The Mixer that has the same logits for shuffled(x) as `mixer` has for x."""
+    result = copy.deepcopy(mixer)
     with torch.no_grad():
-        moved.stem.weight.copy_(mixer.stem.weight.flatten(2)[:, :, pixels].view_as(mixer.stem.weight))
-        for new, old in zip(moved.body, mixer.body, strict=True):
+        result.stem.weight.copy_(mixer.stem.weight.flatten(2)[:, :, pixels].view_as(mixer.stem.weight))
+        for new, old in zip(result.body, mixer.body, strict=True):
             new.token_mlp.first.weight.copy_(old.token_mlp.first.weight[:, patches])
             new.token_mlp.second.weight.copy_(old.token_mlp.second.weight[patches])
             new.token_mlp.second.bias.copy_(old.token_mlp.second.bias[patches])
-    return moved
+    return result
 
 
 def difference(logits: Tensor, others: Tensor) -> float:
-    """The largest, in units of what tells one image's logits from another's."""
+    """Largest difference of the logits relative to their standard deviation over images."""
     return ((logits - others).abs().max() / logits.std(dim=0).mean()).item()
 
 
-def turned(kernel: Tensor) -> list[Tensor]:
-    """The eight flips and turns of a square kernel's places."""
-    turns = [kernel.rot90(quarter, dims=(2, 3)) for quarter in range(4)]
-    return turns + [turn.flip(3) for turn in turns]
+def flips_and_rotations(kernel: Tensor) -> list[Tensor]:
+    """The eight flips and rotations of a square kernel."""
+    rotations = [kernel.rot90(quarter, dims=(2, 3)) for quarter in range(4)]
+    return rotations + [rotation.flip(3) for rotation in rotations]
 
 
 @pytest.fixture
@@ -70,21 +71,21 @@ def images() -> Tensor:
     return torch.randn(*IMAGES, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("patches", [untouched, patch_order])
-@pytest.mark.parametrize("pixels", [unshuffled, pixel_order])
-def test_a_mixer_with_permuted_weights_gives_the_same_logits_for_shuffled_images(images, randomised, patches, pixels):
+@pytest.mark.parametrize("patches", [identity_patches, patch_order])
+@pytest.mark.parametrize("pixels", [identity_pixels, pixel_order])
+def test_a_mixer_with_permuted_weights_has_the_same_logits_for_shuffled_images(images, randomised, patches, pixels):
     mixer = randomised(Mixer(mixer_config))
-    answer = permuted(mixer, patches, pixels)(shuffled(images, patches, pixels))
-    torch.testing.assert_close(answer, mixer(images), rtol=0, atol=1e-12 * mixer(images).abs().max().item())
+    logits = permuted(mixer, patches, pixels)(shuffled(images, patches, pixels))
+    torch.testing.assert_close(logits, mixer(images), rtol=0, atol=1e-12 * mixer(images).abs().max().item())
 
 
-def test_one_mixer_alone_tells_a_shuffled_image_from_the_original(images, randomised):
+def test_a_mixer_has_different_logits_for_a_shuffled_image(images, randomised):
     mixer = randomised(Mixer(mixer_config))
     assert difference(mixer(images), mixer(shuffled(images, patch_order, pixel_order))) > 0.1
 
 
-def test_matched_mixers_stay_matched_while_they_train(images, randomised):
-    """The gradients are permuted alike, and AdamW works value by value: so the runs are one run in two orders."""
+def test_a_mixer_and_its_permutation_stay_equivalent_during_training(images, randomised):
+    """The gradients are permuted in the same way, and AdamW is elementwise."""
     mixer = randomised(Mixer(mixer_config)).train()
     matched = permuted(mixer, patch_order, pixel_order)
     for model, inputs in ((mixer, images), (matched, shuffled(images, patch_order, pixel_order))):
@@ -100,21 +101,21 @@ def test_matched_mixers_stay_matched_while_they_train(images, randomised):
         torch.testing.assert_close(trained, expected, rtol=0, atol=1e-10)
 
 
-def test_a_convmixer_absorbs_the_order_of_the_pixels(images, randomised):
+def test_a_convmixer_is_invariant_to_the_order_of_the_pixels(images, randomised):
     convmixer = randomised(ConvMixer(convmixer_config))
     logits = convmixer(images)
     stem = convmixer.stem[0]
     stem.weight.data = stem.weight.flatten(2)[:, :, pixel_order].view_as(stem.weight)
-    answer = convmixer(shuffled(images, untouched, pixel_order))
-    torch.testing.assert_close(answer, logits, rtol=0, atol=1e-12 * logits.abs().max().item())
+    shuffled_logits = convmixer(shuffled(images, identity_patches, pixel_order))
+    torch.testing.assert_close(shuffled_logits, logits, rtol=0, atol=1e-12 * logits.abs().max().item())
 
 
-def test_a_convmixer_does_not_absorb_the_order_of_the_patches(images, randomised):
-    """Its kernels can be flipped and turned, which undoes the flip or turn of a whole image and no more."""
+def test_a_convmixer_is_not_invariant_to_the_order_of_the_patches(images, randomised):
+    """Flipping or rotating its kernels compensates a flip or rotation of the whole image only."""
     convmixer = randomised(ConvMixer(convmixer_config))
     logits = convmixer(images)
-    inputs = shuffled(images, patch_order, unshuffled)
-    kernels = [turned(block.depthwise[0].weight.data) for block in convmixer.body]
+    inputs = shuffled(images, patch_order, identity_pixels)
+    kernels = [flips_and_rotations(block.depthwise[0].weight.data) for block in convmixer.body]
     differences = []
     for turn in range(8):
         for block, kernel in zip(convmixer.body, kernels, strict=True):
@@ -123,8 +124,8 @@ def test_a_convmixer_does_not_absorb_the_order_of_the_patches(images, randomised
     assert min(differences) > 0.1
 
 
-def test_a_convmixer_does_absorb_the_flip_of_a_whole_image(images, randomised):
-    """The transformation that the test above applies is a working one."""
+def test_a_convmixer_is_invariant_to_the_flip_of_a_whole_image(images, randomised):
+    """Checks that the transformation of the test above works."""
     convmixer = randomised(ConvMixer(convmixer_config))
     logits = convmixer(images)
     for convolution in (convmixer.stem[0], *(block.depthwise[0] for block in convmixer.body)):
@@ -133,16 +134,16 @@ def test_a_convmixer_does_absorb_the_flip_of_a_whole_image(images, randomised):
 
 
 @pytest.mark.parametrize(
-    ("patches", "pixels"), [(patch_order, unshuffled), (untouched, pixel_order)], ids=["patches", "pixels"]
+    ("patches", "pixels"), [(patch_order, identity_pixels), (identity_patches, pixel_order)], ids=["patches", "pixels"]
 )
-def test_a_davit_absorbs_neither_order(images, randomised, patches, pixels):
-    """Its stem's 4x4 taps inside a patch can follow the pixels, but its other taps see the neighbours' too; and its
-    attention would not mind an order within a window, but its convolutions and its windows do."""
+def test_a_davit_is_invariant_to_neither_order(images, randomised, patches, pixels):
+    """The 4x4 taps of the stem inside a patch can be permuted, but the other taps overlap the neighbouring patches.
+    Attention is invariant to the order within a window, but the convolutions and the windows are not."""
     davit = randomised(DaViT(davit_config))
     logits = davit(images)
     inputs = shuffled(images, patches, pixels)
 
-    stem = davit.stem.convolution.weight.data  # taps 3 to 6 of 7 lie inside the patch
+    stem = davit.stem.convolution.weight.data  # taps 3 to 6 of 7 are inside the patch
     stem[:, :, 3:, 3:] = stem[:, :, 3:, 3:].flatten(2)[:, :, pixels].view(*stem.shape[:2], PATCH, PATCH)
     encodings = [
         encoding.convolution.weight
@@ -150,7 +151,7 @@ def test_a_davit_absorbs_neither_order(images, randomised, patches, pixels):
         for block in stage.blocks
         for encoding in (block.attention_position, block.mlp_position)
     ]
-    kernels = [turned(weight.data) for weight in encodings]
+    kernels = [flips_and_rotations(weight.data) for weight in encodings]
     differences = []
     for turn in range(8):
         for weight, kernel in zip(encodings, kernels, strict=True):

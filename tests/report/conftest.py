@@ -1,4 +1,4 @@
-"""A page with every kind of block, and names that a page must survive."""
+"""A page with every type of block, and names that need escaping or wide characters."""
 
 from dataclasses import replace
 
@@ -39,13 +39,13 @@ def table(top1: dict[str, Estimate]) -> Table:
     columns = [Column("model", "Model"), Column("top1", "Top-1", "%", digits=1), Column("parameters", "Parameters")]
     rows = [{"model": name, "top1": top1[name], "parameters": 188_426} for name in MODELS]
     return Table(
-        "Accuracy", columns, [*rows, {"model": "majority class"}], notes=["The last row is no model."], models=MODELS
+        "Accuracy", columns, [*rows, {"model": "majority class"}], notes=["The last row is a baseline."], models=MODELS
     )
 
 
 @pytest.fixture
 def figures(top1: dict[str, Estimate]) -> list[Figure]:
-    """One figure of each kind."""
+    """One figure of each type."""
     epochs = list(range(1, 6))
     curves = {name: [(epochs, [20.0, 50, 80, 90, 95 + seed]) for seed in range(3)] for name in MODELS}
     costs = {

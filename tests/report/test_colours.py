@@ -3,9 +3,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from mixlab.report.colours import HUES, PAGE, colour_of, mark, shape_of, themed
+from mixlab.report.colours import HUES, PAGE, colour_for, marker_svg, shape_for, use_css_variables
 
-# Machado, Oliveira and Fernandes 2009, table 1, severity 1: what a dichromat's eye makes of linear RGB.
+# Machado, Oliveira and Fernandes 2009, table 1, severity 1: linear RGB as perceived by dichromats.
 BLINDNESS = {
     "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
     "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
@@ -32,39 +32,39 @@ def lab(rgb: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("tone", [0, 1], ids=["light", "dark"])
 @pytest.mark.parametrize("hue", HUES)
-def test_every_hue_stands_out_from_its_page(hue, tone):
+def test_every_hue_has_enough_contrast_with_its_page(hue, tone):
     assert contrast(HUES[hue][tone], PAGE["ground"][tone]) >= 3
 
 
 @pytest.mark.parametrize("tone", [0, 1], ids=["light", "dark"])
 @pytest.mark.parametrize("role", ["ink", "muted", "accent"])
 @pytest.mark.parametrize("ground", ["ground", "raised"])
-def test_every_text_is_readable_on_its_page(role, ground, tone):
+def test_every_text_colour_has_enough_contrast_with_its_page(role, ground, tone):
     assert contrast(PAGE[role][tone], PAGE[ground][tone]) >= 4.5
 
 
 @pytest.mark.parametrize("tone", [0, 1], ids=["light", "dark"])
 @pytest.mark.parametrize("kind", BLINDNESS)
-def test_the_first_five_hues_stay_apart_for_a_colour_blind_reader(kind, tone):
-    seen = [lab(np.array(BLINDNESS[kind]) @ linear(tones[tone])) for tones in list(HUES.values())[:5]]
-    assert min(np.linalg.norm(a - b) for a, b in combinations(seen, 2)) > 15
+def test_the_first_five_hues_differ_for_colour_blind_readers(kind, tone):
+    perceived = [lab(np.array(BLINDNESS[kind]) @ linear(tones[tone])) for tones in list(HUES.values())[:5]]
+    assert min(np.linalg.norm(a - b) for a, b in combinations(perceived, 2)) > 15
 
 
-def test_the_same_names_give_the_same_colours():
+def test_colours_depend_on_the_order_of_the_names():
     names = ["mixer", "convmixer", "davit"]
-    assert [colour_of(name, names) for name in names] == ["#0072b2", "#b8450f", "#0b9e74"]
+    assert [colour_for(name, names) for name in names] == ["#0072b2", "#b8450f", "#0b9e74"]
 
 
-def test_more_names_than_hues_still_differ_in_colour_or_shape():
+def test_56_names_differ_in_colour_or_shape():
     names = [str(number) for number in range(56)]
-    assert len({(colour_of(name, names), shape_of(name, names)) for name in names}) == 56
+    assert len({(colour_for(name, names), shape_for(name, names)) for name in names}) == 56
 
 
-def test_all_tones_of_a_light_page_differ_so_that_each_has_one_variable():
+def test_all_colours_of_a_light_page_differ():
     tones = [light for light, _ in (PAGE | HUES).values()]
     assert len(set(tones)) == len(tones)
 
 
-def test_a_mark_takes_its_colour_from_the_page():
-    assert "var(--vermilion)" in mark("b", ["a", "b"])
-    assert themed("fill: #0072b2") == "fill: var(--blue)"
+def test_a_marker_uses_the_css_variable_of_its_colour():
+    assert "var(--vermilion)" in marker_svg("b", ["a", "b"])
+    assert use_css_variables("fill: #0072b2") == "fill: var(--blue)"

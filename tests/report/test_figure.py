@@ -17,30 +17,30 @@ def texts(svg: str) -> list[str]:
     return re.findall(r"<text[^>]*>([^<]*)</text>", svg)
 
 
-def test_an_svg_takes_every_colour_from_the_page(figures):
+def test_an_svg_uses_css_variables_for_all_colours(figures):
     html = "".join(figure.html() for figure in figures)
     assert not re.findall(r"#[0-9a-fA-F]{6}|rgb\(", html)
 
 
-def test_an_svg_has_no_ids_so_that_many_can_stand_in_one_page(figures):
+def test_an_svg_has_no_ids(figures):
     html = "".join(figure.html() for figure in figures)
     assert not re.findall(r"\bid=|href|url\(|<style|<defs|xmlns", html)
 
 
-def test_the_same_figure_is_the_same_svg_every_time(figures):
+def test_an_svg_is_deterministic(figures):
     panel = figures[0].panels[0]
     assert panel.svg() == panel.svg()
 
 
-def test_text_is_text_in_every_script_and_dollars_stay_dollars(figures):
+def test_text_is_not_converted_to_paths_or_parsed_as_math(figures):
     assert "고양이 &lt;&amp;&gt; $x$" in texts(figures[0].panels[1].svg())
 
 
-def test_a_panel_says_its_numbers_to_those_who_cannot_see_it(figures):
+def test_the_alternative_text_of_a_panel_has_its_numbers(figures):
     assert 'aria-label="Top-1 (%): mixer 97.4 [96.8, 98.0];' in figures[4].html()
 
 
-def test_a_png_shows_the_panels_beside_each_other_on_a_light_ground(figures, tmp_path):
+def test_a_png_shows_the_panels_side_by_side_on_a_light_background(figures, tmp_path):
     figures[0].save_png(tmp_path / "curves.png", columns=2)
     with Image.open(tmp_path / "curves.png") as image:
         assert image.size == (2 * (2 * 360 + 3 * 28), 2 * (2 * 248 + 3 * 28))
@@ -49,28 +49,28 @@ def test_a_png_shows_the_panels_beside_each_other_on_a_light_ground(figures, tmp
     assert (pixels == ImageColor.getrgb(HUES["blue"][0])).all(axis=2).any()
 
 
-def test_learning_curves_draw_every_seed_the_others_means_and_write_the_last_mean(figures):
+def test_learning_curves_show_every_seed_the_means_of_the_others_and_the_last_mean(figures):
     svg = figures[0].panels[0].svg()
     assert svg.count("stroke: var(--blue)") == 3
     assert svg.count("stroke: var(--shade)") == 2
     assert "96.0" in texts(svg)
 
 
-def test_a_curve_that_ends_in_nan_is_drawn_without_a_last_value(caplog):
+def test_a_curve_that_ends_with_nan_has_no_last_value(caplog):
     curves = {"m": [([1, 2, 3], [2.0, 1.0, float("nan")])]}
     figure = learning_curves("t", curves, models=["m"], x=Axis("Epoch"), y=Axis("Loss"))
     assert "nan" not in texts(figure.panels[0].svg())
     assert caplog.messages == []
 
 
-def test_a_curve_of_one_point_is_a_mark():
+def test_a_curve_of_one_point_is_drawn_as_a_marker():
     figure = learning_curves("t", {"m": [([1], [2.0])]}, models=["m"], x=Axis("Epoch", digits=0), y=Axis("Loss"))
     svg = figure.panels[0].svg()
-    assert svg.count("fill: var(--blue)") == 2  # beside the name, and in the plot
+    assert svg.count("fill: var(--blue)") == 2  # next to the name, and in the plot
     assert "1" in texts(svg)
 
 
-def test_an_axis_without_decimals_counts_in_whole_numbers():
+def test_an_axis_without_decimals_has_integer_ticks():
     assert Axis("Epoch", digits=0).ticks(1, 4) == [1, 2, 3, 4]
 
 
@@ -83,14 +83,14 @@ def test_an_arrow_points_to_the_better_side(figures):
     assert {"Throughput (images/s) →", "← Parameters"} <= set(shown)
 
 
-def test_a_difference_that_was_told_apart_is_drawn_strong(figures):
+def test_significant_differences_are_emphasised(figures):
     svg = figures[3].panels[0].svg()
     assert svg.count("fill: var(--ink); stroke: var(--ink)") == 1
     assert svg.count("fill: var(--ground); stroke: var(--muted)") == 1
 
 
-def test_the_caption_says_what_the_setup_could_not_have_told(figures):
-    assert "differences under 0.7 points" in figures[3].caption
+def test_the_caption_states_the_detectable_difference(figures):
+    assert "differences below 0.7 points" in figures[3].caption
 
 
 def test_without_a_detectable_difference_there_is_no_band():
@@ -100,7 +100,7 @@ def test_without_a_detectable_difference_there_is_no_band():
     assert figure.caption == ""
 
 
-def test_many_pairs_take_several_panels_with_one_axis():
+def test_many_pairs_are_split_into_panels_with_the_same_axis():
     differences = {
         (f"m{i}", f"m{j}"): Estimate(j - i, j - i - 1, j - i + 1, 6, "points") for i in range(9) for j in range(i)
     }
@@ -111,7 +111,7 @@ def test_many_pairs_take_several_panels_with_one_axis():
     assert ticks[0] == ticks[1] != []
 
 
-def test_names_too_long_for_their_row_lose_letters_in_their_middle():
+def test_names_that_are_too_long_are_shortened_in_the_middle():
     small, large = (f"timm:vit_tiny_patch16_224:img_size=32:patch_size={patch}" for patch in (4, 8))
     differences = {(small, large): Estimate(1.0, 0.5, 1.5, 3, "points")}
     (panel,) = pair_forest_plot("t", differences, Axis("Difference", "points"), significant=[]).panels
@@ -121,7 +121,7 @@ def test_names_too_long_for_their_row_lose_letters_in_their_middle():
     assert f"{small} − {large}" in panel.alt
 
 
-def test_a_baseline_beyond_the_axis_is_named_with_an_arrow(figures):
+def test_a_baseline_outside_the_axis_is_labelled_with_an_arrow(figures):
     assert {"near 96.0 [94.0, 97.5]", "← majority class 10.2 [7.8, 13.1]"} <= set(texts(figures[2].panels[0].svg()))
 
 
@@ -131,32 +131,32 @@ def test_equal_values_without_an_interval_are_drawn():
     assert "97.0" in texts(figure.panels[0].svg())
 
 
-def test_a_confusion_matrix_writes_counts_and_leaves_nothing_in_empty_cells(figures):
+def test_a_confusion_matrix_shows_counts_and_leaves_empty_cells_blank(figures):
     shown = texts(figures[5].panels[0].svg())
     assert sorted(text for text in shown if text.isdigit()) == ["1", "2", "4", "5", "6"]
     assert "83 %" in shown
 
 
-def test_a_class_without_images_has_a_dash_for_its_recall():
+def test_the_recall_of_a_class_without_images_is_a_dash():
     figure = confusion_matrix("t", np.array([[3, 0], [0, 0]]), ["a", "b"])
     assert "–" in texts(figure.panels[0].svg())
 
 
-def test_of_many_classes_only_the_confusions_are_shown(figures):
+def test_for_many_classes_only_the_confusions_are_shown(figures):
     shown = texts(figures[6].panels[0].svg())
     assert [text for text in shown if "→" in text and "kind" in text] == ["kind 3 → kind 7"]
 
 
-def test_the_same_image_answered_three_times_is_no_new_evidence():
+def test_intervals_count_each_image_once_for_several_trainings():
     counts = 30 * np.eye(40, dtype=int)
     counts[3, 7] = 15
     once, thrice = (confusion_matrix("t", n * counts, list(map(str, range(40))), trainings=n) for n in (1, 3))
     assert once.panels[0].alt == thrice.panels[0].alt
 
 
-def test_many_classes_without_a_confusion_are_a_sentence():
+def test_many_classes_without_a_confusion_are_reported_as_text():
     figure = confusion_matrix("t", np.eye(40, dtype=int), [str(index) for index in range(40)])
-    assert "None of the 40 answers was wrong." in figure.html()
+    assert "All 40 predictions are correct." in figure.html()
 
 
 @pytest.mark.parametrize(("low", "high"), [(96.1, 98.7), (0.0, 1.0), (-1.3, 2.2), (5.0, 5.2)])
@@ -166,10 +166,10 @@ def test_a_linear_axis_has_between_three_and_seven_ticks_inside_it(low, high):
     assert low <= ticks[0] < ticks[-1] <= high
 
 
-def test_an_axis_in_per_cent_has_no_tick_over_a_hundred():
+def test_an_axis_in_per_cent_has_no_tick_above_100():
     assert max(Axis("x", "%").ticks(95.0, 103.0)) <= 100
 
 
-def test_a_logarithmic_axis_gives_room_by_a_factor():
+def test_the_margins_of_a_logarithmic_axis_are_factors():
     low, high = replace(Axis("x"), scale="log").limits([10.0, 1000.0])
     assert low * high == pytest.approx(10_000)

@@ -3,31 +3,31 @@ import pytest
 from mixlab.report.numbers import decimals, duration, number, short, tick_labels
 
 
-def test_numbers_have_thousands_and_a_true_minus():
+def test_numbers_have_thousands_separators_and_a_minus_sign():
     assert number(-1234.56, 1) == "−1,234.6"
 
 
 @pytest.mark.parametrize(
     ("values", "places"), [([97.4, 10.2], 1), ([1234.0], 0), ([0.0123], 4), ([], 0), ([float("inf"), 97.4], 1)]
 )
-def test_the_largest_number_gets_three_digits(values, places):
+def test_the_largest_number_has_three_significant_digits(values, places):
     assert decimals(values) == places
 
 
-def test_ticks_have_the_same_decimals():
+def test_tick_labels_have_the_same_decimals():
     assert tick_labels([96.0, 96.5, 97.0]) == ["96.0", "96.5", "97.0"]
 
 
-def test_long_ticks_are_written_short():
+def test_long_tick_labels_are_abbreviated():
     assert tick_labels([5_000.0, 10_000.0, 2_500_000.0]) == ["5k", "10k", "2.5M"]
 
 
-def test_parameters_are_written_short():
+def test_parameter_counts_are_abbreviated():
     assert short(59_880_472) == "59.9M"
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "text"),
     [
         (0.34, "0.3 s"),
         (59.4, "59 s"),
@@ -38,5 +38,5 @@ def test_parameters_are_written_short():
         (277_200, "3 d 5 h"),
     ],
 )
-def test_a_duration_is_said_in_its_two_largest_units(seconds, words):
-    assert duration(seconds) == words
+def test_a_duration_has_at_most_its_two_largest_units(seconds, text):
+    assert duration(seconds) == text

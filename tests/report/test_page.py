@@ -15,8 +15,8 @@ from mixlab.stats.estimate import Estimate
 VOID = {"meta", "link", "img", "wbr"}
 
 
-class Balance(HTMLParser):
-    """Every element that is opened is closed in its turn."""
+class BalanceChecker(HTMLParser):
+    """Checks that elements are closed in the reverse order of opening."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,13 +33,13 @@ class Balance(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_every_element_of_a_page_is_closed_in_its_turn(page):
-    parser = Balance()
+def test_all_elements_of_a_page_are_balanced(page):
+    parser = BalanceChecker()
     parser.feed(page.html())
     assert parser.open == []
 
 
-def test_a_page_refers_to_nothing_outside_itself(page):
+def test_a_page_has_no_external_references(page):
     html = page.html()
     assert "http://" not in html
     assert "https://" not in html
@@ -47,7 +47,7 @@ def test_a_page_refers_to_nothing_outside_itself(page):
     assert not re.findall(r"@import|url\(|<script", html)
 
 
-def test_a_page_forbids_the_browser_to_load_anything(page):
+def test_a_page_has_a_content_security_policy(page):
     assert "default-src 'none'" in page.html()
 
 
@@ -58,18 +58,18 @@ def test_a_page_has_a_light_and_a_dark_value_for_every_colour_it_uses(page):
     assert used <= light == dark
 
 
-def test_titles_prose_and_code_are_escaped(page):
+def test_titles_text_and_code_are_escaped(page):
     html = page.html()
     assert "<title>Which of &lt;three&gt; &amp; why</title>" in html
     assert "model = &quot;&lt;mixer&gt;&quot;" in html
     assert Code("<b>").html() == "<pre><code>&lt;b&gt;</code></pre>"
 
 
-def test_prose_sets_code_and_keeps_numbers_with_their_units():
+def test_text_has_code_and_no_break_between_numbers_and_units():
     assert html_text("`a<b` has 97.4 % (n = 3)") == "<code>a&lt;b</code> has 97.4\xa0% (n\xa0=\xa03)"
 
 
-def test_a_long_name_breaks_behind_its_colons():
+def test_a_long_name_can_break_after_its_colons():
     assert html_text("timm:vit:img_size=32, then: all") == "timm:<wbr>vit:<wbr>img_size=32, then: all"
 
 
@@ -80,36 +80,36 @@ def test_a_long_name_breaks_behind_its_colons():
         (Estimate(97.44, None, None, n=1, unit="%"), "n\xa0=\xa01"),
     ],
 )
-def test_a_key_figure_says_what_it_is_worth(value, uncertainty):
+def test_a_metric_shows_its_uncertainty(value, uncertainty):
     assert (
         f'<dd>97.4 <small>%</small></dd><dd class="uncertainty">{uncertainty}</dd>' in Metric("Top-1", value, 1).html()
     )
 
 
-def test_an_exact_key_figure_has_no_interval():
+def test_an_exact_metric_has_no_interval():
     assert "uncertainty" not in Metric("Parameters", Estimate.exact(188_426, "")).html()
 
 
-def shown(image: np.ndarray) -> tuple[str, Image.Image]:
+def embed(image: np.ndarray) -> tuple[str, Image.Image]:
     html = ErrorGallery("t", [ConfidentError(image, "n", "a", "b", 0.5)]).html()
     data = base64.b64decode(html.partition("base64,")[2].partition('"')[0])
     return html, Image.open(io.BytesIO(data))
 
 
-def test_a_tiny_image_keeps_its_pixels_and_is_shown_with_them_as_squares():
+def test_a_small_image_is_embedded_unchanged_and_shown_pixelated():
     image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    html, pil_image = shown(image)
-    assert 'class="tiny"' in html
+    html, pil_image = embed(image)
+    assert 'class="pixelated"' in html
     np.testing.assert_array_equal(np.asarray(pil_image), image)
 
 
-def test_a_large_image_is_made_small_before_it_goes_into_the_page():
-    html, pil_image = shown(np.zeros((600, 900, 3), np.uint8))
-    assert 'class="tiny"' not in html
+def test_a_large_image_is_reduced_before_it_is_embedded():
+    html, pil_image = embed(np.zeros((600, 900, 3), np.uint8))
+    assert 'class="pixelated"' not in html
     assert max(pil_image.size) == 224
 
 
-def test_a_mistake_says_the_true_class_then_the_chosen_one_with_its_probability():
+def test_an_error_shows_the_true_class_the_predicted_class_and_its_probability():
     html = ErrorGallery("t", [ConfidentError(np.zeros((8, 8, 3), np.uint8), "<n>", "<a>", "b", 0.9987)]).html()
     assert "<p>&lt;a&gt; → <strong>b</strong></p><p>99.9 %</p>" in html
     assert 'title="&lt;n&gt;"' in html

@@ -11,7 +11,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def run(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, **options) -> str:
+def run_progress(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, **options) -> str:
     monkeypatch.setattr(sys, "stderr", stream)
     with progress("train [mixer]", total=4, **options) as advance:
         for step in range(4):
@@ -19,18 +19,18 @@ def run(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, **options) -> str:
     return stream.getvalue()
 
 
-def test_a_pipe_shows_nothing(monkeypatch):
-    assert run(monkeypatch, io.StringIO()) == ""
+def test_nothing_is_shown_without_a_terminal(monkeypatch):
+    assert run_progress(monkeypatch, io.StringIO()) == ""
 
 
-def test_quiet_shows_nothing_on_a_terminal(monkeypatch):
-    assert run(monkeypatch, Terminal(), quiet=True) == ""
+def test_nothing_is_shown_if_quiet(monkeypatch):
+    assert run_progress(monkeypatch, Terminal(), quiet=True) == ""
 
 
 def test_a_terminal_shows_the_label_the_count_and_the_text(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
-    shown = run(monkeypatch, Terminal())
-    assert "train [mixer]" in shown
-    assert "4/4" in shown
-    assert "loss 0.3" in shown
+    output = run_progress(monkeypatch, Terminal())
+    assert "train [mixer]" in output
+    assert "4/4" in output
+    assert "loss 0.3" in output

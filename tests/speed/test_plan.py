@@ -1,4 +1,4 @@
-"""The plan: which modes are tried where, and when the stock one is left."""
+"""The plan: the candidate modes of each device, and the selection of the fastest."""
 
 import pytest
 import torch
@@ -13,17 +13,17 @@ STOCK = ComputeMode()
 
 
 class Clock:
-    """Time passes only where a step says so."""
+    """A simulated clock that only the steps advance."""
 
     def __init__(self) -> None:
         self.now = 0.0
 
     def step(self, *seconds: float):
-        """A step that takes these seconds in turn, the last ones for ever."""
-        left = list(seconds)
+        """A step that takes these seconds one after another, and the last value from then on."""
+        remaining = list(seconds)
 
         def step() -> None:
-            self.now += left.pop(0) if len(left) > 1 else left[0]
+            self.now += remaining.pop(0) if len(remaining) > 1 else remaining[0]
 
         return step
 
@@ -35,18 +35,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_a_mode_that_saves_more_than_five_per_cent_is_taken(clock):
+def test_a_mode_that_saves_more_than_five_per_cent_is_selected(clock):
     other = ComputeMode("bf16")
     mode, seconds = pick_fastest({STOCK: clock.step(1.0), other: clock.step(0.94)})
     assert (mode, seconds) == (other, pytest.approx(0.94))
 
 
-def test_a_mode_that_saves_less_than_five_per_cent_is_not_worth_it(clock):
+def test_a_mode_that_saves_less_than_five_per_cent_is_not_selected(clock):
     mode, seconds = pick_fastest({STOCK: clock.step(1.0), ComputeMode("bf16"): clock.step(0.96)})
     assert (mode, seconds) == (STOCK, pytest.approx(1.0))
 
 
-def test_the_fastest_of_several_modes_is_taken(clock):
+def test_the_fastest_of_several_modes_is_selected(clock):
     modes = {
         STOCK: 1.0,
         ComputeMode("bf16"): 0.9,
@@ -57,13 +57,13 @@ def test_the_fastest_of_several_modes_is_taken(clock):
     assert mode == ComputeMode("fp32", "channels_last")
 
 
-def test_neither_a_slow_first_step_nor_one_hiccup_decides(clock):
+def test_a_slow_first_step_and_one_slow_round_do_not_change_the_selection(clock):
     first_step_and_one_round_are_slow = clock.step(60.0, 0.5, 60.0, 0.5)
     mode, seconds = pick_fastest({STOCK: clock.step(1.0), ComputeMode("bf16"): first_step_and_one_round_are_slow})
     assert (mode, seconds) == (ComputeMode("bf16"), 0.5)
 
 
-def test_two_precisions_in_two_layouts_are_tried_and_the_stock_mode_is_the_first():
+def test_the_candidates_are_two_precisions_in_two_layouts_and_start_with_the_stock_mode():
     assert candidates(CPU, "auto") == [
         ComputeMode("fp32", "contiguous"),
         ComputeMode("fp32", "channels_last"),
@@ -72,16 +72,18 @@ def test_two_precisions_in_two_layouts_are_tried_and_the_stock_mode_is_the_first
     ]
 
 
-def test_on_apple_s_gpu_fp32_alone_is_tried():
+def test_fp32_is_the_only_candidate_on_mps():
     assert {mode.precision for mode in candidates(MPS, "auto")} == {"fp32"}
 
 
-def test_a_precision_that_is_asked_for_is_the_only_one_tried():
+def test_a_given_precision_is_the_only_candidate():
     assert candidates(MPS, "bf16") == [ComputeMode("bf16", "contiguous"), ComputeMode("bf16", "channels_last")]
 
 
-def test_fp16_on_a_processor_is_refused_with_what_works():
-    with pytest.raises(UserError, match=r'precision="fp16" needs a GPU: on a processor give "bf16", "fp32" or "auto"'):
+def test_fp16_on_a_cpu_is_an_error_that_lists_the_alternatives():
+    with pytest.raises(
+        UserError, match=r'precision="fp16" needs a GPU. On a CPU, set precision to "bf16", "fp32" or "auto"'
+    ):
         candidates(CPU, "fp16")
 
 
@@ -92,21 +94,21 @@ def test_a_mode_computes_in_its_precision(precision):
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
-def test_a_placed_model_has_its_kernels_in_the_mode_s_layout(layout):
+def test_prepare_model_converts_kernels_to_the_mode_s_layout(layout):
     mode = ComputeMode("fp32", layout)
     model = prepare_model(nn.Conv2d(3, 4, 3), CPU, mode)
     assert next(model.parameters()).is_contiguous(memory_format=mode.memory_format)
 
 
-def test_a_plan_that_was_written_is_read_again_as_the_same():
+def test_a_plan_survives_a_round_trip_through_its_dict():
     plan = Plan("cuda", ComputeMode("bf16", "channels_last"), 32, processes=2, freed_memory="retained")
     assert Plan.from_dict(plan.to_dict()) == plan
 
 
-def test_a_plan_from_before_there_were_processes_is_one_of_one_process():
+def test_fields_that_an_older_plan_lacks_get_their_defaults():
     stored = {"device": "cpu", "micro_batch": 8, "kernels": "stock", "precision": "fp32", "layout": "contiguous"}
     assert Plan.from_dict(stored) == Plan("cpu", ComputeMode(), 8, processes=1, freed_memory="released")
 
 
-def test_a_plan_says_its_mode_in_words():
+def test_a_mode_as_text():
     assert str(ComputeMode("bf16", "channels_last")) == "bf16, channels last"

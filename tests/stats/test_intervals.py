@@ -9,19 +9,19 @@ def accuracy(labels, predictions):
     return 100 * float(np.mean(labels == predictions))
 
 
-def test_a_mean_has_students_interval():
+def test_a_mean_has_students_t_interval():
     values = [96.9, 97.5, 97.1]
     estimate = mean_interval(values, "%")
     expected = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
     assert (estimate.low, estimate.high) == pytest.approx(expected)
 
 
-def test_a_mean_keeps_spread_and_number_of_its_values():
+def test_a_mean_has_the_spread_and_number_of_its_values():
     estimate = mean_interval(np.array([1.0, 2.0, 3.0]), "s")
     assert (estimate.value, estimate.spread, estimate.n, estimate.unit) == (2.0, 1.0, 3, "s")
 
 
-def test_a_mean_is_not_below_what_its_values_can_be():
+def test_the_lower_bound_of_a_mean_is_clipped_to_the_minimum():
     assert mean_interval([1.0, 3.0], "s", least=0).low == 0
 
 
@@ -30,13 +30,13 @@ def test_one_value_has_no_interval_and_no_spread():
     assert (estimate.value, estimate.low, estimate.high, estimate.spread) == (97.1, None, None, None)
 
 
-def test_equal_values_do_not_promise_the_next_one():
+def test_equal_values_have_no_interval():
     estimate = mean_interval([0.1, 0.1, 0.1], "%")
     assert (estimate.low, estimate.high, estimate.spread) == (None, None, 0.0)
 
 
 @pytest.mark.parametrize(("correct", "n"), [(500, 510), (0, 130), (130, 130), (1, 1)])
-def test_a_proportion_has_wilsons_interval_in_per_cent(correct, n):
+def test_a_proportion_has_wilsons_score_interval_in_per_cent(correct, n):
     expected = stats.binomtest(correct, n).proportion_ci(0.95, method="wilson")
     estimate = proportion_interval(correct, n)
     assert (estimate.low, estimate.high) == pytest.approx((100 * expected.low, 100 * expected.high), abs=1e-9)
@@ -53,8 +53,8 @@ def test_a_proportion_stays_between_0_and_100(correct):
 
 
 @pytest.mark.parametrize(("n", "low", "high"), [(6, 1, 6), (8, 1, 8), (9, 2, 8), (12, 3, 10), (25, 8, 18)])
-def test_a_median_lies_between_the_tabled_order_statistics(n, low, high):
-    estimate = median_interval(range(n, 0, -1), "ms")  # ranks as in any table for the sign test
+def test_the_interval_of_a_median_is_the_tabulated_order_statistics(n, low, high):
+    estimate = median_interval(range(n, 0, -1), "ms")  # ranks from tables of the sign test
     assert (estimate.value, estimate.low, estimate.high) == ((n + 1) / 2, low, high)
 
 
@@ -68,21 +68,21 @@ def test_a_median_of_one_value_has_no_spread():
 
 
 def test_a_median_interval_covers_the_median_of_a_skewed_distribution():
-    random = np.random.default_rng(0)
-    estimates = [median_interval(random.exponential(size=15), "s") for _ in range(1_000)]
+    rng = np.random.default_rng(0)
+    estimates = [median_interval(rng.exponential(size=15), "s") for _ in range(1_000)]
     covered = [each.low is not None and each.low <= np.log(2) <= (each.high or 0) for each in estimates]
     assert 0.95 <= np.mean(covered) <= 0.98  # 96.5 % exactly
 
 
 def test_a_bootstrap_of_accuracy_agrees_with_the_normal_interval():
     labels = np.zeros(2_000, dtype=int)
-    predictions = np.arange(2_000) % 5 == 0  # a fifth is wrong
+    predictions = np.arange(2_000) % 5 == 0  # one in five is wrong
     estimate = bootstrap_interval(labels, predictions, statistic=accuracy, unit="%")
     half = 196 * (0.8 * 0.2 / 2_000) ** 0.5
     assert (estimate.low, estimate.high) == pytest.approx((80 - half, 80 + half), abs=0.15)
 
 
-def test_a_bootstrap_draws_the_same_images_from_every_array():
+def test_a_bootstrap_resamples_the_same_images_from_every_array():
     def disagreement(labels, predictions):
         return float(np.sum(labels != predictions))
 
@@ -91,7 +91,7 @@ def test_a_bootstrap_draws_the_same_images_from_every_array():
     assert (estimate.value, estimate.low) == (0.0, None)  # None: every resample gave 0
 
 
-def test_a_bootstrap_repeats_with_its_seed():
+def test_a_bootstrap_is_reproducible_with_its_seed():
     values = np.random.default_rng(1).normal(size=100)
     first, second, other = (
         bootstrap_interval(values, statistic=np.mean, unit="", resamples=200, seed=seed) for seed in (0, 0, 1)
@@ -100,7 +100,7 @@ def test_a_bootstrap_repeats_with_its_seed():
     assert first != other
 
 
-def test_a_perfect_score_is_no_evidence_of_perfection():
+def test_a_perfect_score_has_no_bootstrap_interval():
     labels = np.arange(30) % 3
     estimate = bootstrap_interval(labels, labels, statistic=accuracy, unit="%", resamples=50)
     assert (estimate.value, estimate.low, estimate.high) == (100.0, None, None)

@@ -1,1 +1,1 @@
-"""What it costs: time, memory, multiply-accumulates, and the machine they were measured on."""
+"""Measurement of time, memory and multiply-accumulates, and a description of the machine."""

@@ -1,4 +1,4 @@
-"""What a forward pass would leave in memory for the backward pass: found on shapes alone, nothing is computed."""
+"""Memory of the activations that a forward pass saves for the backward pass, computed from shapes alone."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -19,20 +19,23 @@ def activation_bytes(
     device: torch.device,
     cast: Callable[[], AbstractContextManager[object]],
 ) -> int:
-    """Of images of shape (image, channel, row, column), without these and without the model's own tensors.
+    """Bytes of the tensors saved for the backward pass, without the images and the model's own tensors.
 
-    `network` may lie on the meta device and is in the mode that counts; `loss` is of logits and images. The forward
-    pass is within `cast()`, as on `device`, which must be here.
+    network:      the model, on any device including meta. Its training or evaluation mode is used as it is.
+    images_shape: (image, channel, row, column).
+    loss:         function of (logits, images) that returns a scalar.
+    device:       the device of the simulated pass; it must exist on this machine.
+    cast:         returns the context manager of the forward pass, for example autocast.
     """
     saved: dict[int, int] = {}
 
-    def keep(tensor: Tensor) -> Tensor:
+    def record(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        saved[storage._cdata] = storage.nbytes()  # several tensors may look at one storage
+        saved[storage._cdata] = storage.nbytes()  # several tensors can share one storage
         return tensor
 
-    # what a loss holds, such as weights of classes, comes as it is
-    with FakeTensorMode(allow_non_fake_inputs=True), saved_tensors_hooks(keep, lambda tensor: tensor):
+    # tensors that belong to the loss, such as class weights, are real tensors
+    with FakeTensorMode(allow_non_fake_inputs=True), saved_tensors_hooks(record, lambda tensor: tensor):
         own = {
             name: torch.empty_like(tensor, device=device, requires_grad=tensor.requires_grad)
             for name, tensor in chain(network.named_parameters(), network.named_buffers())
@@ -40,8 +43,8 @@ def activation_bytes(
         images = torch.empty(images_shape, device=device)
         with cast():
             logits = functional_call(network, own, (images,))
-        kept = loss(logits, images)  # the graph holds what was saved, so that no storage is counted as another
+        loss_value = loss(logits, images)  # keeps the graph alive, so that no storage address is reused
     for tensor in (*own.values(), images):
         saved.pop(tensor.untyped_storage()._cdata, None)
-    del kept
+    del loss_value
     return sum(saved.values())

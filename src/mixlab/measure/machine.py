@@ -1,4 +1,4 @@
-"""The machine that a number was measured on, in words and versions."""
+"""Description of the machine and software versions that a number was measured with."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ _PACKAGES = ("mixlab", "torch", "torchvision", "timm", "accelerate", "einops", "
 
 
 def pick_device() -> torch.device:
-    """The machine's fastest kind: CUDA, else Apple's MPS, else the processor."""
+    """The fastest available type of device: CUDA, otherwise Apple's MPS, otherwise the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     if torch.backends.mps.is_available():
@@ -23,7 +23,7 @@ def pick_device() -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """In words for people, such as "NVIDIA H200" or "AMD EPYC, 2 cores"."""
+    """Human-readable name of a device, such as "NVIDIA H200" or "AMD EPYC, 2 cores"."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "mps":
@@ -32,46 +32,49 @@ def device_name(device: torch.device) -> str:
 
 
 def processor() -> str:
-    """The maker's name for the processor; the architecture where the system does not tell it."""
+    """Model name of the processor, or its architecture if the system does not report a name."""
     if platform.system() == "Darwin":
-        return _summary("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
+        return _command_output("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
     if platform.system() == "Windows":
         return platform.processor()
-    named = (line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line)
-    return next((value.strip() for key, value in named if key.strip() == "model name"), platform.machine())
+    fields = (line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line)
+    return next((value.strip() for key, value in fields if key.strip() == "model name"), platform.machine())
 
 
 def usable_cores() -> int:
-    """Those that this process may use, which a container or `taskset` may limit."""
+    """Number of cores that this process may use; a container or `taskset` can limit it."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def versions() -> dict[str, str]:
-    """Python's, and those of the packages that a result depends on, as far as they are installed."""
-    found = {"python": platform.python_version()}
+    """Versions of Python and of the installed packages that a result depends on, by name."""
+    version_by_package = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            version_by_package[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return version_by_package
 
 
 def commit() -> str | None:
-    """The commit of the checkout that mixlab runs from, with "-dirty" where files were changed since.
+    """The commit of the checkout that mixlab runs from, followed by "-dirty" if files have changed since.
 
-    None where it was installed without one: a repository that merely surrounds the installation is not asked.
+    None if mixlab is not in a checkout. A repository that contains the installation but does not track mixlab's
+    files, such as a project with a virtual environment in it, is ignored.
     """
-    here = Path(__file__)
-    if not _summary("git", "-C", str(here.parent), "ls-files", here.name):
+    module = Path(__file__)
+    if not _command_output("git", "-C", str(module.parent), "ls-files", module.name):
         return None
-    return _summary("git", "-C", str(here.parent), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty")
+    return _command_output(
+        "git", "-C", str(module.parent), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"
+    )
 
 
 def describe(device: torch.device | None = None) -> dict[str, Any]:
-    """All of the above as JSON can hold it; memory in bytes."""
+    """Device, processor, cores, threads, memory (bytes), system, versions and commit, as a JSON-serializable dict."""
     device = device or pick_device()
     return {
         "device": device_name(device),
@@ -86,8 +89,8 @@ def describe(device: torch.device | None = None) -> dict[str, Any]:
     }
 
 
-def _summary(*command: str) -> str | None:
-    """What a program prints; None where it is missing or fails."""
+def _command_output(*command: str) -> str | None:
+    """Standard output of a program, stripped; None if the program is missing, fails or prints nothing."""
     try:
         finished = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):

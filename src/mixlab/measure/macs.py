@@ -1,4 +1,4 @@
-"""What a model costs on paper: its parameters, and the multiply-accumulates of one image."""
+"""Number of parameters of a model, and number of multiply-accumulates per image."""
 
 from itertools import chain
 
@@ -9,14 +9,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def count_parameters(model: nn.Module) -> int:
+    """Number of parameters; a parameter shared by several modules is counted once."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def count_macs(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
-    """Multiply-accumulates of one image of shape (channel, height, width), in evaluation mode.
+    """Number of multiply-accumulates for one image of shape (channel, height, width), in evaluation mode.
 
-    Matrix products and convolutions count, the depthwise ones included; norms, activations, softmax and pooling don't.
-    Nothing is computed: the model runs on shapes alone, wherever it lives, and keeps its weights and its mode.
+    Matrix products and convolutions (depthwise ones too) are counted; normalisation, activations, softmax and
+    pooling are not. The model runs on the meta device, so nothing is computed. Its weights, its device and its
+    training mode do not change.
     """
     shapes = {
         name: tensor.detach().to("meta") for name, tensor in chain(model.named_parameters(), model.named_buffers())

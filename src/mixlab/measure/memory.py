@@ -1,4 +1,4 @@
-"""The most memory that this process has held, and what there still is."""
+"""Peak memory of this process, and available memory."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ _GROUP = Path("/sys/fs/cgroup")
 
 
 def peak_bytes(device: torch.device) -> int:
-    """Of the tensors on a CUDA device; elsewhere of the whole process, Python and libraries included."""
+    """Peak memory in bytes: of the tensors on a CUDA device, otherwise of the whole process including its libraries."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if sys.platform == "win32":
@@ -23,20 +23,20 @@ def peak_bytes(device: torch.device) -> int:
 
 
 def available_bytes() -> int:
-    """That programs could still be given, by the system or by the control group (a container, a batch job) they are in.
+    """Bytes still available to this process in the system and in its control group (container, batch job).
 
     Linux's documentation: admin-guide/cgroup-v2, memory.max and memory.current.
     """
     available = psutil.virtual_memory().available
     try:
-        limit, taken = (int((_GROUP / name).read_text()) for name in ("memory.max", "memory.current"))
-    except (OSError, ValueError):  # there is no group, or no limit, which is written "max"
+        limit, used = (int((_GROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+    except (OSError, ValueError):  # no control group, or no limit, which the file states as "max"
         return available
-    return min(limit - taken, available)
+    return min(limit - used, available)
 
 
 def _high_water_mark() -> int:
-    """Linux's getrusage is not asked: its figure is passed on to a child from a larger parent."""
+    """Peak resident memory from /proc; getrusage on Linux also reports the peak of a parent process."""
     fields = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
     (kibibytes,) = (int(field[1]) for field in fields if field[0] == "VmHWM:")
     return kibibytes * 1024

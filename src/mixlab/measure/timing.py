@@ -1,6 +1,6 @@
-"""How long calls take beside each other.
+"""Interleaved timing of several callables.
 
-The calls take turns, round by round, so that whatever slows the machine for a while slows all of them.
+The callables are timed in turn, round by round, so that a temporary slowdown of the machine affects all of them.
 """
 
 import math
@@ -18,11 +18,16 @@ Call = Callable[[], object]
 def interleaved(
     callables: Mapping[str, Call], rounds: int = 9, warmup: int = 2, sample_seconds: float = 0.1
 ) -> dict[str, list[float]]:
-    """Seconds a call takes, by name: one sample a round, each the mean over about `sample_seconds` of calls.
+    """Time callables in turn. Returns seconds per call by name: one sample per round.
 
-    `warmup` calls, at least one, come first, and the quickest of them says how many make up a sample. Each round
-    starts with another callable, so that none always follows the same.
-    The queues of an accelerator are emptied before the clock is read.
+    callables:      functions without arguments, by name.
+    rounds:         number of samples of each callable.
+    warmup:         untimed calls before the first round, at least 1. The fastest one determines how many calls make
+                    up a sample.
+    sample_seconds: approximate duration of a sample; a sample is the mean over the calls in it.
+
+    Each round starts with the next callable, so that the order rotates. The accelerator is synchronized before the
+    clock is read.
     """
     names = list(callables)
     repeats = {name: _repeats(callables[name], warmup, sample_seconds) for name in names}
@@ -35,19 +40,22 @@ def interleaved(
 
 
 def speed_ratio(seconds: Sequence[float], of: Sequence[float]) -> Estimate:
-    """How many times as fast as `of` the first is, from the seconds of the same rounds: above 1 it is faster."""
-    return median_interval([other / own for own, other in zip(seconds, of, strict=True)], unit="")
+    """Median of the ratios `of / seconds`, round by round: above 1, `seconds` is the faster side.
+
+    Both are seconds per call of the same rounds, as `interleaved` returns them.
+    """
+    return median_interval([reference / own for own, reference in zip(seconds, of, strict=True)], unit="")
 
 
 def synchronize() -> None:
-    """Wait until the accelerator, where there is one, has done what was asked of it."""
+    """Wait until the accelerator, if any, has finished all queued work."""
     if torch.accelerator.is_available():
         torch.accelerator.synchronize()
 
 
 def _repeats(call: Call, warmup: int, sample_seconds: float) -> int:
-    quickest = min(_seconds_per_call(call, repeats=1) for _ in range(warmup))
-    return max(1, math.ceil(sample_seconds / quickest))
+    fastest = min(_seconds_per_call(call, repeats=1) for _ in range(warmup))
+    return max(1, math.ceil(sample_seconds / fastest))
 
 
 def _seconds_per_call(call: Call, repeats: int) -> float:

@@ -1,1 +1,1 @@
-"""What the papers define: one family, one file, read downwards."""
+"""The model families: MLP-Mixer, ConvMixer and DaViT, one file for each."""

@@ -1,4 +1,4 @@
-"""What every family has, so that studies, rewrites and exporters attach by name and not by flag."""
+"""The interface that every model family implements, and checks that their configs share."""
 
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,13 +12,19 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 ImageSize = int | tuple[int, int]
-"""Pixels: one side of a square, or (height, width)."""
+"""Size in pixels: the side of a square, or (height, width)."""
 
 
 class ImageModel(Protocol):
-    """Stem, body, norm, head: pixels to patches, the mixing, the last normalisation, features to classes.
+    """An image classifier with four submodules, applied in this order.
 
-    For the type checker: isinstance would fail from Python 3.12 on, which overlooks the parts that a module registers.
+    stem  pixels to patch features
+    body  the blocks that mix the patches and the channels
+    norm  the final normalisation
+    head  features to class logits
+
+    This protocol is for the type checker only: isinstance does not work from Python 3.12 on, because it ignores
+    submodules registered by nn.Module.
     """
 
     @property
@@ -33,42 +39,48 @@ class ImageModel(Protocol):
     def head(self) -> nn.Module: ...
 
     def embed(self, images: Float[Tensor, "batch image_channel height width"]) -> Float[Tensor, "batch channel"]:
-        """One vector an image: pooled, just before the head."""
+        """The pooled feature vector of each image, which is the input of the head."""
         ...
 
     def feature_maps(
         self, images: Float[Tensor, "batch image_channel height width"]
     ) -> tuple[Float[Tensor, "batch channel row column"], ...]:
-        """The patches' features in their places, finest first: four maps for DaViT, one otherwise."""
+        """Feature maps in spatial layout, highest resolution first: four maps for DaViT, one for other families."""
         ...
 
     def __call__(self, images: Float[Tensor, "batch image_channel height width"]) -> Float[Tensor, "batch class"]: ...
 
 
 def height_and_width(image_size: ImageSize) -> tuple[int, int]:
+    """(height, width) in pixels of an image size."""
     return (image_size, image_size) if isinstance(image_size, int) else image_size
 
 
 def require_sizes(config: "DataclassInstance") -> None:
-    """Refuse sizes and counts below 1, alone or in a tuple; 0 classes are allowed and mean no head."""
+    """Check that all integers of a config, including those in tuples, are at least 1.
+
+    `classes` may be 0, which means no head. Raises UserError otherwise.
+    """
     for field in fields(config):
         value = getattr(config, field.name)
         numbers = value if isinstance(value, tuple) else (value,)
-        least = 0 if field.name == "classes" else 1
-        if field.type is not float and any(isinstance(number, int) and number < least for number in numbers):
-            raise UserError(f"{field.name}={value} is too small: give at least {least}.")
+        minimum = 0 if field.name == "classes" else 1
+        if field.type is not float and any(isinstance(number, int) and number < minimum for number in numbers):
+            raise UserError(f"{field.name}={value} is out of range: it must be at least {minimum}.")
 
 
 def require_rate(name: str, rate: float) -> None:
+    """Raise UserError unless `rate` is in [0, 1). `name` is the config field."""
     if not 0 <= rate < 1:
-        raise UserError(f"{name}={rate} is no rate: give a number from 0 to just below 1, such as 0.1.")
+        raise UserError(f"{name}={rate} is out of range: it must be in [0, 1), for example 0.1.")
 
 
 def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise UserError unless `value` is one of `choices`. `name` is the config field."""
     if value not in choices:
-        raise UserError(f'{name}="{value}" is unknown: choose one of {", ".join(choices)}.')
+        raise UserError(f'{name}="{value}" is not supported: it must be one of {", ".join(choices)}.')
 
 
 def classifier(channels: int, classes: int) -> nn.Linear | nn.Identity:
-    """The linear head; with no classes the features pass as they are."""
+    """A linear head, or the identity if `classes` is 0."""
     return nn.Linear(channels, classes) if classes else nn.Identity()

@@ -1,10 +1,10 @@
-"""ConvMixer: a depthwise convolution mixes the places, a pointwise one mixes the channels.
+"""ConvMixer: a depthwise convolution mixes the patches, a pointwise convolution mixes the channels.
 
 Trockman and Kolter 2022, "Patches Are All You Need?", https://arxiv.org/abs/2201.09792.
-The layers keep PyTorch's own initialisation, as the authors' do.
+All layers have PyTorch's default initialisation, as in the authors' code.
 
 Axes:  height, width   the image in pixels
-       row, column     the grid of patches, the same through the whole body
+       row, column     the grid of patches, with the same size in all blocks
        channel         the features of a patch
 """
 
@@ -20,7 +20,9 @@ from mixlab.models.contract import ImageSize, classifier, height_and_width, requ
 
 @dataclass(frozen=True, kw_only=True)
 class ConvMixerConfig:
-    image_size: ImageSize = 224  # trained at; any size runs
+    """Sizes of a ConvMixer, with the paper's symbols. Raises UserError if a value is out of range."""
+
+    image_size: ImageSize = 224  # of the training images; the model accepts any size
     image_channels: int = 3
     classes: int = 1000
     patch_size: int  # p, pixels
@@ -34,33 +36,35 @@ class ConvMixerConfig:
         require_choice("activation", self.activation, ("gelu", "relu"))
         if min(height_and_width(self.image_size)) < self.patch_size:
             raise UserError(
-                f"image_size={self.image_size} is smaller than patch_size={self.patch_size}: a ConvMixer needs at "
-                f"least one patch. Give image_size={self.patch_size} or more."
+                f"image_size={self.image_size} is smaller than patch_size={self.patch_size}: an image needs at least "
+                f"one patch. Set image_size to {self.patch_size} or more."
             )
 
 
 class ConvMixerBlock(nn.Module):
-    """x + mix places, then mix channels: the residual surrounds the depthwise part alone."""
+    """x + depthwise convolution, then a pointwise convolution, which has no residual connection."""
 
     def __init__(self, config: ConvMixerConfig):
         super().__init__()
         channels = config.channels
         depthwise = nn.Conv2d(channels, channels, config.kernel_size, groups=channels, padding="same")
-        self.depthwise = _activated_and_normed(depthwise, config)
-        self.pointwise = _activated_and_normed(nn.Conv2d(channels, channels, kernel_size=1), config)
+        self.depthwise = _conv_activation_norm(depthwise, config)
+        self.pointwise = _conv_activation_norm(nn.Conv2d(channels, channels, kernel_size=1), config)
 
     def forward(self, x: Float[Tensor, "batch channel row column"]) -> Float[Tensor, "batch channel row column"]:
         return self.pointwise(x + self.depthwise(x))
 
 
 class ConvMixer(nn.Module):
+    """ConvMixer of any size; `forward` maps images to logits, or to embeddings if `config.classes` is 0."""
+
     def __init__(self, config: ConvMixerConfig):
         super().__init__()
         self.config = config
         patches = nn.Conv2d(config.image_channels, config.channels, config.patch_size, config.patch_size)
-        self.stem = _activated_and_normed(patches, config)
+        self.stem = _conv_activation_norm(patches, config)
         self.body = nn.Sequential(*(ConvMixerBlock(config) for _ in range(config.depth)))
-        self.norm = nn.Identity()  # every block ends in a normalisation of its own
+        self.norm = nn.Identity()  # every block ends with a BatchNorm
         self.head = classifier(config.channels, config.classes)
 
     def feature_maps(
@@ -76,7 +80,7 @@ class ConvMixer(nn.Module):
         return self.head(self.embed(images))
 
 
-def _activated_and_normed(convolution: nn.Conv2d, config: ConvMixerConfig) -> nn.Sequential:
-    """Convolution, activation, then BatchNorm: in this order, so the norm can't be folded into its convolution."""
+def _conv_activation_norm(convolution: nn.Conv2d, config: ConvMixerConfig) -> nn.Sequential:
+    """Convolution, activation, BatchNorm. In this order the BatchNorm can't be folded into its convolution."""
     activation = nn.GELU() if config.activation == "gelu" else nn.ReLU()
     return nn.Sequential(convolution, activation, nn.BatchNorm2d(config.channels))

@@ -3,7 +3,7 @@
 Tolstikhin et al. 2021, https://arxiv.org/abs/2105.01601 (section 2, figure 1; sizes: table 1).
 
 Axes:  height, width   the image in pixels
-       patch           one token a patch, in reading order
+       patch           one token per patch, in row-major order
        channel         the features of a token
 """
 
@@ -30,6 +30,8 @@ from mixlab.models.stochastic_depth import StochasticDepth, linear_ramp
 
 @dataclass(frozen=True, kw_only=True)
 class MixerConfig:
+    """Sizes of an MLP-Mixer, with the paper's symbols. Raises UserError if a value is out of range."""
+
     image_size: ImageSize = 224
     image_channels: int = 3
     classes: int = 1000
@@ -38,9 +40,9 @@ class MixerConfig:
     token_hidden: int  # D_S
     channel_hidden: int  # D_C
     depth: int  # L
-    gelu: Literal["tanh", "erf"] = "tanh"  # the authors' JAX code computes the tanh approximation
+    gelu: Literal["tanh", "erf"] = "tanh"  # the authors' JAX code uses the tanh approximation
     epsilon: float = 1e-6
-    stochastic_depth: float = 0.0  # of the last block
+    stochastic_depth: float = 0.0  # drop rate of the last block
 
     def __post_init__(self) -> None:
         require_sizes(self)
@@ -53,24 +55,24 @@ class MixerConfig:
                 nearest = f"sizes are {below} and {above}" if below else f"size is {above}"
                 raise UserError(
                     f"image_size={self.image_size} is not a multiple of patch_size={self.patch_size}: "
-                    f"a Mixer sees whole patches only. The nearest {nearest}."
+                    f"a Mixer needs whole patches. The nearest {nearest}."
                 )
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns of patches."""
+        """(rows, columns) of patches."""
         height, width = height_and_width(self.image_size)
         return height // self.patch_size, width // self.patch_size
 
     @property
     def patches(self) -> int:
-        """S."""
+        """Number of patches, S."""
         rows, columns = self.grid
         return rows * columns
 
 
 class MixerBlock(nn.Module):
-    """x + mix patches, then x + mix channels; each branch is normalised first."""
+    """x + token MLP, then x + channel MLP, each on the normalised input (pre-norm)."""
 
     def __init__(self, config: MixerConfig, drop_rate: float):
         super().__init__()
@@ -86,12 +88,14 @@ class MixerBlock(nn.Module):
 
 
 class Mixer(nn.Module):
+    """MLP-Mixer of any size; `forward` maps images to logits, or to embeddings if `config.classes` is 0."""
+
     def __init__(self, config: MixerConfig, block: Callable[[MixerConfig, float], nn.Module] = MixerBlock):
         """`block` makes a block from the config and its drop rate; `mixlab.models.variants` gives other ones."""
         super().__init__()
         self.config = config
         self.stem = nn.Conv2d(config.image_channels, config.channels, config.patch_size, config.patch_size)
-        # big_vision, which this ramp follows, leaves out the rescaling by 1 / (1 - rate); timm drops at one rate.
+        # The ramp follows big_vision, which does not rescale by 1 / (1 - rate). timm uses the same rate in all blocks.
         self.body = nn.Sequential(*(block(config, rate) for rate in linear_ramp(config.stochastic_depth, config.depth)))
         self.norm = nn.LayerNorm(config.channels, eps=config.epsilon)
         self.head = classifier(config.channels, config.classes)
@@ -100,13 +104,16 @@ class Mixer(nn.Module):
             nn.init.zeros_(self.head.weight)
 
     def tokens(self, images: Float[Tensor, "batch image_channel height width"]) -> Float[Tensor, "batch patch channel"]:
-        """The normalised tokens after the last block."""
-        built_for = height_and_width(self.config.image_size)
-        if images.shape[2:] != built_for:
+        """The normalised tokens after the last block.
+
+        Raises UserError if the images do not have the size that the model was built for.
+        """
+        expected_size = height_and_width(self.config.image_size)
+        if images.shape[2:] != expected_size:
             raise UserError(
-                f"This Mixer was built for images of {built_for[0]} x {built_for[1]} pixels and got "
-                f"{images.shape[2]} x {images.shape[3]}: its token MLP has one weight a patch. "
-                f"Resize the images, or build it with image_size=({images.shape[2]}, {images.shape[3]})."
+                f"This Mixer needs images of {expected_size[0]} x {expected_size[1]} pixels, but got "
+                f"{images.shape[2]} x {images.shape[3]}: the size of its token MLP is the number of patches. "
+                f"Resize the images, or build the model with image_size=({images.shape[2]}, {images.shape[3]})."
             )
         patches = rearrange(self.stem(images), "batch channel row column -> batch (row column) channel")
         return self.norm(self.body(patches))
@@ -125,9 +132,9 @@ class Mixer(nn.Module):
 
 
 def _initialise(module: nn.Module) -> None:
-    """LeCun's normal, cut at two standard deviations and widened so that its variance is 1 / fan-in, as in flax."""
+    """LeCun normal as in flax: truncated at two standard deviations and scaled to variance 1 / fan-in. Biases are 0."""
     if isinstance(module, nn.Linear | nn.Conv2d):
         fan_in = module.weight[0].numel()
-        deviation = fan_in**-0.5 / 0.87962566  # the standard deviation of a unit normal cut at +-2
+        deviation = fan_in**-0.5 / 0.87962566  # the standard deviation of a standard normal truncated at +-2
         nn.init.trunc_normal_(module.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
-        nn.init.zeros_(module.bias)  # pyright: ignore[reportArgumentType]  # every layer here has one
+        nn.init.zeros_(module.bias)  # pyright: ignore[reportArgumentType]  # all layers of a Mixer have a bias

@@ -1,6 +1,7 @@
-"""Stochastic depth, which leaves out a residual branch for some of the images while training.
+"""Stochastic depth: during training, residual branches are dropped at random, separately for each image.
 
-Huang et al. 2016, https://arxiv.org/abs/1603.09382. The rate grows linearly with depth, from 0 at the first branch.
+Huang et al. 2016, https://arxiv.org/abs/1603.09382. The drop rate increases linearly with depth, from 0 at the first
+branch.
 """
 
 from jaxtyping import Float
@@ -8,6 +9,8 @@ from torch import Tensor, nn
 
 
 class StochasticDepth(nn.Module):
+    """Sets a residual branch to 0 with probability `rate` for each image; the identity in evaluation mode."""
+
     def __init__(self, rate: float):
         super().__init__()
         self.rate = rate
@@ -16,13 +19,13 @@ class StochasticDepth(nn.Module):
         if not self.training or self.rate == 0:
             return branch
         per_image_shape = (branch.shape[0],) + (1,) * (branch.dim() - 1)
-        kept = branch.new_empty(per_image_shape).bernoulli_(1 - self.rate)
-        return branch * (kept / (1 - self.rate))  # rescaled: the expected branch is evaluation's
+        mask = branch.new_empty(per_image_shape).bernoulli_(1 - self.rate)
+        return branch * (mask / (1 - self.rate))  # rescaled, so that the expected value equals that in evaluation
 
     def extra_repr(self) -> str:
         return f"rate={self.rate:.3f}"
 
 
 def linear_ramp(rate: float, branches: int) -> list[float]:
-    """`branches` rates from 0 to `rate`; a single branch is never left out."""
+    """`branches` drop rates increasing linearly from 0 to `rate`; a single branch has rate 0."""
     return [rate * index / max(branches - 1, 1) for index in range(branches)]

@@ -1,1 +1,1 @@
-"""How results look: tables, figures, pages, progress. Knows no torch."""
+"""Presentation of results: tables, figures, HTML pages and progress bars. Does not import torch."""

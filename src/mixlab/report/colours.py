@@ -1,8 +1,8 @@
-"""The colours and marks of a report: one tone for a light page and one for a dark page.
+"""Colours and markers of a report, with a light and a dark variant of each colour.
 
-The hues are those of Okabe and Ito (Color Universal Design, 2008) without yellow and black, which vanish on a light
-or a dark page; the tones are set so that each stands out from its page by 3:1 or more, and the first five stay apart
-for the common kinds of colour blindness. A mark's shape repeats what its colour says.
+The hues are those of Okabe and Ito (Color Universal Design, 2008) without yellow and black, which have too little
+contrast on a light or a dark page. Each variant has a contrast of at least 3:1 with its page, and the first five can
+be distinguished with the common types of colour blindness. Shapes encode the same information as colours.
 """
 
 from collections.abc import Sequence
@@ -28,11 +28,11 @@ HUES = {
 }
 GROUND, RAISED, RULE, SHADE, MUTED, INK, ACCENT = (light for light, _ in PAGE.values())
 
-Shape = tuple[tuple[float, float], ...]  # corners, y upwards, about as large as the unit circle
+Shape = tuple[tuple[float, float], ...]  # corners, y upwards, about the size of the unit circle
 
 
 def _regular(corners: int, turn: float, radius: float) -> Shape:
-    """`turn` in circles: 0 has a corner on the right."""
+    """A regular polygon. `turn` is its rotation in full turns; 0 has a corner on the right."""
     angles = [2 * pi * (corner / corners + turn) for corner in range(corners)]
     return tuple((round(radius * cos(angle), 3), round(radius * sin(angle), 3)) for angle in angles)
 
@@ -50,38 +50,38 @@ SHAPES: tuple[Shape, ...] = (
     _regular(3, 1 / 4, 1.3),  # triangle
     _regular(4, 0, 1.3),  # diamond
     _PLUS,
-    _regular(3, 3 / 4, 1.3),  # triangle on its tip
+    _regular(3, 3 / 4, 1.3),  # triangle pointing down
     _regular(5, 1 / 4, 1.15),  # pentagon
     tuple(((x - y) * 0.75, (x + y) * 0.75) for x, y in _PLUS),  # cross
 )
 
 
-def colour_of(name: str, names: Sequence[str]) -> str:
-    """The tone on a light page as "#rrggbb"; the same names in the same order give the same colours."""
+def colour_for(name: str, names: Sequence[str]) -> str:
+    """The light variant of the colour of `name` as "#rrggbb". It depends on the position of `name` in `names`."""
     return list(HUES.values())[names.index(name) % len(HUES)][0]
 
 
-def shape_of(name: str, names: Sequence[str]) -> Shape:
-    """One shape more than hues: 56 names differ in one or the other."""
+def shape_for(name: str, names: Sequence[str]) -> Shape:
+    """The shape of `name`. With 8 shapes and 7 hues, up to 56 names differ in shape or colour."""
     return SHAPES[names.index(name) % len(SHAPES)]
 
 
-def mark(name: str, names: Sequence[str]) -> str:
-    """The mark of a name as a small inline SVG, to stand before the name in text."""
-    corners = " ".join(f"{x:.2f},{-y:.2f}" for x, y in shape_of(name, names))
-    return themed(
+def marker_svg(name: str, names: Sequence[str]) -> str:
+    """The marker of a name as a small inline SVG, for use before the name in text."""
+    corners = " ".join(f"{x:.2f},{-y:.2f}" for x, y in shape_for(name, names))
+    return use_css_variables(
         '<svg class="mark" viewBox="-1.4 -1.4 2.8 2.8" aria-hidden="true">'
-        f'<polygon points="{corners}" style="fill: {colour_of(name, names)}"/></svg>'
+        f'<polygon points="{corners}" style="fill: {colour_for(name, names)}"/></svg>'
     )
 
 
-def themed(svg: str) -> str:
-    """Every light tone of an SVG's styles becomes the CSS variable that has a light and a dark value."""
+def use_css_variables(svg: str) -> str:
+    """Replace every colour of an SVG by its CSS variable, which has a light and a dark value."""
     for role, (light, _) in (PAGE | HUES).items():
         svg = svg.replace(light, f"var(--{role})")
     return svg
 
 
-def variables(tone: int) -> str:
-    """The CSS declarations of every colour; `tone` is 0 for a light page and 1 for a dark one."""
+def css_variables(tone: int) -> str:
+    """CSS declarations of all colours. `tone` is 0 for a light page and 1 for a dark page."""
     return " ".join(f"--{role}: {tones[tone]};" for role, tones in (PAGE | HUES).items())

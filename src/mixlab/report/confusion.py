@@ -1,44 +1,48 @@
-"""What is taken for what: a matrix of a few classes, the worst confusions of many."""
+"""Confusion matrix for up to 30 classes, and the most frequent confusions for more classes."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixlab.report.axes import PANEL_WIDTH, SMALL, Axis, line, plot_area, words
+from mixlab.report.axes import PANEL_WIDTH, SMALL, Axis, add_plot_area, draw_line, draw_text
 from mixlab.report.colours import ACCENT, INK, MUTED, RULE, SHADE
 from mixlab.report.figure import Figure, Panel
 from mixlab.report.forest_plot import forest_plot
-from mixlab.report.label_placement import shortened, text_width
+from mixlab.report.label_placement import shorten, text_width
 from mixlab.report.numbers import DASH, number, short
 from mixlab.stats.intervals import proportion_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
-CLASSES_IN_A_MATRIX = 30
-WORST = 12
-NAME_CELLS = 16  # of a terminal's grid; longer names of classes are shortened
-RECALL = 42  # pixels to the right of the matrix
+MAX_MATRIX_CLASSES = 30
+MAX_CONFUSIONS = 12
+NAME_CELLS = 16  # width in terminal cells; longer class names are shortened
+RECALL_WIDTH = 42  # pixels of the recall column at the right of the matrix
 
 
 def confusion_matrix(
     title: str, counts: np.ndarray, classes: Sequence[str], *, trainings: int = 1, caption: str = ""
 ) -> Figure:
-    """`counts`: answers by (true class, predicted class), from each of `trainings` for every image."""
-    if len(classes) > CLASSES_IN_A_MATRIX:
-        return _worst(title, counts, classes, trainings, caption)
+    """A figure of the confusions.
+
+    counts:    (true class, predicted class) number of predictions, summed over all trainings.
+    trainings: number of trainings in `counts`; each must have predicted every image once.
+    """
+    if len(classes) > MAX_MATRIX_CLASSES:
+        return _most_frequent(title, counts, classes, trainings, caption)
     return Figure(title, [_matrix(counts, classes)], caption)
 
 
-def _worst(title: str, counts: np.ndarray, classes: Sequence[str], trainings: int, caption: str) -> Figure:
-    """The intervals count each image once, however many trainings answered: it is no new evidence each time."""
+def _most_frequent(title: str, counts: np.ndarray, classes: Sequence[str], trainings: int, caption: str) -> Figure:
+    """A forest plot. Its intervals count each image once: several trainings on it are not independent evidence."""
     wrong = counts - np.diag(np.diag(counts))
-    order = np.argsort(wrong, axis=None, kind="stable")[::-1][:WORST]
-    pairs = [divmod(int(place), len(classes)) for place in order if wrong.flat[place]]
+    order = np.argsort(wrong, axis=None, kind="stable")[::-1][:MAX_CONFUSIONS]
+    pairs = [divmod(int(index), len(classes)) for index in order if wrong.flat[index]]
     if not pairs:
-        none = f"None of the {int(counts.sum()):,} answers was wrong."
-        return Figure(title, [], f"{none} {caption}".strip())
+        all_correct = f"All {int(counts.sum()):,} predictions are correct."
+        return Figure(title, [], f"{all_correct} {caption}".strip())
     shares = {
         f"{classes[true]} → {classes[predicted]}": proportion_interval(
             wrong[true, predicted] / trainings, int(counts[true].sum()) // trainings
@@ -46,51 +50,51 @@ def _worst(title: str, counts: np.ndarray, classes: Sequence[str], trainings: in
         for true, predicted in pairs
     }
     return forest_plot(
-        title, shares, Axis("Share of the class taken for the other", "%", better="lower"), caption=caption
+        title, shares, Axis("Misclassified share of the true class", "%", better="lower"), caption=caption
     )
 
 
 def _matrix(counts: np.ndarray, classes: Sequence[str]) -> Panel:
-    names = [shortened(name, NAME_CELLS) for name in classes]
+    names = [shorten(name, NAME_CELLS) for name in classes]
     longest = max(text_width(name) for name in names)
-    upright = longest <= 24
+    horizontal = longest <= 24  # column labels
     left = longest + 10
-    top = 22 + (14 if upright else longest + 6)
-    cell = max(20, min(34, (PANEL_WIDTH - left - RECALL) / len(classes)))
+    top = 22 + (14 if horizontal else longest + 6)
+    cell = max(20, min(34, (PANEL_WIDTH - left - RECALL_WIDTH) / len(classes)))
     side = cell * len(classes)
-    width, height = round(left + side + RECALL), round(top + side + 8)
+    width, height = round(left + side + RECALL_WIDTH), round(top + side + 8)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    most = max((shares - np.diag(np.diag(shares))).max(), 1e-9)
+    largest_error = max((shares - np.diag(np.diag(shares))).max(), 1e-9)
 
     def draw(canvas: "Canvas") -> None:
         from matplotlib.patches import Rectangle
 
-        axes = plot_area(canvas, left, top, left + side, top + side)
+        axes = add_plot_area(canvas, left, top, left + side, top + side)
         axes.set(xlim=(0, len(classes)), ylim=(len(classes), 0), xticks=[], yticks=[])
-        words(canvas, "true ↓  predicted →", left, 11, size=SMALL, colour=MUTED)
-        words(canvas, "recall", width, top - 8, size=SMALL, colour=MUTED, align="right")
+        draw_text(canvas, "true ↓  predicted →", left, 11, size=SMALL, colour=MUTED)
+        draw_text(canvas, "recall", width, top - 8, size=SMALL, colour=MUTED, align="right")
         for boundary in range(len(classes) + 1):
-            line(axes, [boundary, boundary], [0, len(classes)], RULE, 0.5)
-            line(axes, [0, len(classes)], [boundary, boundary], RULE, 0.5)
+            draw_line(axes, [boundary, boundary], [0, len(classes)], RULE, 0.5)
+            draw_line(axes, [0, len(classes)], [boundary, boundary], RULE, 0.5)
         for true, name in enumerate(names):
             middle = top + cell * (true + 0.5) + 4
-            words(canvas, name, left - 8, middle, align="right")
+            draw_text(canvas, name, left - 8, middle, align="right")
             recall = f"{number(100 * shares[true, true], 0)} %" if counts[true].any() else DASH
-            words(canvas, recall, width, middle, size=SMALL, colour=MUTED, align="right")
+            draw_text(canvas, recall, width, middle, size=SMALL, colour=MUTED, align="right")
             across = left + cell * (true + 0.5)
-            if upright:
-                words(canvas, name, across, top - 8, align="center")
+            if horizontal:
+                draw_text(canvas, name, across, top - 8, align="center")
             else:
-                words(canvas, name, across + 4, top - 8, rotation=90)
+                draw_text(canvas, name, across + 4, top - 8, rotation=90)
             for predicted in np.flatnonzero(counts[true]):
-                right = true == predicted
-                strength = 0.45 * shares[true, true] if right else 0.12 + 0.4 * shares[true, predicted] / most
-                place = {"xy": (predicted + 0.05, true + 0.05), "width": 0.9, "height": 0.9, "clip_on": False}
-                fill = SHADE if right else ACCENT
-                axes.add_artist(Rectangle(**place, facecolor=fill, alpha=strength, linewidth=0, zorder=3))
-                x, colour = left + cell * (predicted + 0.5), MUTED if right else INK
-                words(canvas, short(counts[true, predicted]), x, middle, size=SMALL, align="center", colour=colour)
+                correct = true == predicted
+                alpha = 0.45 * shares[true, true] if correct else 0.12 + 0.4 * shares[true, predicted] / largest_error
+                square = {"xy": (predicted + 0.05, true + 0.05), "width": 0.9, "height": 0.9, "clip_on": False}
+                fill = SHADE if correct else ACCENT
+                axes.add_artist(Rectangle(**square, facecolor=fill, alpha=alpha, linewidth=0, zorder=3))
+                x, colour = left + cell * (predicted + 0.5), MUTED if correct else INK
+                draw_text(canvas, short(counts[true, predicted]), x, middle, size=SMALL, align="center", colour=colour)
 
     errors = int(counts.sum() - np.trace(counts))
-    alt = f"Confusion matrix of {len(classes)} classes: {errors} of {int(counts.sum())} answers are wrong."
+    alt = f"Confusion matrix of {len(classes)} classes: {errors} of {int(counts.sum())} predictions are wrong."
     return Panel(width, height, draw, alt)

@@ -1,7 +1,8 @@
-"""A figure: panels of one size that stand beside each other on a wide page and under each other on a phone.
+"""A figure of one or more panels, as inline SVG for a page or as a PNG.
 
-In a page a panel is an SVG that takes its colours and its type from the page and has no ids, so that any number of
-them can stand in one file; as a PNG the panels of a figure are one image on a light ground.
+The panels have the same size. They are side by side on a wide page and stacked on a phone. In a page, a panel is an
+SVG that uses the colours and fonts of the page and has no ids, so that one file can contain any number of them. In a
+PNG, all panels are on one light background.
 """
 
 import io
@@ -16,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from mixlab.files import atomic_file
-from mixlab.report.colours import GROUND, themed
+from mixlab.report.colours import GROUND, use_css_variables
 from mixlab.report.html_text import html_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
     from matplotlib.typing import RcKeyType
 
-PIXELS_PER_INCH = 72  # a point of type is then a pixel of the panel
+PIXELS_PER_INCH = 72  # so that a point of type is one pixel
 PNG_SCALE = 2
 MARGIN = 28  # pixels around and between the panels of a PNG
 PNG_FONTS = ("Inter", "Helvetica Neue", "Segoe UI", "Roboto", "DejaVu Sans", "Noto Sans CJK KR", "Noto Sans CJK JP")
@@ -31,7 +32,7 @@ PNG_FONTS = ("Inter", "Helvetica Neue", "Segoe UI", "Roboto", "DejaVu Sans", "No
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """`draw` fills an empty canvas of `width` x `height` pixels; `alt` says in words what it shows."""
+    """One plot. `draw` draws on an empty canvas of `width` x `height` pixels; `alt` is the alternative text."""
 
     width: int
     height: int
@@ -39,20 +40,24 @@ class Panel:
     alt: str
 
     def svg(self) -> str:
+        """The panel as an inline SVG element."""
         text = io.StringIO()
-        with _drawn(self, {"svg.fonttype": "none"}) as canvas:
+        with _rendered_canvas(self, {"svg.fonttype": "none"}) as canvas:
             canvas.savefig(text, format="svg")
-        return _embeddable(text.getvalue(), self)
+        return _inline_svg(text.getvalue(), self)
 
     def png(self) -> bytes:
+        """The panel as a PNG file."""
         data = io.BytesIO()
-        with _drawn(self, {"font.family": _installed_fonts()}) as canvas:
+        with _rendered_canvas(self, {"font.family": _installed_fonts()}) as canvas:
             canvas.savefig(data, format="png", dpi=PIXELS_PER_INCH * PNG_SCALE, facecolor=GROUND)
         return data.getvalue()
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
+    """Panels with a title and a caption."""
+
     title: str
     panels: Sequence[Panel]
     caption: str = ""
@@ -68,7 +73,7 @@ class Figure:
         )
 
     def save_png(self, path: Path, columns: int = 3) -> None:
-        """The panels in reading order, `columns` in a row, without title and caption."""
+        """Save the panels in row-major order with `columns` per row, without title and caption."""
         from PIL import Image
 
         images = [Image.open(io.BytesIO(panel.png())) for panel in self.panels]
@@ -76,21 +81,21 @@ class Figure:
         width, height = (side + MARGIN * PNG_SCALE for side in images[0].size)
         rows = -(-len(images) // columns)
         sheet = Image.new("RGB", (width * columns + MARGIN * PNG_SCALE, height * rows + MARGIN * PNG_SCALE), GROUND)
-        for place, image in enumerate(images):
-            row, column = divmod(place, columns)
+        for index, image in enumerate(images):
+            row, column = divmod(index, columns)
             sheet.paste(image, (column * width + MARGIN * PNG_SCALE, row * height + MARGIN * PNG_SCALE))
         with atomic_file(path) as temporary:
             sheet.save(temporary, format="PNG")
 
 
 @contextmanager
-def _drawn(panel: Panel, settings: "dict[RcKeyType, Any]") -> Iterator["Canvas"]:
+def _rendered_canvas(panel: Panel, settings: "dict[RcKeyType, Any]") -> Iterator["Canvas"]:
     import matplotlib
     from matplotlib.figure import Figure as Canvas
 
     size = (panel.width / PIXELS_PER_INCH, panel.height / PIXELS_PER_INCH)
     with matplotlib.rc_context({"text.parse_math": False, **settings}), warnings.catch_warnings():
-        # The browser has the scripts that matplotlib's own font lacks; a PNG shows a box for them.
+        # Browsers have fonts for scripts that matplotlib's default font lacks; a PNG shows boxes instead.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         canvas = Canvas(figsize=size, dpi=PIXELS_PER_INCH)
         canvas.patch.set_visible(False)
@@ -105,22 +110,27 @@ def _installed_fonts() -> list[str]:
     return [name for name in PNG_FONTS if name in installed]
 
 
-def _embeddable(document: str, panel: Panel) -> str:
-    """An SVG document of matplotlib as an element of a page: its paths and texts without groups, ids and namespaces."""
-    look = {"class": "panel", "viewBox": f"0 0 {panel.width} {panel.height}", "role": "img", "aria-label": panel.alt}
-    root = ElementTree.Element("svg", look)
+def _inline_svg(document: str, panel: Panel) -> str:
+    """Convert matplotlib's SVG document to an element of a page: paths and texts without groups, ids and namespaces."""
+    root_attributes = {
+        "class": "panel",
+        "viewBox": f"0 0 {panel.width} {panel.height}",
+        "role": "img",
+        "aria-label": panel.alt,
+    }
+    root = ElementTree.Element("svg", root_attributes)
     for element in ElementTree.fromstring(document).iter():
         name = element.tag.rpartition("}")[2]
         if name in ("path", "text"):
-            attributes = {key: _shortened(value) for key, value in element.attrib.items()}
-            leaf = ElementTree.SubElement(root, name, {key: value for key, value in attributes.items() if value})
+            simplified = {key: _simplify_attribute(value) for key, value in element.attrib.items()}
+            leaf = ElementTree.SubElement(root, name, {key: value for key, value in simplified.items() if value})
             leaf.text, leaf.tail = element.text, "\n"
-    return themed(ElementTree.tostring(root, encoding="unicode"))
+    return use_css_variables(ElementTree.tostring(root, encoding="unicode"))
 
 
-def _shortened(attribute: str) -> str:
-    """Hundredths of a pixel are enough; the page chooses the type; a rotation by nothing says nothing."""
+def _simplify_attribute(attribute: str) -> str:
+    """Round numbers to hundredths of a pixel, and remove font families and rotations by 0."""
     attribute = re.sub(r"rotate\(-0 [^)]*\)", "", attribute)
     attribute = re.sub(r"font-family: [^;]*;?", "", attribute)
-    attribute = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), attribute)
+    attribute = re.sub(r"\d+\.\d{3,}", lambda match: f"{float(match[0]):.2f}".rstrip("0").rstrip("."), attribute)
     return " ".join(attribute.split())

@@ -1,15 +1,26 @@
-"""Estimates in rows with their intervals: accuracies of models, differences of pairs, shares of classes."""
+"""Forest plots: one estimate with its interval per row, for models, pairs of models or classes."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
 
-from mixlab.report.axes import PANEL_WIDTH, SMALL, TEXT, Axis, line, plot_area, put_mark, put_shape, scale_x, words
-from mixlab.report.colours import GROUND, INK, MUTED, RAISED, RULE, SHAPES, colour_of
+from mixlab.report.axes import (
+    PANEL_WIDTH,
+    SMALL,
+    TEXT,
+    Axis,
+    add_plot_area,
+    draw_line,
+    draw_marker,
+    draw_shape,
+    draw_text,
+    set_x_scale,
+)
+from mixlab.report.colours import GROUND, INK, MUTED, RAISED, RULE, SHAPES, colour_for
 from mixlab.report.figure import Figure, Panel
-from mixlab.report.label_placement import fitted, text_width
-from mixlab.report.numbers import number, written
+from mixlab.report.label_placement import fit_names, text_width
+from mixlab.report.numbers import format_estimate, number
 from mixlab.stats.estimate import Estimate
 
 if TYPE_CHECKING:
@@ -17,9 +28,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
     from matplotlib.patches import Rectangle
 
-ROW = 42  # a line of type, and under it the interval
-INTERVAL = 28  # from a row's top to its interval
-STRIP = 8  # pixels above and below the interval that the axis' lines take, so that none runs through a name
+ROW = 42  # pixels: a line of text and the interval below it
+INTERVAL = 28  # pixels from the top of a row to its interval
+STRIP = 8  # pixels of grid line above and below the interval, so that grid lines do not cross names
 LEFT, RIGHT = 8, PANEL_WIDTH - 8
 DISC = SHAPES[0]
 ROWS_PER_PANEL = 22
@@ -29,7 +40,7 @@ Draw = Callable[["Axes", "_Row", float], None]
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """What the estimate is of: one thing, or one minus another."""
+    """An estimate for one name, or for the difference of two names."""
 
     names: tuple[str, ...]
     estimate: Estimate
@@ -49,18 +60,24 @@ def dot_plot(
     baselines: Mapping[str, Estimate] | None = None,
     caption: str = "",
 ) -> Figure:
-    """The mean with its interval, under it every seed's value as a small mark; `baselines` are vertical lines."""
+    """For each model, the mean with its interval, and below it the value of each seed as a small marker.
+
+    values:    one value per seed, for each model.
+    estimates: the mean with its interval, for each model.
+    baselines: drawn as labelled vertical lines.
+    models:    all model names, which determine the colours.
+    """
 
     def draw_row(axes: "Axes", row: _Row, y: float) -> None:
         (name,) = row.names
         for value in values[name]:
-            put_mark(axes, value, y + 6, name, models, radius=3.5, alpha=0.6)
-        _interval(axes, row.estimate, y - 3, colour_of(name, models), 2)
-        put_mark(axes, row.estimate.value, y - 3, name, models, radius=5.5)
+            draw_marker(axes, value, y + 6, name, models, radius=3.5, alpha=0.6)
+        _interval(axes, row.estimate, y - 3, colour_for(name, models), 2)
+        draw_marker(axes, row.estimate.value, y - 3, name, models, radius=5.5)
 
     rows = [_Row((name,), estimate) for name, estimate in estimates.items()]
     seeds = [value for points in values.values() for value in points]
-    return Figure(title, _panels(rows, axis, draw_row, also=seeds, baselines=baselines or {}), caption)
+    return Figure(title, _panels(rows, axis, draw_row, include=seeds, baselines=baselines or {}), caption)
 
 
 def pair_forest_plot(
@@ -72,52 +89,53 @@ def pair_forest_plot(
     detectable: float | None = None,
     caption: str = "",
 ) -> Figure:
-    """The difference a − b of each pair (a, b); those that were told apart are drawn strong.
+    """The difference a − b of each pair (a, b).
 
-    `detectable`: smaller differences may well escape such a set-up; drawn as a band around zero.
+    significant: the pairs with a significant difference, which are emphasised.
+    detectable:  the smallest reliably detectable difference, drawn as a band around 0.
     """
 
     def draw_row(axes: "Axes", row: _Row, y: float) -> None:
         if detectable is not None:
             axes.add_artist(_band(detectable, y))
-        line(axes, [0, 0], [y - STRIP, y + STRIP], INK, 1)
-        told = row.names in significant
-        _interval(axes, row.estimate, y, INK if told else MUTED, 2 if told else 1.2)
-        face, edge = (INK, INK) if told else (GROUND, MUTED)
-        put_shape(axes, row.estimate.value, y, DISC, face=face, edge=edge, radius=4.5)
+        draw_line(axes, [0, 0], [y - STRIP, y + STRIP], INK, 1)
+        emphasised = row.names in significant
+        _interval(axes, row.estimate, y, INK if emphasised else MUTED, 2 if emphasised else 1.2)
+        face, edge = (INK, INK) if emphasised else (GROUND, MUTED)
+        draw_shape(axes, row.estimate.value, y, DISC, face=face, edge=edge, radius=4.5)
 
     rows = [_Row(pair, difference) for pair, difference in differences.items()]
     if detectable is not None:
         smallest = number(detectable, axis.decimals([detectable]))
-        caption += f" In the band lie differences under {smallest} {axis.unit}: they may well stay hidden here."
-    also = [0.0] if detectable is None else [-detectable, detectable]
-    return Figure(title, _panels(rows, axis, draw_row, also=also, baselines={}), caption.strip())
+        caption += f" The band marks differences below {smallest} {axis.unit}, which are not reliably detected."
+    include = [0.0] if detectable is None else [-detectable, detectable]
+    return Figure(title, _panels(rows, axis, draw_row, include=include, baselines={}), caption.strip())
 
 
 def forest_plot(title: str, estimates: Mapping[str, Estimate], axis: Axis, *, caption: str = "") -> Figure:
-    """Estimates of anything but models, such as classes: a point and its interval a row."""
+    """One point with its interval per row, for names that are not models, such as classes."""
 
     def draw_row(axes: "Axes", row: _Row, y: float) -> None:
         _interval(axes, row.estimate, y, MUTED, 1.2)
-        put_shape(axes, row.estimate.value, y, DISC, face=INK, edge=GROUND, radius=4.5)
+        draw_shape(axes, row.estimate.value, y, DISC, face=INK, edge=GROUND, radius=4.5)
 
     rows = [_Row((name,), estimate) for name, estimate in estimates.items()]
-    return Figure(title, _panels(rows, axis, draw_row, also=[], baselines={}), caption)
+    return Figure(title, _panels(rows, axis, draw_row, include=[], baselines={}), caption)
 
 
 def _panels(
-    rows: Sequence[_Row], axis: Axis, draw_row: Draw, *, also: Iterable[float], baselines: Mapping[str, Estimate]
+    rows: Sequence[_Row], axis: Axis, draw_row: Draw, *, include: Iterable[float], baselines: Mapping[str, Estimate]
 ) -> list[Panel]:
-    """As many as it takes, of about equal height and with one axis.
+    """Split the rows into panels of about equal height with the same axis.
 
-    `also`: what the axis must hold besides the rows; yardsticks it holds where they are near.
+    `include` are values that the axis must contain. It also contains baselines that are near the rows.
     """
     estimates = [row.estimate for row in rows]
-    reach = _in_reach([*_ends(estimates), *also], [baseline.value for baseline in baselines.values()])
+    shown_values = _with_near_lines([*_ends(estimates), *include], [baseline.value for baseline in baselines.values()])
     digits = axis.decimals(estimate.value for estimate in estimates)
     size = ceil(len(rows) / ceil(len(rows) / ROWS_PER_PANEL))
     return [
-        _panel(rows[start : start + size], axis, axis.limits(reach), digits, draw_row, baselines)
+        _panel(rows[start : start + size], axis, axis.limits(shown_values), digits, draw_row, baselines)
         for start in range(0, len(rows), size)
     ]
 
@@ -135,26 +153,30 @@ def _panel(
     low, high = limits
 
     def draw(canvas: "Canvas") -> None:
-        axes = plot_area(canvas, LEFT, top, RIGHT, height - 40)
+        axes = add_plot_area(canvas, LEFT, top, RIGHT, height - 40)
         axes.set_ylim(ROW * len(rows), 0)
         axes.set_yticks([])
-        scale_x(axes, axis, low, high)
-        for order, (name, baseline) in enumerate(baselines.items()):
-            _label_baseline(canvas, axes, f"{name} {written(baseline, digits)}", baseline.value, 12 + 20 * order)
-        for order, row in enumerate(rows):
-            text_baseline, value = top + ROW * order + 15, written(row.estimate, digits)
-            words(canvas, fitted(row.names, PANEL_WIDTH - text_width(value) * SMALL / TEXT - 8), 0, text_baseline)
-            words(canvas, value, PANEL_WIDTH, text_baseline, size=SMALL, colour=MUTED, align="right")
-            middle = ROW * order + INTERVAL
+        set_x_scale(axes, axis, low, high)
+        for index, (name, baseline) in enumerate(baselines.items()):
+            _label_baseline(
+                canvas, axes, f"{name} {format_estimate(baseline, digits)}", baseline.value, 12 + 20 * index
+            )
+        for index, row in enumerate(rows):
+            text_baseline, value = top + ROW * index + 15, format_estimate(row.estimate, digits)
+            draw_text(
+                canvas, fit_names(row.names, PANEL_WIDTH - text_width(value) * SMALL / TEXT - 8), 0, text_baseline
+            )
+            draw_text(canvas, value, PANEL_WIDTH, text_baseline, size=SMALL, colour=MUTED, align="right")
+            middle = ROW * index + INTERVAL
             for tick in axis.ticks(low, high):
-                line(axes, [tick, tick], [middle - STRIP, middle + STRIP], RULE, 1)
+                draw_line(axes, [tick, tick], [middle - STRIP, middle + STRIP], RULE, 1)
             for baseline in baselines.values():
                 if low <= baseline.value <= high:
-                    line(axes, [baseline.value] * 2, [middle - STRIP, middle + STRIP], MUTED, 1.2)
+                    draw_line(axes, [baseline.value] * 2, [middle - STRIP, middle + STRIP], MUTED, 1.2)
             draw_row(axes, row, middle)
-        words(canvas, axis.pointing(), PANEL_WIDTH, height - 6, size=SMALL, colour=MUTED, align="right")
+        draw_text(canvas, axis.title_with_arrow(), PANEL_WIDTH, height - 6, size=SMALL, colour=MUTED, align="right")
 
-    values = (f"{row.label} {written(row.estimate, digits)}" for row in rows)
+    values = (f"{row.label} {format_estimate(row.estimate, digits)}" for row in rows)
     return Panel(PANEL_WIDTH, height, draw, f"{axis.title}: {'; '.join(values)}.")
 
 
@@ -166,22 +188,22 @@ def _band(half: float, y: float) -> "Rectangle":
 
 def _interval(axes: "Axes", estimate: Estimate, y: float, colour: str, width: float) -> None:
     if estimate.low is not None and estimate.high is not None:
-        line(axes, [estimate.low, estimate.high], [y, y], colour, width)
+        draw_line(axes, [estimate.low, estimate.high], [y, y], colour, width)
 
 
 def _label_baseline(canvas: "Canvas", axes: "Axes", text: str, value: float, text_baseline: float) -> None:
-    """Over the yardstick's line; where that lies beyond the axis, an arrow says on which side."""
+    """Label a baseline above its line, or with an arrow at the edge if it is outside the axis."""
     low, high = axes.get_xlim()
-    place = LEFT + (value - low) / (high - low) * (RIGHT - LEFT)
+    x = LEFT + (value - low) / (high - low) * (RIGHT - LEFT)
     if value < low:
-        text, place, align = f"← {text}", 0, "left"
+        text, x, align = f"← {text}", 0, "left"
     elif value > high:
-        text, place, align = f"{text} →", PANEL_WIDTH, "right"
-    elif place < PANEL_WIDTH / 3:
+        text, x, align = f"{text} →", PANEL_WIDTH, "right"
+    elif x < PANEL_WIDTH / 3:
         align = "left"
     else:
-        align = "right" if place > PANEL_WIDTH * 2 / 3 else "center"
-    words(canvas, text, place, text_baseline, size=SMALL, colour=MUTED, align=align)
+        align = "right" if x > PANEL_WIDTH * 2 / 3 else "center"
+    draw_text(canvas, text, x, text_baseline, size=SMALL, colour=MUTED, align=align)
 
 
 def _ends(estimates: Iterable[Estimate]) -> list[float]:
@@ -189,7 +211,7 @@ def _ends(estimates: Iterable[Estimate]) -> list[float]:
     return [end for end in ends if end is not None]
 
 
-def _in_reach(values: list[float], lines: Iterable[float]) -> list[float]:
-    """The values, and those lines that would not squeeze them into less than half of the axis."""
-    reach = max(values) - min(values)
-    return values + [line for line in lines if min(values) - reach <= line <= max(values) + reach]
+def _with_near_lines(values: list[float], lines: Iterable[float]) -> list[float]:
+    """The values and the lines that are at most the range of the values away from them."""
+    extent = max(values) - min(values)
+    return values + [line for line in lines if min(values) - extent <= line <= max(values) + extent]

@@ -1,18 +1,20 @@
-"""Labels beside points, so placed that they cover neither each other nor what is drawn."""
+"""Placement of labels next to points, without overlaps with other labels, markers and interval bars."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
 
-LETTER = 7.5  # pixels a letter of 12 pixel type takes in a wide face; the letters of East Asia take two
-ABOVE, BELOW = 9, 3  # pixels of a line of type over and under the line on which it stands
+LETTER = 7.5  # pixels: width of a character in 12 pixel type of a wide font; East Asian characters are twice as wide
+ABOVE, BELOW = 9, 3  # pixels of a line of text above and below its baseline
 
 Point = tuple[float, float]  # pixels to the right and down
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
+    """A rectangle in pixels; y increases downwards."""
+
     left: float
     top: float
     right: float
@@ -23,64 +25,66 @@ class Box:
         return (self.right - self.left) * (self.bottom - self.top)
 
     def overlap(self, other: "Box") -> float:
-        wide = min(self.right, other.right) - max(self.left, other.left)
-        high = min(self.bottom, other.bottom) - max(self.top, other.top)
-        return max(0.0, wide) * max(0.0, high)
+        """Area of the intersection."""
+        width = min(self.right, other.right) - max(self.left, other.left)
+        height = min(self.bottom, other.bottom) - max(self.top, other.top)
+        return max(0.0, width) * max(0.0, height)
 
-    def grown(self, room: float) -> "Box":
-        return Box(self.left - room, self.top - room, self.right + room, self.bottom + room)
+    def grow(self, margin: float) -> "Box":
+        return Box(self.left - margin, self.top - margin, self.right + margin, self.bottom + margin)
 
 
 @dataclass(frozen=True, slots=True)
 class Cross:
-    """A point, and the box that its interval bars span."""
+    """A point with its interval bars, which span the box `span`."""
 
     point: Point
     span: Box
 
     def strokes(self) -> tuple[Box, Box, Box]:
-        """The two bars and the mark."""
+        """Boxes around the horizontal bar, the vertical bar and the marker."""
         x, y = self.point
-        across = Box(self.span.left, y, self.span.right, y).grown(2)
-        upright = Box(x, self.span.top, x, self.span.bottom).grown(2)
-        return across, upright, self.around(6)
+        horizontal = Box(self.span.left, y, self.span.right, y).grow(2)
+        vertical = Box(x, self.span.top, x, self.span.bottom).grow(2)
+        return horizontal, vertical, self.around(6)
 
-    def around(self, room: float) -> Box:
+    def around(self, margin: float) -> Box:
+        """The square that extends `margin` pixels around the point."""
         x, y = self.point
-        return Box(x, y, x, y).grown(room)
+        return Box(x, y, x, y).grow(margin)
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """`start`: where the text begins on its line; `distance`: pixels farther out than beside its point."""
+    """A position of a label: `start` of its baseline, its `box`, and its extra `distance` from the point in pixels."""
 
     start: Point
     box: Box
     distance: int
 
     def leader(self, point: Point) -> Point:
-        """The place of the label that is nearest to the point, where a line from the point ends."""
+        """The point of the label's box nearest to `point`, which is the end of the leader line."""
         x, y = point
         return min(max(x, self.box.left), self.box.right), min(max(y, self.box.top), self.box.bottom)
 
 
 def text_width(text: str) -> float:
-    """Pixels, for type of 12 pixels."""
+    """Approximate width in pixels of text in 12 pixel type."""
     return cell_len(text) * LETTER
 
 
-def fitted(names: Sequence[str], pixels: float) -> str:
-    """The names joined by a minus; where they take more than `pixels`, the longest lose letters before their end."""
-    joint = " − "
-    room = int(pixels / LETTER) - cell_len(joint) * (len(names) - 1)
+def fit_names(names: Sequence[str], pixels: float) -> str:
+    """Join names with a minus sign. If the result is wider than `pixels`, the longest names are shortened."""
+    separator = " − "
+    available = int(pixels / LETTER) - cell_len(separator) * (len(names) - 1)
     cells = [cell_len(name) for name in names]
-    while sum(cells) > room:
+    while sum(cells) > available:
         cells[cells.index(max(cells))] -= 1
-    return joint.join(shortened(name, wide) for name, wide in zip(names, cells, strict=True))
+    return separator.join(shorten(name, width) for name, width in zip(names, cells, strict=True))
 
 
-def shortened(name: str, cells: int) -> str:
-    """At most `cells` of a terminal's grid: names that begin alike often end apart, so what goes is before the end."""
+def shorten(name: str, cells: int) -> str:
+    """Shorten a name to at most `cells` terminal cells. The end is kept, because similar names often differ there."""
     if cell_len(name) <= cells:
         return name
     tail = (cells - 1) // 3
@@ -89,43 +93,45 @@ def shortened(name: str, cells: int) -> str:
 
 
 def place_labels(crosses: Sequence[Cross], texts: Sequence[str], within: Box) -> list[Label]:
-    """One label a cross: each moves in turn to its best free place until none wants to move."""
-    choices = [_places(cross, text_width(text)) for cross, text in zip(crosses, texts, strict=True)]
+    """Place one label per cross inside the box `within`.
+
+    Starts with the cheapest position of each label, then moves labels one at a time to their cheapest position given
+    the others, until none moves (at most 8 passes).
+    """
+    candidates = [_candidates(cross, text_width(text)) for cross, text in zip(crosses, texts, strict=True)]
     costs = [
-        [_cost(label, cross, crosses, within) for label in places]
-        for cross, places in zip(crosses, choices, strict=True)
+        [_cost(label, cross, crosses, within) for label in positions]
+        for cross, positions in zip(crosses, candidates, strict=True)
     ]
-    recommendation_summary = [alone.index(min(alone)) for alone in costs]
+    chosen = [label_costs.index(min(label_costs)) for label_costs in costs]
     for _ in range(8):
-        before = list(recommendation_summary)
-        for index, places in enumerate(choices):
+        before = list(chosen)
+        for index, positions in enumerate(candidates):
             others = [
-                choices[other][recommendation_summary[other]].box.grown(2)
-                for other in range(len(choices))
-                if other != index
+                candidates[other][chosen[other]].box.grow(2) for other in range(len(candidates)) if other != index
             ]
-            together = [
-                alone + 12 * sum(label.box.overlap(box) for box in others)
-                for label, alone in zip(places, costs[index], strict=True)
+            total_costs = [
+                cost + 12 * sum(label.box.overlap(box) for box in others)
+                for label, cost in zip(positions, costs[index], strict=True)
             ]
-            recommendation_summary[index] = together.index(min(together))
-        if recommendation_summary == before:
+            chosen[index] = total_costs.index(min(total_costs))
+        if chosen == before:
             break
-    return [places[recommendation] for places, recommendation in zip(choices, recommendation_summary, strict=True)]
+    return [positions[choice] for positions, choice in zip(candidates, chosen, strict=True)]
 
 
-def _places(cross: Cross, width: float) -> list[Label]:
-    """Between the bars, beyond their ends, and farther and farther out."""
+def _candidates(cross: Cross, width: float) -> list[Label]:
+    """Candidate positions: between the bars and beyond their ends, at increasing distances."""
     (x, y), span = cross.point, cross.span
     labels = []
     for distance in (0, 14, 28, 42, 60):
         near = 9 + distance
-        over, under = y - near, y + near + ABOVE - 2
+        above, below = y - near, y + near + ABOVE - 2
         starts = [
-            (x + near, over),
-            (x + near, under),
-            (x - near - width, over),
-            (x - near - width, under),
+            (x + near, above),
+            (x + near, below),
+            (x - near - width, above),
+            (x - near - width, below),
             (span.right + near, y + 4),
             (span.left - near - width, y + 4),
             (x - width / 2, span.top - near),
@@ -133,26 +139,27 @@ def _places(cross: Cross, width: float) -> list[Label]:
             (x - 8, span.top - near),
             (x - 8, span.bottom + near + ABOVE),
         ]
-        for left, line in starts:
-            labels.append(Label((left, line), Box(left, line - ABOVE, left + width, line + BELOW), distance))
+        for left, baseline in starts:
+            box = Box(left, baseline - ABOVE, left + width, baseline + BELOW)
+            labels.append(Label((left, baseline), box, distance))
     return labels
 
 
 def _cost(label: Label, own: Cross, crosses: Sequence[Cross], within: Box) -> float:
-    """Worst outside the frame, then over what is drawn, then where it would seem to belong to another point."""
+    """Penalties for leaving the frame, covering marks, being near another point, and distance."""
     cost = 30 * (label.box.area - label.box.overlap(within)) + 3 * label.distance
     for cross in crosses:
         cost += 3 * sum(label.box.overlap(stroke) for stroke in cross.strokes())
         if cross is not own:
-            cost += 8 * label.box.overlap(cross.around(14)) + 200 * _passes(own.point, label, cross.around(8))
+            cost += 8 * label.box.overlap(cross.around(14)) + 200 * _leader_crosses(own.point, label, cross.around(8))
     return cost
 
 
-def _passes(point: Point, label: Label, box: Box) -> bool:
-    """Whether the line from the point to its label runs through the box."""
+def _leader_crosses(point: Point, label: Label, box: Box) -> bool:
+    """Whether the leader line from the point to its label crosses the box."""
     end = label.leader(point)
-    for part in (0.2, 0.4, 0.6, 0.8):
-        x, y = (begin + part * (stop - begin) for begin, stop in zip(point, end, strict=True))
+    for fraction in (0.2, 0.4, 0.6, 0.8):
+        x, y = (begin + fraction * (stop - begin) for begin, stop in zip(point, end, strict=True))
         if box.left < x < box.right and box.top < y < box.bottom:
             return True
     return False

@@ -1,4 +1,4 @@
-"""The machine that computed, as pages name it."""
+"""The description of the machine on pages."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,11 +7,11 @@ from mixlab.report.text import pluralize
 
 
 def machine_facts(environment: Mapping[str, Any]) -> dict[str, str]:
-    """Of what `mixlab.measure.machine.describe` found."""
+    """Labels and values of the dict from `mixlab.measure.machine.describe`."""
     return {
         "Device": f"{environment['device']}, {pluralize(environment['threads'], 'thread')}, "
         f"{environment['memory_bytes'] / 2**30:.0f} GiB of memory",
         "System": environment["system"],
         "Versions": ", ".join(f"{package} {version}" for package, version in environment["versions"].items()),
-        "Commit": environment["commit"] or "installed without a repository",
+        "Commit": environment["commit"] or "unknown (not in a checkout)",
     }

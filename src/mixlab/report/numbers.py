@@ -1,4 +1,4 @@
-"""How a number is written for people: digits, units of thousands, and what it is worth."""
+"""Numbers as human-readable text: decimals, thousands, uncertainty and durations."""
 
 from collections.abc import Iterable, Sequence
 from math import floor, isfinite, log10
@@ -9,7 +9,7 @@ DASH = "–"
 
 
 def number(value: float, digits: int) -> str:
-    """-1234.5 -> "−1,234.5" with one of `digits`, the decimals."""
+    """A number with `digits` decimals and thousands separators: -1234.5 -> "−1,234.5"."""
     text = f"{value:,.{digits}f}"
     if float(text.replace(",", "")) == 0:
         text = text.lstrip("-")
@@ -17,30 +17,30 @@ def number(value: float, digits: int) -> str:
 
 
 def decimals(values: Iterable[float]) -> int:
-    """Decimals that give the largest of the values three significant digits, six at most."""
+    """Number of decimals (0 to 6) with which the largest value has three significant digits."""
     largest = max((abs(value) for value in values if isfinite(value)), default=0.0)
     return min(6, max(0, 2 - floor(log10(largest)))) if largest > 0 else 0
 
 
-def parallelize(estimate: Estimate, digits: int) -> str:
-    """ "± 0.3 (n = 3)", or the empty string where no spread is known."""
+def format_spread(estimate: Estimate, digits: int) -> str:
+    """ "± 0.3 (n = 3)", or "" if the spread is unknown."""
     return f"± {number(estimate.spread, digits)} (n = {estimate.n})" if estimate.spread is not None else ""
 
 
 def interval(estimate: Estimate, digits: int) -> str:
-    """The 95 % interval as "[96.1, 98.2]", or the empty string where none is known and for an exact number."""
+    """The 95 % interval as "[96.1, 98.2]", or "" if it is unknown or the number is exact."""
     if estimate.low is None or estimate.high is None or estimate.low == estimate.high:
         return ""
     return f"[{number(estimate.low, digits)}, {number(estimate.high, digits)}]"
 
 
-def written(estimate: Estimate, digits: int) -> str:
-    """ "97.4 [96.1, 98.2]", the way figures have it."""
+def format_estimate(estimate: Estimate, digits: int) -> str:
+    """ "97.4 [96.1, 98.2]": the value and its 95 % interval."""
     return f"{number(estimate.value, digits)} {interval(estimate, digits)}".rstrip()
 
 
 def tick_labels(ticks: Sequence[float]) -> list[str]:
-    """Labels of an axis: the same decimals on all; thousands as k, M, G, T where the numbers are long."""
+    """Tick labels with the same number of decimals, or with suffixes k, M, G and T from 10,000 on."""
     if max(map(abs, ticks), default=0) >= 10_000:
         return [short(tick) for tick in ticks]
     places = max((len(f"{tick:.6g}".partition(".")[2]) for tick in ticks), default=0)
@@ -48,7 +48,7 @@ def tick_labels(ticks: Sequence[float]) -> list[str]:
 
 
 def short(value: float) -> str:
-    """59_880_472 -> "59.9M"."""
+    """Three significant digits with a suffix: 59_880_472 -> "59.9M"."""
     for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.3g}{letter}".replace("-", "−")
@@ -56,7 +56,7 @@ def short(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """ "48 s", "12 min", "2 h 10 min", "3 d 4 h": to the minute from a minute on, to the hour from a day on."""
+    """A duration in its largest units: "48 s", "12 min", "2 h 10 min", "3 d 4 h"."""
     if seconds < 59.5:
         return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.1f} s"
     minutes = round(seconds / 60)

@@ -1,4 +1,4 @@
-"""A page: one HTML file with everything inside, for light and dark screens, telephones and paper."""
+"""A page: one self-contained HTML file for light and dark screens, phones and print."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Protocol
 
-from mixlab.report.colours import variables
+from mixlab.report.colours import css_variables
 from mixlab.report.html_text import breakable, html_text
 from mixlab.report.numbers import decimals, number
 from mixlab.stats.estimate import Estimate
@@ -15,16 +15,19 @@ from mixlab.stats.estimate import Estimate
 STYLE = Path(__file__).with_name("page.css")
 
 
-class Drawn(Protocol):
+class Renderable(Protocol):
+    """Anything that a page can contain: tables, figures, galleries and the blocks of this module."""
+
     def html(self) -> str: ...
 
 
-Block = str | Drawn  # a string is a paragraph; `words` between backquotes are set as code
+Block = str | Renderable
+"""A string is a paragraph; `text` between backquotes becomes code."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A number large enough to be read first, and under it what it is worth."""
+    """A key figure in large type, with its uncertainty below."""
 
     label: str
     value: Estimate
@@ -43,22 +46,24 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What the page found, before everything else: a sentence, how sure it is, and the numbers behind it."""
+    """The result at the top of a page: a sentence, its uncertainty and the key figures."""
 
     sentence: str
     uncertainty: str
     metrics: Sequence[Metric] = ()
 
     def html(self) -> str:
-        figures = "".join(figure.html() for figure in self.metrics)
+        metrics = "".join(metric.html() for metric in self.metrics)
         return (
-            f'<section class="answer"><p class="sentence">{html_text(self.sentence)}</p>'
-            f"<p>{html_text(self.uncertainty)}</p>" + (f"<dl>{figures}</dl>" if figures else "") + "</section>"
+            f'<section class="summary"><p class="sentence">{html_text(self.sentence)}</p>'
+            f"<p>{html_text(self.uncertainty)}</p>" + (f"<dl>{metrics}</dl>" if metrics else "") + "</section>"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
+    """A heading and the blocks below it."""
+
     heading: str
     blocks: Sequence[Block]
 
@@ -68,17 +73,17 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Blocks side by side where the page is wide enough."""
+    """Blocks side by side if the page is wide enough."""
 
     blocks: Sequence[Block]
 
     def html(self) -> str:
-        return f'<div class="beside">\n{_html(self.blocks)}\n</div>'
+        return f'<div class="columns">\n{_html(self.blocks)}\n</div>'
 
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """Blocks that are folded away under a line."""
+    """Blocks in a collapsed section with the line `summary`."""
 
     summary: str
     blocks: Sequence[Block]
@@ -89,6 +94,8 @@ class Details:
 
 @dataclass(frozen=True, slots=True)
 class Code:
+    """A block of preformatted code."""
+
     text: str
 
     def html(self) -> str:
@@ -97,18 +104,18 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class KeyValues:
-    """Names and values: versions, device, commit."""
+    """A list of names and values, such as versions, device and commit."""
 
     values: Mapping[str, str]
 
     def html(self) -> str:
         pairs = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in self.values.items())
-        return f'<dl class="facts">{pairs}</dl>'
+        return f'<dl class="key-values">{pairs}</dl>'
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`kicker`: the line over the title; `footer`: the last line."""
+    """The whole page. `kicker` is the line above the title, `footer` the last line."""
 
     title: str
     answer: Summary
@@ -127,8 +134,8 @@ class Page:
 <link rel="icon" href="data:,">
 <title>{escape(self.title)}</title>
 <style>
-:root {{ {variables(0)} }}
-@media screen and (prefers-color-scheme: dark) {{ :root {{ {variables(1)} }} }}
+:root {{ {css_variables(0)} }}
+@media screen and (prefers-color-scheme: dark) {{ :root {{ {css_variables(1)} }} }}
 {STYLE.read_text(encoding="utf-8")}</style>
 </head>
 <body>
@@ -144,7 +151,7 @@ class Page:
 
 
 def written_by(version: str) -> str:
-    """A page's footer: mixlab in this version, today."""
+    """The footer of a page, with the version of mixlab and the current date."""
     return f"Written by mixlab {version} on {date.today():%Y-%m-%d}."
 
 

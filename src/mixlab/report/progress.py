@@ -1,4 +1,4 @@
-"""Progress of long work: a bar with an estimate on a terminal, nothing in a pipe."""
+"""Progress bars on a terminal; no output if standard error is not a terminal."""
 
 import sys
 from collections.abc import Iterator
@@ -8,15 +8,17 @@ from typing import Protocol, runtime_checkable
 
 @runtime_checkable
 class Advance(Protocol):
+    """The function that `progress` yields."""
+
     def __call__(self, steps: int = 1, text: str = "") -> None:
-        """Count `steps` as done and show `text` (a loss, an image's name) behind the bar."""
+        """Add `steps` to the completed steps and show `text`, such as the loss, after the bar."""
 
 
 @contextmanager
 def progress(label: str, total: int, *, quiet: bool = False) -> Iterator[Advance]:
-    """Show `label`, a bar of `total` steps, the time gone, the time left and a text, on standard error.
+    """Show a progress bar of `total` steps with `label`, elapsed time, remaining time and a text on standard error.
 
-    Silent where `quiet` is set or standard error is no terminal. The bar disappears at the end.
+    Shows nothing if `quiet` is set or standard error is not a terminal. The bar is removed at the end.
     """
     if quiet or not sys.stderr.isatty():
         yield _ignore

@@ -1,4 +1,4 @@
-"""A table of results: for the terminal, Markdown, CSV, JSON, and a page."""
+"""Tables of results, rendered as terminal text, Markdown, CSV, JSON or HTML."""
 
 import csv
 import io
@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from html import escape
 from typing import TYPE_CHECKING, Literal, assert_never
 
-from mixlab.report.colours import mark
+from mixlab.report.colours import marker_svg
 from mixlab.report.html_text import breakable, html_text
-from mixlab.report.numbers import DASH, decimals, interval, number, parallelize
+from mixlab.report.numbers import DASH, decimals, format_spread, interval, number
 from mixlab.stats.estimate import Estimate
 
 if TYPE_CHECKING:
@@ -23,12 +23,21 @@ Format = Literal["table", "markdown", "csv", "json"]
 
 @dataclass(frozen=True, slots=True)
 class Column:
+    """A column of a table.
+
+    key          key of its cells in the rows, and its name in CSV and JSON
+    title, unit  shown in the header
+    digits       decimals; None for three significant digits of the largest number
+    note         shown below the table
+    uncertainty  shown next to estimates: "spread" or "interval", if an estimate has both
+    """
+
     key: str
     title: str
     unit: str = ""
-    digits: int | None = None  # decimals; None: enough for three significant digits of the largest number
-    note: str = ""  # stands under the table
-    uncertainty: Uncertainty = "spread"  # what stands beside an estimate that has both
+    digits: int | None = None
+    note: str = ""
+    uncertainty: Uncertainty = "spread"
 
     @property
     def head(self) -> str:
@@ -37,9 +46,11 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows map a column's key to a cell; a key that a row lacks is a dash, like None.
+    """A titled table.
 
-    `models`: the names whose mark stands before them in the page, in the order that colours follow.
+    rows    for each row, its cells by column key; a missing key is shown as a dash, like None
+    notes   shown below the table
+    models  names that have a marker on the page; their order determines the colours
     """
 
     title: str
@@ -70,7 +81,7 @@ class Table:
 
 
 def render(table: Table, format: Format) -> str:
-    """The whole table as text that ends in a line break; nothing is cut to a terminal's width."""
+    """The table as text that ends with a newline. Rows are not wrapped or cut to a terminal's width."""
     match format:
         case "table":
             return _terminal_text(table)
@@ -85,7 +96,7 @@ def render(table: Table, format: Format) -> str:
 
 
 def print_table(table: Table) -> None:
-    """On a terminal cells fold to its width; in a pipe every row keeps its line."""
+    """Print a table. On a terminal, cells wrap to its width; otherwise every row is one line."""
     from rich.console import Console
     from rich.text import Text
 
@@ -104,7 +115,7 @@ def _is_numeric(cells: Sequence[Cell]) -> bool:
 
 
 def _digits(column: Column, cells: Sequence[Cell]) -> int:
-    """One number of decimals for the column, so that the points stand under each other; whole numbers have none."""
+    """Decimals of a column, the same for all cells so that decimal points align; integers have none."""
     values = [
         cell.value if isinstance(cell, Estimate) else cell for cell in cells if isinstance(cell, Estimate | float)
     ]
@@ -117,8 +128,8 @@ def _texts(column: Column, cells: Sequence[Cell]) -> list[str]:
 
 
 def _uncertainty(estimate: Estimate, digits: int, uncertainty: Uncertainty) -> str:
-    """ "± 0.3 (n = 3)" or "[96.1, 98.2]"; a measured number that has neither says from how many values it is."""
-    texts = [parallelize(estimate, digits), interval(estimate, digits)]
+    """ "± 0.3 (n = 3)" or "[96.1, 98.2]"; "(n = 1)" for a measured number that has neither."""
+    texts = [format_spread(estimate, digits), interval(estimate, digits)]
     if uncertainty == "interval":
         texts.reverse()
     exact = estimate.low is not None
@@ -145,17 +156,19 @@ def _rich(table: Table, width: int) -> "RichTable":
     from rich.text import Text
 
     rich = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    for column, room in zip(table.columns, _widths(table, width), strict=True):
+    for column, column_width in zip(table.columns, _widths(table, width), strict=True):
         justify = "right" if _is_numeric(table.cells(column)) else "left"
-        rich.add_column(Text(column.head), justify=justify, overflow="fold", width=room)
+        rich.add_column(Text(column.head), justify=justify, overflow="fold", width=column_width)
     for texts in zip(*(_texts(column, table.cells(column)) for column in table.columns), strict=True):
         rich.add_row(*map(Text, texts))
     return rich
 
 
 def _widths(table: Table, width: int) -> list[int] | list[None]:
-    """What each column gets of a terminal's `width`: where that is too narrow, first heads break at their spaces, then
-    sentences, then numbers from their worth. None where not even words fit, and break anywhere.
+    """Column widths on a terminal of `width` cells.
+
+    If the table is too wide, headers wrap at spaces first, then text cells, then numbers from their uncertainty. None
+    if single words do not fit either; rich then breaks words.
     """
     from rich.cells import cell_len
 
@@ -170,15 +183,15 @@ def _widths(table: Table, width: int) -> list[int] | list[None]:
         [[head.head, *texts] for head, _, texts in columns],
     ]
     widths = [[max(map(cell_len, pieces)) for pieces in step] for step in steps]
-    room = [width - sum(step) - 2 * len(columns) for step in widths]
-    fitting = max((order for order, left in enumerate(room) if left >= 0), default=None)
+    spare = [width - sum(step) - 2 * len(columns) for step in widths]
+    fitting = max((index for index, cells in enumerate(spare) if cells >= 0), default=None)
     if fitting is None:
         return [None] * len(columns)
-    taken, left = widths[fitting], room[fitting]
-    for order, wanted in enumerate(widths[min(fitting + 1, len(steps) - 1)]):
-        more = min(wanted - taken[order], left)
-        taken[order], left = taken[order] + more, left - more
-    return taken
+    assigned, remaining = widths[fitting], spare[fitting]
+    for index, preferred in enumerate(widths[min(fitting + 1, len(steps) - 1)]):
+        extra = min(preferred - assigned[index], remaining)
+        assigned[index], remaining = assigned[index] + extra, remaining - extra
+    return assigned
 
 
 def _terminal_text(table: Table) -> str:
@@ -209,7 +222,7 @@ def _markdown(table: Table) -> str:
 
 
 def _csv(table: Table) -> str:
-    """A column that holds estimates becomes five: KEY, KEY_low, KEY_high, KEY_n, KEY_spread. Nothing is rounded."""
+    """A column of estimates becomes five: KEY, KEY_low, KEY_high, KEY_n, KEY_spread. Numbers are not rounded."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     columns = [_csv_column(column, table.cells(column)) for column in table.columns]
@@ -221,7 +234,9 @@ def _csv(table: Table) -> str:
 def _csv_column(column: Column, cells: Sequence[Cell]) -> list[tuple[Cell, ...]]:
     if not any(isinstance(cell, Estimate) for cell in cells):
         return [(column.key,), *((cell,) for cell in cells)]
-    rows: list[tuple[Cell, ...]] = [(column.key, *(f"{column.key}_{part}" for part in ("low", "high", "n", "spread")))]
+    rows: list[tuple[Cell, ...]] = [
+        (column.key, *(f"{column.key}_{field}" for field in ("low", "high", "n", "spread")))
+    ]
     for cell in cells:
         if isinstance(cell, Estimate):
             rows.append((cell.value, cell.low, cell.high, cell.n, cell.spread))
@@ -246,27 +261,31 @@ def _json_cell(cell: Cell) -> object:
 
 
 def _html_column(column: Column, cells: Sequence[Cell], models: Sequence[str]) -> list[str]:
-    """The head and the cells. Estimates take two cells, so that their points stand under each other;
-    the n that all of a column's spreads share stands in the head.
+    """The header and the cells of a column.
+
+    An estimate takes two cells, so that decimal points align. If all spreads of a column have the same n, the header
+    states it.
     """
     digits = _digits(column, cells)
     counts = {cell.n for cell in cells if isinstance(cell, Estimate) and cell.spread is not None}
     shared = counts.pop() if len(counts) == 1 and column.uncertainty == "spread" else None
-    under = ", ".join(part for part in (column.unit, f"± of n = {shared}" if shared else "") if part)
-    pair = ' colspan="2"' if any(isinstance(cell, Estimate) for cell in cells) else ""
-    kind = ' class="number"' if _is_numeric(cells) else ""
-    head = f"<th{kind}{pair}>{escape(column.title)}{f'<small>{escape(under)}</small>' if under else ''}</th>"
+    subtitle = ", ".join(text for text in (column.unit, f"± SD, n = {shared}" if shared else "") if text)
+    colspan = ' colspan="2"' if any(isinstance(cell, Estimate) for cell in cells) else ""
+    css_class = ' class="number"' if _is_numeric(cells) else ""
+    small = f"<small>{escape(subtitle)}</small>" if subtitle else ""
+    head = f"<th{css_class}{colspan}>{escape(column.title)}{small}</th>"
     rows = [head]
     for cell in cells:
         if isinstance(cell, Estimate):
-            tip = interval(cell, digits)
-            tip = f' title="95 % interval {tip}, n = {cell.n}"' if tip else ""
+            brackets = interval(cell, digits)
+            tooltip = f' title="95 % interval {brackets}, n = {cell.n}"' if brackets else ""
             uncertainty = _uncertainty(cell, digits, column.uncertainty).removesuffix(f" (n = {shared})")
             rows.append(
-                f'<td class="number">{number(cell.value, digits)}</td><td class="uncertainty"{tip}>{uncertainty}</td>'
+                f'<td class="number">{number(cell.value, digits)}</td>'
+                f'<td class="uncertainty"{tooltip}>{uncertainty}</td>'
             )
         else:
-            before = mark(cell, models) if isinstance(cell, str) and cell in models else ""
-            text = before + breakable(_text(cell, digits, column.uncertainty))
-            rows.append(f"<td{kind}>{text}</td>{'<td></td>' if pair else ''}")
+            marker = marker_svg(cell, models) if isinstance(cell, str) and cell in models else ""
+            text = marker + breakable(_text(cell, digits, column.uncertainty))
+            rows.append(f"<td{css_class}>{text}</td>{'<td></td>' if colspan else ''}")
     return rows

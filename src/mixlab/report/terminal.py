@@ -1,4 +1,4 @@
-"""A curve in text: columns that stand on zero, as wide as the terminal, also where it has ASCII alone."""
+"""Plots of a curve as text, with Unicode block characters or ASCII."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from mixlab.report.numbers import short
 
 @dataclass(frozen=True, slots=True)
 class Glyphs:
-    """`fills`: an empty cell, and cells that are ever fuller, each by the same amount."""
+    """Characters of a plot. `fills` are cells from empty to full in equal steps."""
 
     fills: str
     wall: str
@@ -25,7 +25,7 @@ ASCII = Glyphs(" .:#", "|", "+", "-")
 
 
 def glyphs_of(encoding: str | None) -> Glyphs:
-    """What a stream of this encoding can show; None: nothing is known of it."""
+    """The characters that a stream with this encoding can show; ASCII if the encoding is None or unknown."""
     try:
         "".join((BLOCKS.fills, BLOCKS.wall, BLOCKS.corner, BLOCKS.floor)).encode(encoding or "ascii")
     except (UnicodeEncodeError, LookupError):
@@ -34,9 +34,14 @@ def glyphs_of(encoding: str | None) -> Glyphs:
 
 
 def terminal_curve(curve: Curve, *, x: Axis, y: Axis, width: int, height: int = 8, glyphs: Glyphs = BLOCKS) -> str:
-    """`width` columns of text wide, and `height` rows high without the title and the axis below. No y is negative.
+    """Plot a curve as text, with columns that start at 0.
 
-    A column is the mean of what falls into it; whatever is more than nothing is seen.
+    curve:  x and y values; y must not be negative.
+    width:  total width in characters.
+    height: number of rows, without the title and the axis.
+    glyphs: the characters to use.
+
+    Each column is the mean of the y values in it. A positive value is never shown as an empty column.
     """
     xs, ys = curve
     highest = max(ys)
@@ -52,13 +57,13 @@ def terminal_curve(curve: Curve, *, x: Axis, y: Axis, width: int, height: int = 
         lines.append(f"{label:>{margin}} {glyphs.wall}{cells}".rstrip())
     lines.append(f"{'':{margin}} {glyphs.corner}{glyphs.floor * len(columns)}")
     first, last = short(xs[0]), short(xs[-1])
-    room = len(columns) - len(first) - len(last)
-    lines.append(f"{'':{margin}}  {first}{x.title:^{room}}{last}")
+    title_width = len(columns) - len(first) - len(last)
+    lines.append(f"{'':{margin}}  {first}{x.title:^{title_width}}{last}")
     return "".join(f"{line}\n" for line in lines)
 
 
 def _columns(ys: Sequence[float], width: int) -> np.ndarray:
-    """`width` means of neighbours, or each value as often as it takes to fill them."""
+    """Resample to `width` values: means of neighbours if there are more values, repeated values if there are fewer."""
     values = np.array(ys, dtype=float)
     starts = np.arange(width) * len(values) // width
     if width >= len(values):

@@ -1,4 +1,4 @@
-"""Courses: panels under one axis of time, each with what was measured while something went on."""
+"""Time series: panels with the same time axis, one per measured quantity."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from mixlab.report.axes import (
     PANEL_WIDTH,
     SMALL,
     Axis,
-    grid,
-    heading,
-    line,
-    plot_area,
-    put_mark,
-    scale_x,
-    scale_y,
-    words,
+    add_plot_area,
+    draw_grid,
+    draw_heading,
+    draw_line,
+    draw_marker,
+    draw_text,
+    set_x_scale,
+    set_y_scale,
 )
-from mixlab.report.colours import MUTED, SHADE, colour_of
+from mixlab.report.colours import MUTED, SHADE, colour_for
 from mixlab.report.curves import HEIGHT, Curve
 from mixlab.report.figure import Figure, Panel
 from mixlab.report.numbers import number
@@ -28,15 +28,18 @@ from mixlab.report.numbers import number
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
-POINTS = 240  # that a line is drawn with, about one a pixel and a half
+MAX_POINTS = 240  # of a line, about one per 1.5 pixels
 _LINE_HEIGHT = 14
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesPanel:
-    """What one panel shows: a line a name, and behind them, in grey, what they are the means of.
+    """Content of one panel.
 
-    `include`: values that the axis reaches in any case, such as 0.
+    axis        the y axis
+    lines       curves by name
+    background  a curve in grey behind the lines, such as the values that the lines are means of
+    include     values that the y axis must contain, such as 0
     """
 
     axis: Axis
@@ -46,65 +49,70 @@ class SeriesPanel:
 
 
 def time_series(title: str, panels: Sequence[SeriesPanel], *, x: Axis, end: float, caption: str = "") -> Figure:
-    """From 0 to `end` of `x`; each line says its last value, and a long one is thinned."""
-    return Figure(title, [_panel(course, x, end) for course in panels], caption)
+    """A figure with one plot per panel and x axes from 0 to `end`.
+
+    Each line is labelled with its last value. Long lines are downsampled.
+    """
+    return Figure(title, [_panel(panel, x, end) for panel in panels], caption)
 
 
 def power_of_ten(label: str, curve: Curve) -> SeriesPanel:
-    """A course whose values are far from 1, in units of a power of ten."""
+    """A panel for values far from 1, in units of a power of ten."""
     xs, ys = curve
     power = floor(log10(max(ys))) if max(ys) > 0 else 0
     unit = "" if power == 0 else "10" + str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
     return SeriesPanel(Axis(label, unit), {"rate": (xs, [y / 10.0**power for y in ys])}, include=(0,))
 
 
-def thinned(curve: Curve, points: int = POINTS) -> Curve:
-    """At most `points` means of neighbours; what is no number is left out, and so drawn through."""
+def downsample(curve: Curve, points: int = MAX_POINTS) -> Curve:
+    """Reduce a curve to at most `points` means of neighbours. NaN and infinite values are removed."""
     values = np.array(curve, dtype=float)
     values = values[:, np.isfinite(values[1])]
-    found = values.shape[1]
-    if found > points:
-        starts = np.arange(points) * found // points
-        values = np.add.reduceat(values, starts, axis=1) / np.diff(starts, append=found)
+    count = values.shape[1]
+    if count > points:
+        starts = np.arange(points) * count // points
+        values = np.add.reduceat(values, starts, axis=1) / np.diff(starts, append=count)
     xs, ys = values.tolist()
     return xs, ys
 
 
-def _panel(course: SeriesPanel, x: Axis, end: float) -> Panel:
-    y, names = course.axis, list(course.lines)
-    background = thinned(course.background)
-    lines = {name: curve for name, one in course.lines.items() if (curve := thinned(one))[0]}
-    drawn = [value for _, ys in (*lines.values(), background) for value in ys]
-    lasts = {name: one[1][-1] for name, one in lines.items()}
-    digits = y.decimals(lasts.values() if y.scale == "log" else drawn)
-    finals = {name: number(last, digits) for name, last in lasts.items()}
+def _panel(series: SeriesPanel, x: Axis, end: float) -> Panel:
+    y, names = series.axis, list(series.lines)
+    background = downsample(series.background)
+    lines = {name: curve for name, line in series.lines.items() if (curve := downsample(line))[0]}
+    shown_values = [value for _, ys in (*lines.values(), background) for value in ys]
+    last_values = {name: ys[-1] for name, (_, ys) in lines.items()}
+    digits = y.decimals(last_values.values() if y.scale == "log" else shown_values)
+    finals = {name: number(last, digits) for name, last in last_values.items()}
 
     def draw(canvas: "Canvas") -> None:
         for name, left in zip(names, (0, PANEL_WIDTH // 2), strict=False):
             if len(names) > 1:
-                heading(canvas, name, names, 34, left)
-        words(canvas, y.title, 0, 15, weight="bold")
-        axes = plot_area(canvas, 42, 48, PANEL_WIDTH - 44, HEIGHT - 38)
-        grid(axes, "y")
-        scale_x(axes, x, 0, end)
-        scale_y(axes, y, *y.limits((*drawn, *course.include), margin=0.04))
-        line(axes, *background, SHADE, 0.75)
+                draw_heading(canvas, name, names, 34, left)
+        draw_text(canvas, y.title, 0, 15, weight="bold")
+        axes = add_plot_area(canvas, 42, 48, PANEL_WIDTH - 44, HEIGHT - 38)
+        draw_grid(axes, "y")
+        set_x_scale(axes, x, 0, end)
+        set_y_scale(axes, y, *y.limits((*shown_values, *series.include), margin=0.04))
+        draw_line(axes, *background, SHADE, 0.75)
         ends = []
         for name, (xs, ys) in lines.items():
-            line(axes, xs, ys, colour_of(name, names), 1.4)
-            put_mark(axes, xs[-1], ys[-1], name, names, radius=3)
+            draw_line(axes, xs, ys, colour_for(name, names), 1.4)
+            draw_marker(axes, xs[-1], ys[-1], name, names, radius=3)
             across, up = axes.transData.transform((xs[-1], ys[-1]))
             ends.append((HEIGHT - up + 4, across + 7, finals[name]))
-        words(canvas, x.title, PANEL_WIDTH - 44, HEIGHT - 4, size=SMALL, colour=MUTED, align="right")
-        for baseline, left, text in _apart(ends):
-            words(canvas, text, left, baseline)
+        draw_text(canvas, x.title, PANEL_WIDTH - 44, HEIGHT - 4, size=SMALL, colour=MUTED, align="right")
+        for baseline, left, text in _separate_labels(ends):
+            draw_text(canvas, text, left, baseline)
 
-    said = ", ".join(f"{name} {final}" if len(names) > 1 else final for name, final in finals.items())
-    return Panel(PANEL_WIDTH, HEIGHT, draw, f"{y.title} by {x.label.lower()}: {said or 'nothing yet'} at the end.")
+    final_text = ", ".join(f"{name} {final}" if len(names) > 1 else final for name, final in finals.items())
+    return Panel(
+        PANEL_WIDTH, HEIGHT, draw, f"{y.title} by {x.label.lower()}: {final_text or 'no values yet'} at the end."
+    )
 
 
-def _apart(ends: Sequence[tuple[float, float, str]]) -> Iterator[tuple[float, float, str]]:
-    """Labels by their baselines, the lower ones moved down where they would touch the one above."""
+def _separate_labels(ends: Sequence[tuple[float, float, str]]) -> Iterator[tuple[float, float, str]]:
+    """(baseline, left, text) of labels from top to bottom, moved down where they would overlap the label above."""
     above = float("-inf")
     for baseline, left, text in sorted(ends):
         above = max(baseline, above + _LINE_HEIGHT)

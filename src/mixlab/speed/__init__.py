@@ -1,1 +1,1 @@
-"""The same function, faster: the plan that a short trial on this machine decides."""
+"""Faster execution of the same model: the plan (precision, layout, micro-batch) of a training on this machine."""

@@ -1,4 +1,4 @@
-"""How a training runs on this machine: decided by a short trial before step 0, and kept for the whole run."""
+"""How a training runs on this machine: precision, layout and micro-batch, selected before step 0 and then fixed."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -16,12 +16,15 @@ Precision = Literal["fp32", "bf16", "fp16"]
 Layout = Literal["contiguous", "channels_last"]
 FreedMemory = Literal["released", "retained"]
 
-_MIN_GAIN = 0.95
-"""Another mode must take at most this share of the stock mode's time: less is noise, and not worth a rounding."""
+_MAX_RELATIVE_TIME = 0.95
+"""Another mode is selected only if it takes at most this fraction of the stock mode's time. Smaller gains are within
+the noise and do not justify lower precision."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComputeMode:
+    """Numerical precision of the forward pass and memory layout of the convolution kernels."""
+
     precision: Precision = "fp32"
     layout: Layout = "contiguous"
 
@@ -30,6 +33,7 @@ class ComputeMode:
         return torch.channels_last if self.layout == "channels_last" else torch.contiguous_format
 
     def autocast(self, device: torch.device) -> torch.autocast:
+        """The autocast context of this precision; disabled for fp32."""
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
         return torch.autocast(device.type, dtype, enabled=self.precision != "fp32")
 
@@ -39,16 +43,20 @@ class ComputeMode:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
+    """Everything about the execution of a training that can differ between machines. Saved as plan.json."""
+
     device: str
+    """The type of device, such as "cpu" or "cuda"."""
     mode: ComputeMode
     micro_batch: int
-    """Images that go through the model at once; a step adds up the gradients of as many as its batch needs."""
+    """Images per forward pass. If the batch is larger, a step accumulates the gradients of several micro-batches."""
     processes: int = 1
-    """That each batch is shared between; batch normalisation sees the images of one."""
+    """Number of processes that share each batch. Batch normalisation uses the images of its own process."""
     freed_memory: FreedMemory = "released"
-    """Whether the process gives back to the system what a step frees (see allocator.py)."""
+    """Whether freed memory is released to the system or retained by the process (see allocator.py)."""
 
     def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON-serializable values; `from_dict` is the inverse."""
         return {
             "device": self.device,
             "micro_batch": self.micro_batch,
@@ -58,20 +66,25 @@ class Plan:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "Plan":
+        """The plan from `to_dict`'s values. Fields that older plans lack get their defaults."""
         mode = ComputeMode(stored["precision"], stored["layout"])
-        others = {name: stored[name] for name in ("processes", "freed_memory") if name in stored}
-        return cls(stored["device"], mode, stored["micro_batch"], **others)
+        optional = {name: stored[name] for name in ("processes", "freed_memory") if name in stored}
+        return cls(stored["device"], mode, stored["micro_batch"], **optional)
 
 
 def prepare_model(model: nn.Module, device: torch.device, mode: ComputeMode) -> nn.Module:
-    """`model` on the device, its kernels laid out as the mode wants them."""
+    """Move `model` to the device and convert its kernels to the memory layout of `mode`."""
     return model.to(device=device).to(memory_format=mode.memory_format)  # pyright: ignore[reportCallIssue]
 
 
 def candidates(device: torch.device, precision: Precision | Literal["auto"]) -> list[ComputeMode]:
-    """The modes worth trying, the stock one first. On Apple's MPS only fp32 is tested, so only that is tried."""
+    """The modes to try on a device, the stock mode first.
+
+    `precision` is the only precision to try; "auto" tries fp32 and bf16, or fp32 alone on Apple's MPS, the only
+    precision tested there. Raises UserError for fp16 on a CPU.
+    """
     if precision == "fp16" and device.type == "cpu":
-        raise UserError('precision="fp16" needs a GPU: on a processor give "bf16", "fp32" or "auto".')
+        raise UserError('precision="fp16" needs a GPU. On a CPU, set precision to "bf16", "fp32" or "auto".')
     if precision == "auto":
         precisions: tuple[Precision, ...] = ("fp32",) if device.type == "mps" else ("fp32", "bf16")
     else:
@@ -81,13 +94,13 @@ def candidates(device: torch.device, precision: Precision | Literal["auto"]) -> 
 
 
 def time_modes(steps: Mapping[ComputeMode, Callable[[], object]]) -> dict[ComputeMode, float]:
-    """The median seconds of a step in every mode. The modes take turns; a first call of each is not counted."""
+    """The median seconds of a step in each mode. The modes take turns; the first call of each is a warm-up."""
     modes = {str(mode): mode for mode in steps}
     times = interleaved({name: steps[mode] for name, mode in modes.items()}, rounds=3, warmup=1, sample_seconds=0.0)
-    return {modes[name]: median(seconds) for name, seconds in times.items()}
+    return {modes[name]: median(samples) for name, samples in times.items()}
 
 
 def pick_mode(seconds: Mapping[ComputeMode, float]) -> ComputeMode:
-    """The fastest mode if it is clearly faster than the first one, the stock mode; else the first one."""
+    """The fastest mode if it is at least 5 % faster than the first one, which is the stock mode; else the first."""
     stock, fastest = next(iter(seconds)), min(seconds, key=seconds.__getitem__)
-    return fastest if seconds[fastest] <= _MIN_GAIN * seconds[stock] else stock
+    return fastest if seconds[fastest] <= _MAX_RELATIVE_TIME * seconds[stock] else stock

@@ -1,20 +1,20 @@
-"""A number and what it is worth."""
+"""A number with its uncertainty."""
 
 from dataclasses import dataclass
 from typing import Self
 
-TAIL = 0.025  # the chance left outside on either side of a 95 % interval
+TAIL = 0.025  # probability in each tail outside a 95 % interval
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number with its 95 % interval, all of it in `unit`.
+    """A number with its 95 % interval. All fields except `n` are in `unit`.
 
-    value      the estimate itself
-    low, high  the interval's ends; None where the values can't tell, as one value alone can't
-    n          how many values stand behind it: trainings, images or rounds
+    value      the estimate
+    low, high  bounds of the 95 % interval; None if the values do not determine one, for example a single value
+    n          number of values that the estimate is based on: trainings, images or rounds
     unit       "%", "s", "images/s" ...; "" for a plain number
-    spread     the sample standard deviation of the n values; None where they are not kept or only one
+    spread     sample standard deviation of the n values; None if they are not stored or there is only one
     """
 
     value: float
@@ -26,5 +26,5 @@ class Estimate:
 
     @classmethod
     def exact(cls, value: float, unit: str) -> Self:
-        """A counted number, such as parameters: it is what it is."""
+        """An estimate without uncertainty, for counted numbers such as parameters: low == high == value."""
         return cls(value, low=value, high=value, n=1, unit=unit)

@@ -1,4 +1,4 @@
-"""95 % intervals for one number: a mean, a proportion, a median, any statistic of images."""
+"""95 % intervals for one quantity: a mean, a proportion, a median, or any statistic over images."""
 
 import math
 import statistics
@@ -13,10 +13,13 @@ from mixlab.stats.estimate import TAIL, Estimate
 
 
 def mean_interval(values: Iterable[float], unit: str, *, least: float = -math.inf) -> Estimate:
-    """The mean of independent values in `unit`, such as one time a seed; Student's t (Student, 1908).
+    """Mean of independent values with Student's t interval (Student, 1908), for example one time per seed.
 
-    Low and high are None for a single value, and for values that are all equal: three accuracies that agree
-    to the last image do not promise a fourth. `least`: what no such value can be below, as no time is below 0.
+    values: at least one number, in `unit`.
+    least:  lower bound of the quantity, for example 0 for a time; `low` is clipped to it.
+
+    `low` and `high` are None for a single value, and if all values are equal: three identical accuracies do not
+    show that the variance is 0.
     """
     values = [float(value) for value in values]
     mean = statistics.fmean(values)
@@ -30,10 +33,12 @@ def mean_interval(values: Iterable[float], unit: str, *, least: float = -math.in
 
 
 def proportion_interval(correct: float, n: int) -> Estimate:
-    """`correct` out of `n` images in per cent; the score interval (Wilson, 1927).
+    """The proportion `correct / n` in per cent with the score interval (Wilson, 1927).
 
-    `correct` is a count, or the mean of several trainings' counts on the same images. The interval stays inside
-    0 .. 100 and keeps a width where all are correct or none is.
+    correct: number of correct images, or its mean over several trainings evaluated on the same images.
+    n:       number of images.
+
+    The interval stays within 0 to 100 and has a positive width even if `correct` is 0 or `n`.
     """
     share = correct / n
     z = float(ndtri(1 - TAIL))
@@ -44,13 +49,14 @@ def proportion_interval(correct: float, n: int) -> Estimate:
 
 
 def median_interval(values: Iterable[float], unit: str) -> Estimate:
-    """The median of independent values in `unit`, such as times or ratios of times; order statistics (Thompson, 1936).
+    """Median of independent values in `unit`, such as times, with an interval of order statistics (Thompson, 1936).
 
-    Nothing is assumed about the values' distribution. Fewer than six can't reach 95 %: low and high are None.
+    No assumption is made about the distribution. `low` and `high` are None for fewer than six values, which can't
+    reach 95 % coverage.
     """
     ordered = sorted(float(value) for value in values)
     n = len(ordered)
-    # The k-th value from below lies above the median with probability P(Binomial(n, 1/2) < k).
+    # The k-th smallest value is above the median with probability P(Binomial(n, 1/2) < k).
     outside = int(np.sum(bdtr(np.arange(n), n, 0.5) <= TAIL))
     return Estimate(
         statistics.median(ordered),
@@ -69,18 +75,22 @@ def bootstrap_interval(
     resamples: int = 2_000,
     seed: int = 0,
 ) -> Estimate:
-    """Any statistic of images, such as macro-F1; percentile bootstrap over them (Efron, 1979).
+    """Any statistic over images, such as macro-F1, with a percentile bootstrap interval (Efron, 1979).
 
-    `images` are arrays with one entry an image along their first axis, for example labels and predictions, and
-    `statistic(*images)` is a number in `unit`; it must be defined where a resample lacks a class. Low and high
-    are None where every resample gives the same, as a perfect score does: that is no evidence of perfection.
+    images:    arrays with one entry per image along the first axis, for example labels and predictions.
+    statistic: `statistic(*images)` returns a number in `unit`. It must be defined for resamples that lack a class.
+    resamples: number of bootstrap resamples.
+    seed:      seed of the random numbers; the same seed gives the same interval.
+
+    `low` and `high` are None if all resamples give the same value, as with a perfect score: the bootstrap then
+    underestimates the uncertainty.
     """
-    random = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     n = len(images[0])
     replicates = []
     for _ in range(resamples):
-        drawn = random.integers(n, size=n)
-        replicates.append(statistic(*(array[drawn] for array in images)))
+        indices = rng.integers(n, size=n)
+        replicates.append(statistic(*(array[indices] for array in images)))
     low, high = (float(end) for end in np.quantile(replicates, [TAIL, 1 - TAIL]))
     value = float(statistic(*images))
     if low == high:

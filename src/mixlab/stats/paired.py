@@ -1,12 +1,13 @@
-"""Is one model better than another? Judged on the same images, with several trainings of each.
+"""Comparison of two models on the same images, with several trainings of each model.
 
-Two things are left to chance: which images the test part holds, and which seeds the trainings had. Images are
-crossed with both models, seeds belong to one. So it is with cases and readers in medical imaging, whose analysis
-of variance is used here (Obuchowski and Rockette, 1995; Hillis, 2007).
+There are two sources of randomness: which images are in the test split, and which seeds the trainings used. Images
+are crossed with the models (both models see every image); seeds are nested (each seed belongs to one model). Cases
+and readers in medical imaging have the same structure, and the analysis of variance from that field is used
+(Obuchowski and Rockette, 1995; Hillis, 2007).
 
 Axes:  seed      one training of a model
-       image   one image of the test part, the same for both models
-       resample  one draw of the bootstrap
+       image     one image of the test split, the same for both models
+       resample  one bootstrap resample
 """
 
 import math
@@ -21,20 +22,20 @@ from mixlab.stats.estimate import TAIL, Estimate
 
 POWER = 0.80
 
-Answers = NDArray[np.bool_] | NDArray[np.float64]
-"""(seed, image) Whether each training had each image right; numbers where they stand for groups of images."""
+Correctness = NDArray[np.bool_] | NDArray[np.float64]
+"""(seed, image) Whether each training classified each image correctly; floats if the columns are groups of images."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Mean accuracy of a minus mean accuracy of b, in percentage points.
+    """Mean accuracy of model a minus mean accuracy of model b, in percentage points.
 
     difference          the estimate
     low, high           its 95 % interval
-    p                   two-sided; below 0.05 exactly where the interval excludes 0
+    p                   two-sided p-value; below 0.05 if and only if the interval excludes 0
     standard_error      of the difference, in percentage points
-    degrees_of_freedom  how well that standard error is known itself
-    seeds               how many trainings of a, how many of b
+    degrees_of_freedom  of the standard error
+    seeds               number of trainings of a and of b
     """
 
     difference: float
@@ -47,13 +48,13 @@ class Difference:
 
     @property
     def covers_seeds(self) -> bool:
-        """False where a model was trained once: the interval is then about other images, not other trainings."""
+        """Whether both models were trained more than once. If False, the interval covers other images only."""
         return min(self.seeds) > 1
 
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """Values (value,), how often each was seen (value,), and how uncertain that leaves their mean."""
+    """Distinct values (value,) with their counts as weights (value,), and the variance of their mean."""
 
     values: NDArray[np.float64]
     weights: NDArray[np.float64]
@@ -64,7 +65,7 @@ class _Sample:
 
     @property
     def degrees_of_freedom(self) -> int:
-        return max(self.size - 1, 1)  # a single value: its square below is 0, whatever divides it
+        return max(self.size - 1, 1)  # for a single value the sum of squares is 0, so the divisor has no effect
 
     @property
     def mean(self) -> float:
@@ -72,65 +73,73 @@ class _Sample:
 
     @property
     def variance(self) -> float:
-        """Of the mean, without bias."""
+        """Unbiased variance of the mean."""
         squares = float(self.weights @ (self.values - self.mean) ** 2)
         return squares / self.degrees_of_freedom / self.size
 
-    def resampled(self, resamples: int, random: np.random.Generator) -> NDArray[np.float64]:
-        """(resample,) Deviations of the mean, widened to have `variance` and not (size - 1) / size of it."""
-        counts = random.multinomial(self.size, self.weights / self.size, size=resamples)
-        narrow = counts @ self.values / self.size - self.mean
-        return narrow * math.sqrt(self.size / self.degrees_of_freedom)
+    def resample_means(self, resamples: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """(resample,) Deviations of resampled means, scaled so that their variance is `variance`.
+
+        Without the scaling it would be (size - 1) / size of it.
+        """
+        counts = rng.multinomial(self.size, self.weights / self.size, size=resamples)
+        deviations = counts @ self.values / self.size - self.mean
+        return deviations * math.sqrt(self.size / self.degrees_of_freedom)
 
 
 def crossed_bootstrap(
-    correct_a: Answers,
-    correct_b: Answers,
+    correct_a: Correctness,
+    correct_b: Correctness,
     *,
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Difference:
-    """Compare two models by resampling the images, for both together, and the seeds of each.
+    """Compare two models by resampling images (jointly for both models) and seeds (separately for each model).
 
-    `correct_a`, `correct_b`: (seed, image), whether each training had the image right; the numbers of seeds may
-    differ. The same `seed` gives the same numbers. No p comes out below 2 / (resamples + 1).
+    correct_a, correct_b: (seed, image) whether each training classified each image correctly. The images must be
+                          the same; the numbers of seeds may differ.
+    resamples:            number of bootstrap resamples. The smallest possible p-value is 2 / (resamples + 1).
+    seed:                 seed of the random numbers; the same seed gives the same result.
 
-    A plain percentile bootstrap would mislead in three ways:
+    A plain percentile bootstrap would be wrong in three cases, which are corrected:
 
-    - Few seeds: it has (S - 1) / S of their variance and a normal's tails (Hesterberg, 2015: "narrowness bias").
-      Deviations are widened by sqrt(S / (S - 1)), and every resample is divided by the root of a chi-square over
-      its degrees of freedom (Satterthwaite, 1946), as Student's t is made of a normal.
-    - Crossing: it counts three times what neither an image nor a seed explains (Owen, 2007). Images and seeds
-      are resampled apart and added, and images vary only by what the seeds' spread does not hold yet (Hillis,
-      2007).
-    - Few disagreements: it is too sure, and certain at a perfect tie. Half an image is added to each cell of a
-      right or wrong and b right or wrong (Agresti and Min, 2005); a tie on n images then leaves about +-2 / n.
+    - Few seeds: its variance is (S - 1) / S of the variance of the seeds, and its tails are those of a normal
+      distribution (Hesterberg, 2015: "narrowness bias"). Deviations are scaled by sqrt(S / (S - 1)), and every
+      resample is divided by the root of a chi-square over its degrees of freedom (Satterthwaite, 1946), which turns
+      a normal distribution into Student's t.
+    - Crossed factors: it counts the interaction of images and seeds three times (Owen, 2007). Images and seeds
+      are resampled independently and added, and the interaction that the variance over seeds already contains is
+      subtracted from the variance over images (Hillis, 2007).
+    - Few disagreements: its intervals are too narrow, with width 0 at a perfect tie. Half an image is added to each
+      cell of the table (a correct or wrong, b correct or wrong; Agresti and Min, 2005). A tie on n images then has
+      an interval of about +-2 / n.
 
-    Coverage, false alarms and power are measured in tests/evidence/test_coverage.py. Three seeds are the least for
-    Holm over several pairs: with two, far tails are guesswork, and false alarms came at 12 %, not 5 %.
+    Coverage, false alarms and power are measured in tests/stats/test_coverage.py. Use at least three seeds with
+    Holm's correction over several pairs: with two, the far tails are unreliable and the false alarm rate was 12 %
+    instead of 5 %.
     """
-    random = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     images = _image_differences(correct_a, correct_b)
     seeds_a, seeds_b = _accuracies(correct_a), _accuracies(correct_b)
 
-    # What the seeds' spread leaves to the images is never less than the four half images bring.
-    held_by_seeds = _interaction_variance(correct_a) + _interaction_variance(correct_b)
-    left_to_images = max(images.variance - held_by_seeds, 1 / images.size**2)
-    variance = left_to_images + seeds_a.variance + seeds_b.variance
-    doubt = sum(part.variance**2 / part.degrees_of_freedom for part in (images, seeds_a, seeds_b))
-    degrees_of_freedom = max(variance**2 / doubt, 1.0)  # the subtraction could make it less than any part's
+    # The variance over seeds contains the interaction already. The lower bound is the variance of the four half images.
+    interaction = _interaction_variance(correct_a) + _interaction_variance(correct_b)
+    image_variance = max(images.variance - interaction, 1 / images.size**2)
+    variance = image_variance + seeds_a.variance + seeds_b.variance
+    denominator = sum(term.variance**2 / term.degrees_of_freedom for term in (images, seeds_a, seeds_b))
+    degrees_of_freedom = max(variance**2 / denominator, 1.0)  # the subtraction could make it smaller than 1
 
     deviations = (
-        images.resampled(resamples, random) * math.sqrt(left_to_images / images.variance)
-        + seeds_a.resampled(resamples, random)
-        - seeds_b.resampled(resamples, random)
+        images.resample_means(resamples, rng) * math.sqrt(image_variance / images.variance)
+        + seeds_a.resample_means(resamples, rng)
+        - seeds_b.resample_means(resamples, rng)
     )
-    students = deviations * np.sqrt(degrees_of_freedom / random.chisquare(degrees_of_freedom, resamples))
+    t_deviations = deviations * np.sqrt(degrees_of_freedom / rng.chisquare(degrees_of_freedom, resamples))
     difference = seeds_a.mean - seeds_b.mean
-    replicates = np.sort(np.clip(difference + students, -1, 1))
+    replicates = np.sort(np.clip(difference + t_deviations, -1, 1))
 
     beyond_zero = min(np.sum(replicates <= 0), np.sum(replicates >= 0))
-    outside = math.ceil(TAIL * (resamples + 1)) - 1  # p < 0.05 leaves fewer than so many at 0 or beyond
+    outside = math.ceil(TAIL * (resamples + 1)) - 1  # p < 0.05 if fewer replicates than this are at 0 or beyond
     return Difference(
         difference=100 * difference,
         low=100 * float(replicates[outside - 1]),
@@ -142,26 +151,33 @@ def crossed_bootstrap(
     )
 
 
-def cluster_values(correct: Answers, groups: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(seed, group) For the functions here, where images of one group, such as copies, are right or wrong together.
+def cluster_values(correct: Correctness, groups: NDArray[np.int64]) -> NDArray[np.float64]:
+    """One value per group of images, for data in which images of a group (such as near copies) are not independent.
 
-    `groups`: (image,) a number an image. A group counts for as many images as it has: its value is the mean over
-    all images, moved by what its own images add to that (the linearised ratio; Cochran, 1977, section 9A). So each
-    seed's mean stays what it was, and a group of one image is that image.
+    correct: (seed, image) whether each training classified each image correctly.
+    groups:  (image,) the group's number for each image.
+
+    Returns (seed, group), which the other functions of this module accept in place of (seed, image). Each group is
+    weighted by its number of images: its value is the mean over all images plus the linearised contribution of its
+    own images (ratio estimator; Cochran, 1977, section 9A). The mean of each seed does not change, and a group of
+    one image has the value of that image.
     """
     group = np.unique(groups, return_inverse=True)[1]
     mean = correct.mean(axis=1, keepdims=True)
-    moved = np.stack([np.bincount(group, weights=row) for row in correct - mean])
-    return mean + moved * moved.shape[1] / correct.shape[1]
+    contributions = np.stack([np.bincount(group, weights=row) for row in correct - mean])
+    return mean + contributions * contributions.shape[1] / correct.shape[1]
 
 
-def crossed_interval(correct: Answers) -> Estimate:
-    """One model's mean accuracy in per cent, for other images and other seeds; `correct`: (seed, image).
+def crossed_interval(correct: Correctness) -> Estimate:
+    """Mean accuracy of one model in per cent, with a 95 % interval over images and seeds.
 
-    It is compared with a model that is always right. The spread is that of the seeds' accuracies.
+    correct: (seed, image) whether each training classified each image correctly.
+
+    The interval is that of the difference from a model that is always correct. `spread` is the standard deviation
+    of the accuracy over seeds.
     """
-    always_right = np.ones((1, correct.shape[1]), dtype=bool)
-    shortfall = crossed_bootstrap(correct, always_right)
+    always_correct = np.ones((1, correct.shape[1]), dtype=bool)
+    shortfall = crossed_bootstrap(correct, always_correct)
     accuracies = 100 * correct.mean(axis=1)
     return Estimate(
         value=float(accuracies.mean()),
@@ -173,20 +189,21 @@ def crossed_interval(correct: Answers) -> Estimate:
     )
 
 
-def _image_differences(correct_a: Answers, correct_b: Answers) -> _Sample:
-    """Each image's mean difference, and the four half images; equal ones are kept once, with their number."""
+def _image_differences(correct_a: Correctness, correct_b: Correctness) -> _Sample:
+    """Mean difference of each image plus the four half images; equal values are stored once, with their count."""
     values, weights = np.unique(correct_a.mean(axis=0) - correct_b.mean(axis=0), return_counts=True)
     return _Sample(np.append(values, [1, -1, 0]), np.append(weights, [0.5, 0.5, 1]))
 
 
-def _accuracies(correct: Answers) -> _Sample:
+def _accuracies(correct: Correctness) -> _Sample:
     return _Sample(correct.mean(axis=1), np.ones(len(correct)))
 
 
-def _interaction_variance(correct: Answers) -> float:
-    """The part of the mean accuracy's variance that no better or worse seed makes and no harder image.
+def _interaction_variance(correct: Correctness) -> float:
+    """Variance of the mean accuracy due to the interaction of seeds and images.
 
-    An image falls right in one training and wrong in another. 0 for one training, which can't tell.
+    The interaction is what neither the seed's accuracy nor the image's difficulty explains: an image that is correct
+    in one training and wrong in another. Returns 0 for a single training, from which it can't be estimated.
     """
     seeds, images = correct.shape
     if seeds == 1:
@@ -196,9 +213,9 @@ def _interaction_variance(correct: Answers) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted for being several, in the given order (Holm, 1979).
+    """P-values adjusted for multiple comparisons, in the given order (Holm, 1979).
 
-    Each may be held against 0.05 by itself: the chance of even one false alarm among all stays below that.
+    Compare each adjusted value with 0.05: the probability of one or more false alarms among all is at most 5 %.
     """
     p = np.asarray(p_values, dtype=float)
     order = np.argsort(p)
@@ -208,11 +225,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def detectable_difference(standard_error: float, degrees_of_freedom: float, comparisons: int) -> float:
-    """The smallest true difference found with 80 % power at 5 %, in the unit of `standard_error`.
+    """The smallest true difference detected with 80 % power at the 5 % level, in the unit of `standard_error`.
 
-    standard_error x d, where d solves  P(T(degrees_of_freedom, d) > t) = 0.80;  T is the noncentral t, and t the
-    two-sided point of Student's t at 5 % / comparisons (Cohen, 1988; Bonferroni's share is Holm's first step).
-    With few seeds each pair knows its standard error badly, so over several pairs the largest answer is the safe one.
+    It is standard_error x d, where d solves  P(T(degrees_of_freedom, d) > t) = 0.80;  T is the noncentral t and t the
+    two-sided critical value of Student's t at 5 % / comparisons (Cohen, 1988; this is Bonferroni's level, the first
+    step of Holm's). With few seeds the standard error of each pair is uncertain: over several pairs, use the largest
+    result to be conservative.
     """
     critical = stdtrit(degrees_of_freedom, 1 - TAIL / comparisons)
     return standard_error * float(nctdtrinc(degrees_of_freedom, 1 - POWER, critical))
