@@ -46,7 +46,7 @@ def test_a_moved_training_folder_is_recognised(evaluated, pets):
     pets.rename("moved")
     results = evaluated("--data", "folder:moved")
     assert results["data"]["evaluated"] == (
-        "the test part that the run held out, because folder:moved contains the images that it was trained on"
+        "the test part that the run held out, because the data set contains the images that it was trained on"
     )
     assert results["data"]["images"] == 8
 

@@ -78,14 +78,16 @@ def test_the_default_weights_are_evaluated_once_on_every_image(compared, default
     assert comparison.names == default_weights == module.default_weights()
     assert comparison.cv_folds.count == 5
     for result in comparison.model_results:
-        assert result.top1.n == len(result.answers.labels) == 52
-        assert result.answers.correct.mean() > 0.6  # chance is a third; random features still encode the colour
+        assert result.top1.n == len(result.cross_validation.labels) == 52
+        assert (
+            result.cross_validation.correct.mean() > 0.6
+        )  # chance is a third; random features still encode the colour
         assert result.correct.shape == (1, 51)  # two images are copies
     assert comparison.ranking.recommended is None or comparison.ranking.recommended == comparison.chosen.name
 
 
 def test_all_weights_are_evaluated_on_the_same_images_in_the_same_folds(compared):
-    first, second = (result.answers for result in compared().model_results)
+    first, second = (result.cross_validation for result in compared().model_results)
     np.testing.assert_array_equal(first.labels, second.labels)
     np.testing.assert_array_equal(first.round_of, second.round_of)
 
@@ -96,7 +98,7 @@ def test_a_repeated_comparison_gives_the_same_predictions_and_computes_no_featur
     again = compared()
     assert len(computed_images) == 2
     for before, after in zip(first.model_results, again.model_results, strict=True):
-        np.testing.assert_array_equal(before.answers.probabilities, after.answers.probabilities)
+        np.testing.assert_array_equal(before.cross_validation.probabilities, after.cross_validation.probabilities)
     assert first.ranking == again.ranking
 
 
@@ -113,7 +115,7 @@ def test_with_many_images_only_the_test_split_is_evaluated(compared, monkeypatch
     test = comparison.dataset.splits["test"]
     assert comparison.evaluated_split.names == test.names
     assert comparison.evaluation_scheme == "in one test split"
-    assert [len(result.answers.heads) for result in comparison.model_results] == [1, 1]
+    assert [len(result.cross_validation.heads) for result in comparison.model_results] == [1, 1]
     assert compared(folds=4).cv_folds.count == 4
 
 

@@ -66,15 +66,15 @@ def make_pretrained_comparison(accuracies: dict[str, float], folds: int | None =
             FittedHead(LinearHead(np.zeros((4, 8)), np.zeros(4)), 10.0 ** -(fold % 2), 0.5, {})
             for fold in range(cv_folds.count)
         )
-        answers = CrossValidation(labels, cv_folds.fold_of, probabilities, heads)
+        cross_validation = CrossValidation(labels, cv_folds.fold_of, probabilities, heads)
         backbone = Backbone(name, Weights("mixer", {}, {}), Preprocess((224, 192)))
         model_results.append(
             PretrainedResult(
                 name=name,
                 provenance=f"Trained by the authors of {name}.",
                 backbone=backbone,
-                answers=answers,
-                correct=cluster_values(answers.correct[None], cv_folds.images.group_ids),
+                cross_validation=cross_validation,
+                correct=cluster_values(cross_validation.correct[None], cv_folds.images.group_ids),
                 parameters=10_000_000 * number,
                 macs=4_000_000_000 * number,
                 inference_mode=ComputeMode("bf16"),

@@ -68,10 +68,14 @@ def test_the_model_runs_in_evaluation_mode_without_gradients_and_in_the_given_co
 
 
 def test_the_metrics_are_in_per_cent(evaluation):
-    answers = evaluation.labels, evaluation.predictions
-    assert evaluation.top1.value == pytest.approx(100 * sklearn_metrics.accuracy_score(*answers))
-    assert evaluation.balanced_accuracy.value == pytest.approx(100 * sklearn_metrics.balanced_accuracy_score(*answers))
-    assert evaluation.macro_f1.value == pytest.approx(100 * sklearn_metrics.f1_score(*answers, average="macro"))
+    labels_and_predictions = evaluation.labels, evaluation.predictions
+    assert evaluation.top1.value == pytest.approx(100 * sklearn_metrics.accuracy_score(*labels_and_predictions))
+    assert evaluation.balanced_accuracy.value == pytest.approx(
+        100 * sklearn_metrics.balanced_accuracy_score(*labels_and_predictions)
+    )
+    assert evaluation.macro_f1.value == pytest.approx(
+        100 * sklearn_metrics.f1_score(*labels_and_predictions, average="macro")
+    )
 
 
 def test_topk_counts_true_classes_among_the_k_most_probable(evaluation):
@@ -87,8 +91,8 @@ def test_every_metric_has_an_interval_over_images(evaluation, metric):
 
 
 def test_each_class_has_precision_recall_and_f1(evaluation):
-    answers = evaluation.labels, evaluation.predictions
-    expected: Any = sklearn_metrics.precision_recall_fscore_support(*answers, labels=range(2))
+    labels_and_predictions = evaluation.labels, evaluation.predictions
+    expected: Any = sklearn_metrics.precision_recall_fscore_support(*labels_and_predictions, labels=range(2))
     for index, metrics in enumerate(evaluation.by_class[:2]):
         values = [estimate.value for estimate in (metrics.precision, metrics.recall, metrics.f1)]
         assert values == pytest.approx([100 * measure[index] for measure in expected[:3]])

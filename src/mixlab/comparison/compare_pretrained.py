@@ -92,18 +92,18 @@ def compare_pretrained(
     # The baselines read every image, so an unreadable one is reported before any feature is computed.
     indices = ((np.concatenate([each.train, each.validation]), each.test) for each in rounds)
     baselines = baselines_over_rounds(split, indices)
-    answers: dict[str, CrossValidation] = {}
+    results: dict[str, CrossValidation] = {}
     for name, backbone in backbones.items():
         backbone_features = features(backbone, split, device, batch=_BATCH, quiet=quiet)
-        answers[name] = cross_validate(backbone_features, rounds, len(dataset.classes), RIDGES)
-        correct = 100 * answers[name].correct.mean()
+        results[name] = cross_validate(backbone_features, rounds, len(dataset.classes), RIDGES)
+        correct = 100 * results[name].correct.mean()
         images = pluralize(len(cv_folds.evaluated), "image")
-        log(f"[{len(answers)}/{len(models)}] {name}: {correct:.1f} % of {images}")
+        log(f"[{len(results)}/{len(models)}] {name}: {correct:.1f} % of {images}")
     log("Measuring inference speed.")
     loads = {name: partial(build_with_weights, backbone.weights) for name, backbone in backbones.items()}
     speeds = images_per_second(loads, device, _TIMING_BATCH)
     model_results = tuple(
-        _result(name, backbone, answers[name], cv_folds, len(dataset.classes), *speeds[name])
+        _result(name, backbone, results[name], cv_folds, len(dataset.classes), *speeds[name])
         for name, backbone in backbones.items()
     )
     return PretrainedComparison(
@@ -144,7 +144,7 @@ def _open_backbone(name: str) -> Backbone:
 def _result(
     name: str,
     backbone: Backbone,
-    answers: CrossValidation,
+    cross_validation: CrossValidation,
     cv_folds: Folds,
     classes: int,
     mode: ComputeMode,
@@ -156,8 +156,8 @@ def _result(
         name=name,
         provenance=_provenance(name),
         backbone=backbone,
-        answers=answers,
-        correct=cluster_values(answers.correct[None], cv_folds.images.group_ids[cv_folds.evaluated]),
+        cross_validation=cross_validation,
+        correct=cluster_values(cross_validation.correct[None], cv_folds.images.group_ids[cv_folds.evaluated]),
         parameters=count_parameters(model),
         macs=macs_of(model),
         inference_mode=mode,

@@ -25,7 +25,7 @@ def choice_table(comparison: Comparison) -> Table:
         Column("model", "model"),
         Column("top1", "top-1", "%", digits=1),
         Column("images_per_second", "inference", "images/s", digits=0, uncertainty="interval"),
-        Column("training_seconds", "a training", "s"),
+        Column("training_seconds", "training time", "s"),
         Column("parameters", "parameters", "M"),
         Column("macs", "MACs", "M"),
     ]
@@ -58,7 +58,7 @@ def costs_table(comparison: Comparison) -> Table:
     columns = [
         Column("model", "model"),
         Column("train_images_per_second", "training", "images/s", digits=0),
-        Column("training_macs", "a training", "TMACs"),
+        Column("training_macs", "training", "TMACs"),
         Column("peak", "peak memory", "MiB", digits=0),
         Column("training_mode", "training mode"),
         Column("inference_mode", "inference mode"),

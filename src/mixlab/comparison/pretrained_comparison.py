@@ -49,8 +49,8 @@ class PretrainedResult:
     """Published weights with the head that was fitted on their features.
 
     provenance         by whom and on what the weights were trained, one or two sentences
-    answers            predictions of the cross-validated heads
-    correct            share of correct answers in each group of evaluated images
+    cross_validation   the heads and their predictions
+    correct            share of correct predictions in each group of evaluated images
     parameters         including a head for the classes of the data set
     macs               of one image
     inference_mode     precision and memory layout in which `images_per_second` was measured
@@ -60,7 +60,7 @@ class PretrainedResult:
     name: str
     provenance: str
     backbone: Backbone
-    answers: CrossValidation
+    cross_validation: CrossValidation
     correct: Float[np.ndarray, "1 group"]
     parameters: int
     macs: int
@@ -70,7 +70,7 @@ class PretrainedResult:
     @cached_property
     def top1(self) -> Estimate:
         """Accuracy in per cent; the interval covers other images, and `n` is the number of evaluated images."""
-        return replace(crossed_interval(self.correct), n=len(self.answers.labels))
+        return replace(crossed_interval(self.correct), n=len(self.cross_validation.labels))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +187,7 @@ class PretrainedComparison:
         return common | {"warning": WARNING}
 
     def _result(self, result: PretrainedResult) -> dict[str, Any]:
-        answers, top1 = result.answers, result.top1
+        cross_validation, top1 = result.cross_validation, result.top1
         return {
             "top1": [top1.value],
             "mean": top1.value,
@@ -203,9 +203,9 @@ class PretrainedComparison:
             "low": top1.low,
             "high": top1.high,
             "images": top1.n,
-            "top1_of_folds": answers.top1_of_rounds,
-            "ridges": [head.ridge for head in answers.heads],
-            "temperatures": [head.temperature for head in answers.heads],
+            "top1_of_folds": cross_validation.top1_of_rounds,
+            "ridges": [head.ridge for head in cross_validation.heads],
+            "temperatures": [head.temperature for head in cross_validation.heads],
             "weights": result.backbone.weights.digest,
             "provenance": result.provenance,
         }

@@ -82,7 +82,7 @@ def _significance(comparison: PretrainedComparison) -> Section:
     folds = "Small marks: single folds. " if in_folds else ""
     top1 = dot_plot(
         "Accuracy by model",
-        {result.name: result.answers.top1_of_rounds if in_folds else [] for result in comparison.ranked},
+        {result.name: result.cross_validation.top1_of_rounds if in_folds else [] for result in comparison.ranked},
         {result.name: result.top1 for result in comparison.ranked},
         ACCURACY,
         models=comparison.names,
@@ -112,9 +112,9 @@ def _errors(comparison: PretrainedComparison) -> Section:
     return errors_section(
         chosen.name,
         comparison.evaluated_split,
-        chosen.answers.probabilities,
+        chosen.cross_validation.probabilities,
         comparison.dataset.classes,
-        chosen.answers.confusion,
+        chosen.cross_validation.confusion,
         trainings=1,
         counted="Predictions",
         averaged=f"Evaluated {comparison.evaluation_scheme}",

@@ -59,10 +59,11 @@ def heads_table(comparison: PretrainedComparison) -> Table:
         {
             "model": result.name,
             "pixels": "x".join(map(str, height_and_width(result.backbone.preprocess.image_size))),
-            "channels": result.answers.heads[0].head.weight.shape[1],
+            "channels": result.cross_validation.heads[0].head.weight.shape[1],
             "ridges": _ridges(result),
             "folds": " to ".join(
-                number(end, 1) for end in (min(result.answers.top1_of_rounds), max(result.answers.top1_of_rounds))
+                number(end, 1)
+                for end in (min(result.cross_validation.top1_of_rounds), max(result.cross_validation.top1_of_rounds))
             ),
             "inference_mode": str(result.inference_mode),
         }
@@ -93,5 +94,5 @@ def pairs_table(comparison: PretrainedComparison) -> Table:
 
 def _ridges(result: PretrainedResult) -> str:
     """ "0.1 to 10": the range over all rounds."""
-    ends = sorted({head.ridge for head in result.answers.heads})
+    ends = sorted({head.ridge for head in result.cross_validation.heads})
     return f"{ends[0]:g}" if len(ends) == 1 else f"{ends[0]:g} to {ends[-1]:g}"

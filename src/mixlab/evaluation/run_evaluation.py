@@ -142,14 +142,15 @@ def _open_dataset(run: Run, trained_on: str, data: str | None, classes: tuple[st
     held_out = "the test part that the run held out"
     if data is None or is_same_source(data, trained_on):
         return _open_held_out(run, trained_on, classes), held_out
-    unseen = open_for_evaluation(data, classes)
+    other = open_for_evaluation(data, classes)
     if run.split_assignment is not None and set(chain.from_iterable(run.split_assignment.values())) <= set(
-        unseen.splits["test"].names
+        other.splits["test"].names
     ):
-        # The folder was moved or copied, so most of its images are training images of the run.
+        # The folder was moved or copied, so most of its images are training images of the run. The description goes
+        # into published results, so it does not contain `data`, which may be a local path.
         dataset = open_with_assignment(data, run.split_assignment, classes)
-        return dataset, f"{held_out}, because {data} contains the images that it was trained on"
-    return unseen, "images that the run was not trained on"
+        return dataset, f"{held_out}, because the data set contains the images that it was trained on"
+    return other, "images that the run was not trained on"
 
 
 def _open_held_out(run: Run, trained_on: str, classes: tuple[str, ...]) -> Dataset:
