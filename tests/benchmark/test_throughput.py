@@ -1,4 +1,4 @@
-"""Images a second of finished models: each in its own fastest mode, then all in turns."""
+"""Inference throughput: each model in its fastest compute mode, measured in turns."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+import mixlab
 from mixlab.benchmark import throughput
 from mixlab.benchmark.throughput import BATCH, images_per_second
 from mixlab.measure import timing
@@ -14,21 +15,20 @@ from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training.job import resolve
 from mixlab.training.loop import train
 from mixlab.training.recipes.parse import parse_training_recipe
-from mixlab.weights.load import load
 from mixlab.zoo.architecture import Model
 
 CPU = torch.device("cpu")
-SECONDS = {  # a forward pass takes, by model and mode
+SECONDS = {  # of a forward pass, by model and compute mode
     "quick": {ComputeMode(): 0.5, ComputeMode("fp32", "channels_last"): 0.49, ComputeMode("bf16"): 0.8},
     "slow": {ComputeMode(): 4.0, ComputeMode("fp32", "channels_last"): 2.0, ComputeMode("bf16"): 3.0},
 }
 
-MODELS: Any = {name: partial(str, name) for name in SECONDS}  # which do nothing but tell their names
+MODELS: Any = {name: partial(str, name) for name in SECONDS}  # each "model" is its own name
 
 
 @pytest.fixture
 def order(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Whose forward pass ran, one after another; time passes only there."""
+    """The models in the order of their forward passes; only these advance the clock."""
     calls: list[str] = []
     now = [0.0]
 
@@ -45,43 +45,43 @@ def order(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return calls
 
 
-def test_each_model_answers_in_the_mode_that_is_clearly_its_fastest(order):
-    """Two per cent are no reason to leave the stock mode."""
-    found = images_per_second(MODELS, CPU)
-    assert {name: mode for name, (mode, _) in found.items()} == {
+def test_each_model_uses_its_clearly_fastest_mode(order):
+    """A gain of 2 % is too small to leave the default mode."""
+    speeds = images_per_second(MODELS, CPU)
+    assert {name: mode for name, (mode, _) in speeds.items()} == {
         "quick": ComputeMode(),
         "slow": ComputeMode("fp32", "channels_last"),
     }
 
 
-def test_the_speed_is_the_batch_over_the_median_time_with_an_interval_over_the_rounds(order):
-    found = images_per_second(MODELS, CPU)
-    assert {name: speed.value for name, (_, speed) in found.items()} == {"quick": BATCH / 0.5, "slow": BATCH / 2.0}
-    assert {(speed.n, speed.unit) for _, speed in found.values()} == {(9, "images/s")}
+def test_the_speed_is_the_batch_size_over_the_median_time_with_an_interval_over_rounds(order):
+    speeds = images_per_second(MODELS, CPU)
+    assert {name: speed.value for name, (_, speed) in speeds.items()} == {"quick": BATCH / 0.5, "slow": BATCH / 2.0}
+    assert {(speed.n, speed.unit) for _, speed in speeds.values()} == {(9, "images/s")}
 
 
-def test_fewer_images_at_once_are_asked_where_they_are_large(order):
+def test_the_batch_size_can_be_changed(order):
     assert images_per_second(MODELS, CPU, batch=8)["quick"][1].value == pytest.approx(BATCH / 0.5)
 
 
-def test_the_models_take_turns_when_they_are_timed(order):
+def test_the_models_take_turns(order):
     images_per_second(MODELS, CPU)
     assert {frozenset(pair) for pair in zip(order[-18::2], order[-17::2], strict=True)} == {frozenset(SECONDS)}
 
 
 @pytest.mark.parametrize("mode", [ComputeMode(), ComputeMode("bf16", "channels_last")], ids=str)
-def test_what_is_timed_is_the_trained_model_on_a_batch_of_its_size(shades, tiny_recipe, tmp_path, mode):
+def test_the_trained_model_is_timed_on_a_batch_of_its_image_size(shades, tiny_recipe, tmp_path, mode):
     job = resolve(parse_training_recipe(tiny_recipe, "tiny"), shades, CPU)
     run = train(job, Plan("cpu", ComputeMode(), 8), tmp_path / "run", quiet=True)
-    asked = []
+    calls = []
 
-    def loaded() -> Model:
-        model = load(run.path)
-        model.register_forward_hook(lambda _, inputs, logits: asked.append((inputs[0], logits, model.training)))
+    def load() -> Model:
+        model = mixlab.load(run.path)
+        model.register_forward_hook(lambda _, inputs, logits: calls.append((inputs[0], logits, model.training)))
         return model
 
-    throughput._forward(loaded, CPU, mode, 5)()
-    ((images, logits, training),) = asked
+    throughput._forward(load, CPU, mode, 5)()
+    ((images, logits, training),) = calls
     assert images.shape == (5, 3, 8, 8) and images.is_contiguous(memory_format=mode.memory_format)
     assert logits.dtype == (torch.float32 if mode == ComputeMode() else torch.bfloat16)
     assert logits.is_inference() and not training

@@ -1,4 +1,4 @@
-"""`mixlab compare`: published weights on photographs, trainings where they are asked for."""
+"""`mixlab compare`: published weights on photographs, or training from scratch on request."""
 
 import json
 import re
@@ -26,10 +26,10 @@ def speeds(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_photographs_are_compared_by_published_weights_without_saying_more(run, default_weights, photographs):
+def test_photographs_are_compared_with_published_weights_by_default(run, default_weights, photographs):
     ended = run("compare", "--data", f"folder:{photographs}", "--out", "out")
     assert ended.status == 0, ended.err
-    assert "The report: out/report.html" in ended.out
+    assert "Report: out/report.html" in ended.out
     assert "so pre-training confounds the architectures" in ended.out
     results = json.loads(Path("out/results.json").read_text(encoding="utf-8"))
     assert list(results["models"]) == default_weights
@@ -38,11 +38,11 @@ def test_photographs_are_compared_by_published_weights_without_saying_more(run, 
     assert "[4/4] timm:test_resnet.r160_in1k" in ended.err
 
 
-def test_what_was_recommended_is_trained_from_the_report_s_recipe(run, default_weights, photographs):
+def test_the_recipe_in_the_report_trains_the_recommended_head(run, default_weights, photographs):
     run("compare", "--data", f"folder:{photographs}", "--models", OURS, "--out", "out")
-    shown = re.search(r"<pre><code>(model = .*?)</code></pre>", Path("out/report.html").read_text("utf-8"), re.DOTALL)
-    assert shown is not None
-    Path("head.toml").write_text(unescape(shown[1]), encoding="utf-8")
+    recipe = re.search(r"<pre><code>(model = .*?)</code></pre>", Path("out/report.html").read_text("utf-8"), re.DOTALL)
+    assert recipe is not None
+    Path("head.toml").write_text(unescape(recipe[1]), encoding="utf-8")
     ended = run("train", "head.toml", "--out", "run")
     assert ended.status == 0, ended.err
     assert json.loads(Path("run/status.json").read_text("utf-8"))["state"] == "done"
@@ -52,29 +52,29 @@ def test_what_was_recommended_is_trained_from_the_report_s_recipe(run, default_w
     ("option", "value"),
     [("--seeds", "3"), ("--epochs", "1"), ("--minutes", "1.5"), ("--image-size", "64"), ("--match", "macs")],
 )
-def test_what_is_for_trainings_is_refused_beside_published_weights(run, default_weights, photographs, option, value):
+def test_training_options_are_rejected_for_published_weights(run, default_weights, photographs, option, value):
     ended = run("compare", "--data", f"folder:{photographs}", option, value)
     assert ended.status == 2
-    assert f"{option} {value} is for trainings, and published weights are compared as they are" in ended.err
+    assert f"{option} {value} has no effect on published weights, which are not trained: remove it" in ended.err
 
 
-@pytest.mark.parametrize("more", [("--from-scratch",), ("--models", "mixer_nano,davit_nano")])
-def test_folds_are_refused_where_models_are_trained(run, default_weights, photographs, more):
-    ended = run("compare", "--data", f"folder:{photographs}", "--folds", "5", *more)
+@pytest.mark.parametrize("arguments", [("--from-scratch",), ("--models", "mixer_nano,davit_nano")])
+def test_folds_are_rejected_for_trained_models(run, default_weights, photographs, arguments):
+    ended = run("compare", "--data", f"folder:{photographs}", "--folds", "5", *arguments)
     assert ended.status == 2
-    assert "--folds 5 is for published weights, whose heads are fitted in a moment" in ended.err
+    assert "--folds 5 applies to published weights only: models that are trained from scratch" in ended.err
 
 
-def test_without_the_weights_there_is_a_way_out(run, default_weights, photographs, tmp_path):
+def test_missing_weights_are_an_error_with_an_alternative(run, default_weights, photographs, tmp_path):
     shutil.rmtree(tmp_path / "cache" / "weights" / "davit_nano.test")
     ended = run("compare", "--data", f"folder:{photographs}", "--out", "out")
     assert ended.status == 2
-    assert ended.err.endswith("Or compare models without published weights: --from-scratch.\n")
+    assert ended.err.endswith("Or use --from-scratch to compare models without published weights.\n")
     assert not Path("out").exists()
 
 
 @pytest.mark.long
-def test_from_scratch_trains_small_models_on_photographs_at_their_own_size(run, photographs):
+def test_from_scratch_trains_small_models_on_photographs(run, photographs):
     ended = run(
         *("compare", "--data", f"folder:{photographs}", "--from-scratch", "--models", "mixer_nano,convmixer_nano"),
         *("--seeds", "1", "--epochs", "1", "--out", "out", "--quiet"),
@@ -84,7 +84,7 @@ def test_from_scratch_trains_small_models_on_photographs_at_their_own_size(run, 
     assert "pre-training" not in ended.out
 
 
-def test_folds_are_as_many_as_are_asked_for(run, default_weights, photographs):
+def test_the_number_of_folds_can_be_set(run, default_weights, photographs):
     ended = run(
         "compare", "--data", f"folder:{photographs}", "--models", OURS, "--folds", "3", "--out", "out", "--quiet"
     )

@@ -1,4 +1,4 @@
-"""Comparisons that nobody trained: invented answers, and around them everything as compare leaves it."""
+"""Synthetic comparisons: random predictions in the data structures that `compare` returns."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,9 +20,9 @@ from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.training.recipes.recipe_files import read_recipe
 
 ENVIRONMENT = {
-    "device": "an invented processor, 2 cores",
+    "device": "a test processor, 2 cores",
     "device_type": "cpu",
-    "processor": "an invented processor",
+    "processor": "a test processor",
     "cores": 2,
     "threads": 1,
     "memory_bytes": 8 * 2**30,
@@ -32,15 +32,15 @@ ENVIRONMENT = {
 }
 DIGITS = tuple("0123456789")
 
-Invent = Callable[..., Comparison]
+MakeComparison = Callable[..., Comparison]
 
 
 @pytest.fixture
-def invent() -> Invent:
-    return invented
+def make_comparison() -> MakeComparison:
+    return _make_comparison
 
 
-def invented(
+def _make_comparison(
     accuracies: Mapping[str, float],
     *,
     seeds: int = 3,
@@ -51,15 +51,15 @@ def invented(
     recipes: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
 ) -> Comparison:
-    """`accuracies`: per cent of each model, in the order in which a user would name them.
+    """A comparison of models with about these accuracies (per cent), in the order in which a user names them.
 
-    Models agree on which images are hard. Each model answers slower than the one before it.
+    The same images are difficult for all models. Each model is slower than the one before it.
     """
     random = np.random.default_rng(0)
     dataset = _dataset(data, classes, n_images, notes, random)
     difficulty = random.permutation(n_images) / n_images
     model_results = []
-    for place, (name, accuracy) in enumerate(accuracies.items()):
+    for index, (name, accuracy) in enumerate(accuracies.items()):
         recipe_name = (recipes or {}).get(name, "digits_mixer")
         job = Job(
             recipe=parse_training_recipe(
@@ -71,14 +71,14 @@ def invented(
             preprocess=Preprocess((8, 8)),
             device=torch.device("cpu"),
         )
-        seconds = 20.0 + 3 * place
+        seconds = 20.0 + 3 * index
         model_results.append(
             ModelResult(
-                candidate=Candidate(name, recipe_name, job, parameters=300_000 + 5_000 * place, macs=20_000_000),
+                candidate=Candidate(name, recipe_name, job, parameters=300_000 + 5_000 * index, macs=20_000_000),
                 plan=Plan("cpu", ComputeMode(), micro_batch=job.batch),
                 trained=tuple(_training(accuracy, difficulty, dataset, epochs, seconds, random) for _ in range(seeds)),
                 inference_mode=ComputeMode("bf16", "channels_last"),
-                images_per_second=median_interval(6_000 / (1 + place) * random.normal(1, 0.02, 9), "images/s"),
+                images_per_second=median_interval(6_000 / (1 + index) * random.normal(1, 0.02, 9), "images/s"),
             )
         )
     return Comparison(
@@ -110,17 +110,17 @@ def _training(
     seconds: float,
     random: np.random.Generator,
 ) -> Trained:
-    """Wrong on the hardest images, with some luck; a wrong answer is one of the two classes behind the true one."""
+    """Errors are on the most difficult images, with some noise; a wrong prediction is one of the next two classes."""
     labels, count = dataset.splits["test"].labels, len(dataset.classes)
-    luck = difficulty + random.normal(0, 0.03, len(labels))
-    right = luck <= np.quantile(luck, min(accuracy + random.normal(0, 0.2), 100) / 100)
-    answers = np.where(right, labels, (labels + random.integers(1, 3, len(labels))) % count)
-    sure = random.uniform(0.6, 1, len(labels))
-    probabilities = np.repeat((1 - sure[:, None]) / max(count - 1, 1), count, axis=1)
-    probabilities[np.arange(len(labels)), answers] = sure
+    noisy = difficulty + random.normal(0, 0.03, len(labels))
+    correct = noisy <= np.quantile(noisy, min(accuracy + random.normal(0, 0.2), 100) / 100)
+    predictions = np.where(correct, labels, (labels + random.integers(1, 3, len(labels))) % count)
+    confidence = random.uniform(0.6, 1, len(labels))
+    probabilities = np.repeat((1 - confidence[:, None]) / max(count - 1, 1), count, axis=1)
+    probabilities[np.arange(len(labels)), predictions] = confidence
     losses = 0.5 + 1.8 * np.exp(-np.arange(1, epochs + 1) / epochs * 3) + random.normal(0, 0.02, epochs)
     return Trained(
-        folder=Path("runs/invented"),
+        folder=Path("runs/synthetic"),
         labels=labels,
         probabilities=probabilities,
         epochs=tuple(

@@ -1,4 +1,4 @@
-"""Published weights compared on photographs; the weights are random, and their files lie where published ones would."""
+"""Comparison of published weights on photographs, with random weights in the cache of published ones."""
 
 import shutil
 from collections.abc import Callable
@@ -22,49 +22,49 @@ from mixlab.stats.intervals import median_interval
 
 OURS = ["mixer_nano.test", "convmixer_nano.test"]
 
-Compared = Callable[..., PretrainedComparison]
+Compare = Callable[..., PretrainedComparison]
 
 
 @pytest.fixture
-def said() -> list[str]:
+def messages() -> list[str]:
     return []
 
 
 @pytest.fixture
 def compared(
-    default_weights: list[str], photographs: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
-) -> Compared:
-    """With invented speeds, the first model's the highest."""
+    default_weights: list[str], photographs: Path, monkeypatch: pytest.MonkeyPatch, messages: list[str]
+) -> Compare:
+    """`compare_pretrained` with fixed speeds; the first model is the fastest."""
 
     def speeds(models: dict[str, Any], device: object, batch: int) -> dict[str, Any]:
         return {
-            name: (ComputeMode(), median_interval([100.0 / place] * 9, "images/s"))
-            for place, name in enumerate(models, 1)
+            name: (ComputeMode(), median_interval([100.0 / number] * 9, "images/s"))
+            for number, name in enumerate(models, 1)
         }
 
     monkeypatch.setattr(module, "images_per_second", speeds)
 
     def compared(models: list[str] = OURS, folds: int | None = None) -> PretrainedComparison:
-        return compare_pretrained(models, open_dataset(f"folder:{photographs}"), folds, quiet=True, log=said.append)
+        return compare_pretrained(models, open_dataset(f"folder:{photographs}"), folds, quiet=True, log=messages.append)
 
     return compared
 
 
 @pytest.fixture
-def read(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The names of the images that went through a backbone, call by call."""
+def computed_images(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The names of the images whose features were computed, for each call."""
     calls: list[list[str]] = []
 
-    class Noted(features.EvalBatches):
+    class Recording(features.EvalBatches):
         def __init__(self, split: Any, *arguments: Any, **named: Any):
             calls.append(split.names)
             super().__init__(split, *arguments, **named)
 
-    monkeypatch.setattr(features, "EvalBatches", Noted)
+    monkeypatch.setattr(features, "EvalBatches", Recording)
     return calls
 
 
-def test_a_family_s_default_weights_have_the_most_accuracy_for_their_macs():
+def test_the_default_weights_have_the_highest_accuracy_per_mac_of_each_family():
     assert module.default_weights() == [
         "mixer_b16.miil_in21k_ft_in1k",
         "convmixer_1024_20.authors_in1k",
@@ -73,108 +73,111 @@ def test_a_family_s_default_weights_have_the_most_accuracy_for_their_macs():
     ]
 
 
-def test_every_family_and_a_convolutional_network_of_timm_s_judge_every_image_once(compared, default_weights):
+def test_the_default_weights_are_evaluated_once_on_every_image(compared, default_weights):
     comparison = compared(default_weights)
     assert comparison.names == default_weights == module.default_weights()
     assert comparison.cv_folds.count == 5
-    for one in comparison.model_results:
-        assert one.top1.n == len(one.answers.labels) == 52
-        assert one.answers.correct.mean() > 0.6  # a third is chance; colours pass through random weights
-        assert one.correct.shape == (1, 51)  # two are copies
+    for result in comparison.model_results:
+        assert result.top1.n == len(result.cross_validation.labels) == 52
+        assert (
+            result.cross_validation.correct.mean() > 0.6
+        )  # chance is a third; random features still encode the colour
+        assert result.correct.shape == (1, 51)  # two images are copies
     assert comparison.ranking.recommended is None or comparison.ranking.recommended == comparison.chosen.name
 
 
-def test_all_are_evaluated_on_the_same_images_in_the_same_folds(compared):
-    first, second = (one.answers for one in compared().model_results)
+def test_all_weights_are_evaluated_on_the_same_images_in_the_same_folds(compared):
+    first, second = (result.cross_validation for result in compared().model_results)
     np.testing.assert_array_equal(first.labels, second.labels)
     np.testing.assert_array_equal(first.round_of, second.round_of)
 
 
-def test_the_same_comparison_gives_the_same_answers_and_no_image_goes_through_a_backbone_again(compared, read):
+def test_a_repeated_comparison_gives_the_same_predictions_and_computes_no_features(compared, computed_images):
     first = compared()
-    assert [len(names) for names in read] == [52, 52]
+    assert [len(names) for names in computed_images] == [52, 52]
     again = compared()
-    assert len(read) == 2
-    for one, other in zip(first.model_results, again.model_results, strict=True):
-        np.testing.assert_array_equal(one.answers.probabilities, other.answers.probabilities)
+    assert len(computed_images) == 2
+    for before, after in zip(first.model_results, again.model_results, strict=True):
+        np.testing.assert_array_equal(before.cross_validation.probabilities, after.cross_validation.probabilities)
     assert first.ranking == again.ranking
 
 
-def test_other_folds_need_no_new_features(compared, read):
+def test_other_folds_need_no_new_features(compared, computed_images):
     compared()
     assert compared(folds=3).cv_folds.count == 3
-    assert len(read) == 2
+    assert len(computed_images) == 2
 
 
-def test_with_many_images_the_test_part_alone_is_evaluated(compared, monkeypatch):
-    monkeypatch.setattr(module, "FEW", 52)
+def test_with_many_images_only_the_test_split_is_evaluated(compared, monkeypatch):
+    monkeypatch.setattr(module, "MIN_IMAGES_FOR_ONE_SPLIT", 52)
     comparison = compared()
     assert comparison.cv_folds.count == 1
     test = comparison.dataset.splits["test"]
-    assert comparison.evaluated.names == test.names
-    assert comparison.way == "in one test part"
-    assert [len(one.answers.heads) for one in comparison.model_results] == [1, 1]
+    assert comparison.evaluated_split.names == test.names
+    assert comparison.evaluation_scheme == "in one test split"
+    assert [len(result.cross_validation.heads) for result in comparison.model_results] == [1, 1]
     assert compared(folds=4).cv_folds.count == 4
 
 
-def test_weights_that_are_not_here_are_the_loader_s_sentence_and_another_way(compared, tmp_path):
+def test_missing_weights_are_the_error_of_the_loader_with_an_alternative(compared, tmp_path):
     shutil.rmtree(tmp_path / "cache" / "weights" / "convmixer_nano.test")
     with pytest.raises(
-        UserError, match=r"127\.0\.0\.1:9/weights can't be .* by hand, .* without published weights: --"
+        UserError,
+        match=r"127\.0\.0\.1:9/weights can't be .* by hand, .* Or use --from-scratch to compare models without",
     ):
         compared()
 
 
-def test_a_broken_image_shows_before_the_first_feature(compared, photographs, read):
+def test_an_unreadable_image_is_reported_before_any_feature_is_computed(compared, photographs, computed_images):
     (photographs / "dog" / "03.png").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"dog/03\.png"):
         compared()
-    assert read == []
+    assert computed_images == []
 
 
-def test_one_model_alone_is_refused(compared):
+def test_a_single_model_is_rejected(compared):
     with pytest.raises(UserError, match=r"--models mixer_nano\.test compares nothing: give two or more"):
         compared(OURS[:1])
 
 
-def test_a_class_with_too_few_images_for_the_folds_is_refused(compared, photographs):
+def test_a_class_with_too_few_images_for_the_folds_is_rejected(compared, photographs):
     with pytest.raises(UserError, match='has 12 different images of "apple", and 13 folds need as many'):
         compared(folds=13)
     for number in range(3, 12):
         (photographs / "apple" / f"{number:02d}.png").unlink()
-    with pytest.raises(UserError, match=r'few different images of "apple" to fit a head on some, .*: add images'):
+    with pytest.raises(UserError, match=r'few different images of "apple" for separate training, .*: add images'):
         compared(folds=2)
 
 
-def test_what_goes_on_is_said(compared, said):
+def test_the_result_of_each_model_is_logged(compared, messages):
     compared()
-    assert [sentence.partition(":")[0] for sentence in said[1:3]] == [
+    assert [sentence.partition(":")[0] for sentence in messages[1:3]] == [
         "[1/2] mixer_nano.test",
         "[2/2] convmixer_nano.test",
     ]
-    assert said[1].endswith("% of 52 images")
+    assert messages[1].endswith("% of 52 images")
 
 
-def shrunk(dataset: Dataset) -> Dataset:
+def with_small_images(dataset: Dataset) -> Dataset:
     split = dataset.splits["train"]
     small = [np.asarray(Image.fromarray(split.image(index)).resize((64, 64))) for index in range(len(split))]
     return replace(dataset, splits={**dataset.splits, "train": replace(split, images=small)})
 
 
-def test_photographs_and_names_with_weights_take_published_ones(default_weights, photographs):
+def test_large_images_or_names_of_weights_select_published_weights(default_weights, photographs):
     large = open_dataset(f"folder:{photographs}")
     assert compares_pretrained(None, large)
-    assert not compares_pretrained(None, shrunk(large))
-    assert compares_pretrained(OURS, shrunk(large))
+    assert not compares_pretrained(None, with_small_images(large))
+    assert compares_pretrained(OURS, with_small_images(large))
     assert not compares_pretrained(["mixer_nano", "timm:test_vit"], large)
 
 
-def test_weights_beside_a_model_that_would_be_trained_are_refused(default_weights, photographs):
-    with pytest.raises(UserError, match=r"has mixer_nano\.test, which comes with weights, beside davit_nano, which"):
+def test_mixing_weights_with_a_model_to_train_is_rejected(default_weights, photographs):
+    with pytest.raises(UserError, match=r"mixes mixer_nano\.test, which is pretrained, with davit_nano, which would"):
         compares_pretrained(["davit_nano", "mixer_nano.test"], open_dataset(f"folder:{photographs}"))
 
 
-def test_what_is_known_of_the_weights_is_told(compared, photographs, tmp_path):
+def test_the_provenance_of_the_weights_is_given_if_known(compared, photographs, tmp_path):
     mixer, other = compared(["mixer_nano.test", str(tmp_path / "cache" / "weights" / "davit_nano.test")]).model_results
     assert mixer.provenance == "Random weights of a mixer. 50 % on ImageNet-1k validation (nobody)."
-    assert other.provenance == "Nothing is known here of how they were trained."
+    assert other.provenance == "mixlab has no record of how these weights were trained."

@@ -1,4 +1,4 @@
-"""The report of published weights, its tables and its JSON, of invented answers."""
+"""The report, the tables and results.json of a comparison of published weights, with synthetic predictions."""
 
 import json
 import re
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tomli_w
 
-from mixlab.comparison import pretrained_page as published_page_module
+from mixlab.comparison import pretrained_page as module
 from mixlab.comparison.cross_validation import CrossValidation
 from mixlab.comparison.pretrained_comparison import WARNING, PretrainedComparison, PretrainedResult
 from mixlab.comparison.pretrained_page import pretrained_page
@@ -31,7 +31,7 @@ CLOSE = {"mixer_b16.x": 95.0, "davit_tiny.x": 95.5, "timm:resnet50.x": 80.0}
 IMAGES = 400
 
 ENVIRONMENT = {
-    "device": "an invented processor, 2 cores",
+    "device": "a test processor, 2 cores",
     "threads": 1,
     "memory_bytes": 8 * 2**30,
     "system": "Linux",
@@ -41,13 +41,13 @@ ENVIRONMENT = {
 
 
 def text_of(html: str) -> str:
-    """What a reader sees, in one line with plain spaces."""
+    """The visible text, in one line with plain spaces."""
     body = re.sub(r"<wbr>", "", html.partition("<body>")[2])
     return " ".join(re.sub(r"<[^>]*>", " ", body).replace("\N{NO-BREAK SPACE}", " ").split())
 
 
-def invented(accuracies: dict[str, float], folds: int | None = None) -> PretrainedComparison:
-    """Each model answers slower than the one before it; the first two images are copies."""
+def make_pretrained_comparison(accuracies: dict[str, float], folds: int | None = None) -> PretrainedComparison:
+    """Weights with about these accuracies in per cent, each slower than the one before; two images are copies."""
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (IMAGES, 4, 4, 3), dtype=np.uint8)
     images[1] = images[0]
@@ -56,94 +56,96 @@ def invented(accuracies: dict[str, float], folds: int | None = None) -> Pretrain
     splits = {"train": split.subset(np.arange(300)), "test": split.subset(np.arange(300, IMAGES))}
     dataset = Dataset("folder:/tmp/my pets", ("cat", "dog", "고양이", "<b>"), splits, notes=("A note.",))
     cv_folds = make_folds(dataset, folds or 5)
-    hard = random.permutation(IMAGES) / IMAGES
+    difficulty = random.permutation(IMAGES) / IMAGES
     model_results = []
-    for place, (name, accuracy) in enumerate(accuracies.items(), 1):
-        right = hard + random.normal(0, 0.03, IMAGES) < accuracy / 100
+    for number, (name, accuracy) in enumerate(accuracies.items(), 1):
+        correct = difficulty + random.normal(0, 0.03, IMAGES) < accuracy / 100
         probabilities = np.full((IMAGES, 4), 0.1)
-        probabilities[np.arange(IMAGES), np.where(right, labels, (labels + 1) % 4)] = 0.7
+        probabilities[np.arange(IMAGES), np.where(correct, labels, (labels + 1) % 4)] = 0.7
         heads = tuple(
-            FittedHead(LinearHead(np.zeros((4, 8)), np.zeros(4)), 10.0 ** -(each % 2), 0.5, {})
-            for each in range(cv_folds.count)
+            FittedHead(LinearHead(np.zeros((4, 8)), np.zeros(4)), 10.0 ** -(fold % 2), 0.5, {})
+            for fold in range(cv_folds.count)
         )
-        answers = CrossValidation(labels, cv_folds.fold_of, probabilities, heads)
+        cross_validation = CrossValidation(labels, cv_folds.fold_of, probabilities, heads)
         backbone = Backbone(name, Weights("mixer", {}, {}), Preprocess((224, 192)))
         model_results.append(
             PretrainedResult(
                 name=name,
                 provenance=f"Trained by the authors of {name}.",
                 backbone=backbone,
-                answers=answers,
-                correct=cluster_values(answers.correct[None], cv_folds.images.group_ids),
-                parameters=10_000_000 * place,
-                macs=4_000_000_000 * place,
+                cross_validation=cross_validation,
+                correct=cluster_values(cross_validation.correct[None], cv_folds.images.group_ids),
+                parameters=10_000_000 * number,
+                macs=4_000_000_000 * number,
                 inference_mode=ComputeMode("bf16"),
-                images_per_second=median_interval([100 / place] * 9, "images/s"),
+                images_per_second=median_interval([100 / number] * 9, "images/s"),
             )
         )
     return PretrainedComparison(
         dataset=dataset,
         cv_folds=cv_folds,
-        folds=folds,
+        requested_folds=folds,
         model_results=tuple(model_results),
         baselines={"majority class": proportion_interval(100, IMAGES)},
         environment=ENVIRONMENT,
     )
 
 
-def test_the_answer_comes_first_with_its_uncertainty_and_then_the_warning():
-    comparison = invented(CLEAR)
+def test_the_recommendation_comes_first_and_then_the_warning():
+    comparison = make_pretrained_comparison(CLEAR)
     answer, _, rest = text_of(pretrained_page(comparison).html()).partition("Weights, not architectures")
     assert comparison.answer in answer and comparison.detectable in answer
     assert re.search(r"Top-1 of davit_tiny\.x 9\d\.\d % 95 %: [\d.]+ to [\d.]+, n = 400", answer)
-    assert text_of(f"<body>{html_text(WARNING)}") in rest.partition("What to choose by")[0]
+    assert text_of(f"<body>{html_text(WARNING)}") in rest.partition("Results")[0]
 
 
-def test_a_lead_that_is_more_than_chance_is_recommended_and_another_is_not():
-    assert invented(CLEAR).ranking.recommended == "davit_tiny.x"
-    close = invented(CLOSE)
+def test_only_a_significant_lead_is_recommended():
+    assert make_pretrained_comparison(CLEAR).ranking.recommended == "davit_tiny.x"
+    close = make_pretrained_comparison(CLOSE)
     assert close.ranking.recommended is None
     assert set(close.ranking.leaders) == {"mixer_b16.x", "davit_tiny.x"}
-    assert "are not told apart: take the cheapest of these, mixer_b16.x" in close.answer
+    assert "davit_tiny.x and mixer_b16.x is not significant. Use mixer_b16.x, the fastest of these" in close.answer
 
 
-def test_the_report_says_what_the_intervals_leave_out_and_whose_the_weights_are():
-    text = text_of(pretrained_page(invented(CLOSE)).html())
-    assert "their spread is no standard error" in text
-    assert "What other training images would have changed is not in the intervals" in text
+def test_the_report_states_the_limits_of_the_intervals_and_the_provenance():
+    text = text_of(pretrained_page(make_pretrained_comparison(CLOSE)).html())
+    assert "their spread is not a standard error" in text
+    assert "The intervals do not include the variation due to other training images" in text
     assert "Trained by the authors of timm:resnet50.x." in text
     assert "A note." in text
     assert "고양이" in text
 
 
-def test_the_page_names_the_command_that_makes_it_again():
-    (command,) = re.findall(r"<code>(mixlab compare [^<]*)</code>", pretrained_page(invented(CLEAR, folds=4)).html())
+def test_the_page_has_the_command_that_repeats_it():
+    (command,) = re.findall(
+        r"<code>(mixlab compare [^<]*)</code>", pretrained_page(make_pretrained_comparison(CLEAR, folds=4)).html()
+    )
     data = "--data &#x27;folder:/tmp/my pets&#x27;"
     assert command == f"mixlab compare {data} --models mixer_b16.x,davit_tiny.x --folds 4"
 
 
-def test_the_page_has_what_makes_the_taken_model():
-    comparison = invented(CLEAR)
+def test_the_page_has_the_recipe_and_the_command_for_the_recommended_weights():
+    comparison = make_pretrained_comparison(CLEAR)
     html = pretrained_page(comparison).html()
     assert escape(tomli_w.dumps(comparison.head_recipe)) in html
     assert escape("mixlab train --data 'folder:/tmp/my pets' --model davit_tiny.x") in html
 
 
 @pytest.mark.parametrize("split_by_mixlab", [True, False])
-def test_that_folds_put_cut_parts_together_again_is_said(split_by_mixlab):
-    comparison = invented(CLEAR)
+def test_merging_the_splits_for_the_folds_is_noted(split_by_mixlab):
+    comparison = make_pretrained_comparison(CLEAR)
     html = pretrained_page(
         replace(comparison, dataset=replace(comparison.dataset, split_by_mixlab=split_by_mixlab))
     ).html()
-    assert ("For the folds all parts were put together again." in html) == split_by_mixlab
+    assert ("All splits were merged before the images were assigned to folds." in html) == split_by_mixlab
 
 
-def test_results_have_the_keys_of_every_comparison_and_those_of_folds(invent):
-    results, trained = invented(CLOSE).results(), invent({"a": 90.0, "b": 80.0}).results()
+def test_results_have_the_keys_of_every_comparison_and_those_of_the_folds(make_comparison):
+    results, trained = make_pretrained_comparison(CLOSE).results(), make_comparison({"a": 90.0, "b": 80.0}).results()
     assert list(results) == [*trained, "warning"]
-    model, known = results["models"]["davit_tiny.x"], trained["models"]["a"]
-    assert list(model)[: len(known)] == list(known)
-    assert list(model)[len(known) :] == [
+    model, common = results["models"]["davit_tiny.x"], trained["models"]["a"]
+    assert list(model)[: len(common)] == list(common)
+    assert list(model)[len(common) :] == [
         *("low", "high", "images", "top1_of_folds", "ridges", "temperatures", "weights", "provenance")
     ]
     assert (model["n"], model["sd"], model["images"]) == (1, None, 400)
@@ -152,44 +154,44 @@ def test_results_have_the_keys_of_every_comparison_and_those_of_folds(invent):
     assert json.loads(json.dumps(results, allow_nan=False)) == results
 
 
-def test_the_tables_say_what_was_chosen_how_and_on_what():
-    comparison = invented(CLOSE)
+def test_the_tables_show_ridges_input_sizes_and_groups():
+    comparison = make_pretrained_comparison(CLOSE)
     assert [row["model"] for row in choice_table(comparison).rows][-2:] == ["timm:resnet50.x", "majority class"]
     heads = heads_table(comparison)
     assert {row["ridges"] for row in heads.rows} == {"0.1 to 1"}
     assert {row["pixels"] for row in heads.rows} == {"224x192"}
-    assert "their spread is no standard error" in heads.notes[-1]
-    assert "groups of copies together" in pairs_table(comparison).notes[0]
+    assert "their spread is not a standard error" in heads.notes[-1]
+    assert "copies of an image kept together" in pairs_table(comparison).notes[0]
 
 
-def test_without_folds_there_is_no_best_one():
-    comparison = invented(CLEAR)
-    alone = replace(comparison, cv_folds=replace(comparison.cv_folds, fold_of=np.zeros(IMAGES, dtype=np.int64)))
-    assert alone.results()["budget"]["folds"] is None
-    assert "folds" not in [column.key for column in heads_table(alone).columns]
-    assert not any("fold" in note.lower() for note in heads_table(alone).notes)
-    assert "one fold" not in pretrained_page(alone).html()
+def test_a_single_test_split_mentions_no_folds():
+    comparison = make_pretrained_comparison(CLEAR)
+    single = replace(comparison, cv_folds=replace(comparison.cv_folds, fold_of=np.zeros(IMAGES, dtype=np.int64)))
+    assert single.results()["budget"]["folds"] is None
+    assert "folds" not in [column.key for column in heads_table(single).columns]
+    assert not any("fold" in note.lower() for note in heads_table(single).notes)
+    assert "single folds" not in pretrained_page(single).html()
 
 
-def test_weights_that_a_baseline_beats_are_not_praised():
-    assert "--from-scratch" in invented({"a.x": 20.0, "b.x": 15.0}).answer
+def test_the_answer_warns_if_a_baseline_is_better():
+    assert "--from-scratch" in make_pretrained_comparison({"a.x": 20.0, "b.x": 15.0}).answer
 
 
-@pytest.mark.parametrize("place", range(3))
-def test_the_tables_fit_a_hundred_columns(place):
-    text = render(pretrained_tables(invented(CLOSE))[place], "table")
+@pytest.mark.parametrize("index", range(3))
+def test_the_tables_fit_a_hundred_columns(index):
+    text = render(pretrained_tables(make_pretrained_comparison(CLOSE))[index], "table")
     assert max(len(line) for line in text.splitlines() if " " * 4 in line or line.startswith("timm")) <= 100
 
 
-def test_the_rule_by_which_weights_are_chosen_is_said_where_it_chose(monkeypatch):
-    assert "chosen by rule" not in pretrained_page(invented(CLEAR)).html()
-    monkeypatch.setattr(published_page_module, "default_weights", lambda: list(CLEAR))
-    assert "chosen by rule" in pretrained_page(invented(CLEAR)).html()
+def test_the_selection_rule_is_stated_for_the_default_weights(monkeypatch):
+    assert "These are the default weights" not in pretrained_page(make_pretrained_comparison(CLEAR)).html()
+    monkeypatch.setattr(module, "default_weights", lambda: list(CLEAR))
+    assert "These are the default weights" in pretrained_page(make_pretrained_comparison(CLEAR)).html()
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("width", [390, 1280])
-def test_the_report_fits_its_window_and_the_browser_has_no_complaints(opened, width):
-    needed, complaints = opened(pretrained_page(invented(CLOSE)).html(), width)
-    assert needed <= width
-    assert complaints == ""
+def test_the_report_fits_the_window_without_browser_errors(opened, width):
+    content_width, errors = opened(pretrained_page(make_pretrained_comparison(CLOSE)).html(), width)
+    assert content_width <= width
+    assert errors == ""

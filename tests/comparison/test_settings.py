@@ -1,4 +1,4 @@
-"""What a comparison may be asked to hold equal."""
+"""Validation of the settings of a comparison."""
 
 import math
 from typing import Any
@@ -10,23 +10,23 @@ from mixlab.errors import UserError
 
 
 @pytest.mark.parametrize(
-    ("asked", "sentence"),
+    ("settings", "message"),
     [
-        ({"seeds": 0}, "--seeds 0 trains nothing: give at least 1, and 3 or more to see the spread."),
-        ({"epochs": 0}, "--epochs 0 trains nothing: give at least 1."),
-        ({"minutes": 0}, "--minutes 0 is no length of a training: give a number that is more than 0."),
-        ({"minutes": -2.5}, "--minutes -2.5 is no length of a training: give a number that is more than 0."),
-        ({"minutes": math.nan}, "--minutes nan is no length of a training: give a number that is more than 0."),
-        ({"minutes": math.inf}, "--minutes inf is no length of a training: give a number that is more than 0."),
+        ({"seeds": 0}, "--seeds 0 is out of range: it must be at least 1. Use 3 or more to estimate the spread."),
+        ({"epochs": 0}, "--epochs 0 is out of range: it must be at least 1."),
+        ({"minutes": 0}, "--minutes 0 is out of range: it must be positive and finite, for example 30."),
+        ({"minutes": -2.5}, "--minutes -2.5 is out of range: it must be positive and finite, for example 30."),
+        ({"minutes": math.nan}, "--minutes nan is out of range: it must be positive and finite, for example 30."),
+        ({"minutes": math.inf}, "--minutes inf is out of range: it must be positive and finite, for example 30."),
     ],
 )
-def test_terms_under_which_nothing_is_trained_are_refused(asked: dict[str, Any], sentence: str):
-    with pytest.raises(UserError) as refused:
-        ComparisonSettings(**asked)
-    assert str(refused.value) == sentence
+def test_settings_out_of_range_are_rejected(settings: dict[str, Any], message: str):
+    with pytest.raises(UserError) as error:
+        ComparisonSettings(**settings)
+    assert str(error.value) == message
 
 
 @pytest.mark.parametrize("other", [{"epochs": 3}, {"match": "seconds"}])
-def test_two_lengths_of_a_training_are_refused(other: dict[str, Any]):
-    with pytest.raises(UserError, match="each of them says how long a training lasts: give one"):
+def test_two_training_lengths_are_rejected(other: dict[str, Any]):
+    with pytest.raises(UserError, match="because each of them sets the length of a training: give only one of them"):
         ComparisonSettings(minutes=5, **other)

@@ -1,1 +1,1 @@
-"""How fast models are, measured side by side."""
+"""Benchmarks: the speed of models, measured side by side."""

@@ -1,4 +1,4 @@
-"""How many images a second finished models answer, beside each other on this machine."""
+"""Inference throughput of models in images per second, measured side by side on this machine."""
 
 from collections.abc import Callable, Mapping
 
@@ -13,21 +13,30 @@ from mixlab.stats.intervals import median_interval
 from mixlab.zoo.architecture import Model
 
 BATCH = 64
-
+"""Default number of images per forward pass."""
 
 Load = Callable[[], Model]
-"""A finished model, anew with each call."""
+"""Returns the trained model, as a new module on each call."""
 
 
 def images_per_second(
     models: Mapping[str, Load], device: torch.device, batch: int = BATCH
 ) -> dict[str, tuple[ComputeMode, Estimate]]:
-    """By name: the fastest stock mode that a short trial finds, and the speed in it; the models take turns."""
+    """Measure the inference speed of each model in its fastest compute mode.
+
+    models  by name
+    batch   images per forward pass
+
+    A short trial selects the mode of each model; the default mode is kept unless another one is clearly faster. The
+    models then take turns in every timing round, so that changes in the speed of the machine affect all of them alike.
+
+    Returns the mode and the speed by model name; the speed has a 95 % interval over the rounds.
+    """
     modes, calls = {}, {}
     for name, load in models.items():
-        forwards = {mode: _forward(load, device, mode, batch) for mode in candidates(device, "auto")}
-        modes[name] = pick_mode(time_modes(forwards))
-        calls[name] = forwards[modes[name]]
+        forward_by_mode = {mode: _forward(load, device, mode, batch) for mode in candidates(device, "auto")}
+        modes[name] = pick_mode(time_modes(forward_by_mode))
+        calls[name] = forward_by_mode[modes[name]]
     times = interleaved(calls)
     return {
         name: (modes[name], median_interval([batch / seconds for seconds in times[name]], "images/s"))

@@ -1,4 +1,4 @@
-"""`mixlab compare`: the main job."""
+"""`mixlab compare`: compare models on your images and recommend one."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,23 +18,29 @@ if TYPE_CHECKING:
 def compare(
     data: Annotated[str, typer.Option(help=f"{DATA}.")],
     models: Annotated[
-        str | None, typer.Option(help="Names with commas between: sizes and timm:NAME, or published weights.")
+        str | None, typer.Option(help="Comma-separated: models to train (sizes, timm:NAME), or published weights.")
     ] = None,
-    folds: Annotated[int | None, typer.Option(help="Of published weights' images; else 5 below 5,000.")] = None,
-    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Train, whatever the images' size.")] = False,
-    seeds: Annotated[int | None, typer.Option(help="Trainings of each model; else 3.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Of each training; else the recipes' own.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Of the whole comparison, shared equally.")] = None,
-    image_size: Annotated[str | None, typer.Option(help="Pixels, as 64 or 64x48; else each model's own.")] = None,
+    folds: Annotated[
+        int | None, typer.Option(help="Folds for published weights. Default: 5 for fewer than 5,000 images.")
+    ] = None,
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="Train the models, whatever the image size.")
+    ] = False,
+    seeds: Annotated[int | None, typer.Option(help="Trainings of each model. Default: 3.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of each training. Default: from the recipe.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Duration of the whole comparison, shared equally.")] = None,
+    image_size: Annotated[
+        str | None, typer.Option(help="Pixels, for example 64 or 64x48. Default: the size of each model.")
+    ] = None,
     match: Annotated[
-        Literal["parameters", "macs", "seconds"] | None, typer.Option(help="What the others get of the first model.")
+        Literal["parameters", "macs", "seconds"] | None, typer.Option(help="Match this quantity of the first model.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The folder for report.html and results.json.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    out: Annotated[Path | None, typer.Option(help="New folder for report.html and results.json.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Do not show progress.")] = False,
 ) -> None:
-    """Compare models on your images and say, with intervals, which one to take and why.
+    """Compare models on your images and recommend one, with intervals.
 
-    Small images: models are trained from scratch. Larger ones: heads in closed form on published weights.
+    Models are trained from scratch on small images. For larger images, heads are fitted on published weights.
     """
     from mixlab.comparison.compare_page import compare_page
     from mixlab.comparison.compare_pretrained import compares_pretrained
@@ -45,41 +51,41 @@ def compare(
     from mixlab.files import atomic_folder, write_json, write_text
 
     names = None if models is None else [name.strip() for name in models.split(",")]
-    trainings = {"seeds": seeds, "epochs": epochs, "minutes": minutes, "image-size": image_size, "match": match}
+    training_options = {"seeds": seeds, "epochs": epochs, "minutes": minutes, "image-size": image_size, "match": match}
     folder = output_folder(out, "compare", data)
     dataset = open_dataset(data, quiet=quiet)
     if not from_scratch and compares_pretrained(names, dataset):
-        published = _published(names, dataset, folds, trainings, quiet=quiet)
-        shown, page, results = pretrained_tables(published), pretrained_page(published), published.results()
-        said = [published.answer, published.detectable, published.warning]
+        pretrained = _compare_pretrained(names, dataset, folds, training_options, quiet=quiet)
+        result_tables, page, results = pretrained_tables(pretrained), pretrained_page(pretrained), pretrained.results()
+        sentences = [pretrained.answer, pretrained.detectable, pretrained.warning]
     else:
-        trained = _trained(names, dataset, folds, trainings, quiet=quiet)
-        shown, page, results = tables(trained), compare_page(trained), trained.results()
-        said = [trained.answer, trained.detectable]
+        trained = _compare_trained(names, dataset, folds, training_options, quiet=quiet)
+        result_tables, page, results = tables(trained), compare_page(trained), trained.results()
+        sentences = [trained.answer, trained.detectable]
     with atomic_folder(folder) as temporary:
         write_json(temporary / "results.json", results)
         write_text(temporary / "report.html", page.html())
-    show(shown, "table")
-    print("\n".join(said))
-    print(f"\nThe report: {folder / 'report.html'}")
+    show(result_tables, "table")
+    print("\n".join(sentences))
+    print(f"\nReport: {folder / 'report.html'}")
 
 
-def _published(
-    names: list[str] | None, dataset: "Dataset", folds: int | None, trainings: dict[str, Any], *, quiet: bool
+def _compare_pretrained(
+    names: list[str] | None, dataset: "Dataset", folds: int | None, training_options: dict[str, Any], *, quiet: bool
 ) -> "PretrainedComparison":
     from mixlab.comparison.compare_pretrained import compare_pretrained, default_weights
 
-    for option, value in trainings.items():
+    for option, value in training_options.items():
         if value is not None:
             raise UserError(
-                f"--{option} {value} is for trainings, and published weights are compared as they are: leave it out, "
-                "or train models of your own with --from-scratch."
+                f"--{option} {value} has no effect on published weights, which are not trained: remove it, or use "
+                "--from-scratch to train models."
             )
     return compare_pretrained(names or default_weights(), dataset, folds, quiet=quiet, log=logger(quiet=quiet))
 
 
-def _trained(
-    names: list[str] | None, dataset: "Dataset", folds: int | None, trainings: dict[str, Any], *, quiet: bool
+def _compare_trained(
+    names: list[str] | None, dataset: "Dataset", folds: int | None, training_options: dict[str, Any], *, quiet: bool
 ) -> "Comparison":
     from mixlab.comparison.candidates import DEFAULT_MODELS
     from mixlab.comparison.compare import compare
@@ -87,9 +93,9 @@ def _trained(
 
     if folds is not None:
         raise UserError(
-            f"--folds {folds} is for published weights, whose heads are fitted in a moment: here models are trained "
-            "from scratch and judged on the test part, so leave it out."
+            f"--folds {folds} applies to published weights only: models that are trained from scratch are evaluated on "
+            "the test split. Remove it."
         )
-    given = {name: value for name, value in trainings.items() if value is not None and name != "image-size"}
-    settings = ComparisonSettings(**given, image_size=parse_image_size(trainings["image-size"]))
+    given = {name: value for name, value in training_options.items() if value is not None and name != "image-size"}
+    settings = ComparisonSettings(**given, image_size=parse_image_size(training_options["image-size"]))
     return compare(names or DEFAULT_MODELS, dataset, settings, quiet=quiet, log=logger(quiet=quiet))

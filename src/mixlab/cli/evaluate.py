@@ -1,4 +1,4 @@
-"""`mixlab evaluate`: how good a finished run is."""
+"""`mixlab evaluate`: metrics of a finished run."""
 
 import json
 from pathlib import Path
@@ -12,13 +12,13 @@ from mixlab.report.table import Format
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run's folder, which mixlab train has printed.", show_default=False)],
-    data: Annotated[str | None, typer.Option(help=f"{DATA}; else what the run held out of its own data.")] = None,
-    format: Annotated[Format, typer.Option(help="csv and json have every figure in full.")] = "table",
-    out: Annotated[Path | None, typer.Option(help="A new folder for report.html and results.json.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    run: Annotated[Path, typer.Argument(help="The folder of a run, as printed by mixlab train.", show_default=False)],
+    data: Annotated[str | None, typer.Option(help=f"{DATA}. Default: the test split of the run.")] = None,
+    format: Annotated[Format, typer.Option(help="csv and json contain all numbers in full precision.")] = "table",
+    out: Annotated[Path | None, typer.Option(help="New folder for report.html and results.json.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Do not show progress.")] = False,
 ) -> None:
-    """Judge a run on images that it was not trained on: accuracy, every class, confusions, with intervals."""
+    """Evaluate a run on images that it was not trained on: accuracy, metrics of each class, confusions."""
     from mixlab.evaluation.run_evaluation import evaluate_run
     from mixlab.evaluation.run_evaluation_page import run_evaluation_page
     from mixlab.evaluation.run_evaluation_tables import full_table, tables
@@ -43,4 +43,4 @@ def evaluate(
         with atomic_folder(out) as temporary:
             write_json(temporary / "results.json", run_evaluation.results())
             write_text(temporary / "report.html", page)
-        log(f"The report: {out / 'report.html'}")
+        log(f"Report: {out / 'report.html'}")

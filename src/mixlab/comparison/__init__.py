@@ -1,1 +1,1 @@
-"""Which model to take: trained models or published weights compared, ranked and reported."""
+"""Compare models on one data set, with intervals: trained from scratch, or published weights with fitted heads."""

@@ -1,4 +1,4 @@
-"""The report of a comparison: the answer first, with its uncertainty, then what stands behind it."""
+"""The report of a comparison of trained models: the recommendation first, then the evidence."""
 
 import tomli_w
 
@@ -8,7 +8,7 @@ from mixlab.comparison.recommendation_page import (
     ACCURACY,
     accuracy_cost_figure,
     command,
-    mistakes,
+    errors_section,
     recommendation_summary,
     significance_section,
 )
@@ -28,11 +28,11 @@ def compare_page(comparison: Comparison) -> Page:
         kicker=f"mixlab compare: {models}",
         answer=_summary(comparison),
         sections=[
-            Section("What to choose by", [choice_table(comparison)]),
+            Section("Results", [choice_table(comparison)]),
             _significance(comparison),
             _costs(comparison),
             _learning(comparison),
-            _mistakes(comparison),
+            _errors(comparison),
             _run_details(comparison),
         ],
         footer=written_by(comparison.environment["versions"]["mixlab"]),
@@ -42,73 +42,70 @@ def compare_page(comparison: Comparison) -> Page:
 def _summary(comparison: Comparison) -> Summary:
     chosen = comparison.chosen
     costs = [
-        Metric("It answers", chosen.images_per_second, 0),
-        Metric("One training of it", chosen.training_seconds),
-        Metric("Its parameters", Estimate.exact(chosen.candidate.parameters / 1e6, "M")),
+        Metric("Inference speed", chosen.images_per_second, 0),
+        Metric("Time of one training", chosen.training_seconds),
+        Metric("Parameters", Estimate.exact(chosen.candidate.parameters / 1e6, "M")),
     ]
-    return recommendation_summary(
-        comparison.recommendation, comparison.detectable, comparison.recommendation.closest_pair.estimate, costs
-    )
+    return recommendation_summary(comparison, comparison.recommendation.closest_pair.estimate, costs)
 
 
 def _significance(comparison: Comparison) -> Section:
-    seeds = dot_plot(
-        "Every training",
-        {one.name: [training.top1 for training in one.trained] for one in comparison.ranked},
-        {one.name: one.top1 for one in comparison.ranked},
+    top1 = dot_plot(
+        "Accuracy by seed",
+        {result.name: [training.top1 for training in result.trained] for result in comparison.ranked},
+        {result.name: result.top1 for result in comparison.ranked},
         ACCURACY,
         models=comparison.names,
         baselines=comparison.baselines,
-        caption="The large mark is a model's mean with its 95 % interval over seeds and test images; each small mark "
-        "is one training. Grey lines, or arrows to them, are the yardsticks.",
+        caption="Large marks: the mean of a model with its 95 % interval over seeds and test images. Small marks: "
+        "single trainings. Grey lines, or arrows towards them: the baselines.",
     )
     differences = {pair: pair.estimate for pair in comparison.ranking.pairs}
-    return significance_section(seeds, comparison.ranking, differences, pairs_table(comparison))
+    return significance_section(comparison, top1, differences, pairs_table(comparison))
 
 
 def _costs(comparison: Comparison) -> Section:
     ranked = comparison.ranked
     costs = {
-        Axis("Inference", "images/s", "higher"): {one.name: one.images_per_second for one in ranked},
-        Axis("One training", "device seconds", "lower"): {one.name: one.training_seconds for one in ranked},
+        Axis("Inference", "images/s", "higher"): {result.name: result.images_per_second for result in ranked},
+        Axis("One training", "device seconds", "lower"): {result.name: result.training_seconds for result in ranked},
         Axis("Parameters", "M", "lower"): {
-            one.name: Estimate.exact(one.candidate.parameters / 1e6, "M") for one in ranked
+            result.name: Estimate.exact(result.candidate.parameters / 1e6, "M") for result in ranked
         },
     }
-    figure = accuracy_cost_figure(costs, {one.name: one.top1 for one in ranked}, comparison.names)
-    return Section("What it costs", [figure, costs_table(comparison)])
+    return Section("Cost", [accuracy_cost_figure(comparison, costs), costs_table(comparison)])
 
 
 def _learning(comparison: Comparison) -> Section:
     figure = learning_curves(
         "Training loss",
         {
-            one.name: [
+            result.name: [
                 ([epoch["epoch"] for epoch in training.epochs], [epoch["train"]["loss"] for epoch in training.epochs])
-                for training in one.trained
+                for training in result.trained
             ]
-            for one in comparison.ranked
+            for result in comparison.ranked
         },
         models=comparison.names,
         x=Axis("Epoch", digits=0),
         y=Axis("Training loss", "nats", "lower", digits=2),
-        caption="A line is one seed, the other models' means stand behind in grey, and the number is the mean at the "
-        "end. This is the loss on augmented training images: the test images are read once, after the last epoch, "
-        "so they have no curve.",
+        caption="One line for each seed; the means of the other models are grey, and the number is the mean after the "
+        "last epoch. This is the loss on augmented training images: the test images are used once, after the last "
+        "epoch, so they have no curve.",
     )
-    return Section("How they learned", [figure])
+    return Section("Learning curves", [figure])
 
 
-def _mistakes(comparison: Comparison) -> Section:
+def _errors(comparison: Comparison) -> Section:
     chosen = comparison.chosen
-    return mistakes(
+    return errors_section(
         chosen.name,
         comparison.dataset.splits["test"],
         chosen.mean_probabilities,
         comparison.dataset.classes,
         chosen.confusion,
         trainings=comparison.settings.seeds,
-        answers=f"Answers of {comparison.seeds}, added up,",
+        counted=f"Predictions of {comparison.seeds}, summed,",
         averaged=f"With the mean probabilities of {comparison.seeds}",
     )
 
@@ -118,25 +115,26 @@ def _run_details(comparison: Comparison) -> Section:
     counts = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits.items())
     facts = {
         "Budget": _budget(comparison),
-        "Data": f"{dataset.name}: {len(dataset.classes):,} classes, {counts} images (validation is part of train)",
+        "Data": f"{dataset.name}: {len(dataset.classes):,} classes, {counts} images (validation merged into train)",
         "Fingerprint": dataset.fingerprint,
     } | machine_facts(environment)
     recipes = [
         Details(
-            f"{one.name}: recipe {one.candidate.recipe_name}, tuned for {tuned_for(one)}",
-            [Code(tomli_w.dumps(one.candidate.job.recipe.to_dict(), multiline_strings=True))],
+            f"{result.name}: recipe {result.candidate.recipe_name}, tuned for {tuned_for(result)}",
+            [Code(tomli_w.dumps(result.candidate.job.recipe.to_dict(), multiline_strings=True))],
         )
-        for one in comparison.model_results
+        for result in comparison.model_results
     ]
     return Section(
-        "What ran", [*dataset.notes, KeyValues(facts), "To run it again:", Code(_command(comparison)), *recipes]
+        "Run details",
+        [*dataset.notes, KeyValues(facts), "To repeat the comparison:", Code(_command(comparison)), *recipes],
     )
 
 
 def _budget(comparison: Comparison) -> str:
     settings, first = comparison.settings, comparison.names[0]
     if settings.match == "seconds":
-        length = f"as many seconds of training as {first} took"
+        length = f"as many seconds of training as {first}"
     elif settings.minutes is not None:
         length = f"{settings.minutes:g} minutes for the whole comparison, shared equally"
     else:

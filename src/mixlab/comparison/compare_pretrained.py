@@ -1,4 +1,4 @@
-"""The main job on photographs: which published weights to take, by their features and a head in closed form."""
+"""Compare published weights on your images: closed-form heads on cached features, evaluated by cross-validation."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -28,29 +28,37 @@ from mixlab.zoo.cards import find_card
 Log = Callable[[str], None]
 
 FAMILIES = ("mixer", "convmixer", "davit")
-CNN = "timm:resnet50.a1_in1k"  # timm's own choice among its weights of the network that others are measured by
+CNN = "timm:resnet50.a1_in1k"  # timm's default weights of ResNet-50, a common reference network
 FOLDS = 5
-FEW = 5_000  # images: with fewer, a test part of a fifth leaves too much to chance
+MIN_IMAGES_FOR_ONE_SPLIT = 5_000  # with fewer images, a test split of a fifth gives wide intervals
 
-_AT_ONCE = 32  # images
-_TIMED_AT_ONCE = 8  # images: 64 of 224 pixels take a processor half a minute, and every mode is tried several times
+_BATCH = 32  # images
+_TIMING_BATCH = 8  # images; 64 images of 224 pixels take half a minute on a CPU, and every mode is timed several times
 
 
 def default_weights() -> list[str]:
-    """Of each family those with the most accuracy for their MACs, and a convolutional network."""
+    """The names of the weights that are compared by default.
+
+    For each family, those with the highest accuracy for their MACs, and a convolutional network.
+    """
     return [*(best_accuracy_per_mac(f"{family}_").name for family in FAMILIES), CNN]
 
 
 def compares_pretrained(models: Sequence[str] | None, dataset: Dataset) -> bool:
-    """Whether weights are compared, and not trainings: as the models' names say, else by the images' size."""
+    """Whether published weights are compared, rather than models trained from scratch.
+
+    models  the names from the user: published weights or models to train; None: decided by the size of the images
+
+    Raises UserError if `models` contains both kinds.
+    """
     if models is None:
         return median_short_side(dataset.splits["train"]) > SMALL
     weights = [model for model in models if is_pretrained(model)]
     if weights and len(weights) < len(models):
-        fresh = next(model for model in models if model not in weights)
+        from_scratch = next(model for model in models if model not in weights)
         raise UserError(
-            f"--models has {weights[0]}, which comes with weights, beside {fresh}, which would be trained from "
-            "scratch: such a comparison says nothing. Give one kind alone."
+            f"--models mixes {weights[0]}, which is pretrained, with {from_scratch}, which would be trained from "
+            "scratch: their accuracies are not comparable. Give models of one kind only."
         )
     return bool(weights)
 
@@ -58,48 +66,56 @@ def compares_pretrained(models: Sequence[str] | None, dataset: Dataset) -> bool:
 def compare_pretrained(
     models: Sequence[str], dataset: Dataset, folds: int | None, *, quiet: bool, log: Log
 ) -> PretrainedComparison:
-    """`folds`: None for 5 where there are few images, else the test part alone. `log` is told what goes on.
+    """Fit a closed-form head on each backbone and compare their accuracies on the same images.
 
-    Features are kept on this machine, by the weights and the images: a second comparison computes none again.
+    models   names of published weights, at least two
+    dataset  all splits are used for the folds
+    folds    number of folds; None: 5 folds for fewer than 5,000 images, else the test split alone
+    quiet    no progress bars
+    log      receives one sentence for each step
+
+    Features are cached on this machine by weights and image bytes, so a second comparison does not recompute them.
+
+    Raises UserError if weights cannot be loaded, if an image cannot be read, or if a class has too few images.
     """
     require_several(models)
     cv_folds = _cv_folds(dataset, folds)
     rounds = list(cv_folds.rounds())
     split = cv_folds.images.split
     _require_every_class(dataset, split, rounds)
-    backbones = {name: _opened(name) for name in models}
+    backbones = {name: _open_backbone(name) for name in models}
     device = machine.pick_device()
-    log(f"On {machine.device_name(device)}. First the yardsticks, which read every image.")
-    # An image that is broken shows here, before the first feature and not after the last.
-    places = ((np.concatenate([each.train, each.validation]), each.test) for each in rounds)
-    untrained = baselines_over_rounds(split, places)
-    answers: dict[str, CrossValidation] = {}
+    log(f"Running on {machine.device_name(device)}. Computing the baselines.")
+    # The baselines read every image, so an unreadable one is reported before any feature is computed.
+    indices = ((np.concatenate([each.train, each.validation]), each.test) for each in rounds)
+    baselines = baselines_over_rounds(split, indices)
+    results: dict[str, CrossValidation] = {}
     for name, backbone in backbones.items():
-        seen = features(backbone, split, device, batch=_AT_ONCE, quiet=quiet)
-        answers[name] = cross_validate(seen, rounds, len(dataset.classes), RIDGES)
-        correct = 100 * answers[name].correct.mean()
+        backbone_features = features(backbone, split, device, batch=_BATCH, quiet=quiet)
+        results[name] = cross_validate(backbone_features, rounds, len(dataset.classes), RIDGES)
+        correct = 100 * results[name].correct.mean()
         images = pluralize(len(cv_folds.evaluated), "image")
-        log(f"[{len(answers)}/{len(models)}] {name}: {correct:.1f} % of {images}")
-    log("Last, how fast they answer.")
+        log(f"[{len(results)}/{len(models)}] {name}: {correct:.1f} % of {images}")
+    log("Measuring inference speed.")
     loads = {name: partial(build_with_weights, backbone.weights) for name, backbone in backbones.items()}
-    speeds = images_per_second(loads, device, _TIMED_AT_ONCE)
+    speeds = images_per_second(loads, device, _TIMING_BATCH)
     model_results = tuple(
-        _contestant(name, backbone, answers[name], cv_folds, len(dataset.classes), *speeds[name])
+        _result(name, backbone, results[name], cv_folds, len(dataset.classes), *speeds[name])
         for name, backbone in backbones.items()
     )
     return PretrainedComparison(
         dataset=dataset,
         cv_folds=cv_folds,
-        folds=folds,
+        requested_folds=folds,
         model_results=model_results,
-        baselines=untrained,
+        baselines=baselines,
         environment=machine.describe(device),
     )
 
 
 def _cv_folds(dataset: Dataset, folds: int | None) -> Folds:
     if folds is None:
-        if sum(map(len, dataset.splits.values())) >= FEW:
+        if sum(map(len, dataset.splits.values())) >= MIN_IMAGES_FOR_ONE_SPLIT:
             return single_test_split(dataset)
         folds = FOLDS
     return make_folds(dataset, folds)
@@ -107,25 +123,25 @@ def _cv_folds(dataset: Dataset, folds: int | None) -> Folds:
 
 def _require_every_class(dataset: Dataset, split: Split, rounds: Sequence[Round]) -> None:
     for each in rounds:
-        learned = np.bincount(split.labels[each.train], minlength=len(dataset.classes))
-        if not learned.all():
+        counts = np.bincount(split.labels[each.train], minlength=len(dataset.classes))
+        if not counts.all():
             raise UserError(
-                f'{dataset.name} has too few different images of "{dataset.classes[int(learned.argmin())]}" to fit a '
-                "head on some, choose its ridge on others and judge it on the rest: add images, or give more folds."
+                f'{dataset.name} has too few different images of "{dataset.classes[int(counts.argmin())]}" for '
+                "separate training, validation and test images in every fold: add images, or use more folds."
             )
 
 
-def _opened(name: str) -> Backbone:
+def _open_backbone(name: str) -> Backbone:
     try:
         return open_backbone(name)
     except UserError as error:
-        raise UserError(f"{error} Or compare models without published weights: --from-scratch.") from error
+        raise UserError(f"{error} Or use --from-scratch to compare models without published weights.") from error
 
 
-def _contestant(
+def _result(
     name: str,
     backbone: Backbone,
-    answers: CrossValidation,
+    cross_validation: CrossValidation,
     cv_folds: Folds,
     classes: int,
     mode: ComputeMode,
@@ -136,8 +152,8 @@ def _contestant(
         name=name,
         provenance=_provenance(name),
         backbone=backbone,
-        answers=answers,
-        correct=cluster_values(answers.correct[None], cv_folds.images.group_ids[cv_folds.evaluated]),
+        cross_validation=cross_validation,
+        correct=cluster_values(cross_validation.correct[None], cv_folds.images.group_ids[cv_folds.evaluated]),
         parameters=with_head.parameters,
         macs=with_head.macs,
         inference_mode=mode,
@@ -146,12 +162,14 @@ def _contestant(
 
 
 def _provenance(name: str) -> str:
-    """Whose weights they are, as far as it is known here."""
+    """By whom and how the weights were trained, as far as mixlab has a record of it."""
     if name == CNN:
-        return "timm's ResNet-50, trained on ImageNet-1k by the procedure A1 of Wightman et al. 2021, 600 epochs."
+        return "timm's ResNet-50, trained on ImageNet-1k with procedure A1 of Wightman et al. 2021, 600 epochs."
     if (card := find_card(name)) is None:
-        return "Nothing is known here of how they were trained."
+        return "mixlab has no record of how these weights were trained."
     imagenet = (
-        f" {each.value:g} % on {each.on} ({each.reported_by})." for each in card.expected if each.what == "top1"
+        f" {expected.value:g} % on {expected.on} ({expected.reported_by})."
+        for expected in card.expected
+        if expected.what == "top1"
     )
     return card.provenance + next(imagenet, "")

@@ -1,10 +1,10 @@
-"""What every comparison has: its models, the yardsticks beside them, the verdict on all pairs, and the choice."""
+"""Functions that both kinds of comparison share: of models trained from scratch, and of published weights."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -16,8 +16,13 @@ from mixlab.stats.estimate import Estimate
 _SCHEMA = 1
 
 
-class Evaluated(Protocol):
-    """A model of a comparison: its answers, its top-1 in per cent of them, and how many images it answers."""
+class EvaluatedModel(Protocol):
+    """One model of a comparison, after its evaluation.
+
+    correct            bool (seed, image), or float (seed, group); see `rank`
+    top1               accuracy in per cent
+    images_per_second  inference speed
+    """
 
     @property
     def name(self) -> str: ...
@@ -29,77 +34,84 @@ class Evaluated(Protocol):
     def images_per_second(self) -> Estimate: ...
 
 
-C = TypeVar("C", bound=Evaluated)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Compared(Generic[C]):
-    """The models in the order that the user gave."""
-
-    if_baseline_wins: ClassVar[str]
-    """What to do where a yardstick does as well."""
-
-    dataset: Dataset
-    model_results: tuple[C, ...]
-    baselines: dict[str, Estimate]
-    environment: dict[str, Any]
+class AnyComparison(Protocol):
+    """What the report pages and tables read from a comparison of either kind."""
 
     @property
-    def names(self) -> list[str]:
-        """In the user's order, which decides the colours."""
-        return [result.name for result in self.model_results]
-
+    def names(self) -> list[str]: ...
     @property
-    def ranked(self) -> list[C]:
-        return sorted(self.model_results, key=lambda result: -result.top1.value)
-
-    def __getitem__(self, name: str) -> C:
-        return self.model_results[self.names.index(name)]
-
+    def ranked(self) -> Sequence[EvaluatedModel]: ...
     @cached_property
-    def ranking(self) -> Ranking:
-        return rank({result.name: result.correct for result in self.model_results})
-
+    def ranking(self) -> Ranking: ...
     @property
-    def data(self) -> str:
-        """The data's name as a title has it: a folder's without the way to it."""
-        kind, _, path = self.dataset.name.partition(":")
-        return Path(path).name if kind == "folder" else kind
-
+    def recommendation(self) -> Recommendation: ...
     @property
-    def recommendation(self) -> Recommendation:
-        return Recommendation(
-            self.ranking,
-            {one.name: one.top1 for one in self.model_results},
-            {one.name: one.images_per_second for one in self.model_results},
-            self.baselines,
-            self.if_baseline_wins,
-        )
+    def detectable(self) -> str: ...
 
-    @property
-    def chosen(self) -> C:
-        return self[self.recommendation.chosen]
 
-    @property
-    def answer(self) -> str:
-        return self.recommendation.answer
+M = TypeVar("M", bound=EvaluatedModel)
 
-    def found(self, budget: Mapping[str, Any], models: Mapping[str, Any]) -> dict[str, Any]:
-        """results.json, with what each kind of comparison says of its budget and its models."""
-        return {
-            "schema": _SCHEMA,
-            "data": {
-                "name": self.dataset.name,
-                "fingerprint": self.dataset.fingerprint,
-                "classes": list(self.dataset.classes),
-                "images": {split: len(images) for split, images in self.dataset.splits.items()},
-            },
-            "budget": budget,
-            "commit": self.environment["commit"],
-            "device": self.environment["device"],
-            "models": models,
-            "yardsticks": {name: asdict(estimate) for name, estimate in self.baselines.items()},
-            "pairs": [pair.to_dict() for pair in self.ranking.pairs],
-            "detectable": self.ranking.detectable,
-            "recommended": self.ranking.recommended,
-        }
+
+def sort_by_accuracy(models: Iterable[M]) -> list[M]:
+    """The most accurate model first."""
+    return sorted(models, key=lambda model: -model.top1.value)
+
+
+def find_model(models: Iterable[M], name: str) -> M:
+    """Raises KeyError if no model has this name."""
+    for model in models:
+        if model.name == name:
+            return model
+    raise KeyError(name)
+
+
+def rank_models(models: Iterable[EvaluatedModel]) -> Ranking:
+    return rank({model.name: model.correct for model in models})
+
+
+def recommend(
+    models: Sequence[EvaluatedModel], ranking: Ranking, baselines: Mapping[str, Estimate], *, baseline_advice: str
+) -> Recommendation:
+    """`baseline_advice`: what to do if a baseline is at least as accurate as the recommended model."""
+    return Recommendation(
+        ranking,
+        {model.name: model.top1 for model in models},
+        {model.name: model.images_per_second for model in models},
+        baselines,
+        baseline_advice,
+    )
+
+
+def dataset_title(dataset: Dataset) -> str:
+    """The short name of a data set for titles: the last component of a folder's path, or the kind of data."""
+    kind, _, path = dataset.name.partition(":")
+    return Path(path).name if kind == "folder" else kind
+
+
+def results_json(
+    dataset: Dataset,
+    ranking: Ranking,
+    baselines: Mapping[str, Estimate],
+    environment: Mapping[str, Any],
+    *,
+    budget: Mapping[str, Any],
+    models: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The content of results.json; `budget` and `models` depend on the kind of comparison."""
+    return {
+        "schema": _SCHEMA,
+        "data": {
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "classes": list(dataset.classes),
+            "images": {split: len(images) for split, images in dataset.splits.items()},
+        },
+        "budget": budget,
+        "commit": environment["commit"],
+        "device": environment["device"],
+        "models": models,
+        "baselines": {name: asdict(estimate) for name, estimate in baselines.items()},
+        "pairs": [pair.to_dict() for pair in ranking.pairs],
+        "detectable": ranking.detectable,
+        "recommended": ranking.recommended,
+    }

@@ -1,4 +1,4 @@
-"""What a comparison found: its numbers, its answer in words, its JSON."""
+"""The result of a comparison of models trained from scratch: numbers, recommendation, results.json."""
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -8,10 +8,19 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mixlab.comparison.candidates import Candidate
-from mixlab.comparison.compared import Compared
-from mixlab.comparison.recommendation import power_statement
+from mixlab.comparison.compared import (
+    dataset_title,
+    find_model,
+    rank_models,
+    recommend,
+    results_json,
+    sort_by_accuracy,
+)
+from mixlab.comparison.ranking import Ranking
+from mixlab.comparison.recommendation import Recommendation, power_statement
 from mixlab.comparison.settings import ComparisonSettings
 from mixlab.comparison.trainings import Trained
+from mixlab.data.dataset import Dataset
 from mixlab.evaluation.metrics import confusion_matrix
 from mixlab.report.text import pluralize
 from mixlab.speed.plan import ComputeMode, Plan
@@ -19,16 +28,21 @@ from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import mean_interval
 from mixlab.stats.paired import crossed_interval
 
-_BACKWARD_AND_FORWARD = 3
-"""A training step costs about three forward passes: forward, gradients of the inputs, gradients of the weights."""
+_FORWARD_PASSES_PER_STEP = 3
+"""The cost of a training step in forward passes: the forward pass, the input gradients, the weight gradients."""
 
 _MAX_DETECTABLE = 50
-"""Points: a comparison that would miss this difference tells nothing apart."""
+"""Percentage points: a comparison with a larger detectable difference finds hardly any difference significant."""
 
 
 @dataclass(frozen=True)
 class ModelResult:
-    """One model: all its trainings, and what they cost."""
+    """One model with all its trainings and their cost.
+
+    trained            one training for each seed, in the order of the seeds
+    inference_mode     precision and memory layout in which `images_per_second` was measured
+    images_per_second  inference speed
+    """
 
     candidate: Candidate
     plan: Plan
@@ -42,78 +56,139 @@ class ModelResult:
 
     @property
     def correct(self) -> Bool[np.ndarray, "seed image"]:
+        """Whether each training classified each test image correctly."""
         return np.stack([training.correct for training in self.trained])
 
     @cached_property
     def top1(self) -> Estimate:
-        """Per cent, for other seeds and other test images."""
+        """Accuracy in per cent; the interval covers other seeds and other test images."""
         return crossed_interval(self.correct)
 
     @property
     def mean_probabilities(self) -> Float[np.ndarray, "image class"]:
+        """The mean over the seeds."""
         return np.mean([training.probabilities for training in self.trained], axis=0)
 
     @property
     def confusion(self) -> Int[np.ndarray, "class class"]:
-        """Summed over the seeds."""
+        """The sum of the confusion matrices of all seeds."""
         classes = self.trained[0].probabilities.shape[1]
-        answers = [confusion_matrix(one.labels, one.probabilities.argmax(axis=1), classes) for one in self.trained]
-        return np.sum(answers, axis=0)
+        matrices = [
+            confusion_matrix(training.labels, training.probabilities.argmax(axis=1), classes)
+            for training in self.trained
+        ]
+        return np.sum(matrices, axis=0)
 
     @property
     def train_images_per_second(self) -> Estimate:
-        return mean_interval([one.images / one.training_seconds for one in self.trained], "images/s", least=0)
+        """Training speed."""
+        speeds = [training.images / training.training_seconds for training in self.trained]
+        return mean_interval(speeds, "images/s", least=0)
 
     @property
     def training_seconds(self) -> Estimate:
-        """Of one training, on the device."""
-        return mean_interval([one.training_seconds for one in self.trained], "s", least=0)
+        """Device time of one training."""
+        return mean_interval([training.training_seconds for training in self.trained], "s", least=0)
 
     @property
     def training_macs(self) -> int:
-        """Of one training: three forward passes' worth for every image that a step saw."""
-        return _BACKWARD_AND_FORWARD * self.candidate.macs * self.trained[0].images
+        """MACs of one training: three forward passes for every image in every step."""
+        return _FORWARD_PASSES_PER_STEP * self.candidate.macs * self.trained[0].images
 
     @property
     def peak_bytes(self) -> int:
-        return max(one.peak_bytes for one in self.trained)
+        """The largest peak memory of all trainings."""
+        return max(training.peak_bytes for training in self.trained)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison(Compared[ModelResult]):
-    """Of models that were trained alike."""
+class Comparison:
+    """Models that were trained from scratch under the same settings.
 
-    if_baseline_wins = "train longer before you choose"
+    model_results  in the order in which the user named the models
+    baselines      accuracy in per cent of methods without training, by name
+    environment    the machine and the library versions, see `mixlab.measure.machine.describe`
+    """
 
+    dataset: Dataset
     settings: ComparisonSettings
+    model_results: tuple[ModelResult, ...]
+    baselines: dict[str, Estimate]
+    environment: dict[str, Any]
+
+    @property
+    def names(self) -> list[str]:
+        """In the order of the user, which determines the colours."""
+        return [result.name for result in self.model_results]
+
+    @property
+    def ranked(self) -> list[ModelResult]:
+        """The most accurate model first."""
+        return sort_by_accuracy(self.model_results)
+
+    def __getitem__(self, name: str) -> ModelResult:
+        return find_model(self.model_results, name)
+
+    @cached_property
+    def ranking(self) -> Ranking:
+        return rank_models(self.model_results)
+
+    @property
+    def recommendation(self) -> Recommendation:
+        return recommend(
+            self.model_results, self.ranking, self.baselines, baseline_advice="train longer before you choose a model"
+        )
+
+    @property
+    def chosen(self) -> ModelResult:
+        """The recommended model."""
+        return self[self.recommendation.chosen]
+
+    @property
+    def answer(self) -> str:
+        """The recommendation in words."""
+        return self.recommendation.answer
+
+    @property
+    def data(self) -> str:
+        """The short name of the data set."""
+        return dataset_title(self.dataset)
 
     @property
     def detectable(self) -> str:
-        """What a comparison of this size can see, in a sentence."""
+        """What a comparison of this size can detect, in words."""
         points = self.ranking.detectable
         if points >= _MAX_DETECTABLE:
             return (
-                f"With {self.seeds} and {self.test_images} hardly any difference could have been told from chance: "
+                f"With {self.seeds} and {self.test_images}, hardly any difference could be significant: "
                 "train with 3 seeds or more."
             )
         return power_statement(points, "more seeds and more test images")
 
     @property
     def seeds(self) -> str:
+        """ "3 seeds"."""
         return pluralize(self.settings.seeds, "seed")
 
     @property
     def test_images(self) -> str:
+        """ "200 test images"."""
         return pluralize(len(self.dataset.splits["test"]), "test image")
 
     @property
     def title(self) -> str:
-        return f"{len(self.names)} models on {self.data}, judged on {self.test_images}"
+        return f"{len(self.names)} models on {self.data}, evaluated on {self.test_images}"
 
     def results(self) -> dict[str, Any]:
-        """results.json."""
-        models = {result.name: _result(result) for result in self.model_results}
-        return self.found(asdict(self.settings), models)
+        """The content of results.json."""
+        return results_json(
+            self.dataset,
+            self.ranking,
+            self.baselines,
+            self.environment,
+            budget=asdict(self.settings),
+            models={result.name: _result(result) for result in self.model_results},
+        )
 
 
 def _result(result: ModelResult) -> dict[str, Any]:

@@ -1,30 +1,31 @@
-"""A comparison in three tables: what to choose by, what the trainings cost, and every pair. Each fits 100 columns."""
-
-from collections.abc import Sequence
+"""Tables of a comparison of trained models: results, training cost, pairs. Each fits a terminal of 100 columns."""
 
 from mixlab.benchmark.throughput import BATCH
+from mixlab.comparison.compared import AnyComparison
 from mixlab.comparison.comparison import Comparison, ModelResult
-from mixlab.comparison.ranking import Pair, Ranking
+from mixlab.comparison.ranking import Pair
 from mixlab.report.table import Column, Table
 from mixlab.report.text import join_words
 from mixlab.training.recipes.recipe_files import read_recipe
 
-_BUILT = {
-    "resnet_nano": "timm's ResNet with a 3x3 stem of stride 1 and no max-pool",
-    "vit_nano": "timm's VisionTransformer with patch 4",
+_DESCRIPTIONS = {
+    "resnet_nano": "timm's ResNet with a 3x3 stem of stride 1 and without max-pooling",
+    "vit_nano": "timm's VisionTransformer with a patch size of 4",
 }
 
 
 def tables(comparison: Comparison) -> list[Table]:
+    """All tables, in the order in which `mixlab compare` prints them."""
     return [choice_table(comparison), costs_table(comparison), pairs_table(comparison)]
 
 
 def choice_table(comparison: Comparison) -> Table:
+    """Accuracy, speed and size of every model, best first, then the accuracy of the baselines."""
     columns = [
         Column("model", "model"),
         Column("top1", "top-1", "%", digits=1),
         Column("images_per_second", "inference", "images/s", digits=0, uncertainty="interval"),
-        Column("training_seconds", "a training", "s"),
+        Column("training_seconds", "training time", "s"),
         Column("parameters", "parameters", "M"),
         Column("macs", "MACs", "M"),
     ]
@@ -40,26 +41,27 @@ def choice_table(comparison: Comparison) -> Table:
         for result in comparison.ranked
     ]
     rows += [{"model": name, "top1": estimate} for name, estimate in comparison.baselines.items()]
-    spread = "± is the standard deviation of the seeds. " if comparison.settings.seeds > 1 else ""
+    spread = "± is the standard deviation over seeds. " if comparison.settings.seeds > 1 else ""
     notes = [
-        f"{spread}Brackets are 95 % intervals: of an accuracy over test images, of inference over rounds of {BATCH} "
-        f"images in which the models take turns, on {comparison.environment['device']}.",
-        "Validation images were part of train, because nothing was selected: the settings are fixed, the last "
-        "weights are judged, and the test images are read once.",
-        _settings(comparison),
-        *(f"{name} is {_BUILT[name]}." for name in comparison.names if name in _BUILT),
+        f"{spread}Brackets are 95 % intervals: of an accuracy over test images, of inference over timing rounds of "
+        f"{BATCH} images, in which the models take turns, on {comparison.environment['device']}.",
+        "The validation images are merged into train, because nothing is selected: the settings are fixed, the last "
+        "weights are evaluated, and the test images are used once.",
+        _tuning_note(comparison),
+        *(f"{name} is {_DESCRIPTIONS[name]}." for name in comparison.names if name in _DESCRIPTIONS),
     ]
     return Table(comparison.title, columns, rows, notes, models=comparison.names)
 
 
 def costs_table(comparison: Comparison) -> Table:
+    """Training speed, training cost, peak memory and compute modes of every model, best first."""
     columns = [
         Column("model", "model"),
         Column("train_images_per_second", "training", "images/s", digits=0),
-        Column("training_macs", "a training", "TMACs"),
+        Column("training_macs", "training", "TMACs"),
         Column("peak", "peak memory", "MiB", digits=0),
-        Column("trained_in", "trained in"),
-        Column("answers_in", "answers in"),
+        Column("training_mode", "training mode"),
+        Column("inference_mode", "inference mode"),
     ]
     rows = [
         {
@@ -67,42 +69,43 @@ def costs_table(comparison: Comparison) -> Table:
             "train_images_per_second": result.train_images_per_second,
             "training_macs": result.training_macs / 1e12,
             "peak": result.peak_bytes / 2**20,
-            "trained_in": _trained_in(result),
-            "answers_in": str(result.inference_mode),
+            "training_mode": _training_mode(result),
+            "inference_mode": str(result.inference_mode),
         }
         for result in comparison.ranked
     ]
     peak = (
         "of the tensors on the GPU"
         if comparison.environment["device_type"] == "cuda"
-        else "of the whole training process, PyTorch itself included"
+        else "of the whole training process, including PyTorch itself"
     )
     notes = [
-        "TMACs: three times the forward pass, for every image that a step saw.",
-        f"Peak memory: {peak}; the largest of the seeds.",
+        "TMACs: three forward passes for every image in every step.",
+        f"Peak memory: {peak}; the maximum over seeds.",
     ]
-    return Table("What a training costs, and how it ran", columns, rows, notes, models=comparison.names)
+    return Table("Training cost and compute modes", columns, rows, notes, models=comparison.names)
 
 
 def pairs_table(comparison: Comparison) -> Table:
+    """The difference of every pair with its interval, adjusted p-value and significance."""
     match comparison.settings.seeds:
         case 1:
-            over = "over test images alone: one seed says nothing about other trainings"
+            scope = "over test images only: with one seed, they do not cover other trainings"
         case 2:
-            over = "over seeds and test images; with 2 seeds, false alarms come more often than they should"
+            scope = "over seeds and test images; with 2 seeds, the false positive rate is higher than 5 %"
         case _:
-            over = "over seeds and test images"
-    return table_of_pairs(comparison.ranking, comparison.names, over)
+            scope = "over seeds and test images"
+    return pairs_table_with_scope(comparison, scope)
 
 
-def table_of_pairs(ranking: Ranking, models: Sequence[str], over: str) -> Table:
-    """`over`: what the intervals are about."""
+def pairs_table_with_scope(comparison: AnyComparison, scope: str) -> Table:
+    """`scope`: what the intervals cover, to complete "Brackets are 95 % intervals ..."."""
     columns = [
-        Column("a", "ahead"),
-        Column("b", "behind"),
-        Column("difference", "by", "points", digits=2, uncertainty="interval"),
+        Column("a", "better"),
+        Column("b", "worse"),
+        Column("difference", "difference", "points", digits=2, uncertainty="interval"),
         Column("p_holm", "p (Holm)", digits=4),
-        Column("ranking", "ranking"),
+        Column("significance", "significance"),
     ]
     rows = [
         {
@@ -110,35 +113,37 @@ def table_of_pairs(ranking: Ranking, models: Sequence[str], over: str) -> Table:
             "b": pair.b,
             "difference": pair.estimate,
             "p_holm": pair.p_holm,
-            "ranking": _verdict(pair),
+            "significance": _significance(pair),
         }
-        for pair in ranking.pairs
+        for pair in comparison.ranking.pairs
     ]
     note = (
-        f"Brackets are 95 % intervals {over}. Told apart: the interval excludes 0. Alone: by itself, but not among all "
-        "pairs, where p, adjusted by Holm, would have to be below 0.05."
+        f"Brackets are 95 % intervals {scope}. A difference is significant if its interval excludes 0. Significant "
+        "alone: not significant after Holm's adjustment for all pairs, which requires an adjusted p below 0.05."
     )
-    return Table("All pairs", columns, rows, [note], models=models)
+    return Table("All pairs", columns, rows, [note], models=comparison.names)
 
 
-def _verdict(pair: Pair) -> str:
+def _significance(pair: Pair) -> str:
     if not pair.is_significant:
-        return "not told apart"
-    return "told apart" if pair.is_significant_holm else "told apart alone"
+        return "not significant"
+    return "significant" if pair.is_significant_holm else "significant alone"
 
 
-def _settings(comparison: Comparison) -> str:
-    borrowed = [one.name for one in comparison.model_results if tuned_for(one) != one.name]
-    untuned = f"; those of {join_words(borrowed, most=3)} were tuned for another model" if borrowed else ""
-    elsewhere = "" if comparison.dataset.name == "digits" else ", on the digits and not on images such as these"
-    return f"The settings behind each recipe had the same number of validation trials{elsewhere}{untuned}."
+def _tuning_note(comparison: Comparison) -> str:
+    untuned = [result.name for result in comparison.model_results if tuned_for(result) != result.name]
+    other_models = f"; those of {join_words(untuned, most=3)} were tuned for another model" if untuned else ""
+    other_data = "" if comparison.dataset.name == "digits" else ", on the digits and not on images like these"
+    return (
+        f"The settings of each recipe were tuned with the same number of validation trials{other_data}{other_models}."
+    )
 
 
 def tuned_for(result: ModelResult) -> str:
-    """The model whose settings its recipe has."""
+    """The name of the model that the settings of this model's recipe were tuned for."""
     return read_recipe(result.candidate.recipe_name)["model"]
 
 
-def _trained_in(result: ModelResult) -> str:
+def _training_mode(result: ModelResult) -> str:
     plan, batch = result.plan, result.candidate.job.batch
     return str(plan.mode) if plan.micro_batch >= batch else f"{plan.mode}, {plan.micro_batch} of {batch} at once"

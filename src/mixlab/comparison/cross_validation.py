@@ -1,7 +1,7 @@
-"""Every image answered by a head in closed form that saw neither it nor a copy of it, nor chose settings on one.
+"""Cross-validation of linear heads: each image is predicted by a head that was not fitted or tuned on it or on a copy.
 
-Axes:  image  one that is judged, in the order of the set
-       class    in the dataset's order
+Axes:  image  an evaluated image, in the order of the data set
+       class  in the order of the data set
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,13 @@ from mixlab.evaluation.probes.ridge import FittedHead, fit_head
 
 @dataclass(frozen=True, eq=False)
 class CrossValidation:
-    """`heads`: one a round."""
+    """The predictions of all rounds.
+
+    labels         class indices
+    round_of       the round in which each image was evaluated
+    probabilities  from the head of that round
+    heads          one for each round
+    """
 
     labels: Int[np.ndarray, " image"]
     round_of: Int[np.ndarray, " image"]
@@ -36,27 +42,40 @@ class CrossValidation:
 
     @property
     def top1_of_rounds(self) -> list[float]:
-        """Per cent, one a round. Rounds share training images: the spread of these is no standard error."""
-        return [100 * float(self.correct[self.round_of == each].mean()) for each in range(len(self.heads))]
+        """Accuracy of each round in per cent.
+
+        The rounds share training images, so the spread of these values is not a standard error.
+        """
+        return [100 * float(self.correct[self.round_of == index].mean()) for index in range(len(self.heads))]
 
 
-def cross_validate(seen: Features, rounds: Sequence[Round], classes: int, ridges: Sequence[float]) -> CrossValidation:
-    """In each round the head is fitted on its training images, and its validation chooses ridge and temperature."""
-    heads = [fit_head(_of(seen, each.train), _of(seen, each.validation), classes, ridges) for each in rounds]
-    probabilities = [
-        softmax(recommendation_summary.head.logits(seen.values[each.test]), axis=1)
-        for recommendation_summary, each in zip(heads, rounds, strict=True)
+def cross_validate(
+    features: Features, rounds: Sequence[Round], classes: int, ridges: Sequence[float]
+) -> CrossValidation:
+    """Fit one head for each round and predict the test images of that round.
+
+    features  of all images that the rounds index
+    classes   number of classes
+    ridges    candidate penalties; the validation images of a round select the penalty and the temperature
+    """
+    heads = [
+        fit_head(_subset(features, split.train), _subset(features, split.validation), classes, ridges)
+        for split in rounds
     ]
-    places = np.concatenate([each.test for each in rounds])
-    order = np.argsort(places)
-    round_of = np.repeat(np.arange(len(rounds)), [len(each.test) for each in rounds])
+    probabilities = [
+        softmax(fitted.head.logits(features.values[split.test]), axis=1)
+        for fitted, split in zip(heads, rounds, strict=True)
+    ]
+    indices = np.concatenate([split.test for split in rounds])
+    order = np.argsort(indices)
+    round_of = np.repeat(np.arange(len(rounds)), [len(split.test) for split in rounds])
     return CrossValidation(
-        labels=seen.labels[places[order]],
+        labels=features.labels[indices[order]],
         round_of=round_of[order],
         probabilities=np.concatenate(probabilities)[order],
         heads=tuple(heads),
     )
 
 
-def _of(seen: Features, places: Int[np.ndarray, " place"]) -> Features:
-    return Features(seen.values[places], seen.labels[places], {})
+def _subset(features: Features, indices: Int[np.ndarray, " index"]) -> Features:
+    return Features(features.values[indices], features.labels[indices], {})

@@ -1,4 +1,4 @@
-"""What a comparison of published weights found: its numbers, its answer in words, its JSON."""
+"""The result of a comparison of published weights: numbers, recommendation, results.json."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -7,11 +7,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from mixlab.comparison.compared import Compared
+from mixlab.comparison.compared import (
+    dataset_title,
+    find_model,
+    rank_models,
+    recommend,
+    results_json,
+    sort_by_accuracy,
+)
 from mixlab.comparison.cross_validation import CrossValidation
-from mixlab.comparison.ranking import Pair
-from mixlab.comparison.recommendation import power_statement
-from mixlab.data.dataset import Split
+from mixlab.comparison.ranking import Pair, Ranking
+from mixlab.comparison.recommendation import Recommendation, power_statement
+from mixlab.data.dataset import Dataset, Split
 from mixlab.data.folds import Folds
 from mixlab.data.holdout import VALIDATION_SHARE
 from mixlab.evaluation.probes.features import Backbone
@@ -22,55 +29,117 @@ from mixlab.stats.paired import crossed_interval
 from mixlab.training.linear_probe.recipe import RIDGES
 
 WARNING = (
-    "This says which weights to take, and not which architecture is better: other people trained each of them, with "
-    "other recipes and some on more images, so pre-training confounds the architectures. Architectures that are "
-    "trained alike are compared with `--from-scratch`."
+    "This comparison shows which weights to use, not which architecture is better: the weights were trained by "
+    "different authors with different recipes, and some of them on more images, so pre-training confounds the "
+    "architectures. To compare architectures that are trained alike, use `--from-scratch`."
 )
-HOW_SURE = (
-    "Every image is judged once, by a head that saw neither it nor an equal file, nor chose its settings on one; "
-    "copies that are nearly the same are not looked for here, but by `mixlab data check`. "
-    "Intervals are over images, those of one group (copies, or of one origin) together. Folds share training "
-    "images, so their spread is no standard error and none is made of it. What other training images would have "
-    "changed is not in the intervals either, which are therefore somewhat narrow: in simulations those of 95 % held "
-    "the true difference of two models in 87 to 91 %."
+UNCERTAINTY_NOTE = (
+    "Every image is evaluated once, by a head that was neither fitted nor tuned on this image or on a file with equal "
+    "bytes. Near-duplicates are not detected: run `mixlab data check` to find them. "
+    "Intervals are over images; the images of one group (copies, or images of one origin) are kept together. Folds "
+    "share training images, so the spread of their accuracies is not a standard error, and no standard error is "
+    "computed from it. The intervals do not include the variation due to other training images, so they are "
+    "somewhat narrow: in simulations, 95 % intervals contained the true difference of two models in 87 to 91 % of the "
+    "cases."
 )
 
 
 @dataclass(frozen=True)
 class PretrainedResult:
-    """Weights with all that is known of them here: `correct` is for the judged images, in groups."""
+    """Published weights with the head that was fitted on their features.
+
+    provenance         by whom and on what the weights were trained, one or two sentences
+    cross_validation   the heads and their predictions
+    correct            share of correct predictions in each group of evaluated images
+    parameters         including a head for the classes of the data set
+    macs               of one image
+    inference_mode     precision and memory layout in which `images_per_second` was measured
+    images_per_second  inference speed
+    """
 
     name: str
     provenance: str
     backbone: Backbone
-    answers: CrossValidation
-    correct: Float[np.ndarray, "one group"]
-    parameters: int  # with a head for the data's classes
-    macs: int  # of one image
+    cross_validation: CrossValidation
+    correct: Float[np.ndarray, "1 group"]
+    parameters: int
+    macs: int
     inference_mode: ComputeMode
     images_per_second: Estimate
 
     @cached_property
     def top1(self) -> Estimate:
-        """Per cent, for other images; its n counts those that were judged."""
-        return replace(crossed_interval(self.correct), n=len(self.answers.labels))
+        """Accuracy in per cent; the interval covers other images, and `n` is the number of evaluated images."""
+        return replace(crossed_interval(self.correct), n=len(self.cross_validation.labels))
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainedComparison(Compared[PretrainedResult]):
-    """Of published weights. `folds`: as asked for; None: as many as there are images for."""
+class PretrainedComparison:
+    """Published weights that were evaluated on the same images.
 
-    if_baseline_wins = "these weights see too little in your images; train from scratch with `--from-scratch`"
+    cv_folds         the assignment of images to folds
+    requested_folds  the number of folds that the user requested; None: chosen by the number of images
+    model_results    in the order in which the user named the weights
+    baselines        accuracy in per cent of methods without training, by name
+    environment      the machine and the library versions, see `mixlab.measure.machine.describe`
+    """
 
+    dataset: Dataset
     cv_folds: Folds
-    folds: int | None
+    requested_folds: int | None
+    model_results: tuple[PretrainedResult, ...]
+    baselines: dict[str, Estimate]
+    environment: dict[str, Any]
 
     @property
-    def evaluated(self) -> Split:
+    def names(self) -> list[str]:
+        """In the order of the user, which determines the colours."""
+        return [result.name for result in self.model_results]
+
+    @property
+    def ranked(self) -> list[PretrainedResult]:
+        """The most accurate model first."""
+        return sort_by_accuracy(self.model_results)
+
+    def __getitem__(self, name: str) -> PretrainedResult:
+        return find_model(self.model_results, name)
+
+    @cached_property
+    def ranking(self) -> Ranking:
+        return rank_models(self.model_results)
+
+    @property
+    def recommendation(self) -> Recommendation:
+        return recommend(
+            self.model_results,
+            self.ranking,
+            self.baselines,
+            baseline_advice="the features of these weights do not suit your images; train with `--from-scratch`",
+        )
+
+    @property
+    def chosen(self) -> PretrainedResult:
+        """The recommended weights."""
+        return self[self.recommendation.chosen]
+
+    @property
+    def answer(self) -> str:
+        """The recommendation in words."""
+        return self.recommendation.answer
+
+    @property
+    def data(self) -> str:
+        """The short name of the data set."""
+        return dataset_title(self.dataset)
+
+    @property
+    def evaluated_split(self) -> Split:
+        """The images that were evaluated."""
         return self.cv_folds.images.split.subset(self.cv_folds.evaluated)
 
     @property
     def detectable(self) -> str:
+        """What a comparison of this size can detect, in words."""
         return power_statement(self.ranking.detectable, "more test images")
 
     @property
@@ -79,37 +148,46 @@ class PretrainedComparison(Compared[PretrainedResult]):
 
     @property
     def head_recipe(self) -> dict[str, Any]:
-        """For `mixlab train`: the head that was judged, of the taken weights."""
+        """The recipe for `mixlab train` that fits a head on the recommended weights."""
         return {"model": self.chosen.name, "data": self.dataset.name, "linear_probe": {}}
 
     def difference(self, pair: Pair) -> Estimate:
-        """In percentage points; its n counts the images."""
+        """The difference in percentage points; `n` is the number of evaluated images."""
         return replace(pair.estimate, n=len(self.cv_folds.evaluated))
 
     @property
     def test_images(self) -> str:
+        """ "200 test images"."""
         return pluralize(len(self.cv_folds.evaluated), "test image")
 
     @property
-    def way(self) -> str:
-        return f"in {self.cv_folds.count} folds" if self.cv_folds.count > 1 else "in one test part"
+    def evaluation_scheme(self) -> str:
+        """ "in 5 folds" or "in one test split"."""
+        return f"in {self.cv_folds.count} folds" if self.cv_folds.count > 1 else "in one test split"
 
     @property
     def title(self) -> str:
-        return f"{len(self.names)} published weights on {self.data}, judged on {self.test_images} {self.way}"
+        weights = f"{len(self.names)} published weights on {self.data}"
+        return f"{weights}, evaluated on {self.test_images} {self.evaluation_scheme}"
 
     def results(self) -> dict[str, Any]:
-        """results.json: the schema of every comparison, null where it is about trainings, and what folds add to it."""
+        """The content of results.json.
+
+        It has the keys of every comparison, with null for those about training, and adds keys for the folds.
+        """
         budget = {
             "folds": self.cv_folds.count if self.cv_folds.count > 1 else None,
             "ridges": list(RIDGES),
             "validation_share": VALIDATION_SHARE,
         }
         models = {result.name: self._result(result) for result in self.model_results}
-        return self.found(budget, models) | {"warning": WARNING}
+        common = results_json(
+            self.dataset, self.ranking, self.baselines, self.environment, budget=budget, models=models
+        )
+        return common | {"warning": WARNING}
 
     def _result(self, result: PretrainedResult) -> dict[str, Any]:
-        answers, top1 = result.answers, result.top1
+        cross_validation, top1 = result.cross_validation, result.top1
         return {
             "top1": [top1.value],
             "mean": top1.value,
@@ -118,16 +196,16 @@ class PretrainedComparison(Compared[PretrainedResult]):
             "images_per_second": result.images_per_second.value,
             "train_images_per_second": None,
             "training_device_seconds": None,
-            "training_macs": result.macs * len(self.cv_folds.images.split),  # once through the backbone, each
+            "training_macs": result.macs * len(self.cv_folds.images.split),  # one forward pass per image
             "parameters": result.parameters,
             "macs": result.macs,
             "peak_bytes": None,
             "low": top1.low,
             "high": top1.high,
             "images": top1.n,
-            "top1_of_folds": answers.top1_of_rounds,
-            "ridges": [head.ridge for head in answers.heads],
-            "temperatures": [head.temperature for head in answers.heads],
+            "top1_of_folds": cross_validation.top1_of_rounds,
+            "ridges": [head.ridge for head in cross_validation.heads],
+            "temperatures": [head.temperature for head in cross_validation.heads],
             "weights": result.backbone.weights.digest,
             "provenance": result.provenance,
         }

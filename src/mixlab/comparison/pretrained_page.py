@@ -1,17 +1,17 @@
-"""The report of a comparison of published weights: the answer, what it does not say, then what stands behind it."""
+"""The report of a comparison of published weights: the recommendation and its limits first, then the evidence."""
 
 import shlex
 
 import tomli_w
 
 from mixlab.comparison.compare_pretrained import default_weights
-from mixlab.comparison.pretrained_comparison import HOW_SURE, WARNING, PretrainedComparison
+from mixlab.comparison.pretrained_comparison import UNCERTAINTY_NOTE, WARNING, PretrainedComparison
 from mixlab.comparison.pretrained_tables import choice_table, heads_table, pairs_table
 from mixlab.comparison.recommendation_page import (
     ACCURACY,
     accuracy_cost_figure,
     command,
-    mistakes,
+    errors_section,
     recommendation_summary,
     significance_section,
 )
@@ -23,17 +23,18 @@ from mixlab.stats.estimate import Estimate
 
 
 def pretrained_page(comparison: PretrainedComparison) -> Page:
+    weights = f"{len(comparison.names)} published weights"
     return Page(
         title=f"Which weights for {comparison.data}?",
-        kicker=f"mixlab compare: {len(comparison.names)} published weights, {comparison.test_images} {comparison.way}",
+        kicker=f"mixlab compare: {weights}, {comparison.test_images} {comparison.evaluation_scheme}",
         answer=_summary(comparison),
         sections=[
-            Section("Weights, not architectures", [WARNING, _provenance(comparison), *_rule(comparison)]),
-            Section("What to choose by", [choice_table(comparison)]),
-            _how_to_get_it(comparison),
+            Section("Weights, not architectures", [WARNING, _provenance(comparison), *_selection_rule(comparison)]),
+            Section("Results", [choice_table(comparison)]),
+            _next_steps(comparison),
             _significance(comparison),
             _costs(comparison),
-            _mistakes(comparison),
+            _errors(comparison),
             _run_details(comparison),
         ],
         footer=written_by(comparison.environment["versions"]["mixlab"]),
@@ -43,36 +44,34 @@ def pretrained_page(comparison: PretrainedComparison) -> Page:
 def _summary(comparison: PretrainedComparison) -> Summary:
     recommendation, chosen = comparison.recommendation, comparison.chosen
     costs = [
-        Metric("It answers", chosen.images_per_second, 1),
-        Metric("Its parameters", Estimate.exact(chosen.parameters / 1e6, "M")),
+        Metric("Inference speed", chosen.images_per_second, 1),
+        Metric("Parameters", Estimate.exact(chosen.parameters / 1e6, "M")),
     ]
-    return recommendation_summary(
-        recommendation, comparison.detectable, comparison.difference(recommendation.closest_pair), costs
-    )
+    return recommendation_summary(comparison, comparison.difference(recommendation.closest_pair), costs)
 
 
 def _provenance(comparison: PretrainedComparison) -> KeyValues:
-    return KeyValues({one.name: one.provenance for one in comparison.model_results})
+    return KeyValues({result.name: result.provenance for result in comparison.model_results})
 
 
-def _rule(comparison: PretrainedComparison) -> list[str]:
+def _selection_rule(comparison: PretrainedComparison) -> list[str]:
     if comparison.names != default_weights():
         return []
     return [
-        "These were chosen by rule: of each family's ImageNet-1k weights those with the most accuracy there for their "
-        "multiply-accumulates, and a residual network, which everybody knows."
+        "These are the default weights: for each family, the ImageNet-1k weights with the highest accuracy for their "
+        "multiply-accumulates, and a well-known residual network for reference."
     ]
 
 
-def _how_to_get_it(comparison: PretrainedComparison) -> Section:
+def _next_steps(comparison: PretrainedComparison) -> Section:
     data, chosen = shlex.quote(comparison.dataset.name), shlex.quote(comparison.chosen.name)
     return Section(
-        f"To have {comparison.chosen.name}",
+        f"How to train {comparison.chosen.name}",
         [
-            "The head that was judged here: `mixlab train head.toml` with this file. What the backbone sees of the "
-            "images is kept on this machine, so it takes a moment.",
+            "To fit the head that was evaluated, save this recipe and run `mixlab train head.toml`. The features of "
+            "the images are cached on this machine, so it is fast.",
             Code(tomli_w.dumps(comparison.head_recipe)),
-            "Or all of it fine-tuned, which takes a GPU or patience:",
+            "To fine-tune the whole model, which is slow without a GPU:",
             Code(f"mixlab train --data {data} --model {chosen}"),
         ],
     )
@@ -80,60 +79,64 @@ def _how_to_get_it(comparison: PretrainedComparison) -> Section:
 
 def _significance(comparison: PretrainedComparison) -> Section:
     in_folds = comparison.cv_folds.count > 1
-    marks = "each small mark is one fold. " if in_folds else ""
+    folds = "Small marks: single folds. " if in_folds else ""
     top1 = dot_plot(
-        "Every model",
-        {one.name: one.answers.top1_of_rounds if in_folds else [] for one in comparison.ranked},
-        {one.name: one.top1 for one in comparison.ranked},
+        "Accuracy by model",
+        {result.name: result.cross_validation.top1_of_rounds if in_folds else [] for result in comparison.ranked},
+        {result.name: result.top1 for result in comparison.ranked},
         ACCURACY,
         models=comparison.names,
         baselines=comparison.baselines,
-        caption=f"The large mark is the share of all judged images, with its 95 % interval over images; {marks}"
-        "Grey lines, or arrows to them, are the yardsticks.",
+        caption="Large marks: the accuracy on all evaluated images, with its 95 % interval over images. "
+        f"{folds}Grey lines, or arrows towards them: the baselines.",
     )
     differences = {pair: comparison.difference(pair) for pair in comparison.ranking.pairs}
-    section = significance_section(top1, comparison.ranking, differences, pairs_table(comparison))
-    return Section(section.heading, [HOW_SURE, *section.blocks])
+    section = significance_section(comparison, top1, differences, pairs_table(comparison))
+    return Section(section.heading, [UNCERTAINTY_NOTE, *section.blocks])
 
 
 def _costs(comparison: PretrainedComparison) -> Section:
     ranked = comparison.ranked
     costs = {
-        Axis("Inference", "images/s", "higher"): {one.name: one.images_per_second for one in ranked},
-        Axis("MACs", "G", "lower"): {one.name: Estimate.exact(one.macs / 1e9, "G") for one in ranked},
-        Axis("Parameters", "M", "lower"): {one.name: Estimate.exact(one.parameters / 1e6, "M") for one in ranked},
+        Axis("Inference", "images/s", "higher"): {result.name: result.images_per_second for result in ranked},
+        Axis("MACs", "G", "lower"): {result.name: Estimate.exact(result.macs / 1e9, "G") for result in ranked},
+        Axis("Parameters", "M", "lower"): {
+            result.name: Estimate.exact(result.parameters / 1e6, "M") for result in ranked
+        },
     }
-    figure = accuracy_cost_figure(costs, {one.name: one.top1 for one in ranked}, comparison.names)
-    return Section("What it costs", [figure, heads_table(comparison)])
+    return Section("Cost", [accuracy_cost_figure(comparison, costs), heads_table(comparison)])
 
 
-def _mistakes(comparison: PretrainedComparison) -> Section:
+def _errors(comparison: PretrainedComparison) -> Section:
     chosen = comparison.chosen
-    return mistakes(
+    return errors_section(
         chosen.name,
-        comparison.evaluated,
-        chosen.answers.probabilities,
+        comparison.evaluated_split,
+        chosen.cross_validation.probabilities,
         comparison.dataset.classes,
-        chosen.answers.confusion,
+        chosen.cross_validation.confusion,
         trainings=1,
-        answers="Answers",
-        averaged=f"Judged {comparison.way}",
+        counted="Predictions",
+        averaged=f"Evaluated {comparison.evaluation_scheme}",
     )
 
 
 def _run_details(comparison: PretrainedComparison) -> Section:
     dataset = comparison.dataset
+    images, evaluated = len(comparison.cv_folds.images.split), len(comparison.cv_folds.evaluated)
     facts = {
-        "Data": f"{dataset.name}: {len(dataset.classes):,} classes, {len(comparison.cv_folds.images.split):,} "
-        f"images, of which {len(comparison.cv_folds.evaluated):,} are judged {comparison.way}",
+        "Data": f"{dataset.name}: {len(dataset.classes):,} classes, {images:,} images; {evaluated:,} are evaluated "
+        f"{comparison.evaluation_scheme}",
         "Fingerprint": dataset.fingerprint,
     } | machine_facts(comparison.environment)
     notes = list(dataset.notes)
     if dataset.split_by_mixlab and comparison.cv_folds.count > 1:
-        notes.append("For the folds all parts were put together again.")
-    weights = {one.name: f"SHA-256 of the tensors {one.backbone.weights.digest}" for one in comparison.model_results}
-    again = command(data=dataset.name, models=",".join(comparison.names), folds=comparison.folds)
+        notes.append("All splits were merged before the images were assigned to folds.")
+    digests = {
+        result.name: f"SHA-256 of the tensors {result.backbone.weights.digest}" for result in comparison.model_results
+    }
+    repeat = command(data=dataset.name, models=",".join(comparison.names), folds=comparison.requested_folds)
     return Section(
-        "What ran",
-        [*notes, KeyValues(facts), KeyValues(weights), "To run it again:", Code(again)],
+        "Run details",
+        [*notes, KeyValues(facts), KeyValues(digests), "To repeat the comparison:", Code(repeat)],
     )

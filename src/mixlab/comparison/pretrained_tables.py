@@ -1,8 +1,8 @@
-"""A comparison of published weights in three tables: what to choose by, the heads, and every pair."""
+"""Tables of a comparison of published weights: results, fitted heads, pairs."""
 
 from dataclasses import replace
 
-from mixlab.comparison.comparison_tables import table_of_pairs
+from mixlab.comparison.comparison_tables import pairs_table_with_scope
 from mixlab.comparison.pretrained_comparison import PretrainedComparison, PretrainedResult
 from mixlab.models.contract import height_and_width
 from mixlab.report.numbers import number
@@ -10,10 +10,12 @@ from mixlab.report.table import Column, Table
 
 
 def pretrained_tables(comparison: PretrainedComparison) -> list[Table]:
+    """All tables, in the order in which `mixlab compare` prints them."""
     return [choice_table(comparison), heads_table(comparison), pairs_table(comparison)]
 
 
 def choice_table(comparison: PretrainedComparison) -> Table:
+    """Accuracy, speed and size of all weights, best first, then the accuracy of the baselines."""
     columns = [
         Column("model", "weights"),
         Column("top1", "top-1", "%", digits=1, uncertainty="interval"),
@@ -23,68 +25,74 @@ def choice_table(comparison: PretrainedComparison) -> Table:
     ]
     rows = [
         {
-            "model": one.name,
-            "top1": one.top1,
-            "images_per_second": one.images_per_second,
-            "parameters": one.parameters / 1e6,
-            "macs": one.macs / 1e9,
+            "model": result.name,
+            "top1": result.top1,
+            "images_per_second": result.images_per_second,
+            "parameters": result.parameters / 1e6,
+            "macs": result.macs / 1e9,
         }
-        for one in comparison.ranked
+        for result in comparison.ranked
     ]
     rows += [{"model": name, "top1": estimate} for name, estimate in comparison.baselines.items()]
     notes = [
-        "Brackets are 95 % intervals: of an accuracy over test images, of inference over rounds in which the models "
-        f"take turns, on {comparison.environment['device']}.",
-        "A head in closed form (ridge regression) stands on what each backbone sees; nothing of the backbones is "
-        "trained. Fine-tuned, they may rank otherwise.",
+        "Brackets are 95 % intervals: of an accuracy over test images, of inference over timing rounds, in which the "
+        f"models take turns, on {comparison.environment['device']}.",
+        "A closed-form head (ridge regression) is fitted on the features of each backbone; the backbones are not "
+        "trained. After fine-tuning, the ranking may differ.",
     ]
     return Table(comparison.title, columns, rows, notes, models=comparison.names)
 
 
 def heads_table(comparison: PretrainedComparison) -> Table:
+    """Input size, feature width, selected penalties and accuracy by fold of every head, best model first."""
     columns = [
         Column("model", "weights"),
-        Column("pixels", "sees", "pixels"),
+        Column("pixels", "input", "pixels"),
         Column("channels", "features"),
         Column("ridges", "ridge"),
         Column("folds", "folds", "%"),
-        Column("answers_in", "answers in"),
+        Column("inference_mode", "inference mode"),
     ]
     if comparison.cv_folds.count == 1:
         columns = [column for column in columns if column.key != "folds"]
     rows = [
         {
-            "model": one.name,
-            "pixels": "x".join(map(str, height_and_width(one.backbone.preprocess.image_size))),
-            "channels": one.answers.heads[0].head.weight.shape[1],
-            "ridges": _ridges(one),
+            "model": result.name,
+            "pixels": "x".join(map(str, height_and_width(result.backbone.preprocess.image_size))),
+            "channels": result.cross_validation.heads[0].head.weight.shape[1],
+            "ridges": _ridges(result),
             "folds": " to ".join(
-                number(end, 1) for end in (min(one.answers.top1_of_rounds), max(one.answers.top1_of_rounds))
+                number(end, 1)
+                for end in (min(result.cross_validation.top1_of_rounds), max(result.cross_validation.top1_of_rounds))
             ),
-            "answers_in": str(one.inference_mode),
+            "inference_mode": str(result.inference_mode),
         }
-        for one in comparison.ranked
+        for result in comparison.ranked
     ]
     notes = [
-        "Ridge: the smallest and the largest of the rounds, chosen with the temperature on a tenth of each round's "
-        "training images and on nothing that it judges.",
+        "Ridge: the smallest and the largest of all rounds. Ridge and temperature are selected on a tenth of the "
+        "training images of each round, never on the images that are evaluated.",
         *(
-            ["Folds: the worst and the best. They share training images, so their spread is no standard error."]
+            [
+                "Folds: the lowest and the highest accuracy. Folds share training images, so their spread is not a "
+                "standard error."
+            ]
             if comparison.cv_folds.count > 1
             else []
         ),
     ]
-    return Table("The heads", columns, rows, notes, models=comparison.names)
+    return Table("Fitted heads", columns, rows, notes, models=comparison.names)
 
 
 def pairs_table(comparison: PretrainedComparison) -> Table:
-    table = table_of_pairs(comparison.ranking, comparison.names, "over test images, groups of copies together")
+    """The difference of every pair with its interval, adjusted p-value and significance."""
+    table = pairs_table_with_scope(comparison, "over test images, with the copies of an image kept together")
     differences = map(comparison.difference, comparison.ranking.pairs)
     rows = [{**row, "difference": estimate} for row, estimate in zip(table.rows, differences, strict=True)]
     return replace(table, rows=rows)
 
 
-def _ridges(one: PretrainedResult) -> str:
-    """ "0.1 to 10", over the rounds."""
-    ends = sorted({head.ridge for head in one.answers.heads})
+def _ridges(result: PretrainedResult) -> str:
+    """ "0.1 to 10": the range over all rounds."""
+    ends = sorted({head.ridge for head in result.cross_validation.heads})
     return f"{ends[0]:g}" if len(ends) == 1 else f"{ends[0]:g} to {ends[-1]:g}"

@@ -1,8 +1,9 @@
-"""Which model to take: every pair compared on the same images, and no recommendation that chance could have made.
+"""Rank models by accuracy, with a significance test for every pair.
 
-One model is recommended if each of its intervals against the others excludes 0. That claim needs no adjustment for the
-number of models, since all of its parts have to hold at once (Berger 1982, intersection-union tests). Who reads the
-pairs one by one looks for any that stands out, and needs Holm's p beside them.
+A model is recommended only if each of its 95 % intervals against the other models excludes 0. This claim needs no
+adjustment for the number of models, because all of its parts must hold at once (Berger 1982, intersection-union
+tests). Searching the list of pairs for any significant one does need an adjustment, so every pair also has a p-value
+adjusted by Holm's method.
 """
 
 from collections.abc import Mapping
@@ -20,7 +21,11 @@ from mixlab.stats.paired import Difference, crossed_bootstrap, detectable_differ
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """`a` minus `b`; `p_holm` is adjusted for all pairs of the comparison."""
+    """The difference between two models, `a` minus `b`.
+
+    difference  in percentage points, with its 95 % interval and unadjusted p-value
+    p_holm      the p-value adjusted by Holm's method for all pairs of the comparison
+    """
 
     a: str
     b: str
@@ -29,16 +34,16 @@ class Pair:
 
     @property
     def is_significant(self) -> bool:
-        """Whether this pair's own interval excludes 0."""
+        """Whether the 95 % interval of this pair excludes 0."""
         return not self.difference.low <= 0 <= self.difference.high
 
     @property
     def is_significant_holm(self) -> bool:
-        """Whether it would also stand out among all pairs."""
+        """Whether the difference is significant at 5 % after adjustment for all pairs."""
         return self.p_holm < 0.05
 
     def to_dict(self) -> dict[str, Any]:
-        """As results.json has it."""
+        """The entry of this pair in results.json."""
         difference = self.difference
         return {
             "a": self.a,
@@ -51,17 +56,20 @@ class Pair:
 
     @property
     def estimate(self) -> Estimate:
-        """In percentage points; its n counts the trainings of both."""
+        """The difference in percentage points; `n` is the number of trainings of both models."""
         difference = self.difference
         return Estimate(difference.difference, difference.low, difference.high, sum(difference.seeds), "points")
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """`leaders` are the model with the highest mean and those that it could not be told apart from, best first.
+    """The result of `rank`.
 
-    `detectable`: the smallest true difference, in points, that 80 % of such comparisons would find in a typical pair
-    (the median over the pairs; one unsteady model would make the largest say nothing of the others).
+    pairs       every pair of models, the more accurate one as `a`, ordered from the best model to the worst
+    leaders     the model with the highest mean accuracy, then the models that are tied with it, best first
+    detectable  the smallest true difference, in percentage points, that a comparison of this size detects in a
+                typical pair with a probability of 80 %: the median over the pairs, because the largest value depends
+                on the model with the largest spread
     """
 
     pairs: tuple[Pair, ...]
@@ -70,16 +78,18 @@ class Ranking:
 
     @property
     def recommended(self) -> str | None:
+        """The best model if it is significantly better than every other model, else None."""
         return self.leaders[0] if len(self.leaders) == 1 else None
 
 
-Answers = Bool[np.ndarray, "seed image"] | Float[np.ndarray, "seed group"]
+CorrectAnswers = Bool[np.ndarray, "seed image"] | Float[np.ndarray, "seed group"]
 
 
-def rank(correct: Mapping[str, Answers]) -> Ranking:
-    """`correct`: for each of two or more models, whether each training had each test image right.
+def rank(correct: Mapping[str, CorrectAnswers]) -> Ranking:
+    """Compare every pair of models on the same images.
 
-    Where images come in groups: what `mixlab.stats.paired.of_groups` makes of it.
+    correct  by model name, for two or more models: whether each training classified each test image correctly. For
+             images in groups, the values that `mixlab.stats.paired.cluster_values` returns.
     """
     ranked = sorted(correct, key=lambda name: -correct[name].mean())
     couples = list(combinations(ranked, 2))

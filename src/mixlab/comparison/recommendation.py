@@ -1,4 +1,4 @@
-"""Which model to take of those that were compared, in a sentence: what every comparison ends in."""
+"""The recommendation of a comparison, in words: which model to use, and how certain that is."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,22 +11,28 @@ from mixlab.stats.estimate import Estimate
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """Estimates by the models' names; `if_baseline_wins`: what to do where a yardstick does as well."""
+    """The recommended model and the sentences that justify it.
+
+    top1               accuracy in per cent, by model name
+    images_per_second  inference speed, by model name
+    baselines          accuracy in per cent, by name of the baseline
+    baseline_advice    what to do if a baseline is at least as accurate as the recommended model
+    """
 
     ranking: Ranking
     top1: Mapping[str, Estimate]
     images_per_second: Mapping[str, Estimate]
     baselines: Mapping[str, Estimate]
-    if_baseline_wins: str
+    baseline_advice: str
 
     @property
     def chosen(self) -> str:
-        """The model that the answer names: of those that can't be told from the best, the one that answers fastest."""
+        """The name of the recommended model: the fastest of those that are tied with the best."""
         return max(self.ranking.leaders, key=lambda leader: self.images_per_second[leader].value)
 
     @property
     def closest_pair(self) -> Pair:
-        """The taken model and its rival: the best of those that it can't be told from, else the best of all others."""
+        """The recommended model and the best of the models tied with it, or the next best model if there is no tie."""
         rivals = self.ranking.leaders if self.ranking.recommended is None else tuple(self.top1)
         return next(
             pair
@@ -36,48 +42,55 @@ class Recommendation:
 
     @property
     def answer(self) -> str:
-        """A sentence; a second one where a yardstick does as well."""
+        """Which model to use, and a warning if a baseline is at least as accurate."""
         chosen = self.chosen
         top1 = self.top1[chosen].value
-        accuracy = f"{number(top1, 1)} % of the test images right"
+        accuracy = f"{number(top1, 1)} % of the test images"
         if self.ranking.recommended is not None:
-            answer = f"Take {chosen}: it had {accuracy}, and its lead over every other model is more than chance."
+            answer = f"Use {chosen}: it classifies {accuracy} correctly, significantly more than every other model."
         else:
+            best, *tied = self.ranking.leaders
+            tie = (
+                f"The difference between {best} and {tied[0]} is not significant."
+                if len(tied) == 1
+                else f"{join_words(tied)} are tied with the best, {best}: the differences are not significant."
+            )
             answer = (
-                f"{join_words(self.ranking.leaders)} are not told apart: take the cheapest of these, {chosen}, which "
-                f"answers {number(self.images_per_second[chosen].value, 0)} images a second and had {accuracy}."
+                f"{tie} Use {chosen}, the fastest of these: it classifies {accuracy} correctly and processes "
+                f"{number(self.images_per_second[chosen].value, 0)} images per second."
             )
         baseline, reached = max(self.baselines.items(), key=lambda item: item[1].value)
         if reached.value >= top1:
-            answer += f" But the yardstick {baseline} had {number(reached.value, 1)} %: {self.if_baseline_wins}."
+            answer += f" But the baseline {baseline} reaches {number(reached.value, 1)} %: {self.baseline_advice}."
         return answer
 
     @property
     def uncertainty(self) -> str:
-        """How sure the answer is: the pair that comes closest to another one."""
+        """The difference of `closest_pair`, with its p-value."""
         closest_pair = self.closest_pair
         p = "p < 0.001" if closest_pair.difference.p < 0.001 else f"p = {closest_pair.difference.p:.2g}"
-        nearest, chance = (
-            ("", "chance alone could have made it")
-            if self.ranking.recommended is None
-            else (", the next best,", "more than chance makes")
+        next_best, significance = (
+            ("", "not significant") if self.ranking.recommended is None else (", the next best model,", "significant")
         )
         difference = number(closest_pair.difference.difference, 2)
         return (
-            f"{closest_pair.a} and {closest_pair.b}{nearest} are {difference} points apart: {chance} "
-            f"({p}, this pair by itself)."
+            f"The difference between {closest_pair.a} and {closest_pair.b}{next_best} is {difference} points and "
+            f"{significance} ({p}, not adjusted for the number of pairs)."
         )
 
     @property
     def baselines_text(self) -> str:
-        reached = (f"{name} {number(estimate.value, 1)} %" for name, estimate in self.baselines.items())
-        return f"Yardsticks that train nothing: {', '.join(reached)}."
+        accuracies = (f"{name} {number(estimate.value, 1)} %" for name, estimate in self.baselines.items())
+        return f"Baselines without training: {', '.join(accuracies)}."
 
 
-def power_statement(points: float, more: str) -> str:
-    """What a comparison of its size can see, in two sentences; `more` of what would make it see more."""
+def power_statement(points: float, improvement: str) -> str:
+    """What a comparison of this size can detect, in two sentences.
+
+    points       the detectable difference in percentage points, see `Ranking.detectable`
+    improvement  what makes smaller differences detectable, for example "more test images"
+    """
     return (
-        f"Had one of a typical pair truly been {number(points, 1)} points better than the other, a comparison of "
-        f"this size would have noticed it 8 times in 10. Smaller differences may well stay hidden: {more} bring them "
-        "to light."
+        f"A comparison of this size detects a true difference of {number(points, 1)} points in a typical pair with a "
+        f"probability of 80 %. To detect smaller differences, use {improvement}."
     )

@@ -1,4 +1,4 @@
-"""What the reports of all comparisons have alike: the answer, pairs, mistakes, costs, and what ran."""
+"""Sections that the reports of both kinds of comparison share: summary, significance, cost, errors, command line."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from mixlab.comparison.ranking import Pair, Ranking
-from mixlab.comparison.recommendation import Recommendation
+from mixlab.comparison.compared import AnyComparison
+from mixlab.comparison.ranking import Pair
 from mixlab.data.dataset import Split
 from mixlab.evaluation.confident_errors import most_confident_errors
 from mixlab.report.axes import Axis
@@ -24,14 +24,17 @@ from mixlab.stats.estimate import Estimate
 ACCURACY = Axis("Top-1", "%", "higher", digits=1)
 
 
-def recommendation_summary(
-    recommendation: Recommendation, detectable: str, difference: Estimate, costs: Sequence[Metric]
-) -> Summary:
-    """`difference`: of the closest pair; `costs`: of the taken model."""
+def recommendation_summary(comparison: AnyComparison, difference: Estimate, costs: Sequence[Metric]) -> Summary:
+    """The recommendation with its uncertainty and its numbers.
+
+    difference  the difference of the closest pair, in percentage points
+    costs       speed and size of the recommended model
+    """
+    recommendation = comparison.recommendation
     chosen, closest_pair = recommendation.chosen, recommendation.closest_pair
     return Summary(
         recommendation.answer,
-        " ".join([recommendation.uncertainty, detectable, recommendation.baselines_text]),
+        " ".join([recommendation.uncertainty, comparison.detectable, recommendation.baselines_text]),
         [
             Metric(f"Top-1 of {chosen}", recommendation.top1[chosen], 1),
             Metric(
@@ -42,39 +45,46 @@ def recommendation_summary(
     )
 
 
-def significance_section(top1: Figure, ranking: Ranking, differences: Mapping[Pair, Estimate], table: Table) -> Section:
-    """`top1`: the figure of every model's accuracy; `table`: of the pairs."""
+def significance_section(
+    comparison: AnyComparison, top1: Figure, differences: Mapping[Pair, Estimate], table: Table
+) -> Section:
+    """The accuracies of all models and the differences of all pairs.
+
+    top1         the figure of the accuracies
+    differences  in percentage points, for every pair
+    table        the table of the pairs
+    """
+    ranking = comparison.ranking
     pairs = pair_forest_plot(
-        "Every pair",
+        "Pairwise differences",
         {(pair.a, pair.b): estimate for pair, estimate in differences.items()},
         Axis("Difference", "points", digits=1),
         significant=[(pair.a, pair.b) for pair in ranking.pairs if pair.is_significant],
         detectable=min(ranking.detectable, 100.0),
-        caption="How much higher the first model's mean is, with 95 % intervals, both models on the same images. "
-        "Filled marks: told apart, since the interval excludes 0.",
+        caption="Mean accuracy of the first model minus that of the second, on the same images, with 95 % intervals. "
+        "Filled marks: significant differences (the interval excludes 0).",
     )
     blocks: list[Block] = (
         [Columns([top1, pairs]), table]
         if len(pairs.panels) == 1
         else [top1, pairs, Details(f"The {len(table.rows)} pairs as a table", [table])]
     )
-    return Section("More than chance?", blocks)
+    return Section("Significance", blocks)
 
 
-def accuracy_cost_figure(
-    costs: Mapping[Axis, Mapping[str, Estimate]], top1: Mapping[str, Estimate], models: Sequence[str]
-) -> Figure:
+def accuracy_cost_figure(comparison: AnyComparison, costs: Mapping[Axis, Mapping[str, Estimate]]) -> Figure:
+    """Accuracy against each cost; `costs` maps an axis to one estimate for each model name."""
     return trade_off(
         "Accuracy against cost",
-        top1,
+        {model.name: model.top1 for model in comparison.ranked},
         ACCURACY,
         costs,
-        models=models,
+        models=comparison.names,
         caption="Means with 95 % intervals in both directions; arrows point to the better side.",
     )
 
 
-def mistakes(
+def errors_section(
     model: str,
     test: Split,
     probabilities: Float[np.ndarray, "image class"],
@@ -82,28 +92,37 @@ def mistakes(
     confusion: Int[np.ndarray, "class class"],
     *,
     trainings: int,
-    answers: str,
+    counted: str,
     averaged: str,
 ) -> Section:
-    """`confusion` counts the answers of all `trainings`, `answers` says whose; `averaged`: what gives probabilities."""
+    """The confusion matrix of a model and its most confident errors.
+
+    model          the name of the model
+    test           the evaluated images
+    probabilities  predictions for these images
+    confusion      counts of the predictions of all trainings
+    trainings      number of trainings that `confusion` counts
+    counted        the predictions that `confusion` counts, for the caption: "Predictions"
+    averaged       how `probabilities` were obtained, for the caption: "With the mean probabilities of 3 seeds"
+    """
     images = pluralize(len(test), "test image")
     matrix = confusion_matrix(
-        "What is taken for what", confusion, classes, trainings=trainings, caption=f"{answers} on {images}."
+        "Confusion matrix", confusion, classes, trainings=trainings, caption=f"{counted} on {images}."
     )
     wrong = int((probabilities.argmax(axis=1) != test.labels).sum())
-    surest = most_confident_errors(test, classes, probabilities)
-    shown = "all of them" if len(surest) == wrong else f"the surest {len(surest)}"
+    errors = most_confident_errors(test, classes, probabilities)
+    shown = "all of them" if len(errors) == wrong else f"the {len(errors)} most confident"
     gallery = ErrorGallery(
-        "Most confidently wrong",
-        surest,
-        f"{averaged}, {wrong} of {images} are wrong; {shown}: the true class → the answer, and its probability.",
+        "Most confident errors",
+        errors,
+        f"{averaged}, {wrong} of {images} are wrong; {shown}: true class → predicted class, with its probability.",
     )
-    return Section(f"Where {model} errs", [Columns([matrix, gallery])])
+    return Section(f"Errors of {model}", [Columns([matrix, gallery])])
 
 
 def command(**options: object) -> str:
-    """What was typed, or would have been: an option that is None was not given."""
-    given = [
+    """The `mixlab compare` command line with these options; an option that is None is omitted."""
+    arguments = [
         f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in options.items() if value is not None
     ]
-    return " ".join(["mixlab compare", *given])
+    return " ".join(["mixlab compare", *arguments])

@@ -1,4 +1,4 @@
-"""What a comparison holds equal among its models."""
+"""Settings of a comparison of models that are trained from scratch."""
 
 import math
 from dataclasses import dataclass
@@ -12,25 +12,40 @@ Match = Literal["parameters", "macs", "seconds"]
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonSettings:
-    """What is held equal among the models. Only one of `epochs` and `minutes` says how long a training lasts."""
+    """What all models of a comparison have in common.
+
+    `epochs`, `minutes` and `match="seconds"` each set the length of a training. If none is given, the epochs of the
+    recipes apply; these are the same for all default recipes.
+
+    seeds       trainings of each model, at least 1
+    epochs      epochs of each training, at least 1; None: as many as the recipe has
+    minutes     duration of the whole comparison, divided equally among the trainings; cannot be combined with
+                `epochs` or `match="seconds"`
+    image_size  input size of all models in pixels; None: the size of each model
+    match       the quantity of the first model that the other models are adjusted to
+
+    Raises UserError if a value is out of range, or if `minutes` is combined with another training length.
+    """
 
     seeds: int = 3
-    epochs: int | None = None  # None: the recipes' own, which are equal
-    minutes: float | None = None  # of the whole comparison, shared equally
-    image_size: ImageSize | None = None  # pixels; None: each model's own
-    match: Match | None = None  # what the first model has and the others are given
+    epochs: int | None = None
+    minutes: float | None = None
+    image_size: ImageSize | None = None
+    match: Match | None = None
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
-            raise UserError(f"--seeds {self.seeds} trains nothing: give at least 1, and 3 or more to see the spread.")
+            raise UserError(
+                f"--seeds {self.seeds} is out of range: it must be at least 1. Use 3 or more to estimate the spread."
+            )
         if self.epochs is not None and self.epochs < 1:
-            raise UserError(f"--epochs {self.epochs} trains nothing: give at least 1.")
+            raise UserError(f"--epochs {self.epochs} is out of range: it must be at least 1.")
         if self.minutes is not None and not 0 < self.minutes < math.inf:
             raise UserError(
-                f"--minutes {self.minutes:g} is no length of a training: give a number that is more than 0."
+                f"--minutes {self.minutes:g} is out of range: it must be positive and finite, for example 30."
             )
         if self.minutes is not None and (self.epochs is not None or self.match == "seconds"):
             raise UserError(
-                "--minutes stands beside --epochs or --match seconds, and each of them says how long a training lasts: "
-                "give one."
+                "--minutes cannot be combined with --epochs or --match seconds, because each of them sets the length "
+                "of a training: give only one of them."
             )

@@ -1,1 +1,1 @@
-"""How good a model is: metrics, per-class figures, baselines."""
+"""Evaluation of models: metrics, baselines, reports on runs, verification of weights, linear probes."""

@@ -1,4 +1,4 @@
-"""What a model has to beat: answers that need no training."""
+"""Accuracy of baselines that need no training: the majority class and the nearest neighbour in pixel space."""
 
 from collections.abc import Iterable
 
@@ -11,42 +11,42 @@ from mixlab.data.preprocess import Preprocess
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import proportion_interval
 
-_LARGEST_SIDE = 32
-"""Pixels: images that are larger, or of several sizes, are resized to this square to find their neighbours."""
+_MAX_SIDE = 32
+"""Pixels. The nearest neighbour resizes larger images, and images of different sizes, to a square of this side."""
 
-Places = Int[np.ndarray, " _"]
-"""Of a part's images."""
+Indices = Int[np.ndarray, " _"]
+"""Indices of images in a split."""
 
 
 def baselines(train: Split, test: Split) -> dict[str, Estimate]:
-    """Accuracy on `test` of the answers below, in per cent."""
-    places = np.arange(len(train) + len(test))
-    return baselines_over_rounds(train.concat(test), [(places[: len(train)], places[len(train) :])])
+    """The accuracy of each baseline on `test`, in per cent."""
+    indices = np.arange(len(train) + len(test))
+    return baselines_over_rounds(train.concat(test), [(indices[: len(train)], indices[len(train) :])])
 
 
-def baselines_over_rounds(split: Split, rounds: Iterable[tuple[Places, Places]]) -> dict[str, Estimate]:
-    """Accuracy on all test images; a round has the places of those that are known and of those to answer.
+def baselines_over_rounds(split: Split, rounds: Iterable[tuple[Indices, Indices]]) -> dict[str, Estimate]:
+    """The accuracy of each baseline on the test images of all rounds together, in per cent.
 
-    Every image is read once.
+    Each round is a pair of train and test indices into `split`. Every image is read once.
     """
     pixels, labels = _pixels(split), split.labels
-    answers: dict[str, list[Int[np.ndarray, " image"]]] = {"majority class": [], "1-nearest neighbour": []}
-    asked: list[Places] = []
+    predictions: dict[str, list[Int[np.ndarray, " image"]]] = {"majority class": [], "1-nearest neighbour": []}
+    test_indices: list[Indices] = []
     for train, test in rounds:
-        asked.append(test)
-        answers["majority class"].append(majority_class(labels[train], len(test)))
-        answers["1-nearest neighbour"].append(nearest_neighbour(pixels[train], labels[train], pixels[test]))
-    true = labels[np.concatenate(asked)]
-    return {name: accuracy(np.concatenate(predictions), true) for name, predictions in answers.items()}
+        test_indices.append(test)
+        predictions["majority class"].append(majority_class(labels[train], len(test)))
+        predictions["1-nearest neighbour"].append(nearest_neighbour(pixels[train], labels[train], pixels[test]))
+    true = labels[np.concatenate(test_indices)]
+    return {name: accuracy(np.concatenate(of_rounds), true) for name, of_rounds in predictions.items()}
 
 
 def accuracy(predictions: Int[np.ndarray, " image"], labels: Int[np.ndarray, " image"]) -> Estimate:
-    """In per cent."""
+    """The share of correct predictions, in per cent."""
     return proportion_interval(int((predictions == labels).sum()), len(labels))
 
 
 def majority_class(train_labels: Int[np.ndarray, " train_image"], images: int) -> Int[np.ndarray, " image"]:
-    """The class with the most training images, whatever the image shows."""
+    """Predict the most frequent training class for each of `images` images."""
     return np.full(images, np.bincount(train_labels).argmax())
 
 
@@ -55,23 +55,26 @@ def nearest_neighbour(
     train_labels: Int[np.ndarray, " train_image"],
     images: UInt8[np.ndarray, "image ..."],
 ) -> Int[np.ndarray, " image"]:
-    """The class of the training image whose pixels are nearest (Euclidean); all images have one size."""
+    """Predict the class of the training image with the smallest Euclidean distance in pixel space.
+
+    All images must have the same size.
+    """
     classifier = KNeighborsClassifier(n_neighbors=1, algorithm="brute")
     classifier.fit(train_images.reshape(len(train_images), -1).astype(np.float32), train_labels)
     return classifier.predict(images.reshape(len(images), -1).astype(np.float32))
 
 
 def _pixels(split: Split) -> UInt8[np.ndarray, "image row column 3"]:
-    """The images as they are, if all are of one small size, else resized; only small ones are held."""
-    images = [_small(split.image(index)) for index in range(len(split))]
+    """All images, resized unless all of them have the same small size. Only small images are held in memory."""
+    images = [_limit_size(split.image(index)) for index in range(len(split))]
     if len({image.shape for image in images}) > 1:
-        images = [_resized(image) for image in images]
+        images = [_resize(image) for image in images]
     return np.stack(images)
 
 
-def _small(image: UInt8[np.ndarray, "row column 3"]) -> UInt8[np.ndarray, "small_row small_column 3"]:
-    return image if max(image.shape) <= _LARGEST_SIDE else _resized(image)
+def _limit_size(image: UInt8[np.ndarray, "row column 3"]) -> UInt8[np.ndarray, "small_row small_column 3"]:
+    return image if max(image.shape) <= _MAX_SIDE else _resize(image)
 
 
-def _resized(image: UInt8[np.ndarray, "row column 3"]) -> UInt8[np.ndarray, "square square 3"]:
-    return Preprocess((_LARGEST_SIDE, _LARGEST_SIDE)).resized(image).movedim(0, -1).numpy()
+def _resize(image: UInt8[np.ndarray, "row column 3"]) -> UInt8[np.ndarray, "square square 3"]:
+    return Preprocess((_MAX_SIDE, _MAX_SIDE)).resized(image).movedim(0, -1).numpy()

@@ -1,4 +1,4 @@
-"""The images that a model was most confidently wrong about."""
+"""The misclassified images with the highest predicted probability."""
 
 import numpy as np
 from jaxtyping import Float
@@ -12,17 +12,22 @@ MAX_ERRORS = 12
 def most_confident_errors(
     split: Split, classes: tuple[str, ...], probabilities: Float[np.ndarray, "image class"]
 ) -> list[ConfidentError]:
-    """At most `MAX_ERRORS`, the surest first."""
-    answers = probabilities.argmax(axis=1)
-    wrong = np.flatnonzero(answers != split.labels)
-    surest = wrong[np.argsort(-probabilities[wrong, answers[wrong]], kind="stable")][:MAX_ERRORS]
+    """At most `MAX_ERRORS` misclassified images, the most confident first.
+
+    split          the evaluated images
+    classes        class names, in the order of the probabilities
+    probabilities  predictions for the images of `split`
+    """
+    predictions = probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(predictions != split.labels)
+    most_confident = wrong[np.argsort(-probabilities[wrong, predictions[wrong]], kind="stable")][:MAX_ERRORS]
     return [
         ConfidentError(
-            image=split.image(image),
-            name=split.names[image],
-            true=classes[split.labels[image]],
-            predicted=classes[answers[image]],
-            probability=float(probabilities[image, answers[image]]),
+            image=split.image(index),
+            name=split.names[index],
+            true=classes[split.labels[index]],
+            predicted=classes[predictions[index]],
+            probability=float(probabilities[index, predictions[index]]),
         )
-        for image in surest
+        for index in most_confident
     ]

@@ -1,4 +1,4 @@
-"""How good a model is on images that it was not trained on."""
+"""Evaluate a classifier on a set of images: accuracy, balanced accuracy, macro-F1, and metrics of each class."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -16,12 +16,18 @@ from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import bootstrap_interval, proportion_interval
 
 Predict = Callable[[Batch], Float[Tensor, "image class"]]
-"""From a batch to logits, on whatever device they were computed."""
+"""Maps a batch to logits, on any device."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClassEvaluation:
-    """One class, in per cent; None where nothing stands behind it: no image of the class, or no answer with it."""
+    """The metrics of one class in per cent.
+
+    images     number of images of the class
+    precision  None if the class is never predicted
+    recall     None if the class has no images
+    f1         None if the class has no images and is never predicted
+    """
 
     name: str
     images: int
@@ -32,7 +38,7 @@ class ClassEvaluation:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One model's answers, and every figure that follows from them; all are per cent, with 95 % intervals."""
+    """The predictions of a model and the metrics that follow from them, in per cent with 95 % intervals."""
 
     classes: tuple[str, ...]
     labels: Int[np.ndarray, " image"]
@@ -48,39 +54,39 @@ class Evaluation:
 
     @property
     def top1(self) -> Estimate:
-        return self.top(1)
+        return self.topk(1)
 
-    def top(self, among: int) -> Estimate:
-        correct = topk_correct(self.probabilities, self.labels, among)
+    def topk(self, k: int) -> Estimate:
+        """The share of images with the true class among the `k` most probable classes."""
+        correct = topk_correct(self.probabilities, self.labels, k)
         return proportion_interval(int(correct.sum()), len(correct))
 
     @property
     def balanced_accuracy(self) -> Estimate:
-        return self._over_images(balanced_accuracy)
+        return self._bootstrap(balanced_accuracy)
 
     @property
     def macro_f1(self) -> Estimate:
-        return self._over_images(macro_f1)
+        return self._bootstrap(macro_f1)
 
     @property
     def by_class(self) -> list[ClassEvaluation]:
-        """In the order of `classes`."""
-        correct = np.diag(self.confusion)
-        there, answered = self.confusion.sum(axis=1), self.confusion.sum(axis=0)
+        """The metrics of each class, in the order of `classes`."""
+        columns = (np.diag(self.confusion), self.confusion.sum(axis=1), self.confusion.sum(axis=0))
         return [
             ClassEvaluation(
                 name,
                 images,
-                _share(topk_correct, answers),
-                _share(topk_correct, images),
-                _f1(topk_correct, images, answers),
+                precision=_share(correct, predicted),
+                recall=_share(correct, images),
+                f1=_f1(correct, images, predicted),
             )
-            for name, topk_correct, images, answers in zip(
-                self.classes, correct.tolist(), there.tolist(), answered.tolist(), strict=True
+            for name, correct, images, predicted in zip(
+                self.classes, *(column.tolist() for column in columns), strict=True
             )
         ]
 
-    def _over_images(self, statistic: Callable[[Int[np.ndarray, "class class"]], float]) -> Estimate:
+    def _bootstrap(self, statistic: Callable[[Int[np.ndarray, "class class"]], float]) -> Estimate:
         def per_cent(labels: Int[np.ndarray, " image"], predictions: Int[np.ndarray, " image"]) -> float:
             return 100 * statistic(confusion_matrix(labels, predictions, len(self.classes)))
 
@@ -91,21 +97,27 @@ def _share(numerator: int, denominator: int) -> Estimate | None:
     return proportion_interval(numerator, denominator) if denominator else None
 
 
-def _f1(correct: int, images: int, answers: int) -> Estimate | None:
-    """Of the images that are of the class or were taken for it, a share j is right, and F1 is 2j / (1 + j).
+def _f1(correct: int, images: int, predicted: int) -> Estimate | None:
+    """F1 with an interval.
 
-    That grows with j, so the ends of its interval are those of j's.
+    Let j be the share of correct images among those that belong to the class or are predicted as it (the Jaccard
+    index). Then F1 = 2j / (1 + j), which increases with j, so the ends of the interval of j map to those of F1.
     """
-    share = _share(correct, images + answers - correct)
+    share = _share(correct, images + predicted - correct)
     if share is None:
         return None
-    assert share.low is not None and share.high is not None  # Wilson's interval has ends
+    assert share.low is not None and share.high is not None  # a Wilson interval has both ends
     value, low, high = (200 * j / (100 + j) for j in (share.value, share.low, share.high))
     return replace(share, value=value, low=low, high=high)
 
 
 def predict_fn(model: nn.Module, device: torch.device, mode: ComputeMode) -> Predict:
-    """`model`, which is on `device`, as what `evaluate` asks: in evaluation mode and without gradients."""
+    """A function for `evaluate` that runs `model` in evaluation mode and without gradients.
+
+    model   on `device`, in the memory layout of `mode`
+    device  where the batches are moved to
+    mode    precision (autocast) and memory layout
+    """
     model.eval()
 
     @torch.inference_mode()
@@ -118,6 +130,10 @@ def predict_fn(model: nn.Module, device: torch.device, mode: ComputeMode) -> Pre
 
 
 def evaluate(predict: Predict, batches: Iterable[Batch], classes: tuple[str, ...]) -> Evaluation:
+    """Predict all batches; probabilities are the softmax of the logits in fp32.
+
+    classes  class names, in the order of the logits
+    """
     labels, probabilities = [], []
     for batch in batches:
         labels.append(batch.labels.numpy(force=True))

@@ -1,4 +1,4 @@
-"""How good a finished run is on images that it was not trained on."""
+"""Evaluate a finished run on images that it was not trained on."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -26,10 +26,13 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class RunEvaluation:
-    """A run's answers for the test part of `dataset`, and what they are worth.
+    """The predictions of a run for the test split of `dataset`, with their metrics.
 
-    `evaluated` says which images these are. `majority`: what one answer for all of them would have reached, the
-    commonest class of the training images where those are at hand, else of the judged ones.
+    dataset      the "test" split contains the evaluated images; other splits may be missing
+    evaluated    which images were evaluated, in words
+    majority     accuracy in per cent of always predicting the most frequent class of the training images, or of the
+                 evaluated images if the training images are not available
+    environment  the machine and the library versions, see `mixlab.measure.machine.describe`
     """
 
     run: Run
@@ -41,10 +44,12 @@ class RunEvaluation:
 
     @property
     def split(self) -> Split:
+        """The evaluated images."""
         return self.dataset.splits["test"]
 
     @property
     def images(self) -> str:
+        """ "1,200 images"."""
         return f"{len(self.split):,} images"
 
     @property
@@ -53,22 +58,23 @@ class RunEvaluation:
 
     @property
     def answer(self) -> str:
-        """A sentence."""
+        """The accuracy and the comparison with the majority class, in a sentence."""
         top1 = self.evaluation.top1
         assert top1.low is not None and top1.high is not None
-        beaten = top1.low > self.majority.value
-        better = "more than" if beaten else "not certainly more than"
+        is_better = top1.low > self.majority.value
+        comparison = "significantly more than" if is_better else "not significantly more than"
         ends = f"{number(top1.low, 1)} to {number(top1.high, 1)} %"
         return (
-            f"{self.run.config['model']} has {number(top1.value, 1)} % of the images right (95 %: {ends}), {better} "
-            f"the {number(self.majority.value, 1)} % of always answering the commonest class."
+            f"{self.run.config['model']} classifies {number(top1.value, 1)} % of the images correctly (95 % interval: "
+            f"{ends}), {comparison} the {number(self.majority.value, 1)} % of always predicting the most frequent "
+            "class."
         )
 
     @property
     def summary(self) -> dict[str, Estimate]:
-        """Per cent; top-5 only where it is no gift."""
+        """The metrics in per cent; top-5 only if there are more than 5 classes."""
         evaluation = self.evaluation
-        top5 = {"top5": evaluation.top(5)} if len(evaluation.classes) > 5 else {}
+        top5 = {"top5": evaluation.topk(5)} if len(evaluation.classes) > 5 else {}
         return {
             "top1": evaluation.top1,
             **top5,
@@ -77,27 +83,36 @@ class RunEvaluation:
         }
 
     def results(self) -> dict[str, Any]:
-        """results.json."""
+        """The content of results.json."""
         evaluation = self.evaluation
         return {
             "schema": SCHEMA,
             "run": str(self.run.path),
             "model": self.run.config["model"],
-            "data": {"name": self.dataset.name, "judged": self.evaluated, "images": len(self.split)},
+            "data": {"name": self.dataset.name, "evaluated": self.evaluated, "images": len(self.split)},
             "commit": self.environment["commit"],
             "device": self.environment["device"],
             **{measure: asdict(estimate) for measure, estimate in self.summary.items()},
-            "yardsticks": {"majority class": asdict(self.majority)},
-            "classes": [asdict(one) for one in evaluation.by_class],
-            "confusion": evaluation.confusion.tolist(),  # a row for each true class, a column for each answer
+            "baselines": {"majority class": asdict(self.majority)},
+            "classes": [asdict(metrics) for metrics in evaluation.by_class],
+            "confusion": evaluation.confusion.tolist(),  # rows: true classes, columns: predicted classes
         }
 
 
 def evaluate_run(run: Run, data: str | None, *, quiet: bool) -> RunEvaluation:
-    """On `data`; without it, or where it holds what the run was trained on, on the part that the run held out."""
+    """Evaluate a run in fp32.
+
+    run    a finished run
+    data   the name of a data set; None, or the data set of the training: the test images that the run held out. The
+           same applies to a copy of the data set under another name.
+    quiet  no progress bar
+
+    Raises UserError if the data cannot be read, if its classes are not those of the run, or if the split of the run is
+    lost.
+    """
     recipe = run.recipe
     classes = tuple(run.config["classes"])
-    dataset, evaluated = _opened(run, recipe["data"], data, classes)
+    dataset, evaluated = _open_dataset(run, recipe["data"], data, classes)
     device = machine.pick_device()
     predict = predict_fn(prepare_model(load(run.path), device, ComputeMode()), device, ComputeMode())
     batches = EvalBatches(
@@ -108,10 +123,10 @@ def evaluate_run(run: Run, data: str | None, *, quiet: bool) -> RunEvaluation:
         max_unreadable=recipe["max_unreadable"],
         quiet=quiet,
     )
-    dataset = _readable(dataset, batches)
+    dataset = _drop_unreadable(dataset, batches)
     test = dataset.splits["test"]
-    with progress(f"judge {run.path.name}", total=len(test), quiet=quiet) as advance:
-        evaluation = evaluate(predict, _counted(batches, advance), classes)
+    with progress(f"evaluate {run.path.name}", total=len(test), quiet=quiet) as advance:
+        evaluation = evaluate(predict, _with_progress(batches, advance), classes)
     return RunEvaluation(
         run=run,
         dataset=dataset,
@@ -122,43 +137,43 @@ def evaluate_run(run: Run, data: str | None, *, quiet: bool) -> RunEvaluation:
     )
 
 
-def _opened(run: Run, trained_on: str, data: str | None, classes: tuple[str, ...]) -> tuple[Dataset, str]:
-    """The images to judge on, as the part "test", and which they are, in words."""
-    held_out_mask = "the test part that the run held out"
+def _open_dataset(run: Run, trained_on: str, data: str | None, classes: tuple[str, ...]) -> tuple[Dataset, str]:
+    """The data set with the images to evaluate as its "test" split, and a description of these images."""
+    held_out = "the test part that the run held out"
     if data is None or is_same_source(data, trained_on):
-        return _held_out(run, trained_on, classes), held_out_mask
-    unseen = open_for_evaluation(data, classes)
+        return _open_held_out(run, trained_on, classes), held_out
+    other = open_for_evaluation(data, classes)
     if run.split_assignment is not None and set(chain.from_iterable(run.split_assignment.values())) <= set(
-        unseen.splits["test"].names
+        other.splits["test"].names
     ):
-        # The folder was moved or copied: judged whole, most of its images would be those that the run learned from.
-        return open_with_assignment(
-            data, run.split_assignment, classes
-        ), f"{held_out_mask}, since all that it was trained on lies here as well"
-    return unseen, "images that the run never saw"
+        # The folder was moved or copied, so most of its images are training images of the run. The description goes
+        # into published results, so it does not contain `data`, which may be a local path.
+        dataset = open_with_assignment(data, run.split_assignment, classes)
+        return dataset, f"{held_out}, because the data set contains the images that it was trained on"
+    return other, "images that the run was not trained on"
 
 
-def _held_out(run: Run, trained_on: str, classes: tuple[str, ...]) -> Dataset:
-    """What the run was trained on, in the run's parts."""
+def _open_held_out(run: Run, trained_on: str, classes: tuple[str, ...]) -> Dataset:
+    """The data set of the training, with the splits of the run."""
     if run.split_assignment is not None:
         return open_with_assignment(trained_on, run.split_assignment, classes)
     dataset = open_dataset(trained_on)
     if dataset.split_by_mixlab:
         raise UserError(
-            f"{run.path} has no split.json, which says what it held out of {trained_on}: copy the run anew, or give "
-            "images that it never saw as --data."
+            f"{run.path} has no split.json, so the images of {trained_on} that it held out are unknown: copy the run "
+            "again, or pass other images with --data."
         )
     return dataset.relabelled(classes)
 
 
-def _readable(dataset: Dataset, batches: EvalBatches) -> Dataset:
-    """Without the test images that were left out, which the notes name."""
+def _drop_unreadable(dataset: Dataset, batches: EvalBatches) -> Dataset:
+    """The data set without the unreadable test images, which are listed in its notes."""
     notes = tuple(f"{image} was left out: {reason}." for image, reason in batches.unreadable.items())
     test = dataset.splits["test"].subset(batches.readable)
     return replace(dataset, splits=dataset.splits | {"test": test}, notes=dataset.notes + notes)
 
 
-def _counted(batches: Iterable[Batch], advance: Advance) -> Iterator[Batch]:
+def _with_progress(batches: Iterable[Batch], advance: Advance) -> Iterator[Batch]:
     for batch in batches:
         yield batch
         advance(len(batch.labels))

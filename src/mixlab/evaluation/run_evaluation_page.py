@@ -1,4 +1,4 @@
-"""The report of a judgement: the answer first, then every class, what is taken for what, and what ran."""
+"""The report of `mixlab evaluate`: accuracy first, then every class, the errors, and the run details."""
 
 import tomli_w
 
@@ -17,8 +17,8 @@ def run_evaluation_page(run_evaluation: RunEvaluation) -> Page:
         kicker=f"mixlab evaluate: {run_evaluation.run.path}",
         answer=_summary(run_evaluation),
         sections=[
-            Section("What it recognises", [class_table(run_evaluation)]),
-            _mistakes(run_evaluation),
+            Section("Classes", [class_table(run_evaluation)]),
+            _errors(run_evaluation),
             _run_details(run_evaluation),
         ],
         footer=written_by(run_evaluation.environment["versions"]["mixlab"]),
@@ -28,29 +28,29 @@ def run_evaluation_page(run_evaluation: RunEvaluation) -> Page:
 def _summary(run_evaluation: RunEvaluation) -> Summary:
     return Summary(
         run_evaluation.answer,
-        f"Judged: {run_evaluation.evaluated}, {run_evaluation.images}. "
-        "Intervals are over images, for this one training.",
+        f"Evaluated on: {run_evaluation.evaluated}, {run_evaluation.images}. "
+        "Intervals are over images and do not cover other trainings.",
         [Metric(TITLES[measure], estimate, 1) for measure, estimate in run_evaluation.summary.items()],
     )
 
 
-def _mistakes(run_evaluation: RunEvaluation) -> Section:
+def _errors(run_evaluation: RunEvaluation) -> Section:
     evaluation = run_evaluation.evaluation
     matrix = confusion_matrix(
-        "What is taken for what",
+        "Confusion matrix",
         evaluation.confusion,
         evaluation.classes,
-        caption=f"Answers for {run_evaluation.images}.",
+        caption=f"Predictions for {run_evaluation.images}.",
     )
     wrong = int((evaluation.predictions != evaluation.labels).sum())
-    mistakes = most_confident_errors(run_evaluation.split, evaluation.classes, evaluation.probabilities)
-    shown = "all of them" if len(mistakes) == wrong else f"the surest {len(mistakes)}"
+    errors = most_confident_errors(run_evaluation.split, evaluation.classes, evaluation.probabilities)
+    shown = "all of them" if len(errors) == wrong else f"the {len(errors)} most confident"
     gallery = ErrorGallery(
-        "Most confidently wrong",
-        mistakes,
-        f"{wrong:,} of {run_evaluation.images} are wrong; {shown}: the true class → the answer, and its probability.",
+        "Most confident errors",
+        errors,
+        f"{wrong:,} of {run_evaluation.images} are wrong; {shown}: true class → predicted class, with its probability.",
     )
-    return Section("Where it errs", [Columns([matrix, gallery]), *confusion_tables(run_evaluation)])
+    return Section("Errors", [Columns([matrix, gallery]), *confusion_tables(run_evaluation)])
 
 
 def _run_details(run_evaluation: RunEvaluation) -> Section:
@@ -61,5 +61,5 @@ def _run_details(run_evaluation: RunEvaluation) -> Section:
         "Data": f"{dataset.name}: {run_evaluation.evaluated}, {run_evaluation.images}",
         "Precision": "fp32",
     } | machine_facts(run_evaluation.environment)
-    recipe = Details("The recipe that it was trained with", [Code(tomli_w.dumps(run_evaluation.run.recipe))])
-    return Section("What ran", [*dataset.notes, KeyValues(facts), recipe])
+    recipe = Details("The recipe of the training", [Code(tomli_w.dumps(run_evaluation.run.recipe))])
+    return Section("Run details", [*dataset.notes, KeyValues(facts), recipe])

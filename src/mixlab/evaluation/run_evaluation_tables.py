@@ -1,4 +1,4 @@
-"""A judgement in tables: for people, and one long table for programs."""
+"""Tables of `mixlab evaluate`: several human-readable ones, and a single machine-readable one with all numbers."""
 
 import numpy as np
 
@@ -15,83 +15,92 @@ TITLES = {
     "recall": "recall",
     "f1": "F1",
 }
-_MEASURES_OF_A_CLASS = ("precision", "recall", "f1")
-_CONFUSIONS = 10
+_CLASS_MEASURES = ("precision", "recall", "f1")
+_MAX_CONFUSIONS = 10
 
 
 def tables(run_evaluation: RunEvaluation) -> list[Table]:
+    """The human-readable tables, in the order in which `mixlab evaluate` prints them."""
     return [summary_table(run_evaluation), class_table(run_evaluation), *confusion_tables(run_evaluation)]
 
 
 def summary_table(run_evaluation: RunEvaluation) -> Table:
+    """The metrics of the model and the accuracy of the majority class."""
     rows: list[dict[str, Cell]] = [
         {"measure": TITLES[measure], "value": estimate} for measure, estimate in run_evaluation.summary.items()
     ]
     rows.append({"measure": "majority class", "value": run_evaluation.majority})
     return Table(
         run_evaluation.title,
-        [Column("measure", "measure"), Column("value", "reached", "%", digits=1, uncertainty="interval")],
+        [Column("measure", "measure"), Column("value", "value", "%", digits=1, uncertainty="interval")],
         rows,
         [
-            f"Judged: {run_evaluation.evaluated}, {run_evaluation.images}.",
-            "Brackets are 95 % intervals over images, for this one training.",
-            "Majority class: always the commonest class, whatever the image shows.",
+            f"Evaluated on: {run_evaluation.evaluated}, {run_evaluation.images}.",
+            "Brackets are 95 % intervals over images; they do not cover other trainings.",
+            "Majority class: the accuracy of always predicting the most frequent class.",
         ],
     )
 
 
 def class_table(run_evaluation: RunEvaluation) -> Table:
+    """Precision, recall, F1 and the number of images of every class."""
     columns = [
         Column("class", "class"),
-        *(Column(measure, TITLES[measure], "%", digits=1, uncertainty="interval") for measure in _MEASURES_OF_A_CLASS),
+        *(Column(measure, TITLES[measure], "%", digits=1, uncertainty="interval") for measure in _CLASS_MEASURES),
         Column("images", "images"),
     ]
     rows: list[dict[str, Cell]] = [
-        {"class": one.name, "precision": one.precision, "recall": one.recall, "f1": one.f1, "images": one.images}
-        for one in run_evaluation.evaluation.by_class
+        {
+            "class": metrics.name,
+            "precision": metrics.precision,
+            "recall": metrics.recall,
+            "f1": metrics.f1,
+            "images": metrics.images,
+        }
+        for metrics in run_evaluation.evaluation.by_class
     ]
     return Table(
         "Every class",
         columns,
         rows,
         [
-            "Recall: how many of a class's images were recognised. Precision: how many of the answers with it were "
-            "right. F1: their harmonic mean."
+            "Recall: the share of a class's images that are classified correctly. Precision: the share of the "
+            "predictions of a class that are correct. F1: the harmonic mean of precision and recall."
         ],
     )
 
 
 def confusion_tables(run_evaluation: RunEvaluation) -> list[Table]:
-    """The worst confusions; no table where there was none."""
+    """A table of the most frequent confusions; empty if all predictions are correct."""
     confusion, classes = run_evaluation.evaluation.confusion, run_evaluation.evaluation.classes
     wrong = confusion - np.diag(np.diag(confusion))
-    worst = np.argsort(-wrong, axis=None, kind="stable")[: min(_CONFUSIONS, np.count_nonzero(wrong))]
+    worst = np.argsort(-wrong, axis=None, kind="stable")[: min(_MAX_CONFUSIONS, np.count_nonzero(wrong))]
     rows: list[dict[str, Cell]] = [
         {
             "class": classes[true],
-            "answer": classes[answer],
-            "images": int(wrong[true, answer]),
-            "share": proportion_interval(int(wrong[true, answer]), int(confusion[true].sum())),
+            "predicted": classes[predicted],
+            "images": int(wrong[true, predicted]),
+            "share": proportion_interval(int(wrong[true, predicted]), int(confusion[true].sum())),
         }
-        for true, answer in (divmod(int(place), len(classes)) for place in worst)
+        for true, predicted in (divmod(int(index), len(classes)) for index in worst)
     ]
     columns = [
         Column("class", "class"),
-        Column("answer", "taken for"),
+        Column("predicted", "predicted"),
         Column("images", "images"),
         Column("share", "of the class", "%", digits=1, uncertainty="interval"),
     ]
-    return [Table("Worst confusions", columns, rows)] if rows else []
+    return [Table("Most frequent confusions", columns, rows)] if rows else []
 
 
 def full_table(run_evaluation: RunEvaluation) -> Table:
-    """A row for each measure, and for each measure of a class."""
+    """The machine-readable table: one row for each metric of the model, then for each metric of each class."""
     rows: list[dict[str, Cell]] = [
         {"measure": measure, "class": None, "value": estimate}
         for measure, estimate in (*run_evaluation.summary.items(), ("majority_class", run_evaluation.majority))
     ]
     for row in class_table(run_evaluation).rows:
-        rows += [{"measure": measure, "class": row["class"], "value": row[measure]} for measure in _MEASURES_OF_A_CLASS]
+        rows += [{"measure": measure, "class": row["class"], "value": row[measure]} for measure in _CLASS_MEASURES]
     return Table(
         run_evaluation.title,
         [Column("measure", "measure"), Column("class", "class"), Column("value", "value", "%")],

@@ -1,9 +1,10 @@
-"""Whether weights are what they are said to be: checksum, strict loading, the answer to a fixed image, accuracy."""
+"""Verify weights: checksums, strict loading, logits of a reference image, and optionally the accuracy."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jaxtyping import Float
 from torch import Tensor
 
 from mixlab.data.batches import EvalBatches
@@ -21,84 +22,104 @@ from mixlab.zoo.cards import Card, Expected, find_card
 from mixlab.zoo.class_names import synsets
 
 _BATCH = 64
-_SHOWN = 3
+_TOP_LOGITS = 3
 
 
 @dataclass(frozen=True)
 class Verification:
-    checksums: Mapping[str, str]  # SHA-256 by file
-    recorded: Mapping[str, str]  # the same when it was downloaded
+    """The result of `verify_weights`.
+
+    checksums   SHA-256 by file name
+    recorded    SHA-256 by file name, as recorded at the download
+    classes     class names, empty if they are unknown
+    logits      of the reference image
+    data        the name of the evaluated data set
+    evaluation  on `data`
+    card        the Card of published weights
+    """
+
+    checksums: Mapping[str, str]
+    recorded: Mapping[str, str]
     classes: tuple[str, ...]
-    logits: Tensor  # (class,), of the fixed image
+    logits: Float[Tensor, " class"]
     data: str | None
-    evaluation: Evaluation | None  # on `data`
+    evaluation: Evaluation | None
     card: Card | None
 
     def table(self) -> Table:
+        """One row for each check, with the measured and the expected value."""
         rows: list[dict[str, Cell]] = [
-            {"what": f"SHA-256 of {file}", "found": sum256, "expected": self._expected_checksum(file)}
-            for file, sum256 in self.checksums.items()
+            {"check": f"SHA-256 of {file}", "value": digest, "expected": self._expected_checksum(file)}
+            for file, digest in self.checksums.items()
         ]
-        rows.append({"what": "strict loading", "found": "every tensor has its place"})
-        best = self.logits.topk(min(_SHOWN, len(self.logits)))
-        shown = ", ".join(
-            f"{self.classes[place] if self.classes else place}: {value:.4f}"
-            for value, place in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        rows.append({"check": "strict loading", "value": "every tensor has its place"})
+        best = self.logits.topk(min(_TOP_LOGITS, len(self.logits)))
+        logits = ", ".join(
+            f"{self.classes[index] if self.classes else index}: {value:.4f}"
+            for value, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
         )
-        rows.append({"what": "logits of the fixed image, the greatest", "found": shown})
+        rows.append({"check": "largest logits of the reference image", "value": logits})
         if self.evaluation is not None:
-            published = [f"{one.value} ({one.reported_by})" for one in self._expectations("top1")]
+            published = [f"{expected.value} ({expected.reported_by})" for expected in self._expectations("top1")]
             rows.append(
                 {
-                    "what": f"top-1 on {self.data}, %",
-                    "found": self.evaluation.top1,
+                    "check": f"top-1 on {self.data}, %",
+                    "value": self.evaluation.top1,
                     "expected": "; ".join(published) or None,
                 }
             )
         columns = [
-            Column("what", "what"),
-            Column("found", "found", digits=1),
-            Column("expected", "expected", note="by the Card, a checksum also by the download."),
+            Column("check", "check"),
+            Column("value", "value", digits=1),
+            Column("expected", "expected", note="from the Card; checksums also from the record of the download."),
         ]
-        return Table("Verified", columns, rows)
+        return Table("Verification", columns, rows)
 
     @property
     def damaged(self) -> list[str]:
-        """The files that are no longer, or never were, what they should be."""
-        return [file for file, found in self.checksums.items() if self._expected_checksum(file) not in (None, found)]
+        """The names of the files with a wrong checksum."""
+        return [file for file, digest in self.checksums.items() if self._expected_checksum(file) not in (None, digest)]
 
     def _expected_checksum(self, file: str) -> str | None:
-        """The Card's; where nobody has read that one, the sum that was taken at the download."""
+        """The checksum of the Card, or else the one recorded at the download."""
         sources = self.card.sources if self.card else ()
         known = (source.sha256 for source in sources if source.file == file and source.sha256 != "unknown")
         return next(known, self.recorded.get(file))
 
     def _expectations(self, what: str) -> list[Expected]:
-        return [one for one in self.card.expected if one.what == what] if self.card else []
+        return [expected for expected in self.card.expected if expected.what == what] if self.card else []
 
 
 def verify_weights(source: str, data: str | None, given: Mapping[str, Any], *, quiet: bool) -> Verification:
-    """`data`: labelled images whose classes the weights have. Raises UserError."""
+    """Load weights strictly and check them.
+
+    source  published name, hub:owner/name, run, folder or file
+    data    the name of a data set with the classes of the weights, to measure the accuracy; None: no evaluation
+    given   config fields that cannot be inferred from the weights
+    quiet   no progress bar
+
+    Raises UserError if the weights cannot be loaded or the classes of `data` do not match.
+    """
     opened = load_pretrained(source, **given)
     model = build_with_weights(opened.weights)
-    place = find_source(source).path
-    files = [place] if place.is_file() else sorted(file for file in place.iterdir() if file.is_file())
+    path = find_source(source).path
+    files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.is_file())
     files = [file for file in files if file.suffix != ".sha256"]
     evaluation, card = None, find_card(source)
     if data is not None:
         device = pick_device()
         batches = EvalBatches(
-            _labelled(data, opened.classes, card).splits["test"],
+            _open_data(data, opened.classes, card).splits["test"],
             opened.preprocess,
             batch=_BATCH,
             workers=0,
             max_unreadable=0,
             quiet=quiet,
         )
-        answers = predict_fn(
+        predict = predict_fn(
             prepare_model(build_with_weights(opened.weights), device, ComputeMode()), device, ComputeMode()
         )
-        evaluation = evaluate(answers, batches, opened.classes)
+        evaluation = evaluate(predict, batches, opened.classes)
     return Verification(
         checksums={file.name: checksum(file) for file in files},
         recorded={
@@ -114,8 +135,8 @@ def verify_weights(source: str, data: str | None, given: Mapping[str, Any], *, q
     )
 
 
-def _labelled(data: str, classes: tuple[str, ...], card: Card | None) -> Dataset:
-    """ImageNet's folders are called by WordNet's identifiers, the classes by what they are."""
+def _open_data(data: str, classes: tuple[str, ...], card: Card | None) -> Dataset:
+    """Match the classes by name, or by WordNet identifier if the Card has ImageNet's classes."""
     try:
         return open_for_evaluation(data, classes)
     except UserError:

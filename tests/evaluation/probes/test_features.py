@@ -1,4 +1,4 @@
-"""A backbone's features: what the model's head would see, and what is computed again and what not."""
+"""Features of a backbone: they are the input of the head, and only missing ones are computed."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,7 +30,7 @@ SMALL: dict[str, dict[str, Any]] = {
 Compute = Callable[..., Features]
 
 
-def fresh(name: str) -> Weights:
+def random_weights(name: str) -> Weights:
     model = create_model(name, image_size=16, classes=5, **SMALL[name])
     family = name.partition("_")[0]
     return Weights(family, vars(model.config).copy(), dict(model.state_dict()))
@@ -38,32 +38,32 @@ def fresh(name: str) -> Weights:
 
 @pytest.fixture
 def backbone() -> Backbone:
-    return Backbone("a/mixer", fresh("mixer_nano"), Preprocess((16, 16), "shorter_side", 0.8, "bilinear"))
+    return Backbone("a/mixer", random_weights("mixer_nano"), Preprocess((16, 16), "shorter_side", 0.8, "bilinear"))
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The names of the images that were read, call by call."""
+def read_images(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The names of the images that were read, for each call."""
     calls: list[list[str]] = []
 
-    class Noted(module.EvalBatches):
+    class Recording(module.EvalBatches):
         def __init__(self, split: Split, *arguments: Any, **named: Any):
             calls.append(split.names)
             super().__init__(split, *arguments, **named)
 
-    monkeypatch.setattr(module, "EvalBatches", Noted)
+    monkeypatch.setattr(module, "EvalBatches", Recording)
     return calls
 
 
 @pytest.fixture
 def compute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backbone: Backbone) -> Compute:
-    """With a cache of its own."""
+    """`features` with an empty cache."""
     monkeypatch.setattr(module, "cache_folder", lambda: tmp_path / "cache")
 
-    def computed(split: Split, of: Backbone = backbone, **settings: Any) -> Features:
-        return features(of, split, CPU, batch=5, quiet=True, **settings)
+    def compute_features(split: Split, backbone: Backbone = backbone, **settings: Any) -> Features:
+        return features(backbone, split, CPU, batch=5, quiet=True, **settings)
 
-    return computed
+    return compute_features
 
 
 @pytest.fixture
@@ -77,29 +77,29 @@ def files(tmp_path: Path) -> Split:
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_the_head_of_the_features_gives_the_model_s_logits(name, shades, compute):
+def test_the_head_applied_to_the_features_gives_the_logits(name, shades, compute):
     split = shades.splits["test"]
-    backbone = Backbone(name, fresh(name), Preprocess((16, 16)))
-    found = compute(split, backbone)
+    backbone = Backbone(name, random_weights(name), Preprocess((16, 16)))
+    result = compute(split, backbone)
     model: Any = build_with_weights(backbone.weights)
     images = torch.stack([backbone.preprocess(split.image(index)) for index in range(len(split))])
     with torch.no_grad():
         expected = model(images)
-        torch.testing.assert_close(model.head(torch.from_numpy(found.values)), expected, rtol=1e-5, atol=1e-5)
-    np.testing.assert_array_equal(found.labels, split.labels)
+        torch.testing.assert_close(model.head(torch.from_numpy(result.values)), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(result.labels, split.labels)
 
 
-def test_a_second_call_computes_nothing(files, compute, asked):
+def test_a_second_call_computes_nothing(files, compute, read_images):
     first = compute(files)
     second = compute(files)
-    assert asked == [files.names]
+    assert read_images == [files.names]
     np.testing.assert_array_equal(second.values, first.values)
 
 
-def test_only_new_images_are_computed_whatever_part_they_are_in(files, compute, asked):
+def test_only_new_images_are_computed_in_any_split(files, compute, read_images):
     first = compute(files.subset([0, 1, 2]))
     second = compute(files.subset([4, 2, 0]))
-    assert asked[1] == ["4.png", "2.png"]  # and one that is known
+    assert read_images[1] == ["4.png", "2.png"]  # and one cached image
     np.testing.assert_array_equal(second.values[[2, 1]], first.values[[0, 2]])
 
 
@@ -110,64 +110,66 @@ def test_a_changed_image_is_computed_again(files, compute):
     assert [index for index in range(7) if (first.values[index] != second.values[index]).any()] == [3]
 
 
-@pytest.mark.parametrize("what", ["weights", "preprocess", "config"])
-def test_other_weights_preprocessing_or_fields_are_other_features(what, files, compute, backbone, asked):
+@pytest.mark.parametrize("field", ["weights", "preprocess", "config"])
+def test_other_weights_preprocessing_or_config_need_new_features(field, files, compute, backbone, read_images):
     compute(files)
     changed = {
-        "weights": replace(backbone, weights=fresh("mixer_nano")),
+        "weights": replace(backbone, weights=random_weights("mixer_nano")),
         "preprocess": replace(backbone, preprocess=replace(backbone.preprocess, crop_fraction=1.0)),
         "config": replace(
             backbone, weights=replace(backbone.weights, config={**backbone.weights.config, "gelu": "erf"})
         ),
     }
-    compute(files, changed[what])
-    assert asked == [files.names, files.names]
+    compute(files, changed[field])
+    assert read_images == [files.names, files.names]
 
 
-def test_an_interruption_keeps_the_files_that_were_written(files, compute, asked, monkeypatch):
+def test_features_written_before_an_interruption_are_reused(files, compute, read_images, monkeypatch):
     monkeypatch.setattr(module, "_IMAGES_PER_FILE", 5)
-    keep = module._keep
+    write_cache = module._write_cache
 
     def interrupted(folder: Path, vectors: Any) -> None:
-        keep(folder, vectors)
+        write_cache(folder, vectors)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "_keep", interrupted)
+    monkeypatch.setattr(module, "_write_cache", interrupted)
     with pytest.raises(KeyboardInterrupt):
         compute(files)
-    monkeypatch.setattr(module, "_keep", keep)
+    monkeypatch.setattr(module, "_write_cache", write_cache)
     compute(files)
-    assert asked[1] == ["5.png", "6.png", "0.png"]
+    assert read_images[1] == ["5.png", "6.png", "0.png"]
 
 
-def test_a_damaged_file_of_the_cache_is_computed_anew(files, compute, tmp_path):
+def test_a_damaged_cache_file_is_computed_again(files, compute, tmp_path):
     first = compute(files)
     (file,) = (tmp_path / "cache").rglob("*.safetensors")
     file.write_bytes(file.read_bytes()[:-9])
     np.testing.assert_array_equal(compute(files).values, first.values)
 
 
-def test_as_many_unreadable_images_as_are_allowed_are_left_out_and_named_each_time(files, compute):
+def test_up_to_max_unreadable_images_are_skipped_and_listed_each_time(files, compute):
     files.images[3].write_bytes(b"no image")
     for _ in range(2):
-        found = compute(files, max_unreadable=1)
-        assert found.labels.tolist() == [0, 1, 2, 1, 2, 0]
-        assert list(found.unreadable) == ["3.png"]
+        result = compute(files, max_unreadable=1)
+        assert result.labels.tolist() == [0, 1, 2, 1, 2, 0]
+        assert list(result.unreadable) == ["3.png"]
 
 
-def test_one_unreadable_image_more_is_the_error(files, compute):
+def test_more_unreadable_images_are_an_error(files, compute):
     files.images[3].write_bytes(b"no image")
     with pytest.raises(UserError, match=r"3\.png"):
         compute(files)
 
 
-def test_a_folder_of_weights_gives_its_preprocessing_but_bilinear(tmp_path):
-    write_model_folder(tmp_path, fresh("mixer_nano"), tuple("abcde"), Preprocess((16, 16), "shorter_side", 0.9))
+def test_the_preprocessing_of_the_weights_is_used_with_bilinear_interpolation(tmp_path):
+    write_model_folder(
+        tmp_path, random_weights("mixer_nano"), tuple("abcde"), Preprocess((16, 16), "shorter_side", 0.9)
+    )
     assert open_backbone(tmp_path).preprocess == Preprocess((16, 16), "shorter_side", 0.9, "bilinear")
     assert open_backbone(tmp_path, image_size=32).preprocess.image_size == (32, 32)
 
 
-def test_a_run_of_timm_s_has_features_too(tmp_path, shades, compute):
+def test_timm_models_have_features(tmp_path, shades, compute):
     model = create_model("resnet_nano", layers=[1, 1, 1, 1], channels=[8, 8, 8, 8], classes=2)
     weights = Weights("timm", vars(model.config).copy(), dict(model.state_dict()))
     write_model_folder(tmp_path, weights, ("a", "b"), Preprocess((32, 32)))

@@ -1,1 +1,1 @@
-"""Probes: linear heads fitted to the frozen features of a model, and the cache of these features."""
+"""Linear probes: closed-form heads fitted on the frozen features of a model, and the cache of these features."""

@@ -1,7 +1,7 @@
-"""What a trained model sees in images: one vector each, computed once and kept on this machine.
+"""Features of images: the input of a trained model's head, one vector per image, computed once and cached.
 
-Axes:  image  one of a part that could be read
-       channel  of the vector that the model's head would be given
+Axes:  image    a readable image of a split
+       channel  of the feature vector, which is the input of the head
 """
 
 import hashlib
@@ -29,20 +29,23 @@ from mixlab.weights.load import build_with_weights, load_pretrained
 from mixlab.zoo.architecture import Model
 
 _IMAGES_PER_FILE = 512
-"""An interruption loses no more than these."""
+"""An interruption loses at most this many vectors."""
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A trained model that is used for what it sees; `source` is where its weights were found."""
+    """A trained model without its head.
+
+    source  the name or path that the weights were loaded from
+    """
 
     source: str
     weights: Weights
     preprocess: Preprocess
 
     def cache(self, device: torch.device) -> Path:
-        """The folder for all vectors that are computed alike."""
-        alike = {
+        """The cache folder for these weights, this preprocessing, this type of device and this version of torch."""
+        key = {
             "weights": self.weights.digest,
             "config": dict(self.weights.config),
             "code": self.weights.architecture.code_digest,
@@ -50,12 +53,15 @@ class Backbone:
             "device": device.type,
             "torch": torch.__version__,
         }
-        return cache_folder() / "features" / store_key(alike)
+        return cache_folder() / "features" / store_key(key)
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """`unreadable`: the images that were left out, and why."""
+    """The feature vectors and class indices of the readable images.
+
+    unreadable  the reason why an image was skipped, by its name
+    """
 
     values: Float32[np.ndarray, "image channel"]
     labels: Int64[np.ndarray, " image"]
@@ -63,7 +69,16 @@ class Features:
 
 
 def open_backbone(source: str | Path, image_size: ImageSize | None = None, *, resize: Resize | None = None) -> Backbone:
-    """Of any weights that `load` takes. Images are resized bilinearly, whatever the weights had."""
+    """Open weights as a backbone.
+
+    source      any source that `mixlab.load` accepts
+    image_size  input size in pixels; None: that of the weights
+    resize      how a Mixer's token MLPs are resized, as for `mixlab.load`
+
+    Images are resized with bilinear interpolation, whatever interpolation the weights were trained with.
+
+    Raises UserError if the weights cannot be loaded.
+    """
     opened = load_pretrained(source, image_size=image_size, resize=resize)
     return Backbone(str(source), opened.weights, replace(opened.preprocess, interpolation="bilinear"))
 
@@ -78,75 +93,90 @@ def features(
     max_unreadable: int = 0,
     quiet: bool = False,
 ) -> Features:
-    """One vector an image. An image with known bytes is neither decoded nor shown to the model again."""
+    """The feature vector of every readable image; images whose bytes are in the cache are not computed again.
+
+    batch           images per forward pass
+    workers         processes that read images
+    max_unreadable  how many unreadable images are skipped
+    quiet           no progress bar
+
+    Raises UserError if more images are unreadable, or if no image is readable.
+    """
     folder = backbone.cache(device)
     digests = [content_digest(image) for image in split.images]
-    known = _read_cache(folder)
-    new = [index for index, digest in enumerate(digests) if digest not in known]
+    vectors = _read_cache(folder)
+    missing = [index for index, digest in enumerate(digests) if digest not in vectors]
     unreadable: dict[str, str] = {}
-    if new:
-        # A known one goes along, because a part of which nothing can be read is an error.
-        along = [index for index, digest in enumerate(digests) if digest in known][:1]
-        asked = split.subset(new + along)
+    if missing:
+        # One cached image is read as well: EvalBatches raises an error if no image is readable.
+        cached = [index for index, digest in enumerate(digests) if digest in vectors][:1]
+        to_read = missing + cached
         batches = EvalBatches(
-            asked, backbone.preprocess, batch=batch, workers=workers, max_unreadable=max_unreadable, quiet=quiet
+            split.subset(to_read),
+            backbone.preprocess,
+            batch=batch,
+            workers=workers,
+            max_unreadable=max_unreadable,
+            quiet=quiet,
         )
-        asked_digests = [digests[index] for index in new + along]
         model = build_with_weights(backbone.weights).to(device)
         with progress(f"features of {Path(backbone.source).name}", len(batches.readable), quiet=quiet) as advance:
-            for found in _compute(model, batches, asked_digests, device):
-                _keep(folder, found)
-                known |= found
-                advance(len(found))
+            for computed in _compute(model, batches, [digests[index] for index in to_read], device):
+                _write_cache(folder, computed)
+                vectors |= computed
+                advance(len(computed))
         unreadable = batches.unreadable
-    there = [index for index, digest in enumerate(digests) if digest in known]
-    return Features(np.stack([known[digests[index]] for index in there]), split.labels[there], unreadable)
+    readable = [index for index, digest in enumerate(digests) if digest in vectors]
+    return Features(np.stack([vectors[digests[index]] for index in readable]), split.labels[readable], unreadable)
 
 
 def missing_features(backbone: Backbone, split: Split, device: torch.device) -> list[int]:
-    """The places of the images that `features` would show to the model."""
-    known = _read_cache(backbone.cache(device))
-    return [index for index, image in enumerate(split.images) if not known or content_digest(image) not in known]
+    """The indices of the images whose features are not in the cache."""
+    cached = _read_cache(backbone.cache(device))
+    return [index for index, image in enumerate(split.images) if not cached or content_digest(image) not in cached]
 
 
 def seconds_per_image(backbone: Backbone, split: Split, device: torch.device, *, batch: int) -> tuple[float, float]:
-    """To read one in this process, and to show it to the model: by a batch from all over `split`, which is not kept."""
-    few = split.subset(np.linspace(0, len(split) - 1, min(len(split), batch)).astype(int))
-    began = perf_counter()
-    batches = EvalBatches(few, backbone.preprocess, batch=batch, max_unreadable=len(few), quiet=True)
-    read = perf_counter() - began
+    """Measure the time to read an image in this process, and the time to compute its features.
+
+    Uses one batch of images that are spread evenly over `split`; its features are not cached.
+    """
+    sample = split.subset(np.linspace(0, len(split) - 1, min(len(split), batch)).astype(int))
+    start = perf_counter()
+    batches = EvalBatches(sample, backbone.preprocess, batch=batch, max_unreadable=len(sample), quiet=True)
+    read_seconds = perf_counter() - start
     model = build_with_weights(backbone.weights).to(device)
-    shown = 0.0
-    for _ in range(2):  # the first call warms up
-        began = perf_counter()
-        deque(_compute(model, batches, [content_digest(image) for image in few.images], device), maxlen=0)
-        shown = perf_counter() - began
-    return read / len(few), shown / len(batches.readable)
+    compute_seconds = 0.0
+    for _ in range(2):  # the first pass is a warm-up
+        start = perf_counter()
+        deque(_compute(model, batches, [content_digest(image) for image in sample.images], device), maxlen=0)
+        compute_seconds = perf_counter() - start
+    return read_seconds / len(sample), compute_seconds / len(batches.readable)
 
 
 _Vectors = dict[bytes, Float32[np.ndarray, " channel"]]
-"""By the digest of the image's bytes."""
+"""Feature vectors by the digest of the image bytes."""
 
 
 @torch.inference_mode()
 def _compute(model: Model, batches: EvalBatches, digests: list[bytes], device: torch.device) -> Iterator[_Vectors]:
-    """As many at once as one file of the cache holds, or a few more."""
-    found: _Vectors = {}
+    """Yield the vectors in chunks of at least `_IMAGES_PER_FILE`, whole batches each."""
+    chunk: _Vectors = {}
     for batch in batches:
-        found |= _of(batch, model.embed(batch.on(device)[0]), digests)
-        if len(found) >= _IMAGES_PER_FILE:
-            yield found
-            found = {}
-    if found:
-        yield found
+        chunk |= _by_digest(batch, model.embed(batch.on(device)[0]), digests)
+        if len(chunk) >= _IMAGES_PER_FILE:
+            yield chunk
+            chunk = {}
+    if chunk:
+        yield chunk
 
 
-def _of(batch: Batch, vectors: torch.Tensor, digests: list[bytes]) -> _Vectors:
+def _by_digest(batch: Batch, vectors: torch.Tensor, digests: list[bytes]) -> _Vectors:
     rows = vectors.numpy(force=True)
     return {digests[index]: row for index, row in zip(batch.indices, rows, strict=True)}
 
 
-def _keep(folder: Path, vectors: _Vectors) -> None:
+def _write_cache(folder: Path, vectors: _Vectors) -> None:
     digests = np.stack([np.frombuffer(digest, dtype=np.uint8) for digest in vectors])
     name = hashlib.blake2b(digests.tobytes(), digest_size=8).hexdigest()
     with atomic_file(folder / f"{name}.safetensors") as temporary:
@@ -154,12 +184,12 @@ def _keep(folder: Path, vectors: _Vectors) -> None:
 
 
 def _read_cache(folder: Path) -> _Vectors:
-    """What earlier calls have left; a damaged file is as one that is not there."""
-    known: _Vectors = {}
+    """All cached vectors of a folder; damaged files are ignored."""
+    vectors: _Vectors = {}
     for file in folder.glob("*.safetensors"):
         try:
-            kept = load_file(file)
+            arrays = load_file(file)
         except SafetensorError:
             continue
-        known |= zip(map(bytes, kept["digests"]), kept["vectors"], strict=True)
-    return known
+        vectors |= zip(map(bytes, arrays["digests"]), arrays["vectors"], strict=True)
+    return vectors

@@ -1,12 +1,12 @@
-"""A linear head in closed form: ridge regression onto the classes, and one temperature for its probabilities.
+"""A linear head in closed form: ridge regression onto one-hot classes, followed by temperature scaling.
 
-The features are standardised, the classes are numbers, 1 for an image's own and 0 for the others, and the intercept
-is not penalised (Hoerl and Kennard, 1970). The answers of such a regression are no logits, so one factor for all of
-them, the temperature's inverse, is fitted on validation images (Guo et al. 2017, section 4.2); it changes no order.
+The features are standardised, the targets are one-hot vectors, and the intercept is not penalised (Hoerl and Kennard,
+1970). The outputs of a least-squares fit are not calibrated logits, so they are divided by a temperature that is
+fitted on validation images (Guo et al. 2017, section 4.2). The temperature does not change the order of the classes.
 
-Axes:  image  one of a part
+Axes:  image    an image of a split
        channel  of the features
-       class    in the dataset's order
+       class    in the order of the data set
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,28 +22,37 @@ from mixlab.evaluation.probes.features import Features
 
 @dataclass(frozen=True, eq=False)
 class LinearHead:
+    """A linear classifier on features."""
+
     weight: Float64[np.ndarray, "class channel"]
     bias: Float64[np.ndarray, " class"]
 
     def logits(self, features: Float[np.ndarray, "image channel"]) -> Float64[np.ndarray, "image class"]:
         return features @ self.weight.T + self.bias
 
-    def loss(self, of: Features) -> float:
-        """Mean cross-entropy, in nats."""
-        nll = -log_softmax(self.logits(of.values), axis=1)
-        return float(nll[np.arange(len(of.labels)), of.labels].mean())
+    def loss(self, features: Features) -> float:
+        """The mean cross-entropy in nats."""
+        nll = -log_softmax(self.logits(features.values), axis=1)
+        return float(nll[np.arange(len(features.labels)), features.labels].mean())
 
-    def top1(self, of: Features) -> float:
-        """Per cent."""
-        return 100 * float((self.logits(of.values).argmax(axis=1) == of.labels).mean())
+    def top1(self, features: Features) -> float:
+        """The accuracy in per cent."""
+        return 100 * float((self.logits(features.values).argmax(axis=1) == features.labels).mean())
 
     def scaled_by_temperature(self, temperature: float) -> "LinearHead":
+        """The head whose logits are divided by `temperature`."""
         return LinearHead(self.weight / temperature, self.bias / temperature)
 
 
 @dataclass(frozen=True, eq=False)
 class FittedHead:
-    """The head whose ridge validation liked best, with its temperature applied; `tried`: ridge -> top-1 in per cent."""
+    """The result of `fit_head`.
+
+    head         with the temperature already applied
+    ridge        the selected penalty
+    temperature  fitted on the validation images
+    tried        validation accuracy in per cent of every candidate penalty
+    """
 
     head: LinearHead
     ridge: float
@@ -52,7 +61,13 @@ class FittedHead:
 
 
 def fit_head(train: Features, validation: Features, classes: int, ridges: Sequence[float]) -> FittedHead:
-    """Fitted on `train` alone: `validation` decides the temperature and the ridge, of equally good ones the largest."""
+    """Fit one head for each penalty on `train`, and select the one with the highest accuracy on `validation`.
+
+    classes  number of classes
+    ridges   candidate penalties, at least one; the largest wins a tie
+
+    The temperature is fitted on `validation` as well.
+    """
     tried: dict[float, float] = {}
     best: tuple[float, LinearHead] | None = None
     for ridge, head in ridge_path(train, classes, sorted(ridges)):
@@ -65,16 +80,17 @@ def fit_head(train: Features, validation: Features, classes: int, ridges: Sequen
     return FittedHead(head.scaled_by_temperature(temperature), ridge, temperature, tried)
 
 
-def ridge_path(of: Features, classes: int, ridges: Sequence[float]) -> Iterator[tuple[float, LinearHead]]:
-    """One head a ridge. A ridge of 1 adds as much to the features' covariance as they have on average themselves.
+def ridge_path(features: Features, classes: int, ridges: Sequence[float]) -> Iterator[tuple[float, LinearHead]]:
+    """Yield each penalty with its head.
 
-    All of them share one eigendecomposition, so that a further ridge costs two small products.
+    The penalty is added to the eigenvalues of the covariance of the standardised features, so a penalty of 1 equals
+    their mean. All heads share one eigendecomposition, so each further penalty costs only two small matrix products.
     """
-    values = of.values.astype(np.float64)
+    values = features.values.astype(np.float64)
     mean, deviation = values.mean(axis=0), values.std(axis=0)
-    deviation[deviation <= 1e-6 * deviation.max()] = np.inf  # a channel that says nothing gets no weight
+    deviation[deviation <= 1e-6 * deviation.max()] = np.inf  # a constant channel gets zero weight
     standard = (values - mean) / deviation
-    targets = np.eye(classes)[of.labels]
+    targets = np.eye(classes)[features.labels]
     share = targets.mean(axis=0)
     variances, directions = np.linalg.eigh(standard.T @ standard / len(standard))
     projected = directions.T @ (standard.T @ (targets - share)) / len(standard)
@@ -84,17 +100,17 @@ def ridge_path(of: Features, classes: int, ridges: Sequence[float]) -> Iterator[
         yield ridge, LinearHead(weight, share - weight @ mean)
 
 
-def fit_temperature(answers: Float64[np.ndarray, "image class"], labels: Int64[np.ndarray, " image"]) -> float:
-    """That with the least cross-entropy, for targets a little softer than the labels.
+def fit_temperature(logits: Float64[np.ndarray, "image class"], labels: Int64[np.ndarray, " image"]) -> float:
+    """The temperature with the lowest cross-entropy against smoothed labels.
 
-    They are the mean over these images and one more, for which every class would be equally right: without it,
-    images that are all answered rightly would call for certainty (for two classes: Platt, 1999, section 2.2).
+    The smoothing is that of one additional image that belongs to every class equally. Without it, the optimum is a
+    temperature of 0 if all images are classified correctly (for two classes: Platt, 1999, section 2.2).
     """
-    images, classes = answers.shape
+    images, classes = logits.shape
     targets = (images * np.eye(classes)[labels] + 1 / classes) / (images + 1)
 
     def nll(log_factor: float) -> float:
-        return -float((targets * log_softmax(np.exp(log_factor) * answers, axis=1)).sum(axis=1).mean())
+        return -float((targets * log_softmax(np.exp(log_factor) * logits, axis=1)).sum(axis=1).mean())
 
-    found = minimize_scalar(nll, bounds=(-10, 10), method="bounded")
-    return float(np.exp(-found.x))
+    optimum = minimize_scalar(nll, bounds=(-10, 10), method="bounded")
+    return float(np.exp(-optimum.x))
