@@ -9,6 +9,7 @@ from mixlab.data.batches import Batch, EvalBatches
 from mixlab.data.dataset import Dataset, Split
 from mixlab.data.preprocess import Preprocess
 from mixlab.data.sources import is_same_source, open_dataset, open_for_evaluation, open_with_assignment
+from mixlab.data.subset import subset
 from mixlab.errors import UserError
 from mixlab.evaluation.baselines import accuracy, majority_class
 from mixlab.evaluation.evaluate import Evaluation, evaluate, predict_fn
@@ -163,6 +164,8 @@ def _open_held_out(run: Run, trained_on: str, classes: tuple[str, ...]) -> Datas
             f"{run.path} has no split.json, so the images of {trained_on} that it held out are unknown: copy the run "
             "again, or pass other images with --data."
         )
+    if chosen := run.recipe.get("subset", {}).get("classes"):
+        dataset = subset(dataset, classes=chosen, per_class=None, share=None, seed=0)
     return dataset.relabelled(classes)
 
 
