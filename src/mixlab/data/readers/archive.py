@@ -37,7 +37,7 @@ class InArchive:
             file.seek(self.offset)
             content = file.read(self.size)
         if len(content) < self.size:
-            raise OSError(f"its archive is truncated at byte {self.offset + len(content):,}")
+            raise OSError(f"its archive is truncated: byte {self.offset + len(content):,} is missing")
         return content
 
 
