@@ -53,7 +53,7 @@ def test_images_that_came_later_are_not_evaluated_and_the_notes_say_so(run, trai
     shutil.copy(pets / "cat/00.png", pets / "cat/new.png")
     ended = run("evaluate", trained)
     assert "Judged: the test part that the run held out, 8 images." in ended.out
-    assert "Left out because they came after the run's split was made: 1 of its images." in ended.err
+    assert "Skipped because they were added after the run's split was made: 1 image." in ended.err
 
 
 def test_a_run_that_lost_its_split_is_not_evaluated_on_a_new_one(run, trained):

@@ -138,7 +138,7 @@ def test_one_model_alone_is_refused(compared):
 
 
 def test_a_class_with_too_few_images_for_the_folds_is_refused(compared, photographs):
-    with pytest.raises(UserError, match='has 12 different images of "apple", and 13 folds need as many'):
+    with pytest.raises(UserError, match='has 12 different images of "apple", but 13 folds need at least 13'):
         compared(folds=13)
     for number in range(3, 12):
         (photographs / "apple" / f"{number:02d}.png").unlink()
