@@ -170,7 +170,9 @@ class TestImages:
     def test_an_archive_without_folders(self, train_refused, pets):
         with tarfile.open("pets.tar", "w") as archive:
             archive.add(pets / "cat" / "00.png", "00.png")
-        assert in_order(train_refused("--data", "tar:pets.tar"), "1 image but no class folders", "pack a folder for each")
+        assert in_order(
+            train_refused("--data", "tar:pets.tar"), "1 image but no class folders", "pack a folder for each"
+        )
 
     def test_a_class_with_too_few_to_hold_some_out(self, train_refused, pets):
         for image in sorted((pets / "dog").iterdir())[1:]:
@@ -296,7 +298,11 @@ class TestSurroundings:
                 "tensorboard",
                 ['"tensorboard", which is not installed', "[track]"],
             ),
-            (["--data", "hf:owner/name"], "datasets", ["needs the optional dependency datasets", 'pip install "mixlab[data]"']),
+            (
+                ["--data", "hf:owner/name"],
+                "datasets",
+                ["needs the optional dependency datasets", 'pip install "mixlab[data]"'],
+            ),
             (
                 ["--model", "timm:resnet18", "--set", "config={}"],
                 "timm",

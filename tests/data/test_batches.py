@@ -61,10 +61,10 @@ def damage(split: Split, *indices: int) -> None:
 
 
 def test_an_epoch_has_every_image_once_with_its_label(noise):
-    seen = list(training(noise).epoch(0))
-    indices = np.concatenate([batch.indices for batch in seen])
+    epoch_batches = list(training(noise).epoch(0))
+    indices = np.concatenate([batch.indices for batch in epoch_batches])
     assert sorted(indices) == list(range(24))
-    assert torch.cat([batch.on("cpu")[1] for batch in seen]).tolist() == noise.labels[indices].tolist()
+    assert torch.cat([batch.on("cpu")[1] for batch in epoch_batches]).tolist() == noise.labels[indices].tolist()
 
 
 def test_a_batch_has_the_images_of_its_indices(noise):
@@ -75,16 +75,16 @@ def test_a_batch_has_the_images_of_its_indices(noise):
 
 def test_epochs_differ_in_order_and_are_reproducible(noise):
     batches = training(noise)
-    first, again, second = (list(batches.epoch(epoch)) for epoch in (0, 0, 1))
-    assert pixels(first).equal(pixels(again))
+    first, repeated, second = (list(batches.epoch(epoch)) for epoch in (0, 0, 1))
+    assert pixels(first).equal(pixels(repeated))
     assert not (first[0].indices == second[0].indices).all()
 
 
 def test_an_image_is_augmented_differently_in_each_epoch(noise):
     batches = training(noise)
     by_epoch = [
-        dict(zip(np.concatenate([b.indices for b in seen]).tolist(), pixels(seen), strict=True))
-        for seen in (list(batches.epoch(0)), list(batches.epoch(1)))
+        dict(zip(np.concatenate([b.indices for b in epoch_batches]).tolist(), pixels(epoch_batches), strict=True))
+        for epoch_batches in (list(batches.epoch(0)), list(batches.epoch(1)))
     ]
     assert not any(by_epoch[0][index].equal(by_epoch[1][index]) for index in range(24))
 
@@ -200,8 +200,8 @@ def test_allowed_unreadable_images_are_listed_and_skipped(files, augmentation):
     batches = training(files, augmentation, max_unreadable=2)
     assert batches.unreadable == {"004.png": "it is empty", "007.png": "it is empty"}
     for epoch in range(2):
-        seen = np.concatenate([batch.indices for batch in batches.epoch(epoch)])
-        assert sorted(seen) == [0, 1, 2, 3, 5, 6, 8, 9, 10, 11]
+        indices = np.concatenate([batch.indices for batch in batches.epoch(epoch)])
+        assert sorted(indices) == [0, 1, 2, 3, 5, 6, 8, 9, 10, 11]
     assert len(batches) == 2
 
 
@@ -227,10 +227,10 @@ def test_a_padded_crop_wider_than_the_image_is_refused(noise):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_evaluation_has_every_image_in_order_without_augmentation(files, no_preloading, workers):
     batches = EvalBatches(files, PREPROCESS, batch=5, workers=workers)
-    seen = list(batches)
-    assert len(seen) == len(batches) == 3
-    assert np.concatenate([batch.indices for batch in seen]).tolist() == list(range(12))
-    assert pixels(seen).equal(torch.stack([PREPROCESS(files.image(index)) for index in range(12)]))
+    epoch_batches = list(batches)
+    assert len(epoch_batches) == len(batches) == 3
+    assert np.concatenate([batch.indices for batch in epoch_batches]).tolist() == list(range(12))
+    assert pixels(epoch_batches).equal(torch.stack([PREPROCESS(files.image(index)) for index in range(12)]))
 
 
 def test_a_second_evaluation_reads_no_files(files):
@@ -248,9 +248,9 @@ def test_evaluation_skips_allowed_unreadable_images(files, monkeypatch, preload_
     assert batches.unreadable == {"004.png": "it is empty", "007.png": "it is empty"}
     assert [len(batch.indices) for batch in batches] == [5, 5]
     assert len(batches) == 2
-    seen = np.concatenate([batch.indices for batch in batches])
-    assert seen.tolist() == batches.readable.tolist() == [0, 1, 2, 3, 5, 6, 8, 9, 10, 11]
-    assert pixels(list(batches)).equal(torch.stack([PREPROCESS(files.image(index)) for index in seen]))
+    indices = np.concatenate([batch.indices for batch in batches])
+    assert indices.tolist() == batches.readable.tolist() == [0, 1, 2, 3, 5, 6, 8, 9, 10, 11]
+    assert pixels(list(batches)).equal(torch.stack([PREPROCESS(files.image(index)) for index in indices]))
 
 
 def test_preloading_for_evaluation_finds_an_unreadable_image(files):

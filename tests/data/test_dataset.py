@@ -116,10 +116,10 @@ def test_a_missing_image_of_a_stored_assignment_is_named(pets):
 
 
 def test_evaluation_uses_all_images_of_a_folder_with_the_classes_of_the_model(pets):
-    unseen = open_for_evaluation(f"folder:{pets}", ("dog", "bird", "cat"))
-    assert list(unseen.splits) == ["test"]
-    assert unseen.classes == ("dog", "bird", "cat")
-    assert unseen.splits["test"].labels.tolist() == [2] * 10 + [0] * 10
+    dataset = open_for_evaluation(f"folder:{pets}", ("dog", "bird", "cat"))
+    assert list(dataset.splits) == ["test"]
+    assert dataset.classes == ("dog", "bird", "cat")
+    assert dataset.splits["test"].labels.tolist() == [2] * 10 + [0] * 10
 
 
 def test_evaluation_uses_all_splits_of_a_folder(write_tree):

@@ -70,7 +70,7 @@ class Split:
 
     @staticmethod
     def from_samples(samples: Sequence[Sample], classes: tuple[str, ...]) -> "Split":
-        """Convert samples, whose labels are all in `classes`, to a split."""
+        """Convert samples to a split. All of their labels must be in `classes`."""
         class_index = {label: index for index, label in enumerate(classes)}
         return Split(
             names=[sample.name for sample in samples],

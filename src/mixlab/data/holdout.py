@@ -63,7 +63,7 @@ class GroupedSplit:
         return held_out[group]
 
     def merge_sample_groups(self) -> "GroupedSplit":
-        """Merge groups whose images share a sample group (`Split.groups`), directly or through other images."""
+        """Merge groups with a common sample group (`Split.groups`), directly or through other images."""
         if not self.split.groups:
             return self
         group = np.unique(np.array(self.split.groups), return_inverse=True)[1]

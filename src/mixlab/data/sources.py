@@ -94,7 +94,7 @@ class Kind:
 
 
 def _with_standard_splits(spelling: str, opener: _Opener) -> Kind:
-    """A published dataset whose splits are always the same."""
+    """A published dataset with fixed splits."""
     return Kind(spelling, opener, opener, opener)
 
 

@@ -201,9 +201,11 @@ def test_enabling_jitter_does_not_change_the_random_numbers_of_other_image_augme
     uniforms = image_uniforms(0, 0, np.arange(5), UNIFORMS)
     jitter = Augmentation(color_jitter=PER_IMAGE["color_jitter"])
     for row in uniforms:
-        alone = augment_image(noise, row, Augmentation(**settings), PREPROCESS)
+        without_jitter = augment_image(noise, row, Augmentation(**settings), PREPROCESS)
         both = augment_image(noise, row, Augmentation(**{**vars(jitter), **settings}), PREPROCESS)
-        assert both.equal(alone if name == "color_jitter" else augment_image(alone, row, jitter, PREPROCESS))
+        assert both.equal(
+            without_jitter if name == "color_jitter" else augment_image(without_jitter, row, jitter, PREPROCESS)
+        )
 
 
 def test_timm_transforms_fill_with_the_mean_and_interpolate_like_the_crop(noise):

@@ -77,11 +77,11 @@ def test_posterize_with_0_bits_is_black(pil_image):
 
 
 def test_random_choices_have_the_distributions_of_timm(pil_image, monkeypatch):
-    seen: dict[str, list[tuple[float, int, Canvas]]] = {name: [] for name in OPERATIONS}
+    calls_by_name: dict[str, list[tuple[float, int, Canvas]]] = {name: [] for name in OPERATIONS}
 
     def recording(name):
         def operation(image, level_and_sign, canvas):
-            seen[name].append((*level_and_sign, canvas))
+            calls_by_name[name].append((*level_and_sign, canvas))
             return image
 
         return operation, lambda level, sign, _: (level, sign)
@@ -89,10 +89,10 @@ def test_random_choices_have_the_distributions_of_timm(pil_image, monkeypatch):
     monkeypatch.setattr(randaugment_timm, "_OPERATIONS", tuple(recording(name) for name in OPERATIONS))
     for uniforms in np.random.default_rng(0).random((4000, UNIFORMS)):
         randaugment_as_timm(pil_image, uniforms, RandAugmentTimm(9.0), "random", MEAN)
-    counts = np.array([len(calls) for calls in seen.values()])
+    counts = np.array([len(calls) for calls in calls_by_name.values()])
     assert abs(counts.sum() - 4000) < 5 * np.sqrt(2000)  # half of two per image
     assert np.abs(counts - 4000 / 15).max() < 5 * np.sqrt(4000 / 15)
-    levels, signs, canvases = zip(*[call for calls in seen.values() for call in calls], strict=True)
+    levels, signs, canvases = zip(*[call for calls in calls_by_name.values() for call in calls], strict=True)
     below = [level for level in levels if level < 10]
     assert kstest(below, lambda x: norm.cdf(x, 9, 0.5) / norm.cdf(2)).pvalue > 0.001
     assert abs(levels.count(10) / len(levels) - norm.sf(2)) < 0.012

@@ -63,11 +63,11 @@ def test_pixels_are_those_of_torchvision(pil_image, name, sign):
 
 
 def test_each_operation_and_both_signs_are_equally_likely(pil_image, monkeypatch):
-    seen = {}
+    amounts_by_name = {}
 
     def recorder(name):
         def operation(image, amount, _canvas):
-            seen.setdefault(name, []).append(amount)
+            amounts_by_name.setdefault(name, []).append(amount)
             return image
 
         return operation
@@ -77,12 +77,12 @@ def test_each_operation_and_both_signs_are_equally_likely(pil_image, monkeypatch
     uniforms = np.random.default_rng(0).random((4000, UNIFORMS))
     for row in uniforms:
         randaugment_as_torchvision(pil_image, row, RandAugmentTorchvision(operations=2, magnitude=12))
-    counts = np.array([len(seen[name]) for name in OPERATIONS])
+    counts = np.array([len(amounts_by_name[name]) for name in OPERATIONS])
     assert counts.sum() == 8000  # always two
     assert np.abs(counts - 8000 / 14).max() < 5 * np.sqrt(8000 / 14)
-    signs = np.sign([amount for name in ("shear_x", "shear_y", "rotate") for amount in seen[name]])
+    signs = np.sign([amount for name in ("shear_x", "shear_y", "rotate") for amount in amounts_by_name[name]])
     assert abs(signs.mean()) < 5 / np.sqrt(len(signs))
-    assert set(np.abs(seen["rotate"])) == {12.0}
+    assert set(np.abs(amounts_by_name["rotate"])) == {12.0}
 
 
 def test_operations_are_applied_in_sequence(pil_image):

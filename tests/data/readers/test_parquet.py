@@ -162,7 +162,7 @@ def test_a_split_with_unpublished_labels_is_skipped(write):
     write("train.parquet", image=IMAGES, label=NUMBERS)
     root = write("test.parquet", image=IMAGES, label=[-1] * 20)
     pets = open_dataset(f"parquet:{root}/*.parquet")
-    assert pets.notes[0] == "Skipped the split test, whose labels are not published: 20 images."
+    assert pets.notes[0] == "Skipped the split test: its labels are not published (20 images)."
 
 
 def test_other_files_are_refused(tmp_path):

@@ -123,7 +123,7 @@ def test_unpublished_labels_and_other_splits_are_skipped(tmp_path):
     dataset = open_dataset(f"tfds:{folder}")
     assert dataset.notes[:2] == (
         "Skipped the split extra: it is not train, validation or test.",
-        "Skipped the split test, whose labels are not published: 4 images.",
+        "Skipped the split test: its labels are not published (4 images).",
     )
 
 

@@ -26,30 +26,30 @@ SIMILARITY_NOTE = (
 
 
 def findings(check: Check) -> list[str]:
-    """The problems that were found, in one or two sentences each, the most important first."""
-    found = [f"Training is not possible: {check.training_error}"] if check.training_error else []
+    """The problems, in one or two sentences each, with the most important first."""
+    sentences = [f"Training is not possible: {check.training_error}"] if check.training_error else []
     if check.unreadable:
-        found.append(
+        sentences.append(
             f"Unreadable: {pluralize(len(check.unreadable), 'image')}. Repair or remove them, or skip them with the "
             "recipe key max_unreadable."
         )
     if across := check.across_splits:
-        found.append(
+        sentences.append(
             f"The same image in more than one split: {_groups(across)}. This makes the evaluation too optimistic, so "
             "keep each image in one split."
         )
     if across := check.across_classes:
-        found.append(f"The same image in more than one class: {_groups(across)}. Some of the labels may be wrong.")
+        sentences.append(f"The same image in more than one class: {_groups(across)}. Some of the labels may be wrong.")
     inside = [group for group in check.groups if len(group.splits) == len(group.labels) == 1]
     if inside:
-        found.append(
+        sentences.append(
             f"The same image more than once in one split and class: {_groups(inside)}. It has a larger weight in "
             "training, and if mixlab divides the split, near duplicates may end up in train and test."
         )
-    found += _imbalances(check)
+    sentences += _imbalances(check)
     if check.blank:
-        found.append(f"Blank, with a single colour: {pluralize(len(check.blank), 'image')}.")
-    return found
+        sentences.append(f"Blank, with a single colour: {pluralize(len(check.blank), 'image')}.")
+    return sentences
 
 
 def _groups(groups: list[DuplicateGroup]) -> str:
@@ -58,27 +58,29 @@ def _groups(groups: list[DuplicateGroup]) -> str:
 
 
 def _imbalances(check: Check) -> list[str]:
-    found = []
+    sentences = []
     for split in check.dataset.splits:
         counts = check.counts(split)
         missing = [f'"{label}"' for label, count in counts.items() if not count]
         if missing and split != "train":  # for train, this is part of the training error
-            found.append(f"No images in {split}: {join_words(missing)}. Models can't be evaluated on these classes.")
+            sentences.append(
+                f"No images in {split}: {join_words(missing)}. Models can't be evaluated on these classes."
+            )
         present = {label: count for label, count in counts.items() if count}
         fewest, most = min(present, key=present.__getitem__), max(present, key=present.__getitem__)
         if present[most] >= IMBALANCE * present[fewest]:
-            found.append(
+            sentences.append(
                 f'Imbalanced classes in {split}: "{most}" has {pluralize(present[most], "image")} and "{fewest}" has '
                 f'{present[fewest]:,}. Evaluate by balanced accuracy, and consider loss.class_weights="balanced".'
             )
-    return found
+    return sentences
 
 
 def headline(check: Check) -> str:
     """The number of findings, as a sentence."""
     images = pluralize(len(check.members), "image")
-    if found := len(findings(check)):
-        return f"{pluralize(found, 'finding')} in {images}."
+    if count := len(findings(check)):
+        return f"{pluralize(count, 'finding')} in {images}."
     return f"No problems found in {images}."
 
 

@@ -1,7 +1,7 @@
 """Near duplicates: the same image in different files, for example encoded again, resized or slightly brighter.
 
 The search has two steps. A perceptual hash finds candidates: the signs of the lowest cosine frequencies, as in Zauner
-2010, "Implementation and Benchmarking of Perceptual Image Hash Functions", section 3.2.1. Unlike there, the hash
+2010, "Implementation and Benchmarking of Perceptual Image Hash Functions", section 3.2.1. Unlike in the paper, the hash
 includes the frequencies along a single axis, which stripes have, and excludes the mean: 63 bits. Colour thumbnails then
 confirm a candidate, because different images can have similar hashes by chance.
 

@@ -50,7 +50,7 @@ class InTable:
 
 def hidden_labels_note(split: str, images: int) -> str:
     """The note about a split that was skipped because its labels are not published."""
-    return f"Skipped the split {split}, whose labels are not published: {pluralize(images, 'image')}."
+    return f"Skipped the split {split}: its labels are not published ({pluralize(images, 'image')})."
 
 
 def standard_splits(name: str, provided: Mapping[str, _Table]) -> tuple[dict[str, _Table], list[str]]:
