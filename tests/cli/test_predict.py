@@ -54,7 +54,7 @@ def test_a_image_that_cannot_be_read_is_named_while_the_rest_is_answered(run, tr
     assert ended.status == 1
     assert len(ended.out.splitlines()) == 1 + 19
     first, second = ended.err.splitlines()
-    assert first.startswith("mixlab: pets/cat/00.png can't be read: it is damaged or cut short")
+    assert first.startswith("mixlab: pets/cat/00.png can't be read: it is damaged or truncated")
     assert second == "mixlab: nowhere.png can't be read: no such file or directory."
 
 
