@@ -14,9 +14,9 @@ from mixlab.data.preprocess import Preprocess
 from mixlab.data.readers.digits import open_digits
 from mixlab.errors import UserError
 from mixlab.report.table import Column, Table
-from mixlab.weights.load import identify_checkpoint
+from mixlab.weights.load import identify_weights
 from mixlab.weights.source import Source
-from mixlab.weights.storage.checkpoint import Checkpoint, open_checkpoint
+from mixlab.weights.storage.weights_file import WeightsFile, open_weights_file
 from mixlab.zoo.build import Model
 
 
@@ -102,12 +102,12 @@ class Inspection:
 
 def inspect(source: Source, given: Mapping[str, Any]) -> Inspection:
     """`given`: fields that the file does not say, as for `load`; without them the tensors are listed all the same."""
-    checkpoint = open_checkpoint(source.path)
+    checkpoint = open_weights_file(source.path)
     tensors = tuple(_statistics(checkpoint))
     if source.family == "timm":
         return Inspection(source.path, "mixlab", "timm", source.config, "", tensors)
     try:
-        found = identify_checkpoint(source, given.get("image_size"), given)
+        found = identify_weights(source, given.get("image_size"), given)
     except UserError as error:
         return Inspection(source.path, None, None, {}, str(error), tensors)
     return Inspection(source.path, found.format.name, found.format.family, found.config, "", tensors)
@@ -126,7 +126,7 @@ def reference_logits(model: Model, preprocess: Preprocess) -> Tensor:
     return model(image[None, :1].expand(-1, model.config.image_channels, -1, -1))[0]
 
 
-def _statistics(checkpoint: Checkpoint) -> Iterator[TensorStatistics]:
+def _statistics(checkpoint: WeightsFile) -> Iterator[TensorStatistics]:
     for name, stored in checkpoint.stored.items():
         values = checkpoint.tensor(name).double().flatten()
         finite = values[values.isfinite()]

@@ -20,7 +20,7 @@ from mixlab.weights.adapt import Resize, Weights, reset_head, resize_input, resi
 from mixlab.weights.config_inference import ShapeMismatch, config_from_shapes, default_fields
 from mixlab.weights.formats import Format, detect_format, renumbered
 from mixlab.weights.source import Source, find_source
-from mixlab.weights.storage.checkpoint import Checkpoint, open_checkpoint
+from mixlab.weights.storage.weights_file import WeightsFile, open_weights_file
 from mixlab.weights.strict import require_same_tensors
 from mixlab.zoo.build import Model, build
 from mixlab.zoo.class_names import indices
@@ -68,7 +68,7 @@ def load_pretrained(
     found = find_source(source)
     if found.family == "timm":
         return _from_timm(found, {"image_size": image_size, "classes": classes, "resize": resize, **config_fields})
-    weights = identify_checkpoint(found, image_size, config_fields).weights()
+    weights = identify_weights(found, image_size, config_fields).weights()
     if "patch_size" in config_fields:
         weights = resize_patches(weights, config_fields["patch_size"])
     if image_size is not None:
@@ -91,10 +91,10 @@ def build_with_weights(weights: Weights) -> Model:
 
 
 @dataclass(frozen=True)
-class IdentifiedCheckpoint:
+class IdentifiedWeights:
     """What a file holds, before its tensors are read: every one of them has its place in the model."""
 
-    checkpoint: Checkpoint
+    checkpoint: WeightsFile
     format: Format
     names: Mapping[str, str]  # theirs by ours
     config: Mapping[str, Any]  # complete
@@ -107,9 +107,9 @@ class IdentifiedCheckpoint:
         return Weights(self.format.family, self.config, tensors)
 
 
-def identify_checkpoint(source: Source, image_size: ImageSize | None, given: Mapping[str, Any]) -> IdentifiedCheckpoint:
+def identify_weights(source: Source, image_size: ImageSize | None, given: Mapping[str, Any]) -> IdentifiedWeights:
     """`image_size` is asked only where the file's own can't be told. Raises UserError: misfits list both sides."""
-    checkpoint = open_checkpoint(source.path)
+    checkpoint = open_weights_file(source.path)
     format = detect_format(checkpoint.stored, source.path)
     names = _rename_tensors(checkpoint, format)
     if source.family not in (None, format.family):
@@ -130,10 +130,10 @@ def identify_checkpoint(source: Source, image_size: ImageSize | None, given: Map
                 f"{source.path} holds {names[ours]} as {stored}, where weights are floating-point numbers: quantised "
                 "weights can't be read. Give the file that they were made from."
             )
-    return IdentifiedCheckpoint(checkpoint, format, names, asdict(model.config))
+    return IdentifiedWeights(checkpoint, format, names, asdict(model.config))
 
 
-def _rename_tensors(checkpoint: Checkpoint, format: Format) -> dict[str, str]:
+def _rename_tensors(checkpoint: WeightsFile, format: Format) -> dict[str, str]:
     """Their name by ours; a name that no rule fits stays, so that the strict comparison lists it."""
     names: dict[str, str] = {}
     theirs = [name for name in checkpoint.stored if name.startswith(format.within)]
@@ -234,7 +234,7 @@ def _from_timm(source: Source, asked: Mapping[str, Any]) -> Pretrained:
                 "its own families alone. Leave it out."
             )
     assert source.preprocess is not None
-    checkpoint = open_checkpoint(source.path)
+    checkpoint = open_weights_file(source.path)
     # A run's tensors have the names that they have in a TimmModel, published ones those within its network.
     within = "" if all(name.startswith("network.") for name in checkpoint.stored) else "network."
     shapes = {f"{within}{name}": stored.shape for name, stored in checkpoint.stored.items()}
