@@ -1,7 +1,7 @@
-"""Every size that timm registers, beside timm, on the same random weights, through real files, there and back.
+"""Compares every size that timm has with timm, on the same random weights, through real files, in both directions.
 
-No norm, bias or statistic is left at a special value, and the GELU is timm's. Giant is left out: with both models and
-the file it would take about 17 GB, by its parameters.
+No norm, bias or statistic has a special value such as 0 or 1, and the GELU is that of timm. Giant is left out: both
+models and the file would take about 17 GB, by its parameters.
 """
 
 from pathlib import Path
@@ -31,15 +31,15 @@ SIZES = {
 
 
 @pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.long) for name in LONG)])
-def test_a_size_gives_timm_s_logits_from_timm_s_file_and_timm_gives_ours_from_ours(name, tmp_path):
-    theirs = nowhere_special(timm.create_model(name))
+def test_logits_equal_those_of_timm_in_both_directions(name, tmp_path):
+    theirs = randomized(timm.create_model(name))
     save_file(theirs.state_dict(), tmp_path / "w.safetensors")
-    opened = load_pretrained(tmp_path / "w.safetensors")
-    ours = build_with_weights(opened.weights)
-    sizes = SIZES[opened.weights.family]
+    pretrained = load_pretrained(tmp_path / "w.safetensors")
+    ours = build_with_weights(pretrained.weights)
+    sizes = SIZES[pretrained.weights.family]
     assert all(difference(ours, theirs, size) < 1e-5 for size in sizes)
 
-    conversion = Conversion(opened, "timm", tmp_path / "folder")
+    conversion = Conversion(pretrained, "timm", tmp_path / "folder")
     assert (conversion.timm_name, conversion.lost) == (name, None)
     conversion.write()
     del theirs
@@ -47,13 +47,13 @@ def test_a_size_gives_timm_s_logits_from_timm_s_file_and_timm_gives_ours_from_ou
     assert difference(again, ours, sizes[0]) < 1e-5
 
 
-def test_a_davit_that_norms_before_it_pools_goes_to_timm_and_comes_back(tmp_path):
-    theirs = nowhere_special(timm.create_model("davit_tiny", head_norm_first=True, num_classes=3))
+def test_a_davit_with_norm_before_pooling_converts_to_timm_and_back(tmp_path):
+    theirs = randomized(timm.create_model("davit_tiny", head_norm_first=True, num_classes=3))
     save_file(theirs.state_dict(), tmp_path / "w.safetensors")
-    opened = load_pretrained(tmp_path / "w.safetensors")
-    assert opened.weights.config["head_order"] == "norm-pool"
-    assert difference(build_with_weights(opened.weights), theirs, (97, 97)) < 1e-5
-    conversion = Conversion(opened, "timm", tmp_path / "folder")
+    pretrained = load_pretrained(tmp_path / "w.safetensors")
+    assert pretrained.weights.config["head_order"] == "norm-pool"
+    assert difference(build_with_weights(pretrained.weights), theirs, (97, 97)) < 1e-5
+    conversion = Conversion(pretrained, "timm", tmp_path / "folder")
     assert conversion.lost is None
     conversion.write()
     again = timm.create_model(f"local-dir:{tmp_path / 'folder'}", pretrained=True).eval()
@@ -61,32 +61,32 @@ def test_a_davit_that_norms_before_it_pools_goes_to_timm_and_comes_back(tmp_path
     assert difference(build_with_weights(load_pretrained(tmp_path / "folder").weights), theirs, (97, 97)) < 1e-5
 
 
-def test_florence_2_s_tower_in_timm_s_names_gives_timm_s_features(tmp_path):
-    cut_down = {"embed_dims": (32, 64), "depths": (1, 2), "num_heads": (1, 2), "window_size": 7, "num_classes": 0}
-    theirs = nowhere_special(timm.create_model("davit_base_fl", **cut_down))
+def test_the_florence_2_tower_with_timm_names_has_the_features_of_timm(tmp_path):
+    small = {"embed_dims": (32, 64), "depths": (1, 2), "num_heads": (1, 2), "window_size": 7, "num_classes": 0}
+    theirs = randomized(timm.create_model("davit_base_fl", **small))
     save_file(theirs.state_dict(), tmp_path / "w.safetensors")
     ours: Any = build_with_weights(load_pretrained(tmp_path / "w.safetensors").weights)
     assert (ours.config.channel_attention, ours.config.merge_kernel) == ("florence2", 3)
     assert all(difference(ours, theirs, size) < 1e-5 for size in SIZES["davit"])
 
 
-def test_a_model_that_timm_has_at_another_size_goes_there_with_its_size(tmp_path: Path):
-    theirs = nowhere_special(timm.create_model("mixer_s32_224", img_size=(64, 96), num_classes=3))
+def test_the_image_size_is_preserved_in_a_timm_folder(tmp_path: Path):
+    theirs = randomized(timm.create_model("mixer_s32_224", img_size=(64, 96), num_classes=3))
     save_file(theirs.state_dict(), tmp_path / "w.safetensors")
-    opened = load_pretrained(tmp_path / "w.safetensors", image_size=(64, 96))
-    Conversion(opened, "timm", tmp_path / "folder").write()
+    pretrained = load_pretrained(tmp_path / "w.safetensors", image_size=(64, 96))
+    Conversion(pretrained, "timm", tmp_path / "folder").write()
     again = timm.create_model(f"local-dir:{tmp_path / 'folder'}", pretrained=True).eval()
     assert difference(again, theirs, (64, 96)) < 1e-6
 
 
 @torch.inference_mode()
-def nowhere_special(model: nn.Module) -> nn.Module:
-    """In evaluation mode, with random norms, biases and statistics, and a head that is not zero."""
+def randomized(model: nn.Module) -> nn.Module:
+    """The model in evaluation mode, with random norms, biases, statistics and head."""
     torch.manual_seed(0)
     for name, tensor in model.state_dict().items():
         if name.endswith("running_var"):
             tensor.uniform_(0.5, 1.5)
-        elif tensor.is_floating_point() and tensor.dim() == 1:  # biases and running means about 0, scales about 1
+        elif tensor.is_floating_point() and tensor.dim() == 1:  # biases and running means near 0, scales near 1
             tensor.copy_(0.1 * torch.randn_like(tensor) + (1.0 if name.endswith("weight") else 0.0))
         elif name.startswith("head"):
             tensor.normal_(std=0.05)
@@ -94,8 +94,8 @@ def nowhere_special(model: nn.Module) -> nn.Module:
 
 
 @torch.inference_mode()
-def difference(one: nn.Module, other: nn.Module, size: tuple[int, int]) -> float:
-    """The largest, in units of the largest logit."""
+def difference(model: nn.Module, reference: nn.Module, size: tuple[int, int]) -> float:
+    """The largest difference of a logit, relative to the largest logit."""
     images = torch.randn(1, 3, *size)
-    logits: Tensor = other(images)
-    return ((one(images) - logits).abs().max() / logits.abs().max()).item()
+    logits: Tensor = reference(images)
+    return ((model(images) - logits).abs().max() / logits.abs().max()).item()
