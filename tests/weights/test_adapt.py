@@ -43,8 +43,9 @@ def test_the_resize_is_exact_if_both_sides_grow_by_the_same_integer_factor(image
 
 @pytest.mark.parametrize("image_size", [(32, 24), (24, 36), (8, 12)])
 def test_an_impossible_exact_resize_is_refused_with_a_possible_size(image_size):
-    with pytest.raises(UserError, match=r'resize="exact", .* 16 x 24 by the same integer factor: give 32 x 48 or another
-    multiple'):
+    with pytest.raises(
+        UserError, match=r'resize="exact", .* 16 x 24 by the same integer factor: give 32 x 48 or another multiple'
+    ):
         resize_input(mixer(), image_size, "exact", window=None)
 
 

@@ -129,8 +129,10 @@ def test_conversion_and_back_restores_every_tensor(family, to):
         ("davit", {"channel_attention": "florence2"}, "davit", ["channel_attention"], True),
         ("davit", {"stochastic_depth": 0.1, "image_size": 64}, "davit", [], None),
     ],
-) def test_fields_that_a_format_can_not_store_are_reported_with_their_effect(tmp_path, family, config, to, fields,
-measured):
+)
+def test_fields_that_a_format_can_not_store_are_reported_with_their_effect(
+    tmp_path, family, config, to, fields, measured
+):
     small = {
         "mixer": {"patch_size": 4, "channels": 8, "token_hidden": 4, "channel_hidden": 8, "depth": 2, "image_size": 8},
         "convmixer": {"patch_size": 4, "kernel_size": 3, "channels": 8, "depth": 2, "image_size": 8},
@@ -199,9 +201,11 @@ def test_timm_models_are_converted_only_to_mixlab_folders(tmp_path):
 
 
 def test_norms_of_every_stage_are_not_supported_by_timm(tmp_path):
-    model = create_model("davit_nano", head_order="norms-pool", classes=0) first = Pretrained(Weights("davit",
-    asdict(model.config), model.state_dict()), (), Preprocess((32, 32))) with pytest.raises(UserError, match=r"The timm
-    format has no name for norm\.0\.weight: use --to davit or --to mixlab"):
+    model = create_model("davit_nano", head_order="norms-pool", classes=0)
+    first = Pretrained(Weights("davit", asdict(model.config), model.state_dict()), (), Preprocess((32, 32)))
+    with pytest.raises(
+        UserError, match=r"The timm format has no name for norm\.0\.weight: use --to davit or --to mixlab"
+    ):
         Conversion(first, "timm", tmp_path / "b.safetensors")
 
 

@@ -122,8 +122,10 @@ def test_numbers_in_braces_are_shifted_and_multiplied_in_both_directions():
 
 
 def test_layer_numbers_of_old_flax_are_converted():
-    names = [f"Mixer/encoderblock_{block}/LayerNorm_{norm}/scale" for block in range(11) for norm in (0, 3)] assert
-    renumber_layers("Mixer/encoderblock_10/LayerNorm_3/scale", names) == "Mixer/encoderblock_10/LayerNorm_1/scale"
+    names = [f"Mixer/encoderblock_{block}/LayerNorm_{norm}/scale" for block in range(11) for norm in (0, 3)]
+    assert (
+        renumber_layers("Mixer/encoderblock_10/LayerNorm_3/scale", names) == "Mixer/encoderblock_10/LayerNorm_1/scale"
+    )
     assert renumber_layers("Mixer/encoderblock_2/LayerNorm_0/scale", names) == "Mixer/encoderblock_2/LayerNorm_0/scale"
 
 

@@ -68,9 +68,7 @@ def names(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.iterdir())
 
 
-def test_only_the_config_and_the_safetensors_are_downloaded(
-    hub: StartHub, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_only_the_config_and_the_safetensors_are_downloaded(hub: StartHub, capfd: pytest.CaptureFixture[str]) -> None:
     hub("README.md", "config.json", "model.safetensors", "pytorch_model.bin", "model.onnx", "tf_model.h5")
     folder = hub_folder("owner/name")
     assert names(folder) == ["config.json", "model.safetensors"]
@@ -129,8 +127,10 @@ def test_a_revision_is_downloaded_and_cached_separately(hub: StartHub) -> None:
 
 
 def test_a_repository_without_weights_is_refused_with_its_files(hub: StartHub) -> None:
-    hub("README.md", "config.json", "tf_model.h5") with pytest.raises(UserError, match=r"neither model.safetensors.*Its
-    files: README\.md, config\.json, tf_model\.h5"):
+    hub("README.md", "config.json", "tf_model.h5")
+    with pytest.raises(
+        UserError, match=r"neither model.safetensors.*Its files: README\.md, config\.json, tf_model\.h5"
+    ):
         hub_folder("owner/name")
 
 

@@ -46,12 +46,12 @@ def saved(path: Path, model: Any, format: str) -> Path:
     table = formats()[format]
     counts = {"depth": getattr(model.config, "depth", 0), "stages": len(getattr(model.config, "depths", ()))}
     tensors = {
-        table.to_file_name(name, counts): table.to_file(tensor).contiguous() for name, tensor in
-        model.state_dict().items()
+        table.to_file_name(name, counts): table.to_file(tensor).contiguous()
+        for name, tensor in model.state_dict().items()
     }
     if "flax" in table.layout:
-        np.savez(path.with_suffix(".npz"), **{name: tensor.numpy() for name, tensor in tensors.items()})  # pyright:
-        ignore return path.with_suffix(".npz")
+        np.savez(path.with_suffix(".npz"), **{name: tensor.numpy() for name, tensor in tensors.items()})  # pyright: ignore
+        return path.with_suffix(".npz")
     save_file(tensors, path.with_suffix(".safetensors"))
     return path.with_suffix(".safetensors")
 
@@ -232,12 +232,16 @@ def with_a_huge_block_number(tensors: dict[str, Tensor]) -> None:
 @pytest.mark.parametrize(
     ("change", "pattern"),
     [
-        (without_a_bias, r"only in the model: body\.1\.token_mlp\.first\.bias\. "), (with_an_extra_tensor, r"only in the
-        file: blocks\.1\.scale\. "), (with_a_wrong_shape, r"different shapes \(file, model\): blocks\.1\.norm1\.weight
-        \(9,\), \(8,\)"), (with_another_head, r"head\.weight \(3, 9\), \(3, 8\)"), (without_a_stem, r"has no
-        stem\.proj\.weight, but a mixer needs the shape \(channels, image_channels, patch, patch\)"),
-        (with_a_rectangular_stem, r"has stem\.proj\.weight with shape \(8, 3, 4, 5\)"), (with_a_huge_block_number, "only
-        in the model"),
+        (without_a_bias, r"only in the model: body\.1\.token_mlp\.first\.bias\. "),
+        (with_an_extra_tensor, r"only in the file: blocks\.1\.scale\. "),
+        (with_a_wrong_shape, r"different shapes \(file, model\): blocks\.1\.norm1\.weight \(9,\), \(8,\)"),
+        (with_another_head, r"head\.weight \(3, 9\), \(3, 8\)"),
+        (
+            without_a_stem,
+            r"has no stem\.proj\.weight, but a mixer needs the shape \(channels, image_channels, patch, patch\)",
+        ),
+        (with_a_rectangular_stem, r"has stem\.proj\.weight with shape \(8, 3, 4, 5\)"),
+        (with_a_huge_block_number, "only in the model"),
     ],
 )
 def test_tensors_that_do_not_match_are_listed_with_both_shapes(tmp_path, change, pattern):
@@ -261,10 +265,13 @@ def test_differences_are_listed_in_natural_order(tmp_path):
 @pytest.mark.parametrize(
     ("source", "pattern"),
     [
-        ("mixer_b16", r"is a size, not weights: its published weights are mixer_b16\.goog_in1k, .* For random weights,
-        use create_model"), ("mixer_h14", r"is a size without published weights: for random weights, use create_model"),
-        ("mixer_b16.goog_in2k", r'Did you mean "mixer_b16\.goog_in2?1k'), ("nowhere/else", "give the folder that mixlab
-        train printed.*hub:owner/name, or a file"),
+        (
+            "mixer_b16",
+            r"is a size, not weights: its published weights are mixer_b16\.goog_in1k, .* weights, use create_model",
+        ),
+        ("mixer_h14", r"is a size without published weights: for random weights, use create_model"),
+        ("mixer_b16.goog_in2k", r'Did you mean "mixer_b16\.goog_in2?1k'),
+        ("nowhere/else", "give the folder that mixlab train printed.*hub:owner/name, or a file"),
     ],
 )
 def test_unknown_sources_are_refused_with_alternatives(source, pattern):

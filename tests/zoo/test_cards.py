@@ -118,6 +118,8 @@ def test_correct_names_log_nothing(caplog):
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_name():
-    assert find_card("davit_tiny.msft_in2k") is None with pytest.raises(UserError, match=r'No published weights have the
-    name .* Did you mean "davit_tiny\.msft_in1k"\?'):
+    assert find_card("davit_tiny.msft_in2k") is None
+    with pytest.raises(
+        UserError, match=r'No published weights have the name .* Did you mean "davit_tiny\.msft_in1k"\?'
+    ):
         card("davit_tiny.msft_in2k")

@@ -34,7 +34,7 @@ def test_counts_are_for_the_printed_image_size(row: PaperRow) -> None:
 
 
 def test_counts_are_close_to_the_printed_figures() -> None:
-    """The papers round (25.56 M for ResNet-50 is printed as 25.0), and some count norms; a wrong size would differ more."""
+    """Papers round (25.56 M for ResNet-50 is printed as 25.0), and some count norms; a wrong size differs by more."""
     for row in ROWS:
         if row.counted:
             for figure, count in (("params_m", row.counted.parameters / 1e6), ("flops_g", row.counted.macs / 1e9)):
