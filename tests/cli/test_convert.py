@@ -27,7 +27,8 @@ def test_a_lossy_conversion_is_refused_and_nothing_is_written(run, here):
     ended = run("convert", MIXER, "w.safetensors", "--to", "timm")
     assert ended.status == 2
     assert (
-        "The timm format can't store gelu='tanh' (read as 'erf'); this changes the logits of 16 handwritten digits by" in ended.err
+        "The timm format can't store gelu='tanh' (read as 'erf'); this changes the logits of 16 handwritten digits by"
+        in ended.err
     )
     assert "To write it anyway, give --lossy." in ended.err
     assert list(here.iterdir()) == []

@@ -88,9 +88,9 @@ def test_a_pattern_that_is_no_size_names_no_weights(capsys: pytest.CaptureFixtur
     assert "Published weights" not in capsys.readouterr().out
 
 
-def test_a_card_that_is_none_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_name_of_published_weights_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("models", "mixer_b16.goog_in2k") == 2
-    assert "is no published weights that mixlab knows" in capsys.readouterr().err
+    assert "No published weights have the name" in capsys.readouterr().err
 
 
 def test_two_lists_in_one_command_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,7 +40,9 @@ def test_a_second_push_replaces_the_files(writable_hub: WritableHub, folder: Pat
 
 def test_private_is_refused_for_a_public_repository(writable_hub: WritableHub, folder: Path):
     writable_hub.public.add("me/mine")
-    with pytest.raises(UserError, match=r"me/mine already exists on the hub and is public, so nothing was uploaded.*give another name"):
+    with pytest.raises(
+        UserError, match=r"me/mine already exists on the hub and is public, so nothing was uploaded.*give another name"
+    ):
         push(folder, "me/mine", private=True)
     assert writable_hub.files == {}
 
@@ -49,7 +51,11 @@ def test_private_is_refused_for_a_public_repository(writable_hub: WritableHub, f
     ("path", "status", "pattern"),
     [
         ("/api/repos/create", 401, "rejected the login of this machine: run `hf auth login`"),
-        ("/api/repos/create", 403, "has no write access to me/mine on the hub: run `hf auth login` with a token that has"),
+        (
+            "/api/repos/create",
+            403,
+            "has no write access to me/mine on the hub: run `hf auth login` with a token that has",
+        ),
         ("/api/models/me/mine/commit", 403, "has no write access to me/mine"),
         ("/api/validate-yaml", 400, 'me/mine .*"license" must be one of'),
         ("/api/repos/create", 500, "The hub refused me/mine"),
@@ -66,7 +72,9 @@ def test_a_refusal_is_reported_with_the_command_to_upload_later(
     assert (folder / "model.safetensors").exists()
 
 
-def test_without_a_network_the_error_says_that_the_folder_was_written(writable_hub: WritableHub, folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_without_a_network_the_error_says_that_the_folder_was_written(
+    writable_hub: WritableHub, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(UserError, match=r"could not be uploaded to http://127\.0\.0\.1:9 .*The folder was written"):
         push(folder, "me/mine", private=False)

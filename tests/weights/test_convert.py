@@ -1,7 +1,7 @@
 """A -> B -> A restores every tensor bit for bit, and the fields that B can't store are reported with their effect."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -235,3 +235,13 @@ def test_a_mixlab_folder_stores_every_field(tmp_path, caplog):
     assert again.weights.config == first.weights.config
     assert (again.classes, again.preprocess) == (first.classes, first.preprocess)
     assert not caplog.records
+
+
+@pytest.mark.parametrize(("to", "warns"), [("mixlab", True), ("timm", False)])
+def test_folders_without_class_names_because_of_a_missing_timm_are_written_with_a_warning(tmp_path, caplog, to, warns):
+    weights = random_weights(
+        "convmixer", {"classes": 3, "channels": 8, "depth": 1, "patch_size": 4, "image_size": 16, "kernel_size": 3}
+    )
+    conversion = Conversion(replace(weights, names_need_timm=True), to, tmp_path / f"b{SUFFIXES.get(to, '.pth')}")
+    conversion.write()
+    assert ("Class names need timm" in caplog.text) == warns

@@ -11,8 +11,9 @@ from mixlab.zoo.paper import paper_rows
 from mixlab.zoo.sizes import Size, find_size, list_models, list_sizes
 
 PUBLISHED = {
-    # Parameters with the 1000-class head, and multiply-accumulates in G. The source is the authors' code if it has counts
-    # (models_test.py of vit_jax for Mixer B/16, B/32, L/16; davit.py for Tiny to Large), else the formulas of the papers.
+    # Parameters with the 1000-class head, and multiply-accumulates in G. They come from the authors' code if it has the
+    # counts (vit_jax's models_test.py for Mixer B/16, B/32 and L/16; davit.py for Tiny to Large), else from the papers'
+    # formulas.
     "mixer_s32": (19_104_624, 1.002),
     "mixer_s16": (18_528_264, 3.777),
     "mixer_b32": (60_293_428, 3.238),
