@@ -32,51 +32,51 @@ SIZES = {
 
 @pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.long) for name in LONG)])
 def test_logits_equal_those_of_timm_in_both_directions(name, tmp_path):
-    theirs = randomized(timm.create_model(name))
-    save_file(theirs.state_dict(), tmp_path / "w.safetensors")
+    timm_model = randomized(timm.create_model(name))
+    save_file(timm_model.state_dict(), tmp_path / "w.safetensors")
     pretrained = load_pretrained(tmp_path / "w.safetensors")
-    ours = build_with_weights(pretrained.weights)
+    mixlab_model = build_with_weights(pretrained.weights)
     sizes = SIZES[pretrained.weights.family]
-    assert all(difference(ours, theirs, size) < 1e-5 for size in sizes)
+    assert all(difference(mixlab_model, timm_model, size) < 1e-5 for size in sizes)
 
     conversion = Conversion(pretrained, "timm", tmp_path / "folder")
     assert (conversion.timm_name, conversion.lost) == (name, None)
     conversion.write()
-    del theirs
+    del timm_model
     again = timm.create_model(f"local-dir:{tmp_path / 'folder'}", pretrained=True).eval()
-    assert difference(again, ours, sizes[0]) < 1e-5
+    assert difference(again, mixlab_model, sizes[0]) < 1e-5
 
 
 def test_a_davit_with_norm_before_pooling_converts_to_timm_and_back(tmp_path):
-    theirs = randomized(timm.create_model("davit_tiny", head_norm_first=True, num_classes=3))
-    save_file(theirs.state_dict(), tmp_path / "w.safetensors")
+    timm_model = randomized(timm.create_model("davit_tiny", head_norm_first=True, num_classes=3))
+    save_file(timm_model.state_dict(), tmp_path / "w.safetensors")
     pretrained = load_pretrained(tmp_path / "w.safetensors")
     assert pretrained.weights.config["head_order"] == "norm-pool"
-    assert difference(build_with_weights(pretrained.weights), theirs, (97, 97)) < 1e-5
+    assert difference(build_with_weights(pretrained.weights), timm_model, (97, 97)) < 1e-5
     conversion = Conversion(pretrained, "timm", tmp_path / "folder")
     assert conversion.lost is None
     conversion.write()
     again = timm.create_model(f"local-dir:{tmp_path / 'folder'}", pretrained=True).eval()
-    assert difference(again, theirs, (97, 97)) < 1e-6
-    assert difference(build_with_weights(load_pretrained(tmp_path / "folder").weights), theirs, (97, 97)) < 1e-5
+    assert difference(again, timm_model, (97, 97)) < 1e-6
+    assert difference(build_with_weights(load_pretrained(tmp_path / "folder").weights), timm_model, (97, 97)) < 1e-5
 
 
 def test_the_florence_2_tower_with_timm_names_has_the_features_of_timm(tmp_path):
     small = {"embed_dims": (32, 64), "depths": (1, 2), "num_heads": (1, 2), "window_size": 7, "num_classes": 0}
-    theirs = randomized(timm.create_model("davit_base_fl", **small))
-    save_file(theirs.state_dict(), tmp_path / "w.safetensors")
-    ours: Any = build_with_weights(load_pretrained(tmp_path / "w.safetensors").weights)
-    assert (ours.config.channel_attention, ours.config.merge_kernel) == ("florence2", 3)
-    assert all(difference(ours, theirs, size) < 1e-5 for size in SIZES["davit"])
+    timm_model = randomized(timm.create_model("davit_base_fl", **small))
+    save_file(timm_model.state_dict(), tmp_path / "w.safetensors")
+    mixlab_model: Any = build_with_weights(load_pretrained(tmp_path / "w.safetensors").weights)
+    assert (mixlab_model.config.channel_attention, mixlab_model.config.merge_kernel) == ("florence2", 3)
+    assert all(difference(mixlab_model, timm_model, size) < 1e-5 for size in SIZES["davit"])
 
 
 def test_the_image_size_is_preserved_in_a_timm_folder(tmp_path: Path):
-    theirs = randomized(timm.create_model("mixer_s32_224", img_size=(64, 96), num_classes=3))
-    save_file(theirs.state_dict(), tmp_path / "w.safetensors")
+    timm_model = randomized(timm.create_model("mixer_s32_224", img_size=(64, 96), num_classes=3))
+    save_file(timm_model.state_dict(), tmp_path / "w.safetensors")
     pretrained = load_pretrained(tmp_path / "w.safetensors", image_size=(64, 96))
     Conversion(pretrained, "timm", tmp_path / "folder").write()
     again = timm.create_model(f"local-dir:{tmp_path / 'folder'}", pretrained=True).eval()
-    assert difference(again, theirs, (64, 96)) < 1e-6
+    assert difference(again, timm_model, (64, 96)) < 1e-6
 
 
 @torch.inference_mode()
