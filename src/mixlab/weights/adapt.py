@@ -140,8 +140,8 @@ def _resize_mixer(weights: Weights, image_size: ImageSize, resize: Resize | None
 
 
 def _resize_davit(weights: Weights, image_size: ImageSize) -> Weights:
-    """Keeps the window if it divides the grid of every stage. Otherwise the window is the whole grid of the last stage,
-    as in the authors' models for 384 and 512 pixels; if the image is not square or not divisible, it is kept too.
+    """Keeps the window if it divides the grid of every stage. Otherwise the window becomes the whole grid of the last
+    stage, as in the authors' models for 384 and 512 pixels; this needs a square image that the last stage divides.
     """
     before = weights.config["window"]
     height, width = height_and_width(image_size)
