@@ -14,7 +14,7 @@ from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 from mixlab.training.recipes.schema import Distillation
 from mixlab.weights.load import build_with_weights, load_pretrained
-from mixlab.zoo.class_names import indices
+from mixlab.zoo.class_names import index_names
 
 
 class Teacher:
@@ -69,7 +69,7 @@ def _refuse_other_classes(teacher: str, its: tuple[str, ...], data: tuple[str, .
             f"distillation.teacher={teacher!r} knows {len(its)} classes and the data have {len(data)}: give a teacher "
             "that was trained on the data's classes."
         )
-    unnamed = indices(len(data))
+    unnamed = index_names(len(data))
     different = [(theirs, ours) for theirs, ours in zip(its, data, strict=True) if theirs != ours]
     if different and unnamed not in (its, data):
         theirs, ours = different[0]

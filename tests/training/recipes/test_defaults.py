@@ -93,7 +93,7 @@ def test_the_default_recipe_is_that_of_the_family_and_the_kind_of_data(model, da
 
 
 def test_an_unknown_model_has_no_default_recipe():
-    with pytest.raises(UserError, match='"mixer_nani" is no model that mixlab knows'):
+    with pytest.raises(UserError, match='"mixer_nani" is not a known model'):
         default_recipe("mixer_nani", "digits")
 
 

@@ -22,7 +22,7 @@ def needs_extra(name: str, extra: str = "data") -> Iterator[None]:
 
 
 @contextmanager
-def bars_on_a_terminal(*, quiet: bool) -> Iterator[None]:
+def progress_bars_on_terminal(*, quiet: bool) -> Iterator[None]:
     """Redirect a library's output to standard error; discard it if `quiet`, or if standard error is not a terminal."""
     if quiet or not sys.stderr.isatty():
         with redirect_stderr(StringIO()), redirect_stdout(StringIO()):

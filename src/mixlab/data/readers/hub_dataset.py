@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixlab.data.dataset import Dataset
-from mixlab.data.readers.extras import bars_on_a_terminal, needs_extra
+from mixlab.data.readers.extras import needs_extra, progress_bars_on_terminal
 from mixlab.data.readers.table import dataset_from_tables, standard_splits
 from mixlab.errors import UserError, did_you_mean
 from mixlab.files import atomic_folder, cache_folder
@@ -60,7 +60,7 @@ def read_hub_dataset(location: str, *, quiet: bool) -> Dataset:
     request = _parse(location)
     with needs_extra(request.name):
         import datasets
-    with bars_on_a_terminal(quiet=quiet), _translate_errors(request):
+    with progress_bars_on_terminal(quiet=quiet), _translate_errors(request):
         if request.rows:
             tables = datasets.load_from_disk(str(_first_rows(request)))
         elif any((Path(request.source) / file).is_file() for file in _SAVED_FILES):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixlab.data.dataset import Dataset
-from mixlab.data.readers.extras import bars_on_a_terminal, needs_extra
+from mixlab.data.readers.extras import needs_extra, progress_bars_on_terminal
 from mixlab.data.readers.shards import absolute_pattern, by_split, local_path, matching
 from mixlab.data.readers.table import dataset_from_tables
 from mixlab.errors import UserError
@@ -40,7 +40,7 @@ def read_parquet(pattern: str, *, quiet: bool) -> Dataset:
             )
     non_empty = {split: [str(file) for file in files if metadata[file].num_rows] for split, files in splits.items()}
     non_empty = {split: files for split, files in non_empty.items() if files}
-    with bars_on_a_terminal(quiet=quiet):
+    with progress_bars_on_terminal(quiet=quiet):
         tables = datasets.load_dataset("parquet", data_files=non_empty) if non_empty else {}
     return dataset_from_tables(name, {str(split): table for split, table in tables.items()})
 

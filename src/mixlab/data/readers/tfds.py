@@ -16,7 +16,7 @@ import numpy as np
 
 from mixlab.data.dataset import Dataset, Sample
 from mixlab.data.readers.archive import InArchive
-from mixlab.data.readers.extras import bars_on_a_terminal, needs_extra
+from mixlab.data.readers.extras import needs_extra, progress_bars_on_terminal
 from mixlab.data.readers.table import HIDDEN, hidden_labels_note, standard_splits
 from mixlab.data.splits import as_provided
 from mixlab.errors import UserError
@@ -65,7 +65,7 @@ def _prepare(source: str, *, quiet: bool) -> Any:
     if Path(source).is_dir():
         return tensorflow_datasets.builder_from_directory(source)
     builder = tensorflow_datasets.builder(source, file_format="array_record")
-    with bars_on_a_terminal(quiet=quiet):
+    with progress_bars_on_terminal(quiet=quiet):
         builder.download_and_prepare()
     return builder
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from mixlab.data.dataset import Dataset, Split
 from mixlab.data.readers.data_dirs import data_dirs
-from mixlab.data.readers.extras import bars_on_a_terminal
+from mixlab.data.readers.extras import progress_bars_on_terminal
 from mixlab.errors import UserError
 from mixlab.files import atomic_folder, cache_folder
 
@@ -140,7 +140,7 @@ def _download(name: str, path: Path | None, *, quiet: bool) -> Path:
         )
     root = cache_folder() / name
     try:
-        with atomic_folder(root) as temporary, bars_on_a_terminal(quiet=quiet):
+        with atomic_folder(root) as temporary, progress_bars_on_terminal(quiet=quiet):
             for split in SETS[name].splits:
                 _load(name, temporary, split, download=True)
     except UserError:
