@@ -258,7 +258,8 @@ def test_a_step_whose_gradient_is_no_number_is_left_out_where_the_recipe_says_so
     (skipped,) = read_history(run.journal).skipped
     assert skipped["step"] == 4
     assert all(tensor.isfinite().all() for tensor in load_file(run.weights).values())
-    assert [read_history(run.journal).end][0]["images"] == 5 * 8
+    end = read_history(run.journal).end
+    assert end is not None and end["images"] == 5 * 8
 
 
 def test_batch_normalisation_forgets_a_step_that_is_left_out(make_job: MakeJob, tmp_path: Path, monkeypatch):

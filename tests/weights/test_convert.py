@@ -17,7 +17,7 @@ from mixlab.errors import UserError
 from mixlab.weights.adapt import Weights
 from mixlab.weights.convert import TARGETS, Conversion
 from mixlab.weights.load import Pretrained, load, load_pretrained
-from mixlab.zoo.architecture import build, create_model
+from mixlab.zoo.architecture import create_model, of_family
 
 SUFFIXES = {"google": ".npz", "big_vision": ".npz", "mixlab": ""}
 
@@ -66,7 +66,7 @@ CONFIGS = {
 
 
 def random_weights(family: str, config: Mapping[str, Any]) -> Pretrained:
-    model = build(family, config)
+    model = of_family(family, family, config).build()
     for tensor in model.state_dict().values():
         if tensor.is_floating_point():
             tensor.copy_(torch.randn_like(tensor).abs())
@@ -91,7 +91,7 @@ def test_conversion_and_back_restores_every_tensor(family, to):
     def convert_and_compare(config, second_format):
         """Converts a random model to format `to`, from there to a second format, and loads it again."""
         first = random_weights(family, config)
-        given = asdict(build(family, config).config)
+        given = asdict(of_family(family, family, config).build().config)
         for name in ("image_channels", "classes"):
             del given[name]
         with TemporaryDirectory() as folder:

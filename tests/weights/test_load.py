@@ -109,9 +109,9 @@ def small_like(model: Any, **fields: Any) -> Any:
     """A model with the same weights and other config fields."""
     from dataclasses import asdict
 
-    from mixlab.zoo.architecture import build
+    from mixlab.zoo.architecture import of_family
 
-    other = build("davit", asdict(model.config) | fields).eval()
+    other = of_family("davit", "davit", asdict(model.config) | fields).build().eval()
     other.load_state_dict(model.state_dict())
     return other
 

@@ -9,7 +9,7 @@ from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.weights.formats import formats
-from mixlab.zoo.architecture import build
+from mixlab.zoo.architecture import of_family
 from mixlab.zoo.cards import card, find_card, list_cards
 
 CARDS = list_cards()
@@ -46,8 +46,7 @@ def test_every_published_checkpoint_has_a_card():
 @each
 def test_the_counts_of_a_card_are_those_of_its_model(published):
     side = published.config["image_size"]
-    with torch.device("meta"):
-        model = build(published.family, published.config)
+    model = of_family(published.name, published.family, published.config).on_meta()
     assert count_parameters(model) == published.parameters
     assert count_macs(model, (3, side, side)) == published.macs
     assert published.config["classes"] == CLASSES[published.labels]

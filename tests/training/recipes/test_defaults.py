@@ -57,7 +57,7 @@ def test_a_recipe_is_complete_and_named_for_its_data_and_its_model(name):
 @pytest.mark.parametrize("name", DEFAULT)
 def test_a_recipe_resolves_on_its_kind_of_data(name, images):
     job = job_of(name, images)
-    assert (job.config["classes"], job.preprocess.image_size) == (10, (32, 32))
+    assert (job.architecture.classes, job.preprocess.image_size) == (10, (32, 32))
 
 
 @pytest.mark.parametrize("name", DEFAULT)
