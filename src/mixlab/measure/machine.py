@@ -1,5 +1,6 @@
 """Description of the machine and software versions that a number was measured with."""
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -60,17 +61,26 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The commit of the checkout that mixlab runs from, followed by "-dirty" if files have changed since.
+    """The commit of the checkout that mixlab runs from.
 
-    None if mixlab is not in a checkout. A repository that contains the installation but does not track mixlab's
+    If files have changed since, "-dirty-" and 12 hexadecimal digits follow: a SHA-256 over the difference and over the
+    files that are not tracked, so that two different changes have different names. None if mixlab is not in a checkout. A repository that contains the installation but does not track mixlab's
     files, such as a project with a virtual environment in it, is ignored.
     """
-    module = Path(__file__)
-    if not _command_output("git", "-C", str(module.parent), "ls-files", module.name):
+    folder = str(Path(__file__).parent)
+    if not _command_output("git", "-C", folder, "ls-files", Path(__file__).name):
         return None
-    return _command_output(
-        "git", "-C", str(module.parent), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"
-    )
+    head = _command_output("git", "-C", folder, "rev-parse", "HEAD")
+    checkout = _command_output("git", "-C", folder, "rev-parse", "--show-toplevel")
+    if head is None or checkout is None:
+        return None
+    untracked = _command_output("git", "-C", checkout, "ls-files", "--others", "--exclude-standard", "-z") or ""
+    changed = hashlib.sha256((_command_output("git", "-C", checkout, "diff", "HEAD", "--binary") or "").encode())
+    names = [name for name in untracked.split("\0") if name]
+    for name in names:
+        changed.update(name.encode() + b"\0" + (Path(checkout) / name).read_bytes())
+    is_clean = changed.digest() == hashlib.sha256().digest()
+    return head if is_clean else f"{head}-dirty-{changed.hexdigest()[:12]}"
 
 
 def describe(device: torch.device | None = None) -> dict[str, Any]:
