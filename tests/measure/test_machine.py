@@ -36,10 +36,11 @@ def test_versions_lists_installed_packages_only(monkeypatch):
 
 def test_the_commit_is_none_if_the_repository_does_not_track_the_package(monkeypatch, tmp_path):
     """For example in a virtual environment inside another repository."""
+    (tmp_path / "project.py").touch()
+    commit_all(tmp_path)
     module = tmp_path / "site-packages" / "machine.py"
     module.parent.mkdir()
     module.touch()
-    machine._command_output("git", "init", str(tmp_path))
     monkeypatch.setattr(machine, "__file__", str(module))
     assert machine.commit() is None
 
@@ -47,20 +48,25 @@ def test_the_commit_is_none_if_the_repository_does_not_track_the_package(monkeyp
 @pytest.fixture
 def checkout(monkeypatch, tmp_path) -> Path:
     """A checkout with one commit, from which mixlab seems to run."""
-    module = tmp_path / "machine.py"
+    module = tmp_path / "measure" / "machine.py"
+    module.parent.mkdir()
     module.write_text("a = 1\n")
     monkeypatch.setattr(machine, "__file__", str(module))
+    commit_all(tmp_path)
+    return tmp_path
+
+
+def commit_all(folder: Path) -> None:
     identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
     for arguments in (("init",), ("add", "."), (*identity, "commit", "-m", "first")):
-        subprocess.run(["git", "-C", tmp_path, *arguments], check=True, capture_output=True)
-    return tmp_path
+        subprocess.run(["git", "-C", folder, *arguments], check=True, capture_output=True)
 
 
 def test_a_clean_checkout_has_the_name_of_its_commit(checkout):
     assert re.fullmatch("[0-9a-f]{40}", machine.commit() or "")
 
 
-@pytest.mark.parametrize("name", ["machine.py", "new.py"], ids=["a tracked file", "a new file"])
+@pytest.mark.parametrize("name", ["measure/machine.py", "new.py"], ids=["a tracked file", "a new file"])
 def test_every_change_of_a_checkout_has_a_name_of_its_own(checkout, name):
     clean = machine.commit()
     names = []

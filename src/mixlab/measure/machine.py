@@ -63,24 +63,21 @@ def versions() -> dict[str, str]:
 def commit() -> str | None:
     """The commit of the checkout that mixlab runs from.
 
-    If files have changed since, "-dirty-" and 12 hexadecimal digits follow: a SHA-256 over the difference and over the
-    files that are not tracked, so that two different changes have different names. None if mixlab is not in a checkout. A repository that contains the installation but does not track mixlab's
-    files, such as a project with a virtual environment in it, is ignored.
+    If files of the package have changed since, "-dirty-" and 12 hexadecimal digits follow: a SHA-256 over the
+    difference and over new files, so that two different changes have different names. None if mixlab is not in a
+    checkout. A repository that contains the installation but does not track mixlab's files, such as a project with a
+    virtual environment in it, is ignored.
     """
-    folder = str(Path(__file__).parent)
-    if not _command_output("git", "-C", folder, "ls-files", Path(__file__).name):
+    folder = Path(__file__).parents[1]
+    git = ("git", "-C", str(folder))
+    head = _command_output(*git, "rev-parse", "HEAD")
+    if head is None or not _command_output(*git, "ls-files", str(Path(__file__).relative_to(folder))):
         return None
-    head = _command_output("git", "-C", folder, "rev-parse", "HEAD")
-    checkout = _command_output("git", "-C", folder, "rev-parse", "--show-toplevel")
-    if head is None or checkout is None:
-        return None
-    untracked = _command_output("git", "-C", checkout, "ls-files", "--others", "--exclude-standard", "-z") or ""
-    changed = hashlib.sha256((_command_output("git", "-C", checkout, "diff", "HEAD", "--binary") or "").encode())
-    names = [name for name in untracked.split("\0") if name]
-    for name in names:
-        changed.update(name.encode() + b"\0" + (Path(checkout) / name).read_bytes())
-    is_clean = changed.digest() == hashlib.sha256().digest()
-    return head if is_clean else f"{head}-dirty-{changed.hexdigest()[:12]}"
+    changes = (_command_output(*git, "diff", "HEAD", "--binary", "--", ".") or "").encode()
+    untracked = _command_output(*git, "ls-files", "--others", "--exclude-standard", "-z") or ""
+    for name in filter(None, untracked.split("\0")):
+        changes += name.encode() + b"\0" + (folder / name).read_bytes()
+    return f"{head}-dirty-{hashlib.sha256(changes).hexdigest()[:12]}" if changes else head
 
 
 def describe(device: torch.device | None = None) -> dict[str, Any]:
