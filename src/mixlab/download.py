@@ -1,7 +1,7 @@
-"""A file by plain HTTP(S), resumed where it was cut off.
+"""Downloads over plain HTTP(S) that resume after an interruption.
 
-What is on this machine touches no network. Where the network fails, the sentence says what to fetch by hand, and where
-to put it.
+A file that is already on this machine needs no network. When a download fails, the error message says which file to
+download by hand and where to put it.
 """
 
 import hashlib
@@ -17,98 +17,107 @@ from mixlab.errors import UserError
 from mixlab.files import create_parents, translate_os_errors, write_text
 from mixlab.report.progress import progress
 
-_PATIENCE = 30.0  # seconds without a byte
-_PAUSES = (0.5, 2.0, 5.0)  # seconds before each resumed try
-_CHUNK = 2**20  # bytes
+_TIMEOUT = 30.0  # seconds without a byte
+_RETRY_DELAYS = (0.5, 2.0, 5.0)  # seconds before each retry
+_CHUNK_SIZE = 2**20  # bytes
 
 
-class _BrokenOff(Exception):  # noqa: N818  it is named for what happened
-    """The connection ended before the file did."""
+class _ConnectionLost(Exception):  # noqa: N818  caught and retried, never shown as an error
+    """The connection ended before the file was complete."""
 
 
 def download(url: str, target: Path, sha256: str | None) -> Path:
-    """`target`, fetched from `url` where it is not there yet. Raises UserError.
+    """Download `url` to `target` unless `target` exists, and return `target`.
 
-    A download that was cut off is resumed. Its SHA-256 is computed once, and stands beside it in `target`.sha256.
+    An interrupted download is resumed. The SHA-256 of the file is computed once and written to `target`.sha256.
+
+    `sha256`: the expected hash in hexadecimal digits; None skips the comparison.
+
+    Raises UserError if the server can't be reached, the connection is lost too often, the hash differs or the file
+    can't be written.
     """
     if target.exists():
         return target
-    part = target.with_name(f"{target.name}.part")
+    partial = target.with_name(f"{target.name}.part")
     with translate_os_errors(target), create_parents(target):
-        _fetch(url, part, target)
-        with part.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        _fetch_with_retries(url, partial, target)
+        with partial.open("rb") as file:
+            actual_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
-        if sha256 not in (None, found):
-            part.unlink()
+        if sha256 not in (None, actual_sha256):
+            partial.unlink()
             raise UserError(
-                f"{url} gave a file whose SHA-256 begins {found[:12]} instead of {sha256[:12]}, so it was damaged on "
-                f"its way or replaced, and is removed: run again, or fetch the right file and put it at {target}."
+                f"The file from {url} has a SHA-256 that begins with {actual_sha256[:12]} instead of {sha256[:12]}: it "
+                "is damaged or was replaced, and has been removed. Run again, or download the correct file by hand, "
+                f"and put it at {target}."
             )
-        write_text(target.with_name(f"{target.name}.sha256"), f"{found}  {target.name}\n")
-        part.replace(target)
+        write_text(target.with_name(f"{target.name}.sha256"), f"{actual_sha256}  {target.name}\n")
+        partial.replace(target)
     return target
 
 
-def _fetch(url: str, part: Path, target: Path) -> None:
-    """Fill `part`, from where it ends."""
-    for pause in (*_PAUSES, None):
+def _fetch_with_retries(url: str, partial: Path, target: Path) -> None:
+    """Complete the file `partial`, starting at its end."""
+    for delay in (*_RETRY_DELAYS, None):
         try:
-            _continue(url, part, target)
+            _fetch_rest(url, partial, target)
             return
-        except _BrokenOff as error:
-            if pause is None:
+        except _ConnectionLost as error:
+            if delay is None:
                 raise UserError(
-                    f"{url} broke off {len(_PAUSES) + 1} times ({error}): what came is kept in {part} and the next "
-                    f"run resumes there, or fetch the file by hand and put it at {target}."
+                    f"The connection to {url} was lost {len(_RETRY_DELAYS) + 1} times ({error}). Run again to resume "
+                    f"from {partial}, or download the file by hand, and put it at {target}."
                 ) from error
-            time.sleep(pause)
+            time.sleep(delay)
 
 
-def _continue(url: str, part: Path, target: Path) -> None:
-    have = part.stat().st_size if part.exists() else 0
-    request = Request(url, headers={"User-Agent": "mixlab"} | ({"Range": f"bytes={have}-"} if have else {}))
+def _fetch_rest(url: str, partial: Path, target: Path) -> None:
+    received = partial.stat().st_size if partial.exists() else 0
+    request = Request(url, headers={"User-Agent": "mixlab"} | ({"Range": f"bytes={received}-"} if received else {}))
     try:
-        response = urlopen(request, timeout=_PATIENCE)
+        response = urlopen(request, timeout=_TIMEOUT)
     except HTTPError as error:
         error.close()
-        if error.code != 416 or not have:
-            raise _by_hand(url, target, f"the server answers {error.code} {error.reason}") from error
-        if error.headers.get("Content-Range") != f"bytes */{have}":  # else `part` is all of it
-            part.unlink()
-            _continue(url, part, target)
+        if error.code != 416 or not received:
+            raise _download_error(url, target, f"the server answers {error.code} {error.reason}") from error
+        if error.headers.get("Content-Range") != f"bytes */{received}":  # otherwise `partial` is complete
+            partial.unlink()
+            _fetch_rest(url, partial, target)
         return
     except (OSError, HTTPException) as error:
-        raise _by_hand(url, target, _reason(error)) from error
+        raise _download_error(url, target, _reason(error)) from error
     with response:
-        have = have if response.status == 206 else 0
+        received = received if response.status == 206 else 0
         length = response.headers.get("Content-Length")
-        total = have + int(length) if length else None
-        with part.open("ab" if have else "wb") as file, progress(f"Fetching {target.name}", total or 0) as advance:
-            advance(have)
+        total = received + int(length) if length else None
+        with (
+            partial.open("ab" if received else "wb") as file,
+            progress(f"Downloading {target.name}", total or 0) as advance,
+        ):
+            advance(received)
             for chunk in _chunks(response):
                 file.write(chunk)
-                have += len(chunk)
-                advance(len(chunk), f"{have / 1e6:.1f} MB")
-    if total is not None and have < total:
-        raise _BrokenOff(f"{have} of {total} bytes are here")
+                received += len(chunk)
+                advance(len(chunk), f"{received / 1e6:.1f} MB")
+    if total is not None and received < total:
+        raise _ConnectionLost(f"{received} of {total} bytes received")
 
 
 def _chunks(response: HTTPResponse) -> Iterator[bytes]:
-    """Only the reading is inside the try: what fails while writing is the disk's fault."""
+    """Only reading is inside the try: an error while writing comes from the disk, not from the connection."""
     try:
-        while chunk := response.read1(_CHUNK):
+        while chunk := response.read1(_CHUNK_SIZE):
             yield chunk
     except (OSError, HTTPException) as error:
-        raise _BrokenOff(_reason(error)) from error
+        raise _ConnectionLost(_reason(error)) from error
 
 
 def _reason(error: Exception) -> str:
     cause = error.reason if isinstance(error, URLError) else error
     if isinstance(cause, TimeoutError):
-        return f"no answer for {_PATIENCE:g} s"
+        return f"no answer for {_TIMEOUT:g} s"
     return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
 
 
-def _by_hand(url: str, target: Path, reason: str) -> UserError:
-    return UserError(f"{url} can't be fetched ({reason}): fetch it by hand, and put it at {target}.")
+def _download_error(url: str, target: Path, reason: str) -> UserError:
+    return UserError(f"{url} can't be downloaded ({reason}): download it by hand, and put it at {target}.")

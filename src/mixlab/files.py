@@ -1,4 +1,4 @@
-"""A file or a folder is written whole or not at all."""
+"""Atomic writing of files and folders: after a failure, either the old content is left or nothing."""
 
 import errno
 import json
@@ -14,18 +14,20 @@ import platformdirs
 
 from mixlab.errors import UserError
 
-_WRITING_FAILS = {
+_WRITE_ERRORS = {
     errno.ENOSPC: "the disk is full: free some space and run again",
     errno.EDQUOT: "your disk quota is used up: free some space and run again",
     errno.EROFS: "the disk is read-only: choose another folder",
-    errno.EACCES: "this user may not write there: choose another folder or change its permissions",
-    errno.EPERM: "this user may not write there: choose another folder or change its permissions",
-    errno.ENOTDIR: "a part of the path is a file, not a folder: choose another path",
-    errno.EEXIST: "a part of the path is a file, not a folder: choose another path",
+    errno.EACCES: "you have no permission to write there: choose another folder or change its permissions",
+    errno.EPERM: "you have no permission to write there: choose another folder or change its permissions",
+    errno.ENOTDIR: "a component of the path is a file, not a folder: choose another path",
+    errno.EEXIST: "a component of the path is a file, not a folder: choose another path",
 }
 
 
 class WriteError(UserError):
+    """Raised when `path` can't be written, with the `reason` and a way out."""
+
     def __init__(self, path: Path, reason: str):
         super().__init__(path, reason)
         self.path, self.reason = path, reason
@@ -36,27 +38,27 @@ class WriteError(UserError):
 
 @contextmanager
 def translate_os_errors(path: Path) -> Iterator[None]:
-    """Turn an operating system's refusal to write `path` into a UserError; other errors pass."""
+    """Turn an OSError about writing `path` that the user can fix into a WriteError; other errors pass through."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _WRITING_FAILS:
+        if error.errno not in _WRITE_ERRORS:
             raise
-        raise WriteError(path, _WRITING_FAILS[error.errno]) from error
-    except WriteError as error:  # a part of `path`, whose name is a passing one
+        raise WriteError(path, _WRITE_ERRORS[error.errno]) from error
+    except WriteError as error:  # raised for a temporary file inside `path`: report `path` instead
         raise WriteError(path, error.reason) from error
 
 
 @contextmanager
 def create_parents(path: Path) -> Iterator[None]:
-    """Make the folders above `path`; at failure those that were made go again, unless something else came into them."""
-    made = [folder for folder in path.parents if not folder.exists()]
+    """Create the parent folders of `path`. On failure, remove those that were created and are still empty."""
+    created = [folder for folder in path.parents if not folder.exists()]
     try:
         with translate_os_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         yield
     except BaseException:
-        for folder in made:
+        for folder in created:
             with suppress(OSError):
                 folder.rmdir()
         raise
@@ -64,45 +66,48 @@ def create_parents(path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a sibling path to write; it takes the place of `path` at success and is removed at failure."""
+    """Yield a temporary file beside `path` to write to. It replaces `path` on success and is removed on failure."""
     with translate_os_errors(path), create_parents(path):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         os.close(handle)
-        part = Path(name)
+        temporary = Path(name)
         try:
-            yield part
-            part.chmod(0o644)
-            with part.open("rb") as written:
+            yield temporary
+            temporary.chmod(0o644)
+            with temporary.open("rb") as written:
                 os.fsync(written.fileno())
-            part.replace(path)
+            temporary.replace(path)
         finally:
-            part.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a sibling folder to fill; it becomes `path`, which must not exist, at success."""
+    """Yield a temporary folder beside `path` to fill. It is renamed to `path`, which must not exist, on success.
+
+    On failure it is removed.
+    """
     with translate_os_errors(path), create_parents(path):
-        part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
         try:
-            yield part
-            part.chmod(0o755)
-            part.replace(path)
+            yield temporary
+            temporary.chmod(0o755)
+            temporary.replace(path)
         finally:
-            shutil.rmtree(part, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """In UTF-8; the bytes of a file's name that are none become the escapes by which JSON knows them."""
+    """Write `text` atomically as UTF-8. Bytes of a file name that are not UTF-8 are written as JSON escapes."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Strict JSON: a NaN is refused rather than written, since no other reader knows it."""
+    """Write `value` atomically as strict JSON. Raises ValueError for NaN and infinity, which JSON can't represent."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def cache_folder() -> Path:
-    """Where downloaded data and weights are kept for this user."""
+    """The user's cache folder for downloaded data and weights."""
     return Path(platformdirs.user_cache_dir("mixlab", appauthor=False))

@@ -65,15 +65,15 @@ RECIPES = {
     "schedule={ cooldown_epochs = 2 }": ["cooldown_epochs=2 would learn nothing", "give schedule.final_factor"],
     "schedule.knots=[[0, 0], [1, 1]]": ["schedule.knots", "changes nothing", 'schedule.name="piecewise"'],
     "schedule={ name = 'piecewise', knots = [[0, 0], [0.5, 1]] }": ["are no course", "grow from 0 to 1", "[[0, 0]"],
-    "augmentation.randaugment=2": ["randaugment=2 does not say on whose scale", "randaugment_tf", "mean different"],
+    "augmentation.randaugment=2": ["randaugment=2 is ambiguous", "randaugment_tf", "different scales"],
     "augmentation={ randaugment_tf = { layers = 2, magnitude = 10 }, randaugment_timm = { magnitude = 9 } }": [
         "both randaugment_tf and randaugment_timm",
-        "one at most",
+        "only one of",
     ],
-    "augmentation={ random_resized_crop = {}, inception_crop = {} }": ["both random_resized_crop and", "one at most"],
+    "augmentation={ random_resized_crop = {}, inception_crop = {} }": ["both random_resized_crop and", "only one of"],
     "augmentation={ mixup = { alpha = 0.2 }, mixup_or_cutmix = { mixup = 0.8, cutmix = 1.0 } }": [
         "both mixup and mixup_or_cutmix",
-        "one at most",
+        "only one of",
     ],
     "augmentation.pad_crop=8": ["pad_crop=8", "(8, 8) pixels", "at most 7"],
     "augmentation.random_erasing.probability=1.5": ["random_erasing.probability=1.5", "between 0 and 1"],
@@ -129,18 +129,18 @@ class TestImages:
         ("data", "pieces"),
         [
             ("", ["leaves open which images to train on", "--data folder:PATH"]),
-            ("hf:", ["lacks what has to stand behind a colon", "hf:NAME[:SPLIT]"]),
-            ("folder:pets/cat/00.png", ["is a file", "give the folder that holds the classes"]),
-            ("csv:none.csv", ["csv:none.csv is not there", "give the path of a table"]),
+            ("hf:", ["is incomplete", "hf:NAME[:SPLIT]"]),
+            ("folder:pets/cat/00.png", ["is a file", "give a folder with a folder of images for each class"]),
+            ("csv:none.csv", ["csv:none.csv does not exist", "give the path of a table"]),
             ("csv:pets", ["csv:pets can't be read", "give the path of a table"]),
-            ("tar:none.tar", ["none.tar is not there", "give the path of a tar archive"]),
+            ("tar:none.tar", ["none.tar does not exist", "give the path of a tar archive"]),
             ("tar:pets", ["pets is a folder", '"folder:pets"']),
-            ("tar:pets/cat/00.png", ["00.png is no tar archive", "fetch or pack it again"]),
-            ("wds:none-{0..3}.tar", ["none-0.tar, which is not there", "a pattern"]),
+            ("tar:pets/cat/00.png", ["00.png is not a tar archive", "download or pack it again"]),
+            ("wds:none-{0..3}.tar", ["none-0.tar, which does not exist", "a pattern"]),
             ("parquet:none*.parquet", ["none*.parquet matches no file", "a pattern"]),
             ("cifar10:none", ["is not in none", "cifar10:PATH", "$MIXLAB_DATA"]),
-            ("imagenet:none", ["imagenet:", "none is not there", "give the folder that holds", "train/ and val/"]),
-            ("tfds:nothing_here", ["tfds:nothing_here is no set", "lists the names"]),
+            ("imagenet:none", ["imagenet:", "none does not exist", "give the folder that contains", "train/ and val/"]),
+            ("tfds:nothing_here", ["tfds:nothing_here is neither a dataset", "for the names"]),
         ],
     )
     def test_data_that_are_none(self, train_refused, data, pieces):
@@ -149,15 +149,15 @@ class TestImages:
     @pytest.mark.parametrize(
         ("table", "pieces"),
         [
-            ("", ["pets.csv has no column", "path and a label"]),
-            ("path,label\n", ["pets.csv has a head but no rows", "give each image a row"]),
+            ("", ["pets.csv has no column", "the columns path and label"]),
+            ("path,label\n", ["pets.csv has a header but no rows", "add a row"]),
             ("path,kind\ncat/00.png,cat\n", ['no column "label"', "path, kind"]),
-            ("path,label\ncat/00.png,\n", ['nothing in the column "label" of line 2', "fill it"]),
+            ("path,label\ncat/00.png,\n", ['no value in the column "label" in line 2', "add it"]),
             (
                 "path,label\ncat/00.png,cat\ncat/00.png,dog\n",
                 ["cat/00.png in line 2 and again in line 3", "remove one"],
             ),
-            ("path,label\ncat/00.png,cat\ncat/77.png,dog\n", ["1 of 2 images that are not there", "cat/77.png"]),
+            ("path,label\ncat/00.png,cat\ncat/77.png,dog\n", ["2 images, but 1 of them do not exist", "cat/77.png"]),
             ("path,label,split\ncat/00.png,cat,trian\n", ['split "trian" in line 2', "train, val or test"]),
             ("path,label\ncat/00.png,cat\ncat/01.png,cat\n", ["only one class", "two"]),
         ],
@@ -170,7 +170,9 @@ class TestImages:
     def test_an_archive_without_folders(self, train_refused, pets):
         with tarfile.open("pets.tar", "w") as archive:
             archive.add(pets / "cat" / "00.png", "00.png")
-        assert in_order(train_refused("--data", "tar:pets.tar"), "1 image but no folders", "pack a folder for each")
+        assert in_order(
+            train_refused("--data", "tar:pets.tar"), "1 image but no class folders", "pack a folder for each"
+        )
 
     def test_a_class_with_too_few_to_hold_some_out(self, train_refused, pets):
         for image in sorted((pets / "dog").iterdir())[1:]:
@@ -234,7 +236,7 @@ class TestGoingOn:
 
     def test_on_images_that_are_gone(self, resume_refused, pets):
         pets.rename("animals")
-        assert in_order(resume_refused(), "pets is not there", "give the path of a folder")
+        assert in_order(resume_refused(), "pets does not exist", "give a folder")
 
     @pytest.mark.parametrize("name", ["recipe.toml", "plan.json", "status.json", "data.json"])
     def test_by_a_file_that_was_cut_off(self, resume_refused, begun, name):
@@ -296,7 +298,11 @@ class TestSurroundings:
                 "tensorboard",
                 ['"tensorboard", which is not installed', "[track]"],
             ),
-            (["--data", "hf:owner/name"], "datasets", ["needs datasets", 'pip install "mixlab[data]"']),
+            (
+                ["--data", "hf:owner/name"],
+                "datasets",
+                ["needs the optional dependency datasets", 'pip install "mixlab[data]"'],
+            ),
             (
                 ["--model", "timm:resnet18", "--set", "config={}"],
                 "timm",

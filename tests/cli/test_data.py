@@ -18,7 +18,7 @@ def test_a_check_prints_tables_and_leaves_nothing(run, pets):
     before = sorted(Path().rglob("*"))
     ended = run("data", "check", f"folder:{pets}")
     assert (ended.status, ended.err) == (0, "")
-    assert "Images of each class" in ended.out and "Sizes: all 8x8 pixels" in ended.out
+    assert "Images per class" in ended.out and "Sizes: all 8x8 pixels" in ended.out
     assert sorted(Path().rglob("*")) == before
 
 
@@ -26,13 +26,13 @@ def test_finding_something_is_an_answer(run, pets):
     (pets / "cat/00.png").write_bytes(b"")
     ended = run("data", "check", f"folder:{pets}")
     assert ended.status == 0
-    assert "Can't be read: 1 image." in ended.out and "it is empty" in ended.out
+    assert "Unreadable: 1 image." in ended.out and "it is empty" in ended.out
 
 
 def test_notes_about_the_source_go_to_standard_error(run, pets):
     (pets / "notes.txt").write_text("")
-    said = "Left out because they are no images by their names: 1 (.txt).\n"
-    assert run("data", "check", f"folder:{pets}").err == said
+    note = "Skipped because they are not images: 1 file (.txt).\n"
+    assert run("data", "check", f"folder:{pets}").err == note
     assert run("data", "check", f"folder:{pets}", "--quiet").err == ""
 
 
@@ -50,7 +50,7 @@ def test_programs_read_what_was_found(run, pets):
     ]
     csv = run("data", "check", f"folder:{pets}", "--format", "csv").out.splitlines()
     assert csv[0] == "finding,group,split,label,name,reason"
-    assert csv[1] == "same_bytes,1,train,cat,cat/00.png,"
+    assert csv[1] == "identical,1,train,cat,cat/00.png,"
     assert "| class | train |" in run("data", "check", f"folder:{pets}", "--format", "markdown").out
 
 
@@ -58,7 +58,7 @@ def test_out_gets_a_page_and_results(run, pets):
     ended = run("data", "check", f"folder:{pets}", "--out", "found")
     assert ended.err == "The report: found/report.html\n"
     assert sorted(path.name for path in Path("found").iterdir()) == ["report.html", "results.json"]
-    assert "Nothing was found to be wrong" in Path("found/report.html").read_text(encoding="utf-8")
+    assert "No problems found" in Path("found/report.html").read_text(encoding="utf-8")
     again = run("data", "check", f"folder:{pets}", "--out", "found")
     assert again.status == 2 and "--out found holds something else" in again.err
 
@@ -87,11 +87,11 @@ def test_a_preview_names_the_images_that_it_can_t_show(run, pets, small):
         path.write_bytes(b"no image" + path.name.encode())
     ended = run("data", "preview", f"folder:{pets}", *small, "--images", "100", "--out", "seen")
     assert ended.status == 0
-    assert "can't be read: its content is no image of a kind that is known." in ended.err
+    assert "can't be read: it is not an image in a supported format." in ended.err
 
 
 MISTAKES = {
-    "no such set": (("check", "folder:nowhere"), "folder:nowhere is not there"),
+    "no such set": (("check", "folder:nowhere"), "folder:nowhere does not exist"),
     "no verb": ((), "Missing command"),
     "an unknown verb": (("chek", "digits"), "Did you mean 'check'?"),
     "no data": (("check",), "Missing argument 'DATA'"),
@@ -124,4 +124,4 @@ def test_a_mistake_ends_in_one_sentence_and_leaves_nothing(run, here, mistake):
 def test_an_empty_folder_is_refused(run, here):
     Path("empty").mkdir()
     ended = run("data", "check", "folder:empty")
-    assert ended.status == 2 and "holds no images" in ended.err
+    assert ended.status == 2 and "has no images" in ended.err

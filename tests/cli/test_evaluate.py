@@ -55,7 +55,7 @@ def test_images_added_after_the_split_are_not_evaluated_but_noted(run, trained, 
     shutil.copy(pets / "cat/00.png", pets / "cat/new.png")
     ended = run("evaluate", trained)
     assert "Evaluated on: the test part that the run held out, 8 images." in ended.out
-    assert "Left out because they came after the run's split was made: 1 of its images." in ended.err
+    assert "Skipped because they were added after the run's split was made: 1 image." in ended.err
 
 
 def test_a_run_without_its_split_is_rejected(run, trained):

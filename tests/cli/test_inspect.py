@@ -1,4 +1,4 @@
-"""`mixlab inspect`: format, architecture, every tensor; what is amiss is pointed out."""
+"""`mixlab inspect`: format, architecture, tensor statistics and warnings."""
 
 import csv
 from pathlib import Path
@@ -12,14 +12,14 @@ MIXER = GOLDEN / "google_mixer_tiny.npz"
 DAVIT = GOLDEN / "msft_davit_tiny.pth.tar"
 
 
-def test_format_architecture_and_tensors_are_told(run):
+def test_format_architecture_and_tensors_are_shown(run):
     ended = run("inspect", MIXER)
     assert ended.status == 0
     for words in ("google", "mixer", "token_hidden", "16", "MixerBlock_1/channel_mixing/Dense_1/kernel", "64 x 32"):
         assert words in ended.out, words
 
 
-def test_statistics_are_those_of_the_tensor(run):
+def test_statistics_are_correct(run):
     rows = {row["name"]: row for row in csv.DictReader(run("inspect", MIXER, "--format", "csv").out.splitlines())}
     with np.load(MIXER) as arrays:
         array = arrays["stem/kernel"].astype(np.float64)
@@ -30,7 +30,7 @@ def test_statistics_are_those_of_the_tensor(run):
     assert (float(row["minimum"]), float(row["maximum"])) == (array.min(), array.max())
 
 
-def test_nan_and_zeros_are_pointed_out(run):
+def test_nan_infinity_and_zeros_have_warnings(run):
     checkpoint = torch.load(DAVIT, weights_only=True)
     state = checkpoint["state_dict"]
     state["head.bias"][2] = torch.nan
@@ -43,14 +43,14 @@ def test_nan_and_zeros_are_pointed_out(run):
         assert words in " ".join(ended.out.split()), words
 
 
-def test_what_load_would_refuse_is_said_while_the_tensors_are_listed(run):
+def test_the_error_of_load_is_shown_with_the_tensors(run):
     ended = run("inspect", DAVIT)
     assert ended.status == 1
     assert "Give heads=(...)" in " ".join(ended.out.split())
     assert "main_blocks.0.0.0.cpe.0.proj.weight" in ended.out
 
 
-def test_verify_gives_the_checksum_and_the_fixed_image_s_logits(run):
+def test_verify_shows_the_checksum_and_the_logits_of_a_fixed_image(run):
     import hashlib
 
     ended = run("inspect", MIXER, "--verify", "--format", "markdown")
@@ -59,19 +59,19 @@ def test_verify_gives_the_checksum_and_the_fixed_image_s_logits(run):
     assert run("inspect", MIXER, "--verify", "--format", "markdown").out == ended.out
 
 
-def test_verify_with_data_gives_the_accuracy(run, trained, pets):
+def test_verify_with_data_shows_the_accuracy(run, trained, pets):
     ended = run("inspect", trained, "--verify", "--data", f"folder:{pets}", "--format", "markdown", "--quiet")
     assert ended.status == 0
     assert "top-1 on folder:pets, %" in ended.out
 
 
-def test_data_of_other_classes_is_refused(run, pets):
+def test_data_with_other_classes_is_refused(run, pets):
     ended = run("inspect", MIXER, "--verify", "--data", f"folder:{pets}")
     assert ended.status == 2
     assert "cat" in ended.err
 
 
-def test_a_run_of_a_model_of_timm_s_is_told_too(run, train, pets):
+def test_a_run_of_a_timm_model_is_inspected(run, train, pets):
     pytest.importorskip("timm", reason='needs timm: pip install "mixlab[baselines]"')
     words = ("train", "--model", "resnet_nano", "--data", f"folder:{pets}", "--out", "run", "--quiet")
     assert run(*words, "--set", "steps=1", "--set", "batch=8", "--set", "speed=off").status == 0
@@ -81,15 +81,15 @@ def test_a_run_of_a_model_of_timm_s_is_told_too(run, train, pets):
     assert "every tensor has its place" in ended.out
 
 
-def test_a_file_that_has_changed_since_its_download_is_refused(run, here):
+def test_a_file_that_changed_after_its_download_is_refused(run, here):
     import hashlib
     import shutil
 
     shutil.copy(MIXER, here / "w.npz")
-    right = hashlib.sha256(MIXER.read_bytes()).hexdigest()
-    (here / "w.npz.sha256").write_text(f"{right}  w.npz\n")
+    checksum = hashlib.sha256(MIXER.read_bytes()).hexdigest()
+    (here / "w.npz.sha256").write_text(f"{checksum}  w.npz\n")
     assert run("inspect", "w.npz", "--verify").status == 0
-    (here / "w.npz.sha256").write_text(f"{right[::-1]}  w.npz\n")
+    (here / "w.npz.sha256").write_text(f"{checksum[::-1]}  w.npz\n")
     ended = run("inspect", "w.npz", "--verify")
     assert ended.status == 2
-    assert "w.npz: by SHA-256 not what it should be" in ended.err
+    assert "w.npz: unexpected SHA-256, so the file is damaged or was replaced" in ended.err

@@ -1,4 +1,4 @@
-"""`mixlab models`, in the process."""
+"""`mixlab models`, run in the process of the test."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ def test_models_lists_every_size(capsys: pytest.CaptureFixture[str]) -> None:
     assert "davit_giant" in capsys.readouterr().out
 
 
-def test_a_pattern_picks(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pattern_selects_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("models", "convmixer_1") == 0
     output = capsys.readouterr().out
     assert "convmixer_1024_20" in output
@@ -38,29 +38,29 @@ def test_the_papers_tables_are_written_as_markdown(capsys: pytest.CaptureFixture
     assert capsys.readouterr().out.count("**DaViT: ") == 3
 
 
-def test_an_unknown_pattern_is_one_sentence_and_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_pattern_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("models", "miyer_nano") == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith('mixlab: No model\'s name begins with "miyer_nano"')
+    assert captured.err.startswith('mixlab: No model name starts with "miyer_nano"')
     assert captured.err.endswith('Did you mean "mixer_nano"?\n')
 
 
-def test_a_pattern_beside_the_papers_tables_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pattern_for_the_papers_tables_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("models", "mixer", "--paper") == 2
     assert 'leave out the pattern "mixer"' in capsys.readouterr().err
 
 
-def test_published_weights_are_listed_with_whose_numbers_and_what_cannot_be_had(
+def test_published_weights_are_listed_with_sources_and_unavailable_models(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert run("models", "--pretrained") == 0
     output = " ".join(capsys.readouterr().out.split())
     assert "mixer_b16.goog_in1k 224 1,000 59.88 12.60 76.44 paper, table 3" in output
-    assert "Not to be had: DaViT-Large, Huge and Giant" in output
+    assert "Not available: DaViT-Large, Huge and Giant" in output
 
 
-def test_published_weights_are_picked_by_the_beginning_of_their_names(capsys: pytest.CaptureFixture[str]) -> None:
+def test_published_weights_are_selected_by_the_beginning_of_their_names(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("models", "--pretrained", "davit", "--format", "json") == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert len(rows) == 5
@@ -68,7 +68,7 @@ def test_published_weights_are_picked_by_the_beginning_of_their_names(capsys: py
 
 
 @pytest.mark.parametrize("name", ["mixer_l16.goog_in1k", "mixer_l16_224.goog_in21k_ft_in1k"])
-def test_the_exact_name_of_one_shows_its_whole_card(capsys: pytest.CaptureFixture[str], name: str) -> None:
+def test_an_exact_name_shows_all_details(capsys: pytest.CaptureFixture[str], name: str) -> None:
     assert run("models", name) == 0
     output = " ".join(capsys.readouterr().out.split())
     for words in ("mixer_models/imagenet1k/Mixer-L_16.npz", "208,196,168", "71.76 %", "72.08 %", "licence Apache-2.0"):
@@ -76,7 +76,7 @@ def test_the_exact_name_of_one_shows_its_whole_card(capsys: pytest.CaptureFixtur
     assert "trained on ImageNet-1k alone" in output
 
 
-def test_the_exact_name_of_a_size_lists_it_with_the_names_of_its_weights(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_name_of_a_size_lists_its_published_weights(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("models", "mixer_b32") == 0
     output = " ".join(capsys.readouterr().out.split())
     assert "Models by name" in output
@@ -88,12 +88,12 @@ def test_a_pattern_that_is_no_size_names_no_weights(capsys: pytest.CaptureFixtur
     assert "Published weights" not in capsys.readouterr().out
 
 
-def test_a_card_that_is_none_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_name_of_published_weights_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("models", "mixer_b16.goog_in2k") == 2
-    assert "is no published weights that mixlab knows" in capsys.readouterr().err
+    assert "No published weights have the name" in capsys.readouterr().err
 
 
-def test_two_lists_at_once_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_lists_in_one_command_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("models", "--paper", "--pretrained") == 2
     assert "give one of them" in capsys.readouterr().err
 

@@ -1,14 +1,15 @@
-"""`mixlab predict`: every image is answered or named."""
+"""`mixlab predict`: every image has a prediction or an error message."""
 
 import csv
 import json
 import os
 import shutil
+import sys
 
 import pytest
 
 
-def test_a_folder_is_answered_image_by_image(run, trained, pets):
+def test_every_image_of_a_folder_is_predicted(run, trained, pets):
     ended = run("predict", trained, pets / "cat", "--format", "csv")
     rows = list(csv.DictReader(ended.out.splitlines()))
     assert ended.status == 0
@@ -23,16 +24,16 @@ def test_files_keep_the_order_in_which_they_were_given(run, trained):
     assert [row["image"] for row in rows] == files
 
 
-def test_litter_in_a_folder_is_passed_over(run, trained, pets):
-    for litter in (".DS_Store", "Thumbs.db", "._00.png"):
-        (pets / "cat" / litter).write_bytes(b"")
+def test_junk_files_in_a_folder_are_ignored(run, trained, pets):
+    for junk in (".DS_Store", "Thumbs.db", "._00.png"):
+        (pets / "cat" / junk).write_bytes(b"")
     (pets / "__MACOSX").mkdir()
     shutil.copy(pets / "cat/00.png", pets / "__MACOSX")
     ended = run("predict", trained, pets, "--format", "csv")
     assert (ended.status, len(ended.out.splitlines()), ended.err) == (0, 41, "")
 
 
-def test_top_adds_labels_and_their_probabilities_are_one(run, trained):
+def test_top_adds_labels_and_the_probabilities_sum_to_one(run, trained):
     (row,) = csv.DictReader(
         run("predict", trained, "pets/cat/00.png", "--top", "5", "--format", "csv").out.splitlines()
     )
@@ -41,26 +42,63 @@ def test_top_adds_labels_and_their_probabilities_are_one(run, trained):
     assert float(row["probability_1"]) + float(row["probability_2"]) == pytest.approx(1)
 
 
-def test_the_table_for_people_counts_the_images(run, trained):
+def test_the_title_of_the_table_has_the_number_of_images(run, trained):
     ended = run("predict", trained, "pets/cat/00.png", "pets/cat/01.png")
     assert ended.out.startswith("2 images\n")
     assert "pets/cat/01.png" in ended.out
 
 
-def test_a_image_that_cannot_be_read_is_named_while_the_rest_is_answered(run, trained, pets):
+def test_unreadable_images_are_named_and_the_others_are_predicted(run, trained, pets):
     broken = pets / "cat" / "00.png"
     broken.write_bytes(broken.read_bytes()[:60])
     ended = run("predict", trained, pets / "cat", "nowhere.png", "--format", "csv")
     assert ended.status == 1
     assert len(ended.out.splitlines()) == 1 + 19
     first, second = ended.err.splitlines()
-    assert first.startswith("mixlab: pets/cat/00.png can't be read: it is damaged or cut short")
+    assert first.startswith("mixlab: pets/cat/00.png can't be read: it is damaged or truncated")
     assert second == "mixlab: nowhere.png can't be read: no such file or directory."
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no names that are not Unicode")
-def test_a_file_whose_name_is_no_text_is_answered(run, trained, pets):
+def test_a_file_name_that_is_not_unicode_is_accepted(run, trained, pets):
     name = os.fsdecode("猫".encode("shift_jis")) + ".png"
     shutil.copy(pets / "cat/00.png", name)
     ended = run("predict", trained, name, "--format", "csv")
     assert (ended.status, len(ended.out.splitlines())) == (0, 2)
+
+
+def without_timm(monkeypatch):
+    """Makes every import of timm fail."""
+    for module in ["timm", *(name for name in sys.modules if name.startswith("timm."))]:
+        monkeypatch.setitem(sys.modules, module, None)
+
+
+def test_without_timm_published_classes_are_shown_by_index_with_one_warning(
+    run, pets, default_weights, monkeypatch, caplog
+):
+    without_timm(monkeypatch)
+    ended = run("predict", "mixer_nano.test", pets, "--format", "csv")
+    assert ended.status == 0
+    labels = {row["label"] for row in csv.DictReader(ended.out.splitlines())}
+    assert labels <= {f"class {index}" for index in range(10)}
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert warning == (
+        "Class names need timm, which is not installed, so classes are numbered instead. To install it, run "
+        '`pip install "mixlab[baselines]"`.'
+    )
+
+
+def test_with_timm_published_classes_have_names_and_there_is_no_warning(run, pets, default_weights, caplog):
+    ended = run("predict", "mixer_nano.test", pets / "cat/00.png", "--top", "10", "--format", "csv")
+    (row,) = csv.DictReader(ended.out.splitlines())
+    assert ended.status == 0
+    assert "tench" in row.values()
+    assert not caplog.records
+
+
+def test_without_timm_a_run_keeps_its_class_names(run, trained, monkeypatch, caplog):
+    without_timm(monkeypatch)
+    ended = run("predict", trained, "pets/cat/00.png", "--format", "csv")
+    (row,) = csv.DictReader(ended.out.splitlines())
+    assert row["label"] in ("cat", "dog")
+    assert not caplog.records

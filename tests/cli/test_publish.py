@@ -1,4 +1,4 @@
-"""`mixlab publish`: what the folder holds and hides, that it works where it arrives, and the hub's stand-in."""
+"""`mixlab publish`: content of the folder, use of the folder, and upload to a fake hub."""
 
 import json
 import re
@@ -22,7 +22,7 @@ FILES = ["README.md", "config.json", "model.safetensors", "results.json"]
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object) -> None:
-        raise AssertionError("the network was touched")
+        raise AssertionError("the network was used")
 
     monkeypatch.setattr(socket.socket, "connect", refused)
 
@@ -35,28 +35,28 @@ def metadata(card: str) -> dict:
     return yaml.safe_load(card.split("---\n")[1])
 
 
-def answered_by_the_card(card: str) -> str:
-    """What the two lines of the card print about a dark image."""
+def output_of_the_card(card: str) -> str:
+    """The output of the two lines of Python in the card for a dark image."""
     Image.fromarray(np.full((8, 8, 3), 60, np.uint8)).save("image.jpg")
     (block,) = re.findall(r"^```python\n(.*?)^```", card, flags=re.MULTILINE | re.DOTALL)
-    with redirect_stdout(StringIO()) as said:
+    with redirect_stdout(StringIO()) as output:
         exec(compile(block, "README.md", "exec"), {})
-    return said.getvalue().strip()
+    return output.getvalue().strip()
 
 
-def test_a_folder_has_the_weights_and_what_is_to_be_known(run, trained, no_network):
+def test_the_folder_has_weights_config_results_and_card(run, trained, no_network):
     ended = run("publish", trained, "--out", "published", "--quiet")
     assert (ended.status, ended.out) == (0, "published\n")
     assert names(Path("published")) == FILES
 
 
-def test_without_out_the_folder_is_a_new_one_below_runs(run, trained):
+def test_without_out_a_new_folder_in_runs_is_written(run, trained):
     folder = Path(run("publish", trained, "--quiet").out.strip())
     assert folder.parent == Path("runs") and folder.name.startswith("publish-run-")
     assert names(folder) == FILES
 
 
-def test_the_model_answers_as_the_run_does(run, trained):
+def test_the_published_model_has_the_logits_of_the_run(run, trained):
     run("publish", trained, "--out", "published", "--quiet")
     images = torch.rand(2, 3, 8, 8)
     assert torch.equal(mixlab.load("published")(images), mixlab.load(trained)(images))
@@ -74,24 +74,24 @@ def test_every_family_can_be_published(run, pets, model):
     assert ('pip install "mixlab[baselines]"' in card) == (model != "davit_nano")
 
 
-def test_the_lines_of_the_card_run(run, trained):
+def test_the_code_of_the_card_runs(run, trained):
     run("publish", trained, "--out", "published", "--quiet")
-    assert answered_by_the_card(Path("published/README.md").read_text()) in ("cat", "dog")
+    assert output_of_the_card(Path("published/README.md").read_text()) in ("cat", "dog")
 
 
-def test_the_card_tells_the_hub_what_this_is_and_how_good(run, trained):
+def test_the_metadata_of_the_card_has_task_licence_and_results(run, trained):
     run("publish", trained, "--out", "published", "--licence", "mit", "--quiet")
-    told = metadata(Path("published/README.md").read_text())
-    assert (told["library_name"], told["pipeline_tag"]) == ("mixlab", "image-classification")
-    assert (told["license"], told["tags"]) == ("mit", ["mixlab", "mixer"])
-    (result,) = told["model-index"][0]["results"]
+    card = metadata(Path("published/README.md").read_text())
+    assert (card["library_name"], card["pipeline_tag"]) == ("mixlab", "image-classification")
+    assert (card["license"], card["tags"]) == ("mit", ["mixlab", "mixer"])
+    (result,) = card["model-index"][0]["results"]
     top1 = json.loads(Path("published/results.json").read_text())["top1"]
     assert result["dataset"] == {"name": "pets", "type": "folder", "split": "test"}
     assert result["metrics"][0]["value"] == round(top1["value"], 2)
     assert f"[{top1['low']:.1f}, {top1['high']:.1f}]" in result["metrics"][0]["name"]
 
 
-def test_the_card_tells_people_data_recipe_and_machine(run, trained):
+def test_the_card_has_data_recipe_and_machine(run, trained):
     run("publish", trained, "--out", "published", "--quiet")
     card, results = Path("published/README.md").read_text(), json.loads(Path("published/results.json").read_text())
     assignment = {split: len(names) for split, names in json.loads((trained / "split.json").read_text()).items()}
@@ -107,14 +107,14 @@ def test_the_card_tells_people_data_recipe_and_machine(run, trained):
     assert f"torch {torch.__version__.partition('+')[0]}" in card
 
 
-def test_a_licence_is_only_what_the_user_gives(run, trained):
+def test_the_card_has_no_licence_unless_one_is_given(run, trained):
     run("publish", trained, "--out", "published", "--quiet")
     card = Path("published/README.md").read_text()
     assert "license" not in metadata(card)
-    assert "None was given" in card
+    assert "No licence was given" in card
 
 
-def test_no_path_of_this_machine_is_told(run, trained, here):
+def test_no_local_path_is_published(run, trained, here):
     assert str(here) in (trained / "recipe.toml").read_text()
     run("publish", trained.resolve(), "--out", here / "published", "--quiet")
     for file in (here / "published").iterdir():
@@ -124,14 +124,14 @@ def test_no_path_of_this_machine_is_told(run, trained, here):
         assert str(Path(mixlab.__file__).parent).encode() not in content, file.name
 
 
-def test_images_that_were_moved_are_found_by_data(run, trained, pets):
+def test_data_gives_the_path_of_moved_images(run, trained, pets):
     pets.rename("elsewhere")
     assert run("publish", trained, "--out", "published", "--quiet").status == 2
     assert run("publish", trained, "--data", "folder:elsewhere", "--out", "published", "--quiet").status == 0
     assert "the test part that the run held out" in Path("published/README.md").read_text()
 
 
-def test_a_dry_run_shows_files_and_card_and_leaves_nothing(run, trained, here, no_network):
+def test_a_dry_run_shows_files_and_card_and_writes_nothing(run, trained, here, no_network):
     before = sorted(here.rglob("*"))
     ended = run("publish", trained, "me/mine", "--dry-run", "--quiet")
     assert ended.status == 0
@@ -140,27 +140,27 @@ def test_a_dry_run_shows_files_and_card_and_leaves_nothing(run, trained, here, n
     assert sorted(here.rglob("*")) == before
 
 
-def test_what_is_pushed_can_be_asked_by_its_name(run, trained, writable_hub):
+def test_the_uploaded_card_works_with_the_name_of_the_repository(run, trained, writable_hub):
     ended = run("publish", trained, "me/mine", "--out", "published", "--quiet")
     assert (ended.status, ended.out) == (0, f"{writable_hub.address}/me/mine\n")
     assert sorted(writable_hub.files) == FILES == names(Path("published"))
-    assert answered_by_the_card(writable_hub.files["README.md"].decode()) in ("cat", "dog")
+    assert output_of_the_card(writable_hub.files["README.md"].decode()) in ("cat", "dog")
 
 
-def test_private_reaches_the_hub(run, trained, writable_hub):
+def test_private_creates_a_private_repository(run, trained, writable_hub):
     assert run("publish", trained, "me/mine", "--private", "--quiet").status == 0
     assert writable_hub.private == {"me/mine"}
 
 
-def test_a_refused_push_is_one_line_and_leaves_the_folder(run, trained, writable_hub):
+def test_a_refused_upload_keeps_the_folder(run, trained, writable_hub):
     writable_hub.refuse["/api/repos/create"] = (403, "no")
     ended = run("publish", trained, "me/mine", "--out", "published", "--quiet")
     assert ended.status == 2
-    assert "This login may not write to me/mine" in ended.err.splitlines()[-1]
+    assert "This login has no write access to me/mine" in ended.err.splitlines()[-1]
     assert names(Path("published")) == FILES
 
 
-def test_nobody_logged_in_is_said_before_anything_is_evaluated(run, trained, here, monkeypatch, no_network):
+def test_a_missing_login_is_reported_before_the_evaluation(run, trained, here, monkeypatch, no_network):
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(here / "token"))
     monkeypatch.delenv("HF_TOKEN", raising=False)
     before = sorted(here.rglob("*"))
@@ -171,20 +171,20 @@ def test_nobody_logged_in_is_said_before_anything_is_evaluated(run, trained, her
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
-        (("mine",), '"mine" is no name on the hub'),
-        (("--private",), "--private is about the hub"),
+        (("mine",), '"mine" is not a valid name on the hub'),
+        (("--private",), "--private needs a repository on the hub"),
         (("--out", "pets"), "--out pets holds something else"),
     ],
 )
-def test_mistakes_are_a_sentence(run, trained, arguments, words):
+def test_invalid_arguments_are_refused(run, trained, arguments, message):
     ended = run("publish", trained, *arguments)
     assert ended.status == 2
-    assert words in ended.err
+    assert message in ended.err
 
 
-def test_what_is_no_run_is_refused(run, here):
+def test_a_folder_without_a_run_is_refused(run, here):
     (here / "empty").mkdir()
     assert "is empty" in run("publish", "empty").err
     assert list((here / "empty").iterdir()) == []

@@ -56,7 +56,7 @@ def test_the_counts_are_those_of_the_model_that_will_be_trained(shades, name):
 
 
 def test_an_unknown_model_does_not_enter(shades):
-    with pytest.raises(UserError, match='"mixer_nani" is no model that mixlab knows'):
+    with pytest.raises(UserError, match='"mixer_nani" is not a known model'):
         make_candidate("mixer_nani", shades, image_size=None, epochs=None, config={})
 
 

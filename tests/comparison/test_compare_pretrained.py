@@ -141,7 +141,7 @@ def test_a_single_model_is_rejected(compared):
 
 
 def test_a_class_with_too_few_images_for_the_folds_is_rejected(compared, photographs):
-    with pytest.raises(UserError, match='has 12 different images of "apple", and 13 folds need as many'):
+    with pytest.raises(UserError, match='has 12 different images of "apple", but 13 folds need at least 13'):
         compared(folds=13)
     for number in range(3, 12):
         (photographs / "apple" / f"{number:02d}.png").unlink()

@@ -99,6 +99,6 @@ def test_a_training_apart_gives_the_same_weights_in_memory_of_its_own(recipe, tm
 @pytest.mark.long
 def test_a_user_s_mistake_in_a_process_of_its_own_is_the_same_sentence(recipe, folder):
     recipe = recipe.model_copy(update={"data": "folder:/nowhere"})
-    with processes() as train_apart, pytest.raises(UserError, match="folder:/nowhere is not there"):
+    with processes() as train_apart, pytest.raises(UserError, match="folder:/nowhere does not exist"):
         train_apart(recipe, PLAN, folder, quiet=True)
     assert not folder.exists()

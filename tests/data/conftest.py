@@ -1,4 +1,4 @@
-"""Images written on the spot."""
+"""Fixtures that write small images."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +15,11 @@ WriteTree = Callable[..., Path]
 
 @pytest.fixture
 def write_tree(tmp_path: Path) -> WriteTree:
-    """Writes images, each different, into a folder: `write_tree("train/cat", 3)` or `write_tree("cat/a.png")`."""
+    """Writes different images to a folder: `write_tree("train/cat", 3)` or `write_tree("cat/a.png")`."""
     generator = np.random.default_rng(0)
 
-    def write(place: str, count: int | None = None, root: str = "pets") -> Path:
-        names = [place] if count is None else [f"{place}/{number:03d}.png" for number in range(count)]
+    def write(path_or_folder: str, count: int | None = None, root: str = "pets") -> Path:
+        names = [path_or_folder] if count is None else [f"{path_or_folder}/{number:03d}.png" for number in range(count)]
         for name in names:
             path = tmp_path / root / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,6 +31,6 @@ def write_tree(tmp_path: Path) -> WriteTree:
 
 @pytest.fixture
 def noise() -> Split:
-    """24 images of 9x7 pixels in memory, of three classes."""
+    """24 images of 9x7 pixels with three classes, in memory."""
     images: UInt8[np.ndarray, "24 9 7 3"] = np.random.default_rng(1).integers(0, 256, (24, 9, 7, 3), dtype=np.uint8)
     return Split([f"noise/{i}" for i in range(24)], np.arange(24) % 3, list(images))

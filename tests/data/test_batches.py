@@ -48,48 +48,48 @@ def files(write_tree) -> Split:
 
 
 @pytest.fixture
-def too_large(monkeypatch) -> None:
-    """No part fits into memory."""
+def no_preloading(monkeypatch) -> None:
+    """No split fits into memory."""
     monkeypatch.setattr(batches_module, "PRELOAD_BYTES", 0)
 
 
-def broken(split: Split, *indices: int) -> None:
+def damage(split: Split, *indices: int) -> None:
     for index in indices:
         path = split.images[index]
         assert isinstance(path, Path)
         path.write_bytes(b"")
 
 
-def test_an_epoch_shows_every_image_once_with_its_label(noise):
-    seen = list(training(noise).epoch(0))
-    indices = np.concatenate([batch.indices for batch in seen])
+def test_an_epoch_has_every_image_once_with_its_label(noise):
+    epoch_batches = list(training(noise).epoch(0))
+    indices = np.concatenate([batch.indices for batch in epoch_batches])
     assert sorted(indices) == list(range(24))
-    assert torch.cat([batch.on("cpu")[1] for batch in seen]).tolist() == noise.labels[indices].tolist()
+    assert torch.cat([batch.on("cpu")[1] for batch in epoch_batches]).tolist() == noise.labels[indices].tolist()
 
 
-def test_a_batch_holds_the_images_that_its_indices_name(noise):
+def test_a_batch_has_the_images_of_its_indices(noise):
     for batch in training(noise, Augmentation()).epoch(0):
         expected = [PREPROCESS(noise.image(index)) for index in batch.indices]
         assert batch.on("cpu")[0].equal(torch.stack(expected))
 
 
-def test_epochs_differ_in_order_and_repeat_when_asked_again(noise):
+def test_epochs_differ_in_order_and_are_reproducible(noise):
     batches = training(noise)
-    first, again, second = (list(batches.epoch(epoch)) for epoch in (0, 0, 1))
-    assert pixels(first).equal(pixels(again))
+    first, repeated, second = (list(batches.epoch(epoch)) for epoch in (0, 0, 1))
+    assert pixels(first).equal(pixels(repeated))
     assert not (first[0].indices == second[0].indices).all()
 
 
-def test_a_image_is_augmented_anew_in_each_epoch(noise):
+def test_an_image_is_augmented_differently_in_each_epoch(noise):
     batches = training(noise)
     by_epoch = [
-        dict(zip(np.concatenate([b.indices for b in seen]).tolist(), pixels(seen), strict=True))
-        for seen in (list(batches.epoch(0)), list(batches.epoch(1)))
+        dict(zip(np.concatenate([b.indices for b in epoch_batches]).tolist(), pixels(epoch_batches), strict=True))
+        for epoch_batches in (list(batches.epoch(0)), list(batches.epoch(1)))
     ]
     assert not any(by_epoch[0][index].equal(by_epoch[1][index]) for index in range(24))
 
 
-def test_an_epoch_goes_on_where_it_was_interrupted(noise):
+def test_an_epoch_can_be_resumed(noise):
     batches = training(noise)
     assert pixels(list(batches.epoch(3))[2:]).equal(pixels(list(batches.epoch(3, start=2))))
 
@@ -97,24 +97,26 @@ def test_an_epoch_goes_on_where_it_was_interrupted(noise):
 @pytest.mark.parametrize(
     ("batch", "sizes"), [(8, [8, 8, 8]), (7, [7, 7, 7, 3]), (23, [23]), (100, [24]), (1, [1] * 24)]
 )
-def test_the_last_batch_takes_what_is_left_unless_it_is_alone(noise, batch, sizes):
+def test_the_last_batch_is_smaller_but_has_no_single_image(noise, batch, sizes):
     batches = training(noise, batch=batch)
     assert [len(step.indices) for step in batches.epoch(0)] == sizes
     assert len(batches) == len(sizes)
 
 
-def test_a_part_of_one_image_is_still_a_batch(noise):
+def test_a_split_of_one_image_has_one_batch(noise):
     assert [len(step.indices) for step in training(noise.subset([3])).epoch(0)] == [1]
 
 
 @pytest.mark.parametrize("augmentation", [AUGMENTATION, CROP, RANDAUGMENT])
-def test_workers_change_no_bit(files, too_large, augmentation):
-    alone, helped = (list(training(files, augmentation, workers=workers).epoch(1)) for workers in (0, 2))
-    assert [batch.indices.tolist() for batch in alone] == [batch.indices.tolist() for batch in helped]
-    assert pixels(alone).equal(pixels(helped))
+def test_workers_do_not_change_the_batches(files, no_preloading, augmentation):
+    without_workers, with_workers = (
+        list(training(files, augmentation, workers=workers).epoch(1)) for workers in (0, 2)
+    )
+    assert [batch.indices.tolist() for batch in without_workers] == [batch.indices.tolist() for batch in with_workers]
+    assert pixels(without_workers).equal(pixels(with_workers))
 
 
-def test_workers_leave_torchs_generator_alone(files, too_large):
+def test_workers_do_not_advance_the_generator_of_torch(files, no_preloading):
     before = torch.get_rng_state()
     list(training(files, workers=2).epoch(0))
     assert torch.get_rng_state().equal(before)
@@ -122,13 +124,13 @@ def test_workers_leave_torchs_generator_alone(files, too_large):
 
 @pytest.mark.parametrize("augmentation", [AUGMENTATION, RANDAUGMENT])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_keeping_images_in_memory_changes_no_bit(files, monkeypatch, augmentation, workers):
-    kept = pixels(list(training(files, augmentation, workers=workers).epoch(0)))
+def test_preloading_does_not_change_the_batches(files, monkeypatch, augmentation, workers):
+    preloaded = pixels(list(training(files, augmentation, workers=workers).epoch(0)))
     monkeypatch.setattr(batches_module, "PRELOAD_BYTES", 0)
-    assert pixels(list(training(files, augmentation).epoch(0))).equal(kept)
+    assert pixels(list(training(files, augmentation).epoch(0))).equal(preloaded)
 
 
-def test_kept_images_are_augmented_anew_in_each_epoch(noise):
+def test_preloaded_images_are_augmented_differently_in_each_epoch(noise):
     batches = training(noise.subset([0]), RANDAUGMENT)
     assert len({pixels(list(batches.epoch(epoch))).numpy().tobytes() for epoch in range(8)}) == 8
 
@@ -136,7 +138,7 @@ def test_kept_images_are_augmented_anew_in_each_epoch(noise):
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("processes", [1, 2, 3])
 @pytest.mark.parametrize("augmentation", [RANDAUGMENT, CROP])
-def test_the_shares_of_all_processes_are_the_global_batch(noise, workers, processes, augmentation):
+def test_the_slices_of_all_processes_are_the_whole_batch(noise, workers, processes, augmentation):
     batches = training(noise, augmentation, workers=workers)
     shares = [list(batches.epoch(2, 1, (process, processes))) for process in range(processes)]
     for whole, pieces in zip(batches.epoch(2, 1), zip(*shares, strict=True), strict=True):
@@ -147,7 +149,7 @@ def test_the_shares_of_all_processes_are_the_global_batch(noise, workers, proces
         assert whole.weight == 1
 
 
-def test_a_process_without_a_image_takes_the_step_with_one_of_no_weight(noise):
+def test_a_process_without_images_gets_one_with_weight_0(noise):
     batches = training(noise, batch=11)  # 11, 11 and 2
     whole = list(batches.epoch(0))[-1]
     lasts = [list(batches.epoch(0, share=(process, 3)))[-1] for process in range(3)]
@@ -155,13 +157,13 @@ def test_a_process_without_a_image_takes_the_step_with_one_of_no_weight(noise):
     assert [last.indices.tolist() for last in lasts] == [*whole.indices[:, None].tolist(), [whole.indices[0]]]
 
 
-def test_kept_images_are_read_once(files):
+def test_preloaded_images_are_read_once(files):
     batches = training(files)
-    broken(files, 0)
+    damage(files, 0)
     assert len(list(batches.epoch(0))) == 3
 
 
-def test_a_random_resized_crop_cuts_a_image_differently_in_each_epoch(noise):
+def test_random_crops_differ_between_epochs(noise):
     batches = training(noise.subset([0]), CROP)
     crops = {pixels(list(batches.epoch(epoch))).numpy().tobytes() for epoch in range(8)}
     assert len(crops) == 8
@@ -180,89 +182,91 @@ def test_a_crop_does_not_depend_on_the_batch_size(noise):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_unreadable_image_is_an_error_that_names_it(files, too_large, workers):
-    broken(files, 4)
+def test_an_unreadable_image_is_named(files, no_preloading, workers):
+    damage(files, 4)
     with pytest.raises(UnreadableImage, match=r"cat/004.png can't be read: it is empty.$"):
         list(training(files, workers=workers).epoch(0))
 
 
-def test_an_unreadable_image_is_met_before_the_first_step_where_images_are_kept(files):
-    broken(files, 4)
+def test_preloading_finds_an_unreadable_image_before_the_first_step(files):
+    damage(files, 4)
     with pytest.raises(UnreadableImage, match=r"cat/004.png"):
         training(files)
 
 
 @pytest.mark.parametrize("augmentation", [AUGMENTATION, CROP])
-def test_images_that_may_be_unreadable_are_named_and_skipped(files, augmentation):
-    broken(files, 4, 7)
+def test_allowed_unreadable_images_are_listed_and_skipped(files, augmentation):
+    damage(files, 4, 7)
     batches = training(files, augmentation, max_unreadable=2)
     assert batches.unreadable == {"004.png": "it is empty", "007.png": "it is empty"}
     for epoch in range(2):
-        seen = np.concatenate([batch.indices for batch in batches.epoch(epoch)])
-        assert sorted(seen) == [0, 1, 2, 3, 5, 6, 8, 9, 10, 11]
+        indices = np.concatenate([batch.indices for batch in batches.epoch(epoch)])
+        assert sorted(indices) == [0, 1, 2, 3, 5, 6, 8, 9, 10, 11]
     assert len(batches) == 2
 
 
-def test_one_unreadable_image_too_many_is_an_error(files):
-    broken(files, 4, 7)
-    with pytest.raises(UserError, match=r"2 images can't be read, and max_unreadable=1 .*004.png: it is empty. Mend"):
+def test_too_many_unreadable_images_are_an_error(files):
+    damage(files, 4, 7)
+    with pytest.raises(
+        UserError, match=r"2 images can't be read, but only max_unreadable=1 .*004.png: it is empty. Repair"
+    ):
         training(files, max_unreadable=1)
 
 
-def test_a_part_without_any_readable_image_is_an_error(files):
-    broken(files, *range(12))
+def test_a_split_without_readable_images_is_an_error(files):
+    damage(files, *range(12))
     with pytest.raises(UserError, match="12 images can't be read"):
         training(files, max_unreadable=100)
 
 
 def test_a_padded_crop_wider_than_the_image_is_refused(noise):
-    with pytest.raises(UserError, match=r"pad_crop=8 reflects more than there is of \(8, 8\) pixels: .* at most 7"):
+    with pytest.raises(UserError, match=r"pad_crop=8 is too large for images of \(8, 8\) pixels: .* at most 7"):
         training(noise, Augmentation(pad_crop=8))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_evaluation_shows_every_image_in_order_as_it_is(files, too_large, workers):
+def test_evaluation_has_every_image_in_order_without_augmentation(files, no_preloading, workers):
     batches = EvalBatches(files, PREPROCESS, batch=5, workers=workers)
-    seen = list(batches)
-    assert len(seen) == len(batches) == 3
-    assert np.concatenate([batch.indices for batch in seen]).tolist() == list(range(12))
-    assert pixels(seen).equal(torch.stack([PREPROCESS(files.image(index)) for index in range(12)]))
+    epoch_batches = list(batches)
+    assert len(epoch_batches) == len(batches) == 3
+    assert np.concatenate([batch.indices for batch in epoch_batches]).tolist() == list(range(12))
+    assert pixels(epoch_batches).equal(torch.stack([PREPROCESS(files.image(index)) for index in range(12)]))
 
 
-def test_evaluation_again_reads_nothing_again(files):
+def test_a_second_evaluation_reads_no_files(files):
     batches = EvalBatches(files, PREPROCESS, batch=5)
     first = pixels(list(batches))
-    broken(files, 0)
+    damage(files, 0)
     assert pixels(list(batches)).equal(first)
 
 
-@pytest.mark.parametrize("kept_bytes", [0, 2**30])
-def test_evaluation_leaves_out_as_many_unreadable_images_as_it_may(files, monkeypatch, kept_bytes):
-    monkeypatch.setattr(batches_module, "PRELOAD_BYTES", kept_bytes)
-    broken(files, 4, 7)
+@pytest.mark.parametrize("preload_bytes", [0, 2**30])
+def test_evaluation_skips_allowed_unreadable_images(files, monkeypatch, preload_bytes):
+    monkeypatch.setattr(batches_module, "PRELOAD_BYTES", preload_bytes)
+    damage(files, 4, 7)
     batches = EvalBatches(files, PREPROCESS, batch=5, max_unreadable=2)
     assert batches.unreadable == {"004.png": "it is empty", "007.png": "it is empty"}
     assert [len(batch.indices) for batch in batches] == [5, 5]
     assert len(batches) == 2
-    seen = np.concatenate([batch.indices for batch in batches])
-    assert seen.tolist() == batches.readable.tolist() == [0, 1, 2, 3, 5, 6, 8, 9, 10, 11]
-    assert pixels(list(batches)).equal(torch.stack([PREPROCESS(files.image(index)) for index in seen]))
+    indices = np.concatenate([batch.indices for batch in batches])
+    assert indices.tolist() == batches.readable.tolist() == [0, 1, 2, 3, 5, 6, 8, 9, 10, 11]
+    assert pixels(list(batches)).equal(torch.stack([PREPROCESS(files.image(index)) for index in indices]))
 
 
-def test_an_unreadable_image_to_judge_is_met_at_once_where_images_are_kept(files):
-    broken(files, 4)
+def test_preloading_for_evaluation_finds_an_unreadable_image(files):
+    damage(files, 4)
     with pytest.raises(UnreadableImage, match=r"cat/004.png can't be read: it is empty.$"):
         EvalBatches(files, PREPROCESS, batch=5)
 
 
-def test_evaluation_names_the_image_it_cannot_read(files, too_large):
-    broken(files, 4)
+def test_evaluation_names_an_unreadable_image(files, no_preloading):
+    damage(files, 4)
     with pytest.raises(UnreadableImage, match=r"cat/004.png can't be read: it is empty.$"):
         list(EvalBatches(files, PREPROCESS, batch=5))
 
 
-class Deadly:
-    """An image in whose reading the system kills the process."""
+class KillingImage:
+    """An image that kills the process that reads it."""
 
     size = 1
 
@@ -271,9 +275,9 @@ class Deadly:
         return b""
 
 
-@pytest.mark.usefixtures("too_large")
-def test_a_worker_that_is_killed_ends_in_a_sentence(files):
-    deadly = replace(files, images=[*files.images[:-1], Deadly()])
+@pytest.mark.usefixtures("no_preloading")
+def test_a_killed_worker_is_a_user_error(files):
+    killing = replace(files, images=[*files.images[:-1], KillingImage()])
     sentence = r"^One of the 2 processes that read images was killed, .* run again with fewer workers"
     with pytest.raises(UserError, match=sentence):
-        list(training(deadly, workers=2).epoch(0))
+        list(training(killing, workers=2).epoch(0))

@@ -1,4 +1,4 @@
-"""Every kind of image that people have, written by Pillow on the spot."""
+"""Decoding of all supported kinds of image files, written by Pillow."""
 
 import io
 import pickle
@@ -18,7 +18,7 @@ RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 
 def corners() -> Image.Image:
-    """16 columns, 8 rows: red above left, green above right, blue below left, white below right."""
+    """16 columns, 8 rows: red at the top left, green at the top right, blue at the bottom left, white otherwise."""
     pil_image = Image.new("RGB", (16, 8), "white")
     pil_image.paste(RED, (0, 0, 8, 4))
     pil_image.paste(GREEN, (8, 0, 16, 4))
@@ -29,8 +29,8 @@ def corners() -> Image.Image:
 def assert_corners(image: np.ndarray, tolerance: int = 0) -> None:
     assert image.shape == (8, 16, 3)
     assert image.dtype == np.uint8
-    found = image[[1, 1, 6, 6], [2, 13, 2, 13]].astype(int)
-    assert abs(found - [RED, GREEN, BLUE, WHITE]).max() <= tolerance
+    colours = image[[1, 1, 6, 6], [2, 13, 2, 13]].astype(int)
+    assert abs(colours - [RED, GREEN, BLUE, WHITE]).max() <= tolerance
 
 
 def encoded(pil_image: Image.Image, kind: str, **options) -> bytes:
@@ -53,17 +53,17 @@ def encoded(pil_image: Image.Image, kind: str, **options) -> bytes:
         ("a.jpeg", {"progressive": True, "quality": 95, "subsampling": 0}, 5),
     ],
 )
-def test_the_default_formats_are_read(tmp_path, name, options, tolerance):
+def test_common_formats_are_read(tmp_path, name, options, tolerance):
     corners().save(tmp_path / name, **options)
     assert_corners(read_image(tmp_path / name), tolerance)
 
 
-def test_the_content_decides_and_not_the_name(tmp_path):
+def test_the_format_is_detected_by_content(tmp_path):
     corners().save(tmp_path / "a.jpg", format="png")
     assert_corners(read_image(tmp_path / "a.jpg"))
 
 
-def test_bytes_are_read_as_a_file_is(tmp_path):
+def test_bytes_are_read_like_a_file(tmp_path):
     (tmp_path / "a.png").write_bytes(encoded(corners(), "png"))
     assert (read_image(encoded(corners(), "png")) == read_image(tmp_path / "a.png")).all()
 
@@ -89,7 +89,7 @@ def test_every_mode_becomes_rgb(mode, kind):
     assert image.dtype == np.uint8
 
 
-def test_printing_colours_keep_their_look():
+def test_cmyk_colours_are_converted():
     assert_corners(read_image(encoded(corners().convert("CMYK"), "jpeg", quality=95)), tolerance=40)
 
 
@@ -106,33 +106,33 @@ def test_16_bit_grey_is_scaled_and_not_clipped(kind):
     assert image[0, :, 0].tolist() == [0, 1, 128, 255]
 
 
-def test_big_endian_16_bit_grey_is_read_in_its_order():
+def test_big_endian_16_bit_grey_is_read():
     content = b"P5 2 1 65535\n" + struct.pack(">2H", 257 * 10, 257 * 20)
     assert read_image(content)[0, :, 0].tolist() == [10, 20]
 
 
-def test_fractional_grey_spans_the_darkest_to_the_brightest():
+def test_float_grey_is_scaled_from_minimum_to_maximum():
     depth = np.array([[-1.0, 0.0, 3.0]], dtype=np.float32)
     assert read_image(encoded(Image.fromarray(depth), "tiff"))[0, :, 0].tolist() == [0, 64, 255]
 
 
-def test_grey_without_numbers_is_read_without_a_warning():
+def test_nan_and_infinity_are_read_without_a_warning():
     depth = np.array([[np.nan, np.inf, 0.0]], dtype=np.float32)
     assert (read_image(encoded(Image.fromarray(depth), "tiff")) == 0).all()
 
 
-def test_what_is_transparent_is_white():
+def test_transparent_pixels_become_white():
     pil_image = corners().convert("RGBA")
     pil_image.paste((0, 0, 0, 0), (0, 0, 8, 4))
     assert read_image(encoded(pil_image, "png"))[1, 2].tolist() == [255, 255, 255]
 
 
-def test_what_is_half_transparent_is_half_white():
+def test_half_transparent_pixels_are_blended_with_white():
     assert read_image(encoded(Image.new("LA", (1, 1), (0, 128)), "png"))[0, 0].tolist() == [127, 127, 127]
 
 
 @pytest.mark.parametrize("transparency", [1, b"\xff\x00"])
-def test_a_transparent_palette_entry_is_white(transparency):
+def test_a_transparent_palette_entry_becomes_white(transparency):
     pil_image = Image.new("P", (2, 1))
     pil_image.putpalette([*RED, *GREEN])
     pil_image.putpixel((1, 0), 1)
@@ -140,12 +140,12 @@ def test_a_transparent_palette_entry_is_white(transparency):
     assert image[0].tolist() == [list(RED), list(WHITE)]
 
 
-def test_a_transparent_colour_without_an_alpha_channel_is_white():
+def test_a_transparent_colour_without_alpha_channel_becomes_white():
     assert (read_image(encoded(Image.new("RGB", (1, 1), RED), "png", transparency=RED)) == 255).all()
 
 
 @pytest.mark.parametrize("kind", ["gif", "png", "webp", "tiff"])
-def test_of_an_animation_the_first_frame_is_read(kind):
+def test_the_first_frame_of_an_animation_is_read(kind):
     frames = [Image.new("RGB", (4, 4), colour) for colour in (RED, BLUE)]
     options = {"lossless": True} if kind == "webp" else {}
     image = read_image(encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options))
@@ -153,7 +153,7 @@ def test_of_an_animation_the_first_frame_is_read(kind):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_image_is_turned_as_its_camera_was(orientation):
+def test_the_exif_orientation_is_applied_as_in_pillow(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     content = encoded(corners(), "png", exif=exif)
@@ -162,18 +162,18 @@ def test_a_image_is_turned_as_its_camera_was(orientation):
     assert (read_image(content) == upright).all()
 
 
-def test_a_image_taken_with_the_camera_on_its_side_stands_up():
+def test_a_rotated_camera_image_becomes_upright():
     exif = Image.Exif()
     exif[0x0112] = 6  # the stored first row is the right side of the scene
     image = read_image(encoded(corners().transpose(Image.Transpose.ROTATE_90), "jpeg", exif=exif, quality=95))
     assert_corners(image, tolerance=40)
 
 
-def test_a_broken_exif_block_does_not_hide_the_pixels():
+def test_a_broken_exif_block_is_ignored():
     assert_corners(read_image(encoded(corners(), "png", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff broken")))
 
 
-def test_a_heic_image_is_read_where_the_extra_is_installed():
+def test_a_heic_image_is_read_if_the_extra_is_installed():
     pillow_heif = pytest.importorskip("pillow_heif", reason='needs pip install "mixlab[data]"')
     content = io.BytesIO()
     pillow_heif.from_pillow(corners().resize((64, 64), Image.Resampling.NEAREST)).save(content, quality=95)
@@ -182,7 +182,7 @@ def test_a_heic_image_is_read_where_the_extra_is_installed():
     assert abs(image[8, 8].astype(int) - RED).max() < 30
 
 
-def test_a_heic_image_names_the_extra_where_it_is_missing(tmp_path, monkeypatch):
+def test_a_heic_image_without_the_extra_names_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     with pytest.raises(UnreadableImage, match=r'a.heic can\'t be read: .* pip install "mixlab\[data\]"'):
@@ -190,7 +190,7 @@ def test_a_heic_image_names_the_extra_where_it_is_missing(tmp_path, monkeypatch)
 
 
 def bomb(width: int, height: int) -> bytes:
-    """A PNG whose header promises that many pixels."""
+    """A PNG with a header of that size and little data."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -202,11 +202,11 @@ def bomb(width: int, height: int) -> bytes:
 
 
 def test_a_decompression_bomb_is_refused_by_its_header():
-    with pytest.raises(UnreadableImage, match="more than 268,435,456 pixels, the most that mixlab decodes"):
+    with pytest.raises(UnreadableImage, match="it has more than 268,435,456 pixels, the maximum that mixlab decodes"):
         read_image(bomb(60_000, 60_000))
 
 
-def test_a_image_just_within_the_limit_is_read_without_a_warning(monkeypatch):
+def test_an_image_just_within_the_limit_is_read_without_a_warning(monkeypatch):
     monkeypatch.setattr(image_file, "MAX_PIXELS", 8 * 16)
     assert_corners(read_image(encoded(corners(), "png")))
     monkeypatch.setattr(image_file, "MAX_PIXELS", 8 * 16 - 2)
@@ -214,19 +214,19 @@ def test_a_image_just_within_the_limit_is_read_without_a_warning(monkeypatch):
         read_image(encoded(corners(), "png"))
 
 
-def test_pillows_own_limit_is_left_as_it_was():
+def test_the_pixel_limit_of_pillow_is_restored():
     before = Image.MAX_IMAGE_PIXELS
     read_image(encoded(corners(), "png"))
     assert before == Image.MAX_IMAGE_PIXELS
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "png", "gif", "bmp", "tiff", "webp"])
-def test_a_file_that_was_cut_short_says_so(tmp_path, kind):
+def test_truncated_files_are_unreadable(tmp_path, kind):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     path = tmp_path / f"holiday.{kind}"
     content = encoded(noise, kind)
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(UnreadableImage, match=f"holiday.{kind} can't be read: .*(cut short|no image)"):
+    with pytest.raises(UnreadableImage, match=f"holiday.{kind} can't be read: .*(truncated|not an image)"):
         read_image(path)
 
 
@@ -234,24 +234,24 @@ def test_a_file_that_was_cut_short_says_so(tmp_path, kind):
     ("content", "reason"),
     [
         (b"", "it is empty"),
-        (b"Dear diary", "its content is no image of a kind that is known"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "its content is no image of a kind that is known"),
+        (b"Dear diary", "it is not an image in a supported format"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "it is not an image in a supported format"),
     ],
 )
-def test_what_is_no_image_says_so(tmp_path, content, reason):
+def test_other_files_are_unreadable(tmp_path, content, reason):
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(UnreadableImage) as caught:
         read_image(tmp_path / "a.png")
     assert str(caught.value) == f"{tmp_path / 'a.png'} can't be read: {reason}."
 
 
-def test_a_missing_file_says_so():
-    with pytest.raises(UnreadableImage, match=r"^gone.png can't be read: no such file or directory.$"):
-        read_image(Path("gone.png"))
+def test_a_missing_file_is_unreadable():
+    with pytest.raises(UnreadableImage, match=r"^missing.png can't be read: no such file or directory.$"):
+        read_image(Path("missing.png"))
 
 
-def test_whatever_is_broken_in_a_file_nothing_but_unreadable_is_raised(monkeypatch):
-    monkeypatch.setattr(image_file, "MAX_PIXELS", 2**16)  # a broken header may promise many, which takes long to unpack
+def test_damaged_files_raise_only_unreadable_image(monkeypatch):
+    monkeypatch.setattr(image_file, "MAX_PIXELS", 2**16)  # a broken header may have a size that is slow to decode
     generator = np.random.default_rng(0)
     for kind in ("jpeg", "png", "gif", "bmp", "tiff", "webp"):
         whole = np.frombuffer(encoded(corners(), kind), dtype=np.uint8)
@@ -264,6 +264,6 @@ def test_whatever_is_broken_in_a_file_nothing_but_unreadable_is_raised(monkeypat
                 continue
 
 
-def test_the_error_survives_the_way_between_processes():
+def test_the_error_can_be_pickled():
     error = pickle.loads(pickle.dumps(UnreadableImage("a.png", "it is empty")))
     assert (error.image, error.reason, str(error)) == ("a.png", "it is empty", "a.png can't be read: it is empty.")

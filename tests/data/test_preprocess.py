@@ -10,7 +10,7 @@ from mixlab.errors import UserError
 
 
 def gradient(rows: int, columns: int):
-    """Red is the row, green the column."""
+    """The red channel is the row, green the column."""
     row, column = np.mgrid[:rows, :columns]
     return np.stack([row, column, np.zeros_like(row)], axis=-1).astype(np.uint8)
 
@@ -21,25 +21,25 @@ def test_the_default_maps_black_to_minus_1_and_white_to_1():
     assert preprocess(np.full((2, 2, 3), 255, np.uint8)).eq(1).all()
 
 
-def test_each_channel_has_its_own_mean_and_deviation():
+def test_each_channel_has_its_own_mean_and_standard_deviation():
     pixel = Preprocess((1, 1), mean=IMAGENET_MEAN, std=IMAGENET_STD)(np.full((1, 1, 3), 128, np.uint8))
     expected = [(128 / 255 - mean) / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]
     torch.testing.assert_close(pixel.flatten(), torch.tensor(expected))
 
 
-def test_a_batch_is_normalised_as_its_images_are():
+def test_a_batch_is_normalised_like_single_images():
     preprocess = Preprocess((5, 4), mean=IMAGENET_MEAN, std=IMAGENET_STD)
     images = [np.random.default_rng(i).integers(0, 256, (9, 9, 3), dtype=np.uint8) for i in range(3)]
     batch = preprocess.normalised(torch.stack([preprocess.resized(image) for image in images]))
     assert batch.equal(torch.stack([preprocess(image) for image in images]))
 
 
-def test_a_image_of_the_right_size_keeps_its_pixels():
+def test_an_image_of_the_correct_size_keeps_its_pixels():
     image = gradient(6, 9)
     assert Preprocess((6, 9)).resized(image).permute(1, 2, 0).equal(torch.from_numpy(image))
 
 
-def test_stretch_fills_a_rectangle_whatever_the_shape():
+def test_stretch_ignores_the_aspect_ratio():
     image = gradient(40, 20)
     expected = np.array(Image.fromarray(image).resize((12, 8), Image.Resampling.BILINEAR))
     resized = Preprocess((8, 12), interpolation="bilinear").resized(image)
@@ -52,7 +52,7 @@ def test_interpolations_differ():
     assert not bilinear.equal(bicubic)
 
 
-def test_shrinking_averages_over_what_it_leaves_out():
+def test_shrinking_is_antialiased():
     lines = np.zeros((64, 64, 3), np.uint8)
     lines[::2] = 255
     shrunk = Preprocess((16, 16), interpolation="bilinear").resized(lines).float()
@@ -65,20 +65,20 @@ def test_shrinking_averages_over_what_it_leaves_out():
         ((224, 224), 0.875, (512, 700), (256, 350)),
         ((224, 224), 0.95, (700, 512), (322, 236)),  # 224 / 0.95 is 235.8
         ((224, 224), 1.0, (300, 300), (224, 224)),
-        ((100, 200), 1.0, (50, 300), (100, 600)),  # a rectangle: the image covers it
+        ((100, 200), 1.0, (50, 300), (100, 600)),  # a rectangle that the scaled image covers
         ((100, 200), 0.5, (300, 50), (2400, 400)),
     ],
 )
-def test_shorter_side_scales_until_covered_and_cuts_the_centre(size, crop_fraction, shape, scaled):
+def test_shorter_side_scales_and_crops_the_centre(size, crop_fraction, shape, scaled):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     whole = np.array(Image.fromarray(image).resize(scaled[::-1], Image.Resampling.BICUBIC))
-    top, left = (round((side - kept) / 2) for side, kept in zip(scaled, size, strict=True))
+    top, left = (round((scaled_side - side) / 2) for scaled_side, side in zip(scaled, size, strict=True))
     expected = whole[top : top + size[0], left : left + size[1]]
     resized = Preprocess(size, resize="shorter_side", crop_fraction=crop_fraction).resized(image)
     assert resized.permute(1, 2, 0).equal(torch.from_numpy(expected.copy()))
 
 
-def test_a_box_is_cut_before_it_is_resized():
+def test_a_box_is_cropped_before_it_is_resized():
     image = gradient(10, 10)
     assert (
         Preprocess((3, 4))
@@ -96,20 +96,20 @@ def test_settings_survive_json():
 def test_an_unknown_and_a_missing_key_are_both_named():
     values = Preprocess((32, 32)).to_dict()
     values["crop"] = values.pop("crop_fraction")
-    with pytest.raises(UserError, match=r"unknown keys \['crop'\] and lacks \['crop_fraction'\]"):
+    with pytest.raises(UserError, match=r"unknown keys \['crop'\] and lacks the keys \['crop_fraction'\]"):
         Preprocess.from_dict(values)
 
 
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"interpolation": "bicubik"}, 'interpolation="bicubik" is not known: .* Did you mean "bicubic"?'),
-        ({"resize": "crop"}, "it can be stretch or shorter_side"),
-        ({"crop_fraction": 1.5}, "crop_fraction=1.5 is no share: it must be above 0 and at most 1"),
-        ({"std": [1, 0, 1]}, "each channel's must be above 0"),
-        ({"image_size": [0, 32]}, "give .height, width. in pixels"),
+        ({"interpolation": "bicubik"}, 'interpolation="bicubik" is invalid: .* Did you mean "bicubic"?'),
+        ({"resize": "crop"}, "it must be stretch or shorter_side"),
+        ({"crop_fraction": 1.5}, r"crop_fraction=1.5 is out of range: it must be in \(0, 1\]"),
+        ({"std": [1, 0, 1]}, "the value of each channel must be above 0"),
+        ({"image_size": [0, 32]}, "it must be .height, width. in pixels"),
     ],
 )
-def test_impossible_settings_are_refused(settings, sentence):
+def test_invalid_settings_are_refused(settings, sentence):
     with pytest.raises(UserError, match=sentence):
         Preprocess.from_dict(Preprocess((32, 32)).to_dict() | settings)

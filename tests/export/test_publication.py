@@ -1,4 +1,4 @@
-"""What a published run tells of where it was trained."""
+"""Published names contain no local path."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from mixlab.export.publication import public_name
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "expected"),
     [
         ("digits", "digits"),
         ("folder:/home/me/pets", "folder:pets"),
@@ -14,5 +14,5 @@ from mixlab.export.publication import public_name
         ("cifar10:/data/cifar", "cifar10"),
     ],
 )
-def test_a_path_is_not_told(data: str, told: str):
-    assert public_name(data) == told
+def test_local_paths_are_removed_from_the_name_of_the_data(data: str, expected: str):
+    assert public_name(data) == expected

@@ -1,4 +1,4 @@
-"""Predictor: one answer an image, whatever the image comes as."""
+"""Predictor: predictions for files, paths, bytes and arrays."""
 
 from pathlib import Path
 
@@ -41,51 +41,51 @@ def files(tmp_path: Path, shades: Dataset) -> list[Path]:
     return files
 
 
-def test_a_file_its_path_as_text_its_bytes_and_its_pixels_are_answered_alike(predictor, files, shades):
+def test_path_string_bytes_and_array_have_the_same_prediction(predictor, files, shades):
     pixels = shades.splits["test"].image(0)
-    answers = [predictor(image) for image in (files[0], str(files[0]), files[0].read_bytes(), pixels)]
-    assert all(np.array_equal(answer.probabilities, answers[0].probabilities) for answer in answers)
+    predictions = [predictor(image) for image in (files[0], str(files[0]), files[0].read_bytes(), pixels)]
+    assert all(np.array_equal(other.probabilities, predictions[0].probabilities) for other in predictions)
 
 
-def test_probabilities_are_those_of_the_run_s_model_on_its_preprocessing(predictor, run, shades):
+def test_probabilities_are_those_of_the_model_with_its_preprocessing(predictor, run, shades):
     image = shades.splits["test"].image(0)
     with torch.inference_mode():
         logits = load(run.path)(Preprocess.from_dict(run.config["preprocess"])(image)[None])
     assert predictor(image).probabilities == pytest.approx(logits.softmax(dim=1)[0].numpy(), abs=1e-6)
 
 
-def test_a_image_of_another_size_is_resized(predictor):
+def test_an_image_of_another_size_is_resized(predictor):
     assert predictor(np.zeros((31, 17, 3), dtype=np.uint8)).label in predictor.classes
 
 
-def test_the_labels_are_ranked_and_equal_ones_keep_the_classes_order():
+def test_labels_are_sorted_and_ties_keep_the_order_of_the_classes():
     prediction = Prediction(("a", "b", "c"), np.array([0.25, 0.5, 0.25]))
     assert prediction.label == "b"
     assert prediction.top(3) == [("b", 0.5), ("a", 0.25), ("c", 0.25)]
     assert prediction.top(9) == prediction.top(3)
 
 
-def test_batches_answer_as_single_images_do(predictor, files, monkeypatch):
-    alone = [predictor(file).probabilities for file in files]
+def test_batches_and_single_images_have_the_same_predictions(predictor, files, monkeypatch):
+    single = [predictor(file).probabilities for file in files]
     for batch in (1, 3, 64):
         monkeypatch.setattr(predictor_module, "BATCH", batch)
-        together = [answer.probabilities for answer in predictor.answers(files)]
-        assert np.allclose(together, alone, atol=1e-6)
+        batched = [prediction.probabilities for prediction in predictor.predict(files)]
+        assert np.allclose(batched, single, atol=1e-6)
 
 
-def test_a_file_that_cannot_be_read_is_answered_in_its_place_with_the_reason(predictor, files):
+def test_an_unreadable_file_yields_an_error_in_its_place(predictor, files):
     files[1].write_bytes(b"")
-    answers = list(predictor.answers(files))
-    assert isinstance(answers[1], UnreadableImage) and answers[1].reason == "it is empty"
-    assert [isinstance(answer, Prediction) for answer in answers] == [True, False, True, True]
+    results = list(predictor.predict(files))
+    assert isinstance(results[1], UnreadableImage) and results[1].reason == "it is empty"
+    assert [isinstance(result, Prediction) for result in results] == [True, False, True, True]
 
 
-def test_images_none_of_which_can_be_read_are_all_answered(predictor, tmp_path):
-    answers = list(predictor.answers([tmp_path / "a.png", tmp_path / "b.png"]))
-    assert [type(answer) for answer in answers] == [UnreadableImage] * 2
+def test_a_batch_of_unreadable_files_yields_only_errors(predictor, tmp_path):
+    results = list(predictor.predict([tmp_path / "a.png", tmp_path / "b.png"]))
+    assert [type(result) for result in results] == [UnreadableImage] * 2
 
 
-def test_one_file_that_cannot_be_read_is_an_error(predictor, tmp_path):
+def test_a_single_unreadable_file_raises(predictor, tmp_path):
     with pytest.raises(UnreadableImage, match=r"gone\.png can't be read: no such file"):
         predictor(tmp_path / "gone.png")
 
@@ -93,13 +93,21 @@ def test_one_file_that_cannot_be_read_is_an_error(predictor, tmp_path):
 @pytest.mark.parametrize(
     "array", [np.zeros((8, 8)), np.zeros((8, 8), dtype=np.uint8), np.zeros((3, 8, 8), dtype=np.uint8)]
 )
-def test_an_array_that_is_no_image_is_refused_with_the_rule(predictor, array):
-    with pytest.raises(UserError, match=r"is no image: give uint8, from 0 to 255, with the shape \(rows, columns, 3\)"):
+def test_an_array_that_is_not_an_image_is_refused(predictor, array):
+    with pytest.raises(
+        UserError, match=r"is not an image: give uint8 values from 0 to 255 with shape \(rows, columns, 3\)"
+    ):
         predictor(array)
 
 
-def test_a_source_that_is_no_run_is_refused(tmp_path):
+def test_a_size_without_weights_is_refused():
     with pytest.raises(
-        UserError, match=r"published weights are mixer_b16\.goog_in1k.*create_model gives it fresh ones"
+        UserError, match=r"published weights are mixer_b16\.goog_in1k.*For random weights, use create_model"
     ):
         Predictor("mixer_b16")
+
+
+def test_unknown_class_names_are_shown_by_index(run, caplog):
+    predictor = Predictor(run.weights)  # the file alone, without config.json
+    assert predictor.classes == tuple(f"class {index}" for index in range(len(run.config["classes"])))
+    assert not any("timm" in record.getMessage() for record in caplog.records)

@@ -47,7 +47,7 @@ def test_a_line_that_is_being_written_is_not_read_yet(journal):
 def test_a_broken_line_is_named(journal):
     with journal.open("ab") as file:
         file.write(b"{]\n")
-    with pytest.raises(UserError, match=r"journal\.jsonl is broken in line 4 \(.*Train again, or copy the run anew"):
+    with pytest.raises(UserError, match=r"journal\.jsonl is damaged in line 4 \(.*Train again, or copy the run again"):
         read_history(journal)
 
 

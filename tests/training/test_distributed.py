@@ -10,7 +10,15 @@ from torch.distributed.tensor import DTensor
 
 from mixlab.errors import UserError
 from mixlab.training import distributed
-from mixlab.training.distributed import Agreement, broadcast_from_main, gather, init_distributed, parallelize, scatter
+from mixlab.training.distributed import (
+    all_reduce_any,
+    broadcast_from_main,
+    cpu_group,
+    gather,
+    init_distributed,
+    parallelize,
+    scatter,
+)
 from mixlab.zoo.architecture import create_model
 
 CPU = torch.device("cpu")
@@ -20,7 +28,7 @@ def test_a_process_that_was_launched_with_others_and_sees_none_is_refused(monkey
     """As plain torchrun on a processor leaves it, where a library looks for GPUs alone: two trainings in silence."""
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(distributed, "PartialState", lambda cpu: SimpleNamespace(num_processes=1))
-    with pytest.raises(UserError, match=r"2 processes were started, and this one can't find the others: each would"):
+    with pytest.raises(UserError, match=r"WORLD_SIZE=2, but this process can't reach the others: each would"):
         init_distributed(torch.device("cuda"))
 
 
@@ -35,7 +43,7 @@ def test_on_a_processor_accelerate_is_told_that_it_is_one(monkeypatch):
 def test_alone_everything_is_decided_here():
     init_distributed(CPU)
     assert broadcast_from_main(lambda: 3) == 3
-    assert Agreement().any(1 > 0, 1 < 0) == [True, False]
+    assert all_reduce_any([True, False], cpu_group()) == [True, False]
 
 
 def test_what_is_whole_is_a_copy_in_the_default_layout():

@@ -67,5 +67,5 @@ def test_another_beginning_has_another_folder_in_the_store(make_job, tmp_path):
 
 
 def test_a_model_that_is_neither_a_size_nor_weights_is_refused(make_job):
-    with pytest.raises(UserError, match=r'"mixer_nan" is no model that mixlab knows.*Did you mean "mixer_nano"\?'):
+    with pytest.raises(UserError, match=r'"mixer_nan" is not a known model.*Did you mean "mixer_nano"\?'):
         make_job("model=mixer_nan")

@@ -82,15 +82,15 @@ def test_the_plan_the_card_and_the_machine_are_in_the_folder(make_job, tmp_path)
     job = make_job()
     run = train(job, PLAN, tmp_path / "run", quiet=True)
     assert Plan.from_dict(run.plan) == PLAN
-    assert run.config == json.loads(json.dumps(job.card()))
+    assert run.config["config"] == json.loads(json.dumps(dict(job.architecture.config)))
     assert run.environment["versions"]["torch"] and run.environment["device_type"] == "cpu"
 
 
 def test_the_journal_counts_every_image_that_a_step_saw(make_job, tmp_path):
     run = train(make_job(), PLAN, tmp_path / "run", quiet=True)
-    epochs, (end,) = read_history(run.journal).epochs, [read_history(run.journal).end]
+    epochs, end = read_history(run.journal).epochs, read_history(run.journal).end
     assert [(epoch["epoch"], epoch["step"]) for epoch in epochs] == [(1, 5), (2, 6)]
-    assert end["images"] == 6 * 8
+    assert end is not None and end["images"] == 6 * 8
     assert end["training_seconds"] == epochs[-1]["seconds"] > epochs[0]["seconds"] > 0
     assert end["peak_bytes"] > 0
 

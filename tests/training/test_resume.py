@@ -172,15 +172,17 @@ def test_nor_is_what_it_was_writing_beside_them_left(make_job: MakeJob, tmp_path
 def test_a_folder_in_which_another_process_trains_is_refused_and_left_as_it_is(
     make_job: MakeJob, tmp_path: Path, monkeypatch
 ):
-    pytest.importorskip("fcntl", reason="needs a system with locks")
     killed_at(4, monkeypatch, lambda: train(make_job(), PLAN, tmp_path / "run", quiet=True))
-    locking = "import fcntl; file = open('.lock', 'w'); fcntl.lockf(file, fcntl.LOCK_EX); print(flush=True); input()"
+    holding = (
+        "from pathlib import Path; from mixlab.runs.lease import lease\n"
+        "with lease(Path('run')): print(flush=True); input()"
+    )
     other = subprocess.Popen(
-        [sys.executable, "-c", locking], cwd=tmp_path / "run", stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", holding], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert other.stdout is not None and other.stdout.readline()
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
-    with pytest.raises(UserError, match="is being trained in by another process: wait until that has ended"):
+    with pytest.raises(UserError, match=r"Another process \(process \d+ on .*\) is training in .*run: wait until it"):
         train(make_job(), PLAN, tmp_path / "run", quiet=True)
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()} == before
     other.communicate(b"\n")
@@ -258,7 +260,8 @@ def test_a_step_whose_gradient_is_no_number_is_left_out_where_the_recipe_says_so
     (skipped,) = read_history(run.journal).skipped
     assert skipped["step"] == 4
     assert all(tensor.isfinite().all() for tensor in load_file(run.weights).values())
-    assert [read_history(run.journal).end][0]["images"] == 5 * 8
+    end = read_history(run.journal).end
+    assert end is not None and end["images"] == 5 * 8
 
 
 def test_batch_normalisation_forgets_a_step_that_is_left_out(make_job: MakeJob, tmp_path: Path, monkeypatch):

@@ -1,4 +1,4 @@
-"""The gradients of a batch are those of its mean loss, however many parts it goes through in."""
+"""The gradients of a batch are those of its mean loss, however many chunks it is split into."""
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mixlab.models.mixer import Mixer, MixerConfig
+from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training.step import accumulate_gradients
 
 
@@ -29,14 +30,13 @@ def gradients(model: Mixer, micro_batch: int, label_smoothing: float = 0.0) -> t
         IMAGES,
         F.one_hot(LABELS, 3) * (1 - label_smoothing) + label_smoothing / 3,
         lambda logits, _, targets: F.cross_entropy(logits, targets),
-        micro_batch=micro_batch,
-        backward=Tensor.backward,
+        Plan("cpu", ComputeMode(), micro_batch),
     )
     found = [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
     return found, loss.item(), int(correct)
 
 
-def test_gradients_loss_and_right_answers_are_those_of_the_whole_batch(model):
+def test_gradients_loss_and_correct_predictions_are_those_of_the_whole_batch(model):
     logits = model(IMAGES)
     loss = F.cross_entropy(logits, LABELS, label_smoothing=0.1)
     expected = torch.autograd.grad(loss, list(model.parameters()))
@@ -47,15 +47,15 @@ def test_gradients_loss_and_right_answers_are_those_of_the_whole_batch(model):
 
 
 @pytest.mark.parametrize("micro_batch", [1, 3, 4, 9])
-def test_parts_that_do_not_divide_the_batch_give_its_gradients(model, micro_batch):
-    whole, whole_loss, whole_right = gradients(model, micro_batch=10)
-    splits, loss, correct = gradients(model, micro_batch)
-    for split, expected in zip(splits, whole, strict=True):
-        torch.testing.assert_close(split, expected, rtol=1e-6, atol=1e-6)
-    assert (loss, correct) == (pytest.approx(whole_loss, rel=1e-6), whole_right)
+def test_chunks_of_unequal_size_give_the_gradients_of_the_batch(model, micro_batch):
+    whole, whole_loss, whole_correct = gradients(model, micro_batch=10)
+    chunked, loss, correct = gradients(model, micro_batch)
+    for gradient, expected in zip(chunked, whole, strict=True):
+        torch.testing.assert_close(gradient, expected, rtol=1e-6, atol=1e-6)
+    assert (loss, correct) == (pytest.approx(whole_loss, rel=1e-6), whole_correct)
 
 
-def test_no_part_is_larger_than_asked_for(model):
+def test_no_chunk_is_larger_than_the_micro_batch(model):
     seen = []
     model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     gradients(model, micro_batch=4)

@@ -42,5 +42,5 @@ def test_validating_between_two_steps_slows_no_step(clock):
         clock.now = 101.0
     window.add(2, taken(4.0))
     clock.now = 103.0
-    line = window.close()
+    line = window.flush()
     assert (line["images_per_second"], line["loss"]) == (pytest.approx(16 / 3), 3.0)

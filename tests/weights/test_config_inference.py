@@ -1,4 +1,4 @@
-"""The config of a model that nobody has named, from its tensors' shapes alone."""
+"""Config inference from the shapes of the tensors."""
 
 from dataclasses import asdict
 
@@ -27,22 +27,22 @@ def shapes(name, **fields):
 
 
 @pytest.mark.parametrize("size", [size for size in list_sizes() if size.family in NOT_IN_SHAPES], ids=lambda s: s.name)
-def test_every_size_is_told_by_its_shapes(size):
+def test_the_config_of_every_size_is_inferred(size):
     config, stored = shapes(size.name)
-    told = config_from_shapes(size.family, stored)
-    assert told == {name: value for name, value in config.items() if name not in NOT_IN_SHAPES[size.family]}
+    inferred = config_from_shapes(size.family, stored)
+    assert inferred == {name: value for name, value in config.items() if name not in NOT_IN_SHAPES[size.family]}
 
 
 @pytest.mark.parametrize("size", [size for size in list_sizes() if size.family in NOT_IN_SHAPES], ids=lambda s: s.name)
-def test_the_rules_hold_for_the_published_sizes_at_224_pixels(size):
+def test_the_defaults_are_correct_for_the_published_sizes_at_224_pixels(size):
     config, stored = shapes(size.name)
-    told = config_from_shapes(size.family, stored)
-    rule = default_fields(size.family, told, stored)
+    inferred = config_from_shapes(size.family, stored)
+    defaults = default_fields(size.family, inferred, stored)
     for name in ("heads", "activation"):
-        if name in rule and not size.name.endswith("nano"):
-            assert rule[name] == config[name]
+        if name in defaults and not size.name.endswith("nano"):
+            assert defaults[name] == config[name]
     if size.family == "mixer":
-        assert rule["image_size"] == config["image_size"]
+        assert defaults["image_size"] == config["image_size"]
 
 
 @settings(max_examples=20, deadline=None)
@@ -60,10 +60,10 @@ def test_the_rules_hold_for_the_published_sizes_at_224_pixels(size):
         )
     )
 )
-def test_any_davit_is_told_by_its_shapes(fields):
+def test_the_config_of_any_davit_is_inferred(fields):
     config, stored = shapes("davit_nano", **fields)
-    told = config_from_shapes("davit", stored)
-    assert {**config, **told} == config
+    inferred = config_from_shapes("davit", stored)
+    assert {**config, **inferred} == config
 
 
 @pytest.mark.parametrize(
@@ -78,18 +78,18 @@ def test_any_davit_is_told_by_its_shapes(fields):
         ("davit", "head.weight", (3,)),
     ],
 )
-def test_a_tensor_that_decides_and_is_amiss_is_named(family, name, shape):
+def test_a_missing_or_invalid_tensor_is_named_in_the_error(family, name, shape):
     _, stored = shapes(f"{family}_nano")
     if shape is None:
         del stored[name]
     else:
         stored[name] = shape
-    with pytest.raises(ShapeMismatch) as amiss:
+    with pytest.raises(ShapeMismatch) as raised:
         config_from_shapes(family, stored)
-    assert (amiss.value.name, amiss.value.shape) == (name, shape)
+    assert (raised.value.name, raised.value.shape) == (name, shape)
 
 
-def test_a_number_that_no_file_could_hold_does_not_make_a_model_of_that_depth():
+def test_the_depth_is_at_most_the_number_of_tensors():
     _, stored = shapes("mixer_nano")
     stored["body.999999999.token_norm.weight"] = (64,)
     assert config_from_shapes("mixer", stored)["depth"] == len(stored)

@@ -1,4 +1,4 @@
-"""Other people's names for our tensors: there and back, recognised, numbered as they number."""
+"""Tensor names of other programs: conversion in both directions, detection and numbering."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mixlab.errors import UserError
-from mixlab.weights.formats import Template, detect_format, formats, renumbered
+from mixlab.weights.formats import Template, detect_format, formats, renumber_layers
 from mixlab.zoo.architecture import create_model
 
 MODELS = {
@@ -14,7 +14,7 @@ MODELS = {
     "convmixer": create_model("convmixer_nano", depth=11, channels=8),
     "davit": create_model("davit_nano", depths=(1, 11), channels=(8, 16), heads=(1, 2)),
 }
-NUMBERS = {"mixer": {"depth": 11}, "convmixer": {"depth": 11}, "davit": {"stages": 2}}
+COUNTS = {"mixer": {"depth": 11}, "convmixer": {"depth": 11}, "davit": {"stages": 2}}
 HEADLESS = create_model(
     "davit_nano",
     depths=(1, 2),
@@ -28,34 +28,34 @@ DENSE = create_model("davit_nano", depths=(1, 2), channels=(8, 16), heads=(1, 2)
 
 
 def named(format: str) -> tuple[list[str], list[str]]:
-    """Our names of a model, and the format's."""
+    """The tensor names of a model in mixlab and in files of the format."""
     table = formats()[format]
-    ours = list((HEADLESS if format == "florence2" else MODELS[table.family]).state_dict())
-    return ours, [table.theirs(name, NUMBERS[table.family]) for name in ours]
+    mixlab_names = list((HEADLESS if format == "florence2" else MODELS[table.family]).state_dict())
+    return mixlab_names, [table.to_file_name(name, COUNTS[table.family]) for name in mixlab_names]
 
 
 @pytest.mark.parametrize("format", formats())
-def test_every_name_goes_there_and_comes_back(format):
-    ours, theirs = named(format)
-    assert [formats()[format].ours(name) for name in theirs] == ours
-    assert len(set(theirs)) == len(theirs)
+def test_every_name_is_converted_in_both_directions(format):
+    mixlab_names, file_names = named(format)
+    assert [formats()[format].to_mixlab_name(name) for name in file_names] == mixlab_names
+    assert len(set(file_names)) == len(file_names)
 
 
 @pytest.mark.parametrize("format", formats())
-def test_a_format_is_recognised_by_its_names_and_by_half_of_them(format):
-    _, theirs = named(format)
-    assert detect_format(theirs, Path("x")).name == format
-    assert detect_format(theirs[len(theirs) // 2 :], Path("x")).name == format
+def test_a_format_is_detected_from_all_or_half_of_its_names(format):
+    _, file_names = named(format)
+    assert detect_format(file_names, Path("x")).name == format
+    assert detect_format(file_names[len(file_names) // 2 :], Path("x")).name == format
 
 
 def test_the_dense_backbones_have_a_norm_for_each_stage():
-    theirs = [formats()["davit"].theirs(name, {}) for name in DENSE.state_dict()]
-    assert theirs[-4:] == ["norm0.weight", "norm0.bias", "norm1.weight", "norm1.bias"]
-    assert [formats()["davit"].ours(name) for name in theirs] == list(DENSE.state_dict())
+    file_names = [formats()["davit"].to_file_name(name, {}) for name in DENSE.state_dict()]
+    assert file_names[-4:] == ["norm0.weight", "norm0.bias", "norm1.weight", "norm1.bias"]
+    assert [formats()["davit"].to_mixlab_name(name) for name in file_names] == list(DENSE.state_dict())
 
 
 @pytest.mark.parametrize(
-    ("format", "ours", "theirs"),
+    ("format", "mixlab_name", "file_name"),
     [
         ("google", "body.10.token_mlp.second.weight", "MixerBlock_10/token_mixing/Dense_1/kernel"),
         ("google", "body.3.channel_norm.weight", "MixerBlock_3/LayerNorm_1/scale"),
@@ -84,9 +84,9 @@ def test_the_dense_backbones_have_a_norm_for_each_stage():
         ),
     ],
 )
-def test_names_as_the_other_programs_have_them(format, ours, theirs):
+def test_names_are_those_of_the_other_program(format, mixlab_name, file_name):
     table = formats()[format]
-    assert table.theirs(ours, NUMBERS[table.family]) == theirs
+    assert table.to_file_name(mixlab_name, COUNTS[table.family]) == file_name
 
 
 @pytest.mark.parametrize(
@@ -97,23 +97,23 @@ def test_names_as_the_other_programs_have_them(format, ours, theirs):
         ("davit_tiny", "timm_davit", "davit_tiny"),
     ],
 )
-def test_timm_s_names_are_timm_s(timm_name, format, model):
+def test_timm_names_are_those_of_timm(timm_name, format, model):
     timm = pytest.importorskip("timm", reason='needs timm: pip install "mixlab[baselines]"')
     with torch.device("meta"):
-        theirs, ours = timm.create_model(timm_name).state_dict(), create_model(model)
-    assert {formats()[format].ours(name): tensor.shape for name, tensor in theirs.items()} == {
-        name: tensor.shape for name, tensor in ours.state_dict().items()
+        timm_tensors, mixlab_model = timm.create_model(timm_name).state_dict(), create_model(model)
+    assert {formats()[format].to_mixlab_name(name): tensor.shape for name, tensor in timm_tensors.items()} == {
+        name: tensor.shape for name, tensor in mixlab_model.state_dict().items()
     }
 
 
-def test_names_of_nobody_known_are_refused_with_some_of_them():
+def test_unknown_names_are_refused_with_examples():
     with pytest.raises(
-        UserError, match=r"w\.pth holds no MLP-Mixer.*layer1\.0\.conv1\.weight.*google, big_vision_legacy"
+        UserError, match=r"w\.pth contains no MLP-Mixer.*layer1\.0\.conv1\.weight.*google, big_vision_legacy"
     ):
         detect_format(["conv1.weight", "layer1.0.conv1.weight", "fc.bias"], Path("w.pth"))
 
 
-def test_numbers_in_braces_are_shifted_and_multiplied_both_ways():
+def test_numbers_in_braces_are_shifted_and_multiplied_in_both_directions():
     template = Template("a.{block+3}.{2*pair+1}.")
     assert template.read("a.4.7.weight") == ({"block": 1, "pair": 3}, "weight")
     assert template.write({"block": 1, "pair": 3}) == "a.4.7."
@@ -121,17 +121,19 @@ def test_numbers_in_braces_are_shifted_and_multiplied_both_ways():
         assert template.read(other) is None
 
 
-def test_the_old_numbers_of_flax_are_counted_anew_beside_each_other():
+def test_layer_numbers_of_old_flax_are_converted():
     names = [f"Mixer/encoderblock_{block}/LayerNorm_{norm}/scale" for block in range(11) for norm in (0, 3)]
-    assert renumbered("Mixer/encoderblock_10/LayerNorm_3/scale", names) == "Mixer/encoderblock_10/LayerNorm_1/scale"
-    assert renumbered("Mixer/encoderblock_2/LayerNorm_0/scale", names) == "Mixer/encoderblock_2/LayerNorm_0/scale"
+    assert (
+        renumber_layers("Mixer/encoderblock_10/LayerNorm_3/scale", names) == "Mixer/encoderblock_10/LayerNorm_1/scale"
+    )
+    assert renumber_layers("Mixer/encoderblock_2/LayerNorm_0/scale", names) == "Mixer/encoderblock_2/LayerNorm_0/scale"
 
 
-def test_flax_has_its_kernels_the_other_way_round():
+def test_kernels_of_flax_are_transposed():
     google = formats()["google"]
     for shape in [(5, 3, 4, 4), (7, 6), (5,)]:
         tensor = torch.randn(shape)
-        assert torch.equal(google.from_file(google.into_file(tensor)), tensor)
-    assert google.into_file(torch.empty(5, 3, 4, 2)).shape == (4, 2, 3, 5)
+        assert torch.equal(google.from_file(google.to_file(tensor)), tensor)
+    assert google.to_file(torch.empty(5, 3, 4, 2)).shape == (4, 2, 3, 5)
     assert google.shape_from_file((196, 384)) == (384, 196)
     assert formats()["big_vision_legacy"].shape_from_file((1, 196, 384)) == (384, 196)

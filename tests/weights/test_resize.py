@@ -1,4 +1,4 @@
-"""What is exact when a Mixer goes to another size, and how far the rest is off."""
+"""Exact and approximate properties of resized token MLPs and stems."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ GRIDS = [((3, 3), 2), ((2, 3), 2), ((2, 2), 3), ((1, 2), 3)]
 
 
 def mixer(grid: tuple[int, int], **fields: Any) -> Mixer:
-    """Float64, with random non-zero values everywhere."""
+    """A Mixer in float64 with random values in all parameters."""
     torch.manual_seed(0)
     sizes: dict[str, Any] = {"classes": 5, "channels": 6, "token_hidden": 4, "channel_hidden": 8, "depth": 3} | fields
     model = Mixer(MixerConfig(image_size=(4 * grid[0], 4 * grid[1]), patch_size=4, **sizes)).double().eval()
@@ -35,16 +35,16 @@ def enlarged(model: Mixer, grid: tuple[int, int], factor: int) -> Mixer:
 
 
 @pytest.mark.parametrize(("grid", "factor"), GRIDS)
-def test_the_exactly_enlarged_model_is_the_mean_over_the_parts(grid, factor):
+def test_the_exactly_enlarged_model_is_the_mean_over_the_tiles(grid, factor):
     model = mixer(grid)
     images = torch.randn(2, 3, factor * 4 * grid[0], factor * 4 * grid[1]).double()
-    splits = [split for row in images.chunk(factor, dim=2) for split in row.chunk(factor, dim=3)]
+    tiles = [tile for row in images.chunk(factor, dim=2) for tile in row.chunk(factor, dim=3)]
     with torch.no_grad():
-        expected = torch.stack([model(split) for split in splits]).mean(dim=0)
+        expected = torch.stack([model(tile) for tile in tiles]).mean(dim=0)
         torch.testing.assert_close(enlarged(model, grid, factor)(images), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_blocks_in_reading_order_are_strips_and_not_parts():
+def test_the_order_of_the_paper_is_not_reading_order():
     grid, factor = (3, 3), 2
     model = mixer(grid)
     naive = dict(model.state_dict())
@@ -61,23 +61,23 @@ def test_blocks_in_reading_order_are_strips_and_not_parts():
 
 
 @pytest.mark.parametrize(("grid", "factor"), GRIDS)
-def test_the_token_branch_sees_and_gives_in_each_part_what_it_did(grid, factor):
-    """Logits can't tell: a token's bias is the same in all channels, and the norms take it out."""
+def test_the_enlarged_token_mlp_acts_on_each_tile_like_the_original(grid, factor):
+    """Logits do not show this: the bias of a token is the same in all channels, and the norms remove it."""
     model = mixer(grid)
-    before, after = (one.get_submodule("body.1.token_mlp") for one in (model, enlarged(model, grid, factor)))
+    before, after = (either.get_submodule("body.1.token_mlp") for either in (model, enlarged(model, grid, factor)))
     field = torch.randn(7, factor * grid[0], factor * grid[1]).double()
 
-    def splits(of: Tensor) -> list[Tensor]:
-        return [split.flatten(1) for row in of.chunk(factor, dim=1) for split in row.chunk(factor, dim=2)]
+    def tiles(tokens: Tensor) -> list[Tensor]:
+        return [tile.flatten(1) for row in tokens.chunk(factor, dim=1) for tile in row.chunk(factor, dim=2)]
 
-    hidden = torch.cat([before.get_submodule("first")(split) for split in splits(field)], dim=1)
+    hidden = torch.cat([before.get_submodule("first")(tile) for tile in tiles(field)], dim=1)
     torch.testing.assert_close(after.get_submodule("first")(field.flatten(1)), hidden, rtol=1e-12, atol=1e-12)
-    given = splits(after(field.flatten(1)).view_as(field))
-    torch.testing.assert_close(given, [before(split) for split in splits(field)], rtol=1e-12, atol=1e-12)
+    outputs = tiles(after(field.flatten(1)).view_as(field))
+    torch.testing.assert_close(outputs, [before(tile) for tile in tiles(field)], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(("grid", "new"), [((3, 3), (5, 5)), ((3, 4), (4, 9)), ((2, 3), (2, 5))])
-def test_the_hidden_units_see_in_an_enlarged_field_what_they_saw(grid, new):
+def test_hidden_units_respond_to_an_enlarged_field_like_the_original(grid, new):
     model = mixer(grid)
     tensors = resample_token_mlps(model.state_dict(), grid, new)
     field = torch.randn(7, grid[0], grid[1]).double()
@@ -87,7 +87,7 @@ def test_the_hidden_units_see_in_an_enlarged_field_what_they_saw(grid, new):
 
 
 @pytest.mark.parametrize(("grid", "new"), [((3, 3), (5, 5)), ((3, 4), (4, 9))])
-def test_the_token_branch_gives_the_enlarged_field_of_what_it_gave(grid, new):
+def test_the_resampled_token_mlp_outputs_the_enlarged_field(grid, new):
     model = mixer(grid)
     larger = with_tensors(new, resample_token_mlps(model.state_dict(), grid, new))
     hidden = torch.randn(7, 4).double()
@@ -99,43 +99,43 @@ def test_the_token_branch_gives_the_enlarged_field_of_what_it_gave(grid, new):
 
 
 @pytest.mark.parametrize("new", [(5, 5), (3, 7), (6, 4)])
-def test_enlarging_and_returning_gives_the_weights_back(new):
+def test_enlarging_and_shrinking_back_restores_the_weights(new):
     before = mixer((3, 4)).state_dict()
     after = resample_token_mlps(resample_token_mlps(before, (3, 4), new), new, (3, 4))
     for name, tensor in before.items():
         torch.testing.assert_close(after[name], tensor, rtol=1e-12, atol=1e-12)
 
 
-def test_one_axis_may_grow_while_the_other_shrinks_and_return():
+def test_one_axis_can_grow_while_the_other_shrinks():
     before = mixer((3, 4)).state_dict()
-    there = resample_token_mlps(before, (3, 4), (5, 2))
-    again = resample_token_mlps(resample_token_mlps(there, (5, 2), (3, 4)), (3, 4), (5, 2))
-    assert there["body.0.token_mlp.first.weight"].shape == (4, 10)
-    for name, tensor in there.items():
+    resized = resample_token_mlps(before, (3, 4), (5, 2))
+    again = resample_token_mlps(resample_token_mlps(resized, (5, 2), (3, 4)), (3, 4), (5, 2))
+    assert resized["body.0.token_mlp.first.weight"].shape == (4, 10)
+    for name, tensor in resized.items():
         torch.testing.assert_close(again[name], tensor, rtol=1e-11, atol=1e-11)
 
 
-def test_the_same_size_is_the_identity():
+def test_resampling_to_the_same_grid_is_the_identity():
     before = mixer((3, 4)).state_dict()
     for name, tensor in resample_token_mlps(before, (3, 4), (3, 4)).items():
         torch.testing.assert_close(tensor, before[name], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(("before", "after"), [((4, 4), (7, 7)), ((4, 5), (8, 6))])
-def test_a_larger_stem_sees_in_a_resized_patch_what_the_old_one_saw(before, after):
+def test_an_enlarged_stem_responds_to_a_resized_patch_like_the_original(before, after):
     weight, patch = torch.randn(6, 3, *before).double(), torch.randn(2, 3, *before).double()
     larger = F.interpolate(patch, size=after, mode="bilinear", align_corners=False)
-    seen = torch.einsum("bchw,ochw->bo", larger, resize_patch_kernel(weight, after))
-    torch.testing.assert_close(seen, torch.einsum("bchw,ochw->bo", patch, weight), rtol=1e-12, atol=1e-12)
+    responses = torch.einsum("bchw,ochw->bo", larger, resize_patch_kernel(weight, after))
+    torch.testing.assert_close(responses, torch.einsum("bchw,ochw->bo", patch, weight), rtol=1e-12, atol=1e-12)
 
 
-def test_dtypes_stay_and_other_tensors_are_passed_on():
+def test_dtypes_are_preserved_and_other_tensors_are_not_copied():
     before = {name: tensor.bfloat16() for name, tensor in mixer((3, 3)).state_dict().items()}
     for after in (resample_token_mlps(before, (3, 3), (4, 4)), enlarge_exact(before, (3, 3), 2)):
         assert {tensor.dtype for tensor in after.values()} == {torch.bfloat16}
         assert {name for name in before if after[name] is not before[name]} == {
-            f"body.{block}.token_mlp.{split}.{kind}"
+            f"body.{block}.token_mlp.{layer}.{kind}"
             for block in range(3)
-            for split, kind in (("first", "weight"), ("first", "bias"), ("second", "weight"), ("second", "bias"))
+            for layer, kind in (("first", "weight"), ("first", "bias"), ("second", "weight"), ("second", "bias"))
         }
     assert resize_patch_kernel(torch.ones(1, 1, 2, 2, dtype=torch.float32), (3, 3)).dtype == torch.float32

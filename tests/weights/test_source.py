@@ -1,4 +1,4 @@
-"""Where weights are found: a Card's file on loopback, the hub's folders, timm's, runs; and what is known besides."""
+"""Sources of weights: files of Cards (served on loopback), folders of the hub, folders of timm, and runs."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ CONFIG = {
 
 @pytest.fixture
 def served(serve: Serve, tmp_path: Path) -> Served:
-    """A server of Google's golden."""
+    """A server with the golden file of Google."""
     (tmp_path / "served").mkdir()
     shutil.copy(GOLDEN / "google_mixer_tiny.npz", tmp_path / "served" / "Mixer-T.npz")
     return serve(tmp_path / "served")
@@ -44,7 +44,7 @@ def served(serve: Serve, tmp_path: Path) -> Served:
 
 @pytest.fixture
 def published(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Card:
-    """A Card of the golden, known to all, with the cache below `tmp_path`."""
+    """The only Card: it has the golden file, and the cache is in `tmp_path`."""
     preprocess = {"image_size": [32, 32], "resize": "shorter_side", "crop_fraction": 0.9, "interpolation": "bilinear"}
     made = Card(
         name="mixer_t8.test",
@@ -66,7 +66,7 @@ def published(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return made
 
 
-def test_a_card_s_file_is_fetched_once_and_gives_the_authors_logits(published, served, tmp_path, caplog):
+def test_the_file_of_a_card_is_downloaded_once_and_has_the_logits_of_the_authors(published, served, tmp_path, caplog):
     model = load("mixer_t8.test")
     with np.load(GOLDEN / "google_mixer_tiny.io.npz") as golden:
         images = torch.from_numpy(golden["images_nhwc"].transpose(0, 3, 1, 2).copy())
@@ -77,18 +77,18 @@ def test_a_card_s_file_is_fetched_once_and_gives_the_authors_logits(published, s
     assert (tmp_path / "cache" / "weights" / "mixer_t8.test" / "Mixer-T.npz").is_file()
     load("mixer_t8_32.timms")
     assert served.asked == ["/Mixer-T.npz"]
-    assert not caplog.records  # the Card says all
+    assert not caplog.records  # the Card has every field
 
 
-def test_a_file_of_a_card_put_there_by_hand_touches_no_network(published, served, tmp_path):
-    place = tmp_path / "cache" / "weights" / "mixer_t8.test" / "Mixer-T.npz"
-    place.parent.mkdir(parents=True)
-    shutil.copy(GOLDEN / "google_mixer_tiny.npz", place)
+def test_a_manually_downloaded_file_of_a_card_is_used_without_the_network(published, served, tmp_path):
+    path = tmp_path / "cache" / "weights" / "mixer_t8.test" / "Mixer-T.npz"
+    path.parent.mkdir(parents=True)
+    shutil.copy(GOLDEN / "google_mixer_tiny.npz", path)
     load("mixer_t8.test")
     assert served.asked == []
 
 
-def test_what_timm_has_left_in_the_hub_s_cache_touches_no_network(published, served, tmp_path, monkeypatch):
+def test_files_that_timm_downloaded_are_used_without_the_network(published, served, tmp_path, monkeypatch):
     folder = tmp_path / "snapshot"
     folder.mkdir()
     shutil.copy(GOLDEN / "google_mixer_tiny.npz", folder)
@@ -100,31 +100,31 @@ def test_what_timm_has_left_in_the_hub_s_cache_touches_no_network(published, ser
     assert served.asked == []
 
 
-def test_without_a_network_the_sentence_names_the_file_and_its_place(published, served, tmp_path, monkeypatch):
+def test_without_a_network_the_error_names_the_file_and_its_path(published, served, tmp_path, monkeypatch):
     gone = CardSource("url", "http://127.0.0.1:9/Mixer-T.npz", "Mixer-T.npz", "google", "unknown")
     monkeypatch.setattr(cards, "_cards", lambda: (replace(published, sources=(gone,)),))
     with pytest.raises(UserError, match=r"http://127\.0\.0\.1:9/Mixer-T\.npz .* by hand, and put it at .*Mixer-T\.npz"):
         load("mixer_t8.test")
 
 
-def test_another_model_s_file_under_a_card_s_name_is_refused(published, tmp_path):
-    place = tmp_path / "cache" / "weights" / "mixer_t8.test" / "Mixer-T.npz"
-    place.parent.mkdir(parents=True)
-    shutil.copy(GOLDEN / "locuslab_convmixer_tiny.pth.tar", place)
-    with pytest.raises(UserError, match="holds a convmixer, where a mixer was expected"):
+def test_the_file_of_another_model_is_refused_for_a_card(published, tmp_path):
+    path = tmp_path / "cache" / "weights" / "mixer_t8.test" / "Mixer-T.npz"
+    path.parent.mkdir(parents=True)
+    shutil.copy(GOLDEN / "locuslab_convmixer_tiny.pth.tar", path)
+    with pytest.raises(UserError, match="contains a convmixer, but a mixer is expected"):
         load("mixer_t8.test")
 
 
-def test_a_card_of_other_sizes_is_refused_with_both_sides(published, monkeypatch):
+def test_a_card_with_a_different_config_is_refused_with_both_shapes(published, monkeypatch):
     monkeypatch.setattr(cards, "_cards", lambda: (replace(published, config={**published.config, "classes": 8}),))
     with pytest.raises(UserError, match=r"head/kernel \(7, 32\), \(8, 32\)"):
         load("mixer_t8.test")
 
 
-def test_the_card_s_preprocessing_and_size_come_with_the_weights(published):
-    opened = module.load_pretrained("mixer_t8.test", image_size=64)
-    assert (opened.preprocess.crop_fraction, opened.preprocess.image_size) == (0.9, (64, 64))
-    assert opened.classes == tuple("0123456")
+def test_the_preprocessing_comes_from_the_card(published):
+    pretrained = module.load_pretrained("mixer_t8.test", image_size=64)
+    assert (pretrained.preprocess.crop_fraction, pretrained.preprocess.image_size) == (0.9, (64, 64))
+    assert pretrained.classes == tuple("0123456")
 
 
 def hub_folder_of_timm(folder: Path, **config: Any) -> Path:
@@ -153,17 +153,17 @@ def hub_folder_of_timm(folder: Path, **config: Any) -> Path:
     return folder
 
 
-def test_a_folder_of_timm_s_tells_heads_window_labels_and_preprocessing(tmp_path, caplog):
+def test_a_timm_folder_determines_heads_window_labels_and_preprocessing(tmp_path, caplog):
     pytest.importorskip("timm", reason='needs timm: pip install "mixlab[baselines]"')
-    opened = module.load_pretrained(hub_folder_of_timm(tmp_path / "hub"))
-    assert (opened.weights.config["heads"], opened.weights.config["window"]) == ((2, 2), 4)
-    assert opened.weights.config["image_size"] == (64, 48)
-    assert opened.classes == ("a", "b", "c")
-    assert (opened.preprocess.image_size, opened.preprocess.mean) == ((64, 48), (0.1, 0.2, 0.3))
+    pretrained = module.load_pretrained(hub_folder_of_timm(tmp_path / "hub"))
+    assert (pretrained.weights.config["heads"], pretrained.weights.config["window"]) == ((2, 2), 4)
+    assert pretrained.weights.config["image_size"] == (64, 48)
+    assert pretrained.classes == ("a", "b", "c")
+    assert (pretrained.preprocess.image_size, pretrained.preprocess.mean) == ((64, 48), (0.1, 0.2, 0.3))
     assert not caplog.records
 
 
-def test_a_folder_of_timm_s_that_is_a_published_model_is_its_card(tmp_path, published, monkeypatch):
+def test_a_timm_folder_of_a_published_model_uses_its_card(tmp_path, published, monkeypatch):
     folder = tmp_path / "hub"
     folder.mkdir()
     shutil.copy(GOLDEN / "google_mixer_tiny.npz", folder / "w.npz")
@@ -171,13 +171,13 @@ def test_a_folder_of_timm_s_that_is_a_published_model_is_its_card(tmp_path, publ
     assert find_source(folder).config.items() >= published.config.items()
 
 
-def test_a_config_that_is_cut_off_is_said(tmp_path):
+def test_a_truncated_config_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"architecture": ')
-    with pytest.raises(UserError, match=r"config\.json is no JSON"):
+    with pytest.raises(UserError, match=r"config\.json is not valid JSON"):
         find_source(tmp_path)
 
 
-def test_a_name_of_the_hub_goes_to_the_hub(tmp_path, monkeypatch):
+def test_a_hub_name_is_loaded_from_the_hub(tmp_path, monkeypatch):
     pytest.importorskip("timm", reason='needs timm: pip install "mixlab[baselines]"')
     folder = hub_folder_of_timm(tmp_path / "hub")
     monkeypatch.setattr(source, "hub_folder", {"someone/davit": folder}.__getitem__)
@@ -185,8 +185,8 @@ def test_a_name_of_the_hub_goes_to_the_hub(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def timms_weights(tmp_path, monkeypatch) -> Any:
-    """A small network of timm's, whose weights are where timm leaves them in the hub's cache."""
+def timm_network(tmp_path, monkeypatch) -> Any:
+    """A small timm network with its weights in the hub's cache."""
     timm = pytest.importorskip("timm", reason='needs timm: pip install "mixlab[baselines]"')
     network = timm.create_model("test_resnet").eval()
     save_file(network.state_dict(), tmp_path / "model.safetensors")
@@ -194,50 +194,50 @@ def timms_weights(tmp_path, monkeypatch) -> Any:
     return network
 
 
-def test_weights_that_timm_publishes_give_timm_s_logits(timms_weights):
+def test_weights_published_by_timm_have_the_logits_of_timm(timm_network):
     images = torch.randn(2, 3, 160, 160)
     model = load("timm:test_resnet.r160_in1k")
     with torch.no_grad():
-        torch.testing.assert_close(model(images), timms_weights(images), rtol=0, atol=0)
-    opened = module.load_pretrained("timm:test_resnet.r160_in1k")
-    assert (opened.classes[0], opened.preprocess.crop_fraction) == ("tench", 0.95)
-    assert (opened.preprocess.image_size, opened.preprocess.interpolation) == ((160, 160), "bilinear")
+        torch.testing.assert_close(model(images), timm_network(images), rtol=0, atol=0)
+    pretrained = module.load_pretrained("timm:test_resnet.r160_in1k")
+    assert (pretrained.classes[0], pretrained.preprocess.crop_fraction) == ("tench", 0.95)
+    assert (pretrained.preprocess.image_size, pretrained.preprocess.interpolation) == ((160, 160), "bilinear")
 
 
-def test_another_network_s_file_in_the_place_of_timm_s_is_refused_with_both_sides(timms_weights, tmp_path):
+def test_the_file_of_another_network_is_refused_with_both_sides(timm_network, tmp_path):
     save_file({"conv1.weight": torch.zeros(1), "fc.bias": torch.zeros(1000)}, tmp_path / "model.safetensors")
-    with pytest.raises(UserError, match=r"does not fit this TimmModel: only in the file: conv1\.weight; only in the"):
+    with pytest.raises(UserError, match=r"does not match this TimmModel: only in the file: conv1\.weight; only in the"):
         load("timm:test_resnet.r160_in1k")
 
 
-def test_weights_that_timm_publishes_come_from_the_hub_where_they_are_not_here(timms_weights, tmp_path, monkeypatch):
+def test_weights_published_by_timm_are_downloaded_from_the_hub(timm_network, tmp_path, monkeypatch):
     monkeypatch.setattr(source, "cached_weights", lambda repository: None)
     monkeypatch.setattr(source, "hub_folder", {"timm/test_resnet.r160_in1k": tmp_path}.__getitem__)
     assert find_source("timm:test_resnet.r160_in1k").path == tmp_path
 
 
-def test_weights_that_timm_does_not_have_are_refused_with_the_nearest():
+def test_unknown_timm_weights_are_refused_with_the_nearest_name():
     pytest.importorskip("timm", reason='needs timm: pip install "mixlab[baselines]"')
     with pytest.raises(UserError, match=r'no weights "resnet50\.a1_in1kk": .* Did you mean "resnet50\.a1_in1k"\?'):
         find_source("timm:resnet50.a1_in1kk")
 
 
-@pytest.mark.parametrize("asked", [{"image_size": 64}, {"classes": 3}, {"depth": 2}])
-def test_mixlab_changes_no_weights_of_timm_s(timms_weights, asked):
-    with pytest.raises(UserError, match=r"can't be given for .*, weights of a model of timm's: .* Leave it out"):
-        load("timm:test_resnet.r160_in1k", **asked)
+@pytest.mark.parametrize("option", [{"image_size": 64}, {"classes": 3}, {"depth": 2}])
+def test_timm_weights_can_not_be_changed(timm_network, option):
+    with pytest.raises(UserError, match=r"is not supported for .*, weights of a timm model: .* Leave it out"):
+        load("timm:test_resnet.r160_in1k", **option)
 
 
-def test_a_name_says_whether_it_stands_for_weights(published, tmp_path):
+def test_is_pretrained_separates_weights_from_sizes(published, tmp_path):
     weights = ["mixer_t8.test", "mixer_t8_32.timms", "hub:someone/davit", "timm:vit_tiny.augreg", str(tmp_path)]
-    fresh = ["mixer_nano", "timm:vit_tiny", "timm:vit_tiny:drop_rate=0.1", "nothing"]
-    assert [is_pretrained(name) for name in (*weights, *fresh)] == [True] * 5 + [False] * 4
+    sizes = ["mixer_nano", "timm:vit_tiny", "timm:vit_tiny:drop_rate=0.1", "nothing"]
+    assert [is_pretrained(name) for name in (*weights, *sizes)] == [True] * 5 + [False] * 4
 
 
 @pytest.mark.parametrize(
     ("name", "end"), [("mixer_b16.goog_in1", 'or a file. Did you mean "mixer_b16.goog_in1k"?'), ("zzz", "or a file.")]
 )
-def test_unknown_weights_end_in_one_mark(name: str, end: str):
+def test_the_error_for_unknown_weights_ends_with_one_punctuation_mark(name: str, end: str):
     with pytest.raises(UserError) as raised:
         find_source(name)
     assert str(raised.value).endswith(end)

@@ -12,7 +12,7 @@ from mixlab.errors import UserError
 from mixlab.models.contract import height_and_width
 from mixlab.models.convmixer import ConvMixer
 from mixlab.models.davit import DaViTConfig
-from mixlab.zoo.architecture import build, create_model, describe
+from mixlab.zoo.architecture import architecture, create_model, of_family
 from mixlab.zoo.timm_models import TimmModel
 
 SMALL_VIT = "timm:vit_tiny_patch16_224:img_size=16:patch_size=8:depth=1"
@@ -35,18 +35,20 @@ def test_a_list_from_toml_becomes_a_tuple() -> None:
 def test_a_config_that_went_through_json_builds_the_same_model(name: str) -> None:
     model = create_model(name, classes=4)
     config = json.loads(json.dumps(asdict(model.config)))
-    again = build(describe(name).family, config)
+    again = of_family(name, architecture(name).family, config).build()
     assert [tensor.shape for tensor in again.parameters()] == [tensor.shape for tensor in model.parameters()]
     assert again.config.image_size == model.config.image_size
 
 
 def test_an_unknown_field_is_refused_with_the_nearest() -> None:
-    with pytest.raises(UserError, match=r'"depht" is no field of a Mixer: .*Did you mean "depth"'):
+    with pytest.raises(
+        UserError, match=r'"depht" is not a field of MixerConfig: its fields are .*Did you mean "depth"'
+    ):
         create_model("mixer_nano", depht=2)
 
 
 def test_a_word_where_a_number_belongs_is_refused() -> None:
-    with pytest.raises(UserError, match=r"depth='four' does not fit: .*integer"):
+    with pytest.raises(UserError, match=r"depth='four' is not valid: .*integer"):
         create_model("mixer_nano", depth="four")
 
 
@@ -60,7 +62,7 @@ def test_a_family_s_own_refusal_comes_through() -> None:
     [("davit_large", "davit", 384), ("vit_nano", "timm", 32), (SMALL_VIT, "timm", 16), ("timm:resnet18", "timm", 224)],
 )
 def test_a_name_tells_its_family_and_its_image_size(name: str, family: str, image_size: int) -> None:
-    assert (describe(name).family, describe(name).image_size) == (family, image_size)
+    assert (architecture(name).family, architecture(name).image_size) == (family, image_size)
 
 
 def test_a_model_of_timm_s_takes_fields_in_its_words_and_in_ours() -> None:
@@ -108,7 +110,7 @@ def test_fresh_weights_follow_the_seed() -> None:
         ("timm:hf-hub:someone/something", 'timm has no model "hf-hub"'),
         ("timm:resnet18:pretrained=true", '"pretrained" is no field of timm:resnet18: its fields are '),
         ("timm:vit_tiny_patch16_224:dept=1", '"dept" is no field of timm:vit_tiny_patch16_224: Did you mean "depth"'),
-        ("timm:vit_tiny_patch16_224:depth", '"depth" assigns nothing: .* such as img_size=32'),
+        ("timm:vit_tiny_patch16_224:depth", '"depth" is not an assignment: .* such as img_size=32'),
         ("timm:vit_tiny_patch16_224:num_heads=5", "can't be built with .*num_heads=5: timm says .*divisible"),
         ("timm:bit:layers=[1,1,1,1]", "can't be built with .*: timm says .*width_factor"),
     ],

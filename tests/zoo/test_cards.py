@@ -1,4 +1,4 @@
-"""Every Card rebuilt and recounted, and what it says about where it comes from."""
+"""The Cards: counts of the rebuilt models, completeness, and agreement with timm."""
 
 import re
 
@@ -9,7 +9,7 @@ from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.weights.formats import formats
-from mixlab.zoo.architecture import build
+from mixlab.zoo.architecture import of_family
 from mixlab.zoo.cards import card, find_card, list_cards
 
 CARDS = list_cards()
@@ -44,17 +44,16 @@ def test_every_published_checkpoint_has_a_card():
 
 
 @each
-def test_a_card_is_rebuilt_and_recounted(published):
+def test_the_counts_of_a_card_are_those_of_its_model(published):
     side = published.config["image_size"]
-    with torch.device("meta"):
-        model = build(published.family, published.config)
+    model = of_family(published.name, published.family, published.config).on_meta()
     assert count_parameters(model) == published.parameters
     assert count_macs(model, (3, side, side)) == published.macs
     assert published.config["classes"] == CLASSES[published.labels]
 
 
 @each
-def test_a_card_s_words_are_complete(published):
+def test_a_card_is_complete(published):
     assert Preprocess.from_dict(published.preprocess).image_size == (published.config["image_size"],) * 2
     assert published.licence and published.provenance.endswith(".")
     assert published.sources
@@ -66,31 +65,31 @@ def test_a_card_s_words_are_complete(published):
 
 
 @each
-def test_the_bucket_s_sizes_are_those_of_the_counted_parameters(published):
-    """An npz adds a header to each array, and little else."""
+def test_file_sizes_match_the_parameters(published):
+    """An npz adds little more than a header for each array."""
     for source in published.sources:
         if source.mebibytes is not None:
             assert 0 < source.mebibytes - 4 * published.parameters / 2**20 < 0.2
 
 
-def test_timm_s_preprocessing_and_classes_are_those_of_the_cards():
+def test_preprocessing_and_classes_are_those_of_timm():
     timm = pytest.importorskip("timm", reason='needs timm: pip install "mixlab[baselines]"')
-    seen = 0
+    compared = 0
     for published in CARDS:
         for name in (published.name, *published.aliases):
             if name not in timm.list_pretrained():
                 continue
-            theirs = timm.models.get_pretrained_cfg(name)
-            seen += 1
-            assert theirs.num_classes == published.config["classes"]
-            assert theirs.input_size == (3, *published.preprocess["image_size"])
-            assert theirs.crop_pct == published.preprocess["crop_fraction"]
-            assert theirs.interpolation == published.preprocess["interpolation"]
-            assert (theirs.mean, theirs.std) == tuple(tuple(published.preprocess[key]) for key in ("mean", "std"))
-    assert seen == 12
+            expected = timm.models.get_pretrained_cfg(name)
+            compared += 1
+            assert expected.num_classes == published.config["classes"]
+            assert expected.input_size == (3, *published.preprocess["image_size"])
+            assert expected.crop_pct == published.preprocess["crop_fraction"]
+            assert expected.interpolation == published.preprocess["interpolation"]
+            assert (expected.mean, expected.std) == tuple(tuple(published.preprocess[key]) for key in ("mean", "std"))
+    assert compared == 12
 
 
-def test_timm_s_names_are_aliases_only_where_its_counts_are_equal():
+def test_aliases_have_the_same_parameter_count_in_timm():
     timm = pytest.importorskip("timm", reason='needs timm: pip install "mixlab[baselines]"')
     for published in CARDS:
         for alias in published.aliases:
@@ -98,26 +97,28 @@ def test_timm_s_names_are_aliases_only_where_its_counts_are_equal():
             if "." not in alias:  # an old name
                 continue
             with torch.device("meta"):
-                theirs = timm.create_model(architecture, num_classes=published.config["classes"])
-            assert count_parameters(theirs) == published.parameters
+                model = timm.create_model(architecture, num_classes=published.config["classes"])
+            assert count_parameters(model) == published.parameters
 
 
 @pytest.mark.parametrize("size", ["b16", "l16"])
-def test_the_two_names_that_timm_has_wrong_lead_to_the_right_card_and_say_so(size, caplog):
-    found = card(f"mixer_{size}_224.goog_in21k_ft_in1k")
-    assert found.name == f"mixer_{size}.goog_in1k"
+def test_the_two_misleading_names_of_timm_find_the_correct_card_with_a_warning(size, caplog):
+    published = card(f"mixer_{size}_224.goog_in21k_ft_in1k")
+    assert published.name == f"mixer_{size}.goog_in1k"
     (line,) = [record.getMessage() for record in caplog.records]
     assert "trained on ImageNet-1k alone" in line
 
 
-def test_a_right_name_says_nothing(caplog):
+def test_correct_names_log_nothing(caplog):
     assert card("mixer_b16.goog_in1k").name == "mixer_b16.goog_in1k"
     assert card("mixer_b16_224.goog_in21k").config["classes"] == 21843
-    assert card("mixer_b16_224_in21k").config["classes"] == 21843  # timm itself leads from here to 1,000 classes
+    assert card("mixer_b16_224_in21k").config["classes"] == 21843  # in timm, this name now has 1,000 classes
     assert not caplog.records
 
 
-def test_a_name_that_is_none_is_refused_with_the_nearest():
+def test_an_unknown_name_is_refused_with_the_nearest_name():
     assert find_card("davit_tiny.msft_in2k") is None
-    with pytest.raises(UserError, match=r'no published weights .* Did you mean "davit_tiny\.msft_in1k"\?'):
+    with pytest.raises(
+        UserError, match=r'No published weights have the name .* Did you mean "davit_tiny\.msft_in1k"\?'
+    ):
         card("davit_tiny.msft_in2k")

@@ -1,38 +1,39 @@
-"""The classes of published heads, by timm's tables where it is installed."""
+"""Class names of published heads, with and without timm."""
 
-import builtins
+import sys
 
 import pytest
 
-from mixlab.zoo.class_names import class_names, indices, synsets
+from mixlab.zoo.class_names import class_names, names_need_timm, synsets
 
 
-def test_imagenet_s_classes_have_names_and_identifiers():
+def test_imagenet_classes_have_names_and_identifiers():
     pytest.importorskip("timm", reason='needs timm: pip install "mixlab[baselines]"')
     names = class_names("imagenet-1k", 1000)
+    assert names is not None and not names_need_timm("imagenet-1k")
     assert (names[0], names[5], len(set(names))) == ("tench", "electric ray", 1000)
     assert {name for name in names if name.startswith("crane")} == {"crane (134)", "crane (517)"}
     assert synsets("imagenet-1k")[0] == "n01440764"
 
 
 @pytest.mark.parametrize(("labels", "classes"), [("imagenet-21k", 21843), ("imagenet-21k-p", 11221)])
-def test_the_large_tables_have_as_many_names_as_the_heads_have_classes(labels, classes):
+def test_the_large_tables_have_a_name_for_every_class(labels, classes):
     pytest.importorskip("timm", reason='needs timm: pip install "mixlab[baselines]"')
-    assert len(set(class_names(labels, classes))) == classes == len(synsets(labels))
+    names = class_names(labels, classes)
+    assert names is not None
+    assert len(set(names)) == classes == len(synsets(labels))
 
 
-def test_a_head_of_nobody_known_has_indices():
-    assert class_names("none", 3) == ("0", "1", "2")
+def test_a_label_set_without_a_table_has_no_names():
+    assert class_names("none", 3) is None
     assert synsets("none") == ()
+    assert not names_need_timm("none")
 
 
-def test_without_timm_classes_are_indices(monkeypatch):
-    real = builtins.__import__
-
-    def without_timm(name, *arguments, **keywords):
-        if name.startswith("timm"):
-            raise ModuleNotFoundError(name)
-        return real(name, *arguments, **keywords)
-
-    monkeypatch.setattr(builtins, "__import__", without_timm)
-    assert class_names("imagenet-1k", 1000) == indices(1000)
+def test_without_timm_names_are_unknown(monkeypatch):
+    for module in ["timm", *(name for name in sys.modules if name.startswith("timm."))]:
+        monkeypatch.setitem(sys.modules, module, None)  # makes the import fail
+    assert class_names("imagenet-1k", 1000) is None
+    assert synsets("imagenet-1k") == ()
+    assert names_need_timm("imagenet-1k")
+    assert not names_need_timm("none")

@@ -1,4 +1,4 @@
-"""What people read holds every printed figure; what programs read holds every field."""
+"""Human-readable tables contain every printed figure, and machine-readable ones every field."""
 
 import csv
 import io
@@ -18,21 +18,21 @@ FIGURES = ("image_px", "epochs", "top1", "real", "avg5", "throughput", "core_day
 
 
 @pytest.mark.parametrize("row", paper_rows(), ids=lambda row: row.printed["model"])
-def test_every_printed_figure_stands_in_its_row_or_holds_for_all_rows(row: PaperRow) -> None:
+def test_every_printed_figure_is_in_its_row_or_in_the_note_for_all_rows(row: PaperRow) -> None:
     text = render(BLOCKS[f"{TITLES[row.printed['table']]}: {row.printed['block']}"], "markdown")
     lines = [line for line in text.replace(",", "").splitlines() if f"| {row.printed['model']} " in line]
-    shared = re.findall(r"In every row: (.*)\.", text)
-    for_all = re.findall(r"\d+", shared[0]) if shared else []
-    figures = {row.printed[key] for key in FIGURES} - {"", *for_all}
+    notes = re.findall(r"In every row: (.*)\.", text)
+    shared = re.findall(r"\d+", notes[0]) if notes else []
+    figures = {row.printed[key] for key in FIGURES} - {"", *shared}
     assert any(figures <= {cell.strip() for cell in line.split("|")} for line in lines)
 
 
-def test_patch_and_kernel_stand_together() -> None:
+def test_patch_and_kernel_are_in_one_column() -> None:
     rows = {str(row["model"]): row["patch_kernel"] for row in BLOCKS["ConvMixer: ImageNet-1k from scratch"].rows}
     assert (rows["ConvMixer-1536/20"], rows["ResNet-152"], rows["DeiT-B"]) == ("7 / 9", "– / 3", "16 / –")
 
 
-def test_the_two_units_of_throughput_are_never_in_one_column() -> None:
+def test_the_two_units_of_throughput_are_in_separate_tables() -> None:
     heads = [column.head for table in BLOCKS.values() for column in table.columns if column.key == "throughput"]
     assert heads == ["img/s (TPUv3 core)"] * 3 + ["img/s (one GPU)"]
 
@@ -42,43 +42,43 @@ def test_extrapolated_costs_are_marked() -> None:
     assert heads == ["TPUv3 core days ‡", "TPUv3 core days ‡", "TPUv3 core days"]
 
 
-def test_a_figure_that_the_paper_does_not_print_is_a_dash() -> None:
+def test_missing_figures_are_dashes() -> None:
     text = render(BLOCKS["MLP-Mixer: Pre-trained on JFT-300M"], "table")
     (line,) = [line for line in text.splitlines() if "BiT-R50x1" in line]
     assert line.split()[1:7] == ["224", "7", "73.69", "81.92", "–", "2,159"]
 
 
-def test_a_model_that_can_t_be_built_says_why() -> None:
+def test_models_that_can_not_be_built_have_a_reason() -> None:
     text = render(BLOCKS["DaViT: ImageNet-1k from scratch"], "table")
     (line,) = [line for line in text.splitlines() if "CvT-13" in line]
     assert line.split() == ["CvT-13", "81.6", "20.0", "4.5", "–", "–", "–", "not", "in", "timm"]
 
 
-def test_programs_get_all_rows_with_the_columns_of_the_source() -> None:
+def test_the_csv_table_has_all_rows_and_the_columns_of_the_source() -> None:
     rows = list(csv.DictReader(io.StringIO(render(paper_full_table(), "csv"))))
     assert len(rows) == 83
     assert (rows[0]["top1"], rows[0]["build"], rows[0]["parameters"]) == ("76.44", "mixer_b16", "59880472")
 
 
-def test_programs_get_figures_as_numbers() -> None:
+def test_the_json_table_has_figures_as_numbers() -> None:
     rows = json.loads(render(paper_full_table(), "json"))["rows"]
     assert rows[0]["top1"] == 76.44
     assert rows[0]["params_m"] is None
 
 
-def test_sizes_show_what_they_cost_and_whose_number_they_have() -> None:
+def test_sizes_are_listed_with_cost_and_reported_accuracy() -> None:
     text = render(sizes_table(list_sizes("mixer_b16")), "table")
     (line,) = [line for line in text.splitlines() if "mixer_b16" in line]
     assert line.split() == ["mixer_b16", "224", "59.88", "12.602", "2105.01601", "76.44", "paper,", "ImageNet-1k"]
 
 
-def test_a_size_that_nobody_reported_on_has_dashes() -> None:
+def test_sizes_without_a_reported_accuracy_have_dashes() -> None:
     text = render(sizes_table(list_sizes("mixer_nano")), "table")
     (line,) = [line for line in text.splitlines() if "mixer_nano" in line]
     assert line.split()[-2:] == ["–", "–"]
 
 
-def test_programs_get_a_size_s_whole_config() -> None:
+def test_the_json_table_has_the_complete_config() -> None:
     (row,) = json.loads(render(sizes_full_table(list_sizes("mixer_b16")), "json"))["rows"]
     assert json.loads(row["config"])["token_hidden"] == 384
     assert row["macs"] == 12_601_767_936

@@ -1,4 +1,4 @@
-"""Every size costs what sizes.toml says, and what the papers say of it is in their tables."""
+"""The counts and the reported accuracies of sizes.toml."""
 
 import pytest
 import torch
@@ -11,8 +11,9 @@ from mixlab.zoo.paper import paper_rows
 from mixlab.zoo.sizes import Size, find_size, list_models, list_sizes
 
 PUBLISHED = {
-    # parameters with the 1000-class head, and multiply-accumulates in G: the authors' code where it counts (vit_jax's
-    # models_test.py for Mixer B/16, B/32 and L/16; davit.py for Tiny to Large), else the papers' formulas
+    # Parameters with the 1000-class head, and multiply-accumulates in G. They come from the authors' code if it has the
+    # counts (vit_jax's models_test.py for Mixer B/16, B/32 and L/16; davit.py for Tiny to Large), else from the papers'
+    # formulas.
     "mixer_s32": (19_104_624, 1.002),
     "mixer_s16": (18_528_264, 3.777),
     "mixer_b32": (60_293_428, 3.238),
@@ -31,59 +32,59 @@ PUBLISHED = {
     "davit_huge": (362_685_416, 334.3),
     "davit_giant": (1_437_435_880, 1038.0),
 }
-OURS = {"mixer_nano", "convmixer_nano", "davit_nano", "resnet_nano", "vit_nano"}
+NANO_SIZES = {"mixer_nano", "convmixer_nano", "davit_nano", "resnet_nano", "vit_nano"}
 
 
-def test_no_size_lacks_its_published_counts() -> None:
-    assert set(list_models()) - OURS == set(PUBLISHED)
+def test_every_size_has_published_counts() -> None:
+    assert set(list_models()) - NANO_SIZES == set(PUBLISHED)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_size_has_the_published_counts(name: str) -> None:
+def test_the_counts_are_the_published_ones(name: str) -> None:
     parameters, giga_macs = PUBLISHED[name]
     assert find_size(name).parameters == parameters
     assert find_size(name).macs == pytest.approx(giga_macs * 1e9, rel=1e-3)
 
 
 @pytest.mark.parametrize("name", list_models())
-def test_a_size_built_anew_has_the_counts_of_the_table(name: str) -> None:
+def test_the_counts_are_those_of_the_model(name: str) -> None:
     size = find_size(name)
-    with torch.device("meta"):  # Giant would not fit everywhere
+    with torch.device("meta"):  # davit_giant would not fit into the memory of every machine
         model = create_model(name)
     assert count_parameters(model) == size.parameters
     assert count_macs(model, (3, *height_and_width(size.config["image_size"]))) == size.macs
 
 
 @pytest.mark.parametrize("size", [size for size in list_sizes() if size.reported_by], ids=lambda size: size.name)
-def test_a_reported_number_is_the_paper_s_or_says_whose(size: Size) -> None:
+def test_a_reported_accuracy_is_in_the_table_of_the_paper_or_from_the_authors_code(size: Size) -> None:
     assert size.reported_by is not None
     rows = [row for row in paper_rows() if row.counted and row.counted.build == size.name]
     printed = {float(row.printed["top1"]) for row in rows}
     assert size.reported_by.startswith("authors' code, ") or size.paper_top1 in printed
 
 
-def test_a_number_and_whose_it_is_come_together() -> None:
+def test_every_reported_accuracy_has_a_source() -> None:
     assert all((size.paper_top1 is None) == (size.reported_by is None) for size in list_sizes())
 
 
-def test_the_nano_sizes_are_about_equal_in_parameters() -> None:
-    parameters = [find_size(name).parameters for name in OURS]
+def test_the_nano_sizes_have_similar_parameter_counts() -> None:
+    parameters = [find_size(name).parameters for name in NANO_SIZES]
     assert max(parameters) < 1.25 * min(parameters)
 
 
-def test_a_pattern_is_the_beginning_of_a_name() -> None:
+def test_a_pattern_matches_the_beginning_of_names() -> None:
     assert set(list_models("mixer_b")) == {"mixer_b16", "mixer_b32"}
 
 
-def test_a_star_stands_for_any_letters() -> None:
-    assert set(list_models("*_nano")) == OURS
+def test_a_star_matches_any_characters() -> None:
+    assert set(list_models("*_nano")) == NANO_SIZES
 
 
-def test_a_pattern_that_nothing_fits_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(UserError, match=r'begins with "davit_tny".*Did you mean "davit_tiny"'):
+def test_a_pattern_without_a_match_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(UserError, match=r'No model name starts with "davit_tny".*Did you mean "davit_tiny"'):
         list_models("davit_tny")
 
 
-def test_an_unknown_name_is_refused_with_the_nearest() -> None:
-    with pytest.raises(UserError, match=r'"mixer_b61" is no model .* Did you mean "mixer_b16"'):
+def test_an_unknown_name_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(UserError, match=r'"mixer_b61" is not a known model: .* Did you mean "mixer_b16"'):
         find_size("mixer_b61")

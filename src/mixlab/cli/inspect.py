@@ -1,4 +1,4 @@
-"""`mixlab inspect`: what a file of weights holds."""
+"""`mixlab inspect`: shows the contents of a weights file."""
 
 from typing import Annotated
 
@@ -13,20 +13,20 @@ from mixlab.report.table import Format
 def inspect(
     source: Annotated[str, typer.Argument(help="A published name, hub:owner/name, a run, a folder or a file.")],
     verify: Annotated[
-        bool, typer.Option("--verify", help="Load it strictly too: checksum, and the answer to a fixed image.")
+        bool, typer.Option("--verify", help="Also load it strictly; show checksums and logits of a fixed image.")
     ] = False,
-    data: Annotated[str | None, typer.Option(help=f"With --verify, judge it on these: {DATA}.")] = None,
-    set: Annotated[list[str] | None, typer.Option(help="field=value that the file does not say, as window=12.")] = None,
-    format: Annotated[Format, typer.Option(help="csv and json list the tensors alone.")] = "table",
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    data: Annotated[str | None, typer.Option(help=f"Also verify it, and evaluate it on this data: {DATA}.")] = None,
+    set: Annotated[list[str] | None, typer.Option(help="Config field that is not in the file: window=12.")] = None,
+    format: Annotated[Format, typer.Option(help="Output format; csv and json list only the tensors.")] = "table",
+    quiet: Annotated[bool, typer.Option("--quiet", help="Hide progress.")] = False,
 ) -> None:
-    """Tell a file's format and architecture, and every tensor's statistics; NaN and zeros are pointed out."""
-    from mixlab.weights.inspect import inspect as inspected
+    """Show the format, the architecture and tensor statistics of a weights file, with warnings about NaN and zeros."""
+    from mixlab.weights.inspect import inspect as inspect_source
     from mixlab.weights.source import find_source
     from mixlab.zoo.architecture import parse_assignment
 
     given = dict(map(parse_assignment, set or []))
-    inspection = inspected(find_source(source), given)
+    inspection = inspect_source(find_source(source), given)
     if format in ("csv", "json"):
         show([inspection.table()], format)
     else:
@@ -38,8 +38,8 @@ def inspect(
         show([verification.table()], "table" if format in ("csv", "json") else format)
         if verification.damaged:
             raise UserError(
-                f"{', '.join(verification.damaged)}: by SHA-256 not what it should be, so it was damaged or replaced. "
-                "Fetch it anew."
+                f"{', '.join(verification.damaged)}: unexpected SHA-256, so the file is damaged or was replaced. "
+                "Download it again."
             )
     if inspection.reason:
         raise typer.Exit(1)

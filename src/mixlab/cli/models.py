@@ -1,4 +1,4 @@
-"""`mixlab models`: what there is, and what the papers say of it."""
+"""`mixlab models`: lists models, published weights and the results of the papers."""
 
 from typing import Annotated
 
@@ -11,35 +11,35 @@ from mixlab.report.table import Format
 
 def models(
     pattern: Annotated[
-        str, typer.Argument(help="The beginning of a name; * stands for any letters.", show_default=False)
+        str, typer.Argument(help="The beginning of a name; * matches any characters.", show_default=False)
     ] = "",
     paper: Annotated[
-        bool, typer.Option("--paper", help="The papers' tables of results, beside what mixlab counts itself.")
+        bool, typer.Option("--paper", help="The result tables of the papers, with the counts of mixlab.")
     ] = False,
     pretrained: Annotated[
-        bool, typer.Option("--pretrained", help="Published weights; the exact name of one shows its whole Card.")
+        bool, typer.Option("--pretrained", help="Published weights; an exact name shows all details.")
     ] = False,
-    format: Annotated[Format, typer.Option(help="csv and json have more columns: every field.")] = "table",
+    format: Annotated[Format, typer.Option(help="Output format; csv and json have every field.")] = "table",
 ) -> None:
-    """List every model by name: what it costs, where it comes from, and the accuracy reported for it."""
+    """List models by name, with cost, paper and reported accuracy."""
     from mixlab.zoo import card_listing, listing
     from mixlab.zoo.cards import card, list_cards
     from mixlab.zoo.sizes import list_sizes
 
     if paper and pattern:
-        raise UserError(f'`--paper` lists whole tables: leave out the pattern "{pattern}".')
+        raise UserError(f'`--paper` lists complete tables: leave out the pattern "{pattern}".')
     if paper and pretrained:
-        raise UserError("`--paper` and `--pretrained` are two lists: give one of them.")
+        raise UserError("`--paper` and `--pretrained` exclude each other: give one of them.")
     human_readable = format in ("table", "markdown")
     if paper:
         tables = listing.paper_tables() if human_readable else [listing.paper_full_table()]
     elif pretrained or "." in pattern:
-        found = list_cards(pattern) or [card(pattern)]
-        one = [known for known in found if pattern in (known.name, *known.aliases)]
+        matching = list_cards(pattern) or [card(pattern)]
+        exact = [known for known in matching if pattern in (known.name, *known.aliases)]
         if not human_readable:
-            tables = [card_listing.cards_full_table(one or found)]
+            tables = [card_listing.cards_full_table(exact or matching)]
         else:
-            tables = [card_listing.card_table(one[0]) if one else card_listing.cards_table(found)]
+            tables = [card_listing.card_table(exact[0]) if exact else card_listing.cards_table(matching)]
     else:
         sizes = list_sizes(pattern)
         published = [card.name for card in list_cards() if card.size == pattern]

@@ -1,4 +1,4 @@
-"""`mixlab publish`: a finished run for others."""
+"""`mixlab publish`: publishes a finished run."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,20 +10,22 @@ from mixlab.errors import UserError
 
 
 def publish(
-    run: Annotated[Path, typer.Argument(help="A run's folder, which mixlab train has printed.", show_default=False)],
+    run: Annotated[Path, typer.Argument(help="The folder of a run that mixlab train printed.", show_default=False)],
     repository: Annotated[
-        str | None, typer.Argument(help="owner/name on the Hugging Face hub; else only a folder is written.")
+        str | None, typer.Argument(help="owner/name on the Hugging Face hub; without it, only a folder is written.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="A new folder; else one below runs/.")] = None,
-    data: Annotated[str | None, typer.Option(help="Where the run's data lies now, if it was moved.")] = None,
-    licence: Annotated[str | None, typer.Option(help="Of the weights, in the hub's words, as apache-2.0.")] = None,
-    private: Annotated[bool, typer.Option("--private", help="On the hub, for you alone.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the files and the card, no more.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    out: Annotated[Path | None, typer.Option(help="The folder to write; default: a new one in runs/.")] = None,
+    data: Annotated[str | None, typer.Option(help="The data of the run, if it was moved.")] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="Licence of the weights, as an identifier of the hub: apache-2.0.")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Create a private repository on the hub.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the files and the model card.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Hide progress.")] = False,
 ) -> None:
-    """Make a clean folder of a run, with a card that says how good it is, and push it to the hub where a name is given.
+    """Write a run to a folder with a model card, and upload it to the Hugging Face hub if a name is given.
 
-    The run is judged on the images that it held out. The login is that of `hf auth login`.
+    The run is evaluated on its held-out images. To upload, log in with `hf auth login` first.
     """
     from tempfile import TemporaryDirectory
 
@@ -39,7 +41,7 @@ def publish(
         if not dry_run:
             require_login()
     elif private:
-        raise UserError("--private is about the hub, and no owner/name is given: add it, or leave --private out.")
+        raise UserError("--private needs a repository on the hub: give owner/name, or leave --private out.")
     folder = output_folder(out, "publish", run.resolve().name)
     source = f"hub:{repository}" if repository is not None else folder.resolve().name
     published = publication(evaluate_run(open_run(run), data, quiet=quiet), source=source, licence=licence)
@@ -58,5 +60,5 @@ def publish(
     if repository is None:
         print(folder)
         return
-    log(f"The folder: {folder}")
+    log(f"Folder: {folder}")
     print(push(folder, repository, private=private))

@@ -1,1 +1,1 @@
-"""From file to batch."""
+"""Datasets: reading, splitting, preprocessing, augmentation and batching of images."""

@@ -1,11 +1,11 @@
-"""Images to batches: for training, in a derived order with derived augmentation; for judging, in their own order.
+"""Batches of images: shuffled and augmented for training, in order for evaluation.
 
-    batches = TrainingBatches(part, preprocess, augmentation, batch=64, seed=0)
-    for batch in batches.epoch(epoch, start=0):  # len(batches) steps; `start` of them were done before an interruption
+    batches = TrainingBatches(split, preprocess, augmentation, batch=64, seed=0)
+    for batch in batches.epoch(epoch, start=0):  # len(batches) steps; start > 0 resumes an interrupted epoch
         images, labels = batch.on(device)        # float32 (image, 3, row, column), normalised and augmented; int64
 
-A batch travels as uint8, four times smaller than float, and is normalised and augmented on the device.
-Workers only read: their number changes no bit of a batch.
+A batch is copied to the device as uint8, which is four times smaller than float32, then normalised and augmented there.
+The number of worker processes does not change the batches.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from mixlab.data.augmentation.augment import UNIFORMS, Augmentation, augment_batch, augment_image, resized
+from mixlab.data.augmentation.augment import UNIFORMS, Augmentation, augment_batch, augment_image, crop_and_resize
 from mixlab.data.dataset import Split
 from mixlab.data.image_file import UnreadableImage
 from mixlab.data.preprocess import Preprocess
@@ -29,44 +29,54 @@ from mixlab.measure.machine import usable_cores
 from mixlab.report.progress import progress
 
 PRELOAD_BYTES = 2**30
-"""A part whose resized images take no more than this is read once and kept in memory."""
+"""A split with resized images of at most this size in total is read once and cached in memory."""
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Resized images on the CPU, and what finishes them on the device; `indices` count in the part.
+    """Resized images on the CPU, and the settings to normalise and augment them on the device.
 
-    `weight`: their share of all the images that the processes together take in this step.
+    `indices`: the indices of the images in the split.
+    `uniforms`: the random numbers of each image for the second stage of augmentation.
+    `weight`: the fraction of the step's images, over all processes, that are in this batch.
     """
 
     images: UInt8[Tensor, "image 3 row column"]
     labels: Int64[Tensor, " image"]
     indices: Int64[np.ndarray, " image"]
-    uniforms: Float64[np.ndarray, "image draw"]
+    uniforms: Float64[np.ndarray, "image uniform"]
     preprocess: Preprocess
     augmentation: Augmentation
     weight: float = 1.0
     transform: Transform | None = None
 
     def on(self, device: torch.device | str) -> tuple[Float[Tensor, "image 3 row column"], Int64[Tensor, " image"]]:
+        """Copy the batch to `device`, normalise and augment it. Return the images and labels."""
         images = self.preprocess.normalised(self.images.to(device))
         images = augment_batch(images, self.uniforms, self.augmentation)
         return images if self.transform is None else self.transform(images), self.labels.to(device)
 
 
 def steps_per_epoch(images: int, batch: int) -> int:
+    """Steps per epoch of `images` images in batches of `batch`; see `TrainingBatches` for the last batch."""
     full, rest = divmod(images, batch)
     return max(full + (rest > 1), 1)
 
 
 class TrainingBatches:
-    """Every image once an epoch, in an order that (seed, epoch) decides.
+    """Batches for training: every image once per epoch, in an order that depends on (seed, epoch).
 
-    The last batch takes what is left; a single image that would be left alone sits this epoch out, because batch
-    normalisation knows no deviation of one (the next epoch's order leaves out another).
+    The last batch of an epoch may be smaller. If it would have a single image, that image is skipped in this epoch,
+    because batch normalisation needs at least two; in the next epoch a different image is skipped.
 
-    `max_unreadable` images may be unreadable: they are found before the first step, so that every epoch has the same
-    steps, named in `unreadable` (name -> reason), and skipped. With 0, the first one met is the error.
+    `batch`: images per step, over all processes.
+    `workers`: processes that read images; 0 reads them in this process.
+    `max_unreadable`: the number of unreadable images to skip. They are found before the first step, so that every epoch
+        has the same number of steps, and listed in `unreadable` (name -> reason). With 0, the first unreadable image
+        raises UnreadableImage.
+    `quiet`: show no progress.
+
+    Raises UserError if more images are unreadable, or if `pad_crop` is too large for the image size.
     """
 
     def __init__(
@@ -83,37 +93,40 @@ class TrainingBatches:
     ):
         if augmentation.pad_crop >= min(preprocess.image_size):
             raise UserError(
-                f"pad_crop={augmentation.pad_crop} reflects more than there is of {preprocess.image_size} pixels: "
-                f"it can be at most {min(preprocess.image_size) - 1}."
+                f"pad_crop={augmentation.pad_crop} is too large for images of {preprocess.image_size} pixels: "
+                f"it must be at most {min(preprocess.image_size) - 1}."
             )
-        self._part, self._preprocess, self._augmentation = split, preprocess, augmentation
+        self._split, self._preprocess, self._augmentation = split, preprocess, augmentation
         self._batch, self._seed, self._workers = batch, seed, workers
-        keep = augmentation.crop is None and _fits(split, preprocess)
-        self._compute = _preload(split, preprocess, workers, max_unreadable, keep=keep, quiet=quiet)
-        self.unreadable = self._compute.unreadable
+        cache = augmentation.crop is None and _fits_in_memory(split, preprocess)
+        self._preloaded = _preload(split, preprocess, workers, max_unreadable, cache=cache, quiet=quiet)
+        self.unreadable = self._preloaded.unreadable
 
     def __len__(self) -> int:
-        """Steps in an epoch."""
-        return steps_per_epoch(len(self._compute.readable), self._batch)
+        """Steps per epoch."""
+        return steps_per_epoch(len(self._preloaded.readable), self._batch)
 
     def epoch(self, epoch: int, start: int = 0, share: tuple[int, int] = (0, 1)) -> Iterator[Batch]:
-        """The epoch's batches from step `start` on; with share = (process, processes), that process's part of each.
+        """The batches of an epoch, from step `start` on.
 
-        The parts of all processes together are the batch, in its order. Where there are fewer images than processes,
-        the last ones are given its first image with weight 0, so that all take every step.
+        `share`: (rank, number of processes). Each process gets a slice of every batch, and the slices of all processes
+            in order are the whole batch. A process whose slice is empty gets the first image with weight 0, so that all
+            processes take the same steps.
         """
-        process, processes = share
-        readable = self._compute.readable
+        rank, processes = share
+        readable = self._preloaded.readable
         order = readable[epoch_order(self._seed, epoch, len(readable))]
-        wholes = _chunks(order, self._batch)[start : len(self)]
-        pieces = [np.array_split(whole, processes)[process] for whole in wholes]
-        requests = [(epoch, piece if len(piece) else whole[:1]) for whole, piece in zip(wholes, pieces, strict=True)]
-        weights = [len(piece) / len(whole) for whole, piece in zip(wholes, pieces, strict=True)]
-        reader = _Reader(self._part, self._preprocess, self._augmentation, self._seed, self._compute.kept)
+        whole_batches = _chunks(order, self._batch)[start : len(self)]
+        slices = [np.array_split(whole, processes)[rank] for whole in whole_batches]
+        requests = [
+            (epoch, piece if len(piece) else whole[:1]) for whole, piece in zip(whole_batches, slices, strict=True)
+        ]
+        weights = [len(piece) / len(whole) for whole, piece in zip(whole_batches, slices, strict=True)]
+        reader = _Reader(self._split, self._preprocess, self._augmentation, self._seed, self._preloaded.images)
         for weight, (indices, images) in zip(weights, _images(reader, requests, self._workers), strict=True):
             yield Batch(
                 images=images,
-                labels=torch.from_numpy(self._part.labels[indices]),
+                labels=torch.from_numpy(self._split.labels[indices]),
                 indices=indices,
                 uniforms=image_uniforms(self._seed, epoch, indices, UNIFORMS),
                 preprocess=self._preprocess,
@@ -123,9 +136,10 @@ class TrainingBatches:
 
 
 class EvalBatches:
-    """Every image once, in the part's order, as it is. Iterating again reads nothing again, where the part fits.
+    """Batches for evaluation: every image once, in order, without augmentation.
 
-    `max_unreadable` images may be unreadable, as in training; `readable` holds the places of the others in the part.
+    A split that fits in memory is read only once. The arguments are those of `TrainingBatches`; `readable` has the
+    indices of the images that can be read.
     """
 
     def __init__(
@@ -138,21 +152,22 @@ class EvalBatches:
         max_unreadable: int = 0,
         quiet: bool = False,
     ):
-        self._part, self._preprocess, self._batch, self._workers = split, preprocess, batch, workers
-        keep = _fits(split, preprocess)
-        self._compute = _preload(split, preprocess, workers, max_unreadable, keep=keep, quiet=quiet)
-        self.readable, self.unreadable = self._compute.readable, self._compute.unreadable
+        self._split, self._preprocess, self._batch, self._workers = split, preprocess, batch, workers
+        cache = _fits_in_memory(split, preprocess)
+        self._preloaded = _preload(split, preprocess, workers, max_unreadable, cache=cache, quiet=quiet)
+        self.readable, self.unreadable = self._preloaded.readable, self._preloaded.unreadable
 
     def __len__(self) -> int:
+        """The number of batches."""
         return -(-len(self.readable) // self._batch)
 
     def __iter__(self) -> Iterator[Batch]:
         requests = [(0, indices) for indices in _chunks(self.readable, self._batch)]
-        reader = _Reader(self._part, self._preprocess, Augmentation(), 0, self._compute.kept)
+        reader = _Reader(self._split, self._preprocess, Augmentation(), 0, self._preloaded.images)
         for indices, images in _images(reader, requests, self._workers):
             yield Batch(
                 images=images,
-                labels=torch.from_numpy(self._part.labels[indices]),
+                labels=torch.from_numpy(self._split.labels[indices]),
                 indices=indices,
                 uniforms=np.empty((len(indices), 0)),
                 preprocess=self._preprocess,
@@ -166,18 +181,20 @@ _Request = tuple[int, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
-class _Read:
-    """The images that could be read, and why the others could not."""
+class _ReadResult:
+    """The images that were read, and the errors of the others."""
 
     images: UInt8[Tensor, "image 3 row column"]
     indices: Int64[np.ndarray, " image"]
     failed: dict[int, UnreadableImage]
 
 
-class _Reader(TorchDataset[_Read]):
-    """What a worker does. Errors are returned: torch would wrap one that is raised in a traceback.
+class _Reader(TorchDataset[_ReadResult]):
+    """Reads the images of a request, in a worker process or in this one.
 
-    `kept`: the part's resized images, which need no reading.
+    Errors are returned, because torch wraps an exception that is raised in a worker in its traceback.
+
+    `cached`: the resized images of the whole split, if they are in memory.
     """
 
     def __init__(
@@ -186,49 +203,48 @@ class _Reader(TorchDataset[_Read]):
         preprocess: Preprocess,
         augmentation: Augmentation,
         seed: int,
-        kept: UInt8[Tensor, "image 3 row column"] | None,
+        cached: UInt8[Tensor, "image 3 row column"] | None,
     ):
-        self._part, self._preprocess, self._augmentation, self._seed = split, preprocess, augmentation, seed
-        self._kept = kept
+        self._split, self._preprocess, self._augmentation, self._seed = split, preprocess, augmentation, seed
+        self._cached = cached
 
     @property
-    def has_all(self) -> bool:
-        """Whether the images lie there as they are asked for."""
-        return self._kept is not None and not self._augmentation.changes_each_image
+    def needs_no_work(self) -> bool:
+        """Whether all images are in memory and not augmented one at a time."""
+        return self._cached is not None and not self._augmentation.changes_each_image
 
-    def __getitem__(self, request: _Request) -> _Read:
+    def __getitem__(self, request: _Request) -> _ReadResult:
         epoch, indices = request
-        if self._kept is not None and self.has_all:
-            return _Read(self._kept[torch.from_numpy(indices)], indices, {})
+        if self._cached is not None and self.needs_no_work:
+            return _ReadResult(self._cached[torch.from_numpy(indices)], indices, {})
         uniforms = image_uniforms(self._seed, epoch, indices, UNIFORMS)
         images: dict[int, UInt8[Tensor, "3 row column"]] = {}
         failed: dict[int, UnreadableImage] = {}
-        for index, of_image in zip(indices.tolist(), uniforms, strict=True):
+        for index, image_numbers in zip(indices.tolist(), uniforms, strict=True):
             try:
-                images[index] = self._prepared(index, of_image)
+                images[index] = self._prepare(index, image_numbers)
             except UnreadableImage as error:
                 failed[index] = error
         stacked = torch.stack(list(images.values())) if images else torch.empty((0, 3, 1, 1), dtype=torch.uint8)
-        return _Read(stacked, np.array(list(images), dtype=np.int64), failed)
+        return _ReadResult(stacked, np.array(list(images), dtype=np.int64), failed)
 
-    def _prepared(self, index: int, uniforms: Float64[np.ndarray, " draw"]) -> UInt8[Tensor, "3 row column"]:
-        if self._kept is None:
-            image = resized(self._part.image(index), uniforms, self._augmentation, self._preprocess)
+    def _prepare(self, index: int, uniforms: Float64[np.ndarray, " uniform"]) -> UInt8[Tensor, "3 row column"]:
+        if self._cached is None:
+            image = crop_and_resize(self._split.image(index), uniforms, self._augmentation, self._preprocess)
         else:
-            image = self._kept[index]
+            image = self._cached[index]
         if not self._augmentation.changes_each_image:
             return image
         return augment_image(image, uniforms, self._augmentation, self._preprocess)
 
 
-def _read(reader: _Reader, requests: list[_Request], workers: int) -> Iterator[_Read]:
-    if workers == 0 or reader.has_all:
+def _read(reader: _Reader, requests: list[_Request], workers: int) -> Iterator[_ReadResult]:
+    if workers == 0 or reader.needs_no_work:
         yield from map(reader.__getitem__, requests)
         return
-    workers = min(
-        workers, usable_cores()
-    )  # torch complains of more; a recipe may have been written for a larger machine
-    # Its own generator: seeding the workers would otherwise advance torch's, and workers must change nothing.
+    # torch warns about more workers than cores, and a recipe may be written for a larger machine.
+    workers = min(workers, usable_cores())
+    # A separate generator, because seeding the workers would advance torch's default one.
     loader = DataLoader(reader, sampler=requests, batch_size=None, num_workers=workers, generator=torch.Generator())
     try:
         yield from loader
@@ -236,39 +252,39 @@ def _read(reader: _Reader, requests: list[_Request], workers: int) -> Iterator[_
         if not str(error).startswith("DataLoader worker"):
             raise
         raise UserError(
-            f"One of the {workers} processes that read images was killed, most likely for want of memory: run again "
-            "with fewer workers; what was trained up to the last checkpoint is kept."
+            f"One of the {workers} processes that read images was killed, probably because memory ran out: run again "
+            "with fewer workers. Training can be resumed from the last checkpoint."
         ) from error
 
 
 def _images(
     reader: _Reader, requests: list[_Request], workers: int
-) -> Iterator[tuple[Int64[np.ndarray, " chosen"], UInt8[Tensor, "chosen 3 row column"]]]:
-    """What each request asks for; the first unreadable image is raised."""
-    for read in _read(reader, requests, workers):
-        for error in read.failed.values():
+) -> Iterator[tuple[Int64[np.ndarray, " selected"], UInt8[Tensor, "selected 3 row column"]]]:
+    """The images of each request. Raises UnreadableImage for the first image that can't be read."""
+    for result in _read(reader, requests, workers):
+        for error in result.failed.values():
             raise error
-        yield read.indices, read.images
+        yield result.indices, result.images
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
-    """A part's images, as far as they are kept in memory, and which of them can be read, as far as that is known."""
+class _Preloaded:
+    """The resized images of a split, if they are cached in memory, and the images that are known to be readable."""
 
-    kept: UInt8[Tensor, "image 3 row column"] | None
+    images: UInt8[Tensor, "image 3 row column"] | None
     readable: Int64[np.ndarray, " readable"]
     unreadable: dict[str, str]  # name -> reason
 
 
 def _preload(
-    split: Split, preprocess: Preprocess, workers: int, max_unreadable: int, *, keep: bool, quiet: bool
-) -> _Seen:
-    """Nothing is read where nothing is kept and nothing may be left out."""
-    if not keep and max_unreadable == 0:
-        return _Seen(None, np.arange(len(split)), {})
-    kept, failed = _read_all(split, preprocess, workers, max_unreadable, quiet=quiet)
-    return _Seen(
-        kept if keep else None,
+    split: Split, preprocess: Preprocess, workers: int, max_unreadable: int, *, cache: bool, quiet: bool
+) -> _Preloaded:
+    """Read all images, unless they are not cached and none may be skipped."""
+    if not cache and max_unreadable == 0:
+        return _Preloaded(None, np.arange(len(split)), {})
+    images, failed = _read_all(split, preprocess, workers, max_unreadable, quiet=quiet)
+    return _Preloaded(
+        images if cache else None,
         np.setdiff1d(np.arange(len(split)), list(failed)),
         {split.names[index]: error.reason for index, error in failed.items()},
     )
@@ -277,34 +293,38 @@ def _preload(
 def _read_all(
     split: Split, preprocess: Preprocess, workers: int, max_unreadable: int, *, quiet: bool
 ) -> tuple[UInt8[Tensor, "image 3 row column"] | None, dict[int, UnreadableImage]]:
-    """Every image once: all of them if they fit into memory, and what went wrong."""
-    kept = torch.empty((len(split), 3, *preprocess.image_size), dtype=torch.uint8) if _fits(split, preprocess) else None
+    """Read every image once. Return the images, if they fit in memory, and the errors."""
+    images = (
+        torch.empty((len(split), 3, *preprocess.image_size), dtype=torch.uint8)
+        if _fits_in_memory(split, preprocess)
+        else None
+    )
     failed: dict[int, UnreadableImage] = {}
     requests = [(0, indices) for indices in _chunks(np.arange(len(split)), 64)]
     with progress("read images", total=len(split), quiet=quiet) as advance:
-        for read in _read(_Reader(split, preprocess, Augmentation(), 0, None), requests, workers):
-            failed |= read.failed
+        for result in _read(_Reader(split, preprocess, Augmentation(), 0, None), requests, workers):
+            failed |= result.failed
             if len(failed) > max_unreadable:
-                raise _too_many(failed, max_unreadable)
-            if kept is not None:
-                kept[torch.from_numpy(read.indices)] = read.images
-            advance(len(read.indices) + len(read.failed))
+                raise _too_many_unreadable(failed, max_unreadable)
+            if images is not None:
+                images[torch.from_numpy(result.indices)] = result.images
+            advance(len(result.indices) + len(result.failed))
     if len(failed) == len(split):
-        raise _too_many(failed, max_unreadable)
-    return kept, failed
+        raise _too_many_unreadable(failed, max_unreadable)
+    return images, failed
 
 
-def _too_many(failed: dict[int, UnreadableImage], max_unreadable: int) -> UserError:
+def _too_many_unreadable(failed: dict[int, UnreadableImage], max_unreadable: int) -> UserError:
     first = next(iter(failed.values()))
     if max_unreadable == 0:
         return first
     return UserError(
-        f"{len(failed)} images can't be read, and max_unreadable={max_unreadable} may be left out; the first is "
-        f"{first.image}: {first.reason}. Mend or remove them, or raise max_unreadable."
+        f"{len(failed)} images can't be read, but only max_unreadable={max_unreadable} may be skipped; the first is "
+        f"{first.image}: {first.reason}. Repair or remove them, or raise max_unreadable."
     )
 
 
-def _fits(split: Split, preprocess: Preprocess) -> bool:
+def _fits_in_memory(split: Split, preprocess: Preprocess) -> bool:
     height, width = preprocess.image_size
     return len(split) * 3 * height * width <= PRELOAD_BYTES
 

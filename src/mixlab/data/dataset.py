@@ -1,6 +1,6 @@
-"""A dataset: classes, and parts of named images with labels. `mixlab.data.sources` opens one by a single string.
+"""Datasets: classes, and splits of named images with labels. `mixlab.data.sources` opens one from a single string.
 
-Images that lie in files are not read before `Part.image` asks for one or `Dataset.fingerprint` for all.
+Image files are read lazily: by `Split.image` one at a time, or by `Dataset.fingerprint` all at once.
 """
 
 import hashlib
@@ -14,35 +14,38 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from mixlab.data.image_file import Stored, read_image
+from mixlab.data.image_file import ReadableFile, read_image
 from mixlab.errors import UserError, did_you_mean
+from mixlab.report.text import pluralize
 
 
 @runtime_checkable
-class Sized(Stored, Protocol):
-    """An image's file inside something larger: an archive, a table."""
+class ContainedFile(ReadableFile, Protocol):
+    """An image file inside a container such as an archive or a table."""
 
     @property
     def size(self) -> int:
-        """Bytes, known without reading them."""
+        """Size in bytes, known without reading the file."""
         ...
 
 
-ImageSource = Path | Sized | np.ndarray
-"""A file, read when it is asked for, or uint8 (row, column, RGB) in memory."""
+ImageSource = Path | ContainedFile | np.ndarray
+"""An image file, which is read on access, or a uint8 array (row, column, RGB) in memory."""
 
 SPLITS = ("train", "validation", "test")
-"""The order in which a dataset has its parts."""
+"""The names of the splits, in the order in which a dataset stores them."""
 
 SplitAssignment = dict[str, list[str]]
-"""The names of each part's images: what a run keeps, as JSON, to find its parts again."""
+"""The image names of each split. A run stores it as JSON, so that the same splits can be restored later."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """An image, the name of its class, and its own, which is stable and relative to the dataset.
+    """One labelled image.
 
-    `group`: what it shares with images that have to stay on its side of a cut, as a patient's number.
+    `label`: the name of its class.
+    `name`: a stable name of the image, relative to the dataset.
+    `group`: images of the same group, such as those of one patient, are never separated by a split; empty if unknown.
     """
 
     label: str
@@ -53,9 +56,11 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images with their labels and their names, which are stable and relative to the dataset.
+    """The images of one split, with their labels and names.
 
-    `groups`: one an image, where they are known; what is of one origin stays on one side of every cut.
+    `names`: stable names of the images, relative to the dataset.
+    `labels`: indices into the dataset's classes.
+    `groups`: one group per image, empty if unknown. Images of the same group are never separated by a split.
     """
 
     names: list[str]
@@ -64,34 +69,36 @@ class Split:
     groups: tuple[str, ...] = ()
 
     @staticmethod
-    def of(found: Sequence[Sample], classes: tuple[str, ...]) -> "Split":
-        place = {label: index for index, label in enumerate(classes)}
+    def from_samples(samples: Sequence[Sample], classes: tuple[str, ...]) -> "Split":
+        """Convert samples to a split. All of their labels must be in `classes`."""
+        class_index = {label: index for index, label in enumerate(classes)}
         return Split(
-            names=[one.name for one in found],
-            labels=np.array([place[one.label] for one in found], dtype=np.int64),
-            images=[one.image for one in found],
-            groups=tuple(one.group for one in found if one.group),
+            names=[sample.name for sample in samples],
+            labels=np.array([class_index[sample.label] for sample in samples], dtype=np.int64),
+            images=[sample.image for sample in samples],
+            groups=tuple(sample.group for sample in samples if sample.group),
         )
 
     def __len__(self) -> int:
         return len(self.names)
 
     def image(self, index: int | np.integer) -> UInt8[np.ndarray, "row column 3"]:
-        """Raises UnreadableImage if the file is no whole image."""
+        """Read one image as RGB. Raises UnreadableImage if its file can't be decoded."""
         image = self.images[int(index)]
         return image if isinstance(image, np.ndarray) else read_image(image)
 
-    def subset(self, indices: Sequence[int] | Int64[np.ndarray, " chosen"]) -> "Split":
-        recommendation_summary = np.asarray(indices, dtype=np.int64)
+    def subset(self, indices: Sequence[int] | Int64[np.ndarray, " selected"]) -> "Split":
+        """The images at `indices`, in that order."""
+        selected = np.asarray(indices, dtype=np.int64)
         return Split(
-            names=[self.names[i] for i in recommendation_summary],
-            labels=self.labels[recommendation_summary],
-            images=[self.images[i] for i in recommendation_summary],
-            groups=tuple(self.groups[i] for i in recommendation_summary) if self.groups else (),
+            names=[self.names[i] for i in selected],
+            labels=self.labels[selected],
+            images=[self.images[i] for i in selected],
+            groups=tuple(self.groups[i] for i in selected) if self.groups else (),
         )
 
     def concat(self, other: "Split") -> "Split":
-        """This part's images, then the other's: train and validation, where nothing is selected."""
+        """The images of this split, followed by those of `other`."""
         return Split(
             names=[*self.names, *other.names],
             labels=np.concatenate([self.labels, other.labels]),
@@ -102,11 +109,13 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """`splits` has "train", "validation" and "test", in this order; one that was opened to be judged, "test" alone.
+    """Classes and splits.
 
-    `name` opens it again from any working directory.
-    `split_by_mixlab`: parts were cut out of what may change, as a folder may, so a run has to keep `assignment`.
-    `notes`: sentences about what was done and left out.
+    `name`: the string that opens this dataset again, from any working directory.
+    `splits`: "train", "validation" and "test", in this order; "test" alone if opened for evaluation only.
+    `notes`: sentences for the user about images that were held out or skipped.
+    `split_by_mixlab`: whether mixlab made the splits from a source that may change, such as a folder. A run must then
+        store `assignment` to restore them.
     """
 
     name: str
@@ -117,14 +126,15 @@ class Dataset:
 
     @property
     def assignment(self) -> SplitAssignment:
+        """The image names of each split."""
         return {name: split.names for name, split in self.splits.items()}
 
     @cached_property
     def fingerprint(self) -> str:
-        """32 hexadecimal digits that change with any class, part, name, label or byte of an image."""
+        """A hash of the classes, splits, names, labels and the bytes of all images: 32 hexadecimal digits."""
         digest = hashlib.blake2b(digest_size=16)
-        facts = [[name, split.names, split.labels.tolist()] for name, split in self.splits.items()]
-        digest.update(json.dumps([self.classes, facts]).encode())
+        listing = [[name, split.names, split.labels.tolist()] for name, split in self.splits.items()]
+        digest.update(json.dumps([self.classes, listing]).encode())
         for split in self.splits.values():
             for image in split.images:
                 digest.update(content_digest(image))
@@ -132,9 +142,9 @@ class Dataset:
 
     @cached_property
     def listing_digest(self) -> str:
-        """32 hexadecimal digits that change with any class, part, name, label or size of an image's file.
+        """A hash of the classes, splits, names, labels and file sizes: 32 hexadecimal digits.
 
-        No image is read, so a set of any size has it soon.
+        No image is read, so it is fast for datasets of any size.
         """
         digest = hashlib.blake2b(json.dumps(self.classes).encode(), digest_size=16)
         for name, split in self.splits.items():
@@ -144,63 +154,76 @@ class Dataset:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """As JSON: the classes, how many images each part has, and the digest of their listing."""
+        """The classes, the number of images of each split and `listing_digest`, as JSON values."""
         images = {name: len(split) for name, split in self.splits.items()}
         return {"classes": list(self.classes), "images": images, "listing": self.listing_digest}
 
     def merge_validation(self) -> "Dataset":
-        """Validation joins the training images: a fixed recipe and the last weights leave nothing to select."""
+        """Add the validation images to the training images, for a training that selects nothing on validation."""
         train = self.splits["train"]
         if "validation" in self.splits:
             train = train.concat(self.splits["validation"])
         return replace(self, splits={"train": train, "test": self.splits["test"]})
 
     def relabelled(self, classes: tuple[str, ...]) -> "Dataset":
-        """The same images, labelled by their places in a model's `classes`."""
+        """The same images, with labels that are indices into a model's `classes`.
+
+        Raises UserError if an image has a class that is not among them.
+        """
         present = {self.classes[label] for split in self.splits.values() for label in np.unique(split.labels)}
         unknown = sorted(present - set(classes))
         if unknown:
             more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
             hint = did_you_mean(unknown[0], classes)
             raise UserError(
-                f"{self.name} has classes that the model does not know, {', '.join(unknown[:5])}{more}: rename or "
-                f"remove their folders, or take a model that was trained on them. {hint}".rstrip()
+                f"{self.name} has classes that the model was not trained on: {', '.join(unknown[:5])}{more}. Rename or "
+                f"remove their folders, or choose a model that was trained on these classes. {hint}".rstrip()
             )
-        places = np.array([classes.index(label) if label in present else -1 for label in self.classes], dtype=np.int64)
-        splits = {name: replace(split, labels=places[split.labels]) for name, split in self.splits.items()}
+        new_labels = np.array(
+            [classes.index(label) if label in present else -1 for label in self.classes], dtype=np.int64
+        )
+        splits = {name: replace(split, labels=new_labels[split.labels]) for name, split in self.splits.items()}
         return replace(self, classes=classes, splits=splits)
 
     def with_assignment(self, assignment: SplitAssignment) -> "Dataset":
-        """The same images in the parts of a stored split; those that it does not name are left out."""
+        """Restore the splits of a stored assignment. Images that it does not name are skipped.
+
+        Raises UserError if an image that it names is missing.
+        """
         everything = reduce(Split.concat, self.splits.values())
-        place = {name: index for index, name in enumerate(everything.names)}
-        missing = [name for names in assignment.values() for name in names if name not in place]
+        index_of = {name: index for index, name in enumerate(everything.names)}
+        missing = [name for names in assignment.values() for name in names if name not in index_of]
         if missing:
             raise UserError(
-                f"{self.name} lacks {len(missing)} of the images that the run's split names, such as {missing[0]}: "
-                "put them back, or train again on what is there."
+                f"{self.name} lacks {len(missing)} of the images in the run's stored split, such as {missing[0]}: "
+                "restore them, or train again on the current images."
             )
-        splits = {split: everything.subset([place[name] for name in names]) for split, names in assignment.items()}
+        splits = {split: everything.subset([index_of[name] for name in names]) for split, names in assignment.items()}
         new = len(everything) - sum(len(split) for split in splits.values())
-        note = (f"Left out because they came after the run's split was made: {new:,} of its images.",) if new else ()
+        note = (
+            (f"Skipped because they were added after the run's split was made: {pluralize(new, 'image')}.",)
+            if new
+            else ()
+        )
         return replace(self, splits=splits, notes=self.notes + note)
 
 
 def stored_bytes(image: ImageSource) -> int:
+    """Size in bytes of an image's file, or of its array; 0 for a file that does not exist."""
     if isinstance(image, np.ndarray):
         return image.nbytes
     if isinstance(image, Path):
-        return image.stat().st_size if image.exists() else 0  # a link may lead nowhere
+        return image.stat().st_size if image.exists() else 0  # for example a broken symbolic link
     return image.size
 
 
 def content_digest(image: ImageSource) -> bytes:
-    """16 bytes that two images share only if their bytes are equal."""
+    """16 bytes that are equal for two images only if their bytes are equal."""
     if isinstance(image, np.ndarray):
         content = repr(image.shape).encode() + image.tobytes()
     else:
         try:
             content = image.read_bytes()
-        except OSError:  # it is named, with the reason, where it is read as an image
+        except OSError:  # reported later, when the file is decoded
             content = b""
     return hashlib.blake2b(content, digest_size=16).digest()

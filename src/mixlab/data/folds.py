@@ -1,10 +1,10 @@
-"""k-fold: a set's images in k parts alike, each of which is judged once (Stone, 1974).
+"""k-fold cross-validation (Stone, 1974): the images in k folds of similar size, each used once as the test set.
 
-Images with equal bytes, or of one origin, are in one fold, and every class is spread over the folds as evenly as that
-allows. A single test part is the case of one fold, in which not every image is.
+Images with equal bytes or of the same group are in the same fold, and every class is spread over the folds as evenly as
+this allows. A single held-out test split is treated as one fold that does not contain every image.
 
-Axes:  image  one of the set, whatever part it was in
-       fold     the one in which an image is judged
+Axes:  image  an image of the dataset, from any split
+       fold     the fold in which an image is tested
 """
 
 from collections import defaultdict
@@ -21,12 +21,15 @@ from mixlab.data.rng import epoch_order
 from mixlab.errors import UserError
 
 NO_FOLD = -1
-"""The fold of images that are only learned from."""
+"""The fold of images that are used for training only."""
 
 
 @dataclass(frozen=True, eq=False)
 class Round:
-    """Places of images: to fit on, to choose settings on, and to judge. No group is in two of them."""
+    """The image indices of one round: `train` to fit, `validation` to choose settings, `test` to evaluate.
+
+    No group is in two of them.
+    """
 
     train: Int64[np.ndarray, " train_image"]
     validation: Int64[np.ndarray, " validation_image"]
@@ -35,37 +38,43 @@ class Round:
 
 @dataclass(frozen=True, eq=False)
 class Folds:
+    """Images, and the fold of each of them."""
+
     images: GroupedSplit
     fold_of: Int64[np.ndarray, " image"]
 
     @property
     def count(self) -> int:
+        """The number of folds."""
         return int(self.fold_of.max()) + 1
 
     @property
-    def evaluated(self) -> Int64[np.ndarray, " judged_image"]:
-        """Places of the images that are judged, each in one round."""
+    def evaluated(self) -> Int64[np.ndarray, " evaluated_image"]:
+        """Indices of the images that are evaluated, each in exactly one round."""
         return np.flatnonzero(self.fold_of != NO_FOLD)
 
     def rounds(self) -> Iterator[Round]:
-        """Validation is a tenth of what a fold leaves, so that settings are chosen without its images."""
+        """One round per fold. A tenth of the images outside the fold is the validation set."""
         for fold in range(self.count):
-            learned = np.flatnonzero(self.fold_of != fold)
-            held = self.images.subset(learned).held_out_mask(VALIDATION_SHARE)
-            yield Round(learned[~held], learned[held], np.flatnonzero(self.fold_of == fold))
+            outside = np.flatnonzero(self.fold_of != fold)
+            is_validation = self.images.subset(outside).held_out_mask(VALIDATION_SHARE)
+            yield Round(outside[~is_validation], outside[is_validation], np.flatnonzero(self.fold_of == fold))
 
 
 def make_folds(dataset: Dataset, count: int, *, seed: int = 0) -> Folds:
-    """Images of all parts take part. Raises UserError where a class has fewer different ones than there are folds."""
+    """Divide the images of all splits into `count` folds.
+
+    Raises UserError if `count` is below 2, or if a class has fewer different images than there are folds.
+    """
     if count < 2:
-        raise UserError(f"{count} folds leave nothing to train on: give at least 2.")
+        raise UserError(f"folds={count} leaves no images to train on: there must be at least 2 folds.")
     everything = group_samples(reduce(Split.concat, dataset.splits.values()))
-    _check_enough(dataset, everything, count)
+    _check_enough_images(dataset, everything, count)
     return Folds(everything, assign_folds(everything, count, seed))
 
 
 def single_test_split(dataset: Dataset) -> Folds:
-    """One fold: the test part. Images of the other parts are learned from."""
+    """One fold, which is the test split. The images of the other splits are used for training only."""
     everything = group_samples(reduce(Split.concat, dataset.splits.values()))
     sizes = [len(split) for split in dataset.splits.values()]
     folds = [0 if name == "test" else NO_FOLD for name in dataset.splits]
@@ -73,28 +82,31 @@ def single_test_split(dataset: Dataset) -> Folds:
 
 
 def assign_folds(images: GroupedSplit, count: int, seed: int) -> Int64[np.ndarray, " image"]:
-    """Large groups first, else in an order that the seed decides: each goes where its classes are rarest so far."""
+    """Assign each group greedily to the fold that has the fewest images of its classes so far.
+
+    Large groups come first; groups of equal size come in a random order that depends on `seed`.
+    """
     members: defaultdict[int, list[int]] = defaultdict(list)
-    for place, group in enumerate(images.group_ids.tolist()):
-        members[group].append(place)
-    group_ids = list(members.values())
-    shuffled = [group_ids[index] for index in epoch_order(seed, 0, len(group_ids))]
+    for index, group in enumerate(images.group_ids.tolist()):
+        members[group].append(index)
+    groups = list(members.values())
+    shuffled = [groups[index] for index in epoch_order(seed, 0, len(groups))]
     labels = images.split.labels
-    have = np.zeros((count, int(labels.max()) + 1), dtype=np.int64)  # images of each class in each fold
+    counts = np.zeros((count, int(labels.max()) + 1), dtype=np.int64)  # images of each class in each fold
     fold_of = np.empty(len(labels), dtype=np.int64)
     for group in sorted(shuffled, key=len, reverse=True):
-        adds = np.bincount(labels[group], minlength=have.shape[1])
-        fold = min(range(count), key=lambda fold: (have[fold] @ adds, have[fold].sum()))
-        have[fold] += adds
+        group_counts = np.bincount(labels[group], minlength=counts.shape[1])
+        fold = min(range(count), key=lambda fold: (counts[fold] @ group_counts, counts[fold].sum()))
+        counts[fold] += group_counts
         fold_of[group] = fold
     return fold_of
 
 
-def _check_enough(dataset: Dataset, images: GroupedSplit, count: int) -> None:
-    different = np.bincount(images.group_labels, minlength=len(dataset.classes))
-    fewest = int(different.argmin())
-    if different[fewest] < count:
+def _check_enough_images(dataset: Dataset, images: GroupedSplit, count: int) -> None:
+    groups_per_class = np.bincount(images.group_labels, minlength=len(dataset.classes))
+    rarest = int(groups_per_class.argmin())
+    if groups_per_class[rarest] < count:
         raise UserError(
-            f'{dataset.name} has {different[fewest]} different images of "{dataset.classes[fewest]}", and {count} '
-            "folds need as many: add images, or ask for fewer folds."
+            f'{dataset.name} has {groups_per_class[rarest]} different images of "{dataset.classes[rarest]}", but '
+            f"{count} folds need at least {count}: add images, or use fewer folds."
         )

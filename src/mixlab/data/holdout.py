@@ -1,7 +1,9 @@
-"""Cutting a held-out part from images that come without one: by class, seeded, equal images on one side.
+"""Stratified holdout: move a share of the images of each class to a held-out split, with a fixed seed.
 
-Axes:  image  one of the part to cut
-       group    images with equal bytes, or of one origin
+Images with equal bytes or of the same group stay on the same side.
+
+Axes:  image  an image of the split to divide
+       group    images with equal bytes, or of the same sample group
 """
 
 from collections import defaultdict
@@ -17,49 +19,51 @@ from mixlab.data.dataset import Split, content_digest, stored_bytes
 from mixlab.data.rng import epoch_order
 
 TEST_SHARE = 1 / 5
-VALIDATION_SHARE = 1 / 10  # of what is not test
+VALIDATION_SHARE = 1 / 10  # of the images that are not in test
 
-_SEED = 0  # not the training's: every seed of a comparison is judged on the same images
+_SEED = 0  # independent of the training seed, so that runs with different seeds are evaluated on the same images
 
 
 @dataclass(frozen=True, eq=False)
 class GroupedSplit:
-    """A part, and the group of each of its images. A group counts in the class of its first image."""
+    """A split, and the group of each of its images. The class of a group is that of its first image."""
 
     split: Split
     group_ids: Int64[np.ndarray, " image"]
 
     @property
     def group_labels(self) -> Int64[np.ndarray, " group"]:
+        """The label of each group."""
         return self.split.labels[np.unique(self.group_ids, return_index=True)[1]]
 
     @property
     def label_conflicts(self) -> int:
-        """Groups whose images lie in several classes."""
+        """The number of groups with images of several classes."""
         pairs = np.unique(np.stack([self.group_ids, self.split.labels], axis=1), axis=0)
         return int((np.bincount(pairs[:, 0]) > 1).sum())
 
-    def subset(self, indices: Int64[np.ndarray, " chosen"]) -> "GroupedSplit":
+    def subset(self, indices: Int64[np.ndarray, " selected"]) -> "GroupedSplit":
+        """The images at `indices`, in that order."""
         return GroupedSplit(self.split.subset(indices), self.group_ids[indices])
 
     def cut(self, share: float) -> "tuple[Split, GroupedSplit]":
-        """What is held out, and the rest."""
-        held = self.held_out_mask(share)
-        return self.split.subset(np.flatnonzero(held)), self.subset(np.flatnonzero(~held))
+        """Return the held-out images and the remaining ones; `share` is the held-out fraction of each class."""
+        held_out = self.held_out_mask(share)
+        return self.split.subset(np.flatnonzero(held_out)), self.subset(np.flatnonzero(~held_out))
 
     def held_out_mask(self, share: float) -> Bool[np.ndarray, " image"]:
-        """A `share` of each class's groups, but at least one."""
+        """True for the images to hold out: a fraction `share` of the groups of each class, and at least one."""
         group = np.unique(self.group_ids, return_inverse=True)[1]
         labels = self.group_labels
-        recommendation_summary = np.zeros(len(labels), dtype=bool)
+        held_out = np.zeros(len(labels), dtype=bool)
         for label in np.unique(labels):
             of_class = np.flatnonzero(labels == label)
             count = max(round(share * len(of_class)), 1)
-            recommendation_summary[of_class[epoch_order(_SEED, int(label), len(of_class))[:count]]] = True
-        return recommendation_summary[group]
+            held_out[of_class[epoch_order(_SEED, int(label), len(of_class))[:count]]] = True
+        return held_out[group]
 
     def merge_sample_groups(self) -> "GroupedSplit":
-        """What shares a group or an origin is in one group, and so is what such images link."""
+        """Merge groups with a common sample group (`Split.groups`), directly or through other images."""
         if not self.split.groups:
             return self
         group = np.unique(np.array(self.split.groups), return_inverse=True)[1]
@@ -70,19 +74,19 @@ class GroupedSplit:
 
 
 def group_samples(split: Split) -> GroupedSplit:
-    """Images with equal bytes or of one origin are in one group."""
+    """Group images that have equal bytes or the same sample group."""
     return group_equal_files(split).merge_sample_groups()
 
 
 def group_equal_files(split: Split) -> GroupedSplit:
-    """An image whose size no other has is not read."""
+    """Group images that have equal bytes. Only files that share their size with another file are read."""
     same_size: defaultdict[int, list[int]] = defaultdict(list)
     for index, image in enumerate(split.images):
         same_size[stored_bytes(image)].append(index)
-    alone = {indices[0] for indices in same_size.values() if len(indices) == 1}
+    unique_size = {indices[0] for indices in same_size.values() if len(indices) == 1}
     numbers: dict[Hashable, int] = {}
     group_ids = [
-        numbers.setdefault(index if index in alone else content_digest(image), len(numbers))
+        numbers.setdefault(index if index in unique_size else content_digest(image), len(numbers))
         for index, image in enumerate(split.images)
     ]
     return GroupedSplit(split, np.array(group_ids, dtype=np.int64))

@@ -1,4 +1,7 @@
-"""An image file, of the kinds that people have, to uint8 (row, column, RGB): upright, its first frame, on white."""
+"""Decoding of image files to uint8 (row, column, RGB).
+
+The EXIF orientation is applied, transparent pixels are blended with white, and the first frame of an animation is used.
+"""
 
 import warnings
 from collections.abc import Iterator
@@ -13,13 +16,13 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from mixlab.errors import UserError
 
 MAX_PIXELS = 2**28
-"""An image of more is refused by its header, before anything is unpacked. The largest telephones take 200 million."""
+"""Larger images are rejected by their header, before decoding. Phone cameras reach 200 million pixels."""
 
-# Named, because Pillow knows others that run a program on the file (EPS starts Ghostscript). JPEG brings phones' MPO.
+# An explicit list, because other formats of Pillow run external programs (EPS starts Ghostscript). JPEG includes MPO.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}  # ISO/IEC 23008-12, annex B
 
-_UPRIGHT = {  # EXIF orientation -> what undoes it
+_ORIENTATION_FIXES = {  # EXIF orientation -> the transpose that undoes it
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -30,8 +33,12 @@ _UPRIGHT = {  # EXIF orientation -> what undoes it
 }
 
 
-class UnreadableImage(UserError):  # noqa: N818  it is named for what it is about
-    """`image` names the file, `reason` says why it can't be read."""
+class UnreadableImage(UserError):  # noqa: N818  named for the image that it describes
+    """Raised when an image can't be decoded.
+
+    `image`: the name of the file.
+    `reason`: a clause such as "it is empty".
+    """
 
     def __init__(self, image: str, reason: str):
         super().__init__(image, reason)
@@ -42,58 +49,58 @@ class UnreadableImage(UserError):  # noqa: N818  it is named for what it is abou
 
 
 @runtime_checkable
-class Stored(Protocol):
-    """Where an image's file lies: a Path, or a place in something larger. `str` names it in sentences."""
+class ReadableFile(Protocol):
+    """An image file: a Path, or a file inside a container. `str` gives its name for error messages."""
 
     def read_bytes(self) -> bytes: ...
 
 
-def read_image(source: Stored | bytes) -> UInt8[np.ndarray, "row column 3"]:
-    """`source` is where an image's file lies, or its content. Raises UnreadableImage."""
+def read_image(source: ReadableFile | bytes) -> UInt8[np.ndarray, "row column 3"]:
+    """Decode an image file, or the content of one. Raises UnreadableImage."""
     if isinstance(source, bytes):
-        return _read(source, f"the image of {len(source):,} bytes")
+        return _decode_or_explain(source, f"the image of {len(source):,} bytes")
     try:
         content = source.read_bytes()
     except OSError as error:
         raise UnreadableImage(str(source), (error.strerror or str(error)).lower()) from error
-    return _read(content, str(source))
+    return _decode_or_explain(content, str(source))
 
 
-def _read(content: bytes, image: str) -> UInt8[np.ndarray, "row column 3"]:
+def _decode_or_explain(content: bytes, image: str) -> UInt8[np.ndarray, "row column 3"]:
     try:
         with _pillow_limits():
-            return _decoded(content)
+            return _decode(content)
     except UnidentifiedImageError:
-        reason = "its content is no image of a kind that is known" if content else "it is empty"
+        reason = "it is not an image in a supported format" if content else "it is empty"
     except Image.DecompressionBombError:
-        reason = f"it would unpack to more than {MAX_PIXELS:,} pixels, the most that mixlab decodes"
+        reason = f"it has more than {MAX_PIXELS:,} pixels, the maximum that mixlab decodes"
     except ModuleNotFoundError:
-        reason = 'it is a HEIC image, which needs an extra: pip install "mixlab[data]"'
+        reason = 'it is a HEIC image, which needs an optional dependency: pip install "mixlab[data]"'
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error ... on damaged files
-        reason = f"it is damaged or cut short ({error})"
+        reason = f"it is damaged or truncated ({error})"
     raise UnreadableImage(image, reason)
 
 
 @contextmanager
 def _pillow_limits() -> Iterator[None]:
-    """Pillow raises beyond twice its limit and warns beyond once; its other warnings are about harmless oddities."""
-    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS // 2
+    """Set Pillow's limit to half of `MAX_PIXELS`, since it raises above twice its limit, and ignore its warnings."""
+    previous, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS // 2
     try:
         with warnings.catch_warnings(action="ignore"):
             yield
     finally:
-        Image.MAX_IMAGE_PIXELS = before
+        Image.MAX_IMAGE_PIXELS = previous
 
 
-def _decoded(content: bytes) -> UInt8[np.ndarray, "row column 3"]:
-    with _opened(content) as image:
+def _decode(content: bytes) -> UInt8[np.ndarray, "row column 3"]:
+    with _open(content) as image:
         image.load()
-        return _rgb(_upright(image))
+        return _to_rgb(_apply_orientation(image))
 
 
-def _opened(content: bytes) -> Image.Image:
+def _open(content: bytes) -> Image.Image:
     Image.init()
-    formats = [name for name in _FORMATS if name in Image.OPEN]  # AVIF and JPEG 2000 are not in every build
+    formats = [name for name in _FORMATS if name in Image.OPEN]  # not every build of Pillow has AVIF and JPEG 2000
     if content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS:
         import pillow_heif
 
@@ -103,44 +110,44 @@ def _opened(content: bytes) -> Image.Image:
 
 
 def image_kinds(content: bytes) -> tuple[str, ...]:
-    """What is unusual about a readable image's file: nothing about 8-bit RGB, upright, opaque and alone."""
-    with _pillow_limits(), _opened(content) as image:
+    """Unusual properties of a readable image file, such as "CMYK"; empty for a plain 8-bit RGB image."""
+    with _pillow_limits(), _open(content) as image:
         kinds = {
             "grey": image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I"),
             "more than 8 bits": image.mode == "F" or image.mode.startswith("I"),
             "palette": image.mode.startswith("P"),
             "CMYK": image.mode == "CMYK",
             "transparency": image.has_transparency_data,
-            "turned by EXIF": _orientation(image) in _UPRIGHT,
+            "turned by EXIF": _orientation(image) in _ORIENTATION_FIXES,
             "animated or of several pages": getattr(image, "n_frames", 1) > 1,
         }
         return tuple(kind for kind, present in kinds.items() if present)
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    undo = _UPRIGHT.get(_orientation(image))
-    return image if undo is None else image.transpose(undo)
+def _apply_orientation(image: Image.Image) -> Image.Image:
+    transpose = _ORIENTATION_FIXES.get(_orientation(image))
+    return image if transpose is None else image.transpose(transpose)
 
 
 def _orientation(image: Image.Image) -> int:
-    """As EXIF counts them; 1 is upright."""
+    """The EXIF orientation, 1 (upright) to 8."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # a broken EXIF block says nothing about the pixels
+    except Exception:  # the pixels can be read even if the EXIF block is broken
         return 1
 
 
-def _rgb(image: Image.Image) -> UInt8[np.ndarray, "row column 3"]:
+def _to_rgb(image: Image.Image) -> UInt8[np.ndarray, "row column 3"]:
     if image.mode.startswith(("I", "F")):
-        return np.repeat(_eight_bits(image)[..., None], 3, axis=-1)
+        return np.repeat(_scale_to_8_bits(image)[..., None], 3, axis=-1)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return np.array(image.convert("RGB"))
 
 
-def _eight_bits(image: Image.Image) -> UInt8[np.ndarray, "row column"]:
-    """Deep grey by the whole range of 16 bits; values that are no such numbers, from the darkest to the brightest."""
+def _scale_to_8_bits(image: Image.Image) -> UInt8[np.ndarray, "row column"]:
+    """Scale grey values to 8 bits: 16-bit integers by their full range, other values from minimum to maximum."""
     values = np.nan_to_num(np.array(image, dtype=np.float64), nan=0, posinf=0, neginf=0)
     low, high = values.min(), values.max()
     if image.mode != "F" and low >= 0 and high < 2**16:

@@ -1,7 +1,8 @@
-"""From a decoded image to what a model sees: resized, cut, and normalised.
+"""Preprocessing: a decoded image is resized, cropped and normalised for a model.
 
-Axes:  row, column  pixels, of the image or of `image_size`
-       image      one of a batch
+Axes:  row, column    pixels of the original image
+       rows, columns  pixels of `image_size`
+       image          an image of a batch
 """
 
 from collections.abc import Mapping
@@ -18,7 +19,10 @@ from mixlab.data.transforms import Transform
 from mixlab.errors import UserError, did_you_mean
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's ImageNet constants
-INCEPTION_MEAN, INCEPTION_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)  # to [-1, 1], as Inception and the official Mixers
+INCEPTION_MEAN, INCEPTION_STD = (
+    (0.5, 0.5, 0.5),
+    (0.5, 0.5, 0.5),
+)  # scales to [-1, 1], as Inception and the official Mixers
 
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -30,10 +34,15 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Preprocess:
-    """`image_size` is (rows, columns). Resizing is Pillow's, which averages over what it shrinks.
+    """The preprocessing of a model. Images are resized with Pillow, which antialiases when it shrinks an image.
 
-    "stretch" resizes the image to `image_size` whatever its shape. "shorter_side" keeps its shape: it is scaled until
-    it just covers `image_size` / `crop_fraction`, and the centre is cut out.
+    `image_size`: (rows, columns) of the result, in pixels.
+    `resize`: "stretch" resizes the image to `image_size` and ignores its aspect ratio. "shorter_side" keeps the aspect
+        ratio: the image is scaled until it just covers `image_size` / `crop_fraction`, then centre-cropped.
+    `crop_fraction`: in (0, 1]; used by "shorter_side" only.
+    `mean`, `std`: the normalisation of each channel, for pixel values in [0, 1].
+
+    Raises UserError for settings out of range.
     """
 
     image_size: tuple[int, int]
@@ -46,17 +55,22 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         if min(self.image_size) < 1:
-            raise UserError(f"image_size={self.image_size} is no size of an image: give (height, width) in pixels.")
+            raise UserError(
+                f"image_size={self.image_size} is invalid: it must be (height, width) in pixels, each at least 1."
+            )
         if not 0 < self.crop_fraction <= 1:
-            raise UserError(f"crop_fraction={self.crop_fraction} is no share: it must be above 0 and at most 1.")
+            raise UserError(
+                f"crop_fraction={self.crop_fraction} is out of range: it must be in (0, 1], for example 0.875."
+            )
         if min(self.std) <= 0:
-            raise UserError(f"std={self.std} would divide by it: each channel's must be above 0.")
+            raise UserError(f"std={self.std} is invalid: the value of each channel must be above 0.")
 
     def __call__(self, image: UInt8[np.ndarray, "row column 3"]) -> Float[Tensor, "3 rows columns"]:
+        """Resize, normalise and transform one image, as the model sees it in evaluation."""
         return self.finished(self.resized(image)[None])[0]
 
     def resized(self, image: UInt8[np.ndarray, "row column 3"]) -> UInt8[Tensor, "3 rows columns"]:
-        """The first half, which a training does once and keeps."""
+        """The first half: resize and crop one image on the CPU. The result can be cached."""
         rows, columns, _ = image.shape
         if self.resize == "stretch":
             return self.stretched(image, (0, 0, columns, rows), self.interpolation)
@@ -70,12 +84,12 @@ class Preprocess:
     def stretched(
         self, image: UInt8[np.ndarray, "row column 3"], box: Box, interpolation: Interpolation
     ) -> UInt8[Tensor, "3 rows columns"]:
-        """What lies in the box, resized to `image_size`."""
+        """Crop the image to `box` and resize the crop to `image_size`, ignoring its aspect ratio."""
         height, width = self.image_size
         return _tensor(Image.fromarray(image).resize((width, height), RESAMPLING[interpolation], box=box))
 
     def normalised(self, images: UInt8[Tensor, "*image 3 row column"]) -> Float[Tensor, "*image 3 row column"]:
-        """The second half, on the device that `images` are on."""
+        """The second half: normalise images on their device."""
         mean, std = (
             torch.tensor(values, device=images.device)[:, None, None] * 255 for values in (self.mean, self.std)
         )
@@ -87,25 +101,27 @@ class Preprocess:
         return normalised if self.transform is None else self.transform(normalised)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON: tuples become lists; `transform` is there only if it is set."""
+        """The settings as JSON values: tuples become lists; `transform` is included only if it is set."""
         stored = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
         return stored | {"transform": self.transform.to_dict()} if self.transform else _without(stored, "transform")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preprocess":
-        """What `to_dict` gave: every key, and no other; "transform" may be missing."""
+        """Restore the settings from `to_dict`; "transform" may be missing.
+
+        Raises UserError for unknown, missing or invalid values.
+        """
         known = [field.name for field in fields(cls)]
         if set(values) | {"transform"} != set(known):
             unknown, missing = sorted(set(values) - set(known)), sorted(set(known) - set(values) - {"transform"})
             raise UserError(
-                f"preprocessing has the unknown keys {unknown} and lacks {missing}: its keys are {', '.join(known)}."
+                f"preprocessing has the unknown keys {unknown} and lacks the keys {missing}: its keys must be "
+                f"{', '.join(known)}."
             )
         for key, choices in (("resize", ("stretch", "shorter_side")), ("interpolation", tuple(RESAMPLING))):
             if values[key] not in choices:
                 hint = did_you_mean(str(values[key]), choices)
-                raise UserError(
-                    f'{key}="{values[key]}" is not known: it can be {" or ".join(choices)}. {hint}'.rstrip()
-                )
+                raise UserError(f'{key}="{values[key]}" is invalid: it must be {" or ".join(choices)}. {hint}'.rstrip())
         height, width = values["image_size"]
         red, green, blue = map(float, values["mean"])
         red_std, green_std, blue_std = map(float, values["std"])

@@ -1,4 +1,4 @@
-"""Where datasets come from: one string names a set. `KINDS` has all that such a string can be."""
+"""Opening of datasets by a single string, such as "folder:pets". `KINDS` lists the forms of this string."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,137 +21,154 @@ from mixlab.errors import UserError, did_you_mean
 
 
 def open_dataset(name: str, *, quiet: bool = False) -> Dataset:
-    """The set with the parts that a training needs. Raises UserError; `quiet` shows no progress of long unpacking."""
-    kind, place = _found(name)
-    return kind.to_train(place, quiet=quiet)
+    """Open a dataset for training, with train, validation and test splits.
+
+    `quiet`: show no progress of downloading or unpacking.
+
+    Raises UserError if the dataset can't be opened or can't be used for training.
+    """
+    kind, location = _parse(name)
+    return kind.for_training(location, quiet=quiet)
 
 
 def open_as_provided(name: str, *, quiet: bool = False) -> Dataset:
-    """The set in the parts that it comes in, with nothing cut or refused that a training could not use."""
-    kind, place = _found(name)
-    return kind.as_found(place, quiet=quiet)
+    """Open a dataset with the splits that its source provides, even if it can't be used for training.
+
+    Raises UserError if it can't be opened.
+    """
+    kind, location = _parse(name)
+    return kind.as_provided(location, quiet=quiet)
 
 
 def open_with_assignment(name: str, assignment: SplitAssignment, classes: tuple[str, ...]) -> Dataset:
-    """The set in the parts and the classes that a run kept of it."""
-    kind, place = _found(name)
-    return kind.to_judge(place, quiet=False).with_assignment(assignment).relabelled(classes)
+    """Open a dataset with the splits and the classes that a run has stored. Raises UserError if images are missing."""
+    kind, location = _parse(name)
+    return kind.for_evaluation(location, quiet=False).with_assignment(assignment).relabelled(classes)
 
 
 def open_for_evaluation(name: str, classes: tuple[str, ...]) -> Dataset:
-    """For a finished model that never saw the set, with labels that are places in its `classes`.
+    """Open a dataset as a "test" split, for a model that was trained on other data.
 
-    "test" is all of one's own images, whatever parts they have, and the test part of a set with a fixed name.
+    For images of your own, "test" has all of them; for a published dataset, it has those of its held-out split.
+
+    `classes`: the classes of the model; the labels are indices into them.
+
+    Raises UserError if an image has another class.
     """
-    kind, place = _found(name)
-    dataset = kind.to_judge(place, quiet=False)
+    kind, location = _parse(name)
+    dataset = kind.for_evaluation(location, quiet=False)
     return replace(dataset, splits={"test": dataset.splits["test"]}).relabelled(classes)
 
 
 def is_same_source(a: str, b: str) -> bool:
-    """Whether two names of data are of one place, however its path is written."""
-    return _place(a) == _place(b)
+    """Whether two dataset names refer to the same source, even if the path is written differently."""
+    return _resolve(a) == _resolve(b)
 
 
-def _place(name: str) -> tuple[str, Path | None]:
-    kind, _, place = name.partition(":")
-    return kind, Path(place).expanduser().resolve() if place else None
+def _resolve(name: str) -> tuple[str, Path | None]:
+    kind, _, location = name.partition(":")
+    return kind, Path(location).expanduser().resolve() if location else None
 
 
 @runtime_checkable
 class _Opener(Protocol):
-    def __call__(self, place: str, /, *, quiet: bool) -> Dataset:
-        """`place` is what stands behind the colon, or empty. Raises UserError."""
+    def __call__(self, location: str, /, *, quiet: bool) -> Dataset:
+        """Open the dataset at `location`, which is the text after the colon, or empty. Raises UserError."""
         ...
 
 
 @dataclass(frozen=True)
 class Kind:
-    """`spelling`: how its names are written, with brackets around what may be left out.
+    """One form of dataset name, and how it is opened.
 
-    What `to_train` opens has the three parts of a training. What `to_judge` opens has all images, in parts of which
-    "test" is what a model that never saw the set is judged on. What `as_provided` opens has the source's own parts.
+    `spelling`: the form, with optional parts in brackets.
+    `for_training`: opens train, validation and test.
+    `for_evaluation`: opens all images; "test" has those that a model trained on other data is evaluated on.
+    `as_provided`: opens the splits that the source provides.
     """
 
     spelling: str
-    to_train: _Opener
-    to_judge: _Opener
-    as_found: _Opener
+    for_training: _Opener
+    for_evaluation: _Opener
+    as_provided: _Opener
 
 
-def _fixed(spelling: str, opened: _Opener) -> Kind:
-    """A set whose parts everybody knows."""
-    return Kind(spelling, opened, opened, opened)
+def _with_standard_splits(spelling: str, opener: _Opener) -> Kind:
+    """A published dataset with fixed splits."""
+    return Kind(spelling, opener, opener, opener)
 
 
-def _own(spelling: str, read: _Opener) -> Kind:
-    """Images that somebody has put together, in the parts that `read` finds."""
+def _user_images(spelling: str, reader: _Opener) -> Kind:
+    """Images of the user, with any splits. A model trained on other data is evaluated on all of them."""
     return Kind(
         spelling,
-        lambda place, *, quiet: with_all_splits(read(place, quiet=quiet)),
-        lambda place, *, quiet: as_single_test_split(read(place, quiet=quiet)),
-        read,
+        lambda location, *, quiet: with_all_splits(reader(location, quiet=quiet)),
+        lambda location, *, quiet: as_single_test_split(reader(location, quiet=quiet)),
+        reader,
     )
 
 
-def _published(spelling: str, read: _Opener) -> Kind:
-    """Images that somebody has published, in the parts that `read` finds."""
+def _published_images(spelling: str, reader: _Opener) -> Kind:
+    """A published dataset, with any splits. A model trained on other data is evaluated on the held-out split."""
     return Kind(
         spelling,
-        lambda place, *, quiet: with_all_splits(read(place, quiet=quiet)),
-        lambda place, *, quiet: with_test_split(read(place, quiet=quiet)),
-        read,
+        lambda location, *, quiet: with_all_splits(reader(location, quiet=quiet)),
+        lambda location, *, quiet: with_test_split(reader(location, quiet=quiet)),
+        reader,
     )
 
 
-def _torchvision(name: str) -> Kind:
-    return _published(
-        f"{name}[:PATH]", lambda place, *, quiet: read_torchvision_set(name, _path_or_none(place), quiet=quiet)
+def _torchvision_set(name: str) -> Kind:
+    return _published_images(
+        f"{name}[:PATH]",
+        lambda location, *, quiet: read_torchvision_set(name, _optional_path(location), quiet=quiet),
     )
 
 
-def _path(place: str) -> Path:
-    return Path(place).expanduser()
+def _path(location: str) -> Path:
+    return Path(location).expanduser()
 
 
-def _path_or_none(place: str) -> Path | None:
-    return _path(place) if place else None
+def _optional_path(location: str) -> Path | None:
+    return _path(location) if location else None
 
 
 KINDS = {
-    "digits": _fixed("digits", lambda place, *, quiet: open_digits()),
-    "cifar10": _fixed("cifar10[:PATH]", lambda place, *, quiet: open_cifar10(_path_or_none(place), quiet=quiet)),
+    "digits": _with_standard_splits("digits", lambda location, *, quiet: open_digits()),
+    "cifar10": _with_standard_splits(
+        "cifar10[:PATH]", lambda location, *, quiet: open_cifar10(_optional_path(location), quiet=quiet)
+    ),
     "imagenet": Kind(
         "imagenet[:PATH]",
-        lambda place, *, quiet: open_imagenet(_path_or_none(place)),
-        lambda place, *, quiet: open_imagenet_val(_path_or_none(place)),
-        lambda place, *, quiet: open_imagenet(_path_or_none(place)),
+        lambda location, *, quiet: open_imagenet(_optional_path(location)),
+        lambda location, *, quiet: open_imagenet_val(_optional_path(location)),
+        lambda location, *, quiet: open_imagenet(_optional_path(location)),
     ),
-    **{name: _torchvision(name) for name in SETS},
-    "folder": _own("folder:PATH", lambda place, *, quiet: read_folder(_path(place))),
-    "csv": _own("csv:FILE", lambda place, *, quiet: read_csv(_path(place))),
-    "tar": _own("tar:FILE", lambda place, *, quiet: read_tar(_path(place), quiet=quiet)),
-    "wds": _own("wds:PATTERN", read_webdataset),
-    "parquet": _own("parquet:PATTERN", read_parquet),
-    "hf": _published("hf:NAME[:SPLIT]", read_hub_dataset),
-    "tfds": _published("tfds:NAME[:SPLIT]", read_tfds),
+    **{name: _torchvision_set(name) for name in SETS},
+    "folder": _user_images("folder:PATH", lambda location, *, quiet: read_folder(_path(location))),
+    "csv": _user_images("csv:FILE", lambda location, *, quiet: read_csv(_path(location))),
+    "tar": _user_images("tar:FILE", lambda location, *, quiet: read_tar(_path(location), quiet=quiet)),
+    "wds": _user_images("wds:PATTERN", read_webdataset),
+    "parquet": _user_images("parquet:PATTERN", read_parquet),
+    "hf": _published_images("hf:NAME[:SPLIT]", read_hub_dataset),
+    "tfds": _published_images("tfds:NAME[:SPLIT]", read_tfds),
 }
-"""What stands before the colon -> what it means. Error sentences list these."""
+"""The word before the colon -> how the dataset is opened. Error messages list these in order."""
 
 
-def _found(name: str) -> tuple[Kind, str]:
-    """The kind that `name` begins with, and what stands behind the colon."""
-    word, colon, place = name.partition(":")
+def _parse(name: str) -> tuple[Kind, str]:
+    """The kind of a dataset name, and its location, which is the text after the colon. Raises UserError."""
+    word, colon, location = name.partition(":")
     kind = KINDS.get(word)
     if kind is None:
         is_folder = bool(name) and Path(name).expanduser().is_dir()
-        hint = f'For the folder of that name write "folder:{name}".' if is_folder else did_you_mean(word, KINDS)
+        hint = f'For the folder of that name, write "folder:{name}".' if is_folder else did_you_mean(word, KINDS)
         known = ", ".join(kind.spelling for kind in KINDS.values())
-        raise UserError(f'data "{name}" is not known: it can be one of {known}. {hint}'.rstrip())
-    alone = not kind.spelling.startswith(f"{word}:")
+        raise UserError(f'data "{name}" is unknown: it must be one of {known}. {hint}'.rstrip())
+    location_is_optional = not kind.spelling.startswith(f"{word}:")
     if colon and kind.spelling == word:
-        raise UserError(f'data "{name}" names a path, but {word} comes with mixlab and has none: write "{word}".')
-    if place or (alone and not colon):
-        return kind, place
-    way_out = f'"{word}:PATH", or "{word}" alone' if alone else f'"{kind.spelling}"'
-    raise UserError(f'data "{name}" lacks what has to stand behind a colon: write {way_out}.')
+        raise UserError(f'data "{name}" has a path, but {word} is included in mixlab and has none: write "{word}".')
+    if location or (location_is_optional and not colon):
+        return kind, location
+    way_out = f'"{word}:PATH" or "{word}"' if location_is_optional else f'"{kind.spelling}"'
+    raise UserError(f'data "{name}" is incomplete: write {way_out}.')

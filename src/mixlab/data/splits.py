@@ -1,7 +1,8 @@
-"""From the parts that a source has to those that are needed: three for a training, one for judging.
+"""Splits: from those that a source provides to those that are needed, three for training and one for evaluation.
 
-What is missing is cut from what is there (`mixlab.data.holdout`): from train alone, a fifth is test and a tenth of the
-rest validation; of two parts, the held-out one is the test part whatever its name, and validation is cut from train.
+Missing splits are held out of the existing ones (`mixlab.data.holdout`). If a source has only train, a fifth of it
+becomes test and a tenth of the rest validation. If it has train and one held-out split, that one becomes test whatever
+its name, and validation is held out of train.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,25 +18,25 @@ from mixlab.report.text import pluralize
 
 
 def as_provided(
-    name: str, found: Mapping[str, Sequence[Sample]], notes: tuple[str, ...] = (), classes: tuple[str, ...] = ()
+    name: str, samples: Mapping[str, Sequence[Sample]], notes: tuple[str, ...] = (), classes: tuple[str, ...] = ()
 ) -> Dataset:
-    """The parts of `found` as they are.
+    """A dataset with the splits of `samples` (split name -> samples), unchanged.
 
-    Without `classes`, they are those that images have: numbers in the order of their values, words in the alphabet's.
+    `classes`: default: the labels of the samples, sorted by value if all are numbers, otherwise alphabetically.
     """
-    labels = {one.label for split in found.values() for one in split}
+    labels = {sample.label for split in samples.values() for sample in split}
     classes = classes or tuple(sorted(labels, key=int if all(map(str.isdecimal, labels)) else None))
-    splits = {split: Split.of(found[split], classes) for split in SPLITS if found.get(split)}
+    splits = {split: Split.from_samples(samples[split], classes) for split in SPLITS if samples.get(split)}
     return Dataset(name, classes, splits, notes)
 
 
 def as_single_test_split(dataset: Dataset) -> Dataset:
-    """All of its images, whatever part they lie in, as "test"."""
+    """All images of all splits as "test"."""
     return replace(dataset, splits={"test": reduce(Split.concat, dataset.splits.values())})
 
 
 def with_test_split(dataset: Dataset) -> Dataset:
-    """The images that a source holds out are "test", whatever it calls them; all of them where it holds out none."""
+    """Ensure that there is a "test" split: the validation split if there is no test split, otherwise all images."""
     if "test" in dataset.splits:
         return dataset
     if "validation" not in dataset.splits:
@@ -46,65 +47,71 @@ def with_test_split(dataset: Dataset) -> Dataset:
 
 
 def with_all_splits(dataset: Dataset) -> Dataset:
-    """With the three parts that a training needs. Raises UserError."""
+    """Ensure that there are three splits, as training needs them.
+
+    Raises UserError if train is missing or has only one class, if another split has a class that train lacks, or if a
+    class has too few different images to hold some out.
+    """
     _check_classes(dataset)
     if len(dataset.splits) == 3:
         return dataset
     train = group_equal_files(dataset.splits["train"])
     images = train.merge_sample_groups()
-    evaluated = dataset.splits.get("test") or dataset.splits.get("validation")
-    _check_enough(dataset, images, needed=2 if evaluated else 3)
-    if evaluated is None:
-        evaluated, rest = images.cut(TEST_SHARE)
-        did = "A fifth of the images was held out as test and a tenth of the rest as validation, by class and seeded."
+    test = dataset.splits.get("test") or dataset.splits.get("validation")
+    _check_enough_images(dataset, images, needed=2 if test else 3)
+    if test is None:
+        test, rest = images.cut(TEST_SHARE)
+        note = (
+            "A fifth of the images was held out as test and a tenth of the rest as validation, stratified by class "
+            "with a fixed seed."
+        )
     else:
         rest = images
-        did = "A tenth of train was held out as validation, by class and seeded."
+        note = "A tenth of train was held out as validation, stratified by class with a fixed seed."
         if "test" not in dataset.splits:
-            did += " The validation part, which is all that was held out before, is the test part."
+            note += " The validation split, the only one that the source holds out, is used as the test split."
     validation, rest = rest.cut(VALIDATION_SHARE)
-    splits = {"train": rest.split, "validation": validation, "test": evaluated}
-    return replace(dataset, splits=splits, notes=(*dataset.notes, did, *_copies(train)), split_by_mixlab=True)
+    splits = {"train": rest.split, "validation": validation, "test": test}
+    notes = (*dataset.notes, note, *_duplicate_notes(train))
+    return replace(dataset, splits=splits, notes=notes, split_by_mixlab=True)
 
 
-def _copies(train: GroupedSplit) -> list[str]:
+def _duplicate_notes(train: GroupedSplit) -> list[str]:
     notes = []
-    if copies := len(train.split) - len(train.group_labels):
-        notes.append(
-            f"Kept on one side of the cut because their bytes are equal to another's: {pluralize(copies, 'image')}."
-        )
+    if duplicates := len(train.split) - len(train.group_labels):
+        notes.append(f"Byte-identical to another image and kept in the same split: {pluralize(duplicates, 'image')}.")
     if train.label_conflicts:
-        notes.append(f"In more than one class, byte for byte: {pluralize(train.label_conflicts, 'image')}.")
+        notes.append(f"Byte-identical images with different classes: {pluralize(train.label_conflicts, 'image')}.")
     return notes
 
 
 def _check_classes(dataset: Dataset) -> None:
     if "train" not in dataset.splits:
         raise UserError(
-            f"{dataset.name} has {' and '.join(sorted(dataset.splits))} images but none to train on: the part to "
-            "learn from has to be called train."
+            f"{dataset.name} has {' and '.join(sorted(dataset.splits))} images but no training images: the split to "
+            "train on must be called train."
         )
-    learned = [dataset.classes[label] for label in np.unique(dataset.splits["train"].labels)]
-    if len(learned) == 1:
+    train_classes = [dataset.classes[label] for label in np.unique(dataset.splits["train"].labels)]
+    if len(train_classes) == 1:
         raise UserError(
-            f'{dataset.name} has only one class, "{learned[0]}": telling classes apart takes two, so add images of '
-            "another."
+            f'{dataset.name} has only one class, "{train_classes[0]}": a classifier needs at least two, so add images '
+            "of another class."
         )
     for name, split in dataset.splits.items():
         for label in np.unique(split.labels):
-            if (unknown := dataset.classes[label]) not in learned:
+            if (unknown := dataset.classes[label]) not in train_classes:
                 raise UserError(
-                    f'{dataset.name} has the class "{unknown}" in its {name} part but not in train, where it is '
-                    f"learned: add images of it there, or rename it. {did_you_mean(unknown, learned)}".rstrip()
+                    f'{dataset.name} has the class "{unknown}" in {name} but not in train: add images of it to train, '
+                    f"or rename it. {did_you_mean(unknown, train_classes)}".rstrip()
                 )
 
 
-def _check_enough(dataset: Dataset, images: GroupedSplit, needed: int) -> None:
-    thing = "group" if images.split.groups else "different image"
-    different = np.bincount(images.group_labels, minlength=len(dataset.classes))
+def _check_enough_images(dataset: Dataset, images: GroupedSplit, needed: int) -> None:
+    noun = "group" if images.split.groups else "different image"
+    groups_per_class = np.bincount(images.group_labels, minlength=len(dataset.classes))
     for label in np.unique(images.split.labels):
-        if (count := int(different[label])) < needed:
+        if (count := int(groups_per_class[label])) < needed:
             raise UserError(
-                f'{dataset.name} has {pluralize(count, thing)} of "{dataset.classes[label]}", and {needed} are needed '
-                "to hold some out: add images, or take the class out."
+                f'{dataset.name} has {pluralize(count, noun)} of "{dataset.classes[label]}", but at least {needed} are '
+                "needed to hold some out: add images, or remove the class."
             )

@@ -1,1 +1,1 @@
-"""For others: a model folder with its card, and the upload to the Hugging Face hub."""
+"""Export: a model folder with a model card, and the upload to the Hugging Face hub."""

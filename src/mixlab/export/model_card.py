@@ -1,4 +1,4 @@
-"""The card of a published run: README.md, with what the hub reads at its head."""
+"""The model card of a published run: README.md with the metadata of the Hugging Face hub."""
 
 import tomli_w
 from huggingface_hub import EvalResult, ModelCardData
@@ -9,12 +9,13 @@ from mixlab.export.publication import Publication
 from mixlab.report.numbers import interval, number
 from mixlab.report.table import render
 
-_KINDS = {"mixer": "an MLP-Mixer", "convmixer": "a ConvMixer", "davit": "a DaViT", "timm": "a model of timm's"}
+_KINDS = {"mixer": "an MLP-Mixer", "convmixer": "a ConvMixer", "davit": "a DaViT", "timm": "a timm model"}
 _METRICS = {"top1": "accuracy", "top5": "accuracy", "balanced_accuracy": "balanced_accuracy", "macro_f1": "f1"}
-_CLASSES_LISTED = 20
+_MAX_LISTED_CLASSES = 20
 
 
 def model_card(publication: Publication) -> str:
+    """The Markdown text of the model card."""
     run_evaluation, environment = publication.run_evaluation, publication.run.environment
     model, data = publication.run.config["model"], publication.recipe["data"]
     results = render(summary_table(run_evaluation), "markdown")
@@ -32,26 +33,26 @@ from mixlab import Predictor
 print(Predictor("{publication.source}")("image.jpg").label)
 ```
 
-`mixlab.load("{publication.source}")` is the model alone, as a PyTorch module.{_needs_timm(publication)}
+`mixlab.load("{publication.source}")` returns the model as a PyTorch module.{_needs_timm(publication)}
 
-## How good it is
+## Evaluation
 
 {run_evaluation.answer}
 
 {results}
-Every class and every confusion is in results.json.
+The results of each class and the confusion matrix are in results.json.
 
-## What it was trained on
+## Training data
 
-{data}{_counted(publication.images)}. Whoever published this model can say under which licence these images are.
+{data}{_image_counts(publication.images)}. For the licence of the images, ask the publisher of this model.
 
-## What it sees
+## Preprocessing
 
-{_preprocessing_text(publication.opened.preprocess)}
+{_preprocessing_text(publication.pretrained.preprocess)}
 
-## How it was trained
+## Training
 
-On {environment["device"]}, by mixlab's commit {environment["commit"] or "unknown"}, with {versions}. The recipe:
+Trained on {environment["device"]} with mixlab (commit {environment["commit"] or "unknown"}) and {versions}. The recipe:
 
 ```toml
 {tomli_w.dumps(publication.recipe).strip()}
@@ -64,7 +65,7 @@ On {environment["device"]}, by mixlab's commit {environment["commit"] or "unknow
 
 
 def _metadata(publication: Publication) -> str:
-    """YAML, in the hub's words."""
+    """The metadata of the hub, as YAML."""
     run_evaluation, model = publication.run_evaluation, publication.run.config["model"]
     results = [
         EvalResult(
@@ -82,7 +83,7 @@ def _metadata(publication: Publication) -> str:
         library_name="mixlab",
         pipeline_tag="image-classification",
         license=publication.licence,
-        tags=["mixlab", publication.opened.weights.family],
+        tags=["mixlab", publication.pretrained.weights.family],
         metrics=sorted({_METRICS[measure] for measure in run_evaluation.summary}),
         model_name=model,
         eval_results=results,
@@ -91,22 +92,24 @@ def _metadata(publication: Publication) -> str:
 
 
 def _description(publication: Publication) -> str:
-    height, width = publication.opened.preprocess.image_size
-    classes = publication.opened.classes
-    listed = f": {', '.join(classes)}" if len(classes) <= _CLASSES_LISTED else ", which config.json names"
+    height, width = publication.pretrained.preprocess.image_size
+    classes = publication.pretrained.classes
+    listed = f": {', '.join(classes)}" if len(classes) <= _MAX_LISTED_CLASSES else ", listed in config.json"
     return (
-        f"{publication.run.config['model']} is {_KINDS[publication.opened.weights.family]} of "
-        f"{number(publication.parameters, 0)} parameters. One image of {height}x{width} pixels takes "
-        f"{number(publication.macs, 0)} multiply-accumulates. It tells {len(classes)} classes apart{listed}."
+        f"{publication.run.config['model']} is {_KINDS[publication.pretrained.weights.family]} with "
+        f"{number(publication.parameters, 0)} parameters. An image of {height}x{width} pixels takes "
+        f"{number(publication.macs, 0)} multiply-accumulates. The model has {len(classes)} classes{listed}."
     )
 
 
 def _needs_timm(publication: Publication) -> str:
-    return ' timm builds it: `pip install "mixlab[baselines]"`.' if publication.opened.weights.family == "timm" else ""
+    return (
+        ' It needs timm: `pip install "mixlab[baselines]"`.' if publication.pretrained.weights.family == "timm" else ""
+    )
 
 
-def _counted(images: dict[str, int]) -> str:
-    """ ": 60 train, 20 test images", or nothing where they could not be counted."""
+def _image_counts(images: dict[str, int]) -> str:
+    """For example ": 60 train, 20 test images"; empty if the counts are unknown."""
     counts = ", ".join(f"{number(count, 0)} {split}" for split, count in images.items())
     return f": {counts} images" if counts else ""
 
@@ -114,20 +117,20 @@ def _counted(images: dict[str, int]) -> str:
 def _preprocessing_text(preprocess: Preprocess) -> str:
     height, width = preprocess.image_size
     if preprocess.resize == "stretch":
-        resized = f"stretched to {height}x{width} pixels, {preprocess.interpolation}"
+        resized = f"stretched to {height}x{width} pixels ({preprocess.interpolation})"
     else:
         resized = (
-            f"scaled until it covers {height}x{width} pixels divided by {preprocess.crop_fraction:g}, "
-            f"{preprocess.interpolation}, of which the central {height}x{width} are cut out"
+            f"resized to cover {height}x{width} pixels divided by {preprocess.crop_fraction:g} "
+            f"({preprocess.interpolation}), and cropped to the central {height}x{width} pixels"
         )
     return (
-        f"An image is {resized}; from 0 to 1, its red, green and blue lose "
-        f"{', '.join(f'{mean:g}' for mean in preprocess.mean)} and are divided by "
-        f"{', '.join(f'{std:g}' for std in preprocess.std)}. mixlab does this by itself."
+        f"An image is {resized}. Its values in [0, 1] are normalised for red, green and blue with the means "
+        f"{', '.join(f'{mean:g}' for mean in preprocess.mean)} and the standard deviations "
+        f"{', '.join(f'{std:g}' for std in preprocess.std)}. mixlab applies this preprocessing."
     )
 
 
 def _licence(licence: str | None) -> str:
     if licence is None:
-        return "None was given: ask whoever published this model before you use it."
+        return "No licence was given: ask the publisher of this model before you use it."
     return f"{licence}."

@@ -1,4 +1,4 @@
-"""A finished run as a folder for others: its weights, and what they are, how good they are, and how to use them."""
+"""A finished run as a folder to publish: weights, config, results and model card."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,14 +15,17 @@ from mixlab.weights.storage.write import write_model_folder
 
 @dataclass(frozen=True)
 class Publication:
-    """`run_evaluation`: on data whose name contains no local path; `source`: the name to give to `load`."""
+    """A run that is ready to be published.
+
+    The name of the data in `run_evaluation` contains no local path, and `source` is the name for `load`.
+    """
 
     run_evaluation: RunEvaluation
-    opened: Pretrained
+    pretrained: Pretrained
     source: str
     licence: str | None
     parameters: int
-    macs: int  # of one image
+    macs: int  # for one image
 
     @property
     def run(self) -> Run:
@@ -30,20 +33,20 @@ class Publication:
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
-        """As the run was trained, without paths, and without what others have reached with it."""
+        """The recipe of the run without local paths and without expected results."""
         recipe = {key: value for key, value in self.run.recipe.items() if key != "expected"}
         return recipe | {"data": public_name(recipe["data"]), "model": public_model(recipe["model"])}
 
     @property
     def images(self) -> dict[str, int]:
-        """How many images each part of the data has that the run was trained on; empty where that is not at hand."""
+        """Number of images by split of the training data; empty if it is unknown."""
         if self.run.split_assignment is not None:
             return {split: len(names) for split, names in self.run.split_assignment.items()}
         splits = self.run_evaluation.dataset.splits
         return {name: len(split) for name, split in splits.items()} if "train" in splits else {}
 
     def results(self) -> dict[str, Any]:
-        """results.json."""
+        """The content of results.json."""
         return self.run_evaluation.results() | {
             "run": self.run.path.resolve().name,
             "parameters": self.parameters,
@@ -52,32 +55,37 @@ class Publication:
         }
 
     def write(self, folder: Path, card: str) -> None:
-        """Into `folder`, which is there."""
-        write_model_folder(folder, self.opened.weights, self.opened.classes, self.opened.preprocess)
+        """Writes all files into `folder`, which must exist; `card` is the text of README.md."""
+        write_model_folder(folder, self.pretrained.weights, self.pretrained.classes, self.pretrained.preprocess)
         write_text(folder / "README.md", card)
         write_json(folder / "results.json", self.results())
 
 
 def publication(run_evaluation: RunEvaluation, *, source: str, licence: str | None) -> Publication:
-    opened = load_pretrained(run_evaluation.run.path)
-    model = build_with_weights(opened.weights)
+    """Prepares an evaluated run for publication.
+
+    `source` is the name that users give to `load`: hub:owner/name, or a folder. `licence` is an identifier of the hub,
+    such as "apache-2.0". Raises UserError if the weights of the run can't be loaded.
+    """
+    pretrained = load_pretrained(run_evaluation.run.path)
+    model = build_with_weights(pretrained.weights)
     dataset = replace(run_evaluation.dataset, name=public_name(run_evaluation.dataset.name))
     return Publication(
         run_evaluation=replace(run_evaluation, dataset=dataset),
-        opened=opened,
+        pretrained=pretrained,
         source=source,
         licence=licence,
         parameters=count_parameters(model),
-        macs=count_macs(model, (3, *opened.preprocess.image_size)),
+        macs=count_macs(model, (3, *pretrained.preprocess.image_size)),
     )
 
 
 def public_name(data: str) -> str:
-    """Without the path, which is its user's own: folder:/home/me/pets is folder:pets."""
+    """The name of data without its local path: folder:/home/me/pets becomes folder:pets."""
     kind, _, path = data.partition(":")
     return f"folder:{Path(path).name}" if kind == "folder" else kind
 
 
 def public_model(model: str) -> str:
-    """Without the path of weights that a training began with."""
+    """The name of a model without the local path of pretrained weights."""
     return model if model.startswith(("hub:", "timm:")) else Path(model).name

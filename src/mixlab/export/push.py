@@ -1,73 +1,80 @@
-"""A folder onto the Hugging Face hub, through huggingface_hub and its own login."""
+"""Uploads a folder to the Hugging Face hub, with the login of huggingface_hub."""
 
 from pathlib import Path
 
 from mixlab.errors import UserError
-from mixlab.weights.hub import bars_on_a_terminal, network_errors
+from mixlab.weights.hub import network_errors, progress_bars_on_terminal
 
 
 def require_repository_name(repository: str) -> None:
-    """Raises UserError where `repository` is not owner/name."""
+    """Raises UserError if `repository` is not a valid owner/name."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
-    mistake = f'"{repository}" is no name on the hub: it is owner/name, of letters, digits, "-", "_" and ".".'
+    message = (
+        f'"{repository}" is not a valid name on the hub: it must be owner/name, with letters, digits, "-", "_" and ".".'
+    )
     if repository.count("/") != 1:
-        raise UserError(mistake)
+        raise UserError(message)
     try:
         validate_repo_id(repository)
     except HFValidationError as error:
-        raise UserError(mistake) from error
+        raise UserError(message) from error
 
 
 def require_login() -> None:
+    """Raises UserError if no user is logged in to the hub on this machine."""
     from huggingface_hub import get_token
 
     if get_token() is None:
         raise UserError(
-            "Nobody is logged in to the hub on this machine: run `hf auth login` with a token that may write, or leave "
-            "the name out, and a folder alone is written."
+            "This machine is not logged in to the hub: run `hf auth login` with a token with write access, or leave "
+            "the name out to write only a folder."
         )
 
 
 def push(folder: Path, repository: str, *, private: bool) -> str:
-    """The address of the model's page on the hub. Raises UserError, which says where the folder is kept."""
+    """Uploads `folder` to `repository` (owner/name), which is created if necessary. Returns the URL of its page.
+
+    Raises UserError if the hub refuses the upload, the network fails, or `private` is given for a public repository.
+    The message contains the command to upload the folder later.
+    """
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError
 
-    kept = f"The folder is kept: `hf upload {repository} {folder}` sends it once that is mended."
+    retry = f"The folder was written: once this is fixed, upload it with `hf upload {repository} {folder}`."
     api = HfApi()
     try:
-        with bars_on_a_terminal():
+        with progress_bars_on_terminal():
             page = api.create_repo(repository, private=private or None, exist_ok=True)
-            if private and not api.model_info(repository).private:  # one that was there stays as it was
+            if private and not api.model_info(repository).private:  # an existing repository does not change
                 raise UserError(
-                    f"{repository} is on the hub already and is public, so --private would hide nothing, and nothing "
-                    f"was sent: make it private at {page}/settings, or give another name. {kept}"
+                    f"{repository} already exists on the hub and is public, so nothing was uploaded: make it private "
+                    f"at {page}/settings, or give another name. {retry}"
                 )
             api.upload_folder(repo_id=repository, folder_path=folder, commit_message="mixlab publish")
     except HfHubHTTPError as error:
-        raise UserError(f"{_refused(error.response.status_code, repository, str(error))} {kept}") from error
-    except (*network_errors(), ValueError) as error:  # ValueError: the hub refuses what the card says
+        raise UserError(f"{_refusal(error.response.status_code, repository, str(error))} {retry}") from error
+    except (*network_errors(), ValueError) as error:  # ValueError: the hub refuses the metadata of the card
         if isinstance(error, UserError):
             raise
         raise UserError(
-            f"{repository} could not be sent to {constants.ENDPOINT} ({_single_line(str(error))}). {kept}"
+            f"{repository} could not be uploaded to {constants.ENDPOINT} ({_single_line(str(error))}). {retry}"
         ) from error
     return str(page)
 
 
-def _refused(status: int, repository: str, answer: str) -> str:
+def _refusal(status: int, repository: str, message: str) -> str:
     match status:
         case 401:
-            return "The hub does not accept the login of this machine: run `hf auth login`."
+            return "The hub rejected the login of this machine: run `hf auth login`."
         case 403:
             return (
-                f"This login may not write to {repository} on the hub: run `hf auth login` with a token that may, or "
-                "give a name of your own."
+                f"This login has no write access to {repository} on the hub: run `hf auth login` with a token that "
+                "has, or give a name of your own."
             )
         case _:
-            return f"{repository} was refused by the hub ({_single_line(answer)})."
+            return f"The hub refused {repository} ({_single_line(message)})."
 
 
 def _single_line(message: str) -> str:

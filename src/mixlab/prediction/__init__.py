@@ -1,1 +1,1 @@
-"""How it answers: images in, labels with probabilities out."""
+"""Prediction: images in, labels with probabilities out."""

@@ -1,14 +1,15 @@
-"""From images to labels with probabilities.
+"""Predicts labels with probabilities for images.
 
     predictor = Predictor("runs/first")
     predictor("cat.jpg").label            # "cat"
     predictor("cat.jpg").top(3)           # [("cat", 0.93), ("fox", 0.05), ("dog", 0.01)]
 
-Axes:  image      one of a batch
-       row, column  pixels of the size that the model was trained at
-       class        one of `Predictor.classes`
+Axes:  image        in the batch
+       row, column  pixels, at the image size of the model
+       class        index into `Predictor.classes`
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,55 +23,75 @@ from mixlab.data.image_file import UnreadableImage, read_image
 from mixlab.errors import UserError
 from mixlab.measure.machine import pick_device
 from mixlab.weights.load import build_with_weights, load_pretrained
+from mixlab.zoo.class_names import CLASS_NAMES_NEED_TIMM
 
 ImageInput = str | Path | bytes | np.ndarray
-"""A file, a file's content, or uint8 (row, column, RGB)."""
+"""An image file, the content of one, or a uint8 array of shape (row, column, 3) in RGB."""
 
 BATCH = 64
+
+_log = logging.getLogger("mixlab")
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """`probabilities`: from 0 to 1, one for each of `classes`; together they are 1."""
+    """The probability of each class, in [0, 1]; they sum to 1."""
 
     classes: tuple[str, ...]
     probabilities: Float[np.ndarray, " class"]
 
     @property
     def label(self) -> str:
+        """The most probable class."""
         return self.top(1)[0][0]
 
     def top(self, count: int) -> list[tuple[str, float]]:
-        """The `count` most probable classes, the most probable first; of equal ones, the first class."""
+        """The `count` most probable classes and their probabilities, descending; ties in the order of the classes."""
         best = np.argsort(-self.probabilities, kind="stable")[:count]
-        return [(self.classes[place], float(self.probabilities[place])) for place in best]
+        return [(self.classes[index], float(self.probabilities[index])) for index in best]
 
 
 class Predictor:
-    """A finished model that answers images; `source` is the folder of its run, or any weights that `load` takes."""
+    """Predicts labels for images with a trained model.
+
+    `source` is the folder of a run, or any other source of weights that `load` accepts. `classes` has the name of each
+    class, or "class 0", "class 1", ... if the names are unknown. Published models need timm for their class names; if
+    it is not installed, a warning is logged.
+
+    Raises UserError if the weights can't be loaded, or the model has no head.
+    """
 
     def __init__(self, source: str | Path):
-        opened = load_pretrained(source)
-        if not opened.classes:
-            raise UserError(f"{source} has no head, so it answers with no label: give a model with classes.")
-        self.classes: tuple[str, ...] = opened.classes
-        self._preprocess = opened.preprocess
+        pretrained = load_pretrained(source)
+        if not pretrained.classes:
+            raise UserError(f"{source} has no head, so it can't predict labels: give a model with classes.")
+        if pretrained.names_need_timm:
+            _log.warning(CLASS_NAMES_NEED_TIMM)
+        self.classes: tuple[str, ...] = (
+            pretrained.classes
+            if pretrained.has_class_names
+            else tuple(f"class {index}" for index in pretrained.classes)
+        )
+        self._preprocess = pretrained.preprocess
         self._device = pick_device()
-        self._model = build_with_weights(opened.weights).to(self._device)
+        self._model = build_with_weights(pretrained.weights).to(self._device)
 
     def __call__(self, image: ImageInput) -> Prediction:
-        """Raises UnreadableImage."""
-        return self._answers([self._read(image)])[0]
+        """The prediction for one image. Raises UnreadableImage if the file can't be read."""
+        return self._predict_batch([self._read(image)])[0]
 
-    def answers(self, images: Sequence[ImageInput]) -> Iterator[Prediction | UnreadableImage]:
-        """One for each image, in order; a file that can't be read is answered with the reason."""
+    def predict(self, images: Sequence[ImageInput]) -> Iterator[Prediction | UnreadableImage]:
+        """Yields the prediction for each image, in order, or the error if an image can't be read.
+
+        Raises UserError if an array is not a uint8 image.
+        """
         for start in range(0, len(images), BATCH):
-            read = [self._read_or_reason(image) for image in images[start : start + BATCH]]
-            predictions = iter(self._answers([found for found in read if isinstance(found, Tensor)]))
-            for found in read:
-                yield next(predictions) if isinstance(found, Tensor) else found
+            inputs = [self._read_or_error(image) for image in images[start : start + BATCH]]
+            predictions = iter(self._predict_batch([image for image in inputs if isinstance(image, Tensor)]))
+            for image in inputs:
+                yield next(predictions) if isinstance(image, Tensor) else image
 
-    def _read_or_reason(self, image: ImageInput) -> UInt8[Tensor, "3 row column"] | UnreadableImage:
+    def _read_or_error(self, image: ImageInput) -> UInt8[Tensor, "3 row column"] | UnreadableImage:
         try:
             return self._read(image)
         except UnreadableImage as error:
@@ -81,13 +102,13 @@ class Predictor:
             image = read_image(image if isinstance(image, bytes) else Path(image))
         elif image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise UserError(
-                f"An array of {image.dtype} with the shape {image.shape} is no image: give uint8, from 0 to 255, "
-                "with the shape (rows, columns, 3) for red, green and blue."
+                f"An array of {image.dtype} with shape {image.shape} is not an image: give uint8 values from 0 to 255 "
+                "with shape (rows, columns, 3), in RGB."
             )
         return self._preprocess.resized(image)
 
     @torch.inference_mode()
-    def _answers(self, images: list[Tensor]) -> list[Prediction]:
+    def _predict_batch(self, images: list[Tensor]) -> list[Prediction]:
         if not images:
             return []
         logits = self._model(self._preprocess.finished(torch.stack(images).to(self._device)))

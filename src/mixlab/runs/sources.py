@@ -19,7 +19,6 @@ EXCLUDED = (
     "data/inspection",
     "export",
     "prediction",
-    "recipes",  # a training's recipe is part of its key, whole and resolved
     "report",
     "runs/run_list.py",
     "runs/side_by_side.py",

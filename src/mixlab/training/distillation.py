@@ -14,7 +14,7 @@ from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 from mixlab.training.recipes.schema import Distillation
 from mixlab.weights.load import build_with_weights, load_pretrained
-from mixlab.zoo.class_names import indices
+from mixlab.zoo.class_names import index_names
 
 
 class Teacher:
@@ -82,7 +82,7 @@ def _require_same_classes(teacher: str, teacher_classes: tuple[str, ...], data_c
             f"distillation.teacher={teacher!r} has {len(teacher_classes)} classes, but the data have "
             f"{len(data_classes)}: give a teacher that was trained on the classes of the data."
         )
-    unnamed = indices(len(data_classes))
+    unnamed = index_names(len(data_classes))
     pairs = zip(teacher_classes, data_classes, strict=True)
     different = [
         (index, of_teacher, of_data) for index, (of_teacher, of_data) in enumerate(pairs) if of_teacher != of_data

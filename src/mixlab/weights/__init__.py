@@ -1,1 +1,1 @@
-"""Weights in and out: file formats, loading, resizing, conversion, inspection and the hub."""
+"""Weights: file formats, loading, resizing, conversion, inspection and the Hugging Face hub."""

@@ -1,4 +1,4 @@
-"""Weights for another image size, patch size or number of classes than their file's; each change is said."""
+"""Adapts weights to another image size, patch size or number of classes. Every change is logged."""
 
 import hashlib
 import logging
@@ -25,14 +25,18 @@ _STEMS = {"mixer": "stem.weight", "convmixer": "stem.0.weight"}
 
 @dataclass(frozen=True)
 class Weights:
-    """A model before it is built: every field of its family's config, and its tensors under our names."""
+    """A model that is not built yet.
+
+    `family` is "mixer", "convmixer", "davit" or "timm", `config` has every field of the config of the family, and
+    `tensors` have the names of the state dict of the model.
+    """
 
     family: str
     config: Mapping[str, Any]
     tensors: Tensors
 
     def clone(self) -> "Weights":
-        """With tensors of its own, which a training may change."""
+        """A copy with its own tensors, for example for training."""
         return replace(self, tensors={name: tensor.clone() for name, tensor in self.tensors.items()})
 
     @property
@@ -41,19 +45,23 @@ class Weights:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of every tensor's bytes, in hexadecimal."""
-        sum256 = hashlib.sha256()
+        """SHA-256 of the names and bytes of all tensors, in hexadecimal."""
+        checksum = hashlib.sha256()
         for name, tensor in self.tensors.items():
-            sum256.update(name.encode() + b"\0" + tensor.contiguous().numpy().tobytes())
-        return sum256.hexdigest()
+            checksum.update(name.encode() + b"\0" + tensor.contiguous().numpy().tobytes())
+        return checksum.hexdigest()
 
 
 def resize_patches(weights: Weights, patch_size: int) -> Weights:
-    """The stem for patches of other pixels; a Mixer keeps its grid, so that its images grow with the patches."""
+    """Resizes the stem to patches of `patch_size` pixels (Beyer et al. 2023, section 3).
+
+    The grid of a Mixer stays the same, so its image size changes with the patches. Raises UserError for a DaViT.
+    """
     before = weights.config["patch_size"] if weights.family in _STEMS else None
     if before is None:
         raise UserError(
-            f"patch_size={patch_size} can't be given to a DaViT: its stem overlaps, 7x7 pixels every 4. Leave it out."
+            f"patch_size={patch_size} does not apply to a DaViT: its stem has overlapping 7x7 patches with stride 4. "
+            "Leave it out."
         )
     if patch_size == before:
         return weights
@@ -62,89 +70,101 @@ def resize_patches(weights: Weights, patch_size: int) -> Weights:
     if weights.family == "mixer":
         rows, columns = MixerConfig(**weights.config).grid
         config["image_size"] = (rows * patch_size, columns * patch_size)
-    _log.warning(f"patch_size={patch_size}: the stem is resized from {before} pixels by the pseudo-inverse.")
+    _log.warning(f"patch_size={patch_size}: the stem is resized from {before} pixels with the pseudo-inverse.")
     resized = resize_patch_kernel(weights.tensors[stem], (patch_size, patch_size))
     return Weights(weights.family, config, {**weights.tensors, stem: resized})
 
 
 def resize_input(weights: Weights, image_size: ImageSize, resize: Resize | None, *, window: int | None) -> Weights:
-    """For images of `image_size`. `window`: a DaViT's, where the caller has chosen it."""
+    """Adapts weights to images of `image_size` pixels.
+
+    `resize` selects how the token MLPs of a Mixer are resized; None resizes exactly if possible, and resamples
+    otherwise. `window` is the window of a DaViT if the caller has set it; None adapts the window to the image size.
+    Raises UserError if `resize` is given for another family, or "exact" is not possible.
+    """
     if resize is not None and weights.family != "mixer":
         raise UserError(
-            f'resize="{resize}" is for a Mixer, whose token MLPs belong to one image size: leave it out, a '
-            f"{weights.family} runs at any."
+            f'resize="{resize}" applies only to a Mixer, since its token MLPs depend on the image size. '
+            f"A {weights.family} runs at any size: leave it out."
         )
     if height_and_width(image_size) == height_and_width(weights.config["image_size"]):
         return weights
     match weights.family:
         case "mixer":
-            return _mixer_at_size(weights, image_size, resize)
+            return _resize_mixer(weights, image_size, resize)
         case "davit" if window is None:
-            return _davit_at_size(weights, image_size)
+            return _resize_davit(weights, image_size)
         case _:
-            _log.warning(f"image_size={image_size}: a {weights.family} runs at any size with the weights as they are.")
+            _log.warning(f"image_size={image_size}: a {weights.family} runs at any size, the weights do not change.")
             return Weights(weights.family, {**weights.config, "image_size": image_size}, weights.tensors)
 
 
 def reset_head(weights: Weights, classes: int) -> Weights:
-    """A new head starts at zero, as the Mixer's authors fine-tune; none for 0 classes."""
+    """Replaces the head if `classes` differs from its number of classes; 0 classes remove the head.
+
+    The new head is zero, as in the fine-tuning of Tolstikhin et al. 2021. Raises UserError for a timm model.
+    """
     before = weights.config["classes"]
     if classes == before:
         return weights
     if weights.family == "timm":
         raise UserError(
-            f"timm:{weights.config['name']} has a head for {before:,} classes and gets no other for {classes:,}: "
-            "mixlab changes its own families alone. Give a Mixer, a ConvMixer or a DaViT."
+            f"timm:{weights.config['name']} has a head for {before:,} classes, which can't be replaced by one for "
+            f"{classes:,}: mixlab changes only its own families. Use a Mixer, ConvMixer or DaViT."
         )
     config = {**weights.config, "classes": classes}
     tensors = {name: tensor for name, tensor in weights.tensors.items() if not name.startswith("head.")}
     if classes:
         channels = _head_channels(weights)
         tensors |= {"head.weight": torch.zeros(classes, channels), "head.bias": torch.zeros(classes)}
-        _log.warning(f"A new head for {classes:,} classes starts at zero, in place of the one for {before:,}.")
+        _log.warning(
+            f"The head for {before:,} classes is replaced by a new one for {classes:,} classes, which is zero."
+        )
     return Weights(weights.family, config, tensors)
 
 
 def _head_channels(weights: Weights) -> int:
-    """Of the features that the head gets."""
+    """The width of the features that the head gets."""
     channels = weights.config.get("channels")
     if weights.family in FAMILIES and channels is not None:
         return channels[-1] if weights.family == "davit" else channels
     return weights.tensors["head.weight"].shape[1]
 
 
-def _mixer_at_size(weights: Weights, image_size: ImageSize, resize: Resize | None) -> Weights:
+def _resize_mixer(weights: Weights, image_size: ImageSize, resize: Resize | None) -> Weights:
     before = MixerConfig(**weights.config)
     after = MixerConfig(**{**weights.config, "image_size": image_size})
-    factor = _whole_factor(before.grid, after.grid)
-    words = f"image_size={image_size}: from {_times(before.grid)} to {_times(after.grid)} patches"
+    factor = _integer_factor(before.grid, after.grid)
+    change = f"image_size={image_size}: from {_times(before.grid)} to {_times(after.grid)} patches"
     if resize == "exact" and factor is None:
         height, width = height_and_width(before.image_size)
         raise UserError(
-            f'image_size={image_size} can\'t be reached with resize="exact", which enlarges both sides of '
-            f"{_times((height, width))} by one whole factor: give {_times((2 * height, 2 * width))} and so on, "
-            'or resize="resampled".'
+            f'image_size={image_size} is not possible with resize="exact", which enlarges both sides of '
+            f"{_times((height, width))} by the same integer factor: give {_times((2 * height, 2 * width))} or another "
+            'multiple, or resize="resampled".'
         )
     if factor is None or resize == "resampled":
-        _log.warning(f"{words}, the token MLPs are resampled (bilinear; not exact).")
+        _log.warning(f"{change}, the token MLPs are resampled (bilinear, not exact).")
         return Weights("mixer", asdict(after), resample_token_mlps(weights.tensors, before.grid, after.grid))
     hidden = factor * factor * before.token_hidden
-    _log.warning(f"{words}, exactly: each part is an image as before, token_hidden={hidden}.")
+    _log.warning(f"{change}, exact: each tile is processed like an image of the old size, token_hidden={hidden}.")
     config = asdict(after) | {"token_hidden": hidden}
     return Weights("mixer", config, enlarge_exact(weights.tensors, before.grid, factor))
 
 
-def _davit_at_size(weights: Weights, image_size: ImageSize) -> Weights:
-    """The window stays where it divides every stage's grid; else it is the last stage's whole grid, as the authors'."""
+def _resize_davit(weights: Weights, image_size: ImageSize) -> Weights:
+    """Keeps the window if it divides the grid of every stage. Otherwise the window becomes the whole grid of the last
+    stage, as in the authors' models for 384 and 512 pixels; this needs a square image that the last stage divides.
+    """
     before = weights.config["window"]
     height, width = height_and_width(image_size)
     stages = len(weights.config["channels"])
-    last = 4 * 2 ** (stages - 1)  # pixels of a patch of the last stage
+    last = 4 * 2 ** (stages - 1)  # pixels of a patch in the last stage
     divides = all(side % (4 * 2**stage * before) == 0 for side in (height, width) for stage in range(stages))
     window = height // last if not divides and height == width and height % last == 0 else before
-    words = "stays" if window == before else f"goes from {before} to {window} patches"
-    padded = "" if divides or window != before else " and is padded at the edges"
-    _log.warning(f"image_size={image_size}: the weights are as they were, the window {words}{padded}.")
+    change = f"stays {before} patches" if window == before else f"changes from {before} to {window} patches"
+    padding = "" if divides or window != before else ", and the grid is padded"
+    _log.warning(f"image_size={image_size}: the weights do not change, the window {change}{padding}.")
     return Weights("davit", {**weights.config, "image_size": image_size, "window": window}, weights.tensors)
 
 
@@ -152,6 +172,6 @@ def _times(sides: tuple[int, int]) -> str:
     return f"{sides[0]} x {sides[1]}"
 
 
-def _whole_factor(before: tuple[int, int], after: tuple[int, int]) -> int | None:
+def _integer_factor(before: tuple[int, int], after: tuple[int, int]) -> int | None:
     factor = after[0] // before[0]
     return factor if after == (factor * before[0], factor * before[1]) else None

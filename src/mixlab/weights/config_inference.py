@@ -1,6 +1,7 @@
-"""A model's config read off the shapes of its tensors, under our names; a size that nobody has named is read as well.
+"""Infers the config of a model from the shapes of its tensors, also for sizes without a name.
 
-What shapes can't tell (activation, epsilon, heads, window) is the format's, the Card's, the caller's or a rule's.
+The shapes do not determine the activation, epsilon, heads and window. These fields come from the caller, the Card, the
+file format, or a default.
 """
 
 import re
@@ -11,23 +12,32 @@ from typing import Any
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-class ShapeMismatch(Exception):  # noqa: N818  it is named for what it is about
-    """A tensor that the config depends on is missing (`shape` is None) or has no shape that it could have."""
+class ShapeMismatch(Exception):  # noqa: N818  named for the problem
+    """A tensor that determines the config is missing (`shape` is None) or has an impossible shape.
 
-    def __init__(self, name: str, shape: tuple[int, ...] | None, wanted: str):
+    `expected` describes the expected shape, such as "(classes, channels)".
+    """
+
+    def __init__(self, name: str, shape: tuple[int, ...] | None, expected: str):
         super().__init__(name)
-        self.name, self.shape, self.wanted = name, shape, wanted
+        self.name, self.shape, self.expected = name, shape, expected
 
 
 def config_from_shapes(family: str, shapes: Shapes) -> dict[str, Any]:
-    """The fields of the family's config that shapes tell. Raises Misshapen."""
+    """The fields of the config that `shapes` determine.
+
+    `shapes` has the shape of each tensor by its name in the state dict of the model. Raises ShapeMismatch.
+    """
     config = {"mixer": _mixer, "convmixer": _convmixer, "davit": _davit}[family](shapes)
     classes, _ = _shape(shapes, "head.weight", "(classes, channels)") if "head.weight" in shapes else (0, 0)
     return {**config, "classes": classes}
 
 
 def default_fields(family: str, config: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
-    """What is taken where nobody says, beside the `config` that shapes tell; a field without a rule is left out."""
+    """Defaults for the fields that shapes do not determine; a field without a default is left out.
+
+    `config` has the fields that `config_from_shapes` infers from `shapes`.
+    """
     match family:
         case "mixer":
             _, patches = shapes["body.0.token_mlp.first.weight"]
@@ -35,11 +45,11 @@ def default_fields(family: str, config: Mapping[str, Any], shapes: Shapes) -> di
             return {"image_size": side * config["patch_size"]} if side * side == patches else {}
         case "convmixer":
             sizes = tuple(config[name] for name in ("channels", "depth", "patch_size", "kernel_size"))
-            relu = sizes == (768, 32, 7, 7)  # the one that its authors trained with ReLU
+            relu = sizes == (768, 32, 7, 7)  # the only size that the authors trained with ReLU
             return {"activation": "relu" if relu else "gelu", "image_size": 224}
         case _:
-            whole = all(channels % 32 == 0 for channels in config["channels"])
-            heads = {"heads": tuple(channels // 32 for channels in config["channels"])} if whole else {}
+            divisible = all(channels % 32 == 0 for channels in config["channels"])
+            heads = {"heads": tuple(channels // 32 for channels in config["channels"])} if divisible else {}
             return {**heads, "window": 7, "image_size": 224}
 
 
@@ -99,16 +109,16 @@ def _square(shape: tuple[int, ...]) -> bool:
 
 
 def _shape(
-    shapes: Shapes, name: str, wanted: str, fits: Callable[[tuple[int, ...]], bool] = lambda shape: True
+    shapes: Shapes, name: str, expected: str, is_valid: Callable[[tuple[int, ...]], bool] = lambda shape: True
 ) -> tuple[int, ...]:
-    """The shape of `name`, with as many axes as `wanted` names, none of them empty."""
+    """The shape of tensor `name`. It must have as many axes as `expected` lists, none of size 0."""
     shape = shapes.get(name)
-    if shape is None or len(shape) != wanted.count(",") + 1 or 0 in shape or not fits(shape):
-        raise ShapeMismatch(name, shape, wanted)
+    if shape is None or len(shape) != expected.count(",") + 1 or 0 in shape or not is_valid(shape):
+        raise ShapeMismatch(name, shape, expected)
     return shape
 
 
 def _count(shapes: Shapes, pattern: str) -> int:
-    """One more than the largest number, so that a gap shows as missing tensors; never more than there are tensors."""
-    found = (re.match(pattern, name) for name in shapes)
-    return min(max((int(match[1]) + 1 for match in found if match), default=0), len(shapes))
+    """The largest number in the names plus one, so a gap appears as missing tensors; at most the number of tensors."""
+    matches = (re.match(pattern, name) for name in shapes)
+    return min(max((int(match[1]) + 1 for match in matches if match), default=0), len(shapes))

@@ -1,9 +1,11 @@
-"""A model into another program's format, with what that format can't say.
+"""Converts weights to the format of another program, and reports what the format can't store.
 
-A -> B -> A gives every tensor back bit by bit. What B does not record is found by asking what a reader of B's file
-would take, and measured as the difference that this makes to the logits of real images.
+A -> B -> A restores every tensor bit for bit. To find the config fields that B does not store, the config of the model
+is compared with the config that a reader of the file in B would infer. The effect is measured on the logits of real
+images.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
@@ -25,6 +27,9 @@ from mixlab.weights.storage.write import require_suffix, write_model_folder, wri
 from mixlab.weights.strict import tensor_shapes
 from mixlab.weights.timm_folder import TIMM_FIELDS, timm_name, write_timm_folder
 from mixlab.zoo.architecture import Model
+from mixlab.zoo.class_names import CLASS_NAMES_NEED_TIMM
+
+_log = logging.getLogger("mixlab")
 
 _FAMILIES = ("mixer", "convmixer", "davit")
 
@@ -36,11 +41,11 @@ TARGETS: Mapping[str, Mapping[str, str]] = {
     **{to: {family: f"{to}_{family}" for family in _FAMILIES} for to in ("timm", "mmpretrain")},
     "mixlab": {},
 }
-"""The table of formats.toml for each family that a target holds; our own folder holds every one, under our names."""
+"""The table of formats.toml by target and family. A folder of mixlab stores every family, without renaming."""
 
 _IMAGES = 16
-_INFERRED = ("heads", "image_size")  # fields whose default says nothing of a file
-_NOTHING_LOST = {  # of training alone, and a size that the model does not depend on
+_NO_DEFAULT = ("heads", "image_size")  # the default of the config is not a default for files
+_IGNORED_FIELDS = {  # used only in training, or without effect on the model
     "mixer": ("stochastic_depth",),
     "convmixer": ("image_size",),
     "davit": ("stochastic_depth", "image_size"),
@@ -49,65 +54,76 @@ _NOTHING_LOST = {  # of training alone, and a size that the model does not depen
 
 @dataclass(frozen=True)
 class LostFields:
-    """What the written file does not say: field by field, the model's value and what a reader takes (None: nothing)."""
+    """The config fields that a written file does not store.
+
+    `fields` maps each name to the value of the model and the value that a reader assumes (None: it assumes none).
+    `logit_difference` is the largest change of a logit that this causes, relative to the largest logit; None if a field
+    has no default, so a reader must set it.
+    """
 
     fields: Mapping[str, tuple[Any, Any]]
     logit_difference: float | None
-    """The largest, in units of the largest logit; None where a reader can take nothing and has to be told."""
 
     def __str__(self) -> str:
-        said = ", ".join(
-            f"{name}={had!r} (read as {read!r})" if read is not None else f"{name}={had!r} (has to be given)"
-            for name, (had, read) in self.fields.items()
+        listed = ", ".join(
+            f"{name}={value!r} (read as {assumed!r})" if assumed is not None else f"{name}={value!r} (must be set)"
+            for name, (value, assumed) in self.fields.items()
         )
         if self.logit_difference is None:
-            return said
-        moved = f"the logits of {_IMAGES} handwritten digits move by {self.logit_difference:.2g} of the largest"
-        return f"{said}; read so, {moved}"
+            return listed
+        return (
+            f"{listed}; this changes the logits of {_IMAGES} handwritten digits by up to {self.logit_difference:.2g} "
+            "times the largest logit"
+        )
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What is about to be written, and what that loses. Raises UserError where it can't be."""
+    """A conversion that is checked but not written yet.
 
-    opened: Pretrained
+    `to` is a key of `TARGETS`, and `out` the file or folder to write. Raises UserError if the format can't store the
+    model, or `out` has the wrong suffix.
+    """
+
+    pretrained: Pretrained
     to: str
     out: Path
 
     def __post_init__(self) -> None:
         if self.to == "mixlab":
             return
-        for name in self.opened.weights.tensors:
+        for name in self.pretrained.weights.tensors:
             try:
-                self.format.theirs(name, count_numbers(self.opened.weights))
+                self.format.to_file_name(name, _model_counts(self.pretrained.weights))
             except KeyError as error:
                 raise UserError(
-                    f"{self.to}'s names have no place for {name}: give --to davit or --to mixlab, which have one."
+                    f"The {self.to} format has no name for {name}: use --to davit or --to mixlab, which do."
                 ) from error
         if self.timm_name is None:
             require_suffix(self.out, numpy=self.format.layout == "flax")
 
     @cached_property
     def format(self) -> Format:
-        family = self.opened.weights.family
+        """The format of the written tensors. Raises UserError if the target does not support the family."""
+        family = self.pretrained.weights.family
         if family not in TARGETS[self.to]:
-            able = ", ".join(to for to, families in TARGETS.items() if family in families or to == "mixlab")
-            raise UserError(f"{self.to}'s format holds no {family}: give --to one of {able}.")
+            supported = ", ".join(to for to, families in TARGETS.items() if family in families or to == "mixlab")
+            raise UserError(f"The {self.to} format does not support a {family} model: give --to one of {supported}.")
         if self.to == "timm" and family == "davit":
-            return formats()[_timm_davit(self.opened.weights.config)]
+            return formats()[_timm_davit(self.pretrained.weights.config)]
         return formats()[TARGETS[self.to][family]]
 
     @cached_property
     def timm_name(self) -> str | None:
-        """Of a folder for timm; None for a file, as where timm registers no such size."""
-        return timm_name(self.opened.weights) if self.to == "timm" and not self.out.suffix else None
+        """The name in timm if a folder for timm is written; None for a file, or if timm does not have the size."""
+        return timm_name(self.pretrained.weights) if self.to == "timm" and not self.out.suffix else None
 
     @cached_property
     def lost(self) -> LostFields | None:
-        """What a reader of the written file would take otherwise."""
+        """The config fields that the written file does not store; None if it stores all of them."""
         if self.to == "mixlab":
             return None
-        weights = self.opened.weights
+        weights = self.pretrained.weights
         model = build_with_weights(weights)
         shapes = tensor_shapes(weights.tensors)
         inferred = config_from_shapes(weights.family, shapes)
@@ -115,29 +131,33 @@ class Conversion:
         written = TIMM_FIELDS if self.timm_name else ()
         lost = {}
         for field in fields(model.config):
-            had = getattr(model.config, field.name)
-            taken = read.get(field.name, None if field.default is MISSING or field.name in _INFERRED else field.default)
-            if had != taken and field.name not in (*written, *_NOTHING_LOST[weights.family]):
-                lost[field.name] = (had, taken)
+            value = getattr(model.config, field.name)
+            has_default = field.default is not MISSING and field.name not in _NO_DEFAULT
+            assumed = read.get(field.name, field.default if has_default else None)
+            if value != assumed and field.name not in (*written, *_IGNORED_FIELDS[weights.family]):
+                lost[field.name] = (value, assumed)
         if not lost:
             return None
-        if any(taken is None for _, taken in lost.values()):
+        if any(assumed is None for _, assumed in lost.values()):
             return LostFields(lost, None)
-        as_read = asdict(model.config) | {name: taken for name, (_, taken) in lost.items()}
+        as_read = asdict(model.config) | {name: assumed for name, (_, assumed) in lost.items()}
         return LostFields(
             lost, _logit_difference(model, build_with_weights(Weights(weights.family, as_read, weights.tensors)))
         )
 
     def write(self) -> None:
-        weights, classes, preprocess = self.opened.weights, self.opened.classes, self.opened.preprocess
+        """Writes the file or folder. Raises UserError if the disk is full or the path can't be written."""
+        weights, classes, preprocess = self.pretrained.weights, self.pretrained.classes, self.pretrained.preprocess
+        if self.pretrained.names_need_timm and (self.to == "mixlab" or self.timm_name):  # folders have class names
+            _log.warning(CLASS_NAMES_NEED_TIMM)
         if self.to == "mixlab":
             with atomic_folder(self.out) as temporary:
                 write_model_folder(temporary, weights, classes, preprocess)
             return
         prefix = "params/" if self.to == "big_vision" else ""
         tensors = {
-            prefix + self.format.theirs(ours, count_numbers(weights)): self.format.into_file(tensor)
-            for ours, tensor in weights.tensors.items()
+            prefix + self.format.to_file_name(name, _model_counts(weights)): self.format.to_file(tensor)
+            for name, tensor in weights.tensors.items()
         }
         if self.timm_name:
             with atomic_folder(self.out) as temporary:
@@ -147,22 +167,23 @@ class Conversion:
 
 
 def _timm_davit(config: Mapping[str, Any]) -> str:
-    """timm has other names for what another class of its would compute."""
+    """The format for a DaViT: timm has different tensor names for each variant."""
     if config["channel_attention"] == "florence2":
         return "timm_florence2"
     return "timm_davit_norm_first" if config["head_order"] == "norm-pool" else "timm_davit"
 
 
-def count_numbers(weights: Weights) -> dict[str, int]:
-    """What some formats' names depend on."""
+def _model_counts(weights: Weights) -> dict[str, int]:
+    """The counts that the tensor names of some formats depend on."""
     return {"depth": weights.config.get("depth", 0), "stages": len(weights.config.get("depths", ()))}
 
 
 @torch.inference_mode()
-def _logit_difference(model: Model, read: Model) -> float:
+def _logit_difference(model: Model, as_read: Model) -> float:
+    """The largest difference of a logit of handwritten digits, relative to the largest logit."""
     digits = open_digits().splits["test"]
     preprocess = Preprocess(height_and_width(model.config.image_size))
     images = torch.stack([preprocess(digits.image(index)) for index in range(_IMAGES)])
     images = images[:, :1].expand(-1, model.config.image_channels, -1, -1)
     logits = model(images)
-    return ((read(images) - logits).abs().max() / logits.abs().max()).item()
+    return ((as_read(images) - logits).abs().max() / logits.abs().max()).item()

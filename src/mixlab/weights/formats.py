@@ -1,6 +1,6 @@
-"""Other people's names for our tensors, both ways. The names are data: formats.toml.
+"""File formats: maps tensor names between mixlab and other programs, in both directions. The names are in formats.toml.
 
-A format is recognised by the names inside a file, never by the file's own.
+A format is detected from the tensor names in a file, never from the file name.
 """
 
 import re
@@ -22,7 +22,7 @@ _BRACES = re.compile(r"\{(?:(\d+)\*)?([a-z]+)([+-]\d+)?\}")
 
 @dataclass(frozen=True)
 class Template:
-    """The beginning of a name, with whole numbers in braces: {block}, {block+3}, {2*pair+1}."""
+    """The beginning of a tensor name, with integers in braces: {block}, {block+3}, {2*pair+1}."""
 
     text: str
 
@@ -31,18 +31,19 @@ class Template:
         return r"(\d+)".join(re.escape(text) for text in _BRACES.split(self.text)[::4])
 
     def read(self, name: str) -> tuple[dict[str, int], str] | None:
-        """The numbers in `name`, and what is left of it; None where it does not begin like this."""
-        found = _compiled(self.pattern).match(name)
-        if found is None:
+        """The numbers in `name` and the rest of it; None if `name` does not match."""
+        match = _compiled(self.pattern).match(name)
+        if match is None:
             return None
         numbers: dict[str, int] = {}
-        for digits, (factor, word, shift) in zip(found.groups(), _BRACES.findall(self.text), strict=True):
+        for digits, (factor, variable, shift) in zip(match.groups(), _BRACES.findall(self.text), strict=True):
             number, rest = divmod(int(digits) - int(shift or 0), int(factor or 1))
-            if rest or number < 0 or numbers.setdefault(word, number) != number:
+            if rest or number < 0 or numbers.setdefault(variable, number) != number:
                 return None
-        return numbers, name[found.end() :]
+        return numbers, name[match.end() :]
 
     def write(self, numbers: Mapping[str, int]) -> str:
+        """The text with the braces replaced by `numbers`."""
         return _BRACES.sub(
             lambda braces: str(int(braces[1] or 1) * numbers[braces[2]] + int(braces[3] or 0)), self.text
         )
@@ -50,37 +51,51 @@ class Template:
 
 @dataclass(frozen=True)
 class Format:
+    """The names and the layout of the tensors of one model family in the files of one program.
+
+    `rules` are pairs of (name in the file, name in mixlab); the first one that matches is used. `prefix` is the common
+    prefix of the model's tensors in the file. `implied` has config fields that the format determines in addition to the
+    shapes.
+    """
+
     name: str
     family: str
-    rules: tuple[tuple[Template, Template], ...]  # theirs, ours
-    within: str
+    rules: tuple[tuple[Template, Template], ...]
+    prefix: str
     layout: str  # "torch", "flax" or "old flax"
-    implied: Mapping[str, Any]  # fields of the family's config that the format has besides the shapes
+    implied: Mapping[str, Any]
 
-    def ours(self, theirs: str) -> str | None:
-        """Our name for theirs; None where no rule fits."""
-        if not theirs.startswith(self.within):
+    def to_mixlab_name(self, file_name: str) -> str | None:
+        """The mixlab name of a tensor of a file; None if no rule matches."""
+        if not file_name.startswith(self.prefix):
             return None
-        for begins, becomes in self.rules:
-            if found := begins.read(theirs.removeprefix(self.within)):
-                numbers, rest = found
-                return becomes.write(numbers) + rest
+        for file_template, mixlab_template in self.rules:
+            if match := file_template.read(file_name.removeprefix(self.prefix)):
+                numbers, rest = match
+                return mixlab_template.write(numbers) + rest
         return None
 
-    def theirs(self, ours: str, numbers: Mapping[str, int]) -> str:
-        """Their name for ours; `numbers` has the model's `depth` and `stages`, which some names depend on."""
-        for becomes, begins in self.rules:
-            if found := begins.read(ours):
-                return self.within + becomes.write({**numbers, **found[0]}) + found[1]
-        raise KeyError(ours)
+    def to_file_name(self, mixlab_name: str, counts: Mapping[str, int]) -> str:
+        """The name of a tensor in files of this format.
 
-    def fitting(self, names: Iterable[str]) -> int:
-        """How many of `names` are this format's."""
-        begins = _compiled("|".join(theirs.pattern for theirs, _ in self.rules))
-        return sum(name.startswith(self.within) and begins.match(name, len(self.within)) is not None for name in names)
+        `counts` has the `depth` and the `stages` of the model, because some names depend on them. Raises KeyError if no
+        rule matches.
+        """
+        for file_template, mixlab_template in self.rules:
+            if match := mixlab_template.read(mixlab_name):
+                return self.prefix + file_template.write({**counts, **match[0]}) + match[1]
+        raise KeyError(mixlab_name)
+
+    def count_matches(self, names: Iterable[str]) -> int:
+        """How many of `names` match a rule of this format."""
+        pattern = _compiled("|".join(template.pattern for template, _ in self.rules))
+        return sum(name.startswith(self.prefix) and pattern.match(name, len(self.prefix)) is not None for name in names)
 
     def from_file(self, tensor: Tensor) -> Tensor:
-        """As PyTorch has it: flax's kernels are (height, width, in, out) or (in, out), its old ones with axes of 1."""
+        """The tensor in the layout of PyTorch.
+
+        Kernels of flax are (height, width, in, out) or (in, out); old ones have additional axes of size 1.
+        """
         if self.layout == "torch":
             return tensor
         if self.layout == "old flax" and tensor.dim() != 4:
@@ -88,29 +103,37 @@ class Format:
         return tensor.permute({4: (3, 2, 0, 1), 2: (1, 0)}.get(tensor.dim(), tuple(range(tensor.dim()))))
 
     def shape_from_file(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of `from_file` for a tensor of `shape`."""
         return tuple(self.from_file(torch.empty(shape, device="meta")).shape)
 
-    def into_file(self, tensor: Tensor) -> Tensor:
+    def to_file(self, tensor: Tensor) -> Tensor:
+        """The tensor in the layout of the format: the inverse of `from_file`."""
         if self.layout == "torch":
             return tensor
         return tensor.permute({4: (2, 3, 1, 0), 2: (1, 0)}.get(tensor.dim(), tuple(range(tensor.dim()))))
 
 
 def detect_format(names: Iterable[str], path: Path) -> Format:
-    """The format that most of `names` are in. Raises UserError where it is none, or not the format of half of them."""
+    """The format that matches most of `names`.
+
+    Raises UserError if it matches less than half of the names with its prefix, or none. `path` is for the error
+    message.
+    """
     names = list(names)
-    best = max(formats().values(), key=lambda format: format.fitting(names))
-    if 2 * best.fitting(names) < sum(name.startswith(best.within) for name in names) or not best.fitting(names):
-        some = ", ".join(names[:4])
+    best = max(formats().values(), key=lambda format: format.count_matches(names))
+    matches = best.count_matches(names)
+    if 2 * matches < sum(name.startswith(best.prefix) for name in names) or not matches:
+        examples = ", ".join(names[:4])
         raise UserError(
-            f"{path} holds no MLP-Mixer, ConvMixer or DaViT that mixlab can read: its tensors are called {some} and so "
-            f"on, in none of the formats {', '.join(formats())}. Give a file of one of these."
+            f"{path} contains no MLP-Mixer, ConvMixer or DaViT that mixlab can read: its tensor names ({examples}, "
+            f"...) match none of the formats {', '.join(formats())}. Give a file in one of these formats."
         )
     return best
 
 
 @cache
 def formats() -> dict[str, Format]:
+    """All formats of formats.toml by name."""
     tables = tomllib.loads(Path(__file__).with_name("formats.toml").read_text(encoding="utf-8"))
     for table in tables.values():
         if isinstance(inside := table.get("inside"), str):
@@ -118,19 +141,20 @@ def formats() -> dict[str, Format]:
     return {name: _format(name, **table) for name, table in tables.items()}
 
 
-def renumbered(name: str, names: Iterable[str]) -> str:
-    """`name` with flax's numbers from 0 on: before linen, layers of different kinds in a block were counted together.
+def renumber_layers(name: str, names: Iterable[str]) -> str:
+    """Converts the layer numbers in a name of old flax to those of linen, which counts each type of layer from 0.
 
-    LayerNorm_0 and LayerNorm_2 beside each other become LayerNorm_0 and LayerNorm_1.
+    Before linen, layers of different types in one block were counted together: LayerNorm_0 and LayerNorm_2 in a block
+    become LayerNorm_0 and LayerNorm_1. `names` are all names of the file.
     """
     parts = name.split("/")
-    for place, part in enumerate(parts):
+    for index, part in enumerate(parts):
         kind, underscore, digits = part.rpartition("_")
         if underscore and digits.isdecimal():
-            above = "/".join([*name.split("/")[:place], f"{kind}_"])
-            beside = {other.removeprefix(above).partition("/")[0] for other in names if other.startswith(above)}
-            order = sorted(int(number) for number in beside if number.isdecimal())
-            parts[place] = f"{kind}_{order.index(int(digits))}"
+            stem = "/".join([*name.split("/")[:index], f"{kind}_"])
+            siblings = {other.removeprefix(stem).partition("/")[0] for other in names if other.startswith(stem)}
+            order = sorted(int(number) for number in siblings if number.isdecimal())
+            parts[index] = f"{kind}_{order.index(int(digits))}"
     return "/".join(parts)
 
 
@@ -140,15 +164,16 @@ def _format(
     rules: list[list[str]],
     blocks: Iterable[list[str]] = (),
     inside: Iterable[list[str]] = (),
-    within: str = "",
+    prefix: str = "",
     layout: str = "torch",
     implied: Mapping[str, Any] | None = None,
 ) -> Format:
-    multiplied = [
-        [theirs + their_end, ours + our_end] for (theirs, ours), (their_end, our_end) in product(blocks, inside)
+    block_rules = [
+        [file_block + file_name, mixlab_block + mixlab_name]
+        for (file_block, mixlab_block), (file_name, mixlab_name) in product(blocks, inside)
     ]
-    pairs = tuple((Template(theirs), Template(ours)) for theirs, ours in [*rules, *multiplied])
-    return Format(name, family, pairs, within, layout, implied or {})
+    templates = tuple((Template(file_name), Template(mixlab_name)) for file_name, mixlab_name in [*rules, *block_rules])
+    return Format(name, family, templates, prefix, layout, implied or {})
 
 
 @cache

@@ -1,7 +1,7 @@
-"""Weights from the Hugging Face hub: a model's folder.
+"""Downloads weights from the Hugging Face hub.
 
-What is on this machine touches no network. Where the network fails, the sentence says what to fetch by hand, and where
-to put it.
+Files in the local cache are used without the network. If the network fails, the error message says which files to
+download manually and where to put them.
 """
 
 import json
@@ -18,9 +18,11 @@ _SAFETENSORS, _INDEX, _PICKLE = "model.safetensors", "model.safetensors.index.js
 
 
 def hub_folder(name: str) -> Path:
-    """The folder in the hub's cache with config.json and the weights of `name`: owner/name or owner/name@revision.
+    """The folder in the hub's cache with config.json and the weights of a model. Downloads them if necessary.
 
-    The weights are model.safetensors, else its shards, else pytorch_model.bin. Raises UserError.
+    `name` is owner/name or owner/name@revision. The weights are model.safetensors, or else its shards, or else
+    pytorch_model.bin. Raises UserError if the repository or the revision does not exist, is not accessible, or contains
+    no weights, and if the network fails.
     """
     from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
     from huggingface_hub.errors import (
@@ -31,63 +33,67 @@ def hub_folder(name: str) -> Path:
         RevisionNotFoundError,
     )
 
-    repository, _, tagged = name.partition("@")
-    revision = tagged or "main"
+    repository, _, given_revision = name.partition("@")
+    revision = given_revision or "main"
     try:
         if folder := _cached(repository, revision):
             return folder
-        with translate_os_errors(Path(constants.HF_HUB_CACHE)), bars_on_a_terminal():
+        with translate_os_errors(Path(constants.HF_HUB_CACHE)), progress_bars_on_terminal():
             files = [file.rfilename for file in HfApi().model_info(repository, revision=revision).siblings or ()]
-            weights = _weights(files)
+            weights = _weights_files(files)
             if not weights:
                 raise UserError(_no_weights(name, files))
-            found = snapshot_download(repository, revision=revision, allow_patterns=["config.json", *weights])
-            if "config.json" not in files:  # asked once, the cache knows that there is none
+            folder = snapshot_download(repository, revision=revision, allow_patterns=["config.json", *weights])
+            if "config.json" not in files:  # this request records in the cache that the file does not exist
                 with suppress(EntryNotFoundError):
                     hf_hub_download(repository, "config.json", revision=revision)
-        return Path(found)
+        return Path(folder)
     except HFValidationError as error:
-        raise UserError(f'"{name}" is no name on the hub: it is owner/name, or owner/name@revision.') from error
+        raise UserError(
+            f'"{name}" is not a valid name on the hub: it must be owner/name or owner/name@revision.'
+        ) from error
     except GatedRepoError as error:
         raise UserError(
-            f"{name} is gated on the hub: accept its terms at {constants.ENDPOINT}/{repository}, then run "
+            f"{name} is a gated repository: accept its terms at {constants.ENDPOINT}/{repository}, then run "
             "`hf auth login`."
         ) from error
     except RepositoryNotFoundError as error:
         raise UserError(
-            f"{name} is not on the hub, or is private: check the spelling, or run `hf auth login` with an account "
-            "that may read it."
+            f"{name} does not exist on the hub or is private: check the spelling, or run `hf auth login` with an "
+            "account that can read it."
         ) from error
     except RevisionNotFoundError as error:
         raise UserError(
-            f'{repository} has no revision "{revision}" on the hub: {constants.ENDPOINT}/{repository}/tree/main '
-            "lists its branches and tags."
+            f'{repository} has no revision "{revision}" on the hub: see {constants.ENDPOINT}/{repository}/tree/main '
+            "for its branches and tags."
         ) from error
     except network_errors() as error:
         address = f"{constants.ENDPOINT}/{repository}/resolve/{revision}"
         raise UserError(
-            f"{name} can't be fetched from the hub ({_first_line(error)}): fetch {address}/{_SAFETENSORS} and "
-            f"{address}/config.json by hand, put both in a folder, and give that folder as the model."
+            f"{name} can't be downloaded from the hub ({_first_line(error)}): download {address}/{_SAFETENSORS} and "
+            f"{address}/config.json manually, put both into one folder, and give that folder as the model."
         ) from error
 
 
 def cached_weights(repository: str, revision: str = "main") -> Path | None:
-    """The folder in the hub's cache with the weights of owner/name, whichever program has put them there."""
+    """The folder in the hub's cache with the weights of owner/name, whichever program downloaded them; or None."""
     from huggingface_hub import try_to_load_from_cache
 
     for weights in (_SAFETENSORS, _INDEX, _PICKLE):
-        found = try_to_load_from_cache(repository, weights, revision=revision)
-        if isinstance(found, str):
-            folder = Path(found).parent
-            return folder if all((folder / shard).exists() for shard in _shards(Path(found))) else None
+        cached = try_to_load_from_cache(repository, weights, revision=revision)
+        if isinstance(cached, str):
+            folder = Path(cached).parent
+            return folder if all((folder / shard).exists() for shard in _shards(Path(cached))) else None
     return None
 
 
 def _cached(repository: str, revision: str) -> Path | None:
-    """The folder in the hub's cache, if all that is needed is in it."""
+    """The folder in the hub's cache if it is complete, else None."""
     from huggingface_hub import try_to_load_from_cache
 
-    if try_to_load_from_cache(repository, "config.json", revision=revision) is None:  # neither there nor known to lack
+    if (
+        try_to_load_from_cache(repository, "config.json", revision=revision) is None
+    ):  # not cached, and not known to be missing
         return None
     return cached_weights(repository, revision)
 
@@ -98,8 +104,8 @@ def _shards(weights: Path) -> Iterable[str]:
     return set(json.loads(weights.read_text(encoding="utf-8"))["weight_map"].values())
 
 
-def _weights(files: list[str]) -> list[str]:
-    """Of a repository's files, those that hold the weights; none where it has no weights that mixlab reads."""
+def _weights_files(files: list[str]) -> list[str]:
+    """The files of a repository that contain the weights; empty if mixlab reads none of the files."""
     if _SAFETENSORS in files:
         return [_SAFETENSORS]
     if _INDEX in files:
@@ -110,25 +116,26 @@ def _weights(files: list[str]) -> list[str]:
 def _no_weights(name: str, files: list[str]) -> str:
     listed = ", ".join(files[:8]) + (f" and {len(files) - 8} more" if len(files) > 8 else "")
     return (
-        f"{name} on the hub has neither {_SAFETENSORS}, whole or in shards, nor {_PICKLE}, but {listed or 'no files'}: "
-        "where one of these holds the weights, fetch it by hand and give the file."
+        f"{name} on the hub has neither {_SAFETENSORS} (or its shards) nor {_PICKLE}. Its files: {listed or 'none'}. "
+        "If one of them contains the weights, download it manually and give that file."
     )
 
 
 def network_errors() -> tuple[type[Exception], ...]:
-    """What the hub's client raises where the network or the hub fails: requests' errors or httpx's, by its version."""
+    """The exceptions of the hub's client if the network or the hub fails: from requests or httpx, by version."""
     from huggingface_hub.errors import HfHubHTTPError
 
     return OSError, cast(type[Exception], HfHubHTTPError.__bases__[0])
 
 
 @contextmanager
-def bars_on_a_terminal() -> Iterator[None]:
+def progress_bars_on_terminal() -> Iterator[None]:
+    """Disables the progress bars of the hub's client if standard error is not a terminal and the user set nothing."""
     from huggingface_hub import constants
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-    decided = constants.HF_HUB_DISABLE_PROGRESS_BARS is not None or are_progress_bars_disabled()
-    if decided or sys.stderr.isatty():
+    set_by_user = constants.HF_HUB_DISABLE_PROGRESS_BARS is not None or are_progress_bars_disabled()
+    if set_by_user or sys.stderr.isatty():
         yield
         return
     disable_progress_bars()

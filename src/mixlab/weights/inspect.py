@@ -1,4 +1,4 @@
-"""What a file of weights holds: its format, its architecture, and every tensor, one at a time in memory."""
+"""Inspects a weights file: format, architecture and tensor statistics, with one tensor in memory at a time."""
 
 import hashlib
 import math
@@ -14,14 +14,16 @@ from mixlab.data.preprocess import Preprocess
 from mixlab.data.readers.digits import open_digits
 from mixlab.errors import UserError
 from mixlab.report.table import Column, Table
-from mixlab.weights.load import identify_checkpoint
+from mixlab.weights.load import identify_weights
 from mixlab.weights.source import Source
-from mixlab.weights.storage.checkpoint import Checkpoint, open_checkpoint
+from mixlab.weights.storage.weights_file import WeightsFile, open_weights_file
 from mixlab.zoo.architecture import Model
 
 
 @dataclass(frozen=True)
 class TensorStatistics:
+    """Statistics of the finite values of one tensor, in float64."""
+
     name: str
     shape: tuple[int, ...]
     dtype: str
@@ -29,44 +31,50 @@ class TensorStatistics:
     deviation: float
     minimum: float
     maximum: float
-    warning: str  # empty where there is none
+    warning: str  # empty if there is none
 
 
 @dataclass(frozen=True)
 class Inspection:
+    """The contents of a weights file. `reason` is the error message of `load` if it can't load the file, else empty."""
+
     path: Path
     format: str | None
     family: str | None
     config: Mapping[str, Any]
-    reason: str  # where no model was recognised, or it does not fit: the sentence that `load` ends in
+    reason: str
     tensors: tuple[TensorStatistics, ...]
 
     @property
     def numbers(self) -> int:
+        """How many numbers all tensors have together."""
         return sum(math.prod(tensor.shape) for tensor in self.tensors)
 
     @property
     def warnings(self) -> list[TensorStatistics]:
+        """The tensors with a warning."""
         return [tensor for tensor in self.tensors if tensor.warning]
 
     def summary(self) -> Table:
-        about = {
+        """File, format, architecture and warnings."""
+        properties = {
             "file": str(self.path),
             "format": self.format or "unknown",
             "family": self.family or "unknown",
             **{name: str(value) for name, value in self.config.items()},
             "tensors": f"{len(self.tensors):,}",
             "numbers": f"{self.numbers:,}",
-            "suspicious": ", ".join(f"{tensor.name} ({tensor.warning})" for tensor in self.warnings) or "nothing",
+            "warnings": ", ".join(f"{tensor.name} ({tensor.warning})" for tensor in self.warnings) or "none",
         }
         return Table(
-            "What it holds",
-            [Column("what", "what"), Column("value", "value")],
-            [{"what": what, "value": value} for what, value in about.items()],
+            "Contents",
+            [Column("what", "property"), Column("value", "value")],
+            [{"what": name, "value": value} for name, value in properties.items()],
             notes=[self.reason] if self.reason else [],
         )
 
     def table(self) -> Table:
+        """One row for each tensor."""
         return Table(
             "Tensors",
             [
@@ -75,9 +83,9 @@ class Inspection:
                 Column("dtype", "dtype"),
                 Column("mean", "mean", digits=4),
                 Column("deviation", "sd", digits=4),
-                Column("minimum", "least", digits=3),
-                Column("maximum", "greatest", digits=3),
-                Column("suspicion", "suspicious"),
+                Column("minimum", "min", digits=3),
+                Column("maximum", "max", digits=3),
+                Column("suspicion", "warning"),
             ],
             [
                 {
@@ -101,49 +109,53 @@ class Inspection:
 
 
 def inspect(source: Source, given: Mapping[str, Any]) -> Inspection:
-    """`given`: fields that the file does not say, as for `load`; without them the tensors are listed all the same."""
-    checkpoint = open_checkpoint(source.path)
-    tensors = tuple(_statistics(checkpoint))
+    """Inspects the weights of `source`.
+
+    `given` are config fields that the file does not store, as for `load`. If they are missing, the tensors are listed
+    without the config. Raises UserError if the file can't be read.
+    """
+    file = open_weights_file(source.path)
+    tensors = tuple(_statistics(file))
     if source.family == "timm":
         return Inspection(source.path, "mixlab", "timm", source.config, "", tensors)
     try:
-        found = identify_checkpoint(source, given.get("image_size"), given)
+        identified = identify_weights(source, given.get("image_size"), given)
     except UserError as error:
         return Inspection(source.path, None, None, {}, str(error), tensors)
-    return Inspection(source.path, found.format.name, found.format.family, found.config, "", tensors)
+    return Inspection(source.path, identified.format.name, identified.format.family, identified.config, "", tensors)
 
 
 def checksum(path: Path) -> str:
-    """SHA-256, in hexadecimal."""
+    """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @torch.inference_mode()
 def reference_logits(model: Model, preprocess: Preprocess) -> Tensor:
-    """(class,): of the first handwritten digit of scikit-learn's held-out ones, the same on every machine."""
+    """Logits of shape (class,) for the first test image of scikit-learn's digits, the same on every machine."""
     image = preprocess(open_digits().splits["test"].image(0))
     return model(image[None, :1].expand(-1, model.config.image_channels, -1, -1))[0]
 
 
-def _statistics(checkpoint: Checkpoint) -> Iterator[TensorStatistics]:
-    for name, stored in checkpoint.stored.items():
-        values = checkpoint.tensor(name).double().flatten()
+def _statistics(file: WeightsFile) -> Iterator[TensorStatistics]:
+    for name, stored in file.stored.items():
+        values = file.tensor(name).double().flatten()
         finite = values[values.isfinite()]
-        some = finite if len(finite) else torch.full((1,), math.nan, dtype=torch.float64)
+        described = finite if len(finite) else torch.full((1,), math.nan, dtype=torch.float64)
         yield TensorStatistics(
             name=name,
             shape=stored.shape,
             dtype=str(stored.dtype).removeprefix("torch."),
-            mean=some.mean().item(),
-            deviation=some.std(correction=0).item(),
-            minimum=some.min().item(),
-            maximum=some.max().item(),
-            warning=_suspicion(name, values, finite),
+            mean=described.mean().item(),
+            deviation=described.std(correction=0).item(),
+            minimum=described.min().item(),
+            maximum=described.max().item(),
+            warning=_warning(name, values, finite),
         )
 
 
-def _suspicion(name: str, values: Tensor, finite: Tensor) -> str:
+def _warning(name: str, values: Tensor, finite: Tensor) -> str:
     if nan := int(values.isnan().sum()):
         return f"{nan:,} NaN"
     if infinite := len(values) - len(finite):

@@ -1,7 +1,7 @@
-"""`load`: any weights, at any resolution, strictly.
+"""`load`: strict loading of any weights, at any resolution.
 
-The format is recognised from the names inside, the architecture from the tensors' shapes. What shapes can't tell comes
-from the caller, the Card or the folder's config.json, else from a rule that is said in one line.
+The format is detected from the tensor names, and the architecture from the tensor shapes. Config fields that the shapes
+do not determine come from the caller, the Card or config.json, or else from a default, which is logged in one line.
 """
 
 import logging
@@ -18,21 +18,29 @@ from mixlab.errors import UserError
 from mixlab.models.contract import ImageSize, height_and_width
 from mixlab.weights.adapt import Resize, Weights, reset_head, resize_input, resize_patches
 from mixlab.weights.config_inference import ShapeMismatch, config_from_shapes, default_fields
-from mixlab.weights.formats import Format, detect_format, renumbered
+from mixlab.weights.formats import Format, detect_format, renumber_layers
 from mixlab.weights.source import Source, find_source
-from mixlab.weights.storage.checkpoint import Checkpoint, open_checkpoint
+from mixlab.weights.storage.weights_file import WeightsFile, open_weights_file
 from mixlab.weights.strict import require_same_tensors
 from mixlab.zoo.architecture import FAMILIES, Architecture, Model, of_family
-from mixlab.zoo.class_names import indices
+from mixlab.zoo.class_names import index_names
 
 _log = logging.getLogger("mixlab")
 
 
 @dataclass(frozen=True)
 class Pretrained:
+    """Weights with their class names and preprocessing.
+
+    `classes` has the names of the classes, or their indices ("0", "1", ...) if `has_class_names` is False.
+    `names_need_timm` is True if the names are unknown because timm is not installed.
+    """
+
     weights: Weights
-    classes: tuple[str, ...]  # names
+    classes: tuple[str, ...]
     preprocess: Preprocess
+    has_class_names: bool = True
+    names_need_timm: bool = False
 
 
 def load(
@@ -43,17 +51,22 @@ def load(
     resize: Resize | None = None,
     **config_fields: Any,
 ) -> Model:
-    """The model with these weights, in evaluation mode, in fp32, on the CPU.
+    """Loads a model with pretrained weights, in evaluation mode, in fp32, on the CPU.
 
-    `source`: a name that `mixlab models --pretrained` lists, timm:NAME.TAG, hub:owner/name, a run's folder, another
-    folder of weights, or a file, in any format that `mixlab convert` knows. `image_size` in pixels, None as in the
-    file: a Mixer's token MLPs are enlarged exactly (each part as an image before: Tolstikhin et al. 2021, appendix C)
-    where both sides grow by one whole factor, else resampled; `resize` forces one. `classes`, None as in the file:
-    another number gets a new head that starts at zero, 0 none. `config_fields` say what shapes can't tell, as `heads`;
-    another `patch_size` than the file's resizes the stem (Beyer et al. 2023, section 3). Raises UserError.
+    source: a name that `mixlab models --pretrained` lists, timm:NAME.TAG, hub:owner/name, the folder of a run, another
+        folder of weights, or a file in any format that `mixlab convert` writes.
+    image_size: in pixels; None keeps the size of the weights. If both sides grow by the same integer factor, the token
+        MLPs of a Mixer are enlarged exactly: each tile is processed like an image of the old size (Tolstikhin et al.
+        2021, appendix C). Otherwise they are resampled.
+    classes: None keeps the head. Another number replaces the head by a new one, which is zero; 0 removes it.
+    resize: "exact" or "resampled" selects how the token MLPs are resized.
+    config_fields: fields that the shapes of the tensors do not determine, such as `heads`. A `patch_size` other than
+        that of the weights resizes the stem (Beyer et al. 2023, section 3).
+
+    Raises UserError if the weights can't be found or read, or do not match the model.
     """
-    opened = load_pretrained(source, image_size=image_size, classes=classes, resize=resize, **config_fields)
-    return build_with_weights(opened.weights)
+    pretrained = load_pretrained(source, image_size=image_size, classes=classes, resize=resize, **config_fields)
+    return build_with_weights(pretrained.weights)
 
 
 def load_pretrained(
@@ -64,11 +77,12 @@ def load_pretrained(
     resize: Resize | None = None,
     **config_fields: Any,
 ) -> Pretrained:
-    """As `load`, before the model is built, with the names of the classes and the preprocessing."""
-    found = find_source(source)
-    if found.family is not None and found.family not in FAMILIES:
-        return _as_stored(found, {"image_size": image_size, "classes": classes, "resize": resize, **config_fields})
-    weights = identify_checkpoint(found, image_size, config_fields).weights()
+    """Like `load`, but returns the weights without building the model, with the class names and the preprocessing."""
+    resolved = find_source(source)
+    if resolved.family is not None and resolved.family not in FAMILIES:
+        options = {"image_size": image_size, "classes": classes, "resize": resize, **config_fields}
+        return _load_unchanged(resolved, options)
+    weights = identify_weights(resolved, image_size, config_fields).weights()
     if "patch_size" in config_fields:
         weights = resize_patches(weights, config_fields["patch_size"])
     if image_size is not None:
@@ -76,97 +90,111 @@ def load_pretrained(
     if classes is not None:
         weights = reset_head(weights, classes)
     count = weights.config["classes"]
-    names = found.classes if found.classes and len(found.classes) == count else indices(count)
-    preprocess = found.preprocess or _PREPROCESS[weights.family]
+    names = resolved.classes if resolved.classes and len(resolved.classes) == count else None
+    preprocess = resolved.preprocess or _PREPROCESS[weights.family]
     size = height_and_width(weights.config["image_size"])
-    return Pretrained(weights, names, replace(preprocess, image_size=size))
+    return Pretrained(
+        weights,
+        names or index_names(count),
+        replace(preprocess, image_size=size),
+        has_class_names=names is not None,
+        names_need_timm=resolved.names_need_timm and count == resolved.config["classes"],
+    )
 
 
 def build_with_weights(weights: Weights) -> Model:
-    """In evaluation mode; the tensors become the model's, nothing is copied."""
-    with torch.device("cpu" if weights.family == "timm" else "meta"):  # timm's have buffers that no file holds
+    """Builds the model in evaluation mode. It uses the tensors of `weights` without a copy."""
+    with torch.device("cpu" if weights.family == "timm" else "meta"):  # timm models have buffers that are not in files
         model = weights.architecture.build()
     model.load_state_dict(weights.tensors, assign=True)
     return model.eval()
 
 
 @dataclass(frozen=True)
-class IdentifiedCheckpoint:
-    """What a file holds, before its tensors are read: every one of them has its place in the model."""
+class IdentifiedWeights:
+    """An open weights file with its format and config; its tensors match the model, but are not read yet.
 
-    checkpoint: Checkpoint
+    `names` maps the names of the model to the names in the file, and `config` has every field.
+    """
+
+    file: WeightsFile
     format: Format
-    names: Mapping[str, str]  # theirs by ours
-    config: Mapping[str, Any]  # complete
+    names: Mapping[str, str]
+    config: Mapping[str, Any]
 
     def weights(self) -> Weights:
-        """In fp32."""
+        """Reads all tensors, in fp32."""
         tensors = {
-            ours: _fp32(self.format.from_file(self.checkpoint.tensor(theirs))) for ours, theirs in self.names.items()
+            name: _fp32(self.format.from_file(self.file.tensor(file_name))) for name, file_name in self.names.items()
         }
         return Weights(self.format.family, self.config, tensors)
 
 
-def identify_checkpoint(source: Source, image_size: ImageSize | None, given: Mapping[str, Any]) -> IdentifiedCheckpoint:
-    """`image_size` is asked only where the file's own can't be told. Raises UserError: misfits list both sides."""
-    checkpoint = open_checkpoint(source.path)
-    format = detect_format(checkpoint.stored, source.path)
-    names = _rename_tensors(checkpoint, format)
+def identify_weights(source: Source, image_size: ImageSize | None, given: Mapping[str, Any]) -> IdentifiedWeights:
+    """Detects format and config of a file, and compares its tensors with the model.
+
+    `image_size` is taken as the image size of the file if it fits the number of patches of a Mixer. `given` are config
+    fields of the caller. Raises UserError, with both sides listed if the tensors do not match the model.
+    """
+    file = open_weights_file(source.path)
+    format = detect_format(file.stored, source.path)
+    names = _rename_tensors(file, format)
     if source.family not in (None, format.family):
         raise UserError(
-            f"{source.path} holds a {format.family}, where a {source.family} was expected: it is another model's file. "
-            "Give the right one, or fetch it anew."
+            f"{source.path} contains a {format.family}, but a {source.family} is expected: it is the file of another "
+            "model. Give the correct file, or download it again."
         )
-    shapes = {ours: format.shape_from_file(checkpoint.stored[theirs].shape) for ours, theirs in names.items()}
+    shapes = {name: format.shape_from_file(file.stored[file_name].shape) for name, file_name in names.items()}
     inferred = _inferred_fields(format, names, shapes, source.path)
-    config = _complete(format, inferred, shapes, source, image_size, given)
+    config = _complete_config(format, inferred, shapes, source, image_size, given)
     model = of_family(format.family, format.family, config).on_meta()
-    require_same_tensors(model, shapes, source.path, called=lambda ours: names.get(ours, ours))
-    for ours, tensor in model.state_dict().items():
-        stored = checkpoint.stored[names[ours]].dtype
-        if tensor.is_floating_point() and not stored.is_floating_point:
+    require_same_tensors(model, shapes, source.path, display_name=lambda name: names.get(name, name))
+    for name, tensor in model.state_dict().items():
+        dtype = file.stored[names[name]].dtype
+        if tensor.is_floating_point() and not dtype.is_floating_point:
             raise UserError(
-                f"{source.path} holds {names[ours]} as {stored}, where weights are floating-point numbers: quantised "
-                "weights can't be read. Give the file that they were made from."
+                f"{source.path} stores {names[name]} as {dtype}, but weights must be floating-point: quantised weights "
+                "are not supported. Give the file before quantisation."
             )
-    return IdentifiedCheckpoint(checkpoint, format, names, asdict(model.config))
+    return IdentifiedWeights(file, format, names, asdict(model.config))
 
 
-def _rename_tensors(checkpoint: Checkpoint, format: Format) -> dict[str, str]:
-    """Their name by ours; a name that no rule fits stays, so that the strict comparison lists it."""
+def _rename_tensors(file: WeightsFile, format: Format) -> dict[str, str]:
+    """Names in the file by names in the model. A name without a rule is kept, so the strict comparison lists it."""
     names: dict[str, str] = {}
-    theirs = [name for name in checkpoint.stored if name.startswith(format.within)]
-    if left_out := len(checkpoint.stored) - len(theirs):
+    file_names = [name for name in file.stored if name.startswith(format.prefix)]
+    if ignored := len(file.stored) - len(file_names):
         _log.warning(
-            f"{checkpoint.path}: the image tower alone is read, {left_out:,} tensors of other parts are left out."
+            f"{file.path}: only the image tower is read, {ignored:,} of {len(file.stored):,} tensors are ignored."
         )
-    for name in theirs:
-        ours = format.ours(renumbered(name, theirs) if format.layout == "old flax" else name) or name
-        if ours in names:
+    for file_name in file_names:
+        linen_name = renumber_layers(file_name, file_names) if format.layout == "old flax" else file_name
+        name = format.to_mixlab_name(linen_name) or file_name
+        if name in names:
             raise UserError(
-                f"{checkpoint.path} holds {ours} twice, as {names[ours]} and as {name}: it can't be told which is "
-                "meant. Remove one."
+                f"{file.path} contains {name} twice, as {names[name]} and as {file_name}, so it is ambiguous. "
+                "Remove one of them."
             )
-        names[ours] = name
+        names[name] = file_name
     return names
 
 
 def _inferred_fields(
     format: Format, names: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]], path: Path
 ) -> dict[str, Any]:
-    """The fields of the config that the shapes tell."""
+    """The config fields that the shapes determine. Raises UserError if a tensor is missing or has a wrong shape."""
     try:
         return config_from_shapes(format.family, shapes)
     except ShapeMismatch as error:
-        theirs = names.get(error.name) or format.theirs(error.name, {})
-        found = f"{theirs} of the shape {error.shape}" if error.shape is not None else f"no {theirs}"
+        file_name = names.get(error.name) or format.to_file_name(error.name, {})
+        actual = f"{file_name} with shape {error.shape}" if error.shape is not None else f"no {file_name}"
         raise UserError(
-            f"{path} has {found}, where a {format.family} needs {error.wanted}: it is cut off or another model's. "
-            "Fetch it anew, or give another."
+            f"{path} has {actual}, but a {format.family} needs the shape {error.expected}: the file is incomplete or "
+            "belongs to another model. Download it again, or give another file."
         ) from error
 
 
-def _complete(
+def _complete_config(
     format: Format,
     inferred: Mapping[str, Any],
     shapes: Mapping[str, tuple[int, ...]],
@@ -174,46 +202,48 @@ def _complete(
     image_size: ImageSize | None,
     given: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """`inferred` by the shapes, with what the source says, the caller has given, or a rule takes; that is said."""
+    """Completes the `inferred` fields with those of the source, of the caller, and with defaults, which are logged.
+
+    Raises UserError if a field is unknown and has no default.
+    """
     path = source.path
     if format.name == "mmpretrain_davit" and not given.keys() >= {"head_order", "stem_padding"}:
         raise UserError(
-            f"{path} is mmpretrain's DaViT, which computes another function than the authors' from the same tensors: "
-            'give head_order="norm-pool" and stem_padding="same" for what mmpretrain computes, or "pool-norm" and '
-            '"symmetric" for weights that it converted from the authors\'.'
+            f"{path} is a DaViT of mmpretrain, which computes a different function from the authors' code with the "
+            'same tensors: give head_order="norm-pool" and stem_padding="same" for the function of mmpretrain, or '
+            '"pool-norm" and "symmetric" for weights that were converted from the authors\' files.'
         )
-    said = {**source.config, **{name: value for name, value in given.items() if name != "patch_size"}}
-    rule = default_fields(format.family, inferred, shapes)
-    if format.family == "mixer" and image_size is not None and "image_size" not in said:
+    known = {**source.config, **{name: value for name, value in given.items() if name != "patch_size"}}
+    defaults = default_fields(format.family, inferred, shapes)
+    if format.family == "mixer" and image_size is not None and "image_size" not in known:
         rows, columns = (side // inferred["patch_size"] for side in height_and_width(image_size))
-        if rows * columns == shapes["body.0.token_mlp.first.weight"][1]:  # then it is the file's own
-            said["image_size"] = image_size
+        if rows * columns == shapes["body.0.token_mlp.first.weight"][1]:  # then the file has this image size
+            known["image_size"] = image_size
     assumed = {
         name: value
-        for name, value in {**format.implied, **rule}.items()
-        if name not in said and name != "channel_attention"  # which the names say
+        for name, value in {**format.implied, **defaults}.items()
+        if name not in known and name != "channel_attention"  # the tensor names determine it
     }
-    config = {**assumed, **inferred, **format.implied, **said}
+    config = {**assumed, **inferred, **format.implied, **known}
     if "image_size" not in config:
         patches = shapes["body.0.token_mlp.first.weight"][1]
         raise UserError(
-            f"{path} holds a Mixer whose {patches} patches of {inferred['patch_size']} pixels fill no square: give "
-            "image_size=(height, width) of the images that it was trained with."
+            f"{path} contains a Mixer with {patches} patches of {inferred['patch_size']} pixels, which do not form a "
+            "square: give image_size=(height, width) of the training images."
         )
     if format.family == "davit" and "heads" not in config:
         raise UserError(
-            f"{path} holds a DaViT with {', '.join(map(str, inferred['channels']))} channels, from which its heads "
-            "can't be told: 32 channels each, as in the published sizes, does not divide. Give heads=(...), one a "
-            "stage, and window=..., the patches of a window's side."
+            f"{path} contains a DaViT with {', '.join(map(str, inferred['channels']))} channels, so its heads are "
+            "unknown: the default, channels / 32, is not an integer. Give heads=(...), one number for each stage, and "
+            "window=..., the side of a window in patches."
         )
     if assumed:
         listed = ", ".join(f"{name}={value!r}" for name, value in assumed.items())
-        _log.warning(f"{path} does not say, so it is taken as {format.name} files are: {listed}.")
+        _log.warning(f"{path} does not store these fields, so the defaults of {format.name} files are used: {listed}.")
     return config
 
 
-# What the published weights of a family are asked with, where the source does not say.
-_PREPROCESS = {
+_PREPROCESS = {  # of the published weights of each family; the default if the source has none
     "mixer": Preprocess((224, 224), "shorter_side", 0.875),
     "convmixer": Preprocess((224, 224), "shorter_side", 0.96, mean=IMAGENET_MEAN, std=IMAGENET_STD),
     "davit": Preprocess((224, 224), "shorter_side", 0.95, mean=IMAGENET_MEAN, std=IMAGENET_STD),
@@ -224,27 +254,26 @@ def _fp32(tensor: Tensor) -> Tensor:
     return (tensor.float() if tensor.is_floating_point() else tensor).contiguous()
 
 
-def _as_stored(source: Source, asked: Mapping[str, Any]) -> Pretrained:
-    """Weights of a model of timm's, of a variant or of the user's own code, without any change of size."""
+def _load_unchanged(source: Source, options: Mapping[str, Any]) -> Pretrained:
+    """Weights of a timm model, of a variant or of user code. Raises UserError for every option but `classes`."""
     assert source.family is not None and source.preprocess is not None
-    whose = "one of timm's models" if source.family == "timm" else source.family
-    for name, value in asked.items():
+    for name, value in options.items():
         if value is not None and name != "classes" and source.config.get(name) != value:
             raise UserError(
-                f"{name}={value} is not possible for {source.path}, the weights of {whose}: only Mixers, ConvMixers "
-                "and DaViTs are changed. Remove it."
+                f"{name}={value} is not supported for {source.path}, weights of family {source.family}: mixlab changes "
+                "only Mixers, ConvMixers and DaViTs. Leave it out."
             )
-    checkpoint = open_checkpoint(source.path)
-    # A run's tensors have the names that they have in a TimmModel, timm's own files those of its network.
-    is_network = source.family == "timm" and not all(name.startswith("network.") for name in checkpoint.stored)
-    within = "network." if is_network else ""
-    shapes = {f"{within}{name}": stored.shape for name, stored in checkpoint.stored.items()}
+    file = open_weights_file(source.path)
+    # The tensors of a run have the names of a TimmModel, those of published weights the names of its network.
+    is_network = source.family == "timm" and not all(name.startswith("network.") for name in file.stored)
+    prefix = "network." if is_network else ""
+    shapes = {f"{prefix}{name}": file.stored[name].shape for name in file.stored}
     model = Architecture(source.family, source.family, source.config).build()
-    require_same_tensors(model, shapes, source.path, called=lambda ours: ours.removeprefix(within))
-    tensors = {f"{within}{name}": _fp32(checkpoint.tensor(name)) for name in checkpoint.stored}
+    require_same_tensors(model, shapes, source.path, display_name=lambda name: name.removeprefix(prefix))
+    tensors = {f"{prefix}{name}": _fp32(file.tensor(name)) for name in file.stored}
     weights = Weights(source.family, source.config, tensors)
-    if asked["classes"] is not None:
-        weights = reset_head(weights, asked["classes"])
+    if options["classes"] is not None:
+        weights = reset_head(weights, options["classes"])
     count = weights.config["classes"]
-    known = source.classes if source.classes and len(source.classes) == count else indices(count)
-    return Pretrained(weights, known, source.preprocess)
+    classes = source.classes if source.classes and len(source.classes) == count else None
+    return Pretrained(weights, classes or index_names(count), source.preprocess, has_class_names=classes is not None)

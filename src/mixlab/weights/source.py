@@ -1,8 +1,8 @@
-"""Where weights lie, and what is known of their model besides its tensors.
+"""Finds weights, and what is known about their model in addition to the tensors.
 
-A source is a published model's name (mixer_b16.goog_in1k, or timm's full name for it), timm:NAME.TAG for weights that
-timm publishes for a model of its own, hub:owner/name, a run's folder, a folder with config.json (ours, or timm's from
-the hub), or a file of weights.
+A source is the name of published weights (mixer_b16.goog_in1k, or the full name in timm), timm:NAME.TAG for weights
+that timm publishes for its own models, hub:owner/name, the folder of a run, a folder with config.json (of mixlab or of
+timm), or a weights file.
 """
 
 import json
@@ -20,41 +20,51 @@ from mixlab.weights.hub import cached_weights, hub_folder
 from mixlab.zoo import user_code
 from mixlab.zoo.architecture import make_config
 from mixlab.zoo.cards import Card, find_card, list_cards
-from mixlab.zoo.class_names import class_names
+from mixlab.zoo.class_names import class_names, names_need_timm
 from mixlab.zoo.sizes import list_models
 from mixlab.zoo.timm_models import published_by_timm
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """`path` holds the tensors; `config` the fields that are known, all of them or some."""
+    """The location of weights, and the known properties of their model.
+
+    `path` is a file or folder with the tensors. `family` is None if the tensor names determine it. `config` has all
+    fields or some of them. `classes` are the class names, None if they are unknown; `names_need_timm` is True if they
+    are unknown because timm is not installed.
+    """
 
     path: Path
-    family: str | None = None  # None: the tensors' names tell
+    family: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] | None = None
     preprocess: Preprocess | None = None
+    names_need_timm: bool = False
 
 
 def find_source(source: str | Path) -> Source:
-    """Raises UserError. What is on this machine touches no network."""
+    """Finds the weights that `source` names, and downloads them if they are not on this machine.
+
+    Raises UserError if nothing has this name, the download fails, or config.json is damaged.
+    """
     path = Path(source).expanduser()
     if path.exists():
-        return _folder(path) if path.is_dir() else Source(path=path)
+        return _from_folder(path) if path.is_dir() else Source(path=path)
     name = str(source)
     if name.startswith("hub:"):
-        return _on_hub(name.removeprefix("hub:"))
+        return _from_hub(name.removeprefix("hub:"))
     if name.startswith("timm:"):
-        return _of_timm(name.removeprefix("timm:"))
-    if published := find_card(name):
-        return _published(published, _fetched(published))
-    raise UserError(_unknown(name))
+        return _published_by_timm(name.removeprefix("timm:"))
+    if card := find_card(name):
+        return _from_card(card, _download(card))
+    raise UserError(_unknown_source(name))
 
 
 def is_pretrained(model: str) -> bool:
-    """A size and timm:NAME stand for fresh weights; timm:NAME.TAG, a published model, a run and a file for theirs.
+    """Whether a model name stands for pretrained weights. Downloads nothing.
 
-    Fetches nothing.
+    False for a size and for timm:NAME, which have random weights; True for timm:NAME.TAG, a published name, hub:NAME
+    and an existing path.
     """
     if model.startswith(("variant:", "py:")):
         return False
@@ -65,24 +75,24 @@ def is_pretrained(model: str) -> bool:
     return model.startswith("hub:") or find_card(model) is not None or Path(model).expanduser().exists()
 
 
-def _folder(path: Path) -> Source:
+def _from_folder(path: Path) -> Source:
     if any((path / name).exists() for name in ("status.json", "recipe.toml")):
         run = open_run(path)
-        return _ours(run.path, run.config)
+        return _from_mixlab_folder(run.path, run.config)
     if not (path / "config.json").exists():
         return Source(path=path)
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{path / 'config.json'} is no JSON ({error}): copy the folder anew.") from error
+        raise UserError(f"{path / 'config.json'} is not valid JSON ({error}): copy the folder again.") from error
     if "family" in config:
-        return _ours(path, config)
+        return _from_mixlab_folder(path, config)
     if "architecture" in config:
-        return _from_timm(path, config)
+        return _from_timm_folder(path, config)
     return Source(path=path)
 
 
-def _ours(path: Path, config: Mapping[str, Any]) -> Source:
+def _from_mixlab_folder(path: Path, config: Mapping[str, Any]) -> Source:
     return Source(
         path=path / "model.safetensors",
         family=_family(path, config["family"]),
@@ -93,7 +103,7 @@ def _ours(path: Path, config: Mapping[str, Any]) -> Source:
 
 
 def _family(folder: Path, stored: str) -> str:
-    """The user's own code is the copy in the folder. Raises UserError where that may not run."""
+    """The family of a stored config; user code is the copy in the folder. Raises UserError if it is not trusted."""
     if not stored.startswith("py:"):
         return stored
     file = folder.resolve() / user_code.COPY
@@ -101,23 +111,23 @@ def _family(folder: Path, stored: str) -> str:
     return f"py:{file}:{stored.rpartition(':')[2]}"
 
 
-_FROM_TIMM_FIELDS = {"window_size": "window", "num_heads": "heads", "img_size": "image_size"}
+_TIMM_ARGUMENTS = {"window_size": "window", "num_heads": "heads", "img_size": "image_size"}
 
 
-def _from_timm(path: Path, config: Mapping[str, Any]) -> Source:
-    """A folder as timm saves it, or has it on the hub: the Card's where it is a published model's."""
+def _from_timm_folder(path: Path, config: Mapping[str, Any]) -> Source:
+    """A folder of timm, saved locally or from the hub. If it is a published model, its Card is used."""
     published = config.get("pretrained_cfg", {})
-    if known := find_card(f"{config['architecture']}.{published.get('tag')}"):
-        return _published(known, path)
+    if card := find_card(f"{config['architecture']}.{published.get('tag')}"):
+        return _from_card(card, path)
     arguments = config.get("model_args", {})
-    told = {ours: arguments[theirs] for theirs, ours in _FROM_TIMM_FIELDS.items() if theirs in arguments}
+    fields = {name: arguments[argument] for argument, name in _TIMM_ARGUMENTS.items() if argument in arguments}
     if arguments.get("head_norm_first"):
-        told["head_order"] = "norm-pool"
+        fields["head_order"] = "norm-pool"
     _, height, width = published.get("input_size", (3, 224, 224))
     names = config.get("label_names", published.get("label_names"))
     return Source(
         path=path,
-        config={"image_size": (height, width) if height != width else height} | told,
+        config={"image_size": (height, width) if height != width else height} | fields,
         classes=tuple(names) if names else None,
         preprocess=_timm_preprocess(published) if published.keys() >= {"mean", "std", "crop_pct"} else None,
     )
@@ -137,15 +147,15 @@ def _timm_preprocess(published: Mapping[str, Any]) -> Preprocess:
     )
 
 
-def _on_hub(name: str) -> Source:
+def _from_hub(name: str) -> Source:
     folder = hub_folder(name)
-    for published in list_cards():
-        if any(source.kind == "hub" and source.address == name for source in published.sources):
-            return _published(published, folder)
-    return _folder(folder)
+    for card in list_cards():
+        if any(source.kind == "hub" and source.address == name for source in card.sources):
+            return _from_card(card, folder)
+    return _from_folder(folder)
 
 
-def _of_timm(name: str) -> Source:
+def _published_by_timm(name: str) -> Source:
     published = published_by_timm(name)
     classes = published.num_classes
     preprocess = _timm_preprocess(asdict(published))
@@ -159,25 +169,26 @@ def _of_timm(name: str) -> Source:
     )
 
 
-def _published(card: Card, path: Path) -> Source:
+def _from_card(card: Card, path: Path) -> Source:
     return Source(
         path=path,
         family=card.family,
         config=asdict(make_config(card.family, card.config)),
         classes=class_names(card.labels, card.config["classes"]),
         preprocess=Preprocess.from_dict(card.preprocess),
+        names_need_timm=names_need_timm(card.labels),
     )
 
 
-def _fetched(card: Card) -> Path:
-    """The first of the Card's files that is on this machine, else the first that can be fetched."""
+def _download(card: Card) -> Path:
+    """The first file of the Card that is on this machine; if there is none, downloads the first file."""
     targets = {
         source: cache_folder() / "weights" / card.name / source.file for source in card.sources if source.kind == "url"
     }
     for target in targets.values():
         if target.exists():
             return target
-    for source in card.sources:  # as timm leaves them in the hub's cache
+    for source in card.sources:  # timm downloads to the hub's cache
         if source.kind == "hub" and (folder := cached_weights(source.address)):
             return folder
     first = card.sources[0]
@@ -186,18 +197,17 @@ def _fetched(card: Card) -> Path:
     return download(first.address, targets[first], None if first.sha256 == "unknown" else first.sha256)
 
 
-def _unknown(name: str) -> str:
+def _unknown_source(name: str) -> str:
     published = [card.name for card in list_cards()]
-    own = [known for known in published if known.startswith(f"{name}.")]
-    hint = ""
-    if own:
-        way_out = f"its published weights are {', '.join(own)}, and create_model gives it fresh ones"
-    elif name in list_models():
-        way_out = "no weights of this size were ever published; create_model gives it fresh ones"
-    else:
-        way_out = (
-            "give the folder that mixlab train printed, a name that `mixlab models --pretrained` lists, "
-            "hub:owner/name, or a file"
+    weights_of_size = [known for known in published if known.startswith(f"{name}.")]
+    if weights_of_size:
+        return (
+            f'"{name}" is a size, not weights: its published weights are {", ".join(weights_of_size)}. For random '
+            "weights, use create_model."
         )
-        hint = did_you_mean(name, published)
-    return f'"{name}" is no weights that mixlab finds, here or published: {way_out}. {hint}'.rstrip()
+    if name in list_models():
+        return f'"{name}" is a size without published weights: for random weights, use create_model.'
+    return (
+        f'No weights have the name or path "{name}": give the folder that mixlab train printed, a name that '
+        f"`mixlab models --pretrained` lists, hub:owner/name, or a file. {did_you_mean(name, published)}"
+    ).rstrip()

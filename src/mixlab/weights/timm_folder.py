@@ -1,4 +1,4 @@
-"""A folder as timm writes it, which timm.create_model("local-dir:FOLDER", pretrained=True) opens."""
+"""Writes a folder in the format of timm, for timm.create_model("local-dir:FOLDER", pretrained=True)."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +14,9 @@ from mixlab.weights.storage.write import write_tensors
 from mixlab.zoo.sizes import find_size
 
 TIMM_FIELDS = ("image_size", "window", "heads")
-"""The fields of a config that its config.json has beside the tensors."""
+"""Config fields that timm stores in config.json."""
 
-# timm's name for a size of ours, and the fields in which a model has to be that size's.
-TIMM_NAMES = {
+TIMM_NAMES = {  # the name of a size of mixlab in timm
     "mixer_s32": "mixer_s32_224",
     "mixer_s16": "mixer_s16_224",
     "mixer_b32": "mixer_b32_224",
@@ -34,7 +33,7 @@ TIMM_NAMES = {
     "davit_huge": "davit_huge",
     "davit_giant": "davit_giant",
 }
-_SAME = {
+_SIZE_FIELDS = {  # the fields that define a size
     "mixer": ("patch_size", "channels", "token_hidden", "channel_hidden", "depth"),
     "convmixer": ("patch_size", "kernel_size", "channels", "depth", "activation"),
     "davit": ("channels", "depths"),
@@ -42,15 +41,19 @@ _SAME = {
 
 
 def timm_name(weights: Weights) -> str | None:
-    """None where timm registers no such size, or has one only as a part of Florence-2, with a norm that it lacks."""
+    """The name of the model in timm; None if timm does not have its size.
+
+    timm has the tower of Florence-2 only with a norm that the published weights lack, so its name is None as well.
+    """
     if weights.config.get("channel_attention") == "florence2" or weights.config.get("head_order") == "pool":
         return None
-    for ours, theirs in TIMM_NAMES.items():
-        size = find_size(ours)
+    for name, name_in_timm in TIMM_NAMES.items():
+        size = find_size(name)
         if size.family == weights.family and all(
-            _plain(size.config.get(name, "gelu")) == _plain(weights.config[name]) for name in _SAME[size.family]
+            _plain(size.config.get(field, "gelu")) == _plain(weights.config[field])
+            for field in _SIZE_FIELDS[size.family]
         ):
-            return theirs
+            return name_in_timm
     return None
 
 
@@ -62,7 +65,10 @@ def write_timm_folder(
     classes: tuple[str, ...],
     preprocess: Preprocess,
 ) -> None:
-    """`tensors` under timm's names, into `folder`, which is there."""
+    """Writes model.safetensors and config.json into `folder`, which must exist.
+
+    `name` is timm's name of the model, `tensors` have timm's names, and `classes` are the class names.
+    """
     config = weights.config
     height, width = height_and_width(config["image_size"])
     write_tensors(folder / "model.safetensors", tensors)
@@ -92,7 +98,7 @@ def write_timm_folder(
 
 
 def _arguments(weights: Weights) -> dict[str, Any]:
-    """What timm's constructor has to be told beside its name for the size."""
+    """The arguments of timm's constructor that differ from the default of the size."""
     config = weights.config
     if weights.family == "mixer":
         return {"img_size": _plain(config["image_size"])}

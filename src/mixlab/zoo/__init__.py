@@ -1,1 +1,1 @@
-"""What exists: sizes, cards of published weights, the papers' tables, and timm's models."""
+"""Model zoo: sizes, cards of published weights, the result tables of the papers, and models of timm."""

@@ -101,8 +101,9 @@ def architecture(name: str, **fields: Any) -> Architecture:
     kind, *rest = name.split(":")
     if kind == "timm" and rest:
         timm_name, *assignments = rest
+        defaults = {"name": timm_name, "image_size": default_image_size(timm_name)}
         given = from_timm_names(dict(map(parse_assignment, assignments)) | fields)
-        return of_family(name, "timm", {"name": timm_name, "image_size": default_image_size(timm_name)} | given)
+        return of_family(name, "timm", defaults | given)
     if kind == "variant" and rest:
         variant, *assignments = rest
         return of_family(name, f"variant:{variant}", dict(map(parse_assignment, assignments)) | fields)

@@ -1,8 +1,8 @@
-"""Published weights: a Card for each, with its architecture, files, licence, preprocessing, and whose numbers it has.
+"""Cards of published weights: architecture, files, licence, preprocessing and reported results. Does not import torch.
 
-What nobody here has read is "unknown". Where the rest was read: Google's addresses and the files' sizes in big_vision's
-models/mlp_mixer.py and in the bucket's listing in vision_transformer's vit_jax.ipynb; the ConvMixers' in their authors'
-README; everything on the hub in timm's pretrained_cfg. Reads zoo/cards/*.toml; needs no torch.
+The cards are zoo/cards/*.toml. A value that could not be verified is "unknown". The sources are: for the addresses and
+file sizes of Google, big_vision's models/mlp_mixer.py and the listing of the bucket in vision_transformer's
+vit_jax.ipynb; for ConvMixer, the README of its authors; for everything on the hub, timm's pretrained_cfg.
 """
 
 import logging
@@ -22,20 +22,20 @@ _log = logging.getLogger("mixlab")
 
 @dataclass(frozen=True, slots=True)
 class CardSource:
-    """A file that holds the weights: at an address, or in a repository on the Hugging Face hub (owner/name)."""
+    """A file with the weights: `address` is a URL, or a repository (owner/name) on the Hugging Face hub."""
 
     kind: Literal["url", "hub"]
     address: str
     file: str
     format: str  # a table of formats.toml
-    sha256: str  # "unknown" where nobody here has read it
-    sha256_begins: str = ""  # as timm's release files are named
-    mebibytes: float | None = None  # as the bucket lists it
+    sha256: str  # "unknown" if it was not verified
+    sha256_begins: str = ""  # from the name of the release file of timm
+    mebibytes: float | None = None  # from the listing of the bucket
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Somebody's number for these weights, in per cent."""
+    """A reported result of the weights, in per cent."""
 
     what: str
     value: float
@@ -45,44 +45,50 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Card:
+    """Published weights. The config is complete, and the first of the `sources` is downloaded."""
+
     name: str
     size: str
     family: str
-    config: Mapping[str, Any]  # complete
+    config: Mapping[str, Any]
     parameters: int
-    macs: int  # of one image at the config's size
+    macs: int  # for one image of the size in `config`
     paper: Paper
     labels: str  # "imagenet-1k", "imagenet-21k", "imagenet-21k-p" or "none"
     licence: str
     provenance: str
     preprocess: Mapping[str, Any]  # the fields of mixlab.data.preprocess.Preprocess
-    sources: tuple[CardSource, ...]  # the first is fetched
+    sources: tuple[CardSource, ...]
     expected: tuple[Expected, ...] = ()
-    aliases: tuple[str, ...] = ()  # timm's names for the same weights
-    alias_warning: str = ""  # what is wrong about an alias
+    aliases: tuple[str, ...] = ()  # names of the same weights in timm
+    alias_warning: str = ""  # why an alias is misleading
 
 
 def card(name: str) -> Card:
-    """By its name, or timm's full name for it. Raises UserError with the nearest; a wrong name of timm's is said."""
-    found = find_card(name)
-    if found is None:
+    """The Card with this name, or with this full name in timm. Raises UserError for an unknown name.
+
+    A misleading name of timm is accepted with a warning.
+    """
+    match = find_card(name)
+    if match is None:
         known = [known for card in list_cards() for known in (card.name, *card.aliases)]
         raise UserError(
-            f'"{name}" is no published weights that mixlab knows: `mixlab models --pretrained` lists them. '
+            f'No published weights have the name "{name}": `mixlab models --pretrained` lists all of them. '
             f"{did_you_mean(name, known)}".rstrip()
         )
-    return found
+    return match
 
 
 def find_card(name: str) -> Card | None:
-    found = next((card for card in list_cards() if name in (card.name, *card.aliases)), None)
-    if found is not None and found.alias_warning and name != found.name:
-        _log.warning(f"{name} is {found.name}: {found.alias_warning}")
-    return found
+    """Like `card`, but returns None for an unknown name."""
+    match = next((card for card in list_cards() if name in (card.name, *card.aliases)), None)
+    if match is not None and match.alias_warning and name != match.name:
+        _log.warning(f"{name} is {match.name}: {match.alias_warning}")
+    return match
 
 
 def list_cards(pattern: str = "*") -> list[Card]:
-    """Those whose names begin with `pattern`, in which * and ? stand for anything, by family and size."""
+    """The Cards with names that start with `pattern` (with * and ? as in a shell), sorted by name."""
     return [card for card in _cards() if fnmatchcase(card.name, f"{pattern}*")]
 
 

@@ -1,4 +1,4 @@
-"""Sizes and the papers' rows as tables: narrow ones for people, complete ones for programs."""
+"""Tables of sizes and of the papers' results: narrow human-readable ones, and complete machine-readable ones."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
@@ -10,14 +10,14 @@ from mixlab.report.table import Cell, Column, Table
 from mixlab.zoo.paper import Counted, PaperRow, paper_rows
 from mixlab.zoo.sizes import Size
 
-_MACS = "MACs: multiply-accumulates of one image, in matrix products and convolutions."
-_COUNTED = "Our params and MACs are counted by mixlab; every other figure is as the paper prints it."
+_MACS = "MACs: multiply-accumulates for one image, in matrix products and convolutions."
+_COUNTED = "Our params and MACs are counted by mixlab; all other figures are those of the paper."
 _PAPERS = {"mlp-mixer": "MLP-Mixer", "convmixer": "ConvMixer", "davit": "DaViT"}
 
 
 def sizes_table(sizes: Sequence[Size], published: Sequence[str] = ()) -> Table:
-    """`published`: the names of the Cards of the size asked for, which a note gives."""
-    titles = {_number_of(size): size.paper.title for size in sizes}
+    """A human-readable list of sizes. `published` are the names of published weights, for a note."""
+    titles = {_arxiv_number(size): size.paper.title for size in sizes}
     reported = [str(size.paper_top1 or "") for size in sizes]
     digits = max(map(_decimals, reported))
     return Table(
@@ -29,7 +29,7 @@ def sizes_table(sizes: Sequence[Size], published: Sequence[str] = ()) -> Table:
             Column("macs", "MACs", "G", digits=3),
             Column("paper", "arXiv"),
             Column("paper_top1", "top-1", "%", digits=digits),
-            Column("whose", "reported by", note="whose top-1 it is, and the data pre-trained on."),
+            Column("reported_by", "reported by", note="source of the top-1, and the data of pre-training."),
         ),
         rows=[
             {
@@ -37,9 +37,9 @@ def sizes_table(sizes: Sequence[Size], published: Sequence[str] = ()) -> Table:
                 "image_size": size.config["image_size"],
                 "parameters": size.parameters / 1e6,
                 "macs": size.macs / 1e9,
-                "paper": _number_of(size),
+                "paper": _arxiv_number(size),
                 "paper_top1": _figure(top1, digits),
-                "whose": size.reported_by,
+                "reported_by": size.reported_by,
             }
             for size, top1 in zip(sizes, reported, strict=True)
         ],
@@ -52,6 +52,7 @@ def sizes_table(sizes: Sequence[Size], published: Sequence[str] = ()) -> Table:
 
 
 def sizes_full_table(sizes: Sequence[Size]) -> Table:
+    """A machine-readable list of sizes with every field."""
     rows = [
         asdict(size) | {"config": dumps(size.config), "paper": size.paper.title, "address": size.paper.address}
         for size in sizes
@@ -60,29 +61,29 @@ def sizes_full_table(sizes: Sequence[Size]) -> Table:
 
 
 def paper_tables() -> list[Table]:
-    """The papers' tables block by block, each narrow enough for a terminal of 80 columns."""
+    """The result tables of the papers, one for each block, narrow enough for a terminal of 80 columns."""
     blocks = groupby(paper_rows(), key=lambda row: (row.printed["table"], row.printed["block"]))
     return [_block(f"{_PAPERS[table]}: {block}", list(rows)) for (table, block), rows in blocks]
 
 
 def paper_full_table() -> Table:
-    """All rows in one table: every column of paper-tables.csv, then what was counted, and of what."""
+    """All rows in one table: every column of paper-tables.csv, then the model and the counts of mixlab."""
     rows = paper_rows()
-    keys = (*rows[0].printed, *(field.name for field in fields(Counted)), "why_not", "remark")
+    keys = (*rows[0].printed, *(field.name for field in fields(Counted)), "reason", "remark")
     return Table(
-        title="The papers' tables of results, and what mixlab counts",
+        title="Result tables of the papers, with the counts of mixlab",
         columns=[Column(key, key) for key in keys],
         rows=[
             {key: _figure(text, _decimals(text)) for key, text in row.printed.items()}
             | (asdict(row.counted) | {"fields": dumps(row.counted.fields)} if row.counted else {})
-            | {"why_not": row.reason or None, "remark": row.remark or None}
+            | {"reason": row.reason or None, "remark": row.remark or None}
             for row in rows
         ],
     )
 
 
 def _block(title: str, rows: Sequence[PaperRow]) -> Table:
-    """A column that says the same in every row stands below the table; one that is empty is left out."""
+    """One block of a table. A column with the same value in every row becomes a note; empty columns are omitted."""
     columns = _block_columns(rows)
     cells = [_block_cells(row, columns) for row in rows]
     values = {column.key: {line[column.key] for line in cells} for column in columns}
@@ -109,10 +110,10 @@ def _block(title: str, rows: Sequence[PaperRow]) -> Table:
 
 
 def _block_columns(rows: Sequence[PaperRow]) -> list[Column]:
-    where = rows[0].printed["throughput_unit"].removeprefix("images/s").lstrip("/, ").replace("-", " ")
+    hardware = rows[0].printed["throughput_unit"].removeprefix("images/s").lstrip("/, ").replace("-", " ")
     core_days = Column("core_days", "TPUv3 core days")
-    if any(row.printed["core_days_extrapolated"] for row in rows):  # then in the whole block
-        core_days = Column("core_days", "TPUv3 core days ‡", note="extrapolated by the paper's authors.")
+    if any(row.printed["core_days_extrapolated"] for row in rows):  # then all of the block
+        core_days = Column("core_days", "TPUv3 core days ‡", note="extrapolated by the authors of the paper.")
     printed = (
         Column("model", "model"),
         Column("patch_kernel", "patch, kernel"),
@@ -122,7 +123,7 @@ def _block_columns(rows: Sequence[PaperRow]) -> list[Column]:
         Column("top1", "top-1", "%"),
         Column("real", "ReaL", "%"),
         Column("avg5", "Avg 5", "%"),
-        Column("throughput", "img/s", where),
+        Column("throughput", "img/s", hardware),
         core_days,
         Column("params_m", "params", "M"),
         Column("flops_g", "FLOPs", "G"),
@@ -131,7 +132,7 @@ def _block_columns(rows: Sequence[PaperRow]) -> list[Column]:
         Column("parameters", "our params", "M", digits=2),
         Column("macs", "our MACs", "G", digits=2),
         Column("image_size", "counted at", "px"),
-        Column("why_not", "why not counted"),
+        Column("reason", "reason"),
     )
     digits = {column.key: max(_decimals(row.printed.get(column.key, "")) for row in rows) for column in printed}
     return [*(replace(column, digits=digits[column.key]) for column in printed), *counted]
@@ -146,7 +147,7 @@ def _block_cells(row: PaperRow, columns: Sequence[Column]) -> dict[str, Cell]:
         cells["parameters"] = row.counted.parameters / 1e6
         cells["macs"] = row.counted.macs / 1e9
         cells["image_size"] = None if row.printed["image_px"] else row.counted.image_size
-    return cells | {"why_not": row.reason or None}
+    return cells | {"reason": row.reason or None}
 
 
 def _decimals(text: str) -> int:
@@ -154,12 +155,12 @@ def _decimals(text: str) -> int:
 
 
 def _figure(text: str, digits: int) -> Cell:
-    """A number where `digits` decimals print it as its source does, else the source's own text."""
+    """A number if `digits` decimals print it like the source, else the text of the source."""
     if text.isdecimal():
         return int(text)
     is_number = text.replace(".", "", 1).isdecimal()
     return float(text) if is_number and _decimals(text) == digits else text or None
 
 
-def _number_of(size: Size) -> str:
+def _arxiv_number(size: Size) -> str:
     return size.paper.address.rpartition("/")[2]

@@ -1,7 +1,7 @@
-"""The papers' tables of results, row by row: every figure as printed, and what mixlab counts itself.
+"""The result tables of the papers, row by row: the printed figures, and the counts of mixlab. Does not import torch.
 
-The figures are paper-tables.csv: Tolstikhin et al. 2021 (MLP-Mixer), Trockman and Kolter 2022 (ConvMixer) and Ding et
-al. 2022 (DaViT). What builds a row's model is paper-rows.toml. Needs no torch.
+The figures are in paper-tables.csv: Tolstikhin et al. 2021 (MLP-Mixer), Trockman and Kolter 2022 (ConvMixer) and Ding
+et al. 2022 (DaViT). paper-rows.toml has the model of each row.
 """
 
 import csv
@@ -16,49 +16,56 @@ from mixlab.zoo.sizes import find_size
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What `create_model(build, **fields)` costs."""
+    """Parameters and multiply-accumulates of `create_model(build, **fields)`."""
 
     build: str
     fields: Mapping[str, Any]
     image_size: int
     parameters: int
-    macs: int  # of one image of `image_size`
+    macs: int  # for one image of `image_size` pixels
 
 
 @dataclass(frozen=True, slots=True)
 class PaperRow:
-    printed: Mapping[str, str]  # by column of paper-tables.csv; empty where the paper prints nothing
+    """One row of a result table.
+
+    `printed` has the text of each column of paper-tables.csv, empty if the paper prints nothing. `counted` is None if
+    the model can't be built; `reason` says why. `remark` is a comment on the counts.
+    """
+
+    printed: Mapping[str, str]
     counted: Counted | None
-    reason: str  # where nothing is counted
-    remark: str  # on what is counted
+    reason: str
+    remark: str
 
 
 def paper_rows() -> list[PaperRow]:
-    answers = tomllib.loads(_beside("paper-rows.toml").read_text(encoding="utf-8"))
-    with _beside("paper-tables.csv").open(encoding="utf-8", newline="") as file:
-        return [_answered(printed, answers[printed["table"]]) for printed in csv.DictReader(file)]
+    """All rows, in the order of paper-tables.csv."""
+    entries = tomllib.loads(_data_file("paper-rows.toml").read_text(encoding="utf-8"))
+    with _data_file("paper-tables.csv").open(encoding="utf-8", newline="") as file:
+        return [_paper_row(printed, entries[printed["table"]]) for printed in csv.DictReader(file)]
 
 
-def _beside(name: str) -> Path:
+def _data_file(name: str) -> Path:
     return Path(__file__).with_name(name)
 
 
-def _answered(printed: Mapping[str, str], answers: Iterable[Mapping[str, Any]]) -> PaperRow:
-    """The row with the one answer for its model, its block and its image size."""
-    found = []
-    for answer in answers:
-        counted = _counted(answer) if "build" in answer else None
+def _paper_row(printed: Mapping[str, str], entries: Iterable[Mapping[str, Any]]) -> PaperRow:
+    """Combines a printed row with the only entry for its model, block and image size."""
+    matches = []
+    for entry in entries:
+        counted = _counted(entry) if "build" in entry else None
         same_size = counted is None or printed["image_px"] in ("", str(counted.image_size))
-        same_block = answer.get("block", printed["block"]) == printed["block"]
-        if answer["model"] == printed["model"] and same_block and same_size:
-            found.append(PaperRow(printed, counted, answer.get("reason", ""), answer.get("remark", "")))
-    (row,) = found
+        same_block = entry.get("block", printed["block"]) == printed["block"]
+        if entry["model"] == printed["model"] and same_block and same_size:
+            matches.append(PaperRow(printed, counted, entry.get("reason", ""), entry.get("remark", "")))
+    (row,) = matches
     return row
 
 
-def _counted(answer: Mapping[str, Any]) -> Counted:
-    if "fields" in answer:
-        fields = answer["fields"]
-        return Counted(answer["build"], fields, fields["image_size"], answer["parameters"], answer["macs"])
-    size = find_size(answer["build"])
+def _counted(entry: Mapping[str, Any]) -> Counted:
+    if "fields" in entry:
+        fields = entry["fields"]
+        return Counted(entry["build"], fields, fields["image_size"], entry["parameters"], entry["macs"])
+    size = find_size(entry["build"])
     return Counted(size.name, {}, size.config["image_size"], size.parameters, size.macs)

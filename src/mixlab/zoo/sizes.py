@@ -1,4 +1,4 @@
-"""Every size by name, with what it costs and what its paper says of it. Reads sizes.toml; needs no torch."""
+"""All sizes by name, with their cost and the reported accuracy, from sizes.toml. Does not import torch."""
 
 import tomllib
 from collections.abc import Mapping
@@ -19,40 +19,46 @@ class Paper:
 
 @dataclass(frozen=True, slots=True)
 class Size:
+    """A named model architecture. `config` has the fields of the config of its family."""
+
     name: str
     family: str
-    config: Mapping[str, Any]  # the fields of the family's config
+    config: Mapping[str, Any]
     parameters: int
-    macs: int  # of one image at the config's size
+    macs: int  # for one image of the size in `config`
     paper: Paper
-    paper_top1: float | None = None  # per cent
-    reported_by: str | None = None  # who reported `paper_top1`, on what data
+    paper_top1: float | None = None  # in per cent
+    reported_by: str | None = None  # source of `paper_top1`, and the data of pre-training
 
 
 def find_size(name: str) -> Size:
+    """The size with this name. Raises UserError for an unknown name."""
     sizes = _sizes()
     if name not in sizes:
         raise UserError(
-            f'"{name}" is no model that mixlab knows: give one of the names that `mixlab models` lists, or timm:NAME '
-            f"for one of timm's. {did_you_mean(name, sizes)}".rstrip()
+            f'"{name}" is not a known model: give a name that `mixlab models` lists, or timm:NAME for a timm model. '
+            f"{did_you_mean(name, sizes)}".rstrip()
         )
     return sizes[name]
 
 
 def list_sizes(pattern: str = "*") -> list[Size]:
-    """The sizes whose names begin with `pattern`, in which * and ? stand for anything, as in a shell."""
+    """The sizes with names that start with `pattern`, with * and ? as in a shell.
+
+    Raises UserError if there is none.
+    """
     sizes = _sizes()
-    found = [size for name, size in sizes.items() if fnmatchcase(name, f"{pattern}*")]
-    if not found:
+    matching = [size for name, size in sizes.items() if fnmatchcase(name, f"{pattern}*")]
+    if not matching:
         raise UserError(
-            f'No model\'s name begins with "{pattern}": give the beginning of one, with * for any letters. '
-            f"{did_you_mean(pattern, sizes) or 'All are listed by `mixlab models`.'}"
+            f'No model name starts with "{pattern}": give the beginning of a name, with * for any characters. '
+            f"{did_you_mean(pattern, sizes) or '`mixlab models` lists all names.'}"
         )
-    return found
+    return matching
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """The names that `create_model` takes, beside timm:NAME; `pattern` as for `list_sizes`."""
+    """The model names for `create_model`, except timm:NAME. `pattern` is that of `list_sizes`."""
     return [size.name for size in list_sizes(pattern)]
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageEnhance
-from torchvision.transforms import ColorJitter as TheirJitter
+from torchvision.transforms import ColorJitter as TorchvisionColorJitter
 
 from mixlab.data.augmentation.jitter import ColorJitter, apply_jitter
 from mixlab.errors import UserError
@@ -15,20 +15,20 @@ def image() -> Image.Image:
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8))
 
 
-@pytest.mark.parametrize("draw", [0.0, 0.5, 0.8])
-@pytest.mark.parametrize(("which", "enhancer"), [(0, "Brightness"), (1, "Contrast"), (2, "Color")])
-def test_a_factor_lies_that_far_between_the_ends_of_its_range(image, draw, which, enhancer):
+@pytest.mark.parametrize("uniform", [0.0, 0.5, 0.8])
+@pytest.mark.parametrize(("index", "enhancer"), [(0, "Brightness"), (1, "Contrast"), (2, "Color")])
+def test_a_factor_is_linear_in_its_random_number(image, uniform, index, enhancer):
     settings = [0.0, 0.0, 0.0]
-    settings[which] = 0.4
-    expected = getattr(ImageEnhance, enhancer)(image).enhance(0.6 + 0.8 * draw)
-    assert apply_jitter(image, np.full(4, draw), ColorJitter(*settings)) == expected
+    settings[index] = 0.4
+    expected = getattr(ImageEnhance, enhancer)(image).enhance(0.6 + 0.8 * uniform)
+    assert apply_jitter(image, np.full(4, uniform), ColorJitter(*settings)) == expected
 
 
-def test_a_factor_is_not_below_zero(image):
+def test_a_factor_is_at_least_zero(image):
     assert apply_jitter(image, np.zeros(4), ColorJitter(saturation=1.5)) == ImageEnhance.Color(image).enhance(0.0)
 
 
-def test_the_order_is_drawn_too(image):
+def test_the_order_is_random(image):
     uniforms = np.array([0.9, 0.1, 0.9, 0.0])
     results = set()
     for order in range(6):
@@ -37,18 +37,18 @@ def test_the_order_is_drawn_too(image):
     assert len(results) == 6
 
 
-def test_the_marginals_are_those_of_torchvision(image):
+def test_the_marginal_distributions_are_those_of_torchvision(image):
     uniforms = np.random.default_rng(0).random((3000, 4))
     ours = np.array([np.asarray(apply_jitter(image, row, JITTER), dtype=float) for row in uniforms])
     torch.manual_seed(0)
-    slow = TheirJitter(0.4, 0.3, 0.2)
-    theirs = np.array([np.asarray(slow(image), dtype=float) for _ in range(3000)])
+    reference = TorchvisionColorJitter(0.4, 0.3, 0.2)
+    theirs = np.array([np.asarray(reference(image), dtype=float) for _ in range(3000)])
     for power in (1, 2):
         error = np.sqrt(((ours**power).var(axis=0) + (theirs**power).var(axis=0)) / 3000) + 1e-9
         assert (np.abs((ours**power).mean(axis=0) - (theirs**power).mean(axis=0)) / error).max() < 5
 
 
 @pytest.mark.parametrize("name", ["brightness", "contrast", "saturation"])
-def test_impossible_settings_are_refused(name):
-    with pytest.raises(UserError, match=rf"^augmentation.color_jitter.{name}=-0.1 is not possible: .* at least 0"):
+def test_invalid_settings_are_refused(name):
+    with pytest.raises(UserError, match=rf"^augmentation.color_jitter.{name}=-0.1 is invalid: .* at least 0"):
         ColorJitter(**{name: -0.1})

@@ -1,9 +1,9 @@
-"""What big_vision's `randaug` does, as its own functions say and as TensorFlow did it.
+"""Comparison with `randaug` of big_vision: its level functions, and its results in TensorFlow.
 
-golden/randaugment_tf.npz: an image, and what google-research/big_vision's big_vision/pp/autoaugment.py made of it at
-levels 0.5 to 20 in a graph of TensorFlow 2.12.1, with numpy 1.23, which folds a threshold of more than 255 into a byte
-as it did when the Mixers were trained (numpy 2 refuses it). tensorflow_addons' transform, rotate and translate stood
-on TensorFlow's own projective transform; all signs are positive.
+golden/randaugment_tf.npz has an image and the results of google-research/big_vision's big_vision/pp/autoaugment.py for
+it at levels 0.5 to 20, in a graph of TensorFlow 2.12.1, with numpy 1.23. That version reduces a threshold above 255 to
+a byte, as it did when the Mixers were trained (numpy 2 refuses it). transform, rotate and translate of
+tensorflow_addons were based on TensorFlow's own projective transform. All signs are positive.
 """
 
 from pathlib import Path
@@ -19,11 +19,11 @@ from mixlab.errors import UserError
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "randaugment_tf.npz"
 CANVAS = Canvas(Image.Resampling.NEAREST, (128, 128, 128))
-ROUNDED = {"autocontrast", "color", "sharpness"}  # TensorFlow rounds what it starts from, Pillow truncates, or so
+ROUNDED = {"autocontrast", "color", "sharpness"}  # TensorFlow and Pillow round intermediate results differently
 
-# The reference's `level_to_arg` with translate_const=100 and cutout_const=40, as `distort_image_with_randaugment` sets
-# them, at levels 0, 5, 10, 15 and 20. Its numbers for posterize at 0 (0 bits) and solarize at 10, 15 and 20 (256, 384,
-# 512) are given as the bytes that TensorFlow made of them.
+# `level_to_arg` of the reference with translate_const=100 and cutout_const=40, as `distort_image_with_randaugment` sets
+# them, at levels 0, 5, 10, 15 and 20. Its values for posterize at 0 (0 bits) and solarize at 10, 15 and 20 (256, 384,
+# 512) are replaced by the bytes to which TensorFlow converts them.
 AMOUNTS = {
     "autocontrast": [0, 0, 0, 0, 0],
     "equalize": [0, 0, 0, 0, 0],
@@ -57,19 +57,19 @@ def pil_image(golden) -> Image.Image:
 
 
 @pytest.mark.parametrize("name", AMOUNTS)
-def test_every_level_means_what_it_means_to_big_vision(name):
+def test_levels_are_those_of_big_vision(name):
     for level, expected in zip((0, 5, 10, 15, 20), AMOUNTS[name], strict=True):
         for sign in (-1, 1):
             ours = OPERATIONS[name][1](float(level), sign, (224, 224))
             assert ours == pytest.approx(sign * expected if name in SIGNED else expected)
 
 
-def test_every_operation_of_the_reference_is_there():
+def test_all_operations_of_the_reference_exist():
     assert set(OPERATIONS) == set(AMOUNTS)
 
 
 def pairs(golden: dict[str, np.ndarray], pil_image: Image.Image, name: str):
-    """Each level with our pixels and TensorFlow's."""
+    """Each level with our pixels and those of TensorFlow."""
     operation, amount = OPERATIONS[name]
     for key, theirs in golden.items():
         if key.startswith(f"{name}@"):
@@ -79,34 +79,34 @@ def pairs(golden: dict[str, np.ndarray], pil_image: Image.Image, name: str):
 
 
 @pytest.mark.parametrize("name", sorted(set(OPERATIONS) - ROUNDED - {"cutout", "shear_x", "shear_y"}))
-def test_pixels_are_tensorflow_s(golden, pil_image, name):
-    compared = [np.array_equal(ours, theirs) for _, ours, theirs in pairs(golden, pil_image, name)]
-    assert compared
-    assert all(compared)
+def test_pixels_are_those_of_tensorflow(golden, pil_image, name):
+    equal = [np.array_equal(ours, theirs) for _, ours, theirs in pairs(golden, pil_image, name)]
+    assert equal
+    assert all(equal)
 
 
 @pytest.mark.parametrize("name", sorted(ROUNDED))
-def test_pixels_are_tensorflow_s_up_to_the_rounding_of_what_is_blended(golden, pil_image, name):
+def test_blended_pixels_are_those_of_tensorflow_up_to_rounding(golden, pil_image, name):
     for level, ours, theirs in pairs(golden, pil_image, name):
         factor = 1 if name == "autocontrast" else OPERATIONS[name][1](level, 1, pil_image.size)
         assert np.abs(ours - theirs).max() <= max(1, np.ceil(abs(factor - 1)))
 
 
 @pytest.mark.parametrize(("name", "axis"), [("shear_x", 0), ("shear_y", 1)])
-def test_a_shear_s_pixels_are_tensorflow_s_where_no_place_is_half_way_between_two(golden, pil_image, name, axis):
+def test_sheared_pixels_are_those_of_tensorflow_except_at_ties(golden, pil_image, name, axis):
     for level, ours, theirs in pairs(golden, pil_image, name):
         steps = np.arange(ours.shape[axis]) * level / 10 * 0.3
-        clear = np.abs(steps % 1 - 0.5) > 1e-3
-        assert clear.mean() > 0.8
-        assert np.array_equal(ours.compress(clear, axis), theirs.compress(clear, axis))
+        no_tie = np.abs(steps % 1 - 0.5) > 1e-3
+        assert no_tie.mean() > 0.8
+        assert np.array_equal(ours.compress(no_tie, axis), theirs.compress(no_tie, axis))
 
 
-@pytest.mark.parametrize(("place", "rows", "columns"), [((0.0, 0.0), 4, 4), ((0.5, 0.5), 8, 8), ((0.99, 0.3), 5, 8)])
-def test_cutout_greys_a_square_about_a_pixel_as_far_as_it_is_inside(place, rows, columns):
+@pytest.mark.parametrize(("position", "rows", "columns"), [((0.0, 0.0), 4, 4), ((0.5, 0.5), 8, 8), ((0.99, 0.3), 5, 8)])
+def test_cutout_fills_a_square_clipped_to_the_image(position, rows, columns):
     white = Image.new("RGB", (20, 16), (255, 255, 255))
-    canvas = Canvas(Image.Resampling.NEAREST, (128, 128, 128), place)
+    canvas = Canvas(Image.Resampling.NEAREST, (128, 128, 128), position)
     grey = (np.asarray(OPERATIONS["cutout"][0](white, 4, canvas)) == 128).all(axis=2)
-    row, column = int(place[0] * 16), int(place[1] * 20)
+    row, column = int(position[0] * 16), int(position[1] * 20)
     expected = np.zeros((16, 20), dtype=bool)
     expected[max(row - 4, 0) : row + 4, max(column - 4, 0) : column + 4] = True
     assert np.array_equal(grey, expected)
@@ -131,7 +131,7 @@ def test_each_operation_is_equally_likely_and_always_applied(pil_image, monkeypa
     assert max(abs(count - 500) for count in counts.values()) < 5 * np.sqrt(500)
 
 
-def test_layers_follow_each_other(pil_image, golden):
+def test_layers_are_applied_in_sequence(pil_image, golden):
     uniforms = np.full((LAYERS, LAYER_UNIFORMS), 0.99)
     uniforms[:2, 0] = 2.5 / 16, 4.5 / 16  # invert, posterize
     result = randaugment_as_tf(pil_image, uniforms.ravel(), RandAugmentTf(2, 10.0))
@@ -141,10 +141,10 @@ def test_layers_follow_each_other(pil_image, golden):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ((0, 15.0), "layers=0 is not possible: it must be between 1 and 8"),
-        ((2, 21.0), "magnitude=21.0 is not possible: it must be between 0 and 20"),
+        ((0, 15.0), "layers=0 is invalid: it must be between 1 and 8"),
+        ((2, 21.0), "magnitude=21.0 is invalid: it must be between 0 and 20"),
     ],
 )
-def test_impossible_settings_are_refused(settings, sentence):
+def test_invalid_settings_are_refused(settings, sentence):
     with pytest.raises(UserError, match=f"^augmentation.randaugment_tf.{sentence}"):
         RandAugmentTf(*settings)

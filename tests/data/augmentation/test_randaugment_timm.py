@@ -1,4 +1,4 @@
-"""timm's own `rand-m9-mstd0.5-inc1` is the reference: its level functions, its pixels, its choices."""
+"""Comparison with `rand-m9-mstd0.5-inc1` of timm: level functions, pixels and random choices."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from mixlab.errors import UserError
 
 timm = pytest.importorskip("timm.data.auto_augment", reason='needs timm: pip install "mixlab[baselines]"')
 
-THEIRS = {
+TIMM_NAMES = {
     "autocontrast": "AutoContrast",
     "equalize": "Equalize",
     "invert": "Invert",
@@ -43,18 +43,18 @@ def pil_image() -> Image.Image:
 
 @pytest.fixture(params=[-1, 1])
 def sign(request, monkeypatch) -> int:
-    """Which timm takes, too, where it would draw one."""
+    """A sign, which timm also uses instead of a random one."""
     monkeypatch.setattr(timm, "_randomly_negate", lambda value: request.param * value)
     return request.param
 
 
-def test_the_operations_are_those_of_timm_s_increasing_set():
-    assert [THEIRS[name] for name in OPERATIONS] == timm._RAND_INCREASING_TRANSFORMS
+def test_the_operations_are_the_increasing_set_of_timm():
+    assert [TIMM_NAMES[name] for name in OPERATIONS] == timm._RAND_INCREASING_TRANSFORMS
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_every_level_means_what_it_means_to_timm(name, sign):
-    level_function = timm.LEVEL_TO_ARG[THEIRS[name]]
+def test_levels_are_those_of_timm(name, sign):
+    level_function = timm.LEVEL_TO_ARG[TIMM_NAMES[name]]
     side = {"translate_x": SIZE[0], "translate_y": SIZE[1]}.get(name, 1)
     for level in LEVELS:
         expected = level_function(level, {})[0] * side if level_function else 0
@@ -63,25 +63,25 @@ def test_every_level_means_what_it_means_to_timm(name, sign):
 
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("resample", [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC])
-def test_every_operation_gives_timm_s_pixels(pil_image, name, sign, resample):
+def test_pixels_are_those_of_timm(pil_image, name, sign, resample):
     operation, amount = OPERATIONS[name]
-    for level in LEVELS[:-1] if name == "posterize" else LEVELS:  # Pillow 13 refuses timm's 0 bits, which were black
+    for level in LEVELS[:-1] if name == "posterize" else LEVELS:  # Pillow 13 refuses 0 bits
         settings = {"interpolation": resample, "img_mean": FILL}
-        expected = timm.AugmentOp(THEIRS[name], prob=1.0, magnitude=level, hparams=settings)(pil_image)
+        expected = timm.AugmentOp(TIMM_NAMES[name], prob=1.0, magnitude=level, hparams=settings)(pil_image)
         assert operation(pil_image, amount(level, sign, SIZE), Canvas(resample, FILL)) == expected
 
 
-def test_no_bits_are_black(pil_image):
+def test_posterize_with_0_bits_is_black(pil_image):
     operation, amount = OPERATIONS["posterize"]
     assert not np.asarray(operation(pil_image, amount(10.0, 1, SIZE), Canvas(Image.Resampling.BILINEAR, FILL))).any()
 
 
-def test_levels_choices_chances_and_interpolations_are_drawn_as_timm_draws_them(pil_image, monkeypatch):
-    seen: dict[str, list[tuple[float, int, Canvas]]] = {name: [] for name in OPERATIONS}
+def test_random_choices_have_the_distributions_of_timm(pil_image, monkeypatch):
+    calls_by_name: dict[str, list[tuple[float, int, Canvas]]] = {name: [] for name in OPERATIONS}
 
     def recording(name):
-        def operation(image, drawn, canvas):
-            seen[name].append((*drawn, canvas))
+        def operation(image, level_and_sign, canvas):
+            calls_by_name[name].append((*level_and_sign, canvas))
             return image
 
         return operation, lambda level, sign, _: (level, sign)
@@ -89,10 +89,10 @@ def test_levels_choices_chances_and_interpolations_are_drawn_as_timm_draws_them(
     monkeypatch.setattr(randaugment_timm, "_OPERATIONS", tuple(recording(name) for name in OPERATIONS))
     for uniforms in np.random.default_rng(0).random((4000, UNIFORMS)):
         randaugment_as_timm(pil_image, uniforms, RandAugmentTimm(9.0), "random", MEAN)
-    counts = np.array([len(of_name) for of_name in seen.values()])
-    assert abs(counts.sum() - 4000) < 5 * np.sqrt(2000)  # half of two in each image
+    counts = np.array([len(calls) for calls in calls_by_name.values()])
+    assert abs(counts.sum() - 4000) < 5 * np.sqrt(2000)  # half of two per image
     assert np.abs(counts - 4000 / 15).max() < 5 * np.sqrt(4000 / 15)
-    levels, signs, canvases = zip(*[one for of_name in seen.values() for one in of_name], strict=True)
+    levels, signs, canvases = zip(*[call for calls in calls_by_name.values() for call in calls], strict=True)
     below = [level for level in levels if level < 10]
     assert kstest(below, lambda x: norm.cdf(x, 9, 0.5) / norm.cdf(2)).pvalue > 0.001
     assert abs(levels.count(10) / len(levels) - norm.sf(2)) < 0.012
@@ -102,10 +102,10 @@ def test_levels_choices_chances_and_interpolations_are_drawn_as_timm_draws_them(
     assert abs(bilinear - 0.5) < 5 * 0.5 / np.sqrt(len(canvases))
 
 
-@pytest.mark.parametrize(("chance", "applied"), [(0.499, True), (0.5, False)])
-def test_a_layer_is_applied_or_left_out(pil_image, chance, applied):
+@pytest.mark.parametrize(("skip", "applied"), [(0.499, True), (0.5, False)])
+def test_a_layer_is_applied_with_probability_one_half(pil_image, skip, applied):
     uniforms = np.full((LAYERS, LAYER_UNIFORMS), 0.99)
-    uniforms[0, :2] = 2.5 / 15, chance  # invert
+    uniforms[0, :2] = 2.5 / 15, skip  # invert
     result = randaugment_as_timm(pil_image, uniforms.ravel(), RandAugmentTimm(9.0, layers=1), "bicubic", MEAN)
     assert result == (ImageOps.invert(pil_image) if applied else pil_image)
 
@@ -113,11 +113,11 @@ def test_a_layer_is_applied_or_left_out(pil_image, chance, applied):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ((10.5,), "magnitude=10.5 is not possible: it must be between 0 and 10"),
-        ((9.0, -0.5), "deviation=-0.5 is not possible: it must be a standard deviation, at least 0"),
-        ((9.0, 0.5, 0), "layers=0 is not possible: it must be between 1 and 8"),
+        ((10.5,), "magnitude=10.5 is invalid: it must be between 0 and 10"),
+        ((9.0, -0.5), "deviation=-0.5 is invalid: it must be a standard deviation, at least 0"),
+        ((9.0, 0.5, 0), "layers=0 is invalid: it must be between 1 and 8"),
     ],
 )
-def test_impossible_settings_are_refused(settings, sentence):
+def test_invalid_settings_are_refused(settings, sentence):
     with pytest.raises(UserError, match=f"^augmentation.randaugment_timm.{sentence}"):
         RandAugmentTimm(*settings)

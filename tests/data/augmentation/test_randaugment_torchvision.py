@@ -1,4 +1,4 @@
-"""torchvision's own RandAugment is the reference: its scales, its pixels, its choices."""
+"""Comparison with RandAugment of torchvision: scales, pixels and random choices."""
 
 import numpy as np
 import pytest
@@ -15,9 +15,9 @@ from mixlab.data.augmentation.randaugment_torchvision import (
 )
 from mixlab.errors import UserError
 
-THEIRS = {name: name.title().replace("_", "") for name in OPERATIONS} | {"autocontrast": "AutoContrast"}
+TORCHVISION_NAMES = {name: name.title().replace("_", "") for name in OPERATIONS} | {"autocontrast": "AutoContrast"}
 SIZE = (37, 24)  # columns, rows
-FIXED = (InterpolationMode.NEAREST, None)  # torchvision's interpolation and fill
+INTERPOLATION_AND_FILL = (InterpolationMode.NEAREST, None)
 
 
 @pytest.fixture
@@ -26,21 +26,21 @@ def pil_image() -> Image.Image:
     return Image.fromarray(coarse).resize(SIZE, Image.Resampling.BILINEAR)
 
 
-def their_magnitude(name: str, magnitude: int, bins: int) -> tuple[float, bool]:
-    magnitudes, signed = RandAugment()._augmentation_space(bins, (SIZE[1], SIZE[0]))[THEIRS[name]]
+def torchvision_magnitude(name: str, magnitude: int, bins: int) -> tuple[float, bool]:
+    magnitudes, signed = RandAugment()._augmentation_space(bins, (SIZE[1], SIZE[0]))[TORCHVISION_NAMES[name]]
     return (float(magnitudes[magnitude]) if magnitudes.ndim else 0.0), signed
 
 
-def test_the_operations_are_torchvision_s():
-    assert set(THEIRS.values()) == set(RandAugment()._augmentation_space(31, SIZE))
+def test_the_operations_are_those_of_torchvision():
+    assert set(TORCHVISION_NAMES.values()) == set(RandAugment()._augmentation_space(31, SIZE))
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("bins", [31, 11])
-def test_every_magnitude_is_torchvision_s(name, bins):
+def test_magnitudes_are_those_of_torchvision(name, bins):
     offset = 1 if name in ("brightness", "color", "contrast", "sharpness") else 0
     for magnitude in range(bins):
-        theirs, signed = their_magnitude(name, magnitude, bins)
+        theirs, signed = torchvision_magnitude(name, magnitude, bins)
         for sign in (-1, 1):
             expected = offset + (sign * theirs if signed else theirs)
             expected = int(expected) if name in ("translate_x", "translate_y") else expected
@@ -50,22 +50,24 @@ def test_every_magnitude_is_torchvision_s(name, bins):
 
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_every_operation_gives_torchvision_s_pixels(pil_image, name, sign):
-    other_side = name.startswith("translate")  # a positive one moves to the left here, to the right there
+def test_pixels_are_those_of_torchvision(pil_image, name, sign):
+    opposite_sign = name.startswith("translate")  # positive shifts go left in mixlab and right in torchvision
     operation, amount = OPERATIONS[name]
     for magnitude in (3, 12, 30):
-        theirs, signed = their_magnitude(name, magnitude, 31)
-        expected = _apply_op(pil_image, THEIRS[name], sign * theirs if signed else theirs, *FIXED)
-        ours = amount(magnitude / 30, -sign if other_side else sign, SIZE)
+        theirs, signed = torchvision_magnitude(name, magnitude, 31)
+        expected = _apply_op(
+            pil_image, TORCHVISION_NAMES[name], sign * theirs if signed else theirs, *INTERPOLATION_AND_FILL
+        )
+        ours = amount(magnitude / 30, -sign if opposite_sign else sign, SIZE)
         assert operation(pil_image, ours, Canvas(Image.Resampling.NEAREST, (0, 0, 0))) == expected
 
 
 def test_each_operation_and_both_signs_are_equally_likely(pil_image, monkeypatch):
-    seen = {}
+    amounts_by_name = {}
 
     def recorder(name):
         def operation(image, amount, _canvas):
-            seen.setdefault(name, []).append(amount)
+            amounts_by_name.setdefault(name, []).append(amount)
             return image
 
         return operation
@@ -75,30 +77,32 @@ def test_each_operation_and_both_signs_are_equally_likely(pil_image, monkeypatch
     uniforms = np.random.default_rng(0).random((4000, UNIFORMS))
     for row in uniforms:
         randaugment_as_torchvision(pil_image, row, RandAugmentTorchvision(operations=2, magnitude=12))
-    counts = np.array([len(seen[name]) for name in OPERATIONS])
+    counts = np.array([len(amounts_by_name[name]) for name in OPERATIONS])
     assert counts.sum() == 8000  # always two
     assert np.abs(counts - 8000 / 14).max() < 5 * np.sqrt(8000 / 14)
-    signs = np.sign([amount for name in ("shear_x", "shear_y", "rotate") for amount in seen[name]])
+    signs = np.sign([amount for name in ("shear_x", "shear_y", "rotate") for amount in amounts_by_name[name]])
     assert abs(signs.mean()) < 5 / np.sqrt(len(signs))
-    assert set(np.abs(seen["rotate"])) == {12.0}
+    assert set(np.abs(amounts_by_name["rotate"])) == {12.0}
 
 
-def test_operations_are_applied_in_turn(pil_image):
+def test_operations_are_applied_in_sequence(pil_image):
     uniforms = np.full((LAYERS, LAYER_UNIFORMS), 0.99)
     uniforms[0, 0], uniforms[1, 0] = 10.5 / 14, 12.5 / 14  # posterize, then autocontrast
     result = randaugment_as_torchvision(pil_image, uniforms.ravel(), RandAugmentTorchvision(operations=2, magnitude=30))
-    assert result == _apply_op(_apply_op(pil_image, "Posterize", 4, *FIXED), "AutoContrast", 0, *FIXED)
+    assert result == _apply_op(
+        _apply_op(pil_image, "Posterize", 4, *INTERPOLATION_AND_FILL), "AutoContrast", 0, *INTERPOLATION_AND_FILL
+    )
 
 
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ((0, 9), "operations=0 is not possible: it must be between 1 and 8"),
-        ((9, 9), "operations=9 is not possible: it must be between 1 and 8"),
-        ((2, 31), "magnitude=31 is not possible: it must be between 0 and 30, one below bins=31"),
-        ((2, 9, 1), "bins=1 is not possible: it must be at least 2"),
+        ((0, 9), "operations=0 is invalid: it must be between 1 and 8"),
+        ((9, 9), "operations=9 is invalid: it must be between 1 and 8"),
+        ((2, 31), "magnitude=31 is invalid: it must be between 0 and 30, which is bins - 1"),
+        ((2, 9, 1), "bins=1 is invalid: it must be at least 2"),
     ],
 )
-def test_impossible_settings_are_refused(settings, sentence):
+def test_invalid_settings_are_refused(settings, sentence):
     with pytest.raises(UserError, match=f"^augmentation.randaugment_torchvision.{sentence}"):
         RandAugmentTorchvision(*settings)

@@ -1,4 +1,4 @@
-"""What a check finds in a set of images."""
+"""Checks of a dataset."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from PIL import Image
 
 from mixlab.data.dataset import Dataset, Split
 from mixlab.data.image_file import image_kinds
-from mixlab.data.inspection import check as checking
+from mixlab.data.inspection import check as check_module
 from mixlab.data.inspection.check import Check, check_images
 from mixlab.data.sources import open_as_provided
 from mixlab.errors import UserError
@@ -22,100 +22,100 @@ def image(seed: int) -> Image.Image:
 
 @pytest.fixture
 def pets(tmp_path: Path) -> Path:
-    """Three cats and two dogs to train on, a cat and a dog for the test: all different."""
-    places = ("train/cat/a", "train/cat/b", "train/cat/c", "train/dog/a", "train/dog/b", "test/cat/a", "test/dog/a")
-    for seed, place in enumerate(places):
-        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
-        image(seed).save(tmp_path / f"{place}.png")
+    """Different images: three cats and two dogs in train, a cat and a dog in test."""
+    paths = ("train/cat/a", "train/cat/b", "train/cat/c", "train/dog/a", "train/dog/b", "test/cat/a", "test/dog/a")
+    for seed, path in enumerate(paths):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        image(seed).save(tmp_path / f"{path}.png")
     return tmp_path
 
 
-def checked(folder: Path, workers: int = 1) -> Check:
+def run_check(folder: Path, workers: int = 1) -> Check:
     return check_images(open_as_provided(f"folder:{folder}"), workers=workers, quiet=True)
 
 
-def names(check: Check) -> list[tuple[bool, list[str]]]:
+def group_names(check: Check) -> list[tuple[bool, list[str]]]:
     return [(group.exact, [member.name for member in group.members]) for group in check.groups]
 
 
-def test_in_a_sound_set_nothing_is_found(pets):
-    check = checked(pets)
+def test_a_valid_dataset_has_no_findings(pets):
+    check = run_check(pets)
     assert (check.groups, check.unreadable, check.blank, check.kinds.total()) == ([], [], [], 0)
     assert check.counts("train") == {"cat": 3, "dog": 2}
     assert check.counts("test") == {"cat": 1, "dog": 1}
     assert check.sizes.tolist() == [[40, 48]] * 7
 
 
-def test_the_source_s_own_parts_are_kept(pets):
-    assert list(checked(pets).dataset.splits) == ["train", "test"]
+def test_the_splits_of_the_source_are_kept(pets):
+    assert list(run_check(pets).dataset.splits) == ["train", "test"]
 
 
-def test_damaged_files_are_named_with_their_reasons(pets):
+def test_unreadable_images_are_listed_with_reasons(pets):
     (pets / "train/cat/empty.png").write_bytes(b"")
-    (pets / "train/dog/words.jpg").write_text("no image")
+    (pets / "train/dog/words.jpg").write_text("not an image")
     whole = (pets / "test/dog/a.png").read_bytes()
     (pets / "test/dog/short.png").write_bytes(whole[: len(whole) // 2])
-    (pets / "test/dog/gone.png").symlink_to("nowhere")
-    found = {member.name: reason for member, reason in checked(pets).unreadable}
-    assert found["train/cat/empty.png"] == "it is empty"
-    assert found["train/dog/words.jpg"] == "its content is no image of a kind that is known"
-    assert found["test/dog/short.png"].startswith("it is damaged or cut short")
-    assert found["test/dog/gone.png"] == "no such file or directory"
+    (pets / "test/dog/missing.png").symlink_to("missing_target")
+    reasons = {member.name: reason for member, reason in run_check(pets).unreadable}
+    assert reasons["train/cat/empty.png"] == "it is empty"
+    assert reasons["train/dog/words.jpg"] == "it is not an image in a supported format"
+    assert reasons["test/dog/short.png"].startswith("it is damaged or truncated")
+    assert reasons["test/dog/missing.png"] == "no such file or directory"
 
 
-def test_equal_files_are_found_across_parts(pets):
+def test_equal_files_are_found_across_splits(pets):
     (pets / "test/cat/again.png").write_bytes((pets / "train/cat/b.png").read_bytes())
-    check = checked(pets)
-    assert names(check) == [(True, ["train/cat/b.png", "test/cat/again.png"])]
-    assert check.across_parts == check.groups and check.across_classes == []
+    check = run_check(pets)
+    assert group_names(check) == [(True, ["train/cat/b.png", "test/cat/again.png"])]
+    assert check.across_splits == check.groups and check.across_classes == []
 
 
-def test_near_copies_are_found_across_classes(pets):
+def test_near_duplicates_are_found_across_classes(pets):
     image(3).save(pets / "train/cat/ünïcode 猫 'a' & <b>.jpg", quality=60)
-    check = checked(pets)
-    assert names(check) == [(False, ["train/cat/ünïcode 猫 'a' & <b>.jpg", "train/dog/a.png"])]
-    assert check.across_classes == check.groups and check.across_parts == []
+    check = run_check(pets)
+    assert group_names(check) == [(False, ["train/cat/ünïcode 猫 'a' & <b>.jpg", "train/dog/a.png"])]
+    assert check.across_classes == check.groups and check.across_splits == []
 
 
-def test_equal_and_near_copies_of_one_image_are_one_group(pets):
+def test_identical_images_and_near_duplicates_are_one_group(pets):
     (pets / "train/dog/twin.png").write_bytes((pets / "train/dog/a.png").read_bytes())
     image(3).save(pets / "train/dog/small.jpg", quality=60)
-    assert names(checked(pets)) == [(False, ["train/dog/a.png", "train/dog/small.jpg", "train/dog/twin.png"])]
+    assert group_names(run_check(pets)) == [(False, ["train/dog/a.png", "train/dog/small.jpg", "train/dog/twin.png"])]
 
 
-def test_what_lies_in_several_parts_comes_first_then_what_has_several_classes(pets):
-    for place, original in (("train/dog/b2", 4), ("train/dog/cat", 0), ("test/cat/b", 1)):
-        image(original).save(pets / f"{place}.bmp")
-    assert [(group.splits, group.labels) for group in checked(pets).groups] == [
+def test_groups_are_sorted_by_splits_then_classes(pets):
+    for path, original in (("train/dog/b2", 4), ("train/dog/cat", 0), ("test/cat/b", 1)):
+        image(original).save(pets / f"{path}.bmp")
+    assert [(group.splits, group.labels) for group in run_check(pets).groups] == [
         (("train", "test"), ("cat",)),
         (("train",), ("cat", "dog")),
         (("train",), ("dog",)),
     ]
 
 
-def test_plain_images_are_named_and_are_copies_only_where_their_bytes_are_equal(pets):
+def test_blank_images_are_listed_and_duplicates_only_if_identical(pets):
     for name, side in (("one", 40), ("two", 41), ("three", 41)):
         Image.new("RGB", (side, 40), "white").save(pets / f"train/cat/{name}.png")
-    check = checked(pets)
+    check = run_check(pets)
     assert [member.name for member in check.blank] == [f"train/cat/{name}.png" for name in ("one", "three", "two")]
-    assert names(check) == [(True, ["train/cat/three.png", "train/cat/two.png"])]
+    assert group_names(check) == [(True, ["train/cat/three.png", "train/cat/two.png"])]
 
 
-def test_unreadable_files_are_no_copies_of_each_other(pets):
+def test_unreadable_files_are_not_duplicates(pets):
     for name in "xy":
         (pets / f"train/cat/{name}.png").write_bytes(b"")
-    assert checked(pets).groups == []
+    assert run_check(pets).groups == []
 
 
-def test_one_class_is_checked_too(tmp_path):
+def test_a_single_class_is_checked(tmp_path):
     (tmp_path / "cat").mkdir()
     image(0).save(tmp_path / "cat/a.png")
-    assert checked(tmp_path).counts("train") == {"cat": 1}
+    assert run_check(tmp_path).counts("train") == {"cat": 1}
 
 
 def test_an_empty_folder_is_refused(tmp_path):
-    with pytest.raises(UserError, match="holds no images"):
-        checked(tmp_path)
+    with pytest.raises(UserError, match="has no images"):
+        run_check(tmp_path)
 
 
 def exif(orientation: int) -> bytes:
@@ -144,31 +144,31 @@ KINDS = {
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_what_is_unusual_about_a_file_is_said(name, tmp_path):
+def test_unusual_properties_of_a_file_are_detected(name, tmp_path):
     kinds, save = KINDS[name]
     save(tmp_path / name)
     assert image_kinds((tmp_path / name).read_bytes()) == kinds
 
 
-def test_kinds_are_counted_and_sizes_are_those_of_the_upright_image(pets):
+def test_kinds_are_counted_and_sizes_are_after_exif_orientation(pets):
     image(9).save(pets / "train/cat/turned.jpg", exif=exif(6))
-    check = checked(pets)
+    check = run_check(pets)
     assert check.kinds == {"turned by EXIF": 1}
     assert check.sizes.tolist().count([48, 40]) == 1
 
 
-def test_processes_find_what_one_finds(pets, monkeypatch):
+def test_parallel_and_serial_checks_are_equal(pets, monkeypatch):
     (pets / "train/cat/empty.png").write_bytes(b"")
     (pets / "test/cat/again.png").write_bytes((pets / "train/cat/b.png").read_bytes())
-    alone = checked(pets)
-    monkeypatch.setattr(checking, "_MIN_IMAGES_PER_PROCESS", 2)
-    together = checked(pets, workers=2)
-    assert names(together) == names(alone) and together.unreadable == alone.unreadable
-    assert together.sizes.tolist() == alone.sizes.tolist()
+    serial = run_check(pets)
+    monkeypatch.setattr(check_module, "_MIN_IMAGES_PER_PROCESS", 2)
+    parallel = run_check(pets, workers=2)
+    assert group_names(parallel) == group_names(serial) and parallel.unreadable == serial.unreadable
+    assert parallel.sizes.tolist() == serial.sizes.tolist()
 
 
-class Deadly:
-    """An image whose reading ends the process, as the system does where memory runs out."""
+class KillingImage:
+    """An image that ends the process that reads it, as the system does if memory runs out."""
 
     size = 1
 
@@ -176,8 +176,8 @@ class Deadly:
         os._exit(9)
 
 
-def test_a_killed_process_ends_in_a_sentence(monkeypatch):
-    monkeypatch.setattr(checking, "_MIN_IMAGES_PER_PROCESS", 1)
-    split = Split(["a", "b"], np.zeros(2, dtype=np.int64), [Deadly(), Deadly()])
-    with pytest.raises(UserError, match=r"was killed, as happens where memory runs out.*--workers 1"):
-        check_images(Dataset("deadly", ("cat",), {"train": split}), workers=2, quiet=True)
+def test_a_killed_process_is_a_user_error(monkeypatch):
+    monkeypatch.setattr(check_module, "_MIN_IMAGES_PER_PROCESS", 1)
+    split = Split(["a", "b"], np.zeros(2, dtype=np.int64), [KillingImage(), KillingImage()])
+    with pytest.raises(UserError, match=r"was killed, probably because memory ran out.*--workers 1"):
+        check_images(Dataset("killing", ("cat",), {"train": split}), workers=2, quiet=True)

@@ -1,4 +1,4 @@
-"""What is said about a set of images, in sentences, tables and on a page."""
+"""The findings of a check as sentences, tables, JSON and a page."""
 
 import json
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from mixlab.data.dataset import Dataset, ImageSource, Split
 from mixlab.data.inspection.check import Check, check_images
 from mixlab.data.inspection.check_page import check_page
-from mixlab.data.inspection.findings import answer, findings, full_table, results, sizes, tables
+from mixlab.data.inspection.findings import findings, full_table, headline, results, size_summary, tables
 from mixlab.report.table import render
 
 Image = UInt8[np.ndarray, "row column 3"]
@@ -30,138 +30,140 @@ class Broken:
         return b"<b>"
 
 
-def checked(classes: tuple[str, ...] = ("cat", "dog"), **splits: Sequence[tuple[str, ImageSource]]) -> Check:
-    """Of parts that are lists of (class, image)."""
-    made = {}
+def check_splits(classes: tuple[str, ...] = ("cat", "dog"), **splits: Sequence[tuple[str, ImageSource]]) -> Check:
+    """Check a dataset given as lists of (class, image) for each split."""
+    result = {}
     for split, images in splits.items():
         labels = np.array([classes.index(label) for label, _ in images], dtype=np.int64)
-        names = [f"{split}/{label}/<{place}>.png" for place, (label, _) in enumerate(images)]
-        made[split] = Split(names, labels, [image for _, image in images])
-    return check_images(Dataset("folder:pets", classes, made), workers=1, quiet=True)
+        names = [f"{split}/{label}/<{index}>.png" for index, (label, _) in enumerate(images)]
+        result[split] = Split(names, labels, [image for _, image in images])
+    return check_images(Dataset("folder:pets", classes, result), workers=1, quiet=True)
 
 
 @pytest.fixture
-def sound() -> Check:
-    return checked(
+def valid() -> Check:
+    return check_splits(
         train=[("cat", scene(0)), ("cat", scene(5)), ("dog", scene(1)), ("dog", scene(2, 24))],
         test=[("cat", scene(3)), ("dog", scene(4))],
     )
 
 
 @pytest.fixture
-def wrong() -> Check:
-    """Everything that can be wrong, once."""
-    plain = np.full((20, 20, 3), 255, dtype=np.uint8)
+def invalid() -> Check:
+    """A dataset with one finding of each kind."""
+    blank = np.full((20, 20, 3), 255, dtype=np.uint8)
     others = [("cat", scene(10 + number)) for number in range(20)]
-    inside = [("cat", scene(6)), ("cat", np.where(scene(6) < 250, scene(6) + 3, scene(6)).astype(np.uint8))]
-    return checked(
-        train=[("cat", scene(0)), ("cat", scene(1)), ("dog", scene(1)), ("cat", plain), *inside, *others],
+    near_duplicates = [("cat", scene(6)), ("cat", np.where(scene(6) < 250, scene(6) + 3, scene(6)).astype(np.uint8))]
+    return check_splits(
+        train=[("cat", scene(0)), ("cat", scene(1)), ("dog", scene(1)), ("cat", blank), *near_duplicates, *others],
         test=[("cat", scene(0)), ("cat", Broken())],
     )
 
 
-def test_of_a_sound_set_nothing_is_said(sound):
-    assert findings(sound) == []
-    assert answer(sound) == "Nothing was found to be wrong with 6 images."
-    assert "<p>Nothing.</p>" in check_page(sound).html()
+def test_a_valid_dataset_has_no_findings(valid):
+    assert findings(valid) == []
+    assert headline(valid) == "No problems found in 6 images."
+    assert "<p>None.</p>" in check_page(valid).html()
 
 
-def test_everything_that_is_wrong_is_said_in_a_sentence(wrong):
-    assert findings(wrong) == [
-        'A training would be refused: folder:pets has 0 different images of "dog", and 2 are needed to hold some '
-        "out: add images, or take the class out.",
-        "Can't be read: 1 image. Mend or remove them, or let a recipe's max_unreadable leave them out.",
-        "The same image in more than one part: 1 group, 2 images together. Judging would ask for what was learned "
-        "by heart, so keep each in one part.",
-        "The same image in more than one class: 1 group, 2 images together. One of the labels may be wrong.",
-        "The same image more than once in a part and class: 1 group, 2 images together. They weigh more than "
-        "others, and where the part is cut, near copies may come to lie on both sides.",
-        'In train, "cat" has 25 images and "dog" 1. Judge by the balanced accuracy, and consider '
+def test_each_finding_is_a_sentence(invalid):
+    assert findings(invalid) == [
+        'Training is not possible: folder:pets has 0 different images of "dog", but at least 2 are needed to hold some '
+        "out: add images, or remove the class.",
+        "Unreadable: 1 image. Repair or remove them, or skip them with the recipe key max_unreadable.",
+        "The same image in more than one split: 1 group with 2 images. This makes the evaluation too optimistic, so "
+        "keep each image in one split.",
+        "The same image in more than one class: 1 group with 2 images. Some of the labels may be wrong.",
+        "The same image more than once in one split and class: 1 group with 2 images. It has a larger weight in "
+        "training, and if mixlab divides the split, near duplicates may end up in train and test.",
+        'Imbalanced classes in train: "cat" has 25 images and "dog" has 1. Evaluate by balanced accuracy, and consider '
         'loss.class_weights="balanced".',
-        'Without an image in test: "dog". How a model fares there is not seen.',
-        "Of one plain shade, which shows nothing: 1 image.",
+        'No images in test: "dog". Models can\'t be evaluated on these classes.',
+        "Blank, with a single colour: 1 image.",
     ]
-    assert answer(wrong) == "8 things should be looked at in 28 images."
+    assert headline(invalid) == "8 findings in 28 images."
 
 
-def test_one_class_alone_is_pointed_out():
-    check = checked(("cat",), train=[("cat", scene(0)), ("cat", scene(1))])
+def test_a_single_class_is_a_finding():
+    check = check_splits(("cat",), train=[("cat", scene(0)), ("cat", scene(1))])
     assert findings(check) == [
-        'A training would be refused: folder:pets has only one class, "cat": telling classes apart takes two, so add '
-        "images of another."
+        'Training is not possible: folder:pets has only one class, "cat": a classifier needs at least two, so add '
+        "images of another class."
     ]
 
 
-def test_of_many_classes_without_images_some_are_named():
+def test_only_some_of_many_classes_without_images_are_named():
     classes = tuple("abcdefgh")
-    train = [(name, scene(2 * place + copy)) for place, name in enumerate(classes) for copy in (0, 1)]
-    assert findings(checked(classes, train=train, test=[("a", scene(99))])) == [
-        'Without an image in test: "b", "c", "d", "e" and 3 others. How a model fares there is not seen.'
+    train = [(name, scene(2 * index + copy)) for index, name in enumerate(classes) for copy in (0, 1)]
+    assert findings(check_splits(classes, train=train, test=[("a", scene(99))])) == [
+        'No images in test: "b", "c", "d", "e" and 3 others. Models can\'t be evaluated on these classes.'
     ]
 
 
-def test_what_the_source_left_out_is_on_the_page_and_in_the_results(sound):
-    told = replace(sound, dataset=replace(sound.dataset, notes=("The folder fish has no images.",)))
-    assert "<p>The folder fish has no images.</p>" in check_page(told).html()
-    assert results(told)["notes"] == ["The folder fish has no images."]
+def test_notes_of_the_dataset_are_on_the_page_and_in_the_results(valid):
+    with_note = replace(valid, dataset=replace(valid.dataset, notes=("Skipped the folder fish: it has no images.",)))
+    assert "<p>Skipped the folder fish: it has no images.</p>" in check_page(with_note).html()
+    assert results(with_note)["notes"] == ["Skipped the folder fish: it has no images."]
 
 
-def test_sizes_are_a_sentence(sound):
-    assert sizes(sound) == "Sizes: 20x24 to 24x24 pixels (height x width), 20x24 in the middle."
-    assert sizes(checked(train=[("cat", scene(0))])) == "Sizes: all 20x24 pixels (height x width)."
-    assert sizes(checked(train=[("cat", Broken())])) == ""
+def test_the_size_summary_is_a_sentence(valid):
+    assert size_summary(valid) == "Sizes: 20x24 to 24x24 pixels (height x width), median 20x24."
+    assert size_summary(check_splits(train=[("cat", scene(0))])) == "Sizes: all 20x24 pixels (height x width)."
+    assert size_summary(check_splits(train=[("cat", Broken())])) == ""
 
 
-def test_tables_are_for_people(wrong):
-    text = "".join(render(table, "markdown") for table in tables(wrong))
-    assert "its content is no image of a kind that is known" in text
-    assert "the same bytes" in text and "nearly the same" in text
+def test_tables_are_human_readable(invalid):
+    text = "".join(render(table, "markdown") for table in tables(invalid))
+    assert "it is not an image in a supported format" in text
+    assert "identical" in text and "near duplicate" in text
     assert "train, test" in text and "cat, dog" in text
 
 
-def test_a_long_table_is_cut_and_says_so():
+def test_a_long_table_is_truncated_with_a_note():
     copies = [("cat", scene(number // 2)) for number in range(50)]
-    (*_, of_groups) = tables(checked(train=copies))
-    assert len(of_groups.rows) == 20
-    assert of_groups.notes == ["The first 20 of 25; --format csv lists all."]
+    (*_, group_table) = tables(check_splits(train=copies))
+    assert len(group_table.rows) == 20
+    assert group_table.notes == ["These are the first 20 of 25 rows; --format csv lists all."]
 
 
-def test_of_copies_the_one_in_another_part_is_named():
-    check = checked(train=[("cat", scene(0))] * 3 + [("dog", scene(0))], test=[("cat", scene(1)), ("dog", scene(0))])
-    (*_, of_groups) = tables(check)
-    assert [row["other"] for row in of_groups.rows] == ["test/dog/<1>.png"]
+def test_the_duplicate_in_another_split_is_named():
+    check = check_splits(
+        train=[("cat", scene(0))] * 3 + [("dog", scene(0))], test=[("cat", scene(1)), ("dog", scene(0))]
+    )
+    (*_, group_table) = tables(check)
+    assert [row["other"] for row in group_table.rows] == ["test/dog/<1>.png"]
 
 
-def test_programs_get_every_image_that_something_is_wrong_with(wrong):
-    rows = full_table(wrong).rows
-    assert [row["finding"] for row in rows].count("same_bytes") == 4
-    assert {row["finding"] for row in rows} == {"unreadable", "plain", "same_bytes", "nearly_the_same"}
+def test_the_full_table_lists_every_image_with_a_finding(invalid):
+    rows = full_table(invalid).rows
+    assert [row["finding"] for row in rows].count("identical") == 4
+    assert {row["finding"] for row in rows} == {"unreadable", "blank", "identical", "near_duplicate"}
     assert {row["group"] for row in rows} == {None, 1, 2, 3}
 
 
-def test_results_are_json(wrong):
-    found = json.loads(json.dumps(results(wrong)))
-    assert found["images"] == {"train": 26, "test": 2}
-    assert found["classes"]["train"] == {"cat": 25, "dog": 1}
-    assert [len(group["members"]) for group in found["groups"]] == [2, 2, 2]
-    assert found["unreadable"][0]["reason"] == "its content is no image of a kind that is known"
+def test_results_are_json(invalid):
+    content = json.loads(json.dumps(results(invalid)))
+    assert content["images"] == {"train": 26, "test": 2}
+    assert content["classes"]["train"] == {"cat": 25, "dog": 1}
+    assert [len(group["members"]) for group in content["groups"]] == [2, 2, 2]
+    assert content["unreadable"][0]["reason"] == "it is not an image in a supported format"
 
 
-def test_the_page_shows_the_images_of_each_group_and_escapes_names(wrong):
-    html = check_page(wrong).html()
+def test_the_page_shows_the_images_of_each_group_and_escapes_names(invalid):
+    html = check_page(invalid).html()
     assert html.count("<img") == 6 and html.count('src="data:image/png;base64,') == 6
     assert "train/cat/&lt;0&gt;.png" in html and "<0>" not in html
-    assert "2 images, in train and test, as cat." in html
+    assert "2 images in train and test, labelled cat." in html
 
 
-def test_the_page_shows_the_first_groups_and_images_of_many():
+def test_the_page_shows_only_the_first_groups_and_images():
     many = [("cat", scene(number // 2)) for number in range(70)] + [("dog", scene(99))] * 12
-    html = check_page(checked(train=many)).html()
-    assert "The first 30 of 36 groups; results.json has all." in html
-    assert "12 images, of which 8 are shown, in train, as dog." in html
+    html = check_page(check_splits(train=many)).html()
+    assert "These are the first 30 of 36 groups; results.json lists all." in html
+    assert "12 images (8 shown) in train, labelled dog." in html
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("width", [390, 1200])
-def test_the_page_fits_and_nothing_complains(wrong, opened, width):
-    assert opened(check_page(wrong).html(), width) == (width, "")
+def test_the_page_fits_the_window_without_console_errors(invalid, opened, width):
+    assert opened(check_page(invalid).html(), width) == (width, "")

@@ -13,12 +13,12 @@ from mixlab.data.sources import open_dataset
 from mixlab.errors import UserError
 
 SPLITS = {"train": 200, "test": 20}
-"""A tiny CIFAR-10: twenty training images a class, and two for the test."""
+"""A tiny CIFAR-10: twenty training and two test images per class."""
 
 
 @pytest.fixture(autouse=True)
-def nothing_but_tiny(tmp_path, monkeypatch) -> None:
-    """No CIFAR-10 of the machine is found, and a tiny one is whole."""
+def tiny_cifar10(tmp_path, monkeypatch) -> None:
+    """Hide any CIFAR-10 on this machine, and accept a tiny one as complete."""
     monkeypatch.setattr(cifar10, "_COUNTS", SPLITS)
     for module in ("cifar10", "data_dirs"):
         monkeypatch.setattr(f"mixlab.data.readers.{module}.cache_folder", lambda: tmp_path / "cache")
@@ -32,7 +32,7 @@ def images() -> np.ndarray:
 
 @pytest.fixture
 def binary(tmp_path, images) -> Path:
-    """As the authors pack it: five batches and one, each a dictionary with planes of red, green and blue."""
+    """The original files: five training batches and one test batch, each with red, green and blue planes."""
     folder = tmp_path / "data" / "cifar-10-batches-py"
     folder.mkdir(parents=True)
     planes = images.transpose(0, 3, 1, 2).reshape(220, 3072)
@@ -44,7 +44,7 @@ def binary(tmp_path, images) -> Path:
 
 
 @pytest.fixture
-def tree(tmp_path, images) -> Path:
+def folders(tmp_path, images) -> Path:
     folder = tmp_path / "data"
     for index, image in enumerate(images):
         path = folder / ("train" if index < 200 else "test") / CLASSES[index % 10] / f"{index:04d}.jpg"
@@ -54,12 +54,12 @@ def tree(tmp_path, images) -> Path:
 
 
 @pytest.fixture
-def archive(tmp_path, tree) -> Path:
+def archive(tmp_path, folders) -> Path:
     path = tmp_path / "packed" / "cifar10-jpeg.tar.xz"
     path.parent.mkdir()
     with tarfile.open(path, "w:xz") as packed:
         for split in SPLITS:
-            packed.add(tree / split, split)
+            packed.add(folders / split, split)
     return path
 
 
@@ -81,36 +81,36 @@ def test_validation_is_a_tenth_of_each_class_of_train(binary):
     }
 
 
-def test_tree_and_archive_hold_the_same_images(tree, archive):
-    unpacked, packed = open_dataset(f"cifar10:{tree}"), open_dataset(f"cifar10:{archive.parent}")
-    assert unpacked.fingerprint == packed.fingerprint
-    assert unpacked.splits["test"].names[0] == "test/airplane/0200.jpg"
-    assert "JPEG copies" in unpacked.notes[0]
+def test_folders_and_archive_have_the_same_images(folders, archive):
+    from_folders, from_archive = open_dataset(f"cifar10:{folders}"), open_dataset(f"cifar10:{archive.parent}")
+    assert from_folders.fingerprint == from_archive.fingerprint
+    assert from_folders.splits["test"].names[0] == "test/airplane/0200.jpg"
+    assert "JPEG copies" in from_folders.notes[0]
 
 
-def test_a_jpeg_tree_is_decoded_as_pillow_does(tree):
-    test = open_dataset(f"cifar10:{tree}").splits["test"]
+def test_jpeg_folders_are_decoded_as_in_pillow(folders):
+    test = open_dataset(f"cifar10:{folders}").splits["test"]
     for index in range(len(test)):
-        with Image.open(tree / test.names[index]) as expected:
+        with Image.open(folders / test.names[index]) as expected:
             assert (test.image(index) == np.array(expected)).all()
         assert test.names[index].split("/")[1] == CLASSES[test.labels[index]]
 
 
-@pytest.mark.parametrize("form", ["tree", "archive"])
-def test_what_was_decoded_is_kept_and_not_decoded_again(form, request, monkeypatch):
-    source = request.getfixturevalue(form)
+@pytest.mark.parametrize("source_fixture", ["folders", "archive"])
+def test_decoded_images_are_cached(source_fixture, request, monkeypatch):
+    source = request.getfixturevalue(source_fixture)
     first = open_dataset(f"cifar10:{source}")
     monkeypatch.setattr(cifar10, "read_image", None)
     assert open_dataset(f"cifar10:{source}").fingerprint == first.fingerprint
 
 
-def test_a_changed_tree_is_decoded_again(tree):
-    before = open_dataset(f"cifar10:{tree}")
-    Image.new("RGB", (32, 32)).save(tree / "train/cat/0003.jpg")
-    assert open_dataset(f"cifar10:{tree}").fingerprint != before.fingerprint
+def test_changed_folders_are_decoded_again(folders):
+    before = open_dataset(f"cifar10:{folders}")
+    Image.new("RGB", (32, 32)).save(folders / "train/cat/0003.jpg")
+    assert open_dataset(f"cifar10:{folders}").fingerprint != before.fingerprint
 
 
-def test_the_variable_and_then_the_cache_are_searched(tmp_path, binary, monkeypatch):
+def test_the_environment_variable_and_then_the_cache_are_searched(tmp_path, binary, monkeypatch):
     with pytest.raises(UserError):
         open_dataset("cifar10")
     (tmp_path / "cache").mkdir()
@@ -122,53 +122,53 @@ def test_the_variable_and_then_the_cache_are_searched(tmp_path, binary, monkeypa
     assert len(open_dataset("cifar10").splits["test"]) == 20
 
 
-def test_a_missing_set_says_what_to_put_where(tmp_path, monkeypatch):
+def test_a_missing_dataset_is_explained(tmp_path, monkeypatch):
     monkeypatch.setenv("MIXLAB_DATA", "/data")
     with pytest.raises(UserError) as caught:
         open_dataset("cifar10")
     assert str(caught.value) == (
         f"cifar10 is not in /data or {tmp_path}/cache: put cifar-10-batches-py/ (unpacked from cifar-10-python.tar.gz) "
-        "or cifar10-jpeg.tar.xz there, or name the folder that has it as cifar10:PATH or in $MIXLAB_DATA."
+        "or cifar10-jpeg.tar.xz there, or give the folder that contains it as cifar10:PATH or in $MIXLAB_DATA."
     )
 
 
-def test_a_path_that_was_given_is_not_replaced_by_another(binary, monkeypatch):
+def test_a_given_path_is_the_only_one_searched(binary, monkeypatch):
     monkeypatch.setenv("MIXLAB_DATA", str(binary.parent))
-    with pytest.raises(UserError, match=r"^cifar10:/gone is not in /gone: put"):
-        open_dataset("cifar10:/gone")
+    with pytest.raises(UserError, match=r"^cifar10:/missing is not in /missing: put"):
+        open_dataset("cifar10:/missing")
 
 
-def test_a_tree_that_was_half_unpacked_is_refused(tree):
-    (tree / "train/cat/0003.jpg").unlink()
+def test_incomplete_folders_are_refused(folders):
+    (folders / "train/cat/0003.jpg").unlink()
     with pytest.raises(UserError, match="has 199 of the 200 train images: copy or unpack it again"):
-        open_dataset(f"cifar10:{tree}")
+        open_dataset(f"cifar10:{folders}")
 
 
-def test_an_archive_that_was_cut_short_is_refused(archive):
+def test_a_truncated_archive_is_refused(archive):
     archive.write_bytes(archive.read_bytes()[:-200])
-    with pytest.raises(UserError, match=r"cifar10-jpeg.tar.xz is damaged or cut short \(.*\): copy it again"):
+    with pytest.raises(UserError, match=r"cifar10-jpeg.tar.xz is damaged or truncated \(.*\): copy it again"):
         open_dataset(f"cifar10:{archive}")
 
 
-def test_a_batch_that_was_cut_short_is_refused(binary):
+def test_a_truncated_batch_is_refused(binary):
     path = binary / "data_batch_3"
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(UserError, match=r"data_batch_3 is no batch of CIFAR-10 \(.*\): unpack"):
+    with pytest.raises(UserError, match=r"data_batch_3 is not a CIFAR-10 batch \(.*\): unpack"):
         open_dataset(f"cifar10:{binary}")
 
 
-def test_a_batch_never_runs_code(binary):
+def test_a_pickle_cannot_run_code(binary):
     class Attack:
         def __reduce__(self):
             return print, ("attacked",)
 
     (binary / "data_batch_1").write_bytes(pickle.dumps({b"data": Attack(), b"labels": []}))
-    with pytest.raises(UserError, match=r"it asks for builtins.print"):
+    with pytest.raises(UserError, match=r"it refers to builtins.print"):
         open_dataset(f"cifar10:{binary}")
 
 
-def test_batches_as_python_2_wrote_them_are_read():
-    # Protocol 2 with byte strings, the form of the published files, written out by hand: an array of two bytes.
+def test_pickles_of_python_2_are_read():
+    # Protocol 2 with byte strings, as in the published files: an array of two bytes.
     content = (
         b"\x80\x02}U\x04datacnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
         b"(K\x01K\x02\x85cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
@@ -179,7 +179,7 @@ def test_batches_as_python_2_wrote_them_are_read():
 
 
 @pytest.mark.long
-def test_the_whole_archive_is_read(shared_data, monkeypatch):
+def test_the_complete_archive_is_read(shared_data, monkeypatch):
     monkeypatch.setattr(cifar10, "_COUNTS", {"train": 50_000, "test": 10_000})
     monkeypatch.setenv("MIXLAB_DATA", str(shared_data))
     data = open_dataset("cifar10", quiet=True)

@@ -10,17 +10,17 @@ def digits() -> Dataset:
     return open_dataset("digits")
 
 
-def test_the_digits_are_those_of_scikit_learn(digits):
+def test_the_images_are_those_of_scikit_learn(digits):
     from sklearn.datasets import load_digits
 
     images, target = load_digits(return_X_y=True)
     labels = np.concatenate([split.labels for split in digits.splits.values()])
-    ink = np.stack([split.image(i)[..., 0] for split in digits.splits.values() for i in range(len(split))])
+    pixels = np.stack([split.image(i)[..., 0] for split in digits.splits.values() for i in range(len(split))])
     assert (labels == target).all()
-    assert (np.round(ink * (16 / 255)) == images.reshape(-1, 8, 8)).all()
+    assert (np.round(pixels * (16 / 255)) == images.reshape(-1, 8, 8)).all()
 
 
-def test_the_parts_are_consecutive_blocks(digits):
+def test_the_splits_are_consecutive_blocks(digits):
     assert {name: len(split) for name, split in digits.splits.items()} == {
         "train": 1157,
         "validation": 130,
@@ -32,7 +32,7 @@ def test_the_parts_are_consecutive_blocks(digits):
     assert digits.splits["test"].names[-1] == "digits/1796"
 
 
-def test_full_ink_is_255_in_each_colour(digits):
+def test_full_ink_is_255_in_each_channel(digits):
     image = digits.splits["train"].image(0)
     assert image.shape == (8, 8, 3)
     assert image.dtype == np.uint8

@@ -1,4 +1,4 @@
-"""`hf:owner/name` against a small stand-in for the hub on loopback, through the hub's own client."""
+"""`hf:owner/name` with the hub's own client and a fake hub on loopback."""
 
 import hashlib
 import io
@@ -27,8 +27,8 @@ def content():
     return file.getvalue()
 
 
-def answer(path, content):
-    """Status, the hub's word for an error, and what it sends."""
+def hub_response(path, content):
+    """Status, error code and content."""
     entry = {"type": "file", "path": FILE, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
     match path.partition("?")[0].strip("/").split("/"):
         case ["api", "datasets", "owner", "pets", "tree", _]:
@@ -36,8 +36,8 @@ def answer(path, content):
         case ["api", "datasets", "owner", "pets", "tree", _, "data"] | ["api", "datasets", _, _, "paths-info", _]:
             return 200, "", [entry]
         case ["api", "datasets", "owner", "pets", *_]:
-            facts = {"_id": "0" * 24, "id": "owner/pets", "sha": COMMIT, "private": False, "tags": []}
-            return 200, "", facts | {"siblings": [{"rfilename": FILE}]}
+            metadata = {"_id": "0" * 24, "id": "owner/pets", "sha": COMMIT, "private": False, "tags": []}
+            return 200, "", metadata | {"siblings": [{"rfilename": FILE}]}
         case ["datasets", "owner", "pets", "resolve", _, *file] if "/".join(file) == FILE:
             return 200, "", content
         case ["datasets", "owner", "pets", *_]:
@@ -47,22 +47,22 @@ def answer(path, content):
 
 @pytest.fixture
 def requests(serve, hub_at, content, monkeypatch, tmp_path):
-    """What the hub is asked for: method, path, Range."""
+    """The requests to the hub: method, path, Range."""
 
     def reply(request):
         request.body()
-        status, word, sent = answer(request.path, content)
-        body = sent if isinstance(sent, bytes) else json.dumps(sent).encode()
+        status, error_code, content_or_json = hub_response(request.path, content)
+        body = content_or_json if isinstance(content_or_json, bytes) else json.dumps(content_or_json).encode()
         begin, end = 0, len(body)
-        if status == 200 and (wanted := request.headers["Range"]):
-            first, _, last = wanted.removeprefix("bytes=").partition("-")
+        if status == 200 and (byte_range := request.headers["Range"]):
+            first, _, last = byte_range.removeprefix("bytes=").partition("-")
             status, begin, end = 206, int(first), min(int(last or end) + 1, end)
         headers = {
             "Content_Range": f"bytes {begin}-{end - 1}/{len(body)}",
             "ETag": f'"{hashlib.sha1(body).hexdigest()}"',
             "X_Repo_Commit": COMMIT,
         }
-        request.reply(body[begin:end], status, **headers, **({"X_Error_Code": word} if word else {}))
+        request.reply(body[begin:end], status, **headers, **({"X_Error_Code": error_code} if error_code else {}))
 
     server = serve(reply)
     hub_at(server.address)
@@ -72,7 +72,7 @@ def requests(serve, hub_at, content, monkeypatch, tmp_path):
     return server.requests
 
 
-def test_a_set_of_the_hub_is_fetched_once(requests):
+def test_a_dataset_is_downloaded_once(requests):
     pets = open_dataset("hf:owner/pets")
     assert pets.name == "hf:owner/pets"
     assert pets.classes == ("dog", "cat")
@@ -81,7 +81,7 @@ def test_a_set_of_the_hub_is_fetched_once(requests):
     assert sum(command == "GET" and path.endswith(FILE) for command, path, _ in requests) == 1
 
 
-def test_a_stream_of_the_hub_keeps_its_first_rows(requests):
+def test_a_stream_caches_its_first_rows(requests):
     first = open_dataset("hf:owner/pets:train:stream=10")
     assert sum(map(len, first.splits.values())) == 10
     requests.clear()
@@ -89,10 +89,10 @@ def test_a_stream_of_the_hub_keeps_its_first_rows(requests):
     assert requests == []
 
 
-def test_a_set_that_the_hub_does_not_have_is_refused(requests):
+def test_an_unknown_dataset_is_refused(requests):
     with pytest.raises(UserError) as caught:
         open_dataset("hf:nobody/nothing")
     assert str(caught.value) == (
-        "hf:nobody/nothing is not on the hub, or is private or gated: check the spelling, or run `hf auth login` with "
-        "an account that may read it."
+        "hf:nobody/nothing is not on the hub, or it is private or gated: check the spelling, or run `hf auth login` "
+        "with an account that has access."
     )

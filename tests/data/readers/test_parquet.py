@@ -47,7 +47,7 @@ def write(tmp_path):
 
 @pytest.mark.parametrize("images", [IMAGES, WITH_PATHS])
 @pytest.mark.parametrize("labels", [NUMBERS, ["cat", "dog"] * 10])
-def test_a_table_without_parts_is_cut_as_a_folder_is(write, images, labels):
+def test_a_table_without_splits_is_divided(write, images, labels):
     root = write("pets.parquet", image=images, label=labels)
     pets = open_dataset(f"parquet:{root}/pets.parquet")
     assert pets.classes == tuple(map(str, labels[:2]))
@@ -63,7 +63,7 @@ def test_a_table_without_parts_is_cut_as_a_folder_is(write, images, labels):
     assert (everything.image(3) == np.array(Image.open(io.BytesIO(IMAGES[3])))).all()
 
 
-def test_a_files_name_says_its_part(write):
+def test_the_split_is_taken_from_the_file_name(write):
     write("train-0.parquet", image=IMAGES, label=NUMBERS)
     write("train-1.parquet", image=IMAGES, label=NUMBERS)
     write("validation-0.parquet", image=IMAGES[:6], label=NUMBERS[:6])
@@ -73,7 +73,7 @@ def test_a_files_name_says_its_part(write):
     assert not pets.split_by_mixlab
 
 
-def test_the_names_of_classes_that_the_table_knows_are_kept(tmp_path):
+def test_class_names_of_the_table_are_used(tmp_path):
     features = datasets.Features({"img": datasets.Image(), "kind": datasets.ClassLabel(names=["dog", "cat", "owl"])})
     rows = datasets.Dataset.from_dict({"img": WITH_PATHS, "kind": NUMBERS}, features=features)
     rows.to_parquet(tmp_path / "pets.parquet")
@@ -82,19 +82,19 @@ def test_the_names_of_classes_that_the_table_knows_are_kept(tmp_path):
     assert pets.splits["train"].image(0).shape == (4, 4, 3)
 
 
-def test_images_go_to_another_process_as_their_places(write):
+def test_pickled_images_are_small(write):
     root = write("pets.parquet", image=IMAGES, label=NUMBERS)
     split = open_dataset(f"parquet:{root}/pets.parquet").splits["train"]
-    again = pickle.loads(pickle.dumps(split))
-    assert (again.image(5) == split.image(5)).all()
+    unpickled = pickle.loads(pickle.dumps(split))
+    assert (unpickled.image(5) == split.image(5)).all()
     assert len(pickle.dumps(split)) < 5000
 
 
-def test_workers_read_what_one_process_reads(write):
+def test_workers_do_not_change_the_images(write):
     root = write("pets.parquet", image=IMAGES, label=NUMBERS)
     split = open_dataset(f"parquet:{root}/pets.parquet").splits["train"]
-    split.image(0)  # the table is open before the workers begin
-    alone, together = (
+    split.image(0)  # open the table before the workers start
+    without_workers, with_workers = (
         [
             batch.images
             for batch in TrainingBatches(
@@ -103,17 +103,17 @@ def test_workers_read_what_one_process_reads(write):
         ]
         for workers in (0, 2)
     )
-    assert all((one == other).all() for one, other in zip(alone, together, strict=True))
+    assert all((a == b).all() for a, b in zip(without_workers, with_workers, strict=True))
 
 
-def test_rows_that_are_written_anew_are_read_anew(write):
+def test_a_changed_file_is_read_again(write):
     root = write("pets.parquet", image=IMAGES, label=NUMBERS)
     before = open_dataset(f"parquet:{root}/pets.parquet")
     write("pets.parquet", image=IMAGES[::-1], label=NUMBERS)
     assert open_dataset(before.name).fingerprint != before.fingerprint
 
 
-def refused(name, root):
+def error_message(name, root):
     with pytest.raises(UserError) as caught:
         open_dataset(name)
     return str(caught.value).replace(str(root), "ROOT")
@@ -124,45 +124,51 @@ def refused(name, root):
     [
         (
             {"image": IMAGES, "caption": ["a cat"] * 20},
-            "parquet:ROOT/pets.parquet has no column of classes (numbers or texts), among its image, caption: call the "
-            'right one "label".',
+            "parquet:ROOT/pets.parquet has no column of classes (numbers or text), among its columns image, caption: "
+            'rename the correct one to "label".',
         ),
         ({"image": ["a.png"] * 20, "label": NUMBERS}, "has no column of images (encoded, as bytes)"),
         (
             {"left": IMAGES, "right": IMAGES, "label": NUMBERS},
-            "has several columns of images (encoded, as bytes), left, right, among its left, right, label",
+            "has several columns of images (encoded, as bytes), left, right, among its columns left, right, label",
         ),
-        ({"image": IMAGES, "label": [[0, 1]] * 20}, 'has lists of classes in the column "label": an image has one'),
+        (
+            {"image": IMAGES, "label": [[0, 1]] * 20},
+            'has lists of classes in the column "label": each image must have one',
+        ),
         (
             {"image": IMAGES, "label": [*NUMBERS[:18], None, None]},
-            'has no class in 2 rows of train, column "label", the first of them row 18: fill it or remove the row.',
+            'has no class in 2 rows of train, column "label", first in row 18: add it or remove the row.',
         ),
         (
             {"image": IMAGES, "label": [*NUMBERS[:18], -1, -1]},
-            'has the class -1, which stands for none, in 2 rows of train, column "label"',
+            'has the class -1, which means no class, in 2 rows of train, column "label"',
         ),
         ({"image": [*IMAGES[:19], None], "label": NUMBERS}, 'has no image in row 19 of train, column "image"'),
-        ({"image": IMAGES, "label": [-1] * 20}, "has no rows with an image and its class"),
-        ({"image": pa.array([], pa.binary()), "label": pa.array([], pa.int64())}, "has no rows with an image and its"),
+        ({"image": IMAGES, "label": [-1] * 20}, "has no rows with an image and a class"),
+        (
+            {"image": pa.array([], pa.binary()), "label": pa.array([], pa.int64())},
+            "has no rows with an image and a class",
+        ),
         ({"image": IMAGES, "label": [7] * 20}, 'has only one class, "7"'),
     ],
 )
-def test_a_table_that_cannot_be_used_is_refused(write, columns, sentence):
+def test_an_invalid_table_is_refused(write, columns, sentence):
     root = write("pets.parquet", **columns)
-    assert sentence in refused(f"parquet:{root}/pets.parquet", root)
+    assert sentence in error_message(f"parquet:{root}/pets.parquet", root)
 
 
-def test_a_part_with_secret_classes_is_left_out(write):
+def test_a_split_with_unpublished_labels_is_skipped(write):
     write("train.parquet", image=IMAGES, label=NUMBERS)
     root = write("test.parquet", image=IMAGES, label=[-1] * 20)
     pets = open_dataset(f"parquet:{root}/*.parquet")
-    assert pets.notes[0] == "The part test keeps its classes secret and was left out: 20 images."
+    assert pets.notes[0] == "Skipped the split test: its labels are not published (20 images)."
 
 
-def test_what_is_no_parquet_is_refused(tmp_path):
+def test_other_files_are_refused(tmp_path):
     (tmp_path / "pets.parquet").write_bytes(b"image,label")
-    assert refused(f"parquet:{tmp_path}/pets.parquet", tmp_path) == (
-        "ROOT/pets.parquet is no parquet file, or is damaged: fetch or write it again."
+    assert error_message(f"parquet:{tmp_path}/pets.parquet", tmp_path) == (
+        "ROOT/pets.parquet is not a parquet file or is damaged: download or write it again."
     )
 
 
@@ -173,22 +179,22 @@ def test_what_is_no_parquet_is_refused(tmp_path):
         ({"image": IMAGES, "label": ["a"] * 20}, "label (string)"),
     ],
 )
-def test_files_of_different_columns_are_refused(write, other, columns):
+def test_files_with_different_columns_are_refused(write, other, columns):
     write("a.parquet", image=IMAGES, label=NUMBERS)
     root = write("b.parquet", **other)
-    assert refused(f"parquet:{root}/*.parquet", root) == (
-        "parquet:ROOT/*.parquet has files of different columns: ROOT/a.parquet has image (binary), label (int64), and "
-        f"ROOT/b.parquet has image (binary), {columns}. Take one of them out of the pattern."
+    assert error_message(f"parquet:{root}/*.parquet", root) == (
+        "parquet:ROOT/*.parquet has files with different columns: ROOT/a.parquet has image (binary), label (int64), "
+        f"and ROOT/b.parquet has image (binary), {columns}. Exclude one of them from the pattern."
     )
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    assert "which is not there" in refused(f"parquet:{tmp_path}/pets.parquet", tmp_path)
+    assert "which does not exist" in error_message(f"parquet:{tmp_path}/pets.parquet", tmp_path)
 
 
-def test_the_missing_extra_is_one_line(write, monkeypatch):
+def test_a_missing_extra_is_named(write, monkeypatch):
     root = write("pets.parquet", image=IMAGES, label=NUMBERS)
     monkeypatch.setitem(sys.modules, "datasets", None)
-    assert refused(f"parquet:{root}/pets.parquet", root) == (
-        'parquet:ROOT/pets.parquet needs datasets, which is an extra: pip install "mixlab[data]"'
+    assert error_message(f"parquet:{root}/pets.parquet", root) == (
+        'parquet:ROOT/pets.parquet needs the optional dependency datasets: pip install "mixlab[data]"'
     )

@@ -1,4 +1,4 @@
-"""Sets that tensorflow_datasets prepares on the spot, as ArrayRecord, without TensorFlow."""
+"""Small datasets that tensorflow_datasets prepares as ArrayRecord, without TensorFlow."""
 
 import io
 import pickle
@@ -28,12 +28,12 @@ def png(seed):
 IMAGES = {"image": tfds.features.Image(), "label": tfds.features.ClassLabel(names=["dog", "cat"])}
 
 
-def prepared(folder, features, splits):
-    """The folder of a set with `splits`: name -> a row for each of its numbers."""
+def prepare(folder, features, splits):
+    """Prepare a dataset with `splits` (name -> rows) and return its folder."""
 
     class Pets(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # pyright: ignore[reportGeneralTypeIssues, reportCallIssue]
         VERSION = tfds.core.Version("1.0.0")
-        pkg_dir_path = code_path = folder  # what it would look for fails in a module of tests
+        pkg_dir_path = code_path = folder  # its default can't be determined in a test module
 
         def _info(self):
             return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
@@ -61,26 +61,26 @@ def cache(monkeypatch, tmp_path):
 
 @pytest.fixture
 def pets(tmp_path):
-    return prepared(tmp_path / "sets", IMAGES, {"train": rows(20), "test": rows(4)})
+    return prepare(tmp_path / "sets", IMAGES, {"train": rows(20), "test": rows(4)})
 
 
 def sizes(dataset):
     return {name: len(split) for name, split in dataset.splits.items()}
 
 
-def test_a_prepared_set_is_read_from_its_folder(pets):
-    found = open_dataset(f"tfds:{pets}")
-    assert found.name == f"tfds:{pets}"
-    assert found.classes == ("dog", "cat")
-    assert sizes(found) == {"train": 18, "validation": 2, "test": 4}
-    assert found.splits["test"].image(0).shape == (4, 4, 3)
+def test_a_prepared_dataset_is_read_from_its_folder(pets):
+    dataset = open_dataset(f"tfds:{pets}")
+    assert dataset.name == f"tfds:{pets}"
+    assert dataset.classes == ("dog", "cat")
+    assert sizes(dataset) == {"train": 18, "validation": 2, "test": 4}
+    assert dataset.splits["test"].image(0).shape == (4, 4, 3)
     assert "tensorflow" not in sys.modules
 
 
-def test_the_encoded_images_are_those_that_were_put_in(pets):
+def test_the_images_are_unchanged(pets):
     test = open_for_evaluation(f"tfds:{pets}:test", ("dog", "cat")).splits["test"]
-    found = {(test.image(i).tobytes(), int(test.labels[i])) for i in range(4)}
-    assert found == {(np.array(Image.open(png(i))).tobytes(), i % 2) for i in range(4)}
+    images = {(test.image(i).tobytes(), int(test.labels[i])) for i in range(4)}
+    assert images == {(np.array(Image.open(png(i))).tobytes(), i % 2) for i in range(4)}
 
 
 def test_images_are_copied_once(pets, cache):
@@ -91,88 +91,91 @@ def test_images_are_copied_once(pets, cache):
     assert sorted((path, path.stat().st_mtime_ns) for path in cache.rglob("*")) == listings
 
 
-def test_names_of_files_are_kept(tmp_path):
+def test_file_names_are_kept(tmp_path):
     features = IMAGES | {"file_name": tfds.features.Text()}
-    folder = prepared(tmp_path / "sets", features, {"test": rows(3, file_name=lambda i: f"val_{i}.JPEG")})
+    folder = prepare(tmp_path / "sets", features, {"test": rows(3, file_name=lambda i: f"val_{i}.JPEG")})
     names = open_for_evaluation(f"tfds:{folder}", ("dog", "cat")).splits["test"].names
     assert sorted(name.split("/")[-1] for name in names) == ["val_0.JPEG", "val_1.JPEG", "val_2.JPEG"]
 
 
-def test_one_split_is_cut_as_a_folder_is(pets):
+def test_a_single_split_is_divided(pets):
     assert sizes(open_dataset(f"tfds:{pets}:train")) == {"train": 14, "validation": 2, "test": 4}
 
 
-def test_workers_read_what_one_process_reads(pets):
+def test_workers_do_not_change_the_images(pets):
     split = open_dataset(f"tfds:{pets}").splits["train"]
     preprocess = Preprocess((4, 4))
-    again = pickle.loads(pickle.dumps(split))
+    unpickled = pickle.loads(pickle.dumps(split))
     batches = [
         [
             batch.images
-            for batch in TrainingBatches(one, preprocess, Augmentation(), batch=6, seed=0, workers=workers).epoch(0)
+            for batch in TrainingBatches(source, preprocess, Augmentation(), batch=6, seed=0, workers=workers).epoch(0)
         ]
-        for one, workers in ((split, 0), (split, 2), (again, 0))
+        for source, workers in ((split, 0), (split, 2), (unpickled, 0))
     ]
-    for alone, together, elsewhere in zip(*batches, strict=True):
-        assert (alone == together).all() and (alone == elsewhere).all()
+    for expected, with_workers, from_unpickled in zip(*batches, strict=True):
+        assert (expected == with_workers).all() and (expected == from_unpickled).all()
 
 
-def test_secret_classes_and_other_splits_are_left_out(tmp_path):
+def test_unpublished_labels_and_other_splits_are_skipped(tmp_path):
     hidden = [{"image": png(i), "label": -1} for i in range(4)]
-    folder = prepared(tmp_path / "sets", IMAGES, {"train": rows(20), "test": hidden, "extra": rows(3)})
-    found = open_dataset(f"tfds:{folder}")
-    assert found.notes[:2] == (
-        "The split extra is none of train, validation and test and was left out.",
-        "The part test keeps its classes secret and was left out: 4 images.",
+    folder = prepare(tmp_path / "sets", IMAGES, {"train": rows(20), "test": hidden, "extra": rows(3)})
+    dataset = open_dataset(f"tfds:{folder}")
+    assert dataset.notes[:2] == (
+        "Skipped the split extra: it is not train, validation or test.",
+        "Skipped the split test: its labels are not published (4 images).",
     )
 
 
-def refused(place):
+def error_message(location):
     with pytest.raises(UserError) as caught:
-        open_dataset(f"tfds:{place}")
+        open_dataset(f"tfds:{location}")
     return str(caught.value)
 
 
 def test_an_unknown_name_is_refused():
-    assert refused("nothing_such") == (
-        "tfds:nothing_such is no set of TensorFlow Datasets, nor a folder: https://www.tensorflow.org/datasets/catalog "
-        "lists the names."
+    assert error_message("unknown_name") == (
+        "tfds:unknown_name is neither a dataset of TensorFlow Datasets nor a folder: see "
+        "https://www.tensorflow.org/datasets/catalog for the names."
     )
 
 
-def test_a_folder_without_a_set_is_refused(tmp_path):
-    assert "can't be opened (DatasetInfoFileError: Could not read dataset info" in refused(tmp_path)
+def test_a_folder_without_a_dataset_is_refused(tmp_path):
+    assert "can't be opened (DatasetInfoFileError: Could not read dataset info" in error_message(tmp_path)
 
 
 def test_an_unknown_split_is_refused(pets):
-    assert f"tfds:{pets}:trian can't be opened (" in refused(f"{pets}:trian")
+    assert f"tfds:{pets}:trian can't be opened (" in error_message(f"{pets}:trian")
 
 
 @pytest.mark.parametrize(
     ("features", "sentence"),
     [
-        ({"image": IMAGES["image"]}, "should have one feature of the kind ClassLabel"),
-        ({"label": IMAGES["label"]}, 'or one that is called "image", and has none, among its label'),
+        ({"image": IMAGES["image"]}, "must have exactly one ClassLabel feature"),
+        ({"label": IMAGES["label"]}, 'or one called "image", but has none. Its features are label'),
         (
             {**IMAGES, "label": tfds.features.Text(), "a": IMAGES["label"], "b": IMAGES["label"]},
-            'or one that is called "label", and has several, a, b, among its a, b, image, label: take another set.',
+            'or one called "label", but has several: a, b. Its features are a, b, image, label: choose another '
+            "dataset.",
         ),
     ],
 )
-def test_a_set_of_other_features_is_refused(tmp_path, features, sentence):
-    made = {"image": png, "label": lambda i: "dog" if len(features) == 4 else 0, "a": lambda i: 0, "b": lambda i: 0}
-    listed = [{key: made[key](i) for key in features} for i in range(2)]
-    assert sentence in refused(prepared(tmp_path / "sets", features, {"train": listed}))
+def test_a_dataset_with_other_features_is_refused(tmp_path, features, sentence):
+    make = {"image": png, "label": lambda i: "dog" if len(features) == 4 else 0, "a": lambda i: 0, "b": lambda i: 0}
+    samples = [{key: make[key](i) for key in features} for i in range(2)]
+    assert sentence in error_message(prepare(tmp_path / "sets", features, {"train": samples}))
 
 
-def test_a_format_without_random_access_says_how_to_prepare_it(pets, monkeypatch):
+def test_a_format_without_random_access_is_refused(pets, monkeypatch):
     def refuse(*_, **__):
         raise NotImplementedError
 
     monkeypatch.setattr(tfds.core.DatasetBuilder, "as_data_source", refuse)
-    assert "is prepared in a format without random access: prepare it as ArrayRecord" in refused(pets)
+    assert "is prepared in a format without random access: prepare it as ArrayRecord" in error_message(pets)
 
 
-def test_the_missing_extra_is_one_line(pets, monkeypatch):
+def test_a_missing_extra_is_named(pets, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    assert refused(pets) == (f'tfds:{pets} needs tensorflow_datasets, which is an extra: pip install "mixlab[tfds]"')
+    assert error_message(pets) == (
+        f'tfds:{pets} needs the optional dependency tensorflow_datasets: pip install "mixlab[tfds]"'
+    )

@@ -1,4 +1,4 @@
-"""Tiny roots, laid out as torchvision lays out the whole sets; the network is a stand-in."""
+"""Tiny datasets in torchvision's layout, with a fake network."""
 
 import json
 import pickle
@@ -30,8 +30,8 @@ def food(write_tree):
     root = write_tree("food-101/license.txt", root="food")
     (root / "food-101/meta").mkdir()
     for split, numbers in (("train", range(10)), ("test", range(10, 12))):
-        listed = {label: [f"{label}/{number}" for number in numbers] for label in ("apple_pie", "pizza")}
-        (root / f"food-101/meta/{split}.json").write_text(json.dumps(listed))
+        listing = {label: [f"{label}/{number}" for number in numbers] for label in ("apple_pie", "pizza")}
+        (root / f"food-101/meta/{split}.json").write_text(json.dumps(listing))
     return root
 
 
@@ -62,7 +62,7 @@ def pets(write_tree):
 
 @pytest.fixture
 def clothes(tmp_path):
-    """Ten classes of grey images in arrays, in the format of MNIST: http://yann.lecun.com/exdb/mnist."""
+    """Ten classes of grey images in the format of MNIST: http://yann.lecun.com/exdb/mnist."""
     raw = tmp_path / "clothes/FashionMNIST/raw"
     raw.mkdir(parents=True)
     random = np.random.default_rng(0)
@@ -70,8 +70,8 @@ def clothes(tmp_path):
         images = random.integers(0, 256, (count, 28, 28), dtype=np.uint8)
         labels = (np.arange(count) % 10).astype(np.uint8)
         for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
-            head = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
-            (raw / f"{split}-{kind}-ubyte").write_bytes(head + array.tobytes())
+            header = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
+            (raw / f"{split}-{kind}-ubyte").write_bytes(header + array.tobytes())
     return tmp_path / "clothes"
 
 
@@ -79,7 +79,7 @@ def sizes(dataset):
     return {name: len(split) for name, split in dataset.splits.items()}
 
 
-def test_a_set_of_files_is_read_where_it_lies(food):
+def test_a_dataset_of_files_is_read_in_place(food):
     dishes = open_dataset(f"food101:{food}")
     assert dishes.name == f"food101:{food}"
     assert dishes.classes == ("apple_pie", "pizza")
@@ -89,29 +89,29 @@ def test_a_set_of_files_is_read_where_it_lies(food):
     assert dishes.splits["test"].image(0).shape == (4, 4, 3)
 
 
-def test_three_parts_are_taken_as_they_are(textures):
-    found = open_dataset(f"dtd:{textures}")
-    assert sizes(found) == {"train": 2, "validation": 2, "test": 2}
-    assert not found.split_by_mixlab
+def test_three_splits_are_used_unchanged(textures):
+    dataset = open_dataset(f"dtd:{textures}")
+    assert sizes(dataset) == {"train": 2, "validation": 2, "test": 2}
+    assert not dataset.split_by_mixlab
 
 
-def test_a_set_whose_class_takes_no_loader_is_not_decoded_either(pets):
-    found = open_dataset(f"pets:{pets}")
-    assert found.classes == ("Abyssinian", "Great Pyrenees")
-    assert sizes(found) == {"train": 10, "validation": 2, "test": 4}
-    assert found.splits["test"].names[0] == "oxford-iiit-pet/images/Abyssinian_6.jpg"
+def test_a_dataset_without_loader_argument_is_not_decoded(pets):
+    dataset = open_dataset(f"pets:{pets}")
+    assert dataset.classes == ("Abyssinian", "Great Pyrenees")
+    assert sizes(dataset) == {"train": 10, "validation": 2, "test": 4}
+    assert dataset.splits["test"].names[0] == "oxford-iiit-pet/images/Abyssinian_6.jpg"
 
 
-def test_a_set_of_arrays_is_in_memory(clothes):
-    found = open_dataset(f"fashion_mnist:{clothes}")
-    assert found.classes[:2] == ("T-shirt/top", "Trouser")
-    assert sizes(found) == {"train": 20, "validation": 10, "test": 10}
-    assert found.splits["test"].names[3] == "test/00003"
-    assert found.splits["test"].image(3).shape == (28, 28, 3)
-    assert found.splits["test"].labels.tolist() == list(range(10))
+def test_a_dataset_of_arrays_is_in_memory(clothes):
+    dataset = open_dataset(f"fashion_mnist:{clothes}")
+    assert dataset.classes[:2] == ("T-shirt/top", "Trouser")
+    assert sizes(dataset) == {"train": 20, "validation": 10, "test": 10}
+    assert dataset.splits["test"].names[3] == "test/00003"
+    assert dataset.splits["test"].image(3).shape == (28, 28, 3)
+    assert dataset.splits["test"].labels.tolist() == list(range(10))
 
 
-def test_cifar100_has_its_hundred_fine_classes(tmp_path, monkeypatch):
+def test_cifar100_has_the_hundred_fine_classes(tmp_path, monkeypatch):
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
     folder = tmp_path / "cifar-100-python"
     folder.mkdir()
@@ -121,85 +121,87 @@ def test_cifar100_has_its_hundred_fine_classes(tmp_path, monkeypatch):
         content = {"data": images, "fine_labels": [i % 100 for i in range(count)]}
         (folder / split).write_bytes(pickle.dumps(content))
     (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": [f"class {i:02d}" for i in range(100)]}))
-    found = open_dataset(f"cifar100:{tmp_path}")
-    assert len(found.classes) == 100
-    assert sizes(found) == {"train": 200, "validation": 100, "test": 100}
+    dataset = open_dataset(f"cifar100:{tmp_path}")
+    assert len(dataset.classes) == 100
+    assert sizes(dataset) == {"train": 200, "validation": 100, "test": 100}
 
 
-@pytest.mark.parametrize("inside", ["", "food101"])
-def test_the_folder_of_data_is_searched(food, tmp_path, monkeypatch, inside):
+@pytest.mark.parametrize("subfolder", ["", "food101"])
+def test_the_data_folder_is_searched(food, tmp_path, monkeypatch, subfolder):
     (tmp_path / "data").mkdir()
-    food.rename(tmp_path / "data" / inside) if inside else shutil.copytree(food, tmp_path / "data", dirs_exist_ok=True)
+    food.rename(tmp_path / "data" / subfolder) if subfolder else shutil.copytree(
+        food, tmp_path / "data", dirs_exist_ok=True
+    )
     monkeypatch.setenv("MIXLAB_DATA", str(tmp_path / "data"))
     dishes = open_dataset("food101")
     assert dishes.name == "food101"
     assert dishes.splits["test"].names[0] == "food-101/images/apple_pie/10.jpg"
 
 
-def test_what_the_cache_lacks_is_fetched_once(food, cache, monkeypatch):
-    asked = []
+def test_a_missing_dataset_is_downloaded_once(food, cache, monkeypatch):
+    urls = []
 
-    def fetch(url, download_root, md5):
-        asked.append(url)
+    def fake_download(url, download_root, md5):
+        urls.append(url)
         shutil.copytree(food, download_root, dirs_exist_ok=True)
 
-    monkeypatch.setattr("torchvision.datasets.food101.download_and_extract_archive", fetch)
+    monkeypatch.setattr("torchvision.datasets.food101.download_and_extract_archive", fake_download)
     assert sizes(open_dataset("food101")) == sizes(open_dataset("food101"))
-    assert len(asked) == 1
+    assert len(urls) == 1
     assert (cache / "food101/food-101/meta").is_dir()
 
 
-def test_an_unseen_set_is_evaluated_on_its_test_part(food):
+def test_evaluation_uses_the_test_split(food):
     assert len(open_for_evaluation(f"food101:{food}", ("pizza", "apple_pie")).splits["test"]) == 4
 
 
-def test_every_set_is_a_class_of_torchvision_and_has_a_name():
+def test_every_dataset_is_a_class_of_torchvision():
     import torchvision
 
-    for name, known in SETS.items():
-        assert hasattr(torchvision.datasets, known.type)
+    for name, settings in SETS.items():
+        assert hasattr(torchvision.datasets, settings.type)
         assert KINDS[name].spelling == f"{name}[:PATH]"
 
 
-def refused(name):
+def error_message(name):
     with pytest.raises(UserError) as caught:
         open_dataset(name)
     return str(caught.value)
 
 
-def test_what_cannot_be_fetched_leaves_nothing_and_says_what_to_do(cache, monkeypatch):
-    def fetch(url, download_root, md5):
+def test_a_failed_download_leaves_no_files_and_is_explained(cache, monkeypatch):
+    def fake_download(url, download_root, md5):
         (Path(download_root) / "half").write_bytes(b"0")
         raise URLError("no route")
 
-    monkeypatch.setattr("torchvision.datasets.food101.download_and_extract_archive", fetch)
-    assert refused("food101") == (
-        f"food101 is not in {cache}, and torchvision can't fetch it (<urlopen error no route>): get it by hand, laid "
-        "out as torchvision does, and give its folder as food101:PATH."
+    monkeypatch.setattr("torchvision.datasets.food101.download_and_extract_archive", fake_download)
+    assert error_message("food101") == (
+        f"food101 is not in {cache}, and torchvision can't download it (<urlopen error no route>): download it by "
+        "hand, arrange it in torchvision's layout, and give its folder as food101:PATH."
     )
     assert not cache.exists()
 
 
-def test_a_set_that_nobody_offers_any_more_says_so(cache):
-    assert "torchvision can't fetch it (The original URL is broken" in refused("cars")
+def test_a_dataset_without_download_is_refused(cache):
+    assert "torchvision can't download it (The original URL is broken" in error_message("cars")
 
 
-def test_a_folder_without_the_set_is_refused(tmp_path):
-    assert refused(f"food101:{tmp_path}") == (
-        f"food101:{tmp_path} has no whole Food101 as torchvision lays it out: give the folder that torchvision calls "
-        'root, or write "food101" to have it fetched.'
+def test_a_folder_without_the_dataset_is_refused(tmp_path):
+    assert error_message(f"food101:{tmp_path}") == (
+        f"food101:{tmp_path} does not contain a complete Food101 in torchvision's layout: give the root folder of "
+        'torchvision, or write "food101" to download it.'
     )
 
 
-def test_a_folder_of_ones_own_that_is_called_as_a_set_is_not_taken_for_it(tmp_path, monkeypatch):
+def test_a_folder_with_the_name_of_a_dataset_is_ambiguous(tmp_path, monkeypatch):
     (tmp_path / "pets").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert refused("pets") == (
-        '"pets" is a set of torchvision that would have to be fetched, and a folder here: write "folder:pets" for the '
-        'images in the folder, or "pets:pets" if the set lies in it.'
+    assert error_message("pets") == (
+        '"pets" is ambiguous: it is a dataset of torchvision, not downloaded yet, and a folder in the working '
+        'directory. Write "folder:pets" for the images in the folder, or "pets:pets" if it contains the dataset.'
     )
 
 
-def test_half_a_set_is_refused(food):
+def test_an_incomplete_dataset_is_refused(food):
     (food / "food-101/meta/test.json").unlink()
-    assert "has no whole Food101" in refused(f"food101:{food}")
+    assert "does not contain a complete Food101" in error_message(f"food101:{food}")

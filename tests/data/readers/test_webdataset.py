@@ -1,4 +1,4 @@
-"""Shards as webdataset writes them, on the disk and on a server on loopback."""
+"""Shards in webdataset format, on the disk and on a server on loopback."""
 
 import io
 import json
@@ -24,7 +24,7 @@ def cache(monkeypatch, tmp_path):
 
 @pytest.fixture
 def shard(tmp_path):
-    """Writes a shard of `samples`, (name, label) each, with an image of noise, and `more` files."""
+    """Writes a shard of `samples`, (name, label) each, with an image of noise, and the files `more`."""
     generator = np.random.default_rng(0)
 
     def write(name, samples, more=()):
@@ -52,7 +52,7 @@ def _add(archive, name, content):
 SAMPLES = [(f"{number:04d}", str(number % 3)) for number in range(30)]
 
 
-def test_shards_without_parts_are_cut_as_a_folder_is(shard):
+def test_shards_without_splits_are_divided(shard):
     shard("pets-0.tar", SAMPLES)
     root = shard("pets-1.tar", SAMPLES)
     pets = open_dataset(f"wds:{root}/pets-{{0..1}}.tar")
@@ -67,7 +67,7 @@ def test_shards_without_parts_are_cut_as_a_folder_is(shard):
     assert {name.split("/")[0] for split in pets.splits.values() for name in split.names} == {"pets-0", "pets-1"}
 
 
-def test_a_shards_name_or_folder_says_its_part(shard):
+def test_the_split_is_taken_from_the_name_of_the_shard_or_folder(shard):
     shard("pets-train-0.tar", SAMPLES)
     shard("pets-train-1.tar", SAMPLES)
     shard("test/0.tar", SAMPLES[:9])
@@ -78,62 +78,66 @@ def test_a_shards_name_or_folder_says_its_part(shard):
     assert not pets.split_by_mixlab
 
 
-def test_samples_are_those_that_webdataset_reads(shard):
+def test_samples_are_those_of_webdataset(shard):
     theirs = pytest.importorskip("webdataset.tariterators", reason="needs webdataset, which is in the extra dev")
     samples = [("a/0001", "1"), ("a/0002", "0"), ("b.c/0001", "1"), ("0003", "0")]
     root = shard("pets.tar", samples, more=[("a/0004.v2.png", b"0"), ("a/0004.cls", b"1"), ("readme", b"")])
     with (root / "pets.tar").open("rb") as file:
         expected = {
-            (sample["__key__"], ending): (content, int(sample["cls"]))
+            (sample["__key__"], suffix): (content, int(sample["cls"]))
             for sample in theirs.group_by_keys(theirs.tar_file_expander([{"url": "", "stream": file}]))
-            for ending, content in sample.items()
-            if ending.endswith("png")
+            for suffix, content in sample.items()
+            if suffix.endswith("png")
         }
     ours = open_for_evaluation(f"wds:{root}/pets.tar", ("0", "1")).splits["test"]
-    found = {}
+    actual = {}
     for image, label in zip(ours.images, ours.labels.tolist(), strict=True):
         assert isinstance(image, InArchive)
-        ((key, ending),) = re.findall(r"^((?:.*/)?[^.]+)\.(.*)$", image.name)
-        found[key, ending] = image.read_bytes(), label
-    assert found == expected and len(found) == 5
+        ((key, suffix),) = re.findall(r"^((?:.*/)?[^.]+)\.(.*)$", image.name)
+        actual[key, suffix] = image.read_bytes(), label
+    assert actual == expected and len(actual) == 5
 
 
 @pytest.fixture
 def served(serve, shard, tmp_path):
-    """A server of the folder of shards."""
+    """A server for the folder of shards."""
     return serve(tmp_path / "shards")
 
 
-def test_shards_of_an_address_are_fetched_once_and_are_as_local_ones(shard, served):
+def test_remote_shards_are_downloaded_once_and_equal_local_ones(shard, served):
     shard("train-0.tar", SAMPLES)
     root = shard("test-0.tar", SAMPLES)
     name = f"wds:{served.address}/{{train,test}}-0.tar"
-    far, near = open_dataset(name), open_dataset(f"wds:{root}/{{train,test}}-0.tar")
-    assert far.name == name and is_same_source(name, far.name)
-    assert far.listing_digest == near.listing_digest and far.fingerprint == near.fingerprint
+    remote, local = open_dataset(name), open_dataset(f"wds:{root}/{{train,test}}-0.tar")
+    assert remote.name == name and is_same_source(name, remote.name)
+    assert remote.listing_digest == local.listing_digest and remote.fingerprint == local.fingerprint
     open_dataset(name)
     assert served.asked == ["/train-0.tar", "/test-0.tar"]
 
 
-def test_an_address_without_the_shard_says_what_to_fetch(served, cache):
-    with pytest.raises(UserError, match=r"gone.tar can't be fetched \(the server answers 404 .*put it at .*gone.tar"):
-        open_dataset(f"wds:{served.address}/gone.tar")
+def test_a_missing_remote_shard_is_named(served, cache):
+    with pytest.raises(
+        UserError, match=r"missing.tar can't be downloaded \(the server answers 404 .*put it at .*missing.tar"
+    ):
+        open_dataset(f"wds:{served.address}/missing.tar")
 
 
-def test_a_class_may_be_said_in_json(shard):
-    said = [(f"1{key}.json", json.dumps({"label": int(label), "caption": "a cat"}).encode()) for key, label in SAMPLES]
-    root = shard("pets.tar", [], [*said, *((f"1{key}.jpg", key.encode()) for key, _ in SAMPLES)])
+def test_the_class_can_be_in_a_json_file(shard):
+    labels = [
+        (f"1{key}.json", json.dumps({"label": int(label), "caption": "a cat"}).encode()) for key, label in SAMPLES
+    ]
+    root = shard("pets.tar", [], [*labels, *((f"1{key}.jpg", key.encode()) for key, _ in SAMPLES)])
     dataset = open_as_provided(f"wds:{root}/pets.tar")
     assert dataset.classes == ("0", "1", "2")
     assert dataset.splits["train"].labels.tolist() == [int(label) for _, label in SAMPLES]
 
 
-def test_a_cls_counts_more_than_json_beside_it(shard):
+def test_a_cls_file_has_priority_over_a_json_file(shard):
     root = shard("pets.tar", SAMPLES, [("0000.json", b'{"label": "elephant"}')])
     assert open_dataset(f"wds:{root}/pets.tar").classes == ("0", "1", "2")
 
 
-def refused(name, root):
+def error_message(name, root):
     with pytest.raises(UserError) as caught:
         open_dataset(name)
     return str(caught.value).replace(str(root), "ROOT")
@@ -144,60 +148,65 @@ def refused(name, root):
     [
         (
             [("0099.jpg", b""), ("0099.json", b"{}")],
-            "ROOT/a.tar has no class for the sample 0099: beside its image there has to be 0099.cls, with a number "
-            'or a name in it, or 0099.json with one under "label" (there is jpg, json).',
+            "ROOT/a.tar has no class for the sample 0099, only the files jpg, json: add 0099.cls with the number or "
+            'name of the class, or 0099.json with a "label".',
         ),
         ([("0099.jpg", b""), ("0099.json", b"not")], "ROOT/a.tar has no class for the sample 0099"),
         ([("0099.jpg", b""), ("0099.cls", b" ")], "ROOT/a.tar has no class for the sample 0099"),
-        ([("0001.png", b"")], "ROOT/a.tar has 0001.png twice: a sample has one file of an ending"),
+        ([("0001.png", b"")], "ROOT/a.tar has 0001.png twice: a sample has one file per suffix"),
     ],
 )
-def test_a_sample_that_cannot_be_used_is_refused(shard, more, sentence):
+def test_an_invalid_sample_is_refused(shard, more, sentence):
     root = shard("a.tar", SAMPLES, more)
-    assert sentence in refused(f"wds:{root}/a.tar", root)
+    assert sentence in error_message(f"wds:{root}/a.tar", root)
 
 
-def test_samples_without_a_image_are_counted(shard):
+def test_samples_without_image_are_counted(shard):
     root = shard("a.tar", SAMPLES, [("0099.txt", b"a cat"), ("0099.cls", b"1")])
-    assert open_dataset(f"wds:{root}/a.tar").notes[0] == "Left out because they have no image: 1 sample."
+    assert open_dataset(f"wds:{root}/a.tar").notes[0] == "Skipped because they have no image: 1 sample."
 
 
 def test_shards_without_images_are_refused(shard):
     root = shard("a.tar", [], [("0001.txt", b"a cat")])
-    assert refused(f"wds:{root}/a.tar", root) == (
-        "wds:ROOT/a.tar has no images in 1 shard: a sample is a .jpg and a .cls or a .json."
+    assert error_message(f"wds:{root}/a.tar", root) == (
+        "wds:ROOT/a.tar has no images in 1 shard: a sample needs an image, such as a .jpg, and a .cls or .json file."
     )
 
 
 def test_a_pattern_that_matches_nothing_is_refused(tmp_path):
-    assert refused(f"wds:{tmp_path}/*.tar", tmp_path) == (
-        "wds:ROOT/*.tar matches no file: give the path of one, or a pattern."
+    assert error_message(f"wds:{tmp_path}/*.tar", tmp_path) == (
+        "wds:ROOT/*.tar matches no file: give the path of a file, or a pattern that matches some."
     )
 
 
 def test_a_missing_shard_is_refused(shard):
     root = shard("a-0.tar", SAMPLES)
-    assert "ROOT/a-1.tar, which is not there" in refused(f"wds:{root}/a-{{0..1}}.tar", root)
+    assert "ROOT/a-1.tar, which does not exist" in error_message(f"wds:{root}/a-{{0..1}}.tar", root)
 
 
 def test_a_folder_of_shards_is_refused(shard):
     root = shard("a-0.tar", SAMPLES)
-    assert refused(f"wds:{root}", root) == 'wds:ROOT names a folder, ROOT: give the files in it, as "ROOT/*".'
+    assert (
+        error_message(f"wds:{root}", root)
+        == 'wds:ROOT matches the folder ROOT: to use the files in it, write "ROOT/*".'
+    )
 
 
-def test_an_open_brace_is_refused(tmp_path):
-    assert "has a brace that is not closed" in refused(f"wds:{tmp_path}/a-{{0..1.tar", tmp_path)
+def test_an_unmatched_brace_is_refused(tmp_path):
+    assert "has an unmatched brace" in error_message(f"wds:{tmp_path}/a-{{0..1.tar", tmp_path)
 
 
-def test_a_shard_whose_name_says_no_part_among_others_is_refused(shard):
+def test_a_shard_without_a_split_among_others_is_refused(shard):
     shard("train-0.tar", SAMPLES)
     root = shard("more-0.tar", SAMPLES)
-    assert "has files of train, and ROOT/more-0.tar, whose name says no part" in refused(f"wds:{root}/*.tar", root)
+    assert "has files of train, but ROOT/more-0.tar has no split in its name" in error_message(
+        f"wds:{root}/*.tar", root
+    )
 
 
-def test_the_missing_extra_is_one_line(shard, monkeypatch):
+def test_a_missing_extra_is_named(shard, monkeypatch):
     monkeypatch.setitem(sys.modules, "braceexpand", None)
     root = shard("a.tar", SAMPLES)
-    assert refused(f"wds:{root}/a.tar", root) == (
-        'wds:ROOT/a.tar needs braceexpand, which is an extra: pip install "mixlab[data]"'
+    assert error_message(f"wds:{root}/a.tar", root) == (
+        'wds:ROOT/a.tar needs the optional dependency braceexpand: pip install "mixlab[data]"'
     )

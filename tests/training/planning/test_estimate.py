@@ -55,9 +55,7 @@ class TestMemory:
                 images,
                 objective.targets(labels),
                 objective,
-                micro_batch=32,
-                backward=Tensor.backward,
-                cast=lambda: mode.autocast(job.device),
+                Plan("cpu", mode, 32),
             )
             optimizer.step()
             optimizer.zero_grad()

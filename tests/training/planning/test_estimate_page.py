@@ -49,7 +49,7 @@ class TestRecipe:
         read = resolve(
             parse_training_recipe(tomllib.loads(complete_recipe(estimated(job))), "printed"), shades, job.device
         )
-        assert (read.family, read.config, read.preprocess) == (job.family, job.config, job.preprocess)
+        assert (read.architecture, read.preprocess) == (job.architecture, job.preprocess)
         kept = {"config", "preprocessing"}
         assert read.recipe.model_dump(exclude=kept) == job.recipe.model_dump(exclude=kept)
 
@@ -59,7 +59,7 @@ class TestRecipe:
         read = resolve(
             parse_training_recipe(tomllib.loads(complete_recipe(estimated(job))), "printed"), shades, job.device
         )
-        assert (read.config, read.preprocess, read.recipe.config) == (job.config, job.preprocess, {})
+        assert (read.architecture, read.preprocess, read.recipe.config) == (job.architecture, job.preprocess, {})
         assert metadata(estimated(job))["Begins with"] == f"the weights of {begun}"
 
     def test_every_default_is_there(self, make_job):

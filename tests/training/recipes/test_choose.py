@@ -24,7 +24,7 @@ from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.linear_probe.train import resolve_linear_probe, train_linear_probe
 from mixlab.training.loop import train
 from mixlab.training.recipes import choose as module
-from mixlab.training.recipes.choose import best_accuracy_per_mac, from_scratch, median_short_side
+from mixlab.training.recipes.choose import best_accuracy_per_mac, from_scratch_recipe, median_short_side
 from mixlab.training.recipes.parse import parse_recipe, parse_training_recipe
 from mixlab.weights import source
 from mixlab.weights.load import load_pretrained
@@ -135,7 +135,7 @@ def test_small_images_are_learned_from_scratch_and_nothing_is_fetched(card, shad
 
 
 def test_from_scratch_wants_no_weights_for_photographs_either(card, photographs, tmp_path):
-    answer = from_scratch(photographs)
+    answer = from_scratch_recipe(photographs)
     assert (answer.name, answer.fields["data"]) == ("small_images_convmixer", "shades")
     assert not (tmp_path / "cache").exists()
 

@@ -57,7 +57,7 @@ def test_a_recipe_is_complete_and_named_for_its_data_and_its_model(name):
 @pytest.mark.parametrize("name", DEFAULT)
 def test_a_recipe_resolves_on_its_kind_of_data(name, images):
     job = job_of(name, images)
-    assert (job.config["classes"], job.preprocess.image_size) == (10, (32, 32))
+    assert (job.architecture.classes, job.preprocess.image_size) == (10, (32, 32))
 
 
 @pytest.mark.parametrize("name", DEFAULT)
@@ -93,7 +93,7 @@ def test_the_default_recipe_is_that_of_the_family_and_the_kind_of_data(model, da
 
 
 def test_an_unknown_model_has_no_default_recipe():
-    with pytest.raises(UserError, match='"mixer_nani" is no model that mixlab knows'):
+    with pytest.raises(UserError, match='"mixer_nani" is not a known model'):
         default_recipe("mixer_nani", "digits")
 
 

@@ -75,7 +75,7 @@ def test_an_impossible_value_is_named_with_its_rule(tiny_recipe, setting, senten
 def test_what_the_augmentation_refuses_is_said_in_its_own_words_once(tiny_recipe):
     with pytest.raises(UserError) as refused:
         parse_training_recipe(apply_overrides(tiny_recipe, ["augmentation.affine.degrees=500"]), "mine.toml")
-    sentence = "augmentation.affine.degrees=500.0 is not possible: it must be between 0 and 180."
+    sentence = "augmentation.affine.degrees=500.0 is invalid: it must be between 0 and 180."
     assert str(refused.value) == f"mine.toml: {sentence}"
 
 

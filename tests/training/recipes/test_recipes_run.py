@@ -19,7 +19,7 @@ from mixlab.training.recipes.recipe_files import read_recipe, recipe_names
 from mixlab.training.schedule import lr_factor
 from mixlab.weights.adapt import Weights
 from mixlab.weights.load import Pretrained
-from mixlab.zoo.architecture import build, create_model, describe
+from mixlab.zoo.architecture import architecture, create_model, of_family
 from mixlab.zoo.cards import find_card
 
 CPU = torch.device("cpu")
@@ -117,7 +117,7 @@ def test_convmixer_s_cifar10_training_is_the_loop_that_its_authors_wrote(colours
 def test_a_recipe_trains_two_steps(name, colours, tmp_path, monkeypatch):
     fields = read_recipe(name)
     card = find_card(fields["model"])
-    described = describe(card.size if card else fields["model"])
+    described = architecture(card.size if card else fields["model"])
     reduced = REDUCED[described.family if described.family != "timm" else fields["model"]]
     if card:  # published weights are not on every machine: fresh ones take their place
         _stand_in(monkeypatch, described.family, {**described.config, **reduced})
@@ -144,7 +144,9 @@ def _short(schedule: dict[str, Any]) -> dict[str, Any]:
 
 def _stand_in(monkeypatch: pytest.MonkeyPatch, family: str, config: dict[str, Any]) -> None:
     def opened(source: str, *, image_size: int | None, **_: Any) -> Pretrained:
-        model = build(family, config | {"image_size": image_size or 32, "patch_size": 8, "classes": 5})
+        model = of_family(
+            family, family, config | {"image_size": image_size or 32, "patch_size": 8, "classes": 5}
+        ).build()
         weights = Weights(
             family, config | {"image_size": image_size or 32, "patch_size": 8, "classes": 5}, model.state_dict()
         )

@@ -1,4 +1,4 @@
-"""A fixture that several files of these tests share."""
+"""Fixture shared by the tests of this folder."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 from mixlab.errors import UserError
-from mixlab.weights.storage.checkpoint import open_checkpoint
+from mixlab.weights.storage.weights_file import open_weights_file
 
 
 @pytest.fixture
 def refused() -> Callable[[Path, str], None]:
-    """Opening this path and reading its tensors ends in one sentence, which has these words."""
+    """Checks that opening a path and reading its tensors fails with one sentence that matches a pattern."""
 
-    def check(path: Path, words: str) -> None:
-        with pytest.raises(UserError, match=words) as raised:
-            checkpoint = open_checkpoint(path)
+    def check(path: Path, pattern: str) -> None:
+        with pytest.raises(UserError, match=pattern) as raised:
+            checkpoint = open_weights_file(path)
             for name in checkpoint.stored:
                 checkpoint.tensor(name)
         sentence = str(raised.value)

@@ -1,4 +1,4 @@
-"""Pickles that are cut off, would run code or fill the memory, or hold no weights."""
+"""Pickle files that are truncated, would run code or fill the memory, or contain no weights."""
 
 import os
 import pickle
@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 from mixlab.errors import UserError
-from mixlab.weights.storage.checkpoint import open_checkpoint
+from mixlab.weights.storage.weights_file import open_weights_file
 
 
 class Hostile:
-    """Unpickled by a careless reader, it makes a folder."""
+    """Creates a folder when it is unpickled without care."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -27,7 +27,7 @@ class Hostile:
 
 
 class Call:
-    """Unpickles as what `function` returns."""
+    """Unpickles as the return value of `function`."""
 
     def __init__(self, function: Callable[..., Any], *arguments: Any):
         self.function, self.arguments = function, arguments
@@ -44,7 +44,7 @@ def plain(value: Any, path: Path) -> None:
     path.write_bytes(pickle.dumps(value, protocol=4))
 
 
-def read_carelessly(path: Path) -> None:
+def read_without_care(path: Path) -> None:
     if path.read_bytes().startswith(b"\x80\x04"):
         pickle.loads(path.read_bytes())
     else:
@@ -53,17 +53,17 @@ def read_carelessly(path: Path) -> None:
 
 @pytest.mark.parametrize("write", [torch.save, legacy, plain])
 def test_a_pickle_that_would_run_code_is_refused_and_its_code_is_not_run(tmp_path, write):
-    made = tmp_path / "made"
-    write({"args": Hostile(made), "state_dict": {"a": torch.ones(1)}}, tmp_path / "w.pth")
-    with pytest.raises(UserError, match=r"to run (posix|nt)\.mkdir, and a file's code is never run"):
-        open_checkpoint(tmp_path / "w.pth")
-    assert not made.exists()
-    read_carelessly(tmp_path / "w.pth")
-    assert made.exists()  # the file would have done it
+    created = tmp_path / "created"
+    write({"args": Hostile(created), "state_dict": {"a": torch.ones(1)}}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=r"would run (posix|nt)\.mkdir, and mixlab never runs code from a file"):
+        open_weights_file(tmp_path / "w.pth")
+    assert not created.exists()
+    read_without_care(tmp_path / "w.pth")
+    assert created.exists()  # the file does run code in a reader without checks
 
 
 def rezipped(path: Path, change: Callable[[str, bytes], bytes], compression: int = zipfile.ZIP_STORED) -> None:
-    """`path`, a zip of torch's, with its members changed."""
+    """Rewrites `path`, a zip file of torch.save, with `change` applied to its members."""
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(path, "w", compression) as archive:
@@ -81,7 +81,7 @@ def truncated_legacy_pickle(path: Path):
     path.write_bytes(path.read_bytes()[:-100])
 
 
-def legacy_pickle_cut_in_its_names(path: Path):
+def legacy_pickle_truncated_in_its_names(path: Path):
     legacy({"a": torch.ones(100)}, path)
     path.write_bytes(path.read_bytes()[:120])
 
@@ -100,12 +100,12 @@ def zip_with_a_garbled_name(path: Path):
     path.write_bytes(path.read_bytes().replace(b"w/data.pkl", b"\xd8/data.pkl", 1))
 
 
-def packed_zip(path: Path):
+def compressed_zip(path: Path):
     torch.save({"a": torch.ones(1000)}, path)
     rezipped(path, lambda _, content: content, zipfile.ZIP_DEFLATED)
 
 
-def zip_bomb_in_torch_s_format(path: Path):
+def zip_bomb_in_the_format_of_torch(path: Path):
     torch.save({"a": torch.ones(1)}, path)
     rezipped(path, lambda name, content: content if name.endswith("pkl") else bytes(4 * 10**7), zipfile.ZIP_DEFLATED)
 
@@ -114,7 +114,7 @@ def tensor_expanded_from_one_number(path: Path):
     torch.save({"a": torch.ones(1).expand(10**6, 10**6)}, path)
 
 
-def tensor_expanded_in_the_older_format(path: Path):
+def tensor_expanded_in_the_legacy_format(path: Path):
     legacy({"a": torch.ones(1).expand(10**6, 10**6)}, path)
 
 
@@ -128,10 +128,10 @@ def zip_with_a_storage_shorter_than_declared(path: Path):
     rezipped(path, lambda name, content: content[:-4] if name.endswith("data/0") else content)
 
 
-def legacy_storage_that_declares_more_than_it_holds(path: Path):
+def legacy_storage_that_declares_more_than_it_stores(path: Path):
     legacy({"a": torch.ones(16)}, path)
     content = path.read_bytes()
-    sixteen_numbers = b"K\x10N"  # the storage's length, and no view of it
+    sixteen_numbers = b"K\x10N"  # the length of the storage, then None for its view
     assert content.count(sixteen_numbers) == 1
     path.write_bytes(content.replace(sixteen_numbers, b"J\xff\xff\xff\x7fN"))
 
@@ -152,7 +152,7 @@ def whole_model(path: Path):
     torch.save(nn.Linear(2, 2), path)
 
 
-def whole_model_in_the_older_format(path: Path):
+def whole_model_in_the_legacy_format(path: Path):
     legacy({"model": nn.Linear(2, 2)}, path)
 
 
@@ -164,11 +164,11 @@ def plain_pickle(path: Path):
     path.write_bytes(pickle.dumps({"a": [1.0]}, protocol=2))
 
 
-def pickle_of_another_version(path: Path):
+def pickle_of_another_protocol(path: Path):
     torch.save({"a": torch.ones(1)}, path, pickle_protocol=4)
 
 
-def lone_tensor(path: Path):
+def single_tensor(path: Path):
     torch.save(torch.ones(1), path)
 
 
@@ -195,60 +195,64 @@ def torchscript(path: Path):
 
 
 @pytest.mark.parametrize(
-    ("make", "file", "words"),
+    ("make", "file", "pattern"),
     [
-        (truncated_zip, "w.pth", "no whole zip, .* cut off"),
-        (truncated_legacy_pickle, "w.pth", "no whole file of torch.save's"),
-        (legacy_pickle_cut_in_its_names, "w.pth", "no whole file of torch.save's"),
-        (pickle_of_two_bytes, "w.pth", "no whole file of torch.save's"),
-        (zip_with_a_broken_pickle, "w.pth", "no whole file of torch.save's"),
-        (zip_with_a_garbled_name, "w.pth", "no whole file of torch.save's"),
-        (packed_zip, "w.pth", "has w/data.pkl packed, where torch.save packs nothing"),
-        (zip_bomb_in_torch_s_format, "w.pth", "unfold from .* bytes: weights hardly compress"),
+        (truncated_zip, "w.pth", "not a complete zip archive .* truncated"),
+        (truncated_legacy_pickle, "w.pth", "not a complete file of torch.save"),
+        (legacy_pickle_truncated_in_its_names, "w.pth", "not a complete file of torch.save"),
+        (pickle_of_two_bytes, "w.pth", "not a complete file of torch.save"),
+        (zip_with_a_broken_pickle, "w.pth", "not a complete file of torch.save"),
+        (zip_with_a_garbled_name, "w.pth", "not a complete file of torch.save"),
+        (compressed_zip, "w.pth", "contains w/data.pkl in compressed form, which torch.save never writes"),
+        (zip_bomb_in_the_format_of_torch, "w.pth", "unpack from .* bytes: weights hardly compress"),
         (
             tensor_expanded_from_one_number,
             "w.pth",
-            r"declares a as \(1000000, 1000000\) torch.float32 numbers, of which it holds 4 bytes, repeated",
+            r"declares a as torch.float32 with shape \(1000000, 1000000\), but stores only 4 bytes, which it repeats",
         ),
         (
-            tensor_expanded_in_the_older_format,
+            tensor_expanded_in_the_legacy_format,
             "w.pth",
-            r"declares a as \(1000000, 1000000\) torch.float32 numbers, of which it holds 4 bytes, repeated",
+            r"declares a as torch.float32 with shape \(1000000, 1000000\), but stores only 4 bytes, which it repeats",
         ),
-        (one_tensor_under_very_many_names, "w.pth", "unfold from .* bytes: weights hardly compress"),
-        (zip_with_a_storage_shorter_than_declared, "w.pth", "has no member of that size"),
-        (legacy_storage_that_declares_more_than_it_holds, "w.pth", "no whole file of torch.save's"),
+        (one_tensor_under_very_many_names, "w.pth", "unpack from .* bytes: weights hardly compress"),
+        (zip_with_a_storage_shorter_than_declared, "w.pth", "but has no member of that size"),
+        (legacy_storage_that_declares_more_than_it_stores, "w.pth", "not a complete file of torch.save"),
         (
             pickle_that_only_fills_the_memory,
             "w.pth",
-            r"holds more than tensors: to read it is to run builtins\.bytearray",
+            r"contains more than tensors: reading it would run builtins\.bytearray",
         ),
-        (sparse_tensor, "w.pth", r"to run torch\._utils\._rebuild_sparse_tensor"),
-        (tensor_without_numbers, "w.pth", r"to run torch\._utils\._rebuild_meta_tensor_no_storage"),
-        (whole_model, "w.pth", r"holds a whole model, not its weights: .* save its state_dict\(\)"),
-        (whole_model_in_the_older_format, "w.pth", r"holds a whole model, not its weights: .* save its state_dict\(\)"),
-        (plain_pickle_of_arrays, "w.pkl", r"to run numpy\._core\.multiarray\._reconstruct"),
-        (plain_pickle, "w.pkl", "is a pickle, but not one of torch.save's"),
-        (pickle_of_another_version, "w.pth", "is in version 4 of Python's pickles"),
-        (lone_tensor, "w.pth", "holds a Tensor, not a dictionary of tensors"),
-        (list_of_tensors, "w.pth", "holds a list, not a dictionary of tensors"),
+        (sparse_tensor, "w.pth", r"would run torch\._utils\._rebuild_sparse_tensor"),
+        (tensor_without_numbers, "w.pth", r"would run torch\._utils\._rebuild_meta_tensor_no_storage"),
+        (whole_model, "w.pth", r"contains a whole model, not only its weights: .* save only its state_dict\(\)"),
+        (
+            whole_model_in_the_legacy_format,
+            "w.pth",
+            r"contains a whole model, not only its weights: .* save only its state_dict\(\)",
+        ),
+        (plain_pickle_of_arrays, "w.pkl", r"would run numpy\._core\.multiarray\._reconstruct"),
+        (plain_pickle, "w.pkl", "is a pickle that was not written by torch.save"),
+        (pickle_of_another_protocol, "w.pth", "uses pickle protocol 4"),
+        (single_tensor, "w.pth", "contains a Tensor, not a dictionary of tensors"),
+        (list_of_tensors, "w.pth", "contains a list, not a dictionary of tensors"),
         (
             dictionary_without_tensors,
             "w.pth",
-            "holds no tensors under names, but epoch, lr: .* state_dict, model, params",
+            r"contains no named tensors, .* \(keys: epoch, lr\) nor under .* state_dict, model, params",
         ),
-        (tensor_under_a_number, "w.pth", "has a tensor under 3: tensors have names"),
-        (complex_tensor, "w.pth", r"holds a as torch\.complex64: mixlab reads floating-point"),
-        (torchscript, "w.pt", "is a TorchScript program, and a file's code is never run"),
+        (tensor_under_a_number, "w.pth", "has a tensor with the key 3: keys must be names"),
+        (complex_tensor, "w.pth", r"stores a as torch\.complex64: mixlab reads floating-point"),
+        (torchscript, "w.pt", "is a TorchScript program, and mixlab never runs code from a file"),
     ],
 )
-def test_a_pickle_that_is_no_good_is_said_to_be(tmp_path, refused, make, file, words):
+def test_bad_pickle_files_are_refused(tmp_path, refused, make, file, pattern):
     make(tmp_path / file)
-    refused(tmp_path / file, words)
+    refused(tmp_path / file, pattern)
 
 
-def test_a_dictionary_that_holds_itself_is_read_like_another(tmp_path):
-    found: dict[str, Any] = {"a": torch.ones(1)}
-    found["model"] = found
-    torch.save(found, tmp_path / "w.pth")
-    assert list(open_checkpoint(tmp_path / "w.pth").stored) == ["a"]
+def test_a_dictionary_that_contains_itself_is_read(tmp_path):
+    content: dict[str, Any] = {"a": torch.ones(1)}
+    content["model"] = content
+    torch.save(content, tmp_path / "w.pth")
+    assert list(open_weights_file(tmp_path / "w.pth").stored) == ["a"]

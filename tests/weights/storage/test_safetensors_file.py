@@ -1,4 +1,4 @@
-"""Safetensors that are cut off, lie in their header, or have an index that leads astray."""
+"""Safetensors files that are truncated, have a wrong header, or have a wrong index."""
 
 import json
 import struct
@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save, save_file
 
-from mixlab.weights.storage.checkpoint import open_checkpoint
+from mixlab.weights.storage.weights_file import open_weights_file
 
 
 def with_header(header: dict[str, Any] | bytes, data: bytes) -> bytes:
@@ -33,7 +33,7 @@ def safetensors_cut_in_its_header(path: Path):
     path.write_bytes(save({"a": torch.ones(1), "b": torch.ones(1)})[:40])
 
 
-def safetensors_with_a_vast_header(path: Path):
+def safetensors_with_a_huge_header(path: Path):
     path.write_bytes(struct.pack("<Q", 2**62) + b"{}" + bytes(100))
 
 
@@ -49,11 +49,11 @@ def safetensors_with_a_shape_that_overflows(path: Path):
     path.write_bytes(with_header(described("F32", [2**40, 2**40], 4), bytes(4)))
 
 
-def safetensors_whose_header_is_no_json(path: Path):
+def safetensors_with_an_invalid_header(path: Path):
     path.write_bytes(with_header(b'{"a": }', bytes(4)))
 
 
-def safetensors_with_an_empty_axis_beside_a_vast_one(path: Path):
+def safetensors_with_an_empty_and_a_huge_axis(path: Path):
     path.write_bytes(with_header(described("F32", [0, 2**62], 0), b""))
 
 
@@ -61,15 +61,15 @@ def complex_safetensors(path: Path):
     save_file({"a": torch.ones(2, dtype=torch.complex64)}, path)
 
 
-def safetensors_of_nothing(path: Path):
+def safetensors_without_tensors(path: Path):
     save_file({}, path)
 
 
-def pickle_called_safetensors(path: Path):
+def pickle_named_safetensors(path: Path):
     torch.save({"a": torch.ones(1)}, path)
 
 
-def legacy_pickle_called_safetensors(path: Path):
+def legacy_pickle_named_safetensors(path: Path):
     torch.save({"a": torch.ones(1)}, path, _use_new_zipfile_serialization=False)
 
 
@@ -81,11 +81,11 @@ def index(path: Path, weight_map: Any) -> None:
     path.write_text(json.dumps({"weight_map": weight_map}))
 
 
-def index_of_a_missing_file(path: Path):
+def index_with_a_missing_file(path: Path):
     index(path, {"a": "one.safetensors", "b": "two.safetensors"})
 
 
-def index_that_leaves_its_folder(path: Path):
+def index_that_points_outside_its_folder(path: Path):
     index(path, {"a": "../one.safetensors"})
 
 
@@ -97,11 +97,11 @@ def index_with_a_number_for_a_file(path: Path):
     index(path, {"a": 3})
 
 
-def index_of_a_tensor_that_is_missing(path: Path):
+def index_with_a_missing_tensor(path: Path):
     index(path, {"a": "one.safetensors", "b": "one.safetensors"})
 
 
-def index_that_leaves_out_a_tensor(path: Path):
+def index_that_omits_a_tensor(path: Path):
     index(path, {"a": "one.safetensors"})
     save_file({"a": torch.ones(1), "b": torch.ones(1)}, path.with_name("one.safetensors"))
 
@@ -114,50 +114,54 @@ def truncated_index(path: Path):
     path.write_text('{"weight_map": {"a": "one.saf')
 
 
-def index_nested_without_end(path: Path):
+def index_nested_too_deeply(path: Path):
     path.write_text('{"a":' * 200_000)
 
 
 @pytest.mark.parametrize(
-    ("make", "file", "words"),
+    ("make", "file", "pattern"),
     [
-        (truncated_safetensors, "w.safetensors", "no whole safetensors file .*cut off"),
-        (safetensors_of_five_bytes, "w.safetensors", "no whole safetensors file"),
-        (safetensors_cut_in_its_header, "w.safetensors", "no whole safetensors file"),
-        (safetensors_with_a_vast_header, "w.safetensors", "no whole safetensors file"),
-        (safetensors_with_an_absurd_shape, "w.safetensors", "no whole safetensors file"),
-        (safetensors_with_offsets_beyond_its_end, "w.safetensors", "no whole safetensors file"),
-        (safetensors_with_a_shape_that_overflows, "w.safetensors", "no whole safetensors file"),
-        (safetensors_whose_header_is_no_json, "w.safetensors", "no whole safetensors file"),
-        (safetensors_with_an_empty_axis_beside_a_vast_one, "w.safetensors", "declares a as .* fit no memory"),
-        (complex_safetensors, "w.safetensors", "holds a as C64: mixlab reads floating-point"),
-        (safetensors_of_nothing, "w.safetensors", "holds no tensors"),
-        (pickle_called_safetensors, "w.safetensors", "a pickle of torch's under the name of a safetensors file"),
-        (legacy_pickle_called_safetensors, "w.safetensors", "a pickle of torch's under the name of a safetensors file"),
-        (index_of_a_missing_file, INDEX, r"names two\.safetensors, which is not beside it.*Fetch two\.safetensors"),
+        (truncated_safetensors, "w.safetensors", "not a complete safetensors file .*truncated"),
+        (safetensors_of_five_bytes, "w.safetensors", "not a complete safetensors file"),
+        (safetensors_cut_in_its_header, "w.safetensors", "not a complete safetensors file"),
+        (safetensors_with_a_huge_header, "w.safetensors", "not a complete safetensors file"),
+        (safetensors_with_an_absurd_shape, "w.safetensors", "not a complete safetensors file"),
+        (safetensors_with_offsets_beyond_its_end, "w.safetensors", "not a complete safetensors file"),
+        (safetensors_with_a_shape_that_overflows, "w.safetensors", "not a complete safetensors file"),
+        (safetensors_with_an_invalid_header, "w.safetensors", "not a complete safetensors file"),
+        (safetensors_with_an_empty_and_a_huge_axis, "w.safetensors", "declares a with shape .* does not fit in memory"),
+        (complex_safetensors, "w.safetensors", "stores a as C64: mixlab reads floating-point"),
+        (safetensors_without_tensors, "w.safetensors", "contains no tensors"),
+        (pickle_named_safetensors, "w.safetensors", "named like a safetensors file but is a pickle of torch.save"),
         (
-            index_that_leaves_its_folder,
-            INDEX,
-            r"says that a is in '\.\./one\.safetensors': an index names files of its own folder",
+            legacy_pickle_named_safetensors,
+            "w.safetensors",
+            "named like a safetensors file but is a pickle of torch.save",
         ),
-        (index_with_an_absolute_path, INDEX, "says that a is in '/etc/passwd'"),
-        (index_with_a_number_for_a_file, INDEX, "says that a is in 3"),
-        (index_of_a_tensor_that_is_missing, INDEX, r"do not agree: b of one\.safetensors is missing there"),
-        (index_that_leaves_out_a_tensor, INDEX, r"do not agree: b of one\.safetensors is in that file alone"),
+        (index_with_a_missing_file, INDEX, r"lists two\.safetensors, which does not exist.*Download two\.safetensors"),
+        (
+            index_that_points_outside_its_folder,
+            INDEX,
+            r"maps a to '\.\./one\.safetensors': an index may only name files of its own folder",
+        ),
+        (index_with_an_absolute_path, INDEX, "maps a to '/etc/passwd'"),
+        (index_with_a_number_for_a_file, INDEX, "maps a to 3"),
+        (index_with_a_missing_tensor, INDEX, r"disagree: b of one\.safetensors is missing from that file"),
+        (index_that_omits_a_tensor, INDEX, r"disagree: b of one\.safetensors is missing from the index"),
         (index_without_a_map, INDEX, 'has no "weight_map"'),
-        (truncated_index, INDEX, "is no JSON"),
-        (index_nested_without_end, INDEX, "is no JSON"),
+        (truncated_index, INDEX, "is not valid JSON"),
+        (index_nested_too_deeply, INDEX, "is not valid JSON"),
     ],
 )
-def test_safetensors_that_are_no_good_are_said_to_be(tmp_path, refused, make, file, words):
+def test_bad_safetensors_files_are_refused(tmp_path, refused, make, file, pattern):
     make(tmp_path / file)
-    refused(tmp_path / file, words)
+    refused(tmp_path / file, pattern)
 
 
-def test_a_safetensors_file_whose_first_byte_is_another_format_s_is_read(tmp_path):
-    """The header's length comes first: 0x50 is the P of a zip, 0x3c the < of a page, 0x80 a pickle's."""
+def test_safetensors_files_that_start_with_the_first_byte_of_another_format_are_read(tmp_path):
+    """The length of the header comes first: 0x50 is the P of a zip, 0x3c the < of a web page, 0x80 starts a pickle."""
     for first in b"\x50\x3c\x80":
         length = first if first >= 100 else first + 256
         text = json.dumps(described("F32", [1], 4)).encode().ljust(length)
         (tmp_path / "w").write_bytes(with_header(text, bytes(4)))
-        assert list(open_checkpoint(tmp_path / "w").stored) == ["a"]
+        assert list(open_weights_file(tmp_path / "w").stored) == ["a"]

@@ -1,1 +1,1 @@
-"""What is done to images before a model learns from them: one by one, as a whole batch, and mixed."""
+"""Augmentation of training images: one at a time, as a batch, and by mixing images."""

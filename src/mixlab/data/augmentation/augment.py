@@ -1,13 +1,14 @@
-"""Augmentation whose draws belong to the image: who else is in the batch, or which worker reads it, changes nothing.
+"""Augmentation with random numbers per image, independent of the rest of the batch and of the workers.
 
-Two stages. A random crop, a RandAugment and colour jitter work on uint8 images, one at a time. Flip, affine, padded
-crop and random erasing work on the whole batch of normalised float images, on whatever device it is. The flip comes
-after a RandAugment, where the references have it before: since their signs are drawn, too, all that it changes is on
-which side a vertical shear stands still. What mixes images with one another is `mixlab.data.augmentation.mixing`.
+There are two stages. Random crop, RandAugment and colour jitter are applied to uint8 images, one at a time. Flip,
+affine, padded crop and random erasing are applied to a batch of normalised float images, on its device. The flip comes
+after RandAugment, but before it in the reference implementations. Since the signs of the operations are random too,
+this changes only which side of the image a vertical shear leaves in place. For mixup and CutMix see
+`mixlab.data.augmentation.mixing`.
 
-Axes:  image               one of a batch
+Axes:  image               an image of a batch
        channel, row, column  its pixels
-       draw                  one of the `UNIFORMS` uniform numbers that belong to an image in an epoch
+       uniform               the `UNIFORMS` uniform random numbers of an image in an epoch
 """
 
 from dataclasses import InitVar, dataclass
@@ -37,7 +38,7 @@ from mixlab.data.augmentation.validation import require
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 
-# Each augmentation has its own columns of draws, so switching one on leaves the others as they were.
+# Each augmentation has its own columns of random numbers, so that enabling one does not change the others.
 _FLIP = 0
 _AFFINE = slice(1, 1 + affine.UNIFORMS)
 _PAD_CROP = slice(_AFFINE.stop, _AFFINE.stop + 2)
@@ -50,10 +51,10 @@ UNIFORMS = _ERASING.stop
 
 @dataclass(frozen=True)
 class Mixup:
-    """Zhang et al. 2017, https://arxiv.org/abs/1710.09412, as big_vision trains Mixers.
+    """mixup (Zhang et al. 2017, https://arxiv.org/abs/1710.09412), as in big_vision's training of Mixers.
 
-    One share for the batch, of Beta(alpha, alpha); the larger one is the image's own, and its partner is the one
-    before it.
+    One weight per batch is sampled from Beta(alpha, alpha). Each image is mixed with the one before it in the batch,
+    and gets the larger of the two weights.
     """
 
     alpha: float
@@ -64,10 +65,13 @@ class Mixup:
 
 @dataclass(frozen=True)
 class MixupOrCutmix:
-    """Either, as timm draws it for the batch: with `probability` at all, and CutMix with `switch` of those.
+    """mixup or CutMix, chosen at random for each batch as in timm.
 
-    `mixup` and `cutmix` are the alphas; one of 0 leaves the other alone. An image's partner is its mirror image in
-    the batch: the last one for the first.
+    Each image is mixed with the one at the mirrored position of the batch: the first with the last, and so on.
+
+    `mixup`, `cutmix`: the alpha of the beta distribution; 0 disables one of the two.
+    `probability`: the probability that a batch is mixed.
+    `switch`: the probability of CutMix for a batch that is mixed.
     """
 
     mixup: float
@@ -79,14 +83,22 @@ class MixupOrCutmix:
         name = "mixup_or_cutmix"
         for key in ("mixup", "cutmix"):
             require(getattr(self, key) >= 0, f"{name}.{key}={getattr(self, key)}", "at least 0")
-        require(max(self.mixup, self.cutmix) > 0, f"{name} of 0 and 0", "above 0 in one of the two")
+        require(
+            max(self.mixup, self.cutmix) > 0, f"{name} with mixup=0 and cutmix=0", "above 0 for at least one of the two"
+        )
         for key in ("probability", "switch"):
             require(0 <= getattr(self, key) <= 1, f"{name}.{key}={getattr(self, key)}", "between 0 and 1")
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """`flip` mirrors half of the images; `pad_crop` shifts by up to that many pixels, edges reflected."""
+    """The settings of all augmentations; those at their default are disabled.
+
+    `flip`: mirror half of the images horizontally.
+    `pad_crop`: shift by up to this number of pixels, with reflection at the edges.
+
+    Raises UserError for settings out of range, and for several crops, RandAugments or mixings at once.
+    """
 
     flip: bool = False
     affine: Affine | None = None
@@ -100,30 +112,31 @@ class Augmentation:
     random_erasing: RandomErasing | None = None
     mixup: Mixup | None = None
     mixup_or_cutmix: MixupOrCutmix | None = None
-    randaugment: InitVar[object] = None  # what somebody writes who doesn't know that there are three
+    randaugment: InitVar[object] = None  # not a setting: gives an error that names the three variants
 
     def __post_init__(self, randaugment: object) -> None:
         if randaugment is not None:
             raise UserError(
-                f"augmentation.randaugment={randaugment} does not say on whose scale: write {_one_of(_RANDAUGMENTS)} "
-                "in its place, whose magnitudes mean different things."
+                f"augmentation.randaugment={randaugment} is ambiguous: write {_one_of(_RANDAUGMENTS)} instead. Their "
+                "magnitudes have different scales."
             )
         require(self.pad_crop >= 0, f"pad_crop={self.pad_crop}", "a number of pixels, at least 0")
-        for rivals in (_CROPS, _RANDAUGMENTS, _MIXINGS):
-            given = [name for name in rivals if getattr(self, name) is not None]
+        for exclusive in (_CROPS, _RANDAUGMENTS, _MIXINGS):
+            given = [name for name in exclusive if getattr(self, name) is not None]
             if len(given) > 1:
                 raise UserError(
-                    f"augmentation has both {given[0]} and {given[1]}: it can have one at most of {_one_of(rivals)}. "
-                    "Leave the others out."
+                    f"augmentation has both {given[0]} and {given[1]}: only one of {_one_of(exclusive)} is allowed. "
+                    "Remove the others."
                 )
 
     @property
     def crop(self) -> RandomResizedCrop | InceptionCrop | None:
+        """The random crop, if one is set."""
         return self.random_resized_crop or self.inception_crop
 
     @property
     def changes_each_image(self) -> bool:
-        """Whether a resized image goes through the first stage."""
+        """Whether an augmentation other than the crop is applied to single images."""
         return any(getattr(self, name) is not None for name in (*_RANDAUGMENTS, "color_jitter"))
 
 
@@ -136,13 +149,13 @@ def _one_of(names: tuple[str, ...]) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
-def resized(
+def crop_and_resize(
     image: UInt8[np.ndarray, "row column 3"],
-    uniforms: Float64[np.ndarray, " draw"],
+    uniforms: Float64[np.ndarray, " uniform"],
     augmentation: Augmentation,
     preprocess: Preprocess,
 ) -> UInt8[Tensor, "3 rows columns"]:
-    """The image, or the crop of it, at the model's size."""
+    """Resize an image, or a random crop of it, to the input size of the model."""
     if augmentation.crop is None:
         return preprocess.resized(image)
     rows, columns, _ = image.shape
@@ -153,20 +166,20 @@ def resized(
 
 def augment_image(
     image: UInt8[Tensor, "3 row column"],
-    uniforms: Float64[np.ndarray, " draw"],
+    uniforms: Float64[np.ndarray, " uniform"],
     augmentation: Augmentation,
     preprocess: Preprocess,
 ) -> UInt8[Tensor, "3 row column"]:
-    """The first stage behind the crop: a resized image, of which RandAugment and colour jitter make another."""
-    pil_image, of_layers = Image.fromarray(image.permute(1, 2, 0).numpy()), uniforms[_RANDAUGMENT]
+    """The first stage after the crop: apply RandAugment and colour jitter to a resized image."""
+    pil_image, layer_uniforms = Image.fromarray(image.permute(1, 2, 0).numpy()), uniforms[_RANDAUGMENT]
     if augmentation.randaugment_tf is not None:
-        pil_image = randaugment_as_tf(pil_image, of_layers, augmentation.randaugment_tf)
+        pil_image = randaugment_as_tf(pil_image, layer_uniforms, augmentation.randaugment_tf)
     if augmentation.randaugment_timm is not None:
         interpolation = interpolation_of(augmentation.crop, preprocess.interpolation)
         settings, mean = augmentation.randaugment_timm, preprocess.mean
-        pil_image = randaugment_as_timm(pil_image, of_layers, settings, interpolation, mean)
+        pil_image = randaugment_as_timm(pil_image, layer_uniforms, settings, interpolation, mean)
     if augmentation.randaugment_torchvision is not None:
-        pil_image = randaugment_as_torchvision(pil_image, of_layers, augmentation.randaugment_torchvision)
+        pil_image = randaugment_as_torchvision(pil_image, layer_uniforms, augmentation.randaugment_torchvision)
     if augmentation.color_jitter is not None:
         pil_image = apply_jitter(pil_image, uniforms[_JITTER], augmentation.color_jitter)
     return torch.from_numpy(np.array(pil_image)).permute(2, 0, 1)
@@ -174,29 +187,29 @@ def augment_image(
 
 def augment_batch(
     images: Float[Tensor, "image channel row column"],
-    uniforms: Float64[np.ndarray, "image draw"],
+    uniforms: Float64[np.ndarray, "image uniform"],
     augmentation: Augmentation,
 ) -> Float[Tensor, "image channel row column"]:
-    """The batch's stage: each image flipped, moved, shifted and erased by its own draws, in that order."""
+    """The second stage: apply flip, affine, padded crop and random erasing, in this order, to a batch."""
     if augmentation.flip:
         flip = torch.from_numpy(uniforms[:, _FLIP] < 0.5).to(images.device)
         images = torch.where(flip[:, None, None, None], images.flip(-1), images)
     if augmentation.affine is not None:
         images = apply_affine(images, uniforms[:, _AFFINE], augmentation.affine)
     if augmentation.pad_crop:
-        images = _shifted(images, uniforms[:, _PAD_CROP], augmentation.pad_crop)
+        images = _pad_and_crop(images, uniforms[:, _PAD_CROP], augmentation.pad_crop)
     if augmentation.random_erasing is not None:
         images = erase(images, uniforms[:, _ERASING], augmentation.random_erasing)
     return images
 
 
-def _shifted(
+def _pad_and_crop(
     images: Float[Tensor, "image channel row column"], uniforms: Float64[np.ndarray, "image 2"], pad: int
 ) -> Float[Tensor, "image channel row column"]:
     rows, columns = images.shape[-2:]
     offsets = torch.from_numpy(np.floor(uniforms * (2 * pad + 1)).astype(np.int64)).to(images.device)
     padded = F.pad(images, (pad, pad, pad, pad), mode="reflect")
-    pil_image = torch.arange(len(images), device=images.device)[:, None, None]
+    image = torch.arange(len(images), device=images.device)[:, None, None]
     row = (offsets[:, :1] + torch.arange(rows, device=images.device))[:, :, None]
     column = (offsets[:, 1:] + torch.arange(columns, device=images.device))[:, None, :]
-    return padded.movedim(1, -1)[pil_image, row, column].movedim(-1, 1)
+    return padded.movedim(1, -1)[image, row, column].movedim(-1, 1)

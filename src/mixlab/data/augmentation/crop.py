@@ -1,9 +1,9 @@
-"""Where a random crop is cut, in two ways: torchvision's and timm's, and TensorFlow's.
+"""Random crops, in two variants: that of torchvision and timm, and that of TensorFlow.
 
-Both aim at a share of the image's area and a width : height, and try again where that does not fit.
+Both sample a fraction of the image's area and an aspect ratio (width / height), and try again if the crop does not fit.
 
-Axes:  draw     uniform numbers that belong to an image in an epoch: the attempts' shapes, the place, the interpolation
-       attempt  at a shape that fits into the image
+Axes:  uniform  uniform random numbers of an image in an epoch: shapes of the attempts, position, interpolation
+       attempt  attempts to sample a shape that fits into the image
 """
 
 import math
@@ -16,7 +16,7 @@ from jaxtyping import Float64
 from mixlab.data.augmentation.validation import require
 from mixlab.data.preprocess import Box, Interpolation
 
-ATTEMPTS = 10  # as torchvision and timm; TensorFlow makes 100, which matters for strips of 1 : 15 and longer only
+ATTEMPTS = 10  # as in torchvision and timm; the 100 of TensorFlow differ only for images of 1 : 15 and narrower
 SHAPES = 2 * ATTEMPTS
 UNIFORMS = SHAPES + 3
 
@@ -26,10 +26,11 @@ AnyInterpolation = Literal["bilinear", "bicubic", "random"]
 
 @dataclass(frozen=True)
 class RandomResizedCrop:
-    """The area's share is uniform in `scale`, the logarithm of width : height within `ratio`, the place anywhere.
+    """The random resized crop of torchvision and timm, after Szegedy et al. 2014.
 
-    Szegedy et al. 2014 as torchvision and timm have it. `interpolation`: "same" is the preprocessing's, "random" is
-    bilinear or bicubic, for each image anew.
+    `scale`: the fraction of the area is uniform in (low, high).
+    `ratio`: the logarithm of width / height is uniform between those of (low, high).
+    `interpolation`: "same" as in preprocessing, or "random": bilinear or bicubic, chosen anew for each image.
     """
 
     scale: Range = (0.08, 1.0)
@@ -42,10 +43,14 @@ class RandomResizedCrop:
 
 @dataclass(frozen=True)
 class InceptionCrop:
-    """The height is uniform among those whose area is within `scale`, and width : height is uniform in `ratio`.
+    """TensorFlow's distorted bounding box, with which the Mixers were trained.
 
-    TensorFlow's distorted bounding box, whose crops are smaller than torchvision's of the same range, and of which the
-    Mixers learnt. Resized with Pillow's antialiasing, which TensorFlow's bilinear has not.
+    Its crops are smaller than those of torchvision for the same range. They are resized with Pillow's antialiasing,
+    unlike TensorFlow's bilinear interpolation.
+
+    `scale`: the height is uniform among those for which the fraction of the area is in (low, high).
+    `ratio`: width / height is uniform in (low, high).
+    `interpolation`: "same" as in preprocessing, or "random": bilinear or bicubic, chosen anew for each image.
     """
 
     scale: Range = (0.05, 1.0)
@@ -64,72 +69,74 @@ def _check(crop: RandomResizedCrop | InceptionCrop, name: str) -> None:
 
 
 def interpolation_of(crop: RandomResizedCrop | InceptionCrop | None, same: Interpolation) -> AnyInterpolation:
+    """The interpolation of a crop, where `same` is that of the preprocessing."""
     return same if crop is None or crop.interpolation == "same" else crop.interpolation
 
 
-def pick_interpolation(interpolation: AnyInterpolation, draw: float) -> Interpolation:
+def pick_interpolation(interpolation: AnyInterpolation, uniform: float) -> Interpolation:
+    """Resolve "random" by a uniform random number."""
     if interpolation == "random":
-        return "bilinear" if draw < 0.5 else "bicubic"
+        return "bilinear" if uniform < 0.5 else "bicubic"
     return interpolation
 
 
 def sample_shapes(
-    area: Range, ratio: Range, uniforms: Float64[np.ndarray, "*image draw"]
+    area: Range, ratio: Range, uniforms: Float64[np.ndarray, "*image uniform"]
 ) -> tuple[Float64[np.ndarray, "*image attempt"], Float64[np.ndarray, "*image attempt"]]:
-    """Each attempt's area, uniform, and its ratio, whose logarithm is uniform."""
+    """The area of each attempt, sampled uniformly, and its ratio, sampled log-uniformly."""
     pairs = uniforms.reshape(*uniforms.shape[:-1], ATTEMPTS, 2)
     log_low, log_high = math.log(ratio[0]), math.log(ratio[1])
     return area[0] + (area[1] - area[0]) * pairs[..., 0], np.exp(log_low + (log_high - log_low) * pairs[..., 1])
 
 
 def crop_box(
-    crop: RandomResizedCrop | InceptionCrop, rows: int, columns: int, uniforms: Float64[np.ndarray, " draw"]
+    crop: RandomResizedCrop | InceptionCrop, rows: int, columns: int, uniforms: Float64[np.ndarray, " uniform"]
 ) -> Box:
-    """Where to crop an image of that size."""
+    """The box to crop from an image of `rows` and `columns`, in pixels."""
     if isinstance(crop, InceptionCrop):
         return _distorted_box(crop, rows, columns, uniforms)
     return _resized_box(crop, rows, columns, uniforms)
 
 
-def _resized_box(crop: RandomResizedCrop, rows: int, columns: int, uniforms: Float64[np.ndarray, " draw"]) -> Box:
-    """The first attempt that fits, else the largest central one of an allowed ratio."""
+def _resized_box(crop: RandomResizedCrop, rows: int, columns: int, uniforms: Float64[np.ndarray, " uniform"]) -> Box:
+    """The first attempt that fits, otherwise the largest central crop with a ratio in range."""
     area, ratio = sample_shapes(crop.scale, crop.ratio, uniforms[:SHAPES])
     area *= rows * columns
     widths, heights = np.round(np.sqrt(area * ratio)), np.round(np.sqrt(area / ratio))
     fits = (widths > 0) & (widths <= columns) & (heights > 0) & (heights <= rows)
-    row_draw, column_draw = uniforms[SHAPES : SHAPES + 2]
+    row_uniform, column_uniform = uniforms[SHAPES : SHAPES + 2]
     if fits.any():
         width, height = widths[fits.argmax()], heights[fits.argmax()]
-        left, top = np.floor(column_draw * (columns - width + 1)), np.floor(row_draw * (rows - height + 1))
+        left, top = np.floor(column_uniform * (columns - width + 1)), np.floor(row_uniform * (rows - height + 1))
     else:
-        whole = np.clip(columns / rows, *crop.ratio)
-        width, height = min(columns, round(rows * whole)), min(rows, round(columns / whole))
+        ratio = np.clip(columns / rows, *crop.ratio)
+        width, height = min(columns, round(rows * ratio)), min(rows, round(columns / ratio))
         left, top = (columns - width) // 2, (rows - height) // 2
     return int(left), int(top), int(left + width), int(top + height)
 
 
-def _distorted_box(crop: InceptionCrop, rows: int, columns: int, uniforms: Float64[np.ndarray, " draw"]) -> Box:
-    """The first attempt that fits, else the whole image."""
+def _distorted_box(crop: InceptionCrop, rows: int, columns: int, uniforms: Float64[np.ndarray, " uniform"]) -> Box:
+    """The first attempt that fits, otherwise the whole image."""
     low_ratio, high_ratio = crop.ratio
-    row_draw, column_draw = uniforms[SHAPES : SHAPES + 2]
-    for ratio_draw, height_draw in uniforms[:SHAPES].reshape(ATTEMPTS, 2):
-        ratio = low_ratio + (high_ratio - low_ratio) * ratio_draw
-        width, height = _distorted_shape(crop.scale, ratio, rows, columns, height_draw)
+    row_uniform, column_uniform = uniforms[SHAPES : SHAPES + 2]
+    for ratio_uniform, height_uniform in uniforms[:SHAPES].reshape(ATTEMPTS, 2):
+        ratio = low_ratio + (high_ratio - low_ratio) * ratio_uniform
+        width, height = _distorted_shape(crop.scale, ratio, rows, columns, height_uniform)
         area = width * height / (rows * columns)
         if crop.scale[0] <= area <= crop.scale[1] and 0 < width <= columns and 0 < height <= rows:
-            # Never at the far edge, unless it spans the side: the reference draws below the room, not up to it.
-            left, top = int(column_draw * (columns - width)), int(row_draw * (rows - height))
+            # As in the reference, a crop never touches the far edge unless it spans the whole side.
+            left, top = int(column_uniform * (columns - width)), int(row_uniform * (rows - height))
             return left, top, left + width, top + height
     return 0, 0, columns, rows
 
 
-def _distorted_shape(scale: Range, ratio: float, rows: int, columns: int, draw: float) -> tuple[int, int]:
-    least, most = (round(math.sqrt(share * rows * columns / ratio)) for share in scale)
-    if round(most * ratio) > columns:
-        most = math.floor((columns + 0.5 - 1e-7) / ratio)
-    most = min(most, rows)
-    height = most if least >= most else least + int(draw * (most - least + 1))
-    # What rounding has put just outside the range is put back.
+def _distorted_shape(scale: Range, ratio: float, rows: int, columns: int, uniform: float) -> tuple[int, int]:
+    min_height, max_height = (round(math.sqrt(share * rows * columns / ratio)) for share in scale)
+    if round(max_height * ratio) > columns:
+        max_height = math.floor((columns + 0.5 - 1e-7) / ratio)
+    max_height = min(max_height, rows)
+    height = max_height if min_height >= max_height else min_height + int(uniform * (max_height - min_height + 1))
+    # Correct heights that rounding has moved just outside the range.
     if round(height * ratio) * height < scale[0] * rows * columns:
         height += 1
     if round(height * ratio) * height > scale[1] * rows * columns:

@@ -1,8 +1,8 @@
-"""Random erasing (Zhong et al. 2017, https://arxiv.org/abs/1708.04896) of a whole batch of normalised images.
+"""Random erasing (Zhong et al. 2017, https://arxiv.org/abs/1708.04896) of a batch of normalised images.
 
 Axes:  image, channel, row, column  of the batch
-       draw                           uniform numbers that belong to an image in an epoch: whether, the attempts'
-                                      shapes, the place, the noise
+       uniform                        the uniform random numbers of an image in an epoch: whether to erase, the
+                                      shapes of the attempts, the position, the noise
 """
 
 from dataclasses import dataclass
@@ -22,10 +22,13 @@ UNIFORMS = SHAPES + 4
 
 @dataclass(frozen=True)
 class RandomErasing:
-    """One rectangle in `probability` of the images: its share of the area, and its height : width.
+    """Replace one random rectangle of an image.
 
-    "noise" is normal with mean 0 and deviation 1 in each pixel and channel, timm's mode "pixel"; "zero" is the mean
-    colour, torchvision's default.
+    `probability`: the probability that an image is changed.
+    `area`: the fraction of the image's area is uniform in (low, high).
+    `ratio`: the logarithm of height / width is uniform between those of (low, high).
+    `fill`: "noise" is standard normal in each pixel and channel (timm's mode "pixel"); "zero" is the mean colour
+        (torchvision's default).
     """
 
     probability: float
@@ -44,34 +47,33 @@ class RandomErasing:
 
 def erase(
     images: Float[Tensor, "image channel row column"],
-    uniforms: Float64[np.ndarray, "image draw"],
+    uniforms: Float64[np.ndarray, "image uniform"],
     erasing: RandomErasing,
 ) -> Float[Tensor, "image channel row column"]:
+    """Erase a rectangle of each selected image, with the random numbers of that image."""
     rows, columns = images.shape[-2:]
     boxes = _boxes(erasing, rows, columns, uniforms)
-    recommendation_summary = np.flatnonzero((uniforms[:, 0] < erasing.probability) & (boxes[:, 1] > boxes[:, 0]))
-    if not len(recommendation_summary):
+    selected = np.flatnonzero((uniforms[:, 0] < erasing.probability) & (boxes[:, 1] > boxes[:, 0]))
+    if not len(selected):
         return images
-    where = torch.from_numpy(recommendation_summary).to(images.device)
-    top, bottom, left, right = (
-        torch.from_numpy(boxes[recommendation_summary]).to(images.device).T[:, :, None, None, None]
-    )
+    indices = torch.from_numpy(selected).to(images.device)
+    top, bottom, left, right = torch.from_numpy(boxes[selected]).to(images.device).T[:, :, None, None, None]
     row = torch.arange(rows, device=images.device)[:, None]
     column = torch.arange(columns, device=images.device)
     inside = (row >= top) & (row < bottom) & (column >= left) & (column < right)
-    before = images[where]
+    original = images[indices]
     if erasing.fill == "noise":
-        seeds = torch.from_numpy((uniforms[recommendation_summary, -1] * 2.0**53).astype(np.int64)).to(images.device)
-        filling = _noise(seeds, before)
+        seeds = torch.from_numpy((uniforms[selected, -1] * 2.0**53).astype(np.int64)).to(images.device)
+        filling = _noise(seeds, original)
     else:
-        filling = torch.zeros_like(before)
-    return images.index_copy(0, where, torch.where(inside, filling, before))
+        filling = torch.zeros_like(original)
+    return images.index_copy(0, indices, torch.where(inside, filling, original))
 
 
 def _boxes(
-    erasing: RandomErasing, rows: int, columns: int, uniforms: Float64[np.ndarray, "image draw"]
+    erasing: RandomErasing, rows: int, columns: int, uniforms: Float64[np.ndarray, "image uniform"]
 ) -> Int64[np.ndarray, "image 4"]:
-    """Top, bottom, left and right of the first attempt that leaves something of both sides; nothing, if none does."""
+    """Top, bottom, left and right of the first attempt smaller than the image in both axes; empty if there is none."""
     area, ratio = sample_shapes(erasing.area, erasing.ratio, uniforms[:, 1 : 1 + SHAPES])
     area *= rows * columns
     heights, widths = np.round(np.sqrt(area * ratio)), np.round(np.sqrt(area / ratio))
@@ -86,25 +88,27 @@ def _boxes(
 def _noise(
     seeds: Int64[Tensor, " image"], like: Float[Tensor, "image channel row column"]
 ) -> Float[Tensor, "image channel row column"]:
-    """Normal numbers that an image's seed and the place decide, the same on every device and in every batch.
+    """Standard normal noise that depends only on the seed of the image and the position, not on device or batch.
 
-    SplitMix64 (Steele et al. 2014) hashes the place, and 16 of its bits choose one of as many quantiles of the normal
-    distribution: torch's own generators would know the batch and the device.
+    SplitMix64 (Steele et al. 2014) hashes the position, and 16 bits of the hash select one of 65,536 quantiles of the
+    normal distribution. The result of torch's own generators would depend on the batch and the device.
     """
-    place = torch.arange(like[0].numel(), device=like.device).reshape(like.shape[1:])
-    hashed = _mixed(seeds[:, None, None, None] * _signed(0xD1342543DE82EF95) + place * _signed(0x9E3779B97F4A7C15))
+    position = torch.arange(like[0].numel(), device=like.device).reshape(like.shape[1:])
+    hashed = _splitmix64(
+        seeds[:, None, None, None] * _signed(0xD1342543DE82EF95) + position * _signed(0x9E3779B97F4A7C15)
+    )
     return _quantiles(like.dtype, like.device)[hashed & 0xFFFF]
 
 
-def _mixed(x: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
-    """SplitMix64's finaliser; masks make the shifts of signed numbers those of unsigned ones."""
+def _splitmix64(x: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
+    """The finaliser of SplitMix64. Masks turn arithmetic shifts of signed numbers into logical shifts."""
     x = (x ^ (x >> 30 & 0x3FFFFFFFF)) * _signed(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> 27 & 0x1FFFFFFFFF)) * _signed(0x94D049BB133111EB)
     return x ^ (x >> 31 & 0x1FFFFFFFF)
 
 
 def _signed(word: int) -> int:
-    """The int64 with the bits of that unsigned 64-bit word."""
+    """The int64 with the same bits as the unsigned 64-bit `word`."""
     return word - 2**64 if word >= 2**63 else word
 
 

@@ -1,4 +1,4 @@
-"""Colour jitter of one uint8 image, as torchvision's, without hue."""
+"""Colour jitter of one uint8 image, as in torchvision but without hue."""
 
 from dataclasses import dataclass
 from itertools import permutations
@@ -17,7 +17,10 @@ _ORDERS = tuple(permutations(range(3)))
 
 @dataclass(frozen=True)
 class ColorJitter:
-    """Each factor is uniform in 1 ± its setting, and not below 0; the three are applied in any order."""
+    """Random brightness, contrast and saturation, applied in random order.
+
+    Each factor is uniform in [1 - x, 1 + x], where x is its setting, but at least 0.
+    """
 
     brightness: float = 0.0
     contrast: float = 0.0
@@ -28,12 +31,11 @@ class ColorJitter:
             require(value >= 0, f"color_jitter.{name}={value}", "at least 0")
 
 
-def apply_jitter(image: Image.Image, uniforms: Float64[np.ndarray, " draw"], jitter: ColorJitter) -> Image.Image:
-    widths = (jitter.brightness, jitter.contrast, jitter.saturation)
-    for recommendation_summary in _ORDERS[int(uniforms[3] * len(_ORDERS))]:
-        if width := widths[recommendation_summary]:
-            low, high = max(1 - width, 0), 1 + width
-            image = _ENHANCERS[recommendation_summary](image).enhance(
-                low + (high - low) * float(uniforms[recommendation_summary])
-            )
+def apply_jitter(image: Image.Image, uniforms: Float64[np.ndarray, " uniform"], jitter: ColorJitter) -> Image.Image:
+    """Change the colours of an image, with its random numbers."""
+    strengths = (jitter.brightness, jitter.contrast, jitter.saturation)
+    for index in _ORDERS[int(uniforms[3] * len(_ORDERS))]:
+        if strength := strengths[index]:
+            low, high = max(1 - strength, 0), 1 + strength
+            image = _ENHANCERS[index](image).enhance(low + (high - low) * float(uniforms[index]))
     return image

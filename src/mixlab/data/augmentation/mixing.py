@@ -1,9 +1,9 @@
-"""Images of a batch mixed with one another, and their targets with them: mixup and CutMix.
+"""mixup and CutMix: the images of a batch, and their targets, are mixed with each other.
 
-The draws are of torch's CPU generator, which the training seeds for each step and process.
+Random numbers come from torch's CPU generator, which training seeds for each step and process.
 
 Axes:  image, channel, row, column  of the batch
-       class                          of the targets, which sum to 1 over it, or are independent for a sigmoid
+       class                          of the targets, which sum to 1 over classes, or are independent for a sigmoid
 """
 
 import torch
@@ -19,52 +19,53 @@ def mix(
     targets: Float[Tensor, "image class"],
     augmentation: Augmentation,
 ) -> tuple[Float[Tensor, "image channel row column"], Float[Tensor, "image class"]]:
-    """The batch as it is, where neither `mixup` nor `mixup_or_cutmix` is set."""
+    """Mix images and targets; return them unchanged if neither `mixup` nor `mixup_or_cutmix` is set."""
     if augmentation.mixup is not None:
-        share = _share(augmentation.mixup.alpha)
-        share = max(share, 1 - share)
-        return _blended(images, images.roll(1, 0), share), _blended(targets, targets.roll(1, 0), share)
-    either = augmentation.mixup_or_cutmix
-    if either is None or _uniform() >= either.probability:
+        weight = _sample_weight(augmentation.mixup.alpha)
+        weight = max(weight, 1 - weight)
+        return _blend(images, images.roll(1, 0), weight), _blend(targets, targets.roll(1, 0), weight)
+    settings = augmentation.mixup_or_cutmix
+    if settings is None or _uniform() >= settings.probability:
         return images, targets
-    if _uniform() < _cutmix_share(either):
-        images, share = _cut(images, _share(either.cutmix))
+    if _uniform() < _cutmix_probability(settings):
+        images, weight = _cutmix(images, _sample_weight(settings.cutmix))
     else:
-        share = _share(either.mixup)
-        images = _blended(images, images.flip(0), share)
-    return images, _blended(targets, targets.flip(0), share)
+        weight = _sample_weight(settings.mixup)
+        images = _blend(images, images.flip(0), weight)
+    return images, _blend(targets, targets.flip(0), weight)
 
 
-def _blended(own: Float[Tensor, "*shape"], partner: Float[Tensor, "*shape"], share: float) -> Float[Tensor, "*shape"]:
-    return own * share + partner * (1 - share)
+def _blend(a: Float[Tensor, "*shape"], b: Float[Tensor, "*shape"], weight: float) -> Float[Tensor, "*shape"]:
+    return a * weight + b * (1 - weight)
 
 
-def _cut(
-    images: Float[Tensor, "image channel row column"], share: float
+def _cutmix(
+    images: Float[Tensor, "image channel row column"], weight: float
 ) -> tuple[Float[Tensor, "image channel row column"], float]:
-    """A rectangle of the image's shape about any pixel comes from the partner; the share is what is left.
+    """CutMix (Yun et al. 2019, https://arxiv.org/abs/1905.04899).
 
-    Yun et al. 2019, https://arxiv.org/abs/1905.04899. Both halves of an odd side are the smaller half, as in the timm
-    that ConvMixer and DaViT were trained with; later ones take one pixel more.
+    A rectangle with the aspect ratio of the image, around a random pixel, is replaced by that of the other image.
+    Return the images and the fraction of the area that was not replaced. Half of an odd side is rounded down, as in the
+    version of timm that ConvMixer and DaViT were trained with; later versions use one pixel more.
     """
     rows, columns = images.shape[-2:]
-    half_height, half_width = (int(side * (1 - share) ** 0.5) // 2 for side in (rows, columns))
+    half_height, half_width = (int(side * (1 - weight) ** 0.5) // 2 for side in (rows, columns))
     row, column = int(_uniform() * rows), int(_uniform() * columns)
     top, bottom = max(row - half_height, 0), min(row + half_height, rows)
     left, right = max(column - half_width, 0), min(column + half_width, columns)
-    cut = images.clone()
-    cut[:, :, top:bottom, left:right] = images.flip(0)[:, :, top:bottom, left:right]
-    return cut, 1 - (bottom - top) * (right - left) / (rows * columns)
+    mixed = images.clone()
+    mixed[:, :, top:bottom, left:right] = images.flip(0)[:, :, top:bottom, left:right]
+    return mixed, 1 - (bottom - top) * (right - left) / (rows * columns)
 
 
-def _cutmix_share(either: MixupOrCutmix) -> float:
-    """How often a mixed batch is mixed by CutMix."""
-    if either.mixup and either.cutmix:
-        return either.switch
-    return 1.0 if either.cutmix else 0.0
+def _cutmix_probability(settings: MixupOrCutmix) -> float:
+    """The probability of CutMix for a batch that is mixed."""
+    if settings.mixup and settings.cutmix:
+        return settings.switch
+    return 1.0 if settings.cutmix else 0.0
 
 
-def _share(alpha: float) -> float:
+def _sample_weight(alpha: float) -> float:
     return Beta(alpha, alpha).sample().item()
 
 

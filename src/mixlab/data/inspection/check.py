@@ -1,6 +1,6 @@
-"""What is in a set of images, before anything learns from it: every image is read once, by several processes.
+"""Checks of a dataset before training. Every image is read once, by several processes.
 
-check = check_images(open_as_found("folder:pets"))
+check = check_images(open_as_provided("folder:pets"), workers=4, quiet=False)
 check.unreadable, check.groups, check.counts("train")
 """
 
@@ -27,12 +27,17 @@ from mixlab.errors import UserError
 from mixlab.report.progress import progress
 
 _MIN_IMAGES_PER_PROCESS = 500
-"""Fewer images are read before another process has begun."""
+"""Fewer images are read faster than another process can start."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ImageInfo:
-    """What one image is: its size as it is seen, upright; what is unusual about its file; its bytes' digest."""
+    """Facts about a readable image.
+
+    `rows`, `columns`: the size in pixels, after the EXIF orientation was applied.
+    `kinds`: unusual properties of its file, such as "CMYK".
+    `digest`: the hash of its bytes.
+    """
 
     rows: int
     columns: int
@@ -43,7 +48,7 @@ class ImageInfo:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An image of the set, by its place in a part."""
+    """An image of the dataset: its split, index in the split, name and class."""
 
     split: str
     index: int
@@ -53,76 +58,91 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class DuplicateGroup:
-    """Images that are one: of equal bytes (`exact`), or some of them nearly so. The first comes first in the set."""
+    """Copies of one image, in the order of the dataset.
+
+    `exact`: whether all have equal bytes; otherwise some are near duplicates.
+    """
 
     members: tuple[Member, ...]
     exact: bool
 
     @property
     def splits(self) -> tuple[str, ...]:
+        """The splits of its images."""
         return tuple(dict.fromkeys(member.split for member in self.members))
 
     @property
     def labels(self) -> tuple[str, ...]:
+        """The classes of its images."""
         return tuple(dict.fromkeys(member.label for member in self.members))
 
 
 @dataclass(frozen=True, eq=False)
 class Check:
-    """`infos`: one an image, part after part, as `members`; why it can't be read, where it can't."""
+    """The result of a check.
+
+    `members`: all images, split by split.
+    `infos`: for each of them, the facts, or the reason why it can't be read.
+    `pairs`: near duplicates, as indices into `members`. Images with equal bytes are represented by the first.
+    """
 
     dataset: Dataset
     members: Sequence[Member]
     infos: Sequence[ImageInfo | str]
-    pairs: Sequence[Pair]  # places in `members` of images that are nearly the same; of equal ones the first stands
+    pairs: Sequence[Pair]
 
     @cached_property
     def unreadable(self) -> list[tuple[Member, str]]:
-        return [(member, info) for member, info in self._both if isinstance(info, str)]
+        """The images that can't be read, with the reason."""
+        return [(member, info) for member, info in self._members_and_infos if isinstance(info, str)]
 
     @cached_property
     def blank(self) -> list[Member]:
-        """Those of one shade."""
-        return [member for member, info in self._both if isinstance(info, ImageInfo) and info.hash.bits is None]
+        """The images with a single colour."""
+        return [
+            member for member, info in self._members_and_infos if isinstance(info, ImageInfo) and info.hash.bits is None
+        ]
 
     @cached_property
     def groups(self) -> list[DuplicateGroup]:
-        """Those that lie in several parts first, then those of several classes, then the largest."""
-        near = {place for pair in self.pairs for place in (pair.first, pair.second)}
-        copies = [(first, place) for (first, _), *others in _by_bytes(self.infos) for place, _ in others]
-        found = connected_groups([*copies, *((pair.first, pair.second) for pair in self.pairs)], len(self.members))
+        """Groups of copies: first those in several splits, then those in several classes, then the largest."""
+        near = {index for pair in self.pairs for index in (pair.first, pair.second)}
+        equal = [(first, index) for (first, _), *others in _group_by_digest(self.infos) for index, _ in others]
+        components = connected_groups([*equal, *((pair.first, pair.second) for pair in self.pairs)], len(self.members))
         groups = [
-            DuplicateGroup(tuple(self.members[place] for place in places), exact=near.isdisjoint(places))
-            for places in found
+            DuplicateGroup(tuple(self.members[index] for index in indices), exact=near.isdisjoint(indices))
+            for indices in components
         ]
         return sorted(groups, key=lambda group: (-len(group.splits), -len(group.labels), -len(group.members)))
 
     @property
-    def across_parts(self) -> list[DuplicateGroup]:
+    def across_splits(self) -> list[DuplicateGroup]:
+        """The groups in more than one split."""
         return [group for group in self.groups if len(group.splits) > 1]
 
     @property
     def across_classes(self) -> list[DuplicateGroup]:
+        """The groups in more than one class."""
         return [group for group in self.groups if len(group.labels) > 1]
 
     @cached_property
     def kinds(self) -> Counter[str]:
-        """How many images are of each unusual kind."""
-        return Counter(kind for info in self._read for kind in info.kinds)
+        """The number of images of each unusual kind."""
+        return Counter(kind for info in self._readable for kind in info.kinds)
 
     @cached_property
     def sizes(self) -> Int64[np.ndarray, "image 2"]:
-        """Rows and columns of those that can be read."""
-        return np.array([(info.rows, info.columns) for info in self._read], dtype=np.int64).reshape(-1, 2)
+        """Rows and columns of each readable image."""
+        return np.array([(info.rows, info.columns) for info in self._readable], dtype=np.int64).reshape(-1, 2)
 
     def counts(self, split: str) -> dict[str, int]:
-        """Images of each class, also where they can't be read."""
-        counted = np.bincount(self.dataset.splits[split].labels, minlength=len(self.dataset.classes))
-        return dict(zip(self.dataset.classes, counted.tolist(), strict=True))
+        """The number of images of each class in a split, including unreadable ones."""
+        counts = np.bincount(self.dataset.splits[split].labels, minlength=len(self.dataset.classes))
+        return dict(zip(self.dataset.classes, counts.tolist(), strict=True))
 
     @cached_property
     def training_error(self) -> str:
-        """Why no model could be trained on the set as it is; nothing where one could."""
+        """The reason why no model can be trained on the dataset; empty if one can."""
         try:
             with_all_splits(self.dataset)
         except UserError as error:
@@ -130,16 +150,22 @@ class Check:
         return ""
 
     @property
-    def _both(self) -> Iterator[tuple[Member, ImageInfo | str]]:
+    def _members_and_infos(self) -> Iterator[tuple[Member, ImageInfo | str]]:
         return zip(self.members, self.infos, strict=True)
 
     @property
-    def _read(self) -> Iterator[ImageInfo]:
+    def _readable(self) -> Iterator[ImageInfo]:
         return (info for info in self.infos if isinstance(info, ImageInfo))
 
 
 def check_images(dataset: Dataset, *, workers: int, quiet: bool) -> Check:
-    """`workers`: processes that read, where there are enough images for several."""
+    """Read and compare all images.
+
+    `workers`: the maximum number of processes; fewer are started for few images.
+    `quiet`: show no progress.
+
+    Raises UserError if a process is killed.
+    """
     members = [
         Member(name, index, split.names[index], dataset.classes[split.labels[index]])
         for name, split in dataset.splits.items()
@@ -149,31 +175,31 @@ def check_images(dataset: Dataset, *, workers: int, quiet: bool) -> Check:
     infos: list[ImageInfo | str] = []
     with (
         progress("check images", total=len(members), quiet=quiet) as advance,
-        _processes(workers, len(members)) as mapped,
+        _processes(workers, len(members)) as parallel_map,
     ):
-        for info in mapped(_read_info, images):
+        for info in parallel_map(_read_info, images):
             infos.append(info)
             advance()
     return Check(dataset, members, infos, _near_pairs(infos))
 
 
-_Mapped = Callable[[Callable[[ImageSource], ImageInfo | str], Iterable[ImageSource]], Iterable[ImageInfo | str]]
+_ParallelMap = Callable[[Callable[[ImageSource], ImageInfo | str], Iterable[ImageSource]], Iterable[ImageInfo | str]]
 
 
 @contextmanager
-def _processes(workers: int, images: int) -> Iterator[_Mapped]:
-    """A `map` by so many processes, or by this one where others would not be worth their beginning."""
+def _processes(workers: int, images: int) -> Iterator[_ParallelMap]:
+    """A parallel `map` over at most `workers` processes, or the built-in one if there are too few images."""
     workers = min(workers, images // _MIN_IMAGES_PER_PROCESS)
     if workers < 2:
         yield map
         return
-    # Ctrl-C is for this process alone, which then lets go of what is not read yet.
+    # Workers ignore Ctrl-C: this process handles it and cancels the images that are not read yet.
     pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=signal, initargs=(SIGINT, SIG_IGN))
     try:
         yield partial(pool.map, chunksize=32)
     except BrokenProcessPool as error:
         raise UserError(
-            "A process that read images was killed, as happens where memory runs out: check with fewer, such as "
+            "A process that read images was killed, probably because memory ran out: use fewer processes, for example "
             "--workers 1."
         ) from error
     finally:
@@ -198,17 +224,17 @@ def _image_info(image: UInt8[np.ndarray, "row column 3"], kinds: tuple[str, ...]
     return ImageInfo(rows, columns, kinds, digest, perceptual_hash(image))
 
 
-def _by_bytes(infos: Sequence[ImageInfo | str]) -> list[list[tuple[int, ImageHash]]]:
-    """The places and the looks of readable images, with those that are equal together."""
+def _group_by_digest(infos: Sequence[ImageInfo | str]) -> list[list[tuple[int, ImageHash]]]:
+    """The indices and hashes of readable images, grouped by equal bytes."""
     same: dict[bytes, list[tuple[int, ImageHash]]] = {}
-    for place, info in enumerate(infos):
+    for index, info in enumerate(infos):
         if isinstance(info, ImageInfo):
-            same.setdefault(info.digest, []).append((place, info.hash))
+            same.setdefault(info.digest, []).append((index, info.hash))
     return list(same.values())
 
 
 def _near_pairs(infos: Sequence[ImageInfo | str]) -> list[Pair]:
-    """Of equal images the first is compared."""
-    firsts = [same[0] for same in _by_bytes(infos)]
-    places, hashes = [place for place, _ in firsts], [hash for _, hash in firsts]
-    return [replace(pair, first=places[pair.first], second=places[pair.second]) for pair in near_duplicates(hashes)]
+    """Near duplicates, as indices into `infos`. Of images with equal bytes, only the first is compared."""
+    firsts = [same[0] for same in _group_by_digest(infos)]
+    indices, hashes = [index for index, _ in firsts], [hash for _, hash in firsts]
+    return [replace(pair, first=indices[pair.first], second=indices[pair.second]) for pair in near_duplicates(hashes)]

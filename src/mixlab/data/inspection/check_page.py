@@ -1,16 +1,16 @@
-"""The report on a set of images: what should be looked at, with the images that it is about."""
+"""The report page of a dataset check: the findings, with the images that they refer to."""
 
 from dataclasses import replace
 from importlib.metadata import version
 
 from mixlab.data.inspection.check import Check, DuplicateGroup, Member
 from mixlab.data.inspection.findings import (
-    HOW_ALIKE,
-    alike,
-    answer,
+    SIMILARITY_NOTE,
     class_table,
     findings,
-    sizes,
+    headline,
+    similarity,
+    size_summary,
     summary_table,
     unreadable_table,
 )
@@ -18,20 +18,21 @@ from mixlab.report.image_grid import Gallery, Shown
 from mixlab.report.page import Block, Columns, Metric, Page, Section, Summary, written_by
 from mixlab.stats.estimate import Estimate
 
-_GROUPS = 30
-_MEMBERS = 8
+_MAX_GROUPS = 30
+_MAX_IMAGES = 8  # per group
 
 
 def check_page(check: Check) -> Page:
-    sections = [Section("What to look at", findings(check) or ["Nothing."])]
+    """The page, which includes the images."""
+    sections = [Section("Findings", findings(check) or ["None."])]
     if check.groups:
-        sections.append(_copies(check))
+        sections.append(_duplicates(check))
     if check.unreadable:
-        sections.append(Section("What can't be read", [unreadable_table(check)]))
+        sections.append(Section("Unreadable images", [unreadable_table(check)]))
     counts = [class_table(check), replace(summary_table(check), notes=())]
-    sections.append(Section("What is there", [*check.dataset.notes, *counts]))
+    sections.append(Section("Contents", [*check.dataset.notes, *counts]))
     return Page(
-        title=f"The images of {check.dataset.name}",
+        title=f"Check of {check.dataset.name}",
         kicker="mixlab data check",
         answer=_summary(check),
         sections=sections,
@@ -42,31 +43,31 @@ def check_page(check: Check) -> Page:
 def _summary(check: Check) -> Summary:
     figures = {
         "images": len(check.members),
-        "can't be read": len(check.unreadable),
-        "groups of copies": len(check.groups),
-        "of them in several parts": len(check.across_parts),
-        "of them in several classes": len(check.across_classes),
+        "unreadable": len(check.unreadable),
+        "groups of duplicates": len(check.groups),
+        "groups in several splits": len(check.across_splits),
+        "groups in several classes": len(check.across_classes),
     }
-    counted = [Metric(label, Estimate(n, n, n, n, ""), 0) for label, n in figures.items()]
-    return Summary(answer(check), sizes(check), counted)
+    metrics = [Metric(label, Estimate(n, n, n, n, ""), 0) for label, n in figures.items()]
+    return Summary(headline(check), size_summary(check), metrics)
 
 
-def _copies(check: Check) -> Section:
-    shown = check.groups[:_GROUPS]
-    blocks: list[Block] = [HOW_ALIKE]
-    if len(shown) < len(check.groups):
-        blocks.append(f"The first {_GROUPS} of {len(check.groups):,} groups; results.json has all.")
-    blocks.append(Columns([_gallery(check, number, group) for number, group in enumerate(shown, start=1)]))
-    return Section("The same image more than once", blocks)
+def _duplicates(check: Check) -> Section:
+    groups = check.groups[:_MAX_GROUPS]
+    blocks: list[Block] = [SIMILARITY_NOTE]
+    if len(groups) < len(check.groups):
+        blocks.append(f"These are the first {_MAX_GROUPS} of {len(check.groups):,} groups; results.json lists all.")
+    blocks.append(Columns([_gallery(check, number, group) for number, group in enumerate(groups, start=1)]))
+    return Section("Duplicates", blocks)
 
 
 def _gallery(check: Check, number: int, group: DuplicateGroup) -> Gallery:
-    members = group.members[:_MEMBERS]
-    more = f", of which {_MEMBERS} are shown" if len(members) < len(group.members) else ""
+    members = group.members[:_MAX_IMAGES]
+    more = f" ({_MAX_IMAGES} shown)" if len(members) < len(group.members) else ""
     return Gallery(
-        f"{number}. {alike(group).capitalize()}",
+        f"{number}. {similarity(group).capitalize()}",
         [_shown(check, member) for member in members],
-        f"{len(group.members):,} images{more}, in {' and '.join(group.splits)}, as {' and '.join(group.labels)}.",
+        f"{len(group.members):,} images{more} in {' and '.join(group.splits)}, labelled {' and '.join(group.labels)}.",
     )
 
 

@@ -1,12 +1,12 @@
-"""Images that show the same thing, though their files differ: encoded again, resized, slightly brighter.
+"""Near duplicates: the same image in different files, for example encoded again, resized or slightly brighter.
 
-Two steps. A perceptual hash finds candidates: the signs of the lowest cosine frequencies, as in Zauner 2010,
-"Implementation and Benchmarking of Perceptual Image Hash Functions", section 3.2.1 (here with the frequencies along one
-side alone, which stripes have, and without the mean: 63 bits). Thumbnails in colour then decide, since a hash is the
-same by chance more often than a person would call two images the same.
+The search has two steps. A perceptual hash finds candidates: the signs of the lowest cosine frequencies, as in Zauner
+2010, "Implementation and Benchmarking of Perceptual Image Hash Functions", section 3.2.1. Unlike in the paper, the hash
+includes the frequencies along a single axis, which stripes have, and excludes the mean: 63 bits. Colour thumbnails then
+confirm a candidate, because different images can have similar hashes by chance.
 
-What is mirrored, turned or cut out is not found. A plain image has no frequencies, and is like no other.
-Line drawings on one ground, such as handwriting, look alike sooner than photographs do.
+Mirrored, rotated and cropped copies are not found. Blank images have no hash and match no other image. Line drawings on
+a uniform background, such as handwriting, match more easily than photographs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,30 +22,32 @@ SIDE = 32  # pixels of the grey image that is hashed
 FREQUENCIES = 8  # along each side
 BITS = FREQUENCIES**2 - 1
 MAX_BITS = 10
-"""Hashes of one image differ in no more bits; those of two random images differ in half of them."""
+"""The maximum number of different bits of two copies. Hashes of unrelated images differ in half of their bits."""
 
-THUMBNAIL = 16  # pixels a side
+THUMBNAIL = 16  # pixels per side
 MIN_CORRELATION = 0.92
-"""Of the thumbnails' colours, about the mean of each: docs/data_check.md has what it was chosen by."""
+"""The minimum correlation of the thumbnails of two copies. docs/data_check.md has the measurements behind it."""
 
 MIN_CORRELATION_TINY = 0.99
-"""Of images that have fewer pixels than their thumbnails: so little is the same by chance."""
+"""The same for images smaller than their thumbnails, which match more often by chance."""
 
-PLAIN = 2.0
-"""An image whose grey thumbnail deviates by less, of 255 levels, shows nothing that a hash could tell."""
+MIN_DEVIATION = 2.0
+"""An image is blank if the standard deviation of its grey thumbnail is below this, of 255 levels."""
 
-_NOISE = PLAIN * SIDE
-"""What noise of that deviation makes of a frequency, so that one which an image lacks has no sign by chance."""
+_NOISE = MIN_DEVIATION * SIDE
+"""The amplitude of a frequency in noise with that deviation. Smaller amplitudes do not set a bit."""
 
 _ROWS = 256
-"""Of the table of all pairs that are looked at together: 60,000 images take 77 MB of it."""
+"""Rows of the table of all pairs that are compared at a time: 77 MB for 60,000 images."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ImageHash:
-    """What is kept of an image's appearance; `bits` is None where it is plain.
+    """The features of an image that the search compares.
 
-    `min_correlation`: the correlation from which on another is taken for its copy.
+    `bits`: the perceptual hash; None for a blank image.
+    `thumbnail`: `THUMBNAIL` pixels per side.
+    `min_correlation`: the minimum correlation of its thumbnail with that of a copy.
     """
 
     bits: Bool[np.ndarray, " bit"] | None
@@ -62,11 +64,12 @@ _COSINES = _cosines()
 
 
 def perceptual_hash(image: UInt8[np.ndarray, "row column 3"]) -> ImageHash:
+    """Compute the hash and the thumbnail of an image of any size."""
     pil_image = Image.fromarray(image)
     thumbnail = np.asarray(pil_image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
     grey = np.asarray(pil_image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float32)
     min_correlation = MIN_CORRELATION_TINY if min(pil_image.size) < THUMBNAIL else MIN_CORRELATION
-    if grey.std() < PLAIN:
+    if grey.std() < MIN_DEVIATION:
         return ImageHash(None, thumbnail, min_correlation)
     frequencies = (_COSINES @ grey @ _COSINES.T).ravel()[1:]
     return ImageHash(frequencies > np.median(frequencies) + _NOISE, thumbnail, min_correlation)
@@ -74,7 +77,11 @@ def perceptual_hash(image: UInt8[np.ndarray, "row column 3"]) -> ImageHash:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two places in what was searched, the smaller first, and how much alike they are."""
+    """The indices of two similar images, the smaller one first.
+
+    `bits`: the number of different bits.
+    `correlation`: that of the thumbnails.
+    """
 
     first: int
     second: int
@@ -83,25 +90,26 @@ class Pair:
 
 
 def near_duplicates(hashes: Sequence[ImageHash]) -> list[Pair]:
-    """Every hash is compared with every other, by matrix products: 60,000 images take seconds, ten times as many
-    a hundred times as long.
+    """All pairs of similar images.
+
+    Every hash is compared with every other by matrix products: seconds for 60,000 images, with quadratic complexity.
     """
-    places = np.array([place for place, hash in enumerate(hashes) if hash.bits is not None], dtype=np.int64)
-    if len(places) < 2:
+    indices = np.array([index for index, hash in enumerate(hashes) if hash.bits is not None], dtype=np.int64)
+    if len(indices) < 2:
         return []
-    signs = np.stack([hashes[place].bits for place in places]).astype(np.float32) * 2 - 1
-    thumbnails = np.stack([hashes[place].thumbnail for place in places])
-    min_correlation = np.array([hashes[place].min_correlation for place in places])
+    signs = np.stack([hashes[index].bits for index in indices]).astype(np.float32) * 2 - 1
+    thumbnails = np.stack([hashes[index].thumbnail for index in indices])
+    min_correlation = np.array([hashes[index].min_correlation for index in indices])
     pairs = []
     for first, second, bits in _candidates(signs):
-        alike = _correlations(thumbnails[first], thumbnails[second])
-        kept = alike >= np.maximum(min_correlation[first], min_correlation[second])
+        correlations = _correlations(thumbnails[first], thumbnails[second])
+        similar = correlations >= np.maximum(min_correlation[first], min_correlation[second])
         pairs += map(
             Pair,
-            places[first[kept]].tolist(),
-            places[second[kept]].tolist(),
-            bits[kept].tolist(),
-            alike[kept].tolist(),
+            indices[first[similar]].tolist(),
+            indices[second[similar]].tolist(),
+            bits[similar].tolist(),
+            correlations[similar].tolist(),
         )
     return pairs
 
@@ -109,9 +117,9 @@ def near_duplicates(hashes: Sequence[ImageHash]) -> list[Pair]:
 def _candidates(
     signs: Float32[np.ndarray, "image bit"],
 ) -> Iterator[tuple[Int64[np.ndarray, " pair"], Int64[np.ndarray, " pair"], Int64[np.ndarray, " pair"]]]:
-    """Both places of the pairs whose hashes differ in few bits, and in how many, block by block."""
+    """Both indices and the number of different bits of all pairs with similar hashes, block by block."""
     for start in range(0, len(signs), _ROWS):
-        agreement = signs[start : start + _ROWS] @ signs[start:].T  # bits that are equal less those that are not
+        agreement = signs[start : start + _ROWS] @ signs[start:].T  # equal bits minus different bits
         row, column = np.nonzero(agreement >= BITS - 2 * MAX_BITS)
         row, column = row[column > row], column[column > row]
         bits = np.rint((BITS - agreement[row, column]) / 2).astype(np.int64)
@@ -121,24 +129,25 @@ def _candidates(
 def _correlations(
     first: UInt8[np.ndarray, "pair row column 3"], second: UInt8[np.ndarray, "pair row column 3"]
 ) -> Float32[np.ndarray, " pair"]:
-    a, b = (_unit(thumbnails) for thumbnails in (first, second))
+    """The correlation of two thumbnails over all pixels and channels."""
+    a, b = (_standardize(thumbnails) for thumbnails in (first, second))
     return (a * b).sum(1)
 
 
-def _unit(thumbnails: UInt8[np.ndarray, "pair row column 3"]) -> Float32[np.ndarray, "pair value"]:
+def _standardize(thumbnails: UInt8[np.ndarray, "pair row column 3"]) -> Float32[np.ndarray, "pair value"]:
     values = thumbnails.reshape(len(thumbnails), THUMBNAIL**2 * 3).astype(np.float32)
     values -= values.mean(1, keepdims=True)
     return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-6)
 
 
 def connected_groups(pairs: list[tuple[int, int]], count: int) -> list[list[int]]:
-    """The places of `count` that pairs connect, also through others, in order; what is in no pair is left out."""
+    """Connected components of the graph that `pairs` form on `count` indices. Indices without a pair are omitted."""
     if not pairs:
         return []
     first, second = np.array(pairs).T
     graph = coo_array((np.ones(len(pairs), dtype=bool), (first, second)), shape=(count, count))
     _, group_of = connected_components(graph, directed=False)
     groups: dict[int, list[int]] = {}
-    for place in np.unique(np.array(pairs)).tolist():
-        groups.setdefault(int(group_of[place]), []).append(place)
+    for index in np.unique(np.array(pairs)).tolist():
+        groups.setdefault(int(group_of[index]), []).append(index)
     return list(groups.values())

@@ -1,1 +1,1 @@
-"""Where images come from: one file for each kind of source, which gives a `Dataset` or its parts."""
+"""Readers of image datasets, one module per kind of source. Each returns a `Dataset`."""

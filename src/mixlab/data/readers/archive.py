@@ -1,4 +1,4 @@
-"""Tar archives, read at any place: a listing that is made once, kept in the cache, and an image in an archive."""
+"""Random access to files in tar archives. The listing of an archive is made once and cached."""
 
 import bz2
 import gzip
@@ -15,14 +15,14 @@ from mixlab.errors import UserError
 from mixlab.files import atomic_file, cache_folder, write_text
 from mixlab.report.progress import progress
 
-_COMPRESSED = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\x00": lzma.open, b"BZh": bz2.open}
-_LABELS = (".cls", ".json")  # webdataset's; needed of every sample, so the listing keeps the labels that they say
-_LABEL_BYTES = 2**16  # more is no sample's
+_DECOMPRESSORS = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\x00": lzma.open, b"BZh": bz2.open}
+_LABEL_SUFFIXES = (".cls", ".json")  # label files of webdataset; their labels are stored in the listing
+_MAX_LABEL_BYTES = 2**16  # a larger file is not read as a label
 
 
 @dataclass(frozen=True, slots=True)
 class InArchive:
-    """A file of `size` bytes at `offset` of an uncompressed archive."""
+    """A file of `size` bytes at byte `offset` of an uncompressed archive."""
 
     archive: Path
     name: str
@@ -37,78 +37,84 @@ class InArchive:
             file.seek(self.offset)
             content = file.read(self.size)
         if len(content) < self.size:
-            raise OSError(f"its archive ends before it, at {self.offset + len(content):,} bytes")
+            raise OSError(f"its archive is truncated: byte {self.offset + len(content):,} is missing")
         return content
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """`label`: what a .cls says, and a .json under "label"."""
+    """A file of an archive.
+
+    `label`: the content of a .cls file, or the value of "label" in a .json file; None for other files.
+    """
 
     file: InArchive
     label: str | None
 
 
 def members(path: Path, *, quiet: bool) -> list[Member]:
-    """The files of an archive, in its order. A compressed one is unpacked into the cache. Raises UserError."""
+    """List the files of the archive `path`, in its order. A compressed archive is first unpacked into the cache.
+
+    Raises UserError if `path` does not exist or is not a tar archive.
+    """
     try:
         archive = _uncompressed(path, quiet=quiet)
-        kept = cache_folder() / "archives" / f"{_key(archive)}-labels.json"
-        if not kept.is_file():
-            write_text(kept, json.dumps(_listed(archive, quiet=quiet)))
+        listing_file = cache_folder() / "archives" / f"{_key(archive)}-labels.json"
+        if not listing_file.is_file():
+            write_text(listing_file, json.dumps(_list_members(archive, quiet=quiet)))
     except FileNotFoundError as error:
-        raise UserError(f"{path} is not there ({path.absolute()}): give the path of a tar archive.") from error
+        raise UserError(f"{path} does not exist ({path.absolute()}): give the path of a tar archive.") from error
     except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{path} is no tar archive, or is damaged ({error}): fetch or pack it again.") from error
+        raise UserError(f"{path} is not a tar archive or is damaged ({error}): download or pack it again.") from error
     except IsADirectoryError as error:
-        raise UserError(f'{path} is a folder: for the images in it write "folder:{path}".') from error
-    listed = json.loads(kept.read_text(encoding="utf-8"))
-    return [Member(InArchive(archive, name, offset, size), label) for name, offset, size, label in listed]
+        raise UserError(f'{path} is a folder: for the images in it, write "folder:{path}".') from error
+    listing = json.loads(listing_file.read_text(encoding="utf-8"))
+    return [Member(InArchive(archive, name, offset, size), label) for name, offset, size, label in listing]
 
 
-def _listed(archive: Path, *, quiet: bool) -> list[tuple[str, int, int, str | None]]:
-    listed = []
+def _list_members(archive: Path, *, quiet: bool) -> list[tuple[str, int, int, str | None]]:
+    listing = []
     with (
         tarfile.open(archive, "r:") as file,
         progress(f"list {archive.name}", total=archive.stat().st_size, quiet=quiet) as advance,
     ):
         for member in file:
             if member.isreg() and not member.issparse():
-                says = member.name.lower().endswith(_LABELS) and member.size <= _LABEL_BYTES
-                content = file.extractfile(member) if says else None
-                label = _label(member.name, content.read()) if content else None
-                listed.append((member.name, member.offset_data, member.size, label))
+                has_label = member.name.lower().endswith(_LABEL_SUFFIXES) and member.size <= _MAX_LABEL_BYTES
+                content = file.extractfile(member) if has_label else None
+                label = _parse_label(member.name, content.read()) if content else None
+                listing.append((member.name, member.offset_data, member.size, label))
                 advance(member.size)
-    return listed
+    return listing
 
 
-def _label(name: str, content: bytes) -> str | None:
+def _parse_label(name: str, content: bytes) -> str | None:
     text = content.decode("utf-8", "backslashreplace").strip()
     if not name.lower().endswith(".json"):
         return text
     try:
-        said = json.loads(text)
+        metadata = json.loads(text)
     except ValueError:
         return None
-    label = said.get("label") if isinstance(said, dict) else None
+    label = metadata.get("label") if isinstance(metadata, dict) else None
     return str(label).strip() if isinstance(label, str | int) else None
 
 
 def _uncompressed(path: Path, *, quiet: bool) -> Path:
-    """`path`, or what it holds, in the cache."""
+    """`path` itself, or its uncompressed copy in the cache."""
     with path.open("rb") as file:
-        beginning = file.read(6)
-    opened = next((opened for magic, opened in _COMPRESSED.items() if beginning.startswith(magic)), None)
-    if opened is None:
+        first_bytes = file.read(6)
+    decompress = next((opener for magic, opener in _DECOMPRESSORS.items() if first_bytes.startswith(magic)), None)
+    if decompress is None:
         return path.absolute()
     target = cache_folder() / "archives" / f"{_key(path)}.tar"
     if not target.is_file():
-        with opened(path) as content, atomic_file(target) as temporary, temporary.open("wb") as file:
+        with decompress(path) as content, atomic_file(target) as temporary, temporary.open("wb") as file:
             shutil.copyfileobj(content, file, 2**20)
     return target
 
 
 def _key(path: Path) -> str:
-    """What tells an archive from another, and from itself as it was before a change."""
-    facts = path.stat()
-    return hashlib.sha256(repr((str(path.absolute()), facts.st_size, facts.st_mtime_ns)).encode()).hexdigest()[:16]
+    """A cache key that changes with the path, size and modification time of an archive."""
+    stat = path.stat()
+    return hashlib.sha256(repr((str(path.absolute()), stat.st_size, stat.st_mtime_ns)).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Where a set with a fixed name is looked for."""
+"""Default folders of datasets."""
 
 import os
 from pathlib import Path
@@ -7,6 +7,6 @@ from mixlab.files import cache_folder
 
 
 def data_dirs() -> list[Path]:
-    """$MIXLAB_DATA, then the user's cache."""
-    named = os.environ.get("MIXLAB_DATA")
-    return [*([Path(named)] if named else []), cache_folder()]
+    """The folders to search for a dataset without a path: $MIXLAB_DATA if set, then the user's cache."""
+    data_dir = os.environ.get("MIXLAB_DATA")
+    return [*([Path(data_dir)] if data_dir else []), cache_folder()]

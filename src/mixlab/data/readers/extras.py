@@ -1,4 +1,4 @@
-"""What comes with `pip install "mixlab[data]"`: where it is missing, a sentence says so, and in a pipe it is silent."""
+"""Optional dependencies of readers: an error message if one is missing, and control of their progress bars."""
 
 import sys
 from collections.abc import Iterator
@@ -10,16 +10,20 @@ from mixlab.errors import UserError
 
 @contextmanager
 def needs_extra(name: str, extra: str = "data") -> Iterator[None]:
-    """Around the import of a reader's library: the absence of one is a UserError that tells how to install it."""
+    """Wrap the import of an optional dependency: if it is missing, raise a UserError that says how to install it.
+
+    `name`: the dataset, for the message.
+    `extra`: the extra of the mixlab package that installs the dependency.
+    """
     try:
         yield
     except ModuleNotFoundError as error:
-        raise UserError(f'{name} needs {error.name}, which is an extra: pip install "mixlab[{extra}]"') from error
+        raise UserError(f'{name} needs the optional dependency {error.name}: pip install "mixlab[{extra}]"') from error
 
 
 @contextmanager
-def bars_on_a_terminal(*, quiet: bool) -> Iterator[None]:
-    """What a library says while it fetches goes to standard error, and nowhere where our own progress is silent."""
+def progress_bars_on_terminal(*, quiet: bool) -> Iterator[None]:
+    """Redirect a library's output to standard error; discard it if `quiet`, or if standard error is not a terminal."""
     if quiet or not sys.stderr.isatty():
         with redirect_stderr(StringIO()), redirect_stdout(StringIO()):
             yield

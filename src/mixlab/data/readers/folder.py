@@ -1,6 +1,6 @@
-"""`folder:PATH`: `train/`, `val/` and `test/` with a folder for each class, or class folders alone.
+"""`folder:PATH`: one folder per class, either directly in PATH or inside `train/`, `val/` and `test/`.
 
-Folders below a class belong to it.
+Folders inside a class folder belong to that class.
 """
 
 from pathlib import Path
@@ -10,8 +10,8 @@ from mixlab.data.readers.folder_scan import scan
 
 
 def read_folder(path: Path) -> Dataset:
-    """The parts that are there."""
-    tree = scan(path)
-    classes = tuple(sorted({image.label for split in tree.splits.values() for image in split}))
-    splits = {name: Split.of(found, classes) for name in SPLITS if (found := tree.splits.get(name))}
-    return Dataset(f"folder:{path.absolute()}", classes, splits, tree.notes)
+    """Read a folder with the splits that it has. Raises UserError if there are no images in class folders."""
+    contents = scan(path)
+    classes = tuple(sorted({image.label for split in contents.splits.values() for image in split}))
+    splits = {name: Split.from_samples(samples, classes) for name in SPLITS if (samples := contents.splits.get(name))}
+    return Dataset(f"folder:{path.absolute()}", classes, splits, contents.notes)

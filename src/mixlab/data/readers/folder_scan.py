@@ -1,4 +1,4 @@
-"""What lies in a folder of images: by part and class, in a stable order, and what was left out."""
+"""Listing of image folders: the images of each split and class in a stable order, and what was skipped."""
 
 import os
 import unicodedata
@@ -18,27 +18,34 @@ SPLIT_FOLDERS = {
     "validation": "validation",
     "test": "test",
 }
-"""What folders of parts are called, in lower case -> the parts."""
+"""Folder names of splits, in lower case -> the splits."""
 
 _SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".avif"}
 _SUFFIXES |= {".heic", ".heif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm"}
 
-_JUNK = {"__macosx", "thumbs.db", "desktop.ini"}  # as is everything that begins with a dot
+_JUNK = {"__macosx", "thumbs.db", "desktop.ini"}  # and every name that begins with a dot
 
 
 @dataclass
 class FolderScan:
-    """The images of each part, in the order of their names; where there are no parts, all are "train".
+    """The contents of an image folder.
 
-    An image is one by its ending; its name is its path in the folder, composed and with slashes.
+    Files are recognised as images by their suffix. The name of an image is its path relative to `root`, in Unicode
+    normal form C and with slashes.
+
+    `splits`: the images of each split, sorted by name; all are in "train" if the folder has no splits.
+    `unused_folders`: folders beside those of the splits.
+    `empty_folders`: folders that would be classes but have no images.
+    `images_outside_classes`: the number of images that are not in a class folder.
+    `other_files`: the number of files that are not images, per suffix.
     """
 
     root: Path
     splits: dict[str, list[Sample]] = field(default_factory=dict)
-    beside_parts: list[str] = field(default_factory=list)  # folders that are no part
-    without_images: list[str] = field(default_factory=list)  # folders that would be classes
-    loose: int = 0  # images outside any class's folder
-    others: Counter[str] = field(default_factory=Counter)  # files that are no images, by their endings
+    unused_folders: list[str] = field(default_factory=list)
+    empty_folders: list[str] = field(default_factory=list)
+    images_outside_classes: int = 0
+    other_files: Counter[str] = field(default_factory=Counter)
 
     @property
     def name(self) -> str:
@@ -46,88 +53,97 @@ class FolderScan:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was left out, a sentence each."""
-        notes = [f"The folder {name} has no images and was left out." for name in self.without_images]
-        notes += [f"The folder {name} is none of train, val and test and was left out." for name in self.beside_parts]
-        if self.loose:
-            notes.append(f"Left out because they lie in no class's folder: {pluralize(self.loose, 'image')}.")
-        if self.others:
-            endings = ", ".join(sorted(self.others))
-            notes.append(f"Left out because they are no images by their names: {self.others.total():,} ({endings}).")
+        """A sentence for each kind of file or folder that was skipped."""
+        notes = [f"Skipped the folder {name}: it has no images." for name in self.empty_folders]
+        notes += [f"Skipped the folder {name}: it is not train, val or test." for name in self.unused_folders]
+        if self.images_outside_classes:
+            notes.append(
+                f"Skipped because they are not in a class folder: {pluralize(self.images_outside_classes, 'image')}."
+            )
+        if self.other_files:
+            suffixes = ", ".join(sorted(self.other_files))
+            notes.append(
+                f"Skipped because they are not images: {pluralize(self.other_files.total(), 'file')} ({suffixes})."
+            )
         return tuple(notes)
 
 
 def scan(root: Path) -> FolderScan:
-    tree = FolderScan(root)
+    """List the images of a folder. Raises UserError if it does not exist or has no images in class folders."""
+    contents = FolderScan(root)
     if root.is_file():
         raise UserError(
-            f"{tree.name} is a file: unpack it if it is an archive, and give the folder that holds the classes."
+            f"{contents.name} is a file: give a folder with a folder of images for each class. Unpack archives first."
         )
     if not root.is_dir():
         raise UserError(
-            f"{tree.name} is not there ({root.absolute()}): give the path of a folder that holds a folder of images "
-            "for each class."
+            f"{contents.name} does not exist ({root.absolute()}): give a folder with a folder of images for each class."
         )
-    for folder, split in _part_folders(tree):
+    for folder, split in _split_folders(contents):
         for entry in _entries(folder):
             if entry.is_dir():
-                _add_class(tree, split, entry)
+                _add_class(contents, split, entry)
             elif is_image(entry):
-                tree.loose += 1
+                contents.images_outside_classes += 1
             else:
-                tree.others[_ending(entry)] += 1
-    if not tree.splits and tree.loose:
+                contents.other_files[suffix_or_none(entry)] += 1
+    if not contents.splits and contents.images_outside_classes:
         raise UserError(
-            f"{tree.name} holds {pluralize(tree.loose, 'image')} but no folders of them: an image's class is the "
-            "folder it lies in, so give each class a folder."
+            f"{contents.name} has {pluralize(contents.images_outside_classes, 'image')} but no class folders: the "
+            "class of an image is the folder that contains it, so move the images of each class into a folder."
         )
-    if not tree.splits:
+    if not contents.splits:
         raise UserError(
-            f"{tree.name} holds no images: put a folder of them for each class there (.jpg, .png, .webp ...)."
+            f"{contents.name} has no images: add a folder of images (.jpg, .png, .webp ...) for each class."
         )
-    for images in tree.splits.values():
+    for images in contents.splits.values():
         images.sort(key=lambda image: image.name)
-    return tree
+    return contents
 
 
 def images_below(folder: Path) -> list[Path]:
-    """Every image in a folder and in those below it, in the order of their paths."""
+    """Every image in a folder and its subfolders, sorted by path."""
     return sorted(filter(is_image, _files_below(folder)))
 
 
-def _part_folders(tree: FolderScan) -> list[tuple[Path, str]]:
-    """The folders that hold class folders, and their parts. A class may be named "test": a part has folders inside."""
-    folders = [entry for entry in _entries(tree.root) if entry.is_dir()]
+def _split_folders(contents: FolderScan) -> list[tuple[Path, str]]:
+    """The folders that contain class folders, and their splits.
+
+    A folder named "test" is a class, not a split, if it contains no folders and has other folders beside it.
+    """
+    folders = [entry for entry in _entries(contents.root) if entry.is_dir()]
     splits = [
         (folder, SPLIT_FOLDERS[folder.name.lower()]) for folder in folders if folder.name.lower() in SPLIT_FOLDERS
     ]
     others = [folder.name for folder in folders if folder.name.lower() not in SPLIT_FOLDERS]
     if not splits or (others and not any(entry.is_dir() for folder, _ in splits for entry in _entries(folder))):
-        return [(tree.root, "train")]
-    tree.beside_parts += sorted(map(text, others))
+        return [(contents.root, "train")]
+    contents.unused_folders += sorted(map(normalize_name, others))
     return splits
 
 
-def _add_class(tree: FolderScan, split: str, folder: Path) -> None:
-    label = text(folder.name)
-    found = []
+def _add_class(contents: FolderScan, split: str, folder: Path) -> None:
+    label = normalize_name(folder.name)
+    samples = []
     for path in _files_below(folder):
         if is_image(path):
-            found.append(Sample(label, text(path.relative_to(tree.root).as_posix()), path))
+            samples.append(Sample(label, normalize_name(path.relative_to(contents.root).as_posix()), path))
         else:
-            tree.others[_ending(path)] += 1
-    if found:
-        tree.splits.setdefault(split, []).extend(found)
+            contents.other_files[suffix_or_none(path)] += 1
+    if samples:
+        contents.splits.setdefault(split, []).extend(samples)
     else:
-        tree.without_images.append(text(folder.relative_to(tree.root).as_posix()))
+        contents.empty_folders.append(normalize_name(folder.relative_to(contents.root).as_posix()))
 
 
 def is_image(path: PurePath) -> bool:
+    """Whether a file has the suffix of an image format."""
     return path.suffix.lower() in _SUFFIXES
 
 
-def _ending(path: Path) -> str:
-    return path.suffix.lower() or "no ending"
+def suffix_or_none(path: PurePath) -> str:
+    """The suffix in lower case, or "no suffix"."""
+    return path.suffix.lower() or "no suffix"
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
@@ -142,16 +158,15 @@ def _entries(folder: Path) -> list[Path]:
     try:
         entries = list(folder.iterdir())
     except OSError as error:
-        raise UserError(
-            f"{folder} can't be listed ({error.strerror}): change its permissions or take it out."
-        ) from error
+        raise UserError(f"{folder} can't be listed ({error.strerror}): change its permissions or remove it.") from error
     return [entry for entry in entries if not is_junk(entry.name)]
 
 
 def is_junk(name: str) -> bool:
+    """Whether a name is hidden or belongs to a file that an operating system creates."""
     return name[0] == "." or name.lower() in _JUNK
 
 
-def text(name: str) -> str:
-    """A name as every system shows it: composed (NFC); bytes that are no UTF-8 are written as escapes."""
+def normalize_name(name: str) -> str:
+    """A file name in Unicode normal form C, independent of the operating system. Invalid UTF-8 is escaped."""
     return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "backslashreplace"))

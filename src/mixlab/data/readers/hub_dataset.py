@@ -1,10 +1,10 @@
-"""`hf:NAME[:SPLIT[:stream=N]]`: a set of the Hugging Face hub, or a folder that `datasets` has saved or understands.
+"""`hf:NAME[:SPLIT[:stream=N]]`: a dataset of the Hugging Face hub, or a folder that the `datasets` library can load.
 
-NAME is owner/name, owner/name/configuration, or a path. Without a split, its train, validation and test splits are the
-parts; one split alone is cut as a folder is.
+NAME is owner/name, owner/name/configuration or a path. Without SPLIT, the dataset's train, validation and test splits
+are used. A single split is divided like a folder without splits.
 
-`stream=N` keeps the first N rows of a split in the user's cache and reads no further: a set that is too large for this
-machine can be tried, and what is kept has orders, epochs and resumption as every other set has.
+`stream=N` stores the first N rows of a split in the user's cache and downloads no more, so that you can try a dataset
+that is too large for this machine. The stored rows are shuffled and resumed like any other dataset.
 """
 
 import hashlib
@@ -18,21 +18,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixlab.data.dataset import Dataset
-from mixlab.data.readers.extras import bars_on_a_terminal, needs_extra
-from mixlab.data.readers.table import standard_splits, tabled
+from mixlab.data.readers.extras import needs_extra, progress_bars_on_terminal
+from mixlab.data.readers.table import dataset_from_tables, standard_splits
 from mixlab.errors import UserError, did_you_mean
 from mixlab.files import atomic_folder, cache_folder
 
 if TYPE_CHECKING:
     import datasets
 
-_SAVED = ("dataset_dict.json", "state.json")  # what `save_to_disk` leaves
+_SAVED_FILES = ("dataset_dict.json", "state.json")  # written by `save_to_disk`
 _STREAM = re.compile(r"(.+):stream=(\d+)")
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """`source`: a path, or a name on the hub; `rows`: how many of the split's first rows, all of them where 0."""
+class _Request:
+    """A parsed dataset name.
+
+    `name`: the string that opens it from any working directory.
+    `source`: a path, or a name on the hub.
+    `split`: empty for all splits.
+    `rows`: the number of first rows to stream; 0 to load all rows.
+    """
 
     name: str
     source: str
@@ -42,35 +48,39 @@ class _Wanted:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What `datasets.load_dataset` is asked for."""
+        """Arguments of `datasets.load_dataset`."""
         return {"path": self.source, "name": self.configuration, "split": self.split or None}
 
 
-def read_hub_dataset(place: str, *, quiet: bool) -> Dataset:
-    wanted = _wanted(place)
-    with needs_extra(wanted.name):
+def read_hub_dataset(location: str, *, quiet: bool) -> Dataset:
+    """Load the dataset NAME[:SPLIT[:stream=N]].
+
+    Raises UserError if it can't be loaded or has no column of images or of classes.
+    """
+    request = _parse(location)
+    with needs_extra(request.name):
         import datasets
-    with bars_on_a_terminal(quiet=quiet), _explained(wanted):
-        if wanted.rows:
-            tables = datasets.load_from_disk(str(_first_rows(wanted)))
-        elif any((Path(wanted.source) / file).is_file() for file in _SAVED):
-            tables = _split_of(wanted, datasets.load_from_disk(wanted.source))
+    with progress_bars_on_terminal(quiet=quiet), _translate_errors(request):
+        if request.rows:
+            tables = datasets.load_from_disk(str(_first_rows(request)))
+        elif any((Path(request.source) / file).is_file() for file in _SAVED_FILES):
+            tables = _select_split(request, datasets.load_from_disk(request.source))
         else:
-            tables = datasets.load_dataset(**wanted.arguments)
+            tables = datasets.load_dataset(**request.arguments)
     if isinstance(tables, datasets.Dataset):
-        return tabled(wanted.name, {"train": tables})
-    splits, notes = standard_splits(wanted.name, {str(split): table for split, table in tables.items()})
-    return tabled(wanted.name, splits, notes)
+        return dataset_from_tables(request.name, {"train": tables})
+    splits, notes = standard_splits(request.name, {str(split): table for split, table in tables.items()})
+    return dataset_from_tables(request.name, splits, notes)
 
 
-def _wanted(place: str) -> _Wanted:
-    """A path may have no colon."""
-    source, _, split = place.partition(":")
+def _parse(location: str) -> _Request:
+    """Parse the text after "hf:". A path can't contain a colon."""
+    source, _, split = location.partition(":")
     stream = _STREAM.fullmatch(split)
     if "stream" in split.rpartition(":")[2] and (stream is None or not int(stream[2])):
         raise UserError(
-            f'hf:{place} is not understood: a stream is written "hf:{source}:train:stream=10000", with a split and how '
-            "many of its first rows to keep."
+            f'hf:{location} is not a valid stream: write "hf:{source}:train:stream=10000", with a split and the number '
+            "of its first rows to use."
         )
     configuration = None
     path = Path(source).expanduser()
@@ -80,77 +90,81 @@ def _wanted(place: str) -> _Wanted:
         outer, _, configuration = source.rpartition("/")
         source = str(path.parent.absolute()) if path.parent.exists() else outer
     elif path.is_absolute():
-        raise UserError(f"hf:{place} is not there: give a name on the hub, as owner/name, or the path of a folder.")
-    lasting = ":".join(filter(None, ["/".join(filter(None, [source, configuration])), split]))
-    return _Wanted(
-        f"hf:{lasting}", source, configuration, stream[1] if stream else split, int(stream[2]) if stream else 0
+        raise UserError(
+            f"hf:{location} does not exist: give a name on the hub such as owner/name, or the path of a folder."
+        )
+    absolute_name = ":".join(filter(None, ["/".join(filter(None, [source, configuration])), split]))
+    return _Request(
+        f"hf:{absolute_name}", source, configuration, stream[1] if stream else split, int(stream[2]) if stream else 0
     )
 
 
-def _split_of(
-    wanted: _Wanted, saved: "datasets.Dataset | datasets.DatasetDict"
+def _select_split(
+    request: _Request, saved: "datasets.Dataset | datasets.DatasetDict"
 ) -> "datasets.Dataset | datasets.DatasetDict":
     import datasets
 
-    if not wanted.split:
+    if not request.split:
         return saved
     splits = saved if isinstance(saved, datasets.DatasetDict) else datasets.DatasetDict()
-    if wanted.split not in splits:
-        raise ValueError(f'Unknown split "{wanted.split}". Should be one of {[str(split) for split in splits]}.')
-    return splits[wanted.split]
+    if request.split not in splits:
+        raise ValueError(f'Unknown split "{request.split}". Should be one of {[str(split) for split in splits]}.')
+    return splits[request.split]
 
 
-def _first_rows(wanted: _Wanted) -> Path:
-    """The folder in the cache with the first rows, streamed where it is not there yet."""
+def _first_rows(request: _Request) -> Path:
+    """The folder in the cache with the first rows, which are streamed if it does not exist."""
     import datasets
 
-    facts = json.dumps([wanted.arguments, wanted.rows])
-    kept = cache_folder() / "streams" / hashlib.sha256(facts.encode()).hexdigest()[:16]
-    if not kept.exists():
-        stream = datasets.load_dataset(**wanted.arguments, streaming=True)
-        encoded = stream.take(wanted.rows).decode(enable=False)
-        with atomic_folder(kept) as temporary:
-            passing = temporary / "passing"
-            rows = datasets.Dataset.from_generator(encoded.__iter__, features=stream.features, cache_dir=str(passing))
+    key = json.dumps([request.arguments, request.rows])
+    cached = cache_folder() / "streams" / hashlib.sha256(key.encode()).hexdigest()[:16]
+    if not cached.exists():
+        stream = datasets.load_dataset(**request.arguments, streaming=True)
+        encoded = stream.take(request.rows).decode(enable=False)
+        with atomic_folder(cached) as temporary:
+            arrow_cache = temporary / "arrow_cache"
+            rows = datasets.Dataset.from_generator(
+                encoded.__iter__, features=stream.features, cache_dir=str(arrow_cache)
+            )
             rows.save_to_disk(str(temporary))
-            shutil.rmtree(passing)
-    return kept
+            shutil.rmtree(arrow_cache)
+    return cached
 
 
 @contextmanager
-def _explained(wanted: _Wanted) -> Iterator[None]:
-    """What `datasets` refuses, as a UserError."""
+def _translate_errors(request: _Request) -> Iterator[None]:
+    """Turn errors of the `datasets` library into UserErrors."""
     import datasets.exceptions
 
     try:
         yield
     except datasets.exceptions.DatasetNotFoundError as error:
         raise UserError(
-            f"{wanted.name} is not on the hub, or is private or gated: check the spelling, or run `hf auth login` with "
-            "an account that may read it."
+            f"{request.name} is not on the hub, or it is private or gated: check the spelling, or run `hf auth login` "
+            "with an account that has access."
         ) from error
     except ConnectionError as error:
         raise UserError(
-            f"{wanted.name} can't be fetched from the hub ({_first_line(error)}): fetch it elsewhere, and give its "
-            "folder as hf:PATH."
+            f"{request.name} can't be downloaded from the hub ({_first_line(error)}): download it on another machine, "
+            "and give its folder as hf:PATH."
         ) from error
     except FileNotFoundError as error:
         raise UserError(
-            f"{wanted.name} has no data that `datasets` understands ({_first_line(error)}): give a name on the hub, or "
-            "a folder of parquet files or one that save_to_disk has left."
+            f"{request.name} has no data that `datasets` can load ({_first_line(error)}): give a name on the hub, a "
+            "folder of parquet files or a folder written by save_to_disk."
         ) from error
     except (ValueError, RuntimeError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{wanted.name} can't be opened: {_first_line(error)}{_hint(wanted, error)}") from error
+        raise UserError(f"{request.name} can't be opened: {_first_line(error)}{_hint(request, error)}") from error
 
 
-def _hint(wanted: _Wanted, error: Exception) -> str:
-    """The way out of what `datasets` says in several lines."""
+def _hint(request: _Request, error: Exception) -> str:
+    """A suggestion, from the names that the error message lists."""
     known = re.findall(r"'([^']+)'", str(error).partition("[")[2].partition("]")[0])
     if "onfig" in str(error) and known:
-        return f' It has {", ".join(known)}: write "hf:{wanted.source}/{known[0]}".'
-    return f" {did_you_mean(wanted.split, known)}".rstrip()
+        return f' It has {", ".join(known)}: write "hf:{request.source}/{known[0]}".'
+    return f" {did_you_mean(request.split, known)}".rstrip()
 
 
 def _first_line(error: Exception) -> str:

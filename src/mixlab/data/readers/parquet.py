@@ -1,16 +1,16 @@
-"""`parquet:PATTERN`: tables of encoded images and their classes, on the disk or at an http(s) address.
+"""`parquet:PATTERN`: tables of encoded images and their classes, as local files or at an http(s) address.
 
-Parquet is compressed by groups of rows, so the `datasets` library keeps it as Arrow in its cache, which is read at any
-place. A file's part is what its name, or its folder's, says: train, val, test.
+Parquet compresses groups of rows together, so the `datasets` library converts it to Arrow in its cache, which allows
+random access. The split of a file (train, val, test) is taken from its name or from that of its folder.
 """
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixlab.data.dataset import Dataset
-from mixlab.data.readers.extras import bars_on_a_terminal, needs_extra
-from mixlab.data.readers.shards import absolute_pattern, by_part, local_path, matching
-from mixlab.data.readers.table import tabled
+from mixlab.data.readers.extras import needs_extra, progress_bars_on_terminal
+from mixlab.data.readers.shards import absolute_pattern, by_split, local_path, matching
+from mixlab.data.readers.table import dataset_from_tables
 from mixlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,37 +18,38 @@ if TYPE_CHECKING:
 
 
 def read_parquet(pattern: str, *, quiet: bool) -> Dataset:
+    """Read all files that match the pattern. Raises UserError if one is missing or damaged, or if columns differ."""
     name = f"parquet:{absolute_pattern(pattern)}"
     with needs_extra(name):
         import datasets
     splits = {
         split: [local_path(shard) for shard in shards]
-        for split, shards in by_part(name, matching(name, absolute_pattern(pattern))).items()
+        for split, shards in by_split(name, matching(name, absolute_pattern(pattern))).items()
     }
-    heads = {file: _head(file) for files in splits.values() for file in files}
+    metadata = {file: _metadata(file) for files in splits.values() for file in files}
     columns = {
-        file: [f"{column.name} ({column.type})" for column in head.schema.to_arrow_schema()]
-        for file, head in heads.items()
+        file: [f"{column.name} ({column.type})" for column in header.schema.to_arrow_schema()]
+        for file, header in metadata.items()
     }
     first, *others = columns
     for file in others:
         if columns[file] != columns[first]:
             raise UserError(
-                f"{name} has files of different columns: {first} has {', '.join(columns[first])}, and {file} has "
-                f"{', '.join(columns[file])}. Take one of them out of the pattern."
+                f"{name} has files with different columns: {first} has {', '.join(columns[first])}, and {file} has "
+                f"{', '.join(columns[file])}. Exclude one of them from the pattern."
             )
-    filled = {split: [str(file) for file in files if heads[file].num_rows] for split, files in splits.items()}
-    filled = {split: files for split, files in filled.items() if files}
-    with bars_on_a_terminal(quiet=quiet):
-        tables = datasets.load_dataset("parquet", data_files=filled) if filled else {}
-    return tabled(name, {str(split): table for split, table in tables.items()})
+    non_empty = {split: [str(file) for file in files if metadata[file].num_rows] for split, files in splits.items()}
+    non_empty = {split: files for split, files in non_empty.items() if files}
+    with progress_bars_on_terminal(quiet=quiet):
+        tables = datasets.load_dataset("parquet", data_files=non_empty) if non_empty else {}
+    return dataset_from_tables(name, {str(split): table for split, table in tables.items()})
 
 
-def _head(file: Path) -> "pyarrow.parquet.FileMetaData":
+def _metadata(file: Path) -> "pyarrow.parquet.FileMetaData":
     import pyarrow
     import pyarrow.parquet
 
     try:
         return pyarrow.parquet.read_metadata(file)
     except pyarrow.ArrowInvalid as error:
-        raise UserError(f"{file} is no parquet file, or is damaged: fetch or write it again.") from error
+        raise UserError(f"{file} is not a parquet file or is damaged: download or write it again.") from error

@@ -1,6 +1,6 @@
-"""Files by a pattern, with braces and `*`, on the disk or at an http(s) address: where they lie, and their parts.
+"""Files that match a pattern with braces and `*`, on the disk or at an http(s) address, and their splits.
 
-What lies at an address is fetched whole into the user's cache, once.
+Files at an address are downloaded once, completely, into the user's cache.
 """
 
 import hashlib
@@ -18,69 +18,77 @@ _ADDRESS = re.compile(r"https?://")
 
 
 def absolute_pattern(pattern: str) -> str:
-    """The pattern as it is understood from any working directory."""
+    """The pattern as an absolute path; an http(s) address is returned unchanged."""
     if _ADDRESS.match(pattern):
         return pattern
-    return os.path.abspath(os.path.expanduser(pattern))  # noqa: PTH100, PTH111  a Path would change the pattern
+    return os.path.abspath(os.path.expanduser(pattern))  # noqa: PTH100, PTH111  a Path would normalise the pattern
 
 
 def matching(name: str, pattern: str) -> list[str]:
-    """The paths or addresses, in order. `name` is the set's, for sentences. Raises UserError."""
+    """The paths or addresses that match the pattern, in order.
+
+    `name`: the name of the dataset, for error messages.
+
+    Raises UserError if a file does not exist or nothing matches.
+    """
     with needs_extra(name):
         from braceexpand import braceexpand
     try:
-        written = list(braceexpand(pattern))
+        expanded = list(braceexpand(pattern))
     except ValueError as error:
-        raise UserError(f"{name} has a brace that is not closed: write it as in pets-{{0000..0007}}.tar.") from error
+        raise UserError(f"{name} has an unmatched brace: write it as in pets-{{0000..0007}}.tar.") from error
     if _ADDRESS.match(pattern):
-        return written
-    shards = [shard for one in written for shard in (_globbed(one) if "*" in one else [one])]
+        return expanded
+    shards = [shard for path in expanded for shard in (_glob(path) if "*" in path else [path])]
     if not shards:
-        raise UserError(f"{name} matches no file: give the path of one, or a pattern.")
+        raise UserError(f"{name} matches no file: give the path of a file, or a pattern that matches some.")
     for shard in shards:
         if Path(shard).is_dir():
-            raise UserError(f'{name} names a folder, {shard}: give the files in it, as "{shard}/*".')
+            raise UserError(f'{name} matches the folder {shard}: to use the files in it, write "{shard}/*".')
         if not Path(shard).exists():
-            raise UserError(f"{name} names {shard}, which is not there: give the path of a file, or a pattern.")
+            raise UserError(f"{name} includes {shard}, which does not exist: give the path of a file, or a pattern.")
     return shards
 
 
-def _globbed(pattern: str) -> list[str]:
+def _glob(pattern: str) -> list[str]:
     path = Path(pattern)
     return sorted(map(str, Path(path.anchor).glob(str(path.relative_to(path.anchor)))))
 
 
 def local_path(shard: str) -> Path:
-    """The file on this machine. Raises UserError."""
+    """The path of a shard on this machine, downloaded if necessary. Raises UserError if the download fails."""
     if not _ADDRESS.match(shard):
         return Path(shard)
-    place = hashlib.sha256(shard.encode()).hexdigest()[:16]
-    return download(shard, cache_folder() / "shards" / place / PurePosixPath(shard.partition("?")[0]).name, None)
+    folder = hashlib.sha256(shard.encode()).hexdigest()[:16]
+    return download(shard, cache_folder() / "shards" / folder / PurePosixPath(shard.partition("?")[0]).name, None)
 
 
-def by_part(name: str, shards: list[str]) -> dict[str, list[str]]:
-    """The shards of each part, which a shard's name or its folder's tells; where no name tells one, all are train."""
+def by_split(name: str, shards: list[str]) -> dict[str, list[str]]:
+    """Group shards by the split in their name, or in that of their folder. If none has one, all are train.
+
+    Raises UserError if only some of them have one.
+    """
     splits: dict[str, list[str]] = {}
-    silent = [shard for shard in shards if not _part(shard)]
-    if len(silent) == len(shards):
+    unassigned = [shard for shard in shards if not _split_from_name(shard)]
+    if len(unassigned) == len(shards):
         return {"train": shards}
     for shard in shards:
-        splits.setdefault(_part(shard) or "", []).append(shard)
-    if silent:
+        splits.setdefault(_split_from_name(shard) or "", []).append(shard)
+    if unassigned:
         raise UserError(
-            f"{name} has files of {' and '.join(sorted(filter(None, splits)))}, and {silent[0]}, whose name says no "
-            "part: put train, val or test into it, or leave it out of the pattern."
+            f"{name} has files of {' and '.join(sorted(filter(None, splits)))}, but {unassigned[0]} has no split in "
+            "its name: add train, val or test to the name, or exclude the file from the pattern."
         )
     return splits
 
 
-def _part(shard: str) -> str | None:
+def _split_from_name(shard: str) -> str | None:
     path = PurePosixPath(shard)
     words = [path.parent.name.lower(), *re.split(r"[^a-z]+", path.stem.lower())]
     return next((SPLIT_FOLDERS[word] for word in reversed(words) if word in SPLIT_FOLDERS), None)
 
 
 def relative_names(shards: list[str]) -> dict[str, str]:
-    """Each shard -> its path below the folder that all of them share, without its ending: it begins images' names."""
-    outer = os.path.commonpath([PurePosixPath(shard).parent for shard in shards])
-    return {shard: str(PurePosixPath(shard).relative_to(outer).with_suffix("")) for shard in shards}
+    """Each shard -> its path without suffix, relative to the common folder of all; image names begin with it."""
+    common_folder = os.path.commonpath([PurePosixPath(shard).parent for shard in shards])
+    return {shard: str(PurePosixPath(shard).relative_to(common_folder).with_suffix("")) for shard in shards}

@@ -1,6 +1,7 @@
-"""Images in rows of Arrow tables, as the `datasets` library opens them: memory-mapped, read at any place.
+"""Images in Arrow tables, which the `datasets` library memory-maps for random access.
 
-A column of images (encoded bytes, with or without a path) and one of classes (names, numbers, or texts).
+A table has a column of images (encoded bytes, with or without a path) and a column of classes (class labels, numbers or
+text).
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,17 +20,21 @@ if TYPE_CHECKING:
 
 _Table = TypeVar("_Table")
 
-_IMAGES = ("image", "img", "picture", "jpg", "png", "webp")
-_LABELS = ("label", "labels", "class", "cls", "target", "fine_label")
+_IMAGE_COLUMNS = ("image", "img", "picture", "jpg", "png", "webp")
+_LABEL_COLUMNS = ("label", "labels", "class", "cls", "target", "fine_label")
 HIDDEN = -1
-"""What published test parts say where the answer is kept secret."""
+"""The label in published test splits with unpublished labels."""
 
 
 @dataclass(frozen=True, slots=True)
 class InTable:
-    """A cell with an image's file. Tables are shared, and travel to other processes as where they lie."""
+    """An image file in a cell of a table. The table is memory-mapped, so pickling it for another process is cheap.
 
-    table: Any  # rows, each a mapping of columns
+    `size`: in bytes.
+    `name`: the name of the image, for error messages.
+    """
+
+    table: Any  # indexed by row, each a mapping of columns
     column: str
     row: int
     size: int
@@ -43,55 +48,60 @@ class InTable:
         return cell["bytes"] if isinstance(cell, dict) else cell
 
 
-def secret(split: str, images: int) -> str:
-    return f"The part {split} keeps its classes secret and was left out: {pluralize(images, 'image')}."
+def hidden_labels_note(split: str, images: int) -> str:
+    """The note about a split that was skipped because its labels are not published."""
+    return f"Skipped the split {split}: its labels are not published ({pluralize(images, 'image')})."
 
 
 def standard_splits(name: str, provided: Mapping[str, _Table]) -> tuple[dict[str, _Table], list[str]]:
-    """A source's splits by the names that parts have here, and a note of each that is none. Raises UserError."""
+    """The tables by mixlab's split names, and a note about each split that was skipped.
+
+    Raises UserError if no split is called train, validation or test.
+    """
     splits = {
         SPLIT_FOLDERS[split.lower()]: table for split, table in provided.items() if split.lower() in SPLIT_FOLDERS
     }
     others = [split for split in provided if split.lower() not in SPLIT_FOLDERS]
     if not splits:
         raise UserError(
-            f"{name} has no split that is called train, validation or test but {', '.join(others)}: write "
+            f"{name} has no split called train, validation or test, only {', '.join(others)}: choose one, for example "
             f'"{name}:{others[0]}".'
         )
-    return splits, [f"The split {split} is none of train, validation and test and was left out." for split in others]
+    return splits, [f"Skipped the split {split}: it is not train, validation or test." for split in others]
 
 
-def tabled(name: str, tables: "Mapping[str, datasets.Dataset]", notes: Sequence[str] = ()) -> Dataset:
-    """The dataset with a part for each table, all of the same columns. Raises UserError."""
-    found: dict[str, list[Sample]] = {}
+def dataset_from_tables(name: str, tables: "Mapping[str, datasets.Dataset]", notes: Sequence[str] = ()) -> Dataset:
+    """A dataset with a split for each table. All tables have the same columns.
+
+    Raises UserError if the columns of images and classes can't be determined, or if a value is missing.
+    """
+    samples: dict[str, list[Sample]] = {}
     notes = list(notes)
     classes: tuple[str, ...] = ()
     for split, table in tables.items():
         if len(table) == 0:
-            notes.append(f"The part {split} has no rows and was left out.")
+            notes.append(f"Skipped the split {split}: it has no rows.")
             continue
         images, (labels, classes) = _images(name, split, table), _labels(name, split, table)
         if labels is None:
-            notes.append(
-                f"The part {split} keeps its classes secret and was left out: {pluralize(len(table), 'image')}."
-            )
+            notes.append(hidden_labels_note(split, len(table)))
             continue
-        found[split] = [
-            Sample(label, f"{split}/{written}", image) for label, (written, image) in zip(labels, images, strict=True)
+        samples[split] = [
+            Sample(label, f"{split}/{row_name}", image) for label, (row_name, image) in zip(labels, images, strict=True)
         ]
-    if not found:
-        raise UserError(f"{name} has no rows with an image and its class: there is nothing to train on or to judge.")
-    return as_provided(name, found, tuple(notes), classes)
+    if not samples:
+        raise UserError(f"{name} has no rows with an image and a class: choose another split or dataset.")
+    return as_provided(name, samples, tuple(notes), classes)
 
 
 def _images(name: str, split: str, table: "datasets.Dataset") -> list[tuple[str, ImageSource]]:
-    """The rows' names and images."""
+    """The name and the image of each row."""
     import datasets
     import pyarrow
     import pyarrow.compute
 
     columns = [column for column, feature in table.features.items() if _may_be_image(feature)]
-    column = _chosen(name, table, columns, _IMAGES, "images (encoded, as bytes)")
+    column = _choose_column(name, table, columns, _IMAGE_COLUMNS, "images (encoded, as bytes)")
     if isinstance(table.features[column], datasets.Image):
         table = table.cast_column(column, datasets.Image(decode=False))
     cells: pyarrow.ChunkedArray = table.data.column(column)
@@ -101,16 +111,16 @@ def _images(name: str, split: str, table: "datasets.Dataset") -> list[tuple[str,
         cells = pyarrow.chunked_array([chunk.field("bytes") for chunk in cells.chunks])
     sizes = pyarrow.compute.call_function("binary_length", [cells]).to_pylist()
     rows = table.select_columns(column)
-    found: list[tuple[str, ImageSource]] = []
+    images: list[tuple[str, ImageSource]] = []
     for row, (size, path) in enumerate(zip(sizes, paths, strict=True)):
-        written = f"{row:07d}/{Path(path).name}" if path else f"{row:07d}"
+        row_name = f"{row:07d}/{Path(path).name}" if path else f"{row:07d}"
         if size is None and path is None:
             raise UserError(
-                f'{name} has no image in row {row} of {split}, column "{column}": fill it or remove the row.'
+                f'{name} has no image in row {row} of {split}, column "{column}": add it or remove the row.'
             )
-        image = Path(path or "") if size is None else InTable(rows, column, row, size, f"{name}/{split}/{written}")
-        found.append((written, image))
-    return found
+        image = Path(path or "") if size is None else InTable(rows, column, row, size, f"{name}/{split}/{row_name}")
+        images.append((row_name, image))
+    return images
 
 
 def _may_be_image(feature: Any) -> bool:
@@ -122,28 +132,30 @@ def _may_be_image(feature: Any) -> bool:
 
 
 def _labels(name: str, split: str, table: "datasets.Dataset") -> tuple[list[str] | None, tuple[str, ...]]:
-    """The rows' classes, None where they are secret, and the names of all classes where the table knows them."""
+    """The class of each row, or None if they are not published, and the names of all classes if the table has them."""
     import datasets
 
     columns = [column for column, feature in table.features.items() if isinstance(feature, datasets.ClassLabel)]
-    texts_or_numbers = [
+    text_or_number_columns = [
         column
         for column, feature in table.features.items()
-        if column in _LABELS
+        if column in _LABEL_COLUMNS
         and str(getattr(feature, "dtype", "")).startswith(("int", "uint", "string", "large_string"))
     ]
-    several = [column for column in _LABELS if isinstance(table.features.get(column), (list, datasets.List))]
-    if several:
+    list_columns = [
+        column for column in _LABEL_COLUMNS if isinstance(table.features.get(column), (list, datasets.List))
+    ]
+    if list_columns:
         raise UserError(
-            f'{name} has lists of classes in the column "{several[0]}": an image has one class here, so keep one of '
-            "them in a row."
+            f'{name} has lists of classes in the column "{list_columns[0]}": each image must have one class, so keep '
+            "one per row."
         )
-    column = _chosen(name, table, columns or texts_or_numbers, _LABELS, "classes (numbers or texts)")
+    column = _choose_column(name, table, columns or text_or_number_columns, _LABEL_COLUMNS, "classes (numbers or text)")
     values = table.data.column(column).to_pylist()
     if missing := values.count(None):
         raise UserError(
-            f'{name} has no class in {pluralize(missing, "row")} of {split}, column "{column}", the first of them row '
-            f"{values.index(None)}: fill it or remove the row."
+            f'{name} has no class in {pluralize(missing, "row")} of {split}, column "{column}", first in row '
+            f"{values.index(None)}: add it or remove the row."
         )
     feature = table.features[column]
     names = tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else ()
@@ -151,20 +163,23 @@ def _labels(name: str, split: str, table: "datasets.Dataset") -> tuple[list[str]
         if hidden == len(values):
             return None, names
         raise UserError(
-            f"{name} has the class {HIDDEN}, which stands for none, in {pluralize(hidden, 'row')} of {split}, column "
-            f'"{column}": fill it or remove the row.'
+            f"{name} has the class {HIDDEN}, which means no class, in {pluralize(hidden, 'row')} of {split}, column "
+            f'"{column}": replace it or remove the row.'
         )
     return [names[value] if names else str(value) for value in values], names
 
 
-def _chosen(name: str, table: "datasets.Dataset", columns: list[str], default: tuple[str, ...], what: str) -> str:
-    """The one column of `columns`, or the first that has a usual name."""
+def _choose_column(
+    name: str, table: "datasets.Dataset", columns: list[str], default_names: tuple[str, ...], content: str
+) -> str:
+    """The only column of `columns`, or the first one with a default name. Raises UserError if there is none."""
     if len(columns) == 1:
         return columns[0]
-    for column in default:
+    for column in default_names:
         if column in columns:
             return column
-    doubt = f"several columns of {what}, {', '.join(columns)}" if columns else f"no column of {what}"
+    problem = f"several columns of {content}, {', '.join(columns)}" if columns else f"no column of {content}"
     raise UserError(
-        f'{name} has {doubt}, among its {", ".join(table.column_names)}: call the right one "{default[0]}".'
+        f"{name} has {problem}, among its columns {', '.join(table.column_names)}: rename the correct one to "
+        f'"{default_names[0]}".'
     )

@@ -1,50 +1,57 @@
-"""`tar:FILE`: an archive of what `folder:PATH` is, below a folder of its own or not."""
+"""`tar:FILE`: an archive of a folder as described in `mixlab.data.readers.folder`, with or without outer folders."""
 
 from pathlib import Path, PurePosixPath
 
 from mixlab.data.dataset import Dataset, Sample
 from mixlab.data.readers.archive import members
-from mixlab.data.readers.folder_scan import SPLIT_FOLDERS, FolderScan, is_image, is_junk, text
+from mixlab.data.readers.folder_scan import SPLIT_FOLDERS, FolderScan, is_image, is_junk, normalize_name, suffix_or_none
 from mixlab.data.splits import as_provided
 from mixlab.errors import UserError
 from mixlab.report.text import pluralize
 
 
 def read_tar(path: Path, *, quiet: bool) -> Dataset:
-    tree = FolderScan(path)
-    files = [(PurePosixPath(text(one.file.name)), one.file) for one in members(path, quiet=quiet)]
-    files = [(place, file) for place, file in files if not any(map(is_junk, place.parts))]
-    tree.others.update(place.suffix.lower() or "no ending" for place, _ in files if not is_image(place))
-    images = [(place, file) for place, file in files if is_image(place)]
+    """Read an archive with the splits that it has.
+
+    Raises UserError if it is not a tar archive or has no images in class folders.
+    """
+    contents = FolderScan(path)
+    files = [(PurePosixPath(normalize_name(member.file.name)), member.file) for member in members(path, quiet=quiet)]
+    files = [(inside, file) for inside, file in files if not any(map(is_junk, inside.parts))]
+    contents.other_files.update(suffix_or_none(inside) for inside, _ in files if not is_image(inside))
+    images = [(inside, file) for inside, file in files if is_image(inside)]
     if not images:
-        hint = f' Its samples are labelled by .cls files: write "wds:{path}".' if tree.others[".cls"] else ""
+        hint = f' Its samples have .cls files: write "wds:{path}".' if contents.other_files[".cls"] else ""
         raise UserError(
-            f"tar:{path} holds no images: it takes a folder of them for each class (.jpg, .png, .webp ...).{hint}"
+            f"tar:{path} has no images: it must contain a folder of images (.jpg, .png, .webp ...) for each class."
+            f"{hint}"
         )
-    outer = _outer([place.parts for place, _ in images])
-    inner = [place.parts[outer:] for place, _ in images]
-    in_parts = any(len(splits) > 2 and splits[0].lower() in SPLIT_FOLDERS for splits in inner)
-    for (place, file), (*folders, _) in sorted(zip(images, inner, strict=True), key=lambda one: one[0][0].as_posix()):
-        split = SPLIT_FOLDERS.get(folders.pop(0).lower()) if in_parts and folders else "train"
+    depth = _outer_folders([inside.parts for inside, _ in images])
+    inner = [inside.parts[depth:] for inside, _ in images]
+    has_splits = any(len(parts) > 2 and parts[0].lower() in SPLIT_FOLDERS for parts in inner)
+    for (inside, file), (*folders, _) in sorted(
+        zip(images, inner, strict=True), key=lambda image: image[0][0].as_posix()
+    ):
+        split = SPLIT_FOLDERS.get(folders.pop(0).lower()) if has_splits and folders else "train"
         if split is None:
-            if place.parts[outer] not in tree.beside_parts:
-                tree.beside_parts.append(place.parts[outer])
+            if inside.parts[depth] not in contents.unused_folders:
+                contents.unused_folders.append(inside.parts[depth])
         elif folders:
-            tree.splits.setdefault(split, []).append(Sample(folders[0], place.as_posix(), file))
+            contents.splits.setdefault(split, []).append(Sample(folders[0], inside.as_posix(), file))
         else:
-            tree.loose += 1
-    if not tree.splits:
+            contents.images_outside_classes += 1
+    if not contents.splits:
         raise UserError(
-            f"tar:{path} holds {pluralize(tree.loose, 'image')} but no folders of them: an image's class is the "
-            "folder it lies in, so pack a folder for each class."
+            f"tar:{path} has {pluralize(contents.images_outside_classes, 'image')} but no class folders: the class of "
+            "an image is the folder that contains it, so pack a folder for each class."
         )
-    return as_provided(f"tar:{path.absolute()}", tree.splits, tree.notes)
+    return as_provided(f"tar:{path.absolute()}", contents.splits, contents.notes)
 
 
-def _outer(paths: list[tuple[str, ...]]) -> int:
-    """How many folders there are around the folders of classes or of parts: those that all images share."""
+def _outer_folders(paths: list[tuple[str, ...]]) -> int:
+    """The number of folders around those of classes or splits, which are common to all images."""
     shortest = min(map(len, paths))
-    outer = 0
-    while outer + 2 < shortest and len({path[outer] for path in paths}) == 1 and paths[0][outer] not in SPLIT_FOLDERS:
-        outer += 1
-    return outer
+    depth = 0
+    while depth + 2 < shortest and len({path[depth] for path in paths}) == 1 and paths[0][depth] not in SPLIT_FOLDERS:
+        depth += 1
+    return depth

@@ -1,7 +1,7 @@
-"""Sets that torchvision knows, by its name in lower case: `cifar100 flowers102 pets food101 ...`, or NAME:PATH.
+"""Datasets of torchvision, by a name in lower case such as `cifar100`, or NAME:PATH.
 
-They are looked for in PATH if given, else in $MIXLAB_DATA and the user's cache, as torchvision lays them out, in the
-folder or in one of the set's name in it; without PATH, torchvision fetches into the cache what is in none of them.
+They are searched for, in torchvision's layout, in PATH if given, otherwise in $MIXLAB_DATA and the user's cache: in the
+folder itself or in its subfolder NAME. Without PATH, torchvision downloads a missing dataset into the cache.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,50 +13,60 @@ import numpy as np
 
 from mixlab.data.dataset import Dataset, Split
 from mixlab.data.readers.data_dirs import data_dirs
-from mixlab.data.readers.extras import bars_on_a_terminal
+from mixlab.data.readers.extras import progress_bars_on_terminal
 from mixlab.errors import UserError
 from mixlab.files import atomic_folder, cache_folder
 
-_ByPart = Mapping[str, Mapping[str, Any]]
-_TRAIN_OR_NOT: _ByPart = {"train": {"train": True}, "test": {"train": False}}
-_TWO: _ByPart = {"train": {"split": "train"}, "test": {"split": "test"}}
-_THREE: _ByPart = {"train": {"split": "train"}, "validation": {"split": "val"}, "test": {"split": "test"}}
+_SplitArguments = Mapping[str, Mapping[str, Any]]
+_TRAIN_FLAG: _SplitArguments = {"train": {"train": True}, "test": {"train": False}}
+_TWO_SPLITS: _SplitArguments = {"train": {"split": "train"}, "test": {"split": "test"}}
+_THREE_SPLITS: _SplitArguments = {
+    "train": {"split": "train"},
+    "validation": {"split": "val"},
+    "test": {"split": "test"},
+}
 
 
-def _loaded(dataset: Any) -> Iterator[tuple[Any, int]]:
+def _decoded_rows(dataset: Any) -> Iterator[tuple[Any, int]]:
     return (dataset[index] for index in range(len(dataset)))
 
 
 @dataclass(frozen=True)
 class _Set:
-    """`splits`: what torchvision's class is asked for; `options`: what all parts share; `rows`: images and labels."""
+    """How to load a dataset with torchvision.
+
+    `type`: the name of torchvision's class.
+    `splits`: the arguments for each split.
+    `options`: the arguments for all splits.
+    `rows`: a function from the torchvision dataset to its images and labels.
+    """
 
     type: str
-    splits: _ByPart
+    splits: _SplitArguments
     options: Mapping[str, Any] = field(default_factory=dict)
-    rows: Callable[[Any], Iterator[tuple[Any, int]]] = _loaded
+    rows: Callable[[Any], Iterator[tuple[Any, int]]] = _decoded_rows
 
 
 _AS_FILES = {"loader": Path}
-"""Instead of decoding a file, name it: it is read when it is asked for."""
+"""Return the path of an image instead of decoding it, so that it is read later."""
 
 SETS = {
-    "cifar100": _Set("CIFAR100", _TRAIN_OR_NOT),
-    "mnist": _Set("MNIST", _TRAIN_OR_NOT),
-    "fashion_mnist": _Set("FashionMNIST", _TRAIN_OR_NOT),
-    "kmnist": _Set("KMNIST", _TRAIN_OR_NOT),
-    "svhn": _Set("SVHN", _TWO),
-    "stl10": _Set("STL10", _TWO),
-    "flowers102": _Set("Flowers102", _THREE, _AS_FILES),
+    "cifar100": _Set("CIFAR100", _TRAIN_FLAG),
+    "mnist": _Set("MNIST", _TRAIN_FLAG),
+    "fashion_mnist": _Set("FashionMNIST", _TRAIN_FLAG),
+    "kmnist": _Set("KMNIST", _TRAIN_FLAG),
+    "svhn": _Set("SVHN", _TWO_SPLITS),
+    "stl10": _Set("STL10", _TWO_SPLITS),
+    "flowers102": _Set("Flowers102", _THREE_SPLITS, _AS_FILES),
     "pets": _Set(
         "OxfordIIITPet",
         {"train": {"split": "trainval"}, "test": {"split": "test"}},
-        rows=lambda dataset: zip(dataset._images, dataset._labels, strict=True),  # it takes no loader
+        rows=lambda dataset: zip(dataset._images, dataset._labels, strict=True),  # it has no loader argument
     ),
-    "food101": _Set("Food101", _TWO, _AS_FILES),
-    "dtd": _Set("DTD", _THREE, _AS_FILES),
-    "aircraft": _Set("FGVCAircraft", _THREE, _AS_FILES),
-    "cars": _Set("StanfordCars", _TWO, _AS_FILES),
+    "food101": _Set("Food101", _TWO_SPLITS, _AS_FILES),
+    "dtd": _Set("DTD", _THREE_SPLITS, _AS_FILES),
+    "aircraft": _Set("FGVCAircraft", _THREE_SPLITS, _AS_FILES),
+    "cars": _Set("StanfordCars", _TWO_SPLITS, _AS_FILES),
     "imagenette": _Set("Imagenette", {"train": {"split": "train"}, "validation": {"split": "val"}}, _AS_FILES),
     "eurosat": _Set("EuroSAT", {"train": {}}, _AS_FILES),
     "sun397": _Set("SUN397", {"train": {}}, _AS_FILES),
@@ -64,18 +74,23 @@ SETS = {
 
 
 def read_torchvision_set(name: str, path: Path | None, *, quiet: bool) -> Dataset:
-    """The parts that torchvision has of `name`, one of SETS. Raises UserError."""
-    root = _found(name, path) or _fetched(name, path, quiet=quiet)
-    opened = {split: _opened(name, root, split) for split in SETS[name].splits}
-    labels = {split: [(image, int(label)) for image, label in SETS[name].rows(each)] for split, each in opened.items()}
+    """Load `name`, a key of SETS, with the splits that torchvision provides. Download it if `path` is None.
+
+    Raises UserError if it is not in `path`, or can't be downloaded.
+    """
+    root = _find(name, path) or _download(name, path, quiet=quiet)
+    loaded = {split: _load(name, root, split) for split in SETS[name].splits}
+    labels = {
+        split: [(image, int(label)) for image, label in SETS[name].rows(dataset)] for split, dataset in loaded.items()
+    }
     highest = max(label for rows in labels.values() for _, label in rows)
-    written = getattr(opened["train"], "classes", range(highest + 1))
-    classes = tuple(each[0] if isinstance(each, tuple) else str(each) for each in written)  # one of several names
-    splits = {split: _part(root, split, rows) for split, rows in labels.items()}
+    class_names = getattr(loaded["train"], "classes", range(highest + 1))
+    classes = tuple(names[0] if isinstance(names, tuple) else str(names) for names in class_names)  # the first synonym
+    splits = {split: _split(root, split, rows) for split, rows in labels.items()}
     return Dataset(f"{name}:{path.absolute()}" if path else name, classes, splits)
 
 
-def _part(root: Path, split: str, rows: list[tuple[Any, int]]) -> Split:
+def _split(root: Path, split: str, rows: list[tuple[Any, int]]) -> Split:
     return Split(
         names=[
             image.relative_to(root).as_posix() if isinstance(image, Path) else f"{split}/{index:05d}"
@@ -86,52 +101,53 @@ def _part(root: Path, split: str, rows: list[tuple[Any, int]]) -> Split:
     )
 
 
-def _opened(name: str, root: Path, split: str, **how: bool) -> Any:
+def _load(name: str, root: Path, split: str, **options: bool) -> Any:
     from torchvision import datasets
 
-    wanted = SETS[name]
-    return getattr(datasets, wanted.type)(root, **wanted.splits[split], **wanted.options, **how)
+    settings = SETS[name]
+    return getattr(datasets, settings.type)(root, **settings.splits[split], **settings.options, **options)
 
 
-def _found(name: str, path: Path | None) -> Path | None:
-    """The folder that has all parts."""
-    for place in [path] if path else data_dirs():
-        for root in (place, place / name):
-            if root.is_dir() and _is_whole(name, root):
+def _find(name: str, path: Path | None) -> Path | None:
+    """The folder that has all splits, or None."""
+    for folder in [path] if path else data_dirs():
+        for root in (folder, folder / name):
+            if root.is_dir() and _is_complete(name, root):
                 return root
     return None
 
 
-def _is_whole(name: str, root: Path) -> bool:
+def _is_complete(name: str, root: Path) -> bool:
     try:
         for split in SETS[name].splits:
-            _opened(name, root, split)
-    except (RuntimeError, OSError):  # "Dataset not found or corrupted", or the first file that is not there
+            _load(name, root, split)
+    except (RuntimeError, OSError):  # "Dataset not found or corrupted", or a missing file
         return False
     return True
 
 
-def _fetched(name: str, path: Path | None, *, quiet: bool) -> Path:
+def _download(name: str, path: Path | None, *, quiet: bool) -> Path:
     if path:
         raise UserError(
-            f"{name}:{path} has no whole {SETS[name].type} as torchvision lays it out: give the folder that "
-            f'torchvision calls root, or write "{name}" to have it fetched.'
+            f"{name}:{path} does not contain a complete {SETS[name].type} in torchvision's layout: give the root "
+            f'folder of torchvision, or write "{name}" to download it.'
         )
     if Path(name).is_dir():
         raise UserError(
-            f'"{name}" is a set of torchvision that would have to be fetched, and a folder here: write "folder:{name}" '
-            f'for the images in the folder, or "{name}:{name}" if the set lies in it.'
+            f'"{name}" is ambiguous: it is a dataset of torchvision, not downloaded yet, and a folder in the working '
+            f'directory. Write "folder:{name}" for the images in the folder, or "{name}:{name}" if it contains the '
+            "dataset."
         )
     root = cache_folder() / name
     try:
-        with atomic_folder(root) as passing, bars_on_a_terminal(quiet=quiet):
+        with atomic_folder(root) as temporary, progress_bars_on_terminal(quiet=quiet):
             for split in SETS[name].splits:
-                _opened(name, passing, split, download=True)
+                _load(name, temporary, split, download=True)
     except UserError:
         raise
     except (RuntimeError, ValueError, OSError) as error:
         raise UserError(
-            f"{name} is not in {' or '.join(map(str, data_dirs()))}, and torchvision can't fetch it ({error}): get "
-            f"it by hand, laid out as torchvision does, and give its folder as {name}:PATH."
+            f"{name} is not in {' or '.join(map(str, data_dirs()))}, and torchvision can't download it "
+            f"({error}): download it by hand, arrange it in torchvision's layout, and give its folder as {name}:PATH."
         ) from error
     return root

@@ -1,10 +1,10 @@
-"""`wds:PATTERN`: tar shards of samples, as webdataset writes them: `0001.jpg` and `0001.cls` are one sample.
+"""`wds:PATTERN`: tar shards in webdataset format, where for example `0001.jpg` and `0001.cls` are one sample.
 
-The class is what `0001.cls` says, or else `0001.json` under "label".
+The class is the content of `0001.cls`, or the value of "label" in `0001.json`.
 
-The pattern may have braces, `pets-train-{0000..0007}.tar`, and `*`; it may be an http(s) address, whose shards are
-fetched whole into the user's cache, once. Shards are listed once and then read at any place, so their images have
-orders and are resumed as files are. A shard's part is what its name, or its folder's, says: train, val, test.
+The pattern may contain braces, as in `pets-train-{0000..0007}.tar`, and `*`. It may be an http(s) address; its shards
+are downloaded once, completely, into the user's cache. Shards are listed once and support random access, so they are
+shuffled and resumed like folders. The split of a shard (train, val, test) is taken from its name or its folder's name.
 
 Format: https://github.com/webdataset/webdataset, "The WebDataset Format".
 """
@@ -15,52 +15,58 @@ from pathlib import PurePosixPath
 from mixlab.data.dataset import Dataset, Sample
 from mixlab.data.readers.archive import Member, members
 from mixlab.data.readers.folder_scan import is_image
-from mixlab.data.readers.shards import absolute_pattern, by_part, local_path, matching, relative_names
+from mixlab.data.readers.shards import absolute_pattern, by_split, local_path, matching, relative_names
 from mixlab.data.splits import as_provided
 from mixlab.errors import UserError
 from mixlab.report.text import pluralize
 
 
 def read_webdataset(pattern: str, *, quiet: bool) -> Dataset:
+    """Read all shards that match the pattern.
+
+    Raises UserError if a shard is missing or damaged, or if a sample has no class.
+    """
     name = f"wds:{absolute_pattern(pattern)}"
     shards = matching(name, absolute_pattern(pattern))
-    places = relative_names(shards)
-    found: dict[str, list[Sample]] = {}
-    bare = 0
-    for split, shard in ((split, shard) for split, of_part in by_part(name, shards).items() for shard in of_part):
+    prefixes = relative_names(shards)
+    samples: dict[str, list[Sample]] = {}
+    without_image = 0
+    for split, shard in (
+        (split, shard) for split, shards_of_split in by_split(name, shards).items() for shard in shards_of_split
+    ):
         for sample, files in _samples(shard, members(local_path(shard), quiet=quiet)):
-            image = next((file for ending, file in files.items() if is_image(PurePosixPath(f"_.{ending}"))), None)
+            image = next((file for suffix, file in files.items() if is_image(PurePosixPath(f"_.{suffix}"))), None)
             if image is None:
-                bare += 1
+                without_image += 1
                 continue
-            label = next((files[ending].label for ending in ("cls", "json") if ending in files), None)
+            label = next((files[suffix].label for suffix in ("cls", "json") if suffix in files), None)
             if not label:
                 raise UserError(
-                    f"{shard} has no class for the sample {sample}: beside its image there has to be {sample}.cls, "
-                    f'with a number or a name in it, or {sample}.json with one under "label" '
-                    f"(there is {', '.join(files)})."
+                    f"{shard} has no class for the sample {sample}, only the files {', '.join(files)}: add "
+                    f'{sample}.cls with the number or name of the class, or {sample}.json with a "label".'
                 )
-            found.setdefault(split, []).append(Sample(label, f"{places[shard]}/{image.file.name}", image.file))
-    if not found:
+            samples.setdefault(split, []).append(Sample(label, f"{prefixes[shard]}/{image.file.name}", image.file))
+    if not samples:
         raise UserError(
-            f"{name} has no images in {pluralize(len(shards), 'shard')}: a sample is a .jpg and a .cls or a .json."
+            f"{name} has no images in {pluralize(len(shards), 'shard')}: a sample needs an image, such as a .jpg, and "
+            "a .cls or .json file."
         )
-    notes = (f"Left out because they have no image: {pluralize(bare, 'sample')}.",) if bare else ()
-    return as_provided(name, found, notes)
+    notes = (f"Skipped because they have no image: {pluralize(without_image, 'sample')}.",) if without_image else ()
+    return as_provided(name, samples, notes)
 
 
-def _samples(shard: str, listed: list[Member]) -> Iterator[tuple[str, dict[str, Member]]]:
-    """A sample's name, which ends at the first dot, and its files by what follows, in the shard's order."""
+def _samples(shard: str, shard_members: list[Member]) -> Iterator[tuple[str, dict[str, Member]]]:
+    """The name of each sample, up to the first dot, and its files by suffix, in the order of the shard."""
     samples: dict[str, dict[str, Member]] = {}
-    for member in listed:
-        place = PurePosixPath(member.file.name)
-        stem, _, ending = place.name.partition(".")
-        if not stem or not ending:  # hidden, or without an ending: no part of a sample
+    for member in shard_members:
+        path = PurePosixPath(member.file.name)
+        stem, _, suffix = path.name.partition(".")
+        if not stem or not suffix:  # hidden files and files without a suffix do not belong to a sample
             continue
-        sample = samples.setdefault(str(place.with_name(stem)), {})
-        if ending.lower() in sample:
+        sample = samples.setdefault(str(path.with_name(stem)), {})
+        if suffix.lower() in sample:
             raise UserError(
-                f"{shard} has {member.file.name} twice: a sample has one file of an ending, so pack the shard again."
+                f"{shard} has {member.file.name} twice: a sample has one file per suffix, so pack the shard again."
             )
-        sample[ending.lower()] = member
+        sample[suffix.lower()] = member
     yield from samples.items()

@@ -19,7 +19,7 @@ def recipe_text(name: str) -> str:
 
 
 def read_recipe(name_or_path: str) -> dict[str, Any]:
-    """The fields of a recipe, by name or from a TOML file. Raises UserError if it is missing or not valid TOML."""
+    """The fields of a recipe, by its name or from a TOML file. Raises UserError if it is missing or not TOML."""
     if name_or_path in recipe_names():
         return tomllib.loads(recipe_text(name_or_path))
     path = Path(name_or_path)

@@ -1,1 +1,1 @@
-"""Files of weights: opened safely and tensor by tensor, and written."""
+"""Files of weights: safe, lazy reading, and writing."""

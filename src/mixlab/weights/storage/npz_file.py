@@ -1,4 +1,4 @@
-"""Numpy's archive, .npz: a zip of arrays, read member by member and without pickles."""
+"""NumPy archives (.npz): zip files of arrays, read one array at a time and without pickle."""
 
 import math
 import warnings
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mixlab.errors import UserError
-from mixlab.weights.storage.stored import Contents, Stored, require_plausible
+from mixlab.weights.storage.contents import FileContents, TensorInfo, require_plausible_size
 
 _HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _PARAMETERS = "params/"
@@ -22,34 +22,36 @@ _PARAMETERS = "params/"
 @dataclass(frozen=True, slots=True)
 class _Member:
     info: ZipInfo
-    offset: int  # bytes of the header
+    offset: int  # of the data, in bytes
     shape: tuple[int, ...]
-    fortran: bool
+    fortran_order: bool
     dtype: np.dtype
 
     @property
     def torch_dtype(self) -> torch.dtype | None:
-        """numpy knows no bfloat16 and has it as two bytes of nothing known; None where torch has no such numbers."""
+        """None if torch has no such dtype. NumPy has no bfloat16: it is stored as V2, two bytes of unknown type."""
         if self.dtype == np.dtype("V2"):
             return torch.bfloat16
         return torch.from_numpy(np.empty(0, self.dtype.newbyteorder("="))).dtype if self.dtype.kind in "fiub" else None
 
 
-def open_npz(path: Path) -> Contents:
-    """Arrays under their names in the archive, with the axes that they have there.
+def open_npz(path: Path) -> FileContents:
+    """Opens an archive; the arrays keep the names and axes they have in it.
 
-    Only "params/" is read of what big_vision writes while it trains, which has the optimizer's state beside.
-    No member can unpack to more than the size it declares; these sizes are summed before one is read, and each array's
-    shape has to fill its member's.
+    Only "params/" is read from a training checkpoint of big_vision, which also contains the state of the optimizer.
+    Raises UserError if the archive is damaged, is too large when unpacked, or contains anything but arrays of numbers.
+
+    A member can't unpack to more than the size it declares. The declared sizes are summed before anything is read, and
+    the shape of each array must match the size of its member.
     """
-    with _explained(path):
+    with _translate_errors(path):
         archive = ZipFile(path)
     infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
-    require_plausible(path, sum(info.file_size for info in infos))
+    require_plausible_size(path, sum(info.file_size for info in infos))
     by_name: dict[str, ZipInfo] = {}
     for info in infos:
         if (name := info.filename.removesuffix(".npy")) in by_name:
-            raise UserError(f"{path} holds {name} twice: it can't be told which is meant. Fetch the file anew.")
+            raise UserError(f"{path} contains {name} twice, so it is ambiguous. Download the file again.")
         by_name[name] = info
     unwrapped: tuple[str, ...] = ()
     if parameters := {name: info for name, info in by_name.items() if name.startswith(_PARAMETERS)}:
@@ -60,44 +62,44 @@ def open_npz(path: Path) -> Contents:
     }
 
     def tensor(name: str) -> Tensor:
-        with _explained(path):
+        with _translate_errors(path):
             return _read(archive, members[name])
 
-    stored = {name: Stored(member.shape, _required(path, name, member)) for name, member in members.items()}
-    return Contents(stored, tensor, unwrapped)
+    stored = {name: TensorInfo(member.shape, _numeric_dtype(path, name, member)) for name, member in members.items()}
+    return FileContents(stored, tensor, unwrapped)
 
 
 def _member(path: Path, archive: ZipFile, info: ZipInfo) -> _Member:
-    """From its header, which has to declare exactly the numbers that follow."""
-    with _explained(path), archive.open(info) as file, warnings.catch_warnings(action="ignore"):
+    """Reads the header of a member, which must declare exactly the data that follows."""
+    with _translate_errors(path), archive.open(info) as file, warnings.catch_warnings(action="ignore"):
         version = np.lib.format.read_magic(file)
         if version not in _HEADER_READERS:
-            raise ValueError(f"{info.filename} is in version {version} of numpy's format")
-        shape, fortran, dtype = _HEADER_READERS[version](file)
+            raise ValueError(f"{info.filename} has version {version} of the NumPy format, which is not supported")
+        shape, fortran_order, dtype = _HEADER_READERS[version](file)
         offset = file.tell()
     if not dtype.hasobject and (
         min(shape, default=0) < 0 or offset + math.prod(shape) * dtype.itemsize != info.file_size
     ):
         raise UserError(
-            f"{path} declares {info.filename} as {shape} numbers of {dtype.itemsize} bytes, which are not the "
-            f"{info.file_size - offset:,} bytes that it holds: it is damaged or made to mislead. Fetch it anew."
+            f"{path} declares {info.filename} with shape {shape} and {dtype.itemsize} bytes per number, but stores "
+            f"{info.file_size - offset:,} bytes for it: the file is damaged or malicious. Download it again."
         )
-    return _Member(info, offset, shape, fortran, dtype)
+    return _Member(info, offset, shape, fortran_order, dtype)
 
 
-def _required(path: Path, name: str, member: _Member) -> torch.dtype:
+def _numeric_dtype(path: Path, name: str, member: _Member) -> torch.dtype:
     if member.dtype.hasobject:
         raise UserError(
-            f"{path} holds {name} as Python objects, which could run code when they are read: mixlab reads arrays of "
-            "numbers. Save it again as such."
+            f"{path} stores {name} as Python objects, which can run code when they are read: mixlab reads only arrays "
+            "of numbers. Save it as an array of numbers."
         )
     try:
         dtype = member.torch_dtype
-    except TypeError:  # a number that torch has not, as long double
+    except TypeError:  # torch has no such dtype, for example long double
         dtype = None
     if dtype is None:
         raise UserError(
-            f"{path} holds {name} as {member.dtype}: mixlab reads floating-point, whole and true-or-false numbers. "
+            f"{path} stores {name} as {member.dtype}: mixlab reads floating-point, integer and boolean arrays. "
             "Save it as one of these."
         )
     return dtype
@@ -105,7 +107,7 @@ def _required(path: Path, name: str, member: _Member) -> torch.dtype:
 
 def _read(archive: ZipFile, member: _Member) -> Tensor:
     data = bytearray(archive.read(member.info))
-    order = "F" if member.fortran else "C"
+    order = "F" if member.fortran_order else "C"
     array = np.ndarray(member.shape, member.dtype, buffer=data, offset=member.offset, order=order)
     if member.torch_dtype is torch.bfloat16:
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
@@ -113,11 +115,11 @@ def _read(archive: ZipFile, member: _Member) -> Tensor:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Whatever zipfile, its decompressors and numpy's header reader find wrong."""
+def _translate_errors(path: Path) -> Iterator[None]:
+    """Turns every error of zipfile, its decompressors and NumPy's header reader into a UserError."""
     try:
         yield
     except Exception as error:
         raise UserError(
-            f"{path} is no whole numpy archive ({error}): it was cut off or damaged on its way. Fetch it anew."
+            f"{path} is not a complete NumPy archive ({error}): it is truncated or damaged. Download it again."
         ) from error

@@ -1,8 +1,8 @@
-"""PyTorch's pickles, in the zip format and the older one, read without running anything that they name.
+"""Pickle files of torch.save, in the zip format and in the older format, read without running code from the file.
 
-A pickle names functions for its reader to call. Before one is opened its instructions are gone through, without
-following them, for the names in it: what is not needed for tensors in dictionaries is refused. torch's restricted
-unpickler follows.
+A pickle names functions for its reader to call. Before a file is opened, its instructions are scanned without being
+executed. Every name that is not needed for dictionaries of tensors is refused. After that, torch's restricted unpickler
+(`weights_only=True`) reads the file.
 """
 
 import logging
@@ -19,17 +19,17 @@ import torch
 from torch import Tensor
 
 from mixlab.errors import UserError
-from mixlab.weights.storage.stored import Contents, Stored, require_plausible
+from mixlab.weights.storage.contents import FileContents, TensorInfo, require_plausible_size
 
 _log = logging.getLogger("mixlab")
 
 _AVERAGED = ("state_dict_ema", "model_ema")
-_WRAPPERS = (*_AVERAGED, "state_dict", "model", "params")  # the first that is there, as timm does
-_LEGACY_PICKLES = 5  # magic number, protocol, machine, the object, the storages' keys
+_WRAPPERS = (*_AVERAGED, "state_dict", "model", "params")  # the first one present is used, as in timm
+_LEGACY_PICKLES = 5  # magic number, protocol, machine, the object, the keys of the storages
 
 
-class _Beside:
-    """In place of a Namespace or one of numpy's numbers, which stand beside the weights and are not read."""
+class _IgnoredObject:
+    """Replaces a Namespace or a NumPy scalar: they are stored next to the weights and are not needed."""
 
     def __init__(self, *arguments: Any):
         pass
@@ -38,75 +38,81 @@ class _Beside:
         pass
 
 
-_BESIDE = (
+_IGNORED_TYPES = (
     "argparse.Namespace",
     "numpy.dtype",
     "numpy.core.multiarray.scalar",  # numpy 1
     "numpy._core.multiarray.scalar",  # numpy 2
 )
-_TENSORS = re.compile(
+_ALLOWED_TYPES = re.compile(
     r"collections\.(OrderedDict|Counter)|builtins\.set|_codecs\.encode"
     r"|torch\._utils\._rebuild_(tensor|tensor_v2|tensor_v3|parameter)"
     r"|torch\.(Size|device|bool|bfloat16|(u?int|float)\d+\w*|(cuda\.|storage\.)?(?!Q)\w+Storage)"
 )
 
 
-def open_pickle(path: Path) -> Contents:
-    """`path` begins as a zip or as a pickle does; a zip's tensors stay memory-mapped."""
+def open_pickle(path: Path) -> FileContents:
+    """Opens a file of torch.save; the tensors of the zip format stay memory-mapped.
+
+    Raises UserError if the file is damaged, names anything but tensors, or contains no dictionary of tensors.
+    """
     with path.open("rb") as file:
         zipped = file.read(2) == b"PK"
     sizes = _scan_zip(path) if zipped else None
     if not zipped:
         _scan_legacy(path)
-    found = _loaded(path, zipped=zipped)
-    if not isinstance(found, Mapping):
+    content = _load(path, zipped=zipped)
+    if not isinstance(content, Mapping):
         raise UserError(
-            f"{path} holds a {type(found).__name__}, not a dictionary of tensors: save model.state_dict() with "
+            f"{path} contains a {type(content).__name__}, not a dictionary of tensors: save model.state_dict() with "
             "torch.save."
         )
-    tensors, unwrapped = _unwrapped(path, found)
+    tensors, unwrapped = _unwrap(path, content)
     for name, tensor in tensors.items():
-        _require_plain(path, name, tensor, sizes)
-    require_plausible(path, sum(tensor.nbytes for tensor in tensors.values()))
-    stored = {name: Stored(tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
-    return Contents(stored, lambda name: tensors[name].detach(), unwrapped)
+        _require_complete(path, name, tensor, sizes)
+    require_plausible_size(path, sum(tensor.nbytes for tensor in tensors.values()))
+    stored = {name: TensorInfo(tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
+    return FileContents(stored, lambda name: tensors[name].detach(), unwrapped)
 
 
 def _scan_zip(path: Path) -> set[int]:
-    """The sizes of the members, which torch writes unpacked, in bytes."""
+    """Scans the pickle in a zip file. Returns the sizes of the members in bytes; torch stores them uncompressed."""
     with ZipFile(path) as archive:
         members = archive.infolist()
-        require_plausible(path, sum(member.file_size for member in members))
+        require_plausible_size(path, sum(member.file_size for member in members))
         for member in members:
             if member.compress_type != ZIP_STORED or member.compress_size != member.file_size:
                 raise UserError(
-                    f"{path} has {member.filename} packed, where torch.save packs nothing: another program wrote this "
-                    "zip. Save the weights again with torch.save."
+                    f"{path} contains {member.filename} in compressed form, which torch.save never writes. "
+                    "Save the weights again with torch.save."
                 )
         (pickled,) = (member for member in members if member.filename.endswith("/data.pkl"))
         try:
             instructions = archive.read(pickled)
-        except Exception as error:  # zipfile's, for damage of any kind
-            raise _broken(path, error) from error
+        except Exception as error:  # zipfile raises many types for damaged files
+            raise _damaged_file(path, error) from error
         _scan(path, BytesIO(instructions))
     return {member.file_size for member in members}
 
 
 def _scan_legacy(path: Path) -> None:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pickles:
-        for place in range(_LEGACY_PICKLES):
-            first = _scan(path, pickles)  # pyright: ignore[reportArgumentType]  a map reads as a file does
-            if place == 0 and first != torch.serialization.MAGIC_NUMBER:
+        for index in range(_LEGACY_PICKLES):
+            first = _scan(path, pickles)  # pyright: ignore[reportArgumentType]  mmap has a file's read
+            if index == 0 and first != torch.serialization.MAGIC_NUMBER:
                 raise UserError(
-                    f"{path} is a pickle, but not one of torch.save's: mixlab reads no other. Load it where it was "
-                    "made, and save its tensors with torch.save."
+                    f"{path} is a pickle that was not written by torch.save, which mixlab does not read. Load it with "
+                    "the program that wrote it, and save its tensors with torch.save."
                 )
 
 
 def _scan(path: Path, pickle: IO[bytes]) -> int | None:
-    """The last whole number in one pickle. Raises UserError where it names what its reader must not call."""
-    words: list[str] = []
-    memory: dict[int, str] = {}
+    """Scans the instructions of one pickle, and returns its last integer.
+
+    Raises UserError if the pickle is damaged, or names an object that is not needed for tensors.
+    """
+    strings: list[str] = []
+    memo: dict[int, str] = {}
     names: list[str] = []
     number, protocol = None, 0
     try:
@@ -117,82 +123,87 @@ def _scan(path: Path, pickle: IO[bytes]) -> int | None:
                 case ["LONG1", int()]:
                     number = argument
                 case ["STACK_GLOBAL", _]:
-                    names.append(".".join(words[-2:]))
+                    names.append(".".join(strings[-2:]))
                 case ["GLOBAL" | "INST", str()]:
                     names.append(argument.replace(" ", "."))
                 case ["MEMOIZE", _]:
-                    memory[len(memory)] = words[-1] if words else ""
+                    memo[len(memo)] = strings[-1] if strings else ""
                 case ["BINGET" | "LONG_BINGET", int()]:
-                    words.append(memory.get(argument, ""))
+                    strings.append(memo.get(argument, ""))
                 case [_, str()]:
-                    words.append(argument)
-    except Exception as error:  # pickletools', for damage of any kind
-        raise _broken(path, error) from error
+                    strings.append(argument)
+    except Exception as error:  # pickletools raises many types for damaged files
+        raise _damaged_file(path, error) from error
     names = [name.replace("__builtin__.", "builtins.") for name in names]
-    if forbidden := [name for name in names if name not in _BESIDE and not _TENSORS.fullmatch(name)]:
-        model = any(name.startswith(("torch.nn.", "timm.models.")) for name in forbidden)
-        what = "a whole model, not its weights: to read it is" if model else "more than tensors: to read it is"
+    if forbidden := [name for name in names if name not in _IGNORED_TYPES and not _ALLOWED_TYPES.fullmatch(name)]:
+        is_model = any(name.startswith(("torch.nn.", "timm.models.")) for name in forbidden)
+        content = "a whole model, not only its weights" if is_model else "more than tensors"
         raise UserError(
-            f"{path} holds {what} to run {forbidden[0]}, and a file's code is never run. "
-            "Where you trust it, load it with torch itself, and save its state_dict() alone."
+            f"{path} contains {content}: reading it would run {forbidden[0]}, and mixlab never runs code from a file. "
+            "If you trust the file, load it with torch, and save only its state_dict()."
         )
     if protocol > 2:
         raise UserError(
-            f"{path} is in version {protocol} of Python's pickles, of which torch reads 2 alone without running code. "
-            "Save it again with torch.save as it comes."
+            f"{path} uses pickle protocol {protocol}: without running code, torch reads only protocol 2. "
+            "Save it again with torch.save and its default protocol."
         )
     return number
 
 
-def _loaded(path: Path, *, zipped: bool) -> Any:
-    with torch.serialization.safe_globals([(_Beside, name) for name in _BESIDE]):
+def _load(path: Path, *, zipped: bool) -> Any:
+    with torch.serialization.safe_globals([(_IgnoredObject, name) for name in _IGNORED_TYPES]):
         try:
             return torch.load(str(path), map_location="cpu", weights_only=True, mmap=zipped)
-        except Exception as error:  # a damaged pickle leads its reader anywhere
-            raise _broken(path, error) from error
+        except Exception as error:  # a damaged pickle can raise any type
+            raise _damaged_file(path, error) from error
 
 
-def _broken(path: Path, error: Exception) -> UserError:
+def _damaged_file(path: Path, error: Exception) -> UserError:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
     return UserError(
-        f"{path} is no whole file of torch.save's ({reason}): it was cut off or damaged on its way. Fetch it anew."
+        f"{path} is not a complete file of torch.save ({reason}): it is truncated or damaged. Download it again."
     )
 
 
-def _unwrapped(path: Path, found: Mapping[Any, Any]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The weights, without what a training keeps beside them."""
-    wrappers = [key for key in _WRAPPERS if isinstance(found.get(key), Mapping) and _tensors(found[key])]
+def _unwrap(path: Path, content: Mapping[Any, Any]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The weights without the other content of a training checkpoint, and the key they are stored under."""
+    wrappers = [key for key in _WRAPPERS if isinstance(content.get(key), Mapping) and _tensors(content[key])]
     if len(wrappers) > 1 and wrappers[0] in _AVERAGED:
         _log.warning(
-            f"{path} holds {' and '.join(wrappers)}: {wrappers[0]} is read, the weights averaged over the training."
+            f"{path} contains {' and '.join(wrappers)}: using {wrappers[0]}, the weights averaged over the training."
         )
-    tensors = _tensors(found[wrappers[0]] if wrappers else found)
+    tensors = _tensors(content[wrappers[0]] if wrappers else content)
     if not tensors:
-        keys = ", ".join(map(str, list(found)[:8])) or "nothing"
+        keys = ", ".join(map(str, list(content)[:8])) or "none"
         raise UserError(
-            f"{path} holds no tensors under names, but {keys}: the weights are looked for there and in "
+            f"{path} contains no named tensors, neither at the top level (keys: {keys}) nor under "
             f"{', '.join(_WRAPPERS)}. Save model.state_dict() with torch.save."
         )
     for name in tensors:
         if not isinstance(name, str):
-            raise UserError(f"{path} has a tensor under {name!r}: tensors have names. Save model.state_dict() instead.")
+            raise UserError(
+                f"{path} has a tensor with the key {name!r}: keys must be names. Save model.state_dict() instead."
+            )
     return tensors, tuple(wrappers[:1])
 
 
-def _tensors(found: Mapping[Any, Any]) -> dict[Any, Tensor]:
-    return {name: value for name, value in found.items() if isinstance(value, Tensor)}
+def _tensors(content: Mapping[Any, Any]) -> dict[Any, Tensor]:
+    return {name: value for name, value in content.items() if isinstance(value, Tensor)}
 
 
-def _require_plain(path: Path, name: str, tensor: Tensor, sizes: set[int] | None) -> None:
-    """Numbers that are all in the file; `sizes` of the members of a zip, in one of which a tensor's storage fits."""
+def _require_complete(path: Path, name: str, tensor: Tensor, sizes: set[int] | None) -> None:
+    """Raises UserError if the file does not contain all numbers of the tensor.
+
+    `sizes` are the sizes of a zip's members in bytes: the storage of a tensor must have one of them.
+    """
     storage = tensor.untyped_storage().nbytes()
     if tensor.nbytes > storage:
         raise UserError(
-            f"{path} declares {name} as {tuple(tensor.shape)} {tensor.dtype} numbers, of which it holds {storage:,} "
-            "bytes, repeated: weights are all in their file. It is made to exhaust the memory; fetch another."
+            f"{path} declares {name} as {tensor.dtype} with shape {tuple(tensor.shape)}, but stores only {storage:,} "
+            "bytes, which it repeats. The file is made to exhaust the memory: do not use it."
         )
     if sizes is not None and storage not in sizes:
         raise UserError(
-            f"{path} declares {storage:,} bytes for {name}, and has no member of that size: it is damaged or made to "
-            "mislead. Fetch it anew."
+            f"{path} declares {storage:,} bytes for {name}, but has no member of that size: the file is damaged or "
+            "malicious. Download it again."
         )

@@ -1,4 +1,4 @@
-"""Safetensors: memory-mapped, tensor by tensor; one file, or several and the index that names them."""
+"""Safetensors files: one file, or several files with an index. Tensors are memory-mapped and read one at a time."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from mixlab.errors import UserError
-from mixlab.weights.storage.stored import Contents, Stored
+from mixlab.weights.storage.contents import FileContents, TensorInfo
 
 _DTYPES = {
     "BOOL": torch.bool,
@@ -28,65 +28,72 @@ _DTYPES = {
 }
 
 
-def open_safetensors(path: Path) -> Contents:
-    """Its library holds the header against the file: offsets that lie, overlap or leave a gap are refused."""
+def open_safetensors(path: Path) -> FileContents:
+    """Opens one safetensors file.
+
+    Raises UserError if the file is damaged or has a dtype that is not supported. The safetensors library checks the
+    header: wrong offsets, overlaps and gaps are errors.
+    """
     try:
         file = safe_open(path, framework="pt")
     except SafetensorError as error:
         raise UserError(
-            f"{path} is no whole safetensors file ({error}): it was cut off or damaged on its way. Fetch it anew."
+            f"{path} is not a complete safetensors file ({error}): it is truncated or damaged. Download it again."
         ) from error
     stored = {}
     for name in file.offset_keys():
         tensor = file.get_slice(name)
         if (dtype := tensor.get_dtype()) not in _DTYPES:
             raise UserError(
-                f"{path} holds {name} as {dtype}: mixlab reads floating-point, whole and true-or-false numbers. "
+                f"{path} stores {name} as {dtype}: mixlab reads floating-point, integer and boolean tensors. "
                 "Save it as one of these."
             )
-        stored[name] = Stored(tuple(tensor.get_shape()), _DTYPES[dtype])
-    return Contents(stored, file.get_tensor)
+        stored[name] = TensorInfo(tuple(tensor.get_shape()), _DTYPES[dtype])
+    return FileContents(stored, file.get_tensor)
 
 
-def open_index(path: Path) -> Contents:
-    """The tensors of all the files that `path`, *.safetensors.index.json, names, in its order."""
+def open_index(path: Path) -> FileContents:
+    """Opens all files that an index (*.safetensors.index.json) lists; the tensors are in the order of the index.
+
+    Raises UserError if the index is damaged, if a file is missing, or if the index and the files disagree.
+    """
     shard_of = _shard_of(path)
     shards = {}
     for shard in dict.fromkeys(shard_of.values()):
         if not (path.parent / shard).is_file():
             raise UserError(
-                f"{path} names {shard}, which is not beside it: the weights are whole only with all their files. "
-                f"Fetch {shard} into {path.parent}."
+                f"{path} lists {shard}, which does not exist: all files of the model are needed. "
+                f"Download {shard} into {path.parent}."
             )
         shards[shard] = open_safetensors(path.parent / shard)
-    held = {(name, shard) for shard, contents in shards.items() for name in contents.stored}
-    if differing := sorted(held ^ set(shard_of.items())):
+    stored_pairs = {(name, shard) for shard, contents in shards.items() for name in contents.stored}
+    if differing := sorted(stored_pairs ^ set(shard_of.items())):
         name, shard = differing[0]
-        side = "is missing there" if (name, shard) not in held else "is in that file alone"
+        problem = "is missing from that file" if (name, shard) not in stored_pairs else "is missing from the index"
         raise UserError(
-            f"{path} and its files do not agree: {name} of {shard} {side}. They are of different downloads; fetch all "
-            "of them anew."
+            f"{path} and its files disagree: {name} of {shard} {problem}. They come from different downloads: download "
+            "all of them again."
         )
     stored = {name: shards[shard].stored[name] for name, shard in shard_of.items()}
-    return Contents(stored, lambda name: shards[shard_of[name]].tensor(name))
+    return FileContents(stored, lambda name: shards[shard_of[name]].tensor(name))
 
 
 def _shard_of(path: Path) -> dict[str, str]:
-    """The name of the file of each tensor: a plain name, so that an index opens nothing outside its folder."""
+    """File name by tensor name. Only plain file names are accepted, so an index can't open files of other folders."""
     try:
         index = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is no JSON ({error}): it was cut off on its way. Fetch it anew.") from error
+        raise UserError(f"{path} is not valid JSON ({error}): it is truncated. Download it again.") from error
     shard_of = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(shard_of, dict) or not shard_of:
         raise UserError(
-            f'{path} has no "weight_map": the index of a model in several files says there which file holds each '
-            "tensor. Fetch it anew, or give the file of weights itself."
+            f'{path} has no "weight_map", which maps each tensor to its file. Download it again, or give the weights '
+            "file itself."
         )
     for name, shard in shard_of.items():
         if not isinstance(shard, str) or Path(shard).name != shard or shard == "..":
             raise UserError(
-                f"{path} says that {name} is in {shard!r}: an index names files of its own folder alone. "
-                "Do not trust it, and fetch the model from where it was published."
+                f"{path} maps {name} to {shard!r}: an index may only name files of its own folder. "
+                "Do not trust this file, and download the model from its original source."
             )
     return shard_of

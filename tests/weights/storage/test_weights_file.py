@@ -1,4 +1,4 @@
-"""Every kind of file of weights is opened, whole and lazily, without what a training keeps beside them."""
+"""Every type of weights file is opened completely and lazily, without the other content of training checkpoints."""
 
 import argparse
 import gzip
@@ -16,7 +16,7 @@ from safetensors.torch import save, save_file
 from torch import Tensor, nn
 
 from mixlab.errors import UserError
-from mixlab.weights.storage.checkpoint import Stored, open_checkpoint
+from mixlab.weights.storage.weights_file import TensorInfo, open_weights_file
 
 
 def weights() -> dict[str, Tensor]:
@@ -32,7 +32,7 @@ def as_npz(path: Path, tensors: dict[str, Tensor]) -> None:
         np.savez(file, allow_pickle=False, **{name: tensor.numpy() for name, tensor in tensors.items()})
 
 
-def as_packed_npz(path: Path, tensors: dict[str, Tensor]) -> None:
+def as_compressed_npz(path: Path, tensors: dict[str, Tensor]) -> None:
     with path.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **{name: tensor.numpy() for name, tensor in tensors.items()})
 
@@ -45,82 +45,82 @@ def as_legacy_pickle(path: Path, tensors: dict[str, Tensor]) -> None:
     torch.save(tensors, path, _use_new_zipfile_serialization=False)
 
 
-WRITERS = [as_safetensors, as_npz, as_packed_npz, as_zipped_pickle, as_legacy_pickle]
+WRITERS = [as_safetensors, as_npz, as_compressed_npz, as_zipped_pickle, as_legacy_pickle]
 
 
 @pytest.mark.parametrize("write", WRITERS)
-def test_the_tensors_come_back_bit_by_bit_under_any_suffix(tmp_path, write: Callable[[Path, dict[str, Tensor]], None]):
+def test_tensors_are_read_bit_for_bit_without_a_suffix(tmp_path, write: Callable[[Path, dict[str, Tensor]], None]):
     tensors = weights()
     write(tmp_path / "download", tensors)
-    checkpoint = open_checkpoint(tmp_path / "download")
-    assert dict(checkpoint.stored) == {name: Stored(tuple(t.shape), t.dtype) for name, t in tensors.items()}
-    assert all(torch.equal(checkpoint.tensor(name), tensor) for name, tensor in tensors.items())
-    assert checkpoint.unwrapped == ()
+    opened = open_weights_file(tmp_path / "download")
+    assert dict(opened.stored) == {name: TensorInfo(tuple(t.shape), t.dtype) for name, t in tensors.items()}
+    assert all(torch.equal(opened.tensor(name), tensor) for name, tensor in tensors.items())
+    assert opened.unwrapped == ()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("write", [as_safetensors, as_zipped_pickle, as_legacy_pickle])
-def test_half_precision_stays_as_it_is(tmp_path, write, dtype):
+def test_half_precision_is_preserved(tmp_path, write, dtype):
     tensor = torch.rand(3, 2).to(dtype)
     write(tmp_path / "w", {"a": tensor})
-    checkpoint = open_checkpoint(tmp_path / "w")
-    assert checkpoint.stored["a"] == Stored((3, 2), dtype)
-    assert torch.equal(checkpoint.tensor("a"), tensor)
+    opened = open_weights_file(tmp_path / "w")
+    assert opened.stored["a"] == TensorInfo((3, 2), dtype)
+    assert torch.equal(opened.tensor("a"), tensor)
 
 
-def test_bfloat16_is_recovered_from_numpy_s_two_unknown_bytes(tmp_path):
+def test_bfloat16_is_restored_from_the_numpy_dtype_v2(tmp_path):
     tensor = torch.rand(4, 3).bfloat16()
     np.savez(tmp_path / "w.npz", a=tensor.view(torch.int16).numpy().view("V2"))
-    checkpoint = open_checkpoint(tmp_path / "w.npz")
-    assert checkpoint.stored["a"] == Stored((4, 3), torch.bfloat16)
-    assert torch.equal(checkpoint.tensor("a"), tensor)
+    opened = open_weights_file(tmp_path / "w.npz")
+    assert opened.stored["a"] == TensorInfo((4, 3), torch.bfloat16)
+    assert torch.equal(opened.tensor("a"), tensor)
 
 
 @pytest.mark.parametrize("array", [np.arange(6.0).reshape(2, 3).T, np.arange(6, dtype=">f4").reshape(3, 2)])
-def test_an_array_of_another_order_of_axes_or_bytes_has_the_same_numbers(tmp_path, array):
+def test_fortran_order_and_big_endian_arrays_are_read(tmp_path, array):
     np.savez(tmp_path / "w.npz", a=array)
-    assert np.array_equal(open_checkpoint(tmp_path / "w.npz").tensor("a").numpy(), array)
+    assert np.array_equal(open_weights_file(tmp_path / "w.npz").tensor("a").numpy(), array)
 
 
-def test_a_training_s_npz_gives_its_parameters_alone(tmp_path):
+def test_only_the_parameters_of_a_training_npz_are_read(tmp_path):
     arrays = {"params/head/bias": np.ones(2, np.float32), "opt/0/mu": np.array("text"), "chrono": np.zeros(1)}
     np.savez(tmp_path / "w.npz", allow_pickle=False, **arrays)
-    checkpoint = open_checkpoint(tmp_path / "w.npz")
-    assert list(checkpoint.stored) == ["head/bias"]
-    assert checkpoint.tensor("head/bias").tolist() == [1, 1]
-    assert checkpoint.unwrapped == ("params/",)
+    opened = open_weights_file(tmp_path / "w.npz")
+    assert list(opened.stored) == ["head/bias"]
+    assert opened.tensor("head/bias").tolist() == [1, 1]
+    assert opened.unwrapped == ("params/",)
 
 
 @pytest.mark.parametrize("wrapper", ["state_dict_ema", "model_ema", "state_dict", "model", "params"])
-def test_a_wrapper_is_taken_off_and_what_stands_beside_the_weights_is_left(tmp_path, wrapper):
-    beside = {
+def test_a_wrapper_is_removed_and_other_content_is_ignored(tmp_path, wrapper):
+    other_content = {
         "epoch": 3,
         "arch": "mixer",
         "args": argparse.Namespace(lr=0.1),
         "optimizer": {"state": {0: torch.ones(1)}},
     }
-    torch.save({**beside, wrapper: OrderedDict(weights())}, tmp_path / "w.pth.tar")
-    checkpoint = open_checkpoint(tmp_path / "w.pth.tar")
-    assert list(checkpoint.stored) == list(weights())
-    assert checkpoint.unwrapped == (wrapper,)
+    torch.save({**other_content, wrapper: OrderedDict(weights())}, tmp_path / "w.pth.tar")
+    opened = open_weights_file(tmp_path / "w.pth.tar")
+    assert list(opened.stored) == list(weights())
+    assert opened.unwrapped == (wrapper,)
 
 
 @pytest.mark.parametrize("averaged", ["state_dict_ema", "model_ema"])
-def test_the_averaged_weights_are_preferred_which_is_said(tmp_path, caplog, averaged):
+def test_averaged_weights_are_preferred_with_a_warning(tmp_path, caplog, averaged):
     torch.save({"state_dict": {"a": torch.zeros(1)}, averaged: {"a": torch.ones(1)}}, tmp_path / "w.pth")
-    assert open_checkpoint(tmp_path / "w.pth").tensor("a").tolist() == [1]
+    assert open_weights_file(tmp_path / "w.pth").tensor("a").tolist() == [1]
     (line,) = [record.getMessage() for record in caplog.records]
-    assert f"holds {averaged} and state_dict: {averaged} is read" in line
+    assert f"contains {averaged} and state_dict: using {averaged}, the weights averaged" in line
 
 
-def test_averaged_weights_that_are_none_are_passed_over(tmp_path, caplog):
+def test_averaged_weights_of_none_are_ignored(tmp_path, caplog):
     torch.save({"state_dict": weights(), "state_dict_ema": None}, tmp_path / "w.pth")
-    assert open_checkpoint(tmp_path / "w.pth").unwrapped == ("state_dict",)
+    assert open_weights_file(tmp_path / "w.pth").unwrapped == ("state_dict",)
     assert not caplog.records
 
 
 @pytest.mark.parametrize(
-    ("prefix", "splits"),
+    ("prefix", "unwrapped"),
     [
         ("module.", ("module.",)),
         ("_orig_mod.", ("_orig_mod.",)),
@@ -129,21 +129,21 @@ def test_averaged_weights_that_are_none_are_passed_over(tmp_path, caplog):
     ],
 )
 @pytest.mark.parametrize("write", [as_safetensors, as_zipped_pickle])
-def test_a_prefix_of_all_names_is_taken_off(tmp_path, write, prefix, splits):
+def test_a_prefix_of_all_names_is_removed(tmp_path, write, prefix, unwrapped):
     tensors = weights()
     write(tmp_path / "w", {prefix + name: tensor for name, tensor in tensors.items()})
-    checkpoint = open_checkpoint(tmp_path / "w")
-    assert checkpoint.stored.keys() == tensors.keys()
-    assert torch.equal(checkpoint.tensor("stem.weight"), tensors["stem.weight"])
-    assert checkpoint.unwrapped == splits
+    opened = open_weights_file(tmp_path / "w")
+    assert opened.stored.keys() == tensors.keys()
+    assert torch.equal(opened.tensor("stem.weight"), tensors["stem.weight"])
+    assert opened.unwrapped == unwrapped
 
 
-def test_a_prefix_of_some_names_stays(tmp_path):
+def test_a_prefix_of_some_names_is_kept(tmp_path):
     save_file({"module.a": torch.ones(1), "b": torch.ones(1)}, tmp_path / "w.safetensors")
-    assert set(open_checkpoint(tmp_path / "w.safetensors").stored) == {"module.a", "b"}
+    assert set(open_weights_file(tmp_path / "w.safetensors").stored) == {"module.a", "b"}
 
 
-def test_a_training_checkpoint_of_timm_s_opens(tmp_path):
+def test_a_training_checkpoint_of_timm_is_read(tmp_path):
     utils = pytest.importorskip("timm.utils")
     model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
     optimizer = torch.optim.AdamW(model.parameters())
@@ -154,26 +154,26 @@ def test_a_training_checkpoint_of_timm_s_opens(tmp_path):
         model, optimizer, options, model_ema=utils.ModelEmaV2(model), checkpoint_dir=tmp_path, recovery_dir=tmp_path
     )
     saver.save_checkpoint(3, metric=np.float64(76.5))
-    checkpoint = open_checkpoint(tmp_path / "last.pth.tar")
-    assert checkpoint.stored.keys() == model.state_dict().keys()
-    assert checkpoint.unwrapped == ("state_dict_ema",)
-    assert all(torch.equal(checkpoint.tensor(name), tensor) for name, tensor in model.state_dict().items())
+    opened = open_weights_file(tmp_path / "last.pth.tar")
+    assert opened.stored.keys() == model.state_dict().keys()
+    assert opened.unwrapped == ("state_dict_ema",)
+    assert all(torch.equal(opened.tensor(name), tensor) for name, tensor in model.state_dict().items())
 
 
-def test_numpy_1_s_spelling_of_a_number_beside_the_weights_is_read_over(tmp_path):
+def test_scalars_pickled_by_numpy_1_are_ignored(tmp_path):
     torch.save({"model": weights(), "best": np.float32(1.5)}, tmp_path / "w.pth", _use_new_zipfile_serialization=False)
     older = (tmp_path / "w.pth").read_bytes().replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
     (tmp_path / "w.pth").write_bytes(older)
-    assert open_checkpoint(tmp_path / "w.pth").unwrapped == ("model",)
+    assert open_weights_file(tmp_path / "w.pth").unwrapped == ("model",)
 
 
-def test_parameters_are_as_good_as_tensors(tmp_path):
+def test_parameters_are_read_as_tensors(tmp_path):
     torch.save({"a": nn.Parameter(torch.ones(2))}, tmp_path / "w.pth")
-    assert not open_checkpoint(tmp_path / "w.pth").tensor("a").requires_grad
+    assert not open_weights_file(tmp_path / "w.pth").tensor("a").requires_grad
 
 
 def sharded(folder: Path) -> dict[str, Tensor]:
-    """model.safetensors.index.json and two files; the tensors, in the index's order."""
+    """Writes model.safetensors.index.json and two files. Returns the tensors in the order of the index."""
     tensors = weights()
     shard_of = dict(zip(tensors, ["model-2.safetensors", "model-1.safetensors", "model-2.safetensors"], strict=True))
     for shard in set(shard_of.values()):
@@ -184,16 +184,16 @@ def sharded(folder: Path) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("given", [".", "model.safetensors.index.json"])
-def test_a_model_in_several_files_is_one(tmp_path, given):
+def test_a_sharded_model_is_read(tmp_path, given):
     tensors = sharded(tmp_path)
-    checkpoint = open_checkpoint(tmp_path / given)
-    assert checkpoint.path == tmp_path / "model.safetensors.index.json"
-    assert list(checkpoint.stored) == list(tensors)
-    assert all(torch.equal(checkpoint.tensor(name), tensor) for name, tensor in tensors.items())
+    opened = open_weights_file(tmp_path / given)
+    assert opened.path == tmp_path / "model.safetensors.index.json"
+    assert list(opened.stored) == list(tensors)
+    assert all(torch.equal(opened.tensor(name), tensor) for name, tensor in tensors.items())
 
 
 @pytest.mark.parametrize(
-    ("names", "taken"),
+    ("names", "expected"),
     [
         (["model.safetensors", "pytorch_model.bin", "other.safetensors"], "model.safetensors"),
         (["pytorch_model.bin", "training_args.bin"], "pytorch_model.bin"),
@@ -201,56 +201,56 @@ def test_a_model_in_several_files_is_one(tmp_path, given):
         (["model_best.pth.tar", "summary.csv"], "model_best.pth.tar"),
     ],
 )
-def test_a_folder_s_file_of_weights_is_found(tmp_path, names, taken):
+def test_the_weights_file_of_a_folder_is_found(tmp_path, names, expected):
     for name in names:
         as_safetensors(tmp_path / name, weights())
-    assert open_checkpoint(tmp_path).path == tmp_path / taken
+    assert open_weights_file(tmp_path).path == tmp_path / expected
 
 
 @pytest.mark.parametrize(
-    ("names", "words"),
+    ("names", "pattern"),
     [
-        (["b.npz", "a.safetensors"], r"holds several files of weights, a\.safetensors, b\.npz, .*give the path"),
+        (["b.npz", "a.safetensors"], r"holds several files of weights \(a\.safetensors, b\.npz\), .*give the path"),
         (["README.md"], r"holds no file of weights: give the folder"),
     ],
 )
-def test_a_folder_with_several_or_none_says_which(tmp_path, names, words):
+def test_a_folder_with_several_weights_files_or_none_is_refused(tmp_path, names, pattern):
     for name in names:
         as_safetensors(tmp_path / name, weights())
-    with pytest.raises(UserError, match=words):
-        open_checkpoint(tmp_path)
+    with pytest.raises(UserError, match=pattern):
+        open_weights_file(tmp_path)
 
 
 @pytest.mark.parametrize("write", [as_safetensors, as_zipped_pickle])
-def test_tensors_are_mapped_and_not_read(tmp_path, write):
-    """What changes in the file after it is opened shows."""
+def test_tensors_are_memory_mapped(tmp_path, write):
+    """A change of the file after it is opened is visible."""
     write(tmp_path / "w", {"a": torch.full((1000,), 1.5)})
-    checkpoint = open_checkpoint(tmp_path / "w")
+    opened = open_weights_file(tmp_path / "w")
     content = (tmp_path / "w").read_bytes()
     with (tmp_path / "w").open("r+b") as file:
         file.write(
             content.replace(torch.full((1000,), 1.5).numpy().tobytes(), torch.full((1000,), 2.5).numpy().tobytes())
         )
-    assert checkpoint.tensor("a").unique().tolist() == [2.5]
+    assert opened.tensor("a").unique().tolist() == [2.5]
 
 
-def test_an_npz_is_read_when_a_tensor_is_asked_for(tmp_path):
-    """Damage to one array is met with that array."""
+def test_npz_arrays_are_read_lazily(tmp_path):
+    """Damage to one array raises only when that array is read."""
     damaged = np.full(5000, 2.5)
     np.savez(tmp_path / "w.npz", a=np.full(9, 1.5), b=damaged)
     content = (tmp_path / "w.npz").read_bytes()
     (tmp_path / "w.npz").write_bytes(content.replace(damaged.tobytes(), (damaged + 1).tobytes()))
-    checkpoint = open_checkpoint(tmp_path / "w.npz")
-    assert checkpoint.tensor("a").tolist() == [1.5] * 9
-    with pytest.raises(UserError, match=r"no whole numpy archive \(Bad CRC-32 for file 'b\.npy'\)"):
-        checkpoint.tensor("b")
+    opened = open_weights_file(tmp_path / "w.npz")
+    assert opened.tensor("a").tolist() == [1.5] * 9
+    with pytest.raises(UserError, match=r"not a complete NumPy archive \(Bad CRC-32 for file 'b\.npy'\)"):
+        opened.tensor("b")
 
 
 def empty(path: Path):
     path.write_bytes(b"")
 
 
-def absent(path: Path):
+def missing(path: Path):
     pass
 
 
@@ -266,7 +266,7 @@ def lfs_pointer(path: Path):
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
 
 
-def text(path: Path):
+def plain_text(path: Path):
     path.write_text("Repository not found, or you are not logged in.")
 
 
@@ -288,32 +288,32 @@ def keras(path: Path):
     path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(500))
 
 
-def noise(path: Path):
+def random_bytes(path: Path):
     path.write_bytes(bytes(range(200, 256)) * 9)
 
 
-def zip_of_texts(path: Path):
+def zip_without_weights(path: Path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme.txt", "weights")
 
 
 @pytest.mark.parametrize(
-    ("make", "file", "words"),
+    ("make", "file", "pattern"),
     [
         (empty, "w.pth", "w.pth is empty"),
-        (absent, "w.pth", r"can't be read \(No such file or directory\)"),
-        (error_page, "w.npz", "a web page, as a server sends instead"),
-        (error_in_xml, "w.safetensors", "a web page, as a server sends instead"),
-        (lfs_pointer, "w.bin", "git-LFS's pointer to the weights: run `git lfs pull`"),
-        (text, "w.pth", "is text, not weights"),
-        (single_array, "w.npz", "a single array of numpy's: give the .npz"),
+        (missing, "w.pth", r"can't be read \(No such file or directory\)"),
+        (error_page, "w.npz", "is a web page, probably an error page"),
+        (error_in_xml, "w.safetensors", "is a web page, probably an error page"),
+        (lfs_pointer, "w.bin", "is a Git LFS pointer, not the weights: run `git lfs pull`"),
+        (plain_text, "w.pth", "is text, not weights"),
+        (single_array, "w.npz", "is a single NumPy array: give the .npz"),
         (tar, "w.pth.tar", "a tar archive: unpack it first"),
-        (gzipped, "w.gz", "packed by gzip: unpack it first"),
-        (keras, "w.h5", "HDF5, of Keras or TensorFlow"),
-        (noise, "w.pth", "no file of weights that mixlab knows"),
-        (zip_of_texts, "w.zip", "a zip of other things than weights"),
+        (gzipped, "w.gz", "is compressed with gzip: unpack it first"),
+        (keras, "w.h5", "is an HDF5 file of Keras or TensorFlow"),
+        (random_bytes, "w.pth", "is not a supported weights file"),
+        (zip_without_weights, "w.zip", "is a zip archive, but neither .npz nor of torch.save"),
     ],
 )
-def test_what_is_no_file_of_weights_is_said_to_be_something_else(tmp_path, refused, make, file, words):
+def test_files_of_other_types_are_refused_with_their_type(tmp_path, refused, make, file, pattern):
     make(tmp_path / file)
-    refused(tmp_path / file, words)
+    refused(tmp_path / file, pattern)

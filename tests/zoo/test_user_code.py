@@ -1,0 +1,169 @@
+"""Architectures outside the families: variants, and a model in a file of the user's own."""
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import mixlab
+from mixlab.errors import UserError
+from mixlab.zoo import user_code
+from mixlab.zoo.architecture import architecture, create_model, variant_names
+
+CODE = '''
+"""A linear model."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Config:
+    image_size: int = 8
+    image_channels: int = 3
+    classes: int = 2
+    width: int = 4
+
+
+class Model(nn.Module):
+    def __init__(self, config: Config):
+        super().__init__()
+        self.config = config
+        pixels = config.image_channels * config.image_size**2
+        self.stem = nn.Sequential(nn.Flatten(), nn.Linear(pixels, config.width))
+        self.head = nn.Linear(config.width, config.classes)
+
+    def embed(self, images):
+        return self.stem(images)
+
+    def forward(self, images):
+        return self.head(self.embed(images))
+
+
+def wide(config: Config):
+    return Model(Config(config.image_size, config.image_channels, config.classes, 2 * config.width))
+
+
+def without_config(width):
+    return nn.Linear(width, width)
+'''
+
+
+@pytest.fixture(autouse=True)
+def nothing_trusted(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("MIXLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(user_code, "_trusts_all", False)
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    file = tmp_path / "mine.py"
+    file.write_text(CODE)
+    return file
+
+
+SMALL = "image_size=32:patch_size=8:channels=16:token_hidden=8:channel_hidden=32:depth=2"
+
+
+def test_every_file_of_the_variants_is_an_architecture():
+    folder = Path(mixlab.models.variants.__path__[0])
+    assert variant_names() == sorted(file.stem for file in folder.glob("*.py") if file.stem != "__init__")
+    assert {"attention_mixer", "pooling_mixer"} <= set(variant_names())
+
+
+@pytest.mark.parametrize("name", variant_names())
+def test_a_variant_is_built_by_its_name_and_fields(name):
+    model = create_model(f"variant:{name}:{SMALL}", classes=5)
+    assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 5)
+
+
+def test_an_unknown_variant_is_refused_with_the_nearest():
+    with pytest.raises(UserError, match=r'no variant "atention_mixer": .*Did you mean "attention_mixer"'):
+        architecture("variant:atention_mixer")
+
+
+def test_the_missing_fields_of_a_variant_are_named():
+    with pytest.raises(UserError, match=r"variant:pooling_mixer lacks fields of its config \(.*'patch_size'"):
+        architecture("variant:pooling_mixer", classes=5)
+
+
+@pytest.mark.parametrize(("name", "width"), [("Model", 4), ("Model:width=6", 6), ("wide", 8)])
+def test_a_class_or_a_function_of_a_file_is_built(file, name, width):
+    model = create_model(f"py:{file}:{name}", classes=3)
+    assert model(torch.zeros(2, 3, 8, 8)).shape == (2, 3)
+    assert model.get_parameter("head.weight").shape == (3, width)
+
+
+@pytest.mark.parametrize(
+    "name", ["mixer_nano", f"variant:pooling_mixer:{SMALL}", "timm:resnet18", "py:{file}:Model:width=6"]
+)
+def test_an_architecture_that_was_pickled_builds_the_same_model(file, name):
+    name = name.format(file=file)
+    user_code.trust_code(file)
+    built = architecture(name, classes=3)
+    again = pickle.loads(pickle.dumps(built))
+    assert again == built
+    assert [tensor.shape for tensor in again.on_meta().parameters()] == [
+        tensor.shape for tensor in built.on_meta().parameters()
+    ]
+
+
+def test_code_that_nobody_trusted_is_not_run(file):
+    marker = file.with_name("ran")
+    file.write_text(f"open({str(marker)!r}, 'w').close()\n{CODE}")
+    with pytest.raises(UserError, match=r"mine\.py is a model's code that was not run on this machine before: read it"):
+        architecture(f"py:{file}:Model")
+    assert not marker.exists()
+    mixlab.trust_code(file)
+    architecture(f"py:{file}:Model")
+    assert marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "trusted"),
+    [
+        (lambda code: code, True),
+        (lambda code: code.replace('"""A linear model."""', "# A comment."), True),
+        (lambda code: code.replace("2 * config.width", "3 * config.width"), False),
+    ],
+    ids=["a copy", "another comment", "another number"],
+)
+def test_trust_is_for_the_code_wherever_it_lies(file, tmp_path, change: Callable[[str], str], trusted):
+    mixlab.trust_code(file)
+    other = tmp_path / "elsewhere.py"
+    other.write_text(change(CODE))
+    if trusted:
+        user_code.require_trusted(other)
+    else:
+        with pytest.raises(UserError, match="--trust-code"):
+            user_code.require_trusted(other)
+
+
+def test_trust_all_code_trusts_what_is_opened_from_then_on(file):
+    user_code.trust_all_code()
+    assert architecture(f"py:{file}:Model").config["width"] == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("py:{file}", r"is incomplete: write py:FILE\.py:NAME"),
+        ("py:{file}:Modell", r'mine\.py has no class or function Modell: .*Did you mean "Model"'),
+        ("py:{file}:Model:widht=3", r'"widht" is not a field of Config: .*Did you mean "width"'),
+        ("py:{file}:without_config", r"takes no config: give it one parameter that is annotated with a dataclass"),
+        ("py:{file}x:Model", r"There is no file .*mine\.pyx: give py:FILE\.py:NAME"),
+    ],
+)
+def test_a_name_that_can_not_be_built_is_refused(file, name, sentence):
+    user_code.trust_code(file)
+    with pytest.raises(UserError, match=sentence):
+        architecture(name.format(file=file))
+
+
+def test_a_file_that_is_not_python_is_refused(file):
+    file.write_text("def broken(:\n")
+    with pytest.raises(UserError, match=r"mine\.py is not valid Python \(.*\): correct it"):
+        create_model(f"py:{file}:Model")
