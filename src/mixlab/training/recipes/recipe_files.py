@@ -19,7 +19,7 @@ def recipe_text(name: str) -> str:
 
 
 def read_recipe(name_or_path: str) -> dict[str, Any]:
-    """The fields of a recipe, by its name or from a TOML file. Raises UserError if it is missing or not TOML."""
+    """The fields of a recipe, by name or from a TOML file. Raises UserError if it is missing or not TOML."""
     if name_or_path in recipe_names():
         return tomllib.loads(recipe_text(name_or_path))
     path = Path(name_or_path)
@@ -35,7 +35,7 @@ def read_recipe(name_or_path: str) -> dict[str, Any]:
 
 
 def with_local_code(fields: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Make the FILE of a model py:FILE.py:NAME absolute. A relative path is relative to `folder`, that of the recipe."""
+    """Make the FILE of a model py:FILE.py:NAME absolute. A relative FILE is relative to `folder`."""
     kind, *rest = str(fields.get("model", "")).split(":")
     if kind != "py" or not rest:
         return fields
