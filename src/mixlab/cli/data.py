@@ -1,4 +1,4 @@
-"""`mixlab data`: what is in a set of images, and what a model will see of it."""
+"""`mixlab data`: check a dataset, or preview the images that a model gets."""
 
 import json
 from pathlib import Path
@@ -11,18 +11,20 @@ from mixlab.cli.output import logger, output_folder, require_empty_folder, show
 from mixlab.errors import UserError
 from mixlab.report.table import Format
 
-data = typer.Typer(no_args_is_help=False, help="Look at a set of images: check it, or preview what a model sees.")
+data = typer.Typer(no_args_is_help=False, help="Check a dataset, or preview the images that a model gets.")
 
 
 @data.command()
 def check(
     source: Annotated[str, typer.Argument(metavar="DATA", help=f"{DATA}.")],
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes that read; else one a core.")] = None,
-    format: Annotated[Format, typer.Option(help="csv and json name every image found.")] = "table",
-    out: Annotated[Path | None, typer.Option(help="A new folder for report.html and results.json.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that read images. Default: one per core.")
+    ] = None,
+    format: Annotated[Format, typer.Option(help="csv and json list every finding by image.")] = "table",
+    out: Annotated[Path | None, typer.Option(help="New folder for report.html and results.json.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Do not show progress.")] = False,
 ) -> None:
-    """Find unreadable images, copies, also across train and test, and what is unusual; nothing is changed."""
+    """Find unreadable images, duplicates, also between train and test, and unusual images. Nothing is changed."""
     from mixlab.data.inspection.check import check_images
     from mixlab.data.inspection.check_page import check_page
     from mixlab.data.inspection.findings import full_table, results, tables
@@ -49,19 +51,19 @@ def check(
         with atomic_folder(out) as temporary:
             write_json(temporary / "results.json", results(checked))
             write_text(temporary / "report.html", page)
-        log(f"The report: {out / 'report.html'}")
+        log(f"Report: {out / 'report.html'}")
 
 
 @data.command()
 def preview(
     source: Annotated[str, typer.Argument(metavar="DATA", help=f"{DATA}.")],
-    recipe: Annotated[str, typer.Option(help="A name that `mixlab recipes` lists, or a TOML file.")],
-    images: Annotated[int, typer.Option(min=2, help="How many are shown.")] = 12,
-    set: Annotated[list[str] | None, typer.Option(help="key=value of the recipe, as in mixlab train.")] = None,
-    out: Annotated[Path | None, typer.Option(help="A new folder for report.html; else one below runs/.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    recipe: Annotated[str, typer.Option(help="Name from `mixlab recipes`, or a TOML file.")],
+    images: Annotated[int, typer.Option(min=2, help="Number of images.")] = 12,
+    set: Annotated[list[str] | None, typer.Option(help="Override a key of the recipe, as in mixlab train.")] = None,
+    out: Annotated[Path | None, typer.Option(help="New folder for report.html. Default: a folder in runs/.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Do not show progress.")] = False,
 ) -> None:
-    """Show what a model will see when it is trained by a recipe: images augmented and mixed, with their labels."""
+    """Preview training images as a recipe augments and mixes them, with their labels."""
     import torch
 
     from mixlab.data.sources import open_dataset
@@ -76,17 +78,16 @@ def preview(
     fields = read_recipe(recipe) | {"data": source}
     if "linear_probe" in fields:
         raise UserError(
-            f"{recipe} trains a head on features, which are those of each image as it is: nothing is augmented or "
-            "mixed. Give a recipe with [augmentation]."
+            f"{recipe} is a linear probe, which does not augment or mix images: give a recipe with [augmentation]."
         )
     checked = parse_training_recipe(apply_overrides(fields, set or []), recipe)
     log = logger(quiet=quiet)
     dataset = open_dataset(checked.data, quiet=quiet)
     for note in dataset.notes:
         log(note)
-    seen = previewed(resolve(checked, dataset, torch.device("cpu")), images, quiet=quiet)
-    for name, reason in seen.unreadable.items():
+    result = previewed(resolve(checked, dataset, torch.device("cpu")), images, quiet=quiet)
+    for name, reason in result.unreadable.items():
         log(f"{name} can't be read: {reason}.")
     with atomic_folder(out) as temporary:
-        write_text(temporary / "report.html", preview_page(seen).html())
+        write_text(temporary / "report.html", preview_page(result).html())
     print(out / "report.html")

@@ -1,4 +1,4 @@
-"""`mixlab train --dry-run`: what a training would do, before anything is written."""
+"""`mixlab train --dry-run`: the estimate of a training, without training."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,16 +17,17 @@ Log = Callable[[str], None]
 
 
 def check_dry_run_options(figure: Path | None, resume: Path | None, *, dry_run: bool) -> None:
+    """Raises UserError for --dry-run with --resume, and for --figure without --dry-run."""
     if dry_run and resume is not None:
-        raise UserError(f"--dry-run tells of a training that has not begun, as {resume} has: leave one of them out.")
+        raise UserError(f"--dry-run is for new trainings, but --resume {resume} continues one: remove one of them.")
     if figure is not None and not dry_run:
-        raise UserError(f"--figure {figure} keeps what --dry-run says: give both.")
+        raise UserError(f"--figure {figure} has no effect without --dry-run: add --dry-run, or remove it.")
 
 
 def print_dry_run(
     recipe: "Recipe | LinearProbeRecipe", dataset: "Dataset", device: "torch.device", log: Log, figure: Path | None
 ) -> None:
-    """To standard output, and into `figure` where there is one."""
+    """Print the estimate to standard output, and write it to `figure` if given. Raises UserError."""
     from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 
     if isinstance(recipe, LinearProbeRecipe):
@@ -45,16 +46,16 @@ def _dry_run_training(
     from mixlab.training.planning.estimate_page import figure_writer, print_estimate
     from mixlab.training.trackers import require_trackers
 
-    keep = figure and figure_writer(figure)
+    write_figure = figure and figure_writer(figure)
     require_trackers(recipe)
     job = resolve(recipe, dataset, device)
     processes = init_distributed(device)
     plan, seconds = broadcast_from_main(lambda: select_plan(job, log, processes.num_processes))
     if processes.is_main_process:
-        told = estimate(job, plan, seconds)
-        print_estimate(told)
-        if keep:
-            keep(told)
+        result = estimate(job, plan, seconds)
+        print_estimate(result)
+        if write_figure:
+            write_figure(result)
 
 
 def _dry_run_linear_probe(
@@ -65,13 +66,13 @@ def _dry_run_linear_probe(
     from mixlab.training.linear_probe.estimate_page import page_writer, print_linear_probe_estimate
     from mixlab.training.linear_probe.train import resolve_linear_probe
 
-    keep = figure and page_writer(figure)
+    write_page = figure and page_writer(figure)
     if not init_distributed(device).is_main_process:
         return
     job = resolve_linear_probe(recipe, dataset, device)
     for note in job.dataset.notes[len(dataset.notes) :]:
         log(note)
-    told = linear_probe_estimate(job)
-    print_linear_probe_estimate(told)
-    if keep:
-        keep(told)
+    result = linear_probe_estimate(job)
+    print_linear_probe_estimate(result)
+    if write_page:
+        write_page(result)

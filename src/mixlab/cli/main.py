@@ -1,6 +1,6 @@
-"""The command `mixlab`: its verbs, and how they end.
+"""The command `mixlab`: its subcommands and exit status.
 
-Exit status: 0 done, 1 partly answered, 2 the user's mistake, 75 stopped by a signal and can be resumed, 130 Ctrl-C.
+Exit status: 0 success, 1 partial result, 2 user error, 75 stopped by a signal and can be resumed, 130 Ctrl-C.
 """
 
 import os
@@ -37,38 +37,42 @@ app.add_typer(study, name="study")
 
 @app.callback()
 def mixlab() -> None:
-    """A laboratory and workshop for patch-mixing vision models: MLP-Mixer, ConvMixer and DaViT."""
+    """Train, evaluate and compare patch-mixing vision models: MLP-Mixer, ConvMixer and DaViT."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run `arguments`, or the process's own, and exit; a user's mistake is one sentence on standard error."""
+    """Run the command with `arguments`, by default those of the process, and exit.
+
+    A UserError is printed as one message to standard error.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text in any encoding
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be valid text
     try:
         status = app(words or ["--help"], prog_name="mixlab", standalone_mode=False) or 0
         sys.stdout.flush()
     except UserError as error:
-        status = _refused(str(error))
+        status = _print_error(str(error))
     except Interrupted as interrupted:
         print(f"mixlab: {interrupted}", file=sys.stderr)
         status = 75
     except typer.TyperException as error:
-        status = _refused(_not_understood(words, error))
-    except BrokenPipeError:  # the reader of a pipe has seen enough; Python would complain when it flushes once more
+        status = _print_error(_usage_message(words, error))
+    except BrokenPipeError:  # the reader closed the pipe; Python would print an error when it flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     sys.exit(status)
 
 
-def _refused(sentence: str) -> int:
-    print(f"mixlab: {sentence}", file=sys.stderr)
+def _print_error(message: str) -> int:
+    """Print an error and return its exit status."""
+    print(f"mixlab: {message}", file=sys.stderr)
     return 2
 
 
-def _not_understood(words: Sequence[str], error: typer.TyperException) -> str:
-    """Typer's message about the words typed, such as an option that a verb lacks, as a sentence with a way out."""
+def _usage_message(words: Sequence[str], error: typer.TyperException) -> str:
+    """Typer's message about wrong arguments, such as an unknown option, with the command and a hint on --help."""
     message = error.format_message().replace("Value error, ", "")
     end = "" if message.endswith((".", "?")) else "."
     command = f"mixlab {words[0]} --help" if words[0] in VERBS else "mixlab --help"
-    return f"`{shlex.join(['mixlab', *words])}` is not understood: {message}{end} `{command}` lists what is."
+    return f"`{shlex.join(['mixlab', *words])}` is not a valid command: {message}{end} See `{command}`."

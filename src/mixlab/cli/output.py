@@ -1,4 +1,4 @@
-"""What verbs share: where they write, and how they speak."""
+"""Output of the subcommands: folders, tables and log messages."""
 
 import re
 import sys
@@ -13,7 +13,7 @@ Log = Callable[[str], None]
 
 
 def output_folder(out: Path | None, verb: str, data: str) -> Path:
-    """`out`, or a new folder below runs/; refused where something lies already."""
+    """`out`, or by default the path of a new folder in runs/. Raises UserError if the folder is not empty."""
     if out is None:
         label = re.sub(r"\W+", "-", data).strip("-").lower()[-40:]
         out = Path("runs") / f"{verb}-{label}-{datetime.now():%Y%m%d-%H%M%S}"
@@ -22,22 +22,27 @@ def output_folder(out: Path | None, verb: str, data: str) -> Path:
 
 
 def require_empty_folder(out: Path) -> None:
+    """Raises UserError if `out` is a file or a folder with files."""
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise UserError(f"--out {out} holds something else, which is never overwritten: give a new or an empty folder.")
+        raise UserError(
+            f"--out {out} already exists, and existing files are never overwritten: give a new or empty folder."
+        )
 
 
 def parse_image_size(text: str | None) -> int | tuple[int, int] | None:
-    """ "64" is a square, "64x48" is height x width, in pixels."""
+    """The value of --image-size in pixels: "64" for a square, "64x48" for height x width. Raises UserError."""
     if text is None:
         return None
     sides = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
     if sides is None:
-        raise UserError(f"--image-size {text} is no size: give pixels, as 64, or height x width, as 64x48.")
+        raise UserError(
+            f"--image-size {text} is not a size: give pixels, for example 64, or height x width, for example 64x48."
+        )
     return (int(sides[1]), int(sides[2])) if sides[2] else int(sides[1])
 
 
 def show(tables: Iterable[Table], format: Format) -> None:
-    """On standard output; for people with an empty line behind each."""
+    """Print tables to standard output. In the format "table", an empty line follows each."""
     for table in tables:
         match format:
             case "table":
@@ -50,10 +55,10 @@ def show(tables: Iterable[Table], format: Format) -> None:
 
 
 def logger(*, quiet: bool) -> Callable[[str], None]:
-    """What is said on the way goes to standard error, so that a pipe holds results alone."""
+    """A function that prints log messages to standard error, so that standard output has only results."""
 
-    def log(sentence: str) -> None:
+    def log(message: str) -> None:
         if not quiet:
-            print(sentence, file=sys.stderr, flush=True)
+            print(message, file=sys.stderr, flush=True)
 
     return log

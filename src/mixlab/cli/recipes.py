@@ -1,4 +1,4 @@
-"""`mixlab recipes`: the ways of training that come with mixlab."""
+"""`mixlab recipes`: list and print the recipes that are part of mixlab."""
 
 from typing import Annotated
 
@@ -9,11 +9,11 @@ from mixlab.report.table import Format, print_table, render
 
 def recipes(
     pattern: Annotated[
-        str, typer.Argument(help="The beginning of a name; the exact name of one shows its file.", show_default=False)
+        str, typer.Argument(help="Start of a name. The exact name of a recipe prints its file.", show_default=False)
     ] = "",
     format: Annotated[Format, typer.Option(help="csv and json have more columns.")] = "table",
 ) -> None:
-    """List the recipes that `mixlab train` takes by name: the papers', and ours for small data and small machines."""
+    """List the recipes that `mixlab train` accepts by name: those of the papers, and mixlab's for small data and CPUs."""
     from mixlab.training.recipes.recipe_files import recipe_text
     from mixlab.training.recipes.recipe_list import list_recipes, recipes_full_table, recipes_table
 

@@ -1,4 +1,4 @@
-"""`mixlab runs`: the trainings that are here."""
+"""`mixlab runs`: list, compare and average runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,23 +13,25 @@ from mixlab.report.table import Format
 def runs(
     folders: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[DIR]...", help="Folders that hold runs, else the store; two or more runs to compare."),
+        typer.Argument(
+            metavar="[DIR]...", help="Folders with runs, or two or more runs to compare. Default: the store."
+        ),
     ] = None,
     average: Annotated[
-        bool, typer.Option("--average", help="Average the weights of the runs given into a new one, in --out.")
+        bool, typer.Option("--average", help="Average the weights of the given runs into a new run in --out.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="The folder for what --average makes.")] = None,
-    format: Annotated[Format, typer.Option(help="csv and json have every figure in full.")] = "table",
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run that --average writes.")] = None,
+    format: Annotated[Format, typer.Option(help="csv and json have all columns, unrounded.")] = "table",
+    quiet: Annotated[bool, typer.Option("--quiet", help="Do not show progress.")] = False,
 ) -> int:
-    """List the trainings below a folder, compare those given, or average their weights."""
+    """List the runs in folders, compare runs, or average their weights."""
     from mixlab.runs.run_list import DamagedRun, list_runs, runs_full_table, runs_table
     from mixlab.runs.side_by_side import compare_runs
     from mixlab.runs.store import store_folder
 
     given = folders or []
     if average != (out is not None):
-        raise UserError("--average and --out belong together: `mixlab runs --average A B --out DIR`.")
+        raise UserError("--average and --out need each other: `mixlab runs --average A B --out DIR`.")
     if average and out is not None:
         _average(given, out, quiet=quiet)
         return 0
@@ -37,14 +39,14 @@ def runs(
     if len(given) > 1 and all((folder / "status.json").exists() for folder in given):
         comparison = compare_runs(given)
         tables = comparison.tables() if human_readable else [comparison.full_table()]
-        found = []
+        listed = []
     else:
         store = store_folder()
-        found = list_runs(given or ([store] if store.is_dir() else []))
-        where = ", ".join(map(str, given or [store]))
-        tables = [runs_table(found, where) if human_readable else runs_full_table(found)]
+        listed = list_runs(given or ([store] if store.is_dir() else []))
+        searched = ", ".join(map(str, given or [store]))
+        tables = [runs_table(listed, searched) if human_readable else runs_full_table(listed)]
     show(tables, format)
-    return 1 if any(isinstance(one, DamagedRun) for one in found) else 0
+    return 1 if any(isinstance(run, DamagedRun) for run in listed) else 0
 
 
 def _average(given: list[Path], out: Path, *, quiet: bool) -> None:
@@ -55,11 +57,11 @@ def _average(given: list[Path], out: Path, *, quiet: bool) -> None:
     run = average([open_run(path) for path in given], out, quiet=quiet)
     log = logger(quiet=quiet)
     if evaluated := read_history(run.journal).validation:
-        log(f"The mean has {evaluated['top1']:.1f} % of {evaluated['images']:,} validation images right.")
-        single = [one["top1"] for path in given if (one := read_history(path / "journal.jsonl").validation)]
+        log(f"Validation accuracy of the average: {evaluated['top1']:.1f} % of {evaluated['images']:,} images.")
+        single = [best["top1"] for path in given if (best := read_history(path / "journal.jsonl").validation)]
         if evaluated["top1"] < max(single):
             log(
-                f"The best of the runs had {max(single):.1f} %: where the trainings did not begin from the same "
-                "weights, as fine-tunings of one model do, a mean is seldom good."
+                f"The best of the runs has {max(single):.1f} %. An average is rarely good if the trainings did not "
+                "start from the same weights, as in fine-tuning of one model."
             )
     print(run.path)

@@ -1,7 +1,7 @@
-"""`mixlab study`: the papers' experiments, one command a study; its options are the fields of the study's settings.
+"""`mixlab study`: experiments of the papers, one command per study. Its options are the fields of the study's settings.
 
-A study is a file of `mixlab.studies` with a dataclass `Settings` and a function `run`. It is found by its name, and is
-imported only when it is asked for.
+A study is a module of `mixlab.studies` with a dataclass `Settings` and a function `run`. It is imported only when its
+command is used.
 """
 
 import ast
@@ -23,6 +23,7 @@ from mixlab.cli.output import logger, output_folder, show
 
 
 def study_names() -> list[str]:
+    """The sorted names of all studies."""
     return sorted(name for name, module in _modules().items() if _defines_settings(module))
 
 
@@ -37,7 +38,7 @@ class _Studies(TyperGroup):
         return get_command_from_info(info, pretty_exceptions_short=True, rich_markup_mode=None)
 
 
-study = typer.Typer(cls=_Studies, help="Repeat an experiment of the papers on your images, with intervals.")
+study = typer.Typer(cls=_Studies, help="Repeat an experiment of the papers on your images, with confidence intervals.")
 
 
 @study.callback()
@@ -46,7 +47,7 @@ def _group() -> None:
 
 
 def _command(name: str) -> Callable[..., None]:
-    """A function whose signature has an option for every field of the study's settings."""
+    """The function of a command, with an option for every field of the study's settings."""
     module = import_module(f"mixlab.studies.{name}")
     hints = get_type_hints(module.Settings)
 
@@ -63,7 +64,7 @@ def _command(name: str) -> Callable[..., None]:
             write_json(temporary / "results.json", result.to_dict())
             write_text(temporary / "report.html", study_page(result).html())
         show([*([claims_table(findings)] if findings else []), *result.tables()], "table")
-        print(f"The report: {folder / 'report.html'}")
+        print(f"Report: {folder / 'report.html'}")
 
     options = [_parameter("data", Annotated[str, typer.Option(help=f"{DATA}.")], Parameter.empty)]
     for field in fields(module.Settings):
@@ -71,9 +72,9 @@ def _command(name: str) -> Callable[..., None]:
         option = typer.Option(help=field.metadata.get("help"), **limits)
         default = Parameter.empty if field.default is MISSING else field.default
         options.append(_parameter(field.name, Annotated[hints[field.name], option], default))
-    out = Annotated[Path | None, typer.Option(help="The folder for report.html and results.json.")]
+    out = Annotated[Path | None, typer.Option(help="New folder for report.html and results.json.")]
     options += [_parameter("out", out, None)]
-    options += [_parameter("quiet", Annotated[bool, typer.Option("--quiet", help="No progress.")], False)]
+    options += [_parameter("quiet", Annotated[bool, typer.Option("--quiet", help="Do not show progress.")], False)]
     command.__signature__ = Signature(options)  # pyright: ignore[reportFunctionMemberAccess]
     command.__annotations__ = {option.name: option.annotation for option in options}
     return command
@@ -84,7 +85,7 @@ def _parameter(name: str, annotation: Any, default: Any) -> Parameter:
 
 
 def _modules() -> dict[str, ast.Module]:
-    """The syntax trees of all files of `mixlab.studies`, which is far quicker than to import them."""
+    """The syntax trees of all modules of `mixlab.studies`. Parsing is much faster than importing them."""
     folder = files("mixlab") / "studies"
     names = [path.name.removesuffix(".py") for path in folder.iterdir() if path.name.endswith(".py")]
     return {name: ast.parse((folder / f"{name}.py").read_text(encoding="utf-8")) for name in names}

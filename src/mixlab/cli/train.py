@@ -1,4 +1,4 @@
-"""`mixlab train`: one model on one dataset."""
+"""`mixlab train`: train a model on a dataset."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,29 +17,33 @@ if TYPE_CHECKING:
 
 def train(
     recipe: Annotated[
-        str | None, typer.Argument(help="A name that `mixlab recipes` lists, or a TOML file; else a default recipe.")
+        str | None,
+        typer.Argument(help="Name from `mixlab recipes`, or a TOML file. Default: chosen for data and model."),
     ] = None,
     data: Annotated[str | None, typer.Option(help=f"{DATA}.")] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="A size, published weights, a run, a file, timm:NAME, variant:NAME or py:FILE.py:NAME."),
+        typer.Option(help="Size, published weights, run, file, timm:NAME, variant:NAME or py:FILE.py:NAME."),
     ] = None,
-    set: Annotated[list[str] | None, typer.Option(help="key=value of the recipe, such as epochs=20.")] = None,
-    seed: Annotated[int | None, typer.Option()] = None,
-    out: Annotated[Path | None, typer.Option(help="The run's folder; else one in the store.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="The folder of an interrupted run: resume it.")] = None,
-    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Without published weights.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be trained, and write nothing.")] = False,
+    set: Annotated[list[str] | None, typer.Option(help="Override a key of the recipe, for example epochs=20.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the random numbers. Default: from the recipe.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: a folder in the store.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Folder of an interrupted run to resume.")] = None,
+    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Train without published weights.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print an estimate of the training, and do not train.")
+    ] = False,
     figure: Annotated[
-        Path | None, typer.Option(help="With --dry-run: write it to an .html file, or the learning rate to a .png.")
+        Path | None,
+        typer.Option(help="With --dry-run: .html file for the estimate, or .png for the learning rate curve."),
     ] = None,
     trust_code: TrustCode = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Do not show progress.")] = False,
 ) -> None:
-    """Train a model, and write the weights, recipe, journal and report into a run's folder.
+    """Train a model, and write weights, recipe, journal and report to the folder of a run.
 
-    With --data alone, a recipe is chosen by the images and the device. The same command again, or --resume, continues
-    an interrupted run.
+    With --data only, a recipe is chosen for the images and the device. To continue an interrupted run, repeat the
+    command or use --resume.
     """
     from mixlab.measure.machine import pick_device
     from mixlab.runs.folder import open_any_run, require_free_folder
@@ -51,18 +55,18 @@ def train(
 
     check_dry_run_options(figure, resume, dry_run=dry_run)
     if resume is not None and out is not None:
-        raise UserError(f"--resume {resume} continues in that folder: remove --out {out}.")
+        raise UserError(f"--out {out} has no effect with --resume, which continues in {resume}: remove it.")
     resumed = None if resume is None else open_any_run(resume)
     if resumed is not None and resumed.is_finished:
-        print(f"The run at {resumed.path} is finished already.")
+        print(f"The run at {resumed.path} is already finished.")
         return
     if out is not None:
         require_free_folder(out)
     if model is not None:
         trust_named_code(model)
-    kind = pick_device()
-    processes = init_distributed(kind)
-    device, main = processes.device or kind, processes.is_main_process
+    local_device = pick_device()
+    processes = init_distributed(local_device)
+    device, main = processes.device or local_device, processes.is_main_process
     log = logger(quiet=quiet or not main)
 
     dataset = None
@@ -79,9 +83,9 @@ def train(
         fields["model"] = without_weights(fields["model"])
     checked = parse_recipe(apply_overrides(fields, set or []), name)
     if not checked.data:
-        raise UserError(f"{name} does not name the data: give them, for example --data folder:PATH.")
+        raise UserError(f"{name} does not set data: add --data, for example --data folder:PATH.")
     if dataset is None:
-        dataset = _open_data_of(checked.data, resumed, log, hint=data is None, quiet=quiet or not main)
+        dataset = _open_data_of_recipe(checked.data, resumed, log, hint=data is None, quiet=quiet or not main)
     if dry_run:
         print_dry_run(checked, dataset, device, log, figure)
         return
@@ -91,7 +95,7 @@ def train(
 
 
 def _open(name: str, log: Log, *, quiet: bool) -> "Dataset":
-    """Opened by the main process first, which may have to unpack or download it."""
+    """Open a dataset, on the main process first, because it may have to be downloaded or unpacked."""
     from accelerate import PartialState
 
     from mixlab.data.sources import open_dataset
@@ -103,14 +107,14 @@ def _open(name: str, log: Log, *, quiet: bool) -> "Dataset":
     return dataset
 
 
-def _open_data_of(name: str, resumed: "Run | None", log: Log, *, hint: bool, quiet: bool) -> "Dataset":
-    """The images of a run that is resumed may have been moved."""
+def _open_data_of_recipe(name: str, resumed: "Run | None", log: Log, *, hint: bool, quiet: bool) -> "Dataset":
+    """Open the data of a recipe. With `hint`, errors for a resumed run mention --data, in case the images were moved."""
     try:
         return _open(name, log, quiet=quiet)
     except UserError as error:
         if resumed is None or not hint:
             raise
-        raise UserError(f"{error} If the images were moved, give their place with --data.") from error
+        raise UserError(f"{error} If the images were moved, give their path with --data.") from error
 
 
 def _print_summary(run: "Run", log: Log) -> None:
@@ -120,5 +124,5 @@ def _print_summary(run: "Run", log: Log) -> None:
     for image, reason in (history.end or {}).get("unreadable", {}).items():
         log(f"{image} was skipped: {reason}.")
     if (validation := history.validation) is not None:
-        log(f"Validation accuracy of the run's weights: {validation['top1']:.1f} % of {validation['images']:,} images.")
+        log(f"Validation accuracy: {validation['top1']:.1f} % of {validation['images']:,} images.")
     print(run.path)

@@ -1,1 +1,1 @@
-"""A training's folder: its format, journal and checkpoints, the store of finished trainings, and lists of runs."""
+"""Run folders: their format, journal and checkpoints, the store of trainings, and tables of runs."""

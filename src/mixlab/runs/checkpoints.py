@@ -1,7 +1,7 @@
-"""A training's checkpoints: the state between two steps as one file, written whole while the next steps are taken.
+"""Checkpoints of a training. They are written atomically, in a thread, while the training continues.
 
-step-00000120.safetensors  tensors, and in the header, as JSON, the facts beside them
-best.safetensors           the weights that validation liked best so far
+step-00000120.safetensors  the state after a step: tensors, and metadata as JSON in the header
+best.safetensors           the weights with the best validation accuracy so far
 """
 
 import json
@@ -28,34 +28,41 @@ _BEST = "best.safetensors"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Tensors on the CPU, and JSON."""
+    """Tensors on the CPU, and JSON-serializable metadata."""
 
     tensors: Mapping[str, Tensor]
     metadata: Mapping[str, Any]
 
     def section(self, name: str) -> dict[str, Tensor]:
-        """The tensors called `name`/..., by the rest of their names."""
+        """The tensors with the prefix `name`/, which is removed from their names."""
         return {
             key.removeprefix(f"{name}/"): value for key, value in self.tensors.items() if key.startswith(f"{name}/")
         }
 
 
 class Checkpoints:
-    """Of one run, due every so many steps or seconds; where `writes` is not set, another process writes them.
+    """Reads and writes the checkpoints of one run.
 
-    Leaving the context waits for what is being written; an error of writing is raised at the next call.
+    folder         where the files are
+    keep           number of last checkpoints to keep
+    every_steps    a checkpoint is due after this many steps; None: never
+    every_seconds  a checkpoint is due this long after the last one; None: never
+    writes         False if another process writes the files
+
+    Use it as a context manager: leaving the context waits for pending writes. An error of a write is raised by the next
+    call.
     """
 
     def __init__(self, folder: Path, *, keep: int, every_steps: int | None, every_seconds: float | None, writes: bool):
         self._folder, self._keep, self._writes = folder, keep, writes
         self._every_steps, self._every_seconds = every_steps or math.inf, every_seconds or math.inf
         self._writer = ThreadPoolExecutor(max_workers=1)
-        self._writing: list[Future[None]] = []
+        self._pending: list[Future[None]] = []
         self._since = time.monotonic()
 
     def __enter__(self) -> Self:
         if self._writes:
-            for temporary in self._folder.glob(".*.part"):  # what a killed process was writing
+            for temporary in self._folder.glob(".*.part"):  # left by a killed process
                 temporary.unlink(missing_ok=True)
         return self
 
@@ -67,20 +74,22 @@ class Checkpoints:
             self._wait()
 
     def due(self, step: int) -> bool:
+        """Whether a checkpoint is due after `step`."""
         return step % self._every_steps == 0 or time.monotonic() - self._since >= self._every_seconds
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """`checkpoint`, whose facts name its step, must no longer change: it is written while the caller goes on."""
+        """Start to write a checkpoint with "step" in its metadata. The caller must not change its tensors any more."""
         self._since = time.monotonic()
-        self._write_soon(_STEP.format(checkpoint.metadata["step"]), checkpoint)
+        self._start_write(_STEP.format(checkpoint.metadata["step"]), checkpoint)
 
     def save_best(self, checkpoint: Checkpoint) -> None:
-        self._write_soon(_BEST, checkpoint)
+        """Start to write the best weights. The caller must not change them any more."""
+        self._start_write(_BEST, checkpoint)
 
     def last(self) -> Checkpoint | None:
-        """The newest that can be read: an older one takes the place of one that a failing disk has damaged.
+        """The last checkpoint that can be read, or None without any. Damaged checkpoints are skipped.
 
-        Raises UserError where there are some and none can be read.
+        Raises UserError if there are checkpoints, but none can be read.
         """
         files = sorted(self._folder.glob(_STEPS), reverse=True)
         reasons = []
@@ -91,30 +100,31 @@ class Checkpoints:
                 reasons.append(error)
         if files:
             raise UserError(
-                f"{files[0]} is broken ({reasons[0]}), and no older checkpoint can be read: remove {self._folder} to "
-                "begin the run again at its first step."
+                f"{files[0]} is damaged ({reasons[0]}), and no older checkpoint can be read: remove {self._folder} to "
+                "restart the run at its first step."
             )
         return None
 
     def best(self) -> Checkpoint | None:
+        """The best weights, or None without any. Raises UserError if they can't be read."""
         self._wait()
         file = self._folder / _BEST
         try:
             return _read(file) if file.exists() else None
         except (OSError, SafetensorError, ValueError) as error:
             raise UserError(
-                f"{file} is broken ({error}), and it holds the weights to keep: remove {self._folder} to begin the run "
-                "again at its first step."
+                f"{file} with the best weights is damaged ({error}): remove {self._folder} to restart the run at its "
+                "first step."
             ) from error
 
-    def _write_soon(self, name: str, checkpoint: Checkpoint) -> None:
+    def _start_write(self, name: str, checkpoint: Checkpoint) -> None:
         if self._writes:
-            self._wait()  # so that at most one copy of the state is held in memory
-            self._writing.append(self._writer.submit(self._write, self._folder / name, checkpoint))
+            self._wait()  # so that at most one copy of the state is in memory
+            self._pending.append(self._writer.submit(self._write, self._folder / name, checkpoint))
 
     def _wait(self) -> None:
-        while self._writing:
-            self._writing.pop(0).result()
+        while self._pending:
+            self._pending.pop(0).result()
 
     def _write(self, path: Path, checkpoint: Checkpoint) -> None:
         with atomic_file(path) as temporary:

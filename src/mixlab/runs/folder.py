@@ -1,17 +1,17 @@
-"""The folder of one training: what is in it, what state it is in, and how it is opened again.
+"""Run folders: the files of one training, and its state.
 
-status.json         {"format", "state": "running" | "stopped" | "done", "bytes": how large each other file was then}
-recipe.toml         the recipe, resolved: nothing in it is left to a default
-plan.json           device, precision, layout, micro-batch: decided before step 0
+status.json         {"format", "state": "running" | "stopped" | "done", "bytes": the sizes of the other files}
+recipe.toml         the resolved recipe, with all defaults
+plan.json           device, precision, layout and micro-batch, selected before step 0
 environment.json    versions, commit, device
-data.json           the classes, and how many images each part had
-split.json          which images each part holds, where the data did not come cut
-journal.jsonl       a line every few steps and a line an epoch
-checkpoints/        the state of the training at its last steps, and the best weights
-report.html         curves and figures of the training, also while it runs
-postmortem.json     the step at which the loss became no number
-model.safetensors   the weights: best by validation where there is one, else last
-config.json         the model's family and every field of its config, class names, preprocessing
+data.json           class names, and the number of images in each split
+split.json          the names of the images in each split, if mixlab made the splits
+journal.jsonl       a line every few steps and a line per epoch
+checkpoints/        the state of the training after its last steps, and the best weights
+report.html         curves and metrics of the training, also while it runs
+postmortem.json     the step at which the loss was no longer finite
+model.safetensors   the weights with the best validation accuracy; without validation, those of the last step
+config.json         the model's family, its complete config, class names, preprocessing
 """
 
 import json
@@ -32,7 +32,7 @@ State = Literal["running", "stopped", "done"]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A training's folder. Its parts are read when they are asked for."""
+    """The folder of a training. Every property reads its file; raises UserError if that is missing or damaged."""
 
     path: Path
 
@@ -58,11 +58,12 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
+        """Whether the folder has a finished training."""
         return (self.path / "status.json").exists() and self.state == "done"
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether a training was started here and can be resumed."""
+        """Whether the folder has a training that can be resumed."""
         return (self.path / "status.json").exists() and self.state != "done"
 
     @property
@@ -87,7 +88,7 @@ class Run:
 
     @property
     def split_assignment(self) -> dict[str, list[str]] | None:
-        """The names of each part's images; None where the data came cut."""
+        """The names of the images in each split; None if the dataset has splits of its own."""
         return self._read("split.json", json.loads) if (self.path / "split.json").exists() else None
 
     @property
@@ -101,48 +102,48 @@ class Run:
         write_json(self.path / "status.json", {"format": FORMAT, "state": state, "bytes": sizes})
 
     def check_complete(self) -> None:
-        """Raises UserError where a file is missing or cut off, as after a copy that was interrupted."""
+        """Raises UserError if a file is missing or has another size than recorded, as after an interrupted copy."""
         sizes = self._status().get("bytes")
         if sizes is None:
-            raise UserError(f"{self.path / 'status.json'} does not say how large the run's files are: train again.")
+            raise UserError(f"{self.path / 'status.json'} does not contain the sizes of the run's files: train again.")
         for name, written in sizes.items():
             file = self.path / name
-            held = f"{file.stat().st_size:,} bytes" if file.is_file() else "nothing"
-            if held != f"{written:,} bytes":
+            actual = f"has {file.stat().st_size:,} bytes" if file.is_file() else "is missing"
+            if actual != f"has {written:,} bytes":
                 raise UserError(
-                    f"{self.path} holds {held} of {name}, where the run wrote {written:,} bytes: a run's folder is "
-                    "whole or useless. Copy it anew, or train again."
+                    f"{self.path} is incomplete: {name} {actual}, but the run wrote {written:,} bytes. Copy the whole "
+                    "folder again, or train again."
                 )
 
     def _status(self) -> dict[str, Any]:
         status = self._parsed("status.json", json.loads)
         if not (isinstance(status, dict) and {"format", "state"} <= status.keys()):
             raise UserError(
-                f"{self.path} is no run's folder: its status.json is another program's. "
+                f"{self.path} is not a run's folder: its status.json was not written by mixlab. "
                 "Give the folder that mixlab train printed."
             )
         return status
 
     def _read(self, name: str, parse: Callable[[str], Any]) -> Any:
-        """Of one that is as long as the run has left it: a recipe that was cut off may still be TOML."""
+        """Parse a file, and check its size: a truncated recipe may still be valid TOML."""
         return self._parsed(name, parse, self._status().get("bytes", {}).get(name))
 
     def _parsed(self, name: str, parse: Callable[[str], Any], length: int | None = None) -> Any:
-        """`length` in bytes, where it is known."""
+        """Parse a file. `length` is its expected size in bytes, or None."""
         try:
             content = (self.path / name).read_bytes()
             parsed = parse(content.decode())
             if length not in (None, len(content)):
-                raise ValueError(f"it holds {len(content):,} bytes, where the run wrote {length:,}")
+                raise ValueError(f"it has {len(content):,} bytes, but the run wrote {length:,}")
             return parsed
         except OSError as error:
             raise UserError(
-                f"{self.path} has no readable {name}: a run's folder is whole or useless. Train again, or copy it anew."
+                f"{self.path} is incomplete: {name} can't be read. Copy the whole folder again, or train again."
             ) from error
         except ValueError as error:
             raise UserError(
-                f"{self.path / name} is broken ({error}): it was cut off or changed by hand. "
-                "Train again, or copy the run anew."
+                f"{self.path / name} is damaged ({error}): it was truncated or edited. "
+                "Copy the run again, or train again."
             ) from error
 
 
@@ -155,7 +156,18 @@ def start_run(
     split_assignment: dict[str, list[str]] | None,
     code: Mapping[str, str] | None = None,
 ) -> Run:
-    """Lay out the folder of a training before its first step. `code`: source files by their names in the folder."""
+    """Create the folder of a training before its first step.
+
+    path              new or empty
+    recipe            resolved
+    plan              from `Plan.to_dict`
+    environment       from `mixlab.measure.machine.describe`
+    data              class names and numbers of images
+    split_assignment  the names of the images in each split; None if the dataset has splits of its own
+    code              source files of the user by their names in the folder
+
+    Raises UserError if the folder is in use.
+    """
     require_free_folder(path)
     with atomic_folder(path) as temporary:
         write_text(temporary / "recipe.toml", tomli_w.dumps(recipe))
@@ -171,38 +183,45 @@ def start_run(
 
 
 def require_free_folder(path: Path) -> None:
-    """Refuse to write where something else lies: a finished run, or what is no run at all."""
+    """Raises UserError if `path` contains a finished run, or files that are not a run."""
     if path.is_file():
-        raise UserError(f"{path} is a file: a run needs a folder of its own. Give another path.")
+        raise UserError(f"{path} is a file, but a run needs a new folder: give another path.")
     if not path.exists() or not any(path.iterdir()):
         return
     if not (path / "status.json").exists():
-        raise UserError(f"{path} holds something else: a run needs a folder of its own. Give another path.")
+        raise UserError(
+            f"{path} contains files that are not a run: a run needs a new or empty folder. Give another path."
+        )
     if Run(path).state == "done":
-        raise UserError(f"{path} holds a finished run, which is never overwritten: remove it, or give another path.")
+        raise UserError(f"{path} contains a finished run, which is never overwritten: remove it, or give another path.")
 
 
 def open_any_run(path: Path) -> Run:
-    """A run in whatever state. Raises UserError where the folder is none."""
+    """Open a run in any state. Raises UserError if `path` is not a run's folder or has a newer format."""
     if not path.is_dir():
         raise UserError(f"There is no run at {path}: give the folder that mixlab train printed.")
     if not any(path.iterdir()):
-        raise UserError(f"{path} is empty: a run's folder holds status.json, recipe.toml and more.")
+        raise UserError(f"{path} is empty, so it is not a run's folder: give the folder that mixlab train printed.")
     if not (path / "status.json").exists():
-        raise UserError(f"{path} is no run's folder: it has no status.json. Give the folder that mixlab train printed.")
+        raise UserError(
+            f"{path} is not a run's folder: it has no status.json. Give the folder that mixlab train printed."
+        )
     run = Run(path)
     written = run._status()["format"]
     if written > FORMAT:
         raise UserError(
-            f"{path} was written in format {written} by a newer mixlab: this one reads up to {FORMAT}. Upgrade mixlab."
+            f"{path} has format {written} of a newer mixlab, but this version reads formats up to {FORMAT}: upgrade "
+            "mixlab."
         )
     return run
 
 
 def open_run(path: Path) -> Run:
-    """A finished run, to be judged or asked. Raises UserError where the folder is none."""
+    """Open a finished, complete run, for example to evaluate it. Raises UserError if `path` has none."""
     run = open_any_run(path)
     if run.state != "done":
-        raise UserError(f"The run at {path} is not finished (it says {run.state}): train it to its end first.")
+        raise UserError(
+            f"The run at {path} is not finished, its state is {run.state}: finish it with mixlab train --resume {path}."
+        )
     run.check_complete()
     return run

@@ -1,4 +1,4 @@
-"""The journal of a training, read as a whole: the source of its curves, its page, its figures and the list of runs."""
+"""Reads the journal of a training: the data of its curves, its report and the list of runs."""
 
 import json
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ Line = dict[str, Any]
 
 @dataclass(frozen=True)
 class History:
-    """The journal's lines by kind, oldest first. A number that was not finite is None."""
+    """The lines of a journal by kind, oldest first. Numbers that were not finite are None."""
 
     steps: list[Line] = field(default_factory=list)
     epochs: list[Line] = field(default_factory=list)
@@ -25,13 +25,13 @@ class History:
 
     @property
     def step(self) -> int:
-        """The last step on record."""
+        """The last recorded step."""
         lines = (*self.steps[-1:], *self.epochs[-1:], *self.resumed[-1:])
         return max((line["step"] for line in lines), default=0)
 
     @property
     def best(self) -> Line | None:
-        """The epoch with the best validation accuracy, the last of equals: its weights are the run's weights."""
+        """The epoch with the best validation accuracy; on a tie the last one. Its weights are the run's weights."""
         evaluated = [epoch for epoch in self.epochs if epoch["validation"] is not None]
         return max(reversed(evaluated), key=lambda epoch: epoch["validation"]["top1"], default=None)
 
@@ -44,7 +44,7 @@ class History:
 
     @property
     def seconds(self) -> float | None:
-        """Of the steps of all complete epochs; None where there is none."""
+        """Training time of all complete epochs; None without one."""
         return self.epochs[-1]["seconds"] if self.epochs else None
 
 
@@ -55,10 +55,10 @@ def read_history(path: Path) -> History:
     kinds: dict[str, list[Line]] = {}
     for line in lines:
         kinds.setdefault(line["kind"], []).append(line)
-    named = {"steps": "step", "epochs": "epoch", "ridges": "ridge"}
-    same = {kind: kind for kind in ("resumed", "skipped", "averaged")}
-    found = {name: kinds.get(kind, []) for name, kind in (named | same).items()}
-    return History(**found, end=kinds["end"][-1] if "end" in kinds else None)
+    kind_of_field = {"steps": "step", "epochs": "epoch", "ridges": "ridge"}
+    kind_of_field |= {kind: kind for kind in ("resumed", "skipped", "averaged")}
+    fields = {name: kinds.get(kind, []) for name, kind in kind_of_field.items()}
+    return History(**fields, end=kinds["end"][-1] if "end" in kinds else None)
 
 
 def _parsed(lines: Iterable[bytes], path: Path) -> Iterable[Line]:

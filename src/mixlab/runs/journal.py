@@ -1,4 +1,4 @@
-"""The journal of a training: JSON lines, one every few steps and one an epoch. `mixlab.runs.history` reads it."""
+"""Writes the journal of a training: JSON lines, one every few steps and one per epoch. `History` reads it."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from mixlab.files import translate_os_errors
 
 
 class Journal:
-    """Appends lines to a file; a line is readable by others as soon as `write` returns."""
+    """Appends lines to a file. Other processes can read a line as soon as `write` returns."""
 
     def __init__(self, path: Path):
         self._path = path

@@ -1,8 +1,9 @@
-"""A lease on a training: at most one process at a time trains in a folder, on this machine or another.
+"""A lease on a run's folder: at most one process at a time trains in it, on this machine or another.
 
-The lease is a file beside the run's folder, created exclusively, which also works on network file systems without
-locks. Its holder touches it every few seconds. A lease expires when its holder ends: at once where both processes run
-on one machine, else after `EXPIRY` seconds without a touch, measured by the observer's own clock.
+The lease is a file next to the run's folder. It is created exclusively, which also works on network file systems
+without locks, and its holder updates the modification time every few seconds. A lease expires when its holder ends: at
+once if both processes run on the same machine, else after `EXPIRY` seconds without an update, on the clock of the
+observer.
 """
 
 import json
@@ -29,7 +30,7 @@ EXPIRY = 90.0
 _POLL = 0.5
 
 
-class Held(UserError):  # noqa: N818  it is a state, not a mistake
+class Held(UserError):  # noqa: N818  a state, not an error
     """Another process trains in the folder."""
 
     def __init__(self, folder: Path, holder: str):
@@ -44,11 +45,13 @@ class Held(UserError):  # noqa: N818  it is a state, not a mistake
 
 @dataclass(frozen=True)
 class Lease:
+    """A lease that is held. `token` identifies the holder in the file."""
+
     file: Path
     token: str
 
     def require(self) -> None:
-        """Raises UserError where the lease was lost, as after a process was suspended for longer than `EXPIRY`."""
+        """Raises UserError if the lease was lost, for example because the process was suspended for a long time."""
         if _read(self.file).get("token") != self.token:
             raise UserError(
                 f"Another process has taken over {self.file.parent / _folder_name(self.file)}, because this one did "
@@ -58,9 +61,9 @@ class Lease:
 
 @contextmanager
 def lease(folder: Path, on_wait: Callable[[str], None] | None = None) -> Iterator[Lease]:
-    """Hold the lease on `folder`, which need not exist yet.
+    """Hold the lease on `folder`, which need not exist, within the context.
 
-    Where another process holds it: raises Held, or with `on_wait` calls it once with a sentence and waits.
+    If another process holds it: raises Held, or with `on_wait`, calls it once with a message and waits.
     """
     file = folder.with_name(f".{folder.name}.lease")
     with translate_os_errors(file):
@@ -79,7 +82,7 @@ def lease(folder: Path, on_wait: Callable[[str], None] | None = None) -> Iterato
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process that may be alive holds the lease on `folder`. An expired one on another machine counts."""
+    """Whether another process holds the lease on `folder`. An expired lease of another machine counts as held."""
     holder = _read(folder.with_name(f".{folder.name}.lease"))
     return bool(holder) and not _is_gone(holder)
 
@@ -87,27 +90,27 @@ def is_held(folder: Path) -> bool:
 def _acquire(file: Path, folder: Path, on_wait: Callable[[str], None] | None) -> Lease:
     token = uuid.uuid4().hex
     content = json.dumps({"token": token, **_identity()}).encode()
-    seen: tuple[str, float] | None = None  # the holder's token with its last touch ...
-    since = time.monotonic()  # ... and when that was first seen
+    last_seen: tuple[str, float] | None = None  # the holder's token with its last update ...
+    since = time.monotonic()  # ... and when this was first observed
     while not _create(file, content):
         holder = _read(file)
-        touched = _modified(file)
-        if seen != (seen := (holder.get("token", ""), touched)):
+        modified = _modified(file)
+        if last_seen != (last_seen := (holder.get("token", ""), modified)):
             since = time.monotonic()
         if _is_gone(holder) or time.monotonic() - since > EXPIRY:
             if _take_over(file, content, holder):
                 break
             continue
         if on_wait is None:
-            raise Held(folder, _name(holder))
-        on_wait(f"Another process ({_name(holder)}) is running this training: waiting for its result.")
+            raise Held(folder, _holder_name(holder))
+        on_wait(f"Another process ({_holder_name(holder)}) is running this training: waiting for its result.")
         on_wait = _ignore
         time.sleep(_POLL)
     return Lease(file, token)
 
 
 def _create(file: Path, content: bytes) -> bool:
-    """Complete or not at all: a lease without content would have no holder."""
+    """Create `file` with its content, atomically, and return whether it did not exist."""
     draft = file.with_name(f"{file.name}.{uuid.uuid4().hex}")
     draft.write_bytes(content)
     try:
@@ -126,10 +129,10 @@ def _create(file: Path, content: bytes) -> bool:
 
 
 def _take_over(file: Path, content: bytes, holder: dict[str, Any]) -> bool:
-    """Replace an expired lease. Of several processes that try, only the one that creates the marker may."""
+    """Replace an expired lease. If several processes try, only the one that creates the marker file succeeds."""
     marker = file.with_name(f"{file.name}.{holder.get('token', 'unreadable')}.expired")
     if not _create(marker, content):
-        if time.time() - _modified(marker) > EXPIRY:  # its creator ended in between
+        if time.time() - _modified(marker) > EXPIRY:  # its creator ended before it removed it
             marker.unlink(missing_ok=True)
         time.sleep(_POLL)
         return False
@@ -151,7 +154,7 @@ def _touch_until(file: Path, stop: threading.Event) -> None:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """The holder; empty where there is none."""
+    """The content of a lease; empty without one."""
     try:
         content = json.loads(file.read_bytes())
     except (OSError, ValueError):
@@ -160,7 +163,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _modified(file: Path) -> float:
-    """Opened, because network file systems ask the server then."""
+    """The modification time. The file is opened, because network file systems then query the server."""
     try:
         with file.open("rb") as opened:
             return os.fstat(opened.fileno()).st_mtime
@@ -173,7 +176,7 @@ def _identity() -> dict[str, Any]:
 
 
 def _machine() -> str:
-    """The host's name; on Linux also this boot of it, and the namespace that its process numbers belong to."""
+    """The host name; on Linux also the boot id and the namespace of process ids."""
     parts = [socket.gethostname()]
     with suppress(OSError):
         parts += [
@@ -193,7 +196,7 @@ def _is_gone(holder: dict[str, Any]) -> bool:
         return True
 
 
-def _name(holder: dict[str, Any]) -> str:
+def _holder_name(holder: dict[str, Any]) -> str:
     machine = str(holder.get("machine", "unknown")).partition(" ")[0]
     return f"process {holder.get('process', 'unknown')} on {machine}"
 
@@ -202,5 +205,5 @@ def _folder_name(file: Path) -> str:
     return file.name.removeprefix(".").removesuffix(".lease")
 
 
-def _ignore(sentence: str) -> None:
+def _ignore(message: str) -> None:
     pass

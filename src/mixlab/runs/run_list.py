@@ -1,4 +1,4 @@
-"""The trainings below a folder: in what state they are, and what each has reached."""
+"""Lists the runs below folders, with their state and results."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -20,16 +20,19 @@ COLUMNS = (
     Column("model", "model"),
     Column("data", "data"),
     Column("epochs", "epochs"),
-    Column("planned", "of"),
+    Column("planned", "planned epochs"),
     Column("top1", "validation top-1", "%", digits=1, uncertainty="interval"),
-    Column("seconds", "steps' time", "s", digits=0),
+    Column("seconds", "training time", "s", digits=0),
     Column("when", "last written"),
 )
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A run with what its folder tells. A training that was killed still says that it is running."""
+    """A run with its recipe and journal. The state of a killed training is still "running".
+
+    `when` is the time of the last write.
+    """
 
     run: Run
     recipe: dict[str, Any]
@@ -38,17 +41,19 @@ class RunSummary:
 
     @property
     def top1(self) -> Estimate | None:
-        """Validation's accuracy of the weights that are kept, over its images."""
+        """The validation accuracy of the run's weights, with an interval over the validation images."""
         if (evaluated := self.history.validation) is None:
             return None
         return proportion_interval(evaluated["top1"] * evaluated["images"] / 100, evaluated["images"])
 
     @property
     def seconds(self) -> float | None:
+        """The training time so far, without validation."""
         return self.history.end["training_seconds"] if self.history.end else self.history.seconds
 
     @property
     def row(self) -> dict[str, Cell]:
+        """The row of the table of runs."""
         return {
             "run": str(self.run.path),
             "state": self.run.state,
@@ -64,30 +69,34 @@ class RunSummary:
 
 @dataclass(frozen=True)
 class DamagedRun:
-    """A run's folder that can't be read, with the sentence that says why."""
+    """A run's folder that can't be read, with the error message."""
 
     path: Path
     reason: str
 
     @property
     def row(self) -> dict[str, Cell]:
+        """The row of the table of runs."""
         return {"run": str(self.path), "state": "damaged"}
 
 
 def runs_below(folders: Iterable[Path]) -> Iterator[Path]:
-    """Every folder that was begun as a run's, without those inside of runs and hidden ones; UserError for no folder."""
+    """Every run's folder in `folders`, at any depth. Hidden folders and the inside of runs are not searched.
+
+    Raises UserError if one of `folders` does not exist.
+    """
     for folder in folders:
         if not folder.is_dir():
-            raise UserError(f"There is no folder {folder}: give a run's folder, or one that holds runs.")
+            raise UserError(f"There is no folder {folder}: give a run's folder, or a folder that contains runs.")
         for name, inner, files in os.walk(folder):
             if {"status.json", "journal.jsonl"} & set(files):
                 inner.clear()
                 yield Path(name)
-            inner[:] = sorted(one for one in inner if not one.startswith("."))
+            inner[:] = sorted(folder_name for folder_name in inner if not folder_name.startswith("."))
 
 
 def read_run_summary(path: Path) -> RunSummary:
-    """Raises UserError where the folder is damaged."""
+    """The summary of a run in any state. Raises UserError if the folder is damaged."""
     run = open_any_run(path)
     if run.state == "done":
         run.check_complete()
@@ -96,27 +105,29 @@ def read_run_summary(path: Path) -> RunSummary:
 
 
 def list_runs(folders: Iterable[Path]) -> list[RunSummary | DamagedRun]:
-    """The latest first, and the damaged ones after them."""
-    whole: list[RunSummary] = []
+    """All runs in `folders`, at any depth: the last written first, damaged ones at the end."""
+    readable: list[RunSummary] = []
     damaged: list[DamagedRun] = []
     for path in runs_below(folders):
         try:
-            whole.append(read_run_summary(path))
+            readable.append(read_run_summary(path))
         except UserError as error:
             damaged.append(DamagedRun(path, str(error)))
-    whole.sort(key=lambda one: one.when, reverse=True)
-    return [*whole, *damaged]
+    readable.sort(key=lambda summary: summary.when, reverse=True)
+    return [*readable, *damaged]
 
 
-def runs_table(found: list[RunSummary | DamagedRun], where: str) -> Table:
-    notes = [one.reason for one in found if isinstance(one, DamagedRun)]
-    if any(isinstance(one, RunSummary) and one.top1 for one in found):
-        notes.insert(0, "Brackets are 95 % intervals over the validation images that chose the weights.")
-    if not found:
-        notes = [f"There are none below {where}: `mixlab train` leaves them there."]
-    return Table("Runs", COLUMNS, [one.row for one in found], notes)
+def runs_table(runs: list[RunSummary | DamagedRun], searched: str) -> Table:
+    """The human-readable table of runs. `searched` names the folders that were searched."""
+    notes = [run.reason for run in runs if isinstance(run, DamagedRun)]
+    if any(isinstance(run, RunSummary) and run.top1 for run in runs):
+        notes.insert(0, "Brackets: 95 % intervals over the validation images, on which the weights were selected.")
+    if not runs:
+        notes = [f"There are no runs in {searched}: `mixlab train` writes runs."]
+    return Table("Runs", COLUMNS, [run.row for run in runs], notes)
 
 
-def runs_full_table(found: list[RunSummary | DamagedRun]) -> Table:
-    rows = [one.row | {"problem": one.reason if isinstance(one, DamagedRun) else None} for one in found]
+def runs_full_table(runs: list[RunSummary | DamagedRun]) -> Table:
+    """The machine-readable table of runs."""
+    rows = [run.row | {"problem": run.reason if isinstance(run, DamagedRun) else None} for run in runs]
     return Table("Runs", [*COLUMNS, Column("problem", "problem")], rows)

@@ -1,4 +1,4 @@
-"""Trainings side by side: what was set otherwise, where their curves end, and what each has reached."""
+"""Compares runs: their different settings, the end of their curves, and their results."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,36 +15,41 @@ _UNSET = "–"
 
 @dataclass(frozen=True)
 class RunComparison:
+    """A comparison of runs, in the order given."""
+
     runs: Sequence[RunSummary]
 
     @cached_property
     def names(self) -> list[str]:
-        """What tells the runs' folders apart: their last names where these differ."""
-        paths = [one.run.path for one in self.runs]
-        last = [path.name for path in paths]
-        return last if len(set(last)) == len(paths) else [str(path) for path in paths]
+        """A name for each run: the name of its folder, or its path if the names are not unique."""
+        paths = [summary.run.path for summary in self.runs]
+        names = [path.name for path in paths]
+        return names if len(set(names)) == len(paths) else [str(path) for path in paths]
 
     @cached_property
     def differing(self) -> dict[str, list[str]]:
-        """The keys of recipe, plan and device that are not the same in all runs, with each run's value."""
-        settings = [_settings(one) for one in self.runs]
+        """The keys of recipe, plan, device and versions that differ between the runs, with the value of each run."""
+        settings = [_settings(summary) for summary in self.runs]
         keys = dict.fromkeys(key for of_run in settings for key in of_run)
         values = {key: [of_run.get(key, _UNSET) for of_run in settings] for key in keys}
-        return {key: found for key, found in values.items() if len(set(found)) > 1}
+        return {key: of_runs for key, of_runs in values.items() if len(set(of_runs)) > 1}
 
     def tables(self) -> list[Table]:
+        """The human-readable tables."""
         return [self.settings_table(), self.ends_table(), self.results_table()]
 
     def settings_table(self) -> Table:
-        columns = [Column("key", "key"), *(Column(str(place), name) for place, name in enumerate(self.names))]
+        """The settings that differ: a row per key, a column per run."""
+        columns = [Column("key", "key"), *(Column(str(index), name) for index, name in enumerate(self.names))]
         rows: list[dict[str, Cell]] = [
-            {"key": key, **{str(place): value for place, value in enumerate(values)}}
+            {"key": key, **{str(index): value for index, value in enumerate(values)}}
             for key, values in self.differing.items()
         ]
-        same = [] if rows else ["Recipe, plan, device and versions are the same."]
-        return Table("What was set otherwise", columns, rows, same)
+        notes = [] if rows else ["Recipe, plan, device and versions are the same."]
+        return Table("Different settings", columns, rows, notes)
 
     def ends_table(self) -> Table:
+        """The values at the end of the learning curves."""
         columns = [
             Column("run", "run"),
             Column("epoch", "last epoch"),
@@ -53,61 +58,62 @@ class RunComparison:
             Column("validation", "validation top-1", "%", digits=1),
             Column("best_epoch", "best epoch"),
         ]
-        note = "Training's top-1 is that on augmented images during the epoch, while the weights still change."
-        return Table("Where the curves end", columns, [self._end(place) for place in range(len(self.runs))], [note])
+        note = "Training top-1 is measured on augmented images during the epoch, while the weights change."
+        return Table("End of the curves", columns, [self._end(index) for index in range(len(self.runs))], [note])
 
     def results_table(self) -> Table:
+        """Accuracy, time, throughput and memory."""
         columns = [
             Column("run", "run"),
             Column("state", "state"),
             Column("top1", "validation top-1", "%", digits=1, uncertainty="interval"),
-            Column("seconds", "steps' time", "s", digits=0),
+            Column("seconds", "training time", "s", digits=0),
             Column("images_per_second", "throughput", "images/s", digits=0, uncertainty="interval"),
             Column("peak_gib", "peak memory", "GiB", digits=2),
         ]
         notes = [
-            "Brackets are 95 % intervals for these very trainings, over validation images and over times. Which "
-            "setting is the better one only several seeds of each can tell: `mixlab compare` trains them.",
+            "Brackets: 95 % intervals of these single trainings, over validation images and over times. To compare "
+            "settings, several seeds of each are necessary: `mixlab compare` trains them.",
         ]
-        return Table("Results", columns, [self._result(place) for place in range(len(self.runs))], notes)
+        return Table("Results", columns, [self._result(index) for index in range(len(self.runs))], notes)
 
     def full_table(self) -> Table:
-        """A row a run: its results, where its curves end, and its value of every key that differs."""
+        """The machine-readable table: a row per run with its results, end of curves, and all settings that differ."""
         columns = [*self.results_table().columns, *self.ends_table().columns[1:], *map(_plain_column, self.differing)]
         rows = [
-            self._result(place)
-            | self._end(place)
-            | {"run": str(self.runs[place].run.path)}
-            | {key: values[place] for key, values in self.differing.items()}
-            for place in range(len(self.runs))
+            self._result(index)
+            | self._end(index)
+            | {"run": str(self.runs[index].run.path)}
+            | {key: values[index] for key, values in self.differing.items()}
+            for index in range(len(self.runs))
         ]
         return Table("Runs compared", columns, rows)
 
-    def _end(self, place: int) -> dict[str, Cell]:
-        history = self.runs[place].history
-        row: dict[str, Cell] = {"run": self.names[place]}
+    def _end(self, index: int) -> dict[str, Cell]:
+        history = self.runs[index].history
+        row: dict[str, Cell] = {"run": self.names[index]}
         if history.epochs:
             last = history.epochs[-1]
             row |= {"epoch": last["epoch"], "loss": last["train"]["loss"], "training": last["train"]["top1"]}
             row["validation"] = last["validation"] and last["validation"]["top1"]
         return row | {"best_epoch": history.best["epoch"]} if history.best else row
 
-    def _result(self, place: int) -> dict[str, Cell]:
-        one = self.runs[place]
-        speeds = [step["images_per_second"] for step in one.history.steps]
-        peak = (one.history.end or {}).get("peak_bytes")
+    def _result(self, index: int) -> dict[str, Cell]:
+        summary = self.runs[index]
+        speeds = [step["images_per_second"] for step in summary.history.steps]
+        peak = (summary.history.end or {}).get("peak_bytes")
         return {
-            "run": self.names[place],
-            "state": one.run.state,
-            "top1": one.top1,
-            "seconds": one.seconds,
+            "run": self.names[index],
+            "state": summary.run.state,
+            "top1": summary.top1,
+            "seconds": summary.seconds,
             "images_per_second": median_interval(speeds, "images/s") if speeds else None,
             "peak_gib": peak and peak / 2**30,
         }
 
 
 def compare_runs(paths: Sequence[Path]) -> RunComparison:
-    """Raises UserError where one is damaged."""
+    """Read the runs at `paths`. Raises UserError if one is damaged."""
     return RunComparison([read_run_summary(path) for path in paths])
 
 
@@ -115,16 +121,16 @@ def _plain_column(key: str) -> Column:
     return Column(key, key)
 
 
-def _settings(one: RunSummary) -> dict[str, str]:
-    """What may decide a result, by its key with dots."""
-    recipe = {key: value for key, value in one.recipe.items() if key != "expected"}
-    environment = one.run.environment
-    decided = {"plan": one.run.plan, "device": environment["device"], "versions": environment["versions"]}
-    return _flat(recipe) | _flat(decided)
+def _settings(summary: RunSummary) -> dict[str, str]:
+    """Everything that can affect a result, by key with dots between sections."""
+    recipe = {key: value for key, value in summary.recipe.items() if key != "expected"}
+    environment = summary.run.environment
+    execution = {"plan": summary.run.plan, "device": environment["device"], "versions": environment["versions"]}
+    return _flat(recipe) | _flat(execution)
 
 
-def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, str]:
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     flat: dict[str, str] = {}
     for key, value in values.items():
-        flat |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": str(value)}
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": str(value)}
     return flat

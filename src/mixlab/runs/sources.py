@@ -1,7 +1,7 @@
-"""A digest of the source code that can change what a training computes.
+"""A digest of the source code that can affect the result of a training.
 
-All Python files of the package count, as syntax trees without comments and docstrings, and all files of compiled code,
-byte for byte. A new file or folder counts as soon as it exists; only `EXCLUDED` does not.
+It covers all Python files of the package except `EXCLUDED`, as syntax trees without comments and docstrings, and all
+source files of compiled code, byte for byte.
 """
 
 import ast
@@ -27,14 +27,14 @@ EXCLUDED = (
     "training/run_page.py",
     "training/trackers.py",
 )
-"""Folders and files that only read, show or ask for results, relative to the package."""
+"""Folders and files that do not affect the result of a training, relative to the package."""
 
 _COMPILED = (".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp", ".metal")
 
 
 @cache
 def sources_digest() -> str:
-    """64 hexadecimal digits; computed once in a process."""
+    """SHA-256 as 64 hexadecimal digits. Computed once per process."""
     package = Path(mixlab.__file__).parent
     digest = hashlib.sha256()
     for file in sorted(package.rglob("*")):
@@ -48,7 +48,7 @@ def sources_digest() -> str:
 
 
 def code_digest(source: str) -> str:
-    """64 hexadecimal digits of Python code; comments, docstrings and layout do not change them."""
+    """SHA-256 of Python code, as 64 hexadecimal digits. Comments, docstrings and formatting do not change it."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -57,7 +57,7 @@ def code_digest(source: str) -> str:
 
 
 def _is_string(statement: ast.stmt) -> bool:
-    """A docstring, or one below an attribute."""
+    """Whether the statement is a docstring, of a module, class, function or attribute."""
     return (
         isinstance(statement, ast.Expr)
         and isinstance(statement.value, ast.Constant)

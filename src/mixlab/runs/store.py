@@ -1,4 +1,4 @@
-"""The store of trainings: each has a folder named by a key over everything that decides its result."""
+"""The store of trainings: the name of each run's folder has a key of everything that determines the result."""
 
 import hashlib
 import json
@@ -16,15 +16,15 @@ def store_folder() -> Path:
 
 
 def store_key(cache_key: dict[str, Any]) -> str:
-    """12 hexadecimal digits of `cache_key` and of the sources that compute the result.
+    """12 hexadecimal digits of a hash of `cache_key` and of the sources that compute the result.
 
-    `cache_key`: everything else that decides the result, as JSON: the resolved recipe, the model's complete config, the
-    data's fingerprint, the plan, the version of torch.
+    `cache_key` has everything else that determines the result, as JSON-serializable values: the resolved recipe, the
+    complete config of the model, the fingerprint of the data, the plan, the version of torch.
     """
-    decided = json.dumps(cache_key | {"sources": sources_digest()}, sort_keys=True)
-    return hashlib.sha256(decided.encode()).hexdigest()[:12]
+    content = json.dumps(cache_key | {"sources": sources_digest()}, sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 def finished_run(path: Path) -> Run | None:
-    """The run at `path` if it is finished, else None. Raises UserError where a finished run is no longer complete."""
+    """The run at `path` if it is finished, else None. Raises UserError if a finished run is incomplete."""
     return open_run(path) if Run(path).is_finished else None

@@ -1,1 +1,1 @@
-"""The papers' experiments: one file a study."""
+"""Experiments of the papers, one file per study."""

@@ -1,4 +1,4 @@
-"""Training and evaluating the arms of a study: what studies share beside the form of their result."""
+"""Training and evaluation of the arms of a study, shared by all studies."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -25,23 +25,24 @@ _BATCH = 256
 def train_arms(
     arms: Mapping[str, Sequence[Recipe | LinearProbeRecipe]], dataset: Dataset, *, log: Log, quiet: bool
 ) -> dict[str, list[Run]]:
-    """The finished runs of every arm, in the order of its recipes. All are trained in one compute mode."""
+    """Train the recipes of every arm, all in one compute mode, and return the finished runs in the same order."""
     order = [(name, recipe) for name, recipes in arms.items() for recipe in recipes]
     trainings = plan_trainings([recipe for _, recipe in order], dataset, pick_device(), log)
     runs = dict(run_all(trainings, log=log, quiet=quiet))
-    return {name: [runs[place] for place, (of_arm, _) in enumerate(order) if of_arm == name] for name in arms}
+    return {name: [runs[index] for index, (arm, _) in enumerate(order) if arm == name] for name in arms}
 
 
 def correct_answers(run: Run, dataset: Dataset) -> Bool[np.ndarray, " image"]:
-    """Whether a run's model classifies each test image of its classes correctly, in fp32."""
+    """Whether the model of `run` classifies each test image of its classes correctly, in fp32."""
     return correct_of(load_pretrained(run.path), dataset)
 
 
 def correct_of(pretrained: Pretrained, dataset: Dataset) -> Bool[np.ndarray, " image"]:
+    """Whether a model classifies each test image of its classes correctly, in fp32."""
     device, mode = pick_device(), ComputeMode()
     if pretrained.classes != dataset.classes:
         dataset = subset(dataset, classes=pretrained.classes, per_class=None, share=None, seed=0)
     model = prepare_model(build_with_weights(pretrained.weights), device, mode)
     batches = EvalBatches(dataset.splits["test"], pretrained.preprocess, batch=_BATCH, quiet=True)
-    found = evaluate(predict_fn(model, device, mode), batches, dataset.classes)
-    return found.predictions == found.labels
+    evaluation = evaluate(predict_fn(model, device, mode), batches, dataset.classes)
+    return evaluation.predictions == evaluation.labels

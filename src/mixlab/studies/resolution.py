@@ -1,8 +1,8 @@
-"""What does a change of resolution cost a Mixer: at once, and after some fine-tuning?
+"""How does a change of the image size affect the accuracy of a Mixer, before and after fine-tuning?
 
-A Mixer is trained on images of 16 px and resized to 32 px in both ways (exact, resampled) and to 24 px (resampled). It
-is compared with the model that stays at 16 px, with and without the same fine-tuning, and with models trained from
-scratch at the new size, for as many steps as the fine-tuning and for as many as all.
+A Mixer is trained at 16 px and resized to 32 px in two ways (exact, resampled) and to 24 px (resampled). It is compared
+with the model at 16 px, with and without the same fine-tuning, and with models trained from scratch at the new size,
+for as many epochs as the fine-tuning and for as many epochs as training and fine-tuning together.
 """
 
 from collections.abc import Callable
@@ -34,17 +34,21 @@ AS_IT_WAS, STAYED = f"as it was, {SMALL} px", f"trained on, {SMALL} px"
 
 @dataclass(frozen=True)
 class Settings:
+    """The options of the study."""
+
     seeds: int = field(default=5, metadata={"help": "Trainings of each arm.", "min": 2})
-    epochs: int = field(default=10, metadata={"help": "Before the size changes.", "min": 1})
-    images: int = field(default=20_000, metadata={"help": "To train on at most, equally many a class.", "min": 1})
-    tuning_epochs: int = field(default=1, metadata={"help": "After the size changes.", "min": 1})
+    epochs: int = field(default=10, metadata={"help": "Epochs before the size changes.", "min": 1})
+    images: int = field(default=20_000, metadata={"help": "Maximum training images, balanced by class.", "min": 1})
+    tuning_epochs: int = field(default=1, metadata={"help": "Epochs after the size changes.", "min": 1})
 
 
 def at_once(way: Resize, size: int) -> str:
+    """The name of the arm without fine-tuning."""
     return f"{way}, {size} px, at once"
 
 
 def tuned(way: Resize, size: int) -> str:
+    """The name of the fine-tuned arm."""
     return f"{way}, {size} px, tuned"
 
 
@@ -54,7 +58,7 @@ CLAIMS = tuple(
         contrast=(tuned(way, size), STAYED),
         expected="higher",
         source="Tolstikhin et al. 2021, table 3: L/16 at 448 px 83.91 %, at 224 px 82.89 %",
-        regime="the source tunes large models on ImageNet, and doubles 224 px; here a nano model and tiny images",
+        regime="the source fine-tunes large models on ImageNet at twice 224 px; this study a nano model on tiny images",
     )
     for way, size in WAYS
 )
@@ -76,14 +80,14 @@ def run(dataset: Dataset, settings: Settings, *, quiet: bool, log: Callable[[str
     before = runs.pop(before_name)
     sizes = {STAYED: (None, SMALL), **{tuned(way, size): (way, size) for way, size in WAYS}}
     after_change = {
-        name: [_tuning(dataset, settings, one, seed, way, size) for seed, one in enumerate(before)]
+        name: [_tuning(dataset, settings, run, seed, way, size) for seed, run in enumerate(before)]
         for name, (way, size) in sizes.items()
     }
     runs |= train_arms(after_change, dataset, log=log, quiet=quiet)
-    models: dict[str, list[Pretrained]] = {AS_IT_WAS: [load_pretrained(one.path) for one in before]}
+    models: dict[str, list[Pretrained]] = {AS_IT_WAS: [load_pretrained(run.path) for run in before]}
     for way, size in WAYS:
-        models[at_once(way, size)] = [load_pretrained(one.path, image_size=size, resize=way) for one in before]
-    models |= {name: [load_pretrained(one.path) for one in of_arm] for name, of_arm in runs.items()}
+        models[at_once(way, size)] = [load_pretrained(run.path, image_size=size, resize=way) for run in before]
+    models |= {name: [load_pretrained(run.path) for run in of_arm] for name, of_arm in runs.items()}
     arms, resized = [], [at_once(way, size) for way, size in WAYS]
     for name, of_arm in models.items():
         arms.append(_arm(name, of_arm, models[AS_IT_WAS], dataset, resized=name in resized))
@@ -91,7 +95,7 @@ def run(dataset: Dataset, settings: Settings, *, quiet: bool, log: Callable[[str
     order = [AS_IT_WAS, STAYED, *(name(way, size) for way, size in WAYS for name in (at_once, tuned)), *scratch]
     by_name = {arm.name: arm for arm in arms}
     return ArmsResult(
-        title="What does a change of resolution cost a Mixer?",
+        title="How does a change of the image size affect the accuracy of a Mixer?",
         command="mixlab study resolution",
         data=dataset.name,
         settings=settings,
@@ -106,10 +110,10 @@ def run(dataset: Dataset, settings: Settings, *, quiet: bool, log: Callable[[str
         ),
         columns=(Column("macs", "MACs", "M", digits=1),),
         notes=(
-            "Differences are taken seed by seed on the same test images.",
+            "Differences are paired by seed and test image.",
             *(
-                f"{arm.name}: the logits of a constant image move by {np.mean(arm.details['constant_image']):.2g} % "
-                "(mean over the seeds)."
+                f"{arm.name}: the logits of a constant image change by {np.mean(arm.details['constant_image']):.2g} % "
+                "(mean over seeds)."
                 for arm in arms
                 if "constant_image" in arm.details
             ),
@@ -138,7 +142,7 @@ def _recipe(dataset: Dataset, settings: Settings, seed: int, image_size: int, ep
 
 
 def _tuning(dataset: Dataset, settings: Settings, before: Run, seed: int, way: Resize | None, size: int) -> Recipe:
-    """Fine-tuning has a quarter of the learning rate."""
+    """The recipe of the fine-tuning, with a quarter of the learning rate."""
     recipe = _recipe(dataset, settings, seed, size, settings.tuning_epochs)
     slower = recipe.optimizer.model_copy(update={"learning_rate": recipe.optimizer.learning_rate / 4})
     weights = Initialization(weights=str(before.path), resize=way, head="keep")
@@ -146,27 +150,26 @@ def _tuning(dataset: Dataset, settings: Settings, before: Run, seed: int, way: R
 
 
 def _arm(name: str, models: list[Pretrained], before: list[Pretrained], dataset: Dataset, *, resized: bool) -> Arm:
-    correct: Bool[np.ndarray, "seed image"] = np.stack([correct_of(one, dataset) for one in models])
+    correct: Bool[np.ndarray, "seed image"] = np.stack([correct_of(model, dataset) for model in models])
     macs = models[0].weights.architecture.macs
     details: dict[str, object] = {"macs": macs, "image_size": models[0].weights.config["image_size"]}
     if resized:
-        moved = [
+        details["constant_image"] = [
             constant_image_difference(build_with_weights(a.weights), build_with_weights(b.weights))
             for a, b in zip(before, models, strict=True)
         ]
-        details["constant_image"] = moved
     top1 = replace(crossed_interval(correct), n=len(models))
     return Arm(name, tuple(100 * correct.mean(axis=1)), top1, {"macs": macs / 1e6}, details)
 
 
 def constant_image_difference(before: Model, after: Model) -> float:
-    """The largest change of a logit of a constant image, in per cent of the largest logit.
+    """The largest change of a logit for a constant image, in per cent of the largest logit.
 
-    An exact change of size would leave it at 0: both models see the same field, in more or fewer patches.
+    It is 0 for an exact change of the size: the patches of a constant image are the same, only their number differs.
     """
     with torch.no_grad():
-        logits, changed = (
+        logits, logits_after = (
             model(torch.full((1, model.config.image_channels, *height_and_width(model.config.image_size)), 0.5))
             for model in (before, after)
         )
-    return 100 * float((changed - logits).abs().max() / logits.abs().max())
+    return 100 * float((logits_after - logits).abs().max() / logits.abs().max())

@@ -1,6 +1,6 @@
-"""What every study has: a question, claims that are checked, tables, figures and JSON; its page follows from these.
+"""The results of studies: claims and their verdicts, tables, figures, JSON and the report page.
 
-A claim is written before the study runs. What the study finds of it follows by rule.
+Claims are part of the source code of a study, written before it runs. Their verdicts follow by fixed rules.
 """
 
 import math
@@ -31,14 +31,15 @@ Verdict = Literal["agrees", "disagrees", "undecided", "not testable at this scal
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """One contrast between two arms, and what its source says of it.
+    """A claim about the difference between two arms.
 
-    statement  a sentence
-    contrast   the names of arms a and b; the difference is a - b, in points of top-1
+    statement  the claim as a sentence
+    contrast   the names of arms a and b; the difference is a - b, in percentage points of top-1
     expected   "higher": a is better; "lower": a is worse; "equal": they differ by less than `margin` points
-    source     paper, section
-    regime     how the study's data and models differ from the source's
-    testable   False where the study is too small to decide
+    source     paper and section
+    regime     how the data and models of the study differ from those of the source
+    margin     for "equal", in percentage points
+    testable   False if the study is too small to decide
     """
 
     statement: str
@@ -52,7 +53,11 @@ class Claim:
 
 @dataclass(frozen=True)
 class Finding:
-    """`p_holm`: of the difference from 0, or for "equal" of equivalence, adjusted for all claims of the study."""
+    """The result for a claim.
+
+    difference  of the two arms, in percentage points
+    p_holm      p value of the difference from 0, or of equivalence for "equal", adjusted for all claims of the study
+    """
 
     claim: Claim
     difference: Estimate
@@ -60,6 +65,7 @@ class Finding:
 
     @property
     def verdict(self) -> Verdict:
+        """Whether the result agrees with the claim, at the level `ALPHA`."""
         low, high = self.difference.low, self.difference.high
         if not self.claim.testable or low is None or high is None:
             return "not testable at this scale"
@@ -76,9 +82,11 @@ class Finding:
 
 
 class StudyResult(Protocol):
+    """What `study_page` and the command line need of a result."""
+
     @property
     def title(self) -> str:
-        """The question."""
+        """The question of the study."""
         ...
 
     @property
@@ -92,22 +100,22 @@ class StudyResult(Protocol):
     def tables(self) -> list[Table]: ...
     def figures(self) -> list[Figure]: ...
     def details(self) -> Section:
-        """What ran: facts, recipes, plans."""
+        """Facts, recipes and plans of the trainings."""
         ...
 
     def to_dict(self) -> dict[str, Any]:
-        """results.json."""
+        """The content of results.json."""
         ...
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to a model, repeated several times; repetition i of every arm shares its seed and its images.
+    """One way to train a model, repeated several times. Repetition i of every arm has the same seed and images.
 
-    scores   top-1 in per cent, one a repetition
+    scores   top-1 in per cent of each repetition
     top1     their mean, with an interval
-    columns  more cells of the arm's row in the table
-    details  more of it in results.json
+    columns  additional cells of the arm's row in the table
+    details  additional fields in results.json
     """
 
     name: str
@@ -117,10 +125,11 @@ class Arm:
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def minus(self, other: "Arm") -> list[float]:
-        """The differences in points, repetition by repetition."""
+        """The differences between paired repetitions, in percentage points."""
         return np.subtract(self.scores, other.scores).tolist()
 
     def difference(self, other: "Arm") -> Estimate:
+        """The mean difference in percentage points, with an interval."""
         return mean_interval(self.minus(other), "points")
 
 
@@ -130,9 +139,9 @@ class ArmsResult:
 
     repeats        what differs between the repetitions of an arm, in the plural: "seeds"
     top1_interval  what the intervals of top-1 are over
-    columns        those of the arms' table beside name and top-1
-    pairs          names of arms that are compared, beside those of the claims
-    facts          more of what ran
+    columns        columns of the table of arms, in addition to name and top-1
+    pairs          pairs of arms (a, b) in the table of differences
+    facts          additional facts of the run details
     """
 
     title: str
@@ -156,8 +165,8 @@ class ArmsResult:
         return f"{self.command}: {self.data}, {pluralize(len(self.arms[0].scores), self.repeats.removesuffix('s'))}"
 
     def __getitem__(self, name: str) -> Arm:
-        (found,) = (arm for arm in self.arms if arm.name == name)
-        return found
+        (arm,) = (arm for arm in self.arms if arm.name == name)
+        return arm
 
     def findings(self) -> list[Finding]:
         p_values = []
@@ -185,9 +194,11 @@ class ArmsResult:
 
     def details(self) -> Section:
         plans = {f"Plan of {name}": f"{plan['precision']}, {plan['layout']}" for name, plan in self.plans.items()}
-        recipes = [Details(f"Recipe of {name}", [Code(tomli_w.dumps(dict(one)))]) for name, one in self.recipes.items()]
+        recipes = [
+            Details(f"Recipe of {name}", [Code(tomli_w.dumps(dict(recipe)))]) for name, recipe in self.recipes.items()
+        ]
         facts = {**self.facts, **plans, **machine_facts(dict(self.environment))}
-        return Section("What ran", [KeyValues(facts), *recipes])
+        return Section("Run details", [KeyValues(facts), *recipes])
 
     def to_dict(self) -> dict[str, Any]:
         pairs = [*self.pairs, *(claim.contrast for claim in self.claims)]
@@ -212,11 +223,12 @@ class ArmsResult:
         ]
         columns = [Column("a", "arm"), Column("b", "minus")]
         columns.append(Column("difference", "difference", "points", digits=2, uncertainty="interval"))
-        note = f"95 % intervals over {self.repeats}, each for itself; the claims above are adjusted for their number."
+        note = f"95 % intervals over {self.repeats}, not adjusted for multiple comparisons; the claims are adjusted."
         return Table("Differences", columns, rows, [note])
 
 
 def claims_table(findings: Sequence[Finding]) -> Table:
+    """The claims with their differences and verdicts."""
     rows: list[dict[str, Cell]] = [
         {
             "statement": finding.claim.statement,
@@ -233,7 +245,7 @@ def claims_table(findings: Sequence[Finding]) -> Table:
         Column("contrast", "contrast"),
         Column("difference", "difference", "points", digits=2, uncertainty="interval"),
         Column("p", "p (Holm)", digits=4),
-        Column("verdict", "finding"),
+        Column("verdict", "verdict"),
         Column("source", "source"),
     ]
     regimes = dict.fromkeys(f"{finding.claim.source}: {finding.claim.regime}" for finding in findings)
@@ -241,11 +253,12 @@ def claims_table(findings: Sequence[Finding]) -> Table:
 
 
 def study_page(result: StudyResult) -> Page:
+    """The report page of a study."""
     findings = result.findings()
     return Page(
         title=result.title,
         kicker=result.kicker,
-        answer=Summary(_sentence(findings), "A claim was written down before the study ran, and is decided by rule."),
+        answer=Summary(_sentence(findings), "Claims were fixed before the study ran, and verdicts follow by rule."),
         sections=[
             *([Section("Claims", [claims_table(findings)])] if findings else []),
             Section("Results", [*result.figures(), *result.tables()]),
@@ -257,10 +270,10 @@ def study_page(result: StudyResult) -> Page:
 
 def _sentence(findings: Sequence[Finding]) -> str:
     if not findings:
-        return "The study makes no claim."
+        return "The study has no claims."
     counts = {
         verdict: sum(finding.verdict == verdict for finding in findings)
         for verdict in ("agrees", "disagrees", "undecided", "not testable at this scale")
     }
-    words = [f"{count} {verdict}" for verdict, count in counts.items() if count]
-    return f"Of {pluralize(len(findings), 'claim')}: {', '.join(words)}."
+    listed = [f"{count} {verdict}" for verdict, count in counts.items() if count]
+    return f"{pluralize(len(findings), 'claim')}: {', '.join(listed)}."

@@ -1,7 +1,7 @@
-"""Does what a model has learned transfer to new classes?
+"""Do pre-trained models transfer to new classes?
 
-Half of the classes are learned from many images, then the other half from a few: by fine-tuning, by a linear probe, and
-from scratch.
+A model is pre-trained on half of the classes with many images. The other half is then learned from few images: by
+fine-tuning, with a linear probe, and from scratch.
 """
 
 from collections.abc import Callable
@@ -30,20 +30,26 @@ AS_LONG, LONGER = "from scratch, as long", "from scratch, 5 times as long"
 
 _LONGER = 5
 _BATCH, _FEW_BATCH = 64, 20
-_REGIME = "the source pre-trains on 1.3 to 300 million images; here half of a small dataset"
+_REGIME = "the source pre-trains on 1.3 to 300 million images; this study on half of a small dataset"
 
 
 @dataclass(frozen=True)
 class Settings:
-    seeds: int = field(default=5, metadata={"help": "Splits of the classes into known and new ones.", "min": 2})
-    epochs: int = field(default=10, metadata={"help": "Of pre-training.", "min": 1})
-    images: int = field(default=25_000, metadata={"help": "To pre-train on at most, equally many a class.", "min": 1})
+    """The options of the study."""
+
+    seeds: int = field(default=5, metadata={"help": "Random splits of the classes into known and new.", "min": 2})
+    epochs: int = field(default=10, metadata={"help": "Epochs of pre-training.", "min": 1})
+    images: int = field(
+        default=25_000, metadata={"help": "Maximum images for pre-training, balanced by class.", "min": 1}
+    )
     shots: int = field(default=20, metadata={"help": "Training images of each new class.", "min": 4})
-    tuning_epochs: int = field(default=40, metadata={"help": "On the new classes.", "min": 1})
+    tuning_epochs: int = field(default=40, metadata={"help": "Epochs on the new classes.", "min": 1})
 
 
 @dataclass(frozen=True)
 class ClassSplit:
+    """Class names of pre-training (known) and of the transfer (new)."""
+
     known: tuple[str, ...]
     new: tuple[str, ...]
 
@@ -62,7 +68,10 @@ CLAIMS = tuple(
 
 
 def run(dataset: Dataset, settings: Settings, *, quiet: bool, log: Callable[[str], None]) -> ArmsResult:
-    """Pre-train, transfer and evaluate on every split of the classes. Raises UserError where the data are too few."""
+    """Pre-train, transfer and evaluate on every split of the classes.
+
+    Raises UserError if the dataset has too few classes or images.
+    """
     splits = class_splits(dataset, settings.seeds)
     _require_shots(dataset, settings.shots)
     before = train_arms(
@@ -71,21 +80,22 @@ def run(dataset: Dataset, settings: Settings, *, quiet: bool, log: Callable[[str
         log=log,
         quiet=quiet,
     )[PRETRAINED]
+    transfers = list(zip(range(len(splits)), splits, before, strict=True))
     recipes = {
-        PROBE: [_probe(dataset, settings, *one) for one in zip(range(len(splits)), splits, before, strict=True)],
-        TUNED: [_tuned(dataset, settings, *one) for one in zip(range(len(splits)), splits, before, strict=True)],
+        PROBE: [_probe(dataset, settings, seed, split, pretrained) for seed, split, pretrained in transfers],
+        TUNED: [_tuned(dataset, settings, seed, split, pretrained) for seed, split, pretrained in transfers],
         AS_LONG: [_scratch(dataset, settings, seed, split, 1) for seed, split in enumerate(splits)],
         LONGER: [_scratch(dataset, settings, seed, split, _LONGER) for seed, split in enumerate(splits)],
     }
     runs = train_arms(recipes, dataset, log=log, quiet=quiet)
     arms = []
     for name, of_arm in runs.items():
-        scores = tuple(100 * float(correct_answers(one, dataset).mean()) for one in of_arm)
+        scores = tuple(100 * float(correct_answers(run, dataset).mean()) for run in of_arm)
         epochs = of_arm[0].recipe.get("epochs", 1)
         arms.append(Arm(name, scores, mean_interval(scores, "%"), {"epochs": epochs}, {"epochs": epochs}))
         log(f"{name}: {', '.join(f'{score:.1f}' for score in scores)} %")
     return ArmsResult(
-        title="Does what a model has learned transfer to new classes?",
+        title="Do pre-trained models transfer to new classes?",
         command="mixlab study transfer",
         data=dataset.name,
         settings=settings,
@@ -97,42 +107,47 @@ def run(dataset: Dataset, settings: Settings, *, quiet: bool, log: Callable[[str
         pairs=((TUNED, PROBE), *(claim.contrast for claim in CLAIMS)),
         columns=(Column("epochs", "epochs on new classes"),),
         notes=(
-            f"{MODEL}. All but the models from scratch were pre-trained for {settings.epochs} epochs on the known "
+            f"{MODEL}. All models except those from scratch were pre-trained for {settings.epochs} epochs on the known "
             "classes.",
-            "The linear probe is fitted to three quarters of the few images, and its ridge and temperature are chosen "
-            "on "
-            "the others. The other arms train on all of them, and nothing is selected.",
-            "The class splits share classes and images, so the intervals are about other splits of this dataset.",
+            "The linear probe is fitted to three quarters of the few images; its ridge and temperature are selected on "
+            "the rest. The other arms train on all of them, without selection.",
+            "The class splits share classes and images, so the intervals hold for other splits of this dataset.",
         ),
-        facts={f"Split {n}": f"{', '.join(one.known)} → {', '.join(one.new)}" for n, one in enumerate(splits, start=1)},
+        facts={
+            f"Split {n}": f"{', '.join(split.known)} → {', '.join(split.new)}"
+            for n, split in enumerate(splits, start=1)
+        },
         recipes={name: of_arm[0].recipe for name, of_arm in {PRETRAINED: before, **runs}.items()},
         plans={name: of_arm[0].plan for name, of_arm in {PRETRAINED: before, **runs}.items()},
     )
 
 
 def class_splits(dataset: Dataset, count: int) -> list[ClassSplit]:
-    """`count` different ones; of an odd number of classes one more is new. Raises UserError for too few classes."""
+    """`count` different random splits of the classes into halves. For an odd number, one more class is new.
+
+    Raises UserError if the dataset has fewer than 4 classes, or too few for `count` splits.
+    """
     classes = dataset.classes
     half = len(classes) // 2
     if half < 2:
         raise UserError(
-            f"{dataset.name} has {len(classes)} classes, and the study needs at least 4: two known and two new ones. "
-            "Give a dataset with more."
+            f"{dataset.name} has {len(classes)} classes, but the study needs at least 4, two known and two new: give a "
+            "dataset with more classes."
         )
     if comb(len(classes), half) < count:
         raise UserError(
-            f"{dataset.name} has {len(classes)} classes, which can be split in {comb(len(classes), half)} ways, not in "
-            f"{count}: give fewer --seeds."
+            f"--seeds {count} is too large: the {len(classes)} classes of {dataset.name} can be split in "
+            f"{comb(len(classes), half)} ways only. Give fewer --seeds."
         )
-    rng, known_ones = np.random.default_rng(0), dict[tuple[int, ...], None]()
-    while len(known_ones) < count:
-        known_ones[tuple(sorted(rng.permutation(len(classes))[:half].tolist()))] = None
+    rng, known_labels = np.random.default_rng(0), dict[tuple[int, ...], None]()
+    while len(known_labels) < count:
+        known_labels[tuple(sorted(rng.permutation(len(classes))[:half].tolist()))] = None
     return [
         ClassSplit(
-            tuple(classes[place] for place in known),
-            tuple(name for place, name in enumerate(classes) if place not in known),
+            tuple(classes[label] for label in known),
+            tuple(name for label, name in enumerate(classes) if label not in known),
         )
-        for known in known_ones
+        for known in known_labels
     ]
 
 
@@ -157,7 +172,7 @@ def _scratch(dataset: Dataset, settings: Settings, seed: int, split: ClassSplit,
 
 
 def _tuned(dataset: Dataset, settings: Settings, seed: int, split: ClassSplit, before: Run) -> Recipe:
-    """Fine-tuning has a quarter of the learning rate."""
+    """The recipe of the fine-tuning, with a quarter of the learning rate."""
     recipe = _scratch(dataset, settings, seed, split, 1)
     slower = recipe.optimizer.model_copy(update={"learning_rate": recipe.optimizer.learning_rate / 4})
     weights = Initialization(weights=str(before.path), head="zero")
@@ -182,6 +197,6 @@ def _require_shots(dataset: Dataset, shots: int) -> None:
     fewest = int(counts.argmin())
     if counts[fewest] < shots:
         raise UserError(
-            f'{dataset.name} has {counts[fewest]} training images of "{dataset.classes[fewest]}", and the study takes '
-            f"{shots} of each new class: give a dataset with more, or fewer --shots."
+            f'{dataset.name} has {counts[fewest]} training images of "{dataset.classes[fewest]}", but the study needs '
+            f"{shots} of each new class: give a dataset with more images, or fewer --shots."
         )

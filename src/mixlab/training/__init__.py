@@ -1,1 +1,1 @@
-"""How it learns: the recipe, the optimiser and its schedule, the one visible loop."""
+"""Training: recipes, optimisers, learning rate schedules, the training loop, and linear probes."""

@@ -1,8 +1,8 @@
-"""Distillation: a finished model's answers are targets beside the labels.
+"""Knowledge distillation: the logits of a trained teacher are targets in addition to the labels.
 
-Hinton et al. 2015, https://arxiv.org/abs/1503.02531. The teacher sees what the student sees: cropped, augmented, mixed.
+Hinton et al. 2015, https://arxiv.org/abs/1503.02531. Teacher and student get the same augmented and mixed images.
 
-Axes:  image, class  of the batch
+Axes:  image, class  images of the batch and their classes
 """
 
 import torch
@@ -18,19 +18,29 @@ from mixlab.zoo.class_names import index_names
 
 
 class Teacher:
-    """Answers the student's images, at the size and in the normalisation that it was trained with."""
+    """A trained model that predicts logits for the student's images.
+
+    The images are resized and normalised as for the teacher's own training.
+    """
 
     def __init__(
         self, settings: Distillation, classes: tuple[str, ...], student: Preprocess, device: torch.device | str
     ):
-        """`classes` are the data's; `student` is how the images come. Raises UserError."""
-        opened = load_pretrained(settings.teacher)
-        _refuse_other_classes(settings.teacher, opened.classes, classes)
-        self._model = build_with_weights(opened.weights).to(device)
-        self._student, self._own = student, opened.preprocess
+        """Load the teacher that `settings` names.
+
+        classes  class names of the dataset
+        student  preprocessing of the images that the teacher is called with
+
+        Raises UserError if the teacher has other classes than the dataset.
+        """
+        pretrained = load_pretrained(settings.teacher)
+        _require_same_classes(settings.teacher, pretrained.classes, classes)
+        self._model = build_with_weights(pretrained.weights).to(device)
+        self._student, self._own = student, pretrained.preprocess
 
     @torch.no_grad()
     def __call__(self, images: Float[Tensor, "image channel row column"]) -> Float[Tensor, "image class"]:
+        """The teacher's logits for images that are normalised for the student."""
         mean, std, own_mean, own_std = (
             torch.tensor(values, dtype=images.dtype, device=images.device)[:, None, None]
             for values in (self._student.mean, self._student.std, self._own.mean, self._own.std)
@@ -47,33 +57,40 @@ def distilled_loss(
     loss: Float[Tensor, ""],
     settings: Distillation,
 ) -> Float[Tensor, ""]:
-    """`loss`, the labels' own, with the teacher's part in its share of the whole.
+    """The weighted mean of `loss`, the loss for the labels, and of the distillation loss.
 
-    "soft": the divergence from the teacher's probabilities, both at `temperature`, whose square keeps the gradients'
-    size. "hard": the teacher's answer is the label, as for DeiT, https://arxiv.org/abs/2012.12877.
+    `settings.weight` is the weight of the distillation loss. With target "soft" this is the KL divergence from the
+    teacher's probabilities, both softened by `temperature` and multiplied by its square, so that the gradients keep
+    their scale. With target "hard" it is the cross-entropy for the class that the teacher predicts, as in DeiT,
+    https://arxiv.org/abs/2012.12877. Computed in at least fp32.
     """
     at_least_fp32 = torch.promote_types(logits.dtype, torch.float32)
     logits, teacher = logits.to(at_least_fp32), teacher.to(at_least_fp32)
     if settings.target == "hard":
-        taught = F.cross_entropy(logits, teacher.argmax(dim=1))
+        distillation = F.cross_entropy(logits, teacher.argmax(dim=1))
     else:
-        own, others = ((answer / settings.temperature).log_softmax(dim=1) for answer in (logits, teacher))
-        taught = settings.temperature**2 * F.kl_div(own, others, reduction="batchmean", log_target=True)
-    return (1 - settings.weight) * loss + settings.weight * taught
+        student_log, teacher_log = ((values / settings.temperature).log_softmax(dim=1) for values in (logits, teacher))
+        divergence = F.kl_div(student_log, teacher_log, reduction="batchmean", log_target=True)
+        distillation = settings.temperature**2 * divergence
+    return (1 - settings.weight) * loss + settings.weight * distillation
 
 
-def _refuse_other_classes(teacher: str, its: tuple[str, ...], data: tuple[str, ...]) -> None:
-    """Names are compared where both have some; a file without them numbers its classes."""
-    if len(its) != len(data):
+def _require_same_classes(teacher: str, teacher_classes: tuple[str, ...], data_classes: tuple[str, ...]) -> None:
+    """Compare the class names, or only their number if the teacher or the data have indices in place of names."""
+    if len(teacher_classes) != len(data_classes):
         raise UserError(
-            f"distillation.teacher={teacher!r} knows {len(its)} classes and the data have {len(data)}: give a teacher "
-            "that was trained on the data's classes."
+            f"distillation.teacher={teacher!r} has {len(teacher_classes)} classes, but the data have "
+            f"{len(data_classes)}: give a teacher that was trained on the classes of the data."
         )
-    unnamed = index_names(len(data))
-    different = [(theirs, ours) for theirs, ours in zip(its, data, strict=True) if theirs != ours]
-    if different and unnamed not in (its, data):
-        theirs, ours = different[0]
+    unnamed = index_names(len(data_classes))
+    pairs = zip(teacher_classes, data_classes, strict=True)
+    different = [
+        (index, of_teacher, of_data) for index, (of_teacher, of_data) in enumerate(pairs) if of_teacher != of_data
+    ]
+    if different and unnamed not in (teacher_classes, data_classes):
+        index, of_teacher, of_data = different[0]
         raise UserError(
-            f'distillation.teacher={teacher!r} calls "{theirs}" what the data call "{ours}": give a teacher that was '
-            "trained on the data's classes, in their order."
+            f'distillation.teacher={teacher!r} has other classes than the data: its class {index} is "{of_teacher}", '
+            f'that of the data is "{of_data}". Give a teacher that was trained on the classes of the data, in the same '
+            "order."
         )

@@ -1,7 +1,7 @@
-"""Training in one process or several: start-up, data and model parallelism, and collective operations.
+"""Distributed training: start-up, data parallelism, sharding, and collective operations.
 
-Each process computes its share of every batch, and the gradients are averaged, by Accelerate's DistributedDataParallel
-or by torch's `fully_shard`.
+Each process computes its share of every batch. The gradients are averaged by Accelerate's DistributedDataParallel or by
+torch's `fully_shard`. All functions also work with a single process.
 """
 
 import os
@@ -24,9 +24,9 @@ T = TypeVar("T")
 
 
 def init_distributed(device: torch.device) -> PartialState:
-    """Join the processes that `torchrun` or `accelerate launch` started; a single process joins nothing.
+    """Initialize the process group that `torchrun` or `accelerate launch` set up; without one, nothing is initialized.
 
-    Raises UserError where more processes were launched than can be reached: each would train a model of its own.
+    Raises UserError if more processes were launched than can be reached: each would train a model of its own.
     """
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     try:
@@ -41,12 +41,12 @@ def init_distributed(device: torch.device) -> PartialState:
 def _not_launched(launched: int) -> UserError:
     return UserError(
         f"WORLD_SIZE={launched}, but this process can't reach the others: each would train a model of its own. Start "
-        "them with torchrun or accelerate launch, or unset WORLD_SIZE."
+        "the processes with torchrun or accelerate launch, or unset WORLD_SIZE."
     )
 
 
 def broadcast_from_main(decide: Callable[[], T]) -> T:
-    """The result of `decide`, which runs on the main process, on all ranks. Collective: call it on every rank."""
+    """Call `decide` on the main process and return its result on all ranks. Collective: call it on every rank."""
     state = PartialState()
     decided = [decide() if state.is_main_process else None]
     if state.num_processes > 1:
@@ -55,7 +55,7 @@ def broadcast_from_main(decide: Callable[[], T]) -> T:
 
 
 def make_accelerator(device: torch.device, precision: Precision) -> Accelerator:
-    """The Accelerator of one training. The step does its own autocast; only fp16 needs Accelerate's gradient scaler."""
+    """The Accelerator of one training. TrainStep does the autocast; only fp16 needs Accelerate's gradient scaler."""
     init_distributed(device)
     AcceleratorState._reset_state()  # left by an earlier training in this process
     return Accelerator(mixed_precision="fp16" if precision == "fp16" else "no", cpu=device.type == "cpu")
@@ -64,12 +64,12 @@ def make_accelerator(device: torch.device, precision: Precision) -> Accelerator:
 def parallelize(network: nn.Module, accelerator: Accelerator, parallel: Literal["ddp", "fsdp"]) -> nn.Module:
     """The model to call in a training step: its gradients are averaged over the processes.
 
-    "ddp" copies the model to every process, "fsdp" shards every tensor over them. (On a CPU Accelerate's own FSDP
-    plugin silently falls back to copies, so torch's `fully_shard` is used.)
+    "ddp" copies the model to every process; "fsdp" shards every tensor over the processes. For "fsdp" torch's
+    `fully_shard` is called directly, because on a CPU Accelerate's FSDP plugin silently falls back to copies.
     """
     if parallel == "ddp" or accelerator.num_processes == 1:
         return accelerator.prepare(network)
-    body = getattr(network, "body", nn.Module())  # timm's models have no body: they are gathered as a whole
+    body = getattr(network, "body", nn.Module())  # timm's models have no body: they are sharded as a whole
     for block in body.children():
         fully_shard(block)
     fully_shard(network)
@@ -79,7 +79,7 @@ def parallelize(network: nn.Module, accelerator: Accelerator, parallel: Literal[
 
 @contextmanager
 def no_gradient_sync(model: nn.Module, accelerator: Accelerator) -> Iterator[None]:
-    """Within the context, gradients accumulate in this process alone: for all chunks of a batch but the last."""
+    """Within the context, gradients accumulate in this process only. For all chunks of a batch except the last."""
     if not isinstance(model, FSDPModule):
         with accelerator.no_sync(model):
             yield
@@ -90,13 +90,13 @@ def no_gradient_sync(model: nn.Module, accelerator: Accelerator) -> Iterator[Non
 
 
 def gather(tensor: Tensor) -> Tensor:
-    """A copy on the CPU, contiguous and unsharded. Collective: call it on every rank."""
+    """A contiguous, unsharded copy of `tensor` on the CPU. Collective: call it on every rank."""
     full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
     return full.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
 def scatter(tensor: Tensor, value: Tensor) -> None:
-    """Copy a whole `value` into `tensor`, or into this process's shard of it."""
+    """Copy the unsharded `value` into `tensor`, or into this process's shard of it."""
     if isinstance(tensor, DTensor):
         value = distribute_tensor(value.to(tensor.device), tensor.device_mesh, tensor.placements)
     with torch.no_grad():
@@ -104,16 +104,19 @@ def scatter(tensor: Tensor, value: Tensor) -> None:
 
 
 def cpu_group() -> Any:
-    """A process group for flags, which are reduced on the CPU so that no device is waited for; None for one process.
+    """A gloo process group for `all_reduce_any`, or None for a single process. Collective: call it on every rank.
 
-    Collective: call it on every rank.
+    Flags are reduced on the CPU, so that the reduction does not wait for the device.
     """
-    alone = PartialState().num_processes == 1
-    return None if alone else torch.distributed.new_group(backend="gloo")
+    single = PartialState().num_processes == 1
+    return None if single else torch.distributed.new_group(backend="gloo")
 
 
 def all_reduce_any(flags: Sequence[bool], group: Any) -> list[bool]:
-    """Whether each flag is set on any rank. Collective: call it on every rank. `group`: from `cpu_group`."""
+    """Whether each flag is set on any rank. Collective: call it on every rank.
+
+    `group` is the result of `cpu_group`.
+    """
     if group is None:
         return list(flags)
     reduced = torch.tensor(flags, dtype=torch.uint8)

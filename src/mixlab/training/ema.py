@@ -10,9 +10,10 @@ from mixlab.training.distributed import gather, scatter
 
 
 class ModelEma:
-    """The average of `model`'s floating-point parameters and buffers; other buffers are copied.
+    """An exponential moving average of `model`'s floating-point parameters and buffers; other buffers are copied.
 
-    It starts with the weights after the first step. `decay` in [0, 1): the share of the average in each update.
+    The average starts with the weights after the first step. Each update is
+    `average = decay * average + (1 - decay) * weights`, with `decay` in [0, 1).
     """
 
     def __init__(self, model: nn.Module, decay: float):
@@ -21,7 +22,7 @@ class ModelEma:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Call it after every step."""
+        """Add the current weights to the average. Call it after every step."""
         current = self._model.state_dict()
         if not self._average:
             self._average = _copied(current)
@@ -34,18 +35,18 @@ class ModelEma:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Within the context, the model has the averaged weights. Before the first update it keeps its own."""
+        """Within the context, the model has the averaged weights. Without an update so far, nothing changes."""
         own = _copied(self._model.state_dict()) if self._average else {}
         _load(self._average, self._model)
         yield
         _load(own, self._model)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """On the CPU; empty before the first update. Collective: call it on every rank."""
+        """The averaged tensors on the CPU; empty before the first update. Collective: call it on every rank."""
         return {name: gather(tensor) for name, tensor in self._average.items()}
 
     def load_state_dict(self, average: dict[str, Tensor]) -> None:
-        """What `state_dict` returned, here or in another number of processes."""
+        """Load the result of `state_dict`, which may come from a training with another number of processes."""
         self._average = _copied(self._model.state_dict()) if average else {}
         for name, tensor in average.items():
             scatter(self._average[name], tensor)

@@ -1,4 +1,4 @@
-"""From a recipe to a job: a training with everything decided that does not depend on the machine's speed."""
+"""Jobs: a recipe with its dataset, architecture and starting weights, ready to train. `resolve` makes one."""
 
 import re
 from dataclasses import dataclass, replace
@@ -28,17 +28,18 @@ from mixlab.zoo.timm_models import TimmModel, from_timm_names
 
 _LARGEST_AUTOMATIC_BATCH = 128
 _STEPS_PER_EPOCH = 8
-"""At least, where the batch is chosen automatically."""
+"""The minimum if the batch size is chosen automatically."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A training as its resolved `recipe` describes it, with what the recipe names opened.
+    """A training that is ready to start.
 
-    dataset       after [subset], and with validation merged into train where the recipe says so
-    architecture  with its complete config
+    recipe        resolved: every field has its final value
+    dataset       after [subset]; with `validation = "merged"`, the validation split is part of train
+    architecture  the model's family and its complete config
     preprocess    with the recipe's [preprocessing] and [transform]
-    weights       the weights that training starts from; None for random ones
+    weights       the weights that the training starts from; None for random weights
     """
 
     recipe: Recipe
@@ -50,12 +51,12 @@ class Job:
 
     @property
     def batch(self) -> int:
-        """Images a step, over all processes."""
+        """The number of images per step, over all processes."""
         assert isinstance(self.recipe.batch, int)
         return self.recipe.batch
 
     def build(self) -> Model:
-        """The model as it is before the first step, in training mode; every call gives another one."""
+        """A new model as it is before the first step, in training mode."""
         if self.weights is not None:
             return build_with_weights(self.weights.clone()).train()
         model = self.architecture.build()
@@ -65,10 +66,11 @@ class Job:
         return model
 
     def training_batches(self, *, quiet: bool) -> TrainingBatches:
+        """The batches of the train split."""
         return self.batches_of(self.dataset.splits["train"], quiet=quiet)
 
     def batches_of(self, split: Split, *, quiet: bool) -> TrainingBatches:
-        """Batches of any split, ordered and augmented as the training's."""
+        """The batches of any split, shuffled and augmented as for training."""
         recipe = self.recipe
         return TrainingBatches(
             split,
@@ -82,10 +84,11 @@ class Job:
         )
 
     def steps(self, steps_per_epoch: int) -> int:
+        """The number of steps of the whole training. Raises UserError if the warm-up is longer."""
         return total_steps(self.recipe, steps_per_epoch)
 
     def stored_recipe(self) -> dict[str, Any]:
-        """The recipe as the run's folder has it: the user's own code is the copy beside it."""
+        """The recipe for the run's folder. A model from a user's file refers to the copy of that file in the folder."""
         recipe = self.recipe.to_dict()
         if self.architecture.user_file is None:
             return recipe
@@ -93,20 +96,23 @@ class Job:
         return recipe | {"model": ":".join([kind, user_code.COPY, *rest])}
 
     def user_code(self) -> dict[str, str]:
-        """The user's own code by its name in the run's folder; empty where the model is mixlab's or timm's."""
+        """The source of the user's model by file name in the run's folder; empty for mixlab's and timm's models."""
         file = self.architecture.user_file
         return {} if file is None else {user_code.COPY: file.read_text(encoding="utf-8")}
 
     def folder(self, plan: Plan | None = None) -> Path:
-        """Where the store keeps this training; with `plan`, the folder of this training under that plan alone."""
+        """The folder of this training in the store. With `plan`, the name of the folder also depends on the plan."""
         model = re.sub(r"[^\w.]+", "-", Path(self.recipe.model).name)
         data = self.dataset.name.partition(":")[0]
         key = store_key(self.cache_key(seed=self.recipe.seed) | {"plan": plan and plan.to_dict()})
         return store_folder() / f"{model}-{data}-seed{self.recipe.seed}-{key}"
 
     def cache_key(self, seed: int | None) -> dict[str, Any]:
-        """All that decides the result, beside the plan and mixlab's own code. `seed`: None for what all seeds share."""
-        initialization = self.recipe.initialization.model_dump(exclude={"weights"})  # sha256 says which, wherever it is
+        """Everything that determines the result, except the plan and mixlab's source code, as JSON-serializable values.
+
+        `seed` is None for a key that all seeds share.
+        """
+        initialization = self.recipe.initialization.model_dump(exclude={"weights"})  # identified by sha256, not by path
         return {
             "recipe": self.stored_recipe() | {"seed": seed, "expected": None, "initialization": initialization},
             "config": dict(self.architecture.config),
@@ -120,37 +126,42 @@ class Job:
 
 
 def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
-    """Fill in what the recipe leaves to the model, to its weights and to the data. Raises UserError.
+    """Fill in the fields of a recipe that depend on the model, its weights and the data, and load the weights.
 
-    `dataset`: the recipe's data, as `open_dataset` returns them.
+    `dataset` is the result of `open_dataset` for `recipe.data`. Raises UserError if parts of the recipe do not fit
+    together, such as weights for other classes or a config that contradicts the data.
     """
     if recipe.validation == "merged":
         dataset = dataset.merge_validation()
     dataset = apply_subset(dataset, recipe.subset)
     source = _weights_source(recipe)
     if source is None:
-        built = _architecture(recipe, dataset)
-        weights, preprocess, initialization = None, Preprocess(height_and_width(built.image_size)), Initialization()
+        model_architecture = _architecture(recipe, dataset)
+        weights, preprocess, initialization = (
+            None,
+            Preprocess(height_and_width(model_architecture.image_size)),
+            Initialization(),
+        )
     else:
         pretrained, initialization = _from_weights(recipe, source, dataset)
         weights, preprocess = pretrained.weights, pretrained.preprocess
-        built = Architecture(recipe.model, weights.family, weights.config)
+        model_architecture = Architecture(recipe.model, weights.family, weights.config)
     given = {key: value for key, value in recipe.preprocessing.model_dump().items() if value is not None}
     images = len(dataset.splits["train"])
     resolved = {
-        "model": _with_absolute_code(recipe.model, built),
+        "model": _with_absolute_code(recipe.model, model_architecture),
         "data": dataset.name,
-        "image_size": built.image_size,
+        "image_size": model_architecture.image_size,
         "batch": _automatic_batch(images) if recipe.batch == "auto" else min(recipe.batch, images),
         "initialization": initialization,
     }
     return Job(
         recipe=recipe.model_copy(update=resolved),
         dataset=dataset,
-        architecture=built,
+        architecture=model_architecture,
         preprocess=replace(
             preprocess,
-            image_size=height_and_width(built.image_size),
+            image_size=height_and_width(model_architecture.image_size),
             transform=make_transform(recipe.transform),
             **given,
         ),
@@ -160,44 +171,46 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
 
 
 def apply_subset(dataset: Dataset, settings: Subset | None) -> Dataset:
+    """`dataset` with the [subset] of a recipe, or unchanged without one."""
     return dataset if settings is None else subset(dataset, **settings.model_dump())
 
 
 def make_transform(settings: TransformSettings | None) -> Transform | None:
+    """The [transform] of a recipe, or None without one."""
     return settings and Transform(**settings.model_dump())
 
 
 def check_digest(source: str, found: str, expected: str | None) -> None:
-    """Raises UserError where weights are not those that the recipe was written for."""
+    """Raises UserError if the SHA-256 `found` of the weights from `source` is not the `expected` one of the recipe."""
     if expected not in (None, found):
         raise UserError(
-            f"{source} holds other weights than the recipe names: their SHA-256 begins with {found[:12]}, "
-            f"initialization.sha256 with {expected[:12]}. Give the weights that the recipe was made with, or remove "
-            "initialization.sha256 to start from these."
+            f"{source} holds other weights than the recipe expects: their SHA-256 starts with {found[:12]}, but "
+            f"initialization.sha256 starts with {expected[:12]}. Give the weights that the recipe was made with, or "
+            "remove initialization.sha256 to start from these."
         )
 
 
 def absolute(source: str) -> str:
-    """The path of a local file or folder from any working directory; other names of weights as they are."""
+    """The absolute path of a local file or folder; other names of weights are returned unchanged."""
     path = Path(source).expanduser()
     return str(path.resolve()) if path.exists() else source
 
 
-def _with_absolute_code(model: str, found: Architecture) -> str:
-    if found.user_file is None:
+def _with_absolute_code(model: str, model_architecture: Architecture) -> str:
+    if model_architecture.user_file is None:
         return model
     kind, _, *rest = model.split(":")
-    return ":".join([kind, str(found.user_file), *rest])
+    return ":".join([kind, str(model_architecture.user_file), *rest])
 
 
 def _weights_source(recipe: Recipe) -> str | None:
-    """What the training starts from; None for random weights."""
+    """The name of the weights that the training starts from; None for random weights."""
     given = recipe.initialization.weights
     if not is_pretrained(recipe.model):
         return given
     if given not in (None, recipe.model, absolute(recipe.model)):
         raise UserError(
-            f"model={recipe.model!r} names weights, and initialization.weights={given!r} others: remove one of them."
+            f"model={recipe.model!r} and initialization.weights={given!r} are different weights: remove one of them."
         )
     return recipe.model
 
@@ -210,36 +223,36 @@ def _architecture(recipe: Recipe, dataset: Dataset) -> Architecture:
 
 
 def _from_weights(recipe: Recipe, source: str, dataset: Dataset) -> tuple[Pretrained, Initialization]:
-    """The weights with a head for the data's classes, and the resolved section of the recipe."""
+    """The weights with a head for the classes of the data, and the resolved [initialization]."""
     if recipe.loss.head_bias is not None:
         raise UserError(
-            f"loss.head_bias={recipe.loss.head_bias} is for random weights, and {source} is trained: remove it."
+            f"loss.head_bias={recipe.loss.head_bias} is for random weights, but {source} is pretrained: remove it."
         )
     settings = recipe.initialization
     classes = _decided_by_data(recipe, dataset)["classes"]
-    found = load_pretrained(source, image_size=recipe.image_size, resize=settings.resize, **recipe.config)
-    if source != recipe.model and (family := architecture(recipe.model).family) != found.weights.family:
+    pretrained = load_pretrained(source, image_size=recipe.image_size, resize=settings.resize, **recipe.config)
+    if source != recipe.model and (family := architecture(recipe.model).family) != pretrained.weights.family:
         raise UserError(
-            f"initialization.weights={source!r} is a {found.weights.family}, and model={recipe.model!r} a {family}: "
-            "give weights of the model's family."
+            f"initialization.weights={source!r} is a {pretrained.weights.family}, but model={recipe.model!r} is a "
+            f"{family}: give weights of the same family."
         )
-    digest = found.weights.digest
+    digest = pretrained.weights.digest
     check_digest(source, digest, settings.sha256)
-    keeps = found.classes == dataset.classes if settings.head == "auto" else settings.head == "keep"
-    if keeps and found.classes != dataset.classes:
+    keep_head = pretrained.classes == dataset.classes if settings.head == "auto" else settings.head == "keep"
+    if keep_head and pretrained.classes != dataset.classes:
         raise UserError(
-            f'initialization.head="keep" needs weights for the classes of {dataset.name}, and {source} is for '
-            f"{len(found.classes)} others: remove it for a new head."
+            f'initialization.head="keep" needs weights for the classes of {dataset.name}, but {source} is for '
+            f"{len(pretrained.classes)} other classes: remove it to start with a new head."
         )
-    if not keeps:
-        without_head = reset_head(found.weights, 0)  # else a head for as many other classes would stay
-        found = replace(found, weights=reset_head(without_head, classes))
-    resolved = {"weights": absolute(source), "sha256": digest, "head": "keep" if keeps else "zero"}
-    return found, settings.model_copy(update=resolved)
+    if not keep_head:
+        without_head = reset_head(pretrained.weights, 0)  # a head for the same number of classes would not be reset
+        pretrained = replace(pretrained, weights=reset_head(without_head, classes))
+    resolved = {"weights": absolute(source), "sha256": digest, "head": "keep" if keep_head else "zero"}
+    return pretrained, settings.model_copy(update=resolved)
 
 
 def _decided_by_data(recipe: Recipe, dataset: Dataset) -> dict[str, int]:
-    """The fields of the config that follow from the data; a recipe that gives them otherwise is refused."""
+    """The fields of the config that follow from the data. Raises UserError if the recipe gives other values."""
     decided = {"classes": len(dataset.classes), "image_channels": 3}
     for field, given in from_timm_names(recipe.config).items():
         if given != decided.get(field, given):
@@ -251,7 +264,7 @@ def _decided_by_data(recipe: Recipe, dataset: Dataset) -> dict[str, int]:
 
 
 def _automatic_batch(images: int) -> int:
-    """The largest power of two, up to 128, that leaves at least eight steps an epoch."""
+    """The largest power of two, at most 128, with at least eight steps per epoch."""
     batch = _LARGEST_AUTOMATIC_BATCH
     while batch > 2 and batch * _STEPS_PER_EPOCH > images:
         batch //= 2

@@ -1,4 +1,4 @@
-"""Start or resume one training of a checked recipe, with steps or as a linear probe."""
+"""Start or resume one training or linear probe of a checked recipe."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,10 +31,15 @@ def launch(
     log: Log,
     quiet: bool,
 ) -> Run:
-    """The finished run of `recipe` on `dataset`. Collective: call it on every rank.
+    """Train `recipe` on `dataset` and return the finished run. Collective: call it on every rank.
 
-    `folder`: where the run is or goes; None for its place in the store, where a finished one is found again. `log` is
-    called with sentences about what happens. Raises UserError, and Interrupted for a signal.
+    dataset  the result of `open_dataset` for `recipe.data`
+    folder   the run's folder; an unfinished run in it is resumed. None: the folder in the store, where a finished run
+             of the same training is returned as it is
+    log      called with progress messages
+    quiet    no progress bars
+
+    Raises UserError, and Interrupted after a signal.
     """
     if isinstance(recipe, LinearProbeRecipe):
         return _launch_linear_probe(recipe, dataset, device, folder, log=log, quiet=quiet)
@@ -42,13 +47,13 @@ def launch(
     job = resolve(recipe, dataset, device)
     folder = folder or job.folder()
     if finished := finished_run(folder):
-        log("This training is finished already.")
+        log("This training is already finished.")
         return finished
     return train(job, _plan(job, folder, log), folder, quiet=quiet, on_wait=log)
 
 
 def _plan(job: Job, folder: Path, log: Log) -> Plan:
-    """The plan of the run that is resumed, else the fastest one."""
+    """The plan of the run that is resumed, else the fastest plan on this machine."""
     if Run(folder).is_unfinished:
         plan = Plan.from_dict(Run(folder).plan)
         log(f"Resuming {folder} with its plan: {plan.mode}.")
@@ -58,7 +63,7 @@ def _plan(job: Job, folder: Path, log: Log) -> Plan:
     plan, seconds = broadcast_from_main(lambda: select_plan(job, log, processes))
     log(f"  {plan.mode}, {1000 * seconds:.0f} ms per step of {job.batch} images")
     if processes > 1:
-        log(f"  {processes} processes share each step; batch normalisation uses the images of each process alone")
+        log(f"  {processes} processes share each step; batch normalisation uses only the images of its own process")
     return plan
 
 
@@ -69,5 +74,5 @@ def _launch_linear_probe(
     job = resolve_linear_probe(recipe, dataset, device)
     for note in job.dataset.notes[len(dataset.notes) :]:
         log(note)
-    place = folder or job.folder()
-    return broadcast_from_main(lambda: finished_run(place) or train_linear_probe(job, place, quiet=quiet))
+    run_folder = folder or job.folder()
+    return broadcast_from_main(lambda: finished_run(run_folder) or train_linear_probe(job, run_folder, quiet=quiet))

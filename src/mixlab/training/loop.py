@@ -1,4 +1,4 @@
-"""The training loop, from the first step to the last. `mixlab.training.step` has a single step."""
+"""The training loop, from the first step to the last. A single step is in `mixlab.training.step`."""
 
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
@@ -41,16 +41,22 @@ from mixlab.training.trackers import require_trackers, tracked
 from mixlab.training.validation import Validation
 
 _LOG_EVERY = 20
-"""Steps. The loss stays on the device in between, because reading it waits for the device."""
+"""Steps between two lines of the journal. Reading the loss waits for the device, so it is not read in every step."""
 
 
 def train(job: Job, plan: Plan, folder: Path, *, quiet: bool, on_wait: Callable[[str], None] | None = None) -> Run:
-    """Train `job` in `folder` and return the finished run. A run of the same job that was interrupted there resumes.
+    """Train `job` in `folder` and return the finished run. Collective: call it on every rank.
 
-    Call it in every process. Where another process trains in the folder: raises Held, or with `on_wait` calls it with a
-    sentence, waits, and returns that process's run. SIGTERM and SIGUSR1 end the training after the current step and a
-    checkpoint, with Interrupted. Raises UserError for what shows only now, such as an unreadable image or a full disk;
-    the last checkpoint stays, and a folder without one is removed.
+    job      from `resolve`
+    plan     how to compute; a run that is resumed uses its own plan
+    folder   new or empty, or with an unfinished run of the same job, which is resumed
+    quiet    no progress bars
+    on_wait  called with a message if another process trains in the folder; then `train` waits and returns the run of
+             that process. None: raises Held instead
+
+    SIGTERM and SIGUSR1 stop the training after the current step: a checkpoint is written and Interrupted is raised.
+    Raises UserError for errors that only occur during training, such as unreadable images, a full disk, or a loss that
+    is not finite. The last checkpoint stays; a new folder without a checkpoint is removed.
     """
     require_trackers(job.recipe)
     init_distributed(job.device)
@@ -81,7 +87,7 @@ def _fit(job: Job, plan: Plan, writer: RunWriter, *, quiet: bool) -> None:
     torch.manual_seed(recipe.seed)
     network = prepare_model(job.build(), device, plan.mode)
     model = parallelize(network, accelerator, recipe.parallel)
-    optimizers = [accelerator.prepare(one) for one in build_optimizers(recipe.optimizer, network)]
+    optimizers = [accelerator.prepare(optimizer) for optimizer in build_optimizers(recipe.optimizer, network)]
     ema = ModelEma(network, recipe.ema.decay) if recipe.ema else None
     train_step = TrainStep(job, plan, accelerator, model, optimizers, objective_of(job, device))
     parameters = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
@@ -157,12 +163,12 @@ def _fit(job: Job, plan: Plan, writer: RunWriter, *, quiet: bool) -> None:
             peak_bytes=peak_bytes(device),
             unreadable=batches.unreadable | (validation.unreadable if validation else {}),
         )
-        kept = checkpoints.best() if validation else None
-        writer.finish(kept.tensors if kept else _weights(network, ema))
+        best_checkpoint = checkpoints.best() if validation else None
+        writer.finish(best_checkpoint.tensors if best_checkpoint else _weights(network, ema))
     accelerator.wait_for_everyone()
 
 
 def _weights(network: nn.Module, ema: ModelEma | None) -> dict[str, Tensor]:
-    """Those that the run is about: the averaged ones, where there are some. Collective: call it on every rank."""
+    """The averaged weights if there are any, else the current ones. Collective: call it on every rank."""
     averaged = ema.state_dict() if ema else {}
     return averaged or {name: gather(tensor) for name, tensor in network.state_dict().items()}

@@ -1,7 +1,7 @@
-"""The loss of a batch, in at least fp32, against targets that augmentation may have mixed.
+"""The loss of a batch for soft targets, computed in at least fp32.
 
-Axes:  image  of the batch
-       class    logits, and how much of the image is of each class: a row sums to 1
+Axes:  image  images of the batch
+       class  logits, or target probabilities: each row of targets sums to 1
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from mixlab.training.recipes.schema import Loss
 
 
 def targets_of(labels: Int[Tensor, " image"], classes: int, loss: Loss) -> Float[Tensor, "image class"]:
-    """One for the label, of which all classes share `label_smoothing`."""
+    """One-hot targets with label smoothing: `label_smoothing` is distributed evenly over all classes."""
     return F.one_hot(labels, classes) * (1 - loss.label_smoothing) + loss.label_smoothing / classes
 
 
@@ -25,9 +25,14 @@ def loss_of(
     loss: Loss,
     class_weights: Float[Tensor, " class"] | None = None,
 ) -> Float[Tensor, ""]:
-    """The mean over the images; a weight multiplies its class's term, and the mean stays one over their number.
+    """The mean loss over the images.
 
-    "sigmoid" asks of each class alone whether it is shown, and sums over the classes, as big_vision does.
+    logits         any floating-point dtype
+    targets        from `targets_of`, possibly mixed
+    class_weights  factor of each class's term; the sum is still divided by the number of images
+
+    "softmax" is the cross-entropy. "sigmoid" is the binary cross-entropy of each class, summed over the classes, as in
+    big_vision.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     targets = targets.to(logits.dtype)
@@ -40,8 +45,10 @@ def loss_of(
 def class_weights_of(
     loss: Loss, labels: Int[np.ndarray, " image"], classes: tuple[str, ...]
 ) -> Float[Tensor, " class"] | None:
-    """By "balanced" all classes weigh as one of the mean size of the training's `labels`; a class without an image
-    weighs nothing. Raises UserError.
+    """The class weights for `loss_of`, or None if the recipe has none.
+
+    "balanced" weights are inversely proportional to the number of each class's images in `labels`, the labels of the
+    train split; a class without images gets 0. Raises UserError if the number of weights is not that of `classes`.
     """
     if loss.class_weights is None:
         return None
@@ -51,7 +58,7 @@ def class_weights_of(
         return torch.from_numpy(weights)
     if len(loss.class_weights) != len(classes):
         raise UserError(
-            f"loss.class_weights has {len(loss.class_weights)} weights for {len(classes)} classes: give one for each, "
+            f"loss.class_weights has {len(loss.class_weights)} weights for {len(classes)} classes: give one per class, "
             f'in the order {", ".join(classes[:3])} ..., or "balanced".'
         )
     return torch.tensor(loss.class_weights, dtype=torch.float64)

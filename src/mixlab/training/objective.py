@@ -1,4 +1,4 @@
-"""The objective of a training: the loss against the labels, and the distillation loss where there is a teacher."""
+"""The objective of a training: the loss for the labels, combined with the distillation loss if there is a teacher."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,21 @@ from mixlab.training.recipes.schema import Distillation, Loss
 
 @dataclass(frozen=True)
 class Objective:
+    """The loss of a training step: call it with logits, images and targets.
+
+    loss           the [loss] of the recipe
+    classes        the number of classes
+    class_weights  from `class_weights_of`
+    teacher        the teacher and its [distillation], or None
+    """
+
     loss: Loss
     classes: int
     class_weights: Float[Tensor, " class"] | None
     teacher: tuple[Teacher, Distillation] | None
 
     def targets(self, labels: Int[Tensor, " image"]) -> Float[Tensor, "image class"]:
+        """Target probabilities for the labels, before mixing."""
         return targets_of(labels, self.classes, self.loss)
 
     def __call__(
@@ -28,7 +37,7 @@ class Objective:
         images: Float[Tensor, "image channel row column"],
         targets: Float[Tensor, "image class"],
     ) -> Float[Tensor, ""]:
-        """The mean over the images."""
+        """The mean loss over the images. The teacher is called with the same images as the model."""
         loss = loss_of(logits, targets, self.loss, self.class_weights)
         if self.teacher is None:
             return loss
@@ -37,7 +46,10 @@ class Objective:
 
 
 def objective_of(job: Job, device: torch.device) -> Objective:
-    """Raises UserError where class weights or a teacher don't fit the data."""
+    """The objective of `job`, with the teacher on `device`.
+
+    Raises UserError if the class weights or the teacher don't fit the data.
+    """
     classes, settings = job.dataset.classes, job.recipe.distillation
     return Objective(
         job.recipe.loss,

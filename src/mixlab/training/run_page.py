@@ -1,4 +1,4 @@
-"""The page of one training, made from its folder alone: while it runs, after it was stopped, and when it is done."""
+"""The report page of one training, made from the files of its folder: running, stopped or finished."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -25,9 +25,9 @@ from mixlab.runs.history import History, Line, read_history
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import median_interval, proportion_interval
 
-_RECENT = 10  # lines of the journal whose speed foretells the rest
-_MUCH_WAITING = 10  # per cent
-_SHOWN = 20  # rows of a table, and images that are named
+_RECENT = 10  # lines of the journal for the estimate of the remaining time
+_LONG_WAITING = 10  # per cent
+_MAX_ROWS = 20  # rows of a table, and names of images
 _LOSS = Axis("Training loss", "nats", "lower")
 _ACCURACY = Axis("Top-1", "%", "higher", digits=1)
 _WAITING = Axis("Waiting for data", "% of the time", "lower", digits=0)
@@ -35,29 +35,30 @@ _SPEED = Axis("Throughput", "images/s", "higher")
 
 
 def run_page(run: Run, path: Path | None = None) -> Page:
-    """`path`: where the folder will stand, if it stands elsewhere while it is written.
+    """The report of `run`.
 
-    The journal's last line says that a training is done, so that its page can be written before the folder is.
+    `path` is the final path of the folder, if `run` is still a temporary folder. A training counts as done if its
+    journal has an "end" line, so that the page can be written before the state is set to "done".
     """
     history = read_history(run.journal)
-    story = _Story(run, path or run.path, history, run.recipe, run.state if history.end is None else "done")
+    content = _Content(run, path or run.path, history, run.recipe, run.state if history.end is None else "done")
     if history.averaged:
-        watched = []
+        curves = []
     elif history.ridges:
-        watched = [story.ridges]
+        curves = [content.ridges]
     else:
-        watched = [story.learning, story.machine]
+        curves = [content.learning, content.machine]
     return Page(
-        title=f"{story.recipe['model']} on {story.recipe['data']}",
-        kicker=f"mixlab {'runs --average' if history.averaged else 'train'}: {story.path}",
-        answer=story.answer,
-        sections=[*watched, story.incidents, story.run_details],
+        title=f"{content.recipe['model']} on {content.recipe['data']}",
+        kicker=f"mixlab {'runs --average' if history.averaged else 'train'}: {content.path}",
+        answer=content.answer,
+        sections=[*curves, content.incidents, content.run_details],
         footer=f"Written by mixlab {run.environment['versions']['mixlab']} on {datetime.now():%Y-%m-%d at %H:%M}.",
     )
 
 
 @dataclass(frozen=True)
-class _Story:
+class _Content:
     run: Run
     path: Path
     history: History
@@ -72,80 +73,81 @@ class _Story:
 
     @cached_property
     def steps(self) -> int:
-        """Of the whole training; one where a head is computed in closed form."""
+        """The steps of the whole training; 1 for a linear probe."""
         return self.recipe.get("steps") or self.recipe.get("epochs", 1) * self.steps_per_epoch
 
     @property
-    def seconds_to_go(self) -> float | None:
-        """At the median speed of the last lines, as one may hold a pause; else of the closed epochs, else None."""
-        to_go = self.steps - self.history.step
+    def remaining_seconds(self) -> float | None:
+        """Estimated from the median speed of the last lines, else from the complete epochs; None without either."""
+        remaining = self.steps - self.history.step
         if recent := self.history.steps[-_RECENT:]:
-            return to_go * self.recipe["batch"] / median(step["images_per_second"] for step in recent)
+            return remaining * self.recipe["batch"] / median(step["images_per_second"] for step in recent)
         if self.history.seconds is not None:
-            return to_go * self.history.seconds / self.history.step
+            return remaining * self.history.seconds / self.history.step
         return None
 
     @property
     def answer(self) -> Summary:
-        figures: list[Metric] = []
+        metrics: list[Metric] = []
         if evaluated := self.history.validation:
-            figures.append(Metric("Validation top-1", _top1(evaluated), 1))
+            metrics.append(Metric("Validation top-1", _top1(evaluated), 1))
         if self.history.epochs:
             last = self.history.epochs[-1]
-            figures.append(Metric("Training loss", Estimate.exact(last["train"]["loss"], "nats")))
+            metrics.append(Metric("Training loss", Estimate.exact(last["train"]["loss"], "nats")))
         if self.history.steps:
             speeds = [step["images_per_second"] for step in self.history.steps]
-            figures.append(Metric("Throughput", median_interval(speeds, "images/s"), 0))
-        return Summary(self._sentence, self._uncertainty, figures)
+            metrics.append(Metric("Throughput", median_interval(speeds, "images/s"), 0))
+        return Summary(self._sentence, self._uncertainty, metrics)
 
     @property
     def _sentence(self) -> str:
-        history, place = self.history, f"step {self.history.step:,} of {self.steps:,}"
+        history, position = self.history, f"step {self.history.step:,} of {self.steps:,}"
         match self.state:
             case "running" if history.step == 0:
-                return f"The training has begun: {self.steps:,} steps lie before it."
+                return f"The training has started: {self.steps:,} steps to go."
             case "running":
-                left = f", about {duration(self.seconds_to_go)} to go" if self.seconds_to_go else ""
-                return f"The training is at {place}{left}."
+                left = f", about {duration(self.remaining_seconds)} to go" if self.remaining_seconds else ""
+                return f"The training is at {position}{left}."
             case "stopped" if self.run.postmortem.exists():
-                return f"The training came to no end: {self._diverged}"
+                return f"The training diverged: {self._divergence}"
             case "stopped":
-                return f"The training was stopped at {place}: `mixlab train --resume {self.path}` goes on."
+                return f"The training was stopped at {position}. Resume it with `mixlab train --resume {self.path}`."
             case "done" if history.averaged:
-                return (
-                    f"These weights are the mean of those of {len(history.averaged[-1]['runs'])} trainings{self._kept}."
-                )
+                runs = len(history.averaged[-1]["runs"])
+                return f"The weights are the average of the weights of {runs} trainings.{self._validation_sentence}"
             case "done":
-                return f"The training is done and took {duration(history.seconds or 0)}{self._kept}."
+                return f"The training finished in {duration(history.seconds or 0)}.{self._validation_sentence}"
 
     @property
-    def _kept(self) -> str:
+    def _validation_sentence(self) -> str:
         if (evaluated := self.history.validation) is None:
-            return "" if self.history.averaged else ", and its last weights were kept"
-        reported_by = "they" if self.history.averaged else "the weights that were kept"
-        return (
-            f": {reported_by} had {number(evaluated['top1'], 1)} % of {evaluated['images']:,} validation images right"
-        )
+            return "" if self.history.averaged else " The run has the weights of the last step."
+        weights = "They" if self.history.averaged else "The weights of the run"
+        top1, images = number(evaluated["top1"], 1), evaluated["images"]
+        return f" {weights} classify {top1} % of {images:,} validation images correctly."
 
     @property
     def _uncertainty(self) -> str:
         if self.history.validation is None:
-            return "Nothing has been judged yet." if self.state != "done" else "There was no validation part."
+            return "There is no validation result yet." if self.state != "done" else "There was no validation split."
         return (
-            "What is kept is chosen on the validation images, so its accuracy there is a little too high: "
-            f"`mixlab evaluate {self.path}` judges a finished run on images that chose nothing."
+            "The weights are selected on the validation images, so this accuracy is slightly too high. "
+            f"`mixlab evaluate {self.path}` evaluates a finished run on images that were not used for selection."
         )
 
     @property
-    def _diverged(self) -> str:
-        found = json.loads(self.run.postmortem.read_text(encoding="utf-8"))
-        return f"the loss became {found['loss']} at step {found['step']:,}, and postmortem.json says what led to it."
+    def _divergence(self) -> str:
+        postmortem = json.loads(self.run.postmortem.read_text(encoding="utf-8"))
+        return (
+            f"the loss became {postmortem['loss']} at step {postmortem['step']:,}. The images and the largest "
+            "gradients of this step are in postmortem.json."
+        )
 
     @property
     def learning(self) -> Section:
         epochs, logged = self.history.epochs, self._logged("loss")
         if not (epochs or logged[0]):
-            return Section("How it learns", ["Nothing is in the journal yet: a line comes every 20 steps."])
+            return Section("Learning curves", ["The journal is still empty: a line is written every 20 steps."])
         ends = [self._by_epoch(epoch["step"]) for epoch in epochs]
         losses = ends, [epoch["train"]["loss"] for epoch in epochs]
         panels = [
@@ -166,72 +168,77 @@ class _Story:
         if logged[0]:
             panels.append(power_of_ten("Learning rate", self._logged("learning_rate")))
         figure = self._figure(
-            "Loss, accuracy and rate",
+            "Loss, accuracy and learning rate",
             panels,
-            "The loss is an epoch's mean, over that of the steps in grey. Training's accuracy is that on augmented "
-            "images while the weights still change, so validation's may lie above it.",
+            "Loss: mean of each epoch, and of the steps in grey. The training accuracy is measured on augmented images "
+            "while the weights change, so the validation accuracy may be higher.",
         )
-        return Section("How it learns", [figure])
+        return Section("Learning curves", [figure])
 
     @property
     def ridges(self) -> Section:
-        """Of a head in closed form."""
-        columns = [Column("ridge", "ridge"), Column("top1", "validation top-1", "%", digits=1), Column("kept", "")]
+        """The validation accuracy of a linear probe for each ridge."""
+        columns = [Column("ridge", "ridge"), Column("top1", "validation top-1", "%", digits=1), Column("selected", "")]
         rows: list[dict[str, Cell]] = [
             {
                 "ridge": f"{tried['ridge']:g}",
                 "top1": tried["top1"],
-                "kept": "kept" if tried["chosen"] else "",
+                "selected": "selected" if tried["chosen"] else "",
             }
             for tried in self.history.ridges
         ]
-        notes = ["A large ridge keeps the head near the mean answer, a small one lets it follow the training images."]
-        return Section("Which ridge", [Table("A head in closed form for each ridge", columns, rows, notes)])
+        notes = ["A larger ridge regularizes more strongly. The ridge with the best validation accuracy is selected."]
+        return Section("Ridge selection", [Table("Ridge regression heads", columns, rows, notes)])
 
     @property
     def machine(self) -> Section:
         if not self.history.steps:
-            return Section("How it runs", ["Speed and gradients are written down every 20 steps, and none were."])
+            return Section(
+                "Performance", ["Throughput and gradient norm are logged every 20 steps; no line has been logged."]
+            )
         waiting_at, waiting = self._logged("data_time")
         norms = self._logged("gradient_norm")
         figure = self._figure(
-            "Speed and gradients",
+            "Throughput, waiting time and gradient norm",
             [
                 SeriesPanel(_SPEED, {"images/s": self._logged("images_per_second")}, include=(0,)),
                 SeriesPanel(_WAITING, {"waiting": (waiting_at, [100 * share for share in waiting])}, include=(0, 100)),
                 SeriesPanel(_norm_axis(norms), {"norm": norms}),
             ],
-            "What is not waiting is computing. The gradient's norm is that over all parameters, before clipping.",
+            "Time that is not spent waiting for data is spent computing. The gradient norm is that of all parameters, "
+            "before clipping.",
         )
         share = 100 * fmean(waiting)
-        cure = ": more `workers` or smaller files would make it faster" if share > _MUCH_WAITING else ""
-        return Section("How it runs", [f"It waits for images {number(share, 1)} % of the time{cure}.", figure])
+        hint = " More `workers` or smaller image files would make it faster." if share > _LONG_WAITING else ""
+        return Section(
+            "Performance", [f"The training waits for images {number(share, 1)} % of the time.{hint}", figure]
+        )
 
     @property
     def incidents(self) -> Section:
-        """What did not go by itself, and what was left out."""
+        """Divergence, interruptions, skipped steps and skipped images."""
         history = self.history
         blocks: list[Block] = []
         if self.run.postmortem.exists():
-            blocks.append(f"Diverged: {self._diverged}")
+            blocks.append(f"Divergence: {self._divergence}")
         if history.averaged:
             blocks.append(
-                "Batch normalisation's statistics, where the model has any, were estimated anew. Averaged were:"
+                "The statistics of batch normalisation, if the model has any, were estimated again. Averaged runs:"
             )
             blocks.append(Code("\n".join(history.averaged[-1]["runs"])))
         lines = sorted((*history.resumed, *history.skipped), key=lambda line: line["step"])
         if lines:
             rows: list[dict[str, Cell]] = [
-                {"step": line["step"], "what": f"left out: {line['reason']}" if "reason" in line else "resumed"}
+                {"step": line["step"], "what": f"skipped: {line['reason']}" if "reason" in line else "resumed"}
                 for line in lines
             ]
-            notes = [f"{len(rows) - _SHOWN:,} earlier ones are in journal.jsonl."] if len(rows) > _SHOWN else []
-            columns = [Column("step", "step"), Column("what", "what happened")]
-            counted = f"Resumed {_times(history.resumed)}, steps left out: {len(history.skipped):,}"
-            blocks.append(Table(counted, columns, rows[-_SHOWN:], notes))
+            notes = [f"{len(rows) - _MAX_ROWS:,} earlier lines are in journal.jsonl."] if len(rows) > _MAX_ROWS else []
+            columns = [Column("step", "step"), Column("what", "event")]
+            title = f"Resumed {_times(history.resumed)}, skipped steps: {len(history.skipped):,}"
+            blocks.append(Table(title, columns, rows[-_MAX_ROWS:], notes))
         if unreadable := (history.end or {}).get("unreadable"):
-            blocks.append(_left_out(unreadable))
-        return Section("What happened", blocks or ["Nothing was interrupted, and nothing left out."])
+            blocks.append(_skipped_images(unreadable))
+        return Section("Incidents", blocks or ["There were no interruptions, skipped steps or skipped images."])
 
     @property
     def run_details(self) -> Section:
@@ -249,14 +256,14 @@ class _Story:
             **({"Peak memory": f"{peak / 2**30:.2f} GiB"} if peak else {}),
             **machine_facts(environment),
         }
-        return Section("What runs", [KeyValues(facts), Details("The recipe, resolved", [Code(tomli_w.dumps(recipe))])])
+        return Section("Run details", [KeyValues(facts), Details("Resolved recipe", [Code(tomli_w.dumps(recipe))])])
 
     @property
     def _length(self) -> str:
         batch = self.recipe["batch"]
         if self.history.ridges:
-            return f"every image once through the backbone, {batch:,} at a time; a head in closed form takes no steps"
-        return f"{self.steps:,} steps of {batch:,} images, {self.steps_per_epoch:,} an epoch"
+            return f"one pass of every image through the backbone, {batch:,} at a time; a linear probe has no steps"
+        return f"{self.steps:,} steps of {batch:,} images, {self.steps_per_epoch:,} per epoch"
 
     def _by_epoch(self, step: int) -> float:
         return step / self.steps_per_epoch
@@ -281,10 +288,10 @@ def _norm_axis(norms: Curve) -> Axis:
     return Axis("Gradient norm").logarithmic_over_a_decade(finite or [1.0])
 
 
-def _left_out(unreadable: Mapping[str, str]) -> Details:
-    names = [f"{name}: {reason}" for name, reason in list(unreadable.items())[:_SHOWN]]
-    more = [f"and {len(unreadable) - _SHOWN:,} more, in journal.jsonl"] if len(unreadable) > _SHOWN else []
-    return Details(f"Images left out because they can't be read: {len(unreadable):,}", [Code("\n".join(names + more))])
+def _skipped_images(unreadable: Mapping[str, str]) -> Details:
+    names = [f"{name}: {reason}" for name, reason in list(unreadable.items())[:_MAX_ROWS]]
+    more = [f"and {len(unreadable) - _MAX_ROWS:,} more, in journal.jsonl"] if len(unreadable) > _MAX_ROWS else []
+    return Details(f"Unreadable images that were skipped: {len(unreadable):,}", [Code("\n".join(names + more))])
 
 
 def _times(lines: Sequence[Line]) -> str:

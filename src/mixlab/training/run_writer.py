@@ -1,4 +1,4 @@
-"""All that a training writes into its run's folder, from the recipe to the weights; only the main process writes."""
+"""RunWriter: writes the files of a training into its run's folder, on the main process only."""
 
 import math
 import os
@@ -28,10 +28,16 @@ from mixlab.weights.storage.write import write_config, write_tensors
 
 _LARGEST = 10  # gradients that postmortem.json lists
 _PAGE_INTERVAL = 50
-"""At least so many times as long as it takes to write a page passes between two, so that pages cost at most 2 %."""
+"""Minimum time between two versions of the page, relative to the time to write one: pages take at most 2 % of the time.
+"""
 
 
 class RunWriter:
+    """Writes the run of `job`. On other processes than the main process nothing is written.
+
+    Use `open` for the whole training, `resume` before the first step, and `finish` or `on_failure` at the end.
+    """
+
     def __init__(self, run: Run, job: Job):
         self.run, self._job = run, job
         self._writes = PartialState().is_main_process
@@ -41,10 +47,11 @@ class RunWriter:
 
     @contextmanager
     def open(self, plan: Plan, on_wait: Callable[[str], None] | None) -> Iterator[Plan | None]:
-        """Hold the lease on the folder, and lay it out or find this training in it. For the main process alone.
+        """Hold the lease on the folder, and create the run or check that it is the same training.
 
-        Yields the plan to train by: `plan` for a new run, the run's own for one that is resumed, None where another
-        process has finished the run meanwhile. `on_wait`: as for `lease`.
+        Main process only. Yields the plan to use: `plan` for a new run, the run's plan if it is resumed, None if
+        another process has finished the run. `on_wait` is that of `lease`. Raises UserError if the folder holds another
+        training.
         """
         job, run = self._job, self.run
         with lease(run.path, on_wait) as self._lease:
@@ -68,6 +75,7 @@ class RunWriter:
             yield plan
 
     def checkpoints(self) -> Checkpoints:
+        """The checkpoints of the run, with the settings of the recipe."""
         settings = self._job.recipe.checkpoints
         return Checkpoints(
             self.run.checkpoints,
@@ -78,11 +86,13 @@ class RunWriter:
         )
 
     def journal(self) -> Journal:
+        """The journal of the run; on other processes than the main process nothing is written."""
         return Journal(self.run.journal if self._writes else Path(os.devnull))
 
     def resume(self, state: TrainingState, checkpoints: Checkpoints, journal: Journal) -> Progress:
-        """Load the last checkpoint into `state` and remove what the journal has after it; without one, start at step
-        0.
+        """Load the last checkpoint into `state`, and truncate the journal to its length. Without one, start at step 0.
+
+        Raises UserError if the checkpoint is of another recipe.
         """
         checkpoint, best = checkpoints.last(), checkpoints.best()
         if checkpoint is not None:
@@ -97,16 +107,16 @@ class RunWriter:
         return progress
 
     def require_lease(self) -> None:
-        """Raises UserError where another process has taken over the folder. Call it before a checkpoint is written."""
+        """Raises UserError if another process has taken over the folder. Call it before a checkpoint is written."""
         if self._lease is not None:
             self._lease.require()
 
     def check_finite(self, metrics: StepMetrics, parameters: Mapping[str, nn.Parameter]) -> None:
-        """Write postmortem.json and raise UserError where a loss is not finite. Collective: call it on every rank."""
-        found = metrics.first_non_finite()
-        if found is None:
+        """Write postmortem.json and raise UserError if a loss is not finite. Collective: call it on every rank."""
+        non_finite = metrics.first_non_finite()
+        if non_finite is None:
             return
-        step, loss, result = found
+        step, loss, result = non_finite
         norms = result.norms.nan_to_num(nan=math.inf).cpu()
         order = norms.argsort(descending=True, stable=True)[:_LARGEST].tolist()
         names, images = list(parameters), self._job.dataset.splits["train"].names
@@ -118,7 +128,7 @@ class RunWriter:
                     "loss": str(loss),
                     "learning_rate": result.learning_rate,
                     "images": [images[index] for index in result.batch.indices],
-                    "largest_gradients": {names[place]: str(result.norms[place].item()) for place in order},
+                    "largest_gradients": {names[index]: str(result.norms[index].item()) for index in order},
                 },
             )
         raise UserError(
@@ -129,20 +139,19 @@ class RunWriter:
 
     def interrupted(self, signal: str | None, step: int, steps: int) -> Interrupted:
         return Interrupted(
-            f"Stopped by {signal or 'a signal to another process'} after step {step:,} of {steps:,}, with a "
-            "checkpoint: "
-            f"continue with mixlab train --resume {self.run.path}"
+            f"Stopped by {signal or 'a signal to another process'} after step {step:,} of {steps:,}. A checkpoint was "
+            f"written: continue with mixlab train --resume {self.run.path}"
         )
 
     def update_page(self) -> None:
-        """Write report.html, unless that was done a short time ago."""
+        """Write report.html, unless it was written a short time ago."""
         if self._writes and time.perf_counter() >= self._next_page:
             started = time.perf_counter()
             self._write_page()
             self._next_page = time.perf_counter() + _PAGE_INTERVAL * (time.perf_counter() - started)
 
     def finish(self, weights: Mapping[str, Tensor]) -> None:
-        """Write the run's weights and its config: the run is done."""
+        """Write the weights, config and report, and mark the run as done."""
         if not self._writes:
             return
         job = self._job
@@ -153,14 +162,15 @@ class RunWriter:
 
     @property
     def stored_model(self) -> str:
+        """The name of the model in the stored recipe."""
         return self._job.stored_recipe()["model"]
 
     def on_failure(self, error: BaseException) -> None:
-        """Remove a new folder without a checkpoint after a user's mistake; else mark the run as stopped."""
+        """Mark the run as stopped. After a UserError, remove a new folder without a checkpoint or postmortem."""
         if not self._writes or not self.run.is_unfinished:
             return
-        keeps = self.run.postmortem.exists() or any(self.run.checkpoints.glob("*.safetensors"))
-        if isinstance(error, UserError) and self._is_new and not keeps:
+        has_results = self.run.postmortem.exists() or any(self.run.checkpoints.glob("*.safetensors"))
+        if isinstance(error, UserError) and self._is_new and not has_results:
             shutil.rmtree(self.run.path, ignore_errors=True)
         else:
             with suppress(UserError):  # the disk may be full

@@ -1,11 +1,11 @@
-"""Many trainings: finished ones are found in the store, the others are trained, each in a process of its own.
+"""Runs many trainings: finished ones are taken from the store, the others are trained, each in its own process.
 
     trainings = plan_trainings(recipes, dataset, device, log)
-    for place, run in run_all(trainings, log=log, quiet=False):
-        ...                       # recipes[place] is trained: run
+    for index, run in run_all(trainings, log=log, quiet=False):
+        ...                       # `run` is the finished run of recipes[index]
 
-A process of its own keeps a training's peak of memory apart, and a crash from the others. What another process is
-training already is taken last, and its result is used.
+Separate processes make the peak memory of each training measurable, and a crash does not affect other trainings. A
+training that another process is already running comes last, and the result of that process is used.
 """
 
 import multiprocessing
@@ -41,12 +41,12 @@ from mixlab.training.recipes.schema import Recipe
 Log = Callable[[str], None]
 
 _POLL = 1.0  # seconds
-_STARTUP = 2.0  # seconds of a training beside its steps: the process, the data, the last checkpoint
+_STARTUP = 2.0  # seconds per training in addition to its steps: start of the process, data, last checkpoint
 
 
 @dataclass(frozen=True)
 class Training:
-    """`plan` and `seconds_per_step` are None for a linear probe."""
+    """A job with its plan and the estimated seconds per step. Both are None for a linear probe."""
 
     job: Job | LinearProbeJob
     plan: Plan | None = None
@@ -54,12 +54,12 @@ class Training:
 
     @cached_property
     def folder(self) -> Path:
-        """In the store."""
+        """The folder in the store."""
         return self.job.folder(self.plan) if isinstance(self.job, Job) else self.job.folder()
 
     @property
     def seconds(self) -> float:
-        """Estimated; a linear probe counts as its start-up alone."""
+        """Estimated seconds of the training. A linear probe counts with its start-up only."""
         if not isinstance(self.job, Job) or self.seconds_per_step is None:
             return _STARTUP
         steps = self.job.steps(steps_per_epoch(len(self.job.dataset.splits["train"]), self.job.batch))
@@ -73,9 +73,13 @@ class Training:
 def plan_trainings(
     recipes: Sequence[Recipe | LinearProbeRecipe], dataset: Dataset, device: torch.device, log: Log
 ) -> list[Training]:
-    """Resolve the recipes on `dataset`, and give all trainings with steps one compute mode.
+    """Resolve the recipes, and select one compute mode for all of them.
 
-    `dataset`: as `open_dataset` returns the data that every recipe names. Raises UserError.
+    recipes  recipes with the same data
+    dataset  the result of `open_dataset` for these data
+    log      called with progress messages
+
+    Raises UserError if a recipe does not fit the data or a model does not fit into memory.
     """
     jobs = [
         resolve_linear_probe(recipe, dataset, device)
@@ -89,40 +93,41 @@ def plan_trainings(
 
 
 def run_all(trainings: Sequence[Training], *, log: Log, quiet: bool) -> Iterator[tuple[int, Run]]:
-    """Yield the place of a training in `trainings` and its finished run, as they finish.
+    """Yield (index in `trainings`, finished run) for every training, in the order in which they finish.
 
-    A failure keeps the other trainings: it is raised after the last one. An interruption keeps what is finished and the
-    checkpoints of what is not, in the store: the same call continues. `log` gets a line for every training.
+    If a training fails, the others continue, and the first error is raised after the last training. After an
+    interruption, the finished runs and the checkpoints are in the store, and the same call continues. `log` is called
+    with a message for every training.
     """
-    waiting = deque(range(len(trainings)))
+    pending = deque(range(len(trainings)))
     failures: list[tuple[int, Exception]] = []
-    waits = False
-    while waiting:
-        place = next((each for each in waiting if not _is_busy(trainings[each])), None)
-        if place is None:
-            if not waits:
-                log(f"Another process is training {trainings[waiting[0]]}: waiting for its result.")
-                waits = True
+    has_logged_waiting = False
+    while pending:
+        index = next((each for each in pending if not _is_busy(trainings[each])), None)
+        if index is None:
+            if not has_logged_waiting:
+                log(f"Another process is training {trainings[pending[0]]}: waiting for its result.")
+                has_logged_waiting = True
             time.sleep(_POLL)
             continue
-        training = trainings[place]
-        waiting.remove(place)
+        training = trainings[index]
+        pending.remove(index)
         run, started = finished_run(training.folder), time.perf_counter()
         if run is None:
             try:
-                run = _train_apart(training, quiet=quiet)
+                run = _train_in_new_process(training, quiet=quiet)
             except Held:
-                waiting.append(place)
+                pending.append(index)
                 continue
             except Exception as error:
-                failures.append((place, error))
+                failures.append((index, error))
                 log(f"{training}: failed, the other trainings continue. {error}")
                 continue
-            left = sum(trainings[each].seconds for each in waiting)
-            after = f"; about {duration(left)} left" if waiting else ""
-            done = f"[{len(trainings) - len(waiting)}/{len(trainings)}]"
-            log(f"{done} {training}: trained in {duration(time.perf_counter() - started)}{after}")
-        yield place, run
+            remaining = sum(trainings[each].seconds for each in pending)
+            suffix = f"; about {duration(remaining)} left" if pending else ""
+            done = f"[{len(trainings) - len(pending)}/{len(trainings)}]"
+            log(f"{done} {training}: trained in {duration(time.perf_counter() - started)}{suffix}")
+        yield index, run
     _raise_failures(failures, trainings)
 
 
@@ -133,17 +138,17 @@ def _is_busy(training: Training) -> bool:
 def _raise_failures(failures: Sequence[tuple[int, Exception]], trainings: Sequence[Training]) -> None:
     if not failures:
         return
-    place, first = failures[0]
+    index, first = failures[0]
     if not isinstance(first, UserError) or len(trainings) == 1:
         raise first
-    counted = pluralize(len(failures), "training")
+    failed = pluralize(len(failures), "training")
     raise UserError(
-        f"{counted} of {len(trainings)} failed, and the others are kept. {trainings[place]}: {first}"
+        f"{failed} of {len(trainings)} failed; the results of the others are saved. {trainings[index]}: {first}"
     ) from first
 
 
-def _train_apart(training: Training, *, quiet: bool) -> Run:
-    """The process is forked, where the system can, from one that has imported the libraries and computed nothing."""
+def _train_in_new_process(training: Training, *, quiet: bool) -> Run:
+    """Train in a process that is forked from a server with the libraries imported, or spawned on other systems."""
     if "forkserver" in multiprocessing.get_all_start_methods():
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__, "timm"])
@@ -155,8 +160,8 @@ def _train_apart(training: Training, *, quiet: bool) -> Run:
             pool.submit(_train, recipe, training.plan, training.folder, quiet=quiet).result()
         except BrokenProcessPool as error:
             raise UserError(
-                f"The training of {training} was killed by the system, most likely because memory ran out: set a "
-                "smaller batch or image size, or take a smaller model, and run again; finished trainings are kept."
+                f"The training of {training} was killed by the system, probably because memory ran out: use a smaller "
+                "batch, image size or model and run the command again. Finished trainings are not repeated."
             ) from error
     return Run(training.folder)
 

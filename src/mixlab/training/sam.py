@@ -1,8 +1,9 @@
-"""Sharpness-aware minimisation: the gradient of the update is taken at the worst point nearby.
+"""Sharpness-aware minimisation (SAM): updates with the gradient at perturbed weights.
 
-Foret et al. 2020, https://arxiv.org/abs/2010.01412, equation 2 with p = 2. As in the authors' code both passes drop the
-same residual branches, and batch normalisation tracks the statistics of the first pass alone. The authors perturb on
-each accelerator by the gradient of its own images; here all processes perturb by the gradient of the whole batch.
+Foret et al. 2020, https://arxiv.org/abs/2010.01412, equation 2 with p = 2. As in the authors' code, both passes drop
+the same residual branches, and batch normalisation tracks the statistics of the first pass only. Unlike the authors'
+code, which perturbs with the gradient of each accelerator's images, all processes perturb with the gradient of the
+whole batch.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,15 +14,15 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 PASSES = 2
-"""Forward and backward passes of a step."""
+"""Forward and backward passes per step."""
 
 
 @contextmanager
 def perturbed(parameters: Sequence[nn.Parameter], buffers: Sequence[Tensor], rho: float) -> Iterator[None]:
-    """Within the context, the parameters are moved by `rho` along their gradients, which are cleared.
+    """Within the context, the parameters are moved by a step of norm `rho` along their gradients, which are cleared.
 
-    At its end they are back at their values, bit for bit, and keep the gradients of the moved point; the buffers are
-    back at theirs.
+    At the end, parameters and buffers get their previous values, bit for bit. The gradients at the moved parameters
+    stay.
     """
     buffers_before = [buffer.clone() for buffer in buffers]
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -36,7 +37,7 @@ def perturbed(parameters: Sequence[nn.Parameter], buffers: Sequence[Tensor], rho
     try:
         yield
     finally:
-        for parameter, value in zip(moved, before, strict=True):  # _foreach_copy_ does not take shards
+        for parameter, value in zip(moved, before, strict=True):  # _foreach_copy_ does not support DTensor
             parameter.copy_(value)
         for buffer, value in zip(buffers, buffers_before, strict=True):
             buffer.copy_(value)

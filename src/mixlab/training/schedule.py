@@ -15,22 +15,26 @@ from mixlab.training.recipes.schema import Recipe, Schedule
 
 
 def total_steps(recipe: Recipe, steps_per_epoch: int) -> int:
-    """Of the whole training: `epochs` or `steps`, and the cool-down behind them. Raises UserError."""
+    """The steps of the whole training: `epochs` or `steps`, plus the cool-down.
+
+    Raises UserError if the warm-up is not shorter than `epochs` or `steps`.
+    """
     steps = recipe.steps or (recipe.epochs or 0) * steps_per_epoch
     warmup = _warmup(recipe.schedule, steps, steps_per_epoch)
     if warmup >= steps:
         raise UserError(
-            f"the warm-up of {warmup:g} steps leaves nothing of the training's {steps}: train for longer, or give "
-            "schedule.warmup as a share of the training, such as 0.1, in the place of steps or epochs."
+            f"the warm-up of {warmup:g} steps is not shorter than the training of {steps} steps: train longer, or set "
+            "schedule.warmup to a fraction of the training, such as 0.1, instead of warmup_steps or warmup_epochs."
         )
     return steps + recipe.schedule.cooldown_epochs * steps_per_epoch
 
 
 def lr_factor(schedule: Schedule, step: int, steps: int, steps_per_epoch: int) -> float:
-    """The factor for `step`, counted from 0 to `steps` - 1 with the steps of the cool-down.
+    """The factor of the peak learning rate for `step` of `steps`, which include the cool-down. Steps count from 0.
 
-    A linear warm-up from `warmup_factor` to 1, then a cosine or linear decay to `final_factor`, which the cool-down
-    keeps. The knots of "piecewise" define the whole schedule. A training of a single step takes it at the peak.
+    A linear warm-up from `warmup_factor` to 1 is followed by a cosine or linear decay to `final_factor`, which stays
+    constant during the cool-down. The knots of "piecewise" define the whole schedule. In a training of a single step
+    the factor is 1.
     """
     if steps == 1:
         return 1.0
@@ -43,17 +47,17 @@ def lr_factor(schedule: Schedule, step: int, steps: int, steps_per_epoch: int) -
     progress = min((moment - begin) / (end - begin), 1.0)
     match schedule.name:
         case "piecewise":
-            moments, heights = zip(*schedule.knots or (), strict=True)
-            return float(np.interp(progress, moments, heights))
+            moments, factors = zip(*schedule.knots or (), strict=True)
+            return float(np.interp(progress, moments, factors))
         case "cosine":
-            falling = (1 + math.cos(math.pi * progress)) / 2
+            decay = (1 + math.cos(math.pi * progress)) / 2
         case "linear":
-            falling = 1 - progress
-    return schedule.final_factor + (1 - schedule.final_factor) * falling
+            decay = 1 - progress
+    return schedule.final_factor + (1 - schedule.final_factor) * decay
 
 
 def _warmup(schedule: Schedule, steps: int, steps_per_epoch: int) -> float:
-    """In steps, and parts of them, of `steps` without the cool-down."""
+    """The length of the warm-up in steps, possibly fractional. `steps` excludes the cool-down."""
     if schedule.warmup_steps is not None:
         return schedule.warmup_steps
     if schedule.warmup_epochs is not None:

@@ -1,8 +1,8 @@
-"""A soup: the mean of several trainings' weights, as a run of its own (Wortsman et al. 2022, arxiv.org/abs/2203.05482).
+"""Model soups: average the weights of several trainings into a new run.
 
-It costs one model's inference. The trainings have to share their architecture, their classes, what they do to an image
-before the model sees it, and their cut of the data; the mean is a good model only where they also began from the same
-weights, as fine-tunings of one model do.
+Wortsman et al. 2022, https://arxiv.org/abs/2203.05482. Inference costs as much as for one model. The trainings must
+have the same architecture, classes, preprocessing and split of the data. The average is usually accurate only if they
+also started from the same weights, for example when one model was fine-tuned several times.
 """
 
 import shutil
@@ -39,19 +39,24 @@ from mixlab.weights.storage.write import write_tensors
 
 
 def average(runs: Sequence[Run], out: Path, *, quiet: bool) -> Run:
-    """A finished run at `out` with the mean of the finished `runs`' weights; recipe, plan and split are the first's.
+    """Average the weights of finished `runs` and write them as a finished run to `out`.
 
-    Batch normalisation's statistics are estimated anew in one epoch of the training images, augmented as the recipe
-    says but not mixed: those of the single trainings are not the mean model's.
+    runs   two or more; recipe, plan and split of the new run are those of the first
+    out    a new or empty folder
+    quiet  no progress bars
+
+    The statistics of batch normalisation are estimated again in one epoch of the training images, augmented but not
+    mixed, because those of the single trainings do not fit the averaged weights. Raises UserError if the runs differ in
+    architecture, classes, preprocessing or data.
     """
     if len(runs) < 2:
-        raise UserError("One run has no mean: give two or more, as `mixlab runs --average A B --out DIR`.")
+        raise UserError("Averaging needs two or more runs: `mixlab runs --average A B --out DIR`.")
     require_free_folder(out)
     first, *others = runs
     for other in others:
-        _refuse_differences(first, other)
+        _require_same_model_and_data(first, other)
     recipe = parse_recipe(first.recipe, str(first.path / "recipe.toml"))
-    dataset = _images(first, recipe)
+    dataset = _open_dataset(first, recipe)
     device = machine.pick_device()
     model = load(first.path)
     model.load_state_dict(average_state_dicts(load(run.path).state_dict() for run in runs))
@@ -63,8 +68,8 @@ def average(runs: Sequence[Run], out: Path, *, quiet: bool) -> Run:
             temporary, first.recipe, first.plan, machine.describe(device), first.data, first.split_assignment
         )
         with Journal(run.journal) as journal:
-            journal.write("averaged", runs=[str(one.path) for one in runs], validation=validation)
-            journal.write("end", **_spent(runs), unreadable=unreadable)
+            journal.write("averaged", runs=[str(averaged.path) for averaged in runs], validation=validation)
+            journal.write("end", **_total_cost(runs), unreadable=unreadable)
         write_tensors(run.weights, {name: tensor.cpu() for name, tensor in model.state_dict().items()})
         shutil.copy(first.path / "config.json", run.path)
         write_text(run.path / "report.html", run_page(run, out).html())
@@ -73,47 +78,47 @@ def average(runs: Sequence[Run], out: Path, *, quiet: bool) -> Run:
 
 
 def average_state_dicts(states: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Added up in float64, in the order given, and rounded once; what is counted in whole numbers is the first's."""
-    counted = 0
+    """The mean of each floating-point tensor, summed in float64 and rounded once; other tensors are the first's."""
+    count = 0
     first: dict[str, Tensor] = {}
     sums: dict[str, Tensor] = {}
     for state in states:
-        counted += 1
+        count += 1
         first = first or dict(state)
         for name, tensor in state.items():
             if tensor.is_floating_point():
                 sums[name] = sums[name] + tensor.double() if name in sums else tensor.double()
-    return first | {name: (total / counted).to(first[name].dtype) for name, total in sums.items()}
+    return first | {name: (total / count).to(first[name].dtype) for name, total in sums.items()}
 
 
-def _refuse_differences(first: Run, other: Run) -> None:
-    ours, theirs = _decides(first), _decides(other)
+def _require_same_model_and_data(first: Run, other: Run) -> None:
+    ours, theirs = _model_settings(first), _model_settings(other)
     keys = [key for key in dict.fromkeys([*ours, *theirs]) if ours.get(key) != theirs.get(key)]
     if keys:
-        told = "; ".join(f"{key} is {_shown(ours.get(key))} and {_shown(theirs.get(key))}" for key in keys)
+        listed = "; ".join(f"{key} is {_format(ours.get(key))} and {_format(theirs.get(key))}" for key in keys)
         raise UserError(
-            f"{first.path} and {other.path} have no mean, since they differ in what the weights stand for: {told}. "
-            "Average trainings of one architecture on one set of classes."
+            f"The weights of {first.path} and {other.path} can't be averaged, because their models differ: {listed}. "
+            "Average trainings of the same architecture on the same classes."
         )
     if first.data != other.data:
         raise UserError(
-            f"{first.path} and {other.path} were trained on other images or another cut of them, so that what one "
-            "held out the other may have learned: average trainings on one set."
+            f"{first.path} and {other.path} were trained on different images or splits, so images that one held out "
+            "may be training images of the other: average trainings on the same split."
         )
 
 
-def _decides(run: Run) -> dict[str, Any]:
-    """What has to be equal, by its key."""
-    card = run.config
-    sections = {f"{name}.{key}": value for name in ("config", "preprocess") for key, value in card[name].items()}
-    return {"family": card["family"]} | sections | {"classes": card["classes"]}
+def _model_settings(run: Run) -> dict[str, Any]:
+    """The settings that must be equal, by key."""
+    config = run.config
+    sections = {f"{name}.{key}": value for name in ("config", "preprocess") for key, value in config[name].items()}
+    return {"family": config["family"]} | sections | {"classes": config["classes"]}
 
 
-def _shown(value: object) -> str:
+def _format(value: object) -> str:
     return "not given" if value is None else shorten(str(value), 60)
 
 
-def _images(run: Run, recipe: Recipe | LinearProbeRecipe) -> Dataset:
+def _open_dataset(run: Run, recipe: Recipe | LinearProbeRecipe) -> Dataset:
     classes = tuple(run.config["classes"])
     if run.split_assignment is not None:
         return open_with_assignment(recipe.data, run.split_assignment, classes)
@@ -123,7 +128,10 @@ def _images(run: Run, recipe: Recipe | LinearProbeRecipe) -> Dataset:
 def _estimate_statistics(
     model: nn.Module, run: Run, recipe: Recipe | LinearProbeRecipe, split: Split, *, quiet: bool
 ) -> dict[str, str]:
-    """In batches as large as those that normalisation saw in training. Returns the images that were left out."""
+    """Estimate the statistics of batch normalisation, with micro-batches as large as in training.
+
+    Returns the unreadable images that were skipped, with the reasons.
+    """
     if not any(isinstance(module, _BatchNorm) for module in model.modules()):
         return {}
     batches = TrainingBatches(
@@ -136,7 +144,7 @@ def _estimate_statistics(
         max_unreadable=recipe.max_unreadable,
         quiet=quiet,
     )
-    torch.manual_seed(recipe.seed)  # for stochastic depth, which is on as in training
+    torch.manual_seed(recipe.seed)  # for stochastic depth, which is active as in training
     with progress("estimate statistics", total=len(batches), quiet=quiet) as advance:
 
         def images() -> Iterator[Tensor]:
@@ -164,8 +172,8 @@ def _evaluated(
     return {"top1": evaluation.top1.value, "images": len(evaluation.labels)}
 
 
-def _spent(runs: Sequence[Run]) -> dict[str, float]:
-    """What the trainings took together."""
+def _total_cost(runs: Sequence[Run]) -> dict[str, float]:
+    """Time and images of all trainings together, and the largest peak memory."""
     ends = [end for run in runs if (end := read_history(run.journal).end)]
     return {
         "training_seconds": sum(end["training_seconds"] for end in ends),

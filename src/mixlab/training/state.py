@@ -1,12 +1,12 @@
-"""The state of a training between two steps: what a checkpoint holds.
+"""The state of a training between two steps, as it is saved in checkpoints.
 
 model/NAME             weights and buffers
-ema/NAME               their moving average
-optimizer/KEY/NAME     the optimiser's state of a parameter: exp_avg, momentum_buffer ...
-epoch/losses, correct  of the steps of the current epoch
+ema/NAME               their exponential moving average
+optimizer/KEY/NAME     optimiser state of a parameter: exp_avg, momentum_buffer ...
+epoch/losses, correct  loss and correct predictions of each step of the current epoch
 
-Random numbers are derived from the step, so they have no state. Tensors are whole, whatever number of processes wrote
-them.
+Random number generators are seeded in every step, so they have no state. Tensors are saved unsharded, so that a
+training can be resumed with another number of processes.
 """
 
 import math
@@ -34,7 +34,7 @@ class BestScore:
     score: float = -math.inf
 
     def update(self, score: float) -> bool:
-        """Whether `score` is the best; of equal ones the later is, which was trained for longer."""
+        """Update the best score and return whether `score` is at least as high: on a tie the later weights win."""
         is_best = score >= self.score
         self.score = max(score, self.score)
         return is_best
@@ -44,32 +44,38 @@ class BestScore:
 class Progress:
     """The current step, and the mean loss and accuracy of the current epoch on the augmented training images.
 
-    `losses` and `correct` are this process's shares; `end_epoch` reads them from the device.
+    `losses` and `correct` are those of this process's images; `end_epoch` reads them from the device.
     """
 
     step: int = 0
     seconds: float = 0.0  # of the complete epochs
     images: int = 0  # of all steps, over all processes
     losses: list[Tensor] = field(default_factory=list)  # of each step, summed over its images
-    correct: list[Tensor] = field(default_factory=list)  # images of each step
+    correct: list[Tensor] = field(default_factory=list)  # correctly classified images of each step
     epoch_images: int = 0  # of this process
     epoch_seconds: float = 0.0  # before an interruption
     _since: float = field(default_factory=time.perf_counter)
 
     def begin_epoch(self) -> None:
+        """Start to measure the time of an epoch, or of the rest of one after a resume."""
         self._since = time.perf_counter()
 
     def add(self, result: StepResult) -> None:
+        """Add the loss and accuracy of a step."""
         images = len(result.batch.labels) if result.batch.weight else 0
         self.losses.append(result.loss * images)
         self.correct.append(result.correct)
         self.epoch_images += images
 
     def seconds_of_epoch(self) -> float:
+        """Seconds of the current epoch so far, including those before an interruption."""
         return self.epoch_seconds + time.perf_counter() - self._since
 
     def end_epoch(self, accelerator: Accelerator) -> dict[str, float]:
-        """{"loss", "top1": per cent} of the epoch. Collective: call it on every rank."""
+        """{"loss": mean, "top1": per cent} of the epoch. Collective: call it on every rank.
+
+        Raises UserError if every step of the epoch was skipped.
+        """
         if not self.losses:
             raise UserError(
                 "The gradients of every step of an epoch were not finite, so all were skipped: the training diverged. "
@@ -83,22 +89,30 @@ class Progress:
         return {"loss": loss / images, "top1": 100 * correct / images}
 
     def images_of_epoch(self, accelerator: Accelerator) -> int:
-        """Over all processes. Collective: call it on every rank."""
+        """Images of the current epoch so far, over all processes. Collective: call it on every rank."""
         local = torch.tensor(self.epoch_images, device=accelerator.device)
         return int(accelerator.reduce(local, "sum"))  # pyright: ignore[reportArgumentType]
 
 
 @dataclass(frozen=True)
 class TrainingState:
+    """Everything that a checkpoint saves and restores, except `Progress`.
+
+    optimizers  Accelerate's wrappers of torch's optimisers
+    """
+
     job: Job
     network: nn.Module
-    optimizers: Sequence[Any]  # Accelerate's wrappers of torch's
+    optimizers: Sequence[Any]
     ema: ModelEma | None
     best: BestScore
     accelerator: Accelerator
 
     def snapshot(self, progress: Progress, journal: int) -> Checkpoint:
-        """A copy of everything, with the length of the journal in bytes. Collective: call it on every rank."""
+        """A copy of the state on the CPU. Collective: call it on every rank.
+
+        `journal` is the current length of the journal in bytes.
+        """
         tensors = {f"model/{name}": gather(tensor) for name, tensor in self.network.state_dict().items()}
         if self.ema is not None:
             tensors |= {f"ema/{name}": tensor for name, tensor in self.ema.state_dict().items()}
@@ -125,7 +139,10 @@ class TrainingState:
         return Checkpoint(tensors, metadata)
 
     def restore(self, checkpoint: Checkpoint, best_score: float | None) -> Progress:
-        """Load a checkpoint that this or another number of processes wrote."""
+        """Load a checkpoint, which may be from another number of processes, and return its progress.
+
+        `best_score` is the best validation score before the interruption, or None without one.
+        """
         weights, metadata = checkpoint.section("model"), checkpoint.metadata
         for name, tensor in self.network.state_dict().items():
             scatter(tensor, weights[name])
@@ -155,14 +172,14 @@ class TrainingState:
         )
 
     def _optimizer_state(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """The name of each parameter that an optimiser has updated, and its state."""
+        """(parameter name, optimiser state) of each parameter that has a state."""
         names = {parameter: name for name, parameter in self.network.named_parameters()}
         for optimizer in self.optimizers:
             for parameter, of_parameter in optimizer.state.items():
                 yield names[parameter], of_parameter
 
     def _share_of_sum(self, name: str, checkpoint: Checkpoint) -> list[Tensor]:
-        """The main process takes over the sum of all processes."""
+        """The saved sum over all processes on the main process, zeros on the others."""
         summed = checkpoint.section("epoch").get(name)
         if summed is None:
             return []
@@ -171,14 +188,14 @@ class TrainingState:
 
 
 def _summed(values: list[Tensor], accelerator: Accelerator) -> Tensor:
-    """Step by step, over the processes."""
+    """The value of each step, summed over the processes."""
     return accelerator.reduce(torch.stack(values), "sum")  # pyright: ignore[reportReturnType]
 
 
 def _like(parameter: Tensor, value: Tensor) -> Tensor:
-    """`value` with the parameter's device, sharding and layout; a scalar, such as AdamW's step, as it is."""
+    """`value` with the device, sharding and layout of `parameter`. A scalar, such as AdamW's step, stays unchanged."""
     if value.shape != parameter.shape:
         return value
-    laid_out = torch.empty_like(parameter)
-    scatter(laid_out, value)
-    return laid_out
+    result = torch.empty_like(parameter)
+    scatter(result, value)
+    return result

@@ -21,24 +21,24 @@ from mixlab.training.sam import perturbed
 
 @dataclass(frozen=True, eq=False)
 class StepResult:
-    """The figures of a step, still on the device."""
+    """Loss, accuracy and gradient norms of a step, on the device."""
 
     loss: Float[Tensor, ""]  # mean over this process's images
-    correct: Int[Tensor, ""]  # images of this process
+    correct: Int[Tensor, ""]  # correctly classified images of this process
     norms: Float[Tensor, " parameter"]  # of each parameter's gradient, over all processes, before clipping
     batch: Batch
     learning_rate: float
 
     def is_finite(self) -> bool:
-        """Whether all gradients are. Synchronises with the device."""
+        """Whether all gradients are finite. Synchronizes with the device."""
         return bool(self.norms.norm().isfinite())
 
 
 class TrainStep:
     """Call it with a batch and a learning rate: it updates the weights once.
 
-    A step whose gradients are not finite is skipped where the recipe says so: the weights and the statistics of batch
-    normalisation stay as they were.
+    With `non_finite = "skip"`, a step with gradients that are not finite is skipped: the weights and the statistics of
+    batch normalisation do not change.
     """
 
     def __init__(
@@ -50,18 +50,18 @@ class TrainStep:
         optimizers: Sequence[torch.optim.Optimizer],
         objective: Objective,
     ):
-        """`model`: as `parallelize` returned it, so that its gradients are averaged over the processes."""
+        """`model` is the result of `parallelize`, so that its gradients are averaged over the processes."""
         self.recipe, self.transform, self.plan = job.recipe, job.preprocess.transform, plan
         self.accelerator, self.model, self.optimizers, self.objective = accelerator, model, optimizers, objective
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
     def __call__(self, batch: Batch, learning_rate: float) -> StepResult:
-        settings, skips = self.recipe.optimizer, self.recipe.non_finite == "skip"
+        settings, skip_non_finite = self.recipe.optimizer, self.recipe.non_finite == "skip"
         images, labels = batch.on(self.accelerator.device)
         images, targets = mix(images, self.objective.targets(labels), self.recipe.augmentation)
         if self.transform is not None:
             images = self.transform(images)
-        before = [buffer.clone() for buffer in self.model.buffers()] if skips else []
+        before = [buffer.clone() for buffer in self.model.buffers()] if skip_non_finite else []
         if settings.sam_rho is None:
             loss, correct = self._backward(images, targets, batch.weight)
         else:
@@ -75,7 +75,7 @@ class TrainStep:
         result = StepResult(loss, correct, gradient_norms(self.parameters), batch, learning_rate)
         if settings.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, settings.clip_norm, result.norms.norm())
-        if skips and not result.is_finite():
+        if skip_non_finite and not result.is_finite():
             for buffer, value in zip(self.model.buffers(), before, strict=True):
                 buffer.copy_(value)
         else:
@@ -87,7 +87,7 @@ class TrainStep:
     def _backward(
         self, images: Float[Tensor, "image channel row column"], targets: Float[Tensor, "image class"], weight: float
     ) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
-        # The processes' gradients are averaged: times their number, each image counts as in one process.
+        # Gradients are averaged over processes: times their number, each image has the same weight as in one process.
         weight = weight * self.accelerator.num_processes
         return accumulate_gradients(
             self.model, images, targets, self.objective, self.plan, weight=weight, accelerator=self.accelerator
@@ -112,10 +112,13 @@ def accumulate_gradients(
 ) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
     """Add the gradients of `weight` times the batch's mean loss to the model's parameters.
 
-    `objective`: the mean loss of logits, images and targets. The batch goes through the model in near-equal chunks of
-    at most `plan.micro_batch` images, in the plan's precision and layout. `accelerator`: None for a model of this
-    process alone; else gradients are averaged over the processes with the last chunk.
-    Returns the mean loss, and the number of images whose largest logit is that of their largest target, on the device.
+    objective    the mean loss of (logits, images, targets)
+    plan         precision, layout, and the size of the chunks: near-equal, at most `plan.micro_batch` images
+    weight       factor of the loss
+    accelerator  None for a single process; otherwise gradients are averaged over the processes with the last chunk
+
+    Returns the mean loss and the number of images for which the class with the largest logit is the one with the
+    largest target, both on the device.
     """
     count = -(-len(images) // plan.micro_batch)
     mean_loss, correct = images.new_zeros(()), torch.zeros((), dtype=torch.int64, device=images.device)
@@ -135,5 +138,6 @@ def accumulate_gradients(
 
 
 def gradient_norms(parameters: Sequence[nn.Parameter]) -> Float[Tensor, " parameter"]:
+    """The L2 norm of each parameter's gradient. Collective for sharded parameters."""
     norms = torch.stack(torch._foreach_norm([parameter.grad for parameter in parameters]))  # pyright: ignore
     return norms.full_tensor() if isinstance(norms, DTensor) else norms

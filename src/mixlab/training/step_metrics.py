@@ -1,6 +1,4 @@
-"""The figures of the last few steps. They stay on the device until they are read together, since reading waits for
-it.
-"""
+"""Metrics of the last few steps. They are read from the device together, because each read waits for the device."""
 
 import math
 import time
@@ -19,6 +17,8 @@ T = TypeVar("T")
 
 @dataclass
 class StepMetrics:
+    """Collects the results of steps, and computes their mean loss, throughput and share of data loading time."""
+
     accelerator: Accelerator
     _results: list[tuple[int, StepResult]] = field(default_factory=list)
     _checked: int = 0
@@ -26,7 +26,7 @@ class StepMetrics:
     _since: float = field(default_factory=time.perf_counter)
 
     def timed(self, batches: Iterable[T]) -> Iterator[T]:
-        """The batches; the time to get each one counts as data time."""
+        """Yield the batches, and measure the time to get each of them as data loading time."""
         iterator = iter(batches)
         while True:
             started = time.perf_counter()
@@ -38,20 +38,24 @@ class StepMetrics:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """The time within the context does not count."""
+        """The time within the context does not count for throughput and data loading time."""
         started = time.perf_counter()
         yield
         self._since += time.perf_counter() - started
 
     def __bool__(self) -> bool:
-        """Whether there are figures that were not read."""
+        """Whether there are results since the last `flush`."""
         return bool(self._results)
 
     def add(self, step: int, result: StepResult) -> None:
+        """Add the result of a step, which is counted from 1."""
         self._results.append((step, result))
 
     def first_non_finite(self) -> tuple[int, float, StepResult] | None:
-        """The first new step whose loss over all processes is not finite, and that loss. Collective."""
+        """(step, loss, result) of the first new step whose loss, over all processes, is not finite; else None.
+
+        Collective: call it on every rank.
+        """
         unchecked = self._results[self._checked :]
         self._checked = len(self._results)
         for (step, result), loss in zip(unchecked, self._losses(unchecked), strict=True):
@@ -60,8 +64,13 @@ class StepMetrics:
         return None
 
     def flush(self) -> dict[str, Any]:
-        """A line for the journal: mean loss, speed and share of data time of the steps, and the last one's learning
-        rate and gradient norm. Collective.
+        """The values of a journal line, and reset. Collective: call it on every rank.
+
+        loss               mean over the steps since the last call
+        learning_rate      of the last step
+        gradient_norm      of the last step, over all parameters, before clipping
+        images_per_second  over all processes
+        data_time          fraction of the time spent waiting for data
         """
         losses, seconds = self._losses(self._results), time.perf_counter() - self._since
         images = sum(len(result.batch.labels) for _, result in self._results)

@@ -1,7 +1,7 @@
-"""TensorBoard and W&B beside the journal, through Accelerate's trackers; their files stay in the run's folder.
+"""Experiment trackers: log to TensorBoard and W&B, with Accelerate's trackers, into the run's folder.
 
-tracking/tensorboard/   `tensorboard --logdir RUN/tracking` shows them
-tracking/wandb/         kept offline: `wandb sync RUN/tracking/wandb/offline-run-*` sends them, if you want that
+tracking/tensorboard/   view with `tensorboard --logdir RUN/tracking`
+tracking/wandb/         offline; upload with `wandb sync RUN/tracking/wandb/offline-run-*`
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,35 +19,39 @@ from mixlab.errors import UserError
 from mixlab.training.recipes.schema import Recipe
 
 Values = Mapping[str, Any]
-"""Numbers by name; a mapping in place of a number has more of them, and None has none."""
+"""Numbers by name. Mappings may be nested; None means that there is no value."""
 
 
 class Log(Protocol):
     def __call__(self, values: Values, step: int) -> None:
-        """Show what was measured after `step`."""
+        """Log the values measured after `step`."""
 
 
 def require_trackers(recipe: Recipe) -> None:
-    """Raises UserError where a package is missing: to be asked before anything long begins, or is written."""
+    """Raises UserError if the package of a tracker is not installed. Call it before the training starts."""
     for name in recipe.trackers:
         if find_spec(name) is None:
             raise UserError(
-                f'track asks for "{name}", which is not installed: `pip install "mixlab[track]"` does so, or leave it '
-                "out of track."
+                f'trackers contains "{name}", which is not installed: run `pip install "mixlab[track]"`, or remove it '
+                "from trackers."
             )
 
 
 @contextmanager
 def tracked(recipe: Recipe, folder: Path, accelerator: Accelerator, *, step: int = 0) -> Iterator[Log]:
-    """What the recipe's `trackers` names hears of all that is logged; only the first process speaks.
+    """A function that logs to the trackers of the recipe. Only the main process logs.
 
-    `step`: where the training begins or goes on. What TensorBoard was told of later steps before an interruption is
-    struck out; W&B, which can't do that offline, gets another run in the same group.
+    recipe       its `trackers` are started, and the recipe itself is logged
+    folder       the run's folder
+    step         0, or the step that the training resumes from
+
+    TensorBoard discards values of later steps from before an interruption. W&B can't do that offline, so a resumed
+    training is a new W&B run in the same group.
     """
     with ExitStack() as stack:
         started: list[GeneralTracker] = []
         for name in recipe.trackers if accelerator.is_main_process else ():
-            started.append(_STARTED[name](recipe, folder / "tracking", step))
+            started.append(_START[name](recipe, folder / "tracking", step))
             stack.callback(started[-1].finish)
 
         def log(values: Values, step: int) -> None:
@@ -60,7 +64,9 @@ def tracked(recipe: Recipe, folder: Path, accelerator: Accelerator, *, step: int
 def _tensorboard(recipe: Recipe, folder: Path, step: int) -> GeneralTracker:
     tracker = TensorBoardTracker("tensorboard", folder, purge_step=step + 1)
     tracker.start()
-    tracker.log({"recipe": indent(tomli_w.dumps(recipe.to_dict()), "    ")}, step=step)  # indented, it is shown as code
+    tracker.log(
+        {"recipe": indent(tomli_w.dumps(recipe.to_dict()), "    ")}, step=step
+    )  # indented text is shown as code
     return tracker
 
 
@@ -78,14 +84,14 @@ def _wandb(recipe: Recipe, folder: Path, step: int) -> GeneralTracker:
     return tracker
 
 
-_STARTED = {"tensorboard": _tensorboard, "wandb": _wandb}
+_START = {"tensorboard": _tensorboard, "wandb": _wandb}
 
 
-def _flat(values: Values, above: str = "") -> dict[str, float]:
+def _flat(values: Values, prefix: str = "") -> dict[str, float]:
     flat: dict[str, float] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{above}{name}/")
+            flat |= _flat(value, f"{prefix}{name}/")
         elif value is not None:
-            flat[f"{above}{name}"] = value
+            flat[f"{prefix}{name}"] = value
     return flat

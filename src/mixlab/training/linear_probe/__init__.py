@@ -1,1 +1,1 @@
-"""The linear probe as a training: its recipe, its estimate, and the run that it leaves."""
+"""Linear probes: a ridge regression head on frozen features, with its recipe, estimate and run."""

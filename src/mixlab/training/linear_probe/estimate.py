@@ -1,6 +1,6 @@
-"""What a head in closed form would be, before it is fitted: its images, its backbone and its time. Nothing is kept.
+"""The estimate of a linear probe before it is fitted: images, model size and time. No file is written.
 
-`head_forecast_page` puts it in words.
+`estimate_page` formats it.
 """
 
 from collections.abc import Mapping
@@ -10,30 +10,34 @@ from mixlab.evaluation.probes.features import missing_features, seconds_per_imag
 from mixlab.training.linear_probe.train import LinearProbeJob
 
 SPLITS = ("train", "validation")
-"""Those that a head is fitted to, and chosen on."""
+"""The splits that a linear probe uses: train to fit heads, validation to select one."""
 
 
 @dataclass(frozen=True)
 class LinearProbeEstimate:
-    """`missing_features`: images of each split whose features are not in the cache; `image_seconds`: seconds to read
-    an image, and to compute its features.
+    """The cost of a linear probe.
+
+    parameters        of the model with its head
+    macs              multiply-accumulates of the forward pass of one image
+    missing_features  for each split, the number of images without features in the cache
+    image_seconds     seconds to read an image, and seconds to compute its features
     """
 
     job: LinearProbeJob
     parameters: int
-    macs: int  # of one image's forward pass
+    macs: int
     missing_features: Mapping[str, int]
     image_seconds: tuple[float, float]
 
     @property
     def seconds(self) -> float:
-        """Estimated, of all features; what the head itself takes is not in it."""
-        read, show = self.image_seconds
-        return sum(self.missing_features.values()) * (read / max(1, self.job.recipe.workers) + show)
+        """Estimated seconds to compute the missing features, without the time to fit the head."""
+        read, compute = self.image_seconds
+        return sum(self.missing_features.values()) * (read / max(1, self.job.recipe.workers) + compute)
 
 
 def linear_probe_estimate(job: LinearProbeJob) -> LinearProbeEstimate:
-    """Some images are read and shown to the backbone, for the time it takes."""
+    """Estimate the cost of `job`. To measure the time, the features of a few images are computed."""
     backbone, splits = job.backbone, job.dataset.splits
     with_head = backbone.weights.architecture.with_fields(classes=len(job.dataset.classes))
     return LinearProbeEstimate(

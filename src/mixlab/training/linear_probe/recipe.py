@@ -1,4 +1,4 @@
-"""The recipe of a linear probe: the section [linear_probe] takes the place of [optimizer] and its companions."""
+"""The recipe of a linear probe: a section [linear_probe] instead of [optimizer], [schedule] and the like."""
 
 from typing import Annotated, Any, Self
 
@@ -11,25 +11,29 @@ RIDGES = tuple(float(f"1e{exponent}") for exponent in range(-5, 5))
 
 
 class RidgeSettings(Section):
-    ridges: tuple[Positive, ...] = RIDGES  # of which validation chooses one
+    """The section [linear_probe]."""
+
+    ridges: tuple[Positive, ...] = RIDGES  # regularization strengths; one is selected on validation
 
     @model_validator(mode="after")
     def _any_ridge(self) -> Self:
         if not self.ridges:
-            raise UserError("linear_probe.ridges=[] leaves nothing to choose from: give one or more, or leave it out.")
+            raise UserError("linear_probe.ridges=[] is empty: give one or more ridges, or remove it for the default.")
         return self
 
 
 class LinearProbeRecipe(Section):
-    model: str  # weights that `load` takes
+    """All settings of a linear probe."""
+
+    model: str  # weights that `mixlab.load` accepts
     data: str
-    image_size: int | tuple[int, int] | None = None  # pixels; None: the weights' own
-    batch: Count = 32  # images that the model sees at once
-    seed: int = Field(default=0, ge=0)  # only of the run's name: nothing is drawn
+    image_size: int | tuple[int, int] | None = None  # pixels; None: the default of the weights
+    batch: Count = 32  # images per forward pass
+    seed: int = Field(default=0, ge=0)  # only part of the run's key: a linear probe uses no random numbers
     workers: int = Field(default=0, ge=0)
-    max_unreadable: int = Field(default=0, ge=0)  # images of each split that may be skipped
-    validation_share: Annotated[float, Field(gt=0, lt=1)] | None = None  # of train and validation; None: validation,
-    # where the data have one, else a tenth of train
+    max_unreadable: int = Field(default=0, ge=0)  # unreadable images of each split that may be skipped
+    # Held out from train and validation; None: the validation split of the data, or a tenth of train without one.
+    validation_share: Annotated[float, Field(gt=0, lt=1)] | None = None
     initialization: Initialization = Initialization()
     transform: TransformSettings | None = None
     subset: Subset | None = None
@@ -37,5 +41,5 @@ class LinearProbeRecipe(Section):
     expected: Expected | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """As TOML can hold it: what is None is left out."""
+        """The recipe as values for TOML, without those that are None."""
         return self.model_dump(mode="json", exclude_none=True)

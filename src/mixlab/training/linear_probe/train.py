@@ -1,4 +1,4 @@
-"""A training without steps: a linear head on the frozen features of a backbone, and a run like any other."""
+"""Train a linear probe: fit a linear head on the frozen features of a backbone, and write a run."""
 
 import re
 import time
@@ -29,7 +29,12 @@ from mixlab.weights.storage.write import write_model_folder
 
 @dataclass(frozen=True)
 class LinearProbeJob:
-    """`recipe` is resolved, and `dataset`, after [subset], has a validation split."""
+    """A linear probe that is ready to run.
+
+    recipe    resolved: every field has its final value
+    dataset   after [subset], with a validation split
+    backbone  the pretrained model without its head, with its preprocessing
+    """
 
     recipe: LinearProbeRecipe
     dataset: Dataset
@@ -38,14 +43,16 @@ class LinearProbeJob:
 
     @property
     def plan(self) -> Plan:
+        """The stock compute mode, with the batch of the recipe."""
         return Plan(self.device.type, ComputeMode(), self.recipe.batch)
 
     def stored_recipe(self) -> dict[str, Any]:
+        """The recipe for the run's folder."""
         return self.recipe.to_dict()
 
     def folder(self) -> Path:
-        """Where the store keeps this run."""
-        initialization = self.recipe.initialization.model_dump(exclude={"weights"})  # sha256 says which
+        """The folder of this run in the store."""
+        initialization = self.recipe.initialization.model_dump(exclude={"weights"})  # identified by sha256
         recipe = self.stored_recipe() | {"expected": None, "model": None, "initialization": initialization}
         key = store_key(
             {
@@ -63,7 +70,10 @@ class LinearProbeJob:
 
 
 def resolve_linear_probe(recipe: LinearProbeRecipe, dataset: Dataset, device: torch.device) -> LinearProbeJob:
-    """Open the weights, and hold out validation images where the recipe or the data ask for it. Raises UserError."""
+    """Load the weights, and hold out a validation split if the recipe sets `validation_share` or the data have none.
+
+    Raises UserError if the weights are those of a timm model or not those that the recipe expects.
+    """
     if recipe.validation_share is not None:
         dataset = dataset.merge_validation()
     dataset = apply_subset(dataset, recipe.subset)
@@ -74,9 +84,8 @@ def resolve_linear_probe(recipe: LinearProbeRecipe, dataset: Dataset, device: to
     backbone = replace(backbone, preprocess=replace(backbone.preprocess, transform=make_transform(recipe.transform)))
     if backbone.weights.family == "timm":
         raise UserError(
-            f"{source} is one of timm's models: a linear probe is trained on a Mixer, a ConvMixer, a DaViT or a model "
-            "of "
-            "your own. Give one of these."
+            f"{source} is a timm model, and linear probes don't support these: give a Mixer, a ConvMixer, a DaViT or a "
+            "model of your own."
         )
     digest = backbone.weights.digest
     check_digest(source, digest, settings.sha256)
@@ -89,11 +98,15 @@ def resolve_linear_probe(recipe: LinearProbeRecipe, dataset: Dataset, device: to
 
 
 def train_linear_probe(job: LinearProbeJob, folder: Path, *, quiet: bool) -> Run:
-    """A finished run in `folder`, or nothing: an interruption leaves the features in the cache."""
+    """Fit the head and write a finished run to `folder`.
+
+    After an interruption there is no folder, but the features computed so far are in the cache. Raises UserError if
+    `folder` is in use.
+    """
     require_free_folder(folder)
     if Run(folder).is_unfinished:
         raise UserError(
-            f"{folder} holds an interrupted training, which is not a linear probe: resume it with "
+            f"{folder} contains an interrupted training that is not a linear probe: resume it with "
             f"`mixlab train --resume {folder}`, or give another path."
         )
     started = time.perf_counter()
@@ -108,16 +121,16 @@ def train_linear_probe(job: LinearProbeJob, folder: Path, *, quiet: bool) -> Run
 
 
 def replace_head(weights: Weights, head: LinearHead) -> Weights:
-    """`weights` with `head` in place of their own head."""
+    """`weights` with `head` instead of their own head."""
     body = {name: tensor for name, tensor in weights.tensors.items() if not name.startswith("head.")}
-    own = {"head.weight": torch.from_numpy(head.weight).float(), "head.bias": torch.from_numpy(head.bias).float()}
-    return Weights(weights.family, {**weights.config, "classes": len(head.bias)}, body | own)
+    new_head = {"head.weight": torch.from_numpy(head.weight).float(), "head.bias": torch.from_numpy(head.bias).float()}
+    return Weights(weights.family, {**weights.config, "classes": len(head.bias)}, body | new_head)
 
 
 def _with_validation(dataset: Dataset, share: float) -> Dataset:
     validation, rest = group_samples(dataset.splits["train"]).cut(share)
     splits = {**dataset.splits, "train": rest.split, "validation": validation}
-    note = f"{100 * share:g} % of train was held out as validation, by class and seeded, to choose the ridge."
+    note = f"{100 * share:g} % of train was held out as validation to select the ridge (stratified by class, seeded)."
     return replace(dataset, splits=splits, split_by_mixlab=True, notes=(*dataset.notes, note))
 
 
@@ -137,7 +150,7 @@ def _features(job: LinearProbeJob, split: str, *, quiet: bool) -> Features:
 def _write_run(
     job: LinearProbeJob, folder: Path, fitted: FittedHead, train: Features, validation: Features, seconds: float
 ) -> Run:
-    """The journal has one epoch of one step, and the validation accuracy of each ridge."""
+    """Write the files of a run. Its journal has one epoch of one step, and the validation accuracy of each ridge."""
     dataset = job.dataset
     assignment = dataset.assignment if dataset.split_by_mixlab else None
     environment = machine.describe(job.device)

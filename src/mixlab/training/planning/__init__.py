@@ -1,1 +1,1 @@
-"""Before step 0: the plan found by autotuning, memory and time estimates, and a preview of the augmented images."""
+"""Planning a training: autotuning, memory and time estimates, and a preview of the augmented images."""

@@ -1,4 +1,4 @@
-"""Autotuning: a few steps in every compute mode of this machine, before step 0, decide the plan of a training."""
+"""Autotuning: time a few steps in every compute mode of this machine, and select the plan of a training."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -27,27 +27,30 @@ from mixlab.training.sam import perturbed
 from mixlab.training.step import accumulate_gradients
 
 _MEMORY_MARGIN = 3
-"""Times the estimated memory of a step: retained memory is fragmented, and up to twice the estimate was measured."""
+"""Freed memory is retained only if this multiple of the estimated memory is available. Retained memory is fragmented:
+up to twice the estimate was measured."""
 
 Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Timings:
-    """`seconds`: of a step in every compute mode, the stock one first."""
+    """The seconds per step in every compute mode, the stock mode first, with a micro-batch that fits into memory."""
 
     micro_batch: int
     freed_memory: FreedMemory
     seconds: Mapping[ComputeMode, float]
 
     def plan(self, job: Job, mode: ComputeMode, processes: int = 1) -> Plan:
+        """The plan of `job` in `mode`."""
         return Plan(job.device.type, mode, self.micro_batch, processes, self.freed_memory)
 
 
 def select_plan(job: Job, log: Log, processes: int = 1) -> tuple[Plan, float]:
-    """The fastest plan on this machine, and the seconds that one of its steps takes.
+    """The fastest plan on this machine, and its measured seconds per step.
 
-    `log` is called with a sentence where the batch does not fit into memory.
+    log        called with a message if the batch does not fit into memory
+    processes  number of processes that share each batch
     """
     timings = time_job(job, log, processes)
     mode = pick_mode(timings.seconds)
@@ -55,22 +58,22 @@ def select_plan(job: Job, log: Log, processes: int = 1) -> tuple[Plan, float]:
 
 
 def select_common_plans(jobs: Sequence[Job], log: Log) -> list[tuple[Plan, float]]:
-    """As `select_plan` for trainings that are compared: all of them get one compute mode, the fastest for all together.
+    """`select_plan` for trainings that are compared: all get the compute mode with the shortest total time.
 
-    The timings are kept in the store, so that a comparison that is continued has the same plans.
+    The timings are cached in the store, so that a comparison that is continued has the same plans.
     """
     timings = [_cached_timings(job, log) for job in jobs]
-    shared = [mode for mode in timings[0].seconds if all(mode in of_job.seconds for of_job in timings)]
+    common = [mode for mode in timings[0].seconds if all(mode in of_job.seconds for of_job in timings)]
     total = {
         mode: sum(of_job.seconds[mode] * _steps(job) for job, of_job in zip(jobs, timings, strict=True))
-        for mode in shared
+        for mode in common
     }
     mode = pick_mode(total)
     return [(of_job.plan(job, mode), of_job.seconds[mode]) for job, of_job in zip(jobs, timings, strict=True)]
 
 
 def timings_file(job: Job) -> Path:
-    """Where the store keeps the timings of a job on this machine, for all seeds and lengths of the training."""
+    """The file in the store with the timings of `job` on this machine. It does not depend on seed, epochs and steps."""
     machine = {"device": device_name(job.device), "threads": torch.get_num_threads()}
     any_length = replace(job, recipe=job.recipe.model_copy(update={"epochs": None, "steps": None}))
     key = any_length.cache_key(seed=None)
@@ -78,17 +81,17 @@ def timings_file(job: Job) -> Path:
 
 
 def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
-    """Time steps on real images; one process of `processes` computes its share of a batch.
+    """Time steps of one process of `processes`, with its share of a batch of training images.
 
-    `speed = "off"` times the stock mode alone. A batch that does not fit into memory is split in halves, quarters ...
-    until it fits, with accumulated gradients.
+    With `speed = "off"`, only the stock mode is timed. If the batch does not fit into memory, the micro-batch is halved
+    until it fits, and gradients are accumulated. Raises UserError if not even one image fits.
     """
     recipe = job.recipe
     stock, *others = candidates(job.device, recipe.precision)
     modes = [stock] if recipe.speed == "off" else [stock, *others]
     share = -(-job.batch // processes)
-    few = job.dataset.splits["train"].subset(np.arange(share))  # no other image is read
-    batch = next(job.batches_of(few, quiet=True).epoch(0))
+    first_images = job.dataset.splits["train"].subset(np.arange(share))  # no other images are read
+    batch = next(job.batches_of(first_images, quiet=True).epoch(0))
     objective = objective_of(job, job.device)
     micro_batch = -(-share // recipe.accumulate)
     freed_memory = _freed_memory(job, Plan(job.device.type, stock, micro_batch, processes))
@@ -103,8 +106,8 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
                 raise
             micro_batch = _halve(micro_batch, job, error)
             log(
-                f"{share} images do not fit into memory at once: gradients are accumulated over {micro_batch} at a "
-                "time."
+                f"{share} images do not fit into memory at once: gradients are accumulated over micro-batches of "
+                f"{micro_batch}."
             )
         else:
             return Timings(micro_batch, freed_memory, seconds)
@@ -114,7 +117,7 @@ def _cached_timings(job: Job, log: Log) -> Timings:
     file = timings_file(job)
     if file.is_file():
         stored = json.loads(file.read_text(encoding="utf-8"))
-        seconds = {ComputeMode(one["precision"], one["layout"]): one["seconds"] for one in stored["modes"]}
+        seconds = {ComputeMode(mode["precision"], mode["layout"]): mode["seconds"] for mode in stored["modes"]}
         return Timings(stored["micro_batch"], stored["freed_memory"], seconds)
     timings = time_job(job, log)
     modes = [asdict(mode) | {"seconds": seconds} for mode, seconds in timings.seconds.items()]
@@ -128,7 +131,7 @@ def _steps(job: Job) -> int:
 
 
 def _freed_memory(job: Job, plan: Plan) -> FreedMemory:
-    """Retained on a CPU with enough memory, unless `speed = "off"`."""
+    """ "retained" on a CPU with enough memory, unless `speed = "off"`."""
     if job.device.type != "cpu" or job.recipe.speed == "off":
         return "released"
     needed = plan.processes * sum(estimate_memory(job, plan, job.architecture.on_meta()).values())
@@ -136,7 +139,7 @@ def _freed_memory(job: Job, plan: Plan) -> FreedMemory:
 
 
 class _TimedStep:
-    """A step on one batch. The model is built in the first call, where a lack of memory is handled."""
+    """A step on one batch. The model is built in the first call, so that `time_job` catches a lack of memory."""
 
     def __init__(self, job: Job, batch: Batch, objective: Objective, plan: Plan):
         self._job, self._batch, self._objective, self._plan = job, batch, objective, plan
@@ -169,7 +172,6 @@ def _halve(micro_batch: int, job: Job, error: Exception) -> int:
     if micro_batch == 1:
         raise UserError(
             f"{recipe.model} at {recipe.image_size} pixels does not fit into this machine's memory, even with one "
-            "image "
-            "at a time: give a smaller model or image_size."
+            "image at a time: use a smaller model or image_size."
         ) from error
     return -(-micro_batch // 2)

@@ -1,6 +1,6 @@
-"""What a training would be, before it begins: its steps, its cost, its memory and its time. Nothing is written.
+"""The estimate of a training before it starts: steps, compute, memory and time. No file is written.
 
-`forecast_page` puts it in words.
+`estimate_page` formats it.
 """
 
 from collections import deque
@@ -22,18 +22,19 @@ from mixlab.training.planning.memory import estimate_memory, image_bytes, max_mi
 from mixlab.training.schedule import lr_factor
 
 _FORWARD_AND_BACKWARD = 3
-"""Forward passes that a step costs; the backward pass makes a gradient of the weights and one of what came in."""
+"""The cost of a step in forward passes: the backward pass computes the gradients of the weights and of the inputs."""
 _IMAGES_READ = 64
 _POINTS = 480
-"""Of the curve of rates."""
+"""Maximum number of points of the learning rate curve."""
 
 
 @dataclass(frozen=True, slots=True)
 class EstimatedTime:
-    """Estimated seconds of a training, without its checkpoints.
+    """Estimated seconds of a training, without writing checkpoints.
 
-    `steps`: as fast as the trial's; `reading`: what it waits for images, which one process reads alone and workers
-    read meanwhile; `validating`: the validation part after each epoch.
+    steps       computing the steps, from the measured seconds per step
+    reading     waiting for images; workers read images during the steps
+    validating  evaluating the validation split after each epoch
     """
 
     steps: float
@@ -42,60 +43,69 @@ class EstimatedTime:
 
     @property
     def whole(self) -> float:
+        """The sum of all."""
         return self.steps + self.reading + self.validating
 
 
 @dataclass(frozen=True)
 class TrainingEstimate:
-    """`image_seconds`: to read an image for the first time, and to have it again in each epoch."""
+    """The cost of a training.
+
+    macs              multiply-accumulates of the forward pass of one image
+    memory            estimated bytes of one process, by purpose
+    image_seconds     seconds to read an image for the first time, and seconds to load and augment it in each epoch
+    """
 
     job: Job
     plan: Plan
     seconds_per_step: float
     parameters: int
-    macs: int  # of one image's forward pass
-    memory: Mapping[str, int]  # estimated bytes of one process: of what, how many
+    macs: int
+    memory: Mapping[str, int]
     has_batch_norm: bool
     image_seconds: tuple[float, float]
 
     @property
     def steps_per_epoch(self) -> int:
+        """Batches per epoch."""
         return steps_per_epoch(len(self.job.dataset.splits["train"]), self.job.batch)
 
     @cached_property
     def steps(self) -> int:
+        """Steps of the whole training."""
         return self.job.steps(self.steps_per_epoch)
 
     @property
     def epochs(self) -> float:
+        """Epochs of the whole training, possibly fractional."""
         return self.steps / self.steps_per_epoch
 
     @property
     def images(self) -> int:
-        """That all steps together see."""
-        found, batch = len(self.job.dataset.splits["train"]), self.job.batch
-        whole, rest = divmod(self.steps, self.steps_per_epoch)
-        return whole * (found - (found % batch == 1)) + rest * batch
+        """Images of all steps, with repetitions."""
+        n_train, batch = len(self.job.dataset.splits["train"]), self.job.batch
+        epochs, remaining_steps = divmod(self.steps, self.steps_per_epoch)
+        return epochs * (n_train - (n_train % batch == 1)) + remaining_steps * batch
 
     @property
     def training_macs(self) -> int:
-        """Three forward passes' worth for every image that a step sees, or six; what a teacher takes is not in it."""
+        """Three times the forward pass for every image, six times with SAM. The cost of a teacher is not included."""
         passes = 1 if self.job.recipe.optimizer.sam_rho is None else sam.PASSES
         return passes * _FORWARD_AND_BACKWARD * self.macs * self.images
 
     @property
     def shares(self) -> list[int]:
-        """The images of a whole batch that each process sees."""
+        """The number of images of a full batch for each process."""
         return [len(share) for share in np.array_split(np.empty(self.job.batch), self.plan.processes)]
 
     @property
     def at_once(self) -> int:
-        """The most images that go through the model together."""
+        """The largest micro-batch, in images."""
         return max_micro_batch(self.job, self.plan)
 
     @cached_property
     def rates(self) -> Curve:
-        """The learning rate at the end of the steps, by epochs; of a long training at some of them."""
+        """(epochs, learning rates): the learning rate at the end of steps, for a long training of some of the steps."""
         recipe = self.job.recipe
         steps = np.unique(np.linspace(0, self.steps - 1, _POINTS).astype(int)).tolist()
         rates = [
@@ -106,23 +116,27 @@ class TrainingEstimate:
 
     @property
     def time(self) -> EstimatedTime:
-        job, (read, altered) = self.job, self.image_seconds
-        train, evaluated = job.dataset.splits["train"], len(job.dataset.splits.get("validation", ()))
+        """The estimated time of the whole training."""
+        job, (first_read, each_epoch) = self.job, self.image_seconds
+        train, n_validation = job.dataset.splits["train"], len(job.dataset.splits.get("validation", ()))
         too_large = job.recipe.augmentation.crop is None and len(train) * image_bytes(job) > PRELOAD_BYTES
-        once, always = (0.0, read + altered) if too_large else (read, altered)
-        stepping = self.steps * self.seconds_per_step
-        reading = always * self.images / self.plan.processes
+        once, per_use = (0.0, first_read + each_epoch) if too_large else (first_read, each_epoch)
+        steps = self.steps * self.seconds_per_step
+        reading = per_use * self.images / self.plan.processes
         if job.recipe.workers:
-            reading = max(0.0, reading / job.recipe.workers - stepping)
+            reading = max(0.0, reading / job.recipe.workers - steps)
         forward = self.seconds_per_step / self.shares[0] / _FORWARD_AND_BACKWARD
-        judgings = ceil(self.epochs) * evaluated / self.plan.processes
+        evaluations = ceil(self.epochs) * n_validation / self.plan.processes
         return EstimatedTime(
-            stepping, reading + once * (len(train) + evaluated) / max(1, job.recipe.workers), judgings * forward
+            steps, reading + once * (len(train) + n_validation) / max(1, job.recipe.workers), evaluations * forward
         )
 
 
 def estimate(job: Job, plan: Plan, seconds_per_step: float) -> TrainingEstimate:
-    """`seconds_per_step`: what the trial that decided the `plan` took. Some images are read, for the time it takes."""
+    """Estimate the cost of `job` under `plan`, with the `seconds_per_step` that `select_plan` measured.
+
+    A few training images are read to measure the time that reading takes.
+    """
     network = job.architecture.on_meta()
     return TrainingEstimate(
         job=job,
@@ -137,12 +151,12 @@ def estimate(job: Job, plan: Plan, seconds_per_step: float) -> TrainingEstimate:
 
 
 def _image_seconds(job: Job) -> tuple[float, float]:
-    """The first images, in one process."""
+    """Seconds per image to read it for the first time, and to load and augment it, in one process."""
     split = job.dataset.splits["train"]
-    few = split.subset(np.arange(min(len(split), job.batch, _IMAGES_READ)))
-    alone = replace(job, recipe=job.recipe.model_copy(update={"workers": 0}))
-    began = perf_counter()
-    batches = alone.batches_of(few, quiet=True)
-    read = perf_counter()
+    images = split.subset(np.arange(min(len(split), job.batch, _IMAGES_READ)))
+    without_workers = replace(job, recipe=job.recipe.model_copy(update={"workers": 0}))
+    start = perf_counter()
+    batches = without_workers.batches_of(images, quiet=True)
+    end_of_first_read = perf_counter()
     deque(batches.epoch(0), maxlen=0)
-    return (read - began) / len(few), (perf_counter() - read) / len(few)
+    return (end_of_first_read - start) / len(images), (perf_counter() - end_of_first_read) / len(images)

@@ -1,4 +1,4 @@
-"""A forecast in words: tables, a curve and the whole recipe, for the terminal and as a page. Estimates say so."""
+"""The estimate of a training as terminal output and as a report page: tables, learning rate curve, complete recipe."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -25,24 +25,27 @@ from mixlab.report.time_series import power_of_ten, time_series
 from mixlab.stats.estimate import Estimate
 from mixlab.training.planning.estimate import TrainingEstimate
 
-_SHOWN = 10
-"""Of the classes with most images, and of those with fewest."""
-_WIDEST = 100
+_MAX_CLASSES = 10
+"""Number of classes with the most images in the table of classes, and of those with the fewest."""
+_MAX_WIDTH = 100
 _EPOCH, _RATE = Axis("Epoch"), Axis("Learning rate")
 
 
 def print_estimate(estimate: TrainingEstimate) -> None:
-    """To standard output, as wide as the terminal."""
+    """Print the estimate to standard output, at the width of the terminal."""
     print(complete_recipe(estimate))
     for table in tables(estimate):
         print_table(table)
         print()
-    width = min(get_terminal_size().columns, _WIDEST)
+    width = min(get_terminal_size().columns, _MAX_WIDTH)
     print(terminal_curve(estimate.rates, x=_EPOCH, y=_RATE, width=width, glyphs=glyphs_of(sys.stdout.encoding)), end="")
 
 
 def figure_writer(file: Path) -> Callable[[TrainingEstimate], None]:
-    """What keeps a forecast in `file`: a page as .html, the curve of rates alone as .png. Raises UserError."""
+    """A function that writes an estimate to `file`: a page for .html, the learning rate curve for .png.
+
+    Raises UserError for another suffix.
+    """
     match file.suffix.lower():
         case ".html":
             return lambda estimate: write_text(file, page(estimate).html())
@@ -50,46 +53,49 @@ def figure_writer(file: Path) -> Callable[[TrainingEstimate], None]:
             return lambda estimate: figure(estimate).save_png(file)
         case suffix:
             raise UserError(
-                f'--figure {file} ends in "{suffix}": end it in .html for a page of the whole forecast, or in .png for '
-                "the curve of the learning rate."
+                f'--figure {file} has the suffix "{suffix}": use .html for a page of the estimate, or .png for the '
+                "learning rate curve."
             )
 
 
 def tables(estimate: TrainingEstimate) -> list[Table]:
+    """The tables of training, images per class, and memory."""
     return [_training(estimate), images_per_class(estimate.job.dataset), _memory(estimate)]
 
 
 def figure(estimate: TrainingEstimate) -> Figure:
+    """The learning rate curve."""
     return time_series("Learning rate", [power_of_ten("Learning rate", estimate.rates)], x=_EPOCH, end=estimate.epochs)
 
 
 def page(estimate: TrainingEstimate) -> Page:
+    """The report page of an estimate."""
     recipe, time = estimate.job.recipe, estimate.time
-    taken = sum(estimate.memory.values())
+    memory = sum(estimate.memory.values())
     return Page(
         title=f"{recipe.model} on {recipe.data}",
-        kicker="mixlab train --dry-run: nothing was written but this page",
+        kicker="mixlab train --dry-run: only this page was written",
         answer=Summary(
-            f"It would take about {duration(time.whole)} on {device_name(estimate.job.device)}.",
-            "Time and memory are estimates: from a short trial's step, and from the shapes of what is kept.",
+            f"The training takes about {duration(time.whole)} on {device_name(estimate.job.device)}.",
+            "Time and memory are estimates, from a few timed steps and from the shapes of the tensors.",
             [
                 Metric("Steps", Estimate.exact(estimate.steps, ""), 0),
                 Metric("Parameters", Estimate.exact(estimate.parameters / 1e6, "M")),
-                Metric("Memory, estimated", Estimate.exact(taken / 2**20, "MiB")),
+                Metric("Memory, estimated", Estimate.exact(memory / 2**20, "MiB")),
             ],
         ),
         sections=[
-            Section("What would run", [Columns([_training(estimate), figure(estimate)])]),
-            Section("On what", [Columns([images_per_class(estimate.job.dataset), _memory(estimate)])]),
-            Section("The recipe, complete", [Code(complete_recipe(estimate))]),
+            Section("Training", [Columns([_training(estimate), figure(estimate)])]),
+            Section("Data and memory", [Columns([images_per_class(estimate.job.dataset), _memory(estimate)])]),
+            Section("Complete recipe", [Code(complete_recipe(estimate))]),
         ],
     )
 
 
 def complete_recipe(estimate: TrainingEstimate) -> str:
-    """TOML in which nothing is left to a default; what a recipe can do and this one doesn't stands in a comment.
+    """The resolved recipe as TOML with all defaults. Keys without a value are listed in a comment.
 
-    The model's fields are those that the recipe gives where it begins with weights, which hold the others.
+    [config] has all fields of the model, or only those of the recipe if the training starts from pretrained weights.
     """
     job = estimate.job
     stored = job.recipe.to_dict()
@@ -97,7 +103,9 @@ def complete_recipe(estimate: TrainingEstimate) -> str:
     if job.weights is None:
         stored["config"] = _without_none(job.architecture.config)
     unused = ", ".join(_unused(job.recipe.model_dump(exclude={"preprocessing", "config", "expected"})))
-    comment = fill(f"Not used: {unused}.", _WIDEST, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+    comment = fill(
+        f"Not used: {unused}.", _MAX_WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False
+    )
     return f"{tomli_w.dumps(stored)}\n{comment}\n"
 
 
@@ -106,71 +114,72 @@ def _training(estimate: TrainingEstimate) -> Table:
     rows, columns = job.preprocess.image_size
     facts = {
         "Model": f"{recipe.model}, {number(estimate.parameters, 0)} parameters",
-        "Begins with": "fresh weights" if job.weights is None else f"the weights of {recipe.model}",
-        "Image": f"{rows} x {columns} pixels, {short(estimate.macs)} multiply-accumulates to judge it",
-        "Length": f"{estimate.steps:,} steps of {job.batch:,} images, {estimate.steps_per_epoch:,} an epoch: "
+        "Initial weights": "random" if job.weights is None else f"those of {recipe.model}",
+        "Image": f"{rows} x {columns} pixels, {short(estimate.macs)} MACs per forward pass",
+        "Length": f"{estimate.steps:,} steps of {job.batch:,} images, {estimate.steps_per_epoch:,} per epoch: "
         f"{short(estimate.epochs)} epochs",
-        "Work": f"{estimate.images:,} images forth and back, {short(estimate.training_macs)} multiply-accumulates",
+        "Compute": f"{estimate.images:,} images forward and backward, {short(estimate.training_macs)} MACs",
         "Device": device_name(job.device),
-        "Mode": str(plan.mode),
-        "Memory that a step frees": f"is {plan.freed_memory}",
+        "Compute mode": str(plan.mode),
+        "Freed memory": plan.freed_memory,
         "Processes": _processes(estimate),
-        "At once": _parts(estimate),
+        "Micro-batch": _micro_batch(estimate),
         **({"Batch norm": _batch_norm(estimate)} if estimate.has_batch_norm else {}),
-        "Keeps": "the weights that are best on validation"
+        "Saved weights": "those with the best validation accuracy"
         if "validation" in job.dataset.splits
-        else "the last weights",
-        "A step": f"{1000 * estimate.seconds_per_step:.0f} ms in the trial",
+        else "those of the last step",
+        "Time per step": f"{1000 * estimate.seconds_per_step:.0f} ms, measured",
         "Time": f"about {duration(time.whole)}, estimated: {_times(estimate)}",
     }
-    named: list[dict[str, Cell]] = [{"what": what, "is": value} for what, value in facts.items()]
-    return Table("The training", [Column("what", "what"), Column("is", "is")], named)
+    rows_of_facts: list[dict[str, Cell]] = [{"what": name, "is": value} for name, value in facts.items()]
+    return Table("Training", [Column("what", "property"), Column("is", "value")], rows_of_facts)
 
 
 def _processes(estimate: TrainingEstimate) -> str:
     if estimate.plan.processes == 1:
-        return "one, which sees the whole batch"
+        return "1, with the whole batch"
     largest, smallest = estimate.shares[0], estimate.shares[-1]
-    seen = f"{largest:,}" if largest == smallest else f"{smallest:,} or {largest:,}"
-    include = "a shard of every tensor" if estimate.job.recipe.parallel == "fsdp" else "a copy of the model"
-    return f"{estimate.plan.processes:,}, each with {include}, that see {seen} images of a batch each"
+    images = f"{largest:,}" if largest == smallest else f"{smallest:,} or {largest:,}"
+    model = "a shard of every tensor" if estimate.job.recipe.parallel == "fsdp" else "a copy of the model"
+    return f"{estimate.plan.processes:,}, each with {model} and {images} images of each batch"
 
 
-def _parts(estimate: TrainingEstimate) -> str:
+def _micro_batch(estimate: TrainingEstimate) -> str:
     chunks = ceil(estimate.shares[0] / estimate.at_once)
     if chunks == 1:
-        return f"{estimate.at_once:,} images go through the model"
-    return f"{estimate.at_once:,} images go through the model, in {chunks:,} parts whose gradients add up"
+        return f"{estimate.at_once:,} images"
+    return f"{estimate.at_once:,} images; gradients are accumulated over {chunks:,} micro-batches"
 
 
 def _batch_norm(estimate: TrainingEstimate) -> str:
     if estimate.at_once == estimate.job.batch:
-        return "sees the whole batch"
-    sees = "a process's share" if estimate.at_once == estimate.shares[0] else "a part"
-    return f"sees {estimate.at_once:,} images, {sees} of the {estimate.job.batch:,}, and so learns other statistics"
+        return "statistics of the whole batch"
+    share = "the share of one process" if estimate.at_once == estimate.shares[0] else "one micro-batch"
+    return f"statistics of {estimate.at_once:,} images ({share}) instead of the whole batch of {estimate.job.batch:,}"
 
 
 def _times(estimate: TrainingEstimate) -> str:
     time = estimate.time
-    shown = {"for steps": time.steps, "waiting for images": time.reading, "judging validation": time.validating}
-    return ", ".join(f"{duration(seconds)} {what}" for what, seconds in shown.items() if seconds)
+    parts = {"for steps": time.steps, "waiting for images": time.reading, "for validation": time.validating}
+    return ", ".join(f"{duration(seconds)} {purpose}" for purpose, seconds in parts.items() if seconds)
 
 
 def images_per_class(dataset: Dataset) -> Table:
-    counts = {split: np.bincount(one.labels, minlength=len(dataset.classes)) for split, one in dataset.splits.items()}
+    """The number of images of each class in each split; with many classes, of those with the most and the fewest."""
+    counts = {name: np.bincount(split.labels, minlength=len(dataset.classes)) for name, split in dataset.splits.items()}
     notes: list[str] = []
     order = list(range(len(dataset.classes)))
-    if len(order) > 2 * _SHOWN:
+    if len(order) > 2 * _MAX_CLASSES:
         order.sort(key=lambda label: -counts["train"][label])
-        left_out = order[_SHOWN:-_SHOWN]
-        order = order[:_SHOWN] + order[-_SHOWN:]
-        most, fewest = (int(counts["train"][left_out[place]]) for place in (0, -1))
-        notes.append(
-            f"{len(left_out):,} more classes lie between them, with {fewest:,} to {most:,} images to train on."
-        )
-    rows = [_row(dataset.classes[label], {split: found[label] for split, found in counts.items()}) for label in order]
-    rows.append(_row(f"all {len(dataset.classes):,}", {split: found.sum() for split, found in counts.items()}))
-    return Table("Images a class", [Column("class", "class"), *(Column(split, split) for split in counts)], rows, notes)
+        left_out = order[_MAX_CLASSES:-_MAX_CLASSES]
+        order = order[:_MAX_CLASSES] + order[-_MAX_CLASSES:]
+        most, fewest = (int(counts["train"][left_out[position]]) for position in (0, -1))
+        notes.append(f"{len(left_out):,} more classes with {fewest:,} to {most:,} training images are not shown.")
+    rows = [_row(dataset.classes[label], {split: count[label] for split, count in counts.items()}) for label in order]
+    rows.append(_row(f"all {len(dataset.classes):,}", {split: count.sum() for split, count in counts.items()}))
+    return Table(
+        "Images per class", [Column("class", "class"), *(Column(split, split) for split in counts)], rows, notes
+    )
 
 
 def _row(name: str, counts: Mapping[str, np.integer]) -> dict[str, Cell]:
@@ -178,24 +187,24 @@ def _row(name: str, counts: Mapping[str, np.integer]) -> dict[str, Cell]:
 
 
 def _memory(estimate: TrainingEstimate) -> Table:
-    mebibytes = {what: taken / 2**20 for what, taken in estimate.memory.items()}
-    rows: list[dict[str, Cell]] = [{"what": what, "mebibytes": taken} for what, taken in mebibytes.items()]
-    rows.append({"what": "all", "mebibytes": sum(mebibytes.values())})
+    mebibytes = {purpose: size / 2**20 for purpose, size in estimate.memory.items()}
+    rows: list[dict[str, Cell]] = [{"what": purpose, "mebibytes": size} for purpose, size in mebibytes.items()]
+    rows.append({"what": "total", "mebibytes": sum(mebibytes.values())})
     return Table(
         "Memory of one process, estimated",
-        [Column("what", "what"), Column("mebibytes", "memory", "MiB", digits=1)],
+        [Column("what", "purpose"), Column("mebibytes", "memory", "MiB", digits=1)],
         rows,
-        ["The libraries, the room that they compute in, and images that stay in the machine's memory come on top."],
+        ["Not included: libraries, their workspaces, and images that stay in the machine's memory."],
     )
 
 
-def _unused(section: Mapping[str, Any], inside: str = "") -> Iterator[str]:
-    """The keys, with dots, that have no value."""
+def _unused(section: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """The keys without a value, with dots between sections."""
     for key, value in section.items():
         if value is None:
-            yield inside + key
+            yield prefix + key
         elif isinstance(value, Mapping):
-            yield from _unused(value, f"{inside}{key}.")
+            yield from _unused(value, f"{prefix}{key}.")
 
 
 def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a training step needs of a machine's memory, from shapes alone."""
+"""The memory of a training step, estimated from tensor shapes."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -19,8 +19,9 @@ _TENSORS_PER_PARAMETER = {torch.optim.AdamW: 2, torch.optim.SGD: 1, torch.optim.
 
 
 def estimate_memory(job: Job, plan: Plan, network: nn.Module) -> dict[str, int]:
-    """Estimated bytes of one process, of what: all that lies there at once when the last of a batch's parts has gone
-    through the model. `network` may lie on the meta device.
+    """Estimated bytes of one process by purpose, at the peak: after the forward pass of the last micro-batch.
+
+    `network` is the model of `job`, which may be on the meta device.
     """
     recipe, teacher = job.recipe, _teacher(job.recipe)
     class_weights = class_weights_of(recipe.loss, job.dataset.splits["train"].labels, job.dataset.classes)
@@ -28,18 +29,18 @@ def estimate_memory(job: Job, plan: Plan, network: nn.Module) -> dict[str, int]:
     shards = plan.processes if recipe.parallel == "fsdp" else 1
     weights = _bytes(network.state_dict().values())
     trained = _bytes(parameter for parameter in network.parameters() if parameter.requires_grad)
-    # elsewhere than on CUDA the shapes are the processor's, which is always here
+    # other devices than CUDA are assumed to save the same activations as a CPU, which is always available
     device = job.device if job.device.type == "cuda" else torch.device("cpu")
-    found = {
+    sizes = {
         "parameters": weights // shards,
         "gradients": trained // shards,
-        "buckets that gradients are averaged in": trained if several and shards == 1 else 0,
-        f"state of {recipe.optimizer.name}": _state_bytes(job, network) // shards,
-        "moving average of the weights": weights // shards if recipe.ema else 0,
-        "way back of a sharpness-aware step": trained // shards if recipe.optimizer.sam_rho else 0,
-        "the teacher": _bytes(teacher.state_dict().values()) if teacher else 0,
+        "gradient buckets of DDP": trained if several and shards == 1 else 0,
+        f"optimiser state ({recipe.optimizer.name})": _state_bytes(job, network) // shards,
+        "EMA of the weights": weights // shards if recipe.ema else 0,
+        "copy of the parameters for SAM": trained // shards if recipe.optimizer.sam_rho else 0,
+        "teacher": _bytes(teacher.state_dict().values()) if teacher else 0,
         "images": 4 * image_bytes(job) * ceil(job.batch / plan.processes),
-        "activations kept for the backward pass": activation_bytes(
+        "activations for the backward pass": activation_bytes(
             network,
             (max_micro_batch(job, plan), 3, *job.preprocess.image_size),
             lambda logits, images: loss_of(logits, torch.zeros_like(logits), recipe.loss, class_weights),
@@ -47,11 +48,11 @@ def estimate_memory(job: Job, plan: Plan, network: nn.Module) -> dict[str, int]:
             cast=partial(plan.mode.autocast, device),
         ),
     }
-    return {what: taken for what, taken in found.items() if taken}
+    return {purpose: size for purpose, size in sizes.items() if size}
 
 
 def max_micro_batch(job: Job, plan: Plan) -> int:
-    """Of the largest share, which goes through in near-equal parts."""
+    """The largest micro-batch: a share of a batch is split into near-equal chunks of at most `plan.micro_batch`."""
     share = ceil(job.batch / plan.processes)
     return ceil(share / ceil(share / plan.micro_batch))
 
@@ -63,13 +64,13 @@ def _teacher(recipe: Recipe) -> nn.Module | None:
 def _state_bytes(job: Job, network: nn.Module) -> int:
     total = 0
     for optimizer in build_optimizers(job.recipe.optimizer, network):
-        moved = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        total += _TENSORS_PER_PARAMETER[type(optimizer)] * _bytes(moved)
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        total += _TENSORS_PER_PARAMETER[type(optimizer)] * _bytes(parameters)
     return total
 
 
 def image_bytes(job: Job) -> int:
-    """Of a resized image, a byte a number."""
+    """The bytes of a resized RGB image in uint8."""
     rows, columns = job.preprocess.image_size
     return 3 * rows * columns
 

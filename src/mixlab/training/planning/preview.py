@@ -1,4 +1,4 @@
-"""What a model will see of a set of images when it is trained by a recipe: cut, resized, augmented, mixed."""
+"""A preview of training images as the model gets them: cropped, resized, augmented and mixed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,15 +16,22 @@ from mixlab.training.job import Job
 from mixlab.training.loss import targets_of
 
 EPOCHS = 4
-"""Of which each image's version is shown."""
+"""The number of epochs that are previewed: each image has one augmented version per epoch."""
 
 _MIN_SHARE = 0.01
-"""Of a class, to be named below a mixed image."""
+"""The smallest target probability of a class that is named below a mixed image."""
 
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """An image as its file has it, as it is judged, and as the first epochs of the training show it."""
+    """An image in its versions.
+
+    name       the name in the dataset
+    label      the class name
+    original   as in the file
+    evaluated  as preprocessed for evaluation, not normalised
+    epochs     augmented as in the first epochs of the training
+    """
 
     name: str
     label: str
@@ -35,7 +42,7 @@ class Seen:
 
 @dataclass(frozen=True, eq=False)
 class Mixed:
-    """An image of a batch as the first step shows it, and what it is to be taken for, as "62 % cat, 38 % dog"."""
+    """An image of a mixed batch as in the first step, and its target, such as "62 % cat, 38 % dog"."""
 
     image: UInt8[np.ndarray, "row column 3"]
     target: str
@@ -43,7 +50,12 @@ class Mixed:
 
 @dataclass(frozen=True, eq=False)
 class Preview:
-    """`mixed` is empty where the recipe mixes nothing; `unreadable` says why, for each name."""
+    """The preview of a job.
+
+    seen        the previewed images
+    mixed       a mixed batch; empty if the recipe has no mixing
+    unreadable  the reason for each image that can't be read, by name
+    """
 
     job: Job
     seen: Sequence[Seen]
@@ -52,8 +64,11 @@ class Preview:
 
 
 def preview(job: Job, n_images: int, *, quiet: bool) -> Preview:
-    """Of so many training images, from all classes by their shares. Their draws are those of a training on them."""
-    split = _spread(job.dataset.splits["train"], n_images)
+    """Preview `n_images` training images, from all classes in proportion to their frequency.
+
+    The random numbers are those of a training on these images. `quiet` disables the progress bars.
+    """
+    split = _stratified(job.dataset.splits["train"], n_images)
     recipe = job.recipe.model_copy(update={"batch": max(len(split), 2), "max_unreadable": len(split), "workers": 0})
     batches = replace(job, recipe=recipe).batches_of(split, quiet=quiet)
     classes, augmentation = job.dataset.classes, recipe.augmentation
@@ -61,7 +76,7 @@ def preview(job: Job, n_images: int, *, quiet: bool) -> Preview:
     for epoch in range(EPOCHS):
         batch = next(batches.epoch(epoch))
         images, _ = batch.on("cpu")
-        for index, image in zip(batch.indices.tolist(), _visible(images, job.preprocess), strict=True):
+        for index, image in zip(batch.indices.tolist(), _denormalised(images, job.preprocess), strict=True):
             versions.setdefault(index, []).append(image)
     seen = [
         Seen(
@@ -73,36 +88,36 @@ def preview(job: Job, n_images: int, *, quiet: bool) -> Preview:
         )
         for index in sorted(versions)
     ]
-    together: list[Mixed] = []
+    mixed: list[Mixed] = []
     if augmentation.mixup is not None or augmentation.mixup_or_cutmix is not None:
         images, labels = next(batches.epoch(0)).on("cpu")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(step_seed(recipe.seed, 0, 0))
             images, targets = mix(images, targets_of(labels, len(classes), recipe.loss), augmentation)
-        together = [
+        mixed = [
             Mixed(image, shares(target, classes))
-            for image, target in zip(_visible(images, job.preprocess), targets, strict=True)
+            for image, target in zip(_denormalised(images, job.preprocess), targets, strict=True)
         ]
-    return Preview(job, seen, together, batches.unreadable)
+    return Preview(job, seen, mixed, batches.unreadable)
 
 
-def _spread(split: Split, n_images: int) -> Split:
+def _stratified(split: Split, n_images: int) -> Split:
     by_class = np.argsort(split.labels, kind="stable")
-    places = np.linspace(0, len(split) - 1, min(n_images, len(split))).round().astype(np.int64)
-    return split.subset(by_class[places])
+    positions = np.linspace(0, len(split) - 1, min(n_images, len(split))).round().astype(np.int64)
+    return split.subset(by_class[positions])
 
 
-def _visible(
+def _denormalised(
     images: Float[Tensor, "image 3 row column"], preprocess: Preprocess
 ) -> list[UInt8[np.ndarray, "row column 3"]]:
-    """Normalised images as they are for the eye."""
+    """Undo the normalisation of images."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (preprocess.mean, preprocess.std))
-    levels = ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
-    return list(levels.permute(0, 2, 3, 1).numpy())
+    pixels = ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+    return list(pixels.permute(0, 2, 3, 1).numpy())
 
 
 def shares(target: Float[Tensor, " class"], classes: Sequence[str]) -> str:
-    """Per cent of each class, the largest first; those below one per cent are not named."""
+    """The target probabilities as text, such as "62 % cat, 38 % dog", without classes below one per cent."""
     order = torch.argsort(target, descending=True, stable=True).tolist()
-    named = [place for place in order if target[place] >= _MIN_SHARE]
-    return ", ".join(f"{100 * target[place].item():.0f} % {classes[place]}" for place in named)
+    named = [label for label in order if target[label] >= _MIN_SHARE]
+    return ", ".join(f"{100 * target[label].item():.0f} % {classes[label]}" for label in named)

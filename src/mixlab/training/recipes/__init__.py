@@ -1,1 +1,1 @@
-"""What a training is asked for: the keys of a recipe, where it is read from, and what checks it."""
+"""Recipes: their schema, parsing and checks, and the default recipes."""

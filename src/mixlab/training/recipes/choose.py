@@ -1,4 +1,4 @@
-"""What `mixlab train --data D` does where nothing else is said: by the images' size and the device, and why."""
+"""The recipe of `mixlab train --data D` without RECIPE and --model, chosen by the size of the images and the device."""
 
 from dataclasses import dataclass
 from statistics import median
@@ -17,16 +17,17 @@ from mixlab.weights.source import find_source
 from mixlab.zoo.cards import Card, find_card, list_cards
 
 SMALL = 64  # pixels
-"""Published weights were trained on photographs, and what is no larger shows little of what they know."""
+"""Images whose shorter side is at most this long are trained from scratch: published weights are trained on photographs
+and transfer little to such small images."""
 
-_FROM_SCRATCH = "convmixer_nano"  # of the three families' nano sizes the best on the digits (docs/log.md)
+_FROM_SCRATCH = "convmixer_nano"  # the best nano size on digits (docs/log.md)
 _FINE_TUNING = "finetune_folder"
 _SAMPLED = 9  # images
 
 
 @dataclass(frozen=True)
 class ChosenRecipe:
-    """A recipe's name and its fields, as `read_recipe` gives them, and one or two sentences for the user."""
+    """The name of a recipe, its fields as from `read_recipe`, and one or two sentences on why it was chosen."""
 
     name: str
     fields: dict[str, Any]
@@ -34,40 +35,47 @@ class ChosenRecipe:
 
 
 def choose_recipe(dataset: Dataset, device: torch.device) -> ChosenRecipe:
-    """Fetches the weights that it names, where they are not here. Raises UserError where they can't be had."""
+    """The recipe for a dataset on a device.
+
+    Small images: training from scratch. Larger images: a linear probe of published weights on a CPU, fine-tuning on a
+    GPU. Missing weights are downloaded; raises UserError if that fails.
+    """
     side = median_short_side(dataset.splits["train"])
     if side <= SMALL:
-        why = f"The images have {side} pixels a side, and published weights are for larger ones."
+        why = f"The images have a shorter side of {side} pixels, and published weights are for larger images."
         return _from_scratch(dataset, why)
-    taken = best_accuracy_per_mac()
+    card = best_accuracy_per_mac()
     try:
-        find_source(taken.name)
+        find_source(card.name)
     except UserError as error:
-        raise UserError(f"{error} Or train without published weights: --from-scratch.") from error
-    weights = f"{taken.name} ({_top1(taken):.1f} % on ImageNet for {taken.macs / 1e9:.2g} billion MACs an image)"
-    given = {"model": taken.name, "data": dataset.name}
+        raise UserError(f"{error} Or use --from-scratch to train without published weights.") from error
+    weights = f"{card.name} ({_top1(card):.1f} % on ImageNet at {card.macs / 1e9:.2g} billion MACs per image)"
+    given = {"model": card.name, "data": dataset.name}
     if device.type == "cpu":
         why = (
-            f"On a processor a head in closed form is fitted to what {weights} sees: every image goes through it "
-            "once, where a single epoch of fine-tuning costs about three times as much."
+            f"On a CPU, a linear probe is fitted to the features of {weights}: it needs one forward pass per image, "
+            "about a third of the cost of a single epoch of fine-tuning."
         )
         return ChosenRecipe("linear_probe", given | {"linear_probe": {}}, why)
-    return ChosenRecipe(_FINE_TUNING, read_recipe(_FINE_TUNING) | given, f"On a GPU all of {weights} is fine-tuned.")
+    return ChosenRecipe(_FINE_TUNING, read_recipe(_FINE_TUNING) | given, f"On a GPU, {weights} is fine-tuned.")
 
 
 def from_scratch_recipe(dataset: Dataset) -> ChosenRecipe:
-    """Where published weights are not wanted, or not to be had."""
-    return _from_scratch(dataset, "Without published weights:")
+    """The recipe for a dataset without published weights."""
+    return _from_scratch(dataset, "Without published weights,")
 
 
 def best_accuracy_per_mac(pattern: str = "*") -> Card:
-    """Of the published ImageNet-1k weights that `list_cards` has so, those with the most accuracy for their MACs."""
-    able = [card for card in list_cards(pattern) if card.labels == "imagenet-1k" and _top1(card) > 0]
-    return max(able, key=lambda card: _top1(card) / card.macs)
+    """The card of the published ImageNet-1k weights with the highest ratio of top-1 accuracy to MACs.
+
+    `pattern` restricts the names, as in `list_cards`.
+    """
+    candidates = [card for card in list_cards(pattern) if card.labels == "imagenet-1k" and _top1(card) > 0]
+    return max(candidates, key=lambda card: _top1(card) / card.macs)
 
 
 def median_short_side(split: Split) -> int:
-    """Pixels: the median of a few images' shorter sides. Raises UnreadableImage where none can be read."""
+    """The median of the shorter sides of a few images, in pixels. Raises UnreadableImage if none can be read."""
     sides, failed = [], []
     for index in np.linspace(0, len(split) - 1, _SAMPLED).astype(int):
         try:
@@ -85,16 +93,17 @@ def _from_scratch(dataset: Dataset, why: str) -> ChosenRecipe:
 
 
 def _top1(card: Card) -> float:
-    """Per cent on ImageNet-1k, as its authors have it; 0 where nobody has a number."""
+    """Top-1 accuracy on ImageNet-1k in per cent as reported by the authors; 0 if it was not reported."""
     return next((expected.value for expected in card.expected if expected.what == "top1"), 0.0)
 
 
 def requested_recipe(
     recipe: str | None, model: str | None, data: str | None, resumed: Run | None
 ) -> tuple[str, dict[str, Any]]:
-    """The name and the fields of a recipe that was given, of the run that is resumed, or of the default for a model.
+    """The name and the fields of a recipe that the user named.
 
-    Raises UserError where none of them is given.
+    This is `recipe`, else the recipe of the `resumed` run, else the default recipe for `model` and `data`. Raises
+    UserError if all are missing.
     """
     if recipe is not None:
         return recipe, read_recipe(recipe)
@@ -102,10 +111,12 @@ def requested_recipe(
         return str(resumed.path / "recipe.toml"), with_local_code(resumed.recipe, resumed.path)
     if model is not None and data is not None:
         return default_recipe(model, data)
-    raise UserError("mixlab train needs data: give --data, such as digits or folder:PATH, or a RECIPE that names them.")
+    raise UserError(
+        "mixlab train needs data: give --data, for example digits or folder:PATH, or a RECIPE that sets data."
+    )
 
 
 def without_weights(model: str) -> str:
-    """The size of published weights; other models as they are."""
+    """The size that published weights are for, such as "mixer_b16"; other names of models are returned unchanged."""
     card = find_card(model)
     return card.size if card else model

@@ -1,4 +1,4 @@
-"""The recipe that is taken where the user names none: for weights, fine-tuning; else by family and kind of data."""
+"""Default recipes: fine-tuning for pretrained weights, else a recipe for the model's family and the dataset."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ _FINE_TUNING = "finetune_folder"
 
 
 def default_recipe(model: str, data: str) -> tuple[str, dict[str, Any]]:
-    """Its name, and its fields with `model` and `data` in their places."""
+    """The name of the default recipe for a model and a dataset, and its fields with `model` and `data` filled in."""
     if is_pretrained(model):
         return _FINE_TUNING, read_recipe(_FINE_TUNING) | {"model": model, "data": data}
     name = f"{_DIGITS if data == 'digits' else _IMAGES}_{_kind(model)}"
@@ -19,12 +19,10 @@ def default_recipe(model: str, data: str) -> tuple[str, dict[str, Any]]:
 
 
 def _kind(model: str) -> str:
-    """The families have recipes of their own; of the other models residual networks have one, and all others
-    another.
-    """
-    found = architecture(model)
-    if found.family in FAMILIES:
-        return found.family
-    if found.family == "timm":
-        return "resnet" if "resnet" in found.config["name"] else "vit"
+    """The suffix of the recipe: the family, or "resnet" or "vit" for timm's models. Other models use "mixer"."""
+    model_architecture = architecture(model)
+    if model_architecture.family in FAMILIES:
+        return model_architecture.family
+    if model_architecture.family == "timm":
+        return "resnet" if "resnet" in model_architecture.config["name"] else "vit"
     return "mixer"

@@ -1,4 +1,4 @@
-"""The recipes that come with mixlab, and those in files: their fields as they stand there, unchecked; no torch."""
+"""Reads recipes, those of mixlab and those in files, without checking them and without importing torch."""
 
 import tomllib
 from importlib.resources import files
@@ -9,32 +9,33 @@ from mixlab.errors import UserError, did_you_mean
 
 
 def recipe_names() -> list[str]:
+    """The sorted names of the recipes that are part of mixlab."""
     return sorted(path.name.removesuffix(".toml") for path in _folder().iterdir() if path.name.endswith(".toml"))
 
 
 def recipe_text(name: str) -> str:
-    """The file of one that comes with mixlab, with its comments."""
+    """The text of a recipe that is part of mixlab, with its comments."""
     return (_folder() / f"{name}.toml").read_text(encoding="utf-8")
 
 
 def read_recipe(name_or_path: str) -> dict[str, Any]:
-    """The fields of a recipe that comes with mixlab, by its name, or of a TOML file."""
+    """The fields of a recipe, by name or from a TOML file. Raises UserError if it is missing or not TOML."""
     if name_or_path in recipe_names():
         return tomllib.loads(recipe_text(name_or_path))
     path = Path(name_or_path)
     if not path.is_file():
         raise UserError(
-            f'There is no recipe "{name_or_path}": it is neither a file nor one that `mixlab recipes` lists. '
+            f'There is no recipe "{name_or_path}": it is neither a file nor a name that `mixlab recipes` lists. '
             f"{did_you_mean(name_or_path, recipe_names())}".rstrip()
         )
     try:
         return with_local_code(tomllib.loads(path.read_text(encoding="utf-8")), path.parent)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no TOML: {error}. Mend that line.") from error
+        raise UserError(f"{path} is not valid TOML: {error}. Correct this line.") from error
 
 
 def with_local_code(fields: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """A model of the user's own, py:FILE.py:NAME, lies beside the recipe, unless FILE is an absolute path."""
+    """Make the FILE of a model py:FILE.py:NAME absolute. A relative FILE is relative to `folder`."""
     kind, *rest = str(fields.get("model", "")).split(":")
     if kind != "py" or not rest:
         return fields

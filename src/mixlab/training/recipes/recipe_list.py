@@ -1,4 +1,4 @@
-"""The recipes that come with mixlab as a table: a narrow one for people, a complete one for programs; no torch."""
+"""Tables of the recipes that are part of mixlab: a human-readable and a machine-readable one. Does not import torch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,17 +13,18 @@ _EXPECTED = ("top1", "spread", "n", "by", "on", "seconds", "device")
 
 
 def list_recipes(pattern: str) -> list[str]:
-    """The names that begin with `pattern`. Raises UserError where none does."""
-    found = [name for name in recipe_names() if name.startswith(pattern)]
-    if not found:
+    """The names of the recipes that start with `pattern`. Raises UserError if there are none."""
+    names = [name for name in recipe_names() if name.startswith(pattern)]
+    if not names:
         raise UserError(
-            f'No recipe\'s name begins with "{pattern}": `mixlab recipes` lists all. '
+            f'No recipe name starts with "{pattern}": `mixlab recipes` lists all. '
             f"{did_you_mean(pattern, recipe_names())}".rstrip()
         )
-    return found
+    return names
 
 
 def recipes_table(names: Sequence[str]) -> Table:
+    """The human-readable table."""
     return Table(
         title="Recipes",
         columns=(
@@ -31,17 +32,16 @@ def recipes_table(names: Sequence[str]) -> Table:
             Column("model", "model"),
             Column("data", "data"),
             Column("top1", "top-1", "%"),
-            Column(
-                "by", "whose", note="who has measured it; where nobody has with just this recipe, there is no number."
-            ),
+            Column("by", "reported by", note="recipes without a number have not been measured in exactly this form."),
             Column("device", "device"),
         ),
         rows=[_row(name, read_recipe(name)) for name in names],
-        notes=("`mixlab recipes NAME` shows one whole; data of one's own are given as `--data folder:PATH`.",),
+        notes=("`mixlab recipes NAME` prints a recipe. Use `--data folder:PATH` for your own images.",),
     )
 
 
 def recipes_full_table(names: Sequence[str]) -> Table:
+    """The machine-readable table, with more columns."""
     rows = [_full_row(name, read_recipe(name)) for name in names]
     return Table(title="Recipes", columns=[Column(key, key) for key in rows[0]], rows=rows)
 
@@ -51,7 +51,7 @@ def _row(name: str, fields: dict[str, Any]) -> dict[str, Cell]:
     return {
         "name": name,
         "model": fields["model"],
-        "data": fields["data"] or "one's own",
+        "data": fields["data"] or "your own",
         "top1": _accuracy(expected),
         "by": expected.get("by"),
         "device": expected.get("device"),
@@ -59,7 +59,7 @@ def _row(name: str, fields: dict[str, Any]) -> dict[str, Cell]:
 
 
 def _accuracy(expected: dict[str, Any]) -> Cell:
-    """As an estimate where trainings were counted; else as it was printed."""
+    """An estimate if the number of trainings is known; else the number as it was published."""
     if "n" in expected:
         return Estimate(expected["top1"], None, None, expected["n"], "%", expected.get("spread"))
     return str(expected["top1"]) if expected else None

@@ -1,4 +1,4 @@
-"""A recipe: everything that decides a training, section by section, complete and without code."""
+"""The schema of recipes: all settings of a training, by section."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
@@ -15,19 +15,21 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Section(BaseModel):
+    """A section of a recipe. Unknown keys, infinities and NaN are errors."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     def _refuse_unused(self, *keys: str, needs: str) -> None:
-        """Raise UserError for a key that stands at something else than usual, where nothing listens to it."""
+        """Raise UserError for keys that are set but have no effect without `needs`."""
         for key in keys:
             value = getattr(self, key)
             if value != type(self).model_fields[key].default:
                 section = type(self).__name__.lower()
-                raise UserError(f"{section}.{key}={value!r} changes nothing here: it needs {needs}. Leave it out.")
+                raise UserError(f"{section}.{key}={value!r} has no effect without {needs}: remove it.")
 
 
 class Preprocessing(Section):
-    """How an image is resized, cut and normalised; what is left out is as the weights' Card says, or as usual."""
+    """How images are resized, cropped and normalised. Default: the preprocessing of the weights, else of mixlab."""
 
     resize: Literal["stretch", "shorter_side"] | None = None
     crop_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -37,12 +39,12 @@ class Preprocessing(Section):
 
 
 class Initialization(Section):
-    """Where the weights come from; without `weights`, they are random."""
+    """The weights that the training starts from; random without `weights`."""
 
-    weights: str | None = None  # any name that `mixlab.load` takes, and the path of a run or a file
-    sha256: str | None = None  # of the tensors that are loaded; other ones are refused
-    resize: Literal["exact", "resampled"] | None = None  # of a Mixer's token MLPs, where image_size changes
-    head: Literal["auto", "keep", "zero"] = "auto"  # auto: keep the head if its classes are the data's
+    weights: str | None = None  # anything that `mixlab.load` accepts: a name, or the path of a run or file
+    sha256: str | None = None  # expected digest of the loaded tensors
+    resize: Literal["exact", "resampled"] | None = None  # for the token MLPs of a Mixer, if image_size changes
+    head: Literal["auto", "keep", "zero"] = "auto"  # auto: keep the head if it has the classes of the data
 
     @model_validator(mode="after")
     def _no_unused_keys(self) -> Self:
@@ -52,40 +54,44 @@ class Initialization(Section):
 
 
 class TransformSettings(Section):
-    """A fixed change of every image after all augmentation and mixing (`mixlab.data.transforms`)."""
+    """A fixed transform of every image after augmentation and mixing (`mixlab.data.transforms`)."""
 
     name: Literal["permute_patches", "permute_pixels"]
     seed: int = Field(default=0, ge=0)
-    patch_size: Count | None = None  # pixels; permute_patches
+    patch_size: Count | None = None  # pixels; for permute_patches
 
 
 class Subset(Section):
-    """The training images that are used (`mixlab.data.subset`)."""
+    """Train on a subset of the training images (`mixlab.data.subset`)."""
 
     classes: tuple[str, ...] | None = None  # names, in the order of the labels; None: all
-    per_class: Count | None = None  # images of each class at most
-    share: Annotated[float, Field(gt=0, le=1)] | None = None  # of each class's images
+    per_class: Count | None = None  # maximum number of images of each class
+    share: Annotated[float, Field(gt=0, le=1)] | None = None  # fraction of the images of each class
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _one_size(self) -> Self:
         if self.per_class is not None and self.share is not None:
-            raise UserError("subset has both per_class and share: give one of them.")
+            raise UserError("subset has both per_class and share: remove one of them.")
         return self
 
 
 class Optimizer(Section):
+    """The optimiser, its peak learning rate and its weight decay."""
+
     name: Literal["adamw", "sgd", "muon"] = "adamw"
     learning_rate: float = Field(gt=0)  # at the peak of the schedule
     weight_decay: float = Field(ge=0)
-    decay_parameters: Literal["matrices", "all"] = "matrices"  # "matrices" leaves out biases and norms' scales
-    decoupled_decay: bool = False  # false: a step subtracts rate * decay, as PyTorch's; true: rate / peak * decay
-    betas: tuple[Rate, Rate] = (0.9, 0.999)  # adamw, and what muon leaves to it
+    decay_parameters: Literal["matrices", "all"] = "matrices"  # "matrices": without biases and the scales of norms
+    decoupled_decay: bool = False  # false: rate * decay per step, as in PyTorch; true: rate / peak * decay
+    betas: tuple[Rate, Rate] = (0.9, 0.999)  # adamw, and muon for the parameters that use AdamW
     epsilon: float = Field(default=1e-8, gt=0)  # adamw
     momentum: Rate = 0.9  # sgd, muon
-    clip_norm: Positive | None = None  # of all gradients together
-    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None  # of the rate, a layer down from the head
-    sam_rho: Positive | None = None  # rho of sharpness-aware minimisation, which takes two passes a step
+    clip_norm: Positive | None = None  # maximum norm of all gradients together
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = (
+        None  # factor of the learning rate per layer below the head
+    )
+    sam_rho: Positive | None = None  # rho of SAM, which needs two passes per step
 
     @model_validator(mode="after")
     def _no_unused_keys(self) -> Self:
@@ -95,43 +101,45 @@ class Optimizer(Section):
             self._refuse_unused("betas", "epsilon", needs='optimizer.name="adamw" or "muon"')
             if self.decoupled_decay:
                 raise UserError(
-                    "optimizer.decoupled_decay=true does not go with sgd, whose decay is a part of the gradient "
-                    'and follows the rate: leave it out, or take optimizer.name="adamw".'
+                    'optimizer.decoupled_decay=true is not supported with optimizer.name="sgd", where weight decay is '
+                    'part of the gradient: remove it, or set optimizer.name="adamw".'
                 )
         return self
 
 
 class Schedule(Section):
+    """The learning rate schedule (`mixlab.training.schedule`). Factors are relative to the peak learning rate."""
+
     name: Literal["cosine", "linear", "piecewise"] = "cosine"
-    knots: tuple[tuple[Share, Share], ...] | None = None  # piecewise: (share of the training, share of the peak)
-    warmup: Rate = 0.0  # share of the steps
-    warmup_steps: Count | None = None  # in its place
-    warmup_epochs: Positive | None = None  # in its place
-    warmup_factor: Share = 0.0  # share of the peak where the warm-up begins
-    decay_start: Literal["warmup", "start"] = "warmup"  # start: the warm-up takes the place of the fall's beginning
-    final_factor: Share = 0.0  # share of the peak where the fall ends
-    cooldown_epochs: int = Field(default=0, ge=0)  # at `final_factor`, added to the recipe's epochs or steps
-    update_every: Literal["step", "epoch"] = "step"  # how often the rate is set anew
+    knots: tuple[tuple[Share, Share], ...] | None = None  # piecewise: (fraction of the training, factor)
+    warmup: Rate = 0.0  # fraction of the steps
+    warmup_steps: Count | None = None  # instead of warmup
+    warmup_epochs: Positive | None = None  # instead of warmup
+    warmup_factor: Share = 0.0  # factor at the start of the warm-up
+    decay_start: Literal["warmup", "start"] = "warmup"  # "start": the decay starts at step 0, under the warm-up
+    final_factor: Share = 0.0  # factor at the end of the decay
+    cooldown_epochs: int = Field(default=0, ge=0)  # at `final_factor`, in addition to epochs or steps
+    update_every: Literal["step", "epoch"] = "step"  # how often the learning rate changes
 
     @model_validator(mode="after")
     def _one_schedule(self) -> Self:
         warmups = [key for key in _WARMUPS if getattr(self, key)]
         if len(warmups) > 1:
             raise UserError(
-                f"schedule has both {warmups[0]} and {warmups[1]}, two lengths of one warm-up: leave one out."
+                f"schedule has both {warmups[0]} and {warmups[1]}, which set the same warm-up: remove one of them."
             )
         if self.name == "piecewise":
             _check_knots(self.knots)
-            course = 'schedule.name="cosine" or "linear", since knots are the whole course'
-            self._refuse_unused(*_WARMUPS, "warmup_factor", "decay_start", "final_factor", needs=course)
+            other_names = 'schedule.name="cosine" or "linear"'
+            self._refuse_unused(*_WARMUPS, "warmup_factor", "decay_start", "final_factor", needs=other_names)
         else:
             self._refuse_unused("knots", needs='schedule.name="piecewise"')
         if not warmups:
             self._refuse_unused("warmup_factor", "decay_start", needs="a warm-up, such as schedule.warmup=0.1")
         if self.cooldown_epochs and not (self.knots[-1][1] if self.knots else self.final_factor):
             raise UserError(
-                f"schedule.cooldown_epochs={self.cooldown_epochs} would learn nothing, as the rate has fallen to 0: "
-                "give schedule.final_factor, such as 0.01, or leave it out."
+                f"schedule.cooldown_epochs={self.cooldown_epochs} has no effect with a final learning rate of 0: set "
+                "schedule.final_factor, for example to 0.01, or remove it."
             )
         return self
 
@@ -140,20 +148,23 @@ _WARMUPS = ("warmup", "warmup_steps", "warmup_epochs")
 
 
 def _check_knots(knots: tuple[tuple[float, float], ...] | None) -> None:
-    """Raises UserError for those of no course."""
-    shares = [share for share, _ in knots or ()]
-    if shares[:1] != [0] or shares[-1:] != [1] or shares != sorted(set(shares)):
+    """Raises UserError if the knots do not define a schedule from 0 to 1."""
+    moments = [moment for moment, _ in knots or ()]
+    if moments[:1] != [0] or moments[-1:] != [1] or moments != sorted(set(moments)):
         raise UserError(
-            f"schedule.knots={knots and [list(knot) for knot in knots]} are no course: they are pairs (share of the "
-            "training, share of the peak), whose first numbers grow from 0 to 1, such as [[0, 0], [0.4, 1], [1, 0]]."
+            f"schedule.knots={knots and [list(knot) for knot in knots]} is not a schedule: it must be a list of pairs "
+            "[fraction of the training, factor of the learning rate], with fractions that increase from 0 to 1, for "
+            "example [[0, 0], [0.4, 1], [1, 0]]."
         )
 
 
 class Loss(Section):
+    """The loss for the labels."""
+
     name: Literal["softmax", "sigmoid"] = "softmax"
     label_smoothing: Rate = 0.0
     class_weights: Literal["balanced"] | tuple[Positive, ...] | None = None
-    head_bias: float | None = None  # sigmoid: where a fresh head starts; -ln(classes) expects each as often as it comes
+    head_bias: float | None = None  # sigmoid: initial bias of a new head; -ln(classes) is the prior of balanced classes
 
     @model_validator(mode="after")
     def _no_unused_keys(self) -> Self:
@@ -163,66 +174,68 @@ class Loss(Section):
 
 
 class Ema(Section):
-    decay: Rate  # a step
+    """An exponential moving average of the weights."""
+
+    decay: Rate  # per step
 
 
 class Distillation(Section):
+    """Knowledge distillation from a trained teacher."""
+
     teacher: str  # any MODEL with weights
-    weight: Share = 0.5  # of the teacher's part of the loss
+    weight: Share = 0.5  # of the distillation loss; the loss for the labels has 1 - weight
     temperature: Positive = 1.0
     target: Literal["soft", "hard"] = "soft"
 
     @model_validator(mode="after")
     def _no_unused_keys(self) -> Self:
         if self.weight == 0:
-            raise UserError(
-                "distillation.weight=0 asks a teacher and does not listen: leave out the section, or give 0.5."
-            )
+            raise UserError("distillation.weight=0 has no effect: remove [distillation] or set a weight such as 0.5.")
         if self.target == "hard":
             self._refuse_unused("temperature", needs='distillation.target="soft"')
         return self
 
 
 class Checkpoints(Section):
-    """Written at least once an epoch."""
+    """When checkpoints are written, at least once per epoch."""
 
     every_steps: Count | None = None
     every_seconds: Positive | None = None
-    keep: Count = 2  # the last so many; the best weights are kept beside them
+    keep: Count = 2  # number of last checkpoints to keep; the best weights are kept in addition
 
 
 class Expected(Section):
-    """What a recipe has reached, and where: written down after it was run, or by whom it was published."""
+    """The result of a recipe: measured by mixlab, or as published."""
 
-    top1: float  # per cent, mean
-    spread: float | None = None  # sample standard deviation, points
-    n: int | None = None  # trainings
-    by: str
-    on: str  # which images were judged
-    seconds: float | None = None  # a seed
+    top1: float  # mean, per cent
+    spread: float | None = None  # sample standard deviation, percentage points
+    n: int | None = None  # number of trainings
+    by: str  # who reported it
+    on: str  # the images it was evaluated on
+    seconds: float | None = None  # per training
     device: str | None = None
 
 
 class Recipe(Section):
+    """All settings of a training."""
+
     model: str
     data: str
-    image_size: int | tuple[int, int] | None = None  # pixels; None: the model's own
+    image_size: int | tuple[int, int] | None = None  # pixels; None: the default of the model
     epochs: Count | None = None
     steps: Count | None = None
-    batch: Annotated[int, Field(ge=2)] | Literal["auto"] = "auto"  # images a step, over all processes
-    accumulate: Count = 1  # parts that a process's share of a batch goes through the model in
+    batch: Annotated[int, Field(ge=2)] | Literal["auto"] = "auto"  # images per step, over all processes
+    accumulate: Count = 1  # micro-batches per step in each process
     seed: int = Field(default=0, ge=0)
     workers: int = Field(default=0, ge=0)
-    max_unreadable: int = Field(default=0, ge=0)  # images of each part that may be left out
-    validation: Literal["held_out", "merged"] = (
-        "held_out"  # trained: nothing is selected by it, the last weights are kept
-    )
-    non_finite: Literal["stop", "skip"] = "stop"  # what a loss that is no number does
+    max_unreadable: int = Field(default=0, ge=0)  # unreadable images of each split that may be skipped
+    validation: Literal["held_out", "merged"] = "held_out"  # merged into train: the weights of the last step are saved
+    non_finite: Literal["stop", "skip"] = "stop"  # skip steps with gradients that are not finite
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     speed: Literal["auto", "off"] = "auto"
-    parallel: Literal["ddp", "fsdp"] = "ddp"  # with several processes: copies of the model, or shards of it
+    parallel: Literal["ddp", "fsdp"] = "ddp"  # with several processes: replicate or shard the model
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
-    config: dict[str, Any] = {}  # the model's own fields
+    config: dict[str, Any] = {}  # fields of the model's config
     initialization: Initialization = Initialization()
     preprocessing: Preprocessing = Preprocessing()
     transform: TransformSettings | None = None
@@ -239,12 +252,12 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _one_length(self) -> Self:
         if (self.epochs is None) == (self.steps is None):
-            raise UserError("a recipe has exactly one of epochs and steps: give one and leave the other out.")
+            raise UserError("a recipe needs exactly one of epochs and steps: give one of them.")
         for unit in ("epochs", "steps"):
             length, warmup = getattr(self, unit), getattr(self.schedule, f"warmup_{unit}")
             if length is not None and warmup is not None and warmup >= length:
                 raise UserError(
-                    f"schedule.warmup_{unit}={warmup:g} leaves nothing of {unit}={length}: it must be less."
+                    f"schedule.warmup_{unit}={warmup:g} is out of range: it must be less than {unit}={length}."
                 )
         return self
 
@@ -253,30 +266,30 @@ class Recipe(Section):
         inner = self.config.get("image_size", self.image_size)
         if self.image_size is not None and _sides(inner) != _sides(self.image_size):
             raise UserError(
-                f"image_size={self.image_size} and config.image_size={inner} are two sizes of one image: leave out "
-                "the latter."
+                f"image_size={self.image_size} and config.image_size={inner} contradict each other: remove "
+                "config.image_size."
             )
-        for given, rule, way_out in self._conflicts():
-            raise UserError(f"{given} do not go together: {rule}. {way_out}")
+        for settings, reason, fix in self._conflicts():
+            raise UserError(f"{settings} can't be combined: {reason}. {fix}")
         return self
 
     def _conflicts(self) -> Iterator[tuple[str, str, str]]:
-        """What does not go together, why, and the way out."""
+        """Settings that can't be combined, the reason, and the fix."""
         optimizer = self.optimizer
         if self.precision == "fp16" and optimizer.name == "muon":
-            rule = "the scale of fp16's gradients is taken off for one optimiser alone"
-            yield 'optimizer.name="muon" and precision="fp16"', rule, 'Give precision="bf16".'
+            reason = "gradients of fp16 can be unscaled for a single optimiser only, and muon needs two"
+            yield 'optimizer.name="muon" and precision="fp16"', reason, 'Set precision="bf16".'
         if self.precision == "fp16" and optimizer.sam_rho is not None:
-            rule = "the scale of fp16's gradients is found out once a step, and there are two passes"
-            yield f'optimizer.sam_rho={optimizer.sam_rho} and precision="fp16"', rule, 'Give precision="bf16".'
+            reason = "gradients of fp16 can be unscaled once per step only, and SAM has two passes"
+            yield f'optimizer.sam_rho={optimizer.sam_rho} and precision="fp16"', reason, 'Set precision="bf16".'
         if self.precision == "fp16" and self.non_finite == "skip":
-            rule = "fp16's scale is found by leaving such steps out, and has to be told of each"
-            yield 'non_finite="skip" and precision="fp16"', rule, "Leave non_finite out."
+            reason = "the gradient scaler of fp16 skips such steps already, and adapts the scale to them"
+            yield 'non_finite="skip" and precision="fp16"', reason, "Remove non_finite."
         if self.parallel == "fsdp" and optimizer.name == "muon":
-            yield 'optimizer.name="muon" and parallel="fsdp"', "muon needs whole matrices", 'Give parallel="ddp".'
+            yield 'optimizer.name="muon" and parallel="fsdp"', "muon needs unsharded matrices", 'Set parallel="ddp".'
 
     def to_dict(self) -> dict[str, Any]:
-        """As TOML can hold it: what is None is left out."""
+        """The recipe as values for TOML, without those that are None."""
         return self.model_dump(mode="json", exclude_none=True)
 
 
