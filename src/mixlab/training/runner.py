@@ -23,7 +23,7 @@ import torch
 from mixlab.data.batches import steps_per_epoch
 from mixlab.data.dataset import Dataset
 from mixlab.data.sources import open_dataset
-from mixlab.errors import UserError
+from mixlab.errors import Interrupted, UserError
 from mixlab.measure.machine import pick_device
 from mixlab.report.numbers import duration
 from mixlab.report.text import pluralize
@@ -40,7 +40,6 @@ from mixlab.training.recipes.schema import Recipe
 
 Log = Callable[[str], None]
 
-_POLL = 1.0  # seconds
 _STARTUP = 2.0  # seconds of a training beside its steps: the process, the data, the last checkpoint
 
 
@@ -96,32 +95,30 @@ def run_all(trainings: Sequence[Training], *, log: Log, quiet: bool) -> Iterator
     """
     waiting = deque(range(len(trainings)))
     failures: list[tuple[int, Exception]] = []
-    waits = False
     while waiting:
-        place = next((each for each in waiting if not _is_busy(trainings[each])), None)
-        if place is None:
-            if not waits:
-                log(f"Another process is training {trainings[waiting[0]]}: waiting for its result.")
-                waits = True
-            time.sleep(_POLL)
-            continue
+        free = next((each for each in waiting if not _is_busy(trainings[each])), None)
+        place = waiting[0] if free is None else free
         training = trainings[place]
+        if free is None:
+            log(f"Another process is training {training}: waiting for its result.")
         waiting.remove(place)
-        run, started = finished_run(training.folder), time.perf_counter()
+        run, started, how = finished_run(training.folder), time.perf_counter(), "found in the store"
         if run is None:
             try:
-                run = _train_apart(training, quiet=quiet)
+                run = _train_apart(training, waits=free is None, quiet=quiet)
             except Held:
                 waiting.append(place)
                 continue
+            except Interrupted:
+                raise
             except Exception as error:
                 failures.append((place, error))
                 log(f"{training}: failed, the other trainings continue. {error}")
                 continue
             left = sum(trainings[each].seconds for each in waiting)
             after = f"; about {duration(left)} left" if waiting else ""
-            done = f"[{len(trainings) - len(waiting)}/{len(trainings)}]"
-            log(f"{done} {training}: trained in {duration(time.perf_counter() - started)}{after}")
+            how = f"trained in {duration(time.perf_counter() - started)}{after}"
+        log(f"[{len(trainings) - len(waiting)}/{len(trainings)}] {training}: {how}")
         yield place, run
     _raise_failures(failures, trainings)
 
@@ -142,8 +139,12 @@ def _raise_failures(failures: Sequence[tuple[int, Exception]], trainings: Sequen
     ) from first
 
 
-def _train_apart(training: Training, *, quiet: bool) -> Run:
-    """The process is forked, where the system can, from one that has imported the libraries and computed nothing."""
+def _train_apart(training: Training, *, waits: bool, quiet: bool) -> Run:
+    """The process is forked, where the system can, from one that has imported the libraries and computed nothing.
+
+    Where another process trains in the folder: raises Held, or where it `waits`, returns that process's run; one that
+    has ended without a result is continued.
+    """
     if "forkserver" in multiprocessing.get_all_start_methods():
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__, "timm"])
@@ -152,7 +153,7 @@ def _train_apart(training: Training, *, quiet: bool) -> Run:
     recipe = training.job.recipe
     with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
         try:
-            pool.submit(_train, recipe, training.plan, training.folder, quiet=quiet).result()
+            pool.submit(_train, recipe, training.plan, training.folder, waits=waits, quiet=quiet).result()
         except BrokenProcessPool as error:
             raise UserError(
                 f"The training of {training} was killed by the system, most likely because memory ran out: set a "
@@ -161,10 +162,14 @@ def _train_apart(training: Training, *, quiet: bool) -> Run:
     return Run(training.folder)
 
 
-def _train(recipe: Recipe | LinearProbeRecipe, plan: Plan | None, folder: Path, *, quiet: bool) -> None:
+def _train(recipe: Recipe | LinearProbeRecipe, plan: Plan | None, folder: Path, *, waits: bool, quiet: bool) -> None:
     dataset, device = open_dataset(recipe.data, quiet=True), pick_device()
     if isinstance(recipe, LinearProbeRecipe):
         train_linear_probe(resolve_linear_probe(recipe, dataset, device), folder, quiet=quiet)
     else:
         assert plan is not None
-        train(resolve(recipe, dataset, device), plan, folder, quiet=quiet)
+        train(resolve(recipe, dataset, device), plan, folder, quiet=quiet, on_wait=_ignore if waits else None)
+
+
+def _ignore(sentence: str) -> None:
+    """The parent process has said it."""
