@@ -1,6 +1,9 @@
 """The description of the machine."""
 
 import json
+import re
+import subprocess
+from pathlib import Path
 
 import pytest
 import torch
@@ -33,12 +36,45 @@ def test_versions_lists_installed_packages_only(monkeypatch):
 
 def test_the_commit_is_none_if_the_repository_does_not_track_the_package(monkeypatch, tmp_path):
     """For example in a virtual environment inside another repository."""
+    (tmp_path / "project.py").touch()
+    commit_all(tmp_path)
     module = tmp_path / "site-packages" / "machine.py"
     module.parent.mkdir()
     module.touch()
-    machine._command_output("git", "init", str(tmp_path))
     monkeypatch.setattr(machine, "__file__", str(module))
     assert machine.commit() is None
+
+
+@pytest.fixture
+def checkout(monkeypatch, tmp_path) -> Path:
+    """A checkout with one commit, from which mixlab seems to run."""
+    module = tmp_path / "measure" / "machine.py"
+    module.parent.mkdir()
+    module.write_text("a = 1\n")
+    monkeypatch.setattr(machine, "__file__", str(module))
+    commit_all(tmp_path)
+    return tmp_path
+
+
+def commit_all(folder: Path) -> None:
+    identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    for arguments in (("init",), ("add", "."), (*identity, "commit", "-m", "first")):
+        subprocess.run(["git", "-C", folder, *arguments], check=True, capture_output=True)
+
+
+def test_a_clean_checkout_has_the_name_of_its_commit(checkout):
+    assert re.fullmatch("[0-9a-f]{40}", machine.commit() or "")
+
+
+@pytest.mark.parametrize("name", ["measure/machine.py", "new.py"], ids=["a tracked file", "a new file"])
+def test_every_change_of_a_checkout_has_a_name_of_its_own(checkout, name):
+    clean = machine.commit()
+    names = []
+    for text in ("a = 2\n", "a = 3\n", "a = 2\n"):
+        (checkout / name).write_text(text)
+        names.append(machine.commit())
+    assert re.fullmatch(f"{clean}-dirty-[0-9a-f]{{12}}", names[0])
+    assert names[0] == names[2] != names[1]
 
 
 def test_the_output_of_a_missing_or_failing_program_is_none():

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mixlab.cli.options import DATA
+from mixlab.cli.options import DATA, TrustCode
 from mixlab.cli.output import logger, output_folder, parse_image_size, show
 from mixlab.errors import UserError
 
@@ -36,6 +36,7 @@ def compare(
         Literal["parameters", "macs", "seconds"] | None, typer.Option(help="Match this quantity of the first model.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="New folder for report.html and results.json.")] = None,
+    trust_code: TrustCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not show progress.")] = False,
 ) -> None:
     """Compare models on your images and recommend one, with intervals.

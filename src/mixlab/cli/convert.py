@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from mixlab.cli.options import TrustCode
 from mixlab.cli.output import parse_image_size
 from mixlab.errors import UserError
 
@@ -20,6 +21,7 @@ def convert(
     image_size: Annotated[str | None, typer.Option(help="Resize to this many pixels: 448 or 384x512.")] = None,
     classes: Annotated[int | None, typer.Option(help="Replace the head: number of classes, 0 for none.")] = None,
     set: Annotated[list[str] | None, typer.Option(help="Config field that is not in the file: window=12.")] = None,
+    trust_code: TrustCode = False,
     lossy: Annotated[bool, typer.Option("--lossy", help="Write even if the format can't store every field.")] = False,
 ) -> None:
     """Convert weights to the format of another program, bit for bit, and report what the format can't store."""

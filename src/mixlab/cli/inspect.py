@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from mixlab.cli.options import DATA
+from mixlab.cli.options import DATA, TrustCode
 from mixlab.cli.output import show
 from mixlab.errors import UserError
 from mixlab.report.table import Format
@@ -18,6 +18,7 @@ def inspect(
     data: Annotated[str | None, typer.Option(help=f"Also verify it, and evaluate it on this data: {DATA}.")] = None,
     set: Annotated[list[str] | None, typer.Option(help="Config field that is not in the file: window=12.")] = None,
     format: Annotated[Format, typer.Option(help="Output format; csv and json list only the tensors.")] = "table",
+    trust_code: TrustCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Hide progress.")] = False,
 ) -> None:
     """Show the format, the architecture and tensor statistics of a weights file, with warnings about NaN and zeros."""

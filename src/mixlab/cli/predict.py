@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mixlab.cli.options import TrustCode
 from mixlab.errors import UserError
 from mixlab.report.table import Cell, Column, Format, Table, print_table, render
 from mixlab.report.text import pluralize
@@ -24,6 +25,7 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders of images.", show_default=False)],
     top: Annotated[int, typer.Option(help="Number of most probable labels to print.")] = 1,
     format: Annotated[Format, typer.Option(help="Output format.")] = "table",
+    trust_code: TrustCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Hide progress.")] = False,
 ) -> None:
     """Predict labels for images, with probabilities from 0 to 1."""

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from mixlab.cli.options import TrustCode
 from mixlab.cli.output import logger, output_folder
 from mixlab.errors import UserError
 
@@ -21,6 +22,7 @@ def publish(
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Create a private repository on the hub.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the files and the model card.")] = False,
+    trust_code: TrustCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Hide progress.")] = False,
 ) -> None:
     """Write a run to a folder with a model card, and upload it to the Hugging Face hub if a name is given.

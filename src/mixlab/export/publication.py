@@ -35,7 +35,11 @@ class Publication:
     def recipe(self) -> dict[str, Any]:
         """The recipe of the run without local paths and without expected results."""
         recipe = {key: value for key, value in self.run.recipe.items() if key != "expected"}
-        return recipe | {"data": public_name(recipe["data"]), "model": public_model(recipe["model"])}
+        initialization = dict(recipe["initialization"])
+        if initialization.get("weights"):
+            initialization["weights"] = public_model(initialization["weights"])
+        public = {"data": public_name(recipe["data"]), "model": public_model(recipe["model"])}
+        return recipe | public | {"initialization": initialization}
 
     @property
     def images(self) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """Description of the machine and software versions that a number was measured with."""
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -60,17 +61,23 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The commit of the checkout that mixlab runs from, followed by "-dirty" if files have changed since.
+    """The commit of the checkout that mixlab runs from.
 
-    None if mixlab is not in a checkout. A repository that contains the installation but does not track mixlab's
-    files, such as a project with a virtual environment in it, is ignored.
+    If files of the package have changed since, "-dirty-" and 12 hexadecimal digits follow: a SHA-256 over the
+    difference and over new files, so that two different changes have different names. None if mixlab is not in a
+    checkout. A repository that contains the installation but does not track mixlab's files, such as a project with a
+    virtual environment in it, is ignored.
     """
-    module = Path(__file__)
-    if not _command_output("git", "-C", str(module.parent), "ls-files", module.name):
+    folder = Path(__file__).parents[1]
+    git = ("git", "-C", str(folder))
+    head = _command_output(*git, "rev-parse", "HEAD")
+    if head is None or not _command_output(*git, "ls-files", str(Path(__file__).relative_to(folder))):
         return None
-    return _command_output(
-        "git", "-C", str(module.parent), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"
-    )
+    changes = (_command_output(*git, "diff", "HEAD", "--binary", "--", ".") or "").encode()
+    untracked = _command_output(*git, "ls-files", "--others", "--exclude-standard", "-z") or ""
+    for name in filter(None, untracked.split("\0")):
+        changes += name.encode() + b"\0" + (folder / name).read_bytes()
+    return f"{head}-dirty-{hashlib.sha256(changes).hexdigest()[:12]}" if changes else head
 
 
 def describe(device: torch.device | None = None) -> dict[str, Any]:
