@@ -190,7 +190,7 @@ def require_free_folder(path: Path) -> None:
         return
     if not (path / "status.json").exists():
         raise UserError(
-            f"{path} contains files that are not a run: a run needs a new or empty folder. Give another path."
+            f"{path} already exists and is not a run's folder: give a new or empty folder."
         )
     if Run(path).state == "done":
         raise UserError(f"{path} contains a finished run, which is never overwritten: remove it, or give another path.")
