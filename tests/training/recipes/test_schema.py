@@ -37,7 +37,7 @@ SIGMOID = "loss.name=sigmoid"
         ),
         (
             [PIECEWISE],
-            "schedule.knots=None is not a schedule: it must be a list of pairs [fraction of the training, factor of the",
+            "schedule.knots=None is not a schedule: it must be a list of pairs [fraction of the training, factor of",
         ),
         (
             [PIECEWISE, "schedule.knots=[[0.1, 0], [1, 1]]"],
