@@ -57,14 +57,18 @@ RECIPES = {
     "optimizer.learning_rate=-1": ["optimizer.learning_rate=-1", "greater than 0"],
     "optimizer.learning_rate=nan": ["optimizer.learning_rate=nan", "a finite number"],
     "optimizer.name=adam": ["optimizer.name='adam'", "'adamw', 'sgd' or 'muon'"],
-    "optimizer.momentum=0.5": ["optimizer.momentum=0.5 changes nothing", '"sgd" or "muon"', "Leave it out"],
+    "optimizer.momentum=0.5": ["optimizer.momentum=0.5 has no effect", '"sgd" or "muon"', "remove it"],
     "schedule.warmup=1.5": ["schedule.warmup=1.5", "less than 1"],
-    "schedule={ warmup = 0.1, warmup_steps = 2 }": ["both warmup and warmup_steps", "leave one out"],
-    "schedule={ warmup_steps = 10 }": ["warmup_steps=10 leaves nothing of steps=3", "must be less"],
-    "schedule={ warmup_epochs = 2 }": ["warm-up of 8 steps leaves nothing of the training's 3", "train for longer"],
-    "schedule={ cooldown_epochs = 2 }": ["cooldown_epochs=2 would learn nothing", "give schedule.final_factor"],
-    "schedule.knots=[[0, 0], [1, 1]]": ["schedule.knots", "changes nothing", 'schedule.name="piecewise"'],
-    "schedule={ name = 'piecewise', knots = [[0, 0], [0.5, 1]] }": ["are no course", "grow from 0 to 1", "[[0, 0]"],
+    "schedule={ warmup = 0.1, warmup_steps = 2 }": ["both warmup and warmup_steps", "remove one of them"],
+    "schedule={ warmup_steps = 10 }": ["warmup_steps=10 is out of range", "must be less than steps=3"],
+    "schedule={ warmup_epochs = 2 }": ["warm-up of 8 steps is not shorter than the training of 3", "train longer"],
+    "schedule={ cooldown_epochs = 2 }": ["cooldown_epochs=2 has no effect", "set schedule.final_factor"],
+    "schedule.knots=[[0, 0], [1, 1]]": ["schedule.knots", "has no effect", 'schedule.name="piecewise"'],
+    "schedule={ name = 'piecewise', knots = [[0, 0], [0.5, 1]] }": [
+        "is not a schedule",
+        "increase from 0 to 1",
+        "[[0, 0]",
+    ],
     "augmentation.randaugment=2": ["randaugment=2 is ambiguous", "randaugment_tf", "different scales"],
     "augmentation={ randaugment_tf = { layers = 2, magnitude = 10 }, randaugment_timm = { magnitude = 9 } }": [
         "both randaugment_tf and randaugment_timm",
@@ -79,10 +83,10 @@ RECIPES = {
     "augmentation.random_erasing.probability=1.5": ["random_erasing.probability=1.5", "between 0 and 1"],
     "loss.class_weights=[1, 2, 3]": ["3 weights for 2 classes", "cat, dog", '"balanced"'],
     "loss.class_weights=[1, 0]": ["loss.class_weights=[1, 0]", "'balanced' or greater than 0"],
-    "loss.head_bias=1": ["loss.head_bias=1.0 changes nothing", 'loss.name="sigmoid"'],
+    "loss.head_bias=1": ["loss.head_bias=1.0 has no effect", 'loss.name="sigmoid"'],
     "ema.decay=1": ["ema.decay=1", "less than 1"],
     "distillation.teacher=mixer_b16.goog_in2k": ['"mixer_b16.goog_in2k"', "--pretrained", '"mixer_b16.goog_in21k"?'],
-    "distillation={ teacher = 'run', weight = 0 }": ["distillation.weight=0", "does not listen", "leave out"],
+    "distillation={ teacher = 'run', weight = 0 }": ["distillation.weight=0", "has no effect", "remove [distillation]"],
 }
 
 
@@ -94,7 +98,7 @@ def test_a_setting_that_makes_no_recipe(train_refused, setting):
 def test_muon_for_a_model_without_matrices(train_refused):
     words = ("model=convmixer_nano", "config={}", "image_size=32", "optimizer.name=muon")
     sentence = train_refused(*(word for setting in words for word in ("--set", setting)))
-    assert in_order(sentence, 'optimizer.name="muon"', "has none", 'take optimizer.name="adamw"')
+    assert in_order(sentence, 'optimizer.name="muon"', "has only convolutions", 'set optimizer.name="adamw"')
 
 
 class TestRecipeFiles:
@@ -103,12 +107,12 @@ class TestRecipeFiles:
     @pytest.mark.parametrize(
         ("content", "pieces"),
         [
-            (b"model = mixer_nano\n", ["mine.toml is no TOML", "line 1", "Mend that line"]),
-            (b"\xff\xfe", ["mine.toml is no TOML", "Mend that line"]),
+            (b"model = mixer_nano\n", ["mine.toml is not valid TOML", "line 1", "Correct this line"]),
+            (b"\xff\xfe", ["mine.toml is not valid TOML", "Correct this line"]),
             (b"", ["mine.toml", '"model" is missing', "add it"]),
             (WHOLE.replace("learning_rate = 0.1\n", "").encode(), ['"optimizer.learning_rate" is missing', "add it"]),
             (WHOLE.replace("steps = 3\n", "").encode(), ["exactly one of epochs and steps", "give one"]),
-            (f"epochs = 2\n{WHOLE}".encode(), ["exactly one of epochs and steps", "leave the other out"]),
+            (f"epochs = 2\n{WHOLE}".encode(), ["exactly one of epochs and steps", "give one of them"]),
             (f"{WHOLE}[linear_probe]\n".encode(), ["mine.toml", "is unknown"]),
         ],
         ids=["bare word", "no text", "empty", "no rate", "no length", "two lengths", "a head that steps"],
@@ -118,10 +122,10 @@ class TestRecipeFiles:
         assert in_order(refused("train", "mine.toml", "--data", f"folder:{pets}"), *pieces)
 
     def test_a_folder_in_its_place(self, refused, pets):
-        assert in_order(refused("train", "pets"), 'no recipe "pets"', "neither a file nor one", "`mixlab recipes`")
+        assert in_order(refused("train", "pets"), 'no recipe "pets"', "neither a file nor a name", "`mixlab recipes`")
 
     def test_one_that_leaves_open_on_what(self, refused, here):
-        assert in_order(refused("train", "mixer_b16_jft"), "mixer_b16_jft leaves open which images", "--data")
+        assert in_order(refused("train", "mixer_b16_jft"), "mixer_b16_jft does not set data", "--data")
 
 
 class TestImages:
@@ -198,9 +202,9 @@ class TestGoingOn:
         ("words", "pieces"),
         [
             (["nowhere"], ["no run at nowhere", "give the folder that mixlab train printed"]),
-            (["pets"], ["pets is no run's folder", "no status.json"]),
+            (["pets"], ["pets is not a run's folder", "no status.json"]),
             (["pets/cat/00.png"], ["no run at pets/cat/00.png", "give the folder"]),
-            (["empty"], ["empty is empty", "status.json"]),
+            (["empty"], ["empty is empty", "give the folder that mixlab train printed"]),
             (["pets", "--out", "new"], ["--resume pets goes on in that folder", "leave out --out new"]),
         ],
         ids=lambda value: " ".join(value) if "/" not in value[0] else "an image",
@@ -242,37 +246,39 @@ class TestGoingOn:
     def test_by_a_file_that_was_cut_off(self, resume_refused, begun, name):
         content = (begun / name).read_bytes()
         (begun / name).write_bytes(content[:10])
-        assert in_order(resume_refused(), f"run/{name} is broken", "Train again, or copy the run anew")
+        assert in_order(resume_refused(), f"run/{name} is damaged", "Copy the run again, or train again")
 
     @pytest.mark.parametrize("name", ["recipe.toml", "plan.json", "data.json"])
     def test_by_a_file_that_is_gone(self, resume_refused, begun, name):
         (begun / name).unlink()
-        assert in_order(resume_refused(), f"run has no readable {name}", "Train again, or copy it anew")
+        assert in_order(
+            resume_refused(), f"run is incomplete: {name} can't be read", "Copy the whole folder again, or train again"
+        )
 
     def test_by_a_newer_mixlab_s_folder(self, resume_refused, begun):
         (begun / "status.json").write_text(json.dumps({"format": FORMAT + 1, "state": "stopped"}))
-        assert in_order(resume_refused(), "written in format 2", "Upgrade mixlab")
+        assert in_order(resume_refused(), "has format 2", "upgrade mixlab")
 
     def test_by_another_program_s_folder(self, resume_refused, begun):
         (begun / "status.json").write_text("{}")
-        assert in_order(resume_refused(), "another program's", "that mixlab train printed")
+        assert in_order(resume_refused(), "was not written by mixlab", "that mixlab train printed")
 
     def test_by_a_recipe_that_was_changed_by_hand(self, resume_refused, begun):
         recipe = (begun / "recipe.toml").read_text()
         (begun / "recipe.toml").write_text(recipe.replace("learning_rate = 0.002", "learning_rate = 0.1"))
-        assert in_order(resume_refused(), "run/recipe.toml is broken", "it was cut off or changed by hand")
+        assert in_order(resume_refused(), "run/recipe.toml is damaged", "it was truncated or edited")
 
     @pytest.mark.parametrize("last", ["[optimizer]", "[checkpoints]"])
     def test_by_a_recipe_that_was_cut_off_where_the_rest_is_one(self, resume_refused, begun, last):
         """Without the one the rest misses keys, without the other all that is left out has a usual value."""
         recipe = (begun / "recipe.toml").read_text()
         (begun / "recipe.toml").write_text(recipe.partition(last)[0])
-        assert in_order(resume_refused(), "run/recipe.toml is broken", " bytes, where the run wrote ", "cut off")
+        assert in_order(resume_refused(), "run/recipe.toml is damaged", " bytes, but the run wrote ", "truncated")
 
     def test_by_a_checkpoint_that_is_broken(self, resume_refused, begun):
         (begun / "checkpoints").mkdir()
         (begun / "checkpoints" / "step-000000002.safetensors").write_bytes(b"broken")
-        assert in_order(resume_refused(), ".safetensors is broken", "no older checkpoint", "remove run/checkpoints")
+        assert in_order(resume_refused(), ".safetensors is damaged", "no older checkpoint", "remove run/checkpoints")
 
 
 class TestSurroundings:

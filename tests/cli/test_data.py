@@ -56,11 +56,11 @@ def test_programs_read_what_was_found(run, pets):
 
 def test_out_gets_a_page_and_results(run, pets):
     ended = run("data", "check", f"folder:{pets}", "--out", "found")
-    assert ended.err == "The report: found/report.html\n"
+    assert ended.err == "Report: found/report.html\n"
     assert sorted(path.name for path in Path("found").iterdir()) == ["report.html", "results.json"]
     assert "No problems found" in Path("found/report.html").read_text(encoding="utf-8")
     again = run("data", "check", f"folder:{pets}", "--out", "found")
-    assert again.status == 2 and "--out found holds something else" in again.err
+    assert again.status == 2 and "--out found already exists" in again.err
 
 
 def test_a_set_with_a_fixed_name_is_checked(run, here):
@@ -73,7 +73,7 @@ def test_a_preview_is_a_page_by_itself(run, pets, small):
     assert (ended.status, ended.out, ended.err) == (0, "seen/report.html\n", "")
     assert [path.name for path in Path("seen").iterdir()] == ["report.html"]
     html = Path("seen/report.html").read_text(encoding="utf-8")
-    assert "What mixer_nano will see of" in html and "A mixed batch" in html
+    assert "Preview of folder:" in html and "A mixed batch" in html
 
 
 def test_without_out_a_preview_lies_below_runs(run, pets, small):
@@ -107,7 +107,7 @@ MISTAKES = {
         'the key "bach" is unknown',
     ),
     "no setting": (("preview", "digits", "--recipe", "digits_mixer", "--set", "batch"), '--set "batch" has no "="'),
-    "a head": (("preview", "digits", "--recipe", "head.toml"), "head.toml trains a head on features"),
+    "a head": (("preview", "digits", "--recipe", "head.toml"), "head.toml is a linear probe"),
 }
 
 

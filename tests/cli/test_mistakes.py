@@ -35,14 +35,14 @@ COMPARE = ("compare", "--data", "digits", "--quiet")
 @pytest.mark.parametrize(
     ("words", "pieces"),
     [
-        (("comapre",), ["`mixlab comapre` is not understood", "'comapre'", "Did you mean 'compare'?"]),
-        (("compare",), ["`mixlab compare`", "Missing option '--data'", "`mixlab compare --help` lists what is."]),
+        (("comapre",), ["`mixlab comapre` is not a valid command", "'comapre'", "Did you mean 'compare'?"]),
+        (("compare",), ["`mixlab compare`", "Missing option '--data'", "See `mixlab compare --help`."]),
         (("train", "--ouut", "x"), ["`mixlab train --ouut x`", "No such option: --ouut", "--out", "--help"]),
         (("train", "--seed", "x"), ["`mixlab train --seed x`", "'--seed'", "a valid integer", "--help"]),
         (("compare", "--data", "digits", "--epochs", "x"), ["--epochs x`", "'--epochs'", "a valid integer", "--help"]),
         (("models", "--format", "xml"), ["--format xml`", "'xml' is not one of 'table'", "--help"]),
         (("predict", "run"), ["`mixlab predict run`", "Missing argument 'images'", "`mixlab predict --help`"]),
-        (("--colour",), ["`mixlab --colour`", "No such option", "`mixlab --help` lists what is."]),
+        (("--colour",), ["`mixlab --colour`", "No such option", "See `mixlab --help`."]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -63,7 +63,7 @@ def test_words_that_are_no_command(refused, words, pieces):
         (("compare", "--data", "photos"), ['data "photos"', "folder:PATH"]),
         ((*TRAIN, "--data", "digits", "--set", "epoch=2"), ["digits_mixer", '"epoch" is unknown', '"epochs"?']),
         (("train", "digits_mixr"), ['no recipe "digits_mixr"', '"digits_mixer"?']),
-        (("train", "--model", "mixer_nano"), ["needs images: give --data", "or a RECIPE that names some"]),
+        (("train", "--model", "mixer_nano"), ["needs data: give --data", "or a RECIPE that sets data"]),
         ((*TRAIN, "--data", "digits", "--set", "config.depht=2"), ['"depht"', "a Mixer", '"depth"?']),
         ((*TRAIN, "--data", "digits", "--set", "image_size=30"), ["30", "patch_size=4", "sizes are 28 and 32"]),
         ((*COMPARE, "--image-size", "30"), ["image_size=30", "patch_size=4", "sizes are 28 and 32"]),
@@ -131,12 +131,12 @@ class TestRuns:
 
     def test_one_that_is_something_else(self, asked, pets):
         sentence = asked(pets)
-        assert re.search("pets (is no run's folder|holds no file of weights)", sentence)
+        assert re.search("pets (is not a run's folder|holds no file of weights)", sentence)
         assert "ive the folder that mixlab train printed" in sentence
 
     def test_one_of_a_newer_format(self, asked, trained):
         (trained / "status.json").write_text(json.dumps({"format": FORMAT + 1, "state": "done", "new": []}))
-        assert pieces_in_order(asked(trained), "run was written in format 2", "reads up to 1", "Upgrade mixlab")
+        assert pieces_in_order(asked(trained), "run has format 2", "reads formats up to 1", "upgrade mixlab")
 
     def test_one_that_was_stopped(self, asked, trained):
         status = json.loads((trained / "status.json").read_text())
@@ -169,11 +169,11 @@ class TestOutputs:
             "compare": ("compare", "--data", f"folder:{pets}", "--quiet"),
             "evaluate": ("evaluate", trained, "--quiet"),
         }
-        assert pieces_in_order(refused(*words[verb], "--out", "thesis"), "thesis holds something else", "ive a")
+        assert pieces_in_order(refused(*words[verb], "--out", "thesis"), "thesis already exists", "ive a")
 
     def test_a_finished_run(self, refused, trained, train):
         sentence = refused(*train, "--quiet", "--data", "folder:pets", "--out", trained)
-        assert pieces_in_order(sentence, "run holds a finished run", "never overwritten", "give another path")
+        assert pieces_in_order(sentence, "run contains a finished run", "never overwritten", "give another path")
 
     def test_a_path_through_a_file(self, refused, pets, train):
         Path("file").write_text("")

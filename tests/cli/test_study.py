@@ -24,7 +24,9 @@ def test_a_study_prints_its_tables_and_writes_report_and_results(run, pets, monk
     assert ended.out.endswith("The report: found/report.html\n")
     results = json.loads(Path("found/results.json").read_text())
     assert (results["images"], results["terms"]["seeds"], len(results["arms"])) == (8, 2, 12)
-    assert "What does a change of resolution cost a Mixer?" in Path("found/report.html").read_text()
+    assert (
+        "How does a change of the image size affect the accuracy of a Mixer?" in Path("found/report.html").read_text()
+    )
 
 
 @pytest.mark.long

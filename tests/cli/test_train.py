@@ -109,14 +109,14 @@ def test_resuming_a_finished_run_says_so(run, trained):
 def test_the_same_training_in_the_store_is_not_trained_twice(run, train, pets):
     first = run(*train, "--data", f"folder:{pets}", "--quiet")
     again = run(*train, "--data", f"folder:{pets}")
-    assert again.out == first.out and "This training is finished already." in again.err
+    assert again.out == first.out and "This training is already finished." in again.err
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (("--resume", "nowhere"), "There is no run at nowhere: give the folder that mixlab train printed."),
-        (("--resume", "pets"), "pets is no run's folder: it has no status.json."),
+        (("--resume", "pets"), "pets is not a run's folder: it has no status.json."),
         (("--resume", "stopped", "--out", "other"), "--resume stopped goes on in that folder: leave out --out other."),
         (("--resume", "stopped", "--set", "seed=5"), "stopped was begun with another recipe: seed was 0 and is 5."),
         (("--resume", "stopped", "--set", "optimizer.name=sgd"), "optimizer.name was 'adamw' and is 'sgd'"),

@@ -51,7 +51,7 @@ def test_a_run_s_own_folder_is_found_as_itself(tmp_path):
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"no folder .*nowhere: give a run's folder, or one that holds runs\."):
+    with pytest.raises(UserError, match=r"no folder .*nowhere: give a run's folder, or a folder that contains runs\."):
         list_runs([tmp_path / "nowhere"])
 
 
@@ -86,13 +86,13 @@ def test_the_latest_run_comes_first_and_the_damaged_last(tmp_path):
 @pytest.mark.parametrize(
     ("file", "content", "reason"),
     [
-        ("status.json", "{", r"status\.json is broken"),
-        ("status.json", '{"running": true}', "its status.json is another program's"),
-        ("status.json", '{"format": 99, "state": "done", "bytes": {}}', "by a newer mixlab"),
-        ("status.json", '{"format": 1, "state": "done"}', "does not say how large the run's files are: train again"),
-        ("recipe.toml", "model =", r"holds 7 bytes of recipe\.toml, where the run wrote"),
+        ("status.json", "{", r"status\.json is damaged"),
+        ("status.json", '{"running": true}', "its status.json was not written by mixlab"),
+        ("status.json", '{"format": 99, "state": "done", "bytes": {}}', "of a newer mixlab"),
+        ("status.json", '{"format": 1, "state": "done"}', "does not contain the sizes of the run's files: train again"),
+        ("recipe.toml", "model =", r"recipe\.toml has 7 bytes, but the run wrote"),
         ("status.json", None, r"it has no status\.json"),
-        ("journal.jsonl", None, r"holds nothing of journal\.jsonl"),
+        ("journal.jsonl", None, r"journal\.jsonl is missing, but the run wrote"),
     ],
 )
 def test_a_damaged_folder_is_named_with_its_reason_and_stops_nothing(tmp_path, file, content, reason):
@@ -114,7 +114,7 @@ def test_people_read_the_reason_under_the_table_and_programs_in_the_row(tmp_path
 
 
 def test_where_there_is_none_the_way_to_one_is_said():
-    assert runs_table([], "runs").notes == ["There are none below runs: `mixlab train` leaves them there."]
+    assert runs_table([], "runs").notes == ["There are no runs in runs: `mixlab train` writes runs."]
 
 
 @pytest.fixture

@@ -315,6 +315,6 @@ def test_a_user_s_mistake_that_shows_late_leaves_nothing(make_job, tmp_path, mon
 
 def test_a_finished_run_is_not_trained_over(make_job, tmp_path):
     first = weights_of(make_job(), tmp_path / "run")
-    with pytest.raises(UserError, match="holds a finished run, which is never overwritten"):
+    with pytest.raises(UserError, match="contains a finished run, which is never overwritten"):
         train(make_job("seed=1"), PLAN, tmp_path / "run", quiet=True)
     assert same(first, load_file(tmp_path / "run" / "model.safetensors"))

@@ -211,5 +211,7 @@ def test_a_step_of_muon_is_an_orthogonal_matrix_of_adamw_s_size():
 
 
 def test_muon_without_a_hidden_matrix_is_refused():
-    with pytest.raises(UserError, match=r'^optimizer\.name="muon" moves matrices .* take optimizer\.name="adamw"\.$'):
+    with pytest.raises(
+        UserError, match=r'^optimizer\.name="muon" needs weight matrices .* set optimizer\.name="adamw"\.$'
+    ):
         build_optimizers(settings(name="muon"), tiny("convmixer_nano"))

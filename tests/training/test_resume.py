@@ -139,7 +139,7 @@ def test_checkpoints_that_can_t_be_read_are_named_with_the_way_out(make_job: Mak
     killed_at(14, monkeypatch, lambda: train(job, PLAN, tmp_path / "killed", quiet=True))
     for file in Run(tmp_path / "killed").checkpoints.glob("step-*"):
         file.write_bytes(b"")
-    with pytest.raises(UserError, match=r"is broken .*, and no older checkpoint can be read: remove .*checkpoints to"):
+    with pytest.raises(UserError, match=r"is damaged .*, and no older checkpoint can be read: remove .*checkpoints to"):
         train(job, PLAN, tmp_path / "killed", quiet=True)
 
 
@@ -148,7 +148,9 @@ def test_the_best_weights_that_can_t_be_read_are_named_with_the_way_out(make_job
     killed_at(14, monkeypatch, lambda: train(job, PLAN, tmp_path / "killed", quiet=True))
     best = Run(tmp_path / "killed").checkpoints / "best.safetensors"
     best.write_bytes(best.read_bytes()[:1000])
-    with pytest.raises(UserError, match=r"best\.safetensors is broken .*: remove .*checkpoints to begin"):
+    with pytest.raises(
+        UserError, match=r"best\.safetensors with the best weights is damaged .*: remove .*checkpoints to restart"
+    ):
         train(job, PLAN, tmp_path / "killed", quiet=True)
 
 

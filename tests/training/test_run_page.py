@@ -64,8 +64,8 @@ def end(run: Run, **unreadable: str) -> None:
 
 def test_a_training_that_has_just_begun_has_a_page(begun):
     html = shown(begun(0))
-    assert "The training has begun: 160 steps lie before it." in html
-    assert "Nothing is in the journal yet" in html
+    assert "The training has started: 160 steps to go." in html
+    assert "The journal is still empty" in html
     assert "<figure" not in html
 
 
@@ -103,15 +103,15 @@ def test_after_an_epoch_all_that_is_watched_is_drawn(begun):
 
 def test_much_waiting_is_said_with_its_cure(begun):
     html = shown(begun(20))
-    assert "It waits for images 25.0 % of the time: more <code>workers</code>" in html
+    assert "The training waits for images 25.0 % of the time. More <code>workers</code>" in html
 
 
 def test_without_a_validation_part_the_last_weights_are_the_ones_that_were_kept(begun):
     run = begun(160, top1=(None,) * 4)
     end(run)
     html = shown(run)
-    assert "The training is done and took 3 s, and its last weights were kept." in html
-    assert "There was no validation part." in html
+    assert "The training finished in 3 s. The run has the weights of the last step." in html
+    assert "There was no validation split." in html
     assert "Top-1 (%) by epoch: 90.0 at the end." in html
 
 
@@ -119,7 +119,7 @@ def test_a_finished_training_says_what_the_weights_that_were_kept_had(begun):
     run = begun(160)
     end(run)
     html = shown(run)
-    assert "the weights that were kept had 75.0 % of 20 validation images right." in html
+    assert "The weights of the run classify 75.0 % of 20 validation images correctly." in html
     assert "95 %: 53.1 to 88.8, n" in html
     assert "1.50 GiB" in html
 
@@ -134,25 +134,25 @@ def test_the_journal_s_end_says_that_it_is_done_before_the_folder_does(begun):
 def test_a_stopped_training_says_how_it_goes_on(begun):
     run = begun(60)
     run.set_state("stopped")
-    assert f"was stopped at step 60 of 160: <code>mixlab train --resume {run.path}</code>" in shown(run)
+    assert f"was stopped at step 60 of 160. Resume it with <code>mixlab train --resume {run.path}</code>" in shown(run)
 
 
 def test_a_training_that_diverged_says_where(begun):
     run = begun(60)
     run.set_state("stopped")
     run.postmortem.write_text(json.dumps({"step": 61, "loss": "nan"}))
-    assert "The training came to no end: the loss became nan at step 61" in shown(run)
+    assert "The training diverged: the loss became nan at step 61" in shown(run)
 
 
 def test_resumptions_and_steps_and_images_left_out_are_told(begun):
     run = begun(40)
-    assert "Nothing was interrupted, and nothing left out." in shown(run)
+    assert "There were no interruptions, skipped steps or skipped images." in shown(run)
     write(run, "resumed", step=41, processes=1)
     write(run, "skipped", step=42, reason="a gradient is no number")
     end(run, **{"a.jpg": "it is truncated"})
     html = shown(run)
-    assert "Resumed once, steps left out: 1" in html
-    assert "left out: a gradient is no number" in html
+    assert "Resumed once, skipped steps: 1" in html
+    assert "skipped: a gradient is no number" in html
     assert "a.jpg: it is truncated" in html
 
 
@@ -162,7 +162,7 @@ def test_many_incidents_leave_the_last_ones_on_the_page(begun):
         write(run, "skipped", step=step, reason="a gradient is no number")
     html = shown(run)
     assert html.count("a gradient is no number") == 20
-    assert "5 earlier ones are in journal.jsonl." in html
+    assert "5 earlier lines are in journal.jsonl." in html
 
 
 def test_what_runs_stands_at_the_end_with_the_whole_recipe(begun):
@@ -182,7 +182,7 @@ def test_a_head_in_closed_form_has_a_page_as_well(begun):
     write(run, "epoch", step=1, epoch=1, seconds=4.0, train={"loss": 1.0, "top1": 50.0}, validation=None)
     end(run)
     html = shown(run)
-    assert "The training is done and took 4 s, and its last weights were kept" in html
+    assert "The training finished in 4 s. The run has the weights of the last step" in html
 
 
 @pytest.mark.long

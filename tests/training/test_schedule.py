@@ -114,5 +114,7 @@ def test_the_epochs_of_the_cool_down_are_added_to_the_training_s_length(length, 
 
 
 def test_a_warm_up_longer_than_this_training_is_refused():
-    with pytest.raises(UserError, match=r"^the warm-up of 40 steps leaves nothing of the training's 15: train for"):
+    with pytest.raises(
+        UserError, match=r"^the warm-up of 40 steps is not shorter than the training of 15 steps: train longer"
+    ):
         total_steps(recipe(epochs=3, schedule={"warmup_steps": 40}), 5)

@@ -95,9 +95,9 @@ def test_what_validation_says_is_said_of_the_mean(two, shades, tmp_path):
 
 def test_the_page_is_that_of_a_mean_at_its_final_place(two, tmp_path):
     html = (average(two, tmp_path / "mean", quiet=True).path / "report.html").read_text()
-    assert "These weights are the mean of those of 2 trainings" in html
+    assert "The weights are the average of the weights of 2 trainings" in html
     assert f"mixlab evaluate {tmp_path / 'mean'}<" in html
-    assert str(two[1].path) in html and "How it learns" not in html
+    assert str(two[1].path) in html and "Learning curves" not in html
 
 
 def test_batch_normalisation_s_statistics_are_those_of_the_mean_model_on_training_images(trained, shades, tmp_path):
@@ -121,7 +121,7 @@ def test_batch_normalisation_s_statistics_are_those_of_the_mean_model_on_trainin
 
 
 def test_one_run_is_no_mean(two, tmp_path):
-    with pytest.raises(UserError, match="One run has no mean: give two or more"):
+    with pytest.raises(UserError, match="Averaging needs two or more runs"):
         average(two[:1], tmp_path / "mean", quiet=True)
 
 
@@ -155,7 +155,7 @@ def test_another_preprocessing_is_refused(two, tmp_path):
 def test_another_cut_of_the_data_is_refused(two, trained, shades, tmp_path):
     splits = shades.splits | {"train": shades.splits["train"].subset(np.arange(30))}
     other = trained("other", dataset=replace(shades, splits=splits))
-    with pytest.raises(UserError, match="what one held out the other may have learned"):
+    with pytest.raises(UserError, match="images that one held out may be training images of the other"):
         average([two[0], other], tmp_path / "mean", quiet=True)
 
 

@@ -97,7 +97,7 @@ def test_wandb_keeps_its_files_in_the_run_and_is_offline(asking, run, alone):
 @pytest.mark.parametrize("name", ["tensorboard", "wandb"])
 def test_a_missing_package_is_named_with_the_line_that_installs_it(asking, monkeypatch, name):
     monkeypatch.setattr(trackers, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=rf'asks for "{name}", .* `pip install "mixlab\[track\]"` does so'):
+    with pytest.raises(UserError, match=rf'contains "{name}", .* run `pip install "mixlab\[track\]"`'):
         require_trackers(asking(name))
 
 

@@ -37,7 +37,7 @@ app.add_typer(study, name="study")
 
 @app.callback()
 def mixlab() -> None:
-    """Train, evaluate and compare patch-mixing vision models: MLP-Mixer, ConvMixer and DaViT."""
+    """A laboratory and workshop for patch-mixing vision models: MLP-Mixer, ConvMixer and DaViT."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

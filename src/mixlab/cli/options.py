@@ -1,4 +1,4 @@
-"""Options that several verbs share."""
+"""Options shared by several subcommands."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ DATA = (
     "digits, cifar10, imagenet, folder:PATH, csv:FILE, tar:FILE, wds:PATTERN, parquet:PATTERN, hf:NAME, tfds:NAME, or "
     "a torchvision dataset, as in docs/data.md"
 )
-"""How to name a dataset, for the help: `mixlab.data.sources.KINDS`, whose import would slow the help down."""
+"""The kinds of datasets for the help text, as in `mixlab.data.sources.KINDS`, which is slow to import."""
 
 
 def _trust_all(given: bool) -> bool:
@@ -21,5 +21,5 @@ def _trust_all(given: bool) -> bool:
 
 TrustCode = Annotated[
     bool,
-    typer.Option("--trust-code", callback=_trust_all, help="Run the code of a model that lies in the folder given."),
+    typer.Option("--trust-code", callback=_trust_all, help="Run the Python code of a model in the given folder."),
 ]

@@ -13,7 +13,7 @@ def recipes(
     ] = "",
     format: Annotated[Format, typer.Option(help="csv and json have more columns.")] = "table",
 ) -> None:
-    """List the recipes that `mixlab train` accepts by name: those of the papers, and mixlab's for small data."""
+    """List the recipes that `mixlab train` accepts by name: from the papers, and for small data and small machines."""
     from mixlab.training.recipes.recipe_files import recipe_text
     from mixlab.training.recipes.recipe_list import list_recipes, recipes_full_table, recipes_table
 

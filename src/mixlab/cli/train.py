@@ -108,7 +108,7 @@ def _open(name: str, log: Log, *, quiet: bool) -> "Dataset":
 
 
 def _open_data_of_recipe(name: str, resumed: "Run | None", log: Log, *, hint: bool, quiet: bool) -> "Dataset":
-    """Open the data of a recipe. With `hint`, errors for a resumed run mention --data, as images may have moved."""
+    """Open the data of a recipe. With `hint`, an error for a resumed run mentions that the images may have moved."""
     try:
         return _open(name, log, quiet=quiet)
     except UserError as error:

@@ -189,9 +189,7 @@ def require_free_folder(path: Path) -> None:
     if not path.exists() or not any(path.iterdir()):
         return
     if not (path / "status.json").exists():
-        raise UserError(
-            f"{path} contains files that are not a run: a run needs a new or empty folder. Give another path."
-        )
+        raise UserError(f"{path} already exists and is not a run's folder: give a new or empty folder.")
     if Run(path).state == "done":
         raise UserError(f"{path} contains a finished run, which is never overwritten: remove it, or give another path.")
 

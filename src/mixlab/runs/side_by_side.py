@@ -30,9 +30,9 @@ class RunComparison:
     def differing(self) -> dict[str, list[str]]:
         """The keys of recipe, plan, device and versions that differ between the runs, with the value of each run."""
         settings = [_settings(summary) for summary in self.runs]
-        keys = dict.fromkeys(key for of_run in settings for key in of_run)
-        values = {key: [of_run.get(key, _UNSET) for of_run in settings] for key in keys}
-        return {key: of_runs for key, of_runs in values.items() if len(set(of_runs)) > 1}
+        keys = dict.fromkeys(key for run_settings in settings for key in run_settings)
+        values = {key: [run_settings.get(key, _UNSET) for run_settings in settings] for key in keys}
+        return {key: run_values for key, run_values in values.items() if len(set(run_values)) > 1}
 
     def tables(self) -> list[Table]:
         """The human-readable tables."""

@@ -87,10 +87,10 @@ def run(dataset: Dataset, settings: Settings, *, quiet: bool, log: Callable[[str
     models: dict[str, list[Pretrained]] = {AS_IT_WAS: [load_pretrained(run.path) for run in before]}
     for way, size in WAYS:
         models[at_once(way, size)] = [load_pretrained(run.path, image_size=size, resize=way) for run in before]
-    models |= {name: [load_pretrained(run.path) for run in of_arm] for name, of_arm in runs.items()}
+    models |= {name: [load_pretrained(run.path) for run in arm_runs] for name, arm_runs in runs.items()}
     arms, resized = [], [at_once(way, size) for way, size in WAYS]
-    for name, of_arm in models.items():
-        arms.append(_arm(name, of_arm, models[AS_IT_WAS], dataset, resized=name in resized))
+    for name, arm_models in models.items():
+        arms.append(_arm(name, arm_models, models[AS_IT_WAS], dataset, resized=name in resized))
         log(f"{name}: {', '.join(f'{score:.1f}' for score in arms[-1].scores)} %")
     order = [AS_IT_WAS, STAYED, *(name(way, size) for way, size in WAYS for name in (at_once, tuned)), *scratch]
     by_name = {arm.name: arm for arm in arms}

@@ -89,9 +89,9 @@ def run(dataset: Dataset, settings: Settings, *, quiet: bool, log: Callable[[str
     }
     runs = train_arms(recipes, dataset, log=log, quiet=quiet)
     arms = []
-    for name, of_arm in runs.items():
-        scores = tuple(100 * float(correct_answers(run, dataset).mean()) for run in of_arm)
-        epochs = of_arm[0].recipe.get("epochs", 1)
+    for name, arm_runs in runs.items():
+        scores = tuple(100 * float(correct_answers(run, dataset).mean()) for run in arm_runs)
+        epochs = arm_runs[0].recipe.get("epochs", 1)
         arms.append(Arm(name, scores, mean_interval(scores, "%"), {"epochs": epochs}, {"epochs": epochs}))
         log(f"{name}: {', '.join(f'{score:.1f}' for score in scores)} %")
     return ArmsResult(
@@ -117,8 +117,8 @@ def run(dataset: Dataset, settings: Settings, *, quiet: bool, log: Callable[[str
             f"Split {n}": f"{', '.join(split.known)} → {', '.join(split.new)}"
             for n, split in enumerate(splits, start=1)
         },
-        recipes={name: of_arm[0].recipe for name, of_arm in {PRETRAINED: before, **runs}.items()},
-        plans={name: of_arm[0].plan for name, of_arm in {PRETRAINED: before, **runs}.items()},
+        recipes={name: arm_runs[0].recipe for name, arm_runs in {PRETRAINED: before, **runs}.items()},
+        plans={name: arm_runs[0].plan for name, arm_runs in {PRETRAINED: before, **runs}.items()},
     )
 
 

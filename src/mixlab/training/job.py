@@ -146,7 +146,7 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
         pretrained, initialization = _from_weights(recipe, source, dataset)
         weights, preprocess = pretrained.weights, pretrained.preprocess
         model_architecture = Architecture(recipe.model, weights.family, weights.config)
-    given = {key: value for key, value in recipe.preprocessing.model_dump().items() if value is not None}
+    preprocessing = {key: value for key, value in recipe.preprocessing.model_dump().items() if value is not None}
     images = len(dataset.splits["train"])
     resolved = {
         "model": _with_absolute_code(recipe.model, model_architecture),
@@ -163,7 +163,7 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
             preprocess,
             image_size=height_and_width(model_architecture.image_size),
             transform=make_transform(recipe.transform),
-            **given,
+            **preprocessing,
         ),
         device=device,
         weights=weights,
@@ -180,11 +180,11 @@ def make_transform(settings: TransformSettings | None) -> Transform | None:
     return settings and Transform(**settings.model_dump())
 
 
-def check_digest(source: str, found: str, expected: str | None) -> None:
-    """Raises UserError if the SHA-256 `found` of the weights from `source` is not the `expected` one of the recipe."""
-    if expected not in (None, found):
+def check_digest(source: str, digest: str, expected: str | None) -> None:
+    """Raises UserError if the SHA-256 `digest` of the weights from `source` is not the `expected` one of the recipe."""
+    if expected not in (None, digest):
         raise UserError(
-            f"{source} holds other weights than the recipe expects: their SHA-256 starts with {found[:12]}, but "
+            f"{source} holds other weights than the recipe expects: their SHA-256 starts with {digest[:12]}, but "
             f"initialization.sha256 starts with {expected[:12]}. Give the weights that the recipe was made with, or "
             "remove initialization.sha256 to start from these."
         )
@@ -205,18 +205,18 @@ def _with_absolute_code(model: str, model_architecture: Architecture) -> str:
 
 def _weights_source(recipe: Recipe) -> str | None:
     """The name of the weights that the training starts from; None for random weights."""
-    given = recipe.initialization.weights
+    weights = recipe.initialization.weights
     if not is_pretrained(recipe.model):
-        return given
-    if given not in (None, recipe.model, absolute(recipe.model)):
+        return weights
+    if weights not in (None, recipe.model, absolute(recipe.model)):
         raise UserError(
-            f"model={recipe.model!r} and initialization.weights={given!r} are different weights: remove one of them."
+            f"model={recipe.model!r} and initialization.weights={weights!r} are different weights: remove one of them."
         )
     return recipe.model
 
 
 def _architecture(recipe: Recipe, dataset: Dataset) -> Architecture:
-    fields = {**recipe.config, **_decided_by_data(recipe, dataset)}
+    fields = {**recipe.config, **_fields_from_data(recipe, dataset)}
     if recipe.image_size is not None:
         fields["image_size"] = recipe.image_size
     return architecture(recipe.model, **fields)
@@ -229,7 +229,7 @@ def _from_weights(recipe: Recipe, source: str, dataset: Dataset) -> tuple[Pretra
             f"loss.head_bias={recipe.loss.head_bias} is for random weights, but {source} is pretrained: remove it."
         )
     settings = recipe.initialization
-    classes = _decided_by_data(recipe, dataset)["classes"]
+    classes = _fields_from_data(recipe, dataset)["classes"]
     config = {name: value for name, value in recipe.config.items() if name not in ("classes", "image_channels")}
     given_size = config.pop("image_size", None)
     image_size = given_size if recipe.image_size is None else recipe.image_size
@@ -254,16 +254,16 @@ def _from_weights(recipe: Recipe, source: str, dataset: Dataset) -> tuple[Pretra
     return pretrained, settings.model_copy(update=resolved)
 
 
-def _decided_by_data(recipe: Recipe, dataset: Dataset) -> dict[str, int]:
+def _fields_from_data(recipe: Recipe, dataset: Dataset) -> dict[str, int]:
     """The fields of the config that follow from the data. Raises UserError if the recipe gives other values."""
-    decided = {"classes": len(dataset.classes), "image_channels": 3}
-    for field, given in from_timm_names(recipe.config).items():
-        if given != decided.get(field, given):
+    fields = {"classes": len(dataset.classes), "image_channels": 3}
+    for field, value in from_timm_names(recipe.config).items():
+        if value != fields.get(field, value):
             raise UserError(
-                f"config.{field}={given} does not fit {dataset.name}, which has {decided[field]} "
+                f"config.{field}={value} does not fit {dataset.name}, which has {fields[field]} "
                 f"{field.replace('_', ' ')}: remove it."
             )
-    return decided
+    return fields
 
 
 def _automatic_batch(images: int) -> int:

@@ -94,9 +94,8 @@ def _groups(named: Iterable[Named], lr_scales: Mapping[str, float], settings: Op
     peak = settings.learning_rate if settings.decoupled_decay else 1.0
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in named:
-        has_decay = (
-            settings.decay_parameters == "all" or parameter.dim() > 1
-        )  # biases and scales of norms have one axis
+        # with "matrices", tensors with a single axis have no decay: biases and the scales of norms
+        has_decay = settings.decay_parameters == "all" or parameter.dim() > 1
         decay = settings.weight_decay / peak if has_decay else 0.0
         groups.setdefault((lr_scales[name], decay), []).append(parameter)
     return [

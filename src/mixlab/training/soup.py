@@ -92,10 +92,16 @@ def average_state_dicts(states: Iterable[Mapping[str, Tensor]]) -> dict[str, Ten
 
 
 def _require_same_model_and_data(first: Run, other: Run) -> None:
-    ours, theirs = _model_settings(first), _model_settings(other)
-    keys = [key for key in dict.fromkeys([*ours, *theirs]) if ours.get(key) != theirs.get(key)]
+    first_settings, other_settings = _model_settings(first), _model_settings(other)
+    keys = [
+        key
+        for key in dict.fromkeys([*first_settings, *other_settings])
+        if first_settings.get(key) != other_settings.get(key)
+    ]
     if keys:
-        listed = "; ".join(f"{key} is {_format(ours.get(key))} and {_format(theirs.get(key))}" for key in keys)
+        listed = "; ".join(
+            f"{key} is {_format(first_settings.get(key))} and {_format(other_settings.get(key))}" for key in keys
+        )
         raise UserError(
             f"The weights of {first.path} and {other.path} can't be averaged, because their models differ: {listed}. "
             "Average trainings of the same architecture on the same classes."

@@ -116,7 +116,7 @@ def test_the_journal_tells_the_ridges_and_what_was_reached(run):
 
 def test_its_page_shows_the_ridges_and_is_part_of_the_whole_run(run):
     page = run.report.read_text()
-    assert "Which ridge" in page
+    assert "Ridge selection" in page
     assert page.count(">kept<") == 1
     assert "report.html" in json.loads((run.path / "status.json").read_text())["bytes"]
 
@@ -138,7 +138,7 @@ def test_a_set_without_validation_gives_some_of_train_and_the_run_keeps_which(ma
         "test": 12,
         "validation": 4,
     }
-    assert "to choose the ridge on" in job.dataset.notes[-1]
+    assert "to select the ridge" in job.dataset.notes[-1]
     assignment = train_linear_probe(job, tmp_path / "run", quiet=True).split_assignment
     assert assignment is not None and len(assignment["validation"]) == 4
 
@@ -193,13 +193,13 @@ def test_the_store_knows_the_run_by_all_that_decides_it(make_job, source):
         ),
         (
             {"linear_probe": {"ridges": []}},
-            r"mine: linear_probe\.ridges=\[\] leaves nothing to choose from: give one or more",
+            r"mine: linear_probe\.ridges=\[\] is empty: give one or more",
         ),
         (
             {"linear_probe": {"ridges": [0.0]}},
-            r"mine: linear_probe\.ridges=0\.0 is not possible: it must be greater than 0",
+            r"mine: linear_probe\.ridges=0\.0 is invalid: it must be greater than 0",
         ),
-        ({"linear_probe": 3}, "mine: linear_probe=3 is not possible: it must be a section with keys of its own"),
+        ({"linear_probe": 3}, "mine: linear_probe=3 is invalid: it must be a section with keys"),
         ({"linear_probe": {}, "epochs": 3}, 'mine: the key "epochs" is unknown. Known keys: model, data, image_size'),
     ],
 )

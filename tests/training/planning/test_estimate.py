@@ -62,7 +62,7 @@ class TestMemory:
 
         step()  # the optimiser's state is there from now on, as are the weights
         memory = dict(estimated(job, Plan("cpu", mode, 32)).memory)
-        del memory["parameters"], memory["state of adamw"]
+        del memory["parameters"], memory["optimiser state (adamw)"]
         assert sum(memory.values()) == pytest.approx(most_alive(step), rel=0.15)
 
     @pytest.mark.parametrize("name", ["adamw", "sgd", "muon"])
@@ -75,13 +75,13 @@ class TestMemory:
             optimizer.step()
             state = [value for of_one in optimizer.state.values() for value in of_one.values()]
             kept += sum(tensor.nbytes for tensor in state if isinstance(tensor, Tensor) and tensor.dim())
-        assert estimated(job).memory[f"state of {name}"] == kept > 0
+        assert estimated(job).memory[f"optimiser state ({name})"] == kept > 0
 
     @pytest.mark.parametrize(
         ("setting", "what"),
         [
-            ("ema.decay=0.9", "moving average of the weights"),
-            ("optimizer.sam_rho=0.1", "way back of a sharpness-aware step"),
+            ("ema.decay=0.9", "EMA of the weights"),
+            ("optimizer.sam_rho=0.1", "copy of the parameters for SAM"),
         ],
     )
     def test_what_a_recipe_keeps_beside_the_weights_is_as_large_as_they(self, make_job, setting, what):
@@ -92,11 +92,11 @@ class TestMemory:
     def test_a_teacher_lies_there_as_well(self, make_job, tmp_path):
         teacher = train(make_job("steps=1", "schedule.final_factor=1"), WHOLE, tmp_path / "run", quiet=True).path
         memory = estimated(make_job(f"distillation.teacher={teacher}", "config.depth=2")).memory
-        assert memory["the teacher"] == estimated(make_job()).memory["parameters"] < memory["parameters"]
+        assert memory["teacher"] == estimated(make_job()).memory["parameters"] < memory["parameters"]
 
     def test_smaller_parts_of_a_batch_keep_less(self, make_job):
         def kept(plan: Plan) -> int:
-            return estimated(make_job(), plan).memory["activations kept for the backward pass"]
+            return estimated(make_job(), plan).memory["activations for the backward pass"]
 
         assert kept(replace(WHOLE, micro_batch=3)) < 0.4 * kept(WHOLE)  # 3, 3 and 2 of 8
 
@@ -105,11 +105,11 @@ class TestMemory:
             return dict(estimated(make_job(f"parallel={parallel}"), replace(WHOLE, processes=processes)).memory)
 
         alone, copies, shards = held("ddp", 1), held("ddp", 2), held("fsdp", 2)
-        assert copies["gradients"] == alone["gradients"] == copies["buckets that gradients are averaged in"]
+        assert copies["gradients"] == alone["gradients"] == copies["gradient buckets of DDP"]
         assert copies["images"] == alone["images"] / 2
-        for what in ("parameters", "gradients", "state of adamw"):
+        for what in ("parameters", "gradients", "optimiser state (adamw)"):
             assert shards[what] == alone[what] // 2
-        assert copies.keys() - shards.keys() == {"buckets that gradients are averaged in"}
+        assert copies.keys() - shards.keys() == {"gradient buckets of DDP"}
 
 
 class TestLength:

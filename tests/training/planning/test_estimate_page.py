@@ -60,7 +60,7 @@ class TestRecipe:
             parse_training_recipe(tomllib.loads(complete_recipe(estimated(job))), "printed"), shades, job.device
         )
         assert (read.architecture, read.preprocess, read.recipe.config) == (job.architecture, job.preprocess, {})
-        assert metadata(estimated(job))["Begins with"] == f"the weights of {begun}"
+        assert metadata(estimated(job))["Initial weights"] == f"the weights of {begun}"
 
     def test_every_default_is_there(self, make_job):
         printed = tomllib.loads(complete_recipe(estimated(make_job())))
@@ -94,44 +94,46 @@ class TestImages:
         split = Split([str(i) for i in range(len(labels))], labels, [np.zeros((8, 8, 3), np.uint8)] * len(labels))
         counted = self.counted(Dataset("many", tuple(map("class {}".format, range(30))), {"train": split}), make_job)
         assert [row["train"] for row in counted.rows] == [*range(31, 21, -1), *range(11, 1, -1), len(labels)]
-        assert counted.notes == ["10 more classes lie between them, with 12 to 21 images to train on."]
+        assert counted.notes == ["10 more classes with 12 to 21 training images are not shown."]
 
 
 class TestPlan:
     def test_alone_a_batch_norm_sees_the_whole_batch(self, make_job):
         said = metadata(estimated(make_job("model=convmixer_nano", "config={}", "image_size=32")))
-        assert said["Processes"] == "one, which sees the whole batch"
-        assert said["Batch norm"] == "sees the whole batch"
+        assert said["Processes"] == "1, with the whole batch"
+        assert said["Batch norm"] == "statistics of the whole batch"
 
     def test_in_several_processes_it_sees_the_share_of_each(self, make_job):
         job = make_job("model=convmixer_nano", "config={}", "image_size=32")
         said = metadata(estimated(job, replace(WHOLE, processes=2)))
-        assert said["Processes"] == "2, each with a copy of the model, that see 4 images of a batch each"
-        assert said["Batch norm"] == "sees 4 images, a process's share of the 8, and so learns other statistics"
+        assert said["Processes"] == "2, each with a copy of the model and 4 images of each batch"
+        assert said["Batch norm"] == "statistics of 4 images (the share of one process) instead of the whole batch of 8"
 
     def test_where_gradients_add_up_it_sees_a_part(self, make_job):
         said = metadata(
             estimated(make_job("model=convmixer_nano", "config={}", "image_size=32"), Plan("cpu", ComputeMode(), 2))
         )
-        assert said["At once"] == "2 images go through the model, in 4 parts whose gradients add up"
-        assert said["Batch norm"] == "sees 2 images, a part of the 8, and so learns other statistics"
+        assert said["Micro-batch"] == "2 images; gradients are accumulated over 4 micro-batches"
+        assert said["Batch norm"] == "statistics of 2 images (one micro-batch) instead of the whole batch of 8"
 
     def test_a_model_without_one_says_nothing_of_it(self, make_job):
         assert "Batch norm" not in metadata(estimated(make_job()))
 
     def test_uneven_shares_and_shards_are_told(self, make_job):
         said = metadata(estimated(make_job("parallel=fsdp"), replace(WHOLE, processes=3)))
-        assert said["Processes"] == "3, each with a shard of every tensor, that see 2 or 3 images of a batch each"
+        assert said["Processes"] == "3, each with a shard of every tensor and 2 or 3 images of each batch"
 
     def test_the_length_and_the_time_are_told(self, make_job):
         said = metadata(estimated(make_job("steps=12")))
-        assert said["Length"] == "12 steps of 8 images, 5 an epoch: 2.4 epochs"
-        assert said["Time"] == "about 2 h 15 min, estimated: 2 h for steps, 15 min judging validation"
+        assert said["Length"] == "12 steps of 8 images, 5 per epoch: 2.4 epochs"
+        assert said["Time"] == "about 2 h 15 min, estimated: 2 h for steps, 15 min for validation"
 
-    @pytest.mark.parametrize(("splits", "keeps"), [("validation", "the weights that are best"), ("test", "the last")])
+    @pytest.mark.parametrize(
+        ("splits", "keeps"), [("validation", "those with the best"), ("test", "those of the last")]
+    )
     def test_what_is_kept_is_told(self, make_job, shades, splits, keeps):
         dataset = replace(shades, splits={split: shades.splits[split] for split in ("train", splits)})
-        assert metadata(estimated(make_job(dataset=dataset)))["Keeps"].startswith(keeps)
+        assert metadata(estimated(make_job(dataset=dataset)))["Saved weights"].startswith(keeps)
 
 
 def test_the_memory_adds_up_and_is_called_an_estimate(make_job):
@@ -165,7 +167,7 @@ class TestKept:
         figure_writer(tmp_path / "plan.html")(found)
         html = (tmp_path / "plan.html").read_text(encoding="utf-8")
         assert html == page(found).html()
-        assert "It would take about 1 h 10 min on" in html
+        assert "The training takes about 1 h 10 min on" in html
         assert html.count("<table>") == 3
         assert "token_hidden = 8" in html
 
@@ -180,5 +182,5 @@ class TestKept:
 
     @pytest.mark.parametrize(("file", "end"), [("plan.pdf", '".pdf"'), ("plan", '""')])
     def test_another_kind_of_file_is_refused_before_anything_is_estimated(self, file, end):
-        with pytest.raises(UserError, match=rf"^--figure {file} ends in {end}: end it in \.html .* or in \.png for"):
+        with pytest.raises(UserError, match=rf"^--figure {file} has the suffix {end}: use \.html .* or \.png for"):
             figure_writer(Path(file))

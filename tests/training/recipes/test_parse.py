@@ -56,14 +56,14 @@ def test_a_misspelt_section_is_named_rather_than_missed(tiny_recipe):
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
-        ("batch=1", "batch=1 is not possible: it must be greater than or equal to 2 or 'auto'."),
-        ("batch=many", "batch='many' is not possible: it must be a valid integer or 'auto'."),
-        ("image_size=big", "image_size='big' is not possible: it must be a valid integer or a list."),
-        ("speed=on", "speed='on' is not possible: it must be 'auto' or 'off'."),
-        ("optimizer.learning_rate=inf", "optimizer.learning_rate=inf is not possible: it must be a finite number."),
-        ("optimizer.betas=[0.9]", "optimizer.betas=[0.9] is not possible: it must be a list of another length."),
-        ("augmentation.affine=3", "augmentation.affine=3 is not possible: it must be a section with keys of its own."),
-        ("model.size=1", "model={'size': 1} is not possible: it must be a valid string."),
+        ("batch=1", "batch=1 is invalid: it must be greater than or equal to 2 or 'auto'."),
+        ("batch=many", "batch='many' is invalid: it must be a valid integer or 'auto'."),
+        ("image_size=big", "image_size='big' is invalid: it must be a valid integer or a list."),
+        ("speed=on", "speed='on' is invalid: it must be 'auto' or 'off'."),
+        ("optimizer.learning_rate=inf", "optimizer.learning_rate=inf is invalid: it must be a finite number."),
+        ("optimizer.betas=[0.9]", "optimizer.betas=[0.9] is invalid: it must be a list of another length."),
+        ("augmentation.affine=3", "augmentation.affine=3 is invalid: it must be a section with keys."),
+        ("model.size=1", "model={'size': 1} is invalid: it must be a valid string."),
     ],
 )
 def test_an_impossible_value_is_named_with_its_rule(tiny_recipe, setting, sentence):
@@ -82,7 +82,7 @@ def test_what_the_augmentation_refuses_is_said_in_its_own_words_once(tiny_recipe
 @pytest.mark.parametrize("lengths", [{}, {"epochs": 2, "steps": 9}])
 def test_a_recipe_has_exactly_one_of_epochs_and_steps(tiny_recipe, lengths):
     del tiny_recipe["steps"]
-    with pytest.raises(UserError, match=r"^mine.toml: a recipe has exactly one of epochs and steps"):
+    with pytest.raises(UserError, match=r"^mine.toml: a recipe needs exactly one of epochs and steps"):
         parse_training_recipe(tiny_recipe | lengths, "mine.toml")
 
 
@@ -113,7 +113,7 @@ def test_a_length_that_is_set_replaces_the_recipe_s_own():
 
 
 def test_a_setting_without_a_value_is_refused_with_an_example():
-    with pytest.raises(UserError, match=r'--set "epochs" has no "=": .*such as --set optimizer\.name=sgd'):
+    with pytest.raises(UserError, match=r'--set "epochs" has no "=": .*for example --set optimizer\.name=sgd'):
         apply_overrides({}, ["epochs"])
 
 
@@ -124,7 +124,7 @@ def test_an_unknown_recipe_is_refused_with_the_nearest():
 
 def test_a_file_that_is_no_toml_is_refused_with_the_line(tmp_path: Path):
     (tmp_path / "mine.toml").write_text("model = \n")
-    with pytest.raises(UserError, match=r"mine\.toml is no TOML: .*line 1.*Mend that line"):
+    with pytest.raises(UserError, match=r"mine\.toml is not valid TOML: .*line 1.*Correct this line"):
         read_recipe(str(tmp_path / "mine.toml"))
 
 

@@ -19,7 +19,7 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    def _refuse_unused(self, *keys: str, needs: str) -> None:
+    def _require_unset(self, *keys: str, needs: str) -> None:
         """Raise UserError for keys that are set but have no effect without `needs`."""
         for key in keys:
             value = getattr(self, key)
@@ -49,7 +49,7 @@ class Initialization(Section):
     @model_validator(mode="after")
     def _no_unused_keys(self) -> Self:
         if self.weights is None:
-            self._refuse_unused("sha256", "resize", "head", needs="initialization.weights")
+            self._require_unset("sha256", "resize", "head", needs="initialization.weights")
         return self
 
 
@@ -96,9 +96,9 @@ class Optimizer(Section):
     @model_validator(mode="after")
     def _no_unused_keys(self) -> Self:
         if self.name == "adamw":
-            self._refuse_unused("momentum", needs='optimizer.name="sgd" or "muon"')
+            self._require_unset("momentum", needs='optimizer.name="sgd" or "muon"')
         if self.name == "sgd":
-            self._refuse_unused("betas", "epsilon", needs='optimizer.name="adamw" or "muon"')
+            self._require_unset("betas", "epsilon", needs='optimizer.name="adamw" or "muon"')
             if self.decoupled_decay:
                 raise UserError(
                     'optimizer.decoupled_decay=true is not supported with optimizer.name="sgd", where weight decay is '
@@ -131,11 +131,11 @@ class Schedule(Section):
         if self.name == "piecewise":
             _check_knots(self.knots)
             other_names = 'schedule.name="cosine" or "linear"'
-            self._refuse_unused(*_WARMUPS, "warmup_factor", "decay_start", "final_factor", needs=other_names)
+            self._require_unset(*_WARMUPS, "warmup_factor", "decay_start", "final_factor", needs=other_names)
         else:
-            self._refuse_unused("knots", needs='schedule.name="piecewise"')
+            self._require_unset("knots", needs='schedule.name="piecewise"')
         if not warmups:
-            self._refuse_unused("warmup_factor", "decay_start", needs="a warm-up, such as schedule.warmup=0.1")
+            self._require_unset("warmup_factor", "decay_start", needs="a warm-up, such as schedule.warmup=0.1")
         if self.cooldown_epochs and not (self.knots[-1][1] if self.knots else self.final_factor):
             raise UserError(
                 f"schedule.cooldown_epochs={self.cooldown_epochs} has no effect with a final learning rate of 0: set "
@@ -169,7 +169,7 @@ class Loss(Section):
     @model_validator(mode="after")
     def _no_unused_keys(self) -> Self:
         if self.name == "softmax":
-            self._refuse_unused("head_bias", needs='loss.name="sigmoid"')
+            self._require_unset("head_bias", needs='loss.name="sigmoid"')
         return self
 
 
@@ -192,7 +192,7 @@ class Distillation(Section):
         if self.weight == 0:
             raise UserError("distillation.weight=0 has no effect: remove [distillation] or set a weight such as 0.5.")
         if self.target == "hard":
-            self._refuse_unused("temperature", needs='distillation.target="soft"')
+            self._require_unset("temperature", needs='distillation.target="soft"')
         return self
 
 
