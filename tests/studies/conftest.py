@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from mixlab.data.dataset import Dataset
+from mixlab.data.sources import open_dataset
 from mixlab.evaluation.probes import features
 from mixlab.runs.folder import Run
 from mixlab.speed.plan import ComputeMode
@@ -20,10 +21,11 @@ from mixlab.training.runner import Training
 
 @dataclass
 class Laboratory:
-    """`started`: what is trained, as it happens. `datasets`: those in memory, which trainings open by their names."""
+    """`started`: what is trained, as it happens. `datasets`: those in memory, by the names that trainings open."""
 
     started: list[Training] = field(default_factory=list)
     datasets: dict[str, Dataset] = field(default_factory=dict)
+    train_apart: Any = runner._train_in_new_process  # as it is outside of tests
 
     @property
     def jobs(self) -> list[Job]:
@@ -33,6 +35,9 @@ class Laboratory:
     @property
     def probes(self) -> list[LinearProbeJob]:
         return [training.job for training in self.started if isinstance(training.job, LinearProbeJob)]
+
+    def open(self, name: str, *, quiet: bool) -> Dataset:
+        return self.datasets[name] if name in self.datasets else open_dataset(name, quiet=quiet)
 
     def train(self, training: Training, *, waits: bool, quiet: bool) -> Run:
         self.started.append(training)
@@ -48,7 +53,7 @@ def laboratory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laboratory]
         patch.setattr(features, "cache_folder", lambda: folder / "cache")
         patch.setattr(autotune, "time_job", invented_times)
         patch.setattr(runner, "_train_in_new_process", made.train)
-        patch.setattr(runner, "open_dataset", lambda name, quiet: made.datasets[name])
+        patch.setattr(runner, "open_dataset", made.open)
         yield made
 
 
