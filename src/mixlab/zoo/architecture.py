@@ -96,7 +96,7 @@ class Architecture:
             return self.build()
 
 
-def architecture(name: str, **fields: Any) -> Architecture:
+def architecture(name: str, /, **fields: Any) -> Architecture:
     """The architecture called `name` (see above); `fields` take the place of its config's own. Raises UserError."""
     kind, *rest = name.split(":")
     if kind == "timm" and rest:
