@@ -70,7 +70,7 @@ class TestRecipe:
         assert printed["config"]["epsilon"] == 1e-6
         assert printed["preprocessing"]["interpolation"] == "bicubic"
 
-    def test_a_comment_lists_exactly_the_keys_without_a_value(self, make_job):
+    def test_a_comment_lists_the_keys_without_a_value_and_none_with_one(self, make_job):
         _, unused = complete_recipe(estimated(make_job("ema.decay=0.9"))).split("# Not used:")
         for key in ("optimizer.clip_norm", "augmentation.mixup,", "distillation", "checkpoints.every_steps", "epochs"):
             assert key in unused
