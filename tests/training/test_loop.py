@@ -1,4 +1,4 @@
-"""The loop: what it leaves, what decides the weights, and how it ends when it can't go on."""
+"""The training loop: the files of a run, what determines the weights, and failures."""
 
 import copy
 import json
@@ -38,7 +38,7 @@ FILES = {
     "config.json",
 }
 STOCHASTIC = ("config.depth=2", "config.stochastic_depth=0.5")
-"""Settings of a model that draws in every step; the first block of several is never left out."""
+"""Settings of a model that uses random numbers in every step; stochastic depth never drops the first block."""
 
 
 @pytest.fixture
@@ -51,34 +51,34 @@ def weights_of(job: Job, folder: Path, plan: Plan = PLAN) -> dict[str, Tensor]:
 
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    """Bit for bit."""
+    """Whether the weights are identical, bit for bit."""
     assert one.keys() == other.keys()
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
-# What a finished training leaves
+# The files of a finished run
 
 
-def test_a_finished_run_has_its_files_and_no_other(make_job, tmp_path):
+def test_a_finished_run_has_exactly_its_files(make_job, tmp_path):
     run = train(make_job(), PLAN, tmp_path / "run", quiet=True)
     assert {path.name for path in run.path.iterdir()} == FILES
     assert run.state == "done"
 
 
-def test_the_parts_are_kept_where_they_were_cut_here(make_job, shades, tmp_path):
+def test_splits_made_by_mixlab_are_written_to_the_run(make_job, shades, tmp_path):
     run = train(make_job(dataset=replace(shades, split_by_mixlab=True)), PLAN, tmp_path / "run", quiet=True)
     assert run.split_assignment == shades.assignment
     assert {path.name for path in run.path.iterdir()} == FILES | {"split.json"}
 
 
-def test_the_recipe_of_a_run_is_itself_a_recipe_and_the_resolved_one(make_job, tmp_path):
+def test_the_stored_recipe_is_the_resolved_recipe(make_job, tmp_path):
     job = make_job("batch=auto", "augmentation.affine.degrees=5", "ema.decay=0.9")
     run = train(job, PLAN, tmp_path / "run", quiet=True)
     fields = tomllib.loads((run.path / "recipe.toml").read_text())
     assert parse_training_recipe(fields, "the run's") == job.recipe
 
 
-def test_the_plan_the_card_and_the_machine_are_in_the_folder(make_job, tmp_path):
+def test_plan_config_and_machine_are_in_the_folder(make_job, tmp_path):
     job = make_job()
     run = train(job, PLAN, tmp_path / "run", quiet=True)
     assert Plan.from_dict(run.plan) == PLAN
@@ -86,7 +86,7 @@ def test_the_plan_the_card_and_the_machine_are_in_the_folder(make_job, tmp_path)
     assert run.environment["versions"]["torch"] and run.environment["device_type"] == "cpu"
 
 
-def test_the_journal_counts_every_image_that_a_step_saw(make_job, tmp_path):
+def test_the_journal_counts_the_images_of_all_steps(make_job, tmp_path):
     run = train(make_job(), PLAN, tmp_path / "run", quiet=True)
     epochs, end = read_history(run.journal).epochs, read_history(run.journal).end
     assert [(epoch["epoch"], epoch["step"]) for epoch in epochs] == [(1, 5), (2, 6)]
@@ -95,7 +95,7 @@ def test_the_journal_counts_every_image_that_a_step_saw(make_job, tmp_path):
     assert end["peak_bytes"] > 0
 
 
-def test_unreadable_images_are_named_in_the_journal(make_job, shades, tmp_path):
+def test_unreadable_images_are_listed_in_the_journal(make_job, shades, tmp_path):
     (tmp_path / "cut.jpg").write_bytes(b"\xff\xd8\xff")
     split = shades.splits["train"]
     broken = replace(split, images=[*split.images[:-1], tmp_path / "cut.jpg"])
@@ -111,8 +111,8 @@ def test_the_learning_rate_follows_the_schedule(make_job, tmp_path):
     assert {line["step"]: line["learning_rate"] for line in lines} == pytest.approx(expected)
 
 
-def test_a_step_with_none_of_the_peak_moves_nothing(make_job, without_validation, tmp_path):
-    """The last of two, where the line has come to its end: the rate reaches the optimiser."""
+def test_a_step_with_learning_rate_zero_changes_no_weights(make_job, without_validation, tmp_path):
+    """With a linear schedule it is the last step. This shows that the learning rate reaches the optimizer."""
     half = ("schedule.final_factor=1", "optimizer.learning_rate=5e-3")
     one, two = (
         weights_of(make_job(f"steps={n}", *schedule, dataset=without_validation), tmp_path / str(n))
@@ -126,13 +126,13 @@ def test_a_tiny_model_learns_to_tell_dark_from_light(make_job, tmp_path):
     assert read_history(run.journal).epochs[-1]["validation"] == {"top1": 100.0, "images": 12}
 
 
-# What decides the weights
+# What determines the weights
 
 
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(make_job, tmp_path):
     job = make_job("augmentation.flip=true", *STOCHASTIC)
     first = weights_of(job, tmp_path / "first")
-    torch.manual_seed(1234)  # whatever the process drew before
+    torch.manual_seed(1234)  # random numbers that were used before do not matter
     assert same(first, weights_of(job, tmp_path / "second"))
 
 
@@ -140,13 +140,13 @@ def test_another_seed_gives_other_weights(make_job, tmp_path):
     assert not same(weights_of(make_job(), tmp_path / "0"), weights_of(make_job("seed=1"), tmp_path / "1"))
 
 
-def test_the_model_goes_back_to_training_after_it_was_evaluated(make_job, without_validation, tmp_path, monkeypatch):
+def test_the_model_returns_to_training_mode_after_validation(make_job, without_validation, tmp_path, monkeypatch):
     scored(monkeypatch, [1.0, 2.0])
-    evaluated = weights_of(make_job(*STOCHASTIC, "epochs=2"), tmp_path / "judged")
+    evaluated = weights_of(make_job(*STOCHASTIC, "epochs=2"), tmp_path / "evaluated")
     assert same(evaluated, weights_of(make_job(*STOCHASTIC, "epochs=2", dataset=without_validation), tmp_path / "not"))
 
 
-def test_what_else_draws_between_the_steps_changes_nothing(make_job, tmp_path, monkeypatch):
+def test_random_numbers_used_between_steps_do_not_change_the_weights(make_job, tmp_path, monkeypatch):
     undisturbed = weights_of(make_job(*STOCHASTIC), tmp_path / "undisturbed")
     accumulate_gradients = step.accumulate_gradients
     monkeypatch.setattr(
@@ -155,8 +155,8 @@ def test_what_else_draws_between_the_steps_changes_nothing(make_job, tmp_path, m
     assert same(undisturbed, weights_of(make_job(*STOCHASTIC), tmp_path / "disturbed"))
 
 
-def test_fp32_after_bf16_in_one_process_is_fp32(make_job, tmp_path):
-    """Accelerate keeps its state in the process."""
+def test_training_in_fp32_after_bf16_in_one_process_uses_fp32(make_job, tmp_path):
+    """Accelerate has a global state."""
     first = weights_of(make_job(), tmp_path / "first")
     in_bf16 = weights_of(make_job(), tmp_path / "bf16", Plan("cpu", ComputeMode("bf16"), 8))
     assert not same(first, in_bf16)
@@ -166,7 +166,7 @@ def test_fp32_after_bf16_in_one_process_is_fp32(make_job, tmp_path):
 @pytest.mark.parametrize(
     "mode", [ComputeMode("bf16"), ComputeMode("fp32", "channels_last"), ComputeMode("bf16", "channels_last")], ids=str
 )
-def test_every_mode_trains_and_keeps_weights_in_fp32_and_in_the_default_layout(make_job, tiny_recipe, tmp_path, mode):
+def test_every_mode_trains_and_saves_weights_in_fp32_and_in_the_default_layout(make_job, tiny_recipe, tmp_path, mode):
     tiny_recipe["config"] = {"patch_size": 2, "kernel_size": 3, "channels": 8, "depth": 1}
     job = make_job("model=convmixer_nano", "epochs=12")
     run = train(job, Plan("cpu", mode, 8), tmp_path / "run", quiet=True)
@@ -178,19 +178,19 @@ def test_every_mode_trains_and_keeps_weights_in_fp32_and_in_the_default_layout(m
     assert read_history(run.journal).epochs[-1]["train"]["top1"] > 90
 
 
-def test_the_plan_s_micro_batch_is_what_goes_through_at_once(make_job, tmp_path, monkeypatch):
-    seen = set()
+def test_gradients_are_accumulated_with_the_plan_of_the_training(make_job, tmp_path, monkeypatch):
+    plans = set()
     accumulate_gradients = step.accumulate_gradients
     monkeypatch.setattr(
         step,
         "accumulate_gradients",
-        lambda *args, **given: seen.add(given["micro_batch"]) or accumulate_gradients(*args, **given),
+        lambda *args, **given: plans.add(args[4]) or accumulate_gradients(*args, **given),
     )
     train(make_job(), Plan("cpu", ComputeMode(), 3), tmp_path / "run", quiet=True)
-    assert seen == {3}
+    assert plans == {Plan("cpu", ComputeMode(), 3)}
 
 
-def test_clipped_gradients_move_the_weights_no_further_than_their_norm(make_job, tiny_recipe, tmp_path):
+def test_a_step_with_clipped_gradients_has_the_length_of_the_clip_norm(make_job, tiny_recipe, tmp_path):
     tiny_recipe["optimizer"] = {"name": "sgd", "learning_rate": 1.0, "weight_decay": 0.0, "clip_norm": 1e-3}
     job = make_job("steps=1", "schedule.final_factor=1")
     torch.manual_seed(job.recipe.seed)
@@ -200,11 +200,11 @@ def test_clipped_gradients_move_the_weights_no_further_than_their_norm(make_job,
     assert moved.item() == pytest.approx(1e-3, rel=1e-3)
 
 
-# Which weights are kept
+# Which weights are saved
 
 
 def scored(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> list[dict[str, Tensor]]:
-    """Validation gives these scores in turn. Returns the weights that it judged."""
+    """Replace validation by one that returns these scores in turn, and return the list of the weights it evaluates."""
     evaluated: list[dict[str, Tensor]] = []
     left = iter(scores)
 
@@ -217,22 +217,22 @@ def scored(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> list[dict[st
     return evaluated
 
 
-@pytest.mark.parametrize(("scores", "kept"), [([50, 80, 60], 1), ([50, 80, 80], 2), ([80, 60, 50], 0), ([0, 0, 0], 2)])
-def test_the_best_weights_by_validation_are_kept_and_of_equals_the_later_ones(
-    make_job, tmp_path, monkeypatch, scores, kept
+@pytest.mark.parametrize(("scores", "saved"), [([50, 80, 60], 1), ([50, 80, 80], 2), ([80, 60, 50], 0), ([0, 0, 0], 2)])
+def test_the_weights_with_the_best_validation_accuracy_are_saved_and_the_latest_of_equal_ones(
+    make_job, tmp_path, monkeypatch, scores, saved
 ):
     evaluated = scored(monkeypatch, scores)
-    assert same(weights_of(make_job("epochs=3"), tmp_path / "run"), evaluated[kept])
+    assert same(weights_of(make_job("epochs=3"), tmp_path / "run"), evaluated[saved])
 
 
-def test_without_validation_the_last_weights_are_kept(make_job, without_validation, tmp_path, monkeypatch):
+def test_without_validation_the_weights_of_the_last_step_are_saved(make_job, without_validation, tmp_path, monkeypatch):
     evaluated = scored(monkeypatch, [1, 2, 3])
-    weights_of(make_job("epochs=3"), tmp_path / "judged")
+    weights_of(make_job("epochs=3"), tmp_path / "evaluated")
     assert same(weights_of(make_job("epochs=3", dataset=without_validation), tmp_path / "last"), evaluated[-1])
 
 
-def test_a_moving_average_follows_its_formula(make_job, without_validation, tmp_path):
-    """The first step's weights, then decay times the average and the rest of the new ones."""
+def test_a_moving_average_is_computed_by_its_formula(make_job, without_validation, tmp_path):
+    """First the weights after one step; then average = decay * average + (1 - decay) * weights."""
     constant = ("schedule.name=linear", "schedule.final_factor=1.0")
     after = [
         weights_of(make_job(*constant, f"steps={steps}", dataset=without_validation), tmp_path / str(steps))
@@ -251,7 +251,7 @@ def test_validation_evaluates_the_moving_average(make_job, tmp_path, monkeypatch
     assert same(weights_of(make_job("epochs=2", "ema.decay=0.5"), tmp_path / "run"), evaluated[1])
 
 
-# How it ends when it can't go on
+# Failures
 
 
 def failing_at_step(monkeypatch: pytest.MonkeyPatch, number: int, error: BaseException) -> None:
@@ -267,12 +267,10 @@ def failing_at_step(monkeypatch: pytest.MonkeyPatch, number: int, error: BaseExc
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_loss_that_is_no_number_ends_in_a_sentence_and_is_kept_for_the_post_mortem(
-    make_job, tiny_recipe, tmp_path, precision
-):
+def test_a_non_finite_loss_is_a_user_error_with_a_postmortem(make_job, tiny_recipe, tmp_path, precision):
     tiny_recipe["optimizer"] = {"name": "sgd", "learning_rate": 1e38, "weight_decay": 0.0}
-    sentence = r"The loss became (nan|inf) at step (\d): the training diverged\. Lower optimizer\.learning_rate"
-    with pytest.raises(UserError, match=sentence) as raised:
+    message = r"^The loss is (nan|inf) at step (\d): the training diverged\. Lower optimizer\.learning_rate"
+    with pytest.raises(UserError, match=message) as raised:
         train(make_job(), Plan("cpu", ComputeMode(precision), 8), tmp_path / "run", quiet=True)
     found = json.loads(Run(tmp_path / "run").postmortem.read_text())
     assert f"at step {found['step']}:" in str(raised.value)
@@ -282,7 +280,7 @@ def test_a_loss_that_is_no_number_ends_in_a_sentence_and_is_kept_for_the_post_mo
     assert not list(Run(tmp_path / "run").checkpoints.glob("*"))
 
 
-def test_an_interrupted_run_says_that_it_was_stopped(make_job, tmp_path, monkeypatch):
+def test_an_interrupted_run_is_stopped_in_its_status_and_on_its_page(make_job, tmp_path, monkeypatch):
     failing_at_step(monkeypatch, 3, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         train(make_job(), PLAN, tmp_path / "run", quiet=True)
@@ -290,7 +288,7 @@ def test_an_interrupted_run_says_that_it_was_stopped(make_job, tmp_path, monkeyp
     assert "The training was stopped at" in Run(tmp_path / "run").report.read_text()
 
 
-def test_an_interrupted_run_s_folder_can_be_trained_into_again(make_job, tmp_path, monkeypatch):
+def test_the_folder_of_an_interrupted_run_can_be_used_again(make_job, tmp_path, monkeypatch):
     with monkeypatch.context() as broken:
         failing_at_step(broken, 3, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
@@ -299,22 +297,25 @@ def test_an_interrupted_run_s_folder_can_be_trained_into_again(make_job, tmp_pat
     assert same(again, weights_of(make_job(), tmp_path / "undisturbed"))
 
 
-def test_an_error_of_ours_keeps_its_traceback_and_the_folder(make_job, tmp_path, monkeypatch):
-    failing_at_step(monkeypatch, 3, RuntimeError("ours"))
-    with pytest.raises(RuntimeError, match=r"^ours$"):
+def test_an_error_in_the_code_keeps_its_traceback_and_the_folder(make_job, tmp_path, monkeypatch):
+    failing_at_step(monkeypatch, 3, RuntimeError("bug"))
+    with pytest.raises(RuntimeError, match=r"^bug$"):
         train(make_job(), PLAN, tmp_path / "run", quiet=True)
     assert Run(tmp_path / "run").state == "stopped"
 
 
-def test_a_user_s_mistake_that_shows_late_leaves_nothing(make_job, tmp_path, monkeypatch):
+def test_a_user_error_during_training_leaves_no_folder(make_job, tmp_path, monkeypatch):
     failing_at_step(monkeypatch, 3, UserError("late"))
     with pytest.raises(UserError, match=r"^late$"):
         train(make_job(), PLAN, tmp_path / "run", quiet=True)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_finished_run_is_not_trained_over(make_job, tmp_path):
+def test_a_finished_run_is_returned_and_not_overwritten(make_job, tmp_path, monkeypatch):
     first = weights_of(make_job(), tmp_path / "run")
-    with pytest.raises(UserError, match="contains a finished run, which is never overwritten"):
-        train(make_job("seed=1"), PLAN, tmp_path / "run", quiet=True)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+    failing_at_step(monkeypatch, 1, AssertionError("a finished run was trained again"))
+    run = train(make_job("seed=1"), PLAN, tmp_path / "run", quiet=True)
+    assert (run.path, run.state) == (tmp_path / "run", "done")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()} == before
     assert same(first, load_file(tmp_path / "run" / "model.safetensors"))

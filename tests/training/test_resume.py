@@ -1,4 +1,4 @@
-"""A training that was interrupted ends, bit for bit, where one that never was ends."""
+"""A training that is interrupted and resumed ends with exactly the weights of an uninterrupted one."""
 
 import json
 import subprocess
@@ -30,13 +30,16 @@ EVERYTHING = (
     "steps=23",
     "checkpoints.every_steps=3",
 )
-"""All that has a state or draws: an average, dropout, augmentation; 23 steps are four epochs of five and three more."""
+"""Everything with a state or random numbers: a moving average, stochastic depth, augmentation.
+
+23 steps are four epochs of five steps and three more.
+"""
 
 MakeJob = Callable[..., Job]
 
 
 class Killed(BaseException):
-    """As abrupt as a signal that can't be caught, as far as one process can be."""
+    """Simulates within one process a signal that can't be caught."""
 
 
 def killed_at(number: int, monkeypatch: pytest.MonkeyPatch, run: Callable[[], Any]) -> None:
@@ -61,21 +64,21 @@ def identical(one: Run, other: Run) -> bool:
 
 @pytest.mark.parametrize("number", [1, 2, 4, 6, 7, 16, 21, 23])
 @pytest.mark.parametrize("mode", [ComputeMode(), ComputeMode("bf16", "channels_last")], ids=str)
-def test_a_run_killed_at_any_step_ends_in_the_weights_of_one_that_never_was(
+def test_a_run_killed_at_any_step_ends_with_the_weights_of_an_uninterrupted_one(
     make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, mode: ComputeMode
 ):
     job, plan = make_job(*EVERYTHING), Plan("cpu", mode, 3)
-    whole = train(job, plan, tmp_path / "whole", quiet=True)
+    uninterrupted = train(job, plan, tmp_path / "uninterrupted", quiet=True)
     killed_at(number, monkeypatch, lambda: train(job, plan, tmp_path / "killed", quiet=True))
     resumed = train(job, plan, tmp_path / "killed", quiet=True)
-    assert identical(whole, resumed)
+    assert identical(uninterrupted, resumed)
 
 
 @pytest.mark.parametrize(
     "optimizer", [{"name": "sgd", "momentum": 0.9}, {"name": "adamw"}], ids=lambda one: one["name"]
 )
 @pytest.mark.parametrize("model", ["convmixer", "davit"])
-def test_what_an_optimiser_and_batch_normalisation_remember_is_kept(
+def test_the_states_of_optimizer_and_batch_normalisation_are_restored(
     make_job: MakeJob, tiny_recipe: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: dict, model: str
 ):
     tiny_recipe["optimizer"] = optimizer | {"learning_rate": 1e-2, "weight_decay": 0.01}
@@ -84,57 +87,57 @@ def test_what_an_optimiser_and_batch_normalisation_remember_is_kept(
         "davit": {"channels": [8, 16], "depths": [1, 1], "heads": [1, 2], "window": 2, "stochastic_depth": 0.3},
     }[model]
     job = make_job(f"model={model}_nano", "steps=8", "checkpoints.every_steps=2")
-    whole = train(job, PLAN, tmp_path / "whole", quiet=True)
+    uninterrupted = train(job, PLAN, tmp_path / "uninterrupted", quiet=True)
     killed_at(8, monkeypatch, lambda: train(job, PLAN, tmp_path / "killed", quiet=True))
-    assert identical(whole, train(job, PLAN, tmp_path / "killed", quiet=True))
+    assert identical(uninterrupted, train(job, PLAN, tmp_path / "killed", quiet=True))
 
 
-def test_the_journal_of_a_resumed_run_tells_every_epoch_once(make_job: MakeJob, tmp_path: Path, monkeypatch):
+def test_the_journal_of_a_resumed_run_has_every_epoch_once(make_job: MakeJob, tmp_path: Path, monkeypatch):
     job = make_job(*EVERYTHING)
-    whole = train(job, PLAN, tmp_path / "whole", quiet=True)
+    uninterrupted = train(job, PLAN, tmp_path / "uninterrupted", quiet=True)
     killed_at(14, monkeypatch, lambda: train(job, PLAN, tmp_path / "killed", quiet=True))
     resumed = train(job, PLAN, tmp_path / "killed", quiet=True)
-    told, expected = read_history(resumed.journal).epochs, read_history(whole.journal).epochs
-    for line in (*told, *expected):
+    epochs, expected = read_history(resumed.journal).epochs, read_history(uninterrupted.journal).epochs
+    for line in (*epochs, *expected):
         del line["seconds"]
-    assert told == expected
+    assert epochs == expected
     assert [line["step"] for line in read_history(resumed.journal).resumed] == [12]
-    end, expected_end = (read_history(one.journal).end or {} for one in (resumed, whole))
+    end, expected_end = (read_history(one.journal).end or {} for one in (resumed, uninterrupted))
     assert end["images"] == expected_end["images"] == 23 * 8
 
 
-def test_a_run_that_is_interrupted_twice_goes_on_twice(make_job: MakeJob, tmp_path: Path, monkeypatch):
+def test_a_run_may_be_interrupted_several_times(make_job: MakeJob, tmp_path: Path, monkeypatch):
     job = make_job(*EVERYTHING)
-    whole = train(job, PLAN, tmp_path / "whole", quiet=True)
+    uninterrupted = train(job, PLAN, tmp_path / "uninterrupted", quiet=True)
     for number in (8, 6, 5):
         killed_at(number, monkeypatch, lambda: train(job, PLAN, tmp_path / "killed", quiet=True))
-    assert identical(whole, train(job, PLAN, tmp_path / "killed", quiet=True))
+    assert identical(uninterrupted, train(job, PLAN, tmp_path / "killed", quiet=True))
 
 
-def test_a_checkpoint_comes_at_least_once_an_epoch_and_the_last_ones_are_kept(make_job: MakeJob, tmp_path: Path):
+def test_a_checkpoint_is_written_after_each_epoch_and_only_the_last_ones_remain(make_job: MakeJob, tmp_path: Path):
     run = train(make_job("epochs=3", "checkpoints.keep=2"), PLAN, tmp_path / "run", quiet=True)
-    kept = {path.name for path in run.checkpoints.iterdir()}
-    assert kept == {"step-00000010.safetensors", "step-00000015.safetensors", "best.safetensors"}
+    names = {path.name for path in run.checkpoints.iterdir()}
+    assert names == {"step-00000010.safetensors", "step-00000015.safetensors", "best.safetensors"}
 
 
-def test_checkpoints_come_every_so_many_seconds(make_job: MakeJob, tmp_path: Path):
+def test_checkpoints_are_written_at_a_time_interval(make_job: MakeJob, tmp_path: Path):
     job = make_job("epochs=1", "checkpoints.keep=9", "checkpoints.every_seconds=1e-9")
     run = train(job, PLAN, tmp_path / "run", quiet=True)
     assert len(list(run.checkpoints.glob("step-*"))) == 5
 
 
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(make_job: MakeJob, tmp_path: Path, monkeypatch):
+def test_a_damaged_checkpoint_is_skipped_for_the_previous_one(make_job: MakeJob, tmp_path: Path, monkeypatch):
     job = make_job(*EVERYTHING)
-    whole = train(job, PLAN, tmp_path / "whole", quiet=True)
+    uninterrupted = train(job, PLAN, tmp_path / "uninterrupted", quiet=True)
     killed_at(14, monkeypatch, lambda: train(job, PLAN, tmp_path / "killed", quiet=True))
     newest = sorted(Run(tmp_path / "killed").checkpoints.glob("step-*"))[-1]
     newest.write_bytes(newest.read_bytes()[:1000])
     resumed = train(job, PLAN, tmp_path / "killed", quiet=True)
     assert read_history(resumed.journal).resumed[0]["step"] == 10
-    assert identical(whole, resumed)
+    assert identical(uninterrupted, resumed)
 
 
-def test_checkpoints_that_can_t_be_read_are_named_with_the_way_out(make_job: MakeJob, tmp_path: Path, monkeypatch):
+def test_unreadable_checkpoints_are_an_error_that_says_how_to_restart(make_job: MakeJob, tmp_path: Path, monkeypatch):
     job = make_job(*EVERYTHING)
     killed_at(14, monkeypatch, lambda: train(job, PLAN, tmp_path / "killed", quiet=True))
     for file in Run(tmp_path / "killed").checkpoints.glob("step-*"):
@@ -143,7 +146,7 @@ def test_checkpoints_that_can_t_be_read_are_named_with_the_way_out(make_job: Mak
         train(job, PLAN, tmp_path / "killed", quiet=True)
 
 
-def test_the_best_weights_that_can_t_be_read_are_named_with_the_way_out(make_job: MakeJob, tmp_path: Path, monkeypatch):
+def test_unreadable_best_weights_are_an_error_that_says_how_to_restart(make_job: MakeJob, tmp_path: Path, monkeypatch):
     job = make_job(*EVERYTHING)
     killed_at(14, monkeypatch, lambda: train(job, PLAN, tmp_path / "killed", quiet=True))
     best = Run(tmp_path / "killed").checkpoints / "best.safetensors"
@@ -154,24 +157,24 @@ def test_the_best_weights_that_can_t_be_read_are_named_with_the_way_out(make_job
         train(job, PLAN, tmp_path / "killed", quiet=True)
 
 
-def test_what_a_killed_process_was_writing_is_cleared_away(make_job: MakeJob, tmp_path: Path, monkeypatch):
+def test_the_incomplete_checkpoint_of_a_killed_process_is_removed(make_job: MakeJob, tmp_path: Path, monkeypatch):
     job = make_job(*EVERYTHING)
     killed_at(14, monkeypatch, lambda: train(job, PLAN, tmp_path / "killed", quiet=True))
-    half = Run(tmp_path / "killed").checkpoints / ".step-00000015.safetensors.abc.part"
-    half.write_bytes(b"half")
+    incomplete = Run(tmp_path / "killed").checkpoints / ".step-00000015.safetensors.abc.part"
+    incomplete.write_bytes(b"half")
     train(job, PLAN, tmp_path / "killed", quiet=True)
-    assert not half.exists()
+    assert not incomplete.exists()
 
 
-def test_nor_is_what_it_was_writing_beside_them_left(make_job: MakeJob, tmp_path: Path, monkeypatch):
+def test_other_incomplete_files_of_a_killed_process_are_removed(make_job: MakeJob, tmp_path: Path, monkeypatch):
     killed_at(4, monkeypatch, lambda: train(make_job(), PLAN, tmp_path / "run", quiet=True))
-    half = tmp_path / "run" / ".report.html.abc.part"
-    half.write_bytes(b"half")
+    incomplete = tmp_path / "run" / ".report.html.abc.part"
+    incomplete.write_bytes(b"half")
     train(make_job(), PLAN, tmp_path / "run", quiet=True)
     assert not [path for path in (tmp_path / "run").iterdir() if path.name.startswith(".")]
 
 
-def test_a_folder_in_which_another_process_trains_is_refused_and_left_as_it_is(
+def test_a_folder_in_which_another_process_trains_is_an_error_and_is_not_changed(
     make_job: MakeJob, tmp_path: Path, monkeypatch
 ):
     killed_at(4, monkeypatch, lambda: train(make_job(), PLAN, tmp_path / "run", quiet=True))
@@ -191,7 +194,7 @@ def test_a_folder_in_which_another_process_trains_is_refused_and_left_as_it_is(
     assert train(make_job(), PLAN, tmp_path / "run", quiet=True).state == "done"
 
 
-def test_a_mistake_that_shows_when_it_goes_on_leaves_the_folder(make_job: MakeJob, tmp_path: Path, monkeypatch):
+def test_a_user_error_in_a_resumed_run_does_not_remove_the_folder(make_job: MakeJob, tmp_path: Path, monkeypatch):
     killed_at(1, monkeypatch, lambda: train(make_job(), PLAN, tmp_path / "run", quiet=True))
     monkeypatch.setattr(step, "accumulate_gradients", refusing)
     with pytest.raises(UserError, match=r"^late$"):
@@ -203,7 +206,7 @@ def refusing(*arguments: Any, **settings: Any) -> Any:
     raise UserError("late")
 
 
-def test_another_recipe_is_refused_with_what_differs(make_job: MakeJob, tmp_path: Path, monkeypatch):
+def test_another_recipe_is_an_error_that_lists_the_differences(make_job: MakeJob, tmp_path: Path, monkeypatch):
     killed_at(4, monkeypatch, lambda: train(make_job(*EVERYTHING), PLAN, tmp_path / "run", quiet=True))
     other = make_job(*EVERYTHING, "optimizer.learning_rate=0.5", "augmentation.pad_crop=1")
     differs = r"another recipe: optimizer\.learning_rate was 0\.01 and is 0\.5; augmentation\.pad_crop was 0 and is 1\."
@@ -211,7 +214,7 @@ def test_another_recipe_is_refused_with_what_differs(make_job: MakeJob, tmp_path
         train(other, PLAN, tmp_path / "run", quiet=True)
 
 
-def test_other_images_are_refused_with_what_differs(make_job: MakeJob, shades, tmp_path: Path, monkeypatch):
+def test_other_images_are_an_error_that_lists_the_differences(make_job: MakeJob, shades, tmp_path: Path, monkeypatch):
     killed_at(4, monkeypatch, lambda: train(make_job(*EVERYTHING), PLAN, tmp_path / "run", quiet=True))
     fewer = replace(shades, splits=shades.splits | {"train": shades.splits["train"].subset(range(39))})
     with pytest.raises(UserError, match=r"on other images: images\.train was 40 and is 39; listing was"):
@@ -219,13 +222,15 @@ def test_other_images_are_refused_with_what_differs(make_job: MakeJob, shades, t
 
 
 @pytest.mark.parametrize("setting", ["workers=2", "checkpoints.keep=5"])
-def test_what_changes_no_bit_may_change(make_job: MakeJob, tmp_path: Path, monkeypatch, setting: str):
-    whole = train(make_job(*EVERYTHING), PLAN, tmp_path / "whole", quiet=True)
+def test_settings_that_do_not_affect_the_weights_may_change(
+    make_job: MakeJob, tmp_path: Path, monkeypatch, setting: str
+):
+    uninterrupted = train(make_job(*EVERYTHING), PLAN, tmp_path / "uninterrupted", quiet=True)
     killed_at(9, monkeypatch, lambda: train(make_job(*EVERYTHING), PLAN, tmp_path / "run", quiet=True))
-    assert identical(whole, train(make_job(*EVERYTHING, setting), PLAN, tmp_path / "run", quiet=True))
+    assert identical(uninterrupted, train(make_job(*EVERYTHING, setting), PLAN, tmp_path / "run", quiet=True))
 
 
-def test_a_full_disk_ends_in_a_sentence_and_leaves_the_last_checkpoint(make_job: MakeJob, tmp_path: Path, monkeypatch):
+def test_a_full_disk_is_a_user_error_and_the_last_checkpoint_remains(make_job: MakeJob, tmp_path: Path, monkeypatch):
     from mixlab.runs import checkpoints
 
     save, written = checkpoints.save, []
@@ -236,28 +241,28 @@ def test_a_full_disk_ends_in_a_sentence_and_leaves_the_last_checkpoint(make_job:
             raise OSError(28, "No space left on device")
         return save(*arguments)
 
-    whole = train(make_job(*EVERYTHING), PLAN, tmp_path / "whole", quiet=True)
+    uninterrupted = train(make_job(*EVERYTHING), PLAN, tmp_path / "uninterrupted", quiet=True)
     with monkeypatch.context() as broken:
         broken.setattr(checkpoints, "save", full)
         with pytest.raises(UserError, match=r"could not be written: the disk is full"):
             train(make_job(*EVERYTHING), PLAN, tmp_path / "run", quiet=True)
     assert Run(tmp_path / "run").state == "stopped"
-    assert identical(whole, train(make_job(*EVERYTHING), PLAN, tmp_path / "run", quiet=True))
+    assert identical(uninterrupted, train(make_job(*EVERYTHING), PLAN, tmp_path / "run", quiet=True))
 
 
-def test_a_step_whose_gradient_is_no_number_is_left_out_where_the_recipe_says_so(
+def test_a_step_with_a_non_finite_gradient_is_skipped_if_the_recipe_says_so(
     make_job: MakeJob, tmp_path: Path, monkeypatch
 ):
     accumulate_gradients, calls = step.accumulate_gradients, []
 
-    def spoiling(model: torch.nn.Module, *arguments: Any, **settings: Any) -> Any:
+    def with_nan(model: torch.nn.Module, *arguments: Any, **settings: Any) -> Any:
         calls.append(1)
         loss, correct = accumulate_gradients(model, *arguments, **settings)
         if len(calls) == 4:
             next(model.parameters()).grad.mul_(float("nan"))  # pyright: ignore[reportOptionalMemberAccess]
         return loss, correct
 
-    monkeypatch.setattr(step, "accumulate_gradients", spoiling)
+    monkeypatch.setattr(step, "accumulate_gradients", with_nan)
     run = train(make_job("non_finite=skip"), PLAN, tmp_path / "run", quiet=True)
     (skipped,) = read_history(run.journal).skipped
     assert skipped["step"] == 4
@@ -266,23 +271,25 @@ def test_a_step_whose_gradient_is_no_number_is_left_out_where_the_recipe_says_so
     assert end is not None and end["images"] == 5 * 8
 
 
-def test_batch_normalisation_forgets_a_step_that_is_left_out(make_job: MakeJob, tmp_path: Path, monkeypatch):
-    """Else no image would get an answer any more."""
+def test_a_skipped_step_does_not_change_the_statistics_of_batch_normalisation(
+    make_job: MakeJob, tmp_path: Path, monkeypatch
+):
+    """Statistics that are not finite would make every later output NaN."""
     accumulate_gradients, calls = step.accumulate_gradients, []
 
-    def spoiling(model: torch.nn.Module, images: torch.Tensor, *arguments: Any, **settings: Any) -> Any:
+    def with_nan(model: torch.nn.Module, images: torch.Tensor, *arguments: Any, **settings: Any) -> Any:
         calls.append(1)
         images = images * float("nan") if len(calls) == 4 else images
         return accumulate_gradients(model, images, *arguments, **settings)
 
-    monkeypatch.setattr(step, "accumulate_gradients", spoiling)
+    monkeypatch.setattr(step, "accumulate_gradients", with_nan)
     config = "config={ patch_size = 2, kernel_size = 3, channels = 8, depth = 1 }"
     run = train(make_job("model=convmixer_nano", config, "non_finite=skip"), PLAN, tmp_path / "run", quiet=True)
     assert len(read_history(run.journal).skipped) == 1
     assert all(tensor.isfinite().all() for tensor in load_file(run.weights).values())
 
 
-def test_the_facts_of_a_checkpoint_are_json(make_job: MakeJob, tmp_path: Path):
+def test_the_metadata_of_a_checkpoint_is_json(make_job: MakeJob, tmp_path: Path):
     from safetensors import safe_open
 
     run = train(make_job(), PLAN, tmp_path / "run", quiet=True)

@@ -96,7 +96,7 @@ class Architecture:
             return self.build()
 
 
-def architecture(name: str, **fields: Any) -> Architecture:
+def architecture(name: str, /, **fields: Any) -> Architecture:
     """The architecture called `name` (see above); `fields` take the place of its config's own. Raises UserError."""
     family, own = _parse_name(name)
     given = from_timm_names(fields) if family == "timm" else fields

@@ -1,4 +1,4 @@
-"""The run of a head in closed form, judged and published as any other."""
+"""The run of a linear probe is evaluated, published and listed like any other run."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -26,7 +26,7 @@ from mixlab.zoo.architecture import create_model
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Of random weights, on forty images of cats, which are dark, and dogs, which are light."""
+    """A linear probe of random weights on 40 images: dark cats and light dogs."""
     monkeypatch.setattr(features, "cache_folder", lambda: tmp_path / "cache")
     random = np.random.default_rng(0)
     for label, brightness in (("cat", 60), ("dog", 190)):
@@ -43,14 +43,14 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return train_linear_probe(resolve_linear_probe(recipe, dataset, torch.device("cpu")), tmp_path / "run", quiet=True)
 
 
-def test_it_is_evaluated_on_what_it_held_out(run):
+def test_it_is_evaluated_on_its_held_out_images(run):
     run_evaluation = evaluate_run(run, None, quiet=True)
     assert run_evaluation.evaluated == "the test part that the run held out"
     assert run_evaluation.evaluation.top1.n == 8
     assert run_evaluation.evaluation.top1.value == 100
 
 
-def test_it_is_published_with_its_recipe_and_loads_again(run, tmp_path):
+def test_it_is_published_with_its_recipe_and_can_be_loaded(run, tmp_path):
     published = publication(evaluate_run(run, None, quiet=True), source="someone/pets", licence="mit")
     card = model_card(published)
     assert "[linear_probe]" in card and str(tmp_path) not in card

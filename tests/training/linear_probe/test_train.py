@@ -1,4 +1,4 @@
-"""A head in closed form as a run: made from a recipe, and used by everything that uses a run."""
+"""Linear probes: resolved from a recipe, fitted, and written as a run."""
 
 import json
 from collections.abc import Callable
@@ -37,7 +37,7 @@ MakeJob = Callable[..., LinearProbeJob]
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """Random weights for images of 8 pixels: their features of so plain images are as good as any."""
+    """Random weights for images of 8 pixels; their features are good enough to classify plain images."""
     model = create_model(
         "mixer_nano", image_size=8, classes=5, patch_size=4, channels=8, token_hidden=8, channel_hidden=16, depth=1
     )
@@ -50,7 +50,7 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """Class folders alone, 20 of each."""
+    """Class folders with 20 images each, without splits."""
     random = np.random.default_rng(0)
     for label, colour in zip(CLASSES, ((60, 60, 60), (180, 180, 180), (180, 40, 40)), strict=True):
         (tmp_path / "images" / label).mkdir(parents=True)
@@ -77,23 +77,22 @@ def run(make_job: MakeJob, tmp_path: Path) -> Run:
     return train_linear_probe(make_job(), tmp_path / "run", quiet=True)
 
 
-def test_the_run_is_whole_and_finished(run):
+def test_the_run_is_finished_and_has_all_files(run):
     assert open_run(run.path).path == run.path
     assert {"environment.json", "split.json", "plan.json", "data.json"} <= {file.name for file in run.path.iterdir()}
 
 
-def test_it_answers_as_the_images_are(run, images):
+def test_its_predictions_are_correct_and_calibrated(run, images):
     predictor = Predictor(run.path)
     assert predictor.classes == CLASSES
-    answers = [predictor(images / label / f"{number}.png") for label in CLASSES for number in range(20)]
-    correct = [answer.label == label for answer, label in zip(answers, np.repeat(CLASSES, 20), strict=True)]
+    predictions = [predictor(images / label / f"{number}.png") for label in CLASSES for number in range(20)]
+    correct = [prediction.label == label for prediction, label in zip(predictions, np.repeat(CLASSES, 20), strict=True)]
     assert np.mean(correct) > 0.9
-    assert (
-        np.mean([answer.probabilities.max() for answer in answers]) > 0.65
-    )  # of a ridge's answers, 1 and two 0, it is 0.58
+    # without calibration it is about 0.58, the softmax of the logits 1, 0 and 0
+    assert np.mean([prediction.probabilities.max() for prediction in predictions]) > 0.65
 
 
-def test_it_is_the_backbone_but_for_the_head_and_sees_bilinearly(run, source):
+def test_it_has_the_backbone_with_a_new_head_and_bilinear_interpolation(run, source):
     before, after = load_pretrained(source), load_pretrained(run.path)
     for name, tensor in before.weights.tensors.items():
         if not name.startswith("head."):
@@ -102,7 +101,7 @@ def test_it_is_the_backbone_but_for_the_head_and_sees_bilinearly(run, source):
     assert after.preprocess == replace(before.preprocess, interpolation="bilinear")
 
 
-def test_the_journal_tells_the_ridges_and_what_was_reached(run):
+def test_the_journal_has_the_ridges_and_the_validation_accuracy(run):
     ridges = read_history(run.journal).ridges
     assert [line["ridge"] for line in ridges] == list(RIDGES)
     (chosen,) = (line for line in ridges if line["chosen"])
@@ -114,14 +113,14 @@ def test_the_journal_tells_the_ridges_and_what_was_reached(run):
     assert end["peak_bytes"] > 0
 
 
-def test_its_page_shows_the_ridges_and_is_part_of_the_whole_run(run):
+def test_its_page_shows_the_ridges_and_is_listed_in_the_status_file(run):
     page = run.report.read_text()
     assert "Ridge selection" in page
-    assert page.count(">kept<") == 1
+    assert page.count(">selected<") == 1
     assert "report.html" in json.loads((run.path / "status.json").read_text())["bytes"]
 
 
-def test_the_recipe_of_the_run_leaves_nothing_open_and_makes_it_again(run, make_job, tmp_path):
+def test_the_recipe_of_the_run_is_complete_and_reproduces_it(run, make_job, tmp_path):
     assert run.recipe["image_size"] == 8
     assert run.recipe["linear_probe"]["ridges"] == list(RIDGES)
     again = make_job(**run.recipe)
@@ -130,7 +129,7 @@ def test_the_recipe_of_the_run_leaves_nothing_open_and_makes_it_again(run, make_
     assert copy.weights.read_bytes() == run.weights.read_bytes()
 
 
-def test_a_set_without_validation_gives_some_of_train_and_the_run_keeps_which(make_job, shades, tmp_path):
+def test_without_a_validation_split_images_are_held_out_from_train_and_listed_in_the_run(make_job, shades, tmp_path):
     splits = {name: split for name, split in shades.splits.items() if name != "validation"}
     job = make_job(replace(shades, splits=splits))
     assert {name: len(split) for name, split in job.dataset.splits.items()} == {
@@ -138,12 +137,12 @@ def test_a_set_without_validation_gives_some_of_train_and_the_run_keeps_which(ma
         "test": 12,
         "validation": 4,
     }
-    assert "to select the ridge" in job.dataset.notes[-1]
+    assert "held out as validation to select the ridge" in job.dataset.notes[-1]
     assignment = train_linear_probe(job, tmp_path / "run", quiet=True).split_assignment
     assert assignment is not None and len(assignment["validation"]) == 4
 
 
-def test_unreadable_images_are_left_out_and_named(make_job, images, tmp_path):
+def test_unreadable_images_are_skipped_and_listed(make_job, images, tmp_path):
     job = make_job(max_unreadable=1)
     broken = job.dataset.splits["train"].names[0]
     (images / broken).write_bytes(b"no image")
@@ -152,7 +151,7 @@ def test_unreadable_images_are_left_out_and_named(make_job, images, tmp_path):
     assert end["images"] == 41
 
 
-def test_a_failure_leaves_no_folder_and_a_finished_run_stays(make_job, run, tmp_path, monkeypatch):
+def test_a_failure_leaves_no_folder_and_a_finished_run_is_not_overwritten(make_job, run, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="finished run"):
         train_linear_probe(make_job(), run.path, quiet=True)
     monkeypatch.delattr(module, "replace_head")
@@ -161,25 +160,27 @@ def test_a_failure_leaves_no_folder_and_a_finished_run_stays(make_job, run, tmp_
     assert not (tmp_path / "new").exists()
 
 
-def test_a_training_that_was_broken_off_is_not_overwritten(make_job, run):
+def test_an_interrupted_training_is_not_overwritten(make_job, run):
     run.set_state("stopped")
     with pytest.raises(UserError, match="mixlab train --resume"):
         train_linear_probe(make_job(), run.path, quiet=True)
 
 
-def test_a_model_of_timm_s_is_refused(make_job, tmp_path):
+def test_a_timm_model_is_an_error(make_job, tmp_path):
     model = create_model("resnet_nano", layers=[1, 1, 1, 1], channels=[8, 8, 8, 8], classes=2)
     (tmp_path / "resnet").mkdir()
     weights = Weights("timm", vars(model.config).copy(), dict(model.state_dict()))
     write_model_folder(tmp_path / "resnet", weights, ("a", "b"), Preprocess((32, 32)))
-    with pytest.raises(UserError, match=r"resnet is a model of timm's: .*Give a Mixer, a ConvMixer or a DaViT\."):
+    with pytest.raises(
+        UserError, match=r"resnet is a timm model, .*: give a Mixer, a ConvMixer, a DaViT or a model of your own\."
+    ):
         make_job(model=str(tmp_path / "resnet"))
 
 
-def test_the_store_knows_the_run_by_all_that_decides_it(make_job, source):
+def test_the_folder_in_the_store_depends_on_everything_that_determines_the_result(make_job, source):
     first = make_job()
     assert first.folder() == make_job().folder()
-    assert first.folder().name.startswith("mixer_tiny-head-folder-")
+    assert first.folder().name.startswith("mixer_tiny-probe-folder-")
     others = [make_job(image_size=16), make_job(linear_probe={"ridges": [1.0]})]
     assert len({job.folder() for job in (first, *others)}) == 3
 
@@ -199,14 +200,14 @@ def test_the_store_knows_the_run_by_all_that_decides_it(make_job, source):
             {"linear_probe": {"ridges": [0.0]}},
             r"mine: linear_probe\.ridges=0\.0 is invalid: it must be greater than 0",
         ),
-        ({"linear_probe": 3}, "mine: linear_probe=3 is invalid: it must be a section with keys"),
+        ({"linear_probe": 3}, r"mine: linear_probe=3 is invalid: it must be a section with keys\."),
         ({"linear_probe": {}, "epochs": 3}, 'mine: the key "epochs" is unknown. Known keys: model, data, image_size'),
     ],
 )
-def test_a_recipe_of_a_head_is_refused_as_any_is(fields, sentence):
+def test_an_invalid_recipe_of_a_linear_probe_is_an_error(fields, sentence):
     with pytest.raises(UserError, match=sentence):
         parse_recipe({"model": "m", "data": "d"} | fields, "mine")
 
 
-def test_without_the_section_it_is_a_training_by_steps(tiny_recipe):
+def test_a_recipe_without_the_section_is_a_training(tiny_recipe):
     assert isinstance(parse_recipe(tiny_recipe, "mine"), Recipe)
