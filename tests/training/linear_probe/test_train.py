@@ -117,7 +117,7 @@ def test_the_journal_tells_the_ridges_and_what_was_reached(run):
 def test_its_page_shows_the_ridges_and_is_part_of_the_whole_run(run):
     page = run.report.read_text()
     assert "Ridge selection" in page
-    assert page.count(">kept<") == 1
+    assert page.count(">selected<") == 1
     assert "report.html" in json.loads((run.path / "status.json").read_text())["bytes"]
 
 

@@ -60,7 +60,7 @@ class TestRecipe:
             parse_training_recipe(tomllib.loads(complete_recipe(estimated(job))), "printed"), shades, job.device
         )
         assert (read.architecture, read.preprocess, read.recipe.config) == (job.architecture, job.preprocess, {})
-        assert metadata(estimated(job))["Initial weights"] == f"the weights of {begun}"
+        assert metadata(estimated(job))["Initial weights"] == f"those of {begun}"
 
     def test_every_default_is_there(self, make_job):
         printed = tomllib.loads(complete_recipe(estimated(make_job())))
