@@ -1,63 +1,135 @@
-"""`mixlab study`: what it prints and writes."""
+"""`mixlab study`: its studies and their options, and what it prints and writes."""
 
 import json
-from functools import partial
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from mixlab.cli.study import study_names
 from mixlab.evaluation.probes import features
-from mixlab.speed.plan import ComputeMode, Plan
-from mixlab.studies import transfer
+from mixlab.speed.plan import ComputeMode
 from mixlab.training.planning import autotune
+from mixlab.training.planning.autotune import Timings
 
 STUDY = ("study", "resolution", "--data", "folder:pets", "--seeds", "2", "--epochs", "1", "--images", "8")
 
 
-@pytest.mark.long
-def test_a_study_prints_its_tables_and_writes_report_and_results(run, pets, monkeypatch):
-    monkeypatch.setattr(autotune, "select_plan", lambda job, log, processes: (Plan("cpu", ComputeMode(), 8), 0.1))
-    ended = run(*STUDY, "--out", "found", "--quiet")
-    assert ended.status == 0
-    assert "resampled, 24 px, tuned" in ended.out
-    assert "Pair by pair" in ended.out
-    assert ended.out.endswith("The report: found/report.html\n")
-    results = json.loads(Path("found/results.json").read_text())
-    assert (results["images"], results["terms"]["seeds"], len(results["arms"])) == (8, 2, 12)
-    assert (
-        "How does a change of the image size affect the accuracy of a Mixer?" in Path("found/report.html").read_text()
+@pytest.fixture
+def invented_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else every mode would be timed on this machine."""
+    monkeypatch.setattr(
+        autotune, "time_job", lambda job, log: Timings(min(job.batch, 20), "released", {ComputeMode(): 0.1})
     )
 
 
+def plain(text: str) -> str:
+    """In one line, without the frame that a terminal gets."""
+    return " ".join(re.sub(r"[│╭╰─╮╯]", " ", text).split())
+
+
 @pytest.mark.long
+@pytest.mark.usefixtures("invented_times")
+def test_a_study_prints_its_tables_and_writes_report_and_results(run, pets):
+    ended = run(*STUDY, "--out", "found", "--quiet")
+    assert ended.status == 0
+    assert "resampled, 24 px, tuned" in ended.out
+    assert "Claims" in ended.out and "Differences" in ended.out
+    assert ended.out.endswith("The report: found/report.html\n")
+    results = json.loads(Path("found/results.json").read_text())
+    settings = {"seeds": 2, "epochs": 1, "images": 8, "tuning_epochs": 1}
+    assert (results["settings"], len(results["arms"]), len(results["findings"])) == (settings, 12, 3)
+    page = Path("found/report.html").read_text()
+    assert "How does a change of the image size affect the accuracy of a Mixer?" in page
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("invented_times")
 def test_the_study_of_transfer_prints_its_tables_and_writes_report_and_results(run, monkeypatch):
-    monkeypatch.setattr(autotune, "select_plan", lambda job, log, processes: (Plan("cpu", ComputeMode(), 20), 0.1))
     monkeypatch.setattr(features, "cache_folder", lambda: Path("cache"))
-    monkeypatch.setattr(transfer, "TransferSettings", partial(transfer.TransferSettings, shots=4, tuning_epochs=1))
-    few = ("--seeds", "2", "--epochs", "1", "--images", "50")
+    few = ("--seeds", "2", "--epochs", "1", "--images", "50", "--shots", "4", "--tuning-epochs", "1")
     ended = run("study", "transfer", "--data", "digits", *few, "--out", "found", "--quiet")
     assert ended.status == 0
     assert "from scratch, 5 times as long" in ended.out
     results = json.loads(Path("found/results.json").read_text())
-    assert (results["images"], len(results["splits"]), len(results["arms"])) == (50, 2, 4)
-    assert "Does knowledge carry over" in Path("found/report.html").read_text()
+    assert results["settings"] == {"seeds": 2, "epochs": 1, "images": 50, "shots": 4, "tuning_epochs": 1}
+    assert ([len(arm["scores"]) for arm in results["arms"]], len(results["findings"])) == ([2] * 4, 4)
+    report = Path("found/report.html").read_text()
+    assert "Does what a model has learned transfer to new classes?" in report
+    assert "Split 2" in report and "Split 3" not in report
 
 
-def test_transfer_wants_four_classes(run, pets):
-    ended = run("study", "transfer", "--data", "folder:pets", "--out", "found")
-    assert ended.status == 2
-    assert "and 4 are the least" in ended.err
+def test_the_help_lists_the_studies_with_their_questions(run):
+    ended = run("study", "--help")
+    assert ended.status == 0
+    assert study_names() == ["resolution", "transfer"]
+    out = plain(ended.out)
+    assert "resolution What does a change of resolution cost a Mixer: at once, and after some fine-tuning?" in out
+    assert "transfer Does what a model has learned transfer to new classes?" in out
+    assert " arms " not in out and " result " not in out
 
 
-def test_an_unknown_question_is_refused(run):
-    ended = run("study", "colour", "--data", "digits")
-    assert ended.status == 2
-    assert "resolution" in ended.err
+@pytest.mark.parametrize("name", ["resolution", "transfer"])
+def test_the_options_of_a_study_are_the_fields_of_its_settings_with_their_help(run, name):
+    ended = run("study", name, "--help")
+    assert ended.status == 0
+    out, settings = plain(ended.out), import_module(f"mixlab.studies.{name}").Settings
+    found = re.findall(r"(--[a-z-]+) <", out)
+    assert found == ["--data", *("--" + field.name.replace("_", "-") for field in fields(settings)), "--out"]
+    for field in fields(settings):
+        assert field.metadata["help"] in out
+        assert f"[default: {field.default}; x>={field.metadata['min']}]" in out
 
 
-def test_an_occupied_folder_is_refused_before_anything_is_trained(run, pets):
+def test_a_number_below_the_least_of_a_setting_is_refused(refused):
+    sentence = refused("study", "resolution", "--data", "digits", "--seeds", "1")
+    assert "'--seeds'" in sentence and "greater than or equal to 2" in sentence
+
+
+def test_transfer_needs_four_classes(refused, pets):
+    sentence = refused("study", "transfer", "--data", "folder:pets", "--out", "found")
+    assert "has 2 classes, and the study needs at least 4" in sentence
+
+
+def test_transfer_needs_as_many_images_as_shots(refused):
+    sentence = refused("study", "transfer", "--data", "digits", "--shots", "5000", "--out", "found")
+    assert "training images of" in sentence and "takes 5000 of each new class" in sentence
+
+
+def test_an_unknown_study_is_refused_with_those_that_there_are(refused):
+    assert refused("study", "colour", "--data", "digits") == (
+        'There is no study "colour": the studies are resolution, transfer.'
+    )
+    assert refused("study", "transfers").endswith('Did you mean "transfer"?')
+
+
+@pytest.mark.parametrize("name", ["arms", "result", "__init__"])
+def test_what_studies_share_is_no_study(refused, name):
+    assert refused("study", name, "--data", "digits").startswith(f'There is no study "{name}"')
+
+
+def test_a_study_without_a_name_is_refused(refused):
+    assert refused("study").startswith("`mixlab study` is not understood: Missing command.")
+
+
+def test_an_occupied_folder_is_refused_before_anything_is_trained(refused, pets):
     Path("found").mkdir()
     Path("found/mine.txt").write_text("mine")
-    ended = run(*STUDY, "--out", "found")
-    assert ended.status == 2
-    assert "never overwritten" in ended.err
+    assert "never overwritten" in refused(*STUDY, "--out", "found")
+
+
+def test_the_help_of_mixlab_imports_no_torch_and_no_study():
+    code = (
+        "import sys; from mixlab.cli.main import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print([name for name in sys.modules if name.partition('.')[0] in ('torch', 'timm', 'numpy')])\n"
+        "print([name for name in sys.modules if name.startswith('mixlab.studies')])"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "study" in ended.stdout
+    assert ended.stdout.splitlines()[-2:] == ["[]", "[]"]

@@ -18,6 +18,7 @@ from mixlab.stats.intervals import median_interval, proportion_interval
 from mixlab.training.job import Job
 from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.training.recipes.recipe_files import read_recipe
+from mixlab.zoo.architecture import Architecture
 
 ENVIRONMENT = {
     "device": "a test processor, 2 cores",
@@ -66,15 +67,14 @@ def _make_comparison(
                 read_recipe(recipe_name) | {"model": name, "data": data, "epochs": epochs}, recipe_name
             ),
             dataset=dataset,
-            family="mixer",
-            config={},
+            architecture=_architecture(name, parameters=300_000 + 5_000 * index, macs=20_000_000),
             preprocess=Preprocess((8, 8)),
             device=torch.device("cpu"),
         )
         seconds = 20.0 + 3 * index
         model_results.append(
             ModelResult(
-                candidate=Candidate(name, recipe_name, job, parameters=300_000 + 5_000 * index, macs=20_000_000),
+                candidate=Candidate(name, recipe_name, job),
                 plan=Plan("cpu", ComputeMode(), micro_batch=job.batch),
                 trained=tuple(_training(accuracy, difficulty, dataset, epochs, seconds, random) for _ in range(seeds)),
                 inference_mode=ComputeMode("bf16", "channels_last"),
@@ -91,6 +91,13 @@ def _make_comparison(
         },
         environment=ENVIRONMENT,
     )
+
+
+def _architecture(name: str, *, parameters: int, macs: int) -> Architecture:
+    """With invented counts in the place of those that a model would have."""
+    architecture = Architecture(name, "mixer", {})
+    vars(architecture).update(parameters=parameters, macs=macs)
+    return architecture
 
 
 def _dataset(

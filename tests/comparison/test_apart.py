@@ -1,4 +1,4 @@
-"""Compare as a user runs it: real trials, real processes, and one that the system kills."""
+"""Compare as a user runs it: real timings, real processes, and one that the system kills."""
 
 import time
 from collections.abc import Sequence
@@ -52,9 +52,11 @@ def test_a_training_that_the_system_kills_is_one_sentence_and_what_was_finished_
     killed: list[int] = []
     killer = Thread(target=kill_the_training_of, args=("convmixer_nano", store, killed))
     killer.start()
-    with pytest.raises(
-        UserError, match=r"training of convmixer_nano with seed 0 was killed .* what was finished is kept"
-    ):
+    sentence = (
+        r"^1 training of 2 failed, and the others are kept\. convmixer_nano, seed 0: "
+        r"The training of convmixer_nano, seed 0 was killed .* finished trainings are kept\.$"
+    )
+    with pytest.raises(UserError, match=sentence):
         compared()
     killer.join()
     assert len(killed) == 1

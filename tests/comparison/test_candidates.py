@@ -1,16 +1,18 @@
-"""Who is compared: the usual recipe with what was asked for over it, and one remembered plan."""
+"""The models of a comparison before their training: the default recipe with what was given, and one compute mode."""
 
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from mixlab.comparison.candidates import DEFAULT_MODELS, Candidate, PlannedCandidate, make_candidate, plan_candidate
+from mixlab.comparison.candidates import DEFAULT_MODELS, Candidate, PlannedCandidate, make_candidate, plan_candidates
 from mixlab.errors import UserError
 from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.speed.plan import ComputeMode, Plan
+from mixlab.training import runner
 from mixlab.training.job import Job
 from mixlab.training.planning import autotune
+from mixlab.training.planning.autotune import Timings
 from mixlab.zoo.architecture import create_model
 from mixlab.zoo.sizes import find_size
 
@@ -23,29 +25,48 @@ def candidate(shades) -> Candidate:
 
 
 @pytest.fixture
-def trials(tmp_path, monkeypatch) -> list[Job]:
-    """The jobs that a plan was tried for."""
-    tried: list[Job] = []
+def planned(candidate) -> PlannedCandidate:
+    return PlannedCandidate(candidate, PLAN, 0.25)
 
-    def decide(job: Job, log: Any, processes: int) -> tuple[Plan, float]:
-        tried.append(job)
-        return PLAN, 0.25
+
+@pytest.fixture
+def timed(tmp_path, monkeypatch) -> list[Job]:
+    """The jobs whose steps are timed; bf16 is invented to be faster."""
+    jobs: list[Job] = []
+
+    def time_job(job: Job, log: Any, processes: int = 1) -> Timings:
+        jobs.append(job)
+        return Timings(4, "released", {ComputeMode(): 0.5, ComputeMode("bf16"): 0.25})
 
     monkeypatch.setenv("MIXLAB_RUNS", str(tmp_path))
-    monkeypatch.setattr(autotune, "select_plan", decide)
-    return tried
+    monkeypatch.setattr(autotune, "time_job", time_job)
+    return jobs
 
 
-def test_a_contender_has_its_default_recipe(shades):
+def test_a_candidate_has_the_default_recipe_of_its_model(shades):
     found = make_candidate("davit_nano", shades, image_size=None, epochs=None, config={})
-    assert (found.name, found.recipe_name, found.job.family) == ("davit_nano", "small_images_davit", "davit")
+    assert (found.name, found.recipe_name, found.job.architecture.family) == (
+        "davit_nano",
+        "small_images_davit",
+        "davit",
+    )
     assert found.job.preprocess.image_size == (32, 32)
 
 
-def test_what_is_asked_for_goes_over_the_default_recipe(shades):
+def test_what_is_given_takes_the_place_of_the_recipe_s(shades):
     found = make_candidate("mixer_nano", shades, image_size=(8, 12), epochs=3, config={"channels": 16})
-    assert (found.job.recipe.epochs, found.job.config["channels"]) == (3, 16)
+    assert (found.job.recipe.epochs, found.job.architecture.config["channels"]) == (3, 16)
+    assert found.job.recipe.config["channels"] == 16
     assert found.job.preprocess.image_size == (8, 12)
+
+
+def test_validation_images_are_merged_into_train_by_the_recipe(candidate, shades):
+    assert candidate.job.recipe.validation == "merged"
+    assert list(candidate.job.dataset.splits) == ["train", "test"]
+    assert candidate.job.dataset.splits["train"].names == [
+        *shades.splits["train"].names,
+        *shades.splits["validation"].names,
+    ]
 
 
 @pytest.mark.parametrize("name", ["convmixer_nano", "resnet_nano"])
@@ -55,45 +76,49 @@ def test_the_counts_are_those_of_the_model_that_will_be_trained(shades, name):
     assert (found.parameters, found.macs) == (count_parameters(model), count_macs(model, (3, 16, 16)))
 
 
-def test_an_unknown_model_does_not_enter(shades):
+def test_an_unknown_model_is_refused(shades):
     with pytest.raises(UserError, match='"mixer_nani" is not a known model'):
         make_candidate("mixer_nani", shades, image_size=None, epochs=None, config={})
 
 
-def test_another_seed_changes_nothing_else(candidate):
-    job = candidate.seeded(7)
-    assert job.recipe.seed == 7
-    assert replace(job, recipe=candidate.job.recipe) == candidate.job
+def test_another_seed_changes_nothing_else(planned):
+    training, job = planned.training(7), planned.candidate.job
+    assert training.job.recipe.seed == 7
+    assert replace(training.job, recipe=job.recipe) == job
+    assert training.job.recipe.model_copy(update={"seed": 0}) == job.recipe
+    assert (training.plan, training.seconds_per_step) == (PLAN, 0.25)
+    assert training.folder != planned.training(8).folder
 
 
 def test_a_length_in_steps_takes_the_place_of_the_epochs(candidate):
-    recipe = candidate.lasting(9).job.recipe
+    recipe = candidate.with_steps(9).job.recipe
     assert (recipe.steps, recipe.epochs) == (9, None)
 
 
-def test_a_plan_is_tried_once_and_cached(candidate, trials):
-    first = plan_candidate(candidate, log=print)
-    assert plan_candidate(candidate, log=print) == first == PlannedCandidate(candidate, PLAN, 0.25)
-    assert len(trials) == 1
+def test_a_candidate_is_timed_once_and_its_times_are_kept_in_the_store(candidate, timed):
+    first = plan_candidates([candidate], log=print)
+    assert plan_candidates([candidate], log=print) == first == [PlannedCandidate(candidate, PLAN, 0.25)]
+    assert len(timed) == 1
 
 
-def test_another_model_has_a_plan_of_its_own(candidate, shades, trials):
-    plan_candidate(candidate, log=print)
-    plan_candidate(make_candidate("mixer_nano", shades, image_size=16, epochs=2, config={}), log=print)
-    assert len(trials) == 2
+def test_candidates_are_timed_each_and_all_get_the_same_mode(candidate, shades, timed):
+    larger = make_candidate("mixer_nano", shades, image_size=16, epochs=2, config={})
+    planned = plan_candidates([candidate, larger], log=print)
+    assert timed == [candidate.job, larger.job]
+    assert [(one.candidate, one.plan.mode) for one in planned] == [(candidate, PLAN.mode), (larger, PLAN.mode)]
 
 
-def test_the_seconds_of_a_training_are_those_of_all_its_steps(candidate):
-    """Forty images in batches of four, twice."""
-    assert candidate.job.batch == 4
-    assert PlannedCandidate(candidate, PLAN, 0.25).seconds == 20 * 0.25
+def test_the_seconds_of_a_training_are_those_of_all_its_steps_and_of_its_start(planned):
+    """52 images, validation among them, in batches of four, twice."""
+    assert planned.candidate.job.batch == 4
+    assert planned.training(seed=0).seconds == runner._STARTUP + 26 * 0.25
 
 
 @pytest.mark.parametrize(("seconds", "steps"), [(10.0, 40), (10.1, 40), (10.2, 41), (0.01, 1)])
-def test_a_training_that_is_to_last_so_long_has_that_many_steps_and_at_least_one(candidate, seconds, steps):
-    lasting = PlannedCandidate(candidate, PLAN, 0.25).lasting(seconds)
+def test_a_training_that_is_to_last_so_long_has_that_many_steps_and_at_least_one(planned, seconds, steps):
+    lasting = planned.lasting(seconds)
     assert lasting.candidate.job.recipe.steps == steps
-    assert lasting.seconds == steps * 0.25
+    assert lasting.training(seed=0).seconds == runner._STARTUP + steps * 0.25
 
 
 def test_the_default_models_are_of_about_equal_parameters():

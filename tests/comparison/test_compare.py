@@ -1,8 +1,9 @@
 """Compare from end to end on forty images, each training in this process."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +12,25 @@ import pytest
 from PIL import Image
 
 from mixlab.comparison import compare as compare_module
-from mixlab.comparison import trainings
 from mixlab.comparison.compare import compare
 from mixlab.comparison.comparison import Comparison
 from mixlab.comparison.settings import ComparisonSettings
-from mixlab.comparison.trainings import Trained
+from mixlab.comparison.trainings import Trained, evaluate_training
 from mixlab.data.sources import open_dataset
 from mixlab.errors import UserError
 from mixlab.measure.macs import count_parameters
 from mixlab.runs.folder import Run
-from mixlab.speed.plan import ComputeMode, Plan
+from mixlab.speed.plan import ComputeMode
 from mixlab.stats.intervals import median_interval
+from mixlab.training import runner
+from mixlab.training.job import Job
 from mixlab.training.planning import autotune
+from mixlab.training.planning.autotune import Timings
+from mixlab.training.runner import Training
 from mixlab.zoo.architecture import create_model, macs_of
 
-PLAN = Plan("cpu", ComputeMode(), 4)
-SECONDS_A_STEP = {"mixer_nano": 0.01, "convmixer_nano": 0.02}
-MODELS = list(SECONDS_A_STEP)
+SECONDS_PER_STEP = {"mixer_nano": 0.01, "convmixer_nano": 0.02}
+MODELS = list(SECONDS_PER_STEP)
 LARGE = "convmixer_256_8"
 
 Compared = Callable[..., Comparison]
@@ -40,13 +43,10 @@ def said() -> list[str]:
 
 @pytest.fixture
 def compared(pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]) -> Compared:
-    """Compares with invented trials and speeds, and with processes that are this one."""
+    """Compares with invented times and speeds."""
     monkeypatch.setenv("MIXLAB_RUNS", str(tmp_path / "store"))
-    monkeypatch.setattr(
-        autotune, "select_plan", lambda job, log, processes: (PLAN, SECONDS_A_STEP.get(job.recipe.model, 0.05))
-    )
+    monkeypatch.setattr(autotune, "time_job", invented_times)
     monkeypatch.setattr(compare_module, "images_per_second", invented_speeds)
-    monkeypatch.setattr(compare_module, "processes", this_process)
 
     def compared(models: list[str] = MODELS, **settings: Any) -> Comparison:
         settings = {"seeds": 2, "image_size": 8, "epochs": None if settings.keys() & {"minutes"} else 1} | settings
@@ -57,26 +57,25 @@ def compared(pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: 
     return compared
 
 
-@contextmanager
-def this_process() -> Iterator[trainings.TrainApart]:
-    yield trainings._train_and_judge
+def invented_times(job: Job, log: object, processes: int = 1) -> Timings:
+    return Timings(4, "released", {ComputeMode(): SECONDS_PER_STEP.get(job.recipe.model, 0.05)})
 
 
 def invented_speeds(models: dict[str, Any], device: object) -> dict[str, Any]:
     return {name: (ComputeMode(), median_interval([100.0] * 9, "images/s")) for name in models}
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The folders that are trained into, as it happens."""
+    """The folders that are trained into, as it happens; trainings run in this process."""
     folders: list[str] = []
-    train = trainings.train
 
-    def noted(job: Any, plan: Plan, folder: Path, *, quiet: bool) -> Run:
-        folders.append(folder.name)
-        return train(job, plan, folder, quiet=quiet)
+    def train_here(training: Training, *, waits: bool, quiet: bool) -> Run:
+        folders.append(training.folder.name)
+        runner._train(training.job.recipe, training.plan, training.folder, waits=waits, quiet=quiet)
+        return Run(training.folder)
 
-    monkeypatch.setattr(trainings, "train", noted)
+    monkeypatch.setattr(runner, "_train_in_new_process", train_here)
     return folders
 
 
@@ -110,23 +109,22 @@ def test_validation_images_are_trained_on(compared):
 
 def test_another_image_size_is_that_of_every_model(compared):
     comparison = compared(image_size=12, seeds=1)
-    assert [one.candidate.job.config["image_size"] for one in comparison.model_results] == [12, 12]
+    assert [one.candidate.job.architecture.config["image_size"] for one in comparison.model_results] == [12, 12]
 
 
-def test_what_an_interruption_has_finished_is_found_again(compared, trained, monkeypatch, said):
-    train, left = trainings.train, iter(range(3))
+def test_what_an_interruption_has_finished_is_found_again(compared, trained, monkeypatch):
+    train_here, left = runner._train_in_new_process, iter(range(3))
 
     def interrupted(*arguments: Any, **options: Any) -> Run:
         if next(left, None) is None:
             raise KeyboardInterrupt
-        return train(*arguments, **options)
+        return train_here(*arguments, **options)
 
-    monkeypatch.setattr(trainings, "train", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as stopped, pytest.raises(KeyboardInterrupt):
+        stopped.setattr(runner, "_train_in_new_process", interrupted)
         compared()
     assert len(trained) == 3
-    monkeypatch.setattr(trainings, "train", train)
-    monkeypatch.delattr(autotune, "select_plan")  # the plans are remembered as well
+    monkeypatch.delattr(autotune, "time_job")  # the times are in the store as well
     comparison = compared()
     assert len(trained) == len(set(trained)) == 4
     assert [one.correct.shape for one in comparison.model_results] == [(2, 8), (2, 8)]
@@ -146,7 +144,7 @@ def test_a_changed_image_trains_anew(compared, trained, pets):
 
 
 def test_minutes_are_shared_equally_and_pay_for_the_start_of_each_training(compared):
-    comparison = compared(minutes=4 * (0.1 + compare_module._START_SECONDS) / 60)
+    comparison = compared(minutes=4 * (0.1 + compare_module._STARTUP_SECONDS) / 60)
     steps = {name: {recipe["steps"] for recipe in found} for name, found in recipes(comparison).items()}
     assert steps == {"mixer_nano": {10}, "convmixer_nano": {5}}
 
@@ -158,12 +156,10 @@ def test_minutes_that_pay_for_no_training_are_refused_with_how_many_would(compar
 
 
 def test_matching_seconds_gives_the_others_as_many_steps_as_take_so_long(compared, monkeypatch):
-    rank = trainings._train_and_judge
+    def of_a_quarter_second(*arguments: Any) -> Trained:
+        return replace(evaluate_training(*arguments), training_seconds=0.24)
 
-    def of_a_second(*arguments: Any, **options: Any) -> Trained:
-        return replace(rank(*arguments, **options), training_seconds=0.24)
-
-    monkeypatch.setattr(trainings, "_train_and_judge", of_a_second)
+    monkeypatch.setattr(compare_module, "evaluate_training", of_a_quarter_second)
     found = recipes(compared(match="seconds"))
     assert ["steps" in recipe for recipe in found["mixer_nano"]] == [False, False]
     assert [recipe["steps"] for recipe in found["convmixer_nano"]] == [12, 12]
@@ -185,7 +181,9 @@ def test_a_model_of_a_fixed_size_is_matched_only_to_itself(compared, trained):
 
 @pytest.mark.parametrize("models", [["mixer_nano"], ["mixer_nano", "mixer_nano"], [*MODELS, "mixer_nano"]])
 def test_fewer_than_two_different_models_are_refused(compared, models):
-    with pytest.raises(UserError, match=rf"--models {','.join(models)} compares nothing: give two or more different"):
+    with pytest.raises(
+        UserError, match=rf"--models {','.join(models)} is not a comparison: give two or more different"
+    ):
         compared(models)
 
 
@@ -198,8 +196,21 @@ def test_a_broken_test_image_shows_before_the_first_training(compared, trained, 
     assert trained == []
 
 
-def test_the_plans_and_every_result_are_said_as_they_come(compared, said):
+def test_the_plan_and_every_result_are_said_as_they_come(compared, said):
     compared()
-    assert "  mixer_nano: fp32, contiguous, 10 ms a step of 4 images" in said
-    assert [sentence.partition(" ")[0] for sentence in said[-4:]] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
-    assert "convmixer_nano, seed 1: " in said[-1]
+    assert any(sentence.endswith("all models are trained in fp32, contiguous, the fastest mode.") for sentence in said)
+    assert [sentence.partition(" ")[0] for sentence in said[-8::2]] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
+    assert all(re.fullmatch(r"  top-1 [\d.]+ %", sentence) for sentence in said[-7::2])
+    assert "convmixer_nano, seed 1: trained in " in said[-2]
+
+
+def test_results_of_the_store_are_said_with_their_names_as_well(compared, said):
+    compared()
+    first = [sentence for sentence in said if sentence.startswith("  top-1")]
+    said.clear()
+    compared()
+    assert said[-8::2] == [
+        f"[{place}/4] {name}, seed {seed}: found in the store"
+        for place, (seed, name) in enumerate(product(range(2), MODELS), start=1)
+    ]
+    assert said[-7::2] == first

@@ -136,7 +136,7 @@ def test_an_unreadable_image_is_reported_before_any_feature_is_computed(compared
 
 
 def test_a_single_model_is_rejected(compared):
-    with pytest.raises(UserError, match=r"--models mixer_nano\.test compares nothing: give two or more"):
+    with pytest.raises(UserError, match=r"--models mixer_nano\.test is not a comparison: give two or more"):
         compared(OURS[:1])
 
 

@@ -1,8 +1,7 @@
-"""The study of resolution from end to end on twenty images, and its tables from invented answers."""
+"""The study of resolution from end to end on twenty images, and its tables from invented scores."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,16 +10,15 @@ import torch
 from mixlab.data.dataset import Dataset
 from mixlab.models.mixer import Mixer, MixerConfig
 from mixlab.report.table import render
-from mixlab.runs.folder import Run
-from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.studies import resolution as study
-from mixlab.studies.resolution import Resolution, ResolutionSettings, moved_on_grey, resolution
-from mixlab.training.job import Job
+from mixlab.studies.resolution import Settings, constant_image_difference
+from mixlab.studies.result import ArmsResult, study_page
+from mixlab.training.job import Job, resolve
 from mixlab.training.planning import autotune
 from mixlab.weights.adapt import Weights, resize_input
 from mixlab.weights.load import build_with_weights
 
-TERMS = ResolutionSettings(seeds=2, images=20, epochs=2)
+SETTINGS = Settings(seeds=2, images=20, epochs=2)
 NAMES = [
     "as it was, 16 px",
     "trained on, 16 px",
@@ -35,108 +33,122 @@ NAMES = [
     "from scratch, 24 px, 1 epoch",
     "from scratch, 24 px, 3 epochs",
 ]
+TUNED = ["exact, 32 px, tuned", "resampled, 32 px, tuned", "resampled, 24 px, tuned"]
 TRAININGS = 9  # a seed
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Job]]:
-    """What is trained, as it happens, in a store of its own; plans are invented."""
-    jobs: list[Job] = []
-    train = study.train
-
-    def noted(job: Job, plan: Plan, folder: Path, *, quiet: bool) -> Run:
-        jobs.append(job)
-        return train(job, plan, folder, quiet=quiet)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study, "train", noted)
-        patch.setenv("MIXLAB_RUNS", str(tmp_path_factory.mktemp("store")))
-        patch.setattr(autotune, "select_plan", lambda job, log, processes: (Plan("cpu", ComputeMode(), 20), 0.1))
-        yield jobs
+def studied(dataset: Dataset) -> ArmsResult:
+    return study.run(dataset, SETTINGS, quiet=True, log=lambda sentence: None)
 
 
 @pytest.fixture(scope="module")
-def found(trained: list[Job], shades: Dataset) -> Resolution:
+def result(laboratory, shades: Dataset) -> ArmsResult:
+    laboratory.datasets["shades"] = shades
     return studied(shades)
 
 
-def studied(dataset: Dataset) -> Resolution:
-    return resolution(dataset, TERMS, quiet=True, log=lambda sentence: None)
-
-
 @pytest.fixture(scope="module")
-def jobs(found: Resolution, trained: list[Job]) -> list[Job]:
-    return list(trained)
+def jobs(result: ArmsResult, laboratory) -> list[Job]:
+    return list(laboratory.jobs)
 
 
-def test_every_way_is_trained_and_evaluated_with_every_seed_on_all_test_images(found, jobs):
+def test_every_arm_is_trained_and_evaluated_with_every_seed_on_all_test_images(result, jobs):
     assert len(jobs) == TRAININGS * 2
-    assert [arm.name for arm in found.arms] == NAMES
-    assert {arm.correct.shape for arm in found.arms} == {(2, 12)}
+    assert sorted(job.recipe.seed for job in jobs) == [0] * TRAININGS + [1] * TRAININGS
+    assert [arm.name for arm in result.arms] == NAMES
+    assert {(len(arm.scores), arm.top1.n) for arm in result.arms} == {(2, 2)}
+    answers = np.array([arm.scores for arm in result.arms]) * 12 / 100
+    assert answers == pytest.approx(answers.round(), abs=1e-9)
+    for arm in result.arms:
+        assert arm.top1.value == pytest.approx(np.mean(arm.scores))
 
 
-def test_what_was_finished_is_found_again_and_so_are_the_plans(found, jobs, trained, shades, monkeypatch):
-    trained.clear()
-    monkeypatch.delattr(autotune, "select_plan")
+def test_what_was_finished_is_found_again_and_so_are_the_plans(result, jobs, laboratory, shades, monkeypatch):
+    laboratory.started.clear()
+    monkeypatch.delattr(autotune, "time_job")
     again = studied(shades)
-    assert trained == []
-    assert again.plans == found.plans
-    for before, after in zip(found.arms, again.arms, strict=True):
-        np.testing.assert_array_equal(after.correct, before.correct)
+    assert laboratory.started == []
+    assert again.plans == result.plans
+    assert again.arms == result.arms
 
 
-def test_the_exact_way_costs_more_and_moves_no_constant_image(found):
-    exact, resampled = (found[f"{way}, 32 px, at once"] for way in ("exact", "resampled"))
-    assert exact.macs > 1.5 * resampled.macs
-    assert max(exact.moved) < 1e-3 < min(resampled.moved)
+def test_the_exact_way_costs_more_and_keeps_the_logits_of_a_constant_image(result):
+    exact, resampled = (result[f"{way}, 32 px, at once"] for way in ("exact", "resampled"))
+    assert exact.details["macs"] > 1.5 * resampled.details["macs"]
+    assert exact.columns["macs"] == exact.details["macs"] / 1e6
+    assert len(exact.details["constant_image"]) == 2
+    assert max(exact.details["constant_image"]) < 1e-3 < min(resampled.details["constant_image"])
 
 
 def test_fine_tuning_starts_from_the_resized_weights_and_nothing_else_from_any(jobs):
-    start = [(job.weights.config["image_size"], job.weights.config["token_hidden"]) for job in jobs if job.weights]
-    assert start == [(16, 64), (32, 256), (32, 64), (24, 64)] * 2
+    weights = [job.weights for job in jobs if job.weights]
+    start = [(one.config["image_size"], one.config["token_hidden"]) for one in weights]
+    assert start == [size for size in ((16, 64), (32, 256), (32, 64), (24, 64)) for _ in range(2)]
     assert all(job.recipe.image_size == job.weights.config["image_size"] for job in jobs if job.weights)
-    assert len({job.weights.digest for job in jobs if job.weights}) == len(start)
+    assert len({one.digest for one in weights}) == len(start)
 
 
-def test_the_subset_has_equally_many_of_each_class_and_the_test_part_is_whole(shades):
-    splits = study._subset(shades, 21).splits
-    assert np.bincount(splits["train"].labels).tolist() == [10, 10]
-    assert splits["test"] is shades.splits["test"]
+def test_the_recipe_of_fine_tuning_says_the_weights_the_way_and_the_slower_rate(jobs):
+    tuned = [job.recipe for job in jobs if job.weights]
+    assert [recipe.initialization.resize for recipe in tuned] == [None] * 2 + ["exact"] * 2 + ["resampled"] * 4
+    assert {recipe.initialization.head for recipe in tuned} == {"keep"}
+    assert all(job.recipe.initialization.sha256 == job.weights.digest for job in jobs if job.weights)
+    rates = {job.weights is not None: job.recipe.optimizer.learning_rate for job in jobs}
+    assert rates[True] == rates[False] / 4
 
 
-def test_more_images_than_there_are_is_all_of_them(shades):
-    assert len(study._subset(shades, 10_000).splits["train"]) == 40
+def test_training_images_are_equally_many_of_each_class_and_all_test_images_are_kept(jobs, shades):
+    for job in jobs:
+        assert np.bincount(job.dataset.splits["train"].labels).tolist() == [10, 10]
+        assert job.dataset.splits["test"] is shades.splits["test"]
+        assert "validation" not in job.dataset.splits
+
+
+def test_an_odd_image_is_left_out_and_more_images_than_there_are_is_all_of_them(shades):
+    def images(count: int) -> int:
+        recipe = study._recipe(shades, replace(SETTINGS, images=count), seed=0, image_size=16, epochs=1)
+        return len(resolve(recipe, shades, torch.device("cpu")).dataset.splits["train"])
+
+    assert (images(21), images(10_000)) == (20, 40 + 12)
+
+
+def test_every_claim_compares_a_tuned_arm_with_the_model_that_stayed(result):
+    assert [claim.contrast for claim in result.claims] == [(name, "trained on, 16 px") for name in TUNED]
+    assert {claim.expected for claim in result.claims} == {"higher"}
+    assert len(result.findings()) == 3
 
 
 @pytest.fixture
-def invented(found: Resolution) -> Callable[..., Resolution]:
-    """The same arms with these accuracies in per cent, one a seed, of a hundred test images; 50 and 52 for others."""
+def invented(result: ArmsResult) -> Callable[..., ArmsResult]:
+    """The same arms with these scores in per cent, one a seed; 50 and 52 for others."""
 
-    def invent(**accuracies: tuple[int, int]) -> Resolution:
-        def answers(name: str) -> np.ndarray:
-            return np.stack([np.arange(100) < share for share in accuracies.get(name, (50, 52))])
-
-        return replace(found, arms=tuple(replace(arm, correct=answers(arm.name)) for arm in found.arms))
+    def invent(**scores: tuple[float, float]) -> ArmsResult:
+        return replace(
+            result, arms=tuple(replace(arm, scores=scores.get(arm.name, (50.0, 52.0))) for arm in result.arms)
+        )
 
     return invent
 
 
 def test_differences_are_paired_by_seed(invented):
-    result = invented(**{"exact, 32 px, tuned": (60, 63)})
-    difference = result["exact, 32 px, tuned"].against(result["resampled, 32 px, tuned"])
+    found = invented(**{"exact, 32 px, tuned": (60, 63)})
+    difference = found["exact, 32 px, tuned"].difference(found["resampled, 32 px, tuned"])
     assert difference.value == pytest.approx(10.5)
     assert difference.spread == pytest.approx(np.std([10, 11], ddof=1))
     assert difference.n == 2
 
 
-def test_a_way_is_ahead_only_where_the_whole_interval_is(invented):
-    clear = invented(**{"exact, 32 px, tuned": (60, 63), "resampled, 24 px, tuned": (50, 60)})
-    assert "exact to 32 px is ahead of the model that stayed at 16 px" in clear.page().answer.sentence
-    assert "no way is certainly ahead" in invented().page().answer.sentence
+def test_a_claim_agrees_only_where_all_seeds_together_say_so(invented):
+    clear = invented(**{"exact, 32 px, tuned": (60, 62.01), "resampled, 24 px, tuned": (50, 60)})
+    assert [finding.verdict for finding in clear.findings()] == [
+        "agrees",
+        "not testable at this scale",
+        "undecided",
+    ]
 
 
-def test_every_tuned_way_stands_beside_staying_and_beside_starting_anew(found):
-    names = {(a.name, b.name) for a, b in found.pairs}
+def test_every_tuned_way_is_compared_with_staying_and_with_starting_from_scratch(result):
+    names = set(result.pairs)
     assert ("exact, 32 px, tuned", "resampled, 32 px, tuned") in names
     for way in ("exact, 32 px", "resampled, 32 px", "resampled, 24 px"):
         size = way.split(", ")[1]
@@ -144,12 +156,19 @@ def test_every_tuned_way_stands_beside_staying_and_beside_starting_anew(found):
         assert {(f"{way}, tuned", other) for other in others} <= names
 
 
-def test_the_table_the_page_and_results_say_the_same(invented):
-    result = invented(**{"exact, 32 px, at once": (30, 31)})
-    (row,) = (arm for arm in result.results()["arms"] if arm["name"] == "exact, 32 px, at once")
-    assert row["by_seed"] == pytest.approx([30, 31])
-    assert "30.5" in render(result.table(), "markdown")
-    html = result.page().html()
+def test_the_table_the_page_and_results_say_the_same(result):
+    arms = tuple(
+        replace(arm, scores=(30.0, 31.0), top1=replace(arm.top1, value=30.5))
+        if arm.name == "exact, 32 px, at once"
+        else arm
+        for arm in result.arms
+    )
+    changed = replace(result, arms=arms)
+    (row,) = (arm for arm in changed.to_dict()["arms"] if arm["name"] == "exact, 32 px, at once")
+    assert row["scores"] == [30.0, 31.0]
+    assert row["top1"]["value"] == 30.5
+    assert "30.5" in render(changed.tables()[0], "markdown")
+    html = study_page(changed).html()
     assert "30.5" in html
     assert "fp32, contiguous" in html
 
@@ -166,5 +185,5 @@ def test_a_constant_image_s_logits_move_when_resampled_and_not_when_enlarged_exa
     resampled, exact = (
         build_with_weights(resize_input(weights, 16, way, window=None)) for way in ("resampled", "exact")
     )
-    assert 1e-3 < moved_on_grey(build_with_weights(weights), resampled) < float("inf")
-    assert moved_on_grey(build_with_weights(weights), exact) < 1e-3
+    assert 1e-3 < constant_image_difference(build_with_weights(weights), resampled) < float("inf")
+    assert constant_image_difference(build_with_weights(weights), exact) < 1e-3

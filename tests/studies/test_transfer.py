@@ -1,24 +1,28 @@
-"""The study of transfer from end to end on a handful of images, and its tables from invented accuracies."""
+"""The study of transfer from end to end on a handful of images, its splits of classes, and invented scores."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mixlab.data.dataset import Dataset, Split
-from mixlab.evaluation.probes import features
+from mixlab.errors import UserError
 from mixlab.report.table import render
-from mixlab.runs.folder import Run
-from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.studies import transfer as study
-from mixlab.studies.transfer import AS_LONG, HEAD, LONGER, TUNED, Transfer, TransferSettings, transfer
+from mixlab.studies.result import ArmsResult, study_page
+from mixlab.studies.transfer import AS_LONG, LONGER, PRETRAINED, PROBE, TUNED, Settings, class_splits
 from mixlab.training.job import Job
+from mixlab.training.linear_probe.train import LinearProbeJob
+from mixlab.training.planning import autotune
 
-TERMS = TransferSettings(seeds=2, images=16, epochs=1, shots=4, tuning_epochs=1)
-NAMES = [HEAD, TUNED, AS_LONG, LONGER]
-TRAININGS = 4  # a split, and the head
+SETTINGS = Settings(seeds=2, images=16, epochs=1, shots=4, tuning_epochs=1)
+NAMES = [PROBE, TUNED, AS_LONG, LONGER]
+CLASSES = ("ant", "bee", "cat", "dog", "eel")
+
+
+def silent(sentence: str) -> None:
+    pass
 
 
 @pytest.fixture(scope="module")
@@ -38,108 +42,156 @@ def colours() -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Job]]:
-    """What is trained, as it happens, in a store and a cache of its own; plans are invented."""
-    jobs: list[Job] = []
-    train = study.train
-
-    def noted(job: Job, plan: Plan, folder: Path, *, quiet: bool) -> Run:
-        jobs.append(job)
-        return train(job, plan, folder, quiet=quiet)
-
-    folder = tmp_path_factory.mktemp("store")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study, "train", noted)
-        patch.setenv("MIXLAB_RUNS", str(folder))
-        patch.setattr(features, "cache_folder", lambda: folder / "cache")
-        patch.setattr(study, "cached_plan", lambda job, log: (Plan("cpu", ComputeMode(), 20), 0.1))
-        yield jobs
+def result(laboratory, colours: Dataset) -> ArmsResult:
+    laboratory.datasets["colours"] = colours
+    return study.run(colours, SETTINGS, quiet=True, log=silent)
 
 
 @pytest.fixture(scope="module")
-def found(trained: list[Job], colours: Dataset) -> Transfer:
-    return transfer(colours, TERMS, quiet=True, log=lambda sentence: None)
+def jobs(result: ArmsResult, laboratory) -> dict[str, list[Job]]:
+    """Those with steps, by the name of the arm; one for each split of the classes."""
+    names = (PRETRAINED, TUNED, AS_LONG, LONGER)
+    return {name: laboratory.jobs[2 * place : 2 * place + 2] for place, name in enumerate(names)}
 
 
 @pytest.fixture(scope="module")
-def jobs(found: Transfer, trained: list[Job]) -> list[Job]:
-    return list(trained)
+def probes(result: ArmsResult, laboratory) -> list[LinearProbeJob]:
+    return list(laboratory.probes)
 
 
-def test_every_way_is_evaluated_in_every_split(found, jobs):
-    assert [arm.name for arm in found.arms] == NAMES
-    assert {len(arm.accuracies) for arm in found.arms} == {2}
-    assert len(jobs) == TRAININGS * 2
-    assert found.images == 16
+def test_every_arm_is_trained_and_evaluated_in_every_split(result, jobs, probes):
+    assert [arm.name for arm in result.arms] == NAMES
+    assert {(len(arm.scores), arm.top1.n) for arm in result.arms} == {(2, 2)}
+    assert [len(of_arm) for of_arm in jobs.values()] == [2] * 4
+    assert len(probes) == 2
+    assert [len(job.dataset.splits["train"]) for job in jobs[PRETRAINED]] == [16, 16]
+    correct = np.array([arm.scores for arm in result.arms]) * 6 / 100  # of six test images of the new classes
+    assert correct == pytest.approx(correct.round(), abs=1e-9)
 
 
-def test_the_new_classes_are_no_known_ones_and_all_ways_learn_from_the_same_few(found, jobs):
-    for assignment, (before, *after) in zip(found.splits, (jobs[:4], jobs[4:]), strict=True):
-        assert before.dataset.classes == assignment.known
-        assert not set(assignment.known) & set(assignment.new)
+def test_the_new_classes_are_no_known_ones_and_all_arms_learn_from_the_same_few(jobs, probes, colours):
+    for seed, split in enumerate(class_splits(colours, 2)):
+        assert jobs[PRETRAINED][seed].dataset.classes == split.known
+        assert not set(split.known) & set(split.new)
+        after = [jobs[name][seed] for name in (TUNED, AS_LONG, LONGER)]
         few = {tuple(job.dataset.splits["train"].names) for job in after}
-        assert len(few) == 1 and len(few.pop()) == 8
-        assert {job.dataset.classes for job in after} == {assignment.new}
+        assert len(few) == 1
+        (names,) = few
+        assert len(names) == 8
+        assert {job.dataset.classes for job in (*after, probes[seed])} == {split.new}
+        chosen = [*probes[seed].dataset.splits["train"].names, *probes[seed].dataset.splits["validation"].names]
+        assert sorted(chosen) == sorted(names)
 
 
-def test_fine_tuning_begins_with_the_body_before_and_a_head_of_zeros_at_a_quarter_of_the_rate(jobs):
-    _, tuned, scratch, longer = jobs[:4]
-    assert [job.weights is not None for job in jobs[:4]] == [False, True, False, False]
+def test_fine_tuning_starts_from_the_body_before_and_a_head_of_zeros_at_a_quarter_of_the_rate(jobs):
+    (before, *_), (tuned, *_), (scratch, *_), (longer, *_) = jobs.values()
+    assert [job.weights is not None for job in (before, tuned, scratch, longer)] == [False, True, False, False]
     assert not tuned.weights.tensors["head.weight"].any()
     assert tuned.recipe.optimizer.learning_rate == scratch.recipe.optimizer.learning_rate / 4
     assert longer.recipe.epochs == 5 * scratch.recipe.epochs
+    assert tuned.recipe.epochs == scratch.recipe.epochs
 
 
-def test_the_head_is_chosen_on_a_quarter_of_the_few(found, jobs):
-    head = found.recipes[HEAD]
-    (run,) = (path for path in Path(head.model).parent.glob("*-head-*") if Run(path).recipe == head.to_dict())
-    assignment = Run(run).split_assignment or {}
-    assert {split: len(names) for split, names in assignment.items()} == {"train": 6, "validation": 2, "test": 6}
-    assert set(assignment["train"] + assignment["validation"]) == set(jobs[1].dataset.splits["train"].names)
+def test_the_linear_probe_is_chosen_on_a_quarter_of_the_few(result, probes):
+    for job in probes:
+        sizes = {name: len(split) for name, split in job.dataset.splits.items()}
+        assert sizes == {"train": 6, "validation": 2, "test": 6}
+    assert result.recipes[PROBE] == probes[0].recipe.to_dict()
 
 
-def test_what_was_finished_is_found_again(found, jobs, trained, colours):
-    trained.clear()
-    again = transfer(colours, TERMS, quiet=True, log=lambda sentence: None)
-    assert trained == []
-    assert again.arms == found.arms
+def test_what_was_finished_is_found_again(result, jobs, laboratory, colours, monkeypatch):
+    laboratory.started.clear()
+    monkeypatch.delattr(autotune, "time_job")
+    again = study.run(colours, SETTINGS, quiet=True, log=silent)
+    assert laboratory.started == []
+    assert again.arms == result.arms
+
+
+def test_every_way_to_transfer_is_claimed_to_be_better_than_both_models_from_scratch(result):
+    assert [claim.contrast for claim in result.claims] == [
+        (arm, other) for arm in (TUNED, PROBE) for other in (AS_LONG, LONGER)
+    ]
+    assert {claim.expected for claim in result.claims} == {"higher"}
 
 
 @pytest.fixture
-def invented(found: Transfer) -> Callable[..., Transfer]:
-    """The same arms with these accuracies, head, tuned, as long, longer; one a split."""
+def invented(result: ArmsResult) -> Callable[..., ArmsResult]:
+    """The same arms with these scores, probe, tuned, as long, longer; one a split."""
 
-    def invent(*accuracies: tuple[float, float]) -> Transfer:
-        pairs = zip(found.arms, accuracies, strict=True)
-        return replace(found, arms=tuple(replace(arm, accuracies=given) for arm, given in pairs))
+    def invent(*scores: tuple[float, float]) -> ArmsResult:
+        pairs = zip(result.arms, scores, strict=True)
+        return replace(result, arms=tuple(replace(arm, scores=given) for arm, given in pairs))
 
     return invent
 
 
 def test_differences_are_paired_by_split(invented):
-    result = invented((60, 71), (65, 75), (50, 60), (50, 60))
-    difference = result[HEAD].against(result[AS_LONG])
+    found = invented((60, 71), (65, 75), (50, 60), (50, 60))
+    difference = found[PROBE].difference(found[AS_LONG])
     assert difference.value == pytest.approx(10.5)
     assert difference.spread == pytest.approx(np.std([10, 11], ddof=1))
-    assert len(result.pairs) == 5
+    assert found.pairs == ((TUNED, PROBE), (TUNED, AS_LONG), (TUNED, LONGER), (PROBE, AS_LONG), (PROBE, LONGER))
 
 
 @pytest.mark.parametrize(
-    ("head", "tuned", "sentence"),
+    ("probe", "tuned", "verdicts"),
     [
-        ((60.0, 60.1), (61.0, 61.1), "fine-tuning and the closed-form head are both ahead of starting from scratch"),
-        ((60.0, 60.1), (50.0, 70.0), "only the closed-form head is ahead"),
-        ((40.0, 60.0), (61.0, 61.1), "only the fine-tuned model is ahead"),
-        ((40.0, 60.0), (50.0, 70.0), "neither fine-tuning nor the closed-form head is certainly ahead"),
+        ((60.0, 60.1), (61.0, 61.1), ["agrees"] * 4),
+        ((60.0, 60.1), (50.0, 70.0), ["undecided"] * 2 + ["agrees"] * 2),
+        ((40.0, 60.0), (61.0, 61.1), ["agrees"] * 2 + ["undecided"] * 2),
+        ((40.0, 60.0), (50.0, 70.0), ["undecided"] * 4),
+        ((20.0, 20.1), (21.0, 21.1), ["disagrees"] * 4),
     ],
 )
-def test_the_page_says_which_way_is_ahead_of_both_from_scratch(invented, head, tuned, sentence):
-    page = invented(head, tuned, (30.0, 30.2), (50.0, 50.2)).page()
-    assert f"With 4 images of each new class {sentence}" in page.answer.sentence
+def test_the_findings_say_which_way_is_better_than_both_models_from_scratch(invented, probe, tuned, verdicts):
+    found = invented(probe, tuned, (30.0, 30.101), (50.0, 50.101))
+    assert [finding.verdict for finding in found.findings()] == verdicts
 
 
-def test_the_table_the_page_and_results_say_the_same(invented):
-    result = invented((61.0, 62.0), (65.0, 66.0), (50.0, 51.0), (50.0, 51.0))
-    assert result.results()["arms"][0]["by_split"] == [61.0, 62.0]
-    assert "61.5" in render(result.table(), "markdown")
-    assert "61.5" in result.page().html()
+def test_the_table_the_page_and_results_say_the_same(result, colours):
+    (first, *others) = result.arms
+    changed = replace(first, scores=(61.0, 62.0), top1=replace(first.top1, value=61.5))
+    found = replace(result, arms=(changed, *others))
+    assert found.to_dict()["arms"][0]["scores"] == [61.0, 62.0]
+    assert "61.5" in render(found.tables()[0], "markdown")
+    html = study_page(found).html()
+    assert "61.5" in html
+    for split in class_splits(colours, 2):
+        assert f"{', '.join(split.known)} → {', '.join(split.new)}" in html
+
+
+@pytest.fixture
+def animals() -> Dataset:
+    """Ten training images of each of five classes, four of the test part."""
+
+    def split(name: str, n_images: int) -> Split:
+        images = [np.full((4, 4, 3), number, dtype=np.uint8) for number in range(n_images)]
+        return Split([f"{name}/{number}" for number in range(n_images)], np.arange(n_images) % 5, images)
+
+    return Dataset("animals", CLASSES, {"train": split("train", 50), "test": split("test", 20)})
+
+
+def test_splits_of_the_classes_are_different_halves_and_the_same_each_time(animals):
+    splits = class_splits(animals, 10)
+    assert len({split.known for split in splits}) == 10
+    for split in splits:
+        assert (len(split.known), len(split.new)) == (2, 3)
+        assert sorted(split.known + split.new) == list(CLASSES)
+    assert class_splits(animals, 3) == splits[:3]
+
+
+def test_more_splits_than_there_are_are_refused(animals):
+    with pytest.raises(UserError, match="which can be split in 10 ways, not in 11: give fewer --seeds"):
+        class_splits(animals, 11)
+
+
+def test_fewer_than_four_classes_are_refused(animals):
+    with pytest.raises(UserError, match="animals has 3 classes, and the study needs at least 4"):
+        class_splits(replace(animals, classes=CLASSES[:3]), 2)
+
+
+def test_a_class_with_fewer_images_than_shots_is_refused(animals):
+    study._require_shots(animals, 10)
+    fewer = animals.splits["train"].subset([index for index in range(50) if index not in (2, 7)])
+    with pytest.raises(UserError, match='animals has 8 training images of "cat", and the study takes 10 of each new'):
+        study._require_shots(replace(animals, splits=animals.splits | {"train": fewer}), 10)

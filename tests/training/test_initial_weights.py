@@ -1,4 +1,4 @@
-"""What a training begins with: fresh weights, or those of a run, a file, a published model."""
+"""The initial weights of a training: random, or those of a run, a file or a published model."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,51 +11,54 @@ from mixlab.errors import UserError
 from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training.loop import train
 from mixlab.weights.load import load
+from mixlab.zoo.user_code import trust_code
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "google_mixer_tiny.npz"
 PLAN = Plan("cpu", ComputeMode(), 8)
 
 
-def test_a_run_s_weights_are_where_another_goes_on_with_the_same_classes(make_job, tmp_path):
+def test_weights_of_a_run_with_the_same_classes_are_used_whole(make_job, tmp_path):
     first = train(make_job("epochs=2"), PLAN, tmp_path / "first", quiet=True)
     job = make_job(f"model={first.path}", "config={}", "seed=1")
-    kept = load(first.path).state_dict()
-    assert all(torch.equal(kept[name], tensor) for name, tensor in job.build().state_dict().items())
+    before_training = load(first.path).state_dict()
+    assert all(torch.equal(before_training[name], tensor) for name, tensor in job.build().state_dict().items())
 
 
-def test_other_classes_get_a_head_that_starts_at_zero(make_job, shades, tmp_path):
+def test_a_run_with_other_classes_gets_a_head_of_zeros(make_job, shades, tmp_path):
     first = train(make_job("epochs=2"), PLAN, tmp_path / "first", quiet=True)
-    others = replace(shades, classes=("night", "day"))  # as many, and not the same
+    others = replace(shades, classes=("night", "day"))  # as many, but others
     job = make_job(f"model={first.path}", "config={}", dataset=others)
-    kept = load(first.path).state_dict()
+    before_training = load(first.path).state_dict()
     for name, tensor in job.build().state_dict().items():
-        assert torch.equal(tensor, torch.zeros_like(tensor) if name.startswith("head.") else kept[name]), name
+        assert torch.equal(tensor, torch.zeros_like(tensor) if name.startswith("head.") else before_training[name]), (
+            name
+        )
 
 
-def test_what_a_training_begins_with_stays_as_it_was(make_job, tmp_path):
+def test_training_does_not_change_the_initial_weights(make_job, tmp_path):
     first = train(make_job("epochs=2"), PLAN, tmp_path / "first", quiet=True)
-    before = first.weights.read_bytes()
+    content = first.weights.read_bytes()
     job = make_job(f"model={first.path}", "config={}")
-    kept = {name: tensor.clone() for name, tensor in job.build().state_dict().items()}
+    before_training = {name: tensor.clone() for name, tensor in job.build().state_dict().items()}
     train(job, PLAN, tmp_path / "second", quiet=True)
-    assert first.weights.read_bytes() == before
-    assert all(torch.equal(kept[name], tensor) for name, tensor in job.build().state_dict().items())
+    assert first.weights.read_bytes() == content
+    assert all(torch.equal(before_training[name], tensor) for name, tensor in job.build().state_dict().items())
 
 
-def test_a_file_s_weights_come_with_its_preprocessing_and_its_size(make_job, tiny_recipe):
+def test_weights_of_a_file_come_with_its_preprocessing_and_image_size(make_job, tiny_recipe):
     del tiny_recipe["image_size"]
     job = make_job(f"model={GOLDEN}", "config={}")
-    assert job.recipe.image_size == job.config["image_size"] == load(GOLDEN).config.image_size
+    assert job.recipe.image_size == job.architecture.image_size == load(GOLDEN).config.image_size
     assert job.preprocess.resize == "shorter_side" and job.preprocess.crop_fraction == 0.875
-    assert job.config["classes"] == 2
+    assert job.architecture.classes == 2
 
 
-def test_what_the_recipe_says_of_images_takes_the_place_of_what_the_weights_say(make_job):
+def test_the_preprocessing_of_the_recipe_replaces_that_of_the_weights(make_job):
     job = make_job("preprocessing.mean=[0.4, 0.5, 0.6]", "preprocessing.interpolation=bilinear")
     assert job.preprocess == Preprocess((8, 8), mean=(0.4, 0.5, 0.6), interpolation="bilinear")
 
 
-def test_another_beginning_has_another_folder_in_the_store(make_job, tmp_path):
+def test_other_initial_weights_have_another_folder_in_the_store(make_job, tmp_path):
     runs = [train(make_job(f"seed={seed}"), PLAN, tmp_path / str(seed), quiet=True) for seed in (0, 1)]
     folders = set()
     for run in runs:
@@ -69,3 +72,42 @@ def test_another_beginning_has_another_folder_in_the_store(make_job, tmp_path):
 def test_a_model_that_is_neither_a_size_nor_weights_is_refused(make_job):
     with pytest.raises(UserError, match=r'"mixer_nan" is not a known model.*Did you mean "mixer_nano"\?'):
         make_job("model=mixer_nan")
+
+
+def test_the_image_size_of_the_config_holds_for_weights_as_well(make_job, tiny_recipe):
+    del tiny_recipe["image_size"]
+    resized = make_job(f"model={GOLDEN}", "config={ image_size = 64 }")
+    assert resized.architecture == make_job(f"model={GOLDEN}", "config={}", "image_size=64").architecture
+
+
+def test_a_variant_starts_from_its_own_run(make_job, tmp_path):
+    """With another head as well: a variant need not say how wide its features are."""
+    model = "model=variant:pooling_mixer"
+    first = train(make_job(model), PLAN, tmp_path / "first", quiet=True)
+    given = (model, "config={}", f"initialization.weights={first.path}")
+    trained = load(first.path).state_dict()
+    same, other = (
+        make_job(*given).build().state_dict(),
+        make_job(*given, "initialization.head=zero").build().state_dict(),
+    )
+    assert all(torch.equal(same[name], trained[name]) for name in trained)
+    assert all(torch.equal(other[name], trained[name]) for name in trained if not name.startswith("head."))
+    assert not other["head.weight"].any() and not other["head.bias"].any()
+
+
+def test_a_model_of_user_code_starts_from_its_own_run(make_job, tmp_path, monkeypatch):
+    """The run has a copy of the code, which counts as the same family; changed code does not."""
+    monkeypatch.setenv("MIXLAB_CACHE", str(tmp_path / "cache"))
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from mixlab.models.mixer import Mixer, MixerConfig\ndef mine(config: MixerConfig):\n    return Mixer(config)\n"
+    )
+    trust_code(file)
+    first = train(make_job(f"model=py:{file}:mine"), PLAN, tmp_path / "first", quiet=True)
+    given = (f"model=py:{file}:mine", "config={}", f"initialization.weights={first.path}")
+    trained = load(first.path).state_dict()
+    assert all(torch.equal(tensor, trained[name]) for name, tensor in make_job(*given).build().state_dict().items())
+    file.write_text(file.read_text().replace("return Mixer(config)", "return Mixer(config).train()"))
+    trust_code(file)
+    with pytest.raises(UserError, match="give weights of the same family"):
+        make_job(*given)

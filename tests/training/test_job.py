@@ -1,5 +1,6 @@
 """All that is decided before step 0: the resolved recipe, the config, the plan."""
 
+import json
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -12,14 +13,15 @@ from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training.job import resolve
 from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.weights.adapt import Weights
+from mixlab.weights.storage.write import write_config
 
 CPU = torch.device("cpu")
 
 
 def test_the_config_has_every_field_of_the_model_s(make_job):
     job = make_job()
-    assert job.config == asdict(job.build().config)
-    assert (job.config["classes"], job.config["channels"], job.config["image_size"]) == (2, 8, 8)
+    assert job.architecture.config == asdict(job.build().config)
+    assert (job.architecture.classes, job.architecture.config["channels"], job.architecture.image_size) == (2, 8, 8)
 
 
 def test_a_resolved_recipe_leaves_nothing_to_the_model_or_the_data(make_job, tiny_recipe):
@@ -52,12 +54,12 @@ def test_a_batch_is_never_larger_than_the_images_there_are(make_job):
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
-        ("config.classes=5", "config.classes=5 does not fit shades, which has 2 classes: leave it out."),
+        ("config.classes=5", "config.classes=5 does not fit shades, which has 2 classes: remove it."),
         (
             "config.image_channels=1",
-            "config.image_channels=1 does not fit shades, which has 3 image channels: leave it",
+            "config.image_channels=1 does not fit shades, which has 3 image channels: remove it.",
         ),
-        ("config.in_chans=1", "config.image_channels=1 does not fit shades, which has 3 image channels: leave it out."),
+        ("config.in_chans=1", "config.image_channels=1 does not fit shades, which has 3 image channels: remove it."),
     ],
 )
 def test_what_the_data_decide_is_no_setting(make_job, setting, sentence):
@@ -71,13 +73,14 @@ def test_epochs_are_counted_in_steps_and_steps_are_taken_as_they_are(make_job):
     assert make_job("steps=7").steps(5) == 7
 
 
-def test_the_card_has_all_that_prediction_needs(make_job):
+def test_the_config_json_of_a_run_has_all_that_prediction_needs(make_job, tmp_path):
     job = make_job()
-    assert job.card() == {
+    write_config(tmp_path, job.architecture, job.dataset.classes, job.preprocess, job.recipe.model)
+    assert json.loads((tmp_path / "config.json").read_text()) == {
         "format": FORMAT,
         "model": "mixer_nano",
         "family": "mixer",
-        "config": job.config,
+        "config": job.architecture.config,
         "classes": ["dark", "light"],
         "preprocess": job.preprocess.to_dict(),
     }
@@ -85,9 +88,9 @@ def test_the_card_has_all_that_prediction_needs(make_job):
 
 @pytest.fixture
 def given(make_job) -> Weights:
-    """The weights of the tiny model, drawn once."""
+    """The weights of the tiny model, created once."""
     job = make_job()
-    return Weights(job.family, job.config, job.build().state_dict())
+    return Weights(job.architecture.family, job.architecture.config, job.build().state_dict())
 
 
 def test_a_job_with_weights_builds_a_model_of_its_own_with_them(make_job, given):
@@ -118,8 +121,8 @@ def test_the_head_of_a_model_of_timm_s_starts_there_as_well(make_job, tiny_recip
     assert model.get_parameter("network.head.bias").tolist() == pytest.approx([-6.9, -6.9])
 
 
-def test_a_bias_for_the_head_of_a_model_that_has_learned_is_refused(make_job, tmp_path):
+def test_a_bias_for_the_head_of_pretrained_weights_is_refused(make_job, tmp_path):
     with pytest.raises(
-        UserError, match=r"^loss\.head_bias=-6\.9 is where a fresh model's head starts, and .* has learned"
+        UserError, match=r"^loss\.head_bias=-6\.9 is for random weights, but .* is pretrained: remove it\."
     ):
         make_job(f"model={tmp_path}", "loss.name=sigmoid", "loss.head_bias=-6.9")

@@ -304,5 +304,5 @@ def test_a_given_window_is_used(tmp_path):
 
 
 def test_an_unknown_field_is_refused_with_the_nearest_name(tmp_path):
-    with pytest.raises(UserError, match=r'"windw" is no field of a DaViT.*Did you mean "window"'):
+    with pytest.raises(UserError, match=r'"windw" is not a field of DaViTConfig: .*Did you mean "window"'):
         load(saved(tmp_path / "w", small("davit"), "davit"), windw=8)

@@ -1,6 +1,5 @@
-"""The model of a finished run is the one that was trained, or a sentence."""
+"""Loading a finished run: the model is the one that was trained; damaged files are refused in a sentence."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,10 +7,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 from mixlab.runs.folder import Run
 from mixlab.weights.load import load
-from mixlab.zoo.architecture import Model, create_model
+from mixlab.weights.storage.write import write_config
+from mixlab.zoo.architecture import Model, create_model, of_family
 
 SMALL = {
     "mixer": ("mixer_nano", {"channels": 8, "token_hidden": 8, "channel_hidden": 8, "depth": 1}),
@@ -26,9 +27,10 @@ def small(family: str) -> Model:
     return create_model(name, image_size=16, classes=3, **config)
 
 
-def written(folder: Path, model: Model, family: str) -> Run:
-    """A run's folder as far as loading reads it."""
-    (folder / "config.json").write_text(json.dumps({"family": family, "config": asdict(model.config)}))
+def write_run(folder: Path, model: Model, family: str) -> Run:
+    """The files of a run's folder that loading reads."""
+    architecture = of_family(SMALL[family][0], family, asdict(model.config))
+    write_config(folder, architecture, ("a", "b", "c"), Preprocess((16, 16)))
     save_file(model.state_dict(), folder / "model.safetensors")
     run = Run(folder)
     run.set_state("done")
@@ -37,30 +39,34 @@ def written(folder: Path, model: Model, family: str) -> Run:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    return written(tmp_path, small("mixer"), "mixer")
+    return write_run(tmp_path, small("mixer"), "mixer")
 
 
 @pytest.mark.parametrize("family", SMALL)
-def test_a_model_comes_back_exactly(tmp_path, family):
+def test_a_loaded_model_computes_the_same(tmp_path, family):
     model = small(family)
     model(torch.randn(4, 3, 16, 16))  # in training mode, so that batch norm's statistics are not the fresh ones
-    again = load(written(tmp_path, model, family).path)
+    again = load(write_run(tmp_path, model, family).path)
     images = torch.randn(2, 3, 16, 16)
     assert torch.equal(again(images), model.eval()(images))
     assert not again.training
 
 
-def test_a_run_without_weights_is_said_so(run):
+def test_a_run_without_weights_is_refused(run):
     run.weights.unlink()
-    with pytest.raises(UserError, match=r"model\.safetensors is broken .*: train again, or copy the run anew"):
+    sentence = (
+        r"is incomplete: model\.safetensors is missing, but the run wrote [\d,]+ bytes\. Copy the whole folder again"
+    )
+    with pytest.raises(UserError, match=sentence):
         load(run.path)
 
 
-@pytest.mark.parametrize("kept", [0, 5, 100, -1])
-def test_a_truncated_file_of_weights_is_said_so(run, kept):
+@pytest.mark.parametrize("length", [0, 5, 100, -1])
+def test_truncated_weights_are_refused(run, length):
     content = run.weights.read_bytes()
-    run.weights.write_bytes(content[:kept])
-    with pytest.raises(UserError, match=r"model\.safetensors is broken .*: train again, or copy the run anew"):
+    run.weights.write_bytes(content[:length])
+    sentence = r"is incomplete: model\.safetensors has [\d,]+ bytes?, but the run wrote [\d,]+ bytes\. Copy the whole"
+    with pytest.raises(UserError, match=sentence):
         load(run.path)
 
 
@@ -69,7 +75,8 @@ def test_weights_of_another_model_are_refused_with_both_sides(run):
     weights["head.scale"] = weights.pop("head.bias")
     weights["stem.weight"] = weights["stem.weight"][:4].contiguous()
     save_file(weights, run.weights)
+    run.set_state("done")
     with pytest.raises(UserError) as refused:
         load(run.path)
-    for split in ("head.bias", "head.scale", "stem.weight", "(4, 3, 4, 4)", "(8, 3, 4, 4)"):
-        assert split in str(refused.value), split
+    for expected in ("head.bias", "head.scale", "stem.weight", "(4, 3, 4, 4)", "(8, 3, 4, 4)"):
+        assert expected in str(refused.value), expected

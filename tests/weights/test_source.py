@@ -222,9 +222,16 @@ def test_unknown_timm_weights_are_refused_with_the_nearest_name():
         find_source("timm:resnet50.a1_in1kk")
 
 
-@pytest.mark.parametrize("option", [{"image_size": 64}, {"classes": 3}, {"depth": 2}])
-def test_timm_weights_can_not_be_changed(timm_network, option):
-    with pytest.raises(UserError, match=r"is not supported for .*, weights of a timm model: .* Leave it out"):
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ({"image_size": 64}, r"image_size=64 is not supported for .*, weights of family timm: .* Leave it out"),
+        ({"depth": 2}, r"depth=2 is not supported for .*, weights of family timm: .* Leave it out"),
+        ({"classes": 3}, r"timm:test_resnet has a head for 1,000 classes, which can't be replaced by one for 3: "),
+    ],
+)
+def test_timm_weights_can_not_be_changed(timm_network, option, sentence):
+    with pytest.raises(UserError, match=sentence):
         load("timm:test_resnet.r160_in1k", **option)
 
 

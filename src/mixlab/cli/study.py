@@ -20,6 +20,7 @@ from typer.models import CommandInfo
 
 from mixlab.cli.options import DATA
 from mixlab.cli.output import logger, output_folder, show
+from mixlab.errors import UserError, did_you_mean
 
 
 def study_names() -> list[str]:
@@ -32,8 +33,10 @@ class _Studies(TyperGroup):
         return study_names()
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in study_names():
-            return None
+        names = study_names()
+        if cmd_name not in names:
+            hint = did_you_mean(cmd_name, names)
+            raise UserError(f'There is no study "{cmd_name}": the studies are {", ".join(names)}. {hint}'.rstrip())
         info = CommandInfo(name=cmd_name, callback=_command(cmd_name), help=ast.get_docstring(_modules()[cmd_name]))
         return get_command_from_info(info, pretty_exceptions_short=True, rich_markup_mode=None)
 

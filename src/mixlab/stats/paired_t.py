@@ -20,7 +20,7 @@ def equivalence_p(differences: Sequence[float], margin: float) -> float:
     """
     below, degrees = _t(differences, -margin)
     above, _ = _t(differences, margin)
-    return max(1 - float(stdtr(degrees, below)), float(stdtr(degrees, above))) if degrees else math.nan
+    return max(float(stdtr(degrees, -below)), float(stdtr(degrees, above))) if degrees else math.nan
 
 
 def _t(differences: Sequence[float], mean: float) -> tuple[float, int]:

@@ -19,11 +19,11 @@ from mixlab.runs.store import store_folder, store_key
 from mixlab.speed.plan import Plan
 from mixlab.training.recipes.schema import Initialization, Recipe, Subset, TransformSettings
 from mixlab.training.schedule import total_steps
-from mixlab.weights.adapt import Weights, reset_head
+from mixlab.weights.adapt import Weights, new_head
 from mixlab.weights.load import Pretrained, build_with_weights, load_pretrained
 from mixlab.weights.source import is_pretrained
 from mixlab.zoo import user_code
-from mixlab.zoo.architecture import Architecture, Model, architecture
+from mixlab.zoo.architecture import Architecture, Model, architecture, family_of, same_family
 from mixlab.zoo.timm_models import TimmModel, from_timm_names
 
 _LARGEST_AUTOMATIC_BATCH = 128
@@ -230,8 +230,12 @@ def _from_weights(recipe: Recipe, source: str, dataset: Dataset) -> tuple[Pretra
         )
     settings = recipe.initialization
     classes = _fields_from_data(recipe, dataset)["classes"]
-    pretrained = load_pretrained(source, image_size=recipe.image_size, resize=settings.resize, **recipe.config)
-    if source != recipe.model and (family := architecture(recipe.model).family) != pretrained.weights.family:
+    config = {name: value for name, value in recipe.config.items() if name not in ("classes", "image_channels")}
+    given_size = config.pop("image_size", None)
+    image_size = given_size if recipe.image_size is None else recipe.image_size
+    pretrained = load_pretrained(source, image_size=image_size, resize=settings.resize, **config)
+    family = pretrained.weights.family if source == recipe.model else family_of(recipe.model)
+    if not same_family(family, pretrained.weights.family):
         raise UserError(
             f"initialization.weights={source!r} is a {pretrained.weights.family}, but model={recipe.model!r} is a "
             f"{family}: give weights of the same family."
@@ -245,8 +249,7 @@ def _from_weights(recipe: Recipe, source: str, dataset: Dataset) -> tuple[Pretra
             f"{len(pretrained.classes)} other classes: remove it to start with a new head."
         )
     if not keep_head:
-        without_head = reset_head(pretrained.weights, 0)  # a head for the same number of classes would not be reset
-        pretrained = replace(pretrained, weights=reset_head(without_head, classes))
+        pretrained = replace(pretrained, weights=new_head(pretrained.weights, classes))
     resolved = {"weights": absolute(source), "sha256": digest, "head": "keep" if keep_head else "zero"}
     return pretrained, settings.model_copy(update=resolved)
 

@@ -23,7 +23,7 @@ import torch
 from mixlab.data.batches import steps_per_epoch
 from mixlab.data.dataset import Dataset
 from mixlab.data.sources import open_dataset
-from mixlab.errors import UserError
+from mixlab.errors import Interrupted, UserError
 from mixlab.measure.machine import pick_device
 from mixlab.report.numbers import duration
 from mixlab.report.text import pluralize
@@ -40,7 +40,6 @@ from mixlab.training.recipes.schema import Recipe
 
 Log = Callable[[str], None]
 
-_POLL = 1.0  # seconds
 _STARTUP = 2.0  # seconds per training in addition to its steps: start of the process, data, last checkpoint
 
 
@@ -101,32 +100,30 @@ def run_all(trainings: Sequence[Training], *, log: Log, quiet: bool) -> Iterator
     """
     pending = deque(range(len(trainings)))
     failures: list[tuple[int, Exception]] = []
-    has_logged_waiting = False
     while pending:
-        index = next((each for each in pending if not _is_busy(trainings[each])), None)
-        if index is None:
-            if not has_logged_waiting:
-                log(f"Another process is training {trainings[pending[0]]}: waiting for its result.")
-                has_logged_waiting = True
-            time.sleep(_POLL)
-            continue
+        free = next((each for each in pending if not _is_busy(trainings[each])), None)
+        index = pending[0] if free is None else free
         training = trainings[index]
+        if free is None:
+            log(f"Another process is training {training}: waiting for its result.")
         pending.remove(index)
-        run, started = finished_run(training.folder), time.perf_counter()
+        run, started, how = finished_run(training.folder), time.perf_counter(), "found in the store"
         if run is None:
             try:
-                run = _train_in_new_process(training, quiet=quiet)
+                run = _train_in_new_process(training, waits=free is None, quiet=quiet)
             except Held:
                 pending.append(index)
                 continue
+            except Interrupted:
+                raise
             except Exception as error:
                 failures.append((index, error))
                 log(f"{training}: failed, the other trainings continue. {error}")
                 continue
             remaining = sum(trainings[each].seconds for each in pending)
             suffix = f"; about {duration(remaining)} left" if pending else ""
-            done = f"[{len(trainings) - len(pending)}/{len(trainings)}]"
-            log(f"{done} {training}: trained in {duration(time.perf_counter() - started)}{suffix}")
+            how = f"trained in {duration(time.perf_counter() - started)}{suffix}"
+        log(f"[{len(trainings) - len(pending)}/{len(trainings)}] {training}: {how}")
         yield index, run
     _raise_failures(failures, trainings)
 
@@ -147,8 +144,12 @@ def _raise_failures(failures: Sequence[tuple[int, Exception]], trainings: Sequen
     ) from first
 
 
-def _train_in_new_process(training: Training, *, quiet: bool) -> Run:
-    """Train in a process that is forked from a server with the libraries imported, or spawned on other systems."""
+def _train_in_new_process(training: Training, *, waits: bool, quiet: bool) -> Run:
+    """Train in a process that is forked from a server with the libraries imported, or spawned on other systems.
+
+    If another process trains in the folder: raises Held, or if this one `waits`, returns the run of that process, or
+    continues it after that process ended without a result.
+    """
     if "forkserver" in multiprocessing.get_all_start_methods():
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__, "timm"])
@@ -157,7 +158,7 @@ def _train_in_new_process(training: Training, *, quiet: bool) -> Run:
     recipe = training.job.recipe
     with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
         try:
-            pool.submit(_train, recipe, training.plan, training.folder, quiet=quiet).result()
+            pool.submit(_train, recipe, training.plan, training.folder, waits=waits, quiet=quiet).result()
         except BrokenProcessPool as error:
             raise UserError(
                 f"The training of {training} was killed by the system, probably because memory ran out: use a smaller "
@@ -166,10 +167,14 @@ def _train_in_new_process(training: Training, *, quiet: bool) -> Run:
     return Run(training.folder)
 
 
-def _train(recipe: Recipe | LinearProbeRecipe, plan: Plan | None, folder: Path, *, quiet: bool) -> None:
+def _train(recipe: Recipe | LinearProbeRecipe, plan: Plan | None, folder: Path, *, waits: bool, quiet: bool) -> None:
     dataset, device = open_dataset(recipe.data, quiet=True), pick_device()
     if isinstance(recipe, LinearProbeRecipe):
         train_linear_probe(resolve_linear_probe(recipe, dataset, device), folder, quiet=quiet)
     else:
         assert plan is not None
-        train(resolve(recipe, dataset, device), plan, folder, quiet=quiet)
+        train(resolve(recipe, dataset, device), plan, folder, quiet=quiet, on_wait=_ignore if waits else None)
+
+
+def _ignore(sentence: str) -> None:
+    """The parent process has said it."""

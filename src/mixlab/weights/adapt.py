@@ -100,13 +100,16 @@ def resize_input(weights: Weights, image_size: ImageSize, resize: Resize | None,
 
 
 def reset_head(weights: Weights, classes: int) -> Weights:
-    """Replaces the head if `classes` differs from its number of classes; 0 classes remove the head.
+    """Replaces the head as `new_head` does, but only if `classes` differs from its number of classes."""
+    return weights if classes == weights.config["classes"] else new_head(weights, classes)
 
-    The new head is zero, as in the fine-tuning of Tolstikhin et al. 2021. Raises UserError for a timm model.
+
+def new_head(weights: Weights, classes: int) -> Weights:
+    """Replaces the head by one that is zero, as in the fine-tuning of Tolstikhin et al. 2021; 0 classes remove it.
+
+    Raises UserError for a timm model.
     """
     before = weights.config["classes"]
-    if classes == before:
-        return weights
     if weights.family == "timm":
         raise UserError(
             f"timm:{weights.config['name']} has a head for {before:,} classes, which can't be replaced by one for "

@@ -98,24 +98,47 @@ class Architecture:
 
 def architecture(name: str, **fields: Any) -> Architecture:
     """The architecture called `name` (see above); `fields` take the place of its config's own. Raises UserError."""
+    family, own = _parse_name(name)
+    given = from_timm_names(fields) if family == "timm" else fields
+    return of_family(name, family, own | given)
+
+
+def family_of(name: str) -> str:
+    """The family of the architecture called `name`, whose config may still be incomplete. Raises UserError."""
+    return _parse_name(name)[0]
+
+
+def same_family(family: str, other: str) -> bool:
+    """Whether the same code builds both; copies of user code count as the same. Raises UserError."""
+    return _code_of(family) == _code_of(other)
+
+
+def _code_of(family: str) -> str:
+    if not family.startswith("py:"):
+        return family
+    file, _, name = family.removeprefix("py:").rpartition(":")
+    return f"py:{user_code.digest_of(Path(file))}:{name}"
+
+
+def _parse_name(name: str) -> tuple[str, dict[str, Any]]:
+    """The family, and the fields of the config that the name decides."""
     kind, *rest = name.split(":")
     if kind == "timm" and rest:
         timm_name, *assignments = rest
         defaults = {"name": timm_name, "image_size": default_image_size(timm_name)}
-        given = from_timm_names(dict(map(parse_assignment, assignments)) | fields)
-        return of_family(name, "timm", defaults | given)
+        return "timm", defaults | from_timm_names(dict(map(parse_assignment, assignments)))
     if kind == "variant" and rest:
         variant, *assignments = rest
-        return of_family(name, f"variant:{variant}", dict(map(parse_assignment, assignments)) | fields)
+        return f"variant:{variant}", dict(map(parse_assignment, assignments))
     if kind == "py":
         if len(rest) < 2:
             raise UserError(f'"{name}" is incomplete: write py:FILE.py:NAME with a class or function of that file.')
         file, builder, *assignments = rest
         path = Path(file).expanduser().resolve()
         user_code.require_trusted(path)
-        return of_family(name, f"py:{path}:{builder}", dict(map(parse_assignment, assignments)) | fields)
+        return f"py:{path}:{builder}", dict(map(parse_assignment, assignments))
     size = find_size(name)
-    return of_family(name, size.family, {**size.config, **fields})
+    return size.family, dict(size.config)
 
 
 def of_family(name: str, family: str, fields: Mapping[str, Any]) -> Architecture:
@@ -158,8 +181,8 @@ def make_config(family: str, fields: Mapping[str, Any]) -> Any:
         return config_class(**checked)
     except TypeError as error:
         raise UserError(
-            f"{family} lacks fields of its config ({error}): append them as in {family}:patch_size=4:depth=8, or give "
-            "them in a recipe's [config]."
+            f"{family} lacks fields of its config ({error}): append them to its name, such as "
+            ":patch_size=4:depth=8, or give them in a recipe's [config]."
         ) from error
 
 

@@ -1,0 +1,61 @@
+"""Studies in this process: invented times of steps, and a store of their own."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from mixlab.data.dataset import Dataset
+from mixlab.data.sources import open_dataset
+from mixlab.evaluation.probes import features
+from mixlab.runs.folder import Run
+from mixlab.speed.plan import ComputeMode
+from mixlab.training import runner
+from mixlab.training.job import Job
+from mixlab.training.linear_probe.train import LinearProbeJob
+from mixlab.training.planning import autotune
+from mixlab.training.planning.autotune import Timings
+from mixlab.training.runner import Training
+
+
+@dataclass
+class Laboratory:
+    """`started`: what is trained, as it happens. `datasets`: those in memory, by the names that trainings open."""
+
+    started: list[Training] = field(default_factory=list)
+    datasets: dict[str, Dataset] = field(default_factory=dict)
+    train_apart: Any = runner._train_in_new_process  # as it is outside of tests
+
+    @property
+    def jobs(self) -> list[Job]:
+        """Those with steps."""
+        return [training.job for training in self.started if isinstance(training.job, Job)]
+
+    @property
+    def probes(self) -> list[LinearProbeJob]:
+        return [training.job for training in self.started if isinstance(training.job, LinearProbeJob)]
+
+    def open(self, name: str, *, quiet: bool) -> Dataset:
+        return self.datasets[name] if name in self.datasets else open_dataset(name, quiet=quiet)
+
+    def train(self, training: Training, *, waits: bool, quiet: bool) -> Run:
+        self.started.append(training)
+        runner._train(training.job.recipe, training.plan, training.folder, waits=waits, quiet=quiet)
+        return Run(training.folder)
+
+
+@pytest.fixture(scope="module")
+def laboratory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laboratory]:
+    folder, made = tmp_path_factory.mktemp("store"), Laboratory()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MIXLAB_RUNS", str(folder))
+        patch.setattr(features, "cache_folder", lambda: folder / "cache")
+        patch.setattr(autotune, "time_job", invented_times)
+        patch.setattr(runner, "_train_in_new_process", made.train)
+        patch.setattr(runner, "open_dataset", made.open)
+        yield made
+
+
+def invented_times(job: Job, log: Any, processes: int = 1) -> Timings:
+    return Timings(job.batch, "released", {ComputeMode(): 0.1})

@@ -1,0 +1,349 @@
+"""Many trainings: found in the store, trained, failed, killed, or held by another process."""
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mixlab.data.sources import open_dataset
+from mixlab.errors import Interrupted, UserError
+from mixlab.evaluation.probes import features
+from mixlab.measure.memory import peak_bytes
+from mixlab.runs import lease as lease_module
+from mixlab.runs.folder import Run
+from mixlab.runs.history import read_history
+from mixlab.runs.lease import lease
+from mixlab.speed.plan import ComputeMode, Plan, Precision
+from mixlab.training import runner
+from mixlab.training.job import Job
+from mixlab.training.planning import autotune
+from mixlab.training.planning.autotune import Timings
+from mixlab.training.recipes.parse import parse_recipe
+from mixlab.training.runner import Training, plan_trainings, run_all
+
+CPU = torch.device("cpu")
+MakeTrainings = Callable[..., list[Training]]
+silent: Callable[[str], None] = [].append  # to a list that nobody reads
+
+
+def trained(trainings: Sequence[Training]) -> dict[int, Run]:
+    return dict(run_all(trainings, log=silent, quiet=True))
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MIXLAB_RUNS", str(tmp_path / "store"))
+    monkeypatch.setattr(features, "cache_folder", lambda: tmp_path / "cache")
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def make_trainings(tiny_recipe: dict[str, Any], pets: Path) -> MakeTrainings:
+    """Trainings of the tiny Mixer on the pets: one for each seed, or for each set of fields."""
+
+    def make(*given: int | dict[str, Any]) -> list[Training]:
+        name = f"folder:{pets}"
+        changes = [{"seed": one} if isinstance(one, int) else one for one in given]
+        recipes = [parse_recipe(tiny_recipe | {"data": name} | one, "tiny") for one in changes]
+        return plan_trainings(recipes, open_dataset(name), CPU, silent)
+
+    return make
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Training]:
+    """What is trained, in the order in which it is. Trainings run in this process, which needs no time to start."""
+    found: list[Training] = []
+
+    def train_here(training: Training, *, waits: bool, quiet: bool) -> Run:
+        found.append(training)
+        runner._train(training.job.recipe, training.plan, training.folder, waits=waits, quiet=quiet)
+        return Run(training.folder)
+
+    monkeypatch.setattr(runner, "_train_in_new_process", train_here)
+    return found
+
+
+@contextmanager
+def held_until(folder: Path, is_over: Callable[[], bool], result: Path | None) -> Iterator[None]:
+    """Another thread holds the lease on `folder` until `is_over()`, and leaves a copy of `result` there, if any."""
+    holds = threading.Event()
+
+    def hold() -> None:
+        with lease(folder):
+            holds.set()
+            patience = time.monotonic() + 60
+            while not is_over() and time.monotonic() < patience:
+                time.sleep(0.02)
+            if result is not None:
+                shutil.copytree(result, folder)
+
+    (holder := threading.Thread(target=hold)).start()
+    assert holds.wait(60)
+    yield
+    holder.join()
+
+
+DIVERGES = {"seed": 1, "optimizer": {"name": "sgd", "learning_rate": 1e30, "weight_decay": 1e30}}
+
+
+def test_a_run_comes_with_the_place_of_its_training(make_trainings, started):
+    runs = trained(make_trainings(3, 1, 2))
+    assert {place: run.recipe["seed"] for place, run in runs.items()} == {0: 3, 1: 1, 2: 2}
+    assert all(run.state == "done" for run in runs.values())
+
+
+def test_finished_runs_are_taken_from_the_store_without_training(make_trainings, started):
+    first = trained(make_trainings(0, 1))
+    written = {place: run.weights.stat().st_mtime_ns for place, run in first.items()}
+    started.clear()
+    again = trained(make_trainings(0, 1))
+    assert started == []
+    assert again == first
+    assert {place: run.weights.stat().st_mtime_ns for place, run in again.items()} == written
+
+
+def test_only_what_the_store_lacks_is_trained(make_trainings, started):
+    trained(make_trainings(0, 2))
+    assert sorted(trained(make_trainings(0, 1, 2))) == [0, 1, 2]
+    assert [training.job.recipe.seed for training in started] == [0, 2, 1]
+
+
+def test_the_log_has_a_line_for_every_training(make_trainings, started):
+    trained(make_trainings(1))
+    lines: list[str] = []
+    list(run_all(make_trainings(0, 1, 2), log=lines.append, quiet=True))
+    assert lines[0].startswith("[1/3] mixer_nano, seed 0: trained in ") and "; about " in lines[0]
+    assert lines[1] == "[2/3] mixer_nano, seed 1: found in the store"
+    assert lines[2].startswith("[3/3] mixer_nano, seed 2: trained in ") and "left" not in lines[2]
+
+
+def test_one_failing_training_keeps_the_others_and_is_raised_at_the_end(make_trainings, started):
+    trainings, lines, places = make_trainings(0, DIVERGES, 2), [], []
+    counts = r"^1 training of 3 failed, and the others are kept\. mixer_nano, seed 1: The loss is \w+ at step \d"
+    with pytest.raises(UserError, match=counts):
+        for place, run in run_all(trainings, log=lines.append, quiet=True):
+            assert run.state == "done"
+            places.append(place)
+    assert places == [0, 2]
+    assert lines[1].startswith("mixer_nano, seed 1: failed, the other trainings continue. The loss is ")
+
+
+def test_all_failures_are_counted(make_trainings, started):
+    trainings = make_trainings(DIVERGES, 0, DIVERGES | {"seed": 2})
+    with pytest.raises(UserError, match=r"^2 trainings of 3 failed, and the others are kept\. mixer_nano, seed 1: "):
+        trained(trainings)
+    assert trained([trainings[1]])[0].state == "done"
+
+
+def test_the_failure_of_a_single_training_is_its_own_sentence(make_trainings, started):
+    with pytest.raises(UserError, match=r"^The loss is"):
+        trained(make_trainings(DIVERGES))
+
+
+def test_a_fault_of_the_program_keeps_the_others_too_and_stays_what_it_is(make_trainings, started, monkeypatch):
+    train = runner._train
+
+    def faulty(recipe: Any, *arguments: Any, **options: Any) -> None:
+        if recipe.seed == 0:
+            raise ZeroDivisionError("a fault")
+        train(recipe, *arguments, **options)
+
+    monkeypatch.setattr(runner, "_train", faulty)
+    trainings = make_trainings(0, 1)
+    with pytest.raises(ZeroDivisionError, match="a fault"):
+        trained(trainings)
+    assert Run(trainings[1].folder).state == "done"
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), Interrupted("Stopped by SIGTERM")], ids=repr)
+def test_an_interruption_ends_all_at_once_and_the_same_call_continues(
+    make_trainings, started, monkeypatch, interruption
+):
+    train = runner._train
+
+    def interrupted(recipe: Any, *arguments: Any, **options: Any) -> None:
+        if recipe.seed == 1:
+            raise interruption
+        train(recipe, *arguments, **options)
+
+    with monkeypatch.context() as stopped, pytest.raises(type(interruption)):
+        stopped.setattr(runner, "_train", interrupted)
+        trained(make_trainings(0, 1, 2))
+    assert [training.job.recipe.seed for training in started] == [0, 1]
+    assert sorted(trained(make_trainings(0, 1, 2))) == [0, 1, 2]
+    assert [training.job.recipe.seed for training in started] == [0, 1, 1, 2]
+
+
+class KilledPool:
+    """A pool whose process is killed by the system."""
+
+    def __init__(self, **options: Any):
+        pass
+
+    def __enter__(self) -> "KilledPool":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def submit(self, *call: Any, **options: Any) -> None:
+        raise BrokenProcessPool
+
+
+def test_a_killed_process_is_a_sentence_about_memory(make_trainings, monkeypatch):
+    monkeypatch.setattr(runner, "ProcessPoolExecutor", KilledPool)
+    sentence = (
+        r"^The training of mixer_nano, seed 3 was killed .* because memory ran out: set a smaller batch .* kept\.$"
+    )
+    with pytest.raises(UserError, match=sentence):
+        trained(make_trainings(3))
+
+
+def test_a_training_that_another_process_holds_is_taken_last_and_its_result_is_used(make_trainings, started, tmp_path):
+    trainings, lines = make_trainings(0, 1, 2), []
+    trained(trainings[:1])
+    result = tmp_path / "result"
+    shutil.move(trainings[0].folder, result)
+    started.clear()
+
+    def others_are_done() -> bool:
+        return all(Run(training.folder).is_finished for training in trainings[1:])
+
+    with held_until(trainings[0].folder, others_are_done, result):
+        runs = list(run_all(trainings, log=lines.append, quiet=True))
+    assert [place for place, _ in runs] == [1, 2, 0]
+    assert lines[2] == "Another process is training mixer_nano, seed 0: waiting for its result."
+    used = runs[2][1]
+    assert used == Run(trainings[0].folder) and used.state == "done"
+    assert used.weights.stat().st_mtime_ns == Run(result).weights.stat().st_mtime_ns
+    assert used.journal.read_bytes() == Run(result).journal.read_bytes()
+
+
+def test_a_lease_that_is_taken_after_it_was_looked_at_also_puts_a_training_last(make_trainings, started, monkeypatch):
+    trainings = make_trainings(0, 1)
+    monkeypatch.setattr(runner, "is_held", lambda folder: False)
+    with held_until(trainings[0].folder, lambda: Run(trainings[1].folder).is_finished, None):
+        places = [place for place, _ in run_all(trainings, log=silent, quiet=True)]
+    assert places == [1, 0]
+
+
+def test_what_another_process_leaves_unfinished_is_trained_here(make_trainings, started):
+    trainings = make_trainings(0, 1)
+    with held_until(trainings[0].folder, lambda: Run(trainings[1].folder).is_finished, None):
+        runs = trained(trainings)
+    assert list(runs) == [1, 0]
+    assert runs[0].state == "done"
+
+
+def test_a_process_of_another_machine_that_has_ended_is_not_waited_for_without_end(
+    make_trainings, started, monkeypatch
+):
+    monkeypatch.setattr(lease_module, "EXPIRY", 0.3)
+    trainings = make_trainings(0, 1)
+    folder = trainings[0].folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    holder = {"token": "abc", "machine": "elsewhere 1 2", "process": 1, "started": 0.0}
+    folder.with_name(f".{folder.name}.lease").write_text(json.dumps(holder))
+    runs = trained(trainings)
+    assert list(runs) == [1, 0]
+    assert runs[0].state == "done"
+
+
+SECONDS: dict[int, dict[Precision, float]] = {16: {"fp32": 1.0, "bf16": 0.5}, 8: {"fp32": 0.2, "bf16": 0.3}}
+
+
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
+    """The jobs whose steps are timed, with invented times: on 16 pixels bf16 is faster, on 8 fp32."""
+    jobs: list[Job] = []
+
+    def time_job(job: Job, log: Any, processes: int = 1) -> Timings:
+        jobs.append(job)
+        size = job.architecture.config["image_size"]
+        modes = {ComputeMode(precision): seconds for precision, seconds in SECONDS[size].items()}
+        return Timings(size // 4, "released", modes)
+
+    monkeypatch.setattr(autotune, "time_job", time_job)
+    return jobs
+
+
+@pytest.mark.parametrize(("steps", "precision"), [(6, "bf16"), (60, "fp32")])
+def test_all_trainings_get_the_one_mode_that_is_fastest_for_all_steps_together(make_trainings, timed, steps, precision):
+    """Six steps on 16 pixels save 3 s with bf16; six on 8 pixels lose 0.6 s, and sixty lose 6 s."""
+    trainings = make_trainings({"image_size": 16}, {"steps": steps}, {"steps": steps, "seed": 1})
+    assert {training.plan.mode for training in trainings} == {ComputeMode(precision)}
+    assert [training.plan.micro_batch for training in trainings] == [4, 2, 2]
+    seconds = [SECONDS[size][precision] for size in (16, 8, 8)]
+    assert [training.seconds_per_step for training in trainings] == seconds
+
+
+def test_times_are_kept_in_the_store_for_all_seeds_and_lengths(make_trainings, timed):
+    first = make_trainings(0, 1)
+    again = make_trainings(0, {"seed": 5, "steps": 3})
+    assert len(timed) == 1
+    assert again[0] == replace(first[0], job=again[0].job)
+
+
+def test_the_seconds_of_a_training_are_those_of_its_steps_and_of_its_start(make_trainings, timed):
+    (training,) = make_trainings(0)
+    assert training.seconds == runner._STARTUP + 6 * 0.2
+    assert Training(training.job).seconds == runner._STARTUP
+
+
+def test_linear_probes_run_beside_trainings_with_steps(make_trainings, started, timed, tiny_recipe, pets):
+    (before,) = make_trainings(0)
+    source = trained([before])[0]
+    probe = {"model": "mixer_nano", "data": f"folder:{pets}", "initialization": {"weights": str(source.path)}}
+    recipes = [
+        parse_recipe(probe | {"linear_probe": {}}, "probe"),
+        parse_recipe(tiny_recipe | {"data": f"folder:{pets}", "seed": 1}, "tiny"),
+    ]
+    trainings = plan_trainings(recipes, open_dataset(f"folder:{pets}"), CPU, silent)
+    assert [training.plan is None for training in trainings] == [True, False]
+    assert trainings[0].seconds == runner._STARTUP
+    runs = trained(trainings)
+    assert [runs[place].state for place in (0, 1)] == ["done", "done"]
+    assert "linear_probe" in runs[0].recipe and "optimizer" in runs[1].recipe
+    body = {name: tensor for name, tensor in load_file(source.weights).items() if not name.startswith("head.")}
+    probed = load_file(runs[0].weights)
+    assert all(torch.equal(probed[name], tensor) for name, tensor in body.items())
+    started.clear()
+    assert trained(trainings) == runs
+    assert started == []
+
+
+@pytest.mark.long
+def test_a_training_apart_gives_the_same_weights_in_memory_of_its_own(tiny_recipe, tmp_path):
+    held = np.ones(2**27)  # a gibibyte, which the trainings must not be charged with
+    recipe = parse_recipe(tiny_recipe | {"data": "digits", "steps": 20, "batch": 64}, "tiny")
+    plans = [Plan("cpu", ComputeMode(), size) for size in (64, 64, 32)]
+    (training, *_) = plan_trainings([recipe], open_dataset("digits"), CPU, silent)
+    apart = trained([replace(training, plan=plan) for plan in plans[1:]])
+    here = Run(tmp_path / "here")
+    runner._train(recipe, plans[0], here.path, waits=False, quiet=True)
+    first, second = load_file(apart[0].weights), load_file(here.weights)
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    peaks = [(read_history(run.journal).end or {})["peak_bytes"] for run in (*apart.values(), here)]
+    assert peaks[-1] >= peak_bytes(CPU) - 2**20 > held.nbytes
+    assert all(peak < peaks[-1] - 2**29 for peak in peaks[:-1])
+
+
+@pytest.mark.long
+def test_a_user_s_mistake_in_a_process_of_its_own_is_the_same_sentence(make_trainings, pets):
+    trainings = make_trainings(0)
+    shutil.rmtree(pets)
+    with pytest.raises(UserError, match=f"{pets} is not there"):
+        trained(trainings)
+    assert not trainings[0].folder.exists()
