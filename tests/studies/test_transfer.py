@@ -181,7 +181,7 @@ def test_splits_of_the_classes_are_different_halves_and_the_same_each_time(anima
 
 
 def test_more_splits_than_there_are_are_refused(animals):
-    with pytest.raises(UserError, match=r"--seeds 11 is too large: .* can be split in 10 ways only. Give fewer --seeds"):
+    with pytest.raises(UserError, match=r"--seeds 11 is too large: .* be split in 10 ways only\. Give fewer --seeds"):
         class_splits(animals, 11)
 
 
