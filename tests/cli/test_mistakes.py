@@ -127,7 +127,10 @@ class TestRuns:
 
     def test_one_that_is_empty(self, asked, here):
         (here / "nothing").mkdir()
-        assert re.search("nothing (is empty: .*status.json|holds no file of weights: give)", asked(Path("nothing")))
+        assert re.search(
+            "nothing (is empty, so it is not a run's folder: give|holds no file of weights: give)",
+            asked(Path("nothing")),
+        )
 
     def test_one_that_is_something_else(self, asked, pets):
         sentence = asked(pets)

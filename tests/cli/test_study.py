@@ -39,7 +39,7 @@ def test_a_study_prints_its_tables_and_writes_report_and_results(run, pets):
     assert ended.status == 0
     assert "resampled, 24 px, tuned" in ended.out
     assert "Claims" in ended.out and "Differences" in ended.out
-    assert ended.out.endswith("The report: found/report.html\n")
+    assert ended.out.endswith("Report: found/report.html\n")
     results = json.loads(Path("found/results.json").read_text())
     settings = {"seeds": 2, "epochs": 1, "images": 8, "tuning_epochs": 1}
     assert (results["settings"], len(results["arms"]), len(results["findings"])) == (settings, 12, 3)
@@ -59,7 +59,7 @@ def test_the_study_of_transfer_prints_its_tables_and_writes_report_and_results(r
     assert results["settings"] == {"seeds": 2, "epochs": 1, "images": 50, "shots": 4, "tuning_epochs": 1}
     assert ([len(arm["scores"]) for arm in results["arms"]], len(results["findings"])) == ([2] * 4, 4)
     report = Path("found/report.html").read_text()
-    assert "Does what a model has learned transfer to new classes?" in report
+    assert "Do pre-trained models transfer to new classes?" in report
     assert "Split 2" in report and "Split 3" not in report
 
 
@@ -68,8 +68,11 @@ def test_the_help_lists_the_studies_with_their_questions(run):
     assert ended.status == 0
     assert study_names() == ["resolution", "transfer"]
     out = plain(ended.out)
-    assert "resolution What does a change of resolution cost a Mixer: at once, and after some fine-tuning?" in out
-    assert "transfer Does what a model has learned transfer to new classes?" in out
+    assert (
+        "resolution How does a change of the image size affect the accuracy of a Mixer, before and after fine-tuning?"
+        in out
+    )
+    assert "transfer Do pre-trained models transfer to new classes?" in out
     assert " arms " not in out and " result " not in out
 
 
@@ -92,12 +95,12 @@ def test_a_number_below_the_least_of_a_setting_is_refused(refused):
 
 def test_transfer_needs_four_classes(refused, pets):
     sentence = refused("study", "transfer", "--data", "folder:pets", "--out", "found")
-    assert "has 2 classes, and the study needs at least 4" in sentence
+    assert "has 2 classes, but the study needs at least 4" in sentence
 
 
 def test_transfer_needs_as_many_images_as_shots(refused):
     sentence = refused("study", "transfer", "--data", "digits", "--shots", "5000", "--out", "found")
-    assert "training images of" in sentence and "takes 5000 of each new class" in sentence
+    assert "training images of" in sentence and "needs 5000 of each new class" in sentence
 
 
 def test_an_unknown_study_is_refused_with_those_that_there_are(refused):
@@ -113,7 +116,7 @@ def test_what_studies_share_is_no_study(refused, name):
 
 
 def test_a_study_without_a_name_is_refused(refused):
-    assert refused("study").startswith("`mixlab study` is not understood: Missing command.")
+    assert refused("study").startswith("`mixlab study` is not a valid command: Missing command.")
 
 
 def test_an_occupied_folder_is_refused_before_anything_is_trained(refused, pets):

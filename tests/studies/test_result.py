@@ -179,8 +179,8 @@ def test_the_page_follows_from_the_result():
     html = study_page(arms_result(SCORES, *CLAIMS, **FIELDS)).html()
     assert "Which one?" in html
     assert "mixlab study which: digits, 3 seeds" in html
-    assert "Of 4 claims: 2 agrees, 1 disagrees, 1 not testable at this scale." in html
-    assert re.findall(r"<h2>([^<]*)</h2>", html) == ["Claims", "Results", "What ran"]
+    assert "4 claims: 2 agrees, 1 disagrees, 1 not testable at this scale." in html
+    assert re.findall(r"<h2>([^<]*)</h2>", html) == ["Claims", "Results", "Run details"]
     assert html.count("A paper, section 3: small images here") == 1
     assert "Top-1 of each arm" in html and "<svg" in html
     assert "A note on the arms." in html
@@ -190,8 +190,8 @@ def test_the_page_follows_from_the_result():
 
 def test_a_study_without_claims_says_so():
     html = study_page(arms_result(SCORES)).html()
-    assert "The study makes no claim." in html
-    assert re.findall(r"<h2>([^<]*)</h2>", html) == ["Results", "What ran"]
+    assert "The study has no claims." in html
+    assert re.findall(r"<h2>([^<]*)</h2>", html) == ["Results", "Run details"]
     assert "Differences" not in html
 
 

@@ -128,8 +128,8 @@ def test_small_images_are_learned_from_scratch_and_nothing_is_fetched(card, shad
     assert answer.name == "small_images_convmixer"
     assert parse_training_recipe(answer.fields, answer.name).model == "convmixer_nano"
     assert answer.why == (
-        "The images have 8 pixels a side, and published weights are for larger ones. convmixer_nano is trained from "
-        "scratch with the recipe small_images_convmixer."
+        "The images have a shorter side of 8 pixels, and published weights are for larger images. "
+        "convmixer_nano is trained from scratch with the recipe small_images_convmixer."
     )
     assert not (tmp_path / "cache").exists()
 
@@ -144,7 +144,8 @@ def test_weights_that_can_t_be_fetched_name_the_file_and_the_way_without(publish
     gone = CardSource("url", "http://127.0.0.1:9/m.safetensors", "m.safetensors", "mixlab", "unknown")
     publish(dict(create_model("mixer_nano", classes=10).state_dict()), sources=(gone,))
     with pytest.raises(
-        UserError, match=r"by hand, and put it at .*m\.safetensors\. Or use --from-scratch to train without\."
+        UserError,
+        match=r"by hand, and put it at .*m\.safetensors\. Or use --from-scratch to train without published weights\.",
     ):
         module.choose_recipe(photographs, CPU)
 
