@@ -218,10 +218,7 @@ def test_a_training_that_another_process_holds_is_taken_last_and_its_result_is_u
     shutil.move(trainings[0].folder, result)
     started.clear()
 
-    def others_are_done() -> bool:
-        return all(Run(training.folder).is_finished for training in trainings[1:])
-
-    with held_until(trainings[0].folder, others_are_done, result):
+    with held_until(trainings[0].folder, lambda: any("waiting" in line for line in lines), result):
         runs = list(run_all(trainings, log=lines.append, quiet=True))
     assert [place for place, _ in runs] == [1, 2, 0]
     assert lines[2] == "Another process is training mixer_nano, seed 0: waiting for its result."
@@ -240,9 +237,9 @@ def test_a_lease_that_is_taken_after_it_was_looked_at_also_puts_a_training_last(
 
 
 def test_what_another_process_leaves_unfinished_is_trained_here(make_trainings, started):
-    trainings = make_trainings(0, 1)
-    with held_until(trainings[0].folder, lambda: Run(trainings[1].folder).is_finished, None):
-        runs = trained(trainings)
+    trainings, lines = make_trainings(0, 1), []
+    with held_until(trainings[0].folder, lambda: any("waiting" in line for line in lines), None):
+        runs = dict(run_all(trainings, log=lines.append, quiet=True))
     assert list(runs) == [1, 0]
     assert runs[0].state == "done"
 
