@@ -1,4 +1,4 @@
-"""`mixlab runs`: lists, compares, averages."""
+"""`mixlab runs`: list, compare and average runs."""
 
 import json
 from pathlib import Path
@@ -21,13 +21,13 @@ def test_without_a_folder_the_store_is_listed(run, two):
     assert "runs/0" in ended.out and "runs/1" in ended.out and "mixer_nano" in ended.out
 
 
-def test_where_nothing_was_trained_yet_the_list_is_empty(run, here, monkeypatch):
-    assert "There are none below runs: `mixlab train` leaves them there." in run("runs").out
+def test_without_runs_the_list_is_empty(run, here, monkeypatch):
+    assert "There are no runs in runs: `mixlab train` writes runs." in run("runs").out
     monkeypatch.setenv("MIXLAB_RUNS", "store")
-    assert "There are none below store" in run("runs").out
+    assert "There are no runs in store" in run("runs").out
 
 
-def test_programs_read_the_list(run, two):
+def test_the_list_as_json_and_csv(run, two):
     rows = json.loads(run("runs", "runs", "--format", "json").out)["rows"]
     assert {row["state"] for row in rows} == {"done"}
     assert rows[0]["top1"]["n"] == 4
@@ -38,12 +38,12 @@ def test_a_damaged_run_is_named_and_the_answer_is_partial(run, two):
     (two[0] / "journal.jsonl").unlink()
     ended = run("runs")
     assert (ended.status, ended.err) == (1, "")
-    assert "runs/0 holds nothing of journal.jsonl" in ended.out and "runs/1" in ended.out
+    assert "runs/0 is incomplete: journal.jsonl is missing" in ended.out and "runs/1" in ended.out
 
 
 def test_two_runs_are_compared(run, two):
     out = run("runs", *two).out
-    assert "What was set otherwise" in out and "seed" in out and "Where the curves end" in out
+    assert "Different settings" in out and "seed" in out and "End of the curves" in out
     assert len(json.loads(run("runs", *two, "--format", "json").out)["rows"]) == 2
 
 
@@ -55,22 +55,22 @@ def test_a_damaged_run_can_t_be_compared(run, two):
 
 
 @pytest.mark.parametrize("words", [("--average", "runs/0", "runs/1"), ("runs/0", "--out", "mean")])
-def test_average_and_out_belong_together(run, two, words):
+def test_average_and_out_need_each_other(run, two, words):
     ended = run("runs", *words)
     assert (ended.status, ended.out) == (2, "")
-    assert "--average and --out belong together" in ended.err
+    assert "--average and --out need each other" in ended.err
 
 
-def test_the_mean_of_two_runs_is_a_run_that_predicts_and_is_evaluated(run, two):
+def test_the_average_of_two_runs_can_predict_and_be_evaluated(run, two):
     ended = run("runs", "--average", *two, "--out", "mean")
     assert (ended.status, ended.out) == (0, "mean\n")
-    assert "The mean has " in ended.err and " % of 4 validation images right" in ended.err
+    assert "Validation accuracy of the average: " in ended.err and " % of 4 images." in ended.err
     assert run("predict", "mean", "pets/cat/00.png").status == 0
     assert run("evaluate", "mean", "--quiet").status == 0
     assert "mean " in run("runs", "mean").out
 
 
-def test_quiet_averaging_says_nothing(run, two):
+def test_quiet_averaging_prints_no_progress(run, two):
     assert run("runs", "--average", *two, "--out", "mean", "--quiet").err == ""
 
 
@@ -82,16 +82,16 @@ def test_an_unfinished_run_has_no_weights_to_average(run, two):
     assert not Path("mean").exists()
 
 
-@pytest.mark.parametrize(("best", "said"), [(100.1, True), (-0.1, False)])
-def test_a_mean_that_is_worse_than_a_run_is_said_to_be(run, two, best, said):
+@pytest.mark.parametrize(("best", "warned"), [(100.1, True), (-0.1, False)])
+def test_an_average_that_is_worse_than_a_run_has_a_warning(run, two, best, warned):
     journal = two[1] / "journal.jsonl"
-    kept = [json.loads(line) for line in journal.read_text().splitlines()]
-    for line in kept:
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    for line in lines:
         if line["kind"] == "epoch":
             line["validation"]["top1"] = best
-    journal.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
     status = json.loads((two[1] / "status.json").read_text())
     status["bytes"]["journal.jsonl"] = journal.stat().st_size
     (two[1] / "status.json").write_text(json.dumps(status))
     err = run("runs", "--average", two[1], two[1], "--out", "mean").err
-    assert ("did not begin from the same weights" in err) == said
+    assert ("did not start from the same weights" in err) == warned
