@@ -1,6 +1,6 @@
-"""What `mixlab train` refuses: recipes, images, folders to go on in, and surroundings that lead to no training.
+"""What `mixlab train` refuses: invalid recipes, data, folders to resume, and environments.
 
-Every one ends with status 2 and its one sentence, and leaves everything as it was.
+Each error ends with status 2 and one sentence, and no file is changed.
 """
 
 import json
@@ -24,7 +24,7 @@ Train = Callable[..., str]
 
 @pytest.fixture
 def train_refused(refused, train, pets) -> Train:
-    """Trains on pets/, but for what is said otherwise; returns the sentence of the refusal."""
+    """Trains on pets/ with additional arguments, which must be refused; returns the error message."""
 
     def train_refused(*words: str | Path) -> str:
         return refused(*train, "--quiet", "--data", f"folder:{pets}", *words)
@@ -51,17 +51,20 @@ RECIPES = {
     "preprocessing.mean=[0.5]": ["preprocessing.mean=[0.5]", "a list of another length"],
     "preprocessing.std=[0, 1, 1]": ["preprocessing.std=0", "greater than 0"],
     "config.depth=0": ["depth=0 is out of range", "at least 1"],
-    "config.depth=deep": ["depth='deep' does not fit", "a valid integer"],
+    "config.depth=deep": ["depth='deep' is not valid", "a valid integer"],
     "config.patch_size=3": ["image_size=8 is not a multiple of patch_size=3", "nearest sizes are 6 and 9"],
-    "config.classes=5": ["config.classes=5 does not fit", "has 2 classes", "leave it out"],
+    "config.classes=5": ["config.classes=5 does not fit", "has 2 classes", "remove it"],
     "optimizer.learning_rate=-1": ["optimizer.learning_rate=-1", "greater than 0"],
     "optimizer.learning_rate=nan": ["optimizer.learning_rate=nan", "a finite number"],
     "optimizer.name=adam": ["optimizer.name='adam'", "'adamw', 'sgd' or 'muon'"],
     "optimizer.momentum=0.5": ["optimizer.momentum=0.5 has no effect", '"sgd" or "muon"', "remove it"],
     "schedule.warmup=1.5": ["schedule.warmup=1.5", "less than 1"],
-    "schedule={ warmup = 0.1, warmup_steps = 2 }": ["both warmup and warmup_steps", "remove one of them"],
+    "schedule={ warmup = 0.1, warmup_steps = 2 }": ["both warmup and warmup_steps", "remove one"],
     "schedule={ warmup_steps = 10 }": ["warmup_steps=10 is out of range", "must be less than steps=3"],
-    "schedule={ warmup_epochs = 2 }": ["warm-up of 8 steps is not shorter than the training of 3", "train longer"],
+    "schedule={ warmup_epochs = 2 }": [
+        "warm-up of 8 steps is not shorter than the training of 3 steps",
+        "train longer",
+    ],
     "schedule={ cooldown_epochs = 2 }": ["cooldown_epochs=2 has no effect", "set schedule.final_factor"],
     "schedule.knots=[[0, 0], [1, 1]]": ["schedule.knots", "has no effect", 'schedule.name="piecewise"'],
     "schedule={ name = 'piecewise', knots = [[0, 0], [0.5, 1]] }": [
@@ -91,7 +94,7 @@ RECIPES = {
 
 
 @pytest.mark.parametrize("setting", RECIPES)
-def test_a_setting_that_makes_no_recipe(train_refused, setting):
+def test_an_invalid_setting(train_refused, setting):
     assert in_order(train_refused("--set", setting), *RECIPES[setting])
 
 
@@ -112,19 +115,19 @@ class TestRecipeFiles:
             (b"", ["mine.toml", '"model" is missing', "add it"]),
             (WHOLE.replace("learning_rate = 0.1\n", "").encode(), ['"optimizer.learning_rate" is missing', "add it"]),
             (WHOLE.replace("steps = 3\n", "").encode(), ["exactly one of epochs and steps", "give one"]),
-            (f"epochs = 2\n{WHOLE}".encode(), ["exactly one of epochs and steps", "give one of them"]),
+            (f"epochs = 2\n{WHOLE}".encode(), ["exactly one of epochs and steps", "give one"]),
             (f"{WHOLE}[linear_probe]\n".encode(), ["mine.toml", "is unknown"]),
         ],
         ids=["bare word", "no text", "empty", "no rate", "no length", "two lengths", "a head that steps"],
     )
-    def test_one_that_is_none(self, refused, pets, content, pieces):
+    def test_an_invalid_file(self, refused, pets, content, pieces):
         Path("mine.toml").write_bytes(content)
         assert in_order(refused("train", "mine.toml", "--data", f"folder:{pets}"), *pieces)
 
-    def test_a_folder_in_its_place(self, refused, pets):
+    def test_a_folder_instead_of_a_file(self, refused, pets):
         assert in_order(refused("train", "pets"), 'no recipe "pets"', "neither a file nor a name", "`mixlab recipes`")
 
-    def test_one_that_leaves_open_on_what(self, refused, here):
+    def test_a_recipe_without_data(self, refused, here):
         assert in_order(refused("train", "mixer_b16_jft"), "mixer_b16_jft does not set data", "--data")
 
 
@@ -132,7 +135,7 @@ class TestImages:
     @pytest.mark.parametrize(
         ("data", "pieces"),
         [
-            ("", ["leaves open which images to train on", "--data folder:PATH"]),
+            ("", ["small_images_mixer does not set data", "--data folder:PATH"]),
             ("hf:", ["is incomplete", "hf:NAME[:SPLIT]"]),
             ("folder:pets/cat/00.png", ["is a file", "give a folder with a folder of images for each class"]),
             ("csv:none.csv", ["csv:none.csv does not exist", "give the path of a table"]),
@@ -147,7 +150,7 @@ class TestImages:
             ("tfds:nothing_here", ["tfds:nothing_here is neither a dataset", "for the names"]),
         ],
     )
-    def test_data_that_are_none(self, train_refused, data, pieces):
+    def test_invalid_data(self, train_refused, data, pieces):
         assert in_order(train_refused("--data", data), *pieces)
 
     @pytest.mark.parametrize(
@@ -167,7 +170,7 @@ class TestImages:
         ],
         ids=["empty", "no rows", "no label", "a gap", "twice", "not there", "a split", "one class"],
     )
-    def test_tables_that_are_none(self, train_refused, pets, table, pieces):
+    def test_invalid_tables(self, train_refused, pets, table, pieces):
         (pets / "pets.csv").write_text(table)
         assert in_order(train_refused("--data", "csv:pets/pets.csv"), *pieces)
 
@@ -178,16 +181,16 @@ class TestImages:
             train_refused("--data", "tar:pets.tar"), "1 image but no class folders", "pack a folder for each"
         )
 
-    def test_a_class_with_too_few_to_hold_some_out(self, train_refused, pets):
+    def test_a_class_with_too_few_images_to_split(self, train_refused, pets):
         for image in sorted((pets / "dog").iterdir())[1:]:
             image.unlink()
         assert "dog" in train_refused()
 
 
-class TestGoingOn:
+class TestResuming:
     @pytest.fixture
-    def begun(self, trained) -> Path:
-        """A run that was stopped before its first checkpoint."""
+    def interrupted(self, trained) -> Path:
+        """A run that was interrupted before its first checkpoint."""
         shutil.rmtree(trained / "checkpoints")
         (trained / "model.safetensors").unlink()
         (trained / "config.json").unlink()
@@ -195,8 +198,8 @@ class TestGoingOn:
         return trained
 
     @pytest.fixture
-    def resume_refused(self, refused, begun) -> Train:
-        return lambda *words: refused("train", "--resume", begun, "--quiet", *words)
+    def resume_refused(self, refused, interrupted) -> Train:
+        return lambda *words: refused("train", "--resume", interrupted, "--quiet", *words)
 
     @pytest.mark.parametrize(
         ("words", "pieces"),
@@ -204,12 +207,12 @@ class TestGoingOn:
             (["nowhere"], ["no run at nowhere", "give the folder that mixlab train printed"]),
             (["pets"], ["pets is not a run's folder", "no status.json"]),
             (["pets/cat/00.png"], ["no run at pets/cat/00.png", "give the folder"]),
-            (["empty"], ["empty is empty", "give the folder that mixlab train printed"]),
-            (["pets", "--out", "new"], ["--resume pets goes on in that folder", "leave out --out new"]),
+            (["empty"], ["empty is empty", "not a run's folder"]),
+            (["pets", "--out", "new"], ["--out new has no effect with --resume", "continues in pets", "remove it"]),
         ],
         ids=lambda value: " ".join(value) if "/" not in value[0] else "an image",
     )
-    def test_in_what_is_no_run(self, refused, pets, words, pieces):
+    def test_a_path_that_is_not_a_run(self, refused, pets, words, pieces):
         Path("empty").mkdir()
         assert in_order(refused("train", "--resume", *words), *pieces)
 
@@ -217,82 +220,84 @@ class TestGoingOn:
         ("words", "pieces"),
         [
             (["--set", "optimizer.learning_rate=0.5"], ["another recipe", "optimizer.learning_rate was", "is 0.5"]),
-            (["--seed", "1"], ["another recipe", "seed was 0 and is 1", "train anew"]),
-            (["--set", "ema.decay=0.9"], ["another recipe", "ema was not given and is {'decay': 0.9}"]),
+            (["--seed", "1"], ["another recipe", "seed was 0 and is 1", "train in another folder"]),
+            (["--set", "ema.decay=0.9"], ["another recipe", "ema was not set and is {'decay': 0.9}"]),
             (["--model", "convmixer_nano", "--set", "config={}"], ["another recipe", "model was 'mixer_nano' and is"]),
         ],
         ids=" ".join,
     )
-    def test_by_another_recipe(self, resume_refused, words, pieces):
+    def test_another_recipe(self, resume_refused, words, pieces):
         assert in_order(resume_refused(*words), *pieces)
 
-    def test_by_another_recipe_into_its_folder(self, train_refused, begun):
-        sentence = train_refused("--out", begun, "--set", "batch=4")
-        assert in_order(sentence, "run was begun with another recipe", "batch was 8 and is 4", "into another folder")
+    def test_out_with_the_run_of_another_recipe(self, train_refused, interrupted):
+        sentence = train_refused("--out", interrupted, "--set", "batch=4")
+        assert in_order(sentence, "run was started with another recipe", "batch was 8 and is 4", "in another folder")
 
-    def test_on_fewer_images(self, resume_refused, pets):
+    def test_fewer_images(self, resume_refused, pets):
         (pets / "dog" / "07.png").unlink()
-        assert in_order(resume_refused(), "run was begun on other images", "train anew")
+        assert in_order(resume_refused(), "run was started on other images", "train in another folder")
 
-    def test_on_a_image_that_has_changed(self, resume_refused, pets):
+    def test_a_changed_image(self, resume_refused, pets):
         Image.new("RGB", (8, 8)).save(pets / "dog" / "07.png")
-        assert in_order(resume_refused(), "run was begun on other images", "listing was", "Put back")
+        assert in_order(resume_refused(), "run was started on other images", "listing was", "Restore")
 
-    def test_on_images_that_are_gone(self, resume_refused, pets):
+    def test_missing_images(self, resume_refused, pets):
         pets.rename("animals")
         assert in_order(resume_refused(), "pets does not exist", "give a folder")
 
     @pytest.mark.parametrize("name", ["recipe.toml", "plan.json", "status.json", "data.json"])
-    def test_by_a_file_that_was_cut_off(self, resume_refused, begun, name):
-        content = (begun / name).read_bytes()
-        (begun / name).write_bytes(content[:10])
+    def test_a_truncated_file(self, resume_refused, interrupted, name):
+        content = (interrupted / name).read_bytes()
+        (interrupted / name).write_bytes(content[:10])
         assert in_order(resume_refused(), f"run/{name} is damaged", "Copy the run again, or train again")
 
     @pytest.mark.parametrize("name", ["recipe.toml", "plan.json", "data.json"])
-    def test_by_a_file_that_is_gone(self, resume_refused, begun, name):
-        (begun / name).unlink()
+    def test_a_missing_file(self, resume_refused, interrupted, name):
+        (interrupted / name).unlink()
         assert in_order(
             resume_refused(), f"run is incomplete: {name} can't be read", "Copy the whole folder again, or train again"
         )
 
-    def test_by_a_newer_mixlab_s_folder(self, resume_refused, begun):
-        (begun / "status.json").write_text(json.dumps({"format": FORMAT + 1, "state": "stopped"}))
-        assert in_order(resume_refused(), "has format 2", "upgrade mixlab")
+    def test_a_run_of_a_newer_mixlab(self, resume_refused, interrupted):
+        (interrupted / "status.json").write_text(json.dumps({"format": FORMAT + 1, "state": "stopped"}))
+        assert in_order(resume_refused(), "run has format 2 of a newer mixlab", "upgrade mixlab")
 
-    def test_by_another_program_s_folder(self, resume_refused, begun):
-        (begun / "status.json").write_text("{}")
-        assert in_order(resume_refused(), "was not written by mixlab", "that mixlab train printed")
+    def test_a_folder_of_another_program(self, resume_refused, interrupted):
+        (interrupted / "status.json").write_text("{}")
+        assert in_order(resume_refused(), "status.json was not written by mixlab", "that mixlab train printed")
 
-    def test_by_a_recipe_that_was_changed_by_hand(self, resume_refused, begun):
-        recipe = (begun / "recipe.toml").read_text()
-        (begun / "recipe.toml").write_text(recipe.replace("learning_rate = 0.002", "learning_rate = 0.1"))
+    def test_an_edited_recipe(self, resume_refused, interrupted):
+        recipe = (interrupted / "recipe.toml").read_text()
+        (interrupted / "recipe.toml").write_text(recipe.replace("learning_rate = 0.002", "learning_rate = 0.1"))
         assert in_order(resume_refused(), "run/recipe.toml is damaged", "it was truncated or edited")
 
     @pytest.mark.parametrize("last", ["[optimizer]", "[checkpoints]"])
-    def test_by_a_recipe_that_was_cut_off_where_the_rest_is_one(self, resume_refused, begun, last):
-        """Without the one the rest misses keys, without the other all that is left out has a usual value."""
-        recipe = (begun / "recipe.toml").read_text()
-        (begun / "recipe.toml").write_text(recipe.partition(last)[0])
+    def test_a_recipe_truncated_before_a_section(self, resume_refused, interrupted, last):
+        """Without [optimizer] keys are missing; without [checkpoints] every missing key has a default."""
+        recipe = (interrupted / "recipe.toml").read_text()
+        (interrupted / "recipe.toml").write_text(recipe.partition(last)[0])
         assert in_order(resume_refused(), "run/recipe.toml is damaged", " bytes, but the run wrote ", "truncated")
 
-    def test_by_a_checkpoint_that_is_broken(self, resume_refused, begun):
-        (begun / "checkpoints").mkdir()
-        (begun / "checkpoints" / "step-000000002.safetensors").write_bytes(b"broken")
+    def test_a_damaged_checkpoint(self, resume_refused, interrupted):
+        (interrupted / "checkpoints").mkdir()
+        (interrupted / "checkpoints" / "step-000000002.safetensors").write_bytes(b"broken")
         assert in_order(resume_refused(), ".safetensors is damaged", "no older checkpoint", "remove run/checkpoints")
 
 
-class TestSurroundings:
-    def test_another_process_that_is_not_seen(self, train_refused, monkeypatch):
-        init_distributed(torch.device("cpu"))  # alone; Accelerate would wait for the other one
+class TestEnvironment:
+    def test_another_process_that_cannot_be_reached(self, train_refused, monkeypatch):
+        init_distributed(
+            torch.device("cpu")
+        )  # before WORLD_SIZE is set, else Accelerate would wait for the other process
         monkeypatch.setenv("WORLD_SIZE", "2")
         sentence = train_refused()
-        assert in_order(sentence, "WORLD_SIZE says that 2 processes", "find the others", "torchrun", "unset WORLD_SIZE")
+        assert in_order(sentence, "WORLD_SIZE=2", "can't reach the others", "torchrun", "unset WORLD_SIZE")
 
     def test_a_store_that_is_a_file(self, train_refused, monkeypatch):
         monkeypatch.setenv("MIXLAB_RUNS", "pets/cat/00.png")
         assert in_order(train_refused(), "pets/cat/00.png", "is a file")
 
-    def test_data_that_are_looked_for_in_a_folder_that_is_none(self, train_refused, monkeypatch):
+    def test_a_missing_folder_of_datasets(self, train_refused, monkeypatch):
         monkeypatch.setenv("MIXLAB_DATA", "nowhere")
         assert in_order(train_refused("--data", "cifar10"), "cifar10 is not in nowhere", "$MIXLAB_DATA")
 
@@ -317,7 +322,7 @@ class TestSurroundings:
         ],
         ids=["tensorboard", "datasets", "timm"],
     )
-    def test_a_package_that_is_missing(self, train_refused, monkeypatch, words, missing, pieces):
+    def test_a_missing_package(self, train_refused, monkeypatch, words, missing, pieces):
         monkeypatch.setitem(sys.modules, missing, None)
-        monkeypatch.setattr(autotune, "select_plan", None)  # nothing is measured before
+        monkeypatch.setattr(autotune, "select_plan", None)  # the error must come before any timing
         assert in_order(train_refused(*words), *pieces)

@@ -77,7 +77,7 @@ def test_existing_files_are_never_overwritten(run, here, out):
         ),
         ((DAVIT, "w.pth", "--to", "timm"), "Give heads=(...)"),
         ((MIXER, "w.npz", "--to", "googel"), "googel"),
-        ((MIXER, "w.npz", "--to", "google", "--set", "gelu"), '"gelu" assigns nothing'),
+        ((MIXER, "w.npz", "--to", "google", "--set", "gelu"), '"gelu" is not an assignment'),
         ((MIXER, "w.npz", "--to", "google", "--image-size", "30"), "not a multiple of patch_size=8"),
     ],
 )

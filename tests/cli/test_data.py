@@ -14,7 +14,7 @@ def small() -> tuple[str, ...]:
     return ("--recipe", "small_images_mixer", *(word for setting in settings for word in ("--set", setting)))
 
 
-def test_a_check_prints_tables_and_leaves_nothing(run, pets):
+def test_a_check_prints_tables_and_writes_no_files(run, pets):
     before = sorted(Path().rglob("*"))
     ended = run("data", "check", f"folder:{pets}")
     assert (ended.status, ended.err) == (0, "")
@@ -22,7 +22,7 @@ def test_a_check_prints_tables_and_leaves_nothing(run, pets):
     assert sorted(Path().rglob("*")) == before
 
 
-def test_finding_something_is_an_answer(run, pets):
+def test_a_check_that_finds_problems_succeeds(run, pets):
     (pets / "cat/00.png").write_bytes(b"")
     ended = run("data", "check", f"folder:{pets}")
     assert ended.status == 0
@@ -36,7 +36,7 @@ def test_notes_about_the_source_go_to_standard_error(run, pets):
     assert run("data", "check", f"folder:{pets}", "--quiet").err == ""
 
 
-def test_programs_read_what_was_found(run, pets):
+def test_the_findings_as_json_csv_and_markdown(run, pets):
     (pets / "dog/copy.png").write_bytes((pets / "cat/00.png").read_bytes())
     found = json.loads(run("data", "check", f"folder:{pets}", "--format", "json").out)
     assert found["groups"] == [
@@ -54,35 +54,35 @@ def test_programs_read_what_was_found(run, pets):
     assert "| class | train |" in run("data", "check", f"folder:{pets}", "--format", "markdown").out
 
 
-def test_out_gets_a_page_and_results(run, pets):
+def test_out_contains_a_report_and_results(run, pets):
     ended = run("data", "check", f"folder:{pets}", "--out", "found")
     assert ended.err == "Report: found/report.html\n"
     assert sorted(path.name for path in Path("found").iterdir()) == ["report.html", "results.json"]
     assert "No problems found" in Path("found/report.html").read_text(encoding="utf-8")
     again = run("data", "check", f"folder:{pets}", "--out", "found")
-    assert again.status == 2 and "--out found already exists" in again.err
+    assert again.status == 2 and "--out found already exists, and existing files are never overwritten" in again.err
 
 
-def test_a_set_with_a_fixed_name_is_checked(run, here):
+def test_a_dataset_with_a_fixed_name_is_checked(run, here):
     ended = run("data", "check", "digits", "--quiet")
     assert ended.status == 0 and "test" in ended.out
 
 
-def test_a_preview_is_a_page_by_itself(run, pets, small):
+def test_a_preview_is_a_single_page(run, pets, small):
     ended = run("data", "preview", f"folder:{pets}", *small, "--images", "4", "--out", "seen", "--quiet")
     assert (ended.status, ended.out, ended.err) == (0, "seen/report.html\n", "")
     assert [path.name for path in Path("seen").iterdir()] == ["report.html"]
     html = Path("seen/report.html").read_text(encoding="utf-8")
-    assert "Preview of folder:" in html and "A mixed batch" in html
+    assert " for mixer_nano</h1>" in html and "Preview of pets" in html and "A mixed batch" in html
 
 
-def test_without_out_a_preview_lies_below_runs(run, pets, small):
+def test_without_out_a_preview_is_written_to_runs(run, pets, small):
     ended = run("data", "preview", f"folder:{pets}", *small)
     assert ended.out.startswith("runs/preview-folder-pets-") and Path(ended.out.strip()).is_file()
     assert "A fifth of the images was held out as test" in ended.err
 
 
-def test_a_preview_names_the_images_that_it_can_t_show(run, pets, small):
+def test_a_preview_names_unreadable_images(run, pets, small):
     for path in sorted((pets / "cat").iterdir())[::2]:
         path.write_bytes(b"no image" + path.name.encode())
     ended = run("data", "preview", f"folder:{pets}", *small, "--images", "100", "--out", "seen")
@@ -107,12 +107,15 @@ MISTAKES = {
         'the key "bach" is unknown',
     ),
     "no setting": (("preview", "digits", "--recipe", "digits_mixer", "--set", "batch"), '--set "batch" has no "="'),
-    "a head": (("preview", "digits", "--recipe", "head.toml"), "head.toml is a linear probe"),
+    "a head": (
+        ("preview", "digits", "--recipe", "head.toml"),
+        "head.toml is a linear probe, which does not augment or mix images",
+    ),
 }
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_ends_in_one_sentence_and_leaves_nothing(run, here, mistake):
+def test_a_mistake_is_one_sentence_and_writes_no_files(run, here, mistake):
     words, sentence = MISTAKES[mistake]
     Path("head.toml").write_text('model = "mixer_b16.goog_in1k"\n[linear_probe]\n')
     ended = run("data", *words)

@@ -175,7 +175,7 @@ def test_a_missing_login_is_reported_before_the_evaluation(run, trained, here, m
     [
         (("mine",), '"mine" is not a valid name on the hub'),
         (("--private",), "--private needs a repository on the hub"),
-        (("--out", "pets"), "--out pets already exists"),
+        (("--out", "pets"), "--out pets already exists, and existing files are never overwritten"),
     ],
 )
 def test_invalid_arguments_are_refused(run, trained, arguments, message):

@@ -12,7 +12,7 @@ import pytest
 from mixlab.training.recipes.recipe_files import read_recipe, recipe_names, recipe_text
 
 
-def test_every_recipe_is_listed_with_its_model_and_whose_number_it_is(run):
+def test_every_recipe_is_listed_with_its_model_accuracy_and_source(run):
     ended = run("recipes", "--format", "markdown")
     assert ended.status == 0
     rows = {line.split("|")[1].strip(): line for line in ended.out.splitlines() if line.startswith("| ")}
@@ -22,16 +22,16 @@ def test_every_recipe_is_listed_with_its_model_and_whose_number_it_is(run):
     assert "mixer_h14 | your own | – | –" in " ".join(rows["mixer_h14_jft"].split())
 
 
-def test_the_beginning_of_a_name_picks(run):
+def test_the_start_of_a_name_selects_recipes(run):
     ended = run("recipes", "davit_")
     assert "davit_tiny_in1k" in ended.out and "mixer_b16_in1k" not in ended.out
 
 
-def test_a_name_shows_the_file_with_its_comments(run):
+def test_an_exact_name_prints_the_file_with_its_comments(run):
     assert run("recipes", "convmixer_1536_20_in1k").out == recipe_text("convmixer_1536_20_in1k")
 
 
-def test_programs_get_every_figure_apart(run):
+def test_json_and_csv_have_every_value_in_its_own_column(run):
     (row,) = json.loads(run("recipes", "digits_mixer", "--format", "json").out)["rows"]
     expected = read_recipe("digits_mixer")["expected"]
     assert {key: row[key] for key in expected} == expected
@@ -40,15 +40,15 @@ def test_programs_get_every_figure_apart(run):
     assert {row["name"]: row["epochs"] for row in rows}["davit_tiny_in1k"] == "300"
 
 
-def test_an_unknown_name_is_refused_with_the_nearest(run):
+def test_an_unknown_name_is_refused_with_a_suggestion(run):
     ended = run("recipes", "mixer_b61")
     assert (ended.status, ended.out) == (2, "")
     assert ended.err.startswith('mixlab: No recipe name starts with "mixer_b61": `mixlab recipes` lists all. Did you')
 
 
-def test_a_recipe_that_leaves_the_data_open_is_refused_without_them(run):
+def test_a_recipe_without_data_is_refused_without_data(run):
     ended = run("train", "mixer_b16_jft")
-    sentence = "mixer_b16_jft leaves open which images to train on: give them, as --data folder:PATH."
+    sentence = "mixer_b16_jft does not set data: add --data, for example --data folder:PATH."
     assert (ended.status, ended.out, ended.err) == (2, "", f"mixlab: {sentence}\n")
 
 
@@ -62,14 +62,14 @@ def test_listing_imports_no_torch():
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_a_recipe_s_first_lines_say_what_it_is_from_where_with_which_command_and_on_what(name):
+def test_the_first_lines_of_a_recipe_have_source_command_and_device(name):
     head = recipe_text(name).partition("\n\n")[0]
     assert all(line.startswith("#") for line in head.splitlines())
     assert [word for word in ("Source: ", "Command: ", "Device: ") if f"\n# {word}" not in head] == []
     assert f"mixlab train {name}" in head
 
 
-def test_the_page_of_recipes_names_each_of_them():
+def test_the_recipes_page_names_every_recipe():
     page = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
     assert [
         name for name in recipe_names() if f"`{name}`" not in page and not name.startswith(("digits_", "small_images_"))

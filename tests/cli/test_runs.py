@@ -1,4 +1,4 @@
-"""`mixlab runs`: lists, compares, averages."""
+"""`mixlab runs`: list, compare and average runs."""
 
 import json
 from pathlib import Path
@@ -21,13 +21,13 @@ def test_without_a_folder_the_store_is_listed(run, two):
     assert "runs/0" in ended.out and "runs/1" in ended.out and "mixer_nano" in ended.out
 
 
-def test_where_nothing_was_trained_yet_the_list_is_empty(run, here, monkeypatch):
+def test_without_runs_the_list_is_empty(run, here, monkeypatch):
     assert "There are no runs in runs: `mixlab train` writes runs." in run("runs").out
     monkeypatch.setenv("MIXLAB_RUNS", "store")
     assert "There are no runs in store" in run("runs").out
 
 
-def test_programs_read_the_list(run, two):
+def test_the_list_as_json_and_csv(run, two):
     rows = json.loads(run("runs", "runs", "--format", "json").out)["rows"]
     assert {row["state"] for row in rows} == {"done"}
     assert rows[0]["top1"]["n"] == 4
@@ -55,13 +55,13 @@ def test_a_damaged_run_can_t_be_compared(run, two):
 
 
 @pytest.mark.parametrize("words", [("--average", "runs/0", "runs/1"), ("runs/0", "--out", "mean")])
-def test_average_and_out_belong_together(run, two, words):
+def test_average_and_out_need_each_other(run, two, words):
     ended = run("runs", *words)
     assert (ended.status, ended.out) == (2, "")
     assert "--average and --out need each other" in ended.err
 
 
-def test_the_mean_of_two_runs_is_a_run_that_predicts_and_is_evaluated(run, two):
+def test_the_average_of_two_runs_can_predict_and_be_evaluated(run, two):
     ended = run("runs", "--average", *two, "--out", "mean")
     assert (ended.status, ended.out) == (0, "mean\n")
     assert "Validation accuracy of the average: " in ended.err and " % of 4 images." in ended.err
@@ -70,7 +70,7 @@ def test_the_mean_of_two_runs_is_a_run_that_predicts_and_is_evaluated(run, two):
     assert "mean " in run("runs", "mean").out
 
 
-def test_quiet_averaging_says_nothing(run, two):
+def test_quiet_averaging_prints_no_progress(run, two):
     assert run("runs", "--average", *two, "--out", "mean", "--quiet").err == ""
 
 
@@ -82,16 +82,16 @@ def test_an_unfinished_run_has_no_weights_to_average(run, two):
     assert not Path("mean").exists()
 
 
-@pytest.mark.parametrize(("best", "said"), [(100.1, True), (-0.1, False)])
-def test_a_mean_that_is_worse_than_a_run_is_said_to_be(run, two, best, said):
+@pytest.mark.parametrize(("best", "warned"), [(100.1, True), (-0.1, False)])
+def test_an_average_that_is_worse_than_a_run_has_a_warning(run, two, best, warned):
     journal = two[1] / "journal.jsonl"
-    kept = [json.loads(line) for line in journal.read_text().splitlines()]
-    for line in kept:
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    for line in lines:
         if line["kind"] == "epoch":
             line["validation"]["top1"] = best
-    journal.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
     status = json.loads((two[1] / "status.json").read_text())
     status["bytes"]["journal.jsonl"] = journal.stat().st_size
     (two[1] / "status.json").write_text(json.dumps(status))
     err = run("runs", "--average", two[1], two[1], "--out", "mean").err
-    assert ("did not start from the same weights" in err) == said
+    assert ("did not start from the same weights" in err) == warned
