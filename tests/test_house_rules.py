@@ -77,3 +77,77 @@ def _check_contract(copy: Path, add_to: str | None = None, line: str = "") -> su
         module.write_text(f"{module.read_text(encoding='utf-8')}\n{line}\n", encoding="utf-8")
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     return subprocess.run(command, cwd=copy, env={"PYTHONPATH": str(copy)}, capture_output=True, text=True, check=False)
+
+
+RETIRED = {
+    "picture": "image",
+    "judge": "evaluate",
+    "yardstick": "baseline",
+    "foretell": "estimate",
+    "foretold": "estimated",
+    "contender": "candidate",
+    "contestant": "candidate",
+    "usual": "default",
+    "worth": "uncertainty",
+    "kept": "what is kept: best, ema, saved",
+    "told": "what is meant",
+    "whose": "reported_by",
+    "begun": "started",
+    "sayer": "logger",
+    "surest": "most_confident",
+    "apart": "what separates them",
+}
+"""Words that names do not use, with the word to use. A plural or another form of one counts as well."""
+
+
+def retired_words(name: str) -> list[str]:
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
+    forms = {form for word in RETIRED for form in (word, f"{word}s", f"{word}d", f"{word.removesuffix('e')}ing")}
+    return [word for word in words if word.lower() in forms]
+
+
+def names_of(source: str) -> set[str]:
+    """Every name that a module defines or assigns, its keyword arguments, and its strings that are keys or options."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                names.add("" if name.startswith("test_") else name)
+            case ast.Name(id=name) | ast.arg(arg=name) | ast.Attribute(attr=name) | ast.keyword(arg=str(name)):
+                names.add(name)
+            case ast.Dict(keys=keys):
+                names |= {str(key.value) for key in keys if isinstance(key, ast.Constant) and is_name(key.value)}
+            case ast.Subscript(slice=ast.Constant(value=str(name))) if is_name(name):
+                names.add(name)
+            case ast.Constant(value=str(name)) if re.fullmatch(r"--[a-z-]+", name):
+                names.add(name)
+    return names
+
+
+def is_name(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[a-z_]+", value) is not None
+
+
+CODE = [*MODULES, *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "benchmarks").rglob("*.py"))]
+
+
+@pytest.mark.parametrize("module", CODE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_names_use_no_retired_words(module: Path):
+    names = names_of(module.read_text(encoding="utf-8"))
+    assert not {name: retired for name in sorted(names) if (retired := retired_words(name))}
+
+
+def test_recipe_keys_use_no_retired_words():
+    for recipe in sorted((PACKAGE / "recipes").glob("*.toml")):
+        keys = re.findall(r"^\[?([a-z_.]+)\]?(?: =|$)", recipe.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        assert keys
+        assert not [key for key in keys if retired_words(key)], recipe.name
+        assert not retired_words(recipe.stem), recipe.name
+
+
+@pytest.mark.parametrize(
+    ("name", "retired"),
+    [("picture_size", True), ("JudgingBatches", True), ("usual", True), ("usually_not", False), ("image_size", False)],
+)
+def test_retired_words_are_found_in_names_of_both_cases(name, retired):
+    assert bool(retired_words(name)) == retired

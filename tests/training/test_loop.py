@@ -315,7 +315,9 @@ def test_a_finished_run_is_returned_and_not_overwritten(make_job, tmp_path, monk
     first = weights_of(make_job(), tmp_path / "run")
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
     failing_at_step(monkeypatch, 1, AssertionError("a finished run was trained again"))
-    run = train(make_job("seed=1"), PLAN, tmp_path / "run", quiet=True)
+    run = train(make_job(), PLAN, tmp_path / "run", quiet=True)
     assert (run.path, run.state) == (tmp_path / "run", "done")
+    with pytest.raises(UserError, match=r"run was started with another recipe: seed was 0 and is 1\."):
+        train(make_job("seed=1"), PLAN, tmp_path / "run", quiet=True)
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()} == before
     assert same(first, load_file(tmp_path / "run" / "model.safetensors"))

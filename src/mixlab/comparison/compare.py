@@ -21,15 +21,12 @@ from mixlab.data.dataset import Dataset
 from mixlab.errors import UserError
 from mixlab.evaluation.baselines import baselines
 from mixlab.measure import machine
-from mixlab.training.runner import run_all
+from mixlab.training.runner import STARTUP_SECONDS, run_all
 from mixlab.weights.load import load
 from mixlab.zoo.architecture import Architecture
 from mixlab.zoo.scaling import scaled_config
 
 Log = Callable[[str], None]
-
-_STARTUP_SECONDS = 2.0
-"""Of a training beside its steps; `minutes` includes them."""
 
 
 def compare(
@@ -72,12 +69,12 @@ def compare(
 
 def _share(minutes: float, trainings: int) -> float:
     """Seconds of each training's steps, if all of them together are to last `minutes`."""
-    seconds = 60 * minutes / trainings - _STARTUP_SECONDS
+    seconds = 60 * minutes / trainings - STARTUP_SECONDS
     if seconds <= 0:
         raise UserError(
-            f"--minutes {minutes:g} is too short for {trainings} trainings, which take about {_STARTUP_SECONDS:g} s "
+            f"--minutes {minutes:g} is too short for {trainings} trainings, which take about {STARTUP_SECONDS:g} s "
             "each "
-            f"to start: give at least {math.ceil(2 * trainings * _STARTUP_SECONDS / 60)}, or fewer models or seeds."
+            f"to start: give at least {math.ceil(2 * trainings * STARTUP_SECONDS / 60)}, or fewer models or seeds."
         )
     return seconds
 

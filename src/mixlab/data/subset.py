@@ -1,4 +1,4 @@
-"""A part of a dataset for training: some classes, so many images of each, or a share of them, drawn by a seed.
+"""A subset of a dataset for training: some classes, a number of images of each, or a share, selected by a seed.
 
 The images of a class are in one random order for a seed: a smaller subset lies within a larger one.
 """
@@ -15,7 +15,12 @@ from mixlab.errors import UserError, did_you_mean
 
 
 def subset(
-    dataset: Dataset, *, classes: Sequence[str] | None, per_class: int | None, share: float | None, seed: int
+    dataset: Dataset,
+    *,
+    classes: Sequence[str] | None = None,
+    per_class: int | None = None,
+    share: float | None = None,
+    seed: int,
 ) -> Dataset:
     """`classes` alone, in the given order; None for all.
 
@@ -25,14 +30,14 @@ def subset(
     if classes is not None:
         dataset = _of_classes(dataset, classes)
     train = dataset.splits["train"]
-    chosen = []
+    selected = []
     for label in range(len(dataset.classes)):
-        places = np.flatnonzero(train.labels == label)
-        count = len(places) if share is None else max(round(share * len(places)), 1)
-        shuffled = places[epoch_order(seed, label, len(places))]
-        chosen.append(shuffled[: count if per_class is None else per_class])
-    taken = train.subset(np.sort(np.concatenate(chosen)))
-    return replace(dataset, splits={**dataset.splits, "train": taken})
+        indices = np.flatnonzero(train.labels == label)
+        count = len(indices) if share is None else max(round(share * len(indices)), 1)
+        shuffled = indices[epoch_order(seed, label, len(indices))]
+        selected.append(shuffled[: count if per_class is None else per_class])
+    subset_of_train = train.subset(np.sort(np.concatenate(selected)))
+    return replace(dataset, splits={**dataset.splits, "train": subset_of_train})
 
 
 def _of_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
@@ -47,6 +52,6 @@ def _of_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     splits = {}
     for name, split in dataset.splits.items():
         labels: Int64[np.ndarray, " image"] = label_of[split.labels]
-        kept = np.flatnonzero(labels >= 0)
-        splits[name] = replace(split.subset(kept), labels=labels[kept])
+        indices = np.flatnonzero(labels >= 0)
+        splits[name] = replace(split.subset(indices), labels=labels[indices])
     return replace(dataset, classes=tuple(classes), splits=splits)

@@ -17,6 +17,7 @@ from mixlab.training.linear_probe.train import resolve_linear_probe, train_linea
 from mixlab.training.loop import train
 from mixlab.training.planning.autotune import select_plan
 from mixlab.training.recipes.schema import Recipe
+from mixlab.training.resume_check import check_same_training
 from mixlab.training.trackers import require_trackers
 
 Log = Callable[[str], None]
@@ -34,8 +35,8 @@ def launch(
     """Train `recipe` on `dataset` and return the finished run. Collective: call it on every rank.
 
     dataset  the result of `open_dataset` for `recipe.data`
-    folder   the run's folder; an unfinished run in it is resumed. None: the folder in the store, where a finished run
-             of the same training is returned as it is
+    folder   the run's folder; an unfinished run of the same training in it is resumed, a finished one is returned.
+             None: the folder in the store
     log      called with progress messages
     quiet    no progress bars
 
@@ -45,11 +46,13 @@ def launch(
         return _launch_linear_probe(recipe, dataset, device, folder, log=log, quiet=quiet)
     require_trackers(recipe)
     job = resolve(recipe, dataset, device)
-    folder = folder or job.folder()
-    if finished := finished_run(folder):
+    run_folder = folder or job.folder()
+    if finished := finished_run(run_folder):
+        if folder is not None:
+            check_same_training(finished, job)
         log("This training is already finished.")
         return finished
-    return train(job, _plan(job, folder, log), folder, quiet=quiet, on_wait=log)
+    return train(job, _plan(job, run_folder, log), run_folder, quiet=quiet, on_wait=log)
 
 
 def _plan(job: Job, folder: Path, log: Log) -> Plan:
@@ -75,4 +78,6 @@ def _launch_linear_probe(
     for note in job.dataset.notes[len(dataset.notes) :]:
         log(note)
     run_folder = folder or job.folder()
-    return broadcast_from_main(lambda: finished_run(run_folder) or train_linear_probe(job, run_folder, quiet=quiet))
+    return broadcast_from_main(
+        lambda: finished_run(run_folder) or train_linear_probe(job, run_folder, quiet=quiet, on_wait=log)
+    )

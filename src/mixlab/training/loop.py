@@ -49,7 +49,7 @@ def train(job: Job, plan: Plan, folder: Path, *, quiet: bool, on_wait: Callable[
 
     job      from `resolve`
     plan     how to compute; a run that is resumed uses its own plan
-    folder   new or empty, or with an unfinished run of the same job, which is resumed
+    folder   new or empty, or with a run of the same job: an unfinished one is resumed, a finished one is returned
     quiet    no progress bars
     on_wait  called with a message if another process trains in the folder; then `train` waits and returns the run of
              that process. None: raises Held instead

@@ -56,6 +56,7 @@ class RunWriter:
         job, run = self._job, self.run
         with lease(run.path, on_wait) as self._lease:
             if run.is_finished:
+                check_same_training(run, job)
                 yield None
                 return
             if run.is_unfinished:

@@ -40,7 +40,8 @@ from mixlab.training.recipes.schema import Recipe
 
 Log = Callable[[str], None]
 
-_STARTUP = 2.0  # seconds per training in addition to its steps: start of the process, data, last checkpoint
+STARTUP_SECONDS = 2.0
+"""Time per training in addition to its steps: start of the process, data, last checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,9 @@ class Training:
     def seconds(self) -> float:
         """Estimated seconds of the training. A linear probe counts with its start-up only."""
         if not isinstance(self.job, Job) or self.seconds_per_step is None:
-            return _STARTUP
+            return STARTUP_SECONDS
         steps = self.job.steps(steps_per_epoch(len(self.job.dataset.splits["train"]), self.job.batch))
-        return _STARTUP + steps * self.seconds_per_step
+        return STARTUP_SECONDS + steps * self.seconds_per_step
 
     def __str__(self) -> str:
         recipe = self.job.recipe

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ from mixlab.data.holdout import VALIDATION_SHARE, group_samples
 from mixlab.errors import UserError
 from mixlab.evaluation.probes.features import Backbone, Features, features, open_backbone
 from mixlab.evaluation.probes.ridge import FittedHead, LinearHead, fit_head
-from mixlab.files import atomic_folder, write_text
+from mixlab.files import atomic_folder, create_parents, write_text
 from mixlab.measure import machine
 from mixlab.measure.memory import peak_bytes
 from mixlab.runs.folder import Run, require_free_folder, start_run
 from mixlab.runs.journal import Journal
-from mixlab.runs.store import store_folder, store_key
+from mixlab.runs.lease import lease
+from mixlab.runs.store import finished_run, store_folder, store_key
 from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training.job import absolute, apply_subset, check_digest, make_transform
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
@@ -97,11 +99,14 @@ def resolve_linear_probe(recipe: LinearProbeRecipe, dataset: Dataset, device: to
     return LinearProbeJob(recipe.model_copy(update=resolved), dataset, backbone, device)
 
 
-def train_linear_probe(job: LinearProbeJob, folder: Path, *, quiet: bool) -> Run:
+def train_linear_probe(
+    job: LinearProbeJob, folder: Path, *, quiet: bool, on_wait: Callable[[str], None] | None = None
+) -> Run:
     """Fit the head and write a finished run to `folder`.
 
-    After an interruption there is no folder, but the features computed so far are in the cache. Raises UserError if
-    `folder` is in use.
+    After an interruption there is no folder, but the features computed so far are in the cache. `on_wait` is called
+    with a message if another process trains in the folder; then the run of that process is returned. None: raises Held
+    instead. Raises UserError if `folder` contains something else.
     """
     require_free_folder(folder)
     if Run(folder).is_unfinished:
@@ -109,6 +114,11 @@ def train_linear_probe(job: LinearProbeJob, folder: Path, *, quiet: bool) -> Run
             f"{folder} contains an interrupted training that is not a linear probe: resume it with "
             f"`mixlab train --resume {folder}`, or give another path."
         )
+    with create_parents(folder), lease(folder, on_wait):
+        return finished_run(folder) or _fit_and_write(job, folder, quiet=quiet)
+
+
+def _fit_and_write(job: LinearProbeJob, folder: Path, *, quiet: bool) -> Run:
     started = time.perf_counter()
     train, validation = (_features(job, name, quiet=quiet) for name in ("train", "validation"))
     fitted = fit_head(train, validation, len(job.dataset.classes), job.recipe.linear_probe.ridges)
