@@ -48,7 +48,7 @@ def pets(here: Path, pets: Path) -> Path:
 
 @pytest.fixture
 def train() -> tuple[str, ...]:
-    """Arguments for three steps of a Mixer with one block of 8 channels, on 8x8 pixels, without timing compute modes."""
+    """Arguments for 3 steps of a Mixer with one block of 8 channels, on 8x8 pixels, without timed compute modes."""
     config = "{ channels = 8, token_hidden = 8, channel_hidden = 8, depth = 1 }"
     settings = ("image_size=8", "steps=3", "batch=8", "speed=off", f"config={config}")
     return ("train", "--model", "mixer_nano", *(word for setting in settings for word in ("--set", setting)))

@@ -17,7 +17,7 @@ def test_without_arguments_the_commands_are_listed(run):
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_the_help_of_every_command_describes_its_options(run, verb):
+def test_every_command_has_a_help(run, verb):
     ended = run(verb, "--help")
     assert ended.status == 0
     assert "Usage: mixlab" in ended.out and "--help" in ended.out
