@@ -1,4 +1,4 @@
-"""The command in the process, in an empty folder of its own."""
+"""Runs the command in the process of the tests, in an empty folder for each test."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,13 +42,13 @@ def run(here: Path, capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def pets(here: Path, pets: Path) -> Path:
-    """The folder of pets as it is called from here."""
+    """The folder of pets, relative to the current folder."""
     return pets.relative_to(here)
 
 
 @pytest.fixture
 def train() -> tuple[str, ...]:
-    """Three steps of a Mixer with one block of eight channels, on images of 8x8 pixels, without a trial."""
+    """Arguments for 3 steps of a Mixer with one block of 8 channels, on 8x8 pixels, without timed compute modes."""
     config = "{ channels = 8, token_hidden = 8, channel_hidden = 8, depth = 1 }"
     settings = ("image_size=8", "steps=3", "batch=8", "speed=off", f"config={config}")
     return ("train", "--model", "mixer_nano", *(word for setting in settings for word in ("--set", setting)))
@@ -56,7 +56,7 @@ def train() -> tuple[str, ...]:
 
 @pytest.fixture
 def trained(run: Run, train: tuple[str, ...], pets: Path) -> Path:
-    """A run of a moment on pets/."""
+    """A finished run of three steps on pets/."""
     assert run(*train, "--data", f"folder:{pets}", "--out", "run", "--quiet").status == 0
     return Path("run")
 
@@ -70,7 +70,7 @@ def _everything_in(folder: Path) -> dict[str, bytes | None]:
 
 @pytest.fixture
 def refused(run: Run, here: Path) -> Refused:
-    """Runs a command that has to be refused; returns the sentence, once all else that is promised holds."""
+    """Runs a command that must be refused without changing a file; returns the error message."""
 
     def refused(*arguments: str | Path) -> str:
         before = _everything_in(here)

@@ -73,7 +73,7 @@ def test_a_preview_is_a_single_page(run, pets, small):
     assert (ended.status, ended.out, ended.err) == (0, "seen/report.html\n", "")
     assert [path.name for path in Path("seen").iterdir()] == ["report.html"]
     html = Path("seen/report.html").read_text(encoding="utf-8")
-    assert " for mixer_nano</h1>" in html and "Preview of pets" in html and "A mixed batch" in html
+    assert f"<h1>Preview of folder:{pets.resolve()} for mixer_nano</h1>" in html and "A mixed batch" in html
 
 
 def test_without_out_a_preview_is_written_to_runs(run, pets, small):

@@ -1,4 +1,4 @@
-"""How the command ends, whatever it was asked."""
+"""The command `mixlab` itself: help, exit status, interrupts and internal errors."""
 
 import os
 import subprocess
@@ -10,14 +10,14 @@ from mixlab.cli.main import VERBS
 from mixlab.zoo import listing
 
 
-def test_without_a_verb_it_shows_its_verbs(run):
+def test_without_arguments_the_commands_are_listed(run):
     ended = run()
     assert (ended.status, ended.err) == (0, "")
     assert all(verb in ended.out for verb in VERBS)
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_a_help_that_says_what_each_option_is(run, verb):
+def test_every_command_has_a_help(run, verb):
     ended = run(verb, "--help")
     assert ended.status == 0
     assert "Usage: mixlab" in ended.out and "--help" in ended.out
@@ -32,7 +32,7 @@ def test_ctrl_c_ends_without_a_traceback(run, monkeypatch):
     assert (ended.status, ended.out, ended.err) == (130, "", "")
 
 
-def test_an_error_of_ours_keeps_its_traceback(run, monkeypatch):
+def test_an_internal_error_has_a_traceback(run, monkeypatch):
     def broken(*_):
         raise ZeroDivisionError
 
@@ -42,7 +42,7 @@ def test_an_error_of_ours_keeps_its_traceback(run, monkeypatch):
 
 
 @pytest.mark.parametrize("words", [["models", "mixer_nano"], ["models", "--paper", "--format", "csv"], ["--help"]])
-def test_a_reader_that_has_seen_enough_ends_it_silently(words):
+def test_a_closed_pipe_ends_the_command_silently(words):
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-m", "mixlab", *words]

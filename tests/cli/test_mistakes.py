@@ -111,7 +111,7 @@ class TestFolders:
     def test_a_folder_without_images_to_predict(self, refused, trained, here):
         (here / "photos").mkdir()
         assert pieces_in_order(
-            refused("predict", trained, "photos"), "photos holds no images", "give files, or a folder"
+            refused("predict", trained, "photos"), "photos contains no images", "give files, or a folder"
         )
 
 
@@ -128,12 +128,13 @@ class TestRuns:
     def test_an_empty_folder_instead_of_a_run(self, asked, here):
         (here / "nothing").mkdir()
         assert re.search(
-            "nothing (is empty, so it is not a run's folder: give|contains no weights: give)", asked(Path("nothing"))
+            "nothing (is empty, so it is not a run's folder: give|contains no weights file: give)",
+            asked(Path("nothing")),
         )
 
     def test_a_folder_that_is_not_a_run(self, asked, pets):
         sentence = asked(pets)
-        assert re.search("pets (is not a run's folder|contains no weights)", sentence)
+        assert re.search("pets (is not a run's folder|contains no weights file)", sentence)
         assert "ive the folder that mixlab train printed" in sentence
 
     def test_a_run_in_a_newer_format(self, asked, trained):

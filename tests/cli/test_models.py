@@ -83,7 +83,7 @@ def test_the_name_of_a_size_lists_its_published_weights(capsys: pytest.CaptureFi
     assert "Published weights: mixer_b32.gsam_in1k, mixer_b32.sam_in1k." in output
 
 
-def test_a_pattern_that_is_no_size_names_no_weights(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pattern_that_is_not_a_size_lists_no_weights(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("models", "mixer_b") == 0
     assert "Published weights" not in capsys.readouterr().out
 

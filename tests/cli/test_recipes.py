@@ -46,7 +46,7 @@ def test_an_unknown_name_is_refused_with_a_suggestion(run):
     assert ended.err.startswith('mixlab: No recipe name starts with "mixer_b61": `mixlab recipes` lists all. Did you')
 
 
-def test_a_recipe_without_data_is_refused_without_data(run):
+def test_a_recipe_that_does_not_set_data_is_refused_without_data(run):
     ended = run("train", "mixer_b16_jft")
     sentence = "mixer_b16_jft does not set data: add --data, for example --data folder:PATH."
     assert (ended.status, ended.out, ended.err) == (2, "", f"mixlab: {sentence}\n")

@@ -62,7 +62,7 @@ def _files(path: Path) -> list[Path]:
     files = images_below(path)
     if not files:
         raise UserError(
-            f"{path} holds no images: give files, or a folder that contains images (.jpg, .png, .webp ...)."
+            f"{path} contains no images: give files, or a folder that contains images (.jpg, .png, .webp ...)."
         )
     return files
 

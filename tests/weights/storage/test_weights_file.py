@@ -210,8 +210,8 @@ def test_the_weights_file_of_a_folder_is_found(tmp_path, names, expected):
 @pytest.mark.parametrize(
     ("names", "pattern"),
     [
-        (["b.npz", "a.safetensors"], r"holds several files of weights \(a\.safetensors, b\.npz\), .*give the path"),
-        (["README.md"], r"holds no file of weights: give the folder"),
+        (["b.npz", "a.safetensors"], r"contains several weights files \(a\.safetensors, b\.npz\), .*give the path"),
+        (["README.md"], r"contains no weights file: give the folder"),
     ],
 )
 def test_a_folder_with_several_weights_files_or_none_is_refused(tmp_path, names, pattern):

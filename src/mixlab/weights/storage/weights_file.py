@@ -37,7 +37,7 @@ _OTHER_FILE_TYPES: Mapping[bytes, str] = {
 
 @dataclass(frozen=True, slots=True)
 class WeightsFile:
-    """An open file of weights.
+    """An open weights file.
 
     `stored` describes the tensors in the order of the file, by their names without wrappers and common prefixes.
     `unwrapped` lists the wrappers and prefixes that were removed, such as "state_dict" and "module.".
@@ -99,12 +99,12 @@ def _file_in_folder(folder: Path) -> Path:
         candidates = indices
     if not candidates:
         raise UserError(
-            f"{folder} holds no file of weights: give the folder that mixlab train printed, a folder with "
+            f"{folder} contains no weights file: give the folder that mixlab train printed, a folder with "
             f"{_PREFERRED[0]}, or a weights file."
         )
     if len(candidates) > 1:
         raise UserError(
-            f"{folder} holds several files of weights ({', '.join(file.name for file in candidates)}), and none of the "
+            f"{folder} contains several weights files ({', '.join(file.name for file in candidates)}), and none of the "
             f"default names ({', '.join(_PREFERRED)}): give the path of one file."
         )
     return candidates[0]
