@@ -79,25 +79,25 @@ def _check_contract(copy: Path, add_to: str | None = None, line: str = "") -> su
     return subprocess.run(command, cwd=copy, env={"PYTHONPATH": str(copy)}, capture_output=True, text=True, check=False)
 
 
-RETIRED = {
-    "picture": "image",
-    "judge": "evaluate",
-    "yardstick": "baseline",
-    "foretell": "estimate",
-    "foretold": "estimated",
-    "contender": "candidate",
-    "contestant": "candidate",
-    "usual": "default",
-    "worth": "uncertainty",
-    "kept": "what is kept: best, ema, saved",
-    "told": "what is meant",
-    "whose": "reported_by",
-    "begun": "started",
-    "sayer": "logger",
-    "surest": "most_confident",
-    "apart": "what separates them",
-}
-"""Words that names do not use, with the word to use. A plural or another form of one counts as well."""
+RETIRED = (
+    "picture",
+    "judge",
+    "yardstick",
+    "foretell",
+    "foretold",
+    "contender",
+    "contestant",
+    "usual",
+    "worth",
+    "kept",
+    "told",
+    "whose",
+    "begun",
+    "sayer",
+    "surest",
+    "apart",
+)
+"""Words that names do not use, because the field has other words for them. Plurals and other forms count as well."""
 
 
 def retired_words(name: str) -> list[str]:

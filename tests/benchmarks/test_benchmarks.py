@@ -67,8 +67,8 @@ def test_both_loops_take_the_same_number_of_steps(monkeypatch, tmp_path, capsys)
 
 
 @pytest.mark.long
-def test_kept_memory_times_both_processes(tmp_path):
-    out, benchmark = tmp_path / "results.json", BENCHMARKS / "kept_memory.py"
+def test_retained_memory_times_both_processes(tmp_path):
+    out, benchmark = tmp_path / "results.json", BENCHMARKS / "retained_memory.py"
     settings = ["--model", "mixer_nano", "--batch", "4", "--rounds", "3", "--out", out]
 
     finished = subprocess.run([sys.executable, benchmark, *settings], capture_output=True, text=True, check=True)

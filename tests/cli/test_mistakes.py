@@ -262,9 +262,9 @@ class TestFullDisks:
             ended = run(*words)
             assert (ended.status, ended.err.count("\n")) == (2, 1)
             assert pieces_in_order(ended.err, "run", "could not be written: the disk is full", "run again")
-            kept = sorted(Path("run").glob("checkpoints/*.safetensors"))
-            assert bool(kept) == Path("run").exists()
-            if kept:
+            saved = sorted(Path("run").glob("checkpoints/*.safetensors"))
+            assert bool(saved) == Path("run").exists()
+            if saved:
                 monkeypatch.setattr(files.os, "fsync", fails_after(99))
                 assert run(*words).status == 0
                 shutil.rmtree("run")

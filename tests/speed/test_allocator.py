@@ -8,7 +8,7 @@ import pytest
 MEASURE = """
 import sys, psutil, torch
 from mixlab.speed.allocator import retain_freed_memory
-if sys.argv[1] == "kept":
+if sys.argv[1] == "retained":
     retain_freed_memory()
 before = psutil.Process().memory_info().rss
 block = torch.ones(100_000_000, dtype=torch.uint8)
@@ -21,7 +21,7 @@ print(psutil.Process().memory_info().rss - before)
 def test_a_freed_block_is_kept_if_configured_and_returned_by_default():
     resident_bytes = {
         freed: int(subprocess.run([sys.executable, "-c", MEASURE, freed], capture_output=True, check=True).stdout)
-        for freed in ("kept", "returned")
+        for freed in ("retained", "released")
     }
-    assert resident_bytes["kept"] > 90_000_000
-    assert resident_bytes["returned"] < 10_000_000
+    assert resident_bytes["retained"] > 90_000_000
+    assert resident_bytes["released"] < 10_000_000

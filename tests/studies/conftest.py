@@ -25,7 +25,7 @@ class Laboratory:
 
     started: list[Training] = field(default_factory=list)
     datasets: dict[str, Dataset] = field(default_factory=dict)
-    train_apart: Any = runner._train_in_new_process  # as it is outside of tests
+    train_in_new_process: Any = runner._train_in_new_process  # as it is outside of tests
 
     @property
     def jobs(self) -> list[Job]:

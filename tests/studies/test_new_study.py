@@ -188,10 +188,10 @@ def test_a_permutation_is_a_part_of_the_model_that_is_predicted_with(runs, tmp_p
 @pytest.mark.long
 def test_processes_of_their_own_give_the_same_scores(result, laboratory, dataset, tmp_path, monkeypatch):
     monkeypatch.setenv("MIXLAB_RUNS", str(tmp_path))
-    monkeypatch.setattr("mixlab.training.runner._train_in_new_process", laboratory.train_apart)
-    apart = permutation_study.run(dataset, Settings(), quiet=True, log=silent)
+    monkeypatch.setattr("mixlab.training.runner._train_in_new_process", laboratory.train_in_new_process)
+    in_processes = permutation_study.run(dataset, Settings(), quiet=True, log=silent)
     assert len(list(tmp_path.glob("*/model.safetensors"))) == 8
-    assert apart.arms == result.arms
+    assert in_processes.arms == result.arms
 
 
 WAYS = {

@@ -147,7 +147,7 @@ def identical(one: Path, other: Path) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-def apart(one: Path, other: Path) -> float:
+def distance(one: Path, other: Path) -> float:
     """The largest difference of two runs' weights; batch normalisation's statistics are each process's own."""
     first, second = weights(one), weights(other)
     assert first.keys() == second.keys()
@@ -221,9 +221,9 @@ def test_two_processes_follow_one(trainer, recipe, tmp_path, model, config, para
     recipe |= {"model": model, "config": config}
     assert trainer(recipe, tmp_path / "one", dtype="float64") == [0]
     assert trainer(recipe | {"parallel": parallel}, tmp_path / "two", dtype="float64", processes=2) == [0, 0]
-    assert apart(tmp_path / "one", tmp_path / "two") < 1e-10
-    told, expected = (read_history(Run(tmp_path / name).journal).epochs for name in ("two", "one"))
-    for line, like in zip(told, expected, strict=True):
+    assert distance(tmp_path / "one", tmp_path / "two") < 1e-10
+    resumed_epochs, expected = (read_history(Run(tmp_path / name).journal).epochs for name in ("two", "one"))
+    for line, like in zip(resumed_epochs, expected, strict=True):
         assert line["train"] == pytest.approx(like["train"]) and line["validation"] == like["validation"]
 
 
@@ -244,7 +244,7 @@ def test_two_processes_with_batch_normalisation_follow_one_that_accumulates_the_
     one = trainer(recipe | {"accumulate": 2}, tmp_path / "one", dtype="float64", plan=PLAN | {"micro_batch": 4})
     assert one == [0]
     assert trainer(recipe | {"parallel": parallel}, tmp_path / "two", dtype="float64", processes=2) == [0, 0]
-    assert apart(tmp_path / "one", tmp_path / "two") < 1e-10
+    assert distance(tmp_path / "one", tmp_path / "two") < 1e-10
 
 
 def test_one_that_was_launched_with_others_and_finds_none_trains_nothing(trainer, recipe, tmp_path):
@@ -261,4 +261,4 @@ def test_checkpoints_of_one_two_and_sharded_processes_resume_in_each_other(train
     killed = trainer(recipe, tmp_path / "killed", dtype="float64", processes=first, kill=("SIGTERM", 22))
     assert killed == [75] * first
     assert trainer(recipe, tmp_path / "killed", dtype="float64", processes=second) == [0] * second
-    assert apart(tmp_path / "whole", tmp_path / "killed") < 1e-10
+    assert distance(tmp_path / "whole", tmp_path / "killed") < 1e-10

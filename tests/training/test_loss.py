@@ -57,11 +57,11 @@ def test_a_class_weight_multiplies_its_class_s_term_and_the_mean_stays_over_the_
 
 @pytest.mark.parametrize("name", ["softmax", "sigmoid"])
 @pytest.mark.parametrize(
-    ("computed", "kept"), [(torch.bfloat16, torch.float32), (torch.float16, torch.float32), (torch.float64,) * 2]
+    ("computed", "expected"), [(torch.bfloat16, torch.float32), (torch.float16, torch.float32), (torch.float64,) * 2]
 )
-def test_the_loss_is_in_at_least_fp32(name, computed, kept):
+def test_the_loss_is_in_at_least_fp32(name, computed, expected):
     loss = loss_of(LOGITS.to(computed), MIXED, Loss(name=name))
-    assert loss.dtype == kept
+    assert loss.dtype == expected
     torch.testing.assert_close(loss.float(), loss_of(LOGITS, MIXED, Loss(name=name)), rtol=1e-2, atol=0)
 
 

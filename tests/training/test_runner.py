@@ -327,12 +327,12 @@ def test_a_training_apart_gives_the_same_weights_in_memory_of_its_own(tiny_recip
     recipe = parse_recipe(tiny_recipe | {"data": "digits", "steps": 20, "batch": 64}, "tiny")
     plans = [Plan("cpu", ComputeMode(), size) for size in (64, 64, 32)]
     (training, *_) = plan_trainings([recipe], open_dataset("digits"), CPU, silent)
-    apart = trained([replace(training, plan=plan) for plan in plans[1:]])
+    in_processes = trained([replace(training, plan=plan) for plan in plans[1:]])
     here = Run(tmp_path / "here")
     runner._train(recipe, plans[0], here.path, waits=False, quiet=True)
-    first, second = load_file(apart[0].weights), load_file(here.weights)
+    first, second = load_file(in_processes[0].weights), load_file(here.weights)
     assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
-    peaks = [(read_history(run.journal).end or {})["peak_bytes"] for run in (*apart.values(), here)]
+    peaks = [(read_history(run.journal).end or {})["peak_bytes"] for run in (*in_processes.values(), here)]
     assert peaks[-1] >= peak_bytes(CPU) - 2**20 > held.nbytes
     assert all(peak < peaks[-1] - 2**29 for peak in peaks[:-1])
 

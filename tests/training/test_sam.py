@@ -115,8 +115,8 @@ def test_where_the_way_up_is_nearly_nothing_the_step_is_a_plain_one(make_job, tm
     first, second = seen
     assert any(gradient.abs().sum() > 0 for gradient in first)
     torch.testing.assert_close(second, first, rtol=1e-4, atol=1e-7)
-    kept = load_file(run.weights)
-    assert all(torch.equal(kept[name], value) for name, value in cached[0].items())
+    saved = load_file(run.weights)
+    assert all(torch.equal(saved[name], value) for name, value in cached[0].items())
 
 
 @pytest.mark.usefixtures("group_of_one")

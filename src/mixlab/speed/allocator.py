@@ -1,7 +1,7 @@
 """Configures the C library's allocator to keep freed memory for reuse in the next training step.
 
 By default glibc returns each large block to the system when it is freed. The next step allocates it again, and the
-system clears every page. `benchmarks/kept_memory.py` measures the cost for a training on a CPU.
+system clears every page. `benchmarks/retained_memory.py` measures the cost for a training on a CPU.
 """
 
 import ctypes

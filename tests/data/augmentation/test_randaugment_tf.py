@@ -53,7 +53,7 @@ def golden() -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def pil_image(golden) -> Image.Image:
-    return Image.fromarray(golden["picture"])
+    return Image.fromarray(golden["image"])
 
 
 @pytest.mark.parametrize("name", AMOUNTS)
@@ -135,7 +135,7 @@ def test_layers_are_applied_in_sequence(pil_image, golden):
     uniforms = np.full((LAYERS, LAYER_UNIFORMS), 0.99)
     uniforms[:2, 0] = 2.5 / 16, 4.5 / 16  # invert, posterize
     result = randaugment_as_tf(pil_image, uniforms.ravel(), RandAugmentTf(2, 10.0))
-    assert result == Image.fromarray((255 - golden["picture"]) & 0xF0)
+    assert result == Image.fromarray((255 - golden["image"]) & 0xF0)
 
 
 @pytest.mark.parametrize(

@@ -70,12 +70,12 @@ class TestMemory:
         job = make_job(f"optimizer.name={name}", "config.depth=2")
         model = job.build()
         model(torch.randn(2, 3, 8, 8)).sum().backward()
-        kept = 0
+        state_bytes = 0
         for optimizer in build_optimizers(job.recipe.optimizer, model):
             optimizer.step()
             state = [value for of_one in optimizer.state.values() for value in of_one.values()]
-            kept += sum(tensor.nbytes for tensor in state if isinstance(tensor, Tensor) and tensor.dim())
-        assert estimated(job).memory[f"optimiser state ({name})"] == kept > 0
+            state_bytes += sum(tensor.nbytes for tensor in state if isinstance(tensor, Tensor) and tensor.dim())
+        assert estimated(job).memory[f"optimiser state ({name})"] == state_bytes > 0
 
     @pytest.mark.parametrize(
         ("setting", "what"),
@@ -95,10 +95,10 @@ class TestMemory:
         assert memory["teacher"] == estimated(make_job()).memory["parameters"] < memory["parameters"]
 
     def test_smaller_parts_of_a_batch_keep_less(self, make_job):
-        def kept(plan: Plan) -> int:
+        def bytes_between_steps(plan: Plan) -> int:
             return estimated(make_job(), plan).memory["activations for the backward pass"]
 
-        assert kept(replace(WHOLE, micro_batch=3)) < 0.4 * kept(WHOLE)  # 3, 3 and 2 of 8
+        assert bytes_between_steps(replace(WHOLE, micro_batch=3)) < 0.4 * bytes_between_steps(WHOLE)  # 3, 3 and 2 of 8
 
     def test_copies_in_several_processes_average_in_buckets_and_shards_are_smaller(self, make_job):
         def held(parallel: str, processes: int) -> dict[str, int]:

@@ -138,8 +138,8 @@ def _patches(config: Any) -> dict[str, int]:
 
 def _short(schedule: dict[str, Any]) -> dict[str, Any]:
     """A warm-up in steps or epochs is longer than two steps: a share stands in its place."""
-    kept = {key: value for key, value in schedule.items() if key not in ("warmup_steps", "warmup_epochs")}
-    return kept if len(kept) == len(schedule) else kept | {"warmup": 0.5}
+    remaining = {key: value for key, value in schedule.items() if key not in ("warmup_steps", "warmup_epochs")}
+    return remaining if len(remaining) == len(schedule) else remaining | {"warmup": 0.5}
 
 
 def _stand_in(monkeypatch: pytest.MonkeyPatch, family: str, config: dict[str, Any]) -> None:

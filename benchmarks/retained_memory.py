@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16")
     parser.add_argument("--layout", choices=["contiguous", "channels_last"], default="channels_last")
     parser.add_argument("--out", type=Path, help="write all samples to this JSON file")
-    parser.add_argument("--steps-of", choices=["stock", "kept"], help=argparse.SUPPRESS)
+    parser.add_argument("--steps-of", choices=["stock", "retained"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.steps_of:
         take_steps(arguments)
@@ -62,7 +62,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             stdout=subprocess.PIPE,
             text=True,
         )
-        for name in ("stock", "kept")
+        for name in ("stock", "retained")
     }
     seconds = interleaved(
         {name: lambda worker=worker: _request(worker, "step") for name, worker in workers.items()},
@@ -80,13 +80,13 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "mode": str(ComputeMode(arguments.precision, arguments.layout)),
         "seconds": seconds,
         "peak_bytes": peaks,
-        "speed": asdict(speed_ratio(seconds["kept"], of=seconds["stock"])),
+        "speed": asdict(speed_ratio(seconds["retained"], of=seconds["stock"])),
     }
 
 
 def take_steps(arguments: argparse.Namespace) -> None:
     """Take one step for each line "step" on standard input. The reply to every line is the peak memory in bytes."""
-    if arguments.steps_of == "kept":
+    if arguments.steps_of == "retained":
         retain_freed_memory()
     torch.manual_seed(0)
     mode, side = ComputeMode(arguments.precision, arguments.layout), find_size(arguments.model).config["image_size"]
@@ -113,9 +113,9 @@ def table(results: dict[str, Any]) -> Table:
     columns = [
         Column("model", "model"),
         Column("batch", "batch"),
-        Column("speed", "speed ratio, kept / stock", digits=2, uncertainty="interval"),
+        Column("speed", "speed ratio, retained / stock", digits=2, uncertainty="interval"),
         Column("stock", "peak, stock", "GB", digits=2),
-        Column("kept", "peak, kept", "GB", digits=2),
+        Column("retained", "peak, retained", "GB", digits=2),
     ]
     row = {"model": results["model"], "batch": results["batch"], "speed": Estimate(**results["speed"])}
     row |= {name: peak / 1e9 for name, peak in results["peak_bytes"].items()}
