@@ -111,14 +111,14 @@ def test_candidates_are_timed_each_and_all_get_the_same_mode(candidate, shades, 
 def test_the_seconds_of_a_training_are_those_of_all_its_steps_and_of_its_start(planned):
     """52 images, validation among them, in batches of four, twice."""
     assert planned.candidate.job.batch == 4
-    assert planned.training(seed=0).seconds == runner._STARTUP + 26 * 0.25
+    assert planned.training(seed=0).seconds == runner.STARTUP_SECONDS + 26 * 0.25
 
 
 @pytest.mark.parametrize(("seconds", "steps"), [(10.0, 40), (10.1, 40), (10.2, 41), (0.01, 1)])
 def test_a_training_that_is_to_last_so_long_has_that_many_steps_and_at_least_one(planned, seconds, steps):
     lasting = planned.lasting(seconds)
     assert lasting.candidate.job.recipe.steps == steps
-    assert lasting.training(seed=0).seconds == runner._STARTUP + steps * 0.25
+    assert lasting.training(seed=0).seconds == runner.STARTUP_SECONDS + steps * 0.25
 
 
 def test_the_default_models_are_of_about_equal_parameters():

@@ -144,7 +144,7 @@ def test_a_changed_image_trains_anew(compared, trained, pets):
 
 
 def test_minutes_are_shared_equally_and_pay_for_the_start_of_each_training(compared):
-    comparison = compared(minutes=4 * (0.1 + compare_module._STARTUP_SECONDS) / 60)
+    comparison = compared(minutes=4 * (0.1 + compare_module.STARTUP_SECONDS) / 60)
     steps = {name: {recipe["steps"] for recipe in found} for name, found in recipes(comparison).items()}
     assert steps == {"mixer_nano": {10}, "convmixer_nano": {5}}
 

@@ -295,8 +295,8 @@ def test_times_are_kept_in_the_store_for_all_seeds_and_lengths(make_trainings, t
 
 def test_the_seconds_of_a_training_are_those_of_its_steps_and_of_its_start(make_trainings, timed):
     (training,) = make_trainings(0)
-    assert training.seconds == runner._STARTUP + 6 * 0.2
-    assert Training(training.job).seconds == runner._STARTUP
+    assert training.seconds == runner.STARTUP_SECONDS + 6 * 0.2
+    assert Training(training.job).seconds == runner.STARTUP_SECONDS
 
 
 def test_linear_probes_run_beside_trainings_with_steps(make_trainings, started, timed, tiny_recipe, pets):
@@ -309,7 +309,7 @@ def test_linear_probes_run_beside_trainings_with_steps(make_trainings, started, 
     ]
     trainings = plan_trainings(recipes, open_dataset(f"folder:{pets}"), CPU, silent)
     assert [training.plan is None for training in trainings] == [True, False]
-    assert trainings[0].seconds == runner._STARTUP
+    assert trainings[0].seconds == runner.STARTUP_SECONDS
     runs = trained(trainings)
     assert [runs[place].state for place in (0, 1)] == ["done", "done"]
     assert "linear_probe" in runs[0].recipe and "optimizer" in runs[1].recipe

@@ -120,8 +120,8 @@ class Page:
     title: str
     answer: Summary
     sections: Sequence[Section]
+    footer: str
     kicker: str = ""
-    footer: str = ""
 
     def html(self) -> str:
         return f"""<!doctype html>

@@ -1,6 +1,7 @@
 """The estimate of a linear probe as terminal output and as a report page."""
 
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import tomli_w
@@ -9,7 +10,7 @@ from mixlab.errors import UserError
 from mixlab.files import write_text
 from mixlab.measure.machine import device_name
 from mixlab.report.numbers import duration, number, short
-from mixlab.report.page import Code, Metric, Page, Section, Summary
+from mixlab.report.page import Code, Metric, Page, Section, Summary, written_by
 from mixlab.report.table import Cell, Column, Table, print_table
 from mixlab.stats.estimate import Estimate
 from mixlab.training.linear_probe.estimate import SPLITS, LinearProbeEstimate
@@ -55,6 +56,7 @@ def linear_probe_page(estimate: LinearProbeEstimate) -> Page:
             Section("Data", [images_per_class(estimate.job.dataset)]),
             Section("Complete recipe", [Code(_recipe(estimate))]),
         ],
+        footer=written_by(version("mixlab")),
     )
 
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import version
 from math import ceil
 from pathlib import Path
 from shutil import get_terminal_size
@@ -18,7 +19,7 @@ from mixlab.measure.machine import device_name
 from mixlab.report.axes import Axis
 from mixlab.report.figure import Figure
 from mixlab.report.numbers import duration, number, short
-from mixlab.report.page import Code, Columns, Metric, Page, Section, Summary
+from mixlab.report.page import Code, Columns, Metric, Page, Section, Summary, written_by
 from mixlab.report.table import Cell, Column, Table, print_table
 from mixlab.report.terminal import glyphs_of, terminal_curve
 from mixlab.report.time_series import power_of_ten, time_series
@@ -89,6 +90,7 @@ def page(estimate: TrainingEstimate) -> Page:
             Section("Data and memory", [Columns([images_per_class(estimate.job.dataset), _memory(estimate)])]),
             Section("Complete recipe", [Code(complete_recipe(estimate))]),
         ],
+        footer=written_by(version("mixlab")),
     )
 
 
