@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mixlab.models.contract import ImageModel
 from mixlab.models.convmixer import ConvMixer, ConvMixerConfig
 from mixlab.models.davit import DaViT, DaViTConfig
 from mixlab.models.mixer import Mixer, MixerConfig
@@ -33,7 +32,7 @@ def config(request: pytest.FixtureRequest) -> Any:
 def build() -> Callable[..., Any]:
     """build(config, **changed_fields) returns a model of that family."""
 
-    def build(config: Any, **changes: Any) -> ImageModel:
+    def build(config: Any, **changes: Any) -> Mixer | ConvMixer | DaViT:
         config = replace(config, **changes)
         if isinstance(config, MixerConfig):
             return Mixer(config)

@@ -1,4 +1,4 @@
-"""The interface that every family implements."""
+"""The anatomy that all families share."""
 
 from dataclasses import FrozenInstanceError, replace
 
@@ -6,15 +6,7 @@ import pytest
 import torch
 
 from mixlab.errors import UserError
-from mixlab.models.contract import ImageModel
-from mixlab.models.convmixer import ConvMixer
 from mixlab.models.davit import DaViT
-from mixlab.models.mixer import Mixer
-
-
-def families_satisfy_the_protocol(mixer: Mixer, convmixer: ConvMixer, davit: DaViT) -> list[ImageModel]:
-    """Pyright reports an error if a family does not satisfy the protocol."""
-    return [mixer, convmixer, davit]
 
 
 def test_every_family_has_the_same_submodules_in_order(model):

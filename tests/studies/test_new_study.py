@@ -223,7 +223,9 @@ def test_a_fine_tuned_run_is_trained_again_from_its_folder_alone_to_the_same_bit
 def test_a_fine_tuned_run_is_not_trained_again_from_other_weights(tuned, runs, tmp_path):
     other = str(runs["token MLPs"][1].path)
     recipe = tuned.recipe | {"initialization": tuned.recipe["initialization"] | {"weights": other}}
-    with pytest.raises(UserError, match=r"holds other weights than the recipe expects: their SHA-256 starts with \w{12}"):
+    with pytest.raises(
+        UserError, match=r"holds other weights than the recipe expects: their SHA-256 starts with \w{12}"
+    ):
         resolve(parse_training_recipe(recipe, "tuning"), open_dataset(recipe["data"]), CPU)
     recipe["initialization"].pop("sha256")
     assert resolve(parse_training_recipe(recipe, "tuning"), open_dataset(recipe["data"]), CPU).weights is not None

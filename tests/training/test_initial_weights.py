@@ -11,6 +11,7 @@ from mixlab.errors import UserError
 from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training.loop import train
 from mixlab.weights.load import load
+from mixlab.zoo import user_code
 from mixlab.zoo.user_code import trust_code
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "google_mixer_tiny.npz"
@@ -97,7 +98,7 @@ def test_a_variant_starts_from_its_own_run(make_job, tmp_path):
 
 def test_a_model_of_user_code_starts_from_its_own_run(make_job, tmp_path, monkeypatch):
     """The run has a copy of the code, which counts as the same family; changed code does not."""
-    monkeypatch.setenv("MIXLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(user_code, "cache_folder", lambda: tmp_path / "cache")
     file = tmp_path / "mine.py"
     file.write_text(
         "from mixlab.models.mixer import Mixer, MixerConfig\ndef mine(config: MixerConfig):\n    return Mixer(config)\n"

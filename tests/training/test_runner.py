@@ -131,7 +131,9 @@ def test_the_log_has_a_line_for_every_training(make_trainings, started):
 
 def test_one_failing_training_keeps_the_others_and_is_raised_at_the_end(make_trainings, started):
     trainings, lines, places = make_trainings(0, DIVERGES, 2), [], []
-    counts = r"^1 training of 3 failed; the results of the others are saved\. mixer_nano, seed 1: The loss is \w+ at step \d"
+    counts = (
+        r"^1 training of 3 failed; the results of the others are saved\. mixer_nano, seed 1: The loss is \w+ at step \d"
+    )
     with pytest.raises(UserError, match=counts):
         for place, run in run_all(trainings, log=lines.append, quiet=True):
             assert run.state == "done"
@@ -142,7 +144,9 @@ def test_one_failing_training_keeps_the_others_and_is_raised_at_the_end(make_tra
 
 def test_all_failures_are_counted(make_trainings, started):
     trainings = make_trainings(DIVERGES, 0, DIVERGES | {"seed": 2})
-    with pytest.raises(UserError, match=r"^2 trainings of 3 failed; the results of the others are saved\. mixer_nano, seed 1: "):
+    with pytest.raises(
+        UserError, match=r"^2 trainings of 3 failed; the results of the others are saved\. mixer_nano, seed 1: "
+    ):
         trained(trainings)
     assert trained([trainings[1]])[0].state == "done"
 
@@ -205,7 +209,7 @@ class KilledPool:
 def test_a_killed_process_is_a_sentence_about_memory(make_trainings, monkeypatch):
     monkeypatch.setattr(runner, "ProcessPoolExecutor", KilledPool)
     sentence = (
-        r"^The training of mixer_nano, seed 3 was killed .* because memory ran out: use a smaller batch, .* not repeated\.$"
+        r"^The training of mixer_nano, seed 3 was killed .* because memory ran out: .* not repeated\.$"
     )
     with pytest.raises(UserError, match=sentence):
         trained(make_trainings(3))

@@ -54,7 +54,7 @@ def without_config(width):
 
 @pytest.fixture(autouse=True)
 def nothing_trusted(tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("MIXLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(user_code, "cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setattr(user_code, "_trusts_all", False)
 
 

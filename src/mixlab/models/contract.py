@@ -1,10 +1,21 @@
-"""The interface that every model family implements, and checks that their configs share."""
+"""What all model families share: their anatomy, and checks of their configs.
+
+A model has a `config` and four submodules, applied in this order:
+
+    stem  pixels to patch features
+    body  the blocks that mix the patches and the channels
+    norm  the final normalisation
+    head  features to class logits
+
+`embed(images)` returns the pooled feature vector of each image, (batch, channel), which is the input of the head.
+`feature_maps(images)` returns feature maps (batch, channel, row, column), highest resolution first: four for DaViT, one
+for other families.
+"""
 
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from mixlab.errors import UserError
 
@@ -13,42 +24,6 @@ if TYPE_CHECKING:
 
 ImageSize = int | tuple[int, int]
 """Size in pixels: the side of a square, or (height, width)."""
-
-
-class ImageModel(Protocol):
-    """An image classifier with four submodules, applied in this order.
-
-    stem  pixels to patch features
-    body  the blocks that mix the patches and the channels
-    norm  the final normalisation
-    head  features to class logits
-
-    This protocol is for the type checker only: isinstance does not work from Python 3.12 on, because it ignores
-    submodules registered by nn.Module.
-    """
-
-    @property
-    def config(self) -> Any: ...
-    @property
-    def stem(self) -> nn.Module: ...
-    @property
-    def body(self) -> nn.Module: ...
-    @property
-    def norm(self) -> nn.Module: ...
-    @property
-    def head(self) -> nn.Module: ...
-
-    def embed(self, images: Float[Tensor, "batch image_channel height width"]) -> Float[Tensor, "batch channel"]:
-        """The pooled feature vector of each image, which is the input of the head."""
-        ...
-
-    def feature_maps(
-        self, images: Float[Tensor, "batch image_channel height width"]
-    ) -> tuple[Float[Tensor, "batch channel row column"], ...]:
-        """Feature maps in spatial layout, highest resolution first: four maps for DaViT, one for other families."""
-        ...
-
-    def __call__(self, images: Float[Tensor, "batch image_channel height width"]) -> Float[Tensor, "batch class"]: ...
 
 
 def height_and_width(image_size: ImageSize) -> tuple[int, int]:
