@@ -208,9 +208,7 @@ class KilledPool:
 
 def test_a_killed_process_is_a_sentence_about_memory(make_trainings, monkeypatch):
     monkeypatch.setattr(runner, "ProcessPoolExecutor", KilledPool)
-    sentence = (
-        r"^The training of mixer_nano, seed 3 was killed .* because memory ran out: .* not repeated\.$"
-    )
+    sentence = r"^The training of mixer_nano, seed 3 was killed .* because memory ran out: .* not repeated\.$"
     with pytest.raises(UserError, match=sentence):
         trained(make_trainings(3))
 

@@ -9,6 +9,9 @@ training that another process is already running comes last, and the result of t
 """
 
 import multiprocessing
+import os
+import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +19,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cached_property
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import torch
@@ -39,6 +43,8 @@ from mixlab.training.planning.autotune import select_common_plans
 from mixlab.training.recipes.schema import Recipe
 
 Log = Callable[[str], None]
+
+_SIGNAL_INTERVAL = 2.0  # seconds
 
 STARTUP_SECONDS = 2.0
 """Time per training in addition to its steps: start of the process, data, last checkpoint."""
@@ -157,7 +163,7 @@ def _train_in_new_process(training: Training, *, waits: bool, quiet: bool) -> Ru
     else:
         context = multiprocessing.get_context("spawn")
     recipe = training.job.recipe
-    with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
+    with ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=_end_with_parent) as pool:
         try:
             pool.submit(_train, recipe, training.plan, training.folder, waits=waits, quiet=quiet).result()
         except BrokenProcessPool as error:
@@ -166,6 +172,20 @@ def _train_in_new_process(training: Training, *, waits: bool, quiet: bool) -> Ru
                 "batch, image size or model and run the command again. Finished trainings are not repeated."
             ) from error
     return Run(training.folder)
+
+
+def _end_with_parent() -> None:
+    """End this process soon after its parent, even if the parent was killed: a training writes a checkpoint first."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        while True:  # the first signal ends a training after its step, the next one the idle process
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(_SIGNAL_INTERVAL)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _train(recipe: Recipe | LinearProbeRecipe, plan: Plan | None, folder: Path, *, waits: bool, quiet: bool) -> None:
