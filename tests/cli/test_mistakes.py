@@ -174,7 +174,7 @@ class TestOutputs:
             "compare": ("compare", "--data", f"folder:{pets}", "--quiet"),
             "evaluate": ("evaluate", trained, "--quiet"),
         }
-        reason = "contains files that are not a run" if verb == "train" else "already exists"
+        reason = "already exists and is not a run's folder" if verb == "train" else "already exists"
         assert pieces_in_order(refused(*words[verb], "--out", "thesis"), f"thesis {reason}", "ive a")
 
     def test_a_finished_run(self, refused, trained, train):

@@ -20,14 +20,15 @@ def mine(config: MixerConfig) -> Mixer:
 
 
 @pytest.fixture
-def received(run, train, pets, here, monkeypatch) -> Path:
+def received(run, pets, here, monkeypatch) -> Path:
     """The folder of a run with a model of user code, on a machine where that code was never run."""
     monkeypatch.setattr(user_code, "_trusts_all", False)
     monkeypatch.setattr(user_code, "cache_folder", lambda: here / "cache-of-the-author")
     (here / "mine.py").write_text(CODE)
-    command, _, _, *settings = train
-    named = ("--model", "py:mine.py:mine:patch_size=4", "--data", f"folder:{pets}")
-    ended = run(command, *named, *settings, "--out", "run", "--quiet")
+    fields = "image_size=8:patch_size=4:channels=8:token_hidden=8:channel_hidden=8:depth=1"
+    settings = ("--set", "steps=3", "--set", "batch=8", "--set", "speed=off")
+    given = ("--model", f"py:mine.py:mine:{fields}", "--data", f"folder:{pets}", *settings)
+    ended = run("train", *given, "--out", "run", "--quiet")
     assert ended.status == 0, ended.err
     monkeypatch.setattr(user_code, "cache_folder", lambda: here / "cache-of-the-reader")
     (here / "mine.py").unlink()
