@@ -101,3 +101,9 @@ def test_an_unknown_model_has_no_default_recipe():
 def test_weights_are_fine_tuned(model):
     name, fields = default_recipe(model, "folder:pets")
     assert (name, fields["model"], fields["data"]) == ("finetune_folder", model, "folder:pets")
+
+
+def test_a_variant_without_its_fields_has_a_recipe():
+    """They may follow in [config]."""
+    name, fields = default_recipe("variant:pooling_mixer", "digits")
+    assert (name, fields["model"]) == ("digits_mixer", "variant:pooling_mixer")

@@ -4,7 +4,7 @@ from typing import Any
 
 from mixlab.training.recipes.recipe_files import read_recipe
 from mixlab.weights.source import is_pretrained
-from mixlab.zoo.architecture import FAMILIES, architecture
+from mixlab.zoo.architecture import FAMILIES, architecture, family_of
 
 _DIGITS, _IMAGES = "digits", "small_images"
 _FINE_TUNING = "finetune_folder"
@@ -20,9 +20,9 @@ def default_recipe(model: str, data: str) -> tuple[str, dict[str, Any]]:
 
 def _kind(model: str) -> str:
     """The suffix of the recipe: the family, or "resnet" or "vit" for timm's models. Other models use "mixer"."""
-    model_architecture = architecture(model)
-    if model_architecture.family in FAMILIES:
-        return model_architecture.family
-    if model_architecture.family == "timm":
-        return "resnet" if "resnet" in model_architecture.config["name"] else "vit"
+    family = family_of(model)  # the fields of a variant may follow in [config]
+    if family in FAMILIES:
+        return family
+    if family == "timm":
+        return "resnet" if "resnet" in architecture(model).config["name"] else "vit"
     return "mixer"
