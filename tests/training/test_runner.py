@@ -343,6 +343,6 @@ def test_a_training_apart_gives_the_same_weights_in_memory_of_its_own(tiny_recip
 def test_a_user_s_mistake_in_a_process_of_its_own_is_the_same_sentence(make_trainings, pets):
     trainings = make_trainings(0)
     shutil.rmtree(pets)
-    with pytest.raises(UserError, match=f"{pets} is not there"):
+    with pytest.raises(UserError, match=f"folder:{pets} does not exist"):
         trained(trainings)
     assert not trainings[0].folder.exists()
