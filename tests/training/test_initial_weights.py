@@ -9,6 +9,7 @@ import torch
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 from mixlab.speed.plan import ComputeMode, Plan
+from mixlab.training import step
 from mixlab.training.loop import train
 from mixlab.weights.load import load
 from mixlab.zoo import user_code
@@ -112,3 +113,22 @@ def test_a_model_of_user_code_starts_from_its_own_run(make_job, tmp_path, monkey
     trust_code(file)
     with pytest.raises(UserError, match="give weights of the same family"):
         make_job(*given)
+
+
+def test_a_run_keeps_the_code_that_it_was_started_with(make_job, tmp_path, monkeypatch):
+    monkeypatch.setattr(user_code, "cache_folder", lambda: tmp_path / "cache")
+    file = tmp_path / "mine.py"
+    started = (
+        "from mixlab.models.mixer import Mixer, MixerConfig\ndef mine(config: MixerConfig):\n    return Mixer(config)\n"
+    )
+    file.write_text(started)
+    trust_code(file)
+    accumulate_gradients = step.accumulate_gradients
+
+    def edited_meanwhile(*arguments, **options):
+        file.write_text(started + "# edited during the training\n")
+        return accumulate_gradients(*arguments, **options)
+
+    monkeypatch.setattr(step, "accumulate_gradients", edited_meanwhile)
+    run = train(make_job(f"model=py:{file}:mine"), PLAN, tmp_path / "run", quiet=True)
+    assert (run.path / user_code.COPY).read_text() == started

@@ -59,7 +59,7 @@ def write_config(
     family = architecture.family
     if (file := architecture.user_file) is not None:
         family = family.replace(str(file), user_code.COPY)
-        if file != folder.resolve() / user_code.COPY:
+        if not (folder / user_code.COPY).exists():  # a run has its copy since its first step
             write_text(folder / user_code.COPY, file.read_text(encoding="utf-8"))
     stored = {
         "family": family,
