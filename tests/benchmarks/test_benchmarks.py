@@ -75,4 +75,4 @@ def test_retained_memory_times_both_processes(tmp_path):
 
     results = json.loads(out.read_text())
     assert [len(samples) for samples in results["seconds"].values()] == [3, 3]
-    assert "speed ratio, kept / stock" in finished.stdout
+    assert "speed ratio, retained / stock" in finished.stdout

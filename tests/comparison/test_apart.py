@@ -53,8 +53,8 @@ def test_a_training_that_the_system_kills_is_one_sentence_and_what_was_finished_
     killer = Thread(target=kill_the_training_of, args=("convmixer_nano", store, killed))
     killer.start()
     sentence = (
-        r"^1 training of 2 failed, and the others are kept\. convmixer_nano, seed 0: "
-        r"The training of convmixer_nano, seed 0 was killed .* finished trainings are kept\.$"
+        r"^1 training of 2 failed; the results of the others are saved\. convmixer_nano, seed 0: "
+        r"The training of convmixer_nano, seed 0 was killed .* Finished trainings are not repeated\.$"
     )
     with pytest.raises(UserError, match=sentence):
         compared()
