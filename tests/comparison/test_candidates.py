@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from mixlab.comparison import candidates
 from mixlab.comparison.candidates import DEFAULT_MODELS, Candidate, PlannedCandidate, make_candidate, plan_candidates
+from mixlab.comparison.settings import ComparisonSettings
 from mixlab.errors import UserError
 from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.speed.plan import ComputeMode, Plan
@@ -96,16 +98,40 @@ def test_a_length_in_steps_takes_the_place_of_the_epochs(candidate):
 
 
 def test_a_candidate_is_timed_once_and_its_times_are_kept_in_the_store(candidate, timed):
-    first = plan_candidates([candidate], log=print)
-    assert plan_candidates([candidate], log=print) == first == [PlannedCandidate(candidate, PLAN, 0.25)]
+    first = plan_candidates([candidate], ComparisonSettings(), log=print)
+    assert (
+        plan_candidates([candidate], ComparisonSettings(), log=print)
+        == first
+        == [PlannedCandidate(candidate, PLAN, 0.25)]
+    )
     assert len(timed) == 1
 
 
 def test_candidates_are_timed_each_and_all_get_the_same_mode(candidate, shades, timed):
     larger = make_candidate("mixer_nano", shades, image_size=16, epochs=2, config={})
-    planned = plan_candidates([candidate, larger], log=print)
+    planned = plan_candidates([candidate, larger], ComparisonSettings(), log=print)
     assert timed == [candidate.job, larger.job]
     assert [(one.candidate, one.plan.mode) for one in planned] == [(candidate, PLAN.mode), (larger, PLAN.mode)]
+
+
+def test_trainings_whose_seconds_are_matched_run_alone(candidate, timed, monkeypatch):
+    """The first training is alone when its seconds are measured."""
+    monkeypatch.delattr(candidates, "select_concurrent_plans")
+    (planned,) = plan_candidates([candidate], ComparisonSettings(match="seconds"), log=print)
+    assert planned.plan.concurrent == 1
+
+
+def test_the_number_of_trainings_at_the_same_time_is_chosen_for_all_seeds(candidate, timed, monkeypatch):
+    chosen = []
+
+    def select_concurrent_plans(jobs: list[Job], log: Any, *, seeds: int) -> list[tuple[Plan, float]]:
+        chosen.append((jobs, seeds))
+        return [(PLAN, 0.25)]
+
+    monkeypatch.setattr(candidates, "select_concurrent_plans", select_concurrent_plans)
+    planned = plan_candidates([candidate], ComparisonSettings(seeds=7), log=print)
+    assert planned == [PlannedCandidate(candidate, PLAN, 0.25)]
+    assert chosen == [([candidate.job], 7)]
 
 
 def test_the_seconds_of_a_training_are_those_of_all_its_steps_and_of_its_start(planned):

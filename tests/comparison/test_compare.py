@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from inline import train_inline
 from mixlab.comparison import compare as compare_module
 from mixlab.comparison.compare import compare
 from mixlab.comparison.comparison import Comparison
@@ -70,12 +72,11 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The folders that are trained into, as it happens; trainings run in this process."""
     folders: list[str] = []
 
-    def train_here(training: Training, *, waits: bool, quiet: bool) -> Run:
+    def train_here(training: Training, *, waits: bool) -> Future[None]:
         folders.append(training.folder.name)
-        runner._train(training.job.recipe, training.plan, training.folder, waits=waits, quiet=quiet)
-        return Run(training.folder)
+        return train_inline(training, waits=waits)
 
-    monkeypatch.setattr(runner, "_train_in_new_process", train_here)
+    monkeypatch.setattr(runner, "_start", train_here)
     return folders
 
 
@@ -113,15 +114,15 @@ def test_another_image_size_is_that_of_every_model(compared):
 
 
 def test_what_an_interruption_has_finished_is_found_again(compared, trained, monkeypatch):
-    train_here, left = runner._train_in_new_process, iter(range(3))
+    train_here, left = runner._start, iter(range(3))
 
-    def interrupted(*arguments: Any, **options: Any) -> Run:
+    def interrupted(*arguments: Any, **options: Any) -> Future[None]:
         if next(left, None) is None:
             raise KeyboardInterrupt
         return train_here(*arguments, **options)
 
     with monkeypatch.context() as stopped, pytest.raises(KeyboardInterrupt):
-        stopped.setattr(runner, "_train_in_new_process", interrupted)
+        stopped.setattr(runner, "_start", interrupted)
         compared()
     assert len(trained) == 3
     monkeypatch.delattr(autotune, "time_job")  # the times are in the store as well
@@ -198,7 +199,7 @@ def test_a_broken_test_image_shows_before_the_first_training(compared, trained, 
 
 def test_the_plan_and_every_result_are_said_as_they_come(compared, said):
     compared()
-    assert any(sentence.endswith("all models are trained in fp32, contiguous, the fastest mode.") for sentence in said)
+    assert any(sentence.endswith("all models are trained in fp32, contiguous, 1 at a time.") for sentence in said)
     assert [sentence.partition(" ")[0] for sentence in said[-8::2]] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
     assert all(re.fullmatch(r"  top-1 [\d.]+ %", sentence) for sentence in said[-7::2])
     assert "convmixer_nano, seed 1: trained in " in said[-2]

@@ -1,15 +1,16 @@
 """Studies in this process: invented times of steps, and a store of their own."""
 
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
+from inline import Start, train_inline
 from mixlab.data.dataset import Dataset
 from mixlab.data.sources import open_dataset
 from mixlab.evaluation.probes import features
-from mixlab.runs.folder import Run
 from mixlab.speed.plan import ComputeMode
 from mixlab.training import runner
 from mixlab.training.job import Job
@@ -25,7 +26,7 @@ class Laboratory:
 
     started: list[Training] = field(default_factory=list)
     datasets: dict[str, Dataset] = field(default_factory=dict)
-    train_in_new_process: Any = runner._train_in_new_process  # as it is outside of tests
+    start: Start = runner._start  # as it is outside of tests
 
     @property
     def jobs(self) -> list[Job]:
@@ -39,10 +40,9 @@ class Laboratory:
     def open(self, name: str, *, quiet: bool) -> Dataset:
         return self.datasets[name] if name in self.datasets else open_dataset(name, quiet=quiet)
 
-    def train(self, training: Training, *, waits: bool, quiet: bool) -> Run:
+    def train(self, training: Training, *, waits: bool) -> Future[None]:
         self.started.append(training)
-        runner._train(training.job.recipe, training.plan, training.folder, waits=waits, quiet=quiet)
-        return Run(training.folder)
+        return train_inline(training, waits=waits)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def laboratory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laboratory]
         patch.setenv("MIXLAB_RUNS", str(folder))
         patch.setattr(features, "cache_folder", lambda: folder / "cache")
         patch.setattr(autotune, "time_job", invented_times)
-        patch.setattr(runner, "_train_in_new_process", made.train)
+        patch.setattr(runner, "_start", made.train)
         patch.setattr(runner, "open_dataset", made.open)
         yield made
 

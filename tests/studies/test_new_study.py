@@ -188,7 +188,7 @@ def test_a_permutation_is_a_part_of_the_model_that_is_predicted_with(runs, tmp_p
 @pytest.mark.long
 def test_processes_of_their_own_give_the_same_scores(result, laboratory, dataset, tmp_path, monkeypatch):
     monkeypatch.setenv("MIXLAB_RUNS", str(tmp_path))
-    monkeypatch.setattr("mixlab.training.runner._train_in_new_process", laboratory.train_in_new_process)
+    monkeypatch.setattr("mixlab.training.runner._start", laboratory.start)
     in_processes = permutation_study.run(dataset, Settings(), quiet=True, log=silent)
     assert len(list(tmp_path.glob("*/model.safetensors"))) == 8
     assert in_processes.arms == result.arms

@@ -2,9 +2,11 @@
 
 import json
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from inline import train_inline
 from mixlab.data.sources import open_dataset
 from mixlab.errors import Interrupted, UserError
 from mixlab.evaluation.probes import features
@@ -66,12 +70,11 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Training]:
     """What is trained, in the order in which it is. Trainings run in this process, which needs no time to start."""
     found: list[Training] = []
 
-    def train_here(training: Training, *, waits: bool, quiet: bool) -> Run:
+    def train_here(training: Training, *, waits: bool) -> Future[None]:
         found.append(training)
-        runner._train(training.job.recipe, training.plan, training.folder, waits=waits, quiet=quiet)
-        return Run(training.folder)
+        return train_inline(training, waits=waits)
 
-    monkeypatch.setattr(runner, "_train_in_new_process", train_here)
+    monkeypatch.setattr(runner, "_start", train_here)
     return found
 
 
@@ -124,8 +127,8 @@ def test_the_log_has_a_line_for_every_training(make_trainings, started):
     trained(make_trainings(1))
     lines: list[str] = []
     list(run_all(make_trainings(0, 1, 2), log=lines.append, quiet=True))
-    assert lines[0].startswith("[1/3] mixer_nano, seed 0: trained in ") and "; about " in lines[0]
-    assert lines[1] == "[2/3] mixer_nano, seed 1: found in the store"
+    assert lines[0] == "[1/3] mixer_nano, seed 1: found in the store"
+    assert lines[1].startswith("[2/3] mixer_nano, seed 0: trained in ") and "; about " in lines[1]
     assert lines[2].startswith("[3/3] mixer_nano, seed 2: trained in ") and "left" not in lines[2]
 
 
@@ -190,24 +193,14 @@ def test_an_interruption_ends_all_at_once_and_the_same_call_continues(
     assert [training.job.recipe.seed for training in started] == [0, 1, 1, 2]
 
 
-class KilledPool:
-    """A pool whose process is killed by the system."""
-
-    def __init__(self, **options: Any):
-        pass
-
-    def __enter__(self) -> "KilledPool":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def submit(self, *call: Any, **options: Any) -> None:
-        raise BrokenProcessPool
+def killed(training: Training, *, waits: bool) -> Future[None]:
+    future: Future[None] = Future()
+    future.set_exception(BrokenProcessPool())
+    return future
 
 
 def test_a_killed_process_is_a_sentence_about_memory(make_trainings, monkeypatch):
-    monkeypatch.setattr(runner, "ProcessPoolExecutor", KilledPool)
+    monkeypatch.setattr(runner, "_start", killed)
     sentence = r"^The training of mixer_nano, seed 3 was killed .* because memory ran out: .* not repeated\.$"
     with pytest.raises(UserError, match=sentence):
         trained(make_trainings(3))
@@ -258,6 +251,55 @@ def test_a_process_of_another_machine_that_has_ended_is_not_waited_for_without_e
     runs = trained(trainings)
     assert list(runs) == [1, 0]
     assert runs[0].state == "done"
+
+
+@pytest.fixture
+def overlapping(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """The numbers of trainings that run, whenever one starts. Each runs in a thread, after another one has started."""
+    numbers, running = [], 0
+    lock, together, threads = threading.Lock(), threading.Barrier(2), torch.get_num_threads()
+
+    def work(training: Training, *, waits: bool) -> None:
+        nonlocal running
+        together.wait(60)
+        with lock:  # the seed of the random numbers belongs to the process
+            try:
+                runner._train(training.job.recipe, training.plan, training.folder, waits=waits)
+            finally:
+                running -= 1
+
+    def start(training: Training, *, waits: bool) -> Future[None]:
+        nonlocal running
+        running += 1
+        numbers.append(running)
+        return pool.submit(work, training, waits=waits)
+
+    with ThreadPoolExecutor(8) as pool:
+        monkeypatch.setattr(runner, "_start", start)
+        yield numbers
+    torch.set_num_threads(threads)
+
+
+def two_at_a_time(trainings: Sequence[Training]) -> list[Training]:
+    together = []
+    for training in trainings:
+        assert training.plan is not None
+        together.append(replace(training, plan=replace(training.plan, concurrent=2, threads=1)))
+    return together
+
+
+def test_as_many_trainings_run_at_the_same_time_as_the_plans_say(make_trainings, overlapping):
+    runs = trained(two_at_a_time(make_trainings(0, 1, 2, 3)))
+    assert {place: run.recipe["seed"] for place, run in runs.items()} == {0: 0, 1: 1, 2: 2, 3: 3}
+    assert all(run.plan["concurrent"] == 2 and run.plan["threads"] == 1 for run in runs.values())
+    assert len(overlapping) == 4 and max(overlapping) == 2
+
+
+def test_one_of_two_that_fails_keeps_the_other(make_trainings, overlapping):
+    trainings = two_at_a_time(make_trainings(0, DIVERGES))
+    with pytest.raises(UserError, match=r"^1 training of 2 failed"):
+        trained(trainings)
+    assert Run(trainings[0].folder).state == "done"
 
 
 SECONDS: dict[int, dict[Precision, float]] = {16: {"fp32": 1.0, "bf16": 0.5}, 8: {"fp32": 0.2, "bf16": 0.3}}
@@ -331,12 +373,40 @@ def test_a_training_apart_gives_the_same_weights_in_memory_of_its_own(tiny_recip
     (training, *_) = plan_trainings([recipe], open_dataset("digits"), CPU, silent)
     in_processes = trained([replace(training, plan=plan) for plan in plans[1:]])
     here = Run(tmp_path / "here")
-    runner._train(recipe, plans[0], here.path, waits=False, quiet=True)
+    runner._train(recipe, plans[0], here.path, waits=False)
     first, second = load_file(in_processes[0].weights), load_file(here.weights)
     assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
     peaks = [(read_history(run.journal).end or {})["peak_bytes"] for run in (*in_processes.values(), here)]
     assert peaks[-1] >= peak_bytes(CPU) - 2**20 > held.nbytes
     assert all(peak < peaks[-1] - 2**29 for peak in peaks[:-1])
+
+
+def workers() -> list[psutil.Process]:
+    """The processes that train: children of the one that forks them."""
+    return [worker for server in psutil.Process().children() for worker in server.children()]
+
+
+@pytest.mark.long
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
+def test_if_one_of_two_trainings_is_stopped_the_other_one_is_too_and_both_can_continue(make_trainings):
+    trainings = two_at_a_time(make_trainings({"steps": 100_000}, {"steps": 100_000, "seed": 1}))
+
+    def stop_one() -> None:
+        patience = time.monotonic() + 60
+        journals = [Run(each.folder).journal for each in trainings]
+        while time.monotonic() < patience and not all(read_history(journal).steps for journal in journals):
+            time.sleep(0.1)
+        workers()[0].terminate()
+
+    (stopper := threading.Thread(target=stop_one)).start()
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        trained(trainings)
+    stopper.join()
+    assert [Run(each.folder).state for each in trainings] == ["stopped", "stopped"]
+    patience = time.monotonic() + 30
+    while workers():
+        assert time.monotonic() < patience
+        time.sleep(0.1)
 
 
 @pytest.mark.long

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mixlab.comparison.settings import ComparisonSettings
 from mixlab.data.dataset import Dataset
 from mixlab.errors import UserError
 from mixlab.measure.machine import pick_device
@@ -11,6 +12,7 @@ from mixlab.models.contract import ImageSize
 from mixlab.speed.plan import Plan
 from mixlab.training.job import Job, resolve
 from mixlab.training.planning.autotune import select_common_plans
+from mixlab.training.planning.concurrency import select_concurrent_plans
 from mixlab.training.recipes.defaults import default_recipe
 from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.training.runner import Training
@@ -75,9 +77,19 @@ def make_candidate(
     return Candidate(name, recipe_name, resolve(parse_training_recipe(fields, recipe_name), dataset, pick_device()))
 
 
-def plan_candidates(candidates: Sequence[Candidate], log: Callable[[str], None]) -> list[PlannedCandidate]:
-    """All get the compute mode that is fastest for all of them together."""
-    plans = select_common_plans([candidate.job for candidate in candidates], log)
+def plan_candidates(
+    candidates: Sequence[Candidate], settings: ComparisonSettings, log: Callable[[str], None]
+) -> list[PlannedCandidate]:
+    """All get the compute mode and the number of trainings at the same time that are fastest for all of them together.
+
+    If the seconds of the first model's training are measured to match those of the others, it is trained alone, and so
+    are the others.
+    """
+    jobs = [candidate.job for candidate in candidates]
+    if settings.match == "seconds":
+        plans = select_common_plans(jobs, log)
+    else:
+        plans = select_concurrent_plans(jobs, log, seeds=settings.seeds)
     return [PlannedCandidate(candidate, *plan) for candidate, plan in zip(candidates, plans, strict=True)]
 
 

@@ -38,16 +38,17 @@ def compare(
     trainings are found in the store. `log` is called with a sentence for the plans and for each result.
     """
     require_several(models)
-    share = None if settings.minutes is None else _share(settings.minutes, trainings=len(models) * settings.seeds)
     candidates = _make_candidates(models, dataset, settings)
     dataset = dataset.merge_validation()
     # First, because it reads every image: an unreadable one is found before the first training.
     reached = baselines(dataset.splits["train"], dataset.splits["test"])
     device = candidates[0].job.device
-    planned = plan_candidates(candidates, log)
-    log(f"On {machine.device_name(device)}; all models are trained in {planned[0].plan.mode}, the fastest mode.")
-    if share is not None:
-        planned = [one.lasting(share) for one in planned]
+    planned = plan_candidates(candidates, settings, log)
+    plan = planned[0].plan
+    log(f"On {machine.device_name(device)}; all models are trained in {plan.mode}, {plan.concurrent} at a time.")
+    if settings.minutes is not None:
+        seconds = _seconds_each(settings.minutes, len(models) * settings.seeds, plan.concurrent)
+        planned = [one.lasting(seconds) for one in planned]
     if settings.match == "seconds":
         first, *others = planned
         ((_, run),) = run_all([first.training(seed=0)], log=log, quiet=quiet)
@@ -67,14 +68,14 @@ def compare(
     )
 
 
-def _share(minutes: float, trainings: int) -> float:
-    """Seconds of each training's steps, if all of them together are to last `minutes`."""
-    seconds = 60 * minutes / trainings - STARTUP_SECONDS
+def _seconds_each(minutes: float, trainings: int, concurrent: int) -> float:
+    """Seconds of the steps of each training, if all of them together take `minutes`, `concurrent` at a time."""
+    seconds = 60 * minutes * concurrent / trainings - STARTUP_SECONDS
     if seconds <= 0:
+        least = math.ceil(2 * trainings * STARTUP_SECONDS / 60 / concurrent)
         raise UserError(
             f"--minutes {minutes:g} is too short for {trainings} trainings, which take about {STARTUP_SECONDS:g} s "
-            "each "
-            f"to start: give at least {math.ceil(2 * trainings * STARTUP_SECONDS / 60)}, or fewer models or seeds."
+            f"each to start: give at least {least}, or fewer models or seeds."
         )
     return seconds
 
@@ -85,7 +86,7 @@ def _train_all(
     """By name, in the order of the seeds. Every model is trained with its first seed before any with its second."""
     rounds = list(product(range(seeds), planned))
     trainings = [one.training(seed) for seed, one in rounds]
-    minutes = max(sum(training.seconds for training in trainings) / 60, 1)
+    minutes = max(sum(training.seconds / training.concurrent for training in trainings) / 60, 1)
     log(f"{len(rounds)} trainings, about {minutes:.0f} min without those that are finished already.")
     by_place: dict[int, Trained] = {}
     for place, run in run_all(trainings, log=log, quiet=quiet):

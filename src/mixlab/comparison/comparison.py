@@ -81,14 +81,15 @@ class ModelResult:
 
     @property
     def train_images_per_second(self) -> Estimate:
-        """Training speed."""
-        speeds = [training.images / training.training_seconds for training in self.trained]
+        """Training speed of the device, with all trainings that run at the same time."""
+        speeds = [self.plan.concurrent * training.images / training.training_seconds for training in self.trained]
         return mean_interval(speeds, "images/s", least=0)
 
     @property
     def training_seconds(self) -> Estimate:
-        """Device time of one training."""
-        return mean_interval([training.training_seconds for training in self.trained], "s", least=0)
+        """Device time of one training: its seconds, divided by the number of trainings that run at the same time."""
+        seconds = [training.training_seconds / self.plan.concurrent for training in self.trained]
+        return mean_interval(seconds, "s", least=0)
 
     @property
     def training_macs(self) -> int:

@@ -5,7 +5,7 @@ from mixlab.comparison.compared import AnyComparison
 from mixlab.comparison.comparison import Comparison, ModelResult
 from mixlab.comparison.ranking import Pair
 from mixlab.report.table import Column, Table
-from mixlab.report.text import join_words
+from mixlab.report.text import join_words, pluralize
 from mixlab.training.recipes.recipe_files import read_recipe
 
 _DESCRIPTIONS = {
@@ -48,6 +48,7 @@ def choice_table(comparison: Comparison) -> Table:
         "The validation images are merged into train, because nothing is selected: the settings are fixed, the last "
         "weights are evaluated, and the test images are used once.",
         _tuning_note(comparison),
+        *_concurrency_note(comparison),
         *(f"{name} is {_DESCRIPTIONS[name]}." for name in comparison.names if name in _DESCRIPTIONS),
     ]
     return Table(comparison.title, columns, rows, notes, models=comparison.names)
@@ -82,6 +83,7 @@ def costs_table(comparison: Comparison) -> Table:
     notes = [
         "TMACs: three forward passes for every image in every step.",
         f"Peak memory: {peak}; the maximum over seeds.",
+        *_concurrency_note(comparison),
     ]
     return Table("Training cost and compute modes", columns, rows, notes, models=comparison.names)
 
@@ -142,6 +144,18 @@ def _tuning_note(comparison: Comparison) -> str:
 def tuned_for(result: ModelResult) -> str:
     """The name of the model that the settings of this model's recipe were tuned for."""
     return read_recipe(result.candidate.recipe_name)["model"]
+
+
+def _concurrency_note(comparison: Comparison) -> list[str]:
+    plan = comparison.model_results[0].plan
+    if plan.concurrent == 1:
+        return []
+    assert plan.threads is not None
+    threads = pluralize(plan.threads, "thread")
+    return [
+        f"{plan.concurrent} trainings ran at the same time, with {threads} each. The training time is the time of the "
+        f"training divided by {plan.concurrent}, and the training speed is that of the whole device."
+    ]
 
 
 def _training_mode(result: ModelResult) -> str:

@@ -1,6 +1,7 @@
 """How a training runs on this machine: precision, layout and micro-batch, selected before step 0 and then fixed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from itertools import product
 from statistics import median
@@ -8,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mixlab.errors import UserError
 from mixlab.measure.timing import interleaved
@@ -32,10 +34,20 @@ class ComputeMode:
     def memory_format(self) -> torch.memory_format:
         return torch.channels_last if self.layout == "channels_last" else torch.contiguous_format
 
-    def autocast(self, device: torch.device) -> torch.autocast:
-        """The autocast context of this precision; disabled for fp32."""
-        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
-        return torch.autocast(device.type, dtype, enabled=self.precision != "fp32")
+    @contextmanager
+    def autocast(self, device: torch.device) -> Iterator[None]:
+        """The context of a forward pass in this precision.
+
+        For gradients in reduced precision on a CPU, attention is computed by separate operations: the gradient of
+        PyTorch's fused attention is slow there (benchmarks/cpu_attention.py).
+        """
+        dtype, reduced = torch.bfloat16 if self.precision == "bf16" else torch.float16, self.precision != "fp32"
+        unfused = reduced and device.type == "cpu" and torch.is_grad_enabled()
+        with (
+            torch.autocast(device.type, dtype, enabled=reduced),
+            sdpa_kernel(SDPBackend.MATH) if unfused else nullcontext(),
+        ):
+            yield
 
     def __str__(self) -> str:
         return f"{self.precision}, {self.layout.replace('_', ' ')}"
@@ -54,6 +66,10 @@ class Plan:
     """Number of processes that share each batch. Batch normalisation uses the images of its own process."""
     freed_memory: FreedMemory = "released"
     """Whether freed memory is released to the system or retained by the process (see allocator.py)."""
+    concurrent: int = 1
+    """Number of trainings that run on this machine at the same time."""
+    threads: int | None = None
+    """CPU threads of each process, which determine the order of its sums. None: PyTorch's default."""
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON-serializable values; `from_dict` is the inverse."""
@@ -62,13 +78,16 @@ class Plan:
             "micro_batch": self.micro_batch,
             "processes": self.processes,
             "freed_memory": self.freed_memory,
+            "concurrent": self.concurrent,
+            "threads": self.threads,
         } | asdict(self.mode)
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "Plan":
         """The plan from `to_dict`'s values. Fields that older plans lack get their defaults."""
         mode = ComputeMode(stored["precision"], stored["layout"])
-        optional = {name: stored[name] for name in ("processes", "freed_memory") if name in stored}
+        added_later = ("processes", "freed_memory", "concurrent", "threads")
+        optional = {name: stored[name] for name in added_later if name in stored}
         return cls(stored["device"], mode, stored["micro_batch"], **optional)
 
 

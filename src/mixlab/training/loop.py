@@ -75,6 +75,8 @@ def train(job: Job, plan: Plan, folder: Path, *, quiet: bool, on_wait: Callable[
 
 def _fit(job: Job, plan: Plan, writer: RunWriter, *, quiet: bool) -> None:
     recipe = job.recipe
+    if plan.threads is not None:
+        torch.set_num_threads(plan.threads)
     if plan.freed_memory == "retained":
         retain_freed_memory()
     accelerator = make_accelerator(job.device, plan.mode.precision)

@@ -19,6 +19,7 @@ from mixlab.report.machine import machine_facts
 from mixlab.report.numbers import duration, number
 from mixlab.report.page import Block, Code, Details, KeyValues, Metric, Page, Section, Summary
 from mixlab.report.table import Cell, Column, Table
+from mixlab.report.text import pluralize
 from mixlab.report.time_series import SeriesPanel, power_of_ten, time_series
 from mixlab.runs.folder import Run, State
 from mixlab.runs.history import History, Line, read_history
@@ -252,7 +253,7 @@ class _Content:
             "Data": f"{recipe['data']}: {len(data['classes']):,} classes, {counts} images",
             "Length": self._length,
             "Plan": f"{plan['precision']}, {plan['layout'].replace('_', ' ')}, {plan['micro_batch']:,} images at "
-            f"once, {_processes(plan.get('processes', 1))}",
+            f"once, {_processes(plan.get('processes', 1))}{_concurrency(plan)}",
             **({"Peak memory": f"{peak / 2**30:.2f} GiB"} if peak else {}),
             **machine_facts(environment),
         }
@@ -300,6 +301,12 @@ def _times(lines: Sequence[Line]) -> str:
 
 def _processes(count: int) -> str:
     return "one process" if count == 1 else f"{count:,} processes"
+
+
+def _concurrency(plan: Mapping[str, Any]) -> str:
+    if plan.get("concurrent", 1) == 1:
+        return ""
+    return f", {pluralize(plan['threads'], 'thread')}, one of {plan['concurrent']} trainings at the same time"
 
 
 def _size(image_size: int | Sequence[int]) -> str:

@@ -4,34 +4,34 @@
     for index, run in run_all(trainings, log=log, quiet=False):
         ...                       # `run` is the finished run of recipes[index]
 
-Separate processes make the peak memory of each training measurable, and a crash does not affect other trainings. A
-training that another process is already running comes last, and the result of that process is used.
+As many trainings run at the same time as are fastest on the machine. Separate processes make the peak memory of each
+training measurable, and a crash does not affect other trainings. A training that another process is already running
+comes last, and the result of that process is used.
 """
 
 import multiprocessing
-import os
-import signal
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
-from multiprocessing.connection import wait
+from itertools import count
 from pathlib import Path
 
 import torch
 
-from mixlab.data.batches import steps_per_epoch
 from mixlab.data.dataset import Dataset
 from mixlab.data.sources import open_dataset
 from mixlab.errors import Interrupted, UserError
 from mixlab.measure.machine import pick_device
 from mixlab.report.numbers import duration
+from mixlab.report.progress import progress as progress_bar
 from mixlab.report.text import pluralize
 from mixlab.runs.folder import Run
+from mixlab.runs.history import read_history
 from mixlab.runs.lease import Held, is_held
 from mixlab.runs.store import finished_run
 from mixlab.speed.plan import Plan
@@ -39,12 +39,15 @@ from mixlab.training.job import Job, resolve
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.linear_probe.train import LinearProbeJob, resolve_linear_probe, train_linear_probe
 from mixlab.training.loop import train
-from mixlab.training.planning.autotune import select_common_plans
+from mixlab.training.planning.autotune import total_steps
+from mixlab.training.planning.concurrency import select_concurrent_plans
+from mixlab.training.processes import process_pool
 from mixlab.training.recipes.schema import Recipe
 
 Log = Callable[[str], None]
 
-_SIGNAL_INTERVAL = 2.0  # seconds
+_POLL = 2.0
+"""Seconds between two updates of the progress bar."""
 
 STARTUP_SECONDS = 2.0
 """Time per training in addition to its steps: start of the process, data, last checkpoint."""
@@ -63,13 +66,20 @@ class Training:
         """The folder in the store."""
         return self.job.folder(self.plan) if isinstance(self.job, Job) else self.job.folder()
 
+    @cached_property
+    def steps(self) -> int:
+        """The number of steps; 0 for a linear probe."""
+        return total_steps(self.job) if isinstance(self.job, Job) else 0
+
+    @property
+    def concurrent(self) -> int:
+        """The number of trainings that run at the same time."""
+        return 1 if self.plan is None else self.plan.concurrent
+
     @property
     def seconds(self) -> float:
         """Estimated seconds of the training. A linear probe counts with its start-up only."""
-        if not isinstance(self.job, Job) or self.seconds_per_step is None:
-            return STARTUP_SECONDS
-        steps = self.job.steps(steps_per_epoch(len(self.job.dataset.splits["train"]), self.job.batch))
-        return STARTUP_SECONDS + steps * self.seconds_per_step
+        return STARTUP_SECONDS + self.steps * (self.seconds_per_step or 0.0)
 
     def __str__(self) -> str:
         recipe = self.job.recipe
@@ -79,7 +89,7 @@ class Training:
 def plan_trainings(
     recipes: Sequence[Recipe | LinearProbeRecipe], dataset: Dataset, device: torch.device, log: Log
 ) -> list[Training]:
-    """Resolve the recipes, and select one compute mode for all of them.
+    """Resolve the recipes, and select one compute mode for all of them and how many run at the same time.
 
     recipes  recipes with the same data
     dataset  the result of `open_dataset` for these data
@@ -94,49 +104,115 @@ def plan_trainings(
         for recipe in recipes
     ]
     with_steps = [job for job in jobs if isinstance(job, Job)]
-    plans = iter(select_common_plans(with_steps, log) if with_steps else ())
+    plans = iter(select_concurrent_plans(with_steps, log) if with_steps else ())
     return [Training(job, *next(plans)) if isinstance(job, Job) else Training(job) for job in jobs]
 
 
 def run_all(trainings: Sequence[Training], *, log: Log, quiet: bool) -> Iterator[tuple[int, Run]]:
     """Yield (index in `trainings`, finished run) for every training, in the order in which they finish.
 
-    If a training fails, the others continue, and the first error is raised after the last training. After an
-    interruption, the finished runs and the checkpoints are in the store, and the same call continues. `log` is called
-    with a message for every training.
+    As many trainings run at the same time as their plans say. If one fails, the others continue, and the first error is
+    raised after the last training. After an interruption, the finished runs and the checkpoints are in the store, and
+    the same call continues. `log` is called with a message for every training; `quiet` shows no progress bar.
     """
-    pending = deque(range(len(trainings)))
+    number, pending = count(1), deque[int]()
+
+    def done(index: int, how: str) -> tuple[int, Run]:
+        log(f"[{next(number)}/{len(trainings)}] {trainings[index]}: {how}")
+        return index, Run(trainings[index].folder)
+
+    for index, training in enumerate(trainings):
+        if finished_run(training.folder) is None:
+            pending.append(index)
+        else:
+            yield done(index, "found in the store")
+    if not pending:
+        return
+
+    running: dict[Future[None], _Running] = {}
     failures: list[tuple[int, Exception]] = []
-    while pending:
-        free = next((each for each in pending if not _is_busy(trainings[each])), None)
-        index = pending[0] if free is None else free
-        training = trainings[index]
-        if free is None:
-            log(f"Another process is training {training}: waiting for its result.")
-        pending.remove(index)
-        run, started, how = finished_run(training.folder), time.perf_counter(), "found in the store"
-        if run is None:
-            try:
-                run = _train_in_new_process(training, waits=free is None, quiet=quiet)
-            except Held:
-                pending.append(index)
-                continue
-            except Interrupted:
-                raise
-            except Exception as error:
-                failures.append((index, error))
-                log(f"{training}: failed, the other trainings continue. {error}")
-                continue
-            remaining = sum(trainings[each].seconds for each in pending)
-            suffix = f"; about {duration(remaining)} left" if pending else ""
-            how = f"trained in {duration(time.perf_counter() - started)}{suffix}"
-        log(f"[{len(trainings) - len(pending)}/{len(trainings)}] {training}: {how}")
-        yield index, run
+    concurrent = max(trainings[index].concurrent for index in pending)
+    total, shown = sum(trainings[index].steps for index in pending), 0
+    with _stopping(running), progress_bar(pluralize(len(pending), "training"), total, quiet=quiet) as advance:
+        while pending or running:
+            while pending and len(running) < concurrent:
+                index, waits = _take_next(pending, trainings, log)
+                running[_start(trainings[index], waits=waits)] = _Running(index, trainings[index])
+            finished, _ = wait(running, timeout=_POLL, return_when=FIRST_COMPLETED)
+            for future in finished:
+                ended = running.pop(future)
+                try:
+                    _raise_error(future, ended.training)
+                except Held:
+                    pending.append(ended.index)
+                except Interrupted:
+                    raise
+                except Exception as error:
+                    failures.append((ended.index, error))
+                    log(f"{ended.training}: failed, the other trainings continue. {error}")
+                else:
+                    left = sum(trainings[index].seconds for index in pending)
+                    left += sum(other.seconds_left for other in running.values())
+                    suffix = f"; about {duration(left / concurrent)} left" if pending or running else ""
+                    yield done(ended.index, f"trained in {duration(ended.seconds)}{suffix}")
+            step = total - sum(trainings[index].steps for index in pending)
+            step -= sum(other.training.steps - other.step for other in running.values())
+            advance(step - shown, ", ".join(str(other.training) for other in running.values()))
+            shown = step
     _raise_failures(failures, trainings)
 
 
-def _is_busy(training: Training) -> bool:
-    return finished_run(training.folder) is None and is_held(training.folder)
+@dataclass(frozen=True)
+class _Running:
+    index: int
+    training: Training
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+    @property
+    def seconds_left(self) -> float:
+        """Estimated."""
+        return max(0.0, self.training.seconds - self.seconds)
+
+    @property
+    def step(self) -> int:
+        """The last step in the journal."""
+        return read_history(Run(self.training.folder).journal).step
+
+
+def _take_next(pending: deque[int], trainings: Sequence[Training], log: Log) -> tuple[int, bool]:
+    """The next training, and whether another process trains it, so that its result has to be waited for."""
+    free = next((index for index in pending if not is_held(trainings[index].folder)), None)
+    index = pending[0] if free is None else free
+    if free is None:
+        log(f"Another process is training {trainings[index]}: waiting for its result.")
+    pending.remove(index)
+    return index, free is None
+
+
+@contextmanager
+def _stopping(running: Mapping[Future[None], _Running]) -> Iterator[None]:
+    """On an error or an interruption, stop the running trainings after their next checkpoint."""
+    try:
+        yield
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        wait(running)
+        raise
+
+
+def _raise_error(future: Future[None], training: Training) -> None:
+    try:
+        future.result()
+    except BrokenProcessPool as error:
+        raise UserError(
+            f"The training of {training} was killed by the system, probably because memory ran out: use a smaller "
+            "batch, image size or model and run the command again. Finished trainings are not repeated."
+        ) from error
 
 
 def _raise_failures(failures: Sequence[tuple[int, Exception]], trainings: Sequence[Training]) -> None:
@@ -151,50 +227,25 @@ def _raise_failures(failures: Sequence[tuple[int, Exception]], trainings: Sequen
     ) from first
 
 
-def _train_in_new_process(training: Training, *, waits: bool, quiet: bool) -> Run:
-    """Train in a process that is forked from a server with the libraries imported, or spawned on other systems.
+def _start(training: Training, *, waits: bool) -> Future[None]:
+    """Train in a new process.
 
-    If another process trains in the folder: raises Held, or if this one `waits`, returns the run of that process, or
-    continues it after that process ended without a result.
+    If another process trains in the folder: the future raises Held, or if this one `waits`, it ends with the result of
+    that process, or continues the training after that process ended without a result.
     """
-    if "forkserver" in multiprocessing.get_all_start_methods():
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([__name__, "timm"])
-    else:
-        context = multiprocessing.get_context("spawn")
-    recipe = training.job.recipe
-    with ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=_end_with_parent) as pool:
-        try:
-            pool.submit(_train, recipe, training.plan, training.folder, waits=waits, quiet=quiet).result()
-        except BrokenProcessPool as error:
-            raise UserError(
-                f"The training of {training} was killed by the system, probably because memory ran out: use a smaller "
-                "batch, image size or model and run the command again. Finished trainings are not repeated."
-            ) from error
-    return Run(training.folder)
+    pool = process_pool(1)
+    future = pool.submit(_train, training.job.recipe, training.plan, training.folder, waits=waits)
+    pool.shutdown(wait=False)  # the process ends after this training
+    return future
 
 
-def _end_with_parent() -> None:
-    """End this process soon after its parent, even if the parent was killed: a training writes a checkpoint first."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        while True:  # the first signal ends a training after its step, the next one the idle process
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(_SIGNAL_INTERVAL)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _train(recipe: Recipe | LinearProbeRecipe, plan: Plan | None, folder: Path, *, waits: bool, quiet: bool) -> None:
+def _train(recipe: Recipe | LinearProbeRecipe, plan: Plan | None, folder: Path, *, waits: bool) -> None:
     dataset, device = open_dataset(recipe.data, quiet=True), pick_device()
     if isinstance(recipe, LinearProbeRecipe):
-        train_linear_probe(resolve_linear_probe(recipe, dataset, device), folder, quiet=quiet)
+        train_linear_probe(resolve_linear_probe(recipe, dataset, device), folder, quiet=True)
     else:
         assert plan is not None
-        train(resolve(recipe, dataset, device), plan, folder, quiet=quiet, on_wait=_ignore if waits else None)
+        train(resolve(recipe, dataset, device), plan, folder, quiet=True, on_wait=_ignore if waits else None)
 
 
 def _ignore(sentence: str) -> None:

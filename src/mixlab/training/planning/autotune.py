@@ -27,8 +27,8 @@ from mixlab.training.sam import perturbed
 from mixlab.training.step import accumulate_gradients
 
 _MEMORY_MARGIN = 3
-"""Freed memory is retained only if this multiple of the estimated memory is available. Retained memory is fragmented:
-up to twice the estimate was measured."""
+"""The multiple of the estimated memory that must be available to retain freed memory, or to run several trainings at
+the same time. Retained memory is fragmented: up to twice the estimate was measured."""
 
 Log = Callable[[str], None]
 
@@ -65,19 +65,22 @@ def select_common_plans(jobs: Sequence[Job], log: Log) -> list[tuple[Plan, float
     timings = [_cached_timings(job, log) for job in jobs]
     common = [mode for mode in timings[0].seconds if all(mode in of_job.seconds for of_job in timings)]
     total = {
-        mode: sum(of_job.seconds[mode] * _steps(job) for job, of_job in zip(jobs, timings, strict=True))
+        mode: sum(of_job.seconds[mode] * total_steps(job) for job, of_job in zip(jobs, timings, strict=True))
         for mode in common
     }
     mode = pick_mode(total)
     return [(of_job.plan(job, mode), of_job.seconds[mode]) for job, of_job in zip(jobs, timings, strict=True)]
 
 
-def timings_file(job: Job) -> Path:
-    """The file in the store with the timings of `job` on this machine. It does not depend on seed, epochs and steps."""
+def timings_file(job: Job, plan: Plan | None = None) -> Path:
+    """The file in the store with the timings of `job` on this machine. It does not depend on seed, epochs and steps.
+
+    plan  None: the timings in all compute modes; otherwise the timing under this plan
+    """
     machine = {"device": device_name(job.device), "threads": torch.get_num_threads()}
     any_length = replace(job, recipe=job.recipe.model_copy(update={"epochs": None, "steps": None}))
-    key = any_length.cache_key(seed=None)
-    return store_folder() / "timings" / f"{store_key(key | machine)}.json"
+    key = any_length.cache_key(seed=None) | machine | {"plan": plan and plan.to_dict()}
+    return store_folder() / "timings" / f"{store_key(key)}.json"
 
 
 def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
@@ -90,19 +93,17 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
     stock, *others = candidates(job.device, recipe.precision)
     modes = [stock] if recipe.speed == "off" else [stock, *others]
     share = -(-job.batch // processes)
-    first_images = job.dataset.splits["train"].subset(np.arange(share))  # no other images are read
-    batch = next(job.batches_of(first_images, quiet=True).epoch(0))
-    objective = objective_of(job, job.device)
     micro_batch = -(-share // recipe.accumulate)
+    batch, objective = first_batch(job, share), objective_of(job, job.device)
     freed_memory = _freed_memory(job, Plan(job.device.type, stock, micro_batch, processes))
     if freed_memory == "retained":
         retain_freed_memory()
     while True:
         try:
             plans = {mode: Plan(job.device.type, mode, micro_batch, processes) for mode in modes}
-            seconds = time_modes({mode: _TimedStep(job, batch, objective, plan) for mode, plan in plans.items()})
+            seconds = time_modes({mode: TimedStep(job, batch, objective, plan) for mode, plan in plans.items()})
         except (RuntimeError, MemoryError) as error:
-            if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):  # pyright: ignore
+            if not is_out_of_memory(error):
                 raise
             micro_batch = _halve(micro_batch, job, error)
             log(
@@ -111,6 +112,26 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
             )
         else:
             return Timings(micro_batch, freed_memory, seconds)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the error is a lack of memory, on any device."""
+    return isinstance(error, MemoryError) or should_reduce_batch_size(error)
+
+
+def total_steps(job: Job) -> int:
+    """The number of steps of the training."""
+    return job.steps(steps_per_epoch(len(job.dataset.splits["train"]), job.batch))
+
+
+def fits(job: Job, plan: Plan) -> bool:
+    """Whether the memory of the training, with all its processes and all trainings at the same time, is available."""
+    if job.device.type == "cuda":
+        available, _ = torch.cuda.mem_get_info()
+    else:
+        available = available_bytes()
+    needed = sum(estimate_memory(job, plan, job.architecture.on_meta()).values())
+    return plan.concurrent * plan.processes * _MEMORY_MARGIN * needed < available
 
 
 def _cached_timings(job: Job, log: Log) -> Timings:
@@ -126,19 +147,19 @@ def _cached_timings(job: Job, log: Log) -> Timings:
     return timings
 
 
-def _steps(job: Job) -> int:
-    return job.steps(steps_per_epoch(len(job.dataset.splits["train"]), job.batch))
-
-
 def _freed_memory(job: Job, plan: Plan) -> FreedMemory:
     """ "retained" on a CPU with enough memory, unless `speed = "off"`."""
     if job.device.type != "cpu" or job.recipe.speed == "off":
         return "released"
-    needed = plan.processes * sum(estimate_memory(job, plan, job.architecture.on_meta()).values())
-    return "retained" if _MEMORY_MARGIN * needed < available_bytes() else "released"
+    return "retained" if fits(job, plan) else "released"
 
 
-class _TimedStep:
+def first_batch(job: Job, images: int) -> Batch:
+    """A batch of the first training images. No other images are read."""
+    return next(job.batches_of(job.dataset.splits["train"].subset(np.arange(images)), quiet=True).epoch(0))
+
+
+class TimedStep:
     """A step on one batch. The model is built in the first call, so that `time_job` catches a lack of memory."""
 
     def __init__(self, job: Job, batch: Batch, objective: Objective, plan: Plan):

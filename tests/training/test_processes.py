@@ -12,7 +12,7 @@ import pytest
 HOLD = """
 import multiprocessing, os, time
 from concurrent.futures import ProcessPoolExecutor
-from mixlab.training.runner import _end_with_parent
+from mixlab.training.processes import _end_with_parent
 
 def hold():
     print(os.getpid(), flush=True)

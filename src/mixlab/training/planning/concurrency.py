@@ -1,0 +1,113 @@
+"""Chooses how many trainings run on this machine at the same time.
+
+A small model does not use all cores of a machine efficiently. Several trainings with fewer threads each then finish
+earlier than the same trainings one by one.
+"""
+
+import json
+from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from statistics import median
+
+import torch
+
+from mixlab.data.sources import open_dataset
+from mixlab.files import write_json
+from mixlab.measure.machine import pick_device, usable_cores
+from mixlab.measure.timing import interleaved
+from mixlab.speed.allocator import retain_freed_memory
+from mixlab.speed.plan import Plan
+from mixlab.training.job import Job, resolve
+from mixlab.training.objective import objective_of
+from mixlab.training.planning.autotune import (
+    Log,
+    TimedStep,
+    first_batch,
+    fits,
+    is_out_of_memory,
+    select_common_plans,
+    timings_file,
+    total_steps,
+)
+from mixlab.training.processes import process_pool
+from mixlab.training.recipes.schema import Recipe
+
+_MIN_SECONDS = 60.0
+"""Shorter trainings, in seconds of all together, run one at a time: the measurement would take longer than it saves."""
+_MAX_RELATIVE_TIME = 0.95
+"""More trainings run at the same time only if all together take at most this fraction of the time."""
+
+Planned = Sequence[tuple[Plan, float]]
+
+
+def select_concurrent_plans(jobs: Sequence[Job], log: Log, *, seeds: int = 1) -> Planned:
+    """`select_common_plans`, with as many trainings at the same time as are fastest on this machine.
+
+    The number is doubled as long as the total time falls and the memory of all fits. The seconds per step are those
+    while the other trainings run. The timings are cached in the store.
+
+    seeds  number of trainings of each job
+    """
+    planned = select_common_plans(jobs, log)
+    if any(job.recipe.speed == "off" for job in jobs) or seeds * _total_seconds(jobs, planned) < _MIN_SECONDS:
+        return planned
+    limit = min(torch.get_num_threads() if jobs[0].device.type == "cpu" else usable_cores(), seeds * len(jobs))
+    while (number := min(2 * planned[0][0].concurrent, limit)) > planned[0][0].concurrent:
+        threads = max(1, torch.get_num_threads() // number)
+        plans = [replace(plan, concurrent=number, threads=threads) for plan, _ in planned]
+        seconds = _seconds_together(jobs, plans, log) if all(map(fits, jobs, plans)) else None
+        if seconds is None:
+            break
+        together = list(zip(plans, seconds, strict=True))
+        if _total_seconds(jobs, together) > _MAX_RELATIVE_TIME * _total_seconds(jobs, planned):
+            break
+        planned = together
+    return planned
+
+
+def _total_seconds(jobs: Sequence[Job], planned: Planned) -> float:
+    return sum(total_steps(job) * seconds / plan.concurrent for job, (plan, seconds) in zip(jobs, planned, strict=True))
+
+
+def _seconds_together(jobs: Sequence[Job], plans: Sequence[Plan], log: Log) -> list[float] | None:
+    """The seconds per step of each job while others are trained, or None if they do not fit into memory together."""
+    files = [timings_file(job, plan) for job, plan in zip(jobs, plans, strict=True)]
+    missing = {
+        file: (job.recipe, plan) for file, job, plan in zip(files, jobs, plans, strict=True) if not file.is_file()
+    }
+    if missing:
+        number = plans[0].concurrent
+        log(f"Measuring {number} trainings at the same time.")
+        try:
+            with process_pool(number) as pool:
+                timed = [pool.submit(_seconds_per_step, list(missing.values()), place) for place in range(number)]
+                samples = [future.result() for future in timed]
+        except BrokenProcessPool:
+            return None
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
+        for file, seconds in zip(missing, zip(*samples, strict=True), strict=True):
+            write_json(file, {"seconds": median(seconds)})
+    return [json.loads(file.read_text(encoding="utf-8"))["seconds"] for file in files]
+
+
+def _seconds_per_step(trainings: Sequence[tuple[Recipe, Plan]], place: int) -> list[float]:
+    """The median seconds of a step of each training. Processes with different places time them in different orders."""
+    (first, plan), device = trainings[0], pick_device()
+    dataset = open_dataset(first.data, quiet=True)
+    assert plan.threads is not None
+    torch.set_num_threads(plan.threads)
+    if all(plan.freed_memory == "retained" for _, plan in trainings):
+        retain_freed_memory()
+    jobs = [resolve(recipe, dataset, device) for recipe, _ in trainings]
+    steps = {
+        str(index): TimedStep(job, first_batch(job, job.batch), objective_of(job, device), plan)
+        for index, (job, (_, plan)) in enumerate(zip(jobs, trainings, strict=True))
+    }
+    turn = place % len(steps)
+    order = [*list(steps)[turn:], *list(steps)[:turn]]
+    times = interleaved({name: steps[name] for name in order}, rounds=3, warmup=2, sample_seconds=0.2)
+    return [median(times[name]) for name in steps]
