@@ -1,6 +1,6 @@
 """Effect of keeping freed memory on the time and the peak memory of a training step on a CPU.
 
-    python benchmarks/kept_memory.py --model convmixer_256_8 --batch 512 --out benchmarks/results/mine.json
+    python benchmarks/retained_memory.py --model convmixer_256_8 --batch 512 --out benchmarks/results/mine.json
 
 Two processes alternate step by step, so that a slowdown of the machine affects both: one with the default settings of
 the C library's allocator, one that keeps freed memory (mixlab.speed.allocator). Each step is forward, cross-entropy and

@@ -67,7 +67,7 @@ def make_pretrained_comparison(accuracies: dict[str, float], folds: int | None =
             for fold in range(cv_folds.count)
         )
         cross_validation = CrossValidation(labels, cv_folds.fold_of, probabilities, heads)
-        backbone = Backbone(name, Weights("mixer", {}, {}), Preprocess((224, 192)))
+        backbone = Backbone(name, Weights("mixer", {}, {}), Preprocess((224, 192)), "")
         model_results.append(
             PretrainedResult(
                 name=name,

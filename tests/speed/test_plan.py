@@ -1,8 +1,11 @@
 """The plan: the candidate modes of each device, and the selection of the fastest."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mixlab.errors import UserError
 from mixlab.measure import timing
@@ -92,6 +95,28 @@ def test_a_mode_computes_in_its_precision(precision):
         assert nn.Linear(3, 2)(torch.zeros(1, 3)).dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
 
 
+class _Operations(TorchDispatchMode):
+    """The names of the operations that are computed within the context."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.add(operation.overloadpacket.__name__)
+        return operation(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("precision", "with_gradients", "fused"), [("bf16", True, False), ("bf16", False, True), ("fp32", True, True)]
+)
+def test_attention_is_unfused_only_for_gradients_in_reduced_precision(precision, with_gradients, fused):
+    query = torch.randn(2, 1, 4, 8, requires_grad=True)
+    with _Operations() as operations, torch.set_grad_enabled(with_gradients), ComputeMode(precision).autocast(CPU):
+        nn.functional.scaled_dot_product_attention(query, query, query)
+    assert any("flash_attention" in name for name in operations.names) == fused
+
+
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 def test_prepare_model_converts_kernels_to_the_mode_s_layout(layout):
     mode = ComputeMode("fp32", layout)
@@ -100,7 +125,7 @@ def test_prepare_model_converts_kernels_to_the_mode_s_layout(layout):
 
 
 def test_a_plan_survives_a_round_trip_through_its_dict():
-    plan = Plan("cuda", ComputeMode("bf16", "channels_last"), 32, processes=2, freed_memory="retained")
+    plan = Plan("cuda", ComputeMode("bf16", "channels_last"), 32, 2, "retained", concurrent=4, threads=3)
     assert Plan.from_dict(plan.to_dict()) == plan
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from mixlab.studies.result import ArmsResult, study_page
 from mixlab.training.job import Job, resolve
 from mixlab.training.planning import autotune
 from mixlab.weights.adapt import Weights, resize_input
-from mixlab.weights.load import build_with_weights
+from mixlab.weights.load import build_with_weights, load_pretrained
 
 SETTINGS = Settings(seeds=2, images=20, epochs=2)
 NAMES = [
@@ -92,7 +93,9 @@ def test_the_recipe_of_fine_tuning_says_the_weights_the_way_and_the_slower_rate(
     tuned = [job.recipe for job in jobs if job.weights]
     assert [recipe.initialization.resize for recipe in tuned] == [None] * 2 + ["exact"] * 2 + ["resampled"] * 4
     assert {recipe.initialization.head for recipe in tuned} == {"keep"}
-    assert all(job.recipe.initialization.sha256 == job.weights.digest for job in jobs if job.weights)
+    digests = {Path(recipe.initialization.weights or ""): recipe.initialization.sha256 for recipe in tuned}
+    assert len(tuned) == 8 and len(digests) == 2
+    assert all(load_pretrained(weights).weights.digest == digest for weights, digest in digests.items())
     rates = {job.weights is not None: job.recipe.optimizer.learning_rate for job in jobs}
     assert rates[True] == rates[False] / 4
 

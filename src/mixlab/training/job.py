@@ -240,7 +240,7 @@ def _from_weights(recipe: Recipe, source: str, dataset: Dataset) -> tuple[Pretra
             f"initialization.weights={source!r} is a {pretrained.weights.family}, but model={recipe.model!r} is a "
             f"{family}: give weights of the same family."
         )
-    digest = pretrained.weights.digest
+    digest = pretrained.source_digest
     check_digest(source, digest, settings.sha256)
     keep_head = pretrained.classes == dataset.classes if settings.head == "auto" else settings.head == "keep"
     if keep_head and pretrained.classes != dataset.classes:

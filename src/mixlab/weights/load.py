@@ -33,7 +33,8 @@ class Pretrained:
     """Weights with their class names and preprocessing.
 
     `classes` has the names of the classes, or their indices ("0", "1", ...) if `has_class_names` is False.
-    `names_need_timm` is True if the names are unknown because timm is not installed.
+    `names_need_timm` is True if the names are unknown because timm is not installed. `unchanged` has the weights of the
+    source if `weights` have another image size, patch size or head.
     """
 
     weights: Weights
@@ -41,6 +42,12 @@ class Pretrained:
     preprocess: Preprocess
     has_class_names: bool = True
     names_need_timm: bool = False
+    unchanged: Weights | None = None
+
+    @property
+    def source_digest(self) -> str:
+        """SHA-256 of the tensors of the source, in hexadecimal. It does not depend on the size that was asked for."""
+        return (self.unchanged or self.weights).digest
 
 
 def load(
@@ -82,7 +89,7 @@ def load_pretrained(
     if resolved.family is not None and resolved.family not in FAMILIES:
         options = {"image_size": image_size, "classes": classes, "resize": resize, **config_fields}
         return _load_unchanged(resolved, options)
-    weights = identify_weights(resolved, image_size, config_fields).weights()
+    weights = unchanged = identify_weights(resolved, image_size, config_fields).weights()
     if "patch_size" in config_fields:
         weights = resize_patches(weights, config_fields["patch_size"])
     if image_size is not None:
@@ -99,6 +106,7 @@ def load_pretrained(
         replace(preprocess, image_size=size),
         has_class_names=names is not None,
         names_need_timm=resolved.names_need_timm and count == resolved.config["classes"],
+        unchanged=unchanged,
     )
 
 
@@ -271,9 +279,15 @@ def _load_unchanged(source: Source, options: Mapping[str, Any]) -> Pretrained:
     model = Architecture(source.family, source.family, source.config).build()
     require_same_tensors(model, shapes, source.path, display_name=lambda name: name.removeprefix(prefix))
     tensors = {f"{prefix}{name}": _fp32(file.tensor(name)) for name in file.stored}
-    weights = Weights(source.family, source.config, tensors)
+    weights = unchanged = Weights(source.family, source.config, tensors)
     if options["classes"] is not None:
         weights = reset_head(weights, options["classes"])
     count = weights.config["classes"]
     classes = source.classes if source.classes and len(source.classes) == count else None
-    return Pretrained(weights, classes or index_names(count), source.preprocess, has_class_names=classes is not None)
+    return Pretrained(
+        weights,
+        classes or index_names(count),
+        source.preprocess,
+        has_class_names=classes is not None,
+        unchanged=unchanged,
+    )

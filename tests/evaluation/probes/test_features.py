@@ -38,7 +38,8 @@ def random_weights(name: str) -> Weights:
 
 @pytest.fixture
 def backbone() -> Backbone:
-    return Backbone("a/mixer", random_weights("mixer_nano"), Preprocess((16, 16), "shorter_side", 0.8, "bilinear"))
+    weights = random_weights("mixer_nano")
+    return Backbone("a/mixer", weights, Preprocess((16, 16), "shorter_side", 0.8, "bilinear"), weights.digest)
 
 
 @pytest.fixture
@@ -79,7 +80,8 @@ def files(tmp_path: Path) -> Split:
 @pytest.mark.parametrize("name", SMALL)
 def test_the_head_applied_to_the_features_gives_the_logits(name, shades, compute):
     split = shades.splits["test"]
-    backbone = Backbone(name, random_weights(name), Preprocess((16, 16)))
+    weights = random_weights(name)
+    backbone = Backbone(name, weights, Preprocess((16, 16)), weights.digest)
     result = compute(split, backbone)
     model: Any = build_with_weights(backbone.weights)
     images = torch.stack([backbone.preprocess(split.image(index)) for index in range(len(split))])

@@ -36,12 +36,14 @@ _IMAGES_PER_FILE = 512
 class Backbone:
     """A trained model without its head.
 
-    source  the name or path that the weights were loaded from
+    source         the name or path that the weights were loaded from
+    source_digest  SHA-256 of the tensors there, before a change of the image size
     """
 
     source: str
     weights: Weights
     preprocess: Preprocess
+    source_digest: str
 
     def cache(self, device: torch.device) -> Path:
         """The cache folder for these weights, this preprocessing, this type of device and this version of torch."""
@@ -80,7 +82,8 @@ def open_backbone(source: str | Path, image_size: ImageSize | None = None, *, re
     Raises UserError if the weights cannot be loaded.
     """
     opened = load_pretrained(source, image_size=image_size, resize=resize)
-    return Backbone(str(source), opened.weights, replace(opened.preprocess, interpolation="bilinear"))
+    preprocess = replace(opened.preprocess, interpolation="bilinear")
+    return Backbone(str(source), opened.weights, preprocess, opened.source_digest)
 
 
 def features(

@@ -89,7 +89,7 @@ def resolve_linear_probe(recipe: LinearProbeRecipe, dataset: Dataset, device: to
             f"{source} is a timm model, and linear probes don't support these: give a Mixer, a ConvMixer, a DaViT or a "
             "model of your own."
         )
-    digest = backbone.weights.digest
+    digest = backbone.source_digest
     check_digest(source, digest, settings.sha256)
     resolved = {
         "data": dataset.name,

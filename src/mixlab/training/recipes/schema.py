@@ -42,7 +42,7 @@ class Initialization(Section):
     """The weights that the training starts from; random without `weights`."""
 
     weights: str | None = None  # anything that `mixlab.load` accepts: a name, or the path of a run or file
-    sha256: str | None = None  # expected digest of the loaded tensors
+    sha256: str | None = None  # expected digest of the tensors of `weights`
     resize: Literal["exact", "resampled"] | None = None  # for the token MLPs of a Mixer, if image_size changes
     head: Literal["auto", "keep", "zero"] = "auto"  # auto: keep the head if it has the classes of the data
 
