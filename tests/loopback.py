@@ -39,20 +39,20 @@ class Request(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def reply_json(self, answer: Any, status: int = 200, /, **headers: str) -> None:
-        self.reply(json.dumps(answer).encode(), status, **headers)
+    def reply_json(self, value: Any, status: int = 200, /, **headers: str) -> None:
+        self.reply(json.dumps(value).encode(), status, **headers)
 
     def log_message(self, format: str, *arguments: object) -> None:
         pass
 
 
-Summary = Callable[[Request], None]
+Handler = Callable[[Request], None]
 
 
 class Served(ThreadingHTTPServer):
     """Answers GET, HEAD and POST by `answer`; `requests` is what was asked: method, path, Range."""
 
-    def __init__(self, answer: Summary):
+    def __init__(self, answer: Handler):
         super().__init__(("127.0.0.1", 0), Request)
         self.answer, self.requests = answer, list[tuple[str, str, str | None]]()
         self.address = f"http://127.0.0.1:{self.server_port}"
@@ -71,7 +71,7 @@ class Served(ThreadingHTTPServer):
             self.server_close()
 
 
-Serve = Callable[[Summary | Path], Served]
+Serve = Callable[[Handler | Path], Served]
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
         monkeypatch.delenv(name)
     servers: list[Served] = []
 
-    def start(served: Summary | Path) -> Served:
+    def start(served: Handler | Path) -> Served:
         servers.append(Served(_files_of(served) if isinstance(served, Path) else served))
         return servers[-1]
 
@@ -90,7 +90,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
         server.stop()
 
 
-def _files_of(folder: Path) -> Summary:
+def _files_of(folder: Path) -> Handler:
     def answer(request: Request) -> None:
         file = folder / request.path.lstrip("/")
         request.reply(file.read_bytes()) if file.is_file() else request.reply(b"", 404)

@@ -37,7 +37,7 @@ def plain(text: str) -> str:
 def test_a_study_prints_its_tables_and_writes_report_and_results(run, pets):
     ended = run(*STUDY, "--out", "found", "--quiet")
     assert ended.status == 0
-    assert "resampled, 24 px, tuned" in ended.out
+    assert "resampled, 24 px, fine-tuned" in ended.out
     assert "Claims" in ended.out and "Differences" in ended.out
     assert ended.out.endswith("Report: found/report.html\n")
     results = json.loads(Path("found/results.json").read_text())

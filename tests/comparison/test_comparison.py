@@ -19,7 +19,7 @@ def test_a_model_is_recommended_if_its_interval_against_every_other_model_exclud
     assert comparison.ranking.recommended == "davit_nano"
     assert comparison.ranking.pairs[0].difference.low > 0
     accuracy = f"{comparison['davit_nano'].top1.value:.1f} %"
-    assert comparison.answer == (
+    assert comparison.conclusion == (
         f"Use davit_nano: it classifies {accuracy} of the test images correctly, significantly more than every other "
         "model."
     )
@@ -29,7 +29,7 @@ def test_the_fastest_of_two_tied_models_is_recommended(make_comparison):
     comparison = make_comparison(CLOSE)
     assert comparison.ranking.recommended is None
     accuracy = f"{comparison['mixer_nano'].top1.value:.1f} %"
-    assert comparison.answer.startswith(
+    assert comparison.conclusion.startswith(
         "The difference between davit_nano and mixer_nano is not significant. Use mixer_nano, the fastest of these: it "
         f"classifies {accuracy} of the test images correctly and processes 5,9"
     )
@@ -39,7 +39,7 @@ def test_models_tied_with_the_best_are_named(make_comparison):
     comparison = make_comparison(CLOSE)
     leaders = ("davit_nano", "mixer_nano", "vit_nano")
     vars(comparison)["ranking"] = replace(comparison.ranking, leaders=leaders)
-    assert comparison.answer.startswith(
+    assert comparison.conclusion.startswith(
         "mixer_nano and vit_nano are tied with the best, davit_nano: the differences are not significant. "
         "Use mixer_nano, the fastest of these"
     )
@@ -65,9 +65,9 @@ def test_the_closest_pair_of_a_tie_contains_only_tied_models(make_comparison):
 def test_the_answer_warns_if_a_baseline_is_better(make_comparison):
     assert (
         "But the baseline 1-nearest neighbour reaches 90.0 %: train longer"
-        in make_comparison({"a": 60.0, "b": 30.0}).answer
+        in make_comparison({"a": 60.0, "b": 30.0}).conclusion
     )
-    assert "baseline" not in make_comparison(CLEAR).answer
+    assert "baseline" not in make_comparison(CLEAR).conclusion
 
 
 def test_the_detectable_difference_is_a_sentence(make_comparison):

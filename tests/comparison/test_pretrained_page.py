@@ -94,7 +94,7 @@ def make_pretrained_comparison(accuracies: dict[str, float], folds: int | None =
 def test_the_recommendation_comes_first_and_then_the_warning():
     comparison = make_pretrained_comparison(CLEAR)
     answer, _, rest = text_of(pretrained_page(comparison).html()).partition("Weights, not architectures")
-    assert comparison.answer in answer and comparison.detectable in answer
+    assert comparison.conclusion in answer and comparison.detectable in answer
     assert re.search(r"Top-1 of davit_tiny\.x 9\d\.\d % 95 %: [\d.]+ to [\d.]+, n = 400", answer)
     assert text_of(f"<body>{html_text(WARNING)}") in rest.partition("Results")[0]
 
@@ -104,7 +104,7 @@ def test_only_a_significant_lead_is_recommended():
     close = make_pretrained_comparison(CLOSE)
     assert close.ranking.recommended is None
     assert set(close.ranking.leaders) == {"mixer_b16.x", "davit_tiny.x"}
-    assert "davit_tiny.x and mixer_b16.x is not significant. Use mixer_b16.x, the fastest of these" in close.answer
+    assert "davit_tiny.x and mixer_b16.x is not significant. Use mixer_b16.x, the fastest of these" in close.conclusion
 
 
 def test_the_report_states_the_limits_of_the_intervals_and_the_provenance():
@@ -174,7 +174,7 @@ def test_a_single_test_split_mentions_no_folds():
 
 
 def test_the_answer_warns_if_a_baseline_is_better():
-    assert "--from-scratch" in make_pretrained_comparison({"a.x": 20.0, "b.x": 15.0}).answer
+    assert "--from-scratch" in make_pretrained_comparison({"a.x": 20.0, "b.x": 15.0}).conclusion
 
 
 @pytest.mark.parametrize("index", range(3))

@@ -91,7 +91,7 @@ def page(table: Table, figures: list[Figure], top1: dict[str, Estimate]) -> Page
     return Page(
         title="Which of <three> & why",
         kicker="a demonstration",
-        answer=Summary("One is best.", "By 0.8 points.", [Metric("Top-1", top1["mixer"], 1)]),
+        summary=Summary("One is best.", "By 0.8 points.", [Metric("Top-1", top1["mixer"], 1)]),
         sections=[
             Section("Accuracy", ["Run `make demo`.", wide, Columns(figures[:2])]),
             Section("More", figures[2:]),

@@ -15,7 +15,7 @@ import pytest
 
 from mixlab.errors import UserError
 from mixlab.runs import lease as module
-from mixlab.runs.lease import Held, is_held, lease
+from mixlab.runs.lease import LeaseHeldError, is_held, lease
 
 HOLD = """
 import sys
@@ -68,7 +68,7 @@ def test_a_lease_ends_with_an_error(folder):
 
 def test_a_second_process_is_refused_with_the_name_of_the_first(folder, other_process):
     sentence = rf"Another process \(process {other_process.pid} on .*\) is training in .*run: wait until it ends, or"
-    with pytest.raises(Held, match=sentence), lease(folder):
+    with pytest.raises(LeaseHeldError, match=sentence), lease(folder):
         pass
     assert is_held(folder)
 
@@ -137,7 +137,7 @@ def test_a_clock_of_another_machine_that_is_wrong_does_not_expire_a_lease(folder
     """Its touch is compared with an earlier touch, never with the time here."""
     write_holder(file)
     os.utime(file, (0, 0))
-    with pytest.raises(Held), lease(folder):
+    with pytest.raises(LeaseHeldError), lease(folder):
         pass
 
 
@@ -167,7 +167,7 @@ def test_a_file_system_without_hard_links_has_leases_as_well(folder, file, monke
     monkeypatch.setattr(module.os, "link", refuse)
     with lease(folder):
         assert is_held(folder)
-        with pytest.raises(Held), lease(folder):
+        with pytest.raises(LeaseHeldError), lease(folder):
             pass
     assert not file.exists()
 

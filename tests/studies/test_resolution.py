@@ -21,20 +21,20 @@ from mixlab.weights.load import build_with_weights, load_pretrained
 
 SETTINGS = Settings(seeds=2, images=20, epochs=2)
 NAMES = [
-    "as it was, 16 px",
-    "trained on, 16 px",
-    "exact, 32 px, at once",
-    "exact, 32 px, tuned",
-    "resampled, 32 px, at once",
-    "resampled, 32 px, tuned",
-    "resampled, 24 px, at once",
-    "resampled, 24 px, tuned",
+    "unchanged, 16 px",
+    "trained further, 16 px",
+    "exact, 32 px, not fine-tuned",
+    "exact, 32 px, fine-tuned",
+    "resampled, 32 px, not fine-tuned",
+    "resampled, 32 px, fine-tuned",
+    "resampled, 24 px, not fine-tuned",
+    "resampled, 24 px, fine-tuned",
     "from scratch, 32 px, 1 epoch",
     "from scratch, 32 px, 3 epochs",
     "from scratch, 24 px, 1 epoch",
     "from scratch, 24 px, 3 epochs",
 ]
-TUNED = ["exact, 32 px, tuned", "resampled, 32 px, tuned", "resampled, 24 px, tuned"]
+TUNED = ["exact, 32 px, fine-tuned", "resampled, 32 px, fine-tuned", "resampled, 24 px, fine-tuned"]
 TRAININGS = 9  # a seed
 
 
@@ -74,7 +74,7 @@ def test_what_was_finished_is_found_again_and_so_are_the_plans(result, jobs, lab
 
 
 def test_the_exact_way_costs_more_and_keeps_the_logits_of_a_constant_image(result):
-    exact, resampled = (result[f"{way}, 32 px, at once"] for way in ("exact", "resampled"))
+    exact, resampled = (result[f"{way}, 32 px, not fine-tuned"] for way in ("exact", "resampled"))
     assert exact.details["macs"] > 1.5 * resampled.details["macs"]
     assert exact.columns["macs"] == exact.details["macs"] / 1e6
     assert len(exact.details["constant_image"]) == 2
@@ -116,7 +116,7 @@ def test_an_odd_image_is_left_out_and_more_images_than_there_are_is_all_of_them(
 
 
 def test_every_claim_compares_a_tuned_arm_with_the_model_that_stayed(result):
-    assert [claim.contrast for claim in result.claims] == [(name, "trained on, 16 px") for name in TUNED]
+    assert [claim.contrast for claim in result.claims] == [(name, "trained further, 16 px") for name in TUNED]
     assert {claim.expected for claim in result.claims} == {"higher"}
     assert len(result.findings()) == 3
 
@@ -134,15 +134,15 @@ def invented(result: ArmsResult) -> Callable[..., ArmsResult]:
 
 
 def test_differences_are_paired_by_seed(invented):
-    found = invented(**{"exact, 32 px, tuned": (60, 63)})
-    difference = found["exact, 32 px, tuned"].difference(found["resampled, 32 px, tuned"])
+    found = invented(**{"exact, 32 px, fine-tuned": (60, 63)})
+    difference = found["exact, 32 px, fine-tuned"].difference(found["resampled, 32 px, fine-tuned"])
     assert difference.value == pytest.approx(10.5)
     assert difference.spread == pytest.approx(np.std([10, 11], ddof=1))
     assert difference.n == 2
 
 
 def test_a_claim_agrees_only_where_all_seeds_together_say_so(invented):
-    clear = invented(**{"exact, 32 px, tuned": (60, 62.01), "resampled, 24 px, tuned": (50, 60)})
+    clear = invented(**{"exact, 32 px, fine-tuned": (60, 62.01), "resampled, 24 px, fine-tuned": (50, 60)})
     assert [finding.verdict for finding in clear.findings()] == [
         "agrees",
         "not testable at this scale",
@@ -152,22 +152,22 @@ def test_a_claim_agrees_only_where_all_seeds_together_say_so(invented):
 
 def test_every_tuned_way_is_compared_with_staying_and_with_starting_from_scratch(result):
     names = set(result.pairs)
-    assert ("exact, 32 px, tuned", "resampled, 32 px, tuned") in names
+    assert ("exact, 32 px, fine-tuned", "resampled, 32 px, fine-tuned") in names
     for way in ("exact, 32 px", "resampled, 32 px", "resampled, 24 px"):
         size = way.split(", ")[1]
-        others = ("trained on, 16 px", f"from scratch, {size}, 1 epoch", f"from scratch, {size}, 3 epochs")
+        others = ("trained further, 16 px", f"from scratch, {size}, 1 epoch", f"from scratch, {size}, 3 epochs")
         assert {(f"{way}, tuned", other) for other in others} <= names
 
 
 def test_the_table_the_page_and_results_say_the_same(result):
     arms = tuple(
         replace(arm, scores=(30.0, 31.0), top1=replace(arm.top1, value=30.5))
-        if arm.name == "exact, 32 px, at once"
+        if arm.name == "exact, 32 px, not fine-tuned"
         else arm
         for arm in result.arms
     )
     changed = replace(result, arms=arms)
-    (row,) = (arm for arm in changed.to_dict()["arms"] if arm["name"] == "exact, 32 px, at once")
+    (row,) = (arm for arm in changed.to_dict()["arms"] if arm["name"] == "exact, 32 px, not fine-tuned")
     assert row["scores"] == [30.0, 31.0]
     assert row["top1"]["value"] == 30.5
     assert "30.5" in render(changed.tables()[0], "markdown")

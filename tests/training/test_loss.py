@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mixlab.errors import UserError
-from mixlab.training.loss import class_weights_of, loss_of, targets_of
+from mixlab.training.loss import compute_class_weights, compute_loss, targets_of
 from mixlab.training.recipes.schema import Loss
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.0, 3.0, -2.0]])
@@ -26,7 +26,7 @@ def test_the_softmax_loss_is_the_mean_over_the_images_of_the_targets_surprise():
         for row, shares in zip(LOGITS.tolist(), MIXED.tolist(), strict=True)
         for logit, share in zip(row, shares, strict=True)
     )
-    assert loss_of(LOGITS, MIXED, Loss()).item() == pytest.approx(by_hand / 2)
+    assert compute_loss(LOGITS, MIXED, Loss()).item() == pytest.approx(by_hand / 2)
 
 
 def big_vision(logits: Tensor, targets: Tensor) -> Tensor:
@@ -35,13 +35,15 @@ def big_vision(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def test_the_sigmoid_loss_is_big_vision_s_the_sum_over_the_classes():
-    torch.testing.assert_close(loss_of(LOGITS, MIXED, Loss(name="sigmoid")), big_vision(LOGITS, MIXED))
+    torch.testing.assert_close(compute_loss(LOGITS, MIXED, Loss(name="sigmoid")), big_vision(LOGITS, MIXED))
 
 
 def test_a_sigmoid_s_first_loss_is_small_with_big_vision_s_bias_on_the_head():
     """A thousand classes that are each taken to be shown once in a thousand images."""
     targets = targets_of(torch.tensor([3]), 1000, Loss(name="sigmoid"))
-    first = {bias: loss_of(torch.full((1, 1000), bias), targets, Loss(name="sigmoid")).item() for bias in (0.0, -6.9)}
+    first = {
+        bias: compute_loss(torch.full((1, 1000), bias), targets, Loss(name="sigmoid")).item() for bias in (0.0, -6.9)
+    }
     assert first == pytest.approx({0.0: 1000 * math.log(2), -6.9: 6.9 + 1000 * math.log1p(math.exp(-6.9))}, rel=1e-4)
 
 
@@ -52,7 +54,7 @@ def test_a_class_weight_multiplies_its_class_s_term_and_the_mean_stays_over_the_
         "softmax": -MIXED * LOGITS.log_softmax(dim=1),
         "sigmoid": -(MIXED * LOGITS.sigmoid().log() + (1 - MIXED) * (1 - LOGITS.sigmoid()).log()),
     }
-    torch.testing.assert_close(loss_of(LOGITS, MIXED, loss, weights), (settings[name] * weights).sum().float() / 2)
+    torch.testing.assert_close(compute_loss(LOGITS, MIXED, loss, weights), (settings[name] * weights).sum().float() / 2)
 
 
 @pytest.mark.parametrize("name", ["softmax", "sigmoid"])
@@ -60,26 +62,26 @@ def test_a_class_weight_multiplies_its_class_s_term_and_the_mean_stays_over_the_
     ("computed", "expected"), [(torch.bfloat16, torch.float32), (torch.float16, torch.float32), (torch.float64,) * 2]
 )
 def test_the_loss_is_in_at_least_fp32(name, computed, expected):
-    loss = loss_of(LOGITS.to(computed), MIXED, Loss(name=name))
+    loss = compute_loss(LOGITS.to(computed), MIXED, Loss(name=name))
     assert loss.dtype == expected
-    torch.testing.assert_close(loss.float(), loss_of(LOGITS, MIXED, Loss(name=name)), rtol=1e-2, atol=0)
+    torch.testing.assert_close(loss.float(), compute_loss(LOGITS, MIXED, Loss(name=name)), rtol=1e-2, atol=0)
 
 
 def test_balanced_weights_make_every_class_weigh_as_one_of_the_mean_size():
     labels = np.array([0, 0, 0, 0, 0, 0, 1, 1])
-    weights = class_weights_of(Loss(class_weights="balanced"), labels, ("a", "b", "none"))
+    weights = compute_class_weights(Loss(class_weights="balanced"), labels, ("a", "b", "none"))
     assert weights is not None and weights.tolist() == pytest.approx([8 / 18, 8 / 6, 0])
 
 
 def test_given_weights_are_taken_as_they_are_and_none_are_none():
     labels = np.array([0, 1])
-    weights = class_weights_of(Loss(class_weights=(3.0, 1.0)), labels, ("a", "b"))
+    weights = compute_class_weights(Loss(class_weights=(3.0, 1.0)), labels, ("a", "b"))
     assert weights is not None and weights.tolist() == [3.0, 1.0]
-    assert class_weights_of(Loss(), labels, ("a", "b")) is None
+    assert compute_class_weights(Loss(), labels, ("a", "b")) is None
 
 
 def test_weights_of_another_number_than_the_classes_are_refused():
     with pytest.raises(
         UserError, match=r'^loss\.class_weights has 2 weights for 3 classes: .* order a, b, c \.\.\., or "'
     ):
-        class_weights_of(Loss(class_weights=(1.0, 2.0)), np.array([0]), ("a", "b", "c"))
+        compute_class_weights(Loss(class_weights=(1.0, 2.0)), np.array([0]), ("a", "b", "c"))

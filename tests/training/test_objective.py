@@ -9,7 +9,7 @@ from mixlab.errors import UserError
 from mixlab.runs.history import read_history
 from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training.loop import train
-from mixlab.training.objective import objective_of
+from mixlab.training.objective import make_objective
 
 PLAN = Plan("cpu", ComputeMode(), 8)
 CPU = torch.device("cpu")
@@ -44,7 +44,7 @@ def test_a_teacher_draws_the_student_to_its_answers(make_job, tmp_path: Path):
     alone = make_job("epochs=2", "seed=1")
     taught = make_job("epochs=2", "seed=1", f"distillation={{ teacher = '{teacher.path}', weight = 1.0 }}")
     images, labels = next(alone.training_batches(quiet=True).epoch(0)).on(CPU)
-    objective = objective_of(taught, CPU)
+    objective = make_objective(taught, CPU)
     answers = objective.teacher[0](images)  # pyright: ignore[reportOptionalSubscript]
     assert objective(answers, images, objective.targets(labels)).item() == pytest.approx(0, abs=1e-6)
     assert losses(train(alone, PLAN, tmp_path / "alone", quiet=True)) != losses(

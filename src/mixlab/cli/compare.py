@@ -58,11 +58,11 @@ def compare(
     if not from_scratch and compares_pretrained(names, dataset):
         pretrained = _compare_pretrained(names, dataset, folds, training_options, quiet=quiet)
         result_tables, page, results = pretrained_tables(pretrained), pretrained_page(pretrained), pretrained.results()
-        sentences = [pretrained.answer, pretrained.detectable, pretrained.warning]
+        sentences = [pretrained.conclusion, pretrained.detectable, pretrained.warning]
     else:
         trained = _compare_trained(names, dataset, folds, training_options, quiet=quiet)
         result_tables, page, results = tables(trained), compare_page(trained), trained.results()
-        sentences = [trained.answer, trained.detectable]
+        sentences = [trained.conclusion, trained.detectable]
     with atomic_folder(folder) as temporary:
         write_json(temporary / "results.json", results)
         write_text(temporary / "report.html", page.html())

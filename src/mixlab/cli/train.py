@@ -73,7 +73,7 @@ def train(
     if recipe is None and resumed is None and model is None and data is not None:
         dataset = _open(data, log, quiet=quiet or not main)
         chosen = from_scratch_recipe(dataset) if from_scratch else choose_recipe(dataset, device)
-        log(chosen.why)
+        log(chosen.reason)
         name, fields = chosen.name, chosen.fields
     else:
         name, fields = requested_recipe(recipe, model, data, resumed)

@@ -26,7 +26,7 @@ def compare_page(comparison: Comparison) -> Page:
     return Page(
         title=f"Which model for {comparison.data}?",
         kicker=f"mixlab compare: {models}",
-        answer=_summary(comparison),
+        summary=_summary(comparison),
         sections=[
             Section("Results", [choice_table(comparison)]),
             _significance(comparison),

@@ -170,6 +170,6 @@ def _provenance(name: str) -> str:
     imagenet = (
         f" {expected.value:g} % on {expected.on} ({expected.reported_by})."
         for expected in card.expected
-        if expected.what == "top1"
+        if expected.metric == "top1"
     )
     return card.provenance + next(imagenet, "")

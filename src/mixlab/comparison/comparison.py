@@ -146,9 +146,9 @@ class Comparison:
         return self[self.recommendation.chosen]
 
     @property
-    def answer(self) -> str:
+    def conclusion(self) -> str:
         """The recommendation in words."""
-        return self.recommendation.answer
+        return self.recommendation.conclusion
 
     @property
     def data(self) -> str:

@@ -27,7 +27,7 @@ def pretrained_page(comparison: PretrainedComparison) -> Page:
     return Page(
         title=f"Which weights for {comparison.data}?",
         kicker=f"mixlab compare: {weights}, {comparison.test_images} {comparison.evaluation_scheme}",
-        answer=_summary(comparison),
+        summary=_summary(comparison),
         sections=[
             Section("Weights, not architectures", [WARNING, _provenance(comparison), *_selection_rule(comparison)]),
             Section("Results", [choice_table(comparison)]),

@@ -41,13 +41,13 @@ class Recommendation:
         )
 
     @property
-    def answer(self) -> str:
+    def conclusion(self) -> str:
         """Which model to use, and a warning if a baseline is at least as accurate."""
         chosen = self.chosen
         top1 = self.top1[chosen].value
         accuracy = f"{number(top1, 1)} % of the test images"
         if self.ranking.recommended is not None:
-            answer = f"Use {chosen}: it classifies {accuracy} correctly, significantly more than every other model."
+            conclusion = f"Use {chosen}: it classifies {accuracy} correctly, significantly more than every other model."
         else:
             best, *tied = self.ranking.leaders
             tie = (
@@ -55,14 +55,14 @@ class Recommendation:
                 if len(tied) == 1
                 else f"{join_words(tied)} are tied with the best, {best}: the differences are not significant."
             )
-            answer = (
+            conclusion = (
                 f"{tie} Use {chosen}, the fastest of these: it classifies {accuracy} correctly and processes "
                 f"{number(self.images_per_second[chosen].value, 0)} images per second."
             )
         baseline, reached = max(self.baselines.items(), key=lambda item: item[1].value)
         if reached.value >= top1:
-            answer += f" But the baseline {baseline} reaches {number(reached.value, 1)} %: {self.baseline_advice}."
-        return answer
+            conclusion += f" But the baseline {baseline} reaches {number(reached.value, 1)} %: {self.baseline_advice}."
+        return conclusion
 
     @property
     def uncertainty(self) -> str:

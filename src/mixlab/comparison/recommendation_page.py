@@ -33,7 +33,7 @@ def recommendation_summary(comparison: AnyComparison, difference: Estimate, cost
     recommendation = comparison.recommendation
     chosen, closest_pair = recommendation.chosen, recommendation.closest_pair
     return Summary(
-        recommendation.answer,
+        recommendation.conclusion,
         " ".join([recommendation.uncertainty, comparison.detectable, recommendation.baselines_text]),
         [
             Metric(f"Top-1 of {chosen}", recommendation.top1[chosen], 1),

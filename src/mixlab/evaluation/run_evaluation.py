@@ -58,7 +58,7 @@ class RunEvaluation:
         return f"{self.run.config['model']} on {self.dataset.name}"
 
     @property
-    def answer(self) -> str:
+    def conclusion(self) -> str:
         """The accuracy and the comparison with the majority class, in a sentence."""
         top1 = self.evaluation.top1
         assert top1.low is not None and top1.high is not None

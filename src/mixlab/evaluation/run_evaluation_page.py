@@ -15,7 +15,7 @@ def run_evaluation_page(run_evaluation: RunEvaluation) -> Page:
     return Page(
         title=run_evaluation.title,
         kicker=f"mixlab evaluate: {run_evaluation.run.path}",
-        answer=_summary(run_evaluation),
+        summary=_summary(run_evaluation),
         sections=[
             Section("Classes", [class_table(run_evaluation)]),
             _errors(run_evaluation),
@@ -27,7 +27,7 @@ def run_evaluation_page(run_evaluation: RunEvaluation) -> Page:
 
 def _summary(run_evaluation: RunEvaluation) -> Summary:
     return Summary(
-        run_evaluation.answer,
+        run_evaluation.conclusion,
         f"Evaluated on: {run_evaluation.evaluated}, {run_evaluation.images}. "
         "Intervals are over images and do not cover other trainings.",
         [Metric(TITLES[measure], estimate, 1) for measure, estimate in run_evaluation.summary.items()],

@@ -86,8 +86,8 @@ class Verification:
         known = (source.sha256 for source in sources if source.file == file and source.sha256 != "unknown")
         return next(known, self.recorded.get(file))
 
-    def _expectations(self, what: str) -> list[Expected]:
-        return [expected for expected in self.card.expected if expected.what == what] if self.card else []
+    def _expectations(self, metric: str) -> list[Expected]:
+        return [expected for expected in self.card.expected if expected.metric == metric] if self.card else []
 
 
 def verify_weights(source: str, data: str | None, given: Mapping[str, Any], *, quiet: bool) -> Verification:

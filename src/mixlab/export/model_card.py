@@ -37,7 +37,7 @@ print(Predictor("{publication.source}")("image.jpg").label)
 
 ## Evaluation
 
-{run_evaluation.answer}
+{run_evaluation.conclusion}
 
 {results}
 The results of each class and the confusion matrix are in results.json.

@@ -118,7 +118,7 @@ class Page:
     """The whole page. `kicker` is the line above the title, `footer` the last line."""
 
     title: str
-    answer: Summary
+    summary: Summary
     sections: Sequence[Section]
     footer: str
     kicker: str = ""
@@ -141,7 +141,7 @@ class Page:
 <body>
 <header><p class="kicker">{escape(self.kicker)}</p><h1>{escape(self.title)}</h1></header>
 <main>
-{self.answer.html()}
+{self.summary.html()}
 {_html(self.sections)}
 </main>
 <footer><p>{html_text(self.footer)}</p></footer>

@@ -30,7 +30,7 @@ EXPIRY = 90.0
 _POLL = 0.5
 
 
-class Held(UserError):  # noqa: N818  a state, not an error
+class LeaseHeldError(UserError):
     """Another process trains in the folder."""
 
     def __init__(self, folder: Path, holder: str):
@@ -63,7 +63,7 @@ class Lease:
 def lease(folder: Path, on_wait: Callable[[str], None] | None = None) -> Iterator[Lease]:
     """Hold the lease on `folder`, which need not exist, within the context.
 
-    If another process holds it: raises Held, or with `on_wait`, calls it once with a message and waits.
+    If another process holds it: raises LeaseHeldError, or with `on_wait`, calls it once with a message and waits.
     """
     file = folder.with_name(f".{folder.name}.lease")
     with translate_os_errors(file):
@@ -102,7 +102,7 @@ def _acquire(file: Path, folder: Path, on_wait: Callable[[str], None] | None) ->
                 break
             continue
         if on_wait is None:
-            raise Held(folder, _holder_name(holder))
+            raise LeaseHeldError(folder, _holder_name(holder))
         on_wait(f"Another process ({_holder_name(holder)}) is running this training: waiting for its result.")
         on_wait = _ignore
         time.sleep(_POLL)

@@ -29,7 +29,7 @@ from mixlab.zoo.architecture import Model
 
 SMALL, LARGE, BETWEEN = 16, 32, 24  # pixels
 WAYS: tuple[tuple[Resize, int], ...] = (("exact", LARGE), ("resampled", LARGE), ("resampled", BETWEEN))
-AS_IT_WAS, STAYED = f"as it was, {SMALL} px", f"trained on, {SMALL} px"
+UNCHANGED, TRAINED_FURTHER = f"unchanged, {SMALL} px", f"trained further, {SMALL} px"
 
 
 @dataclass(frozen=True)
@@ -42,20 +42,20 @@ class Settings:
     tuning_epochs: int = field(default=1, metadata={"help": "Epochs after the size changes.", "min": 1})
 
 
-def at_once(way: Resize, size: int) -> str:
+def not_tuned(way: Resize, size: int) -> str:
     """The name of the arm without fine-tuning."""
-    return f"{way}, {size} px, at once"
+    return f"{way}, {size} px, not fine-tuned"
 
 
 def tuned(way: Resize, size: int) -> str:
     """The name of the fine-tuned arm."""
-    return f"{way}, {size} px, tuned"
+    return f"{way}, {size} px, fine-tuned"
 
 
 CLAIMS = tuple(
     Claim(
         statement=f"Fine-tuning at {size} px ({way}) is better than the same fine-tuning at {SMALL} px.",
-        contrast=(tuned(way, size), STAYED),
+        contrast=(tuned(way, size), TRAINED_FURTHER),
         expected="higher",
         source="Tolstikhin et al. 2021, table 3: L/16 at 448 px 83.91 %, at 224 px 82.89 %",
         regime="the source fine-tunes large models on ImageNet at twice 224 px; this study a nano model on tiny images",
@@ -78,21 +78,26 @@ def run(dataset: Dataset, settings: Settings, *, quiet: bool, log: Callable[[str
     started = {before_name: [_recipe(dataset, settings, seed, SMALL, first) for seed in seeds], **scratch}
     runs = train_arms(started, dataset, log=log, quiet=quiet)
     before = runs.pop(before_name)
-    sizes = {STAYED: (None, SMALL), **{tuned(way, size): (way, size) for way, size in WAYS}}
+    sizes = {TRAINED_FURTHER: (None, SMALL), **{tuned(way, size): (way, size) for way, size in WAYS}}
     after_change = {
         name: [_tuning(dataset, settings, run, seed, way, size) for seed, run in enumerate(before)]
         for name, (way, size) in sizes.items()
     }
     runs |= train_arms(after_change, dataset, log=log, quiet=quiet)
-    models: dict[str, list[Pretrained]] = {AS_IT_WAS: [load_pretrained(run.path) for run in before]}
+    models: dict[str, list[Pretrained]] = {UNCHANGED: [load_pretrained(run.path) for run in before]}
     for way, size in WAYS:
-        models[at_once(way, size)] = [load_pretrained(run.path, image_size=size, resize=way) for run in before]
+        models[not_tuned(way, size)] = [load_pretrained(run.path, image_size=size, resize=way) for run in before]
     models |= {name: [load_pretrained(run.path) for run in arm_runs] for name, arm_runs in runs.items()}
-    arms, resized = [], [at_once(way, size) for way, size in WAYS]
+    arms, resized = [], [not_tuned(way, size) for way, size in WAYS]
     for name, arm_models in models.items():
-        arms.append(_arm(name, arm_models, models[AS_IT_WAS], dataset, resized=name in resized))
+        arms.append(_arm(name, arm_models, models[UNCHANGED], dataset, resized=name in resized))
         log(f"{name}: {', '.join(f'{score:.1f}' for score in arms[-1].scores)} %")
-    order = [AS_IT_WAS, STAYED, *(name(way, size) for way, size in WAYS for name in (at_once, tuned)), *scratch]
+    order = [
+        UNCHANGED,
+        TRAINED_FURTHER,
+        *(name(way, size) for way, size in WAYS for name in (not_tuned, tuned)),
+        *scratch,
+    ]
     by_name = {arm.name: arm for arm in arms}
     return ArmsResult(
         title="How does a change of the image size affect the accuracy of a Mixer?",

@@ -258,7 +258,7 @@ def study_page(result: StudyResult) -> Page:
     return Page(
         title=result.title,
         kicker=result.kicker,
-        answer=Summary(_sentence(findings), "Claims were fixed before the study ran, and verdicts follow by rule."),
+        summary=Summary(_sentence(findings), "Claims were fixed before the study ran, and verdicts follow by rule."),
         sections=[
             *([Section("Claims", [claims_table(findings)])] if findings else []),
             Section("Results", [*result.figures(), *result.tables()]),

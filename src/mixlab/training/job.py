@@ -67,9 +67,9 @@ class Job:
 
     def training_batches(self, *, quiet: bool) -> TrainingBatches:
         """The batches of the train split."""
-        return self.batches_of(self.dataset.splits["train"], quiet=quiet)
+        return self.augmented_batches(self.dataset.splits["train"], quiet=quiet)
 
-    def batches_of(self, split: Split, *, quiet: bool) -> TrainingBatches:
+    def augmented_batches(self, split: Split, *, quiet: bool) -> TrainingBatches:
         """The batches of any split, shuffled and augmented as for training."""
         recipe = self.recipe
         return TrainingBatches(

@@ -29,7 +29,7 @@ from mixlab.training.distributed import (
 )
 from mixlab.training.ema import ModelEma
 from mixlab.training.job import Job
-from mixlab.training.objective import objective_of
+from mixlab.training.objective import make_objective
 from mixlab.training.optimizer import build_optimizers
 from mixlab.training.run_writer import RunWriter
 from mixlab.training.schedule import lr_factor
@@ -52,7 +52,7 @@ def train(job: Job, plan: Plan, folder: Path, *, quiet: bool, on_wait: Callable[
     folder   new or empty, or with a run of the same job: an unfinished one is resumed, a finished one is returned
     quiet    no progress bars
     on_wait  called with a message if another process trains in the folder; then `train` waits and returns the run of
-             that process. None: raises Held instead
+             that process. None: raises LeaseHeldError instead
 
     SIGTERM and SIGUSR1 stop the training after the current step: a checkpoint is written and Interrupted is raised.
     Raises UserError for errors that only occur during training, such as unreadable images, a full disk, or a loss that
@@ -91,7 +91,7 @@ def _fit(job: Job, plan: Plan, writer: RunWriter, *, quiet: bool) -> None:
     model = parallelize(network, accelerator, recipe.parallel)
     optimizers = [accelerator.prepare(optimizer) for optimizer in build_optimizers(recipe.optimizer, network)]
     ema = ModelEma(network, recipe.ema.decay) if recipe.ema else None
-    train_step = TrainStep(job, plan, accelerator, model, optimizers, objective_of(job, device))
+    train_step = TrainStep(job, plan, accelerator, model, optimizers, make_objective(job, device))
     parameters = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
     best = BestScore()
     state = TrainingState(job, network, optimizers, ema, best, accelerator)

@@ -19,7 +19,7 @@ def targets_of(labels: Int[Tensor, " image"], classes: int, loss: Loss) -> Float
     return F.one_hot(labels, classes) * (1 - loss.label_smoothing) + loss.label_smoothing / classes
 
 
-def loss_of(
+def compute_loss(
     logits: Float[Tensor, "image class"],
     targets: Float[Tensor, "image class"],
     loss: Loss,
@@ -42,10 +42,10 @@ def loss_of(
     return F.binary_cross_entropy_with_logits(logits, targets, weights, reduction="none").sum(dim=1).mean()
 
 
-def class_weights_of(
+def compute_class_weights(
     loss: Loss, labels: Int[np.ndarray, " image"], classes: tuple[str, ...]
 ) -> Float[Tensor, " class"] | None:
-    """The class weights for `loss_of`, or None if the recipe has none.
+    """The class weights for `compute_loss`, or None if the recipe has none.
 
     "balanced" weights are inversely proportional to the number of each class's images in `labels`, the labels of the
     train split; a class without images gets 0. Raises UserError if the number of weights is not that of `classes`.

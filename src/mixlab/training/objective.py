@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mixlab.training.distillation import Teacher, distilled_loss
 from mixlab.training.job import Job
-from mixlab.training.loss import class_weights_of, loss_of, targets_of
+from mixlab.training.loss import compute_class_weights, compute_loss, targets_of
 from mixlab.training.recipes.schema import Distillation, Loss
 
 
@@ -18,7 +18,7 @@ class Objective:
 
     loss           the [loss] of the recipe
     classes        the number of classes
-    class_weights  from `class_weights_of`
+    class_weights  from `compute_class_weights`
     teacher        the teacher and its [distillation], or None
     """
 
@@ -38,14 +38,14 @@ class Objective:
         targets: Float[Tensor, "image class"],
     ) -> Float[Tensor, ""]:
         """The mean loss over the images. The teacher is called with the same images as the model."""
-        loss = loss_of(logits, targets, self.loss, self.class_weights)
+        loss = compute_loss(logits, targets, self.loss, self.class_weights)
         if self.teacher is None:
             return loss
         teacher, settings = self.teacher
         return distilled_loss(logits, teacher(images), loss, settings)
 
 
-def objective_of(job: Job, device: torch.device) -> Objective:
+def make_objective(job: Job, device: torch.device) -> Objective:
     """The objective of `job`, with the teacher on `device`.
 
     Raises UserError if the class weights or the teacher don't fit the data.
@@ -54,6 +54,6 @@ def objective_of(job: Job, device: torch.device) -> Objective:
     return Objective(
         job.recipe.loss,
         len(classes),
-        class_weights_of(job.recipe.loss, job.dataset.splits["train"].labels, classes),
+        compute_class_weights(job.recipe.loss, job.dataset.splits["train"].labels, classes),
         settings and (Teacher(settings, classes, job.preprocess, device), settings),
     )

@@ -52,7 +52,7 @@ def run_page(run: Run, path: Path | None = None) -> Page:
     return Page(
         title=f"{content.recipe['model']} on {content.recipe['data']}",
         kicker=f"mixlab {'runs --average' if history.averaged else 'train'}: {content.path}",
-        answer=content.answer,
+        summary=content.summary,
         sections=[*curves, content.incidents, content.run_details],
         footer=f"Written by mixlab {run.environment['versions']['mixlab']} on {datetime.now():%Y-%m-%d at %H:%M}.",
     )
@@ -88,7 +88,7 @@ class _Content:
         return None
 
     @property
-    def answer(self) -> Summary:
+    def summary(self) -> Summary:
         metrics: list[Metric] = []
         if evaluated := self.history.validation:
             metrics.append(Metric("Validation top-1", _top1(evaluated), 1))

@@ -118,7 +118,7 @@ class RunWriter:
         if non_finite is None:
             return
         step, loss, result = non_finite
-        norms = result.norms.nan_to_num(nan=math.inf).cpu()
+        norms = result.gradient_norms.nan_to_num(nan=math.inf).cpu()
         order = norms.argsort(descending=True, stable=True)[:_LARGEST].tolist()
         names, images = list(parameters), self._job.dataset.splits["train"].names
         if self._writes:
@@ -129,7 +129,7 @@ class RunWriter:
                     "loss": str(loss),
                     "learning_rate": result.learning_rate,
                     "images": [images[index] for index in result.batch.indices],
-                    "largest_gradients": {names[index]: str(result.norms[index].item()) for index in order},
+                    "largest_gradients": {names[index]: str(result.gradient_norms[index].item()) for index in order},
                 },
             )
         raise UserError(

@@ -32,7 +32,7 @@ from mixlab.report.progress import progress as progress_bar
 from mixlab.report.text import pluralize
 from mixlab.runs.folder import Run
 from mixlab.runs.history import read_history
-from mixlab.runs.lease import Held, is_held
+from mixlab.runs.lease import LeaseHeldError, is_held
 from mixlab.runs.store import finished_run
 from mixlab.speed.plan import Plan
 from mixlab.training.job import Job, resolve
@@ -143,7 +143,7 @@ def run_all(trainings: Sequence[Training], *, log: Log, quiet: bool) -> Iterator
                 ended = running.pop(future)
                 try:
                     _raise_error(future, ended.training)
-                except Held:
+                except LeaseHeldError:
                     pending.append(ended.index)
                 except Interrupted:
                     raise
@@ -230,8 +230,8 @@ def _raise_failures(failures: Sequence[tuple[int, Exception]], trainings: Sequen
 def _start(training: Training, *, waits: bool) -> Future[None]:
     """Train in a new process.
 
-    If another process trains in the folder: the future raises Held, or if this one `waits`, it ends with the result of
-    that process, or continues the training after that process ended without a result.
+    If another process trains in the folder: the future raises LeaseHeldError, or if this one `waits`, it ends with the
+    result of that process, or continues the training after that process ended without a result.
     """
     pool = process_pool(1)
     future = pool.submit(_train, training.job.recipe, training.plan, training.folder, waits=waits)

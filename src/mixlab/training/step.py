@@ -25,13 +25,13 @@ class StepResult:
 
     loss: Float[Tensor, ""]  # mean over this process's images
     correct: Int[Tensor, ""]  # correctly classified images of this process
-    norms: Float[Tensor, " parameter"]  # of each parameter's gradient, over all processes, before clipping
+    gradient_norms: Float[Tensor, " parameter"]  # of each parameter's gradient, over all processes, before clipping
     batch: Batch
     learning_rate: float
 
     def is_finite(self) -> bool:
         """Whether all gradients are finite. Synchronizes with the device."""
-        return bool(self.norms.norm().isfinite())
+        return bool(self.gradient_norms.norm().isfinite())
 
 
 class TrainStep:
@@ -74,7 +74,7 @@ class TrainStep:
         self.accelerator.unscale_gradients()
         result = StepResult(loss, correct, gradient_norms(self.parameters), batch, learning_rate)
         if settings.clip_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(self.parameters, settings.clip_norm, result.norms.norm())
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, settings.clip_norm, result.gradient_norms.norm())
         if skip_non_finite and not result.is_finite():
             for buffer, value in zip(self.model.buffers(), before, strict=True):
                 buffer.copy_(value)

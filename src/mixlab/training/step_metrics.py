@@ -78,7 +78,7 @@ class StepMetrics:
         line = {
             "loss": sum(losses) / len(losses),
             "learning_rate": last.learning_rate,
-            "gradient_norm": last.norms.norm().item(),
+            "gradient_norm": last.gradient_norms.norm().item(),
             "images_per_second": self.accelerator.num_processes * images / seconds,
             "data_time": self._data_seconds / seconds,
         }

@@ -85,7 +85,7 @@ class Inspection:
                 Column("deviation", "sd", digits=4),
                 Column("minimum", "min", digits=3),
                 Column("maximum", "max", digits=3),
-                Column("suspicion", "warning"),
+                Column("warning", "warning"),
             ],
             [
                 {
@@ -101,7 +101,7 @@ class Inspection:
                             ("maximum", tensor.maximum),
                         )
                     },
-                    "suspicion": tensor.warning or None,
+                    "warning": tensor.warning or None,
                 }
                 for tensor in self.tensors
             ],

@@ -85,7 +85,7 @@ def card_table(card: Card) -> Table:
 
 
 def _top1(card: Card) -> Expected | None:
-    return next((expected for expected in card.expected if expected.what == "top1"), None)
+    return next((expected for expected in card.expected if expected.metric == "top1"), None)
 
 
 def _source(source: CardSource) -> str:
@@ -96,4 +96,4 @@ def _source(source: CardSource) -> str:
 
 
 def _result(expected: Expected) -> str:
-    return f"{expected.what} {expected.value} % on {expected.on} ({expected.reported_by})"
+    return f"{expected.metric} {expected.value} % on {expected.on} ({expected.reported_by})"

@@ -37,7 +37,7 @@ class CardSource:
 class Expected:
     """A reported result of the weights, in per cent."""
 
-    what: str
+    metric: str
     value: float
     reported_by: str
     on: str

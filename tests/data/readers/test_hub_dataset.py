@@ -164,6 +164,14 @@ def test_splits_with_other_names_are_refused(tmp_path):
     )
 
 
+def test_two_names_of_the_same_split_are_refused(tmp_path):
+    splits = {"train": rows(6), "val": rows(6), "validation": rows(6)}
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "saved")
+    assert error_message(f"hf:{tmp_path}/saved") == (
+        f"hf:{tmp_path}/saved has two validation splits, val and validation: rename or remove one of them."
+    )
+
+
 @pytest.mark.parametrize("split", [":stream=10", "train:stream=", "train:stream=0", "train:stream"])
 def test_an_invalid_stream_is_refused(files, split):
     assert "is not a valid stream: write" in error_message(f"hf:{files}:{split}")

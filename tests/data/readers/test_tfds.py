@@ -127,6 +127,22 @@ def test_unpublished_labels_and_other_splits_are_skipped(tmp_path):
     )
 
 
+def test_a_split_with_some_unpublished_labels_is_refused(tmp_path):
+    hidden = [{"image": png(i), "label": -1} for i in range(2)]
+    folder = prepare(tmp_path / "sets", IMAGES, {"train": [*rows(20), *hidden]})
+    assert error_message(folder) == (
+        f'tfds:{folder} has the class -1, which means no class, in 2 rows of train, feature "label": replace it or '
+        "remove the row."
+    )
+
+
+def test_a_dataset_without_published_labels_is_refused(tmp_path):
+    folder = prepare(tmp_path / "sets", IMAGES, {"train": [{"image": png(0), "label": -1}]})
+    assert error_message(folder) == (
+        f"tfds:{folder} has no rows with an image and a class: choose another split or dataset."
+    )
+
+
 def error_message(location):
     with pytest.raises(UserError) as caught:
         open_dataset(f"tfds:{location}")

@@ -16,7 +16,7 @@ from mixlab.measure.macs import count_macs
 from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training.job import Job
 from mixlab.training.loop import train
-from mixlab.training.objective import objective_of
+from mixlab.training.objective import make_objective
 from mixlab.training.optimizer import build_optimizers
 from mixlab.training.planning.estimate import TrainingEstimate, estimate
 from mixlab.training.step import accumulate_gradients
@@ -44,7 +44,7 @@ class TestMemory:
     def test_a_real_step_takes_what_is_estimated_to_15_per_cent(self, make_job, model, precision):
         job = make_job(f"model={model}", *NANO)
         mode = ComputeMode(precision)
-        model, objective = job.build(), objective_of(job, job.device)
+        model, objective = job.build(), make_objective(job, job.device)
         (optimizer,) = build_optimizers(job.recipe.optimizer, model)
         batch = next(job.training_batches(quiet=True).epoch(0))
 
@@ -157,7 +157,7 @@ class TestTime:
         time = self.time(make_job())
         assert (time.steps, time.reading) == (6, 0)
         assert time.validating == pytest.approx(2 * 12 / 8 / 3)
-        assert time.whole == time.steps + time.validating
+        assert time.total == time.steps + time.validating
 
     def test_images_are_read_once_and_altered_in_each_epoch(self, make_job):
         assert self.time(make_job(), read=1, altered=0.5).reading == 40 + 12 + 48 / 2
@@ -182,7 +182,7 @@ class TestTime:
 class TestShares:
     def test_a_batch_is_cut_between_processes_and_then_into_parts(self, make_job):
         found = estimated(make_job(), Plan("cpu", ComputeMode(), micro_batch=2, processes=3))
-        assert (found.shares, found.at_once) == ([3, 3, 2], 2)
+        assert (found.images_per_process, found.largest_micro_batch) == ([3, 3, 2], 2)
 
     @pytest.mark.parametrize(
         ("model", "has"),

@@ -10,7 +10,7 @@ import torch
 from mixlab.data.dataset import Dataset
 from mixlab.errors import UserError
 from mixlab.training.job import resolve
-from mixlab.training.planning.preview import EPOCHS, Preview, preview, shares
+from mixlab.training.planning.preview import EPOCHS, Preview, preview, target_text
 from mixlab.training.planning.preview_page import preview_page
 from mixlab.training.recipes.parse import parse_training_recipe
 
@@ -27,7 +27,7 @@ def previewed(shades: Dataset, tiny_recipe: dict[str, Any]):
 
 
 def test_without_augmentation_each_epoch_shows_the_image_as_it_is_evaluated(previewed, shades):
-    for seen in previewed().seen:
+    for seen in previewed().images:
         place = shades.splits["train"].names.index(seen.name)
         assert np.array_equal(seen.original, shades.splits["train"].image(place))
         assert len(seen.epochs) == EPOCHS
@@ -35,18 +35,18 @@ def test_without_augmentation_each_epoch_shows_the_image_as_it_is_evaluated(prev
 
 
 def test_images_are_of_all_classes_by_their_shares(previewed):
-    assert [seen.label for seen in previewed(6).seen] == ["dark"] * 3 + ["light"] * 3
+    assert [seen.label for seen in previewed(6).images] == ["dark"] * 3 + ["light"] * 3
 
 
 def test_more_images_than_there_are_show_all(previewed):
-    assert len(previewed(1000).seen) == 40
+    assert len(previewed(1000).images) == 40
 
 
 def test_each_epoch_shows_another_version_and_the_same_one_again(previewed):
     augmentation = {"pad_crop": 3, "flip": True}
     first, again = previewed(**augmentation), previewed(**augmentation)
-    assert any(not np.array_equal(seen.epochs[0], seen.epochs[1]) for seen in first.seen)
-    for one, other in zip(first.seen, again.seen, strict=True):
+    assert any(not np.array_equal(seen.epochs[0], seen.epochs[1]) for seen in first.images)
+    for one, other in zip(first.images, again.images, strict=True):
         assert all(map(np.array_equal, one.epochs, other.epochs))
 
 
@@ -74,7 +74,7 @@ def test_unreadable_images_are_named_and_the_others_are_shown(previewed, shades,
     broken = replace(train, images=[tmp_path / "gone.png", *train.images[1:]])
     found = previewed(40, dataset=replace(shades, splits=shades.splits | {"train": broken}))
     assert found.unreadable == {"train/0": "no such file or directory"}
-    assert len(found.seen) == 39
+    assert len(found.images) == 39
     html = preview_page(found).html()
     assert "train/0 can&#x27;t be read: no such file or directory." in html
     assert "39 images at 8x8\N{NO-BREAK SPACE}pixels" in html and "1 image can&#x27;t be read" in html
@@ -97,7 +97,7 @@ def test_where_no_image_can_be_read_the_sentence_of_training_says_so(previewed, 
     ],
 )
 def test_a_soft_label_is_said_in_per_cent(target, said):
-    assert shares(torch.tensor(target), ("cat", "dog", "owl")) == said
+    assert target_text(torch.tensor(target), ("cat", "dog", "owl")) == said
 
 
 def test_the_page_shows_every_version_and_the_mixed_batch(previewed):

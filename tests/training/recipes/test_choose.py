@@ -108,26 +108,26 @@ def test_of_a_family_s_published_weights_those_with_the_most_accuracy_for_their_
 
 
 def test_on_a_processor_photographs_get_a_head_for_published_weights(card, photographs, tmp_path):
-    answer = module.choose_recipe(photographs, CPU)
-    assert answer.fields == {"model": "mixer_nano.test", "data": "shades", "linear_probe": {}}
-    assert "mixer_nano.test (50.0 % on ImageNet at 0.016 billion MACs per image)" in answer.why
-    assert "On a CPU, a linear probe" in answer.why
+    chosen = module.choose_recipe(photographs, CPU)
+    assert chosen.fields == {"model": "mixer_nano.test", "data": "shades", "linear_probe": {}}
+    assert "mixer_nano.test (50.0 % on ImageNet at 0.016 billion MACs per image)" in chosen.reason
+    assert "On a CPU, a linear probe" in chosen.reason
     assert (tmp_path / "cache" / "weights" / "mixer_nano.test" / "mixer.safetensors").is_file()
 
 
 def test_on_a_gpu_they_are_fine_tuned_by_a_recipe(card, photographs, monkeypatch):
     monkeypatch.setattr(module, "read_recipe", lambda name: {"model": "", "epochs": 10})
-    answer = module.choose_recipe(photographs, GPU)
-    assert answer.name.startswith("finetune")
-    assert answer.fields == {"model": "mixer_nano.test", "data": "shades", "epochs": 10}
-    assert "On a GPU, " in answer.why
+    chosen = module.choose_recipe(photographs, GPU)
+    assert chosen.name.startswith("finetune")
+    assert chosen.fields == {"model": "mixer_nano.test", "data": "shades", "epochs": 10}
+    assert "On a GPU, " in chosen.reason
 
 
 def test_small_images_are_learned_from_scratch_and_nothing_is_fetched(card, shades, tmp_path):
-    answer = module.choose_recipe(shades, GPU)
-    assert answer.name == "small_images_convmixer"
-    assert parse_training_recipe(answer.fields, answer.name).model == "convmixer_nano"
-    assert answer.why == (
+    chosen = module.choose_recipe(shades, GPU)
+    assert chosen.name == "small_images_convmixer"
+    assert parse_training_recipe(chosen.fields, chosen.name).model == "convmixer_nano"
+    assert chosen.reason == (
         "The images have a shorter side of 8 pixels, and published weights are for larger images. "
         "convmixer_nano is trained from scratch with the recipe small_images_convmixer."
     )
@@ -135,8 +135,8 @@ def test_small_images_are_learned_from_scratch_and_nothing_is_fetched(card, shad
 
 
 def test_from_scratch_wants_no_weights_for_photographs_either(card, photographs, tmp_path):
-    answer = from_scratch_recipe(photographs)
-    assert (answer.name, answer.fields["data"]) == ("small_images_convmixer", "shades")
+    chosen = from_scratch_recipe(photographs)
+    assert (chosen.name, chosen.fields["data"]) == ("small_images_convmixer", "shades")
     assert not (tmp_path / "cache").exists()
 
 
@@ -187,8 +187,8 @@ def test_weights_from_other_classes_of_cifar10_tell_new_ones_apart(publish, shar
         for number, image in enumerate(images[label][:40]):
             Image.fromarray(image).resize((96, 96)).save(tmp_path / "new" / label / f"{number}.png")
     dataset = open_dataset(f"folder:{tmp_path / 'new'}")
-    answer = module.choose_recipe(dataset, CPU)
-    checked = parse_recipe(answer.fields, answer.name)
+    chosen = module.choose_recipe(dataset, CPU)
+    checked = parse_recipe(chosen.fields, chosen.name)
     assert isinstance(checked, LinearProbeRecipe)
     run = train_linear_probe(resolve_linear_probe(checked, dataset, CPU), tmp_path / "run", quiet=True)
     predictor = Predictor(run.path)

@@ -34,7 +34,7 @@ def check_page(check: Check) -> Page:
     return Page(
         title=f"Check of {check.dataset.name}",
         kicker="mixlab data check",
-        answer=_summary(check),
+        summary=_summary(check),
         sections=sections,
         footer=written_by(version("mixlab")),
     )

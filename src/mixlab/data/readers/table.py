@@ -48,6 +48,20 @@ class InTable:
         return cell["bytes"] if isinstance(cell, dict) else cell
 
 
+def are_hidden(labels: Sequence[object], name: str, split: str, label: str) -> bool:
+    """Whether the labels are not published. Raises UserError if only some of them are hidden.
+
+    label  what contains the labels, such as "column "label"", for the error message
+    """
+    hidden = labels.count(HIDDEN)
+    if 0 < hidden < len(labels):
+        raise UserError(
+            f"{name} has the class {HIDDEN}, which means no class, in {pluralize(hidden, 'row')} of {split}, {label}: "
+            "replace it or remove the row."
+        )
+    return hidden > 0
+
+
 def hidden_labels_note(split: str, images: int) -> str:
     """The note about a split that was skipped because its labels are not published."""
     return f"Skipped the split {split}: its labels are not published ({pluralize(images, 'image')})."
@@ -56,11 +70,18 @@ def hidden_labels_note(split: str, images: int) -> str:
 def standard_splits(name: str, provided: Mapping[str, _Table]) -> tuple[dict[str, _Table], list[str]]:
     """The tables by mixlab's split names, and a note about each split that was skipped.
 
-    Raises UserError if no split is called train, validation or test.
+    Raises UserError if no split is called train, validation or test, or if two are the same one.
     """
-    splits = {
-        SPLIT_FOLDERS[split.lower()]: table for split, table in provided.items() if split.lower() in SPLIT_FOLDERS
-    }
+    splits: dict[str, _Table] = {}
+    names: dict[str, str] = {}
+    for provided_name, table in provided.items():
+        split = SPLIT_FOLDERS.get(provided_name.lower())
+        if split in splits:
+            raise UserError(
+                f"{name} has two {split} splits, {names[split]} and {provided_name}: rename or remove one of them."
+            )
+        if split is not None:
+            splits[split], names[split] = table, provided_name
     others = [split for split in provided if split.lower() not in SPLIT_FOLDERS]
     if not splits:
         raise UserError(
@@ -159,13 +180,8 @@ def _labels(name: str, split: str, table: "datasets.Dataset") -> tuple[list[str]
         )
     feature = table.features[column]
     names = tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else ()
-    if hidden := values.count(HIDDEN):
-        if hidden == len(values):
-            return None, names
-        raise UserError(
-            f"{name} has the class {HIDDEN}, which means no class, in {pluralize(hidden, 'row')} of {split}, column "
-            f'"{column}": replace it or remove the row.'
-        )
+    if are_hidden(values, name, split, f'column "{column}"'):
+        return None, names
     return [names[value] if names else str(value) for value in values], names
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from mixlab.data.dataset import Dataset, Sample
 from mixlab.data.readers.archive import InArchive
 from mixlab.data.readers.extras import needs_extra, progress_bars_on_terminal
-from mixlab.data.readers.table import HIDDEN, hidden_labels_note, standard_splits
+from mixlab.data.readers.table import are_hidden, hidden_labels_note, standard_splits
 from mixlab.data.splits import as_provided
 from mixlab.errors import UserError
 from mixlab.files import atomic_folder, cache_folder, write_text
@@ -49,13 +49,15 @@ def read_tfds(location: str, *, quiet: bool) -> Dataset:
     classes = tuple(features[label].names)
     samples: dict[str, list[Sample]] = {}
     for split, (images, rows) in copies.items():
-        if all(number == HIDDEN for number, *_ in rows):
+        if are_hidden([number for number, *_ in rows], name, split, f'feature "{label}"'):
             notes.append(hidden_labels_note(split, len(rows)))
             continue
         samples[split] = [
             Sample(classes[number], f"{split}/{row_name}", InArchive(images, row_name, offset, size))
             for number, row_name, offset, size in rows
         ]
+    if not samples:
+        raise UserError(f"{name} has no rows with an image and a class: choose another split or dataset.")
     return as_provided(name, samples, tuple(notes), classes)
 
 

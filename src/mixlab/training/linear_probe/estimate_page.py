@@ -41,7 +41,7 @@ def linear_probe_page(estimate: LinearProbeEstimate) -> Page:
     return Page(
         title=f"Linear probe of {recipe.model} on {recipe.data}",
         kicker="mixlab train --dry-run: only this page was written",
-        answer=Summary(
+        summary=Summary(
             f"Computing the features takes about {duration(estimate.seconds)} on {device_name(estimate.job.device)}.",
             "This is an estimate from a short measurement on a few images. Fitting the head takes additional time.",
             [

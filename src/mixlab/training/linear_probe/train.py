@@ -105,8 +105,8 @@ def train_linear_probe(
     """Fit the head and write a finished run to `folder`.
 
     After an interruption there is no folder, but the features computed so far are in the cache. `on_wait` is called
-    with a message if another process trains in the folder; then the run of that process is returned. None: raises Held
-    instead. Raises UserError if `folder` contains something else.
+    with a message if another process trains in the folder; then the run of that process is returned. None: raises
+    LeaseHeldError instead. Raises UserError if `folder` contains something else.
     """
     require_free_folder(folder)
     if Run(folder).is_unfinished:

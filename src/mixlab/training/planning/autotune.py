@@ -20,7 +20,7 @@ from mixlab.runs.store import store_folder, store_key
 from mixlab.speed.allocator import retain_freed_memory
 from mixlab.speed.plan import ComputeMode, FreedMemory, Plan, candidates, pick_mode, prepare_model, time_modes
 from mixlab.training.job import Job
-from mixlab.training.objective import Objective, objective_of
+from mixlab.training.objective import Objective, make_objective
 from mixlab.training.optimizer import build_optimizers
 from mixlab.training.planning.memory import estimate_memory
 from mixlab.training.sam import perturbed
@@ -94,7 +94,7 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
     modes = [stock] if recipe.speed == "off" else [stock, *others]
     share = -(-job.batch // processes)
     micro_batch = -(-share // recipe.accumulate)
-    batch, objective = first_batch(job, share), objective_of(job, job.device)
+    batch, objective = first_batch(job, share), make_objective(job, job.device)
     freed_memory = _freed_memory(job, Plan(job.device.type, stock, micro_batch, processes))
     if freed_memory == "retained":
         retain_freed_memory()
@@ -156,7 +156,7 @@ def _freed_memory(job: Job, plan: Plan) -> FreedMemory:
 
 def first_batch(job: Job, images: int) -> Batch:
     """A batch of the first training images. No other images are read."""
-    return next(job.batches_of(job.dataset.splits["train"].subset(np.arange(images)), quiet=True).epoch(0))
+    return next(job.augmented_batches(job.dataset.splits["train"].subset(np.arange(images)), quiet=True).epoch(0))
 
 
 class TimedStep:

@@ -19,7 +19,7 @@ from mixlab.measure.timing import interleaved
 from mixlab.speed.allocator import retain_freed_memory
 from mixlab.speed.plan import Plan
 from mixlab.training.job import Job, resolve
-from mixlab.training.objective import objective_of
+from mixlab.training.objective import make_objective
 from mixlab.training.planning.autotune import (
     Log,
     TimedStep,
@@ -104,7 +104,7 @@ def _seconds_per_step(trainings: Sequence[tuple[Recipe, Plan]], place: int) -> l
         retain_freed_memory()
     jobs = [resolve(recipe, dataset, device) for recipe, _ in trainings]
     steps = {
-        str(index): TimedStep(job, first_batch(job, job.batch), objective_of(job, device), plan)
+        str(index): TimedStep(job, first_batch(job, job.batch), make_objective(job, device), plan)
         for index, (job, (_, plan)) in enumerate(zip(jobs, trainings, strict=True))
     }
     turn = place % len(steps)

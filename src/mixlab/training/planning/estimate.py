@@ -42,7 +42,7 @@ class EstimatedTime:
     validating: float
 
     @property
-    def whole(self) -> float:
+    def total(self) -> float:
         """The sum of all."""
         return self.steps + self.reading + self.validating
 
@@ -94,17 +94,17 @@ class TrainingEstimate:
         return passes * _FORWARD_AND_BACKWARD * self.macs * self.images
 
     @property
-    def shares(self) -> list[int]:
+    def images_per_process(self) -> list[int]:
         """The number of images of a full batch for each process."""
         return [len(share) for share in np.array_split(np.empty(self.job.batch), self.plan.processes)]
 
     @property
-    def at_once(self) -> int:
+    def largest_micro_batch(self) -> int:
         """The largest micro-batch, in images."""
         return max_micro_batch(self.job, self.plan)
 
     @cached_property
-    def rates(self) -> Curve:
+    def lr_curve(self) -> Curve:
         """(epochs, learning rates): the learning rate at the end of steps, for a long training of some of the steps."""
         recipe = self.job.recipe
         steps = np.unique(np.linspace(0, self.steps - 1, _POINTS).astype(int)).tolist()
@@ -125,7 +125,7 @@ class TrainingEstimate:
         reading = per_use * self.images / self.plan.processes
         if job.recipe.workers:
             reading = max(0.0, reading / job.recipe.workers - steps)
-        forward = self.seconds_per_step / self.shares[0] / _FORWARD_AND_BACKWARD
+        forward = self.seconds_per_step / self.images_per_process[0] / _FORWARD_AND_BACKWARD
         evaluations = ceil(self.epochs) * n_validation / self.plan.processes
         return EstimatedTime(
             steps, reading + once * (len(train) + n_validation) / max(1, job.recipe.workers), evaluations * forward
@@ -156,7 +156,7 @@ def _image_seconds(job: Job) -> tuple[float, float]:
     images = split.subset(np.arange(min(len(split), job.batch, _IMAGES_READ)))
     without_workers = replace(job, recipe=job.recipe.model_copy(update={"workers": 0}))
     start = perf_counter()
-    batches = without_workers.batches_of(images, quiet=True)
+    batches = without_workers.augmented_batches(images, quiet=True)
     end_of_first_read = perf_counter()
     deque(batches.epoch(0), maxlen=0)
     return (end_of_first_read - start) / len(images), (perf_counter() - end_of_first_read) / len(images)

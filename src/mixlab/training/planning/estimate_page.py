@@ -39,7 +39,9 @@ def print_estimate(estimate: TrainingEstimate) -> None:
         print_table(table)
         print()
     width = min(get_terminal_size().columns, _MAX_WIDTH)
-    print(terminal_curve(estimate.rates, x=_EPOCH, y=_RATE, width=width, glyphs=glyphs_of(sys.stdout.encoding)), end="")
+    print(
+        terminal_curve(estimate.lr_curve, x=_EPOCH, y=_RATE, width=width, glyphs=glyphs_of(sys.stdout.encoding)), end=""
+    )
 
 
 def figure_writer(file: Path) -> Callable[[TrainingEstimate], None]:
@@ -66,7 +68,9 @@ def tables(estimate: TrainingEstimate) -> list[Table]:
 
 def figure(estimate: TrainingEstimate) -> Figure:
     """The learning rate curve."""
-    return time_series("Learning rate", [power_of_ten("Learning rate", estimate.rates)], x=_EPOCH, end=estimate.epochs)
+    return time_series(
+        "Learning rate", [power_of_ten("Learning rate", estimate.lr_curve)], x=_EPOCH, end=estimate.epochs
+    )
 
 
 def page(estimate: TrainingEstimate) -> Page:
@@ -76,8 +80,8 @@ def page(estimate: TrainingEstimate) -> Page:
     return Page(
         title=f"{recipe.model} on {recipe.data}",
         kicker="mixlab train --dry-run: only this page was written",
-        answer=Summary(
-            f"The training takes about {duration(time.whole)} on {device_name(estimate.job.device)}.",
+        summary=Summary(
+            f"The training takes about {duration(time.total)} on {device_name(estimate.job.device)}.",
             "Time and memory are estimates, from a few timed steps and from the shapes of the tensors.",
             [
                 Metric("Steps", Estimate.exact(estimate.steps, ""), 0),
@@ -131,7 +135,7 @@ def _training(estimate: TrainingEstimate) -> Table:
         if "validation" in job.dataset.splits
         else "those of the last step",
         "Time per step": f"{1000 * estimate.seconds_per_step:.0f} ms, measured",
-        "Time": f"about {duration(time.whole)}, estimated: {_times(estimate)}",
+        "Time": f"about {duration(time.total)}, estimated: {_times(estimate)}",
     }
     rows_of_facts: list[dict[str, Cell]] = [{"what": name, "is": value} for name, value in facts.items()]
     return Table("Training", [Column("what", "property"), Column("is", "value")], rows_of_facts)
@@ -140,24 +144,29 @@ def _training(estimate: TrainingEstimate) -> Table:
 def _processes(estimate: TrainingEstimate) -> str:
     if estimate.plan.processes == 1:
         return "1, with the whole batch"
-    largest, smallest = estimate.shares[0], estimate.shares[-1]
+    largest, smallest = estimate.images_per_process[0], estimate.images_per_process[-1]
     images = f"{largest:,}" if largest == smallest else f"{smallest:,} or {largest:,}"
     model = "a shard of every tensor" if estimate.job.recipe.parallel == "fsdp" else "a copy of the model"
     return f"{estimate.plan.processes:,}, each with {model} and {images} images of each batch"
 
 
 def _micro_batch(estimate: TrainingEstimate) -> str:
-    chunks = ceil(estimate.shares[0] / estimate.at_once)
+    chunks = ceil(estimate.images_per_process[0] / estimate.largest_micro_batch)
     if chunks == 1:
-        return f"{estimate.at_once:,} images"
-    return f"{estimate.at_once:,} images; gradients are accumulated over {chunks:,} micro-batches"
+        return f"{estimate.largest_micro_batch:,} images"
+    return f"{estimate.largest_micro_batch:,} images; gradients are accumulated over {chunks:,} micro-batches"
 
 
 def _batch_norm(estimate: TrainingEstimate) -> str:
-    if estimate.at_once == estimate.job.batch:
+    if estimate.largest_micro_batch == estimate.job.batch:
         return "statistics of the whole batch"
-    share = "the share of one process" if estimate.at_once == estimate.shares[0] else "one micro-batch"
-    return f"statistics of {estimate.at_once:,} images ({share}) instead of the whole batch of {estimate.job.batch:,}"
+    share = (
+        "the share of one process"
+        if estimate.largest_micro_batch == estimate.images_per_process[0]
+        else "one micro-batch"
+    )
+    images = f"{estimate.largest_micro_batch:,} images"
+    return f"statistics of {images} ({share}) instead of the whole batch of {estimate.job.batch:,}"
 
 
 def _times(estimate: TrainingEstimate) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mixlab.measure.activations import activation_bytes
 from mixlab.speed.plan import Plan
 from mixlab.training.job import Job
-from mixlab.training.loss import class_weights_of, loss_of
+from mixlab.training.loss import compute_class_weights, compute_loss
 from mixlab.training.optimizer import build_optimizers
 from mixlab.training.recipes.schema import Recipe
 from mixlab.weights.load import build_with_weights, load_pretrained
@@ -24,7 +24,7 @@ def estimate_memory(job: Job, plan: Plan, network: nn.Module) -> dict[str, int]:
     `network` is the model of `job`, which may be on the meta device.
     """
     recipe, teacher = job.recipe, _teacher(job.recipe)
-    class_weights = class_weights_of(recipe.loss, job.dataset.splits["train"].labels, job.dataset.classes)
+    class_weights = compute_class_weights(recipe.loss, job.dataset.splits["train"].labels, job.dataset.classes)
     several = plan.processes > 1
     shards = plan.processes if recipe.parallel == "fsdp" else 1
     weights = _bytes(network.state_dict().values())
@@ -43,7 +43,7 @@ def estimate_memory(job: Job, plan: Plan, network: nn.Module) -> dict[str, int]:
         "activations for the backward pass": activation_bytes(
             network,
             (max_micro_batch(job, plan), 3, *job.preprocess.image_size),
-            lambda logits, images: loss_of(logits, torch.zeros_like(logits), recipe.loss, class_weights),
+            lambda logits, images: compute_loss(logits, torch.zeros_like(logits), recipe.loss, class_weights),
             device=device,
             cast=partial(plan.mode.autocast, device),
         ),

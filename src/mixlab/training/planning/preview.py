@@ -23,7 +23,7 @@ _MIN_SHARE = 0.01
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class PreviewedImage:
     """An image in its versions.
 
     name       the name in the dataset
@@ -41,7 +41,7 @@ class Seen:
 
 
 @dataclass(frozen=True, eq=False)
-class Mixed:
+class MixedImage:
     """An image of a mixed batch as in the first step, and its target, such as "62 % cat, 38 % dog"."""
 
     image: UInt8[np.ndarray, "row column 3"]
@@ -52,14 +52,14 @@ class Mixed:
 class Preview:
     """The preview of a job.
 
-    seen        the previewed images
+    images      the previewed images
     mixed       a mixed batch; empty if the recipe has no mixing
     unreadable  the reason for each image that can't be read, by name
     """
 
     job: Job
-    seen: Sequence[Seen]
-    mixed: Sequence[Mixed]
+    images: Sequence[PreviewedImage]
+    mixed: Sequence[MixedImage]
     unreadable: Mapping[str, str]
 
 
@@ -70,7 +70,7 @@ def preview(job: Job, n_images: int, *, quiet: bool) -> Preview:
     """
     split = _stratified(job.dataset.splits["train"], n_images)
     recipe = job.recipe.model_copy(update={"batch": max(len(split), 2), "max_unreadable": len(split), "workers": 0})
-    batches = replace(job, recipe=recipe).batches_of(split, quiet=quiet)
+    batches = replace(job, recipe=recipe).augmented_batches(split, quiet=quiet)
     classes, augmentation = job.dataset.classes, recipe.augmentation
     versions: dict[int, list[UInt8[np.ndarray, "row column 3"]]] = {}
     for epoch in range(EPOCHS):
@@ -78,8 +78,8 @@ def preview(job: Job, n_images: int, *, quiet: bool) -> Preview:
         images, _ = batch.on("cpu")
         for index, image in zip(batch.indices.tolist(), _denormalised(images, job.preprocess), strict=True):
             versions.setdefault(index, []).append(image)
-    seen = [
-        Seen(
+    previewed = [
+        PreviewedImage(
             name=split.names[index],
             label=classes[split.labels[index]],
             original=(original := split.image(index)),
@@ -88,17 +88,17 @@ def preview(job: Job, n_images: int, *, quiet: bool) -> Preview:
         )
         for index in sorted(versions)
     ]
-    mixed: list[Mixed] = []
+    mixed: list[MixedImage] = []
     if augmentation.mixup is not None or augmentation.mixup_or_cutmix is not None:
         images, labels = next(batches.epoch(0)).on("cpu")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(step_seed(recipe.seed, 0, 0))
             images, targets = mix(images, targets_of(labels, len(classes), recipe.loss), augmentation)
         mixed = [
-            Mixed(image, shares(target, classes))
+            MixedImage(image, target_text(target, classes))
             for image, target in zip(_denormalised(images, job.preprocess), targets, strict=True)
         ]
-    return Preview(job, seen, mixed, batches.unreadable)
+    return Preview(job, previewed, mixed, batches.unreadable)
 
 
 def _stratified(split: Split, n_images: int) -> Split:
@@ -116,7 +116,7 @@ def _denormalised(
     return list(pixels.permute(0, 2, 3, 1).numpy())
 
 
-def shares(target: Float[Tensor, " class"], classes: Sequence[str]) -> str:
+def target_text(target: Float[Tensor, " class"], classes: Sequence[str]) -> str:
     """The target probabilities as text, such as "62 % cat, 38 % dog", without classes below one per cent."""
     order = torch.argsort(target, descending=True, stable=True).tolist()
     named = [label for label in order if target[label] >= _MIN_SHARE]

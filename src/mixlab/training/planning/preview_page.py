@@ -7,12 +7,12 @@ import tomli_w
 from mixlab.report.image_grid import Gallery, Shown
 from mixlab.report.page import Block, Code, Details, Page, Section, Summary, written_by
 from mixlab.report.text import pluralize
-from mixlab.training.planning.preview import EPOCHS, Preview, Seen
+from mixlab.training.planning.preview import EPOCHS, Preview, PreviewedImage
 
 
 def preview_page(preview: Preview) -> Page:
     """The report page of a preview."""
-    sections = [Section("Images", [_gallery(image) for image in preview.seen])]
+    sections = [Section("Images", [_gallery(image) for image in preview.images])]
     if preview.mixed:
         sections.append(_mixed(preview))
     if preview.unreadable:
@@ -23,7 +23,7 @@ def preview_page(preview: Preview) -> Page:
     return Page(
         title=f"Preview of {preview.job.dataset.name} for {recipe.model}",
         kicker="mixlab data preview",
-        answer=Summary(_summary(preview), "Colours are shown without the normalisation that the model gets."),
+        summary=Summary(_summary(preview), "Colours are shown without the normalisation that the model gets."),
         sections=sections,
         footer=written_by(version("mixlab")),
     )
@@ -34,16 +34,16 @@ def _summary(preview: Preview) -> str:
     unreadable = len(preview.unreadable)
     failed = f"; {pluralize(unreadable, 'image')} can't be read" if unreadable else ""
     return (
-        f"{pluralize(len(preview.seen), 'image')} at {height}x{width} pixels, as in evaluation and as in the first "
+        f"{pluralize(len(preview.images), 'image')} at {height}x{width} pixels, as in evaluation and as in the first "
         f"{EPOCHS} epochs of training{failed}."
     )
 
 
-def _gallery(seen: Seen) -> Gallery:
-    rows, columns, _ = seen.original.shape
-    images = [Shown(seen.original, "file", f"{rows}x{columns}"), Shown(seen.evaluated, "evaluation")]
-    images += [Shown(image, f"epoch {epoch}") for epoch, image in enumerate(seen.epochs, start=1)]
-    return Gallery(seen.label, images, seen.name)
+def _gallery(previewed: PreviewedImage) -> Gallery:
+    rows, columns, _ = previewed.original.shape
+    images = [Shown(previewed.original, "file", f"{rows}x{columns}"), Shown(previewed.evaluated, "evaluation")]
+    images += [Shown(image, f"epoch {epoch}") for epoch, image in enumerate(previewed.epochs, start=1)]
+    return Gallery(previewed.label, images, previewed.name)
 
 
 def _mixed(preview: Preview) -> Section:

@@ -31,7 +31,7 @@ class ChosenRecipe:
 
     name: str
     fields: dict[str, Any]
-    why: str
+    reason: str
 
 
 def choose_recipe(dataset: Dataset, device: torch.device) -> ChosenRecipe:
@@ -42,8 +42,8 @@ def choose_recipe(dataset: Dataset, device: torch.device) -> ChosenRecipe:
     """
     side = median_short_side(dataset.splits["train"])
     if side <= SMALL:
-        why = f"The images have a shorter side of {side} pixels, and published weights are for larger images."
-        return _from_scratch(dataset, why)
+        reason = f"The images have a shorter side of {side} pixels, and published weights are for larger images."
+        return _from_scratch(dataset, reason)
     card = best_accuracy_per_mac()
     try:
         find_source(card.name)
@@ -52,11 +52,11 @@ def choose_recipe(dataset: Dataset, device: torch.device) -> ChosenRecipe:
     weights = f"{card.name} ({_top1(card):.1f} % on ImageNet at {card.macs / 1e9:.2g} billion MACs per image)"
     given = {"model": card.name, "data": dataset.name}
     if device.type == "cpu":
-        why = (
+        reason = (
             f"On a CPU, a linear probe is fitted to the features of {weights}: it needs one forward pass per image, "
             "about a third of the cost of a single epoch of fine-tuning."
         )
-        return ChosenRecipe("linear_probe", given | {"linear_probe": {}}, why)
+        return ChosenRecipe("linear_probe", given | {"linear_probe": {}}, reason)
     return ChosenRecipe(_FINE_TUNING, read_recipe(_FINE_TUNING) | given, f"On a GPU, {weights} is fine-tuned.")
 
 
@@ -87,14 +87,14 @@ def median_short_side(split: Split) -> int:
     return round(median(sides))
 
 
-def _from_scratch(dataset: Dataset, why: str) -> ChosenRecipe:
+def _from_scratch(dataset: Dataset, reason: str) -> ChosenRecipe:
     name, fields = default_recipe(_FROM_SCRATCH, dataset.name)
-    return ChosenRecipe(name, fields, f"{why} {_FROM_SCRATCH} is trained from scratch with the recipe {name}.")
+    return ChosenRecipe(name, fields, f"{reason} {_FROM_SCRATCH} is trained from scratch with the recipe {name}.")
 
 
 def _top1(card: Card) -> float:
     """Top-1 accuracy on ImageNet-1k in per cent as reported by the authors; 0 if it was not reported."""
-    return next((expected.value for expected in card.expected if expected.what == "top1"), 0.0)
+    return next((expected.value for expected in card.expected if expected.metric == "top1"), 0.0)
 
 
 def requested_recipe(
