@@ -79,14 +79,15 @@ def test_retained_memory_times_both_processes(tmp_path):
 
 
 @pytest.mark.long
-def test_both_kinds_of_attention_have_about_the_gradients_of_fp32(monkeypatch, tmp_path, capsys):
+@pytest.mark.parametrize(("change", "model"), [("attention", "davit_nano"), ("depthwise", "convmixer_nano")])
+def test_a_changed_training_step_has_about_the_gradients_of_fp32(change, model, monkeypatch, tmp_path, capsys):
     out = tmp_path / "results.json"
-    command = f"cpu_attention.py --model davit_nano --batch 4 --rounds 3 --out {out}"
+    command = f"cpu_training.py --change {change} --model {model} --batch 4 --rounds 3 --out {out}"
     monkeypatch.setattr(sys, "argv", command.split())
 
-    runpy.run_path(str(BENCHMARKS / "cpu_attention.py"), run_name="__main__")
+    runpy.run_path(str(BENCHMARKS / "cpu_training.py"), run_name="__main__")
 
     results = json.loads(out.read_text())
     assert [len(samples) for samples in results["seconds"].values()] == [3, 3]
-    assert 0 < results["gradient_errors"]["unfused"] < 0.05
-    assert "speed ratio, unfused / fused" in capsys.readouterr().out
+    assert 0 < results["gradient_errors"]["changed"] < 1.2 * results["gradient_errors"]["stock"] < 0.2
+    assert "speed ratio, changed / stock" in capsys.readouterr().out

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mixlab.errors import UserError
 from mixlab.measure import timing
-from mixlab.speed.plan import ComputeMode, Plan, candidates, pick_mode, prepare_model, time_modes
+from mixlab.speed.plan import ComputeMode, Plan, candidates, pick_fastest, prepare_model, time_steps
 
 CPU, MPS = torch.device("cpu"), torch.device("mps")
 STOCK = ComputeMode()
@@ -40,13 +40,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_a_mode_that_saves_more_than_five_per_cent_is_selected(clock):
     other = ComputeMode("bf16")
-    seconds = time_modes({STOCK: clock.step(1.0), other: clock.step(0.94)})
-    assert (pick_mode(seconds), seconds[other]) == (other, pytest.approx(0.94))
+    seconds = time_steps({STOCK: clock.step(1.0), other: clock.step(0.94)})
+    assert (pick_fastest(seconds), seconds[other]) == (other, pytest.approx(0.94))
 
 
 def test_a_mode_that_saves_less_than_five_per_cent_is_not_selected(clock):
-    seconds = time_modes({STOCK: clock.step(1.0), ComputeMode("bf16"): clock.step(0.96)})
-    assert (pick_mode(seconds), seconds[STOCK]) == (STOCK, pytest.approx(1.0))
+    seconds = time_steps({STOCK: clock.step(1.0), ComputeMode("bf16"): clock.step(0.96)})
+    assert (pick_fastest(seconds), seconds[STOCK]) == (STOCK, pytest.approx(1.0))
 
 
 def test_the_fastest_of_several_modes_is_selected(clock):
@@ -56,13 +56,13 @@ def test_the_fastest_of_several_modes_is_selected(clock):
         ComputeMode("fp32", "channels_last"): 0.5,
         ComputeMode("bf16", "channels_last"): 0.7,
     }
-    assert pick_mode(modes) == ComputeMode("fp32", "channels_last")
+    assert pick_fastest(modes) == ComputeMode("fp32", "channels_last")
 
 
 def test_a_slow_first_step_and_one_slow_round_do_not_change_the_selection(clock):
     first_step_and_one_round_are_slow = clock.step(60.0, 0.5, 60.0, 0.5)
-    seconds = time_modes({STOCK: clock.step(1.0), ComputeMode("bf16"): first_step_and_one_round_are_slow})
-    assert (pick_mode(seconds), seconds[ComputeMode("bf16")]) == (ComputeMode("bf16"), 0.5)
+    seconds = time_steps({STOCK: clock.step(1.0), ComputeMode("bf16"): first_step_and_one_round_are_slow})
+    assert (pick_fastest(seconds), seconds[ComputeMode("bf16")]) == (ComputeMode("bf16"), 0.5)
 
 
 def test_the_candidates_are_two_precisions_in_two_layouts_and_start_with_the_stock_mode():

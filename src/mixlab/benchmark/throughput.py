@@ -7,7 +7,7 @@ from torch import nn
 
 from mixlab.measure.timing import interleaved
 from mixlab.models.contract import height_and_width
-from mixlab.speed.plan import ComputeMode, candidates, pick_mode, prepare_model, time_modes
+from mixlab.speed.plan import ComputeMode, candidates, pick_fastest, prepare_model, time_steps
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import median_interval
 from mixlab.zoo.architecture import Model
@@ -35,7 +35,7 @@ def images_per_second(
     modes, calls = {}, {}
     for name, load in models.items():
         forward_by_mode = {mode: _forward(load, device, mode, batch) for mode in candidates(device, "auto")}
-        modes[name] = pick_mode(time_modes(forward_by_mode))
+        modes[name] = pick_fastest(time_steps(forward_by_mode))
         calls[name] = forward_by_mode[modes[name]]
     times = interleaved(calls)
     return {

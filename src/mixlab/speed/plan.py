@@ -5,7 +5,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from itertools import product
 from statistics import median
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -13,14 +13,18 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mixlab.errors import UserError
 from mixlab.measure.timing import interleaved
+from mixlab.speed.depthwise import split_depthwise_gradients
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Layout = Literal["contiguous", "channels_last"]
 FreedMemory = Literal["released", "retained"]
+DepthwiseGradient = Literal["stock", "split"]
+
+K = TypeVar("K")
 
 _MAX_RELATIVE_TIME = 0.95
-"""Another mode is selected only if it takes at most this fraction of the stock mode's time. Smaller gains are within
-the noise and do not justify lower precision."""
+"""Another kind of step is selected only if it takes at most this fraction of the stock kind's time. Smaller gains are
+within the noise and do not justify lower precision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ class ComputeMode:
         """The context of a forward pass in this precision.
 
         For gradients in reduced precision on a CPU, attention is computed by separate operations: the gradient of
-        PyTorch's fused attention is slow there (benchmarks/cpu_attention.py).
+        PyTorch's fused attention is slow there (benchmarks/cpu_training.py).
         """
         dtype, reduced = torch.bfloat16 if self.precision == "bf16" else torch.float16, self.precision != "fp32"
         unfused = reduced and device.type == "cpu" and torch.is_grad_enabled()
@@ -70,6 +74,8 @@ class Plan:
     """Number of trainings that run on this machine at the same time."""
     threads: int | None = None
     """CPU threads of each process, which determine the order of its sums. None: PyTorch's default."""
+    depthwise_gradient: DepthwiseGradient = "stock"
+    """Whether the gradients of wide depthwise convolutions are PyTorch's or those of depthwise.py."""
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON-serializable values; `from_dict` is the inverse."""
@@ -80,13 +86,14 @@ class Plan:
             "freed_memory": self.freed_memory,
             "concurrent": self.concurrent,
             "threads": self.threads,
+            "depthwise_gradient": self.depthwise_gradient,
         } | asdict(self.mode)
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "Plan":
         """The plan from `to_dict`'s values. Fields that older plans lack get their defaults."""
         mode = ComputeMode(stored["precision"], stored["layout"])
-        added_later = ("processes", "freed_memory", "concurrent", "threads")
+        added_later = ("processes", "freed_memory", "concurrent", "threads", "depthwise_gradient")
         optional = {name: stored[name] for name in added_later if name in stored}
         return cls(stored["device"], mode, stored["micro_batch"], **optional)
 
@@ -94,6 +101,12 @@ class Plan:
 def prepare_model(model: nn.Module, device: torch.device, mode: ComputeMode) -> nn.Module:
     """Move `model` to the device and convert its kernels to the memory layout of `mode`."""
     return model.to(device=device).to(memory_format=mode.memory_format)  # pyright: ignore[reportCallIssue]
+
+
+def prepare_for_training(model: nn.Module, device: torch.device, plan: Plan) -> nn.Module:
+    """`prepare_model` with the plan's mode, and the plan's gradients of depthwise convolutions."""
+    prepared = prepare_model(model, device, plan.mode)
+    return split_depthwise_gradients(prepared) if plan.depthwise_gradient == "split" else prepared
 
 
 def candidates(device: torch.device, precision: Precision | Literal["auto"]) -> list[ComputeMode]:
@@ -112,14 +125,14 @@ def candidates(device: torch.device, precision: Precision | Literal["auto"]) -> 
     return [ComputeMode(precision, layout) for precision, layout in product(precisions, layouts)]
 
 
-def time_modes(steps: Mapping[ComputeMode, Callable[[], object]]) -> dict[ComputeMode, float]:
-    """The median seconds of a step in each mode. The modes take turns; the first call of each is a warm-up."""
-    modes = {str(mode): mode for mode in steps}
-    times = interleaved({name: steps[mode] for name, mode in modes.items()}, rounds=3, warmup=1, sample_seconds=0.0)
-    return {modes[name]: median(samples) for name, samples in times.items()}
+def time_steps(steps: Mapping[K, Callable[[], object]]) -> dict[K, float]:
+    """The median seconds of each kind of step. They take turns; the first call of each is a warm-up."""
+    kinds = {str(kind): kind for kind in steps}
+    times = interleaved({name: steps[kind] for name, kind in kinds.items()}, rounds=3, warmup=1, sample_seconds=0.0)
+    return {kinds[name]: median(samples) for name, samples in times.items()}
 
 
-def pick_mode(seconds: Mapping[ComputeMode, float]) -> ComputeMode:
-    """The fastest mode if it is at least 5 % faster than the first one, which is the stock mode; else the first."""
+def pick_fastest(seconds: Mapping[K, float]) -> K:
+    """The fastest kind of step if it is at least 5 % faster than the first one, the stock kind; else the first."""
     stock, fastest = next(iter(seconds)), min(seconds, key=seconds.__getitem__)
     return fastest if seconds[fastest] <= _MAX_RELATIVE_TIME * seconds[stock] else stock

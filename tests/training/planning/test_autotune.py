@@ -12,9 +12,9 @@ from mixlab.data.image_file import UnreadableImage
 from mixlab.errors import UserError
 from mixlab.measure import timing
 from mixlab.models.mixer import Mixer
-from mixlab.speed.plan import ComputeMode
+from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training.planning import autotune
-from mixlab.training.planning.autotune import select_plan
+from mixlab.training.planning.autotune import select_common_plans, select_plan, time_job
 
 
 @pytest.fixture
@@ -28,9 +28,11 @@ def quick_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 def timed_modes(monkeypatch: pytest.MonkeyPatch) -> list[ComputeMode]:
     """The modes for which autotuning builds a model."""
     modes = []
-    prepare_model = autotune.prepare_model
+    prepare = autotune.prepare_for_training
     monkeypatch.setattr(
-        autotune, "prepare_model", lambda model, device, mode: modes.append(mode) or prepare_model(model, device, mode)
+        autotune,
+        "prepare_for_training",
+        lambda model, device, plan: modes.append(plan.mode) or prepare(model, device, plan),
     )
     return modes
 
@@ -55,6 +57,48 @@ def test_speed_auto_times_every_mode_and_selects_the_stock_mode_if_none_is_faste
     plan, seconds = select_plan(make_job("speed=auto"), no_message)
     assert len(set(timed_modes)) == len(timed_modes) == 4
     assert (plan.mode, seconds) == (ComputeMode(), 1.0)
+
+
+CONVMIXER = (
+    "model=convmixer_nano",
+    "config={patch_size = 4, kernel_size = 5, channels = 8, depth = 1}",
+)
+
+
+class TestSplitDepthwiseGradients:
+    @pytest.fixture
+    def split_is_faster(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An invented time for each kind of step; in bf16, split gradients are not faster."""
+
+        def time_steps(steps: dict[Plan, Any]) -> dict[Plan, float]:
+            for step in steps.values():
+                step()
+            seconds = {("stock", "fp32"): 1.0, ("split", "fp32"): 0.4, ("stock", "bf16"): 0.6, ("split", "bf16"): 0.59}
+            return {plan: seconds[plan.depthwise_gradient, plan.mode.precision] for plan in steps}
+
+        monkeypatch.setattr(autotune, "time_steps", time_steps)
+
+    @pytest.mark.usefixtures("split_is_faster")
+    def test_they_are_selected_where_they_are_faster(self, make_job):
+        job = make_job("speed=auto", *CONVMIXER)
+        timings = time_job(job, no_message)
+        assert {mode.precision: timings.seconds[mode] for mode in timings.seconds} == {"fp32": 0.4, "bf16": 0.6}
+        plan, seconds = select_plan(job, no_message)
+        assert (plan.mode, plan.depthwise_gradient, seconds) == (ComputeMode(), "split", 0.4)
+        assert timings.plan(job, ComputeMode("bf16")).depthwise_gradient == "stock"
+
+    @pytest.mark.usefixtures("split_is_faster")
+    def test_they_are_kept_with_the_timings_in_the_store(self, make_job, tmp_path, monkeypatch):
+        monkeypatch.setenv("MIXLAB_RUNS", str(tmp_path))
+        job = make_job("speed=auto", *CONVMIXER)
+        first = select_common_plans([job], no_message)
+        monkeypatch.delattr(autotune, "time_job")
+        assert select_common_plans([job], no_message) == first
+        assert first[0][0].depthwise_gradient == "split"
+
+    @pytest.mark.parametrize("settings", [("speed=off", *CONVMIXER), ("speed=auto",)])
+    def test_speed_off_and_models_without_wide_kernels_have_stock_gradients(self, make_job, settings):
+        assert time_job(make_job(*settings), no_message).split == frozenset()
 
 
 def test_accumulate_is_the_number_of_micro_batches_of_a_batch(make_job):

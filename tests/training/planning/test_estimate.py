@@ -126,12 +126,12 @@ class TestLength:
         assert found.images == sum(sizes[: found.steps])
 
     def test_the_rates_go_from_the_first_step_to_the_last(self, make_job):
-        epochs, rates = estimated(make_job("schedule.warmup=0.5")).rates
+        epochs, rates = estimated(make_job("schedule.warmup=0.5")).lr_curve
         assert (len(rates), epochs[0], epochs[-1]) == (6, 1 / 5, 6 / 5)
         assert (max(rates), rates[-1]) == (0.01, 0)
 
     def test_a_long_course_of_rates_is_shown_by_some(self, make_job):
-        epochs, rates = estimated(make_job("steps=100000")).rates
+        epochs, rates = estimated(make_job("steps=100000")).lr_curve
         assert len(rates) == 480
         assert epochs[-1] == 100_000 / 5
 

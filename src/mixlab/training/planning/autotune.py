@@ -1,7 +1,7 @@
 """Autotuning: time a few steps in every compute mode of this machine, and select the plan of a training."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,17 @@ from mixlab.measure.machine import device_name
 from mixlab.measure.memory import available_bytes
 from mixlab.runs.store import store_folder, store_key
 from mixlab.speed.allocator import retain_freed_memory
-from mixlab.speed.plan import ComputeMode, FreedMemory, Plan, candidates, pick_mode, prepare_model, time_modes
+from mixlab.speed.depthwise import has_wide_depthwise
+from mixlab.speed.plan import (
+    ComputeMode,
+    DepthwiseGradient,
+    FreedMemory,
+    Plan,
+    candidates,
+    pick_fastest,
+    prepare_for_training,
+    time_steps,
+)
 from mixlab.training.job import Job
 from mixlab.training.objective import Objective, make_objective
 from mixlab.training.optimizer import build_optimizers
@@ -35,15 +45,20 @@ Log = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Timings:
-    """The seconds per step in every compute mode, the stock mode first, with a micro-batch that fits into memory."""
+    """The seconds per step in every compute mode, the stock mode first, with a micro-batch that fits into memory.
+
+    split  the modes in which split gradients of depthwise convolutions are faster; `seconds` are theirs
+    """
 
     micro_batch: int
     freed_memory: FreedMemory
     seconds: Mapping[ComputeMode, float]
+    split: Set[ComputeMode] = frozenset()
 
     def plan(self, job: Job, mode: ComputeMode, processes: int = 1) -> Plan:
         """The plan of `job` in `mode`."""
-        return Plan(job.device.type, mode, self.micro_batch, processes, self.freed_memory)
+        plan = Plan(job.device.type, mode, self.micro_batch, processes, self.freed_memory)
+        return replace(plan, depthwise_gradient="split" if mode in self.split else "stock")
 
 
 def select_plan(job: Job, log: Log, processes: int = 1) -> tuple[Plan, float]:
@@ -53,7 +68,7 @@ def select_plan(job: Job, log: Log, processes: int = 1) -> tuple[Plan, float]:
     processes  number of processes that share each batch
     """
     timings = time_job(job, log, processes)
-    mode = pick_mode(timings.seconds)
+    mode = pick_fastest(timings.seconds)
     return timings.plan(job, mode, processes), timings.seconds[mode]
 
 
@@ -68,7 +83,7 @@ def select_common_plans(jobs: Sequence[Job], log: Log) -> list[tuple[Plan, float
         mode: sum(of_job.seconds[mode] * total_steps(job) for job, of_job in zip(jobs, timings, strict=True))
         for mode in common
     }
-    mode = pick_mode(total)
+    mode = pick_fastest(total)
     return [(of_job.plan(job, mode), of_job.seconds[mode]) for job, of_job in zip(jobs, timings, strict=True)]
 
 
@@ -86,12 +101,15 @@ def timings_file(job: Job, plan: Plan | None = None) -> Path:
 def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
     """Time steps of one process of `processes`, with its share of a batch of training images.
 
-    With `speed = "off"`, only the stock mode is timed. If the batch does not fit into memory, the micro-batch is halved
-    until it fits, and gradients are accumulated. Raises UserError if not even one image fits.
+    With `speed = "off"`, only the stock mode is timed. A model with wide depthwise convolutions is timed with stock and
+    with split gradients in every mode. If the batch does not fit into memory, the micro-batch is halved until it fits,
+    and gradients are accumulated. Raises UserError if not even one image fits.
     """
     recipe = job.recipe
     stock, *others = candidates(job.device, recipe.precision)
     modes = [stock] if recipe.speed == "off" else [stock, *others]
+    can_split = recipe.speed == "auto" and job.device.type == "cpu" and has_wide_depthwise(job.architecture.on_meta())
+    gradients: list[DepthwiseGradient] = ["stock", "split"] if can_split else ["stock"]
     share = -(-job.batch // processes)
     micro_batch = -(-share // recipe.accumulate)
     batch, objective = first_batch(job, share), make_objective(job, job.device)
@@ -100,8 +118,12 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
         retain_freed_memory()
     while True:
         try:
-            plans = {mode: Plan(job.device.type, mode, micro_batch, processes) for mode in modes}
-            seconds = time_modes({mode: TimedStep(job, batch, objective, plan) for mode, plan in plans.items()})
+            plans = [
+                Plan(job.device.type, mode, micro_batch, processes, depthwise_gradient=gradient)
+                for mode in modes
+                for gradient in gradients
+            ]
+            seconds = time_steps({plan: TimedStep(job, batch, objective, plan) for plan in plans})
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -111,7 +133,10 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
                 f"{micro_batch}."
             )
         else:
-            return Timings(micro_batch, freed_memory, seconds)
+            by_mode = {mode: {plan: seconds[plan] for plan in plans if plan.mode == mode} for mode in modes}
+            fastest = {mode: pick_fastest(of_mode) for mode, of_mode in by_mode.items()}
+            split = frozenset(mode for mode, plan in fastest.items() if plan.depthwise_gradient == "split")
+            return Timings(micro_batch, freed_memory, {mode: seconds[fastest[mode]] for mode in modes}, split)
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -138,10 +163,14 @@ def _cached_timings(job: Job, log: Log) -> Timings:
     file = timings_file(job)
     if file.is_file():
         stored = json.loads(file.read_text(encoding="utf-8"))
-        seconds = {ComputeMode(mode["precision"], mode["layout"]): mode["seconds"] for mode in stored["modes"]}
-        return Timings(stored["micro_batch"], stored["freed_memory"], seconds)
+        modes = {ComputeMode(mode["precision"], mode["layout"]): mode for mode in stored["modes"]}
+        seconds = {mode: timed["seconds"] for mode, timed in modes.items()}
+        split = frozenset(mode for mode, timed in modes.items() if timed["split"])
+        return Timings(stored["micro_batch"], stored["freed_memory"], seconds, split)
     timings = time_job(job, log)
-    modes = [asdict(mode) | {"seconds": seconds} for mode, seconds in timings.seconds.items()]
+    modes = [
+        asdict(mode) | {"seconds": seconds, "split": mode in timings.split} for mode, seconds in timings.seconds.items()
+    ]
     stored = {"micro_batch": timings.micro_batch, "freed_memory": timings.freed_memory, "modes": modes}
     write_json(file, stored)
     return timings
@@ -167,7 +196,7 @@ class TimedStep:
 
     @cached_property
     def _model(self) -> nn.Module:
-        return prepare_model(self._job.build(), self._job.device, self._plan.mode)
+        return prepare_for_training(self._job.build(), self._job.device, self._plan)
 
     @cached_property
     def _optimizers(self) -> list[torch.optim.Optimizer]:
