@@ -156,7 +156,7 @@ def test_every_tuned_way_is_compared_with_staying_and_with_starting_from_scratch
     for way in ("exact, 32 px", "resampled, 32 px", "resampled, 24 px"):
         size = way.split(", ")[1]
         others = ("trained further, 16 px", f"from scratch, {size}, 1 epoch", f"from scratch, {size}, 3 epochs")
-        assert {(f"{way}, tuned", other) for other in others} <= names
+        assert {(f"{way}, fine-tuned", other) for other in others} <= names
 
 
 def test_the_table_the_page_and_results_say_the_same(result):
