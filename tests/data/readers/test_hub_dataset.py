@@ -165,8 +165,7 @@ def test_splits_with_other_names_are_refused(tmp_path):
 
 
 def test_two_names_of_the_same_split_are_refused(tmp_path):
-    splits = {"train": rows(6), "val": rows(6), "validation": rows(6)}
-    datasets.DatasetDict(splits).save_to_disk(tmp_path / "saved")
+    datasets.DatasetDict({"val": rows(6), "validation": rows(6)}).save_to_disk(tmp_path / "saved")
     assert error_message(f"hf:{tmp_path}/saved") == (
         f"hf:{tmp_path}/saved has two validation splits, val and validation: rename or remove one of them."
     )
