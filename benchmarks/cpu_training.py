@@ -3,7 +3,7 @@
     python benchmarks/cpu_training.py --change attention --model davit_tiny --batch 4
     python benchmarks/cpu_training.py --change depthwise --model convmixer_256_8 --batch 128 --out mine.json
 
-attention  separate operations instead of PyTorch's fused attention (mixlab.speed.plan)
+attention  separate operations instead of PyTorch's fused attention (mixlab.speed.attention)
 depthwise  split gradients of depthwise convolutions (mixlab.speed.depthwise)
 
 Each step is forward, cross-entropy and backward on random images, with and without the change in turn. The errors of
@@ -22,13 +22,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mixlab.files import write_json
 from mixlab.measure import machine
 from mixlab.measure.timing import interleaved, speed_ratio
 from mixlab.models.contract import height_and_width
 from mixlab.report.table import Column, Table, print_table
+from mixlab.speed.attention import unfused_attention
 from mixlab.speed.depthwise import split_depthwise_gradients
 from mixlab.stats.estimate import Estimate
 from mixlab.zoo.architecture import architecture
@@ -93,7 +93,7 @@ def make_step(model: nn.Module, images: Tensor, labels: Tensor, precision: str, 
         model.zero_grad()
         with (
             torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"),
-            sdpa_kernel(SDPBackend.MATH) if unfused else nullcontext(),
+            unfused_attention() if unfused else nullcontext(),
         ):
             logits = model(images)
         F.cross_entropy(logits.float(), labels).backward()

@@ -143,7 +143,7 @@ def minimal_loop(job: Job, plan: Plan) -> Callable[[], None]:
 
     def step() -> None:
         images, labels = next(stream).on(job.device)
-        with plan.mode.autocast(job.device):
+        with plan.forward_context(job.device):
             logits = model(images.contiguous(memory_format=plan.mode.memory_format))
         F.cross_entropy(logits.float(), labels).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

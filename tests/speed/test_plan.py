@@ -9,7 +9,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mixlab.errors import UserError
 from mixlab.measure import timing
-from mixlab.speed.plan import ComputeMode, Plan, candidates, pick_fastest, prepare_model, time_steps
+from mixlab.speed.depthwise import SplitDepthwiseConv2d
+from mixlab.speed.plan import (
+    ComputeMode,
+    Plan,
+    candidates,
+    pick_fastest,
+    prepare_for_training,
+    prepare_model,
+    time_steps,
+)
 
 CPU, MPS = torch.device("cpu"), torch.device("mps")
 STOCK = ComputeMode()
@@ -108,13 +117,20 @@ class _Operations(TorchDispatchMode):
 
 
 @pytest.mark.parametrize(
-    ("precision", "with_gradients", "fused"), [("bf16", True, False), ("bf16", False, True), ("fp32", True, True)]
+    ("precision", "gradients", "fused"), [("bf16", "cpu", False), ("bf16", "stock", True), ("fp32", "cpu", True)]
 )
-def test_attention_is_unfused_only_for_gradients_in_reduced_precision(precision, with_gradients, fused):
+def test_attention_is_unfused_only_for_cpu_gradients_in_reduced_precision(precision, gradients, fused):
     query = torch.randn(2, 1, 4, 8, requires_grad=True)
-    with _Operations() as operations, torch.set_grad_enabled(with_gradients), ComputeMode(precision).autocast(CPU):
+    with _Operations() as operations, Plan("cpu", ComputeMode(precision), 2, gradients=gradients).forward_context(CPU):
         nn.functional.scaled_dot_product_attention(query, query, query)
     assert any("flash_attention" in name for name in operations.names) == fused
+
+
+@pytest.mark.parametrize(("gradients", "kind"), [("stock", nn.Conv2d), ("cpu", SplitDepthwiseConv2d)])
+def test_cpu_gradients_of_a_training_split_depthwise_convolutions(gradients, kind):
+    convolution = nn.Conv2d(4, 4, 5, groups=4, padding="same")
+    prepared = prepare_for_training(nn.Sequential(convolution), CPU, Plan("cpu", STOCK, 2, gradients=gradients))
+    assert [type(module) for module in prepared.children()] == [kind]
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
@@ -125,7 +141,9 @@ def test_prepare_model_converts_kernels_to_the_mode_s_layout(layout):
 
 
 def test_a_plan_survives_a_round_trip_through_its_dict():
-    plan = Plan("cuda", ComputeMode("bf16", "channels_last"), 32, 2, "retained", concurrent=4, threads=3)
+    plan = Plan(
+        "cuda", ComputeMode("bf16", "channels_last"), 32, 2, "retained", concurrent=4, threads=3, gradients="cpu"
+    )
     assert Plan.from_dict(plan.to_dict()) == plan
 
 

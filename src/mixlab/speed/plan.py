@@ -9,16 +9,16 @@ from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mixlab.errors import UserError
 from mixlab.measure.timing import interleaved
+from mixlab.speed.attention import unfused_attention
 from mixlab.speed.depthwise import split_depthwise_gradients
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Layout = Literal["contiguous", "channels_last"]
 FreedMemory = Literal["released", "retained"]
-DepthwiseGradient = Literal["stock", "split"]
+Gradients = Literal["stock", "cpu"]
 
 K = TypeVar("K")
 
@@ -38,20 +38,10 @@ class ComputeMode:
     def memory_format(self) -> torch.memory_format:
         return torch.channels_last if self.layout == "channels_last" else torch.contiguous_format
 
-    @contextmanager
-    def autocast(self, device: torch.device) -> Iterator[None]:
-        """The context of a forward pass in this precision.
-
-        For gradients in reduced precision on a CPU, attention is computed by separate operations: the gradient of
-        PyTorch's fused attention is slow there (benchmarks/cpu_training.py).
-        """
-        dtype, reduced = torch.bfloat16 if self.precision == "bf16" else torch.float16, self.precision != "fp32"
-        unfused = reduced and device.type == "cpu" and torch.is_grad_enabled()
-        with (
-            torch.autocast(device.type, dtype, enabled=reduced),
-            sdpa_kernel(SDPBackend.MATH) if unfused else nullcontext(),
-        ):
-            yield
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """The autocast context of this precision; disabled for fp32."""
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
+        return torch.autocast(device.type, dtype, enabled=self.precision != "fp32")
 
     def __str__(self) -> str:
         return f"{self.precision}, {self.layout.replace('_', ' ')}"
@@ -74,8 +64,16 @@ class Plan:
     """Number of trainings that run on this machine at the same time."""
     threads: int | None = None
     """CPU threads of each process, which determine the order of its sums. None: PyTorch's default."""
-    depthwise_gradient: DepthwiseGradient = "stock"
-    """Whether the gradients of wide depthwise convolutions are PyTorch's or those of depthwise.py."""
+    gradients: Gradients = "stock"
+    """ "cpu" for gradients that are faster on a CPU: split depthwise convolutions (depthwise.py), and in reduced
+    precision unfused attention (attention.py)."""
+
+    @contextmanager
+    def forward_context(self, device: torch.device) -> Iterator[None]:
+        """The context of a forward pass of the training."""
+        unfused = self.gradients == "cpu" and self.mode.precision != "fp32"
+        with self.mode.autocast(device), unfused_attention() if unfused else nullcontext():
+            yield
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON-serializable values; `from_dict` is the inverse."""
@@ -86,14 +84,14 @@ class Plan:
             "freed_memory": self.freed_memory,
             "concurrent": self.concurrent,
             "threads": self.threads,
-            "depthwise_gradient": self.depthwise_gradient,
+            "gradients": self.gradients,
         } | asdict(self.mode)
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "Plan":
         """The plan from `to_dict`'s values. Fields that older plans lack get their defaults."""
         mode = ComputeMode(stored["precision"], stored["layout"])
-        added_later = ("processes", "freed_memory", "concurrent", "threads", "depthwise_gradient")
+        added_later = ("processes", "freed_memory", "concurrent", "threads", "gradients")
         optional = {name: stored[name] for name in added_later if name in stored}
         return cls(stored["device"], mode, stored["micro_batch"], **optional)
 
@@ -106,7 +104,7 @@ def prepare_model(model: nn.Module, device: torch.device, mode: ComputeMode) -> 
 def prepare_for_training(model: nn.Module, device: torch.device, plan: Plan) -> nn.Module:
     """`prepare_model` with the plan's mode, and the plan's gradients of depthwise convolutions."""
     prepared = prepare_model(model, device, plan.mode)
-    return split_depthwise_gradients(prepared) if plan.depthwise_gradient == "split" else prepared
+    return split_depthwise_gradients(prepared) if plan.gradients == "cpu" else prepared
 
 
 def candidates(device: torch.device, precision: Precision | Literal["auto"]) -> list[ComputeMode]:

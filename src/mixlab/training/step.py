@@ -126,7 +126,7 @@ def accumulate_gradients(
     chunks = zip(images.tensor_split(count), targets.tensor_split(count), strict=True)
     for number, (chunk, chunk_targets) in enumerate(chunks, start=1):
         with nullcontext() if accelerator is None or number == count else no_gradient_sync(model, accelerator):
-            with plan.mode.autocast(images.device):
+            with plan.forward_context(images.device):
                 logits = model(chunk)
                 mean = objective(logits, chunk, chunk_targets)
             share = mean * (len(chunk) / len(images))

@@ -65,40 +65,60 @@ CONVMIXER = (
 )
 
 
-class TestSplitDepthwiseGradients:
+DAVIT = (
+    "model=davit_nano",
+    "config={channels = [8, 16], depths = [1, 1], heads = [1, 2], window = 2}",
+    "image_size=16",
+)
+
+
+class TestCpuGradients:
     @pytest.fixture
-    def split_is_faster(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """An invented time for each kind of step; in bf16, split gradients are not faster."""
+    def timed(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+        """The (gradients, precision) that are timed. In bf16, the "cpu" kind is invented to be hardly faster."""
+        kinds: list[tuple[str, str]] = []
 
         def time_steps(steps: dict[Plan, Any]) -> dict[Plan, float]:
             for step in steps.values():
                 step()
-            seconds = {("stock", "fp32"): 1.0, ("split", "fp32"): 0.4, ("stock", "bf16"): 0.6, ("split", "bf16"): 0.59}
-            return {plan: seconds[plan.depthwise_gradient, plan.mode.precision] for plan in steps}
+            kinds.extend((plan.gradients, plan.mode.precision) for plan in steps if plan.mode.layout == "contiguous")
+            seconds = {("stock", "fp32"): 1.0, ("cpu", "fp32"): 0.4, ("stock", "bf16"): 0.6, ("cpu", "bf16"): 0.59}
+            return {plan: seconds[plan.gradients, plan.mode.precision] for plan in steps}
 
         monkeypatch.setattr(autotune, "time_steps", time_steps)
+        return kinds
 
-    @pytest.mark.usefixtures("split_is_faster")
-    def test_they_are_selected_where_they_are_faster(self, make_job):
+    def test_they_are_selected_where_they_are_faster(self, make_job, timed):
         job = make_job("speed=auto", *CONVMIXER)
         timings = time_job(job, no_message)
         assert {mode.precision: timings.seconds[mode] for mode in timings.seconds} == {"fp32": 0.4, "bf16": 0.6}
         plan, seconds = select_plan(job, no_message)
-        assert (plan.mode, plan.depthwise_gradient, seconds) == (ComputeMode(), "split", 0.4)
-        assert timings.plan(job, ComputeMode("bf16")).depthwise_gradient == "stock"
+        assert (plan.mode, plan.gradients, seconds) == (ComputeMode(), "cpu", 0.4)
+        assert timings.plan(job, ComputeMode("bf16")).gradients == "stock"
 
-    @pytest.mark.usefixtures("split_is_faster")
-    def test_they_are_kept_with_the_timings_in_the_store(self, make_job, tmp_path, monkeypatch):
+    @pytest.mark.usefixtures("timed")
+    def test_they_are_stored_with_the_timings(self, make_job, tmp_path, monkeypatch):
         monkeypatch.setenv("MIXLAB_RUNS", str(tmp_path))
         job = make_job("speed=auto", *CONVMIXER)
         first = select_common_plans([job], no_message)
         monkeypatch.delattr(autotune, "time_job")
         assert select_common_plans([job], no_message) == first
-        assert first[0][0].depthwise_gradient == "split"
+        assert first[0][0].gradients == "cpu"
 
-    @pytest.mark.parametrize("settings", [("speed=off", *CONVMIXER), ("speed=auto",)])
-    def test_speed_off_and_models_without_wide_kernels_have_stock_gradients(self, make_job, settings):
-        assert time_job(make_job(*settings), no_message).split == frozenset()
+    @pytest.mark.parametrize(
+        ("settings", "kinds"),
+        [
+            (CONVMIXER, [("stock", "fp32"), ("cpu", "fp32"), ("stock", "bf16"), ("cpu", "bf16")]),
+            (DAVIT, [("stock", "fp32"), ("stock", "bf16"), ("cpu", "bf16")]),
+            ((), [("stock", "fp32"), ("stock", "bf16")]),
+            ((*CONVMIXER, "speed=off"), [("stock", "fp32")]),
+        ],
+    )
+    def test_they_are_timed_for_wide_depthwise_convolutions_and_for_attention_in_bf16(
+        self, make_job, timed, settings, kinds
+    ):
+        time_job(make_job("speed=auto", *settings), no_message)
+        assert timed == kinds
 
 
 def test_accumulate_is_the_number_of_micro_batches_of_a_batch(make_job):

@@ -1,7 +1,7 @@
 """A Mixer whose token MLPs are replaced by multi-head self-attention: everything else stays.
 
 Tolstikhin et al. 2021, section 2, describe the Mixer as a vision transformer without attention; this hybrid puts it
-back. There is no position embedding, so the network does not know the order of the patches.
+back. There is no position embedding, so the logits do not depend on the order of the patches.
 
 Axes:  patch    one token a patch, in reading order
        channel  the features of a token

@@ -18,11 +18,12 @@ from mixlab.measure.machine import device_name
 from mixlab.measure.memory import available_bytes
 from mixlab.runs.store import store_folder, store_key
 from mixlab.speed.allocator import retain_freed_memory
+from mixlab.speed.attention import uses_attention
 from mixlab.speed.depthwise import has_wide_depthwise
 from mixlab.speed.plan import (
     ComputeMode,
-    DepthwiseGradient,
     FreedMemory,
+    Gradients,
     Plan,
     candidates,
     pick_fastest,
@@ -47,18 +48,18 @@ Log = Callable[[str], None]
 class Timings:
     """The seconds per step in every compute mode, the stock mode first, with a micro-batch that fits into memory.
 
-    split  the modes in which split gradients of depthwise convolutions are faster; `seconds` are theirs
+    cpu_gradients  the modes in which the plan's "cpu" gradients are faster; `seconds` are theirs
     """
 
     micro_batch: int
     freed_memory: FreedMemory
     seconds: Mapping[ComputeMode, float]
-    split: Set[ComputeMode] = frozenset()
+    cpu_gradients: Set[ComputeMode] = frozenset()
 
     def plan(self, job: Job, mode: ComputeMode, processes: int = 1) -> Plan:
         """The plan of `job` in `mode`."""
         plan = Plan(job.device.type, mode, self.micro_batch, processes, self.freed_memory)
-        return replace(plan, depthwise_gradient="split" if mode in self.split else "stock")
+        return replace(plan, gradients="cpu" if mode in self.cpu_gradients else "stock")
 
 
 def select_plan(job: Job, log: Log, processes: int = 1) -> tuple[Plan, float]:
@@ -101,15 +102,14 @@ def timings_file(job: Job, plan: Plan | None = None) -> Path:
 def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
     """Time steps of one process of `processes`, with its share of a batch of training images.
 
-    With `speed = "off"`, only the stock mode is timed. A model with wide depthwise convolutions is timed with stock and
-    with split gradients in every mode. If the batch does not fit into memory, the micro-batch is halved until it fits,
-    and gradients are accumulated. Raises UserError if not even one image fits.
+    With `speed = "off"`, only the stock mode is timed. Models that "cpu" gradients can make faster are timed with these
+    as well. If the batch does not fit into memory, the micro-batch is halved until it fits, and gradients are
+    accumulated. Raises UserError if not even one image fits.
     """
     recipe = job.recipe
     stock, *others = candidates(job.device, recipe.precision)
     modes = [stock] if recipe.speed == "off" else [stock, *others]
-    can_split = recipe.speed == "auto" and job.device.type == "cpu" and has_wide_depthwise(job.architecture.on_meta())
-    gradients: list[DepthwiseGradient] = ["stock", "split"] if can_split else ["stock"]
+    gradients = _gradients(job, modes)
     share = -(-job.batch // processes)
     micro_batch = -(-share // recipe.accumulate)
     batch, objective = first_batch(job, share), make_objective(job, job.device)
@@ -119,9 +119,9 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
     while True:
         try:
             plans = [
-                Plan(job.device.type, mode, micro_batch, processes, depthwise_gradient=gradient)
+                Plan(job.device.type, mode, micro_batch, processes, gradients=kind)
                 for mode in modes
-                for gradient in gradients
+                for kind in gradients[mode]
             ]
             seconds = time_steps({plan: TimedStep(job, batch, objective, plan) for plan in plans})
         except (RuntimeError, MemoryError) as error:
@@ -135,8 +135,8 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
         else:
             by_mode = {mode: {plan: seconds[plan] for plan in plans if plan.mode == mode} for mode in modes}
             fastest = {mode: pick_fastest(of_mode) for mode, of_mode in by_mode.items()}
-            split = frozenset(mode for mode, plan in fastest.items() if plan.depthwise_gradient == "split")
-            return Timings(micro_batch, freed_memory, {mode: seconds[fastest[mode]] for mode in modes}, split)
+            cpu_gradients = frozenset(mode for mode, plan in fastest.items() if plan.gradients == "cpu")
+            return Timings(micro_batch, freed_memory, {mode: seconds[fastest[mode]] for mode in modes}, cpu_gradients)
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -165,15 +165,27 @@ def _cached_timings(job: Job, log: Log) -> Timings:
         stored = json.loads(file.read_text(encoding="utf-8"))
         modes = {ComputeMode(mode["precision"], mode["layout"]): mode for mode in stored["modes"]}
         seconds = {mode: timed["seconds"] for mode, timed in modes.items()}
-        split = frozenset(mode for mode, timed in modes.items() if timed["split"])
-        return Timings(stored["micro_batch"], stored["freed_memory"], seconds, split)
+        cpu_gradients = frozenset(mode for mode, timed in modes.items() if timed["gradients"] == "cpu")
+        return Timings(stored["micro_batch"], stored["freed_memory"], seconds, cpu_gradients)
     timings = time_job(job, log)
     modes = [
-        asdict(mode) | {"seconds": seconds, "split": mode in timings.split} for mode, seconds in timings.seconds.items()
+        asdict(mode) | {"gradients": timings.plan(job, mode).gradients, "seconds": seconds}
+        for mode, seconds in timings.seconds.items()
     ]
     stored = {"micro_batch": timings.micro_batch, "freed_memory": timings.freed_memory, "modes": modes}
     write_json(file, stored)
     return timings
+
+
+def _gradients(job: Job, modes: Sequence[ComputeMode]) -> dict[ComputeMode, list[Gradients]]:
+    """The kinds of gradients to time in each mode, the stock kind first."""
+    if job.recipe.speed == "off" or job.device.type != "cpu":
+        return {mode: ["stock"] for mode in modes}
+    network = job.architecture.on_meta()
+    wide_depthwise = has_wide_depthwise(network)
+    attention = uses_attention(network, (3, *job.preprocess.image_size))
+    useful = {mode: wide_depthwise or (attention and mode.precision != "fp32") for mode in modes}
+    return {mode: ["stock", "cpu"] if useful[mode] else ["stock"] for mode in modes}
 
 
 def _freed_memory(job: Job, plan: Plan) -> FreedMemory:

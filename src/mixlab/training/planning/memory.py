@@ -45,7 +45,7 @@ def estimate_memory(job: Job, plan: Plan, network: nn.Module) -> dict[str, int]:
             (max_micro_batch(job, plan), 3, *job.preprocess.image_size),
             lambda logits, images: compute_loss(logits, torch.zeros_like(logits), recipe.loss, class_weights),
             device=device,
-            cast=partial(plan.mode.autocast, device),
+            cast=partial(plan.forward_context, device),
         ),
     }
     return {purpose: size for purpose, size in sizes.items() if size}
