@@ -84,13 +84,13 @@ def recipes(comparison: Comparison) -> dict[str, list[dict[str, Any]]]:
     return {one.name: [Run(run.folder).recipe for run in one.trained] for one in comparison.model_results}
 
 
-def test_every_model_is_trained_with_every_seed_in_the_order_given(compared, trained):
+def test_every_model_is_trained_with_every_seed_and_the_longest_trainings_first(compared, trained):
     comparison = compared()
     assert comparison.names == MODELS
     assert {name: [recipe["seed"] for recipe in found] for name, found in recipes(comparison).items()} == {
         name: [0, 1] for name in MODELS
     }
-    assert [name.partition("-folder-")[0] for name in trained] == MODELS * 2
+    assert [name.partition("-folder-")[0] for name in trained] == MODELS[::-1] * 2
 
 
 def test_all_are_evaluated_on_the_same_held_out_images(compared):
@@ -202,7 +202,7 @@ def test_the_plan_and_every_result_are_said_as_they_come(compared, said):
     assert any(sentence.endswith("all models are trained in fp32, contiguous, 1 at a time.") for sentence in said)
     assert [sentence.partition(" ")[0] for sentence in said[-8::2]] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
     assert all(re.fullmatch(r"  top-1 [\d.]+ %", sentence) for sentence in said[-7::2])
-    assert "convmixer_nano, seed 1: trained in " in said[-2]
+    assert "mixer_nano, seed 1: trained in " in said[-2]
 
 
 def test_results_of_the_store_are_said_with_their_names_as_well(compared, said):

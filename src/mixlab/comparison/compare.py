@@ -83,8 +83,12 @@ def _seconds_each(minutes: float, trainings: int, concurrent: int) -> float:
 def _train_all(
     planned: Sequence[PlannedCandidate], seeds: int, dataset: Dataset, *, quiet: bool, log: Log
 ) -> dict[str, list[Trained]]:
-    """By name, in the order of the seeds. Every model is trained with its first seed before any with its second."""
-    rounds = list(product(range(seeds), planned))
+    """By name, in the order of the seeds. Every model is trained with its first seed before any with its second.
+
+    The longest trainings of each seed start first, so that those that run at the same time end at about the same time.
+    """
+    longest_first = sorted(planned, key=lambda one: -one.training(seed=0).seconds)
+    rounds = list(product(range(seeds), longest_first))
     trainings = [one.training(seed) for seed, one in rounds]
     minutes = max(sum(training.seconds / training.concurrent for training in trainings) / 60, 1)
     log(f"{len(rounds)} trainings, about {minutes:.0f} min without those that are finished already.")
