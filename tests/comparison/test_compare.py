@@ -212,6 +212,6 @@ def test_results_of_the_store_are_said_with_their_names_as_well(compared, said):
     compared()
     assert said[-8::2] == [
         f"[{place}/4] {name}, seed {seed}: found in the store"
-        for place, (seed, name) in enumerate(product(range(2), MODELS), start=1)
+        for place, (seed, name) in enumerate(product(range(2), MODELS[::-1]), start=1)
     ]
     assert said[-7::2] == first

@@ -26,7 +26,8 @@ def test_unfused_attention_has_the_same_values_and_gradients():
     for context in (torch.enable_grad(), unfused_attention()):
         tensors = arguments.clone().requires_grad_()
         with context:
-            mixed = F.scaled_dot_product_attention(*tensors)
+            query, key, value = tensors
+            mixed = F.scaled_dot_product_attention(query, key, value)
         mixed.square().sum().backward()
         found.append((mixed.detach(), tensors.grad))
     for fused, unfused in zip(*found, strict=True):

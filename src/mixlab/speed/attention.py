@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 
-def unfused_attention() -> AbstractContextManager[None]:
+def unfused_attention() -> AbstractContextManager[object]:
     """A context in which PyTorch's attention is not fused. `benchmarks/cpu_training.py` measures the effect."""
     return sdpa_kernel(SDPBackend.MATH)
 
