@@ -76,6 +76,15 @@ def test_a_later_field_overrules_the_name_s() -> None:
     assert create_model(SMALL_VIT, image_size=32).config.image_size == 32
 
 
+@pytest.mark.parametrize("name", ["timm:resnet18", "resnet_nano"])
+def test_the_config_can_t_replace_the_timm_model_of_the_name(name: str) -> None:
+    with pytest.raises(
+        UserError, match=rf"^{name} can't be built with config.name='resnet34': remove it, or name that"
+    ):
+        architecture(name, name="resnet34")
+    assert architecture("timm:resnet18", name="resnet18").config["name"] == "resnet18"
+
+
 @pytest.mark.parametrize("name", ["resnet_nano", SMALL_VIT])
 def test_a_model_of_timm_s_embeds_what_its_head_sees(name: str) -> None:
     model = create_model(name).eval()

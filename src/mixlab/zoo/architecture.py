@@ -100,6 +100,8 @@ def architecture(name: str, /, **fields: Any) -> Architecture:
     """The architecture called `name` (see above); `fields` take the place of its config's own. Raises UserError."""
     family, own = _parse_name(name)
     given = from_timm_names(fields) if family == "timm" else fields
+    if family == "timm" and given.get("name", own["name"]) != own["name"]:
+        raise UserError(f"{name} can't be built with config.name={given['name']!r}: remove it, or name that model.")
     return of_family(name, family, own | given)
 
 
