@@ -55,7 +55,7 @@ class Result:
     their_mode: ComputeMode
     our_seconds: list[float]  # seconds per call, one per round
     their_seconds: list[float]
-    speed_ratio: Estimate  # their time / our time: above 1, ours is faster
+    speed_ratio: Estimate  # timm's time / mixlab's time: above 1, mixlab is faster
 
 
 def main() -> None:

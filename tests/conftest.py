@@ -45,7 +45,7 @@ def no_shape_checks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def shades() -> Dataset:
-    """In memory: dark and light images of 8x8 pixels; 40 to train on, 12 for validation, 12 for the test."""
+    """In memory: dark and light images of 8x8 pixels; 40 for training, 12 for validation and 12 for the test."""
     random = np.random.default_rng(0)
 
     def split(name: str, n_images: int) -> Split:
@@ -59,7 +59,7 @@ def shades() -> Dataset:
 
 @pytest.fixture
 def tiny_recipe() -> dict[str, Any]:
-    """Six steps, an epoch and a fifth, of a Mixer with one block of eight channels, without a trial."""
+    """Six steps (1.2 epochs) of a Mixer with one block of eight channels, without timed compute modes."""
     return {
         "model": "mixer_nano",
         "data": "shades",
@@ -74,8 +74,9 @@ def tiny_recipe() -> dict[str, Any]:
 
 @pytest.fixture
 def opened(tmp_path: Path) -> Callable[[str, int], tuple[int, str]]:
-    """A function of a page and a width: opens the page in a frame of so many pixels in the installed browser, and
-    returns the width that its content takes and what the browser complains about.
+    """A function that opens a page in a frame of the given width in the installed browser.
+
+    It returns the width of the content in pixels, and the messages of the browser's console.
     """
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
@@ -108,7 +109,7 @@ def opened(tmp_path: Path) -> Callable[[str, int], tuple[int, str]]:
 
 @pytest.fixture
 def pets(tmp_path: Path) -> Path:
-    """Class folders, not cut into parts: twenty dark cats and twenty light dogs of 8x8 pixels."""
+    """Class folders without splits: twenty dark cats and twenty light dogs of 8x8 pixels."""
     random = np.random.default_rng(0)
     for label, brightness in (("cat", 60), ("dog", 190)):
         (tmp_path / "pets" / label).mkdir(parents=True)
@@ -134,7 +135,7 @@ def photographs(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def default_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Random weights in the places of those that are compared: nano models of ours as Cards, and a network of timm's.
+    """Random weights instead of the default weights of a comparison: Cards with nano models, and a timm network.
 
     Their files are in the cache, and all caches are below `tmp_path`.
     """

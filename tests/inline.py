@@ -1,4 +1,4 @@
-"""Trainings of the runner in the test's own process, which needs no time to start."""
+"""Trainings of the runner in the process of the test, which saves the start of processes."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -10,7 +10,7 @@ Start = Callable[..., Future[None]]
 
 
 def train_inline(training: Training, *, waits: bool) -> Future[None]:
-    """Takes the place of `runner._start`."""
+    """Replaces `runner._start`."""
     future: Future[None] = Future()
     try:
         runner._train(training.job.recipe, training.plan, training.folder, waits=waits)

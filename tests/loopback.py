@@ -16,7 +16,7 @@ import pytest
 
 
 class Request(BaseHTTPRequestHandler):
-    """What a server on loopback is asked, and the ways to reply."""
+    """A request to a server on loopback, and methods to reply."""
 
     server: "Served"  # pyright: ignore[reportIncompatibleVariableOverride]  the only server that it is given to
 
@@ -50,7 +50,7 @@ Handler = Callable[[Request], None]
 
 
 class Served(ThreadingHTTPServer):
-    """Answers GET, HEAD and POST by `answer`; `requests` is what was asked: method, path, Range."""
+    """A server that handles GET, HEAD and POST with `answer`; `requests` lists (method, path, Range)."""
 
     def __init__(self, answer: Handler):
         super().__init__(("127.0.0.1", 0), Request)
@@ -61,7 +61,7 @@ class Served(ThreadingHTTPServer):
 
     @property
     def asked(self) -> list[str]:
-        """The paths."""
+        """The requested paths."""
         return [path for _, path, _ in self.requests]
 
     def stop(self) -> None:
@@ -76,7 +76,7 @@ Serve = Callable[[Handler | Path], Served]
 
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    """Starts a server on loopback, which no proxy stands before: of answers, or of a folder's files."""
+    """Starts a server on loopback without a proxy. It serves the files of a folder, or the replies of a function."""
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
     servers: list[Served] = []
@@ -111,16 +111,16 @@ def hub_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
         for holder in (constants, file_download):  # the client read its own copy before 1.0
             file_address = address + "/{repo_id}/resolve/{revision}/{filename}"
             monkeypatch.setattr(holder, "HUGGINGFACE_CO_URL_TEMPLATE", file_address, raising=False)
-        getattr(utils, "reset_sessions", lambda: None)()  # before 1.0 a session kept the switch that it began with
+        getattr(utils, "reset_sessions", lambda: None)()  # before 1.0, a session did not notice the change
 
     return redirect
 
 
 @dataclass
 class WritableHub:
-    """A stand-in for the Hugging Face hub on loopback: repositories are made, filled and read.
+    """A stand-in for the Hugging Face hub on loopback: repositories can be created, filled and read.
 
-    `refuse` maps the beginning of a path, such as "/api/repos/create", to the status and words of a refusal.
+    `refuse` maps the beginning of a path, such as "/api/repos/create", to the status and message of an error.
     """
 
     public: set[str] = field(default_factory=set)
@@ -130,7 +130,7 @@ class WritableHub:
     address: str = ""
 
     def answer(self, path: str, body: bytes) -> tuple[int, Any]:
-        """The status, and JSON or a file's content."""
+        """The status, and JSON or the content of a file."""
         for beginning, (status, words) in self.refuse.items():
             if path.startswith(beginning):
                 return status, {"error": words, "errors": [{"message": words}]}
@@ -172,7 +172,7 @@ _COMMIT = "c0ffee" + "0" * 34
 
 @pytest.fixture
 def writable_hub(serve: Serve, hub_at: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> WritableHub:
-    """The hub that huggingface_hub talks to, with somebody logged in."""
+    """A fake hub that huggingface_hub uses, with a logged-in user."""
     hub = WritableHub()
 
     def answer(request: Request) -> None:

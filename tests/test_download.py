@@ -86,7 +86,7 @@ def test_a_slow_download_succeeds(serve: Serve, target: Path) -> None:
 
 def test_a_server_that_stops_answering_times_out(serve: Serve, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_TIMEOUT", 0.1)
-    with pytest.raises(UserError, match=r"no answer for 0\.1 s.*by hand"):
+    with pytest.raises(UserError, match=r"no response for 0\.1 s.*by hand"):
         download(serve(lambda request: time.sleep(0.3)).address, target, SHA256)
 
 

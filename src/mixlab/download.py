@@ -79,7 +79,7 @@ def _fetch_rest(url: str, partial: Path, target: Path) -> None:
     except HTTPError as error:
         error.close()
         if error.code != 416 or not received:
-            raise _download_error(url, target, f"the server answers {error.code} {error.reason}") from error
+            raise _download_error(url, target, f"the server returned {error.code} {error.reason}") from error
         if error.headers.get("Content-Range") != f"bytes */{received}":  # otherwise `partial` is complete
             partial.unlink()
             _fetch_rest(url, partial, target)
@@ -115,7 +115,7 @@ def _chunks(response: HTTPResponse) -> Iterator[bytes]:
 def _reason(error: Exception) -> str:
     cause = error.reason if isinstance(error, URLError) else error
     if isinstance(cause, TimeoutError):
-        return f"no answer for {_TIMEOUT:g} s"
+        return f"no response for {_TIMEOUT:g} s"
     return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
 
 

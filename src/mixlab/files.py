@@ -26,7 +26,7 @@ _WRITE_ERRORS = {
 
 
 class WriteError(UserError):
-    """Raised when `path` can't be written, with the `reason` and a way out."""
+    """Raised when `path` can't be written, with the `reason` and a way to fix it."""
 
     def __init__(self, path: Path, reason: str):
         super().__init__(path, reason)
@@ -66,7 +66,7 @@ def create_parents(path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary file beside `path` to write to. It replaces `path` on success and is removed on failure."""
+    """Yield a temporary file next to `path` to write to. It replaces `path` on success and is removed on failure."""
     with translate_os_errors(path), create_parents(path):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         os.close(handle)
@@ -83,7 +83,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path` to fill. It is renamed to `path`, which must not exist, on success.
+    """Yield a temporary folder next to `path` to fill. It is renamed to `path`, which must not exist, on success.
 
     On failure it is removed.
     """

@@ -22,7 +22,7 @@ def evaluated(run, trained):
 
 def test_without_data_the_test_split_is_evaluated(evaluated):
     results = evaluated()
-    assert results["data"]["evaluated"] == "the test part that the run held out"
+    assert results["data"]["evaluated"] == "the test split that the run held out"
     assert (results["data"]["images"], results["top1"]["n"]) == (8, 8)
 
 
@@ -30,7 +30,7 @@ def test_without_data_the_test_split_is_evaluated(evaluated):
 def test_the_training_folder_is_evaluated_on_its_test_split(evaluated, name):
     Path("link").symlink_to("pets")
     results = evaluated("--data", name)
-    assert results["data"]["evaluated"] == "the test part that the run held out"
+    assert results["data"]["evaluated"] == "the test split that the run held out"
     assert results["data"]["images"] == 8
 
 
@@ -46,7 +46,7 @@ def test_a_moved_training_folder_is_recognised(evaluated, pets):
     pets.rename("moved")
     results = evaluated("--data", "folder:moved")
     assert results["data"]["evaluated"] == (
-        "the test part that the run held out, because the data set contains the images that it was trained on"
+        "the test split that the run held out, because the data set contains the images that it was trained on"
     )
     assert results["data"]["images"] == 8
 
@@ -54,7 +54,7 @@ def test_a_moved_training_folder_is_recognised(evaluated, pets):
 def test_images_added_after_the_split_are_not_evaluated_but_noted(run, trained, pets):
     shutil.copy(pets / "cat/00.png", pets / "cat/new.png")
     ended = run("evaluate", trained)
-    assert "Evaluated on: the test part that the run held out, 8 images." in ended.out
+    assert "Evaluated on: the test split that the run held out, 8 images." in ended.out
     assert "Skipped because they were added after the run's split was made: 1 image." in ended.err
 
 

@@ -1,4 +1,4 @@
-"""A user's mistake: status 2, one sentence that says what, where, the rule and the way out, and no files written.
+"""User errors: status 2, one sentence with the problem, the place, the rule and a fix, and no files written.
 
 The errors of each part of the package are tested with that part; here the whole command is tested.
 """
@@ -102,7 +102,7 @@ class TestFolders:
         sentence = refused("compare", "--data", "folder:parts")
         assert pieces_in_order(sentence, 'class "dgo" in test but not in train', "add", 'Did you mean "dog"?')
 
-    def test_evaluation_on_a_class_that_the_run_does_not_know(self, refused, trained, pets):
+    def test_evaluation_on_a_class_that_is_not_in_the_run(self, refused, trained, pets):
         shutil.copytree(pets, "others")
         Path("others/dog").rename("others/wolf")
         sentence = refused("evaluate", trained, "--data", "folder:others")
@@ -117,38 +117,38 @@ class TestFolders:
 
 class TestRuns:
     @pytest.fixture(params=["evaluate", "predict"])
-    def asked(self, request, refused, pets) -> Callable[[Path], str]:
+    def use_run(self, request, refused, pets) -> Callable[[Path], str]:
         """Evaluates a run or predicts with it, which must be refused; returns the error message."""
         images = [] if request.param == "evaluate" else [pets]
         return lambda run: refused(request.param, run, *images)
 
-    def test_a_missing_run(self, asked):
-        assert pieces_in_order(asked(Path("nowhere")), "nowhere", "give the folder that mixlab train printed")
+    def test_a_missing_run(self, use_run):
+        assert pieces_in_order(use_run(Path("nowhere")), "nowhere", "give the folder that mixlab train printed")
 
-    def test_an_empty_folder_instead_of_a_run(self, asked, here):
+    def test_an_empty_folder_instead_of_a_run(self, use_run, here):
         (here / "nothing").mkdir()
         assert re.search(
             "nothing (is empty, so it is not a run's folder: give|contains no weights file: give)",
-            asked(Path("nothing")),
+            use_run(Path("nothing")),
         )
 
-    def test_a_folder_that_is_not_a_run(self, asked, pets):
-        sentence = asked(pets)
+    def test_a_folder_that_is_not_a_run(self, use_run, pets):
+        sentence = use_run(pets)
         assert re.search("pets (is not a run's folder|contains no weights file)", sentence)
         assert "ive the folder that mixlab train printed" in sentence
 
-    def test_a_run_in_a_newer_format(self, asked, trained):
+    def test_a_run_in_a_newer_format(self, use_run, trained):
         (trained / "status.json").write_text(json.dumps({"format": FORMAT + 1, "state": "done", "new": []}))
         assert pieces_in_order(
-            asked(trained), "run has format 2 of a newer mixlab", "reads formats up to 1", "upgrade mixlab"
+            use_run(trained), "run has format 2 of a newer mixlab", "reads formats up to 1", "upgrade mixlab"
         )
 
-    def test_a_stopped_run(self, asked, trained):
+    def test_a_stopped_run(self, use_run, trained):
         status = json.loads((trained / "status.json").read_text())
         (trained / "status.json").write_text(json.dumps(status | {"state": "stopped"}))
-        assert pieces_in_order(asked(trained), "run is not finished", "stopped")
+        assert pieces_in_order(use_run(trained), "run is not finished", "stopped")
 
-    def test_a_run_with_a_missing_or_truncated_file(self, asked, trained):
+    def test_a_run_with_a_missing_or_truncated_file(self, use_run, trained):
         names = sorted(file.name for file in trained.iterdir() if file.is_file())
         assert names == [
             *("config.json", "data.json", "environment.json", "journal.jsonl", "model.safetensors"),
@@ -158,9 +158,9 @@ class TestRuns:
             content = file.read_bytes()
             for left in (content[: len(content) // 2], b""):
                 file.write_bytes(left)
-                assert file.name in asked(trained)
+                assert file.name in use_run(trained)
             file.unlink()
-            assert file.name in asked(trained)
+            assert file.name in use_run(trained)
             file.write_bytes(content)
 
 
@@ -214,7 +214,7 @@ class TestImages:
         )
 
     def test_skipped_images_are_printed_and_listed_in_the_journal(self, run, pets, train):
-        for image in pets.rglob("*[05].png"):  # a fifth, in every part
+        for image in pets.rglob("*[05].png"):  # a fifth, in every split
             image.write_bytes(b"no image")
         ended = run(*train, "--data", f"folder:{pets}", "--set", "max_unreadable=9", "--out", "run")
         assert ended.status == 0
@@ -236,7 +236,7 @@ class TestImages:
         ended = run("evaluate", "run", "--out", "judged")
         assert ended.status == 0
         assert f"{held_out[3]} was left out: it is empty." in ended.err
-        assert "the test part that the run held out, 7 images" in ended.out
+        assert "the test split that the run held out, 7 images" in ended.out
         (pets / held_out[4]).write_bytes(b"")
         ended = run("evaluate", "run")
         assert (ended.status, ended.out) == (2, "")

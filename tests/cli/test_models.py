@@ -95,7 +95,7 @@ def test_an_unknown_name_of_published_weights_is_an_error(capsys: pytest.Capture
 
 def test_two_lists_in_one_command_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("models", "--paper", "--pretrained") == 2
-    assert "give one of them" in capsys.readouterr().err
+    assert "can't be combined" in capsys.readouterr().err
 
 
 def test_listing_models_imports_no_torch() -> None:

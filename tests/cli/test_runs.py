@@ -34,7 +34,7 @@ def test_the_list_as_json_and_csv(run, two):
     assert run("runs", "--format", "csv").out.startswith("run,state,model,data,epochs,planned,top1,top1_low")
 
 
-def test_a_damaged_run_is_named_and_the_answer_is_partial(run, two):
+def test_a_damaged_run_is_listed_with_the_exit_status_of_a_partial_result(run, two):
     (two[0] / "journal.jsonl").unlink()
     ended = run("runs")
     assert (ended.status, ended.err) == (1, "")
@@ -55,10 +55,10 @@ def test_a_damaged_run_can_t_be_compared(run, two):
 
 
 @pytest.mark.parametrize("words", [("--average", "runs/0", "runs/1"), ("runs/0", "--out", "mean")])
-def test_average_and_out_need_each_other(run, two, words):
+def test_average_and_out_must_be_given_together(run, two, words):
     ended = run("runs", *words)
     assert (ended.status, ended.out) == (2, "")
-    assert "--average and --out need each other" in ended.err
+    assert "--average and --out must be given together" in ended.err
 
 
 def test_the_average_of_two_runs_can_predict_and_be_evaluated(run, two):

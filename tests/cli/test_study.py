@@ -20,20 +20,20 @@ STUDY = ("study", "resolution", "--data", "folder:pets", "--seeds", "2", "--epoc
 
 
 @pytest.fixture
-def invented_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else every mode would be timed on this machine."""
+def fixed_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fixed times, so that no compute mode is timed on this machine."""
     monkeypatch.setattr(
         autotune, "time_job", lambda job, log: Timings(min(job.batch, 20), "released", {ComputeMode(): 0.1})
     )
 
 
 def plain(text: str) -> str:
-    """In one line, without the frame that a terminal gets."""
+    """The text in one line, without the frame of terminal output."""
     return " ".join(re.sub(r"[│╭╰─╮╯]", " ", text).split())
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("invented_times")
+@pytest.mark.usefixtures("fixed_times")
 def test_a_study_prints_its_tables_and_writes_report_and_results(run, pets):
     ended = run(*STUDY, "--out", "found", "--quiet")
     assert ended.status == 0
@@ -48,7 +48,7 @@ def test_a_study_prints_its_tables_and_writes_report_and_results(run, pets):
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("invented_times")
+@pytest.mark.usefixtures("fixed_times")
 def test_the_study_of_transfer_prints_its_tables_and_writes_report_and_results(run, monkeypatch):
     monkeypatch.setattr(features, "cache_folder", lambda: Path("cache"))
     few = ("--seeds", "2", "--epochs", "1", "--images", "50", "--shots", "4", "--tuning-epochs", "1")
@@ -88,7 +88,7 @@ def test_the_options_of_a_study_are_the_fields_of_its_settings_with_their_help(r
         assert f"[default: {field.default}; x>={field.metadata['min']}]" in out
 
 
-def test_a_number_below_the_least_of_a_setting_is_refused(refused):
+def test_a_value_below_the_minimum_of_a_setting_is_refused(refused):
     sentence = refused("study", "resolution", "--data", "digits", "--seeds", "1")
     assert "'--seeds'" in sentence and "greater than or equal to 2" in sentence
 
@@ -103,7 +103,7 @@ def test_transfer_needs_as_many_images_as_shots(refused):
     assert "training images of" in sentence and "needs 5000 of each new class" in sentence
 
 
-def test_an_unknown_study_is_refused_with_those_that_there_are(refused):
+def test_an_unknown_study_is_refused_with_a_list_of_the_studies(refused):
     assert refused("study", "colour", "--data", "digits") == (
         'There is no study "colour": the studies are resolution, transfer.'
     )
@@ -111,7 +111,7 @@ def test_an_unknown_study_is_refused_with_those_that_there_are(refused):
 
 
 @pytest.mark.parametrize("name", ["arms", "result", "__init__"])
-def test_what_studies_share_is_no_study(refused, name):
+def test_modules_shared_by_studies_are_not_studies(refused, name):
     assert refused("study", name, "--data", "digits").startswith(f'There is no study "{name}"')
 
 

@@ -1,4 +1,4 @@
-"""A model's code in a folder that came from elsewhere is not run, unless --trust-code is given."""
+"""The code of a model in a received folder is run only with --trust-code."""
 
 import shutil
 from pathlib import Path

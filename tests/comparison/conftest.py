@@ -94,7 +94,7 @@ def _make_comparison(
 
 
 def _architecture(name: str, *, parameters: int, macs: int) -> Architecture:
-    """With invented counts in the place of those that a model would have."""
+    """An architecture with fixed counts instead of those of a model."""
     architecture = Architecture(name, "mixer", {})
     vars(architecture).update(parameters=parameters, macs=macs)
     return architecture

@@ -1,4 +1,4 @@
-"""Compare as a user runs it: real timings, real processes, and one that the system kills."""
+"""`compare` with real timings and real processes, one of which is killed."""
 
 import time
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ def runs(store: Path, model: str) -> list[Run]:
     return [Run(path) for path in store.glob(f"{model}-digits-seed0-*")]
 
 
-def test_two_models_are_trained_evaluated_and_timed_and_found_again(store):
+def test_two_models_are_trained_evaluated_timed_and_then_taken_from_the_store(store):
     first = compared()
     assert [run.state for model in MODELS for run in runs(store, model)] == ["done", "done"]
     for one in first.model_results:
@@ -48,7 +48,7 @@ def test_two_models_are_trained_evaluated_and_timed_and_found_again(store):
         assert (again[name].correct == first[name].correct).all()
 
 
-def test_a_training_that_the_system_kills_is_one_sentence_and_what_was_finished_is_kept(store):
+def test_a_killed_training_is_a_user_error_and_finished_trainings_are_not_repeated(store):
     killed: list[int] = []
     killer = Thread(target=kill_the_training_of, args=("convmixer_nano", store, killed))
     killer.start()
@@ -67,7 +67,7 @@ def test_a_training_that_the_system_kills_is_one_sentence_and_what_was_finished_
 
 
 def kill_the_training_of(model: str, store: Path, killed: list[int]) -> None:
-    """As soon as it runs. The process that trains is a child of one that was forked from this one."""
+    """Kill the process of a training as soon as it runs. It is a child of the fork server of this process."""
     patience = time.monotonic() + 120
     while time.monotonic() < patience:
         if any(run.state == "running" for run in runs(store, model)):

@@ -1,4 +1,4 @@
-"""The models of a comparison before their training: the default recipe with what was given, and one compute mode."""
+"""The models of a comparison before training: the default recipe with overrides, and one compute mode."""
 
 from dataclasses import replace
 from typing import Any
@@ -33,7 +33,7 @@ def planned(candidate) -> PlannedCandidate:
 
 @pytest.fixture
 def timed(tmp_path, monkeypatch) -> list[Job]:
-    """The jobs whose steps are timed; bf16 is invented to be faster."""
+    """The jobs that are timed, with fixed times: bf16 is faster."""
     jobs: list[Job] = []
 
     def time_job(job: Job, log: Any, processes: int = 1) -> Timings:
@@ -55,7 +55,7 @@ def test_a_candidate_has_the_default_recipe_of_its_model(shades):
     assert found.job.preprocess.image_size == (32, 32)
 
 
-def test_what_is_given_takes_the_place_of_the_recipe_s(shades):
+def test_arguments_override_the_recipe(shades):
     found = make_candidate("mixer_nano", shades, image_size=(8, 12), epochs=3, config={"channels": 16})
     assert (found.job.recipe.epochs, found.job.architecture.config["channels"]) == (3, 16)
     assert found.job.recipe.config["channels"] == 16
@@ -72,7 +72,7 @@ def test_validation_images_are_merged_into_train_by_the_recipe(candidate, shades
 
 
 @pytest.mark.parametrize("name", ["convmixer_nano", "resnet_nano"])
-def test_the_counts_are_those_of_the_model_that_will_be_trained(shades, name):
+def test_parameters_and_macs_are_those_of_the_trained_model(shades, name):
     found = make_candidate(name, shades, image_size=16, epochs=None, config={})
     model = create_model(name, image_size=16, classes=2)
     assert (found.parameters, found.macs) == (count_parameters(model), count_macs(model, (3, 16, 16)))
@@ -83,7 +83,7 @@ def test_an_unknown_model_is_refused(shades):
         make_candidate("mixer_nani", shades, image_size=None, epochs=None, config={})
 
 
-def test_another_seed_changes_nothing_else(planned):
+def test_another_seed_changes_only_the_seed(planned):
     training, job = planned.training(7), planned.candidate.job
     assert training.job.recipe.seed == 7
     assert replace(training.job, recipe=job.recipe) == job
@@ -92,12 +92,12 @@ def test_another_seed_changes_nothing_else(planned):
     assert training.folder != planned.training(8).folder
 
 
-def test_a_length_in_steps_takes_the_place_of_the_epochs(candidate):
+def test_with_steps_replaces_the_epochs(candidate):
     recipe = candidate.with_steps(9).job.recipe
     assert (recipe.steps, recipe.epochs) == (9, None)
 
 
-def test_a_candidate_is_timed_once_and_its_times_are_kept_in_the_store(candidate, timed):
+def test_a_candidate_is_timed_once_and_its_timings_are_cached_in_the_store(candidate, timed):
     first = plan_candidates([candidate], ComparisonSettings(), log=print)
     assert (
         plan_candidates([candidate], ComparisonSettings(), log=print)
@@ -107,15 +107,15 @@ def test_a_candidate_is_timed_once_and_its_times_are_kept_in_the_store(candidate
     assert len(timed) == 1
 
 
-def test_candidates_are_timed_each_and_all_get_the_same_mode(candidate, shades, timed):
+def test_every_candidate_is_timed_and_all_get_the_same_mode(candidate, shades, timed):
     larger = make_candidate("mixer_nano", shades, image_size=16, epochs=2, config={})
     planned = plan_candidates([candidate, larger], ComparisonSettings(), log=print)
     assert timed == [candidate.job, larger.job]
     assert [(one.candidate, one.plan.mode) for one in planned] == [(candidate, PLAN.mode), (larger, PLAN.mode)]
 
 
-def test_trainings_whose_seconds_are_matched_run_alone(candidate, timed, monkeypatch):
-    """The first training is alone when its seconds are measured."""
+def test_trainings_with_matched_seconds_run_one_at_a_time(candidate, timed, monkeypatch):
+    """Other trainings would change the measured time of the first one."""
     monkeypatch.delattr(candidates, "select_concurrent_plans")
     (planned,) = plan_candidates([candidate], ComparisonSettings(match="seconds"), log=print)
     assert planned.plan.concurrent == 1
@@ -134,19 +134,19 @@ def test_the_number_of_trainings_at_the_same_time_is_chosen_for_all_seeds(candid
     assert chosen == [([candidate.job], 7)]
 
 
-def test_the_seconds_of_a_training_are_those_of_all_its_steps_and_of_its_start(planned):
-    """52 images, validation among them, in batches of four, twice."""
+def test_the_seconds_of_a_training_include_all_steps_and_the_start(planned):
+    """Two epochs of 52 images, including the validation images, in batches of four."""
     assert planned.candidate.job.batch == 4
     assert planned.training(seed=0).seconds == runner.STARTUP_SECONDS + 26 * 0.25
 
 
 @pytest.mark.parametrize(("seconds", "steps"), [(10.0, 40), (10.1, 40), (10.2, 41), (0.01, 1)])
-def test_a_training_that_is_to_last_so_long_has_that_many_steps_and_at_least_one(planned, seconds, steps):
+def test_a_duration_in_seconds_is_converted_to_at_least_one_step(planned, seconds, steps):
     lasting = planned.lasting(seconds)
     assert lasting.candidate.job.recipe.steps == steps
     assert lasting.training(seed=0).seconds == runner.STARTUP_SECONDS + steps * 0.25
 
 
-def test_the_default_models_are_of_about_equal_parameters():
+def test_the_default_models_have_similar_parameter_counts():
     parameters = [find_size(name).parameters for name in DEFAULT_MODELS]
     assert len(parameters) == 5 and max(parameters) < 1.1 * min(parameters)

@@ -1,4 +1,4 @@
-"""Compare from end to end on forty images, each training in this process."""
+"""`compare` from end to end on forty images, with all trainings in this process."""
 
 import re
 from collections.abc import Callable
@@ -39,37 +39,37 @@ Compared = Callable[..., Comparison]
 
 
 @pytest.fixture
-def said() -> list[str]:
+def messages() -> list[str]:
     return []
 
 
 @pytest.fixture
-def compared(pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]) -> Compared:
-    """Compares with invented times and speeds."""
+def compared(pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, messages: list[str]) -> Compared:
+    """Runs `compare` with fixed times and speeds."""
     monkeypatch.setenv("MIXLAB_RUNS", str(tmp_path / "store"))
-    monkeypatch.setattr(autotune, "time_job", invented_times)
-    monkeypatch.setattr(compare_module, "images_per_second", invented_speeds)
+    monkeypatch.setattr(autotune, "time_job", fixed_times)
+    monkeypatch.setattr(compare_module, "images_per_second", fixed_speeds)
 
     def compared(models: list[str] = MODELS, **settings: Any) -> Comparison:
         settings = {"seeds": 2, "image_size": 8, "epochs": None if settings.keys() & {"minutes"} else 1} | settings
         return compare(
-            models, open_dataset(f"folder:{pets}"), ComparisonSettings(**settings), quiet=True, log=said.append
+            models, open_dataset(f"folder:{pets}"), ComparisonSettings(**settings), quiet=True, log=messages.append
         )
 
     return compared
 
 
-def invented_times(job: Job, log: object, processes: int = 1) -> Timings:
+def fixed_times(job: Job, log: object, processes: int = 1) -> Timings:
     return Timings(4, "released", {ComputeMode(): SECONDS_PER_STEP.get(job.recipe.model, 0.05)})
 
 
-def invented_speeds(models: dict[str, Any], device: object) -> dict[str, Any]:
+def fixed_speeds(models: dict[str, Any], device: object) -> dict[str, Any]:
     return {name: (ComputeMode(), median_interval([100.0] * 9, "images/s")) for name in models}
 
 
 @pytest.fixture(autouse=True)
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The folders that are trained into, as it happens; trainings run in this process."""
+    """The names of the folders of all trainings, in the order of their start. Trainings run in this process."""
     folders: list[str] = []
 
     def train_here(training: Training, *, waits: bool) -> Future[None]:
@@ -93,7 +93,7 @@ def test_every_model_is_trained_with_every_seed_and_the_longest_trainings_first(
     assert [name.partition("-folder-")[0] for name in trained] == MODELS[::-1] * 2
 
 
-def test_all_are_evaluated_on_the_same_held_out_images(compared):
+def test_all_models_are_evaluated_on_the_same_held_out_images(compared):
     comparison = compared()
     test = comparison.dataset.splits["test"]
     assert len(test) == 8
@@ -102,18 +102,18 @@ def test_all_are_evaluated_on_the_same_held_out_images(compared):
         assert all(np.array_equal(run.labels, test.labels) for run in one.trained)
 
 
-def test_validation_images_are_trained_on(compared):
+def test_validation_images_are_used_for_training(compared):
     comparison = compared()
     assert list(comparison.dataset.splits) == ["train", "test"]
     assert all(run.images == 32 for one in comparison.model_results for run in one.trained)
 
 
-def test_another_image_size_is_that_of_every_model(compared):
+def test_the_image_size_applies_to_every_model(compared):
     comparison = compared(image_size=12, seeds=1)
     assert [one.candidate.job.architecture.config["image_size"] for one in comparison.model_results] == [12, 12]
 
 
-def test_what_an_interruption_has_finished_is_found_again(compared, trained, monkeypatch):
+def test_after_an_interruption_finished_trainings_are_not_repeated(compared, trained, monkeypatch):
     train_here, left = runner._start, iter(range(3))
 
     def interrupted(*arguments: Any, **options: Any) -> Future[None]:
@@ -125,56 +125,56 @@ def test_what_an_interruption_has_finished_is_found_again(compared, trained, mon
         stopped.setattr(runner, "_start", interrupted)
         compared()
     assert len(trained) == 3
-    monkeypatch.delattr(autotune, "time_job")  # the times are in the store as well
+    monkeypatch.delattr(autotune, "time_job")  # the timings are in the store as well
     comparison = compared()
     assert len(trained) == len(set(trained)) == 4
     assert [one.correct.shape for one in comparison.model_results] == [(2, 8), (2, 8)]
 
 
-def test_more_seeds_train_only_those_that_are_missing(compared, trained):
+def test_with_more_seeds_only_the_missing_trainings_run(compared, trained):
     compared(seeds=1)
     compared(seeds=2)
     assert len(trained) == len(set(trained)) == 4
 
 
-def test_a_changed_image_trains_anew(compared, trained, pets):
+def test_a_changed_image_repeats_all_trainings(compared, trained, pets):
     compared(seeds=1)
     Image.new("RGB", (8, 8)).save(pets / "cat" / "00.png")
     compared(seeds=1)
     assert len(set(trained)) == 4
 
 
-def test_minutes_are_shared_equally_and_pay_for_the_start_of_each_training(compared):
+def test_minutes_are_shared_equally_and_include_the_start_of_each_training(compared):
     comparison = compared(minutes=4 * (0.1 + compare_module.STARTUP_SECONDS) / 60)
     steps = {name: {recipe["steps"] for recipe in found} for name, found in recipes(comparison).items()}
     assert steps == {"mixer_nano": {10}, "convmixer_nano": {5}}
 
 
-def test_minutes_that_pay_for_no_training_are_refused_with_how_many_would(compared, trained):
+def test_too_few_minutes_are_refused_with_the_minimum(compared, trained):
     with pytest.raises(UserError, match=r"--minutes 0\.1 is too short for 4 trainings, .*: give at least 1, or fewer"):
         compared(minutes=0.1)
     assert trained == []
 
 
-def test_matching_seconds_gives_the_others_as_many_steps_as_take_so_long(compared, monkeypatch):
-    def of_a_quarter_second(*arguments: Any) -> Trained:
+def test_with_matched_seconds_all_models_train_for_the_same_time(compared, monkeypatch):
+    def with_fixed_time(*arguments: Any) -> Trained:
         return replace(evaluate_training(*arguments), training_seconds=0.24)
 
-    monkeypatch.setattr(compare_module, "evaluate_training", of_a_quarter_second)
+    monkeypatch.setattr(compare_module, "evaluate_training", with_fixed_time)
     found = recipes(compared(match="seconds"))
     assert ["steps" in recipe for recipe in found["mixer_nano"]] == [False, False]
     assert [recipe["steps"] for recipe in found["convmixer_nano"]] == [12, 12]
 
 
 @pytest.mark.parametrize("match", ["parameters", "macs"])
-def test_a_matched_model_has_about_what_the_first_one_has(compared, match):
+def test_a_matched_model_has_about_the_parameters_or_macs_of_the_first(compared, match):
     first, other = (getattr(one.candidate, match) for one in compared(["mixer_nano", LARGE], match=match).model_results)
     assert other == pytest.approx(first, rel=0.1)
     alone = create_model(LARGE, image_size=8, classes=2)
     assert {"parameters": count_parameters, "macs": macs_of}[match](alone) > 2 * first
 
 
-def test_a_model_of_a_fixed_size_is_matched_only_to_itself(compared, trained):
+def test_a_model_of_a_fixed_size_can_not_be_matched(compared, trained):
     with pytest.raises(UserError, match="vit_nano has a fixed size, so it can't be matched to another model"):
         compared(["mixer_nano", "vit_nano"], match="parameters")
     assert trained == []
@@ -188,7 +188,7 @@ def test_fewer_than_two_different_models_are_refused(compared, models):
         compared(models)
 
 
-def test_a_broken_test_image_shows_before_the_first_training(compared, trained, pets):
+def test_an_unreadable_test_image_is_reported_before_the_first_training(compared, trained, pets):
     comparison = compared(seeds=1)
     trained.clear()
     (pets / comparison.dataset.splits["test"].names[0]).write_bytes(b"")
@@ -197,21 +197,21 @@ def test_a_broken_test_image_shows_before_the_first_training(compared, trained, 
     assert trained == []
 
 
-def test_the_plan_and_every_result_are_said_as_they_come(compared, said):
+def test_the_plan_and_every_result_are_logged_immediately(compared, messages):
     compared()
-    assert any(sentence.endswith("all models are trained in fp32, contiguous, 1 at a time.") for sentence in said)
-    assert [sentence.partition(" ")[0] for sentence in said[-8::2]] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
-    assert all(re.fullmatch(r"  top-1 [\d.]+ %", sentence) for sentence in said[-7::2])
-    assert "mixer_nano, seed 1: trained in " in said[-2]
+    assert any(sentence.endswith("all models are trained in fp32, contiguous, 1 at a time.") for sentence in messages)
+    assert [sentence.partition(" ")[0] for sentence in messages[-8::2]] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
+    assert all(re.fullmatch(r"  top-1 [\d.]+ %", sentence) for sentence in messages[-7::2])
+    assert "mixer_nano, seed 1: trained in " in messages[-2]
 
 
-def test_results_of_the_store_are_said_with_their_names_as_well(compared, said):
+def test_results_from_the_store_are_logged_with_their_names(compared, messages):
     compared()
-    first = [sentence for sentence in said if sentence.startswith("  top-1")]
-    said.clear()
+    first = [sentence for sentence in messages if sentence.startswith("  top-1")]
+    messages.clear()
     compared()
-    assert said[-8::2] == [
+    assert messages[-8::2] == [
         f"[{place}/4] {name}, seed {seed}: found in the store"
         for place, (seed, name) in enumerate(product(range(2), MODELS[::-1]), start=1)
     ]
-    assert said[-7::2] == first
+    assert messages[-7::2] == first

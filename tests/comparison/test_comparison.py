@@ -62,7 +62,7 @@ def test_the_closest_pair_of_a_tie_contains_only_tied_models(make_comparison):
     assert (closest_pair.a, closest_pair.b) == ("davit_nano", "vit_nano")
 
 
-def test_the_answer_warns_if_a_baseline_is_better(make_comparison):
+def test_the_conclusion_warns_if_a_baseline_is_better(make_comparison):
     assert (
         "But the baseline 1-nearest neighbour reaches 90.0 %: train longer"
         in make_comparison({"a": 60.0, "b": 30.0}).conclusion

@@ -173,7 +173,7 @@ def test_a_single_test_split_mentions_no_folds():
     assert "single folds" not in pretrained_page(single).html()
 
 
-def test_the_answer_warns_if_a_baseline_is_better():
+def test_the_conclusion_warns_if_a_baseline_is_better():
     assert "--from-scratch" in make_pretrained_comparison({"a.x": 20.0, "b.x": 15.0}).conclusion
 
 

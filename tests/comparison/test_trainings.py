@@ -28,21 +28,21 @@ def digits() -> Dataset:
 
 @pytest.fixture
 def run(tiny_recipe: dict[str, Any], digits: Dataset, tmp_path: Path) -> Run:
-    """Twenty steps on the digits, validation among them, computed in bf16."""
+    """Twenty steps on the digits, including the validation images, in bf16."""
     fields = tiny_recipe | {"data": "digits", "validation": "merged", "steps": 20, "batch": 64}
     recipe = parse_training_recipe(fields, "tiny")
     plan = Plan("cpu", ComputeMode("bf16"), 64)
     return train(resolve(recipe, digits, CPU), plan, tmp_path / "run", quiet=True)
 
 
-def test_validation_images_join_those_to_train_on(shades: Dataset):
+def test_validation_images_are_added_to_the_training_images(shades: Dataset):
     splits = shades.merge_validation().splits
     assert list(splits) == ["train", "test"]
     assert splits["train"].names == shades.splits["train"].names + shades.splits["validation"].names
     assert splits["test"] is shades.splits["test"]
 
 
-def test_a_set_without_validation_stays_as_it_is(shades: Dataset):
+def test_a_dataset_without_validation_is_unchanged(shades: Dataset):
     splits = {name: shades.splits[name] for name in ("train", "test")}
     assert replace(shades, splits=splits).merge_validation().splits == splits
 
@@ -60,13 +60,13 @@ def test_a_training_is_evaluated_on_every_test_image(run, digits):
     assert trained.training_seconds > 0 and trained.peak_bytes > 2**20
 
 
-def test_a_run_that_was_found_again_is_evaluated_to_the_same_numbers(run, digits):
+def test_a_run_from_the_store_has_the_same_results(run, digits):
     first, again = (evaluate_training(one, digits, CPU) for one in (run, Run(run.path)))
     assert np.array_equal(again.probabilities, first.probabilities)
     assert (again.training_seconds, again.epochs) == (first.training_seconds, first.epochs)
 
 
-def test_a_run_is_evaluated_in_fp32_whatever_it_was_trained_in(run, digits):
+def test_a_run_is_evaluated_in_fp32_for_any_training_precision(run, digits):
     trained, predictor = evaluate_training(run, digits, CPU), Predictor(run.path)
     for place in (0, 100, 509):
         expected = predictor(digits.splits["test"].image(place)).probabilities

@@ -33,7 +33,7 @@ def counts(split: Split) -> dict[int, int]:
     return {int(label): count for label, count in Counter(split.labels.tolist()).items()}
 
 
-def test_without_a_setting_every_image_stays(dataset):
+def test_without_settings_all_images_are_used(dataset):
     assert grays(subset(dataset, seed=0).splits["train"]) == grays(dataset.splits["train"])
 
 
@@ -69,12 +69,12 @@ def test_a_larger_subset_contains_a_smaller_one(dataset):
     assert set(small) < set(large)
 
 
-def test_the_seed_decides_which_images(dataset):
+def test_the_seed_selects_the_images(dataset):
     first, again, other = (grays(subset(dataset, per_class=3, seed=seed).splits["train"]) for seed in (0, 0, 1))
     assert first == again != other
 
 
-def test_an_unknown_class_is_refused_with_the_nearest(dataset):
+def test_an_unknown_class_is_refused_with_a_suggestion(dataset):
     with pytest.raises(
         UserError, match=r'subset\.classes has "bea", which is not a class of insects\. Did you mean "bee"'
     ):

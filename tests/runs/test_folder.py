@@ -1,4 +1,4 @@
-"""A run's folder: it says its state, and what is wrong with it is said in one sentence."""
+"""Run folders: their state and files, and an error in one sentence for each kind of damage."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from mixlab.runs.folder import FORMAT, Run, open_run, require_free_folder, start
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """A finished run as far as its folder goes; the weights are none."""
+    """The folder of a finished run, with a placeholder for the weights."""
     run = start_run(tmp_path / "run", {"model": "m"}, {"device": "cpu"}, {"cores": 2}, {}, None)
     run.weights.write_bytes(b"weights")
     (run.path / "config.json").write_text('{"family": "mixer"}')
@@ -19,18 +19,18 @@ def run(tmp_path: Path) -> Run:
     return run
 
 
-def test_a_finished_run_is_opened_again_with_all_that_was_written(run):
+def test_an_opened_run_has_everything_that_was_written(run):
     again = open_run(run.path)
     assert (again.recipe, again.plan, again.environment) == ({"model": "m"}, {"device": "cpu"}, {"cores": 2})
     assert (again.config, again.split_assignment, again.state) == ({"family": "mixer"}, None, "done")
 
 
-def test_the_split_is_kept_where_the_parts_were_cut(tmp_path):
+def test_the_split_assignment_is_stored(tmp_path):
     split = {"train": ["a/1.png"], "test": ["a/2.png"]}
     assert start_run(tmp_path / "run", {}, {}, {}, {}, split).split_assignment == split
 
 
-def test_a_run_is_running_until_it_is_marked(tmp_path):
+def test_a_new_run_is_running_until_its_state_is_set(tmp_path):
     run = start_run(tmp_path / "run", {}, {}, {}, {}, None)
     assert run.state == "running"
     run.set_state("stopped")
@@ -38,22 +38,22 @@ def test_a_run_is_running_until_it_is_marked(tmp_path):
 
 
 @pytest.mark.parametrize(("state", "unfinished"), [("running", True), ("stopped", True), ("done", False)])
-def test_a_training_that_has_not_come_to_its_end_can_go_on(run, state, unfinished):
+def test_a_running_or_stopped_run_is_unfinished(run, state, unfinished):
     run.set_state(state)
     assert run.is_unfinished == unfinished
 
 
-def test_where_no_training_was_begun_none_can_go_on(tmp_path):
+def test_an_empty_folder_is_not_an_unfinished_run(tmp_path):
     assert not Run(tmp_path).is_unfinished
 
 
-def test_a_folder_that_can_t_be_laid_out_leaves_nothing_behind(tmp_path):
+def test_a_failed_start_leaves_no_files(tmp_path):
     with pytest.raises(TypeError):
         start_run(tmp_path / "run", {}, {"device": object()}, {}, {}, None)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_empty_folder_is_taken(tmp_path):
+def test_a_run_can_start_in_an_empty_folder(tmp_path):
     require_free_folder(tmp_path)
     assert start_run(tmp_path, {}, {}, {}, {}, None).state == "running"
 
@@ -64,44 +64,44 @@ def test_a_finished_run_is_never_overwritten(run):
     assert run.weights.exists()
 
 
-def test_a_folder_with_something_else_is_left_alone(tmp_path):
+def test_a_folder_with_other_files_is_refused_and_not_changed(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(UserError, match=r"already exists and is not a run's folder: give a new or empty folder"):
         start_run(tmp_path, {}, {}, {}, {}, None)
     assert (tmp_path / "thesis.tex").read_text() == "mine"
 
 
-def test_a_file_is_no_place_for_a_run(tmp_path):
+def test_a_file_is_refused_as_a_folder(tmp_path):
     (tmp_path / "run").write_text("mine")
     with pytest.raises(UserError, match="is a file, but a run needs a new folder: give another path"):
         start_run(tmp_path / "run", {}, {}, {}, {}, None)
 
 
 @pytest.mark.parametrize("status", [{"healthy": True}, {"format": 1}, [], "done"])
-def test_a_folder_with_another_program_s_status_is_no_run(tmp_path, status):
+def test_a_status_file_of_another_program_is_not_a_run(tmp_path, status):
     (tmp_path / "status.json").write_text(json.dumps(status))
     for use in (open_run, require_free_folder):
         with pytest.raises(UserError, match=r"is not a run's folder: its status.json was not written by mixlab"):
             use(tmp_path)
 
 
-def test_a_missing_folder_is_no_run(tmp_path):
+def test_a_missing_folder_is_not_a_run(tmp_path):
     with pytest.raises(UserError, match=r"There is no run at .*first: give the folder that mixlab train printed"):
         open_run(tmp_path / "first")
 
 
-def test_an_empty_folder_is_no_run(tmp_path):
+def test_an_empty_folder_is_not_a_run(tmp_path):
     with pytest.raises(UserError, match=r"is empty, so it is not a run's folder: give the folder that mixlab train"):
         open_run(tmp_path)
 
 
-def test_a_folder_of_something_else_is_no_run(tmp_path):
+def test_a_folder_with_other_files_is_not_a_run(tmp_path):
     (tmp_path / "cat.jpg").write_bytes(b"")
     with pytest.raises(UserError, match=r"is not a run's folder: it has no status\.json"):
         open_run(tmp_path)
 
 
-def test_a_run_of_a_newer_format_asks_for_an_upgrade(run):
+def test_a_run_of_a_newer_format_needs_an_upgrade(run):
     (run.path / "status.json").write_text(json.dumps({"format": FORMAT + 1, "state": "done"}))
     with pytest.raises(
         UserError, match=rf"format {FORMAT + 1} of a newer mixlab, .* reads formats up to {FORMAT}: upgr"
@@ -117,21 +117,21 @@ def test_an_unfinished_run_is_not_opened(run, state):
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "recipe.toml", "plan.json", "environment.json"])
-def test_a_run_that_lost_a_file_is_not_opened(run, name):
+def test_a_run_with_a_missing_file_is_not_opened(run, name):
     (run.path / name).unlink()
     with pytest.raises(UserError, match=rf"{name} is missing, but the run wrote \d+ bytes\. Copy the whole folder"):
         open_run(run.path)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "recipe.toml", "plan.json", "environment.json"])
-def test_a_run_with_a_file_that_was_cut_off_is_not_opened(run, name):
+def test_a_run_with_a_truncated_file_is_not_opened(run, name):
     content = (run.path / name).read_bytes()
     (run.path / name).write_bytes(content[:-1])
     with pytest.raises(UserError, match=rf"{name} has {len(content) - 1:,} bytes, .* wrote {len(content):,} bytes"):
         open_run(run.path)
 
 
-def test_a_file_beside_the_run_s_own_is_no_harm(run):
+def test_an_additional_file_is_ignored(run):
     (run.path / "notes.txt").write_text("good one")
     assert open_run(run.path).state == "done"
 
@@ -147,19 +147,19 @@ def test_a_file_beside_the_run_s_own_is_no_harm(run):
         ("recipe.toml", "recipe"),
     ],
 )
-def test_a_truncated_file_of_a_run_is_named_with_the_place(run, name, attribute):
+def test_a_truncated_file_is_named_with_the_line(run, name, attribute):
     (run.path / name).write_text('{"format"')
     with pytest.raises(UserError, match=rf"{name} is damaged \(.*line 1.*\): it was truncated or edited"):
         getattr(run, attribute)
 
 
-def test_a_file_of_a_run_that_is_no_text_is_named(run):
+def test_a_binary_file_is_named(run):
     (run.path / "config.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match=r"config\.json is damaged \(.*utf-8"):
         run.config  # noqa: B018
 
 
-def test_a_missing_file_of_a_run_is_named(run):
+def test_a_missing_file_is_named(run):
     (run.path / "config.json").unlink()
     with pytest.raises(UserError, match=r"is incomplete: config\.json can't be read\. Copy the whole folder again"):
         run.config  # noqa: B018

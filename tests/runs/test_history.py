@@ -1,4 +1,4 @@
-"""A journal read in one go, also while it is being written."""
+"""Reading of a journal, also while it is written."""
 
 from pathlib import Path
 
@@ -23,52 +23,52 @@ def journal(tmp_path: Path) -> Path:
     return tmp_path / "journal.jsonl"
 
 
-def test_lines_are_found_by_their_kind(journal):
+def test_lines_are_grouped_by_kind(journal):
     history = read_history(journal)
     assert [line["step"] for line in (*history.steps, *history.epochs, *history.resumed)] == [4, 5, 7]
     assert (history.skipped, history.end) == ([], None)
 
 
-def test_the_last_step_is_the_farthest_that_any_line_tells_of(journal):
+def test_the_last_step_is_the_largest_in_any_line(journal):
     assert read_history(journal).step == 7
     assert History().step == 0
 
 
-def test_a_training_that_has_just_begun_has_no_journal_and_an_empty_history(tmp_path):
+def test_without_a_journal_the_history_is_empty(tmp_path):
     assert read_history(tmp_path / "journal.jsonl") == History()
 
 
-def test_a_line_that_is_being_written_is_not_read_yet(journal):
+def test_an_incomplete_last_line_is_ignored(journal):
     with journal.open("ab") as file:
         file.write(b'{"kind": "step", "st')
     assert len(read_history(journal).steps) == 1
 
 
-def test_a_broken_line_is_named(journal):
+def test_a_damaged_line_is_reported_by_its_number(journal):
     with journal.open("ab") as file:
         file.write(b"{]\n")
     with pytest.raises(UserError, match=r"journal\.jsonl is damaged in line 4 \(.*Train again, or copy the run again"):
         read_history(journal)
 
 
-def test_a_image_s_name_may_hold_any_character(tmp_path):
+def test_an_image_name_may_contain_any_character(tmp_path):
     with Journal(tmp_path / "journal.jsonl") as journal:
         journal.write("end", unreadable={"a\u2028b\x85c": "it is truncated"})
     end = read_history(tmp_path / "journal.jsonl").end
     assert end and list(end["unreadable"]) == ["a\u2028b\x85c"]
 
 
-def test_of_equally_good_epochs_the_last_is_the_one_that_was_kept():
+def test_the_last_of_equally_good_epochs_is_the_best():
     history = History(epochs=[epoch(1, 90.0), epoch(2, 90.0), epoch(3, 70.0)])
     assert history.best and history.best["epoch"] == 2
     assert history.validation == {"top1": 90.0, "images": 10}
 
 
-def test_without_a_validation_part_no_epoch_is_best():
+def test_without_validation_there_is_no_best_epoch():
     history = History(epochs=[epoch(1, None)])
     assert (history.best, history.validation, history.seconds) == (None, None, 2.0)
 
 
-def test_averaged_weights_have_what_validation_said_of_them_and_not_of_an_epoch():
+def test_averaged_weights_have_their_own_validation_result():
     averaged = {"runs": ["a", "b"], "validation": {"top1": 95.0, "images": 10}}
     assert History(epochs=[epoch(1, 90.0)], averaged=[averaged]).validation == averaged["validation"]

@@ -1,4 +1,4 @@
-"""The lease: one holder at a time, and an end for every holder that died."""
+"""Leases: one holder at a time, and expiry when the holder has ended."""
 
 import json
 import multiprocessing
@@ -48,12 +48,12 @@ def other_process(folder) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def write_holder(file: Path, **changes: object) -> None:
-    """As a holder on another machine leaves it."""
+    """Write the lease of a holder on another machine."""
     holder = {"token": "theirs", "machine": "node7 boot", "process": 12, "started": 1.0} | changes
     file.write_text(json.dumps(holder))
 
 
-def test_a_lease_lasts_until_its_block_ends(folder, file):
+def test_a_lease_is_held_until_the_context_ends(folder, file):
     with lease(folder):
         assert is_held(folder) and file.exists()
     assert not is_held(folder) and not file.exists()
@@ -98,12 +98,12 @@ def test_a_killed_holder_on_this_machine_is_replaced_at_once(folder, other_proce
     assert time.monotonic() - before < module.EXPIRY / 2
 
 
-def test_a_process_number_that_was_given_to_another_process_is_not_the_holder(folder, file):
+def test_a_reused_process_id_is_not_the_holder(folder, file):
     write_holder(file, machine=module._machine(), process=os.getpid(), started=1.0)
     assert not is_held(folder)
 
 
-def test_a_holder_on_another_machine_that_touches_its_lease_is_not_replaced(folder, file, monkeypatch):
+def test_a_holder_on_another_machine_that_updates_its_lease_is_not_replaced(folder, file, monkeypatch):
     monkeypatch.setattr(module, "EXPIRY", 0.4)
     monkeypatch.setattr(module, "_POLL", 0.02)
     write_holder(file)
@@ -123,7 +123,7 @@ def test_a_holder_on_another_machine_that_touches_its_lease_is_not_replaced(fold
     assert waited > 1.2
 
 
-def test_a_holder_on_another_machine_without_a_sign_of_life_is_replaced(folder, file, monkeypatch):
+def test_a_holder_on_another_machine_without_updates_is_replaced(folder, file, monkeypatch):
     monkeypatch.setattr(module, "EXPIRY", 0.2)
     monkeypatch.setattr(module, "_POLL", 0.02)
     write_holder(file)
@@ -133,15 +133,15 @@ def test_a_holder_on_another_machine_without_a_sign_of_life_is_replaced(folder, 
     assert [path.name for path in file.parent.iterdir()] == []
 
 
-def test_a_clock_of_another_machine_that_is_wrong_does_not_expire_a_lease(folder, file):
-    """Its touch is compared with an earlier touch, never with the time here."""
+def test_a_wrong_clock_of_another_machine_does_not_expire_a_lease(folder, file):
+    """Its update is compared with an earlier update, never with the local time."""
     write_holder(file)
     os.utime(file, (0, 0))
     with pytest.raises(LeaseHeldError), lease(folder):
         pass
 
 
-def test_the_holder_touches_its_lease(folder, file, monkeypatch):
+def test_the_holder_updates_its_lease(folder, file, monkeypatch):
     monkeypatch.setattr(module, "HEARTBEAT", 0.02)
     with lease(folder):
         os.utime(file, (0, 0))
@@ -151,7 +151,7 @@ def test_the_holder_touches_its_lease(folder, file, monkeypatch):
             time.sleep(0.01)
 
 
-def test_a_lost_lease_ends_the_training_that_lost_it(folder, file):
+def test_a_process_that_lost_its_lease_stops(folder, file):
     with lease(folder) as held:
         held.require()
         write_holder(file)
@@ -160,7 +160,7 @@ def test_a_lost_lease_ends_the_training_that_lost_it(folder, file):
     assert is_held(folder), "the lease of the new holder stays"
 
 
-def test_a_file_system_without_hard_links_has_leases_as_well(folder, file, monkeypatch):
+def test_leases_work_on_a_file_system_without_hard_links(folder, file, monkeypatch):
     def refuse(source: Path, target: Path) -> None:
         raise PermissionError
 
@@ -183,7 +183,7 @@ def hold_and_count(folder: Path, turns: int, overlaps: Path, inside: Path) -> No
             inside.unlink(missing_ok=True)
 
 
-def test_no_two_of_several_processes_hold_it_at_once(tmp_path, folder):
+def test_only_one_of_several_processes_holds_a_lease_at_a_time(tmp_path, folder):
     context = multiprocessing.get_context("fork")
     overlaps, inside = tmp_path / "overlaps", tmp_path / "inside"
     processes = [context.Process(target=hold_and_count, args=(folder, 5, overlaps, inside)) for _ in range(4)]
@@ -195,7 +195,7 @@ def test_no_two_of_several_processes_hold_it_at_once(tmp_path, folder):
     assert not overlaps.exists()
 
 
-def test_an_expired_lease_goes_to_one_of_several_that_wait(tmp_path, folder, file, monkeypatch):
+def test_an_expired_lease_is_taken_over_by_one_of_several_waiting_processes(tmp_path, folder, file, monkeypatch):
     monkeypatch.setattr(module, "EXPIRY", 0.2)
     monkeypatch.setattr(module, "_POLL", 0.01)
     write_holder(file)
@@ -210,7 +210,7 @@ def test_an_expired_lease_goes_to_one_of_several_that_wait(tmp_path, folder, fil
     assert not overlaps.exists() and not file.exists()
 
 
-def test_a_path_below_a_file_is_a_sentence(tmp_path):
+def test_a_path_below_a_file_is_a_user_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"file"), lease(tmp_path / "file" / "run"):
         pass

@@ -1,4 +1,4 @@
-"""The store: a finished training is found again by everything that decided its result, and by nothing else."""
+"""The store: the folder of a training depends on everything that determines the result, and on nothing else."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_another_plan_has_another_folder(job, plan):
     assert job.folder(plan) != job.folder(PLAN)
 
 
-def test_other_fields_of_the_model_s_config_have_another_folder(job):
+def test_another_model_config_has_another_folder(job):
     assert replace(job, architecture=job.architecture.with_fields(depth=2)).folder(PLAN) != job.folder(PLAN)
 
 
@@ -54,19 +54,19 @@ def test_a_changed_image_has_another_folder(job, shades):
     assert replace(job, dataset=changed).folder(PLAN) != job.folder(PLAN)
 
 
-def test_a_set_without_validation_has_another_folder(job, shades):
+def test_a_dataset_without_validation_has_another_folder(job, shades):
     splits = {name: split for name, split in shades.splits.items() if name != "validation"}
     assert replace(job, dataset=replace(shades, splits=splits)).folder(PLAN) != job.folder(PLAN)
 
 
-def test_another_torch_has_another_folder(job, monkeypatch):
+def test_another_version_of_torch_has_another_folder(job, monkeypatch):
     before = job.folder(PLAN)
     monkeypatch.setattr(torch, "__version__", "99.0")
     assert job.folder(PLAN) != before
 
 
 @pytest.mark.parametrize("family", ["mixer", "timm"])
-def test_another_timm_has_another_folder_where_timm_builds_the_model(job, monkeypatch, family):
+def test_another_version_of_timm_has_another_folder_for_timm_models(job, monkeypatch, family):
     job = replace(job, architecture=replace(job.architecture, family=family))
     before = job.folder(PLAN)
     monkeypatch.setattr(job_module, "version", lambda package: "99.0")
@@ -81,19 +81,19 @@ def test_timings_are_cached_for_all_seeds_and_for_one_machine(job, monkeypatch):
     assert timings_file(job) != before
 
 
-def test_the_store_is_where_the_environment_says_else_here(monkeypatch):
+def test_the_store_is_set_by_the_environment_variable(monkeypatch):
     monkeypatch.setenv("MIXLAB_RUNS", "/elsewhere")
     assert store_folder() == Path("/elsewhere")
     monkeypatch.delenv("MIXLAB_RUNS")
     assert store_folder() == Path("runs")
 
 
-def test_a_folder_s_name_says_model_data_and_seed(job, monkeypatch):
+def test_a_folder_name_contains_model_data_and_seed(job, monkeypatch):
     named = replace(job, recipe=job.recipe.model_copy(update={"model": "timm:vit:depth=2", "seed": 7}))
     assert named.folder(PLAN).name.startswith("timm-vit-depth-2-shades-seed7-")
 
 
-def test_only_a_training_that_came_to_its_end_is_found(tmp_path):
+def test_only_finished_trainings_are_found(tmp_path):
     assert finished_run(tmp_path / "run") is None
     run = start_run(tmp_path / "run", {}, {}, {}, {}, None)
     assert finished_run(tmp_path / "run") is None

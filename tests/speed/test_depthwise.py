@@ -20,7 +20,7 @@ def depthwise(kernel: int | tuple[int, int], channels: int = 3, **options: objec
 
 
 def split(convolution: nn.Conv2d) -> nn.Module:
-    """A split copy."""
+    """A copy with split gradients."""
     (module,) = split_depthwise_gradients(nn.Sequential(copy.deepcopy(convolution))).children()
     return module
 
@@ -53,7 +53,7 @@ def all_gradients(module: nn.Module, images: Tensor, precision: str) -> list[Ten
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize(("channels", "shape"), [(16, (5, 8, 8)), (17, (1, 16, 12)), (96, (3, 7, 7))])
 @pytest.mark.parametrize("kernel", [5, 7, 9])
-def test_they_equal_stock_gradients_in_both_precisions_and_layouts(
+def test_split_gradients_equal_stock_gradients_in_both_precisions_and_layouts(
     kernel, channels, shape, layout, precision, tolerance
 ):
     stock = depthwise(kernel, channels).to(memory_format=layout)  # pyright: ignore[reportCallIssue]

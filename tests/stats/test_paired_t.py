@@ -1,4 +1,4 @@
-"""Student's t for paired differences, beside SciPy's and beside the closed form for two degrees of freedom."""
+"""Student's t for paired differences, compared with SciPy and with the closed form for two degrees of freedom."""
 
 import math
 
@@ -19,7 +19,7 @@ def paired(size: int, shift: float) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("size", [2, 3, 5, 30])
 @pytest.mark.parametrize("shift", [-3.0, 0.0, 0.5, 40.0])
-def test_two_sided_p_is_that_of_scipy_s_paired_test(size, shift):
+def test_two_sided_p_equals_the_paired_test_of_scipy(size, shift):
     a, b = paired(size, shift)
     assert two_sided_p((a - b).tolist()) == pytest.approx(stats.ttest_rel(a, b).pvalue, rel=1e-9)
 
@@ -35,7 +35,7 @@ def test_equivalence_p_is_the_larger_of_scipy_s_two_one_sided_tests(size, shift,
     assert equivalence_p((a - b).tolist(), margin) == pytest.approx(expected, rel=1e-9)
 
 
-def test_both_are_those_computed_by_hand_for_two_degrees_of_freedom():
+def test_p_values_equal_the_closed_form_for_two_degrees_of_freedom():
     """With t on two degrees, P(T < -t) is (1 - t / √(2 + t²)) / 2; the mean is 2, its standard error 1 / √3."""
     differences = [1.0, 2.0, 3.0]
 
@@ -48,14 +48,14 @@ def test_both_are_those_computed_by_hand_for_two_degrees_of_freedom():
     assert equivalence_p(differences, 5.0) == pytest.approx(0.017549, abs=1e-6)
 
 
-def test_the_sign_of_the_differences_makes_no_difference():
+def test_the_sign_of_the_differences_does_not_matter():
     differences = [0.5, 1.0, -0.2, 0.7]
     negative = [-one for one in differences]
     assert two_sided_p(negative) == two_sided_p(differences)
     assert equivalence_p(negative, 1.0) == pytest.approx(equivalence_p(differences, 1.0))
 
 
-def test_p_is_below_five_per_cent_just_where_the_interval_leaves_out_0():
+def test_p_is_below_five_per_cent_if_and_only_if_the_interval_excludes_0():
     for shift in np.linspace(0, 3, 40):
         differences = [shift - 1, shift, shift + 1.2, shift + 0.1]
         interval = mean_interval(differences, "points")
@@ -69,6 +69,6 @@ def test_a_mean_beyond_the_margin_is_never_equivalent():
 
 
 @pytest.mark.parametrize("differences", UNDEFINED, ids=str)
-def test_fewer_than_two_differences_and_equal_ones_have_no_p(differences):
+def test_fewer_than_two_or_equal_differences_have_no_p_value(differences):
     assert math.isnan(two_sided_p(differences))
     assert math.isnan(equivalence_p(differences, 1.0))

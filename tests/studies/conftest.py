@@ -1,4 +1,4 @@
-"""Studies in this process: invented times of steps, and a store of their own."""
+"""Runs studies in this process, with fixed times of steps and a separate store."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -22,15 +22,15 @@ from mixlab.training.runner import Training
 
 @dataclass
 class Laboratory:
-    """`started`: what is trained, as it happens. `datasets`: those in memory, by the names that trainings open."""
+    """`started`: all trainings, in the order of their start. `datasets`: datasets in memory, by name."""
 
     started: list[Training] = field(default_factory=list)
     datasets: dict[str, Dataset] = field(default_factory=dict)
-    start: Start = runner._start  # as it is outside of tests
+    start: Start = runner._start  # the original, without the patches of the tests
 
     @property
     def jobs(self) -> list[Job]:
-        """Those with steps."""
+        """The jobs with steps, without linear probes."""
         return [training.job for training in self.started if isinstance(training.job, Job)]
 
     @property
@@ -51,11 +51,11 @@ def laboratory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laboratory]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MIXLAB_RUNS", str(folder))
         patch.setattr(features, "cache_folder", lambda: folder / "cache")
-        patch.setattr(autotune, "time_job", invented_times)
+        patch.setattr(autotune, "time_job", fixed_times)
         patch.setattr(runner, "_start", made.train)
         patch.setattr(runner, "open_dataset", made.open)
         yield made
 
 
-def invented_times(job: Job, log: Any, processes: int = 1) -> Timings:
+def fixed_times(job: Job, log: Any, processes: int = 1) -> Timings:
     return Timings(job.batch, "released", {ComputeMode(): 0.1})

@@ -1,4 +1,4 @@
-"""What a study of forty lines gets from mixlab: claims and a page, and runs that need nothing but their folders."""
+"""A study of forty lines: its claims and page, and runs that are repeated, resumed and evaluated from their folders."""
 
 import os
 import shutil
@@ -42,7 +42,7 @@ def silent(sentence: str) -> None:
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Class folders, not cut into parts: thirty images of 8x8 pixels, light above and dark below or the other way."""
+    """Class folders without splits: thirty images of 8x8 pixels, light above and dark below or vice versa."""
     random, folder = np.random.default_rng(0), tmp_path_factory.mktemp("shaded")
     for label, ramp in (("falling", np.linspace(190, 60, 8)), ("rising", np.linspace(60, 190, 8))):
         (folder / label).mkdir()
@@ -59,7 +59,7 @@ def result(laboratory, dataset: Dataset) -> ArmsResult:
 
 @pytest.fixture(scope="module")
 def runs(result: ArmsResult, laboratory) -> dict[str, list[Run]]:
-    """By the name of the arm, one for each seed."""
+    """The runs of each arm by name, one for each seed."""
     found = [Run(training.folder) for training in laboratory.started[:8]]
     return {name: found[2 * place : 2 * place + 2] for place, name in enumerate(ARMS)}
 
@@ -71,7 +71,7 @@ def run(request: pytest.FixtureRequest, runs: dict[str, list[Run]], tmp_path: Pa
 
 
 def job_of(run: Run) -> Job:
-    """From the run's folder alone, with the data opened again."""
+    """The job of a run, from its folder and the data only."""
     recipe = parse_training_recipe(run.recipe, str(run.path))
     return resolve(recipe, open_dataset(recipe.data, quiet=True), CPU)
 
@@ -86,7 +86,7 @@ def identical(one: Run, other: Run) -> bool:
 
 
 def interrupt(after: int, monkeypatch: pytest.MonkeyPatch, work: Callable[[], Any]) -> None:
-    """SIGTERM comes during the step of that number."""
+    """Send SIGTERM in step `after` of `work`."""
     accumulate_gradients, steps = step.accumulate_gradients, []
 
     def signalled(*arguments: Any, **settings: Any) -> Any:
@@ -105,7 +105,7 @@ def test_the_study_has_at_most_forty_lines():
     assert source.count("\n") <= 40
 
 
-def test_it_goes_from_settings_to_a_page_with_its_claims(result, dataset):
+def test_the_study_has_arms_claims_and_a_page(result, dataset):
     assert [arm.name for arm in result.arms] == ARMS
     assert {len(arm.scores) for arm in result.arms} == {2}
     html = study_page(result).html()
@@ -119,14 +119,14 @@ def test_it_goes_from_settings_to_a_page_with_its_claims(result, dataset):
     assert result.to_dict()["settings"] == {"seeds": 2, "learning_rate": 0.01}
 
 
-def test_other_settings_train_other_models(result, laboratory, dataset):
+def test_an_additional_seed_trains_only_additional_models(result, laboratory, dataset):
     before = len(laboratory.started)
     other = permutation_study.run(dataset, Settings(seeds=3), quiet=True, log=silent)
     assert [training.job.recipe.seed for training in laboratory.started[before:]] == [2] * 4
     assert [arm.scores[:2] for arm in other.arms] == [arm.scores for arm in result.arms]
 
 
-def test_all_runs_have_one_plan_and_those_of_an_arm_differ_in_the_seed_alone(runs):
+def test_all_runs_have_the_same_plan_and_the_runs_of_an_arm_differ_only_in_the_seed(runs):
     everything = [run for of_arm in runs.values() for run in of_arm]
     assert all(run.plan == everything[0].plan for run in everything)
     assert len({run.path for run in everything}) == 8
@@ -138,14 +138,14 @@ def test_all_runs_have_one_plan_and_those_of_an_arm_differ_in_the_seed_alone(run
     assert transforms == dict(zip(ARMS, [None, permuted] * 2, strict=True))
 
 
-def test_a_run_is_trained_again_from_its_folder_alone_to_the_same_bits(run, runs, tmp_path):
+def test_the_folder_of_a_run_is_enough_to_reproduce_its_weights(run, runs, tmp_path):
     again = trained_again(run, tmp_path / "again")
     assert identical(run, again)
     assert again.recipe == run.recipe
     assert job_of(run).folder(Plan.from_dict(run.plan)) in {one.path for of_arm in runs.values() for one in of_arm}
 
 
-def test_an_interrupted_run_is_resumed_from_its_folder_alone_to_the_same_bits(run, tmp_path, monkeypatch):
+def test_an_interrupted_run_is_resumed_with_identical_weights(run, tmp_path, monkeypatch):
     stopped = Run(tmp_path / "stopped")
     interrupt(10, monkeypatch, lambda: trained_again(run, stopped.path))
     assert stopped.state == "stopped"
@@ -157,14 +157,14 @@ def test_an_interrupted_run_is_resumed_from_its_folder_alone_to_the_same_bits(ru
     assert identical(run, finished)
 
 
-def test_a_run_is_evaluated_from_its_folder_alone_to_the_study_s_score(run, request, result, dataset):
+def test_the_evaluation_of_a_run_has_the_score_of_the_study(run, request, result, dataset):
     evaluation = evaluate_run(run, None, quiet=True)
     arm = result[request.node.callspec.params["run"]]
     assert evaluation.evaluation.top1.value == pytest.approx(arm.scores[1])
     assert evaluation.split.names == dataset.splits["test"].names
 
 
-def test_a_run_answers_images_from_its_folder_alone(run, dataset):
+def test_a_predictor_can_load_a_run_of_the_study(run, dataset):
     predictor, test = Predictor(run.path), dataset.splits["test"]
     assert predictor.classes == ("falling", "rising")
     evaluation = evaluate_run(run, None, quiet=True).evaluation
@@ -174,7 +174,7 @@ def test_a_run_answers_images_from_its_folder_alone(run, dataset):
         assert answer.label == dataset.classes[evaluation.predictions[place]]
 
 
-def test_a_permutation_is_a_part_of_the_model_that_is_predicted_with(runs, tmp_path, dataset):
+def test_the_permutation_is_applied_in_prediction(runs, tmp_path, dataset):
     image = dataset.splits["test"].image(0)
     permuted = Run(shutil.copytree(runs["token MLPs, permuted"][1].path, tmp_path / "copy"))
     with_it = Predictor(permuted.path)(image).probabilities
@@ -186,7 +186,7 @@ def test_a_permutation_is_a_part_of_the_model_that_is_predicted_with(runs, tmp_p
 
 
 @pytest.mark.long
-def test_processes_of_their_own_give_the_same_scores(result, laboratory, dataset, tmp_path, monkeypatch):
+def test_separate_processes_give_the_same_scores(result, laboratory, dataset, tmp_path, monkeypatch):
     monkeypatch.setenv("MIXLAB_RUNS", str(tmp_path))
     monkeypatch.setattr("mixlab.training.runner._start", laboratory.start)
     in_processes = permutation_study.run(dataset, Settings(), quiet=True, log=silent)
@@ -212,7 +212,7 @@ def tuned(request: pytest.FixtureRequest, runs: dict[str, list[Run]], dataset: D
     return train_arms({"tuned": [recipe]}, dataset, log=silent, quiet=True)["tuned"][0]
 
 
-def test_a_fine_tuned_run_is_trained_again_from_its_folder_alone_to_the_same_bits(tuned, tmp_path):
+def test_the_folder_of_a_fine_tuned_run_is_enough_to_reproduce_its_weights(tuned, tmp_path):
     assert len(tuned.recipe["initialization"]["sha256"]) == 64
     again = trained_again(tuned, tmp_path / "again")
     assert identical(tuned, again)
@@ -220,7 +220,7 @@ def test_a_fine_tuned_run_is_trained_again_from_its_folder_alone_to_the_same_bit
     assert job_of(tuned).folder(Plan.from_dict(tuned.plan)) == tuned.path
 
 
-def test_a_fine_tuned_run_is_not_trained_again_from_other_weights(tuned, runs, tmp_path):
+def test_a_fine_tuned_run_can_not_be_repeated_with_other_initial_weights(tuned, runs, tmp_path):
     other = str(runs["token MLPs"][1].path)
     recipe = tuned.recipe | {"initialization": tuned.recipe["initialization"] | {"weights": other}}
     with pytest.raises(
@@ -231,7 +231,7 @@ def test_a_fine_tuned_run_is_not_trained_again_from_other_weights(tuned, runs, t
     assert resolve(parse_training_recipe(recipe, "tuning"), open_dataset(recipe["data"]), CPU).weights is not None
 
 
-def test_a_fine_tuned_run_is_not_trained_again_where_its_recipe_names_another_digest(tuned):
+def test_another_digest_in_the_recipe_is_an_error(tuned):
     recipe = tuned.recipe | {"initialization": tuned.recipe["initialization"] | {"sha256": "0" * 64}}
     with pytest.raises(UserError, match=r"initialization\.sha256 starts with 000000000000"):
         resolve(parse_training_recipe(recipe, "tuning"), open_dataset(recipe["data"]), CPU)

@@ -1,4 +1,4 @@
-"""The study of resolution from end to end on twenty images, and its tables from invented scores."""
+"""The resolution study from end to end on twenty images, and its tables for given scores."""
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -35,7 +35,7 @@ NAMES = [
     "from scratch, 24 px, 3 epochs",
 ]
 TUNED = ["exact, 32 px, fine-tuned", "resampled, 32 px, fine-tuned", "resampled, 24 px, fine-tuned"]
-TRAININGS = 9  # a seed
+TRAININGS = 9  # per seed
 
 
 def studied(dataset: Dataset) -> ArmsResult:
@@ -64,7 +64,7 @@ def test_every_arm_is_trained_and_evaluated_with_every_seed_on_all_test_images(r
         assert arm.top1.value == pytest.approx(np.mean(arm.scores))
 
 
-def test_what_was_finished_is_found_again_and_so_are_the_plans(result, jobs, laboratory, shades, monkeypatch):
+def test_finished_trainings_and_plans_are_taken_from_the_store(result, jobs, laboratory, shades, monkeypatch):
     laboratory.started.clear()
     monkeypatch.delattr(autotune, "time_job")
     again = studied(shades)
@@ -73,7 +73,7 @@ def test_what_was_finished_is_found_again_and_so_are_the_plans(result, jobs, lab
     assert again.arms == result.arms
 
 
-def test_the_exact_way_costs_more_and_keeps_the_logits_of_a_constant_image(result):
+def test_exact_resizing_has_more_macs_and_preserves_the_logits_of_a_constant_image(result):
     exact, resampled = (result[f"{way}, 32 px, not fine-tuned"] for way in ("exact", "resampled"))
     assert exact.details["macs"] > 1.5 * resampled.details["macs"]
     assert exact.columns["macs"] == exact.details["macs"] / 1e6
@@ -81,7 +81,7 @@ def test_the_exact_way_costs_more_and_keeps_the_logits_of_a_constant_image(resul
     assert max(exact.details["constant_image"]) < 1e-3 < min(resampled.details["constant_image"])
 
 
-def test_fine_tuning_starts_from_the_resized_weights_and_nothing_else_from_any(jobs):
+def test_only_fine_tuning_starts_from_weights_and_they_are_resized(jobs):
     weights = [job.weights for job in jobs if job.weights]
     start = [(one.config["image_size"], one.config["token_hidden"]) for one in weights]
     assert start == [size for size in ((16, 64), (32, 256), (32, 64), (24, 64)) for _ in range(2)]
@@ -89,7 +89,7 @@ def test_fine_tuning_starts_from_the_resized_weights_and_nothing_else_from_any(j
     assert len({one.digest for one in weights}) == len(start)
 
 
-def test_the_recipe_of_fine_tuning_says_the_weights_the_way_and_the_slower_rate(jobs):
+def test_the_recipe_of_the_fine_tuning_has_weights_resize_method_and_a_lower_rate(jobs):
     tuned = [job.recipe for job in jobs if job.weights]
     assert [recipe.initialization.resize for recipe in tuned] == [None] * 2 + ["exact"] * 2 + ["resampled"] * 4
     assert {recipe.initialization.head for recipe in tuned} == {"keep"}
@@ -100,14 +100,14 @@ def test_the_recipe_of_fine_tuning_says_the_weights_the_way_and_the_slower_rate(
     assert rates[True] == rates[False] / 4
 
 
-def test_training_images_are_equally_many_of_each_class_and_all_test_images_are_kept(jobs, shades):
+def test_training_images_are_balanced_and_all_test_images_are_used(jobs, shades):
     for job in jobs:
         assert np.bincount(job.dataset.splits["train"].labels).tolist() == [10, 10]
         assert job.dataset.splits["test"] is shades.splits["test"]
         assert "validation" not in job.dataset.splits
 
 
-def test_an_odd_image_is_left_out_and_more_images_than_there_are_is_all_of_them(shades):
+def test_the_number_of_images_is_rounded_to_the_classes_and_limited_to_those_available(shades):
     def images(count: int) -> int:
         recipe = study._recipe(shades, replace(SETTINGS, images=count), seed=0, image_size=16, epochs=1)
         return len(resolve(recipe, shades, torch.device("cpu")).dataset.splits["train"])
@@ -115,34 +115,34 @@ def test_an_odd_image_is_left_out_and_more_images_than_there_are_is_all_of_them(
     assert (images(21), images(10_000)) == (20, 40 + 12)
 
 
-def test_every_claim_compares_a_tuned_arm_with_the_model_that_stayed(result):
+def test_every_claim_compares_a_fine_tuned_arm_with_the_unchanged_size(result):
     assert [claim.contrast for claim in result.claims] == [(name, "trained further, 16 px") for name in TUNED]
     assert {claim.expected for claim in result.claims} == {"higher"}
     assert len(result.findings()) == 3
 
 
 @pytest.fixture
-def invented(result: ArmsResult) -> Callable[..., ArmsResult]:
-    """The same arms with these scores in per cent, one a seed; 50 and 52 for others."""
+def with_scores(result: ArmsResult) -> Callable[..., ArmsResult]:
+    """The result with these scores of the arms in per cent, one per seed; 50 and 52 for other arms."""
 
-    def invent(**scores: tuple[float, float]) -> ArmsResult:
+    def make(**scores: tuple[float, float]) -> ArmsResult:
         return replace(
             result, arms=tuple(replace(arm, scores=scores.get(arm.name, (50.0, 52.0))) for arm in result.arms)
         )
 
-    return invent
+    return make
 
 
-def test_differences_are_paired_by_seed(invented):
-    found = invented(**{"exact, 32 px, fine-tuned": (60, 63)})
+def test_differences_are_paired_by_seed(with_scores):
+    found = with_scores(**{"exact, 32 px, fine-tuned": (60, 63)})
     difference = found["exact, 32 px, fine-tuned"].difference(found["resampled, 32 px, fine-tuned"])
     assert difference.value == pytest.approx(10.5)
     assert difference.spread == pytest.approx(np.std([10, 11], ddof=1))
     assert difference.n == 2
 
 
-def test_a_claim_agrees_only_where_all_seeds_together_say_so(invented):
-    clear = invented(**{"exact, 32 px, fine-tuned": (60, 62.01), "resampled, 24 px, fine-tuned": (50, 60)})
+def test_a_verdict_depends_on_all_seeds(with_scores):
+    clear = with_scores(**{"exact, 32 px, fine-tuned": (60, 62.01), "resampled, 24 px, fine-tuned": (50, 60)})
     assert [finding.verdict for finding in clear.findings()] == [
         "agrees",
         "not testable at this scale",
@@ -150,7 +150,7 @@ def test_a_claim_agrees_only_where_all_seeds_together_say_so(invented):
     ]
 
 
-def test_every_tuned_way_is_compared_with_staying_and_with_starting_from_scratch(result):
+def test_every_fine_tuned_arm_is_compared_with_the_unchanged_size_and_with_scratch(result):
     names = set(result.pairs)
     assert ("exact, 32 px, fine-tuned", "resampled, 32 px, fine-tuned") in names
     for way in ("exact, 32 px", "resampled, 32 px", "resampled, 24 px"):
@@ -159,7 +159,7 @@ def test_every_tuned_way_is_compared_with_staying_and_with_starting_from_scratch
         assert {(f"{way}, fine-tuned", other) for other in others} <= names
 
 
-def test_the_table_the_page_and_results_say_the_same(result):
+def test_the_table_the_page_and_the_results_agree(result):
     arms = tuple(
         replace(arm, scores=(30.0, 31.0), top1=replace(arm.top1, value=30.5))
         if arm.name == "exact, 32 px, not fine-tuned"
@@ -177,7 +177,7 @@ def test_the_table_the_page_and_results_say_the_same(result):
 
 
 @pytest.mark.parametrize("depth", [1, 4])
-def test_a_constant_image_s_logits_move_when_resampled_and_not_when_enlarged_exactly(depth):
+def test_resampling_changes_the_logits_of_a_constant_image_and_exact_resizing_does_not(depth):
     config = MixerConfig(
         image_size=8, classes=5, patch_size=4, channels=6, token_hidden=4, channel_hidden=8, depth=depth
     )

@@ -1,4 +1,4 @@
-"""Claims and what is found of them by rule, and the page and the JSON of a study that compares arms."""
+"""Claims and their verdicts, and the page and JSON of a study that compares arms."""
 
 import json
 import re
@@ -74,14 +74,14 @@ SCORES = {
     [
         ("higher", 1.0, 3.0, 0.01, "agrees"),
         ("higher", -3.0, -1.0, 0.01, "disagrees"),
-        ("higher", 1.0, 3.0, 0.05, "undecided"),  # its own interval leaves out 0, and the claims together do not
+        ("higher", 1.0, 3.0, 0.05, "undecided"),  # the interval excludes 0, but the adjusted p value is not significant
         ("higher", -1.0, 3.0, 0.4, "undecided"),
         ("lower", -3.0, -1.0, 0.01, "agrees"),
         ("lower", 1.0, 3.0, 0.01, "disagrees"),
         ("lower", -3.0, 1.0, 0.4, "undecided"),
     ],
 )
-def test_a_claim_of_a_direction_is_decided_by_p_and_the_sign(expected, low, high, p, verdict):
+def test_a_directional_claim_is_decided_by_p_and_the_sign(expected, low, high, p, verdict):
     assert finding(expected, low, high, p).verdict == verdict
 
 
@@ -89,7 +89,7 @@ def test_a_claim_of_a_direction_is_decided_by_p_and_the_sign(expected, low, high
     ("low", "high", "p", "verdict"),
     [
         (-1.0, 1.5, 0.01, "agrees"),
-        (0.5, 1.5, 0.01, "agrees"),  # a difference may be certain and small
+        (0.5, 1.5, 0.01, "agrees"),  # a difference can be significant but small
         (-1.0, 3.0, 0.2, "undecided"),
         (1.0, 3.0, 0.2, "undecided"),
         (2.5, 3.0, 0.99, "disagrees"),
@@ -101,7 +101,7 @@ def test_a_claim_of_equality_is_decided_by_the_margin(low, high, p, verdict):
     assert finding("equal", low, high, p, margin=2.0).verdict == verdict
 
 
-def test_what_the_study_is_too_small_for_is_not_testable():
+def test_a_claim_is_not_testable_if_the_study_is_too_small():
     assert finding("higher", 1.0, 3.0, 0.01, testable=False).verdict == "not testable at this scale"
     for expected in ("higher", "lower", "equal"):
         assert finding(expected, None, None, 1.0, margin=1.0).verdict == "not testable at this scale"
@@ -116,7 +116,7 @@ def test_differences_are_paired_by_repetition():
     assert difference.spread == pytest.approx(0.1)
 
 
-def test_an_arm_is_found_by_its_name_alone():
+def test_an_arm_is_selected_by_its_exact_name():
     assert arms_result(SCORES)["worse"].scores == SCORES["worse"]
     with pytest.raises(ValueError):
         arms_result(SCORES)["nobody"]
@@ -133,7 +133,7 @@ def test_p_values_are_adjusted_for_all_claims_of_the_study():
     assert [one.difference for one in findings] == [result[a].difference(result[b]) for a, b in contrasts]
 
 
-def test_more_claims_make_each_harder_to_decide():
+def test_more_claims_need_smaller_p_values():
     scores = {"plain": (50.0, 51.0, 52.0), "ahead": (51.0, 52.5, 53.2)}
     one = claim("ahead", "plain")
     assert 0.01 < two_sided_p([1.0, 1.5, 1.2]) < 0.05
@@ -152,7 +152,7 @@ def test_a_claim_of_equality_has_the_p_value_of_equivalence():
     assert narrow.verdict == "undecided"
 
 
-def test_equal_differences_decide_nothing():
+def test_equal_differences_are_not_testable():
     scores = {"a": (50.0, 51.0), "b": (40.0, 41.0)}
     (found,) = arms_result(scores, claim("a", "b")).findings()
     assert (found.p_holm, found.difference.low) == (1.0, None)
@@ -175,7 +175,7 @@ FIELDS: dict[str, Any] = {
 }
 
 
-def test_the_page_follows_from_the_result():
+def test_the_page_shows_the_result():
     html = study_page(arms_result(SCORES, *CLAIMS, **FIELDS)).html()
     assert "Which one?" in html
     assert "mixlab study which: digits, 3 seeds" in html
@@ -188,14 +188,14 @@ def test_the_page_follows_from_the_result():
     assert "learning_rate = 0.002" in html
 
 
-def test_a_study_without_claims_says_so():
+def test_the_page_of_a_study_without_claims_has_a_note():
     html = study_page(arms_result(SCORES)).html()
     assert "The study has no claims." in html
     assert re.findall(r"<h2>([^<]*)</h2>", html) == ["Results", "Run details"]
     assert "Differences" not in html
 
 
-def test_the_table_of_claims_has_the_contrast_the_p_value_and_what_is_found():
+def test_the_table_of_claims_has_contrast_p_value_and_verdict():
     result = arms_result(SCORES, *CLAIMS)
     rows = json.loads(render(claims_table(result.findings()), "json"))
     rows = rows["rows"] if isinstance(rows, dict) else rows
@@ -230,7 +230,7 @@ def test_the_json_has_scores_pairs_and_findings(tmp_path):
     assert stored["arms"][0]["top1"]["value"] == 51.0 and stored["arms"][0]["size"] == 8
     assert [(pair["a"], pair["b"]) for pair in stored["pairs"]] == [
         ("better", "worse"),
-        ("better", "plain"),  # also a claim's, and there once
+        ("better", "plain"),  # also the contrast of a claim, but listed once
         ("worse", "plain"),
         ("as good", "plain"),
         ("unsteady", "plain"),
@@ -242,7 +242,7 @@ def test_the_json_has_scores_pairs_and_findings(tmp_path):
     assert findings[2]["claim"]["margin"] == 1.0
 
 
-def test_what_differs_between_repetitions_is_named_by_the_study():
+def test_the_study_names_its_repetitions():
     result = arms_result(SCORES, repeats="class splits", top1_interval="class splits")
     assert result.kicker == "mixlab study which: digits, 3 class splits"
     assert "± is the standard deviation over class splits." in render(result.tables()[0], "markdown")

@@ -1,4 +1,4 @@
-"""The study of transfer from end to end on a handful of images, its splits of classes, and invented scores."""
+"""The transfer study from end to end on a few images, its class splits, and its results for given scores."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,7 +27,7 @@ def silent(sentence: str) -> None:
 
 @pytest.fixture(scope="module")
 def colours() -> Dataset:
-    """In memory: noisy images of 8x8 pixels in four colours; ten of each to train on and three for the test."""
+    """In memory: noisy images of 8x8 pixels in four colours; ten of each for training and three for the test."""
     random = np.random.default_rng(0)
     means = np.array([[200, 60, 60], [60, 200, 60], [60, 60, 200], [130, 130, 130]])
 
@@ -49,7 +49,7 @@ def result(laboratory, colours: Dataset) -> ArmsResult:
 
 @pytest.fixture(scope="module")
 def jobs(result: ArmsResult, laboratory) -> dict[str, list[Job]]:
-    """Those with steps, by the name of the arm; one for each split of the classes."""
+    """The jobs with steps by arm, one for each class split."""
     names = (PRETRAINED, TUNED, AS_LONG, LONGER)
     return {name: laboratory.jobs[2 * place : 2 * place + 2] for place, name in enumerate(names)}
 
@@ -69,7 +69,7 @@ def test_every_arm_is_trained_and_evaluated_in_every_split(result, jobs, probes)
     assert correct == pytest.approx(correct.round(), abs=1e-9)
 
 
-def test_the_new_classes_are_no_known_ones_and_all_arms_learn_from_the_same_few(jobs, probes, colours):
+def test_known_and_new_classes_are_disjoint_and_all_arms_use_the_same_few_images(jobs, probes, colours):
     for seed, split in enumerate(class_splits(colours, 2)):
         assert jobs[PRETRAINED][seed].dataset.classes == split.known
         assert not set(split.known) & set(split.new)
@@ -83,7 +83,7 @@ def test_the_new_classes_are_no_known_ones_and_all_arms_learn_from_the_same_few(
         assert sorted(chosen) == sorted(names)
 
 
-def test_fine_tuning_starts_from_the_body_before_and_a_head_of_zeros_at_a_quarter_of_the_rate(jobs):
+def test_fine_tuning_starts_from_the_pretrained_body_and_a_zero_head_with_a_quarter_of_the_rate(jobs):
     (before, *_), (tuned, *_), (scratch, *_), (longer, *_) = jobs.values()
     assert [job.weights is not None for job in (before, tuned, scratch, longer)] == [False, True, False, False]
     assert not tuned.weights.tensors["head.weight"].any()
@@ -92,14 +92,14 @@ def test_fine_tuning_starts_from_the_body_before_and_a_head_of_zeros_at_a_quarte
     assert tuned.recipe.epochs == scratch.recipe.epochs
 
 
-def test_the_linear_probe_is_chosen_on_a_quarter_of_the_few(result, probes):
+def test_the_linear_probe_is_selected_on_a_quarter_of_the_few_images(result, probes):
     for job in probes:
         sizes = {name: len(split) for name, split in job.dataset.splits.items()}
         assert sizes == {"train": 6, "validation": 2, "test": 6}
     assert result.recipes[PROBE] == probes[0].recipe.to_dict()
 
 
-def test_what_was_finished_is_found_again(result, jobs, laboratory, colours, monkeypatch):
+def test_finished_trainings_are_taken_from_the_store(result, jobs, laboratory, colours, monkeypatch):
     laboratory.started.clear()
     monkeypatch.delattr(autotune, "time_job")
     again = study.run(colours, SETTINGS, quiet=True, log=silent)
@@ -107,7 +107,7 @@ def test_what_was_finished_is_found_again(result, jobs, laboratory, colours, mon
     assert again.arms == result.arms
 
 
-def test_every_way_to_transfer_is_claimed_to_be_better_than_both_models_from_scratch(result):
+def test_every_claim_compares_a_transfer_with_a_model_from_scratch(result):
     assert [claim.contrast for claim in result.claims] == [
         (arm, other) for arm in (TUNED, PROBE) for other in (AS_LONG, LONGER)
     ]
@@ -115,18 +115,18 @@ def test_every_way_to_transfer_is_claimed_to_be_better_than_both_models_from_scr
 
 
 @pytest.fixture
-def invented(result: ArmsResult) -> Callable[..., ArmsResult]:
-    """The same arms with these scores, probe, tuned, as long, longer; one a split."""
+def with_scores(result: ArmsResult) -> Callable[..., ArmsResult]:
+    """The result with these scores of the arms in order, one per class split."""
 
-    def invent(*scores: tuple[float, float]) -> ArmsResult:
+    def make(*scores: tuple[float, float]) -> ArmsResult:
         pairs = zip(result.arms, scores, strict=True)
         return replace(result, arms=tuple(replace(arm, scores=given) for arm, given in pairs))
 
-    return invent
+    return make
 
 
-def test_differences_are_paired_by_split(invented):
-    found = invented((60, 71), (65, 75), (50, 60), (50, 60))
+def test_differences_are_paired_by_split(with_scores):
+    found = with_scores((60, 71), (65, 75), (50, 60), (50, 60))
     difference = found[PROBE].difference(found[AS_LONG])
     assert difference.value == pytest.approx(10.5)
     assert difference.spread == pytest.approx(np.std([10, 11], ddof=1))
@@ -143,12 +143,12 @@ def test_differences_are_paired_by_split(invented):
         ((20.0, 20.1), (21.0, 21.1), ["disagrees"] * 4),
     ],
 )
-def test_the_findings_say_which_way_is_better_than_both_models_from_scratch(invented, probe, tuned, verdicts):
-    found = invented(probe, tuned, (30.0, 30.101), (50.0, 50.101))
+def test_verdicts_follow_from_the_scores(with_scores, probe, tuned, verdicts):
+    found = with_scores(probe, tuned, (30.0, 30.101), (50.0, 50.101))
     assert [finding.verdict for finding in found.findings()] == verdicts
 
 
-def test_the_table_the_page_and_results_say_the_same(result, colours):
+def test_the_table_the_page_and_the_results_agree(result, colours):
     (first, *others) = result.arms
     changed = replace(first, scores=(61.0, 62.0), top1=replace(first.top1, value=61.5))
     found = replace(result, arms=(changed, *others))
@@ -162,7 +162,7 @@ def test_the_table_the_page_and_results_say_the_same(result, colours):
 
 @pytest.fixture
 def animals() -> Dataset:
-    """Ten training images of each of five classes, four of the test part."""
+    """Ten training images of each of five classes, four in the test split."""
 
     def split(name: str, n_images: int) -> Split:
         images = [np.full((4, 4, 3), number, dtype=np.uint8) for number in range(n_images)]
@@ -171,7 +171,7 @@ def animals() -> Dataset:
     return Dataset("animals", CLASSES, {"train": split("train", 50), "test": split("test", 20)})
 
 
-def test_splits_of_the_classes_are_different_halves_and_the_same_each_time(animals):
+def test_class_splits_are_different_halves_and_reproducible(animals):
     splits = class_splits(animals, 10)
     assert len({split.known for split in splits}) == 10
     for split in splits:
@@ -180,7 +180,7 @@ def test_splits_of_the_classes_are_different_halves_and_the_same_each_time(anima
     assert class_splits(animals, 3) == splits[:3]
 
 
-def test_more_splits_than_there_are_are_refused(animals):
+def test_more_splits_than_possible_are_refused(animals):
     with pytest.raises(UserError, match=r"--seeds 11 is too large: .* be split in 10 ways only\. Give fewer --seeds"):
         class_splits(animals, 11)
 

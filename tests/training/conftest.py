@@ -1,4 +1,4 @@
-"""A training that takes a tenth of a second."""
+"""A tiny training, which takes a tenth of a second."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,7 +16,7 @@ MakeJob = Callable[..., Job]
 
 @pytest.fixture
 def make_job(tiny_recipe: dict[str, Any], shades: Dataset) -> MakeJob:
-    """The tiny recipe with `key=value` settings over it, on the shades or on another set."""
+    """A function that makes a job of the tiny recipe with `key=value` settings, on the shades or another dataset."""
 
     def make(*settings: str, dataset: Dataset = shades) -> Job:
         return resolve(
@@ -28,7 +28,7 @@ def make_job(tiny_recipe: dict[str, Any], shades: Dataset) -> MakeJob:
 
 @pytest.fixture
 def group_of_one() -> Iterator[None]:
-    """In which shards are whole."""
+    """A process group with a single process, in which each shard is the whole tensor."""
     store = distributed.HashStore()  # pyright: ignore[reportPrivateImportUsage]
     distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
     yield

@@ -1,4 +1,4 @@
-"""Distillation: the teacher sees what it was trained to see, and its part of the loss is that of the formulas."""
+"""Distillation: the preprocessing for the teacher, and the loss compared with its formulas."""
 
 from dataclasses import replace
 from typing import Any
@@ -23,7 +23,7 @@ def settings(**given: Any) -> Distillation:
     return Distillation.model_validate({"teacher": "any"} | given)
 
 
-def test_a_soft_target_costs_the_divergence_at_the_temperature_times_its_square():
+def test_the_soft_loss_is_the_divergence_at_the_temperature_times_its_square():
     own, others = (LOGITS / 4).softmax(dim=1), (TEACHER / 4).softmax(dim=1)
     divergence = (others * (others / own).log()).sum(dim=1).mean()
     expected = 0.75 * 2.0 + 0.25 * 16 * divergence
@@ -31,13 +31,13 @@ def test_a_soft_target_costs_the_divergence_at_the_temperature_times_its_square(
     torch.testing.assert_close(found, expected)
 
 
-def test_a_hard_target_is_the_teacher_s_answer():
+def test_the_hard_target_is_the_predicted_class_of_the_teacher():
     expected = 0.5 * 2.0 + 0.5 * -LOGITS.log_softmax(dim=1)[:, 0].mean()
     found = distilled_loss(LOGITS, TEACHER, torch.tensor(2.0), settings(target="hard"))
     torch.testing.assert_close(found, expected)
 
 
-def test_who_answers_as_the_teacher_loses_nothing_to_it():
+def test_equal_logits_have_no_distillation_loss():
     assert distilled_loss(LOGITS, LOGITS, torch.tensor(2.0), settings(weight=1.0)).item() == pytest.approx(0, abs=1e-7)
 
 
@@ -50,17 +50,17 @@ def finished(make_job, tmp_path):
     return str(train(job, Plan("cpu", ComputeMode(), 8), tmp_path / "run", quiet=True).path), job
 
 
-def test_the_teacher_sees_the_images_in_its_own_normalisation(finished):
+def test_images_are_normalised_for_the_teacher(finished):
     path, job = finished
     student = replace(job.preprocess, mean=IMAGENET_MEAN, std=IMAGENET_STD)
     images = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
     teacher = Teacher(settings(teacher=path), job.dataset.classes, student, "cpu")
     expected = load(path)(job.preprocess.normalised(images))
-    assert expected.std() > 0  # the head has learned something, so other images have other logits
+    assert expected.std() > 0  # the head is not constant, so other images have other logits
     torch.testing.assert_close(teacher(student.normalised(images)), expected.detach(), rtol=1e-5, atol=1e-6)
 
 
-def test_the_teacher_sees_the_images_at_its_own_size(finished):
+def test_images_are_resized_for_the_teacher(finished):
     path, job = finished
     teacher = Teacher(settings(teacher=path), job.dataset.classes, replace(job.preprocess, image_size=(16, 16)), "cpu")
     large = torch.rand(2, 3, 16, 16)
@@ -78,27 +78,27 @@ def test_the_teacher_sees_the_images_at_its_own_size(finished):
         ),
     ],
 )
-def test_a_teacher_of_other_classes_is_refused(finished, classes, sentence):
+def test_a_teacher_with_other_classes_is_refused(finished, classes, sentence):
     path, job = finished
     with pytest.raises(UserError, match=rf"^distillation\.teacher='.*' {sentence}"):
         Teacher(settings(teacher=path), classes, job.preprocess, "cpu")
 
 
-def test_classes_without_names_are_compared_by_their_number_alone(finished):
+def test_only_the_number_of_unnamed_classes_is_compared(finished):
     path, job = finished
     assert Teacher(settings(teacher=path), ("0", "1"), job.preprocess, "cpu")(torch.zeros(1, 3, 8, 8)).shape == (1, 2)
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
-def test_the_teacher_computes_in_the_plan_s_precision(finished, make_job, tmp_path, monkeypatch, precision, dtype):
+def test_the_teacher_computes_in_the_precision_of_the_plan(finished, make_job, tmp_path, monkeypatch, precision, dtype):
     path, _ = finished
-    answered = []
+    dtypes = []
 
-    def listening(logits: Tensor, teacher: Tensor, *others: Any) -> Tensor:
-        answered.append(teacher.dtype)
+    def recording(logits: Tensor, teacher: Tensor, *others: Any) -> Tensor:
+        dtypes.append(teacher.dtype)
         return distilled_loss(logits, teacher, *others)
 
-    monkeypatch.setattr(objective, "distilled_loss", listening)
+    monkeypatch.setattr(objective, "distilled_loss", recording)
     job = make_job(f"distillation.teacher={path}", "steps=2")
     train(job, Plan("cpu", ComputeMode(precision), 8), tmp_path / "student", quiet=True)
-    assert answered == [dtype, dtype]
+    assert dtypes == [dtype, dtype]

@@ -1,4 +1,4 @@
-"""Several processes: what each of them has to see, and what a shard is."""
+"""Distributed training: initialization, collective operations and sharding."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -24,15 +24,15 @@ from mixlab.zoo.architecture import create_model
 CPU = torch.device("cpu")
 
 
-def test_a_process_that_was_launched_with_others_and_sees_none_is_refused(monkeypatch):
-    """As plain torchrun on a processor leaves it, where a library looks for GPUs alone: two trainings in silence."""
+def test_a_process_that_can_not_reach_the_others_is_an_error(monkeypatch):
+    """Otherwise each process would train a model of its own without an error."""
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(distributed, "PartialState", lambda cpu: SimpleNamespace(num_processes=1))
     with pytest.raises(UserError, match=r"WORLD_SIZE=2, but this process can't reach the others: each would"):
         init_distributed(torch.device("cuda"))
 
 
-def test_on_a_processor_accelerate_is_told_that_it_is_one(monkeypatch):
+def test_accelerate_uses_the_cpu_only_if_requested(monkeypatch):
     asked = []
     monkeypatch.setattr(distributed, "PartialState", lambda cpu: asked.append(cpu) or SimpleNamespace(num_processes=1))
     init_distributed(CPU)
@@ -40,13 +40,13 @@ def test_on_a_processor_accelerate_is_told_that_it_is_one(monkeypatch):
     assert asked == [True, False]
 
 
-def test_alone_everything_is_decided_here():
+def test_collective_operations_work_with_a_single_process():
     init_distributed(CPU)
     assert broadcast_from_main(lambda: 3) == 3
     assert all_reduce_any([True, False], cpu_group()) == [True, False]
 
 
-def test_what_is_whole_is_a_copy_in_the_default_layout():
+def test_gather_returns_a_copy_in_the_default_layout():
     tensor = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)
     clone = gather(tensor)
     assert clone.is_contiguous() and torch.equal(clone, tensor)
@@ -54,7 +54,7 @@ def test_what_is_whole_is_a_copy_in_the_default_layout():
     assert clone.abs().sum() > 0
 
 
-def test_a_tensor_that_is_filled_keeps_its_layout():
+def test_scatter_preserves_the_layout():
     parameter = nn.Parameter(torch.zeros(2, 3, 4, 4).to(memory_format=torch.channels_last))
     value = torch.randn(2, 3, 4, 4)
     scatter(parameter, value)
@@ -63,13 +63,13 @@ def test_a_tensor_that_is_filled_keeps_its_layout():
 
 TINY = {
     "mixer_nano": {"patch_size": 4, "channels": 8, "token_hidden": 8, "channel_hidden": 16, "depth": 2},
-    "resnet_nano": {"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8]},  # timm's, whose blocks have other names
+    "resnet_nano": {"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8]},  # a timm model, with other module names
 }
 
 
 @pytest.mark.usefixtures("group_of_one")
 @pytest.mark.parametrize("name", TINY)
-def test_every_family_can_be_sharded_and_answers_as_before(name):
+def test_a_sharded_model_has_the_same_logits(name):
     model = create_model(name, image_size=8, classes=2, **TINY[name]).eval()
     images = torch.randn(2, 3, 8, 8)
     before = model(images)

@@ -19,7 +19,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "google_mixer_tiny.npz"
 PLAN = Plan("cpu", ComputeMode(), 8)
 
 
-def test_weights_of_a_run_with_the_same_classes_are_used_whole(make_job, tmp_path):
+def test_weights_of_a_run_with_the_same_classes_keep_their_head(make_job, tmp_path):
     first = train(make_job("epochs=2"), PLAN, tmp_path / "first", quiet=True)
     job = make_job(f"model={first.path}", "config={}", "seed=1")
     before_training = load(first.path).state_dict()
@@ -28,7 +28,7 @@ def test_weights_of_a_run_with_the_same_classes_are_used_whole(make_job, tmp_pat
 
 def test_a_run_with_other_classes_gets_a_head_of_zeros(make_job, shades, tmp_path):
     first = train(make_job("epochs=2"), PLAN, tmp_path / "first", quiet=True)
-    others = replace(shades, classes=("night", "day"))  # as many, but others
+    others = replace(shades, classes=("night", "day"))  # the same number, but other classes
     job = make_job(f"model={first.path}", "config={}", dataset=others)
     before_training = load(first.path).state_dict()
     for name, tensor in job.build().state_dict().items():
@@ -76,14 +76,14 @@ def test_a_model_that_is_neither_a_size_nor_weights_is_refused(make_job):
         make_job("model=mixer_nan")
 
 
-def test_the_image_size_of_the_config_holds_for_weights_as_well(make_job, tiny_recipe):
+def test_the_image_size_of_the_config_applies_to_weights(make_job, tiny_recipe):
     del tiny_recipe["image_size"]
     resized = make_job(f"model={GOLDEN}", "config={ image_size = 64 }")
     assert resized.architecture == make_job(f"model={GOLDEN}", "config={}", "image_size=64").architecture
 
 
 def test_a_variant_starts_from_its_own_run(make_job, tmp_path):
-    """With another head as well: a variant need not say how wide its features are."""
+    """With its own head, and with a new one."""
     model = "model=variant:pooling_mixer"
     first = train(make_job(model), PLAN, tmp_path / "first", quiet=True)
     given = (model, "config={}", f"initialization.weights={first.path}")
@@ -115,7 +115,7 @@ def test_a_model_of_user_code_starts_from_its_own_run(make_job, tmp_path, monkey
         make_job(*given)
 
 
-def test_a_run_keeps_the_code_that_it_was_started_with(make_job, tmp_path, monkeypatch):
+def test_a_run_stores_the_code_that_it_was_started_with(make_job, tmp_path, monkeypatch):
     monkeypatch.setattr(user_code, "cache_folder", lambda: tmp_path / "cache")
     file = tmp_path / "mine.py"
     started = (

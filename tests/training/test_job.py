@@ -1,4 +1,4 @@
-"""All that is decided before step 0: the resolved recipe, the config, the plan."""
+"""Jobs: the resolved recipe, the config, the batch size and the initial weights."""
 
 import json
 from dataclasses import asdict, replace
@@ -18,13 +18,13 @@ from mixlab.weights.storage.write import write_config
 CPU = torch.device("cpu")
 
 
-def test_the_config_has_every_field_of_the_model_s(make_job):
+def test_the_config_has_every_field_of_the_model_config(make_job):
     job = make_job()
     assert job.architecture.config == asdict(job.build().config)
     assert (job.architecture.classes, job.architecture.config["channels"], job.architecture.image_size) == (2, 8, 8)
 
 
-def test_a_resolved_recipe_leaves_nothing_to_the_model_or_the_data(make_job, tiny_recipe):
+def test_a_resolved_recipe_has_no_automatic_values(make_job, tiny_recipe):
     del tiny_recipe["image_size"]
     recipe = make_job("batch=auto").recipe
     assert (recipe.image_size, recipe.batch, recipe.data) == (32, 4, "shades")
@@ -39,7 +39,7 @@ def test_a_resolved_recipe_resolves_to_itself(make_job, shades):
     ("images", "batch"),
     [(2, 2), (15, 2), (16, 2), (31, 2), (32, 4), (1157, 128), (1023, 64), (1024, 128), (10**5, 128)],
 )
-def test_an_automatic_batch_is_the_largest_power_of_two_up_to_128_with_eight_steps_an_epoch(
+def test_an_automatic_batch_is_the_largest_power_of_two_up_to_128_with_eight_steps_per_epoch(
     make_job, shades, images, batch
 ):
     train = shades.splits["train"].subset(np.arange(images) % 40)
@@ -47,7 +47,7 @@ def test_an_automatic_batch_is_the_largest_power_of_two_up_to_128_with_eight_ste
     assert job.batch == batch
 
 
-def test_a_batch_is_never_larger_than_the_images_there_are(make_job):
+def test_a_batch_is_at_most_the_number_of_images(make_job):
     assert make_job("batch=64").batch == 40
 
 
@@ -62,18 +62,18 @@ def test_a_batch_is_never_larger_than_the_images_there_are(make_job):
         ("config.in_chans=1", "config.image_channels=1 does not fit shades, which has 3 image channels: remove it."),
     ],
 )
-def test_what_the_data_decide_is_no_setting(make_job, setting, sentence):
+def test_fields_that_follow_from_the_data_can_not_be_set(make_job, setting, sentence):
     with pytest.raises(UserError) as refused:
         make_job(setting)
     assert str(refused.value).startswith(sentence)
 
 
-def test_epochs_are_counted_in_steps_and_steps_are_taken_as_they_are(make_job):
+def test_epochs_are_converted_to_steps(make_job):
     assert make_job("epochs=3").steps(5) == 15
     assert make_job("steps=7").steps(5) == 7
 
 
-def test_the_config_json_of_a_run_has_all_that_prediction_needs(make_job, tmp_path):
+def test_config_json_has_everything_that_prediction_needs(make_job, tmp_path):
     job = make_job()
     write_config(tmp_path, job.architecture, job.dataset.classes, job.preprocess, job.recipe.model)
     assert json.loads((tmp_path / "config.json").read_text()) == {
@@ -93,7 +93,7 @@ def given(make_job) -> Weights:
     return Weights(job.architecture.family, job.architecture.config, job.build().state_dict())
 
 
-def test_a_job_with_weights_builds_a_model_of_its_own_with_them(make_job, given):
+def test_a_job_with_weights_builds_a_model_with_a_copy_of_them(make_job, given):
     model = replace(make_job(), weights=given).build()
     assert model.training
     for name, tensor in model.state_dict().items():
@@ -103,19 +103,19 @@ def test_a_job_with_weights_builds_a_model_of_its_own_with_them(make_job, given)
     assert torch.equal(given.tensors["head.bias"], before)
 
 
-def test_the_weights_that_a_training_starts_from_decide_where_the_store_keeps_it(make_job, given):
+def test_the_folder_in_the_store_depends_on_the_initial_weights(make_job, given):
     job, plan = make_job(), Plan("cpu", ComputeMode(), 8)
     other = replace(given, tensors={name: tensor + 1 for name, tensor in given.tensors.items()})
     folders = {replace(job, weights=weights).folder(plan) for weights in (None, given, given.clone(), other)}
     assert len(folders) == 3
 
 
-def test_a_fresh_head_starts_at_the_recipe_s_bias(make_job):
+def test_a_new_head_has_the_bias_of_the_recipe(make_job):
     model = make_job("loss.name=sigmoid", "loss.head_bias=-6.9").build()
     assert model.get_parameter("head.bias").tolist() == pytest.approx([-6.9, -6.9])
 
 
-def test_the_head_of_a_model_of_timm_s_starts_there_as_well(make_job, tiny_recipe):
+def test_the_new_head_of_a_timm_model_has_the_bias_of_the_recipe(make_job, tiny_recipe):
     tiny_recipe["config"] = {"embed_dim": 8, "depth": 1, "num_heads": 1}
     model = make_job("model=vit_nano", "loss.name=sigmoid", "loss.head_bias=-6.9").build()
     assert model.get_parameter("network.head.bias").tolist() == pytest.approx([-6.9, -6.9])

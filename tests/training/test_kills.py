@@ -1,6 +1,6 @@
-"""Real processes, really killed: what SIGKILL has ended at any moment ends in the weights of what ran through.
+"""Trainings in real processes that are killed and resumed have the weights of uninterrupted ones.
 
-And several processes, which follow one.
+Several processes compute the same weights as one.
 """
 
 import json
@@ -29,11 +29,11 @@ from mixlab.runs.folder import Run
 from mixlab.runs.history import read_history
 
 PLAN = {"device": "cpu", "precision": "fp32", "layout": "contiguous", "micro_batch": 8}
-BF16 = PLAN | {"precision": "bf16", "layout": "channels_last"}  # as a trial decides it on processors that have it
+BF16 = PLAN | {"precision": "bf16", "layout": "channels_last"}  # the plan of processors with fast bf16
 
 
 class Trainer:
-    """Asks tests/training/trainer.py."""
+    """Runs trainings with tests/training/trainer.py."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -56,17 +56,22 @@ class Trainer:
         kill: tuple[str, int] = ("", 0),
         environments: list[dict[str, str]] | None = None,
     ) -> list[int]:
-        """Their exit statuses; `kill_after` so many seconds the first is killed, or by `kill` at a step of its own."""
+        """Run a training and return the exit status of each process.
+
+        `kill_after`: kill the first process after this many seconds.
+        `kill`: the signal that each process sends to itself, and the step; "in writing" counts calls of fsync.
+        """
         assert self._process.stdin and self._process.stdout
-        asked = {
+        request = {
             "recipe": recipe,
             "plan": plan,
             "folder": str(folder),
             "dtype": dtype,
             "signal": kill[0],
             "at": kill[1],
+            "environments": environments or _environments(processes),
         }
-        self._process.stdin.write(json.dumps(asked | {"environments": environments or _environments(processes)}) + "\n")
+        self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         first = int(self._process.stdout.readline().split()[0])
         if kill_after is not None:
@@ -78,12 +83,12 @@ class Trainer:
 
 
 def _kill(process: int) -> None:
-    with suppress(ProcessLookupError):  # it was faster
+    with suppress(ProcessLookupError):  # it has already ended
         os.kill(process, signal.SIGKILL)
 
 
 def _environments(processes: int) -> list[dict[str, str]]:
-    """As torchrun sets them."""
+    """The environment variables that torchrun sets."""
     if processes == 1:
         return [{}]
     with socket.socket() as free:
@@ -105,24 +110,24 @@ def trainer() -> Iterator[Trainer]:
 @pytest.fixture(scope="module")
 def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two classes of thirty images of 16x16 pixels."""
-    folder, drawn = tmp_path_factory.mktemp("pets"), np.random.default_rng(0)
+    folder, rng = tmp_path_factory.mktemp("pets"), np.random.default_rng(0)
     for label, brightness in (("cats", 60), ("dogs", 190)):
         (folder / label).mkdir()
         for number in range(30):
-            pixels = (brightness + drawn.integers(-40, 40, size=(16, 16, 3))).clip(0, 255)
+            pixels = (brightness + rng.integers(-40, 40, size=(16, 16, 3))).clip(0, 255)
             Image.fromarray(pixels.astype(np.uint8)).save(folder / label / f"{number:02d}.png")
     return folder
 
 
 MIXER = {"patch_size": 4, "channels": 16, "token_hidden": 8, "channel_hidden": 32, "depth": 2}
 CONVMIXER = {"patch_size": 2, "kernel_size": 3, "channels": 16, "depth": 2}
-RESNET = {"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8]}  # timm's
+RESNET = {"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8]}  # a timm model
 DAVIT = {"channels": [8, 16], "depths": [1, 1], "heads": [1, 2], "window": 2}
 
 
 @pytest.fixture
 def recipe(pets: Path) -> dict[str, Any]:
-    """Fifty steps, six to an epoch, of a Mixer; the crop reads every image anew in each epoch."""
+    """Fifty steps of a Mixer, six per epoch; with the random crop every image is read again in each epoch."""
     return {
         "model": "mixer_nano",
         "data": f"folder:{pets}",
@@ -148,7 +153,7 @@ def identical(one: Path, other: Path) -> bool:
 
 
 def distance(one: Path, other: Path) -> float:
-    """The largest difference of two runs' weights; batch normalisation's statistics are each process's own."""
+    """The largest difference of the weights of two runs, without the statistics of batch normalisation."""
     first, second = weights(one), weights(other)
     assert first.keys() == second.keys()
     return max(
@@ -159,7 +164,7 @@ def distance(one: Path, other: Path) -> float:
 
 
 @pytest.mark.parametrize("plan", [PLAN, BF16], ids=["stock", "bf16"])
-def test_a_run_killed_three_times_ends_bit_for_bit_where_one_that_never_was(trainer, recipe, tmp_path, plan):
+def test_a_run_killed_three_times_has_the_weights_of_an_uninterrupted_one(trainer, recipe, tmp_path, plan):
     recipe |= {"config": MIXER | {"stochastic_depth": 0.5}}
     assert trainer(recipe, tmp_path / "whole", plan=plan) == [0]
     killed = [-signal.SIGKILL]
@@ -172,18 +177,16 @@ def test_a_run_killed_three_times_ends_bit_for_bit_where_one_that_never_was(trai
 
 @pytest.mark.long
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_run_killed_at_ten_random_moments_ends_bit_for_bit_where_one_that_never_was(
-    trainer, recipe, tmp_path, workers
-):
+def test_a_run_killed_at_ten_random_moments_has_the_weights_of_an_uninterrupted_one(trainer, recipe, tmp_path, workers):
     recipe |= {"config": MIXER | {"stochastic_depth": 0.5}, "steps": 200, "workers": workers}
-    assert trainer(recipe | {"steps": 1}, tmp_path / "first", plan=BF16) == [0]  # the libraries are loaded now
+    assert trainer(recipe | {"steps": 1}, tmp_path / "first", plan=BF16) == [0]  # loads the libraries
     began = time.perf_counter()
     assert trainer(recipe, tmp_path / "whole", plan=BF16) == [0]
     seconds = time.perf_counter() - began
-    drawn, kills, resumed = random.Random(0), 0, set()
+    rng, kills, resumed = random.Random(0), 0, set()
     while kills < 10:
-        (status,) = trainer(recipe, tmp_path / "killed", plan=BF16, kill_after=drawn.uniform(0.1, 1) * seconds)
-        if status == 0:  # it was done before: begin another
+        (status,) = trainer(recipe, tmp_path / "killed", plan=BF16, kill_after=rng.uniform(0.1, 1) * seconds)
+        if status == 0:  # it finished before the kill: start another
             assert identical(tmp_path / "whole", tmp_path / "killed")
             shutil.rmtree(tmp_path / "killed")
             continue
@@ -194,11 +197,11 @@ def test_a_run_killed_at_ten_random_moments_ends_bit_for_bit_where_one_that_neve
             resumed |= {line for line in text.splitlines() if b"resumed" in line}
     assert trainer(recipe, tmp_path / "killed", plan=BF16) == [0]
     assert identical(tmp_path / "whole", tmp_path / "killed")
-    assert len(resumed) > 2, "the kills came too early to tell anything"
+    assert len(resumed) > 2, "the processes were killed too early"
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
-def test_a_signal_ends_the_step_and_is_kept(trainer, recipe, tmp_path, name):
+def test_a_signal_stops_after_the_step_with_a_checkpoint(trainer, recipe, tmp_path, name):
     assert trainer(recipe, tmp_path / "whole") == [0]
     assert trainer(recipe | {"checkpoints": {}}, tmp_path / "stopped", kill=(name, 15)) == [75]
     assert Run(tmp_path / "stopped").state == "stopped"
@@ -217,7 +220,7 @@ def test_a_signal_ends_the_step_and_is_kept(trainer, recipe, tmp_path, name):
         pytest.param("davit_nano", DAVIT, "fsdp", marks=pytest.mark.long),
     ],
 )
-def test_two_processes_follow_one(trainer, recipe, tmp_path, model, config, parallel):
+def test_two_processes_compute_the_weights_of_one(trainer, recipe, tmp_path, model, config, parallel):
     recipe |= {"model": model, "config": config}
     assert trainer(recipe, tmp_path / "one", dtype="float64") == [0]
     assert trainer(recipe | {"parallel": parallel}, tmp_path / "two", dtype="float64", processes=2) == [0, 0]
@@ -235,10 +238,10 @@ def test_two_processes_follow_one(trainer, recipe, tmp_path, model, config, para
         pytest.param("resnet_nano", RESNET, "fsdp", marks=pytest.mark.long),
     ],
 )
-def test_two_processes_with_batch_normalisation_follow_one_that_accumulates_the_same_shares(
+def test_two_processes_with_batch_norm_compute_the_weights_of_one_with_two_micro_batches(
     trainer, recipe, tmp_path, model, config, parallel
 ):
-    """It sees each share by itself, with statistics of its own: nothing is chosen by validation."""
+    """Each micro-batch has separate statistics, like each process. No weights are selected on validation images."""
     recipe |= {"model": model, "config": config, "validation": "merged"}
     del recipe["ema"]
     one = trainer(recipe | {"accumulate": 2}, tmp_path / "one", dtype="float64", plan=PLAN | {"micro_batch": 4})
@@ -247,14 +250,14 @@ def test_two_processes_with_batch_normalisation_follow_one_that_accumulates_the_
     assert distance(tmp_path / "one", tmp_path / "two") < 1e-10
 
 
-def test_one_that_was_launched_with_others_and_finds_none_trains_nothing(trainer, recipe, tmp_path):
+def test_a_process_that_can_not_reach_the_others_does_not_train(trainer, recipe, tmp_path):
     assert trainer(recipe, tmp_path / "run", environments=[{"WORLD_SIZE": "2"}]) == [2]
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("order", [(1, "ddp", 2), (2, "ddp", 1), (2, "fsdp", 1), (1, "fsdp", 2)], ids=str)
-def test_checkpoints_of_one_two_and_sharded_processes_resume_in_each_other(trainer, recipe, tmp_path, order):
+def test_a_training_can_be_resumed_with_another_number_of_processes(trainer, recipe, tmp_path, order):
     first, parallel, second = order
     recipe |= {"parallel": parallel}
     assert trainer(recipe, tmp_path / "whole", dtype="float64") == [0]

@@ -121,7 +121,7 @@ def test_a_step_with_learning_rate_zero_changes_no_weights(make_job, without_val
     assert same(one, two)
 
 
-def test_a_tiny_model_learns_to_tell_dark_from_light(make_job, tmp_path):
+def test_a_tiny_model_learns_to_distinguish_dark_and_light_images(make_job, tmp_path):
     run = train(make_job("epochs=12"), PLAN, tmp_path / "run", quiet=True)
     assert read_history(run.journal).epochs[-1]["validation"] == {"top1": 100.0, "images": 12}
 

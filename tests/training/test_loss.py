@@ -1,4 +1,4 @@
-"""The losses, beside their formulas written out."""
+"""The losses, compared with their formulas."""
 
 import math
 
@@ -15,12 +15,12 @@ LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.0, 3.0, -2.0]])
 MIXED = torch.tensor([[0.7, 0.3, 0.0], [0.0, 0.6, 0.4]])
 
 
-def test_a_target_is_one_for_its_label_of_which_all_classes_share_the_smoothing():
+def test_label_smoothing_is_distributed_over_all_classes():
     targets = targets_of(torch.tensor([2, 0]), 4, Loss(label_smoothing=0.2))
     torch.testing.assert_close(targets, torch.tensor([[0.05, 0.05, 0.85, 0.05], [0.85, 0.05, 0.05, 0.05]]))
 
 
-def test_the_softmax_loss_is_the_mean_over_the_images_of_the_targets_surprise():
+def test_the_softmax_loss_is_the_mean_cross_entropy():
     by_hand = -sum(
         share * (logit - math.log(sum(math.exp(other) for other in row)))
         for row, shares in zip(LOGITS.tolist(), MIXED.tolist(), strict=True)
@@ -34,12 +34,12 @@ def big_vision(logits: Tensor, targets: Tensor) -> Tensor:
     return -(targets * shown + (1 - targets) * absent).sum(dim=-1).mean()
 
 
-def test_the_sigmoid_loss_is_big_vision_s_the_sum_over_the_classes():
+def test_the_sigmoid_loss_equals_that_of_big_vision():
     torch.testing.assert_close(compute_loss(LOGITS, MIXED, Loss(name="sigmoid")), big_vision(LOGITS, MIXED))
 
 
-def test_a_sigmoid_s_first_loss_is_small_with_big_vision_s_bias_on_the_head():
-    """A thousand classes that are each taken to be shown once in a thousand images."""
+def test_the_initial_sigmoid_loss_is_small_with_the_head_bias_of_big_vision():
+    """With this bias, each of a thousand classes has an initial probability of one in a thousand."""
     targets = targets_of(torch.tensor([3]), 1000, Loss(name="sigmoid"))
     first = {
         bias: compute_loss(torch.full((1, 1000), bias), targets, Loss(name="sigmoid")).item() for bias in (0.0, -6.9)
@@ -48,7 +48,7 @@ def test_a_sigmoid_s_first_loss_is_small_with_big_vision_s_bias_on_the_head():
 
 
 @pytest.mark.parametrize("name", ["softmax", "sigmoid"])
-def test_a_class_weight_multiplies_its_class_s_term_and_the_mean_stays_over_the_images(name):
+def test_a_class_weight_multiplies_the_term_of_its_class(name):
     weights, loss = torch.tensor([2.0, 0.5, 1.0], dtype=torch.float64), Loss(name=name)
     settings = {
         "softmax": -MIXED * LOGITS.log_softmax(dim=1),
@@ -67,20 +67,20 @@ def test_the_loss_is_in_at_least_fp32(name, computed, expected):
     torch.testing.assert_close(loss.float(), compute_loss(LOGITS, MIXED, Loss(name=name)), rtol=1e-2, atol=0)
 
 
-def test_balanced_weights_make_every_class_weigh_as_one_of_the_mean_size():
+def test_balanced_weights_give_every_class_the_same_total_weight():
     labels = np.array([0, 0, 0, 0, 0, 0, 1, 1])
     weights = compute_class_weights(Loss(class_weights="balanced"), labels, ("a", "b", "none"))
     assert weights is not None and weights.tolist() == pytest.approx([8 / 18, 8 / 6, 0])
 
 
-def test_given_weights_are_taken_as_they_are_and_none_are_none():
+def test_given_class_weights_are_not_changed():
     labels = np.array([0, 1])
     weights = compute_class_weights(Loss(class_weights=(3.0, 1.0)), labels, ("a", "b"))
     assert weights is not None and weights.tolist() == [3.0, 1.0]
     assert compute_class_weights(Loss(), labels, ("a", "b")) is None
 
 
-def test_weights_of_another_number_than_the_classes_are_refused():
+def test_a_wrong_number_of_class_weights_is_refused():
     with pytest.raises(
         UserError, match=r'^loss\.class_weights has 2 weights for 3 classes: .* order a, b, c \.\.\., or "'
     ):

@@ -1,4 +1,4 @@
-"""All that a recipe can ask of a step reaches it, and a run of it goes on as any other."""
+"""Every setting of the loss and of a step affects the training."""
 
 from pathlib import Path
 
@@ -33,26 +33,26 @@ def losses(run) -> list[float]:
         "optimizer.decoupled_decay=true",
     ],
 )
-def test_a_setting_reaches_the_weights(make_job, tmp_path: Path, setting: str):
+def test_a_setting_changes_the_training(make_job, tmp_path: Path, setting: str):
     plain = train(make_job("config.depth=2"), PLAN, tmp_path / "plain", quiet=True)
-    asked = train(make_job("config.depth=2", setting), PLAN, tmp_path / "asked", quiet=True)
-    assert losses(plain) != losses(asked)
+    changed = train(make_job("config.depth=2", setting), PLAN, tmp_path / "changed", quiet=True)
+    assert losses(plain) != losses(changed)
 
 
-def test_a_teacher_draws_the_student_to_its_answers(make_job, tmp_path: Path):
+def test_a_teacher_changes_the_training(make_job, tmp_path: Path):
     teacher = train(make_job("epochs=8"), PLAN, tmp_path / "teacher", quiet=True)
     alone = make_job("epochs=2", "seed=1")
     taught = make_job("epochs=2", "seed=1", f"distillation={{ teacher = '{teacher.path}', weight = 1.0 }}")
     images, labels = next(alone.training_batches(quiet=True).epoch(0)).on(CPU)
     objective = make_objective(taught, CPU)
-    answers = objective.teacher[0](images)  # pyright: ignore[reportOptionalSubscript]
-    assert objective(answers, images, objective.targets(labels)).item() == pytest.approx(0, abs=1e-6)
+    logits = objective.teacher[0](images)  # pyright: ignore[reportOptionalSubscript]
+    assert objective(logits, images, objective.targets(labels)).item() == pytest.approx(0, abs=1e-6)
     assert losses(train(alone, PLAN, tmp_path / "alone", quiet=True)) != losses(
         train(taught, PLAN, tmp_path / "taught", quiet=True)
     )
 
 
-def test_class_weights_of_another_length_than_the_classes_are_refused_before_a_step(make_job, tmp_path: Path):
+def test_a_wrong_number_of_class_weights_is_refused_before_the_first_step(make_job, tmp_path: Path):
     with pytest.raises(UserError, match=r"loss\.class_weights has 3 weights for 2 classes"):
         train(make_job("loss.class_weights=[1.0, 2.0, 3.0]"), PLAN, tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()

@@ -1,4 +1,4 @@
-"""The optimisers: what decays, how fast each layer moves, and that they step as the formulas written out here."""
+"""The optimisers: weight decay, the learning rate of each layer, and steps compared with their formulas."""
 
 import math
 from typing import Any
@@ -38,7 +38,7 @@ def of_each_parameter(model: nn.Module, key: str, **given: Any) -> dict[str, flo
     }
 
 
-# What decays
+# Weight decay
 
 
 @pytest.mark.parametrize("name", ["mixer_nano", "convmixer_nano", "davit_nano"])
@@ -53,22 +53,22 @@ def test_matrices_and_kernels_decay_while_biases_and_norms_do_not(name):
     assert not decay_of
 
 
-def test_everything_decays_where_the_recipe_says_so():
+def test_all_parameters_decay_if_the_recipe_says_so():
     assert set(of_each_parameter(tiny("convmixer_nano"), "weight_decay", decay_parameters="all").values()) == {0.3}
 
 
-def test_a_frozen_parameter_is_left_out():
+def test_frozen_parameters_are_not_optimised():
     model = nn.Linear(3, 2)
     model.bias.requires_grad = False
     (optimizer,) = build_optimizers(settings(), model)
     assert [list(group["params"]) for group in optimizer.param_groups] == [[model.weight]]
 
 
-# What a step does
+# Steps
 
 
 def stepped(steps: int = 3, **given: Any) -> tuple[Tensor, list[Tensor]]:
-    """A weight of 2x3 after so many steps at half of the peak, and the gradients that it had."""
+    """A weight of 2x3 after some steps at half of the peak learning rate, and its gradients."""
     torch.manual_seed(0)
     model = nn.Linear(3, 2, bias=False)
     gradients = [torch.randn(2, 3) for _ in range(steps)]
@@ -87,7 +87,7 @@ def initial() -> Tensor:
 
 
 def adamw(weight: Tensor, gradients: list[Tensor], decay: float, epsilon: float = 1e-8) -> Tensor:
-    """Loshchilov and Hutter 2017, algorithm 2, with a constant rate of 0.05; `decay` is what a step takes off."""
+    """Loshchilov and Hutter 2017, algorithm 2, with a constant rate of 0.05 and the given decay per step."""
     first, second = torch.zeros_like(weight), torch.zeros_like(weight)
     for step, gradient in enumerate(gradients, start=1):
         first = 0.8 * first + 0.2 * gradient
@@ -97,18 +97,18 @@ def adamw(weight: Tensor, gradients: list[Tensor], decay: float, epsilon: float 
     return weight
 
 
-def test_adamw_takes_its_decay_times_the_rate_off():
+def test_adamw_multiplies_the_decay_by_the_learning_rate():
     weight, gradients = stepped(betas=[0.8, 0.9], epsilon=1e-3)
     torch.testing.assert_close(weight, adamw(initial(), gradients, decay=0.05 * 0.3, epsilon=1e-3))
 
 
-def test_a_decay_that_follows_the_schedule_is_not_multiplied_with_the_rate():
-    """big_vision's: 1e-4 there is 0.1 times a rate of 1e-3."""
+def test_a_decoupled_decay_is_multiplied_by_the_schedule_only():
+    """As in big_vision, where a decay of 1e-4 equals 0.1 with a learning rate of 1e-3."""
     weight, gradients = stepped(betas=[0.8, 0.9], weight_decay=0.03, decoupled_decay=True)
     torch.testing.assert_close(weight, adamw(initial(), gradients, decay=0.5 * 0.03))
 
 
-def test_sgd_has_a_momentum_and_its_decay_in_the_gradient():
+def test_sgd_has_momentum_and_adds_the_decay_to_the_gradient():
     weight, gradients = stepped(name="sgd", momentum=0.7)
     expected, velocity = initial(), torch.zeros(2, 3)
     for gradient in gradients:
@@ -121,7 +121,7 @@ def test_sgd_has_a_momentum_and_its_decay_in_the_gradient():
 
 
 @pytest.mark.parametrize(("name", "last"), [("mixer_nano", 3), ("convmixer_nano", 3), ("davit_nano", 6)])
-def test_a_layer_is_the_stem_a_block_or_the_norm_with_the_head_in_the_order_of_depth(name, last):
+def test_layers_are_the_stem_the_blocks_and_norm_with_head(name, last):
     """The tiny DaViT has two pairs of blocks with a merging between them."""
     depth_of = layers(tiny(name))
     assert list(depth_of.values()) == sorted(depth_of.values())
@@ -130,19 +130,19 @@ def test_a_layer_is_the_stem_a_block_or_the_norm_with_the_head_in_the_order_of_d
     assert set(depth_of.values()) == set(range(last + 1))
 
 
-def test_the_rate_falls_by_the_layer_decay_from_the_head_down():
+def test_the_learning_rate_decreases_by_the_layer_decay_from_head_to_stem():
     share_of = of_each_parameter(tiny("mixer_nano"), "lr_scale", layer_decay=0.5)
     shares = {name.removesuffix(".bias"): share for name, share in share_of.items() if name.endswith("bias")}
     assert (shares["stem"], shares["norm"], shares["head"]) == (0.125, 1.0, 1.0)
     assert (shares["body.0.token_norm"], shares["body.1.channel_mlp.second"]) == (0.25, 0.5)
 
 
-def test_without_a_layer_decay_all_have_the_same_rate():
+def test_without_a_layer_decay_all_layers_have_the_same_rate():
     assert set(of_each_parameter(tiny("davit_nano"), "lr_scale").values()) == {1.0}
 
 
 @pytest.mark.parametrize("name", ["vit_nano", "resnet_nano"])
-def test_a_model_of_timm_s_has_timm_s_own_shares(name):
+def test_a_timm_model_has_the_layer_decay_of_timm(name):
     groups = pytest.importorskip("timm.optim._param_groups")
     model = tiny(name)
     names = {parameter: name for name, parameter in model.named_parameters()}
@@ -154,8 +154,8 @@ def test_a_model_of_timm_s_has_timm_s_own_shares(name):
     assert of_each_parameter(model, "lr_scale", layer_decay=0.6) == pytest.approx(theirs)
 
 
-def test_our_mixer_s_blocks_have_the_shares_of_timm_s():
-    """timm counts the last norm to the last block; BEiT, whose scheme it is, to the head as here."""
+def test_the_blocks_of_a_mixer_have_the_layer_decay_of_timm():
+    """timm assigns the last norm to the last block; mixlab assigns it to the head, as BEiT does."""
     timm = pytest.importorskip("timm")
     groups = pytest.importorskip("timm.optim._param_groups")
     with torch.device("meta"):
@@ -172,17 +172,17 @@ def test_our_mixer_s_blocks_have_the_shares_of_timm_s():
     assert {name[5]: share for name, share in ours.items() if name.startswith("body")} == pytest.approx(shares)
 
 
-def test_a_model_whose_layers_timm_does_not_tell_is_refused(monkeypatch):
+def test_a_timm_model_without_defined_layers_is_refused(monkeypatch):
     model = tiny("vit_nano")
     monkeypatch.delattr(type(model.network), "group_matcher")
-    with pytest.raises(UserError, match=r"^timm does not say in which layer the weights of timm:.* are, which optimiz"):
+    with pytest.raises(UserError, match=r"^timm does not define the layers of timm:.*, which optimizer.layer_decay"):
         build_optimizers(settings(layer_decay=0.5), model)
 
 
 # Muon
 
 
-def test_muon_moves_the_hidden_matrices_and_adamw_all_others():
+def test_muon_updates_the_hidden_matrices_and_adamw_the_other_parameters():
     model = tiny("mixer_nano")
     muon, adamw = build_optimizers(settings(name="muon", decay_parameters="all"), model)
     assert (type(muon), type(adamw)) == (torch.optim.Muon, torch.optim.AdamW)
@@ -198,8 +198,8 @@ def test_muon_moves_the_hidden_matrices_and_adamw_all_others():
     assert others == len(list(model.parameters())) - len(hidden)
 
 
-def test_a_step_of_muon_is_an_orthogonal_matrix_of_adamw_s_size():
-    """Of nearly equal singular values, about 0.2 sqrt(side), with which its entries' root mean square is 0.2."""
+def test_a_step_of_muon_is_an_orthogonal_matrix_with_the_size_of_adamw():
+    """The singular values are about 0.2 sqrt(side), so that the root mean square of the entries is 0.2."""
     model = tiny("mixer_nano")
     block = model.get_parameter("body.0.channel_mlp.first.weight")
     muon, _ = build_optimizers(settings(name="muon", weight_decay=0.0), model)

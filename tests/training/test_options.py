@@ -1,4 +1,4 @@
-"""What a recipe may ask for beyond the usual, in whole trainings: each changes the weights, and goes on to the bit."""
+"""Optional settings of a recipe in whole trainings: each changes the weights, and resuming gives identical weights."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -45,7 +45,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_an_option_changes_the_weights_and_is_gone_on_with_to_the_bit(
+def test_an_option_changes_the_weights_and_can_be_resumed_with_identical_weights(
     make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
 ):
     default = ["steps=7", "checkpoints.every_steps=2", "augmentation.flip=true"]

@@ -1,4 +1,4 @@
-"""The process of a training ends with the process that asked for it, even if that one was killed."""
+"""The process of a training ends soon after its parent process, even if the parent was killed."""
 
 import signal
 import subprocess

@@ -38,7 +38,7 @@ from mixlab.training.runner import Training, plan_trainings, run_all
 
 CPU = torch.device("cpu")
 MakeTrainings = Callable[..., list[Training]]
-silent: Callable[[str], None] = [].append  # to a list that nobody reads
+silent: Callable[[str], None] = [].append  # messages are discarded
 
 
 def trained(trainings: Sequence[Training]) -> dict[int, Run]:
@@ -67,7 +67,7 @@ def make_trainings(tiny_recipe: dict[str, Any], pets: Path) -> MakeTrainings:
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Training]:
-    """What is trained, in the order in which it is. Trainings run in this process, which needs no time to start."""
+    """All trainings in the order of their start. They run in this process, which saves the start of processes."""
     found: list[Training] = []
 
     def train_here(training: Training, *, waits: bool) -> Future[None]:
@@ -101,7 +101,7 @@ def held_until(folder: Path, is_over: Callable[[], bool], result: Path | None) -
 DIVERGES = {"seed": 1, "optimizer": {"name": "sgd", "learning_rate": 1e30, "weight_decay": 1e30}}
 
 
-def test_a_run_comes_with_the_place_of_its_training(make_trainings, started):
+def test_a_run_is_returned_with_the_index_of_its_training(make_trainings, started):
     runs = trained(make_trainings(3, 1, 2))
     assert {place: run.recipe["seed"] for place, run in runs.items()} == {0: 3, 1: 1, 2: 2}
     assert all(run.state == "done" for run in runs.values())
@@ -117,7 +117,7 @@ def test_finished_runs_are_taken_from_the_store_without_training(make_trainings,
     assert {place: run.weights.stat().st_mtime_ns for place, run in again.items()} == written
 
 
-def test_only_what_the_store_lacks_is_trained(make_trainings, started):
+def test_only_missing_trainings_run(make_trainings, started):
     trained(make_trainings(0, 2))
     assert sorted(trained(make_trainings(0, 1, 2))) == [0, 1, 2]
     assert [training.job.recipe.seed for training in started] == [0, 2, 1]
@@ -132,7 +132,7 @@ def test_the_log_has_a_line_for_every_training(make_trainings, started):
     assert lines[2].startswith("[3/3] mixer_nano, seed 2: trained in ") and "left" not in lines[2]
 
 
-def test_one_failing_training_keeps_the_others_and_is_raised_at_the_end(make_trainings, started):
+def test_a_failing_training_does_not_stop_the_others_and_is_raised_at_the_end(make_trainings, started):
     trainings, lines, places = make_trainings(0, DIVERGES, 2), [], []
     counts = (
         r"^1 training of 3 failed; the results of the others are saved\. mixer_nano, seed 1: The loss is \w+ at step \d"
@@ -154,12 +154,12 @@ def test_all_failures_are_counted(make_trainings, started):
     assert trained([trainings[1]])[0].state == "done"
 
 
-def test_the_failure_of_a_single_training_is_its_own_sentence(make_trainings, started):
+def test_the_error_of_a_single_training_is_not_changed(make_trainings, started):
     with pytest.raises(UserError, match=r"^The loss is"):
         trained(make_trainings(DIVERGES))
 
 
-def test_a_fault_of_the_program_keeps_the_others_too_and_stays_what_it_is(make_trainings, started, monkeypatch):
+def test_after_an_internal_error_the_other_trainings_continue(make_trainings, started, monkeypatch):
     train = runner._train
 
     def faulty(recipe: Any, *arguments: Any, **options: Any) -> None:
@@ -175,7 +175,7 @@ def test_a_fault_of_the_program_keeps_the_others_too_and_stays_what_it_is(make_t
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt(), Interrupted("Stopped by SIGTERM")], ids=repr)
-def test_an_interruption_ends_all_at_once_and_the_same_call_continues(
+def test_an_interruption_ends_all_trainings_and_the_same_call_continues(
     make_trainings, started, monkeypatch, interruption
 ):
     train = runner._train
@@ -199,14 +199,14 @@ def killed(training: Training, *, waits: bool) -> Future[None]:
     return future
 
 
-def test_a_killed_process_is_a_sentence_about_memory(make_trainings, monkeypatch):
+def test_a_killed_process_is_a_user_error_about_memory(make_trainings, monkeypatch):
     monkeypatch.setattr(runner, "_start", killed)
     sentence = r"^The training of mixer_nano, seed 3 was killed .* because memory ran out: .* not repeated\.$"
     with pytest.raises(UserError, match=sentence):
         trained(make_trainings(3))
 
 
-def test_a_training_that_another_process_holds_is_taken_last_and_its_result_is_used(make_trainings, started, tmp_path):
+def test_the_result_of_a_training_in_another_process_is_used_last(make_trainings, started, tmp_path):
     trainings, lines = make_trainings(0, 1, 2), []
     trained(trainings[:1])
     result = tmp_path / "result"
@@ -223,7 +223,7 @@ def test_a_training_that_another_process_holds_is_taken_last_and_its_result_is_u
     assert used.journal.read_bytes() == Run(result).journal.read_bytes()
 
 
-def test_a_lease_that_is_taken_after_it_was_looked_at_also_puts_a_training_last(make_trainings, started, monkeypatch):
+def test_a_training_that_another_process_has_just_started_also_comes_last(make_trainings, started, monkeypatch):
     trainings = make_trainings(0, 1)
     monkeypatch.setattr(runner, "is_held", lambda folder: False)
     with held_until(trainings[0].folder, lambda: Run(trainings[1].folder).is_finished, None):
@@ -231,7 +231,7 @@ def test_a_lease_that_is_taken_after_it_was_looked_at_also_puts_a_training_last(
     assert places == [1, 0]
 
 
-def test_what_another_process_leaves_unfinished_is_trained_here(make_trainings, started):
+def test_a_training_that_another_process_leaves_unfinished_is_continued(make_trainings, started):
     trainings, lines = make_trainings(0, 1), []
     with held_until(trainings[0].folder, lambda: any("waiting" in line for line in lines), None):
         runs = dict(run_all(trainings, log=lines.append, quiet=True))
@@ -239,9 +239,7 @@ def test_what_another_process_leaves_unfinished_is_trained_here(make_trainings, 
     assert runs[0].state == "done"
 
 
-def test_a_process_of_another_machine_that_has_ended_is_not_waited_for_without_end(
-    make_trainings, started, monkeypatch
-):
+def test_the_expired_lease_of_another_machine_is_taken_over(make_trainings, started, monkeypatch):
     monkeypatch.setattr(lease_module, "EXPIRY", 0.3)
     trainings = make_trainings(0, 1)
     folder = trainings[0].folder
@@ -255,14 +253,14 @@ def test_a_process_of_another_machine_that_has_ended_is_not_waited_for_without_e
 
 @pytest.fixture
 def overlapping(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """The numbers of trainings that run, whenever one starts. Each runs in a thread, after another one has started."""
+    """The number of running trainings at each start. Each training runs in a thread, after another one has started."""
     numbers, running = [], 0
     lock, together, threads = threading.Lock(), threading.Barrier(2), torch.get_num_threads()
 
     def work(training: Training, *, waits: bool) -> None:
         nonlocal running
         together.wait(60)
-        with lock:  # the seed of the random numbers belongs to the process
+        with lock:  # the random number generator is global
             try:
                 runner._train(training.job.recipe, training.plan, training.folder, waits=waits)
             finally:
@@ -288,14 +286,14 @@ def two_at_a_time(trainings: Sequence[Training]) -> list[Training]:
     return together
 
 
-def test_as_many_trainings_run_at_the_same_time_as_the_plans_say(make_trainings, overlapping):
+def test_the_plans_determine_how_many_trainings_run_at_the_same_time(make_trainings, overlapping):
     runs = trained(two_at_a_time(make_trainings(0, 1, 2, 3)))
     assert {place: run.recipe["seed"] for place, run in runs.items()} == {0: 0, 1: 1, 2: 2, 3: 3}
     assert all(run.plan["concurrent"] == 2 and run.plan["threads"] == 1 for run in runs.values())
     assert len(overlapping) == 4 and max(overlapping) == 2
 
 
-def test_one_of_two_that_fails_keeps_the_other(make_trainings, overlapping):
+def test_a_failure_does_not_stop_a_concurrent_training(make_trainings, overlapping):
     trainings = two_at_a_time(make_trainings(0, DIVERGES))
     with pytest.raises(UserError, match=r"^1 training of 2 failed"):
         trained(trainings)
@@ -307,7 +305,7 @@ SECONDS: dict[int, dict[Precision, float]] = {16: {"fp32": 1.0, "bf16": 0.5}, 8:
 
 @pytest.fixture
 def timed(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
-    """The jobs whose steps are timed, with invented times: on 16 pixels bf16 is faster, on 8 fp32."""
+    """The jobs that are timed, with fixed times: bf16 is faster for 16 pixels, fp32 for 8."""
     jobs: list[Job] = []
 
     def time_job(job: Job, log: Any, processes: int = 1) -> Timings:
@@ -321,8 +319,8 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
 
 
 @pytest.mark.parametrize(("steps", "precision"), [(6, "bf16"), (60, "fp32")])
-def test_all_trainings_get_the_one_mode_that_is_fastest_for_all_steps_together(make_trainings, timed, steps, precision):
-    """Six steps on 16 pixels save 3 s with bf16; six on 8 pixels lose 0.6 s, and sixty lose 6 s."""
+def test_all_trainings_get_the_mode_with_the_shortest_total_time(make_trainings, timed, steps, precision):
+    """With bf16, six steps at 16 pixels take 3 s less, six at 8 pixels 0.6 s more, and sixty at 8 pixels 6 s more."""
     trainings = make_trainings({"image_size": 16}, {"steps": steps}, {"steps": steps, "seed": 1})
     assert {training.plan.mode for training in trainings} == {ComputeMode(precision)}
     assert [training.plan.micro_batch for training in trainings] == [4, 2, 2]
@@ -330,20 +328,20 @@ def test_all_trainings_get_the_one_mode_that_is_fastest_for_all_steps_together(m
     assert [training.seconds_per_step for training in trainings] == seconds
 
 
-def test_times_are_kept_in_the_store_for_all_seeds_and_lengths(make_trainings, timed):
+def test_timings_are_cached_for_all_seeds_and_lengths(make_trainings, timed):
     first = make_trainings(0, 1)
     again = make_trainings(0, {"seed": 5, "steps": 3})
     assert len(timed) == 1
     assert again[0] == replace(first[0], job=again[0].job)
 
 
-def test_the_seconds_of_a_training_are_those_of_its_steps_and_of_its_start(make_trainings, timed):
+def test_the_seconds_of_a_training_include_its_steps_and_its_start(make_trainings, timed):
     (training,) = make_trainings(0)
     assert training.seconds == runner.STARTUP_SECONDS + 6 * 0.2
     assert Training(training.job).seconds == runner.STARTUP_SECONDS
 
 
-def test_linear_probes_run_beside_trainings_with_steps(make_trainings, started, timed, tiny_recipe, pets):
+def test_linear_probes_and_trainings_run_in_one_call(make_trainings, started, timed, tiny_recipe, pets):
     (before,) = make_trainings(0)
     source = trained([before])[0]
     probe = {"model": "mixer_nano", "data": f"folder:{pets}", "initialization": {"weights": str(source.path)}}
@@ -366,8 +364,8 @@ def test_linear_probes_run_beside_trainings_with_steps(make_trainings, started, 
 
 
 @pytest.mark.long
-def test_a_training_apart_gives_the_same_weights_in_memory_of_its_own(tiny_recipe, tmp_path):
-    held = np.ones(2**27)  # a gibibyte, which the trainings must not be charged with
+def test_a_separate_process_gives_the_same_weights_and_its_own_peak_memory(tiny_recipe, tmp_path):
+    held = np.ones(2**27)  # a gibibyte that must not count as memory of the trainings
     recipe = parse_recipe(tiny_recipe | {"data": "digits", "steps": 20, "batch": 64}, "tiny")
     plans = [Plan("cpu", ComputeMode(), size) for size in (64, 64, 32)]
     (training, *_) = plan_trainings([recipe], open_dataset("digits"), CPU, silent)
@@ -382,13 +380,13 @@ def test_a_training_apart_gives_the_same_weights_in_memory_of_its_own(tiny_recip
 
 
 def workers() -> list[psutil.Process]:
-    """The processes that train: children of the one that forks them."""
+    """The processes of the trainings, which are children of the fork server."""
     return [worker for server in psutil.Process().children() for worker in server.children()]
 
 
 @pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
-def test_if_one_of_two_trainings_is_stopped_the_other_one_is_too_and_both_can_continue(make_trainings):
+def test_a_signal_to_one_of_two_trainings_stops_both_and_they_can_be_resumed(make_trainings):
     trainings = two_at_a_time(make_trainings({"steps": 100_000}, {"steps": 100_000, "seed": 1}))
 
     def stop_one() -> None:
@@ -410,7 +408,7 @@ def test_if_one_of_two_trainings_is_stopped_the_other_one_is_too_and_both_can_co
 
 
 @pytest.mark.long
-def test_a_user_s_mistake_in_a_process_of_its_own_is_the_same_sentence(make_trainings, pets):
+def test_a_user_error_in_a_separate_process_is_not_changed(make_trainings, pets):
     trainings = make_trainings(0)
     shutil.rmtree(pets)
     with pytest.raises(UserError, match=f"folder:{pets} does not exist"):

@@ -1,4 +1,4 @@
-"""Sharpness-aware minimisation: two passes make the step of the paper's formula."""
+"""Sharpness-aware minimisation: steps compared with the formula of the paper."""
 
 import copy
 from typing import Any
@@ -33,8 +33,8 @@ def with_gradients(parameters: list[nn.Parameter]) -> list[Tensor]:
     return [parameter.grad.clone() for parameter in parameters if parameter.grad is not None]
 
 
-def test_a_step_in_two_passes_is_that_of_the_paper_s_formula(parameters):
-    """w - rate * the gradient of the loss at w + rho * g / |g|, the norm over all parameters together."""
+def test_a_step_equals_the_formula_of_the_paper(parameters):
+    """w - rate * (gradient of the loss at w + rho * g / |g|), with the norm over all parameters."""
     optimizer = torch.optim.SGD(parameters, lr=RATE)
     start = [parameter.detach().clone() for parameter in parameters]
     first = with_gradients(parameters)
@@ -47,16 +47,16 @@ def test_a_step_in_two_passes_is_that_of_the_paper_s_formula(parameters):
     torch.testing.assert_close([parameter.detach() for parameter in parameters], expected)
 
 
-def test_the_way_up_is_rho_long_and_the_old_gradients_are_gone(parameters):
+def test_the_perturbation_has_norm_rho_and_gradients_are_cleared(parameters):
     start = [parameter.detach().clone() for parameter in parameters]
     with_gradients(parameters)
     with perturbed(parameters, [], RHO):
-        way = [parameter.detach() - was for parameter, was in zip(parameters, start, strict=True)]
-        assert torch.cat([step.flatten() for step in way]).norm().item() == pytest.approx(RHO, rel=1e-5)
+        perturbation = [parameter.detach() - was for parameter, was in zip(parameters, start, strict=True)]
+        assert torch.cat([step.flatten() for step in perturbation]).norm().item() == pytest.approx(RHO, rel=1e-5)
         assert all(parameter.grad is None for parameter in parameters)
 
 
-def test_the_parameters_stand_to_the_bit_where_they_stood(parameters):
+def test_the_parameters_are_restored_bit_for_bit(parameters):
     start = [parameter.detach().clone() for parameter in parameters]
     with_gradients(parameters)
     with pytest.raises(KeyboardInterrupt), perturbed(parameters, [], RHO):
@@ -64,7 +64,7 @@ def test_the_parameters_stand_to_the_bit_where_they_stood(parameters):
     assert all(torch.equal(parameter, was) for parameter, was in zip(parameters, start, strict=True))
 
 
-def test_a_gradient_of_zero_has_no_way_up(parameters):
+def test_a_zero_gradient_gives_no_perturbation(parameters):
     for parameter in parameters:
         parameter.grad = torch.zeros_like(parameter)
     start = [parameter.detach().clone() for parameter in parameters]
@@ -72,14 +72,14 @@ def test_a_gradient_of_zero_has_no_way_up(parameters):
         assert all(torch.equal(parameter, was) for parameter, was in zip(parameters, start, strict=True))
 
 
-def test_a_parameter_without_a_gradient_stays(parameters):
+def test_a_parameter_without_a_gradient_is_not_perturbed(parameters):
     idle = nn.Parameter(torch.ones(3))
     with_gradients(parameters)
     with perturbed([*parameters, idle], [], RHO):
         assert torch.equal(idle, torch.ones(3))
 
 
-def test_what_a_model_remembers_of_the_worst_place_is_forgotten(parameters):
+def test_buffers_are_restored(parameters):
     statistics = torch.zeros(2)
     with_gradients(parameters)
     with perturbed(parameters, [statistics], RHO):
@@ -98,18 +98,18 @@ def test_what_a_model_remembers_of_the_worst_place_is_forgotten(parameters):
     ],
     ids=["stochastic depth", "batch normalisation"],
 )
-def test_where_the_way_up_is_nearly_nothing_the_step_is_a_plain_one(make_job, tmp_path, monkeypatch, settings):
-    """The second pass's gradients are the first's, and batch normalisation remembers one pass."""
+def test_with_a_tiny_rho_both_passes_have_the_same_gradients(make_job, tmp_path, monkeypatch, settings):
+    """Both passes drop the same branches, and batch normalisation tracks the first pass only."""
     accumulate_gradients, seen = step.accumulate_gradients, []
 
-    def listening(model: nn.Module, *arguments: Any, **words: Any) -> Any:
-        answer = accumulate_gradients(model, *arguments, **words)
+    def recording(model: nn.Module, *arguments: Any, **options: Any) -> Any:
+        result = accumulate_gradients(model, *arguments, **options)
         seen.append([parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None])
         cached.append(copy.deepcopy(dict(model.named_buffers())))
-        return answer
+        return result
 
     cached: list[dict[str, Tensor]] = []
-    monkeypatch.setattr(step, "accumulate_gradients", listening)
+    monkeypatch.setattr(step, "accumulate_gradients", recording)
     job = make_job(*settings, "optimizer.sam_rho=1e-12", "steps=1", "validation=merged", "schedule.final_factor=1")
     run = train(job, Plan("cpu", ComputeMode(), 8), tmp_path / "run", quiet=True)
     first, second = seen
@@ -120,15 +120,15 @@ def test_where_the_way_up_is_nearly_nothing_the_step_is_a_plain_one(make_job, tm
 
 
 @pytest.mark.usefixtures("group_of_one")
-def test_shards_climb_and_come_back_as_whole_parameters_do():
+def test_sharded_parameters_are_perturbed_and_restored():
     model = nn.Linear(3, 2)
     start = [parameter.detach().clone() for parameter in model.parameters()]
     fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
     shards = list(model.parameters())
     model(torch.ones(4, 3)).square().sum().backward()
     with perturbed(shards, [], RHO):
-        way = [whole(shard) - was for shard, was in zip(shards, start, strict=True)]
-        assert torch.cat([step.flatten() for step in way]).norm().item() == pytest.approx(RHO, rel=1e-5)
+        perturbation = [whole(shard) - was for shard, was in zip(shards, start, strict=True)]
+        assert torch.cat([step.flatten() for step in perturbation]).norm().item() == pytest.approx(RHO, rel=1e-5)
     assert all(torch.equal(whole(shard), was) for shard, was in zip(shards, start, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""The mean of several trainings' weights: what has to be equal, what is estimated anew, and that it is a run."""
+"""Averages of the weights of several trainings: requirements, batch normalisation, and the files of the new run."""
 
 import json
 import shutil
@@ -32,7 +32,7 @@ Trained = Callable[..., Run]
 
 @pytest.fixture
 def trained(make_job, shades: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
-    """A run of the tiny recipe with settings over it, whose data opens again as the shades."""
+    """A function that trains the tiny recipe with settings. `soup` opens the shades as the data of every run."""
     monkeypatch.setattr(soup, "open_dataset", lambda name: shades)
 
     def trained(name: str, *settings: str, dataset: Dataset = shades) -> Run:
@@ -51,13 +51,13 @@ def state(value: float, count: int) -> dict[str, Tensor]:
     return {"weight": torch.tensor([value]), "num_batches_tracked": torch.tensor(count)}
 
 
-def test_the_mean_is_added_up_in_float64_and_rounded_once():
+def test_the_mean_is_summed_in_float64_and_rounded_once():
     values = [16_777_216.0, 1.0, 1.0, 2.0]  # float32 would lose each 1
     (mean,) = average_state_dicts(state(value, 0) for value in values)["weight"]
     assert (mean.item(), mean.dtype) == (16_777_220 / 4, torch.float32)
 
 
-def test_what_is_counted_is_the_first_s():
+def test_integer_tensors_are_those_of_the_first_run():
     assert average_state_dicts([state(1, 7), state(2, 9)])["num_batches_tracked"] == 7
 
 
@@ -74,7 +74,7 @@ def test_averaging_a_run_with_itself_gives_its_weights(two, tmp_path):
     assert all(torch.equal(mean[name], tensor) for name, tensor in a.items())
 
 
-def test_the_mean_is_a_finished_run_that_says_what_was_averaged(two, tmp_path):
+def test_the_average_is_a_finished_run_that_lists_the_averaged_runs(two, tmp_path):
     run = average(two, tmp_path / "mean", quiet=True)
     assert open_run(run.path).recipe == two[0].recipe
     history = read_history(run.journal)
@@ -85,7 +85,7 @@ def test_the_mean_is_a_finished_run_that_says_what_was_averaged(two, tmp_path):
     assert load(run.path).config == load(run.path).config
 
 
-def test_what_validation_says_is_said_of_the_mean(two, shades, tmp_path):
+def test_the_validation_accuracy_is_that_of_the_average(two, shades, tmp_path):
     run = average(two, tmp_path / "mean", quiet=True)
     split, preprocess = shades.splits["validation"], Preprocess.from_dict(run.config["preprocess"])
     images = torch.stack([preprocess(split.image(index)) for index in range(len(split))])
@@ -93,14 +93,14 @@ def test_what_validation_says_is_said_of_the_mean(two, shades, tmp_path):
     assert read_history(run.journal).validation == {"top1": 100 * correct.mean(), "images": 12}
 
 
-def test_the_page_is_that_of_a_mean_at_its_final_place(two, tmp_path):
+def test_the_page_describes_the_average_and_its_final_path(two, tmp_path):
     html = (average(two, tmp_path / "mean", quiet=True).path / "report.html").read_text()
     assert "The weights are the average of the weights of 2 trainings" in html
     assert f"mixlab evaluate {tmp_path / 'mean'}<" in html
     assert str(two[1].path) in html and "Learning curves" not in html
 
 
-def test_batch_normalisation_s_statistics_are_those_of_the_mean_model_on_training_images(trained, shades, tmp_path):
+def test_batch_norm_statistics_are_estimated_with_the_average_on_training_images(trained, shades, tmp_path):
     runs = [trained(name, *CONVMIXER, "augmentation.pad_crop=2", f"seed={seed}") for seed, name in enumerate("ab")]
     run = average(runs, tmp_path / "mean", quiet=True)
     mean = load(run.path)
@@ -120,7 +120,7 @@ def test_batch_normalisation_s_statistics_are_those_of_the_mean_model_on_trainin
     assert norm.momentum == ConvMixer(ConvMixerConfig(**run.config["config"])).stem[2].momentum
 
 
-def test_one_run_is_no_mean(two, tmp_path):
+def test_a_single_run_is_refused(two, tmp_path):
     with pytest.raises(UserError, match="Averaging needs two or more runs"):
         average(two[:1], tmp_path / "mean", quiet=True)
 
@@ -152,13 +152,13 @@ def test_another_preprocessing_is_refused(two, tmp_path):
         average([two[0], changed], tmp_path / "mean", quiet=True)
 
 
-def test_another_cut_of_the_data_is_refused(two, trained, shades, tmp_path):
+def test_another_split_of_the_data_is_refused(two, trained, shades, tmp_path):
     splits = shades.splits | {"train": shades.splits["train"].subset(np.arange(30))}
     other = trained("other", dataset=replace(shades, splits=splits))
     with pytest.raises(UserError, match="images that one held out may be training images of the other"):
         average([two[0], other], tmp_path / "mean", quiet=True)
 
 
-def test_a_place_that_is_taken_is_refused_before_any_work(two):
+def test_an_existing_folder_is_refused_before_any_computation(two):
     with pytest.raises(UserError, match="never overwritten"):
         average(two, two[0].path, quiet=True)

@@ -1,4 +1,4 @@
-"""What a line of the journal says of the steps since the last one."""
+"""The values of a journal line: metrics of the steps since the previous line."""
 
 from types import SimpleNamespace
 
@@ -22,7 +22,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return clock
 
 
-def taken(loss: float) -> StepResult:
+def step_result(loss: float) -> StepResult:
     batch = Batch(
         torch.zeros(8, 3, 2, 2, dtype=torch.uint8),
         torch.zeros(8, dtype=torch.int64),
@@ -34,13 +34,13 @@ def taken(loss: float) -> StepResult:
     return StepResult(torch.tensor(loss), torch.tensor(0), torch.ones(1), batch, learning_rate=0.1)
 
 
-def test_validating_between_two_steps_slows_no_step(clock):
-    window = StepMetrics(make_accelerator(torch.device("cpu"), "fp32"), _since=0.0)
-    window.add(1, taken(2.0))
+def test_validation_between_two_steps_does_not_count_for_the_throughput(clock):
+    metrics = StepMetrics(make_accelerator(torch.device("cpu"), "fp32"), _since=0.0)
+    metrics.add(1, step_result(2.0))
     clock.now = 1.0
-    with window.paused():
+    with metrics.paused():
         clock.now = 101.0
-    window.add(2, taken(4.0))
+    metrics.add(2, step_result(4.0))
     clock.now = 103.0
-    line = window.flush()
+    line = metrics.flush()
     assert (line["images_per_second"], line["loss"]) == (pytest.approx(16 / 3), 3.0)

@@ -1,7 +1,7 @@
-"""Trains in processes of their own, which are forked from one that has loaded the libraries and computed nothing.
+"""Runs trainings in processes that are forked from this one, which has loaded the libraries but computed nothing.
 
-A line of JSON on standard input asks for one training in as many processes as it has environments; answered are the
-processes' numbers on a line, and their exit statuses on another.
+Each line of JSON on standard input starts one training, with one process for each of its environments. The replies are
+one line with the process ids, and one line with the exit statuses.
 """
 
 import json
@@ -26,31 +26,31 @@ from mixlab.training.recipes.parse import parse_training_recipe
 
 def main() -> None:
     for line in sys.stdin:
-        asked = json.loads(line)
-        children = [_forked(asked, environment) for environment in asked["environments"]]
+        request = json.loads(line)
+        children = [_forked(request, environment) for environment in request["environments"]]
         print(*children, flush=True)
         print(*(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children), flush=True)
 
 
-def _forked(asked: dict[str, Any], environment: dict[str, str]) -> int:
+def _forked(request: dict[str, Any], environment: dict[str, str]) -> int:
     child = os.fork()
     if child == 0:
         os.environ.update(environment)
-        os._exit(_train(asked))
+        os._exit(_train(request))
     return child
 
 
-def _train(asked: dict[str, Any]) -> int:
+def _train(request: dict[str, Any]) -> int:
     torch.set_num_threads(1)
-    torch.set_default_dtype(getattr(torch, asked["dtype"]))
-    if asked["signal"] == "in writing":
-        files.os.fsync = _killing_at(asked["at"], files.os.fsync, "SIGKILL")
-    elif asked["signal"]:
-        step.accumulate_gradients = _killing_at(asked["at"], step.accumulate_gradients, asked["signal"])
-    recipe = parse_training_recipe(asked["recipe"], "the test's")
+    torch.set_default_dtype(getattr(torch, request["dtype"]))
+    if request["signal"] == "in writing":
+        files.os.fsync = _killing_at(request["at"], files.os.fsync, "SIGKILL")
+    elif request["signal"]:
+        step.accumulate_gradients = _killing_at(request["at"], step.accumulate_gradients, request["signal"])
+    recipe = parse_training_recipe(request["recipe"], "the test's")
     try:
         job = resolve(recipe, open_dataset(recipe.data, quiet=True), torch.device("cpu"))
-        train(job, Plan.from_dict(asked["plan"]), Path(asked["folder"]), quiet=True)
+        train(job, Plan.from_dict(request["plan"]), Path(request["folder"]), quiet=True)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
@@ -61,7 +61,7 @@ def _train(asked: dict[str, Any]) -> int:
 
 
 def _killing_at(number: int, function: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """`function`, which sends this process the signal the `number`th time that it is called."""
+    """`function`, with a signal to this process at the call with this number."""
     calls = []
 
     def call(*arguments: Any, **settings: Any) -> Any:

@@ -174,9 +174,9 @@ def test_the_logit_difference_is_that_of_the_model_that_a_reader_builds(tmp_path
             "b.npz",
             "The google format does not support a davit model: give --to one of davit, timm, mmpretrain, mixlab",
         ),
-        ("mixer", "google", "b.safetensors", r"b\.safetensors has not the name.*let it end in \.npz"),
-        ("mixer", "timm", "b", r"let it end in \.safetensors or \.pth"),
-        ("davit", "mmpretrain", "b.npz", r"let it end in \.safetensors"),
+        ("mixer", "google", "b.safetensors", r"b\.safetensors has the wrong suffix.*use \.npz"),
+        ("mixer", "timm", "b", r"use \.safetensors or \.pth"),
+        ("davit", "mmpretrain", "b.npz", r"use \.safetensors"),
     ],
 )
 def test_unsupported_targets_are_refused(tmp_path, family, to, out, pattern):

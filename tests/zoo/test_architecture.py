@@ -1,4 +1,4 @@
-"""From a name to a model: ours, timm's, and the sentences for what can't be built."""
+"""Architectures by name: models of mixlab and timm, and errors for models that can't be built."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ from mixlab.zoo.timm_models import TimmModel
 SMALL_VIT = "timm:vit_tiny_patch16_224:img_size=16:patch_size=8:depth=1"
 
 
-def test_a_field_takes_the_place_of_the_size_s_own() -> None:
+def test_a_field_overrides_the_config_of_a_size() -> None:
     model = create_model("convmixer_nano", depth=1, classes=3, image_channels=1)
     assert isinstance(model, ConvMixer)
     assert (model.config.depth, model.config.classes, model.config.kernel_size) == (1, 3, 5)
@@ -32,7 +32,7 @@ def test_a_list_from_toml_becomes_a_tuple() -> None:
 
 
 @pytest.mark.parametrize("name", ["mixer_nano", "convmixer_nano", "davit_nano", "resnet_nano", SMALL_VIT])
-def test_a_config_that_went_through_json_builds_the_same_model(name: str) -> None:
+def test_a_config_restored_from_json_builds_the_same_model(name: str) -> None:
     model = create_model(name, classes=4)
     config = json.loads(json.dumps(asdict(model.config)))
     again = of_family(name, architecture(name).family, config).build()
@@ -40,19 +40,19 @@ def test_a_config_that_went_through_json_builds_the_same_model(name: str) -> Non
     assert again.config.image_size == model.config.image_size
 
 
-def test_an_unknown_field_is_refused_with_the_nearest() -> None:
+def test_an_unknown_field_is_refused_with_a_suggestion() -> None:
     with pytest.raises(
         UserError, match=r'"depht" is not a field of MixerConfig: its fields are .*Did you mean "depth"'
     ):
         create_model("mixer_nano", depht=2)
 
 
-def test_a_word_where_a_number_belongs_is_refused() -> None:
+def test_a_string_in_place_of_a_number_is_refused() -> None:
     with pytest.raises(UserError, match=r"depth='four' is not valid: .*integer"):
         create_model("mixer_nano", depth="four")
 
 
-def test_a_family_s_own_refusal_comes_through() -> None:
+def test_errors_of_the_config_class_are_not_changed() -> None:
     with pytest.raises(UserError, match=r"image_size=30 is not a multiple of patch_size=4"):
         create_model("mixer_nano", image_size=30)
 
@@ -61,32 +61,32 @@ def test_a_family_s_own_refusal_comes_through() -> None:
     ("name", "family", "image_size"),
     [("davit_large", "davit", 384), ("vit_nano", "timm", 32), (SMALL_VIT, "timm", 16), ("timm:resnet18", "timm", 224)],
 )
-def test_a_name_tells_its_family_and_its_image_size(name: str, family: str, image_size: int) -> None:
+def test_family_and_image_size_are_inferred_from_the_name(name: str, family: str, image_size: int) -> None:
     assert (architecture(name).family, architecture(name).image_size) == (family, image_size)
 
 
-def test_a_model_of_timm_s_takes_fields_in_its_words_and_in_ours() -> None:
+def test_a_timm_model_accepts_field_names_of_mixlab_and_of_timm() -> None:
     model = create_model(SMALL_VIT, classes=5, image_channels=1)
     assert isinstance(model, TimmModel)
     assert (model.config.image_size, model.config.classes) == (16, 5)
     assert model(torch.zeros(2, 1, 16, 16)).shape == (2, 5)
 
 
-def test_a_later_field_overrules_the_name_s() -> None:
+def test_an_argument_overrides_a_field_in_the_name() -> None:
     assert create_model(SMALL_VIT, image_size=32).config.image_size == 32
 
 
 @pytest.mark.parametrize("name", ["timm:resnet18", "resnet_nano"])
-def test_the_config_can_t_replace_the_timm_model_of_the_name(name: str) -> None:
+def test_the_config_can_not_replace_the_timm_model_in_the_name(name: str) -> None:
     with pytest.raises(
-        UserError, match=rf"^{name} can't be built with config.name='resnet34': remove it, or name that"
+        UserError, match=rf"^{name} can't be built with config.name='resnet34': remove it, or use timm:resnet34"
     ):
         architecture(name, name="resnet34")
     assert architecture("timm:resnet18", name="resnet18").config["name"] == "resnet18"
 
 
 @pytest.mark.parametrize("name", ["resnet_nano", SMALL_VIT])
-def test_a_model_of_timm_s_embeds_what_its_head_sees(name: str) -> None:
+def test_the_embedding_of_a_timm_model_is_the_input_of_its_head(name: str) -> None:
     model = create_model(name).eval()
     assert isinstance(model, TimmModel)
     images = torch.rand(2, 3, *height_and_width(model.config.image_size))
@@ -94,7 +94,7 @@ def test_a_model_of_timm_s_embeds_what_its_head_sees(name: str) -> None:
         assert torch.equal(model.network.get_classifier()(model.embed(images)), model(images))
 
 
-def test_the_small_resnet_keeps_the_image_s_size_through_its_stem() -> None:
+def test_the_stem_of_the_small_resnet_does_not_reduce_the_image_size() -> None:
     model = create_model("resnet_nano")
     assert isinstance(model, TimmModel)
     stem = model.network.maxpool(model.network.conv1(torch.zeros(1, 3, 32, 32)))
@@ -102,7 +102,7 @@ def test_the_small_resnet_keeps_the_image_s_size_through_its_stem() -> None:
     assert stem.shape == (1, 16, 32, 32)
 
 
-def test_fresh_weights_follow_the_seed() -> None:
+def test_random_weights_depend_on_the_seed() -> None:
     weights = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
@@ -117,19 +117,19 @@ def test_fresh_weights_follow_the_seed() -> None:
         ("timm:resnet81", 'timm has no model "resnet81": .* Did you mean "resnet18"'),
         ("timm:resnet18.a1_in1k", 'without a tag, .* Did you mean "resnet18"'),
         ("timm:hf-hub:someone/something", 'timm has no model "hf-hub"'),
-        ("timm:resnet18:pretrained=true", '"pretrained" is no field of timm:resnet18: its fields are '),
-        ("timm:vit_tiny_patch16_224:dept=1", '"dept" is no field of timm:vit_tiny_patch16_224: Did you mean "depth"'),
+        ("timm:resnet18:pretrained=true", '"pretrained" is not a field of timm:resnet18: its fields are '),
+        ("timm:vit_tiny_patch16_224:dept=1", '"dept" is not a field of timm:vit_tiny_patch16_224: Did you mean "depth'),
         ("timm:vit_tiny_patch16_224:depth", '"depth" is not an assignment: .* such as img_size=32'),
-        ("timm:vit_tiny_patch16_224:num_heads=5", "can't be built with .*num_heads=5: timm says .*divisible"),
-        ("timm:bit:layers=[1,1,1,1]", "can't be built with .*: timm says .*width_factor"),
+        ("timm:vit_tiny_patch16_224:num_heads=5", "can't be built with .*num_heads=5: timm raises .*divisible"),
+        ("timm:bit:layers=[1,1,1,1]", "can't be built with .*: timm raises .*width_factor"),
     ],
 )
-def test_a_model_that_timm_can_t_build_is_refused_in_one_sentence(name: str, sentence: str) -> None:
+def test_a_model_that_timm_can_not_build_is_a_user_error(name: str, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         create_model(name)
 
 
-def test_without_timm_the_sentence_names_the_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_timm_the_error_has_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(UserError, match=r'run `pip install "mixlab\[baselines\]"`'):
         create_model("vit_nano")

@@ -29,7 +29,7 @@ def laid_over(name: str, **fields: Any) -> Architecture:
     [(parameters, 60_000), (parameters, 1_000_000), (parameters, 20_000_000), (macs, 5_000_000)],
 )
 @pytest.mark.parametrize("name", FAMILIES)
-def test_no_neighbouring_width_is_nearer_to_the_target(name, target, cost):
+def test_no_neighbouring_width_is_closer_to_the_target(name, target, cost):
     widths = scaled_config(name, FIELDS, cost, target)
     reached = abs(cost(laid_over(name, **widths)) - target)
     for step in (-1, 1):

@@ -1,4 +1,4 @@
-"""Architectures outside the families: variants, and a model in a file of the user's own."""
+"""Architectures outside the families: variants, and models in files of the user."""
 
 import pickle
 from collections.abc import Callable
@@ -68,7 +68,7 @@ def file(tmp_path) -> Path:
 SMALL = "image_size=32:patch_size=8:channels=16:token_hidden=8:channel_hidden=32:depth=2"
 
 
-def test_every_file_of_the_variants_is_an_architecture():
+def test_every_file_of_the_variants_is_listed():
     folder = Path(mixlab.models.variants.__path__[0])
     assert variant_names() == sorted(file.stem for file in folder.glob("*.py") if file.stem != "__init__")
     assert {"attention_mixer", "pooling_mixer"} <= set(variant_names())
@@ -80,7 +80,7 @@ def test_a_variant_is_built_by_its_name_and_fields(name):
     assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 5)
 
 
-def test_an_unknown_variant_is_refused_with_the_nearest():
+def test_an_unknown_variant_is_refused_with_a_suggestion():
     with pytest.raises(UserError, match=r'no variant "atention_mixer": .*Did you mean "attention_mixer"'):
         architecture("variant:atention_mixer")
 
@@ -100,7 +100,7 @@ def test_a_class_or_a_function_of_a_file_is_built(file, name, width):
 @pytest.mark.parametrize(
     "name", ["mixer_nano", f"variant:pooling_mixer:{SMALL}", "timm:resnet18", "py:{file}:Model:width=6"]
 )
-def test_an_architecture_that_was_pickled_builds_the_same_model(file, name):
+def test_a_pickled_architecture_builds_the_same_model(file, name):
     name = name.format(file=file)
     user_code.trust_code(file)
     built = architecture(name, classes=3)
@@ -111,7 +111,7 @@ def test_an_architecture_that_was_pickled_builds_the_same_model(file, name):
     ]
 
 
-def test_code_that_nobody_trusted_is_not_run(file):
+def test_untrusted_code_is_not_run(file):
     marker = file.with_name("ran")
     file.write_text(f"open({str(marker)!r}, 'w').close()\n{CODE}")
     with pytest.raises(UserError, match=r"mine\.py is a model's code that was not run on this machine before: read it"):
@@ -131,7 +131,7 @@ def test_code_that_nobody_trusted_is_not_run(file):
     ],
     ids=["a copy", "another comment", "another number"],
 )
-def test_trust_is_for_the_code_wherever_it_lies(file, tmp_path, change: Callable[[str], str], trusted):
+def test_copies_of_trusted_code_are_trusted(file, tmp_path, change: Callable[[str], str], trusted):
     mixlab.trust_code(file)
     other = tmp_path / "elsewhere.py"
     other.write_text(change(CODE))
@@ -142,7 +142,7 @@ def test_trust_is_for_the_code_wherever_it_lies(file, tmp_path, change: Callable
             user_code.require_trusted(other)
 
 
-def test_trust_all_code_trusts_what_is_opened_from_then_on(file):
+def test_trust_all_code_trusts_all_files_from_then_on(file):
     user_code.trust_all_code()
     assert architecture(f"py:{file}:Model").config["width"] == 4
 

@@ -29,7 +29,7 @@ def models(
     if paper and pattern:
         raise UserError(f'`--paper` lists complete tables: leave out the pattern "{pattern}".')
     if paper and pretrained:
-        raise UserError("`--paper` and `--pretrained` exclude each other: give one of them.")
+        raise UserError("`--paper` and `--pretrained` can't be combined: give only one of them.")
     human_readable = format in ("table", "markdown")
     if paper:
         tables = listing.paper_tables() if human_readable else [listing.paper_full_table()]

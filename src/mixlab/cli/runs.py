@@ -31,7 +31,7 @@ def runs(
 
     given = folders or []
     if average != (out is not None):
-        raise UserError("--average and --out need each other: `mixlab runs --average A B --out DIR`.")
+        raise UserError("--average and --out must be given together: `mixlab runs --average A B --out DIR`.")
     if average and out is not None:
         _average(given, out, quiet=quiet)
         return 0

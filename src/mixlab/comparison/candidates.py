@@ -1,4 +1,4 @@
-"""The models of a comparison before their training: each with its recipe, and all under one compute mode."""
+"""The models of a comparison before training: recipes, and a common compute mode for all of them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,11 +34,11 @@ class Candidate:
 
     @property
     def macs(self) -> int:
-        """Of one image, forward."""
+        """Multiply-accumulates of the forward pass of one image."""
         return self.job.architecture.macs
 
     def with_steps(self, steps: int) -> "Candidate":
-        """Trained for so many steps instead of the recipe's epochs."""
+        """This candidate with `steps` steps of training instead of the epochs of the recipe."""
         recipe = self.job.recipe.model_copy(update={"epochs": None, "steps": steps})
         return replace(self, job=replace(self.job, recipe=recipe))
 
@@ -61,18 +61,18 @@ class PlannedCandidate:
         return Training(seeded, self.plan, self.seconds_per_step)
 
     def lasting(self, seconds: float) -> "PlannedCandidate":
-        """With as many steps as are estimated to take `seconds`."""
+        """This candidate with the number of steps that is estimated to take `seconds`, at least 1."""
         return replace(self, candidate=self.candidate.with_steps(max(round(seconds / self.seconds_per_step), 1)))
 
 
 def make_candidate(
     name: str, dataset: Dataset, *, image_size: ImageSize | None, epochs: int | None, config: Mapping[str, Any]
 ) -> Candidate:
-    """The model `name` with its default recipe; what is given takes the place of the recipe's. Raises UserError."""
+    """The model `name` with its default recipe; arguments that are not None override the recipe. Raises UserError."""
     recipe_name, fields = default_recipe(name, dataset.name)
     given = {"image_size": image_size, "epochs": epochs}
     fields |= {key: value for key, value in given.items() if value is not None}
-    # Nothing is selected by validation, so its images are training images.
+    # Nothing is selected on the validation images, so they are used for training.
     fields |= {"config": {**fields.get("config", {}), **config}, "validation": "merged"}
     return Candidate(name, recipe_name, resolve(parse_training_recipe(fields, recipe_name), dataset, pick_device()))
 
@@ -80,10 +80,9 @@ def make_candidate(
 def plan_candidates(
     candidates: Sequence[Candidate], settings: ComparisonSettings, log: Callable[[str], None]
 ) -> list[PlannedCandidate]:
-    """All get the compute mode and the number of trainings at the same time that are fastest for all of them together.
+    """Select the compute mode and the number of concurrent trainings with the shortest total time of all candidates.
 
-    If the seconds of the first model's training are measured to match those of the others, it is trained alone, and so
-    are the others.
+    With `match="seconds"` the trainings run one at a time, because the training time of the first model is measured.
     """
     jobs = [candidate.job for candidate in candidates]
     if settings.match == "seconds":

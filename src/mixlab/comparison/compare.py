@@ -1,4 +1,4 @@
-"""The main job: train models on a person's own images and say, with intervals, which one to take and why."""
+"""Train models from scratch on the user's images and compare them, with intervals."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -34,20 +34,20 @@ def compare(
 ) -> Comparison:
     """Train every model with every seed, evaluate all on the test split, and compare the results.
 
-    `dataset`: as `open_dataset` returned it; each training opens it again by its name, in its own process. Finished
-    trainings are found in the store. `log` is called with a sentence for the plans and for each result.
+    `dataset` is the result of `open_dataset`; each training opens it again by its name, in its own process. Finished
+    trainings are taken from the store. `log` is called with a message for the plans and for each result.
     """
     require_several(models)
     candidates = _make_candidates(models, dataset, settings)
     dataset = dataset.merge_validation()
-    # First, because it reads every image: an unreadable one is found before the first training.
+    # The baselines read every image, so an unreadable one is reported before the first training.
     reached = baselines(dataset.splits["train"], dataset.splits["test"])
     device = candidates[0].job.device
     planned = plan_candidates(candidates, settings, log)
     plan = planned[0].plan
     log(f"On {machine.device_name(device)}; all models are trained in {plan.mode}, {plan.concurrent} at a time.")
     if settings.minutes is not None:
-        seconds = _seconds_each(settings.minutes, len(models) * settings.seeds, plan.concurrent)
+        seconds = _seconds_per_training(settings.minutes, len(models) * settings.seeds, plan.concurrent)
         planned = [one.lasting(seconds) for one in planned]
     if settings.match == "seconds":
         first, *others = planned
@@ -68,8 +68,8 @@ def compare(
     )
 
 
-def _seconds_each(minutes: float, trainings: int, concurrent: int) -> float:
-    """Seconds of the steps of each training, if all of them together take `minutes`, `concurrent` at a time."""
+def _seconds_per_training(minutes: float, trainings: int, concurrent: int) -> float:
+    """Seconds for the steps of each training, if all trainings take `minutes` with `concurrent` at the same time."""
     seconds = 60 * minutes * concurrent / trainings - STARTUP_SECONDS
     if seconds <= 0:
         least = math.ceil(2 * trainings * STARTUP_SECONDS / 60 / concurrent)
@@ -83,27 +83,27 @@ def _seconds_each(minutes: float, trainings: int, concurrent: int) -> float:
 def _train_all(
     planned: Sequence[PlannedCandidate], seeds: int, dataset: Dataset, *, quiet: bool, log: Log
 ) -> dict[str, list[Trained]]:
-    """By name, in the order of the seeds. Every model is trained with its first seed before any with its second.
+    """The trainings by model name, in the order of the seeds. All models are trained with one seed before the next.
 
-    The longest trainings of each seed start first, so that those that run at the same time end at about the same time.
+    The longest trainings of each seed start first, so that concurrent trainings end at about the same time.
     """
     longest_first = sorted(planned, key=lambda one: -one.training(seed=0).seconds)
     rounds = list(product(range(seeds), longest_first))
     trainings = [one.training(seed) for seed, one in rounds]
     minutes = max(sum(training.seconds / training.concurrent for training in trainings) / 60, 1)
     log(f"{len(rounds)} trainings, about {minutes:.0f} min without those that are finished already.")
-    by_place: dict[int, Trained] = {}
-    for place, run in run_all(trainings, log=log, quiet=quiet):
-        by_place[place] = evaluate_training(run, dataset, trainings[place].job.device)
-        log(f"  top-1 {by_place[place].top1:.1f} %")
+    by_index: dict[int, Trained] = {}
+    for index, run in run_all(trainings, log=log, quiet=quiet):
+        by_index[index] = evaluate_training(run, dataset, trainings[index].job.device)
+        log(f"  top-1 {by_index[index].top1:.1f} %")
     return {
-        name: [by_place[place] for place, (_, one) in enumerate(rounds) if one.name == name]
+        name: [by_index[index] for index, (_, one) in enumerate(rounds) if one.name == name]
         for name in (one.name for one in planned)
     }
 
 
 def _make_candidates(models: Sequence[str], dataset: Dataset, settings: ComparisonSettings) -> list[Candidate]:
-    """In the given order: the first as it is, the others with its parameters or MACs where that is asked."""
+    """The candidates in the order of `models`; with `settings.match`, all but the first are scaled to the first."""
     first = make_candidate(models[0], dataset, image_size=settings.image_size, epochs=settings.epochs, config={})
     others = [
         make_candidate(
@@ -119,7 +119,7 @@ def _make_candidates(models: Sequence[str], dataset: Dataset, settings: Comparis
 
 
 def _matched(name: str, first: Candidate, settings: ComparisonSettings) -> dict[str, Any]:
-    """The widths that bring `name` to the first model's count."""
+    """Config fields that scale `name` to the parameters or MACs of the first model; empty if these are not matched."""
     fields: dict[str, Any] = {"classes": first.job.architecture.classes}
     if settings.image_size is not None:
         fields["image_size"] = settings.image_size

@@ -1,4 +1,4 @@
-"""A finished training of a comparison: its answers for the test split, and what it cost."""
+"""A finished training of a comparison: its predictions for the test split, and its cost."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ class Trained:
     folder: Path
     labels: Int[np.ndarray, " image"]
     probabilities: Float[np.ndarray, "image class"]
-    epochs: tuple[dict[str, Any], ...]  # the journal's lines
+    epochs: tuple[dict[str, Any], ...]  # lines of the journal
     training_seconds: float  # of the steps, without validation and start-up
     images: int  # of all steps
     peak_bytes: int
@@ -33,7 +33,7 @@ class Trained:
 
     @property
     def top1(self) -> float:
-        """Per cent."""
+        """Accuracy in per cent."""
         return 100 * float(self.correct.mean())
 
 

@@ -110,7 +110,7 @@ class TrainingBatches:
         """The batches of an epoch, from step `start` on.
 
         `share`: (rank, number of processes). Each process gets a slice of every batch, and the slices of all processes
-            in order are the whole batch. A process whose slice is empty gets the first image with weight 0, so that all
+            in order are the whole batch. A process with an empty slice gets the first image with weight 0, so that all
             processes take the same steps.
         """
         rank, processes = share

@@ -66,7 +66,7 @@ class Preprocess:
             raise UserError(f"std={self.std} is invalid: the value of each channel must be above 0.")
 
     def __call__(self, image: UInt8[np.ndarray, "row column 3"]) -> Float[Tensor, "3 rows columns"]:
-        """Resize, normalise and transform one image, as the model sees it in evaluation."""
+        """Resize, normalise and transform one image, as in evaluation."""
         return self.finished(self.resized(image)[None])[0]
 
     def resized(self, image: UInt8[np.ndarray, "row column 3"]) -> UInt8[Tensor, "3 rows columns"]:
@@ -96,7 +96,7 @@ class Preprocess:
         return (images - mean) / std
 
     def finished(self, images: UInt8[Tensor, "image 3 row column"]) -> Float[Tensor, "image 3 row column"]:
-        """Resized images as the model sees them in evaluation: normalised, then transformed."""
+        """Normalise and transform resized images, as in evaluation."""
         normalised = self.normalised(images)
         return normalised if self.transform is None else self.transform(normalised)
 

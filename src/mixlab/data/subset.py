@@ -1,6 +1,6 @@
-"""A subset of a dataset for training: some classes, a number of images of each, or a share, selected by a seed.
+"""A subset of a dataset for training: some classes, and a number or share of the images of each class.
 
-The images of a class are in one random order for a seed: a smaller subset lies within a larger one.
+For a seed, the images of each class have one random order, so a larger subset contains the smaller ones.
 """
 
 from collections.abc import Sequence
@@ -22,10 +22,14 @@ def subset(
     share: float | None = None,
     seed: int,
 ) -> Dataset:
-    """`classes` alone, in the given order; None for all.
+    """Select classes, and training images of each class.
 
-    `per_class` training images of each class at most, or a `share` of each class's, at least one. Validation and test
-    keep all images of the classes. Raises UserError for unknown classes.
+    classes    names in the order of the new labels; None: all
+    per_class  maximum number of training images of each class
+    share      fraction of the training images of each class; at least one image is selected
+    seed       selects the training images
+
+    Validation and test keep all images of the classes. Raises UserError for unknown classes.
     """
     if classes is not None:
         dataset = _of_classes(dataset, classes)

@@ -1,11 +1,11 @@
-"""A fixed change of every image, by name: the same in training, evaluation and prediction.
+"""Fixed transforms of every image, the same in training, evaluation and prediction.
 
-It acts on normalised images, after all augmentation and mixing, so that these see the image as it is.
+A transform is applied to normalised images, after all augmentation and mixing.
 
 "permute_patches"  one permutation of the patches, and one of the pixels within a patch, shared by all patches
 "permute_pixels"   one permutation of all pixels
 
-The red, green and blue of a pixel move together (Tolstikhin et al. 2021, section 3.4).
+The channels of a pixel are permuted together (Tolstikhin et al. 2021, section 3.4).
 
 Axes:  image, channel, row, column  of a batch
 """
@@ -28,7 +28,13 @@ Name = Literal["permute_patches", "permute_pixels"]
 
 @dataclass(frozen=True)
 class Transform:
-    """`seed` draws the permutations; `patch_size` in pixels, for "permute_patches" alone."""
+    """A transform by name.
+
+    `seed`: the seed of the permutations.
+    `patch_size`: in pixels; for "permute_patches" only.
+
+    Raises UserError if `patch_size` is missing, or has no effect.
+    """
 
     name: Name
     seed: int = 0
@@ -40,10 +46,10 @@ class Transform:
             raise UserError(f'transform.name="{self.name}" {rule}, for example patch_size=4 with "permute_patches".')
 
     def __call__(self, images: Float[Tensor, "image channel row column"]) -> Float[Tensor, "image channel row column"]:
-        """Raises UserError where the patches do not divide the image."""
+        """Transform normalised images. Raises UserError if `patch_size` does not divide the sides of the images."""
         rows, columns = images.shape[-2:]
         if self.patch_size is None:
-            order = self._pixels(rows * columns).to(images.device)
+            order = self._permutation(rows * columns).to(images.device)
             return images.flatten(2)[:, :, order].unflatten(2, (rows, columns))
         size = self.patch_size
         if rows % size or columns % size:
@@ -53,8 +59,8 @@ class Transform:
             )
         cut = "image channel (row y) (column x) -> image channel (row column) (y x)"
         patches = rearrange(images, cut, y=size, x=size)
-        places, pixels = self._pixels(patches.shape[2]), self._pixels(size * size)
-        patches = patches[:, :, places.to(images.device)][..., pixels.to(images.device)]
+        patch_order, pixel_order = self._permutation(patches.shape[2]), self._permutation(size * size)
+        patches = patches[:, :, patch_order.to(images.device)][..., pixel_order.to(images.device)]
         merge = "image channel (row column) (y x) -> image channel (row y) (column x)"
         return rearrange(patches, merge, row=rows // size, y=size)
 
@@ -65,6 +71,6 @@ class Transform:
     def from_dict(cls, stored: Mapping[str, Any]) -> "Transform":
         return cls(**stored)
 
-    def _pixels(self, count: int) -> Int64[Tensor, " place"]:
-        """The place that each of `count` places is filled from."""
+    def _permutation(self, count: int) -> Int64[Tensor, " position"]:
+        """A random permutation of `count` positions: the source position of each position."""
         return torch.from_numpy(epoch_order(self.seed, 0, count).astype(np.int64))

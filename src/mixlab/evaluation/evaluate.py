@@ -115,7 +115,7 @@ def predict_fn(model: nn.Module, device: torch.device, mode: ComputeMode) -> Pre
     """A function for `evaluate` that runs `model` in evaluation mode and without gradients.
 
     model   on `device`, in the memory layout of `mode`
-    device  where the batches are moved to
+    device  the device that the batches are moved to
     mode    precision (autocast) and memory layout
     """
     model.eval()

@@ -140,7 +140,7 @@ def evaluate_run(run: Run, data: str | None, *, quiet: bool) -> RunEvaluation:
 
 def _open_dataset(run: Run, trained_on: str, data: str | None, classes: tuple[str, ...]) -> tuple[Dataset, str]:
     """The data set with the images to evaluate as its "test" split, and a description of these images."""
-    held_out = "the test part that the run held out"
+    held_out = "the test split that the run held out"
     if data is None or is_same_source(data, trained_on):
         return _open_held_out(run, trained_on, classes), held_out
     other = open_for_evaluation(data, classes)

@@ -52,7 +52,7 @@ class Verification:
             {"check": f"SHA-256 of {file}", "value": digest, "expected": self._expected_checksum(file)}
             for file, digest in self.checksums.items()
         ]
-        rows.append({"check": "strict loading", "value": "every tensor has its place"})
+        rows.append({"check": "strict loading", "value": "all tensors match the model"})
         best = self.logits.topk(min(_TOP_LOGITS, len(self.logits)))
         logits = ", ".join(
             f"{self.classes[index] if self.classes else index}: {value:.4f}"

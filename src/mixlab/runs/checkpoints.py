@@ -43,7 +43,7 @@ class Checkpoint:
 class Checkpoints:
     """Reads and writes the checkpoints of one run.
 
-    folder         where the files are
+    folder         the folder of the files
     keep           number of last checkpoints to keep
     every_steps    a checkpoint is due after this many steps; None: never
     every_seconds  a checkpoint is due this long after the last one; None: never

@@ -55,7 +55,7 @@ class Lease:
         if _read(self.file).get("token") != self.token:
             raise UserError(
                 f"Another process has taken over {self.file.parent / _folder_name(self.file)}, because this one did "
-                "not respond for a while: its training continues there."
+                "not respond for a while. The training continues in that process."
             )
 
 

@@ -1,4 +1,4 @@
-"""The store of trainings: the name of each run's folder has a key of everything that determines the result."""
+"""The store of trainings. The name of each run's folder contains a hash of everything that determines the result."""
 
 import hashlib
 import json

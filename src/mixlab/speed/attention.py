@@ -1,4 +1,4 @@
-"""Attention by separate operations, of which the gradients in reduced precision are faster on a CPU than fused ones."""
+"""Unfused attention: in reduced precision on a CPU, its gradients are faster than those of fused attention."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager

@@ -1,4 +1,4 @@
-"""Depthwise convolutions whose gradients are faster on a CPU.
+"""Depthwise convolutions with faster gradients on a CPU.
 
 oneDNN's fast weight gradient of a depthwise convolution covers kernels of at most three columns; PyTorch computes wider
 ones in a slow way. Here a wide kernel is divided into groups of three columns, and the gradient of the images is a

@@ -1,9 +1,9 @@
 """Comparison of two models on the same images, with several trainings of each model.
 
 There are two sources of randomness: which images are in the test split, and which seeds the trainings used. Images
-are crossed with the models (both models see every image); seeds are nested (each seed belongs to one model). Cases
-and readers in medical imaging have the same structure, and the analysis of variance from that field is used
-(Obuchowski and Rockette, 1995; Hillis, 2007).
+are crossed with the models (every image is evaluated by both models); seeds are nested (each seed belongs to one
+model). Cases and readers in medical imaging have the same structure, and the analysis of variance from that field is
+used (Obuchowski and Rockette, 1995; Hillis, 2007).
 
 Axes:  seed      one training of a model
        image     one image of the test split, the same for both models

@@ -8,7 +8,7 @@ from scipy.special import stdtr
 
 
 def two_sided_p(differences: Sequence[float]) -> float:
-    """The p-value of a mean difference of 0; NaN for fewer than two differences, or where all are equal."""
+    """The p-value of a mean difference of 0; NaN if there are fewer than two differences or all are equal."""
     t, degrees = _t(differences, 0.0)
     return 2 * float(stdtr(degrees, -abs(t))) if degrees else math.nan
 
@@ -24,7 +24,7 @@ def equivalence_p(differences: Sequence[float], margin: float) -> float:
 
 
 def _t(differences: Sequence[float], mean: float) -> tuple[float, int]:
-    """Student's t of the differences against `mean`, and its degrees of freedom; 0 of them where it is undefined."""
+    """Student's t of the differences against `mean`, and its degrees of freedom; (NaN, 0) if it is undefined."""
     if len(differences) < 2 or (spread := statistics.stdev(differences)) == 0:
         return math.nan, 0
     return (statistics.fmean(differences) - mean) / (spread / math.sqrt(len(differences))), len(differences) - 1

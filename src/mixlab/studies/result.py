@@ -82,7 +82,7 @@ class Finding:
 
 
 class StudyResult(Protocol):
-    """What `study_page` and the command line need of a result."""
+    """The interface of a result that `study_page` and the command line use."""
 
     @property
     def title(self) -> str:

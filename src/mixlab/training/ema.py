@@ -35,7 +35,7 @@ class ModelEma:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Within the context, the model has the averaged weights. Without an update so far, nothing changes."""
+        """Within the context, the model has the averaged weights. Has no effect before the first update."""
         own = _copied(self._model.state_dict()) if self._average else {}
         _load(self._average, self._model)
         yield

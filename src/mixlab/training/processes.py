@@ -13,7 +13,7 @@ _SIGNAL_INTERVAL = 2.0  # seconds
 
 
 def process_pool(workers: int) -> ProcessPoolExecutor:
-    """A pool whose processes end soon after this one, even if it is killed: a training writes a checkpoint first."""
+    """A pool of processes that end soon after this one, even if it is killed. A training writes a checkpoint first."""
     if "forkserver" in multiprocessing.get_all_start_methods():
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(_PRELOADED)

@@ -111,9 +111,9 @@ def plan_trainings(
 def run_all(trainings: Sequence[Training], *, log: Log, quiet: bool) -> Iterator[tuple[int, Run]]:
     """Yield (index in `trainings`, finished run) for every training, in the order in which they finish.
 
-    As many trainings run at the same time as their plans say. If one fails, the others continue, and the first error is
-    raised after the last training. After an interruption, the finished runs and the checkpoints are in the store, and
-    the same call continues. `log` is called with a message for every training; `quiet` shows no progress bar.
+    The plans determine how many trainings run at the same time. If one fails, the others continue, and the first error
+    is raised after the last training. After an interruption, the finished runs and the checkpoints are in the store,
+    and the same call continues. `log` is called with a message for every training; `quiet` shows no progress bar.
     """
     number, pending = count(1), deque[int]()
 
@@ -174,7 +174,7 @@ class _Running:
 
     @property
     def seconds_left(self) -> float:
-        """Estimated."""
+        """The estimated remaining seconds."""
         return max(0.0, self.training.seconds - self.seconds)
 
     @property
@@ -184,7 +184,7 @@ class _Running:
 
 
 def _take_next(pending: deque[int], trainings: Sequence[Training], log: Log) -> tuple[int, bool]:
-    """The next training, and whether another process trains it, so that its result has to be waited for."""
+    """The next training, and whether another process trains it, so that this process has to wait for the result."""
     free = next((index for index in pending if not is_held(trainings[index].folder)), None)
     index = pending[0] if free is None else free
     if free is None:
@@ -230,8 +230,8 @@ def _raise_failures(failures: Sequence[tuple[int, Exception]], trainings: Sequen
 def _start(training: Training, *, waits: bool) -> Future[None]:
     """Train in a new process.
 
-    If another process trains in the folder: the future raises LeaseHeldError, or if this one `waits`, it ends with the
-    result of that process, or continues the training after that process ended without a result.
+    If another process trains in the folder, the future raises LeaseHeldError. With `waits`, the new process waits
+    instead: it uses the result of the other process, or continues the training if that one ends without a result.
     """
     pool = process_pool(1)
     future = pool.submit(_train, training.job.recipe, training.plan, training.folder, waits=waits)
@@ -249,4 +249,4 @@ def _train(recipe: Recipe | LinearProbeRecipe, plan: Plan | None, folder: Path, 
 
 
 def _ignore(sentence: str) -> None:
-    """The parent process has said it."""
+    """Log nothing: the parent process has already logged that it waits."""

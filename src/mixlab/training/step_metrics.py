@@ -52,7 +52,7 @@ class StepMetrics:
         self._results.append((step, result))
 
     def first_non_finite(self) -> tuple[int, float, StepResult] | None:
-        """(step, loss, result) of the first new step whose loss, over all processes, is not finite; else None.
+        """(step, loss, result) of the first new step with a non-finite mean loss over all processes; else None.
 
         Collective: call it on every rank.
         """

@@ -46,7 +46,7 @@ class Pretrained:
 
     @property
     def source_digest(self) -> str:
-        """SHA-256 of the tensors of the source, in hexadecimal. It does not depend on the size that was asked for."""
+        """SHA-256 of the tensors of the source, in hexadecimal. It does not depend on the requested image size."""
         return (self.unchanged or self.weights).digest
 
 

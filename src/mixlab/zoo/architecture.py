@@ -1,11 +1,12 @@
 """From a name to an architecture: the code that builds a model, and its complete config.
 
     architecture("mixer_nano", depth=2).build()      # a size, with another depth
-    architecture("timm:resnet18")                    # a model of timm's
-    architecture("variant:attention_mixer")          # a file of mixlab.models.variants
-    architecture("py:mine.py:Mine:depth=2")          # your own; fields may be appended to every name but a size
+    architecture("timm:resnet18")                    # a timm model
+    architecture("variant:attention_mixer")          # a variant from mixlab.models.variants
+    architecture("py:mine.py:Mine:depth=2")          # your own model
 
-All that builds, counts, times or estimates a model asks an `Architecture`. It is plain data, so it can be pickled.
+Fields can be appended as :field=value to every name except a size. An `Architecture` is plain data, so it can be
+pickled.
 """
 
 from ast import literal_eval
@@ -34,7 +35,7 @@ from mixlab.zoo.timm_models import TimmConfig, TimmModel, default_image_size, fr
 Model = Mixer | ConvMixer | DaViT | TimmModel
 
 FAMILIES = ("mixer", "convmixer", "davit")
-"""The families of the papers: published weights, resizing and conversion are theirs alone."""
+"""The families of the papers. Published weights, resizing and conversion are available for these only."""
 
 _BUILDERS: Mapping[str, tuple[type, Callable[[Any], Model]]] = {
     "mixer": (MixerConfig, Mixer),
@@ -46,8 +47,11 @@ _BUILDERS: Mapping[str, tuple[type, Callable[[Any], Model]]] = {
 
 @dataclass(frozen=True)
 class Architecture:
-    """`name` as it was given. `family` says which code builds it: "mixer", "convmixer", "davit", "timm",
-    "variant:NAME" or "py:FILE.py:NAME". `config` has every field of the family's config as plain data.
+    """A model architecture: the code that builds it, and its config.
+
+    name    as given by the user
+    family  the code that builds the model: "mixer", "convmixer", "davit", "timm", "variant:NAME" or "py:FILE.py:NAME"
+    config  every field of the family's config, as plain data
     """
 
     name: str
@@ -55,12 +59,12 @@ class Architecture:
     config: Mapping[str, Any] = field(hash=False)
 
     def build(self) -> Model:
-        """A model with fresh weights, in training mode, on the default device. Raises UserError."""
+        """A model with random weights, in training mode, on the default device. Raises UserError."""
         config_class, build = _builder(self.family)
         return build(config_class(**self.config))
 
     def with_fields(self, **fields: Any) -> "Architecture":
-        """With other values in the config. Raises UserError for unknown fields and values that do not fit."""
+        """This architecture with other config values. Raises UserError for unknown fields and invalid values."""
         return of_family(self.name, self.family, {**self.config, **fields})
 
     @property
@@ -77,12 +81,12 @@ class Architecture:
 
     @cached_property
     def macs(self) -> int:
-        """Multiply-accumulates of one image's forward pass."""
+        """Multiply-accumulates of the forward pass of one image."""
         return macs_of(self.on_meta())
 
     @property
     def code_digest(self) -> str | None:
-        """Of the user's own code; None where the code is mixlab's or timm's."""
+        """The digest of user code; None for models of mixlab and timm."""
         file = self.user_file
         return None if file is None else user_code.digest_of(file)
 
@@ -91,27 +95,28 @@ class Architecture:
         return Path(self.family.removeprefix("py:").rpartition(":")[0]) if self.family.startswith("py:") else None
 
     def on_meta(self) -> Model:
-        """The model without memory: shapes alone."""
+        """The model on the meta device, with shapes but without data."""
         with torch.device("meta"):
             return self.build()
 
 
 def architecture(name: str, /, **fields: Any) -> Architecture:
-    """The architecture called `name` (see above); `fields` take the place of its config's own. Raises UserError."""
+    """The architecture with this name (see above); `fields` override its config. Raises UserError."""
     family, own = _parse_name(name)
     given = from_timm_names(fields) if family == "timm" else fields
     if family == "timm" and given.get("name", own["name"]) != own["name"]:
-        raise UserError(f"{name} can't be built with config.name={given['name']!r}: remove it, or name that model.")
+        other = given["name"]
+        raise UserError(f"{name} can't be built with config.name={other!r}: remove it, or use timm:{other}.")
     return of_family(name, family, own | given)
 
 
 def family_of(name: str) -> str:
-    """The family of the architecture called `name`, whose config may still be incomplete. Raises UserError."""
+    """The family of the architecture `name`. Its config may still be incomplete. Raises UserError."""
     return _parse_name(name)[0]
 
 
 def same_family(family: str, other: str) -> bool:
-    """Whether the same code builds both; copies of user code count as the same. Raises UserError."""
+    """Whether the same code builds both families; copies of user code are the same code. Raises UserError."""
     return _code_of(family) == _code_of(other)
 
 
@@ -123,7 +128,7 @@ def _code_of(family: str) -> str:
 
 
 def _parse_name(name: str) -> tuple[str, dict[str, Any]]:
-    """The family, and the fields of the config that the name decides."""
+    """The family, and the config fields that the name contains."""
     kind, *rest = name.split(":")
     if kind == "timm" and rest:
         timm_name, *assignments = rest
@@ -144,17 +149,17 @@ def _parse_name(name: str) -> tuple[str, dict[str, Any]]:
 
 
 def of_family(name: str, family: str, fields: Mapping[str, Any]) -> Architecture:
-    """With the config that `fields` make, which may come from TOML or JSON. Raises UserError."""
+    """An architecture with the config fields `fields`, which may come from TOML or JSON. Raises UserError."""
     found = Architecture(name, family, asdict(make_config(family, fields)))
     if family == "timm":
-        found.on_meta()  # timm checks its arguments only while it builds
+        found.on_meta()  # timm checks its arguments only when it builds a model
     return found
 
 
 def create_model(name: str, **config_fields: Any) -> Model:
-    """The model `name` with fresh weights; `config_fields` take the place of its config's own. Raises UserError.
+    """The model `name` with random weights; `config_fields` override its config. Raises UserError.
 
-    `name`: one that `list_models` returns, timm:NAME, variant:NAME, or py:FILE.py:NAME for a class of your own.
+    `name`: a name that `list_models` returns, timm:NAME, variant:NAME, or py:FILE.py:NAME for your own code.
     """
     trust_named_code(name)
     return architecture(name, **config_fields).build()
@@ -167,7 +172,7 @@ def trust_named_code(name: str) -> None:
 
 
 def make_config(family: str, fields: Mapping[str, Any]) -> Any:
-    """The config of a model of `family`, complete and checked. Raises UserError."""
+    """The complete, validated config of a model of `family`. Raises UserError."""
     if family == "timm":
         fields = timm_config_fields(fields)
     config_class, _ = _builder(family)
@@ -178,7 +183,7 @@ def make_config(family: str, fields: Mapping[str, Any]) -> Any:
                 f'"{name}" is not a field of {config_class.__name__}: its fields are {", ".join(types)}. '
                 f"{did_you_mean(name, types)}".rstrip()
             )
-    checked = {name: _fitted(name, value, types[name]) for name, value in fields.items()}
+    checked = {name: _convert(name, value, types[name]) for name, value in fields.items()}
     try:
         return config_class(**checked)
     except TypeError as error:
@@ -189,17 +194,17 @@ def make_config(family: str, fields: Mapping[str, Any]) -> Any:
 
 
 def variant_names() -> list[str]:
-    """The files of `mixlab.models.variants`."""
+    """The sorted names of all variants: the modules of `mixlab.models.variants`."""
     return sorted(module.name for module in iter_modules(variants.__path__))
 
 
 def macs_of(model: Model) -> int:
-    """Multiply-accumulates of one image of the size that the model is built for, forward."""
+    """Multiply-accumulates of the forward pass of one image, at the image size in the config of `model`."""
     return count_macs(model, (model.config.image_channels, *height_and_width(model.config.image_size)))
 
 
 def parse_assignment(assignment: str) -> tuple[str, Any]:
-    """ "depth=3" as ("depth", 3): numbers, lists and true or false are parsed, anything else is a string."""
+    """Parse "depth=3" to ("depth", 3). Numbers, lists, true and false are parsed; other values are strings."""
     name, equals, text = assignment.partition("=")
     if not equals:
         raise UserError(f'"{assignment}" is not an assignment: give each field as field=value, such as img_size=32.')
@@ -211,7 +216,7 @@ def parse_assignment(assignment: str) -> tuple[str, Any]:
 
 
 def _builder(family: str) -> tuple[type, Callable[[Any], Model]]:
-    """The config's class, and what builds a model of a config."""
+    """The config class, and a function that builds a model from a config."""
     kind, _, rest = family.partition(":")
     if kind == "variant":
         build = _variant(rest)
@@ -232,8 +237,8 @@ def _variant(name: str) -> Any:
     return getattr(import_module(f"{variants.__name__}.{name}"), name)
 
 
-def _fitted(name: str, value: Any, annotation: Any) -> Any:
-    """`value` converted to `annotation`, as a list of TOML to a tuple; a word in place of a number is refused."""
+def _convert(name: str, value: Any, annotation: Any) -> Any:
+    """Convert `value` to the type `annotation`, for example a list from TOML to a tuple. Raises UserError."""
     try:
         return TypeAdapter(annotation).validate_python(value)
     except ValidationError as error:

@@ -44,7 +44,7 @@ def names_need_timm(labels: str) -> bool:
 
 
 def _table(labels: str) -> Any:
-    """An ImageNetInfo of timm; its type can't be named without timm."""
+    """timm's ImageNetInfo, or None. Typed as Any because timm is optional."""
     try:
         from timm.data.imagenet_info import ImageNetInfo
     except ModuleNotFoundError:

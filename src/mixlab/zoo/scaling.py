@@ -1,4 +1,4 @@
-"""A size's config with other widths, so that two families can be compared at equal parameters or equal work."""
+"""Scales the widths of a size, to compare two families at equal parameters or multiply-accumulates."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,10 +14,10 @@ _WIDEST = 4096  # steps
 def scaled_config(
     name: str, fields: Mapping[str, Any], cost: Callable[[Architecture], int], target: int
 ) -> dict[str, Any]:
-    """The fields of `name`'s config that bring `cost` nearest to `target`: widths alone, in their own proportions.
+    """The widths of `name` with which `cost` is closest to `target`, as config fields.
 
-    `fields` are laid over the config first. Widths are multiples of 8, a DaViT's of 4 in each head; depth, patches and
-    kernels stay. Raises UserError for timm's models, whose widths have other names in every class.
+    `fields` override the config first. Widths keep their proportions and are multiples of 8, those of each DaViT head
+    multiples of 4; depth, patches and kernels do not change. Raises UserError for models outside `FAMILIES`.
     """
     base = architecture(name, **fields)
     if base.family not in FAMILIES:
@@ -31,7 +31,7 @@ def scaled_config(
         return cost(base.with_fields(**widths(base.config, step)))
 
     low, high = 1, _WIDEST
-    while high - low > 1:  # the cost grows with the width
+    while high - low > 1:  # the cost increases with the width
         middle = (low + high) // 2
         low, high = (middle, high) if cost_at(middle) <= target else (low, middle)
     return widths(base.config, min((low, high), key=lambda step: abs(cost_at(step) - target)))

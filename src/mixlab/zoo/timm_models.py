@@ -1,6 +1,6 @@
-"""timm's models under our roof: every name that timm registers, and two of its classes in shapes it has no name for.
+"""timm's models as architectures: every name that timm registers, and two of its classes in unregistered sizes.
 
-They start from random weights, always: nothing is downloaded.
+Their weights are always random, and nothing is downloaded.
 """
 
 import inspect
@@ -25,11 +25,14 @@ class TimmConfig:
     image_size: ImageSize
     image_channels: int = 3
     classes: int = 1000
-    arguments: Mapping[str, Any] = field(default_factory=dict)  # of timm's constructor, in timm's words
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # of timm's constructor, with timm's names
 
 
 def timm_config_fields(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of a TimmConfig from its own, in our words or timm's, beside arguments of timm's constructor."""
+    """The fields of a TimmConfig, with the default image size if none is given.
+
+    `given` has fields by their names in mixlab or in timm, and further arguments of timm's constructor.
+    """
     given = {"image_size": default_image_size(given["name"]), **from_timm_names(given)}
     own = {field.name for field in fields(TimmConfig)}
     arguments = {name: value for name, value in given.items() if name not in own}
@@ -43,15 +46,15 @@ def from_timm_names(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class TimmModel(nn.Module):
-    """A model of timm's that answers as ours do: its config in our words, `embed`, and logits."""
+    """A timm model with the interface of mixlab's models: `config`, `embed`, and `forward`, which returns logits."""
 
     def __init__(self, config: TimmConfig):
         super().__init__()
         self.config = config
-        self.network: Any = _network(config)  # timm's classes share no type with the methods that `embed` calls
+        self.network: Any = _network(config)  # timm has no common type with the methods that `embed` calls
 
     def embed(self, images: Tensor) -> Tensor:
-        """(batch, channel): pooled, just before the head."""
+        """The pooled features (batch, channel), which are the input of the head."""
         return self.network.forward_head(self.network.forward_features(images), pre_logits=True)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -59,15 +62,18 @@ class TimmModel(nn.Module):
 
 
 def layers_of_timm(model: TimmModel) -> dict[str, int]:
-    """How deep timm has each parameter, from 0 at the stem to the head."""
+    """The layer of each parameter as defined by timm, from 0 for the stem to the last one for the head.
+
+    Raises UserError if timm does not define the layers of this model.
+    """
     from timm.models import group_parameters
 
     try:
         matcher = model.network.group_matcher(coarse=False)
     except (AttributeError, AssertionError, NotImplementedError) as error:
         raise UserError(
-            f"timm does not say in which layer the weights of timm:{model.config.name} are, which "
-            "optimizer.layer_decay and muon need: leave out the one, and take adamw for the other."
+            f"timm does not define the layers of timm:{model.config.name}, which optimizer.layer_decay and "
+            'optimizer.name="muon" need: remove optimizer.layer_decay, or set optimizer.name="adamw".'
         ) from error
     depth_of: Any = group_parameters(model.network, matcher, reverse=True)
     return {f"network.{name}": depth for name, depth in depth_of.items()}
@@ -85,20 +91,20 @@ def import_timm() -> ModuleType:
 
 
 def published_by_timm(name: str) -> Any:
-    """timm's PretrainedCfg for NAME.TAG, or for NAME with the tag that timm itself takes. Raises UserError."""
+    """timm's PretrainedCfg for NAME.TAG, or for NAME with timm's default tag. Raises UserError for an unknown name."""
     models = import_timm().models
     if name not in (known := models.list_pretrained()):
         raise UserError(
-            f'timm has no weights "{name}": give one of its names with a tag, as timm:resnet50.a1_in1k; '
-            f"timm.list_pretrained() lists them. {did_you_mean(name, known)}".rstrip()
+            f'timm has no weights "{name}": give a name with a tag, such as timm:resnet50.a1_in1k; '
+            f"timm.list_pretrained() lists all names. {did_you_mean(name, known)}".rstrip()
         )
     return models.get_pretrained_cfg(name)
 
 
 def default_image_size(name: str) -> ImageSize:
-    """The pixels that timm made `name` for."""
+    """The default input size of `name` in timm, in pixels."""
     timm = import_timm()
-    published = timm.models.get_pretrained_cfg(_read_cache(name))
+    published = timm.models.get_pretrained_cfg(_require_known(name))
     if published is None:
         return 224
     _, height, width = published.input_size
@@ -109,7 +115,7 @@ def cifar_resnet(layers: Sequence[int], channels: Sequence[int], num_classes: in
     """A ResNet for small images: a 3x3 stem of stride 1 and no max-pool (He et al. 2015, section 4.2)."""
     from timm.models.resnet import BasicBlock, ResNet
 
-    # The deep stem is the one whose width timm lets us choose; a single convolution takes its place.
+    # Only the width of the deep stem can be set in timm. The stem is then replaced by a single convolution.
     model = ResNet(
         BasicBlock,  # pyright: ignore[reportArgumentType]  # timm's annotation means the class
         tuple(layers),
@@ -126,7 +132,7 @@ def cifar_resnet(layers: Sequence[int], channels: Sequence[int], num_classes: in
 
 
 def bit(layers: Sequence[int], width_factor: int, num_classes: int, in_chans: int) -> nn.Module:
-    """A BiT ResNet (Kolesnikov et al. 2019), as timm builds those that it registers."""
+    """A BiT ResNet (Kolesnikov et al. 2019), with the same layers as the sizes that timm registers."""
     from timm.layers.std_conv import StdConv2d
     from timm.models.resnetv2 import ResNetV2
 
@@ -143,38 +149,38 @@ def bit(layers: Sequence[int], width_factor: int, num_classes: int, in_chans: in
 UNREGISTERED: Mapping[str, Callable[..., nn.Module]] = {"cifar_resnet": cifar_resnet, "bit": bit}
 
 
-def _read_cache(name: str) -> str:
+def _require_known(name: str) -> str:
     names = [*UNREGISTERED, *import_timm().list_models()]
     if name not in names:
         raise UserError(
-            f'timm has no model "{name}": give one of its names without a tag, since weights start random here. '
+            f'timm has no model "{name}": give a name without a tag, because the weights are random. '
             f"{did_you_mean(name.partition('.')[0], names)}".rstrip()
         )
     return name
 
 
 def _network(config: TimmConfig) -> nn.Module:
-    build = UNREGISTERED.get(config.name) or partial(import_timm().create_model, _read_cache(config.name))
-    taken = _constructor_fields(config.name)
+    build = UNREGISTERED.get(config.name) or partial(import_timm().create_model, _require_known(config.name))
+    accepted = _constructor_fields(config.name)
     for field_name in config.arguments:
-        if field_name not in taken:
+        if field_name not in accepted:
             raise UserError(
-                f'"{field_name}" is no field of timm:{config.name}: '
-                f"{did_you_mean(field_name, taken) or 'its fields are ' + ', '.join(sorted(taken)) + '.'}"
+                f'"{field_name}" is not a field of timm:{config.name}: '
+                f"{did_you_mean(field_name, accepted) or 'its fields are ' + ', '.join(sorted(accepted)) + '.'}"
             )
-    arguments = {theirs: getattr(config, ours) for theirs, ours in _FROM_TIMM.items() if theirs in taken}
+    arguments = {timm_name: getattr(config, name) for timm_name, name in _FROM_TIMM.items() if timm_name in accepted}
     arguments |= config.arguments
     try:
         return build(**arguments)
     except (AssertionError, TypeError, ValueError) as error:
         given = ", ".join(f"{name}={value}" for name, value in arguments.items())
         raise UserError(
-            f'timm:{config.name} can\'t be built with {given}: timm says "{error}". Change or leave out that field.'
+            f'timm:{config.name} can\'t be built with {given}: timm raises "{error}". Change or remove that field.'
         ) from error
 
 
 def _constructor_fields(name: str) -> set[str]:
-    """What the constructor of `name` takes, read from the class of a model built without memory."""
+    """The parameter names of the constructor of `name`. They are read from the class of a model on the meta device."""
     if name in UNREGISTERED:
         return set(inspect.signature(UNREGISTERED[name]).parameters)
     with torch.device("meta"):

@@ -1,11 +1,11 @@
-"""A model in a Python file of the user's: `py:FILE.py:NAME`, where NAME is a class or a function.
+"""Models in the user's Python files: `py:FILE.py:NAME`, where NAME is a class or a function.
 
-NAME is called with one argument, a config: a dataclass instance of the type that annotates the parameter. The config
-has at least `image_size`, `image_channels` and `classes`; the module that comes back has the parts that every family
-has (see `mixlab.models.contract`).
+NAME is called with one argument, a config: an instance of the dataclass that annotates the parameter. The config must
+have the fields `image_size`, `image_channels` and `classes`; the returned module must have the submodules of a family
+(see `mixlab.models.contract`).
 
-Code that you name yourself, as --model or in Python, is run, and is trusted from then on. Code that a recipe or a
-folder of weights names is run only if it is trusted.
+A file that you give with --model or in Python is run, and is trusted from then on. A file that a recipe or a folder of
+weights refers to is run only if it is trusted.
 """
 
 import importlib.util
@@ -29,13 +29,13 @@ _trusts_all = False
 
 
 def trust_all_code() -> None:
-    """From here on, this process runs the code in every folder that it opens."""
+    """Trust the code in every folder that this process opens from now on."""
     global _trusts_all
     _trusts_all = True
 
 
 def trust_code(file: str | Path) -> None:
-    """Remember for this user that this code may run, wherever a copy of it lies. Comments do not count."""
+    """Trust this code and all copies of it, permanently for this user. Changed comments do not matter."""
     path = Path(file).expanduser()
     marker = _trusted(digest_of(path))
     if not marker.exists():
@@ -43,7 +43,7 @@ def trust_code(file: str | Path) -> None:
 
 
 def require_trusted(file: Path) -> None:
-    """Raises UserError where the code in `file` was neither named by the user nor trusted."""
+    """Raises UserError if the code in `file` is not trusted."""
     if _trusts_all:
         trust_code(file)
     if not _trusted(digest_of(file)).exists():
@@ -54,7 +54,7 @@ def require_trusted(file: Path) -> None:
 
 
 def digest_of(file: Path) -> str:
-    """64 hexadecimal digits of the code. Raises UserError where the file is missing or is not Python."""
+    """The digest of the code as 64 hexadecimal digits. Raises UserError if the file is missing or not valid Python."""
     try:
         return code_digest(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -64,9 +64,9 @@ def digest_of(file: Path) -> str:
 
 
 def builder(file: Path, name: str) -> Any:
-    """The class or function `name` of `file`."""
+    """The class or function `name` of `file`. Raises UserError if there is none."""
     digest_of(file)
-    module = _imported(file)
+    module = _import(file)
     found = getattr(module, name, None)
     if not callable(found):
         names = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
@@ -90,8 +90,8 @@ def config_class(build: Callable[[Any], nn.Module], name: str) -> type:
     return found  # pyright: ignore[reportReturnType]
 
 
-def _imported(file: Path) -> ModuleType:
-    """Under a name that follows from the path, so that its classes can be pickled in this process."""
+def _import(file: Path) -> ModuleType:
+    """Import the file under a module name with the digest of its code, so that its classes can be pickled."""
     name = f"mixlab_user_code_{digest_of(file)[:16]}"
     if name in sys.modules:
         return sys.modules[name]

@@ -117,7 +117,7 @@ def test_remote_shards_are_downloaded_once_and_equal_local_ones(shard, served):
 
 def test_a_missing_remote_shard_is_named(served, cache):
     with pytest.raises(
-        UserError, match=r"missing.tar can't be downloaded \(the server answers 404 .*put it at .*missing.tar"
+        UserError, match=r"missing.tar can't be downloaded \(the server returned 404 .*put it at .*missing.tar"
     ):
         open_dataset(f"wds:{served.address}/missing.tar")
 

@@ -1,4 +1,4 @@
-"""The variants of a Mixer: what stays of it, and what the other token mixing does."""
+"""The variants of a Mixer: the parts they share with it, and their token mixing."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def test_a_variant_has_the_parameters_of_a_mixer_outside_token_mixing(build):
 
 @pytest.mark.parametrize("build", [attention_mixer, pooling_mixer])
 def test_the_order_of_patches_has_no_effect_without_token_mlps(build):
-    """No variant has a position embedding; a Mixer's token MLPs have one weight for each place."""
+    """No variant has a position embedding; a Mixer's token MLPs have separate weights for each position."""
     torch.manual_seed(0)
     variant, mixer = build(CONFIG).eval(), Mixer(CONFIG).eval()
     flipped = IMAGES.unflatten(2, (4, 4)).flip(2).flatten(2, 3)  # rows of patches in reverse order

@@ -45,7 +45,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def test_it_is_evaluated_on_its_held_out_images(run):
     run_evaluation = evaluate_run(run, None, quiet=True)
-    assert run_evaluation.evaluated == "the test part that the run held out"
+    assert run_evaluation.evaluated == "the test split that the run held out"
     assert run_evaluation.evaluation.top1.n == 8
     assert run_evaluation.evaluation.top1.value == 100
 

@@ -75,7 +75,7 @@ DAVIT = (
 class TestCpuGradients:
     @pytest.fixture
     def timed(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-        """The (gradients, precision) that are timed. In bf16, the "cpu" kind is invented to be hardly faster."""
+        """The (gradients, precision) that are timed. In bf16, the "cpu" kind is only slightly faster."""
         kinds: list[tuple[str, str]] = []
 
         def time_steps(steps: dict[Plan, Any]) -> dict[Plan, float]:
@@ -88,7 +88,7 @@ class TestCpuGradients:
         monkeypatch.setattr(autotune, "time_steps", time_steps)
         return kinds
 
-    def test_they_are_selected_where_they_are_faster(self, make_job, timed):
+    def test_they_are_selected_if_they_are_faster(self, make_job, timed):
         job = make_job("speed=auto", *CONVMIXER)
         timings = time_job(job, no_message)
         assert {mode.precision: timings.seconds[mode] for mode in timings.seconds} == {"fp32": 0.4, "bf16": 0.6}

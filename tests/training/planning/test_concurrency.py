@@ -69,9 +69,9 @@ def test_the_number_is_doubled_while_the_total_time_falls(jobs, cores, measured)
 
 
 @pytest.mark.parametrize(("number", "found"), [(1, (1, None, 0.1)), (2, (2, 1, 0.11)), (3, (2, 1, 0.11))])
-def test_there_are_as_many_as_cores_at_most(jobs, cores, measured, number, found, monkeypatch):
+def test_there_are_at_most_as_many_trainings_as_cores(jobs, cores, measured, number, found, monkeypatch):
     cores(number)
-    monkeypatch.setattr(concurrency, "_MAX_RELATIVE_TIME", 0.6)  # three at once are not worth it
+    monkeypatch.setattr(concurrency, "_MAX_RELATIVE_TIME", 0.6)  # three trainings at once do not save enough time
     measured_together = concurrency._seconds_together
     monkeypatch.setattr(
         concurrency,
@@ -81,13 +81,13 @@ def test_there_are_as_many_as_cores_at_most(jobs, cores, measured, number, found
     assert concurrent(jobs(8)) == found
 
 
-def test_there_are_not_more_than_trainings_with_all_seeds(jobs, cores, measured):
+def test_there_are_at_most_as_many_as_trainings_with_all_seeds(jobs, cores, measured):
     cores(8)
     assert concurrent(jobs(2)) == (2, 4, 0.11)
     assert concurrent(jobs(2), seeds=2) == (4, 2, 0.15)
 
 
-def test_trainings_of_less_than_a_minute_are_not_measured_together(jobs, cores, measured):
+def test_short_trainings_are_not_measured_together(jobs, cores, measured):
     cores(2)
     assert concurrent(jobs(2, steps=299)) == (1, None, 0.1)
     assert measured == []
@@ -116,7 +116,7 @@ def test_trainings_that_run_out_of_memory_together_run_one_at_a_time(jobs, cores
 
 @pytest.mark.long
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
-def test_steps_are_timed_in_processes_and_the_times_are_kept_in_the_store(tiny_recipe, cores):
+def test_steps_are_timed_in_processes_and_the_times_are_cached(tiny_recipe, cores):
     cores(2)
     fields = tiny_recipe | MANY | {"data": "digits", "batch": 16}
     dataset, device = open_dataset("digits"), torch.device("cpu")

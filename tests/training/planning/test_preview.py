@@ -1,4 +1,4 @@
-"""What a model will see is shown as the training would have it."""
+"""The preview shows images as in the training."""
 
 from dataclasses import replace
 from typing import Any
@@ -17,7 +17,7 @@ from mixlab.training.recipes.parse import parse_training_recipe
 
 @pytest.fixture
 def previewed(shades: Dataset, tiny_recipe: dict[str, Any]):
-    """Of the shades' training images, with an augmentation."""
+    """A function that previews training images of the shades with the given augmentation."""
 
     def of(images: int = 6, dataset: Dataset = shades, **augmentation: Any) -> Preview:
         recipe = parse_training_recipe(tiny_recipe | {"augmentation": augmentation}, "tiny")
@@ -34,15 +34,15 @@ def test_without_augmentation_each_epoch_shows_the_image_as_it_is_evaluated(prev
         assert all(np.array_equal(image, seen.evaluated) for image in seen.epochs)
 
 
-def test_images_are_of_all_classes_by_their_shares(previewed):
+def test_images_are_selected_in_proportion_to_the_classes(previewed):
     assert [seen.label for seen in previewed(6).images] == ["dark"] * 3 + ["light"] * 3
 
 
-def test_more_images_than_there_are_show_all(previewed):
+def test_at_most_all_images_are_shown(previewed):
     assert len(previewed(1000).images) == 40
 
 
-def test_each_epoch_shows_another_version_and_the_same_one_again(previewed):
+def test_versions_differ_between_epochs_and_are_reproducible(previewed):
     augmentation = {"pad_crop": 3, "flip": True}
     first, again = previewed(**augmentation), previewed(**augmentation)
     assert any(not np.array_equal(seen.epochs[0], seen.epochs[1]) for seen in first.images)
@@ -50,18 +50,18 @@ def test_each_epoch_shows_another_version_and_the_same_one_again(previewed):
         assert all(map(np.array_equal, one.epochs, other.epochs))
 
 
-def test_mixed_images_say_what_they_are_to_be_taken_for(previewed):
+def test_mixed_images_have_their_targets(previewed):
     shown = previewed(mixup={"alpha": 1.0}).mixed
     assert len(shown) == 6
     assert all(one.target.endswith(("dark", "light")) for one in shown)
     assert any(", " in one.target for one in shown)
 
 
-def test_nothing_is_mixed_where_the_recipe_mixes_nothing(previewed):
+def test_without_mixing_there_is_no_mixed_batch(previewed):
     assert previewed().mixed == []
 
 
-def test_a_preview_leaves_torch_s_own_draws_alone(previewed):
+def test_a_preview_does_not_change_the_generator_of_torch(previewed):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -80,7 +80,7 @@ def test_unreadable_images_are_named_and_the_others_are_shown(previewed, shades,
     assert "39 images at 8x8\N{NO-BREAK SPACE}pixels" in html and "1 image can&#x27;t be read" in html
 
 
-def test_where_no_image_can_be_read_the_sentence_of_training_says_so(previewed, shades, tmp_path):
+def test_without_readable_images_the_error_is_that_of_the_training(previewed, shades, tmp_path):
     train = shades.splits["train"]
     broken = replace(train, images=[tmp_path / "gone.png"] * len(train))
     with pytest.raises(UserError, match="40 images can't be read"):
@@ -88,7 +88,7 @@ def test_where_no_image_can_be_read_the_sentence_of_training_says_so(previewed, 
 
 
 @pytest.mark.parametrize(
-    ("target", "said"),
+    ("target", "text"),
     [
         ([0.62, 0.38, 0.0], "62 % cat, 38 % dog"),
         ([0.38, 0.62, 0.0], "62 % dog, 38 % cat"),
@@ -96,8 +96,8 @@ def test_where_no_image_can_be_read_the_sentence_of_training_says_so(previewed, 
         ([0.25, 0.25, 0.5], "50 % owl, 25 % cat, 25 % dog"),
     ],
 )
-def test_a_soft_label_is_said_in_per_cent(target, said):
-    assert target_text(torch.tensor(target), ("cat", "dog", "owl")) == said
+def test_a_target_is_shown_in_per_cent(target, text):
+    assert target_text(torch.tensor(target), ("cat", "dog", "owl")) == text
 
 
 def test_the_page_shows_every_version_and_the_mixed_batch(previewed):
@@ -110,5 +110,5 @@ def test_the_page_shows_every_version_and_the_mixed_batch(previewed):
 
 @pytest.mark.long
 @pytest.mark.parametrize("width", [390, 1200])
-def test_the_page_fits_and_nothing_complains(previewed, opened, width):
+def test_the_page_fits_the_window_without_browser_errors(previewed, opened, width):
     assert opened(preview_page(previewed(mixup={"alpha": 1.0})).html(), width) == (width, "")

@@ -1,4 +1,4 @@
-"""What a training without instructions does, with published weights that a server on loopback has."""
+"""The recipe that is chosen without RECIPE and --model, with published weights on a server on loopback."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -83,7 +83,7 @@ def publish(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pu
 
 @pytest.fixture
 def card(publish: Publish) -> Card:
-    """Of random weights."""
+    """A Card with random weights."""
     return publish(dict(create_model("mixer_nano", classes=10).state_dict()))
 
 
@@ -99,15 +99,15 @@ def photographs(shades: Dataset) -> Dataset:
     return replace(shades, splits=splits)
 
 
-def test_of_the_published_weights_davit_tiny_has_the_most_accuracy_for_its_macs():
+def test_davit_tiny_has_the_best_accuracy_per_mac_of_all_published_weights():
     assert best_accuracy_per_mac().name == "davit_tiny.msft_in1k"
 
 
-def test_of_a_family_s_published_weights_those_with_the_most_accuracy_for_their_macs_are_found():
+def test_the_best_accuracy_per_mac_can_be_restricted_to_a_family():
     assert best_accuracy_per_mac("convmixer_").name == "convmixer_1024_20.authors_in1k"
 
 
-def test_on_a_processor_photographs_get_a_head_for_published_weights(card, photographs, tmp_path):
+def test_on_a_cpu_a_linear_probe_is_chosen_for_photographs(card, photographs, tmp_path):
     chosen = module.choose_recipe(photographs, CPU)
     assert chosen.fields == {"model": "mixer_nano.test", "data": "shades", "linear_probe": {}}
     assert "mixer_nano.test (50.0 % on ImageNet at 0.016 billion MACs per image)" in chosen.reason
@@ -115,7 +115,7 @@ def test_on_a_processor_photographs_get_a_head_for_published_weights(card, photo
     assert (tmp_path / "cache" / "weights" / "mixer_nano.test" / "mixer.safetensors").is_file()
 
 
-def test_on_a_gpu_they_are_fine_tuned_by_a_recipe(card, photographs, monkeypatch):
+def test_on_a_gpu_fine_tuning_is_chosen_for_photographs(card, photographs, monkeypatch):
     monkeypatch.setattr(module, "read_recipe", lambda name: {"model": "", "epochs": 10})
     chosen = module.choose_recipe(photographs, GPU)
     assert chosen.name.startswith("finetune")
@@ -123,7 +123,7 @@ def test_on_a_gpu_they_are_fine_tuned_by_a_recipe(card, photographs, monkeypatch
     assert "On a GPU, " in chosen.reason
 
 
-def test_small_images_are_learned_from_scratch_and_nothing_is_fetched(card, shades, tmp_path):
+def test_for_small_images_training_from_scratch_is_chosen_without_a_download(card, shades, tmp_path):
     chosen = module.choose_recipe(shades, GPU)
     assert chosen.name == "small_images_convmixer"
     assert parse_training_recipe(chosen.fields, chosen.name).model == "convmixer_nano"
@@ -134,13 +134,13 @@ def test_small_images_are_learned_from_scratch_and_nothing_is_fetched(card, shad
     assert not (tmp_path / "cache").exists()
 
 
-def test_from_scratch_wants_no_weights_for_photographs_either(card, photographs, tmp_path):
+def test_from_scratch_downloads_no_weights_for_photographs(card, photographs, tmp_path):
     chosen = from_scratch_recipe(photographs)
     assert (chosen.name, chosen.fields["data"]) == ("small_images_convmixer", "shades")
     assert not (tmp_path / "cache").exists()
 
 
-def test_weights_that_can_t_be_fetched_name_the_file_and_the_way_without(publish, photographs):
+def test_a_failed_download_names_the_file_and_the_option_from_scratch(publish, photographs):
     gone = CardSource("url", "http://127.0.0.1:9/m.safetensors", "m.safetensors", "mixlab", "unknown")
     publish(dict(create_model("mixer_nano", classes=10).state_dict()), sources=(gone,))
     with pytest.raises(
@@ -150,7 +150,7 @@ def test_weights_that_can_t_be_fetched_name_the_file_and_the_way_without(publish
         module.choose_recipe(photographs, CPU)
 
 
-def test_the_typical_side_is_the_median_of_the_shorter_ones_and_of_those_that_can_be_read(shades, tmp_path):
+def test_the_median_short_side_ignores_unreadable_images(shades, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no image")
     sizes = [(30, 90), (40, 41), (300, 200)]
     images = [np.zeros((*size, 3), dtype=np.uint8) for size in sizes] + [tmp_path / "broken.png"]
@@ -161,8 +161,8 @@ def test_the_typical_side_is_the_median_of_the_shorter_ones_and_of_those_that_ca
 
 
 @pytest.mark.long
-def test_weights_from_other_classes_of_cifar10_tell_new_ones_apart(publish, shared_data, tmp_path):
-    """Pre-trained on 7 classes for a few seconds, published, and asked about the 3 others from 40 images of each."""
+def test_a_linear_probe_of_weights_trained_on_other_classes_is_better_than_chance(publish, shared_data, tmp_path):
+    """The weights are trained on 7 classes for a few seconds; the probe has 40 images of each of 3 other classes."""
     cifar10 = open_dataset(f"cifar10:{shared_data}", quiet=True)
     everything, draw = cifar10.splits["train"], np.random.default_rng(0)
     known = [place for place, label in enumerate(cifar10.classes) if label not in NOVEL]
@@ -193,4 +193,4 @@ def test_weights_from_other_classes_of_cifar10_tell_new_ones_apart(publish, shar
     run = train_linear_probe(resolve_linear_probe(checked, dataset, CPU), tmp_path / "run", quiet=True)
     predictor = Predictor(run.path)
     correct = [predictor(image).label == label for label in NOVEL for image in images[label][40:]]
-    assert np.mean(correct) > 0.45  # a third is chance, and 300 images hold it to 6 points
+    assert np.mean(correct) > 0.45  # chance is a third, with an uncertainty of 6 points for 300 images

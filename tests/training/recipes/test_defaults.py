@@ -1,4 +1,4 @@
-"""The usual recipes: which one is taken, and that every file of them trains."""
+"""Default recipes: the choice for a model and a dataset, and a short training with each of them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +32,7 @@ DEFAULT = [name for name in recipe_names() if name.startswith(("digits_", "small
 
 @pytest.fixture(scope="module")
 def images() -> dict[str, Dataset]:
-    """The digits, and under CIFAR-10's name noise in its shape; of both a few images."""
+    """A few digits, and a few noise images with the name and shape of CIFAR-10."""
     digits = open_dataset("digits")
     noise = np.random.default_rng(0).integers(0, 256, size=(20, 32, 32, 3), dtype=np.uint8)
     split = Split([str(i) for i in range(20)], np.arange(20) % 10, list(noise))
@@ -48,14 +48,14 @@ def job_of(name: str, images: dict[str, Dataset], **update_every: Any) -> Job:
 
 
 @pytest.mark.parametrize("name", DEFAULT)
-def test_a_recipe_is_complete_and_named_for_its_data_and_its_model(name):
+def test_a_recipe_is_complete_and_named_after_its_data_and_model(name):
     fields = read_recipe(name)
     assert {"model", "data", "epochs", "batch", "optimizer", "schedule", "augmentation", "loss"} <= fields.keys()
     assert default_recipe(fields["model"], fields["data"]) == (name, fields)
 
 
 @pytest.mark.parametrize("name", DEFAULT)
-def test_a_recipe_resolves_on_its_kind_of_data(name, images):
+def test_a_recipe_can_be_resolved_on_its_kind_of_data(name, images):
     job = job_of(name, images)
     assert (job.architecture.classes, job.preprocess.image_size) == (10, (32, 32))
 
@@ -68,8 +68,8 @@ def test_a_recipe_trains(name, images, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["digits", "small_images"])
-def test_the_recipes_of_one_kind_of_data_are_equally_long(kind):
-    """What compare promises where nobody says how long."""
+def test_the_recipes_for_one_kind_of_data_have_the_same_epochs(kind):
+    """`compare` without a length uses the epochs of these recipes."""
     epochs = {name: read_recipe(name)["epochs"] for name in recipe_names() if name.startswith(kind)}
     assert len(epochs) == 5 and len(set(epochs.values())) == 1, epochs
 
@@ -104,6 +104,6 @@ def test_weights_are_fine_tuned(model):
 
 
 def test_a_variant_without_its_fields_has_a_recipe():
-    """They may follow in [config]."""
+    """The fields may be in [config]."""
     name, fields = default_recipe("variant:pooling_mixer", "digits")
     assert (name, fields["model"]) == ("digits_mixer", "variant:pooling_mixer")

@@ -1,4 +1,4 @@
-"""A recipe: what is wrong with one is said with its key, and what mixlab writes it reads again."""
+"""Parsing of recipes: errors name the key, and a written recipe is parsed to the same recipe."""
 
 import tomllib
 from pathlib import Path
@@ -12,7 +12,7 @@ from mixlab.training.recipes.parse import apply_overrides, parse_training_recipe
 from mixlab.training.recipes.recipe_files import read_recipe, recipe_names
 
 
-def test_an_unknown_key_of_a_recipe_is_refused_with_the_nearest(tiny_recipe):
+def test_an_unknown_key_is_refused_with_a_suggestion(tiny_recipe):
     with pytest.raises(UserError, match=r'^mine.toml: the key "batsch" is unknown\. Did you mean "batch"\?$'):
         parse_training_recipe(tiny_recipe | {"batsch": 4}, "mine.toml")
 
@@ -30,13 +30,13 @@ def test_an_unknown_key_of_a_recipe_is_refused_with_the_nearest(tiny_recipe):
         ("expected", "top_1", "top1"),
     ],
 )
-def test_an_unknown_key_of_a_section_is_refused_with_the_nearest_of_that_section(tiny_recipe, section, misspelt, meant):
+def test_an_unknown_key_of_a_section_is_refused_with_a_suggestion(tiny_recipe, section, misspelt, meant):
     fields = apply_overrides(tiny_recipe, [f"{section}.{misspelt}=1"])
     with pytest.raises(UserError, match=rf'the key "{section}\.{misspelt}" is unknown\. Did you mean "{meant}"\?$'):
         parse_training_recipe(fields, "mine.toml")
 
 
-def test_a_key_like_none_that_is_known_is_refused_with_all_of_its_section(tiny_recipe):
+def test_an_unknown_key_without_a_similar_one_is_refused_with_all_keys_of_the_section(tiny_recipe):
     fields = apply_overrides(tiny_recipe, ["augmentation.affine.zoom=1"])
     with pytest.raises(UserError, match=r"zoom\" is unknown\. Known keys: degrees, scale, translate\.$"):
         parse_training_recipe(fields, "mine.toml")
@@ -47,7 +47,7 @@ def test_a_missing_key_is_named_with_its_section(tiny_recipe):
         parse_training_recipe(tiny_recipe | {"optimizer": {"weight_decay": 0.0}}, "mine.toml")
 
 
-def test_a_misspelt_section_is_named_rather_than_missed(tiny_recipe):
+def test_a_misspelt_section_is_reported_instead_of_a_missing_one(tiny_recipe):
     tiny_recipe["optimiser"] = tiny_recipe.pop("optimizer")
     with pytest.raises(UserError, match=r'the key "optimiser" is unknown\. Did you mean "optimizer"\?$'):
         parse_training_recipe(tiny_recipe, "mine.toml")
@@ -66,13 +66,13 @@ def test_a_misspelt_section_is_named_rather_than_missed(tiny_recipe):
         ("model.size=1", "model={'size': 1} is invalid: it must be a valid string."),
     ],
 )
-def test_an_impossible_value_is_named_with_its_rule(tiny_recipe, setting, sentence):
+def test_an_invalid_value_is_reported_with_its_rule(tiny_recipe, setting, sentence):
     with pytest.raises(UserError) as refused:
         parse_training_recipe(apply_overrides(tiny_recipe, [setting]), "mine.toml")
     assert str(refused.value) == f"mine.toml: {sentence}"
 
 
-def test_what_the_augmentation_refuses_is_said_in_its_own_words_once(tiny_recipe):
+def test_an_error_of_the_augmentation_is_reported_once_and_unchanged(tiny_recipe):
     with pytest.raises(UserError) as refused:
         parse_training_recipe(apply_overrides(tiny_recipe, ["augmentation.affine.degrees=500"]), "mine.toml")
     sentence = "augmentation.affine.degrees=500.0 is invalid: it must be between 0 and 180."
@@ -97,17 +97,17 @@ def test_a_recipe_has_exactly_one_of_epochs_and_steps(tiny_recipe, lengths):
         ("a={ b = 2 }", {"a": {"x": 1}}, {"a": {"b": 2}}),
     ],
 )
-def test_a_setting_is_read_as_toml_or_else_as_text(setting: str, section: dict[str, Any], value: dict[str, Any]):
+def test_a_setting_is_parsed_as_toml_or_is_a_string(setting: str, section: dict[str, Any], value: dict[str, Any]):
     assert apply_overrides(section, [setting]) == value
 
 
-def test_a_setting_leaves_the_recipe_as_it_was():
+def test_a_setting_does_not_change_the_original_recipe():
     fields = {"optimizer": {"name": "adamw"}}
     apply_overrides(fields, ["optimizer.name=sgd"])
     assert fields == {"optimizer": {"name": "adamw"}}
 
 
-def test_a_length_that_is_set_replaces_the_recipe_s_own():
+def test_a_length_replaces_the_length_of_the_recipe():
     assert apply_overrides({"epochs": 30, "seed": 1}, ["steps=5"]) == {"seed": 1, "steps": 5}
     assert apply_overrides({"steps": 30}, ["epochs=5"]) == {"epochs": 5}
 
@@ -117,18 +117,18 @@ def test_a_setting_without_a_value_is_refused_with_an_example():
         apply_overrides({}, ["epochs"])
 
 
-def test_an_unknown_recipe_is_refused_with_the_nearest():
+def test_an_unknown_recipe_is_refused_with_a_suggestion():
     with pytest.raises(UserError, match=r'no recipe "digits_mixxer": .*Did you mean "digits_mixer"\?$'):
         read_recipe("digits_mixxer")
 
 
-def test_a_file_that_is_no_toml_is_refused_with_the_line(tmp_path: Path):
+def test_a_file_that_is_not_toml_is_refused_with_the_line(tmp_path: Path):
     (tmp_path / "mine.toml").write_text("model = \n")
     with pytest.raises(UserError, match=r"mine\.toml is not valid TOML: .*line 1.*Correct this line"):
         read_recipe(str(tmp_path / "mine.toml"))
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_a_recipe_that_was_checked_and_written_is_read_again_as_the_same(name: str):
+def test_a_recipe_survives_being_written_and_parsed(name: str):
     recipe = parse_training_recipe(read_recipe(name), name)
     assert parse_training_recipe(tomllib.loads(tomli_w.dumps(recipe.to_dict())), "again") == recipe

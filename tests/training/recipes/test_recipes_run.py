@@ -1,4 +1,4 @@
-"""Every recipe that comes with mixlab is whole, resolves, and trains two steps with a reduced model of its family."""
+"""Every recipe of mixlab is complete, can be resolved, and trains two steps with a reduced model of its family."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ REDUCED: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def colours() -> Dataset:
-    """Noise of 40x36 pixels in three classes: twelve images to train on, six for validation, six for the test."""
+    """Noise of 40x36 pixels in three classes: twelve images for training, six for validation, six for the test."""
     random = np.random.default_rng(0)
 
     def split(name: str, n_images: int) -> Split:
@@ -46,7 +46,7 @@ def colours() -> Dataset:
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_a_recipe_says_all_that_decides_a_training(name):
+def test_a_recipe_sets_all_important_keys(name):
     fields = read_recipe(name)
     parse_training_recipe(fields, name)
     assert {"model", "data", "batch", "optimizer", "schedule", "augmentation", "loss"} <= fields.keys()
@@ -54,14 +54,14 @@ def test_a_recipe_says_all_that_decides_a_training(name):
 
 
 @pytest.mark.parametrize("name", [name for name in recipe_names() if not name.startswith(("digits", "images"))])
-def test_a_paper_s_number_says_whose_it_is_and_of_which_images(name):
+def test_expected_results_have_a_source_and_an_evaluation_set(name):
     expected = parse_training_recipe(read_recipe(name), name).expected
     assert expected is None or (expected.by and expected.on)
-    assert expected is None or expected.n is None, "an n is of trainings that somebody has counted"
+    assert expected is None or expected.n is None, "published results have no number of trainings"
 
 
-def test_the_papers_recipes_reach_their_peaks_and_ends():
-    """As rates, at the share of the training that is given: the steps an epoch are those of ImageNet's 1.27 million."""
+def test_the_recipes_of_the_papers_have_the_published_learning_rates():
+    """Learning rates at a fraction of the training. The steps per epoch are those of ImageNet's 1.27 million images."""
     rates = {
         ("mixer_b16_in1k", 311, 10_000 / (300 * 311)): 1e-3,
         ("mixer_b16_in1k_big_vision", 311, 1.0): 1e-8,
@@ -79,7 +79,7 @@ def test_the_papers_recipes_reach_their_peaks_and_ends():
         assert share * recipe.optimizer.learning_rate == pytest.approx(rate, rel=1e-6), (name, moment)
 
 
-def test_big_vision_s_decay_is_the_paper_s_in_other_words():
+def test_the_weight_decay_of_big_vision_equals_that_of_the_paper():
     model = create_model("mixer_nano", depth=1)
     decay_parameters = [
         sorted({group["weight_decay"] for group in build_optimizers(recipe.optimizer, model)[0].param_groups})
@@ -89,8 +89,8 @@ def test_big_vision_s_decay_is_the_paper_s_in_other_words():
     assert decay_parameters[0] == pytest.approx(decay_parameters[1]) == [0, 0.1]
 
 
-def test_convmixer_s_cifar10_training_is_the_loop_that_its_authors_wrote(colours, tmp_path):
-    """All 25 epochs of a reduced model: plain PyTorch on the same images ends in the same bits."""
+def test_the_cifar10_recipe_of_convmixer_equals_the_loop_of_its_authors(colours, tmp_path):
+    """All 25 epochs of a reduced model: plain PyTorch on the same images gives identical weights."""
     name = "convmixer_256_8_cifar10_25_epochs"
     recipe = parse_training_recipe(read_recipe(name) | {"config": REDUCED["convmixer"], "batch": 6, "workers": 0}, name)
     job = resolve(recipe, colours, CPU)
@@ -119,7 +119,7 @@ def test_a_recipe_trains_two_steps(name, colours, tmp_path, monkeypatch):
     card = find_card(fields["model"])
     described = architecture(card.size if card else fields["model"])
     reduced = REDUCED[described.family if described.family != "timm" else fields["model"]]
-    if card:  # published weights are not on every machine: fresh ones take their place
+    if card:  # published weights are not on every machine: random ones replace them
         _stand_in(monkeypatch, described.family, {**described.config, **reduced})
     whole = parse_training_recipe(fields, name)
     size = min(whole.image_size or 32, 32) if isinstance(whole.image_size or 32, int) else 32
@@ -132,12 +132,12 @@ def test_a_recipe_trains_two_steps(name, colours, tmp_path, monkeypatch):
 
 
 def _patches(config: Any) -> dict[str, int]:
-    """A grid of patches at 32 pixels for what was made for 224."""
+    """A patch size for 32 pixels, for models for 224 pixels."""
     return {"patch_size": 8} if "patch_size" in config and config["image_size"] == 224 else {}
 
 
 def _short(schedule: dict[str, Any]) -> dict[str, Any]:
-    """A warm-up in steps or epochs is longer than two steps: a share stands in its place."""
+    """Replace a warm-up in steps or epochs, which is longer than two steps, by a fraction of the training."""
     remaining = {key: value for key, value in schedule.items() if key not in ("warmup_steps", "warmup_epochs")}
     return remaining if len(remaining) == len(schedule) else remaining | {"warmup": 0.5}
 

@@ -1,4 +1,4 @@
-"""A recipe's sections refuse what can't go together and what would change nothing; what mixlab writes is none of it."""
+"""The schema refuses conflicting settings and settings without effect; recipes that mixlab writes have none of them."""
 
 import re
 
@@ -136,7 +136,7 @@ SIGMOID = "loss.name=sigmoid"
         (["trackers=[tensorbord]"], "trackers='[tensorbord]' is invalid: it must be a list."),
     ],
 )
-def test_what_can_t_be_or_changes_nothing_is_refused(tiny_recipe, settings, sentence):
+def test_invalid_and_ineffective_settings_are_refused(tiny_recipe, settings, sentence):
     with pytest.raises(UserError, match=rf"^mine\.toml: {re.escape(sentence)}"):
         parse_training_recipe(apply_overrides(tiny_recipe, settings), "mine.toml")
 
@@ -154,6 +154,6 @@ def test_what_can_t_be_or_changes_nothing_is_refused(tiny_recipe, settings, sent
         ["distillation.teacher=a", "distillation.target=hard"],
     ],
 )
-def test_what_goes_together_is_taken_and_taken_again_as_it_was_written(tiny_recipe, settings):
+def test_valid_combinations_are_accepted_and_survive_writing(tiny_recipe, settings):
     recipe = parse_training_recipe(apply_overrides(tiny_recipe, settings), "mine.toml")
     assert parse_training_recipe(recipe.to_dict(), "again") == recipe

@@ -77,7 +77,7 @@ def invert(image: Image.Image, _amount: Number, _canvas: Canvas) -> Image.Image:
 
 
 def posterize(image: Image.Image, bits: Number, _canvas: Canvas) -> Image.Image:
-    """Keep the highest bits of each channel. 0 bits give black, which Pillow refuses since version 13."""
+    """Keep the highest bits of each channel. 0 bits give black, which is an error in Pillow since version 13."""
     mask = 256 - 2 ** (8 - int(bits))
     return image.point([value & mask for value in range(256)] * 3)
 

@@ -34,7 +34,7 @@ class FolderScan:
     normal form C and with slashes.
 
     `splits`: the images of each split, sorted by name; all are in "train" if the folder has no splits.
-    `unused_folders`: folders beside those of the splits.
+    `unused_folders`: folders next to those of the splits.
     `empty_folders`: folders that would be classes but have no images.
     `images_outside_classes`: the number of images that are not in a class folder.
     `other_files`: the number of files that are not images, per suffix.
@@ -109,7 +109,7 @@ def images_below(folder: Path) -> list[Path]:
 def _split_folders(contents: FolderScan) -> list[tuple[Path, str]]:
     """The folders that contain class folders, and their splits.
 
-    A folder named "test" is a class, not a split, if it contains no folders and has other folders beside it.
+    A folder named "test" is a class, not a split, if it contains no folders and has other folders next to it.
     """
     folders = [entry for entry in _entries(contents.root) if entry.is_dir()]
     splits = [

@@ -96,7 +96,7 @@ def features(
     max_unreadable: int = 0,
     quiet: bool = False,
 ) -> Features:
-    """The feature vector of every readable image; images whose bytes are in the cache are not computed again.
+    """The feature vector of every readable image; cached features are not computed again.
 
     batch           images per forward pass
     workers         processes that read images
@@ -134,7 +134,7 @@ def features(
 
 
 def missing_features(backbone: Backbone, split: Split, device: torch.device) -> list[int]:
-    """The indices of the images whose features are not in the cache."""
+    """The indices of the images without features in the cache."""
     cached = _read_cache(backbone.cache(device))
     return [index for index, image in enumerate(split.images) if not cached or content_digest(image) not in cached]
 

@@ -40,7 +40,7 @@ class LinearHead:
         return 100 * float((self.logits(features.values).argmax(axis=1) == features.labels).mean())
 
     def scaled_by_temperature(self, temperature: float) -> "LinearHead":
-        """The head whose logits are divided by `temperature`."""
+        """This head with logits divided by `temperature`."""
         return LinearHead(self.weight / temperature, self.bias / temperature)
 
 

@@ -1,1 +1,1 @@
-"""Ablated and hybrid networks, built from the families' parts: `variant:NAME` is the function NAME of NAME.py here."""
+"""Variants of the families: ablations and hybrids. `variant:NAME` is built by the function NAME in NAME.py."""

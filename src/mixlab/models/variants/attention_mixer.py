@@ -1,9 +1,9 @@
-"""A Mixer whose token MLPs are replaced by multi-head self-attention: everything else stays.
+"""A Mixer with multi-head self-attention in place of the token MLPs. All other layers are unchanged.
 
-Tolstikhin et al. 2021, section 2, describe the Mixer as a vision transformer without attention; this hybrid puts it
-back. There is no position embedding, so the logits do not depend on the order of the patches.
+Tolstikhin et al. 2021, section 2, describe the Mixer as a vision transformer without attention; this hybrid has
+attention again. There is no position embedding, so the logits do not depend on the order of the patches.
 
-Axes:  patch    one token a patch, in reading order
+Axes:  patch    one token per patch, in row-major order
        channel  the features of a token
 """
 
@@ -44,5 +44,5 @@ class AttentionBlock(nn.Module):
 
 
 def attention_mixer(config: MixerConfig) -> Mixer:
-    """`config.token_hidden` has no effect."""
+    """Build the variant. `config.token_hidden` has no effect."""
     return Mixer(config, block=AttentionBlock)

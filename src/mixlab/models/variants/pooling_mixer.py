@@ -1,8 +1,8 @@
-"""A Mixer whose token MLPs are replaced by the mean over all patches: an ablation without learned token mixing.
+"""A Mixer with the mean over all patches in place of the token MLPs: an ablation without learned token mixing.
 
-Every patch gets the same mean, so the places of patches have no effect: the least that a network can mix them.
+The same mean is added to every patch, so the logits do not depend on the order of the patches.
 
-Axes:  patch    one token a patch, in reading order
+Axes:  patch    one token per patch, in row-major order
        channel  the features of a token
 """
 
@@ -30,5 +30,5 @@ class PoolingBlock(nn.Module):
 
 
 def pooling_mixer(config: MixerConfig) -> Mixer:
-    """`config.token_hidden` has no effect."""
+    """Build the variant. `config.token_hidden` has no effect."""
     return Mixer(config, block=PoolingBlock)

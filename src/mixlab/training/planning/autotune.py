@@ -48,7 +48,7 @@ Log = Callable[[str], None]
 class Timings:
     """The seconds per step in every compute mode, the stock mode first, with a micro-batch that fits into memory.
 
-    cpu_gradients  the modes in which the plan's "cpu" gradients are faster; `seconds` are theirs
+    cpu_gradients  the modes in which the plan's "cpu" gradients are faster; `seconds` has the times with these
     """
 
     micro_batch: int

@@ -1,4 +1,4 @@
-"""A preview of training images as the model gets them: cropped, resized, augmented and mixed."""
+"""A preview of training images as they are given to the model: cropped, resized, augmented and mixed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -17,8 +17,8 @@ from mixlab.weights.source import find_source
 from mixlab.zoo.cards import Card, find_card, list_cards
 
 SMALL = 64  # pixels
-"""Images whose shorter side is at most this long are trained from scratch: published weights are trained on photographs
-and transfer little to such small images."""
+"""Models for images with a shorter side of at most this length are trained from scratch: published weights are trained
+on photographs and transfer little to such small images."""
 
 _FROM_SCRATCH = "convmixer_nano"  # the best nano size on digits (docs/log.md)
 _FINE_TUNING = "finetune_folder"

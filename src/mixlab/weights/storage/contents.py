@@ -38,7 +38,7 @@ def require_plausible_size(path: Path, unpacked: int) -> None:
     """Checks the declared size of a file before it is unpacked.
 
     `unpacked` is in bytes. Raises UserError if it is more than 64 MiB and more than 20 times the size of the file.
-    Weights hardly compress, so this refuses only files that are made to exhaust the memory.
+    Weights hardly compress, so only files that are made to exhaust the memory are rejected.
     """
     size = path.stat().st_size
     if unpacked > max(_ALWAYS_ALLOWED, _MAX_EXPANSION * size):

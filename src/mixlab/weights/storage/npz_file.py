@@ -29,14 +29,14 @@ class _Member:
 
     @property
     def torch_dtype(self) -> torch.dtype | None:
-        """None if torch has no such dtype. NumPy has no bfloat16: it is stored as V2, two bytes of unknown type."""
+        """The dtype in torch, or None if there is none. NumPy has no bfloat16; V2 (two bytes) is used for it."""
         if self.dtype == np.dtype("V2"):
             return torch.bfloat16
         return torch.from_numpy(np.empty(0, self.dtype.newbyteorder("="))).dtype if self.dtype.kind in "fiub" else None
 
 
 def open_npz(path: Path) -> FileContents:
-    """Opens an archive; the arrays keep the names and axes they have in it.
+    """Opens an archive. Names and axes of the arrays are not changed.
 
     Only "params/" is read from a training checkpoint of big_vision, which also contains the state of the optimizer.
     Raises UserError if the archive is damaged, is too large when unpacked, or contains anything but arrays of numbers.

@@ -1,8 +1,8 @@
 """Pickle files of torch.save, in the zip format and in the older format, read without running code from the file.
 
-A pickle names functions for its reader to call. Before a file is opened, its instructions are scanned without being
-executed. Every name that is not needed for dictionaries of tensors is refused. After that, torch's restricted unpickler
-(`weights_only=True`) reads the file.
+A pickle can contain calls of arbitrary functions. Before a file is opened, its instructions are scanned without being
+executed. Every function or class that is not needed for dictionaries of tensors is rejected. After that, torch's
+restricted unpickler (`weights_only=True`) reads the file.
 """
 
 import logging
@@ -54,7 +54,7 @@ _ALLOWED_TYPES = re.compile(
 def open_pickle(path: Path) -> FileContents:
     """Opens a file of torch.save; the tensors of the zip format stay memory-mapped.
 
-    Raises UserError if the file is damaged, names anything but tensors, or contains no dictionary of tensors.
+    Raises UserError if the file is damaged, refers to anything but tensors, or contains no dictionary of tensors.
     """
     with path.open("rb") as file:
         zipped = file.read(2) == b"PK"
@@ -109,7 +109,7 @@ def _scan_legacy(path: Path) -> None:
 def _scan(path: Path, pickle: IO[bytes]) -> int | None:
     """Scans the instructions of one pickle, and returns its last integer.
 
-    Raises UserError if the pickle is damaged, or names an object that is not needed for tensors.
+    Raises UserError if the pickle is damaged, or refers to an object that is not needed for tensors.
     """
     strings: list[str] = []
     memo: dict[int, str] = {}

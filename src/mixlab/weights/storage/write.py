@@ -1,4 +1,4 @@
-"""Tensors into files (numpy's archive, safetensors, PyTorch's pickle), and a folder with all that prediction needs."""
+"""Writes tensors to files (safetensors, NumPy archives, pickles of torch.save), and model folders for prediction."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,12 +20,12 @@ _PICKLES = (".pth", ".pt", ".tar", ".bin")
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """The suffix says how. A pickle has them as the `state_dict` of a checkpoint, where other programs look for it."""
+    """Writes tensors in the format of the suffix. A pickle contains them under "state_dict", as is common."""
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
     with atomic_file(path) as temporary, temporary.open("wb") as file:
         match path.suffix:
             case ".safetensors":
-                file.write(save(contiguous))  # safetensors' own writing hides that a disk is full
+                file.write(save(contiguous))  # `save_file` of safetensors does not report a full disk
             case ".npz":
                 np.savez(file, allow_pickle=False, **{name: tensor.numpy() for name, tensor in contiguous.items()})
             case _:
@@ -33,15 +33,15 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def require_suffix(path: Path, *, numpy: bool) -> None:
-    able = (".npz",) if numpy else (".safetensors", *_PICKLES)
-    if path.suffix not in able:
-        raise UserError(f"{path} has not the name of a file in this format: let it end in {' or '.join(able)}.")
+    suffixes = (".npz",) if numpy else (".safetensors", *_PICKLES)
+    if path.suffix not in suffixes:
+        raise UserError(f"{path} has the wrong suffix for this format: use {' or '.join(suffixes)}.")
 
 
 def write_model_folder(
     folder: Path, weights: Weights, classes: tuple[str, ...], preprocess: Preprocess, model: str | None = None
 ) -> None:
-    """model.safetensors and config.json, as in a run's folder, into `folder`, which exists; `load` reads it."""
+    """Writes model.safetensors and config.json, as in a run's folder, into `folder`, which must exist."""
     write_tensors(folder / "model.safetensors", weights.tensors)
     write_config(folder, weights.architecture, classes, preprocess, model)
 
@@ -53,13 +53,14 @@ def write_config(
     preprocess: Preprocess,
     model: str | None = None,
 ) -> None:
-    """config.json: all that a prediction needs beside the tensors; `model` is the name to show. A user's own code is
-    copied beside it.
+    """Writes config.json: everything that prediction needs in addition to the tensors.
+
+    `model` is the displayed name of the model. User code is copied into `folder`.
     """
     family = architecture.family
     if (file := architecture.user_file) is not None:
         family = family.replace(str(file), user_code.COPY)
-        if not (folder / user_code.COPY).exists():  # a run has its copy since its first step
+        if not (folder / user_code.COPY).exists():  # a run has a copy from its first step on
             write_text(folder / user_code.COPY, file.read_text(encoding="utf-8"))
     stored = {
         "family": family,
