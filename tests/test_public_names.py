@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -12,6 +13,11 @@ import mixlab
 def test_public_names_are_available(name: str) -> None:
     assert callable(getattr(mixlab, name))
     assert name in dir(mixlab)
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert mixlab.__version__ == metadata.version("mixlab")
+    assert "__version__" in dir(mixlab)
 
 
 def test_an_unknown_name_raises_an_attribute_error() -> None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from mixlab.zoo.sizes import list_models
     from mixlab.zoo.user_code import trust_code
 
+    __version__: str
+
 __all__ = ["Predictor", "card", "create_model", "list_models", "load", "trust_code"]
 
 _HOMES = {
@@ -27,10 +29,12 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("mixlab")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_HOMES]
+    return [*globals(), *_HOMES, "__version__"]

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import mixlab
 from mixlab.cli.main import VERBS
 from mixlab.zoo import listing
 
@@ -16,9 +17,15 @@ def test_without_arguments_the_commands_are_listed(run):
     assert all(verb in ended.out for verb in VERBS)
 
 
+def test_the_version_is_printed(run):
+    ended = run("--version")
+    assert (ended.status, ended.out, ended.err) == (0, f"mixlab {mixlab.__version__}\n", "")
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_command_has_a_help(run, verb):
-    ended = run(verb, "--help")
+def test_every_command_has_a_help(run, verb, option):
+    ended = run(verb, option)
     assert ended.status == 0
     assert "Usage: mixlab" in ended.out and "--help" in ended.out
 

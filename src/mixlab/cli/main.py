@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
+from typing import Annotated
 
 import typer
 
@@ -28,15 +29,30 @@ from mixlab.errors import Interrupted, UserError
 _VERBS = (models, train, evaluate, predict, compare, recipes, runs, convert, inspect, publish)
 VERBS = (*(verb.__name__ for verb in _VERBS), "data", "study")
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
+)
 for verb in _VERBS:
     app.command()(verb)
 app.add_typer(data, name="data")
 app.add_typer(study, name="study")
 
 
+def _print_version(*, value: bool) -> None:
+    if value:
+        from mixlab import __version__
+
+        print(f"mixlab {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def mixlab() -> None:
+def mixlab(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
     """A laboratory and workshop for patch-mixing vision models: MLP-Mixer, ConvMixer and DaViT."""
 
 
