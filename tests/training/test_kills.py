@@ -231,22 +231,24 @@ def test_two_processes_compute_the_weights_of_one(trainer, recipe, tmp_path, mod
 
 
 @pytest.mark.parametrize(
-    ("model", "config", "parallel"),
+    ("model", "config", "parallel", "layout"),
     [
-        ("convmixer_nano", CONVMIXER, "ddp"),
-        pytest.param("convmixer_nano", CONVMIXER, "fsdp", marks=pytest.mark.long),
-        pytest.param("resnet_nano", RESNET, "fsdp", marks=pytest.mark.long),
+        ("convmixer_nano", CONVMIXER, "ddp", "contiguous"),
+        pytest.param("convmixer_nano", CONVMIXER, "fsdp", "contiguous", marks=pytest.mark.long),
+        pytest.param("convmixer_nano", CONVMIXER, "fsdp", "channels_last", marks=pytest.mark.long),
+        pytest.param("resnet_nano", RESNET, "fsdp", "channels_last", marks=pytest.mark.long),
     ],
 )
 def test_two_processes_with_batch_norm_compute_the_weights_of_one_with_two_micro_batches(
-    trainer, recipe, tmp_path, model, config, parallel
+    trainer, recipe, tmp_path, model, config, parallel, layout
 ):
     """Each micro-batch has separate statistics, like each process. No weights are selected on validation images."""
     recipe |= {"model": model, "config": config, "validation": "merged"}
     del recipe["ema"]
     one = trainer(recipe | {"accumulate": 2}, tmp_path / "one", dtype="float64", plan=PLAN | {"micro_batch": 4})
     assert one == [0]
-    assert trainer(recipe | {"parallel": parallel}, tmp_path / "two", dtype="float64", processes=2) == [0, 0]
+    plan = PLAN | {"layout": layout}
+    assert trainer(recipe | {"parallel": parallel}, tmp_path / "two", plan=plan, dtype="float64", processes=2) == [0, 0]
     assert distance(tmp_path / "one", tmp_path / "two") < 1e-10
 
 

@@ -22,6 +22,8 @@ Gradients = Literal["stock", "cpu"]
 
 K = TypeVar("K")
 
+_ROUNDS = 3
+
 _MAX_RELATIVE_TIME = 0.95
 """Another kind of step is selected only if it takes at most this fraction of the stock kind's time. Smaller gains are
 within the noise and do not justify lower precision."""
@@ -123,11 +125,19 @@ def candidates(device: torch.device, precision: Precision | Literal["auto"]) -> 
     return [ComputeMode(precision, layout) for precision, layout in product(precisions, layouts)]
 
 
-def time_steps(steps: Mapping[K, Callable[[], object]]) -> dict[K, float]:
+def time_steps(steps: Mapping[K, Callable[[], object]], *, rounds: int = _ROUNDS) -> dict[K, float]:
     """The median seconds of each kind of step. They take turns; the first call of each is a warm-up."""
     kinds = {str(kind): kind for kind in steps}
-    times = interleaved({name: steps[kind] for name, kind in kinds.items()}, rounds=3, warmup=1, sample_seconds=0.0)
+    times = interleaved(
+        {name: steps[kind] for name, kind in kinds.items()}, rounds=rounds, warmup=1, sample_seconds=0.0
+    )
     return {kinds[name]: median(samples) for name, samples in times.items()}
+
+
+def affordable(kinds: int, calls: int) -> tuple[int, int]:
+    """How many of `kinds` can be timed with so many calls, at least one, and in how many rounds after the warm-up."""
+    rounds = max(1, min(_ROUNDS, calls // kinds - 1))
+    return max(1, min(kinds, calls // (rounds + 1))), rounds
 
 
 def pick_fastest(seconds: Mapping[K, float]) -> K:

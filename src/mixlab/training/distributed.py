@@ -65,10 +65,12 @@ def parallelize(network: nn.Module, accelerator: Accelerator, parallel: Literal[
     """The model to call in a training step: its gradients are averaged over the processes.
 
     "ddp" copies the model to every process; "fsdp" shards every tensor over the processes. For "fsdp" torch's
-    `fully_shard` is called directly, because on a CPU Accelerate's FSDP plugin silently falls back to copies.
+    `fully_shard` is called directly, because on a CPU Accelerate's FSDP plugin silently falls back to copies. It needs
+    contiguous parameters, so that only the images keep the layout of the plan.
     """
     if parallel == "ddp" or accelerator.num_processes == 1:
         return accelerator.prepare(network)
+    network.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
     body = getattr(network, "body", nn.Module())  # timm's models have no body: they are sharded as a whole
     for block in body.children():
         fully_shard(block)

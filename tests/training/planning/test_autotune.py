@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from mixlab.data.image_file import UnreadableImage
 from mixlab.errors import UserError
 from mixlab.measure import timing
 from mixlab.models.mixer import Mixer
-from mixlab.speed.plan import ComputeMode, Plan
+from mixlab.speed.plan import ComputeMode, Plan, affordable
 from mixlab.training.planning import autotune
 from mixlab.training.planning.autotune import select_common_plans, select_plan, time_job
 
@@ -78,7 +79,7 @@ class TestCpuGradients:
         """The (gradients, precision) that are timed. In bf16, the "cpu" kind is only slightly faster."""
         kinds: list[tuple[str, str]] = []
 
-        def time_steps(steps: dict[Plan, Any]) -> dict[Plan, float]:
+        def time_steps(steps: dict[Plan, Any], *, rounds: int) -> dict[Plan, float]:
             for step in steps.values():
                 step()
             kinds.extend((plan.gradients, plan.mode.precision) for plan in steps if plan.mode.layout == "contiguous")
@@ -118,7 +119,42 @@ class TestCpuGradients:
         self, make_job, timed, settings, kinds
     ):
         time_job(make_job("speed=auto", *settings), no_message)
-        assert timed == kinds
+        assert sorted(timed) == sorted(kinds)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "calls", "expected"),
+    [
+        (4, 100, (4, 3)),
+        (4, 16, (4, 3)),
+        (4, 15, (4, 2)),
+        (4, 8, (4, 1)),
+        (4, 7, (3, 1)),
+        (4, 2, (1, 1)),
+        (4, 0, (1, 1)),
+    ],
+)
+def test_fewer_rounds_and_then_fewer_kinds_of_steps_are_timed_if_there_is_little_time(kinds, calls, expected):
+    assert affordable(kinds, calls) == expected
+
+
+@pytest.mark.parametrize(("steps", "number", "duration"), [(6, 2, "28 s"), (50, 2, "28 s"), (500, 5, "1 min")])
+def test_timing_takes_half_a_minute_or_two_per_cent_of_the_training(make_job, monkeypatch, steps, number, duration):
+    """Each step takes seven seconds."""
+    clock = count(0, 7)
+    monkeypatch.setattr(autotune, "perf_counter", lambda: float(next(clock)))
+    timed: list[str] = []
+
+    def time_steps(kinds: dict[Plan, Any], *, rounds: int) -> dict[Plan, float]:
+        timed.extend(f"{plan.gradients} {plan.mode.precision} {plan.mode.layout}" for plan in kinds)
+        return dict.fromkeys(kinds, 7.0)
+
+    monkeypatch.setattr(autotune, "time_steps", time_steps)
+    messages: list[str] = []
+    time_job(make_job("speed=auto", f"steps={steps}", *CONVMIXER), messages.append)
+    assert timed[:2] == ["stock fp32 contiguous", "cpu bf16 channels_last"]
+    assert len(timed) == number
+    assert messages == [f"{number} kinds of training steps are timed first, for about {duration}."]
 
 
 def test_accumulate_is_the_number_of_micro_batches_of_a_batch(make_job):

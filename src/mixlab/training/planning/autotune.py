@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from mixlab.errors import UserError
 from mixlab.files import write_json
 from mixlab.measure.machine import device_name
 from mixlab.measure.memory import available_bytes
+from mixlab.report.numbers import duration
+from mixlab.report.text import pluralize
 from mixlab.runs.store import store_folder, store_key
 from mixlab.speed.allocator import retain_freed_memory
 from mixlab.speed.attention import uses_attention
@@ -25,6 +28,7 @@ from mixlab.speed.plan import (
     FreedMemory,
     Gradients,
     Plan,
+    affordable,
     candidates,
     pick_fastest,
     prepare_for_training,
@@ -40,6 +44,10 @@ from mixlab.training.step import accumulate_gradients
 _MEMORY_MARGIN = 3
 """The multiple of the estimated memory that must be available to retain freed memory, or to run several trainings at
 the same time. Retained memory is fragmented: up to twice the estimate was measured."""
+
+_MIN_LIMIT, _MAX_SHARE = 30.0, 0.02
+"""Timing takes at most so many seconds, or this share of the training's time if that is longer."""
+_LONG = 10.0  # seconds
 
 Log = Callable[[str], None]
 
@@ -103,8 +111,12 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
     """Time steps of one process of `processes`, with its share of a batch of training images.
 
     With `speed = "off"`, only the stock mode is timed. Models that "cpu" gradients can make faster are timed with these
-    as well. If the batch does not fit into memory, the micro-batch is halved until it fits, and gradients are
-    accumulated. Raises UserError if not even one image fits.
+    as well. This takes at most half a minute or two per cent of the training's time, whichever is longer: with slow
+    steps there are fewer rounds, and the modes that are rarely the fastest are left out. If the batch does not fit into
+    memory, the micro-batch is halved until it fits, and gradients are accumulated. Raises UserError if not even one
+    image fits.
+
+    log  called with a message if the batch does not fit, or if timing takes long
     """
     recipe = job.recipe
     stock, *others = candidates(job.device, recipe.precision)
@@ -123,7 +135,9 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
                 for mode in modes
                 for kind in gradients[mode]
             ]
-            seconds = time_steps({plan: TimedStep(job, batch, objective, plan) for plan in plans})
+            first, *others = plans
+            order = [first, *reversed(others)]  # the last ones are most often the fastest
+            seconds = _time_plans({plan: TimedStep(job, batch, objective, plan) for plan in order}, job, log)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -133,10 +147,12 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
                 f"{micro_batch}."
             )
         else:
-            by_mode = {mode: {plan: seconds[plan] for plan in plans if plan.mode == mode} for mode in modes}
-            fastest = {mode: pick_fastest(of_mode) for mode, of_mode in by_mode.items()}
+            timed = [plan for plan in plans if plan in seconds]
+            by_plan = {mode: {plan: seconds[plan] for plan in timed if plan.mode == mode} for mode in modes}
+            fastest = {mode: pick_fastest(of_mode) for mode, of_mode in by_plan.items() if of_mode}
             cpu_gradients = frozenset(mode for mode, plan in fastest.items() if plan.gradients == "cpu")
-            return Timings(micro_batch, freed_memory, {mode: seconds[fastest[mode]] for mode in modes}, cpu_gradients)
+            by_mode = {mode: seconds[plan] for mode, plan in fastest.items()}
+            return Timings(micro_batch, freed_memory, by_mode, cpu_gradients)
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -227,6 +243,20 @@ class TimedStep:
     def _backward(self) -> None:
         images, labels = self._batch.on(self._job.device)
         accumulate_gradients(self._model, images, self._objective.targets(labels), self._objective, self._plan)
+
+
+def _time_plans(steps: Mapping[Plan, TimedStep], job: Job, log: Log) -> dict[Plan, float]:
+    """The seconds per step under each plan, the first one first; without those for which there is no time."""
+    first, *_ = steps.values()
+    first()  # builds the model
+    start = perf_counter()
+    first()
+    seconds = perf_counter() - start
+    limit = max(_MIN_LIMIT, _MAX_SHARE * total_steps(job) * seconds)
+    number, rounds = affordable(len(steps), int(limit / seconds))
+    if (total := number * (rounds + 1) * seconds) > _LONG:
+        log(f"{pluralize(number, 'kind')} of training steps are timed first, for about {duration(total)}.")
+    return time_steps({plan: steps[plan] for plan in list(steps)[:number]}, rounds=rounds)
 
 
 def _halve(micro_batch: int, job: Job, error: Exception) -> int:
