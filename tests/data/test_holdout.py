@@ -22,6 +22,16 @@ def test_equal_files_are_one_group(write_tree):
     assert group_ids.tolist() == [0, 1, 2, 1]
 
 
+def test_files_that_are_empty_or_cannot_be_read_are_not_copies(tmp_path):
+    for name in ("empty.png", "blank.png"):
+        (tmp_path / name).write_bytes(b"")
+    for name in ("folder.png", "other.png"):
+        (tmp_path / name).mkdir()
+    names = ["empty.png", "blank.png", "missing.png", "gone.png", "folder.png", "other.png"]
+    split = Split(names, np.zeros(6, np.int64), [tmp_path / name for name in names])
+    assert group_samples(split).group_ids.tolist() == [0, 1, 2, 3, 4, 5]
+
+
 def test_equal_bytes_with_different_shapes_are_different_images():
     flat, tall = np.zeros((1, 4, 3), np.uint8), np.zeros((4, 1, 3), np.uint8)
     assert group_samples(Split(["a", "b"], np.zeros(2, np.int64), [flat, tall])).group_ids.tolist() == [0, 1]

@@ -32,6 +32,9 @@ class ContainedFile(ReadableFile, Protocol):
 ImageSource = Path | ContainedFile | np.ndarray
 """An image file, which is read on access, or a uint8 array (row, column, RGB) in memory."""
 
+EMPTY_DIGEST = hashlib.blake2b(b"", digest_size=16).digest()
+"""The `content_digest` of a file that is empty or can't be read."""
+
 SPLITS = ("train", "validation", "test")
 """The names of the splits, in the order in which a dataset stores them."""
 
@@ -209,16 +212,19 @@ class Dataset:
 
 
 def stored_bytes(image: ImageSource) -> int:
-    """Size in bytes of an image's file, or of its array; 0 for a file that does not exist."""
+    """Size in bytes of an image's file, or of its array; 0 for a file that does not exist or can't be accessed."""
     if isinstance(image, np.ndarray):
         return image.nbytes
     if isinstance(image, Path):
-        return image.stat().st_size if image.exists() else 0  # for example a broken symbolic link
+        try:
+            return image.stat().st_size
+        except OSError:  # for example a broken symbolic link
+            return 0
     return image.size
 
 
 def content_digest(image: ImageSource) -> bytes:
-    """16 bytes that are equal for two images only if their bytes are equal."""
+    """16 bytes that are equal for two images only if their bytes are equal, or if neither can be read."""
     if isinstance(image, np.ndarray):
         content = repr(image.shape).encode() + image.tobytes()
     else:

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Int64
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from mixlab.data.dataset import Split, content_digest, stored_bytes
+from mixlab.data.dataset import EMPTY_DIGEST, Split, content_digest, stored_bytes
 from mixlab.data.rng import epoch_order
 
 TEST_SHARE = 1 / 5
@@ -79,14 +79,17 @@ def group_samples(split: Split) -> GroupedSplit:
 
 
 def group_equal_files(split: Split) -> GroupedSplit:
-    """Group images that have equal bytes. Only files that share their size with another file are read."""
+    """Group images that have equal bytes. Only files that share their size with another file are read.
+
+    A file that is empty or can't be read is not a copy of another one.
+    """
     same_size: defaultdict[int, list[int]] = defaultdict(list)
     for index, image in enumerate(split.images):
         same_size[stored_bytes(image)].append(index)
     unique_size = {indices[0] for indices in same_size.values() if len(indices) == 1}
     numbers: dict[Hashable, int] = {}
-    group_ids = [
-        numbers.setdefault(index if index in unique_size else content_digest(image), len(numbers))
-        for index, image in enumerate(split.images)
-    ]
+    group_ids = []
+    for index, image in enumerate(split.images):
+        digest = EMPTY_DIGEST if index in unique_size else content_digest(image)
+        group_ids.append(numbers.setdefault(index if digest == EMPTY_DIGEST else digest, len(numbers)))
     return GroupedSplit(split, np.array(group_ids, dtype=np.int64))
