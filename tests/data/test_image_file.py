@@ -235,6 +235,11 @@ def test_truncated_files_are_unreadable(tmp_path, kind):
     [
         (b"", "it is empty"),
         (b"Dear diary", "it is not an image in a supported format"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+            "it is a pointer of Git LFS, whose content was not fetched",
+        ),
+        (b"/annex/objects/SHA256E-s12345--4d7a.png\n", "it is a pointer of git-annex, whose content was not fetched"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "it is not an image in a supported format"),
     ],
 )

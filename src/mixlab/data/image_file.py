@@ -22,6 +22,9 @@ MAX_PIXELS = 2**28
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}  # ISO/IEC 23008-12, annex B
 
+_POINTERS = {b"version https://git-lfs.github.com/spec/": "Git LFS", b"/annex/objects/": "git-annex"}
+"""How a text file begins that stands for a file whose content was not fetched."""
+
 _ORIENTATION_FIXES = {  # EXIF orientation -> the transpose that undoes it
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -71,7 +74,7 @@ def _decode_or_explain(content: bytes, image: str) -> UInt8[np.ndarray, "row col
         with _pillow_limits():
             return _decode(content)
     except UnidentifiedImageError:
-        reason = "it is not an image in a supported format" if content else "it is empty"
+        reason = _reason_for_no_image(content)
     except Image.DecompressionBombError:
         reason = f"it has more than {MAX_PIXELS:,} pixels, the maximum that mixlab decodes"
     except ModuleNotFoundError:
@@ -79,6 +82,13 @@ def _decode_or_explain(content: bytes, image: str) -> UInt8[np.ndarray, "row col
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error ... on damaged files
         reason = f"it is damaged or truncated ({error})"
     raise UnreadableImage(image, reason)
+
+
+def _reason_for_no_image(content: bytes) -> str:
+    for beginning, program in _POINTERS.items():
+        if content.startswith(beginning):
+            return f"it is a pointer of {program}, whose content was not fetched"
+    return "it is not an image in a supported format" if content else "it is empty"
 
 
 @contextmanager
