@@ -33,6 +33,37 @@ def test_junk_files_in_a_folder_are_ignored(run, trained, pets):
     assert (ended.status, len(ended.out.splitlines()), ended.err) == (0, 41, "")
 
 
+def test_what_is_left_out_of_a_folder_is_noted_on_standard_error(run, trained, pets):
+    for name in ("notes.txt", "labels.csv", "IMG_0001"):
+        (pets / "cat" / name).write_bytes(b"")
+    (pets / "cat/again").symlink_to(".")
+    ended = run("predict", trained, pets, "--format", "csv")
+    assert (ended.status, len(ended.out.splitlines())) == (0, 41)
+    assert ended.err == (
+        "Skipped because their names do not end in the suffix of an image format: 3 files (cat/IMG_0001, "
+        "cat/labels.csv and cat/notes.txt). To predict one of them, give it as a file.\n"
+        "Skipped because they lead to a file or folder that is already included: 1 link (cat/again).\n"
+    )
+    assert run("predict", trained, pets, "--quiet").err == ""
+
+
+def test_an_image_without_a_suffix_is_predicted_if_it_is_given_as_a_file(run, trained, pets):
+    shutil.copy(pets / "cat/00.png", "IMG_0001")
+    ended = run("predict", trained, "IMG_0001", "--format", "csv")
+    assert (ended.status, len(ended.out.splitlines()), ended.err) == (0, 2, "")
+
+
+def test_a_folder_without_images_is_refused_after_its_files_are_noted(run, trained, here):
+    (here / "photos").mkdir()
+    (here / "photos/IMG_0001").write_bytes(b"")
+    ended = run("predict", trained, "photos")
+    assert (ended.status, ended.out) == (2, "")
+    assert "1 file (IMG_0001)" in ended.err
+    assert (
+        "photos contains no images: give files, or a folder that contains images (.jpg, .png, .webp ...)." in ended.err
+    )
+
+
 def test_top_adds_labels_and_the_probabilities_sum_to_one(run, trained):
     (row,) = csv.DictReader(
         run("predict", trained, "pets/cat/00.png", "--top", "5", "--format", "csv").out.splitlines()

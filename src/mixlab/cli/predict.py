@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mixlab.cli.options import TrustCode
+from mixlab.cli.output import Log, logger
 from mixlab.errors import UserError
 from mixlab.report.table import Cell, Column, Format, Table, print_table, render
-from mixlab.report.text import pluralize
+from mixlab.report.text import join_words, pluralize
 
 if TYPE_CHECKING:
     from mixlab.prediction.predictor import Prediction
@@ -34,7 +35,8 @@ def predict(
 
     if top < 1:
         raise UserError(f"--top {top} is out of range: it must be at least 1.")
-    files = [file for path in images for file in _files(path)]
+    log = logger(quiet=quiet)
+    files = [file for path in images for file in _files(path, log)]
     predictor = Predictor(model)
     predictions: list[tuple[Path, Prediction]] = []
     with progress("predict", total=len(files), quiet=quiet) as advance:
@@ -54,17 +56,26 @@ def predict(
         raise typer.Exit(1 if predictions else 2)
 
 
-def _files(path: Path) -> list[Path]:
-    from mixlab.data.readers.folder_scan import images_below
+def _files(path: Path, log: Log) -> list[Path]:
+    """The file `path`, or the images in the folder `path`."""
+    from mixlab.data.readers.folder_files import files_below, repeated_note
 
     if not path.is_dir():
         return [path]
-    files = images_below(path)
-    if not files:
+    found = files_below(path)
+    if found.others:
+        names = [file.relative_to(path).as_posix() for file in sorted(found.others, key=lambda file: file.suffix != "")]
+        log(
+            "Skipped because their names do not end in the suffix of an image format: "
+            f"{pluralize(len(names), 'file')} ({join_words(names)}). To predict one of them, give it as a file."
+        )
+    if found.repeated:
+        log(repeated_note([link.relative_to(path).as_posix() for link in found.repeated]))
+    if not found.images:
         raise UserError(
             f"{path} contains no images: give files, or a folder that contains images (.jpg, .png, .webp ...)."
         )
-    return files
+    return found.images
 
 
 def _table(predictions: "list[tuple[Path, Prediction]]", top: int) -> Table:

@@ -49,6 +49,12 @@ def test_the_split_column_is_used(table):
     assert not pets.split_by_mixlab
 
 
+def test_the_splits_of_a_table_have_the_names_that_folders_may_have(table):
+    splits = ["my_train", "my_valid", "My_Testing", "my_train", "my_train"] * 4
+    pets = open_dataset(table("path,label,split", [f"{row},{split}" for row, split in zip(ROWS, splits, strict=True)]))
+    assert {name: len(split) for name, split in pets.splits.items()} == {"train": 12, "validation": 4, "test": 4}
+
+
 def test_a_group_stays_in_one_split(table):
     group_names = [f"patient {number % 10 // 2}" for number in range(20)]
     rows = [f"{row},{row[:3]} {group}" for row, group in zip(ROWS, group_names, strict=True)]
@@ -123,6 +129,11 @@ def error_message(name):
             "path,label,split",
             [f"{row},holdout" for row in ROWS],
             'pets.csv has the split "holdout" in line 2: it must be train, val or test.',
+        ),
+        (
+            "path,label,split",
+            [f"{row},{split}" for row, split in zip(ROWS, ["train", "val", "eval", "test"] * 5, strict=True)],
+            "pets.csv has two validation splits, val and eval: rename or remove one of them.",
         ),
         ("path,label", ROWS[:10], 'csv:pets.csv has only one class, "cat": a classifier needs at least two'),
         (

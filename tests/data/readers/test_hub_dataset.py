@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mixlab.data.sources import open_dataset, open_for_evaluation, open_with_assignment
+from mixlab.data.sources import open_as_provided, open_dataset, open_for_evaluation, open_with_assignment
 from mixlab.errors import UserError
 
 
@@ -162,6 +162,15 @@ def test_splits_with_other_names_are_refused(tmp_path):
         f"hf:{tmp_path}/saved has no split called train, validation or test, only photos, drawings: choose one, for "
         f'example "hf:{tmp_path}/saved:photos".'
     )
+
+
+def test_splits_can_have_a_common_prefix(tmp_path):
+    datasets.DatasetDict({"pets_train": rows(6), "pets_test": rows(6), "pets": rows(6)}).save_to_disk(
+        tmp_path / "saved"
+    )
+    pets = open_as_provided(f"hf:{tmp_path}/saved")
+    assert list(pets.splits) == ["train", "test"]
+    assert pets.notes[0] == "Skipped the split pets: it is not train, validation or test."
 
 
 def test_two_names_of_the_same_split_are_refused(tmp_path):

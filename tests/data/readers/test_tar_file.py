@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mixlab.data.image_file import UnreadableImage
-from mixlab.data.sources import open_dataset, open_for_evaluation
+from mixlab.data.sources import open_as_provided, open_dataset, open_for_evaluation
 from mixlab.errors import UserError
 
 
@@ -68,6 +68,28 @@ def test_the_splits_of_an_archive_are_used(write_tree, packed):
         "Skipped the folder annotations: it is not train, val or test.",
         "Skipped because they are not in a class folder: 1 image.",
         "Skipped because they are not images: 1 file (.txt).",
+    )
+
+
+def test_the_splits_of_an_archive_have_the_names_that_folders_may_have(write_tree, packed):
+    for split, count in (("Training", 4), ("Testing", 3)):
+        write_tree(f"{split}/cat", count)
+        write_tree(f"{split}/dog", count)
+    splits = open_as_provided(f"tar:{packed()}").splits
+    assert {name: len(split) for name, split in splits.items()} == {"train": 8, "test": 6}
+
+
+def test_the_only_split_of_an_archive_is_not_an_outer_folder(write_tree, packed):
+    write_tree("Training/images/cat", 2)
+    write_tree("Training/images/dog", 2)
+    assert open_as_provided(f"tar:{packed()}").classes == ("images",)
+
+
+def test_two_folders_of_one_split_are_refused(write_tree, packed):
+    for split in ("train", "Train", "test"):
+        write_tree(f"{split}/cat", 2)
+    assert error_message(packed()) == (
+        "tar:pets.tar has two train splits, Train and train: rename or remove one of them."
     )
 
 

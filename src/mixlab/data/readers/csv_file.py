@@ -1,7 +1,8 @@
 """`csv:FILE`: a table of image paths and classes, separated by commas, semicolons or tabs.
 
-The first row names the columns: `path` (or `file`), `label`, and optionally `split` (train, val or test) and `group`
-(images of the same group are never separated by a split). Paths are relative to the folder of the table.
+The first row names the columns: `path` (or `file`), `label`, and optionally `split` (a name that `split_names` knows,
+such as train, val or test) and `group` (images of the same group are never separated by a split). Paths are relative
+to the folder of the table.
 """
 
 import csv
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mixlab.data.dataset import Dataset, Sample
-from mixlab.data.readers.folder_scan import SPLIT_FOLDERS
+from mixlab.data.readers.split_names import check_one_name_per_split, find_splits
 from mixlab.data.splits import as_provided
 from mixlab.errors import UserError, did_you_mean
 
@@ -24,7 +25,10 @@ def read_csv(path: Path) -> Dataset:
     samples: dict[str, list[Sample]] = {}
     line_of: dict[str, int] = {}
     missing: list[str] = []
-    for line, row in _rows(path):
+    rows = list(_rows(path))
+    split_of = find_splits(dict.fromkeys(row["split"].lower() for _, row in rows))
+    check_one_name_per_split(str(path), split_of)
+    for line, row in rows:
         if row["path"] in line_of:
             raise UserError(
                 f"{path} has {row['path']} in line {line_of[row['path']]} and again in line {line}: each image "
@@ -34,7 +38,9 @@ def read_csv(path: Path) -> Dataset:
         image = path.parent / row["path"]
         if not image.exists():
             missing.append(row["path"])
-        split = _split(path, line, row.get("split", "train"))
+        split = split_of.get(row["split"].lower())
+        if split is None:
+            raise UserError(f'{path} has the split "{row["split"]}" in line {line}: it must be train, val or test.')
         samples.setdefault(split, []).append(Sample(row["label"], row["path"], image, row.get("group", "")))
     if missing:
         raise UserError(
@@ -47,7 +53,7 @@ def read_csv(path: Path) -> Dataset:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """The number of the last line of each row, and the values of the columns in `_COLUMNS`."""
+    """The number of the last line of each row, and the values of the columns in `_COLUMNS`; "split" is always set."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header = file.readline()
@@ -62,7 +68,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                             f'{path} has no value in the column "{columns[column]}" in line {reader.line_num}: add it '
                             "or remove the row."
                         )
-                yield reader.line_num, values
+                yield reader.line_num, {"split": "train", **values}
     except FileNotFoundError as error:
         raise UserError(f"csv:{path} does not exist ({path.absolute()}): give the path of a table.") from error
     except OSError as error:
@@ -82,9 +88,3 @@ def _columns(path: Path, titles: list[str]) -> dict[str, str]:
                 f"must name the columns path and label, and may name split and group. {hint}".rstrip()
             )
     return {column: written[column] for column in _COLUMNS if column in written}
-
-
-def _split(path: Path, line: int, written: str) -> str:
-    if written.lower() not in SPLIT_FOLDERS:
-        raise UserError(f'{path} has the split "{written}" in line {line}: it must be train, val or test.')
-    return SPLIT_FOLDERS[written.lower()]

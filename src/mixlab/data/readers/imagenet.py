@@ -18,7 +18,7 @@ import numpy as np
 from mixlab.data.dataset import Dataset, Sample, Split
 from mixlab.data.holdout import GroupedSplit
 from mixlab.data.readers.data_dirs import data_dirs
-from mixlab.data.readers.folder_scan import is_image
+from mixlab.data.readers.folder_files import is_image
 from mixlab.errors import UserError, did_you_mean
 from mixlab.report.text import pluralize
 

@@ -9,7 +9,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 from mixlab.data.readers.extras import needs_extra
-from mixlab.data.readers.folder_scan import SPLIT_FOLDERS
+from mixlab.data.readers.split_names import SPLIT_WORDS
 from mixlab.download import download
 from mixlab.errors import UserError
 from mixlab.files import cache_folder
@@ -85,7 +85,7 @@ def by_split(name: str, shards: list[str]) -> dict[str, list[str]]:
 def _split_from_name(shard: str) -> str | None:
     path = PurePosixPath(shard)
     words = [path.parent.name.lower(), *re.split(r"[^a-z]+", path.stem.lower())]
-    return next((SPLIT_FOLDERS[word] for word in reversed(words) if word in SPLIT_FOLDERS), None)
+    return next((SPLIT_WORDS[word] for word in reversed(words) if word in SPLIT_WORDS), None)
 
 
 def relative_names(shards: list[str]) -> dict[str, str]:

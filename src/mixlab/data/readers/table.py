@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mixlab.data.dataset import Dataset, ImageSource, Sample
-from mixlab.data.readers.folder_scan import SPLIT_FOLDERS
+from mixlab.data.readers.split_names import check_one_name_per_split, find_splits
 from mixlab.data.splits import as_provided
 from mixlab.errors import UserError
 from mixlab.report.text import pluralize
@@ -72,23 +72,16 @@ def standard_splits(name: str, provided: Mapping[str, _Table]) -> tuple[dict[str
 
     Raises UserError if no split is called train, validation or test, or if two are the same one.
     """
-    splits: dict[str, _Table] = {}
-    names: dict[str, str] = {}
-    for provided_name, table in provided.items():
-        split = SPLIT_FOLDERS.get(provided_name.lower())
-        if split in splits:
-            raise UserError(
-                f"{name} has two {split} splits, {names[split]} and {provided_name}: rename or remove one of them."
-            )
-        if split is not None:
-            splits[split], names[split] = table, provided_name
-    others = [split for split in provided if split.lower() not in SPLIT_FOLDERS]
-    if not splits:
+    split_of = find_splits(provided)
+    check_one_name_per_split(name, split_of)
+    others = [provided_name for provided_name in provided if provided_name not in split_of]
+    if not split_of:
         raise UserError(
             f"{name} has no split called train, validation or test, only {', '.join(others)}: choose one, for example "
             f'"{name}:{others[0]}".'
         )
-    return splits, [f"Skipped the split {split}: it is not train, validation or test." for split in others]
+    splits = {split: provided[provided_name] for provided_name, split in split_of.items()}
+    return splits, [f"Skipped the split {other}: it is not train, validation or test." for other in others]
 
 
 def dataset_from_tables(name: str, tables: "Mapping[str, datasets.Dataset]", notes: Sequence[str] = ()) -> Dataset:

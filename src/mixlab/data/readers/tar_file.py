@@ -4,7 +4,9 @@ from pathlib import Path, PurePosixPath
 
 from mixlab.data.dataset import Dataset, Sample
 from mixlab.data.readers.archive import members
-from mixlab.data.readers.folder_scan import SPLIT_FOLDERS, FolderScan, is_image, is_junk, normalize_name, suffix_or_none
+from mixlab.data.readers.folder_files import is_image, is_junk, normalize_name, suffix_or_none
+from mixlab.data.readers.folder_scan import FolderScan
+from mixlab.data.readers.split_names import check_one_name_per_split, find_splits
 from mixlab.data.splits import as_provided
 from mixlab.errors import UserError
 from mixlab.report.text import pluralize
@@ -28,11 +30,14 @@ def read_tar(path: Path, *, quiet: bool) -> Dataset:
         )
     depth = _outer_folders([inside.parts for inside, _ in images])
     inner = [inside.parts[depth:] for inside, _ in images]
-    has_splits = any(len(parts) > 2 and parts[0].lower() in SPLIT_FOLDERS for parts in inner)
+    split_of = find_splits(dict.fromkeys(parts[0] for parts in inner if len(parts) > 1))
+    has_splits = any(len(parts) > 2 and parts[0] in split_of for parts in inner)
+    if has_splits:
+        check_one_name_per_split(f"tar:{path}", split_of)
     for (inside, file), (*folders, _) in sorted(
         zip(images, inner, strict=True), key=lambda image: image[0][0].as_posix()
     ):
-        split = SPLIT_FOLDERS.get(folders.pop(0).lower()) if has_splits and folders else "train"
+        split = split_of.get(folders.pop(0)) if has_splits and folders else "train"
         if split is None:
             if inside.parts[depth] not in contents.unused_folders:
                 contents.unused_folders.append(inside.parts[depth])
@@ -52,6 +57,10 @@ def _outer_folders(paths: list[tuple[str, ...]]) -> int:
     """The number of folders around those of classes or splits, which are common to all images."""
     shortest = min(map(len, paths))
     depth = 0
-    while depth + 2 < shortest and len({path[depth] for path in paths}) == 1 and paths[0][depth] not in SPLIT_FOLDERS:
+    while (
+        depth + 2 < shortest
+        and len({path[depth] for path in paths}) == 1
+        and not find_splits(paths[0][depth : depth + 1])
+    ):
         depth += 1
     return depth

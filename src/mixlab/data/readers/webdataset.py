@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 
 from mixlab.data.dataset import Dataset, Sample
 from mixlab.data.readers.archive import Member, members
-from mixlab.data.readers.folder_scan import is_image
+from mixlab.data.readers.folder_files import is_image
 from mixlab.data.readers.shards import absolute_pattern, by_split, local_path, matching, relative_names
 from mixlab.data.splits import as_provided
 from mixlab.errors import UserError
