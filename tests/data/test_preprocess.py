@@ -78,6 +78,39 @@ def test_shorter_side_scales_and_crops_the_centre(size, crop_fraction, shape, sc
     assert resized.permute(1, 2, 0).equal(torch.from_numpy(expected.copy()))
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("shape", [(3, 90), (90, 3), (20, 31), (1, 200)])
+def test_cropping_before_enlarging_changes_only_the_rounding(monkeypatch, shape, interpolation):
+    image = np.random.default_rng(0).integers(80, 176, (*shape, 3), dtype=np.uint8)  # bicubic overshoot is not clipped
+    preprocess = Preprocess((32, 40), "shorter_side", 0.875, interpolation)
+    enlarged_first = preprocess.resized(image)
+    monkeypatch.setattr("mixlab.data.preprocess.MAX_SCALED_PIXELS", 0)
+    assert (preprocess.resized(image).int() - enlarged_first.int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(1, 30_000), (30_000, 1), (2, 16_000)])
+def test_a_very_narrow_image_is_not_enlarged_as_a_whole(monkeypatch, shape):
+    resize, sizes = Image.Image.resize, []
+
+    def recorded(pil_image, size, *arguments, **options):
+        sizes.append(size)
+        return resize(pil_image, size, *arguments, **options)
+
+    monkeypatch.setattr(Image.Image, "resize", recorded)
+    image = np.full((*shape, 3), 200, np.uint8)
+    resized = Preprocess((224, 224), "shorter_side", 0.875).resized(image)
+    assert resized.shape == (3, 224, 224) and resized.eq(200).all()
+    assert sizes == [(224, 224)]
+
+
+def test_an_image_that_is_not_enlarged_is_resized_as_a_whole(monkeypatch):
+    image = np.random.default_rng(0).integers(0, 256, (300, 41, 3), dtype=np.uint8)
+    preprocess = Preprocess((32, 32), "shorter_side", 0.875)
+    expected = preprocess.resized(image)
+    monkeypatch.setattr("mixlab.data.preprocess.MAX_SCALED_PIXELS", 0)
+    assert preprocess.resized(image).equal(expected)
+
+
 def test_a_box_is_cropped_before_it_is_resized():
     image = gradient(10, 10)
     assert (

@@ -28,8 +28,18 @@ RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling
 
 Interpolation = Literal["bilinear", "bicubic"]
 
+MAX_SCALED_PIXELS = 2**26
+"""A narrow image that would be enlarged to more pixels (256 MiB in Pillow) is cropped before it is enlarged.
+
+The result is the same up to the rounding and clipping between the two passes of Pillow. Photographs stay far below the
+limit.
+"""
+
 Box = tuple[int, int, int, int]
 """Left, upper, right, lower, in pixels."""
+
+FractionalBox = tuple[float, float, float, float]
+"""The same, in fractions of pixels."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +87,21 @@ class Preprocess:
         height, width = self.image_size
         scale = max(height / self.crop_fraction / rows, width / self.crop_fraction / columns)
         scaled_height, scaled_width = max(round(rows * scale), height), max(round(columns * scale), width)
-        scaled = Image.fromarray(image).resize((scaled_width, scaled_height), RESAMPLING[self.interpolation])
         top, left = round((scaled_height - height) / 2), round((scaled_width - width) / 2)
-        return _tensor(scaled.crop((left, top, left + width, top + height)))
+        bottom, right = top + height, left + width
+        if scaled_height * scaled_width > max(MAX_SCALED_PIXELS, rows * columns):
+            box = (
+                left * columns / scaled_width,
+                top * rows / scaled_height,
+                right * columns / scaled_width,
+                bottom * rows / scaled_height,
+            )
+            return self.stretched(image, box, self.interpolation)
+        scaled = Image.fromarray(image).resize((scaled_width, scaled_height), RESAMPLING[self.interpolation])
+        return _tensor(scaled.crop((left, top, right, bottom)))
 
     def stretched(
-        self, image: UInt8[np.ndarray, "row column 3"], box: Box, interpolation: Interpolation
+        self, image: UInt8[np.ndarray, "row column 3"], box: Box | FractionalBox, interpolation: Interpolation
     ) -> UInt8[Tensor, "3 rows columns"]:
         """Crop the image to `box` and resize the crop to `image_size`, ignoring its aspect ratio."""
         height, width = self.image_size
