@@ -230,6 +230,16 @@ def test_truncated_files_are_unreadable(tmp_path, kind):
         read_image(path)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Pillow's libtiff exports no functions on Windows")
+def test_libtiff_prints_nothing_about_a_damaged_file(capfd):
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    content = bytearray(encoded(noise, "tiff", compression="tiff_adobe_deflate"))
+    content[100:110] = bytes(10)
+    with pytest.raises(UnreadableImage):
+        read_image(bytes(content))
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

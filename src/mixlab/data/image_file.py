@@ -3,9 +3,11 @@
 The EXIF orientation is applied, transparent pixels are blended with white, and the first frame of an animation is used.
 """
 
+import ctypes
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from io import BytesIO
 from typing import Protocol, runtime_checkable
 
@@ -110,6 +112,7 @@ def _decode(content: bytes) -> UInt8[np.ndarray, "row column 3"]:
 
 def _open(content: bytes) -> Image.Image:
     Image.init()
+    _silence_libtiff()
     formats = [name for name in _FORMATS if name in Image.OPEN]  # not every build of Pillow has AVIF and JPEG 2000
     if content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS:
         import pillow_heif
@@ -117,6 +120,19 @@ def _open(content: bytes) -> Image.Image:
         pillow_heif.register_heif_opener()
         formats.append("HEIF")
     return Image.open(BytesIO(content), formats=formats)
+
+
+@cache
+def _silence_libtiff() -> None:
+    """Remove the handlers that print messages about damaged and unusual TIFFs to standard error.
+
+    Pillow raises an error for a file that it can't decode. It has no setting for the messages. On Windows, its libtiff
+    exports no functions.
+    """
+    pillow = ctypes.CDLL(Image.core.__file__)  # finds the functions of the libraries that it is linked to
+    for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+        if set_handler := getattr(pillow, name, None):
+            set_handler(None)
 
 
 def image_kinds(content: bytes) -> tuple[str, ...]:
