@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mixlab.errors import UserError
-from mixlab.weights.formats import Template, detect_format, formats, renumber_layers
+from mixlab.weights.formats import Template, added_prefix, detect_format, formats, renumber_layers
 from mixlab.zoo.architecture import create_model
 
 MODELS = {
@@ -104,6 +104,21 @@ def test_timm_names_are_those_of_timm(timm_name, format, model):
     assert {formats()[format].to_mixlab_name(name): tensor.shape for name, tensor in timm_tensors.items()} == {
         name: tensor.shape for name, tensor in mixlab_model.state_dict().items()
     }
+
+
+@pytest.mark.parametrize("format", [name for name in formats() if not name.startswith(("google", "big_vision"))])
+@pytest.mark.parametrize("prefix", ["model.", "net.encoder."])
+def test_a_prefix_that_a_program_added_to_a_format_is_found(format, prefix):
+    _, names = named(format)
+    assert added_prefix([prefix + name for name in names]) == prefix
+    assert added_prefix([*(prefix + name for name in names), "criterion.weight"]) == prefix
+    assert added_prefix(names) == ""
+
+
+def test_names_of_other_models_have_no_added_prefix():
+    vgg = [f"features.{layer}.{kind}" for layer in (0, 2, 5, 7, 10, 12) for kind in ("weight", "bias")]
+    assert added_prefix([*vgg, "classifier.0.weight", "classifier.0.bias"]) == ""
+    assert added_prefix(["model.conv1.weight", "model.layer1.0.conv1.weight", "model.fc.bias"]) == ""
 
 
 def test_unknown_names_are_refused_with_examples():

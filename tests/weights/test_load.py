@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mixlab.errors import UserError
@@ -87,6 +87,28 @@ def test_every_format_is_read_exactly(tmp_path, format):
     expected = model.state_dict()
     assert again.state_dict().keys() == expected.keys()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in again.state_dict().items())
+
+
+@pytest.mark.parametrize("format", ["timm_mixer", "convmixer", "timm_davit", "mmpretrain_mixer"])
+def test_a_prefix_that_another_program_added_is_removed(tmp_path, format):
+    model = small(formats()[format].family)
+    tensors = load_file(saved(tmp_path / "w", model, format))
+    lightning = {"state_dict": {f"model.{name}": tensor for name, tensor in tensors.items()}, "epoch": 3}
+    torch.save(lightning, tmp_path / "w.ckpt")
+    expected = model.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in load(tmp_path / "w.ckpt").state_dict().items())
+
+
+def test_a_prefix_of_a_part_of_the_tensors_is_named(tmp_path):
+    tensors = load_file(saved(tmp_path / "w", small("mixer"), "timm_mixer"))
+    lightning = {f"backbone.{name}": tensor for name, tensor in tensors.items()}
+    save_file(lightning | {"criterion.weight": torch.ones(4)}, tmp_path / "w.safetensors")
+    with pytest.raises(
+        UserError,
+        match=r'contains a model under the prefix "backbone.", and 1 other tensor, such as criterion.weight: save only '
+        "the tensors of the model, without the prefix",
+    ):
+        load(tmp_path / "w.safetensors")
 
 
 def test_only_the_image_tower_of_florence_2_is_read(tmp_path, caplog):

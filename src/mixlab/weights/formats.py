@@ -5,10 +5,11 @@ A format is detected from the tensor names in a file, never from the file name.
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from itertools import product
+from itertools import accumulate, chain, product
 from pathlib import Path
 from typing import Any
 
@@ -120,15 +121,44 @@ def detect_format(names: Iterable[str], path: Path) -> Format:
     message.
     """
     names = list(names)
+    if best := _best_format(names):
+        return best
+    raise UserError(
+        f"{path} contains no MLP-Mixer, ConvMixer or DaViT that mixlab can read: its tensor names "
+        f"({', '.join(names[:4])}, ...) match none of the formats {', '.join(formats())}. Give a file in one of these "
+        "formats."
+    )
+
+
+def added_prefix(names: Iterable[str]) -> str:
+    """The prefix, such as "model.", that another program added to the names of a known format; empty if there is none.
+
+    At least half of `names` have it. Without it, each of them is a different name of that format.
+    """
+    names = list(names)
+    if _best_format(names):
+        return ""
+    counts = Counter(chain.from_iterable(map(_dotted_prefixes, names)))
+    for prefix in (prefix for prefix, count in counts.items() if 2 * count >= len(names)):
+        inside = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+        if any(_reads_all(format, inside) for format in formats().values()):
+            return prefix
+    return ""
+
+
+def _best_format(names: list[str]) -> Format | None:
     best = max(formats().values(), key=lambda format: format.count_matches(names))
     matches = best.count_matches(names)
-    if 2 * matches < sum(name.startswith(best.prefix) for name in names) or not matches:
-        examples = ", ".join(names[:4])
-        raise UserError(
-            f"{path} contains no MLP-Mixer, ConvMixer or DaViT that mixlab can read: its tensor names ({examples}, "
-            f"...) match none of the formats {', '.join(formats())}. Give a file in one of these formats."
-        )
-    return best
+    return best if matches and 2 * matches >= sum(name.startswith(best.prefix) for name in names) else None
+
+
+def _dotted_prefixes(name: str) -> Iterator[str]:
+    return accumulate(f"{part}." for part in name.split(".")[:-1])
+
+
+def _reads_all(format: Format, names: list[str]) -> bool:
+    renamed = {format.to_mixlab_name(name) for name in names}
+    return None not in renamed and len(renamed) == len(names)
 
 
 @cache

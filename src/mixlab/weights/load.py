@@ -16,9 +16,10 @@ from torch import Tensor
 from mixlab.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from mixlab.errors import UserError
 from mixlab.models.contract import ImageSize, height_and_width
+from mixlab.report.text import pluralize
 from mixlab.weights.adapt import Resize, Weights, reset_head, resize_input, resize_patches
 from mixlab.weights.config_inference import ShapeMismatch, config_from_shapes, default_fields
-from mixlab.weights.formats import Format, detect_format, renumber_layers
+from mixlab.weights.formats import Format, added_prefix, detect_format, renumber_layers
 from mixlab.weights.source import Source, find_source
 from mixlab.weights.storage.weights_file import WeightsFile, open_weights_file
 from mixlab.weights.strict import require_same_tensors
@@ -144,7 +145,7 @@ def identify_weights(source: Source, image_size: ImageSize | None, given: Mappin
     `image_size` is taken as the image size of the file if it fits the number of patches of a Mixer. `given` are config
     fields of the caller. Raises UserError, with both sides listed if the tensors do not match the model.
     """
-    file = open_weights_file(source.path)
+    file = _open_without_added_prefix(source.path)
     format = detect_format(file.stored, source.path)
     names = _rename_tensors(file, format)
     if source.family not in (None, format.family):
@@ -165,6 +166,18 @@ def identify_weights(source: Source, image_size: ImageSize | None, given: Mappin
                 "are not supported. Give the file before quantisation."
             )
     return IdentifiedWeights(file, format, names, asdict(model.config))
+
+
+def _open_without_added_prefix(path: Path) -> WeightsFile:
+    """Raises UserError if only a part of the names has a prefix that another program added."""
+    file = open_weights_file(path)
+    prefix = added_prefix(file.stored)
+    if others := [name for name in file.stored if not name.startswith(prefix)]:
+        raise UserError(
+            f'{path} contains a model under the prefix "{prefix}", and {pluralize(len(others), "other tensor")}, such '
+            f"as {others[0]}: save only the tensors of the model, without the prefix."
+        )
+    return file.without_prefix(prefix) if prefix else file
 
 
 def _rename_tensors(file: WeightsFile, format: Format) -> dict[str, str]:

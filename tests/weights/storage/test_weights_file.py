@@ -91,10 +91,13 @@ def test_only_the_parameters_of_a_training_npz_are_read(tmp_path):
     assert opened.unwrapped == ("params/",)
 
 
-@pytest.mark.parametrize("wrapper", ["state_dict_ema", "model_ema", "state_dict", "model", "params"])
+@pytest.mark.parametrize(
+    "wrapper", ["state_dict_ema", "model_ema", "state_dict", "model", "params", "model_state_dict", "net"]
+)
 def test_a_wrapper_is_removed_and_other_content_is_ignored(tmp_path, wrapper):
     other_content = {
         "epoch": 3,
+        "loss": torch.tensor(0.5),
         "arch": "mixer",
         "args": argparse.Namespace(lr=0.1),
         "optimizer": {"state": {0: torch.ones(1)}},
@@ -103,6 +106,22 @@ def test_a_wrapper_is_removed_and_other_content_is_ignored(tmp_path, wrapper):
     opened = open_weights_file(tmp_path / "w.pth.tar")
     assert list(opened.stored) == list(weights())
     assert opened.unwrapped == (wrapper,)
+
+
+def test_a_dictionary_beside_as_many_tensors_is_not_a_wrapper(tmp_path):
+    torch.save({**weights(), "statistics": {"a": torch.ones(1)}}, tmp_path / "w.pth")
+    assert list(open_weights_file(tmp_path / "w.pth").stored) == list(weights())
+
+
+def test_one_of_several_dictionaries_of_tensors_is_not_guessed(tmp_path):
+    torch.save({"student": weights(), "teacher": weights(), "epoch": 3}, tmp_path / "w.pth")
+    with pytest.raises(
+        UserError,
+        match=r"w.pth contains several dictionaries of tensors \(student, teacher\), and none is under a usual key "
+        r"\(.*model_state_dict\): save only the one of the model, for example "
+        r"torch.save\(checkpoint\['student'\], FILE\)",
+    ):
+        open_weights_file(tmp_path / "w.pth")
 
 
 @pytest.mark.parametrize("averaged", ["state_dict_ema", "model_ema"])
@@ -141,6 +160,19 @@ def test_a_prefix_of_all_names_is_removed(tmp_path, write, prefix, unwrapped):
 def test_a_prefix_of_some_names_is_kept(tmp_path):
     save_file({"module.a": torch.ones(1), "b": torch.ones(1)}, tmp_path / "w.safetensors")
     assert set(open_weights_file(tmp_path / "w.safetensors").stored) == {"module.a", "b"}
+
+
+def test_the_count_of_an_averaged_model_is_not_a_weight(tmp_path):
+    model = nn.Linear(2, 1)
+    torch.save(torch.optim.swa_utils.AveragedModel(model).state_dict(), tmp_path / "w.pth")
+    opened = open_weights_file(tmp_path / "w.pth")
+    assert opened.stored.keys() == {"weight", "bias"}
+    assert torch.equal(opened.tensor("weight"), model.weight)
+
+
+def test_a_tensor_named_n_averaged_in_another_model_is_kept(tmp_path):
+    torch.save({"n_averaged": torch.tensor(1), "weight": torch.ones(1)}, tmp_path / "w.pth")
+    assert set(open_weights_file(tmp_path / "w.pth").stored) == {"n_averaged", "weight"}
 
 
 def test_a_training_checkpoint_of_timm_is_read(tmp_path):

@@ -24,7 +24,7 @@ from mixlab.weights.storage.contents import FileContents, TensorInfo, require_pl
 _log = logging.getLogger("mixlab")
 
 _AVERAGED = ("state_dict_ema", "model_ema")
-_WRAPPERS = (*_AVERAGED, "state_dict", "model", "params")  # the first one present is used, as in timm
+_WRAPPERS = (*_AVERAGED, "state_dict", "model", "params", "model_state_dict")  # the first one present is used
 _LEGACY_PICKLES = 5  # magic number, protocol, machine, the object, the keys of the storages
 
 
@@ -167,24 +167,42 @@ def _damaged_file(path: Path, error: Exception) -> UserError:
 
 def _unwrap(path: Path, content: Mapping[Any, Any]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """The weights without the other content of a training checkpoint, and the key they are stored under."""
-    wrappers = [key for key in _WRAPPERS if isinstance(content.get(key), Mapping) and _tensors(content[key])]
+    tensors = _tensors(content)
+    nested = {
+        key: inside for key, value in content.items() if isinstance(value, Mapping) and (inside := _tensors(value))
+    }
+    wrappers = [key for key in _WRAPPERS if key in nested]
     if len(wrappers) > 1 and wrappers[0] in _AVERAGED:
         _log.warning(
             f"{path} contains {' and '.join(wrappers)}: using {wrappers[0]}, the weights averaged over the training."
         )
-    tensors = _tensors(content[wrappers[0]] if wrappers else content)
+    if not wrappers and any(len(inside) > len(tensors) for inside in nested.values()):
+        wrappers = [_only_key(path, nested)]
+    if wrappers:
+        tensors = nested[wrappers[0]]
     if not tensors:
         keys = ", ".join(map(str, list(content)[:8])) or "none"
         raise UserError(
-            f"{path} contains no named tensors, neither at the top level (keys: {keys}) nor under "
-            f"{', '.join(_WRAPPERS)}. Save model.state_dict() with torch.save."
+            f"{path} contains no named tensors, neither at the top level (keys: {keys}) nor in a "
+            "dictionary under one of its keys. Save model.state_dict() with torch.save."
         )
     for name in tensors:
         if not isinstance(name, str):
             raise UserError(
                 f"{path} has a tensor with the key {name!r}: keys must be names. Save model.state_dict() instead."
             )
-    return tensors, tuple(wrappers[:1])
+    return tensors, tuple(map(str, wrappers[:1]))
+
+
+def _only_key(path: Path, nested: Mapping[Any, Mapping[Any, Tensor]]) -> Any:
+    if len(nested) > 1:
+        first, *_ = nested
+        raise UserError(
+            f"{path} contains several dictionaries of tensors ({', '.join(map(str, nested))}), and none is "
+            f"under a usual key ({', '.join(_WRAPPERS)}): save only the one of the model, for example "
+            f"torch.save(checkpoint[{first!r}], FILE)."
+        )
+    return next(iter(nested))
 
 
 def _tensors(content: Mapping[Any, Any]) -> dict[Any, Tensor]:

@@ -4,8 +4,8 @@ The type of a file is detected from its first bytes. The suffix is used only whe
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
@@ -53,6 +53,11 @@ class WeightsFile:
         """The tensor in the dtype of the file, on the CPU; memory-mapped for safetensors and torch's zip format."""
         return self._read(self._prefix + name)
 
+    def without_prefix(self, prefix: str) -> "WeightsFile":
+        """The same file with shorter names. All names must start with `prefix`."""
+        stored = {name.removeprefix(prefix): info for name, info in self.stored.items()}
+        return replace(self, stored=stored, unwrapped=(*self.unwrapped, prefix), _prefix=self._prefix + prefix)
+
 
 def open_weights_file(path: str | Path) -> WeightsFile:
     """Opens a safetensors file, an index of safetensors files, an .npz, a torch.save file, or a folder of one.
@@ -72,9 +77,10 @@ def open_weights_file(path: str | Path) -> WeightsFile:
         raise UserError(f"{file} contains no tensors: give a weights file.")
     for name, stored in contents.stored.items():
         _require_supported(file, name, stored)
-    prefix, prefixes = _common_prefix(contents.stored)
-    stored = {name.removeprefix(prefix): info for name, info in contents.stored.items()}
-    return WeightsFile(file, stored, contents.unwrapped + prefixes, contents.tensor, prefix)
+    opened = WeightsFile(file, _without_count(contents.stored), contents.unwrapped, contents.tensor)
+    while prefix := next((prefix for prefix in _PREFIXES if _share_prefix(opened.stored, prefix)), ""):
+        opened = opened.without_prefix(prefix)
+    return opened
 
 
 def _require_supported(path: Path, name: str, stored: TensorInfo) -> None:
@@ -173,9 +179,11 @@ def _describe_other_file(path: Path, signature: bytes) -> str:
     return "not a supported weights file: give a safetensors, .npz or torch.save file"
 
 
-def _common_prefix(names: Mapping[str, TensorInfo]) -> tuple[str, tuple[str, ...]]:
-    """The prefix of all names, and its parts. Data parallelism and torch.compile add such a prefix to every name."""
-    parts: list[str] = []
-    while added := [part for part in _PREFIXES if all(name.startswith("".join(parts) + part) for name in names)]:
-        parts += added
-    return "".join(parts), tuple(parts)
+def _without_count(stored: Mapping[str, TensorInfo]) -> Mapping[str, TensorInfo]:
+    """The tensors without the number of models that torch's AveragedModel has averaged."""
+    weights = {name: info for name, info in stored.items() if name != "n_averaged"}
+    return weights if weights and _share_prefix(weights, "module.") else stored
+
+
+def _share_prefix(names: Iterable[str], prefix: str) -> bool:
+    return all(name.startswith(prefix) for name in names)
