@@ -11,6 +11,7 @@ from functools import reduce
 
 import numpy as np
 
+from mixlab.data.class_names import class_order
 from mixlab.data.dataset import SPLITS, Dataset, Sample, Split
 from mixlab.data.holdout import TEST_SHARE, VALIDATION_SHARE, GroupedSplit, group_equal_files
 from mixlab.errors import UserError, did_you_mean
@@ -22,10 +23,9 @@ def as_provided(
 ) -> Dataset:
     """A dataset with the splits of `samples` (split name -> samples), unchanged.
 
-    `classes`: default: the labels of the samples, sorted by value if all are numbers, otherwise alphabetically.
+    `classes`: the order of the classes, if the source declares one; default: `class_order` of the labels.
     """
-    labels = {sample.label for split in samples.values() for sample in split}
-    classes = classes or tuple(sorted(labels, key=int if all(map(str.isdecimal, labels)) else None))
+    classes = classes or class_order(sample.label for split in samples.values() for sample in split)
     splits = {split: Split.from_samples(samples[split], classes) for split in SPLITS if samples.get(split)}
     return Dataset(name, classes, splits, notes)
 

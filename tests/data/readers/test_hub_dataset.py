@@ -2,6 +2,8 @@ import sys
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
@@ -125,6 +127,18 @@ def test_a_missing_path_is_refused(tmp_path):
     assert error_message(f"hf:{tmp_path}/missing/folder").startswith(
         f"hf:{tmp_path}/missing/folder does not exist: give a name on"
     )
+
+
+def test_files_that_can_not_be_converted_are_refused(tmp_path):
+    table = pa.table([pa.array([b""]), pa.array([1]), pa.array([2])], names=["image", "label", "label"])
+    pyarrow.parquet.write_table(table, tmp_path / "train.parquet")
+    assert error_message(f"hf:{tmp_path}").startswith(f"hf:{tmp_path} can't be opened: Multiple matches for")
+
+
+def test_labels_without_class_names_are_read(tmp_path):
+    pets = rows(20).cast_column("label", datasets.Value("float32"))
+    pets.save_to_disk(tmp_path / "pets")
+    assert open_dataset(f"hf:{tmp_path}/pets").classes == ("0", "1")
 
 
 def test_an_empty_folder_is_refused(tmp_path):

@@ -82,6 +82,28 @@ def test_class_names_of_the_table_are_used(tmp_path):
     assert pets.splits["train"].image(0).shape == (4, 4, 3)
 
 
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        ([10.0, 2.0] * 10, ("2", "10")),
+        ([True, False] * 10, ("False", "True")),
+        (["dog ", "cat", "dog", "cat"] * 5, ("cat", "dog")),
+        (pa.array(["dog", "cat"] * 10).dictionary_encode(), ("cat", "dog")),
+    ],
+)
+def test_labels_of_plain_types_are_read(write, labels, classes):
+    root = write("pets.parquet", image=IMAGES, label=labels)
+    assert open_dataset(f"parquet:{root}/pets.parquet").classes == classes
+
+
+def test_columns_of_the_same_name_are_refused(tmp_path):
+    table = pa.table([pa.array(IMAGES), pa.array(NUMBERS), pa.array(NUMBERS)], names=["image", "label", "label"])
+    pyarrow.parquet.write_table(table, tmp_path / "pets.parquet")
+    assert error_message(f"parquet:{tmp_path}/pets.parquet", tmp_path) == (
+        'ROOT/pets.parquet has several columns called "label": rename or remove all but one and write it again.'
+    )
+
+
 def test_pickled_images_are_small(write):
     root = write("pets.parquet", image=IMAGES, label=NUMBERS)
     split = open_dataset(f"parquet:{root}/pets.parquet").splits["train"]
@@ -124,7 +146,7 @@ def error_message(name, root):
     [
         (
             {"image": IMAGES, "caption": ["a cat"] * 20},
-            "parquet:ROOT/pets.parquet has no column of classes (numbers or text), among its columns image, caption: "
+            "parquet:ROOT/pets.parquet has no column of classes, among its columns image, caption: "
             'rename the correct one to "label".',
         ),
         ({"image": ["a.png"] * 20, "label": NUMBERS}, "has no column of images (encoded, as bytes)"),
@@ -134,7 +156,19 @@ def error_message(name, root):
         ),
         (
             {"image": IMAGES, "label": [[0, 1]] * 20},
-            'has lists of classes in the column "label": each image must have one',
+            'parquet:ROOT/pets.parquet, row 0 of train, column "label", is multi-label, with the classes [0, 1]: each',
+        ),
+        (
+            {"image": IMAGES, "label": [0.5] * 20},
+            'parquet:ROOT/pets.parquet, row 0 of train, column "label", has the class 0.5 (float): it must be text',
+        ),
+        (
+            {"image": IMAGES, "label": ["cat", " "] * 10},
+            'has no class in 10 rows of train, column "label", first in row 1: add it or remove the row.',
+        ),
+        (
+            {"image": IMAGES, "label": NUMBERS, "note": pa.array([[("a", 1)]] * 20, pa.map_(pa.string(), pa.int64()))},
+            "parquet:ROOT/pets.parquet can't be loaded by the `datasets` library (Arrow type map",
         ),
         (
             {"image": IMAGES, "label": [*NUMBERS[:18], None, None]},

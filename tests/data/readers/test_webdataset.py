@@ -132,6 +132,12 @@ def test_the_class_can_be_in_a_json_file(shard):
     assert dataset.splits["train"].labels.tolist() == [int(label) for _, label in SAMPLES]
 
 
+@pytest.mark.parametrize(("label", "name"), [(True, "True"), (3.0, "3"), (" cat ", "cat")])
+def test_json_labels_of_plain_types_are_read(shard, label, name):
+    root = shard("pets.tar", [], [("1.json", json.dumps({"label": label}).encode()), ("1.jpg", b"")])
+    assert open_as_provided(f"wds:{root}/pets.tar").classes == (name,)
+
+
 def test_a_cls_file_has_priority_over_a_json_file(shard):
     root = shard("pets.tar", SAMPLES, [("0000.json", b'{"label": "elephant"}')])
     assert open_dataset(f"wds:{root}/pets.tar").classes == ("0", "1", "2")
@@ -153,6 +159,23 @@ def error_message(name, root):
         ),
         ([("0099.jpg", b""), ("0099.json", b"not")], "ROOT/a.tar has no class for the sample 0099"),
         ([("0099.jpg", b""), ("0099.cls", b" ")], "ROOT/a.tar has no class for the sample 0099"),
+        (
+            [("0099.jpg", b""), ("0099.json", b'{"label": [3, 5]}')],
+            "ROOT/a.tar, sample 0099, is multi-label, with the classes [3, 5]: each image must have one class",
+        ),
+        (
+            [("0099.jpg", b""), ("0099.cls", b"3\n5\n")],
+            "ROOT/a.tar, sample 0099, is multi-label, with the classes '3\\n5\\n': each image must have one class",
+        ),
+        (
+            [("0099.jpg", b""), ("0099.json", b'{"label": 0.5}')],
+            "ROOT/a.tar, sample 0099, has the class 0.5 (float): it must be text, a whole number or a boolean.",
+        ),
+        (
+            [("0001.seg.png", b"")],
+            "ROOT/a.tar has several images for the sample 0001, 0001.png, 0001.seg.png: pack the shard with one image "
+            "per sample.",
+        ),
         ([("0001.png", b"")], "ROOT/a.tar has 0001.png twice: a sample has one file per suffix"),
     ],
 )

@@ -10,6 +10,7 @@ import tarfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mixlab.errors import UserError
 from mixlab.files import atomic_file, cache_folder, write_text
@@ -45,11 +46,11 @@ class InArchive:
 class Member:
     """A file of an archive.
 
-    `label`: the content of a .cls file, or the value of "label" in a .json file; None for other files.
+    `label`: the text of a .cls file, or the JSON value of "label" in a .json file; None for other files.
     """
 
     file: InArchive
-    label: str | None
+    label: Any
 
 
 def members(path: Path, *, quiet: bool) -> list[Member]:
@@ -59,7 +60,7 @@ def members(path: Path, *, quiet: bool) -> list[Member]:
     """
     try:
         archive = _uncompressed(path, quiet=quiet)
-        listing_file = cache_folder() / "archives" / f"{_key(archive)}-labels.json"
+        listing_file = cache_folder() / "archives" / f"{_key(archive)}-members.json"
         if not listing_file.is_file():
             write_text(listing_file, json.dumps(_list_members(archive, quiet=quiet)))
     except FileNotFoundError as error:
@@ -72,7 +73,7 @@ def members(path: Path, *, quiet: bool) -> list[Member]:
     return [Member(InArchive(archive, name, offset, size), label) for name, offset, size, label in listing]
 
 
-def _list_members(archive: Path, *, quiet: bool) -> list[tuple[str, int, int, str | None]]:
+def _list_members(archive: Path, *, quiet: bool) -> list[tuple[str, int, int, Any]]:
     listing = []
     with (
         tarfile.open(archive, "r:") as file,
@@ -88,16 +89,15 @@ def _list_members(archive: Path, *, quiet: bool) -> list[tuple[str, int, int, st
     return listing
 
 
-def _parse_label(name: str, content: bytes) -> str | None:
-    text = content.decode("utf-8", "backslashreplace").strip()
+def _parse_label(name: str, content: bytes) -> Any:
+    text = content.decode("utf-8", "backslashreplace")
     if not name.lower().endswith(".json"):
         return text
     try:
         metadata = json.loads(text)
     except ValueError:
         return None
-    label = metadata.get("label") if isinstance(metadata, dict) else None
-    return str(label).strip() if isinstance(label, str | int) else None
+    return metadata.get("label") if isinstance(metadata, dict) else None
 
 
 def _uncompressed(path: Path, *, quiet: bool) -> Path:

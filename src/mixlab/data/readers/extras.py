@@ -1,4 +1,4 @@
-"""Optional dependencies of readers: an error message if one is missing, and control of their progress bars."""
+"""Optional dependencies of readers: an error message if one is missing, their own errors, and their progress bars."""
 
 import sys
 from collections.abc import Iterator
@@ -30,3 +30,8 @@ def progress_bars_on_terminal(*, quiet: bool) -> Iterator[None]:
     else:
         with redirect_stdout(sys.stderr):
             yield
+
+
+def first_line(error: Exception) -> str:
+    """The first line of a library's error message, or of that of its cause if there is one."""
+    return str(error.__cause__ or error).strip().partition("\n")[0]

@@ -5,13 +5,12 @@ Folders inside a class folder belong to that class.
 
 from pathlib import Path
 
-from mixlab.data.dataset import SPLITS, Dataset, Split
+from mixlab.data.dataset import Dataset
 from mixlab.data.readers.folder_scan import scan
+from mixlab.data.splits import as_provided
 
 
 def read_folder(path: Path) -> Dataset:
     """Read a folder with the splits that it has. Raises UserError as `scan` does."""
     contents = scan(path)
-    classes = tuple(sorted({image.label for split in contents.splits.values() for image in split}))
-    splits = {name: Split.from_samples(samples, classes) for name in SPLITS if (samples := contents.splits.get(name))}
-    return Dataset(f"folder:{path.absolute()}", classes, splits, contents.notes)
+    return as_provided(f"folder:{path.absolute()}", contents.splits, contents.notes)

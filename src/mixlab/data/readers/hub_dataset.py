@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixlab.data.dataset import Dataset
-from mixlab.data.readers.extras import needs_extra, progress_bars_on_terminal
+from mixlab.data.readers.extras import first_line, needs_extra, progress_bars_on_terminal
 from mixlab.data.readers.table import dataset_from_tables, standard_splits
 from mixlab.errors import UserError, did_you_mean
 from mixlab.files import atomic_folder, cache_folder
@@ -145,18 +145,18 @@ def _translate_errors(request: _Request) -> Iterator[None]:
         ) from error
     except ConnectionError as error:
         raise UserError(
-            f"{request.name} can't be downloaded from the hub ({_first_line(error)}): download it on another machine, "
+            f"{request.name} can't be downloaded from the hub ({first_line(error)}): download it on another machine, "
             "and give its folder as hf:PATH."
         ) from error
     except FileNotFoundError as error:
         raise UserError(
-            f"{request.name} has no data that `datasets` can load ({_first_line(error)}): give a name on the hub, a "
+            f"{request.name} has no data that `datasets` can load ({first_line(error)}): give a name on the hub, a "
             "folder of parquet files or a folder written by save_to_disk."
         ) from error
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, datasets.exceptions.DatasetGenerationError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{request.name} can't be opened: {_first_line(error)}{_hint(request, error)}") from error
+        raise UserError(f"{request.name} can't be opened: {first_line(error)}{_hint(request, error)}") from error
 
 
 def _hint(request: _Request, error: Exception) -> str:
@@ -165,7 +165,3 @@ def _hint(request: _Request, error: Exception) -> str:
     if "onfig" in str(error) and known:
         return f' It has {", ".join(known)}: write "hf:{request.source}/{known[0]}".'
     return f" {did_you_mean(request.split, known)}".rstrip()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -15,6 +15,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
+from mixlab.data.class_names import class_order
 from mixlab.data.dataset import Dataset, Sample, Split
 from mixlab.data.holdout import GroupedSplit
 from mixlab.data.readers.data_dirs import data_dirs
@@ -35,7 +36,7 @@ def open_imagenet(path: Path | None) -> Dataset:
     """
     root = _root(path, "train")
     train, test = _train_samples(root), _val_samples(root)
-    classes = tuple(sorted({sample.label for sample in train}))
+    classes = class_order(sample.label for sample in train)
     if unknown := sorted({sample.label for sample in test} - set(classes)):
         raise UserError(
             f'{root} has the class "{unknown[0]}" in val but not in train: unpack train again. '
@@ -58,7 +59,7 @@ def open_imagenet(path: Path | None) -> Dataset:
 def open_imagenet_val(path: Path | None) -> Dataset:
     """Open val alone, as "test", to evaluate a trained model. Raises UserError if it is missing or incomplete."""
     val = _val_samples(_root(path, "val"))
-    classes = tuple(sorted({sample.label for sample in val}))
+    classes = class_order(sample.label for sample in val)
     return Dataset(_name(path), classes, {"test": Split.from_samples(val, classes)})
 
 

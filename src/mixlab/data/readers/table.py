@@ -1,7 +1,7 @@
 """Images in Arrow tables, which the `datasets` library memory-maps for random access.
 
-A table has a column of images (encoded bytes, with or without a path) and a column of classes (class labels, numbers or
-text).
+A table has a column of images (encoded bytes, with or without a path) and a column of classes (class labels, or values
+that `class_name` reads).
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mixlab.data.class_names import class_name
 from mixlab.data.dataset import Dataset, ImageSource, Sample
 from mixlab.data.readers.split_names import check_one_name_per_split, find_splits
 from mixlab.data.splits import as_provided
@@ -150,32 +151,24 @@ def _labels(name: str, split: str, table: "datasets.Dataset") -> tuple[list[str]
     import datasets
 
     columns = [column for column, feature in table.features.items() if isinstance(feature, datasets.ClassLabel)]
-    text_or_number_columns = [
-        column
-        for column, feature in table.features.items()
-        if column in _LABEL_COLUMNS
-        and str(getattr(feature, "dtype", "")).startswith(("int", "uint", "string", "large_string"))
-    ]
-    list_columns = [
-        column for column in _LABEL_COLUMNS if isinstance(table.features.get(column), (list, datasets.List))
-    ]
-    if list_columns:
-        raise UserError(
-            f'{name} has lists of classes in the column "{list_columns[0]}": each image must have one class, so keep '
-            "one per row."
-        )
-    column = _choose_column(name, table, columns or text_or_number_columns, _LABEL_COLUMNS, "classes (numbers or text)")
-    values = table.data.column(column).to_pylist()
-    if missing := values.count(None):
-        raise UserError(
-            f'{name} has no class in {pluralize(missing, "row")} of {split}, column "{column}", first in row '
-            f"{values.index(None)}: add it or remove the row."
-        )
-    feature = table.features[column]
+    columns = columns or [column for column in table.column_names if column in _LABEL_COLUMNS]
+    column = _choose_column(name, table, columns, _LABEL_COLUMNS, "classes")
+    feature, values = table.features[column], table.data.column(column).to_pylist()
     names = tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else ()
     if are_hidden(values, name, split, f'column "{column}"'):
         return None, names
-    return [names[value] if names else str(value) for value in values], names
+    if names:
+        labels = ["" if value is None else names[value] for value in values]
+    else:
+        labels = [
+            class_name(value, f'{name}, row {row} of {split}, column "{column}",') for row, value in enumerate(values)
+        ]
+    if missing := labels.count(""):
+        raise UserError(
+            f'{name} has no class in {pluralize(missing, "row")} of {split}, column "{column}", first in row '
+            f"{labels.index('')}: add it or remove the row."
+        )
+    return labels, names
 
 
 def _choose_column(

@@ -12,6 +12,7 @@ Format: https://github.com/webdataset/webdataset, "The WebDataset Format".
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from mixlab.data.class_names import class_name
 from mixlab.data.dataset import Dataset, Sample
 from mixlab.data.readers.archive import Member, members
 from mixlab.data.readers.folder_files import is_image
@@ -24,7 +25,7 @@ from mixlab.report.text import pluralize
 def read_webdataset(pattern: str, *, quiet: bool) -> Dataset:
     """Read all shards that match the pattern.
 
-    Raises UserError if a shard is missing or damaged, or if a sample has no class.
+    Raises UserError if a shard is missing or damaged, or if a sample has several images or not exactly one class.
     """
     name = f"wds:{absolute_pattern(pattern)}"
     shards = matching(name, absolute_pattern(pattern))
@@ -35,17 +36,24 @@ def read_webdataset(pattern: str, *, quiet: bool) -> Dataset:
         (split, shard) for split, shards_of_split in by_split(name, shards).items() for shard in shards_of_split
     ):
         for sample, files in _samples(shard, members(local_path(shard), quiet=quiet)):
-            image = next((file for suffix, file in files.items() if is_image(PurePosixPath(f"_.{suffix}"))), None)
-            if image is None:
+            images = [file for suffix, file in files.items() if is_image(PurePosixPath(f"_.{suffix}"))]
+            if not images:
                 without_image += 1
                 continue
+            if len(images) > 1:
+                raise UserError(
+                    f"{shard} has several images for the sample {sample}, "
+                    f"{', '.join(member.file.name for member in images)}: pack the shard with one image per sample."
+                )
             label = next((files[suffix].label for suffix in ("cls", "json") if suffix in files), None)
+            label = class_name(label, f"{shard}, sample {sample},")
             if not label:
                 raise UserError(
                     f"{shard} has no class for the sample {sample}, only the files {', '.join(files)}: add "
                     f'{sample}.cls with the number or name of the class, or {sample}.json with a "label".'
                 )
-            samples.setdefault(split, []).append(Sample(label, f"{prefixes[shard]}/{image.file.name}", image.file))
+            image = images[0].file
+            samples.setdefault(split, []).append(Sample(label, f"{prefixes[shard]}/{image.name}", image))
     if not samples:
         raise UserError(
             f"{name} has no images in {pluralize(len(shards), 'shard')}: a sample needs an image, such as a .jpg, and "
