@@ -156,12 +156,12 @@ class TestImages:
     @pytest.mark.parametrize(
         ("table", "pieces"),
         [
-            ("", ["pets.csv has no column", "the columns path and label"]),
+            ("", ["pets.csv has no column of the image", "the first row must name it path"]),
             ("path,label\n", ["pets.csv has a header but no rows", "add a row"]),
-            ("path,kind\ncat/00.png,cat\n", ['no column "label"', "path, kind"]),
+            ("path,kind\ncat/00.png,cat\n", ["no column of the class", "path, kind", 'Rename "kind" to "label"']),
             ("path,label\ncat/00.png,\n", ['no value in the column "label" in line 2', "add it"]),
             (
-                "path,label\ncat/00.png,cat\ncat/00.png,dog\n",
+                "path,label\ncat/00.png,cat\ncat/00.png,cat\n",
                 ["cat/00.png in line 2 and again in line 3", "remove one"],
             ),
             ("path,label\ncat/00.png,cat\ncat/77.png,dog\n", ["2 images, but 1 of them do not exist", "cat/77.png"]),

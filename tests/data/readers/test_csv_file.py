@@ -41,6 +41,24 @@ def test_other_separators_titles_and_a_byte_order_mark_are_accepted(table, separ
     assert sum(map(len, pets.splits.values())) == 20
 
 
+@pytest.mark.parametrize("image", ["image", "file_name", "filename", "image_path", "path", "file"])
+@pytest.mark.parametrize("label", ["label", "Class", "target"])
+def test_columns_can_have_several_names(table, image, label):
+    assert open_dataset(table(f"id,{image} ,{label}", [f"0,{row}" for row in ROWS])).classes == ("cat", "dog")
+
+
+def test_quoted_values_are_read(table):
+    """With separators and quotes inside, and after a space; a column that is not read can have line breaks."""
+    labels = {"cat": ' "cat, tabby"', "dog": '"the ""good"" dog"'}
+    rows = [f'{row.split(",")[0]},{labels[row[:3]]},"two\nlines"' for row in ROWS]
+    assert open_dataset(table("path,label,note", rows)).classes == ("cat, tabby", 'the "good" dog')
+
+
+def test_the_line_of_a_row_counts_line_breaks_in_values(table):
+    name = table("path,label,note", [f'{ROWS[0]},"two\nlines"', *ROWS[1:], "cat/000.png,"])
+    assert 'pets.csv has no value in the column "label" in line 23' in error_message(name)
+
+
 def test_the_split_column_is_used(table):
     splits = ["train", "Val", "test", "train", "train"] * 4
     pets = open_dataset(table("path,label,split", [f"{row},{split}" for row, split in zip(ROWS, splits, strict=True)]))
@@ -103,10 +121,47 @@ def error_message(name):
         (
             "path,labels",
             ROWS,
-            'pets.csv has no column "label", only path, labels: the first row must name the columns path and label, '
-            'and may name split and group. Did you mean "labels"?',
+            "pets.csv has no column of the class in line 1, only path, labels: the first row must name it label, "
+            'class or target. Rename "labels" to "label" if it is that column.',
         ),
-        ("", [], 'pets.csv has no column "path", only an empty first row: the first row must name the columns'),
+        ("path,breed", ROWS, 'Rename "breed" to "label" if it is that column.'),
+        (
+            "photo,label,image_url",
+            [f"{row},x" for row in ROWS],
+            "pets.csv has no column of the image in line 1, only photo, label, image_url: the first row must name it "
+            'path, file, filename, file_name, image or image_path. Rename "image_url" to "path" if it is that column.',
+        ),
+        (
+            "path,a,b",
+            [f"{row},x" for row in ROWS],
+            "only path, a, b: the first row must name it label, class or target.",
+        ),
+        (
+            "",
+            [],
+            "pets.csv has no column of the image in line 1, only an empty row: the first row must name it path, file",
+        ),
+        (
+            "path,label,label",
+            [f"{row},x" for row in ROWS],
+            'pets.csv has 2 columns of the class in line 1, "label" and "label": rename or remove all but one.',
+        ),
+        (
+            "path,label,File",
+            [f"{row},x" for row in ROWS],
+            'pets.csv has 2 columns of the image in line 1, "path" and "File": rename or remove all but one.',
+        ),
+        (
+            "path,label,split,Split",
+            [f"{row},train,test" for row in ROWS],
+            'pets.csv has 2 columns of the split in line 1, "split" and "Split"',
+        ),
+        (
+            "path,label",
+            [*ROWS, "cat/000.png,cat, tabby"],
+            "pets.csv has 3 values in line 22, but only 2 columns: write double quotes around a value that contains "
+            "the separator of the columns.",
+        ),
         ("path,label", [], "pets.csv has a header but no rows: add a row with a path and a label for each image."),
         (
             "path,label",
@@ -115,7 +170,13 @@ def error_message(name):
         ),
         (
             "path,label",
-            [*ROWS, "cat/000.png,dog"],
+            [*ROWS, "./cat/000.png,dog"],
+            'pets.csv is multi-label: ./cat/000.png has the class "cat" in line 2 and "dog" in line 22, but each image '
+            "must have one class. Remove one of the rows.",
+        ),
+        (
+            "path,label",
+            [*ROWS, "cat/000.png,cat"],
             "pets.csv has cat/000.png in line 2 and again in line 22: each image can have only one row, so remove one "
             "of them.",
         ),
@@ -149,7 +210,24 @@ def error_message(name):
         (
             "path,label",
             [*ROWS[:-1], 'dog/009.png,"dog'],
-            "csv:pets.csv is not a CSV table in UTF-8 (unexpected end of data)",
+            "pets.csv has unbalanced double quotes in line 21 (unexpected end of data): quote the whole value, and "
+            "write each quote inside it twice.",
+        ),
+        (
+            "path,label",
+            ['cat/000.png,"cat"s', *ROWS[1:]],
+            """pets.csv has unbalanced double quotes in line 2 (',' expected after '"')""",
+        ),
+        (
+            "path,label",
+            [ROWS[0], "", 'cat/001.png,cat"', *ROWS[2:]],
+            "pets.csv has unbalanced double quotes in line 4 (a quote inside a value)",
+        ),
+        ('path,"label', ROWS, "pets.csv has unbalanced double quotes in line 1 (unexpected end of data)"),
+        (
+            "path,label",
+            [ROWS[0], 'cat/001.png,"cat', 'cat/002.png,cat"', *ROWS[3:]],
+            'pets.csv has a line break in the column "label" in line 3: close the double quotes that open there.',
         ),
     ],
 )
