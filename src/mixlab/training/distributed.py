@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -52,6 +52,11 @@ def broadcast_from_main(decide: Callable[[], T]) -> T:
     if state.num_processes > 1:
         broadcast_object_list(decided)
     return decided[0]  # pyright: ignore[reportReturnType]
+
+
+def all_gather(value: T) -> list[T]:
+    """The values of all ranks, by rank. Collective: call it on every rank."""
+    return gather_object([value])
 
 
 def make_accelerator(device: torch.device, precision: Precision) -> Accelerator:

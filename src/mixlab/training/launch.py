@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 
 from mixlab.data.dataset import Dataset
 from mixlab.measure.machine import device_name
@@ -16,6 +17,7 @@ from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.linear_probe.train import resolve_linear_probe, train_linear_probe
 from mixlab.training.loop import train
 from mixlab.training.planning.autotune import select_plan
+from mixlab.training.rank_check import check_same_dataset
 from mixlab.training.recipes.schema import Recipe
 from mixlab.training.resume_check import check_same_training
 from mixlab.training.trackers import require_trackers
@@ -40,8 +42,10 @@ def launch(
     log      called with progress messages
     quiet    no progress bars
 
-    Raises UserError, and Interrupted after a signal.
+    Raises UserError, for example if the processes have different datasets, and Interrupted after a signal.
     """
+    if init_distributed(device).num_processes > 1:
+        check_same_dataset(dataset)
     if isinstance(recipe, LinearProbeRecipe):
         return _launch_linear_probe(recipe, dataset, device, folder, log=log, quiet=quiet)
     require_trackers(recipe)
@@ -62,7 +66,7 @@ def _plan(job: Job, folder: Path, log: Log) -> Plan:
         log(f"Resuming {folder} with its plan: {plan.mode}.")
         return plan
     log(f"Device: {device_name(job.device)}. Timing a few steps in every compute mode:")
-    processes = init_distributed(job.device).num_processes
+    processes = PartialState().num_processes
     plan, seconds = broadcast_from_main(lambda: select_plan(job, log, processes))
     log(f"  {plan.mode}, {1000 * seconds:.0f} ms per step of {job.batch} images")
     if processes > 1:
@@ -73,7 +77,6 @@ def _plan(job: Job, folder: Path, log: Log) -> Plan:
 def _launch_linear_probe(
     recipe: LinearProbeRecipe, dataset: Dataset, device: torch.device, folder: Path | None, *, log: Log, quiet: bool
 ) -> Run:
-    init_distributed(device)
     job = resolve_linear_probe(recipe, dataset, device)
     for note in job.dataset.notes[len(dataset.notes) :]:
         log(note)
