@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -79,21 +80,15 @@ def test_every_process_is_refused(tmp_path):
         "MASTER_PORT": port,
         "OMP_NUM_THREADS": "1",
     }
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", LAUNCH],
-            cwd=tmp_path,
-            env=shared | {"RANK": rank, "LOCAL_RANK": rank},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank in "01"
-    ]
-    try:
-        outputs = [process.communicate(timeout=120)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
+    with ExitStack() as stack:
+        processes = []
+        for rank in "01":
+            environment = shared | {"RANK": rank, "LOCAL_RANK": rank}
+            command = [sys.executable, "-c", LAUNCH]
+            process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+            processes.append(stack.enter_context(process))
+            stack.callback(process.kill)
+        outputs = [process.communicate(timeout=600)[0] for process in processes]
     for output in outputs:
         assert output.startswith('Process 1 has other data than process 0: class 0 is "9" instead of "0". Give every')
     assert not (tmp_path / "run").exists()
