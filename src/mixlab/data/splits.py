@@ -11,7 +11,7 @@ from functools import reduce
 
 import numpy as np
 
-from mixlab.data.class_names import class_order
+from mixlab.data.class_order import class_order
 from mixlab.data.dataset import SPLITS, Dataset, Sample, Split
 from mixlab.data.holdout import TEST_SHARE, VALIDATION_SHARE, GroupedSplit, group_equal_files
 from mixlab.errors import UserError, did_you_mean

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from mixlab.data.class_names import class_name
+from mixlab.data.class_order import class_name
 from mixlab.data.dataset import Dataset, Sample
 from mixlab.data.readers.split_names import check_one_name_per_split, find_splits
 from mixlab.data.splits import as_provided

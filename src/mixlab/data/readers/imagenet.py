@@ -15,7 +15,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from mixlab.data.class_names import class_order
+from mixlab.data.class_order import class_order
 from mixlab.data.dataset import Dataset, Sample, Split
 from mixlab.data.holdout import GroupedSplit
 from mixlab.data.readers.data_dirs import data_dirs

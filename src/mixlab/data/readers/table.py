@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mixlab.data.class_names import class_name
+from mixlab.data.class_order import class_name
 from mixlab.data.dataset import Dataset, ImageSource, Sample
 from mixlab.data.readers.split_names import check_one_name_per_split, find_splits
 from mixlab.data.splits import as_provided

@@ -12,7 +12,7 @@ Format: https://github.com/webdataset/webdataset, "The WebDataset Format".
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from mixlab.data.class_names import class_name
+from mixlab.data.class_order import class_name
 from mixlab.data.dataset import Dataset, Sample
 from mixlab.data.readers.archive import Member, members
 from mixlab.data.readers.folder_files import is_image

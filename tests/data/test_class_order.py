@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mixlab.data.class_names import class_name, class_order
+from mixlab.data.class_order import class_name, class_order
 from mixlab.data.sources import open_as_provided
 from mixlab.errors import UserError
 
