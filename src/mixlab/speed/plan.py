@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import product
 from statistics import median
 from typing import Any, Literal, TypeVar
@@ -79,23 +79,14 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON-serializable values; `from_dict` is the inverse."""
-        return {
-            "device": self.device,
-            "micro_batch": self.micro_batch,
-            "processes": self.processes,
-            "freed_memory": self.freed_memory,
-            "concurrent": self.concurrent,
-            "threads": self.threads,
-            "gradients": self.gradients,
-        } | asdict(self.mode)
+        values = asdict(self)
+        return values | values.pop("mode")
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "Plan":
         """The plan from `to_dict`'s values. Fields that older plans lack get their defaults."""
         mode = ComputeMode(stored["precision"], stored["layout"])
-        added_later = ("processes", "freed_memory", "concurrent", "threads", "gradients")
-        optional = {name: stored[name] for name in added_later if name in stored}
-        return cls(stored["device"], mode, stored["micro_batch"], **optional)
+        return cls(mode=mode, **{field.name: stored[field.name] for field in fields(cls) if field.name in stored})
 
 
 def prepare_model(model: nn.Module, device: torch.device, mode: ComputeMode) -> nn.Module:

@@ -71,7 +71,6 @@ def test_the_number_is_doubled_while_the_total_time_falls(jobs, cores, measured)
 @pytest.mark.parametrize(("number", "found"), [(1, (1, None, 0.1)), (2, (2, 1, 0.11)), (3, (2, 1, 0.11))])
 def test_there_are_at_most_as_many_trainings_as_cores(jobs, cores, measured, number, found, monkeypatch):
     cores(number)
-    monkeypatch.setattr(concurrency, "_MAX_RELATIVE_TIME", 0.6)  # three trainings at once do not save enough time
     measured_together = concurrency._seconds_together
     monkeypatch.setattr(
         concurrency,

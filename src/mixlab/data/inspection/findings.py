@@ -67,8 +67,6 @@ def _imbalances(check: Check) -> list[str]:
                 f"No images in {split}: {join_words(missing)}. Models can't be evaluated on these classes."
             )
         present = {label: count for label, count in counts.items() if count}
-        if not present:
-            continue
         fewest, most = min(present, key=present.__getitem__), max(present, key=present.__getitem__)
         if present[most] >= IMBALANCE * present[fewest]:
             sentences.append(

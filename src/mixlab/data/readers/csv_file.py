@@ -38,7 +38,7 @@ def read_csv(path: Path) -> Dataset:
     first_rows: dict[Path, tuple[int, str]] = {}
     missing: list[str] = []
     rows = list(_rows(path))
-    split_of = find_splits(dict.fromkeys(row.get("split", "train").lower() for _, row in rows))
+    split_of = find_splits(dict.fromkeys(row["split"].lower() for _, row in rows))
     check_one_name_per_split(str(path), split_of)
     for line, row in rows:
         image, label = path.parent / row["image"], class_name(row["class"], f"{path}, line {line},")
@@ -47,10 +47,9 @@ def read_csv(path: Path) -> Dataset:
         first_rows[image] = line, label
         if not image.exists():
             missing.append(row["image"])
-        written = row.get("split", "train")
-        split = split_of.get(written.lower())
+        split = split_of.get(row["split"].lower())
         if split is None:
-            raise UserError(f'{path} has the split "{written}" in line {line}: it must be train, val or test.')
+            raise UserError(f'{path} has the split "{row["split"]}" in line {line}: it must be train, val or test.')
         samples.setdefault(split, []).append(Sample(label, row["image"], image, row.get("group", "")))
     if missing:
         raise UserError(
@@ -75,14 +74,14 @@ def _named_twice(path: Path, image: str, first: tuple[int, str], second: tuple[i
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """The first line of each row, from 1, and the values of the columns in `_TITLES` that are present."""
+    """The first line of each row, from 1, and the values of the columns in `_TITLES`; "split" is always set."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = _cells(path, file)
             line, titles = next(rows, (1, []))
             columns = _columns(path, line, titles)
             for line, cells in rows:
-                yield line, _values(path, line, cells, titles, columns)
+                yield line, {"split": "train"} | _values(path, line, cells, titles, columns)
     except FileNotFoundError as error:
         raise UserError(f"csv:{path} does not exist ({path.absolute()}): give the path of a table.") from error
     except OSError as error:

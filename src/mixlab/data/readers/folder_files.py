@@ -51,12 +51,11 @@ def files_below(folder: Path) -> FilesBelow:
             else:
                 path_of[os.path.join(real_path, entry.name)] = entry.path  # noqa: PTH118  a Path is slower
     repeated += [path for path in file_links if path_of.setdefault(os.path.realpath(path), path) != path]
-    files = sorted(map(Path, path_of.values()))
-    return FilesBelow(
-        images=[file for file in files if is_image(file)],
-        others=[file for file in files if not is_image(file)],
-        repeated=sorted(map(Path, repeated)),
-    )
+    images: list[Path] = []
+    others: list[Path] = []
+    for file in sorted(map(Path, path_of.values())):
+        (images if is_image(file) else others).append(file)
+    return FilesBelow(images, others, repeated=sorted(map(Path, repeated)))
 
 
 def entries(folder: str | Path) -> list[os.DirEntry[str]]:

@@ -104,6 +104,13 @@ def dataset_from_tables(name: str, tables: "Mapping[str, datasets.Dataset]", not
         samples[split] = [
             Sample(label, f"{split}/{row_name}", image) for label, (row_name, image) in zip(labels, images, strict=True)
         ]
+    return with_labelled_rows(name, samples, notes, classes)
+
+
+def with_labelled_rows(
+    name: str, samples: Mapping[str, list[Sample]], notes: Sequence[str], classes: tuple[str, ...]
+) -> Dataset:
+    """The dataset of the splits in `samples`. Raises UserError if there are none."""
     if not samples:
         raise UserError(f"{name} has no rows with an image and a class: choose another split or dataset.")
     return as_provided(name, samples, tuple(notes), classes)

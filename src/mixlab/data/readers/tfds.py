@@ -17,8 +17,7 @@ import numpy as np
 from mixlab.data.dataset import Dataset, Sample
 from mixlab.data.readers.archive import InArchive
 from mixlab.data.readers.extras import needs_extra, progress_bars_on_terminal
-from mixlab.data.readers.table import are_hidden, hidden_labels_note, standard_splits
-from mixlab.data.splits import as_provided
+from mixlab.data.readers.table import are_hidden, hidden_labels_note, standard_splits, with_labelled_rows
 from mixlab.errors import UserError
 from mixlab.files import atomic_folder, cache_folder, write_text
 from mixlab.report.progress import progress
@@ -56,9 +55,7 @@ def read_tfds(location: str, *, quiet: bool) -> Dataset:
             Sample(classes[number], f"{split}/{row_name}", InArchive(images, row_name, offset, size))
             for number, row_name, offset, size in rows
         ]
-    if not samples:
-        raise UserError(f"{name} has no rows with an image and a class: choose another split or dataset.")
-    return as_provided(name, samples, tuple(notes), classes)
+    return with_labelled_rows(name, samples, notes, classes)
 
 
 def _prepare(source: str, *, quiet: bool) -> Any:

@@ -135,9 +135,7 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
                 for mode in modes
                 for kind in gradients[mode]
             ]
-            first, *others = plans
-            order = [first, *reversed(others)]  # the last ones are most often the fastest
-            seconds = _time_plans({plan: TimedStep(job, batch, objective, plan) for plan in order}, job, log)
+            seconds = _time_plans({plan: TimedStep(job, batch, objective, plan) for plan in plans}, job, log)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -147,8 +145,7 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
                 f"{micro_batch}."
             )
         else:
-            timed = [plan for plan in plans if plan in seconds]
-            by_plan = {mode: {plan: seconds[plan] for plan in timed if plan.mode == mode} for mode in modes}
+            by_plan = {mode: {plan: seconds[plan] for plan in seconds if plan.mode == mode} for mode in modes}
             fastest = {mode: pick_fastest(of_mode) for mode, of_mode in by_plan.items() if of_mode}
             cpu_gradients = frozenset(mode for mode, plan in fastest.items() if plan.gradients == "cpu")
             by_mode = {mode: seconds[plan] for mode, plan in fastest.items()}
@@ -246,8 +243,9 @@ class TimedStep:
 
 
 def _time_plans(steps: Mapping[Plan, TimedStep], job: Job, log: Log) -> dict[Plan, float]:
-    """The seconds per step under each plan, the first one first; without those for which there is no time."""
-    first, *_ = steps.values()
+    """The seconds per step under each plan, in the same order, without those for which there is no time."""
+    stock, *others = steps
+    first = steps[stock]
     first()  # builds the model
     start = perf_counter()
     first()
@@ -256,7 +254,9 @@ def _time_plans(steps: Mapping[Plan, TimedStep], job: Job, log: Log) -> dict[Pla
     number, rounds = affordable(len(steps), int(limit / seconds))
     if (total := number * (rounds + 1) * seconds) > _LONG:
         log(f"{pluralize(number, 'kind')} of training steps are timed first, for about {duration(total)}.")
-    return time_steps({plan: steps[plan] for plan in list(steps)[:number]}, rounds=rounds)
+    chosen = [stock, *reversed(others)][:number]  # the last plans are most often the fastest
+    seconds_of = time_steps({plan: steps[plan] for plan in chosen}, rounds=rounds)
+    return {plan: seconds_of[plan] for plan in steps if plan in seconds_of}
 
 
 def _halve(micro_batch: int, job: Job, error: Exception) -> int:

@@ -17,7 +17,7 @@ from mixlab.files import write_json
 from mixlab.measure.machine import pick_device, usable_cores
 from mixlab.measure.timing import interleaved
 from mixlab.speed.allocator import retain_freed_memory
-from mixlab.speed.plan import Plan
+from mixlab.speed.plan import Plan, pick_fastest
 from mixlab.training.job import Job, resolve
 from mixlab.training.objective import make_objective
 from mixlab.training.planning.autotune import (
@@ -35,9 +35,6 @@ from mixlab.training.recipes.schema import Recipe
 
 _MIN_SECONDS = 60.0
 """Shorter trainings, in seconds of all together, run one at a time: the measurement would take longer than it saves."""
-_MAX_RELATIVE_TIME = 0.95
-"""More trainings run at the same time only if all together take at most this fraction of the time."""
-
 Planned = Sequence[tuple[Plan, float]]
 
 
@@ -52,15 +49,18 @@ def select_concurrent_plans(jobs: Sequence[Job], log: Log, *, seeds: int = 1) ->
     planned = select_common_plans(jobs, log)
     if any(job.recipe.speed == "off" for job in jobs) or seeds * _total_seconds(jobs, planned) < _MIN_SECONDS:
         return planned
+    distinct = {timings_file(job): index for index, job in enumerate(jobs)}.values()  # without those of other seeds
     limit = min(torch.get_num_threads() if jobs[0].device.type == "cpu" else usable_cores(), seeds * len(jobs))
-    while (number := min(2 * planned[0][0].concurrent, limit)) > planned[0][0].concurrent:
+    while (number := min(2 * (current := planned[0][0].concurrent), limit)) > current:
         threads = max(1, torch.get_num_threads() // number)
         plans = [replace(plan, concurrent=number, threads=threads) for plan, _ in planned]
-        seconds = _seconds_together(jobs, plans, log) if all(map(fits, jobs, plans)) else None
+        fit = all(fits(jobs[index], plans[index]) for index in distinct)
+        seconds = _seconds_together(jobs, plans, log) if fit else None
         if seconds is None:
             break
         together = list(zip(plans, seconds, strict=True))
-        if _total_seconds(jobs, together) > _MAX_RELATIVE_TIME * _total_seconds(jobs, planned):
+        total = {current: _total_seconds(jobs, planned), number: _total_seconds(jobs, together)}
+        if pick_fastest(total) != number:
             break
         planned = together
     return planned
