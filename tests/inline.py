@@ -1,12 +1,16 @@
-"""Trainings of the runner in the process of the test, which saves the start of processes."""
+"""Trainings of the runner, in separate processes or in that of the test, which saves the start of processes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 
+from mixlab.runs.folder import Run
 from mixlab.training import runner
-from mixlab.training.runner import Training
+from mixlab.training.runner import Training, run_all
 
 Start = Callable[..., Future[None]]
+
+silent: Callable[[str], None] = [].append  # messages are discarded
 
 
 def train_inline(training: Training, *, waits: bool) -> Future[None]:
@@ -19,3 +23,15 @@ def train_inline(training: Training, *, waits: bool) -> Future[None]:
     else:
         future.set_result(None)
     return future
+
+
+def trained(trainings: Sequence[Training]) -> dict[int, Run]:
+    return dict(run_all(trainings, log=silent, quiet=True))
+
+
+def two_at_a_time(trainings: Sequence[Training]) -> list[Training]:
+    together = []
+    for training in trainings:
+        assert training.plan is not None
+        together.append(replace(training, plan=replace(training.plan, concurrent=2, threads=1)))
+    return together
