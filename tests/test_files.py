@@ -3,12 +3,13 @@
 import errno
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from mixlab.errors import UserError
-from mixlab.files import atomic_file, atomic_folder, create_parents, write_json, write_text
+from mixlab.files import atomic_file, atomic_folder, create_parents, translate_access_errors, write_json, write_text
 
 
 def test_writing_replaces_the_old_file(tmp_path: Path):
@@ -80,7 +81,8 @@ def test_json_keeps_non_ascii_text(tmp_path: Path):
     [
         (errno.ENOSPC, "the disk is full: free some space and run again."),
         (errno.EROFS, "the disk is read-only: choose another folder."),
-        (errno.EACCES, "you have no permission to write there: choose another folder or change its permissions."),
+        (errno.EACCES, "you have no permission: change the permissions of the path or choose another one."),
+        (errno.EIO, "the disk reports an input/output error: check the disk or choose another one."),
     ],
 )
 def test_write_errors_are_user_errors(tmp_path: Path, code: int, sentence: str):
@@ -108,5 +110,59 @@ def test_a_path_through_a_file_is_a_user_error(tmp_path: Path):
 
 
 def test_other_os_errors_are_not_translated(tmp_path: Path):
-    with pytest.raises(OSError, match="Input/output error"), atomic_file(tmp_path / "a.txt"):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    with pytest.raises(OSError, match="Bad file descriptor"), atomic_file(tmp_path / "a.txt"):
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        (errno.EACCES, "you have no permission: change the permissions of the path or choose another one."),
+        (errno.EPERM, "you have no permission: change the permissions of the path or choose another one."),
+        (errno.ENAMETOOLONG, "its name is too long: choose a shorter one."),
+        (errno.ELOOP, "its symbolic links form a loop: remove one of them."),
+        (errno.ENOTDIR, "a component of the path is a file, not a folder: choose another path."),
+        (errno.EROFS, "the disk is read-only: choose another folder."),
+        (errno.ENOSPC, "the disk is full: free some space and run again."),
+        (errno.EDQUOT, "your disk quota is used up: free some space and run again."),
+        (
+            errno.EFBIG,
+            "it is too large for the disk or for your limit (ulimit -f): choose another disk or raise the limit.",
+        ),
+        (errno.EIO, "the disk reports an input/output error: check the disk or choose another one."),
+        (errno.ESTALE, "the file or its network drive was replaced while it was used: run again."),
+    ],
+    ids=errno.errorcode.get,
+)
+@pytest.mark.parametrize("path", ["photos/a.png", b"photos/a.png"])
+def test_a_path_that_the_system_refuses_is_a_user_error(path: str | bytes, code: int, sentence: str):
+    whole = f"^photos/a.png can't be accessed: {re.escape(sentence)}$"
+    with pytest.raises(UserError, match=whole), translate_access_errors():
+        raise OSError(code, os.strerror(code), path)
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "loop/a", "file/a"])
+def test_paths_that_the_operating_system_really_refuses(tmp_path: Path, name: str):
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=f"^{tmp_path}/{name} can't be accessed: "), translate_access_errors():
+        (tmp_path / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("truncated"),
+        OSError(errno.EACCES, "a socket without a file name"),
+        OSError(errno.EIO, "an open file", 3),
+        FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "a.png"),
+        FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), "a.png"),
+        IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), "a.png"),
+        BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)),
+    ],
+    ids=repr,
+)
+def test_errors_of_mixlab_are_not_access_errors(error: OSError):
+    with pytest.raises(OSError) as caught, translate_access_errors():
+        raise error
+    assert caught.value is error

@@ -2,11 +2,14 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import metadata
+from typing import Any
 
 import pytest
 
 import mixlab
+from mixlab.errors import UserError
 
 
 @pytest.mark.parametrize("name", mixlab.__all__)
@@ -28,3 +31,18 @@ def test_an_unknown_name_raises_an_attribute_error() -> None:
 def test_importing_mixlab_loads_neither_torch_nor_numpy() -> None:
     code = "import sys, mixlab; assert not {'torch', 'numpy', 'pydantic', 'rich'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "use_path",
+    [
+        mixlab.load,
+        mixlab.Predictor,
+        mixlab.trust_code,
+        lambda path: mixlab.create_model(f"py:{path}:Net"),
+    ],
+    ids=["load", "Predictor", "trust_code", "create_model"],
+)
+def test_a_path_that_the_system_refuses_is_a_user_error(use_path: Callable[[str], Any]) -> None:
+    with pytest.raises(UserError, match=r"^x{300} can't be accessed: its name is too long: choose a shorter one\.$"):
+        use_path("x" * 300)

@@ -14,7 +14,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from mixlab.errors import UserError
-from mixlab.files import create_parents, translate_os_errors, write_text
+from mixlab.files import create_parents, translate_write_errors, write_text
 from mixlab.report.progress import progress
 
 _TIMEOUT = 30.0  # seconds without a byte
@@ -39,7 +39,7 @@ def download(url: str, target: Path, sha256: str | None) -> Path:
     if target.exists():
         return target
     partial = target.with_name(f"{target.name}.part")
-    with translate_os_errors(target), create_parents(target):
+    with translate_write_errors(target), create_parents(target):
         _fetch_with_retries(url, partial, target)
         with partial.open("rb") as file:
             actual_sha256 = hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,7 @@
-"""Atomic writing of files and folders: after a failure, either the old content is left or nothing."""
+"""Atomic writing of files and folders, and errors of the operating system as user errors.
+
+After a failed write, either the old content is left or nothing.
+"""
 
 import errno
 import json
@@ -14,15 +17,22 @@ import platformdirs
 
 from mixlab.errors import UserError
 
-_WRITE_ERRORS = {
+_REASONS = {
+    errno.EACCES: "you have no permission: change the permissions of the path or choose another one",
+    errno.EPERM: "you have no permission: change the permissions of the path or choose another one",
+    errno.ENAMETOOLONG: "its name is too long: choose a shorter one",
+    errno.ELOOP: "its symbolic links form a loop: remove one of them",
+    errno.ENOTDIR: "a component of the path is a file, not a folder: choose another path",
+    errno.EROFS: "the disk is read-only: choose another folder",
     errno.ENOSPC: "the disk is full: free some space and run again",
     errno.EDQUOT: "your disk quota is used up: free some space and run again",
-    errno.EROFS: "the disk is read-only: choose another folder",
-    errno.EACCES: "you have no permission to write there: choose another folder or change its permissions",
-    errno.EPERM: "you have no permission to write there: choose another folder or change its permissions",
-    errno.ENOTDIR: "a component of the path is a file, not a folder: choose another path",
-    errno.EEXIST: "a component of the path is a file, not a folder: choose another path",
+    errno.EFBIG: "it is too large for the disk or for your limit (ulimit -f): choose another disk or raise the limit",
+    errno.EIO: "the disk reports an input/output error: check the disk or choose another one",
+    errno.ESTALE: "the file or its network drive was replaced while it was used: run again",
 }
+"""What the operating system refuses because of the machine, its disks or their permissions, with the way out."""
+
+_WRITE_REASONS = _REASONS | {errno.EEXIST: _REASONS[errno.ENOTDIR]}
 
 
 class WriteError(UserError):
@@ -37,16 +47,33 @@ class WriteError(UserError):
 
 
 @contextmanager
-def translate_os_errors(path: Path) -> Iterator[None]:
+def translate_write_errors(path: Path) -> Iterator[None]:
     """Turn an OSError about writing `path` that the user can fix into a WriteError; other errors pass through."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _WRITE_ERRORS:
+        if error.errno not in _WRITE_REASONS:
             raise
-        raise WriteError(path, _WRITE_ERRORS[error.errno]) from error
+        raise WriteError(path, _WRITE_REASONS[error.errno]) from error
     except WriteError as error:  # raised for a temporary file inside `path`: report `path` instead
         raise WriteError(path, error.reason) from error
+
+
+@contextmanager
+def translate_access_errors() -> Iterator[None]:
+    """Turn an OSError about a path that the operating system refuses into a UserError with the path.
+
+    Only an error that names a file and has one of the reasons in this module is translated, because the user can change
+    its cause: permissions, names, links or disks. Everything else passes through, because it is an error of mixlab: a
+    file that is missing, exists already or is a folder should have been checked, and an error without a file name
+    concerns a pipe, a process or a file that is already open. `translate_write_errors` adds the path where one is open.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REASONS or not isinstance(error.filename, str | bytes):
+            raise
+        raise UserError(f"{os.fsdecode(error.filename)} can't be accessed: {_REASONS[error.errno]}.") from error
 
 
 @contextmanager
@@ -54,7 +81,7 @@ def create_parents(path: Path) -> Iterator[None]:
     """Create the parent folders of `path`. On failure, remove those that were created and are still empty."""
     created = [folder for folder in path.parents if not folder.exists()]
     try:
-        with translate_os_errors(path):
+        with translate_write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         yield
     except BaseException:
@@ -67,7 +94,7 @@ def create_parents(path: Path) -> Iterator[None]:
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary file next to `path` to write to. It replaces `path` on success and is removed on failure."""
-    with translate_os_errors(path), create_parents(path):
+    with translate_write_errors(path), create_parents(path):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         os.close(handle)
         temporary = Path(name)
@@ -87,7 +114,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     On failure it is removed.
     """
-    with translate_os_errors(path), create_parents(path):
+    with translate_write_errors(path), create_parents(path):
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
         try:
             yield temporary

@@ -187,6 +187,46 @@ class TestOutputs:
         assert pieces_in_order(sentence, "file/run could not be written", "is a file", "choose another path")
 
 
+LONG = "x" * 300
+"""A name that no file system accepts."""
+
+
+@pytest.mark.parametrize("path", ["private/x", LONG], ids=["no permission", "too long"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(f"data check {source}:PATH" for source in ("folder", "csv", "tar", "wds", "parquet", "hf", "imagenet")),
+        "data preview --data folder:PATH",
+        "train PATH",
+        "train --resume PATH",
+        "train --data digits --model PATH",
+        "train --data folder:PATH --model mixer_nano",
+        "train --data digits --model mixer_nano --out PATH",
+        "train --data digits --model mixer_nano --set initialization.weights=PATH",
+        "compare --data folder:PATH",
+        "compare --data digits --models mixer_nano --out PATH",
+        "predict PATH pets/cat/00.png",
+        "predict run PATH",
+        "evaluate PATH",
+        "runs PATH",
+        "inspect PATH",
+        "convert PATH out --to mixlab",
+        "publish PATH",
+    ],
+)
+@pytest.mark.usefixtures("pets")
+def test_paths_that_the_operating_system_refuses(refused, monkeypatch, words, path):
+    stat = os.stat
+
+    def guarded(file, *arguments, **settings):
+        if str(file).startswith("private/"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+        return stat(file, *arguments, **settings)
+
+    monkeypatch.setattr(os, "stat", guarded)
+    assert path in refused(*words.replace("PATH", path).split())
+
+
 class TestImages:
     def test_a_truncated_image_ends_a_training(self, refused, pets, train):
         image = pets / "dog" / "07.png"

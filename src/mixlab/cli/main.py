@@ -3,10 +3,12 @@
 Exit status: 0 success, 1 partial result, 2 user error, 75 stopped by a signal and can be resumed, 130 Ctrl-C.
 """
 
+import errno
 import os
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from io import TextIOWrapper
 from typing import Annotated
 
@@ -25,9 +27,14 @@ from mixlab.cli.runs import runs
 from mixlab.cli.study import study
 from mixlab.cli.train import train
 from mixlab.errors import Interrupted, UserError
+from mixlab.files import translate_access_errors
 
 _VERBS = (models, train, evaluate, predict, compare, recipes, runs, convert, inspect, publish)
 VERBS = (*(verb.__name__ for verb in _VERBS), "data", "study")
+
+_OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Errors of a disk. Without a file name they are of standard output or of a temporary file of a library, because
+`mixlab.files` adds the names of the files that mixlab writes."""
 
 app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
@@ -59,31 +66,67 @@ def mixlab(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command with `arguments`, by default those of the process, and exit.
 
-    A UserError is printed as one message to standard error.
+    A UserError, and a path that the operating system refuses, is printed as one message to standard error.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _open_closed_streams()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be valid text
     try:
-        status = app(words or ["--help"], prog_name="mixlab", standalone_mode=False) or 0
+        status = _run(words)
         sys.stdout.flush()
-    except UserError as error:
-        status = _print_error(str(error))
-    except Interrupted as interrupted:
-        print(f"mixlab: {interrupted}", file=sys.stderr)
-        status = 75
-    except typer.TyperException as error:
-        status = _print_error(_usage_message(words, error))
-    except BrokenPipeError:  # the reader closed the pipe; Python would print an error when it flushes at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader closed the pipe
+        _discard(sys.stdout.fileno())
         status = 1
+    except OSError as error:
+        if error.errno not in _OUTPUT_ERRORS:
+            raise
+        _discard(sys.stdout.fileno())
+        status = _print_error(
+            f"Standard output or a temporary file could not be written ({error.strerror}): free some space on its disk "
+            "or choose another one."
+        )
     sys.exit(status)
 
 
-def _print_error(message: str) -> int:
-    """Print an error and return its exit status."""
-    print(f"mixlab: {message}", file=sys.stderr)
-    return 2
+def _run(words: list[str]) -> int:
+    """Run the command and return its exit status."""
+    try:
+        with translate_access_errors():
+            return app(words or ["--help"], prog_name="mixlab", standalone_mode=False) or 0
+    except UserError as error:
+        return _print_error(str(error))
+    except Interrupted as interrupted:
+        return _print_error(str(interrupted), status=75)
+    except typer.TyperException as error:
+        return _print_error(_usage_message(words, error))
+
+
+def _open_closed_streams() -> None:
+    """Open the null device as standard output or standard error if it is closed, as in some services.
+
+    Python sets a closed stream to None. Without this, the next file that is opened would get its file descriptor.
+    """
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            _discard(descriptor)
+            setattr(sys, name, os.fdopen(descriptor, "w"))
+
+
+def _discard(descriptor: int) -> None:
+    """Redirect a file descriptor to the null device, also for processes that this one starts.
+
+    Python would print an error if it could not write the rest of standard output at exit.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    os.set_inheritable(descriptor, True)  # of a closed descriptor, which os.open returns itself
+
+
+def _print_error(message: str, status: int = 2) -> int:
+    """Print an error to standard error and return its exit status."""
+    with suppress(OSError):  # standard error may be on the full disk, too
+        print(f"mixlab: {message}", file=sys.stderr)
+    return status
 
 
 def _usage_message(words: Sequence[str], error: typer.TyperException) -> str:

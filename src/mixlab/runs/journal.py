@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from mixlab.files import translate_os_errors
+from mixlab.files import translate_write_errors
 
 
 class Journal:
@@ -19,7 +19,7 @@ class Journal:
     def write(self, kind: str, **values: Any) -> None:
         """Append {"kind": kind, ...}. Strict JSON: a number that is NaN or infinite becomes null."""
         line = json.dumps({"kind": kind} | _finite(values), ensure_ascii=False, allow_nan=False) + "\n"
-        with translate_os_errors(self._path):
+        with translate_write_errors(self._path):
             self._file.write(line.encode(errors="backslashreplace"))  # a file name need not be valid text
 
     @property

@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from mixlab.errors import UserError
-from mixlab.files import translate_os_errors
+from mixlab.files import translate_write_errors
 
 HEARTBEAT = 5.0
 EXPIRY = 90.0
@@ -66,7 +66,7 @@ def lease(folder: Path, on_wait: Callable[[str], None] | None = None) -> Iterato
     If another process holds it: raises LeaseHeldError, or with `on_wait`, calls it once with a message and waits.
     """
     file = folder.with_name(f".{folder.name}.lease")
-    with translate_os_errors(file):
+    with translate_write_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         held = _acquire(file, folder, on_wait)
     stop = threading.Event()

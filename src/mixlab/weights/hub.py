@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import cast
 
 from mixlab.errors import UserError
-from mixlab.files import translate_os_errors
+from mixlab.files import translate_write_errors
 
 _SAFETENSORS, _INDEX, _PICKLE = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
 
@@ -38,7 +38,7 @@ def hub_folder(name: str) -> Path:
     try:
         if folder := _cached(repository, revision):
             return folder
-        with translate_os_errors(Path(constants.HF_HUB_CACHE)), progress_bars_on_terminal():
+        with translate_write_errors(Path(constants.HF_HUB_CACHE)), progress_bars_on_terminal():
             files = [file.rfilename for file in HfApi().model_info(repository, revision=revision).siblings or ()]
             weights = _weights_files(files)
             if not weights:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mixlab.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from mixlab.errors import UserError
+from mixlab.files import translate_access_errors
 from mixlab.models.contract import ImageSize, height_and_width
 from mixlab.report.text import pluralize
 from mixlab.weights.adapt import Resize, Weights, reset_head, resize_input, resize_patches
@@ -77,6 +78,7 @@ def load(
     return build_with_weights(pretrained.weights)
 
 
+@translate_access_errors()
 def load_pretrained(
     source: str | Path,
     *,

@@ -19,7 +19,7 @@ from typing import Any, get_type_hints
 from torch import nn
 
 from mixlab.errors import UserError, did_you_mean
-from mixlab.files import cache_folder, write_text
+from mixlab.files import cache_folder, translate_access_errors, write_text
 from mixlab.runs.sources import code_digest
 
 COPY = "architecture.py"
@@ -53,6 +53,7 @@ def require_trusted(file: Path) -> None:
         )
 
 
+@translate_access_errors()
 def digest_of(file: Path) -> str:
     """The digest of the code as 64 hexadecimal digits. Raises UserError if the file is missing or not valid Python."""
     try:
