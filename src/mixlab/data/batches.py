@@ -10,6 +10,7 @@ The number of worker processes does not change the batches.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing import Queue
 
 import numpy as np
 import torch
@@ -182,9 +183,13 @@ _Request = tuple[int, np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class _ReadResult:
-    """The images that were read, and the errors of the others."""
+    """The images that were read, and the errors of the others.
 
-    images: UInt8[Tensor, "image 3 row column"]
+    The images are an array, because torch passes tensors between processes in shared memory, of which containers have
+    little (64 MB in Docker). Arrays are sent through a pipe, which takes as long.
+    """
+
+    images: UInt8[np.ndarray, "image 3 row column"]
     indices: Int64[np.ndarray, " image"]
     failed: dict[int, UnreadableImage]
 
@@ -216,7 +221,7 @@ class _Reader(TorchDataset[_ReadResult]):
     def __getitem__(self, request: _Request) -> _ReadResult:
         epoch, indices = request
         if self._cached is not None and self.needs_no_work:
-            return _ReadResult(self._cached[torch.from_numpy(indices)], indices, {})
+            return _ReadResult(self._cached[torch.from_numpy(indices)].numpy(), indices, {})
         uniforms = image_uniforms(self._seed, epoch, indices, UNIFORMS)
         images: dict[int, UInt8[Tensor, "3 row column"]] = {}
         failed: dict[int, UnreadableImage] = {}
@@ -226,7 +231,7 @@ class _Reader(TorchDataset[_ReadResult]):
             except UnreadableImage as error:
                 failed[index] = error
         stacked = torch.stack(list(images.values())) if images else torch.empty((0, 3, 1, 1), dtype=torch.uint8)
-        return _ReadResult(stacked, np.array(list(images), dtype=np.int64), failed)
+        return _ReadResult(stacked.numpy(), np.array(list(images), dtype=np.int64), failed)
 
     def _prepare(self, index: int, uniforms: Float64[np.ndarray, " uniform"]) -> UInt8[Tensor, "3 row column"]:
         if self._cached is None:
@@ -247,7 +252,15 @@ def _read(reader: _Reader, requests: list[_Request], workers: int) -> Iterator[_
     # A separate generator, because seeding the workers would advance torch's default one.
     loader = DataLoader(reader, sampler=requests, batch_size=None, num_workers=workers, generator=torch.Generator())
     try:
-        yield from loader
+        [Queue() for _ in range(workers + 1)]  # an iterator that can't make these prints a traceback
+        results = iter(loader)
+    except OSError as error:
+        raise UserError(
+            f"The {workers} processes that read images could not be started ({error.strerror}): run again with "
+            "workers=0, or allow more processes, open files and shared memory (docker run --shm-size)."
+        ) from error
+    try:
+        yield from results
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):
             raise
@@ -264,7 +277,7 @@ def _images(
     for result in _read(reader, requests, workers):
         for error in result.failed.values():
             raise error
-        yield result.indices, result.images
+        yield result.indices, torch.from_numpy(result.images)
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,7 +320,7 @@ def _read_all(
             if len(failed) > max_unreadable:
                 raise _too_many_unreadable(failed, max_unreadable)
             if images is not None:
-                images[torch.from_numpy(result.indices)] = result.images
+                images[torch.from_numpy(result.indices)] = torch.from_numpy(result.images)
             advance(len(result.indices) + len(result.failed))
     if len(failed) == len(split):
         raise _too_many_unreadable(failed, max_unreadable)
