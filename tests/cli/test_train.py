@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mixlab.evaluation.probes import features
 from mixlab.runs import history
 from mixlab.training.step import TrainStep
 
@@ -103,7 +104,46 @@ def test_the_same_command_resumes_too(run, train, pets, stopped):
 
 def test_resuming_a_finished_run_prints_a_message(run, trained):
     ended = run("train", "--resume", trained)
-    assert (ended.status, ended.out) == (0, "The run at run is already finished.\n")
+    assert (ended.status, ended.out) == (0, "run\n")
+    assert "This training is already finished.\n" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--set", "steps=9"), "run was started with another recipe: steps was 3 and is 9. It is finished: to train "),
+        (("--seed", "5"), "run was started with another recipe: seed was 0 and is 5. It is finished: to train "),
+        (("--set", "stebs=9"), 'run/recipe.toml: the key "stebs" is unknown. Did you mean "steps"?'),
+        (("--model", "davit_nano", "--set", "config={}"), "model was 'mixer_nano' and is 'davit_nano'"),
+        (("--data", "digits"), "run was started on other images: classes was ['cat', 'dog']"),
+    ],
+)
+def test_a_finished_run_is_not_resumed_with_other_settings(run, trained, words, sentence):
+    before = {path: path.read_bytes() for path in trained.iterdir() if path.is_file()}
+    ended = run("train", "--resume", trained, *words, "--quiet")
+    assert (ended.status, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert sentence in ended.err
+    assert {path: path.read_bytes() for path in trained.iterdir() if path.is_file()} == before
+
+
+def test_the_weights_of_a_finished_run_are_trained_further_in_a_new_run(run, train, trained, pets):
+    refused = run("train", "--resume", trained, "--set", "steps=9", "--quiet")
+    assert refused.err.endswith("to train its weights further, start a new run with --model run.\n")
+    words = ("--data", f"folder:{pets}", "--model", trained, "--set", "steps=2", "--set", "speed=off")
+    assert run("train", *words, "--out", "further", "--quiet").status == 0
+    initialization = recipe_of("further")["initialization"]
+    assert (initialization["weights"], initialization["head"]) == (str(trained.resolve()), "keep")
+
+
+def test_a_finished_linear_probe_is_not_resumed_with_other_settings(run, trained, pets, monkeypatch, here):
+    monkeypatch.setattr(features, "cache_folder", lambda: here / "cache")
+    Path("probe.toml").write_text(f'model = "{trained}"\ndata = "folder:{pets}"\n[linear_probe]\nridges = [0.1]\n')
+    assert run("train", "probe.toml", "--out", "probe", "--quiet").status == 0
+    again = run("train", "--resume", "probe", "--quiet")
+    assert (again.status, again.out) == (0, "probe\n")
+    ended = run("train", "--resume", "probe", "--set", "linear_probe.ridges=[1.0]", "--quiet")
+    assert ended.status == 2
+    assert "probe was started with another recipe: linear_probe.ridges was [0.1] and is [1.0]." in ended.err
 
 
 def test_the_same_training_in_the_store_is_not_trained_twice(run, train, pets):

@@ -57,9 +57,6 @@ def train(
     if resume is not None and out is not None:
         raise UserError(f"--out {out} has no effect with --resume, which continues in {resume}: remove it.")
     resumed = None if resume is None else open_any_run(resume)
-    if resumed is not None and resumed.is_finished:
-        print(f"The run at {resumed.path} is already finished.")
-        return
     if out is not None:
         require_free_folder(out)
     if model is not None:

@@ -14,7 +14,7 @@ from mixlab.speed.plan import Plan
 from mixlab.training.distributed import broadcast_from_main, init_distributed
 from mixlab.training.job import Job, resolve
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
-from mixlab.training.linear_probe.train import resolve_linear_probe, train_linear_probe
+from mixlab.training.linear_probe.train import LinearProbeJob, resolve_linear_probe, train_linear_probe
 from mixlab.training.loop import train
 from mixlab.training.planning.autotune import select_plan
 from mixlab.training.rank_check import check_same_dataset
@@ -50,13 +50,20 @@ def launch(
         return _launch_linear_probe(recipe, dataset, device, folder, log=log, quiet=quiet)
     require_trackers(recipe)
     job = resolve(recipe, dataset, device)
-    run_folder = folder or job.folder()
-    if finished := finished_run(run_folder):
-        if folder is not None:
-            check_same_training(finished, job)
-        log("This training is already finished.")
+    if finished := _finished(job, folder, log):
         return finished
+    run_folder = folder or job.folder()
     return train(job, _plan(job, run_folder, log), run_folder, quiet=quiet, on_wait=log)
+
+
+def _finished(job: Job | LinearProbeJob, folder: Path | None, log: Log) -> Run | None:
+    """The finished run in `folder`, or in the store. Raises UserError if `folder` has the run of another training."""
+    run = finished_run(folder or job.folder())
+    if run is not None:
+        if folder is not None:  # in the store, the name of the folder identifies the training
+            check_same_training(run, job)
+        log("This training is already finished.")
+    return run
 
 
 def _plan(job: Job, folder: Path, log: Log) -> Plan:
@@ -80,7 +87,6 @@ def _launch_linear_probe(
     job = resolve_linear_probe(recipe, dataset, device)
     for note in job.dataset.notes[len(dataset.notes) :]:
         log(note)
-    run_folder = folder or job.folder()
     return broadcast_from_main(
-        lambda: finished_run(run_folder) or train_linear_probe(job, run_folder, quiet=quiet, on_wait=log)
+        lambda: _finished(job, folder, log) or train_linear_probe(job, folder or job.folder(), quiet=quiet, on_wait=log)
     )

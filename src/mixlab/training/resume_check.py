@@ -6,13 +6,14 @@ from typing import Any
 from mixlab.errors import UserError
 from mixlab.runs.folder import Run
 from mixlab.training.job import Job
+from mixlab.training.linear_probe.train import LinearProbeJob
 from mixlab.zoo import user_code
 
 _MAY_CHANGE = ("data", "workers", "checkpoints", "expected", "trackers", "parallel")
 """Keys that may change because they don't affect the weights. `data` may be another path to the same images."""
 
 
-def check_same_training(run: Run, job: Job) -> None:
+def check_same_training(run: Run, job: Job | LinearProbeJob) -> None:
     """Raises UserError, with every difference, if `run` was started with another recipe, other data or other code."""
     check_same_recipe(run, run.recipe, job)
     changed = list(differences(run.data, job.dataset.summary))
@@ -29,14 +30,16 @@ def check_same_training(run: Run, job: Job) -> None:
         )
 
 
-def check_same_recipe(run: Run, started: Mapping[str, Any], job: Job) -> None:
+def check_same_recipe(run: Run, started: Mapping[str, Any], job: Job | LinearProbeJob) -> None:
     """Raises UserError, with every difference, if `started`, the recipe of a run or checkpoint, is not the job's."""
     changed = list(differences(_compared_keys(started), _compared_keys(job.stored_recipe())))
     if changed:
-        raise UserError(
-            f"{run.path} was started with another recipe: {'; '.join(changed)}. Resume it with its own recipe, "
-            "or train in another folder."
+        way_out = (
+            f"It is finished: to train its weights further, start a new run with --model {run.path}."
+            if run.is_finished
+            else "Resume it with its own recipe, or train in another folder."
         )
+        raise UserError(f"{run.path} was started with another recipe: {'; '.join(changed)}. {way_out}")
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

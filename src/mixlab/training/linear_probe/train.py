@@ -27,6 +27,7 @@ from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.run_page import run_page
 from mixlab.weights.adapt import Weights
 from mixlab.weights.storage.write import write_model_folder
+from mixlab.zoo.architecture import Architecture
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,10 @@ class LinearProbeJob:
     dataset: Dataset
     backbone: Backbone
     device: torch.device
+
+    @property
+    def architecture(self) -> Architecture:
+        return self.backbone.weights.architecture
 
     @property
     def plan(self) -> Plan:
@@ -61,7 +66,7 @@ class LinearProbeJob:
                 "recipe": recipe,
                 "weights": self.backbone.weights.digest,
                 "config": dict(self.backbone.weights.config),
-                "code": self.backbone.weights.architecture.code_digest,
+                "code": self.architecture.code_digest,
                 "preprocess": self.backbone.preprocess.to_dict(),
                 "data": self.dataset.fingerprint,
                 "torch": torch.__version__,
