@@ -50,6 +50,7 @@ RECIPES = {
     "preprocessing.crop_fraction=2": ["preprocessing.crop_fraction=2", "less than or equal to 1"],
     "preprocessing.mean=[0.5]": ["preprocessing.mean=[0.5]", "a list of another length"],
     "preprocessing.std=[0, 1, 1]": ["preprocessing.std=0", "greater than 0"],
+    "preprocessing.value_range=[4095, 0]": ["value_range=(4095.0, 0.0) is invalid", "black < white"],
     "config.depth=0": ["depth=0 is out of range", "at least 1"],
     "config.depth=deep": ["depth='deep' is not valid", "a valid integer"],
     "config.patch_size=3": ["image_size=8 is not a multiple of patch_size=3", "nearest sizes are 6 and 9"],

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mixlab.data import batches as batches_module
 from mixlab.data.augmentation.affine import Affine
@@ -54,6 +55,17 @@ def files(write_tree) -> Split:
 def no_preloading(monkeypatch) -> None:
     """No split fits into memory."""
     monkeypatch.setattr(batches_module, "PRELOAD_BYTES", 0)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_deep_images_have_the_value_range_of_the_preprocessing(tmp_path, workers):
+    Image.fromarray(np.full((8, 8), 2048, dtype=np.uint16)).save(tmp_path / "a.png")
+    split = Split(["a", "b"], np.array([0, 1]), [tmp_path / "a.png"] * 2)
+    preprocess = replace(PREPROCESS, value_range=(0, 4095))
+    (evaluated,) = EvalBatches(split, preprocess, batch=2, workers=workers)
+    batches = TrainingBatches(split, preprocess, CROP, batch=2, seed=0, workers=workers)
+    (trained,) = batches.epoch(0)
+    assert evaluated.images.eq(128).all() and trained.images.eq(128).all()
 
 
 def damage(split: Split, *indices: int) -> None:

@@ -111,11 +111,6 @@ def test_big_endian_16_bit_grey_is_read():
     assert read_image(content)[0, :, 0].tolist() == [10, 20]
 
 
-def test_float_grey_is_scaled_from_minimum_to_maximum():
-    depth = np.array([[-1.0, 0.0, 3.0]], dtype=np.float32)
-    assert read_image(encoded(Image.fromarray(depth), "tiff"))[0, :, 0].tolist() == [0, 64, 255]
-
-
 def test_nan_and_infinity_are_read_without_a_warning():
     depth = np.array([[np.nan, np.inf, 0.0]], dtype=np.float32)
     assert (read_image(encoded(Image.fromarray(depth), "tiff")) == 0).all()

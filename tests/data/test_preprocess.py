@@ -126,6 +126,12 @@ def test_settings_survive_json():
     assert Preprocess.from_dict(json.loads(json.dumps(preprocess.to_dict()))) == preprocess
 
 
+def test_a_value_range_survives_json_and_is_left_out_by_default():
+    preprocess = Preprocess((32, 48), value_range=(0, 4095))
+    assert Preprocess.from_dict(json.loads(json.dumps(preprocess.to_dict()))) == preprocess
+    assert "value_range" not in Preprocess((32, 48)).to_dict()
+
+
 def test_an_unknown_and_a_missing_key_are_both_named():
     values = Preprocess((32, 32)).to_dict()
     values["crop"] = values.pop("crop_fraction")
@@ -140,6 +146,10 @@ def test_an_unknown_and_a_missing_key_are_both_named():
         ({"resize": "crop"}, "it must be stretch or shorter_side"),
         ({"crop_fraction": 1.5}, r"crop_fraction=1.5 is out of range: it must be in \(0, 1\]"),
         ({"std": [1, 0, 1]}, "the value of each channel must be above 0"),
+        (
+            {"value_range": [9, 9]},
+            r"value_range=\(9.0, 9.0\) is invalid: it must be \(black, white\) with black < white",
+        ),
         ({"image_size": [0, 32]}, "it must be .height, width. in pixels"),
     ],
 )

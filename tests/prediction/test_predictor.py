@@ -54,6 +54,17 @@ def test_probabilities_are_those_of_the_model_with_its_preprocessing(predictor, 
     assert predictor(image).probabilities == pytest.approx(logits.softmax(dim=1)[0].numpy(), abs=1e-6)
 
 
+def test_deep_images_are_read_with_the_value_range_of_the_training(tmp_path, shades, tiny_recipe):
+    fields = tiny_recipe | {"preprocessing": {"value_range": [0, 4095]}}
+    job = resolve(parse_training_recipe(fields, "tiny"), shades, torch.device("cpu"))
+    run = train(job, Plan("cpu", ComputeMode(), micro_batch=8), tmp_path / "deep", quiet=True)
+    ramp = np.arange(64, dtype=np.uint16).reshape(8, 8)
+    Image.fromarray(ramp * 65).save(tmp_path / "deep.png")
+    pixels = np.round(ramp * (65 * 255 / 4095)).astype(np.uint8)[..., None].repeat(3, axis=-1)
+    predictor = mixlab.Predictor(run.path)
+    assert np.array_equal(predictor(tmp_path / "deep.png").probabilities, predictor(pixels).probabilities)
+
+
 def test_an_image_of_another_size_is_resized(predictor):
     assert predictor(np.zeros((31, 17, 3), dtype=np.uint8)).label in predictor.classes
 

@@ -235,7 +235,8 @@ class _Reader(TorchDataset[_ReadResult]):
 
     def _prepare(self, index: int, uniforms: Float64[np.ndarray, " uniform"]) -> UInt8[Tensor, "3 row column"]:
         if self._cached is None:
-            image = crop_and_resize(self._split.image(index), uniforms, self._augmentation, self._preprocess)
+            image = self._split.image(index, self._preprocess.value_range)
+            image = crop_and_resize(image, uniforms, self._augmentation, self._preprocess)
         else:
             image = self._cached[index]
         if not self._augmentation.changes_each_image:

@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+from mixlab.data.deep_image import ValueRange
 from mixlab.data.image_file import ReadableFile, read_image
 from mixlab.errors import UserError, did_you_mean
 from mixlab.report.text import pluralize
@@ -85,10 +86,15 @@ class Split:
     def __len__(self) -> int:
         return len(self.names)
 
-    def image(self, index: int | np.integer) -> UInt8[np.ndarray, "row column 3"]:
-        """Read one image as RGB. Raises UnreadableImage if its file can't be decoded."""
+    def image(
+        self, index: int | np.integer, value_range: ValueRange | None = None
+    ) -> UInt8[np.ndarray, "row column 3"]:
+        """Read one image as RGB; `value_range` is that of `read_image`.
+
+        Raises UnreadableImage if its file can't be decoded.
+        """
         image = self.images[int(index)]
-        return image if isinstance(image, np.ndarray) else read_image(image)
+        return image if isinstance(image, np.ndarray) else read_image(image, value_range)
 
     def subset(self, indices: Sequence[int] | Int64[np.ndarray, " selected"]) -> "Split":
         """The images at `indices`, in that order."""

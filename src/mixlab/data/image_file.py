@@ -1,12 +1,14 @@
 """Decoding of image files to uint8 (row, column, RGB).
 
 The EXIF orientation is applied, transparent pixels are blended with white, and the first frame of an animation is used.
+Grey images with more than 8 bits are scaled to 8 bits as in `mixlab.data.deep_image`.
 """
 
 import ctypes
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from typing import Protocol, runtime_checkable
@@ -15,6 +17,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from mixlab.data.deep_image import ValueRange, default_range, is_deep, scale_to_8_bits, stored_values
 from mixlab.errors import UserError
 
 MAX_PIXELS = 2**28
@@ -60,21 +63,35 @@ class ReadableFile(Protocol):
     def read_bytes(self) -> bytes: ...
 
 
-def read_image(source: ReadableFile | bytes) -> UInt8[np.ndarray, "row column 3"]:
-    """Decode an image file, or the content of one. Raises UnreadableImage."""
-    if isinstance(source, bytes):
-        return _decode_or_explain(source, f"the image of {len(source):,} bytes")
+def read_image(
+    source: ReadableFile | bytes, value_range: ValueRange | None = None
+) -> UInt8[np.ndarray, "row column 3"]:
+    """Decode an image file, or the content of one.
+
+    `value_range`: the values of black and white in grey images with more than 8 bits; None for the range of each file.
+
+    Raises UnreadableImage.
+    """
+    name = _content_name(source) if isinstance(source, bytes) else str(source)
     try:
-        content = source.read_bytes()
+        content = source if isinstance(source, bytes) else source.read_bytes()
     except OSError as error:
-        raise UnreadableImage(str(source), (error.strerror or str(error)).lower()) from error
-    return _decode_or_explain(content, str(source))
+        raise UnreadableImage(name, (error.strerror or str(error)).lower()) from error
+    with _explain_errors(content, name):
+        return _decode(content, value_range)
 
 
-def _decode_or_explain(content: bytes, image: str) -> UInt8[np.ndarray, "row column 3"]:
+def _content_name(content: bytes) -> str:
+    return f"the image of {len(content):,} bytes"
+
+
+@contextmanager
+def _explain_errors(content: bytes, image: str) -> Iterator[None]:
+    """Raise UnreadableImage for every error of a decoder, with the limits of `_pillow_limits`."""
     try:
         with _pillow_limits():
-            return _decode(content)
+            yield
+        return
     except UnidentifiedImageError:
         reason = _reason_for_no_image(content)
     except Image.DecompressionBombError:
@@ -104,10 +121,12 @@ def _pillow_limits() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = previous
 
 
-def _decode(content: bytes) -> UInt8[np.ndarray, "row column 3"]:
+def _decode(content: bytes, value_range: ValueRange | None) -> UInt8[np.ndarray, "row column 3"]:
     with _open(content) as image:
         image.load()
-        return _to_rgb(_apply_orientation(image))
+        transpose = _ORIENTATION_FIXES.get(_orientation(image))
+        shown = Image.fromarray(scale_to_8_bits(image, value_range)) if is_deep(image) else image
+        return _to_rgb(shown if transpose is None else shown.transpose(transpose))
 
 
 def _open(content: bytes) -> Image.Image:
@@ -139,8 +158,8 @@ def image_kinds(content: bytes) -> tuple[str, ...]:
     """Unusual properties of a readable image file, such as "CMYK"; empty for a plain 8-bit RGB image."""
     with _pillow_limits(), _open(content) as image:
         kinds = {
-            "grey": image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I"),
-            "more than 8 bits": image.mode == "F" or image.mode.startswith("I"),
+            "grey": image.mode in ("1", "L", "LA") or is_deep(image),
+            "more than 8 bits": is_deep(image),
             "palette": image.mode.startswith("P"),
             "CMYK": image.mode == "CMYK",
             "transparency": image.has_transparency_data,
@@ -150,9 +169,25 @@ def image_kinds(content: bytes) -> tuple[str, ...]:
         return tuple(kind for kind, present in kinds.items() if present)
 
 
-def _apply_orientation(image: Image.Image) -> Image.Image:
-    transpose = _ORIENTATION_FIXES.get(_orientation(image))
-    return image if transpose is None else image.transpose(transpose)
+@dataclass(frozen=True, slots=True)
+class DeepValues:
+    """The values of a grey image with more than 8 bits.
+
+    `used`: its smallest and largest value.
+    `value_range`: the range by which it is scaled to 8 bits if no other one is given.
+    """
+
+    used: ValueRange
+    value_range: ValueRange
+
+
+def deep_values(content: bytes) -> DeepValues | None:
+    """The values of an image file with more than 8 bits; None for other images. Raises UnreadableImage."""
+    with _explain_errors(content, _content_name(content)), _open(content) as image:
+        if not is_deep(image):
+            return None
+        values = stored_values(image)
+        return DeepValues((float(values.min()), float(values.max())), default_range(image, values))
 
 
 def _orientation(image: Image.Image) -> int:
@@ -164,18 +199,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _to_rgb(image: Image.Image) -> UInt8[np.ndarray, "row column 3"]:
-    if image.mode.startswith(("I", "F")):
-        return np.repeat(_scale_to_8_bits(image)[..., None], 3, axis=-1)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return np.array(image.convert("RGB"))
-
-
-def _scale_to_8_bits(image: Image.Image) -> UInt8[np.ndarray, "row column"]:
-    """Scale grey values to 8 bits: 16-bit integers by their full range, other values from minimum to maximum."""
-    values = np.nan_to_num(np.array(image, dtype=np.float64), nan=0, posinf=0, neginf=0)
-    low, high = values.min(), values.max()
-    if image.mode != "F" and low >= 0 and high < 2**16:
-        low, high = 0, 2**16 - 1
-    return np.round((values - low) * (255 / max(high - low, np.finfo(np.float64).tiny))).astype(np.uint8)

@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
+from mixlab.data.deep_image import ValueRange
 from mixlab.data.transforms import Transform
 from mixlab.errors import UserError, did_you_mean
 
@@ -27,6 +28,8 @@ INCEPTION_MEAN, INCEPTION_STD = (
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 Interpolation = Literal["bilinear", "bicubic"]
+
+_OPTIONAL = {"value_range", "transform"}
 
 MAX_SCALED_PIXELS = 2**26
 """A narrow image that would be enlarged to more pixels (256 MiB in Pillow) is cropped before it is enlarged.
@@ -51,6 +54,8 @@ class Preprocess:
         ratio: the image is scaled until it just covers `image_size` / `crop_fraction`, then centre-cropped.
     `crop_fraction`: in (0, 1]; used by "shorter_side" only.
     `mean`, `std`: the normalisation of each channel, for pixel values in [0, 1].
+    `value_range`: the values of black and white in files of grey images with more than 8 bits; None for the range that
+        `mixlab.data.deep_image.default_range` finds for each file. It has no effect on arrays.
 
     Raises UserError for settings out of range.
     """
@@ -61,6 +66,7 @@ class Preprocess:
     interpolation: Interpolation = "bicubic"
     mean: tuple[float, float, float] = INCEPTION_MEAN
     std: tuple[float, float, float] = INCEPTION_STD
+    value_range: ValueRange | None = None
     transform: Transform | None = None  # of every image, after normalisation; in training after augmentation and mixing
 
     def __post_init__(self) -> None:
@@ -74,6 +80,11 @@ class Preprocess:
             )
         if min(self.std) <= 0:
             raise UserError(f"std={self.std} is invalid: the value of each channel must be above 0.")
+        if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
+            raise UserError(
+                f"value_range={self.value_range} is invalid: it must be (black, white) with black < white, for example "
+                "(0, 4095)."
+            )
 
     def __call__(self, image: UInt8[np.ndarray, "row column 3"]) -> Float[Tensor, "3 rows columns"]:
         """Resize, normalise and transform one image, as in evaluation."""
@@ -120,19 +131,21 @@ class Preprocess:
         return normalised if self.transform is None else self.transform(normalised)
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as JSON values: tuples become lists; `transform` is included only if it is set."""
+        """The settings as JSON values: tuples become lists; `value_range` and `transform` are included only if set."""
         stored = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-        return stored | {"transform": self.transform.to_dict()} if self.transform else _without(stored, "transform")
+        if self.transform:
+            stored["transform"] = self.transform.to_dict()
+        return {key: value for key, value in stored.items() if value is not None}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preprocess":
-        """Restore the settings from `to_dict`; "transform" may be missing.
+        """Restore the settings from `to_dict`; "value_range" and "transform" may be missing.
 
         Raises UserError for unknown, missing or invalid values.
         """
         known = [field.name for field in fields(cls)]
-        if set(values) | {"transform"} != set(known):
-            unknown, missing = sorted(set(values) - set(known)), sorted(set(known) - set(values) - {"transform"})
+        if set(values) | _OPTIONAL != set(known):
+            unknown, missing = sorted(set(values) - set(known)), sorted(set(known) - set(values) - _OPTIONAL)
             raise UserError(
                 f"preprocessing has the unknown keys {unknown} and lacks the keys {missing}: its keys must be "
                 f"{', '.join(known)}."
@@ -151,12 +164,11 @@ class Preprocess:
             interpolation=values["interpolation"],
             mean=(red, green, blue),
             std=(red_std, green_std, blue_std),
+            value_range=(float(values["value_range"][0]), float(values["value_range"][1]))
+            if "value_range" in values
+            else None,
             transform=Transform.from_dict(values["transform"]) if "transform" in values else None,
         )
-
-
-def _without(values: dict[str, Any], key: str) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name != key}
 
 
 def _tensor(image: Image.Image) -> UInt8[Tensor, "3 row column"]:

@@ -127,7 +127,15 @@ def _preprocessing_text(preprocess: Preprocess) -> str:
         f"An image is {resized}. Its values in [0, 1] are normalised for red, green and blue with the means "
         f"{', '.join(f'{mean:g}' for mean in preprocess.mean)} and the standard deviations "
         f"{', '.join(f'{std:g}' for std in preprocess.std)}. mixlab applies this preprocessing."
+        + _value_range_text(preprocess)
     )
+
+
+def _value_range_text(preprocess: Preprocess) -> str:
+    if preprocess.value_range is None:
+        return ""
+    black, white = preprocess.value_range
+    return f" In images with more than 8 bits, {black:g} is black and {white:g} is white."
 
 
 def _licence(licence: str | None) -> str:

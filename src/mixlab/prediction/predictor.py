@@ -99,7 +99,7 @@ class Predictor:
 
     def _read(self, image: ImageInput) -> UInt8[Tensor, "3 row column"]:
         if not isinstance(image, np.ndarray):
-            image = read_image(image if isinstance(image, bytes) else Path(image))
+            image = read_image(image if isinstance(image, bytes) else Path(image), self._preprocess.value_range)
         elif image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise UserError(
                 f"An array of {image.dtype} with shape {image.shape} is not an image: give uint8 values from 0 to 255 "

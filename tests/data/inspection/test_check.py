@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mixlab.data.dataset import Dataset, Split
-from mixlab.data.image_file import image_kinds
+from mixlab.data.image_file import DeepValues, image_kinds
 from mixlab.data.inspection import check as check_module
 from mixlab.data.inspection.check import Check, check_images
 from mixlab.data.sources import open_as_provided
@@ -148,6 +148,20 @@ def test_unusual_properties_of_a_file_are_detected(name, tmp_path):
     kinds, save = KINDS[name]
     save(tmp_path / name)
     assert image_kinds((tmp_path / name).read_bytes()) == kinds
+
+
+def test_the_values_of_images_with_more_than_8_bits_are_collected(pets):
+    Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30)).save(pets / "train/cat/deep.png")
+    assert run_check(pets).deep == [DeepValues((0, 599), (0, 65535))]
+
+
+def test_images_that_use_little_of_their_range_are_compared_and_not_blank(pets, caplog):
+    values = np.array(image(9).convert("L"))
+    Image.fromarray(values.astype(np.uint16)).save(pets / "train/cat/deep.png")
+    Image.fromarray(values).save(pets / "train/cat/grey.png")
+    check = run_check(pets)
+    assert check.blank == [] and not caplog.records
+    assert group_names(check) == [(False, ["train/cat/deep.png", "train/cat/grey.png"])]
 
 
 def test_kinds_are_counted_and_sizes_are_after_exif_orientation(pets):

@@ -1,5 +1,6 @@
 """The findings of a check as sentences, tables, JSON and a page."""
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from jaxtyping import UInt8
+from PIL import Image as PilImage
 
 from mixlab.data.dataset import Dataset, ImageSource, Split
 from mixlab.data.inspection.check import Check, check_images
@@ -38,6 +40,21 @@ def check_splits(classes: tuple[str, ...] = ("cat", "dog"), **splits: Sequence[t
         names = [f"{split}/{label}/<{index}>.png" for index, (label, _) in enumerate(images)]
         result[split] = Split(names, labels, [image for _, image in images])
     return check_images(Dataset("folder:pets", classes, result), workers=1, quiet=True)
+
+
+class Deep:
+    """A TIFF with some values of more than 8 bits."""
+
+    size = 3
+
+    def __init__(self, *values: float, dtype: type):
+        content = io.BytesIO()
+        rows = np.resize(np.array(values, dtype=dtype), (20, 24))
+        PilImage.fromarray(rows).save(content, format="tiff")
+        self._content = content.getvalue()
+
+    def read_bytes(self) -> bytes:
+        return self._content
 
 
 @pytest.fixture
@@ -167,3 +184,34 @@ def test_the_page_shows_only_the_first_groups_and_images():
 @pytest.mark.parametrize("width", [390, 1200])
 def test_the_page_fits_the_window_without_console_errors(invalid, opened, width):
     assert opened(check_page(invalid).html(), width) == (width, "")
+
+
+def value_range_findings(*images: Deep) -> list[str]:
+    check = check_splits(train=[("cat", image) for image in images], test=[("dog", scene(1))])
+    return [sentence for sentence in findings(check) if sentence.startswith("More than 8 bits")]
+
+
+def test_images_of_12_bits_in_files_of_16_bits_are_reported_with_a_value_range():
+    assert value_range_findings(Deep(0, 900, dtype=np.uint16), Deep(5, 4000, dtype=np.uint16)) == [
+        "More than 8 bits, with few shades left: 2 images with values from 0 to 4000, less than 1/16 of the value "
+        "range, 0 to 65535. Set preprocessing.value_range=[0, 4095], or the values of black and white in your data."
+    ]
+
+
+def test_a_dark_image_beside_bright_ones_is_no_finding():
+    assert value_range_findings(Deep(0, 900, dtype=np.uint16), Deep(5, 40000, dtype=np.uint16)) == []
+
+
+def test_different_value_ranges_are_reported():
+    assert value_range_findings(Deep(0, 0.9, dtype=np.float32), Deep(5, 200, dtype=np.float32)) == [
+        "More than 8 bits, with different value ranges: 2 images (0 to 1 and 0 to 255). If equal values are equally "
+        "bright, set preprocessing.value_range=[0, 255], or the values of black and white in your data."
+    ]
+
+
+def test_the_values_of_images_with_more_than_8_bits_are_summarized(valid):
+    check = check_splits(train=[("cat", Deep(0, 30000, dtype=np.uint16)), ("dog", scene(1))])
+    summary = "Values of images with more than 8 bits: 0 to 30000; value range: 0 to 65535."
+    assert results(check)["values"] == summary
+    assert summary in "".join(render(table, "markdown") for table in tables(check))
+    assert results(valid)["values"] == ""

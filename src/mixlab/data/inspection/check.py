@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from mixlab.data.dataset import Dataset, ImageSource, content_digest
-from mixlab.data.image_file import UnreadableImage, image_kinds, read_image
+from mixlab.data.image_file import DeepValues, UnreadableImage, deep_values, image_kinds, read_image
 from mixlab.data.inspection.near_duplicates import ImageHash, Pair, connected_groups, near_duplicates, perceptual_hash
 from mixlab.data.splits import with_all_splits
 from mixlab.errors import UserError
@@ -37,6 +37,7 @@ class ImageInfo:
     `rows`, `columns`: the size in pixels, after the EXIF orientation was applied.
     `kinds`: unusual properties of its file, such as "CMYK".
     `digest`: the hash of its bytes.
+    `deep`: its values if it has more than 8 bits, else None.
     """
 
     rows: int
@@ -44,6 +45,7 @@ class ImageInfo:
     kinds: tuple[str, ...]
     digest: bytes
     hash: ImageHash
+    deep: DeepValues | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,11 @@ class Check:
         """Rows and columns of each readable image."""
         return np.array([(info.rows, info.columns) for info in self._readable], dtype=np.int64).reshape(-1, 2)
 
+    @cached_property
+    def deep(self) -> list[DeepValues]:
+        """The values of the images with more than 8 bits."""
+        return [info.deep for info in self._readable if info.deep is not None]
+
     def counts(self, split: str) -> dict[str, int]:
         """The number of images of each class in a split, including unreadable ones."""
         counts = np.bincount(self.dataset.splits[split].labels, minlength=len(self.dataset.classes))
@@ -208,20 +215,24 @@ def _processes(workers: int, images: int) -> Iterator[_ParallelMap]:
 
 def _read_info(source: ImageSource) -> ImageInfo | str:
     if isinstance(source, np.ndarray):
-        return _image_info(source, (), content_digest(source))
+        return _image_info(source, (), content_digest(source), None)
     try:
         content = source.read_bytes()
-        image = read_image(content)
+        deep = deep_values(content)
+        image = read_image(content, deep and deep.used)  # near duplicates may differ in brightness
     except UnreadableImage as error:
         return error.reason
     except OSError as error:
         return (error.strerror or str(error)).lower()
-    return _image_info(image, image_kinds(content), blake2b(content, digest_size=16).digest())
+    digest = blake2b(content, digest_size=16).digest()
+    return _image_info(image, image_kinds(content), digest, deep)
 
 
-def _image_info(image: UInt8[np.ndarray, "row column 3"], kinds: tuple[str, ...], digest: bytes) -> ImageInfo:
+def _image_info(
+    image: UInt8[np.ndarray, "row column 3"], kinds: tuple[str, ...], digest: bytes, deep: DeepValues | None
+) -> ImageInfo:
     rows, columns, _ = image.shape
-    return ImageInfo(rows, columns, kinds, digest, perceptual_hash(image))
+    return ImageInfo(rows, columns, kinds, digest, perceptual_hash(image), deep)
 
 
 def _group_by_digest(infos: Sequence[ImageInfo | str]) -> list[list[tuple[int, ImageHash]]]:

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from mixlab.data.deep_image import ValueRange, suggested_range, uses_little
+from mixlab.data.image_file import DeepValues
 from mixlab.data.inspection.check import Check, DuplicateGroup, Member
 from mixlab.data.inspection.near_duplicates import MAX_BITS, MIN_CORRELATION
 from mixlab.report.table import Cell, Column, Table
@@ -47,6 +49,8 @@ def findings(check: Check) -> list[str]:
             "training, and if mixlab divides the split, near duplicates may end up in train and test."
         )
     sentences += _imbalances(check)
+    if check.deep:
+        sentences += _value_range_findings(check.deep)
     if check.blank:
         sentences.append(f"Blank, with a single colour: {pluralize(len(check.blank), 'image')}.")
     return sentences
@@ -55,6 +59,44 @@ def findings(check: Check) -> list[str]:
 def _groups(groups: list[DuplicateGroup]) -> str:
     images = pluralize(sum(len(group.members) for group in groups), "image")
     return f"{pluralize(len(groups), 'group')} with {images}"
+
+
+def _value_range_findings(deep: list[DeepValues]) -> list[str]:
+    """Value ranges that leave few shades, or that differ between images."""
+    used, ranges = _all_used(deep), sorted({values.value_range for values in deep})
+    black, white = suggested_range(used)
+    count, key = pluralize(len(deep), "image"), f"preprocessing.value_range=[{black:g}, {white:g}]"
+    if len(ranges) > 1:
+        return [
+            f"More than 8 bits, with different value ranges: {count} ({_ranges_text(ranges)}). If equal values are "
+            f"equally bright, set {key}, or the values of black and white in your data."
+        ]
+    if uses_little(used, ranges[0]):
+        return [
+            f"More than 8 bits, with few shades left: {count} with values from {_range_text(used)}, less than 1/16 of "
+            f"the value range, {_range_text(ranges[0])}. Set {key}, or the values of black and white in your data."
+        ]
+    return []
+
+
+def _all_used(deep: list[DeepValues]) -> ValueRange:
+    return min(values.used[0] for values in deep), max(values.used[1] for values in deep)
+
+
+def _ranges_text(ranges: list[ValueRange]) -> str:
+    return join_words([_range_text(value_range) for value_range in ranges])
+
+
+def _range_text(value_range: ValueRange) -> str:
+    return f"{value_range[0]:.6g} to {value_range[1]:.6g}"
+
+
+def value_summary(check: Check) -> str:
+    """The values of the images with more than 8 bits, as a sentence; empty if there are none."""
+    if not check.deep:
+        return ""
+    ranges = _ranges_text(sorted({values.value_range for values in check.deep}))
+    return f"Values of images with more than 8 bits: {_range_text(_all_used(check.deep))}; value range: {ranges}."
 
 
 def _imbalances(check: Check) -> list[str]:
@@ -104,7 +146,7 @@ def summary_table(check: Check) -> Table:
     rows += [{"kind": kind, "images": count} for kind, count in check.kinds.most_common()]
     for exact, kind in ((True, "byte-identical to another"), (False, "near duplicate of another")):
         rows.append({"kind": kind, "images": _redundant(check, exact=exact)})
-    notes = [size_summary(check), headline(check), *findings(check), SIMILARITY_NOTE]
+    notes = [size_summary(check), value_summary(check), headline(check), *findings(check), SIMILARITY_NOTE]
     columns = [Column("kind", "kind"), Column("images", "images")]
     return Table(f"Contents of {check.dataset.name}", columns, rows, [note for note in notes if note])
 
@@ -213,6 +255,7 @@ def results(check: Check) -> dict[str, Any]:
         "blank": [{"split": member.split, "name": member.name} for member in check.blank],
         "kinds": dict(check.kinds),
         "sizes": size_summary(check),
+        "values": value_summary(check),
         "groups": [
             {
                 "exact": group.exact,

@@ -82,7 +82,7 @@ def preview(job: Job, n_images: int, *, quiet: bool) -> Preview:
         PreviewedImage(
             name=split.names[index],
             label=classes[split.labels[index]],
-            original=(original := split.image(index)),
+            original=(original := split.image(index, job.preprocess.value_range)),
             evaluated=job.preprocess.resized(original).permute(1, 2, 0).numpy(),
             epochs=versions[index],
         )
