@@ -117,7 +117,7 @@ def test_one_of_several_dictionaries_of_tensors_is_not_guessed(tmp_path):
     torch.save({"student": weights(), "teacher": weights(), "epoch": 3}, tmp_path / "w.pth")
     with pytest.raises(
         UserError,
-        match=r"w.pth contains several dictionaries of tensors \(student, teacher\), and none is under a usual key "
+        match=r"w.pth contains several dictionaries of tensors \(student, teacher\), and none is under a known key "
         r"\(.*model_state_dict\): save only the one of the model, for example "
         r"torch.save\(checkpoint\['student'\], FILE\)",
     ):

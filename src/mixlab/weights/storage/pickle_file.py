@@ -199,7 +199,7 @@ def _only_key(path: Path, nested: Mapping[Any, Mapping[Any, Tensor]]) -> Any:
         first, *_ = nested
         raise UserError(
             f"{path} contains several dictionaries of tensors ({', '.join(map(str, nested))}), and none is "
-            f"under a usual key ({', '.join(_WRAPPERS)}): save only the one of the model, for example "
+            f"under a known key ({', '.join(_WRAPPERS)}): save only the one of the model, for example "
             f"torch.save(checkpoint[{first!r}], FILE)."
         )
     return next(iter(nested))
