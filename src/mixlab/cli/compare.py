@@ -35,6 +35,9 @@ def compare(
     match: Annotated[
         Literal["parameters", "macs", "seconds"] | None, typer.Option(help="Match this quantity of the first model.")
     ] = None,
+    tune: Annotated[
+        int | None, typer.Option(help="Tune every model with this many random trials on the training images.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="New folder for report.html and results.json.")] = None,
     trust_code: TrustCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not show progress.")] = False,
@@ -52,7 +55,14 @@ def compare(
     from mixlab.files import atomic_folder, write_json, write_text
 
     names = None if models is None else [name.strip() for name in models.split(",")]
-    training_options = {"seeds": seeds, "epochs": epochs, "minutes": minutes, "image-size": image_size, "match": match}
+    training_options = {
+        "seeds": seeds,
+        "epochs": epochs,
+        "minutes": minutes,
+        "image-size": image_size,
+        "match": match,
+        "tune": tune,
+    }
     folder = output_folder(out, "compare", data)
     dataset = open_dataset(data, quiet=quiet)
     if not from_scratch and compares_pretrained(names, dataset):

@@ -17,6 +17,7 @@ from mixlab.comparison.candidates import (
 from mixlab.comparison.comparison import Comparison, ModelResult
 from mixlab.comparison.settings import ComparisonSettings
 from mixlab.comparison.trainings import Trained, evaluate_training
+from mixlab.comparison.tuning import tune
 from mixlab.data.dataset import Dataset
 from mixlab.errors import UserError
 from mixlab.evaluation.baselines import baselines
@@ -46,6 +47,9 @@ def compare(
     planned = plan_candidates(candidates, settings, log)
     plan = planned[0].plan
     log(f"On {machine.device_name(device)}; all models are trained in {plan.mode}, {plan.concurrent} at a time.")
+    tunings = () if settings.tune is None else tune(planned, settings.tune, dataset, quiet=quiet, log=log)
+    if tunings:
+        planned = [tuning.tuned for tuning in tunings]
     if settings.minutes is not None:
         seconds = _seconds_per_training(settings.minutes, len(models) * settings.seeds, plan.concurrent)
         planned = [one.lasting(seconds) for one in planned]
@@ -63,6 +67,7 @@ def compare(
         model_results=tuple(
             ModelResult(one.candidate, one.plan, tuple(trained[one.name]), *speeds[one.name]) for one in planned
         ),
+        tunings=tuple(tunings),
         baselines=reached,
         environment=machine.describe(device),
     )

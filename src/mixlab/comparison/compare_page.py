@@ -12,6 +12,7 @@ from mixlab.comparison.recommendation_page import (
     recommendation_summary,
     significance_section,
 )
+from mixlab.comparison.tuning_page import tuning_sections
 from mixlab.report.axes import Axis
 from mixlab.report.curves import learning_curves
 from mixlab.report.forest_plot import dot_plot
@@ -32,6 +33,7 @@ def compare_page(comparison: Comparison) -> Page:
             _significance(comparison),
             _costs(comparison),
             _learning(comparison),
+            *tuning_sections(comparison.tunings),
             _errors(comparison),
             _run_details(comparison),
         ],

@@ -20,6 +20,7 @@ from mixlab.comparison.ranking import Ranking
 from mixlab.comparison.recommendation import Recommendation, power_statement
 from mixlab.comparison.settings import ComparisonSettings
 from mixlab.comparison.trainings import Trained
+from mixlab.comparison.tuning import Tuning
 from mixlab.data.dataset import Dataset
 from mixlab.evaluation.metrics import confusion_matrix
 from mixlab.report.text import pluralize
@@ -107,6 +108,7 @@ class Comparison:
     """Models that were trained from scratch under the same settings.
 
     model_results  in the order in which the user named the models
+    tunings        in the same order; empty if the settings were not tuned
     baselines      accuracy in per cent of methods without training, by name
     environment    the machine and the library versions, see `mixlab.measure.machine.describe`
     """
@@ -116,6 +118,7 @@ class Comparison:
     model_results: tuple[ModelResult, ...]
     baselines: dict[str, Estimate]
     environment: dict[str, Any]
+    tunings: tuple[Tuning, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -182,7 +185,7 @@ class Comparison:
 
     def results(self) -> dict[str, Any]:
         """The content of results.json."""
-        return results_json(
+        results = results_json(
             self.dataset,
             self.ranking,
             self.baselines,
@@ -190,6 +193,9 @@ class Comparison:
             budget=asdict(self.settings),
             models={result.name: _result(result) for result in self.model_results},
         )
+        if self.tunings:
+            results["tuning"] = {tuning.name: tuning.to_dict() for tuning in self.tunings}
+        return results
 
 
 def _result(result: ModelResult) -> dict[str, Any]:

@@ -133,6 +133,9 @@ def _significance(pair: Pair) -> str:
 
 
 def _tuning_note(comparison: Comparison) -> str:
+    if comparison.tunings:
+        trials = len(comparison.tunings[0].trials)
+        return f"The settings of each model are the best of {trials} random trials on the training images."
     untuned = [result.name for result in comparison.model_results if tuned_for(result) != result.name]
     other_models = f"; those of {join_words(untuned, most=3)} were tuned for another model" if untuned else ""
     other_data = "" if comparison.dataset.name == "digits" else ", on the digits and not on images like these"

@@ -83,7 +83,9 @@ class Training:
 
     def __str__(self) -> str:
         recipe = self.job.recipe
-        return f"{recipe.model}, seed {recipe.seed}"
+        left_out = recipe.subset.left_out_fold if isinstance(recipe, Recipe) and recipe.subset else None
+        fold = "" if left_out is None else f", without fold {left_out}"
+        return f"{recipe.model}, seed {recipe.seed}{fold}"
 
 
 def plan_trainings(

@@ -170,7 +170,7 @@ def test_one_of_several_processes_times_its_share_of_a_batch(make_job):
 def test_only_the_images_of_one_step_are_read(make_job, shades, monkeypatch):
     read = []
     image = Split.image
-    monkeypatch.setattr(Split, "image", lambda split, index: read.append(split.names[index]) or image(split, index))
+    monkeypatch.setattr(Split, "image", lambda split, index, _: read.append(split.names[index]) or image(split, index))
     select_plan(make_job(), no_message)
     assert len(read) == 8
 

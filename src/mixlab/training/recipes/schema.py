@@ -68,6 +68,8 @@ class Subset(Section):
     """Train on a subset of the training images (`mixlab.data.subset`)."""
 
     classes: tuple[str, ...] | None = None  # names, in the order of the labels; None: all
+    folds: Annotated[int, Field(ge=2)] | None = None  # folds for cross-validation, which are stratified by class
+    left_out_fold: Annotated[int, Field(ge=0)] | None = None  # the fold without which to train, from 0 to folds - 1
     per_class: Count | None = None  # maximum number of images of each class
     share: Annotated[float, Field(gt=0, le=1)] | None = None  # fraction of the images of each class
     seed: int = Field(default=0, ge=0)
@@ -76,6 +78,17 @@ class Subset(Section):
     def _one_size(self) -> Self:
         if self.per_class is not None and self.share is not None:
             raise UserError("subset has both per_class and share: remove one of them.")
+        return self
+
+    @model_validator(mode="after")
+    def _fold_exists(self) -> Self:
+        if (self.folds is None) != (self.left_out_fold is None):
+            raise UserError("subset needs both folds and left_out_fold, or neither: add the other one.")
+        if self.folds is not None and self.left_out_fold is not None and self.left_out_fold >= self.folds:
+            raise UserError(
+                f"subset.left_out_fold={self.left_out_fold} is out of range: the {self.folds} folds are numbered from "
+                f"0 to {self.folds - 1}."
+            )
         return self
 
 
