@@ -97,7 +97,7 @@ def _run(words: list[str]) -> int:
     except UserError as error:
         return _print_error(str(error))
     except Interrupted as interrupted:
-        return _print_error(str(interrupted), status=75)
+        return _print_error(str(interrupted), status=interrupted.status)
     except typer.TyperException as error:
         return _print_error(_usage_message(words, error))
 

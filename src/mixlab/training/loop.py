@@ -28,6 +28,7 @@ from mixlab.training.distributed import (
     parallelize,
 )
 from mixlab.training.ema import ModelEma
+from mixlab.training.epoch_lines import EpochLines
 from mixlab.training.job import Job
 from mixlab.training.objective import make_objective
 from mixlab.training.optimizer import build_optimizers
@@ -50,11 +51,12 @@ def train(job: Job, plan: Plan, folder: Path, *, quiet: bool, on_wait: Callable[
     job      from `resolve`
     plan     how to compute; a run that is resumed uses its own plan
     folder   new or empty, or with a run of the same job: an unfinished one is resumed, a finished one is returned
-    quiet    no progress bars
+    quiet    no progress bars, and no lines where standard error is not a terminal
     on_wait  called with a message if another process trains in the folder; then `train` waits and returns the run of
              that process. None: raises LeaseHeldError instead
 
-    SIGTERM and SIGUSR1 stop the training after the current step: a checkpoint is written and Interrupted is raised.
+    Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 stop the training after the current step: a checkpoint is written and
+    Interrupted is raised. A second Ctrl-C stops it at once.
     Raises UserError for errors that only occur during training, such as unreadable images, a full disk, or a loss that
     is not finite. The last checkpoint stays; a new folder without a checkpoint is removed.
     """
@@ -107,7 +109,7 @@ def _fit(job: Job, plan: Plan, writer: RunWriter, *, quiet: bool) -> None:
         log = stack.enter_context(tracked(recipe, writer.run.path, accelerator, step=progress.step))
         advance = stack.enter_context(progress_bar(f"train {recipe.model}", total=steps, quiet=quiet))
         advance(progress.step)
-        metrics = StepMetrics(accelerator)
+        metrics, epoch_lines = StepMetrics(accelerator), EpochLines(progress, steps, steps_per_epoch, quiet=quiet)
         stopped = False
 
         while progress.step < steps and not stopped:
@@ -152,6 +154,7 @@ def _fit(job: Job, plan: Plan, writer: RunWriter, *, quiet: bool) -> None:
                         checkpoints.save_best(Checkpoint(_weights(network, ema), metadata))
                 journal.write("epoch", step=progress.step, epoch=epoch + 1, seconds=progress.seconds, **line)
                 log(line, progress.step)
+                epoch_lines.log(epoch + 1, line)
                 writer.require_lease()
                 checkpoints.save(state.snapshot(progress, journal.bytes))
                 writer.update_page()
