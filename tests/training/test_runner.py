@@ -214,8 +214,8 @@ def test_all_trainings_get_the_mode_with_the_shortest_total_time(make_trainings,
 
 
 def test_timings_are_cached_for_all_seeds_and_lengths(make_trainings, timed):
-    first = make_trainings(0, 1)
-    again = make_trainings(0, {"seed": 5, "steps": 3})
+    first = make_trainings({"speed": "auto"}, {"speed": "auto", "seed": 1})
+    again = make_trainings({"speed": "auto"}, {"speed": "auto", "seed": 5, "steps": 3})
     assert len(timed) == 1
     assert again[0] == replace(first[0], job=again[0].job)
 

@@ -26,7 +26,9 @@ def train(
         str | None,
         typer.Option(help="Size, published weights, run, file, timm:NAME, variant:NAME or py:FILE.py:NAME."),
     ] = None,
-    set: Annotated[list[str] | None, typer.Option(help="Override a key of the recipe, for example epochs=20.")] = None,
+    set: Annotated[
+        list[str] | None, typer.Option(help="Override a key of the recipe: optimizer.name=sgd. Can be repeated.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images, as --set epochs=.")] = None,
     batch: Annotated[str | None, typer.Option(help="Images per step, or auto, as --set batch=.")] = None,
     lr: Annotated[
@@ -34,7 +36,9 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the random numbers. Default: from the recipe.")] = None,
     device: Device = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: a folder in the store.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run. Default: a new one in $MIXLAB_RUNS or runs/.")
+    ] = None,
     resume: Annotated[Path | None, typer.Option(help="Folder of an interrupted run to resume.")] = None,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Train without published weights.")] = False,
     dry_run: Annotated[
@@ -154,6 +158,8 @@ def _print_summary(run: "Run", log: Log) -> None:
     history = read_history(run.journal)
     for image, reason in (history.end or {}).get("unreadable", {}).items():
         log(f"{image} was skipped: {reason}.")
+    for line in history.stopped_early:
+        log(f"Stopped early after epoch {line['epoch']}: the validation accuracy did not improve any more.")
     if (validation := history.validation) is not None:
         log(f"Validation accuracy: {validation['top1']:.1f} % of {validation['images']:,} images.")
     print(run.path)
