@@ -95,9 +95,10 @@ def test_python_on_the_page_about_timm_runs_with_the_results_of_its_comments(
     assert names["logits"].shape == (2, 10)
     assert names["features"].shape == (2, names["channels"])
     assert [tuple(each.shape[:2]) for each in names["maps"]] == [(2, 32), (2, 64)]
-    assert names["model"](torch.rand(1, 3, *names["model"].config.image_size)).shape == (1, 3)
+    size = names["model"].config.image_size
+    assert names["model"](torch.rand(1, 3, size, size)).shape == (1, 3)
     assert names["list_models"]("mixer_b16_224") == ["mixer_b16"]
-    assert names["card"]("mixer_b16_224.goog_in21k_ft_in1k").name == "mixer_b16.goog_in1k"
+    assert names["card"]("mixer_b16_224.goog_in21k").name == "mixer_b16.goog_in21k"
 
 
 def test_settings_on_the_page_about_timm_are_keys_of_recipes():
