@@ -25,6 +25,14 @@ def seeded() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def timings_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache of the timings of autotuning: empty, and of this test only."""
+    folder = tmp_path.with_name(f"{tmp_path.name}-cache")
+    monkeypatch.setattr("mixlab.training.planning.autotune.cache_folder", lambda: folder)
+    return folder / "timings"
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder with the CIFAR-10 archive and the ReaL labels, which are too large for the repository."""

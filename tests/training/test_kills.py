@@ -200,10 +200,10 @@ def test_a_run_killed_at_ten_random_moments_has_the_weights_of_an_uninterrupted_
     assert len(resumed) > 2, "the processes were killed too early"
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
-def test_a_signal_stops_after_the_step_with_a_checkpoint(trainer, recipe, tmp_path, name):
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 75), ("SIGHUP", 75), ("SIGUSR1", 75)])
+def test_a_signal_stops_after_the_step_with_a_checkpoint(trainer, recipe, tmp_path, name, status):
     assert trainer(recipe, tmp_path / "whole") == [0]
-    assert trainer(recipe | {"checkpoints": {}}, tmp_path / "stopped", kill=(name, 15)) == [75]
+    assert trainer(recipe | {"checkpoints": {}}, tmp_path / "stopped", kill=(name, 15)) == [status]
     assert Run(tmp_path / "stopped").state == "stopped"
     assert (Run(tmp_path / "stopped").checkpoints / "step-00000015.safetensors").exists()
     assert trainer(recipe, tmp_path / "stopped") == [0]

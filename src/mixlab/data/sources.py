@@ -16,6 +16,7 @@ from mixlab.data.readers.tar_file import read_tar
 from mixlab.data.readers.tfds import read_tfds
 from mixlab.data.readers.torchvision_sets import SETS, read_torchvision_set
 from mixlab.data.readers.webdataset import read_webdataset
+from mixlab.data.readers.zip_file import read_zip
 from mixlab.data.splits import as_single_test_split, with_all_splits, with_test_split
 from mixlab.errors import UserError, did_you_mean
 
@@ -148,6 +149,7 @@ KINDS = {
     "folder": _user_images("folder:PATH", lambda location, *, quiet: read_folder(_path(location))),
     "csv": _user_images("csv:FILE", lambda location, *, quiet: read_csv(_path(location))),
     "tar": _user_images("tar:FILE", lambda location, *, quiet: read_tar(_path(location), quiet=quiet)),
+    "zip": _user_images("zip:FILE", lambda location, *, quiet: read_zip(_path(location))),
     "wds": _user_images("wds:PATTERN", read_webdataset),
     "parquet": _user_images("parquet:PATTERN", read_parquet),
     "hf": _published_images("hf:NAME[:SPLIT]", read_hub_dataset),

@@ -100,12 +100,13 @@ class RunEvaluation:
         }
 
 
-def evaluate_run(run: Run, data: str | None, *, quiet: bool) -> RunEvaluation:
+def evaluate_run(run: Run, data: str | None, *, quiet: bool, device: str | None = None) -> RunEvaluation:
     """Evaluate a run in fp32.
 
     run    a finished run
     data   the name of a data set; None, or the data set of the training: the test images that the run held out. The
            same applies to a copy of the data set under another name.
+    device "cpu", "cuda", "cuda:1" or "mps"; None: the fastest one of this machine
     quiet  no progress bar
 
     Raises UserError if the data cannot be read, if its classes are not those of the run, or if the split of the run is
@@ -114,8 +115,8 @@ def evaluate_run(run: Run, data: str | None, *, quiet: bool) -> RunEvaluation:
     recipe = run.recipe
     classes = tuple(run.config["classes"])
     dataset, evaluated = _open_dataset(run, recipe["data"], data, classes)
-    device = machine.pick_device()
-    predict = predict_fn(prepare_model(load(run.path), device, ComputeMode()), device, ComputeMode())
+    torch_device = machine.pick_device(device)
+    predict = predict_fn(prepare_model(load(run.path), torch_device, ComputeMode()), torch_device, ComputeMode())
     batches = EvalBatches(
         dataset.splits["test"],
         Preprocess.from_dict(run.config["preprocess"]),
@@ -134,7 +135,7 @@ def evaluate_run(run: Run, data: str | None, *, quiet: bool) -> RunEvaluation:
         evaluated=evaluated,
         evaluation=evaluation,
         majority=accuracy(majority_class(dataset.splits.get("train", test).labels, len(test)), test.labels),
-        environment=machine.describe(device),
+        environment=machine.describe(torch_device),
     )
 
 

@@ -24,6 +24,7 @@ EXCLUDED = (
     "runs/side_by_side.py",
     "stats",
     "studies",
+    "training/epoch_lines.py",
     "training/run_page.py",
     "training/trackers.py",
 )

@@ -140,8 +140,9 @@ class RunWriter:
 
     def interrupted(self, signal: str | None, step: int, steps: int) -> Interrupted:
         return Interrupted(
-            f"Stopped by {signal or 'a signal to another process'} after step {step:,} of {steps:,}. A checkpoint was "
-            f"written: continue with mixlab train --resume {self.run.path}"
+            signal,
+            f" after step {step:,} of {steps:,}. A checkpoint was written: continue with mixlab train --resume "
+            f"{self.run.path}",
         )
 
     def update_page(self) -> None:

@@ -54,7 +54,9 @@ def sizes_table(sizes: Sequence[Size], published: Sequence[str] = ()) -> Table:
 def sizes_full_table(sizes: Sequence[Size]) -> Table:
     """A machine-readable list of sizes with every field."""
     rows = [
-        asdict(size) | {"config": dumps(size.config), "paper": size.paper.title, "address": size.paper.address}
+        asdict(size)
+        | {"config": dumps(size.config), "paper": size.paper.title, "address": size.paper.address}
+        | {"aliases": ", ".join(size.aliases)}
         for size in sizes
     ]
     return Table(title="Models by name", columns=[Column(key, key) for key in rows[0]], rows=rows)

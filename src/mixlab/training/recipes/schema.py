@@ -220,6 +220,13 @@ class Checkpoints(Section):
     keep: Count = 2  # number of last checkpoints to keep; the best weights are kept in addition
 
 
+class EarlyStopping(Section):
+    """End the training when the validation accuracy has not improved (`mixlab.training.early_stopping`)."""
+
+    patience: Count  # epochs without an improvement
+    min_delta: float = Field(default=0.0, ge=0)  # percentage points by which an epoch has to exceed the best one before
+
+
 class Expected(Section):
     """The result of a recipe: measured by mixlab, or as published."""
 
@@ -262,6 +269,7 @@ class Recipe(Section):
     loss: Loss = Loss()
     ema: Ema | None = None
     distillation: Distillation | None = None
+    early_stopping: EarlyStopping | None = None
     checkpoints: Checkpoints = Checkpoints()
     expected: Expected | None = None
 
@@ -301,6 +309,9 @@ class Recipe(Section):
         if self.precision == "fp16" and self.non_finite == "skip":
             reason = "the gradient scaler of fp16 skips such steps already, and adapts the scale to them"
             yield 'non_finite="skip" and precision="fp16"', reason, "Remove non_finite."
+        if self.early_stopping is not None and self.validation == "merged":
+            reason = "the validation images are training images, so no accuracy shows when to stop"
+            yield '[early_stopping] and validation="merged"', reason, "Remove one of them."
         if self.parallel == "fsdp" and optimizer.name == "muon":
             yield 'optimizer.name="muon" and parallel="fsdp"', "muon needs unsharded matrices", 'Set parallel="ddp".'
 
