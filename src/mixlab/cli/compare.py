@@ -36,8 +36,8 @@ def compare(
         Literal["parameters", "macs", "seconds"] | None, typer.Option(help="Match this quantity of the first model.")
     ] = None,
     margin: Annotated[
-        float, typer.Option(help="Points: recommend the fastest model that is at most this far behind the best.")
-    ] = 1.0,
+        float | None, typer.Option(help="Points: recommend a model at most this far behind the best. Default: 1.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="New folder for report.html and results.json.")] = None,
     trust_code: TrustCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not show progress.")] = False,
@@ -51,11 +51,13 @@ def compare(
     from mixlab.comparison.comparison_tables import tables
     from mixlab.comparison.pretrained_page import pretrained_page
     from mixlab.comparison.pretrained_tables import pretrained_tables
+    from mixlab.comparison.ranking import DEFAULT_MARGIN
     from mixlab.data.sources import open_dataset
     from mixlab.files import atomic_folder, write_json, write_text
 
     names = None if models is None else [name.strip() for name in models.split(",")]
     training_options = {"seeds": seeds, "epochs": epochs, "minutes": minutes, "image-size": image_size, "match": match}
+    margin = DEFAULT_MARGIN if margin is None else margin
     folder = output_folder(out, "compare", data)
     dataset = open_dataset(data, quiet=quiet)
     if not from_scratch and compares_pretrained(names, dataset):

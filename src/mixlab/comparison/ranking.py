@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 
 from mixlab.errors import UserError
 from mixlab.stats.best import behind_the_best
-from mixlab.stats.components import variance_components
+from mixlab.stats.components import image_sample, variance_components
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.paired import Difference, crossed_bootstrap, detectable_difference, holm
 from mixlab.stats.sample_size import Needed, needed
@@ -135,7 +135,11 @@ def rank(correct: Mapping[str, CorrectAnswers], *, margin: float, image_variance
         behind=dict(zip(ranked, behind_the_best(answers, image_variance_factor=image_variance_factor), strict=True)),
         unstable=tuple(name for name, flag in zip(ranked, is_unstable, strict=True) if flag),
         margin=margin,
-        needed=needed(variance_components(answers, image_variance_factor=image_variance_factor), ~is_unstable, margin),
+        needed=needed(
+            variance_components(answers, image_sample(answers), image_variance_factor=image_variance_factor),
+            ~is_unstable,
+            margin,
+        ),
         detectable=median(
             detectable_difference(pair.difference.standard_error, pair.difference.degrees_of_freedom, comparisons=1)
             for pair in pairs

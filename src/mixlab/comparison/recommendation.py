@@ -83,7 +83,11 @@ class Recommendation:
     @property
     def _bound_of_chosen(self) -> str:
         behind = self.ranking.behind[self.chosen]
-        return f"at most {bound_text(behind)} points behind the best model" if behind > 0 else "better than every other"
+        return (
+            f"at most {bound_text(behind)} points behind the best model"
+            if behind > 0
+            else "better than every other model"
+        )
 
     @property
     def _baseline(self) -> str:

@@ -14,7 +14,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mixlab.stats.components import Components, Correctness, accuracies, image_sample, variance_components
+from mixlab.stats.components import (
+    Components,
+    Correctness,
+    ImageSample,
+    Sample,
+    accuracies,
+    image_sample,
+    variance_components,
+)
 
 LEVEL = 0.95
 
@@ -50,28 +58,26 @@ def behind_the_best(
     chosen by its bound.
 
     Images are resampled jointly for all models and seeds separately for each model, with the corrections of
-    `mixlab.stats.paired.crossed_bootstrap`. Every resample is divided by a standard error of its own, in which the
-    variance over seeds of each model is multiplied by a chi-square over its degrees of freedom. For two models with
-    one dominant source of variance this is Student's t. In several models it keeps apart those whose standard error is
-    uncertain, which one number of degrees of freedom for a pair does not.
+    `mixlab.stats.paired.crossed_bootstrap`. Student's t for few seeds is one for each model: every resample is divided
+    by a standard error of its own, in which the variance over seeds of each model is multiplied by a chi-square over
+    its degrees of freedom.
 
     With one training of a model, the bound covers other test images only. `benchmarks/recommendation.py` measures the
     error rates, and docs/compare.md has the results.
     """
     rng = np.random.default_rng(seed)
-    components = variance_components(correct, image_variance_factor=image_variance_factor)
+    images, seeds = image_sample(correct), [accuracies(each) for each in correct]
+    components = variance_components(correct, images, image_variance_factor=image_variance_factor)
     blocks = [min(_BLOCK, resamples - start) for start in range(0, resamples, _BLOCK)]
-    largest = np.concatenate([_largest_deviations(correct, components, block, rng) for block in blocks])
+    largest = np.concatenate([_largest_deviations(images, seeds, components, block, rng) for block in blocks])
     critical = np.quantile(largest, LEVEL, axis=0, method="higher")
     return (100 * _upper_bounds(components, critical)).tolist()
 
 
 def _largest_deviations(
-    correct: Sequence[Correctness], components: Components, resamples: int, rng: np.random.Generator
+    images: ImageSample, seeds: Sequence[Sample], components: Components, resamples: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """(resample, model) For each reference model, the largest studentised deviation of another model from it."""
-    images = image_sample(correct)
-    seeds = [accuracies(each) for each in correct]
     adjustment = np.sqrt(components.image_variance / np.where(images.pair_variance > 0, images.pair_variance, 1))
     deviations = _differences(images.resample_means(resamples, rng)) * adjustment
     deviations += _differences(np.column_stack([sample.resample_means(resamples, rng) for sample in seeds]))

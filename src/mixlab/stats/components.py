@@ -113,8 +113,9 @@ class ImageSample:
 def image_sample(correct: Sequence[Correctness]) -> ImageSample:
     """The sample of models that were evaluated on the same images."""
     means = np.column_stack([each.mean(axis=0) for each in correct])
-    patterns, counts = np.unique(means, axis=0, return_counts=True)
-    return ImageSample(patterns, counts)
+    rows = means.view(np.dtype((np.void, means.strides[0]))).ravel()  # np.unique(means, axis=0) is 10 times as slow
+    _, first, counts = np.unique(rows, return_index=True, return_counts=True)
+    return ImageSample(means[first], counts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,14 +157,16 @@ class Components:
         )
 
 
-def variance_components(correct: Sequence[Correctness], *, image_variance_factor: float = 1.0) -> Components:
+def variance_components(
+    correct: Sequence[Correctness], images: ImageSample, *, image_variance_factor: float = 1.0
+) -> Components:
     """The components of two or more models that were evaluated on the same images.
 
     correct:                for each model, (seed, image) whether each training classified each image correctly.
+    images:                 `image_sample(correct)`.
     image_variance_factor:  multiplies the variance due to the images, see `mixlab.stats.best.behind_the_best`.
     """
     interaction = np.array([interaction_variance(each) for each in correct])
-    images = image_sample(correct)
     # The variance over seeds contains the interaction already. The lower bound is the variance of the added images.
     without_interaction = images.pair_variance - interaction[:, None] - interaction
     samples = [accuracies(each) for each in correct]
