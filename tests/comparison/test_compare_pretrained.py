@@ -83,7 +83,7 @@ def test_the_default_weights_are_evaluated_once_on_every_image(compared, default
             result.cross_validation.correct.mean() > 0.6
         )  # chance is a third; random features still encode the colour
         assert result.correct.shape == (1, 51)  # two images are copies
-    assert comparison.ranking.recommended is None or comparison.ranking.recommended == comparison.chosen.name
+    assert comparison.recommendation.recommended in (None, comparison.chosen.name)
 
 
 def test_all_weights_are_evaluated_on_the_same_images_in_the_same_folds(compared):

@@ -15,6 +15,7 @@ from mixlab.comparison.candidates import (
     require_several,
 )
 from mixlab.comparison.comparison import Comparison, ModelResult
+from mixlab.comparison.ranking import DEFAULT_MARGIN, check_margin
 from mixlab.comparison.settings import ComparisonSettings
 from mixlab.comparison.trainings import Trained, evaluate_training
 from mixlab.comparison.tuning import tune
@@ -31,14 +32,22 @@ Log = Callable[[str], None]
 
 
 def compare(
-    models: Sequence[str], dataset: Dataset, settings: ComparisonSettings, *, quiet: bool, log: Log
+    models: Sequence[str],
+    dataset: Dataset,
+    settings: ComparisonSettings,
+    *,
+    margin: float = DEFAULT_MARGIN,
+    quiet: bool,
+    log: Log,
 ) -> Comparison:
     """Train every model with every seed, evaluate all on the test split, and compare the results.
 
     `dataset` is the result of `open_dataset`; each training opens it again by its name, in its own process. Finished
-    trainings are taken from the store. `log` is called with a message for the plans and for each result.
+    trainings are taken from the store. A model is recommended if it is at most `margin` percentage points behind the
+    best. `log` is called with a message for the plans and for each result.
     """
     require_several(models)
+    check_margin(margin)
     candidates = _make_candidates(models, dataset, settings)
     dataset = dataset.merge_validation()
     # The baselines read every image, so an unreadable one is reported before the first training.
@@ -69,6 +78,7 @@ def compare(
         ),
         tunings=tuple(tunings),
         baselines=reached,
+        margin=margin,
         environment=machine.describe(device),
     )
 

@@ -9,6 +9,7 @@ from mixlab.benchmark.throughput import images_per_second
 from mixlab.comparison.candidates import require_several
 from mixlab.comparison.cross_validation import CrossValidation, cross_validate
 from mixlab.comparison.pretrained_comparison import PretrainedComparison, PretrainedResult
+from mixlab.comparison.ranking import DEFAULT_MARGIN, check_margin
 from mixlab.data.dataset import Dataset, Split
 from mixlab.data.folds import Folds, Round, make_folds, single_test_split
 from mixlab.errors import UserError
@@ -64,13 +65,20 @@ def compares_pretrained(models: Sequence[str] | None, dataset: Dataset) -> bool:
 
 
 def compare_pretrained(
-    models: Sequence[str], dataset: Dataset, folds: int | None, *, quiet: bool, log: Log
+    models: Sequence[str],
+    dataset: Dataset,
+    folds: int | None,
+    *,
+    margin: float = DEFAULT_MARGIN,
+    quiet: bool,
+    log: Log,
 ) -> PretrainedComparison:
     """Fit a closed-form head on each backbone and compare their accuracies on the same images.
 
     models   names of published weights, at least two
     dataset  all splits are used for the folds
     folds    number of folds; None: 5 folds for fewer than 5,000 images, else the test split alone
+    margin   in percentage points: weights that are at most this far behind the best may be recommended
     quiet    no progress bars
     log      receives one sentence for each step
 
@@ -79,6 +87,7 @@ def compare_pretrained(
     Raises UserError if weights cannot be loaded, if an image cannot be read, or if a class has too few images.
     """
     require_several(models)
+    check_margin(margin)
     cv_folds = _cv_folds(dataset, folds)
     rounds = list(cv_folds.rounds())
     split = cv_folds.images.split
@@ -109,6 +118,7 @@ def compare_pretrained(
         requested_folds=folds,
         model_results=model_results,
         baselines=baselines,
+        margin=margin,
         environment=machine.describe(device),
     )
 
