@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from typing import Any
@@ -20,6 +21,7 @@ from mixlab.comparison.trainings import Trained, evaluate_training
 from mixlab.data.dataset import Dataset
 from mixlab.errors import UserError
 from mixlab.evaluation.baselines import baselines
+from mixlab.evaluation.unseen_images import unseen_in_training
 from mixlab.measure import machine
 from mixlab.training.runner import STARTUP_SECONDS, run_all
 from mixlab.weights.load import load
@@ -35,11 +37,15 @@ def compare(
     """Train every model with every seed, evaluate all on the test split, and compare the results.
 
     `dataset` is the result of `open_dataset`; each training opens it again by its name, in its own process. Finished
-    trainings are taken from the store. `log` is called with a message for the plans and for each result.
+    trainings are taken from the store. Test images that are copies of training images are left out. `log` is called
+    with a message for the plans and for each result.
     """
     require_several(models)
     candidates = _make_candidates(models, dataset, settings)
-    dataset = dataset.merge_validation()
+    unseen = unseen_in_training(dataset.merge_validation(), quiet=quiet)
+    for note in unseen.notes:
+        log(note)
+    dataset = replace(unseen.dataset, notes=(*unseen.dataset.notes, *unseen.notes))
     # The baselines read every image, so an unreadable one is reported before the first training.
     reached = baselines(dataset.splits["train"], dataset.splits["test"])
     device = candidates[0].job.device

@@ -39,6 +39,7 @@ def choice_table(comparison: PretrainedComparison) -> Table:
         f"models take turns, on {comparison.environment['device']}.",
         "A closed-form head (ridge regression) is fitted on the features of each backbone; the backbones are not "
         "trained. After fine-tuning, the ranking may differ.",
+        *comparison.unseen.notes,
     ]
     return Table(comparison.title, columns, rows, notes, models=comparison.names)
 
