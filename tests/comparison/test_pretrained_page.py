@@ -21,6 +21,7 @@ from mixlab.data.folds import make_folds
 from mixlab.data.preprocess import Preprocess
 from mixlab.evaluation.probes.features import Backbone
 from mixlab.evaluation.probes.ridge import FittedHead, LinearHead
+from mixlab.evaluation.unseen_images import UnseenImages
 from mixlab.report.html_text import html_text
 from mixlab.report.table import print_table
 from mixlab.speed.plan import ComputeMode
@@ -86,6 +87,7 @@ def make_pretrained_comparison(accuracies: dict[str, float], folds: int | None =
         )
     return PretrainedComparison(
         dataset=dataset,
+        unseen=UnseenImages(dataset, 3, 0, ("Left out: 3 of 403 images.",)),
         cv_folds=cv_folds,
         requested_folds=folds,
         model_results=tuple(model_results),

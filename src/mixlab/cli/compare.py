@@ -37,6 +37,7 @@ def compare(
     ] = None,
     tune: Annotated[
         int | None, typer.Option(help="Tune every model with this many random trials on the training images.")
+    ] = None,
     margin: Annotated[
         float | None, typer.Option(help="Points: recommend a model at most this far behind the best. Default: 1.")
     ] = None,

@@ -22,6 +22,7 @@ from mixlab.data.dataset import Dataset, Split
 from mixlab.data.folds import Folds
 from mixlab.data.holdout import VALIDATION_SHARE
 from mixlab.evaluation.probes.features import Backbone
+from mixlab.evaluation.unseen_images import UnseenImages
 from mixlab.report.text import pluralize
 from mixlab.speed.plan import ComputeMode
 from mixlab.stats.estimate import Estimate
@@ -85,6 +86,8 @@ class PretrainedResult:
 class PretrainedComparison:
     """Published weights that were evaluated on the same images.
 
+    dataset          without the images that the weights have learned from
+    unseen           how many these are
     cv_folds         the assignment of images to folds
     requested_folds  the number of folds that the user requested; None: chosen by the number of images
     model_results    in the order in which the user named the weights
@@ -94,6 +97,7 @@ class PretrainedComparison:
     """
 
     dataset: Dataset
+    unseen: UnseenImages
     cv_folds: Folds
     requested_folds: int | None
     model_results: tuple[PretrainedResult, ...]
@@ -203,7 +207,8 @@ class PretrainedComparison:
         }
         models = {result.name: self._result(result) for result in self.model_results}
         common = results_json(self.dataset, self.recommendation, self.environment, budget=budget, models=models)
-        return common | {"warning": WARNING}
+        learned = {"left_out": self.unseen.left_out, "near_copies": self.unseen.near_copies}
+        return common | {"data": common["data"] | learned, "warning": WARNING}
 
     def _result(self, result: PretrainedResult) -> dict[str, Any]:
         cross_validation, top1 = result.cross_validation, result.top1

@@ -42,6 +42,7 @@ def choice_table(comparison: PretrainedComparison) -> Table:
         *bound_notes(comparison, ""),
         "A closed-form head (ridge regression) is fitted on the features of each backbone; the backbones are not "
         "trained. After fine-tuning, the ranking may differ.",
+        *comparison.unseen.notes,
     ]
     return Table(comparison.title, columns, rows, notes, models=comparison.names)
 
