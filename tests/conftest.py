@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from html import escape
@@ -18,6 +19,12 @@ from safetensors.torch import save_file
 from mixlab.data.dataset import Dataset, Split
 
 pytest_plugins = ["loopback"]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def ctrl_c_is_not_ignored() -> None:
+    """A shell starts background jobs with SIGINT ignored, which the processes of the tests would inherit."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

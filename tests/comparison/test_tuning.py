@@ -21,12 +21,13 @@ from mixlab.report.page import Page, Summary
 from mixlab.runs.folder import Run
 from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training import runner
+from mixlab.training.job import resolve
 from mixlab.training.runner import Training
 
 MODELS = ("convmixer_nano", "mixer_nano")
 SECONDS_PER_STEP = {"convmixer_nano": 0.2, "mixer_nano": 0.1}
 
-Tune = Callable[..., list[Tuning]]
+Tune = Callable[..., tuple[Tuning, ...]]
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Training]:
 
 @pytest.fixture
 def run_tuning(dataset: Dataset, started: list[Training]) -> Tune:
-    def run(trials: int = 2, log: Callable[[str], None] = [].append) -> list[Tuning]:
+    def run(trials: int = 2, log: Callable[[str], None] = [].append) -> tuple[Tuning, ...]:
         return tune(planned(dataset), trials, dataset, quiet=True, log=log)
 
     return run
@@ -88,6 +89,13 @@ def test_each_trial_is_trained_without_each_fold(run_tuning, started, dataset):
         trained_on = training.job.dataset.splits["train"].names
         assert sorted(trained_on) == sorted(names[folds.fold_of != fold])
         assert Run(training.folder).recipe["subset"] == {"folds": FOLDS, "left_out_fold": fold, "seed": 0}
+
+
+def test_the_process_of_a_training_resolves_its_recipe_to_the_same_folder(run_tuning, started, dataset):
+    run_tuning(trials=2)
+    for training in started:
+        job = resolve(training.job.recipe, open_dataset(dataset.name), training.job.device)
+        assert job.folder(training.plan) == training.folder
 
 
 def test_the_images_of_the_left_out_fold_are_evaluated_and_never_those_of_test(run_tuning, dataset, monkeypatch):

@@ -19,13 +19,13 @@ from mixlab.comparison.comparison import Comparison, ModelResult
 from mixlab.comparison.ranking import DEFAULT_MARGIN, check_margin
 from mixlab.comparison.settings import ComparisonSettings
 from mixlab.comparison.trainings import Trained, evaluate_training
-from mixlab.comparison.tuning import tune
+from mixlab.comparison.tuning import Tuning, tune
 from mixlab.data.dataset import Dataset
 from mixlab.errors import UserError
 from mixlab.evaluation.baselines import baselines
 from mixlab.evaluation.unseen_images import unseen_in_training
 from mixlab.measure import machine
-from mixlab.training.runner import STARTUP_SECONDS, run_all
+from mixlab.training.runner import STARTUP_SECONDS, estimated_seconds, run_all
 from mixlab.weights.load import load
 from mixlab.zoo.architecture import Architecture
 from mixlab.zoo.scaling import scaled_config
@@ -62,8 +62,9 @@ def compare(
     planned = plan_candidates(candidates, settings, log)
     plan = planned[0].plan
     log(f"On {machine.device_name(device)}; all models are trained in {plan.mode}, {plan.concurrent} at a time.")
-    tunings = () if settings.tune is None else tune(planned, settings.tune, dataset, quiet=quiet, log=log)
-    if tunings:
+    tunings: tuple[Tuning, ...] = ()
+    if settings.tune is not None:
+        tunings = tune(planned, settings.tune, dataset, quiet=quiet, log=log)
         planned = [tuning.tuned for tuning in tunings]
     if settings.minutes is not None:
         seconds = _seconds_per_training(settings.minutes, len(models) * settings.seeds, plan.concurrent)
@@ -82,7 +83,7 @@ def compare(
         model_results=tuple(
             ModelResult(one.candidate, one.plan, tuple(trained[one.name]), *speeds[one.name]) for one in planned
         ),
-        tunings=tuple(tunings),
+        tunings=tunings,
         baselines=reached,
         margin=margin,
         environment=machine.describe(device),
@@ -111,7 +112,7 @@ def _train_all(
     longest_first = sorted(planned, key=lambda one: -one.training(seed=0).seconds)
     rounds = list(product(range(seeds), longest_first))
     trainings = [one.training(seed) for seed, one in rounds]
-    minutes = max(sum(training.seconds / training.concurrent for training in trainings) / 60, 1)
+    minutes = max(estimated_seconds(trainings) / 60, 1)
     log(f"{len(rounds)} trainings, about {minutes:.0f} min without those that are finished already.")
     by_index: dict[int, Trained] = {}
     for index, run in run_all(trainings, log=log, quiet=quiet):

@@ -3,7 +3,7 @@
 Every model has the same number of random trials from one search space. Each trial is trained once for each fold of the
 training images, without this fold, and evaluated on it. The best trial sets the recipe of the model.
 
-    tunings = tune(planned, trials=8, dataset, quiet=quiet, log=log)
+    tunings = tune(planned, 8, dataset, quiet=quiet, log=log)
     planned = [tuning.tuned for tuning in tunings]
 """
 
@@ -23,9 +23,9 @@ from mixlab.data.dataset import Dataset
 from mixlab.data.folds import training_folds
 from mixlab.report.numbers import duration
 from mixlab.stats.expected_maximum import expected_maximum
-from mixlab.training.job import resolve
-from mixlab.training.recipes.schema import Checkpoints, Recipe, Subset
-from mixlab.training.runner import Training, run_all
+from mixlab.training.job import Job, apply_subset, resolve
+from mixlab.training.recipes.schema import Checkpoints, Subset
+from mixlab.training.runner import Training, estimated_seconds, run_all
 
 FOLDS = 3
 
@@ -77,16 +77,10 @@ class Tuning:
         has_field = self.candidate.candidate.job.architecture.stochastic_depth_field is not None
         return self.best.settings.stochastic_depth if has_field else None
 
-    @property
-    def recipe(self) -> Recipe:
-        """The recipe of the best trial, for all training images."""
-        job = self.candidate.candidate.job
-        return with_settings(job.recipe, self.best.settings, job.architecture)
-
-    @property
+    @cached_property
     def tuned(self) -> PlannedCandidate:
-        """The model with the recipe of the best trial."""
-        return with_recipe(self.candidate, self.recipe)
+        """The model with the recipe of the best trial, for all training images."""
+        return _with_settings(self.candidate, self.best.settings)
 
     @property
     def expected_best(self) -> list[float]:
@@ -102,7 +96,9 @@ class Tuning:
         }
 
 
-def tune(planned: Sequence[PlannedCandidate], trials: int, dataset: Dataset, *, quiet: bool, log: Log) -> list[Tuning]:
+def tune(
+    planned: Sequence[PlannedCandidate], trials: int, dataset: Dataset, *, quiet: bool, log: Log
+) -> tuple[Tuning, ...]:
     """Run `trials` random trials of each model on the training images.
 
     `dataset` has "train", with the validation images, and "test", which is not read. Finished trainings are taken from
@@ -110,22 +106,26 @@ def tune(planned: Sequence[PlannedCandidate], trials: int, dataset: Dataset, *, 
     than there are folds.
     """
     folds = training_folds(dataset, FOLDS)
+    subsets = [Subset(folds=FOLDS, left_out_fold=fold) for fold in range(FOLDS)]
+    without_fold = [apply_subset(dataset, subset) for subset in subsets]
     held_out = [replace(dataset, splits={"test": folds.images.split.subset(split.test)}) for split in folds.rounds()]
     settings = sample_settings(trials)
-    rounds = sorted(
-        product(planned, settings, range(FOLDS)), key=lambda one: one[0].training(seed=0).seconds
-    )  # stable: the trials of a model keep their order
-    trainings = [_trial_training(candidate, point, fold, dataset) for candidate, point, fold in rounds]
-    seconds = sum(training.seconds / training.concurrent for training in trainings)
+    fastest_first = sorted(planned, key=lambda one: one.training(seed=0).seconds)
+    rounds = list(product(fastest_first, settings, range(FOLDS)))
+    trainings = [
+        _without_fold(trial.training(seed=0), subsets[fold], without_fold[fold])
+        for trial in (_with_settings(*pair) for pair in product(fastest_first, settings))
+        for fold in range(FOLDS)
+    ]
     log(
         f"Tuning: {trials} trials of each model with {FOLDS} folds, {len(trainings)} trainings, about "
-        f"{duration(seconds)} without those that are finished already."
+        f"{duration(estimated_seconds(trainings))} without those that are finished already."
     )
     evaluated: dict[tuple[str, Settings, int], Trained] = {}
     for index, run in run_all(trainings, log=log, quiet=quiet):
         candidate, point, fold = rounds[index]
         evaluated[candidate.name, point, fold] = evaluate_training(run, held_out[fold], candidate.candidate.job.device)
-    return [
+    return tuple(
         Tuning(
             candidate,
             tuple(
@@ -133,23 +133,23 @@ def tune(planned: Sequence[PlannedCandidate], trials: int, dataset: Dataset, *, 
             ),
         )
         for candidate in planned
-    ]
+    )
 
 
-def with_recipe(candidate: PlannedCandidate, recipe: Recipe) -> PlannedCandidate:
-    """The model with another recipe, which may change its config but not the cost of its steps."""
+def _with_settings(candidate: PlannedCandidate, settings: Settings) -> PlannedCandidate:
+    """The model with these settings, which may change its config but not the cost of its steps."""
     job = candidate.candidate.job
+    recipe = with_settings(job.recipe, settings, job.architecture)
     resolved = resolve(recipe, job.dataset, job.device)
     return replace(candidate, candidate=replace(candidate.candidate, job=resolved))
 
 
-def _trial_training(candidate: PlannedCandidate, settings: Settings, fold: int, dataset: Dataset) -> Training:
-    job = candidate.candidate.job
-    recipe = with_settings(job.recipe, settings, job.architecture)
-    recipe = recipe.model_copy(
-        update={"subset": Subset(folds=FOLDS, left_out_fold=fold), "checkpoints": Checkpoints(keep=1)}
-    )
-    return replace(candidate.training(seed=0), job=resolve(recipe, dataset, job.device))
+def _without_fold(training: Training, subset: Subset, without_fold: Dataset) -> Training:
+    """The training on `without_fold`, which is the result of `subset`."""
+    assert isinstance(training.job, Job)
+    changes = {"subset": subset, "checkpoints": Checkpoints(keep=1)}
+    job = replace(training.job, recipe=training.job.recipe.model_copy(update=changes), dataset=without_fold)
+    return replace(training, job=job)
 
 
 def _score(settings: Settings, trained: Sequence[Trained]) -> Trial:

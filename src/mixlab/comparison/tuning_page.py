@@ -19,7 +19,8 @@ def tuning_sections(tunings: Sequence[Tuning]) -> list[Section]:
         return []
     blocks: list[Block] = [settings_table(tunings), _expected_best(tunings)]
     blocks += [
-        Details(f"Recipe of {tuning.name}", [Code(tomli_w.dumps(tuning.recipe.to_dict()))]) for tuning in tunings
+        Details(f"Recipe of {tuning.name}", [Code(tomli_w.dumps(tuning.tuned.candidate.job.recipe.to_dict()))])
+        for tuning in tunings
     ]
     return [Section("Tuning", blocks)]
 

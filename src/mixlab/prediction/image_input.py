@@ -90,5 +90,4 @@ def _with_three_channels(pixels: UInt8[np.ndarray, "row column channel"]) -> UIn
         return np.repeat(pixels, 3, axis=2)
     if pixels.shape[2] == 3:
         return pixels
-    rgba = Image.fromarray(np.ascontiguousarray(pixels), "RGBA")
-    return np.array(Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB"))
+    return decode_pillow_image(Image.fromarray(np.ascontiguousarray(pixels)))

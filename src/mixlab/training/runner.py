@@ -12,7 +12,7 @@ comes last, and the result of that process is used.
 import multiprocessing
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -91,6 +91,11 @@ class Training:
         left_out = recipe.subset.left_out_fold if isinstance(recipe, Recipe) and recipe.subset else None
         fold = "" if left_out is None else f", without fold {left_out}"
         return f"{recipe.model}, seed {recipe.seed}{fold}"
+
+
+def estimated_seconds(trainings: Iterable[Training]) -> float:
+    """Estimated seconds of all trainings, with as many at the same time as their plans say."""
+    return sum(training.seconds / training.concurrent for training in trainings)
 
 
 def plan_trainings(

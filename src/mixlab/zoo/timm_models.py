@@ -6,7 +6,7 @@ Their weights are always random, and nothing is downloaded.
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import partial
+from functools import cache, partial
 from types import ModuleType
 from typing import Any
 
@@ -223,10 +223,11 @@ def _network(config: TimmConfig) -> nn.Module:
         ) from error
 
 
-def constructor_fields(name: str) -> set[str]:
+@cache
+def constructor_fields(name: str) -> frozenset[str]:
     """The parameter names of the constructor of `name`. They are read from the class of a model on the meta device."""
     if name in UNREGISTERED:
-        return set(inspect.signature(UNREGISTERED[name]).parameters)
+        return frozenset(inspect.signature(UNREGISTERED[name]).parameters)
     with torch.device("meta"):
         model = import_timm().create_model(name)
-    return set(inspect.signature(type(model)).parameters) - {"cfg", "kwargs", "device", "dtype"}
+    return frozenset(inspect.signature(type(model)).parameters) - {"cfg", "kwargs", "device", "dtype"}

@@ -25,13 +25,6 @@ def packed(write_tree, tmp_path):
     return pack
 
 
-@pytest.fixture
-def pets(write_tree, packed):
-    write_tree("cat", 10)
-    write_tree("dog", 10)
-    return packed
-
-
 def error_message(path) -> str:
     with pytest.raises(UserError) as caught:
         open_dataset(f"zip:{path}")
@@ -40,8 +33,8 @@ def error_message(path) -> str:
 
 @pytest.mark.parametrize("outer", ["pets", ".", "data/pets"])
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_an_archive_is_equal_to_its_folder(pets, tmp_path, outer, compression):
-    from_archive = open_dataset(f"zip:{pets(outer, compression)}")
+def test_an_archive_is_equal_to_its_folder(packed_pets, tmp_path, outer, compression):
+    from_archive = open_dataset(f"zip:{packed_pets(outer, compression)}")
     from_folder = open_dataset(f"folder:{tmp_path / 'pets'}")
     assert from_archive.classes == from_folder.classes
     for name, split in from_folder.splits.items():
@@ -62,8 +55,8 @@ def test_the_splits_of_an_archive_are_used_and_the_files_of_macos_ignored(write_
     assert {name: len(split) for name, split in splits.items()} == {"train": 8, "test": 6}
 
 
-def test_threads_and_pickled_copies_read_the_same_images(pets):
-    split = open_dataset(f"zip:{pets()}").splits["train"]
+def test_threads_and_pickled_copies_read_the_same_images(packed_pets):
+    split = open_dataset(f"zip:{packed_pets()}").splits["train"]
     copy = pickle.loads(pickle.dumps(split))
     with ThreadPoolExecutor(8) as threads:
         images = list(threads.map(split.image, list(range(len(split))) * 8))
@@ -71,8 +64,8 @@ def test_threads_and_pickled_copies_read_the_same_images(pets):
 
 
 @pytest.mark.parametrize(("encoding", "class_name"), [("utf-8", "kätz"), ("cp437", "kätz!")])
-def test_without_a_flag_names_are_utf_8_or_code_page_437(pets, tmp_path, encoding, class_name):
-    path = pets()
+def test_without_a_flag_names_are_utf_8_or_code_page_437(packed_pets, tmp_path, encoding, class_name):
+    path = packed_pets()
     with zipfile.ZipFile(path, "a") as archive:
         for number in range(2):
             archive.write(tmp_path / "pets/cat/000.png", f"pets/XXXXX/{number}.png")
@@ -81,31 +74,31 @@ def test_without_a_flag_names_are_utf_8_or_code_page_437(pets, tmp_path, encodin
     assert open_as_provided(f"zip:{path}").classes[-1] == class_name
 
 
-def test_names_with_the_flag_of_utf_8(pets, tmp_path):
-    path = pets()
+def test_names_with_the_flag_of_utf_8(packed_pets, tmp_path):
+    path = packed_pets()
     with zipfile.ZipFile(path, "a") as archive:
         archive.write(tmp_path / "pets/cat/000.png", "pets/猫/0.png")
     assert "猫" in open_as_provided(f"zip:{path}").classes
 
 
-def test_a_damaged_image_is_named(pets):
-    path = pets("pets", zipfile.ZIP_STORED)
+def test_a_damaged_image_is_named(packed_pets):
+    path = packed_pets("pets", zipfile.ZIP_STORED)
     split = open_dataset(f"zip:{path}").splits["train"]
     path.write_bytes(path.read_bytes().replace(b"IDAT", b"IDAX"))
     with pytest.raises(UnreadableImage, match=r"pets.zip/pets/cat/.* can't be read: its archive is damaged"):
         split.image(0)
 
 
-def test_a_truncated_archive_is_named(pets):
-    path = pets()
+def test_a_truncated_archive_is_named(packed_pets):
+    path = packed_pets()
     split = open_dataset(f"zip:{path}").splits["train"]
     path.write_bytes(path.read_bytes()[:10])
     with pytest.raises(UnreadableImage, match=r"can't be read: its archive is damaged"):
         split.image(0)
 
 
-def test_an_encrypted_archive_is_refused(pets):
-    path = pets()
+def test_an_encrypted_archive_is_refused(packed_pets):
+    path = packed_pets()
     content = bytearray(path.read_bytes())
     place = content.find(b"PK\x01\x02")
     while place >= 0:  # sets the bit in every entry of the central directory
@@ -116,8 +109,8 @@ def test_an_encrypted_archive_is_refused(pets):
     assert error_message(path) == "pets.zip is encrypted: unpack it with its password, and give the folder."
 
 
-def test_another_compression_is_refused(pets):
-    sentence = error_message(pets("pets", zipfile.ZIP_LZMA))
+def test_another_compression_is_refused(packed_pets):
+    sentence = error_message(packed_pets("pets", zipfile.ZIP_LZMA))
     assert "in a compression that mixlab does not read (method 14): unpack it, and give the folder" in sentence
 
 

@@ -202,7 +202,7 @@ def test_the_folder_in_the_store_depends_on_everything_that_determines_the_resul
             r"mine: linear_probe\.ridges=0\.0 is invalid: it must be greater than 0",
         ),
         ({"linear_probe": 3}, r"mine: linear_probe=3 is invalid: it must be a section with keys\."),
-        ({"linear_probe": {}, "epochs": 3}, 'mine: the key "epochs" is unknown. Known keys: model, data, image_size'),
+        ({"linear_probe": {}, "epochs": 3}, 'mine: the key "epochs" is unknown. This recipe is a linear probe'),
     ],
 )
 def test_an_invalid_recipe_of_a_linear_probe_is_an_error(fields, sentence):

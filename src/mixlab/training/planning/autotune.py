@@ -92,9 +92,12 @@ def select_common_plans(jobs: Sequence[Job], log: Log) -> list[tuple[Plan, float
 
     A comparison that is repeated has the same plans as long as the timings are in the cache.
     """
-    first_of = {timings_file(job): job for job in reversed(jobs)}  # without other seeds of the same training
-    by_file = {file: _cached_timings(job, log) for file, job in reversed(first_of.items())}
-    timings = [by_file[timings_file(job)] for job in jobs]
+    files = [timings_file(job) for job in jobs]
+    by_file: dict[Path, Timings] = {}
+    for file, job in zip(files, jobs, strict=True):
+        if file not in by_file:  # other seeds of the same training have the same file
+            by_file[file] = _cached_timings(job, log)
+    timings = [by_file[file] for file in files]
     common = [mode for mode in timings[0].seconds if all(mode in of_job.seconds for of_job in timings)]
     total = {
         mode: sum(of_job.seconds[mode] * total_steps(job) for job, of_job in zip(jobs, timings, strict=True))
