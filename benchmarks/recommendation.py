@@ -164,12 +164,11 @@ def _coverage(world: FoldsWorld, simulations: int, resamples: int) -> dict[str, 
     truth = np.mean(accuracies, axis=0)
     cell = {**asdict(world), "top1": float(truth[0]), "difference": float(truth[0] - truth[1])}
     for name, factor in (("plain", 1.0), ("corrected", variance_factor(world.folds))):
-        options = {"image_variance_factor": factor}
-        one = [crossed_interval(a, **options) for a, _ in answers]
-        pairs = [crossed_bootstrap(a, b, resamples=resamples, **options) for a, b in answers]
+        one = [crossed_interval(a, image_variance_factor=factor) for a, _ in answers]
+        pairs = [crossed_bootstrap(a, b, image_variance_factor=factor, resamples=resamples) for a, b in answers]
         cell[f"accuracy_{name}"] = 100 * float(np.mean([_contains(each, truth[0]) for each in one]))
         cell[f"difference_{name}"] = 100 * float(np.mean([_contains(each, truth[0] - truth[1]) for each in pairs]))
-        bounds = [behind_the_best(pair, resamples=resamples, **options) for pair in answers]
+        bounds = [behind_the_best(pair, image_variance_factor=factor, resamples=resamples) for pair in answers]
         covered = [np.all(np.array(each) >= truth.max() - truth - 1e-9) for each in bounds]
         cell[f"bound_{name}"] = 100 * float(np.mean(covered))
     print(cell, flush=True)
