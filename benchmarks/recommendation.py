@@ -30,7 +30,7 @@ from mixlab.files import write_json
 from mixlab.report.table import Column, Table, print_table
 from mixlab.stats.best import behind_the_best
 from mixlab.stats.paired import crossed_bootstrap, crossed_interval
-from mixlab.stats.stability import unstable
+from mixlab.stats.stability import may_be_best, unstable
 from mixlab.training.linear_probe.recipe import RIDGES
 
 DIFFICULTY, INTERACTION, NOISE = 1.5, 0.7, 1.0  # standard deviations
@@ -54,7 +54,8 @@ WORLDS = (
     World("equal", (98.0,) * 5, (0.3,) * 5),
     World("one is 2 points worse", (98.0,) * 4 + (96.0,), (0.3,) * 5),
     World("four are 1.2 points worse", (98.2,) + (97.0,) * 4, (0.3,) * 5),
-    World("one is unstable", (98.0,) * 4 + (87.0,), (0.3,) * 4 + (7.0,)),
+    World("one is unstable, 11 points worse", (98.0,) * 4 + (87.0,), (0.3,) * 4 + (7.0,)),
+    World("one is unstable, 3 points worse", (98.0,) * 4 + (95.0,), (0.3,) * 4 + (3.0,)),
     World("two models, 1.02 points apart", (98.0, 96.98), (0.3, 0.3), (2, 3, 5)),
     World("the worse one varies 10 times as much", (98.0, 96.98), (0.1, 1.0), (2, 3, 5, 10)),
 )
@@ -111,7 +112,8 @@ def _outcome(correct: list[NDArray[np.bool_]], behind: NDArray[np.float64], resa
     """
     accuracies = np.stack([each.mean(axis=1) for each in correct])
     is_unstable = unstable(100 * accuracies, MARGIN)
-    bounds = np.array(behind_the_best(correct, resamples=resamples))
+    possible_best = may_be_best(accuracies, is_unstable)
+    bounds = np.array(behind_the_best(correct, may_be_best=possible_best, resamples=resamples))
     within = np.flatnonzero((bounds <= MARGIN) & ~is_unstable)
     observed = np.argmax(np.where(is_unstable, -np.inf, accuracies.mean(axis=1)))
     return {

@@ -47,6 +47,18 @@ def test_an_unstable_model_is_never_within_the_margin():
     assert set(replace(ranking, margin=99).within_margin) == {"one", "other", "third"}
 
 
+def test_an_unstable_model_with_a_lower_mean_leaves_the_bounds_of_the_others_small():
+    answers = correct_answers({"one": 90, "other": 90, "third": 90}, images=5_000)
+    bounds = rank(answers, margin=1).behind
+    answers["varying"] = correct_answers({"varying": 89}, images=5_000)["varying"]
+    answers["varying"][2, :1_000] = False  # 69 %
+    ranking = rank(answers, margin=1)
+    assert ranking.unstable == ("varying",)
+    assert ranking.behind["varying"] > 10
+    for name, bound in bounds.items():
+        assert ranking.behind[name] == pytest.approx(bound, abs=0.3)
+
+
 @pytest.mark.parametrize("margin", [0, -1, 100, float("nan")])
 def test_a_margin_out_of_range_is_refused(margin):
     with pytest.raises(UserError, match=rf"--margin {margin:g} is out of range: it must be above 0 and below 100 perc"):

@@ -110,3 +110,11 @@ def test_few_models_are_wrongly_within_the_margin_of_1_point(accuracies, spreads
         bounds = np.array(behind_the_best(correct, resamples=199, seed=repetition))
         wrong += bool(((bounds <= 1) & (behind > 1)).any())
     assert 100 * wrong / 300 <= 8
+
+
+def test_only_models_that_may_be_best_count_as_the_best():
+    correct = simulate([97, 96, 80], [0.3, 0.3, 12.0], seeds=3, images=500, repetition=0)
+    all_models = behind_the_best(correct)
+    without_last = behind_the_best(correct, may_be_best=np.array([True, True, False]))
+    assert without_last[0] < all_models[0]
+    assert without_last[2] == all_models[2] > 0  # the bound of the last model itself stays

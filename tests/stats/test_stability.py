@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mixlab.stats.stability import unstable
+from mixlab.stats.stability import may_be_best, unstable
 
 VIT = [93.7, 88.2, 78.6]
 OTHERS = [[99.0, 98.8, 99.2], [98.6, 98.9, 98.4], [97.1, 96.8, 97.5], [98.2, 98.4, 98.0]]
@@ -28,6 +28,12 @@ def test_models_without_any_spread_leave_the_others_unstable():
 
 def test_with_one_seed_no_model_is_unstable():
     assert not unstable(np.array([[99.0], [50.0]]), margin=1).any()
+
+
+@pytest.mark.parametrize(("unstable_mean", "counts"), [(87, False), (99.5, True)])
+def test_an_unstable_model_counts_as_best_only_above_all_stable_models(unstable_mean, counts):
+    accuracies = np.array([[99.0] * 3, [98.0] * 3, [unstable_mean] * 3])
+    assert may_be_best(accuracies, np.array([False, False, True])).tolist() == [True, True, counts]
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 10])

@@ -67,7 +67,6 @@ def compare(
         "match": match,
         "tune": tune,
     }
-    training_options = {"seeds": seeds, "epochs": epochs, "minutes": minutes, "image-size": image_size, "match": match}
     margin = DEFAULT_MARGIN if margin is None else margin
     folder = output_folder(out, "compare", data)
     dataset = open_dataset(data, quiet=quiet)

@@ -157,5 +157,6 @@ def _command(comparison: Comparison) -> str:
         minutes=settings.minutes,
         image_size=size,
         match=settings.match,
+        tune=settings.tune,
         margin=f"{comparison.margin:g}",
     )

@@ -87,7 +87,8 @@ def bound_notes(comparison: AnyComparison, scope: str) -> list[str]:
     if ranking.unstable:
         notes.append(
             "Unstable: the accuracy varies over seeds by more than the margin and by significantly more than that of "
-            "the other models. An unstable model is not recommended."
+            "the other models. An unstable model is not recommended, and counts as a possible best only if its mean "
+            "accuracy is the highest."
         )
     return notes
 

@@ -20,7 +20,7 @@ from mixlab.stats.components import image_sample, variance_components
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.paired import Difference, crossed_bootstrap, detectable_difference, holm
 from mixlab.stats.sample_size import Needed, needed
-from mixlab.stats.stability import unstable
+from mixlab.stats.stability import may_be_best, unstable
 
 DEFAULT_MARGIN = 1.0
 """Percentage points: a model that is at most this far behind the best may be recommended."""
@@ -74,7 +74,8 @@ class Ranking:
 
     pairs       every pair of models, the more accurate one as `a`, ordered from the best model to the worst
     behind      for each model, best first: it is at most so many percentage points behind the best model; the bounds
-                are simultaneous at 95 %
+                are simultaneous at 95 %. An unstable model counts as a possible best only if its mean accuracy is
+                higher than that of every stable model
     unstable    the models whose accuracy varies between seeds by much more than that of the others
     margin      in percentage points
     needed      the numbers of seeds and images that would bring a bound down to the margin
@@ -128,17 +129,21 @@ def rank(correct: Mapping[str, CorrectAnswers], *, margin: float, image_variance
     """
     ranked = sorted(correct, key=lambda name: -correct[name].mean())
     answers = [correct[name] for name in ranked]
-    is_unstable = unstable(100 * np.stack([each.mean(axis=1) for each in answers]), margin)
+    accuracies = 100 * np.stack([each.mean(axis=1) for each in answers])
+    is_unstable = unstable(accuracies, margin)
+    possible_best = may_be_best(accuracies, is_unstable)
     pairs = _pairs(ranked, correct, image_variance_factor)
+    bounds = behind_the_best(answers, may_be_best=possible_best, image_variance_factor=image_variance_factor)
     return Ranking(
         pairs=pairs,
-        behind=dict(zip(ranked, behind_the_best(answers, image_variance_factor=image_variance_factor), strict=True)),
+        behind=dict(zip(ranked, bounds, strict=True)),
         unstable=tuple(name for name, flag in zip(ranked, is_unstable, strict=True) if flag),
         margin=margin,
         needed=needed(
             variance_components(answers, image_sample(answers), image_variance_factor=image_variance_factor),
-            ~is_unstable,
-            margin,
+            stable=~is_unstable,
+            may_be_best=possible_best,
+            margin=margin,
         ),
         detectable=median(
             detectable_difference(pair.difference.standard_error, pair.difference.degrees_of_freedom, comparisons=1)

@@ -82,12 +82,12 @@ class Recommendation:
 
     @property
     def _bound_of_chosen(self) -> str:
-        behind = self.ranking.behind[self.chosen]
-        return (
-            f"at most {bound_text(behind)} points behind the best model"
-            if behind > 0
-            else "better than every other model"
-        )
+        behind, stable = self.ranking.behind[self.chosen], self.ranking.stable
+        if behind > 0:
+            return f"at most {bound_text(behind)} points behind the best model"
+        if len(stable) == 1:
+            return "the only stable model"
+        return f"better than every other {'stable ' if self.ranking.unstable else ''}model"
 
     @property
     def _baseline(self) -> str:

@@ -32,6 +32,7 @@ _BLOCK = 500  # resamples that are drawn at once, which limits the memory
 def behind_the_best(
     correct: Sequence[Correctness],
     *,
+    may_be_best: NDArray[np.bool_] | None = None,
     image_variance_factor: float = 1.0,
     resamples: int = 10_000,
     seed: int = 0,
@@ -40,12 +41,13 @@ def behind_the_best(
 
     correct:                for two or more models, (seed, image) whether each training classified each image
                             correctly. The images must be the same; the numbers of seeds may differ.
+    may_be_best:            (model,) the models of which the best is meant, at least one; None: all.
     image_variance_factor:  multiplies the variance due to the images, for example by a correction for the overlap of
                             training images in cross-validation.
     resamples:              number of bootstrap resamples.
     seed:                   seed of the random numbers; the same seed gives the same result.
 
-    Returns values from 0 to 100, in the order of `correct`. 0: this model is the best.
+    Returns percentage points from 0 to 100, in the order of `correct`. 0: this model is the best.
 
     These are the constrained upper bounds of Hsu (1984; 1996, section 4.2), in the form for unequal variances. A joint
     bootstrap of all models gives the critical values: for each model j as the reference, d_j is the 95 % quantile of
@@ -71,7 +73,8 @@ def behind_the_best(
     blocks = [min(_BLOCK, resamples - start) for start in range(0, resamples, _BLOCK)]
     largest = np.concatenate([_largest_deviations(images, seeds, components, block, rng) for block in blocks])
     critical = np.quantile(largest, LEVEL, axis=0, method="higher")
-    return (100 * _upper_bounds(components, critical)).tolist()
+    counted = np.ones(len(correct), dtype=bool) if may_be_best is None else may_be_best
+    return (100 * _upper_bounds(components, critical, counted)).tolist()
 
 
 def _largest_deviations(
@@ -95,11 +98,13 @@ def _differences(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return values[:, :, None] - values[:, None, :]
 
 
-def _upper_bounds(components: Components, critical: NDArray[np.float64]) -> NDArray[np.float64]:
+def _upper_bounds(
+    components: Components, critical: NDArray[np.float64], counted: NDArray[np.bool_]
+) -> NDArray[np.float64]:
     """(model,) U as a fraction; `critical` is d (model,)."""
     differences = components.means - components.means[:, None] + critical * np.sqrt(components.variance)  # j - i
     np.fill_diagonal(differences, np.inf)
-    may_be_best = differences.min(axis=0) >= 0
+    may_be_best = counted & (differences[counted].min(axis=0) >= 0)
     others = np.where(may_be_best, differences, -np.inf)
     np.fill_diagonal(others, -np.inf)
     return others.max(axis=1).clip(0, 1)

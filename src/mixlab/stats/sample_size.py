@@ -29,16 +29,20 @@ class Needed:
     image_part: float
 
 
-def needed(components: Components, candidates: NDArray[np.bool_], margin: float) -> Needed:
+def needed(
+    components: Components, *, stable: NDArray[np.bool_], may_be_best: NDArray[np.bool_], margin: float
+) -> Needed:
     """The smallest numbers for which a bound is predicted to be at most `margin` percentage points.
 
-    components:  of the comparison, in which all models have the same number of seeds.
-    candidates:  (model,) whether a model may be recommended; at least one may.
+    components:   of the comparison, in which all models have the same number of seeds.
+    stable:       (model,) the models that may be recommended; at least one.
+    may_be_best:  (model,) the models of which the best is meant; at least one.
     """
     seeds, images = int(components.seeds[0]), components.images
 
     def bound(seeds: float, images: float) -> float:
-        return float(predicted_bounds(components.with_sizes(seeds=seeds, images=images))[candidates].min())
+        bounds = predicted_bounds(components.with_sizes(seeds=seeds, images=images), may_be_best)
+        return float(bounds[stable].min())
 
     percent = _first(100, 100 * MAX_IMAGE_FACTOR, lambda percent: bound(seeds, images * percent / 100) <= margin)
     return Needed(
@@ -48,18 +52,18 @@ def needed(components: Components, candidates: NDArray[np.bool_], margin: float)
     )
 
 
-def predicted_bounds(components: Components) -> NDArray[np.float64]:
+def predicted_bounds(components: Components, may_be_best: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(model,) The approximate bounds of `behind_the_best` in percentage points, from variance components alone.
 
     Instead of the bootstrap: Student's t, whose degrees of freedom are those of the variance (Satterthwaite, 1946), at
-    a level that is adjusted for the number of comparisons with the best model (Bonferroni); any model may be the best.
+    a level that is adjusted for the number of comparisons with the best model (Bonferroni).
     """
     variance, by_seed = components.variance, components.seed_variance**2 / np.maximum(components.seeds - 1, 1)
     spread = by_seed[:, None] + by_seed + components.image_variance**2 / components.images
     critical = stdtrit(variance**2 / spread, 1 - (1 - LEVEL) / (len(components.means) - 1))
     bounds = components.means - components.means[:, None] + critical * np.sqrt(variance)  # of j - i
     np.fill_diagonal(bounds, 0)
-    return 100 * bounds.max(axis=1).clip(0, 1)
+    return 100 * bounds[:, may_be_best].max(axis=1).clip(0, 1)
 
 
 def _first(low: int, high: int, holds: Callable[[int], bool]) -> int | None:

@@ -23,3 +23,16 @@ def unstable(accuracies: NDArray[np.float64], margin: float) -> NDArray[np.bool_
     with np.errstate(divide="ignore", invalid="ignore"):  # F is infinite if the others do not vary
         p = fdtrc(seeds - 1, (models - 1) * (seeds - 1), variance / pooled_others)
     return (variance > margin**2) & (p < 0.05 / models)
+
+
+def may_be_best(accuracies: NDArray[np.float64], is_unstable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(model,) Whether each model counts as a possible best: if it is stable or more accurate than all stable models.
+
+    accuracies:   (model, seed)
+    is_unstable:  (model,) see `unstable`; at least one model is stable.
+
+    An unstable model with a lower mean is left out, because its wide interval contains accuracies above those of the
+    stable models, so that no model could be shown to be close to it.
+    """
+    means = accuracies.mean(axis=1)
+    return ~is_unstable | (means > means[~is_unstable].max())
