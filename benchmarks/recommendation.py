@@ -34,20 +34,31 @@ from mixlab.stats.stability import may_be_best, unstable
 from mixlab.training.linear_probe.recipe import RIDGES
 
 DIFFICULTY, INTERACTION, NOISE = 1.5, 0.7, 1.0  # standard deviations
+FAILED = 80.0  # per cent
 MARGIN = 1.0  # percentage points
 
 
 @dataclass(frozen=True)
 class World:
-    """True accuracies in per cent, and the standard deviations of the models over seeds in percentage points.
+    """Models with known accuracies. The last one is the fastest, so that it is recommended if its bound allows it.
 
-    The last model is the fastest, so that it is recommended if its bound allows it.
+    accuracies  in per cent, of trainings that do not fail
+    spreads     standard deviations over seeds, in percentage points
+    failures    the share of the trainings of the last model that fail, with an accuracy of `FAILED` per cent
     """
 
     name: str
     accuracies: tuple[float, ...]
     spreads: tuple[float, ...]
     seeds: tuple[int, ...] = (3, 5, 8, 10)
+    failures: float = 0.0
+
+    @property
+    def behind(self) -> NDArray[np.float64]:
+        """(model,) How far each model truly is behind the best, in percentage points."""
+        *others, last = self.accuracies
+        true = np.array([*others, (1 - self.failures) * last + self.failures * FAILED])
+        return true.max() - true
 
 
 WORLDS = (
@@ -56,6 +67,7 @@ WORLDS = (
     World("four are 1.2 points worse", (98.2,) + (97.0,) * 4, (0.3,) * 5),
     World("one is unstable, 11 points worse", (98.0,) * 4 + (87.0,), (0.3,) * 4 + (7.0,)),
     World("one is unstable, 3 points worse", (98.0,) * 4 + (95.0,), (0.3,) * 4 + (3.0,)),
+    World("one fails in 1 of 5 trainings", (98.0,) * 5, (0.3,) * 5, failures=0.2),
     World("two models, 1.02 points apart", (98.0, 96.98), (0.3, 0.3), (2, 3, 5)),
     World("the worse one varies 10 times as much", (98.0, 96.98), (0.1, 1.0), (2, 3, 5, 10)),
 )
@@ -67,12 +79,14 @@ def simulate(world: World, seeds: int, images: int, rng: np.random.Generator) ->
     scale = math.hypot(DIFFICULTY, INTERACTION, NOISE)
     difficulty = DIFFICULTY * rng.standard_normal(images, dtype=np.float32)
     correct = []
-    for accuracy, spread in zip(world.accuracies, world.spreads, strict=True):
+    for index, (accuracy, spread) in enumerate(zip(world.accuracies, world.spreads, strict=True), start=1):
         point = float(ndtri(accuracy / 100))
         points_per_unit = 100 * math.exp(-(point**2) / 2) / math.sqrt(2 * math.pi) / scale
         seed_scale = spread / points_per_unit
         ability = point * math.hypot(scale, seed_scale)
         seed = rng.normal(0, seed_scale, (seeds, 1)).astype(np.float32)
+        if index == len(world.accuracies):
+            seed[rng.random(seeds) < world.failures] = scale * (ndtri(FAILED / 100) - point)
         interaction = INTERACTION * rng.standard_normal(images, dtype=np.float32)
         noise = NOISE * rng.standard_normal((seeds, images), dtype=np.float32)
         correct.append(ability + seed + difficulty + interaction + noise > 0)
@@ -89,9 +103,8 @@ def simulate_recommendations(arguments: argparse.Namespace) -> list[dict[str, An
 
 def _rates(world: World, seeds: int, images: int, simulations: int, resamples: int) -> dict[str, Any]:
     """Percentages of the simulations."""
-    behind = max(world.accuracies) - np.array(world.accuracies)
     outcomes = [
-        _outcome(simulate(world, seeds, images, np.random.default_rng([index, seeds, images])), behind, resamples)
+        _outcome(simulate(world, seeds, images, np.random.default_rng([index, seeds, images])), world.behind, resamples)
         for index in range(simulations)
     ]
     rates = {key: 100 * float(np.mean([outcome[key] for outcome in outcomes])) for key in outcomes[0]}

@@ -188,10 +188,10 @@ class Comparison:
         """What a comparison of this size can detect, in words."""
         points = self.ranking.detectable
         if points >= _MAX_DETECTABLE:
-            return (
-                f"With {self.seeds} and {self.test_images}, hardly any difference could be significant: "
-                "train with 3 seeds or more."
+            remedy = (
+                f"train with {_MIN_SEEDS} seeds or more" if self.settings.seeds < _MIN_SEEDS else "use more test images"
             )
+            return f"With {self.seeds} and {self.test_images}, hardly any difference could be significant: {remedy}."
         return power_statement(points, "more seeds and more test images")
 
     @property

@@ -67,7 +67,7 @@ def choice_table(comparison: Comparison) -> Table:
 def bound_columns(comparison: AnyComparison) -> list[Column]:
     """The columns of the bounds, and of the unstable models if there are any."""
     stability = [Column("stability", "over seeds")] if comparison.ranking.unstable else []
-    return [Column("behind", "behind the best, at most", "points", digits=2), *stability]
+    return [Column("behind", "behind, at most", "points", digits=2), *stability]
 
 
 def bound_cells(comparison: AnyComparison, name: str) -> dict[str, Cell]:
@@ -81,7 +81,7 @@ def bound_notes(comparison: AnyComparison, scope: str) -> list[str]:
     """What the bounds mean; `scope` says what they do not cover, and is "" if they cover all that varies."""
     ranking = comparison.ranking
     notes = [
-        "Behind the best, at most: upper bounds on the distance to the best model, for all models at once with 95 % "
+        "Behind, at most: upper bounds on the distance to the best model, for all models at once with 95 % "
         f"confidence{scope}. The margin is {format_points(ranking.margin)}."
     ]
     if ranking.unstable:

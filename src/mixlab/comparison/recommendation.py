@@ -132,10 +132,7 @@ def seeds_or_images_needed(needed: Needed, *, seeds: int, images: int, margin: f
     """What would likely decide a comparison of trained models, in one or two sentences."""
     more_images = _images(needed, images)
     if needed.image_part > margin:
-        no_seeds = (
-            f"No number of seeds would decide, because the test images alone leave {bound_text(needed.image_part)} "
-            "points."
-        )
+        no_seeds = "No number of seeds would decide, because the test images alone leave more than the margin."
         return f"{no_seeds} {more_images} would likely decide." if more_images else f"{no_seeds} {_both(seeds)}"
     more_seeds = f"{pluralize(needed.seeds, 'seed')} instead of {seeds}" if needed.seeds else ""
     alternatives = " or ".join(part for part in (more_seeds, more_images) if part)
