@@ -7,6 +7,7 @@ from mixlab.comparison.comparison_tables import choice_table, costs_table, pairs
 from mixlab.comparison.recommendation_page import (
     ACCURACY,
     accuracy_cost_figure,
+    bounds_figure,
     command,
     errors_section,
     recommendation_summary,
@@ -29,7 +30,7 @@ def compare_page(comparison: Comparison) -> Page:
         kicker=f"mixlab compare: {models}",
         summary=_summary(comparison),
         sections=[
-            Section("Results", [choice_table(comparison)]),
+            Section("Results", [choice_table(comparison), bounds_figure(comparison)]),
             _significance(comparison),
             _costs(comparison),
             _learning(comparison),
@@ -48,7 +49,7 @@ def _summary(comparison: Comparison) -> Summary:
         Metric("Time of one training", chosen.training_seconds),
         Metric("Parameters", Estimate.exact(chosen.candidate.parameters / 1e6, "M")),
     ]
-    return recommendation_summary(comparison, comparison.recommendation.closest_pair.estimate, costs)
+    return recommendation_summary(comparison, costs)
 
 
 def _significance(comparison: Comparison) -> Section:
@@ -156,4 +157,6 @@ def _command(comparison: Comparison) -> str:
         minutes=settings.minutes,
         image_size=size,
         match=settings.match,
+        tune=settings.tune,
+        margin=f"{comparison.margin:g}",
     )

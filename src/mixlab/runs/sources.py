@@ -17,6 +17,8 @@ EXCLUDED = (
     "cli",
     "comparison",
     "data/inspection",
+    "evaluation/training_images.py",
+    "evaluation/unseen_images.py",
     "export",
     "prediction",
     "report",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mixlab.data.rng import step_seed
 from mixlab.evaluation.evaluate import predict_fn
+from mixlab.evaluation.training_images import record_training_images, union
 from mixlab.files import create_parents
 from mixlab.measure.memory import peak_bytes
 from mixlab.report.progress import progress as progress_bar
@@ -19,6 +20,7 @@ from mixlab.runs.folder import Run
 from mixlab.speed.allocator import retain_freed_memory
 from mixlab.speed.plan import Plan, prepare_for_training
 from mixlab.training.distributed import (
+    all_gather,
     all_reduce_any,
     broadcast_from_main,
     cpu_group,
@@ -174,7 +176,9 @@ def _fit(job: Job, plan: Plan, writer: RunWriter, *, quiet: bool) -> None:
             unreadable=batches.unreadable | (validation.unreadable if validation else {}),
         )
         best_checkpoint = checkpoints.best() if validation else None
-        writer.finish(best_checkpoint.tensors if best_checkpoint else _weights(network, ema))
+        weights = best_checkpoint.tensors if best_checkpoint else _weights(network, ema)
+        images = record_training_images(job.dataset, (rank, accelerator.num_processes), quiet=quiet)
+        writer.finish(weights, union(all_gather(images)))
     accelerator.wait_for_everyone()
 
 
