@@ -36,7 +36,7 @@ _MAX_DETECTABLE = 50
 """Percentage points: a comparison with a larger detectable difference finds hardly any difference significant."""
 
 _MIN_SEEDS = 3
-"""With fewer seeds, no model is recommended: with 2, up to 10 % of the recommendations were wrong in simulations."""
+"""With fewer seeds, no model is recommended: with 2, up to 12.5 % of the simulated recommendations were wrong."""
 
 
 @dataclass(frozen=True)
