@@ -26,7 +26,7 @@ COVERED_ELSEWHERE = {
     'pip install ".[baselines]"': "tests/test_wheel.py builds and checks the wheel",
     "mixlab compare --data digits": "tests/comparison/test_main_job.py",
     "python benchmarks/recommendation.py --out rates.json": "tests/stats/test_recommendation_benchmark.py",
-    "python benchmarks/recommendation.py --part folds --out coverage.json": "tests/stats/test_recommendation_benchmark.py",
+    "python benchmarks/recommendation.py --part folds --out folds.json": "tests/stats/test_recommendation_benchmark.py",
     "mixlab compare --data folder:photographs": "needs published weights; tests/cli/test_compare.py uses others",
     "mixlab study resolution --data cifar10": "tests/cli/test_study.py runs it on few images",
     "mixlab study transfer --data cifar10": "tests/cli/test_study.py runs it on few images",
