@@ -143,6 +143,15 @@ def test_compare_leaves_out_the_images_of_every_run(run, tmp_path):
     assert f"Left out: {LEARNED} of {IMAGES} images" in (tmp_path / "compared" / "report.html").read_text()
 
 
+def test_a_training_from_a_run_warns_of_its_images_in_validation(run, tmp_path):
+    settings = ("--set", "initialization.weights=n0", "--set", "validation=held_out", "--set", "epochs=1")
+    ended = run(
+        "train", "--data", "folder:noise", "--model", "mixer_nano", *OVERRIDES, *settings, "--out", tmp_path / "a"
+    )
+    assert "Warning: 12 of 12 validation images are training or validation images of " in ended.err
+    assert ended.status == 0
+
+
 def test_the_average_of_runs_has_learned_the_images_of_all(run, tmp_path):
     assert run("runs", "--average", "n0", "n1", "--out", tmp_path / "mean", "--quiet").status == 0
     ended = run("inspect", tmp_path / "mean", "--verify", "--data", "folder:noise", "--quiet")

@@ -10,7 +10,8 @@ from mixlab.data.dataset import Dataset, Split
 from mixlab.errors import UserError
 from mixlab.evaluation import unseen_images as module
 from mixlab.evaluation.training_images import TrainingImages, record_training_images
-from mixlab.evaluation.unseen_images import UnseenImages, leave_out, unseen_in_training
+from mixlab.evaluation.unseen_images import UnseenImages, learned_validation_notes, leave_out, unseen_in_training
+from mixlab.runs.folder import Run
 
 
 def scene(seed: int) -> np.ndarray:
@@ -45,6 +46,20 @@ def test_training_and_validation_images_are_left_out():
 def test_a_dataset_without_training_images_is_unchanged():
     result = unseen(*OTHERS)
     assert (len(result.dataset.splits["test"]), result.left_out, result.notes) == (6, 0, ())
+
+
+@pytest.mark.parametrize(("validation", "count"), [(LEARNED[3:], 3), (OTHERS, 0)])
+def test_learned_validation_images_are_a_warning(tmp_path, validation, count):
+    weights = Run(tmp_path).weights
+    weights.touch()
+    record_training_images(TRAINED, quiet=True).write(Run(tmp_path).training_images)
+    dataset = Dataset("new", ("a", "b"), {"train": split(*OTHERS), "validation": split(*validation)})
+    notes = learned_validation_notes(dataset, [str(weights)], quiet=True)
+    expected = (
+        f"Warning: {count} of 3 validation images are training or validation images of {weights}, so the validation "
+        "accuracy of this training is too high.",
+    )
+    assert notes == (expected if count else ())
 
 
 def test_near_copies_are_counted_and_named_and_stay():

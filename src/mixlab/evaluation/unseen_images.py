@@ -58,6 +58,24 @@ def unseen_in_training(dataset: Dataset, *, quiet: bool) -> UnseenImages:
     return leave_out(dataset, ("test",), learned, dataset.name, quiet=quiet)
 
 
+def learned_validation_notes(dataset: Dataset, sources: Sequence[str], *, quiet: bool) -> tuple[str, ...]:
+    """A warning if validation images are training or validation images of the weights that a training starts from.
+
+    sources  the initial weights and the teacher, as for `mixlab.load`; none for a training from random weights
+    """
+    learned = union(map(training_images_of, sources))
+    if "validation" not in dataset.splits or not len(learned.trained):
+        return ()
+    validation = dataset.splits["validation"]
+    count = int(learned.contains(digests_of(validation, quiet=quiet)).sum())
+    if not count:
+        return ()
+    return (
+        f"Warning: {count:,} of {pluralize(len(validation), 'validation image')} are training or validation images of "
+        f"{join_words(sources)}, so the validation accuracy of this training is too high.",
+    )
+
+
 def leave_out(
     dataset: Dataset, splits: Sequence[str], learned: TrainingImages, learner: str, *, quiet: bool
 ) -> UnseenImages:

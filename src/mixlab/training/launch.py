@@ -7,6 +7,7 @@ import torch
 from accelerate import PartialState
 
 from mixlab.data.dataset import Dataset
+from mixlab.evaluation.unseen_images import learned_validation_notes
 from mixlab.measure.machine import device_name
 from mixlab.runs.folder import Run
 from mixlab.runs.store import finished_run
@@ -53,6 +54,8 @@ def launch(
     if finished := _finished(job, folder, log):
         return finished
     run_folder = folder or job.folder()
+    for note in learned_validation_notes(job.dataset, job.initial_models, quiet=True):
+        log(note)
     return train(job, _plan(job, run_folder, log), run_folder, quiet=quiet, on_wait=log)
 
 
@@ -85,7 +88,8 @@ def _launch_linear_probe(
     recipe: LinearProbeRecipe, dataset: Dataset, device: torch.device, folder: Path | None, *, log: Log, quiet: bool
 ) -> Run:
     job = resolve_linear_probe(recipe, dataset, device)
-    for note in job.dataset.notes[len(dataset.notes) :]:
+    learned = learned_validation_notes(job.dataset, [str(job.backbone.source)], quiet=True)
+    for note in (*job.dataset.notes[len(dataset.notes) :], *learned):
         log(note)
     return broadcast_from_main(
         lambda: _finished(job, folder, log) or train_linear_probe(job, folder or job.folder(), quiet=quiet, on_wait=log)
