@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mixlab.data import deep_image
-from mixlab.data.deep_image import ValueRange, suggested_range, uses_little
+from mixlab.data.deep_image import ValueRange, union, uses_little
 from mixlab.data.image_file import deep_values, read_image
 
 
@@ -44,6 +44,10 @@ def shades(content: bytes, value_range: ValueRange | None = None) -> list[int]:
         ([0.0, 0.2, 1.0], np.float32, [0, 51, 255]),
         ([0.0, 0.2, 0.4], np.float32, [0, 51, 102]),
         ([0.0, 51.0, 102.0], np.float32, [0, 51, 102]),
+        ([0, 1023], np.uint16, [0, 255]),
+        ([0, 1024, 4095], np.uint16, [0, 64, 255]),
+        ([0, 16383], np.int32, [0, 255]),
+        ([0, 32767, 20000], np.uint16, [0, 127, 78]),
         ([0.0, 257.0, 32896.0], np.float32, [0, 1, 128]),
         ([-1.0, 0.0, 3.0], np.float32, [0, 64, 255]),
         ([-1000, 0, 3000], np.int32, [0, 64, 255]),
@@ -54,9 +58,9 @@ def test_values_of_a_type_without_a_range_are_scaled_by_the_smallest_range_that_
     assert shades(tiff(values, dtype)) == expected
 
 
-def test_a_dark_image_of_16_bits_is_not_brightened():
-    for kind in ("png", "tiff", "ppm"):
-        assert shades(tiff([0, 200, 255], np.uint16, kind)) == [0, 1, 1]
+@pytest.mark.parametrize("kind", ["png", "tiff", "ppm"])
+def test_a_dark_image_of_16_bits_is_not_brightened_in_the_range_of_its_dataset(kind):
+    assert shades(tiff([0, 200, 255], np.uint16, kind), (0, 65535)) == [0, 1, 1]
 
 
 def test_a_tiff_of_12_bits_per_sample_has_the_range_of_12_bits():
@@ -79,24 +83,25 @@ def test_a_given_range_has_no_effect_on_8_bits():
 def test_all_shades_of_12_bits_are_used_with_their_range():
     ramp = np.arange(4096).tolist()
     assert len(set(shades(tiff(ramp, np.uint16, "png"), (0, 4095)))) == 256
-    assert len(set(shades(tiff(ramp, np.uint16, "png")))) == 17
+    assert len(set(shades(tiff(ramp, np.uint16, "png")))) == 256
+    assert len(set(shades(tiff(ramp, np.uint16, "png"), (0, 65535)))) == 17
 
 
 def test_the_exif_orientation_of_a_deep_image_is_applied_after_scaling():
     exif = Image.Exif()
     exif[0x0112] = 3
-    assert shades(tiff([0, 257 * 10, 257 * 20], np.int32, exif=exif)) == [20, 10, 0]
+    assert shades(tiff([0, 257 * 10, 257 * 20], np.int32, exif=exif), (0, 65535)) == [20, 10, 0]
 
 
 def test_values_are_only_reported_for_more_than_8_bits():
     assert deep_values(tiff([0, 255], np.uint8)) is None
     values = deep_values(tiff([7, 900], np.uint16, "png"))
-    assert values is not None and (values.used, values.value_range) == ((7, 900), (0, 65535))
+    assert values is not None and (values.used, values.value_range) == ((7, 900), (0, 1023))
 
 
 def test_one_warning_is_logged_for_all_images_that_use_little_of_a_range(caplog):
     for _ in range(3):
-        read_image(tiff([0, 4095], np.uint16, "png"))
+        read_image(tiff([0, 4095], np.uint16, "png"), (0, 65535))
     (record,) = caplog.records
     assert record.getMessage() == (
         "An image with more than 8 bits uses less than 1/16 of its value range, 0 to 65535, so few of its shades are "
@@ -120,16 +125,5 @@ def test_less_than_a_sixteenth_is_little(used, little):
     assert uses_little(used, (0, 65535)) is little
 
 
-@pytest.mark.parametrize(
-    ("used", "expected"),
-    [
-        ((0, 4000), (0, 4095)),
-        ((3, 4096), (0, 8191)),
-        ((0, 90), (0, 255)),
-        ((0, 0.7), (0, 1)),
-        ((-1000, 3000), (-1000, 3000)),
-        ((60000, 60010), (60000, 60010)),
-    ],
-)
-def test_a_range_is_suggested_from_the_values(used, expected):
-    assert suggested_range(used) == expected
+def test_the_union_of_ranges_contains_all():
+    assert union([(0, 255), (-3, 40)]) == (-3, 255)

@@ -51,6 +51,20 @@ def test_a_model_without_classes_returns_its_embedding(build, config, images):
     torch.testing.assert_close(model(images), model.embed(images))
 
 
+def test_no_images_have_no_logits(model, images):
+    assert model(images[:0]).shape == (0, 5)
+    assert model.embed(images[:0]).shape == (0, model.head.in_features)
+    assert all(len(feature_map) == 0 for feature_map in model.feature_maps(images[:0]))
+
+
+@pytest.mark.parametrize("size", [(0, 32), (32, 0)])
+def test_images_without_area_are_refused(model, images, size):
+    empty = images.new_zeros(2, 3, *size)
+    for call in (model, model.embed, model.feature_maps):
+        with pytest.raises(UserError, match=rf"needs images of .* pixels, but got {size[0]} x {size[1]}: "):
+            call(empty)
+
+
 @pytest.mark.parametrize("image_channels", [1, 2, 12])
 def test_images_can_have_any_number_of_channels(build, config, image_channels):
     model = build(config, image_channels=image_channels)

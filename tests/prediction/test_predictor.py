@@ -101,6 +101,12 @@ def test_a_single_unreadable_file_raises(predictor, tmp_path):
         predictor(tmp_path / "gone.png")
 
 
+@pytest.mark.parametrize("image", [Image.new("RGB", (0, 5)), Image.new("L", (5, 0))])
+def test_an_image_without_pixels_is_refused(predictor, image):
+    with pytest.raises(UnreadableImage, match=r"the PIL image can't be read: it has no pixels\."):
+        predictor(image)
+
+
 def test_a_list_has_a_list_of_predictions(predictor, files, shades, monkeypatch):
     monkeypatch.setattr(predictor_module, "BATCH", 3)
     images = [*files, shades.splits["test"].image(4)]

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from mixlab import files
+from mixlab.data.preprocess import Preprocess
 from mixlab.data.sources import open_dataset
 from mixlab.errors import Interrupted, UserError
 from mixlab.speed.plan import Plan
@@ -42,7 +43,9 @@ def _forked(request: dict[str, Any], environment: dict[str, str]) -> int:
 
 def _train(request: dict[str, Any]) -> int:
     torch.set_num_threads(1)
-    torch.set_default_dtype(getattr(torch, request["dtype"]))
+    dtype = getattr(torch, request["dtype"])
+    torch.set_default_dtype(dtype)
+    Preprocess.normalised = _returning(dtype, Preprocess.normalised)
     if request["signal"] == "in writing":
         files.os.fsync = _killing_at(request["at"], files.os.fsync, "SIGKILL")
     elif request["signal"]:
@@ -58,6 +61,11 @@ def _train(request: dict[str, Any]) -> int:
         print(interrupted, file=sys.stderr)
         return interrupted.status
     return 0
+
+
+def _returning(dtype: torch.dtype, function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """`function`, whose result is converted to `dtype`."""
+    return lambda *arguments: function(*arguments).to(dtype)
 
 
 def _killing_at(number: int, function: Callable[..., Any], name: str) -> Callable[..., Any]:

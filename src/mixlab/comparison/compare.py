@@ -21,6 +21,7 @@ from mixlab.comparison.settings import ComparisonSettings
 from mixlab.comparison.trainings import Trained, evaluate_training
 from mixlab.comparison.tuning import Tuning, tune
 from mixlab.data.dataset import Dataset
+from mixlab.data.value_range import range_notes
 from mixlab.errors import UserError
 from mixlab.evaluation.baselines import baselines
 from mixlab.evaluation.unseen_images import unseen_in_training
@@ -53,7 +54,7 @@ def compare(
     check_margin(margin)
     candidates = _make_candidates(models, dataset, settings)
     unseen = unseen_in_training(dataset.merge_validation(), quiet=quiet)
-    for note in unseen.notes:
+    for note in (*unseen.notes, *range_notes(candidates[0].job.preprocess)):
         log(note)
     dataset = replace(unseen.dataset, notes=(*unseen.dataset.notes, *unseen.notes))
     # The baselines read every image, so an unreadable one is reported before the first training.

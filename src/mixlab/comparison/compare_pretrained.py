@@ -1,6 +1,7 @@
 """Compare published weights on your images: closed-form heads on cached features, evaluated by cross-validation."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,7 @@ from mixlab.comparison.pretrained_comparison import PretrainedComparison, Pretra
 from mixlab.comparison.ranking import DEFAULT_MARGIN, check_margin
 from mixlab.data.dataset import Dataset, Split
 from mixlab.data.folds import Folds, Round, make_folds, single_test_split
+from mixlab.data.value_range import range_notes, with_common_range
 from mixlab.errors import UserError
 from mixlab.evaluation.baselines import baselines_over_rounds
 from mixlab.evaluation.probes.features import Backbone, features, open_backbone
@@ -90,9 +92,9 @@ def compare_pretrained(
     """
     require_several(models)
     check_margin(margin)
-    backbones = {name: _open_backbone(name) for name in models}
+    backbones = {name: _open_backbone(name, dataset.splits["train"]) for name in models}
     unseen = unseen_by_weights(dataset, tuple(dataset.splits), models, quiet=quiet)
-    for note in unseen.notes:
+    for note in (*unseen.notes, *range_notes(next(iter(backbones.values())).preprocess)):
         log(note)
     dataset = unseen.dataset
     # Without the images that were left out, the splits of the data have other sizes than intended.
@@ -149,11 +151,12 @@ def _require_every_class(dataset: Dataset, split: Split, rounds: Sequence[Round]
             )
 
 
-def _open_backbone(name: str) -> Backbone:
+def _open_backbone(name: str, images: Split) -> Backbone:
     try:
-        return open_backbone(name)
+        backbone = open_backbone(name)
     except UserError as error:
         raise UserError(f"{error} Or use --from-scratch to compare models without published weights.") from error
+    return replace(backbone, preprocess=with_common_range(backbone.preprocess, images))
 
 
 def _result(

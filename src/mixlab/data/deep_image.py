@@ -1,10 +1,12 @@
 """Grey images with more than 8 bits per value (16-bit and 32-bit integers, floats), and how they become 8 bits.
 
 A file stores numbers, but not always which number is white: X-rays often have 12 bits in a 16-bit file. The values are
-scaled linearly by one range for all images, because a range for each image would change the meaning of brightness.
+scaled linearly by one range for all images of a dataset (`mixlab.data.value_range`), because a range for each image
+would change the meaning of brightness.
 """
 
 import logging
+from collections.abc import Iterable
 from functools import cache
 from multiprocessing import parent_process
 
@@ -17,7 +19,8 @@ _MIN_USED = 1 / 16  # of a range: with less, at most 17 of 256 shades are left
 ValueRange = tuple[int | float, int | float]
 """The stored values of black and white."""
 
-_UNIT, _8_BITS, _16_BITS = (0.0, 1.0), (0.0, 255.0), (0.0, 65535.0)
+_UNIT = (0.0, 1.0)
+_INTEGERS = [(0.0, 2.0**bits - 1) for bits in (8, 10, 12, 14, 16)]  # of sensors and files
 _BITS_PER_SAMPLE = 258  # a TIFF tag
 
 _log = logging.getLogger("mixlab")
@@ -49,16 +52,16 @@ def stored_values(image: Image.Image) -> Float64[np.ndarray, "row column"]:
 def default_range(image: Image.Image, values: Float64[np.ndarray, "row column"]) -> ValueRange:
     """The range of an image as read from its file, if none is given.
 
-    Integers of up to 16 bits have the range of their type, such as 0 to 4095 for a TIFF with 12 bits per sample. The
-    type of other values says nothing about their range. They have the smallest of 0 to 1 (floats only), 0 to 255 and 0
-    to 65535 that contains all values of the image, or else the range from its minimum to its maximum.
+    A TIFF with fewer than 16 bits per sample has their range, such as 0 to 4095 for 12 bits. Other files do not say how
+    many of their bits are used: they have the smallest range of 8, 10, 12, 14 or 16 bits that contains all values, or 0
+    to 1 for floats, or else the range from the minimum to the maximum.
     """
     if image.format == "TIFF" and image.mode.startswith("I;16"):
-        return 0.0, 2.0 ** image.tag_v2[_BITS_PER_SAMPLE][0] - 1  # pyright: ignore[reportAttributeAccessIssue]
-    if image.format != "TIFF" and image.mode != "F":  # Pillow scales the integers of all other formats to 16 bits
-        return _16_BITS
+        bits = image.tag_v2[_BITS_PER_SAMPLE][0]  # pyright: ignore[reportAttributeAccessIssue]
+        if bits < 16:
+            return 0.0, 2.0**bits - 1
     low, high = float(values.min()), float(values.max())
-    candidates = (_UNIT, _8_BITS, _16_BITS) if image.mode == "F" else (_8_BITS, _16_BITS)
+    candidates = [_UNIT, *_INTEGERS] if image.mode == "F" else _INTEGERS
     return next((candidate for candidate in candidates if low >= 0 and high <= candidate[1]), (low, high))
 
 
@@ -68,16 +71,14 @@ def uses_little(used: ValueRange, value_range: ValueRange) -> bool:
     return 0 < used[1] - used[0] < _MIN_USED * (high - low)
 
 
-def suggested_range(used: ValueRange) -> ValueRange:
-    """A range for images with values in `used`: if they begin near 0, from 0 to 1 or to all bits set."""
-    low, high = used
-    if low < 0 or low > high / 2:
-        return low, high
-    return _UNIT if high <= 1 else (0.0, 2.0 ** max(int(high).bit_length(), 8) - 1)
+def union(ranges: Iterable[ValueRange]) -> ValueRange:
+    """The smallest range that contains all of `ranges`, at least one."""
+    blacks, whites = zip(*ranges, strict=True)
+    return min(blacks), max(whites)
 
 
 @cache
-def _warn_about_range(low: float, high: float) -> None:
+def _warn_about_range(low: int | float, high: int | float) -> None:
     """Once per range, and only in the main process, because worker processes are started for every epoch."""
     if parent_process() is None:
         _log.warning(

@@ -83,7 +83,10 @@ def read_image(
 
 def decode_pillow_image(image: Image.Image, value_range: ValueRange | None = None) -> UInt8[np.ndarray, "row column 3"]:
     """Decode an image that was opened or made with Pillow, as `read_image` does for a file. Raises UnreadableImage."""
-    with _explain_errors(b"", str(getattr(image, "filename", "") or "the PIL image")):
+    name = str(getattr(image, "filename", "") or "the PIL image")
+    if 0 in image.size:
+        raise UnreadableImage(name, "it has no pixels")
+    with _explain_errors(b"", name):
         return _pixels(image, value_range)
 
 

@@ -121,7 +121,8 @@ class Preprocess:
     def normalised(self, images: UInt8[Tensor, "*image 3 row column"]) -> Float[Tensor, "*image 3 row column"]:
         """The second half: normalise images on their device."""
         mean, std = (
-            torch.tensor(values, device=images.device)[:, None, None] * 255 for values in (self.mean, self.std)
+            torch.tensor(values, dtype=torch.float32, device=images.device)[:, None, None] * 255
+            for values in (self.mean, self.std)
         )
         return (images - mean) / std
 

@@ -21,6 +21,7 @@ from mixlab.errors import UserError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+    from torch import Tensor
 
 ImageSize = int | tuple[int, int]
 """Size in pixels: the side of a square, or (height, width)."""
@@ -42,6 +43,16 @@ def require_sizes(config: "DataclassInstance") -> None:
         minimum = 0 if field.name == "classes" else 1
         if field.type is not float and any(isinstance(number, int) and number < minimum for number in numbers):
             raise UserError(f"{field.name}={value} is out of range: it must be at least {minimum}.")
+
+
+def require_pixels(images: "Tensor", minimum: int) -> None:
+    """Raise UserError if images (batch, channel, height, width) are smaller than `minimum` pixels."""
+    height, width = images.shape[2:]
+    if height < minimum or width < minimum:
+        raise UserError(
+            f"This model needs images of at least {minimum} x {minimum} pixels, but got {height} x {width}: give "
+            "larger images."
+        )
 
 
 def require_rate(name: str, rate: float) -> None:

@@ -15,7 +15,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mixlab.errors import UserError
-from mixlab.models.contract import ImageSize, classifier, height_and_width, require_choice, require_sizes
+from mixlab.models.contract import (
+    ImageSize,
+    classifier,
+    height_and_width,
+    require_choice,
+    require_pixels,
+    require_sizes,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +77,7 @@ class ConvMixer(nn.Module):
     def feature_maps(
         self, images: Float[Tensor, "batch image_channel height width"]
     ) -> tuple[Float[Tensor, "batch channel row column"], ...]:
+        require_pixels(images, self.config.patch_size)
         return (self.norm(self.body(self.stem(images))),)
 
     def embed(self, images: Float[Tensor, "batch image_channel height width"]) -> Float[Tensor, "batch channel"]:

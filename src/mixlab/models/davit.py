@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mixlab.errors import UserError
-from mixlab.models.contract import ImageSize, classifier, require_choice, require_rate, require_sizes
+from mixlab.models.contract import ImageSize, classifier, require_choice, require_pixels, require_rate, require_sizes
 from mixlab.models.mlp import Mlp
 from mixlab.models.stochastic_depth import StochasticDepth, linear_ramp
 
@@ -86,7 +86,7 @@ class WindowAttention(nn.Module):
     def forward(self, x: Float[Tensor, "batch row column channel"]) -> Float[Tensor, "batch row column channel"]:
         _, rows, columns, _ = x.shape
         x = _pad_to_multiple(x, self.window)
-        grid_rows = x.shape[1] // self.window
+        grid_rows, grid_columns = x.shape[1] // self.window, x.shape[2] // self.window
         windows = rearrange(x, "b (r i) (c j) channel -> (b r c) (i j) channel", i=self.window, j=self.window)
         query, key, value = rearrange(
             self.query_key_value(windows),
@@ -96,7 +96,9 @@ class WindowAttention(nn.Module):
         ).unbind()
         mixed = F.scaled_dot_product_attention(query, key, value)
         mixed = self.output(rearrange(mixed, "n head patch d -> n patch (head d)"))
-        x = rearrange(mixed, "(b r c) (i j) channel -> b (r i) (c j) channel", b=x.shape[0], r=grid_rows, i=self.window)
+        x = rearrange(
+            mixed, "(b r c) (i j) channel -> b (r i) (c j) channel", r=grid_rows, c=grid_columns, i=self.window
+        )
         return x[:, :rows, :columns]
 
 
@@ -199,6 +201,7 @@ class PatchEmbedding(nn.Module):
     def forward(
         self, images: Float[Tensor, "batch image_channel height width"]
     ) -> Float[Tensor, "batch row column channel"]:
+        require_pixels(images, 1)
         pixels = rearrange(images, "batch channel height width -> batch height width channel")
         padded = _pad_to_multiple(pixels, 4) if self.padding == "symmetric" else _pad_same(pixels, kernel=7, stride=4)
         return self.norm(_convolve(self.convolution, padded))

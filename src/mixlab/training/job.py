@@ -13,6 +13,7 @@ from mixlab.data.dataset import Dataset, Split
 from mixlab.data.preprocess import Preprocess
 from mixlab.data.subset import subset
 from mixlab.data.transforms import Transform
+from mixlab.data.value_range import with_common_range
 from mixlab.errors import UserError
 from mixlab.models.contract import height_and_width
 from mixlab.runs.store import store_folder, store_key
@@ -152,14 +153,17 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
         pretrained, initialization = _from_weights(recipe, source, dataset)
         weights, preprocess = pretrained.weights, pretrained.preprocess
         model_architecture = Architecture(recipe.model, weights.family, weights.config)
-    preprocessing = {key: value for key, value in recipe.preprocessing.model_dump().items() if value is not None}
-    images = len(dataset.splits["train"])
+    given = {key: value for key, value in recipe.preprocessing.model_dump().items() if value is not None}
+    train = dataset.splits["train"]
+    preprocess = with_common_range(replace(preprocess, **given), train)
+    images = len(train)
     resolved = {
         "model": _with_absolute_code(recipe.model, model_architecture),
         "data": dataset.name,
         "image_size": model_architecture.image_size,
         "batch": _automatic_batch(images) if recipe.batch == "auto" else min(recipe.batch, images),
         "initialization": initialization,
+        "preprocessing": recipe.preprocessing.model_copy(update={"value_range": preprocess.value_range}),
     }
     return Job(
         recipe=recipe.model_copy(update=resolved),
@@ -169,7 +173,6 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
             preprocess,
             image_size=height_and_width(model_architecture.image_size),
             transform=make_transform(recipe.transform),
-            **preprocessing,
         ),
         device=device,
         weights=weights,

@@ -7,6 +7,7 @@ import torch
 from accelerate import PartialState
 
 from mixlab.data.dataset import Dataset
+from mixlab.data.value_range import range_notes
 from mixlab.evaluation.unseen_images import learned_validation_notes
 from mixlab.measure.machine import device_name
 from mixlab.runs.folder import Run
@@ -54,7 +55,8 @@ def launch(
     if finished := _finished(job, folder, log):
         return finished
     run_folder = folder or job.folder()
-    for note in learned_validation_notes(job.dataset, job.initial_models, quiet=True):
+    learned = learned_validation_notes(job.dataset, job.initial_models, quiet=True)
+    for note in (*range_notes(job.preprocess), *learned):
         log(note)
     return train(job, _plan(job, run_folder, log), run_folder, quiet=quiet, on_wait=log)
 
@@ -89,7 +91,7 @@ def _launch_linear_probe(
 ) -> Run:
     job = resolve_linear_probe(recipe, dataset, device)
     learned = learned_validation_notes(job.dataset, [str(job.backbone.source)], quiet=True)
-    for note in (*job.dataset.notes[len(dataset.notes) :], *learned):
+    for note in (*job.dataset.notes[len(dataset.notes) :], *range_notes(job.backbone.preprocess), *learned):
         log(note)
     return broadcast_from_main(
         lambda: _finished(job, folder, log) or train_linear_probe(job, folder or job.folder(), quiet=quiet, on_wait=log)

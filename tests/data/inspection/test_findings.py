@@ -191,21 +191,20 @@ def value_range_findings(*images: Deep) -> list[str]:
     return [sentence for sentence in findings(check) if sentence.startswith("More than 8 bits")]
 
 
-def test_images_of_12_bits_in_files_of_16_bits_are_reported_with_a_value_range():
-    assert value_range_findings(Deep(0, 900, dtype=np.uint16), Deep(5, 4000, dtype=np.uint16)) == [
-        "More than 8 bits, with few shades left: 2 images with values from 0 to 4000, less than 1/16 of the value "
-        "range, 0 to 65535. Set preprocessing.value_range=[0, 4095], or the values of black and white in your data."
-    ]
+def test_images_of_12_bits_in_files_of_16_bits_have_their_range():
+    check = check_splits(train=[("cat", Deep(0, 900, dtype=np.uint16)), ("dog", Deep(5, 4000, dtype=np.uint16))])
+    assert results(check)["values"] == "Values of images with more than 8 bits: 0 to 4000; value range: 0 to 4095."
+    assert value_range_findings(Deep(0, 900, dtype=np.uint16), Deep(5, 4000, dtype=np.uint16)) == []
 
 
 def test_a_dark_image_beside_bright_ones_is_no_finding():
     assert value_range_findings(Deep(0, 900, dtype=np.uint16), Deep(5, 40000, dtype=np.uint16)) == []
 
 
-def test_different_value_ranges_are_reported():
-    assert value_range_findings(Deep(0, 0.9, dtype=np.float32), Deep(5, 200, dtype=np.float32)) == [
-        "More than 8 bits, with different value ranges: 2 images (0 to 1 and 0 to 255). If equal values are equally "
-        "bright, set preprocessing.value_range=[0, 255], or the values of black and white in your data."
+def test_images_that_keep_few_shades_are_reported():
+    assert value_range_findings(*[Deep(0, 0.9, dtype=np.float32)] * 2, Deep(5, 200, dtype=np.float32)) == [
+        "More than 8 bits, with few shades left: 2 of 3 images have values in less than 1/16 of the value range of "
+        "all, 0 to 255. If black and white have other values in your data, set preprocessing.value_range."
     ]
 
 

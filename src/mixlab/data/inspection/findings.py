@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mixlab.data.deep_image import ValueRange, suggested_range, uses_little
+from mixlab.data.deep_image import ValueRange, union, uses_little
 from mixlab.data.image_file import DeepValues
 from mixlab.data.inspection.check import Check, DuplicateGroup, Member
 from mixlab.data.inspection.near_duplicates import MAX_BITS, MIN_CORRELATION
@@ -62,29 +62,16 @@ def _groups(groups: list[DuplicateGroup]) -> str:
 
 
 def _value_range_findings(deep: list[DeepValues]) -> list[str]:
-    """Value ranges that leave few shades, or that differ between images."""
-    used, ranges = _all_used(deep), sorted({values.value_range for values in deep})
-    black, white = suggested_range(used)
-    count, key = pluralize(len(deep), "image"), f"preprocessing.value_range=[{black:g}, {white:g}]"
-    if len(ranges) > 1:
-        return [
-            f"More than 8 bits, with different value ranges: {count} ({_ranges_text(ranges)}). If equal values are "
-            f"equally bright, set {key}, or the values of black and white in your data."
-        ]
-    if uses_little(used, ranges[0]):
-        return [
-            f"More than 8 bits, with few shades left: {count} with values from {_range_text(used)}, less than 1/16 of "
-            f"the value range, {_range_text(ranges[0])}. Set {key}, or the values of black and white in your data."
-        ]
-    return []
-
-
-def _all_used(deep: list[DeepValues]) -> ValueRange:
-    return min(values.used[0] for values in deep), max(values.used[1] for values in deep)
-
-
-def _ranges_text(ranges: list[ValueRange]) -> str:
-    return join_words([_range_text(value_range) for value_range in ranges])
+    """Whether most images keep few shades in the range of all. A dark image beside bright ones is usual."""
+    common = union(values.value_range for values in deep)
+    few = sum(uses_little(values.used, common) for values in deep)
+    if few <= len(deep) / 2:
+        return []
+    return [
+        f"More than 8 bits, with few shades left: {few:,} of {pluralize(len(deep), 'image')} have values in less than "
+        f"1/16 of the value range of all, {_range_text(common)}. If black and white have other values in your data, "
+        "set preprocessing.value_range."
+    ]
 
 
 def _range_text(value_range: ValueRange) -> str:
@@ -95,8 +82,8 @@ def value_summary(check: Check) -> str:
     """The values of the images with more than 8 bits, as a sentence; empty if there are none."""
     if not check.deep:
         return ""
-    ranges = _ranges_text(sorted({values.value_range for values in check.deep}))
-    return f"Values of images with more than 8 bits: {_range_text(_all_used(check.deep))}; value range: {ranges}."
+    used, common = union(values.used for values in check.deep), union(values.value_range for values in check.deep)
+    return f"Values of images with more than 8 bits: {_range_text(used)}; value range: {_range_text(common)}."
 
 
 def _imbalances(check: Check) -> list[str]:

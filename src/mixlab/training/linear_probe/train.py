@@ -11,6 +11,7 @@ import torch
 
 from mixlab.data.dataset import Dataset
 from mixlab.data.holdout import VALIDATION_SHARE, group_samples
+from mixlab.data.value_range import with_common_range
 from mixlab.errors import UserError
 from mixlab.evaluation.probes.features import Backbone, Features, features, open_backbone
 from mixlab.evaluation.probes.ridge import FittedHead, LinearHead, fit_head
@@ -89,7 +90,8 @@ def resolve_linear_probe(recipe: LinearProbeRecipe, dataset: Dataset, device: to
         dataset = _with_validation(dataset, recipe.validation_share or VALIDATION_SHARE)
     settings, source = recipe.initialization, recipe.initialization.weights or recipe.model
     backbone = open_backbone(source, recipe.image_size, resize=settings.resize)
-    backbone = replace(backbone, preprocess=replace(backbone.preprocess, transform=make_transform(recipe.transform)))
+    preprocess = with_common_range(backbone.preprocess, dataset.splits["train"])
+    backbone = replace(backbone, preprocess=replace(preprocess, transform=make_transform(recipe.transform)))
     if backbone.weights.family == "timm":
         raise UserError(
             f"{source} is a timm model, and linear probes don't support these: give a Mixer, a ConvMixer, a DaViT or a "
