@@ -17,6 +17,14 @@ from mixlab.models.mixer import Mixer
 from mixlab.speed.plan import ComputeMode, Plan, affordable
 from mixlab.training.planning import autotune
 from mixlab.training.planning.autotune import select_common_plans, select_plan, time_job
+from mixlab.training.recipes.schema import Recipe
+
+
+@pytest.fixture(autouse=True)
+def short_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock by which a step takes a millisecond, so that messages about long steps don't depend on the machine."""
+    ticks = count(0.0, 1e-3)
+    monkeypatch.setattr(autotune, "perf_counter", lambda: next(ticks))
 
 
 @pytest.fixture
@@ -63,11 +71,12 @@ def test_speed_auto_times_every_mode_and_selects_the_stock_mode_if_none_is_faste
 
 @pytest.mark.usefixtures("quick_clock")
 class TestCache:
-    def test_the_same_training_is_timed_once_for_all_seeds_and_lengths(self, make_job, timings_cache, monkeypatch):
+    def test_the_same_step_is_timed_once_for_all_trainings(self, make_job, timings_cache, monkeypatch):
         first = select_plan(make_job("speed=auto"), no_message)
         monkeypatch.delattr(autotune, "time_job")
         messages: list[str] = []
-        assert select_plan(make_job("speed=auto", "seed=3", "steps=9"), messages.append) == first
+        other = ("seed=3", "epochs=9", "schedule.warmup=0.1", "early_stopping.patience=2", "checkpoints.keep=1")
+        assert select_plan(make_job("speed=auto", *other), messages.append) == first
         (file,) = timings_cache.iterdir()
         assert re.fullmatch(
             r"Timings are from the cache of \d{4}-\d\d-\d\d \d\d:\d\d; to measure again, delete (.*)\.", messages[0]
@@ -84,6 +93,9 @@ class TestCache:
         for processes in (1, 2):
             select_plan(make_job("speed=auto"), no_message, processes)
         assert len(list(timings_cache.iterdir())) == 2
+
+    def test_every_key_that_is_not_part_of_a_step_is_a_key_of_recipes(self):
+        assert set(autotune._NOT_PART_OF_A_STEP) <= set(Recipe.model_fields)
 
     def test_speed_off_uses_no_cache(self, make_job, timings_cache):
         for _ in range(2):

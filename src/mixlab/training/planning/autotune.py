@@ -53,6 +53,13 @@ the same time. Retained memory is fragmented: up to twice the estimate was measu
 
 _MIN_LIMIT, _MAX_SHARE = 30.0, 0.02
 """Timing takes at most so many seconds, or this share of the training's time if that is longer."""
+_NOT_PART_OF_A_STEP = (
+    *("data", "subset", "epochs", "steps", "seed", "schedule", "early_stopping", "validation", "checkpoints"),
+    *("expected", "trackers", "workers", "max_unreadable", "non_finite"),
+)
+"""Keys of a recipe that do not change the time of a step. What they imply for a step, such as the number of classes, is
+in the config."""
+
 _LONG = 2.0  # seconds without a message
 
 Log = Callable[[str], None]
@@ -108,14 +115,15 @@ def select_common_plans(jobs: Sequence[Job], log: Log) -> list[tuple[Plan, float
 
 
 def timings_file(job: Job, plan: Plan | None = None, processes: int = 1) -> Path:
-    """The file in the cache with the timings of `job` on this machine. It does not depend on seed, epochs and steps.
+    """The file in the cache with the timings of `job` on this machine: the same for all trainings with the same steps.
 
     plan       None: the timings in all compute modes; otherwise the timing under this plan
     processes  number of processes that share each batch
     """
     machine = {"device": device_name(job.device), "threads": torch.get_num_threads()}
-    any_length = replace(job, recipe=job.recipe.model_copy(update={"epochs": None, "steps": None}))
-    key = any_length.cache_key(seed=None) | machine | {"plan": plan and plan.to_dict(), "processes": processes}
+    training = job.cache_key(seed=None)
+    step = {key: value for key, value in training["recipe"].items() if key not in _NOT_PART_OF_A_STEP}
+    key = training | machine | {"recipe": step, "data": None, "plan": plan and plan.to_dict(), "processes": processes}
     return cache_folder() / "timings" / f"{store_key(key)}.json"
 
 
