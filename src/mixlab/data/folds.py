@@ -103,7 +103,7 @@ def assign_folds(images: GroupedSplit, count: int, seed: int) -> Int64[np.ndarra
 
 
 def _check_enough_images(dataset: Dataset, images: GroupedSplit, count: int) -> None:
-    groups_per_class = np.bincount(images.group_labels, minlength=len(dataset.classes))
+    groups_per_class = images.groups_per_class(len(dataset.classes))
     rarest = int(groups_per_class.argmin())
     if groups_per_class[rarest] < count:
         raise UserError(

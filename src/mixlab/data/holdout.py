@@ -26,7 +26,11 @@ _SEED = 0  # independent of the training seed, so that runs with different seeds
 
 @dataclass(frozen=True, eq=False)
 class GroupedSplit:
-    """A split, and the group of each of its images. The class of a group is that of its first image."""
+    """A split, and the group of each of its images.
+
+    The class of a group is the rarest one of its images, so that images of every class are held out even if the groups
+    contain several classes.
+    """
 
     split: Split
     group_ids: Int64[np.ndarray, " image"]
@@ -34,13 +38,23 @@ class GroupedSplit:
     @property
     def group_labels(self) -> Int64[np.ndarray, " group"]:
         """The label of each group."""
-        return self.split.labels[np.unique(self.group_ids, return_index=True)[1]]
+        images_of_label = np.bincount(self.split.labels)[self.split.labels]
+        by_group = np.lexsort((images_of_label, self.group_ids))  # stable, so the first image decides between equals
+        return self.split.labels[by_group[np.unique(self.group_ids[by_group], return_index=True)[1]]]
+
+    def groups_per_class(self, classes: int) -> Int64[np.ndarray, " class"]:
+        """The number of groups that contain an image of each class."""
+        return np.bincount(self._groups_and_labels[:, 1], minlength=classes)
 
     @property
     def label_conflicts(self) -> int:
         """The number of groups with images of several classes."""
-        pairs = np.unique(np.stack([self.group_ids, self.split.labels], axis=1), axis=0)
-        return int((np.bincount(pairs[:, 0]) > 1).sum())
+        return int((np.bincount(self._groups_and_labels[:, 0]) > 1).sum())
+
+    @property
+    def _groups_and_labels(self) -> Int64[np.ndarray, "pair 2"]:
+        """Every combination of a group and a label that an image has."""
+        return np.unique(np.stack([self.group_ids, self.split.labels], axis=1), axis=0)
 
     def subset(self, indices: Int64[np.ndarray, " selected"]) -> "GroupedSplit":
         """The images at `indices`, in that order."""

@@ -5,6 +5,7 @@ becomes test and a tenth of the rest validation. If it has train and one held-ou
 its name, and validation is held out of train.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
@@ -54,7 +55,7 @@ def with_all_splits(dataset: Dataset) -> Dataset:
     """
     _check_classes(dataset)
     if len(dataset.splits) == 3:
-        return dataset
+        return replace(dataset, notes=(*dataset.notes, *_shared_group_notes(dataset)))
     train = group_equal_files(dataset.splits["train"])
     images = train.merge_sample_groups()
     test = dataset.splits.get("test") or dataset.splits.get("validation")
@@ -74,6 +75,12 @@ def with_all_splits(dataset: Dataset) -> Dataset:
     splits = {"train": rest.split, "validation": validation, "test": test}
     notes = (*dataset.notes, note, *_duplicate_notes(train))
     return replace(dataset, splits=splits, notes=notes, split_by_mixlab=True)
+
+
+def _shared_group_notes(dataset: Dataset) -> list[str]:
+    splits_of_groups = Counter(group for split in dataset.splits.values() for group in set(split.groups))
+    shared = sum(splits > 1 for splits in splits_of_groups.values())
+    return [f"Groups in more than one split, as the source provides them: {shared:,}."] if shared else []
 
 
 def _duplicate_notes(train: GroupedSplit) -> list[str]:
@@ -108,7 +115,7 @@ def _check_classes(dataset: Dataset) -> None:
 
 def _check_enough_images(dataset: Dataset, images: GroupedSplit, needed: int) -> None:
     noun = "group" if images.split.groups else "different image"
-    groups_per_class = np.bincount(images.group_labels, minlength=len(dataset.classes))
+    groups_per_class = images.groups_per_class(len(dataset.classes))
     for label in np.unique(images.split.labels):
         if (count := int(groups_per_class[label])) < needed:
             raise UserError(
