@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from mixlab.data import near_duplicate_groups
 from mixlab.data.dataset import Dataset, Split
 
 pytest_plugins = ["loopback"]
@@ -23,6 +24,11 @@ pytest_plugins = ["loopback"]
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def empty_cache_of_near_duplicates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(near_duplicate_groups, "cache_folder", lambda: tmp_path / "near-duplicate-cache")
 
 
 @pytest.fixture(scope="session")

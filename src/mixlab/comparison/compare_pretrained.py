@@ -79,7 +79,9 @@ def compare_pretrained(
     Raises UserError if weights cannot be loaded, if an image cannot be read, or if a class has too few images.
     """
     require_several(models)
-    cv_folds = _cv_folds(dataset, folds)
+    cv_folds = _cv_folds(dataset, folds, quiet=quiet)
+    for note in cv_folds.notes:
+        log(note)
     rounds = list(cv_folds.rounds())
     split = cv_folds.images.split
     _require_every_class(dataset, split, rounds)
@@ -113,12 +115,12 @@ def compare_pretrained(
     )
 
 
-def _cv_folds(dataset: Dataset, folds: int | None) -> Folds:
+def _cv_folds(dataset: Dataset, folds: int | None, *, quiet: bool) -> Folds:
     if folds is None:
         if sum(map(len, dataset.splits.values())) >= MIN_IMAGES_FOR_ONE_SPLIT:
-            return single_test_split(dataset)
+            return single_test_split(dataset, quiet=quiet)
         folds = FOLDS
-    return make_folds(dataset, folds)
+    return make_folds(dataset, folds, quiet=quiet)
 
 
 def _require_every_class(dataset: Dataset, split: Split, rounds: Sequence[Round]) -> None:

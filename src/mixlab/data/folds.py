@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Int64
 
 from mixlab.data.dataset import Dataset, Split
-from mixlab.data.holdout import VALIDATION_SHARE, GroupedSplit, group_samples
+from mixlab.data.holdout import VALIDATION_SHARE, GroupedSplit, group_equal_files
+from mixlab.data.near_duplicate_groups import group_near_duplicates
 from mixlab.data.rng import epoch_order
 from mixlab.errors import UserError
 
@@ -38,10 +39,14 @@ class Round:
 
 @dataclass(frozen=True, eq=False)
 class Folds:
-    """Images, and the fold of each of them."""
+    """Images, and the fold of each of them.
+
+    `notes`: sentences for the user about images that are kept in one fold.
+    """
 
     images: GroupedSplit
     fold_of: Int64[np.ndarray, " image"]
+    notes: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
@@ -61,24 +66,31 @@ class Folds:
             yield Round(outside[~is_validation], outside[is_validation], np.flatnonzero(self.fold_of == fold))
 
 
-def make_folds(dataset: Dataset, count: int, *, seed: int = 0) -> Folds:
-    """Divide the images of all splits into `count` folds.
+def make_folds(dataset: Dataset, count: int, *, seed: int = 0, quiet: bool = False) -> Folds:
+    """Divide the images of all splits into `count` folds. `quiet`: show no progress of the search for near duplicates.
 
     Raises UserError if `count` is below 2, or if a class has fewer different images than there are folds.
     """
     if count < 2:
         raise UserError(f"folds={count} leaves no images to train on: there must be at least 2 folds.")
-    everything = group_samples(reduce(Split.concat, dataset.splits.values()))
+    everything, notes = _group_all_images(dataset, quiet=quiet)
     _check_enough_images(dataset, everything, count)
-    return Folds(everything, assign_folds(everything, count, seed))
+    return Folds(everything, assign_folds(everything, count, seed), notes)
 
 
-def single_test_split(dataset: Dataset) -> Folds:
+def single_test_split(dataset: Dataset, *, quiet: bool = False) -> Folds:
     """One fold, which is the test split. The images of the other splits are used for training only."""
-    everything = group_samples(reduce(Split.concat, dataset.splits.values()))
+    everything, notes = _group_all_images(dataset, quiet=quiet)
     sizes = [len(split) for split in dataset.splits.values()]
     folds = [0 if name == "test" else NO_FOLD for name in dataset.splits]
-    return Folds(everything, np.repeat(np.array(folds, dtype=np.int64), sizes))
+    return Folds(everything, np.repeat(np.array(folds, dtype=np.int64), sizes), notes)
+
+
+def _group_all_images(dataset: Dataset, *, quiet: bool) -> tuple[GroupedSplit, tuple[str, ...]]:
+    """The images of all splits, with copies, near duplicates and sample groups in one group, and notes about them."""
+    images = reduce(Split.concat, dataset.splits.values())
+    near = group_near_duplicates(group_equal_files(images), quiet=quiet)
+    return near.images.merge_sample_groups(), near.notes
 
 
 def assign_folds(images: GroupedSplit, count: int, seed: int) -> Int64[np.ndarray, " image"]:

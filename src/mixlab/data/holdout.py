@@ -7,7 +7,7 @@ Axes:  image  an image of the split to divide
 """
 
 from collections import defaultdict
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -75,6 +75,16 @@ class GroupedSplit:
             count = max(round(share * len(of_class)), 1)
             held_out[of_class[epoch_order(_SEED, int(label), len(of_class))[:count]]] = True
         return held_out[group]
+
+    def link(self, pairs: Sequence[tuple[int, int]]) -> "GroupedSplit":
+        """Merge the groups of linked images; `pairs` has their indices."""
+        if not pairs:
+            return self
+        first, second = self.group_ids[np.array(pairs).T]
+        size = int(self.group_ids.max()) + 1
+        links = coo_array((np.ones(len(pairs)), (first, second)), shape=(size, size))
+        component = connected_components(links, directed=False)[1]
+        return replace(self, group_ids=component[self.group_ids].astype(np.int64))
 
     def merge_sample_groups(self) -> "GroupedSplit":
         """Merge groups with a common sample group (`Split.groups`), directly or through other images."""

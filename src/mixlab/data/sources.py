@@ -103,7 +103,7 @@ def _user_images(spelling: str, reader: _Opener) -> Kind:
     """Images of the user, with any splits. A model trained on other data is evaluated on all of them."""
     return Kind(
         spelling,
-        lambda location, *, quiet: with_all_splits(reader(location, quiet=quiet)),
+        lambda location, *, quiet: with_all_splits(reader(location, quiet=quiet), quiet=quiet),
         lambda location, *, quiet: as_single_test_split(reader(location, quiet=quiet)),
         reader,
     )
@@ -124,7 +124,7 @@ def _published_images(spelling: str, reader: _Opener) -> Kind:
     """A published dataset, with any splits. A model trained on other data is evaluated on the held-out split."""
     return Kind(
         spelling,
-        lambda location, *, quiet: with_all_splits(reader(location, quiet=quiet)),
+        lambda location, *, quiet: with_all_splits(reader(location, quiet=quiet), quiet=quiet),
         lambda location, *, quiet: with_test_split(reader(location, quiet=quiet)),
         reader,
     )

@@ -14,7 +14,8 @@ import numpy as np
 
 from mixlab.data.class_order import class_order
 from mixlab.data.dataset import SPLITS, Dataset, Sample, Split
-from mixlab.data.holdout import TEST_SHARE, VALIDATION_SHARE, GroupedSplit, group_equal_files
+from mixlab.data.holdout import TEST_SHARE, VALIDATION_SHARE, GroupedSplit, group_equal_files, group_samples
+from mixlab.data.near_duplicate_groups import group_near_duplicates
 from mixlab.errors import UserError, did_you_mean
 from mixlab.report.text import pluralize
 
@@ -47,8 +48,17 @@ def with_test_split(dataset: Dataset) -> Dataset:
     )
 
 
-def with_all_splits(dataset: Dataset) -> Dataset:
+def require_trainable(dataset: Dataset) -> None:
+    """Raises UserError if `with_all_splits` would, except for near duplicates, which are not searched."""
+    _check_classes(dataset)
+    if len(dataset.splits) < 3:
+        _check_enough_images(dataset, group_samples(dataset.splits["train"]))
+
+
+def with_all_splits(dataset: Dataset, *, quiet: bool = False) -> Dataset:
     """Ensure that there are three splits, as training needs them.
+
+    Near duplicates stay in one split if mixlab divides train. `quiet`: show no progress of their search.
 
     Raises UserError if train is missing or has only one class, if another split has a class that train lacks, or if a
     class has too few different images to hold some out.
@@ -57,9 +67,10 @@ def with_all_splits(dataset: Dataset) -> Dataset:
     if len(dataset.splits) == 3:
         return replace(dataset, notes=(*dataset.notes, *_shared_group_notes(dataset)))
     train = group_equal_files(dataset.splits["train"])
-    images = train.merge_sample_groups()
+    near = group_near_duplicates(train, quiet=quiet)
+    images = near.images.merge_sample_groups()
     test = dataset.splits.get("test") or dataset.splits.get("validation")
-    _check_enough_images(dataset, images, needed=2 if test else 3)
+    _check_enough_images(dataset, images)
     if test is None:
         test, rest = images.cut(TEST_SHARE)
         note = (
@@ -73,8 +84,10 @@ def with_all_splits(dataset: Dataset) -> Dataset:
             note += " The validation split, the only one that the source holds out, is used as the test split."
     validation, rest = rest.cut(VALIDATION_SHARE)
     splits = {"train": rest.split, "validation": validation, "test": test}
-    notes = (*dataset.notes, note, *_duplicate_notes(train))
-    return replace(dataset, splits=splits, notes=notes, split_by_mixlab=True)
+    notes = (*dataset.notes, note, *_duplicate_notes(train), *near.notes)
+    divided = replace(dataset, splits=splits, notes=notes, split_by_mixlab=True)
+    _check_classes(divided)  # a class that shares all of its groups with others may be missing from train
+    return divided
 
 
 def _shared_group_notes(dataset: Dataset) -> list[str]:
@@ -113,7 +126,8 @@ def _check_classes(dataset: Dataset) -> None:
                 )
 
 
-def _check_enough_images(dataset: Dataset, images: GroupedSplit, needed: int) -> None:
+def _check_enough_images(dataset: Dataset, images: GroupedSplit) -> None:
+    needed = 4 - len(dataset.splits)
     noun = "group" if images.split.groups else "different image"
     groups_per_class = images.groups_per_class(len(dataset.classes))
     for label in np.unique(images.split.labels):

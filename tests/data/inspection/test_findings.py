@@ -85,7 +85,7 @@ def test_a_valid_dataset_has_no_findings(valid):
 
 def test_each_finding_is_a_sentence(invalid):
     assert findings(invalid) == [
-        'Training is not possible: folder:pets has 0 different images of "dog", but at least 2 are needed to hold some '
+        'Training is not possible: folder:pets has 1 different image of "dog", but at least 2 are needed to hold some '
         "out: add images, or remove the class.",
         "Unreadable: 1 image. Repair or remove them, or skip them with the recipe key max_unreadable.",
         "The same image in more than one split: 1 group with 2 images. This makes the evaluation too optimistic, so "

@@ -89,29 +89,37 @@ class Pair:
     correlation: float
 
 
+def unhashed() -> ImageHash:
+    """The hash of an image that matches no other, because it can't be read."""
+    return ImageHash(None, np.zeros((THUMBNAIL, THUMBNAIL, 3), dtype=np.uint8))
+
+
 def near_duplicates(hashes: Sequence[ImageHash]) -> list[Pair]:
-    """All pairs of similar images.
+    """All pairs of similar images."""
+    return list(iterate_near_duplicates(hashes))
+
+
+def iterate_near_duplicates(hashes: Sequence[ImageHash]) -> Iterator[Pair]:
+    """The pairs of similar images, one by one, because images that are alike in general have too many of them.
 
     Every hash is compared with every other by matrix products: seconds for 60,000 images, with quadratic complexity.
     """
     indices = np.array([index for index, hash in enumerate(hashes) if hash.bits is not None], dtype=np.int64)
     if len(indices) < 2:
-        return []
+        return
     signs = np.stack([hashes[index].bits for index in indices]).astype(np.float32) * 2 - 1
     thumbnails = np.stack([hashes[index].thumbnail for index in indices])
     min_correlation = np.array([hashes[index].min_correlation for index in indices])
-    pairs = []
     for first, second, bits in _candidates(signs):
         correlations = _correlations(thumbnails[first], thumbnails[second])
         similar = correlations >= np.maximum(min_correlation[first], min_correlation[second])
-        pairs += map(
+        yield from map(
             Pair,
             indices[first[similar]].tolist(),
             indices[second[similar]].tolist(),
             bits[similar].tolist(),
             correlations[similar].tolist(),
         )
-    return pairs
 
 
 def _candidates(
