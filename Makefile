@@ -1,24 +1,35 @@
-# Two commands for a newcomer: `make demo` and `make test`. Both install first, into .venv.
+# Two commands for a newcomer: `make demo` and `make test`. Both install first, into .venv. `make demo` installs only what
+# it needs; `make test` adds the other extras to the same .venv, and then `make demo` installs nothing.
 
 PYTHON ?= python3
 BIN := .venv/bin
-INSTALLED := .venv/.installed
+DEMO_EXTRAS := baselines
+ALL_EXTRAS := baselines,data,tfds,track,dev
+DEMO_INSTALLED := .venv/.installed-demo
+ALL_INSTALLED := .venv/.installed
 
 # The tests share the machine's cores: each worker computes with one thread.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest
 
 .PHONY: install demo test test-long check format
 
-install: $(INSTALLED)
-
-$(INSTALLED): pyproject.toml constraints.txt
+define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "mixlab needs Python 3.11 or newer: set PYTHON, as in make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[baselines,data,tfds,track,dev]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[$(1)]"
 	@touch $@
+endef
 
-demo: install
+install: $(ALL_INSTALLED)
+
+$(ALL_INSTALLED): pyproject.toml constraints.txt
+	$(call install,$(ALL_EXTRAS))
+
+$(DEMO_INSTALLED): pyproject.toml constraints.txt
+	$(call install,$(DEMO_EXTRAS))
+
+demo: $(or $(wildcard $(ALL_INSTALLED)),$(DEMO_INSTALLED))
 	$(BIN)/mixlab compare --data digits
 
 test: install

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from html import escape
@@ -21,14 +22,30 @@ from mixlab.data.dataset import Dataset, Split
 pytest_plugins = ["loopback"]
 
 
+@pytest.fixture(autouse=True, scope="session")
+def ctrl_c_is_not_ignored() -> None:
+    """A shell starts background jobs with SIGINT ignored, which the processes of the tests would inherit."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)
-def empty_cache_of_near_duplicates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(near_duplicate_groups, "cache_folder", lambda: tmp_path / "near-duplicate-cache")
+def cache_of_near_duplicates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An empty cache of this test."""
+    folder = tmp_path.with_name(f"{tmp_path.name}-near-duplicates")
+    monkeypatch.setattr(near_duplicate_groups, "cache_folder", lambda: folder)
+
+
+@pytest.fixture(autouse=True)
+def timings_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache of the timings of autotuning: empty, and of this test only."""
+    folder = tmp_path.with_name(f"{tmp_path.name}-cache")
+    monkeypatch.setattr("mixlab.training.planning.autotune.cache_folder", lambda: folder)
+    return folder / "timings"
 
 
 @pytest.fixture(scope="session")

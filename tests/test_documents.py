@@ -6,12 +6,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from mixlab.cli.main import main
+from mixlab.training.recipes.key_hints import all_keys
+from mixlab.training.recipes.schema import Recipe
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -77,6 +81,31 @@ def test_python_on_the_page_about_weights_runs(tmp_path: Path, monkeypatch: pyte
     assert len(blocks) == 3
     for block in blocks:
         exec(compile(block, "docs/weights.md", "exec"), {})
+
+
+def test_python_on_the_page_about_timm_runs_with_the_results_of_its_comments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    shutil.copy(ROOT / "tests" / "golden" / "google_mixer_tiny.npz", tmp_path / "google_mixer.npz")
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "from_timm.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    for block in re.findall(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL):
+        exec(compile(block, "docs/from_timm.md", "exec"), names)
+    assert names["logits"].shape == (2, 10)
+    assert names["features"].shape == (2, names["channels"])
+    assert [tuple(each.shape[:2]) for each in names["maps"]] == [(2, 32), (2, 64)]
+    size = names["model"].config.image_size
+    assert names["model"](torch.rand(1, 3, size, size)).shape == (1, 3)
+    assert names["list_models"]("mixer_b16_224") == ["mixer_b16"]
+    assert names["card"]("mixer_b16_224.goog_in21k").name == "mixer_b16.goog_in21k"
+
+
+def test_settings_on_the_page_about_timm_are_keys_of_recipes():
+    page = (ROOT / "docs" / "from_timm.md").read_text(encoding="utf-8")
+    keys = set(re.findall(r"--set ([\w.]+)=", page))
+    assert len(keys) == 9
+    assert keys <= {*all_keys(Recipe), "config.stochastic_depth"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -48,6 +48,16 @@ def test_modules_with_jaxtyping_do_not_postpone_annotations():
         assert "jaxtyping" not in source or "from __future__ import annotations" not in source, module
 
 
+def test_architecture_lists_every_module():
+    listed, folder = set(), ""
+    for line in (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").partition("## All modules")[2].splitlines():
+        if heading := re.match(r"\*\*`([^`]+)`\*\*", line):
+            folder = "" if heading[1] == "mixlab" else heading[1]
+        elif entry := re.match(r"- `([^`]+)`", line):
+            listed.add(folder + entry[1])
+    assert listed == {path.relative_to(PACKAGE).as_posix() for path in MODULES if path.name != "__init__.py"}
+
+
 def test_every_page_has_a_link_to_it():
     linked = {target for text in TEXTS for target in re.findall(r"\]\(([^)#\s]+)", text.read_text(encoding="utf-8"))}
     pages = {path.name for path in (ROOT / "docs").rglob("*.md")}

@@ -15,11 +15,31 @@ class UserError(ValueError):
 class Interrupted(Exception):  # noqa: N818  an interruption is not an error
     """Raised when a signal stops work that can be resumed.
 
-    The message says how to resume. The command line exits with status 75.
+    signal   the name of the signal, such as "SIGTERM"; None: a signal to another process
+    details  where the work stopped and how to resume it; completes the sentence "Stopped by SIGTERM"
+
+    The command line exits with `status`: 130 after Ctrl-C, else 75.
     """
+
+    def __init__(self, signal: str | None, details: str):
+        super().__init__(signal, details)
+        self.signal, self.details = signal, details
+
+    @property
+    def status(self) -> int:
+        return 130 if self.signal == "SIGINT" else 75
+
+    def __str__(self) -> str:
+        cause = "Ctrl-C" if self.signal == "SIGINT" else self.signal or "a signal to another process"
+        return f"Stopped by {cause}{self.details}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return 'Did you mean "epochs"?' if a name in `known` is similar to `word`, otherwise the empty string."""
-    matches = get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f'Did you mean "{matches[0]}"?' if matches else ""
+    name = most_similar(word, known)
+    return "" if name is None else f'Did you mean "{name}"?'
+
+
+def most_similar(word: str, known: Iterable[str]) -> str | None:
+    """The name in `known` that is most similar to `word`, or None if none is similar."""
+    return next(iter(get_close_matches(word, list(known), n=1, cutoff=0.6)), None)

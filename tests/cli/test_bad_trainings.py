@@ -100,8 +100,9 @@ def test_an_invalid_setting(train_refused, setting):
 
 
 def test_muon_for_a_model_without_matrices(train_refused):
-    words = ("model=convmixer_nano", "config={}", "image_size=32", "optimizer.name=muon")
-    sentence = train_refused(*(word for setting in words for word in ("--set", setting)))
+    settings = ("config={}", "image_size=32", "optimizer.name=muon")
+    words = (word for setting in settings for word in ("--set", setting))
+    sentence = train_refused("--model", "convmixer_nano", *words)
     assert in_order(sentence, 'optimizer.name="muon"', "has only convolutions", 'set optimizer.name="adamw"')
 
 

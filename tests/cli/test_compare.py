@@ -50,7 +50,14 @@ def test_the_recipe_in_the_report_trains_the_recommended_head(run, default_weigh
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--seeds", "3"), ("--epochs", "1"), ("--minutes", "1.5"), ("--image-size", "64"), ("--match", "macs")],
+    [
+        ("--seeds", "3"),
+        ("--epochs", "1"),
+        ("--minutes", "1.5"),
+        ("--image-size", "64"),
+        ("--match", "macs"),
+        ("--tune", "2"),
+    ],
 )
 def test_training_options_are_rejected_for_published_weights(run, default_weights, photographs, option, value):
     ended = run("compare", "--data", f"folder:{photographs}", option, value)

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageOps
 
 
 @pytest.fixture
@@ -35,20 +36,27 @@ def test_the_training_folder_is_evaluated_on_its_test_split(evaluated, name):
 
 
 def test_all_images_of_another_folder_are_evaluated(evaluated, pets):
+    for path in pets.rglob("*.png"):
+        other = Path("others") / path.relative_to(pets)
+        other.parent.mkdir(parents=True, exist_ok=True)
+        ImageOps.mirror(Image.open(path)).save(other)
+    results = evaluated("--data", "folder:others")
+    assert results["data"]["evaluated"] == "images that the run was not trained on"
+    assert (results["data"]["images"], results["data"]["left_out"]) == (40, 0)
+
+
+def test_copies_of_training_images_in_another_folder_are_left_out(evaluated, pets):
     shutil.copytree(pets, "others")
     Path("others/cat/00.png").rename("others/cat/another.png")
     results = evaluated("--data", "folder:others")
-    assert results["data"]["evaluated"] == "images that the run was not trained on"
-    assert results["data"]["images"] == 40
+    assert (results["data"]["images"], results["data"]["left_out"]) == (8, 32)
 
 
-def test_a_moved_training_folder_is_recognised(evaluated, pets):
+def test_a_moved_training_folder_is_recognised_by_the_content_of_its_images(evaluated, pets):
     pets.rename("moved")
     results = evaluated("--data", "folder:moved")
-    assert results["data"]["evaluated"] == (
-        "the test split that the run held out, because the data set contains the images that it was trained on"
-    )
-    assert results["data"]["images"] == 8
+    assert results["data"]["evaluated"] == "images that the run was not trained on"
+    assert (results["data"]["images"], results["data"]["left_out"]) == (8, 32)
 
 
 def test_images_added_after_the_split_are_not_evaluated_but_noted(run, trained, pets):

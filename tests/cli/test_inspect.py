@@ -1,11 +1,15 @@
 """`mixlab inspect`: format, architecture, tensor statistics and warnings."""
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
+
+from mixlab.zoo.architecture import create_model
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 MIXER = GOLDEN / "google_mixer_tiny.npz"
@@ -41,6 +45,25 @@ def test_nan_infinity_and_zeros_have_warnings(run):
     assert ended.status == 0
     for words in ("head.bias (1 NaN)", "norms.bias (all zero)", "head.weight (1 infinite)"):
         assert words in " ".join(ended.out.split()), words
+
+
+@pytest.mark.parametrize("name", ["mixer_nano", "convmixer_nano", "davit_nano"])
+def test_an_untrained_model_begins_with_a_sentence_and_has_no_warnings(run, name):
+    model = create_model(name)
+    save_file(model.state_dict(), "new.safetensors")
+    ended = run("inspect", "new.safetensors")
+    assert ended.out.startswith(
+        "These weights are untrained: every normalisation layer has its initial scale of 1. Zero "
+    )
+    assert "all zero" not in ended.out and re.search(r"warnings +none", ended.out)
+    with torch.no_grad():
+        next(model.parameters())[0] = torch.nan
+    save_file(model.state_dict(), "new.safetensors")
+    assert re.search(r"warnings +stem\S* \(\d+ NaN\)", run("inspect", "new.safetensors").out)
+
+
+def test_a_trained_run_has_no_sentence_about_untrained_weights(run, trained):
+    assert "untrained" not in run("inspect", trained).out
 
 
 def test_the_error_of_load_is_shown_with_the_tensors(run):

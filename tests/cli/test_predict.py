@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -133,3 +134,36 @@ def test_without_timm_a_run_keeps_its_class_names(run, trained, monkeypatch, cap
     (row,) = csv.DictReader(ended.out.splitlines())
     assert row["label"] in ("cat", "dog")
     assert not caplog.records
+
+
+def test_out_writes_a_file_and_says_the_number_of_rows(run, trained, pets):
+    printed = run("predict", trained, pets, "--format", "csv").out
+    for name in ("a.csv", "a.json", "a.jsonl"):
+        ended = run("predict", trained, pets, "--out", name)
+        assert (ended.status, ended.out, ended.err) == (0, "", f"40 predictions: {name}\n")
+    assert Path("a.csv").read_text() == printed
+    rows = json.loads(Path("a.json").read_text())["rows"]
+    assert [json.loads(line) for line in Path("a.jsonl").read_text().splitlines()] == rows
+    assert len(rows) == 40 and set(rows[0]) == {"image", "label", "probability"}
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("old.csv", "--out old.csv already exists, and existing files are never overwritten: give a new file."),
+        ("new.txt", "--out new.txt has no known format: give a file that ends in .csv, .json or .jsonl."),
+        ("a/file/new.csv", "a/file/new.csv could not be written"),
+    ],
+)
+def test_an_output_that_can_not_be_written_is_refused(refused, trained, pets, name, sentence):
+    Path("a").mkdir()
+    for existing in ("old.csv", "a/file"):
+        Path(existing).write_text("mine")
+    assert sentence in refused("predict", trained, pets, "--out", name, "--quiet")
+
+
+def test_an_unknown_device_is_refused(refused, trained, pets):
+    assert 'The device "tpu" is not available: this machine has cpu' in refused(
+        "predict", trained, pets, "--device", "tpu"
+    )
+    assert 'The device "tpu" is not available' in refused("evaluate", trained, "--device", "tpu")

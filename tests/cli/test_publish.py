@@ -128,7 +128,10 @@ def test_data_gives_the_path_of_moved_images(run, trained, pets):
     pets.rename("elsewhere")
     assert run("publish", trained, "--out", "published", "--quiet").status == 2
     assert run("publish", trained, "--data", "folder:elsewhere", "--out", "published", "--quiet").status == 0
-    assert "the test split that the run held out" in Path("published/README.md").read_text()
+    card = Path("published/README.md").read_text()
+    assert "images that the run was not trained on, 8 images" in card
+    results = json.loads(Path("published/results.json").read_text())
+    assert (results["data"]["images"], results["data"]["left_out"]) == (8, 32)
 
 
 def test_a_dry_run_shows_files_and_card_and_writes_nothing(run, trained, here, no_network):

@@ -23,7 +23,7 @@ STUDY = ("study", "resolution", "--data", "folder:pets", "--seeds", "2", "--epoc
 def fixed_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fixed times, so that no compute mode is timed on this machine."""
     monkeypatch.setattr(
-        autotune, "time_job", lambda job, log: Timings(min(job.batch, 20), "released", {ComputeMode(): 0.1})
+        autotune, "time_job", lambda job, log, *rest: Timings(min(job.batch, 20), "released", {ComputeMode(): 0.1})
     )
 
 

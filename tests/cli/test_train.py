@@ -1,6 +1,7 @@
 """`mixlab train`: its messages, the folder of the run, and resuming."""
 
 import os
+import re
 import signal
 import tomllib
 from pathlib import Path
@@ -40,6 +41,19 @@ def test_quiet_prints_no_progress(run, train, pets):
     assert run(*train, "--data", f"folder:{pets}", "--out", "run", "--quiet").err == ""
 
 
+def test_without_a_terminal_every_epoch_is_a_line(run, train, pets):
+    err = run(*train, "--data", f"folder:{pets}", "--set", "steps=8", "--out", "run").err
+    first, second = (line for line in err.splitlines() if line.startswith("epoch "))
+    line = r"epoch {} of 2: loss \d\.\d{{3}}, validation top-1 \d+\.\d %, [\d,]+ images/s"
+    assert re.fullmatch(line.format(1) + r", about \d.* left", first)
+    assert re.fullmatch(line.format(2), second)
+
+
+def test_a_resumed_training_counts_the_epochs_of_the_whole_training(run, stopped):
+    err = run("train", "--resume", stopped).err
+    assert re.search(r"^epoch 1 of 1: loss .* images/s$", err, flags=re.MULTILINE)
+
+
 def test_the_printed_accuracy_is_that_of_the_best_epoch(run, train, pets, monkeypatch):
     epochs = [{"validation": {"top1": top1, "images": 4}} for top1 in (50.0, 100.0, 75.0)]
     monkeypatch.setattr(history, "read_history", lambda path: history.History(epochs=epochs, end={"unreadable": {}}))
@@ -47,11 +61,15 @@ def test_the_printed_accuracy_is_that_of_the_best_epoch(run, train, pets, monkey
     assert ended.err.endswith("Validation accuracy: 100.0 % of 4 images.\n")
 
 
-def test_options_override_the_recipe_and_settings_override_options(run, train, pets):
-    words = (*train, "--data", f"folder:{pets}", "--quiet", "--out")
-    run(*words, "a", "--seed", "3")
-    run(*words, "b", "--seed", "3", "--set", "seed=4")
-    assert [recipe_of(folder)["seed"] for folder in "ab"] == [3, 4]
+def test_options_set_keys_of_the_recipe(run, pets):
+    settings = ("--set", "image_size=8", "--set", "speed=off", "--set", "config={channels = 8, depth = 1}")
+    options = ("--seed", "3", "--epochs", "2", "--batch", "6", "--lr", "0.003", "--device", "cpu")
+    words = ("train", "--model", "mixer_nano", "--data", f"folder:{pets}", "--out", "run", "--quiet")
+    assert run(*words, *settings, *options).status == 0
+    recipe = recipe_of("run")
+    assert [recipe[key] for key in ("seed", "epochs", "batch")] == [3, 2, 6]
+    assert recipe["optimizer"]["learning_rate"] == 0.003
+    assert recipe["optimizer"]["weight_decay"] > 0
 
 
 def test_the_recipe_of_a_run_reproduces_its_weights(run, trained):

@@ -51,6 +51,7 @@ def _make_comparison(
     data: str = "digits",
     recipes: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
+    margin: float = 1.0,
 ) -> Comparison:
     """A comparison of models with about these accuracies (per cent), in the order in which a user names them.
 
@@ -89,6 +90,7 @@ def _make_comparison(
             "majority class": proportion_interval(n_images // 10, n_images),
             "1-nearest neighbour": proportion_interval(n_images * 9 // 10, n_images),
         },
+        margin=margin,
         environment=ENVIRONMENT,
     )
 

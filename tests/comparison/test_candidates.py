@@ -97,7 +97,7 @@ def test_with_steps_replaces_the_epochs(candidate):
     assert (recipe.steps, recipe.epochs) == (9, None)
 
 
-def test_a_candidate_is_timed_once_and_its_timings_are_cached_in_the_store(candidate, timed):
+def test_a_candidate_is_timed_once_and_its_timings_are_cached(candidate, timed):
     first = plan_candidates([candidate], ComparisonSettings(), log=print)
     assert (
         plan_candidates([candidate], ComparisonSettings(), log=print)

@@ -19,7 +19,7 @@ from mixlab.comparison.comparison import Comparison
 from mixlab.comparison.settings import ComparisonSettings
 from mixlab.comparison.trainings import Trained, evaluate_training
 from mixlab.data.sources import open_dataset
-from mixlab.errors import UserError
+from mixlab.errors import Interrupted, UserError
 from mixlab.measure.macs import count_parameters
 from mixlab.runs.folder import Run
 from mixlab.speed.plan import ComputeMode
@@ -121,7 +121,7 @@ def test_after_an_interruption_finished_trainings_are_not_repeated(compared, tra
             raise KeyboardInterrupt
         return train_here(*arguments, **options)
 
-    with monkeypatch.context() as stopped, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as stopped, pytest.raises(Interrupted, match="run the same command again"):
         stopped.setattr(runner, "_start", interrupted)
         compared()
     assert len(trained) == 3

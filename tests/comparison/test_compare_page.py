@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from mixlab.comparison.compare_page import compare_page
+from mixlab.comparison.recommendation import round_bound
 from mixlab.comparison.settings import ComparisonSettings
 
 CLEAR = {"mixer_nano": 92.0, "davit_nano": 98.0}
@@ -24,15 +25,19 @@ def test_the_recommendation_comes_first_with_its_uncertainty_and_cost(make_compa
     assert comparison.conclusion in conclusion
     assert comparison.detectable in conclusion
     assert re.search(r"Top-1 of davit_nano 9[78]\.\d % 95 %: [\d.]+ to [\d.]+, n = 3", conclusion)
-    assert re.search(r"Ahead of mixer_nano [\d.]+ points 95 %: [\d.]+ to [\d.]+, n = 6", conclusion)
+    assert "Behind the best, at most 0.00 points" in conclusion
     assert "Inference speed" in conclusion
     assert "Time of one training" in conclusion
 
 
-def test_the_summary_states_how_far_a_faster_tied_model_is_behind(make_comparison):
-    conclusion = text_of(compare_page(make_comparison(CLOSE)).html()).partition("Results")[0]
-    assert "points and not significant" in conclusion
-    assert re.search(r"Behind davit_nano [\d.]+ points", conclusion)
+def test_the_bounds_are_a_figure_with_the_margin_and_the_unstable_models(make_comparison):
+    comparison = make_comparison(CLOSE)
+    vars(comparison)["ranking"] = replace(comparison.ranking, unstable=("mixer_nano",))
+    html = compare_page(comparison).html()
+    bounds = {name: f"{round_bound(points):.2f}" for name, points in comparison.ranking.behind.items()}
+    alt = f"davit_nano {bounds['davit_nano']}; mixer_nano {bounds['mixer_nano']} unstable."
+    assert f'aria-label="Behind the best, at most (points): {alt}"' in html
+    assert "margin 1.00" in html
 
 
 def test_the_page_has_all_sections_and_figures(make_comparison):
@@ -46,7 +51,7 @@ def test_the_page_has_all_sections_and_figures(make_comparison):
         "Run details",
     ]
     assert re.findall(r"<h3>([^<]*)</h3>", html) == [
-        "2 models on digits, evaluated on 200 test images",
+        *("2 models on digits, evaluated on 200 test images", "Behind the best, at most"),
         *("Accuracy by seed", "Pairwise differences", "All pairs"),
         *("Accuracy against cost", "Training cost and compute modes"),
         "Training loss",
@@ -73,7 +78,9 @@ def test_colours_follow_the_order_of_the_user_everywhere(make_comparison):
     panels = re.findall(r'<svg class="panel".*?</svg>', html, re.DOTALL)
     drawn = [re.findall(r"fill: var\(--(blue|vermilion)\)", panel) for panel in panels]
     first = [colours[0] for colours in drawn if colours]
-    assert first == ["vermilion"] * 5 + ["blue"]  # accuracy by seed, three costs, the curves of each model
+    assert first == ["blue"] + ["vermilion"] * 5 + [
+        "blue"
+    ]  # bounds (0 has no bar), accuracy by seed, three costs, the curves of each model
 
 
 def test_accuracy_is_plotted_against_speed_training_cost_and_size(make_comparison):
@@ -137,24 +144,24 @@ def test_the_run_details_have_versions_device_commit_counts_and_data_notes(make_
 @pytest.mark.parametrize(
     ("settings", "budget", "options"),
     [
-        (ComparisonSettings(seeds=3), "3 seeds of each model, 4 epochs", "--seeds 3"),
-        (ComparisonSettings(seeds=3, epochs=4), "4 epochs", "--seeds 3 --epochs 4"),
+        (ComparisonSettings(seeds=3), "3 seeds of each model, 4 epochs", "--seeds 3 --margin 1"),
+        (ComparisonSettings(seeds=3, epochs=4), "4 epochs", "--seeds 3 --epochs 4 --margin 1"),
         (
             ComparisonSettings(seeds=3, minutes=2.5),
             "2.5 minutes for the whole comparison, shared equally",
-            "--minutes 2.5",
+            "--minutes 2.5 --margin 1",
         ),
         (
             ComparisonSettings(seeds=3, match="seconds"),
             "as many seconds of training as mixer_nano",
-            "--match seconds",
+            "--match seconds --margin 1",
         ),
         (
             ComparisonSettings(seeds=3, match="macs"),
             "4 epochs; widths scaled to the macs of mixer_nano",
-            "--match macs",
+            "--match macs --margin 1",
         ),
-        (ComparisonSettings(seeds=3, image_size=(32, 48)), "4 epochs", "--image-size 32x48"),
+        (ComparisonSettings(seeds=3, image_size=(32, 48)), "4 epochs", "--image-size 32x48 --margin 1"),
     ],
 )
 def test_the_run_details_have_the_budget_and_the_command(make_comparison, settings, budget, options):

@@ -83,7 +83,7 @@ def test_the_default_weights_are_evaluated_once_on_every_image(compared, default
             result.cross_validation.correct.mean() > 0.6
         )  # chance is a third; random features still encode the colour
         assert result.correct.shape == (1, 51)  # two images are copies
-    assert comparison.ranking.recommended is None or comparison.ranking.recommended == comparison.chosen.name
+    assert comparison.recommendation.recommended in (None, comparison.chosen.name)
 
 
 def test_all_weights_are_evaluated_on_the_same_images_in_the_same_folds(compared):
@@ -151,11 +151,15 @@ def test_a_class_with_too_few_images_for_the_folds_is_rejected(compared, photogr
 
 def test_the_result_of_each_model_is_logged(compared, messages):
     compared()
-    assert [sentence.partition(":")[0] for sentence in messages[1:3]] == [
-        "[1/2] mixer_nano.test",
-        "[2/2] convmixer_nano.test",
-    ]
-    assert messages[1].endswith("% of 52 images")
+    results = [message for message in messages if message.startswith("[")]
+    assert [message.partition(":")[0] for message in results] == ["[1/2] mixer_nano.test", "[2/2] convmixer_nano.test"]
+    assert results[0].endswith("% of 52 images")
+
+
+def test_published_weights_have_a_note_that_their_training_images_are_unknown(compared, messages):
+    note = "The training images of mixer_nano.test and convmixer_nano.test are unknown: if evaluated images are among"
+    assert compared().unseen.notes[0].startswith(note)
+    assert messages[0].startswith(note)
 
 
 def with_small_images(dataset: Dataset) -> Dataset:

@@ -5,8 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from mixlab.comparison.comparison import Comparison
 from mixlab.comparison.comparison_tables import choice_table, costs_table, pairs_table, tables
+from mixlab.comparison.recommendation import round_bound, seeds_or_images_needed
 from mixlab.report.table import print_table, render
+from mixlab.stats.sample_size import Needed
 from mixlab.training.recipes.recipe_files import read_recipe
 
 CLOSE = {"mixer_nano": 97.0, "davit_nano": 97.4, "vit_nano": 91.0}  # each is slower than the one before it
@@ -14,59 +17,118 @@ CLEAR = {"mixer_nano": 92.0, "davit_nano": 98.0}
 LONG = "timm:vit_tiny_patch16_224:img_size=32:patch_size=4"
 
 
-def test_a_model_is_recommended_if_its_interval_against_every_other_model_excludes_0(make_comparison):
+def with_ranking(comparison: Comparison, **fields: object) -> Comparison:
+    vars(comparison)["ranking"] = replace(comparison.ranking, **fields)
+    return comparison
+
+
+def test_a_model_that_is_the_best_is_recommended(make_comparison):
     comparison = make_comparison(CLEAR)
-    assert comparison.ranking.recommended == "davit_nano"
-    assert comparison.ranking.pairs[0].difference.low > 0
+    assert comparison.recommendation.recommended == "davit_nano"
     accuracy = f"{comparison['davit_nano'].top1.value:.1f} %"
     assert comparison.conclusion == (
-        f"Use davit_nano: it classifies {accuracy} of the test images correctly, significantly more than every other "
-        "model."
+        "Use davit_nano: it is better than every other model (95 % confidence; the margin is 1 point). It classifies "
+        f"{accuracy} of the test images correctly."
     )
 
 
-def test_the_fastest_of_two_tied_models_is_recommended(make_comparison):
-    comparison = make_comparison(CLOSE)
-    assert comparison.ranking.recommended is None
-    accuracy = f"{comparison['mixer_nano'].top1.value:.1f} %"
+def test_the_fastest_model_within_the_margin_is_recommended(make_comparison):
+    comparison = make_comparison(CLOSE, margin=2.5)
+    bound = comparison.ranking.behind["mixer_nano"]
+    assert comparison.ranking.within_margin == ["davit_nano", "mixer_nano"]
     assert comparison.conclusion.startswith(
-        "The difference between davit_nano and mixer_nano is not significant. Use mixer_nano, the fastest of these: it "
-        f"classifies {accuracy} of the test images correctly and processes 5,9"
+        f"Use mixer_nano: it is at most {bound + 0.005:.2f} points behind the best model (95 % confidence; the margin "
+        "is 2.5 points). It is the fastest of the 2 models within the margin: 5,9"
     )
 
 
-def test_models_tied_with_the_best_are_named(make_comparison):
-    comparison = make_comparison(CLOSE)
-    leaders = ("davit_nano", "mixer_nano", "vit_nano")
-    vars(comparison)["ranking"] = replace(comparison.ranking, leaders=leaders)
+def test_a_bound_is_rounded_up():
+    assert [round_bound(points) for points in (0.0, 0.291, 0.29, 99.999)] == [0, 0.3, 0.29, 100]
+
+
+def test_without_a_model_within_the_margin_the_best_observed_and_what_would_decide_are_named(make_comparison):
+    comparison = with_ranking(
+        make_comparison(CLOSE, margin=0.1), needed=Needed(seeds=5, image_factor=2.71, image_part=0.05)
+    )
+    assert comparison.recommendation.recommended is None
+    assert comparison.chosen.name == "davit_nano"
+    bound = comparison.ranking.behind["davit_nano"]
     assert comparison.conclusion.startswith(
-        "mixer_nano and vit_nano are tied with the best, davit_nano: the differences are not significant. "
-        "Use mixer_nano, the fastest of these"
+        "No model is within 0.1 points of the best with 95 % confidence. Best observed: davit_nano, at most "
+        f"{bound + 0.005:.2f} points behind the best model. It classifies "
+    )
+    assert comparison.conclusion.endswith(
+        "About 5 seeds instead of 3 or 550 test images instead of 200 would likely decide."
     )
 
 
-def test_the_closest_pair_is_the_recommended_model_and_its_strongest_rival(make_comparison):
-    close, clear = (
-        make_comparison(CLOSE).recommendation.closest_pair,
-        make_comparison({**CLEAR, "vit_nano": 85.0}).recommendation.closest_pair,
-    )
-    assert (close.a, close.b) == ("davit_nano", "mixer_nano")
-    assert (clear.a, clear.b) == ("davit_nano", "mixer_nano")
+@pytest.mark.parametrize(
+    ("needed", "sentence"),
+    [
+        (
+            Needed(None, 2.0, 1.3),
+            "No number of seeds would decide, because the test images alone leave more than the margin. ",
+        ),
+        (Needed(None, 2.0, 1.3), "1,100 test images instead of 510 would likely decide."),
+        (Needed(None, None, 1.3), "Neither would more test images with 3 seeds: use more of both."),
+        (Needed(4, None, 0.2), "About 4 seeds instead of 3 would likely decide."),
+        (Needed(None, None, 0.2), "100 seeds would probably not decide. Neither would more test images with 3 seeds"),
+    ],
+)
+def test_what_would_decide_is_stated(needed, sentence):
+    assert sentence in seeds_or_images_needed(needed, seeds=3, images=510, margin=1.0)
 
 
-def test_the_closest_pair_of_a_tie_contains_only_tied_models(make_comparison):
-    comparison = make_comparison(CLOSE)
-    leaders = ("davit_nano", "vit_nano")  # as if the seeds of the second best model had a smaller spread
-    vars(comparison)["ranking"] = replace(comparison.ranking, leaders=leaders)
-    closest_pair = comparison.recommendation.closest_pair
-    assert (closest_pair.a, closest_pair.b) == ("davit_nano", "vit_nano")
+@pytest.mark.parametrize(
+    ("seeds", "reason"),
+    [
+        (1, "With one seed, the bounds do not cover other trainings: use 3 seeds or more."),
+        (2, "With 2 seeds, the bounds are wrong too often: use 3 seeds or more."),
+    ],
+)
+def test_with_fewer_than_three_seeds_no_model_is_recommended(make_comparison, seeds, reason):
+    comparison = make_comparison(CLEAR, seeds=seeds)
+    assert comparison.ranking.within_margin == ["davit_nano"]
+    assert comparison.recommendation.recommended is comparison.results()["recommended"] is None
+    assert comparison.conclusion.startswith("No model is recommended. Best observed: davit_nano, better than every ")
+    assert comparison.conclusion.endswith(reason)
 
 
-def test_the_conclusion_warns_if_a_baseline_is_better(make_comparison):
+def test_an_unstable_model_is_named_with_this_word_and_not_chosen(make_comparison):
+    comparison = with_ranking(make_comparison(CLEAR), unstable=("davit_nano",))
+    assert comparison.chosen.name == "mixer_nano"
     assert (
-        "But the baseline 1-nearest neighbour reaches 90.0 %: train longer"
-        in make_comparison({"a": 60.0, "b": 30.0}).conclusion
-    )
+        "The unstable davit_nano has the highest mean accuracy, but its accuracy varies too much over seeds. No model "
+        "is within 1 point of the best with 95 % confidence. Best observed of the stable models: mixer_nano, at most "
+    ) in comparison.conclusion
+    assert comparison.results()["unstable"] == ["davit_nano"]
+    rows = {row["model"]: row.get("stability") for row in choice_table(comparison).rows}
+    assert (rows["davit_nano"], rows["mixer_nano"]) == ("unstable", "stable")
+    assert any(note.startswith("Unstable: the accuracy varies") for note in choice_table(comparison).notes)
+
+
+def test_the_choice_table_has_the_bounds_rounded_up(make_comparison):
+    comparison = make_comparison(CLOSE)
+    table = choice_table(comparison)
+    assert [column.head for column in table.columns][2] == "behind, at most (points)"
+    assert table.rows[0]["behind"] == round_bound(comparison.ranking.behind["davit_nano"])
+    assert "stability" not in table.rows[-1] and all(column.key != "stability" for column in table.columns)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "warning"),
+    [
+        ({"a": 60.0, "b": 30.0}, "The baseline 1-nearest neighbour is at least as accurate as a (90.0 % and "),
+        ({"a": 90.5, "b": 30.0}, "The baseline 1-nearest neighbour is within 1 point of a (90.0 % and "),
+    ],
+)
+def test_a_baseline_within_the_margin_comes_first(make_comparison, accuracies, warning):
+    conclusion = make_comparison(accuracies).conclusion
+    assert conclusion.startswith(warning)
+    assert "%): train longer before you choose a model. Use a: " in conclusion
+
+
+def test_a_baseline_below_the_margin_is_not_mentioned(make_comparison):
     assert "baseline" not in make_comparison(CLEAR).conclusion
 
 
@@ -75,10 +137,11 @@ def test_the_detectable_difference_is_a_sentence(make_comparison):
     assert f"detects a true difference of {comparison.ranking.detectable:.1f} points" in comparison.detectable
 
 
-def test_a_comparison_that_can_detect_almost_nothing_advises_more_seeds(make_comparison):
-    comparison = make_comparison(CLOSE)
+@pytest.mark.parametrize(("seeds", "advice"), [(2, "train with 3 seeds or more."), (3, "use more test images.")])
+def test_a_comparison_that_can_detect_almost_nothing_has_advice(make_comparison, seeds, advice):
+    comparison = make_comparison(CLOSE, seeds=seeds)
     vars(comparison)["ranking"] = replace(comparison.ranking, detectable=2_000.0)
-    assert "hardly any difference could be significant" in comparison.detectable
+    assert comparison.detectable.endswith(f"hardly any difference could be significant: {advice}")
 
 
 def test_ranked_is_sorted_by_accuracy_but_names_keep_the_order_of_the_user(make_comparison):
@@ -102,7 +165,8 @@ def test_results_have_the_documented_keys(make_comparison):
     results = make_comparison(CLOSE).results()
     assert list(results) == [
         *("schema", "data", "budget", "commit", "device"),
-        *("models", "baselines", "pairs", "detectable", "recommended"),
+        *("models", "baselines", "pairs", "detectable"),
+        *("margin", "behind", "unstable", "recommended"),
     ]
     assert list(results["models"]) == list(CLOSE)
     assert list(results["models"]["mixer_nano"]) == [

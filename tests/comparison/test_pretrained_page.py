@@ -14,16 +14,20 @@ from mixlab.comparison.cross_validation import CrossValidation
 from mixlab.comparison.pretrained_comparison import WARNING, PretrainedComparison, PretrainedResult
 from mixlab.comparison.pretrained_page import pretrained_page
 from mixlab.comparison.pretrained_tables import choice_table, heads_table, pairs_table, pretrained_tables
+from mixlab.comparison.ranking import rank
+from mixlab.comparison.recommendation import images_needed
 from mixlab.data.dataset import Dataset, Split
 from mixlab.data.folds import make_folds
 from mixlab.data.preprocess import Preprocess
 from mixlab.evaluation.probes.features import Backbone
 from mixlab.evaluation.probes.ridge import FittedHead, LinearHead
+from mixlab.evaluation.unseen_images import UnseenImages
 from mixlab.report.html_text import html_text
-from mixlab.report.table import render
+from mixlab.report.table import print_table
 from mixlab.speed.plan import ComputeMode
 from mixlab.stats.intervals import median_interval, proportion_interval
-from mixlab.stats.paired import cluster_values
+from mixlab.stats.paired import cluster_values, crossed_interval
+from mixlab.stats.sample_size import Needed
 from mixlab.weights.adapt import Weights
 
 CLEAR = {"mixer_b16.x": 90.0, "davit_tiny.x": 97.0}
@@ -83,10 +87,12 @@ def make_pretrained_comparison(accuracies: dict[str, float], folds: int | None =
         )
     return PretrainedComparison(
         dataset=dataset,
+        unseen=UnseenImages(dataset, 3, 0, ("Left out: 3 of 403 images.",)),
         cv_folds=cv_folds,
         requested_folds=folds,
         model_results=tuple(model_results),
         baselines={"majority class": proportion_interval(100, IMAGES)},
+        margin=1.0,
         environment=ENVIRONMENT,
     )
 
@@ -99,18 +105,36 @@ def test_the_recommendation_comes_first_and_then_the_warning():
     assert text_of(f"<body>{html_text(WARNING)}") in rest.partition("Results")[0]
 
 
-def test_only_a_significant_lead_is_recommended():
-    assert make_pretrained_comparison(CLEAR).ranking.recommended == "davit_tiny.x"
+def test_weights_within_the_margin_are_recommended():
+    assert make_pretrained_comparison(CLEAR).recommendation.recommended == "davit_tiny.x"
     close = make_pretrained_comparison(CLOSE)
-    assert close.ranking.recommended is None
-    assert set(close.ranking.leaders) == {"mixer_b16.x", "davit_tiny.x"}
-    assert "davit_tiny.x and mixer_b16.x is not significant. Use mixer_b16.x, the fastest of these" in close.conclusion
+    assert close.recommendation.recommended is None
+    assert close.conclusion.startswith("No model is within 1 point of the best with 95 % confidence. Best observed: ")
+    assert re.search(r"About [\d,]+ test images instead of 400 would likely decide\.$", close.conclusion)
+    fastest = replace(close, margin=5.0)
+    assert fastest.conclusion.startswith("Use mixer_b16.x: it is at most ")
+
+
+def test_far_too_few_images_are_stated():
+    needed = Needed(seeds=None, image_factor=None, image_part=3.0)
+    assert images_needed(needed, images=60) == "100 times as many test images would probably not decide."
+
+
+def test_the_intervals_of_folds_are_corrected_for_other_training_images():
+    comparison = make_pretrained_comparison(CLEAR)
+    result = comparison["mixer_b16.x"]
+    plain = crossed_interval(result.correct)
+    assert plain.low is not None and result.top1.low is not None
+    ratio = (result.top1.value - result.top1.low) / (plain.value - plain.low)
+    assert ratio == pytest.approx(2.25**0.5, rel=0.05)
+    standard_error = rank({each.name: each.correct for each in comparison.model_results}, margin=1).pairs[0].difference
+    assert comparison.ranking.pairs[0].difference.standard_error == pytest.approx(1.5 * standard_error.standard_error)
 
 
 def test_the_report_states_the_limits_of_the_intervals_and_the_provenance():
     text = text_of(pretrained_page(make_pretrained_comparison(CLOSE)).html())
     assert "their spread is not a standard error" in text
-    assert "The intervals do not include the variation due to other training images" in text
+    assert "is therefore multiplied by 2.25 (Nadeau and Bengio, 2003)" in text
     assert "Trained by the authors of timm:resnet50.x." in text
     assert "A note." in text
     assert "고양이" in text
@@ -121,7 +145,7 @@ def test_the_page_has_the_command_that_repeats_it():
         r"<code>(mixlab compare [^<]*)</code>", pretrained_page(make_pretrained_comparison(CLEAR, folds=4)).html()
     )
     data = "--data &#x27;folder:/tmp/my pets&#x27;"
-    assert command == f"mixlab compare {data} --models mixer_b16.x,davit_tiny.x --folds 4"
+    assert command == f"mixlab compare {data} --models mixer_b16.x,davit_tiny.x --folds 4 --margin 1"
 
 
 def test_the_page_has_the_recipe_and_the_command_for_the_recommended_weights():
@@ -170,7 +194,9 @@ def test_a_single_test_split_mentions_no_folds():
     assert single.results()["budget"]["folds"] is None
     assert "folds" not in [column.key for column in heads_table(single).columns]
     assert not any("fold" in note.lower() for note in heads_table(single).notes)
-    assert "single folds" not in pretrained_page(single).html()
+    html = pretrained_page(single).html()
+    assert "single folds" not in html and "Nadeau" not in html
+    assert "The intervals do not include the variation due to other training images" in html
 
 
 def test_the_conclusion_warns_if_a_baseline_is_better():
@@ -178,9 +204,11 @@ def test_the_conclusion_warns_if_a_baseline_is_better():
 
 
 @pytest.mark.parametrize("index", range(3))
-def test_the_tables_fit_a_hundred_columns(index):
-    text = render(pretrained_tables(make_pretrained_comparison(CLOSE))[index], "table")
-    assert max(len(line) for line in text.splitlines() if " " * 4 in line or line.startswith("timm")) <= 100
+def test_the_tables_fit_a_terminal_of_a_hundred_columns(index, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # makes rich treat the output as a terminal
+    monkeypatch.setenv("COLUMNS", "100")
+    print_table(pretrained_tables(make_pretrained_comparison(CLOSE))[index])
+    assert "timm:resnet50.x" in capsys.readouterr().out  # unbroken
 
 
 def test_the_selection_rule_is_stated_for_the_default_weights(monkeypatch):

@@ -1,6 +1,7 @@
 """Groups of images from their names, `folder:PATH:group=REGEX`."""
 
 import tarfile
+from itertools import product
 
 import numpy as np
 import pytest
@@ -15,11 +16,9 @@ from mixlab.errors import UserError
 @pytest.fixture
 def patients(write_tree):
     """Two classes with four images of each of ten patients."""
-    for label in ("healthy", "ill"):
-        for patient in range(10):
-            for image in range(4):
-                root = write_tree(f"{label}/patient{patient}_{image}.png")
-    return root
+    for label, patient, image in product(("healthy", "ill"), range(10), range(4)):
+        write_tree(f"{label}/patient{patient}_{image}.png")
+    return write_tree("healthy/patient0_0.png")
 
 
 def patients_of(names) -> set[str]:

@@ -79,3 +79,26 @@ def test_an_unknown_class_is_refused_with_a_suggestion(dataset):
         UserError, match=r'subset\.classes has "bea", which is not a class of insects\. Did you mean "bee"'
     ):
         subset(dataset, classes=("ant", "bea"), seed=0)
+
+
+def test_each_fold_is_left_out_once_and_has_its_share_of_every_class(dataset):
+    everything = grays(dataset.splits["train"])
+    left_out = []
+    for fold in range(3):
+        few = subset(dataset, folds=3, left_out_fold=fold, seed=0)
+        remaining = grays(few.splits["train"])
+        left_out += sorted(set(everything) - set(remaining))
+        assert {
+            label: abs(count - 2 * all_of / 3) < 1
+            for (label, count), all_of in zip(sorted(counts(few.splits["train"]).items()), (6, 10, 14), strict=True)
+        } == {0: True, 1: True, 2: True}
+        assert grays(few.splits["test"]) == grays(dataset.splits["test"])
+        assert grays(few.splits["validation"]) == grays(dataset.splits["validation"])
+    assert sorted(left_out) == everything
+
+
+def test_a_share_is_of_the_images_outside_the_fold(dataset):
+    without = set(grays(subset(dataset, folds=2, left_out_fold=1, seed=0).splits["train"]))
+    few = subset(dataset, folds=2, left_out_fold=1, per_class=1, seed=0)
+    assert len(few.splits["train"]) == 3
+    assert set(grays(few.splits["train"])) < without

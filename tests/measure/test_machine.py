@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mixlab.errors import UserError
 from mixlab.measure import machine
 
 
@@ -16,6 +17,28 @@ def test_the_fastest_type_of_device_is_picked(monkeypatch, cuda, mps, picked):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     assert machine.pick_device() == torch.device(picked)
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+
+@pytest.mark.usefixtures("two_gpus")
+@pytest.mark.parametrize("name", ["cpu", "cuda", "cuda:1"])
+def test_a_device_is_picked_by_name(name):
+    assert machine.pick_device(name) == machine.pick_device(torch.device(name)) == torch.device(name)
+
+
+@pytest.mark.usefixtures("two_gpus")
+@pytest.mark.parametrize("name", ["cuda:2", "gpu", "mps"])
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(name):
+    sentence = (
+        rf'^The device "{name}" is not available: this machine has cpu, cuda, cuda:0, cuda:1\. Give one of these\.$'
+    )
+    with pytest.raises(UserError, match=sentence):
+        machine.pick_device(name)
 
 
 def test_the_description_is_json_serializable():

@@ -101,14 +101,24 @@ def test_a_single_unreadable_file_raises(predictor, tmp_path):
         predictor(tmp_path / "gone.png")
 
 
-@pytest.mark.parametrize(
-    "array", [np.zeros((8, 8)), np.zeros((8, 8), dtype=np.uint8), np.zeros((3, 8, 8), dtype=np.uint8)]
-)
-def test_an_array_that_is_not_an_image_is_refused(predictor, array):
-    with pytest.raises(
-        UserError, match=r"is not an image: give uint8 values from 0 to 255 with shape \(rows, columns, 3\)"
-    ):
-        predictor(array)
+def test_a_list_has_a_list_of_predictions(predictor, files, shades, monkeypatch):
+    monkeypatch.setattr(predictor_module, "BATCH", 3)
+    images = [*files, shades.splits["test"].image(4)]
+    batched = predictor(images)
+    assert np.allclose([one.probabilities for one in batched], [predictor(image).probabilities for image in images])
+    assert [one.label for one in predictor(tuple(images))] == [one.label for one in batched]
+    assert predictor([]) == []
+
+
+def test_an_unreadable_file_in_a_list_raises(predictor, files, tmp_path):
+    with pytest.raises(UnreadableImage, match=r"gone\.png can't be read"):
+        predictor([*files, tmp_path / "gone.png"])
+
+
+def test_the_device_can_be_given(run):
+    assert Predictor(run.path, device="cpu").classes == Predictor(run.path, device=torch.device("cpu")).classes
+    with pytest.raises(UserError, match=r'^The device "tpu" is not available: this machine has cpu'):
+        Predictor(run.path, device="tpu")
 
 
 def test_a_size_without_weights_is_refused():

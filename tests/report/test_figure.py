@@ -9,7 +9,7 @@ from mixlab.report.axes import Axis
 from mixlab.report.colours import HUES, PAGE
 from mixlab.report.confusion import confusion_matrix
 from mixlab.report.curves import learning_curves
-from mixlab.report.forest_plot import dot_plot, pair_forest_plot
+from mixlab.report.forest_plot import bound_plot, dot_plot, pair_forest_plot
 from mixlab.stats.estimate import Estimate
 
 
@@ -98,6 +98,18 @@ def test_without_a_detectable_difference_there_is_no_band():
     figure = pair_forest_plot("t", difference, Axis("Difference", "points"), significant=[])
     assert "var(--raised)" not in figure.html()
     assert figure.caption == ""
+
+
+def test_a_bound_beyond_five_margins_ends_with_an_arrow():
+    def arrows(bound: float) -> int:
+        figure = bound_plot(
+            "t", {"m": bound}, Axis("At most", "points", digits=2), margin=1.0, models=["m"], notes={"m": "unstable"}
+        )
+        svg = figure.panels[0].svg()
+        assert {f"{bound:.2f} unstable", "margin 1.00"} <= set(texts(svg))
+        return svg.count("fill: var(--blue)")
+
+    assert (arrows(4.9), arrows(5.1)) == (0, 1)
 
 
 def test_many_pairs_are_split_into_panels_with_the_same_axis():

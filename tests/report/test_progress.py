@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from mixlab.report.progress import progress
+from mixlab.report.progress import log_without_bar, progress
 
 
 class Terminal(io.StringIO):
@@ -19,7 +19,7 @@ def run_progress(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, **options
     return stream.getvalue()
 
 
-def test_nothing_is_shown_without_a_terminal(monkeypatch):
+def test_no_bar_is_shown_without_a_terminal(monkeypatch):
     assert run_progress(monkeypatch, io.StringIO()) == ""
 
 
@@ -34,3 +34,13 @@ def test_a_terminal_shows_the_label_the_count_and_the_text(monkeypatch):
     assert "train [mixer]" in output
     assert "4/4" in output
     assert "loss 0.3" in output
+
+
+@pytest.mark.parametrize(
+    ("stream", "quiet", "shown"),
+    [(io.StringIO, False, "epoch 1\n"), (io.StringIO, True, ""), (Terminal, False, "")],
+)
+def test_a_line_replaces_the_bar_without_a_terminal(monkeypatch, stream, quiet, shown):
+    monkeypatch.setattr(sys, "stderr", stream())
+    log_without_bar("epoch 1", quiet=quiet)
+    assert sys.stderr.getvalue() == shown  # pyright: ignore[reportAttributeAccessIssue]

@@ -25,6 +25,12 @@ def test_the_lower_bound_of_a_mean_is_clipped_to_the_minimum():
     assert mean_interval([1.0, 3.0], "s", least=0).low == 0
 
 
+def test_the_upper_bound_of_a_mean_is_clipped_to_the_maximum():
+    estimate = mean_interval([98.0, 100.0], "%", least=0, most=100)
+    assert (estimate.value, estimate.high) == (99.0, 100)
+    assert estimate.low is not None and 0 < estimate.low < 98
+
+
 def test_one_value_has_no_interval_and_no_spread():
     estimate = mean_interval([97.1], "%")
     assert (estimate.value, estimate.low, estimate.high, estimate.spread) == (97.1, None, None, None)

@@ -51,10 +51,16 @@ def laboratory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laboratory]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MIXLAB_RUNS", str(folder))
         patch.setattr(features, "cache_folder", lambda: folder / "cache")
+        patch.setattr(autotune, "cache_folder", lambda: folder / "cache")
         patch.setattr(autotune, "time_job", fixed_times)
         patch.setattr(runner, "_start", made.train)
         patch.setattr(runner, "open_dataset", made.open)
         yield made
+
+
+@pytest.fixture(autouse=True)
+def timings_cache(laboratory: Laboratory) -> None:
+    """The cache of the timings is that of the laboratory, which all tests of a module share."""
 
 
 def fixed_times(job: Job, log: Any, processes: int = 1) -> Timings:

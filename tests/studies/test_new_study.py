@@ -95,7 +95,7 @@ def interrupt(after: int, monkeypatch: pytest.MonkeyPatch, work: Callable[[], An
             os.kill(os.getpid(), signal.SIGTERM)
         return accumulate_gradients(*arguments, **settings)
 
-    with monkeypatch.context() as patch, pytest.raises(Interrupted, match="Stopped by SIGTERM after step"):
+    with monkeypatch.context() as patch, pytest.raises(Interrupted, match=r"^Stopped by SIGTERM"):
         patch.setattr(step, "accumulate_gradients", signalled)
         work()
 

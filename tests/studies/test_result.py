@@ -159,6 +159,29 @@ def test_equal_differences_are_not_testable():
     assert found.verdict == "not testable at this scale"
 
 
+def test_two_seeds_have_differences_of_at_most_100_points_and_a_note():
+    result = arms_result({"a": (60.0, 70.0), "b": (98.0, 45.0)}, pairs=(("a", "b"),), claims=(claim("a", "b"),))
+    difference = result["a"].difference(result["b"])
+    assert (difference.value, difference.low, difference.high) == (-6.5, -100, 100)
+    for table in result.tables():
+        assert "With 2 seeds, the intervals are unreliable: give --seeds 3 or more." in table.notes
+    assert "unreliable" in study_page(result).html()
+    assert not any("unreliable" in note for table in arms_result(SCORES).tables() for note in table.notes)
+
+
+def test_equal_values_without_an_interval_have_a_note():
+    result = arms_result({"a": (50.0, 50.0, 50.0), "b": (40.0, 40.5, 41.0)}, pairs=(("a", "b"),))
+    arms, differences = result.tables()
+    note = "Without interval: all 3 seeds have the same value, so they are too few to estimate one."
+    assert note in arms.notes and note not in differences.notes
+    (_, differences) = arms_result({"a": (50.0, 51.0, 52.0), "b": (40.0, 41.0, 42.0)}, pairs=(("a", "b"),)).tables()
+    assert note in differences.notes
+
+
+def test_the_page_shows_notes_on_the_evaluated_images():
+    assert "Left out: 3 of 10 images." in study_page(arms_result(SCORES), ("Left out: 3 of 10 images.",)).html()
+
+
 CLAIMS = (
     claim("better", "plain"),
     claim("worse", "plain"),

@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -52,13 +51,13 @@ class Trainer:
         plan: dict[str, Any] = PLAN,
         processes: int = 1,
         dtype: str = "float32",
-        kill_after: float | None = None,
+        kill_after: tuple[int, float] | None = None,
         kill: tuple[str, int] = ("", 0),
         environments: list[dict[str, str]] | None = None,
     ) -> list[int]:
         """Run a training and return the exit status of each process.
 
-        `kill_after`: kill the first process after this many seconds.
+        `kill_after`: kill the first process after this many new checkpoints and then this many seconds.
         `kill`: the signal that each process sends to itself, and the step; "in writing" counts calls of fsync.
         """
         assert self._process.stdin and self._process.stdout
@@ -74,17 +73,27 @@ class Trainer:
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         first = int(self._process.stdout.readline().split()[0])
+        ended = threading.Event()
         if kill_after is not None:
-            threading.Timer(kill_after, _kill, [first]).start()
-        return [int(status) for status in self._process.stdout.readline().split()]
+            threading.Thread(target=_kill, args=[first, folder / "checkpoints", *kill_after, ended]).start()
+        statuses = [int(status) for status in self._process.stdout.readline().split()]
+        ended.set()
+        return statuses
 
     def close(self) -> None:
         self._process.communicate()
 
 
-def _kill(process: int) -> None:
-    with suppress(ProcessLookupError):  # it has already ended
-        os.kill(process, signal.SIGKILL)
+def _kill(process: int, checkpoints: Path, count: int, seconds: float, ended: threading.Event) -> None:
+    """Kill `process` once `checkpoints` has `count` new files, after further `seconds`."""
+    seen = set(checkpoints.glob("step-*"))
+    while count > 0 and not ended.wait(0.005):
+        new = set(checkpoints.glob("step-*")) - seen
+        seen |= new
+        count -= len(new)
+    if not ended.wait(seconds):
+        with suppress(ProcessLookupError):  # it has just ended
+            os.kill(process, signal.SIGKILL)
 
 
 def _environments(processes: int) -> list[dict[str, str]]:
@@ -179,13 +188,11 @@ def test_a_run_killed_three_times_has_the_weights_of_an_uninterrupted_one(traine
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_run_killed_at_ten_random_moments_has_the_weights_of_an_uninterrupted_one(trainer, recipe, tmp_path, workers):
     recipe |= {"config": MIXER | {"stochastic_depth": 0.5}, "steps": 200, "workers": workers}
-    assert trainer(recipe | {"steps": 1}, tmp_path / "first", plan=BF16) == [0]  # loads the libraries
-    began = time.perf_counter()
     assert trainer(recipe, tmp_path / "whole", plan=BF16) == [0]
-    seconds = time.perf_counter() - began
     rng, kills, resumed = random.Random(0), 0, set()
     while kills < 10:
-        (status,) = trainer(recipe, tmp_path / "killed", plan=BF16, kill_after=rng.uniform(0.1, 1) * seconds)
+        moment = rng.randint(0, 6), rng.uniform(0, 0.05)
+        (status,) = trainer(recipe, tmp_path / "killed", plan=BF16, kill_after=moment)
         if status == 0:  # it finished before the kill: start another
             assert identical(tmp_path / "whole", tmp_path / "killed")
             shutil.rmtree(tmp_path / "killed")
@@ -200,10 +207,10 @@ def test_a_run_killed_at_ten_random_moments_has_the_weights_of_an_uninterrupted_
     assert len(resumed) > 2, "the processes were killed too early"
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
-def test_a_signal_stops_after_the_step_with_a_checkpoint(trainer, recipe, tmp_path, name):
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 75), ("SIGHUP", 75), ("SIGUSR1", 75)])
+def test_a_signal_stops_after_the_step_with_a_checkpoint(trainer, recipe, tmp_path, name, status):
     assert trainer(recipe, tmp_path / "whole") == [0]
-    assert trainer(recipe | {"checkpoints": {}}, tmp_path / "stopped", kill=(name, 15)) == [75]
+    assert trainer(recipe | {"checkpoints": {}}, tmp_path / "stopped", kill=(name, 15)) == [status]
     assert Run(tmp_path / "stopped").state == "stopped"
     assert (Run(tmp_path / "stopped").checkpoints / "step-00000015.safetensors").exists()
     assert trainer(recipe, tmp_path / "stopped") == [0]

@@ -35,6 +35,7 @@ FILES = {
     "report.html",
     "journal.jsonl",
     "model.safetensors",
+    "training_images.safetensors",
     "config.json",
 }
 STOCHASTIC = ("config.depth=2", "config.stochastic_depth=0.5")

@@ -104,9 +104,11 @@ def test_after_an_internal_error_the_other_trainings_continue(make_trainings, st
     assert Run(trainings[1].folder).state == "done"
 
 
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), Interrupted("Stopped by SIGTERM")], ids=repr)
+@pytest.mark.parametrize(
+    ("interruption", "status"), [(KeyboardInterrupt(), 130), (Interrupted("SIGTERM", " after step 2"), 75)], ids=repr
+)
 def test_an_interruption_ends_all_trainings_and_the_same_call_continues(
-    make_trainings, started, monkeypatch, interruption
+    make_trainings, started, monkeypatch, interruption, status
 ):
     train = runner._train
 
@@ -115,9 +117,15 @@ def test_an_interruption_ends_all_trainings_and_the_same_call_continues(
             raise interruption
         train(recipe, *arguments, **options)
 
-    with monkeypatch.context() as stopped, pytest.raises(type(interruption)):
+    with monkeypatch.context() as stopped, pytest.raises(Interrupted) as raised:
         stopped.setattr(runner, "_train", interrupted)
         trained(make_trainings(0, 1, 2))
+    assert raised.value.status == status
+    cause = {75: "SIGTERM", 130: "Ctrl-C"}[status]
+    assert str(raised.value) == (
+        f"Stopped by {cause}. Finished trainings and the checkpoints of the others are stored: run the same command "
+        "again to continue."
+    )
     assert [training.job.recipe.seed for training in started] == [0, 1]
     assert sorted(trained(make_trainings(0, 1, 2))) == [0, 1, 2]
     assert [training.job.recipe.seed for training in started] == [0, 1, 1, 2]
@@ -206,8 +214,8 @@ def test_all_trainings_get_the_mode_with_the_shortest_total_time(make_trainings,
 
 
 def test_timings_are_cached_for_all_seeds_and_lengths(make_trainings, timed):
-    first = make_trainings(0, 1)
-    again = make_trainings(0, {"seed": 5, "steps": 3})
+    first = make_trainings({"speed": "auto"}, {"speed": "auto", "seed": 1})
+    again = make_trainings({"speed": "auto"}, {"speed": "auto", "seed": 5, "steps": 3})
     assert len(timed) == 1
     assert again[0] == replace(first[0], job=again[0].job)
 

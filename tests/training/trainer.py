@@ -56,7 +56,7 @@ def _train(request: dict[str, Any]) -> int:
         return 2
     except Interrupted as interrupted:
         print(interrupted, file=sys.stderr)
-        return 75
+        return interrupted.status
     return 0
 
 

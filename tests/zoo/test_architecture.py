@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import asdict
+from typing import Any
 
 import pytest
 import torch
@@ -133,3 +134,40 @@ def test_without_timm_the_error_has_the_install_command(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(UserError, match=r'run `pip install "mixlab\[baselines\]"`'):
         create_model("vit_nano")
+
+
+def test_the_small_vit_has_fixed_positions_and_no_class_token() -> None:
+    network: Any = create_model("vit_nano").network
+    assert "pos_embed" not in dict(network.named_parameters())
+    assert "pos_embed" in network.state_dict()
+    assert network.pos_embed.shape == (1, 64, 64)
+    assert network.cls_token is None
+    assert torch.equal(network.head.weight, torch.zeros_like(network.head.weight))  # as in the paper's code
+
+
+def test_the_positions_of_the_small_vit_are_sines_and_cosines_of_row_and_column() -> None:
+    network: Any = create_model("vit_nano").network
+    positions = network.pos_embed[0].reshape(8, 8, 64)
+    angles = torch.arange(8)[:, None] * 10_000 ** -(torch.arange(16) / 16)
+    sin_row, sin_column, cos_row, cos_column = positions.split(16, dim=-1)
+    for column in range(8):
+        torch.testing.assert_close(sin_row[:, column], angles.sin())
+        torch.testing.assert_close(cos_row[:, column], angles.cos())
+    for row in range(8):
+        torch.testing.assert_close(sin_column[row], angles.sin())
+        torch.testing.assert_close(cos_column[row], angles.cos())
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("mixer_nano", "stochastic_depth"),
+        ("davit_nano", "stochastic_depth"),
+        ("convmixer_nano", None),
+        ("resnet_nano", "drop_path_rate"),
+        ("vit_nano", "drop_path_rate"),
+        ("timm:resnet18", "drop_path_rate"),
+    ],
+)
+def test_the_field_of_stochastic_depth_has_the_name_of_mixlab_or_timm(name: str, field: str | None) -> None:
+    assert architecture(name).stochastic_depth_field == field

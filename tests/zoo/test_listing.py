@@ -14,7 +14,18 @@ from mixlab.zoo.sizes import list_sizes
 
 BLOCKS = {table.title: table for table in paper_tables()}
 TITLES = {"mlp-mixer": "MLP-Mixer", "convmixer": "ConvMixer", "davit": "DaViT"}
-FIGURES = ("image_px", "epochs", "top1", "real", "avg5", "throughput", "core_days", "params_m", "flops_g", "activation")
+FIGURES = (
+    "image_px",
+    "epochs",
+    "top1",
+    "real",
+    "avg5",
+    "throughput",
+    "core_days_k",
+    "params_m",
+    "flops_g",
+    "activation",
+)
 
 
 @pytest.mark.parametrize("row", paper_rows(), ids=lambda row: row.printed["model"])
@@ -38,8 +49,29 @@ def test_the_two_units_of_throughput_are_in_separate_tables() -> None:
 
 
 def test_extrapolated_costs_are_marked() -> None:
-    heads = [column.head for table in BLOCKS.values() for column in table.columns if column.key == "core_days"]
-    assert heads == ["TPUv3 core days ‡", "TPUv3 core days ‡", "TPUv3 core days"]
+    heads = [column.head for table in BLOCKS.values() for column in table.columns if column.key == "core_days_k"]
+    assert heads == ["TPUv3 core-days ‡ (k)", "TPUv3 core-days ‡ (k)", "TPUv3 core-days (k)"]
+
+
+def test_core_days_are_in_thousands_as_printed() -> None:
+    text = render(BLOCKS["MLP-Mixer: Pre-trained on JFT-300M"], "table")
+    (line,) = [line for line in text.splitlines() if "Mixer-H/14" in line]
+    assert line.split()[7] == "1.01"
+
+
+def test_a_remark_is_at_the_row_that_it_is_about() -> None:
+    text = render(BLOCKS["MLP-Mixer: Pre-trained on JFT-300M"], "table")
+    remarks = {tuple(line.split()[:2]): line.split()[-1] for line in text.splitlines() if "/" in line[:14]}
+    assert remarks["Mixer-L/16", "448"] == "1" and remarks["ViT-L/16", "512"] == "2"
+    assert remarks["Mixer-L/16", "224"] == remarks["ViT-L/16", "224"] == "–"
+    assert "Remark 1: the token MLP is 4 times as wide at 448 px, as in the paper (appendix C)." in text
+    assert "Remark 2: numbers from the ViT paper." in text
+
+
+def test_the_remark_of_a_count_that_differs_is_at_its_row() -> None:
+    text = render(BLOCKS["DaViT: ImageNet-1k from scratch"], "table")
+    (line,) = [line for line in text.splitlines() if "CoAtNet-0" in line]
+    assert f"Remark {line.split()[-1]}: our MACs differ by +8.3 % from the printed figure." in text
 
 
 def test_missing_figures_are_dashes() -> None:
@@ -51,7 +83,7 @@ def test_missing_figures_are_dashes() -> None:
 def test_models_that_can_not_be_built_have_a_reason() -> None:
     text = render(BLOCKS["DaViT: ImageNet-1k from scratch"], "table")
     (line,) = [line for line in text.splitlines() if "CvT-13" in line]
-    assert line.split() == ["CvT-13", "81.6", "20.0", "4.5", "–", "–", "–", "not", "in", "timm"]
+    assert line.split() == ["CvT-13", "81.6", "20.0", "4.5", "–", "–", "–", "not", "in", "timm", "–"]
 
 
 def test_the_csv_table_has_all_rows_and_the_columns_of_the_source() -> None:

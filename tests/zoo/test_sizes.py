@@ -1,5 +1,7 @@
 """The counts and the reported accuracies of sizes.toml."""
 
+import re
+
 import pytest
 import torch
 
@@ -88,3 +90,39 @@ def test_a_pattern_without_a_match_is_refused_with_the_nearest_name() -> None:
 def test_an_unknown_name_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(UserError, match=r'"mixer_b61" is not a known model: .* Did you mean "mixer_b16"'):
         find_size("mixer_b61")
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("mixer_b16_224", "mixer_b16"),
+        ("convmixer_1024_20_ks9_p14", "convmixer_1024_20"),
+        ("Mixer_B16", "mixer_b16"),
+        ("Mixer-B/16", "mixer_b16"),
+        ("ConvMixer-768/32", "convmixer_768_32"),
+        ("DaViT-Tiny", "davit_tiny"),
+    ],
+)
+def test_names_of_timm_and_of_the_papers_are_those_of_sizes(name: str, size: str) -> None:
+    assert find_size(name).name == size
+
+
+def test_names_are_distinct_without_separators() -> None:
+    names = [name for size in list_sizes() for name in (size.name, *size.aliases)]
+    assert len({re.sub("[^a-z0-9]", "", name) for name in names}) == len(names)
+
+
+def test_an_alias_has_the_parameters_and_the_image_size_of_timm_s_model() -> None:
+    timm = pytest.importorskip("timm", reason='needs timm: pip install "mixlab[baselines]"')
+    aliases = {alias: size for size in list_sizes() for alias in size.aliases}
+    assert len(aliases) == 7
+    for alias, size in aliases.items():
+        with torch.device("meta"):
+            model = timm.create_model(alias)
+        assert count_parameters(model) == size.parameters
+        assert model.pretrained_cfg["input_size"] == (3, size.config["image_size"], size.config["image_size"])
+
+
+def test_models_are_listed_by_their_names_in_timm() -> None:
+    assert list_models("mixer_b16_224") == list_models("Mixer_B16") == ["mixer_b16"]
+    assert list_models("convmixer_1024_20_ks9") == ["convmixer_1024_20"]

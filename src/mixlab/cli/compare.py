@@ -35,6 +35,12 @@ def compare(
     match: Annotated[
         Literal["parameters", "macs", "seconds"] | None, typer.Option(help="Match this quantity of the first model.")
     ] = None,
+    tune: Annotated[
+        int | None, typer.Option(help="Tune every model with this many random trials on the training images.")
+    ] = None,
+    margin: Annotated[
+        float | None, typer.Option(help="Points: recommend a model at most this far behind the best. Default: 1.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="New folder for report.html and results.json.")] = None,
     trust_code: TrustCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not show progress.")] = False,
@@ -48,19 +54,28 @@ def compare(
     from mixlab.comparison.comparison_tables import tables
     from mixlab.comparison.pretrained_page import pretrained_page
     from mixlab.comparison.pretrained_tables import pretrained_tables
+    from mixlab.comparison.ranking import DEFAULT_MARGIN
     from mixlab.data.sources import open_dataset
     from mixlab.files import atomic_folder, write_json, write_text
 
     names = None if models is None else [name.strip() for name in models.split(",")]
-    training_options = {"seeds": seeds, "epochs": epochs, "minutes": minutes, "image-size": image_size, "match": match}
+    training_options = {
+        "seeds": seeds,
+        "epochs": epochs,
+        "minutes": minutes,
+        "image-size": image_size,
+        "match": match,
+        "tune": tune,
+    }
+    margin = DEFAULT_MARGIN if margin is None else margin
     folder = output_folder(out, "compare", data)
     dataset = open_dataset(data, quiet=quiet)
     if not from_scratch and compares_pretrained(names, dataset):
-        pretrained = _compare_pretrained(names, dataset, folds, training_options, quiet=quiet)
+        pretrained = _compare_pretrained(names, dataset, folds, margin, training_options, quiet=quiet)
         result_tables, page, results = pretrained_tables(pretrained), pretrained_page(pretrained), pretrained.results()
         sentences = [pretrained.conclusion, pretrained.detectable, pretrained.warning]
     else:
-        trained = _compare_trained(names, dataset, folds, training_options, quiet=quiet)
+        trained = _compare_trained(names, dataset, folds, margin, training_options, quiet=quiet)
         result_tables, page, results = tables(trained), compare_page(trained), trained.results()
         sentences = [trained.conclusion, trained.detectable]
     with atomic_folder(folder) as temporary:
@@ -72,7 +87,13 @@ def compare(
 
 
 def _compare_pretrained(
-    names: list[str] | None, dataset: "Dataset", folds: int | None, training_options: dict[str, Any], *, quiet: bool
+    names: list[str] | None,
+    dataset: "Dataset",
+    folds: int | None,
+    margin: float,
+    training_options: dict[str, Any],
+    *,
+    quiet: bool,
 ) -> "PretrainedComparison":
     from mixlab.comparison.compare_pretrained import compare_pretrained, default_weights
 
@@ -82,11 +103,19 @@ def _compare_pretrained(
                 f"--{option} {value} has no effect on published weights, which are not trained: remove it, or use "
                 "--from-scratch to train models."
             )
-    return compare_pretrained(names or default_weights(), dataset, folds, quiet=quiet, log=logger(quiet=quiet))
+    return compare_pretrained(
+        names or default_weights(), dataset, folds, margin=margin, quiet=quiet, log=logger(quiet=quiet)
+    )
 
 
 def _compare_trained(
-    names: list[str] | None, dataset: "Dataset", folds: int | None, training_options: dict[str, Any], *, quiet: bool
+    names: list[str] | None,
+    dataset: "Dataset",
+    folds: int | None,
+    margin: float,
+    training_options: dict[str, Any],
+    *,
+    quiet: bool,
 ) -> "Comparison":
     from mixlab.comparison.candidates import DEFAULT_MODELS
     from mixlab.comparison.compare import compare
@@ -99,4 +128,4 @@ def _compare_trained(
         )
     given = {name: value for name, value in training_options.items() if value is not None and name != "image-size"}
     settings = ComparisonSettings(**given, image_size=parse_image_size(training_options["image-size"]))
-    return compare(names or DEFAULT_MODELS, dataset, settings, quiet=quiet, log=logger(quiet=quiet))
+    return compare(names or DEFAULT_MODELS, dataset, settings, margin=margin, quiet=quiet, log=logger(quiet=quiet))

@@ -25,6 +25,8 @@ def convert(
     lossy: Annotated[bool, typer.Option("--lossy", help="Write even if the format can't store every field.")] = False,
 ) -> None:
     """Convert weights to the format of another program, bit for bit, and report what the format can't store."""
+    from mixlab.evaluation.training_images import training_images_of
+    from mixlab.runs.folder import Run
     from mixlab.weights.convert import Conversion
     from mixlab.weights.load import load_pretrained
     from mixlab.zoo.architecture import parse_assignment
@@ -39,4 +41,6 @@ def convert(
             raise UserError(f"The {to} format can't store {conversion.lost}. To write it anyway, give --lossy.")
         print(f"The {to} format can't store {conversion.lost}.", file=sys.stderr)
     conversion.write()
+    if to == "mixlab":
+        training_images_of(source).write(Run(out).training_images)
     print(out)

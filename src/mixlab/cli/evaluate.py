@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mixlab.cli.options import DATA, TrustCode
+from mixlab.cli.options import DATA, Device, TrustCode
 from mixlab.cli.output import logger, require_empty_folder, show
 from mixlab.report.table import Format
 
@@ -16,6 +16,7 @@ def evaluate(
     data: Annotated[str | None, typer.Option(help=f"{DATA}. Default: the test split of the run.")] = None,
     format: Annotated[Format, typer.Option(help="csv and json contain all numbers in full precision.")] = "table",
     out: Annotated[Path | None, typer.Option(help="New folder for report.html and results.json.")] = None,
+    device: Device = None,
     trust_code: TrustCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not show progress.")] = False,
 ) -> None:
@@ -28,7 +29,7 @@ def evaluate(
 
     if out is not None:
         require_empty_folder(out)
-    run_evaluation = evaluate_run(open_run(run), data, quiet=quiet)
+    run_evaluation = evaluate_run(open_run(run), data, quiet=quiet, device=device)
     log = logger(quiet=quiet)
     for note in run_evaluation.dataset.notes:
         log(note)

@@ -22,6 +22,7 @@ def inspect(
     quiet: Annotated[bool, typer.Option("--quiet", help="Hide progress.")] = False,
 ) -> None:
     """Show the format, the architecture and tensor statistics of a weights file, with warnings about NaN and zeros."""
+    from mixlab.weights.inspect import UNTRAINED
     from mixlab.weights.inspect import inspect as inspect_source
     from mixlab.weights.source import find_source
     from mixlab.zoo.architecture import parse_assignment
@@ -31,6 +32,8 @@ def inspect(
     if format in ("csv", "json"):
         show([inspection.table()], format)
     else:
+        if inspection.is_untrained:
+            print(f"{UNTRAINED}\n")
         show([inspection.table(), inspection.summary()], format)
     if (verify or data is not None) and not inspection.reason:
         from mixlab.evaluation.verification import verify_weights

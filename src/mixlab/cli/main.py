@@ -60,7 +60,12 @@ def mixlab(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """A laboratory and workshop for patch-mixing vision models: MLP-Mixer, ConvMixer and DaViT."""
+    """A laboratory and workshop for patch-mixing vision models: MLP-Mixer, ConvMixer and DaViT.
+
+    To begin, run `mixlab compare --data digits`. For your own images, in a folder with one folder per class:
+    `mixlab data check folder:PATH`, then `mixlab train --data folder:PATH`, and `mixlab predict RUN IMAGES` with the
+    folder that it prints.
+    """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -97,7 +102,7 @@ def _run(words: list[str]) -> int:
     except UserError as error:
         return _print_error(str(error))
     except Interrupted as interrupted:
-        return _print_error(str(interrupted), status=75)
+        return _print_error(str(interrupted), status=interrupted.status)
     except typer.TyperException as error:
         return _print_error(_usage_message(words, error))
 

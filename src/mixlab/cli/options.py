@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 DATA = (
-    "digits, cifar10, imagenet, folder:PATH, csv:FILE, tar:FILE, wds:PATTERN, parquet:PATTERN, hf:NAME, tfds:NAME, or "
-    "a torchvision dataset, as in docs/data.md"
+    "digits, cifar10, imagenet, folder:PATH, csv:FILE, tar:FILE, zip:FILE, wds:PATTERN, parquet:PATTERN, hf:NAME, "
+    "tfds:NAME, or a torchvision dataset, as in docs/data.md"
 )
 """The kinds of datasets for the help text, as in `mixlab.data.sources.KINDS`, which is slow to import."""
 
@@ -18,6 +18,8 @@ def _trust_all(given: bool) -> bool:
         trust_all_code()
     return given
 
+
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps. Default: the fastest one of this machine.")]
 
 TrustCode = Annotated[
     bool,

@@ -1,12 +1,13 @@
 """`mixlab predict`: predicts labels for images."""
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mixlab.cli.options import TrustCode
+from mixlab.cli.options import Device, TrustCode
 from mixlab.cli.output import Log, logger
 from mixlab.errors import UserError
 from mixlab.report.table import Cell, Column, Format, Table, print_table, render
@@ -26,18 +27,25 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders of images.", show_default=False)],
     top: Annotated[int, typer.Option(help="Number of most probable labels to print.")] = 1,
     format: Annotated[Format, typer.Option(help="Output format.")] = "table",
+    out: Annotated[
+        Path | None, typer.Option(help="Write the predictions to a new .csv, .json or .jsonl file instead.")
+    ] = None,
+    device: Device = None,
     trust_code: TrustCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Hide progress.")] = False,
 ) -> None:
     """Predict labels for images, with probabilities from 0 to 1."""
+    from mixlab.files import write_text
     from mixlab.prediction.predictor import Prediction, Predictor
     from mixlab.report.progress import progress
 
     if top < 1:
         raise UserError(f"--top {top} is out of range: it must be at least 1.")
+    if out is not None:
+        _require_output(out)
     log = logger(quiet=quiet)
     files = [file for path in images for file in _files(path, log)]
-    predictor = Predictor(model)
+    predictor = Predictor(model, device=device)
     predictions: list[tuple[Path, Prediction]] = []
     with progress("predict", total=len(files), quiet=quiet) as advance:
         for file, result in zip(files, predictor.predict(files), strict=True):
@@ -48,12 +56,33 @@ def predict(
             advance(1, file.name)
     if predictions:
         table = _table(predictions, min(top, len(predictor.classes)))
-        if format == "table":
+        if out is not None:
+            write_text(out, _file_content(table, out.suffix))
+            log(f"{pluralize(len(table.rows), 'prediction')}: {out}")
+        elif format == "table":
             print_table(table)
         else:
             print(render(table, format), end="")
     if len(predictions) < len(files):
         raise typer.Exit(1 if predictions else 2)
+
+
+def _require_output(out: Path) -> None:
+    """Raises UserError if `out` exists, or its suffix is not that of a known format."""
+    if out.suffix.lower() not in (".csv", ".json", ".jsonl"):
+        raise UserError(f"--out {out} has no known format: give a file that ends in .csv, .json or .jsonl.")
+    if out.exists():
+        raise UserError(f"--out {out} already exists, and existing files are never overwritten: give a new file.")
+
+
+def _file_content(table: Table, suffix: str) -> str:
+    match suffix.lower():
+        case ".csv":
+            return render(table, "csv")
+        case ".json":
+            return render(table, "json")
+        case _:
+            return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in table.rows)
 
 
 def _files(path: Path, log: Log) -> list[Path]:

@@ -14,7 +14,8 @@ def runs(
     folders: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[DIR]...", help="Folders with runs, or two or more runs to compare. Default: the store."
+            metavar="[DIR]...",
+            help="Folders with runs, or two or more runs to compare. Default: $MIXLAB_RUNS or runs/.",
         ),
     ] = None,
     average: Annotated[

@@ -56,17 +56,22 @@ def _command(name: str) -> Callable[..., None]:
 
     def command(**given: Any) -> None:
         from mixlab.data.sources import open_dataset
+        from mixlab.evaluation.unseen_images import unseen_in_training
         from mixlab.files import atomic_folder, write_json, write_text
         from mixlab.studies.result import claims_table, study_page
 
         data, out, quiet = given.pop("data"), given.pop("out"), given.pop("quiet")
         folder, log = output_folder(out, f"study-{name}", data), logger(quiet=quiet)
-        result = module.run(open_dataset(data, quiet=quiet), module.Settings(**given), quiet=quiet, log=log)
+        unseen = unseen_in_training(open_dataset(data, quiet=quiet), quiet=quiet)
+        result = module.run(unseen.dataset, module.Settings(**given), quiet=quiet, log=log)
         findings = result.findings()
         with atomic_folder(folder) as temporary:
-            write_json(temporary / "results.json", result.to_dict())
-            write_text(temporary / "report.html", study_page(result).html())
+            learned = {"left_out": unseen.left_out, "near_copies": unseen.near_copies}
+            write_json(temporary / "results.json", result.to_dict() | learned)
+            write_text(temporary / "report.html", study_page(result, unseen.notes).html())
         show([*([claims_table(findings)] if findings else []), *result.tables()], "table")
+        for note in unseen.notes:
+            print(note)
         print(f"Report: {folder / 'report.html'}")
 
     options = [_parameter("data", Annotated[str, typer.Option(help=f"{DATA}.")], Parameter.empty)]

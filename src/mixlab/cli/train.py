@@ -1,12 +1,13 @@
 """`mixlab train`: train a model on a dataset."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mixlab.cli.dry_run import check_dry_run_options, print_dry_run
-from mixlab.cli.options import DATA, TrustCode
+from mixlab.cli.options import DATA, Device, TrustCode
 from mixlab.cli.output import Log, logger
 from mixlab.errors import UserError
 
@@ -25,9 +26,19 @@ def train(
         str | None,
         typer.Option(help="Size, published weights, run, file, timm:NAME, variant:NAME or py:FILE.py:NAME."),
     ] = None,
-    set: Annotated[list[str] | None, typer.Option(help="Override a key of the recipe, for example epochs=20.")] = None,
+    set: Annotated[
+        list[str] | None, typer.Option(help="Override a key of the recipe: optimizer.name=sgd. Can be repeated.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images, as --set epochs=.")] = None,
+    batch: Annotated[str | None, typer.Option(help="Images per step, or auto, as --set batch=.")] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Peak learning rate, as --set optimizer.learning_rate=.", show_default=False)
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the random numbers. Default: from the recipe.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: a folder in the store.")] = None,
+    device: Device = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run. Default: a new one in $MIXLAB_RUNS or runs/.")
+    ] = None,
     resume: Annotated[Path | None, typer.Option(help="Folder of an interrupted run to resume.")] = None,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Train without published weights.")] = False,
     dry_run: Annotated[
@@ -50,7 +61,7 @@ def train(
     from mixlab.training.distributed import init_distributed
     from mixlab.training.launch import launch
     from mixlab.training.recipes.choose import choose_recipe, from_scratch_recipe, requested_recipe, without_weights
-    from mixlab.training.recipes.parse import apply_overrides, parse_recipe
+    from mixlab.training.recipes.parse import parse_recipe, with_keys
     from mixlab.zoo.architecture import trust_named_code
 
     check_dry_run_options(figure, resume, dry_run=dry_run)
@@ -61,34 +72,61 @@ def train(
         require_free_folder(out)
     if model is not None:
         trust_named_code(model)
-    local_device = pick_device()
+    options = {
+        "--data": ("data", data),
+        "--model": ("model", model),
+        "--epochs": ("epochs", epochs),
+        "--batch": ("batch", batch),
+        "--lr": ("optimizer.learning_rate", lr),
+        "--seed": ("seed", seed),
+    }
+    overrides = _overrides(options, set or [])
+    local_device = pick_device(device)
     processes = init_distributed(local_device)
-    device, main = processes.device or local_device, processes.is_main_process
+    if processes.num_processes > 1 and local_device.index is not None:
+        raise UserError(
+            f"--device {device} names one GPU, but {processes.num_processes} processes were started, each with a GPU "
+            "of its own: write --device cuda, or remove it."
+        )
+    run_device, main = processes.device or local_device, processes.is_main_process
     log = logger(quiet=quiet or not main)
 
     dataset = None
     if recipe is None and resumed is None and model is None and data is not None:
         dataset = _open(data, log, quiet=quiet or not main)
-        chosen = from_scratch_recipe(dataset) if from_scratch else choose_recipe(dataset, device)
+        chosen = from_scratch_recipe(dataset) if from_scratch else choose_recipe(dataset, run_device)
         log(chosen.reason)
         name, fields = chosen.name, chosen.fields
     else:
         name, fields = requested_recipe(recipe, model, data, resumed)
-    given = {"data": data, "model": model, "seed": seed}
-    fields |= {key: value for key, value in given.items() if value is not None}
+    fields = with_keys(fields, overrides)
     if from_scratch:
         fields["model"] = without_weights(fields["model"])
-    checked = parse_recipe(apply_overrides(fields, set or []), name)
+    checked = parse_recipe(fields, name)
     if not checked.data:
         raise UserError(f"{name} does not set data: add --data, for example --data folder:PATH.")
     if dataset is None:
         dataset = _open_data_of_recipe(checked.data, resumed, log, hint=data is None, quiet=quiet or not main)
     if dry_run:
-        print_dry_run(checked, dataset, device, log, figure)
+        print_dry_run(checked, dataset, run_device, log, figure)
         return
-    run = launch(checked, dataset, device, resume or out, log=log, quiet=quiet or not main)
+    run = launch(checked, dataset, run_device, resume or out, log=log, quiet=quiet or not main)
     if main:
         _print_summary(run, log)
+
+
+def _overrides(options: Mapping[str, tuple[str, Any]], settings: list[str]) -> dict[str, Any]:
+    """The keys of the recipe that `settings` (--set) and `options` (option -> key and value) give.
+
+    Raises UserError if both give the same key.
+    """
+    from mixlab.training.recipes.parse import parse_settings
+
+    given = parse_settings(settings)
+    for option, (key, value) in options.items():
+        if value is not None and key in given:
+            raise UserError(f"{option} {value} and --set {key}={given[key]} set the same key: remove one of them.")
+    return given | {key: value for key, value in options.values() if value is not None}
 
 
 def _open(name: str, log: Log, *, quiet: bool) -> "Dataset":
@@ -120,6 +158,8 @@ def _print_summary(run: "Run", log: Log) -> None:
     history = read_history(run.journal)
     for image, reason in (history.end or {}).get("unreadable", {}).items():
         log(f"{image} was skipped: {reason}.")
+    for line in history.stopped_early:
+        log(f"Stopped early after epoch {line['epoch']}: the validation accuracy did not improve any more.")
     if (validation := history.validation) is not None:
         log(f"Validation accuracy: {validation['top1']:.1f} % of {validation['images']:,} images.")
     print(run.path)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from typing import Any
@@ -15,13 +16,16 @@ from mixlab.comparison.candidates import (
     require_several,
 )
 from mixlab.comparison.comparison import Comparison, ModelResult
+from mixlab.comparison.ranking import DEFAULT_MARGIN, check_margin
 from mixlab.comparison.settings import ComparisonSettings
 from mixlab.comparison.trainings import Trained, evaluate_training
+from mixlab.comparison.tuning import Tuning, tune
 from mixlab.data.dataset import Dataset
 from mixlab.errors import UserError
 from mixlab.evaluation.baselines import baselines
+from mixlab.evaluation.unseen_images import unseen_in_training
 from mixlab.measure import machine
-from mixlab.training.runner import STARTUP_SECONDS, run_all
+from mixlab.training.runner import STARTUP_SECONDS, estimated_seconds, run_all
 from mixlab.weights.load import load
 from mixlab.zoo.architecture import Architecture
 from mixlab.zoo.scaling import scaled_config
@@ -30,22 +34,38 @@ Log = Callable[[str], None]
 
 
 def compare(
-    models: Sequence[str], dataset: Dataset, settings: ComparisonSettings, *, quiet: bool, log: Log
+    models: Sequence[str],
+    dataset: Dataset,
+    settings: ComparisonSettings,
+    *,
+    margin: float = DEFAULT_MARGIN,
+    quiet: bool,
+    log: Log,
 ) -> Comparison:
     """Train every model with every seed, evaluate all on the test split, and compare the results.
 
     `dataset` is the result of `open_dataset`; each training opens it again by its name, in its own process. Finished
-    trainings are taken from the store. `log` is called with a message for the plans and for each result.
+    trainings are taken from the store. Test images that are copies of training images are left out. A model is
+    recommended if it is at most `margin` percentage points behind the best. `log` is called with a message for the
+    plans and for each result.
     """
     require_several(models)
+    check_margin(margin)
     candidates = _make_candidates(models, dataset, settings)
-    dataset = dataset.merge_validation()
+    unseen = unseen_in_training(dataset.merge_validation(), quiet=quiet)
+    for note in unseen.notes:
+        log(note)
+    dataset = replace(unseen.dataset, notes=(*unseen.dataset.notes, *unseen.notes))
     # The baselines read every image, so an unreadable one is reported before the first training.
     reached = baselines(dataset.splits["train"], dataset.splits["test"])
     device = candidates[0].job.device
     planned = plan_candidates(candidates, settings, log)
     plan = planned[0].plan
     log(f"On {machine.device_name(device)}; all models are trained in {plan.mode}, {plan.concurrent} at a time.")
+    tunings: tuple[Tuning, ...] = ()
+    if settings.tune is not None:
+        tunings = tune(planned, settings.tune, dataset, quiet=quiet, log=log)
+        planned = [tuning.tuned for tuning in tunings]
     if settings.minutes is not None:
         seconds = _seconds_per_training(settings.minutes, len(models) * settings.seeds, plan.concurrent)
         planned = [one.lasting(seconds) for one in planned]
@@ -63,7 +83,9 @@ def compare(
         model_results=tuple(
             ModelResult(one.candidate, one.plan, tuple(trained[one.name]), *speeds[one.name]) for one in planned
         ),
+        tunings=tunings,
         baselines=reached,
+        margin=margin,
         environment=machine.describe(device),
     )
 
@@ -90,7 +112,7 @@ def _train_all(
     longest_first = sorted(planned, key=lambda one: -one.training(seed=0).seconds)
     rounds = list(product(range(seeds), longest_first))
     trainings = [one.training(seed) for seed, one in rounds]
-    minutes = max(sum(training.seconds / training.concurrent for training in trainings) / 60, 1)
+    minutes = max(estimated_seconds(trainings) / 60, 1)
     log(f"{len(rounds)} trainings, about {minutes:.0f} min without those that are finished already.")
     by_index: dict[int, Trained] = {}
     for index, run in run_all(trainings, log=log, quiet=quiet):

@@ -7,11 +7,13 @@ from mixlab.comparison.comparison_tables import choice_table, costs_table, pairs
 from mixlab.comparison.recommendation_page import (
     ACCURACY,
     accuracy_cost_figure,
+    bounds_figure,
     command,
     errors_section,
     recommendation_summary,
     significance_section,
 )
+from mixlab.comparison.tuning_page import tuning_sections
 from mixlab.report.axes import Axis
 from mixlab.report.curves import learning_curves
 from mixlab.report.forest_plot import dot_plot
@@ -28,10 +30,11 @@ def compare_page(comparison: Comparison) -> Page:
         kicker=f"mixlab compare: {models}",
         summary=_summary(comparison),
         sections=[
-            Section("Results", [choice_table(comparison)]),
+            Section("Results", [choice_table(comparison), bounds_figure(comparison)]),
             _significance(comparison),
             _costs(comparison),
             _learning(comparison),
+            *tuning_sections(comparison.tunings),
             _errors(comparison),
             _run_details(comparison),
         ],
@@ -46,7 +49,7 @@ def _summary(comparison: Comparison) -> Summary:
         Metric("Time of one training", chosen.training_seconds),
         Metric("Parameters", Estimate.exact(chosen.candidate.parameters / 1e6, "M")),
     ]
-    return recommendation_summary(comparison, comparison.recommendation.closest_pair.estimate, costs)
+    return recommendation_summary(comparison, costs)
 
 
 def _significance(comparison: Comparison) -> Section:
@@ -154,4 +157,6 @@ def _command(comparison: Comparison) -> str:
         minutes=settings.minutes,
         image_size=size,
         match=settings.match,
+        tune=settings.tune,
+        margin=f"{comparison.margin:g}",
     )

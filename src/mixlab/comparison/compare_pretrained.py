@@ -9,11 +9,13 @@ from mixlab.benchmark.throughput import images_per_second
 from mixlab.comparison.candidates import require_several
 from mixlab.comparison.cross_validation import CrossValidation, cross_validate
 from mixlab.comparison.pretrained_comparison import PretrainedComparison, PretrainedResult
+from mixlab.comparison.ranking import DEFAULT_MARGIN, check_margin
 from mixlab.data.dataset import Dataset, Split
 from mixlab.data.folds import Folds, Round, make_folds, single_test_split
 from mixlab.errors import UserError
 from mixlab.evaluation.baselines import baselines_over_rounds
 from mixlab.evaluation.probes.features import Backbone, features, open_backbone
+from mixlab.evaluation.unseen_images import unseen_by_weights
 from mixlab.measure import machine
 from mixlab.report.text import pluralize
 from mixlab.speed.plan import ComputeMode
@@ -64,28 +66,41 @@ def compares_pretrained(models: Sequence[str] | None, dataset: Dataset) -> bool:
 
 
 def compare_pretrained(
-    models: Sequence[str], dataset: Dataset, folds: int | None, *, quiet: bool, log: Log
+    models: Sequence[str],
+    dataset: Dataset,
+    folds: int | None,
+    *,
+    margin: float = DEFAULT_MARGIN,
+    quiet: bool,
+    log: Log,
 ) -> PretrainedComparison:
     """Fit a closed-form head on each backbone and compare their accuracies on the same images.
 
     models   names of published weights, at least two
     dataset  all splits are used for the folds
     folds    number of folds; None: 5 folds for fewer than 5,000 images, else the test split alone
+    margin   in percentage points: weights that are at most this far behind the best may be recommended
     quiet    no progress bars
     log      receives one sentence for each step
 
     Features are cached on this machine by weights and image bytes, so a second comparison does not recompute them.
+    Images that one of the weights has learned from are left out, also of the images that the heads are fitted to.
 
     Raises UserError if weights cannot be loaded, if an image cannot be read, or if a class has too few images.
     """
     require_several(models)
-    cv_folds = _cv_folds(dataset, folds, quiet=quiet)
-    for note in cv_folds.notes:
+    check_margin(margin)
+    backbones = {name: _open_backbone(name) for name in models}
+    unseen = unseen_by_weights(dataset, tuple(dataset.splits), models, quiet=quiet)
+    dataset = unseen.dataset
+    # Without the images that were left out, the splits of the data have other sizes than intended.
+    count = FOLDS if unseen.left_out and folds is None else folds
+    cv_folds = _cv_folds(dataset, count, quiet=quiet)
+    for note in (*unseen.notes, *cv_folds.notes):
         log(note)
     rounds = list(cv_folds.rounds())
     split = cv_folds.images.split
     _require_every_class(dataset, split, rounds)
-    backbones = {name: _open_backbone(name) for name in models}
     device = machine.pick_device()
     log(f"Running on {machine.device_name(device)}. Computing the baselines.")
     # The baselines read every image, so an unreadable one is reported before any feature is computed.
@@ -107,10 +122,12 @@ def compare_pretrained(
     )
     return PretrainedComparison(
         dataset=dataset,
+        unseen=unseen,
         cv_folds=cv_folds,
         requested_folds=folds,
         model_results=model_results,
         baselines=baselines,
+        margin=margin,
         environment=machine.describe(device),
     )
 

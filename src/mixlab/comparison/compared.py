@@ -66,20 +66,30 @@ def find_model(models: Iterable[M], name: str) -> M:
     raise KeyError(name)
 
 
-def rank_models(models: Iterable[EvaluatedModel]) -> Ranking:
-    return rank({model.name: model.correct for model in models})
+def rank_models(models: Iterable[EvaluatedModel], *, margin: float, image_variance_factor: float = 1.0) -> Ranking:
+    """See `rank`."""
+    correct = {model.name: model.correct for model in models}
+    return rank(correct, margin=margin, image_variance_factor=image_variance_factor)
 
 
 def recommend(
-    models: Sequence[EvaluatedModel], ranking: Ranking, baselines: Mapping[str, Estimate], *, baseline_advice: str
+    models: Sequence[EvaluatedModel],
+    ranking: Ranking,
+    baselines: Mapping[str, Estimate],
+    *,
+    baseline_advice: str,
+    unsupported: str,
+    decisive: str,
 ) -> Recommendation:
-    """`baseline_advice`: what to do if a baseline is at least as accurate as the recommended model."""
+    """For the keyword arguments, see `Recommendation`."""
     return Recommendation(
         ranking,
         {model.name: model.top1 for model in models},
         {model.name: model.images_per_second for model in models},
         baselines,
         baseline_advice,
+        unsupported,
+        decisive,
     )
 
 
@@ -91,14 +101,14 @@ def dataset_title(dataset: Dataset) -> str:
 
 def results_json(
     dataset: Dataset,
-    ranking: Ranking,
-    baselines: Mapping[str, Estimate],
+    recommendation: Recommendation,
     environment: Mapping[str, Any],
     *,
     budget: Mapping[str, Any],
     models: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The content of results.json; `budget` and `models` depend on the kind of comparison."""
+    ranking = recommendation.ranking
     return {
         "schema": _SCHEMA,
         "data": {
@@ -111,8 +121,11 @@ def results_json(
         "commit": environment["commit"],
         "device": environment["device"],
         "models": models,
-        "baselines": {name: asdict(estimate) for name, estimate in baselines.items()},
+        "baselines": {name: asdict(estimate) for name, estimate in recommendation.baselines.items()},
         "pairs": [pair.to_dict() for pair in ranking.pairs],
         "detectable": ranking.detectable,
-        "recommended": ranking.recommended,
+        "margin": ranking.margin,
+        "behind": ranking.behind,
+        "unstable": list(ranking.unstable),
+        "recommended": recommendation.recommended,
     }

@@ -4,13 +4,20 @@ from mixlab.benchmark.throughput import BATCH
 from mixlab.comparison.compared import AnyComparison
 from mixlab.comparison.comparison import Comparison, ModelResult
 from mixlab.comparison.ranking import Pair
-from mixlab.report.table import Column, Table
+from mixlab.comparison.recommendation import format_points, round_bound
+from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import join_words, pluralize
 from mixlab.training.recipes.recipe_files import read_recipe
 
 _DESCRIPTIONS = {
     "resnet_nano": "timm's ResNet with a 3x3 stem of stride 1 and without max-pooling",
     "vit_nano": "timm's VisionTransformer with a patch size of 4",
+}
+
+
+_BOUND_SCOPES = {
+    1: ", over test images only",
+    2: "; with 2 seeds, the confidence is lower",
 }
 
 
@@ -24,6 +31,7 @@ def choice_table(comparison: Comparison) -> Table:
     columns = [
         Column("model", "model"),
         Column("top1", "top-1", "%", digits=1),
+        *bound_columns(comparison),
         Column("images_per_second", "inference", "images/s", digits=0, uncertainty="interval"),
         Column("training_seconds", "training time", "s"),
         Column("parameters", "parameters", "M"),
@@ -33,6 +41,7 @@ def choice_table(comparison: Comparison) -> Table:
         {
             "model": result.name,
             "top1": result.top1,
+            **bound_cells(comparison, result.name),
             "images_per_second": result.images_per_second,
             "training_seconds": result.training_seconds,
             "parameters": result.candidate.parameters / 1e6,
@@ -45,6 +54,7 @@ def choice_table(comparison: Comparison) -> Table:
     notes = [
         f"{spread}Brackets are 95 % intervals: of an accuracy over test images, of inference over timing rounds of "
         f"{BATCH} images, in which the models take turns, on {comparison.environment['device']}.",
+        *bound_notes(comparison, _BOUND_SCOPES.get(comparison.settings.seeds, "")),
         "The validation images are merged into train, because nothing is selected: the settings are fixed, the last "
         "weights are evaluated, and the test images are used once.",
         _tuning_note(comparison),
@@ -52,6 +62,35 @@ def choice_table(comparison: Comparison) -> Table:
         *(f"{name} is {_DESCRIPTIONS[name]}." for name in comparison.names if name in _DESCRIPTIONS),
     ]
     return Table(comparison.title, columns, rows, notes, models=comparison.names)
+
+
+def bound_columns(comparison: AnyComparison) -> list[Column]:
+    """The columns of the bounds, and of the unstable models if there are any."""
+    stability = [Column("stability", "over seeds")] if comparison.ranking.unstable else []
+    return [Column("behind", "behind, at most", "points", digits=2), *stability]
+
+
+def bound_cells(comparison: AnyComparison, name: str) -> dict[str, Cell]:
+    """The cells of `bound_columns` for one model."""
+    ranking = comparison.ranking
+    stability = "unstable" if name in ranking.unstable else "stable"
+    return {"behind": round_bound(ranking.behind[name]), "stability": stability}
+
+
+def bound_notes(comparison: AnyComparison, scope: str) -> list[str]:
+    """What the bounds mean; `scope` says what they do not cover, and is "" if they cover all that varies."""
+    ranking = comparison.ranking
+    notes = [
+        "Behind, at most: upper bounds on the distance to the best model, for all models at once with 95 % "
+        f"confidence{scope}. The margin is {format_points(ranking.margin)}."
+    ]
+    if ranking.unstable:
+        notes.append(
+            "Unstable: the accuracy varies over seeds by more than the margin and by significantly more than that of "
+            "the other models. An unstable model is not recommended, and counts as a possible best only if its mean "
+            "accuracy is the highest."
+        )
+    return notes
 
 
 def costs_table(comparison: Comparison) -> Table:
@@ -133,6 +172,9 @@ def _significance(pair: Pair) -> str:
 
 
 def _tuning_note(comparison: Comparison) -> str:
+    if comparison.tunings:
+        trials = len(comparison.tunings[0].trials)
+        return f"The settings of each model are the best of {trials} random trials on the training images."
     untuned = [result.name for result in comparison.model_results if tuned_for(result) != result.name]
     other_models = f"; those of {join_words(untuned, most=3)} were tuned for another model" if untuned else ""
     other_data = "" if comparison.dataset.name == "digits" else ", on the digits and not on images like these"

@@ -41,12 +41,26 @@ class CrossValidation:
         return confusion_matrix(self.labels, self.probabilities.argmax(axis=1), self.probabilities.shape[1])
 
     @property
+    def variance_factor(self) -> float:
+        return variance_factor(len(self.heads))
+
+    @property
     def top1_of_rounds(self) -> list[float]:
         """Accuracy of each round in per cent.
 
         The rounds share training images, so the spread of these values is not a standard error.
         """
         return [100 * float(self.correct[self.round_of == index].mean()) for index in range(len(self.heads))]
+
+
+def variance_factor(folds: int) -> float:
+    """By how much the variance over the images is multiplied, so that it includes the effect of other training images.
+
+    The predictions of k folds are those of k heads that share training images. Nadeau and Bengio (2003, section 3)
+    replace the variance 1 / k of a mean over k test sets by 1 / k + (test images) / (training images), which gives
+    1 + k / (k - 1). For a single test split, which has no folds, the factor is 1.
+    """
+    return 1.0 if folds == 1 else 1 + folds / (folds - 1)
 
 
 def cross_validate(

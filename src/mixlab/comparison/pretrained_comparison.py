@@ -15,13 +15,14 @@ from mixlab.comparison.compared import (
     results_json,
     sort_by_accuracy,
 )
-from mixlab.comparison.cross_validation import CrossValidation
+from mixlab.comparison.cross_validation import CrossValidation, variance_factor
 from mixlab.comparison.ranking import Pair, Ranking
-from mixlab.comparison.recommendation import Recommendation, power_statement
+from mixlab.comparison.recommendation import Recommendation, images_needed, power_statement
 from mixlab.data.dataset import Dataset, Split
 from mixlab.data.folds import Folds
 from mixlab.data.holdout import VALIDATION_SHARE
 from mixlab.evaluation.probes.features import Backbone
+from mixlab.evaluation.unseen_images import UnseenImages
 from mixlab.report.text import pluralize
 from mixlab.speed.plan import ComputeMode
 from mixlab.stats.estimate import Estimate
@@ -34,14 +35,17 @@ WARNING = (
     "architectures. To compare architectures that are trained alike, use `--from-scratch`."
 )
 UNCERTAINTY_NOTE = (
-    "Every image is evaluated once, by a head that was neither fitted nor tuned on this image or on a file with equal "
-    "bytes. Near-duplicates are not detected: run `mixlab data check` to find them. "
+    "Every image is evaluated once, by a head that was neither fitted nor tuned on this image or on a copy of it. "
     "Intervals are over images; the images of one group (copies, or images of one origin) are kept together. Folds "
     "share training images, so the spread of their accuracies is not a standard error, and no standard error is "
-    "computed from it. The intervals do not include the variation due to other training images, so they are "
-    "somewhat narrow: in simulations, 95 % intervals contained the true difference of two models in 87 to 91 % of the "
-    "cases."
+    "computed from it."
 )
+FOLDS_NOTE = (
+    "Other training images would give other heads. The variance of an accuracy over {folds} folds is therefore "
+    "multiplied by {factor:.2f} (Nadeau and Bengio, 2003), in all intervals and bounds. In simulations, the 95 % "
+    "intervals then contained the true difference of two models in 97 to 100 % of the cases."
+)
+ONE_SPLIT_NOTE = "The intervals do not include the variation due to other training images, so they are somewhat narrow."
 
 
 @dataclass(frozen=True)
@@ -69,26 +73,35 @@ class PretrainedResult:
 
     @cached_property
     def top1(self) -> Estimate:
-        """Accuracy in per cent; the interval covers other images, and `n` is the number of evaluated images."""
-        return replace(crossed_interval(self.correct), n=len(self.cross_validation.labels))
+        """Accuracy in per cent; `n` is the number of evaluated images.
+
+        The interval covers other images and, in folds, other training images.
+        """
+        interval = crossed_interval(self.correct, image_variance_factor=self.cross_validation.variance_factor)
+        return replace(interval, n=len(self.cross_validation.labels))
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainedComparison:
     """Published weights that were evaluated on the same images.
 
+    dataset          without the images that the weights have learned from
+    unseen           how many these are
     cv_folds         the assignment of images to folds
     requested_folds  the number of folds that the user requested; None: chosen by the number of images
     model_results    in the order in which the user named the weights
     baselines        accuracy in per cent of methods without training, by name
+    margin           in percentage points: weights that are at most this far behind the best may be recommended
     environment      the machine and the library versions, see `mixlab.measure.machine.describe`
     """
 
     dataset: Dataset
+    unseen: UnseenImages
     cv_folds: Folds
     requested_folds: int | None
     model_results: tuple[PretrainedResult, ...]
     baselines: dict[str, Estimate]
+    margin: float
     environment: dict[str, Any]
 
     @property
@@ -106,7 +119,9 @@ class PretrainedComparison:
 
     @cached_property
     def ranking(self) -> Ranking:
-        return rank_models(self.model_results)
+        return rank_models(
+            self.model_results, margin=self.margin, image_variance_factor=variance_factor(self.cv_folds.count)
+        )
 
     @property
     def recommendation(self) -> Recommendation:
@@ -115,11 +130,13 @@ class PretrainedComparison:
             self.ranking,
             self.baselines,
             baseline_advice="the features of these weights do not suit your images; train with `--from-scratch`",
+            unsupported="",
+            decisive=images_needed(self.ranking.needed, images=len(self.cv_folds.evaluated)),
         )
 
     @property
     def chosen(self) -> PretrainedResult:
-        """The recommended weights."""
+        """The recommended weights, or else the best observed."""
         return self[self.recommendation.chosen]
 
     @property
@@ -145,6 +162,13 @@ class PretrainedComparison:
     @property
     def warning(self) -> str:
         return WARNING
+
+    @property
+    def uncertainty_note(self) -> str:
+        """What the intervals include."""
+        count = self.cv_folds.count
+        scope = FOLDS_NOTE.format(folds=count, factor=variance_factor(count)) if count > 1 else ONE_SPLIT_NOTE
+        return f"{UNCERTAINTY_NOTE} {scope}"
 
     @property
     def head_recipe(self) -> dict[str, Any]:
@@ -181,10 +205,9 @@ class PretrainedComparison:
             "validation_share": VALIDATION_SHARE,
         }
         models = {result.name: self._result(result) for result in self.model_results}
-        common = results_json(
-            self.dataset, self.ranking, self.baselines, self.environment, budget=budget, models=models
-        )
-        return common | {"warning": WARNING}
+        common = results_json(self.dataset, self.recommendation, self.environment, budget=budget, models=models)
+        learned = {"left_out": self.unseen.left_out, "near_copies": self.unseen.near_copies}
+        return common | {"data": common["data"] | learned, "warning": WARNING}
 
     def _result(self, result: PretrainedResult) -> dict[str, Any]:
         cross_validation, top1 = result.cross_validation, result.top1

@@ -5,11 +5,12 @@ import shlex
 import tomli_w
 
 from mixlab.comparison.compare_pretrained import default_weights
-from mixlab.comparison.pretrained_comparison import UNCERTAINTY_NOTE, WARNING, PretrainedComparison
+from mixlab.comparison.pretrained_comparison import WARNING, PretrainedComparison
 from mixlab.comparison.pretrained_tables import choice_table, heads_table, pairs_table
 from mixlab.comparison.recommendation_page import (
     ACCURACY,
     accuracy_cost_figure,
+    bounds_figure,
     command,
     errors_section,
     recommendation_summary,
@@ -30,7 +31,7 @@ def pretrained_page(comparison: PretrainedComparison) -> Page:
         summary=_summary(comparison),
         sections=[
             Section("Weights, not architectures", [WARNING, _provenance(comparison), *_selection_rule(comparison)]),
-            Section("Results", [choice_table(comparison)]),
+            Section("Results", [choice_table(comparison), bounds_figure(comparison)]),
             _next_steps(comparison),
             _significance(comparison),
             _costs(comparison),
@@ -42,12 +43,12 @@ def pretrained_page(comparison: PretrainedComparison) -> Page:
 
 
 def _summary(comparison: PretrainedComparison) -> Summary:
-    recommendation, chosen = comparison.recommendation, comparison.chosen
+    chosen = comparison.chosen
     costs = [
         Metric("Inference speed", chosen.images_per_second, 1),
         Metric("Parameters", Estimate.exact(chosen.parameters / 1e6, "M")),
     ]
-    return recommendation_summary(comparison, comparison.difference(recommendation.closest_pair), costs)
+    return recommendation_summary(comparison, costs)
 
 
 def _provenance(comparison: PretrainedComparison) -> KeyValues:
@@ -92,7 +93,7 @@ def _significance(comparison: PretrainedComparison) -> Section:
     )
     differences = {pair: comparison.difference(pair) for pair in comparison.ranking.pairs}
     section = significance_section(comparison, top1, differences, pairs_table(comparison))
-    return Section(section.heading, [UNCERTAINTY_NOTE, *section.blocks])
+    return Section(section.heading, [comparison.uncertainty_note, *section.blocks])
 
 
 def _costs(comparison: PretrainedComparison) -> Section:
@@ -135,7 +136,12 @@ def _run_details(comparison: PretrainedComparison) -> Section:
     digests = {
         result.name: f"SHA-256 of the tensors {result.backbone.weights.digest}" for result in comparison.model_results
     }
-    repeat = command(data=dataset.name, models=",".join(comparison.names), folds=comparison.requested_folds)
+    repeat = command(
+        data=dataset.name,
+        models=",".join(comparison.names),
+        folds=comparison.requested_folds,
+        margin=f"{comparison.margin:g}",
+    )
     return Section(
         "Run details",
         [*notes, KeyValues(facts), KeyValues(digests), "To repeat the comparison:", Code(repeat)],

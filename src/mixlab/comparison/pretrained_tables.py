@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from mixlab.comparison.comparison_tables import pairs_table_with_scope
+from mixlab.comparison.comparison_tables import bound_cells, bound_columns, bound_notes, pairs_table_with_scope
 from mixlab.comparison.pretrained_comparison import PretrainedComparison, PretrainedResult
 from mixlab.models.contract import height_and_width
 from mixlab.report.numbers import number
@@ -19,6 +19,7 @@ def choice_table(comparison: PretrainedComparison) -> Table:
     columns = [
         Column("model", "weights"),
         Column("top1", "top-1", "%", digits=1, uncertainty="interval"),
+        *bound_columns(comparison),
         Column("images_per_second", "inference", "images/s", digits=1, uncertainty="interval"),
         Column("parameters", "parameters", "M"),
         Column("macs", "MACs", "G"),
@@ -27,6 +28,7 @@ def choice_table(comparison: PretrainedComparison) -> Table:
         {
             "model": result.name,
             "top1": result.top1,
+            **bound_cells(comparison, result.name),
             "images_per_second": result.images_per_second,
             "parameters": result.parameters / 1e6,
             "macs": result.macs / 1e9,
@@ -37,8 +39,10 @@ def choice_table(comparison: PretrainedComparison) -> Table:
     notes = [
         "Brackets are 95 % intervals: of an accuracy over test images, of inference over timing rounds, in which the "
         f"models take turns, on {comparison.environment['device']}.",
+        *bound_notes(comparison, ""),
         "A closed-form head (ridge regression) is fitted on the features of each backbone; the backbones are not "
         "trained. After fine-tuning, the ranking may differ.",
+        *comparison.unseen.notes,
     ]
     return Table(comparison.title, columns, rows, notes, models=comparison.names)
 

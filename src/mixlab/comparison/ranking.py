@@ -1,12 +1,11 @@
-"""Rank models by accuracy, with a significance test for every pair.
+"""Rank models by accuracy: how far each is at most behind the best, and a significance test for every pair.
 
-A model is recommended only if each of its 95 % intervals against the other models excludes 0. This claim needs no
-adjustment for the number of models, because all of its parts must hold at once (Berger 1982, intersection-union
-tests). Searching the list of pairs for any significant one does need an adjustment, so every pair also has a p-value
+The bounds decide which model is recommended (see `mixlab.stats.best`); they are simultaneous for all models. The pairs
+are further evidence: searching them for any significant one needs an adjustment, so every pair also has a p-value
 adjusted by Holm's method.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import median
@@ -15,8 +14,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from mixlab.errors import UserError
+from mixlab.stats.best import behind_the_best
+from mixlab.stats.components import image_sample, variance_components
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.paired import Difference, crossed_bootstrap, detectable_difference, holm
+from mixlab.stats.sample_size import Needed, needed
+from mixlab.stats.stability import may_be_best, unstable
+
+DEFAULT_MARGIN = 1.0
+"""Percentage points: a model that is at most this far behind the best may be recommended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,41 +73,93 @@ class Ranking:
     """The result of `rank`.
 
     pairs       every pair of models, the more accurate one as `a`, ordered from the best model to the worst
-    leaders     the model with the highest mean accuracy, then the models that are tied with it, best first
+    behind      for each model, best first: it is at most so many percentage points behind the best model; the bounds
+                are simultaneous at 95 %. An unstable model counts as a possible best only if its mean accuracy is
+                higher than that of every stable model
+    unstable    the models whose accuracy varies between seeds by much more than that of the others
+    margin      in percentage points
+    needed      the numbers of seeds and images that would bring a bound down to the margin
     detectable  the smallest true difference, in percentage points, that a comparison of this size detects in a
                 typical pair with a probability of 80 %: the median over the pairs, because the largest value depends
                 on the model with the largest spread
     """
 
     pairs: tuple[Pair, ...]
-    leaders: tuple[str, ...]
+    behind: dict[str, float]
+    unstable: tuple[str, ...]
+    margin: float
+    needed: Needed
     detectable: float
 
     @property
-    def recommended(self) -> str | None:
-        """The best model if it is significantly better than every other model, else None."""
-        return self.leaders[0] if len(self.leaders) == 1 else None
+    def best_observed(self) -> str:
+        """The model with the highest mean accuracy, stable or not."""
+        return next(iter(self.behind))
+
+    @property
+    def stable(self) -> list[str]:
+        """The models that are not unstable, best first; never empty."""
+        return [name for name in self.behind if name not in self.unstable]
+
+    @property
+    def within_margin(self) -> list[str]:
+        """The stable models that are at most the margin behind the best model, best first."""
+        return [name for name in self.stable if self.behind[name] <= self.margin]
 
 
 CorrectAnswers = Bool[np.ndarray, "seed image"] | Float[np.ndarray, "seed group"]
 
 
-def rank(correct: Mapping[str, CorrectAnswers]) -> Ranking:
-    """Compare every pair of models on the same images.
+def check_margin(margin: float) -> None:
+    """Raises UserError if `margin` is not in (0, 100)."""
+    if not 0 < margin < 100:
+        raise UserError(
+            f"--margin {margin:g} is out of range: it must be above 0 and below 100 percentage points, for example 1."
+        )
 
-    correct  by model name, for two or more models: whether each training classified each test image correctly. For
-             images in groups, the values that `mixlab.stats.paired.cluster_values` returns.
+
+def rank(correct: Mapping[str, CorrectAnswers], *, margin: float, image_variance_factor: float = 1.0) -> Ranking:
+    """Compare all models, and every pair of them, on the same images.
+
+    correct                by model name, for two or more models with the same number of seeds: whether each training
+                           classified each test image correctly. For images in groups, the values that
+                           `mixlab.stats.paired.cluster_values` returns.
+    margin                 in percentage points
+    image_variance_factor  see `mixlab.stats.best.behind_the_best`
     """
     ranked = sorted(correct, key=lambda name: -correct[name].mean())
+    answers = [correct[name] for name in ranked]
+    accuracies = 100 * np.stack([each.mean(axis=1) for each in answers])
+    is_unstable = unstable(accuracies, margin)
+    possible_best = may_be_best(accuracies, is_unstable)
+    pairs = _pairs(ranked, correct, image_variance_factor)
+    bounds = behind_the_best(answers, may_be_best=possible_best, image_variance_factor=image_variance_factor)
+    return Ranking(
+        pairs=pairs,
+        behind=dict(zip(ranked, bounds, strict=True)),
+        unstable=tuple(name for name, flag in zip(ranked, is_unstable, strict=True) if flag),
+        margin=margin,
+        needed=needed(
+            variance_components(answers, image_sample(answers), image_variance_factor=image_variance_factor),
+            stable=~is_unstable,
+            may_be_best=possible_best,
+            margin=margin,
+        ),
+        detectable=median(
+            detectable_difference(pair.difference.standard_error, pair.difference.degrees_of_freedom, comparisons=1)
+            for pair in pairs
+        ),
+    )
+
+
+def _pairs(
+    ranked: Sequence[str], correct: Mapping[str, CorrectAnswers], image_variance_factor: float
+) -> tuple[Pair, ...]:
     couples = list(combinations(ranked, 2))
-    differences = [crossed_bootstrap(correct[a], correct[b]) for a, b in couples]
+    differences = [
+        crossed_bootstrap(correct[a], correct[b], image_variance_factor=image_variance_factor) for a, b in couples
+    ]
     adjusted = holm([difference.p for difference in differences])
-    pairs = tuple(
+    return tuple(
         Pair(a, b, difference, p) for (a, b), difference, p in zip(couples, differences, adjusted, strict=True)
     )
-    tied_with_best = [pair.b for pair in pairs if pair.a == ranked[0] and not pair.is_significant]
-    detectable = median(
-        detectable_difference(difference.standard_error, difference.degrees_of_freedom, comparisons=1)
-        for difference in differences
-    )
-    return Ranking(pairs, (ranked[0], *tied_with_best), detectable)

@@ -1,12 +1,14 @@
 """The recommendation of a comparison, in words: which model to use, and how certain that is."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mixlab.comparison.ranking import Pair, Ranking
+from mixlab.comparison.ranking import Ranking
 from mixlab.report.numbers import number
-from mixlab.report.text import join_words
+from mixlab.report.text import pluralize
 from mixlab.stats.estimate import Estimate
+from mixlab.stats.sample_size import MAX_IMAGE_FACTOR, MAX_SEEDS, Needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +18,9 @@ class Recommendation:
     top1               accuracy in per cent, by model name
     images_per_second  inference speed, by model name
     baselines          accuracy in per cent, by name of the baseline
-    baseline_advice    what to do if a baseline is at least as accurate as the recommended model
+    baseline_advice    what to do if a baseline is about as accurate as the model, or more accurate
+    unsupported        why the bounds support no recommendation and what to do, in one sentence; "" if they do
+    decisive           what would likely decide, if no model is within the margin, in one or two sentences
     """
 
     ranking: Ranking
@@ -24,64 +28,140 @@ class Recommendation:
     images_per_second: Mapping[str, Estimate]
     baselines: Mapping[str, Estimate]
     baseline_advice: str
+    unsupported: str
+    decisive: str
+
+    @property
+    def recommended(self) -> str | None:
+        """The fastest stable model that is at most the margin behind the best model; None if there is none."""
+        within = [] if self.unsupported else self.ranking.within_margin
+        return max(within, key=lambda name: self.images_per_second[name].value, default=None)
 
     @property
     def chosen(self) -> str:
-        """The name of the recommended model: the fastest of those that are tied with the best."""
-        return max(self.ranking.leaders, key=lambda leader: self.images_per_second[leader].value)
-
-    @property
-    def closest_pair(self) -> Pair:
-        """The recommended model and the best of the models tied with it, or the next best model if there is no tie."""
-        rivals = self.ranking.leaders if self.ranking.recommended is None else tuple(self.top1)
-        return next(
-            pair
-            for pair in self.ranking.pairs  # best first
-            if self.chosen in (pair.a, pair.b) and {pair.a, pair.b} <= set(rivals)
-        )
+        """The recommended model, or else the best observed of the stable models."""
+        return self.recommended or self.ranking.stable[0]
 
     @property
     def conclusion(self) -> str:
-        """Which model to use, and a warning if a baseline is at least as accurate."""
-        chosen = self.chosen
-        top1 = self.top1[chosen].value
-        accuracy = f"{number(top1, 1)} % of the test images"
-        if self.ranking.recommended is not None:
-            conclusion = f"Use {chosen}: it classifies {accuracy} correctly, significantly more than every other model."
-        else:
-            best, *tied = self.ranking.leaders
-            tie = (
-                f"The difference between {best} and {tied[0]} is not significant."
-                if len(tied) == 1
-                else f"{join_words(tied)} are tied with the best, {best}: the differences are not significant."
-            )
-            conclusion = (
-                f"{tie} Use {chosen}, the fastest of these: it classifies {accuracy} correctly and processes "
-                f"{number(self.images_per_second[chosen].value, 0)} images per second."
-            )
-        baseline, reached = max(self.baselines.items(), key=lambda item: item[1].value)
-        if reached.value >= top1:
-            conclusion += f" But the baseline {baseline} reaches {number(reached.value, 1)} %: {self.baseline_advice}."
-        return conclusion
-
-    @property
-    def uncertainty(self) -> str:
-        """The difference of `closest_pair`, with its p-value."""
-        closest_pair = self.closest_pair
-        p = "p < 0.001" if closest_pair.difference.p < 0.001 else f"p = {closest_pair.difference.p:.2g}"
-        next_best, significance = (
-            ("", "not significant") if self.ranking.recommended is None else (", the next best model,", "significant")
-        )
-        difference = number(closest_pair.difference.difference, 2)
-        return (
-            f"The difference between {closest_pair.a} and {closest_pair.b}{next_best} is {difference} points and "
-            f"{significance} ({p}, not adjusted for the number of pairs)."
-        )
+        """Which model to use. A baseline that is about as accurate, or more accurate, comes first."""
+        answer = self._best_observed if self.recommended is None else self._recommendation
+        return " ".join(sentence for sentence in (self._baseline, self._unstable_leader, answer) if sentence)
 
     @property
     def baselines_text(self) -> str:
         accuracies = (f"{name} {number(estimate.value, 1)} %" for name, estimate in self.baselines.items())
         return f"Baselines without training: {', '.join(accuracies)}."
+
+    @property
+    def _recommendation(self) -> str:
+        chosen, within = self.chosen, self.ranking.within_margin
+        margin = format_points(self.ranking.margin)
+        speed = (
+            f"It is the fastest of the {len(within)} models within the margin: "
+            f"{number(self.images_per_second[chosen].value, 0)} images per second. "
+            if len(within) > 1
+            else ""
+        )
+        bound = f"{self._bound_of_chosen} (95 % confidence; the margin is {margin})"
+        return f"Use {chosen}: it is {bound}. {speed}{self._accuracy_of_chosen}"
+
+    @property
+    def _best_observed(self) -> str:
+        margin = format_points(self.ranking.margin)
+        answer = (
+            "No model is recommended."
+            if self.unsupported
+            else f"No model is within {margin} of the best with 95 % confidence."
+        )
+        observed = "Best observed of the stable models" if self._unstable_leader else "Best observed"
+        return (
+            f"{answer} {observed}: {self.chosen}, {self._bound_of_chosen}. {self._accuracy_of_chosen} "
+            f"{self.unsupported or self.decisive}"
+        )
+
+    @property
+    def _bound_of_chosen(self) -> str:
+        behind, stable = self.ranking.behind[self.chosen], self.ranking.stable
+        if behind > 0:
+            return f"at most {bound_text(behind)} points behind the best model"
+        if len(stable) == 1:
+            return "the only stable model"
+        return f"better than every other {'stable ' if self.ranking.unstable else ''}model"
+
+    @property
+    def _baseline(self) -> str:
+        chosen = self.chosen
+        top1 = self.top1[chosen].value
+        baseline, estimate = max(self.baselines.items(), key=lambda item: item[1].value)
+        reached = f"{number(estimate.value, 1)} % and {number(top1, 1)} %"
+        if estimate.value >= top1:
+            return f"The baseline {baseline} is at least as accurate as {chosen} ({reached}): {self.baseline_advice}."
+        if estimate.value >= top1 - self.ranking.margin:
+            margin = format_points(self.ranking.margin)
+            return f"The baseline {baseline} is within {margin} of {chosen} ({reached}): {self.baseline_advice}."
+        return ""
+
+    @property
+    def _unstable_leader(self) -> str:
+        leader = self.ranking.best_observed
+        if leader not in self.ranking.unstable:
+            return ""
+        return f"The unstable {leader} has the highest mean accuracy, but its accuracy varies too much over seeds."
+
+    @property
+    def _accuracy_of_chosen(self) -> str:
+        return f"It classifies {number(self.top1[self.chosen].value, 1)} % of the test images correctly."
+
+
+def format_points(points: float) -> str:
+    """ "1 point", "0.5 points"."""
+    return f"{points:g} point" if points == 1 else f"{points:g} points"
+
+
+def round_bound(points: float) -> float:
+    """An upper bound in percentage points, rounded up to two decimals."""
+    return math.ceil(round(100 * points, 6)) / 100
+
+
+def bound_text(points: float) -> str:
+    return number(round_bound(points), 2)
+
+
+def seeds_or_images_needed(needed: Needed, *, seeds: int, images: int, margin: float) -> str:
+    """What would likely decide a comparison of trained models, in one or two sentences."""
+    more_images = _images(needed, images)
+    if needed.image_part > margin:
+        no_seeds = "No number of seeds would decide, because the test images alone leave more than the margin."
+        return f"{no_seeds} {more_images} would likely decide." if more_images else f"{no_seeds} {_both(seeds)}"
+    more_seeds = f"{pluralize(needed.seeds, 'seed')} instead of {seeds}" if needed.seeds else ""
+    alternatives = " or ".join(part for part in (more_seeds, more_images) if part)
+    if not alternatives:
+        return f"{MAX_SEEDS} seeds would probably not decide. {_both(seeds)}"
+    return f"About {alternatives} would likely decide."
+
+
+def images_needed(needed: Needed, *, images: int) -> str:
+    """What would likely decide a comparison of models without seeds, in one sentence."""
+    more_images = _images(needed, images)
+    return (
+        f"About {more_images} would likely decide."
+        if more_images
+        else f"{MAX_IMAGE_FACTOR} times as many test images would probably not decide."
+    )
+
+
+def _images(needed: Needed, images: int) -> str:
+    """ "1,400 test images instead of 510", rounded up to two digits; "" if no number is known."""
+    if needed.image_factor is None:
+        return ""
+    number_of_images = math.ceil(images * needed.image_factor)
+    unit = 10 ** max(len(str(number_of_images)) - 2, 0)
+    return f"{pluralize(math.ceil(number_of_images / unit) * unit, 'test image')} instead of {images:,}"
+
+
+def _both(seeds: int) -> str:
+    return f"Neither would more test images with {pluralize(seeds, 'seed')}: use more of both."
 
 
 def power_statement(points: float, improvement: str) -> str:

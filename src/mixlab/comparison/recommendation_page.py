@@ -8,12 +8,13 @@ from jaxtyping import Float, Int
 
 from mixlab.comparison.compared import AnyComparison
 from mixlab.comparison.ranking import Pair
+from mixlab.comparison.recommendation import round_bound
 from mixlab.data.dataset import Split
 from mixlab.evaluation.confident_errors import most_confident_errors
 from mixlab.report.axes import Axis
 from mixlab.report.confusion import confusion_matrix
 from mixlab.report.figure import Figure
-from mixlab.report.forest_plot import pair_forest_plot
+from mixlab.report.forest_plot import bound_plot, pair_forest_plot
 from mixlab.report.image_grid import ErrorGallery
 from mixlab.report.page import Block, Columns, Details, Metric, Section, Summary
 from mixlab.report.table import Table
@@ -24,24 +25,34 @@ from mixlab.stats.estimate import Estimate
 ACCURACY = Axis("Top-1", "%", "higher", digits=1)
 
 
-def recommendation_summary(comparison: AnyComparison, difference: Estimate, costs: Sequence[Metric]) -> Summary:
-    """The recommendation with its uncertainty and its numbers.
-
-    difference  the difference of the closest pair, in percentage points
-    costs       speed and size of the recommended model
-    """
+def recommendation_summary(comparison: AnyComparison, costs: Sequence[Metric]) -> Summary:
+    """The recommendation and its numbers; `costs` are speed and size of the chosen model."""
     recommendation = comparison.recommendation
-    chosen, closest_pair = recommendation.chosen, recommendation.closest_pair
+    chosen = recommendation.chosen
+    bound = round_bound(recommendation.ranking.behind[chosen])
     return Summary(
         recommendation.conclusion,
-        " ".join([recommendation.uncertainty, comparison.detectable, recommendation.baselines_text]),
+        f"{comparison.detectable} {recommendation.baselines_text}",
         [
             Metric(f"Top-1 of {chosen}", recommendation.top1[chosen], 1),
-            Metric(
-                f"Ahead of {closest_pair.b}" if closest_pair.a == chosen else f"Behind {closest_pair.a}", difference, 2
-            ),
+            Metric("Behind the best, at most", Estimate.exact(bound, "points"), 2),
             *costs,
         ],
+    )
+
+
+def bounds_figure(comparison: AnyComparison) -> Figure:
+    """How far each model is at most behind the best, with the margin."""
+    ranking = comparison.ranking
+    return bound_plot(
+        "Behind the best, at most",
+        {name: round_bound(points) for name, points in ranking.behind.items()},
+        Axis("Behind the best, at most", "points", "lower", digits=2),
+        margin=ranking.margin,
+        models=comparison.names,
+        notes=dict.fromkeys(ranking.unstable, "unstable"),
+        caption="Each bar ends at the upper bound of a model, and the line is the margin; the bounds hold for all "
+        f"models at once with 95 % confidence. {comparison.recommendation.unsupported}".rstrip(),
     )
 
 

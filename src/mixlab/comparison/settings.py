@@ -23,8 +23,10 @@ class ComparisonSettings:
                 `epochs` or `match="seconds"`
     image_size  input size of all models in pixels; None: the size of each model
     match       the quantity of the first model that the other models are adjusted to
+    tune        random trials of the settings of each model, at least 2; None: the settings of the recipes
 
-    Raises UserError if a value is out of range, or if `minutes` is combined with another training length.
+    Raises UserError if a value is out of range, or if `minutes` or `match="seconds"` is combined with another setting
+    that determines the duration.
     """
 
     seeds: int = 3
@@ -32,6 +34,7 @@ class ComparisonSettings:
     minutes: float | None = None
     image_size: ImageSize | None = None
     match: Match | None = None
+    tune: int | None = None
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
@@ -48,4 +51,11 @@ class ComparisonSettings:
             raise UserError(
                 "--minutes cannot be combined with --epochs or --match seconds, because each of them sets the length "
                 "of a training: give only one of them."
+            )
+        if self.tune is not None and self.tune < 2:
+            raise UserError(f"--tune {self.tune} is out of range: it must be at least 2, the trials of each model.")
+        if self.tune is not None and (self.minutes is not None or self.match == "seconds"):
+            raise UserError(
+                "--tune cannot be combined with --minutes or --match seconds, because its trials have the epochs of "
+                "the recipes: use --epochs to make the trainings shorter."
             )

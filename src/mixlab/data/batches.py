@@ -25,6 +25,7 @@ from mixlab.data.image_file import UnreadableImage
 from mixlab.data.preprocess import Preprocess
 from mixlab.data.rng import epoch_order, image_uniforms
 from mixlab.data.transforms import Transform
+from mixlab.data.worker_signals import ignore_interrupts
 from mixlab.errors import UserError
 from mixlab.measure.machine import usable_cores
 from mixlab.report.progress import progress
@@ -250,8 +251,10 @@ def _read(reader: _Reader, requests: list[_Request], workers: int) -> Iterator[_
         return
     # torch warns about more workers than cores, and a recipe may be written for a larger machine.
     workers = min(workers, usable_cores())
-    # A separate generator, because seeding the workers would advance torch's default one.
-    loader = DataLoader(reader, sampler=requests, batch_size=None, num_workers=workers, generator=torch.Generator())
+    rng = torch.Generator()  # a separate one, because seeding the workers would advance torch's default one
+    loader = DataLoader(
+        reader, batch_size=None, sampler=requests, num_workers=workers, generator=rng, worker_init_fn=ignore_interrupts
+    )
     try:
         [Queue() for _ in range(workers + 1)]  # an iterator that can't make these prints a traceback
         results = iter(loader)

@@ -9,7 +9,7 @@ Axes:  image  an image of the dataset, from any split
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
@@ -76,6 +76,11 @@ def make_folds(dataset: Dataset, count: int, *, seed: int = 0, quiet: bool = Fal
     everything, notes = _group_all_images(dataset, quiet=quiet)
     _check_enough_images(dataset, everything, count)
     return Folds(everything, assign_folds(everything, count, seed), notes)
+
+
+def training_folds(dataset: Dataset, count: int) -> Folds:
+    """Divide the training images into `count` folds. Raises UserError as `make_folds` does."""
+    return make_folds(replace(dataset, splits={"train": dataset.splits["train"]}), count, quiet=True)
 
 
 def single_test_split(dataset: Dataset, *, quiet: bool = False) -> Folds:

@@ -81,6 +81,12 @@ def read_image(
         return _decode(content, value_range)
 
 
+def decode_pillow_image(image: Image.Image, value_range: ValueRange | None = None) -> UInt8[np.ndarray, "row column 3"]:
+    """Decode an image that was opened or made with Pillow, as `read_image` does for a file. Raises UnreadableImage."""
+    with _explain_errors(b"", str(getattr(image, "filename", "") or "the PIL image")):
+        return _pixels(image, value_range)
+
+
 def _content_name(content: bytes) -> str:
     return f"the image of {len(content):,} bytes"
 
@@ -123,10 +129,14 @@ def _pillow_limits() -> Iterator[None]:
 
 def _decode(content: bytes, value_range: ValueRange | None) -> UInt8[np.ndarray, "row column 3"]:
     with _open(content) as image:
-        image.load()
-        transpose = _ORIENTATION_FIXES.get(_orientation(image))
-        shown = Image.fromarray(scale_to_8_bits(image, value_range)) if is_deep(image) else image
-        return _to_rgb(shown if transpose is None else shown.transpose(transpose))
+        return _pixels(image, value_range)
+
+
+def _pixels(image: Image.Image, value_range: ValueRange | None) -> UInt8[np.ndarray, "row column 3"]:
+    image.load()
+    transpose = _ORIENTATION_FIXES.get(_orientation(image))
+    shown = Image.fromarray(scale_to_8_bits(image, value_range)) if is_deep(image) else image
+    return _to_rgb(shown if transpose is None else shown.transpose(transpose))
 
 
 def _open(content: bytes) -> Image.Image:

@@ -17,6 +17,7 @@ from mixlab.data.readers.tar_file import read_tar
 from mixlab.data.readers.tfds import read_tfds
 from mixlab.data.readers.torchvision_sets import SETS, read_torchvision_set
 from mixlab.data.readers.webdataset import read_webdataset
+from mixlab.data.readers.zip_file import read_zip
 from mixlab.data.splits import as_single_test_split, with_all_splits, with_test_split
 from mixlab.errors import UserError, did_you_mean
 
@@ -162,6 +163,7 @@ KINDS = {
     "tar": _user_images(
         "tar:FILE", _with_name_groups(lambda location, *, quiet: read_tar(_path(location), quiet=quiet))
     ),
+    "zip": _user_images("zip:FILE", _with_name_groups(lambda location, *, quiet: read_zip(_path(location)))),
     "wds": _user_images("wds:PATTERN", _with_name_groups(read_webdataset)),
     "parquet": _user_images("parquet:PATTERN", read_parquet),
     "hf": _published_images("hf:NAME[:SPLIT]", read_hub_dataset),

@@ -1,4 +1,4 @@
-"""A subset of a dataset for training: some classes, and a number or share of the images of each class.
+"""A subset of a dataset for training: some classes, all folds but one, and a number or share of each class.
 
 For a seed, the images of each class have one random order, so a larger subset contains the smaller ones.
 """
@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from mixlab.data.dataset import Dataset
+from mixlab.data.folds import training_folds
 from mixlab.data.rng import epoch_order
 from mixlab.errors import UserError, did_you_mean
 
@@ -18,22 +19,29 @@ def subset(
     dataset: Dataset,
     *,
     classes: Sequence[str] | None = None,
+    folds: int | None = None,
+    left_out_fold: int | None = None,
     per_class: int | None = None,
     share: float | None = None,
     seed: int,
 ) -> Dataset:
     """Select classes, and training images of each class.
 
-    classes    names in the order of the new labels; None: all
-    per_class  maximum number of training images of each class
-    share      fraction of the training images of each class; at least one image is selected
-    seed       selects the training images
+    classes        names in the order of the new labels; None: all
+    folds          number of folds of the training images, from which `left_out_fold` is removed; see `training_folds`
+    left_out_fold  index of the fold to remove; None if `folds` is None
+    per_class      maximum number of training images of each class
+    share          fraction of the training images of each class; at least one image is selected
+    seed           selects the training images of `per_class` and `share`
 
-    Validation and test keep all images of the classes. Raises UserError for unknown classes.
+    Validation and test keep all images of the classes. Raises UserError for unknown classes, and if a class has fewer
+    different images than there are folds.
     """
     if classes is not None:
         dataset = _of_classes(dataset, classes)
     train = dataset.splits["train"]
+    if folds is not None:
+        train = train.subset(np.flatnonzero(training_folds(dataset, folds).fold_of != left_out_fold))
     selected = []
     for label in range(len(dataset.classes)):
         indices = np.flatnonzero(train.labels == label)

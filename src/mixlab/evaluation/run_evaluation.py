@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
-from itertools import chain
 from typing import Any
 
 from mixlab.data.batches import Batch, EvalBatches
@@ -13,6 +12,7 @@ from mixlab.data.subset import subset
 from mixlab.errors import UserError
 from mixlab.evaluation.baselines import accuracy, majority_class
 from mixlab.evaluation.evaluate import Evaluation, evaluate, predict_fn
+from mixlab.evaluation.unseen_images import UnseenImages, unseen_by_weights
 from mixlab.measure import machine
 from mixlab.report.numbers import number
 from mixlab.report.progress import Advance, progress
@@ -31,6 +31,7 @@ class RunEvaluation:
 
     dataset      the "test" split contains the evaluated images; other splits may be missing
     evaluated    which images were evaluated, in words
+    unseen       which of them were left out because the run has learned from them
     majority     accuracy in per cent of always predicting the most frequent class of the training images, or of the
                  evaluated images if the training images are not available
     environment  the machine and the library versions, see `mixlab.measure.machine.describe`
@@ -39,6 +40,7 @@ class RunEvaluation:
     run: Run
     dataset: Dataset
     evaluated: str
+    unseen: UnseenImages
     evaluation: Evaluation
     majority: Estimate
     environment: dict[str, Any]
@@ -90,7 +92,13 @@ class RunEvaluation:
             "schema": SCHEMA,
             "run": str(self.run.path),
             "model": self.run.config["model"],
-            "data": {"name": self.dataset.name, "evaluated": self.evaluated, "images": len(self.split)},
+            "data": {
+                "name": self.dataset.name,
+                "evaluated": self.evaluated,
+                "images": len(self.split),
+                "left_out": self.unseen.left_out,
+                "near_copies": self.unseen.near_copies,
+            },
             "commit": self.environment["commit"],
             "device": self.environment["device"],
             **{measure: asdict(estimate) for measure, estimate in self.summary.items()},
@@ -100,22 +108,24 @@ class RunEvaluation:
         }
 
 
-def evaluate_run(run: Run, data: str | None, *, quiet: bool) -> RunEvaluation:
+def evaluate_run(run: Run, data: str | None, *, quiet: bool, device: str | None = None) -> RunEvaluation:
     """Evaluate a run in fp32.
 
     run    a finished run
-    data   the name of a data set; None, or the data set of the training: the test images that the run held out. The
-           same applies to a copy of the data set under another name.
+    data   the name of a data set; None, or the data set of the training: the test images that the run held out
+    device "cpu", "cuda", "cuda:1" or "mps"; None: the fastest one of this machine
     quiet  no progress bar
 
-    Raises UserError if the data cannot be read, if its classes are not those of the run, or if the split of the run is
-    lost.
+    Images that the run has learned from are left out. Raises UserError if none are left, if the data cannot be read, if
+    its classes are not those of the run, or if the split of the run is lost.
     """
     recipe = run.recipe
     classes = tuple(run.config["classes"])
     dataset, evaluated = _open_dataset(run, recipe["data"], data, classes)
-    device = machine.pick_device()
-    predict = predict_fn(prepare_model(load(run.path), device, ComputeMode()), device, ComputeMode())
+    unseen = unseen_by_weights(dataset, ("test",), [str(run.path)], quiet=quiet)
+    dataset = unseen.dataset
+    torch_device = machine.pick_device(device)
+    predict = predict_fn(prepare_model(load(run.path), torch_device, ComputeMode()), torch_device, ComputeMode())
     batches = EvalBatches(
         dataset.splits["test"],
         Preprocess.from_dict(run.config["preprocess"]),
@@ -132,9 +142,10 @@ def evaluate_run(run: Run, data: str | None, *, quiet: bool) -> RunEvaluation:
         run=run,
         dataset=dataset,
         evaluated=evaluated,
+        unseen=unseen,
         evaluation=evaluation,
         majority=accuracy(majority_class(dataset.splits.get("train", test).labels, len(test)), test.labels),
-        environment=machine.describe(device),
+        environment=machine.describe(torch_device),
     )
 
 
@@ -143,15 +154,9 @@ def _open_dataset(run: Run, trained_on: str, data: str | None, classes: tuple[st
     held_out = "the test split that the run held out"
     if data is None or is_same_source(data, trained_on):
         return _open_held_out(run, trained_on, classes), held_out
-    other = open_for_evaluation(data, classes)
-    if run.split_assignment is not None and set(chain.from_iterable(run.split_assignment.values())) <= set(
-        other.splits["test"].names
-    ):
-        # The folder was moved or copied, so most of its images are training images of the run. The description goes
-        # into published results, so it does not contain `data`, which may be a local path.
-        dataset = open_with_assignment(data, run.split_assignment, classes)
-        return dataset, f"{held_out}, because the data set contains the images that it was trained on"
-    return other, "images that the run was not trained on"
+    is_recorded = run.training_images.is_file()
+    evaluated = f"images that the run {'was not' if is_recorded else 'may have been'} trained on"
+    return open_for_evaluation(data, classes), evaluated
 
 
 def _open_held_out(run: Run, trained_on: str, classes: tuple[str, ...]) -> Dataset:

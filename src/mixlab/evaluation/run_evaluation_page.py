@@ -29,7 +29,7 @@ def _summary(run_evaluation: RunEvaluation) -> Summary:
     return Summary(
         run_evaluation.conclusion,
         f"Evaluated on: {run_evaluation.evaluated}, {run_evaluation.images}. "
-        "Intervals are over images and do not cover other trainings.",
+        f"{' '.join((*run_evaluation.unseen.notes, 'Intervals are over images and do not cover other trainings.'))}",
         [Metric(TITLES[measure], estimate, 1) for measure, estimate in run_evaluation.summary.items()],
     )
 

@@ -1,5 +1,7 @@
 """Tables of `mixlab evaluate`: several human-readable ones, and a single machine-readable one with all numbers."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from mixlab.evaluation.run_evaluation import RunEvaluation
@@ -21,7 +23,9 @@ _MAX_CONFUSIONS = 10
 
 def tables(run_evaluation: RunEvaluation) -> list[Table]:
     """The human-readable tables, in the order in which `mixlab evaluate` prints them."""
-    return [summary_table(run_evaluation), class_table(run_evaluation), *confusion_tables(run_evaluation)]
+    summary = summary_table(run_evaluation)  # without the notes, which contain local paths, in published model cards
+    summary = replace(summary, notes=(*summary.notes, *run_evaluation.unseen.notes))
+    return [summary, class_table(run_evaluation), *confusion_tables(run_evaluation)]
 
 
 def summary_table(run_evaluation: RunEvaluation) -> Table:

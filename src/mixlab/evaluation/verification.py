@@ -12,6 +12,7 @@ from mixlab.data.dataset import Dataset
 from mixlab.data.sources import open_for_evaluation
 from mixlab.errors import UserError
 from mixlab.evaluation.evaluate import Evaluation, evaluate, predict_fn
+from mixlab.evaluation.unseen_images import unseen_by_weights
 from mixlab.measure.machine import pick_device
 from mixlab.report.table import Cell, Column, Table
 from mixlab.speed.plan import ComputeMode, prepare_model
@@ -34,7 +35,8 @@ class Verification:
     classes     class names, empty if they are unknown
     logits      of the reference image
     data        the name of the evaluated data set
-    evaluation  on `data`
+    evaluation  on the images of `data` that the weights have not learned from
+    notes       about these images
     card        the Card of published weights
     """
 
@@ -44,6 +46,7 @@ class Verification:
     logits: Float[Tensor, " class"]
     data: str | None
     evaluation: Evaluation | None
+    notes: tuple[str, ...]
     card: Card | None
 
     def table(self) -> Table:
@@ -73,7 +76,7 @@ class Verification:
             Column("value", "value", digits=1),
             Column("expected", "expected", note="from the Card; checksums also from the record of the download."),
         ]
-        return Table("Verification", columns, rows)
+        return Table("Verification", columns, rows, self.notes)
 
     @property
     def damaged(self) -> list[str]:
@@ -98,18 +101,21 @@ def verify_weights(source: str, data: str | None, given: Mapping[str, Any], *, q
     given   config fields that cannot be inferred from the weights
     quiet   no progress bar
 
-    Raises UserError if the weights cannot be loaded or the classes of `data` do not match.
+    Raises UserError if the weights cannot be loaded, if the classes of `data` do not match, or if the weights have
+    learned from all images of a class.
     """
     opened = load_pretrained(source, **given)
     model = build_with_weights(opened.weights)
     path = find_source(source).path
     files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.is_file())
     files = [file for file in files if file.suffix != ".sha256"]
-    evaluation, card = None, find_card(source)
+    evaluation, notes, card = None, (), find_card(source)
     if data is not None:
         device = pick_device()
+        unseen = unseen_by_weights(_open_data(data, opened.classes, card), ("test",), [source], quiet=quiet)
+        notes = unseen.notes
         batches = EvalBatches(
-            _open_data(data, opened.classes, card).splits["test"],
+            unseen.dataset.splits["test"],
             opened.preprocess,
             batch=_BATCH,
             workers=0,
@@ -131,6 +137,7 @@ def verify_weights(source: str, data: str | None, given: Mapping[str, Any], *, q
         logits=reference_logits(model, opened.preprocess),
         data=data,
         evaluation=evaluation,
+        notes=notes,
         card=card,
     )
 

@@ -11,16 +11,34 @@ from typing import Any
 import psutil
 import torch
 
+from mixlab.errors import UserError
+
 _PACKAGES = ("mixlab", "torch", "torchvision", "timm", "accelerate", "einops", "numpy", "pillow", "scikit-learn")
 
 
-def pick_device() -> torch.device:
-    """The fastest available type of device: CUDA, otherwise Apple's MPS, otherwise the CPU."""
+def pick_device(name: str | torch.device | None = None) -> torch.device:
+    """The device `name`: "cpu", "cuda", "cuda:1" or "mps". Raises UserError if this machine does not have it.
+
+    None: the fastest available type of device: CUDA, otherwise Apple's MPS, otherwise the CPU.
+    """
+    if name is not None:
+        available = _available_devices()
+        if str(name) not in available:
+            raise UserError(
+                f'The device "{name}" is not available: this machine has {", ".join(available)}. Give one of these.'
+            )
+        return torch.device(name)
     if torch.cuda.is_available():
         return torch.device("cuda")
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
+
+
+def _available_devices() -> list[str]:
+    cuda = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    mps = ["mps"] if torch.backends.mps.is_available() else []
+    return ["cpu", *(["cuda"] if cuda else []), *cuda, *mps]
 
 
 def device_name(device: torch.device) -> str:

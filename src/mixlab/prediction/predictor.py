@@ -3,9 +3,9 @@
     predictor = Predictor("runs/first")
     predictor("cat.jpg").label            # "cat"
     predictor("cat.jpg").top(3)           # [("cat", 0.93), ("fox", 0.05), ("dog", 0.01)]
+    predictor(["cat.jpg", array])         # a list of predictions
 
-Axes:  image        in the batch
-       row, column  pixels, at the image size of the model
+Axes:  row, column  pixels, at the image size of the model
        class        index into `Predictor.classes`
 """
 
@@ -13,20 +13,19 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from mixlab.data.image_file import UnreadableImage, read_image
+from mixlab.data.image_file import UnreadableImage
 from mixlab.errors import UserError
 from mixlab.measure.machine import pick_device
+from mixlab.prediction.image_input import ImageInput, rgb_array
 from mixlab.weights.load import build_with_weights, load_pretrained
 from mixlab.zoo.class_names import CLASS_NAMES_NEED_TIMM
-
-ImageInput = str | Path | bytes | np.ndarray
-"""An image file, the content of one, or a uint8 array of shape (row, column, 3) in RGB."""
 
 BATCH = 64
 
@@ -56,12 +55,22 @@ class Predictor:
 
     `source` is the folder of a run, or any other source of weights that `load` accepts. `classes` has the name of each
     class, or "class 0", "class 1", ... if the names are unknown. Published models need timm for their class names; if
-    it is not installed, a warning is logged.
+    it is not installed, a warning is logged. `device` is "cpu", "cuda", "cuda:1" or "mps"; None is the fastest one of
+    this machine.
 
-    Raises UserError if the weights can't be loaded, or the model has no head.
+    An image is a path, the bytes of an image file, a file opened in binary mode, a PIL image, or one of:
+
+    - an array of uint8 with shape (rows, columns), (rows, columns, 1), (rows, columns, 3) or (rows, columns, 4)
+    - a tensor with shape (1, rows, columns), (3, rows, columns) or (4, rows, columns), of uint8 or of floats in [0, 1]
+
+    One channel is grey, three are RGB, and the fourth is alpha: transparent pixels are blended with white. Images have
+    any size and are not normalised: the preprocessing of the model is applied to them.
+
+    Raises UserError if the weights can't be loaded, the model has no head, or the device is not available.
     """
 
-    def __init__(self, source: str | Path):
+    def __init__(self, source: str | Path, *, device: str | torch.device | None = None):
+        self._device = pick_device(device)
         pretrained = load_pretrained(source)
         if not pretrained.classes:
             raise UserError(f"{source} has no head, so it can't predict labels: give a model with classes.")
@@ -73,17 +82,28 @@ class Predictor:
             else tuple(f"class {index}" for index in pretrained.classes)
         )
         self._preprocess = pretrained.preprocess
-        self._device = pick_device()
         self._model = build_with_weights(pretrained.weights).to(self._device)
 
-    def __call__(self, image: ImageInput) -> Prediction:
-        """The prediction for one image. Raises UnreadableImage if the file can't be read."""
-        return self._predict_batch([self._read(image)])[0]
+    @overload
+    def __call__(self, image: ImageInput) -> Prediction: ...
+
+    @overload
+    def __call__(self, image: list[ImageInput] | tuple[ImageInput, ...]) -> list[Prediction]: ...
+
+    def __call__(self, image: ImageInput | list[ImageInput] | tuple[ImageInput, ...]) -> Prediction | list[Prediction]:
+        """The prediction for one image, or those for a list of images.
+
+        Raises UnreadableImage if a file can't be read, and UserError for anything that is not an image.
+        """
+        if not isinstance(image, list | tuple):
+            return self._predict_batch([self._read(image)])[0]
+        batches = (image[start : start + BATCH] for start in range(0, len(image), BATCH))
+        return [one for batch in batches for one in self._predict_batch([self._read(each) for each in batch])]
 
     def predict(self, images: Sequence[ImageInput]) -> Iterator[Prediction | UnreadableImage]:
         """Yields the prediction for each image, in order, or the error if an image can't be read.
 
-        Raises UserError if an array is not a uint8 image.
+        Raises UserError for anything that is not an image.
         """
         for start in range(0, len(images), BATCH):
             inputs = [self._read_or_error(image) for image in images[start : start + BATCH]]
@@ -98,14 +118,7 @@ class Predictor:
             return error
 
     def _read(self, image: ImageInput) -> UInt8[Tensor, "3 row column"]:
-        if not isinstance(image, np.ndarray):
-            image = read_image(image if isinstance(image, bytes) else Path(image), self._preprocess.value_range)
-        elif image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise UserError(
-                f"An array of {image.dtype} with shape {image.shape} is not an image: give uint8 values from 0 to 255 "
-                "with shape (rows, columns, 3), in RGB."
-            )
-        return self._preprocess.resized(image)
+        return self._preprocess.resized(rgb_array(image, self._preprocess.value_range))
 
     @torch.inference_mode()
     def _predict_batch(self, images: list[Tensor]) -> list[Prediction]:

@@ -17,7 +17,7 @@ from mixlab.report.axes import (
     draw_text,
     set_x_scale,
 )
-from mixlab.report.colours import GROUND, INK, MUTED, RAISED, RULE, SHAPES, colour_for
+from mixlab.report.colours import GROUND, INK, MUTED, RAISED, RULE, SHAPES, Shape, colour_for
 from mixlab.report.figure import Figure, Panel
 from mixlab.report.label_placement import fit_names, text_width
 from mixlab.report.numbers import format_estimate, number
@@ -35,19 +35,26 @@ LEFT, RIGHT = 8, PANEL_WIDTH - 8
 DISC = SHAPES[0]
 ROWS_PER_PANEL = 22
 
+ARROW: Shape = ((1, 0), (-0.6, 1), (-0.6, -1))
+MAX_BAR = 5  # times the margin: a longer bar ends with an arrow
+
 Draw = Callable[["Axes", "_Row", float], None]
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """An estimate for one name, or for the difference of two names."""
+    """An estimate for one name, or for the difference of two names; `note` is shown after its value."""
 
     names: tuple[str, ...]
     estimate: Estimate
+    note: str = ""
 
     @property
     def label(self) -> str:
         return " − ".join(self.names)
+
+    def value_text(self, digits: int) -> str:
+        return f"{format_estimate(self.estimate, digits)} {self.note}".rstrip()
 
 
 def dot_plot(
@@ -77,7 +84,8 @@ def dot_plot(
 
     rows = [_Row((name,), estimate) for name, estimate in estimates.items()]
     seeds = [value for points in values.values() for value in points]
-    return Figure(title, _panels(rows, axis, draw_row, include=seeds, baselines=baselines or {}), caption)
+    shown = [*_ends(estimates.values()), *seeds]
+    return Figure(title, _panels(rows, axis, draw_row, shown=shown, baselines=baselines or {}), caption)
 
 
 def pair_forest_plot(
@@ -108,8 +116,41 @@ def pair_forest_plot(
     if detectable is not None:
         smallest = number(detectable, axis.decimals([detectable]))
         caption += f" The band marks differences below {smallest} {axis.unit}, which are not reliably detected."
-    include = [0.0] if detectable is None else [-detectable, detectable]
-    return Figure(title, _panels(rows, axis, draw_row, include=include, baselines={}), caption.strip())
+    band = [0.0] if detectable is None else [-detectable, detectable]
+    shown = [*_ends(differences.values()), *band]
+    return Figure(title, _panels(rows, axis, draw_row, shown=shown, baselines={}), caption.strip())
+
+
+def bound_plot(
+    title: str,
+    bounds: Mapping[str, float],
+    axis: Axis,
+    *,
+    margin: float,
+    models: Sequence[str],
+    notes: Mapping[str, str],
+    caption: str = "",
+) -> Figure:
+    """For each model, an upper bound as a bar from 0.
+
+    bounds: at least 0, for each model.
+    margin: drawn as a labelled vertical line. Bars end at five times the margin, with an arrow if the bound is larger.
+    models: all model names, which determine the colours.
+    notes:  text after the bound, for some of the models.
+    """
+    end = MAX_BAR * margin
+
+    def draw_row(axes: "Axes", row: _Row, y: float) -> None:
+        (name,) = row.names
+        bound, colour = row.estimate.value, colour_for(name, models)
+        draw_line(axes, [0, min(bound, end)], [y, y], colour, 6)
+        if bound > end:
+            draw_shape(axes, end, y, ARROW, face=colour, edge=colour, radius=6)
+
+    rows = [_Row((name,), Estimate.exact(bound, axis.unit), notes.get(name, "")) for name, bound in bounds.items()]
+    shown = [0.0, margin, *(min(bound, end) for bound in bounds.values())]
+    line = {"margin": Estimate.exact(margin, axis.unit)}
+    return Figure(title, _panels(rows, axis, draw_row, shown=shown, baselines=line), caption)
 
 
 def forest_plot(title: str, estimates: Mapping[str, Estimate], axis: Axis, *, caption: str = "") -> Figure:
@@ -120,19 +161,18 @@ def forest_plot(title: str, estimates: Mapping[str, Estimate], axis: Axis, *, ca
         draw_shape(axes, row.estimate.value, y, DISC, face=INK, edge=GROUND, radius=4.5)
 
     rows = [_Row((name,), estimate) for name, estimate in estimates.items()]
-    return Figure(title, _panels(rows, axis, draw_row, include=[], baselines={}), caption)
+    return Figure(title, _panels(rows, axis, draw_row, shown=_ends(estimates.values()), baselines={}), caption)
 
 
 def _panels(
-    rows: Sequence[_Row], axis: Axis, draw_row: Draw, *, include: Iterable[float], baselines: Mapping[str, Estimate]
+    rows: Sequence[_Row], axis: Axis, draw_row: Draw, *, shown: Sequence[float], baselines: Mapping[str, Estimate]
 ) -> list[Panel]:
     """Split the rows into panels of about equal height with the same axis.
 
-    `include` are values that the axis must contain. It also contains baselines that are near the rows.
+    `shown` are values that the axis must contain. It also contains baselines that are near them.
     """
-    estimates = [row.estimate for row in rows]
-    shown_values = _with_near_lines([*_ends(estimates), *include], [baseline.value for baseline in baselines.values()])
-    digits = axis.decimals(estimate.value for estimate in estimates)
+    shown_values = _with_near_lines(shown, [baseline.value for baseline in baselines.values()])
+    digits = axis.decimals(row.estimate.value for row in rows)
     size = ceil(len(rows) / ceil(len(rows) / ROWS_PER_PANEL))
     return [
         _panel(rows[start : start + size], axis, axis.limits(shown_values), digits, draw_row, baselines)
@@ -162,7 +202,7 @@ def _panel(
                 canvas, axes, f"{name} {format_estimate(baseline, digits)}", baseline.value, 12 + 20 * index
             )
         for index, row in enumerate(rows):
-            text_baseline, value = top + ROW * index + 15, format_estimate(row.estimate, digits)
+            text_baseline, value = top + ROW * index + 15, row.value_text(digits)
             draw_text(
                 canvas, fit_names(row.names, PANEL_WIDTH - text_width(value) * SMALL / TEXT - 8), 0, text_baseline
             )
@@ -176,7 +216,7 @@ def _panel(
             draw_row(axes, row, middle)
         draw_text(canvas, axis.title_with_arrow(), PANEL_WIDTH, height - 6, size=SMALL, colour=MUTED, align="right")
 
-    values = (f"{row.label} {format_estimate(row.estimate, digits)}" for row in rows)
+    values = (f"{row.label} {row.value_text(digits)}" for row in rows)
     return Panel(PANEL_WIDTH, height, draw, f"{axis.title}: {'; '.join(values)}.")
 
 
@@ -211,7 +251,7 @@ def _ends(estimates: Iterable[Estimate]) -> list[float]:
     return [end for end in ends if end is not None]
 
 
-def _with_near_lines(values: list[float], lines: Iterable[float]) -> list[float]:
+def _with_near_lines(values: Sequence[float], lines: Iterable[float]) -> list[float]:
     """The values and the lines that are at most the range of the values away from them."""
     extent = max(values) - min(values)
-    return values + [line for line in lines if min(values) - extent <= line <= max(values) + extent]
+    return [*values, *(line for line in lines if min(values) - extent <= line <= max(values) + extent)]

@@ -1,4 +1,4 @@
-"""Progress bars on a terminal; no output if standard error is not a terminal."""
+"""Progress on standard error: bars on a terminal, and lines where it is not a terminal."""
 
 import sys
 from collections.abc import Iterator
@@ -51,6 +51,12 @@ def progress(label: str, total: int, *, quiet: bool = False) -> Iterator[Advance
             bars.update(task, advance=steps, text=text)
 
         yield advance
+
+
+def log_without_bar(line: str, *, quiet: bool) -> None:
+    """Print a line on standard error where `progress` shows no bar because it is not a terminal, unless `quiet`."""
+    if not quiet and not sys.stderr.isatty():
+        print(line, file=sys.stderr, flush=True)
 
 
 def _ignore(steps: int = 1, text: str = "") -> None:

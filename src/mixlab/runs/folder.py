@@ -12,6 +12,8 @@ report.html         curves and metrics of the training, also while it runs
 postmortem.json     the step at which the loss was no longer finite
 model.safetensors   the weights with the best validation accuracy; without validation, those of the last step
 config.json         the model's family, its complete config, class names, preprocessing
+training_images.safetensors
+                    digests of the images that the weights have learned from: mixlab.evaluation.training_images
 """
 
 import json
@@ -39,6 +41,11 @@ class Run:
     @property
     def weights(self) -> Path:
         return self.path / "model.safetensors"
+
+    @property
+    def training_images(self) -> Path:
+        """The record of `mixlab.evaluation.training_images`, which runs of older versions lack."""
+        return self.path / "training_images.safetensors"
 
     @property
     def journal(self) -> Path:

@@ -21,6 +21,7 @@ class History:
     skipped: list[Line] = field(default_factory=list)
     averaged: list[Line] = field(default_factory=list)
     ridges: list[Line] = field(default_factory=list)
+    stopped_early: list[Line] = field(default_factory=list)
     end: Line | None = None
 
     @property
@@ -56,7 +57,7 @@ def read_history(path: Path) -> History:
     for line in lines:
         kinds.setdefault(line["kind"], []).append(line)
     kind_of_field = {"steps": "step", "epochs": "epoch", "ridges": "ridge"}
-    kind_of_field |= {kind: kind for kind in ("resumed", "skipped", "averaged")}
+    kind_of_field |= {kind: kind for kind in ("resumed", "skipped", "averaged", "stopped_early")}
     fields = {name: kinds.get(kind, []) for name, kind in kind_of_field.items()}
     return History(**fields, end=kinds["end"][-1] if "end" in kinds else None)
 

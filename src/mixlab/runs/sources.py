@@ -17,6 +17,8 @@ EXCLUDED = (
     "cli",
     "comparison",
     "data/inspection",
+    "evaluation/training_images.py",
+    "evaluation/unseen_images.py",
     "export",
     "prediction",
     "report",
@@ -24,6 +26,7 @@ EXCLUDED = (
     "runs/side_by_side.py",
     "stats",
     "studies",
+    "training/epoch_lines.py",
     "training/run_page.py",
     "training/trackers.py",
 )

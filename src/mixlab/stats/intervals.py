@@ -12,11 +12,12 @@ from scipy.special import bdtr, ndtri, stdtrit
 from mixlab.stats.estimate import TAIL, Estimate
 
 
-def mean_interval(values: Iterable[float], unit: str, *, least: float = -math.inf) -> Estimate:
+def mean_interval(values: Iterable[float], unit: str, *, least: float = -math.inf, most: float = math.inf) -> Estimate:
     """Mean of independent values with Student's t interval (Student, 1908), for example one time per seed.
 
     values: at least one number, in `unit`.
     least:  lower bound of the quantity, for example 0 for a time; `low` is clipped to it.
+    most:   upper bound of the quantity, for example 100 for an accuracy in per cent; `high` is clipped to it.
 
     `low` and `high` are None for a single value, and if all values are equal: three identical accuracies do not
     show that the variance is 0.
@@ -29,7 +30,9 @@ def mean_interval(values: Iterable[float], unit: str, *, least: float = -math.in
     if spread == 0:
         return Estimate(mean, low=None, high=None, n=len(values), unit=unit, spread=0.0)
     half = float(stdtrit(len(values) - 1, 1 - TAIL)) * spread / len(values) ** 0.5
-    return Estimate(mean, low=max(mean - half, least), high=mean + half, n=len(values), unit=unit, spread=spread)
+    return Estimate(
+        mean, low=max(mean - half, least), high=min(mean + half, most), n=len(values), unit=unit, spread=spread
+    )
 
 
 def proportion_interval(correct: float, n: int) -> Estimate:

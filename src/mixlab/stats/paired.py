@@ -18,12 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import nctdtrinc, stdtrit
 
+from mixlab.stats.components import Correctness, Sample, accuracies, interaction_variance
 from mixlab.stats.estimate import TAIL, Estimate
 
 POWER = 0.80
-
-Correctness = NDArray[np.bool_] | NDArray[np.float64]
-"""(seed, image) Whether each training classified each image correctly; floats if the columns are groups of images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,54 +50,21 @@ class Difference:
         return min(self.seeds) > 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Sample:
-    """Distinct values (value,) with their counts as weights (value,), and the variance of their mean."""
-
-    values: NDArray[np.float64]
-    weights: NDArray[np.float64]
-
-    @property
-    def size(self) -> int:
-        return round(self.weights.sum())
-
-    @property
-    def degrees_of_freedom(self) -> int:
-        return max(self.size - 1, 1)  # for a single value the sum of squares is 0, so the divisor has no effect
-
-    @property
-    def mean(self) -> float:
-        return float(self.weights @ self.values) / self.size
-
-    @property
-    def variance(self) -> float:
-        """Unbiased variance of the mean."""
-        squares = float(self.weights @ (self.values - self.mean) ** 2)
-        return squares / self.degrees_of_freedom / self.size
-
-    def resample_means(self, resamples: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """(resample,) Deviations of resampled means, scaled so that their variance is `variance`.
-
-        Without the scaling it would be (size - 1) / size of it.
-        """
-        counts = rng.multinomial(self.size, self.weights / self.size, size=resamples)
-        deviations = counts @ self.values / self.size - self.mean
-        return deviations * math.sqrt(self.size / self.degrees_of_freedom)
-
-
 def crossed_bootstrap(
     correct_a: Correctness,
     correct_b: Correctness,
     *,
+    image_variance_factor: float = 1.0,
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Difference:
     """Compare two models by resampling images (jointly for both models) and seeds (separately for each model).
 
-    correct_a, correct_b: (seed, image) whether each training classified each image correctly. The images must be
-                          the same; the numbers of seeds may differ.
-    resamples:            number of bootstrap resamples. The smallest possible p-value is 2 / (resamples + 1).
-    seed:                 seed of the random numbers; the same seed gives the same result.
+    correct_a, correct_b:   (seed, image) whether each training classified each image correctly. The images must be
+                            the same; the numbers of seeds may differ.
+    image_variance_factor:  multiplies the variance due to the images, see `mixlab.stats.best.behind_the_best`.
+    resamples:              number of bootstrap resamples. The smallest possible p-value is 2 / (resamples + 1).
+    seed:                   seed of the random numbers; the same seed gives the same result.
 
     A plain percentile bootstrap would be wrong in three cases, which are corrected:
 
@@ -120,13 +85,14 @@ def crossed_bootstrap(
     """
     rng = np.random.default_rng(seed)
     images = _image_differences(correct_a, correct_b)
-    seeds_a, seeds_b = _accuracies(correct_a), _accuracies(correct_b)
+    seeds_a, seeds_b = accuracies(correct_a), accuracies(correct_b)
 
     # The variance over seeds contains the interaction already. The lower bound is the variance of the four half images.
-    interaction = _interaction_variance(correct_a) + _interaction_variance(correct_b)
-    image_variance = max(images.variance - interaction, 1 / images.size**2)
+    interaction = interaction_variance(correct_a) + interaction_variance(correct_b)
+    image_variance = image_variance_factor * max(images.variance - interaction, 1 / images.size**2)
     variance = image_variance + seeds_a.variance + seeds_b.variance
-    denominator = sum(term.variance**2 / term.degrees_of_freedom for term in (images, seeds_a, seeds_b))
+    denominator = (image_variance_factor * images.variance) ** 2 / images.degrees_of_freedom
+    denominator += sum(seeds.variance**2 / seeds.degrees_of_freedom for seeds in (seeds_a, seeds_b))
     degrees_of_freedom = max(variance**2 / denominator, 1.0)  # the subtraction could make it smaller than 1
 
     deviations = (
@@ -168,16 +134,17 @@ def cluster_values(correct: Correctness, groups: NDArray[np.int64]) -> NDArray[n
     return mean + contributions * contributions.shape[1] / correct.shape[1]
 
 
-def crossed_interval(correct: Correctness) -> Estimate:
+def crossed_interval(correct: Correctness, *, image_variance_factor: float = 1.0) -> Estimate:
     """Mean accuracy of one model in per cent, with a 95 % interval over images and seeds.
 
-    correct: (seed, image) whether each training classified each image correctly.
+    correct:                (seed, image) whether each training classified each image correctly.
+    image_variance_factor:  as for `crossed_bootstrap`.
 
     The interval is that of the difference from a model that is always correct. `spread` is the standard deviation
     of the accuracy over seeds.
     """
     always_correct = np.ones((1, correct.shape[1]), dtype=bool)
-    shortfall = crossed_bootstrap(correct, always_correct)
+    shortfall = crossed_bootstrap(correct, always_correct, image_variance_factor=image_variance_factor)
     accuracies = 100 * correct.mean(axis=1)
     return Estimate(
         value=float(accuracies.mean()),
@@ -189,27 +156,10 @@ def crossed_interval(correct: Correctness) -> Estimate:
     )
 
 
-def _image_differences(correct_a: Correctness, correct_b: Correctness) -> _Sample:
+def _image_differences(correct_a: Correctness, correct_b: Correctness) -> Sample:
     """Mean difference of each image plus the four half images; equal values are stored once, with their count."""
     values, weights = np.unique(correct_a.mean(axis=0) - correct_b.mean(axis=0), return_counts=True)
-    return _Sample(np.append(values, [1, -1, 0]), np.append(weights, [0.5, 0.5, 1]))
-
-
-def _accuracies(correct: Correctness) -> _Sample:
-    return _Sample(correct.mean(axis=1), np.ones(len(correct)))
-
-
-def _interaction_variance(correct: Correctness) -> float:
-    """Variance of the mean accuracy due to the interaction of seeds and images.
-
-    The interaction is what neither the seed's accuracy nor the image's difficulty explains: an image that is correct
-    in one training and wrong in another. Returns 0 for a single training, from which it can't be estimated.
-    """
-    seeds, images = correct.shape
-    if seeds == 1:
-        return 0.0
-    scatter = correct - correct.mean(axis=1, keepdims=True) - correct.mean(axis=0) + correct.mean()
-    return float(np.sum(scatter**2)) / ((seeds - 1) * (images - 1)) / (seeds * images)
+    return Sample(np.append(values, [1, -1, 0]), np.append(weights, [0.5, 0.5, 1]))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -4,7 +4,7 @@ Claims are part of the source code of a study, written before it runs. Their ver
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -25,6 +25,8 @@ from mixlab.stats.paired_t import equivalence_p, two_sided_p
 
 SCHEMA = 2
 ALPHA = 0.05
+MIN_REPEATS = 3
+"""With fewer repetitions, a note says that the intervals are unreliable."""
 
 Verdict = Literal["agrees", "disagrees", "undecided", "not testable at this scale"]
 
@@ -130,7 +132,7 @@ class Arm:
 
     def difference(self, other: "Arm") -> Estimate:
         """The mean difference in percentage points, with an interval."""
-        return mean_interval(self.minus(other), "points")
+        return mean_interval(self.minus(other), "points", least=-100, most=100)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +186,8 @@ class ArmsResult:
         rows: list[dict[str, Cell]] = [{"name": arm.name, **arm.columns, "top1": arm.top1} for arm in self.arms]
         columns = [Column("name", "arm"), *self.columns, Column("top1", "top-1", "%", digits=1)]
         spread = f"± is the standard deviation over {self.repeats}."
-        arms = Table(f"Arms on {self.data}", columns, rows, [spread, *self.notes])
+        notes = [spread, *self._too_few(arm.top1 for arm in self.arms), *self.notes]
+        arms = Table(f"Arms on {self.data}", columns, rows, notes)
         return [arms, self._differences()] if self.pairs else [arms]
 
     def figures(self) -> list[Figure]:
@@ -217,14 +220,23 @@ class ArmsResult:
             "findings": [finding.to_dict() for finding in self.findings()],
         }
 
+    def _too_few(self, estimates: Iterable[Estimate]) -> list[str]:
+        """Notes if there are too few repetitions for an interval, or for a reliable one."""
+        repeats = pluralize(len(self.arms[0].scores), self.repeats.removesuffix("s"))
+        notes = []
+        if len(self.arms[0].scores) < MIN_REPEATS:
+            notes.append(f"With {repeats}, the intervals are unreliable: give --seeds {MIN_REPEATS} or more.")
+        if any(estimate.low is None for estimate in estimates):
+            notes.append(f"Without interval: all {repeats} have the same value, so they are too few to estimate one.")
+        return notes
+
     def _differences(self) -> Table:
-        rows: list[dict[str, Cell]] = [
-            {"a": a, "b": b, "difference": self[a].difference(self[b])} for a, b in self.pairs
-        ]
+        differences = [(a, b, self[a].difference(self[b])) for a, b in self.pairs]
+        rows: list[dict[str, Cell]] = [{"a": a, "b": b, "difference": difference} for a, b, difference in differences]
         columns = [Column("a", "arm"), Column("b", "minus")]
         columns.append(Column("difference", "difference", "points", digits=2, uncertainty="interval"))
         note = f"95 % intervals over {self.repeats}, not adjusted for multiple comparisons; the claims are adjusted."
-        return Table("Differences", columns, rows, [note])
+        return Table("Differences", columns, rows, [note, *self._too_few(difference for *_, difference in differences)])
 
 
 def claims_table(findings: Sequence[Finding]) -> Table:
@@ -252,8 +264,11 @@ def claims_table(findings: Sequence[Finding]) -> Table:
     return Table("Claims", columns, rows, list(regimes))
 
 
-def study_page(result: StudyResult) -> Page:
-    """The report page of a study."""
+def study_page(result: StudyResult, notes: Sequence[str] = ()) -> Page:
+    """The report page of a study.
+
+    notes  sentences about the evaluated images
+    """
     findings = result.findings()
     return Page(
         title=result.title,
@@ -261,7 +276,7 @@ def study_page(result: StudyResult) -> Page:
         summary=Summary(_sentence(findings), "Claims were fixed before the study ran, and verdicts follow by rule."),
         sections=[
             *([Section("Claims", [claims_table(findings)])] if findings else []),
-            Section("Results", [*result.figures(), *result.tables()]),
+            Section("Results", [*result.figures(), *result.tables(), *notes]),
             result.details(),
         ],
         footer=written_by(result.environment["versions"]["mixlab"]),

@@ -92,7 +92,9 @@ def run(dataset: Dataset, settings: Settings, *, quiet: bool, log: Callable[[str
     for name, arm_runs in runs.items():
         scores = tuple(100 * float(correct_answers(run, dataset).mean()) for run in arm_runs)
         epochs = arm_runs[0].recipe.get("epochs", 1)
-        arms.append(Arm(name, scores, mean_interval(scores, "%"), {"epochs": epochs}, {"epochs": epochs}))
+        arms.append(
+            Arm(name, scores, mean_interval(scores, "%", least=0, most=100), {"epochs": epochs}, {"epochs": epochs})
+        )
         log(f"{name}: {', '.join(f'{score:.1f}' for score in scores)} %")
     return ArmsResult(
         title="Do pre-trained models transfer to new classes?",

@@ -26,9 +26,13 @@ T = TypeVar("T")
 def init_distributed(device: torch.device) -> PartialState:
     """Initialize the process group that `torchrun` or `accelerate launch` set up; without one, nothing is initialized.
 
+    A GPU with an index, such as "cuda:1", becomes the current one, which Accelerate uses.
+
     Raises UserError if more processes were launched than can be reached: each would train a model of its own.
     """
     launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
     try:
         state = PartialState(cpu=device.type == "cpu")
     except ValueError as error:  # an environment variable such as MASTER_ADDR is missing

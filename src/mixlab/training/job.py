@@ -83,6 +83,12 @@ class Job:
             quiet=quiet,
         )
 
+    @property
+    def initial_models(self) -> list[str]:
+        """The names of the models that this one learns from: its initial weights and its teacher."""
+        weights, distillation = self.recipe.initialization.weights, self.recipe.distillation
+        return [*([weights] if weights else []), *([distillation.teacher] if distillation else [])]
+
     def steps(self, steps_per_epoch: int) -> int:
         """The number of steps of the whole training. Raises UserError if the warm-up is longer."""
         return total_steps(self.recipe, steps_per_epoch)

@@ -72,7 +72,7 @@ def _plan(job: Job, folder: Path, log: Log) -> Plan:
         plan = Plan.from_dict(Run(folder).plan)
         log(f"Resuming {folder} with its plan: {plan.mode}.")
         return plan
-    log(f"Device: {device_name(job.device)}. Timing a few steps in every compute mode:")
+    log(f"Device: {device_name(job.device)}. The fastest compute mode is selected by the time of a few steps:")
     processes = PartialState().num_processes
     plan, seconds = broadcast_from_main(lambda: select_plan(job, log, processes))
     log(f"  {plan.mode}, {1000 * seconds:.0f} ms per step of {job.batch} images")

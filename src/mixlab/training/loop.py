@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mixlab.data.rng import step_seed
 from mixlab.evaluation.evaluate import predict_fn
+from mixlab.evaluation.training_images import record_training_images, union
 from mixlab.files import create_parents
 from mixlab.measure.memory import peak_bytes
 from mixlab.report.progress import progress as progress_bar
@@ -19,6 +20,7 @@ from mixlab.runs.folder import Run
 from mixlab.speed.allocator import retain_freed_memory
 from mixlab.speed.plan import Plan, prepare_for_training
 from mixlab.training.distributed import (
+    all_gather,
     all_reduce_any,
     broadcast_from_main,
     cpu_group,
@@ -27,14 +29,17 @@ from mixlab.training.distributed import (
     make_accelerator,
     parallelize,
 )
+from mixlab.training.early_stopping import stops_early
 from mixlab.training.ema import ModelEma
+from mixlab.training.epoch_lines import EpochLines
 from mixlab.training.job import Job
 from mixlab.training.objective import make_objective
 from mixlab.training.optimizer import build_optimizers
+from mixlab.training.recipes.schema import Recipe
 from mixlab.training.run_writer import RunWriter
 from mixlab.training.schedule import lr_factor
 from mixlab.training.signals import StopSignals
-from mixlab.training.state import BestScore, TrainingState
+from mixlab.training.state import BestScore, Progress, TrainingState
 from mixlab.training.step import TrainStep
 from mixlab.training.step_metrics import StepMetrics
 from mixlab.training.trackers import require_trackers, tracked
@@ -50,11 +55,12 @@ def train(job: Job, plan: Plan, folder: Path, *, quiet: bool, on_wait: Callable[
     job      from `resolve`
     plan     how to compute; a run that is resumed uses its own plan
     folder   new or empty, or with a run of the same job: an unfinished one is resumed, a finished one is returned
-    quiet    no progress bars
+    quiet    no progress bars, and no lines where standard error is not a terminal
     on_wait  called with a message if another process trains in the folder; then `train` waits and returns the run of
              that process. None: raises LeaseHeldError instead
 
-    SIGTERM and SIGUSR1 stop the training after the current step: a checkpoint is written and Interrupted is raised.
+    Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 stop the training after the current step: a checkpoint is written and
+    Interrupted is raised. A second Ctrl-C stops it at once.
     Raises UserError for errors that only occur during training, such as unreadable images, a full disk, or a loss that
     is not finite. The last checkpoint stays; a new folder without a checkpoint is removed.
     """
@@ -107,10 +113,10 @@ def _fit(job: Job, plan: Plan, writer: RunWriter, *, quiet: bool) -> None:
         log = stack.enter_context(tracked(recipe, writer.run.path, accelerator, step=progress.step))
         advance = stack.enter_context(progress_bar(f"train {recipe.model}", total=steps, quiet=quiet))
         advance(progress.step)
-        metrics = StepMetrics(accelerator)
+        metrics, epoch_lines = StepMetrics(accelerator), EpochLines(progress, steps, steps_per_epoch, quiet=quiet)
         stopped = False
 
-        while progress.step < steps and not stopped:
+        while not _is_complete(recipe, progress, steps) and not stopped:
             epoch, start = divmod(progress.step, steps_per_epoch)
             model.train()
             progress.begin_epoch()
@@ -147,17 +153,21 @@ def _fit(job: Job, plan: Plan, writer: RunWriter, *, quiet: bool) -> None:
                 if validation is not None:
                     with nullcontext() if ema is None else ema.applied():
                         line["validation"] = validation.accuracy(predict_fn(network, device, plan.mode))
+                    progress.scores.append(line["validation"]["top1"])
                     if best.update(line["validation"]["top1"]):
                         metadata = line["validation"] | {"step": progress.step}
                         checkpoints.save_best(Checkpoint(_weights(network, ema), metadata))
                 journal.write("epoch", step=progress.step, epoch=epoch + 1, seconds=progress.seconds, **line)
                 log(line, progress.step)
+                epoch_lines.log(epoch + 1, line)
                 writer.require_lease()
                 checkpoints.save(state.snapshot(progress, journal.bytes))
                 writer.update_page()
-            if stopped and progress.step < steps:
+            if stopped and not _is_complete(recipe, progress, steps):
                 raise writer.interrupted(signals.received, progress.step, steps)
 
+        if progress.step < steps:
+            journal.write("stopped_early", step=progress.step, epoch=len(progress.scores))
         journal.write(
             "end",
             training_seconds=progress.seconds,
@@ -166,8 +176,16 @@ def _fit(job: Job, plan: Plan, writer: RunWriter, *, quiet: bool) -> None:
             unreadable=batches.unreadable | (validation.unreadable if validation else {}),
         )
         best_checkpoint = checkpoints.best() if validation else None
-        writer.finish(best_checkpoint.tensors if best_checkpoint else _weights(network, ema))
+        weights = best_checkpoint.tensors if best_checkpoint else _weights(network, ema)
+        images = record_training_images(job.dataset, (rank, accelerator.num_processes), quiet=quiet)
+        writer.finish(weights, union(all_gather(images)))
     accelerator.wait_for_everyone()
+
+
+def _is_complete(recipe: Recipe, progress: Progress, steps: int) -> bool:
+    """Whether all steps are done, or the training stops early."""
+    early = recipe.early_stopping is not None and stops_early(recipe.early_stopping, progress.scores)
+    return early or progress.step >= steps
 
 
 def _weights(network: nn.Module, ema: ModelEma | None) -> dict[str, Tensor]:

@@ -117,7 +117,8 @@ class _Content:
                 runs = len(history.averaged[-1]["runs"])
                 return f"The weights are the average of the weights of {runs} trainings.{self._validation_sentence}"
             case "done":
-                return f"The training finished in {duration(history.seconds or 0)}.{self._validation_sentence}"
+                early = f", early after epoch {history.stopped_early[-1]['epoch']}" if history.stopped_early else ""
+                return f"The training finished in {duration(history.seconds or 0)}{early}.{self._validation_sentence}"
 
     @property
     def _validation_sentence(self) -> str:

@@ -12,6 +12,7 @@ from accelerate import PartialState
 from torch import Tensor, nn
 
 from mixlab.errors import Interrupted, UserError
+from mixlab.evaluation.training_images import TrainingImages, training_images_of, union
 from mixlab.files import write_json, write_text
 from mixlab.measure import machine
 from mixlab.runs.checkpoints import Checkpoints
@@ -42,6 +43,7 @@ class RunWriter:
         self.run, self._job = run, job
         self._writes = PartialState().is_main_process
         self._lease: Lease | None = None
+        self._initial_images = TrainingImages()
         self._is_new = self._has_started = False
         self._next_page = 0.0
 
@@ -59,6 +61,7 @@ class RunWriter:
                 check_same_training(run, job)
                 yield None
                 return
+            self._initial_images = union(map(training_images_of, job.initial_models))
             if run.is_unfinished:
                 check_same_training(run, job)
                 plan = Plan.from_dict(run.plan)
@@ -140,8 +143,9 @@ class RunWriter:
 
     def interrupted(self, signal: str | None, step: int, steps: int) -> Interrupted:
         return Interrupted(
-            f"Stopped by {signal or 'a signal to another process'} after step {step:,} of {steps:,}. A checkpoint was "
-            f"written: continue with mixlab train --resume {self.run.path}"
+            signal,
+            f" after step {step:,} of {steps:,}. A checkpoint was written: continue with mixlab train --resume "
+            f"{self.run.path}",
         )
 
     def update_page(self) -> None:
@@ -151,12 +155,16 @@ class RunWriter:
             self._write_page()
             self._next_page = time.perf_counter() + _PAGE_INTERVAL * (time.perf_counter() - started)
 
-    def finish(self, weights: Mapping[str, Tensor]) -> None:
-        """Write the weights, config and report, and mark the run as done."""
+    def finish(self, weights: Mapping[str, Tensor], images: TrainingImages) -> None:
+        """Write the weights, config, training images and report, and mark the run as done.
+
+        images  training and validation images of this training; those of the initial weights are added
+        """
         if not self._writes:
             return
         job = self._job
         write_tensors(self.run.weights, weights)
+        (images | self._initial_images).write(self.run.training_images)
         write_config(self.run.path, job.architecture, job.dataset.classes, job.preprocess, self.stored_model)
         self._write_page()
         self.run.set_state("done")

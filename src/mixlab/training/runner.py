@@ -12,7 +12,7 @@ comes last, and the result of that process is used.
 import multiprocessing
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -43,11 +43,16 @@ from mixlab.training.planning.autotune import total_steps
 from mixlab.training.planning.concurrency import select_concurrent_plans
 from mixlab.training.processes import process_pool
 from mixlab.training.recipes.schema import Recipe
+from mixlab.training.signals import StopSignals
 
 Log = Callable[[str], None]
 
 _POLL = 2.0
 """Seconds between two updates of the progress bar."""
+
+_RESUMED_BY = (
+    ". Finished trainings and the checkpoints of the others are stored: run the same command again to continue."
+)
 
 STARTUP_SECONDS = 2.0
 """Time per training in addition to its steps: start of the process, data, last checkpoint."""
@@ -83,7 +88,14 @@ class Training:
 
     def __str__(self) -> str:
         recipe = self.job.recipe
-        return f"{recipe.model}, seed {recipe.seed}"
+        left_out = recipe.subset.left_out_fold if isinstance(recipe, Recipe) and recipe.subset else None
+        fold = "" if left_out is None else f", without fold {left_out}"
+        return f"{recipe.model}, seed {recipe.seed}{fold}"
+
+
+def estimated_seconds(trainings: Iterable[Training]) -> float:
+    """Estimated seconds of all trainings, with as many at the same time as their plans say."""
+    return sum(training.seconds / training.concurrent for training in trainings)
 
 
 def plan_trainings(
@@ -133,7 +145,11 @@ def run_all(trainings: Sequence[Training], *, log: Log, quiet: bool) -> Iterator
     failures: list[tuple[int, Exception]] = []
     concurrent = max(trainings[index].concurrent for index in pending)
     total, shown = sum(trainings[index].steps for index in pending), 0
-    with _stopping(running), progress_bar(pluralize(len(pending), "training"), total, quiet=quiet) as advance:
+    with (
+        StopSignals() as signals,
+        _stopping(running),
+        progress_bar(pluralize(len(pending), "training"), total, quiet=quiet) as advance,
+    ):
         while pending or running:
             while pending and len(running) < concurrent:
                 index, waits = _take_next(pending, trainings, log)
@@ -159,6 +175,8 @@ def run_all(trainings: Sequence[Training], *, log: Log, quiet: bool) -> Iterator
             step -= sum(other.training.steps - other.step for other in running.values())
             advance(step - shown, ", ".join(str(other.training) for other in running.values()))
             shown = step
+            if signals.received is not None:
+                raise Interrupted(signals.received, _RESUMED_BY)
     _raise_failures(failures, trainings)
 
 
@@ -195,13 +213,21 @@ def _take_next(pending: deque[int], trainings: Sequence[Training], log: Log) -> 
 
 @contextmanager
 def _stopping(running: Mapping[Future[None], _Running]) -> Iterator[None]:
-    """On an error or an interruption, stop the running trainings after their next checkpoint."""
+    """On an error or an interruption, stop the running trainings after their next checkpoint.
+
+    Ctrl-C also reaches the processes of the trainings: their exceptions become one that says how to continue them all.
+    """
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         for process in multiprocessing.active_children():
             process.terminate()
         wait(running)
+        match error:
+            case Interrupted():
+                raise Interrupted(error.signal, _RESUMED_BY) from error
+            case KeyboardInterrupt():
+                raise Interrupted("SIGINT", _RESUMED_BY) from error
         raise
 
 

@@ -1,15 +1,19 @@
-"""Signal handling: SIGTERM and SIGUSR1, which clusters send before they stop a job, end a training after a step."""
+"""Signal handling: Ctrl-C, a closed terminal, and the signals that clusters send end a training after a step."""
 
 import signal
 import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-_STOP_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+_STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
 
 
 class StopSignals:
-    """Within the context, SIGTERM and SIGUSR1 only set `received` to the name of the signal."""
+    """Within the context, SIGINT, SIGTERM, SIGHUP and SIGUSR1 only set `received` to the name of the signal.
+
+    A signal that the process ignores stays ignored, such as SIGHUP under nohup. A second Ctrl-C raises
+    KeyboardInterrupt, because a step may take long.
+    """
 
     def __init__(self) -> None:
         self.received: str | None = None
@@ -17,7 +21,8 @@ class StopSignals:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # Python allows handlers in the main thread only
-            self._before = {number: signal.signal(number, self._receive) for number in _STOP_SIGNALS}
+            handled = [number for number in _STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._receive) for number in handled}
         return self
 
     def __exit__(
@@ -28,3 +33,5 @@ class StopSignals:
 
     def _receive(self, number: int, _: FrameType | None) -> None:
         self.received = signal.Signals(number).name
+        if number == signal.SIGINT:
+            signal.signal(number, self._before[number])

@@ -11,6 +11,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -23,6 +24,7 @@ from mixlab.data.preprocess import Preprocess
 from mixlab.data.sources import open_dataset, open_with_assignment
 from mixlab.errors import UserError
 from mixlab.evaluation.evaluate import evaluate, predict_fn
+from mixlab.evaluation.training_images import TrainingImages, digests_of, training_images_of, union
 from mixlab.files import atomic_folder, write_text
 from mixlab.measure import machine
 from mixlab.report.progress import progress
@@ -61,8 +63,9 @@ def average(runs: Sequence[Run], out: Path, *, quiet: bool) -> Run:
     model = load(first.path)
     model.load_state_dict(average_state_dicts(load(run.path).state_dict() for run in runs))
     model = prepare_model(model, device, ComputeMode())
+    images = union(training_images_of(run.path) for run in runs)
     unreadable = _estimate_statistics(model, first, recipe, dataset.splits["train"], quiet=quiet)
-    validation = _evaluated(model, first, recipe, dataset, quiet=quiet) if "validation" in dataset.splits else None
+    validation = _evaluated(model, first, recipe, dataset, images, quiet=quiet)
     with atomic_folder(out) as temporary:
         run = start_run(
             temporary, first.recipe, first.plan, machine.describe(device), first.data, first.split_assignment
@@ -71,6 +74,7 @@ def average(runs: Sequence[Run], out: Path, *, quiet: bool) -> Run:
             journal.write("averaged", runs=[str(averaged.path) for averaged in runs], validation=validation)
             journal.write("end", **_total_cost(runs), unreadable=unreadable)
         write_tensors(run.weights, {name: tensor.cpu() for name, tensor in model.state_dict().items()})
+        images.write(run.training_images)
         shutil.copy(first.path / "config.json", run.path)
         write_text(run.path / "report.html", run_page(run, out).html())
         run.set_state("done")
@@ -163,10 +167,21 @@ def _estimate_statistics(
 
 
 def _evaluated(
-    model: nn.Module, run: Run, recipe: Recipe | LinearProbeRecipe, dataset: Dataset, *, quiet: bool
-) -> dict[str, float]:
+    model: nn.Module,
+    run: Run,
+    recipe: Recipe | LinearProbeRecipe,
+    dataset: Dataset,
+    images: TrainingImages,
+    *,
+    quiet: bool,
+) -> dict[str, float] | None:
+    """The accuracy on the validation images that are not training images of one of the runs; None without any."""
+    split = dataset.splits.get("validation", dataset.splits["train"].subset([]))
+    unseen = split.subset(np.flatnonzero(~np.isin(digests_of(split, quiet=quiet), images.trained)))
+    if not len(unseen):
+        return None
     batches = EvalBatches(
-        dataset.splits["validation"],
+        unseen,
         Preprocess.from_dict(run.config["preprocess"]),
         batch=run.plan["micro_batch"],
         workers=recipe.workers,

@@ -52,6 +52,7 @@ class Progress:
     images: int = 0  # of all steps, over all processes
     losses: list[Tensor] = field(default_factory=list)  # of each step, summed over its images
     correct: list[Tensor] = field(default_factory=list)  # correctly classified images of each step
+    scores: list[float] = field(default_factory=list)  # validation top-1 of each complete epoch, in per cent
     epoch_images: int = 0  # of this process
     epoch_seconds: float = 0.0  # before an interruption
     _since: float = field(default_factory=time.perf_counter)
@@ -130,6 +131,7 @@ class TrainingState:
             "step": progress.step,
             "seconds": progress.seconds,
             "images": progress.images,
+            "scores": progress.scores,
             "epoch_images": progress.images_of_epoch(self.accelerator),
             "epoch_seconds": progress.seconds_of_epoch() if progress.losses else 0.0,
             "scaler": scaler and scaler.state_dict(),
@@ -167,6 +169,7 @@ class TrainingState:
             images=metadata["images"],
             losses=losses,
             correct=correct,
+            scores=metadata["scores"],
             epoch_images=metadata["epoch_images"] if self.accelerator.is_main_process else 0,
             epoch_seconds=metadata["epoch_seconds"],
         )

@@ -19,6 +19,12 @@ from mixlab.weights.source import Source
 from mixlab.weights.storage.weights_file import WeightsFile, open_weights_file
 from mixlab.zoo.architecture import Model
 
+_ALL_ZERO = "all zero"
+UNTRAINED = (
+    "These weights are untrained: every normalisation layer has its initial scale of 1. Zero biases and a zero head "
+    "are the initialisation, and no sign of damage."
+)
+
 
 @dataclass(frozen=True)
 class TensorStatistics:
@@ -51,9 +57,18 @@ class Inspection:
         return sum(math.prod(tensor.shape) for tensor in self.tensors)
 
     @property
+    def is_untrained(self) -> bool:
+        """Whether all scales of normalisation layers are 1, as in a new model. A training changes them."""
+        scales = [
+            tensor for tensor in self.tensors if tensor.name.endswith(("weight", "scale")) and len(tensor.shape) == 1
+        ]
+        return bool(scales) and all(tensor.minimum == tensor.maximum == 1 for tensor in scales)
+
+    @property
     def warnings(self) -> list[TensorStatistics]:
-        """The tensors with a warning."""
-        return [tensor for tensor in self.tensors if tensor.warning]
+        """The tensors with a warning. Zeros are normal in an untrained model: biases, running means, a new head."""
+        normal = {"", _ALL_ZERO} if self.is_untrained else {""}
+        return [tensor for tensor in self.tensors if tensor.warning not in normal]
 
     def summary(self) -> Table:
         """File, format, architecture and warnings."""
@@ -75,6 +90,7 @@ class Inspection:
 
     def table(self) -> Table:
         """One row for each tensor."""
+        warned = {tensor.name for tensor in self.warnings}
         return Table(
             "Tensors",
             [
@@ -101,7 +117,7 @@ class Inspection:
                             ("maximum", tensor.maximum),
                         )
                     },
-                    "warning": tensor.warning or None,
+                    "warning": tensor.warning if tensor.name in warned else None,
                 }
                 for tensor in self.tensors
             ],
@@ -162,4 +178,4 @@ def _warning(name: str, values: Tensor, finite: Tensor) -> str:
         return f"{infinite:,} infinite"
     if name.endswith("running_var") and bool((values < 0).any()):
         return "negative variance"
-    return "all zero" if len(values) > 1 and not values.any() else ""
+    return _ALL_ZERO if len(values) > 1 and not values.any() else ""

@@ -30,7 +30,14 @@ from mixlab.models.davit import DaViT, DaViTConfig
 from mixlab.models.mixer import Mixer, MixerConfig
 from mixlab.zoo import user_code
 from mixlab.zoo.sizes import find_size
-from mixlab.zoo.timm_models import TimmConfig, TimmModel, default_image_size, from_timm_names, timm_config_fields
+from mixlab.zoo.timm_models import (
+    TimmConfig,
+    TimmModel,
+    constructor_fields,
+    default_image_size,
+    from_timm_names,
+    timm_config_fields,
+)
 
 Model = Mixer | ConvMixer | DaViT | TimmModel
 
@@ -83,6 +90,12 @@ class Architecture:
     def macs(self) -> int:
         """Multiply-accumulates of the forward pass of one image."""
         return macs_of(self.on_meta())
+
+    @property
+    def stochastic_depth_field(self) -> str | None:
+        """The config field of the rate of stochastic depth, by its name in mixlab or timm; None without it."""
+        names = constructor_fields(self.config["name"]) if self.family == "timm" else self.config
+        return next((name for name in ("stochastic_depth", "drop_path_rate") if name in names), None)
 
     @property
     def code_digest(self) -> str | None:

@@ -1,6 +1,6 @@
 """Tables of sizes and of the papers' results: narrow human-readable ones, and complete machine-readable ones."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from itertools import groupby
 from json import dumps
@@ -54,7 +54,9 @@ def sizes_table(sizes: Sequence[Size], published: Sequence[str] = ()) -> Table:
 def sizes_full_table(sizes: Sequence[Size]) -> Table:
     """A machine-readable list of sizes with every field."""
     rows = [
-        asdict(size) | {"config": dumps(size.config), "paper": size.paper.title, "address": size.paper.address}
+        asdict(size)
+        | {"config": dumps(size.config), "paper": size.paper.title, "address": size.paper.address}
+        | {"aliases": ", ".join(size.aliases)}
         for size in sizes
     ]
     return Table(title="Models by name", columns=[Column(key, key) for key in rows[0]], rows=rows)
@@ -69,14 +71,14 @@ def paper_tables() -> list[Table]:
 def paper_full_table() -> Table:
     """All rows in one table: every column of paper-tables.csv, then the model and the counts of mixlab."""
     rows = paper_rows()
-    keys = (*rows[0].printed, *(field.name for field in fields(Counted)), "reason", "remark")
+    keys = (*rows[0].printed, *(field.name for field in fields(Counted)), "reason", "remarks")
     return Table(
         title="Result tables of the papers, with the counts of mixlab",
         columns=[Column(key, key) for key in keys],
         rows=[
             {key: _figure(text, _decimals(text)) for key, text in row.printed.items()}
             | (asdict(row.counted) | {"fields": dumps(row.counted.fields)} if row.counted else {})
-            | {"reason": row.reason or None, "remark": row.remark or None}
+            | {"reason": row.reason or None, "remarks": "; ".join(row.remarks) or None}
             for row in rows
         ],
     )
@@ -85,7 +87,8 @@ def paper_full_table() -> Table:
 def _block(title: str, rows: Sequence[PaperRow]) -> Table:
     """One block of a table. A column with the same value in every row becomes a note; empty columns are omitted."""
     columns = _block_columns(rows)
-    cells = [_block_cells(row, columns) for row in rows]
+    numbers = {text: number for number, text in enumerate(dict.fromkeys(_all_remarks(rows)), 1)}
+    cells = [_block_cells(row, columns, numbers) for row in rows]
     values = {column.key: {line[column.key] for line in cells} for column in columns}
     shared = [
         f"{column.title} {value} {column.unit}".rstrip()
@@ -93,27 +96,27 @@ def _block(title: str, rows: Sequence[PaperRow]) -> Table:
         for value in values[column.key]
         if len(values[column.key]) == 1 and value is not None
     ]
-    sources: dict[str, list[str]] = {}
-    for row in rows:
-        sources.setdefault(row.printed["note"], []).append(row.printed["model"])
     return Table(
         title,
         [column for column in columns if len(values[column.key]) > 1],
         cells,
         notes=[
             *([f"In every row: {', '.join(shared)}."] if shared else []),
-            *(f"{', '.join(models)}: {source}." for source, models in sources.items() if source),
-            *dict.fromkeys(row.remark for row in rows if row.remark),
+            *(f"Remark {number}: {text}." for text, number in numbers.items()),
             _COUNTED,
         ],
     )
 
 
+def _all_remarks(rows: Sequence[PaperRow]) -> Iterator[str]:
+    return (remark for row in rows for remark in row.remarks)
+
+
 def _block_columns(rows: Sequence[PaperRow]) -> list[Column]:
     hardware = rows[0].printed["throughput_unit"].removeprefix("images/s").lstrip("/, ").replace("-", " ")
-    core_days = Column("core_days", "TPUv3 core days")
+    core_days = Column("core_days_k", "TPUv3 core-days", "k")
     if any(row.printed["core_days_extrapolated"] for row in rows):  # then all of the block
-        core_days = Column("core_days", "TPUv3 core days ‡", note="extrapolated by the authors of the paper.")
+        core_days = replace(core_days, title="TPUv3 core-days ‡", note="extrapolated by the authors of the paper.")
     printed = (
         Column("model", "model"),
         Column("patch_kernel", "patch, kernel"),
@@ -133,12 +136,14 @@ def _block_columns(rows: Sequence[PaperRow]) -> list[Column]:
         Column("macs", "our MACs", "G", digits=2),
         Column("image_size", "counted at", "px"),
         Column("reason", "reason"),
+        Column("remarks", "remark"),
     )
     digits = {column.key: max(_decimals(row.printed.get(column.key, "")) for row in rows) for column in printed}
     return [*(replace(column, digits=digits[column.key]) for column in printed), *counted]
 
 
-def _block_cells(row: PaperRow, columns: Sequence[Column]) -> dict[str, Cell]:
+def _block_cells(row: PaperRow, columns: Sequence[Column], numbers: Mapping[str, int]) -> dict[str, Cell]:
+    """The cells of a row; `numbers` has the number of each remark."""
     cells = {column.key: _figure(row.printed.get(column.key, ""), column.digits or 0) for column in columns}
     patch, kernel = row.printed["patch_size"], row.printed["kernel_size"]
     if patch or kernel:
@@ -147,7 +152,10 @@ def _block_cells(row: PaperRow, columns: Sequence[Column]) -> dict[str, Cell]:
         cells["parameters"] = row.counted.parameters / 1e6
         cells["macs"] = row.counted.macs / 1e9
         cells["image_size"] = None if row.printed["image_px"] else row.counted.image_size
-    return cells | {"reason": row.reason or None}
+    return cells | {
+        "reason": row.reason or None,
+        "remarks": ", ".join(str(numbers[remark]) for remark in row.remarks) or None,
+    }
 
 
 def _decimals(text: str) -> int:

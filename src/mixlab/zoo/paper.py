@@ -25,18 +25,39 @@ class Counted:
     macs: int  # for one image of `image_size` pixels
 
 
+MAX_DIFFERENCE = 2.0
+"""Per cent. A count that differs more from the printed figure has a remark."""
+
+
 @dataclass(frozen=True, slots=True)
 class PaperRow:
     """One row of a result table.
 
     `printed` has the text of each column of paper-tables.csv, empty if the paper prints nothing. `counted` is None if
-    the model can't be built; `reason` says why. `remark` is a comment on the counts.
+    the model can't be built; `reason` says why. `comment` is about the counts.
     """
 
     printed: Mapping[str, str]
     counted: Counted | None
     reason: str
-    remark: str
+    comment: str
+
+    @property
+    def remarks(self) -> list[str]:
+        """The note of the paper on its figures, the comment, and counts that differ from the printed figures."""
+        written = [text for text in (self.printed["note"], self.comment) if text]
+        if self.counted is None:
+            return written
+        compared = {
+            "our params": (self.counted.parameters / 1e6, self.printed["params_m"]),
+            "our MACs": (self.counted.macs / 1e9, self.printed["flops_g"]),
+        }
+        differences = {name: 100 * (ours / float(text) - 1) for name, (ours, text) in compared.items() if text}
+        return written + [
+            f"{name} differ by {difference:+.1f} % from the printed figure"
+            for name, difference in differences.items()
+            if abs(difference) > MAX_DIFFERENCE
+        ]
 
 
 def paper_rows() -> list[PaperRow]:

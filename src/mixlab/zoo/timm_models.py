@@ -6,7 +6,7 @@ Their weights are always random, and nothing is downloaded.
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import partial
+from functools import cache, partial
 from types import ModuleType
 from typing import Any
 
@@ -111,7 +111,9 @@ def default_image_size(name: str) -> ImageSize:
     return height if height == width else (height, width)
 
 
-def cifar_resnet(layers: Sequence[int], channels: Sequence[int], num_classes: int, in_chans: int) -> nn.Module:
+def cifar_resnet(
+    layers: Sequence[int], channels: Sequence[int], num_classes: int, in_chans: int, drop_path_rate: float = 0.0
+) -> nn.Module:
     """A ResNet for small images: a 3x3 stem of stride 1 and no max-pool (He et al. 2015, section 4.2)."""
     from timm.models.resnet import BasicBlock, ResNet
 
@@ -124,6 +126,7 @@ def cifar_resnet(layers: Sequence[int], channels: Sequence[int], num_classes: in
         channels=tuple(channels),
         stem_type="deep",
         stem_width=channels[0] // 2,
+        drop_path_rate=drop_path_rate,
     )
     model.conv1 = nn.Conv2d(in_chans, channels[0], kernel_size=3, padding=1, bias=False)
     nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
@@ -146,7 +149,48 @@ def bit(layers: Sequence[int], width_factor: int, num_classes: int, in_chans: in
     )
 
 
-UNREGISTERED: Mapping[str, Callable[..., nn.Module]] = {"cifar_resnet": cifar_resnet, "bit": bit}
+def plain_vit(
+    img_size: ImageSize,
+    patch_size: int,
+    embed_dim: int,
+    depth: int,
+    num_heads: int,
+    num_classes: int,
+    in_chans: int,
+    drop_path_rate: float = 0.0,
+) -> nn.Module:
+    """A ViT with fixed 2-D sin-cos positions and average pooling (Beyer et al. 2022, https://arxiv.org/abs/2205.01580).
+
+    `embed_dim` must be a multiple of 4.
+    """
+    from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
+    from timm.models.vision_transformer import VisionTransformer
+
+    model = VisionTransformer(
+        img_size,
+        patch_size,
+        in_chans,
+        num_classes,
+        global_pool="avg",
+        class_token=False,
+        fc_norm=False,
+        embed_dim=embed_dim,
+        depth=depth,
+        num_heads=num_heads,
+        drop_path_rate=drop_path_rate,
+        weight_init="jax",
+    )
+    positions = build_sincos2d_pos_embed(list(model.patch_embed.grid_size), embed_dim)
+    del model.pos_embed
+    model.register_buffer("pos_embed", positions[None])
+    return model
+
+
+UNREGISTERED: Mapping[str, Callable[..., nn.Module]] = {
+    "cifar_resnet": cifar_resnet,
+    "bit": bit,
+    "plain_vit": plain_vit,
+}
 
 
 def _require_known(name: str) -> str:
@@ -161,7 +205,7 @@ def _require_known(name: str) -> str:
 
 def _network(config: TimmConfig) -> nn.Module:
     build = UNREGISTERED.get(config.name) or partial(import_timm().create_model, _require_known(config.name))
-    accepted = _constructor_fields(config.name)
+    accepted = constructor_fields(config.name)
     for field_name in config.arguments:
         if field_name not in accepted:
             raise UserError(
@@ -179,10 +223,11 @@ def _network(config: TimmConfig) -> nn.Module:
         ) from error
 
 
-def _constructor_fields(name: str) -> set[str]:
+@cache
+def constructor_fields(name: str) -> frozenset[str]:
     """The parameter names of the constructor of `name`. They are read from the class of a model on the meta device."""
     if name in UNREGISTERED:
-        return set(inspect.signature(UNREGISTERED[name]).parameters)
+        return frozenset(inspect.signature(UNREGISTERED[name]).parameters)
     with torch.device("meta"):
         model = import_timm().create_model(name)
-    return set(inspect.signature(type(model)).parameters) - {"cfg", "kwargs", "device", "dtype"}
+    return frozenset(inspect.signature(type(model)).parameters) - {"cfg", "kwargs", "device", "dtype"}

@@ -97,3 +97,12 @@ def test_fewer_than_two_images_have_no_pairs(count: int):
 def test_groups_are_connected_components():
     assert connected_groups([(0, 3), (3, 5), (1, 2)], 7) == [[0, 3, 5], [1, 2]]
     assert connected_groups([], 4) == []
+
+
+def test_copies_of_other_images_are_found():
+    hashes = [perceptual_hash(np.asarray(image.convert("RGB"))) for image in (scene(0), scene(1), scene(2))]
+    changed = as_jpeg(scene(1)).convert("RGB")
+    others = [perceptual_hash(np.asarray(image)) for image in (scene(3), Image.new("RGB", (40, 40)), changed)]
+    assert near_duplicates.have_near_duplicate(hashes, others).tolist() == [False, True, False]
+    assert near_duplicates.have_near_duplicate(hashes, []).tolist() == [False] * 3
+    assert near_duplicates.have_near_duplicate([], others).tolist() == []

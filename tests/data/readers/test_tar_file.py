@@ -33,17 +33,10 @@ def packed(write_tree, tmp_path):
     return pack
 
 
-@pytest.fixture
-def pets(write_tree, packed):
-    write_tree("cat", 10)
-    write_tree("dog", 10)
-    return packed
-
-
 @pytest.mark.parametrize("outer", ["pets", ".", "data/pets"])
 @pytest.mark.parametrize("compress", [bytes, gzip.compress, lzma.compress, bz2.compress])
-def test_an_archive_is_equal_to_its_folder(pets, tmp_path, outer, compress):
-    from_archive = open_dataset(f"tar:{pets(outer, compress)}")
+def test_an_archive_is_equal_to_its_folder(packed_pets, tmp_path, outer, compress):
+    from_archive = open_dataset(f"tar:{packed_pets(outer, compress)}")
     from_folder = open_dataset(f"folder:{tmp_path / 'pets'}")
     assert from_archive.classes == from_folder.classes
     for name, split in from_folder.splits.items():
@@ -93,24 +86,24 @@ def test_two_folders_of_one_split_are_refused(write_tree, packed):
     )
 
 
-def test_the_listing_is_cached_until_the_archive_changes(pets, write_tree, cache):
-    before = open_dataset(f"tar:{pets()}")
+def test_the_listing_is_cached_until_the_archive_changes(packed_pets, write_tree, cache):
+    before = open_dataset(f"tar:{packed_pets()}")
     listings = list(cache.rglob("*.json"))
     assert open_dataset(before.name).listing_digest == before.listing_digest
     assert list(cache.rglob("*.json")) == listings
     write_tree("cat/new.png")
-    assert sum(map(len, open_dataset(f"tar:{pets()}").splits.values())) == 21
+    assert sum(map(len, open_dataset(f"tar:{packed_pets()}").splits.values())) == 21
 
 
-def test_pickled_images_are_small(pets):
-    split = open_dataset(f"tar:{pets()}").splits["train"]
+def test_pickled_images_are_small(packed_pets):
+    split = open_dataset(f"tar:{packed_pets()}").splits["train"]
     unpickled = pickle.loads(pickle.dumps(split))
     assert np.array_equal(unpickled.image(3), split.image(3))
     assert len(pickle.dumps(split)) < 4000
 
 
-def test_an_image_in_a_truncated_archive_is_named(pets):
-    path = pets()
+def test_an_image_in_a_truncated_archive_is_named(packed_pets):
+    path = packed_pets()
     split = open_dataset(f"tar:{path}").splits["train"]
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(
@@ -147,8 +140,8 @@ def test_other_files_are_refused(tmp_path, content):
     assert "not a tar archive or is damaged" in message or "has no images" in message
 
 
-def test_a_truncated_compressed_archive_leaves_no_files_in_the_cache(pets, cache):
-    path = pets(compress=gzip.compress)
+def test_a_truncated_compressed_archive_leaves_no_files_in_the_cache(packed_pets, cache):
+    path = packed_pets(compress=gzip.compress)
     path.write_bytes(path.read_bytes()[:-200])
     assert "is damaged (Compressed file ended before the end-of-stream marker was reached)" in error_message(path)
     assert not [file for file in cache.rglob("*") if file.is_file()]

@@ -16,6 +16,7 @@ from mixlab.data.preprocess import Preprocess
 from mixlab.data.sources import open_dataset
 from mixlab.errors import UserError
 from mixlab.evaluation.probes import features as cache
+from mixlab.evaluation.training_images import read_training_images
 from mixlab.prediction.predictor import Predictor
 from mixlab.runs.folder import Run, open_run
 from mixlab.runs.history import read_history
@@ -201,7 +202,7 @@ def test_the_folder_in_the_store_depends_on_everything_that_determines_the_resul
             r"mine: linear_probe\.ridges=0\.0 is invalid: it must be greater than 0",
         ),
         ({"linear_probe": 3}, r"mine: linear_probe=3 is invalid: it must be a section with keys\."),
-        ({"linear_probe": {}, "epochs": 3}, 'mine: the key "epochs" is unknown. Known keys: model, data, image_size'),
+        ({"linear_probe": {}, "epochs": 3}, 'mine: the key "epochs" is unknown. This recipe is a linear probe'),
     ],
 )
 def test_an_invalid_recipe_of_a_linear_probe_is_an_error(fields, sentence):
@@ -211,3 +212,16 @@ def test_an_invalid_recipe_of_a_linear_probe_is_an_error(fields, sentence):
 
 def test_a_recipe_without_the_section_is_a_training(tiny_recipe):
     assert isinstance(parse_recipe(tiny_recipe, "mine"), Recipe)
+
+
+def test_a_linear_probe_records_its_images_and_those_of_its_backbone(make_job, tmp_path):
+    job = make_job()
+    run = train_linear_probe(job, tmp_path / "probe", quiet=True)
+    record = read_training_images(open_run(run.path).training_images)
+    assert (len(record.trained), len(record.selected)) == tuple(
+        len(job.dataset.splits[name]) for name in ("train", "validation")
+    )
+    assert record.unknown == (job.backbone.source,)
+    again = make_job(model=str(run.path))
+    second = read_training_images(train_linear_probe(again, tmp_path / "again", quiet=True).training_images)
+    assert second.unknown == (job.backbone.source,)

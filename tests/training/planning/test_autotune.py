@@ -1,5 +1,6 @@
 """Autotuning: the modes that are timed, the images that are read, and what happens if memory runs out."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
@@ -43,7 +44,7 @@ def no_message(message: str) -> None:
 
 
 def test_speed_off_times_only_the_stock_mode(make_job, timed_modes):
-    plan, _ = select_plan(make_job("speed=off"), no_message)
+    plan, _ = select_plan(make_job("speed=off"), [].append)
     assert timed_modes == [ComputeMode()]
     assert (plan.device, plan.mode, plan.micro_batch) == ("cpu", ComputeMode(), 8)
 
@@ -58,6 +59,40 @@ def test_speed_auto_times_every_mode_and_selects_the_stock_mode_if_none_is_faste
     plan, seconds = select_plan(make_job("speed=auto"), no_message)
     assert len(set(timed_modes)) == len(timed_modes) == 4
     assert (plan.mode, seconds) == (ComputeMode(), 1.0)
+
+
+@pytest.mark.usefixtures("quick_clock")
+class TestCache:
+    def test_the_same_training_is_timed_once_for_all_seeds_and_lengths(self, make_job, timings_cache, monkeypatch):
+        first = select_plan(make_job("speed=auto"), no_message)
+        monkeypatch.delattr(autotune, "time_job")
+        messages: list[str] = []
+        assert select_plan(make_job("speed=auto", "seed=3", "steps=9"), messages.append) == first
+        (file,) = timings_cache.iterdir()
+        assert re.fullmatch(
+            r"Timings are from the cache of \d{4}-\d\d-\d\d \d\d:\d\d; to measure again, delete (.*)\.", messages[0]
+        )
+        assert messages[0].endswith(f"delete {file}.")
+
+    @pytest.mark.parametrize("settings", [["batch=4"], ["config.depth=2"], ["image_size=12"], ["optimizer.name=sgd"]])
+    def test_another_step_is_timed_again(self, make_job, timings_cache, settings):
+        for given in ([], settings):
+            select_plan(make_job("speed=auto", *given), no_message)
+        assert len(list(timings_cache.iterdir())) == 2
+
+    def test_another_number_of_processes_is_timed_again(self, make_job, timings_cache):
+        for processes in (1, 2):
+            select_plan(make_job("speed=auto"), no_message, processes)
+        assert len(list(timings_cache.iterdir())) == 2
+
+    def test_speed_off_uses_no_cache(self, make_job, timings_cache):
+        for _ in range(2):
+            select_plan(make_job("speed=off"), no_message)
+        assert not timings_cache.exists()
+
+    def test_a_cache_that_can_not_be_written_is_no_error(self, make_job, timings_cache):
+        timings_cache.parent.write_text("a file")
+        assert select_plan(make_job("speed=auto"), no_message)[0].mode == ComputeMode()
 
 
 CONVMIXER = (
@@ -93,17 +128,16 @@ class TestCpuGradients:
         job = make_job("speed=auto", *CONVMIXER)
         timings = time_job(job, no_message)
         assert {mode.precision: timings.seconds[mode] for mode in timings.seconds} == {"fp32": 0.4, "bf16": 0.6}
-        plan, seconds = select_plan(job, no_message)
+        plan, seconds = select_plan(job, no_message)  # no message: time_job itself does not write the cache
         assert (plan.mode, plan.gradients, seconds) == (ComputeMode(), "cpu", 0.4)
         assert timings.plan(job, ComputeMode("bf16")).gradients == "stock"
 
     @pytest.mark.usefixtures("timed")
-    def test_they_are_stored_with_the_timings(self, make_job, tmp_path, monkeypatch):
-        monkeypatch.setenv("MIXLAB_RUNS", str(tmp_path))
+    def test_they_are_stored_with_the_timings(self, make_job, monkeypatch):
         job = make_job("speed=auto", *CONVMIXER)
         first = select_common_plans([job], no_message)
         monkeypatch.delattr(autotune, "time_job")
-        assert select_common_plans([job], no_message) == first
+        assert select_common_plans([job], lambda message: None) == first
         assert first[0][0].gradients == "cpu"
 
     @pytest.mark.parametrize(
@@ -170,7 +204,9 @@ def test_one_of_several_processes_times_its_share_of_a_batch(make_job):
 def test_only_the_images_of_one_step_are_read(make_job, shades, monkeypatch):
     read = []
     image = Split.image
-    monkeypatch.setattr(Split, "image", lambda split, index: read.append(split.names[index]) or image(split, index))
+    monkeypatch.setattr(
+        Split, "image", lambda split, index, *rest: read.append(split.names[index]) or image(split, index, *rest)
+    )
     select_plan(make_job(), no_message)
     assert len(read) == 8
 

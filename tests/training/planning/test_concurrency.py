@@ -42,7 +42,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         numbers.append(number)
         return [{2: 0.11, 4: 0.15, 8: 0.3}[number]] * len(jobs)
 
-    monkeypatch.setattr(autotune, "time_job", lambda job, log: Timings(8, "released", {ComputeMode(): 0.1}))
+    monkeypatch.setattr(autotune, "time_job", lambda job, log, *rest: Timings(8, "released", {ComputeMode(): 0.1}))
     monkeypatch.setattr(concurrency, "_seconds_together", seconds_together)
     return numbers
 

@@ -107,3 +107,18 @@ def test_a_variant_without_its_fields_has_a_recipe():
     """The fields may be in [config]."""
     name, fields = default_recipe("variant:pooling_mixer", "digits")
     assert (name, fields["model"]) == ("digits_mixer", "variant:pooling_mixer")
+
+
+@pytest.mark.parametrize(
+    ("model", "config"),
+    [
+        ("mixer_s32", {"stochastic_depth": 0.06}),
+        ("davit_tiny", {"stochastic_depth": 0.06}),
+        ("timm:resnet18", {"drop_path_rate": 0.06}),
+        ("timm:vgg11", {}),
+        ("variant:pooling_mixer", {}),
+        ("convmixer_nano", {}),
+    ],
+)
+def test_a_model_gets_the_config_fields_that_it_has(model, config):
+    assert default_recipe(model, "digits")[1].get("config", {}) == config

@@ -1,6 +1,7 @@
 """Parsing of recipes: errors name the key, and a written recipe is parsed to the same recipe."""
 
 import tomllib
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,11 @@ import pytest
 import tomli_w
 
 from mixlab.errors import UserError
-from mixlab.training.recipes.parse import apply_overrides, parse_training_recipe
+from mixlab.training.recipes import key_hints
+from mixlab.training.recipes.key_hints import all_keys
+from mixlab.training.recipes.parse import apply_overrides, parse_recipe, parse_training_recipe
 from mixlab.training.recipes.recipe_files import read_recipe, recipe_names
+from mixlab.training.recipes.schema import Recipe
 
 
 def test_an_unknown_key_is_refused_with_a_suggestion(tiny_recipe):
@@ -34,6 +38,51 @@ def test_an_unknown_key_of_a_section_is_refused_with_a_suggestion(tiny_recipe, s
     fields = apply_overrides(tiny_recipe, [f"{section}.{misspelt}=1"])
     with pytest.raises(UserError, match=rf'the key "{section}\.{misspelt}" is unknown\. Did you mean "{meant}"\?$'):
         parse_training_recipe(fields, "mine.toml")
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("lr", '"optimizer.learning_rate"'),
+        ("optimizer.lr", '"optimizer.learning_rate"'),
+        ("learning_rate", '"optimizer.learning_rate"'),
+        ("learnign_rate", '"optimizer.learning_rate"'),
+        ("weight_decay", '"optimizer.weight_decay"'),
+        ("batch_size", '"batch"'),
+        ("epoch", '"epochs"'),
+        ("img_size", '"image_size"'),
+        ("lr_scheduler", '"schedule.name"'),
+        ("decay", '"ema.decay"'),
+        ("teacher", '"distillation.teacher"'),
+        ("loss.smoothing", '"loss.label_smoothing"'),
+        ("weights", '"initialization.weights"'),
+    ],
+)
+def test_the_names_of_other_tools_and_keys_without_their_section_are_refused_with_the_key(tiny_recipe, key, meant):
+    with pytest.raises(UserError) as refused:
+        parse_training_recipe(apply_overrides(tiny_recipe, [f"{key}=1"]), "mine.toml")
+    assert str(refused.value) == f'mine.toml: the key "{key}" is unknown. Did you mean {meant}?'
+
+
+@pytest.mark.parametrize("key", ["epochs", "optimizer.learning_rate"])
+def test_keys_of_a_training_are_refused_in_a_linear_probe(key):
+    fields = apply_overrides({"model": "mixer_b16.goog_in1k", "data": "digits", "linear_probe": {}}, [f"{key}=1"])
+    with pytest.raises(UserError, match=r"This recipe is a linear probe, which has no training steps: remove the key"):
+        parse_recipe(fields, "probe.toml")
+
+
+def test_a_name_instead_of_a_section_is_refused_with_the_key(tiny_recipe):
+    fields = apply_overrides(tiny_recipe, ["optimizer=sgd"])
+    with pytest.raises(
+        UserError, match=r"optimizer='sgd' is invalid: optimizer is a section\. Did you mean optimizer\.name\?$"
+    ):
+        parse_training_recipe(fields, "mine.toml")
+
+
+def test_every_suggested_key_exists():
+    known = {*all_keys(Recipe), "config.stochastic_depth"}
+    assert set(key_hints._OTHER_NAMES.values()) <= known
+    assert not set(key_hints._OTHER_NAMES) & set(signature(Recipe).parameters)
 
 
 def test_an_unknown_key_without_a_similar_one_is_refused_with_all_keys_of_the_section(tiny_recipe):

@@ -15,6 +15,12 @@ SIGMOID = "loss.name=sigmoid"
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
+        (["subset.folds=3"], "subset needs both folds and left_out_fold, or neither: add the other one."),
+        (["subset.left_out_fold=0"], "subset needs both folds and left_out_fold, or neither: add the other one."),
+        (
+            ["subset.folds=3", "subset.left_out_fold=3"],
+            "subset.left_out_fold=3 is out of range: the 3 folds are numbered from 0 to 2.",
+        ),
         (
             ["optimizer.momentum=0.8"],
             'optimizer.momentum=0.8 has no effect without optimizer.name="sgd" or "muon": remove it.',

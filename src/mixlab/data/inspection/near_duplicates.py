@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64, UInt8
+from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -104,34 +104,70 @@ def iterate_near_duplicates(hashes: Sequence[ImageHash]) -> Iterator[Pair]:
 
     Every hash is compared with every other by matrix products: seconds for 60,000 images, with quadratic complexity.
     """
-    indices = np.array([index for index, hash in enumerate(hashes) if hash.bits is not None], dtype=np.int64)
-    if len(indices) < 2:
-        return
-    signs = np.stack([hashes[index].bits for index in indices]).astype(np.float32) * 2 - 1
-    thumbnails = np.stack([hashes[index].thumbnail for index in indices])
-    min_correlation = np.array([hashes[index].min_correlation for index in indices])
-    for first, second, bits in _candidates(signs):
-        correlations = _correlations(thumbnails[first], thumbnails[second])
-        similar = correlations >= np.maximum(min_correlation[first], min_correlation[second])
+    stacked = _stack(hashes)
+    for start in range(0, len(stacked.indices), _ROWS):
+        first, second, bits = _candidates(stacked.signs[start : start + _ROWS], stacked.signs[start:])
+        later = second > first
+        first, second, bits = first[later] + start, second[later] + start, bits[later]
+        correlations, similar = _confirm(stacked, first, stacked, second)
         yield from map(
             Pair,
-            indices[first[similar]].tolist(),
-            indices[second[similar]].tolist(),
+            stacked.indices[first[similar]].tolist(),
+            stacked.indices[second[similar]].tolist(),
             bits[similar].tolist(),
             correlations[similar].tolist(),
         )
 
 
+def have_near_duplicate(hashes: Sequence[ImageHash], others: Sequence[ImageHash]) -> Bool[np.ndarray, " image"]:
+    """Whether each image of `hashes` is similar to at least one of `others`."""
+    stacked, stacked_others = _stack(hashes), _stack(others)
+    found = np.zeros(len(hashes), dtype=bool)
+    for start in range(0, len(stacked.indices), _ROWS):
+        first, second, _ = _candidates(stacked.signs[start : start + _ROWS], stacked_others.signs)
+        first += start
+        _, similar = _confirm(stacked, first, stacked_others, second)
+        found[stacked.indices[first[similar]]] = True
+    return found
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Stacked:
+    """The features of the images that are not blank, and their indices among all."""
+
+    indices: Int64[np.ndarray, " image"]
+    signs: Float32[np.ndarray, "image bit"]
+    thumbnails: UInt8[np.ndarray, "image row column 3"]
+    min_correlation: Float64[np.ndarray, " image"]
+
+
+def _stack(hashes: Sequence[ImageHash]) -> _Stacked:
+    bits = [hash.bits for hash in hashes if hash.bits is not None]
+    indices = np.array([index for index, hash in enumerate(hashes) if hash.bits is not None], dtype=np.int64)
+    return _Stacked(
+        indices,
+        np.array(bits, dtype=np.float32).reshape(-1, BITS) * 2 - 1,
+        np.array([hashes[index].thumbnail for index in indices], dtype=np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL, 3),
+        np.array([hashes[index].min_correlation for index in indices], dtype=np.float64),
+    )
+
+
 def _candidates(
-    signs: Float32[np.ndarray, "image bit"],
-) -> Iterator[tuple[Int64[np.ndarray, " pair"], Int64[np.ndarray, " pair"], Int64[np.ndarray, " pair"]]]:
-    """Both indices and the number of different bits of all pairs with similar hashes, block by block."""
-    for start in range(0, len(signs), _ROWS):
-        agreement = signs[start : start + _ROWS] @ signs[start:].T  # equal bits minus different bits
-        row, column = np.nonzero(agreement >= BITS - 2 * MAX_BITS)
-        row, column = row[column > row], column[column > row]
-        bits = np.rint((BITS - agreement[row, column]) / 2).astype(np.int64)
-        yield start + row, start + column, bits
+    rows: Float32[np.ndarray, "row bit"], columns: Float32[np.ndarray, "column bit"]
+) -> tuple[Int64[np.ndarray, " pair"], Int64[np.ndarray, " pair"], Int64[np.ndarray, " pair"]]:
+    """Both indices and the number of different bits of all pairs of a row and a column with similar hashes."""
+    agreement = rows @ columns.T  # equal bits minus different bits
+    row, column = np.nonzero(agreement >= BITS - 2 * MAX_BITS)
+    bits = np.rint((BITS - agreement[row, column]) / 2).astype(np.int64)
+    return row, column, bits
+
+
+def _confirm(
+    a: _Stacked, first: Int64[np.ndarray, " pair"], b: _Stacked, second: Int64[np.ndarray, " pair"]
+) -> tuple[Float32[np.ndarray, " pair"], Bool[np.ndarray, " pair"]]:
+    """The correlation of the thumbnails of each pair, and whether it is high enough for a copy."""
+    correlations = _correlations(a.thumbnails[first], b.thumbnails[second])
+    return correlations, correlations >= np.maximum(a.min_correlation[first], b.min_correlation[second])
 
 
 def _correlations(

@@ -1,15 +1,10 @@
 """`tar:FILE`: an archive of a folder as described in `mixlab.data.readers.folder`, with or without outer folders."""
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from mixlab.data.dataset import Dataset, Sample
+from mixlab.data.dataset import Dataset
 from mixlab.data.readers.archive import members
-from mixlab.data.readers.folder_files import is_image, is_junk, normalize_name, suffix_or_none
-from mixlab.data.readers.folder_scan import FolderScan
-from mixlab.data.readers.split_names import check_one_name_per_split, find_splits
-from mixlab.data.splits import as_provided
-from mixlab.errors import UserError
-from mixlab.report.text import pluralize
+from mixlab.data.readers.packed_folder import read_packed_folder
 
 
 def read_tar(path: Path, *, quiet: bool) -> Dataset:
@@ -17,50 +12,4 @@ def read_tar(path: Path, *, quiet: bool) -> Dataset:
 
     Raises UserError if it is not a tar archive or has no images in class folders.
     """
-    contents = FolderScan(path)
-    files = [(PurePosixPath(normalize_name(member.file.name)), member.file) for member in members(path, quiet=quiet)]
-    files = [(inside, file) for inside, file in files if not any(map(is_junk, inside.parts))]
-    contents.other_files.update(suffix_or_none(inside) for inside, _ in files if not is_image(inside))
-    images = [(inside, file) for inside, file in files if is_image(inside)]
-    if not images:
-        hint = f' Its samples have .cls files: write "wds:{path}".' if contents.other_files[".cls"] else ""
-        raise UserError(
-            f"tar:{path} has no images: it must contain a folder of images (.jpg, .png, .webp ...) for each class."
-            f"{hint}"
-        )
-    depth = _outer_folders([inside.parts for inside, _ in images])
-    inner = [inside.parts[depth:] for inside, _ in images]
-    split_of = find_splits(dict.fromkeys(parts[0] for parts in inner if len(parts) > 1))
-    has_splits = any(len(parts) > 2 and parts[0] in split_of for parts in inner)
-    if has_splits:
-        check_one_name_per_split(f"tar:{path}", split_of)
-    for (inside, file), (*folders, _) in sorted(
-        zip(images, inner, strict=True), key=lambda image: image[0][0].as_posix()
-    ):
-        split = split_of.get(folders.pop(0)) if has_splits and folders else "train"
-        if split is None:
-            if inside.parts[depth] not in contents.unused_folders:
-                contents.unused_folders.append(inside.parts[depth])
-        elif folders:
-            contents.splits.setdefault(split, []).append(Sample(folders[0], inside.as_posix(), file))
-        else:
-            contents.images_outside_classes += 1
-    if not contents.splits:
-        raise UserError(
-            f"tar:{path} has {pluralize(contents.images_outside_classes, 'image')} but no class folders: the class of "
-            "an image is the folder that contains it, so pack a folder for each class."
-        )
-    return as_provided(f"tar:{path.absolute()}", contents.splits, contents.notes)
-
-
-def _outer_folders(paths: list[tuple[str, ...]]) -> int:
-    """The number of folders around those of classes or splits, which are common to all images."""
-    shortest = min(map(len, paths))
-    depth = 0
-    while (
-        depth + 2 < shortest
-        and len({path[depth] for path in paths}) == 1
-        and not find_splits(paths[0][depth : depth + 1])
-    ):
-        depth += 1
-    return depth
+    return read_packed_folder("tar", path, [(member.file.name, member.file) for member in members(path, quiet=quiet)])

@@ -15,6 +15,7 @@ from mixlab.data.near_duplicate_groups import group_near_duplicates
 from mixlab.errors import UserError
 from mixlab.evaluation.probes.features import Backbone, Features, features, open_backbone
 from mixlab.evaluation.probes.ridge import FittedHead, LinearHead, fit_head
+from mixlab.evaluation.training_images import record_training_images, training_images_of
 from mixlab.files import atomic_folder, create_parents, write_text
 from mixlab.measure import machine
 from mixlab.measure.memory import peak_bytes
@@ -131,6 +132,8 @@ def _fit_and_write(job: LinearProbeJob, folder: Path, *, quiet: bool) -> Run:
     seconds = time.perf_counter() - started
     with atomic_folder(folder) as temporary:
         run = _write_run(job, temporary, fitted, train, validation, seconds)
+        images = record_training_images(job.dataset, quiet=quiet) | training_images_of(job.backbone.source)
+        images.write(run.training_images)
         write_text(run.report, run_page(run, folder).html())
         run.set_state("done")
     return Run(folder)

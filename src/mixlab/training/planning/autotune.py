@@ -1,8 +1,14 @@
-"""Autotuning: time a few steps in every compute mode of this machine, and select the plan of a training."""
+"""Autotuning: time a few steps in every compute mode of this machine, and select the plan of a training.
+
+The timings are cached in the user's cache folder, so that `--dry-run` and the training after it, and repeated
+comparisons, measure once and have the same plan. With `speed = "off"`, the cache is not used.
+"""
 
 import json
 from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
@@ -14,12 +20,12 @@ from torch import nn
 
 from mixlab.data.batches import Batch, steps_per_epoch
 from mixlab.errors import UserError
-from mixlab.files import write_json
+from mixlab.files import WriteError, cache_folder, write_json
 from mixlab.measure.machine import device_name
 from mixlab.measure.memory import available_bytes
 from mixlab.report.numbers import duration
 from mixlab.report.text import pluralize
-from mixlab.runs.store import store_folder, store_key
+from mixlab.runs.store import store_key
 from mixlab.speed.allocator import retain_freed_memory
 from mixlab.speed.attention import uses_attention
 from mixlab.speed.depthwise import has_wide_depthwise
@@ -47,7 +53,7 @@ the same time. Retained memory is fragmented: up to twice the estimate was measu
 
 _MIN_LIMIT, _MAX_SHARE = 30.0, 0.02
 """Timing takes at most so many seconds, or this share of the training's time if that is longer."""
-_LONG = 10.0  # seconds
+_LONG = 2.0  # seconds without a message
 
 Log = Callable[[str], None]
 
@@ -71,12 +77,12 @@ class Timings:
 
 
 def select_plan(job: Job, log: Log, processes: int = 1) -> tuple[Plan, float]:
-    """The fastest plan on this machine, and its measured seconds per step.
+    """The fastest plan on this machine, and its seconds per step, measured now or read from the cache.
 
-    log        called with a message if the batch does not fit into memory
+    log        called with a message about the cache, or if timing takes long or the batch does not fit into memory
     processes  number of processes that share each batch
     """
-    timings = time_job(job, log, processes)
+    timings = _cached_timings(job, log, processes)
     mode = pick_fastest(timings.seconds)
     return timings.plan(job, mode, processes), timings.seconds[mode]
 
@@ -84,9 +90,14 @@ def select_plan(job: Job, log: Log, processes: int = 1) -> tuple[Plan, float]:
 def select_common_plans(jobs: Sequence[Job], log: Log) -> list[tuple[Plan, float]]:
     """`select_plan` for trainings that are compared: all get the compute mode with the shortest total time.
 
-    The timings are cached in the store, so that a comparison that is continued has the same plans.
+    A comparison that is repeated has the same plans as long as the timings are in the cache.
     """
-    timings = [_cached_timings(job, log) for job in jobs]
+    files = [timings_file(job) for job in jobs]
+    by_file: dict[Path, Timings] = {}
+    for file, job in zip(files, jobs, strict=True):
+        if file not in by_file:  # other seeds of the same training have the same file
+            by_file[file] = _cached_timings(job, log)
+    timings = [by_file[file] for file in files]
     common = [mode for mode in timings[0].seconds if all(mode in of_job.seconds for of_job in timings)]
     total = {
         mode: sum(of_job.seconds[mode] * total_steps(job) for job, of_job in zip(jobs, timings, strict=True))
@@ -96,15 +107,16 @@ def select_common_plans(jobs: Sequence[Job], log: Log) -> list[tuple[Plan, float
     return [(of_job.plan(job, mode), of_job.seconds[mode]) for job, of_job in zip(jobs, timings, strict=True)]
 
 
-def timings_file(job: Job, plan: Plan | None = None) -> Path:
-    """The file in the store with the timings of `job` on this machine. It does not depend on seed, epochs and steps.
+def timings_file(job: Job, plan: Plan | None = None, processes: int = 1) -> Path:
+    """The file in the cache with the timings of `job` on this machine. It does not depend on seed, epochs and steps.
 
-    plan  None: the timings in all compute modes; otherwise the timing under this plan
+    plan       None: the timings in all compute modes; otherwise the timing under this plan
+    processes  number of processes that share each batch
     """
     machine = {"device": device_name(job.device), "threads": torch.get_num_threads()}
     any_length = replace(job, recipe=job.recipe.model_copy(update={"epochs": None, "steps": None}))
-    key = any_length.cache_key(seed=None) | machine | {"plan": plan and plan.to_dict()}
-    return store_folder() / "timings" / f"{store_key(key)}.json"
+    key = any_length.cache_key(seed=None) | machine | {"plan": plan and plan.to_dict(), "processes": processes}
+    return cache_folder() / "timings" / f"{store_key(key)}.json"
 
 
 def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
@@ -172,21 +184,26 @@ def fits(job: Job, plan: Plan) -> bool:
     return plan.concurrent * plan.processes * _MEMORY_MARGIN * needed < available
 
 
-def _cached_timings(job: Job, log: Log) -> Timings:
-    file = timings_file(job)
+def _cached_timings(job: Job, log: Log, processes: int = 1) -> Timings:
+    if job.recipe.speed == "off":
+        return time_job(job, log, processes)
+    file = timings_file(job, processes=processes)
     if file.is_file():
+        measured = datetime.fromtimestamp(file.stat().st_mtime)
+        log(f"Timings are from the cache of {measured:%Y-%m-%d %H:%M}; to measure again, delete {file}.")
         stored = json.loads(file.read_text(encoding="utf-8"))
         modes = {ComputeMode(mode["precision"], mode["layout"]): mode for mode in stored["modes"]}
         seconds = {mode: timed["seconds"] for mode, timed in modes.items()}
         cpu_gradients = frozenset(mode for mode, timed in modes.items() if timed["gradients"] == "cpu")
         return Timings(stored["micro_batch"], stored["freed_memory"], seconds, cpu_gradients)
-    timings = time_job(job, log)
+    timings = time_job(job, log, processes)
     modes = [
         asdict(mode) | {"gradients": timings.plan(job, mode).gradients, "seconds": seconds}
         for mode, seconds in timings.seconds.items()
     ]
     stored = {"micro_batch": timings.micro_batch, "freed_memory": timings.freed_memory, "modes": modes}
-    write_json(file, stored)
+    with suppress(WriteError):  # without a cache, the next training measures again
+        write_json(file, stored)
     return timings
 
 

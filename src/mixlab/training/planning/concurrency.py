@@ -42,7 +42,7 @@ def select_concurrent_plans(jobs: Sequence[Job], log: Log, *, seeds: int = 1) ->
     """`select_common_plans`, with as many trainings at the same time as are fastest on this machine.
 
     The number is doubled as long as the total time falls and the memory of all fits. The seconds per step are those
-    while the other trainings run. The timings are cached in the store.
+    while the other trainings run. The timings are cached.
 
     seeds  number of trainings of each job
     """

@@ -15,7 +15,22 @@ def default_recipe(model: str, data: str) -> tuple[str, dict[str, Any]]:
     if is_pretrained(model):
         return _FINE_TUNING, read_recipe(_FINE_TUNING) | {"model": model, "data": data}
     name = f"{_DIGITS if data == 'digits' else _IMAGES}_{_kind(model)}"
-    return name, read_recipe(name) | {"model": model, "data": data}
+    fields = read_recipe(name)
+    if "config" in fields:
+        fields["config"] = _config_of(model, fields["config"])
+    return name, fields | {"model": model, "data": data}
+
+
+def _config_of(model: str, config: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a recipe's `config` that `model` has. A variant or user code may have none of them."""
+    match family_of(model):
+        case "timm":
+            field = architecture(model).stochastic_depth_field
+            return {name: value for name, value in config.items() if name == field}
+        case family if family in FAMILIES:
+            return config
+        case _:
+            return {}
 
 
 def _kind(model: str) -> str:

@@ -1,21 +1,22 @@
 """Parse and check recipes. Every error is reported as one sentence."""
 
 import tomllib
-from collections.abc import Iterable
-from dataclasses import is_dataclass
+from collections.abc import Iterable, Mapping
 from inspect import signature
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from mixlab.errors import UserError, did_you_mean
+from mixlab.errors import UserError
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
+from mixlab.training.recipes.key_hints import all_keys, section_type, suggested_key
 from mixlab.training.recipes.schema import Recipe, Section
 
 # pydantic's error types, for models and for dataclasses
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 _MISSING = ("missing", "missing_argument")
+_NOT_A_SECTION = ("model_type", "dataclass_type")
 
 
 def parse_training_recipe(fields: dict[str, Any], source: str) -> Recipe:
@@ -45,10 +46,14 @@ def _checked(kind: type[_Kind], fields: dict[str, Any], source: str) -> _Kind:
 
 
 def apply_overrides(fields: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
-    """A copy of `fields` with each setting `key=value` or `section.key=value` applied.
+    """`with_keys` with the keys of `parse_settings`."""
+    return with_keys(fields, parse_settings(settings))
 
-    Values are parsed as TOML; what is not valid TOML is a string. Setting `epochs` removes `steps`, and vice versa.
-    Raises UserError if a setting has no "=".
+
+def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
+    """The keys and values of settings `key=value` or `section.key=value`.
+
+    Values are parsed as TOML; what is not valid TOML is a string. Raises UserError if a setting has no "=".
     """
     given: dict[str, Any] = {}
     for setting in settings:
@@ -56,6 +61,11 @@ def apply_overrides(fields: dict[str, Any], settings: Iterable[str]) -> dict[str
         if not equals:
             raise UserError(f'--set "{setting}" has no "=": write key=value, for example --set optimizer.name=sgd.')
         given[key.strip()] = _toml_value(text.strip())
+    return given
+
+
+def with_keys(fields: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of `fields` with the keys `given`, such as "optimizer.name"; `epochs` replaces `steps`, and vice versa."""
     lengths = {"epochs", "steps"}
     result = {key: value for key, value in fields.items() if key not in lengths or not lengths & given.keys()}
     for key, value in given.items():
@@ -82,8 +92,9 @@ def _message(error: ValidationError, source: str, kind: type[Section]) -> str:
     first = errors[0]
     key, section_keys = _key_at(first["loc"], kind)
     if first["type"] in _UNKNOWN:
-        hint = did_you_mean(key.rpartition(".")[2], section_keys) or f"Known keys: {', '.join(section_keys)}."
-        return f'{source}: the key "{key}" is unknown. {hint}'
+        return f'{source}: the key "{key}" is unknown. {_hint(key, section_keys, kind)}'
+    if first["type"] in _NOT_A_SECTION and f"{key}.name" in all_keys(kind):
+        return f"{source}: {key}={first['input']!r} is invalid: {key} is a section. Did you mean {key}.name?"
     if first["type"] in _MISSING and isinstance(first["loc"][-1], str):
         return f'{source}: the key "{key}" is missing: it has no default, so add it.'
     if isinstance(user_error := first.get("ctx", {}).get("error"), UserError):
@@ -91,6 +102,15 @@ def _message(error: ValidationError, source: str, kind: type[Section]) -> str:
     # a union type has an error for each of its types
     rules = dict.fromkeys(_rule(details) for details in errors if _key_at(details["loc"], kind)[0] == key)
     return f"{source}: {key}={first['input']!r} is invalid: it must be {' or '.join(rules)}."
+
+
+def _hint(key: str, section_keys: list[str], kind: type[Section]) -> str:
+    if kind is LinearProbeRecipe and key in signature(Recipe).parameters:
+        return (
+            "This recipe is a linear probe, which has no training steps: remove the key, or train with steps by naming "
+            "a model, for example --model convmixer_nano."
+        )
+    return suggested_key(key, section_keys, kind) or f"Known keys: {', '.join(section_keys)}."
 
 
 def _key_at(location: tuple[str | int, ...], recipe: type[Section]) -> tuple[str, list[str]]:
@@ -101,20 +121,16 @@ def _key_at(location: tuple[str | int, ...], recipe: type[Section]) -> tuple[str
         fields = signature(section).parameters
         section_keys = list(fields)
         annotation = fields[key].annotation if key in fields else None
-        section = next((kind for kind in (annotation, *get_args(annotation)) if _is_section(kind)), None)
+        section = section_type(annotation)
         if section is None:
             break
     return ".".join(keys), section_keys
 
 
-def _is_section(kind: object) -> bool:
-    return isinstance(kind, type) and (issubclass(kind, Section) or is_dataclass(kind))
-
-
 def _rule(error: ErrorDetails) -> str:
     """The rule that the value violates, worded to follow "it must be"."""
     match error["type"]:
-        case "model_type" | "dataclass_type":
+        case kind if kind in _NOT_A_SECTION:
             return "a section with keys"
         case "tuple_type":
             return "a list"

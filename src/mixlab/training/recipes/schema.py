@@ -68,6 +68,8 @@ class Subset(Section):
     """Train on a subset of the training images (`mixlab.data.subset`)."""
 
     classes: tuple[str, ...] | None = None  # names, in the order of the labels; None: all
+    folds: Annotated[int, Field(ge=2)] | None = None  # folds for cross-validation, which are stratified by class
+    left_out_fold: Annotated[int, Field(ge=0)] | None = None  # the fold without which to train, from 0 to folds - 1
     per_class: Count | None = None  # maximum number of images of each class
     share: Annotated[float, Field(gt=0, le=1)] | None = None  # fraction of the images of each class
     seed: int = Field(default=0, ge=0)
@@ -76,6 +78,17 @@ class Subset(Section):
     def _one_size(self) -> Self:
         if self.per_class is not None and self.share is not None:
             raise UserError("subset has both per_class and share: remove one of them.")
+        return self
+
+    @model_validator(mode="after")
+    def _fold_exists(self) -> Self:
+        if (self.folds is None) != (self.left_out_fold is None):
+            raise UserError("subset needs both folds and left_out_fold, or neither: add the other one.")
+        if self.folds is not None and self.left_out_fold is not None and self.left_out_fold >= self.folds:
+            raise UserError(
+                f"subset.left_out_fold={self.left_out_fold} is out of range: the {self.folds} folds are numbered from "
+                f"0 to {self.folds - 1}."
+            )
         return self
 
 
@@ -207,6 +220,13 @@ class Checkpoints(Section):
     keep: Count = 2  # number of last checkpoints to keep; the best weights are kept in addition
 
 
+class EarlyStopping(Section):
+    """End the training when the validation accuracy has not improved (`mixlab.training.early_stopping`)."""
+
+    patience: Count  # epochs without an improvement
+    min_delta: float = Field(default=0.0, ge=0)  # percentage points by which an epoch has to exceed the best one before
+
+
 class Expected(Section):
     """The result of a recipe: measured by mixlab, or as published."""
 
@@ -249,6 +269,7 @@ class Recipe(Section):
     loss: Loss = Loss()
     ema: Ema | None = None
     distillation: Distillation | None = None
+    early_stopping: EarlyStopping | None = None
     checkpoints: Checkpoints = Checkpoints()
     expected: Expected | None = None
 
@@ -288,6 +309,9 @@ class Recipe(Section):
         if self.precision == "fp16" and self.non_finite == "skip":
             reason = "the gradient scaler of fp16 skips such steps already, and adapts the scale to them"
             yield 'non_finite="skip" and precision="fp16"', reason, "Remove non_finite."
+        if self.early_stopping is not None and self.validation == "merged":
+            reason = "the validation images are training images, so no accuracy shows when to stop"
+            yield '[early_stopping] and validation="merged"', reason, "Remove one of them."
         if self.parallel == "fsdp" and optimizer.name == "muon":
             yield 'optimizer.name="muon" and parallel="fsdp"', "muon needs unsharded matrices", 'Set parallel="ddp".'
 

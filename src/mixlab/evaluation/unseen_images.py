@@ -1,0 +1,143 @@
+"""Leaves images that weights have learned from out of an evaluation, and warns of near copies among the others."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mixlab.data.dataset import Dataset, Split
+from mixlab.data.inspection.near_duplicates import ImageHash, have_near_duplicate
+from mixlab.errors import UserError
+from mixlab.evaluation.training_images import (
+    MAX_HASHED,
+    TrainingImages,
+    digests_of,
+    hashes_of,
+    record_training_images,
+    training_images_of,
+    union,
+)
+from mixlab.report.text import join_words, pluralize
+
+_MAX_NAMES = 4
+
+
+@dataclass(frozen=True, eq=False)
+class UnseenImages:
+    """A dataset without the images that weights have learned from.
+
+    left_out     the number of images that were left out
+    near_copies  the number of remaining images that are near copies of training or validation images; None: unknown
+    notes        sentences for the user
+    """
+
+    dataset: Dataset
+    left_out: int
+    near_copies: int | None
+    notes: tuple[str, ...]
+
+
+def unseen_by_weights(dataset: Dataset, splits: Sequence[str], sources: Sequence[str], *, quiet: bool) -> UnseenImages:
+    """Leave out the images that one of several weights has learned from.
+
+    splits   the names of the evaluated splits
+    sources  the evaluated weights, as for `mixlab.load`
+    quiet    no progress bars
+
+    Raises UserError if no image is left, or none of a class.
+    """
+    return leave_out(dataset, splits, union(map(training_images_of, sources)), ", ".join(sources), quiet=quiet)
+
+
+def unseen_in_training(dataset: Dataset, *, quiet: bool) -> UnseenImages:
+    """Leave out the test images that are copies of training or validation images of the same dataset.
+
+    For models that are trained on `dataset`. Raises UserError if no image is left, or none of a class.
+    """
+    learned = record_training_images(dataset, quiet=quiet)
+    return leave_out(dataset, ("test",), learned, dataset.name, quiet=quiet)
+
+
+def leave_out(
+    dataset: Dataset, splits: Sequence[str], learned: TrainingImages, learner: str, *, quiet: bool
+) -> UnseenImages:
+    """Leave out the images of `splits` that are training or validation images.
+
+    learner  what has learned from the images, for messages
+
+    Raises UserError if no image is left, or none of a class.
+    """
+    evaluated = {name: dataset.splits[name] for name in splits}
+    if not len(learned.trained) and not len(learned.selected):
+        return UnseenImages(dataset, 0, None, _unknown_notes(learned))
+    unseen = {name: _unseen(split, learned, quiet=quiet) for name, split in evaluated.items()}
+    _require_every_class(dataset, list(evaluated.values()), list(unseen.values()), learner)
+    total, remaining = (sum(map(len, each.values())) for each in (evaluated, unseen))
+    notes = []
+    if left_out := total - remaining:
+        notes.append(
+            f"Left out: {left_out:,} of {pluralize(total, 'image')}, which are training or validation images of "
+            f"{learner}."
+        )
+    near = _near_copies(list(unseen.values()), learned, quiet=quiet)
+    if near is None:
+        notes.append(
+            f"Near copies of training images, such as re-encoded ones, were not searched: there are more than "
+            f"{MAX_HASHED:,} images."
+        )
+    elif near:
+        notes.append(
+            f"Warning: {len(near):,} of {pluralize(remaining, 'evaluated image')} are near copies of training or "
+            f"validation images of {learner}, so the accuracy may be too high: {join_words(near, _MAX_NAMES)}."
+        )
+    return UnseenImages(
+        dataset=replace(dataset, splits=dataset.splits | unseen) if left_out else dataset,
+        left_out=left_out,
+        near_copies=None if near is None else len(near),
+        notes=(*notes, *_unknown_notes(learned)),
+    )
+
+
+def _unknown_notes(learned: TrainingImages) -> tuple[str, ...]:
+    if not learned.unknown:
+        return ()
+    return (
+        f"The training images of {join_words(learned.unknown)} are unknown: if evaluated images are among them, the "
+        "accuracy is too high.",
+    )
+
+
+def _unseen(split: Split, learned: TrainingImages, *, quiet: bool) -> Split:
+    return split.subset(np.flatnonzero(~learned.contains(digests_of(split, quiet=quiet))))
+
+
+def _require_every_class(dataset: Dataset, evaluated: list[Split], unseen: list[Split], learner: str) -> None:
+    before, after = (
+        sum(np.bincount(split.labels, minlength=len(dataset.classes)) for split in splits)
+        for splits in (evaluated, unseen)
+    )
+    missing = np.flatnonzero((before > 0) & (after == 0))
+    if not len(missing):
+        return
+    if not np.any(after):
+        raise UserError(
+            f"All {np.sum(before):,} images of {dataset.name} are training or validation images of {learner}, so no "
+            "accuracy can be measured on them: give images that were not used in training."
+        )
+    label = int(missing[0])
+    raise UserError(
+        f'{dataset.name} has only training or validation images of {learner} in the class "{dataset.classes[label]}", '
+        "so no accuracy can be measured: add images of this class that were not used in training, or remove the class."
+    )
+
+
+def _near_copies(unseen: list[Split], learned: TrainingImages, *, quiet: bool) -> list[str] | None:
+    """The names of near copies of training or validation images; None if there are too many images to search."""
+    if learned.hashes is None or sum(map(len, unseen)) > MAX_HASHED:
+        return None
+    others = list(learned.hashes.values())
+    names: list[str] = []
+    for split in unseen:
+        hashes: list[ImageHash] = hashes_of(split, quiet=quiet)
+        names += [split.names[index] for index in np.flatnonzero(have_near_duplicate(hashes, others))]
+    return names

@@ -1,0 +1,26 @@
+"""Early stopping: a training ends when the validation accuracy has not improved for some epochs.
+
+Whether to stop depends only on the scores of all epochs, which checkpoints contain: a resumed training stops at the
+same epoch.
+"""
+
+import math
+from collections.abc import Sequence
+
+from mixlab.training.recipes.schema import EarlyStopping
+
+
+def stops_early(settings: EarlyStopping, scores: Sequence[float]) -> bool:
+    """Whether the last `patience` epochs have not improved.
+
+    An epoch improves if its score exceeds that of the last improvement by more than `min_delta`.
+
+    scores  validation top-1 of each epoch, in per cent
+    """
+    best, without_improvement = -math.inf, 0
+    for score in scores:
+        if score > best + settings.min_delta:
+            best, without_improvement = score, 0
+        else:
+            without_improvement += 1
+    return without_improvement >= settings.patience

@@ -1,0 +1,62 @@
+"""Seeds and images that a comparison with the best would need."""
+
+import numpy as np
+import pytest
+
+from mixlab.stats.best import behind_the_best
+from mixlab.stats.components import Components, image_sample, variance_components
+from mixlab.stats.sample_size import needed, predicted_bounds
+
+BOTH, SECOND = np.array([True, True]), np.array([False, True])
+
+
+def components(image: float, seed: float, interaction: float = 0.0, means: tuple[float, ...] = (0.98, 0.98)):
+    """Standard errors in percentage points, of the difference due to images and of each mean due to seeds."""
+    models = len(means)
+    return Components(
+        means=np.array(means),
+        image_variance=np.full((models, models), (image / 100) ** 2),
+        seed_variance=np.full(models, (seed / 100) ** 2),
+        interaction=np.full(models, (interaction / 100) ** 2),
+        seeds=np.full(models, 3),
+        images=500,
+    )
+
+
+def test_more_seeds_reduce_the_variance_over_seeds_only():
+    more = components(image=0.4, seed=0.5).with_sizes(seeds=12, images=500)
+    assert more.variance[0, 1] == pytest.approx((0.4**2 + 2 * 0.5**2 / 4) / 100**2)
+
+
+def test_more_images_reduce_the_interaction_as_well():
+    more = components(image=0.4, seed=0.5, interaction=0.3).with_sizes(seeds=3, images=2_000)
+    assert more.variance[0, 1] == pytest.approx((0.4**2 / 4 + 2 * (0.5**2 - 0.3**2 + 0.3**2 / 4)) / 100**2)
+
+
+def test_the_needed_numbers_are_the_smallest_that_are_predicted_to_decide():
+    given = components(image=0.3, seed=0.5)
+    result = needed(given, stable=BOTH, may_be_best=BOTH, margin=1)
+    assert result.seeds is not None and result.image_factor is None  # the seeds alone leave more than the margin
+    bounds = [predicted_bounds(given.with_sizes(seeds=seeds, images=500), BOTH).min() for seeds in range(2, 12)]
+    assert result.seeds == 2 + int(np.argmax(np.array(bounds) <= 1))
+
+
+def test_no_number_of_seeds_is_enough_if_the_images_alone_leave_more_than_the_margin():
+    result = needed(components(image=0.8, seed=0.1), stable=BOTH, may_be_best=BOTH, margin=1)
+    assert result.seeds is None
+    assert result.image_part == pytest.approx(1.645 * 0.8, rel=0.01)
+    assert result.image_factor == pytest.approx((1.645 * 0.8) ** 2, rel=0.3)
+
+
+def test_a_model_that_is_no_candidate_does_not_decide():
+    given = components(image=0.1, seed=0.1, means=(0.99, 0.95))
+    assert needed(given, stable=BOTH, may_be_best=BOTH, margin=1).seeds == 3
+    assert needed(given, stable=SECOND, may_be_best=BOTH, margin=1).seeds is None
+    assert needed(given, stable=SECOND, may_be_best=SECOND, margin=1).seeds == 3
+
+
+def test_a_prediction_at_the_given_size_is_about_the_bound():
+    rng = np.random.default_rng(0)
+    correct = [rng.random((8, 2_000)) < rng.normal(accuracy, 0.005, (8, 1)) for accuracy in (0.95, 0.94, 0.9)]
+    predicted = predicted_bounds(variance_components(correct, image_sample(correct)), np.ones(3, dtype=bool))
+    np.testing.assert_allclose(predicted, behind_the_best(correct), rtol=0.1, atol=0.02)
