@@ -14,6 +14,9 @@ from mixlab.data.near_duplicate_groups import group_near_duplicates
 from mixlab.data.sources import open_dataset
 from mixlab.data.splits import with_all_splits
 
+MIN_GROUPS = 1
+NOTE_80 = "Near duplicates, kept together where mixlab divides the images: 80 images in 40 groups, the largest with 2."
+
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch, tmp_path):
@@ -56,17 +59,19 @@ def between_scenes(position: float) -> np.ndarray:
 
 
 def group_ids(split: Split) -> list[int]:
-    return group_near_duplicates(group_equal_files(split), quiet=True).images.group_ids.tolist()
+    return group_near_duplicates(group_equal_files(split), MIN_GROUPS, quiet=True).images.group_ids.tolist()
 
 
 def notes(split: Split) -> tuple[str, ...]:
-    return group_near_duplicates(group_equal_files(split), quiet=True).notes
+    return group_near_duplicates(group_equal_files(split), MIN_GROUPS, quiet=True).notes
 
 
 def test_reencoded_copies_are_one_group_and_are_noted():
     copies = pairs_of_copies(12)
     assert group_ids(copies) == [*range(12), *range(12)]
-    assert notes(copies) == ("Near duplicates, kept in the same split: 24 images in 12 groups, the largest with 2.",)
+    assert notes(copies) == (
+        "Near duplicates, kept together where mixlab divides the images: 24 images in 12 groups, the largest with 2.",
+    )
 
 
 def test_different_images_are_groups_of_their_own_and_not_noted():
@@ -79,14 +84,14 @@ def test_copies_are_in_one_split():
     pets = with_all_splits(Dataset("pets", ("cat", "dog"), {"train": pairs_of_copies(40)}), quiet=True)
     scenes = [{int(name[1:]) % 40 for name in split.names} for split in pets.splits.values()]
     assert sum(map(len, scenes)) == len(set.union(*scenes)) == 40
-    assert pets.notes[1] == ("Near duplicates, kept in the same split: 80 images in 40 groups, the largest with 2.")
+    assert pets.notes[1] == NOTE_80
 
 
 def test_copies_are_in_one_fold_and_on_one_side_of_the_validation_split():
     pets = Dataset("pets", ("cat", "dog"), {"train": pairs_of_copies(40)})
     folds = make_folds(pets, 5)
     assert folds.fold_of[:40].tolist() == folds.fold_of[40:].tolist()
-    assert folds.notes == ("Near duplicates, kept in the same split: 80 images in 40 groups, the largest with 2.",)
+    assert folds.notes == (NOTE_80,)
     halves = Dataset("pets", ("cat", "dog"), {"train": pairs_of_copies(40), "test": pairs_of_copies(1)})
     (only,) = single_test_split(halves).rounds()
     assert not {index % 40 for index in only.train} & {index % 40 for index in only.validation}
@@ -123,6 +128,22 @@ def test_chains_are_not_kept_together_and_are_noted():
 def test_a_group_is_kept_together_up_to_a_tenth_of_its_class(others, groups):
     images = [*chain(20, 1 / 200), *(np.asarray(scene(number)) for number in range(others))]
     assert len(set(group_ids(split_of(images, [0] * len(images))))) == groups
+
+
+@pytest.mark.parametrize(("min_groups", "groups"), [(2, 2), (3, 4), (5, 6)])
+def test_near_duplicates_are_not_kept_together_if_their_class_would_have_too_few_groups(min_groups, groups):
+    images = [np.asarray(scene(number // 3).resize((48 + number % 3, 48))) for number in range(6)]
+    near = group_near_duplicates(group_equal_files(split_of(images, [0] * 6)), min_groups, quiet=True)
+    assert len(near.images.group_labels) == groups
+    assert sum("were not kept together" in note for note in near.notes) == (groups > 2)
+
+
+def test_copies_do_not_prevent_a_training():
+    copies = [image for number in range(2) for image in (np.asarray(scene(number)), reencoded(scene(number)))]
+    others = [np.asarray(scene(number)) for number in range(2, 6)]
+    pets = Dataset("pets", ("cat", "dog"), {"train": split_of([*copies, *others], [0] * 4 + [1] * 4)})
+    assert [set(split.labels.tolist()) for split in with_all_splits(pets).splits.values()] == [{0, 1}] * 3
+    assert make_folds(pets, 2).count == 2
 
 
 def test_images_that_are_alike_in_general_are_not_grouped():

@@ -1,7 +1,8 @@
 """k-fold cross-validation (Stone, 1974): the images in k folds of similar size, each used once as the test set.
 
-Images with equal bytes or of the same group are in the same fold, and every class is spread over the folds as evenly as
-this allows. A single held-out test split is treated as one fold that does not contain every image.
+Images with equal bytes, near duplicates and images of the same group are in the same fold, and every class is spread
+over the folds as evenly as this allows. A single held-out test split is treated as one fold that does not contain every
+image.
 
 Axes:  image  an image of the dataset, from any split
        fold     the fold in which an image is tested
@@ -15,7 +16,7 @@ from functools import reduce
 import numpy as np
 from jaxtyping import Int64
 
-from mixlab.data.dataset import Dataset, Split
+from mixlab.data.dataset import SPLITS, Dataset, Split
 from mixlab.data.holdout import VALIDATION_SHARE, GroupedSplit, group_equal_files
 from mixlab.data.near_duplicate_groups import group_near_duplicates
 from mixlab.data.rng import epoch_order
@@ -73,7 +74,7 @@ def make_folds(dataset: Dataset, count: int, *, seed: int = 0, quiet: bool = Fal
     """
     if count < 2:
         raise UserError(f"folds={count} leaves no images to train on: there must be at least 2 folds.")
-    everything, notes = _group_all_images(dataset, quiet=quiet)
+    everything, notes = _group_all_images(dataset, 2 * count, quiet=quiet)
     _check_enough_images(dataset, everything, count)
     return Folds(everything, assign_folds(everything, count, seed), notes)
 
@@ -85,16 +86,19 @@ def training_folds(dataset: Dataset, count: int) -> Folds:
 
 def single_test_split(dataset: Dataset, *, quiet: bool = False) -> Folds:
     """One fold, which is the test split. The images of the other splits are used for training only."""
-    everything, notes = _group_all_images(dataset, quiet=quiet)
+    everything, notes = _group_all_images(dataset, len(SPLITS), quiet=quiet)
     sizes = [len(split) for split in dataset.splits.values()]
     folds = [0 if name == "test" else NO_FOLD for name in dataset.splits]
     return Folds(everything, np.repeat(np.array(folds, dtype=np.int64), sizes), notes)
 
 
-def _group_all_images(dataset: Dataset, *, quiet: bool) -> tuple[GroupedSplit, tuple[str, ...]]:
-    """The images of all splits, with copies, near duplicates and sample groups in one group, and notes about them."""
+def _group_all_images(dataset: Dataset, min_groups: int, *, quiet: bool) -> tuple[GroupedSplit, tuple[str, ...]]:
+    """The images of all splits, with copies, near duplicates and sample groups in one group, and notes about them.
+
+    `min_groups`: near duplicates of a class that would have fewer groups are not in one group.
+    """
     images = reduce(Split.concat, dataset.splits.values())
-    near = group_near_duplicates(group_equal_files(images), quiet=quiet)
+    near = group_near_duplicates(group_equal_files(images), min_groups, quiet=quiet)
     return near.images.merge_sample_groups(), near.notes
 
 

@@ -80,7 +80,7 @@ class GroupedSplit:
         """Merge the groups of linked images; `pairs` has their indices."""
         if not pairs:
             return self
-        first, second = self.group_ids[np.array(pairs).T]
+        first, second = self.group_ids[np.array(pairs)].T
         size = int(self.group_ids.max()) + 1
         links = coo_array((np.ones(len(pairs)), (first, second)), shape=(size, size))
         component = connected_components(links, directed=False)[1]
@@ -90,11 +90,8 @@ class GroupedSplit:
         """Merge groups with a common sample group (`Split.groups`), directly or through other images."""
         if not self.split.groups:
             return self
-        group = np.unique(np.array(self.split.groups), return_inverse=True)[1]
-        size = int(group.max() + self.group_ids.max()) + 2
-        links = coo_array((np.ones(len(group)), (group, group.max() + 1 + self.group_ids)), shape=(size, size))
-        component = connected_components(links, directed=False)[1]
-        return replace(self, group_ids=component[group].astype(np.int64))
+        first_of: dict[str, int] = {}
+        return self.link([(first_of.setdefault(group, index), index) for index, group in enumerate(self.split.groups)])
 
 
 def group_samples(split: Split) -> GroupedSplit:

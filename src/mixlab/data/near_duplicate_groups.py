@@ -56,10 +56,13 @@ class NearDuplicateGroups:
     notes: tuple[str, ...]
 
 
-def group_near_duplicates(images: GroupedSplit, *, quiet: bool) -> NearDuplicateGroups:
+def group_near_duplicates(images: GroupedSplit, min_groups: int, *, quiet: bool) -> NearDuplicateGroups:
     """Merge the groups of near duplicates. Of images in the same group, only the first is compared.
 
-    The pairs are cached by the contents of the images. `quiet`: show no progress.
+    The pairs are cached by the contents of the images.
+
+    `min_groups`: the near duplicates of a class are not merged if it would have fewer groups.
+    `quiet`: show no progress.
     """
     size = sum(map(stored_bytes, images.split.images))
     if len(images.split) > MAX_IMAGES or size > MAX_BYTES:
@@ -77,31 +80,39 @@ def group_near_duplicates(images: GroupedSplit, *, quiet: bool) -> NearDuplicate
         )
         return NearDuplicateGroups(images, (note,))
     labels = images.split.labels[firsts]
-    kept, rejected = _reliable_groups([pair for pair in pairs if labels[pair[0]] == labels[pair[1]]], labels)
+    within_class = [pair for pair in pairs if labels[pair[0]] == labels[pair[1]]]
+    kept, rejected = _reliable_groups(within_class, labels, min_groups)
     links = [(firsts[group[0]], firsts[member]) for group in kept for member in group[1:]]
     return NearDuplicateGroups(images.link(links), tuple(_notes(kept, rejected)))
 
 
-def _reliable_groups(pairs: list[tuple[int, int]], labels: Int64[np.ndarray, " image"]) -> tuple[_Groups, _Groups]:
-    """The groups that are kept together, and the others."""
+def _reliable_groups(
+    pairs: list[tuple[int, int]], labels: Int64[np.ndarray, " image"], min_groups: int
+) -> tuple[_Groups, _Groups]:
+    """The groups that are kept together, and the others. All images of a group have the same label."""
     groups = connected_groups(pairs, len(labels))
     group_of = {index: number for number, group in enumerate(groups) for index in group}
     pair_counts = np.bincount([group_of[first] for first, _ in pairs], minlength=len(groups))
     class_sizes = np.bincount(labels)
+    left = class_sizes.copy()
     kept: _Groups = []
     rejected: _Groups = []
-    for group, count in zip(groups, pair_counts, strict=True):
-        size = len(group)
+    for group, count in sorted(zip(groups, pair_counts, strict=True), key=lambda item: len(item[0])):
+        size, label = len(group), labels[group[0]]
         is_dense = count >= MIN_DENSITY * size * (size - 1) / 2
-        is_small = size <= max(MAX_FREE_SIZE, MAX_SHARE * class_sizes[labels[group[0]]])
-        (kept if is_dense and is_small else rejected).append(group)
+        is_small = size <= max(MAX_FREE_SIZE, MAX_SHARE * class_sizes[label])
+        if is_dense and is_small and left[label] - (size - 1) >= min_groups:
+            kept.append(group)
+            left[label] -= size - 1
+        else:
+            rejected.append(group)
     return kept, rejected
 
 
 def _notes(kept: _Groups, rejected: _Groups) -> list[str]:
     notes = []
     if kept:
-        notes.append(f"Near duplicates, kept in the same split: {_sizes(kept)}.")
+        notes.append(f"Near duplicates, kept together where mixlab divides the images: {_sizes(kept)}.")
     if rejected:
         notes.append(
             f"Similar images that were not kept together, because they form chains or a large part of a class: "

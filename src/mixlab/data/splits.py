@@ -67,7 +67,7 @@ def with_all_splits(dataset: Dataset, *, quiet: bool = False) -> Dataset:
     if len(dataset.splits) == 3:
         return replace(dataset, notes=(*dataset.notes, *_shared_group_notes(dataset)))
     train = group_equal_files(dataset.splits["train"])
-    near = group_near_duplicates(train, quiet=quiet)
+    near = group_near_duplicates(train, _sides(dataset), quiet=quiet)
     images = near.images.merge_sample_groups()
     test = dataset.splits.get("test") or dataset.splits.get("validation")
     _check_enough_images(dataset, images)
@@ -126,8 +126,13 @@ def _check_classes(dataset: Dataset) -> None:
                 )
 
 
+def _sides(dataset: Dataset) -> int:
+    """The number of splits that train is divided into, if the others are provided."""
+    return 4 - len(dataset.splits)
+
+
 def _check_enough_images(dataset: Dataset, images: GroupedSplit) -> None:
-    needed = 4 - len(dataset.splits)
+    needed = _sides(dataset)
     noun = "group" if images.split.groups else "different image"
     groups_per_class = images.groups_per_class(len(dataset.classes))
     for label in np.unique(images.split.labels):

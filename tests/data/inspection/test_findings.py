@@ -92,7 +92,7 @@ def test_each_finding_is_a_sentence(invalid):
         "keep each image in one split.",
         "The same image in more than one class: 1 group with 2 images. Some of the labels may be wrong.",
         "The same image more than once in one split and class: 1 group with 2 images. It has a larger weight in "
-        "training, and if mixlab divides the split, near duplicates may end up in train and test.",
+        "training.",
         'Imbalanced classes in train: "cat" has 25 images and "dog" has 1. Evaluate by balanced accuracy, and consider '
         'loss.class_weights="balanced".',
         'No images in test: "dog". Models can\'t be evaluated on these classes.',

@@ -147,7 +147,7 @@ def replace_head(weights: Weights, head: LinearHead) -> Weights:
 
 
 def _with_validation(dataset: Dataset, share: float) -> Dataset:
-    near = group_near_duplicates(group_equal_files(dataset.splits["train"]), quiet=True)
+    near = group_near_duplicates(group_equal_files(dataset.splits["train"]), min_groups=2, quiet=True)
     validation, rest = near.images.merge_sample_groups().cut(share)
     splits = {**dataset.splits, "train": rest.split, "validation": validation}
     note = f"{100 * share:g} % of train was held out as validation to select the ridge (stratified by class, seeded)."
