@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from mixlab.data import near_duplicate_groups
 from mixlab.data.dataset import Dataset, Split
 
 pytest_plugins = ["loopback"]
@@ -30,6 +31,13 @@ def ctrl_c_is_not_ignored() -> None:
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def cache_of_near_duplicates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An empty cache of this test."""
+    folder = tmp_path.with_name(f"{tmp_path.name}-near-duplicates")
+    monkeypatch.setattr(near_duplicate_groups, "cache_folder", lambda: folder)
 
 
 @pytest.fixture(autouse=True)

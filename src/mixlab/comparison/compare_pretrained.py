@@ -94,11 +94,12 @@ def compare_pretrained(
     check_margin(margin)
     backbones = {name: _open_backbone(name, dataset.splits["train"]) for name in models}
     unseen = unseen_by_weights(dataset, tuple(dataset.splits), models, quiet=quiet)
-    for note in (*unseen.notes, *range_notes(next(iter(backbones.values())).preprocess)):
-        log(note)
     dataset = unseen.dataset
     # Without the images that were left out, the splits of the data have other sizes than intended.
-    cv_folds = make_folds(dataset, FOLDS) if unseen.left_out and folds is None else _cv_folds(dataset, folds)
+    count = FOLDS if unseen.left_out and folds is None else folds
+    cv_folds = _cv_folds(dataset, count, quiet=quiet)
+    for note in (*unseen.notes, *cv_folds.notes, *range_notes(next(iter(backbones.values())).preprocess)):
+        log(note)
     rounds = list(cv_folds.rounds())
     split = cv_folds.images.split
     _require_every_class(dataset, split, rounds)
@@ -133,12 +134,12 @@ def compare_pretrained(
     )
 
 
-def _cv_folds(dataset: Dataset, folds: int | None) -> Folds:
+def _cv_folds(dataset: Dataset, folds: int | None, *, quiet: bool) -> Folds:
     if folds is None:
         if sum(map(len, dataset.splits.values())) >= MIN_IMAGES_FOR_ONE_SPLIT:
-            return single_test_split(dataset)
+            return single_test_split(dataset, quiet=quiet)
         folds = FOLDS
-    return make_folds(dataset, folds)
+    return make_folds(dataset, folds, quiet=quiet)
 
 
 def _require_every_class(dataset: Dataset, split: Split, rounds: Sequence[Round]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from mixlab.comparison.ranking import Ranking, rank
 from mixlab.comparison.recommendation import Recommendation
 from mixlab.data.dataset import Dataset
+from mixlab.data.name_groups import split_group_option
 from mixlab.stats.estimate import Estimate
 
 _SCHEMA = 1
@@ -94,7 +95,7 @@ def recommend(
 
 def dataset_title(dataset: Dataset) -> str:
     """The short name of a data set for titles: the last component of a folder's path, or the kind of data."""
-    kind, _, path = dataset.name.partition(":")
+    kind, _, path = split_group_option(dataset.name)[0].partition(":")
     return Path(path).name if kind == "folder" else kind
 
 

@@ -35,8 +35,7 @@ WARNING = (
     "architectures. To compare architectures that are trained alike, use `--from-scratch`."
 )
 UNCERTAINTY_NOTE = (
-    "Every image is evaluated once, by a head that was neither fitted nor tuned on this image or on a file with equal "
-    "bytes. Near-duplicates are not detected: run `mixlab data check` to find them. "
+    "Every image is evaluated once, by a head that was neither fitted nor tuned on this image or on a copy of it. "
     "Intervals are over images; the images of one group (copies, or images of one origin) are kept together. Folds "
     "share training images, so the spread of their accuracies is not a standard error, and no standard error is "
     "computed from it."

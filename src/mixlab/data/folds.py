@@ -1,7 +1,8 @@
 """k-fold cross-validation (Stone, 1974): the images in k folds of similar size, each used once as the test set.
 
-Images with equal bytes or of the same group are in the same fold, and every class is spread over the folds as evenly as
-this allows. A single held-out test split is treated as one fold that does not contain every image.
+Images with equal bytes, near duplicates and images of the same group are in the same fold, and every class is spread
+over the folds as evenly as this allows. A single held-out test split is treated as one fold that does not contain every
+image.
 
 Axes:  image  an image of the dataset, from any split
        fold     the fold in which an image is tested
@@ -15,8 +16,9 @@ from functools import reduce
 import numpy as np
 from jaxtyping import Int64
 
-from mixlab.data.dataset import Dataset, Split
-from mixlab.data.holdout import VALIDATION_SHARE, GroupedSplit, group_samples
+from mixlab.data.dataset import SPLITS, Dataset, Split
+from mixlab.data.holdout import VALIDATION_SHARE, GroupedSplit, group_equal_files
+from mixlab.data.near_duplicate_groups import group_near_duplicates
 from mixlab.data.rng import epoch_order
 from mixlab.errors import UserError
 
@@ -38,10 +40,14 @@ class Round:
 
 @dataclass(frozen=True, eq=False)
 class Folds:
-    """Images, and the fold of each of them."""
+    """Images, and the fold of each of them.
+
+    `notes`: sentences for the user about images that are kept in one fold.
+    """
 
     images: GroupedSplit
     fold_of: Int64[np.ndarray, " image"]
+    notes: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
@@ -61,29 +67,39 @@ class Folds:
             yield Round(outside[~is_validation], outside[is_validation], np.flatnonzero(self.fold_of == fold))
 
 
-def make_folds(dataset: Dataset, count: int, *, seed: int = 0) -> Folds:
-    """Divide the images of all splits into `count` folds.
+def make_folds(dataset: Dataset, count: int, *, seed: int = 0, quiet: bool = False) -> Folds:
+    """Divide the images of all splits into `count` folds. `quiet`: show no progress of the search for near duplicates.
 
     Raises UserError if `count` is below 2, or if a class has fewer different images than there are folds.
     """
     if count < 2:
         raise UserError(f"folds={count} leaves no images to train on: there must be at least 2 folds.")
-    everything = group_samples(reduce(Split.concat, dataset.splits.values()))
+    everything, notes = _group_all_images(dataset, 2 * count, quiet=quiet)
     _check_enough_images(dataset, everything, count)
-    return Folds(everything, assign_folds(everything, count, seed))
+    return Folds(everything, assign_folds(everything, count, seed), notes)
 
 
 def training_folds(dataset: Dataset, count: int) -> Folds:
     """Divide the training images into `count` folds. Raises UserError as `make_folds` does."""
-    return make_folds(replace(dataset, splits={"train": dataset.splits["train"]}), count)
+    return make_folds(replace(dataset, splits={"train": dataset.splits["train"]}), count, quiet=True)
 
 
-def single_test_split(dataset: Dataset) -> Folds:
+def single_test_split(dataset: Dataset, *, quiet: bool = False) -> Folds:
     """One fold, which is the test split. The images of the other splits are used for training only."""
-    everything = group_samples(reduce(Split.concat, dataset.splits.values()))
+    everything, notes = _group_all_images(dataset, len(SPLITS), quiet=quiet)
     sizes = [len(split) for split in dataset.splits.values()]
     folds = [0 if name == "test" else NO_FOLD for name in dataset.splits]
-    return Folds(everything, np.repeat(np.array(folds, dtype=np.int64), sizes))
+    return Folds(everything, np.repeat(np.array(folds, dtype=np.int64), sizes), notes)
+
+
+def _group_all_images(dataset: Dataset, min_groups: int, *, quiet: bool) -> tuple[GroupedSplit, tuple[str, ...]]:
+    """The images of all splits, with copies, near duplicates and sample groups in one group, and notes about them.
+
+    `min_groups`: near duplicates of a class that would have fewer groups are not in one group.
+    """
+    images = reduce(Split.concat, dataset.splits.values())
+    near = group_near_duplicates(group_equal_files(images), min_groups, quiet=quiet)
+    return near.images.merge_sample_groups(), near.notes
 
 
 def assign_folds(images: GroupedSplit, count: int, seed: int) -> Int64[np.ndarray, " image"]:
@@ -108,7 +124,7 @@ def assign_folds(images: GroupedSplit, count: int, seed: int) -> Int64[np.ndarra
 
 
 def _check_enough_images(dataset: Dataset, images: GroupedSplit, count: int) -> None:
-    groups_per_class = np.bincount(images.group_labels, minlength=len(dataset.classes))
+    groups_per_class = images.groups_per_class(len(dataset.classes))
     rarest = int(groups_per_class.argmin())
     if groups_per_class[rarest] < count:
         raise UserError(

@@ -7,7 +7,7 @@ Axes:  image  an image of the split to divide
 """
 
 from collections import defaultdict
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,7 +26,11 @@ _SEED = 0  # independent of the training seed, so that runs with different seeds
 
 @dataclass(frozen=True, eq=False)
 class GroupedSplit:
-    """A split, and the group of each of its images. The class of a group is that of its first image."""
+    """A split, and the group of each of its images.
+
+    The class of a group is the rarest one of its images, so that images of every class are held out even if the groups
+    contain several classes.
+    """
 
     split: Split
     group_ids: Int64[np.ndarray, " image"]
@@ -34,13 +38,23 @@ class GroupedSplit:
     @property
     def group_labels(self) -> Int64[np.ndarray, " group"]:
         """The label of each group."""
-        return self.split.labels[np.unique(self.group_ids, return_index=True)[1]]
+        images_of_label = np.bincount(self.split.labels)[self.split.labels]
+        by_group = np.lexsort((images_of_label, self.group_ids))  # stable, so the first image decides between equals
+        return self.split.labels[by_group[np.unique(self.group_ids[by_group], return_index=True)[1]]]
+
+    def groups_per_class(self, classes: int) -> Int64[np.ndarray, " class"]:
+        """The number of groups that contain an image of each class."""
+        return np.bincount(self._groups_and_labels[:, 1], minlength=classes)
 
     @property
     def label_conflicts(self) -> int:
         """The number of groups with images of several classes."""
-        pairs = np.unique(np.stack([self.group_ids, self.split.labels], axis=1), axis=0)
-        return int((np.bincount(pairs[:, 0]) > 1).sum())
+        return int((np.bincount(self._groups_and_labels[:, 0]) > 1).sum())
+
+    @property
+    def _groups_and_labels(self) -> Int64[np.ndarray, "pair 2"]:
+        """Every combination of a group and a label that an image has."""
+        return np.unique(np.stack([self.group_ids, self.split.labels], axis=1), axis=0)
 
     def subset(self, indices: Int64[np.ndarray, " selected"]) -> "GroupedSplit":
         """The images at `indices`, in that order."""
@@ -62,15 +76,22 @@ class GroupedSplit:
             held_out[of_class[epoch_order(_SEED, int(label), len(of_class))[:count]]] = True
         return held_out[group]
 
+    def link(self, pairs: Sequence[tuple[int, int]]) -> "GroupedSplit":
+        """Merge the groups of linked images; `pairs` has their indices."""
+        if not pairs:
+            return self
+        first, second = self.group_ids[np.array(pairs)].T
+        size = int(self.group_ids.max()) + 1
+        links = coo_array((np.ones(len(pairs)), (first, second)), shape=(size, size))
+        component = connected_components(links, directed=False)[1]
+        return replace(self, group_ids=component[self.group_ids].astype(np.int64))
+
     def merge_sample_groups(self) -> "GroupedSplit":
         """Merge groups with a common sample group (`Split.groups`), directly or through other images."""
         if not self.split.groups:
             return self
-        group = np.unique(np.array(self.split.groups), return_inverse=True)[1]
-        size = int(group.max() + self.group_ids.max()) + 2
-        links = coo_array((np.ones(len(group)), (group, group.max() + 1 + self.group_ids)), shape=(size, size))
-        component = connected_components(links, directed=False)[1]
-        return replace(self, group_ids=component[group].astype(np.int64))
+        first_of: dict[str, int] = {}
+        return self.link([(first_of.setdefault(group, index), index) for index, group in enumerate(self.split.groups)])
 
 
 def group_samples(split: Split) -> GroupedSplit:

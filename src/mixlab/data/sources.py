@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from mixlab.data.dataset import Dataset, SplitAssignment
+from mixlab.data.name_groups import group_by_name, split_group_option
 from mixlab.data.readers.cifar10 import open_cifar10
 from mixlab.data.readers.csv_file import read_csv
 from mixlab.data.readers.digits import open_digits
@@ -62,12 +63,12 @@ def open_for_evaluation(name: str, classes: tuple[str, ...]) -> Dataset:
 
 
 def is_same_source(a: str, b: str) -> bool:
-    """Whether two dataset names refer to the same source, even if the path is written differently."""
+    """Whether two dataset names refer to the same source, even if the path or the groups are written differently."""
     return _resolve(a) == _resolve(b)
 
 
 def _resolve(name: str) -> tuple[str, Path | None]:
-    kind, _, location = name.partition(":")
+    kind, _, location = split_group_option(name)[0].partition(":")
     return kind, Path(location).expanduser().resolve() if location else None
 
 
@@ -103,17 +104,28 @@ def _user_images(spelling: str, reader: _Opener) -> Kind:
     """Images of the user, with any splits. A model trained on other data is evaluated on all of them."""
     return Kind(
         spelling,
-        lambda location, *, quiet: with_all_splits(reader(location, quiet=quiet)),
+        lambda location, *, quiet: with_all_splits(reader(location, quiet=quiet), quiet=quiet),
         lambda location, *, quiet: as_single_test_split(reader(location, quiet=quiet)),
         reader,
     )
+
+
+def _with_name_groups(reader: _Opener) -> _Opener:
+    """A reader of a location that may end in `:group=REGEX`."""
+
+    def read(location: str, /, *, quiet: bool) -> Dataset:
+        source, pattern = split_group_option(location)
+        dataset = reader(source, quiet=quiet)
+        return dataset if pattern is None else group_by_name(dataset, pattern)
+
+    return read
 
 
 def _published_images(spelling: str, reader: _Opener) -> Kind:
     """A published dataset, with any splits. A model trained on other data is evaluated on the held-out split."""
     return Kind(
         spelling,
-        lambda location, *, quiet: with_all_splits(reader(location, quiet=quiet)),
+        lambda location, *, quiet: with_all_splits(reader(location, quiet=quiet), quiet=quiet),
         lambda location, *, quiet: with_test_split(reader(location, quiet=quiet)),
         reader,
     )
@@ -146,11 +158,13 @@ KINDS = {
         lambda location, *, quiet: open_imagenet(_optional_path(location)),
     ),
     **{name: _torchvision_set(name) for name in SETS},
-    "folder": _user_images("folder:PATH", lambda location, *, quiet: read_folder(_path(location))),
+    "folder": _user_images("folder:PATH", _with_name_groups(lambda location, *, quiet: read_folder(_path(location)))),
     "csv": _user_images("csv:FILE", lambda location, *, quiet: read_csv(_path(location))),
-    "tar": _user_images("tar:FILE", lambda location, *, quiet: read_tar(_path(location), quiet=quiet)),
-    "zip": _user_images("zip:FILE", lambda location, *, quiet: read_zip(_path(location))),
-    "wds": _user_images("wds:PATTERN", read_webdataset),
+    "tar": _user_images(
+        "tar:FILE", _with_name_groups(lambda location, *, quiet: read_tar(_path(location), quiet=quiet))
+    ),
+    "zip": _user_images("zip:FILE", _with_name_groups(lambda location, *, quiet: read_zip(_path(location)))),
+    "wds": _user_images("wds:PATTERN", _with_name_groups(read_webdataset)),
     "parquet": _user_images("parquet:PATTERN", read_parquet),
     "hf": _published_images("hf:NAME[:SPLIT]", read_hub_dataset),
     "tfds": _published_images("tfds:NAME[:SPLIT]", read_tfds),
@@ -170,7 +184,7 @@ def _parse(name: str) -> tuple[Kind, str]:
     location_is_optional = not kind.spelling.startswith(f"{word}:")
     if colon and kind.spelling == word:
         raise UserError(f'data "{name}" has a path, but {word} is included in mixlab and has none: write "{word}".')
-    if location or (location_is_optional and not colon):
+    if split_group_option(location)[0] or (location_is_optional and not colon):
         return kind, location
     way_out = f'"{word}:PATH" or "{word}"' if location_is_optional else f'"{kind.spelling}"'
     raise UserError(f'data "{name}" is incomplete: write {way_out}.')

@@ -5,6 +5,7 @@ becomes test and a tenth of the rest validation. If it has train and one held-ou
 its name, and validation is held out of train.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
@@ -13,7 +14,8 @@ import numpy as np
 
 from mixlab.data.class_order import class_order
 from mixlab.data.dataset import SPLITS, Dataset, Sample, Split
-from mixlab.data.holdout import TEST_SHARE, VALIDATION_SHARE, GroupedSplit, group_equal_files
+from mixlab.data.holdout import TEST_SHARE, VALIDATION_SHARE, GroupedSplit, group_equal_files, group_samples
+from mixlab.data.near_duplicate_groups import group_near_duplicates
 from mixlab.errors import UserError, did_you_mean
 from mixlab.report.text import pluralize
 
@@ -46,19 +48,29 @@ def with_test_split(dataset: Dataset) -> Dataset:
     )
 
 
-def with_all_splits(dataset: Dataset) -> Dataset:
+def require_trainable(dataset: Dataset) -> None:
+    """Raises UserError if `with_all_splits` would, except for near duplicates, which are not searched."""
+    _check_classes(dataset)
+    if len(dataset.splits) < 3:
+        _check_enough_images(dataset, group_samples(dataset.splits["train"]))
+
+
+def with_all_splits(dataset: Dataset, *, quiet: bool = False) -> Dataset:
     """Ensure that there are three splits, as training needs them.
+
+    Near duplicates stay in one split if mixlab divides train. `quiet`: show no progress of their search.
 
     Raises UserError if train is missing or has only one class, if another split has a class that train lacks, or if a
     class has too few different images to hold some out.
     """
     _check_classes(dataset)
     if len(dataset.splits) == 3:
-        return dataset
+        return replace(dataset, notes=(*dataset.notes, *_shared_group_notes(dataset)))
     train = group_equal_files(dataset.splits["train"])
-    images = train.merge_sample_groups()
+    near = group_near_duplicates(train, _sides(dataset), quiet=quiet)
+    images = near.images.merge_sample_groups()
     test = dataset.splits.get("test") or dataset.splits.get("validation")
-    _check_enough_images(dataset, images, needed=2 if test else 3)
+    _check_enough_images(dataset, images)
     if test is None:
         test, rest = images.cut(TEST_SHARE)
         note = (
@@ -72,8 +84,16 @@ def with_all_splits(dataset: Dataset) -> Dataset:
             note += " The validation split, the only one that the source holds out, is used as the test split."
     validation, rest = rest.cut(VALIDATION_SHARE)
     splits = {"train": rest.split, "validation": validation, "test": test}
-    notes = (*dataset.notes, note, *_duplicate_notes(train))
-    return replace(dataset, splits=splits, notes=notes, split_by_mixlab=True)
+    notes = (*dataset.notes, note, *_duplicate_notes(train), *near.notes)
+    divided = replace(dataset, splits=splits, notes=notes, split_by_mixlab=True)
+    _check_classes(divided)  # a class that shares all of its groups with others may be missing from train
+    return divided
+
+
+def _shared_group_notes(dataset: Dataset) -> list[str]:
+    splits_of_groups = Counter(group for split in dataset.splits.values() for group in set(split.groups))
+    shared = sum(splits > 1 for splits in splits_of_groups.values())
+    return [f"Groups in more than one split, as the source provides them: {shared:,}."] if shared else []
 
 
 def _duplicate_notes(train: GroupedSplit) -> list[str]:
@@ -106,9 +126,15 @@ def _check_classes(dataset: Dataset) -> None:
                 )
 
 
-def _check_enough_images(dataset: Dataset, images: GroupedSplit, needed: int) -> None:
+def _sides(dataset: Dataset) -> int:
+    """The number of splits that train is divided into, if the others are provided."""
+    return 4 - len(dataset.splits)
+
+
+def _check_enough_images(dataset: Dataset, images: GroupedSplit) -> None:
+    needed = _sides(dataset)
     noun = "group" if images.split.groups else "different image"
-    groups_per_class = np.bincount(images.group_labels, minlength=len(dataset.classes))
+    groups_per_class = images.groups_per_class(len(dataset.classes))
     for label in np.unique(images.split.labels):
         if (count := int(groups_per_class[label])) < needed:
             raise UserError(

@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mixlab.data.name_groups import split_group_option
 from mixlab.evaluation.run_evaluation import RunEvaluation
 from mixlab.files import write_json, write_text
 from mixlab.measure.macs import count_macs, count_parameters
@@ -85,8 +86,8 @@ def publication(run_evaluation: RunEvaluation, *, source: str, licence: str | No
 
 
 def public_name(data: str) -> str:
-    """The name of data without its local path: folder:/home/me/pets becomes folder:pets."""
-    kind, _, path = data.partition(":")
+    """The name of data without its local path and groups: folder:/home/me/pets becomes folder:pets."""
+    kind, _, path = split_group_option(data)[0].partition(":")
     return f"folder:{Path(path).name}" if kind == "folder" else kind
 
 

@@ -85,14 +85,14 @@ def test_a_valid_dataset_has_no_findings(valid):
 
 def test_each_finding_is_a_sentence(invalid):
     assert findings(invalid) == [
-        'Training is not possible: folder:pets has 0 different images of "dog", but at least 2 are needed to hold some '
+        'Training is not possible: folder:pets has 1 different image of "dog", but at least 2 are needed to hold some '
         "out: add images, or remove the class.",
         "Unreadable: 1 image. Repair or remove them, or skip them with the recipe key max_unreadable.",
         "The same image in more than one split: 1 group with 2 images. This makes the evaluation too optimistic, so "
         "keep each image in one split.",
         "The same image in more than one class: 1 group with 2 images. Some of the labels may be wrong.",
         "The same image more than once in one split and class: 1 group with 2 images. It has a larger weight in "
-        "training, and if mixlab divides the split, near duplicates may end up in train and test.",
+        "training.",
         'Imbalanced classes in train: "cat" has 25 images and "dog" has 1. Evaluate by balanced accuracy, and consider '
         'loss.class_weights="balanced".',
         'No images in test: "dog". Models can\'t be evaluated on these classes.',

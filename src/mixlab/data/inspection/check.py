@@ -22,7 +22,7 @@ from jaxtyping import Int64, UInt8
 from mixlab.data.dataset import Dataset, ImageSource, content_digest
 from mixlab.data.image_file import DeepValues, UnreadableImage, deep_values, image_kinds, read_image
 from mixlab.data.inspection.near_duplicates import ImageHash, Pair, connected_groups, near_duplicates, perceptual_hash
-from mixlab.data.splits import with_all_splits
+from mixlab.data.splits import require_trainable
 from mixlab.errors import UserError
 from mixlab.report.progress import progress
 
@@ -151,7 +151,7 @@ class Check:
     def training_error(self) -> str:
         """The reason why no model can be trained on the dataset; empty if one can."""
         try:
-            with_all_splits(self.dataset)
+            require_trainable(self.dataset)
         except UserError as error:
             return str(error)
         return ""

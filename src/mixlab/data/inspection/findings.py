@@ -46,7 +46,7 @@ def findings(check: Check) -> list[str]:
     if inside:
         sentences.append(
             f"The same image more than once in one split and class: {_groups(inside)}. It has a larger weight in "
-            "training, and if mixlab divides the split, near duplicates may end up in train and test."
+            "training."
         )
     sentences += _imbalances(check)
     if check.deep:

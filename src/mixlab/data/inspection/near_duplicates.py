@@ -9,7 +9,7 @@ Mirrored, rotated and cropped copies are not found. Blank images have no hash an
 a uniform background, such as handwriting, match more easily than photographs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,26 +89,34 @@ class Pair:
     correlation: float
 
 
+def unhashed() -> ImageHash:
+    """The hash of an image that matches no other, because it can't be read."""
+    return ImageHash(None, np.zeros((THUMBNAIL, THUMBNAIL, 3), dtype=np.uint8))
+
+
 def near_duplicates(hashes: Sequence[ImageHash]) -> list[Pair]:
-    """All pairs of similar images.
+    """All pairs of similar images."""
+    return list(iterate_near_duplicates(hashes))
+
+
+def iterate_near_duplicates(hashes: Sequence[ImageHash]) -> Iterator[Pair]:
+    """The pairs of similar images, one by one, because images that are alike in general have too many of them.
 
     Every hash is compared with every other by matrix products: seconds for 60,000 images, with quadratic complexity.
     """
     stacked = _stack(hashes)
-    pairs = []
     for start in range(0, len(stacked.indices), _ROWS):
         first, second, bits = _candidates(stacked.signs[start : start + _ROWS], stacked.signs[start:])
         later = second > first
         first, second, bits = first[later] + start, second[later] + start, bits[later]
         correlations, similar = _confirm(stacked, first, stacked, second)
-        pairs += map(
+        yield from map(
             Pair,
             stacked.indices[first[similar]].tolist(),
             stacked.indices[second[similar]].tolist(),
             bits[similar].tolist(),
             correlations[similar].tolist(),
         )
-    return pairs
 
 
 def have_near_duplicate(hashes: Sequence[ImageHash], others: Sequence[ImageHash]) -> Bool[np.ndarray, " image"]:

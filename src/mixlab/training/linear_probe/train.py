@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from mixlab.data.dataset import Dataset
-from mixlab.data.holdout import VALIDATION_SHARE, group_samples
+from mixlab.data.holdout import VALIDATION_SHARE, group_equal_files
+from mixlab.data.near_duplicate_groups import group_near_duplicates
 from mixlab.data.value_range import with_common_range
 from mixlab.errors import UserError
 from mixlab.evaluation.probes.features import Backbone, Features, features, open_backbone
@@ -148,10 +149,11 @@ def replace_head(weights: Weights, head: LinearHead) -> Weights:
 
 
 def _with_validation(dataset: Dataset, share: float) -> Dataset:
-    validation, rest = group_samples(dataset.splits["train"]).cut(share)
+    near = group_near_duplicates(group_equal_files(dataset.splits["train"]), min_groups=2, quiet=True)
+    validation, rest = near.images.merge_sample_groups().cut(share)
     splits = {**dataset.splits, "train": rest.split, "validation": validation}
     note = f"{100 * share:g} % of train was held out as validation to select the ridge (stratified by class, seeded)."
-    return replace(dataset, splits=splits, split_by_mixlab=True, notes=(*dataset.notes, note))
+    return replace(dataset, splits=splits, split_by_mixlab=True, notes=(*dataset.notes, note, *near.notes))
 
 
 def _features(job: LinearProbeJob, split: str, *, quiet: bool) -> Features:

@@ -1,0 +1,62 @@
+"""Groups of images from their names: `folder:PATH:group=REGEX`.
+
+The regular expression is searched in the name of each image, which for a folder is the path relative to it. Its first
+group, or the whole match if it has none, names the group of the image.
+"""
+
+import re
+from dataclasses import replace
+
+from mixlab.data.dataset import Dataset, Split
+from mixlab.errors import UserError
+from mixlab.report.text import pluralize
+
+_OPTION = ":group="
+
+
+def split_group_option(name: str) -> tuple[str, str | None]:
+    """The name of a dataset before `:group=`, and the regular expression after it; None without one."""
+    source, option, pattern = name.partition(_OPTION)
+    return source, pattern if option else None
+
+
+def group_by_name(dataset: Dataset, pattern: str) -> Dataset:
+    """Set the group of each image from its name. An image without a match, or with an empty one, is a group of its own.
+
+    Raises UserError if `pattern` is not a regular expression, if it matches no image, or if all images are one group.
+    """
+    name = f"{dataset.name}{_OPTION}{pattern}"
+    try:
+        regex = re.compile(pattern)
+    except re.error as error:
+        raise UserError(
+            f"{name} has an invalid regular expression ({error}): write it as in Python, for example "
+            f"{_OPTION}patient_(\\d+)."
+        ) from error
+    names = [image for split in dataset.splits.values() for image in split.names]
+    found = {image: _matched_group(regex, image) for image in names}
+    unmatched = sum(not group for group in found.values())
+    if unmatched == len(found):
+        raise UserError(
+            f"{name} matches none of the {pluralize(len(found), 'image')}, such as {names[0]}: the regular expression "
+            "is searched in the path of each image inside the source."
+        )
+    if unmatched == 0 and len(set(found.values())) == 1:
+        raise UserError(
+            f'{name} puts all images into one group, "{found[names[0]]}", so they can\'t be divided: write a regular '
+            "expression whose first group differs between the images."
+        )
+    splits = {split: _with_groups(images, found) for split, images in dataset.splits.items()}
+    note = f"Not matched by group={pattern}, so each is a group of its own: {pluralize(unmatched, 'image')}."
+    notes = (*dataset.notes, note) if unmatched else dataset.notes
+    return replace(dataset, name=name, splits=splits, notes=notes)
+
+
+def _matched_group(regex: re.Pattern[str], image: str) -> str:
+    match = regex.search(image)
+    return "" if match is None else match[min(regex.groups, 1)] or ""
+
+
+def _with_groups(split: Split, found: dict[str, str]) -> Split:
+    # An image's own name begins with a slash, so that it is not the name of a group.
+    return replace(split, groups=tuple(found[image] or f"/{image}" for image in split.names))
