@@ -73,6 +73,15 @@ def test_the_default_weights_have_the_highest_accuracy_per_mac_of_each_family():
     ]
 
 
+def test_all_weights_read_deep_images_with_one_range(compared, photographs, messages):
+    for index, path in enumerate(sorted(photographs.rglob("*.png"))):
+        ramp = np.linspace(index, 4000, 64, dtype=np.uint16).reshape(8, 8)
+        Image.fromarray(ramp).save(path)
+    comparison = compared()
+    assert [result.backbone.preprocess.value_range for result in comparison.model_results] == [(0, 4095)] * 2
+    assert "Value range of grey images with more than 8 bits: 0 is black and 4095 is white." in messages
+
+
 def test_the_default_weights_are_evaluated_once_on_every_image(compared, default_weights):
     comparison = compared(default_weights)
     assert comparison.names == default_weights == module.default_weights()

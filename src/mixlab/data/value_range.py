@@ -30,7 +30,8 @@ def with_common_range(preprocess: Preprocess, split: Split) -> Preprocess:
 def common_range(split: Split) -> ValueRange | None:
     """The smallest range that contains the default ranges of a sample of the images; None if all have 8 bits.
 
-    The sample is every n-th image, so that it is the same in every process. Files that can't be read are left out.
+    It is also None if all have the same single value. The sample is every n-th image, so that it is the same in every
+    process. Files that can't be read are left out.
     """
     ranges = []
     for index in np.unique(np.linspace(0, len(split) - 1, min(SAMPLE, len(split))).astype(int)):
@@ -43,4 +44,5 @@ def common_range(split: Split) -> ValueRange | None:
             continue
         if values is not None:
             ranges.append(values.value_range)
-    return union(ranges) if ranges else None
+    black, white = union(ranges) if ranges else (0, 0)
+    return (black, white) if black < white else None

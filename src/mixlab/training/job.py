@@ -138,6 +138,7 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
     `dataset` is the result of `open_dataset` for `recipe.data`. Raises UserError if parts of the recipe do not fit
     together, such as weights for other classes or a config that contradicts the data.
     """
+    all_train = dataset.splits["train"]
     if recipe.validation == "merged":
         dataset = dataset.merge_validation()
     dataset = apply_subset(dataset, recipe.subset)
@@ -154,9 +155,9 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
         weights, preprocess = pretrained.weights, pretrained.preprocess
         model_architecture = Architecture(recipe.model, weights.family, weights.config)
     given = {key: value for key, value in recipe.preprocessing.model_dump().items() if value is not None}
-    train = dataset.splits["train"]
-    preprocess = with_common_range(replace(preprocess, **given), train)
-    images = len(train)
+    # Of all training images, so that trainings on different subsets have the same range.
+    preprocess = with_common_range(replace(preprocess, **given), all_train)
+    images = len(dataset.splits["train"])
     resolved = {
         "model": _with_absolute_code(recipe.model, model_architecture),
         "data": dataset.name,

@@ -102,6 +102,15 @@ def test_it_has_the_backbone_with_a_new_head_and_bilinear_interpolation(run, sou
     assert after.preprocess == replace(before.preprocess, interpolation="bilinear")
 
 
+def test_deep_images_have_one_range_unless_the_weights_have_one(make_job, images, source):
+    for index, path in enumerate(sorted(images.rglob("*.png"))):
+        Image.fromarray(np.array([[0, index, 1000 + 3000 * (index % 2)]], dtype=np.uint16)).save(path)
+    assert make_job().backbone.preprocess.value_range == (0, 4095)
+    with_range = Preprocess((8, 8), value_range=(0, 2000))
+    write_model_folder(source, load_pretrained(source).weights, tuple("abcde"), with_range)
+    assert make_job().backbone.preprocess.value_range == (0, 2000)
+
+
 def test_the_journal_has_the_ridges_and_the_validation_accuracy(run):
     ridges = read_history(run.journal).ridges
     assert [line["ridge"] for line in ridges] == list(RIDGES)

@@ -84,6 +84,7 @@ def resolve_linear_probe(recipe: LinearProbeRecipe, dataset: Dataset, device: to
 
     Raises UserError if the weights are those of a timm model or not those that the recipe expects.
     """
+    all_train = dataset.splits["train"]
     if recipe.validation_share is not None:
         dataset = dataset.merge_validation()
     dataset = apply_subset(dataset, recipe.subset)
@@ -91,7 +92,7 @@ def resolve_linear_probe(recipe: LinearProbeRecipe, dataset: Dataset, device: to
         dataset = _with_validation(dataset, recipe.validation_share or VALIDATION_SHARE)
     settings, source = recipe.initialization, recipe.initialization.weights or recipe.model
     backbone = open_backbone(source, recipe.image_size, resize=settings.resize)
-    preprocess = with_common_range(backbone.preprocess, dataset.splits["train"])
+    preprocess = with_common_range(backbone.preprocess, all_train)
     backbone = replace(backbone, preprocess=replace(preprocess, transform=make_transform(recipe.transform)))
     if backbone.weights.family == "timm":
         raise UserError(
