@@ -110,6 +110,19 @@ def test_one_warning_is_logged_for_all_images_that_use_little_of_a_range(caplog)
     )
 
 
+@pytest.mark.parametrize("value_range", [(0, 4094), (1, 4095)])
+def test_one_warning_is_logged_for_all_images_with_values_outside_their_range(value_range, caplog):
+    for _ in range(3):
+        read_image(tiff([0, 4095], np.uint16, "png"), value_range)
+    black, white = value_range
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        f"An image with more than 8 bits has values outside the value range, {black} to {white}, which become black or "
+        "white. `mixlab data check` shows the values of a dataset; set the recipe key preprocessing.value_range to "
+        "train with another range."
+    )
+
+
 def test_no_warning_is_logged_for_images_that_use_their_range(caplog):
     read_image(tiff([0, 4095], np.uint16, "png"), (0, 4095))
     read_image(tiff([0, 30000], np.uint16, "png"))

@@ -38,8 +38,11 @@ def scale_to_8_bits(image: Image.Image, value_range: ValueRange | None) -> UInt8
     """
     values = stored_values(image)
     low, high = value_range or default_range(image, values)
-    if uses_little((float(values.min()), float(values.max())), (low, high)):
-        _warn_about_range(low, high)
+    used = float(values.min()), float(values.max())
+    if uses_little(used, (low, high)):
+        _warn_about_range("uses less than 1/16 of its", low, high, "so few of its shades are left")
+    if union([used, (low, high)]) != (low, high):
+        _warn_about_range("has values outside the", low, high, "which become black or white")
     scaled = (values - low) * (255 / max(high - low, np.finfo(np.float64).tiny))
     return np.round(scaled.clip(0, 255)).astype(np.uint8)
 
@@ -78,11 +81,10 @@ def union(ranges: Iterable[ValueRange]) -> ValueRange:
 
 
 @cache
-def _warn_about_range(low: int | float, high: int | float) -> None:
-    """Once per range, and only in the main process, because worker processes are started for every epoch."""
+def _warn_about_range(problem: str, low: int | float, high: int | float, effect: str) -> None:
+    """Once per problem and range, and only in the main process, because worker processes start in every epoch."""
     if parent_process() is None:
         _log.warning(
-            f"An image with more than 8 bits uses less than 1/16 of its value range, {low:g} to {high:g}, so few of "
-            "its shades are left. `mixlab data check` shows the values of a dataset; set the recipe key "
-            "preprocessing.value_range to train with another range."
+            f"An image with more than 8 bits {problem} value range, {low:g} to {high:g}, {effect}. `mixlab data check` "
+            "shows the values of a dataset; set the recipe key preprocessing.value_range to train with another range."
         )
