@@ -13,10 +13,11 @@ import torch
 from safetensors.torch import load_file
 
 from mixlab.errors import UserError
+from mixlab.runs.checkpoints import Checkpoint
 from mixlab.runs.folder import Run
 from mixlab.runs.history import read_history
 from mixlab.speed.plan import ComputeMode, Plan
-from mixlab.training import step
+from mixlab.training import state, step
 from mixlab.training.job import Job
 from mixlab.training.loop import train
 
@@ -104,6 +105,19 @@ def test_the_journal_of_a_resumed_run_has_every_epoch_once(make_job: MakeJob, tm
     assert [line["step"] for line in read_history(resumed.journal).resumed] == [12]
     end, expected_end = (read_history(one.journal).end or {} for one in (resumed, uninterrupted))
     assert end["images"] == expected_end["images"] == 23 * 8
+
+
+def test_a_checkpoint_from_before_early_stopping_is_resumed(make_job: MakeJob, tmp_path: Path, monkeypatch):
+    job = make_job(*EVERYTHING)
+    uninterrupted = train(job, PLAN, tmp_path / "uninterrupted", quiet=True)
+
+    def without_scores(tensors: dict[str, torch.Tensor], metadata: dict[str, Any]) -> Checkpoint:
+        return Checkpoint(tensors, {key: value for key, value in metadata.items() if key != "scores"})
+
+    with monkeypatch.context() as earlier:
+        earlier.setattr(state, "Checkpoint", without_scores)
+        killed_at(14, monkeypatch, lambda: train(job, PLAN, tmp_path / "killed", quiet=True))
+    assert identical(uninterrupted, train(job, PLAN, tmp_path / "killed", quiet=True))
 
 
 def test_a_run_may_be_interrupted_several_times(make_job: MakeJob, tmp_path: Path, monkeypatch):

@@ -44,7 +44,7 @@ UNCERTAINTY_NOTE = (
 FOLDS_NOTE = (
     "Other training images would give other heads. The variance of an accuracy over {folds} folds is therefore "
     "multiplied by {factor:.2f} (Nadeau and Bengio, 2003), in all intervals and bounds. In simulations, the 95 % "
-    "intervals then contained the true difference of two models in 97 to 100 % of the cases."
+    "intervals then contained the true difference of two models in 95 to 100 % of the cases."
 )
 ONE_SPLIT_NOTE = "The intervals do not include the variation due to other training images, so they are somewhat narrow."
 

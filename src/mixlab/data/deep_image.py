@@ -20,7 +20,9 @@ ValueRange = tuple[int | float, int | float]
 """The stored values of black and white."""
 
 _UNIT = (0.0, 1.0)
-_INTEGERS = [(0.0, 2.0**bits - 1) for bits in (8, 10, 12, 14, 16)]  # of sensors and files
+_16_BITS = (0.0, 65535.0)
+_INTEGERS = [*((0.0, 2.0**bits - 1) for bits in (8, 10, 12, 14)), _16_BITS]  # of sensors and files
+_SCALED_BY_PILLOW = ("PPM", "JPEG2000")  # to 16 bits, from the white or the bits that the file declares
 _BITS_PER_SAMPLE = 258  # a TIFF tag
 
 _log = logging.getLogger("mixlab")
@@ -55,10 +57,12 @@ def stored_values(image: Image.Image) -> Float64[np.ndarray, "row column"]:
 def default_range(image: Image.Image, values: Float64[np.ndarray, "row column"]) -> ValueRange:
     """The range of an image as read from its file, if none is given.
 
-    A TIFF with fewer than 16 bits per sample has their range, such as 0 to 4095 for 12 bits. Other files do not say how
-    many of their bits are used: they have the smallest range of 8, 10, 12, 14 or 16 bits that contains all values, or 0
-    to 1 for floats, or else the range from the minimum to the maximum.
+    A PPM, a JPEG 2000 file, and a TIFF with fewer than 16 bits per sample have the range that they declare, such as 0
+    to 4095 for 12 bits. Other files do not say how many of their bits are used: they have the smallest range of 8, 10,
+    12, 14 or 16 bits that contains all values, or 0 to 1 for floats, or else the range from the minimum to the maximum.
     """
+    if image.format in _SCALED_BY_PILLOW:
+        return _16_BITS
     if image.format == "TIFF" and image.mode.startswith("I;16"):
         bits = image.tag_v2[_BITS_PER_SAMPLE][0]  # pyright: ignore[reportAttributeAccessIssue]
         if bits < 16:

@@ -169,7 +169,7 @@ class TrainingState:
             images=metadata["images"],
             losses=losses,
             correct=correct,
-            scores=metadata["scores"],
+            scores=metadata.get("scores", []),  # checkpoints from before early stopping have none
             epoch_images=metadata["epoch_images"] if self.accelerator.is_main_process else 0,
             epoch_seconds=metadata["epoch_seconds"],
         )

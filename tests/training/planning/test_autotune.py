@@ -1,6 +1,8 @@
 """Autotuning: the modes that are timed, the images that are read, and what happens if memory runs out."""
 
+import os
 import re
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
@@ -96,6 +98,18 @@ class TestCache:
 
     def test_every_key_that_is_not_part_of_a_step_is_a_key_of_recipes(self):
         assert set(autotune._NOT_PART_OF_A_STEP) <= set(Recipe.model_fields)
+
+    @pytest.mark.parametrize(("modes", "minutes", "again"), [(1, 59, False), (1, 61, True), (4, 61, False)])
+    def test_timings_without_all_modes_are_measured_again_after_an_hour(
+        self, make_job, timings_cache, monkeypatch, timed_modes, modes, minutes, again
+    ):
+        monkeypatch.setattr(autotune, "affordable", lambda kinds, calls: (modes, 1))
+        select_plan(make_job("speed=auto"), no_message)
+        (file,) = timings_cache.iterdir()
+        os.utime(file, (0, time.time() - 60 * minutes))
+        timed_modes.clear()
+        select_plan(make_job("speed=auto"), [].append)
+        assert bool(timed_modes) is again
 
     def test_speed_off_uses_no_cache(self, make_job, timings_cache):
         for _ in range(2):

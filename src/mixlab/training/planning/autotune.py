@@ -5,6 +5,7 @@ comparisons, measure once and have the same plan. With `speed = "off"`, the cach
 """
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -61,6 +62,9 @@ _NOT_PART_OF_A_STEP = (
 in the config."""
 
 _LONG = 2.0  # seconds without a message
+
+_EXPIRY = 3_600.0
+"""Seconds after which timings are measured again if there was no time for all modes, for example under other load."""
 
 Log = Callable[[str], None]
 
@@ -138,9 +142,8 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
 
     log  called with a message if the batch does not fit, or if timing takes long
     """
-    recipe = job.recipe
-    stock, *others = candidates(job.device, recipe.precision)
-    modes = [stock] if recipe.speed == "off" else [stock, *others]
+    recipe, modes = job.recipe, _modes(job)
+    stock = modes[0]
     gradients = _gradients(job, modes)
     share = -(-job.batch // processes)
     micro_batch = -(-share // recipe.accumulate)
@@ -196,10 +199,10 @@ def _cached_timings(job: Job, log: Log, processes: int = 1) -> Timings:
     if job.recipe.speed == "off":
         return time_job(job, log, processes)
     file = timings_file(job, processes=processes)
-    if file.is_file():
+    stored = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    if stored and (len(stored["modes"]) == len(_modes(job)) or time.time() < file.stat().st_mtime + _EXPIRY):
         measured = datetime.fromtimestamp(file.stat().st_mtime)
         log(f"Timings are from the cache of {measured:%Y-%m-%d %H:%M}; to measure again, delete {file}.")
-        stored = json.loads(file.read_text(encoding="utf-8"))
         modes = {ComputeMode(mode["precision"], mode["layout"]): mode for mode in stored["modes"]}
         seconds = {mode: timed["seconds"] for mode, timed in modes.items()}
         cpu_gradients = frozenset(mode for mode, timed in modes.items() if timed["gradients"] == "cpu")
@@ -213,6 +216,12 @@ def _cached_timings(job: Job, log: Log, processes: int = 1) -> Timings:
     with suppress(WriteError):  # without a cache, the next training measures again
         write_json(file, stored)
     return timings
+
+
+def _modes(job: Job) -> list[ComputeMode]:
+    """The modes to time, the stock mode first."""
+    modes = candidates(job.device, job.recipe.precision)
+    return modes[:1] if job.recipe.speed == "off" else modes
 
 
 def _gradients(job: Job, modes: Sequence[ComputeMode]) -> dict[ComputeMode, list[Gradients]]:
