@@ -70,6 +70,11 @@ def test_a_tiff_of_12_bits_per_sample_has_the_range_of_12_bits():
     assert values is not None and (values.used, values.value_range) == ((2048, 4095), (0, 4095))
 
 
+def test_a_ppm_of_integers_has_the_range_that_it_declares_and_one_of_floats_that_of_its_values():
+    assert shades(tiff([0, 257, 512], np.uint16, "ppm")) == [0, 1, 2]
+    assert shades(tiff([0, 0.2, 1], np.float32, "ppm")) == [0, 51, 255]
+
+
 def test_a_given_range_replaces_that_of_the_file_and_clips():
     assert shades(tiff([0, 1000, 2000, 4095, 60000], np.uint16, "png"), (0, 4000)) == [0, 64, 128, 255, 255]
     assert shades(tiff([-1000, 0, 1000], np.int32), (-1000, 3000)) == [0, 64, 128]

@@ -61,7 +61,7 @@ def default_range(image: Image.Image, values: Float64[np.ndarray, "row column"])
     to 4095 for 12 bits. Other files do not say how many of their bits are used: they have the smallest range of 8, 10,
     12, 14 or 16 bits that contains all values, or 0 to 1 for floats, or else the range from the minimum to the maximum.
     """
-    if image.format in _SCALED_BY_PILLOW:
+    if image.format in _SCALED_BY_PILLOW and image.mode != "F":  # the floats of a PFM, a kind of PPM, are not scaled
         return _16_BITS
     if image.format == "TIFF" and image.mode.startswith("I;16"):
         bits = image.tag_v2[_BITS_PER_SAMPLE][0]  # pyright: ignore[reportAttributeAccessIssue]
