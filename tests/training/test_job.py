@@ -2,11 +2,15 @@
 
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from mixlab.data.dataset import Dataset
+from mixlab.data.sources import open_dataset
 from mixlab.errors import UserError
 from mixlab.runs.folder import FORMAT
 from mixlab.speed.plan import ComputeMode, Plan
@@ -49,6 +53,25 @@ def test_an_automatic_batch_is_the_largest_power_of_two_up_to_128_with_eight_ste
 
 def test_a_batch_is_at_most_the_number_of_images(make_job):
     assert make_job("batch=64").batch == 40
+
+
+@pytest.fixture
+def deep(pets: Path) -> Dataset:
+    """Images with values of 12 bits in files of 16 bits."""
+    for number, file in enumerate(sorted(pets.rglob("*.png"))):
+        Image.fromarray(np.full((8, 8), 2000 + number, dtype=np.uint16)).save(file)
+    return open_dataset(f"folder:{pets}")
+
+
+def test_the_resolved_recipe_has_the_value_range_of_the_training_images(make_job, deep):
+    job = make_job(dataset=deep)
+    assert job.recipe.preprocessing.value_range == job.preprocess.value_range == (0, 4095)
+    assert resolve(parse_training_recipe(job.recipe.to_dict(), "again"), deep, CPU) == job
+
+
+def test_a_value_range_of_the_recipe_replaces_that_of_the_training_images(make_job, deep):
+    job = make_job("preprocessing.value_range=[0, 3000]", dataset=deep)
+    assert job.recipe.preprocessing.value_range == job.preprocess.value_range == (0, 3000)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,9 @@ def with_common_range(preprocess: Preprocess, split: Split) -> Preprocess:
 
 
 def common_range(split: Split) -> ValueRange | None:
-    """The smallest range that contains the default ranges of a sample of the images; None if all have 8 bits.
+    """The smallest range that contains the default ranges of a sample of the images.
+
+    None if all have 8 bits, or if they have only one value, which is neither black nor white.
 
     The sample is every n-th image, so that it is the same in every process. Files that can't be read are left out.
     """
@@ -43,4 +45,5 @@ def common_range(split: Split) -> ValueRange | None:
             continue
         if values is not None:
             ranges.append(values.value_range)
-    return union(ranges) if ranges else None
+    black, white = union(ranges) if ranges else (0, 0)
+    return (black, white) if black < white else None

@@ -102,6 +102,21 @@ def test_it_has_the_backbone_with_a_new_head_and_bilinear_interpolation(run, sou
     assert after.preprocess == replace(before.preprocess, interpolation="bilinear")
 
 
+def test_the_preprocessing_of_the_recipe_replaces_that_of_the_weights(make_job, source, tmp_path):
+    job = make_job(preprocessing={"interpolation": "bicubic", "mean": [0.1, 0.2, 0.3], "value_range": [0, 900]})
+    preprocess = replace(load_pretrained(source).preprocess, mean=(0.1, 0.2, 0.3), value_range=(0, 900))
+    assert job.backbone.preprocess == preprocess
+    assert load_pretrained(train_linear_probe(job, tmp_path / "run", quiet=True).path).preprocess == preprocess
+
+
+def test_the_recipe_and_the_weights_have_the_value_range_of_deep_images(make_job, images, tmp_path):
+    for number, file in enumerate(sorted(images.rglob("*.png"))):
+        Image.fromarray(np.full((8, 8), 2000 + number, dtype=np.uint16)).save(file)
+    run = train_linear_probe(make_job(), tmp_path / "run", quiet=True)
+    assert run.recipe["preprocessing"] == {"value_range": [0, 4095]}
+    assert load_pretrained(run.path).preprocess.value_range == (0, 4095)
+
+
 def test_the_journal_has_the_ridges_and_the_validation_accuracy(run):
     ridges = read_history(run.journal).ridges
     assert [line["ridge"] for line in ridges] == list(RIDGES)
