@@ -95,6 +95,15 @@ def test_the_default_weights_are_evaluated_once_on_every_image(compared, default
     assert comparison.recommendation.recommended in (None, comparison.chosen.name)
 
 
+def test_all_weights_have_the_value_range_of_the_training_images(compared, photographs, messages):
+    random = np.random.default_rng(0)
+    for file in photographs.rglob("*.png"):
+        Image.fromarray(random.integers(0, 4096, (8, 8)).astype(np.uint16)).save(file)
+    comparison = compared()
+    assert {result.backbone.preprocess.value_range for result in comparison.model_results} == {(0, 4095)}
+    assert "Value range of grey images with more than 8 bits: 0 is black and 4095 is white." in messages
+
+
 def test_all_weights_are_evaluated_on_the_same_images_in_the_same_folds(compared):
     first, second = (result.cross_validation for result in compared().model_results)
     np.testing.assert_array_equal(first.labels, second.labels)

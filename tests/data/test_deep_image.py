@@ -70,6 +70,11 @@ def test_a_tiff_of_12_bits_per_sample_has_the_range_of_12_bits():
     assert values is not None and (values.used, values.value_range) == ((2048, 4095), (0, 4095))
 
 
+def test_a_ppm_of_integers_has_the_range_that_it_declares_and_one_of_floats_that_of_its_values():
+    assert shades(tiff([0, 257, 512], np.uint16, "ppm")) == [0, 1, 2]
+    assert shades(tiff([0, 0.2, 1], np.float32, "ppm")) == [0, 51, 255]
+
+
 def test_a_given_range_replaces_that_of_the_file_and_clips():
     assert shades(tiff([0, 1000, 2000, 4095, 60000], np.uint16, "png"), (0, 4000)) == [0, 64, 128, 255, 255]
     assert shades(tiff([-1000, 0, 1000], np.int32), (-1000, 3000)) == [0, 64, 128]
@@ -106,6 +111,19 @@ def test_one_warning_is_logged_for_all_images_that_use_little_of_a_range(caplog)
     assert record.getMessage() == (
         "An image with more than 8 bits uses less than 1/16 of its value range, 0 to 65535, so few of its shades are "
         "left. `mixlab data check` shows the values of a dataset; set the recipe key preprocessing.value_range to "
+        "train with another range."
+    )
+
+
+@pytest.mark.parametrize("value_range", [(0, 4094), (1, 4095)])
+def test_one_warning_is_logged_for_all_images_with_values_outside_their_range(value_range, caplog):
+    for _ in range(3):
+        read_image(tiff([0, 4095], np.uint16, "png"), value_range)
+    black, white = value_range
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        f"An image with more than 8 bits has values outside the value range, {black} to {white}, which become black or "
+        "white. `mixlab data check` shows the values of a dataset; set the recipe key preprocessing.value_range to "
         "train with another range."
     )
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 
 from mixlab.data.dataset import Dataset
+from mixlab.data.sources import open_dataset
 from mixlab.errors import UserError
 from mixlab.runs.folder import FORMAT
 from mixlab.speed.plan import ComputeMode, Plan
@@ -51,6 +53,34 @@ def test_an_automatic_batch_is_the_largest_power_of_two_up_to_128_with_eight_ste
 
 def test_a_batch_is_at_most_the_number_of_images(make_job):
     assert make_job("batch=64").batch == 40
+
+
+@pytest.fixture
+def deep(pets: Path) -> Dataset:
+    """Images with values of 12 bits in files of 16 bits."""
+    for number, file in enumerate(sorted(pets.rglob("*.png"))):
+        Image.fromarray(np.full((8, 8), 2000 + number, dtype=np.uint16)).save(file)
+    return open_dataset(f"folder:{pets}")
+
+
+def test_the_resolved_recipe_has_the_value_range_of_the_training_images(make_job, deep):
+    job = make_job(dataset=deep)
+    assert job.recipe.preprocessing.value_range == job.preprocess.value_range == (0, 4095)
+    assert resolve(parse_training_recipe(job.recipe.to_dict(), "again"), deep, CPU) == job
+
+
+def test_a_value_range_of_the_recipe_replaces_that_of_the_training_images(make_job, deep):
+    job = make_job("preprocessing.value_range=[0, 3000]", dataset=deep)
+    assert job.recipe.preprocessing.value_range == job.preprocess.value_range == (0, 3000)
+
+
+def test_a_training_on_a_subset_has_the_value_range_of_all_training_images(make_job, deep):
+    brightest = deep.splits["train"].images[-1]
+    assert isinstance(brightest, Path)
+    Image.fromarray(np.full((8, 8), 60_000, dtype=np.uint16)).save(brightest)
+    job = make_job("subset.per_class=1", dataset=deep)
+    assert brightest not in job.dataset.splits["train"].images
+    assert job.preprocess.value_range == (0, 65535)
 
 
 @pytest.mark.parametrize(
@@ -121,34 +151,6 @@ def test_the_new_head_of_a_timm_model_has_the_bias_of_the_recipe(make_job, tiny_
     tiny_recipe["config"] = {"embed_dim": 8, "depth": 1, "num_heads": 1}
     model = make_job("model=vit_nano", "loss.name=sigmoid", "loss.head_bias=-6.9").build()
     assert model.get_parameter("network.head.bias").tolist() == pytest.approx([-6.9, -6.9])
-
-
-@pytest.fixture
-def xrays(shades, tmp_path) -> Dataset:
-    """The shades, with training images of 12 bits in files of 16 bits. Only the last one has more than 10 bits."""
-    train = shades.splits["train"]
-    paths = [tmp_path / f"{index}.png" for index in range(len(train))]
-    for index, path in enumerate(paths):
-        white = 4000 if index == len(train) - 1 else 1000
-        Image.fromarray(np.array([[0, index, white]], dtype=np.uint16)).save(path)
-    return replace(shades, splits=shades.splits | {"train": replace(train, images=paths)})
-
-
-def test_the_range_of_deep_images_is_part_of_the_resolved_recipe(make_job, xrays):
-    job = make_job(dataset=xrays)
-    assert job.recipe.preprocessing.value_range == job.preprocess.value_range == (0, 4095)
-    assert resolve(parse_training_recipe(job.recipe.to_dict(), "again"), xrays, CPU) == job
-
-
-def test_a_subset_has_the_range_of_all_training_images(make_job, xrays):
-    job = make_job("subset.per_class=1", "subset.seed=0", dataset=xrays)
-    assert str(xrays.splits["train"].images[-1]) not in map(str, job.dataset.splits["train"].images)
-    assert job.preprocess.value_range == (0, 4095)
-
-
-def test_a_range_in_the_recipe_replaces_that_of_the_images(make_job, xrays):
-    job = make_job("preprocessing.value_range=[0, 2000]", dataset=xrays)
-    assert job.recipe.preprocessing.value_range == job.preprocess.value_range == (0, 2000)
 
 
 def test_a_bias_for_the_head_of_pretrained_weights_is_refused(make_job, tmp_path):

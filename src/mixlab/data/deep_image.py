@@ -40,8 +40,11 @@ def scale_to_8_bits(image: Image.Image, value_range: ValueRange | None) -> UInt8
     """
     values = stored_values(image)
     low, high = value_range or default_range(image, values)
-    if uses_little((float(values.min()), float(values.max())), (low, high)):
-        _warn_about_range(low, high)
+    used = float(values.min()), float(values.max())
+    if uses_little(used, (low, high)):
+        _warn_about_range("uses less than 1/16 of its", low, high, "so few of its shades are left")
+    if union([used, (low, high)]) != (low, high):
+        _warn_about_range("has values outside the", low, high, "which become black or white")
     scaled = (values - low) * (255 / max(high - low, np.finfo(np.float64).tiny))
     return np.round(scaled.clip(0, 255)).astype(np.uint8)
 
@@ -58,7 +61,7 @@ def default_range(image: Image.Image, values: Float64[np.ndarray, "row column"])
     to 4095 for 12 bits. Other files do not say how many of their bits are used: they have the smallest range of 8, 10,
     12, 14 or 16 bits that contains all values, or 0 to 1 for floats, or else the range from the minimum to the maximum.
     """
-    if image.format in _SCALED_BY_PILLOW:
+    if image.format in _SCALED_BY_PILLOW and image.mode != "F":  # the floats of a PFM, a kind of PPM, are not scaled
         return _16_BITS
     if image.format == "TIFF" and image.mode.startswith("I;16"):
         bits = image.tag_v2[_BITS_PER_SAMPLE][0]  # pyright: ignore[reportAttributeAccessIssue]
@@ -82,11 +85,10 @@ def union(ranges: Iterable[ValueRange]) -> ValueRange:
 
 
 @cache
-def _warn_about_range(low: int | float, high: int | float) -> None:
-    """Once per range, and only in the main process, because worker processes are started for every epoch."""
+def _warn_about_range(problem: str, low: int | float, high: int | float, effect: str) -> None:
+    """Once per problem and range, and only in the main process, because worker processes start in every epoch."""
     if parent_process() is None:
         _log.warning(
-            f"An image with more than 8 bits uses less than 1/16 of its value range, {low:g} to {high:g}, so few of "
-            "its shades are left. `mixlab data check` shows the values of a dataset; set the recipe key "
-            "preprocessing.value_range to train with another range."
+            f"An image with more than 8 bits {problem} value range, {low:g} to {high:g}, {effect}. `mixlab data check` "
+            "shows the values of a dataset; set the recipe key preprocessing.value_range to train with another range."
         )

@@ -28,10 +28,11 @@ def with_common_range(preprocess: Preprocess, split: Split) -> Preprocess:
 
 
 def common_range(split: Split) -> ValueRange | None:
-    """The smallest range that contains the default ranges of a sample of the images; None if all have 8 bits.
+    """The smallest range that contains the default ranges of a sample of the images.
 
-    It is also None if all have the same single value. The sample is every n-th image, so that it is the same in every
-    process. Files that can't be read are left out.
+    None if all have 8 bits, or if they have only one value, which is neither black nor white.
+
+    The sample is every n-th image, so that it is the same in every process. Files that can't be read are left out.
     """
     ranges = []
     for index in np.unique(np.linspace(0, len(split) - 1, min(SAMPLE, len(split))).astype(int)):

@@ -18,7 +18,7 @@ from mixlab.errors import UserError
 from mixlab.models.contract import height_and_width
 from mixlab.runs.store import store_folder, store_key
 from mixlab.speed.plan import Plan
-from mixlab.training.recipes.schema import Initialization, Recipe, Subset, TransformSettings
+from mixlab.training.recipes.schema import Initialization, Preprocessing, Recipe, Subset, TransformSettings
 from mixlab.training.schedule import total_steps
 from mixlab.weights.adapt import Weights, new_head
 from mixlab.weights.load import Pretrained, build_with_weights, load_pretrained
@@ -138,7 +138,7 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
     `dataset` is the result of `open_dataset` for `recipe.data`. Raises UserError if parts of the recipe do not fit
     together, such as weights for other classes or a config that contradicts the data.
     """
-    all_train = dataset.splits["train"]
+    opened = dataset  # trainings on different subsets have the same value range
     if recipe.validation == "merged":
         dataset = dataset.merge_validation()
     dataset = apply_subset(dataset, recipe.subset)
@@ -154,9 +154,7 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
         pretrained, initialization = _from_weights(recipe, source, dataset)
         weights, preprocess = pretrained.weights, pretrained.preprocess
         model_architecture = Architecture(recipe.model, weights.family, weights.config)
-    given = {key: value for key, value in recipe.preprocessing.model_dump().items() if value is not None}
-    # Of all training images, so that trainings on different subsets have the same range.
-    preprocess = with_common_range(replace(preprocess, **given), all_train)
+    preprocess = apply_preprocessing(preprocess, recipe.preprocessing, opened)
     images = len(dataset.splits["train"])
     resolved = {
         "model": _with_absolute_code(recipe.model, model_architecture),
@@ -183,6 +181,12 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
 def apply_subset(dataset: Dataset, settings: Subset | None) -> Dataset:
     """`dataset` with the [subset] of a recipe, or unchanged without one."""
     return dataset if settings is None else subset(dataset, **settings.model_dump())
+
+
+def apply_preprocessing(preprocess: Preprocess, settings: Preprocessing, dataset: Dataset) -> Preprocess:
+    """`preprocess` with the [preprocessing] of a recipe. Without a value range, it has that of the training images."""
+    given = {key: value for key, value in settings.model_dump().items() if value is not None}
+    return with_common_range(replace(preprocess, **given), dataset.splits["train"])
 
 
 def make_transform(settings: TransformSettings | None) -> Transform | None:

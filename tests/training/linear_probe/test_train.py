@@ -102,13 +102,31 @@ def test_it_has_the_backbone_with_a_new_head_and_bilinear_interpolation(run, sou
     assert after.preprocess == replace(before.preprocess, interpolation="bilinear")
 
 
-def test_deep_images_have_one_range_unless_the_weights_have_one(make_job, images, source):
-    for index, path in enumerate(sorted(images.rglob("*.png"))):
-        Image.fromarray(np.array([[0, index, 1000 + 3000 * (index % 2)]], dtype=np.uint16)).save(path)
-    assert make_job().backbone.preprocess.value_range == (0, 4095)
-    with_range = Preprocess((8, 8), value_range=(0, 2000))
-    write_model_folder(source, load_pretrained(source).weights, tuple("abcde"), with_range)
-    assert make_job().backbone.preprocess.value_range == (0, 2000)
+def test_the_preprocessing_of_the_recipe_replaces_that_of_the_weights(make_job, source, tmp_path):
+    job = make_job(preprocessing={"interpolation": "bicubic", "mean": [0.1, 0.2, 0.3], "value_range": [0, 900]})
+    preprocess = replace(load_pretrained(source).preprocess, mean=(0.1, 0.2, 0.3), value_range=(0, 900))
+    assert job.backbone.preprocess == preprocess
+    assert load_pretrained(train_linear_probe(job, tmp_path / "run", quiet=True).path).preprocess == preprocess
+
+
+def test_the_recipe_and_the_weights_have_the_value_range_of_deep_images(make_job, images, tmp_path):
+    for number, file in enumerate(sorted(images.rglob("*.png"))):
+        Image.fromarray(np.full((8, 8), 2000 + number, dtype=np.uint16)).save(file)
+    run = train_linear_probe(make_job(), tmp_path / "run", quiet=True)
+    assert run.recipe["preprocessing"] == {"value_range": [0, 4095]}
+    assert load_pretrained(run.path).preprocess.value_range == (0, 4095)
+
+
+def test_a_probe_on_a_subset_has_the_value_range_of_all_training_images(make_job, images):
+    for number, file in enumerate(sorted(images.rglob("*.png"))):
+        Image.fromarray(np.full((8, 8), 2000 + number, dtype=np.uint16)).save(file)
+    dataset = open_dataset(f"folder:{images}")
+    brightest = dataset.splits["train"].images[-1]
+    assert isinstance(brightest, Path)
+    Image.fromarray(np.full((8, 8), 60_000, dtype=np.uint16)).save(brightest)
+    job = make_job(dataset, subset={"per_class": 2})
+    assert brightest not in job.dataset.splits["train"].images
+    assert job.backbone.preprocess.value_range == (0, 65535)
 
 
 def test_the_journal_has_the_ridges_and_the_validation_accuracy(run):

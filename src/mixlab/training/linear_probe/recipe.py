@@ -5,7 +5,16 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from mixlab.errors import UserError
-from mixlab.training.recipes.schema import Count, Expected, Initialization, Positive, Section, Subset, TransformSettings
+from mixlab.training.recipes.schema import (
+    Count,
+    Expected,
+    Initialization,
+    Positive,
+    Preprocessing,
+    Section,
+    Subset,
+    TransformSettings,
+)
 
 RIDGES = tuple(float(f"1e{exponent}") for exponent in range(-5, 5))
 
@@ -35,6 +44,7 @@ class LinearProbeRecipe(Section):
     # Held out from train and validation; None: the validation split of the data, or a tenth of train without one.
     validation_share: Annotated[float, Field(gt=0, lt=1)] | None = None
     initialization: Initialization = Initialization()
+    preprocessing: Preprocessing = Preprocessing()
     transform: TransformSettings | None = None
     subset: Subset | None = None
     linear_probe: RidgeSettings

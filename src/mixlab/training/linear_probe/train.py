@@ -12,7 +12,6 @@ import torch
 from mixlab.data.dataset import Dataset
 from mixlab.data.holdout import VALIDATION_SHARE, group_equal_files
 from mixlab.data.near_duplicate_groups import group_near_duplicates
-from mixlab.data.value_range import with_common_range
 from mixlab.errors import UserError
 from mixlab.evaluation.probes.features import Backbone, Features, features, open_backbone
 from mixlab.evaluation.probes.ridge import FittedHead, LinearHead, fit_head
@@ -25,7 +24,7 @@ from mixlab.runs.journal import Journal
 from mixlab.runs.lease import lease
 from mixlab.runs.store import finished_run, store_folder, store_key
 from mixlab.speed.plan import ComputeMode, Plan
-from mixlab.training.job import absolute, apply_subset, check_digest, make_transform
+from mixlab.training.job import absolute, apply_preprocessing, apply_subset, check_digest, make_transform
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.run_page import run_page
 from mixlab.weights.adapt import Weights
@@ -84,7 +83,7 @@ def resolve_linear_probe(recipe: LinearProbeRecipe, dataset: Dataset, device: to
 
     Raises UserError if the weights are those of a timm model or not those that the recipe expects.
     """
-    all_train = dataset.splits["train"]
+    opened = dataset  # trainings on different subsets have the same value range
     if recipe.validation_share is not None:
         dataset = dataset.merge_validation()
     dataset = apply_subset(dataset, recipe.subset)
@@ -92,7 +91,7 @@ def resolve_linear_probe(recipe: LinearProbeRecipe, dataset: Dataset, device: to
         dataset = _with_validation(dataset, recipe.validation_share or VALIDATION_SHARE)
     settings, source = recipe.initialization, recipe.initialization.weights or recipe.model
     backbone = open_backbone(source, recipe.image_size, resize=settings.resize)
-    preprocess = with_common_range(backbone.preprocess, all_train)
+    preprocess = apply_preprocessing(backbone.preprocess, recipe.preprocessing, opened)
     backbone = replace(backbone, preprocess=replace(preprocess, transform=make_transform(recipe.transform)))
     if backbone.weights.family == "timm":
         raise UserError(
@@ -105,6 +104,7 @@ def resolve_linear_probe(recipe: LinearProbeRecipe, dataset: Dataset, device: to
         "data": dataset.name,
         "image_size": backbone.weights.config["image_size"],
         "initialization": settings.model_copy(update={"weights": absolute(source), "sha256": digest, "head": "zero"}),
+        "preprocessing": recipe.preprocessing.model_copy(update={"value_range": preprocess.value_range}),
     }
     return LinearProbeJob(recipe.model_copy(update=resolved), dataset, backbone, device)
 

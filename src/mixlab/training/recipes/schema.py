@@ -36,9 +36,7 @@ class Preprocessing(Section):
     interpolation: Literal["bilinear", "bicubic"] | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[Positive, Positive, Positive] | None = None
-    value_range: tuple[float, float] | None = (
-        None  # black and white in images with more than 8 bits; None: of each file
-    )
+    value_range: tuple[float, float] | None = None  # black and white in images with more than 8 bits; None: of the data
 
 
 class Initialization(Section):
