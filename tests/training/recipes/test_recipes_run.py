@@ -1,5 +1,6 @@
 """Every recipe of mixlab is complete, can be resolved, and trains two steps with a reduced model of its family."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from safetensors.torch import load_file
 
 from mixlab.data.dataset import Dataset, Split
 from mixlab.data.preprocess import Preprocess
+from mixlab.evaluation import training_images
 from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training import job as job_module
 from mixlab.training.job import resolve
@@ -19,6 +21,7 @@ from mixlab.training.recipes.recipe_files import read_recipe, recipe_names
 from mixlab.training.schedule import lr_factor
 from mixlab.weights.adapt import Weights
 from mixlab.weights.load import Pretrained
+from mixlab.weights.source import Source
 from mixlab.zoo.architecture import architecture, create_model, of_family
 from mixlab.zoo.cards import find_card
 
@@ -153,3 +156,4 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch, family: str, config: dict[str, An
         return Pretrained(weights, tuple("abcde"), Preprocess((32, 32)))
 
     monkeypatch.setattr(job_module, "load_pretrained", opened)
+    monkeypatch.setattr(training_images, "find_source", lambda source: Source(Path(source)))
