@@ -156,4 +156,4 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch, family: str, config: dict[str, An
         return Pretrained(weights, tuple("abcde"), Preprocess((32, 32)))
 
     monkeypatch.setattr(job_module, "load_pretrained", opened)
-    monkeypatch.setattr(training_images, "find_source", lambda source: Source(Path(source)))
+    monkeypatch.setattr(training_images, "find_source", lambda source: Source(path=Path(source)))
