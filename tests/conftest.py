@@ -1,5 +1,6 @@
 """Fixtures that several folders of tests share."""
 
+import math
 import os
 import re
 import shutil
@@ -46,6 +47,12 @@ def timings_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path.with_name(f"{tmp_path.name}-cache")
     monkeypatch.setattr("mixlab.training.planning.autotune.cache_folder", lambda: folder)
     return folder / "timings"
+
+
+@pytest.fixture(autouse=True)
+def no_message_about_slow_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Autotuning announces slow steps, which would make the output of a command depend on the load of the machine."""
+    monkeypatch.setattr("mixlab.training.planning.autotune._LONG", math.inf)
 
 
 @pytest.fixture(scope="session")
