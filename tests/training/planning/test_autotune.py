@@ -201,6 +201,7 @@ def test_fewer_rounds_and_then_fewer_kinds_of_steps_are_timed_if_there_is_little
 @pytest.mark.parametrize(("steps", "number", "duration"), [(6, 2, "28 s"), (50, 2, "28 s"), (500, 5, "1 min")])
 def test_timing_takes_half_a_minute_or_two_per_cent_of_the_training(make_job, monkeypatch, steps, number, duration):
     """Each step takes seven seconds."""
+    monkeypatch.setattr(autotune, "_LONG", 2.0)
     clock = count(0, 7)
     monkeypatch.setattr(autotune, "perf_counter", lambda: float(next(clock)))
     timed: list[str] = []
