@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mixlab.errors import UserError
+from mixlab.models.convmixer import ConvMixer, ConvMixerConfig
 from mixlab.models.davit import DaViT
 
 
@@ -63,6 +64,14 @@ def test_images_without_area_are_refused(model, images, size):
     for call in (model, model.embed, model.feature_maps):
         with pytest.raises(UserError, match=rf"needs images of .* pixels, but got {size[0]} x {size[1]}: "):
             call(empty)
+
+
+def test_images_that_are_too_small_are_refused_with_the_minimum():
+    with pytest.raises(UserError) as refused:
+        ConvMixer(ConvMixerConfig(channels=8, depth=1, patch_size=4, kernel_size=3))(torch.zeros(1, 3, 9, 3))
+    assert str(refused.value) == (
+        "This model needs images of at least 4 x 4 pixels, but got 9 x 3: give larger images."
+    )
 
 
 @pytest.mark.parametrize("image_channels", [1, 2, 12])
