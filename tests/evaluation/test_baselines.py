@@ -68,3 +68,12 @@ def test_large_images_are_not_held_in_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_limit_size", lambda image: in_memory.append(limit_size(image)) or in_memory[-1])
     baselines(split, split)
     assert {image.shape for image in in_memory} == {(32, 32, 3)}
+
+
+def test_deep_images_are_compared_in_one_value_range(tmp_path):
+    paths = [tmp_path / f"{white}-{number}.png" for white in (1023, 4095) for number in range(4)]
+    for path in paths:
+        white = int(path.name.partition("-")[0])
+        Image.fromarray(np.array([[0, white]], dtype=np.uint16)).save(path)
+    split = Split([path.name for path in paths], np.repeat([0, 1], 4), paths)
+    assert baselines(split.subset([0, 1, 4, 5]), split.subset([2, 3, 6, 7]))["1-nearest neighbour"].value == 100
