@@ -56,3 +56,13 @@ def test_a_signal_that_is_ignored_stays_ignored_as_under_nohup():
 def test_the_exit_status_and_the_message_depend_on_the_signal(name, status, message):
     interrupted = Interrupted(name, " after step 2.")
     assert (interrupted.status, str(interrupted)) == (status, message)
+
+
+def test_a_handler_that_was_not_set_from_python_stays(monkeypatch):
+    """Python reports such a handler as None and can't restore it."""
+    known = signal.getsignal
+    monkeypatch.setattr(signal, "getsignal", lambda number: None if number == signal.SIGUSR1 else known(number))
+    before = known(signal.SIGUSR1)
+    with StopSignals():
+        assert known(signal.SIGUSR1) == before
+    assert known(signal.SIGUSR1) == before

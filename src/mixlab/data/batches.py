@@ -231,8 +231,8 @@ class _Reader(TorchDataset[_ReadResult]):
                 images[index] = self._prepare(index, image_numbers)
             except UnreadableImage as error:
                 failed[index] = error
-        stacked = torch.stack(list(images.values())) if images else torch.empty((0, 3, 1, 1), dtype=torch.uint8)
-        return _ReadResult(stacked.numpy(), np.array(list(images), dtype=np.int64), failed)
+        stacked = torch.stack(list(images.values())).numpy() if images else np.empty((0, 3, 1, 1), np.uint8)
+        return _ReadResult(stacked, np.array(list(images), dtype=np.int64), failed)
 
     def _prepare(self, index: int, uniforms: Float64[np.ndarray, " uniform"]) -> UInt8[Tensor, "3 row column"]:
         if self._cached is None:
@@ -312,7 +312,7 @@ def _read_all(
 ) -> tuple[UInt8[Tensor, "image 3 row column"] | None, dict[int, UnreadableImage]]:
     """Read every image once. Return the images, if they fit in memory, and the errors."""
     images = (
-        torch.empty((len(split), 3, *preprocess.image_size), dtype=torch.uint8)
+        torch.from_numpy(np.empty((len(split), 3, *preprocess.image_size), dtype=np.uint8))
         if _fits_in_memory(split, preprocess)
         else None
     )

@@ -4,12 +4,9 @@ The EXIF orientation is applied, transparent pixels are blended with white, and 
 Grey images with more than 8 bits are scaled to 8 bits as in `mixlab.data.deep_image`.
 """
 
-import ctypes
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from io import BytesIO
 from typing import Protocol, runtime_checkable
 
@@ -18,6 +15,7 @@ from jaxtyping import UInt8
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from mixlab.data.deep_image import ValueRange, default_range, is_deep, scale_to_8_bits, stored_values
+from mixlab.data.pillow_settings import SharedContext, decoding_settings
 from mixlab.errors import UserError
 
 MAX_PIXELS = 2**28
@@ -39,6 +37,9 @@ _ORIENTATION_FIXES = {  # EXIF orientation -> the transpose that undoes it
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+_DECODING = SharedContext(lambda: decoding_settings(MAX_PIXELS))
 
 
 class UnreadableImage(UserError):  # noqa: N818  named for the image that it describes
@@ -96,9 +97,9 @@ def _content_name(content: bytes) -> str:
 
 @contextmanager
 def _explain_errors(content: bytes, image: str) -> Iterator[None]:
-    """Raise UnreadableImage for every error of a decoder, with the limits of `_pillow_limits`."""
+    """Raise UnreadableImage for every error of a decoder, with the settings of `decoding_settings`."""
     try:
-        with _pillow_limits():
+        with _DECODING:
             yield
         return
     except UnidentifiedImageError:
@@ -119,17 +120,6 @@ def _reason_for_no_image(content: bytes) -> str:
     return "it is not an image in a supported format" if content else "it is empty"
 
 
-@contextmanager
-def _pillow_limits() -> Iterator[None]:
-    """Set Pillow's limit to half of `MAX_PIXELS`, since it raises above twice its limit, and ignore its warnings."""
-    previous, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS // 2
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = previous
-
-
 def _decode(content: bytes, value_range: ValueRange | None) -> UInt8[np.ndarray, "row column 3"]:
     with _open(content) as image:
         return _pixels(image, value_range)
@@ -143,33 +133,25 @@ def _pixels(image: Image.Image, value_range: ValueRange | None) -> UInt8[np.ndar
 
 
 def _open(content: bytes) -> Image.Image:
-    Image.init()
-    _silence_libtiff()
-    formats = [name for name in _FORMATS if name in Image.OPEN]  # not every build of Pillow has AVIF and JPEG 2000
     if content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS:
         import pillow_heif
 
-        pillow_heif.register_heif_opener()
-        formats.append("HEIF")
+        return _within_limit(pillow_heif.HeifImageFile(BytesIO(content)))  # without registering it in Pillow
+    Image.init()
+    formats = [name for name in _FORMATS if name in Image.OPEN]  # not every build of Pillow has AVIF and JPEG 2000
     return Image.open(BytesIO(content), formats=formats)
 
 
-@cache
-def _silence_libtiff() -> None:
-    """Remove the handlers that print messages about damaged and unusual TIFFs to standard error.
-
-    Pillow raises an error for a file that it can't decode. It has no setting for the messages. On Windows, its libtiff
-    exports no functions.
-    """
-    pillow = ctypes.CDLL(Image.core.__file__)  # finds the functions of the libraries that it is linked to
-    for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
-        if set_handler := getattr(pillow, name, None):
-            set_handler(None)
+def _within_limit(image: Image.Image) -> Image.Image:
+    """The image, which was not opened by `Image.open`. Raises DecompressionBombError if it has too many pixels."""
+    if image.width * image.height > MAX_PIXELS:
+        raise Image.DecompressionBombError
+    return image
 
 
 def image_kinds(content: bytes) -> tuple[str, ...]:
     """Unusual properties of a readable image file, such as "CMYK"; empty for a plain 8-bit RGB image."""
-    with _pillow_limits(), _open(content) as image:
+    with _DECODING, _open(content) as image:
         kinds = {
             "grey": image.mode in ("1", "L", "LA") or is_deep(image),
             "more than 8 bits": is_deep(image),

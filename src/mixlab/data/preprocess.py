@@ -109,14 +109,14 @@ class Preprocess:
             )
             return self.stretched(image, box, self.interpolation)
         scaled = Image.fromarray(image).resize((scaled_width, scaled_height), RESAMPLING[self.interpolation])
-        return _tensor(scaled.crop((left, top, right, bottom)))
+        return _tensor(np.array(scaled)[top:bottom, left:right])
 
     def stretched(
         self, image: UInt8[np.ndarray, "row column 3"], box: Box | FractionalBox, interpolation: Interpolation
     ) -> UInt8[Tensor, "3 rows columns"]:
         """Crop the image to `box` and resize the crop to `image_size`, ignoring its aspect ratio."""
         height, width = self.image_size
-        return _tensor(Image.fromarray(image).resize((width, height), RESAMPLING[interpolation], box=box))
+        return _tensor(np.array(Image.fromarray(image).resize((width, height), RESAMPLING[interpolation], box=box)))
 
     def normalised(self, images: UInt8[Tensor, "*image 3 row column"]) -> Float[Tensor, "*image 3 row column"]:
         """The second half: normalise images on their device."""
@@ -172,5 +172,5 @@ class Preprocess:
         )
 
 
-def _tensor(image: Image.Image) -> UInt8[Tensor, "3 row column"]:
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+def _tensor(pixels: UInt8[np.ndarray, "row column 3"]) -> UInt8[Tensor, "3 row column"]:
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()

@@ -1,7 +1,7 @@
 """The training loop, from the first step to the last. A single step is in `mixlab.training.step`."""
 
-from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def train(job: Job, plan: Plan, folder: Path, *, quiet: bool, on_wait: Callable[
     require_trackers(job.recipe)
     init_distributed(job.device)
     writer = RunWriter(Run(folder), job)
-    with create_parents(folder), ExitStack() as stack:
+    with create_parents(folder), _preserve_torch_state(job.device), ExitStack() as stack:
         plan_or_none = broadcast_from_main(lambda: stack.enter_context(writer.open(plan, on_wait)))
         if plan_or_none is None:
             return writer.run
@@ -77,6 +77,17 @@ def train(job: Job, plan: Plan, folder: Path, *, quiet: bool, on_wait: Callable[
             writer.on_failure(error)
             raise
     return writer.run
+
+
+@contextmanager
+def _preserve_torch_state(device: torch.device) -> Iterator[None]:
+    """Restore the random number generators, and the number of CPU threads, which a plan may set."""
+    threads = torch.get_num_threads()
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _fit(job: Job, plan: Plan, writer: RunWriter, *, quiet: bool) -> None:

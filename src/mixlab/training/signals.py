@@ -11,7 +11,8 @@ _STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP
 class StopSignals:
     """Within the context, SIGINT, SIGTERM, SIGHUP and SIGUSR1 only set `received` to the name of the signal.
 
-    A signal that the process ignores stays ignored, such as SIGHUP under nohup. A second Ctrl-C raises
+    A signal that the process ignores stays ignored, such as SIGHUP under nohup, and a handler that was not set from
+    Python, which can't be restored, stays. A second Ctrl-C raises
     KeyboardInterrupt, because a step may take long.
     """
 
@@ -21,7 +22,7 @@ class StopSignals:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # Python allows handlers in the main thread only
-            handled = [number for number in _STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+            handled = [number for number in _STOP_SIGNALS if signal.getsignal(number) not in (signal.SIG_IGN, None)]
             self._before = {number: signal.signal(number, self._receive) for number in handled}
         return self
 

@@ -154,8 +154,11 @@ def _estimate_statistics(
         max_unreadable=recipe.max_unreadable,
         quiet=quiet,
     )
-    torch.manual_seed(recipe.seed)  # for stochastic depth, which is active as in training
-    with progress("estimate statistics", total=len(batches), quiet=quiet) as advance:
+    with (
+        torch.random.fork_rng(devices=[]),
+        progress("estimate statistics", total=len(batches), quiet=quiet) as advance,
+    ):
+        torch.manual_seed(recipe.seed)  # for stochastic depth, which is active as in training
 
         def images() -> Iterator[Tensor]:
             for batch in batches.epoch(0):

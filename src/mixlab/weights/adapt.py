@@ -119,7 +119,10 @@ def new_head(weights: Weights, classes: int) -> Weights:
     tensors = {name: tensor for name, tensor in weights.tensors.items() if not name.startswith("head.")}
     if classes:
         channels = _head_channels(weights)
-        tensors |= {"head.weight": torch.zeros(classes, channels), "head.bias": torch.zeros(classes)}
+        tensors |= {
+            name: torch.zeros(shape, dtype=torch.float32, device="cpu")
+            for name, shape in (("head.weight", (classes, channels)), ("head.bias", (classes,)))
+        }
         _log.warning(
             f"The head for {before:,} classes is replaced by a new one for {classes:,} classes, which is zero."
         )

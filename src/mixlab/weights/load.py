@@ -115,10 +115,11 @@ def load_pretrained(
 
 def build_with_weights(weights: Weights) -> Model:
     """Builds the model in evaluation mode. It uses the tensors of `weights` without a copy."""
-    with torch.device("cpu" if weights.family == "timm" else "meta"):  # timm models have buffers that are not in files
+    device = torch.device("cpu" if weights.family == "timm" else "meta")  # timm's buffers may not be in the file
+    with device, torch.random.fork_rng(devices=[]):
         model = weights.architecture.build()
     model.load_state_dict(weights.tensors, assign=True)
-    return model.eval()
+    return model.float().eval()  # timm's buffers have torch's default dtype
 
 
 @dataclass(frozen=True)
@@ -291,7 +292,7 @@ def _load_unchanged(source: Source, options: Mapping[str, Any]) -> Pretrained:
     is_network = source.family == "timm" and not all(name.startswith("network.") for name in file.stored)
     prefix = "network." if is_network else ""
     shapes = {f"{prefix}{name}": file.stored[name].shape for name in file.stored}
-    model = Architecture(source.family, source.family, source.config).build()
+    model = Architecture(source.family, source.family, source.config).on_meta()
     require_same_tensors(model, shapes, source.path, display_name=lambda name: name.removeprefix(prefix))
     tensors = {f"{prefix}{name}": _fp32(file.tensor(name)) for name in file.stored}
     weights = unchanged = Weights(source.family, source.config, tensors)

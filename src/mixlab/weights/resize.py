@@ -34,7 +34,7 @@ def enlarge_exact(tensors: Tensors, grid: Grid, factor: int) -> dict[str, Tensor
         new_first, new_second = torch.empty_like(by_tile_first), torch.empty_like(by_tile_second)
         new_first[:, order] = by_tile_first
         new_second[order] = by_tile_second
-        new_bias = torch.empty(len(order), dtype=second_bias.dtype)
+        new_bias = second_bias.new_empty(len(order))
         new_bias[order] = second_bias.repeat(tiles)
         return [new_first, first_bias.repeat(tiles), new_second, new_bias]
 
@@ -92,7 +92,7 @@ def _blocks(tensors: Tensors) -> Iterator[str]:
 def _tile_order(grid: Grid, factor: int) -> Tensor:
     """Index in reading order of each patch in the order (tile row, tile column, row, column)."""
     rows, columns = grid
-    indices = torch.arange(factor * rows * factor * columns).view(factor, rows, factor, columns)
+    indices = torch.arange(factor * rows * factor * columns, device="cpu").view(factor, rows, factor, columns)
     return indices.permute(0, 2, 1, 3).flatten()
 
 
@@ -107,5 +107,5 @@ def _axis_maps(before: int, after: int) -> tuple[Tensor, Tensor]:
 
 def _interpolation(before: int, after: int) -> Float[Tensor, "after before"]:
     """Linear interpolation along one axis, with pixel centres half a pixel from the edges; each row sums to 1."""
-    unit = torch.eye(before, dtype=torch.float64)[None]
+    unit = torch.eye(before, dtype=torch.float64, device="cpu")[None]
     return F.interpolate(unit, size=after, mode="linear", align_corners=False)[0].mT
