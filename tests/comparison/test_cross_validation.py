@@ -125,7 +125,7 @@ def test_a_95_percent_interval_contains_the_true_difference():
         a, b = (cross_validate(each, rounds, 4, (0.01, 0.1, 1.0, 10.0)) for each in simulated_features(images, seed))
         top1_a, top1_b = (fit.heads[0].head.top1(test) for fit, test in zip((a, b), new_images, strict=True))
         differences.append(top1_a - top1_b)
-        factor = a.variance_factor
+        factor = variance_factor(len(a.heads))
         intervals.append(
             crossed_bootstrap(
                 a.correct[None], b.correct[None], image_variance_factor=factor, resamples=1_999, seed=seed

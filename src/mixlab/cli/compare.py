@@ -10,9 +10,7 @@ from mixlab.cli.output import logger, output_folder, parse_image_size, show
 from mixlab.errors import UserError
 
 if TYPE_CHECKING:
-    from mixlab.comparison.comparison import Comparison
-    from mixlab.comparison.pretrained_comparison import PretrainedComparison
-    from mixlab.data.dataset import Dataset
+    from mixlab.comparison.settings import ComparisonSettings
 
 
 def compare(
@@ -49,8 +47,10 @@ def compare(
 
     Models are trained from scratch on small images. For larger images, heads are fitted on published weights.
     """
+    from mixlab.comparison.candidates import DEFAULT_MODELS
+    from mixlab.comparison.compare import compare as compare_trained
     from mixlab.comparison.compare_page import compare_page
-    from mixlab.comparison.compare_pretrained import compares_pretrained
+    from mixlab.comparison.compare_pretrained import compare_pretrained, compares_pretrained, default_weights
     from mixlab.comparison.comparison_tables import tables
     from mixlab.comparison.pretrained_page import pretrained_page
     from mixlab.comparison.pretrained_tables import pretrained_tables
@@ -71,11 +71,17 @@ def compare(
     folder = output_folder(out, "compare", data)
     dataset = open_dataset(data, quiet=quiet)
     if not from_scratch and compares_pretrained(names, dataset):
-        pretrained = _compare_pretrained(names, dataset, folds, margin, training_options, quiet=quiet)
+        _reject_training_options(training_options)
+        pretrained = compare_pretrained(
+            names or default_weights(), dataset, folds, margin=margin, quiet=quiet, log=logger(quiet=quiet)
+        )
         result_tables, page, results = pretrained_tables(pretrained), pretrained_page(pretrained), pretrained.results()
         sentences = [pretrained.conclusion, pretrained.detectable, pretrained.warning]
     else:
-        trained = _compare_trained(names, dataset, folds, margin, training_options, quiet=quiet)
+        settings = _settings(folds, training_options)
+        trained = compare_trained(
+            names or DEFAULT_MODELS, dataset, settings, margin=margin, quiet=quiet, log=logger(quiet=quiet)
+        )
         result_tables, page, results = tables(trained), compare_page(trained), trained.results()
         sentences = [trained.conclusion, trained.detectable]
     with atomic_folder(folder) as temporary:
@@ -86,39 +92,16 @@ def compare(
     print(f"\nReport: {folder / 'report.html'}")
 
 
-def _compare_pretrained(
-    names: list[str] | None,
-    dataset: "Dataset",
-    folds: int | None,
-    margin: float,
-    training_options: dict[str, Any],
-    *,
-    quiet: bool,
-) -> "PretrainedComparison":
-    from mixlab.comparison.compare_pretrained import compare_pretrained, default_weights
-
+def _reject_training_options(training_options: dict[str, Any]) -> None:
     for option, value in training_options.items():
         if value is not None:
             raise UserError(
                 f"--{option} {value} has no effect on published weights, which are not trained: remove it, or use "
                 "--from-scratch to train models."
             )
-    return compare_pretrained(
-        names or default_weights(), dataset, folds, margin=margin, quiet=quiet, log=logger(quiet=quiet)
-    )
 
 
-def _compare_trained(
-    names: list[str] | None,
-    dataset: "Dataset",
-    folds: int | None,
-    margin: float,
-    training_options: dict[str, Any],
-    *,
-    quiet: bool,
-) -> "Comparison":
-    from mixlab.comparison.candidates import DEFAULT_MODELS
-    from mixlab.comparison.compare import compare
+def _settings(folds: int | None, training_options: dict[str, Any]) -> "ComparisonSettings":
     from mixlab.comparison.settings import ComparisonSettings
 
     if folds is not None:
@@ -127,5 +110,4 @@ def _compare_trained(
             "the test split. Remove it."
         )
     given = {name: value for name, value in training_options.items() if value is not None and name != "image-size"}
-    settings = ComparisonSettings(**given, image_size=parse_image_size(training_options["image-size"]))
-    return compare(names or DEFAULT_MODELS, dataset, settings, margin=margin, quiet=quiet, log=logger(quiet=quiet))
+    return ComparisonSettings(**given, image_size=parse_image_size(training_options["image-size"]))

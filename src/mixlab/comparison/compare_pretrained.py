@@ -12,8 +12,9 @@ from mixlab.comparison.cross_validation import CrossValidation, cross_validate
 from mixlab.comparison.pretrained_comparison import PretrainedComparison, PretrainedResult
 from mixlab.comparison.ranking import DEFAULT_MARGIN, check_margin
 from mixlab.data.dataset import Dataset, Split
+from mixlab.data.deep_image import ValueRange
 from mixlab.data.folds import Folds, Round, make_folds, single_test_split
-from mixlab.data.value_range import range_notes, with_common_range
+from mixlab.data.value_range import common_range, range_notes
 from mixlab.errors import UserError
 from mixlab.evaluation.baselines import baselines_over_rounds
 from mixlab.evaluation.probes.features import Backbone, features, open_backbone
@@ -92,7 +93,8 @@ def compare_pretrained(
     """
     require_several(models)
     check_margin(margin)
-    backbones = {name: _open_backbone(name, dataset.splits["train"]) for name in models}
+    value_range = common_range(dataset.splits["train"])
+    backbones = {name: _open_backbone(name, value_range) for name in models}
     unseen = unseen_by_weights(dataset, tuple(dataset.splits), models, quiet=quiet)
     dataset = unseen.dataset
     # Without the images that were left out, the splits of the data have other sizes than intended.
@@ -152,12 +154,14 @@ def _require_every_class(dataset: Dataset, split: Split, rounds: Sequence[Round]
             )
 
 
-def _open_backbone(name: str, images: Split) -> Backbone:
+def _open_backbone(name: str, value_range: ValueRange | None) -> Backbone:
+    """The weights, with `value_range` unless they have one of their own."""
     try:
         backbone = open_backbone(name)
     except UserError as error:
         raise UserError(f"{error} Or use --from-scratch to compare models without published weights.") from error
-    return replace(backbone, preprocess=with_common_range(backbone.preprocess, images))
+    preprocess = backbone.preprocess
+    return replace(backbone, preprocess=replace(preprocess, value_range=preprocess.value_range or value_range))
 
 
 def _result(

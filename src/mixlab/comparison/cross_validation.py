@@ -41,10 +41,6 @@ class CrossValidation:
         return confusion_matrix(self.labels, self.probabilities.argmax(axis=1), self.probabilities.shape[1])
 
     @property
-    def variance_factor(self) -> float:
-        return variance_factor(len(self.heads))
-
-    @property
     def top1_of_rounds(self) -> list[float]:
         """Accuracy of each round in per cent.
 

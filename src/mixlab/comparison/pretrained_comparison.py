@@ -77,7 +77,8 @@ class PretrainedResult:
 
         The interval covers other images and, in folds, other training images.
         """
-        interval = crossed_interval(self.correct, image_variance_factor=self.cross_validation.variance_factor)
+        factor = variance_factor(len(self.cross_validation.heads))
+        interval = crossed_interval(self.correct, image_variance_factor=factor)
         return replace(interval, n=len(self.cross_validation.labels))
 
 

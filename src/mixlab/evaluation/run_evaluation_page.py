@@ -28,8 +28,13 @@ def run_evaluation_page(run_evaluation: RunEvaluation) -> Page:
 def _summary(run_evaluation: RunEvaluation) -> Summary:
     return Summary(
         run_evaluation.conclusion,
-        f"Evaluated on: {run_evaluation.evaluated}, {run_evaluation.images}. "
-        f"{' '.join((*run_evaluation.unseen.notes, 'Intervals are over images and do not cover other trainings.'))}",
+        " ".join(
+            [
+                f"Evaluated on: {run_evaluation.evaluated}, {run_evaluation.images}.",
+                *run_evaluation.unseen.notes,
+                "Intervals are over images and do not cover other trainings.",
+            ]
+        ),
         [Metric(TITLES[measure], estimate, 1) for measure, estimate in run_evaluation.summary.items()],
     )
 

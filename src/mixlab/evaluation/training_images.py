@@ -19,7 +19,7 @@ from safetensors.numpy import save
 
 from mixlab.data.dataset import EMPTY_DIGEST, Dataset, Split, content_digest
 from mixlab.data.image_file import UnreadableImage
-from mixlab.data.inspection.near_duplicates import BITS, THUMBNAIL, ImageHash, perceptual_hash
+from mixlab.data.inspection.near_duplicates import BITS, THUMBNAIL, ImageHash, perceptual_hash, unhashed
 from mixlab.errors import UserError
 from mixlab.files import atomic_file
 from mixlab.report.progress import progress
@@ -161,13 +161,13 @@ def digests_of(split: Split, *, quiet: bool) -> Digests:
 
 
 def hashes_of(split: Split, *, quiet: bool) -> list[ImageHash]:
-    """Decode every image for its perceptual hash. One that can't be decoded has the hash of a blank image."""
+    """Decode every image for its perceptual hash. One that can't be decoded matches no other."""
     hashes: list[ImageHash] = []
     with progress("search near copies", len(split), quiet=quiet) as advance:
         for index in range(len(split)):
             try:
                 hashes.append(perceptual_hash(split.image(index)))
             except UnreadableImage:
-                hashes.append(ImageHash(None, np.zeros((THUMBNAIL, THUMBNAIL, 3), dtype=np.uint8)))
+                hashes.append(unhashed())
             advance()
     return hashes

@@ -12,8 +12,7 @@ class StopSignals:
     """Within the context, SIGINT, SIGTERM, SIGHUP and SIGUSR1 only set `received` to the name of the signal.
 
     A signal that the process ignores stays ignored, such as SIGHUP under nohup, and a handler that was not set from
-    Python, which can't be restored, stays. A second Ctrl-C raises
-    KeyboardInterrupt, because a step may take long.
+    Python, which can't be restored, stays. A second Ctrl-C raises KeyboardInterrupt, because a step may take long.
     """
 
     def __init__(self) -> None:
