@@ -8,7 +8,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -26,6 +25,7 @@ from torch import Tensor
 
 from mixlab.runs.folder import Run
 from mixlab.runs.history import read_history
+from ranks import environments as make_environments
 
 PLAN = {"device": "cpu", "precision": "fp32", "layout": "contiguous", "micro_batch": 8}
 BF16 = PLAN | {"precision": "bf16", "layout": "channels_last"}  # the plan of processors with fast bf16
@@ -68,7 +68,7 @@ class Trainer:
             "dtype": dtype,
             "signal": kill[0],
             "at": kill[1],
-            "environments": environments or _environments(processes),
+            "environments": environments or make_environments(processes),
         }
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
@@ -94,19 +94,6 @@ def _kill(process: int, checkpoints: Path, count: int, seconds: float, ended: th
     if not ended.wait(seconds):
         with suppress(ProcessLookupError):  # it has just ended
             os.kill(process, signal.SIGKILL)
-
-
-def _environments(processes: int) -> list[dict[str, str]]:
-    """The environment variables that torchrun sets."""
-    if processes == 1:
-        return [{}]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1"}
-    return [
-        shared | {"MASTER_PORT": str(port), "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)
-    ]
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,5 @@
 """A training in several processes is refused if they have different data."""
 
-import os
-import socket
-import subprocess
-import sys
-from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -13,6 +8,7 @@ from mixlab.data.sources import open_dataset
 from mixlab.errors import UserError
 from mixlab.training import rank_check
 from mixlab.training.rank_check import check_same_dataset
+from ranks import run_python
 
 DIGITS = open_dataset("digits")
 VALIDATION = DIGITS.splits["validation"]
@@ -70,25 +66,8 @@ except UserError as error:
 
 
 def test_every_process_is_refused(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    shared = os.environ | {
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-        "OMP_NUM_THREADS": "1",
-    }
-    with ExitStack() as stack:
-        processes = []
-        for rank in "01":
-            environment = shared | {"RANK": rank, "LOCAL_RANK": rank}
-            command = [sys.executable, "-c", LAUNCH]
-            process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
-            processes.append(stack.enter_context(process))
-            stack.callback(process.kill)
-        outputs = [process.communicate(timeout=600)[0] for process in processes]
-    for output in outputs:
-        assert output.startswith('Process 1 has other data than process 0: class 0 is "9" instead of "0". Give every')
+    for process in run_python(["-c", LAUNCH], tmp_path, processes=2):
+        assert process.out.startswith(
+            'Process 1 has other data than process 0: class 0 is "9" instead of "0". Give every'
+        )
     assert not (tmp_path / "run").exists()

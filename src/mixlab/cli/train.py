@@ -58,7 +58,7 @@ def train(
     """
     from mixlab.measure.machine import pick_device
     from mixlab.runs.folder import open_any_run, require_free_folder
-    from mixlab.training.distributed import init_distributed
+    from mixlab.training.distributed import error_on_all_ranks, init_distributed
     from mixlab.training.launch import launch
     from mixlab.training.recipes.choose import choose_recipe, from_scratch_recipe, requested_recipe, without_weights
     from mixlab.training.recipes.parse import parse_recipe, with_keys
@@ -91,26 +91,27 @@ def train(
     run_device, main = processes.device or local_device, processes.is_main_process
     log = logger(quiet=quiet or not main)
 
-    dataset = None
-    if recipe is None and resumed is None and model is None and data is not None:
-        dataset = _open(data, log, quiet=quiet or not main)
-        chosen = from_scratch_recipe(dataset) if from_scratch else choose_recipe(dataset, run_device)
-        log(chosen.reason)
-        name, fields = chosen.name, chosen.fields
-    else:
-        name, fields = requested_recipe(recipe, model, data, resumed)
-    fields = with_keys(fields, overrides)
-    if from_scratch:
-        fields["model"] = without_weights(fields["model"])
-    checked = parse_recipe(fields, name)
-    if not checked.data:
-        raise UserError(f"{name} does not set data: add --data, for example --data folder:PATH.")
-    if dataset is None:
-        dataset = _open_data_of_recipe(checked.data, resumed, log, hint=data is None, quiet=quiet or not main)
-    if dry_run:
-        print_dry_run(checked, dataset, run_device, log, figure)
-        return
-    run = launch(checked, dataset, run_device, resume or out, log=log, quiet=quiet or not main)
+    with error_on_all_ranks():
+        dataset = None
+        if recipe is None and resumed is None and model is None and data is not None:
+            dataset = _open(data, log, quiet=quiet or not main)
+            chosen = from_scratch_recipe(dataset) if from_scratch else choose_recipe(dataset, run_device)
+            log(chosen.reason)
+            name, fields = chosen.name, chosen.fields
+        else:
+            name, fields = requested_recipe(recipe, model, data, resumed)
+        fields = with_keys(fields, overrides)
+        if from_scratch:
+            fields["model"] = without_weights(fields["model"])
+        checked = parse_recipe(fields, name)
+        if not checked.data:
+            raise UserError(f"{name} does not set data: add --data, for example --data folder:PATH.")
+        if dataset is None:
+            dataset = _open_data_of_recipe(checked.data, resumed, log, hint=data is None, quiet=quiet or not main)
+        if dry_run:
+            print_dry_run(checked, dataset, run_device, log, figure)
+            return
+        run = launch(checked, dataset, run_device, resume or out, log=log, quiet=quiet or not main)
     if main:
         _print_summary(run, log)
 

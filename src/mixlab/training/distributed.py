@@ -6,7 +6,7 @@ torch's `fully_shard`. All functions also work with a single process.
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -14,13 +14,18 @@ from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, nn
+from torch.distributed import DistError, distributed_c10d
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from mixlab.errors import UserError
+from mixlab.files import translate_access_errors
 from mixlab.speed.plan import Precision
 
 T = TypeVar("T")
+
+_ERROR = "mixlab/error"
+"""The key of the error in the store by which the processes found each other."""
 
 
 def init_distributed(device: torch.device) -> PartialState:
@@ -47,6 +52,37 @@ def _not_launched(launched: int) -> UserError:
         f"WORLD_SIZE={launched}, but this process can't reach the others: each would train a model of its own. Start "
         "the processes with torchrun or accelerate launch, or unset WORLD_SIZE."
     )
+
+
+@contextmanager
+def error_on_all_ranks() -> Iterator[None]:
+    """Within the context, a UserError of one process is raised in all of them.
+
+    The process with the error must end. This interrupts the collective operations in which the others wait for it.
+    """
+    if PartialState().num_processes == 1:
+        yield
+        return
+    try:
+        with translate_access_errors():
+            yield
+    except UserError as error:
+        with suppress(DistError):  # the process with the store has ended, with an error of its own
+            distributed_c10d._get_default_store().set(_ERROR, str(error))
+        raise
+    except RuntimeError as interrupted:
+        reason = _error_of_another()
+        if reason is None:
+            raise
+        raise UserError(reason) from interrupted
+
+
+def _error_of_another() -> str | None:
+    store = distributed_c10d._get_default_store()
+    try:
+        return store.get(_ERROR).decode() if store.check([_ERROR]) else None
+    except DistError:  # torchrun has the store in a process of its own, other launchers in process 0
+        return "Process 0 has ended: see its output for the reason."
 
 
 def broadcast_from_main(decide: Callable[[], T]) -> T:

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from mixlab.data.rng import step_seed
 from mixlab.evaluation.evaluate import predict_fn
 from mixlab.evaluation.training_images import record_training_images, union
-from mixlab.files import create_parents
 from mixlab.measure.memory import peak_bytes
 from mixlab.report.progress import progress as progress_bar
 from mixlab.runs.checkpoints import Checkpoint
@@ -24,6 +23,7 @@ from mixlab.training.distributed import (
     all_reduce_any,
     broadcast_from_main,
     cpu_group,
+    error_on_all_ranks,
     gather,
     init_distributed,
     make_accelerator,
@@ -67,14 +67,15 @@ def train(job: Job, plan: Plan, folder: Path, *, quiet: bool, on_wait: Callable[
     require_trackers(job.recipe)
     init_distributed(job.device)
     writer = RunWriter(Run(folder), job)
-    with create_parents(folder), _preserve_torch_state(job.device), ExitStack() as stack:
+    with _preserve_torch_state(job.device), ExitStack() as stack:
         plan_or_none = broadcast_from_main(lambda: stack.enter_context(writer.open(plan, on_wait)))
         if plan_or_none is None:
             return writer.run
         try:
             _fit(job, plan_or_none, writer, quiet=quiet)
         except BaseException as error:
-            writer.on_failure(error)
+            with StopSignals():  # torchrun ends the other processes with SIGTERM
+                writer.on_failure(error)
             raise
     return writer.run
 
@@ -90,6 +91,7 @@ def _preserve_torch_state(device: torch.device) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+@error_on_all_ranks()
 def _fit(job: Job, plan: Plan, writer: RunWriter, *, quiet: bool) -> None:
     recipe = job.recipe
     if plan.threads is not None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mixlab.errors import Interrupted, UserError
 from mixlab.evaluation.training_images import TrainingImages, training_images_of, union
-from mixlab.files import write_json, write_text
+from mixlab.files import create_parents, write_json, write_text
 from mixlab.measure import machine
 from mixlab.runs.checkpoints import Checkpoints
 from mixlab.runs.folder import Run, start_run
@@ -56,7 +56,7 @@ class RunWriter:
         training.
         """
         job, run = self._job, self.run
-        with lease(run.path, on_wait) as self._lease:
+        with create_parents(run.path), lease(run.path, on_wait) as self._lease:
             if run.is_finished:
                 check_same_training(run, job)
                 yield None
