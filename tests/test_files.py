@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from mixlab.errors import UserError
-from mixlab.files import atomic_file, atomic_folder, create_parents, translate_access_errors, write_json, write_text
+from mixlab.files import (
+    atomic_file,
+    atomic_folder,
+    create_parents,
+    translate_access_errors,
+    translate_read_errors,
+    write_json,
+    write_text,
+)
 
 
 def test_writing_replaces_the_old_file(tmp_path: Path):
@@ -83,6 +91,7 @@ def test_json_keeps_non_ascii_text(tmp_path: Path):
         (errno.EROFS, "the disk is read-only: choose another folder."),
         (errno.EACCES, "you have no permission: change the permissions of the path or choose another one."),
         (errno.EIO, "the disk reports an input/output error: check the disk or choose another one."),
+        (errno.ENOTCONN, "its network drive is not connected: mount it again and run again."),
     ],
 )
 def test_write_errors_are_user_errors(tmp_path: Path, code: int, sentence: str):
@@ -109,9 +118,10 @@ def test_a_path_through_a_file_is_a_user_error(tmp_path: Path):
         write_text(tmp_path / "a.txt/b.txt", "")
 
 
-def test_other_os_errors_are_not_translated(tmp_path: Path):
-    with pytest.raises(OSError, match="Bad file descriptor"), atomic_file(tmp_path / "a.txt"):
-        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+@pytest.mark.parametrize("code", [errno.EBADF, errno.ETIMEDOUT], ids=errno.errorcode.get)
+def test_other_os_errors_are_not_translated(tmp_path: Path, code: int):
+    with pytest.raises(OSError, match=os.strerror(code)), atomic_file(tmp_path / "a.txt"):
+        raise OSError(code, os.strerror(code))
 
 
 @pytest.mark.parametrize(
@@ -131,6 +141,10 @@ def test_other_os_errors_are_not_translated(tmp_path: Path):
         ),
         (errno.EIO, "the disk reports an input/output error: check the disk or choose another one."),
         (errno.ESTALE, "the file or its network drive was replaced while it was used: run again."),
+        (errno.ENOTCONN, "its network drive is not connected: mount it again and run again."),
+        (errno.ETIMEDOUT, "its network drive does not answer: check the connection and run again."),
+        (errno.EHOSTDOWN, "its network drive does not answer: check the connection and run again."),
+        (errno.EHOSTUNREACH, "its network drive does not answer: check the connection and run again."),
     ],
     ids=errno.errorcode.get,
 )
@@ -139,6 +153,20 @@ def test_a_path_that_the_system_refuses_is_a_user_error(path: str | bytes, code:
     whole = f"^photos/a.png can't be accessed: {re.escape(sentence)}$"
     with pytest.raises(UserError, match=whole), translate_access_errors():
         raise OSError(code, os.strerror(code), path)
+
+
+def test_an_error_while_a_file_is_read_has_no_file_name_and_gets_one():
+    with (
+        pytest.raises(UserError, match=r"^a\.csv can't be read: the file or its network drive was replaced while"),
+        translate_read_errors(Path("a.csv")),
+    ):
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+
+@pytest.mark.parametrize("code", [errno.ENOENT, errno.EISDIR, errno.EBADF], ids=errno.errorcode.get)
+def test_errors_that_are_not_of_a_disk_pass_while_a_file_is_read(code: int):
+    with pytest.raises(OSError, match=os.strerror(code)), translate_read_errors(Path("a.csv")):
+        raise OSError(code, os.strerror(code))
 
 
 @pytest.mark.parametrize("name", ["n" * 300, "loop/a", "file/a"])

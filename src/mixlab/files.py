@@ -29,10 +29,14 @@ _REASONS = {
     errno.EFBIG: "it is too large for the disk or for your limit (ulimit -f): choose another disk or raise the limit",
     errno.EIO: "the disk reports an input/output error: check the disk or choose another one",
     errno.ESTALE: "the file or its network drive was replaced while it was used: run again",
+    errno.ENOTCONN: "its network drive is not connected: mount it again and run again",
 }
 """What the operating system refuses because of the machine, its disks or their permissions, with the way out."""
 
 _WRITE_REASONS = _REASONS | {errno.EEXIST: _REASONS[errno.ENOTDIR]}
+_NO_ANSWER = "its network drive does not answer: check the connection and run again"
+_READ_REASONS = _REASONS | {errno.ETIMEDOUT: _NO_ANSWER, errno.EHOSTDOWN: _NO_ANSWER, errno.EHOSTUNREACH: _NO_ANSWER}
+"""A download inside `atomic_file` has the last ones, too, because of its server."""
 
 
 class WriteError(UserError):
@@ -59,6 +63,25 @@ def translate_write_errors(path: Path) -> Iterator[None]:
         raise WriteError(path, error.reason) from error
 
 
+def read_reason(error: OSError) -> str | None:
+    """Why the operating system refuses to read a file, with the way out; None for an error that has another cause."""
+    return _READ_REASONS.get(error.errno or 0)
+
+
+@contextmanager
+def translate_read_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError about reading `path` that the user can fix into a UserError; other errors pass through.
+
+    While a file is read, errors of its disk have no file name.
+    """
+    try:
+        yield
+    except OSError as error:
+        if (reason := read_reason(error)) is None:
+            raise
+        raise UserError(f"{path} can't be read: {reason}.") from error
+
+
 @contextmanager
 def translate_access_errors() -> Iterator[None]:
     """Turn an OSError about a path that the operating system refuses into a UserError with the path.
@@ -66,14 +89,16 @@ def translate_access_errors() -> Iterator[None]:
     Only an error that names a file and has one of the reasons in this module is translated, because the user can change
     its cause: permissions, names, links or disks. Everything else passes through, because it is an error of mixlab: a
     file that is missing, exists already or is a folder should have been checked, and an error without a file name
-    concerns a pipe, a process or a file that is already open. `translate_write_errors` adds the path where one is open.
+    concerns a pipe, a process or a file that is already open. `translate_read_errors` and `translate_write_errors` add
+    the path where one is open.
     """
     try:
         yield
     except OSError as error:
-        if error.errno not in _REASONS or not isinstance(error.filename, str | bytes):
+        reason = read_reason(error)
+        if reason is None or not isinstance(error.filename, str | bytes):
             raise
-        raise UserError(f"{os.fsdecode(error.filename)} can't be accessed: {_REASONS[error.errno]}.") from error
+        raise UserError(f"{os.fsdecode(error.filename)} can't be accessed: {reason}.") from error
 
 
 @contextmanager

@@ -98,6 +98,28 @@ def test_a_full_standard_output_is_a_user_error(words):
     assert (ended.returncode, ended.stderr) == (2, OUTPUT_FULL)
 
 
+BROKEN_DISK = """
+import sys
+from mixlab.cli import main
+
+def broken(_):
+    raise OSError(int(sys.argv[1]), "the reason")
+
+main._run = broken
+main.main(["models"])
+"""
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.ENOTCONN], ids=errno.errorcode.get)
+def test_a_disk_that_fails_without_a_file_name_is_a_user_error(code):
+    ended = subprocess.run([sys.executable, "-c", BROKEN_DISK, str(code)], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (
+        2,
+        "mixlab: Standard output or a file could not be read or written (the reason): check the disks and network "
+        "drives and run again.\n",
+    )
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, as on Linux")
 def test_a_full_standard_error_does_not_change_the_status():
     assert shell("mixlab inspect nowhere 2>/dev/full").returncode == 2

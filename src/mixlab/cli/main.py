@@ -32,9 +32,16 @@ from mixlab.files import translate_access_errors
 _VERBS = (models, train, evaluate, predict, compare, recipes, runs, convert, inspect, publish)
 VERBS = (*(verb.__name__ for verb in _VERBS), "data", "study")
 
-_OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""Errors of a disk. Without a file name they are of standard output or of a temporary file of a library, because
-`mixlab.files` adds the names of the files that mixlab writes."""
+_NO_SPACE = (
+    "Standard output or a temporary file could not be written ({}): free some space on its disk or choose another one."
+)
+_BROKEN_DISK = (
+    "Standard output or a file could not be read or written ({}): check the disks and network drives and run again."
+)
+_DISK_ERRORS = {errno.ENOSPC: _NO_SPACE, errno.EDQUOT: _NO_SPACE, errno.EFBIG: _NO_SPACE}
+_DISK_ERRORS |= {errno.EIO: _BROKEN_DISK, errno.ESTALE: _BROKEN_DISK, errno.ENOTCONN: _BROKEN_DISK}
+"""Errors of a disk. Without a file name they are of standard output or of a file of a library, because `mixlab.files`
+adds the names of the files that mixlab reads and writes."""
 
 app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
@@ -84,13 +91,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _discard(sys.stdout.fileno())
         status = 1
     except OSError as error:
-        if error.errno not in _OUTPUT_ERRORS:
+        if error.errno not in _DISK_ERRORS:
             raise
         _discard(sys.stdout.fileno())
-        status = _print_error(
-            f"Standard output or a temporary file could not be written ({error.strerror}): free some space on its disk "
-            "or choose another one."
-        )
+        status = _print_error(_DISK_ERRORS[error.errno].format(error.strerror))
     sys.exit(status)
 
 

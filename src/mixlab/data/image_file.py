@@ -17,6 +17,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from mixlab.data.deep_image import ValueRange, default_range, is_deep, scale_to_8_bits, stored_values
 from mixlab.data.pillow_settings import SharedContext, decoding_settings
 from mixlab.errors import UserError
+from mixlab.files import read_reason
 
 MAX_PIXELS = 2**28
 """Larger images are rejected by their header, before decoding. Phone cameras reach 200 million pixels."""
@@ -77,9 +78,14 @@ def read_image(
     try:
         content = source if isinstance(source, bytes) else source.read_bytes()
     except OSError as error:
-        raise UnreadableImage(name, (error.strerror or str(error)).lower()) from error
+        raise UnreadableImage(name, reason_for_no_content(error)) from error
     with _explain_errors(content, name):
         return _decode(content, value_range)
+
+
+def reason_for_no_content(error: OSError) -> str:
+    """The `reason` of UnreadableImage for a file whose content can't be read."""
+    return read_reason(error) or (error.strerror or str(error)).lower()
 
 
 def decode_pillow_image(image: Image.Image, value_range: ValueRange | None = None) -> UInt8[np.ndarray, "row column 3"]:

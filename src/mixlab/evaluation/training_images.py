@@ -21,7 +21,7 @@ from mixlab.data.dataset import EMPTY_DIGEST, Dataset, Split, content_digest
 from mixlab.data.image_file import UnreadableImage
 from mixlab.data.inspection.near_duplicates import BITS, THUMBNAIL, ImageHash, perceptual_hash, unhashed
 from mixlab.errors import UserError
-from mixlab.files import atomic_file
+from mixlab.files import atomic_file, translate_read_errors
 from mixlab.report.progress import progress
 from mixlab.runs.folder import Run
 from mixlab.weights.source import find_source
@@ -89,10 +89,10 @@ class TrainingImages:
 def read_training_images(path: Path) -> TrainingImages:
     """Read the file that `TrainingImages.write` wrote. Raises UserError if it is damaged."""
     try:
-        with safe_open(path, "numpy") as file:
+        with translate_read_errors(path), path.open("rb"), safe_open(path, "numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
             unknown = tuple(json.loads(file.metadata()["unknown"]))
-    except (SafetensorError, OSError) as error:
+    except SafetensorError as error:
         raise UserError(f"{path} is damaged ({error}): copy the whole folder again.") from error
     hashes = None
     if "hashed" in arrays:

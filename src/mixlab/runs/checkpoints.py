@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from mixlab.errors import UserError
-from mixlab.files import atomic_file
+from mixlab.files import atomic_file, translate_read_errors
 
 _STEP = "step-{:08d}.safetensors"
 _STEPS = "step-*.safetensors"
@@ -87,16 +87,16 @@ class Checkpoints:
         self._start_write(_BEST, checkpoint)
 
     def last(self) -> Checkpoint | None:
-        """The last checkpoint that can be read, or None without any. Damaged checkpoints are skipped.
+        """The last checkpoint that is not damaged, or None without any.
 
-        Raises UserError if there are checkpoints, but none can be read.
+        Raises UserError if all are damaged, or if the operating system refuses to read one.
         """
         files = sorted(self._folder.glob(_STEPS), reverse=True)
         reasons = []
         for file in files:
             try:
                 return _read(file)
-            except (OSError, SafetensorError, ValueError) as error:
+            except (SafetensorError, json.JSONDecodeError) as error:
                 reasons.append(error)
         if files:
             raise UserError(
@@ -111,7 +111,7 @@ class Checkpoints:
         file = self._folder / _BEST
         try:
             return _read(file) if file.exists() else None
-        except (OSError, SafetensorError, ValueError) as error:
+        except (SafetensorError, json.JSONDecodeError) as error:
             raise UserError(
                 f"{file} with the best weights is damaged ({error}): remove {self._folder} to restart the run at its "
                 "first step."
@@ -134,6 +134,6 @@ class Checkpoints:
 
 
 def _read(path: Path) -> Checkpoint:
-    with safe_open(path, framework="pt") as file:
+    with translate_read_errors(path), path.open("rb"), safe_open(path, framework="pt") as file:
         metadata = json.loads((file.metadata() or {}).get("facts", "{}"))
         return Checkpoint({name: file.get_tensor(name) for name in file.keys()}, metadata)  # noqa: SIM118  no mapping

@@ -26,7 +26,7 @@ from typing import Any, Literal
 import tomli_w
 
 from mixlab.errors import UserError
-from mixlab.files import atomic_folder, write_json, write_text
+from mixlab.files import atomic_folder, translate_read_errors, write_json, write_text
 
 FORMAT = 1
 State = Literal["running", "stopped", "done"]
@@ -138,12 +138,13 @@ class Run:
     def _parsed(self, name: str, parse: Callable[[str], Any], length: int | None = None) -> Any:
         """Parse a file. `length` is its expected size in bytes, or None."""
         try:
-            content = (self.path / name).read_bytes()
+            with translate_read_errors(self.path / name):
+                content = (self.path / name).read_bytes()
             parsed = parse(content.decode())
             if length not in (None, len(content)):
                 raise ValueError(f"it has {len(content):,} bytes, but the run wrote {length:,}")
             return parsed
-        except OSError as error:
+        except FileNotFoundError as error:
             raise UserError(
                 f"{self.path} is incomplete: {name} can't be read. Copy the whole folder again, or train again."
             ) from error

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mixlab.errors import UserError
+from mixlab.files import translate_read_errors
 
 Line = dict[str, Any]
 
@@ -51,7 +52,8 @@ class History:
 
 def read_history(path: Path) -> History:
     """Read a journal, which may be missing or still growing: an incomplete last line is ignored. Raises UserError."""
-    written = path.read_bytes() if path.exists() else b""
+    with translate_read_errors(path):
+        written = path.read_bytes() if path.exists() else b""
     lines = _parsed(written[: written.rfind(b"\n") + 1].splitlines(), path)  # str would also split at U+2028
     kinds: dict[str, list[Line]] = {}
     for line in lines:

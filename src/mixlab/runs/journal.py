@@ -14,7 +14,8 @@ class Journal:
 
     def __init__(self, path: Path):
         self._path = path
-        self._file = path.open("ab", buffering=0)
+        with translate_write_errors(path):
+            self._file = path.open("ab", buffering=0)
 
     def write(self, kind: str, **values: Any) -> None:
         """Append {"kind": kind, ...}. Strict JSON: a number that is NaN or infinite becomes null."""
@@ -29,8 +30,9 @@ class Journal:
 
     def truncate(self, length: int) -> None:
         """Remove everything after the first `length` bytes."""
-        if self.bytes > length:
-            self._file.truncate(length)
+        with translate_write_errors(self._path):
+            if self.bytes > length:
+                self._file.truncate(length)
 
     def __enter__(self) -> Self:
         return self

@@ -1,3 +1,5 @@
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -22,10 +24,17 @@ def test_images_below_a_folder_are_found_by_suffix_and_sorted(write_tree):
 
 
 def test_a_folder_that_cannot_be_listed_is_named():
-    with pytest.raises(
-        UserError, match=r"^missing can't be listed \(No such file or directory\): change its permissions"
-    ):
+    with pytest.raises(UserError, match=r"^missing can't be listed: No such file or directory: give another folder\.$"):
         files_below(Path("missing"))
+
+
+def test_a_folder_on_a_network_drive_that_is_not_connected_is_named(monkeypatch):
+    def scandir(folder: str) -> None:
+        raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN), folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(UserError, match=r"^photos can't be listed: its network drive is not connected: mount it again"):
+        files_below(Path("photos"))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,14 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from mixlab.data.dataset import Dataset, ImageSource, content_digest
-from mixlab.data.image_file import DeepValues, UnreadableImage, deep_values, image_kinds, read_image
+from mixlab.data.image_file import (
+    DeepValues,
+    UnreadableImage,
+    deep_values,
+    image_kinds,
+    read_image,
+    reason_for_no_content,
+)
 from mixlab.data.inspection.near_duplicates import ImageHash, Pair, connected_groups, near_duplicates, perceptual_hash
 from mixlab.data.splits import require_trainable
 from mixlab.errors import UserError
@@ -223,7 +230,7 @@ def _read_info(source: ImageSource) -> ImageInfo | str:
     except UnreadableImage as error:
         return error.reason
     except OSError as error:
-        return (error.strerror or str(error)).lower()
+        return reason_for_no_content(error)
     digest = blake2b(content, digest_size=16).digest()
     return _image_info(image, image_kinds(content), digest, deep)
 

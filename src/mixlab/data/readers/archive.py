@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mixlab.errors import UserError
-from mixlab.files import atomic_file, cache_folder, write_text
+from mixlab.files import atomic_file, cache_folder, translate_read_errors, write_text
 from mixlab.report.progress import progress
 
 _DECOMPRESSORS = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\x00": lzma.open, b"BZh": bz2.open}
@@ -59,10 +59,11 @@ def members(path: Path, *, quiet: bool) -> list[Member]:
     Raises UserError if `path` does not exist or is not a tar archive.
     """
     try:
-        archive = _uncompressed(path, quiet=quiet)
-        listing_file = cache_folder() / "archives" / f"{_key(archive)}-members.json"
-        if not listing_file.is_file():
-            write_text(listing_file, json.dumps(_list_members(archive, quiet=quiet)))
+        with translate_read_errors(path):
+            archive = _uncompressed(path, quiet=quiet)
+            listing_file = cache_folder() / "archives" / f"{_key(archive)}-members.json"
+            if not listing_file.is_file():
+                write_text(listing_file, json.dumps(_list_members(archive, quiet=quiet)))
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist ({path.absolute()}): give the path of a tar archive.") from error
     except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:

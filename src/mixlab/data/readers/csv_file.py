@@ -15,6 +15,7 @@ from mixlab.data.dataset import Dataset, Sample
 from mixlab.data.readers.split_names import check_one_name_per_split, find_splits
 from mixlab.data.splits import as_provided
 from mixlab.errors import UserError
+from mixlab.files import translate_read_errors
 from mixlab.report.text import pluralize
 
 _REQUIRED = {
@@ -76,7 +77,7 @@ def _named_twice(path: Path, image: str, first: tuple[int, str], second: tuple[i
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """The first line of each row, from 1, and the values of the columns in `_TITLES`; "split" is always set."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with translate_read_errors(path), path.open(encoding="utf-8-sig", newline="") as file:
             rows = _cells(path, file)
             line, titles = next(rows, (1, []))
             columns = _columns(path, line, titles)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from mixlab.errors import UserError
+from mixlab.files import read_reason
 from mixlab.report.text import join_words, pluralize
 
 _SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".avif"}
@@ -64,7 +65,8 @@ def entries(folder: str | Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as found:
             return sorted((entry for entry in found if not is_junk(entry.name)), key=lambda entry: entry.name)
     except OSError as error:
-        raise UserError(f"{folder} can't be listed ({error.strerror}): change its permissions or remove it.") from error
+        reason = read_reason(error) or f"{error.strerror}: give another folder"
+        raise UserError(f"{folder} can't be listed: {reason}.") from error
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:

@@ -15,6 +15,7 @@ from mixlab.data.readers.extras import first_line, needs_extra, progress_bars_on
 from mixlab.data.readers.shards import absolute_pattern, by_split, local_path, matching
 from mixlab.data.readers.table import dataset_from_tables
 from mixlab.errors import UserError
+from mixlab.files import translate_read_errors
 
 if TYPE_CHECKING:
     import pyarrow.parquet
@@ -72,6 +73,7 @@ def _metadata(file: Path) -> "pyarrow.parquet.FileMetaData":
     import pyarrow.parquet
 
     try:
-        return pyarrow.parquet.read_metadata(file)
+        with translate_read_errors(file), file.open("rb") as opened:
+            return pyarrow.parquet.read_metadata(opened)
     except pyarrow.ArrowInvalid as error:
         raise UserError(f"{file} is not a parquet file or is damaged: download or write it again.") from error

@@ -13,6 +13,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 from mixlab.data.dataset import Dataset
 from mixlab.data.readers.packed_folder import read_packed_folder
 from mixlab.errors import UserError
+from mixlab.files import translate_read_errors
 
 _LOCAL_HEADER = struct.Struct("<26xHH")  # the lengths of the name and of the extra field (APPNOTE.TXT, 4.3.7)
 _ENCRYPTED, _UTF8 = 0x1, 0x800  # bits of the general purpose flag (APPNOTE.TXT, 4.4.4)
@@ -54,7 +55,7 @@ def read_zip(path: Path) -> Dataset:
     Raises UserError if it is not a zip archive, is encrypted, or has no images in class folders.
     """
     try:
-        with ZipFile(path) as archive:
+        with translate_read_errors(path), ZipFile(path) as archive:
             files = [_in_zip(path.absolute(), info) for info in archive.infolist() if _is_file(info)]
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist ({path.absolute()}): give the path of a zip archive.") from error

@@ -12,6 +12,7 @@ from zipfile import BadZipFile, ZipFile
 from torch import Tensor
 
 from mixlab.errors import UserError
+from mixlab.files import translate_read_errors
 from mixlab.weights.storage.contents import FileContents, TensorInfo
 from mixlab.weights.storage.npz_file import open_npz
 from mixlab.weights.storage.pickle_file import open_pickle
@@ -67,8 +68,9 @@ def open_weights_file(path: str | Path) -> WeightsFile:
     """
     path = Path(path)
     try:
-        file = _file_in_folder(path) if path.is_dir() else path
-        contents = _contents(file)
+        with translate_read_errors(path):
+            file = _file_in_folder(path) if path.is_dir() else path
+            contents = _contents(file)
     except OSError as error:
         raise UserError(
             f"{path} can't be read ({error.strerror or error}): give a weights file, or a folder with one."
