@@ -32,6 +32,18 @@ def test_a_process_that_can_not_reach_the_others_is_an_error(monkeypatch):
         init_distributed(torch.device("cuda"))
 
 
+def test_an_error_of_the_main_process_is_raised_on_all_ranks(monkeypatch):
+    def fail() -> None:
+        raise UserError("The disk is full.")
+
+    sent: list[object] = []
+    monkeypatch.setattr(distributed, "PartialState", lambda: SimpleNamespace(num_processes=2, is_main_process=True))
+    monkeypatch.setattr(distributed, "broadcast_object_list", sent.extend)
+    with pytest.raises(UserError, match=r"^The disk is full\.$"):
+        broadcast_from_main(fail)
+    assert [str(one) for one in sent] == ["The disk is full."]
+
+
 def test_accelerate_uses_the_cpu_only_if_requested(monkeypatch):
     asked = []
     monkeypatch.setattr(distributed, "PartialState", lambda cpu: asked.append(cpu) or SimpleNamespace(num_processes=1))

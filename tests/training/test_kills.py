@@ -206,18 +206,21 @@ def test_a_signal_stops_after_the_step_with_a_checkpoint(trainer, recipe, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("model", "config", "parallel"),
+    ("model", "config", "parallel", "layout"),
     [
-        ("mixer_nano", MIXER, "ddp"),
-        pytest.param("davit_nano", DAVIT, "ddp", marks=pytest.mark.long),
-        pytest.param("mixer_nano", MIXER, "fsdp", marks=pytest.mark.long),
-        pytest.param("davit_nano", DAVIT, "fsdp", marks=pytest.mark.long),
+        ("mixer_nano", MIXER, "ddp", "contiguous"),
+        pytest.param("davit_nano", DAVIT, "ddp", "contiguous", marks=pytest.mark.long),
+        pytest.param("mixer_nano", MIXER, "fsdp", "contiguous", marks=pytest.mark.long),
+        pytest.param("mixer_nano", MIXER, "fsdp", "channels_last", marks=pytest.mark.long),
+        pytest.param("davit_nano", DAVIT, "fsdp", "contiguous", marks=pytest.mark.long),
+        pytest.param("davit_nano", DAVIT, "fsdp", "channels_last", marks=pytest.mark.long),
     ],
 )
-def test_two_processes_compute_the_weights_of_one(trainer, recipe, tmp_path, model, config, parallel):
+def test_two_processes_compute_the_weights_of_one(trainer, recipe, tmp_path, model, config, parallel, layout):
     recipe |= {"model": model, "config": config}
     assert trainer(recipe, tmp_path / "one", dtype="float64") == [0]
-    assert trainer(recipe | {"parallel": parallel}, tmp_path / "two", dtype="float64", processes=2) == [0, 0]
+    plan = PLAN | {"layout": layout}
+    assert trainer(recipe | {"parallel": parallel}, tmp_path / "two", plan=plan, dtype="float64", processes=2) == [0, 0]
     assert distance(tmp_path / "one", tmp_path / "two") < 1e-10
     resumed_epochs, expected = (read_history(Run(tmp_path / name).journal).epochs for name in ("two", "one"))
     for line, like in zip(resumed_epochs, expected, strict=True):
@@ -249,6 +252,23 @@ def test_two_processes_with_batch_norm_compute_the_weights_of_one_with_two_micro
 def test_a_process_that_can_not_reach_the_others_does_not_train(trainer, recipe, tmp_path):
     assert trainer(recipe, tmp_path / "run", environments=[{"WORLD_SIZE": "2"}]) == [2]
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.long
+def test_an_error_of_one_of_two_processes_ends_both(trainer, recipe, pets, tmp_path):
+    """With the random crop an image is read again in each epoch, by one of the processes."""
+    copy = shutil.copytree(pets, tmp_path / "pets")
+    image = copy / "cats" / "03.png"
+    image.write_bytes(image.read_bytes()[:300])
+    assert trainer(recipe | {"data": f"folder:{copy}"}, tmp_path / "run", processes=2) == [2, 2]
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_error_of_the_main_process_ends_both(trainer, recipe, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    assert trainer(recipe, tmp_path / "run", processes=2) == [2, 2]
+    assert [file.name for file in (tmp_path / "run").iterdir()] == ["notes.txt"]
 
 
 @pytest.mark.long

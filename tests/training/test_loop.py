@@ -2,6 +2,8 @@
 
 import copy
 import json
+import os
+import signal
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from mixlab.training import loop, step
 from mixlab.training.job import Job
 from mixlab.training.loop import train
 from mixlab.training.recipes.parse import parse_training_recipe
+from mixlab.training.run_writer import RunWriter
 from mixlab.training.schedule import lr_factor
 from mixlab.training.validation import Validation
 
@@ -306,6 +309,21 @@ def test_an_error_in_the_code_keeps_its_traceback_and_the_folder(make_job, tmp_p
 
 
 def test_a_user_error_during_training_leaves_no_folder(make_job, tmp_path, monkeypatch):
+    failing_at_step(monkeypatch, 3, UserError("late"))
+    with pytest.raises(UserError, match=r"^late$"):
+        train(make_job(), PLAN, tmp_path / "run", quiet=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_during_the_clean_up_after_an_error_does_not_interrupt_it(make_job, tmp_path, monkeypatch):
+    """torchrun stops the other processes when the first one fails."""
+    clean_up = RunWriter.on_failure
+
+    def on_failure(writer: RunWriter, error: BaseException) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        clean_up(writer, error)
+
+    monkeypatch.setattr(RunWriter, "on_failure", on_failure)
     failing_at_step(monkeypatch, 3, UserError("late"))
     with pytest.raises(UserError, match=r"^late$"):
         train(make_job(), PLAN, tmp_path / "run", quiet=True)

@@ -86,12 +86,25 @@ def _error_of_another() -> str | None:
 
 
 def broadcast_from_main(decide: Callable[[], T]) -> T:
-    """Call `decide` on the main process and return its result on all ranks. Collective: call it on every rank."""
+    """Call `decide` on the main process and return its result on all ranks. Collective: call it on every rank.
+
+    If it raises UserError, all ranks do.
+    """
     state = PartialState()
-    decided = [decide() if state.is_main_process else None]
-    if state.num_processes > 1:
-        broadcast_object_list(decided)
+    if state.num_processes == 1:
+        return decide()
+    decided = [_result_or_error(decide) if state.is_main_process else None]
+    broadcast_object_list(decided)
+    if isinstance(decided[0], UserError):
+        raise decided[0]
     return decided[0]  # pyright: ignore[reportReturnType]
+
+
+def _result_or_error(decide: Callable[[], T]) -> T | UserError:
+    try:
+        return decide()
+    except UserError as error:
+        return error
 
 
 def all_gather(value: T) -> list[T]:
