@@ -25,7 +25,7 @@ from mixlab.data.dataset import Dataset
 from mixlab.data.image_file import UnreadableImage, image_kinds, read_image
 from mixlab.data.pillow_settings import SharedContext
 from mixlab.data.sources import open_dataset
-from mixlab.evaluation.run_evaluation import evaluate_run
+from mixlab.evaluation.model_evaluation import evaluate_model
 from mixlab.runs.folder import Run
 from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training.job import resolve
@@ -76,7 +76,7 @@ CALLS: dict[str, Callable[[Run, Path], Any]] = {
     "load": lambda run, images: mixlab.load(run.path),
     "load with another head and size": lambda run, images: mixlab.load(run.path, classes=3, image_size=12),
     "Predictor": lambda run, images: mixlab.Predictor(run.path, device="cpu")(images / "cat" / "00.png"),
-    "evaluate": lambda run, images: evaluate_run(run, None, quiet=True, device="cpu"),
+    "evaluate": lambda run, images: evaluate_model(str(run.path), None, quiet=True, device="cpu"),
 }
 
 
@@ -113,12 +113,12 @@ def test_python_random_numbers_are_not_used(run, pets):
 import random, sys
 from pathlib import Path
 import mixlab
-from mixlab.evaluation.run_evaluation import evaluate_run
+from mixlab.evaluation.model_evaluation import evaluate_model
 from mixlab.runs.folder import Run
 folder, image = sys.argv[1:]
 before = random.getstate()
 mixlab.Predictor(folder, device="cpu")(image)
-evaluate_run(Run(Path(folder)), None, quiet=True, device="cpu")
+evaluate_model(folder, None, quiet=True, device="cpu")
 assert random.getstate() == before
 """
     subprocess.run([sys.executable, "-c", code, run.path, pets / "cat" / "00.png"], check=True)
@@ -128,12 +128,12 @@ def answer(run: Run, images: Path) -> list[Any]:
     """What `load`, `Predictor`, `evaluate` and reading an image return."""
     resized = mixlab.load(run.path, classes=3, image_size=12)
     predicted = mixlab.Predictor(run.path, device="cpu")([images / "cat" / "00.png", images / "dog" / "00.png"])
-    evaluation = evaluate_run(run, None, quiet=True, device="cpu").evaluation
+    evaluation = evaluate_model(str(run.path), None, quiet=True, device="cpu").evaluation
     tensors = mixlab.load(run.path).state_dict() | {f"resized/{k}": v for k, v in resized.state_dict().items()}
     return [
         [(name, tensor.device.type, tensor.dtype, tensor.tolist()) for name, tensor in tensors.items()],
         [(one.label, one.probabilities.dtype, one.probabilities.tolist()) for one in predicted],
-        evaluation.probabilities.tolist(),
+        evaluation.nll.tolist(),
         read_image(images / "cat" / "00.png").tolist(),
     ]
 

@@ -13,6 +13,7 @@ from mixlab.comparison.settings import ComparisonSettings
 from mixlab.comparison.trainings import Trained
 from mixlab.data.dataset import Dataset, Split
 from mixlab.data.preprocess import Preprocess
+from mixlab.evaluation.evaluation import score
 from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.stats.intervals import median_interval, proportion_interval
 from mixlab.training.job import Job
@@ -125,13 +126,12 @@ def _training(
     correct = noisy <= np.quantile(noisy, min(accuracy + random.normal(0, 0.2), 100) / 100)
     predictions = np.where(correct, labels, (labels + random.integers(1, 3, len(labels))) % count)
     confidence = random.uniform(0.6, 1, len(labels))
-    probabilities = np.repeat((1 - confidence[:, None]) / max(count - 1, 1), count, axis=1)
-    probabilities[np.arange(len(labels)), predictions] = confidence
+    logits = np.repeat(np.log((1 - confidence[:, None]) / max(count - 1, 1)), count, axis=1)
+    logits[np.arange(len(labels)), predictions] = np.log(confidence)
     losses = 0.5 + 1.8 * np.exp(-np.arange(1, epochs + 1) / epochs * 3) + random.normal(0, 0.02, epochs)
     return Trained(
         folder=Path("runs/synthetic"),
-        labels=labels,
-        probabilities=probabilities,
+        evaluation=score(torch.from_numpy(logits), torch.from_numpy(labels), dataset.classes),
         epochs=tuple(
             {"epoch": epoch, "train": {"loss": float(loss), "top1": 50.0}, "seconds": seconds * epoch / epochs}
             for epoch, loss in enumerate(losses, start=1)

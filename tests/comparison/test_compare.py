@@ -99,7 +99,7 @@ def test_all_models_are_evaluated_on_the_same_held_out_images(compared):
     assert len(test) == 8
     for one in comparison.model_results:
         assert one.correct.shape == (2, 8)
-        assert all(np.array_equal(run.labels, test.labels) for run in one.trained)
+        assert all(np.array_equal(run.evaluation.labels, test.labels) for run in one.trained)
 
 
 def test_validation_images_are_used_for_training(compared):

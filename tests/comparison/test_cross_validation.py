@@ -71,7 +71,8 @@ def test_predictions_are_in_the_order_of_the_images(features, folds):
     np.testing.assert_array_equal(result.round_of, folds.fold_of)
     np.testing.assert_allclose(result.probabilities.sum(axis=1), 1)
     assert result.correct.all()
-    assert result.confusion.tolist() == np.diag([21, 21, 18]).tolist()
+    confusion = result.evaluation(("a", "b", "c")).confusion
+    assert confusion.toarray().tolist() == np.diag([21, 21, 18]).tolist()
 
 
 def test_the_same_features_give_the_same_predictions(features, folds):

@@ -50,11 +50,9 @@ def test_a_dataset_without_validation_is_unchanged(shades: Dataset):
 def test_a_training_is_evaluated_on_every_test_image(run, digits):
     trained = evaluate_training(run, digits, CPU)
     assert trained.folder == run.path
-    assert np.array_equal(trained.labels, digits.splits["test"].labels)
-    assert trained.labels.shape == trained.correct.shape == (510,)
-    assert trained.probabilities.shape == (510, 10)
-    assert trained.probabilities.sum(axis=1) == pytest.approx(1, abs=1e-5)
-    assert trained.top1 == 100 * (trained.probabilities.argmax(axis=1) == trained.labels).mean() > 15
+    assert np.array_equal(trained.evaluation.labels, digits.splits["test"].labels)
+    assert trained.correct.shape == (510,)
+    assert trained.top1 == 100 * trained.correct.mean() > 15
     assert trained.images == 20 * 64
     assert [epoch["step"] for epoch in trained.epochs] == [20]
     assert trained.training_seconds > 0 and trained.peak_bytes > 2**20
@@ -62,7 +60,7 @@ def test_a_training_is_evaluated_on_every_test_image(run, digits):
 
 def test_a_run_from_the_store_has_the_same_results(run, digits):
     first, again = (evaluate_training(one, digits, CPU) for one in (run, Run(run.path)))
-    assert np.array_equal(again.probabilities, first.probabilities)
+    assert np.array_equal(again.evaluation.nll, first.evaluation.nll)
     assert (again.training_seconds, again.epochs) == (first.training_seconds, first.epochs)
 
 
@@ -70,4 +68,6 @@ def test_a_run_is_evaluated_in_fp32_for_any_training_precision(run, digits):
     trained, predictor = evaluate_training(run, digits, CPU), Predictor(run.path)
     for place in (0, 100, 509):
         expected = predictor(digits.splits["test"].image(place)).probabilities
-        assert trained.probabilities[place] == pytest.approx(expected, abs=1e-6)
+        assert trained.evaluation.confidences[place] == pytest.approx(expected.max(), abs=1e-6)
+        of_label = expected[trained.evaluation.labels[place]]
+        assert np.exp(-trained.evaluation.nll[place]) == pytest.approx(of_label, abs=1e-6)

@@ -1,16 +1,15 @@
-"""Evaluation of a model: how the model is called, and its metrics with their intervals."""
-
-from typing import Any
+"""Evaluation of a model on a split: how the model is called, and what is refused."""
 
 import numpy as np
 import pytest
 import torch
-from sklearn import metrics as sklearn_metrics
 from torch import Tensor, nn
 
 from mixlab.data.batches import EvalBatches
 from mixlab.data.preprocess import Preprocess
-from mixlab.evaluation.evaluate import Evaluation, evaluate, predict_fn
+from mixlab.errors import UserError
+from mixlab.evaluation.evaluate import evaluate, evaluate_batches, predict_fn
+from mixlab.evaluation.evaluation import score
 from mixlab.speed.plan import ComputeMode
 from mixlab.stats.intervals import proportion_interval
 
@@ -38,70 +37,45 @@ def batches(shades) -> EvalBatches:
     return EvalBatches(shades.splits["test"], Preprocess((8, 8)), batch=5)
 
 
-@pytest.fixture
-def evaluation() -> Evaluation:
-    """Four classes: the third is never predicted, and the fourth has no images either."""
-    random = np.random.default_rng(0)
-    probabilities = np.zeros((40, 4))
-    probabilities[:, :2] = random.dirichlet(np.ones(2), size=40)
-    return Evaluation(("a", "b", "c", "d"), random.integers(3, size=40), probabilities)
+def test_every_image_is_evaluated_once_and_in_order(shades):
+    evaluated = evaluate(Brightness(), shades.splits["test"], Preprocess((8, 8)), shades.classes, CPU, batch=5)
+    assert (evaluated.evaluation.labels == shades.splits["test"].labels).all()
+    assert evaluated.split.names == shades.splits["test"].names
+    assert evaluated.evaluation.top1 == proportion_interval(12, 12)
 
 
-def test_every_image_is_evaluated_once_and_in_order(shades, batches):
-    evaluated = evaluate(predict_fn(Brightness(), CPU, ComputeMode()), batches, shades.classes)
-    assert (evaluated.labels == shades.splits["test"].labels).all()
-    assert evaluated.top1 == proportion_interval(12, 12)
-
-
-def test_probabilities_are_the_softmax_of_the_logits_in_fp32(shades, batches):
-    logits = torch.randn(12, 2, generator=torch.Generator().manual_seed(0))
-    evaluated = evaluate(lambda batch: logits[batch.indices].bfloat16(), batches, shades.classes)
-    np.testing.assert_allclose(evaluated.probabilities, logits.bfloat16().float().softmax(dim=1).numpy(), rtol=1e-6)
+def test_the_logits_of_each_batch_are_passed_on(shades):
+    received: list[tuple[Tensor, Tensor]] = []
+    test = shades.splits["test"]
+    evaluated = evaluate(
+        Brightness(),
+        test,
+        Preprocess((8, 8)),
+        shades.classes,
+        CPU,
+        batch=5,
+        receive=[lambda logits, labels: received.append((logits, labels))],
+    )
+    assert [len(labels) for _, labels in received] == [5, 5, 2]
+    again = score(torch.cat([one for one, _ in received]), torch.cat([two for _, two in received]), shades.classes)
+    np.testing.assert_array_equal(again.nll, evaluated.evaluation.nll)
 
 
 @pytest.mark.parametrize("mode", [ComputeMode(), ComputeMode("bf16", "channels_last")], ids=str)
 def test_the_model_runs_in_evaluation_mode_without_gradients_and_in_the_given_compute_mode(shades, batches, mode):
     model = Brightness().train()
-    evaluate(predict_fn(model, CPU, mode), batches, shades.classes)
+    evaluate_batches(predict_fn(model, CPU, mode), batches, shades.classes, shades.splits["test"].names)
     dtype = torch.float32 if mode.precision == "fp32" else torch.bfloat16
     assert set(model.calls) == {(False, False, dtype, mode.layout == "channels_last")}
 
 
-def test_the_metrics_are_in_per_cent(evaluation):
-    labels_and_predictions = evaluation.labels, evaluation.predictions
-    assert evaluation.top1.value == pytest.approx(100 * sklearn_metrics.accuracy_score(*labels_and_predictions))
-    assert evaluation.balanced_accuracy.value == pytest.approx(
-        100 * sklearn_metrics.balanced_accuracy_score(*labels_and_predictions)
-    )
-    assert evaluation.macro_f1.value == pytest.approx(
-        100 * sklearn_metrics.f1_score(*labels_and_predictions, average="macro")
-    )
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_logits_that_are_not_finite_are_reported_with_the_image(shades, batches, value):
+    def predict(batch):
+        logits = torch.zeros(len(batch.labels), 2)
+        logits[batch.indices == 7] = value
+        return logits
 
-
-def test_topk_counts_true_classes_among_the_k_most_probable(evaluation):
-    first_two = np.isin(evaluation.labels, [0, 1]).mean()
-    assert evaluation.topk(2).value == pytest.approx(100 * first_two)
-
-
-@pytest.mark.parametrize("metric", ["top1", "balanced_accuracy", "macro_f1"])
-def test_every_metric_has_an_interval_over_images(evaluation, metric):
-    estimate = getattr(evaluation, metric)
-    assert estimate.low < estimate.value < estimate.high
-    assert (estimate.n, estimate.unit) == (40, "%")
-
-
-def test_each_class_has_precision_recall_and_f1(evaluation):
-    labels_and_predictions = evaluation.labels, evaluation.predictions
-    expected: Any = sklearn_metrics.precision_recall_fscore_support(*labels_and_predictions, labels=range(2))
-    for index, metrics in enumerate(evaluation.by_class[:2]):
-        values = [estimate.value for estimate in (metrics.precision, metrics.recall, metrics.f1)]
-        assert values == pytest.approx([100 * measure[index] for measure in expected[:3]])
-        assert metrics.images == expected[3][index]
-        for estimate in (metrics.precision, metrics.recall, metrics.f1):
-            assert estimate.low < estimate.value < estimate.high
-
-
-def test_metrics_of_a_class_without_images_or_predictions_are_none(evaluation):
-    _, _, never_predicted, without_images = evaluation.by_class
-    assert never_predicted.precision is None and never_predicted.recall.value == never_predicted.f1.value == 0.0
-    assert (without_images.precision, without_images.recall, without_images.f1) == (None, None, None)
+    names = shades.splits["test"].names
+    with pytest.raises(UserError, match=f"The logits of {names[7]} are NaN or infinite"):
+        evaluate_batches(predict, batches, shades.classes, names)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from mixlab.report.axes import Axis
 from mixlab.report.confusion import confusion_matrix
@@ -74,8 +75,8 @@ def figures(top1: dict[str, Estimate]) -> list[Figure]:
             "Pairs", pairs, Axis("Difference", "points", digits=1), significant=[(MODELS[1], MODELS[0])], detectable=0.7
         ),
         forest_plot("Classes", top1, ACCURACY),
-        confusion_matrix("Few", np.array([[5, 1, 0], [0, 6, 0], [2, 0, 4]]), MODELS),
-        confusion_matrix("Many", many, [f"kind {index}" for index in range(40)]),
+        confusion_matrix("Few", csr_array([[5, 1, 0], [0, 6, 0], [2, 0, 4]]), MODELS),
+        confusion_matrix("Many", csr_array(many), [f"kind {index}" for index in range(40)]),
     ]
 
 

@@ -2,11 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mixlab.stats.intervals import bootstrap_interval, mean_interval, median_interval, proportion_interval
-
-
-def accuracy(labels, predictions):
-    return 100 * float(np.mean(labels == predictions))
+from mixlab.stats.intervals import mean_interval, median_interval, proportion_interval
 
 
 def test_a_mean_has_students_t_interval():
@@ -78,35 +74,3 @@ def test_a_median_interval_covers_the_median_of_a_skewed_distribution():
     estimates = [median_interval(rng.exponential(size=15), "s") for _ in range(1_000)]
     covered = [each.low is not None and each.low <= np.log(2) <= (each.high or 0) for each in estimates]
     assert 0.95 <= np.mean(covered) <= 0.98  # 96.5 % exactly
-
-
-def test_a_bootstrap_of_accuracy_agrees_with_the_normal_interval():
-    labels = np.zeros(2_000, dtype=int)
-    predictions = np.arange(2_000) % 5 == 0  # one in five is wrong
-    estimate = bootstrap_interval(labels, predictions, statistic=accuracy, unit="%")
-    half = 196 * (0.8 * 0.2 / 2_000) ** 0.5
-    assert (estimate.low, estimate.high) == pytest.approx((80 - half, 80 + half), abs=0.15)
-
-
-def test_a_bootstrap_resamples_the_same_images_from_every_array():
-    def disagreement(labels, predictions):
-        return float(np.sum(labels != predictions))
-
-    labels = np.arange(50)
-    estimate = bootstrap_interval(labels, labels, statistic=disagreement, unit="images", resamples=50)
-    assert (estimate.value, estimate.low) == (0.0, None)  # None: every resample gave 0
-
-
-def test_a_bootstrap_is_reproducible_with_its_seed():
-    values = np.random.default_rng(1).normal(size=100)
-    first, second, other = (
-        bootstrap_interval(values, statistic=np.mean, unit="", resamples=200, seed=seed) for seed in (0, 0, 1)
-    )
-    assert first == second
-    assert first != other
-
-
-def test_a_perfect_score_has_no_bootstrap_interval():
-    labels = np.arange(30) % 3
-    estimate = bootstrap_interval(labels, labels, statistic=accuracy, unit="%", resamples=50)
-    assert (estimate.value, estimate.low, estimate.high) == (100.0, None, None)

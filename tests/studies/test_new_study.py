@@ -17,7 +17,7 @@ from mixlab import Predictor
 from mixlab.data.dataset import Dataset
 from mixlab.data.sources import open_dataset
 from mixlab.errors import Interrupted, UserError
-from mixlab.evaluation.run_evaluation import evaluate_run
+from mixlab.evaluation.model_evaluation import evaluate_model
 from mixlab.files import write_json
 from mixlab.runs.folder import Run
 from mixlab.runs.history import read_history
@@ -158,19 +158,19 @@ def test_an_interrupted_run_is_resumed_with_identical_weights(run, tmp_path, mon
 
 
 def test_the_evaluation_of_a_run_has_the_score_of_the_study(run, request, result, dataset):
-    evaluation = evaluate_run(run, None, quiet=True)
+    evaluation = evaluate_model(str(run.path), None, quiet=True)
     arm = result[request.node.callspec.params["run"]]
     assert evaluation.evaluation.top1.value == pytest.approx(arm.scores[1])
-    assert evaluation.split.names == dataset.splits["test"].names
+    assert evaluation.names == dataset.splits["test"].names
 
 
 def test_a_predictor_can_load_a_run_of_the_study(run, dataset):
     predictor, test = Predictor(run.path), dataset.splits["test"]
     assert predictor.classes == ("falling", "rising")
-    evaluation = evaluate_run(run, None, quiet=True).evaluation
+    evaluation = evaluate_model(str(run.path), None, quiet=True).evaluation
     for place in range(len(test)):
         answer = predictor(test.image(place))
-        assert answer.probabilities == pytest.approx(evaluation.probabilities[place], abs=1e-6)
+        assert max(answer.probabilities) == pytest.approx(evaluation.confidences[place], abs=1e-6)
         assert answer.label == dataset.classes[evaluation.predictions[place]]
 
 

@@ -31,7 +31,7 @@ def publish(
     """
     from tempfile import TemporaryDirectory
 
-    from mixlab.evaluation.run_evaluation import evaluate_run
+    from mixlab.evaluation.model_evaluation import evaluate_model
     from mixlab.export.model_card import model_card
     from mixlab.export.publication import publication
     from mixlab.export.push import push, require_login, require_repository_name
@@ -46,7 +46,8 @@ def publish(
         raise UserError("--private needs a repository on the hub: give owner/name, or leave --private out.")
     folder = output_folder(out, "publish", run.resolve().name)
     source = f"hub:{repository}" if repository is not None else folder.resolve().name
-    published = publication(evaluate_run(open_run(run), data, quiet=quiet), source=source, licence=licence)
+    opened = open_run(run)
+    published = publication(opened, evaluate_model(str(run), data, quiet=quiet), source=source, licence=licence)
     card = model_card(published)
     if dry_run:
         with TemporaryDirectory() as temporary:

@@ -104,12 +104,11 @@ def _errors(comparison: Comparison) -> Section:
     return errors_section(
         chosen.name,
         comparison.dataset.splits["test"],
-        chosen.mean_probabilities,
-        comparison.dataset.classes,
+        chosen.trained[0].evaluation,
         chosen.confusion,
         trainings=comparison.settings.seeds,
         counted=f"Predictions of {comparison.seeds}, summed,",
-        averaged=f"With the mean probabilities of {comparison.seeds}",
+        predicted="With the first seed",
     )
 
 

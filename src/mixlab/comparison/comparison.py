@@ -1,11 +1,13 @@
 """The result of a comparison of models trained from scratch: numbers, recommendation, results.json."""
 
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import add
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool
+from scipy.sparse import csr_array
 
 from mixlab.comparison.candidates import Candidate
 from mixlab.comparison.compared import (
@@ -22,7 +24,6 @@ from mixlab.comparison.settings import ComparisonSettings
 from mixlab.comparison.trainings import Trained
 from mixlab.comparison.tuning import Tuning
 from mixlab.data.dataset import Dataset
-from mixlab.evaluation.metrics import confusion_matrix
 from mixlab.report.text import pluralize
 from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.stats.estimate import Estimate
@@ -69,19 +70,9 @@ class ModelResult:
         return crossed_interval(self.correct)
 
     @property
-    def mean_probabilities(self) -> Float[np.ndarray, "image class"]:
-        """The mean over the seeds."""
-        return np.mean([training.probabilities for training in self.trained], axis=0)
-
-    @property
-    def confusion(self) -> Int[np.ndarray, "class class"]:
+    def confusion(self) -> csr_array:
         """The sum of the confusion matrices of all seeds."""
-        classes = self.trained[0].probabilities.shape[1]
-        matrices = [
-            confusion_matrix(training.labels, training.probabilities.argmax(axis=1), classes)
-            for training in self.trained
-        ]
-        return np.sum(matrices, axis=0)
+        return reduce(add, (training.evaluation.confusion for training in self.trained))
 
     @property
     def train_images_per_second(self) -> Estimate:

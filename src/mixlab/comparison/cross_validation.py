@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 from scipy.special import softmax
 
 from mixlab.data.folds import Round
-from mixlab.evaluation.metrics import confusion_matrix
+from mixlab.evaluation.evaluation import Evaluation, score
 from mixlab.evaluation.probes.features import Features
 from mixlab.evaluation.probes.ridge import FittedHead, fit_head
 
@@ -36,9 +37,9 @@ class CrossValidation:
     def correct(self) -> Bool[np.ndarray, " image"]:
         return self.probabilities.argmax(axis=1) == self.labels
 
-    @property
-    def confusion(self) -> Int[np.ndarray, "class class"]:
-        return confusion_matrix(self.labels, self.probabilities.argmax(axis=1), self.probabilities.shape[1])
+    def evaluation(self, classes: tuple[str, ...]) -> Evaluation:
+        """The predictions of all rounds together, for the classes of the data set."""
+        return score(torch.from_numpy(self.probabilities).log(), torch.from_numpy(self.labels), classes)
 
     @property
     def top1_of_rounds(self) -> list[float]:

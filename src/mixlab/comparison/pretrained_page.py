@@ -110,15 +110,15 @@ def _costs(comparison: PretrainedComparison) -> Section:
 
 def _errors(comparison: PretrainedComparison) -> Section:
     chosen = comparison.chosen
+    evaluation = chosen.cross_validation.evaluation(comparison.dataset.classes)
     return errors_section(
         chosen.name,
         comparison.evaluated_split,
-        chosen.cross_validation.probabilities,
-        comparison.dataset.classes,
-        chosen.cross_validation.confusion,
+        evaluation,
+        evaluation.confusion,
         trainings=1,
         counted="Predictions",
-        averaged=f"Evaluated {comparison.evaluation_scheme}",
+        predicted=f"Evaluated {comparison.evaluation_scheme}",
     )
 
 

@@ -3,14 +3,14 @@
 import shlex
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-from jaxtyping import Float, Int
+from scipy.sparse import csr_array
 
 from mixlab.comparison.compared import AnyComparison
 from mixlab.comparison.ranking import Pair
 from mixlab.comparison.recommendation import round_bound
 from mixlab.data.dataset import Split
 from mixlab.evaluation.confident_errors import most_confident_errors
+from mixlab.evaluation.evaluation import Evaluation
 from mixlab.report.axes import Axis
 from mixlab.report.confusion import confusion_matrix
 from mixlab.report.figure import Figure
@@ -98,35 +98,34 @@ def accuracy_cost_figure(comparison: AnyComparison, costs: Mapping[Axis, Mapping
 def errors_section(
     model: str,
     test: Split,
-    probabilities: Float[np.ndarray, "image class"],
-    classes: tuple[str, ...],
-    confusion: Int[np.ndarray, "class class"],
+    evaluation: Evaluation,
+    confusion: csr_array,
     *,
     trainings: int,
     counted: str,
-    averaged: str,
+    predicted: str,
 ) -> Section:
     """The confusion matrix of a model and its most confident errors.
 
-    model          the name of the model
-    test           the evaluated images
-    probabilities  predictions for these images
-    confusion      counts of the predictions of all trainings
-    trainings      number of trainings that `confusion` counts
-    counted        the predictions that `confusion` counts, for the caption: "Predictions"
-    averaged       how `probabilities` were obtained, for the caption: "With the mean probabilities of 3 seeds"
+    model       the name of the model
+    test        the evaluated images
+    evaluation  predictions for these images
+    confusion   counts of the predictions of all trainings
+    trainings   number of trainings that `confusion` counts
+    counted     the predictions that `confusion` counts, for the caption: "Predictions"
+    predicted   where `evaluation` comes from, for the caption: "With the first seed"
     """
     images = pluralize(len(test), "test image")
     matrix = confusion_matrix(
-        "Confusion matrix", confusion, classes, trainings=trainings, caption=f"{counted} on {images}."
+        "Confusion matrix", confusion, evaluation.classes, trainings=trainings, caption=f"{counted} on {images}."
     )
-    wrong = int((probabilities.argmax(axis=1) != test.labels).sum())
-    errors = most_confident_errors(test, classes, probabilities)
+    wrong = int((~evaluation.correct).sum())
+    errors = most_confident_errors(test, evaluation)
     shown = "all of them" if len(errors) == wrong else f"the {len(errors)} most confident"
     gallery = ErrorGallery(
         "Most confident errors",
         errors,
-        f"{averaged}, {wrong} of {images} are wrong; {shown}: true class → predicted class, with its probability.",
+        f"{predicted}, {wrong} of {images} are wrong; {shown}: true class → predicted class, with its probability.",
     )
     return Section(f"Errors of {model}", [Columns([matrix, gallery])])
 

@@ -6,22 +6,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool
 
-from mixlab.data.batches import EvalBatches
 from mixlab.data.dataset import Dataset
-from mixlab.evaluation.evaluate import evaluate, predict_fn
+from mixlab.evaluation.evaluate import evaluate
+from mixlab.evaluation.evaluation import Evaluation
 from mixlab.runs.folder import Run
 from mixlab.runs.history import read_history
-from mixlab.speed.plan import ComputeMode, prepare_model
 from mixlab.weights.load import build_with_weights, load_pretrained
 
 
 @dataclass(frozen=True)
 class Trained:
     folder: Path
-    labels: Int[np.ndarray, " image"]
-    probabilities: Float[np.ndarray, "image class"]
+    evaluation: Evaluation
     epochs: tuple[dict[str, Any], ...]  # lines of the journal
     training_seconds: float  # of the steps, without validation and start-up
     images: int  # of all steps
@@ -29,7 +27,7 @@ class Trained:
 
     @property
     def correct(self) -> Bool[np.ndarray, " image"]:
-        return self.probabilities.argmax(axis=1) == self.labels
+        return self.evaluation.correct
 
     @property
     def top1(self) -> float:
@@ -39,16 +37,21 @@ class Trained:
 
 def evaluate_training(run: Run, dataset: Dataset, device: torch.device) -> Trained:
     """Evaluate a finished run on the test split of `dataset`, in fp32."""
-    pretrained, mode = load_pretrained(run.path), ComputeMode()
-    model = prepare_model(build_with_weights(pretrained.weights), device, mode)
-    batches = EvalBatches(dataset.splits["test"], pretrained.preprocess, batch=run.plan["micro_batch"], quiet=True)
-    evaluation = evaluate(predict_fn(model, device, mode), batches, dataset.classes)
+    pretrained = load_pretrained(run.path)
+    model = build_with_weights(pretrained.weights)
+    evaluated = evaluate(
+        model,
+        dataset.splits["test"],
+        pretrained.preprocess,
+        dataset.classes,
+        device,
+        batch=run.plan["micro_batch"],
+    )
     history = read_history(run.journal)
     assert history.end is not None  # the run is finished
     return Trained(
         folder=run.path,
-        labels=evaluation.labels,
-        probabilities=evaluation.probabilities,
+        evaluation=evaluated.evaluation,
         epochs=tuple(history.epochs),
         training_seconds=history.end["training_seconds"],
         images=history.end["images"],

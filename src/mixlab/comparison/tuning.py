@@ -14,13 +14,13 @@ from itertools import product
 from statistics import median
 from typing import Any
 
-import numpy as np
-
 from mixlab.comparison.candidates import PlannedCandidate
 from mixlab.comparison.search_space import Settings, sample_settings, with_settings
 from mixlab.comparison.trainings import Trained, evaluate_training
 from mixlab.data.dataset import Dataset
 from mixlab.data.folds import training_folds
+from mixlab.evaluation.evaluation import Evaluation
+from mixlab.evaluation.metrics import nll
 from mixlab.report.numbers import duration
 from mixlab.stats.expected_maximum import expected_maximum
 from mixlab.training.job import Job, apply_subset, resolve
@@ -153,11 +153,5 @@ def _without_fold(training: Training, subset: Subset, without_fold: Dataset) -> 
 
 
 def _score(settings: Settings, trained: Sequence[Trained]) -> Trial:
-    labels = np.concatenate([training.labels for training in trained])
-    probabilities = np.concatenate([training.probabilities for training in trained])
-    of_label = probabilities[np.arange(len(labels)), labels]
-    return Trial(
-        settings,
-        top1=100 * float((probabilities.argmax(axis=1) == labels).mean()),
-        cross_entropy=-float(np.log(np.maximum(of_label, np.finfo(np.float32).tiny)).mean()),
-    )
+    evaluation = Evaluation.concat([training.evaluation for training in trained])
+    return Trial(settings, top1=evaluation.top1.value, cross_entropy=nll(evaluation).value)

@@ -49,7 +49,7 @@ def open_with_assignment(name: str, assignment: SplitAssignment, classes: tuple[
 
 
 def open_for_evaluation(name: str, classes: tuple[str, ...]) -> Dataset:
-    """Open a dataset as a "test" split, for a model that was trained on other data.
+    """Open a dataset for a model that was trained on other data: "test", and "validation" if the dataset has both.
 
     For images of your own, "test" has all of them; for a published dataset, it has those of its held-out split.
 
@@ -59,7 +59,8 @@ def open_for_evaluation(name: str, classes: tuple[str, ...]) -> Dataset:
     """
     kind, location = _parse(name)
     dataset = kind.for_evaluation(location, quiet=False)
-    return replace(dataset, splits={"test": dataset.splits["test"]}).relabelled(classes)
+    held_out = {name: split for name, split in dataset.splits.items() if name != "train"}
+    return replace(dataset, splits=held_out).relabelled(classes)
 
 
 def is_same_source(a: str, b: str) -> bool:

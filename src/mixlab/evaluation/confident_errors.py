@@ -1,33 +1,34 @@
-"""The misclassified images with the highest predicted probability."""
+"""The images to look at: the errors with the highest predicted probability, and the least certain images."""
 
 import numpy as np
-from jaxtyping import Float
 
 from mixlab.data.dataset import Split
+from mixlab.evaluation.evaluation import Evaluation
 from mixlab.report.image_grid import ConfidentError
 
-MAX_ERRORS = 12
+MAX_IMAGES = 12
 
 
-def most_confident_errors(
-    split: Split, classes: tuple[str, ...], probabilities: Float[np.ndarray, "image class"]
-) -> list[ConfidentError]:
-    """At most `MAX_ERRORS` misclassified images, the most confident first.
+def most_confident_errors(split: Split, evaluation: Evaluation) -> list[ConfidentError]:
+    """At most 12 misclassified images of `split`, the most confident first."""
+    wrong = np.flatnonzero(~evaluation.correct)
+    order = np.argsort(-evaluation.confidences[wrong], kind="stable")
+    return _images(split, evaluation, wrong[order][:MAX_IMAGES])
 
-    split          the evaluated images
-    classes        class names, in the order of the probabilities
-    probabilities  predictions for the images of `split`
-    """
-    predictions = probabilities.argmax(axis=1)
-    wrong = np.flatnonzero(predictions != split.labels)
-    most_confident = wrong[np.argsort(-probabilities[wrong, predictions[wrong]], kind="stable")][:MAX_ERRORS]
+
+def least_certain(split: Split, evaluation: Evaluation) -> list[ConfidentError]:
+    """At most 12 images of `split`, correct or not: those with the lowest predicted probability, the lowest first."""
+    return _images(split, evaluation, np.argsort(evaluation.confidences, kind="stable")[:MAX_IMAGES])
+
+
+def _images(split: Split, evaluation: Evaluation, indices: np.ndarray) -> list[ConfidentError]:
     return [
         ConfidentError(
             image=split.image(index),
             name=split.names[index],
-            true=classes[split.labels[index]],
-            predicted=classes[predictions[index]],
-            probability=float(probabilities[index, predictions[index]]),
+            true=evaluation.classes[evaluation.labels[index]],
+            predicted=evaluation.classes[evaluation.predictions[index]],
+            probability=float(evaluation.confidences[index]),
         )
-        for index in most_confident
+        for index in indices
     ]

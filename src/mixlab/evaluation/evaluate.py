@@ -1,118 +1,48 @@
-"""Evaluate a classifier on a set of images: accuracy, balanced accuracy, macro-F1, and metrics of each class."""
+"""Evaluate a classifier on a split: the batches are added up as they come, and logits are not kept.
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from functools import cached_property
+evaluated = evaluate(model, split, preprocess, classes, device)
+evaluated.evaluation.top1   # an Estimate in per cent
+"""
 
-import numpy as np
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from mixlab.data.batches import Batch
-from mixlab.evaluation.metrics import balanced_accuracy, confusion_matrix, macro_f1, topk_correct
-from mixlab.speed.plan import ComputeMode
-from mixlab.stats.estimate import Estimate
-from mixlab.stats.intervals import bootstrap_interval, proportion_interval
+from mixlab.data.batches import Batch, EvalBatches
+from mixlab.data.dataset import Split
+from mixlab.data.preprocess import Preprocess
+from mixlab.errors import UserError
+from mixlab.evaluation.evaluation import Evaluation, score
+from mixlab.report.progress import Advance, progress
+from mixlab.speed.plan import ComputeMode, prepare_model
+
+BATCH = 64
 
 Predict = Callable[[Batch], Float[Tensor, "image class"]]
 """Maps a batch to logits, on any device."""
 
+Receive = Callable[[Float[Tensor, "image class"], Int64[Tensor, " image"]], None]
+"""Called with the logits and the labels of each batch, for example to store them."""
 
-@dataclass(frozen=True, slots=True)
-class ClassEvaluation:
-    """The metrics of one class in per cent.
 
-    images     number of images of the class
-    precision  None if the class is never predicted
-    recall     None if the class has no images
-    f1         None if the class has no images and is never predicted
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """The result of `evaluate`.
+
+    split       the images that could be read, in the order of `evaluation`
+    unreadable  the reason why an image was skipped, by its name
     """
 
-    name: str
-    images: int
-    precision: Estimate | None
-    recall: Estimate | None
-    f1: Estimate | None
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The predictions of a model and the metrics that follow from them, in per cent with 95 % intervals."""
-
-    classes: tuple[str, ...]
-    labels: Int[np.ndarray, " image"]
-    probabilities: Float[np.ndarray, "image class"]
-
-    @property
-    def predictions(self) -> Int[np.ndarray, " image"]:
-        return self.probabilities.argmax(axis=1)
-
-    @cached_property
-    def confusion(self) -> Int[np.ndarray, "class class"]:
-        return confusion_matrix(self.labels, self.predictions, len(self.classes))
-
-    @property
-    def top1(self) -> Estimate:
-        return self.topk(1)
-
-    def topk(self, k: int) -> Estimate:
-        """The share of images with the true class among the `k` most probable classes."""
-        correct = topk_correct(self.probabilities, self.labels, k)
-        return proportion_interval(int(correct.sum()), len(correct))
-
-    @property
-    def balanced_accuracy(self) -> Estimate:
-        return self._bootstrap(balanced_accuracy)
-
-    @property
-    def macro_f1(self) -> Estimate:
-        return self._bootstrap(macro_f1)
-
-    @property
-    def by_class(self) -> list[ClassEvaluation]:
-        """The metrics of each class, in the order of `classes`."""
-        columns = (np.diag(self.confusion), self.confusion.sum(axis=1), self.confusion.sum(axis=0))
-        return [
-            ClassEvaluation(
-                name,
-                images,
-                precision=_share(correct, predicted),
-                recall=_share(correct, images),
-                f1=_f1(correct, images, predicted),
-            )
-            for name, correct, images, predicted in zip(
-                self.classes, *(column.tolist() for column in columns), strict=True
-            )
-        ]
-
-    def _bootstrap(self, statistic: Callable[[Int[np.ndarray, "class class"]], float]) -> Estimate:
-        def per_cent(labels: Int[np.ndarray, " image"], predictions: Int[np.ndarray, " image"]) -> float:
-            return 100 * statistic(confusion_matrix(labels, predictions, len(self.classes)))
-
-        return bootstrap_interval(self.labels, self.predictions, statistic=per_cent, unit="%")
-
-
-def _share(numerator: int, denominator: int) -> Estimate | None:
-    return proportion_interval(numerator, denominator) if denominator else None
-
-
-def _f1(correct: int, images: int, predicted: int) -> Estimate | None:
-    """F1 with an interval.
-
-    Let j be the share of correct images among those that belong to the class or are predicted as it (the Jaccard
-    index). Then F1 = 2j / (1 + j), which increases with j, so the ends of the interval of j map to those of F1.
-    """
-    share = _share(correct, images + predicted - correct)
-    if share is None:
-        return None
-    assert share.low is not None and share.high is not None  # a Wilson interval has both ends
-    value, low, high = (200 * j / (100 + j) for j in (share.value, share.low, share.high))
-    return replace(share, value=value, low=low, high=high)
+    evaluation: Evaluation
+    split: Split
+    unreadable: dict[str, str]
 
 
 def predict_fn(model: nn.Module, device: torch.device, mode: ComputeMode) -> Predict:
-    """A function for `evaluate` that runs `model` in evaluation mode and without gradients.
+    """A function that runs `model` in evaluation mode and without gradients.
 
     model   on `device`, in the memory layout of `mode`
     device  the device that the batches are moved to
@@ -129,13 +59,75 @@ def predict_fn(model: nn.Module, device: torch.device, mode: ComputeMode) -> Pre
     return predict
 
 
-def evaluate(predict: Predict, batches: Iterable[Batch], classes: tuple[str, ...]) -> Evaluation:
-    """Predict all batches; probabilities are the softmax of the logits in fp32.
+def evaluate(
+    model: nn.Module,
+    split: Split,
+    preprocess: Preprocess,
+    classes: tuple[str, ...],
+    device: torch.device,
+    *,
+    batch: int = BATCH,
+    workers: int = 0,
+    max_unreadable: int = 0,
+    receive: Sequence[Receive] = (),
+    title: str = "evaluate",
+    quiet: bool = True,
+) -> Evaluated:
+    """Evaluate a model in fp32.
 
-    classes  class names, in the order of the logits
+    split           the images, with labels that are indices into `classes`
+    classes         class names, in the order of the logits
+    batch           images per forward pass
+    workers         processes that read images
+    max_unreadable  how many unreadable images are skipped
+    receive         functions that are called with the logits of each batch
+    title           what the progress bar shows
+    quiet           no progress bar
+
+    Raises UserError if more images are unreadable, or if logits are NaN or infinite.
     """
-    labels, probabilities = [], []
+    mode = ComputeMode()
+    predict = predict_fn(prepare_model(model, device, mode), device, mode)
+    batches = EvalBatches(split, preprocess, batch=batch, workers=workers, max_unreadable=max_unreadable, quiet=quiet)
+    with progress(title, total=len(batches.readable), quiet=quiet) as advance:
+        evaluation = evaluate_batches(predict, _with_progress(batches, advance), classes, split.names, receive)
+    return Evaluated(evaluation, split.subset(batches.readable), batches.unreadable)
+
+
+def evaluate_batches(
+    predict: Predict,
+    batches: Iterable[Batch],
+    classes: tuple[str, ...],
+    names: Sequence[str],
+    receive: Sequence[Receive] = (),
+) -> Evaluation:
+    """Predict all batches and add up the scores of their images.
+
+    names  the names of all images of the split, for the message about logits that are not finite
+
+    Raises UserError if logits are NaN or infinite.
+    """
+    parts = []
     for batch in batches:
-        labels.append(batch.labels.numpy(force=True))
-        probabilities.append(predict(batch).float().softmax(dim=1).numpy(force=True))
-    return Evaluation(classes, np.concatenate(labels), np.concatenate(probabilities))
+        logits = predict(batch)
+        _require_finite(logits, [names[int(index)] for index in batch.indices])
+        for function in receive:
+            function(logits, batch.labels)
+        parts.append(score(logits, batch.labels, classes))
+    return Evaluation.concat(parts)
+
+
+def _require_finite(logits: Float[Tensor, "image class"], names: Sequence[str]) -> None:
+    finite = logits.isfinite().all(dim=1)
+    if not finite.all():
+        name = names[int(finite.logical_not().nonzero()[0])]
+        raise UserError(
+            f"The logits of {name} are NaN or infinite, so nothing can be predicted: the weights are damaged, or the "
+            "training diverged. Use an earlier checkpoint, or train again with a lower learning rate."
+        )
+
+
+def _with_progress(batches: Iterable[Batch], advance: Advance) -> Iterator[Batch]:
+    for batch in batches:
+        yield batch
+        advance(len(batch.labels))

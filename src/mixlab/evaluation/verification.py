@@ -7,22 +7,14 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from mixlab.data.batches import EvalBatches
-from mixlab.data.dataset import Dataset
-from mixlab.data.sources import open_for_evaluation
-from mixlab.errors import UserError
-from mixlab.evaluation.evaluate import Evaluation, evaluate, predict_fn
-from mixlab.evaluation.unseen_images import unseen_by_weights
-from mixlab.measure.machine import pick_device
+from mixlab.evaluation.evaluation import Evaluation
+from mixlab.evaluation.model_evaluation import evaluate_model
 from mixlab.report.table import Cell, Column, Table
-from mixlab.speed.plan import ComputeMode, prepare_model
 from mixlab.weights.inspect import checksum, reference_logits
 from mixlab.weights.load import build_with_weights, load_pretrained
 from mixlab.weights.source import find_source
 from mixlab.zoo.cards import Card, Expected, find_card
-from mixlab.zoo.class_names import synsets
 
-_BATCH = 64
 _TOP_LOGITS = 3
 
 
@@ -109,23 +101,7 @@ def verify_weights(source: str, data: str | None, given: Mapping[str, Any], *, q
     path = find_source(source).path
     files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.is_file())
     files = [file for file in files if file.suffix != ".sha256"]
-    evaluation, notes, card = None, (), find_card(source)
-    if data is not None:
-        device = pick_device()
-        unseen = unseen_by_weights(_open_data(data, opened.classes, card), ("test",), [source], quiet=quiet)
-        notes = unseen.notes
-        batches = EvalBatches(
-            unseen.dataset.splits["test"],
-            opened.preprocess,
-            batch=_BATCH,
-            workers=0,
-            max_unreadable=0,
-            quiet=quiet,
-        )
-        predict = predict_fn(
-            prepare_model(build_with_weights(opened.weights), device, ComputeMode()), device, ComputeMode()
-        )
-        evaluation = evaluate(predict, batches, opened.classes)
+    evaluated = None if data is None else evaluate_model(source, data, fields=given, quiet=quiet)
     return Verification(
         checksums={file.name: checksum(file) for file in files},
         recorded={
@@ -136,17 +112,7 @@ def verify_weights(source: str, data: str | None, given: Mapping[str, Any], *, q
         classes=opened.classes,
         logits=reference_logits(model, opened.preprocess),
         data=data,
-        evaluation=evaluation,
-        notes=notes,
-        card=card,
+        evaluation=None if evaluated is None else evaluated.evaluation,
+        notes=() if evaluated is None else evaluated.notes,
+        card=find_card(source),
     )
-
-
-def _open_data(data: str, classes: tuple[str, ...], card: Card | None) -> Dataset:
-    """Match the classes by name, or by WordNet identifier if the Card has ImageNet's classes."""
-    try:
-        return open_for_evaluation(data, classes)
-    except UserError:
-        if not card or not synsets(card.labels):
-            raise
-        return open_for_evaluation(data, synsets(card.labels))

@@ -4,7 +4,7 @@ import tomli_w
 from huggingface_hub import EvalResult, ModelCardData
 
 from mixlab.data.preprocess import Preprocess
-from mixlab.evaluation.run_evaluation_tables import TITLES, summary_table
+from mixlab.evaluation.model_evaluation_tables import summary_table
 from mixlab.export.publication import Publication
 from mixlab.report.numbers import interval, number
 from mixlab.report.table import render
@@ -16,9 +16,9 @@ _MAX_LISTED_CLASSES = 20
 
 def model_card(publication: Publication) -> str:
     """The Markdown text of the model card."""
-    run_evaluation, environment = publication.run_evaluation, publication.run.environment
+    evaluated, environment = publication.evaluated, publication.run.environment
     model, data = publication.run.config["model"], publication.recipe["data"]
-    results = render(summary_table(run_evaluation), "markdown")
+    results = render(summary_table(evaluated), "markdown")
     versions = ", ".join(f"{package} {version}" for package, version in environment["versions"].items())
     return f"""---
 {_metadata(publication)}
@@ -37,7 +37,7 @@ print(Predictor("{publication.source}")("image.jpg").label)
 
 ## Evaluation
 
-{run_evaluation.conclusion}
+{evaluated.conclusion}
 
 {results}
 The results of each class and the confusion matrix are in results.json.
@@ -66,25 +66,26 @@ Trained on {environment["device"]} with mixlab (commit {environment["commit"] or
 
 def _metadata(publication: Publication) -> str:
     """The metadata of the hub, as YAML."""
-    run_evaluation, model = publication.run_evaluation, publication.run.config["model"]
+    evaluated, model = publication.evaluated, publication.run.config["model"]
     results = [
         EvalResult(
             task_type="image-classification",
-            dataset_type=run_evaluation.dataset.name.partition(":")[0],
-            dataset_name=run_evaluation.dataset.name.rpartition(":")[2],
+            dataset_type=evaluated.data.partition(":")[0],
+            dataset_name=evaluated.data.rpartition(":")[2],
             dataset_split="test",
-            metric_type=_METRICS[measure],
-            metric_name=f"{TITLES[measure]}, % {interval(estimate, 1)}".rstrip(),
+            metric_type=_METRICS[metric.key],
+            metric_name=f"{metric.title}, % {interval(estimate, 1)}".rstrip(),
             metric_value=round(estimate.value, 2),
         )
-        for measure, estimate in run_evaluation.summary.items()
+        for metric, estimate in evaluated.summary.items()
+        if metric.key in _METRICS
     ]
     card = ModelCardData(
         library_name="mixlab",
         pipeline_tag="image-classification",
         license=publication.licence,
         tags=["mixlab", publication.pretrained.weights.family],
-        metrics=sorted({_METRICS[measure] for measure in run_evaluation.summary}),
+        metrics=sorted({_METRICS[metric.key] for metric in evaluated.summary if metric.key in _METRICS}),
         model_name=model,
         eval_results=results,
     )

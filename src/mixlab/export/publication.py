@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mixlab.data.name_groups import split_group_option
-from mixlab.evaluation.run_evaluation import RunEvaluation
+from mixlab.evaluation.model_evaluation import ModelEvaluation
 from mixlab.files import write_json, write_text
 from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.runs.folder import Run
@@ -18,19 +18,16 @@ from mixlab.weights.storage.write import write_model_folder
 class Publication:
     """A run that is ready to be published.
 
-    The name of the data in `run_evaluation` contains no local path, and `source` is the name for `load`.
+    The name of the data in `evaluated` contains no local path, and `source` is the name for `load`.
     """
 
-    run_evaluation: RunEvaluation
+    run: Run
+    evaluated: ModelEvaluation
     pretrained: Pretrained
     source: str
     licence: str | None
     parameters: int
     macs: int  # for one image
-
-    @property
-    def run(self) -> Run:
-        return self.run_evaluation.run
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
@@ -44,15 +41,12 @@ class Publication:
 
     @property
     def images(self) -> dict[str, int]:
-        """Number of images by split of the training data; empty if it is unknown."""
-        if self.run.split_assignment is not None:
-            return {split: len(names) for split, names in self.run.split_assignment.items()}
-        splits = self.run_evaluation.dataset.splits
-        return {name: len(split) for name, split in splits.items()} if "train" in splits else {}
+        """Number of images by split of the training data."""
+        return self.run.data["images"]
 
     def results(self) -> dict[str, Any]:
         """The content of results.json."""
-        return self.run_evaluation.results() | {
+        return self.evaluated.results() | {
             "run": self.run.path.resolve().name,
             "parameters": self.parameters,
             "macs": self.macs,
@@ -66,17 +60,17 @@ class Publication:
         write_json(folder / "results.json", self.results())
 
 
-def publication(run_evaluation: RunEvaluation, *, source: str, licence: str | None) -> Publication:
+def publication(run: Run, evaluated: ModelEvaluation, *, source: str, licence: str | None) -> Publication:
     """Prepares an evaluated run for publication.
 
     `source` is the name that users give to `load`: hub:owner/name, or a folder. `licence` is an identifier of the hub,
     such as "apache-2.0". Raises UserError if the weights of the run can't be loaded.
     """
-    pretrained = load_pretrained(run_evaluation.run.path)
+    pretrained = load_pretrained(run.path)
     model = build_with_weights(pretrained.weights)
-    dataset = replace(run_evaluation.dataset, name=public_name(run_evaluation.dataset.name))
     return Publication(
-        run_evaluation=replace(run_evaluation, dataset=dataset),
+        run=run,
+        evaluated=replace(evaluated, source=source, data=public_name(evaluated.data)),
         pretrained=pretrained,
         source=source,
         licence=licence,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from mixlab.report.axes import PANEL_WIDTH, SMALL, Axis, add_plot_area, draw_line, draw_text
 from mixlab.report.colours import ACCENT, INK, MUTED, RULE, SHADE
@@ -23,31 +24,39 @@ RECALL_WIDTH = 42  # pixels of the recall column at the right of the matrix
 
 
 def confusion_matrix(
-    title: str, counts: np.ndarray, classes: Sequence[str], *, trainings: int = 1, caption: str = ""
+    title: str, counts: csr_array, classes: Sequence[str], *, trainings: int = 1, caption: str = ""
 ) -> Figure:
     """A figure of the confusions.
 
-    counts:    (true class, predicted class) number of predictions, summed over all trainings.
+    counts:    (true class, predicted class) numbers of predictions, summed over all trainings, as a sparse matrix.
     trainings: number of trainings in `counts`; each must have predicted every image once.
     """
     if len(classes) > MAX_MATRIX_CLASSES:
         return _most_frequent(title, counts, classes, trainings, caption)
-    return Figure(title, [_matrix(counts, classes)], caption)
+    return Figure(title, [_matrix(counts.toarray(), classes)], caption)
 
 
-def _most_frequent(title: str, counts: np.ndarray, classes: Sequence[str], trainings: int, caption: str) -> Figure:
+def most_frequent(counts: csr_array, most: int) -> list[tuple[int, int, int]]:
+    """(true class, predicted class, count) of the most frequent confusions, at most `most`; ties by class index."""
+    cells = counts.tocoo()
+    true, predicted = cells.coords
+    wrong = np.flatnonzero(true != predicted)
+    order = np.lexsort((predicted[wrong], true[wrong], np.negative(cells.data[wrong])))[:most]
+    return [(int(true[cell]), int(predicted[cell]), int(cells.data[cell])) for cell in wrong[order]]
+
+
+def _most_frequent(title: str, counts: csr_array, classes: Sequence[str], trainings: int, caption: str) -> Figure:
     """A forest plot. Its intervals count each image once: several trainings on it are not independent evidence."""
-    wrong = counts - np.diag(np.diag(counts))
-    order = np.argsort(wrong, axis=None, kind="stable")[::-1][:MAX_CONFUSIONS]
-    pairs = [divmod(int(index), len(classes)) for index in order if wrong.flat[index]]
-    if not pairs:
+    images = counts.sum(axis=1)
+    confusions = most_frequent(counts, MAX_CONFUSIONS)
+    if not confusions:
         all_correct = f"All {int(counts.sum()):,} predictions are correct."
         return Figure(title, [], f"{all_correct} {caption}".strip())
     shares = {
         f"{classes[true]} → {classes[predicted]}": proportion_interval(
-            wrong[true, predicted] / trainings, int(counts[true].sum()) // trainings
+            count / trainings, int(images[true]) // trainings
         )
-        for true, predicted in pairs
+        for true, predicted, count in confusions
     }
     return forest_plot(
         title, shares, Axis("Misclassified share of the true class", "%", better="lower"), caption=caption

@@ -1,12 +1,10 @@
-"""95 % intervals for one quantity: a mean, a proportion, a median, or any statistic over images."""
+"""95 % intervals for one quantity: a mean, a proportion or a median."""
 
 import math
 import statistics
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import bdtr, ndtri, stdtrit
 
 from mixlab.stats.estimate import TAIL, Estimate
@@ -35,11 +33,11 @@ def mean_interval(values: Iterable[float], unit: str, *, least: float = -math.in
     )
 
 
-def proportion_interval(correct: float, n: int) -> Estimate:
+def proportion_interval(correct: float, n: float) -> Estimate:
     """The proportion `correct / n` in per cent with the score interval (Wilson, 1927).
 
     correct: number of correct images, or its mean over several trainings evaluated on the same images.
-    n:       number of images.
+    n:       number of images, or the effective number of a weighted mean, which need not be an integer.
 
     The interval stays within 0 to 100 and has a positive width even if `correct` is 0 or `n`.
     """
@@ -48,7 +46,7 @@ def proportion_interval(correct: float, n: int) -> Estimate:
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5
     low, high = max(0.0, centre - half), min(1.0, centre + half)
-    return Estimate(100 * share, low=100 * low, high=100 * high, n=n, unit="%")
+    return Estimate(100 * share, low=100 * low, high=100 * high, n=round(n), unit="%")
 
 
 def median_interval(values: Iterable[float], unit: str) -> Estimate:
@@ -69,33 +67,3 @@ def median_interval(values: Iterable[float], unit: str) -> Estimate:
         unit=unit,
         spread=statistics.stdev(ordered) if n > 1 else None,
     )
-
-
-def bootstrap_interval(
-    *images: NDArray[Any],
-    statistic: Callable[..., float],
-    unit: str,
-    resamples: int = 2_000,
-    seed: int = 0,
-) -> Estimate:
-    """Any statistic over images, such as macro-F1, with a percentile bootstrap interval (Efron, 1979).
-
-    images:    arrays with one entry per image along the first axis, for example labels and predictions.
-    statistic: `statistic(*images)` returns a number in `unit`. It must be defined for resamples that lack a class.
-    resamples: number of bootstrap resamples.
-    seed:      seed of the random numbers; the same seed gives the same interval.
-
-    `low` and `high` are None if all resamples give the same value, as with a perfect score: the bootstrap then
-    underestimates the uncertainty.
-    """
-    rng = np.random.default_rng(seed)
-    n = len(images[0])
-    replicates = []
-    for _ in range(resamples):
-        indices = rng.integers(n, size=n)
-        replicates.append(statistic(*(array[indices] for array in images)))
-    low, high = (float(end) for end in np.quantile(replicates, [TAIL, 1 - TAIL]))
-    value = float(statistic(*images))
-    if low == high:
-        return Estimate(value, low=None, high=None, n=n, unit=unit)
-    return Estimate(value, low=low, high=high, n=n, unit=unit)

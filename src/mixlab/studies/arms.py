@@ -5,13 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from jaxtyping import Bool
 
-from mixlab.data.batches import EvalBatches
 from mixlab.data.dataset import Dataset
 from mixlab.data.subset import subset
-from mixlab.evaluation.evaluate import evaluate, predict_fn
+from mixlab.evaluation.evaluate import evaluate
 from mixlab.measure.machine import pick_device
 from mixlab.runs.folder import Run
-from mixlab.speed.plan import ComputeMode, prepare_model
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.recipes.schema import Recipe
 from mixlab.training.runner import plan_trainings, run_all
@@ -39,10 +37,8 @@ def correct_answers(run: Run, dataset: Dataset) -> Bool[np.ndarray, " image"]:
 
 def correct_of(pretrained: Pretrained, dataset: Dataset) -> Bool[np.ndarray, " image"]:
     """Whether a model classifies each test image of its classes correctly, in fp32."""
-    device, mode = pick_device(), ComputeMode()
     if pretrained.classes != dataset.classes:
         dataset = subset(dataset, classes=pretrained.classes, per_class=None, share=None, seed=0)
-    model = prepare_model(build_with_weights(pretrained.weights), device, mode)
-    batches = EvalBatches(dataset.splits["test"], pretrained.preprocess, batch=_BATCH, quiet=True)
-    evaluation = evaluate(predict_fn(model, device, mode), batches, dataset.classes)
-    return evaluation.predictions == evaluation.labels
+    model = build_with_weights(pretrained.weights)
+    test, device = dataset.splits["test"], pick_device()
+    return evaluate(model, test, pretrained.preprocess, dataset.classes, device, batch=_BATCH).evaluation.correct

@@ -18,12 +18,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
 from mixlab.data.augmentation.augment import Augmentation
-from mixlab.data.batches import EvalBatches, TrainingBatches
+from mixlab.data.batches import TrainingBatches
 from mixlab.data.dataset import Dataset, Split
 from mixlab.data.preprocess import Preprocess
 from mixlab.data.sources import open_dataset, open_with_assignment
 from mixlab.errors import UserError
-from mixlab.evaluation.evaluate import evaluate, predict_fn
+from mixlab.evaluation.evaluate import evaluate
 from mixlab.evaluation.training_images import TrainingImages, digests_of, training_images_of, union
 from mixlab.files import atomic_folder, write_text
 from mixlab.measure import machine
@@ -183,17 +183,18 @@ def _evaluated(
     unseen = split.subset(np.flatnonzero(~np.isin(digests_of(split, quiet=quiet), images.trained)))
     if not len(unseen):
         return None
-    batches = EvalBatches(
+    evaluation = evaluate(
+        model,
         unseen,
         Preprocess.from_dict(run.config["preprocess"]),
+        dataset.classes,
+        next(model.parameters()).device,
         batch=run.plan["micro_batch"],
         workers=recipe.workers,
         max_unreadable=recipe.max_unreadable,
         quiet=quiet,
-    )
-    predict = predict_fn(model, next(model.parameters()).device, ComputeMode())
-    evaluation = evaluate(predict, batches, dataset.classes)
-    return {"top1": evaluation.top1.value, "images": len(evaluation.labels)}
+    ).evaluation
+    return {"top1": evaluation.top1.value, "images": len(evaluation)}
 
 
 def _total_cost(runs: Sequence[Run]) -> dict[str, float]:

@@ -10,8 +10,8 @@ from PIL import Image
 
 from mixlab.data.preprocess import Preprocess
 from mixlab.data.sources import open_dataset
+from mixlab.evaluation.model_evaluation import evaluate_model
 from mixlab.evaluation.probes import features
-from mixlab.evaluation.run_evaluation import evaluate_run
 from mixlab.export.model_card import model_card
 from mixlab.export.publication import publication
 from mixlab.runs.folder import Run
@@ -44,14 +44,14 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def test_it_is_evaluated_on_its_held_out_images(run):
-    run_evaluation = evaluate_run(run, None, quiet=True)
-    assert run_evaluation.evaluated == "the test split that the run held out"
-    assert run_evaluation.evaluation.top1.n == 8
-    assert run_evaluation.evaluation.top1.value == 100
+    evaluated = evaluate_model(str(run.path), None, quiet=True)
+    assert evaluated.evaluated == "the test split that the run held out"
+    assert evaluated.evaluation.top1.n == 8
+    assert evaluated.evaluation.top1.value == 100
 
 
 def test_it_is_published_with_its_recipe_and_can_be_loaded(run, tmp_path):
-    published = publication(evaluate_run(run, None, quiet=True), source="someone/pets", licence="mit")
+    published = publication(run, evaluate_model(str(run.path), None, quiet=True), source="someone/pets", licence="mit")
     card = model_card(published)
     assert "[linear_probe]" in card and str(tmp_path) not in card
     (tmp_path / "published").mkdir()

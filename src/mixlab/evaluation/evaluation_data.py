@@ -1,0 +1,92 @@
+"""Finds the images that a model is evaluated on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mixlab.data.dataset import Dataset, Split
+from mixlab.data.sources import is_same_source, open_dataset, open_for_evaluation, open_with_assignment
+from mixlab.data.subset import subset
+from mixlab.errors import UserError
+from mixlab.evaluation.training_images import digests_of, training_images_of
+from mixlab.runs.folder import Run, open_run
+from mixlab.zoo.cards import find_card
+from mixlab.zoo.class_names import synsets
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationData:
+    """A dataset whose "test" split is evaluated, and `evaluated`: which images these are, in words."""
+
+    dataset: Dataset
+    evaluated: str
+
+
+def run_of(source: str) -> Run | None:
+    """The run whose folder `source` is, or None. Raises UserError if the run is unfinished or damaged."""
+    path = Path(source).expanduser()
+    return open_run(path) if any((path / name).exists() for name in ("status.json", "recipe.toml")) else None
+
+
+def open_evaluation_data(source: str, data: str | None, classes: tuple[str, ...]) -> EvaluationData:
+    """Open the images on which the weights of `source` are evaluated.
+
+    source   as for `mixlab.load`
+    data     the name of a data set; None, or the data set of the training: the test images that the run held out
+    classes  of the weights
+
+    Classes are matched by name, or by WordNet identifier if published weights have ImageNet's classes. Raises UserError
+    if the data cannot be read, has other classes, or is not given for weights that are not a run.
+    """
+    run = run_of(source)
+    if run is not None:
+        trained_on = run.recipe["data"]
+        if data is None or is_same_source(data, trained_on):
+            return EvaluationData(_open_held_out(run, trained_on, classes), "the test split that the run held out")
+        is_recorded = run.training_images.is_file()
+        evaluated = f"images that the run {'was not' if is_recorded else 'may have been'} trained on"
+        return EvaluationData(open_for_evaluation(data, classes), evaluated)
+    if data is None:
+        raise UserError(
+            f"{source} is not the folder of a run, which has test images of its own: give the images with --data, for "
+            "example --data folder:PATH."
+        )
+    return EvaluationData(_open_by_class_names(source, data, classes), "images that the model may have been trained on")
+
+
+def _open_by_class_names(source: str, data: str, classes: tuple[str, ...]) -> Dataset:
+    try:
+        return open_for_evaluation(data, classes)
+    except UserError:
+        card = find_card(source)
+        if not card or not synsets(card.labels):
+            raise
+        return open_for_evaluation(data, synsets(card.labels))
+
+
+def _open_held_out(run: Run, trained_on: str, classes: tuple[str, ...]) -> Dataset:
+    """The data set of the training, with the splits of the run."""
+    if run.split_assignment is not None:
+        return open_with_assignment(trained_on, run.split_assignment, classes)
+    dataset = open_dataset(trained_on)
+    if dataset.split_by_mixlab:
+        raise UserError(
+            f"{run.path} has no split.json, so the images of {trained_on} that it held out are unknown: copy the run "
+            "again, or pass other images with --data."
+        )
+    if chosen := run.recipe.get("subset", {}).get("classes"):
+        dataset = subset(dataset, classes=chosen, per_class=None, share=None, seed=0)
+    return dataset.relabelled(classes)
+
+
+def unseen_validation(dataset: Dataset, source: str, *, quiet: bool) -> Split | None:
+    """The validation images on which the weights were not trained; None if there are none.
+
+    Weights may have been selected on them, which has little effect on a temperature or a threshold.
+    """
+    if "validation" not in dataset.splits:
+        return None
+    validation, learned = dataset.splits["validation"], training_images_of(source)
+    unseen = validation.subset(np.flatnonzero(~np.isin(digests_of(validation, quiet=quiet), learned.trained)))
+    return unseen if len(unseen) else None

@@ -1,0 +1,264 @@
+"""Evaluate any weights on images that they were not trained on.
+
+evaluated = evaluate_model("runs/first", None, quiet=True)
+evaluated = evaluate_model("mixer_b16.goog_in1k", "imagenet", quiet=False)
+evaluated.evaluation.top1
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
+from typing import Any
+
+from mixlab.data.dataset import Split
+from mixlab.errors import UserError
+from mixlab.evaluation.baselines import accuracy, majority_class
+from mixlab.evaluation.calibration import ScaledScores, TemperatureFit, reliability
+from mixlab.evaluation.evaluate import Receive, evaluate
+from mixlab.evaluation.evaluation import Evaluation
+from mixlab.evaluation.evaluation_data import open_evaluation_data, run_of, unseen_validation
+from mixlab.evaluation.metrics import Metric, balanced_accuracy, by_class, summary
+from mixlab.evaluation.selective import DEFAULT_ACCURACY, TrustedAnswers, trusted_answers
+from mixlab.evaluation.unseen_images import unseen_by_weights
+from mixlab.measure import machine
+from mixlab.report.numbers import number
+from mixlab.report.text import pluralize
+from mixlab.runs.folder import Run
+from mixlab.stats.estimate import Estimate
+from mixlab.weights.load import build_with_weights, load_pretrained
+from mixlab.zoo.cards import Expected, find_card
+
+SCHEMA = 2
+_IMBALANCED = 3  # times the images of the smallest class
+
+
+@dataclass(frozen=True, eq=False)
+class Calibrated:
+    """What was fitted on validation images, and its effect on the evaluated images.
+
+    validation   the predictions for the validation images
+    temperature  the logits are divided by it
+    evaluation   of the evaluated images, with the divided logits
+    """
+
+    validation: Evaluation
+    temperature: float
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ModelEvaluation:
+    """The predictions of a model for images that it was not trained on, with everything that the report shows.
+
+    source       the weights, as for `mixlab.load`
+    model        the name of the model
+    data         the name of the data set
+    evaluated    which images were evaluated, in words
+    split        the evaluated images; None if only their logits are known
+    names        of the evaluated images
+    evaluation   their predictions
+    calibrated   None without validation images
+    left_out     the number of images that were left out because the model has learned from them
+    near_copies  the number of remaining images that are near copies of training or validation images; None: unknown
+    notes        about the images
+    majority     accuracy in per cent of always predicting the most frequent class of the training images, or of the
+                 evaluated images if the training images are not available
+    wanted       the accuracy in per cent that answers above a confidence should have
+    expected     published results of the weights
+    run          the run, if `source` is one
+    environment  the machine and the library versions, see `mixlab.measure.machine.describe`
+    """
+
+    source: str
+    model: str
+    data: str
+    evaluated: str
+    split: Split | None
+    names: Sequence[str]
+    evaluation: Evaluation
+    calibrated: Calibrated | None
+    left_out: int
+    near_copies: int | None
+    notes: tuple[str, ...]
+    majority: Estimate
+    wanted: float
+    expected: tuple[Expected, ...]
+    run: Run | None
+    environment: dict[str, Any]
+
+    @property
+    def images(self) -> str:
+        """ "1,200 images"."""
+        return pluralize(len(self.evaluation), "image")
+
+    @property
+    def title(self) -> str:
+        return f"{self.model} on {self.data}"
+
+    @cached_property
+    def summary(self) -> dict[Metric, Estimate]:
+        """The metrics that are defined, in the order of `mixlab.evaluation.metrics.METRICS`."""
+        return summary(self.evaluation)
+
+    @cached_property
+    def trusted(self) -> TrustedAnswers | None:
+        """The answers above a confidence; None without validation images."""
+        if self.calibrated is None:
+            return None
+        return trusted_answers(self.calibrated.validation, self.evaluation, self.wanted)
+
+    @property
+    def is_imbalanced(self) -> bool:
+        """Whether the largest class has more than three times the images of the smallest one that has any."""
+        counts = [metrics.images for metrics in by_class(self.evaluation) if metrics.images]
+        return max(counts) > _IMBALANCED * min(counts)
+
+    @property
+    def conclusion(self) -> str:
+        """The accuracy and the comparison with the majority class, in a sentence.
+
+        It is the balanced accuracy if the classes have very different numbers of images.
+        """
+        if self.is_imbalanced:
+            return (
+                f"{self.model} classifies {_with_ends(balanced_accuracy(self.evaluation))} of the images of a class "
+                "correctly, on average over the classes, which have very different numbers of images. It classifies "
+                f"{_with_ends(self.evaluation.top1)} of all images correctly, {self._versus_majority}."
+            )
+        return (
+            f"{self.model} classifies {_with_ends(self.evaluation.top1)} of the images correctly, "
+            f"{self._versus_majority}."
+        )
+
+    @property
+    def _versus_majority(self) -> str:
+        low = self.evaluation.top1.low
+        assert low is not None  # a proportion has an interval
+        comparison = "significantly more than" if low > self.majority.value else "not significantly more than"
+        return f"{comparison} the {number(self.majority.value, 1)} % of always predicting the most frequent class"
+
+    def results(self) -> dict[str, Any]:
+        """The content of results.json."""
+        confusion = self.evaluation.confusion.tocoo()
+        return {
+            "schema": SCHEMA,
+            "source": self.source,
+            "model": self.model,
+            "data": {
+                "name": self.data,
+                "evaluated": self.evaluated,
+                "images": len(self.evaluation),
+                "left_out": self.left_out,
+                "near_copies": self.near_copies,
+            },
+            "commit": self.environment["commit"],
+            "device": self.environment["device"],
+            **{metric.key: asdict(estimate) for metric, estimate in self.summary.items()},
+            "baselines": {"majority class": asdict(self.majority)},
+            "reliability": [asdict(each) for each in reliability(self.evaluation)],
+            "calibration": self._calibration_results(),
+            "classes": [asdict(metrics) for metrics in by_class(self.evaluation)],
+            # [true class, predicted class, images]; pairs that do not occur are omitted
+            "confusion": [[*map(int, cell)] for cell in zip(*confusion.coords, confusion.data, strict=True)],
+        }
+
+    def _calibration_results(self) -> dict[str, Any] | None:
+        if self.calibrated is None or self.trusted is None:
+            return None
+        return {
+            "validation_images": len(self.calibrated.validation),
+            "temperature": self.calibrated.temperature,
+            "scaled": {metric.key: asdict(value) for metric, value in summary(self.calibrated.evaluation).items()},
+            "trusted": asdict(self.trusted),
+        }
+
+
+def _with_ends(share: Estimate) -> str:
+    """ "97.1 % (95 % interval: 95.2 to 98.2 %)"."""
+    assert share.low is not None and share.high is not None  # a proportion has an interval
+    return f"{number(share.value, 1)} % (95 % interval: {number(share.low, 1)} to {number(share.high, 1)} %)"
+
+
+def evaluate_model(
+    source: str,
+    data: str | None,
+    *,
+    wanted: float = DEFAULT_ACCURACY,
+    device: str | None = None,
+    fields: Mapping[str, Any] | None = None,
+    receive: Sequence[Receive] = (),
+    quiet: bool,
+) -> ModelEvaluation:
+    """Evaluate weights in fp32.
+
+    source   as for `mixlab.load`: a run, a published name, hub:owner/name, timm:NAME.TAG, a folder or a file
+    data     the name of a data set; None, or the data set of the training: the test images that the run held out
+    wanted   the accuracy in per cent that answers above a confidence should have
+    device   "cpu", "cuda", "cuda:1" or "mps"; None: the fastest one of this machine
+    fields   config fields that cannot be inferred from the weights
+    receive  functions that are called with the logits of each batch of the evaluated images
+    quiet    no progress bar
+
+    Images that the weights have learned from are left out. The temperature and the confidence threshold are fitted on
+    validation images. Raises UserError if no images are left, if the data cannot be read, if its classes are not those
+    of the weights, or if the weights cannot be loaded.
+    """
+    check_wanted(wanted)
+    run = run_of(source)
+    opened = load_pretrained(source, **(fields or {}))
+    found = open_evaluation_data(source, data, opened.classes)
+    unseen = unseen_by_weights(found.dataset, ("test",), [source], quiet=quiet)
+    dataset = unseen.dataset
+    torch_device = machine.pick_device(device)
+    evaluate_split = partial(
+        evaluate,
+        build_with_weights(opened.weights),
+        preprocess=opened.preprocess,
+        classes=opened.classes,
+        device=torch_device,
+        workers=run.recipe["workers"] if run else 0,
+        max_unreadable=run.recipe["max_unreadable"] if run else 0,
+        title=f"evaluate {source}",
+        quiet=quiet,
+    )
+    validation = unseen_validation(dataset, source, quiet=quiet)
+    if validation is None:
+        test = evaluate_split(dataset.splits["test"], receive=receive)
+        calibrated = None
+    else:
+        fit = TemperatureFit()
+        on_validation = evaluate_split(validation, receive=[fit.add])
+        scaled = ScaledScores(fit.temperature, opened.classes)
+        test = evaluate_split(dataset.splits["test"], receive=[*receive, scaled.add])
+        calibrated = Calibrated(on_validation.evaluation, fit.temperature, scaled.evaluation)
+    card = find_card(source)
+    unreadable = (f"{image} was left out: {reason}." for image, reason in test.unreadable.items())
+    return ModelEvaluation(
+        source=source,
+        model=run.config["model"] if run else source,
+        data=dataset.name,
+        evaluated=found.evaluated,
+        split=test.split,
+        names=test.split.names,
+        evaluation=test.evaluation,
+        calibrated=calibrated,
+        left_out=unseen.left_out,
+        near_copies=unseen.near_copies,
+        notes=(*dataset.notes, *unseen.notes, *unreadable),
+        majority=_majority(dataset.splits.get("train"), test.split),
+        wanted=wanted,
+        expected=card.expected if card else (),
+        run=run,
+        environment=machine.describe(torch_device),
+    )
+
+
+def _majority(train: Split | None, test: Split) -> Estimate:
+    labels = test.labels if train is None else train.labels
+    return accuracy(majority_class(labels, len(test)), test.labels)
+
+
+def check_wanted(wanted: float) -> None:
+    """Raises UserError if an accuracy cannot be reached by answering only some images."""
+    if not 0 < wanted < 100:
+        raise UserError(f"--accuracy {wanted:g} is not possible: give per cent above 0 and below 100, for example 99.")
