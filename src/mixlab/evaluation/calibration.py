@@ -9,6 +9,7 @@ Axes:  image  an evaluated image
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -132,7 +133,7 @@ class TemperatureFit:
     def temperature(self) -> float:
         """Logits are divided by it."""
         nll = CubicSpline(_LOG_FACTORS, -(self._of_label * self._images + self._of_mean) / (self._images + 1))
-        optimum = minimize_scalar(nll, bounds=(_LOG_FACTORS[0], _LOG_FACTORS[-1]), method="bounded")
+        optimum: Any = minimize_scalar(nll, bounds=(_LOG_FACTORS[0], _LOG_FACTORS[-1]), method="bounded")
         return float(np.exp(-optimum.x))
 
 

@@ -11,6 +11,7 @@ Axes:  image    an image of a split
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64
@@ -112,5 +113,5 @@ def fit_temperature(logits: Float64[np.ndarray, "image class"], labels: Int64[np
     def nll(log_factor: float) -> float:
         return -float((targets * log_softmax(np.exp(log_factor) * logits, axis=1)).sum(axis=1).mean())
 
-    optimum = minimize_scalar(nll, bounds=(-10, 10), method="bounded")
+    optimum: Any = minimize_scalar(nll, bounds=(-10, 10), method="bounded")
     return float(np.exp(-optimum.x))
