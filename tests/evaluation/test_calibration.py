@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from mixlab.evaluation.calibration import (
-    ScaledScores,
     TemperatureFit,
     calibrated_ece,
     ece_equal_mass,
     ece_equal_width,
     reliability,
 )
+from mixlab.evaluation.evaluation import score
 from mixlab.evaluation.metrics import nll
 from mixlab.evaluation.probes.ridge import fit_temperature
 
@@ -89,8 +89,6 @@ def test_the_temperature_of_logits_without_errors_is_finite():
 def test_the_temperature_lowers_the_log_likelihood_and_changes_no_prediction(draw_logits, make_evaluation):
     logits, labels = draw_logits(500, 12, temperature=4, spread=2, seed=3)
     evaluation = make_evaluation(500, 12, temperature=4, seed=3)
-    scaled = ScaledScores(4.0, evaluation.classes)
-    for batch in torch.arange(500).split(64):
-        scaled.add(logits[batch], labels[batch])
-    assert nll(scaled.evaluation).value < nll(evaluation).value
-    np.testing.assert_array_equal(scaled.evaluation.ranks, evaluation.ranks)
+    scaled = score(logits / 4, labels, evaluation.classes)
+    assert nll(scaled).value < nll(evaluation).value
+    np.testing.assert_array_equal(scaled.ranks, evaluation.ranks)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from mixlab.data.batches import EvalBatches
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
-from mixlab.evaluation.evaluate import evaluate, evaluate_batches, predict_fn
+from mixlab.evaluation.evaluate import evaluate, predict_fn, score_batches
 from mixlab.evaluation.evaluation import score
 from mixlab.speed.plan import ComputeMode
 from mixlab.stats.intervals import proportion_interval
@@ -54,7 +54,7 @@ def test_the_logits_of_each_batch_are_passed_on(shades):
         shades.classes,
         CPU,
         batch=5,
-        receive=[lambda logits, labels: received.append((logits, labels))],
+        receive=lambda logits, labels: received.append((logits, labels)),
     )
     assert [len(labels) for _, labels in received] == [5, 5, 2]
     again = score(torch.cat([one for one, _ in received]), torch.cat([two for _, two in received]), shades.classes)
@@ -64,7 +64,7 @@ def test_the_logits_of_each_batch_are_passed_on(shades):
 @pytest.mark.parametrize("mode", [ComputeMode(), ComputeMode("bf16", "channels_last")], ids=str)
 def test_the_model_runs_in_evaluation_mode_without_gradients_and_in_the_given_compute_mode(shades, batches, mode):
     model = Brightness().train()
-    evaluate_batches(predict_fn(model, CPU, mode), batches, shades.classes, shades.splits["test"].names)
+    score_batches(predict_fn(model, CPU, mode), batches, shades.classes, shades.splits["test"].names)
     dtype = torch.float32 if mode.precision == "fp32" else torch.bfloat16
     assert set(model.calls) == {(False, False, dtype, mode.layout == "channels_last")}
 
@@ -78,4 +78,4 @@ def test_logits_that_are_not_finite_are_reported_with_the_image(shades, batches,
 
     names = shades.splits["test"].names
     with pytest.raises(UserError, match=f"The logits of {names[7]} are NaN or infinite"):
-        evaluate_batches(predict, batches, shades.classes, names)
+        score_batches(predict, batches, shades.classes, names)

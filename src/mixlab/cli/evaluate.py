@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mixlab.cli.options import DATA, Device, TrustCode
-from mixlab.cli.output import logger, require_empty_folder, show
+from mixlab.cli.output import logger, require_empty_folder, require_new_file, show
 from mixlab.report.table import Format
 
 
@@ -15,7 +15,7 @@ def evaluate(
     model: Annotated[
         str,
         typer.Argument(
-            help="The folder of a run, a published name, timm:NAME.TAG, hub:owner/name, or a weights file.",
+            help="A run, a published name, timm:NAME.TAG, hub:owner/name, a weights file, or saved logits (.parquet).",
             show_default=False,
         ),
     ],
@@ -23,6 +23,9 @@ def evaluate(
     accuracy: Annotated[
         float, typer.Option(help="Wanted accuracy in per cent of the answers above a confidence.")
     ] = 99.0,
+    save_logits: Annotated[
+        Path | None, typer.Option(help="New parquet file for the logits, from which all numbers can be recomputed.")
+    ] = None,
     format: Annotated[Format, typer.Option(help="csv and json contain all numbers in full precision.")] = "table",
     out: Annotated[Path | None, typer.Option(help="New folder for report.html and results.json.")] = None,
     device: Device = None,
@@ -30,6 +33,8 @@ def evaluate(
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not show progress.")] = False,
 ) -> None:
     """Evaluate a model on images that it was not trained on: accuracy, confidences, every class, errors."""
+    from mixlab.evaluation.logits_evaluation import evaluate_logits_file, is_logits_file
+    from mixlab.evaluation.logits_file import SUFFIX
     from mixlab.evaluation.model_evaluation import evaluate_model
     from mixlab.evaluation.model_evaluation_page import model_evaluation_page
     from mixlab.evaluation.model_evaluation_tables import full_table, tables
@@ -37,7 +42,12 @@ def evaluate(
 
     if out is not None:
         require_empty_folder(out)
-    evaluated = evaluate_model(model, data, wanted=accuracy, quiet=quiet, device=device)
+    if save_logits is not None:
+        require_new_file(save_logits, "--save-logits", SUFFIX)
+    if is_logits_file(model):
+        evaluated = evaluate_logits_file(model, data, wanted=accuracy)
+    else:
+        evaluated = evaluate_model(model, data, wanted=accuracy, device=device, save_logits=save_logits, quiet=quiet)
     log = logger(quiet=quiet)
     for note in evaluated.notes:
         log(note)

@@ -29,6 +29,16 @@ def require_empty_folder(out: Path) -> None:
         )
 
 
+def require_new_file(out: Path, option: str, *suffixes: str) -> None:
+    """Raises UserError if `out` exists, or does not end in one of `suffixes`."""
+    if out.suffix.lower() not in suffixes:
+        *others, last = suffixes
+        known = f"{', '.join(others)} or {last}" if others else last
+        raise UserError(f"{option} {out} has no known format: give a file that ends in {known}.")
+    if out.exists():
+        raise UserError(f"{option} {out} already exists, and existing files are never overwritten: give a new file.")
+
+
 def parse_image_size(text: str | None) -> int | tuple[int, int] | None:
     """The value of --image-size in pixels: "64" for a square, "64x48" for height x width. Raises UserError."""
     if text is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mixlab.cli.options import Device, TrustCode
-from mixlab.cli.output import Log, logger
+from mixlab.cli.output import Log, logger, require_new_file
 from mixlab.errors import UserError
 from mixlab.report.table import Cell, Column, Format, Table, print_table, render
 from mixlab.report.text import join_words, pluralize
@@ -42,7 +42,7 @@ def predict(
     if top < 1:
         raise UserError(f"--top {top} is out of range: it must be at least 1.")
     if out is not None:
-        _require_output(out)
+        require_new_file(out, "--out", ".csv", ".json", ".jsonl")
     log = logger(quiet=quiet)
     files = [file for path in images for file in _files(path, log)]
     predictor = Predictor(model, device=device)
@@ -65,14 +65,6 @@ def predict(
             print(render(table, format), end="")
     if len(predictions) < len(files):
         raise typer.Exit(1 if predictions else 2)
-
-
-def _require_output(out: Path) -> None:
-    """Raises UserError if `out` exists, or its suffix is not that of a known format."""
-    if out.suffix.lower() not in (".csv", ".json", ".jsonl"):
-        raise UserError(f"--out {out} has no known format: give a file that ends in .csv, .json or .jsonl.")
-    if out.exists():
-        raise UserError(f"--out {out} already exists, and existing files are never overwritten: give a new file.")
 
 
 def _file_content(table: Table, suffix: str) -> str:

@@ -18,7 +18,7 @@ from scipy.interpolate import CubicSpline
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from mixlab.evaluation.evaluation import Evaluation, score
+from mixlab.evaluation.evaluation import Evaluation
 from mixlab.stats.estimate import TAIL, Estimate
 from mixlab.stats.intervals import proportion_interval
 
@@ -135,18 +135,3 @@ class TemperatureFit:
         nll = CubicSpline(_LOG_FACTORS, -(self._of_label * self._images + self._of_mean) / (self._images + 1))
         optimum: Any = minimize_scalar(nll, bounds=(_LOG_FACTORS[0], _LOG_FACTORS[-1]), method="bounded")
         return float(np.exp(-optimum.x))
-
-
-class ScaledScores:
-    """Collects the evaluation of logits that are divided by a temperature, batch by batch."""
-
-    def __init__(self, temperature: float, classes: tuple[str, ...]):
-        self._temperature, self._classes = temperature, classes
-        self._parts: list[Evaluation] = []
-
-    def add(self, logits: Float[Tensor, "image class"], labels: Int64[Tensor, " image"]) -> None:
-        self._parts.append(score(logits.float() / self._temperature, labels, self._classes))
-
-    @property
-    def evaluation(self) -> Evaluation:
-        return Evaluation.concat(self._parts)

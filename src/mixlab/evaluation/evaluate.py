@@ -1,4 +1,4 @@
-"""Evaluate a classifier on a split: the batches are added up as they come, and logits are not kept.
+"""Evaluate a classifier on a split: the scores of the images are added up batch by batch, and logits are not kept.
 
 evaluated = evaluate(model, split, preprocess, classes, device)
 evaluated.evaluation.top1   # an Estimate in per cent
@@ -7,6 +7,7 @@ evaluated.evaluation.top1   # an Estimate in per cent
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from mixlab.data.dataset import Split
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 from mixlab.evaluation.evaluation import Evaluation, score
+from mixlab.evaluation.parts import Part, PartStore, Scores, images_per_part
 from mixlab.report.progress import Advance, progress
 from mixlab.speed.plan import ComputeMode, prepare_model
 
@@ -25,18 +27,21 @@ Predict = Callable[[Batch], Float[Tensor, "image class"]]
 """Maps a batch to logits, on any device."""
 
 Receive = Callable[[Float[Tensor, "image class"], Int64[Tensor, " image"]], None]
-"""Called with the logits and the labels of each batch, for example to store them."""
+"""Called with the logits and the labels of each batch."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluated:
     """The result of `evaluate`.
 
+    evaluation  the predictions
+    scaled      the same with logits that are divided by a temperature, if one was given
     split       the images that could be read, in the order of `evaluation`
     unreadable  the reason why an image was skipped, by its name
     """
 
     evaluation: Evaluation
+    scaled: Evaluation | None
     split: Split
     unreadable: dict[str, str]
 
@@ -69,7 +74,9 @@ def evaluate(
     batch: int = BATCH,
     workers: int = 0,
     max_unreadable: int = 0,
-    receive: Sequence[Receive] = (),
+    temperature: float | None = None,
+    receive: Receive | None = None,
+    store: PartStore | None = None,
     title: str = "evaluate",
     quiet: bool = True,
 ) -> Evaluated:
@@ -80,7 +87,9 @@ def evaluate(
     batch           images per forward pass
     workers         processes that read images
     max_unreadable  how many unreadable images are skipped
-    receive         functions that are called with the logits of each batch
+    temperature     logits are also evaluated when divided by it
+    receive         called with the logits and the labels of each batch, or of each stored part
+    store           finished parts are stored there, and those of an interrupted evaluation are not computed again
     title           what the progress bar shows
     quiet           no progress bar
 
@@ -88,36 +97,83 @@ def evaluate(
     """
     mode = ComputeMode()
     predict = predict_fn(prepare_model(model, device, mode), device, mode)
-    batches = EvalBatches(split, preprocess, batch=batch, workers=workers, max_unreadable=max_unreadable, quiet=quiet)
-    with progress(title, total=len(batches.readable), quiet=quiet) as advance:
-        evaluation = evaluate_batches(predict, _with_progress(batches, advance), classes, split.names, receive)
-    return Evaluated(evaluation, split.subset(batches.readable), batches.unreadable)
+
+    def new_part(indices: Int64[np.ndarray, " image"], skipped: int) -> Part:
+        images = split.subset(indices)
+        batches = EvalBatches(
+            images, preprocess, batch=batch, workers=workers, max_unreadable=max_unreadable - skipped, quiet=quiet
+        )
+        scores = score_batches(
+            predict,
+            _with_progress(batches, advance),
+            classes,
+            images.names,
+            temperature=temperature,
+            receive=receive,
+            keep_logits=store is not None and store.with_logits,
+        )
+        return Part(scores, indices[batches.readable], batches.unreadable)
+
+    parts: list[Part] = []
+    with progress(title, total=len(split), quiet=quiet) as advance:
+        for indices in np.array_split(np.arange(len(split)), -(-len(split) // images_per_part(len(classes)))):
+            part = store.load(indices) if store else None
+            if part is None:
+                part = new_part(indices, skipped=sum(len(each.unreadable) for each in parts))
+                if store:
+                    store.save(indices, part)
+            else:
+                if receive and part.scores.logits is not None:
+                    receive(torch.from_numpy(part.scores.logits), torch.from_numpy(part.scores.evaluation.labels))
+                advance(len(part.readable))
+            parts.append(part)
+    return Evaluated(
+        Evaluation.concat([part.scores.evaluation for part in parts]),
+        Evaluation.concat([part.scores.scaled for part in parts if part.scores.scaled]) if temperature else None,
+        split.subset(np.concatenate([part.readable for part in parts])),
+        {name: reason for part in parts for name, reason in part.unreadable.items()},
+    )
 
 
-def evaluate_batches(
+def score_batches(
     predict: Predict,
     batches: Iterable[Batch],
     classes: tuple[str, ...],
     names: Sequence[str],
-    receive: Sequence[Receive] = (),
-) -> Evaluation:
+    *,
+    temperature: float | None = None,
+    receive: Receive | None = None,
+    keep_logits: bool = False,
+) -> Scores:
     """Predict all batches and add up the scores of their images.
 
-    names  the names of all images of the split, for the message about logits that are not finite
+    names        the names of all images of the split, for the message about logits that are not finite
+    temperature  logits are also scored when divided by it
+    receive      called with the logits and the labels of each batch
+    keep_logits  whether the logits are part of the result
 
     Raises UserError if logits are NaN or infinite.
     """
-    parts = []
+    evaluations, scaled, stored = [], [], []
     for batch in batches:
         logits = predict(batch)
-        _require_finite(logits, [names[int(index)] for index in batch.indices])
-        for function in receive:
-            function(logits, batch.labels)
-        parts.append(score(logits, batch.labels, classes))
-    return Evaluation.concat(parts)
+        require_finite(logits, [names[int(index)] for index in batch.indices])
+        if receive:
+            receive(logits, batch.labels)
+        evaluations.append(score(logits, batch.labels, classes))
+        if temperature:
+            scaled.append(score(logits.float() / temperature, batch.labels, classes))
+        if keep_logits:
+            stored.append(logits.float().numpy(force=True))
+    return Scores(
+        Evaluation.concat(evaluations),
+        Evaluation.concat(scaled) if temperature else None,
+        np.concatenate(stored) if keep_logits else None,
+    )
 
 
-def _require_finite(logits: Float[Tensor, "image class"], names: Sequence[str]) -> None:
+def require_finite(logits: Float[Tensor, "image class"], names: Sequence[str]) -> None:
+    """Raises UserError with the name of the first image whose logits are NaN or infinite."""
     finite = logits.isfinite().all(dim=1)
     if not finite.all():
         name = names[int(finite.logical_not().nonzero()[0])]

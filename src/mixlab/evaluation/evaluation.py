@@ -18,6 +18,9 @@ from torch import Tensor
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import proportion_interval
 
+ARRAYS = ("labels", "predictions", "ranks", "confidences", "nll", "brier")
+"""The fields of an Evaluation with one value per image, in their order."""
+
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
@@ -43,14 +46,14 @@ class Evaluation:
     def concat(parts: "Sequence[Evaluation]") -> "Evaluation":
         """The images of all parts, in order."""
         return Evaluation(
-            parts[0].classes, *(np.concatenate(arrays) for arrays in zip(*map(_arrays, parts), strict=True))
+            parts[0].classes, *(np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS)
         )
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def subset(self, selected: Bool[np.ndarray, " image"] | Int64[np.ndarray, " selected"]) -> "Evaluation":
-        return Evaluation(self.classes, *(array[selected] for array in _arrays(self)))
+        return Evaluation(self.classes, *(getattr(self, name)[selected] for name in ARRAYS))
 
     @property
     def correct(self) -> Bool[np.ndarray, " image"]:
@@ -65,17 +68,6 @@ class Evaluation:
     def confusion(self) -> csr_array:
         """Counts of images: one row for each true class, one column for each predicted class."""
         return confusion_matrix(self.labels, self.predictions, len(self.classes))
-
-
-def _arrays(evaluation: Evaluation) -> tuple[np.ndarray, ...]:
-    return (
-        evaluation.labels,
-        evaluation.predictions,
-        evaluation.ranks,
-        evaluation.confidences,
-        evaluation.nll,
-        evaluation.brier,
-    )
 
 
 def score(

@@ -1,11 +1,11 @@
 """Finds the images that a model is evaluated on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from mixlab.data.dataset import Dataset, Split
+from mixlab.data.dataset import Dataset
 from mixlab.data.sources import is_same_source, open_dataset, open_for_evaluation, open_with_assignment
 from mixlab.data.subset import subset
 from mixlab.errors import UserError
@@ -80,13 +80,14 @@ def _open_held_out(run: Run, trained_on: str, classes: tuple[str, ...]) -> Datas
     return dataset.relabelled(classes)
 
 
-def unseen_validation(dataset: Dataset, source: str, *, quiet: bool) -> Split | None:
-    """The validation images on which the weights were not trained; None if there are none.
+def with_unseen_validation(dataset: Dataset, source: str, *, quiet: bool) -> Dataset:
+    """The dataset with only those validation images on which the weights were not trained; without the split if none.
 
-    Weights may have been selected on them, which has little effect on a temperature or a threshold.
+    Weights may have been selected on these images, which has little effect on a temperature or a threshold.
     """
     if "validation" not in dataset.splits:
-        return None
+        return dataset
     validation, learned = dataset.splits["validation"], training_images_of(source)
     unseen = validation.subset(np.flatnonzero(~np.isin(digests_of(validation, quiet=quiet), learned.trained)))
-    return unseen if len(unseen) else None
+    others = {name: split for name, split in dataset.splits.items() if name != "validation"}
+    return replace(dataset, splits=others | {"validation": unseen} if len(unseen) else others)

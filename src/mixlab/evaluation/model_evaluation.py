@@ -7,17 +7,20 @@ evaluated.evaluation.top1
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from mixlab.data.dataset import Split
 from mixlab.errors import UserError
 from mixlab.evaluation.baselines import accuracy, majority_class
-from mixlab.evaluation.calibration import ScaledScores, TemperatureFit, reliability
-from mixlab.evaluation.evaluate import Receive, evaluate
+from mixlab.evaluation.calibration import TemperatureFit, reliability
+from mixlab.evaluation.evaluate import Evaluated
 from mixlab.evaluation.evaluation import Evaluation
-from mixlab.evaluation.evaluation_data import open_evaluation_data, run_of, unseen_validation
+from mixlab.evaluation.evaluation_data import open_evaluation_data, run_of, with_unseen_validation
+from mixlab.evaluation.logits_file import LogitsHeader, require_pyarrow, write_logits
 from mixlab.evaluation.metrics import Metric, balanced_accuracy, by_class, summary
+from mixlab.evaluation.scorer import Scorer
 from mixlab.evaluation.selective import DEFAULT_ACCURACY, TrustedAnswers, trusted_answers
 from mixlab.evaluation.unseen_images import unseen_by_weights
 from mixlab.measure import machine
@@ -25,7 +28,7 @@ from mixlab.report.numbers import number
 from mixlab.report.text import pluralize
 from mixlab.runs.folder import Run
 from mixlab.stats.estimate import Estimate
-from mixlab.weights.load import build_with_weights, load_pretrained
+from mixlab.weights.load import load_pretrained
 from mixlab.zoo.cards import Expected, find_card
 
 SCHEMA = 2
@@ -186,56 +189,53 @@ def evaluate_model(
     wanted: float = DEFAULT_ACCURACY,
     device: str | None = None,
     fields: Mapping[str, Any] | None = None,
-    receive: Sequence[Receive] = (),
+    save_logits: Path | None = None,
     quiet: bool,
 ) -> ModelEvaluation:
     """Evaluate weights in fp32.
 
-    source   as for `mixlab.load`: a run, a published name, hub:owner/name, timm:NAME.TAG, a folder or a file
-    data     the name of a data set; None, or the data set of the training: the test images that the run held out
-    wanted   the accuracy in per cent that answers above a confidence should have
-    device   "cpu", "cuda", "cuda:1" or "mps"; None: the fastest one of this machine
-    fields   config fields that cannot be inferred from the weights
-    receive  functions that are called with the logits of each batch of the evaluated images
-    quiet    no progress bar
+    source       as for `mixlab.load`: a run, a published name, hub:owner/name, timm:NAME.TAG, a folder or a file
+    data         the name of a data set; None, or the data set of the training: the test images that the run held out
+    wanted       the accuracy in per cent that answers above a confidence should have
+    device       "cpu", "cuda", "cuda:1" or "mps"; None: the fastest one of this machine
+    fields       config fields that cannot be inferred from the weights
+    save_logits  file for the logits of the validation and test images, see `mixlab.evaluation.logits_file`
+    quiet        no progress bar
 
     Images that the weights have learned from are left out. The temperature and the confidence threshold are fitted on
     validation images. Raises UserError if no images are left, if the data cannot be read, if its classes are not those
     of the weights, or if the weights cannot be loaded.
     """
     check_wanted(wanted)
+    if save_logits is not None:
+        require_pyarrow()
     run = run_of(source)
+    model = run.config["model"] if run else source
     opened = load_pretrained(source, **(fields or {}))
     found = open_evaluation_data(source, data, opened.classes)
     unseen = unseen_by_weights(found.dataset, ("test",), [source], quiet=quiet)
-    dataset = unseen.dataset
+    dataset = with_unseen_validation(unseen.dataset, source, quiet=quiet)
     torch_device = machine.pick_device(device)
-    evaluate_split = partial(
-        evaluate,
-        build_with_weights(opened.weights),
-        preprocess=opened.preprocess,
-        classes=opened.classes,
-        device=torch_device,
+    scorer = Scorer(
+        opened,
+        dataset,
+        torch_device,
         workers=run.recipe["workers"] if run else 0,
         max_unreadable=run.recipe["max_unreadable"] if run else 0,
+        with_logits=save_logits is not None,
         title=f"evaluate {source}",
         quiet=quiet,
     )
-    validation = unseen_validation(dataset, source, quiet=quiet)
-    if validation is None:
-        test = evaluate_split(dataset.splits["test"], receive=receive)
-        calibrated = None
-    else:
-        fit = TemperatureFit()
-        on_validation = evaluate_split(validation, receive=[fit.add])
-        scaled = ScaledScores(fit.temperature, opened.classes)
-        test = evaluate_split(dataset.splits["test"], receive=[*receive, scaled.add])
-        calibrated = Calibrated(on_validation.evaluation, fit.temperature, scaled.evaluation)
+    calibrated, test = _evaluate_calibrated(scorer) if "validation" in dataset.splits else (None, scorer("test"))
+    if save_logits is not None:
+        header = LogitsHeader(source, model, dataset.name, found.evaluated, opened.classes)
+        write_logits(save_logits, header, scorer.rows())
+    scorer.remove_parts()
     card = find_card(source)
     unreadable = (f"{image} was left out: {reason}." for image, reason in test.unreadable.items())
     return ModelEvaluation(
         source=source,
-        model=run.config["model"] if run else source,
+        model=model,
         data=dataset.name,
         evaluated=found.evaluated,
         split=test.split,
@@ -251,6 +251,15 @@ def evaluate_model(
         run=run,
         environment=machine.describe(torch_device),
     )
+
+
+def _evaluate_calibrated(scorer: Scorer) -> tuple[Calibrated, Evaluated]:
+    """Fit the temperature on the validation images, and evaluate the test images with and without it."""
+    fit = TemperatureFit()
+    validation = scorer("validation", receive=fit.add)
+    test = scorer("test", temperature=fit.temperature)
+    assert test.scaled is not None
+    return Calibrated(validation.evaluation, fit.temperature, test.scaled), test
 
 
 def _majority(train: Split | None, test: Split) -> Estimate:
