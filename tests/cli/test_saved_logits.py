@@ -37,12 +37,16 @@ def test_logits_of_other_images_are_refused(run, trained, pets):
     ended = run("evaluate", "l.parquet", "--data", "folder:fewer")
     assert ended.status == 2
     assert "l.parquet has logits of 4 images that folder:fewer lacks, such as cat/" in ended.err
-    shutil.copytree(pets, "swapped")
-    Path("swapped/cat").rename("swapped/other")
-    Path("swapped/dog").rename("swapped/cat")
-    Path("swapped/other").rename("swapped/dog")
-    ended = run("evaluate", "l.parquet", "--data", "folder:swapped")
+
+
+def test_logits_with_other_labels_are_refused(run, trained, pets):
+    run("evaluate", trained, "--save-logits", "l.parquet", "--quiet")
+    swapped = {"cat": "dog", "dog": "cat"}
+    rows = [f"{path.parent.name}/{path.name},{swapped[path.parent.name]}" for path in sorted(pets.rglob("*.png"))]
+    (pets / "labels.csv").write_text("\n".join(["image,label", *rows]))
+    ended = run("evaluate", "l.parquet", "--data", "csv:pets/labels.csv")
     assert ended.status == 2
+    assert '.png as "dog", but l.parquet as "cat": evaluate the model again on these labels.' in ended.err
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ def rows(images: int = 20, split: str = "test", names: list[str] | None = None):
 
 
 def test_the_rows_are_read_as_they_were_written(tmp_path):
+    written = [rows(12, "validation"), rows(20), rows(3, names=["x", "y", "z"])]
     write_logits(tmp_path / "l.parquet", HEADER, iter(written))
     saved = evaluate_logits(tmp_path / "l.parquet")
     assert saved.header == HEADER
