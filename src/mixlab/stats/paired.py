@@ -16,10 +16,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import nctdtrinc, stdtrit
+from scipy.special import nctdtrinc, stdtr, stdtrit
 
-from mixlab.stats.components import Correctness, Sample, accuracies, interaction_variance
+from mixlab.stats.components import Correctness
+from mixlab.stats.crossed import CrossedDifference, crossed_difference
 from mixlab.stats.estimate import TAIL, Estimate
+from mixlab.stats.mcnemar import mcnemar_p
 
 POWER = 0.80
 
@@ -31,7 +33,8 @@ class Difference:
     difference          the estimate
     low, high           its 95 % interval
     p                   two-sided p-value; below 0.05 if and only if the interval excludes 0
-    standard_error      of the difference, in percentage points
+    image_error         the part of the standard error due to the images, in percentage points
+    seed_error          the part due to the seeds; 0 if both models were trained once, because it is then unknown
     degrees_of_freedom  of the standard error
     seeds               number of trainings of a and of b
     """
@@ -40,9 +43,15 @@ class Difference:
     low: float
     high: float
     p: float
-    standard_error: float
+    image_error: float
+    seed_error: float
     degrees_of_freedom: float
     seeds: tuple[int, int]
+
+    @property
+    def standard_error(self) -> float:
+        """Of the difference, in percentage points: the root of the sum of the squares of its two parts."""
+        return math.hypot(self.image_error, self.seed_error)
 
     @property
     def covers_seeds(self) -> bool:
@@ -83,38 +92,64 @@ def crossed_bootstrap(
     Holm's correction over several pairs: with two, the far tails are unreliable and the false alarm rate was 12 %
     instead of 5 %.
     """
-    rng = np.random.default_rng(seed)
-    images = _image_differences(correct_a, correct_b)
-    seeds_a, seeds_b = accuracies(correct_a), accuracies(correct_b)
-
-    # The variance over seeds contains the interaction already. The lower bound is the variance of the four half images.
-    interaction = interaction_variance(correct_a) + interaction_variance(correct_b)
-    image_variance = image_variance_factor * max(images.variance - interaction, 1 / images.size**2)
-    variance = image_variance + seeds_a.variance + seeds_b.variance
-    denominator = (image_variance_factor * images.variance) ** 2 / images.degrees_of_freedom
-    denominator += sum(seeds.variance**2 / seeds.degrees_of_freedom for seeds in (seeds_a, seeds_b))
-    degrees_of_freedom = max(variance**2 / denominator, 1.0)  # the subtraction could make it smaller than 1
-
-    deviations = (
-        images.resample_means(resamples, rng) * math.sqrt(image_variance / images.variance)
-        + seeds_a.resample_means(resamples, rng)
-        - seeds_b.resample_means(resamples, rng)
-    )
-    t_deviations = deviations * np.sqrt(degrees_of_freedom / rng.chisquare(degrees_of_freedom, resamples))
-    difference = seeds_a.mean - seeds_b.mean
-    replicates = np.sort(np.clip(difference + t_deviations, -1, 1))
-
+    crossed = crossed_difference(correct_a, correct_b, image_variance_factor=image_variance_factor)
+    replicates = crossed.replicates(resamples, np.random.default_rng(seed))
     beyond_zero = min(np.sum(replicates <= 0), np.sum(replicates >= 0))
     outside = math.ceil(TAIL * (resamples + 1)) - 1  # p < 0.05 if fewer replicates than this are at 0 or beyond
-    return Difference(
-        difference=100 * difference,
-        low=100 * float(replicates[outside - 1]),
-        high=100 * float(replicates[-outside]),
+    return _difference(
+        crossed,
+        low=float(replicates[outside - 1]),
+        high=float(replicates[-outside]),
         p=min(1.0, 2 * float(beyond_zero + 1) / (resamples + 1)),
-        standard_error=100 * math.sqrt(variance),
-        degrees_of_freedom=degrees_of_freedom,
-        seeds=(seeds_a.size, seeds_b.size),
     )
+
+
+def crossed_t(correct_a: Correctness, correct_b: Correctness) -> Difference:
+    """`crossed_bootstrap` in closed form, with the quantiles of Student's t instead of those of resamples.
+
+    For many comparisons, such as one for each class: it takes a fraction of the time, and its p-value can be as small
+    as an adjustment for many comparisons needs.
+    """
+    crossed = crossed_difference(correct_a, correct_b)
+    error, freedom = math.sqrt(crossed.variance), crossed.degrees_of_freedom
+    half = float(stdtrit(freedom, 1 - TAIL)) * error
+    return _difference(
+        crossed,
+        low=max(crossed.value - half, -1.0),
+        high=min(crossed.value + half, 1.0),
+        p=2 * float(stdtr(freedom, -abs(crossed.value) / error)),
+    )
+
+
+def _difference(crossed: CrossedDifference, *, low: float, high: float, p: float) -> Difference:
+    """`low` and `high` are fractions."""
+    return Difference(
+        difference=100 * crossed.value,
+        low=100 * low,
+        high=100 * high,
+        p=p,
+        image_error=100 * math.sqrt(crossed.image_variance),
+        seed_error=100 * math.sqrt(crossed.seed_variance),
+        degrees_of_freedom=crossed.degrees_of_freedom,
+        seeds=(crossed.seeds_a.size, crossed.seeds_b.size),
+    )
+
+
+def paired_p(correct_a: Correctness, correct_b: Correctness) -> float:
+    """The two-sided p-value of equal accuracies, for one of many comparisons that are then adjusted together.
+
+    correct_a, correct_b: (seed, image) whether each training classified each image correctly.
+
+    McNemar's exact test if each model was trained once, otherwise `crossed_t`.
+    """
+    if len(correct_a) == len(correct_b) == 1:
+        return mcnemar_p(*disagreements(correct_a, correct_b))
+    return crossed_t(correct_a, correct_b).p
+
+
+def disagreements(correct_a: Correctness, correct_b: Correctness) -> tuple[int, int]:
+    """For one training each, (1, image): the number of images that only a, and only b, classifies correctly."""
+    return int(np.sum(correct_a > correct_b)), int(np.sum(correct_a < correct_b))
 
 
 def cluster_values(correct: Correctness, groups: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -154,12 +189,6 @@ def crossed_interval(correct: Correctness, *, image_variance_factor: float = 1.0
         unit="%",
         spread=float(accuracies.std(ddof=1)) if len(correct) > 1 else None,
     )
-
-
-def _image_differences(correct_a: Correctness, correct_b: Correctness) -> Sample:
-    """Mean difference of each image plus the four half images; equal values are stored once, with their count."""
-    values, weights = np.unique(correct_a.mean(axis=0) - correct_b.mean(axis=0), return_counts=True)
-    return Sample(np.append(values, [1, -1, 0]), np.append(weights, [0.5, 0.5, 1]))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
