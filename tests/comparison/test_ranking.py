@@ -89,7 +89,7 @@ def test_p_holm_is_adjusted_over_all_pairs():
 
 def test_the_n_of_a_pair_is_the_number_of_trainings_of_both_models():
     (pair,) = rank(correct_answers({"one": 95, "other": 90}, seeds=4), margin=1).pairs
-    estimate = pair.estimate
+    estimate = pair.difference.estimate
     assert (estimate.value, estimate.low, estimate.high) == (
         pair.difference.difference,
         pair.difference.low,

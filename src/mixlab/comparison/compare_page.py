@@ -63,7 +63,7 @@ def _significance(comparison: Comparison) -> Section:
         caption="Large marks: the mean of a model with its 95 % interval over seeds and test images. Small marks: "
         "single trainings. Grey lines, or arrows towards them: the baselines.",
     )
-    differences = {pair: pair.estimate for pair in comparison.ranking.pairs}
+    differences = {pair: pair.difference.estimate for pair in comparison.ranking.pairs}
     return significance_section(comparison, top1, differences, pairs_table(comparison))
 
 

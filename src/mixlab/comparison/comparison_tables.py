@@ -4,7 +4,8 @@ from mixlab.benchmark.throughput import BATCH
 from mixlab.comparison.compared import AnyComparison
 from mixlab.comparison.comparison import Comparison, ModelResult
 from mixlab.comparison.ranking import Pair
-from mixlab.comparison.recommendation import format_points, round_bound
+from mixlab.comparison.recommendation import round_bound
+from mixlab.report.numbers import format_points
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import join_words, pluralize
 from mixlab.training.recipes.recipe_files import read_recipe
@@ -152,7 +153,7 @@ def pairs_table_with_scope(comparison: AnyComparison, scope: str) -> Table:
         {
             "a": pair.a,
             "b": pair.b,
-            "difference": pair.estimate,
+            "difference": pair.difference.estimate,
             "p_holm": pair.p_holm,
             "significance": _significance(pair),
         }

@@ -178,7 +178,7 @@ class PretrainedComparison:
 
     def difference(self, pair: Pair) -> Estimate:
         """The difference in percentage points; `n` is the number of evaluated images."""
-        return replace(pair.estimate, n=len(self.cv_folds.evaluated))
+        return replace(pair.difference.estimate, n=len(self.cv_folds.evaluated))
 
     @property
     def test_images(self) -> str:

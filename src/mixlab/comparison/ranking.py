@@ -17,7 +17,6 @@ from jaxtyping import Bool, Float
 from mixlab.errors import UserError
 from mixlab.stats.best import behind_the_best
 from mixlab.stats.components import image_sample, variance_components
-from mixlab.stats.estimate import Estimate
 from mixlab.stats.paired import Difference, crossed_bootstrap, detectable_difference, holm
 from mixlab.stats.sample_size import Needed, needed
 from mixlab.stats.stability import may_be_best, unstable
@@ -60,12 +59,6 @@ class Pair:
             "high": difference.high,
             "p_holm": self.p_holm,
         }
-
-    @property
-    def estimate(self) -> Estimate:
-        """The difference in percentage points; `n` is the number of trainings of both models."""
-        difference = self.difference
-        return Estimate(difference.difference, difference.low, difference.high, sum(difference.seeds), "points")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mixlab.comparison.ranking import Ranking
-from mixlab.report.numbers import number
+from mixlab.report.numbers import format_points, number, round_up
 from mixlab.report.text import pluralize
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.sample_size import MAX_IMAGE_FACTOR, MAX_SEEDS, Needed
@@ -114,11 +114,6 @@ class Recommendation:
         return f"It classifies {number(self.top1[self.chosen].value, 1)} % of the test images correctly."
 
 
-def format_points(points: float) -> str:
-    """ "1 point", "0.5 points"."""
-    return f"{points:g} point" if points == 1 else f"{points:g} points"
-
-
 def round_bound(points: float) -> float:
     """An upper bound in percentage points, rounded up to two decimals."""
     return math.ceil(round(100 * points, 6)) / 100
@@ -152,12 +147,10 @@ def images_needed(needed: Needed, *, images: int) -> str:
 
 
 def _images(needed: Needed, images: int) -> str:
-    """ "1,400 test images instead of 510", rounded up to two digits; "" if no number is known."""
+    """ "1,400 test images instead of 510"; "" if no number is known."""
     if needed.image_factor is None:
         return ""
-    number_of_images = math.ceil(images * needed.image_factor)
-    unit = 10 ** max(len(str(number_of_images)) - 2, 0)
-    return f"{pluralize(math.ceil(number_of_images / unit) * unit, 'test image')} instead of {images:,}"
+    return f"{pluralize(round_up(images * needed.image_factor), 'test image')} instead of {images:,}"
 
 
 def _both(seeds: int) -> str:

@@ -1,7 +1,7 @@
 """Numbers as human-readable text: decimals, thousands, uncertainty and durations."""
 
 from collections.abc import Iterable, Sequence
-from math import floor, isfinite, log10
+from math import ceil, floor, isfinite, log10
 
 from mixlab.stats.estimate import Estimate
 
@@ -37,6 +37,25 @@ def interval(estimate: Estimate, digits: int) -> str:
 def format_estimate(estimate: Estimate, digits: int) -> str:
     """ "97.4 [96.1, 98.2]": the value and its 95 % interval."""
     return f"{number(estimate.value, digits)} {interval(estimate, digits)}".rstrip()
+
+
+def format_points(points: float) -> str:
+    """ "1 point", "0.5 points"."""
+    return f"{points:g} point" if points == 1 else f"{points:g} points"
+
+
+def format_p(p: float) -> str:
+    """A p-value as "p = 0.034" or "p < 0.001"; three decimals, or four close to 0.05."""
+    if p < 0.001:
+        return "p < 0.001"
+    return f"p = {p:.4f}" if round(p, 3) == 0.05 else f"p = {p:.3f}"
+
+
+def round_up(count: float) -> int:
+    """A number of things, rounded up to two significant digits: 1,337.2 -> 1,400."""
+    whole = ceil(count)
+    unit = 10 ** max(len(str(whole)) - 2, 0)
+    return ceil(whole / unit) * unit
 
 
 def tick_labels(ticks: Sequence[float]) -> list[str]:

@@ -142,8 +142,11 @@ class Components:
         """(model, model) Variance of the difference of two means."""
         return self.image_variance + self.seed_variance[:, None] + self.seed_variance
 
-    def with_sizes(self, *, seeds: float, images: float) -> "Components":
-        """The expected components with other numbers of seeds and images, if the means stay as they are."""
+    def with_sizes(self, *, seeds: float | NDArray[np.int64] | NDArray[np.float64], images: float) -> "Components":
+        """The expected components with other numbers of seeds and images, if the means stay as they are.
+
+        seeds: of every model, or (model,).
+        """
         seed_scale, image_scale = self.seeds / seeds, self.images / images
         without_interaction = np.maximum(self.seed_variance - self.interaction, 0) * seed_scale
         interaction = self.interaction * seed_scale * image_scale

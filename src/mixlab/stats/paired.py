@@ -54,6 +54,11 @@ class Difference:
         return math.hypot(self.image_error, self.seed_error)
 
     @property
+    def estimate(self) -> Estimate:
+        """The difference in percentage points; `n` is the number of trainings of both models."""
+        return Estimate(self.difference, self.low, self.high, sum(self.seeds), "points")
+
+    @property
     def covers_seeds(self) -> bool:
         """Whether both models were trained more than once. If False, the interval covers other images only."""
         return min(self.seeds) > 1

@@ -1,4 +1,7 @@
-"""How many seeds or test images a comparison with the best would need, from its variance components."""
+"""How many seeds or test images a comparison would need, from its variance components.
+
+`needed` is about a comparison with the best, the other functions about one pair of models.
+"""
 
 import math
 from collections.abc import Callable
@@ -6,10 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import nctdtr, stdtrit
 
+from mixlab.stats import equivalence
 from mixlab.stats.best import LEVEL
 from mixlab.stats.components import Components
+from mixlab.stats.estimate import TAIL
+from mixlab.stats.paired import POWER
 
 MAX_SEEDS = 100
 MAX_IMAGE_FACTOR = 100
@@ -58,12 +64,80 @@ def predicted_bounds(components: Components, may_be_best: NDArray[np.bool_]) -> 
     Instead of the bootstrap: Student's t, whose degrees of freedom are those of the variance (Satterthwaite, 1946), at
     a level that is adjusted for the number of comparisons with the best model (Bonferroni).
     """
-    variance, by_seed = components.variance, components.seed_variance**2 / np.maximum(components.seeds - 1, 1)
-    spread = by_seed[:, None] + by_seed + components.image_variance**2 / components.images
-    critical = stdtrit(variance**2 / spread, 1 - (1 - LEVEL) / (len(components.means) - 1))
-    bounds = components.means - components.means[:, None] + critical * np.sqrt(variance)  # of j - i
+    critical = stdtrit(_degrees_of_freedom(components), 1 - (1 - LEVEL) / (len(components.means) - 1))
+    bounds = components.means - components.means[:, None] + critical * np.sqrt(components.variance)  # of j - i
     np.fill_diagonal(bounds, 0)
     return 100 * bounds[:, may_be_best].max(axis=1).clip(0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class PairNeeded:
+    """What would bring the power of a test of one pair to 80 %, if the observed difference is the true one.
+
+    seeds           trainings of each model, with the same test images; None: more than `MAX_SEEDS`, or unknown because
+                    a model was trained once
+    image_factor    how many times as many test images, with the same trainings or as many new ones; None: more than
+                    `MAX_IMAGE_FACTOR`
+    images_suffice  whether the test images are enough for some number of seeds
+    """
+
+    seeds: int | None
+    image_factor: float | None
+    images_suffice: bool
+
+
+def needed_for_significance(components: Components) -> PairNeeded:
+    """The sizes with which the 95 % interval excludes 0 with a probability of 80 %; `components` is of two models."""
+    return _needed_for_pair(components, _power_of_significance)
+
+
+def needed_for_equivalence(components: Components, margin: float) -> PairNeeded:
+    """The sizes with which the 90 % interval is within the margin with a probability of 80 %.
+
+    components:  of two models.
+    margin:      in percentage points.
+    """
+    return _needed_for_pair(components, lambda predicted: _power_of_equivalence(predicted, margin / 100))
+
+
+def _needed_for_pair(components: Components, power: Callable[[Components], float]) -> PairNeeded:
+    seeds, images = components.seeds, components.images
+
+    def suffices(seeds: float | NDArray[np.int64] | NDArray[np.float64], images: float) -> bool:
+        return power(components.with_sizes(seeds=seeds, images=images)) >= POWER
+
+    percent = _first(100, 100 * MAX_IMAGE_FACTOR, lambda percent: suffices(seeds, images * percent / 100))
+    return PairNeeded(
+        seeds=_first(int(seeds.max()), MAX_SEEDS, lambda number: suffices(number, images)) if seeds.min() > 1 else None,
+        image_factor=None if percent is None else percent / 100,
+        images_suffice=suffices(math.inf, images),
+    )
+
+
+def _power_of_significance(components: Components) -> float:
+    """The probability that the difference is significant in the observed direction, by the noncentral t."""
+    error, freedom = math.sqrt(components.variance[0, 1]), float(_degrees_of_freedom(components)[0, 1])
+    return _power(abs(components.means[0] - components.means[1]) / error, freedom, TAIL)
+
+
+def _power_of_equivalence(components: Components, margin: float) -> float:
+    """A lower bound of the probability that both one-sided tests reject; `margin` is a fraction."""
+    error, freedom = math.sqrt(components.variance[0, 1]), float(_degrees_of_freedom(components)[0, 1])
+    difference = components.means[0] - components.means[1]
+    below, above = ((margin + sign * difference) / error for sign in (1, -1))
+    return _power(below, freedom, equivalence.LEVEL) + _power(above, freedom, equivalence.LEVEL) - 1
+
+
+def _power(noncentrality: float, freedom: float, tail: float) -> float:
+    """The probability that a noncentral t exceeds the critical value of Student's t with this tail."""
+    return 1 - float(nctdtr(freedom, noncentrality, stdtrit(freedom, 1 - tail)))
+
+
+def _degrees_of_freedom(components: Components) -> NDArray[np.float64]:
+    """(model, model) Of the variance of a difference (Satterthwaite, 1946)."""
+    by_seed = components.seed_variance**2 / np.maximum(components.seeds - 1, 1)
+    spread = by_seed[:, None] + by_seed + components.image_variance**2 / components.images
+    return components.variance**2 / spread
 
 
 def _first(low: int, high: int, holds: Callable[[int], bool]) -> int | None:
