@@ -1,6 +1,6 @@
 import pytest
 
-from mixlab.report.numbers import decimals, duration, number, short, tick_labels
+from mixlab.report.numbers import decimals, duration, format_p, format_points, number, round_up, short, tick_labels
 
 
 def test_numbers_have_thousands_separators_and_a_minus_sign():
@@ -40,3 +40,20 @@ def test_parameter_counts_are_abbreviated():
 )
 def test_a_duration_has_at_most_its_two_largest_units(seconds, text):
     assert duration(seconds) == text
+
+
+def test_points_are_singular_and_plural():
+    assert [format_points(points) for points in (1, 0.5, 2)] == ["1 point", "0.5 points", "2 points"]
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [(0.0342, "p = 0.034"), (0.00004, "p < 0.001"), (1.0, "p = 1.000"), (0.0496, "p = 0.0496"), (0.0504, "p = 0.0504")],
+)
+def test_p_values_close_to_5_per_cent_show_on_which_side_they_are(p, text):
+    assert format_p(p) == text
+
+
+@pytest.mark.parametrize(("count", "rounded"), [(7, 7), (12.1, 13), (510, 510), (1_337.2, 1_400), (100_001, 110_000)])
+def test_numbers_of_things_are_rounded_up_to_two_digits(count, rounded):
+    assert round_up(count) == rounded

@@ -6,7 +6,16 @@ from scipy import stats
 
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import proportion_interval
-from mixlab.stats.paired import cluster_values, crossed_bootstrap, crossed_interval, detectable_difference, holm
+from mixlab.stats.paired import (
+    cluster_values,
+    crossed_bootstrap,
+    crossed_interval,
+    crossed_t,
+    detectable_difference,
+    disagreements,
+    holm,
+    paired_p,
+)
 
 
 def simulate(accuracy, seeds, images=510, seed=0):
@@ -166,6 +175,55 @@ def test_an_accuracy_of_100_per_cent_has_an_interval_below_100():
 def test_four_disagreements_in_one_direction_are_not_significant_but_nine_are():
     assert crossed_bootstrap(*disagreeing(only_a=4, only_b=0, images=510)).p > 0.05  # sign test: 0.125
     assert crossed_bootstrap(*disagreeing(only_a=9, only_b=0, images=510)).p < 0.05  # sign test: 0.004
+
+
+def test_trainings_that_agree_leave_an_error_due_to_the_images_alone():
+    a, b = simulate(95, seeds=1).repeat(3, axis=0), simulate(90, seeds=1, seed=1).repeat(3, axis=0)
+    difference = crossed_t(a, b)
+    assert difference.seed_error == 0
+    assert difference.image_error == difference.standard_error == pytest.approx(crossed_t(a[:1], b[:1]).standard_error)
+
+
+def test_the_error_due_to_the_seeds_is_that_of_the_means_over_seeds():
+    a, b = simulate(95, seeds=4), simulate(90, seeds=3, seed=1)
+    expected = 100 * math.sqrt(a.mean(axis=1).var(ddof=1) / 4 + b.mean(axis=1).var(ddof=1) / 3)
+    difference = crossed_bootstrap(a, b)
+    assert difference.seed_error == pytest.approx(expected)
+    assert difference.standard_error == pytest.approx(math.hypot(difference.image_error, difference.seed_error))
+
+
+def test_images_that_are_difficult_for_one_model_only_are_an_error_due_to_the_images():
+    rng = np.random.default_rng(0)
+    difficult = rng.random((2, 20_000)) < 0.2  # in all trainings of the model, which otherwise differ at random
+    a, b = (simulate(95, seeds=8, images=20_000, seed=seed) & ~difficult[seed] for seed in (0, 1))
+    expected = 100 * math.sqrt(2 * 0.95**2 * 0.2 * 0.8 / 20_000)
+    assert crossed_t(a, b).image_error == pytest.approx(expected, rel=0.03)
+
+
+def test_the_closed_form_is_close_to_the_bootstrap():
+    a, b = simulate(95, seeds=10, images=4_000), simulate(94, seeds=10, images=4_000, seed=1)
+    closed, resampled = crossed_t(a, b), crossed_bootstrap(a, b)
+    assert (closed.low, closed.high) == pytest.approx((resampled.low, resampled.high), abs=0.06)
+    assert closed.p == pytest.approx(resampled.p, abs=0.02)
+    assert closed.standard_error == resampled.standard_error
+
+
+def test_the_closed_form_excludes_0_if_and_only_if_p_is_below_5_per_cent():
+    outcomes = set()
+    for seed in range(100):
+        difference = crossed_t(simulate(95, seeds=3, seed=2 * seed), simulate(93, seeds=3, seed=2 * seed + 1))
+        excludes_zero = difference.low > 0 or difference.high < 0
+        assert (difference.p < 0.05) == excludes_zero
+        outcomes.add(excludes_zero)
+    assert outcomes == {True, False}
+
+
+def test_the_p_value_of_single_trainings_is_exact_and_that_of_several_is_students_t():
+    a, b = disagreeing(only_a=9, only_b=2, images=510)
+    assert disagreements(a, b) == (9, 2)
+    assert paired_p(a, b) == stats.binomtest(2, 11).pvalue
+    several = simulate(95, seeds=3), simulate(94, seeds=3, seed=1)
+    assert paired_p(*several) == crossed_t(*several).p
 
 
 def test_holm_adjusts_in_the_given_order():

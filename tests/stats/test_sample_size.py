@@ -1,11 +1,14 @@
 """Seeds and images that a comparison with the best would need."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy import stats
 
 from mixlab.stats.best import behind_the_best
 from mixlab.stats.components import Components, image_sample, variance_components
-from mixlab.stats.sample_size import needed, predicted_bounds
+from mixlab.stats.sample_size import needed, needed_for_equivalence, needed_for_significance, predicted_bounds
 
 BOTH, SECOND = np.array([True, True]), np.array([False, True])
 
@@ -60,3 +63,52 @@ def test_a_prediction_at_the_given_size_is_about_the_bound():
     correct = [rng.random((8, 2_000)) < rng.normal(accuracy, 0.005, (8, 1)) for accuracy in (0.95, 0.94, 0.9)]
     predicted = predicted_bounds(variance_components(correct, image_sample(correct)), np.ones(3, dtype=bool))
     np.testing.assert_allclose(predicted, behind_the_best(correct), rtol=0.1, atol=0.02)
+
+
+def test_images_that_show_a_difference_follow_from_normal_quantiles():
+    pair = replace(components(image=0.5, seed=0.0, means=(0.98, 0.97)), seeds=np.ones(2))
+    assert needed_for_significance(pair).image_factor == pytest.approx((0.5 * (1.960 + 0.842)) ** 2, rel=0.02)
+
+
+def test_images_that_show_equivalence_follow_from_normal_quantiles():
+    pair = replace(components(image=0.5, seed=0.0), seeds=np.ones(2))
+    needed_images = needed_for_equivalence(pair, margin=0.8).image_factor
+    assert needed_images == pytest.approx((0.5 / 0.8 * (1.645 + 1.282)) ** 2, rel=0.02)  # 10 % on either side
+
+
+@pytest.mark.parametrize("gap", [0.6, 1.5])
+def test_the_needed_seeds_are_the_smallest_with_a_power_of_80_per_cent(gap):
+    pair = components(image=0.1, seed=0.5, means=(0.98, 0.98 - gap / 100))
+    powers = {}
+    for seeds in range(3, 100):
+        by_seed, by_image = 0.5**2 * 3 / seeds, 0.1**2
+        variance = 2 * by_seed + by_image
+        freedom = variance**2 / (2 * by_seed**2 / (seeds - 1) + by_image**2 / 500)
+        critical = stats.t.isf(0.025, freedom)
+        powers[seeds] = stats.nct.sf(critical, freedom, gap / variance**0.5)
+    expected = min(seeds for seeds, power in powers.items() if power >= 0.8)
+    assert needed_for_significance(pair).seeds == expected > 3
+
+
+def test_no_number_of_seeds_decides_if_the_images_alone_are_too_few():
+    pair = components(image=0.8, seed=0.1, means=(0.98, 0.97))
+    for result in (needed_for_significance(pair), needed_for_equivalence(pair, margin=2)):
+        assert (result.seeds, result.images_suffice) == (None, False)
+    assert needed_for_significance(replace(pair, means=np.array([0.98, 0.95]))).images_suffice
+
+
+def test_a_difference_beyond_the_margin_can_never_be_shown_to_be_equivalent():
+    result = needed_for_equivalence(components(image=0.1, seed=0.1, means=(0.98, 0.96)), margin=1)
+    assert (result.seeds, result.image_factor, result.images_suffice) == (None, None, False)
+
+
+def test_the_seeds_are_unknown_if_a_model_was_trained_once():
+    pair = replace(components(image=0.1, seed=0.0, means=(0.98, 0.97)), seeds=np.array([1, 3]))
+    result = needed_for_significance(pair)
+    assert (result.seeds, result.image_factor) == (None, 1.0)
+
+
+def test_unequal_numbers_of_seeds_stay_as_they_are_while_images_are_added():
+    pair = replace(components(image=0.5, seed=0.2, means=(0.98, 0.97)), seeds=np.array([3, 9]))
+    np.testing.assert_array_equal(pair.with_sizes(seeds=pair.seeds, images=2_000).seeds, [3, 9])
+    np.testing.assert_allclose(pair.with_sizes(seeds=9, images=500).seed_variance, [0.002**2 / 3, 0.002**2])

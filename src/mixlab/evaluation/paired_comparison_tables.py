@@ -16,7 +16,7 @@ def tables(comparison: PairedComparison) -> list[Table]:
     return [
         accuracy_table(comparison),
         difference_table(comparison),
-        tests_table(comparison),
+        claims_table(comparison),
         *changed_tables(comparison),
         *class_tables(comparison),
     ]
@@ -55,7 +55,7 @@ def difference_table(comparison: PairedComparison) -> Table:
     return Table("Difference", [Column("measure", "measure"), Column("value", "value", "points", 2)], rows, notes)
 
 
-def tests_table(comparison: PairedComparison) -> Table:
+def claims_table(comparison: PairedComparison) -> Table:
     """The p-values of a difference and of equivalence."""
     test = "crossed bootstrap" if comparison.mcnemar_p is None else "McNemar, exact"
     equivalence = comparison.equivalence
