@@ -75,7 +75,9 @@ def test_changed_images_of_several_runs_show_the_shares_of_correct_runs(several)
     only_a = changed_tables(several)[0]
     assert [column.head for column in only_a.columns[2:]] == ["correct runs, mixer (%)", "correct runs, davit (%)"]
     assert only_a.notes[0] == "Correct: more than half of the runs are."
-    assert all(row["a"] > 50 > row["b"] for row in only_a.rows)
+    shares = [(image.share_a, image.share_b) for image in several.only_a]
+    assert [(row["a"], row["b"]) for row in only_a.rows] == [(100 * a, 100 * b) for a, b in shares[:20]]
+    assert all(a > 0.5 > b for a, b in shares)
 
 
 def test_changed_images_without_names_are_counted():
