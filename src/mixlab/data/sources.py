@@ -12,6 +12,7 @@ from mixlab.data.readers.digits import open_digits
 from mixlab.data.readers.folder import read_folder
 from mixlab.data.readers.hub_dataset import read_hub_dataset
 from mixlab.data.readers.imagenet import open_imagenet, open_imagenet_val
+from mixlab.data.readers.imagenet_variants import VARIANTS, open_imagenet_variant
 from mixlab.data.readers.parquet import read_parquet
 from mixlab.data.readers.tar_file import read_tar
 from mixlab.data.readers.tfds import read_tfds
@@ -139,6 +140,21 @@ def _torchvision_set(name: str) -> Kind:
     )
 
 
+def _imagenet_variant(name: str) -> Kind:
+    """A published test set, which a model can't be trained on."""
+
+    def for_training(location: str, /, *, quiet: bool) -> Dataset:
+        raise UserError(
+            f"{name} is a test set and has no training images: train on imagenet or on your own images, and evaluate "
+            f"the model on {name}."
+        )
+
+    def test_split(location: str, /, *, quiet: bool) -> Dataset:
+        return open_imagenet_variant(name, _optional_path(location))
+
+    return Kind(f"{name}[:PATH]", for_training, test_split, test_split)
+
+
 def _path(location: str) -> Path:
     return Path(location).expanduser()
 
@@ -158,6 +174,7 @@ KINDS = {
         lambda location, *, quiet: open_imagenet_val(_optional_path(location)),
         lambda location, *, quiet: open_imagenet(_optional_path(location)),
     ),
+    **{name: _imagenet_variant(name) for name in VARIANTS},
     **{name: _torchvision_set(name) for name in SETS},
     "folder": _user_images("folder:PATH", _with_name_groups(lambda location, *, quiet: read_folder(_path(location)))),
     "csv": _user_images("csv:FILE", lambda location, *, quiet: read_csv(_path(location))),

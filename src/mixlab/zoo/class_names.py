@@ -3,6 +3,8 @@
 from collections import Counter
 from typing import Any
 
+from mixlab.data.readers.imagenet_classes import imagenet_synsets
+
 CLASS_NAMES_NEED_TIMM = (
     "Class names need timm, which is not installed, so classes are numbered instead. To install it, run "
     '`pip install "mixlab[baselines]"`.'
@@ -32,8 +34,10 @@ def class_names(labels: str, classes: int) -> tuple[str, ...] | None:
 def synsets(labels: str) -> tuple[str, ...]:
     """WordNet identifiers, such as "n01440764", the names of ImageNet's folders.
 
-    Empty if there is no table for `labels`, or timm is not installed.
+    Those of "imagenet-1k" are always available. Empty if there is no table for `labels`, or timm is not installed.
     """
+    if labels == "imagenet-1k":
+        return imagenet_synsets()
     table = _table(labels)
     return tuple(table.label_names()) if table else ()
 
