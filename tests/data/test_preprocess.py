@@ -78,6 +78,18 @@ def test_shorter_side_scales_and_crops_the_centre(size, crop_fraction, shape, sc
     assert resized.permute(1, 2, 0).equal(torch.from_numpy(expected.copy()))
 
 
+def test_stretch_and_crop_ignores_the_aspect_ratio_and_crops_the_centre():
+    image = np.random.default_rng(0).integers(0, 256, (70, 40, 3), dtype=np.uint8)
+    whole = np.array(Image.fromarray(image).resize((64, 32), Image.Resampling.BICUBIC))
+    resized = Preprocess((28, 56), resize="stretch_and_crop", crop_fraction=0.875).resized(image)
+    assert resized.permute(1, 2, 0).equal(torch.from_numpy(whole[2:30, 4:60].copy()))
+
+
+def test_stretch_and_crop_without_a_crop_is_stretch():
+    image = np.random.default_rng(0).integers(0, 256, (31, 47, 3), dtype=np.uint8)
+    assert Preprocess((24, 20), resize="stretch_and_crop").resized(image).equal(Preprocess((24, 20)).resized(image))
+
+
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("shape", [(3, 90), (90, 3), (20, 31), (1, 200)])
 def test_cropping_before_enlarging_changes_only_the_rounding(monkeypatch, shape, interpolation):

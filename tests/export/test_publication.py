@@ -1,8 +1,10 @@
 """Published names contain no local path, and the card describes the preprocessing."""
 
+from typing import get_args
+
 import pytest
 
-from mixlab.data.preprocess import Preprocess
+from mixlab.data.preprocess import Preprocess, Resize
 from mixlab.export.model_card import _preprocessing_text
 from mixlab.export.publication import public_name
 
@@ -25,3 +27,12 @@ def test_the_card_describes_the_value_range_of_deep_images():
         " In images with more than 8 bits, 0 is black and 4095 is white."
     )
     assert _preprocessing_text(Preprocess((8, 8))).endswith("mixlab applies this preprocessing.")
+
+
+def test_the_card_describes_each_kind_of_resizing():
+    text = [_preprocessing_text(Preprocess((8, 8), resize, 0.5)) for resize in get_args(Resize)]
+    assert text[0].startswith("An image is stretched to 8x8 pixels (bicubic). ")
+    assert text[1].startswith("An image is resized to cover 8x8 pixels divided by 0.5 (bicubic), and cropped to the ")
+    assert text[2].startswith(
+        "An image is stretched to 8x8 pixels divided by 0.5 (bicubic), and cropped to the central"
+    )

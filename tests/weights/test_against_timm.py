@@ -4,14 +4,19 @@ No norm, bias or statistic has a special value such as 0 or 1, and the GELU is t
 models and the file would take about 17 GB, by its parameters.
 """
 
+import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from mixlab.data.preprocess import Resize
 from mixlab.weights.convert import Conversion
 from mixlab.weights.load import build_with_weights, load_pretrained
 
@@ -77,6 +82,22 @@ def test_the_image_size_is_preserved_in_a_timm_folder(tmp_path: Path):
     Conversion(pretrained, "timm", tmp_path / "folder").write()
     again = timm.create_model(f"local-dir:{tmp_path / 'folder'}", pretrained=True).eval()
     assert difference(again, timm_model, (64, 96)) < 1e-6
+
+
+def test_the_resizing_of_a_timm_folder_is_that_of_mixlab(tmp_path: Path):
+    torch.manual_seed(0)
+    model = timm.create_model("mixer_s32_224", img_size=64, num_classes=3)
+    save_file(model.state_dict(), tmp_path / "w.safetensors")
+    pretrained = load_pretrained(tmp_path / "w.safetensors")
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 450, 3), dtype=np.uint8))
+    for resize in get_args(Resize):
+        preprocess = replace(pretrained.preprocess, resize=resize, crop_fraction=0.8)
+        Conversion(replace(pretrained, preprocess=preprocess), "timm", tmp_path / resize).write()
+        config = json.loads((tmp_path / resize / "config.json").read_text())["pretrained_cfg"]
+        timm_transform = timm.data.create_transform(**timm.data.resolve_data_config(config))
+        torch.testing.assert_close(timm_transform(image), preprocess(np.array(image)), atol=1e-6, rtol=0)
+        read_back = load_pretrained(tmp_path / resize).preprocess
+        assert read_back(np.array(image)).equal(preprocess(np.array(image)))
 
 
 @torch.inference_mode()

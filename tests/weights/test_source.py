@@ -160,6 +160,7 @@ def test_a_timm_folder_determines_heads_window_labels_and_preprocessing(tmp_path
     assert pretrained.weights.config["image_size"] == (64, 48)
     assert pretrained.classes == ("a", "b", "c")
     assert (pretrained.preprocess.image_size, pretrained.preprocess.mean) == ((64, 48), (0.1, 0.2, 0.3))
+    assert (pretrained.preprocess.resize, pretrained.preprocess.crop_fraction) == ("shorter_side", 0.8)
     assert not caplog.records
 
 

@@ -7,7 +7,7 @@ Axes:  row, column    pixels of the original image
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ INCEPTION_MEAN, INCEPTION_STD = (
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 Interpolation = Literal["bilinear", "bicubic"]
+
+Resize = Literal["stretch", "shorter_side", "stretch_and_crop"]
 
 _OPTIONAL = {"value_range", "transform"}
 
@@ -52,7 +54,8 @@ class Preprocess:
     `image_size`: (rows, columns) of the result, in pixels.
     `resize`: "stretch" resizes the image to `image_size` and ignores its aspect ratio. "shorter_side" keeps the aspect
         ratio: the image is scaled until it just covers `image_size` / `crop_fraction`, then centre-cropped.
-    `crop_fraction`: in (0, 1]; used by "shorter_side" only.
+        "stretch_and_crop" resizes it to `image_size` / `crop_fraction`, ignoring its aspect ratio, and centre-crops.
+    `crop_fraction`: in (0, 1]; not used by "stretch".
     `mean`, `std`: the normalisation of each channel, for pixel values in [0, 1].
     `value_range`: the values of black and white in files of grey images with more than 8 bits; None for the range that
         `mixlab.data.deep_image.default_range` finds for each file. It has no effect on arrays.
@@ -61,7 +64,7 @@ class Preprocess:
     """
 
     image_size: tuple[int, int]
-    resize: Literal["stretch", "shorter_side"] = "stretch"
+    resize: Resize = "stretch"
     crop_fraction: float = 1.0
     interpolation: Interpolation = "bicubic"
     mean: tuple[float, float, float] = INCEPTION_MEAN
@@ -96,8 +99,7 @@ class Preprocess:
         if self.resize == "stretch":
             return self.stretched(image, (0, 0, columns, rows), self.interpolation)
         height, width = self.image_size
-        scale = max(height / self.crop_fraction / rows, width / self.crop_fraction / columns)
-        scaled_height, scaled_width = max(round(rows * scale), height), max(round(columns * scale), width)
+        scaled_height, scaled_width = self._scaled_size(rows, columns)
         top, left = round((scaled_height - height) / 2), round((scaled_width - width) / 2)
         bottom, right = top + height, left + width
         if scaled_height * scaled_width > max(MAX_SCALED_PIXELS, rows * columns):
@@ -110,6 +112,13 @@ class Preprocess:
             return self.stretched(image, box, self.interpolation)
         scaled = Image.fromarray(image).resize((scaled_width, scaled_height), RESAMPLING[self.interpolation])
         return _tensor(np.array(scaled)[top:bottom, left:right])
+
+    def _scaled_size(self, rows: int, columns: int) -> tuple[int, int]:
+        """The height and width to which an image is resized before it is cropped."""
+        height, width = self.image_size
+        scales = height / self.crop_fraction / rows, width / self.crop_fraction / columns
+        row_scale, column_scale = scales if self.resize == "stretch_and_crop" else (max(scales), max(scales))
+        return max(round(rows * row_scale), height), max(round(columns * column_scale), width)
 
     def stretched(
         self, image: UInt8[np.ndarray, "row column 3"], box: Box | FractionalBox, interpolation: Interpolation
@@ -151,7 +160,7 @@ class Preprocess:
                 f"preprocessing has the unknown keys {unknown} and lacks the keys {missing}: its keys must be "
                 f"{', '.join(known)}."
             )
-        for key, choices in (("resize", ("stretch", "shorter_side")), ("interpolation", tuple(RESAMPLING))):
+        for key, choices in (("resize", get_args(Resize)), ("interpolation", tuple(RESAMPLING))):
             if values[key] not in choices:
                 hint = did_you_mean(str(values[key]), choices)
                 raise UserError(f'{key}="{values[key]}" is invalid: it must be {" or ".join(choices)}. {hint}'.rstrip())

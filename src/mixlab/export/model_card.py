@@ -120,8 +120,9 @@ def _preprocessing_text(preprocess: Preprocess) -> str:
     if preprocess.resize == "stretch":
         resized = f"stretched to {height}x{width} pixels ({preprocess.interpolation})"
     else:
+        how = "resized to cover" if preprocess.resize == "shorter_side" else "stretched to"
         resized = (
-            f"resized to cover {height}x{width} pixels divided by {preprocess.crop_fraction:g} "
+            f"{how} {height}x{width} pixels divided by {preprocess.crop_fraction:g} "
             f"({preprocess.interpolation}), and cropped to the central {height}x{width} pixels"
         )
     return (

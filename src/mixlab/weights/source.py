@@ -139,7 +139,7 @@ def _timm_preprocess(published: Mapping[str, Any]) -> Preprocess:
     red_std, green_std, blue_std = map(float, published["std"])
     return Preprocess(
         image_size=(height, width),
-        resize="shorter_side",
+        resize="stretch_and_crop" if published.get("crop_mode") == "squash" else "shorter_side",
         crop_fraction=float(published["crop_pct"]),
         interpolation="bilinear" if published.get("interpolation") == "bilinear" else "bicubic",
         mean=(red, green, blue),

@@ -84,7 +84,7 @@ def write_timm_folder(
                 "input_size": [config["image_channels"], height, width],
                 "fixed_input_size": weights.family == "mixer",
                 "interpolation": preprocess.interpolation,
-                "crop_pct": preprocess.crop_fraction,
+                "crop_pct": 1.0 if preprocess.resize == "stretch" else preprocess.crop_fraction,
                 "crop_mode": "center" if preprocess.resize == "shorter_side" else "squash",
                 "mean": list(preprocess.mean),
                 "std": list(preprocess.std),

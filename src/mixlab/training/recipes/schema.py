@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mixlab.data.augmentation.augment import Augmentation
+from mixlab.data.preprocess import Interpolation, Resize
 from mixlab.errors import UserError
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -31,9 +32,9 @@ class Section(BaseModel):
 class Preprocessing(Section):
     """How images are resized, cropped and normalised. Default: the preprocessing of the weights, else of mixlab."""
 
-    resize: Literal["stretch", "shorter_side"] | None = None
+    resize: Resize | None = None
     crop_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
-    interpolation: Literal["bilinear", "bicubic"] | None = None
+    interpolation: Interpolation | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[Positive, Positive, Positive] | None = None
     value_range: tuple[float, float] | None = None  # black and white in images with more than 8 bits; None: of the data
