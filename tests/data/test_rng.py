@@ -1,7 +1,9 @@
+import hashlib
+
 import numpy as np
 import pytest
 
-from mixlab.data.rng import epoch_order, image_uniforms, step_seed
+from mixlab.data.rng import epoch_order, image_uniforms, named_generator, step_seed
 
 
 def test_random_numbers_of_an_image_do_not_depend_on_other_images():
@@ -52,3 +54,15 @@ def test_a_step_seed_differs_for_every_seed_step_and_process():
     seeds = {step_seed(seed, step, process) for seed in range(5) for step in range(5) for process in range(5)}
     assert len(seeds) == 125
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_a_named_generator_is_a_function_of_its_words():
+    assert named_generator("a.png", "fog", 3).random() == named_generator("a.png", "fog", 3).random()
+    others = [("a.png", "fog", 4), ("a.pngfog", 3), ("fog", "a.png", 3), ("a.png", "fog", "3")]
+    assert named_generator("a.png", "fog", 3).random() not in [named_generator(*words).random() for words in others]
+
+
+def test_the_key_of_a_named_generator_is_a_digest_of_its_words():
+    key = hashlib.blake2b(b'[0, "a.png"]', digest_size=16).digest()
+    expected = np.random.Philox(key=int.from_bytes(key, "little")).random_raw(3)
+    assert (named_generator(0, "a.png").bit_generator.random_raw(3) == expected).all()

@@ -8,6 +8,9 @@ The 128-bit key holds the seed and the epoch (or step). The words of the counter
 the stream, the image (or process), and the purpose of the stream (one of the three constants below).
 """
 
+import hashlib
+import json
+
 import numpy as np
 from jaxtyping import Float64, Int64
 
@@ -36,6 +39,15 @@ def epoch_order(seed: int, epoch: int, n: int) -> Int64[np.ndarray, " {n}"]:
 def step_seed(seed: int, step: int, process: int) -> int:
     """A seed below 2**63 for the random numbers of a batch: mixing, dropout, stochastic depth."""
     return int(_stream(seed, step, _STEP, process).random_raw()) >> 1
+
+
+def named_generator(*words: str | int) -> np.random.Generator:
+    """A generator of random numbers that is a function of `words`, such as the name of an image.
+
+    Its distributions may differ between versions of numpy.
+    """
+    digest = hashlib.blake2b(json.dumps(words).encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.Philox(key=np.frombuffer(digest, dtype="<u8")))
 
 
 def _stream(seed: int, epoch_or_step: int, purpose: int, image_or_process: int) -> np.random.Philox:
