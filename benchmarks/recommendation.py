@@ -26,12 +26,12 @@ from scipy.special import ndtri
 from mixlab.comparison.cross_validation import cross_validate, variance_factor
 from mixlab.data.folds import Round
 from mixlab.evaluation.probes.features import Features
+from mixlab.evaluation.probes.ridge import RIDGES
 from mixlab.files import write_json
 from mixlab.report.table import Column, Table, print_table
 from mixlab.stats.best import behind_the_best
 from mixlab.stats.paired import crossed_bootstrap, crossed_interval
 from mixlab.stats.stability import may_be_best, unstable
-from mixlab.training.linear_probe.recipe import RIDGES
 
 DIFFICULTY, INTERACTION, NOISE = 1.5, 0.7, 1.0  # standard deviations
 FAILED = 80.0  # per cent

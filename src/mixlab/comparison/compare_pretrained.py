@@ -18,13 +18,13 @@ from mixlab.data.value_range import common_range, range_notes
 from mixlab.errors import UserError
 from mixlab.evaluation.baselines import baselines_over_rounds
 from mixlab.evaluation.probes.features import Backbone, features, open_backbone
+from mixlab.evaluation.probes.ridge import RIDGES
 from mixlab.evaluation.unseen_images import unseen_by_weights
 from mixlab.measure import machine
 from mixlab.report.text import pluralize
 from mixlab.speed.plan import ComputeMode
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.paired import cluster_values
-from mixlab.training.linear_probe.recipe import RIDGES
 from mixlab.training.recipes.choose import SMALL, best_accuracy_per_mac, median_short_side
 from mixlab.weights.load import build_with_weights
 from mixlab.weights.source import is_pretrained

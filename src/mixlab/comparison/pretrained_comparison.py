@@ -22,12 +22,12 @@ from mixlab.data.dataset import Dataset, Split
 from mixlab.data.folds import Folds
 from mixlab.data.holdout import VALIDATION_SHARE
 from mixlab.evaluation.probes.features import Backbone
+from mixlab.evaluation.probes.ridge import RIDGES
 from mixlab.evaluation.unseen_images import UnseenImages
 from mixlab.report.text import pluralize
 from mixlab.speed.plan import ComputeMode
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.paired import crossed_interval
-from mixlab.training.linear_probe.recipe import RIDGES
 
 WARNING = (
     "This comparison shows which weights to use, not which architecture is better: the weights were trained by "

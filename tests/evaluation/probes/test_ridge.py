@@ -1,13 +1,15 @@
 """Closed-form heads: penalised least squares, selection of the penalty, temperature scaling."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.special import softmax
 
+from mixlab.evaluation.probes.classifier import merge
 from mixlab.evaluation.probes.features import Features
-from mixlab.evaluation.probes.ridge import fit_head, fit_temperature, ridge_path
+from mixlab.evaluation.probes.ridge import Ridge, fit_head, fit_temperature, ridge_path
 
 MakeFeatures = Callable[..., Features]
 
@@ -101,3 +103,22 @@ def test_the_selected_head_is_calibrated_on_validation(make_features):
     assert fitted.head.loss(validation) <= min(
         plain.scaled_by_temperature(fitted.temperature * factor).loss(validation) for factor in (0.8, 1.25)
     )
+
+
+def test_the_probe_selects_on_validation_and_fits_to_both_splits(make_features):
+    train, validation = make_features(8, noise=1.5), make_features(400, noise=1.5, seed=2)
+    selected = fit_head(train, validation, 3, (1e-6, 1.0, 1e6))
+    fitted = Ridge((1e-6, 1.0, 1e6)).fit(train, validation, ("a", "b", "c"))
+    assert (fitted.penalty, fitted.tried, fitted.images) == (selected.ridge, selected.tried, 408)
+    ((_, expected),) = ridge_path(merge(train, validation), 3, [selected.ridge])
+    head: Any = fitted.classifier
+    np.testing.assert_array_equal(head.weight, expected.weight)
+
+
+def test_predictions_do_not_depend_on_blocks(make_features, monkeypatch):
+    images = make_features(80)
+    ((_, head),) = ridge_path(images, 3, [0.1])
+    whole = head.predict(images.values)
+    assert (whole == head.logits(images.values).argmax(axis=1)).all()
+    monkeypatch.setattr("mixlab.evaluation.probes.ridge._BLOCK", 7)
+    assert (head.predict(images.values) == whole).all()

@@ -16,12 +16,13 @@ from mixlab.data.preprocess import Preprocess
 from mixlab.data.sources import open_dataset
 from mixlab.errors import UserError
 from mixlab.evaluation.probes import features as cache
+from mixlab.evaluation.probes.ridge import RIDGES
 from mixlab.evaluation.training_images import read_training_images
 from mixlab.prediction.predictor import Predictor
 from mixlab.runs.folder import Run, open_run
 from mixlab.runs.history import read_history
 from mixlab.training.linear_probe import train as module
-from mixlab.training.linear_probe.recipe import RIDGES, LinearProbeRecipe
+from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.linear_probe.train import LinearProbeJob, resolve_linear_probe, train_linear_probe
 from mixlab.training.recipes.parse import parse_recipe
 from mixlab.training.recipes.schema import Recipe

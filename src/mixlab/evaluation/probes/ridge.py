@@ -18,7 +18,14 @@ from jaxtyping import Float, Float64, Int64
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
+from mixlab.evaluation.probes.classifier import FittedProbe, merge
 from mixlab.evaluation.probes.features import Features
+
+RIDGES = tuple(float(f"1e{exponent}") for exponent in range(-5, 5))
+"""The default candidates for the penalty."""
+
+_BLOCK = 4096
+"""Images that are classified at the same time, so that the logits of all images are not in memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +38,11 @@ class LinearHead:
     def logits(self, features: Float[np.ndarray, "image channel"]) -> Float64[np.ndarray, "image class"]:
         return features @ self.weight.T + self.bias
 
+    def predict(self, values: Float[np.ndarray, "image channel"]) -> Int64[np.ndarray, " image"]:
+        """The class index of each image."""
+        starts = range(0, len(values), _BLOCK)
+        return np.concatenate([self.logits(values[start : start + _BLOCK]).argmax(axis=1) for start in starts])
+
     def loss(self, features: Features) -> float:
         """The mean cross-entropy in nats."""
         nll = -log_softmax(self.logits(features.values), axis=1)
@@ -38,7 +50,7 @@ class LinearHead:
 
     def top1(self, features: Features) -> float:
         """The accuracy in per cent."""
-        return 100 * float((self.logits(features.values).argmax(axis=1) == features.labels).mean())
+        return 100 * float((self.predict(features.values) == features.labels).mean())
 
     def scaled_by_temperature(self, temperature: float) -> "LinearHead":
         """This head with logits divided by `temperature`."""
@@ -59,6 +71,30 @@ class FittedHead:
     ridge: float
     temperature: float
     tried: dict[float, float]
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """Ridge regression with one of several penalties.
+
+    ridges  candidate penalties, at least one; the largest wins a tie
+    """
+
+    ridges: tuple[float, ...] = RIDGES
+    name = "ridge"
+    seeds = (0,)
+    selects = True
+
+    @property
+    def description(self) -> str:
+        return "A ridge classifier on the training images"
+
+    def fit(self, train: Features, validation: Features | None, classes: Sequence[str], seed: int = 0) -> FittedProbe:
+        assert validation is not None  # `selects`
+        selected = fit_head(train, validation, len(classes), self.ridges)
+        images = merge(train, validation)
+        ((_, head),) = ridge_path(images, len(classes), [selected.ridge])
+        return FittedProbe(head, len(images.labels), selected.ridge, selected.tried)
 
 
 def fit_head(train: Features, validation: Features, classes: int, ridges: Sequence[float]) -> FittedHead:
@@ -87,10 +123,8 @@ def ridge_path(features: Features, classes: int, ridges: Sequence[float]) -> Ite
     The penalty is added to the eigenvalues of the covariance of the standardised features, so a penalty of 1 equals
     their mean. All heads share one eigendecomposition, so each further penalty costs only two small matrix products.
     """
-    values = features.values.astype(np.float64)
-    mean, deviation = values.mean(axis=0), values.std(axis=0)
-    deviation[deviation <= 1e-6 * deviation.max()] = np.inf  # a constant channel gets zero weight
-    standard = (values - mean) / deviation
+    mean, deviation = standardisation(features.values)
+    standard = (features.values - mean) / deviation
     targets = np.eye(classes)[features.labels]
     share = targets.mean(axis=0)
     variances, directions = np.linalg.eigh(standard.T @ standard / len(standard))
@@ -99,6 +133,15 @@ def ridge_path(features: Features, classes: int, ridges: Sequence[float]) -> Ite
         slopes = directions @ (projected / (variances + ridge)[:, None])
         weight = (slopes / deviation[:, None]).T
         yield ridge, LinearHead(weight, share - weight @ mean)
+
+
+def standardisation(
+    values: Float[np.ndarray, "image channel"],
+) -> tuple[Float64[np.ndarray, " channel"], Float64[np.ndarray, " channel"]]:
+    """Mean and standard deviation of each channel. That of a constant channel is infinite, so its weight becomes 0."""
+    mean, deviation = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
+    deviation[deviation <= 1e-6 * deviation.max()] = np.inf
+    return mean, deviation
 
 
 def fit_temperature(logits: Float64[np.ndarray, "image class"], labels: Int64[np.ndarray, " image"]) -> float:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from mixlab.errors import UserError
+from mixlab.evaluation.probes.ridge import RIDGES
 from mixlab.training.recipes.schema import (
     Count,
     Expected,
@@ -15,8 +16,6 @@ from mixlab.training.recipes.schema import (
     Subset,
     TransformSettings,
 )
-
-RIDGES = tuple(float(f"1e{exponent}") for exponent in range(-5, 5))
 
 
 class RidgeSettings(Section):
