@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import fields
@@ -16,6 +17,7 @@ from mixlab.speed.plan import ComputeMode
 from mixlab.training.planning import autotune
 from mixlab.training.planning.autotune import Timings
 
+GOLDEN = Path(__file__).parents[1] / "golden"
 STUDY = ("study", "resolution", "--data", "folder:pets", "--seeds", "2", "--epochs", "1", "--images", "8")
 
 
@@ -66,7 +68,7 @@ def test_the_study_of_transfer_prints_its_tables_and_writes_report_and_results(r
 def test_the_help_lists_the_studies_with_their_questions(run):
     ended = run("study", "--help")
     assert ended.status == 0
-    assert study_names() == ["resolution", "transfer"]
+    assert study_names() == ["avg5", "resolution", "transfer", "vtab"]
     out = plain(ended.out)
     assert (
         "resolution How does a change of the image size affect the accuracy of a Mixer, before and after fine-tuning?"
@@ -88,6 +90,23 @@ def test_the_options_of_a_study_are_the_fields_of_its_settings_with_their_help(r
         assert f"[default: {field.default}; x>={field.metadata['min']}]" in out
 
 
+@pytest.mark.parametrize("name", ["avg5", "vtab"])
+def test_a_study_of_a_model_has_no_option_for_data(run, name):
+    ended = run("study", name, "--help")
+    assert ended.status == 0
+    assert re.findall(r"(--[a-z-]+) <", plain(ended.out)) == ["--model", "--probe", "--folder", "--batch", "--out"]
+
+
+def test_a_study_without_its_datasets_says_what_to_put_where(refused):
+    shutil.copy(GOLDEN / "locuslab_convmixer_tiny.pth.tar", "tiny.pth.tar")
+    sentence = refused("study", "avg5", "--model", "tiny.pth.tar", "--folder", "sets", "--out", "found")
+    assert sentence == (
+        "None of the 5 tasks can be evaluated. The first one: sets/imagenet2012 has no prepared dataset: run "
+        "`tfds build imagenet2012 --file_format=array_record --data_dir=sets`, or copy it there."
+    )
+    assert not Path("found").exists()
+
+
 def test_a_value_below_the_minimum_of_a_setting_is_refused(refused):
     sentence = refused("study", "resolution", "--data", "digits", "--seeds", "1")
     assert "'--seeds'" in sentence and "greater than or equal to 2" in sentence
@@ -105,12 +124,12 @@ def test_transfer_needs_as_many_images_as_shots(refused):
 
 def test_an_unknown_study_is_refused_with_a_list_of_the_studies(refused):
     assert refused("study", "colour", "--data", "digits") == (
-        'There is no study "colour": the studies are resolution, transfer.'
+        'There is no study "colour": the studies are avg5, resolution, transfer, vtab.'
     )
     assert refused("study", "transfers").endswith('Did you mean "transfer"?')
 
 
-@pytest.mark.parametrize("name", ["arms", "result", "__init__"])
+@pytest.mark.parametrize("name", ["arms", "result", "tasks", "__init__"])
 def test_modules_shared_by_studies_are_not_studies(refused, name):
     assert refused("study", name, "--data", "digits").startswith(f'There is no study "{name}"')
 

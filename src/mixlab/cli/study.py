@@ -1,15 +1,15 @@
 """`mixlab study`: experiments of the papers, one command per study. Its options are the fields of the study's settings.
 
 A study is a module of `mixlab.studies` with a dataclass `Settings` and a function `run`. It is imported only when its
-command is used.
+command is used. If `run` takes a dataset, the command has the option --data.
 """
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
 from importlib import import_module
 from importlib.resources import files
-from inspect import Parameter, Signature
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -53,28 +53,28 @@ def _command(name: str) -> Callable[..., None]:
     """The function of a command, with an option for every field of the study's settings."""
     module = import_module(f"mixlab.studies.{name}")
     hints = get_type_hints(module.Settings)
+    takes_dataset = "dataset" in signature(module.run).parameters
+    run = _run_on_dataset if takes_dataset else _run
 
     def command(**given: Any) -> None:
-        from mixlab.data.sources import open_dataset
-        from mixlab.evaluation.unseen_images import unseen_in_training
         from mixlab.files import atomic_folder, write_json, write_text
         from mixlab.studies.result import claims_table, study_page
 
-        data, out, quiet = given.pop("data"), given.pop("out"), given.pop("quiet")
-        folder, log = output_folder(out, f"study-{name}", data), logger(quiet=quiet)
-        unseen = unseen_in_training(open_dataset(data, quiet=quiet), quiet=quiet)
-        result = module.run(unseen.dataset, module.Settings(**given), quiet=quiet, log=log)
+        out, quiet = given.pop("out"), given.pop("quiet")
+        folder = output_folder(out, f"study-{name}", given["data" if takes_dataset else "model"])
+        result, left_out, notes = run(module, given, quiet=quiet)
         findings = result.findings()
         with atomic_folder(folder) as temporary:
-            learned = {"left_out": unseen.left_out, "near_copies": unseen.near_copies}
-            write_json(temporary / "results.json", result.to_dict() | learned)
-            write_text(temporary / "report.html", study_page(result, unseen.notes).html())
+            write_json(temporary / "results.json", result.to_dict() | left_out)
+            write_text(temporary / "report.html", study_page(result, notes).html())
         show([*([claims_table(findings)] if findings else []), *result.tables()], "table")
-        for note in unseen.notes:
+        for note in notes:
             print(note)
         print(f"Report: {folder / 'report.html'}")
 
-    options = [_parameter("data", Annotated[str, typer.Option(help=f"{DATA}.")], Parameter.empty)]
+    options: list[Parameter] = []
+    if takes_dataset:
+        options.append(_parameter("data", Annotated[str, typer.Option(help=f"{DATA}.")], Parameter.empty))
     for field in fields(module.Settings):
         limits = {key: value for key, value in field.metadata.items() if key in ("min", "max")}
         option = typer.Option(help=field.metadata.get("help"), **limits)
@@ -86,6 +86,21 @@ def _command(name: str) -> Callable[..., None]:
     command.__signature__ = Signature(options)  # pyright: ignore[reportFunctionMemberAccess]
     command.__annotations__ = {option.name: option.annotation for option in options}
     return command
+
+
+def _run_on_dataset(module: Any, given: dict[str, Any], *, quiet: bool) -> tuple[Any, dict[str, Any], Sequence[str]]:
+    """The result of a study, the numbers of images that were left out, and notes about them."""
+    from mixlab.data.sources import open_dataset
+    from mixlab.evaluation.unseen_images import unseen_in_training
+
+    unseen = unseen_in_training(open_dataset(given.pop("data"), quiet=quiet), quiet=quiet)
+    result = module.run(unseen.dataset, module.Settings(**given), quiet=quiet, log=logger(quiet=quiet))
+    return result, {"left_out": unseen.left_out, "near_copies": unseen.near_copies}, unseen.notes
+
+
+def _run(module: Any, given: dict[str, Any], *, quiet: bool) -> tuple[Any, dict[str, Any], Sequence[str]]:
+    """The same for a study of a model, with datasets of its own."""
+    return module.run(module.Settings(**given), quiet=quiet, log=logger(quiet=quiet)), {}, ()
 
 
 def _parameter(name: str, annotation: Any, default: Any) -> Parameter:

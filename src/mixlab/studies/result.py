@@ -98,6 +98,11 @@ class StudyResult(Protocol):
 
     @property
     def environment(self) -> Mapping[str, Any]: ...
+    @property
+    def summary(self) -> Summary:
+        """The result at the top of the page."""
+        ...
+
     def findings(self) -> list[Finding]: ...
     def tables(self) -> list[Table]: ...
     def figures(self) -> list[Figure]: ...
@@ -165,6 +170,11 @@ class ArmsResult:
     @property
     def kicker(self) -> str:
         return f"{self.command}: {self.data}, {pluralize(len(self.arms[0].scores), self.repeats.removesuffix('s'))}"
+
+    @property
+    def summary(self) -> Summary:
+        rule = "Claims were fixed before the study ran, and verdicts follow by rule."
+        return Summary(_sentence(self.findings()), rule)
 
     def __getitem__(self, name: str) -> Arm:
         (arm,) = (arm for arm in self.arms if arm.name == name)
@@ -273,7 +283,7 @@ def study_page(result: StudyResult, notes: Sequence[str] = ()) -> Page:
     return Page(
         title=result.title,
         kicker=result.kicker,
-        summary=Summary(_sentence(findings), "Claims were fixed before the study ran, and verdicts follow by rule."),
+        summary=result.summary,
         sections=[
             *([Section("Claims", [claims_table(findings)])] if findings else []),
             Section("Results", [*result.figures(), *result.tables(), *notes]),

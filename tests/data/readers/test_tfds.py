@@ -11,8 +11,10 @@ from PIL import Image
 from mixlab.data.augmentation.augment import Augmentation
 from mixlab.data.batches import TrainingBatches
 from mixlab.data.preprocess import Preprocess
+from mixlab.data.readers.tfds import Target, read_prepared
 from mixlab.data.sources import open_dataset, open_for_evaluation
 from mixlab.errors import UserError
+from prepared_tfds import prepare
 
 tfds = pytest.importorskip("tensorflow_datasets", reason='needs the extra: pip install "mixlab[tfds]"')
 
@@ -26,27 +28,6 @@ def png(seed):
 
 
 IMAGES = {"image": tfds.features.Image(), "label": tfds.features.ClassLabel(names=["dog", "cat"])}
-
-
-def prepare(folder, features, splits):
-    """Prepare a dataset with `splits` (name -> rows) and return its folder."""
-
-    class Pets(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # pyright: ignore[reportGeneralTypeIssues, reportCallIssue]
-        VERSION = tfds.core.Version("1.0.0")
-        pkg_dir_path = code_path = folder  # its default can't be determined in a test module
-
-        def _info(self):
-            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
-
-        def _split_generators(self, dl_manager):
-            return {name: enumerate(rows) for name, rows in splits.items()}
-
-        def _generate_examples(self):
-            raise NotImplementedError
-
-    builder = Pets(data_dir=folder, file_format="array_record")
-    builder.download_and_prepare()
-    return builder.data_dir
 
 
 def rows(count, **more):
@@ -195,3 +176,41 @@ def test_a_missing_extra_is_named(pets, monkeypatch):
     assert error_message(pets) == (
         f'tfds:{pets} needs the optional dependency tensorflow_datasets: pip install "mixlab[tfds]"'
     )
+
+
+def test_parts_of_a_prepared_dataset_are_read_as_splits(pets):
+    parts = {"train": "train[:8]", "validation": "train[8:12]", "test": "test"}
+    dataset = read_prepared(pets, parts, "label", quiet=True)
+    assert (dataset.classes, sizes(dataset)) == (("dog", "cat"), {"train": 8, "validation": 4, "test": 4})
+    names = {image.tobytes() for split in ("train", "validation") for image in images_of(dataset.splits[split])}
+    assert len(names) == 12
+
+
+def images_of(split):
+    return [split.image(index) for index in range(len(split))]
+
+
+def test_classes_can_be_computed_from_other_features(tmp_path):
+    size = {"size": tfds.features.Scalar(np.int64)}
+    folder = prepare(tmp_path / "sets", IMAGES | size, {"train": rows(6, size=lambda i: i)})
+    small = Target("small", ("small", "large"), lambda row: int(row["size"] >= 4))
+    dataset = read_prepared(folder, {"train": "train"}, small, quiet=True)
+    assert dataset.classes == ("small", "large")
+    assert sorted(dataset.splits["train"].labels) == [0, 0, 0, 0, 1, 1]
+    by_label = read_prepared(folder, {"train": "train"}, "label", quiet=True)
+    assert sorted(by_label.splits["train"].labels) == [0, 0, 0, 1, 1, 1]  # not the cached labels of the other target
+
+
+def test_images_can_be_made_brighter(tmp_path):
+    content = io.BytesIO()
+    Image.fromarray(np.array([[0, 1], [1, 0]], dtype=np.uint8)).save(content, "png")
+    content.seek(0)
+    features = {"image": tfds.features.Image(shape=(2, 2, 1)), "label": IMAGES["label"]}
+    folder = prepare(tmp_path / "sets", features, {"train": [{"image": content, "label": 0}]})
+    (image,) = images_of(read_prepared(folder, {"train": "train"}, "label", brightness=255, quiet=True).splits["train"])
+    assert image[..., 0].tolist() == [[0, 255], [255, 0]]
+
+
+def test_parts_that_do_not_exist_are_an_error(pets):
+    with pytest.raises(UserError, match="can't be opened"):
+        read_prepared(pets, {"train": "validation[:8]"}, "label", quiet=True)

@@ -6,13 +6,16 @@ threads, which do not survive the fork of a data loader's workers.
 """
 
 import hashlib
+import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from mixlab.data.dataset import Dataset, Sample
 from mixlab.data.readers.archive import InArchive
@@ -24,6 +27,20 @@ from mixlab.report.progress import progress
 
 _Row = tuple[int, str, int, int]
 """The class and name of an image, and the offset and number of its bytes."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the images are classified by, computed from the features of a row.
+
+    name     identifies it among all targets of a dataset
+    classes  class names
+    index    from the decoded features of a row, except the image, to the class index
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    index: Callable[[Mapping[str, Any]], int]
 
 
 def read_tfds(location: str, *, quiet: bool) -> Dataset:
@@ -42,10 +59,11 @@ def read_tfds(location: str, *, quiet: bool) -> Dataset:
             splits, notes = {"train": tfds_split}, []
         else:
             splits, notes = standard_splits(name, {split: split for split in builder.info.splits})
+        target = _class_label(features, label)
         copies = {
-            split: _copy_images(builder, tfds_name, image, label, quiet=quiet) for split, tfds_name in splits.items()
+            split: _copy_images(builder, tfds_name, image, target, quiet=quiet) for split, tfds_name in splits.items()
         }
-    classes = tuple(features[label].names)
+    classes = target.classes
     samples: dict[str, list[Sample]] = {}
     for split, (images, rows) in copies.items():
         if are_hidden([number for number, *_ in rows], name, split, f'feature "{label}"'):
@@ -56,6 +74,40 @@ def read_tfds(location: str, *, quiet: bool) -> Dataset:
             for number, row_name, offset, size in rows
         ]
     return with_labelled_rows(name, samples, notes, classes)
+
+
+def read_prepared(
+    folder: Path, splits: Mapping[str, str], target: Target | str, *, brightness: int = 1, quiet: bool
+) -> Dataset:
+    """Load parts of a prepared dataset as the splits of a classification task.
+
+    folder      with dataset_info.json
+    splits      "train", "validation" and "test", in terms of TFDS, such as "train[:800]"
+    target      the classes; the name of a ClassLabel feature for its own
+    brightness  factor for pixel values, for images that are stored with a smaller range
+
+    Raises UserError if the folder can't be read, or a split or feature is missing.
+    """
+    name = f"tfds:{folder}"
+    with needs_extra(name, "tfds"):
+        import tensorflow_datasets  # noqa: F401  checks that it is installed
+    with _translate_errors(name):
+        builder = _prepare(str(folder), quiet=quiet)
+        features = dict(builder.info.features.items())
+        image = _feature(name, features, "Image", "image")
+        target = _class_label(features, target) if isinstance(target, str) else target
+        samples = {}
+        for split, tfds_name in splits.items():
+            images, rows = _copy_images(builder, tfds_name, image, target, brightness, quiet=quiet)
+            samples[split] = [
+                Sample(target.classes[number], f"{split}/{row_name}", InArchive(images, row_name, offset, size))
+                for number, row_name, offset, size in rows
+            ]
+    return with_labelled_rows(name, samples, (), target.classes)
+
+
+def _class_label(features: Mapping[str, Any], label: str) -> Target:
+    return Target(label, tuple(features[label].names), lambda row: int(np.asarray(row[label])))
 
 
 def _prepare(source: str, *, quiet: bool) -> Any:
@@ -81,12 +133,14 @@ def _feature(name: str, features: Mapping[str, Any], kind: str, default: str) ->
     )
 
 
-def _copy_images(builder: Any, tfds_split: str, image: str, label: str, *, quiet: bool) -> tuple[Path, list[_Row]]:
+def _copy_images(
+    builder: Any, tfds_split: str, image: str, target: Target, brightness: int = 1, *, quiet: bool
+) -> tuple[Path, list[_Row]]:
     """Copy the images of a split into one file in the cache. Return its path and the rows."""
     import tensorflow_datasets
 
     info_file = Path(builder.data_dir) / "dataset_info.json"
-    key = (str(info_file), info_file.stat().st_mtime_ns, tfds_split)
+    key = (str(info_file), info_file.stat().st_mtime_ns, tfds_split, target.name, brightness)
     cached = cache_folder() / "tfds" / hashlib.sha256(repr(key).encode()).hexdigest()[:16]
     if not cached.is_dir():
         rows: list[_Row] = []
@@ -100,11 +154,20 @@ def _copy_images(builder: Any, tfds_split: str, image: str, label: str, *, quiet
                 row = source[number]
                 file_name = row.get("file_name", b"")
                 file_name = f"/{file_name.decode()}" if isinstance(file_name, bytes) and file_name else ""
-                rows.append((int(np.asarray(row[label])), f"{number:07d}{file_name}", file.tell(), len(row[image])))
-                file.write(row[image])
+                content = row[image] if brightness == 1 else _brighter(row[image], brightness)
+                rows.append((target.index(row), f"{number:07d}{file_name}", file.tell(), len(content)))
+                file.write(content)
                 advance()
             write_text(temporary / "rows.json", json.dumps(rows))
     return cached / "images", [tuple(row) for row in json.loads((cached / "rows.json").read_text(encoding="utf-8"))]
+
+
+def _brighter(content: bytes, factor: int) -> bytes:
+    """The image with multiplied pixel values, as PNG."""
+    pixels = np.asarray(Image.open(io.BytesIO(content)))
+    brighter = io.BytesIO()
+    Image.fromarray(pixels * np.uint8(factor)).save(brighter, "png")
+    return brighter.getvalue()
 
 
 @contextmanager
