@@ -25,6 +25,7 @@ def convert(
     lossy: Annotated[bool, typer.Option("--lossy", help="Write even if the format can't store every field.")] = False,
 ) -> None:
     """Convert weights to the format of another program, bit for bit, and report what the format can't store."""
+    from mixlab.evaluation.novelty import novelty_detector_of
     from mixlab.evaluation.training_images import training_images_of
     from mixlab.runs.folder import Run
     from mixlab.weights.convert import Conversion
@@ -43,4 +44,7 @@ def convert(
     conversion.write()
     if to == "mixlab":
         training_images_of(source).write(Run(out).training_images)
+        detector = novelty_detector_of(source)
+        if detector is not None and pretrained.weights is pretrained.unchanged:
+            detector.write(Run(out).novelty)
     print(out)

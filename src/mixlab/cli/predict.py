@@ -14,6 +14,7 @@ from mixlab.report.table import Cell, Column, Format, Table, print_table, render
 from mixlab.report.text import join_words, pluralize
 
 if TYPE_CHECKING:
+    from mixlab.evaluation.novelty import NoveltyDetector
     from mixlab.prediction.predictor import Prediction
 
 
@@ -55,7 +56,10 @@ def predict(
                 print(f"mixlab: {result}", file=sys.stderr)
             advance(1, file.name)
     if predictions:
-        table = _table(predictions, min(top, len(predictor.classes)))
+        table = _table(predictions, min(top, len(predictor.classes)), predictor.novelty)
+        if out is not None or format == "csv":
+            for note in table.all_notes:
+                log(note)
         if out is not None:
             write_text(out, _file_content(table, out.suffix))
             log(f"{pluralize(len(table.rows), 'prediction')}: {out}")
@@ -99,7 +103,7 @@ def _files(path: Path, log: Log) -> list[Path]:
     return found.images
 
 
-def _table(predictions: "list[tuple[Path, Prediction]]", top: int) -> Table:
+def _table(predictions: "list[tuple[Path, Prediction]]", top: int, novelty: "NoveltyDetector | None") -> Table:
     columns = [Column("image", "image")]
     for rank in range(1, top + 1):
         suffix = "" if top == 1 else f"_{rank}"
@@ -108,4 +112,24 @@ def _table(predictions: "list[tuple[Path, Prediction]]", top: int) -> Table:
     for file, prediction in predictions:
         cells = [cell for label_and_probability in prediction.top(top) for cell in label_and_probability]
         rows.append(dict(zip((column.key for column in columns), (str(file), *cells), strict=True)))
-    return Table(pluralize(len(predictions), "image"), columns, rows)
+    title = pluralize(len(predictions), "image")
+    if novelty is None:
+        return Table(title, columns, rows)
+    flags = [bool(prediction.unlike_training) for _, prediction in predictions]
+    flagged_rows = [
+        row | {"unlike_training_images": "yes" if flag else "no"} for row, flag in zip(rows, flags, strict=True)
+    ]
+    column = Column("unlike_training_images", "unlike the training images", note=_novelty_note(sum(flags), novelty))
+    return Table(title, [*columns, column], flagged_rows)
+
+
+def _novelty_note(flagged: int, novelty: "NoveltyDetector") -> str:
+    from mixlab.evaluation.novelty import FALSE_ALARM_RATE
+
+    low, high = novelty.false_alarm_interval
+    return (
+        f"{pluralize(flagged, 'image')}. Do not trust the label of such an image. The rate of false alarms is at most "
+        f"{100 * FALSE_ALARM_RATE:g} % of images like the {novelty.validation_images:,} validation images on average"
+        f" ({100 * low:.1f} to {100 * high:.1f} % for one training). An image that is not flagged may still be of an "
+        "unknown class."
+    )

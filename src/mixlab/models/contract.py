@@ -7,7 +7,8 @@ A model has a `config` and four submodules, applied in this order:
     norm  the final normalisation
     head  features to class logits
 
-`embed(images)` returns the pooled feature vector of each image, (batch, channel), which is the input of the head.
+`embed(images)` returns the pooled feature vector of each image, (batch, channel), which is the input of the head: the
+logits are `head(embed(images))`.
 `feature_maps(images)` returns feature maps (batch, channel, row, column), highest resolution first: four for DaViT, one
 for other families.
 """

@@ -22,9 +22,11 @@ from torch import Tensor
 
 from mixlab.data.image_file import UnreadableImage
 from mixlab.errors import UserError
+from mixlab.evaluation.novelty import novelty_detector_of
 from mixlab.measure.machine import pick_device
 from mixlab.prediction.image_input import ImageInput, rgb_array
 from mixlab.weights.load import build_with_weights, load_pretrained
+from mixlab.zoo.architecture import embed_and_classify
 from mixlab.zoo.class_names import CLASS_NAMES_NEED_TIMM
 
 BATCH = 64
@@ -34,10 +36,15 @@ _log = logging.getLogger("mixlab")
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """The probability of each class, in [0, 1]; they sum to 1."""
+    """The probability of each class, in [0, 1]; they sum to 1.
+
+    unlike_training  whether the image is unlike all training images, so that its label should not be trusted; None if
+                     this is unknown, because the weights come without a `NoveltyDetector`
+    """
 
     classes: tuple[str, ...]
     probabilities: Float[np.ndarray, " class"]
+    unlike_training: bool | None = None
 
     @property
     def label(self) -> str:
@@ -56,7 +63,7 @@ class Predictor:
     `source` is the folder of a run, or any other source of weights that `load` accepts. `classes` has the name of each
     class, or "class 0", "class 1", ... if the names are unknown. Published models need timm for their class names; if
     it is not installed, a warning is logged. `device` is "cpu", "cuda", "cuda:1" or "mps"; None is the fastest one of
-    this machine.
+    this machine. `novelty` is the detector of images that are unlike the training images, None for weights without one.
 
     An image is a path, the bytes of an image file, a file opened in binary mode, a PIL image, or one of:
 
@@ -82,6 +89,7 @@ class Predictor:
             else tuple(f"class {index}" for index in pretrained.classes)
         )
         self._preprocess = pretrained.preprocess
+        self.novelty = novelty_detector_of(source)
         self._model = build_with_weights(pretrained.weights).to(self._device)
 
     @overload
@@ -124,5 +132,13 @@ class Predictor:
     def _predict_batch(self, images: list[Tensor]) -> list[Prediction]:
         if not images:
             return []
-        logits = self._model(self._preprocess.finished(torch.stack(images).to(self._device)))
-        return [Prediction(self.classes, row) for row in logits.softmax(dim=1).numpy(force=True)]
+        inputs = self._preprocess.finished(torch.stack(images).to(self._device))
+        if self.novelty is None:
+            return [Prediction(self.classes, row) for row in _probabilities(self._model(inputs))]
+        embeddings, logits = embed_and_classify(self._model, inputs)
+        flags = self.novelty.flags(embeddings.numpy(force=True)).tolist()
+        return [Prediction(self.classes, row, flag) for row, flag in zip(_probabilities(logits), flags, strict=True)]
+
+
+def _probabilities(logits: Float[Tensor, "image class"]) -> Float[np.ndarray, "image class"]:
+    return logits.softmax(dim=1).numpy(force=True)

@@ -14,6 +14,8 @@ model.safetensors   the weights with the best validation accuracy; without valid
 config.json         the model's family, its complete config, class names, preprocessing
 training_images.safetensors
                     digests of the images that the weights have learned from: mixlab.evaluation.training_images
+novelty.safetensors features of training images, to flag images that are unlike them: mixlab.evaluation.novelty; only
+                    with enough validation images
 """
 
 import json
@@ -46,6 +48,11 @@ class Run:
     def training_images(self) -> Path:
         """The record of `mixlab.evaluation.training_images`, which runs of older versions lack."""
         return self.path / "training_images.safetensors"
+
+    @property
+    def novelty(self) -> Path:
+        """The detector of `mixlab.evaluation.novelty`, which many runs lack."""
+        return self.path / "novelty.safetensors"
 
     @property
     def journal(self) -> Path:

@@ -17,6 +17,8 @@ EXCLUDED = (
     "cli",
     "comparison",
     "data/inspection",
+    "evaluation/novelty.py",
+    "evaluation/novelty_features.py",
     "evaluation/training_images.py",
     "evaluation/unseen_images.py",
     "export",
@@ -27,6 +29,7 @@ EXCLUDED = (
     "stats",
     "studies",
     "training/epoch_lines.py",
+    "training/novelty.py",
     "training/run_page.py",
     "training/trackers.py",
 )

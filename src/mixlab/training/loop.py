@@ -33,6 +33,7 @@ from mixlab.training.early_stopping import stops_early
 from mixlab.training.ema import ModelEma
 from mixlab.training.epoch_lines import EpochLines
 from mixlab.training.job import Job
+from mixlab.training.novelty import novelty_detector
 from mixlab.training.objective import make_objective
 from mixlab.training.optimizer import build_optimizers
 from mixlab.training.recipes.schema import Recipe
@@ -191,7 +192,9 @@ def _fit(job: Job, plan: Plan, writer: RunWriter, *, quiet: bool) -> None:
         best_checkpoint = checkpoints.best() if validation else None
         weights = best_checkpoint.tensors if best_checkpoint else _weights(network, ema)
         images = record_training_images(job.dataset, (rank, accelerator.num_processes), quiet=quiet)
-        writer.finish(weights, union(all_gather(images)))
+        learned = writer.with_initial_images(union(all_gather(images)))
+        novelty = novelty_detector(job, weights, learned, accelerator, batch=plan.micro_batch, quiet=quiet)
+        writer.finish(weights, learned, novelty)
     accelerator.wait_for_everyone()
 
 

@@ -12,6 +12,7 @@ from accelerate import PartialState
 from torch import Tensor, nn
 
 from mixlab.errors import Interrupted, UserError
+from mixlab.evaluation.novelty import NoveltyDetector
 from mixlab.evaluation.training_images import TrainingImages, training_images_of, union
 from mixlab.files import create_parents, write_json, write_text
 from mixlab.measure import machine
@@ -155,16 +156,19 @@ class RunWriter:
             self._write_page()
             self._next_page = time.perf_counter() + _PAGE_INTERVAL * (time.perf_counter() - started)
 
-    def finish(self, weights: Mapping[str, Tensor], images: TrainingImages) -> None:
-        """Write the weights, config, training images and report, and mark the run as done.
+    def with_initial_images(self, images: TrainingImages) -> TrainingImages:
+        """The images of this training together with those of the initial weights; the latter on the main process."""
+        return images | self._initial_images
 
-        images  training and validation images of this training; those of the initial weights are added
-        """
+    def finish(self, weights: Mapping[str, Tensor], images: TrainingImages, novelty: NoveltyDetector | None) -> None:
+        """Write the weights, config, training images, novelty detector and report, and mark the run as done."""
         if not self._writes:
             return
         job = self._job
         write_tensors(self.run.weights, weights)
-        (images | self._initial_images).write(self.run.training_images)
+        images.write(self.run.training_images)
+        if novelty is not None:
+            novelty.write(self.run.novelty)
         write_config(self.run.path, job.architecture, job.dataset.classes, job.preprocess, self.stored_model)
         self._write_page()
         self.run.set_state("done")

@@ -24,6 +24,8 @@ from mixlab.data.preprocess import Preprocess
 from mixlab.data.sources import open_dataset, open_with_assignment
 from mixlab.errors import UserError
 from mixlab.evaluation.evaluate import evaluate
+from mixlab.evaluation.novelty import NoveltyDetector
+from mixlab.evaluation.novelty_features import embed_novelty_images, select_novelty_images
 from mixlab.evaluation.training_images import TrainingImages, digests_of, training_images_of, union
 from mixlab.files import atomic_folder, write_text
 from mixlab.measure import machine
@@ -38,6 +40,7 @@ from mixlab.training.recipes.schema import Recipe
 from mixlab.training.run_page import run_page
 from mixlab.weights.load import load
 from mixlab.weights.storage.write import write_tensors
+from mixlab.zoo.architecture import Model, classifies_embeddings
 
 
 def average(runs: Sequence[Run], out: Path, *, quiet: bool) -> Run:
@@ -62,10 +65,11 @@ def average(runs: Sequence[Run], out: Path, *, quiet: bool) -> Run:
     device = machine.pick_device()
     model = load(first.path)
     model.load_state_dict(average_state_dicts(load(run.path).state_dict() for run in runs))
-    model = prepare_model(model, device, ComputeMode())
+    prepare_model(model, device, ComputeMode())
     images = union(training_images_of(run.path) for run in runs)
     unreadable = _estimate_statistics(model, first, recipe, dataset.splits["train"], quiet=quiet)
     validation = _evaluated(model, first, recipe, dataset, images, quiet=quiet)
+    detector = _novelty_detector(model, first, dataset, images, quiet=quiet)
     with atomic_folder(out) as temporary:
         run = start_run(
             temporary, first.recipe, first.plan, machine.describe(device), first.data, first.split_assignment
@@ -75,6 +79,8 @@ def average(runs: Sequence[Run], out: Path, *, quiet: bool) -> Run:
             journal.write("end", **_total_cost(runs), unreadable=unreadable)
         write_tensors(run.weights, {name: tensor.cpu() for name, tensor in model.state_dict().items()})
         images.write(run.training_images)
+        if detector is not None:
+            detector.write(run.novelty)
         shutil.copy(first.path / "config.json", run.path)
         write_text(run.path / "report.html", run_page(run, out).html())
         run.set_state("done")
@@ -195,6 +201,16 @@ def _evaluated(
         quiet=quiet,
     ).evaluation
     return {"top1": evaluation.top1.value, "images": len(evaluation)}
+
+
+def _novelty_detector(
+    model: Model, run: Run, dataset: Dataset, images: TrainingImages, *, quiet: bool
+) -> NoveltyDetector | None:
+    selected = select_novelty_images(dataset, images, quiet=quiet)
+    if selected is None or not classifies_embeddings(model):
+        return None
+    preprocess, batch = Preprocess.from_dict(run.config["preprocess"]), run.plan["micro_batch"]
+    return embed_novelty_images(model, preprocess, dataset, selected, batch=batch, quiet=quiet).detector()
 
 
 def _total_cost(runs: Sequence[Run]) -> dict[str, float]:

@@ -14,12 +14,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib import import_module
+from math import prod
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, get_type_hints
 
 import torch
+from jaxtyping import Float
 from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
 
 from mixlab.errors import UserError, did_you_mean
 from mixlab.measure.macs import count_macs, count_parameters
@@ -214,6 +217,29 @@ def variant_names() -> list[str]:
 def macs_of(model: Model) -> int:
     """Multiply-accumulates of the forward pass of one image, at the image size in the config of `model`."""
     return count_macs(model, (model.config.image_channels, *height_and_width(model.config.image_size)))
+
+
+def embed_and_classify(
+    model: Model, images: Float[Tensor, "batch image_channel height width"]
+) -> tuple[Float[Tensor, "batch channel"], Float[Tensor, "batch class"]]:
+    """The embeddings and the logits of images, with one pass through the network."""
+    if isinstance(model, TimmModel):
+        return model.embed_and_classify(images)
+    embeddings = model.embed(images)
+    return embeddings, model.head(embeddings)
+
+
+def classifies_embeddings(model: Model) -> bool:
+    """Whether `embed_and_classify` returns the logits of `model`, which is in evaluation mode.
+
+    True for the families of the papers. User code, and a few models of timm, may compute their logits in another way.
+    """
+    if not (isinstance(model, TimmModel) or (hasattr(model, "embed") and hasattr(model, "head"))):
+        return False
+    shape = (1, model.config.image_channels, *height_and_width(model.config.image_size))
+    images = torch.linspace(-1, 1, prod(shape), device=next(model.parameters()).device).reshape(shape)
+    with torch.inference_mode():
+        return torch.allclose(embed_and_classify(model, images)[1], model(images), rtol=1e-4, atol=1e-5)
 
 
 def parse_assignment(assignment: str) -> tuple[str, Any]:

@@ -57,6 +57,11 @@ class TimmModel(nn.Module):
         """The pooled features (batch, channel), which are the input of the head."""
         return self.network.forward_head(self.network.forward_features(images), pre_logits=True)
 
+    def embed_and_classify(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The pooled features (batch, channel) and the logits (batch, class)."""
+        features = self.network.forward_features(images)
+        return self.network.forward_head(features, pre_logits=True), self.network.forward_head(features)
+
     def forward(self, images: Tensor) -> Tensor:
         return self.network(images)
 

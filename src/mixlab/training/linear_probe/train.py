@@ -7,15 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Int64
 
-from mixlab.data.dataset import Dataset
+from mixlab.data.dataset import Dataset, Split
 from mixlab.data.holdout import VALIDATION_SHARE, group_equal_files
 from mixlab.data.near_duplicate_groups import group_near_duplicates
 from mixlab.errors import UserError
+from mixlab.evaluation.novelty import NoveltyDetector
+from mixlab.evaluation.novelty_features import NoveltyFeatures, Vectors, select_novelty_images
 from mixlab.evaluation.probes.features import Backbone, Features, features, open_backbone
 from mixlab.evaluation.probes.ridge import FittedHead, LinearHead, fit_head
-from mixlab.evaluation.training_images import record_training_images, training_images_of
+from mixlab.evaluation.training_images import TrainingImages, record_training_images, training_images_of
 from mixlab.files import atomic_folder, create_parents, write_text
 from mixlab.measure import machine
 from mixlab.measure.memory import peak_bytes
@@ -135,11 +139,33 @@ def _fit_and_write(job: LinearProbeJob, folder: Path, *, quiet: bool) -> Run:
     seconds = time.perf_counter() - started
     with atomic_folder(folder) as temporary:
         run = _write_run(job, temporary, fitted, train, validation, seconds)
-        images = record_training_images(job.dataset, quiet=quiet) | training_images_of(job.backbone.source)
-        images.write(run.training_images)
+        learned = record_training_images(job.dataset, quiet=quiet) | training_images_of(job.backbone.source)
+        learned.write(run.training_images)
+        if detector := _novelty_detector(job, learned, train, validation, quiet=quiet):
+            detector.write(run.novelty)
         write_text(run.report, run_page(run, folder).html())
         run.set_state("done")
     return Run(folder)
+
+
+def _novelty_detector(
+    job: LinearProbeJob, learned: TrainingImages, train: Features, validation: Features, *, quiet: bool
+) -> NoveltyDetector | None:
+    """The detector from the features that the head was fitted to and selected on."""
+    images = select_novelty_images(job.dataset, learned, quiet=quiet)
+    if images is None:
+        return None
+    splits = job.dataset.splits
+    return NoveltyFeatures(
+        _by_index(splits["train"], train, images.train), _by_index(splits["validation"], validation, images.validation)
+    ).detector()
+
+
+def _by_index(split: Split, features: Features, selected: Int64[np.ndarray, " selected"]) -> Vectors:
+    """The features of the selected images that can be read, by index in `split`."""
+    readable = [index for index, name in enumerate(split.names) if name not in features.unreadable]
+    vectors = dict(zip(readable, features.values, strict=True))
+    return {index: vectors[index] for index in selected.tolist() if index in vectors}
 
 
 def replace_head(weights: Weights, head: LinearHead) -> Weights:
