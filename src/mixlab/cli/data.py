@@ -1,4 +1,4 @@
-"""`mixlab data`: check a dataset, or preview the images that a model gets."""
+"""`mixlab data`: check a dataset, find wrong labels, or preview the images that a model gets."""
 
 import json
 from pathlib import Path
@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
-from mixlab.cli.options import DATA
+from mixlab.cli.options import DATA, TrustCode
 from mixlab.cli.output import logger, output_folder, require_empty_folder, show
 from mixlab.errors import UserError
 from mixlab.report.table import Format
 
-data = typer.Typer(no_args_is_help=False, help="Check a dataset, or preview the images that a model gets.")
+data = typer.Typer(
+    no_args_is_help=False, help="Check a dataset, find wrong labels, or preview the images that a model gets."
+)
 
 
 @data.command()
@@ -52,6 +54,43 @@ def check(
             write_json(temporary / "results.json", results(checked))
             write_text(temporary / "report.html", page)
         log(f"Report: {out / 'report.html'}")
+
+
+@data.command()
+def labels(
+    source: Annotated[str, typer.Argument(metavar="DATA", help=f"{DATA}.")],
+    model: Annotated[
+        str | None,
+        typer.Option(help="Weights whose features are used, or a model to train. Default: chosen by the image size."),
+    ] = None,
+    folds: Annotated[int, typer.Option(help="Folds: each image is predicted without its own.")] = 5,
+    out: Annotated[
+        Path | None, typer.Option(help="New folder for report.html, labels.csv and results.json. Default: in runs/.")
+    ] = None,
+    trust_code: TrustCode = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Do not show progress.")] = False,
+) -> None:
+    """Find labels that are probably wrong, and write a table to correct them. Nothing is changed."""
+    from mixlab.comparison.label_errors import find_label_errors
+    from mixlab.comparison.label_errors_page import label_errors_page, suspects_table
+    from mixlab.comparison.label_table import TABLE, write_label_table
+    from mixlab.data.sources import open_dataset
+    from mixlab.files import atomic_folder, write_json, write_text
+
+    folder = output_folder(out, "labels", source)
+    log = logger(quiet=quiet)
+    dataset = open_dataset(source, quiet=quiet)
+    for note in dataset.notes:
+        log(note)
+    found = find_label_errors(dataset, model, folds, quiet=quiet, log=log)
+    with atomic_folder(folder) as temporary:
+        write_json(temporary / "results.json", found.results())
+        write_text(temporary / "report.html", label_errors_page(found, folder).html())
+        notes = write_label_table(found, temporary)
+    if found.suspects:
+        show([suspects_table(found)], "table")
+    print("\n".join([found.conclusion, found.estimate, *notes]))
+    print(f"\nReport: {folder / 'report.html'}\nTable: {folder / TABLE}")
 
 
 @data.command()

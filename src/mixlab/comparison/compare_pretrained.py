@@ -8,12 +8,12 @@ import numpy as np
 
 from mixlab.benchmark.throughput import images_per_second
 from mixlab.comparison.candidates import require_several
-from mixlab.comparison.cross_validation import CrossValidation, cross_validate
+from mixlab.comparison.cross_validation import CrossValidation, cross_validate, require_every_class
 from mixlab.comparison.pretrained_comparison import PretrainedComparison, PretrainedResult
 from mixlab.comparison.ranking import DEFAULT_MARGIN, check_margin
-from mixlab.data.dataset import Dataset, Split
+from mixlab.data.dataset import Dataset
 from mixlab.data.deep_image import ValueRange
-from mixlab.data.folds import Folds, Round, make_folds, single_test_split
+from mixlab.data.folds import Folds, make_folds, single_test_split
 from mixlab.data.value_range import common_range, range_notes
 from mixlab.errors import UserError
 from mixlab.evaluation.baselines import baselines_over_rounds
@@ -104,7 +104,7 @@ def compare_pretrained(
         log(note)
     rounds = list(cv_folds.rounds())
     split = cv_folds.images.split
-    _require_every_class(dataset, split, rounds)
+    require_every_class(dataset, split, rounds)
     device = machine.pick_device()
     log(f"Running on {machine.device_name(device)}. Computing the baselines.")
     # The baselines read every image, so an unreadable one is reported before any feature is computed.
@@ -142,16 +142,6 @@ def _cv_folds(dataset: Dataset, folds: int | None, *, quiet: bool) -> Folds:
             return single_test_split(dataset, quiet=quiet)
         folds = FOLDS
     return make_folds(dataset, folds, quiet=quiet)
-
-
-def _require_every_class(dataset: Dataset, split: Split, rounds: Sequence[Round]) -> None:
-    for each in rounds:
-        counts = np.bincount(split.labels[each.train], minlength=len(dataset.classes))
-        if not counts.all():
-            raise UserError(
-                f'{dataset.name} has too few different images of "{dataset.classes[int(counts.argmin())]}" for '
-                "separate training, validation and test images in every fold: add images, or use more folds."
-            )
 
 
 def _open_backbone(name: str, value_range: ValueRange | None) -> Backbone:

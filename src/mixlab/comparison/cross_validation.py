@@ -12,7 +12,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from scipy.special import softmax
 
+from mixlab.data.dataset import Dataset, Split
 from mixlab.data.folds import Round
+from mixlab.errors import UserError
 from mixlab.evaluation.evaluation import Evaluation, score
 from mixlab.evaluation.probes.features import Features
 from mixlab.evaluation.probes.ridge import FittedHead, fit_head
@@ -58,6 +60,17 @@ def variance_factor(folds: int) -> float:
     1 + k / (k - 1). For a single test split, which has no folds, the factor is 1.
     """
     return 1.0 if folds == 1 else 1 + folds / (folds - 1)
+
+
+def require_every_class(dataset: Dataset, split: Split, rounds: Sequence[Round]) -> None:
+    """Raises UserError if the training images of a round lack a class. `split` has the images of all rounds."""
+    for each in rounds:
+        counts = np.bincount(split.labels[each.train], minlength=len(dataset.classes))
+        if not counts.all():
+            raise UserError(
+                f'{dataset.name} has too few different images of "{dataset.classes[int(counts.argmin())]}" for '
+                "separate training, validation and test images in every fold: add images, or use more folds."
+            )
 
 
 def cross_validate(

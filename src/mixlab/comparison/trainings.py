@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float32
 
 from mixlab.data.dataset import Dataset
-from mixlab.evaluation.evaluate import evaluate
+from mixlab.evaluation.evaluate import Evaluated, Receive, evaluate
 from mixlab.evaluation.evaluation import Evaluation
 from mixlab.runs.folder import Run
 from mixlab.runs.history import read_history
@@ -37,16 +37,7 @@ class Trained:
 
 def evaluate_training(run: Run, dataset: Dataset, device: torch.device) -> Trained:
     """Evaluate a finished run on the test split of `dataset`, in fp32."""
-    pretrained = load_pretrained(run.path)
-    model = build_with_weights(pretrained.weights)
-    evaluated = evaluate(
-        model,
-        dataset.splits["test"],
-        pretrained.preprocess,
-        dataset.classes,
-        device,
-        batch=run.plan["micro_batch"],
-    )
+    evaluated = _evaluate(run, dataset, device)
     history = read_history(run.journal)
     assert history.end is not None  # the run is finished
     return Trained(
@@ -56,4 +47,24 @@ def evaluate_training(run: Run, dataset: Dataset, device: torch.device) -> Train
         training_seconds=history.end["training_seconds"],
         images=history.end["images"],
         peak_bytes=history.end["peak_bytes"],
+    )
+
+
+def predicted_probabilities(run: Run, dataset: Dataset, device: torch.device) -> Float32[np.ndarray, "image class"]:
+    """The probabilities that a finished run predicts for the test split of `dataset`, in fp32."""
+    parts: list[Float32[np.ndarray, "image class"]] = []
+    _evaluate(run, dataset, device, lambda logits, _: parts.append(logits.float().softmax(dim=1).numpy(force=True)))
+    return np.concatenate(parts)
+
+
+def _evaluate(run: Run, dataset: Dataset, device: torch.device, receive: Receive | None = None) -> Evaluated:
+    pretrained = load_pretrained(run.path)
+    return evaluate(
+        build_with_weights(pretrained.weights),
+        dataset.splits["test"],
+        pretrained.preprocess,
+        dataset.classes,
+        device,
+        batch=run.plan["micro_batch"],
+        receive=receive,
     )

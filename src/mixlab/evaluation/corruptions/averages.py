@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from mixlab.stats.estimate import Estimate
-from mixlab.stats.intervals import bootstrap_interval
+from mixlab.stats.intervals import mean_interval
 
 ALEXNET_ERRORS = {
     "gaussian_noise": 88.6428,
@@ -59,6 +59,6 @@ def corruption_accuracy(correct: Bool[np.ndarray, "corruption image"]) -> Estima
 
     correct  whether each image was classified correctly, with one row for each kind and severity
 
-    The same images are corrupted in all ways, so that the interval is a bootstrap over images.
+    The same images are corrupted in all ways, so that the interval is that of a mean over images.
     """
-    return bootstrap_interval(100 * correct.mean(axis=0), statistic=np.mean, unit="%")
+    return mean_interval(100 * correct.mean(axis=0), "%", least=0, most=100)

@@ -97,7 +97,7 @@ def enlarged(
     centre = layer[top : top + cropped[0], left : left + cropped[1]]
     large = ndimage.zoom(centre, (factor, factor, *(1,) * (layer.ndim - 2)), order=1)
     top, left = ((length - side) // 2 for length, side in zip(large.shape[:2], sides, strict=True))
-    return large[top : top + sides[0], left : left + sides[1]]
+    return np.asarray(large)[top : top + sides[0], left : left + sides[1]]
 
 
 def _gaussian(image: Float64[np.ndarray, "row column 3"], deviation: float) -> Float64[np.ndarray, "row column 3"]:

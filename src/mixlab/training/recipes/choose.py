@@ -20,7 +20,9 @@ SMALL = 64  # pixels
 """Models for images with a shorter side of at most this length are trained from scratch: published weights are trained
 on photographs and transfer little to such small images."""
 
-_FROM_SCRATCH = "convmixer_nano"  # the best nano size on digits (docs/log.md)
+FROM_SCRATCH = "convmixer_nano"
+"""The model for small images: the best nano size on the digits (docs/log.md)."""
+
 _FINE_TUNING = "finetune_folder"
 _SAMPLED = 9  # images
 
@@ -88,8 +90,8 @@ def median_short_side(split: Split) -> int:
 
 
 def _from_scratch(dataset: Dataset, reason: str) -> ChosenRecipe:
-    name, fields = default_recipe(_FROM_SCRATCH, dataset.name)
-    return ChosenRecipe(name, fields, f"{reason} {_FROM_SCRATCH} is trained from scratch with the recipe {name}.")
+    name, fields = default_recipe(FROM_SCRATCH, dataset.name)
+    return ChosenRecipe(name, fields, f"{reason} {FROM_SCRATCH} is trained from scratch with the recipe {name}.")
 
 
 def _top1(card: Card) -> float:
