@@ -1,5 +1,7 @@
 """Blur. Images are uint8; results have the same range as floats, and are truncated by `corrupt`."""
 
+import math
+
 import numpy as np
 from jaxtyping import Float64, UInt8
 from scipy import ndimage, signal
@@ -91,14 +93,22 @@ def enlarged(
     layer: Float64[np.ndarray, "row column *channel"], factor: float
 ) -> Float64[np.ndarray, "row column *channel"]:
     """The centre of a layer, enlarged by `factor` to the size of the layer with linear interpolation."""
-    sides = layer.shape[:2]
-    cropped = [int(np.ceil(side / factor)) for side in sides]
-    top, left = ((side - crop) // 2 for side, crop in zip(sides, cropped, strict=True))
-    centre = layer[top : top + cropped[0], left : left + cropped[1]]
-    large = ndimage.zoom(centre, (factor, factor, *(1,) * (layer.ndim - 2)), order=1)
-    top, left = ((length - side) // 2 for length, side in zip(large.shape[:2], sides, strict=True))
-    return np.asarray(large)[top : top + sides[0], left : left + sides[1]]
+    for axis, side in enumerate(layer.shape[:2]):
+        cropped = math.ceil(side / factor)
+        enlarged_side = round(cropped * factor)
+        positions = (np.arange(side) + (enlarged_side - side) // 2) * (cropped - 1) / (enlarged_side - 1)
+        layer = _interpolated(layer, (side - cropped) // 2 + positions, axis)
+    return layer
+
+
+def _interpolated(
+    layer: Float64[np.ndarray, "..."], positions: Float64[np.ndarray, " position"], axis: int
+) -> Float64[np.ndarray, "..."]:
+    """The values of a layer at fractional positions along an axis, with linear interpolation."""
+    below = np.minimum(positions.astype(int), layer.shape[axis] - 2)
+    fraction = np.expand_dims(positions - below, tuple(range(1, layer.ndim - axis)))
+    return layer.take(below, axis) * (1 - fraction) + layer.take(below + 1, axis) * fraction
 
 
 def _gaussian(image: Float64[np.ndarray, "row column 3"], deviation: float) -> Float64[np.ndarray, "row column 3"]:
-    return ndimage.gaussian_filter(image, (deviation, deviation, 0), mode="nearest")
+    return ndimage.gaussian_filter(image, (deviation, deviation, 0), output=np.float64, mode="nearest")
