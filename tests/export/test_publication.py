@@ -4,9 +4,9 @@ from typing import get_args
 
 import pytest
 
+from mixlab.data.name_groups import public_name
 from mixlab.data.preprocess import Preprocess, Resize
 from mixlab.export.model_card import _preprocessing_text
-from mixlab.export.publication import public_name
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`mixlab evaluate`: how good a model is, how sure, and where it fails."""
+"""`mixlab evaluate`: how good a model is, how sure, where it fails, and whether it is better than another one."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,7 @@ import typer
 
 from mixlab.cli.options import DATA, Device, TrustCode
 from mixlab.cli.output import logger, require_empty_folder, require_new_file, show
+from mixlab.errors import UserError
 from mixlab.report.table import Format
 
 
@@ -15,14 +16,44 @@ def evaluate(
     model: Annotated[
         str,
         typer.Argument(
-            help="A run, a published name, timm:NAME.TAG, hub:owner/name, a weights file, or saved logits (.parquet).",
+            help="A run, a published name, timm:NAME.TAG, hub:owner/name, a weights file, or saved logits (.parquet). "
+            "Several runs of one method are separated by commas.",
             show_default=False,
         ),
     ],
-    data: Annotated[str | None, typer.Option(help=f"{DATA}. Default: the test split of the run.")] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(help=f"{DATA}. Can be repeated. Default: the test split of the run.")
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help="Compare with this model on the same images: like MODEL, or a file of --save. Repeatable."),
+    ] = None,
+    margin: Annotated[
+        float, typer.Option(help="Points: a smaller difference from --against is irrelevant in practice.")
+    ] = 1.0,
     accuracy: Annotated[
         float, typer.Option(help="Wanted accuracy in per cent of the answers above a confidence.")
     ] = 99.0,
+    probe: Annotated[
+        str | None,
+        typer.Option(help="Evaluate the frozen features instead: fewshot:K, knn:K, ridge or logistic."),
+    ] = None,
+    crop: Annotated[
+        str | None, typer.Option(help="Evaluation crop of the papers: resize-crop, resmall-crop or resize.")
+    ] = None,
+    tta: Annotated[str | None, typer.Option(help="Test-time augmentation: flip or flip-shift.")] = None,
+    tta_below: Annotated[
+        float | None, typer.Option(help="Augment only images with a lower confidence, from 0 to 1.")
+    ] = None,
+    real: Annotated[
+        Path | None, typer.Option(help="real.json: also evaluate with the ReaL labels of ImageNet's validation images.")
+    ] = None,
+    corruptions: Annotated[
+        str | None, typer.Option(help="Also evaluate on corrupted images: all, or kinds separated by commas.")
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="New file that says which images are correct, for others' --against (.correct).")
+    ] = None,
     save_logits: Annotated[
         Path | None, typer.Option(help="New parquet file for the logits, from which all numbers can be recomputed.")
     ] = None,
@@ -33,34 +64,96 @@ def evaluate(
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not show progress.")] = False,
 ) -> None:
     """Evaluate a model on images that it was not trained on: accuracy, confidences, every class, errors."""
+    from mixlab.evaluation.correctness import write_correctness
+    from mixlab.evaluation.corruption_evaluation import evaluate_corruptions
+    from mixlab.evaluation.corruptions.corrupt import KINDS
     from mixlab.evaluation.logits_evaluation import evaluate_logits_file, is_logits_file
     from mixlab.evaluation.logits_file import SUFFIX
-    from mixlab.evaluation.model_evaluation import evaluate_model
-    from mixlab.evaluation.model_evaluation_page import model_evaluation_page
-    from mixlab.evaluation.model_evaluation_tables import full_table, tables
+    from mixlab.evaluation.methods import evaluate_methods
+    from mixlab.evaluation.methods_report import full_tables, methods_page, tables
+    from mixlab.evaluation.model_evaluation import ModelEvaluation, evaluate_model
+    from mixlab.evaluation.views import Views
     from mixlab.files import atomic_folder, write_json, write_text
 
     if out is not None:
         require_empty_folder(out)
     if save_logits is not None:
         require_new_file(save_logits, "--save-logits", SUFFIX)
-    if is_logits_file(model):
-        evaluated = evaluate_logits_file(model, data, wanted=accuracy)
-    else:
-        evaluated = evaluate_model(model, data, wanted=accuracy, device=device, save_logits=save_logits, quiet=quiet)
+    if save is not None:
+        require_new_file(save, "--save", ".correct")
+        if len(data or []) > 1 or ("," in model and not Path(model).exists()):
+            raise UserError("--save writes the answers of one run on one data set: give a single MODEL and --data.")
+    if probe is not None:
+        _require_alone("--probe", {"--against": against, "--corruptions": corruptions, "--save-logits": save_logits})
+        _evaluate_probe(model, data or [], probe, device, format, out, quiet=quiet)
+        return
+    views = Views(crop, tta, tta_below)
+
+    def evaluate_one(source: str, name: str | None) -> ModelEvaluation:
+        if is_logits_file(source):
+            return evaluate_logits_file(source, name, wanted=accuracy)
+        return evaluate_model(
+            source,
+            name,
+            wanted=accuracy,
+            views=views,
+            real=real,
+            device=device,
+            save_logits=save_logits if source == model else None,
+            quiet=quiet,
+        )
+
+    result = evaluate_methods(model, against or [], data or [None], margin=margin, evaluate=evaluate_one)
+    corrupted = None
+    if corruptions is not None:
+        kinds = KINDS if corruptions == "all" else corruptions.split(",")
+        corrupted = evaluate_corruptions(model, data[0] if data else None, kinds, device=device, quiet=quiet)
+    results = result.results() | ({"corruptions": corrupted.to_dict()} if corrupted else {})
     log = logger(quiet=quiet)
-    for note in evaluated.notes:
+    for note in result.notes:
         log(note)
     match format:
         case "json":
-            print(json.dumps(evaluated.results(), indent=2, ensure_ascii=False, allow_nan=False))
+            print(json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False))
         case "csv":
-            show([full_table(evaluated)], format)
+            show(full_tables(result), format)
         case _:
-            show(tables(evaluated), format)
+            show([*tables(result), *([corrupted.table()] if corrupted else [])], format)
+    if save is not None:
+        write_correctness(save, result.sets[0][0].predictions)
+        log(f"Which images are correct: {save}")
     if out is not None:
-        page = model_evaluation_page(evaluated).html()
+        page = methods_page(result, corrupted).html()
         with atomic_folder(out) as temporary:
-            write_json(temporary / "results.json", evaluated.results())
+            write_json(temporary / "results.json", results)
             write_text(temporary / "report.html", page)
         log(f"Report: {out / 'report.html'}")
+
+
+def _evaluate_probe(
+    model: str, data: list[str], probe: str, device: str | None, format: Format, out: Path | None, *, quiet: bool
+) -> None:
+    from mixlab.data.sources import open_dataset
+    from mixlab.evaluation.probes.probe import parse_probe
+    from mixlab.evaluation.probes.probe import probe as evaluate_probe
+    from mixlab.files import atomic_folder, write_json
+
+    method = parse_probe(probe)
+    if len(data) != 1:
+        raise UserError("--probe needs one data set with training and test images: give it with --data.")
+    result = evaluate_probe(model, open_dataset(data[0], quiet=quiet), method, device=device, quiet=quiet)
+    if format == "json":
+        print(json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        show(result.tables(), format)
+    if out is not None:
+        with atomic_folder(out) as temporary:
+            write_json(temporary / "results.json", result.to_dict())
+        logger(quiet=quiet)(f"Results: {out / 'results.json'}")
+
+
+def _require_alone(option: str, others: dict[str, object]) -> None:
+    """Raises UserError if an option is given that has no effect with `option`."""
+    for name, value in others.items():
+        if value:
+            raise UserError(f"{name} has no effect with {option}: leave one of them out.")

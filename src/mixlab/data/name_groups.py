@@ -6,6 +6,7 @@ group, or the whole match if it has none, names the group of the image.
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 from mixlab.data.dataset import Dataset, Split
 from mixlab.errors import UserError
@@ -60,3 +61,9 @@ def _matched_group(regex: re.Pattern[str], image: str) -> str:
 def _with_groups(split: Split, found: dict[str, str]) -> Split:
     # An image's own name begins with a slash, so that it is not the name of a group.
     return replace(split, groups=tuple(found[image] or f"/{image}" for image in split.names))
+
+
+def public_name(data: str) -> str:
+    """The name of data without its local path and groups: folder:/home/me/pets becomes folder:pets."""
+    kind, _, path = split_group_option(data)[0].partition(":")
+    return f"folder:{Path(path).name}" if kind == "folder" else kind

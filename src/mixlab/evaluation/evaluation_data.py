@@ -4,11 +4,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int64
 
 from mixlab.data.dataset import Dataset
-from mixlab.data.sources import is_same_source, open_dataset, open_for_evaluation, open_with_assignment
+from mixlab.data.readers.imagenet_variants import VARIANTS
+from mixlab.data.sources import (
+    is_same_source,
+    open_as_provided,
+    open_dataset,
+    open_for_evaluation,
+    open_with_assignment,
+)
 from mixlab.data.subset import subset
 from mixlab.errors import UserError
+from mixlab.evaluation.restricted_classes import class_columns
 from mixlab.evaluation.training_images import digests_of, training_images_of
 from mixlab.runs.folder import Run, open_run
 from mixlab.zoo.cards import find_card
@@ -17,10 +26,16 @@ from mixlab.zoo.class_names import synsets
 
 @dataclass(frozen=True, eq=False)
 class EvaluationData:
-    """A dataset whose "test" split is evaluated, and `evaluated`: which images these are, in words."""
+    """The images of an evaluation.
+
+    dataset    its "test" split is evaluated; "validation" may exist
+    evaluated  which images these are, in words
+    columns    the columns of the logits that belong to the classes of the dataset; None: all, in the same order
+    """
 
     dataset: Dataset
     evaluated: str
+    columns: Int64[np.ndarray, " restricted_class"] | None = None
 
 
 def run_of(source: str) -> Run | None:
@@ -40,6 +55,8 @@ def open_evaluation_data(source: str, data: str | None, classes: tuple[str, ...]
     if the data cannot be read, has other classes, or is not given for weights that are not a run.
     """
     run = run_of(source)
+    if data is not None and data.partition(":")[0] in VARIANTS:
+        return _open_variant(source, data, classes)
     if run is not None:
         trained_on = run.recipe["data"]
         if data is None or is_same_source(data, trained_on):
@@ -52,7 +69,16 @@ def open_evaluation_data(source: str, data: str | None, classes: tuple[str, ...]
             f"{source} is not the folder of a run, which has test images of its own: give the images with --data, for "
             "example --data folder:PATH."
         )
-    return EvaluationData(_open_by_class_names(source, data, classes), "images that the model may have been trained on")
+    evaluated = "images that the model may have been trained on"
+    return EvaluationData(_open_by_class_names(source, data, classes), evaluated)
+
+
+def _open_variant(source: str, data: str, classes: tuple[str, ...]) -> EvaluationData:
+    """A test set for models of ImageNet, which is evaluated with the logits of its own classes only."""
+    dataset, card = open_as_provided(data), find_card(source)
+    columns = class_columns(dataset.classes, (synsets(card.labels) if card else ()) or classes)
+    named = replace(dataset, classes=tuple(classes[column] for column in columns))
+    return EvaluationData(named, f"a test set with {len(columns):,} classes of ImageNet", columns)
 
 
 def _open_by_class_names(source: str, data: str, classes: tuple[str, ...]) -> Dataset:

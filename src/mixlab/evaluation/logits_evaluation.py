@@ -9,11 +9,16 @@ from mixlab.data.sources import open_as_provided
 from mixlab.errors import UserError
 from mixlab.evaluation.baselines import accuracy, majority_class
 from mixlab.evaluation.logits_file import SUFFIX, LogitsEvaluation, evaluate_logits
-from mixlab.evaluation.model_evaluation import Calibrated, ModelEvaluation, check_wanted
+from mixlab.evaluation.model_evaluation import (
+    Calibrated,
+    ModelEvaluation,
+    check_wanted,
+    published_results,
+)
 from mixlab.evaluation.selective import DEFAULT_ACCURACY
+from mixlab.evaluation.views import Views
 from mixlab.measure import machine
 from mixlab.report.text import join_words, pluralize
-from mixlab.zoo.cards import find_card
 
 
 def is_logits_file(source: str) -> bool:
@@ -32,7 +37,6 @@ def evaluate_logits_file(source: str, data: str | None, *, wanted: float = DEFAU
     check_wanted(wanted)
     saved = evaluate_logits(Path(source).expanduser())
     labels = saved.evaluation.labels
-    card = find_card(saved.header.source)
     calibrated = None
     if saved.validation and saved.temperature and saved.scaled:
         calibrated = Calibrated(saved.validation, saved.temperature, saved.scaled)
@@ -41,16 +45,18 @@ def evaluate_logits_file(source: str, data: str | None, *, wanted: float = DEFAU
         model=saved.header.model,
         data=saved.header.data,
         evaluated=saved.header.evaluated,
+        views=Views(),
         split=None if data is None else _matching_images(source, saved, data),
         names=saved.names,
         evaluation=saved.evaluation,
         calibrated=calibrated,
+        real=None,
         left_out=0,
         near_copies=None,
         notes=(f"Recomputed from the logits of {saved.header.source}.",),
         majority=accuracy(majority_class(labels, len(labels)), labels),
         wanted=wanted,
-        expected=card.expected if card else (),
+        expected=published_results(saved.header.source),
         run=None,
         environment=machine.describe(machine.pick_device("cpu")),
     )

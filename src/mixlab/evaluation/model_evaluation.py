@@ -17,18 +17,18 @@ from mixlab.evaluation.baselines import accuracy, majority_class
 from mixlab.evaluation.calibration import TemperatureFit, reliability
 from mixlab.evaluation.evaluate import Evaluated
 from mixlab.evaluation.evaluation import Evaluation
-from mixlab.evaluation.evaluation_data import open_evaluation_data, run_of, with_unseen_validation
 from mixlab.evaluation.logits_file import LogitsHeader, require_pyarrow, write_logits
 from mixlab.evaluation.metrics import Metric, balanced_accuracy, by_class, summary
+from mixlab.evaluation.prepare import prepare_evaluation
+from mixlab.evaluation.real_labels import read_real_labels, real_accuracy
 from mixlab.evaluation.scorer import Scorer
 from mixlab.evaluation.selective import DEFAULT_ACCURACY, TrustedAnswers, trusted_answers
-from mixlab.evaluation.unseen_images import unseen_by_weights
+from mixlab.evaluation.views import Views
 from mixlab.measure import machine
 from mixlab.report.numbers import number
 from mixlab.report.text import pluralize
 from mixlab.runs.folder import Run
 from mixlab.stats.estimate import Estimate
-from mixlab.weights.load import load_pretrained
 from mixlab.zoo.cards import Expected, find_card
 
 SCHEMA = 2
@@ -57,10 +57,12 @@ class ModelEvaluation:
     model        the name of the model
     data         the name of the data set
     evaluated    which images were evaluated, in words
+    views        the crop and the test-time augmentation
     split        the evaluated images; None if only their logits are known
     names        of the evaluated images
     evaluation   their predictions
     calibrated   None without validation images
+    real         the accuracy with the ReaL labels; None if they were not given
     left_out     the number of images that were left out because the model has learned from them
     near_copies  the number of remaining images that are near copies of training or validation images; None: unknown
     notes        about the images
@@ -76,10 +78,12 @@ class ModelEvaluation:
     model: str
     data: str
     evaluated: str
+    views: Views
     split: Split | None
     names: Sequence[str]
     evaluation: Evaluation
     calibrated: Calibrated | None
+    real: Estimate | None
     left_out: int
     near_copies: int | None
     notes: tuple[str, ...]
@@ -156,7 +160,9 @@ class ModelEvaluation:
             },
             "commit": self.environment["commit"],
             "device": self.environment["device"],
+            "views": self.views.facts,
             **{metric.key: asdict(estimate) for metric, estimate in self.summary.items()},
+            **({"real": asdict(self.real)} if self.real else {}),
             "baselines": {"majority class": asdict(self.majority)},
             "reliability": [asdict(each) for each in reliability(self.evaluation)],
             "calibration": self._calibration_results(),
@@ -187,6 +193,8 @@ def evaluate_model(
     data: str | None,
     *,
     wanted: float = DEFAULT_ACCURACY,
+    views: Views | None = None,
+    real: Path | None = None,
     device: str | None = None,
     fields: Mapping[str, Any] | None = None,
     save_logits: Path | None = None,
@@ -197,6 +205,8 @@ def evaluate_model(
     source       as for `mixlab.load`: a run, a published name, hub:owner/name, timm:NAME.TAG, a folder or a file
     data         the name of a data set; None, or the data set of the training: the test images that the run held out
     wanted       the accuracy in per cent that answers above a confidence should have
+    views        the crop and the test-time augmentation; None: those of the weights
+    real         a file with the ReaL labels of the ImageNet validation images
     device       "cpu", "cuda", "cuda:1" or "mps"; None: the fastest one of this machine
     fields       config fields that cannot be inferred from the weights
     save_logits  file for the logits of the validation and test images, see `mixlab.evaluation.logits_file`
@@ -209,47 +219,35 @@ def evaluate_model(
     check_wanted(wanted)
     if save_logits is not None:
         require_pyarrow()
-    run = run_of(source)
-    model = run.config["model"] if run else source
-    opened = load_pretrained(source, **(fields or {}))
-    found = open_evaluation_data(source, data, opened.classes)
-    unseen = unseen_by_weights(found.dataset, ("test",), [source], quiet=quiet)
-    dataset = with_unseen_validation(unseen.dataset, source, quiet=quiet)
-    torch_device = machine.pick_device(device)
-    scorer = Scorer(
-        opened,
-        dataset,
-        torch_device,
-        workers=run.recipe["workers"] if run else 0,
-        max_unreadable=run.recipe["max_unreadable"] if run else 0,
-        with_logits=save_logits is not None,
-        title=f"evaluate {source}",
-        quiet=quiet,
-    )
+    real_labels = None if real is None else read_real_labels(real)
+    prepared = prepare_evaluation(source, data, views=views, device=device, fields=fields, quiet=quiet)
+    dataset = prepared.dataset
+    scorer = prepared.scorer(dataset, with_logits=save_logits is not None)
     calibrated, test = _evaluate_calibrated(scorer) if "validation" in dataset.splits else (None, scorer("test"))
     if save_logits is not None:
-        header = LogitsHeader(source, model, dataset.name, found.evaluated, opened.classes)
+        header = LogitsHeader(source, prepared.model, dataset.name, prepared.evaluated, dataset.classes)
         write_logits(save_logits, header, scorer.rows())
     scorer.remove_parts()
-    card = find_card(source)
     unreadable = (f"{image} was left out: {reason}." for image, reason in test.unreadable.items())
     return ModelEvaluation(
         source=source,
-        model=model,
+        model=prepared.model,
         data=dataset.name,
-        evaluated=found.evaluated,
+        evaluated=prepared.evaluated,
+        views=prepared.views,
         split=test.split,
         names=test.split.names,
         evaluation=test.evaluation,
         calibrated=calibrated,
-        left_out=unseen.left_out,
-        near_copies=unseen.near_copies,
-        notes=(*dataset.notes, *unseen.notes, *unreadable),
+        real=None if real_labels is None else real_accuracy(test.split.names, test.evaluation.predictions, real_labels),
+        left_out=prepared.unseen.left_out,
+        near_copies=prepared.unseen.near_copies,
+        notes=(*dataset.notes, *prepared.unseen.notes, *unreadable),
         majority=_majority(dataset.splits.get("train"), test.split),
         wanted=wanted,
-        expected=card.expected if card else (),
-        run=run,
-        environment=machine.describe(torch_device),
+        expected=published_results(source),
+        run=prepared.run,
+        environment=machine.describe(prepared.device),
     )
 
 
@@ -271,3 +269,9 @@ def check_wanted(wanted: float) -> None:
     """Raises UserError if an accuracy cannot be reached by answering only some images."""
     if not 0 < wanted < 100:
         raise UserError(f"--accuracy {wanted:g} is not possible: give per cent above 0 and below 100, for example 99.")
+
+
+def published_results(source: str) -> tuple[Expected, ...]:
+    """The published results of weights with a Card."""
+    card = find_card(source)
+    return card.expected if card else ()

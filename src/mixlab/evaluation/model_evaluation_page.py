@@ -111,6 +111,7 @@ def _run_details(evaluated: ModelEvaluation) -> Section:
         "Model": evaluated.model,
         "Data": f"{evaluated.data}: {evaluated.evaluated}, {evaluated.images}",
         "Precision": "fp32",
+        **evaluated.views.facts,
     } | machine_facts(evaluated.environment)
     blocks: list[Block] = [*evaluated.notes, KeyValues(facts)]
     if evaluated.run is not None:

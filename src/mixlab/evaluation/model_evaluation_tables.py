@@ -34,6 +34,8 @@ def summary_table(evaluated: ModelEvaluation) -> Table:
         for metric, estimate in evaluated.summary.items()
         if metric.is_share
     ]
+    if evaluated.real is not None:
+        rows.append({"measure": "ReaL", "value": evaluated.real})
     rows.append({"measure": "majority class", "value": evaluated.majority})
     published = [f"{each.metric} {each.value:g} % on {each.on} ({each.reported_by})" for each in evaluated.expected]
     return Table(
@@ -44,6 +46,7 @@ def summary_table(evaluated: ModelEvaluation) -> Table:
             f"Evaluated on: {evaluated.evaluated}, {evaluated.images}.",
             "Brackets are 95 % intervals over images; they do not cover other trainings.",
             "Majority class: the accuracy of always predicting the most frequent class.",
+            *(f"{name}: {value}." for name, value in evaluated.views.facts.items()),
             *([f"Published: {'; '.join(published)}."] if published else []),
         ],
     )

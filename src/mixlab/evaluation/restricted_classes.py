@@ -9,7 +9,9 @@ can't be compared with published ones.
 """
 
 import numpy as np
-from jaxtyping import Int64
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
 
 from mixlab.errors import UserError, did_you_mean
 
@@ -30,3 +32,15 @@ def class_columns(classes: tuple[str, ...], model_classes: tuple[str, ...]) -> I
             f"a model that was trained on these classes. {did_you_mean(missing[0], model_classes)}".rstrip()
         )
     return np.array([column_of[name] for name in classes], dtype=np.int64)
+
+
+class RestrictedClasses(nn.Module):
+    """A model with the logits of some of its classes only."""
+
+    def __init__(self, model: nn.Module, columns: Int64[np.ndarray, " restricted_class"]):
+        super().__init__()
+        self._model, self._columns = model, torch.from_numpy(columns)
+
+    def forward(self, images: Float[Tensor, "image 3 row column"]) -> Float[Tensor, "image restricted_class"]:
+        logits = self._model(images)
+        return logits[:, self._columns.to(logits.device)]

@@ -4,24 +4,30 @@ import shutil
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from mixlab.data.dataset import Dataset
+from mixlab.data.preprocess import Preprocess
 from mixlab.evaluation.evaluate import Evaluated, Receive, evaluate
 from mixlab.evaluation.logits_file import Rows
 from mixlab.evaluation.parts import PartStore, images_per_part
 from mixlab.files import cache_folder
 from mixlab.runs.store import store_key
-from mixlab.weights.load import Pretrained, build_with_weights
 
 
 class Scorer:
     """Evaluates the splits of `dataset` in fp32.
 
     Splits of more than about 10,000 images are evaluated in parts, which are stored until `remove_parts`. A part is
-    used again if the weights, the preprocessing, the images and the kind of device are the same.
+    used again if the key, the preprocessing, the images and the kind of device are the same.
 
+    model           in fp32
+    preprocess      of the images
+    classes         class names, in the order of the logits
+    key             everything else that determines the logits, as JSON-serializable values
     workers         processes that read images
     max_unreadable  how many unreadable images of a split are skipped
     with_logits     store the logits of every split, for `rows`
@@ -30,33 +36,36 @@ class Scorer:
 
     def __init__(
         self,
-        opened: Pretrained,
+        model: nn.Module,
+        preprocess: Preprocess,
+        classes: tuple[str, ...],
         dataset: Dataset,
         device: torch.device,
         *,
-        workers: int = 0,
-        max_unreadable: int = 0,
+        key: dict[str, Any],
+        workers: int,
+        max_unreadable: int,
         with_logits: bool,
         title: str,
         quiet: bool,
     ):
-        self._opened, self._dataset, self._device = opened, dataset, device
+        self._model, self._preprocess, self._classes = model, preprocess, classes
+        self._dataset, self._device, self._key = dataset, device, key
         self._workers, self._max_unreadable = workers, max_unreadable
         self._with_logits, self._title, self._quiet = with_logits, title, quiet
-        self._model = build_with_weights(opened.weights)
         self._stores: dict[str, PartStore] = {}
 
     def __call__(self, name: str, *, temperature: float | None = None, receive: Receive | None = None) -> Evaluated:
         """Evaluate the split `name`; the arguments and errors are those of `mixlab.evaluation.evaluate.evaluate`."""
-        split, classes = self._dataset.splits[name], self._opened.classes
-        if self._with_logits or (len(split) > images_per_part(len(classes)) and receive is None):
+        split = self._dataset.splits[name]
+        if self._with_logits or (len(split) > images_per_part(len(self._classes)) and receive is None):
             folder = self._folder / f"{name} {temperature} {self._with_logits}"
-            self._stores[name] = PartStore(folder, classes, with_logits=self._with_logits)
+            self._stores[name] = PartStore(folder, self._classes, with_logits=self._with_logits)
         return evaluate(
             self._model,
             split,
-            self._opened.preprocess,
-            classes,
+            self._preprocess,
+            self._classes,
             self._device,
             workers=self._workers,
             max_unreadable=self._max_unreadable,
@@ -83,11 +92,9 @@ class Scorer:
 
     @cached_property
     def _folder(self) -> Path:
-        key = {
-            "weights": self._opened.weights.digest,
-            "config": dict(self._opened.weights.config),
-            "code": self._opened.weights.architecture.code_digest,
-            "preprocess": self._opened.preprocess.to_dict(),
+        key = self._key | {
+            "classes": self._classes,
+            "preprocess": self._preprocess.to_dict(),
             "data": self._dataset.listing_digest,
             "device": self._device.type,
             "torch": torch.__version__,

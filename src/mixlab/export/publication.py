@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mixlab.data.name_groups import split_group_option
+from mixlab.data.name_groups import public_name
 from mixlab.evaluation.model_evaluation import ModelEvaluation
 from mixlab.files import write_json, write_text
 from mixlab.measure.macs import count_macs, count_parameters
@@ -77,12 +77,6 @@ def publication(run: Run, evaluated: ModelEvaluation, *, source: str, licence: s
         parameters=count_parameters(model),
         macs=count_macs(model, (3, *pretrained.preprocess.image_size)),
     )
-
-
-def public_name(data: str) -> str:
-    """The name of data without its local path and groups: folder:/home/me/pets becomes folder:pets."""
-    kind, _, path = split_group_option(data)[0].partition(":")
-    return f"folder:{Path(path).name}" if kind == "folder" else kind
 
 
 def public_model(model: str) -> str:

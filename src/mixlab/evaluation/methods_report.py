@@ -1,0 +1,124 @@
+"""Tables and page of `mixlab evaluate` with several runs, other methods or several data sets."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from mixlab.evaluation.corruption_evaluation import CorruptionEvaluation
+from mixlab.evaluation.methods import Method, MethodsEvaluation
+from mixlab.evaluation.metrics import METRICS
+from mixlab.evaluation.model_evaluation_page import model_evaluation_page
+from mixlab.evaluation.model_evaluation_tables import full_table
+from mixlab.evaluation.model_evaluation_tables import tables as evaluation_tables
+from mixlab.evaluation.paired_comparison import PairedComparison
+from mixlab.evaluation.paired_comparison_tables import tables as comparison_tables
+from mixlab.evaluation.paired_comparison_text import conclusion, scope, what_would_decide
+from mixlab.measure import machine
+from mixlab.report.machine import machine_facts
+from mixlab.report.page import KeyValues, Page, Section, Summary, written_by
+from mixlab.report.table import Cell, Column, Table
+from mixlab.stats.intervals import mean_interval
+from mixlab.stats.paired import crossed_interval
+
+
+def tables(result: MethodsEvaluation) -> list[Table]:
+    """The human-readable tables, in the order in which `mixlab evaluate` prints them."""
+    if result.single is not None:
+        own = evaluation_tables(result.single)
+    else:
+        own = [runs_table(method) for methods in result.sets for method in methods if method.evaluations]
+    compared = [table for comparison in result.comparisons for table in comparison_tables(comparison)]
+    return [*own, *compared, *([result.over_sets.table()] if result.over_sets else [])]
+
+
+def full_tables(result: MethodsEvaluation) -> list[Table]:
+    """The machine-readable table of each evaluated run."""
+    return [full_table(one) for methods in result.sets for method in methods for one in method.evaluations]
+
+
+def runs_table(method: Method) -> Table:
+    """One row for each run, and their mean with its spread if there are several."""
+    metrics = [metric for metric in METRICS if all(metric in one.summary for one in method.evaluations)]
+    rows: list[dict[str, Cell]] = [
+        {"run": one.source, **{metric.key: one.summary[metric] for metric in metrics}} for one in method.evaluations
+    ]
+    notes = ["Brackets of a run are 95 % intervals over images."]
+    if len(rows) > 1:
+        rows.append({"run": "mean", **{metric.key: _mean(method, metric.key, rows) for metric in metrics}})
+        notes.append(
+            "Brackets of the mean: for top-1 over images and trainings, for other measures over trainings of the same "
+            "images."
+        )
+    columns = [
+        Column("run", "run"),
+        *(
+            Column(
+                metric.key, metric.title, "%" if metric.is_share else "", 1 if metric.is_share else 3, "", "interval"
+            )
+            for metric in metrics
+        ),
+    ]
+    first = method.evaluations[0]
+    images = f"Evaluated on: {first.evaluated}, {first.images}."
+    return Table(f"{method.predictions.model} on {first.data}", columns, rows, [images, *notes])
+
+
+def _mean(method: Method, key: str, rows: Sequence[dict[str, Cell]]) -> Cell:
+    if key == "top1":
+        return crossed_interval(method.predictions.correct)
+    values = [getattr(row[key], "value", 0.0) for row in rows]
+    return mean_interval(values, getattr(rows[0][key], "unit", ""))
+
+
+def methods_page(result: MethodsEvaluation, corrupted: CorruptionEvaluation | None) -> Page:
+    """The report: that of the single evaluation with the comparisons, or the runs and their comparisons."""
+    sections = list(_comparison_sections(result))
+    if corrupted is not None:
+        sections.append(Section("Corrupted images", [corrupted.table()]))
+    if result.single is not None:
+        page = model_evaluation_page(result.single)
+        return replace(page, sections=[*sections, *page.sections])
+    environment = machine.describe(machine.pick_device("cpu"))
+    own = [runs_table(method) for methods in result.sets for method in methods if method.evaluations]
+    first = result.sets[0][0]
+    sentence = conclusion(result.comparisons[0]) if result.comparisons else _accuracies(result)
+    return Page(
+        title=" and ".join(method.predictions.model for method in result.sets[0]),
+        kicker=f"mixlab evaluate: {first.text}",
+        summary=Summary(sentence, scope(result.comparisons[0]) if result.comparisons else ""),
+        sections=[
+            *sections,
+            Section("Runs", own),
+            Section("Run details", [*result.notes, KeyValues(machine_facts(environment))]),
+        ],
+        footer=written_by(environment["versions"]["mixlab"]),
+    )
+
+
+def _comparison_sections(result: MethodsEvaluation) -> Iterator[Section]:
+    for comparison in result.comparisons:
+        yield _section(comparison)
+    if result.over_sets:
+        yield Section("Over all data sets", [result.over_sets.table()])
+
+
+def _section(comparison: PairedComparison) -> Section:
+    a, b = comparison.names
+    accuracies, *others = comparison_tables(comparison)
+    sentences = [conclusion(comparison), scope(comparison), *what_would_decide(comparison)]
+    return Section(
+        f"{a} against {b} on {comparison.a.data}",
+        [
+            *(sentence for sentence in sentences if sentence),
+            replace(accuracies, notes=[note for note in accuracies.notes if note not in sentences]),
+            *others,
+        ],
+    )
+
+
+def _accuracies(result: MethodsEvaluation) -> str:
+    means = [
+        f"{100 * method.predictions.correct.mean():.1f} % on {method.predictions.data}"
+        for methods in result.sets
+        for method in methods
+    ]
+    return f"{result.sets[0][0].predictions.model} classifies {', '.join(means)} correctly."

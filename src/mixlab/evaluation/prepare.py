@@ -1,0 +1,109 @@
+"""What an evaluation needs before its first image: the model, and the images that it has not learned from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from mixlab.data.dataset import Dataset
+from mixlab.data.preprocess import Preprocess
+from mixlab.evaluation.evaluation_data import open_evaluation_data, run_of, with_unseen_validation
+from mixlab.evaluation.restricted_classes import RestrictedClasses
+from mixlab.evaluation.scorer import Scorer
+from mixlab.evaluation.unseen_images import UnseenImages, unseen_by_weights
+from mixlab.evaluation.views import Views
+from mixlab.measure import machine
+from mixlab.runs.folder import Run
+from mixlab.weights.load import build_with_weights, load_pretrained
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PreparedEvaluation:
+    """A model and the images that it is evaluated on.
+
+    source      the weights, as for `mixlab.load`
+    model       the name of the model
+    run         the run, if `source` is one
+    network     the model with its views, in fp32
+    preprocess  of the images
+    dataset     its "test" split is evaluated; "validation" exists if the model was not trained on all of it
+    evaluated   which images are evaluated, in words
+    unseen      which images were left out
+    views       the crop and the test-time augmentation
+    device      where the model runs
+    key         what determines the logits, apart from the images and the preprocessing
+    """
+
+    source: str
+    model: str
+    run: Run | None
+    network: nn.Module
+    preprocess: Preprocess
+    dataset: Dataset
+    evaluated: str
+    unseen: UnseenImages
+    views: Views
+    device: torch.device
+    key: dict[str, Any]
+    quiet: bool
+
+    def scorer(self, dataset: Dataset, *, with_logits: bool) -> Scorer:
+        """Evaluates the splits of `dataset`, which is that of this evaluation or has changed images."""
+        recipe = self.run.recipe if self.run else {"workers": 0, "max_unreadable": 0}
+        return Scorer(
+            self.network,
+            self.preprocess,
+            self.dataset.classes,
+            dataset,
+            self.device,
+            key=self.key,
+            workers=recipe["workers"],
+            max_unreadable=recipe["max_unreadable"],
+            with_logits=with_logits,
+            title=f"evaluate {self.source}",
+            quiet=self.quiet,
+        )
+
+
+def prepare_evaluation(
+    source: str,
+    data: str | None,
+    *,
+    views: Views | None = None,
+    device: str | None = None,
+    fields: Mapping[str, Any] | None = None,
+    quiet: bool,
+) -> PreparedEvaluation:
+    """Load weights and open the images on which they are evaluated.
+
+    The arguments and errors are those of `mixlab.evaluation.model_evaluation.evaluate_model`.
+    """
+    views = views or Views()
+    run = run_of(source)
+    opened = load_pretrained(source, **(fields or {}))
+    found = open_evaluation_data(source, data, opened.classes)
+    unseen = unseen_by_weights(found.dataset, ("test",), [source], quiet=quiet)
+    network = views.model(build_with_weights(opened.weights))
+    columns = found.columns
+    return PreparedEvaluation(
+        source=source,
+        model=run.config["model"] if run else source,
+        run=run,
+        network=network if columns is None else RestrictedClasses(network, columns),
+        preprocess=views.preprocess(opened.preprocess),
+        dataset=with_unseen_validation(unseen.dataset, source, quiet=quiet),
+        evaluated=found.evaluated,
+        unseen=unseen,
+        views=views,
+        device=machine.pick_device(device),
+        key={
+            "weights": opened.weights.digest,
+            "config": dict(opened.weights.config),
+            "code": opened.weights.architecture.code_digest,
+            "columns": None if columns is None else columns.tolist(),
+            "views": views.facts,
+        },
+        quiet=quiet,
+    )
