@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mixlab.stats.intervals import mean_interval, median_interval, proportion_interval
+from mixlab.stats.intervals import mean_interval, mean_proportion_interval, median_interval, proportion_interval
 
 
 def test_a_mean_has_students_t_interval():
@@ -52,6 +52,31 @@ def test_a_proportion_stays_between_0_and_100(correct):
     assert estimate.low is not None
     assert estimate.high is not None
     assert 0 <= estimate.low < estimate.high <= 100
+
+
+def test_the_mean_of_proportions_shares_four_added_images_among_the_groups():
+    estimate = mean_proportion_interval([8, 5], [10, 20])
+    variance = 9 / 12 * 3 / 12 / 11 + 6 / 22 * 16 / 22 / 21  # one correct and one wrong image are added to each group
+    centre, half = (9 / 12 + 6 / 22) / 2, 1.959964 * variance**0.5 / 2
+    assert (estimate.low, estimate.high) == pytest.approx((100 * (centre - half), 100 * (centre + half)))
+    assert (estimate.value, estimate.n, estimate.unit) == (pytest.approx(100 * (0.8 + 0.25) / 2), 30, "%")
+
+
+@pytest.mark.parametrize("correct", [0, 3])
+def test_a_mean_of_equal_proportions_of_0_or_1_has_an_interval(correct):
+    estimate = mean_proportion_interval([correct] * 10, [3] * 10)
+    assert estimate.low is not None and estimate.high is not None
+    assert 0 <= estimate.low <= estimate.value <= estimate.high <= 100
+    assert 5 < estimate.high - estimate.low < 20
+
+
+@pytest.mark.parametrize(("groups", "images"), [(2, 10), (10, 5), (10, 50)])
+def test_the_interval_of_a_mean_of_proportions_covers_it_in_93_to_98_per_cent(groups, images):
+    p = np.linspace(0.8, 1, groups)
+    counts = np.random.default_rng(groups + images).binomial(images, p, (2_000, groups))
+    intervals = [mean_proportion_interval(row, [images] * groups) for row in counts]
+    covered = [each.low <= 90 <= each.high for each in intervals if each.low is not None and each.high is not None]
+    assert 0.93 <= np.mean(covered) <= 0.98
 
 
 @pytest.mark.parametrize(("n", "low", "high"), [(6, 1, 6), (8, 1, 8), (9, 2, 8), (12, 3, 10), (25, 8, 18)])

@@ -1,8 +1,6 @@
 """The metrics of an evaluation: one function each, and `METRICS`, which every table, page and file follows.
 
-A metric of all classes has an interval from its effective number of images: the number with which a proportion would
-have the variance of the metric (Kish 1965; Korn and Graubard 1998), in the score interval of a proportion (Wilson
-1927). The variance is that of the linearised metric. With few images per class the coverage is below 95 %, see
+The intervals need the counts of each class alone. With few images per class their coverage is below 95 %, see
 docs/evaluate.md.
 """
 
@@ -10,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Int64
 
 from mixlab.evaluation.calibration import (
     calibrated_ece,
@@ -19,7 +17,7 @@ from mixlab.evaluation.calibration import (
 )
 from mixlab.evaluation.evaluation import Evaluation
 from mixlab.stats.estimate import Estimate
-from mixlab.stats.intervals import mean_interval, proportion_interval
+from mixlab.stats.intervals import mean_interval, mean_proportion_interval, proportion_interval
 
 
 @dataclass(frozen=True)
@@ -64,22 +62,28 @@ def balanced_accuracy(evaluation: Evaluation) -> Estimate:
     """The mean recall over the classes that have images, in per cent."""
     counts = _ClassCounts.of(evaluation)
     present = counts.images > 0
-    recall = counts.correct / np.maximum(counts.images, 1)
-    share = 1 / (present.sum() * np.maximum(counts.images, 1))  # of one image in the metric
-    influence = (evaluation.correct - recall[evaluation.labels]) * share[evaluation.labels]
-    return _macro_interval(evaluation, float(recall[present].mean()), influence, share[evaluation.labels])
+    return mean_proportion_interval(counts.correct[present], counts.images[present])
 
 
 def macro_f1(evaluation: Evaluation) -> Estimate:
-    """The mean F1 over the classes that have images or are predicted, in per cent."""
+    """The mean F1 over the classes that have images or are predicted, in per cent.
+
+    The interval is the score interval of a proportion (Wilson 1927) with the effective number of images: the number
+    with which a proportion has the variance of the linearised metric (Korn and Graubard 1998).
+    """
     counts = _ClassCounts.of(evaluation)
     total = counts.images + counts.predicted
     defined = total > 0
-    share = 2 / (defined.sum() * np.maximum(total, 1))
     f1 = 2 * counts.correct / np.maximum(total, 1)
+    value = float(f1[defined].mean())
+    weight = 1 / (defined.sum() * np.maximum(total, 1))  # of an image in the F1 of its class
     labels, predictions = evaluation.labels, evaluation.predictions
-    influence = evaluation.correct * share[labels] - (f1 * share / 2)[labels] - (f1 * share / 2)[predictions]
-    return _macro_interval(evaluation, float(f1[defined].mean()), influence, share[labels] / 2)
+    influence = 2 * evaluation.correct * weight[labels] - (f1 * weight)[labels] - (f1 * weight)[predictions]
+    images = counts.images[labels]
+    variance = float((influence**2 * images / np.maximum(images - 1, 1)).sum())
+    of_equal_images = weight[labels].sum() ** 2 / (weight[labels] ** 2).sum()  # without errors, all images are equal
+    effective = min(value * (1 - value) / variance, len(evaluation)) if variance > 0 else of_equal_images
+    return replace(proportion_interval(value * effective, effective), n=len(evaluation))
 
 
 def nll(evaluation: Evaluation) -> Estimate:
@@ -186,24 +190,6 @@ class _ClassCounts:
         classes = len(evaluation.classes)
         indices = (evaluation.labels[evaluation.correct], evaluation.labels, evaluation.predictions)
         return _ClassCounts(*(np.bincount(each, minlength=classes) for each in indices))
-
-
-def _macro_interval(
-    evaluation: Evaluation,
-    value: float,
-    influence: Float[np.ndarray, " image"],
-    share: Float[np.ndarray, " image"],
-) -> Estimate:
-    """The interval of a mean over classes, from 0 to 1, in per cent.
-
-    influence  the effect of each image on the metric; its sum of squares is the variance
-    share      the weight of each image, from which the effective number follows if all images are equal
-    """
-    images = np.bincount(evaluation.labels, minlength=len(evaluation.classes))[evaluation.labels]
-    variance = float((influence**2 * images / np.maximum(images - 1, 1)).sum())
-    by_weight = share.sum() ** 2 / (share**2).sum()
-    effective = min(value * (1 - value) / variance, len(evaluation)) if variance > 0 else by_weight
-    return replace(proportion_interval(value * effective, effective), n=len(evaluation))
 
 
 def _share(numerator: int, denominator: int) -> Estimate | None:
