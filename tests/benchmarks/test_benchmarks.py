@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from mixlab.weights.load import load
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -91,3 +94,33 @@ def test_a_changed_training_step_has_about_the_gradients_of_fp32(change, model, 
     assert [len(samples) for samples in results["seconds"].values()] == [3, 3]
     assert 0 < results["gradient_errors"]["changed"] < 1.2 * results["gradient_errors"]["stock"] < 0.2
     assert "speed ratio, changed / stock" in capsys.readouterr().out
+
+
+@pytest.mark.long
+def test_probes_are_timed_beside_bare_products_and_scikit_learn(monkeypatch, tmp_path, capsys):
+    out = tmp_path / "results.json"
+    small = "--images 2000 --channels 32 --classes 20 --queries 50 --rounds 3"
+    monkeypatch.setattr(sys, "argv", f"probes.py {small} --out {out}".split())
+
+    runpy.run_path(str(BENCHMARKS / "probes.py"), run_name="__main__")
+
+    results = json.loads(out.read_text())
+    assert [len(samples) for samples in results["few_shot_seconds"].values()] == [3] * 3
+    assert [len(samples) for samples in results["neighbours_seconds"].values()] == [3] * 3
+    assert results["few_shot_peak_bytes"] > 0
+    assert "Speed ratio" in capsys.readouterr().out
+
+
+def test_weights_with_other_names_are_converted_by_their_order(tmp_path):
+    timm = pytest.importorskip("timm", reason='needs timm: pip install "mixlab[baselines]"')
+    torch.manual_seed(0)
+    published = timm.create_model("tf_efficientnet_lite0").eval()
+    renamed = {f"_{index}.{name}": tensor for index, (name, tensor) in enumerate(published.state_dict().items())}
+    torch.save(renamed, tmp_path / "published.pth", _use_new_zipfile_serialization=False)
+
+    convert = runpy.run_path(str(BENCHMARKS / "transfer_photographs.py"))["convert"]
+    convert(tmp_path / "published.pth", tmp_path / "folder")
+
+    images = torch.rand(2, 3, 224, 224)
+    with torch.inference_mode():
+        assert torch.equal(load(tmp_path / "folder")(images), published(images))
