@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixlab.comparison.confident_learning import prune_by_class, prune_by_noise_rate
+from mixlab.comparison.confident_learning import confident_joint, prune_by_class, prune_by_noise_rate
 from mixlab.comparison.label_errors import FOLDS, LabelErrors, find_label_errors
 from mixlab.data.dataset import Dataset, Split
 from mixlab.data.sources import open_dataset
@@ -123,7 +123,10 @@ def train_features(dataset: Dataset, folder: Path, epochs: int) -> Run:
 
 
 def measure(dataset: Dataset, run: Run, errors: str, flip: Flip, share: float, seed: int) -> dict[str, Any]:
-    """Shares in per cent. The methods that rank images select as many as the estimated number of errors."""
+    """Shares in per cent. The methods that rank images select as many as the estimated number of errors.
+
+    counted_share  images that are counted off the diagonal of the confident joint, without scaling
+    """
     images = dataset.splits["test"]
     labels = flip(images.labels, dataset.classes, share, np.random.default_rng(seed))
     flipped = Dataset("flipped", dataset.classes, {"train": Split(images.names, labels, images.images)})
@@ -133,10 +136,12 @@ def measure(dataset: Dataset, run: Run, errors: str, flip: Flip, share: float, s
     is_wrong = found.labels != original
     count = round(found.wrong_share.value / 100 * len(is_wrong))
     probabilities = found.predictions.probabilities
+    confident = confident_joint(found.labels, probabilities)
     methods = {
         "noise rate": np.flatnonzero(prune_by_noise_rate(found.labels, probabilities)),
         "class": np.flatnonzero(prune_by_class(found.labels, probabilities)),
         "margin": np.argsort(found.margins, kind="stable")[:count],
+        "margin, first 100": np.argsort(found.margins, kind="stable")[:100],
         "self-confidence": np.argsort(found.label_probabilities, kind="stable")[:count],
         "other class predicted": np.flatnonzero(found.margins < 0),
     }
@@ -148,6 +153,7 @@ def measure(dataset: Dataset, run: Run, errors: str, flip: Flip, share: float, s
         "true_share": 100 * float(is_wrong.mean()),
         "estimated_share": asdict(found.wrong_share),
         "estimated_count": count,
+        "counted_share": 100 * float(confident.sum() - confident.trace()) / len(is_wrong),
         "agreement": found.agreement.value,
         "agreement_with_original": 100 * float((probabilities.argmax(axis=1) == original).mean()),
         "suggestion_is_original": suggestion_accuracy(found, original, is_wrong),
@@ -166,7 +172,7 @@ def suggestion_accuracy(found: LabelErrors, original: Labels, is_wrong: NDArray[
 
 
 def precision_and_recall(selected: NDArray[np.int64], is_wrong: NDArray[np.bool_]) -> dict[str, float]:
-    """In per cent; the first `n` of the selected images have the precision `precision_of_first_n`."""
+    """In per cent; no recall if no label is wrong."""
     right = is_wrong[selected]
     values = {"selected": len(selected), "precision": 100 * float(right.mean())}
     return values | ({"recall": 100 * float(right.sum() / is_wrong.sum())} if is_wrong.any() else {})

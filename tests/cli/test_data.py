@@ -1,6 +1,7 @@
-"""`mixlab data`: check and preview."""
+"""`mixlab data`: check, labels and preview."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,63 @@ def test_an_empty_folder_is_refused(run, here):
     Path("empty").mkdir()
     ended = run("data", "check", "folder:empty")
     assert ended.status == 2 and "has no images" in ended.err
+
+
+@pytest.fixture
+def weights(here, monkeypatch) -> str:
+    """A tiny Mixer with random weights, and an empty cache of features."""
+    from mixlab.evaluation.probes import features
+
+    shutil.copy(Path(__file__).parents[1] / "golden" / "google_mixer_tiny.npz", "mixer.npz")
+    monkeypatch.setattr(features, "cache_folder", lambda: here / "cache")
+    return "mixer.npz"
+
+
+def test_wrong_labels_are_found_and_the_corrected_table_is_a_dataset_without_them(run, pets, weights):
+    for number in range(16, 20):
+        (pets / f"dog/{number}.png").rename(pets / f"cat/wrong{number}.png")
+    options = ("--model", weights, "--folds", "4", "--quiet")
+    ended = run("data", "labels", f"folder:{pets}", *options, "--out", "found")
+    suspects = json.loads(Path("found/results.json").read_text(encoding="utf-8"))["suspects"]
+    assert ended.status == 0 and f"\n{len(suspects)} of 40 labels " in ended.out
+    assert ended.out.endswith("Report: found/report.html\nTable: found/labels.csv\n")
+    assert sorted(path.name for path in Path("found").iterdir()) == ["labels.csv", "report.html", "results.json"]
+    assert suspects and all(each["name"].startswith("cat/wrong") and each["suggested"] == "dog" for each in suspects)
+    lines = Path("found/labels.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    assert lines[1].startswith(f"{(pets / suspects[0]['name']).absolute()},cat,dog,")
+    corrected = [line.replace(",cat,", ",dog,", 1) if "cat/wrong" in line else line for line in lines]
+    Path("found/labels.csv").write_text("".join(corrected), encoding="utf-8")
+    again = run("data", "labels", "csv:found/labels.csv", *options, "--out", "again")
+    assert again.status == 0 and "None of 40 labels is suspected to be wrong." in again.out
+    refusing = run("data", "labels", f"folder:{pets}", *options, "--out", "found")
+    assert refusing.status == 2 and "--out found already exists" in refusing.err
+
+
+def test_the_steps_are_logged_to_standard_error(run, pets, weights):
+    ended = run("data", "labels", f"folder:{pets}", "--model", weights, "--folds", "2", "--out", "found")
+    assert "A fifth of the images was held out as test" in ended.err
+    assert "The training images of mixer.npz are unknown: if evaluated images are among them" in ended.err
+    assert "Features of mixer.npz on " in ended.err
+
+
+def test_data_without_labels_to_compare_are_refused(refused, pets, weights):
+    def message(*arguments: str | Path) -> str:
+        return refused("data", "labels", *arguments, "--quiet")
+
+    assert "folds=1 leaves no images to train on" in message(f"folder:{pets}", "--model", weights, "--folds", "1")
+    assert "has 20 different images of" in message(f"folder:{pets}", "--model", weights, "--folds", "21")
+    assert '"mixer_nanoo" is not a known model' in message(f"folder:{pets}", "--model", "mixer_nanoo")
+    (pets / "dog/00.png").write_bytes(b"no image")
+    assert "dog/00.png" in message(f"folder:{pets}", "--model", weights)
+    shutil.rmtree(pets / "dog")
+    assert 'has only one class, "cat": a classifier needs at least two' in message(f"folder:{pets}", "--model", weights)
+
+
+def test_weights_that_have_learned_from_every_image_of_a_class_are_refused(refused, pets, trained):
+    split = json.loads((trained / "split.json").read_text(encoding="utf-8"))
+    names = {*split["train"], *split["validation"]}
+    for path in pets.rglob("*.png"):
+        if path.relative_to(pets).as_posix() not in names:
+            path.unlink()
+    error = refused("data", "labels", f"folder:{pets}", "--model", trained, "--quiet")
+    assert "images of" in error and "are training or validation images of run" in error

@@ -34,9 +34,9 @@ SCHEMA = 1
 LIMITS = (
     "The model is the measure: an image is suspected if the model predicts another class for it with confidence. Where "
     "the model confuses two classes, correct labels are suspected and the estimated share is too high. Errors that the "
-    "model makes as well are not found: a confusion of two classes that most labels share, wrong labels that the "
-    "weights were trained with, and objects of a class that the dataset does not have. The interval is over images, so "
-    "it covers none of this. Look at each image before you change its label."
+    "model makes as well are not found: a confusion of two classes that most of the labels share, wrong labels that "
+    "the weights were trained with, and objects of a class that the dataset does not have. The interval is over "
+    "images, so it covers none of this. Look at each image before you change its label."
 )
 
 
@@ -137,10 +137,9 @@ class LabelErrors:
     @property
     def conclusion(self) -> str:
         """How many labels are suspected, in one sentence."""
-        count = pluralize(len(self.labels), "label")
-        if not self.suspects:
-            return f"None of {count} is suspected to be wrong."
-        return f"{len(self.suspects):,} of {count} {'is' if len(self.suspects) == 1 else 'are'} probably wrong."
+        count = f"{len(self.suspects):,}" if self.suspects else "None"
+        verb = "are" if len(self.suspects) > 1 else "is"
+        return f"{count} of {pluralize(len(self.labels), 'label')} {verb} suspected to be wrong."
 
     @property
     def estimate(self) -> str:
@@ -148,8 +147,8 @@ class LabelErrors:
         share = self.wrong_share
         interval = "" if share.low is None else f" (95 % interval over images: {share.low:.1f} to {share.high:.1f} %)"
         return (
-            f"Estimated share of wrong labels: {share.value:.1f} %{interval}. The model's most probable class is the "
-            f"label of {self.agreement.value:.1f} % of the images."
+            f"Estimated share of wrong labels: {share.value:.1f} %{interval}. This is too high if the model confuses "
+            f"classes: its most probable class is the label of {self.agreement.value:.1f} % of the images."
         )
 
     def results(self) -> dict[str, Any]:
