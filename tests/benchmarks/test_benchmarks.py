@@ -5,10 +5,17 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from mixlab.data.dataset import Dataset, Split
+from mixlab.data.readers.cifar10 import CLASSES
+from mixlab.evaluation.probes import features
+from mixlab.report.table import render
+from mixlab.runs.folder import Run
 from mixlab.weights.load import load
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -124,3 +131,39 @@ def test_weights_with_other_names_are_converted_by_their_order(tmp_path):
     images = torch.rand(2, 3, 224, 224)
     with torch.inference_mode():
         assert torch.equal(load(tmp_path / "folder")(images), published(images))
+
+
+@pytest.fixture
+def label_errors(monkeypatch, tmp_path) -> dict[str, Any]:
+    """The functions of the benchmark; features are cached in `tmp_path`."""
+    monkeypatch.setattr(features, "cache_folder", lambda: tmp_path)
+    return runpy.run_path(str(BENCHMARKS / "label_errors.py"))
+
+
+@pytest.mark.parametrize(("kind", "count"), [("none", 0), ("uniform", 50), ("class-dependent", 50)])
+def test_the_stated_share_of_labels_is_flipped(label_errors, kind, count):
+    labels = np.arange(1000) % 10
+    flipped = label_errors["ERRORS"][kind](labels, CLASSES, 0.05, np.random.default_rng(0))
+    changed = np.flatnonzero(flipped != labels)
+    assert len(changed) == count
+    if kind == "class-dependent":
+        assert np.bincount(labels[changed]).tolist() == [5] * 10
+        targets = [label_errors["SIMILAR"][CLASSES[label]] for label in labels[changed]]
+        assert [CLASSES[label] for label in flipped[changed]] == targets
+
+
+def test_flipped_labels_are_measured_with_precision_recall_and_estimate(label_errors):
+    rng = np.random.default_rng(0)
+    labels = np.arange(200) % 10
+    images = (20 * labels[:, None, None, None] + rng.integers(0, 40, (200, 8, 8, 3))).astype(np.uint8)
+    dataset = Dataset("shades", CLASSES, {"test": Split([str(index) for index in range(200)], labels, list(images))})
+    run = Run(Path(__file__).parents[1] / "golden" / "google_mixer_tiny.npz")
+    flips = label_errors["ERRORS"]
+    cells = [label_errors["measure"](dataset, run, name, flips[name], 0.1, 0) for name in flips]
+    assert [cell["true_share"] for cell in cells] == [0, 10, 10]
+    for cell in cells[1:]:
+        method = cell["methods"]["other class predicted"]
+        found = method["selected"] * method["precision"] / 100
+        assert found / 20 == pytest.approx(method["recall"] / 100)
+        assert cell["methods"]["margin"]["selected"] == cell["estimated_count"]
+    assert "Flipped labels of CIFAR-10" in render(label_errors["summary"](cells), "table")

@@ -18,7 +18,7 @@ from mixlab.comparison.candidates import Candidate, make_candidate
 from mixlab.comparison.label_errors import LabelErrors, default_model, find_label_errors
 from mixlab.comparison.label_errors_page import class_table, label_errors_page, pair_table, suspects_table
 from mixlab.comparison.label_table import write_label_table
-from mixlab.comparison.trainings import Trained, evaluate_training
+from mixlab.comparison.trainings import predicted_probabilities
 from mixlab.data import near_duplicate_groups
 from mixlab.data.dataset import Dataset, Split
 from mixlab.data.folds import training_folds
@@ -263,27 +263,27 @@ def short_trainings(started: list[Training], monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_each_training_lacks_its_fold_and_test_images_have_the_mean_of_all(short_trainings, pets, monkeypatch):
-    evaluated: list[tuple[Run, Split, Trained]] = []
+    evaluated: list[tuple[Run, Split, np.ndarray]] = []
 
-    def recorded(run: Run, dataset: Dataset, device: torch.device) -> Trained:
-        evaluated.append((run, dataset.splits["test"], evaluate_training(run, dataset, device)))
+    def recorded(run: Run, dataset: Dataset, device: torch.device) -> np.ndarray:
+        evaluated.append((run, dataset.splits["test"], predicted_probabilities(run, dataset, device)))
         return evaluated[-1][2]
 
-    monkeypatch.setattr(label_predictions, "evaluate_training", recorded)
+    monkeypatch.setattr(label_predictions, "predicted_probabilities", recorded)
     dataset = open_dataset(f"folder:{pets}")
     found = find_label_errors(dataset, "mixer_nano", 2, quiet=True, log=silent)
     folds = training_folds(dataset.merge_validation(), 2)
     names, test = np.array(folds.images.split.names), dataset.splits["test"].names
     assert len(short_trainings) == len(evaluated) == 2
-    for training, (run, images, trained), fold in zip(short_trainings, evaluated, range(2), strict=True):
+    for training, (run, images, probabilities), fold in zip(short_trainings, evaluated, range(2), strict=True):
         assert run.path == training.folder
         assert sorted(training.job.dataset.splits["train"].names) == sorted(names[folds.fold_of != fold])
         assert images.names == [*names[folds.fold_of == fold], *test]
         in_fold = found.predictions.probabilities[:32][folds.fold_of == fold]
-        np.testing.assert_array_equal(in_fold, trained.probabilities[:-8])
+        np.testing.assert_array_equal(in_fold, probabilities[:-8])
     assert found.trained and found.predictions.images.names == [*names, *test]
     assert found.predictions.splits == ("train",) * 28 + ("validation",) * 4 + ("test",) * 8
-    mean = np.mean([trained.probabilities[-8:] for _, _, trained in evaluated], axis=0)
+    mean = np.mean([probabilities[-8:] for _, _, probabilities in evaluated], axis=0)
     np.testing.assert_allclose(found.predictions.probabilities[-8:], mean, rtol=1e-6)
 
 
