@@ -14,7 +14,7 @@ Features are computed once; a second run with the same sources takes them from t
 import argparse
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,7 @@ def main() -> None:
         "probes": evaluate_probes(arguments.model, dataset),
         "scikit_learn": scikit_learn(splits, len(dataset.classes)),
         "out_of_fold": out_of_fold(dataset, splits),
+        "out_of_fold_of_train_and_validation": out_of_fold(*without_test(dataset, splits)),
     }
     if arguments.out:
         write_json(arguments.out, results)
@@ -200,6 +201,13 @@ def out_of_fold(dataset: Dataset, splits: dict[str, Features]) -> dict[str, Any]
     }
 
 
+def without_test(dataset: Dataset, splits: dict[str, Features]) -> tuple[Dataset, dict[str, Features]]:
+    names = [name for name in splits if name != "test"]
+    return replace(dataset, splits={name: dataset.splits[name] for name in names}), {
+        name: splits[name] for name in names
+    }
+
+
 def draw(path: Path, dataset: Dataset, splits: dict[str, Features]) -> None:
     """Test photographs: the most confident correct answers and the most confident errors, of different classes."""
     import matplotlib.pyplot as plt
@@ -238,7 +246,12 @@ def print_results(results: dict[str, Any]) -> None:
         {"method": each["probe"], "images": each["train_images"], "top1": Estimate(**each["top1"])}
         for each in results["probes"]
     ]
-    for name, key in (("scikit-learn, logistic", "scikit_learn"), ("compare, out of fold", "out_of_fold")):
+    others = {
+        "scikit-learn, logistic": "scikit_learn",
+        "compare, out of fold": "out_of_fold",
+        "compare, out of fold, without the test photographs": "out_of_fold_of_train_and_validation",
+    }
+    for name, key in others.items():
         rows.append({"method": name, "top1": Estimate(**results[key]["top1"])})
     print_table(_table(rows))
 

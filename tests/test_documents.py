@@ -28,6 +28,10 @@ COVERED_ELSEWHERE = {
     "python benchmarks/recommendation.py --out rates.json": "tests/stats/test_recommendation_benchmark.py",
     "python benchmarks/recommendation.py --part folds --out folds.json": "tests/stats/test_recommendation_benchmark.py",
     "mixlab compare --data folder:photographs": "needs published weights; tests/cli/test_compare.py uses others",
+    "python benchmarks/transfer_photographs.py --weights lite0.pth --data tar:grocery-192.tar --model lite0": "needs "
+    "published weights and photographs; tests/benchmarks/test_benchmarks.py converts others",
+    "mixlab evaluate lite0 --data tar:grocery-192.tar --probe logistic": "needs published weights and photographs; "
+    "tests/evaluation/probes/test_probe.py uses others",
     "mixlab study resolution --data cifar10": "tests/cli/test_study.py runs it on few images",
     "mixlab study transfer --data cifar10": "tests/cli/test_study.py runs it on few images",
     "mixlab train --data folder:pets --model mixer_b16.goog_in21k": "tests/training/test_initial_weights.py",
