@@ -1,5 +1,6 @@
 """Predictor: predictions for files, paths, bytes and arrays."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from mixlab.data.dataset import Dataset
 from mixlab.data.image_file import UnreadableImage
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
+from mixlab.evaluation.novelty import NoveltyDetector, read_novelty_detector
 from mixlab.prediction import predictor as predictor_module
 from mixlab.prediction.predictor import Prediction, Predictor
 from mixlab.runs.folder import Run
@@ -125,6 +127,47 @@ def test_the_device_can_be_given(run):
     assert Predictor(run.path, device="cpu").classes == Predictor(run.path, device=torch.device("cpu")).classes
     with pytest.raises(UserError, match=r'^The device "tpu" is not available: this machine has cpu'):
         Predictor(run.path, device="tpu")
+
+
+@pytest.fixture
+def with_novelty(run: Run, shades: Dataset) -> Run:
+    """The run with a detector whose threshold is among the distances of the test images."""
+    preprocess, split = Preprocess.from_dict(run.config["preprocess"]), shades.splits["test"]
+    with torch.inference_mode():
+        features = load(run.path).embed(torch.stack([preprocess(split.image(i)) for i in range(len(split))])).numpy()
+    detector = NoveltyDetector(features[:4].astype(np.float16), 1, 2.0, 39)
+    replace(detector, threshold=float(np.median(detector.distances(features)))).write(run.novelty)
+    return run
+
+
+def test_without_a_detector_it_is_unknown_whether_images_are_unlike_the_training_images(predictor, files):
+    assert predictor.novelty is None
+    assert [prediction.unlike_training for prediction in predictor.predict(files)] == [None] * 4
+
+
+def test_images_are_flagged_by_the_distance_of_their_embedding(with_novelty, shades):
+    split, preprocess = shades.splits["test"], Preprocess.from_dict(with_novelty.config["preprocess"])
+    detector = read_novelty_detector(with_novelty.novelty)
+    images = [split.image(index) for index in range(len(split))]
+    with torch.inference_mode():
+        expected = detector.flags(load(with_novelty.path).embed(torch.stack([*map(preprocess, images)])).numpy())
+    flags = [prediction.unlike_training for prediction in Predictor(with_novelty.path)(images)]
+    assert flags == expected.tolist() and {*flags} == {True, False}
+
+
+def test_flags_do_not_change_the_probabilities_and_need_no_second_pass(predictor, with_novelty, files):
+    flagging = Predictor(with_novelty.path)
+    passes: list[int] = []
+    flagging._model.get_submodule("body").register_forward_hook(lambda *_: passes.append(1))
+    for one, other in zip(flagging(files), predictor(files), strict=True):
+        assert np.array_equal(one.probabilities, other.probabilities)
+    assert passes == [1]
+
+
+def test_a_damaged_detector_is_an_error(with_novelty):
+    with_novelty.novelty.write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"novelty\.safetensors is damaged"):
+        Predictor(with_novelty.path)
 
 
 def test_a_size_without_weights_is_refused():

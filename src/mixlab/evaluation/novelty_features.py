@@ -39,8 +39,8 @@ Vectors = Mapping[int, Float32[np.ndarray, " channel"]]
 class NoveltyImages:
     """The indices of the images that a detector is made from, in the splits "train" and "validation"."""
 
-    train: Int64[np.ndarray, " selected"]
-    validation: Int64[np.ndarray, " selected"]
+    train: Int64[np.ndarray, " _"]
+    validation: Int64[np.ndarray, " _"]
 
     def share(self, rank: int, processes: int) -> "NoveltyImages":
         """The part of one of several processes."""
