@@ -9,6 +9,7 @@ from mixlab.data.image_file import UnreadableImage, read_image
 from mixlab.data.inspection.check import _read_info
 from mixlab.data.sources import open_dataset
 from mixlab.errors import UserError
+from mixlab.evaluation.novelty import read_novelty_detector
 from mixlab.evaluation.training_images import read_training_images
 from mixlab.runs.checkpoints import Checkpoints
 from mixlab.runs.folder import Run
@@ -62,6 +63,8 @@ def test_the_files_of_a_run(failing):
         _ = run.is_finished
     with pytest.raises(UserError, match=f"journal.jsonl can't be read: {REASON}"):
         read_history(failing("run/journal.jsonl"))
+    with pytest.raises(UserError, match=f"novelty.safetensors can't be read: {REASON}"):
+        read_novelty_detector(failing("run/novelty.safetensors"))
 
 
 def test_a_path_that_is_refused_is_not_a_damaged_checkpoint(tmp_path):

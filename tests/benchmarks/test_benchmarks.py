@@ -18,6 +18,8 @@ from mixlab.report.table import render
 from mixlab.runs.folder import Run
 from mixlab.weights.load import load
 
+from mixlab.cli.main import main
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
@@ -167,3 +169,21 @@ def test_flipped_labels_are_measured_with_precision_recall_and_estimate(label_er
         assert found / 20 == pytest.approx(method["recall"] / 100)
         assert cell["methods"]["margin"]["selected"] == cell["estimated_count"]
     assert "Flipped labels of CIFAR-10" in render(label_errors["summary"](cells), "table")
+
+
+@pytest.mark.long
+def test_novelty_prints_and_saves_the_rates_of_each_run(monkeypatch, tmp_path, capsys):
+    train = "train --data digits --model mixer_nano --set epochs=1 --set speed=off --quiet"
+    for seed in (0, 1):
+        with pytest.raises(SystemExit):
+            main([*train.split(), "--seed", str(seed), "--out", str(tmp_path / f"{seed}")])
+    command = (
+        f"novelty.py {tmp_path / '0'} {tmp_path / '1'} --others digits --images 20 --out {tmp_path / 'rates.json'}"
+    )
+    monkeypatch.setattr(sys, "argv", command.split())
+
+    runpy.run_path(str(BENCHMARKS / "novelty.py"), run_name="__main__")
+
+    rates = json.loads((tmp_path / "rates.json").read_text())["%"]
+    assert [one["digits"] == one["test images"] for one in rates.values()] == [True, True]
+    assert "upside down" in capsys.readouterr().out

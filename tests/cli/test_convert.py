@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import mixlab
+from mixlab.evaluation.novelty import NoveltyDetector, novelty_detector_of
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 MIXER = GOLDEN / "google_mixer_tiny.npz"
@@ -54,6 +55,15 @@ def test_image_size_and_classes_can_be_changed(run):
     assert run("convert", MIXER, "large", "--to", "mixlab", "--image-size", "64", "--classes", "5").status == 0
     config: Any = mixlab.load("large").config
     assert (config.image_size, config.token_hidden, config.classes) == (64, 64, 5)
+
+
+def test_the_novelty_detector_of_a_run_is_copied_if_the_weights_are_unchanged(run, trained):
+    NoveltyDetector(np.eye(8, dtype=np.float16), 1, 0.5, 40).write(trained / "novelty.safetensors")
+    for out, settings in (("same", ()), ("larger", ("--image-size", "16")), ("other", ("--classes", "5"))):
+        assert run("convert", trained, out, "--to", "mixlab", *settings).status == 0
+    copied = novelty_detector_of("same")
+    assert copied is not None and (copied.threshold, copied.validation_images) == (0.5, 40)
+    assert novelty_detector_of("larger") is None and novelty_detector_of("other") is None
 
 
 @pytest.mark.parametrize("out", ["existing.npz", "folder"])

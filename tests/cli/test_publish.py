@@ -15,6 +15,7 @@ from huggingface_hub import constants
 from PIL import Image
 
 import mixlab
+from mixlab.evaluation.novelty import NoveltyDetector
 
 FILES = ["README.md", "config.json", "model.safetensors", "results.json"]
 
@@ -47,6 +48,12 @@ def output_of_the_card(card: str) -> str:
 def test_the_folder_has_weights_config_results_and_card(run, trained, no_network):
     ended = run("publish", trained, "--out", "published", "--quiet")
     assert (ended.status, ended.out) == (0, "published\n")
+    assert names(Path("published")) == FILES
+
+
+def test_features_of_training_images_are_not_published(run, trained):
+    NoveltyDetector(np.eye(8, dtype=np.float16), 1, 0.5, 40).write(trained / "novelty.safetensors")
+    assert run("publish", trained, "--out", "published", "--quiet").status == 0
     assert names(Path("published")) == FILES
 
 

@@ -35,6 +35,10 @@ def test_split_device_plan_and_validation_accuracy_are_printed(run, train, pets)
     assert "Device: " in err
     assert "fp32, contiguous, " in err and " ms per step of 8 images" in err
     assert "Validation accuracy: " in err and " % of 4 images." in err
+    assert (
+        "mixlab predict will not flag images unlike the training images: that needs at least 39 validation images, and "
+        "this run has 4.\n" in err
+    )
 
 
 def test_quiet_prints_no_progress(run, train, pets):

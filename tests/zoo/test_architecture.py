@@ -13,7 +13,8 @@ from mixlab.errors import UserError
 from mixlab.models.contract import height_and_width
 from mixlab.models.convmixer import ConvMixer
 from mixlab.models.davit import DaViTConfig
-from mixlab.zoo.architecture import architecture, create_model, of_family
+from mixlab.models.mixer import Mixer
+from mixlab.zoo.architecture import architecture, classifies_embeddings, create_model, embed_and_classify, of_family
 from mixlab.zoo.timm_models import TimmModel
 
 SMALL_VIT = "timm:vit_tiny_patch16_224:img_size=16:patch_size=8:depth=1"
@@ -39,6 +40,28 @@ def test_a_config_restored_from_json_builds_the_same_model(name: str) -> None:
     again = of_family(name, architecture(name).family, config).build()
     assert [tensor.shape for tensor in again.parameters()] == [tensor.shape for tensor in model.parameters()]
     assert again.config.image_size == model.config.image_size
+
+
+@pytest.mark.parametrize("name", ["mixer_nano", "davit_nano", "resnet_nano", SMALL_VIT, "timm:test_efficientnet"])
+def test_embeddings_and_logits_are_those_of_the_model(name: str) -> None:
+    model = create_model(name, classes=4).eval()
+    head = model.network.get_classifier() if isinstance(model, TimmModel) else model.head
+    nn.init.normal_(head.get_parameter("weight"))
+    images = torch.rand(2, 3, *height_and_width(model.config.image_size))
+    embeddings, logits = embed_and_classify(model, images)
+    assert torch.equal(embeddings, model.embed(images)) and torch.equal(logits, model(images))
+    assert logits.std() > 0 and classifies_embeddings(model)
+
+
+def test_a_model_without_the_anatomy_does_not_classify_embeddings() -> None:
+    model = create_model("mixer_nano").eval()
+    assert isinstance(model, Mixer)
+    nn.init.normal_(model.head.get_parameter("weight"))
+    assert classifies_embeddings(model)
+    model.forward = lambda images: 2 * model.head(model.embed(images))
+    assert not classifies_embeddings(model)
+    del model.head
+    assert not classifies_embeddings(model)
 
 
 def test_an_unknown_field_is_refused_with_a_suggestion() -> None:

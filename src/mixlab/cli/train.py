@@ -154,13 +154,20 @@ def _open_data_of_recipe(name: str, resumed: "Run | None", log: Log, *, hint: bo
 
 
 def _print_summary(run: "Run", log: Log) -> None:
+    from mixlab.evaluation.novelty import MIN_VALIDATION
     from mixlab.runs.history import read_history
 
     history = read_history(run.journal)
+    validation = history.validation
     for image, reason in (history.end or {}).get("unreadable", {}).items():
         log(f"{image} was skipped: {reason}.")
     for line in history.stopped_early:
         log(f"Stopped early after epoch {line['epoch']}: the validation accuracy did not improve any more.")
-    if (validation := history.validation) is not None:
+    if (images := 0 if validation is None else validation["images"]) < MIN_VALIDATION:
+        log(
+            f"mixlab predict will not flag images unlike the training images: that needs at least {MIN_VALIDATION} "
+            f"validation images, and this run has {images}."
+        )
+    if validation is not None:
         log(f"Validation accuracy: {validation['top1']:.1f} % of {validation['images']:,} images.")
     print(run.path)

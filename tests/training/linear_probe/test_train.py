@@ -15,6 +15,7 @@ from mixlab.data.dataset import Dataset
 from mixlab.data.preprocess import Preprocess
 from mixlab.data.sources import open_dataset
 from mixlab.errors import UserError
+from mixlab.evaluation.novelty import fit_novelty_detector, novelty_detector_of
 from mixlab.evaluation.probes import features as cache
 from mixlab.evaluation.probes.ridge import RIDGES
 from mixlab.evaluation.training_images import read_training_images
@@ -253,3 +254,16 @@ def test_a_linear_probe_records_its_images_and_those_of_its_backbone(make_job, t
     again = make_job(model=str(run.path))
     second = read_training_images(train_linear_probe(again, tmp_path / "again", quiet=True).training_images)
     assert second.unknown == (job.backbone.source,)
+
+
+def test_a_linear_probe_has_a_detector_from_the_features_of_its_head(make_job, tmp_path):
+    job = make_job(validation_share=0.85)
+    run = train_linear_probe(job, tmp_path / "probe", quiet=True)
+    detector = novelty_detector_of(open_run(run.path).path)
+    train, validation = (
+        cache.features(job.backbone, job.dataset.splits[name], job.device, batch=8, quiet=True).values
+        for name in ("train", "validation")
+    )
+    expected = fit_novelty_detector(train, validation)
+    assert detector is not None and expected is not None
+    assert np.array_equal(detector.features, expected.features) and detector.threshold == expected.threshold
