@@ -63,14 +63,13 @@ def test_the_files_of_a_run(failing):
         _ = run.is_finished
     with pytest.raises(UserError, match=f"journal.jsonl can't be read: {REASON}"):
         read_history(failing("run/journal.jsonl"))
-    with pytest.raises(UserError, match=f"novelty.safetensors can't be read: {REASON}"):
-        read_novelty_detector(failing("run/novelty.safetensors"))
 
 
 def test_a_path_that_is_refused_is_not_a_damaged_checkpoint(tmp_path):
     """It would be unwise to remove it."""
     (tmp_path / "run/checkpoints").mkdir(parents=True)
-    for name in ("step-00000004.safetensors", "best.safetensors", "training_images.safetensors"):
+    names = ("step-00000004", "best", "training_images", "novelty")
+    for name in (f"{name}.safetensors" for name in names):
         (tmp_path / "run/checkpoints" / name).symlink_to(name)
     checkpoints = Checkpoints(tmp_path / "run/checkpoints", keep=1, every_steps=None, every_seconds=None, writes=False)
     refused = "can't be read: its symbolic links form a loop"
@@ -78,3 +77,5 @@ def test_a_path_that_is_refused_is_not_a_damaged_checkpoint(tmp_path):
         checkpoints.last()
     with pytest.raises(UserError, match=f"training_images.safetensors {refused}"):
         read_training_images(tmp_path / "run/checkpoints/training_images.safetensors")
+    with pytest.raises(UserError, match=f"novelty.safetensors {refused}"):
+        read_novelty_detector(tmp_path / "run/checkpoints/novelty.safetensors")
