@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from mixlab.cli.main import main
 from mixlab.data.dataset import Dataset, Split
 from mixlab.data.readers.cifar10 import CLASSES
 from mixlab.evaluation.probes import features
 from mixlab.report.table import render
 from mixlab.runs.folder import Run
 from mixlab.weights.load import load
-
-from mixlab.cli.main import main
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
