@@ -1,11 +1,12 @@
 """Tables and page of `mixlab evaluate` with several runs, other methods or several data sets."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator
 from dataclasses import replace
 
 from mixlab.evaluation.corruption_evaluation import CorruptionEvaluation
 from mixlab.evaluation.methods import Method, MethodsEvaluation
-from mixlab.evaluation.metrics import METRICS
+from mixlab.evaluation.metrics import METRICS, Metric
 from mixlab.evaluation.model_evaluation_page import model_evaluation_page
 from mixlab.evaluation.model_evaluation_tables import full_table
 from mixlab.evaluation.model_evaluation_tables import tables as evaluation_tables
@@ -16,6 +17,7 @@ from mixlab.measure import machine
 from mixlab.report.machine import machine_facts
 from mixlab.report.page import KeyValues, Page, Section, Summary, written_by
 from mixlab.report.table import Cell, Column, Table
+from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import mean_interval
 from mixlab.stats.paired import crossed_interval
 
@@ -37,13 +39,17 @@ def full_tables(result: MethodsEvaluation) -> list[Table]:
 
 def runs_table(method: Method) -> Table:
     """One row for each run, and their mean with its spread if there are several."""
-    metrics = [metric for metric in METRICS if all(metric in one.summary for one in method.evaluations)]
+    metrics = [
+        metric
+        for metric in METRICS
+        if (metric.is_share or metric.key == "nll") and all(metric in one.summary for one in method.evaluations)
+    ]
     rows: list[dict[str, Cell]] = [
         {"run": one.source, **{metric.key: one.summary[metric] for metric in metrics}} for one in method.evaluations
     ]
     notes = ["Brackets of a run are 95 % intervals over images."]
     if len(rows) > 1:
-        rows.append({"run": "mean", **{metric.key: _mean(method, metric.key, rows) for metric in metrics}})
+        rows.append({"run": "mean", **{metric.key: _mean(method, metric) for metric in metrics}})
         notes.append(
             "Brackets of the mean: for top-1 over images and trainings, for other measures over trainings of the same "
             "images."
@@ -62,11 +68,12 @@ def runs_table(method: Method) -> Table:
     return Table(f"{method.predictions.model} on {first.data}", columns, rows, [images, *notes])
 
 
-def _mean(method: Method, key: str, rows: Sequence[dict[str, Cell]]) -> Cell:
-    if key == "top1":
+def _mean(method: Method, metric: Metric) -> Estimate:
+    if metric.key == "top1":
         return crossed_interval(method.predictions.correct)
-    values = [getattr(row[key], "value", 0.0) for row in rows]
-    return mean_interval(values, getattr(rows[0][key], "unit", ""))
+    values = [one.summary[metric] for one in method.evaluations]
+    most = 100 if metric.is_share else math.inf
+    return mean_interval((each.value for each in values), values[0].unit, least=0, most=most)
 
 
 def methods_page(result: MethodsEvaluation, corrupted: CorruptionEvaluation | None) -> Page:
