@@ -142,6 +142,7 @@ def measure(dataset: Dataset, run: Run, errors: str, flip: Flip, share: float, s
         "class": np.flatnonzero(prune_by_class(found.labels, probabilities)),
         "margin": np.argsort(found.margins, kind="stable")[:count],
         "margin, first 100": np.argsort(found.margins, kind="stable")[:100],
+        "margin, first 500": np.argsort(found.margins, kind="stable")[:500],
         "self-confidence": np.argsort(found.label_probabilities, kind="stable")[:count],
         "other class predicted": np.flatnonzero(found.margins < 0),
     }
