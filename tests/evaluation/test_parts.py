@@ -1,5 +1,7 @@
 """An evaluation in parts: an interrupted one goes on, and the result is that of one part."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -77,7 +79,8 @@ def test_an_unreadable_image_of_a_stored_part_is_still_named(shades, small_parts
     test = shades.splits["test"]
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"not an image")
-    test.images[3] = broken
+    images = [*test.images[:3], broken, *test.images[4:]]
+    shades = replace(shades, splits={"test": replace(test, images=images)})
     store = PartStore(tmp_path / "parts", shades.classes, with_logits=False)
     first, again = (run(shades, Counting(), store, max_unreadable=1) for _ in range(2))
     assert list(first.unreadable) == list(again.unreadable) == [test.names[3]]

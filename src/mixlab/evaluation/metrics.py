@@ -82,7 +82,7 @@ def macro_f1(evaluation: Evaluation) -> Estimate:
     images = counts.images[labels]
     variance = float((influence**2 * images / np.maximum(images - 1, 1)).sum())
     of_equal_images = weight[labels].sum() ** 2 / (weight[labels] ** 2).sum()  # without errors, all images are equal
-    effective = min(value * (1 - value) / variance, len(evaluation)) if variance > 0 else of_equal_images
+    effective = float(min(value * (1 - value) / variance, len(evaluation)) if variance > 0 else of_equal_images)
     return replace(proportion_interval(value * effective, effective), n=len(evaluation))
 
 
