@@ -29,7 +29,7 @@ from mixlab.data.batches import EvalBatches
 from mixlab.data.dataset import Split
 from mixlab.data.preprocess import Preprocess
 from mixlab.evaluation.evaluate import evaluate, predict_fn
-from mixlab.evaluation.evaluation import Evaluation, score
+from mixlab.evaluation.evaluation import EvaluationBuffer
 from mixlab.evaluation.logits_evaluation import evaluate_logits_file
 from mixlab.evaluation.logits_file import LogitsHeader, Rows, write_logits
 from mixlab.evaluation.metrics import summary
@@ -99,11 +99,12 @@ def peak_bytes(images: int, classes: int) -> int:
 
 
 def _measure_memory(images: int, classes: int) -> int:
-    generator, names, parts = torch.Generator().manual_seed(0), tuple(map(str, range(classes))), []
+    generator = torch.Generator().manual_seed(0)
+    buffer = EvaluationBuffer(tuple(map(str, range(classes))), images + 64)
     for _ in range(0, images, 64):
         labels = torch.randint(classes, (64,), generator=generator)
-        parts.append(score(torch.randn(64, classes, generator=generator), labels, names))
-    evaluation = Evaluation.concat(parts)
+        buffer.add(torch.randn(64, classes, generator=generator), labels)
+    evaluation = buffer.evaluation
     summary(evaluation)
     assert evaluation.confusion.nnz <= len(evaluation)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # in kibibytes on Linux
@@ -121,6 +122,8 @@ def main() -> None:
     if arguments.memory:
         print(_measure_memory(*map(int, arguments.memory.split("x"))))
         return
+    # First, because a process inherits the largest resident memory of the process that starts it.
+    peak = peak_bytes(arguments.file_images, 21_843)
     built = architecture(arguments.model)
     side = built.image_size if isinstance(built.image_size, int) else built.image_size[0]
     loops = time_loops(built.build().eval(), arguments.images, side, built.classes, arguments.rounds)
@@ -132,7 +135,7 @@ def main() -> None:
         "model": arguments.model,
         "loop_seconds": loops,
         "file_seconds": time_file(arguments.file_images, 1_000, 3),
-        "peak_bytes": peak_bytes(arguments.file_images, 21_843),
+        "peak_bytes": peak,
     }
     print(f"evaluate / bare loop: {median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}), {arguments.model}")
     print(f"file of {arguments.file_images:,} x 1,000 logits: {min(results['file_seconds']):.1f} s, all figures")

@@ -1,12 +1,13 @@
 """What is kept of each image equals its definition, for any batch size."""
 
-import tracemalloc
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 
-from mixlab.evaluation.evaluation import Evaluation, confusion_matrix, score
+from mixlab.evaluation.evaluation import ARRAYS, Evaluation, EvaluationBuffer, confusion_matrix, score
 
 CLASSES = tuple("abcd")
 LOGITS = torch.tensor([[2.0, 1.0, 0.0, -1.0], [0.0, 0.0, 3.0, 0.0], [1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 5.0]])
@@ -57,17 +58,33 @@ def test_the_confusion_matrix_has_a_row_for_each_true_class():
     assert counts.toarray().tolist() == [[1, 0, 1], [0, 1, 0], [0, 0, 1]]
 
 
-def test_memory_grows_with_the_images_and_not_with_images_times_classes():
-    def stored_bytes(classes: int) -> int:
-        logits = torch.zeros(64, classes)
-        names = tuple(map(str, range(classes)))
-        tracemalloc.start()
-        evaluation = Evaluation.concat([score(logits, torch.arange(64), names) for _ in range(50)])
-        confusion = evaluation.confusion
-        current, _ = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        assert confusion.nnz == 64
-        return current
+def test_a_buffer_collects_batches_in_order(evaluation):
+    buffer = EvaluationBuffer(CLASSES, 10)
+    for i in (0, 2):
+        buffer.add(LOGITS[i : i + 2], LABELS[i : i + 2])
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(buffer.evaluation, name), getattr(evaluation, name))
+        assert getattr(buffer.evaluation, name).dtype == getattr(evaluation, name).dtype
 
-    few, many = stored_bytes(100), stored_bytes(21_843)
-    assert many - few < 3 * 8 * 21_843  # the rows of the sparse matrix, and not 3,200 x 21,843 probabilities
+
+MEMORY = """
+import resource, sys, torch
+from mixlab.evaluation.evaluation import EvaluationBuffer
+from mixlab.evaluation.metrics import summary
+images, classes = 12_800, 21_843
+buffer = EvaluationBuffer(tuple(map(str, range(classes))), images)
+logits, labels = torch.randn(64, classes), torch.arange(64)
+buffer.add(logits, labels)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for _ in range(images // 64 - 1):
+    buffer.add(logits, labels)
+summary(buffer.evaluation)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss is kibibytes on Linux only")
+def test_memory_does_not_grow_with_images_times_classes():
+    """12,800 x 21,843 probabilities would be 1.1 GB; a few small arrays per batch, kept one by one, were 3 GB."""
+    ended = subprocess.run([sys.executable, "-c", MEMORY], check=True, capture_output=True, text=True)
+    assert int(ended.stdout) < 100_000

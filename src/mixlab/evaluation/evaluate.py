@@ -16,7 +16,7 @@ from mixlab.data.batches import Batch, EvalBatches
 from mixlab.data.dataset import Split
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
-from mixlab.evaluation.evaluation import Evaluation, score
+from mixlab.evaluation.evaluation import Evaluation, EvaluationBuffer
 from mixlab.evaluation.parts import Part, PartStore, Scores, images_per_part
 from mixlab.report.progress import Advance, progress
 from mixlab.speed.plan import ComputeMode, prepare_model
@@ -154,20 +154,21 @@ def score_batches(
 
     Raises UserError if logits are NaN or infinite.
     """
-    evaluations, scaled, stored = [], [], []
+    evaluation, scaled = EvaluationBuffer(classes, len(names)), EvaluationBuffer(classes, len(names))
+    stored = []
     for batch in batches:
         logits = predict(batch)
         require_finite(logits, [names[int(index)] for index in batch.indices])
         if receive:
             receive(logits, batch.labels)
-        evaluations.append(score(logits, batch.labels, classes))
+        evaluation.add(logits, batch.labels)
         if temperature:
-            scaled.append(score(logits.float() / temperature, batch.labels, classes))
+            scaled.add(logits.float() / temperature, batch.labels)
         if keep_logits:
             stored.append(logits.float().numpy(force=True))
     return Scores(
-        Evaluation.concat(evaluations),
-        Evaluation.concat(scaled) if temperature else None,
+        evaluation.evaluation,
+        scaled.evaluation if temperature else None,
         np.concatenate(stored) if keep_logits else None,
     )
 

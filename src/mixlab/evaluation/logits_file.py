@@ -19,7 +19,7 @@ from mixlab.data.readers.extras import needs_extra
 from mixlab.errors import UserError
 from mixlab.evaluation.calibration import TemperatureFit
 from mixlab.evaluation.evaluate import require_finite
-from mixlab.evaluation.evaluation import Evaluation, score
+from mixlab.evaluation.evaluation import Evaluation, EvaluationBuffer
 from mixlab.files import atomic_file, translate_read_errors
 
 if TYPE_CHECKING:
@@ -112,27 +112,28 @@ def evaluate_logits(path: Path) -> LogitsEvaluation:
     infinite.
     """
     with _open(path) as (file, header):
-        fit, validation = TemperatureFit(), []
+        rows = file.metadata.num_rows
+        validation, test, scaled = (EvaluationBuffer(header.classes, rows) for _ in range(3))
+        fit, names = TemperatureFit(), []
         for _, labels, logits in _rows(file, "validation", header):
             fit.add(logits, labels)
-            validation.append(score(logits, labels, header.classes))
-        temperature = fit.temperature if validation else None
-        names, evaluations, scaled = [], [], []
+            validation.add(logits, labels)
+        temperature = fit.temperature if len(validation.evaluation) else None
         for part, labels, logits in _rows(file, "test", header):
             names += part
-            evaluations.append(score(logits, labels, header.classes))
+            test.add(logits, labels)
             if temperature is not None:
-                scaled.append(score(logits / temperature, labels, header.classes))
+                scaled.add(logits / temperature, labels)
     if not names:
         raise UserError(f"{path} has no rows of the test split: write it again with mixlab evaluate --save-logits.")
     _require_unique(path, names)
     return LogitsEvaluation(
         header,
         names,
-        Evaluation.concat(evaluations),
-        Evaluation.concat(validation) if validation else None,
+        test.evaluation,
+        validation.evaluation if temperature is not None else None,
         temperature,
-        Evaluation.concat(scaled) if scaled else None,
+        scaled.evaluation if temperature is not None else None,
     )
 
 
