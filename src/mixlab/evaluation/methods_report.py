@@ -1,7 +1,6 @@
 """Tables and page of `mixlab evaluate` with several runs, other methods or several data sets."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 
 from mixlab.evaluation.corruption_evaluation import CorruptionEvaluation
@@ -78,7 +77,9 @@ def _mean(method: Method, metric: Metric) -> Estimate:
 
 def methods_page(result: MethodsEvaluation, corrupted: CorruptionEvaluation | None) -> Page:
     """The report: that of the single evaluation with the comparisons, or the runs and their comparisons."""
-    sections = list(_comparison_sections(result))
+    sections = [_section(comparison) for comparison in result.comparisons]
+    if result.over_sets:
+        sections.append(Section("Over all data sets", [result.over_sets.table()]))
     if corrupted is not None:
         sections.append(Section("Corrupted images", [corrupted.table()]))
     if result.single is not None:
@@ -87,11 +88,10 @@ def methods_page(result: MethodsEvaluation, corrupted: CorruptionEvaluation | No
     environment = machine.describe(machine.pick_device("cpu"))
     own = [runs_table(method) for methods in result.sets for method in methods if method.evaluations]
     first = result.sets[0][0]
-    sentence = conclusion(result.comparisons[0]) if result.comparisons else _accuracies(result)
     return Page(
         title=" and ".join(method.predictions.model for method in result.sets[0]),
         kicker=f"mixlab evaluate: {first.text}",
-        summary=Summary(sentence, scope(result.comparisons[0]) if result.comparisons else ""),
+        summary=Summary(_accuracies(result), "The differences and what they show are below." if sections else ""),
         sections=[
             *sections,
             Section("Runs", own),
@@ -99,13 +99,6 @@ def methods_page(result: MethodsEvaluation, corrupted: CorruptionEvaluation | No
         ],
         footer=written_by(environment["versions"]["mixlab"]),
     )
-
-
-def _comparison_sections(result: MethodsEvaluation) -> Iterator[Section]:
-    for comparison in result.comparisons:
-        yield _section(comparison)
-    if result.over_sets:
-        yield Section("Over all data sets", [result.over_sets.table()])
 
 
 def _section(comparison: PairedComparison) -> Section:
@@ -123,9 +116,10 @@ def _section(comparison: PairedComparison) -> Section:
 
 
 def _accuracies(result: MethodsEvaluation) -> str:
-    means = [
-        f"{100 * method.predictions.correct.mean():.1f} % on {method.predictions.data}"
+    shares = [
+        f"{method.predictions.model} classifies {100 * method.predictions.correct.mean():.1f} % of the images of "
+        f"{method.predictions.data} correctly"
         for methods in result.sets
         for method in methods
     ]
-    return f"{result.sets[0][0].predictions.model} classifies {', '.join(means)} correctly."
+    return f"{'; '.join(shares)}."
