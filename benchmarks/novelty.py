@@ -5,7 +5,8 @@
     python benchmarks/novelty.py runs/digits0 runs/digits1 --others cifar10 --out benchmarks/results/mine.json
 
 All runs are trainings of one recipe that differ in their seeds. The other images are: uniform noise; the test images
-with inverted pixels, and with top and bottom exchanged; and the test splits of `--others`. They are grey if the test images are. At most
+with inverted pixels, and with top and bottom exchanged; and the test splits of `--others`. They are grey if the test
+images are. At most
 `--images` are taken from each. The rate of the first row is that of false alarms; higher is better in all other rows.
 Below them: the rate of false alarms if the threshold is computed from a random half of the test images and applied to
 the other half (mean of 200 halves), and the accuracy on the test images that are flagged and on the others.
