@@ -177,7 +177,7 @@ def test_novelty_prints_and_saves_the_rates_of_each_run(monkeypatch, tmp_path, c
         with pytest.raises(SystemExit):
             main([*train.split(), "--seed", str(seed), "--out", str(tmp_path / f"{seed}")])
     command = (
-        f"novelty.py {tmp_path / '0'} {tmp_path / '1'} --others digits --images 20 --out {tmp_path / 'rates.json'}"
+        f"novelty.py {tmp_path / '0'} {tmp_path / '1'} --others digits --images 60 --out {tmp_path / 'rates.json'}"
     )
     monkeypatch.setattr(sys, "argv", command.split())
 
