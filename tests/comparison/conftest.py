@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from inline import train_inline
 from mixlab.comparison.candidates import Candidate
 from mixlab.comparison.comparison import Comparison, ModelResult
 from mixlab.comparison.settings import ComparisonSettings
@@ -16,9 +17,11 @@ from mixlab.data.preprocess import Preprocess
 from mixlab.evaluation.evaluation import score
 from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.stats.intervals import median_interval, proportion_interval
+from mixlab.training import runner
 from mixlab.training.job import Job
 from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.training.recipes.recipe_files import read_recipe
+from mixlab.training.runner import Training
 from mixlab.zoo.architecture import Architecture
 
 ENVIRONMENT = {
@@ -35,6 +38,20 @@ ENVIRONMENT = {
 DIGITS = tuple("0123456789")
 
 MakeComparison = Callable[..., Comparison]
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Training]:
+    """All trainings, in the order of their start. They run in this process."""
+    monkeypatch.setenv("MIXLAB_RUNS", str(tmp_path / "store"))
+    trainings: list[Training] = []
+
+    def train_here(training: Training, *, waits: bool):
+        trainings.append(training)
+        return train_inline(training, waits=waits)
+
+    monkeypatch.setattr(runner, "_start", train_here)
+    return trainings
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from inline import train_inline
 from mixlab.comparison import label_errors_page as label_errors_page_module
 from mixlab.comparison import label_predictions, label_table
 from mixlab.comparison.candidates import Candidate, make_candidate
@@ -28,7 +27,6 @@ from mixlab.evaluation.probes import features
 from mixlab.measure.machine import pick_device
 from mixlab.runs.folder import Run
 from mixlab.speed.plan import ComputeMode, Plan
-from mixlab.training import runner
 from mixlab.training.job import resolve
 from mixlab.training.launch import launch
 from mixlab.training.recipes.parse import parse_training_recipe
@@ -79,20 +77,6 @@ def table(found: LabelErrors, tmp_path: Path) -> Path:
 @pytest.fixture
 def features_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(features, "cache_folder", lambda: tmp_path / "cache")
-
-
-@pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Training]:
-    """All trainings, in the order of their start. They run in this process."""
-    monkeypatch.setenv("MIXLAB_RUNS", str(tmp_path / "store"))
-    trainings: list[Training] = []
-
-    def train_here(training: Training, *, waits: bool):
-        trainings.append(training)
-        return train_inline(training, waits=waits)
-
-    monkeypatch.setattr(runner, "_start", train_here)
-    return trainings
 
 
 def rows_of(table: Path) -> list[dict[str, str]]:

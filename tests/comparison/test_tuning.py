@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inline import train_inline
 from mixlab.comparison import tuning as tuning_module
 from mixlab.comparison.candidates import PlannedCandidate, make_candidate
 from mixlab.comparison.search_space import Settings, sample_settings
@@ -20,7 +19,6 @@ from mixlab.data.sources import open_dataset
 from mixlab.report.page import Page, Summary
 from mixlab.runs.folder import Run
 from mixlab.speed.plan import ComputeMode, Plan
-from mixlab.training import runner
 from mixlab.training.job import resolve
 from mixlab.training.runner import Training
 
@@ -33,20 +31,6 @@ Tune = Callable[..., tuple[Tuning, ...]]
 @pytest.fixture
 def dataset(pets: Path) -> Dataset:
     return open_dataset(f"folder:{pets}").merge_validation()
-
-
-@pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Training]:
-    """All trainings, in the order of their start. They run in this process."""
-    monkeypatch.setenv("MIXLAB_RUNS", str(tmp_path / "store"))
-    trainings: list[Training] = []
-
-    def train_here(training: Training, *, waits: bool):
-        trainings.append(training)
-        return train_inline(training, waits=waits)
-
-    monkeypatch.setattr(runner, "_start", train_here)
-    return trainings
 
 
 @pytest.fixture

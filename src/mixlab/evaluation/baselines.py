@@ -51,6 +51,11 @@ def majority_class(train_labels: Int[np.ndarray, " train_image"], images: int) -
     return np.full(images, np.bincount(train_labels).argmax())
 
 
+def majority_accuracy(train_labels: Int[np.ndarray, " train_image"], labels: Int[np.ndarray, " image"]) -> Estimate:
+    """The accuracy in per cent of always predicting the most frequent training class."""
+    return accuracy(majority_class(train_labels, len(labels)), labels)
+
+
 def nearest_neighbour(
     train_images: UInt8[np.ndarray, "train_image ..."],
     train_labels: Int[np.ndarray, " train_image"],

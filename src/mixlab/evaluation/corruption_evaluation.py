@@ -11,6 +11,7 @@ from mixlab.evaluation.corruptions.averages import corruption_accuracy, mce, mea
 from mixlab.evaluation.corruptions.corrupt import KINDS, SEVERITIES, check_corruption
 from mixlab.evaluation.corruptions.corrupted_images import corrupted, without_resizing
 from mixlab.evaluation.prepare import prepare_evaluation
+from mixlab.evaluation.scorer import Scorer
 from mixlab.report.table import Cell, Column, Table
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import proportion_interval
@@ -111,7 +112,7 @@ def evaluate_corruptions(
 
     def correct(kind: str, severity: int) -> Bool[np.ndarray, " image"]:
         split = corrupted(test, preprocess, kind, severity)
-        scorer = resized.scorer(replace(prepared.dataset, splits={"test": split}), with_logits=False)
+        scorer = Scorer(resized, replace(prepared.dataset, splits={"test": split}), with_logits=False)
         evaluation = scorer("test").evaluation
         scorer.remove_parts()
         return evaluation.correct

@@ -114,6 +114,6 @@ def with_unseen_validation(dataset: Dataset, source: str, *, quiet: bool) -> Dat
     if "validation" not in dataset.splits:
         return dataset
     validation, learned = dataset.splits["validation"], training_images_of(source)
-    unseen = validation.subset(np.flatnonzero(~np.isin(digests_of(validation, quiet=quiet), learned.trained)))
+    unseen = validation.subset(np.flatnonzero(~learned.contains_trained(digests_of(validation, quiet=quiet))))
     others = {name: split for name, split in dataset.splits.items() if name != "validation"}
     return replace(dataset, splits=others | {"validation": unseen} if len(unseen) else others)

@@ -7,7 +7,7 @@ import numpy as np
 from mixlab.data.dataset import Split
 from mixlab.data.sources import open_as_provided
 from mixlab.errors import UserError
-from mixlab.evaluation.baselines import accuracy, majority_class
+from mixlab.evaluation.baselines import majority_accuracy
 from mixlab.evaluation.logits_file import SUFFIX, LogitsEvaluation, evaluate_logits
 from mixlab.evaluation.model_evaluation import (
     Calibrated,
@@ -54,7 +54,7 @@ def evaluate_logits_file(source: str, data: str | None, *, wanted: float = DEFAU
         left_out=0,
         near_copies=None,
         notes=(f"Recomputed from the logits of {saved.header.source}.",),
-        majority=accuracy(majority_class(labels, len(labels)), labels),
+        majority=majority_accuracy(labels, labels),
         wanted=wanted,
         expected=published_results(saved.header.source),
         run=None,

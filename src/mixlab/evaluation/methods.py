@@ -19,8 +19,6 @@ from mixlab.evaluation.predictions import Predictions, predictions_of_run, stack
 from mixlab.evaluation.several_sets import SeveralSets, compare_over_sets
 from mixlab.report.text import join_words
 
-DEFAULT_MARGIN = 1.0
-
 Evaluate = Callable[[str, str | None], ModelEvaluation]
 """Evaluates a source on the data of a name, or on the images that a run held out."""
 

@@ -11,9 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mixlab.data.dataset import Split
 from mixlab.errors import UserError
-from mixlab.evaluation.baselines import accuracy, majority_class
+from mixlab.evaluation.baselines import majority_accuracy
 from mixlab.evaluation.calibration import TemperatureFit, reliability
 from mixlab.evaluation.evaluate import Evaluated
 from mixlab.evaluation.evaluation import Evaluation
@@ -117,8 +119,8 @@ class ModelEvaluation:
     @property
     def is_imbalanced(self) -> bool:
         """Whether the largest class has more than three times the images of the smallest one that has any."""
-        counts = [metrics.images for metrics in by_class(self.evaluation) if metrics.images]
-        return max(counts) > _IMBALANCED * min(counts)
+        counts = np.unique(self.evaluation.labels, return_counts=True)[1]
+        return bool(counts.max() > _IMBALANCED * counts.min())
 
     @property
     def conclusion(self) -> str:
@@ -222,7 +224,7 @@ def evaluate_model(
     real_labels = None if real is None else read_real_labels(real)
     prepared = prepare_evaluation(source, data, views=views, device=device, fields=fields, quiet=quiet)
     dataset = prepared.dataset
-    scorer = prepared.scorer(dataset, with_logits=save_logits is not None)
+    scorer = Scorer(prepared, dataset, with_logits=save_logits is not None)
     calibrated, test = _evaluate_calibrated(scorer) if "validation" in dataset.splits else (None, scorer("test"))
     if save_logits is not None:
         header = LogitsHeader(source, prepared.model, dataset.name, prepared.evaluated, dataset.classes)
@@ -243,7 +245,7 @@ def evaluate_model(
         left_out=prepared.unseen.left_out,
         near_copies=prepared.unseen.near_copies,
         notes=(*dataset.notes, *prepared.unseen.notes, *unreadable),
-        majority=_majority(dataset.splits.get("train"), test.split),
+        majority=majority_accuracy(dataset.splits.get("train", test.split).labels, test.split.labels),
         wanted=wanted,
         expected=published_results(source),
         run=prepared.run,
@@ -258,11 +260,6 @@ def _evaluate_calibrated(scorer: Scorer) -> tuple[Calibrated, Evaluated]:
     test = scorer("test", temperature=fit.temperature)
     assert test.scaled is not None
     return Calibrated(validation.evaluation, fit.temperature, test.scaled), test
-
-
-def _majority(train: Split | None, test: Split) -> Estimate:
-    labels = test.labels if train is None else train.labels
-    return accuracy(majority_class(labels, len(test)), test.labels)
 
 
 def check_wanted(wanted: float) -> None:

@@ -76,7 +76,7 @@ def select_novelty_images(dataset: Dataset, learned: TrainingImages, *, quiet: b
     train = _sample(dataset.splits["train"], MAX_STORED)
     validation = _sample(dataset.splits["validation"], MAX_VALIDATION)
     digests = digests_of(dataset.splits["validation"].subset(validation), quiet=quiet)
-    unseen = validation[~np.isin(digests, learned.trained)]
+    unseen = validation[~learned.contains_trained(digests)]
     return NoveltyImages(train, unseen) if len(unseen) >= MIN_VALIDATION else None
 
 

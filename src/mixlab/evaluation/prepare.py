@@ -4,18 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Int64
 from torch import nn
 
 from mixlab.data.dataset import Dataset
 from mixlab.data.preprocess import Preprocess
 from mixlab.evaluation.evaluation_data import open_evaluation_data, run_of, with_unseen_validation
 from mixlab.evaluation.restricted_classes import RestrictedClasses
-from mixlab.evaluation.scorer import Scorer
 from mixlab.evaluation.unseen_images import UnseenImages, unseen_by_weights
 from mixlab.evaluation.views import Views
 from mixlab.measure import machine
 from mixlab.runs.folder import Run
+from mixlab.weights.adapt import Weights
 from mixlab.weights.load import build_with_weights, load_pretrained
 
 
@@ -33,7 +35,9 @@ class PreparedEvaluation:
     unseen      which images were left out
     views       the crop and the test-time augmentation
     device      where the model runs
-    key         what determines the logits, apart from the images and the preprocessing
+    weights     of the network
+    columns     of the logits, if the dataset has some of the classes only
+    quiet       no progress bars
     """
 
     source: str
@@ -46,25 +50,20 @@ class PreparedEvaluation:
     unseen: UnseenImages
     views: Views
     device: torch.device
-    key: dict[str, Any]
+    weights: Weights
+    columns: Int64[np.ndarray, " restricted_class"] | None
     quiet: bool
 
-    def scorer(self, dataset: Dataset, *, with_logits: bool) -> Scorer:
-        """Evaluates the splits of `dataset`, which is that of this evaluation or has changed images."""
-        recipe = self.run.recipe if self.run else {"workers": 0, "max_unreadable": 0}
-        return Scorer(
-            self.network,
-            self.preprocess,
-            self.dataset.classes,
-            dataset,
-            self.device,
-            key=self.key,
-            workers=recipe["workers"],
-            max_unreadable=recipe["max_unreadable"],
-            with_logits=with_logits,
-            title=f"evaluate {self.source}",
-            quiet=self.quiet,
-        )
+    @property
+    def key(self) -> dict[str, Any]:
+        """What determines the logits, apart from the images and the preprocessing, as JSON-serializable values."""
+        return {
+            "weights": self.weights.digest,
+            "config": dict(self.weights.config),
+            "code": self.weights.architecture.code_digest,
+            "columns": None if self.columns is None else self.columns.tolist(),
+            "views": self.views.facts,
+        }
 
 
 def prepare_evaluation(
@@ -98,12 +97,7 @@ def prepare_evaluation(
         unseen=unseen,
         views=views,
         device=machine.pick_device(device),
-        key={
-            "weights": opened.weights.digest,
-            "config": dict(opened.weights.config),
-            "code": opened.weights.architecture.code_digest,
-            "columns": None if columns is None else columns.tolist(),
-            "views": views.facts,
-        },
+        weights=opened.weights,
+        columns=columns,
         quiet=quiet,
     )

@@ -68,7 +68,11 @@ class TrainingImages:
 
     def contains(self, digests: Digests) -> Bool[np.ndarray, " image"]:
         """Whether each image is a training or validation image."""
-        return np.isin(digests, self.trained) | np.isin(digests, self.selected)
+        return self.contains_trained(digests) | np.isin(digests, self.selected)
+
+    def contains_trained(self, digests: Digests) -> Bool[np.ndarray, " image"]:
+        """Whether each image is a training image."""
+        return np.isin(digests, self.trained)
 
     def write(self, path: Path) -> None:
         """Write all fields to a safetensors file. Raises UserError if the disk is full."""

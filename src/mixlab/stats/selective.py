@@ -48,19 +48,19 @@ def guaranteed_threshold(
     order = np.argsort(-confidences, kind="stable")
     descending, errors = confidences[order], np.cumsum(~correct[order])
     images = len(order)
-    steps = max(math.ceil(math.log2(images)), 1)
-    most_refused, most_answered = 0, images + 1  # numbers of answered images
+    steps = _steps(images)
+    low, high = 0, images + 1  # numbers of answered images; `low` reaches the accuracy and `high` does not
     found = None
     for _ in range(steps):
-        tested = (most_refused + most_answered) // 2
-        if tested in (most_refused, most_answered):
+        tested = (low + high) // 2
+        if tested == low:
             break
         threshold = descending[tested - 1]
         answered = int(np.searchsorted(-descending, -threshold, side="right"))  # ties are answered as well
         wrong = int(errors[answered - 1])
         guaranteed = 100 * _lower_bound(answered - wrong, answered, DELTA / steps)
         if guaranteed >= accuracy:
-            most_refused = tested
+            low = tested
             found = Threshold(
                 confidence=float(threshold),
                 coverage=100 * answered / images,
@@ -69,7 +69,7 @@ def guaranteed_threshold(
                 images=images,
             )
         else:
-            most_answered = tested
+            high = tested
     return found
 
 
@@ -78,8 +78,7 @@ def images_needed(accuracy: float, images: int) -> int:
 
     images: the size of the calibration sample, on which the number of tested thresholds depends.
     """
-    steps = max(math.ceil(math.log2(images)), 1)
-    return math.ceil(math.log(DELTA / steps) / math.log(accuracy / 100))
+    return math.ceil(math.log(DELTA / _steps(images)) / math.log(accuracy / 100))
 
 
 def risk_coverage(
@@ -92,6 +91,11 @@ def risk_coverage(
     answered = np.arange(1, len(correct) + 1)
     right = np.cumsum(correct[np.argsort(-confidences, kind="stable")])
     return 100 * answered / len(correct), 100 * right / answered
+
+
+def _steps(images: int) -> int:
+    """The largest number of tested thresholds."""
+    return max(math.ceil(math.log2(images)), 1)
 
 
 def _lower_bound(correct: int, answered: int, delta: float) -> float:

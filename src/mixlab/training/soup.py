@@ -186,7 +186,7 @@ def _evaluated(
 ) -> dict[str, float] | None:
     """The accuracy on the validation images that are not training images of one of the runs; None without any."""
     split = dataset.splits.get("validation", dataset.splits["train"].subset([]))
-    unseen = split.subset(np.flatnonzero(~np.isin(digests_of(split, quiet=quiet), images.trained)))
+    unseen = split.subset(np.flatnonzero(~images.contains_trained(digests_of(split, quiet=quiet))))
     if not len(unseen):
         return None
     evaluation = evaluate(
