@@ -1,10 +1,9 @@
 """Speed of training steps on a CPU with one change, compared with stock PyTorch in the same precision.
 
-    python benchmarks/cpu_training.py --change attention --model davit_tiny --batch 4
-    python benchmarks/cpu_training.py --change depthwise --model convmixer_256_8 --batch 128 --out mine.json
+    python benchmarks/cpu_training.py --change unfused_attention --model davit_tiny --batch 4
+    python benchmarks/cpu_training.py --change fused_convmixer --model convmixer_256_8 --batch 128 --out mine.json
 
-attention  separate operations instead of PyTorch's fused attention (mixlab.speed.attention)
-depthwise  split gradients of depthwise convolutions (mixlab.speed.depthwise)
+A change is a rewrite of mixlab.speed.execution: fused_convmixer, native_depthwise, split_depthwise, unfused_attention.
 
 Each step is forward, cross-entropy and backward on random images, with and without the change in turn. The errors of
 both gradients are measured as well, relative to the gradients of stock PyTorch in fp32.
@@ -13,11 +12,10 @@ both gradients are measured as well, relative to the gradients of stock PyTorch 
 import argparse
 import copy
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +26,7 @@ from mixlab.measure import machine
 from mixlab.measure.timing import interleaved, speed_ratio
 from mixlab.models.contract import height_and_width
 from mixlab.report.table import Column, Table, print_table
-from mixlab.speed.attention import unfused_attention
-from mixlab.speed.depthwise import split_depthwise_gradients
+from mixlab.speed.execution import Execution, Rewrite
 from mixlab.stats.estimate import Estimate
 from mixlab.zoo.architecture import architecture
 
@@ -39,7 +36,7 @@ Step = Callable[[], list[Tensor]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time training steps on a CPU with and without one change.")
-    parser.add_argument("--change", choices=["attention", "depthwise"], required=True)
+    parser.add_argument("--change", choices=get_args(Rewrite), required=True)
     parser.add_argument("--model", default="convmixer_256_8", metavar="NAME")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=9)
@@ -59,15 +56,13 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     images = torch.randn(arguments.batch, 3, *height_and_width(described.image_size))
     images = images.contiguous(memory_format=torch.channels_last)
     labels = torch.randint(described.classes, (arguments.batch,))
-    changed = copy.deepcopy(model)
-    if arguments.change == "depthwise":
-        split_depthwise_gradients(changed)
-    unfused = arguments.change == "attention"
+    execution = Execution((arguments.change,))
+    changed = execution.apply(copy.deepcopy(model))
     steps = {
-        "stock": make_step(model, images, labels, arguments.precision),
-        "changed": make_step(changed, images, labels, arguments.precision, unfused=unfused),
+        "stock": make_step(model, images, labels, arguments.precision, Execution()),
+        "changed": make_step(changed, images, labels, arguments.precision, execution),
     }
-    exact = torch.cat([each.flatten() for each in make_step(model, images, labels, "fp32")()])
+    exact = torch.cat([each.flatten() for each in make_step(model, images, labels, "fp32", Execution())()])
     errors = {
         name: float((torch.cat([each.flatten() for each in step()]) - exact).norm() / exact.norm())
         for name, step in steps.items()
@@ -86,14 +81,14 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def make_step(model: nn.Module, images: Tensor, labels: Tensor, precision: str, *, unfused: bool = False) -> Step:
+def make_step(model: nn.Module, images: Tensor, labels: Tensor, precision: str, execution: Execution) -> Step:
     """A step that returns the gradients of all parameters."""
 
     def step() -> list[Tensor]:
         model.zero_grad()
         with (
             torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"),
-            unfused_attention() if unfused else nullcontext(),
+            execution.forward_context(),
         ):
             logits = model(images)
         F.cross_entropy(logits.float(), labels).backward()

@@ -90,7 +90,10 @@ def test_retained_memory_times_both_processes(tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("change", "model"), [("attention", "davit_nano"), ("depthwise", "convmixer_nano")])
+@pytest.mark.parametrize(
+    ("change", "model"),
+    [("unfused_attention", "davit_nano"), ("split_depthwise", "convmixer_nano"), ("fused_convmixer", "convmixer_nano")],
+)
 def test_a_changed_training_step_has_about_the_gradients_of_fp32(change, model, monkeypatch, tmp_path, capsys):
     out = tmp_path / "results.json"
     command = f"cpu_training.py --change {change} --model {model} --batch 4 --rounds 3 --out {out}"

@@ -1,5 +1,6 @@
 """The plan: the candidate modes of each device, and the selection of the fastest."""
 
+import json
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mixlab.errors import UserError
 from mixlab.measure import timing
-from mixlab.speed.depthwise import SplitDepthwiseConv2d
+from mixlab.speed.execution import Execution
 from mixlab.speed.plan import (
     ComputeMode,
     Plan,
@@ -19,6 +20,7 @@ from mixlab.speed.plan import (
     prepare_model,
     time_steps,
 )
+from mixlab.speed.rewrites.depthwise import DepthwiseConv2d
 
 CPU, MPS = torch.device("cpu"), torch.device("mps")
 STOCK = ComputeMode()
@@ -116,20 +118,19 @@ class _Operations(TorchDispatchMode):
         return operation(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize(
-    ("precision", "gradients", "fused"), [("bf16", "cpu", False), ("bf16", "stock", True), ("fp32", "cpu", True)]
-)
-def test_attention_is_unfused_only_for_cpu_gradients_in_reduced_precision(precision, gradients, fused):
+@pytest.mark.parametrize(("execution", "fused"), [(Execution(("unfused_attention",)), False), (Execution(), True)])
+def test_attention_is_unfused_only_with_this_execution(execution, fused):
     query = torch.randn(2, 1, 4, 8, requires_grad=True)
-    with _Operations() as operations, Plan("cpu", ComputeMode(precision), 2, gradients=gradients).forward_context(CPU):
+    with _Operations() as operations, Plan("cpu", STOCK, 2, execution=execution).forward_context(CPU):
         nn.functional.scaled_dot_product_attention(query, query, query)
     assert any("flash_attention" in name for name in operations.names) == fused
 
 
-@pytest.mark.parametrize(("gradients", "kind"), [("stock", nn.Conv2d), ("cpu", SplitDepthwiseConv2d)])
-def test_cpu_gradients_of_a_training_split_depthwise_convolutions(gradients, kind):
+@pytest.mark.parametrize(("rewrites", "kind"), [((), nn.Conv2d), (("split_depthwise",), DepthwiseConv2d)])
+def test_a_model_is_prepared_with_the_rewrites_of_the_plan(rewrites, kind):
     convolution = nn.Conv2d(4, 4, 5, groups=4, padding="same")
-    prepared = prepare_for_training(nn.Sequential(convolution), CPU, Plan("cpu", STOCK, 2, gradients=gradients))
+    plan = Plan("cpu", STOCK, 2, execution=Execution(rewrites))
+    prepared = prepare_for_training(nn.Sequential(convolution), CPU, plan)
     assert [type(module) for module in prepared.children()] == [kind]
 
 
@@ -141,10 +142,10 @@ def test_prepare_model_converts_kernels_to_the_mode_s_layout(layout):
 
 
 def test_a_plan_survives_a_round_trip_through_its_dict():
-    plan = Plan(
-        "cuda", ComputeMode("bf16", "channels_last"), 32, 2, "retained", concurrent=4, threads=3, gradients="cpu"
-    )
-    assert Plan.from_dict(plan.to_dict()) == plan
+    execution = Execution(("fused_convmixer", "unfused_attention"), "c++ 12, -O3, 0123456789ab")
+    mode = ComputeMode("bf16", "channels_last")
+    plan = Plan("cpu", mode, 32, 2, "retained", concurrent=4, threads=3, execution=execution)
+    assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
 
 
 def test_fields_that_an_older_plan_lacks_get_their_defaults():
@@ -154,3 +155,8 @@ def test_fields_that_an_older_plan_lacks_get_their_defaults():
 
 def test_a_mode_as_text():
     assert str(ComputeMode("bf16", "channels_last")) == "bf16, channels last"
+
+
+def test_a_plan_as_text():
+    plan = Plan("cpu", ComputeMode("bf16"), 8, execution=Execution(("fused_convmixer",), "c++"))
+    assert str(plan) == "bf16, contiguous, fused convmixer"

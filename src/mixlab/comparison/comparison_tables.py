@@ -203,4 +203,4 @@ def _concurrency_note(comparison: Comparison) -> list[str]:
 
 def _training_mode(result: ModelResult) -> str:
     plan, batch = result.plan, result.candidate.job.batch
-    return str(plan.mode) if plan.micro_batch >= batch else f"{plan.mode}, {plan.micro_batch} of {batch} at once"
+    return str(plan) if plan.micro_batch >= batch else f"{plan}, {plan.micro_batch} of {batch} at once"

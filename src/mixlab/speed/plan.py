@@ -1,8 +1,8 @@
 """How a training runs on this machine: precision, layout and micro-batch, selected before step 0 and then fixed."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, fields
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
 from itertools import product
 from statistics import median
 from typing import Any, Literal, TypeVar
@@ -12,13 +12,11 @@ from torch import nn
 
 from mixlab.errors import UserError
 from mixlab.measure.timing import interleaved
-from mixlab.speed.attention import unfused_attention
-from mixlab.speed.depthwise import split_depthwise_gradients
+from mixlab.speed.execution import Execution
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Layout = Literal["contiguous", "channels_last"]
 FreedMemory = Literal["released", "retained"]
-Gradients = Literal["stock", "cpu"]
 
 K = TypeVar("K")
 
@@ -66,27 +64,31 @@ class Plan:
     """Number of trainings that run on this machine at the same time."""
     threads: int | None = None
     """CPU threads of each process, which determine the order of its sums. None: PyTorch's default."""
-    gradients: Gradients = "stock"
-    """ "cpu" for gradients that are faster on a CPU: split depthwise convolutions (depthwise.py), and in reduced
-    precision unfused attention (attention.py)."""
+    execution: Execution = field(default_factory=Execution)
+    """Modules that are replaced by faster ones."""
 
     @contextmanager
     def forward_context(self, device: torch.device) -> Iterator[None]:
         """The context of a forward pass of the training."""
-        unfused = self.gradients == "cpu" and self.mode.precision != "fp32"
-        with self.mode.autocast(device), unfused_attention() if unfused else nullcontext():
+        with self.mode.autocast(device), self.execution.forward_context():
             yield
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON-serializable values; `from_dict` is the inverse."""
         values = asdict(self)
-        return values | values.pop("mode")
+        mode, execution = values.pop("mode"), values.pop("execution")
+        return values | mode | execution
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "Plan":
         """The plan from `to_dict`'s values. Fields that older plans lack get their defaults."""
         mode = ComputeMode(stored["precision"], stored["layout"])
-        return cls(mode=mode, **{field.name: stored[field.name] for field in fields(cls) if field.name in stored})
+        execution = Execution(tuple(stored.get("rewrites", ())), stored.get("kernel_build"))
+        given = {each.name: stored[each.name] for each in fields(cls) if each.name in stored}
+        return cls(mode=mode, execution=execution, **given)
+
+    def __str__(self) -> str:
+        return ", ".join((str(self.mode), *(rewrite.replace("_", " ") for rewrite in self.execution.rewrites)))
 
 
 def prepare_model(model: nn.Module, device: torch.device, mode: ComputeMode) -> nn.Module:
@@ -95,9 +97,8 @@ def prepare_model(model: nn.Module, device: torch.device, mode: ComputeMode) -> 
 
 
 def prepare_for_training(model: nn.Module, device: torch.device, plan: Plan) -> nn.Module:
-    """`prepare_model` with the plan's mode, and the plan's gradients of depthwise convolutions."""
-    prepared = prepare_model(model, device, plan.mode)
-    return split_depthwise_gradients(prepared) if plan.gradients == "cpu" else prepared
+    """`prepare_model` with the plan's mode, and with the plan's rewrites."""
+    return plan.execution.apply(prepare_model(model, device, plan.mode))
 
 
 def candidates(device: torch.device, precision: Precision | Literal["auto"]) -> list[ComputeMode]:

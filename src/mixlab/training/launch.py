@@ -75,12 +75,12 @@ def _plan(job: Job, folder: Path, log: Log) -> Plan:
     """The plan of the run that is resumed, else the fastest plan on this machine."""
     if Run(folder).is_unfinished:
         plan = Plan.from_dict(Run(folder).plan)
-        log(f"Resuming {folder} with its plan: {plan.mode}.")
+        log(f"Resuming {folder} with its plan: {plan}.")
         return plan
     log(f"Device: {device_name(job.device)}. The fastest compute mode is selected by the time of a few steps:")
     processes = PartialState().num_processes
     plan, seconds = broadcast_from_main(lambda: select_plan(job, log, processes))
-    log(f"  {plan.mode}, {1000 * seconds:.0f} ms per step of {job.batch} images")
+    log(f"  {plan}, {1000 * seconds:.0f} ms per step of {job.batch} images")
     if processes > 1:
         log(f"  {processes} processes share each step; batch normalisation uses only the images of its own process")
     return plan

@@ -16,8 +16,10 @@ from mixlab.data.image_file import UnreadableImage
 from mixlab.errors import UserError
 from mixlab.measure import timing
 from mixlab.models.mixer import Mixer
+from mixlab.speed.execution import Execution
+from mixlab.speed.kernels.library import KernelsUnavailableError, kernels
 from mixlab.speed.plan import ComputeMode, Plan, affordable
-from mixlab.training.planning import autotune
+from mixlab.training.planning import autotune, executions
 from mixlab.training.planning.autotune import select_common_plans, select_plan, time_job
 from mixlab.training.recipes.schema import Recipe
 
@@ -134,18 +136,21 @@ DAVIT = (
 )
 
 
-class TestCpuGradients:
+LONG = "steps=100000"  # a training for which the native kernels are compiled
+
+
+class TestExecutions:
     @pytest.fixture
-    def timed(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-        """The (gradients, precision) that are timed. In bf16, the "cpu" kind is only slightly faster."""
-        kinds: list[tuple[str, str]] = []
+    def timed(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[str, ...]]]:
+        """The (precision, rewrites) that are timed. In bf16, other executions are only slightly faster."""
+        kinds: list[tuple[str, tuple[str, ...]]] = []
 
         def time_steps(steps: dict[Plan, Any], *, rounds: int) -> dict[Plan, float]:
             for step in steps.values():
                 step()
-            kinds.extend((plan.gradients, plan.mode.precision) for plan in steps if plan.mode.layout == "contiguous")
-            seconds = {("stock", "fp32"): 1.0, ("cpu", "fp32"): 0.4, ("stock", "bf16"): 0.6, ("cpu", "bf16"): 0.59}
-            return {plan: seconds[plan.gradients, plan.mode.precision] for plan in steps}
+            kinds.extend((p.mode.precision, p.execution.rewrites) for p in steps if p.mode.layout == "contiguous")
+            seconds = {("fp32", False): 1.0, ("fp32", True): 0.4, ("bf16", False): 0.6, ("bf16", True): 0.59}
+            return {plan: seconds[plan.mode.precision, bool(plan.execution.rewrites)] for plan in steps}
 
         monkeypatch.setattr(autotune, "time_steps", time_steps)
         return kinds
@@ -155,31 +160,57 @@ class TestCpuGradients:
         timings = time_job(job, no_message)
         assert {mode.precision: timings.seconds[mode] for mode in timings.seconds} == {"fp32": 0.4, "bf16": 0.6}
         plan, seconds = select_plan(job, no_message)  # no message: time_job itself does not write the cache
-        assert (plan.mode, plan.gradients, seconds) == (ComputeMode(), "cpu", 0.4)
-        assert timings.plan(job, ComputeMode("bf16")).gradients == "stock"
+        assert (plan.mode, plan.execution, seconds) == (ComputeMode(), Execution(("split_depthwise",)), 0.4)
+        assert timings.plan(job, ComputeMode("bf16")).execution == Execution()
 
     @pytest.mark.usefixtures("timed")
     def test_they_are_stored_with_the_timings(self, make_job, monkeypatch):
-        job = make_job("speed=auto", *CONVMIXER)
+        job = make_job("speed=auto", LONG, *CONVMIXER)
         first = select_common_plans([job], no_message)
         monkeypatch.delattr(autotune, "time_job")
         assert select_common_plans([job], lambda message: None) == first
-        assert first[0][0].gradients == "cpu"
+        assert first[0][0].execution == Execution(("fused_convmixer",), kernels().build)
 
     @pytest.mark.parametrize(
         ("settings", "kinds"),
         [
-            (CONVMIXER, [("stock", "fp32"), ("cpu", "fp32"), ("stock", "bf16"), ("cpu", "bf16")]),
-            (DAVIT, [("stock", "fp32"), ("stock", "bf16"), ("cpu", "bf16")]),
-            ((), [("stock", "fp32"), ("stock", "bf16")]),
-            ((*CONVMIXER, "speed=off"), [("stock", "fp32")]),
+            (CONVMIXER, {("fp32", ("split_depthwise",)), ("bf16", ("split_depthwise",))}),
+            ((LONG, *CONVMIXER), {("fp32", ("fused_convmixer",)), ("bf16", ("fused_convmixer",))}),
+            (DAVIT, {("bf16", ("unfused_attention",))}),
+            ((), set()),
         ],
     )
-    def test_they_are_timed_for_wide_depthwise_convolutions_and_for_attention_in_bf16(
+    def test_they_depend_on_the_model_the_precision_and_the_length_of_the_training(
         self, make_job, timed, settings, kinds
     ):
         time_job(make_job("speed=auto", *settings), no_message)
-        assert sorted(timed) == sorted(kinds)
+        assert sorted(timed) == sorted({("fp32", ()), ("bf16", ())} | kinds)
+
+    def test_with_speed_off_only_the_stock_execution_is_timed(self, make_job, timed):
+        time_job(make_job("speed=off", LONG, *CONVMIXER), no_message)
+        assert timed == [("fp32", ())]
+
+    def test_without_a_compiler_the_reason_is_said_once_and_other_rewrites_are_timed(
+        self, make_job, timed, monkeypatch
+    ):
+        def unavailable() -> None:
+            raise KernelsUnavailableError("no C++ compiler was found")
+
+        monkeypatch.setattr(executions, "kernels", unavailable)
+        messages: list[str] = []
+        time_job(make_job("speed=auto", LONG, *CONVMIXER), messages.append)
+        assert ("fp32", ("split_depthwise",)) in timed
+        assert messages == [
+            "The native kernels are not used: no C++ compiler was found. Install a C++ compiler such as g++ for faster "
+            "training steps."
+        ]
+
+    def test_an_execution_with_other_results_is_not_timed(self, make_job, timed, monkeypatch):
+        monkeypatch.setattr(executions, "equals_stock", lambda *given: False)
+        messages: list[str] = []
+        time_job(make_job("speed=auto", *CONVMIXER), messages.append)
+        assert sorted(timed) == [("bf16", ()), ("fp32", ())]
+        assert messages[0] == "split_depthwise in fp32, contiguous is not used: its results are not those of PyTorch."
 
 
 @pytest.mark.parametrize(
@@ -198,8 +229,17 @@ def test_fewer_rounds_and_then_fewer_kinds_of_steps_are_timed_if_there_is_little
     assert affordable(kinds, calls) == expected
 
 
-@pytest.mark.parametrize(("steps", "number", "duration"), [(6, 2, "28 s"), (50, 2, "28 s"), (500, 5, "1 min")])
-def test_timing_takes_half_a_minute_or_two_per_cent_of_the_training(make_job, monkeypatch, steps, number, duration):
+@pytest.mark.parametrize(
+    ("steps", "rewrite", "number", "duration"),
+    [
+        (4, "split depthwise", 2, "28 s"),
+        (50, "fused convmixer", 2, "28 s"),
+        (500, "fused convmixer", 5, "1 min"),
+    ],
+)
+def test_timing_takes_half_a_minute_or_two_per_cent_of_the_training(
+    make_job, monkeypatch, steps, rewrite, number, duration
+):
     """Each step takes seven seconds."""
     monkeypatch.setattr(autotune, "_LONG", 2.0)
     clock = count(0, 7)
@@ -207,13 +247,13 @@ def test_timing_takes_half_a_minute_or_two_per_cent_of_the_training(make_job, mo
     timed: list[str] = []
 
     def time_steps(kinds: dict[Plan, Any], *, rounds: int) -> dict[Plan, float]:
-        timed.extend(f"{plan.gradients} {plan.mode.precision} {plan.mode.layout}" for plan in kinds)
+        timed.extend(f"{plan}" for plan in kinds)
         return dict.fromkeys(kinds, 7.0)
 
     monkeypatch.setattr(autotune, "time_steps", time_steps)
     messages: list[str] = []
     time_job(make_job("speed=auto", f"steps={steps}", *CONVMIXER), messages.append)
-    assert timed[:2] == ["stock fp32 contiguous", "cpu bf16 channels_last"]
+    assert timed[:2] == ["fp32, contiguous", f"bf16, channels last, {rewrite}"]
     assert len(timed) == number
     assert messages == [f"{number} kinds of training steps are timed first, for about {duration}."]
 

@@ -6,9 +6,9 @@ comparisons, measure once and have the same plan. With `speed = "off"`, the cach
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -28,12 +28,10 @@ from mixlab.report.numbers import duration
 from mixlab.report.text import pluralize
 from mixlab.runs.store import store_key
 from mixlab.speed.allocator import retain_freed_memory
-from mixlab.speed.attention import uses_attention
-from mixlab.speed.depthwise import has_wide_depthwise
+from mixlab.speed.execution import Execution
 from mixlab.speed.plan import (
     ComputeMode,
     FreedMemory,
-    Gradients,
     Plan,
     affordable,
     candidates,
@@ -44,6 +42,7 @@ from mixlab.speed.plan import (
 from mixlab.training.job import Job
 from mixlab.training.objective import Objective, make_objective
 from mixlab.training.optimizer import build_optimizers
+from mixlab.training.planning.executions import executions_to_time
 from mixlab.training.planning.memory import estimate_memory
 from mixlab.training.sam import perturbed
 from mixlab.training.step import accumulate_gradients
@@ -73,18 +72,18 @@ Log = Callable[[str], None]
 class Timings:
     """The seconds per step in every compute mode, the stock mode first, with a micro-batch that fits into memory.
 
-    cpu_gradients  the modes in which the plan's "cpu" gradients are faster; `seconds` has the times with these
+    executions  the fastest execution in modes in which it is not the stock one; `seconds` has the times with these
     """
 
     micro_batch: int
     freed_memory: FreedMemory
     seconds: Mapping[ComputeMode, float]
-    cpu_gradients: Set[ComputeMode] = frozenset()
+    executions: Mapping[ComputeMode, Execution] = field(default_factory=dict)
 
     def plan(self, job: Job, mode: ComputeMode, processes: int = 1) -> Plan:
         """The plan of `job` in `mode`."""
-        plan = Plan(job.device.type, mode, self.micro_batch, processes, self.freed_memory)
-        return replace(plan, gradients="cpu" if mode in self.cpu_gradients else "stock")
+        execution = self.executions.get(mode, Execution())
+        return Plan(job.device.type, mode, self.micro_batch, processes, self.freed_memory, execution=execution)
 
 
 def select_plan(job: Job, log: Log, processes: int = 1) -> tuple[Plan, float]:
@@ -134,7 +133,7 @@ def timings_file(job: Job, plan: Plan | None = None, processes: int = 1) -> Path
 def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
     """Time steps of one process of `processes`, with its share of a batch of training images.
 
-    With `speed = "off"`, only the stock mode is timed. Models that "cpu" gradients can make faster are timed with these
+    With `speed = "off"`, only the stock mode is timed. Models with faster modules (executions.py) are timed with these
     as well. This takes at most half a minute or two per cent of the training's time, whichever is longer: with slow
     steps there are fewer rounds, and the modes that are rarely the fastest are left out. If the batch does not fit into
     memory, the micro-batch is halved until it fits, and gradients are accumulated. Raises UserError if not even one
@@ -143,22 +142,24 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
     log  called with a message if the batch does not fit, or if timing takes long
     """
     recipe, modes = job.recipe, _modes(job)
-    stock = modes[0]
-    gradients = _gradients(job, modes)
     share = -(-job.batch // processes)
     micro_batch = -(-share // recipe.accumulate)
     batch, objective = first_batch(job, share), make_objective(job, job.device)
-    freed_memory = _freed_memory(job, Plan(job.device.type, stock, micro_batch, processes))
+    freed_memory = _freed_memory(job, Plan(job.device.type, modes[0], micro_batch, processes))
     if freed_memory == "retained":
         retain_freed_memory()
     while True:
+        stock = Plan(job.device.type, modes[0], micro_batch, processes)
+        steps = {stock: TimedStep(job, batch, objective, stock)}
         try:
-            plans = [
-                Plan(job.device.type, mode, micro_batch, processes, gradients=kind)
-                for mode in modes
-                for kind in gradients[mode]
-            ]
-            seconds = _time_plans({plan: TimedStep(job, batch, objective, plan) for plan in plans}, job, log)
+            stock_seconds = _seconds_per_step(steps[stock])
+            images, _ = batch.on(job.device)
+            executions = executions_to_time(job, modes, images, total_steps(job) * stock_seconds, log)
+            for mode, of_mode in executions.items():
+                for execution in of_mode:
+                    plan = replace(stock, mode=mode, execution=execution)
+                    steps.setdefault(plan, TimedStep(job, batch, objective, plan))
+            seconds = _time_plans(steps, stock_seconds, job, log)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -168,11 +169,14 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
                 f"{micro_batch}."
             )
         else:
-            by_plan = {mode: {plan: seconds[plan] for plan in seconds if plan.mode == mode} for mode in modes}
-            fastest = {mode: pick_fastest(of_mode) for mode, of_mode in by_plan.items() if of_mode}
-            cpu_gradients = frozenset(mode for mode, plan in fastest.items() if plan.gradients == "cpu")
-            by_mode = {mode: seconds[plan] for mode, plan in fastest.items()}
-            return Timings(micro_batch, freed_memory, by_mode, cpu_gradients)
+            by_mode = {mode: {plan: seconds[plan] for plan in seconds if plan.mode == mode} for mode in modes}
+            fastest = {mode: pick_fastest(of_mode) for mode, of_mode in by_mode.items() if of_mode}
+            return Timings(
+                micro_batch,
+                freed_memory,
+                {mode: seconds[plan] for mode, plan in fastest.items()},
+                {mode: plan.execution for mode, plan in fastest.items()},
+            )
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -205,11 +209,11 @@ def _cached_timings(job: Job, log: Log, processes: int = 1) -> Timings:
         log(f"Timings are from the cache of {measured:%Y-%m-%d %H:%M}; to measure again, delete {file}.")
         modes = {ComputeMode(mode["precision"], mode["layout"]): mode for mode in stored["modes"]}
         seconds = {mode: timed["seconds"] for mode, timed in modes.items()}
-        cpu_gradients = frozenset(mode for mode, timed in modes.items() if timed["gradients"] == "cpu")
-        return Timings(stored["micro_batch"], stored["freed_memory"], seconds, cpu_gradients)
+        executions = {mode: Execution(tuple(timed["rewrites"]), timed["kernel_build"]) for mode, timed in modes.items()}
+        return Timings(stored["micro_batch"], stored["freed_memory"], seconds, executions)
     timings = time_job(job, log, processes)
     modes = [
-        asdict(mode) | {"gradients": timings.plan(job, mode).gradients, "seconds": seconds}
+        asdict(mode) | asdict(timings.plan(job, mode).execution) | {"seconds": seconds}
         for mode, seconds in timings.seconds.items()
     ]
     stored = {"micro_batch": timings.micro_batch, "freed_memory": timings.freed_memory, "modes": modes}
@@ -222,17 +226,6 @@ def _modes(job: Job) -> list[ComputeMode]:
     """The modes to time, the stock mode first."""
     modes = candidates(job.device, job.recipe.precision)
     return modes[:1] if job.recipe.speed == "off" else modes
-
-
-def _gradients(job: Job, modes: Sequence[ComputeMode]) -> dict[ComputeMode, list[Gradients]]:
-    """The kinds of gradients to time in each mode, the stock kind first."""
-    if job.recipe.speed == "off" or job.device.type != "cpu":
-        return {mode: ["stock"] for mode in modes}
-    network = job.architecture.on_meta()
-    wide_depthwise = has_wide_depthwise(network)
-    attention = uses_attention(network, (3, *job.preprocess.image_size))
-    useful = {mode: wide_depthwise or (attention and mode.precision != "fp32") for mode in modes}
-    return {mode: ["stock", "cpu"] if useful[mode] else ["stock"] for mode in modes}
 
 
 def _freed_memory(job: Job, plan: Plan) -> FreedMemory:
@@ -276,17 +269,20 @@ class TimedStep:
         accumulate_gradients(self._model, images, self._objective.targets(labels), self._objective, self._plan)
 
 
-def _time_plans(steps: Mapping[Plan, TimedStep], job: Job, log: Log) -> dict[Plan, float]:
+def _seconds_per_step(step: TimedStep) -> float:
+    """The seconds of one call after a first one, which builds the model."""
+    step()
+    start = perf_counter()
+    step()
+    return perf_counter() - start
+
+
+def _time_plans(steps: Mapping[Plan, TimedStep], stock_seconds: float, job: Job, log: Log) -> dict[Plan, float]:
     """The seconds per step under each plan, in the same order, without those for which there is no time."""
     stock, *others = steps
-    first = steps[stock]
-    first()  # builds the model
-    start = perf_counter()
-    first()
-    seconds = perf_counter() - start
-    limit = max(_MIN_LIMIT, _MAX_SHARE * total_steps(job) * seconds)
-    number, rounds = affordable(len(steps), int(limit / seconds))
-    if (total := number * (rounds + 1) * seconds) > _LONG:
+    limit = max(_MIN_LIMIT, _MAX_SHARE * total_steps(job) * stock_seconds)
+    number, rounds = affordable(len(steps), int(limit / stock_seconds))
+    if (total := number * (rounds + 1) * stock_seconds) > _LONG:
         log(f"{pluralize(number, 'kind')} of training steps are timed first, for about {duration(total)}.")
     chosen = [stock, *reversed(others)][:number]  # the last plans are most often the fastest
     seconds_of = time_steps({plan: steps[plan] for plan in chosen}, rounds=rounds)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mixlab.speed.attention import unfused_attention, uses_attention
+from mixlab.speed.rewrites.attention import unfused_attention, uses_attention
 from mixlab.zoo.architecture import architecture
 
 

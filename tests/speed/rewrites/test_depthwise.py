@@ -1,37 +1,40 @@
-"""Split depthwise convolutions: the function and the gradients of stock ones, and which convolutions are replaced."""
+"""Replaced depthwise convolutions: the function and the gradients of stock ones, and which are replaced."""
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mixlab.speed.depthwise import SplitDepthwiseConv2d, has_wide_depthwise, split_depthwise_gradients
 from mixlab.speed.plan import ComputeMode
+from mixlab.speed.rewrites.depthwise import DepthwiseConv2d, has_wide_depthwise, native_depthwise, split_depthwise
 from mixlab.zoo.architecture import create_model
 
 CPU = torch.device("cpu")
-KERNELS = [(1, 5), (3, 5), (5, 5), (7, 7), (9, 9), (3, 11), (5, 17)]
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel lengths")
+KERNELS = [(1, 5), (3, 5), (5, 5), (7, 7), (9, 9), (3, 11), (5, 17), (4, 4), (3, 6), (2, 10)]
+REWRITES = [split_depthwise, native_depthwise]
 
 
 def depthwise(kernel: int | tuple[int, int], channels: int = 3, **options: object) -> nn.Conv2d:
     return nn.Conv2d(channels, channels, kernel, **({"groups": channels, "padding": "same"} | options))  # pyright: ignore
 
 
-def split(convolution: nn.Conv2d) -> nn.Module:
-    """A copy with split gradients."""
-    (module,) = split_depthwise_gradients(nn.Sequential(copy.deepcopy(convolution))).children()
-    return module
+@pytest.fixture(params=REWRITES)
+def rewritten(request: pytest.FixtureRequest) -> Callable[[nn.Conv2d], nn.Module]:
+    """Makes a copy of a convolution with other gradients."""
+    return lambda convolution: next(request.param(nn.Sequential(copy.deepcopy(convolution))).children())
 
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_gradients_are_those_of_finite_differences(kernel, bias):
-    module = split(depthwise(kernel, bias=bias).double())
+def test_gradients_are_those_of_finite_differences(rewritten, kernel, bias):
+    module = rewritten(depthwise(kernel, bias=bias).double())
     images = torch.randn(2, 3, 4, 6, dtype=torch.float64, requires_grad=True)
     parameters = tuple(module.parameters())
-    assert isinstance(module, SplitDepthwiseConv2d) and len(parameters) == 1 + bias
+    assert isinstance(module, DepthwiseConv2d) and len(parameters) == 1 + bias
 
     def function(images: Tensor, *parameters: Tensor) -> Tensor:
         names = [name for name, _ in module.named_parameters()]
@@ -52,20 +55,20 @@ def all_gradients(module: nn.Module, images: Tensor, precision: str) -> list[Ten
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 1e-2)])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize(("channels", "shape"), [(16, (5, 8, 8)), (17, (1, 16, 12)), (96, (3, 7, 7))])
-@pytest.mark.parametrize("kernel", [5, 7, 9])
-def test_split_gradients_equal_stock_gradients_in_both_precisions_and_layouts(
-    kernel, channels, shape, layout, precision, tolerance
+@pytest.mark.parametrize("kernel", [4, 5, 7, 9])
+def test_gradients_equal_stock_gradients_in_both_precisions_and_layouts(
+    rewritten, kernel, channels, shape, layout, precision, tolerance
 ):
     stock = depthwise(kernel, channels).to(memory_format=layout)  # pyright: ignore[reportCallIssue]
     images = torch.randn(shape[0], channels, *shape[1:]).contiguous(memory_format=layout)
     exact = all_gradients(copy.deepcopy(stock).double(), images.double(), "fp32")
-    found = all_gradients(split(stock), images, precision)
+    found = all_gradients(rewritten(stock), images, precision)
     for value, reference in zip(found, exact, strict=True):
         assert (value - reference).abs().max() <= tolerance * reference.abs().max()
 
 
-def test_gradients_are_deterministic():
-    module, images = split(depthwise(7, 32)), torch.randn(4, 32, 9, 9)
+def test_gradients_are_deterministic(rewritten):
+    module, images = rewritten(depthwise(7, 32)), torch.randn(4, 32, 9, 9)
     first = all_gradients(module, images, "bf16")
     module.zero_grad()
     assert all(torch.equal(*pair) for pair in zip(first, all_gradients(module, images, "bf16"), strict=True))
@@ -76,8 +79,7 @@ def test_gradients_are_deterministic():
     [
         depthwise(3),
         depthwise((5, 3)),
-        depthwise((4, 5)),
-        depthwise(6),
+        depthwise(4, padding=2),
         depthwise(5, groups=1),
         depthwise(5, padding=0),
         depthwise(5, padding=2, stride=2),
@@ -90,27 +92,28 @@ def test_gradients_are_deterministic():
 def test_other_convolutions_are_not_replaced(convolution):
     model = nn.Sequential(convolution)
     assert not has_wide_depthwise(model)
-    assert split_depthwise_gradients(model)[0] is convolution  # pyright: ignore[reportIndexIssue]
+    assert split_depthwise(model)[0] is convolution  # pyright: ignore[reportIndexIssue]
 
 
-def test_a_model_keeps_its_names_parameters_and_logits():
+@pytest.mark.parametrize("rewrite", REWRITES)
+def test_a_model_keeps_its_names_parameters_and_logits(rewrite):
     model = create_model("convmixer_nano", classes=3).eval()
     images, before = torch.randn(2, 3, 32, 32), dict(model.named_parameters())
     logits, names = model(images), list(model.state_dict())
     assert has_wide_depthwise(model)
-    split_depthwise_gradients(model)
+    rewrite(model)
     assert not has_wide_depthwise(model)
     assert list(model.state_dict()) == names
     assert all(parameter is before[name] for name, parameter in model.named_parameters())
     assert torch.equal(model(images), logits)
     assert {type(module) for module in model.modules() if isinstance(module, nn.Conv2d)} == {
         nn.Conv2d,
-        SplitDepthwiseConv2d,
+        DepthwiseConv2d,
     }
     assert not any(module.training for module in model.modules())
 
 
-def test_the_padding_of_the_stock_module_may_be_a_number():
+def test_the_padding_of_the_stock_module_may_be_a_number(rewritten):
     stock = depthwise(5, padding=2)
     images = torch.randn(1, 3, 8, 8)
-    assert torch.equal(split(stock)(images), F.conv2d(images, stock.weight, stock.bias, padding=2, groups=3))
+    assert torch.equal(rewritten(stock)(images), F.conv2d(images, stock.weight, stock.bias, padding=2, groups=3))

@@ -1,8 +1,9 @@
 """Depthwise convolutions with faster gradients on a CPU.
 
 oneDNN's fast weight gradient of a depthwise convolution covers kernels of at most three columns; PyTorch computes wider
-ones in a slow way. Here a wide kernel is divided into groups of three columns, and the gradient of the images is a
-convolution with the flipped kernel. `benchmarks/cpu_training.py` measures the ratios.
+ones in a slow way. There are two alternatives. Native kernels (kernels/depthwise.py) compute all gradients. Without a
+compiler, a wide kernel is divided into groups of three columns, and the gradient of the images is a convolution with
+the flipped kernel. `benchmarks/cpu_training.py` measures the ratios.
 
 Axes:  image            images of the batch
        channel          channels, each with its own kernel
@@ -10,6 +11,7 @@ Axes:  image            images of the batch
        k_row, k_column  positions of the kernel
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,54 +19,76 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mixlab.speed.kernels.depthwise import depthwise_convolution
+
 _MAX_COLUMNS = 3
 """The width of the kernels that oneDNN's fast weight gradient covers."""
 
+Convolve = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""Function of (images, weight, bias)."""
 
-class SplitDepthwiseConv2d(nn.Conv2d):
-    """A depthwise `nn.Conv2d` with stride 1 and an odd kernel that keeps the size of the image.
+
+class DepthwiseConv2d(nn.Conv2d):
+    """A depthwise `nn.Conv2d` that keeps the size of the image, computed by `convolve`.
 
     It computes the same function, and the same gradients up to rounding.
     """
+
+    convolve: Convolve
 
     def forward(self, input: Float[Tensor, "image channel row column"]) -> Float[Tensor, "image channel row column"]:
         weight, bias = self.weight, self.bias
         if torch.is_autocast_enabled(input.device.type):
             dtype = torch.get_autocast_dtype(input.device.type)
             input, weight, bias = input.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
-        return _SplitDepthwiseConvolution.apply(input, weight, bias)  # pyright: ignore[reportReturnType]
+        return self.convolve(input, weight, bias)
+
+
+def split_depthwise(model: nn.Module) -> nn.Module:
+    """Compute the gradients of wide depthwise convolutions in groups of three columns."""
+    return _replace_depthwise(model, _split_depthwise_convolution)
+
+
+def native_depthwise(model: nn.Module) -> nn.Module:
+    """Compute the gradients of wide depthwise convolutions with the native kernels."""
+    return _replace_depthwise(model, depthwise_convolution)
+
+
+def has_wide_depthwise(model: nn.Module) -> bool:
+    """Whether the model has depthwise convolutions that can be replaced."""
+    return any(map(_is_wide_depthwise, model.modules()))
 
 
 class _SplitDepthwiseConvolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(images, weight)
-        return F.conv2d(images, weight, bias, padding=_padding(weight), groups=len(weight))
+        return F.conv2d(images, weight, bias, padding="same", groups=len(weight))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         (gradient,), (images, weight) = gradients, ctx.saved_tensors
         for_images, for_weight, for_bias = ctx.needs_input_grad
-        flipped = weight.flip(2, 3)
+        left, right, top, bottom = _padding(weight)
+        padded = F.pad(gradient, (right, left, bottom, top))
         return (
-            F.conv2d(gradient, flipped, padding=_padding(weight), groups=len(weight)) if for_images else None,
+            F.conv2d(padded, weight.flip(2, 3), groups=len(weight)) if for_images else None,
             _weight_gradient(gradient, images, weight) if for_weight else None,
             gradient.sum((0, 2, 3)) if for_bias else None,
         )
 
 
-def split_depthwise_gradients(model: nn.Module) -> nn.Module:
-    """Replace the depthwise convolutions with wide kernels in `model`. Their parameters and names stay the same."""
+def _split_depthwise_convolution(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return _SplitDepthwiseConvolution.apply(images, weight, bias)  # pyright: ignore[reportReturnType]
+
+
+def _replace_depthwise(model: nn.Module, convolve: Convolve) -> nn.Module:
+    """Replace the wide depthwise convolutions. Their parameters and names stay the same."""
     for module in list(model.modules()):
         for name, child in module.named_children():
             if _is_wide_depthwise(child):
-                setattr(module, name, _split(child))
+                setattr(module, name, _replaced(child, convolve))
     return model
-
-
-def has_wide_depthwise(model: nn.Module) -> bool:
-    """Whether `split_depthwise_gradients` changes anything."""
-    return any(map(_is_wide_depthwise, model.modules()))
 
 
 def _is_wide_depthwise(module: nn.Module) -> bool:
@@ -72,16 +96,15 @@ def _is_wide_depthwise(module: nn.Module) -> bool:
         type(module) is nn.Conv2d
         and module.groups == module.in_channels == module.out_channels
         and module.kernel_size[1] > _MAX_COLUMNS
-        and all(size % 2 == 1 for size in module.kernel_size)
         and module.stride == module.dilation == (1, 1)
         and module.padding_mode == "zeros"
-        and module.padding in ("same", tuple(size // 2 for size in module.kernel_size))
+        and (module.padding == "same" or module.padding == tuple((size - 1) / 2 for size in module.kernel_size))
     )
 
 
-def _split(convolution: nn.Module) -> SplitDepthwiseConv2d:
+def _replaced(convolution: nn.Module, convolve: Convolve) -> DepthwiseConv2d:
     assert isinstance(convolution, nn.Conv2d)
-    split = SplitDepthwiseConv2d(
+    replaced = DepthwiseConv2d(
         convolution.in_channels,
         convolution.out_channels,
         (convolution.kernel_size[0], convolution.kernel_size[1]),
@@ -90,12 +113,14 @@ def _split(convolution: nn.Module) -> SplitDepthwiseConv2d:
         bias=convolution.bias is not None,
         device="meta",
     )
-    split.weight, split.bias = convolution.weight, convolution.bias
-    return split.train(convolution.training)
+    replaced.weight, replaced.bias, replaced.convolve = convolution.weight, convolution.bias, convolve
+    return replaced.train(convolution.training)
 
 
-def _padding(weight: Tensor) -> list[int]:
-    return [size // 2 for size in weight.shape[2:]]
+def _padding(weight: Tensor) -> tuple[int, int, int, int]:
+    """Left, right, top and bottom. For even kernels, PyTorch's "same" has the larger half right and at the bottom."""
+    rows, columns = weight.shape[2:]
+    return (columns - 1) // 2, columns // 2, (rows - 1) // 2, rows // 2
 
 
 def _weight_gradient(
@@ -103,9 +128,8 @@ def _weight_gradient(
     images: Float[Tensor, "image channel row column"],
     weight: Float[Tensor, "channel 1 k_row k_column"],
 ) -> Float[Tensor, "channel 1 k_row k_column"]:
-    row_padding, column_padding = _padding(weight)
     columns = images.shape[3]
-    padded = F.pad(images, (column_padding, column_padding))
+    padded = F.pad(images, _padding(weight))
     parts = []
     for part in weight.split(_MAX_COLUMNS, dim=3):
         first = sum(other.shape[3] for other in parts)
@@ -116,7 +140,7 @@ def _weight_gradient(
             part.contiguous(),
             bias_sizes=None,
             stride=[1, 1],
-            padding=[row_padding, 0],
+            padding=[0, 0],
             dilation=[1, 1],
             transposed=False,
             output_padding=[0, 0],

@@ -1,0 +1,154 @@
+// Vectors of channels: loads and stores of fp32, fp64 and bfloat16, and the activations of a ConvMixer.
+//
+// Written with the vector extensions of GCC and Clang, so that the compiler selects AVX-512, AVX2 or NEON.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX512F__)
+constexpr int kVectorBytes = 64;
+#elif defined(__AVX__)
+constexpr int kVectorBytes = 32;
+#else
+constexpr int kVectorBytes = 16;
+#endif
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
+
+struct bfloat16 {
+  uint16_t bits;
+};
+
+// `Number` is the type in memory; arithmetic is done in `Element`.
+template <class Number>
+struct Arithmetic {
+  using Element = Number;
+};
+template <>
+struct Arithmetic<bfloat16> {
+  using Element = float;
+};
+
+template <class Element>
+struct Vector;
+template <>
+struct Vector<float> {
+  typedef float type __attribute__((vector_size(kVectorBytes)));
+};
+template <>
+struct Vector<double> {
+  typedef double type __attribute__((vector_size(kVectorBytes)));
+};
+
+using Floats = Vector<float>::type;
+using Doubles = Vector<double>::type;
+typedef uint32_t Bits __attribute__((vector_size(kVectorBytes)));
+typedef int32_t Integers __attribute__((vector_size(kVectorBytes)));
+typedef uint16_t HalfBits __attribute__((vector_size(kVectorBytes / 2)));
+
+template <class Number>
+constexpr int kLanes = kVectorBytes / sizeof(typename Arithmetic<Number>::Element);
+
+inline Floats load(const float* from) {
+  Floats vector;
+  std::memcpy(&vector, from, sizeof vector);
+  return vector;
+}
+inline Doubles load(const double* from) {
+  Doubles vector;
+  std::memcpy(&vector, from, sizeof vector);
+  return vector;
+}
+inline Floats load(const bfloat16* from) {
+  HalfBits halves;
+  std::memcpy(&halves, from, sizeof halves);
+  return (Floats)(__builtin_convertvector(halves, Bits) << 16);
+}
+
+inline void store(float* to, Floats vector) { std::memcpy(to, &vector, sizeof vector); }
+inline void store(double* to, Doubles vector) { std::memcpy(to, &vector, sizeof vector); }
+inline void store(bfloat16* to, Floats vector) {
+#if defined(__AVX512BF16__)
+  const __m256bh halves = _mm512_cvtneps_pbh((__m512)vector);
+  std::memcpy(to, &halves, sizeof halves);
+#else
+  const Bits bits = (Bits)vector;
+  const Bits rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;  // to nearest, ties to even
+  const Bits is_nan = (Bits)(vector != vector);
+  const HalfBits halves = __builtin_convertvector((rounded & ~is_nan) | (0x7fc0 & is_nan), HalfBits);
+  std::memcpy(to, &halves, sizeof halves);
+#endif
+}
+
+// The first `count` lanes, the others are 0.
+template <class Number>
+auto load(const Number* from, int count) {
+  if (count >= kLanes<Number>) return load(from);
+  Number lanes[kLanes<Number>] = {};
+  std::memcpy(lanes, from, count * sizeof(Number));
+  return load(lanes);
+}
+template <class Number, class Vector>
+void store(Number* to, Vector vector, int count) {
+  if (count >= kLanes<Number>) return store(to, vector);
+  Number lanes[kLanes<Number>];
+  store(lanes, vector);
+  std::memcpy(to, lanes, count * sizeof(Number));
+}
+
+inline Floats maximum(Floats a, float b) { return a > b ? a : Floats{} + b; }
+
+// exp(x) for x <= 0, with a relative error of about 1e-7.
+inline Floats exponential(Floats x) {
+  x = maximum(x, -87.0f);
+  const Floats shifted = x * 1.44269504f + 12582912.0f;  // 1.5 * 2^23: rounds to an integer
+  const Floats power = shifted - 12582912.0f;
+  const Floats r = (x - power * 0.693145752f) - power * 1.42860677e-6f;  // ln 2 in two parts
+  Floats sum = r * (1.0f / 720) + (1.0f / 120);
+  sum = sum * r + (1.0f / 24);
+  sum = sum * r + (1.0f / 6);
+  sum = sum * r + 0.5f;
+  sum = sum * r + 1.0f;
+  sum = sum * r + 1.0f;
+  return (Floats)((Integers)sum + (__builtin_convertvector(power, Integers) << 23));
+}
+
+// An activation: `value` and `slope` (its derivative) of a vector.
+struct Relu {
+  template <class V>
+  static void apply(V x, V& value, V& slope) {
+    const V zero = {};
+    value = x > zero ? x : zero;
+    slope = x > zero ? zero + 1 : zero;
+  }
+};
+
+struct Gelu {
+  // Phi(-|x|) exp(x^2 / 2) is a polynomial in 1 / (1 + 0.23 |x|): a least-squares fit with an error below 2e-8.
+  static void apply(Floats x, Floats& value, Floats& slope) {
+    const Floats size = x < 0.0f ? -x : x;
+    const Floats t = 1.0f / (1.0f + 0.23f * size);
+    const Floats bell = exponential(-0.5f * x * x);
+    Floats tail = t * -0.0750684754f + 0.27376378f;
+    tail = tail * t - 0.243402649f;
+    tail = tail * t + 0.261294488f;
+    tail = tail * t - 0.00477335399f;
+    tail = tail * t + 0.107315856f;
+    tail = tail * t + 0.0889503398f;
+    tail = tail * t + 0.091920018f;
+    tail = tail * t * bell;
+    const Floats phi = x < 0.0f ? tail : 1.0f - tail;
+    value = x * phi;
+    slope = phi + x * bell * 0.398942280f;
+  }
+  static void apply(Doubles x, Doubles& value, Doubles& slope) {
+    for (int lane = 0; lane < kLanes<double>; ++lane) {
+      const double phi = 0.5 * std::erfc(-x[lane] * M_SQRT1_2);
+      value[lane] = x[lane] * phi;
+      slope[lane] = phi + x[lane] * std::exp(-0.5 * x[lane] * x[lane]) * 0.3989422804014327;
+    }
+  }
+};

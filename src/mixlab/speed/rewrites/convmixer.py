@@ -1,0 +1,92 @@
+"""ConvMixer's blocks and stem with native kernels, which read and write the images about half as often.
+
+Only training uses the kernels: in evaluation, the operations are those of the stock modules.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mixlab.models.convmixer import ConvMixer, ConvMixerBlock
+from mixlab.speed.kernels.activation_norm import (
+    Activation,
+    Norm,
+    Normalised,
+    activation_norm,
+    depthwise_activation_norm,
+)
+
+
+class FusedConvMixerBlock(nn.Module):
+    """`ConvMixerBlock` with native kernels. Its parameters and their names are those of `block`."""
+
+    def __init__(self, block: ConvMixerBlock):
+        super().__init__()
+        self.depthwise, self.pointwise = block.depthwise, FusedConvActivationNorm(*block.pointwise)
+        self.train(block.training)
+
+    def forward(self, x: Float[Tensor, "batch channel row column"]) -> Float[Tensor, "batch channel row column"]:
+        if not self.training:
+            return self.pointwise(x + self.depthwise(x))
+        convolution, activation, norm = _parts(self.depthwise)
+        x = _autocast(x)
+        mixed = depthwise_activation_norm(x, convolution.weight, _bias(convolution), activation, _parameters(norm))
+        return self.pointwise(_tracked(mixed, norm))
+
+
+class FusedConvActivationNorm(nn.Sequential):
+    """Convolution, activation and `nn.BatchNorm2d`; the last two with a native kernel."""
+
+    def forward(
+        self, input: Float[Tensor, "batch channel_in row_in column_in"]
+    ) -> Float[Tensor, "batch channel row column"]:
+        if not self.training:
+            return super().forward(input)
+        convolution, activation, norm = _parts(self)
+        outputs = F.conv2d(input, convolution.weight, stride=convolution.stride)
+        return _tracked(activation_norm(outputs, _bias(convolution), activation, _parameters(norm)), norm)
+
+
+def fuse_convmixer(model: nn.Module) -> nn.Module:
+    """Replace the stem and the blocks of a ConvMixer. The parameters and their names stay the same."""
+    assert isinstance(model, ConvMixer)
+    model.stem = FusedConvActivationNorm(*model.stem).train(model.stem.training)
+    for index, block in enumerate(model.body):
+        assert isinstance(block, ConvMixerBlock)
+        model.body[index] = FusedConvMixerBlock(block)
+    return model
+
+
+def _autocast(images: Tensor) -> Tensor:
+    """The images in the type of the autocast context."""
+    device = images.device.type
+    return images.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else images
+
+
+def _parts(modules: Iterable[nn.Module]) -> tuple[nn.Conv2d, Activation, nn.BatchNorm2d]:
+    convolution, activation, norm = modules
+    assert isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+    return convolution, "gelu" if isinstance(activation, nn.GELU) else "relu", norm
+
+
+def _bias(convolution: nn.Conv2d) -> Tensor:
+    assert convolution.bias is not None
+    return convolution.bias
+
+
+def _parameters(norm: nn.BatchNorm2d) -> Norm:
+    return Norm(norm.weight, norm.bias, norm.eps)
+
+
+def _tracked(normalised: Normalised, norm: nn.BatchNorm2d) -> Tensor:
+    """The normalised images. The running statistics of `norm` are updated as in `nn.BatchNorm2d`."""
+    images, mean, variance = normalised
+    count = images.numel() // images.shape[1]
+    with torch.no_grad():
+        norm.num_batches_tracked.add_(1)  # pyright: ignore[reportOptionalMemberAccess]
+        for running, value in ((norm.running_mean, mean), (norm.running_var, variance * (count / (count - 1)))):
+            running.lerp_(value.to(running.dtype), norm.momentum)  # pyright: ignore
+    return images
