@@ -3,10 +3,12 @@
     python benchmarks/cpu_training.py --change unfused_attention --model davit_tiny --batch 4
     python benchmarks/cpu_training.py --change fused_convmixer --model convmixer_256_8 --batch 128 --out mine.json
 
-A change is a rewrite of mixlab.speed.execution: fused_convmixer, native_depthwise, split_depthwise, unfused_attention.
+A change is one or several rewrites of mixlab.speed.execution, separated by commas: fused_convmixer, native_depthwise,
+split_depthwise, native_gelu, unfused_attention.
 
-Each step is forward, cross-entropy and backward on random images, with and without the change in turn. The errors of
-both gradients are measured as well, relative to the gradients of stock PyTorch in fp32.
+Each step is forward, cross-entropy and backward on random images, with and without the change in turn. Freed memory is
+retained, as in a training. The errors of both gradients are measured as well, relative to the gradients of stock
+PyTorch in fp32.
 """
 
 import argparse
@@ -15,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +28,8 @@ from mixlab.measure import machine
 from mixlab.measure.timing import interleaved, speed_ratio
 from mixlab.models.contract import height_and_width
 from mixlab.report.table import Column, Table, print_table
-from mixlab.speed.execution import Execution, Rewrite
+from mixlab.speed.allocator import retain_freed_memory
+from mixlab.speed.execution import Execution
 from mixlab.stats.estimate import Estimate
 from mixlab.zoo.architecture import architecture
 
@@ -36,13 +39,14 @@ Step = Callable[[], list[Tensor]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time training steps on a CPU with and without one change.")
-    parser.add_argument("--change", choices=get_args(Rewrite), required=True)
+    parser.add_argument("--change", required=True, metavar="REWRITE,...")
     parser.add_argument("--model", default="convmixer_256_8", metavar="NAME")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16")
     parser.add_argument("--out", type=Path, help="write all samples to this JSON file")
     arguments = parser.parse_args()
+    retain_freed_memory()
     results = measure(arguments)
     if arguments.out:
         write_json(arguments.out, results)
@@ -56,7 +60,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     images = torch.randn(arguments.batch, 3, *height_and_width(described.image_size))
     images = images.contiguous(memory_format=torch.channels_last)
     labels = torch.randint(described.classes, (arguments.batch,))
-    execution = Execution((arguments.change,))
+    execution = Execution(tuple(arguments.change.split(",")))
     changed = execution.apply(copy.deepcopy(model))
     steps = {
         "stock": make_step(model, images, labels, arguments.precision, Execution()),

@@ -19,7 +19,7 @@ def model() -> nn.Module:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("rewrite", ["fused_convmixer", "native_depthwise", "split_depthwise"])
+@pytest.mark.parametrize("rewrite", ["fused_convmixer", "native_depthwise", "split_depthwise", "native_gelu"])
 def test_all_rewrites_have_the_results_of_the_stock_modules(model, rewrite, precision):
     assert equals_stock(model, torch.randn(4, 3, 32, 32), Execution((rewrite,)), ComputeMode(precision))
 

@@ -11,15 +11,17 @@ from mixlab.models.convmixer import ConvMixer
 from mixlab.speed.rewrites.attention import unfused_attention, uses_attention
 from mixlab.speed.rewrites.convmixer import fuse_convmixer
 from mixlab.speed.rewrites.depthwise import has_wide_depthwise, native_depthwise, split_depthwise
+from mixlab.speed.rewrites.gelu import has_gelu, native_gelu
 
-Rewrite = Literal["fused_convmixer", "native_depthwise", "split_depthwise", "unfused_attention"]
+Rewrite = Literal["fused_convmixer", "native_depthwise", "split_depthwise", "native_gelu", "unfused_attention"]
 
 _REPLACE: Mapping[Rewrite, Callable[[nn.Module], nn.Module]] = {
     "fused_convmixer": fuse_convmixer,
     "native_depthwise": native_depthwise,
     "split_depthwise": split_depthwise,
+    "native_gelu": native_gelu,
 }
-_USE_NATIVE_KERNELS: Sequence[Rewrite] = ("fused_convmixer", "native_depthwise")
+_USE_NATIVE_KERNELS: Sequence[Rewrite] = ("fused_convmixer", "native_depthwise", "native_gelu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Execution:
 
 def uses_native_kernels(model: nn.Module) -> bool:
     """Whether there is a rewrite of `model` with native kernels."""
-    return has_wide_depthwise(model)
+    return has_wide_depthwise(model) or has_gelu(model)
 
 
 def cpu_execution(model: nn.Module, image_shape: Sequence[int], precision: str, kernel_build: str | None) -> Execution:
@@ -63,6 +65,8 @@ def cpu_execution(model: nn.Module, image_shape: Sequence[int], precision: str, 
         rewrites.append("fused_convmixer")
     elif has_wide_depthwise(model):
         rewrites.append("native_depthwise" if kernel_build else "split_depthwise")
+    if kernel_build and has_gelu(model) and "fused_convmixer" not in rewrites:
+        rewrites.append("native_gelu")
     if precision != "fp32" and uses_attention(model, image_shape):
         rewrites.append("unfused_attention")
     is_native = any(rewrite in _USE_NATIVE_KERNELS for rewrite in rewrites)

@@ -177,6 +177,7 @@ class TestExecutions:
             (CONVMIXER, {("fp32", ("split_depthwise",)), ("bf16", ("split_depthwise",))}),
             ((LONG, *CONVMIXER), {("fp32", ("fused_convmixer",)), ("bf16", ("fused_convmixer",))}),
             (DAVIT, {("bf16", ("unfused_attention",))}),
+            ((LONG, *DAVIT), {("fp32", ("native_gelu",)), ("bf16", ("native_gelu", "unfused_attention"))}),
             ((), set()),
         ],
     )

@@ -19,7 +19,7 @@ from torch import Tensor
 from mixlab.files import atomic_file, cache_folder
 from mixlab.measure.machine import processor
 
-_SOURCES = ("depthwise.cpp", "activation_norm.cpp")
+_SOURCES = ("depthwise.cpp", "activation_norm.cpp", "gelu.cpp")
 _HEADERS = ("activation_norm.h", "vector.h")
 _FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp")
 _SUFFIXES = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16"}

@@ -116,6 +116,11 @@ inline Floats exponential(Floats x) {
   return (Floats)((Integers)sum + (__builtin_convertvector(power, Integers) << 23));
 }
 
+inline Doubles exponential(Doubles x) {
+  for (int lane = 0; lane < kLanes<double>; ++lane) x[lane] = std::exp(x[lane]);
+  return x;
+}
+
 // An activation: `value` and `slope` (its derivative) of a vector.
 struct Relu {
   template <class V>
@@ -123,6 +128,20 @@ struct Relu {
     const V zero = {};
     value = x > zero ? x : zero;
     slope = x > zero ? zero + 1 : zero;
+  }
+};
+
+struct TanhGelu {
+  // 0.5 x (1 + tanh(u)) = x sigmoid(2 u), where 2 u = linear x + cubic x^3
+  template <class V>
+  static void apply(V x, V& value, V& slope) {
+    const auto linear = static_cast<decltype(x[0] + 0)>(2 * 0.7978845608028654);  // sqrt(2 / pi)
+    const auto cubic = static_cast<decltype(x[0] + 0)>(2 * 0.7978845608028654 * 0.044715);
+    const V exponent = x * (linear + cubic * x * x);
+    const V small = exponential(exponent < 0 ? exponent : -exponent);
+    const V sigmoid = (exponent < 0 ? small : small * 0 + 1) / (1 + small);
+    value = x * sigmoid;
+    slope = sigmoid + value * (1 - sigmoid) * (linear + 3 * cubic * x * x);
   }
 };
 
@@ -146,7 +165,7 @@ struct Gelu {
   }
   static void apply(Doubles x, Doubles& value, Doubles& slope) {
     for (int lane = 0; lane < kLanes<double>; ++lane) {
-      const double phi = 0.5 * std::erfc(-x[lane] * M_SQRT1_2);
+      const double phi = 0.5 * std::erfc(-x[lane] * 0.7071067811865476);
       value[lane] = x[lane] * phi;
       slope[lane] = phi + x[lane] * std::exp(-0.5 * x[lane] * x[lane]) * 0.3989422804014327;
     }
