@@ -1,5 +1,7 @@
 """The native kernels: compiled once, and a reason if they can't be compiled."""
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -53,3 +55,20 @@ def test_a_compiler_that_fails_is_named_and_leaves_nothing_in_the_cache(tmp_path
     with pytest.raises(KernelsUnavailableError, match="can't compile them"):
         kernels()
     assert not list(tmp_path.rglob("*.so"))
+
+
+def test_ninja_need_not_be_on_the_path(monkeypatch, tmp_path):
+    """As in a virtual environment that is not active. Only the compiler and its programs are on the path."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for program in ("c++", "as", "ld", "which"):
+        (programs / program).symlink_to(shutil.which(program) or pytest.skip(f"this machine has no {program}"))
+    monkeypatch.setenv("PATH", str(programs))
+    assert kernels().build
+    assert os.environ["PATH"] == str(programs)
+
+
+def test_a_cache_that_can_t_be_written_is_the_reason(tmp_path, monkeypatch):
+    (tmp_path / "kernels").write_text("a file")
+    with pytest.raises(KernelsUnavailableError, match="kernels"):
+        kernels()

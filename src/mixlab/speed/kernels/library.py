@@ -7,16 +7,19 @@ cache folder.
 import ctypes
 import hashlib
 import logging
+import os
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+import ninja
 import torch
 from torch import Tensor
 
-from mixlab.files import atomic_file, cache_folder
+from mixlab.files import WriteError, atomic_file, cache_folder
 from mixlab.measure.machine import processor
 
 _SOURCES = ("depthwise.cpp", "activation_norm.cpp", "gelu.cpp")
@@ -72,15 +75,34 @@ def kernels() -> Kernels:
     digest = hashlib.sha256(determining.encode()).hexdigest()[:12]
     library = cache_folder() / "kernels" / f"{digest}.so"
     if not library.is_file():
-        with tempfile.TemporaryDirectory() as folder, atomic_file(library) as temporary:
-            name = f"mixlab_{Path(folder).name}"
-            sources = [str(Path(__file__).parent / source) for source in _SOURCES]
-            try:
-                cpp_extension.load(name, sources, [*_FLAGS], build_directory=folder, is_python_module=False)
-            except (RuntimeError, OSError) as error:
-                raise KernelsUnavailableError(f"{compiler} can't compile them") from error
-            temporary.write_bytes((Path(folder) / f"{name}{cpp_extension.LIB_EXT}").read_bytes())
+        try:
+            _compile(library)
+        except (RuntimeError, OSError) as error:
+            raise KernelsUnavailableError(f"{compiler} can't compile them") from error
+        except WriteError as error:
+            raise KernelsUnavailableError(str(error).removesuffix(".")) from error
     return Kernels(library, f"{compiler}, {' '.join(_FLAGS)}, {digest}")
+
+
+def _compile(library: Path) -> None:
+    from torch.utils import cpp_extension
+
+    with tempfile.TemporaryDirectory() as folder, atomic_file(library) as temporary, _ninja_on_path():
+        name = f"mixlab_{Path(folder).name}"
+        sources = [str(Path(__file__).parent / source) for source in _SOURCES]
+        cpp_extension.load(name, sources, [*_FLAGS], build_directory=folder, is_python_module=False)
+        temporary.write_bytes((Path(folder) / f"{name}{cpp_extension.LIB_EXT}").read_bytes())
+
+
+@contextmanager
+def _ninja_on_path() -> Iterator[None]:
+    """Within the context, `$PATH` has ninja also if the virtual environment is not active."""
+    before = os.environ.get("PATH", "")
+    os.environ["PATH"] = os.pathsep.join((ninja.BIN_DIR, before))
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = before
 
 
 def _converted(argument: Argument) -> object:
