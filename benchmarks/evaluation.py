@@ -36,6 +36,7 @@ from mixlab.evaluation.metrics import summary
 from mixlab.evaluation.model_evaluation_page import model_evaluation_page
 from mixlab.files import write_json
 from mixlab.measure import machine
+from mixlab.speed.inference import Inference
 from mixlab.speed.plan import ComputeMode
 from mixlab.zoo.architecture import architecture
 
@@ -56,7 +57,7 @@ def time_loops(model: nn.Module, images: int, side: int, classes: int, rounds: i
             correct += int((predict(batch).argmax(dim=1) == batch.labels).sum())
 
     def ours() -> None:
-        evaluate(model, split, preprocess, names, CPU, batch=64)
+        evaluate(Inference(model, CPU), split, preprocess, names, batch=64)
 
     seconds: dict[str, list[float]] = {"bare loop": [], "evaluate": []}
     for _ in range(rounds + 1):

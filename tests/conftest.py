@@ -55,6 +55,12 @@ def no_message_about_slow_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mixlab.training.planning.autotune._LONG", math.inf)
 
 
+@pytest.fixture(autouse=True)
+def stock_inference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All jobs are short, so that the plan of an evaluation does not depend on the load of the machine."""
+    monkeypatch.setattr("mixlab.speed.inference._SHORT", math.inf)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder with the CIFAR-10 archive and the ReaL labels, which are too large for the repository."""

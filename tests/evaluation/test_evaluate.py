@@ -10,6 +10,7 @@ from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 from mixlab.evaluation.evaluate import evaluate, predict_fn, score_batches
 from mixlab.evaluation.evaluation import score
+from mixlab.speed.inference import Inference
 from mixlab.speed.plan import ComputeMode
 from mixlab.stats.intervals import proportion_interval
 
@@ -38,7 +39,9 @@ def batches(shades) -> EvalBatches:
 
 
 def test_every_image_is_evaluated_once_and_in_order(shades):
-    evaluated = evaluate(Brightness(), shades.splits["test"], Preprocess((8, 8)), shades.classes, CPU, batch=5)
+    evaluated = evaluate(
+        Inference(Brightness(), CPU), shades.splits["test"], Preprocess((8, 8)), shades.classes, batch=5
+    )
     assert (evaluated.evaluation.labels == shades.splits["test"].labels).all()
     assert evaluated.split.names == shades.splits["test"].names
     assert evaluated.evaluation.top1 == proportion_interval(12, 12)
@@ -48,11 +51,10 @@ def test_the_logits_of_each_batch_are_passed_on(shades):
     received: list[tuple[Tensor, Tensor]] = []
     test = shades.splits["test"]
     evaluated = evaluate(
-        Brightness(),
+        Inference(Brightness(), CPU),
         test,
         Preprocess((8, 8)),
         shades.classes,
-        CPU,
         batch=5,
         receive=lambda logits, labels: received.append((logits, labels)),
     )

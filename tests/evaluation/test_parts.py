@@ -12,6 +12,7 @@ from mixlab.evaluation import evaluate as module
 from mixlab.evaluation.evaluate import evaluate
 from mixlab.evaluation.evaluation import ARRAYS
 from mixlab.evaluation.parts import PartStore, images_per_part
+from mixlab.speed.inference import Inference
 
 CPU = torch.device("cpu")
 
@@ -38,7 +39,7 @@ def small_parts(monkeypatch):
 
 def run(shades, model, store=None, **options):
     test = shades.splits["test"]
-    return evaluate(model, test, Preprocess((8, 8)), shades.classes, CPU, batch=2, store=store, **options)
+    return evaluate(Inference(model, CPU), test, Preprocess((8, 8)), shades.classes, batch=2, store=store, **options)
 
 
 def test_parts_give_the_result_of_a_single_part(shades, monkeypatch):

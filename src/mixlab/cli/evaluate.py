@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mixlab.cli.options import DATA, Device, TrustCode
+from mixlab.cli.options import DATA, Device, Speed, TrustCode
 from mixlab.cli.output import logger, require_empty_folder, require_new_file, show
 from mixlab.errors import UserError
 from mixlab.report.table import Format
@@ -60,6 +60,7 @@ def evaluate(
     format: Annotated[Format, typer.Option(help="csv and json contain all numbers in full precision.")] = "table",
     out: Annotated[Path | None, typer.Option(help="New folder for report.html and results.json.")] = None,
     device: Device = None,
+    speed: Speed = "auto",
     trust_code: TrustCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not show progress.")] = False,
 ) -> None:
@@ -74,6 +75,7 @@ def evaluate(
     from mixlab.evaluation.model_evaluation import ModelEvaluation, evaluate_model
     from mixlab.evaluation.views import Views
     from mixlab.files import atomic_folder, write_json, write_text
+    from mixlab.speed.inference_plan import parse_speed
 
     if out is not None:
         require_empty_folder(out)
@@ -88,6 +90,8 @@ def evaluate(
         _evaluate_probe(model, data or [], probe, device, format, out, quiet=quiet)
         return
     views = Views(crop, tta, tta_below)
+    log = logger(quiet=quiet)
+    parsed_speed = parse_speed(speed)
 
     def evaluate_one(source: str, name: str | None) -> ModelEvaluation:
         if is_logits_file(source):
@@ -100,6 +104,8 @@ def evaluate(
             real=real,
             device=device,
             save_logits=save_logits if source == model else None,
+            speed=parsed_speed,
+            log=log,
             quiet=quiet,
         )
 
@@ -109,7 +115,6 @@ def evaluate(
         kinds = KINDS if corruptions == "all" else corruptions.split(",")
         corrupted = evaluate_corruptions(model, data[0] if data else None, kinds, device=device, quiet=quiet)
     results = result.results() | ({"corruptions": corrupted.to_dict()} if corrupted else {})
-    log = logger(quiet=quiet)
     for note in result.notes:
         log(note)
     match format:

@@ -21,6 +21,11 @@ def _trust_all(given: bool) -> bool:
 
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps. Default: the fastest one of this machine.")]
 
+Speed = Annotated[
+    str,
+    typer.Option(help="auto: the fastest execution of this machine, if the job is not short. off: eager, in fp32."),
+]
+
 TrustCode = Annotated[
     bool,
     typer.Option("--trust-code", callback=_trust_all, help="Run the Python code of a model in the given folder."),

@@ -13,6 +13,7 @@ from mixlab.evaluation.evaluate import Evaluated, Receive, evaluate
 from mixlab.evaluation.evaluation import Evaluation
 from mixlab.runs.folder import Run
 from mixlab.runs.history import read_history
+from mixlab.speed.inference import Inference
 from mixlab.weights.load import build_with_weights, load_pretrained
 
 
@@ -60,11 +61,10 @@ def predicted_probabilities(run: Run, dataset: Dataset, device: torch.device) ->
 def _evaluate(run: Run, dataset: Dataset, device: torch.device, receive: Receive | None = None) -> Evaluated:
     pretrained = load_pretrained(run.path)
     return evaluate(
-        build_with_weights(pretrained.weights),
+        Inference(build_with_weights(pretrained.weights), device),
         dataset.splits["test"],
         pretrained.preprocess,
         dataset.classes,
-        device,
         batch=run.plan["micro_batch"],
         receive=receive,
     )

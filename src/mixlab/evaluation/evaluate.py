@@ -1,6 +1,6 @@
 """Evaluate a classifier on a split: the scores of the images are added up batch by batch, and logits are not kept.
 
-evaluated = evaluate(model, split, preprocess, classes, device)
+evaluated = evaluate(Inference(model, device), split, preprocess, classes)
 evaluated.evaluation.top1   # an Estimate in per cent
 """
 
@@ -19,7 +19,9 @@ from mixlab.errors import UserError
 from mixlab.evaluation.evaluation import Evaluation, EvaluationBuffer
 from mixlab.evaluation.parts import Part, PartStore, Scores, images_per_part
 from mixlab.report.progress import Advance, progress
-from mixlab.speed.plan import ComputeMode, prepare_model
+from mixlab.speed.inference import Inference
+from mixlab.speed.inference_plan import InferencePlan
+from mixlab.speed.plan import ComputeMode
 
 BATCH = 64
 
@@ -38,12 +40,14 @@ class Evaluated:
     scaled      the same with logits that are divided by a temperature, if one was given
     split       the images that could be read, in the order of `evaluation`
     unreadable  the reason why an image was skipped, by its name
+    plan        how the model ran on the images that were not in the store
     """
 
     evaluation: Evaluation
     scaled: Evaluation | None
     split: Split
     unreadable: dict[str, str]
+    plan: InferencePlan
 
 
 def predict_fn(model: nn.Module, device: torch.device, mode: ComputeMode) -> Predict:
@@ -65,11 +69,10 @@ def predict_fn(model: nn.Module, device: torch.device, mode: ComputeMode) -> Pre
 
 
 def evaluate(
-    model: nn.Module,
+    inference: Inference,
     split: Split,
     preprocess: Preprocess,
     classes: tuple[str, ...],
-    device: torch.device,
     *,
     batch: int = BATCH,
     workers: int = 0,
@@ -80,11 +83,12 @@ def evaluate(
     title: str = "evaluate",
     quiet: bool = True,
 ) -> Evaluated:
-    """Evaluate a model in fp32.
+    """Evaluate a model.
 
+    inference       the model, which returns logits; its plan is selected before the first image, for all of them
     split           the images, with labels that are indices into `classes`
     classes         class names, in the order of the logits
-    batch           images per forward pass
+    batch           images that are read together; the plan may divide them
     workers         processes that read images
     max_unreadable  how many unreadable images are skipped
     temperature     logits are also evaluated when divided by it
@@ -95,8 +99,12 @@ def evaluate(
 
     Raises UserError if more images are unreadable, or if logits are NaN or infinite.
     """
-    mode = ComputeMode()
-    predict = predict_fn(prepare_model(model, device, mode), device, mode)
+
+    def predict(batch: Batch) -> Float[Tensor, "image class"]:
+        images, _ = batch.on(inference.device)
+        inference.plan_for(images, len(split))
+        (logits,) = inference(images)
+        return logits
 
     def new_part(indices: Int64[np.ndarray, " image"], skipped: int) -> Part:
         images = split.subset(indices)
@@ -132,6 +140,7 @@ def evaluate(
         Evaluation.concat([part.scores.scaled for part in parts if part.scores.scaled]) if temperature else None,
         split.subset(np.concatenate([part.readable for part in parts])),
         {name: reason for part in parts for name, reason in part.unreadable.items()},
+        inference.plan,
     )
 
 

@@ -58,6 +58,7 @@ def evaluate_logits_file(source: str, data: str | None, *, wanted: float = DEFAU
         wanted=wanted,
         expected=published_results(saved.header.source),
         run=None,
+        plan=None,
         environment=machine.describe(machine.pick_device("cpu")),
     )
 

@@ -5,7 +5,7 @@ evaluated = evaluate_model("mixer_b16.goog_in1k", "imagenet", quiet=False)
 evaluated.evaluation.top1
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +30,7 @@ from mixlab.measure import machine
 from mixlab.report.numbers import number
 from mixlab.report.text import pluralize
 from mixlab.runs.folder import Run
+from mixlab.speed.inference_plan import InferencePlan, Speed
 from mixlab.stats.estimate import Estimate
 from mixlab.zoo.cards import Expected, find_card
 
@@ -73,6 +74,7 @@ class ModelEvaluation:
     wanted       the accuracy in per cent that answers above a confidence should have
     expected     published results of the weights
     run          the run, if `source` is one
+    plan         how the model ran on the test images; None if only their logits are known
     environment  the machine and the library versions, see `mixlab.measure.machine.describe`
     """
 
@@ -93,6 +95,7 @@ class ModelEvaluation:
     wanted: float
     expected: tuple[Expected, ...]
     run: Run | None
+    plan: InferencePlan | None
     environment: dict[str, Any]
 
     @property
@@ -162,6 +165,7 @@ class ModelEvaluation:
             },
             "commit": self.environment["commit"],
             "device": self.environment["device"],
+            "execution": self.plan and self.plan.to_dict(),
             "views": self.views.facts,
             **{metric.key: asdict(estimate) for metric, estimate in self.summary.items()},
             **({"real": asdict(self.real)} if self.real else {}),
@@ -200,9 +204,11 @@ def evaluate_model(
     device: str | None = None,
     fields: Mapping[str, Any] | None = None,
     save_logits: Path | None = None,
+    speed: Speed = "off",
+    log: Callable[[str], None] | None = None,
     quiet: bool,
 ) -> ModelEvaluation:
-    """Evaluate weights in fp32.
+    """Evaluate weights.
 
     source       as for `mixlab.load`: a run, a published name, hub:owner/name, timm:NAME.TAG, a folder or a file
     data         the name of a data set; None, or the data set of the training: the test images that the run held out
@@ -211,7 +217,10 @@ def evaluate_model(
     real         a file with the ReaL labels of the ImageNet validation images
     device       "cpu", "cuda", "cuda:1" or "mps"; None: the fastest one of this machine
     fields       config fields that cannot be inferred from the weights
-    save_logits  file for the logits of the validation and test images, see `mixlab.evaluation.logits_file`
+    save_logits  file for the logits of the validation and test images, see `mixlab.evaluation.logits_file`; they are
+                 those of the stock plan
+    speed        "auto": under the fastest plan of this machine; "off": the stock plan, eager in fp32
+    log          called with a line about the plan that was selected
     quiet        no progress bar
 
     Images that the weights have learned from are left out. The temperature and the confidence threshold are fitted on
@@ -224,7 +233,8 @@ def evaluate_model(
     real_labels = None if real is None else read_real_labels(real)
     prepared = prepare_evaluation(source, data, views=views, device=device, fields=fields, quiet=quiet)
     dataset = prepared.dataset
-    scorer = Scorer(prepared, dataset, with_logits=save_logits is not None)
+    with_logits = save_logits is not None
+    scorer = Scorer(prepared, dataset, with_logits=with_logits, speed="off" if with_logits else speed, log=log)
     calibrated, test = _evaluate_calibrated(scorer) if "validation" in dataset.splits else (None, scorer("test"))
     if save_logits is not None:
         header = LogitsHeader(source, prepared.model, dataset.name, prepared.evaluated, dataset.classes)
@@ -249,6 +259,7 @@ def evaluate_model(
         wanted=wanted,
         expected=published_results(source),
         run=prepared.run,
+        plan=test.plan,
         environment=machine.describe(prepared.device),
     )
 

@@ -110,7 +110,7 @@ def _run_details(evaluated: ModelEvaluation) -> Section:
         "Weights": evaluated.source,
         "Model": evaluated.model,
         "Data": f"{evaluated.data}: {evaluated.evaluated}, {evaluated.images}",
-        "Precision": "fp32",
+        "Execution": "saved logits" if evaluated.plan is None else str(evaluated.plan),
         **evaluated.views.facts,
     } | machine_facts(evaluated.environment)
     blocks: list[Block] = [*evaluated.notes, KeyValues(facts)]

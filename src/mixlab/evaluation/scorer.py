@@ -1,7 +1,7 @@
 """Evaluates one model on the splits of a dataset; an interrupted evaluation goes on where it stopped."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -14,20 +14,34 @@ from mixlab.evaluation.parts import PartStore, images_per_part
 from mixlab.evaluation.prepare import PreparedEvaluation
 from mixlab.files import cache_folder
 from mixlab.runs.store import store_key
+from mixlab.speed.inference import Inference
+from mixlab.speed.inference_plan import Speed
 
 
 class Scorer:
-    """Evaluates the splits of `dataset` in fp32.
+    """Evaluates the splits of `dataset`, all under one plan.
 
     Splits of more than about 10,000 images are evaluated in parts, which are stored until `remove_parts`. A part is
-    used again if the model, the preprocessing, the images and the kind of device are the same.
+    used again if the model, the preprocessing, the images, the kind of device and `speed` are the same.
 
     dataset      that of `prepared`, or one with changed images
     with_logits  store the logits of every split, for `rows`
+    speed        "auto", or "off" for eager execution in fp32
+    log          called with a line about the plan that was selected
     """
 
-    def __init__(self, prepared: PreparedEvaluation, dataset: Dataset, *, with_logits: bool):
+    def __init__(
+        self,
+        prepared: PreparedEvaluation,
+        dataset: Dataset,
+        *,
+        with_logits: bool,
+        speed: Speed = "off",
+        log: Callable[[str], None] | None = None,
+    ):
         self._prepared, self._dataset, self._with_logits = prepared, dataset, with_logits
+        self._speed = speed
+        self._inference = Inference(prepared.network, prepared.device, speed=speed, log=log)
         self._classes = prepared.dataset.classes
         self._stores: dict[str, PartStore] = {}
 
@@ -39,11 +53,10 @@ class Scorer:
             self._stores[name] = PartStore(folder, self._classes, with_logits=self._with_logits)
         prepared = self._prepared
         return evaluate(
-            prepared.network,
+            self._inference,
             split,
             prepared.preprocess,
             self._classes,
-            prepared.device,
             workers=prepared.run.recipe["workers"] if prepared.run else 0,
             max_unreadable=prepared.run.recipe["max_unreadable"] if prepared.run else 0,
             temperature=temperature,
@@ -74,6 +87,7 @@ class Scorer:
             "preprocess": self._prepared.preprocess.to_dict(),
             "data": self._dataset.listing_digest,
             "device": self._prepared.device.type,
+            "speed": self._speed,
             "torch": torch.__version__,
         }
         return cache_folder() / "evaluations" / store_key(key)

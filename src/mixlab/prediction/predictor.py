@@ -18,15 +18,18 @@ from typing import overload
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from mixlab.data.image_file import UnreadableImage
 from mixlab.errors import UserError
 from mixlab.evaluation.novelty import novelty_detector_of
 from mixlab.measure.machine import pick_device
 from mixlab.prediction.image_input import ImageInput, rgb_array
+from mixlab.prediction.int8 import int8_forward
+from mixlab.speed.inference import Inference
+from mixlab.speed.inference_plan import parse_speed
 from mixlab.weights.load import build_with_weights, load_pretrained
-from mixlab.zoo.architecture import embed_and_classify
+from mixlab.zoo.architecture import Model, embed_and_classify
 from mixlab.zoo.class_names import CLASS_NAMES_NEED_TIMM
 
 BATCH = 64
@@ -63,7 +66,11 @@ class Predictor:
     `source` is the folder of a run, or any other source of weights that `load` accepts. `classes` has the name of each
     class, or "class 0", "class 1", ... if the names are unknown. Published models need timm for their class names; if
     it is not installed, a warning is logged. `device` is "cpu", "cuda", "cuda:1" or "mps"; None is the fastest one of
-    this machine. `novelty` is the detector of images that are unlike the training images, None for weights without one.
+    this machine. `speed` is "auto" for the fastest execution on this machine if there are many images, "off" for eager
+    execution in fp32. `novelty` is the detector of images that are unlike the training images, None for weights
+    without one. `precision="int8"` runs the model in int8 on the CPU if it is faster than bf16 and at most 0.5 points
+    less accurate on validation images; it needs the images of a run, or `data`, the name of a data set. In int8,
+    `novelty` is None.
 
     An image is a path, the bytes of an image file, a file opened in binary mode, a PIL image, or one of:
 
@@ -76,7 +83,15 @@ class Predictor:
     Raises UserError if the weights can't be loaded, the model has no head, or the device is not available.
     """
 
-    def __init__(self, source: str | Path, *, device: str | torch.device | None = None):
+    def __init__(
+        self,
+        source: str | Path,
+        *,
+        device: str | torch.device | None = None,
+        speed: str = "auto",
+        precision: str = "auto",
+        data: str | None = None,
+    ):
         self._device = pick_device(device)
         pretrained = load_pretrained(source)
         if not pretrained.classes:
@@ -89,8 +104,18 @@ class Predictor:
             else tuple(f"class {index}" for index in pretrained.classes)
         )
         self._preprocess = pretrained.preprocess
-        self.novelty = novelty_detector_of(source)
-        self._model = build_with_weights(pretrained.weights).to(self._device)
+        model = build_with_weights(pretrained.weights).eval()
+        if precision == "int8":
+            self.novelty, self._inference, self._device = None, None, torch.device("cpu")
+            self._forward, check = int8_forward(model, source, data, pretrained.classes, self._preprocess)
+            _log.info(f"int8: {check}.")
+        elif precision == "auto":
+            self.novelty = novelty_detector_of(source)
+            network = model if self.novelty is None else _EmbedAndClassify(model)
+            self._inference = Inference(network, self._device, speed=parse_speed(speed), log=_log.info)
+            self._forward = self._inference
+        else:
+            raise UserError(f'--precision {precision} is not possible: give "auto" or "int8".')
 
     @overload
     def __call__(self, image: ImageInput) -> Prediction: ...
@@ -105,8 +130,13 @@ class Predictor:
         """
         if not isinstance(image, list | tuple):
             return self._predict_batch([self._read(image)])[0]
-        batches = (image[start : start + BATCH] for start in range(0, len(image), BATCH))
-        return [one for batch in batches for one in self._predict_batch([self._read(each) for each in batch])]
+        return [
+            one
+            for start in range(0, len(image), BATCH)
+            for one in self._predict_batch(
+                [self._read(each) for each in image[start : start + BATCH]], after=start, number=len(image)
+            )
+        ]
 
     def predict(self, images: Sequence[ImageInput]) -> Iterator[Prediction | UnreadableImage]:
         """Yields the prediction for each image, in order, or the error if an image can't be read.
@@ -115,7 +145,8 @@ class Predictor:
         """
         for start in range(0, len(images), BATCH):
             inputs = [self._read_or_error(image) for image in images[start : start + BATCH]]
-            predictions = iter(self._predict_batch([image for image in inputs if isinstance(image, Tensor)]))
+            readable = [image for image in inputs if isinstance(image, Tensor)]
+            predictions = iter(self._predict_batch(readable, after=start, number=len(images)))
             for image in inputs:
                 yield next(predictions) if isinstance(image, Tensor) else image
 
@@ -129,15 +160,29 @@ class Predictor:
         return self._preprocess.resized(rgb_array(image, self._preprocess.value_range))
 
     @torch.inference_mode()
-    def _predict_batch(self, images: list[Tensor]) -> list[Prediction]:
+    def _predict_batch(self, images: list[Tensor], after: int = 0, number: int = 1) -> list[Prediction]:
+        """Predict images `after` to `after + len(images)` of a job of `number` images."""
         if not images:
             return []
         inputs = self._preprocess.finished(torch.stack(images).to(self._device))
+        if after and self._inference:  # the first answers do not wait for the selection of a plan
+            self._inference.plan_for(inputs, number - after)
+        *embeddings, logits = self._forward(inputs)
         if self.novelty is None:
-            return [Prediction(self.classes, row) for row in _probabilities(self._model(inputs))]
-        embeddings, logits = embed_and_classify(self._model, inputs)
-        flags = self.novelty.flags(embeddings.numpy(force=True)).tolist()
+            return [Prediction(self.classes, row) for row in _probabilities(logits)]
+        flags = self.novelty.flags(embeddings[0].numpy(force=True)).tolist()
         return [Prediction(self.classes, row, flag) for row, flag in zip(_probabilities(logits), flags, strict=True)]
+
+
+class _EmbedAndClassify(nn.Module):
+    """The embeddings and the logits of images."""
+
+    def __init__(self, model: Model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return embed_and_classify(self.model, images)
 
 
 def _probabilities(logits: Float[Tensor, "image class"]) -> Float[np.ndarray, "image class"]:

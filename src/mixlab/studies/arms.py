@@ -10,6 +10,7 @@ from mixlab.data.subset import subset
 from mixlab.evaluation.evaluate import evaluate
 from mixlab.measure.machine import pick_device
 from mixlab.runs.folder import Run
+from mixlab.speed.inference import Inference
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.recipes.schema import Recipe
 from mixlab.training.runner import plan_trainings, run_all
@@ -39,6 +40,6 @@ def correct_of(pretrained: Pretrained, dataset: Dataset) -> Bool[np.ndarray, " i
     """Whether a model classifies each test image of its classes correctly, in fp32."""
     if pretrained.classes != dataset.classes:
         dataset = subset(dataset, classes=pretrained.classes, per_class=None, share=None, seed=0)
-    model = build_with_weights(pretrained.weights)
-    test, device = dataset.splits["test"], pick_device()
-    return evaluate(model, test, pretrained.preprocess, dataset.classes, device, batch=_BATCH).evaluation.correct
+    inference = Inference(build_with_weights(pretrained.weights), pick_device())
+    test = dataset.splits["test"]
+    return evaluate(inference, test, pretrained.preprocess, dataset.classes, batch=_BATCH).evaluation.correct

@@ -33,6 +33,7 @@ from mixlab.report.progress import progress
 from mixlab.runs.folder import Run, require_free_folder, start_run
 from mixlab.runs.history import read_history
 from mixlab.runs.journal import Journal
+from mixlab.speed.inference import Inference
 from mixlab.speed.plan import ComputeMode, prepare_model
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.recipes.parse import parse_recipe
@@ -190,11 +191,10 @@ def _evaluated(
     if not len(unseen):
         return None
     evaluation = evaluate(
-        model,
+        Inference(model, next(model.parameters()).device),
         unseen,
         Preprocess.from_dict(run.config["preprocess"]),
         dataset.classes,
-        next(model.parameters()).device,
         batch=run.plan["micro_batch"],
         workers=recipe.workers,
         max_unreadable=recipe.max_unreadable,

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float32, Int64
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
+from torch import Tensor, nn
 
 from mixlab.data.batches import Batch, EvalBatches
 from mixlab.data.dataset import Split, content_digest
@@ -24,6 +25,9 @@ from mixlab.files import atomic_file, cache_folder
 from mixlab.models.contract import ImageSize
 from mixlab.report.progress import progress
 from mixlab.runs.store import store_key
+from mixlab.speed.inference import Inference
+from mixlab.speed.inference_plan import Speed
+from mixlab.speed.plan import Precision
 from mixlab.weights.adapt import Resize, Weights
 from mixlab.weights.load import build_with_weights, load_pretrained
 from mixlab.zoo.architecture import Model
@@ -45,14 +49,15 @@ class Backbone:
     preprocess: Preprocess
     source_digest: str
 
-    def cache(self, device: torch.device) -> Path:
-        """The cache folder for these weights, this preprocessing, this type of device and this version of torch."""
+    def cache(self, device: torch.device, precision: Precision = "fp32") -> Path:
+        """The cache folder for these weights, this preprocessing, type of device, precision and version of torch."""
         key = {
             "weights": self.weights.digest,
             "config": dict(self.weights.config),
             "code": self.weights.architecture.code_digest,
             "preprocess": self.preprocess.to_dict(),
             "device": device.type,
+            "precision": precision,
             "torch": torch.__version__,
         }
         return cache_folder() / "features" / store_key(key)
@@ -94,23 +99,30 @@ def features(
     batch: int,
     workers: int = 0,
     max_unreadable: int = 0,
+    speed: Speed = "auto",
     quiet: bool = False,
 ) -> Features:
     """The feature vector of every readable image; cached features are not computed again.
 
+    All of them are computed in the precision of one plan. Precisions have separate caches.
+
     batch           images per forward pass
     workers         processes that read images
     max_unreadable  how many unreadable images are skipped
+    speed           "off": eager in fp32
     quiet           no progress bar
 
     Raises UserError if more images are unreadable, or if no image is readable.
     """
-    folder = backbone.cache(device)
     digests = [content_digest(image) for image in split.images]
-    vectors = _read_cache(folder)
+    vectors = _fullest_cache(backbone, device, digests, speed)
     missing = [index for index, digest in enumerate(digests) if digest not in vectors]
     unreadable: dict[str, str] = {}
     if missing:
+        inference = _inference(backbone, split, device, batch=batch, speed=speed)
+        folder = backbone.cache(device, inference.plan.mode.precision)
+        vectors = _read_cache(folder)
+        missing = [index for index, digest in enumerate(digests) if digest not in vectors]
         # One cached image is read as well: EvalBatches raises an error if no image is readable.
         cached = [index for index, digest in enumerate(digests) if digest in vectors][:1]
         to_read = missing + cached
@@ -122,9 +134,8 @@ def features(
             max_unreadable=max_unreadable,
             quiet=quiet,
         )
-        model = build_with_weights(backbone.weights).to(device)
         with progress(f"features of {Path(backbone.source).name}", len(batches.readable), quiet=quiet) as advance:
-            for computed in _compute(model, batches, [digests[index] for index in to_read], device):
+            for computed in _compute(inference, batches, [digests[index] for index in to_read]):
                 _write_cache(folder, computed)
                 vectors |= computed
                 advance(len(computed))
@@ -135,8 +146,9 @@ def features(
 
 def missing_features(backbone: Backbone, split: Split, device: torch.device) -> list[int]:
     """The indices of the images without features in the cache."""
-    cached = _read_cache(backbone.cache(device))
-    return [index for index, image in enumerate(split.images) if not cached or content_digest(image) not in cached]
+    digests = [content_digest(image) for image in split.images]
+    cached = _fullest_cache(backbone, device, digests, "auto")
+    return [index for index, digest in enumerate(digests) if digest not in cached]
 
 
 def seconds_per_image(backbone: Backbone, split: Split, device: torch.device, *, batch: int) -> tuple[float, float]:
@@ -148,11 +160,11 @@ def seconds_per_image(backbone: Backbone, split: Split, device: torch.device, *,
     start = perf_counter()
     batches = EvalBatches(sample, backbone.preprocess, batch=batch, max_unreadable=len(sample), quiet=True)
     read_seconds = perf_counter() - start
-    model = build_with_weights(backbone.weights).to(device)
+    inference = _inference(backbone, split, device, batch=batch, speed="auto")
     compute_seconds = 0.0
     for _ in range(2):  # the first pass is a warm-up
         start = perf_counter()
-        deque(_compute(model, batches, [content_digest(image) for image in sample.images], device), maxlen=0)
+        deque(_compute(inference, batches, [content_digest(image) for image in sample.images]), maxlen=0)
         compute_seconds = perf_counter() - start
     return read_seconds / len(sample), compute_seconds / len(batches.readable)
 
@@ -161,12 +173,37 @@ _Vectors = dict[bytes, Float32[np.ndarray, " channel"]]
 """Feature vectors by the digest of the image bytes."""
 
 
-@torch.inference_mode()
-def _compute(model: Model, batches: EvalBatches, digests: list[bytes], device: torch.device) -> Iterator[_Vectors]:
+class _Embed(nn.Module):
+    def __init__(self, model: Model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model.embed(images)
+
+
+def _inference(backbone: Backbone, split: Split, device: torch.device, *, batch: int, speed: Speed) -> Inference:
+    """The backbone under the plan for all images of `split`."""
+    inference = Inference(_Embed(build_with_weights(backbone.weights)), device, speed=speed)
+    sample = split.subset(np.linspace(0, len(split) - 1, min(len(split), batch)).astype(int))
+    batches = EvalBatches(sample, backbone.preprocess, batch=batch, max_unreadable=len(sample) - 1, quiet=True)
+    inference.plan_for(next(iter(batches)).on(device)[0], len(split))
+    return inference
+
+
+def _fullest_cache(backbone: Backbone, device: torch.device, digests: list[bytes], speed: Speed) -> _Vectors:
+    """The cached vectors in the precision with most of the images; in fp32 for `speed="off"`."""
+    precisions: tuple[Precision, ...] = ("fp32",) if speed == "off" else ("fp32", "bf16")
+    caches = [_read_cache(backbone.cache(device, precision)) for precision in precisions]
+    return max(caches, key=lambda vectors: sum(digest in vectors for digest in digests))
+
+
+def _compute(inference: Inference, batches: EvalBatches, digests: list[bytes]) -> Iterator[_Vectors]:
     """Yield the vectors in chunks of at least `_IMAGES_PER_FILE`, whole batches each."""
     chunk: _Vectors = {}
     for batch in batches:
-        chunk |= _by_digest(batch, model.embed(batch.on(device)[0]), digests)
+        (vectors,) = inference(batch.on(inference.device)[0])
+        chunk |= _by_digest(batch, vectors, digests)
         if len(chunk) >= _IMAGES_PER_FILE:
             yield chunk
             chunk = {}
@@ -174,7 +211,7 @@ def _compute(model: Model, batches: EvalBatches, digests: list[bytes], device: t
         yield chunk
 
 
-def _by_digest(batch: Batch, vectors: torch.Tensor, digests: list[bytes]) -> _Vectors:
+def _by_digest(batch: Batch, vectors: Tensor, digests: list[bytes]) -> _Vectors:
     rows = vectors.numpy(force=True)
     return {digests[index]: row for index, row in zip(batch.indices, rows, strict=True)}
 

@@ -1,0 +1,155 @@
+"""A model in int8, if it is faster and about as accurate on validation images.
+
+The model is quantised with training images, and its accuracy is compared with that in fp32 on validation images. The
+first way of quantisation with a loss of at most 0.5 points is taken.
+
+Axes:  image, channel, row, column  preprocessed images
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mixlab.data.batches import EvalBatches
+from mixlab.data.dataset import Dataset, Split
+from mixlab.data.preprocess import Preprocess
+from mixlab.data.rng import epoch_order
+from mixlab.data.sources import open_dataset
+from mixlab.errors import UserError
+from mixlab.evaluation.evaluation_data import open_evaluation_data, run_of, with_unseen_validation
+from mixlab.report.numbers import number
+from mixlab.speed.inference_plan import Forward
+from mixlab.speed.int8 import BIAS_CORRECTIONS, quantize
+from mixlab.speed.openvino import compile_openvino, to_openvino
+from mixlab.speed.plan import time_steps
+
+if TYPE_CHECKING:
+    import openvino
+
+MAX_LOSS = 0.5
+"""Points of top-1 accuracy that int8 may lose on the validation images."""
+
+MAX_CALIBRATION, MAX_VALIDATION = 256, 1_000
+"""Training images that the quantisation uses, and validation images that are compared, chosen at random."""
+
+_MIN_SPEED_RATIO = 1.05
+"""int8 is offered if it is at least so many times as fast as bf16."""
+
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Int8Check:
+    """The comparison of int8 with the model in floating point.
+
+    reference_top1  in fp32, in per cent
+    top1            in int8, in per cent
+    images          validation images
+    speed_ratio     images/s in int8 relative to bf16
+    bias_correction the kind of bias correction, see `mixlab.speed.int8`
+    """
+
+    reference_top1: float
+    top1: float
+    images: int
+    speed_ratio: float
+    bias_correction: str
+
+    @property
+    def is_accurate(self) -> bool:
+        return self.reference_top1 - self.top1 <= MAX_LOSS
+
+    def __str__(self) -> str:
+        accuracies = f"{number(self.reference_top1, 1)} % in fp32 and {number(self.top1, 1)} % in int8"
+        return f"top-1 on {self.images:,} validation images: {accuracies}; {self.speed_ratio:.2f} times as fast as bf16"
+
+
+def int8_forward(
+    model: nn.Module, source: str | Path, data: str | None, classes: tuple[str, ...], preprocess: Preprocess
+) -> tuple[Forward, Int8Check]:
+    """`model` in int8, and its comparison with fp32.
+
+    model       on the CPU, in evaluation mode; it returns logits
+    source      of its weights; a run has images of its own
+    data        the name of a data set with training and validation images, needed if `source` is not a run
+
+    Raises UserError if there are no such images, if openvino or nncf are not installed, or if the model in int8 is less
+    accurate by more than 0.5 points, or not faster than in bf16.
+    """
+    dataset = _images(source, data, classes)
+    network = to_openvino(model, (3, *preprocess.image_size))
+    calibration = [image for batch in _batches(dataset.splits["train"], preprocess, MAX_CALIBRATION) for image in batch]
+    checks = []
+    for bias_correction in BIAS_CORRECTIONS:
+        quantized = quantize(network, [image[None] for image in calibration], bias_correction)
+        check = compare_int8(network, quantized, dataset.splits["validation"], preprocess, bias_correction)
+        if check.speed_ratio < _MIN_SPEED_RATIO:
+            raise UserError(f"int8 is not faster for {source} on this machine ({check}): leave out --precision int8.")
+        if check.is_accurate:
+            return compile_openvino(quantized, "bf16"), check
+        checks.append(check)
+    best = max(checks, key=lambda check: check.top1)
+    raise UserError(
+        f"int8 loses more than {MAX_LOSS} points for {source} ({best}): leave out --precision int8, or give other "
+        "images with --data."
+    )
+
+
+def compare_int8(
+    network: "openvino.Model",
+    quantized: "openvino.Model",
+    validation: Split,
+    preprocess: Preprocess,
+    bias_correction: str,
+) -> Int8Check:
+    """Compare accuracy and speed of a network in int8 with those in floating point."""
+    chosen = _sample(validation, MAX_VALIDATION)
+    labels = validation.labels[chosen]
+    images = list(_batches(validation, preprocess, MAX_VALIDATION))
+    top1 = {
+        name: 100 * float(np.mean(_predictions(compile_openvino(each, precision), images) == labels))
+        for name, each, precision in (("fp32", network, "fp32"), ("int8", quantized, "bf16"))
+    }
+    timed = {name: compile_openvino(each, "bf16") for name, each in (("bf16", network), ("int8", quantized))}
+    seconds = time_steps({name: _call(forward, images[0]) for name, forward in timed.items()})
+    return Int8Check(top1["fp32"], top1["int8"], len(labels), seconds["bf16"] / seconds["int8"], bias_correction)
+
+
+def _images(source: str | Path, data: str | None, classes: tuple[str, ...]) -> Dataset:
+    if data is not None:
+        return open_dataset(data).relabelled(classes)
+    if run_of(str(source)) is None:
+        raise UserError(
+            f"int8 needs training images to calibrate {source} and validation images to compare it with fp32: give "
+            "them with --data, for example --data folder:PATH."
+        )
+    dataset = with_unseen_validation(open_evaluation_data(str(source), None, classes).dataset, str(source), quiet=True)
+    if "validation" not in dataset.splits:
+        raise UserError(
+            f"{source} was trained on its validation images, so int8 can't be compared with fp32: give other images "
+            "with --data, for example --data folder:PATH."
+        )
+    return dataset
+
+
+def _sample(split: Split, maximum: int) -> np.ndarray:
+    """Sorted indices of at most `maximum` images."""
+    return np.sort(epoch_order(0, 0, len(split))[:maximum])
+
+
+def _batches(split: Split, preprocess: Preprocess, maximum: int) -> Iterator[Float[Tensor, "image channel row column"]]:
+    for batch in EvalBatches(split.subset(_sample(split, maximum)), preprocess, batch=_BATCH, quiet=True):
+        yield batch.on("cpu")[0]
+
+
+def _predictions(forward: Forward, images: Sequence[Tensor]) -> np.ndarray:
+    return np.concatenate([forward(batch)[0].argmax(dim=1).numpy() for batch in images])
+
+
+def _call(forward: Forward, images: Tensor) -> Callable[[], object]:
+    return lambda: forward(images)

@@ -1,0 +1,236 @@
+"""Runs a model on many images, under the fastest plan of this machine.
+
+    inference = Inference(model, device)
+    inference.plan_for(images, number=2_000)   # some images of the job; returns at once if the job is short
+    (logits,) = inference(images)
+
+The plan is selected by a short measurement on images of the job. It starts with the stock plan, eager in fp32, and
+tries one change after another. A change is taken if the whole job is expected to end earlier, preparation included, and
+if the outputs are those of the stock plan up to a stated tolerance. Timings are cached in the user's cache folder.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mixlab.files import WriteError, cache_folder, write_json
+from mixlab.measure.machine import device_name
+from mixlab.measure.timing import synchronize
+from mixlab.runs.store import store_key
+from mixlab.speed.inference_plan import STOCK, Forward, InferencePlan, Outputs, Speed, as_tuple, build_forward
+from mixlab.speed.plan import ComputeMode, prepare_model
+from mixlab.speed.rewrites.inference_rewrites import rewrite
+
+TOLERANCES = {"fp32": 1e-3, "bf16": 0.1}
+"""The largest accepted difference of an output from that of the stock plan, as a fraction of the standard deviation of
+the outputs. The most probable class can differ only if the two largest logits are closer than twice that."""
+
+_SHORT = 2.0
+"""A job that takes the stock plan less than so many seconds runs under the stock plan."""
+
+_TRIAL_SECONDS, _MIN_BATCH, _MAX_BATCH = 1.0, 8, 64
+"""The trial batch takes the stock plan about a second. It is also the batch of the plan."""
+
+_MIN_SAVING = 0.05
+"""A change is taken if it saves at least this fraction of the remaining time; less is within the noise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds to prepare a plan, and seconds per image."""
+
+    preparation: float
+    per_image: float
+
+    def seconds(self, images: int) -> float:
+        return self.preparation + images * self.per_image
+
+
+class Inference:
+    """A model in evaluation mode that runs under a plan; at first, this is the stock plan.
+
+    model   maps images (image, channel, row, column) to a tensor or a tuple of tensors (image, output)
+    speed   "off": always the stock plan
+    log     called with a line about the plan that was selected
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        device: torch.device,
+        *,
+        speed: Speed = "off",
+        log: Callable[[str], None] | None = None,
+    ):
+        self.device = device
+        self.plan = STOCK
+        self._model = prepare_model(model.eval(), device, STOCK.mode)
+        self._may_plan = speed == "auto"
+        self._log = log
+        self._forward: Forward = lambda images: as_tuple(self._model(images))
+
+    @torch.inference_mode()
+    def __call__(self, images: Float[Tensor, "image channel row column"]) -> Outputs:
+        """The outputs in fp32, for images on the device."""
+        parts = [self._forward(part) for part in images.split(self.plan.batch or len(images))]
+        return tuple(torch.cat(outputs) for outputs in zip(*parts, strict=True))
+
+    @torch.inference_mode()
+    def plan_for(self, images: Float[Tensor, "image channel row column"], number: int) -> None:
+        """Select the plan for a job, unless it is short, or a plan was selected before.
+
+        images  some images of the job, normalised and on the device
+        number  images of the job
+        """
+        if not self._may_plan or number <= _MIN_BATCH or len(images) < _MIN_BATCH:
+            return
+        seconds = _seconds(lambda: self._model(images[:_MIN_BATCH])) / _MIN_BATCH
+        if number * seconds < _SHORT:
+            return
+        self._may_plan = False
+        batch = min(len(images), _MAX_BATCH, max(_MIN_BATCH, int(_TRIAL_SECONDS / seconds)))
+        selection = _Selection(self._model, images[:batch], number)
+        self.plan, self._forward = selection.plan, selection.forward
+        if self._log:
+            self._log(
+                f"Inference: {self.plan}; {1 / selection.timing.per_image:.3g} images/s, "
+                f"eager in fp32: {1 / selection.stock.per_image:.3g}."
+            )
+
+
+class _Selection:
+    """The selection of a plan: tries changes of the best plan so far."""
+
+    def __init__(self, model: nn.Module, images: Float[Tensor, "image channel row column"], number: int):
+        self._model, self._images, self._number = model, images, number
+        self._file = _timings_file(model, images)
+        self._timings = _read_timings(self._file)
+        self._reference = as_tuple(model(images))
+        self.plan = replace(STOCK, batch=len(images))
+        self.forward: Forward = lambda images: as_tuple(model(images))
+        self.stock = self.timing = self._measure(self.plan, self.forward, preparation=0.0)
+        for change, guess in _CHANGES:
+            candidate = change(self.plan, model, images)
+            if candidate is not None:
+                self._try(candidate, guess)
+        with suppress(WriteError):  # without a cache, the next job measures again
+            write_json(self._file, self._timings)
+
+    def _try(self, candidate: InferencePlan, guess: "_Guess") -> None:
+        known = self._timings.get(str(candidate))
+        expected = Timing(**known) if known else Timing(guess.preparation, guess.time_ratio * self.timing.per_image)
+        if not self._saves_time(expected):
+            return
+        start = time.perf_counter()
+        try:
+            forward = build_forward(self._model, candidate, self._images.shape[1:])
+            outputs = forward(self._images)
+        except Exception:  # compilers and converters do not support every model, and fail in many ways
+            return
+        preparation = time.perf_counter() - start
+        if not is_close(outputs, self._reference, TOLERANCES[candidate.mode.precision]):
+            return
+        timing = Timing(**known) if known else self._measure(candidate, forward, preparation)
+        if self._saves_time(replace(timing, preparation=0.0)):  # it is prepared now
+            self.plan, self.forward, self.timing = candidate, forward, replace(timing, preparation=0.0)
+
+    def _measure(self, plan: InferencePlan, forward: Forward, preparation: float) -> Timing:
+        per_image = min(_seconds(lambda: forward(self._images)) for _ in range(2)) / len(self._images)
+        self._timings[str(plan)] = {"preparation": preparation, "per_image": per_image}
+        return Timing(preparation, per_image)
+
+    def _saves_time(self, timing: Timing) -> bool:
+        return timing.seconds(self._number) < (1 - _MIN_SAVING) * self.timing.seconds(self._number)
+
+
+@dataclass(frozen=True, slots=True)
+class _Guess:
+    """What is assumed of a change that was not measured yet: seconds of preparation, and an optimistic ratio of times.
+
+    A change with a long preparation is only tried if the job is long.
+    """
+
+    preparation: float
+    time_ratio: float
+
+
+_Change = Callable[[InferencePlan, nn.Module, Tensor], InferencePlan | None]
+"""Maps the best plan so far, the model and the trial batch to another plan; None if the change is impossible."""
+
+
+def _reduced_precision(plan: InferencePlan, model: nn.Module, images: Tensor) -> InferencePlan | None:
+    return replace(plan, mode=ComputeMode("bf16")) if images.device.type in ("cpu", "cuda") else None
+
+
+def _channels_last(plan: InferencePlan, model: nn.Module, images: Tensor) -> InferencePlan | None:
+    return replace(plan, mode=replace(plan.mode, layout="channels_last"))
+
+
+def _rewritten(plan: InferencePlan, model: nn.Module, images: Tensor) -> InferencePlan | None:
+    _, names = rewrite(model, images.shape[1:])
+    return replace(plan, rewrites=names) if names else None
+
+
+def _openvino(plan: InferencePlan, model: nn.Module, images: Tensor) -> InferencePlan | None:
+    is_available = all(find_spec(name) for name in ("openvino", "onnx", "onnxscript"))
+    if images.device.type != "cpu" or not is_available:
+        return None
+    return InferencePlan("openvino", ComputeMode(plan.mode.precision), batch=plan.batch)
+
+
+def _compiled(plan: InferencePlan, model: nn.Module, images: Tensor) -> InferencePlan | None:
+    if plan.execution == "openvino" or images.device.type not in ("cpu", "cuda"):
+        return None
+    return replace(plan, execution="compiled")
+
+
+_CHANGES: tuple[tuple[_Change, _Guess], ...] = (
+    (_reduced_precision, _Guess(0.5, 0.4)),
+    (_channels_last, _Guess(0.5, 0.7)),
+    (_rewritten, _Guess(0.5, 0.9)),
+    (_openvino, _Guess(8.0, 0.75)),
+    (_compiled, _Guess(40.0, 0.8)),
+)
+
+
+def is_close(outputs: Outputs, reference: Outputs, tolerance: float) -> bool:
+    """Whether no output differs from its reference by more than `tolerance` standard deviations of the reference."""
+    return all(
+        bool((output - expected).abs().max() <= tolerance * expected.std())
+        for output, expected in zip(outputs, reference, strict=True)
+    )
+
+
+def _timings_file(model: nn.Module, images: Tensor) -> Path:
+    """The cache file for models with the same modules and shapes, on this machine."""
+    shapes = [(name, list(tensor.shape)) for name, tensor in model.state_dict().items()]
+    key = {
+        "model": hashlib.sha256(f"{model}{shapes}".encode()).hexdigest(),
+        "images": list(images.shape),
+        "device": device_name(images.device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+    return cache_folder() / "timings" / f"inference-{store_key(key)}.json"
+
+
+def _read_timings(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    synchronize()
+    start = time.perf_counter()
+    call()
+    synchronize()
+    return time.perf_counter() - start

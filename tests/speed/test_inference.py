@@ -1,0 +1,182 @@
+"""The plan of an inference job: stock for short jobs, the fastest accurate one for long jobs, from the cache the second
+time."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mixlab.errors import UserError
+from mixlab.speed import inference as module
+from mixlab.speed.inference import Inference, is_close
+from mixlab.speed.inference_plan import STOCK, InferencePlan, build_forward, parse_speed
+from mixlab.speed.plan import ComputeMode
+from mixlab.zoo.architecture import create_model
+
+CPU = torch.device("cpu")
+BF16 = ComputeMode("bf16")
+
+
+def small_mixer() -> nn.Module:
+    model = create_model("mixer_nano", depth=1, channels=16, token_hidden=8, channel_hidden=32).eval()
+    nn.init.normal_(model.get_parameter("head.weight"))
+    return model
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.randn(8, 3, 32, 32)
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """The plans that are built. Every job is long, the cache is empty, and a call takes as long as the test says."""
+    plans: list[str] = []
+
+    def build(model: nn.Module, plan: InferencePlan, image_shape: object) -> Callable[[Tensor], object]:
+        plans.append(str(plan))
+        return build_forward(model, replace_openvino(plan), (3, 32, 32))
+
+    def replace_openvino(plan: InferencePlan) -> InferencePlan:
+        return InferencePlan(mode=plan.mode) if plan.execution == "openvino" else plan
+
+    monkeypatch.setattr(module, "_SHORT", 0.0)
+    monkeypatch.setattr(module, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(module, "build_forward", build)
+    return plans
+
+
+def take(monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float]) -> None:
+    """Let a plan take these seconds per image; the stock plan takes 1."""
+
+    def measure(self: module._Selection, plan: InferencePlan, forward: object, preparation: float) -> module.Timing:
+        timing = module.Timing(0.0, seconds.get(str(plan), 1.0))
+        self._timings[str(plan)] = {"preparation": timing.preparation, "per_image": timing.per_image}
+        return timing
+
+    monkeypatch.setattr(module._Selection, "_measure", measure)
+
+
+def test_a_short_job_runs_under_the_stock_plan(images: Tensor):
+    model = small_mixer()
+    inference = Inference(model, CPU, speed="auto")
+    inference.plan_for(images, 1_000_000)  # the fixture of all tests makes every job short
+    assert inference.plan == STOCK
+    assert torch.equal(inference(images)[0], model(images))
+
+
+def test_without_speed_nothing_is_measured(images: Tensor, built: list[str]):
+    inference = Inference(small_mixer(), CPU)
+    inference.plan_for(images, 1_000_000)
+    assert (inference.plan, built) == (STOCK, [])
+
+
+def test_the_fastest_plan_is_selected_step_by_step(images: Tensor, built: list[str], monkeypatch: pytest.MonkeyPatch):
+    fast = "eager, bf16, contiguous, token MLP without transposes"
+    take(monkeypatch, {"eager, bf16, contiguous": 0.5, "eager, bf16, channels last": 0.6, fast: 0.4})
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    lines: list[str] = []
+    inference = Inference(small_mixer(), CPU, speed="auto", log=lines.append)
+    inference.plan_for(images, 200)
+    assert str(inference.plan) == fast
+    assert built == ["eager, bf16, contiguous", "eager, bf16, channels last", fast], "compiling takes too long"
+    assert lines == [f"Inference: {fast}; 2.5 images/s, eager in fp32: 1."]
+
+
+def test_no_plan_is_selected_that_saves_less_than_five_per_cent(
+    images: Tensor, built: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    take(monkeypatch, {"eager, bf16, contiguous": 0.96})
+    inference = Inference(small_mixer(), CPU, speed="auto")
+    inference.plan_for(images, 10)
+    assert (inference.plan.execution, inference.plan.mode) == ("eager", ComputeMode())
+
+
+def test_a_long_job_is_tried_in_openvino(images: Tensor, built: list[str], monkeypatch: pytest.MonkeyPatch):
+    take(monkeypatch, {"OpenVINO, fp32": 0.5})
+    monkeypatch.setattr(module, "find_spec", lambda name: object())
+    inference = Inference(small_mixer(), CPU, speed="auto")
+    inference.plan_for(images, 1_000)
+    assert inference.plan.execution == "openvino"
+
+
+def test_timings_in_the_cache_are_not_measured_again(
+    images: Tensor, built: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    take(monkeypatch, {"eager, bf16, contiguous": 0.5})
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    Inference(small_mixer(), CPU, speed="auto").plan_for(images, 20)
+    (file,) = (tmp_path / "timings").iterdir()
+    timings = json.loads(file.read_text())
+    assert timings["eager, bf16, contiguous"] == {"preparation": 0.0, "per_image": 0.5}
+    built.clear()
+    inference = Inference(small_mixer(), CPU, speed="auto")
+    inference.plan_for(images, 20)
+    assert (inference.plan.mode, built) == (BF16, ["eager, bf16, contiguous"]), "only what is used is built"
+
+
+def test_a_plan_with_other_outputs_is_not_selected(images: Tensor, built: list[str], monkeypatch: pytest.MonkeyPatch):
+    take(monkeypatch, {"eager, bf16, contiguous": 0.1})
+    monkeypatch.setattr(module, "TOLERANCES", {"fp32": 1e-3, "bf16": 1e-6})
+    inference = Inference(small_mixer(), CPU, speed="auto")
+    inference.plan_for(images, 20)
+    assert inference.plan.mode.precision == "fp32"
+
+
+def test_a_model_that_fails_in_a_plan_keeps_the_other_one(images: Tensor, built: list[str]):
+    class NeedsFp32(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1))
+
+        def forward(self, images: Tensor) -> Tensor:
+            assert images.dtype == self.weight.dtype == torch.float32
+            return images.mean((2, 3)) * self.weight
+
+    inference = Inference(NeedsFp32(), CPU, speed="auto")
+    inference.plan_for(images, 20)
+    assert inference.plan.mode.precision == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("plan", "tolerance"),
+    [
+        (InferencePlan(mode=ComputeMode("fp32", "channels_last"), rewrites=("all",)), 1e-5),
+        (InferencePlan(mode=ComputeMode("bf16", "channels_last"), rewrites=("all",)), 0.1),
+    ],
+)
+@pytest.mark.parametrize("name", ["mixer_nano", "convmixer_nano", "davit_nano"])
+def test_a_plan_has_the_outputs_of_the_model(name: str, plan: InferencePlan, tolerance: float, images: Tensor):
+    model = create_model(name).eval()
+    nn.init.normal_(model.get_parameter("head.weight"))
+    with torch.inference_mode():
+        outputs, expected = build_forward(model, plan, (3, 32, 32))(images), model(images)
+    assert outputs[0].dtype == torch.float32
+    assert is_close(outputs, (expected,), tolerance)
+
+
+@pytest.mark.long
+def test_a_compiled_model_has_the_outputs_of_the_model_for_full_and_partial_batches(
+    no_shape_checks: None, images: Tensor
+):
+    model = small_mixer()
+    inference = Inference(model, CPU)
+    inference.plan = InferencePlan("compiled", batch=5)
+    inference._forward = build_forward(model, inference.plan, (3, 32, 32))
+    assert is_close(inference(images), (model(images).detach(),), 1e-5)
+
+
+def test_a_difference_is_measured_in_standard_deviations_of_the_outputs():
+    expected = torch.tensor([[0.0, 10.0], [0.0, 10.0]])
+    assert is_close((expected + 0.5,), (expected,), tolerance=0.1)  # the standard deviation is 5.8
+    assert not is_close((expected + 0.6,), (expected,), tolerance=0.1)
+    assert not is_close((expected * torch.nan,), (expected,), tolerance=0.1)
+
+
+def test_an_unknown_speed_is_an_error():
+    assert parse_speed("off") == "off"
+    with pytest.raises(UserError, match='--speed fast is not possible: give "auto", or "off"'):
+        parse_speed("fast")
