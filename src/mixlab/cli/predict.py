@@ -56,7 +56,7 @@ def predict(
     files = [file for path in images for file in _files(path, log)]
     if data is not None and precision != "int8":
         raise UserError("--data has no effect without --precision int8: leave one of them out.")
-    predictor = Predictor(model, device=device, speed=speed, precision=precision, data=data)
+    predictor = Predictor(model, device=device, speed=speed, precision=precision, data=data, log=log)
     predictions: list[tuple[Path, Prediction]] = []
     with progress("predict", total=len(files), quiet=quiet) as advance:
         for file, result in zip(files, predictor.predict(files), strict=True):

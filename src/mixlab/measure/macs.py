@@ -5,7 +5,6 @@ from itertools import chain
 import torch
 from torch import nn
 from torch.func import functional_call
-from torch.utils.flop_counter import FlopCounterMode
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -20,6 +19,8 @@ def count_macs(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
     pooling are not. The model runs on the meta device, so nothing is computed. Its weights, its device and its
     training mode do not change.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # loads all decompositions of operators, for 0.3 s
+
     shapes = {
         name: tensor.detach().to("meta") for name, tensor in chain(model.named_parameters(), model.named_buffers())
     }

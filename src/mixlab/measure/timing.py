@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from mixlab.stats.estimate import Estimate
-from mixlab.stats.intervals import median_interval
 
 Call = Callable[[], object]
 
@@ -44,6 +43,10 @@ def speed_ratio(seconds: Sequence[float], of: Sequence[float]) -> Estimate:
 
     Both are seconds per call of the same rounds, as `interleaved` returns them.
     """
+    from mixlab.stats.intervals import (
+        median_interval,
+    )  # loads SciPy, which takes longer than torch's first forward pass
+
     return median_interval([reference / own for own, reference in zip(seconds, of, strict=True)], unit="")
 
 

@@ -6,7 +6,7 @@ first way of quantisation with a loss of at most 0.5 points is taken.
 Axes:  image, channel, row, column  preprocessed images
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,13 +111,10 @@ def compare_int8(
     chosen = _sample(validation, MAX_VALIDATION)
     labels = validation.labels[chosen]
     images = list(_batches(validation, preprocess, MAX_VALIDATION))
-    top1 = {
-        name: 100 * float(np.mean(_predictions(compile_openvino(each, precision), images) == labels))
-        for name, each, precision in (("fp32", network, "fp32"), ("int8", quantized, "bf16"))
-    }
-    timed = {name: compile_openvino(each, "bf16") for name, each in (("bf16", network), ("int8", quantized))}
-    seconds = time_steps({name: _call(forward, images[0]) for name, forward in timed.items()})
-    return Int8Check(top1["fp32"], top1["int8"], len(labels), seconds["bf16"] / seconds["int8"], bias_correction)
+    fp32, bf16, int8 = compile_openvino(network), compile_openvino(network, "bf16"), compile_openvino(quantized, "bf16")
+    reference_top1, top1 = (100 * float((_predictions(each, images) == labels).mean()) for each in (fp32, int8))
+    seconds = time_steps({"bf16": lambda: bf16(images[0]), "int8": lambda: int8(images[0])})
+    return Int8Check(reference_top1, top1, len(labels), seconds["bf16"] / seconds["int8"], bias_correction)
 
 
 def _images(source: str | Path, data: str | None, classes: tuple[str, ...]) -> Dataset:
@@ -149,7 +146,3 @@ def _batches(split: Split, preprocess: Preprocess, maximum: int) -> Iterator[Flo
 
 def _predictions(forward: Forward, images: Sequence[Tensor]) -> np.ndarray:
     return np.concatenate([forward(batch)[0].argmax(dim=1).numpy() for batch in images])
-
-
-def _call(forward: Forward, images: Tensor) -> Callable[[], object]:
-    return lambda: forward(images)

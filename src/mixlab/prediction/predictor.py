@@ -10,7 +10,7 @@ Axes:  row, column  pixels, at the image size of the model
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -25,7 +25,6 @@ from mixlab.errors import UserError
 from mixlab.evaluation.novelty import novelty_detector_of
 from mixlab.measure.machine import pick_device
 from mixlab.prediction.image_input import ImageInput, rgb_array
-from mixlab.prediction.int8 import int8_forward
 from mixlab.speed.inference import Inference
 from mixlab.speed.inference_plan import parse_speed
 from mixlab.weights.load import build_with_weights, load_pretrained
@@ -70,7 +69,7 @@ class Predictor:
     execution in fp32. `novelty` is the detector of images that are unlike the training images, None for weights
     without one. `precision="int8"` runs the model in int8 on the CPU if it is faster than bf16 and at most 0.5 points
     less accurate on validation images; it needs the images of a run, or `data`, the name of a data set. In int8,
-    `novelty` is None.
+    `novelty` is None. `log` is called with a line about the selected execution.
 
     An image is a path, the bytes of an image file, a file opened in binary mode, a PIL image, or one of:
 
@@ -91,6 +90,7 @@ class Predictor:
         speed: str = "auto",
         precision: str = "auto",
         data: str | None = None,
+        log: Callable[[str], None] = _log.info,
     ):
         self._device = pick_device(device)
         pretrained = load_pretrained(source)
@@ -104,15 +104,17 @@ class Predictor:
             else tuple(f"class {index}" for index in pretrained.classes)
         )
         self._preprocess = pretrained.preprocess
-        model = build_with_weights(pretrained.weights).eval()
+        self._model = build_with_weights(pretrained.weights).eval()
         if precision == "int8":
+            from mixlab.prediction.int8 import int8_forward  # loads the readers of datasets
+
             self.novelty, self._inference, self._device = None, None, torch.device("cpu")
-            self._forward, check = int8_forward(model, source, data, pretrained.classes, self._preprocess)
-            _log.info(f"int8: {check}.")
+            self._forward, check = int8_forward(self._model, source, data, pretrained.classes, self._preprocess)
+            log(f"int8: {check}.")
         elif precision == "auto":
             self.novelty = novelty_detector_of(source)
-            network = model if self.novelty is None else _EmbedAndClassify(model)
-            self._inference = Inference(network, self._device, speed=parse_speed(speed), log=_log.info)
+            network = self._model if self.novelty is None else _EmbedAndClassify(self._model)
+            self._inference = Inference(network, self._device, speed=parse_speed(speed), log=log)
             self._forward = self._inference
         else:
             raise UserError(f'--precision {precision} is not possible: give "auto" or "int8".')

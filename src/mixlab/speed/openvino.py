@@ -6,6 +6,7 @@ The conversion goes through ONNX: OpenVINO's own conversion from PyTorch does no
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -57,9 +58,11 @@ def compile_openvino(
         "PERFORMANCE_HINT": "LATENCY",
     }
     request = openvino.Core().compile_model(network, "CPU", settings).create_infer_request()
+    lock = Lock()  # a request can't be used by several threads at the same time
 
     def forward(images: Float[Tensor, "batch channel row column"]) -> tuple[Tensor, ...]:
-        results = request.infer(images.contiguous().numpy(), share_inputs=True)
+        with lock:
+            results = request.infer(images.contiguous().numpy(), share_inputs=True)
         return tuple(torch.from_numpy(results[output]) for output in results)
 
     return forward

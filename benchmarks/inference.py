@@ -1,0 +1,152 @@
+"""Speed of inference under mixlab's plan, compared with peers in the same run, and of features from image files.
+
+    python benchmarks/inference.py throughput mixer_s32 --out benchmarks/results/mine.json
+    python benchmarks/inference.py features mixer_s32 --data tar:photographs.tar --out benchmarks/results/mine.json
+
+`throughput`: timm's model eager in fp32, compiled in bf16 and in OpenVINO in bf16, mixlab's model eager in fp32, and
+under the plan that mixlab selects for 2,000 images. All take turns with the same batch of random images and have random
+weights. The times of a job of 2,000 images are calculated from the speeds, with and without the time until an execution
+is ready. OpenVINO's preparation is the conversion, which is the same for both.
+
+`features`: the time of the features of all images of a data set, from the files to the vectors, under the stock plan
+and under the selected one. The second one is repeated, because the plan of the first job is not in the cache.
+"""
+
+import argparse
+import shutil
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from torch import nn
+
+from mixlab.data.preprocess import Preprocess
+from mixlab.data.sources import open_as_provided
+from mixlab.data.splits import as_single_test_split
+from mixlab.evaluation.probes import features as probe_features
+from mixlab.evaluation.probes.features import Backbone, features
+from mixlab.files import write_json
+from mixlab.measure import machine
+from mixlab.measure.timing import interleaved
+from mixlab.models.contract import height_and_width
+from mixlab.report.table import Column, Table, print_table
+from mixlab.speed import inference as inference_module
+from mixlab.speed.inference import Inference
+from mixlab.speed.inference_plan import Speed
+from mixlab.speed.openvino import compile_openvino, to_openvino
+from mixlab.weights.adapt import Weights
+from mixlab.zoo.architecture import Model, architecture, create_model
+
+JOB = 2_000  # images
+CPU = torch.device("cpu")
+
+TIMM_NAMES = {
+    "mixer_b16": "mixer_b16_224",
+    "mixer_s32": "mixer_s32_224",
+    "convmixer_768_32": "convmixer_768_32",
+    "convmixer_1024_20": "convmixer_1024_20_ks9_p14",
+    "davit_tiny": "davit_tiny",
+}
+
+Call = Callable[[], object]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=("throughput", "features"))
+    parser.add_argument("model", choices=sorted(TIMM_NAMES))
+    parser.add_argument("--data", help="data set for `features`")
+    parser.add_argument("--images", type=int, default=JOB, help="at most so many images for `features`")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="write all samples to this JSON file")
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    with TemporaryDirectory() as folder:  # empty caches
+        inference_module.cache_folder = probe_features.cache_folder = lambda: Path(folder)
+        if arguments.task == "throughput":
+            result = throughput(arguments.model, arguments.rounds)
+        else:
+            result = feature_seconds(arguments.model, arguments.data, arguments.images)
+    versions = {"date": date.today().isoformat(), "machine": machine.describe(CPU)}
+    if arguments.out:
+        write_json(arguments.out, versions | {"task": arguments.task, "model": arguments.model} | result)
+
+
+def random_model(name: str) -> Model:
+    """A model with random weights whose head is not zero."""
+    model = create_model(name).eval()
+    nn.init.normal_(model.get_parameter("head.weight"), std=0.02)
+    return model
+
+
+def throughput(name: str, rounds: int) -> dict[str, Any]:
+    model = random_model(name)
+    side, _ = height_and_width(model.config.image_size)
+    images = torch.randn(64, 3, side, side)
+    lines: list[str] = []
+    start = perf_counter()
+    inference = Inference(model, CPU, speed="auto", log=lines.append)
+    inference.plan_for(images, JOB)
+    preparations = {"mixlab": perf_counter() - start}
+    images = images[: inference.plan.batch]
+    calls: dict[str, Call] = {"mixlab, eager fp32": lambda: model(images), "mixlab": lambda: inference(images)}
+    for peer, prepare in {
+        "timm, eager fp32": lambda network: network,
+        "timm, compiled bf16": lambda network: torch.compile(network.bfloat16()),
+        "timm, OpenVINO bf16": lambda network: compile_openvino(to_openvino(network, images.shape[1:]), "bf16"),
+    }.items():
+        start = perf_counter()
+        forward = prepare(timm.create_model(TIMM_NAMES[name]).eval())
+        inputs = images.bfloat16() if "compiled" in peer else images
+        with torch.inference_mode():
+            forward(inputs)
+        preparations[peer] = perf_counter() - start
+        calls[peer] = lambda forward=forward, inputs=inputs: forward(inputs)
+    with torch.inference_mode():
+        seconds = interleaved(calls, rounds=rounds, warmup=1)
+    per_image = {each: median(samples) / len(images) for each, samples in seconds.items()}
+    job = {each: JOB * time + preparations.get(each, 0.0) for each, time in per_image.items()}
+    peers = [each for each in calls if each.startswith("timm")]
+    ratio = min(per_image[peer] for peer in peers) / per_image["mixlab"]
+    job_ratio = min(job[peer] for peer in peers) / job["mixlab"]
+    columns = [Column("name", name), Column("speed", "images/s", digits=1), Column("job", "2,000 images", "s", 1)]
+    rows = [{"name": each, "speed": 1 / per_image[each], "job": job[each]} for each in calls]
+    notes = [f"{lines[0] if lines else 'Stock plan.'} Best peer / mixlab: {ratio:.2f}, whole job {job_ratio:.2f}."]
+    print_table(Table(f"Inference of {name}, batch {len(images)}", columns, rows, notes))  # pyright: ignore[reportArgumentType]
+    return {
+        "batch": len(images),
+        "plan": inference.plan.to_dict(),
+        "seconds_per_batch": seconds,
+        "preparation_seconds": preparations,
+        "job_seconds": job,
+        "best_peer_ratio": ratio,
+        "job_ratio": job_ratio,
+    }
+
+
+def feature_seconds(name: str, data: str, maximum: int) -> dict[str, Any]:
+    split = as_single_test_split(open_as_provided(data)).splits["test"]
+    split = split.subset(np.arange(min(len(split), maximum)))
+    found = architecture(name)
+    weights = Weights(found.family, found.config, random_model(name).state_dict())
+    backbone = Backbone(name, weights, Preprocess(height_and_width(found.image_size)), weights.digest)
+    speeds: dict[str, Speed] = {"stock": "off", "plan": "auto", "plan from the cache": "auto"}
+    seconds: dict[str, float] = {}
+    for title, speed in speeds.items():
+        shutil.rmtree(probe_features.cache_folder() / "features", ignore_errors=True)
+        start = perf_counter()
+        features(backbone, split, CPU, batch=64, speed=speed, quiet=True)
+        seconds[title] = perf_counter() - start
+        print(f"{name}, {len(split)} images, {title}: {seconds[title]:.1f} s", flush=True)
+    return {"images": len(split), "seconds": seconds}
+
+
+if __name__ == "__main__":
+    main()

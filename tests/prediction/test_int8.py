@@ -1,0 +1,126 @@
+"""int8 is offered only where it is faster and as accurate, and only with images to calibrate and to compare."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from mixlab.data.dataset import Dataset
+from mixlab.data.preprocess import Preprocess
+from mixlab.errors import UserError
+from mixlab.evaluation.evaluation_data import EvaluationData
+from mixlab.prediction import int8 as module
+from mixlab.prediction.int8 import Int8Check, int8_forward
+from mixlab.prediction.predictor import Predictor
+from mixlab.zoo.architecture import create_model
+
+PREPROCESS = Preprocess((8, 8))
+needs_deploy = pytest.mark.skipif(
+    not all(find_spec(name) for name in ("openvino", "nncf", "onnxscript")),
+    reason='needs openvino and nncf: pip install "mixlab[deploy]"',
+)
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    model = create_model(
+        "mixer_nano", depth=1, channels=16, token_hidden=8, channel_hidden=16, patch_size=4, image_size=8, classes=2
+    ).eval()
+    nn.init.normal_(model.get_parameter("head.weight"))
+    return model
+
+
+@pytest.fixture
+def check_of(monkeypatch: pytest.MonkeyPatch, shades: Dataset) -> Any:
+    """A function that replaces quantisation and comparison by checks with these accuracies and speed ratios."""
+
+    def replace(*checks: tuple[float, float]) -> list[str]:
+        remaining, corrections = list(checks), []
+
+        def compare(*arguments: Any) -> Int8Check:
+            corrections.append(arguments[-1])
+            top1, ratio = remaining.pop(0)
+            return Int8Check(90.0, top1, 400, ratio, arguments[-1])
+
+        monkeypatch.setattr(module, "_images", lambda *_: shades)
+        monkeypatch.setattr(module, "to_openvino", lambda *_: None)
+        monkeypatch.setattr(module, "quantize", lambda network, images, bias_correction: bias_correction)
+        monkeypatch.setattr(module, "compile_openvino", lambda network, precision: network)
+        monkeypatch.setattr(module, "compare_int8", compare)
+        return corrections
+
+    return replace
+
+
+def offered(model: nn.Module, classes: tuple[str, ...] = ("dark", "light")) -> Any:
+    return int8_forward(model, "weights", None, classes, PREPROCESS)
+
+
+def test_int8_is_offered_with_a_loss_of_at_most_half_a_point(model: nn.Module, check_of: Any):
+    corrections = check_of((89.5, 1.4))
+    forward, check = offered(model)
+    assert (forward, corrections) == ("fast", ["fast"])
+    assert str(check) == (
+        "top-1 on 400 validation images: 90.0 % in fp32 and 89.5 % in int8; 1.40 times as fast as bf16"
+    )
+
+
+def test_the_sequential_bias_correction_is_tried_if_the_fast_one_loses_more(model: nn.Module, check_of: Any):
+    check_of((89.4, 1.4), (89.6, 1.3))
+    forward, check = offered(model)
+    assert (forward, check.top1) == ("sequential", 89.6)
+
+
+def test_int8_is_refused_with_the_best_accuracies_if_it_loses_more(model: nn.Module, check_of: Any):
+    check_of((80.0, 1.4), (85.0, 1.3))
+    with pytest.raises(UserError, match=r"int8 loses more than 0.5 points for weights \(top-1 .* 85.0 % in int8"):
+        offered(model)
+
+
+def test_int8_is_refused_if_it_is_not_faster(model: nn.Module, check_of: Any):
+    check_of((90.0, 1.04))
+    with pytest.raises(UserError, match=r"int8 is not faster for weights on this machine .*1.04 times as fast"):
+        offered(model)
+
+
+def test_without_a_run_and_without_data_int8_is_refused(model: nn.Module, tmp_path: Path):
+    with pytest.raises(UserError, match=r"int8 needs training images to calibrate .* give them with --data"):
+        int8_forward(model, tmp_path / "weights.safetensors", None, ("dark", "light"), PREPROCESS)
+
+
+def test_a_run_that_was_trained_on_its_validation_images_needs_data(
+    model: nn.Module, monkeypatch: pytest.MonkeyPatch, shades: Dataset
+):
+    merged = Dataset("shades", shades.classes, {name: shades.splits[name] for name in ("train", "test")})
+    monkeypatch.setattr(module, "run_of", lambda source: object())
+    monkeypatch.setattr(module, "open_evaluation_data", lambda *_: EvaluationData(merged, ""))
+    with pytest.raises(UserError, match="was trained on its validation images, so int8 can't be compared"):
+        int8_forward(model, "runs/first", None, shades.classes, PREPROCESS)
+
+
+@needs_deploy
+@pytest.mark.long
+def test_a_quantized_model_predicts_nearly_the_same(
+    model: nn.Module, monkeypatch: pytest.MonkeyPatch, shades: Dataset, no_shape_checks: None
+):
+    monkeypatch.setattr(module, "_images", lambda *_: shades)
+    monkeypatch.setattr(module, "_MIN_SPEED_RATIO", 0.0)
+    monkeypatch.setattr(module, "MAX_LOSS", 100.0)
+    forward, check = int8_forward(model, "weights", None, shades.classes, PREPROCESS)
+    images = torch.stack(list(module._batches(shades.splits["test"], PREPROCESS, 12))[:1])[0]
+    expected = model(images).detach()
+    assert check.images == 12
+    assert ((forward(images)[0] - expected).abs().max() < 0.2 * expected.std()) and not torch.equal(
+        forward(images)[0], expected
+    )
+
+
+def test_an_unknown_precision_is_an_error(tmp_path: Path, model: nn.Module):
+    from safetensors.torch import save_file
+
+    save_file(create_model("mixer_nano", depth=1).state_dict(), tmp_path / "weights.safetensors")
+    with pytest.raises(UserError, match='--precision int4 is not possible: give "auto" or "int8"'):
+        Predictor(tmp_path / "weights.safetensors", precision="int4")
