@@ -3,8 +3,8 @@
     python benchmarks/int8.py accuracy RUN... --out benchmarks/results/mine.json
     python benchmarks/int8.py speed mixer_b16 convmixer_768_32 --out benchmarks/results/mine.json
 
-`accuracy`: finished runs, calibrated with 256 of their training images and evaluated on at most `--images` of their test
-images. `speed`: models with random weights, calibrated with random images, interleaved with bf16.
+`accuracy`: finished runs, calibrated with 256 of their training images and evaluated on at most `--images` of their
+test images. `speed`: models with random weights, calibrated with random images, interleaved with bf16.
 """
 
 import argparse

@@ -213,3 +213,31 @@ def test_an_unknown_device_is_refused(refused, trained, pets):
         "predict", trained, pets, "--device", "tpu"
     )
     assert 'The device "tpu" is not available' in refused("evaluate", trained, "--device", "tpu")
+
+
+def test_a_long_job_is_predicted_with_a_plan_that_is_printed_in_one_line(run, trained, pets, monkeypatch, tmp_path):
+    from mixlab.speed import inference
+
+    stock = json.loads(run("predict", trained, pets, "--format", "json", "--speed", "off").out)["rows"]
+    monkeypatch.setattr(inference, "_SHORT", 0.0)
+    monkeypatch.setattr(inference, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr("mixlab.prediction.predictor.BATCH", 16)
+    ended = run("predict", trained, pets, "--format", "json")
+    rows = json.loads(ended.out)["rows"]
+    assert ended.err.startswith("Inference: ") and ended.err.count("\n") == 1
+    assert [row["label"] for row in rows] == [row["label"] for row in stock]
+    assert np.allclose([row["probability"] for row in rows], [row["probability"] for row in stock], atol=0.05)
+    assert run("predict", trained, pets, "--speed", "off").err == ""
+
+
+def test_options_of_int8_and_speed_are_checked(run, trained, pets):
+    ended = run("predict", trained, pets, "--data", "digits")
+    assert (ended.status, ended.err) == (
+        2,
+        "mixlab: --data has no effect without --precision int8: leave one of them out.\n",
+    )
+    ended = run("predict", trained, pets, "--speed", "fast")
+    assert (ended.status, ended.err) == (
+        2,
+        'mixlab: --speed fast is not possible: give "auto", or "off" for eager execution in fp32.\n',
+    )

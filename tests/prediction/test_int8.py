@@ -110,12 +110,11 @@ def test_a_quantized_model_predicts_nearly_the_same(
     monkeypatch.setattr(module, "_MIN_SPEED_RATIO", 0.0)
     monkeypatch.setattr(module, "MAX_LOSS", 100.0)
     forward, check = int8_forward(model, "weights", None, shades.classes, PREPROCESS)
-    images = torch.stack(list(module._batches(shades.splits["test"], PREPROCESS, 12))[:1])[0]
-    expected = model(images).detach()
+    (images,) = module._batches(shades.splits["test"], PREPROCESS, 12)
+    outputs, expected = forward(images)[0], model(images).detach()
     assert check.images == 12
-    assert ((forward(images)[0] - expected).abs().max() < 0.2 * expected.std()) and not torch.equal(
-        forward(images)[0], expected
-    )
+    assert torch.corrcoef(torch.stack([outputs.flatten(), expected.flatten()]))[0, 1] > 0.95
+    assert (outputs - expected).abs().max() > 1e-3, "it is quantised"
 
 
 def test_an_unknown_precision_is_an_error(tmp_path: Path, model: nn.Module):

@@ -14,10 +14,9 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -25,7 +24,7 @@ from torch import Tensor, nn
 
 from mixlab.files import WriteError, cache_folder, write_json
 from mixlab.measure.machine import device_name
-from mixlab.measure.timing import synchronize
+from mixlab.measure.timing import interleaved, synchronize
 from mixlab.runs.store import store_key
 from mixlab.speed.inference_plan import STOCK, Forward, InferencePlan, Outputs, Speed, as_tuple, build_forward
 from mixlab.speed.plan import ComputeMode, prepare_model
@@ -99,8 +98,8 @@ class Inference:
         if number * seconds < _SHORT:
             return
         self._may_plan = False
-        batch = min(len(images), _MAX_BATCH, max(_MIN_BATCH, int(_TRIAL_SECONDS / seconds)))
-        selection = _Selection(self._model, images[:batch], number)
+        timings = _Timings(_timings_file(self._model, images), batch=_trial_batch(seconds))
+        selection = _Selection(self._model, images[: timings.batch], number, timings)
         self.plan, self._forward = selection.plan, selection.forward
         if self._log:
             self._log(
@@ -109,28 +108,48 @@ class Inference:
             )
 
 
+class _Timings:
+    """The cached timings of a model on this machine, by plan, and the batch that they were measured with."""
+
+    def __init__(self, file: Path, batch: int):
+        self._file = file
+        stored = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"batch": batch, "plans": {}}
+        self.batch: int = stored["batch"]
+        self._plans = {plan: Timing(**timing) for plan, timing in stored["plans"].items()}
+
+    def get(self, plan: InferencePlan) -> Timing | None:
+        return self._plans.get(str(plan))
+
+    def add(self, plan: InferencePlan, timing: Timing) -> Timing:
+        self._plans[str(plan)] = timing
+        return timing
+
+    def write(self) -> None:
+        stored = {"batch": self.batch, "plans": {plan: asdict(timing) for plan, timing in self._plans.items()}}
+        with suppress(WriteError):  # without a cache, the next job measures again
+            write_json(self._file, stored)
+
+
 class _Selection:
     """The selection of a plan: tries changes of the best plan so far."""
 
-    def __init__(self, model: nn.Module, images: Float[Tensor, "image channel row column"], number: int):
-        self._model, self._images, self._number = model, images, number
-        self._file = _timings_file(model, images)
-        self._timings = _read_timings(self._file)
+    def __init__(
+        self, model: nn.Module, images: Float[Tensor, "image channel row column"], number: int, timings: "_Timings"
+    ):
+        self._model, self._images, self._number, self._timings = model, images, number, timings
         self._reference = as_tuple(model(images))
         self.plan = replace(STOCK, batch=len(images))
         self.forward: Forward = lambda images: as_tuple(model(images))
-        self.stock = self.timing = self._measure(self.plan, self.forward, preparation=0.0)
+        self.stock = self.timing = timings.get(self.plan) or timings.add(self.plan, Timing(0.0, self._measure_stock()))
         for change, guess in _CHANGES:
             candidate = change(self.plan, model, images)
             if candidate is not None:
                 self._try(candidate, guess)
-        with suppress(WriteError):  # without a cache, the next job measures again
-            write_json(self._file, self._timings)
+        timings.write()
 
     def _try(self, candidate: InferencePlan, guess: "_Guess") -> None:
-        known = self._timings.get(str(candidate))
-        expected = Timing(**known) if known else Timing(guess.preparation, guess.time_ratio * self.timing.per_image)
-        if not self._saves_time(expected):
+        known = self._timings.get(candidate)
+        if not self._saves_time(known or Timing(guess.preparation, guess.time_ratio * self.timing.per_image)):
             return
         start = time.perf_counter()
         try:
@@ -141,14 +160,20 @@ class _Selection:
         preparation = time.perf_counter() - start
         if not is_close(outputs, self._reference, TOLERANCES[candidate.mode.precision]):
             return
-        timing = Timing(**known) if known else self._measure(candidate, forward, preparation)
-        if self._saves_time(replace(timing, preparation=0.0)):  # it is prepared now
-            self.plan, self.forward, self.timing = candidate, forward, replace(timing, preparation=0.0)
+        timing = replace(known or self._measure(candidate, forward, preparation), preparation=0.0)  # it is prepared
+        if self._saves_time(timing):
+            self.plan, self.forward, self.timing = candidate, forward, timing
+
+    def _measure_stock(self) -> float:
+        """Seconds per image."""
+        return min(_seconds(lambda: self.forward(self._images)) for _ in range(2)) / len(self._images)
 
     def _measure(self, plan: InferencePlan, forward: Forward, preparation: float) -> Timing:
-        per_image = min(_seconds(lambda: forward(self._images)) for _ in range(2)) / len(self._images)
-        self._timings[str(plan)] = {"preparation": preparation, "per_image": per_image}
-        return Timing(preparation, per_image)
+        """Time a plan and the best plan so far in turn, because the speed of a machine with other load varies."""
+        calls = {"best": lambda: self.forward(self._images), "candidate": lambda: forward(self._images)}
+        seconds = interleaved(calls, rounds=2, warmup=1, sample_seconds=0.0)
+        ratio = min(seconds["candidate"]) / min(seconds["best"])
+        return self._timings.add(plan, Timing(preparation, ratio * self.timing.per_image))
 
     def _saves_time(self, timing: Timing) -> bool:
         return timing.seconds(self._number) < (1 - _MIN_SAVING) * self.timing.seconds(self._number)
@@ -217,7 +242,7 @@ def _timings_file(model: nn.Module, images: Tensor) -> Path:
     shapes = [(name, list(tensor.shape)) for name, tensor in model.state_dict().items()]
     key = {
         "model": hashlib.sha256(f"{model}{shapes}".encode()).hexdigest(),
-        "images": list(images.shape),
+        "image": list(images.shape[1:]),
         "device": device_name(images.device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -225,8 +250,8 @@ def _timings_file(model: nn.Module, images: Tensor) -> Path:
     return cache_folder() / "timings" / f"inference-{store_key(key)}.json"
 
 
-def _read_timings(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+def _trial_batch(seconds_per_image: float) -> int:
+    return min(_MAX_BATCH, max(_MIN_BATCH, int(_TRIAL_SECONDS / seconds_per_image)))
 
 
 def _seconds(call: Callable[[], object]) -> float:

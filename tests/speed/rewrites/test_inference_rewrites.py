@@ -45,7 +45,7 @@ def test_the_feature_maps_of_a_folded_convmixer_are_those_of_the_model():
     model = trained("convmixer_nano", **CONVMIXER)
     images = torch.randn(2, 3, 12, 15, dtype=torch.float64)
     rewritten, _ = rewrite(model, (3, 12, 15))
-    assert isinstance(rewritten, ConvMixer)
+    assert isinstance(model, ConvMixer) and isinstance(rewritten, ConvMixer)
     torch.testing.assert_close(rewritten.feature_maps(images), model.feature_maps(images), rtol=1e-10, atol=1e-10)
 
 

@@ -116,24 +116,19 @@ def features(
     """
     digests = [content_digest(image) for image in split.images]
     vectors = _fullest_cache(backbone, device, digests, speed)
-    missing = [index for index, digest in enumerate(digests) if digest not in vectors]
     unreadable: dict[str, str] = {}
-    if missing:
-        inference = _inference(backbone, split, device, batch=batch, speed=speed)
+
+    if any(digest not in vectors for digest in digests):
+        settings = {"batch": batch, "workers": workers, "max_unreadable": max_unreadable, "quiet": quiet}
+        to_read = _to_read(digests, vectors)
+        batches = EvalBatches(split.subset(to_read), backbone.preprocess, **settings)
+        inference = Inference(_Embed(build_with_weights(backbone.weights)), device, speed=speed)
+        inference.plan_for(next(iter(batches)).on(device)[0], len(split))
         folder = backbone.cache(device, inference.plan.mode.precision)
-        vectors = _read_cache(folder)
-        missing = [index for index, digest in enumerate(digests) if digest not in vectors]
-        # One cached image is read as well: EvalBatches raises an error if no image is readable.
-        cached = [index for index, digest in enumerate(digests) if digest in vectors][:1]
-        to_read = missing + cached
-        batches = EvalBatches(
-            split.subset(to_read),
-            backbone.preprocess,
-            batch=batch,
-            workers=workers,
-            max_unreadable=max_unreadable,
-            quiet=quiet,
-        )
+        cached = _read_cache(folder)
+        if cached.keys() != vectors.keys():
+            vectors, to_read = cached, _to_read(digests, cached)
+            batches = EvalBatches(split.subset(to_read), backbone.preprocess, **settings)
         with progress(f"features of {Path(backbone.source).name}", len(batches.readable), quiet=quiet) as advance:
             for computed in _compute(inference, batches, [digests[index] for index in to_read]):
                 _write_cache(folder, computed)
@@ -160,7 +155,8 @@ def seconds_per_image(backbone: Backbone, split: Split, device: torch.device, *,
     start = perf_counter()
     batches = EvalBatches(sample, backbone.preprocess, batch=batch, max_unreadable=len(sample), quiet=True)
     read_seconds = perf_counter() - start
-    inference = _inference(backbone, split, device, batch=batch, speed="auto")
+    inference = Inference(_Embed(build_with_weights(backbone.weights)), device, speed="auto")
+    inference.plan_for(next(iter(batches)).on(device)[0], len(split))
     compute_seconds = 0.0
     for _ in range(2):  # the first pass is a warm-up
         start = perf_counter()
@@ -182,13 +178,13 @@ class _Embed(nn.Module):
         return self.model.embed(images)
 
 
-def _inference(backbone: Backbone, split: Split, device: torch.device, *, batch: int, speed: Speed) -> Inference:
-    """The backbone under the plan for all images of `split`."""
-    inference = Inference(_Embed(build_with_weights(backbone.weights)), device, speed=speed)
-    sample = split.subset(np.linspace(0, len(split) - 1, min(len(split), batch)).astype(int))
-    batches = EvalBatches(sample, backbone.preprocess, batch=batch, max_unreadable=len(sample) - 1, quiet=True)
-    inference.plan_for(next(iter(batches)).on(device)[0], len(split))
-    return inference
+def _to_read(digests: list[bytes], vectors: _Vectors) -> list[int]:
+    """The indices of the images without vectors, and of one with a vector.
+
+    `EvalBatches` raises an error if no image is readable.
+    """
+    missing = [index for index, digest in enumerate(digests) if digest not in vectors]
+    return missing + [index for index, digest in enumerate(digests) if digest in vectors][:1]
 
 
 def _fullest_cache(backbone: Backbone, device: torch.device, digests: list[bytes], speed: Speed) -> _Vectors:
