@@ -56,7 +56,12 @@ def take(monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float]) -> None:
         return self._timings.add(plan, module.Timing(0.0, seconds.get(str(plan), 1.0)))
 
     monkeypatch.setattr(module._Selection, "_measure", measure)
-    monkeypatch.setattr(module._Selection, "_measure_stock", lambda self: 1.0)
+    get = module._Timings.get
+
+    def known(self: module._Timings, plan: InferencePlan) -> module.Timing | None:
+        return module.Timing(0.0, 1.0) if str(plan) == str(STOCK) else get(self, plan)
+
+    monkeypatch.setattr(module._Timings, "get", known)
 
 
 def test_a_short_job_runs_under_the_stock_plan(images: Tensor):
@@ -75,13 +80,13 @@ def test_without_speed_nothing_is_measured(images: Tensor, built: list[str]):
 
 def test_the_fastest_plan_is_selected_step_by_step(images: Tensor, built: list[str], monkeypatch: pytest.MonkeyPatch):
     fast = "eager, bf16, contiguous, token MLP without transposes"
-    take(monkeypatch, {"eager, bf16, contiguous": 0.5, "eager, bf16, channels last": 0.6, fast: 0.4})
+    take(monkeypatch, {"eager, bf16, contiguous": 0.5, fast: 0.4})
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     lines: list[str] = []
     inference = Inference(small_mixer(), CPU, speed="auto", log=lines.append)
     inference.plan_for(images, 200)
     assert str(inference.plan) == fast
-    assert built == ["eager, bf16, contiguous", "eager, bf16, channels last", fast], "compiling takes too long"
+    assert built == ["eager, bf16, contiguous", fast], "compiling takes too long"
     assert lines == [f"Inference: {fast}; 2.5 images/s, eager in fp32: 1."]
 
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from mixlab.files import WriteError, cache_folder, write_json
 from mixlab.measure.machine import device_name
-from mixlab.measure.timing import interleaved, synchronize
+from mixlab.measure.timing import synchronize
 from mixlab.runs.store import store_key
 from mixlab.speed.inference_plan import STOCK, Forward, InferencePlan, Outputs, Speed, as_tuple, build_forward
 from mixlab.speed.plan import ComputeMode, prepare_model
@@ -42,6 +42,9 @@ _TRIAL_SECONDS, _MIN_BATCH, _MAX_BATCH = 1.0, 8, 64
 
 _MIN_SAVING = 0.05
 """A change is taken if it saves at least this fraction of the remaining time; less is within the noise."""
+
+_CLEARLY_FASTER = 0.7
+"""A ratio of times that is not measured a second time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +140,13 @@ class _Selection:
         self, model: nn.Module, images: Float[Tensor, "image channel row column"], number: int, timings: "_Timings"
     ):
         self._model, self._images, self._number, self._timings = model, images, number, timings
-        self._reference = as_tuple(model(images))
         self.plan = replace(STOCK, batch=len(images))
         self.forward: Forward = lambda images: as_tuple(model(images))
-        self.stock = self.timing = timings.get(self.plan) or timings.add(self.plan, Timing(0.0, self._measure_stock()))
+        start = time.perf_counter()
+        self._reference = self.forward(images)
+        synchronize()
+        timing = Timing(0.0, (time.perf_counter() - start) / len(images))
+        self.stock = self.timing = timings.get(self.plan) or timings.add(self.plan, timing)
         for change, guess in _CHANGES:
             candidate = change(self.plan, model, images)
             if candidate is not None:
@@ -164,16 +170,16 @@ class _Selection:
         if self._saves_time(timing):
             self.plan, self.forward, self.timing = candidate, forward, timing
 
-    def _measure_stock(self) -> float:
-        """Seconds per image."""
-        return min(_seconds(lambda: self.forward(self._images)) for _ in range(2)) / len(self._images)
-
     def _measure(self, plan: InferencePlan, forward: Forward, preparation: float) -> Timing:
         """Time a plan and the best plan so far in turn, because the speed of a machine with other load varies."""
-        calls = {"best": lambda: self.forward(self._images), "candidate": lambda: forward(self._images)}
-        seconds = interleaved(calls, rounds=2, warmup=1, sample_seconds=0.0)
-        ratio = min(seconds["candidate"]) / min(seconds["best"])
-        return self._timings.add(plan, Timing(preparation, ratio * self.timing.per_image))
+        best, candidate = [], []
+        for _ in range(2):
+            best.append(_seconds(lambda: self.forward(self._images)))
+            candidate.append(_seconds(lambda: forward(self._images)))
+            if candidate[0] < _CLEARLY_FASTER * best[0]:
+                break
+        per_image = min(candidate) / min(best) * self.timing.per_image
+        return self._timings.add(plan, Timing(preparation, per_image))
 
     def _saves_time(self, timing: Timing) -> bool:
         return timing.seconds(self._number) < (1 - _MIN_SAVING) * self.timing.seconds(self._number)
@@ -199,7 +205,11 @@ def _reduced_precision(plan: InferencePlan, model: nn.Module, images: Tensor) ->
 
 
 def _channels_last(plan: InferencePlan, model: nn.Module, images: Tensor) -> InferencePlan | None:
-    return replace(plan, mode=replace(plan.mode, layout="channels_last"))
+    # Without such convolutions, as in a Mixer or a DaViT, the layout makes no difference.
+    has_convolutions = any(
+        isinstance(module, nn.Conv2d) and module.groups == 1 and module.stride == (1, 1) for module in model.modules()
+    )
+    return replace(plan, mode=replace(plan.mode, layout="channels_last")) if has_convolutions else None
 
 
 def _rewritten(plan: InferencePlan, model: nn.Module, images: Tensor) -> InferencePlan | None:
