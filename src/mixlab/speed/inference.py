@@ -63,6 +63,7 @@ class Inference:
 
     model   maps images (image, channel, row, column) to a tensor or a tuple of tensors (image, output)
     speed   "off": always the stock plan
+    number  images of all jobs together, which have one plan
     log     called with a line about the plan that was selected
     """
 
@@ -72,12 +73,13 @@ class Inference:
         device: torch.device,
         *,
         speed: Speed = "off",
+        number: int = 0,
         log: Callable[[str], None] | None = None,
     ):
         self.device = device
         self.plan = STOCK
         self._model = prepare_model(model.eval(), device, STOCK.mode)
-        self._may_plan = speed == "auto"
+        self._may_plan, self._number = speed == "auto", number
         self._log = log
         self._forward: Forward = lambda images: as_tuple(self._model(images))
 
@@ -92,8 +94,9 @@ class Inference:
         """Select the plan for a job, unless it is short, or a plan was selected before.
 
         images  some images of the job, normalised and on the device
-        number  images of the job
+        number  images of the job, if they are more than those of all jobs
         """
+        number = max(number, self._number)
         if not self._may_plan or number <= _MIN_BATCH or len(images) < _MIN_BATCH:
             return
         # The first call of a shape is slower than the others.
