@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from mixlab.cli.benchmark import benchmark
 from mixlab.cli.compare import compare
 from mixlab.cli.convert import convert
 from mixlab.cli.data import data
@@ -29,7 +30,7 @@ from mixlab.cli.train import train
 from mixlab.errors import Interrupted, UserError
 from mixlab.files import translate_access_errors
 
-_VERBS = (models, train, evaluate, predict, compare, recipes, runs, convert, inspect, publish)
+_VERBS = (models, train, evaluate, predict, compare, recipes, runs, benchmark, convert, inspect, publish)
 VERBS = (*(verb.__name__ for verb in _VERBS), "data", "study")
 
 _NO_SPACE = (

@@ -1,0 +1,128 @@
+"""Measures a model beside peers: the fastest form of each is selected, then the selected forms take turns."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from mixlab.benchmark.forms import Call, Form, dtype_of, mixlab_form, prepare, stock_forms
+from mixlab.benchmark.result import ModelBenchmark, Row, Task
+from mixlab.benchmark.timm_peer import timm_network
+from mixlab.errors import UserError
+from mixlab.measure.machine import device_name
+from mixlab.measure.memory import peak_bytes
+from mixlab.measure.peak import matrix_product_peak
+from mixlab.measure.timing import interleaved
+from mixlab.speed.allocator import retain_freed_memory
+from mixlab.speed.plan import time_steps
+from mixlab.training.processes import process_pool
+from mixlab.zoo.architecture import Architecture
+
+WARMUP = 2
+"""Untimed calls of each selected form."""
+
+MIN_ROUNDS = 6
+"""With fewer values, the median has no 95 % interval."""
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured.
+
+    against  names of peers, see `mixlab.benchmark.peers`
+    task     "inference" or "training"
+    batch    images per call
+    rounds   timed calls of each form
+
+    Raises UserError for numbers out of range.
+    """
+
+    against: Sequence[str]
+    task: Task = "inference"
+    batch: int = 8
+    rounds: int = 20
+
+    def __post_init__(self) -> None:
+        if self.batch < (least := 2 if self.task == "training" else 1):
+            raise UserError(f"--batch {self.batch} is too small: give at least {least}.")
+        if self.rounds < MIN_ROUNDS:
+            raise UserError(f"--rounds {self.rounds} is too small: an interval needs at least {MIN_ROUNDS} rounds.")
+
+
+def benchmark(architecture: Architecture, settings: Settings, device: torch.device, log: Log) -> ModelBenchmark:
+    """Measure `architecture` with random weights. `log` is called with messages about the progress.
+
+    Freed memory is retained by this process for all forms, see `mixlab.speed.allocator`.
+    """
+    retain_freed_memory()
+    torch.compiler.reset()  # compiled code of other models counts towards dynamo's limit
+    notes: list[str] = []
+    selected: dict[Form, Call] = {}
+    train = settings.task == "training"
+    log(f"{architecture.name}: mixlab's plan is selected.")
+    ours = mixlab_form(architecture, device, settings.batch, log, train=train)
+    selected[ours] = prepare(ours)
+    for peer in settings.against:
+        if peer == "timm" and timm_network(architecture) is None:
+            notes.append(f"timm has no model with the architecture of {architecture.name}.")
+            continue
+        log(f"{architecture.name}: the fastest mode of {peer} is selected.")
+        forms = stock_forms(peer, architecture, device, settings.batch, train=train)
+        calls = _prepared(forms, notes)
+        if calls:
+            seconds = time_steps(calls)
+            fastest = min(seconds, key=seconds.__getitem__)
+            selected[fastest] = calls[fastest]
+    log(f"{architecture.name}: {len(selected)} forms take turns for {settings.rounds} rounds.")
+    names = {form.peer: form for form in selected}
+    seconds = interleaved(
+        {peer: selected[form] for peer, form in names.items()}, settings.rounds, WARMUP, sample_seconds=0.0
+    )
+    selected.clear()
+    precisions = dict.fromkeys(form.mode.precision for form in names.values())
+    return ModelBenchmark(
+        model=architecture.name,
+        device=device_name(device),
+        task=settings.task,
+        batch=settings.batch,
+        threads=torch.get_num_threads(),
+        warmup=WARMUP,
+        parameters=architecture.parameters,
+        macs=architecture.macs,
+        peaks={precision: matrix_product_peak(device, dtype_of(precision)) for precision in precisions},
+        rows=[
+            Row(peer, form.mode.precision, form.mode.layout, form.details, seconds[peer], peak_memory(form))
+            for peer, form in names.items()
+        ],
+        notes=notes,
+    )
+
+
+def peak_memory(form: Form) -> int:
+    """Peak bytes of a new process that runs the form three times; on a CUDA device, of the tensors alone."""
+    with process_pool(1) as pool:
+        return pool.submit(_run_and_measure, form, torch.get_num_threads()).result()
+
+
+def _run_and_measure(form: Form, threads: int) -> int:
+    torch.set_num_threads(threads)
+    call = prepare(form)
+    for _ in range(3):
+        call()
+    return peak_bytes(torch.device(form.device))
+
+
+def _prepared(forms: Sequence[Form], notes: list[str]) -> Mapping[Form, Call]:
+    """The forms that run on this machine; a note for each that a library of a peer can't run."""
+    calls: dict[Form, Call] = {}
+    for form in forms:
+        try:
+            call = prepare(form)
+            call()
+        except (RuntimeError, NotImplementedError) as error:
+            notes.append(f"{form} is left out: {type(error).__name__}: {str(error).strip().splitlines()[0]}")
+        else:
+            calls[form] = call
+    return calls

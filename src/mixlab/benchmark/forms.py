@@ -1,0 +1,127 @@
+"""Forms of execution: a peer's model in one precision and layout, as plain data, and as a function that is timed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mixlab.benchmark.peers import RUNTIMES
+from mixlab.benchmark.timm_peer import timm_network
+from mixlab.benchmark.training_plan import training_plan
+from mixlab.models.contract import height_and_width
+from mixlab.speed.plan import ComputeMode, Plan, candidates, prepare_for_training, prepare_model, time_steps
+from mixlab.zoo import user_code
+from mixlab.zoo.architecture import Architecture
+
+Call = Callable[[], object]
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to execute a model. A form is plain data, so that it can be sent to another process.
+
+    peer    "mixlab", or one of `mixlab.benchmark.peers.PEERS`
+    batch   images per call
+    plan    for mixlab, the plan of the training; for the others, the stock plan in the form's precision and layout
+    train   whether a call is a training step, or a forward pass
+    """
+
+    peer: str
+    architecture: Architecture
+    device: str
+    batch: int
+    plan: Plan
+    train: bool
+
+    @property
+    def mode(self) -> ComputeMode:
+        return self.plan.mode
+
+    @property
+    def details(self) -> str:
+        """Properties of the plan in addition to precision and layout."""
+        return "" if self.plan.gradients == "stock" else f"{self.plan.gradients} gradients"
+
+    def __str__(self) -> str:
+        return f"{self.peer}, {self.mode}"
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """The type of the numbers that are multiplied in this precision."""
+    return _DTYPES[precision]
+
+
+def mixlab_form(
+    architecture: Architecture, device: torch.device, batch: int, log: Callable[[str], None], *, train: bool
+) -> Form:
+    """The form that mixlab's own plan selects."""
+    if train:
+        return Form("mixlab", architecture, str(device), batch, training_plan(architecture, device, batch, log), train)
+    seconds = time_steps(
+        {form: prepare(form) for form in stock_forms("mixlab", architecture, device, batch, train=train)}
+    )
+    return min(seconds, key=seconds.__getitem__)
+
+
+def stock_forms(peer: str, architecture: Architecture, device: torch.device, batch: int, *, train: bool) -> list[Form]:
+    """The forms of a peer, in each precision and layout that the device has; the peer's row is the fastest of them."""
+    modes = candidates(device, "auto")
+    if peer in RUNTIMES:  # they choose the layout themselves
+        modes = [mode for mode in modes if mode.layout == "contiguous"]
+    if peer == "onnxruntime":  # it has no bf16 kernels on a CPU
+        modes = [mode for mode in modes if mode.precision == "fp32"]
+    return [Form(peer, architecture, str(device), batch, Plan(device.type, mode, batch), train) for mode in modes]
+
+
+def prepare(form: Form) -> Call:
+    """Build the model of a form with random weights. Returns a function that runs one batch of random images."""
+    device = torch.device(form.device)
+    if form.architecture.user_file is not None:
+        user_code.trust_code(form.architecture.user_file)
+    torch.manual_seed(0)
+    config = form.architecture.config
+    size = height_and_width(form.architecture.image_size)
+    images = torch.randn(form.batch, config["image_channels"], *size, device=device)
+    images = images.contiguous(memory_format=form.mode.memory_format)
+    return _training_step(form, images) if form.train else _forward_pass(form, images)
+
+
+def _network(form: Form) -> nn.Module:
+    if form.peer != "timm":
+        return form.architecture.build()
+    network = timm_network(form.architecture)
+    assert network is not None
+    return network
+
+
+def _forward_pass(form: Form, images: Tensor) -> Call:
+    network = prepare_model(_network(form).eval(), images.device, form.mode).to(_DTYPES[form.mode.precision])
+    images = images.to(_DTYPES[form.mode.precision])
+    run = torch.compile(network, dynamic=False) if form.peer == "compiled" else network
+
+    def forward() -> None:
+        with torch.inference_mode():
+            run(images)
+
+    return forward
+
+
+def _training_step(form: Form, images: Tensor) -> Call:
+    """Forward pass, cross-entropy, backward pass and AdamW, with the same random labels for all forms."""
+    labels = torch.randint(form.architecture.classes, (form.batch,), device=images.device)
+    network = prepare_for_training(_network(form).train(), images.device, form.plan)
+    run = torch.compile(network, dynamic=False) if form.peer == "compiled" else network
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
+
+    def step() -> None:
+        with form.plan.forward_context(images.device):
+            loss = F.cross_entropy(run(images), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
