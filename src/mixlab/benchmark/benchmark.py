@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from mixlab.benchmark.forms import Call, Form, dtype_of, mixlab_form, prepare, stock_forms
+from mixlab.benchmark.peers import RUNTIMES
 from mixlab.benchmark.result import ModelBenchmark, Row, Task
 from mixlab.benchmark.timm_peer import timm_network
 from mixlab.errors import UserError
@@ -65,6 +66,9 @@ def benchmark(architecture: Architecture, settings: Settings, device: torch.devi
     ours = mixlab_form(architecture, device, settings.batch, log, train=train)
     selected[ours] = prepare(ours)
     for peer in settings.against:
+        if peer in RUNTIMES and device.type != "cpu":
+            notes.append(f"{peer} is measured on a CPU only.")
+            continue
         if peer == "timm" and timm_network(architecture) is None:
             notes.append(f"timm has no model with the architecture of {architecture.name}.")
             continue

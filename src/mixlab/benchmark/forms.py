@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mixlab.benchmark.peers import RUNTIMES
+from mixlab.benchmark.runtimes import onnxruntime_pass, openvino_pass
 from mixlab.benchmark.timm_peer import timm_network
 from mixlab.benchmark.training_plan import training_plan
 from mixlab.models.contract import height_and_width
@@ -99,6 +100,11 @@ def _network(form: Form) -> nn.Module:
 
 
 def _forward_pass(form: Form, images: Tensor) -> Call:
+    if form.peer == "openvino":
+        assert form.mode.precision != "fp16"
+        return openvino_pass(_network(form), images, form.mode.precision)
+    if form.peer == "onnxruntime":
+        return onnxruntime_pass(_network(form), images)
     network = prepare_model(_network(form).eval(), images.device, form.mode).to(_DTYPES[form.mode.precision])
     images = images.to(_DTYPES[form.mode.precision])
     run = torch.compile(network, dynamic=False) if form.peer == "compiled" else network
