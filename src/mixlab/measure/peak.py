@@ -1,5 +1,6 @@
 """The speed of matrix products on this machine, which the speed of a model is compared with."""
 
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -18,12 +19,13 @@ def matrix_product_peak(device: torch.device, dtype: torch.dtype) -> float:
     A bound for models in this precision: their matrix products are smaller, and most of them do other work as well.
     The machine is measured once per process, with PyTorch's current number of threads.
     """
-    products = {str(size): _product(size, device, dtype) for size in _SIZES.get(device.type, _ACCELERATOR_SIZES)}
+    products = {str(size): product(size, device, dtype) for size in _SIZES.get(device.type, _ACCELERATOR_SIZES)}
     seconds = interleaved(products, rounds=7)
     return max(int(size) ** 3 / min(samples) for size, samples in seconds.items())
 
 
-def _product(size: int, device: torch.device, dtype: torch.dtype):
+def product(size: int, device: torch.device, dtype: torch.dtype) -> Callable[[], object]:
+    """A function that multiplies two random square matrices with `size` rows."""
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     result = torch.empty_like(left)
 

@@ -66,7 +66,7 @@ def is_pretrained(model: str) -> bool:
     False for a size and for timm:NAME, which have random weights; True for timm:NAME.TAG, a published name, hub:NAME
     and an existing path.
     """
-    if model.startswith(("variant:", "py:")):
+    if model.startswith(("papers:", "variant:", "py:")):
         return False
     if model.startswith("timm:"):
         return "." in model.split(":")[1]

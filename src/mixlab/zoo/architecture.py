@@ -2,6 +2,7 @@
 
     architecture("mixer_nano", depth=2).build()      # a size, with another depth
     architecture("timm:resnet18")                    # a timm model
+    architecture("papers:pvt_small")                 # a model of the papers' tables from another library
     architecture("variant:attention_mixer")          # a variant from mixlab.models.variants
     architecture("py:mine.py:Mine:depth=2")          # your own model
 
@@ -32,6 +33,7 @@ from mixlab.models.convmixer import ConvMixer, ConvMixerConfig
 from mixlab.models.davit import DaViT, DaViTConfig
 from mixlab.models.mixer import Mixer, MixerConfig
 from mixlab.zoo import user_code
+from mixlab.zoo.library_models import LibraryConfig, LibraryModel
 from mixlab.zoo.sizes import find_size
 from mixlab.zoo.timm_models import (
     TimmConfig,
@@ -42,7 +44,7 @@ from mixlab.zoo.timm_models import (
     timm_config_fields,
 )
 
-Model = Mixer | ConvMixer | DaViT | TimmModel
+Model = Mixer | ConvMixer | DaViT | TimmModel | LibraryModel
 
 FAMILIES = ("mixer", "convmixer", "davit")
 """The families of the papers. Published weights, resizing and conversion are available for these only."""
@@ -52,6 +54,7 @@ _BUILDERS: Mapping[str, tuple[type, Callable[[Any], Model]]] = {
     "convmixer": (ConvMixerConfig, ConvMixer),
     "davit": (DaViTConfig, DaViT),
     "timm": (TimmConfig, TimmModel),
+    "papers": (LibraryConfig, LibraryModel),
 }
 
 
@@ -60,7 +63,8 @@ class Architecture:
     """A model architecture: the code that builds it, and its config.
 
     name    as given by the user
-    family  the code that builds the model: "mixer", "convmixer", "davit", "timm", "variant:NAME" or "py:FILE.py:NAME"
+    family  the code that builds the model: "mixer", "convmixer", "davit", "timm", "papers", "variant:NAME" or
+            "py:FILE.py:NAME"
     config  every field of the family's config, as plain data
     """
 
@@ -150,6 +154,9 @@ def _parse_name(name: str) -> tuple[str, dict[str, Any]]:
         timm_name, *assignments = rest
         defaults = {"name": timm_name, "image_size": default_image_size(timm_name)}
         return "timm", defaults | from_timm_names(dict(map(parse_assignment, assignments)))
+    if kind == "papers" and rest:
+        library_name, *assignments = rest
+        return "papers", {"name": library_name} | dict(map(parse_assignment, assignments))
     if kind == "variant" and rest:
         variant, *assignments = rest
         return f"variant:{variant}", dict(map(parse_assignment, assignments))
@@ -167,8 +174,8 @@ def _parse_name(name: str) -> tuple[str, dict[str, Any]]:
 def of_family(name: str, family: str, fields: Mapping[str, Any]) -> Architecture:
     """An architecture with the config fields `fields`, which may come from TOML or JSON. Raises UserError."""
     found = Architecture(name, family, asdict(make_config(family, fields)))
-    if family == "timm":
-        found.on_meta()  # timm checks its arguments only when it builds a model
+    if family in ("timm", "papers"):
+        found.on_meta()  # other libraries check their arguments only when they build a model
     return found
 
 
