@@ -34,6 +34,7 @@ COVERED_ELSEWHERE = {
     "tests/evaluation/probes/test_probe.py uses others",
     "mixlab study resolution --data cifar10": "tests/cli/test_study.py runs it on few images",
     "mixlab study transfer --data cifar10": "tests/cli/test_study.py runs it on few images",
+    "mixlab benchmark --paper --out runs/papers": "tests/cli/test_benchmark.py runs it with one model",
     "mixlab train --data folder:pets --model mixer_b16.goog_in21k": "tests/training/test_initial_weights.py",
     "mixlab predict runs/first photos --precision int8": "tests/prediction/test_int8.py",
     "mixlab predict mixer_b16.goog_in1k photos": "needs published weights; tests/weights/test_source.py serves a file",

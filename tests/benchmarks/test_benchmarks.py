@@ -189,3 +189,35 @@ def test_novelty_prints_and_saves_the_rates_of_each_run(monkeypatch, tmp_path, c
     rates = json.loads((tmp_path / "rates.json").read_text())["%"]
     assert [one["digits"] == one["test images"] for one in rates.values()] == [True, True]
     assert "upside down" in capsys.readouterr().out
+
+
+def test_the_page_about_performance_is_generated_from_the_results():
+    page = runpy.run_path(str(BENCHMARKS / "performance_page.py"))["page"](BENCHMARKS / "results")
+    assert (BENCHMARKS.parent / "docs" / "performance.md").read_text(encoding="utf-8") == page
+
+
+def test_the_page_about_performance_begins_with_losses(tmp_path):
+    machine = {"device": "a CPU", "threads": 2}
+    ratio = {"value": 0.9, "low": 0.8, "high": 0.95, "n": 6, "unit": "", "spread": 0.1}
+    files = {
+        "2026-01-01-old": {"machine": machine, "goal": 0.97, "results": [{"model": "a", "speed_ratio": ratio}]},
+        "2026-01-02-new": {
+            "device": "a GPU",
+            "claims": [
+                {"claim": "2 x is reached", "value": ratio | {"value": 2.5}, "goal": 2},
+                {"claim": "3 x is missed", "value": 2.75, "goal": 3},
+                {"claim": "small is reached", "value": 0.5, "at_most": 1.3},
+                {"claim": "small is missed", "value": 1.5, "at_most": 1.3},
+            ],
+        },
+        "2026-01-03-other": {"simulations": 10},
+    }
+    for name, content in files.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps({"date": name[:10]} | content))
+    page = runpy.run_path(str(BENCHMARKS / "performance_page.py"))["page"](tmp_path)
+    losses, numbers = page.split("## new")
+    assert "**3 of 5 numbers**" in losses
+    assert all(text in losses for text in ("3 x is missed", "small is missed", "a, speed ratio", "0.90 [0.80, 0.95]"))
+    assert "2 x is reached" not in losses and "2 x is reached" in numbers
+    assert "≤ 1.3" in numbers and "≥ 2" in numbers
+    assert page.index("## new") < page.index("## old") < page.index("2026-01-03-other.json")

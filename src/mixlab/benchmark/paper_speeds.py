@@ -35,9 +35,10 @@ _MAX_BATCH = 16
 _TRIAL_CALLS = 2 * 2
 """Calls for the selection of the faster one of two modes: one warm-up and one timed call each."""
 
-_SHARE_OF_PEAK = 0.25
-_SECONDS_TO_BUILD = 6.0
-"""Assumptions of the estimated time: the speed relative to that of a matrix product, and the time to build a model."""
+_SHARE_OF_PEAK = 0.6
+_SECONDS_TO_BUILD = 2.0
+"""Assumptions of the estimated time: the speed relative to that of a product of fp32 matrices, and the time to build a
+model."""
 
 _REFERENCE_SIZE = 1024
 
@@ -84,6 +85,15 @@ def model_key(counted: Counted) -> str:
     return re.sub(r"\W+", "-", f"{counted.build} {fields}").strip("-")
 
 
+def not_measured(models: Sequence[Counted], folder: Path) -> list[Counted]:
+    """The models without a result in `folder`."""
+    return [counted for counted in models if not _file(folder, counted).is_file()]
+
+
+def _file(folder: Path, counted: Counted) -> Path:
+    return folder / f"{model_key(counted)}.json"
+
+
 def batch_of(counted: Counted) -> int:
     """Images per call."""
     return max(1, min(_MAX_BATCH, round(_MACS_PER_CALL / counted.macs)))
@@ -105,7 +115,7 @@ def measure_models(
     """
     retain_freed_memory()
     for number, counted in enumerate(models, start=1):
-        file = folder / f"{model_key(counted)}.json"
+        file = _file(folder, counted)
         if file.is_file():
             yield counted, _stored(file, device)
             continue

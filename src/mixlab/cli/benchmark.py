@@ -22,6 +22,9 @@ def benchmark(
         ),
     ] = None,
     train: Annotated[bool, typer.Option("--train", help="Measure training steps instead of forward passes.")] = False,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="Measure the models of the papers' tables; --out is resumed.")
+    ] = False,
     against: Annotated[
         str | None,
         typer.Option(
@@ -38,6 +41,13 @@ def benchmark(
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not show progress.")] = False,
 ) -> None:
     """Measure the speed of models on this machine, beside timm, stock PyTorch and other runtimes."""
+    if paper:
+        if models or train or against:
+            raise UserError("--paper measures fixed models without peers: leave out MODEL, --train and --against.")
+        _benchmark_papers(format, out or Path("runs") / "benchmark-paper", device, quiet=quiet)
+        return
+    if not models:
+        raise UserError("mixlab benchmark needs at least one MODEL, such as mixer_b16, or --paper.")
     from datetime import date
 
     from mixlab.benchmark.benchmark import Settings
@@ -49,8 +59,6 @@ def benchmark(
     from mixlab.files import atomic_folder, write_json, write_text
     from mixlab.measure.machine import describe, pick_device
 
-    if not models:
-        raise UserError("mixlab benchmark needs at least one MODEL, such as mixer_b16.")
     peers = parse_against(against, train=train)
     task = "training" if train else "inference"
     settings = [Settings(peers, task, size, rounds) for size in _batch_sizes(batch)]
@@ -74,6 +82,40 @@ def benchmark(
     else:
         show([*map(model_table, results), ratios_table(results)], format)
     log(f"Report: {folder / 'report.html'}")
+
+
+def _benchmark_papers(format: Format, out: Path, device: str | None, *, quiet: bool) -> None:
+    """Measure the models of the papers' tables. Each result is a file in `out`, so that a second call goes on."""
+    from datetime import date
+
+    from mixlab.benchmark.paper_benchmark import combine
+    from mixlab.benchmark.paper_page import paper_page
+    from mixlab.benchmark.paper_speeds import estimated_seconds, measure_models, measured_once, model_key, not_measured
+    from mixlab.benchmark.paper_tables import agreement_table, block_table
+    from mixlab.files import write_json, write_text
+    from mixlab.measure.machine import describe, pick_device
+    from mixlab.report.numbers import duration
+    from mixlab.report.text import pluralize
+    from mixlab.zoo.paper import paper_rows
+
+    log, picked, rows = logger(quiet=quiet), pick_device(device), paper_rows()
+    models = measured_once(rows)
+    remaining = not_measured(models, out / "models")
+    if remaining:
+        log(
+            f"{pluralize(len(remaining), 'model')} will be measured, for about "
+            f"{duration(estimated_seconds(remaining, picked))}. If this is interrupted, the same command goes on."
+        )
+    speeds = {model_key(counted): speed for counted, speed in measure_models(models, out / "models", picked, log)}
+    result = combine(rows, speeds, describe(picked))
+    record = {"kind": "papers", "date": date.today().isoformat(), "machine": result.environment} | result.to_dict()
+    write_json(out / "results.json", record)
+    write_text(out / "report.html", paper_page(result).html())
+    if format == "json":
+        print(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        show([*(block_table(*key, block) for key, block in result.blocks().items()), agreement_table(result)], format)
+    log(f"Report: {out / 'report.html'}")
 
 
 def _batch_sizes(text: str) -> list[int]:

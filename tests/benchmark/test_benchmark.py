@@ -1,0 +1,108 @@
+"""A model beside its peers: selection of forms, turns, notes and memory, with simulated forms."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from mixlab.benchmark import benchmark as module
+from mixlab.benchmark.benchmark import Settings, benchmark, peak_memory
+from mixlab.benchmark.forms import Form
+from mixlab.errors import UserError
+from mixlab.measure import timing
+from mixlab.speed.plan import ComputeMode, Plan
+from mixlab.zoo.architecture import Architecture, architecture
+
+CPU = torch.device("cpu")
+SECONDS = {"mixlab": 1.0, "timm": 1.5, "eager": 2.0, "compiled": 4.0}
+FASTEST = ComputeMode("bf16", "channels_last")
+
+
+@pytest.fixture
+def tiny() -> Architecture:
+    return architecture("mixer_nano", depth=1, channels=8, token_hidden=8, channel_hidden=8, image_size=8, classes=3)
+
+
+@pytest.fixture
+def calls(tiny: Architecture, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The forms in the order of their calls; only these advance the clock. Other modes than FASTEST take longer."""
+    made: list[str] = []
+    clock = SimpleNamespace(now=0.0)
+
+    def prepare(form: Form):
+        if form.peer == "compiled" and form.mode.layout == "contiguous":
+            raise RuntimeError("no such kernel\nand more")
+
+        def call() -> None:
+            made.append(str(form))
+            clock.now += SECONDS[form.peer] * (1 if form.mode == FASTEST else 1.1)
+
+        return call
+
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr(module, "prepare", prepare)
+    monkeypatch.setattr(module, "peak_memory", lambda form: 123)
+    monkeypatch.setattr(module, "matrix_product_peak", lambda device, dtype: 1e9)
+    monkeypatch.setattr(
+        module, "mixlab_form", lambda *_, **__: Form("mixlab", tiny, "cpu", 8, Plan("cpu", FASTEST, 8), train=False)
+    )
+    return made
+
+
+def quiet(message: str) -> None: ...
+
+
+def test_each_peer_is_measured_in_its_fastest_mode(tiny, calls):
+    result = benchmark(tiny, Settings(["timm", "eager", "compiled"], rounds=6), CPU, quiet)
+    assert [(row.name, row.precision, row.layout) for row in result.rows] == [
+        (peer, "bf16", "channels_last") for peer in SECONDS
+    ]
+    assert [list(row.seconds) for row in result.rows] == [[seconds] * 6 for seconds in SECONDS.values()]
+    assert [row.peak_bytes for row in result.rows] == [123] * 4
+
+
+def test_the_selected_forms_take_turns(tiny, calls):
+    benchmark(tiny, Settings(["eager"], rounds=6), CPU, quiet)
+    turns = [call.partition(",")[0] for call in calls[-12:]]
+    assert turns == ["mixlab", "eager", "eager", "mixlab"] * 3
+
+
+def test_a_form_that_fails_is_left_out_with_the_first_line_of_its_error(tiny, calls):
+    result = benchmark(tiny, Settings(["compiled"], rounds=6), CPU, quiet)
+    assert result.notes == [
+        "compiled, fp32, contiguous is left out: RuntimeError: no such kernel",
+        "compiled, bf16, contiguous is left out: RuntimeError: no such kernel",
+    ]
+
+
+def test_a_model_that_timm_does_not_have_has_a_note_instead_of_a_row(calls):
+    result = benchmark(architecture("variant:attention_mixer:image_size=32:patch_size=8"), _timm(), CPU, quiet)
+    assert [row.name for row in result.rows] == ["mixlab"]
+    assert "timm has no model" in result.notes[0]
+
+
+def _timm() -> Settings:
+    return Settings(["timm"], rounds=6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch": 0}, r"--batch 0 is too small: give at least 1"),
+        ({"batch": 1, "task": "training"}, r"--batch 1 is too small: give at least 2"),
+        ({"rounds": 5}, r"--rounds 5 is too small: an interval needs at least 6"),
+    ],
+)
+def test_numbers_out_of_range_are_errors(settings, message):
+    with pytest.raises(UserError, match=message):
+        Settings(["eager"], **settings)
+
+
+@pytest.mark.long
+def test_the_memory_of_a_form_is_that_of_its_own_process(tiny):
+    """A batch that needs 400 MB more than another one, in processes that are otherwise equal."""
+    small, large = (
+        Form("eager", tiny, "cpu", batch, Plan("cpu", ComputeMode(), batch), train=False) for batch in (1, 500_000)
+    )
+    difference = peak_memory(large) - peak_memory(small)
+    assert 500_000 * 3 * 8 * 8 * 4 < difference < 30 * 500_000 * 3 * 8 * 8 * 4

@@ -1,0 +1,41 @@
+"""The option --against: names, missing packages, and runtimes that can't train."""
+
+import pytest
+
+from mixlab.benchmark import peers
+from mixlab.benchmark.peers import PEERS, parse_against
+from mixlab.errors import UserError
+
+
+@pytest.fixture
+def without_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = ("openvino", "onnxruntime")
+    monkeypatch.setattr(peers, "find_spec", lambda name: None if name in missing else object())
+
+
+def test_without_the_option_all_installed_peers_are_measured(without_runtimes):
+    assert parse_against(None, train=False) == ["timm", "eager", "compiled"]
+
+
+def test_a_training_has_no_runtimes_as_peers(monkeypatch):
+    monkeypatch.setattr(peers, "find_spec", lambda name: object())
+    assert parse_against(None, train=False) == list(PEERS)
+    assert parse_against(None, train=True) == ["timm", "eager", "compiled"]
+
+
+def test_names_may_have_spaces_and_be_repeated():
+    assert parse_against("compiled, eager,compiled", train=True) == ["compiled", "eager"]
+
+
+@pytest.mark.parametrize(
+    ("text", "train", "message"),
+    [
+        ("eagr", False, r'--against eagr: there is no peer "eagr"; the peers are timm, .*"eager"\?'),
+        ("eager,tvm", False, r'there is no peer "tvm"'),
+        ("openvino", False, r"openvino needs openvino: pip install \"mixlab\[deploy\]\", or leave it out"),
+        ("openvino", True, r"openvino can't train models: leave it out, or leave out --train"),
+    ],
+)
+def test_errors_state_the_peer_and_the_fix(without_runtimes, text, train, message):
+    with pytest.raises(UserError, match=message):
+        parse_against(text, train=train)

@@ -1,0 +1,35 @@
+"""Scatter plots: a marker per point, a legend of the groups that are shown, and labels for some points."""
+
+from xml.etree import ElementTree
+
+from mixlab.report.axes import Axis
+from mixlab.report.scatter import Point, scatter_panel
+
+POINTS = [
+    Point("ours", "mlp", 1.0, 80.0, is_labelled=True),
+    Point("theirs", "attention", 2.0, 81.0, is_labelled=False),
+    Point("another", "attention", 40.0, 82.5, is_labelled=False),
+]
+GROUPS = ("mlp", "convolution", "attention")
+
+
+def panel():
+    return scatter_panel(POINTS, Axis("speed", "images/s", better="higher"), Axis("top-1", "%"), GROUPS)
+
+
+def texts() -> list[str]:
+    return [element.text or "" for element in ElementTree.fromstring(panel().svg()).iter() if element.tag == "text"]
+
+
+def test_only_the_labelled_points_have_a_name():
+    assert "ours" in texts() and "theirs" not in texts()
+
+
+def test_the_legend_has_the_groups_that_have_points():
+    assert {"mlp", "attention"} <= set(texts()) and "convolution" not in texts()
+
+
+def test_the_alternative_text_has_all_points():
+    assert (
+        panel().alt == "top-1 (%) against speed (images/s): ours 80.0 at 1.0; theirs 81.0 at 2.0; another 82.5 at 40.0."
+    )
