@@ -75,14 +75,13 @@ def test_a_form_that_fails_is_left_out_with_the_first_line_of_its_error(tiny, ca
     ]
 
 
-def test_a_model_that_timm_does_not_have_has_a_note_instead_of_a_row(calls):
-    result = benchmark(architecture("variant:attention_mixer:image_size=32:patch_size=8"), _timm(), CPU, quiet)
+def test_a_model_that_timm_does_not_have_has_a_note_instead_of_a_row(tiny, calls):
+    fields = {name: value for name, value in tiny.config.items() if name in ("image_size", "patch_size", "depth")}
+    widths = {"channels": 8, "token_hidden": 8, "channel_hidden": 8}
+    variant = architecture("variant:attention_mixer", **fields, **widths)
+    result = benchmark(variant, Settings(["timm"], rounds=6), CPU, quiet)
     assert [row.name for row in result.rows] == ["mixlab"]
     assert "timm has no model" in result.notes[0]
-
-
-def _timm() -> Settings:
-    return Settings(["timm"], rounds=6)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ def row(name: str, seconds: list[float], precision: str = "fp32", layout: str = 
 
 def result(*rows: Row, task="inference") -> ModelBenchmark:
     peaks = {"fp32": 100 * MAC, "bf16": 200 * MAC}
-    return ModelBenchmark("mixer", "a CPU", task, 8, 2, 2, 1, 3 * MAC, peaks, rows, [])
+    return ModelBenchmark("mixer", "a CPU", "cpu", task, 8, 2, 2, 1, 3 * MAC, peaks, rows, [])
 
 
 OURS = row("mixlab", [0.5, 1.0, 0.5, 0.5, 0.5, 0.5], "bf16", "channels_last")

@@ -32,4 +32,5 @@ def test_the_peer_of_a_timm_model_is_that_model():
 
 
 def test_variants_have_no_peer():
-    assert timm_network(architecture("variant:attention_mixer")) is None
+    fields = {"image_size": 8, "patch_size": 4, "channels": 8, "token_hidden": 8, "channel_hidden": 8, "depth": 1}
+    assert timm_network(architecture("variant:attention_mixer", **fields)) is None

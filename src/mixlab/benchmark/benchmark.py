@@ -89,6 +89,7 @@ def benchmark(architecture: Architecture, settings: Settings, device: torch.devi
     return ModelBenchmark(
         model=architecture.name,
         device=device_name(device),
+        device_type=device.type,
         task=settings.task,
         batch=settings.batch,
         threads=torch.get_num_threads(),

@@ -34,9 +34,7 @@ def parse_against(text: str | None, *, train: bool) -> list[str]:
                 f"{did_you_mean(name, PEERS)}".rstrip()
             )
         if train and name in RUNTIMES:
-            raise UserError(
-                f"--against {text}: {name} runs models and can't train: leave it out, or leave out --train."
-            )
+            raise UserError(f"--against {text}: {name} can't train models: leave it out, or leave out --train.")
         if missing := _missing(name):
             _, extra = _MODULES[name]
             raise UserError(

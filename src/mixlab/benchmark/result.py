@@ -11,7 +11,7 @@ from mixlab.measure.timing import speed_ratio
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import median_interval
 
-_CONDITIONS = ("model", "device", "task", "batch", "threads", "warmup", "parameters", "macs")
+_CONDITIONS = ("model", "device", "device_type", "task", "batch", "threads", "warmup", "parameters", "macs")
 
 Task = Literal["inference", "training"]
 
@@ -44,18 +44,20 @@ class Row:
 class ModelBenchmark:
     """The rows of a model.
 
-    device    as text
-    task      "inference": a forward pass; "training": a step with AdamW
-    batch     images per call
-    threads   CPU threads
-    warmup    untimed calls of each form before the rounds
-    macs      multiply-accumulates of one forward pass of one image
-    peaks     multiply-accumulates per second of this machine's fastest matrix product, by precision
-    notes     sentences about peers without a row
+    device       as text
+    device_type  such as "cpu" or "cuda"
+    task         "inference": a forward pass; "training": a step with AdamW
+    batch        images per call
+    threads      CPU threads
+    warmup       untimed calls of each form before the rounds
+    macs         multiply-accumulates of one forward pass of one image
+    peaks        multiply-accumulates per second of this machine's fastest matrix product, by precision
+    notes        sentences about peers without a row
     """
 
     model: str
     device: str
+    device_type: str
     task: Task
     batch: int
     threads: int

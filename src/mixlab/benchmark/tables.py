@@ -13,6 +13,11 @@ _TITLES = {"inference": "Inference", "training": "Training"}
 _STEP = "a training step is a forward pass, cross-entropy, a backward pass and AdamW, on random images"
 _PASS = "a call is a forward pass of a batch of random images"
 
+_MEMORY = {
+    "cpu": "peak of a process that runs this peer alone, with its libraries.",
+    "cuda": "peak of the tensors of a process that runs this peer alone.",
+}
+
 SPEED = Axis("Throughput", "images/s", better="higher")
 
 
@@ -60,8 +65,7 @@ def _notes(result: ModelBenchmark) -> list[str]:
         f"{result.device}, {pluralize(result.threads, 'thread')}; {_STEP if result.task == 'training' else _PASS}. "
         f"{result.warmup} calls of each peer are not timed, then the peers take turns for {rounds} rounds.",
         "Throughput: median over the rounds, with its 95 % interval. p50 and p95: percentiles of the time of a call. "
-        "Memory: peak of a process that runs this peer alone"
-        + (" (tensors on the device)." if "cpu" not in result.device and "cores" not in result.device else "."),
+        f"Memory: {_MEMORY.get(result.device_type, _MEMORY['cpu'])}",
         f"Peak: the fastest matrix product on this machine, G MACs/s: {peaks}.",
     ]
 
