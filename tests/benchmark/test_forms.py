@@ -26,7 +26,7 @@ def tiny() -> Architecture:
 def test_a_peer_has_every_mode_that_it_can_run(tiny, peer, modes):
     found = stock_forms(peer, tiny, CPU, 4, train=False)
     assert [(form.mode.precision, form.mode.layout) for form in found] == modes
-    assert {form.plan.gradients for form in found} == {"stock"}
+    assert {form.details for form in found} == {""}
 
 
 def observed_calls(form: Form, monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.nn.Module, torch.Tensor, Any]]:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mixlab.benchmark.result import ModelBenchmark, Row
+from mixlab.benchmark.result import ModelBenchmark, Row, Task
 
 MAC = 10**9
 
@@ -13,7 +13,7 @@ def row(name: str, seconds: list[float], precision: str = "fp32", layout: str = 
     return Row(name, precision, layout, "", seconds, 1000)
 
 
-def result(*rows: Row, task="inference") -> ModelBenchmark:
+def result(*rows: Row, task: Task = "inference") -> ModelBenchmark:
     peaks = {"fp32": 100 * MAC, "bf16": 200 * MAC}
     return ModelBenchmark("mixer", "a CPU", "cpu", task, 8, 2, 2, 1, 3 * MAC, peaks, rows, [])
 

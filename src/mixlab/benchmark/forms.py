@@ -1,7 +1,7 @@
 """Forms of execution: a peer's model in one precision and layout, as plain data, and as a function that is timed."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +12,16 @@ from mixlab.benchmark.runtimes import onnxruntime_pass, openvino_pass
 from mixlab.benchmark.timm_peer import timm_network
 from mixlab.benchmark.training_plan import training_plan
 from mixlab.models.contract import height_and_width
-from mixlab.speed.plan import ComputeMode, Plan, candidates, prepare_for_training, prepare_model, time_steps
+from mixlab.speed.inference import Inference
+from mixlab.speed.inference_plan import InferencePlan, build_forward
+from mixlab.speed.plan import ComputeMode, Plan, candidates, prepare_for_training, prepare_model
 from mixlab.zoo import user_code
 from mixlab.zoo.architecture import Architecture
 
 Call = Callable[[], object]
+
+_LONG_JOB = 100_000
+"""Images of a job that justifies any preparation."""
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -27,7 +32,7 @@ class Form:
 
     peer    "mixlab", or one of `mixlab.benchmark.peers.PEERS`
     batch   images per call
-    plan    for mixlab, the plan of the training; for the others, the stock plan in the form's precision and layout
+    plan    for mixlab, the plan that it selects; for the others, the stock plan in the form's precision and layout
     train   whether a call is a training step, or a forward pass
     """
 
@@ -35,7 +40,7 @@ class Form:
     architecture: Architecture
     device: str
     batch: int
-    plan: Plan
+    plan: Plan | InferencePlan
     train: bool
 
     @property
@@ -45,6 +50,8 @@ class Form:
     @property
     def details(self) -> str:
         """Properties of the plan in addition to precision and layout."""
+        if isinstance(self.plan, InferencePlan):
+            return ", ".join([self.plan.execution, *self.plan.rewrites])
         return "" if self.plan.gradients == "stock" else f"{self.plan.gradients} gradients"
 
     def __str__(self) -> str:
@@ -60,12 +67,21 @@ def mixlab_form(
     architecture: Architecture, device: torch.device, batch: int, log: Callable[[str], None], *, train: bool
 ) -> Form:
     """The form that mixlab's own plan selects."""
-    if train:
-        return Form("mixlab", architecture, str(device), batch, training_plan(architecture, device, batch, log), train)
-    seconds = time_steps(
-        {form: prepare(form) for form in stock_forms("mixlab", architecture, device, batch, train=train)}
-    )
-    return min(seconds, key=seconds.__getitem__)
+    select_plan = training_plan if train else inference_plan
+    return Form("mixlab", architecture, str(device), batch, select_plan(architecture, device, batch, log), train)
+
+
+def inference_plan(
+    architecture: Architecture, device: torch.device, batch: int, log: Callable[[str], None]
+) -> InferencePlan:
+    """The plan of `mixlab predict` for a long job, with `batch` images per forward pass."""
+    torch.manual_seed(0)
+    model = architecture.build()
+    if architecture.family == "mixer":
+        nn.init.normal_(model.get_submodule("head").get_parameter("weight"))  # it is 0, and so would be all logits
+    inference = Inference(model, device, speed="auto", log=log)
+    inference.plan_for(random_images(architecture, batch, device), _LONG_JOB)
+    return replace(inference.plan, batch=batch)
 
 
 def stock_forms(peer: str, architecture: Architecture, device: torch.device, batch: int, *, train: bool) -> list[Form]:
@@ -84,11 +100,15 @@ def prepare(form: Form) -> Call:
     if form.architecture.user_file is not None:
         user_code.trust_code(form.architecture.user_file)
     torch.manual_seed(0)
-    config = form.architecture.config
-    size = height_and_width(form.architecture.image_size)
-    images = torch.randn(form.batch, config["image_channels"], *size, device=device)
+    images = random_images(form.architecture, form.batch, device)
     images = images.contiguous(memory_format=form.mode.memory_format)
     return _training_step(form, images) if form.train else _forward_pass(form, images)
+
+
+def random_images(architecture: Architecture, batch: int, device: torch.device) -> Tensor:
+    """A batch (image, channel, row, column) of the architecture's image size."""
+    size = height_and_width(architecture.image_size)
+    return torch.randn(batch, architecture.config["image_channels"], *size, device=device)
 
 
 def _network(form: Form) -> nn.Module:
@@ -105,6 +125,10 @@ def _forward_pass(form: Form, images: Tensor) -> Call:
         return openvino_pass(_network(form), images, form.mode.precision)
     if form.peer == "onnxruntime":
         return onnxruntime_pass(_network(form), images)
+    if isinstance(form.plan, InferencePlan):
+        network = prepare_model(_network(form).eval(), images.device, ComputeMode())
+        mixlab_forward = torch.inference_mode()(build_forward(network, form.plan, images.shape[1:]))
+        return lambda: mixlab_forward(images)
     network = prepare_model(_network(form).eval(), images.device, form.mode).to(_DTYPES[form.mode.precision])
     images = images.to(_DTYPES[form.mode.precision])
     run = torch.compile(network, dynamic=False) if form.peer == "compiled" else network
@@ -118,13 +142,15 @@ def _forward_pass(form: Form, images: Tensor) -> Call:
 
 def _training_step(form: Form, images: Tensor) -> Call:
     """Forward pass, cross-entropy, backward pass and AdamW, with the same random labels for all forms."""
+    assert isinstance(form.plan, Plan)
+    plan = form.plan
     labels = torch.randint(form.architecture.classes, (form.batch,), device=images.device)
-    network = prepare_for_training(_network(form).train(), images.device, form.plan)
+    network = prepare_for_training(_network(form).train(), images.device, plan)
     run = torch.compile(network, dynamic=False) if form.peer == "compiled" else network
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
 
     def step() -> None:
-        with form.plan.forward_context(images.device):
+        with plan.forward_context(images.device):
             loss = F.cross_entropy(run(images), labels)
         loss.backward()
         optimizer.step()

@@ -64,7 +64,7 @@ def _pvt(config: LibraryConfig, depths: tuple[int, ...]) -> nn.Module:
         PvtConfig(
             image_size=config.image_size,
             num_channels=config.image_channels,
-            num_labels=config.classes,
+            num_labels=config.classes,  # pyright: ignore[reportCallIssue]  # a field of the base class
             depths=depths,
         )
     )
@@ -77,7 +77,7 @@ def _cvt(config: LibraryConfig, depth: tuple[int, ...]) -> nn.Module:
     except ModuleNotFoundError as error:
         raise _missing(config.name, error) from error
     return CvtForImageClassification(
-        CvtConfig(num_channels=config.image_channels, num_labels=config.classes, depth=depth)
+        CvtConfig(num_channels=config.image_channels, num_labels=config.classes, depth=depth)  # pyright: ignore
     )
 
 
