@@ -9,7 +9,8 @@ kind = "benchmark"   results.json of `mixlab benchmark`: the ratios to stock PyT
 kind = "papers"      results.json of `mixlab benchmark --paper`: the rank correlations
 claims               a list of {claim, value, goal}: a sentence, a number or an estimate {value, low, high}, and the
                      number that it should reach; `at_most` instead of `goal` for a number that should be small
-otherwise            every estimate below a key with "speed" or "ratio" in its name, with `goal` if the file has one
+otherwise            every estimate below a key with "speed" or "ratio" in its name, and every number whose key ends with
+                     "ratio", with `goal` if the file has one
 
 Numbers below 1, or on the wrong side of their goal, are repeated in the first section.
 """
@@ -125,20 +126,28 @@ def claims_of(file: Path, content: Mapping[str, Any]) -> list[Claim]:
     ]
 
 
-def _estimates(value: Any, key: str, context: Mapping[str, str], *, is_ratio: bool) -> Iterator[tuple[str, Estimate]]:
-    """The estimates of ratios within a JSON value, with what they are."""
+def _estimates(
+    value: Any, key: str, context: Mapping[str, str], *, is_ratio: bool
+) -> Iterator[tuple[str, Estimate | float]]:
+    """The ratios within a JSON value, with what they are."""
     is_ratio = is_ratio or "speed" in key or "ratio" in key
     if isinstance(value, list):
         for item in value:
             yield from _estimates(item, key, context, is_ratio=is_ratio)
     elif isinstance(value, dict) and {"value", "low", "high", "n", "unit"} <= value.keys():
         if is_ratio and value["unit"] == "":
-            yield ", ".join([*context.values(), key.replace("_", " ")]), Estimate(**value)
+            yield _label(key, context), Estimate(**value)
+    elif isinstance(value, float) and key.endswith("ratio"):
+        yield _label(key, context), value
     elif isinstance(value, dict):
         own = {name: str(value[name]) for name in _CONTEXT if isinstance(value.get(name), str | int)}
         own |= {"batch": f"batch {own['batch']}"} if "batch" in own else {}
         for name, item in value.items():
             yield from _estimates(item, name, {**context, **own}, is_ratio=is_ratio)
+
+
+def _label(key: str, context: Mapping[str, str]) -> str:
+    return ", ".join([*context.values(), key.replace("_", " ")])
 
 
 def _file_blocks(file: Path, content: Mapping[str, Any], claims: Sequence[Claim]) -> Iterator[str]:

@@ -210,14 +210,16 @@ def test_the_page_about_performance_begins_with_losses(tmp_path):
                 {"claim": "small is missed", "value": 1.5, "at_most": 1.3},
             ],
         },
-        "2026-01-03-other": {"simulations": 10},
+        "2026-01-03-other": {"simulations": 10, "best_seconds": 0.5},
+        "2026-01-04-numbers": {"device": "a CPU", "model": "b", "batch": 4, "best_peer_ratio": 0.75},
     }
     for name, content in files.items():
         (tmp_path / f"{name}.json").write_text(json.dumps({"date": name[:10]} | content))
     page = runpy.run_path(str(BENCHMARKS / "performance_page.py"))["page"](tmp_path)
-    losses, numbers = page.split("## new")
-    assert "**3 of 5 numbers**" in losses
-    assert all(text in losses for text in ("3 x is missed", "small is missed", "a, speed ratio", "0.90 [0.80, 0.95]"))
+    losses, numbers = page.split("## numbers")
+    assert "**4 of 6 numbers**" in losses
+    shown = ("3 x is missed", "small is missed", "a, speed ratio", "b, batch 4, best peer ratio", "0.90 [0.80, 0.95]")
+    assert all(text in losses for text in shown)
     assert "2 x is reached" not in losses and "2 x is reached" in numbers
     assert "≤ 1.3" in numbers and "≥ 2" in numbers
     assert page.index("## new") < page.index("## old") < page.index("2026-01-03-other.json")
