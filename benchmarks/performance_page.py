@@ -9,7 +9,7 @@ kind = "benchmark"   results.json of `mixlab benchmark`: the ratios to stock PyT
 kind = "papers"      results.json of `mixlab benchmark --paper`: the rank correlations
 claims               a list of {claim, value, goal}: a sentence, a number or an estimate {value, low, high}, and the
                      number that it should reach; `at_most` instead of `goal` for a number that should be small
-otherwise            every estimate below a key with "speed" or "ratio" in its name, and every number whose key ends with
+otherwise            every estimate below a key with "speed" or "ratio" in its name, and every number whose key ends in
                      "ratio", with `goal` if the file has one
 
 Numbers below 1, or on the wrong side of their goal, are repeated in the first section.

@@ -23,6 +23,9 @@ Call = Callable[[], object]
 _LONG_JOB = 100_000
 """Images of a job that justifies any preparation."""
 
+_TRIAL_IMAGES = 8
+"""With fewer images, no plan is selected."""
+
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -80,7 +83,7 @@ def inference_plan(
     if architecture.family == "mixer":
         nn.init.normal_(model.get_submodule("head").get_parameter("weight"))  # it is 0, and so would be all logits
     inference = Inference(model, device, speed="auto", log=log)
-    inference.plan_for(random_images(architecture, batch, device), _LONG_JOB)
+    inference.plan_for(random_images(architecture, max(batch, _TRIAL_IMAGES), device), _LONG_JOB)
     return replace(inference.plan, batch=batch)
 
 
