@@ -3,8 +3,8 @@
     python benchmarks/cpu_training.py --change unfused_attention --model davit_tiny --batch 4
     python benchmarks/cpu_training.py --change fused_convmixer --model convmixer_256_8 --batch 128 --out mine.json
 
-A change is one or several rewrites of mixlab.speed.execution, separated by commas: fused_convmixer, native_depthwise,
-split_depthwise, native_gelu, unfused_attention.
+A change is one or several rewrites of mixlab.speed.training_rewrites, separated by commas: fused_convmixer,
+native_depthwise, split_depthwise, native_gelu, unfused_attention.
 
 Each step is forward, cross-entropy and backward on random images, with and without the change in turn. Freed memory is
 retained, as in a training. The errors of both gradients are measured as well, relative to the gradients of stock
@@ -29,7 +29,7 @@ from mixlab.measure.timing import interleaved, speed_ratio
 from mixlab.models.contract import height_and_width
 from mixlab.report.table import Column, Table, print_table
 from mixlab.speed.allocator import retain_freed_memory
-from mixlab.speed.execution import Execution
+from mixlab.speed.training_rewrites import TrainingRewrites
 from mixlab.stats.estimate import Estimate
 from mixlab.zoo.architecture import architecture
 
@@ -60,13 +60,13 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     images = torch.randn(arguments.batch, 3, *height_and_width(described.image_size))
     images = images.contiguous(memory_format=torch.channels_last)
     labels = torch.randint(described.classes, (arguments.batch,))
-    execution = Execution(tuple(arguments.change.split(",")))
-    changed = execution.apply(copy.deepcopy(model))
+    rewrites = TrainingRewrites(tuple(arguments.change.split(",")))
+    changed = rewrites.apply(copy.deepcopy(model))
     steps = {
-        "stock": make_step(model, images, labels, arguments.precision, Execution()),
-        "changed": make_step(changed, images, labels, arguments.precision, execution),
+        "stock": make_step(model, images, labels, arguments.precision, TrainingRewrites()),
+        "changed": make_step(changed, images, labels, arguments.precision, rewrites),
     }
-    exact = torch.cat([each.flatten() for each in make_step(model, images, labels, "fp32", Execution())()])
+    exact = torch.cat([each.flatten() for each in make_step(model, images, labels, "fp32", TrainingRewrites())()])
     errors = {
         name: float((torch.cat([each.flatten() for each in step()]) - exact).norm() / exact.norm())
         for name, step in steps.items()
@@ -85,14 +85,14 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def make_step(model: nn.Module, images: Tensor, labels: Tensor, precision: str, execution: Execution) -> Step:
+def make_step(model: nn.Module, images: Tensor, labels: Tensor, precision: str, rewrites: TrainingRewrites) -> Step:
     """A step that returns the gradients of all parameters."""
 
     def step() -> list[Tensor]:
         model.zero_grad()
         with (
             torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"),
-            execution.forward_context(),
+            rewrites.forward_context(),
         ):
             logits = model(images)
         F.cross_entropy(logits.float(), labels).backward()

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mixlab.speed import execution
+from mixlab.speed import training_rewrites
 from mixlab.speed.equivalence import equals_stock
-from mixlab.speed.execution import Execution
 from mixlab.speed.plan import ComputeMode
 from mixlab.speed.rewrites import depthwise
+from mixlab.speed.training_rewrites import TrainingRewrites
 from mixlab.zoo.architecture import create_model
 
 
@@ -21,7 +21,7 @@ def model() -> nn.Module:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("rewrite", ["fused_convmixer", "native_depthwise", "split_depthwise", "native_gelu"])
 def test_all_rewrites_have_the_results_of_the_stock_modules(model, rewrite, precision):
-    assert equals_stock(model, torch.randn(4, 3, 32, 32), Execution((rewrite,)), ComputeMode(precision))
+    assert equals_stock(model, torch.randn(4, 3, 32, 32), TrainingRewrites((rewrite,)), ComputeMode(precision))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -29,19 +29,23 @@ def test_all_rewrites_have_the_results_of_the_stock_modules(model, rewrite, prec
 def test_a_wrong_gradient_is_found(model, monkeypatch, precision, factor):
     right = depthwise._weight_gradient
     monkeypatch.setattr(depthwise, "_weight_gradient", lambda *given: factor * right(*given))
-    assert not equals_stock(model, torch.randn(4, 3, 32, 32), Execution(("split_depthwise",)), ComputeMode(precision))
+    assert not equals_stock(
+        model, torch.randn(4, 3, 32, 32), TrainingRewrites(("split_depthwise",)), ComputeMode(precision)
+    )
 
 
 def test_a_wrong_output_of_one_kind_of_module_is_found(model, monkeypatch):
     def wrong(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return depthwise._split_depthwise_convolution(images, weight, bias) + 0.01
 
-    monkeypatch.setitem(execution._REPLACE, "split_depthwise", lambda model: depthwise._replace_depthwise(model, wrong))
-    assert not equals_stock(model, torch.randn(4, 3, 32, 32), Execution(("split_depthwise",)), ComputeMode())
+    monkeypatch.setitem(
+        training_rewrites._REPLACE, "split_depthwise", lambda model: depthwise._replace_depthwise(model, wrong)
+    )
+    assert not equals_stock(model, torch.randn(4, 3, 32, 32), TrainingRewrites(("split_depthwise",)), ComputeMode())
 
 
 def test_the_model_does_not_change(model):
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    equals_stock(model, torch.randn(4, 3, 32, 32), Execution(("fused_convmixer",)), ComputeMode("bf16"))
+    equals_stock(model, torch.randn(4, 3, 32, 32), TrainingRewrites(("fused_convmixer",)), ComputeMode("bf16"))
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())

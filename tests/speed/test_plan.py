@@ -10,7 +10,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mixlab.errors import UserError
 from mixlab.measure import timing
-from mixlab.speed.execution import Execution
 from mixlab.speed.plan import (
     ComputeMode,
     Plan,
@@ -21,6 +20,7 @@ from mixlab.speed.plan import (
     time_steps,
 )
 from mixlab.speed.rewrites.depthwise import DepthwiseConv2d
+from mixlab.speed.training_rewrites import TrainingRewrites
 
 CPU, MPS = torch.device("cpu"), torch.device("mps")
 STOCK = ComputeMode()
@@ -118,10 +118,12 @@ class _Operations(TorchDispatchMode):
         return operation(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize(("execution", "fused"), [(Execution(("unfused_attention",)), False), (Execution(), True)])
-def test_attention_is_unfused_only_with_this_execution(execution, fused):
+@pytest.mark.parametrize(
+    ("rewrites", "fused"), [(TrainingRewrites(("unfused_attention",)), False), (TrainingRewrites(), True)]
+)
+def test_attention_is_unfused_only_with_this_execution(rewrites, fused):
     query = torch.randn(2, 1, 4, 8, requires_grad=True)
-    with _Operations() as operations, Plan("cpu", STOCK, 2, execution=execution).forward_context(CPU):
+    with _Operations() as operations, Plan("cpu", STOCK, 2, rewrites=rewrites).forward_context(CPU):
         nn.functional.scaled_dot_product_attention(query, query, query)
     assert any("flash_attention" in name for name in operations.names) == fused
 
@@ -129,7 +131,7 @@ def test_attention_is_unfused_only_with_this_execution(execution, fused):
 @pytest.mark.parametrize(("rewrites", "kind"), [((), nn.Conv2d), (("split_depthwise",), DepthwiseConv2d)])
 def test_a_model_is_prepared_with_the_rewrites_of_the_plan(rewrites, kind):
     convolution = nn.Conv2d(4, 4, 5, groups=4, padding="same")
-    plan = Plan("cpu", STOCK, 2, execution=Execution(rewrites))
+    plan = Plan("cpu", STOCK, 2, rewrites=TrainingRewrites(rewrites))
     prepared = prepare_for_training(nn.Sequential(convolution), CPU, plan)
     assert [type(module) for module in prepared.children()] == [kind]
 
@@ -142,9 +144,9 @@ def test_prepare_model_converts_kernels_to_the_mode_s_layout(layout):
 
 
 def test_a_plan_survives_a_round_trip_through_its_dict():
-    execution = Execution(("fused_convmixer", "unfused_attention"), "c++ 12, -O3, 0123456789ab")
+    rewrites = TrainingRewrites(("fused_convmixer", "unfused_attention"), "c++ 12, -O3, 0123456789ab")
     mode = ComputeMode("bf16", "channels_last")
-    plan = Plan("cpu", mode, 32, 2, "retained", concurrent=4, threads=3, execution=execution)
+    plan = Plan("cpu", mode, 32, 2, "retained", concurrent=4, threads=3, rewrites=rewrites)
     assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
 
 
@@ -158,5 +160,5 @@ def test_a_mode_as_text():
 
 
 def test_a_plan_as_text():
-    plan = Plan("cpu", ComputeMode("bf16"), 8, execution=Execution(("fused_convmixer",), "c++"))
+    plan = Plan("cpu", ComputeMode("bf16"), 8, rewrites=TrainingRewrites(("fused_convmixer",), "c++"))
     assert str(plan) == "bf16, contiguous, fused convmixer"

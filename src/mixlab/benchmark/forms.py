@@ -55,7 +55,7 @@ class Form:
         """Properties of the plan in addition to precision and layout."""
         if isinstance(self.plan, InferencePlan):
             return ", ".join([self.plan.execution, *self.plan.rewrites])
-        return "" if self.plan.gradients == "stock" else f"{self.plan.gradients} gradients"
+        return ", ".join(self.plan.rewrites.names)
 
     def __str__(self) -> str:
         return f"{self.peer}, {self.mode}"

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mixlab.speed.execution import Execution
 from mixlab.speed.plan import ComputeMode
+from mixlab.speed.training_rewrites import TrainingRewrites
 
 _MAX_IMAGES = 8
 
@@ -18,9 +18,9 @@ _MAX_ERROR_RATIO, _TOLERANCE = 2.0, 1e-4
 
 
 def equals_stock(
-    model: nn.Module, images: Float[Tensor, "image channel row column"], execution: Execution, mode: ComputeMode
+    model: nn.Module, images: Float[Tensor, "image channel row column"], rewrites: TrainingRewrites, mode: ComputeMode
 ) -> bool:
-    """Whether the modules that `execution` replaces in `model` have the outputs and gradients of the stock ones.
+    """Whether the modules that `rewrites` replaces in `model` have the outputs and gradients of the stock ones.
 
     One module of each kind is compared, with the inputs that it gets in `model` for the first images. Errors are
     relative to the stock module in fp32 (L2 norms, of the outputs and of each gradient).
@@ -28,7 +28,7 @@ def equals_stock(
     model  a stock model in training mode, which does not change
     """
     model = copy.deepcopy(model)
-    rewritten = execution.apply(copy.deepcopy(model))
+    rewritten = rewrites.apply(copy.deepcopy(model))
     replaced = _replaced_modules(model, rewritten)
     inputs = _inputs(model, images[:_MAX_IMAGES], replaced)
     for name, stock in replaced.items():

@@ -12,7 +12,7 @@ from torch import nn
 
 from mixlab.errors import UserError
 from mixlab.measure.timing import interleaved
-from mixlab.speed.execution import Execution
+from mixlab.speed.training_rewrites import TrainingRewrites
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Layout = Literal["contiguous", "channels_last"]
@@ -64,31 +64,30 @@ class Plan:
     """Number of trainings that run on this machine at the same time."""
     threads: int | None = None
     """CPU threads of each process, which determine the order of its sums. None: PyTorch's default."""
-    execution: Execution = field(default_factory=Execution)
+    rewrites: TrainingRewrites = field(default_factory=TrainingRewrites)
     """Modules that are replaced by faster ones."""
 
     @contextmanager
     def forward_context(self, device: torch.device) -> Iterator[None]:
         """The context of a forward pass of the training."""
-        with self.mode.autocast(device), self.execution.forward_context():
+        with self.mode.autocast(device), self.rewrites.forward_context():
             yield
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON-serializable values; `from_dict` is the inverse."""
         values = asdict(self)
-        mode, execution = values.pop("mode"), values.pop("execution")
-        return values | mode | execution
+        return values | values.pop("mode")
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "Plan":
         """The plan from `to_dict`'s values. Fields that older plans lack get their defaults."""
-        mode = ComputeMode(stored["precision"], stored["layout"])
-        execution = Execution(tuple(stored.get("rewrites", ())), stored.get("kernel_build"))
-        given = {each.name: stored[each.name] for each in fields(cls) if each.name in stored}
-        return cls(mode=mode, execution=execution, **given)
+        values: dict[str, Any] = {each.name: stored[each.name] for each in fields(cls) if each.name in stored}
+        values["mode"] = ComputeMode(stored["precision"], stored["layout"])
+        values["rewrites"] = TrainingRewrites.from_dict(stored.get("rewrites", {}))
+        return cls(**values)
 
     def __str__(self) -> str:
-        return ", ".join((str(self.mode), *(rewrite.replace("_", " ") for rewrite in self.execution.rewrites)))
+        return ", ".join((str(self.mode), *(name.replace("_", " ") for name in self.rewrites.names)))
 
 
 def prepare_model(model: nn.Module, device: torch.device, mode: ComputeMode) -> nn.Module:
@@ -98,7 +97,7 @@ def prepare_model(model: nn.Module, device: torch.device, mode: ComputeMode) -> 
 
 def prepare_for_training(model: nn.Module, device: torch.device, plan: Plan) -> nn.Module:
     """`prepare_model` with the plan's mode, and with the plan's rewrites."""
-    return plan.execution.apply(prepare_model(model, device, plan.mode))
+    return plan.rewrites.apply(prepare_model(model, device, plan.mode))
 
 
 def candidates(device: torch.device, precision: Precision | Literal["auto"]) -> list[ComputeMode]:

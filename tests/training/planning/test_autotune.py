@@ -16,10 +16,10 @@ from mixlab.data.image_file import UnreadableImage
 from mixlab.errors import UserError
 from mixlab.measure import timing
 from mixlab.models.mixer import Mixer
-from mixlab.speed.execution import Execution
 from mixlab.speed.kernels.library import KernelsUnavailableError, kernels
 from mixlab.speed.plan import ComputeMode, Plan, affordable
-from mixlab.training.planning import autotune, executions
+from mixlab.speed.training_rewrites import TrainingRewrites
+from mixlab.training.planning import autotune, timed_rewrites
 from mixlab.training.planning.autotune import select_common_plans, select_plan, time_job
 from mixlab.training.recipes.schema import Recipe
 
@@ -142,15 +142,15 @@ LONG = "steps=100000"  # a training for which the native kernels are compiled
 class TestExecutions:
     @pytest.fixture
     def timed(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[str, ...]]]:
-        """The (precision, rewrites) that are timed. In bf16, other executions are only slightly faster."""
+        """The (precision, rewrites) that are timed. In bf16, other rewrites are only slightly faster."""
         kinds: list[tuple[str, tuple[str, ...]]] = []
 
         def time_steps(steps: dict[Plan, Any], *, rounds: int) -> dict[Plan, float]:
             for step in steps.values():
                 step()
-            kinds.extend((p.mode.precision, p.execution.rewrites) for p in steps if p.mode.layout == "contiguous")
+            kinds.extend((p.mode.precision, p.rewrites.names) for p in steps if p.mode.layout == "contiguous")
             seconds = {("fp32", False): 1.0, ("fp32", True): 0.4, ("bf16", False): 0.6, ("bf16", True): 0.59}
-            return {plan: seconds[plan.mode.precision, bool(plan.execution.rewrites)] for plan in steps}
+            return {plan: seconds[plan.mode.precision, bool(plan.rewrites.names)] for plan in steps}
 
         monkeypatch.setattr(autotune, "time_steps", time_steps)
         return kinds
@@ -160,8 +160,8 @@ class TestExecutions:
         timings = time_job(job, no_message)
         assert {mode.precision: timings.seconds[mode] for mode in timings.seconds} == {"fp32": 0.4, "bf16": 0.6}
         plan, seconds = select_plan(job, no_message)  # no message: time_job itself does not write the cache
-        assert (plan.mode, plan.execution, seconds) == (ComputeMode(), Execution(("split_depthwise",)), 0.4)
-        assert timings.plan(job, ComputeMode("bf16")).execution == Execution()
+        assert (plan.mode, plan.rewrites, seconds) == (ComputeMode(), TrainingRewrites(("split_depthwise",)), 0.4)
+        assert timings.plan(job, ComputeMode("bf16")).rewrites == TrainingRewrites()
 
     @pytest.mark.usefixtures("timed")
     def test_they_are_stored_with_the_timings(self, make_job, monkeypatch):
@@ -169,7 +169,7 @@ class TestExecutions:
         first = select_common_plans([job], no_message)
         monkeypatch.delattr(autotune, "time_job")
         assert select_common_plans([job], lambda message: None) == first
-        assert first[0][0].execution == Execution(("fused_convmixer",), kernels().build)
+        assert first[0][0].rewrites == TrainingRewrites(("fused_convmixer",), kernels().build)
 
     @pytest.mark.parametrize(
         ("settings", "kinds"),
@@ -197,7 +197,7 @@ class TestExecutions:
         def unavailable() -> None:
             raise KernelsUnavailableError("no C++ compiler was found")
 
-        monkeypatch.setattr(executions, "kernels", unavailable)
+        monkeypatch.setattr(timed_rewrites, "kernels", unavailable)
         messages: list[str] = []
         time_job(make_job("speed=auto", LONG, *CONVMIXER), messages.append)
         assert ("fp32", ("split_depthwise",)) in timed
@@ -207,7 +207,7 @@ class TestExecutions:
         ]
 
     def test_an_execution_with_other_results_is_not_timed(self, make_job, timed, monkeypatch):
-        monkeypatch.setattr(executions, "equals_stock", lambda *given: False)
+        monkeypatch.setattr(timed_rewrites, "equals_stock", lambda *given: False)
         messages: list[str] = []
         time_job(make_job("speed=auto", *CONVMIXER), messages.append)
         assert sorted(timed) == [("bf16", ()), ("fp32", ())]

@@ -25,13 +25,14 @@ void activate(const Number* inputs, Number* values, Number* slopes, int64_t coun
 
 }  // namespace
 
-#define EXPORT(Number, suffix)                                                                                    \
-  extern "C" void gelu_##suffix(const Number* inputs, Number* values, Number* slopes, int64_t count, int threads) { \
-    activate<Number, Gelu>(inputs, values, slopes, count, threads);                                               \
-  }                                                                                                               \
-  extern "C" void tanh_gelu_##suffix(const Number* inputs, Number* values, Number* slopes, int64_t count,         \
-                                     int threads) {                                                               \
-    activate<Number, TanhGelu>(inputs, values, slopes, count, threads);                                           \
+#define EXPORT(Number, suffix)                                                                               \
+  extern "C" void gelu_##suffix(const Number* inputs, Number* values, Number* slopes, const int64_t* count, \
+                                int threads) {                                                              \
+    activate<Number, Gelu>(inputs, values, slopes, *count, threads);                                        \
+  }                                                                                                         \
+  extern "C" void tanh_gelu_##suffix(const Number* inputs, Number* values, Number* slopes,                  \
+                                     const int64_t* count, int threads) {                                   \
+    activate<Number, TanhGelu>(inputs, values, slopes, *count, threads);                                    \
   }
 EXPORT(float, float32)
 EXPORT(double, float64)

@@ -3,7 +3,6 @@
 A forward pass keeps the derivative, in the place of the input that PyTorch keeps.
 """
 
-import ctypes
 from typing import Any, Literal
 
 import torch
@@ -25,7 +24,7 @@ class _Gelu(torch.autograd.Function):
     def forward(ctx: Any, inputs: Tensor, approximate: str) -> Tensor:
         inputs = inputs.contiguous()
         values, slopes = torch.empty_like(inputs), torch.empty_like(inputs)
-        kernels()(_KERNELS[approximate], inputs.dtype, inputs, values, slopes, ctypes.c_int64(inputs.numel()))
+        kernels()(_KERNELS[approximate], inputs.dtype, inputs, values, slopes, (inputs.numel(),))
         ctx.save_for_backward(slopes)
         return values
 

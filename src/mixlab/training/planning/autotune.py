@@ -28,7 +28,6 @@ from mixlab.report.numbers import duration
 from mixlab.report.text import pluralize
 from mixlab.runs.store import store_key
 from mixlab.speed.allocator import retain_freed_memory
-from mixlab.speed.execution import Execution
 from mixlab.speed.plan import (
     ComputeMode,
     FreedMemory,
@@ -39,11 +38,12 @@ from mixlab.speed.plan import (
     prepare_for_training,
     time_steps,
 )
+from mixlab.speed.training_rewrites import TrainingRewrites
 from mixlab.training.job import Job
 from mixlab.training.objective import Objective, make_objective
 from mixlab.training.optimizer import build_optimizers
-from mixlab.training.planning.executions import executions_to_time
 from mixlab.training.planning.memory import estimate_memory
+from mixlab.training.planning.timed_rewrites import rewrites_to_time
 from mixlab.training.sam import perturbed
 from mixlab.training.step import accumulate_gradients
 
@@ -72,18 +72,18 @@ Log = Callable[[str], None]
 class Timings:
     """The seconds per step in every compute mode, the stock mode first, with a micro-batch that fits into memory.
 
-    executions  the fastest execution in modes in which it is not the stock one; `seconds` has the times with these
+    rewrites  the rewrites in each mode with which a step is fastest; `seconds` has the times with these
     """
 
     micro_batch: int
     freed_memory: FreedMemory
     seconds: Mapping[ComputeMode, float]
-    executions: Mapping[ComputeMode, Execution] = field(default_factory=dict)
+    rewrites: Mapping[ComputeMode, TrainingRewrites] = field(default_factory=dict)
 
     def plan(self, job: Job, mode: ComputeMode, processes: int = 1) -> Plan:
         """The plan of `job` in `mode`."""
-        execution = self.executions.get(mode, Execution())
-        return Plan(job.device.type, mode, self.micro_batch, processes, self.freed_memory, execution=execution)
+        rewrites = self.rewrites.get(mode, TrainingRewrites())
+        return Plan(job.device.type, mode, self.micro_batch, processes, self.freed_memory, rewrites=rewrites)
 
 
 def select_plan(job: Job, log: Log, processes: int = 1) -> tuple[Plan, float]:
@@ -133,7 +133,7 @@ def timings_file(job: Job, plan: Plan | None = None, processes: int = 1) -> Path
 def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
     """Time steps of one process of `processes`, with its share of a batch of training images.
 
-    With `speed = "off"`, only the stock mode is timed. Models with faster modules (executions.py) are timed with these
+    With `speed = "off"`, only the stock mode is timed. Models with rewrites (timed_rewrites.py) are timed with these
     as well. This takes at most half a minute or two per cent of the training's time, whichever is longer: with slow
     steps there are fewer rounds, and the modes that are rarely the fastest are left out. If the batch does not fit into
     memory, the micro-batch is halved until it fits, and gradients are accumulated. Raises UserError if not even one
@@ -154,10 +154,10 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
         try:
             stock_seconds = _seconds_per_step(steps[stock])
             images, _ = batch.on(job.device)
-            executions = executions_to_time(job, modes, images, total_steps(job) * stock_seconds, log)
-            for mode, of_mode in executions.items():
-                for execution in of_mode:
-                    plan = replace(stock, mode=mode, execution=execution)
+            to_time = rewrites_to_time(job, modes, images, total_steps(job) * stock_seconds, log)
+            for mode, of_mode in to_time.items():
+                for rewrites in of_mode:
+                    plan = replace(stock, mode=mode, rewrites=rewrites)
                     steps.setdefault(plan, TimedStep(job, batch, objective, plan))
             seconds = _time_plans(steps, stock_seconds, job, log)
         except (RuntimeError, MemoryError) as error:
@@ -175,7 +175,7 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
                 micro_batch,
                 freed_memory,
                 {mode: seconds[plan] for mode, plan in fastest.items()},
-                {mode: plan.execution for mode, plan in fastest.items()},
+                {mode: plan.rewrites for mode, plan in fastest.items()},
             )
 
 
@@ -209,11 +209,11 @@ def _cached_timings(job: Job, log: Log, processes: int = 1) -> Timings:
         log(f"Timings are from the cache of {measured:%Y-%m-%d %H:%M}; to measure again, delete {file}.")
         modes = {ComputeMode(mode["precision"], mode["layout"]): mode for mode in stored["modes"]}
         seconds = {mode: timed["seconds"] for mode, timed in modes.items()}
-        executions = {mode: Execution(tuple(timed["rewrites"]), timed["kernel_build"]) for mode, timed in modes.items()}
-        return Timings(stored["micro_batch"], stored["freed_memory"], seconds, executions)
+        rewrites = {mode: TrainingRewrites.from_dict(timed["rewrites"]) for mode, timed in modes.items()}
+        return Timings(stored["micro_batch"], stored["freed_memory"], seconds, rewrites)
     timings = time_job(job, log, processes)
     modes = [
-        asdict(mode) | asdict(timings.plan(job, mode).execution) | {"seconds": seconds}
+        asdict(mode) | {"rewrites": asdict(timings.plan(job, mode).rewrites), "seconds": seconds}
         for mode, seconds in timings.seconds.items()
     ]
     stored = {"micro_batch": timings.micro_batch, "freed_memory": timings.freed_memory, "modes": modes}

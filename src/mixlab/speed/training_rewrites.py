@@ -1,9 +1,9 @@
-"""How the model of a training is executed: as it is, or with faster modules on a CPU (rewrites/)."""
+"""The rewrites that make training steps faster on a CPU, by name, and which of them a model has a use for."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
@@ -25,26 +25,32 @@ _USE_NATIVE_KERNELS: Sequence[Rewrite] = ("fused_convmixer", "native_depthwise",
 
 
 @dataclass(frozen=True, slots=True)
-class Execution:
-    """Changes to a model that can make its training steps faster. The function stays the same up to rounding.
+class TrainingRewrites:
+    """Changes to a model for faster training steps. The function stays the same up to rounding.
 
+    names         in the order in which they are applied
     kernel_build  the compiler, the flags and a digest of the native kernels, if a rewrite uses them
     """
 
-    rewrites: tuple[Rewrite, ...] = ()
+    names: tuple[Rewrite, ...] = ()
     kernel_build: str | None = None
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> "TrainingRewrites":
+        """The inverse of `dataclasses.asdict`, also of what JSON makes of it."""
+        return cls(tuple(stored.get("names", ())), stored.get("kernel_build"))
 
     def apply(self, model: nn.Module) -> nn.Module:
         """Replace modules of `model`. Its parameters and their names stay the same."""
-        for rewrite in self.rewrites:
-            if rewrite in _REPLACE:
-                model = _REPLACE[rewrite](model)
+        for name in self.names:
+            if name in _REPLACE:
+                model = _REPLACE[name](model)
         return model
 
     @contextmanager
     def forward_context(self) -> Iterator[None]:
         """The context of a forward pass."""
-        with unfused_attention() if "unfused_attention" in self.rewrites else nullcontext():
+        with unfused_attention() if "unfused_attention" in self.names else nullcontext():
             yield
 
 
@@ -53,21 +59,23 @@ def uses_native_kernels(model: nn.Module) -> bool:
     return has_wide_depthwise(model) or has_gelu(model)
 
 
-def cpu_execution(model: nn.Module, image_shape: Sequence[int], precision: str, kernel_build: str | None) -> Execution:
+def cpu_rewrites(
+    model: nn.Module, image_shape: Sequence[int], precision: str, kernel_build: str | None
+) -> TrainingRewrites:
     """All rewrites for a training of `model` on a CPU in this precision.
 
     model         on the meta device
     image_shape   (channel, row, column)
     kernel_build  the `build` of the native kernels; None if they are not available
     """
-    rewrites: list[Rewrite] = []
+    names: list[Rewrite] = []
     if kernel_build and isinstance(model, ConvMixer):
-        rewrites.append("fused_convmixer")
+        names.append("fused_convmixer")
     elif has_wide_depthwise(model):
-        rewrites.append("native_depthwise" if kernel_build else "split_depthwise")
-    if kernel_build and has_gelu(model) and "fused_convmixer" not in rewrites:
-        rewrites.append("native_gelu")
+        names.append("native_depthwise" if kernel_build else "split_depthwise")
+    if kernel_build and has_gelu(model) and "fused_convmixer" not in names:
+        names.append("native_gelu")
     if precision != "fp32" and uses_attention(model, image_shape):
-        rewrites.append("unfused_attention")
-    is_native = any(rewrite in _USE_NATIVE_KERNELS for rewrite in rewrites)
-    return Execution(tuple(rewrites), kernel_build if is_native else None)
+        names.append("unfused_attention")
+    is_native = any(name in _USE_NATIVE_KERNELS for name in names)
+    return TrainingRewrites(tuple(names), kernel_build if is_native else None)
