@@ -158,3 +158,12 @@ def test_a_bias_for_the_head_of_pretrained_weights_is_refused(make_job, tmp_path
         UserError, match=r"^loss\.head_bias=-6\.9 is for random weights, but .* is pretrained: remove it\."
     ):
         make_job(f"model={tmp_path}", "loss.name=sigmoid", "loss.head_bias=-6.9")
+
+
+def test_a_model_of_another_library_is_refused():
+    recipe, digits = (
+        parse_training_recipe('model = "papers:pvt_small"\ndata = "digits"'),
+        open_dataset("digits", quiet=True),
+    )
+    with pytest.raises(UserError, match='model="papers:pvt_small" is only for `mixlab benchmark`'):
+        resolve(recipe, digits, CPU)

@@ -233,7 +233,13 @@ def _architecture(recipe: Recipe, dataset: Dataset) -> Architecture:
     fields = {**recipe.config, **_fields_from_data(recipe, dataset)}
     if recipe.image_size is not None:
         fields["image_size"] = recipe.image_size
-    return architecture(recipe.model, **fields)
+    model_architecture = architecture(recipe.model, **fields)
+    if model_architecture.family == "papers":
+        raise UserError(
+            f'model="{recipe.model}" is only for `mixlab benchmark`, because it comes without the parts that a training '
+            "needs: give a size from `mixlab models`, or timm:NAME."
+        )
+    return model_architecture
 
 
 def _from_weights(recipe: Recipe, source: str, dataset: Dataset) -> tuple[Pretrained, Initialization]:

@@ -44,12 +44,12 @@ from mixlab.zoo.timm_models import (
     timm_config_fields,
 )
 
-Model = Mixer | ConvMixer | DaViT | TimmModel | LibraryModel
+Model = Mixer | ConvMixer | DaViT | TimmModel
 
 FAMILIES = ("mixer", "convmixer", "davit")
 """The families of the papers. Published weights, resizing and conversion are available for these only."""
 
-_BUILDERS: Mapping[str, tuple[type, Callable[[Any], Model]]] = {
+_BUILDERS: Mapping[str, tuple[type, Callable[[Any], Any]]] = {  # a LibraryModel is no Model: it only has `forward`
     "mixer": (MixerConfig, Mixer),
     "convmixer": (ConvMixerConfig, ConvMixer),
     "davit": (DaViTConfig, DaViT),
