@@ -15,6 +15,8 @@ KINDS = ("mlp", "convolution", "attention", "hybrid")
 _FIGURES = {"throughput": "printed throughput", "flops_g": "printed FLOPs"}
 _UNITS = {"mlp-mixer": "images/s/TPUv3-core", "convmixer": "images/s, one GPU"}
 _MIN_POINTS = 3
+_LABELLED = ("Mixer", "ConvMixer", "DaViT")
+"""The families of the papers."""
 
 TOP1 = Axis("Top-1 of the paper", "%")
 THROUGHPUT = Axis("throughput on this machine", "images/s", better="higher")
@@ -97,7 +99,7 @@ def _trade_off(title: str, rows: Sequence[BenchmarkedRow]) -> Figure:
                 row.row.printed["kind"],
                 _value(row, axis),
                 float(row.row.printed["top1"]),
-                is_labelled=row.name.startswith(tuple(PAPERS.values())) or row.name.startswith("Mixer"),
+                is_labelled=row.name.startswith(_LABELLED),
             )
             for row in rows
         ]
