@@ -161,9 +161,6 @@ def test_a_bias_for_the_head_of_pretrained_weights_is_refused(make_job, tmp_path
 
 
 def test_a_model_of_another_library_is_refused():
-    recipe, digits = (
-        parse_training_recipe('model = "papers:pvt_small"\ndata = "digits"'),
-        open_dataset("digits", quiet=True),
-    )
+    recipe = parse_training_recipe({"model": "papers:pvt_small", "data": "digits"}, "the recipe")
     with pytest.raises(UserError, match='model="papers:pvt_small" is only for `mixlab benchmark`'):
-        resolve(recipe, digits, CPU)
+        resolve(recipe, open_dataset("digits", quiet=True), CPU)

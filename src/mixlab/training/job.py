@@ -236,8 +236,8 @@ def _architecture(recipe: Recipe, dataset: Dataset) -> Architecture:
     model_architecture = architecture(recipe.model, **fields)
     if model_architecture.family == "papers":
         raise UserError(
-            f'model="{recipe.model}" is only for `mixlab benchmark`, because it comes without the parts that a training '
-            "needs: give a size from `mixlab models`, or timm:NAME."
+            f'model="{recipe.model}" is only for `mixlab benchmark`, because it lacks parts that a training needs: '
+            "give a size from `mixlab models`, or timm:NAME."
         )
     return model_architecture
 
