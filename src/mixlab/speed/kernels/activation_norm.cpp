@@ -8,44 +8,46 @@
 
 namespace {
 
-constexpr int kVectors = 4;  // vectors of channels that are processed together
-
 struct Shape {
   int64_t images, positions, channels;
 };
 
-// Calls `pass(image, channel, count)` with the first of at most kVectors vectors of channels.
+// Calls `pass(start, channel, place, count)` for each image and vector of `count` channels. `start` is the offset of its
+// first position, `place` that of its sum.
 template <class Number, class Pass>
-void for_each_block(const Shape& shape, int threads, const Pass& pass) {
-  constexpr int64_t channels = kVectors * kLanes<Number>;
+void for_each_vector(const Shape& shape, int threads, const Pass& pass) {
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int64_t image = 0; image < shape.images; ++image)
-    for (int64_t channel = 0; channel < shape.channels; channel += channels)
-      pass(image * shape.positions * shape.channels + channel, image * shape.channels + channel, channel,
-           static_cast<int>(std::min(channels, shape.channels - channel)));
+    for (int64_t channel = 0; channel < shape.channels; channel += kLanes<Number>)
+      pass(image * shape.positions * shape.channels + channel, channel, image * shape.channels + channel,
+           static_cast<int>(std::min<int64_t>(kLanes<Number>, shape.channels - channel)));
+}
+
+// Calls `run(first, length)` for each run of positions.
+template <class Run>
+void for_each_run(const Shape& shape, const Run& run) {
+  for (int64_t first = 0; first < shape.positions; first += kRun) run(first, std::min(kRun, shape.positions - first));
 }
 
 template <class Number, class Activation>
-void activate(const Number* inputs, const typename Arithmetic<Number>::Element* bias,
+void activate(const Number* inputs, const typename Arithmetic<Number>::Element* biases,
               const ActivationOutputs<Number>& outputs, const Shape& shape, int threads) {
   using Element = typename Arithmetic<Number>::Element;
-  constexpr int lanes = kLanes<Number>;
-  for_each_block<Number>(shape, threads, [&](int64_t start, int64_t place, int64_t channel, int count) {
-    Moments<Element> moments[kVectors] = {};
-    for (int64_t position = 0; position < shape.positions; ++position, start += shape.channels)
-      for (int vector = 0; vector < kVectors; ++vector) {
-        const int first = vector * lanes, left = count - first;
-        if (left <= 0) break;
+  for_each_vector<Number>(shape, threads, [&](int64_t start, int64_t channel, int64_t place, int count) {
+    Moments<Element> moments = {};
+    const V<Element> bias = load(biases + channel, count);
+    for_each_run(shape, [&](int64_t first, int64_t length) {
+      moments.add_run(length, [&](int64_t index) {
+        const int64_t offset = start + (first + index) * shape.channels;
         V<Element> value, slope;
-        Activation::apply(load(inputs + start + first, left) + load(bias + channel + first, left), value, slope);
-        store(outputs.values + start + first, value, left);
-        store(outputs.slopes + start + first, slope, left);
-        moments[vector].add(value);
-      }
-    for (int vector = 0; vector < kVectors && vector * lanes < count; ++vector) {
-      store(outputs.means + place + vector * lanes, moments[vector].mean(), count - vector * lanes);
-      store(outputs.squares + place + vector * lanes, moments[vector].centred_squares(), count - vector * lanes);
-    }
+        Activation::apply(load(inputs + offset, count) + bias, value, slope);
+        store(outputs.values + offset, value, count);
+        store(outputs.slopes + offset, slope, count);
+        return value;
+      });
+    });
+    store(outputs.means + place, moments.mean(), count);
+    store(outputs.squares + place, moments.centred_squares(), count);
   });
 }
 
@@ -69,47 +71,48 @@ void normalise(const Number* values, const typename Arithmetic<Number>::Element*
 
 // Per image and channel: the sum of the gradients, and that of the gradients times the centred values.
 template <class Number>
-void sum_gradients(const Number* gradients, const Number* values, const typename Arithmetic<Number>::Element* mean,
+void sum_gradients(const Number* gradients, const Number* values, const typename Arithmetic<Number>::Element* means,
                    typename Arithmetic<Number>::Element* sums, typename Arithmetic<Number>::Element* products,
                    const Shape& shape, int threads) {
   using Element = typename Arithmetic<Number>::Element;
-  constexpr int lanes = kLanes<Number>;
-  for_each_block<Number>(shape, threads, [&](int64_t start, int64_t place, int64_t channel, int count) {
-    Sum<Element> sum[kVectors] = {}, product[kVectors] = {};
-    for (int64_t position = 0; position < shape.positions; ++position, start += shape.channels)
-      for (int vector = 0; vector < kVectors; ++vector) {
-        const int first = vector * lanes, left = count - first;
-        if (left <= 0) break;
-        const V<Element> gradient = load(gradients + start + first, left);
-        sum[vector].add(gradient);
-        product[vector].add(gradient * (load(values + start + first, left) - load(mean + channel + first, left)));
+  for_each_vector<Number>(shape, threads, [&](int64_t start, int64_t channel, int64_t place, int count) {
+    V<Element> sum = {}, product = {};
+    const V<Element> mean = load(means + channel, count);
+    for_each_run(shape, [&](int64_t first, int64_t length) {
+      V<Element> run_sum = {}, run_product = {};
+      for (int64_t position = first; position < first + length; ++position) {
+        const int64_t offset = start + position * shape.channels;
+        const V<Element> gradient = load(gradients + offset, count);
+        run_sum += gradient;
+        run_product += gradient * (load(values + offset, count) - mean);
       }
-    for (int vector = 0; vector < kVectors && vector * lanes < count; ++vector) {
-      store(sums + place + vector * lanes, sum[vector].value(), count - vector * lanes);
-      store(products + place + vector * lanes, product[vector].value(), count - vector * lanes);
-    }
+      sum += run_sum;
+      product += run_product;
+    });
+    store(sums + place, sum, count);
+    store(products + place, product, count);
   });
 }
 
 // The gradient of the activation's inputs, and its sum per image and channel.
 template <class Number>
-void input_gradients(const NormGradients<Number>& from, Number* outputs,
-                     typename Arithmetic<Number>::Element* sums, const Shape& shape, int threads) {
+void input_gradients(const NormGradients<Number>& from, Number* outputs, typename Arithmetic<Number>::Element* sums,
+                     const Shape& shape, int threads) {
   using Element = typename Arithmetic<Number>::Element;
-  constexpr int lanes = kLanes<Number>;
-  for_each_block<Number>(shape, threads, [&](int64_t start, int64_t place, int64_t channel, int count) {
-    for (int first = 0; first < count; first += lanes) {
-      const int left = count - first;
-      const auto gradient = from.of(channel + first, left);
-      Sum<Element> sum = {};
-      for (int64_t position = 0; position < shape.positions; ++position) {
-        const int64_t offset = start + first + position * shape.channels;
+  for_each_vector<Number>(shape, threads, [&](int64_t start, int64_t channel, int64_t place, int count) {
+    const auto gradient = from.of(channel, count);
+    V<Element> sum = {};
+    for_each_run(shape, [&](int64_t first, int64_t length) {
+      V<Element> run = {};
+      for (int64_t position = first; position < first + length; ++position) {
+        const int64_t offset = start + position * shape.channels;
         const V<Element> value = gradient(offset);
-        store(outputs + offset, value, left);
-        sum.add(value);
+        store(outputs + offset, value, count);
+        run += value;
       }
-      store(sums + place + first, sum.value(), left);
-    }
+      sum += run;
+    });
+    store(sums + place, sum, count);
   });
 }
 

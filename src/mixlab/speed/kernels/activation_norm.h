@@ -15,42 +15,33 @@ void with_activation(int number, const Function& function) {
   function(Relu());
 }
 
-// A sum whose rounding errors grow slowly: runs of numbers are added up first.
-template <class Element>
-struct Sum {
-  static constexpr int kRun = 16;
-  V<Element> total, run;
-  int count;
+// Numbers are added up in runs of about this length first, so that rounding errors grow slowly.
+constexpr int64_t kRun = 16;
 
-  void add(V<Element> value) {
-    run += value;
-    if (++count == kRun) {
-      total += run;
-      run = V<Element>{};
-      count = 0;
-    }
-  }
-  V<Element> value() const { return total + run; }
-};
-
-// The mean and the squares of numbers that are added one by one. They are shifted by the first one, which keeps the
-// rounding errors small if the mean is large.
+// The mean and the squares of numbers. They are shifted by the first one, which keeps the rounding errors small if the
+// mean is large.
 template <class Element>
 struct Moments {
-  V<Element> first;
-  Sum<Element> sum, squares;
+  V<Element> first, sum, squares;
   int64_t count;
 
-  void add(V<Element> value) {
-    if (count++ == 0) first = value;
-    const V<Element> shifted = value - first;
-    sum.add(shifted);
-    squares.add(shifted * shifted);
+  // Adds `value(index)` of 0 to `length`.
+  template <class Value>
+  void add_run(int64_t length, const Value& value) {
+    V<Element> run_sum = {}, run_squares = {};
+    for (int64_t index = 0; index < length; ++index) {
+      const V<Element> next = value(index);
+      if (count == 0 && index == 0) first = next;
+      const V<Element> shifted = next - first;
+      run_sum += shifted;
+      run_squares += shifted * shifted;
+    }
+    sum += run_sum;
+    squares += run_squares;
+    count += length;
   }
-  V<Element> mean() const { return first + sum.value() / static_cast<Element>(count); }
-  V<Element> centred_squares() const {
-    return squares.value() - sum.value() * sum.value() / static_cast<Element>(count);
-  }
+  V<Element> mean() const { return first + sum / static_cast<Element>(count); }
+  V<Element> centred_squares() const { return squares - sum * sum / static_cast<Element>(count); }
 };
 
 // Where activations go: values and slopes (image, row, column, channel), means and squares (image, channel).

@@ -169,8 +169,7 @@ void forward(const Number* images, const typename Arithmetic<Number>::Element* w
         auto finish_row = finish.finish(image, channel, count);
         for (int64_t row = 0; row < shape.rows; ++row) {
           correlate_row<Element>(plane.get() + row * shape.padded_columns(), kernel.get(), 1, shape, row_sums.get());
-          for (int64_t column = 0; column < shape.columns; ++column)
-            finish_row(start + (row * shape.columns + column) * shape.channels, row_sums[column]);
+          finish_row(start + row * shape.columns * shape.channels, row_sums.get());
         }
         finish_row.end();
       }
@@ -244,12 +243,15 @@ struct Activations {
       Moments<Element> moments;
       int64_t image, channel;
       int count;
-      void operator()(int64_t offset, V<Element> sum) {
-        V<Element> value, slope;
-        Activation::apply(sum + bias, value, slope);
-        store(of.outputs.values + offset, value, count);
-        store(of.outputs.slopes + offset, slope, count);
-        moments.add(value);
+      void operator()(int64_t start, const V<Element>* sums) {
+        moments.add_run(of.shape.columns, [&](int64_t column) {
+          const int64_t offset = start + column * of.shape.channels;
+          V<Element> value, slope;
+          Activation::apply(sums[column] + bias, value, slope);
+          store(of.outputs.values + offset, value, count);
+          store(of.outputs.slopes + offset, slope, count);
+          return value;
+        });
       }
       void end() {
         const int64_t place = image * of.shape.channels + channel;
