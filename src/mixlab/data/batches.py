@@ -10,24 +10,25 @@ The number of worker processes does not change the batches.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing import Queue
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int64, UInt8
 from torch import Tensor
-from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
 
-from mixlab.data.augmentation.augment import UNIFORMS, Augmentation, augment_batch, augment_image, crop_and_resize
+from mixlab.data.augmentation.augment import (
+    UNIFORMS,
+    Augmentation,
+    augment_normalised,
+    rearrange_pixels,
+)
 from mixlab.data.dataset import Split
 from mixlab.data.image_file import UnreadableImage
 from mixlab.data.preprocess import Preprocess
 from mixlab.data.rng import epoch_order, image_uniforms
 from mixlab.data.transforms import Transform
-from mixlab.data.worker_signals import ignore_interrupts
+from mixlab.data.workers import ImageReader, ImageWorkers
 from mixlab.errors import UserError
-from mixlab.measure.machine import usable_cores
 from mixlab.report.progress import progress
 
 PRELOAD_BYTES = 2**30
@@ -54,8 +55,8 @@ class Batch:
 
     def on(self, device: torch.device | str) -> tuple[Float[Tensor, "image 3 row column"], Int64[Tensor, " image"]]:
         """Copy the batch to `device`, normalise and augment it. Return the images and labels."""
-        images = self.preprocess.normalised(self.images.to(device))
-        images = augment_batch(images, self.uniforms, self.augmentation)
+        images = rearrange_pixels(self.images.to(device), self.uniforms, self.augmentation)
+        images = augment_normalised(self.preprocess.normalised(images), self.uniforms, self.augmentation)
         return images if self.transform is None else self.transform(images), self.labels.to(device)
 
 
@@ -99,10 +100,12 @@ class TrainingBatches:
                 f"it must be at most {min(preprocess.image_size) - 1}."
             )
         self._split, self._preprocess, self._augmentation = split, preprocess, augmentation
-        self._batch, self._seed, self._workers = batch, seed, workers
+        self._batch, self._seed = batch, seed
         cache = augmentation.crop is None and _fits_in_memory(split, preprocess)
         self._preloaded = _preload(split, preprocess, workers, max_unreadable, cache=cache, quiet=quiet)
         self.unreadable = self._preloaded.unreadable
+        reader = ImageReader(split, preprocess, augmentation, seed, self._preloaded.images)
+        self._workers = ImageWorkers(reader, workers)
 
     def __len__(self) -> int:
         """Steps per epoch."""
@@ -120,12 +123,9 @@ class TrainingBatches:
         order = readable[epoch_order(self._seed, epoch, len(readable))]
         whole_batches = _chunks(order, self._batch)[start : len(self)]
         slices = [np.array_split(whole, processes)[rank] for whole in whole_batches]
-        requests = [
-            (epoch, piece if len(piece) else whole[:1]) for whole, piece in zip(whole_batches, slices, strict=True)
-        ]
+        batches = [piece if len(piece) else whole[:1] for whole, piece in zip(whole_batches, slices, strict=True)]
         weights = [len(piece) / len(whole) for whole, piece in zip(whole_batches, slices, strict=True)]
-        reader = _Reader(self._split, self._preprocess, self._augmentation, self._seed, self._preloaded.images)
-        for weight, (indices, images) in zip(weights, _images(reader, requests, self._workers), strict=True):
+        for weight, (indices, images) in zip(weights, self._workers.images(epoch, batches), strict=True):
             yield Batch(
                 images=images,
                 labels=torch.from_numpy(self._split.labels[indices]),
@@ -158,15 +158,15 @@ class EvalBatches:
         cache = _fits_in_memory(split, preprocess)
         self._preloaded = _preload(split, preprocess, workers, max_unreadable, cache=cache, quiet=quiet)
         self.readable, self.unreadable = self._preloaded.readable, self._preloaded.unreadable
+        self._reader = ImageReader(split, preprocess, Augmentation(), 0, self._preloaded.images)
 
     def __len__(self) -> int:
         """The number of batches."""
         return -(-len(self.readable) // self._batch)
 
     def __iter__(self) -> Iterator[Batch]:
-        requests = [(0, indices) for indices in _chunks(self.readable, self._batch)]
-        reader = _Reader(self._split, self._preprocess, Augmentation(), 0, self._preloaded.images)
-        for indices, images in _images(reader, requests, self._workers):
+        workers = ImageWorkers(self._reader, self._workers)  # those of a training wait at the same time
+        for indices, images in workers.images(0, _chunks(self.readable, self._batch)):
             yield Batch(
                 images=images,
                 labels=torch.from_numpy(self._split.labels[indices]),
@@ -176,112 +176,6 @@ class EvalBatches:
                 augmentation=Augmentation(),
                 transform=self._preprocess.transform,
             )
-
-
-_Request = tuple[int, np.ndarray]
-"""An epoch, and the indices of the images to read."""
-
-
-@dataclass(frozen=True, eq=False)
-class _ReadResult:
-    """The images that were read, and the errors of the others.
-
-    The images are an array, because torch passes tensors between processes in shared memory, of which containers have
-    little (64 MB in Docker). Arrays are sent through a pipe, which takes as long.
-    """
-
-    images: UInt8[np.ndarray, "image 3 row column"]
-    indices: Int64[np.ndarray, " image"]
-    failed: dict[int, UnreadableImage]
-
-
-class _Reader(TorchDataset[_ReadResult]):
-    """Reads the images of a request, in a worker process or in this one.
-
-    Errors are returned, because torch wraps an exception that is raised in a worker in its traceback.
-
-    `cached`: the resized images of the whole split, if they are in memory.
-    """
-
-    def __init__(
-        self,
-        split: Split,
-        preprocess: Preprocess,
-        augmentation: Augmentation,
-        seed: int,
-        cached: UInt8[Tensor, "image 3 row column"] | None,
-    ):
-        self._split, self._preprocess, self._augmentation, self._seed = split, preprocess, augmentation, seed
-        self._cached = cached
-
-    @property
-    def needs_no_work(self) -> bool:
-        """Whether all images are in memory and not augmented one at a time."""
-        return self._cached is not None and not self._augmentation.changes_each_image
-
-    def __getitem__(self, request: _Request) -> _ReadResult:
-        epoch, indices = request
-        if self._cached is not None and self.needs_no_work:
-            return _ReadResult(self._cached[torch.from_numpy(indices)].numpy(), indices, {})
-        uniforms = image_uniforms(self._seed, epoch, indices, UNIFORMS)
-        images: dict[int, UInt8[Tensor, "3 row column"]] = {}
-        failed: dict[int, UnreadableImage] = {}
-        for index, image_numbers in zip(indices.tolist(), uniforms, strict=True):
-            try:
-                images[index] = self._prepare(index, image_numbers)
-            except UnreadableImage as error:
-                failed[index] = error
-        stacked = torch.stack(list(images.values())).numpy() if images else np.empty((0, 3, 1, 1), np.uint8)
-        return _ReadResult(stacked, np.array(list(images), dtype=np.int64), failed)
-
-    def _prepare(self, index: int, uniforms: Float64[np.ndarray, " uniform"]) -> UInt8[Tensor, "3 row column"]:
-        if self._cached is None:
-            image = self._split.image(index, self._preprocess.value_range)
-            image = crop_and_resize(image, uniforms, self._augmentation, self._preprocess)
-        else:
-            image = self._cached[index]
-        if not self._augmentation.changes_each_image:
-            return image
-        return augment_image(image, uniforms, self._augmentation, self._preprocess)
-
-
-def _read(reader: _Reader, requests: list[_Request], workers: int) -> Iterator[_ReadResult]:
-    if workers == 0 or reader.needs_no_work:
-        yield from map(reader.__getitem__, requests)
-        return
-    # torch warns about more workers than cores, and a recipe may be written for a larger machine.
-    workers = min(workers, usable_cores())
-    rng = torch.Generator()  # a separate one, because seeding the workers would advance torch's default one
-    loader = DataLoader(
-        reader, batch_size=None, sampler=requests, num_workers=workers, generator=rng, worker_init_fn=ignore_interrupts
-    )
-    try:
-        [Queue() for _ in range(workers + 1)]  # an iterator that can't make these prints a traceback
-        results = iter(loader)
-    except OSError as error:
-        raise UserError(
-            f"The {workers} processes that read images could not be started ({error.strerror}): run again with "
-            "workers=0, or allow more processes, open files and shared memory (docker run --shm-size)."
-        ) from error
-    try:
-        yield from results
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
-            raise
-        raise UserError(
-            f"One of the {workers} processes that read images was killed, probably because memory ran out: run again "
-            "with fewer workers. Training can be resumed from the last checkpoint."
-        ) from error
-
-
-def _images(
-    reader: _Reader, requests: list[_Request], workers: int
-) -> Iterator[tuple[Int64[np.ndarray, " selected"], UInt8[Tensor, "selected 3 row column"]]]:
-    """The images of each request. Raises UnreadableImage for the first image that can't be read."""
-    for result in _read(reader, requests, workers):
-        for error in result.failed.values():
-            raise error
-        yield result.indices, torch.from_numpy(result.images)
 
 
 @dataclass(frozen=True, eq=False)
@@ -317,9 +211,9 @@ def _read_all(
         else None
     )
     failed: dict[int, UnreadableImage] = {}
-    requests = [(0, indices) for indices in _chunks(np.arange(len(split)), 64)]
+    reader = ImageReader(split, preprocess, Augmentation(), 0, None)
     with progress("read images", total=len(split), quiet=quiet) as advance:
-        for result in _read(_Reader(split, preprocess, Augmentation(), 0, None), requests, workers):
+        for result in ImageWorkers(reader, workers).read(0, _chunks(np.arange(len(split)), 64)):
             failed |= result.failed
             if len(failed) > max_unreadable:
                 raise _too_many_unreadable(failed, max_unreadable)

@@ -93,8 +93,7 @@ class Split:
 
         Raises UnreadableImage if its file can't be decoded.
         """
-        image = self.images[int(index)]
-        return image if isinstance(image, np.ndarray) else read_image(image, value_range)
+        return decoded(self.images[int(index)], value_range)
 
     def subset(self, indices: Sequence[int] | Int64[np.ndarray, " selected"]) -> "Split":
         """The images at `indices`, in that order."""
@@ -215,6 +214,11 @@ class Dataset:
             else ()
         )
         return replace(self, splits=splits, notes=self.notes + note)
+
+
+def decoded(image: ImageSource, value_range: ValueRange | None = None) -> UInt8[np.ndarray, "row column 3"]:
+    """The pixels of an image; `value_range` is that of `read_image`. Raises UnreadableImage."""
+    return image if isinstance(image, np.ndarray) else read_image(image, value_range)
 
 
 def stored_bytes(image: ImageSource) -> int:

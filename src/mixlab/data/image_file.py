@@ -4,13 +4,14 @@ The EXIF orientation is applied, transparent pixels are blended with white, and 
 Grey images with more than 8 bits are scaled to 8 bits as in `mixlab.data.deep_image`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import simplejpeg
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, UnidentifiedImageError
 
@@ -38,6 +39,7 @@ _ORIENTATION_FIXES = {  # EXIF orientation -> the transpose that undoes it
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = range(5, 9)  # orientations that exchange rows and columns
 
 
 _DECODING = SharedContext(lambda: decoding_settings(MAX_PIXELS))
@@ -74,13 +76,43 @@ def read_image(
 
     Raises UnreadableImage.
     """
+    return read_reduced_image(source, lambda _rows, _columns: 1, value_range).pixels
+
+
+@dataclass(frozen=True, slots=True)
+class ReducedImage:
+    """A decoded image with sides that are divided by `factor` and rounded up.
+
+    `rows`, `columns`: the sides of the whole image.
+    """
+
+    pixels: UInt8[np.ndarray, "row column 3"]
+    rows: int
+    columns: int
+    factor: int
+
+
+def read_reduced_image(
+    source: ReadableFile | bytes, reduction: Callable[[int, int], int], value_range: ValueRange | None = None
+) -> ReducedImage:
+    """Decode an image file at a fraction of its resolution, if it is a JPEG, as its decoder does that in less time.
+
+    `reduction`: maps the rows and columns of the image to the factor by which its sides are divided: 1, 2, 4 or 8.
+        Other formats, and JPEGs turned by EXIF whose sides the factor does not divide, have the factor 1.
+    `value_range`: that of `read_image`.
+
+    Raises UnreadableImage.
+    """
     name = _content_name(source) if isinstance(source, bytes) else str(source)
     try:
         content = source if isinstance(source, bytes) else source.read_bytes()
     except OSError as error:
         raise UnreadableImage(name, reason_for_no_content(error)) from error
-    with _explain_errors(content, name):
-        return _decode(content, value_range)
+    with _explain_errors(content, name), _open(content) as image:
+        if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
+            return _decode_jpeg(image, content, reduction)
+        pixels = _pixels(image, value_range)
+        return ReducedImage(pixels, *pixels.shape[:2], factor=1)
 
 
 def reason_for_no_content(error: OSError) -> str:
@@ -126,9 +158,23 @@ def _reason_for_no_image(content: bytes) -> str:
     return "it is not an image in a supported format" if content else "it is empty"
 
 
-def _decode(content: bytes, value_range: ValueRange | None) -> UInt8[np.ndarray, "row column 3"]:
-    with _open(content) as image:
-        return _pixels(image, value_range)
+def _decode_jpeg(image: Image.Image, content: bytes, reduction: Callable[[int, int], int]) -> ReducedImage:
+    """Decode a grey or colour JPEG, which Pillow has opened, with simplejpeg: faster, and with the same pixels."""
+    orientation = _orientation(image)
+    columns, rows = image.size[::-1] if orientation in _SIDEWAYS else image.size
+    factor = reduction(rows, columns)
+    transpose = _ORIENTATION_FIXES.get(orientation)
+    if transpose is not None and (rows % factor or columns % factor):
+        factor = 1  # the rounded side would be the first one
+    try:
+        height, width = -(-image.height // factor), -(-image.width // factor)
+        pixels = simplejpeg.decode_jpeg(content, min_height=height, min_width=width)
+    except ValueError:  # simplejpeg refuses a file that differs in any way from the standard
+        image.draft(image.mode, (image.width // factor, image.height // factor))
+        pixels = np.array(image.convert("RGB"))
+    if transpose is not None:
+        pixels = np.array(Image.fromarray(pixels).transpose(transpose))
+    return ReducedImage(pixels, rows, columns, factor)
 
 
 def _pixels(image: Image.Image, value_range: ValueRange | None) -> UInt8[np.ndarray, "row column 3"]:

@@ -133,7 +133,7 @@ class Preprocess:
             torch.tensor(values, dtype=torch.float32, device=images.device)[:, None, None] * 255
             for values in (self.mean, self.std)
         )
-        return (images - mean) / std
+        return images.to(torch.float32).sub_(mean).div_(std)
 
     def finished(self, images: UInt8[Tensor, "image 3 row column"]) -> Float[Tensor, "image 3 row column"]:
         """Normalise and transform resized images, as in evaluation."""

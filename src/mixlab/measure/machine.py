@@ -13,7 +13,18 @@ import torch
 
 from mixlab.errors import UserError
 
-_PACKAGES = ("mixlab", "torch", "torchvision", "timm", "accelerate", "einops", "numpy", "pillow", "scikit-learn")
+_PACKAGES = (
+    "mixlab",
+    "torch",
+    "torchvision",
+    "timm",
+    "accelerate",
+    "einops",
+    "numpy",
+    "pillow",
+    "simplejpeg",
+    "scikit-learn",
+)
 
 
 def pick_device(name: str | torch.device | None = None) -> torch.device:

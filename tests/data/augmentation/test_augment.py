@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 from torchvision import transforms
 
 from mixlab.data.augmentation.affine import Affine
@@ -9,9 +12,10 @@ from mixlab.data.augmentation.augment import (
     Augmentation,
     Mixup,
     MixupOrCutmix,
-    augment_batch,
     augment_image,
+    augment_normalised,
     crop_and_resize,
+    rearrange_pixels,
 )
 from mixlab.data.augmentation.crop import InceptionCrop, RandomResizedCrop
 from mixlab.data.augmentation.erasing import RandomErasing
@@ -33,6 +37,11 @@ PER_IMAGE = {
     "randaugment_torchvision": RandAugmentTorchvision(2, 12),
     "color_jitter": ColorJitter(0.4, 0.4, 0.4),
 }
+
+
+def augment_batch(images: torch.Tensor, uniforms: np.ndarray, augmentation: Augmentation) -> torch.Tensor:
+    """The whole second stage."""
+    return augment_normalised(rearrange_pixels(images, uniforms, augmentation), uniforms, augmentation)
 
 
 def make_uniforms(images: int, **columns: float) -> np.ndarray:
@@ -61,6 +70,35 @@ def test_the_augmentation_of_an_image_does_not_depend_on_its_batch(augmentation)
     whole_batch = augment_batch(images, uniforms, augmentation)
     for indices in ([5], [36, 5], [*range(20, 3, -1)]):
         assert augment_batch(images[indices], uniforms[indices], augmentation).equal(whole_batch[indices])
+
+
+def test_a_batch_of_bytes_is_flipped_and_shifted_as_each_normalised_image():
+    images = torch.randint(0, 256, (50, 3, 16, 16), dtype=torch.uint8)
+    uniforms = image_uniforms(0, 0, np.arange(50), UNIFORMS)
+    preprocess = Preprocess((16, 16), mean=(0.2, 0.5, 0.7), std=(0.1, 0.2, 0.3))
+    expected = []
+    for image, numbers in zip(images, uniforms, strict=True):
+        one = (image - 255 * torch.tensor([0.2, 0.5, 0.7])[:, None, None]) / (
+            255 * torch.tensor([0.1, 0.2, 0.3])[:, None, None]
+        )
+        one = one.flip(-1) if numbers[0] < 0.5 else one
+        row, column = (int(number * 5) for number in numbers[5:7])
+        padded = functional.pad(one[None], (2, 2, 2, 2), mode="reflect")[0]
+        expected.append(padded[:, row : row + 16, column : column + 16])
+    before = images.clone()
+    rearranged = rearrange_pixels(images, uniforms, Augmentation(flip=True, pad_crop=2))
+    assert images.equal(before)
+    assert preprocess.normalised(rearranged).equal(torch.stack(expected))
+
+
+@pytest.mark.parametrize(
+    "augmentation", [Augmentation(flip=True), Augmentation(pad_crop=3), EVERYTHING, replace(EVERYTHING, affine=None)]
+)
+def test_pixels_can_be_rearranged_before_they_are_normalised(augmentation):
+    images = torch.randint(0, 256, (20, 3, 16, 16), dtype=torch.uint8)
+    uniforms = image_uniforms(0, 0, np.arange(20), UNIFORMS)
+    first = PREPROCESS.normalised(rearrange_pixels(images, uniforms, augmentation))
+    assert first.equal(rearrange_pixels(PREPROCESS.normalised(images), uniforms, augmentation))
 
 
 def test_eight_equal_images_become_eight_different_ones():

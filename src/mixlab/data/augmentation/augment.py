@@ -1,9 +1,9 @@
 """Augmentation with random numbers per image, independent of the rest of the batch and of the workers.
 
 There are two stages. Random crop, RandAugment and colour jitter are applied to uint8 images, one at a time. Flip,
-affine, padded crop and random erasing are applied to a batch of normalised float images, on its device. The flip comes
-after RandAugment, but before it in the reference implementations. Since the signs of the operations are random too,
-this changes only which side of the image a vertical shear leaves in place. For mixup and CutMix see
+affine, padded crop and random erasing are applied to a batch, on its device, in this order. The flip comes after
+RandAugment, but before it in the reference implementations. Since the signs of the operations are random too, this
+changes only which side of the image a vertical shear leaves in place. For mixup and CutMix see
 `mixlab.data.augmentation.mixing`.
 
 Axes:  image               an image of a batch
@@ -15,10 +15,9 @@ from dataclasses import InitVar, dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, UInt8
+from jaxtyping import Float, Float64, Shaped, UInt8
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from mixlab.data.augmentation import affine, crop, erasing, image_operations, jitter
 from mixlab.data.augmentation.affine import Affine, apply_affine
@@ -34,7 +33,9 @@ from mixlab.data.augmentation.jitter import ColorJitter, apply_jitter
 from mixlab.data.augmentation.randaugment_tf import RandAugmentTf, randaugment_as_tf
 from mixlab.data.augmentation.randaugment_timm import RandAugmentTimm, randaugment_as_timm
 from mixlab.data.augmentation.randaugment_torchvision import RandAugmentTorchvision, randaugment_as_torchvision
+from mixlab.data.augmentation.resized_crop import read_resized_crop
 from mixlab.data.augmentation.validation import require
+from mixlab.data.dataset import ImageSource, decoded
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 
@@ -150,18 +151,22 @@ def _one_of(names: tuple[str, ...]) -> str:
 
 
 def crop_and_resize(
-    image: UInt8[np.ndarray, "row column 3"],
+    image: ImageSource,
     uniforms: Float64[np.ndarray, " uniform"],
     augmentation: Augmentation,
     preprocess: Preprocess,
 ) -> UInt8[Tensor, "3 rows columns"]:
-    """Resize an image, or a random crop of it, to the input size of the model."""
-    if augmentation.crop is None:
-        return preprocess.resized(image)
-    rows, columns, _ = image.shape
-    box = crop_box(augmentation.crop, rows, columns, uniforms[_CROP])
-    interpolation = interpolation_of(augmentation.crop, preprocess.interpolation)
-    return preprocess.stretched(image, box, pick_interpolation(interpolation, uniforms[_CROP][-1]))
+    """Read an image, and resize it, or a random crop of it, to the input size of the model. Raises UnreadableImage."""
+    crop = augmentation.crop
+    if crop is None:
+        return preprocess.resized(decoded(image, preprocess.value_range))
+    return read_resized_crop(
+        image,
+        lambda rows, columns: crop_box(crop, rows, columns, uniforms[_CROP]),
+        preprocess.image_size,
+        pick_interpolation(interpolation_of(crop, preprocess.interpolation), uniforms[_CROP][-1]),
+        preprocess.value_range,
+    )
 
 
 def augment_image(
@@ -185,31 +190,57 @@ def augment_image(
     return torch.from_numpy(np.array(pil_image)).permute(2, 0, 1)
 
 
-def augment_batch(
+def rearrange_pixels(
+    images: Shaped[Tensor, "image channel row column"],
+    uniforms: Float64[np.ndarray, "image uniform"],
+    augmentation: Augmentation,
+) -> Shaped[Tensor, "image channel row column"]:
+    """The first part of the second stage: flip, and padded crop unless there is an affine transform before it.
+
+    It only moves pixels, so it has the same result before and after normalisation. Before, they are four times smaller.
+    """
+    if augmentation.flip:
+        images = _flip(images, uniforms[:, _FLIP])
+    if augmentation.pad_crop and augmentation.affine is None:
+        images = _pad_and_crop(images, uniforms[:, _PAD_CROP], augmentation.pad_crop)
+    return images
+
+
+def augment_normalised(
     images: Float[Tensor, "image channel row column"],
     uniforms: Float64[np.ndarray, "image uniform"],
     augmentation: Augmentation,
 ) -> Float[Tensor, "image channel row column"]:
-    """The second stage: apply flip, affine, padded crop and random erasing, in this order, to a batch."""
-    if augmentation.flip:
-        flip = torch.from_numpy(uniforms[:, _FLIP] < 0.5).to(images.device)
-        images = torch.where(flip[:, None, None, None], images.flip(-1), images)
+    """The rest of the second stage: affine and the padded crop after it, and random erasing."""
     if augmentation.affine is not None:
         images = apply_affine(images, uniforms[:, _AFFINE], augmentation.affine)
-    if augmentation.pad_crop:
-        images = _pad_and_crop(images, uniforms[:, _PAD_CROP], augmentation.pad_crop)
+        if augmentation.pad_crop:
+            images = _pad_and_crop(images, uniforms[:, _PAD_CROP], augmentation.pad_crop)
     if augmentation.random_erasing is not None:
         images = erase(images, uniforms[:, _ERASING], augmentation.random_erasing)
     return images
 
 
+def _flip(
+    images: Shaped[Tensor, "image channel row column"], uniforms: Float64[np.ndarray, " image"]
+) -> Shaped[Tensor, "image channel row column"]:
+    flipped = torch.from_numpy(np.flatnonzero(uniforms < 0.5)).to(images.device)
+    return images.index_copy(0, flipped, images.index_select(0, flipped).flip(-1))
+
+
 def _pad_and_crop(
-    images: Float[Tensor, "image channel row column"], uniforms: Float64[np.ndarray, "image 2"], pad: int
-) -> Float[Tensor, "image channel row column"]:
+    images: Shaped[Tensor, "image channel row column"], uniforms: Float64[np.ndarray, "image 2"], pad: int
+) -> Shaped[Tensor, "image channel row column"]:
     rows, columns = images.shape[-2:]
-    offsets = torch.from_numpy(np.floor(uniforms * (2 * pad + 1)).astype(np.int64)).to(images.device)
-    padded = F.pad(images, (pad, pad, pad, pad), mode="reflect")
-    image = torch.arange(len(images), device=images.device)[:, None, None]
-    row = (offsets[:, :1] + torch.arange(rows, device=images.device))[:, :, None]
-    column = (offsets[:, 1:] + torch.arange(columns, device=images.device))[:, None, :]
-    return padded.movedim(1, -1)[image, row, column].movedim(-1, 1)
+    row, column = torch.from_numpy(np.floor(uniforms * (2 * pad + 1)).astype(np.int64)).to(images.device).unbind(1)
+    windows = _reflect(_reflect(images, pad, 2), pad, 3).unfold(2, rows, 1).unfold(3, columns, 1)
+    return windows[torch.arange(len(images), device=images.device), :, row, column]
+
+
+def _reflect(
+    images: Shaped[Tensor, "image channel row column"], pad: int, axis: int
+) -> Shaped[Tensor, "image channel padded_row padded_column"]:
+    """Pad both ends of an axis with the pixels next to the edge, mirrored: `F.pad`, which is for floats on a GPU."""
+    size = images.shape[axis]
+    before, after = images.narrow(axis, 1, pad), images.narrow(axis, size - 1 - pad, pad)
+    return torch.cat([before.flip(axis), images, after.flip(axis)], dim=axis)
