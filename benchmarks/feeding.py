@@ -21,9 +21,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import timm.data
 import torch
 from PIL import Image
+from timm.data.dataset_factory import create_dataset
+from timm.data.loader import create_loader
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -167,13 +168,13 @@ def torchvision_epochs(dataset: ImageFolder, batch: int, workers: int) -> Epoch:
 
 
 def timm_epochs(root: Path, batch: int, workers: int) -> Epoch:
-    loader = timm.data.create_loader(
-        timm.data.create_dataset("", str(root)),
+    loader = create_loader(
+        create_dataset("", str(root)),  # pyright: ignore[reportArgumentType]
         input_size=(3, SIDE, SIDE),
         batch_size=batch,
         is_training=True,
         interpolation="bicubic",
-        color_jitter=None,
+        color_jitter=None,  # pyright: ignore[reportArgumentType]
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
         num_workers=workers,

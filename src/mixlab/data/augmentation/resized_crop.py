@@ -78,5 +78,6 @@ def resize_fractional_crop(
     left, top = math.floor(box[0]), math.floor(box[1])
     window = image[top : math.ceil(box[3]), left : math.ceil(box[2])]
     inner = box[0] - left, box[1] - top, box[2] - left, box[3] - top
-    resized = Image.fromarray(window).resize(size[::-1], RESAMPLING[interpolation], box=inner)
+    rows, columns = size
+    resized = Image.fromarray(window).resize((columns, rows), RESAMPLING[interpolation], box=inner)
     return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
