@@ -17,6 +17,7 @@ from mixlab.data.readers.cifar10 import CLASSES
 from mixlab.evaluation.probes import features
 from mixlab.report.table import render
 from mixlab.runs.folder import Run
+from mixlab.training.recipes.recipe_files import recipe_text
 from mixlab.weights.load import load
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -223,3 +224,27 @@ def test_the_page_about_performance_begins_with_losses(tmp_path):
     assert "2 x is reached" not in losses and "2 x is reached" in numbers
     assert "≤ 1.3" in numbers and "≥ 2" in numbers
     assert page.index("## new") < page.index("## old") < page.index("2026-01-03-other.json")
+
+
+@pytest.mark.long
+def test_trainings_under_the_plan_are_compared_with_stock_ones(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("MIXLAB_RUNS", str(tmp_path / "runs"))
+    recipe = tmp_path / "short.toml"
+    recipe.write_text(recipe_text("digits_convmixer").replace("epochs = 25", "epochs = 2"))
+    out = tmp_path / "results.json"
+    monkeypatch.setattr(sys, "argv", ["same_learning.py", str(recipe), "--seeds", "2", "--out", str(out)])
+
+    runpy.run_path(str(BENCHMARKS / "same_learning.py"), run_name="__main__")
+
+    results = json.loads(out.read_text())
+    assert [len(results["top1"][speed]) for speed in ("auto", "off")] == [2, 2]
+    assert [len(losses) for losses in results["losses"]["auto"]] == [2, 2]
+    assert results["difference"]["value"] == pytest.approx(
+        sum(results["top1"]["auto"]) / 2 - sum(results["top1"]["off"]) / 2
+    )
+    assert "p of a difference of half a point" in capsys.readouterr().out
+
+
+def test_the_largest_difference_of_losses_is_in_units_of_their_spread():
+    largest = runpy.run_path(str(BENCHMARKS / "same_learning.py"))["largest_loss_difference"]
+    assert largest([[1.0, 2.0], [3.0, 4.0]], [[1.0, 5.0], [3.0, 7.0]]) == pytest.approx(3 / 2**0.5)
