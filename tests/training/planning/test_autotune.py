@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 
-from mixlab.data.dataset import Split
 from mixlab.data.image_file import UnreadableImage
 from mixlab.errors import UserError
 from mixlab.measure import timing
@@ -269,14 +268,20 @@ def test_one_of_several_processes_times_its_share_of_a_batch(make_job):
     assert (plan.micro_batch, plan.processes) == (2, 2)
 
 
-def test_only_the_images_of_one_step_are_read(make_job, shades, monkeypatch):
+def test_only_the_images_of_one_step_are_read(make_job, shades):
     read = []
-    image = Split.image
-    monkeypatch.setattr(
-        Split, "image", lambda split, index, *rest: read.append(split.names[index]) or image(split, index, *rest)
-    )
-    select_plan(make_job(), no_message)
-    assert len(read) == 8
+
+    class Images(list):
+        def __getitem__(self, index):
+            read.append(index)
+            return super().__getitem__(index)
+
+    train = shades.splits["train"]
+    recorded = replace(train, images=Images(train.images))
+    job = make_job(dataset=replace(shades, splits=shades.splits | {"train": recorded}))
+    read.clear()
+    select_plan(job, no_message)
+    assert read == list(range(8))
 
 
 def memory_for(n_images: int, monkeypatch: pytest.MonkeyPatch) -> None:
