@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 def activation_bytes(
     network: nn.Module,
-    images_shape: tuple[int, int, int, int],
+    images_shape: tuple[int, ...],
     loss: Callable[[Tensor, Tensor], Tensor],
     *,
     device: torch.device,
@@ -22,7 +22,7 @@ def activation_bytes(
     """Bytes of the tensors saved for the backward pass, without the images and the model's own tensors.
 
     network:      the model, on any device including meta. Its training or evaluation mode is used as it is.
-    images_shape: (image, channel, row, column).
+    images_shape: the shape of the input: for a model, (image, channel, row, column).
     loss:         function of (logits, images) that returns a scalar.
     device:       the device of the simulated pass; it must exist on this machine.
     cast:         returns the context manager of the forward pass, for example autocast.

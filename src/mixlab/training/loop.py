@@ -18,6 +18,7 @@ from mixlab.runs.checkpoints import Checkpoint
 from mixlab.runs.folder import Run
 from mixlab.speed.allocator import retain_freed_memory
 from mixlab.speed.plan import Plan, prepare_for_training
+from mixlab.training.activation_checkpointing import checkpointed
 from mixlab.training.distributed import (
     all_gather,
     all_reduce_any,
@@ -108,6 +109,8 @@ def _fit(job: Job, plan: Plan, writer: RunWriter, *, quiet: bool) -> None:
     validation = Validation(job, accelerator, quiet=quiet) if "validation" in job.dataset.splits else None
     torch.manual_seed(recipe.seed)
     network = prepare_for_training(job.build(), device, plan)
+    if recipe.activation_checkpointing == "blocks":
+        checkpointed(network)
     model = parallelize(network, accelerator, recipe.parallel)
     optimizers = [accelerator.prepare(optimizer) for optimizer in build_optimizers(recipe.optimizer, network)]
     ema = ModelEma(network, recipe.ema.decay) if recipe.ema else None

@@ -39,6 +39,7 @@ from mixlab.speed.plan import (
     time_steps,
 )
 from mixlab.speed.training_rewrites import TrainingRewrites
+from mixlab.training.activation_checkpointing import checkpointed
 from mixlab.training.job import Job
 from mixlab.training.objective import Objective, make_objective
 from mixlab.training.optimizer import build_optimizers
@@ -248,7 +249,8 @@ class TimedStep:
 
     @cached_property
     def _model(self) -> nn.Module:
-        return prepare_for_training(self._job.build(), self._job.device, self._plan)
+        model = prepare_for_training(self._job.build(), self._job.device, self._plan)
+        return checkpointed(model) if self._job.recipe.activation_checkpointing == "blocks" else model
 
     @cached_property
     def _optimizers(self) -> list[torch.optim.Optimizer]:

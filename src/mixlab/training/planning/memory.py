@@ -1,19 +1,22 @@
 """The memory of a training step, estimated from tensor shapes."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from math import ceil
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mixlab.measure.activations import activation_bytes
 from mixlab.speed.plan import Plan
+from mixlab.training.activation_checkpointing import blocks_of
 from mixlab.training.job import Job
 from mixlab.training.loss import compute_class_weights, compute_loss
 from mixlab.training.optimizer import build_optimizers
 from mixlab.training.recipes.schema import Recipe
 from mixlab.weights.load import build_with_weights, load_pretrained
+from mixlab.zoo.timm_models import TimmModel
 
 _TENSORS_PER_PARAMETER = {torch.optim.AdamW: 2, torch.optim.SGD: 1, torch.optim.Muon: 1}
 
@@ -40,7 +43,8 @@ def estimate_memory(job: Job, plan: Plan, network: nn.Module) -> dict[str, int]:
         "copy of the parameters for SAM": trained // shards if recipe.optimizer.sam_rho else 0,
         "teacher": _bytes(teacher.state_dict().values()) if teacher else 0,
         "images": 4 * image_bytes(job) * ceil(job.batch / plan.processes),
-        "activations for the backward pass": activation_bytes(
+        "activations for the backward pass": _activation_bytes(
+            job,
             network,
             (max_micro_batch(job, plan), 3, *job.preprocess.image_size),
             lambda logits, images: compute_loss(logits, torch.zeros_like(logits), recipe.loss, class_weights),
@@ -49,6 +53,35 @@ def estimate_memory(job: Job, plan: Plan, network: nn.Module) -> dict[str, int]:
         ),
     }
     return {purpose: size for purpose, size in sizes.items() if size}
+
+
+def _activation_bytes(
+    job: Job,
+    network: nn.Module,
+    images_shape: tuple[int, ...],
+    loss: Callable[[Tensor, Tensor], Tensor],
+    **options: Any,
+) -> int:
+    """`activation_bytes`; with activation checkpointing, those of all blocks but the largest one are not saved.
+
+    timm's models have no common name for their blocks, so their estimate is that without checkpointing.
+    """
+    everything = activation_bytes(network, images_shape, loss, **options)
+    if job.recipe.activation_checkpointing == "off" or isinstance(network, TimmModel):
+        return everything
+    shapes: dict[nn.Module, tuple[int, ...]] = {}
+    handles = [
+        block.register_forward_pre_hook(lambda block, given: shapes.update({block: tuple(given[0].shape)}))
+        for block in blocks_of(network)
+    ]
+    activation_bytes(network, images_shape, loss, **options)
+    for handle in handles:
+        handle.remove()
+    of_blocks = [
+        activation_bytes(block, shape, lambda outputs, _: outputs.float().sum(), **options)
+        for block, shape in shapes.items()
+    ]
+    return everything - sum(of_blocks) + max(of_blocks)
 
 
 def max_micro_batch(job: Job, plan: Plan) -> int:

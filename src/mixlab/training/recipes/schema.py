@@ -255,6 +255,7 @@ class Recipe(Section):
     non_finite: Literal["stop", "skip"] = "stop"  # skip steps with gradients that are not finite
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     speed: Literal["auto", "off"] = "auto"
+    activation_checkpointing: Literal["off", "blocks"] = "off"  # less memory: blocks are computed twice in a step
     parallel: Literal["ddp", "fsdp"] = "ddp"  # with several processes: replicate or shard the model
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
     config: dict[str, Any] = {}  # fields of the model's config

@@ -1,0 +1,58 @@
+"""Activation checkpointing: blocks whose activations are computed again in the backward pass.
+
+Only the input of a block is saved in the forward pass, which takes less memory and one more forward pass of the block.
+Chen et al. 2016, https://arxiv.org/abs/1604.06174.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from mixlab.zoo.timm_models import TimmModel
+
+
+def checkpointed(network: nn.Module) -> nn.Module:
+    """Make `network` compute its blocks again in the backward pass. Gradients and names of parameters stay the same."""
+    if isinstance(network, TimmModel):
+        network.network.set_grad_checkpointing()
+    else:
+        for block in blocks_of(network):
+            block.forward = partial(_forward, block, block.forward)
+    return network
+
+
+def blocks_of(network: nn.Module) -> list[nn.Module]:
+    """The blocks of a network with a `body`; those of a DaViT are in its stages."""
+    body = network.get_submodule("body")
+    return [block for child in body.children() for block in getattr(child, "blocks", [child])]
+
+
+def _forward(block: nn.Module, forward: Any, x: Any) -> Any:
+    if not block.training:
+        return forward(x)
+    contexts = partial(_contexts, block)
+    return checkpoint(forward, x, use_reentrant=False, context_fn=contexts)
+
+
+def _contexts(block: nn.Module) -> tuple[Any, Any]:
+    """The contexts of the first and of the second forward pass."""
+    return nullcontext(), _without_running_statistics(block)
+
+
+@contextmanager
+def _without_running_statistics(block: nn.Module) -> Iterator[None]:
+    """The running statistics of batch normalisation are updated in the first pass only."""
+    norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
+    before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]  # pyright: ignore
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, (momentum, batches) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(batches)  # pyright: ignore
