@@ -248,3 +248,15 @@ def test_trainings_under_the_plan_are_compared_with_stock_ones(monkeypatch, tmp_
 def test_the_largest_difference_of_losses_is_in_units_of_their_spread():
     largest = runpy.run_path(str(BENCHMARKS / "same_learning.py"))["largest_loss_difference"]
     assert largest([[1.0, 2.0], [3.0, 4.0]], [[1.0, 5.0], [3.0, 7.0]]) == pytest.approx(3 / 2**0.5)
+
+
+@pytest.mark.long
+def test_the_price_of_activation_checkpointing_is_measured(tmp_path):
+    out = tmp_path / "results.json"
+    settings = ["--model", "mixer_nano", "--batch", "4", "--rounds", "3", "--out", str(out)]
+    benchmark = str(BENCHMARKS / "activation_checkpointing.py")
+    finished = subprocess.run([sys.executable, benchmark, *settings], capture_output=True, text=True, check=True)
+    results = json.loads(out.read_text())
+    assert [len(samples) for samples in results["seconds"].values()] == [3, 3]
+    assert all(size > 0 for size in results["peak_bytes"].values())
+    assert "speed ratio, checkpointed / stock" in finished.stdout
