@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import simplejpeg
 from PIL import Image, ImageOps
 
 from mixlab.data import image_file
@@ -211,7 +212,15 @@ def test_a_jpeg_that_the_faster_decoder_refuses_has_the_pixels_of_pillow(damage,
         raise ValueError("extraneous bytes")
 
     content = damage(jpeg(64, 48))
-    monkeypatch.setattr(image_file.simplejpeg, "decode_jpeg", refuse)
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", refuse)
+    for factor in (1, 2, 8):
+        image = read_reduced_image(content, lambda *_, factor=factor: factor)
+        assert np.array_equal(image.pixels, as_pillow(content, factor))
+
+
+def test_without_the_faster_decoder_a_jpeg_has_the_pixels_of_pillow(monkeypatch):
+    monkeypatch.setitem(sys.modules, "simplejpeg", None)
+    content = jpeg(64, 48)
     for factor in (1, 2, 8):
         image = read_reduced_image(content, lambda *_, factor=factor: factor)
         assert np.array_equal(image.pixels, as_pillow(content, factor))

@@ -11,7 +11,6 @@ from io import BytesIO
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-import simplejpeg
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, UnidentifiedImageError
 
@@ -159,7 +158,10 @@ def _reason_for_no_image(content: bytes) -> str:
 
 
 def _decode_jpeg(image: Image.Image, content: bytes, reduction: Callable[[int, int], int]) -> ReducedImage:
-    """Decode a grey or colour JPEG, which Pillow has opened, with simplejpeg: faster, and with the same pixels."""
+    """Decode a grey or colour JPEG, which Pillow has opened, with simplejpeg: faster, and with the same pixels.
+
+    Pillow decodes it where simplejpeg is not installed, and where it refuses a file that differs from the standard.
+    """
     orientation = _orientation(image)
     columns, rows = image.size[::-1] if orientation in _SIDEWAYS else image.size
     factor = reduction(rows, columns)
@@ -168,8 +170,10 @@ def _decode_jpeg(image: Image.Image, content: bytes, reduction: Callable[[int, i
         factor = 1  # the rounded side would be the first one
     try:
         height, width = -(-image.height // factor), -(-image.width // factor)
-        pixels = simplejpeg.decode_jpeg(content, min_height=height, min_width=width)
-    except ValueError:  # simplejpeg refuses a file that differs in any way from the standard
+        from simplejpeg import decode_jpeg
+
+        pixels = decode_jpeg(content, min_height=height, min_width=width)
+    except (ModuleNotFoundError, ValueError):
         image.draft(image.mode, (image.width // factor, image.height // factor))
         pixels = np.array(image.convert("RGB"))
     if transpose is not None:

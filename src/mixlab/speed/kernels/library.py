@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-import ninja
 import torch
 from torch import Tensor
 
@@ -77,7 +76,7 @@ def kernels() -> Kernels:
     if not library.is_file():
         try:
             _compile(library)
-        except (RuntimeError, OSError) as error:
+        except (ImportError, RuntimeError, OSError) as error:
             raise KernelsUnavailableError(f"{compiler} can't compile them") from error
         except WriteError as error:
             raise KernelsUnavailableError(str(error).removesuffix(".")) from error
@@ -97,6 +96,8 @@ def _compile(library: Path) -> None:
 @contextmanager
 def _ninja_on_path() -> Iterator[None]:
     """Within the context, `$PATH` has ninja also if the virtual environment is not active."""
+    import ninja
+
     before = os.environ.get("PATH", "")
     os.environ["PATH"] = os.pathsep.join((ninja.BIN_DIR, before))
     try:
