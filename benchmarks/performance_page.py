@@ -5,7 +5,8 @@
 A result file is JSON with `date`, and the machine as `machine` or `device`. What the page shows of it depends on its
 content:
 
-kind = "benchmark"   results.json of `mixlab benchmark`: the ratios to stock PyTorch and timm, and fractions of the peak
+kind = "benchmark"   results.json of `mixlab benchmark`: the ratios to stock PyTorch and timm, and fractions of the peak;
+                     `goals` may have the ratio to stock PyTorch that each model should reach
 kind = "papers"      results.json of `mixlab benchmark --paper`: the rank correlations
 claims               a list of {claim, value, goal}: a sentence, a number or an estimate {value, low, high}, and the
                      number that it should reach; `at_most` instead of `goal` for a number that should be small
@@ -109,7 +110,7 @@ def claims_of(file: Path, content: Mapping[str, Any]) -> list[Claim]:
             Claim(
                 f"{result['model']}, {result['task']}, batch {result['batch']}: mixlab / {peer.replace('_', ' ')}",
                 Estimate(ratio, *result["ratio_intervals"][peer], n=len(result["rows"][0]["seconds"]), unit=""),
-                None,
+                content.get("goals", {}).get(result["model"]) if peer == "best_stock" else None,
                 at_most=False,
                 **source,
             )
