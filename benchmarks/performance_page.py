@@ -5,7 +5,7 @@
 A result file is JSON with `date`, and the machine as `machine` or `device`. What the page shows of it depends on its
 content:
 
-kind = "benchmark"   results.json of `mixlab benchmark`: the ratios to stock PyTorch and timm, and fractions of the peak;
+kind = "benchmark"   results.json of `mixlab benchmark`: the ratios to stock PyTorch and timm, fractions of the peak;
                      `goals` may have the ratio to stock PyTorch that each model should reach
 kind = "papers"      results.json of `mixlab benchmark --paper`: the rank correlations
 claims               a list of {claim, value, goal}: a sentence, a number or an estimate {value, low, high}, and the
