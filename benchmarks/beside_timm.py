@@ -9,8 +9,6 @@ short benchmark selects. The goal is a speed of at least 0.97 of timm's.
 
 import argparse
 import copy
-import ctypes
-import platform
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -21,22 +19,18 @@ from typing import Any
 
 import timm
 import torch
-from timm.models.convmixer import ConvMixer as TimmConvMixer
-from timm.models.davit import DaVit as TimmDaVit
-from timm.models.mlp_mixer import MlpMixer as TimmMixer
 from torch import Tensor, nn
 
+from mixlab.benchmark.timm_peer import timm_network
 from mixlab.files import write_json
 from mixlab.measure import machine
 from mixlab.measure.timing import interleaved, speed_ratio
 from mixlab.models.contract import height_and_width
-from mixlab.models.convmixer import ConvMixerConfig
-from mixlab.models.davit import DaViTConfig
-from mixlab.models.mixer import MixerConfig
 from mixlab.report.table import Column, Table, print_table
+from mixlab.speed.allocator import retain_freed_memory
 from mixlab.speed.plan import ComputeMode, candidates, prepare_model
 from mixlab.stats.estimate import Estimate
-from mixlab.zoo.architecture import create_model
+from mixlab.zoo.architecture import FAMILIES, architecture
 
 GOAL = 0.97
 SITTINGS = 3  # each with new copies of both models, because memory placement can change the speed by a few per cent
@@ -87,19 +81,6 @@ def record(results: list[Result], device: torch.device) -> dict[str, Any]:
     }
 
 
-def retain_freed_memory() -> None:
-    """Configure glibc to keep large freed buffers, for both sides.
-
-    By default this depends on earlier allocations of the process: the same model had 0 or 35,000 page faults per call,
-    a third of its time, and the ratio of two equal sides was 0.67.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        trim_threshold, mmap_max = -1, -4  # malloc.h
-        libc = ctypes.CDLL(None)
-        libc.mallopt(trim_threshold, 2**31 - 1)
-        libc.mallopt(mmap_max, 0)
-
-
 def compare(name: str, batch: int, rounds: int, device: torch.device) -> Iterator[Result]:
     """Time prediction and training step of one model against timm's."""
     ours, theirs = pair(name)
@@ -130,50 +111,14 @@ def compare(name: str, batch: int, rounds: int, device: torch.device) -> Iterato
 
 def pair(name: str) -> tuple[Any, nn.Module]:
     """The model of mixlab and of timm with the same random weights. Both state_dicts have the same order."""
-    ours: Any = create_model(name, **({"gelu": "erf"} if name.startswith("mixer") else {}))
+    described = architecture(name, **({"gelu": "erf"} if name.startswith("mixer") else {}))
+    theirs = timm_network(described) if described.family in FAMILIES else None
+    if theirs is None:
+        raise SystemExit(f"{name} is not one of mixlab's three families: timm has no model to compare it with.")
+    ours: Any = described.build()
     nn.init.normal_(ours.head.weight)  # a Mixer's head is initialised to 0, so all logits would be 0
-    theirs = timm_model(ours.config)
     theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
     return ours, theirs
-
-
-def timm_model(config: Any) -> nn.Module:
-    """timm's model for a config. It uses the class, because timm has registered names for some sizes only."""
-    match config:
-        case MixerConfig():
-            return TimmMixer(
-                num_classes=config.classes,
-                img_size=config.image_size,  # pyright: ignore[reportArgumentType]  # it also accepts (height, width)
-                in_chans=config.image_channels,
-                patch_size=config.patch_size,
-                num_blocks=config.depth,
-                embed_dim=config.channels,
-                mlp_ratio=(config.token_hidden / config.channels, config.channel_hidden / config.channels),
-            )
-        case ConvMixerConfig():
-            return TimmConvMixer(
-                num_classes=config.classes,
-                in_chans=config.image_channels,
-                dim=config.channels,
-                depth=config.depth,
-                kernel_size=config.kernel_size,
-                patch_size=config.patch_size,
-                act_layer=nn.GELU if config.activation == "gelu" else nn.ReLU,
-            )
-        case DaViTConfig():
-            return TimmDaVit(
-                num_classes=config.classes,
-                in_chans=config.image_channels,
-                embed_dims=config.channels,
-                depths=config.depths,
-                num_heads=config.heads,
-                window_size=config.window,
-                down_kernel_size=config.merge_kernel,
-            )
-        case _:
-            raise SystemExit(
-                f"{type(config).__name__} is not one of mixlab's three families: timm has no model to compare it with."
-            )
 
 
 def require_equal_logits(ours: nn.Module, theirs: nn.Module, images: Tensor) -> None:

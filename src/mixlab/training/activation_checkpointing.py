@@ -9,10 +9,19 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from mixlab.speed.plan import Plan, prepare_for_training
+from mixlab.training.job import Job
 from mixlab.zoo.timm_models import TimmModel
+
+
+def build_for_steps(job: Job, device: torch.device, plan: Plan) -> nn.Module:
+    """A new model of `job`, as the training steps of `plan` execute it."""
+    network = prepare_for_training(job.build(), device, plan)
+    return checkpointed(network) if job.recipe.activation_checkpointing == "blocks" else network
 
 
 def checkpointed(network: nn.Module) -> nn.Module:

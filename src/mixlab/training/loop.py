@@ -17,8 +17,8 @@ from mixlab.report.progress import progress as progress_bar
 from mixlab.runs.checkpoints import Checkpoint
 from mixlab.runs.folder import Run
 from mixlab.speed.allocator import retain_freed_memory
-from mixlab.speed.plan import Plan, prepare_for_training
-from mixlab.training.activation_checkpointing import checkpointed
+from mixlab.speed.plan import Plan
+from mixlab.training.activation_checkpointing import build_for_steps
 from mixlab.training.distributed import (
     all_gather,
     all_reduce_any,
@@ -108,9 +108,7 @@ def _fit(job: Job, plan: Plan, writer: RunWriter, *, quiet: bool) -> None:
     steps_per_epoch, steps = len(batches), job.steps(len(batches))
     validation = Validation(job, accelerator, quiet=quiet) if "validation" in job.dataset.splits else None
     torch.manual_seed(recipe.seed)
-    network = prepare_for_training(job.build(), device, plan)
-    if recipe.activation_checkpointing == "blocks":
-        checkpointed(network)
+    network = build_for_steps(job, device, plan)
     model = parallelize(network, accelerator, recipe.parallel)
     optimizers = [accelerator.prepare(optimizer) for optimizer in build_optimizers(recipe.optimizer, network)]
     ema = ModelEma(network, recipe.ema.decay) if recipe.ema else None

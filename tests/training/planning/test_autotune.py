@@ -41,11 +41,9 @@ def quick_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 def timed_modes(monkeypatch: pytest.MonkeyPatch) -> list[ComputeMode]:
     """The modes for which autotuning builds a model."""
     modes = []
-    prepare = autotune.prepare_for_training
+    build = autotune.build_for_steps
     monkeypatch.setattr(
-        autotune,
-        "prepare_for_training",
-        lambda model, device, plan: modes.append(plan.mode) or prepare(model, device, plan),
+        autotune, "build_for_steps", lambda job, device, plan: modes.append(plan.mode) or build(job, device, plan)
     )
     return modes
 

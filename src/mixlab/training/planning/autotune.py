@@ -35,11 +35,10 @@ from mixlab.speed.plan import (
     affordable,
     candidates,
     pick_fastest,
-    prepare_for_training,
     time_steps,
 )
 from mixlab.speed.training_rewrites import TrainingRewrites
-from mixlab.training.activation_checkpointing import checkpointed
+from mixlab.training.activation_checkpointing import build_for_steps
 from mixlab.training.job import Job
 from mixlab.training.objective import Objective, make_objective
 from mixlab.training.optimizer import build_optimizers
@@ -154,8 +153,7 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
         steps = {stock: TimedStep(job, batch, objective, stock)}
         try:
             stock_seconds = _seconds_per_step(steps[stock])
-            images, _ = batch.on(job.device)
-            to_time = rewrites_to_time(job, modes, images, total_steps(job) * stock_seconds, log)
+            to_time = rewrites_to_time(job, modes, batch, total_steps(job) * stock_seconds, log)
             for mode, of_mode in to_time.items():
                 for rewrites in of_mode:
                     plan = replace(stock, mode=mode, rewrites=rewrites)
@@ -249,8 +247,7 @@ class TimedStep:
 
     @cached_property
     def _model(self) -> nn.Module:
-        model = prepare_for_training(self._job.build(), self._job.device, self._plan)
-        return checkpointed(model) if self._job.recipe.activation_checkpointing == "blocks" else model
+        return build_for_steps(self._job, self._job.device, self._plan)
 
     @cached_property
     def _optimizers(self) -> list[torch.optim.Optimizer]:

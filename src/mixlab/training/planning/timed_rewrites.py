@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from jaxtyping import Float
-from torch import Tensor
-
+from mixlab.data.batches import Batch
 from mixlab.speed.equivalence import equals_stock
 from mixlab.speed.kernels.library import KernelsUnavailableError, kernels
 from mixlab.speed.plan import ComputeMode, prepare_model
@@ -18,14 +16,14 @@ _MIN_SECONDS = 30.0
 
 
 def rewrites_to_time(
-    job: Job, modes: Sequence[ComputeMode], images: Float[Tensor, "image 3 row column"], seconds: float, log: Log
+    job: Job, modes: Sequence[ComputeMode], batch: Batch, seconds: float, log: Log
 ) -> dict[ComputeMode, list[TrainingRewrites]]:
     """The rewrites to time in each mode, the stock model (none) first.
 
     Native kernels that can't be compiled, and modules whose results are not those of the stock ones, are left out, with
     a message to `log`.
 
-    images   of one batch
+    batch    its images are given to the stock modules and to the replaced ones
     seconds  estimated time of the training with the stock model
     """
     to_time = {mode: [TrainingRewrites()] for mode in modes}
@@ -34,12 +32,10 @@ def rewrites_to_time(
     network = job.architecture.on_meta()
     build = _kernels_build(log) if seconds >= _MIN_SECONDS and uses_native_kernels(network) else None
     image_shape = (3, *job.preprocess.image_size)
-    faster = {mode: cpu_rewrites(network, image_shape, mode.precision, build) for mode in modes}
-    if any(rewrites != TrainingRewrites() for rewrites in faster.values()):
-        model = job.build()
+    possible = {mode: cpu_rewrites(network, image_shape, mode.precision, build) for mode in modes}
+    if faster := {mode: rewrites for mode, rewrites in possible.items() if rewrites.names}:
+        model, (images, _) = job.build(), batch.on(job.device)
         for mode, rewrites in faster.items():
-            if rewrites == TrainingRewrites():
-                continue
             if equals_stock(prepare_model(model, job.device, mode), images, rewrites, mode):
                 to_time[mode].append(rewrites)
             else:
