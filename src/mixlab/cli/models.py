@@ -30,7 +30,7 @@ def models(
         raise UserError(f'`--paper` lists complete tables: leave out the pattern "{pattern}".')
     if paper and pretrained:
         raise UserError("`--paper` and `--pretrained` can't be combined: give only one of them.")
-    human_readable = format in ("table", "markdown")
+    human_readable = format not in ("csv", "json")
     if paper:
         tables = listing.paper_tables() if human_readable else [listing.paper_full_table()]
     elif pretrained or "." in pattern:

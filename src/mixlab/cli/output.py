@@ -58,7 +58,7 @@ def show(tables: Iterable[Table], format: Format) -> None:
             case "table":
                 print_table(table)
                 print()
-            case "markdown":
+            case "markdown" | "latex":
                 print(render(table, format))
             case "csv" | "json":
                 print(render(table, format), end="")

@@ -36,7 +36,7 @@ def runs(
     if average and out is not None:
         _average(given, out, quiet=quiet)
         return 0
-    human_readable = format in ("table", "markdown")
+    human_readable = format not in ("csv", "json")
     if len(given) > 1 and all((folder / "status.json").exists() for folder in given):
         comparison = compare_runs(given)
         tables = comparison.tables() if human_readable else [comparison.full_table()]

@@ -1,4 +1,4 @@
-"""Tables of results, rendered as terminal text, Markdown, CSV, JSON or HTML."""
+"""Tables of results, rendered as terminal text, Markdown, LaTeX, CSV, JSON or HTML."""
 
 import csv
 import io
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, assert_never
 
 from mixlab.report.colours import marker_svg
 from mixlab.report.html_text import breakable, html_text
+from mixlab.report.latex import latex_table
 from mixlab.report.numbers import DASH, decimals, format_spread, interval, number
 from mixlab.stats.estimate import Estimate
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 Cell = Estimate | str | int | float | None
 Uncertainty = Literal["spread", "interval"]
-Format = Literal["table", "markdown", "csv", "json"]
+Format = Literal["table", "markdown", "latex", "csv", "json"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,8 @@ def render(table: Table, format: Format) -> str:
             return _terminal_text(table)
         case "markdown":
             return _markdown(table)
+        case "latex":
+            return _latex(table)
         case "csv":
             return _csv(table)
         case "json":
@@ -219,6 +222,14 @@ def _markdown(table: Table) -> str:
     lines = [f"| {' | '.join(row)} |" for row in zip(*blocks, strict=True)]
     notes = ["", *(f"- {note}" for note in table.all_notes)] if table.all_notes else []
     return "\n".join([f"**{table.title}**", "", *lines, *notes]) + "\n"
+
+
+def _latex(table: Table) -> str:
+    cells = [(column, table.cells(column)) for column in table.columns]
+    columns = [[column.head, *_texts(column, of_column)] for column, of_column in cells]
+    return latex_table(
+        table.title, columns, numeric=[_is_numeric(of_column) for _, of_column in cells], notes=table.all_notes
+    )
 
 
 def _csv(table: Table) -> str:
