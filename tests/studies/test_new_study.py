@@ -22,8 +22,9 @@ from mixlab.files import write_json
 from mixlab.runs.folder import Run
 from mixlab.runs.history import read_history
 from mixlab.speed.plan import Plan
-from mixlab.studies.arms import train_arms
-from mixlab.studies.result import ArmsResult, study_page
+from mixlab.studies.arms import run_study, train_arms
+from mixlab.studies.arms_result import ArmsResult
+from mixlab.studies.result import study_page
 from mixlab.training import step
 from mixlab.training.job import Job, resolve
 from mixlab.training.launch import launch
@@ -54,7 +55,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.fixture(scope="module")
 def result(laboratory, dataset: Dataset) -> ArmsResult:
-    return permutation_study.run(dataset, Settings(), quiet=True, log=silent)
+    return run_study(permutation_study, dataset, Settings(), quiet=True, log=silent)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +122,7 @@ def test_the_study_has_arms_claims_and_a_page(result, dataset):
 
 def test_an_additional_seed_trains_only_additional_models(result, laboratory, dataset):
     before = len(laboratory.started)
-    other = permutation_study.run(dataset, Settings(seeds=3), quiet=True, log=silent)
+    other = run_study(permutation_study, dataset, Settings(seeds=3), quiet=True, log=silent)
     assert [training.job.recipe.seed for training in laboratory.started[before:]] == [2] * 4
     assert [arm.scores[:2] for arm in other.arms] == [arm.scores for arm in result.arms]
 
@@ -189,7 +190,7 @@ def test_the_permutation_is_applied_in_prediction(runs, tmp_path, dataset):
 def test_separate_processes_give_the_same_scores(result, laboratory, dataset, tmp_path, monkeypatch):
     monkeypatch.setenv("MIXLAB_RUNS", str(tmp_path))
     monkeypatch.setattr("mixlab.training.runner._start", laboratory.start)
-    in_processes = permutation_study.run(dataset, Settings(), quiet=True, log=silent)
+    in_processes = run_study(permutation_study, dataset, Settings(), quiet=True, log=silent)
     assert len(list(tmp_path.glob("*/model.safetensors"))) == 8
     assert in_processes.arms == result.arms
 

@@ -12,8 +12,9 @@ from mixlab.data.dataset import Dataset
 from mixlab.models.mixer import Mixer, MixerConfig
 from mixlab.report.table import render
 from mixlab.studies import resolution as study
+from mixlab.studies.arms_result import ArmsResult
 from mixlab.studies.resolution import Settings, constant_image_difference
-from mixlab.studies.result import ArmsResult, study_page
+from mixlab.studies.result import study_page
 from mixlab.training.job import Job, resolve
 from mixlab.training.planning import autotune
 from mixlab.weights.adapt import Weights, resize_input

@@ -13,7 +13,8 @@ from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import mean_interval
 from mixlab.stats.paired import holm
 from mixlab.stats.paired_t import equivalence_p, two_sided_p
-from mixlab.studies.result import SCHEMA, Arm, ArmsResult, Claim, Finding, claims_table, study_page
+from mixlab.studies.arms_result import Arm, ArmsResult
+from mixlab.studies.result import SCHEMA, Claim, Finding, claims_table, study_page
 
 Expected = Literal["higher", "lower", "equal"]
 
@@ -155,7 +156,7 @@ def test_a_claim_of_equality_has_the_p_value_of_equivalence():
 def test_equal_differences_are_not_testable():
     scores = {"a": (50.0, 51.0), "b": (40.0, 41.0)}
     (found,) = arms_result(scores, claim("a", "b")).findings()
-    assert (found.p_holm, found.difference.low) == (1.0, None)
+    assert found.difference is not None and (found.p_holm, found.difference.low) == (1.0, None)
     assert found.verdict == "not testable at this scale"
 
 

@@ -10,7 +10,8 @@ from mixlab.data.dataset import Dataset, Split
 from mixlab.errors import UserError
 from mixlab.report.table import render
 from mixlab.studies import transfer as study
-from mixlab.studies.result import ArmsResult, study_page
+from mixlab.studies.arms_result import ArmsResult
+from mixlab.studies.result import study_page
 from mixlab.studies.transfer import AS_LONG, LONGER, PRETRAINED, PROBE, TUNED, Settings, class_splits
 from mixlab.training.job import Job
 from mixlab.training.linear_probe.train import LinearProbeJob

@@ -1,26 +1,33 @@
 """`mixlab study`: experiments of the papers, one command per study. Its options are the fields of the study's settings.
 
-A study is a module of `mixlab.studies` with a dataclass `Settings` and a function `run`. It is imported only when its
-command is used. If `run` takes a dataset, the command has the option --data.
+A study is a module of `mixlab.studies` with a docstring that begins with its question, a string `COST`, and a dataclass
+`Settings`. A study with trainings has the functions `arms` and `conclude` (`mixlab.studies.arms`), any other one a
+function `run`. It is imported only when its command is used. If it takes a dataset, the command has the option --data.
 """
 
 import ast
-from collections.abc import Callable, Sequence
-from dataclasses import MISSING, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
 from importlib import import_module
 from importlib.resources import files
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin, get_type_hints
 
 import typer
 from typer.core import TyperGroup
 from typer.main import get_command_from_info
 from typer.models import CommandInfo
 
-from mixlab.cli.options import DATA
-from mixlab.cli.output import logger, output_folder, show
+from mixlab.cli.options import DATA, TrustCode
+from mixlab.cli.output import logger, output_folder, show, split_names
 from mixlab.errors import UserError, did_you_mean
+from mixlab.report.table import Column, Format, Table
+
+if TYPE_CHECKING:
+    from mixlab.evaluation.unseen_images import UnseenImages
+    from mixlab.studies.arms import TrainedArms
+    from mixlab.studies.result import StudyResult
 
 
 def study_names() -> list[str]:
@@ -44,63 +51,155 @@ class _Studies(TyperGroup):
 study = typer.Typer(cls=_Studies, help="Repeat an experiment of the papers on your images, with confidence intervals.")
 
 
-@study.callback()
-def _group() -> None:
-    pass
+@study.callback(invoke_without_command=True)
+def list_studies(
+    context: typer.Context,
+    format: Annotated[Format, typer.Option(help="Output format of the list of studies.")] = "table",
+) -> None:
+    """Repeat an experiment of the papers on your images, with confidence intervals.
+
+    Without the name of a study, list the studies with their questions and costs.
+    """
+    if context.invoked_subcommand is None:
+        show([_list(_modules())], format)
+
+
+def _list(modules: Mapping[str, ast.Module]) -> Table:
+    rows = [
+        {
+            "study": name,
+            "question": (ast.get_docstring(modules[name]) or "").partition("\n")[0],
+            "cost": _cost(modules[name]),
+        }
+        for name in study_names()
+    ]
+    columns = [Column("study", "study"), Column("question", "question"), Column("cost", "cost at the default")]
+    note = "`mixlab study NAME --data DATA --dry-run` estimates the hours of a study with trainings on this machine."
+    return Table("Studies", columns, rows, [note])
 
 
 def _command(name: str) -> Callable[..., None]:
     """The function of a command, with an option for every field of the study's settings."""
     module = import_module(f"mixlab.studies.{name}")
     hints = get_type_hints(module.Settings)
-    takes_dataset = "dataset" in signature(module.run).parameters
-    run = _run_on_dataset if takes_dataset else _run
+    run = _run_trainings if hasattr(module, "arms") else _run
+    common = _COMMON | (_OF_TRAININGS if hasattr(module, "arms") else {})
+    takes_dataset = hasattr(module, "arms") or "dataset" in signature(module.run).parameters
 
     def command(**given: Any) -> None:
         from mixlab.files import atomic_folder, write_json, write_text
         from mixlab.studies.result import claims_table, study_page
 
-        out, quiet = given.pop("out"), given.pop("quiet")
-        folder = output_folder(out, f"study-{name}", given["data" if takes_dataset else "model"])
-        result, left_out, notes = run(module, given, quiet=quiet)
-        findings = result.findings()
+        chosen = {option: given.pop(option) for option in common}
+        data = given.pop("data", None)
+        settings = module.Settings(**{field: _parsed(value, hints[field]) for field, value in given.items()})
+        folder = _folder(chosen["out"], name, data or given.get("model") or "")
+        ran = run(module, data, settings, chosen)
+        if ran is None:
+            return
+        findings = ran.result.findings()
         with atomic_folder(folder) as temporary:
-            write_json(temporary / "results.json", result.to_dict() | left_out)
-            write_text(temporary / "report.html", study_page(result, notes).html())
-        show([*([claims_table(findings)] if findings else []), *result.tables()], "table")
-        for note in notes:
-            print(note)
-        print(f"Report: {folder / 'report.html'}")
+            write_json(temporary / "results.json", ran.result.to_dict() | dict(ran.left_out))
+            write_text(temporary / "report.html", study_page(ran.result, ran.notes).html())
+            if ran.trained is not None:
+                ran.trained.write_correctness(temporary / "correct")
+        show([*([claims_table(findings)] if findings else []), *ran.result.tables()], chosen["format"])
+        log = logger(quiet=False) if chosen["format"] != "table" else print
+        for note in (*ran.notes, f"Report: {folder / 'report.html'}"):
+            log(note)
 
     options: list[Parameter] = []
     if takes_dataset:
         options.append(_parameter("data", Annotated[str, typer.Option(help=f"{DATA}.")], Parameter.empty))
-    for field in fields(module.Settings):
-        limits = {key: value for key, value in field.metadata.items() if key in ("min", "max")}
-        option = typer.Option(help=field.metadata.get("help"), **limits)
-        default = Parameter.empty if field.default is MISSING else field.default
-        options.append(_parameter(field.name, Annotated[hints[field.name], option], default))
-    out = Annotated[Path | None, typer.Option(help="New folder for report.html and results.json.")]
-    options += [_parameter("out", out, None)]
-    options += [_parameter("quiet", Annotated[bool, typer.Option("--quiet", help="Do not show progress.")], False)]
+    for setting in fields(module.Settings):
+        limits = {key: value for key, value in setting.metadata.items() if key in ("min", "max")}
+        option = typer.Option(help=setting.metadata.get("help"), **limits)
+        listed = get_origin(hints[setting.name]) is tuple
+        annotation = str if listed else hints[setting.name]
+        default: Any = Parameter.empty if setting.default is MISSING else setting.default
+        default = ",".join(default) if listed else default
+        options.append(_parameter(setting.name, Annotated[annotation, option], default))
+    options += [_parameter(option, annotation, default) for option, (annotation, default) in common.items()]
     command.__signature__ = Signature(options)  # pyright: ignore[reportFunctionMemberAccess]
     command.__annotations__ = {option.name: option.annotation for option in options}
     return command
 
 
-def _run_on_dataset(module: Any, given: dict[str, Any], *, quiet: bool) -> tuple[Any, dict[str, Any], Sequence[str]]:
-    """The result of a study, the numbers of images that were left out, and notes about them."""
+_COMMON: dict[str, tuple[Any, Any]] = {
+    "format": (Annotated[Format, typer.Option(help="Output format of the tables.")], "table"),
+    "out": (Annotated[Path | None, typer.Option(help="New folder for report.html and results.json.")], None),
+    "quiet": (Annotated[bool, typer.Option("--quiet", help="Do not show progress.")], False),
+}
+_OF_TRAININGS: dict[str, tuple[Any, Any]] = {
+    "speed": (
+        Annotated[Literal["auto", "off"], typer.Option(help="off: eager execution in fp32, without timing.")],
+        "auto",
+    ),
+    "dry_run": (
+        Annotated[bool, typer.Option("--dry-run", help="Print trainings, hours and disk space without training.")],
+        False,
+    ),
+    "trust_code": (TrustCode, False),
+}
+
+
+@dataclass(frozen=True)
+class _Ran:
+    """The result of a study, the numbers of images that were left out, notes about them, and the trained arms."""
+
+    result: "StudyResult"
+    left_out: Mapping[str, int | None] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    trained: "TrainedArms | None" = None
+
+
+def _run(module: Any, data: str | None, settings: Any, chosen: Mapping[str, Any]) -> _Ran:
+    quiet = chosen["quiet"]
+    if data is None:
+        return _Ran(module.run(settings, quiet=quiet, log=logger(quiet=quiet)))
+    unseen = _open(data, quiet=quiet)
+    result = module.run(unseen.dataset, settings, quiet=quiet, log=logger(quiet=quiet))
+    return _Ran(result, {"left_out": unseen.left_out, "near_copies": unseen.near_copies}, unseen.notes)
+
+
+def _run_trainings(module: Any, data: str | None, settings: Any, chosen: Mapping[str, Any]) -> _Ran | None:
+    """None for --dry-run, which prints the costs."""
+    from mixlab.studies.arms import plan_arms
+
+    assert data is not None
+    quiet = chosen["quiet"]
+    log = logger(quiet=quiet)
+    unseen = _open(data, quiet=quiet)
+    planned = plan_arms(module.arms(unseen.dataset, settings), unseen.dataset, log, speed=chosen["speed"])
+    if chosen["dry_run"]:
+        show([planned.costs()], chosen["format"])
+        return None
+    trained = planned.train(log=log, quiet=quiet)
+    result = module.conclude(trained, settings)
+    return _Ran(result, {"left_out": unseen.left_out, "near_copies": unseen.near_copies}, unseen.notes, trained)
+
+
+def _open(data: str, *, quiet: bool) -> "UnseenImages":
     from mixlab.data.sources import open_dataset
     from mixlab.evaluation.unseen_images import unseen_in_training
 
-    unseen = unseen_in_training(open_dataset(given.pop("data"), quiet=quiet), quiet=quiet)
-    result = module.run(unseen.dataset, module.Settings(**given), quiet=quiet, log=logger(quiet=quiet))
-    return result, {"left_out": unseen.left_out, "near_copies": unseen.near_copies}, unseen.notes
+    return unseen_in_training(open_dataset(data, quiet=quiet), quiet=quiet)
 
 
-def _run(module: Any, given: dict[str, Any], *, quiet: bool) -> tuple[Any, dict[str, Any], Sequence[str]]:
-    """The same for a study of a model, with datasets of its own."""
-    return module.run(module.Settings(**given), quiet=quiet, log=logger(quiet=quiet)), {}, ()
+def _folder(out: Path | None, name: str, subject: str) -> Path:
+    return output_folder(out, f"study-{name}", subject) if subject else output_folder(out, "study", name)
+
+
+def _parsed(value: Any, hint: Any) -> Any:
+    """The value of an option as the type of its field. `tuple[str, ...]` is a list of models; code in it is trusted."""
+    if get_origin(hint) is not tuple:
+        return value
+    from mixlab.zoo.architecture import trust_named_code
+
+    names = split_names(value)
+    for name in names:
+        trust_named_code(name)
+    return names
 
 
 def _parameter(name: str, annotation: Any, default: Any) -> Parameter:
@@ -116,3 +215,12 @@ def _modules() -> dict[str, ast.Module]:
 
 def _defines_settings(module: ast.Module) -> bool:
     return any(isinstance(node, ast.ClassDef) and node.name == "Settings" for node in module.body)
+
+
+def _cost(module: ast.Module) -> str | None:
+    """The string `COST` of a study: its cost at the default settings."""
+    for node in module.body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id="COST")], value=ast.Constant(value=str(cost))):
+                return cost
+    return None

@@ -72,4 +72,6 @@ def latex_table(
 
 def _row(cells: Sequence[str]) -> str:
     # The braces protect a cell that begins with "[", which \\ and the rules would read as an optional argument.
-    return " & ".join(f"{{{text}}}" if (text := escape_latex(cell)).startswith("[") else text for cell in cells) + r" \\"
+    return (
+        " & ".join(f"{{{text}}}" if (text := escape_latex(cell)).startswith("[") else text for cell in cells) + r" \\"
+    )

@@ -1,6 +1,7 @@
 """How many seeds or test images a comparison would need, from its variance components.
 
-`needed` is about a comparison with the best, the other functions about one pair of models.
+`needed` is about a comparison with the best, `repeats_needed` about the mean of repeated values, and the others are
+about one pair of models.
 """
 
 import math
@@ -18,6 +19,7 @@ from mixlab.stats.estimate import TAIL
 from mixlab.stats.paired import POWER
 
 MAX_SEEDS = 100
+MAX_REPEATS = 1_000
 MAX_IMAGE_FACTOR = 100
 
 
@@ -98,6 +100,29 @@ def needed_for_equivalence(components: Components, margin: float) -> PairNeeded:
     margin:      in percentage points.
     """
     return _needed_for_pair(components, lambda predicted: _power_of_equivalence(predicted, margin / 100))
+
+
+def repeats_needed(mean: float, spread: float, *, level: float, margin: float | None = None) -> int | None:
+    """The repetitions with which Student's t test decides with a probability of 80 %.
+
+    mean, spread  the observed mean and standard deviation, which are assumed to be the true ones; `spread` > 0
+    level         the error rate of the test
+    margin        None: a two-sided test of a mean of 0. Otherwise the test of equivalence if `mean` is within the
+                  margin, else the test that it is outside
+
+    None if more than `MAX_REPEATS` are needed.
+    """
+
+    def power(repeats: int) -> float:
+        error = spread / math.sqrt(repeats)
+        if margin is None:
+            return _power(abs(mean) / error, repeats - 1, level / 2)
+        if abs(mean) > margin:
+            return _power((abs(mean) - margin) / error, repeats - 1, level / 2)
+        below, above = ((margin + sign * mean) / error for sign in (1, -1))
+        return _power(below, repeats - 1, level) + _power(above, repeats - 1, level) - 1
+
+    return _first(2, MAX_REPEATS, lambda repeats: power(repeats) >= POWER)
 
 
 def _needed_for_pair(components: Components, power: Callable[[Components], float]) -> PairNeeded:

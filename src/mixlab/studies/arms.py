@@ -1,34 +1,226 @@
-"""Training and evaluation of the arms of a study, shared by all studies."""
+"""Training and evaluation of the arms of a study, shared by all studies that train.
+
+A study separates what is trained from what is concluded:
+
+    planned = plan_arms(study.arms(dataset, settings), dataset, log)   # a recipe for each repetition of each arm
+    planned.costs()                                                    # trainings, hours, disk; nothing is trained
+    result = study.conclude(planned.train(log=log, quiet=False), settings)
+
+All arms have one compute mode, and finished trainings come from the store.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from jaxtyping import Bool
 
 from mixlab.data.dataset import Dataset
 from mixlab.data.subset import subset
+from mixlab.errors import UserError
+from mixlab.evaluation.correctness import write_correctness
 from mixlab.evaluation.evaluate import evaluate
+from mixlab.evaluation.evaluation import Evaluation
+from mixlab.evaluation.predictions import Predictions, predictions_of_run
+from mixlab.measure import machine
 from mixlab.measure.machine import pick_device
+from mixlab.report.numbers import duration
+from mixlab.report.table import Cell, Column, Table
+from mixlab.report.text import pluralize
 from mixlab.runs.folder import Run
+from mixlab.runs.store import finished_run
 from mixlab.speed.inference import Inference
+from mixlab.stats.intervals import mean_interval
+from mixlab.studies.arms_result import Arm, ArmsResult
+from mixlab.studies.methods import data_references, model_references
+from mixlab.studies.result import StudyResult
+from mixlab.training.job import Job
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.recipes.schema import Recipe
-from mixlab.training.runner import plan_trainings, run_all
+from mixlab.training.runner import Training, estimated_seconds, plan_trainings, run_all
 from mixlab.weights.load import Pretrained, build_with_weights, load_pretrained
 
 Log = Callable[[str], None]
 
+Result = TypeVar("Result", bound=StudyResult, covariant=True)
+
+Arms = Mapping[str, Sequence[Recipe | LinearProbeRecipe]]
+"""For each arm, its recipes: one for each repetition. Repetition i of every arm has the same seed and images."""
+
 _BATCH = 256
 
+_STORED = 4 + 4 + 2 * 8
+"""Bytes on disk for each parameter: weights, and two checkpoints with weights, or of AdamW's state with two moments."""
 
-def train_arms(
-    arms: Mapping[str, Sequence[Recipe | LinearProbeRecipe]], dataset: Dataset, *, log: Log, quiet: bool
-) -> dict[str, list[Run]]:
-    """Train the recipes of every arm, all in one compute mode, and return the finished runs in the same order."""
+
+class TrainingStudy(Protocol[Result]):
+    """The functions of a module that is a study with trainings, besides its dataclass `Settings`."""
+
+    def arms(self, dataset: Dataset, settings: Any) -> Arms:
+        """What is trained. Raises UserError if the dataset or the settings do not fit the study."""
+        ...
+
+    def conclude(self, trained: "TrainedArms", settings: Any) -> Result:
+        """What is concluded."""
+        ...
+
+
+@dataclass(frozen=True)
+class PlannedArms:
+    """The trainings of every arm, with their plan."""
+
+    dataset: Dataset
+    trainings: Mapping[str, Sequence[Training]]
+
+    def costs(self) -> Table:
+        """The number of trainings, the estimated hours and the disk space of each arm that are not in the store yet."""
+        rows = [_cost(name, of_arm) for name, of_arm in self.trainings.items()]
+        total: dict[str, Cell] = {"arm": "total"}
+        for key in ("trainings", "missing", "hours", "disk"):
+            total[key] = sum(row[key] for row in rows)
+        every = [training for of_arm in self.trainings.values() for training in of_arm]
+        concurrent = max(training.concurrent for training in every)
+        seconds = estimated_seconds(training for training in every if finished_run(training.folder) is None)
+        columns = [
+            Column("arm", "arm"),
+            Column("trainings", "trainings"),
+            Column("missing", "not in the store"),
+            Column("steps", "steps of each"),
+            Column("macs", "MACs", "M", digits=1),
+            Column("hours", "time", "h", digits=2),
+            Column("disk", "disk", "MB", digits=1),
+        ]
+        notes = [
+            f"About {duration(seconds)} in total, with {pluralize(concurrent, 'training')} at the same time on "
+            f"{machine.device_name(pick_device())}, from the measured time of a step; the evaluation is not included.",
+            "MACs: multiply-accumulates of the forward pass of one image.",
+        ]
+        return Table(f"Trainings on {self.dataset.name}", columns, [*rows, total], notes)
+
+    def train(self, *, log: Log, quiet: bool) -> "TrainedArms":
+        """Train what is not in the store."""
+        order = [(name, training) for name, of_arm in self.trainings.items() for training in of_arm]
+        runs = dict(run_all([training for _, training in order], log=log, quiet=quiet))
+        by_arm = {name: [runs[index] for index, (arm, _) in enumerate(order) if arm == name] for name in self.trainings}
+        return TrainedArms(self.dataset, self.trainings, by_arm, log)
+
+
+@dataclass(frozen=True)
+class TrainedArms:
+    """The finished runs of every arm, in the order of its recipes. They are evaluated when `arm` is called first."""
+
+    dataset: Dataset
+    trainings: Mapping[str, Sequence[Training]]
+    runs: Mapping[str, Sequence[Run]]
+    log: Log
+
+    @cached_property
+    def _predictions(self) -> dict[str, list[Predictions]]:
+        return {}
+
+    def predictions(self, name: str) -> list[Predictions]:
+        """The predictions of each repetition of an arm for the test images, by the weights of the last step in fp32."""
+        if name not in self._predictions:
+            self._predictions[name] = [_predictions(name, run, self.dataset) for run in self.runs[name]]
+            scores = ", ".join(f"{100 * one.correct.mean():.1f}" for one in self._predictions[name])
+            self.log(f"{name}: {scores} %")
+        return self._predictions[name]
+
+    def arm(self, name: str) -> Arm:
+        """The scores of an arm, with its MACs and steps."""
+        scores = tuple(100 * float(one.correct.mean()) for one in self.predictions(name))
+        training = self.trainings[name][0]
+        cost = {"macs": training.job.architecture.macs / 1e6, "steps": training.steps}
+        details = {"macs": training.job.architecture.macs, "steps": training.steps}
+        return Arm(name, scores, mean_interval(scores, "%", least=0, most=100), cost, details)
+
+    def result(self, *, title: str, command: str, settings: Any, claims: Sequence[Any], **fields: Any) -> ArmsResult:
+        """The result with all arms, their recipes and plans. `fields` are further fields of `ArmsResult`."""
+        firsts = {name: runs[0] for name, runs in self.runs.items()}
+        architectures = [of_arm[0].job.architecture for of_arm in self.trainings.values()]
+        models = [
+            key
+            for one in architectures
+            for key in model_references(one.family, str(one.config.get("name", one.family)))
+        ]
+        given: dict[str, Any] = {
+            "arms": tuple(self.arm(name) for name in self.runs),
+            "columns": (Column("macs", "MACs", "M", digits=1), Column("steps", "steps")),
+            "recipes": {name: run.recipe for name, run in firsts.items()},
+            "plans": _distinct_plans(firsts),
+            "protocol": self._protocol(),
+            "references": (*models, *data_references(self.dataset.name)),
+        }
+        return ArmsResult(
+            title=title,
+            command=command,
+            data=self.dataset.name,
+            settings=settings,
+            claims=tuple(claims),
+            environment=machine.describe(),
+            **given | fields,
+        )
+
+    def write_correctness(self, folder: Path) -> None:
+        """Write which test images each training classifies correctly, for `mixlab evaluate --against`."""
+        folder.mkdir()
+        for name, of_arm in self._predictions.items():
+            label = "".join(character if character.isalnum() else "-" for character in name)
+            for number, predictions in enumerate(of_arm):
+                write_correctness(folder / f"{label}-{number}.correct", predictions)
+
+    def _protocol(self) -> str:
+        """Sentences about the trainings for the methods paragraph."""
+        every = [training for of_arm in self.trainings.values() for training in of_arm]
+        repeats = sorted({len(of_arm) for of_arm in self.trainings.values()})
+        numbers = f"{repeats[0]}" if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]}"
+        steps = sorted({training.steps for training in every})
+        lengths = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
+        images = sorted({len(training.job.dataset.splits["train"]) for training in every})
+        counts = f"{images[0]:,}" if len(images) == 1 else f"{images[0]:,} to {images[-1]:,}"
+        return (
+            f"Each of {pluralize(len(self.trainings), 'arm')} was trained {numbers} times, for {lengths} steps on "
+            f"{counts} training images of {self.dataset.name}; repetition i of every arm has the same seed. The "
+            f"weights of the last step were evaluated in fp32 on the {len(self.dataset.splits['test']):,} test images, "
+            "without selection."
+        )
+
+
+def plan_arms(arms: Arms, dataset: Dataset, log: Log, *, speed: str = "auto") -> PlannedArms:
+    """Resolve the recipes of every arm, and select one compute mode for all of them.
+
+    speed  "off": eager execution in fp32, without timing
+
+    Raises UserError if the dataset has one class, or if a model does not fit the images.
+    """
+    if len(dataset.classes) < 2:
+        raise UserError(
+            f"{dataset.name} has only the class {', '.join(dataset.classes)}, but a study needs at least 2: give a "
+            "dataset with more classes."
+        )
     order = [(name, recipe) for name, recipes in arms.items() for recipe in recipes]
-    trainings = plan_trainings([recipe for _, recipe in order], dataset, pick_device(), log)
-    runs = dict(run_all(trainings, log=log, quiet=quiet))
-    return {name: [runs[index] for index, (arm, _) in enumerate(order) if arm == name] for name in arms}
+    recipes = [recipe.model_copy(update={"speed": "off"}) if speed == "off" else recipe for _, recipe in order]
+    trainings = plan_trainings(recipes, dataset, pick_device(), log)
+    planned: dict[str, list[Training]] = {name: [] for name in arms}
+    for (name, _), training in zip(order, trainings, strict=True):
+        planned[name].append(training)
+    return PlannedArms(dataset, planned)
+
+
+def train_arms(arms: Arms, dataset: Dataset, *, log: Log, quiet: bool) -> dict[str, list[Run]]:
+    """Train the recipes of every arm, all in one compute mode, and return the finished runs in the same order."""
+    return {name: list(runs) for name, runs in plan_arms(arms, dataset, log).train(log=log, quiet=quiet).runs.items()}
+
+
+def run_study(
+    study: TrainingStudy[Result], dataset: Dataset, settings: Any, *, log: Log, quiet: bool, speed: str = "auto"
+) -> Result:
+    """Plan, train and conclude."""
+    planned = plan_arms(study.arms(dataset, settings), dataset, log, speed=speed)
+    return study.conclude(planned.train(log=log, quiet=quiet), settings)
 
 
 def correct_answers(run: Run, dataset: Dataset) -> Bool[np.ndarray, " image"]:
@@ -38,8 +230,53 @@ def correct_answers(run: Run, dataset: Dataset) -> Bool[np.ndarray, " image"]:
 
 def correct_of(pretrained: Pretrained, dataset: Dataset) -> Bool[np.ndarray, " image"]:
     """Whether a model classifies each test image of its classes correctly, in fp32."""
-    if pretrained.classes != dataset.classes:
-        dataset = subset(dataset, classes=pretrained.classes, per_class=None, share=None, seed=0)
+    return _evaluate(pretrained, _with_classes(pretrained, dataset)).correct
+
+
+def _predictions(name: str, run: Run, dataset: Dataset) -> Predictions:
+    pretrained = load_pretrained(run.path)
+    dataset = _with_classes(pretrained, dataset)
+    test = dataset.splits["test"]
+    return predictions_of_run(
+        name,
+        dataset.name,
+        names=test.names,
+        classes=dataset.classes,
+        labels=test.labels,
+        predicted=_evaluate(pretrained, dataset).predictions,
+    )
+
+
+def _with_classes(pretrained: Pretrained, dataset: Dataset) -> Dataset:
+    """`dataset` with the classes of the model only."""
+    if pretrained.classes == dataset.classes:
+        return dataset
+    return subset(dataset, classes=pretrained.classes, per_class=None, share=None, seed=0)
+
+
+def _evaluate(pretrained: Pretrained, dataset: Dataset) -> Evaluation:
     inference = Inference(build_with_weights(pretrained.weights), pick_device())
     test = dataset.splits["test"]
-    return evaluate(inference, test, pretrained.preprocess, dataset.classes, batch=_BATCH).evaluation.correct
+    return evaluate(inference, test, pretrained.preprocess, dataset.classes, batch=_BATCH).evaluation
+
+
+def _cost(name: str, trainings: Sequence[Training]) -> dict[str, Any]:
+    missing = [training for training in trainings if finished_run(training.folder) is None]
+    architecture = trainings[0].job.architecture
+    disk = sum(_STORED * training.job.architecture.parameters for training in missing if isinstance(training.job, Job))
+    return {
+        "arm": name,
+        "trainings": len(trainings),
+        "missing": len(missing),
+        "steps": trainings[0].steps,
+        "macs": architecture.macs / 1e6,
+        "hours": estimated_seconds(missing) / 3600,
+        "disk": disk / 1e6,
+    }
+
+
+def _distinct_plans(runs: Mapping[str, Run]) -> Mapping[str, Mapping[str, Any]]:
+    """The plans by arm; a single one if all are equal."""
+    plans = {name: run.plan for name, run in runs.items()}
+    first = next(iter(plans.values()))
+    return {"all trainings": first} if all(plan == first for plan in plans.values()) else plans

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from mixlab.studies.tasks import Task, TasksResult, run_tasks
 
+COST = "5 probes of one model"
+
 _NOTES = (
     "Published values of Avg-5 are of models that were fine-tuned on each dataset. Those of frozen features are lower, "
     "so compare them only with other values of frozen features.",

@@ -21,11 +21,14 @@ from mixlab.report.text import pluralize
 from mixlab.runs.folder import Run
 from mixlab.stats.paired import crossed_interval
 from mixlab.studies.arms import correct_of, train_arms
-from mixlab.studies.result import Arm, ArmsResult, Claim
+from mixlab.studies.arms_result import Arm, ArmsResult
+from mixlab.studies.result import Claim
 from mixlab.training.recipes.schema import Initialization, Optimizer, Recipe, Schedule, Subset
 from mixlab.weights.adapt import Resize
 from mixlab.weights.load import Pretrained, build_with_weights, load_pretrained
 from mixlab.zoo.architecture import Model
+
+COST = "5 trainings of 10 epochs, and 40 of 1 to 11 epochs"
 
 SMALL, LARGE, BETWEEN = 16, 32, 24  # pixels
 WAYS: tuple[tuple[Resize, int], ...] = (("exact", LARGE), ("resampled", LARGE), ("resampled", BETWEEN))

@@ -18,11 +18,14 @@ from mixlab.report.table import Column
 from mixlab.runs.folder import Run
 from mixlab.stats.intervals import mean_interval
 from mixlab.studies.arms import correct_answers, train_arms
-from mixlab.studies.result import Arm, ArmsResult, Claim
+from mixlab.studies.arms_result import Arm, ArmsResult
+from mixlab.studies.result import Claim
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe, RidgeSettings
 from mixlab.training.recipes.defaults import default_recipe
 from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.training.recipes.schema import Initialization, Recipe, Subset
+
+COST = "5 trainings of 10 epochs, and 15 of 40 or 200 epochs on few images"
 
 MODEL = "davit_nano"
 PRETRAINED, PROBE, TUNED = "pre-training", "linear probe", "fine-tuned"

@@ -13,6 +13,8 @@ import numpy as np
 from mixlab.data.readers.tfds import Target
 from mixlab.studies.tasks import Task, TasksResult, run_tasks
 
+COST = "19 probes of one model"
+
 NATURAL, SPECIALISED, STRUCTURED = "natural", "specialised", "structured"
 
 _NOTES = (

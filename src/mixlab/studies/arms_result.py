@@ -1,0 +1,257 @@
+"""The result of a study that trains arms: scores, quantities derived from them, findings, tables, figures and JSON."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import tomli_w
+
+from mixlab.report.axes import Axis
+from mixlab.report.figure import Figure
+from mixlab.report.forest_plot import forest_plot
+from mixlab.report.machine import machine_facts
+from mixlab.report.page import Code, Details, KeyValues, Section, Summary
+from mixlab.report.table import Cell, Column, Table
+from mixlab.report.text import pluralize
+from mixlab.stats.estimate import Estimate
+from mixlab.stats.intervals import mean_interval
+from mixlab.studies.methods import bibtex, tests_paragraph, tests_references
+from mixlab.studies.result import SCHEMA, SIGNS, Claim, Finding, Sample, findings_of, verdicts_sentence
+
+MIN_REPEATS = 3
+"""With fewer repetitions, a note says that the intervals are unreliable."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train a model, repeated several times. Repetition i of every arm has the same seed and images.
+
+    scores   top-1 in per cent of each repetition
+    top1     their mean, with an interval
+    columns  additional cells of the arm's row in the table
+    details  additional fields in results.json
+    """
+
+    name: str
+    scores: tuple[float, ...]
+    top1: Estimate
+    columns: Mapping[str, Cell] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def minus(self, other: "Arm") -> list[float]:
+        """The differences between paired repetitions, in percentage points."""
+        return contrast_values([self.scores, other.scores])
+
+    def difference(self, other: "Arm") -> Estimate:
+        """The mean difference in percentage points, with an interval."""
+        return mean_interval(self.minus(other), "points", least=-100, most=100)
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A quantity that is derived from the scores of arms, with one value for each repetition; () if it is undefined.
+
+    name         as in the contrasts of claims; no arm has this name
+    values       in `unit`
+    least, most  bounds of its values
+    """
+
+    name: str
+    values: tuple[float, ...]
+    unit: str = "points"
+    least: float = -math.inf
+    most: float = math.inf
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """The mean with an interval."""
+        if not self.values:
+            return None
+        return mean_interval(self.values, self.unit, least=self.least, most=self.most)
+
+
+def relative_drop(name: str, original: Arm, changed: Arm, chance: float) -> Quantity:
+    """How much of its accuracy above chance a model loses: 100 (original - changed) / (original - chance), in per cent.
+
+    chance  the accuracy of a constant prediction, in per cent
+
+    Undefined if a score of `original` is not above chance.
+    """
+    pairs = list(zip(original.scores, changed.scores, strict=False))
+    if any(before <= chance for before, _ in pairs):
+        return Quantity(name, (), "%")
+    return Quantity(name, tuple(100 * (before - after) / (before - chance) for before, after in pairs), "%")
+
+
+def contrast_values(values: Sequence[Sequence[float]]) -> list[float]:
+    """The contrast of one, two or four quantities for each repetition that all of them have (see `Claim`)."""
+    repeats = min(map(len, values))
+    signs = np.array(SIGNS[len(values)])
+    return (signs @ np.array([of_one[:repeats] for of_one in values], dtype=float)).tolist() if repeats else []
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmsResult:
+    """The result of a study that compares arms: a StudyResult.
+
+    quantities       derived from the scores, for the contrasts of claims
+    repeats          what differs between the repetitions of an arm, in the plural: "seeds"
+    top1_interval    what the intervals of top-1 are over
+    columns          columns of the table of arms, in addition to name and top-1
+    pairs            pairs of arms (a, b) in the table of differences
+    own_tables       additional tables
+    own_figures      figures in place of the top-1 of each arm
+    facts            additional facts of the run details
+    protocol         sentences of the methods paragraph about the trainings
+    references       keys of references.bib
+    """
+
+    title: str
+    command: str
+    data: str
+    settings: Any
+    arms: tuple[Arm, ...]
+    claims: tuple[Claim, ...]
+    environment: Mapping[str, Any]
+    quantities: tuple[Quantity, ...] = ()
+    repeats: str = "seeds"
+    top1_interval: str = "seeds"
+    pairs: tuple[tuple[str, ...], ...] = ()
+    columns: tuple[Column, ...] = ()
+    notes: tuple[str, ...] = ()
+    own_tables: tuple[Table, ...] = ()
+    own_figures: tuple[Figure, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+    protocol: str = ""
+    references: tuple[str, ...] = ()
+    recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    plans: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def kicker(self) -> str:
+        return f"{self.command}: {self.data}, {self._number_of_repeats}"
+
+    @property
+    def summary(self) -> Summary:
+        rule = "Claims were fixed before the study ran, and verdicts follow by rule."
+        return Summary(verdicts_sentence(self.findings()), rule)
+
+    def __getitem__(self, name: str) -> Arm:
+        (arm,) = (arm for arm in self.arms if arm.name == name)
+        return arm
+
+    def findings(self) -> list[Finding]:
+        return findings_of(self.claims, [self._sample(claim) for claim in self.claims])
+
+    def tables(self) -> list[Table]:
+        rows: list[dict[str, Cell]] = [{"name": arm.name, **arm.columns, "top1": arm.top1} for arm in self.arms]
+        columns = [Column("name", "arm"), *self.columns, Column("top1", "top-1", "%", digits=1)]
+        spread = f"± is the standard deviation over {self.repeats}."
+        notes = [spread, *self._too_few(arm.top1 for arm in self.arms), *self.notes]
+        arms = Table(f"Arms on {self.data}", columns, rows, notes)
+        return [
+            arms,
+            *([self._quantities()] if self.quantities else []),
+            *([self._differences()] if self.pairs else []),
+            *self.own_tables,
+        ]
+
+    def figures(self) -> list[Figure]:
+        if self.own_figures:
+            return list(self.own_figures)
+        caption = f"Points are means over {self.repeats}, lines 95 % intervals over {self.top1_interval}."
+        top1 = {arm.name: arm.top1 for arm in self.arms}
+        return [forest_plot("Top-1 of each arm", top1, Axis("Top-1", "%", "higher", digits=1), caption=caption)]
+
+    @property
+    def methods(self) -> str:
+        """The methods paragraph of a paper: trainings, repetitions, tests, margins, device and versions."""
+        return f"{self.protocol} {tests_paragraph(self.findings(), self.repeats, self.environment)}".strip()
+
+    @property
+    def bibtex(self) -> str:
+        """BibTeX entries of what was used."""
+        return bibtex([*self.references, *tests_references(self.findings())])
+
+    def details(self) -> Section:
+        plans = {f"Plan of {name}": f"{plan['precision']}, {plan['layout']}" for name, plan in self.plans.items()}
+        recipes = [
+            Details(f"Recipe of {name}", [Code(tomli_w.dumps(dict(recipe)))]) for name, recipe in self.recipes.items()
+        ]
+        facts = {**self.facts, **plans, **machine_facts(dict(self.environment))}
+        references = Details("BibTeX", [Code(self.bibtex)])
+        return Section("Run details", [self.methods, references, KeyValues(facts), *recipes])
+
+    def to_dict(self) -> dict[str, Any]:
+        pairs = [*self.pairs, *(claim.contrast for claim in self.claims)]
+        names = {arm.name for arm in self.arms}
+        pairs_of_arms = [pair for pair in dict.fromkeys(pairs) if len(pair) == 2 and names.issuperset(pair)]
+        return {
+            "schema": SCHEMA,
+            "command": self.command,
+            "data": self.data,
+            "settings": asdict(self.settings),
+            "environment": dict(self.environment),
+            "recipes": {name: dict(recipe) for name, recipe in self.recipes.items()},
+            "plans": {name: dict(plan) for name, plan in self.plans.items()},
+            "arms": [
+                {"name": arm.name, "scores": list(arm.scores), "top1": asdict(arm.top1), **arm.details}
+                for arm in self.arms
+            ],
+            "quantities": [{"name": one.name, "unit": one.unit, "values": list(one.values)} for one in self.quantities],
+            "pairs": [{"a": a, "b": b, **asdict(self[a].difference(self[b]))} for a, b in pairs_of_arms],
+            "findings": [finding.to_dict() for finding in self.findings()],
+            "methods": self.methods,
+            "bibtex": self.bibtex,
+        }
+
+    @property
+    def _number_of_repeats(self) -> str:
+        numbers = sorted({len(arm.scores) for arm in self.arms})
+        most = pluralize(numbers[-1], self.repeats.removesuffix("s"))
+        return most if len(numbers) == 1 else f"{numbers[0]:,} to {most}"
+
+    def _sample(self, claim: Claim) -> Sample:
+        """The values of the contrast of a claim, and their bounds."""
+        values, bounds = [], []
+        for name in claim.contrast:
+            (found,) = (one for one in (*self.arms, *self.quantities) if one.name == name)
+            values.append(found.scores if isinstance(found, Arm) else found.values)
+            bounds.append((0.0, 100.0) if isinstance(found, Arm) else (found.least, found.most))
+        signs = SIGNS[len(bounds)]
+        ends = [(low, high) if sign > 0 else (-high, -low) for sign, (low, high) in zip(signs, bounds, strict=True)]
+        return Sample(contrast_values(values), sum(low for low, _ in ends), sum(high for _, high in ends))
+
+    def _too_few(self, estimates: Iterable[Estimate]) -> list[str]:
+        """Notes if there are too few repetitions for an interval, or for a reliable one."""
+        estimates = list(estimates)
+        notes = []
+        if (fewest := min(estimate.n for estimate in estimates)) < MIN_REPEATS:
+            repeats = pluralize(fewest, self.repeats.removesuffix("s"))
+            notes.append(f"With {repeats}, the intervals are unreliable: give --seeds {MIN_REPEATS} or more.")
+        if without := [estimate for estimate in estimates if estimate.low is None]:
+            repeats = pluralize(without[0].n, self.repeats.removesuffix("s"))
+            notes.append(f"Without interval: all {repeats} have the same value, so they are too few to estimate one.")
+        return notes
+
+    def _quantities(self) -> Table:
+        rows: list[dict[str, Cell]] = [
+            {"name": quantity.name, "value": quantity.estimate, "unit": quantity.unit} for quantity in self.quantities
+        ]
+        columns = [
+            Column("name", "quantity"),
+            Column("value", "mean", digits=1, uncertainty="interval"),
+            Column("unit", "unit"),
+        ]
+        note = f"95 % intervals over {self.repeats}, not adjusted for multiple comparisons; the claims are adjusted."
+        return Table("Derived quantities", columns, rows, [note])
+
+    def _differences(self) -> Table:
+        differences = [(a, b, self[a].difference(self[b])) for a, b in self.pairs]
+        rows: list[dict[str, Cell]] = [{"a": a, "b": b, "difference": difference} for a, b, difference in differences]
+        columns = [Column("a", "arm"), Column("b", "minus")]
+        columns.append(Column("difference", "difference", "points", digits=2, uncertainty="interval"))
+        note = f"95 % intervals over {self.repeats}, not adjusted for multiple comparisons; the claims are adjusted."
+        return Table("Differences", columns, rows, [note, *self._too_few(difference for *_, difference in differences)])

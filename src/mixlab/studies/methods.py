@@ -1,0 +1,100 @@
+"""What a paper needs of a study: the methods paragraph, and BibTeX entries of what was used (references.bib)."""
+
+import re
+from collections.abc import Mapping, Sequence
+from importlib.metadata import metadata, version
+from importlib.resources import files
+from typing import Any
+
+from mixlab.report.text import join_words, pluralize
+from mixlab.studies.result import ALPHA, Finding
+
+
+def tests_paragraph(findings: Sequence[Finding], repeats: str, environment: Mapping[str, Any]) -> str:
+    """Sentences about intervals, tests, margins, adjustment, device and versions.
+
+    repeats      what the tests are over, in the plural: "seeds"
+    environment  the result of `machine.describe`
+    """
+    sentences = [f"Intervals are 95 % intervals of Student's t over {repeats}; they hold for these test images."]
+    directed = [finding for finding in findings if finding.claim.expected != "equal"]
+    equal = [finding for finding in findings if finding.claim.expected == "equal"]
+    if directed:
+        sentences.append(
+            f"{pluralize(len(directed), 'claim')} of a direction {_were(directed)} tested with two-sided t tests of "
+            f"differences that are paired by repetition ({_n(directed)})."
+        )
+    if equal:
+        margins = dict.fromkeys(f"{finding.claim.margin:g} {finding.claim.unit}" for finding in equal)
+        sentences.append(
+            f"{pluralize(len(equal), 'claim')} of equality {_were(equal)} tested with two one-sided t tests within a "
+            f"margin of {join_words(list(margins))} that was fixed in advance ({_n(equal)})."
+        )
+    if findings:
+        sentences.append(
+            f"P-values were adjusted by Holm's method for all {pluralize(len(findings), 'claim')}; the level is "
+            f"{ALPHA:g}."
+        )
+    versions = environment["versions"]
+    commit = f" (commit {environment['commit'][:12]})" if environment.get("commit") else ""
+    sentences.append(
+        f"All results are from mixlab {versions['mixlab']}{commit} and PyTorch {versions['torch']} on "
+        f"{environment['device']}."
+    )
+    return " ".join(sentences)
+
+
+def tests_references(findings: Sequence[Finding]) -> list[str]:
+    """The keys of the entries for the tests of `tests_paragraph`."""
+    expected = {finding.claim.expected for finding in findings}
+    equality = ["schuirmann"] if "equal" in expected else []
+    return ["pytorch", "student", *equality, *(["holm"] if findings else [])]
+
+
+def model_references(family: str, name: str) -> list[str]:
+    """The keys of the entries for a model: its family, and for a model of timm the name of timm's class."""
+    if family == "timm":
+        return ["resnet", "timm"] if "resnet" in name else ["vit", "timm"] if "vit" in name else ["timm"]
+    return ["mixer"] if family in ("variant:attention_mixer", "variant:pooling_mixer") else _known([family])
+
+
+def data_references(name: str) -> list[str]:
+    """The keys of the entries for a dataset, given by the string that opens it."""
+    return _known([name.partition(":")[0]])
+
+
+def bibtex(keys: Sequence[str]) -> str:
+    """The entries with these keys, and one for mixlab, separated by empty lines. A repeated key has one entry."""
+    entries = _entries()
+    return "\n\n".join([_own_entry(), *(entries[key] for key in dict.fromkeys(keys))]) + "\n"
+
+
+def _own_entry() -> str:
+    lines = [
+        "@software{mixlab,",
+        "  author = {{The mixlab developers}},",
+        f"  title = {{{metadata('mixlab')['Summary'].rstrip('.')}}},",
+        f"  version = {{{version('mixlab')}}}",
+        "}",
+    ]
+    return "\n".join(lines)
+
+
+def _entries() -> dict[str, str]:
+    text = (files("mixlab") / "studies" / "references.bib").read_text(encoding="utf-8")
+    return {key: entry.strip() for entry, key in re.findall(r"(^@\w+\{(\w+),.*?^\})", text, flags=re.M | re.S)}
+
+
+def _known(keys: Sequence[str]) -> list[str]:
+    entries = _entries()
+    return [key for key in keys if key in entries]
+
+
+def _were(findings: Sequence[Finding]) -> str:
+    return "was" if len(findings) == 1 else "were"
+
+
+def _n(findings: Sequence[Finding]) -> str:
+    """The numbers of repetitions, as "n = 3" or "n = 3 to 8"."""
+    numbers = sorted({finding.difference.n if finding.difference else 0 for finding in findings})
+    return f"n = {numbers[0]}" if len(numbers) == 1 else f"n = {numbers[0]} to {numbers[-1]}"

@@ -1,0 +1,69 @@
+"""The methods paragraph and the BibTeX entries of a study."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from mixlab.studies.methods import bibtex, data_references, model_references
+from studies.test_result import ENVIRONMENT, SCORES, arms_result, claim
+
+
+def test_the_methods_paragraph_has_n_tests_margins_and_device():
+    equal = claim("as good", "plain", "equal", margin=1.5)
+    result = arms_result(SCORES, claim("better", "plain"), equal, protocol="Each arm was trained.")
+    assert result.methods.startswith("Each arm was trained. Intervals are 95 % intervals of Student's t over seeds")
+    assert "1 claim of a direction was tested with two-sided t tests" in result.methods
+    assert "(n = 3)" in result.methods
+    assert "two one-sided t tests within a margin of 1.5 points that was fixed in advance" in result.methods
+    assert "Holm's method for all 2 claims; the level is 0.05" in result.methods
+    assert result.methods.endswith(
+        "mixlab 0.1.0 (commit 0123456789ab) and PyTorch 2.15.0 on a test processor, 2 cores."
+    )
+
+
+def test_without_claims_no_test_is_named():
+    assert "test images" in arms_result(SCORES).methods and "t test" not in arms_result(SCORES).methods
+
+
+def test_bibtex_has_what_was_used_once():
+    equal = claim("as good", "plain", "equal", margin=1.0)
+    text = arms_result(SCORES, equal, references=("mixer", "cifar10", "mixer")).bibtex
+    keys = re.findall(r"^@\w+\{(\w+),$", text, flags=re.MULTILINE)
+    assert keys == ["mixlab", "mixer", "cifar10", "pytorch", "student", "schuirmann", "holm"]
+    assert text.count("{") == text.count("}")
+
+
+def test_every_entry_has_author_title_and_year():
+    keys = ["mixer", "convmixer", "davit", "resnet", "vit", "cifar10", "digits", "pytorch", "timm", "student", "holm"]
+    entries = bibtex([*keys, "schuirmann"]).split("\n\n")[1:]
+    assert len(entries) == 12
+    for entry in entries:
+        assert all(
+            re.search(rf"^  {field} = {{.+}},?$", entry, flags=re.MULTILINE) for field in ("author", "title", "year")
+        )
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "keys"),
+    [
+        ("mixer", "", ["mixer"]),
+        ("timm", "cifar_resnet", ["resnet", "timm"]),
+        ("timm", "plain_vit", ["vit", "timm"]),
+        ("variant:attention_mixer", "", ["mixer"]),
+        ("py:mine.py:Mine", "", []),
+    ],
+)
+def test_a_model_has_the_references_of_its_family(family, name, keys):
+    assert model_references(family, name) == keys
+
+
+def test_a_folder_has_no_reference():
+    assert (data_references("cifar10:/data"), data_references("folder:pets")) == (["cifar10"], [])
+
+
+def test_page_and_json_have_methods_and_bibtex():
+    result = replace(arms_result(SCORES, claim("better", "plain")), protocol="Each arm was trained.")
+    assert "Each arm was trained." in result.details().html() and "@article{holm," in result.details().html()
+    assert result.to_dict()["methods"] == result.methods
+    assert ENVIRONMENT["device"] in result.methods
