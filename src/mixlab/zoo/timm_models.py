@@ -154,6 +154,9 @@ def bit(layers: Sequence[int], width_factor: int, num_classes: int, in_chans: in
     )
 
 
+POSITIONS = ("sincos", "learned", "none")
+
+
 def plain_vit(
     img_size: ImageSize,
     patch_size: int,
@@ -163,11 +166,15 @@ def plain_vit(
     num_classes: int,
     in_chans: int,
     drop_path_rate: float = 0.0,
+    positions: str = "sincos",
 ) -> nn.Module:
-    """A ViT with fixed 2-D sin-cos positions and average pooling (Beyer et al. 2022, https://arxiv.org/abs/2205.01580).
+    """A ViT with average pooling, and fixed 2-D sin-cos positions (Beyer et al. 2022, https://arxiv.org/abs/2205.01580).
 
-    `embed_dim` must be a multiple of 4.
+    `positions`: "sincos", for which `embed_dim` must be a multiple of 4; "learned", a vector for each patch as of
+    Dosovitskiy et al. (2020); or "none". Raises ValueError for another one.
     """
+    if positions not in POSITIONS:
+        raise ValueError(f"positions must be one of {', '.join(POSITIONS)}")
     from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
     from timm.models.vision_transformer import VisionTransformer
 
@@ -183,11 +190,12 @@ def plain_vit(
         depth=depth,
         num_heads=num_heads,
         drop_path_rate=drop_path_rate,
+        pos_embed="none" if positions == "none" else "learn",
         weight_init="jax",
     )
-    positions = build_sincos2d_pos_embed(list(model.patch_embed.grid_size), embed_dim)
-    del model.pos_embed
-    model.register_buffer("pos_embed", positions[None])
+    if positions == "sincos":
+        del model.pos_embed
+        model.register_buffer("pos_embed", build_sincos2d_pos_embed(list(model.patch_embed.grid_size), embed_dim)[None])
     return model
 
 

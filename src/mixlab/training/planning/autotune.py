@@ -54,7 +54,18 @@ the same time. Retained memory is fragmented: up to twice the estimate was measu
 _MIN_LIMIT, _MAX_SHARE = 30.0, 0.02
 """Timing takes at most so many seconds, or this share of the training's time if that is longer."""
 _NOT_PART_OF_A_STEP = (
-    *("data", "subset", "epochs", "steps", "seed", "schedule", "early_stopping", "validation", "checkpoints"),
+    *(
+        "data",
+        "subset",
+        "transform",
+        "epochs",
+        "steps",
+        "seed",
+        "schedule",
+        "early_stopping",
+        "validation",
+        "checkpoints",
+    ),
     *("expected", "trackers", "workers", "max_unreadable", "non_finite"),
 )
 """Keys of a recipe that do not change the time of a step. What they imply for a step, such as the number of classes, is
@@ -126,7 +137,10 @@ def timings_file(job: Job, plan: Plan | None = None, processes: int = 1) -> Path
     machine = {"device": device_name(job.device), "threads": torch.get_num_threads()}
     training = job.cache_key(seed=None)
     step = {key: value for key, value in training["recipe"].items() if key not in _NOT_PART_OF_A_STEP}
-    key = training | machine | {"recipe": step, "data": None, "plan": plan and plan.to_dict(), "processes": processes}
+    # A permutation of the images takes far less time than a step, and every seed of a study has another one.
+    preprocess = {name: value for name, value in training["preprocess"].items() if name != "transform"}
+    key = training | machine | {"recipe": step, "preprocess": preprocess, "data": None}
+    key |= {"plan": plan and plan.to_dict(), "processes": processes}
     return cache_folder() / "timings" / f"{store_key(key)}.json"
 
 

@@ -58,9 +58,9 @@ class Initialization(Section):
 class TransformSettings(Section):
     """A fixed transform of every image after augmentation and mixing (`mixlab.data.transforms`)."""
 
-    name: Literal["permute_patches", "permute_pixels"]
+    name: Literal["permute_patches", "permute_pixels_in_patches", "permute_patches_and_pixels", "permute_all_pixels"]
     seed: int = Field(default=0, ge=0)
-    patch_size: Count | None = None  # pixels; for permute_patches
+    patch_size: Count | None = None  # pixels; for all but permute_all_pixels
 
 
 class Subset(Section):

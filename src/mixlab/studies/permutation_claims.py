@@ -1,0 +1,115 @@
+"""The claims of the study of permutations, for the models that it trains."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mixlab.studies.result import Claim
+from mixlab.zoo.architecture import architecture, family_of
+
+INPUTS = ("original", "patches permuted", "pixels in patches permuted", "both permuted", "all pixels permuted")
+ORIGINAL, PATCHES, _, BOTH, ALL = INPUTS
+
+
+def arm_name(model: str, kind: str) -> str:
+    """The arm of a model on one of `INPUTS`."""
+    return f"{model}, {kind}"
+
+
+def drop_name(model: str, kind: str) -> str:
+    """The relative drop of a model on one of `INPUTS`."""
+    return f"drop of {model}, {kind}"
+
+
+def unadapted_name(model: str) -> str:
+    """The accuracy of the model that was trained on original images, on images with both permuted."""
+    return f"{model}, original, tested on both permuted"
+
+
+_PAPER = "Tolstikhin et al. 2021, section 3.4"
+_REGIME = (
+    "the source pre-trains Mixer-B/16 and ResNet50x1 on 300 million images and reports the linear 5-shot accuracy on "
+    "ImageNet; this study trains small models from scratch on few images"
+)
+_LOCAL = "a consequence of local convolutions, not in the papers"
+_LOCAL_REGIME = "no source reports it"
+
+_CLAIMS = (
+    Claim(
+        statement="{mixer} is equally accurate on original images and on images with permuted patches and pixels.",
+        contrast=(arm_name("{mixer}", BOTH), arm_name("{mixer}", ORIGINAL)),
+        expected="equal",
+        margin=1.0,
+        source=_PAPER,
+        regime=_REGIME,
+    ),
+    Claim(
+        statement="{resnet} is less accurate on images with permuted patches and pixels.",
+        contrast=(arm_name("{resnet}", BOTH), arm_name("{resnet}", ORIGINAL)),
+        expected="lower",
+        source=_PAPER,
+        regime=_REGIME,
+    ),
+    Claim(
+        statement="Permuted patches and pixels cost {mixer} less of its accuracy above chance than {resnet}.",
+        contrast=(drop_name("{mixer}", BOTH), drop_name("{resnet}", BOTH)),
+        expected="lower",
+        source=_PAPER,
+        regime=_REGIME,
+        unit="%",
+    ),
+    Claim(
+        statement="A permutation of all pixels costs {mixer} less of its accuracy above chance than {resnet}.",
+        contrast=(drop_name("{mixer}", ALL), drop_name("{resnet}", ALL)),
+        expected="lower",
+        source=f"{_PAPER}: about 45 % and 75 %",
+        regime=_REGIME,
+        unit="%",
+    ),
+    Claim(
+        statement="{resnet} is less accurate on images with permuted patches.",
+        contrast=(arm_name("{resnet}", PATCHES), arm_name("{resnet}", ORIGINAL)),
+        expected="lower",
+        source=_LOCAL,
+        regime=_LOCAL_REGIME,
+    ),
+    Claim(
+        statement="{convmixer} is less accurate on images with permuted patches.",
+        contrast=(arm_name("{convmixer}", PATCHES), arm_name("{convmixer}", ORIGINAL)),
+        expected="lower",
+        source=_LOCAL,
+        regime=_LOCAL_REGIME,
+    ),
+    Claim(
+        statement="Without retraining, {mixer} is less accurate on images with permuted patches and pixels.",
+        contrast=(unadapted_name("{mixer}"), arm_name("{mixer}", ORIGINAL)),
+        expected="lower",
+        source="a trained Mixer is not invariant, against a common reading of the paper",
+        regime="the paper retrains on every input",
+    ),
+)
+"""{mixer}, {convmixer} and {resnet} are the first models of these families."""
+
+
+def claims(models: Sequence[str]) -> tuple[Claim, ...]:
+    """The claims about the first model of each family. Claims about families without a model are left out."""
+    roles: dict[str, str] = {}
+    for model in models:
+        roles.setdefault(_role(model), model)
+    return tuple(
+        replace(
+            claim,
+            statement=claim.statement.format(**roles),
+            contrast=tuple(name.format(**roles) for name in claim.contrast),
+        )
+        for claim in _CLAIMS
+        if all(
+            f"{{{role}}}" not in "".join(claim.contrast) or role in roles for role in ("mixer", "convmixer", "resnet")
+        )
+    )
+
+
+def _role(model: str) -> str:
+    family = family_of(model)
+    if family == "timm":
+        return "resnet" if "resnet" in architecture(model).config["name"] else "timm"
+    return family
