@@ -154,3 +154,11 @@ def test_a_quantity_has_an_interval_within_its_bounds():
     quantity = Quantity("q", (90.0, 99.0), "%", least=0, most=100)
     assert quantity.estimate is not None and quantity.estimate.high == 100
     assert isinstance(arms_result(SCORES)["mixer"], Arm)
+
+
+def test_equal_drops_have_no_interval_from_rounding_errors():
+    scores = {"a": (100 / 3 + 20, 100 / 3 + 22.5), "b": (100 / 3 + 16, 100 / 3 + 18), "c": (0.3, 0.1 + 0.2 + 1)}
+    result = arms_result(scores)
+    drop = relative_drop("drop", result["a"], result["b"], chance=100 / 3)
+    assert drop.values == (20.0, 20.0) and drop.estimate is not None and drop.estimate.low is None
+    assert contrast_values([(0.3, 1.3), (0.1 + 0.2, 1.3)]) == [0.0, 0.0]

@@ -52,8 +52,8 @@ Arms = Mapping[str, Sequence[Recipe | LinearProbeRecipe]]
 
 _BATCH = 256
 
-_STORED = 4 + 4 + 2 * 8
-"""Bytes on disk for each parameter: weights, and two checkpoints with weights, or of AdamW's state with two moments."""
+_STORED = 4 + 2 * 12
+"""Bytes on disk for each parameter: the weights, and two checkpoints with weights and both moments of AdamW."""
 
 
 class TrainingStudy(Protocol[Result]):

@@ -20,6 +20,9 @@ from mixlab.stats.intervals import mean_interval
 from mixlab.studies.methods import bibtex, tests_paragraph, tests_references
 from mixlab.studies.result import SCHEMA, SIGNS, Claim, Finding, Sample, findings_of, verdicts_sentence
 
+_DIGITS = 9
+"""Decimals of derived values, so that equal values do not differ by a rounding error, which would be their spread."""
+
 MIN_REPEATS = 3
 """With fewer repetitions, a note says that the intervals are unreliable."""
 
@@ -82,14 +85,17 @@ def relative_drop(name: str, original: Arm, changed: Arm, chance: float) -> Quan
     pairs = list(zip(original.scores, changed.scores, strict=False))
     if any(before <= chance for before, _ in pairs):
         return Quantity(name, (), "%")
-    return Quantity(name, tuple(100 * (before - after) / (before - chance) for before, after in pairs), "%")
+    drops = (100 * (before - after) / (before - chance) for before, after in pairs)
+    return Quantity(name, tuple(round(drop, _DIGITS) for drop in drops), "%")
 
 
 def contrast_values(values: Sequence[Sequence[float]]) -> list[float]:
     """The contrast of one, two or four quantities for each repetition that all of them have (see `Claim`)."""
     repeats = min(map(len, values))
     signs = np.array(SIGNS[len(values)])
-    return (signs @ np.array([of_one[:repeats] for of_one in values], dtype=float)).tolist() if repeats else []
+    if not repeats:
+        return []
+    return (signs @ np.array([of_one[:repeats] for of_one in values], dtype=float)).round(_DIGITS).tolist()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +107,7 @@ class ArmsResult:
     top1_interval    what the intervals of top-1 are over
     columns          columns of the table of arms, in addition to name and top-1
     pairs            pairs of arms (a, b) in the table of differences
-    own_tables       additional tables
+    own_tables       tables before that of the arms
     own_figures      figures in place of the top-1 of each arm
     facts            additional facts of the run details
     protocol         sentences of the methods paragraph about the trainings
@@ -152,10 +158,10 @@ class ArmsResult:
         notes = [spread, *self._too_few(arm.top1 for arm in self.arms), *self.notes]
         arms = Table(f"Arms on {self.data}", columns, rows, notes)
         return [
+            *self.own_tables,
             arms,
             *([self._quantities()] if self.quantities else []),
             *([self._differences()] if self.pairs else []),
-            *self.own_tables,
         ]
 
     def figures(self) -> list[Figure]:

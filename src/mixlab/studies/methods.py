@@ -7,7 +7,7 @@ from importlib.resources import files
 from typing import Any
 
 from mixlab.report.text import join_words, pluralize
-from mixlab.studies.result import ALPHA, Finding
+from mixlab.studies.result import ALPHA, Finding, margin_text
 
 
 def tests_paragraph(findings: Sequence[Finding], repeats: str, environment: Mapping[str, Any]) -> str:
@@ -25,7 +25,7 @@ def tests_paragraph(findings: Sequence[Finding], repeats: str, environment: Mapp
             f"differences that are paired by repetition ({_n(directed)})."
         )
     if equal:
-        margins = dict.fromkeys(f"{finding.claim.margin:g} {finding.claim.unit}" for finding in equal)
+        margins = dict.fromkeys(margin_text(finding.claim) for finding in equal)
         sentences.append(
             f"{pluralize(len(equal), 'claim')} of equality {_were(equal)} tested with two one-sided t tests within a "
             f"margin of {join_words(list(margins))} that was fixed in advance ({_n(equal)})."

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
 from mixlab.report.figure import Figure
+from mixlab.report.numbers import format_points
 from mixlab.report.page import Page, Section, Summary, written_by
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import pluralize
@@ -162,6 +163,7 @@ def claims_table(findings: Sequence[Finding]) -> Table:
             "statement": finding.claim.statement,
             "contrast": contrast_text(finding.claim.contrast),
             "difference": finding.difference,
+            "unit": finding.claim.unit,
             "p": finding.p_holm,
             "verdict": finding.verdict,
             "needed": _needed_text(finding),
@@ -170,18 +172,20 @@ def claims_table(findings: Sequence[Finding]) -> Table:
         for finding in findings
     ]
     units = {finding.claim.unit for finding in findings}
+    common = units.pop() if len(units) == 1 else ""
     columns = [
         Column("statement", "claim"),
-        Column("contrast", "contrast"),
-        Column("difference", "difference", units.pop() if len(units) == 1 else "", digits=2, uncertainty="interval"),
-        Column("p", "p (Holm)", digits=4),
         Column("verdict", "verdict"),
+        Column("difference", "difference", common, digits=2, uncertainty="interval"),
+        *([] if common else [Column("unit", "unit")]),
+        Column("p", "p (Holm)", digits=4),
         *([_NEEDED] if any(finding.verdict == "undecided" for finding in findings) else []),
+        Column("contrast", "contrast"),
         Column("source", "source"),
     ]
     regimes = dict.fromkeys(f"{finding.claim.source}: {finding.claim.regime}" for finding in findings)
     margins = [
-        f"Margin of {contrast_text(finding.claim.contrast)}: {finding.claim.margin:g} {finding.claim.unit}."
+        f"Margin of {contrast_text(finding.claim.contrast)}: {margin_text(finding.claim)}."
         for finding in findings
         if finding.claim.expected == "equal"
     ]
@@ -193,6 +197,11 @@ _NEEDED = Column(
     "n to decide",
     note="repetitions that would decide with a probability of 80 % if the observed mean and spread are the true ones",
 )
+
+
+def margin_text(claim: Claim) -> str:
+    """The margin with its unit: "1 point", "5 %"."""
+    return format_points(claim.margin) if claim.unit == "points" else f"{claim.margin:g} {claim.unit}"
 
 
 def contrast_text(contrast: Sequence[str]) -> str:
