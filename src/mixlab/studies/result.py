@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
-from mixlab.report.figure import Figure
 from mixlab.report.numbers import format_points
-from mixlab.report.page import Page, Section, Summary, written_by
+from mixlab.report.page import Page, Renderable, Section, Summary, written_by
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import pluralize
 from mixlab.stats.estimate import Estimate
@@ -146,7 +145,7 @@ class StudyResult(Protocol):
 
     def findings(self) -> list[Finding]: ...
     def tables(self) -> list[Table]: ...
-    def figures(self) -> list[Figure]: ...
+    def figures(self) -> Sequence[Renderable]: ...
     def details(self) -> Section:
         """Facts, recipes and plans of the trainings."""
         ...
