@@ -128,7 +128,8 @@ class FiltersResult:
             suffix = f", {arrangement}" if len({each.arrangement for each in self.measured}) > 1 else ""
             counts.append(f"{sum(smooth)} of {pluralize(len(smooth), 'block')}{suffix}")
         return Summary(
-            f"The {self.filters} of {self.settings.model} are smoother than with permuted positions in {join_words(counts)}.",
+            f"The {self.filters} of {self.settings.model} are smoother than with permuted positions in "
+            f"{join_words(counts)}.",
             f"p < {ALPHA} by {pluralize(self.settings.permutations, 'permutation')} of the positions, adjusted by "
             "Holm's method for all blocks.",
         )
