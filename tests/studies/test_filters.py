@@ -142,6 +142,7 @@ def test_the_filters_of_permuted_images_regain_their_structure_when_they_are_unp
     assert arranged.p == 0.01
     assert arranged.maps == pytest.approx(maps, abs=1e-6)
     assert arranged.frequency == pytest.approx(frequencies(maps), abs=1e-6)
+    assert [finding.verdict for finding in result.findings()] == ["agrees"]
     assert "0 of 1 block, as stored and 1 of 1 block, un-permuted" in result.summary.sentence
 
 
@@ -153,7 +154,9 @@ def test_the_result_has_a_page_tables_and_json(tmp_path):
     assert [row["p"] for row in result.tables()[0].rows] == [0.05]
     stored = result.to_dict()
     assert sorted(stored["blocks"][0]["order"]) == list(range(12))
-    assert stored["findings"] == []
+    (finding,) = result.findings()
+    assert (finding.verdict, finding.claim.unit) == ("undecided", "periods per position")  # p = 0.05 with 19
+    assert stored["findings"][0]["verdict"] == "undecided"
 
 
 def test_a_convmixer_shows_its_kernels(tmp_path):

@@ -25,14 +25,7 @@ from mixlab.report.page import KeyValues, Section, Summary
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import join_words, pluralize
 from mixlab.stats.paired import holm
-from mixlab.studies.filter_maps import (
-    Maps,
-    frequencies,
-    order_with_inverses,
-    permuted_frequencies,
-    radial_frequencies,
-    smoothness_p,
-)
+from mixlab.studies.filter_maps import frequencies, order_with_inverses
 from mixlab.studies.model_filters import (
     channel_attention_maps,
     mixing_maps,
@@ -41,7 +34,10 @@ from mixlab.studies.model_filters import (
     unpermuted,
 )
 from mixlab.studies.result import ALPHA, SCHEMA, Finding
+from mixlab.studies.smoothness import Smoothness, smoothness, smoothness_claim, smoothness_table
 from mixlab.weights.load import build_with_weights, load_pretrained
+
+COST = "a few seconds; needs trained weights"
 
 STORED, UNPERMUTED = "as stored", "un-permuted"
 DEFAULT_BLOCKS = 3
@@ -58,24 +54,6 @@ class Settings:
     units: int = field(default=128, metadata={"help": "Filters of a block in the figures, at most.", "min": 2})
     permutations: int = field(default=999, metadata={"help": "Random permutations of the positions.", "min": 19})
     seed: int = field(default=0, metadata={"help": "Seed of the permutations."})
-
-
-@dataclass(frozen=True)
-class Smoothness:
-    """The filters of one block in one arrangement, and their smoothness.
-
-    maps       unit, row and column
-    frequency  of each map, in periods per position
-    expected   the mean frequency over all arrangements of the positions
-    p          the p-value that the maps are smoother than with permuted positions
-    """
-
-    block: str
-    arrangement: str
-    maps: Maps
-    frequency: np.ndarray
-    expected: float
-    p: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,43 +113,20 @@ class FiltersResult:
         )
 
     def findings(self) -> list[Finding]:
-        return []
+        """The claim for every block, in the arrangement of the original images."""
+        last = self.measured[-1].arrangement if self.measured else STORED
+        return [
+            Finding(smoothness_claim(self.filters, each.block), each.difference, p_holm)
+            for each, p_holm in zip(self.measured, self.p_holm, strict=True)
+            if each.arrangement == last
+        ]
 
     def tables(self) -> list[Table]:
-        tables = [self._smoothness_table()] if self.measured else []
+        permutations = self.settings.permutations
+        note = f"With {pluralize(permutations, 'permutation')}, the smallest p is {1 / (1 + permutations):.2g}."
+        title = f"Smoothness of the {self.filters}"
+        tables = [smoothness_table(title, self.measured, self.p_holm, [note, *self.notes])] if self.measured else []
         return [*tables, self._attention_table()] if self.attention else tables
-
-    def _smoothness_table(self) -> Table:
-        rows: list[dict[str, Cell]] = [
-            {
-                "block": each.block,
-                "arrangement": each.arrangement,
-                "units": len(each.maps),
-                "positions": f"{each.maps.shape[1]} x {each.maps.shape[2]}",
-                "frequency": float(each.frequency.mean()),
-                "expected": each.expected,
-                "p": each.p,
-                "p_holm": p_holm,
-            }
-            for each, p_holm in zip(self.measured, self.p_holm, strict=True)
-        ]
-        columns = [
-            Column("block", "block"),
-            Column("arrangement", "arrangement"),
-            Column("units", "filters"),
-            Column("positions", "positions"),
-            Column("frequency", "mean frequency", "periods per position", digits=4),
-            Column("expected", "expected if permuted", digits=4),
-            Column("p", "p", digits=4),
-            Column("p_holm", "p (Holm)", digits=4),
-        ]
-        note = (
-            "The frequency of a filter is the mean radial frequency of its Fourier transform without the mean, "
-            "weighted by power; the statistic is its mean over the filters of a block. All filters of a block are "
-            f"permuted alike. With {pluralize(self.settings.permutations, 'permutation')}, the smallest possible p is "
-            f"{1 / (1 + self.settings.permutations):.2g}."
-        )
-        return Table(f"Smoothness of the {self.filters}", columns, rows, [note, *self.notes])
 
     def _attention_table(self) -> Table:
         rows: list[dict[str, Cell]] = []
@@ -267,7 +222,7 @@ class FiltersResult:
                 for each, p_holm in zip(self.measured, self.p_holm, strict=True)
             ],
             "channel_attention": {name: maps.tolist() for name, maps in self.attention.items()},
-            "findings": [],
+            "findings": [finding.to_dict() for finding in self.findings()],
         }
 
 
@@ -301,12 +256,8 @@ def run(settings: Settings, *, quiet: bool, log: Callable[[str], None]) -> Filte
             )
     measured = []
     for name, arrangement, values in sets:
-        permuted = permuted_frequencies(values, settings.permutations, settings.seed)
-        positions = radial_frequencies(*values.shape[1:])
-        expected = float(positions.sum() / (positions.size - 1))
-        p = smoothness_p(values, permuted)
-        measured.append(Smoothness(name, arrangement, values, frequencies(values), expected, p))
-        log(f"{name}, {arrangement}: mean frequency {measured[-1].frequency.mean():.3f}, p = {p:.3g}")
+        measured.append(smoothness(name, arrangement, values, settings.permutations, settings.seed))
+        log(f"{name}, {arrangement}: mean frequency {measured[-1].frequency.mean():.3f}, p = {measured[-1].p:.3g}")
     return FiltersResult(
         settings=settings,
         filters=next(name for kind, name in _FILTERS.items() if isinstance(model, kind)),
