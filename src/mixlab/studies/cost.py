@@ -1,0 +1,150 @@
+"""How does the cost of a model grow with the number of patches?
+
+Multiply-accumulates and parameters are counted, activations are counted in bytes, and the time is measured, for more
+and more patches of the same size, and for larger and larger patches in the same number. With a fixed hidden width of
+the token MLPs, the multiply-accumulates of a Mixer have no quadratic term (Tolstikhin et al. 2021, section 2). If this
+width grows with the number of patches, as in the paper's fine-tuning at higher resolutions (appendix C), they have one.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
+
+import torch
+
+from mixlab.errors import UserError
+from mixlab.measure import machine
+from mixlab.measure.live_memory import peak_activation_bytes
+from mixlab.measure.timing import interleaved
+from mixlab.models.contract import height_and_width
+from mixlab.studies.cost_result import FIXED_PATCHES, MORE_PATCHES, WIDENED, CostResult, Point
+from mixlab.zoo.architecture import Architecture, architecture, family_of
+
+COST = "about a minute; needs no data"
+
+DEFAULT = ("mixer_nano", "vit_nano", "convmixer_nano", "davit_nano")
+_SAMPLE_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of the study."""
+
+    models: tuple[str, ...] = field(default=DEFAULT, metadata={"help": "Models that cut images into patches."})
+    largest: int = field(default=4, metadata={"help": "The largest factor of the image size.", "min": 3, "max": 16})
+    batch: int = field(default=8, metadata={"help": "Images of a timed forward pass.", "min": 1})
+    rounds: int = field(default=9, metadata={"help": "Timed rounds.", "min": 2})
+
+
+def run(settings: Settings, *, quiet: bool, log: Callable[[str], None]) -> CostResult:
+    """Count and measure all models at all sizes.
+
+    Raises UserError if a model can't be built, or does not cut images into patches.
+    """
+    names, notes = _installed(settings.models)
+    series = [one for name in names for one in _series(architecture(name), settings.largest)]
+    if fixed := [name for name in names if not any(one.model == name and one.sweep == FIXED_PATCHES for one in series)]:
+        notes += (f"The patch size of {', '.join(fixed)} is fixed, so that its number of patches can't stay the same.",)
+    device = machine.pick_device()
+    calls = {}
+    for one in series:
+        for built in one.architectures:
+            calls[f"{one.name}, {one.sweep}, {built.image_size}"] = _forward_pass(built, settings.batch, device)
+    log(f"Timing {len(calls)} models, {settings.rounds} rounds each, on {machine.device_name(device)}.")
+    seconds = interleaved(calls, rounds=settings.rounds, warmup=1, sample_seconds=_SAMPLE_SECONDS)
+    points = []
+    for one in series:
+        for built in one.architectures:
+            height, width = height_and_width(built.image_size)
+            timed = seconds[f"{one.name}, {one.sweep}, {built.image_size}"]
+            network, shape = built.on_meta().eval(), (built.config["image_channels"], height, width)
+            points.append(
+                Point(
+                    series=one.name,
+                    family=built.family,
+                    sweep=one.sweep,
+                    side=height,
+                    patches=patches_of(built),
+                    macs=built.macs,
+                    parameters=built.parameters,
+                    activation_bytes=peak_activation_bytes(network, shape, device),
+                    milliseconds=tuple(1000 * value / settings.batch for value in timed),
+                )
+            )
+    return CostResult(
+        settings=asdict(settings), points=tuple(points), notes=notes, environment=machine.describe(device)
+    )
+
+
+@dataclass(frozen=True)
+class _Series:
+    """A model at several sizes. `name` is that of the model, with a suffix if something else changes too."""
+
+    name: str
+    model: str
+    sweep: str
+    architectures: Sequence[Architecture]
+
+
+def _series(base: Architecture, largest: int) -> list[_Series]:
+    factors = range(1, largest + 1)
+    height, width = height_and_width(base.image_size)
+
+    def sizes(factor: int) -> dict[str, object]:
+        return {"image_size": height * factor if height == width else (height * factor, width * factor)}
+
+    found = [_Series(base.name, base.name, MORE_PATCHES, [base.with_fields(**sizes(factor)) for factor in factors])]
+    if "token_hidden" in base.config:
+        hidden = base.config["token_hidden"]
+        wider = [base.with_fields(**sizes(factor), token_hidden=hidden * factor**2) for factor in factors]
+        found.append(_Series(f"{base.name}, {WIDENED}", base.name, MORE_PATCHES, wider))
+    if (patch := _patch_size(base)) is not None:
+        larger = [base.with_fields(**sizes(factor), patch_size=patch * factor) for factor in factors]
+        found.append(_Series(base.name, base.name, FIXED_PATCHES, larger))
+    return found
+
+
+def patches_of(built: Architecture) -> int:
+    """The number of patches of an image after the stem. Raises UserError for a model without patches."""
+    height, width = height_and_width(built.image_size)
+    if (patch := _patch_size(built)) is not None:
+        return (height // patch) * (width // patch)
+    if built.family == "davit":
+        return -(-height // 4) * -(-width // 4)
+    raise UserError(
+        f"{built.name} does not cut images into patches: give --models with Mixers, ConvMixers, DaViTs or ViTs."
+    )
+
+
+def _patch_size(built: Architecture) -> int | None:
+    """The side of a patch in pixels, if it is a field of the config."""
+    if "patch_size" in built.config:
+        return built.config["patch_size"]
+    if built.family != "timm":
+        return None
+    if "patch_size" in built.config["arguments"]:
+        return built.config["arguments"]["patch_size"]
+    embedding = getattr(built.on_meta().network, "patch_embed", None)
+    return getattr(embedding, "patch_size", (None,))[0]
+
+
+def _forward_pass(built: Architecture, batch: int, device: torch.device) -> Callable[[], object]:
+    with device, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = built.build().eval()
+        images = torch.randn(batch, built.config["image_channels"], *height_and_width(built.image_size))
+
+    def forward() -> None:
+        with torch.no_grad():
+            model(images)
+
+    return forward
+
+
+def _installed(models: tuple[str, ...]) -> tuple[list[str], tuple[str, ...]]:
+    """The models, without those of timm if it is not installed and the models are the default ones, and a note."""
+    if models != DEFAULT or find_spec("timm"):
+        return list(models), ()
+    left = [name for name in models if family_of(name) != "timm"]
+    missing = ", ".join(name for name in models if name not in left)
+    return left, (f"{missing} is left out, because timm is not installed.",)

@@ -1,0 +1,258 @@
+"""The result of the study of cost: what is linear, and what is quadratic in the number of patches."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from functools import cached_property
+from math import log
+from typing import Any
+
+from mixlab.report.axes import Axis
+from mixlab.report.figure import Figure
+from mixlab.report.lines import line_panel
+from mixlab.report.machine import machine_facts
+from mixlab.report.page import KeyValues, Section, Summary
+from mixlab.report.table import Cell, Column, Table
+from mixlab.report.text import join_words
+from mixlab.stats.estimate import Estimate
+from mixlab.stats.intervals import median_interval
+from mixlab.stats.polynomial import exact_quadratic, fitted_quadratic
+from mixlab.studies.result import SCHEMA, Claim, Finding, Sample, findings_of
+
+MORE_PATCHES, FIXED_PATCHES = "more patches", "larger patches"
+WIDENED = "D_S widened"
+
+Terms = tuple[Fraction, Fraction, Fraction]
+
+
+def attention_claim(attention: str, mixer: str) -> Claim:
+    """The claim about the time of a ViT and of a Mixer with a fixed hidden width of its token MLPs."""
+    return Claim(
+        statement=f"More of the time is quadratic in the number of patches for {attention} than for {mixer}.",
+        contrast=(f"quadratic share of {attention}", f"quadratic share of {mixer}"),
+        expected="higher",
+        source="Tolstikhin et al. 2021, section 2",
+        regime="the source counts operations; this study times small models at few patches on this machine",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A model at one size.
+
+    series            name of the model, with a suffix if its config grows with the number of patches
+    family            as in `Architecture`
+    sweep             what grows: the number of patches of the same size, or the size of the same number of patches
+    side              height of the image in pixels
+    patches           number of patches after the stem
+    macs, parameters  of the forward pass of one image, and of the model
+    activation_bytes  peak of the tensors of the forward pass of one image, without weights
+    milliseconds      for one image, in each round
+    """
+
+    series: str
+    family: str
+    sweep: str
+    side: int
+    patches: int
+    macs: int
+    parameters: int
+    activation_bytes: int
+    milliseconds: tuple[float, ...]
+
+    @property
+    def time(self) -> Estimate:
+        return median_interval(self.milliseconds, "ms")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostResult:
+    """Counted and measured cost: a StudyResult."""
+
+    settings: Mapping[str, Any]
+    points: tuple[Point, ...]
+    notes: tuple[str, ...]
+    environment: Mapping[str, Any]
+
+    @property
+    def title(self) -> str:
+        return "How does the cost of a model grow with the number of patches?"
+
+    @property
+    def kicker(self) -> str:
+        return f"mixlab study cost: {', '.join(self.settings['models'])}"
+
+    @property
+    def summary(self) -> Summary:
+        terms = self.macs_terms()
+        linear = [name for name, found in terms.items() if found is not None and found[2] == 0]
+        quadratic = [name for name, found in terms.items() if found is not None and found[2] != 0]
+        parts = [
+            f"exactly linear in the number of patches for {join_words(linear)}" if linear else "",
+            f"quadratic for {join_words(quadratic)}" if quadratic else "",
+        ]
+        return Summary(
+            f"The multiply-accumulates are {', and '.join(part for part in parts if part)}.",
+            "Multiply-accumulates are counted, so that this statement has no uncertainty. Times are measured.",
+        )
+
+    def series(self, sweep: str) -> dict[str, list[Point]]:
+        """The points of each series, from small to large."""
+        found: dict[str, list[Point]] = {}
+        for point in self.points:
+            if point.sweep == sweep:
+                found.setdefault(point.series, []).append(point)
+        return found
+
+    @cached_property
+    def _grown(self) -> dict[str, list[Point]]:
+        return self.series(MORE_PATCHES)
+
+    def macs_terms(self) -> dict[str, Terms | None]:
+        """Constant, linear and quadratic terms of the MACs, by series with more patches; None if they have others."""
+        return {
+            name: exact_quadratic([(point.patches, point.macs) for point in line]) for name, line in self._grown.items()
+        }
+
+    def quadratic_share(self, series: str) -> list[float]:
+        """The share of the quadratic term in the time at the most patches, in per cent, of a fit to each round."""
+        line = self._grown[series]
+        patches = [point.patches for point in line]
+        shares = []
+        for times in zip(*(point.milliseconds for point in line), strict=True):
+            terms = fitted_quadratic(patches, times)
+            values = [term * patches[-1] ** power for power, term in enumerate(terms)]
+            shares.append(100 * values[2] / sum(values))
+        return shares
+
+    def findings(self) -> list[Finding]:
+        quadratic = [name for name, terms in self.macs_terms().items() if terms is not None and terms[2] != 0]
+        attention = [name for name in quadratic if self._grown[name][0].family == "timm"]
+        mixers = [name for name, line in self._grown.items() if line[0].family == "mixer" and WIDENED not in name]
+        pairs = [(a, b) for a in attention for b in mixers]
+        samples = [
+            Sample([x - y for x, y in zip(self.quadratic_share(a), self.quadratic_share(b), strict=True)])
+            for a, b in pairs
+        ]
+        return findings_of([attention_claim(a, b) for a, b in pairs], samples)
+
+    def tables(self) -> list[Table]:
+        return [self._terms(), *(self._costs(sweep) for sweep in (MORE_PATCHES, FIXED_PATCHES) if self.series(sweep))]
+
+    def _terms(self) -> Table:
+        rows: list[dict[str, Cell]] = []
+        for name, line in self._grown.items():
+            first, last = line[-2:]
+            row: dict[str, Cell] = {
+                "series": name,
+                "growth": log(last.macs / first.macs) / log(last.patches / first.patches),
+                "time_growth": log(last.time.value / first.time.value) / log(last.patches / first.patches),
+                "time_share": median_interval(self.quadratic_share(name), "%"),
+            }
+            if (terms := self.macs_terms()[name]) is not None:
+                constant, linear, quadratic = terms
+                row |= {
+                    "constant": float(constant),
+                    "linear": float(linear),
+                    "quadratic": float(quadratic),
+                    "share": 100 * float(quadratic * last.patches**2 / last.macs),
+                }
+            rows.append(row)
+        columns = [
+            Column("series", "model"),
+            Column("constant", "MACs, constant", digits=0),
+            Column("linear", "MACs per patch", digits=0),
+            Column("quadratic", "MACs per patch²", digits=0),
+            Column("share", "quadratic share of MACs", "%", digits=1),
+            Column("time_share", "quadratic share of time", "%", digits=1, uncertainty="interval"),
+            Column("growth", "exponent of MACs", digits=2),
+            Column("time_growth", "exponent of time", digits=2),
+        ]
+        notes = [
+            "The terms of the MACs are exact: one polynomial goes through all sizes. A dash means that none does, for "
+            "example because windows need padding.",
+            "Shares are of the cost at the most patches. That of the time is of a least-squares fit to each round; "
+            "noise can make it negative.",
+            "Exponents are between the two largest sizes: 1 is linear, 2 quadratic.",
+            *self.notes,
+        ]
+        return Table("Linear and quadratic terms", columns, rows, notes, models=list(self._grown))
+
+    def _costs(self, sweep: str) -> Table:
+        rows: list[dict[str, Cell]] = [
+            {
+                "series": point.series,
+                "side": point.side,
+                "patches": point.patches,
+                "macs": point.macs / 1e6,
+                "parameters": point.parameters / 1e3,
+                "time": point.time,
+                "memory": point.activation_bytes / 1e6,
+            }
+            for line in self.series(sweep).values()
+            for point in line
+        ]
+        columns = [
+            Column("series", "model"),
+            Column("side", "image", "px"),
+            Column("patches", "patches"),
+            Column("macs", "MACs", "M", digits=1),
+            Column("parameters", "parameters", "k", digits=1),
+            Column("time", "time of an image", "ms", digits=3, uncertainty="interval"),
+            Column("memory", "activations", "MB", digits=2),
+        ]
+        titles = {MORE_PATCHES: "More patches of the same size", FIXED_PATCHES: "Larger patches in the same number"}
+        note = (
+            f"Times are of a batch of {self.settings['batch']} divided by its size, in eager fp32: medians of "
+            f"{self.settings['rounds']} rounds. Activations are the peak of one image's tensors, without weights and "
+            "without temporary memory inside operators."
+        )
+        return Table(titles[sweep], columns, rows, [note])
+
+    def figures(self) -> list[Figure]:
+        names, caption = (
+            list(self._grown),
+            "Multiply-accumulates, activations and parameters are counted. Both axes are logarithmic.",
+        )
+        side = Axis("Image height", "px", scale="log", digits=0)
+        patches = Axis("Patches", scale="log", digits=0)
+        figures = [_figure("More patches of the same size", self._grown, "patches", patches, names, caption)]
+        if fixed := self.series(FIXED_PATCHES):
+            figures.append(_figure("Larger patches in the same number", fixed, "side", side, names, caption))
+        return figures
+
+    def details(self) -> Section:
+        return Section("Run details", [KeyValues(machine_facts(dict(self.environment)))])
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "settings": dict(self.settings),
+            "environment": dict(self.environment),
+            "points": [asdict(point) for point in self.points],
+            "quadratic_share_of_time": {name: self.quadratic_share(name) for name in self._grown},
+            "findings": [finding.to_dict() for finding in self.findings()],
+        }
+
+
+def _figure(
+    title: str, lines: Mapping[str, Sequence[Point]], key: str, x: Axis, names: Sequence[str], caption: str
+) -> Figure:
+    quantities = {
+        Axis("MACs of an image", "M", scale="log"): lambda point: Estimate.exact(point.macs / 1e6, "M"),
+        Axis("Time of an image", "ms", scale="log"): lambda point: point.time,
+        Axis("Activations of an image", "MB", scale="log"): lambda point: Estimate.exact(
+            point.activation_bytes / 1e6, "MB"
+        ),
+        Axis("Parameters", "k", scale="log"): lambda point: Estimate.exact(point.parameters / 1e3, "k"),
+    }
+    panels = [
+        line_panel(
+            {name: [(getattr(point, key), of(point)) for point in line] for name, line in lines.items()},
+            y=y,
+            x=x,
+            names=names,
+        )
+        for y, of in quantities.items()
+    ]
+    return Figure(title, panels, caption)
