@@ -97,7 +97,7 @@ def _series(base: Architecture, largest: int) -> list[_Series]:
     if "token_hidden" in base.config:
         hidden = base.config["token_hidden"]
         wider = [base.with_fields(**sizes(factor), token_hidden=hidden * factor**2) for factor in factors]
-        found.append(_Series(f"{base.name}, {WIDENED}", base.name, MORE_PATCHES, wider))
+        found.append(_Series(f"{base.name} {WIDENED}", base.name, MORE_PATCHES, wider))
     if (patch := _patch_size(base)) is not None:
         larger = [base.with_fields(**sizes(factor), patch_size=patch * factor) for factor in factors]
         found.append(_Series(base.name, base.name, FIXED_PATCHES, larger))

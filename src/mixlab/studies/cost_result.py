@@ -1,11 +1,11 @@
 """The result of the study of cost: what is linear, and what is quadratic in the number of patches."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import cached_property
 from math import log
-from typing import Any
+from typing import Any, Literal
 
 from mixlab.report.axes import Axis
 from mixlab.report.figure import Figure
@@ -20,7 +20,7 @@ from mixlab.stats.polynomial import exact_quadratic, fitted_quadratic
 from mixlab.studies.result import SCHEMA, Claim, Finding, Sample, findings_of
 
 MORE_PATCHES, FIXED_PATCHES = "more patches", "larger patches"
-WIDENED = "D_S widened"
+WIDENED = "(D_S widened)"
 
 Terms = tuple[Fraction, Fraction, Fraction]
 
@@ -210,15 +210,16 @@ class CostResult:
         return Table(titles[sweep], columns, rows, [note])
 
     def figures(self) -> list[Figure]:
-        names, caption = (
-            list(self._grown),
-            "Multiply-accumulates, activations and parameters are counted. Both axes are logarithmic.",
-        )
-        side = Axis("Image height", "px", scale="log", digits=0)
-        patches = Axis("Patches", scale="log", digits=0)
-        figures = [_figure("More patches of the same size", self._grown, "patches", patches, names, caption)]
+        names = list(self._grown)
+        figures = [
+            _figure(
+                "More patches of the same size", self._grown, "patches", Axis("Patches", digits=0), names, _QUANTITIES
+            )
+        ]
         if fixed := self.series(FIXED_PATCHES):
-            figures.append(_figure("Larger patches in the same number", fixed, "side", side, names, caption))
+            changed = {y: of for y, of in _QUANTITIES.items() if y != _ACTIVATIONS}
+            side = Axis("Image height", "px", digits=0)
+            figures.append(_figure("Larger patches in the same number", fixed, "side", side, names, changed))
         return figures
 
     def details(self) -> Section:
@@ -235,24 +236,25 @@ class CostResult:
         }
 
 
+_ACTIVATIONS = Axis("Activations of an image", "MB")
+_QUANTITIES: Mapping[Axis, Callable[[Point], Estimate]] = {
+    Axis("MACs of an image", "M"): lambda point: Estimate.exact(point.macs / 1e6, "M"),
+    Axis("Time of an image", "ms"): lambda point: point.time,
+    Axis("Parameters", "k"): lambda point: Estimate.exact(point.parameters / 1e3, "k"),
+    _ACTIVATIONS: lambda point: Estimate.exact(point.activation_bytes / 1e6, "MB"),
+}
+
+
 def _figure(
-    title: str, lines: Mapping[str, Sequence[Point]], key: str, x: Axis, names: Sequence[str], caption: str
+    title: str,
+    lines: Mapping[str, Sequence[Point]],
+    key: Literal["patches", "side"],
+    x: Axis,
+    names: Sequence[str],
+    quantities: Mapping[Axis, Callable[[Point], Estimate]],
 ) -> Figure:
-    quantities = {
-        Axis("MACs of an image", "M", scale="log"): lambda point: Estimate.exact(point.macs / 1e6, "M"),
-        Axis("Time of an image", "ms", scale="log"): lambda point: point.time,
-        Axis("Activations of an image", "MB", scale="log"): lambda point: Estimate.exact(
-            point.activation_bytes / 1e6, "MB"
-        ),
-        Axis("Parameters", "k", scale="log"): lambda point: Estimate.exact(point.parameters / 1e3, "k"),
-    }
-    panels = [
-        line_panel(
-            {name: [(getattr(point, key), of(point)) for point in line] for name, line in lines.items()},
-            y=y,
-            x=x,
-            names=names,
-        )
-        for y, of in quantities.items()
-    ]
-    return Figure(title, panels, caption)
+    panels = []
+    for y, of in quantities.items():
+        shown = {name: [(getattr(point, key), of(point)) for point in line] for name, line in lines.items()}
+        panels.append(line_panel(shown, x, y, names=names))
+    return Figure(title, panels, "Multiply-accumulates, activations and parameters are counted, times are measured.")
