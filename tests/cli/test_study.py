@@ -68,7 +68,7 @@ def test_the_study_of_transfer_prints_its_tables_and_writes_report_and_results(r
 def test_the_help_lists_the_studies_with_their_questions(run):
     ended = run("study", "--help")
     assert ended.status == 0
-    assert study_names() == ["avg5", "cost", "filters", "resolution", "transfer", "vtab"]
+    assert study_names() == ["avg5", "cost", "filters", "mixing", "resolution", "transfer", "vtab"]
     out = plain(ended.out)
     assert (
         "resolution How does a change of the image size affect the accuracy of a Mixer, before and after fine-tuning?"
@@ -124,7 +124,7 @@ def test_transfer_needs_as_many_images_as_shots(refused):
 
 def test_an_unknown_study_is_refused_with_a_list_of_the_studies(refused):
     assert refused("study", "colour", "--data", "digits") == (
-        'There is no study "colour": the studies are avg5, cost, filters, resolution, transfer, vtab.'
+        'There is no study "colour": the studies are avg5, cost, filters, mixing, resolution, transfer, vtab.'
     )
     assert refused("study", "transfers").endswith('Did you mean "transfer"?')
 

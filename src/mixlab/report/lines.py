@@ -37,12 +37,9 @@ def line_panel(lines: Mapping[str, Line], x: Axis, y: Axis, *, names: Sequence[s
     """A panel with the lines of `lines`.
 
     names  all names, which determine the colours and markers
-
-    The axes are logarithmic if their values are positive and span a decade.
     """
     xs = [across for line in lines.values() for across, _ in line]
     ys = [end for line in lines.values() for _, estimate in line for end in _extent(estimate)]
-    x, y = x.logarithmic_over_a_decade(xs), y.logarithmic_over_a_decade(ys)
     places = _legend(list(lines))
     top = 40 + _LINE * (1 + max(line for line, _ in places.values()))
     height = HEIGHT + top

@@ -256,5 +256,8 @@ def _figure(
     panels = []
     for y, of in quantities.items():
         shown = {name: [(getattr(point, key), of(point)) for point in line] for name, line in lines.items()}
-        panels.append(line_panel(shown, x, y, names=names))
+        points = [point for line in shown.values() for point in line]
+        across = x.logarithmic_over_a_decade(value for value, _ in points)
+        up = y.logarithmic_over_a_decade(estimate.value for _, estimate in points)
+        panels.append(line_panel(shown, across, up, names=names))
     return Figure(title, panels, "Multiply-accumulates, activations and parameters are counted, times are measured.")

@@ -1,0 +1,254 @@
+"""Which modules mix places, which mix channels, and how far?
+
+The Jacobian of every module shows exactly what an output depends on: a gradient of 0 in float64 is no dependence. Its
+weights show how far a module mixes. The effective receptive field shows this for a whole network (Luo et al. 2016). For
+models without training, all weights are random, including those that are 0 at the start of a training.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mixlab.measure import machine
+from mixlab.models.contract import height_and_width
+from mixlab.report.axes import Axis
+from mixlab.report.figure import Figure
+from mixlab.report.image_panels import ImageFigure, ImagePanel, sequential
+from mixlab.report.lines import line_panel
+from mixlab.report.machine import machine_facts
+from mixlab.report.page import KeyValues, Section, Summary
+from mixlab.report.table import Cell, Column, Table
+from mixlab.report.text import join_words
+from mixlab.stats.estimate import Estimate
+from mixlab.studies.jacobian import Mixing, effective_receptive_field, half_area, mixing_of
+from mixlab.studies.mixing_modules import FIXED, mixing_modules
+from mixlab.studies.result import SCHEMA, Finding
+from mixlab.weights.load import load
+from mixlab.weights.source import is_pretrained
+from mixlab.zoo.architecture import Model, create_model
+
+COST = "less than a minute; needs no data"
+
+_HEAT_MAP = 256  # pixels
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of the study."""
+
+    models: tuple[str, ...] = field(
+        default=("mixer_nano", "convmixer_nano", "davit_nano", "resnet_nano", "vit_nano"),
+        metadata={"help": "Models with random weights, runs, or published weights."},
+    )
+    rows: int = field(default=64, metadata={"help": "Random rows of the Jacobian of each module.", "min": 1})
+    images: int = field(default=32, metadata={"help": "Noise images for the effective receptive field.", "min": 1})
+    seed: int = field(default=0, metadata={"help": "Seed of weights, images and rows."})
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model: what its modules mix, in the order in which they are applied, and its effective receptive field.
+
+    field   mean squared gradient by pixel (row, column)
+    """
+
+    modules: tuple[Mixing, ...]
+    is_trained: bool
+    field: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixingResult:
+    """What each module mixes: a StudyResult."""
+
+    settings: Settings
+    models: Mapping[str, Measured]
+    environment: Mapping[str, Any]
+
+    @property
+    def title(self) -> str:
+        return "Which modules mix places, which mix channels, and how far?"
+
+    @property
+    def kicker(self) -> str:
+        return f"mixlab study mixing: {', '.join(self.models)}"
+
+    @cached_property
+    def kinds(self) -> dict[str, dict[str, list[Mixing]]]:
+        """The modules of each kind, by model."""
+        found: dict[str, dict[str, list[Mixing]]] = {}
+        for name, measured in self.models.items():
+            by_kind = found.setdefault(name, {})
+            for one in measured.modules:
+                by_kind.setdefault(one.kind, []).append(one)
+        return found
+
+    @property
+    def summary(self) -> Summary:
+        kinds: dict[str, list[Mixing]] = {}
+        for by_kind in self.kinds.values():
+            for kind, modules in by_kind.items():
+                if not kind.endswith(FIXED):
+                    kinds.setdefault(kind, []).extend(modules)
+        separate = [kind for kind, modules in kinds.items() if all(one.mixes == "places" for one in modules)]
+        both = [kind for kind, modules in kinds.items() if any(one.mixes == "places and channels" for one in modules)]
+        parts = [
+            f"Places only: {join_words(separate, most=9)}." if separate else "No module mixes places only.",
+            f"Places and channels: {join_words(both, most=9)}." if both else "",
+        ]
+        return Summary(
+            " ".join(part for part in parts if part),
+            f"Shown by {self.settings.rows} random rows of the Jacobian of each module in float64; all other modules "
+            "mix channels only, or nothing.",
+        )
+
+    def findings(self) -> list[Finding]:
+        return []
+
+    def tables(self) -> list[Table]:
+        rows: list[dict[str, Cell]] = [
+            {
+                "model": name,
+                "kind": kind,
+                "count": len(modules),
+                "mixes": join_words(list(dict.fromkeys(one.mixes for one in modules))),
+                "reach": max(one.reach for one in modules),
+                "cells": 100 * fmean(one.cells for one in modules),
+                "distance": fmean(one.distance for one in modules),
+            }
+            for name, by_kind in self.kinds.items()
+            for kind, modules in by_kind.items()
+        ]
+        columns = [
+            Column("model", "model"),
+            Column("kind", "module"),
+            Column("count", "modules"),
+            Column("mixes", "mixes"),
+            Column("reach", "reach", "cells"),
+            Column("cells", "of all cells", "%", digits=1),
+            Column("distance", "mixing distance", "px", digits=2),
+        ]
+        notes = [
+            "Reach: the largest distance of a cell of the grid, in rows or columns, that an output depends on. The "
+            "mixing distance is the mean distance in pixels of the image, weighted by the squared gradient.",
+        ]
+        kinds = [kind for by_kind in self.kinds.values() for kind in by_kind]
+        if any(kind.endswith(FIXED) for kind in kinds):
+            notes.append(
+                "An attention depends on other places in two ways, through its weights and through the values that they "
+                f'weigh. The rows "{FIXED.removeprefix(", ")}" have the second one only.'
+            )
+        return [Table("What each module mixes", columns, rows, notes, models=list(self.models)), self._fields_table()]
+
+    def _fields_table(self) -> Table:
+        rows: list[dict[str, Cell]] = [
+            {
+                "model": name,
+                "weights": "trained" if measured.is_trained else "random",
+                "pixels": 100 * float((measured.field > 0).mean()),
+                "half": 100 * half_area(torch.from_numpy(measured.field)),
+            }
+            for name, measured in self.models.items()
+        ]
+        columns = [
+            Column("model", "model"),
+            Column("weights", "weights"),
+            Column("pixels", "receptive field", "% of the pixels", digits=1),
+            Column("half", "half of the gradient", "% of the pixels", digits=1),
+        ]
+        note = (
+            f"Of the features at the centre of the last feature map, for {self.settings.images} noise images. The "
+            "second column is the smallest share of the pixels with half of the squared gradient."
+        )
+        return Table("Effective receptive field", columns, rows, [note], models=list(self.models))
+
+    def figures(self) -> list[Figure | ImageFigure]:
+        panels = [
+            ImagePanel(name, _heat_map(measured.field), f"Effective receptive field of {name}")
+            for name, measured in self.models.items()
+        ]
+        caption = (
+            "The squared gradient of the features at the centre of the last feature map with respect to each pixel. "
+            "The colour shows its fourth root, relative to the largest value."
+        )
+        figures: list[Figure | ImageFigure] = [ImageFigure("Effective receptive field", panels, caption)]
+        lines = {
+            name: [
+                (100 * place / len(measured.modules), Estimate.exact(one.distance, "px"))
+                for place, one in enumerate(measured.modules, 1)
+                if "places" in one.mixes and not one.kind.endswith(FIXED)
+            ]
+            for name, measured in self.models.items()
+        }
+        if shown := {name: line for name, line in lines.items() if line}:
+            depth, distance = Axis("Depth", "%", digits=0), Axis("Mixing distance", "px")
+            distance = distance.logarithmic_over_a_decade(up.value for line in shown.values() for _, up in line)
+            panel = line_panel(shown, depth, distance, names=list(self.models))
+            figures.append(Figure("Mixing distance by layer", [panel], "All modules that mix places."))
+        return figures
+
+    def details(self) -> Section:
+        return Section("Run details", [KeyValues(machine_facts(dict(self.environment)))])
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "settings": asdict(self.settings),
+            "environment": dict(self.environment),
+            "models": {
+                name: {
+                    "trained": measured.is_trained,
+                    "modules": [asdict(one) for one in measured.modules],
+                    "effective_receptive_field": measured.field.tolist(),
+                }
+                for name, measured in self.models.items()
+            },
+            "findings": [],
+        }
+
+
+def run(settings: Settings, *, quiet: bool, log: Callable[[str], None]) -> MixingResult:
+    """Measure all models in float64, on noise images.
+
+    Raises UserError if a model can't be built or loaded, or has no modules that are known.
+    """
+    models = {}
+    for name in settings.models:
+        models[name] = _measure(name, settings)
+        log(f"{name}: {len(models[name].modules)} modules")
+    return MixingResult(settings=settings, models=models, environment=machine.describe())
+
+
+def _measure(name: str, settings: Settings) -> Measured:
+    is_trained = is_pretrained(name)
+    generator = torch.Generator().manual_seed(settings.seed)
+    model = load(name) if is_trained else _random_model(name, settings.seed)
+    model = model.double().eval()
+    height, width = height_and_width(model.config.image_size)
+    shape = (settings.images, model.config.image_channels, height, width)
+    images = torch.randn(shape, generator=generator, dtype=torch.float64)
+    modules = [mixing_of(one, height, settings.rows, generator) for one in mixing_modules(model, images[0])]
+    return Measured(tuple(modules), is_trained, effective_receptive_field(model, images, generator).numpy())
+
+
+def _random_model(name: str, seed: int) -> Model:
+    """A model with random weights, biases and norms. At the start of a training, some of them are 0 or 1."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = create_model(name)
+        for parameter in model.parameters():
+            if parameter.ndim <= 1 or not parameter.any():
+                nn.init.normal_(parameter, mean=float(parameter.detach().mean()), std=0.1)
+    return model
+
+
+def _heat_map(field: np.ndarray) -> np.ndarray:
+    image = sequential((field / field.max()) ** 0.25)
+    scale = max(1, _HEAT_MAP // image.shape[0])
+    return image.repeat(scale, axis=0).repeat(scale, axis=1)

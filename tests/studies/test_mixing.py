@@ -1,0 +1,168 @@
+"""What the modules of each family mix, exactly: the support of their Jacobians in float64."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from mixlab.errors import UserError
+from mixlab.models.davit import mix_channels, mix_channels_florence2
+from mixlab.studies import mixing
+from mixlab.studies.jacobian import Mixing, half_area, mixing_of
+from mixlab.studies.mixing import MixingResult, Settings
+from mixlab.studies.mixing_modules import FIXED, MixingModule, mixing_modules
+from mixlab.studies.result import study_page
+
+MODELS = ("mixer_nano", "convmixer_nano", "davit_nano", "resnet_nano", "vit_nano")
+BOTH = "places and channels"
+
+
+@pytest.fixture(scope="module")
+def result() -> MixingResult:
+    return mixing.run(Settings(models=MODELS, rows=32, images=2), quiet=True, log=lambda sentence: None)
+
+
+def modules(name: str, kind: str) -> list[MixingModule]:
+    model = mixing._random_model(name, seed=0).double().eval()
+    image = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return [one for one in mixing_modules(model, image) if one.kind == kind]
+
+
+MIXES = {  # what, and the reach in cells
+    ("mixer_nano", "stem"): ("channels", 0),
+    ("mixer_nano", "token norm"): ("channels", 0),
+    ("mixer_nano", "token MLP"): ("places", 7),
+    ("mixer_nano", "channel norm"): ("channels", 0),
+    ("mixer_nano", "channel MLP"): ("channels", 0),
+    ("convmixer_nano", "stem"): ("channels", 0),
+    ("convmixer_nano", "depthwise convolution"): ("places", 2),
+    ("convmixer_nano", "pointwise convolution"): ("channels", 0),
+    ("davit_nano", "stem"): (BOTH, 1),
+    ("davit_nano", "position encoding"): ("places", 1),
+    ("davit_nano", "window attention"): (BOTH, 3),
+    ("davit_nano", "window attention" + FIXED): (BOTH, 3),
+    ("davit_nano", "channel attention"): (BOTH, 7),
+    ("davit_nano", "channel attention" + FIXED): ("channels", 0),
+    ("davit_nano", "MLP"): ("channels", 0),
+    ("davit_nano", "patch merging"): ("channels", 0),
+    ("resnet_nano", "3 x 3 convolution"): (BOTH, 1),
+    ("resnet_nano", "1 x 1 convolution"): ("channels", 0),
+    ("resnet_nano", "batch norm"): ("nothing", 0),
+    ("vit_nano", "4 x 4 convolution"): ("channels", 0),
+    ("vit_nano", "self-attention"): (BOTH, 7),
+    ("vit_nano", "self-attention" + FIXED): (BOTH, 7),
+    ("vit_nano", "MLP"): ("channels", 0),
+}
+
+
+def test_every_module_mixes_what_its_definition_says(result):
+    found = {
+        (name, kind): ({one.mixes for one in ones}, max(one.reach for one in ones))
+        for name, by_kind in result.kinds.items()
+        for kind, ones in by_kind.items()
+    }
+    assert found == {key: ({mixes}, reach) for key, (mixes, reach) in MIXES.items()}
+
+
+def test_a_token_mlp_and_attention_over_all_places_depend_on_every_place(result):
+    for name, kind in (
+        ("mixer_nano", "token MLP"),
+        ("vit_nano", "self-attention"),
+        ("davit_nano", "channel attention"),
+    ):
+        assert {one.cells for one in result.kinds[name][kind]} == {1.0}
+
+
+def test_a_token_mlp_depends_on_every_place_of_its_own_channel_and_on_nothing_else():
+    for one in modules("mixer_nano", "token MLP"):
+        _, channels, gradients = one.rows(16, torch.Generator().manual_seed(0))
+        for channel, gradient in zip(channels, gradients, strict=True):
+            assert (gradient[:, channel] != 0).all()
+            gradient[:, channel] = 0
+            assert not gradient.any()
+
+
+def test_a_depthwise_convolution_depends_on_exactly_its_kernel():
+    one = modules("convmixer_nano", "depthwise convolution")[0]
+    places, channels, gradients = one.rows(32, torch.Generator().manual_seed(0))
+    row, column = torch.arange(64) // 8, torch.arange(64) % 8
+    for place, channel, gradient in zip(places, channels, gradients, strict=True):
+        near = ((row - place // 8).abs() <= 2) & ((column - place % 8).abs() <= 2)
+        assert torch.equal(gradient[:, channel] != 0, near)
+        gradient[:, channel] = 0
+        assert not gradient.any()
+
+
+@pytest.mark.parametrize("kind", ["window attention", "window attention" + FIXED])
+def test_window_attention_depends_on_exactly_the_places_of_its_window(kind):
+    one = modules("davit_nano", kind)[0]
+    assert one.grids == ((8, 8), (8, 8))
+    places, _, gradients = one.rows(32, torch.Generator().manual_seed(0))
+    window = torch.arange(64) // 32 * 2 + torch.arange(64) % 8 // 4
+    for place, gradient in zip(places, gradients, strict=True):
+        assert torch.equal(gradient.any(dim=1), window == window[place])
+
+
+@pytest.mark.parametrize("mix", [mix_channels, mix_channels_florence2])
+def test_channel_attention_mixes_places_within_a_group_through_its_weights_only(mix):
+    query, key, value = (torch.randn(1, 3, 10, 4, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    group, place, channel = 1, 6, 2
+    gradients = torch.autograd.grad(mix(query, key, value)[0, group, place, channel], (query, key, value))
+    weighed = 0 if mix is mix_channels else 2  # the factor that the attention weights multiply
+    for index, gradient in enumerate(gradients):
+        depends = gradient[0] != 0
+        assert not depends[[0, 2]].any()  # of no other group
+        if index == weighed:
+            assert depends[group, place].all()
+            assert depends[group].any(dim=1).tolist() == [one == place for one in range(10)]
+        else:
+            assert depends[group].any(dim=1).all()
+
+
+def test_the_class_token_of_a_vit_is_no_place():
+    name = "timm:vit_tiny_patch16_224:img_size=32:patch_size=8:depth=1:embed_dim=24"
+    (attention,) = modules(name, "self-attention")
+    assert attention.x.shape == (17, 24)
+    _, _, gradients = attention.rows(4, torch.Generator().manual_seed(0))
+    assert gradients.shape == (4, 16, 24)
+
+
+def test_the_mixing_distance_weighs_distances_by_the_squared_gradient():
+    weights = torch.zeros(3, 3, dtype=torch.float64)
+    weights[:, 0], weights[:, 2] = 2.0, 1.0  # every output depends on the first and the last of three places
+    x = torch.randn(3, 1, dtype=torch.float64)
+    layouts: Any = ("place channel", "place channel")
+    one = MixingModule("line", lambda x: weights @ x, x, layouts, ((1, 3), (1, 3)))
+    places, _, _ = one.rows(1, torch.Generator().manual_seed(0))
+    found = mixing_of(one, side=5, count=1, generator=torch.Generator().manual_seed(0))
+    distance = 5 * (4 * int(places[0]) + (2 - int(places[0]))) / 5
+    assert found == Mixing("line", "places", max(int(places[0]), 2 - int(places[0])), 2 / 3, distance)
+
+
+def test_the_effective_receptive_field_of_convolutions_is_within_their_reach():
+    settings = Settings(models=("convmixer_nano",), rows=1, images=2)
+    model = mixing.create_model("convmixer_nano", depth=1, kernel_size=3).double().eval()
+    images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    field = mixing.effective_receptive_field(model, images, torch.Generator().manual_seed(settings.seed))
+    inside = torch.zeros(32, 32, dtype=torch.bool)
+    inside[12:24, 12:24] = True  # the patch in row and column 4 of 8, and one around it
+    assert torch.equal(field > 0, inside)
+
+
+def test_half_of_an_even_field_takes_half_of_the_area():
+    assert half_area(torch.ones(4, 4)) == 0.5
+    assert half_area(torch.eye(4)) == 2 / 16
+
+
+def test_the_result_has_a_page_and_json(result):
+    html = study_page(result).html()
+    assert html.count("<img") == len(MODELS)
+    assert "Places only: token MLP, depthwise convolution and position encoding." in result.summary.sentence
+    assert set(result.to_dict()["models"]) == set(MODELS)
+
+
+def test_a_model_without_known_modules_is_refused():
+    sizes = "patch_size=8:channels=8:token_hidden=1:channel_hidden=8:depth=1"
+    settings = Settings(models=(f"variant:pooling_mixer:{sizes}",))
+    with pytest.raises(UserError, match="no modules that the study knows"):
+        mixing.run(settings, quiet=True, log=print)
