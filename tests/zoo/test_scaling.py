@@ -78,6 +78,25 @@ def test_given_fields_replace_those_of_the_size():
     assert few["channels"] > many["channels"]
 
 
+UNTIED = {
+    "patch_size": 4, "channels": 64, "token_hidden": 64, "channel_hidden": 256, "depth": 6,
+    "token_weights": "per-channel", "channel_weights": "shared",
+}  # fmt: skip
+
+
+def test_a_variant_has_the_widths_of_its_family():
+    widths = scaled_config("variant:untied_mixer", FIELDS | UNTIED, parameters, 1_000_000)
+    assert widths["channel_hidden"] == 4 * widths["channels"] and widths["token_hidden"] == widths["channels"]
+    reached = laid_over("variant:untied_mixer", **UNTIED | widths).parameters
+    assert reached == pytest.approx(1_000_000, rel=0.1)
+
+
+def test_the_variant_of_a_davit_is_scaled_by_its_heads():
+    fields = {"channels": (32, 64), "depths": (1, 2), "heads": (1, 2), "window": 4}
+    widths = scaled_config("variant:ablated_davit", FIELDS | fields | {"attention": "window-window"}, parameters, 10**6)
+    assert widths == scaled_config("davit_nano", FIELDS, parameters, 10**6)
+
+
 @pytest.mark.parametrize("name", ["vit_nano", "timm:resnet18"])
 def test_a_model_without_scalable_widths_is_refused(name):
     with pytest.raises(UserError, match=f"{name} has a fixed size, .*: leave it out, or put it first"):

@@ -70,6 +70,7 @@ SMALL_VARIANTS = {
     "ablated_davit": "image_size=32:channels=[8,16]:depths=[1,1]:heads=[1,2]:window=2:attention=channel-window",
     "attention_mixer": SMALL,
     "pooling_mixer": SMALL,
+    "untied_mixer": f"{SMALL}:token_weights=per-channel:channel_weights=per-patch",
 }
 
 

@@ -99,7 +99,7 @@ class Mixer(nn.Module):
         self.body = nn.Sequential(*(block(config, rate) for rate in linear_ramp(config.stochastic_depth, config.depth)))
         self.norm = nn.LayerNorm(config.channels, eps=config.epsilon)
         self.head = classifier(config.channels, config.classes)
-        self.apply(_initialise)
+        self.apply(initialise)
         if isinstance(self.head, nn.Linear):
             nn.init.zeros_(self.head.weight)
 
@@ -131,10 +131,14 @@ class Mixer(nn.Module):
         return self.head(self.embed(images))
 
 
-def _initialise(module: nn.Module) -> None:
-    """LeCun normal as in flax: truncated at two standard deviations and scaled to variance 1 / fan-in. Biases are 0."""
+def initialise(module: nn.Module) -> None:
+    """The weights of a linear layer or a convolution by `lecun_normal_`. Biases are 0."""
     if isinstance(module, nn.Linear | nn.Conv2d):
-        fan_in = module.weight[0].numel()
-        deviation = fan_in**-0.5 / 0.87962566  # the standard deviation of a standard normal truncated at +-2
-        nn.init.trunc_normal_(module.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
+        lecun_normal_(module.weight, fan_in=module.weight[0].numel())
         nn.init.zeros_(module.bias)  # pyright: ignore[reportArgumentType]  # all layers of a Mixer have a bias
+
+
+def lecun_normal_(weight: Tensor, fan_in: int) -> None:
+    """LeCun normal as in flax: truncated at two standard deviations and scaled to variance 1 / fan-in."""
+    deviation = fan_in**-0.5 / 0.87962566  # the standard deviation of a standard normal truncated at +-2
+    nn.init.trunc_normal_(weight, std=deviation, a=-2 * deviation, b=2 * deviation)

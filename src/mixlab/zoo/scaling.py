@@ -1,4 +1,4 @@
-"""Scales the widths of a size, to compare two families at equal parameters or multiply-accumulates."""
+"""Scales the widths of an architecture, to compare two at equal parameters or multiply-accumulates."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,15 +17,16 @@ def scaled_config(
     """The widths of `name` with which `cost` is closest to `target`, as config fields.
 
     `fields` override the config first. Widths keep their proportions and are multiples of 8, those of each DaViT head
-    multiples of 4; depth, patches and kernels do not change. Raises UserError for models outside `FAMILIES`.
+    multiples of 4; depth, patches and kernels do not change. Raises UserError for models outside `FAMILIES` and the
+    variants.
     """
     base = architecture(name, **fields)
-    if base.family not in FAMILIES:
+    if base.family not in FAMILIES and not base.family.startswith("variant:"):
         raise UserError(
             f"{name} has a fixed size, so it can't be matched to another model: leave it out, or put it first, so that "
             "the others are matched to it."
         )
-    widths = {"mixer": _mixer, "convmixer": _convmixer, "davit": _davit}[base.family]
+    widths = _widths_of_heads if "heads" in base.config else _widths
 
     def cost_at(step: int) -> int:
         return cost(base.with_fields(**widths(base.config, step)))
@@ -37,15 +38,11 @@ def scaled_config(
     return widths(base.config, min((low, high), key=lambda step: abs(cost_at(step) - target)))
 
 
-def _mixer(base: Mapping[str, Any], step: int) -> dict[str, Any]:
+def _widths(base: Mapping[str, Any], step: int) -> dict[str, Any]:
     channels = _WIDTH_STEP * step
-    hidden = {name: round(base[name] * channels / base["channels"]) for name in ("token_hidden", "channel_hidden")}
-    return {"channels": channels} | {name: max(width, 1) for name, width in hidden.items()}
+    hidden = [name for name in ("token_hidden", "channel_hidden") if name in base]
+    return {"channels": channels} | {name: max(round(base[name] * channels / base["channels"]), 1) for name in hidden}
 
 
-def _convmixer(base: Mapping[str, Any], step: int) -> dict[str, Any]:
-    return {"channels": _WIDTH_STEP * step}
-
-
-def _davit(base: Mapping[str, Any], step: int) -> dict[str, Any]:
+def _widths_of_heads(base: Mapping[str, Any], step: int) -> dict[str, Any]:
     return {"channels": [heads * _HEAD_WIDTH_STEP * step for heads in base["heads"]]}
