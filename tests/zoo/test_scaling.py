@@ -6,7 +6,7 @@ import pytest
 
 from mixlab.errors import UserError
 from mixlab.zoo.architecture import Architecture, architecture
-from mixlab.zoo.scaling import scaled_config
+from mixlab.zoo.scaling import matched_config, scaled_config
 
 FAMILIES = ("mixer_nano", "convmixer_nano", "davit_nano")
 FIELDS = {"classes": 10, "image_size": 16}
@@ -101,3 +101,48 @@ def test_the_variant_of_a_davit_is_scaled_by_its_heads():
 def test_a_model_without_scalable_widths_is_refused(name):
     with pytest.raises(UserError, match=f"{name} has a fixed size, .*: leave it out, or put it first"):
         scaled_config(name, {}, parameters, 1_000_000)
+
+
+CELL: dict[str, list[Any]] = {
+    "image_size": [32], "classes": [10], "patch_size": [8], "position": ["learned"], "kernel_size": [3],
+    "token_hidden": [16], "stem": ["patch"], "shape": ["isotropic"], "channels": [64], "depths": [(4, 1, 1)],
+}  # fmt: skip
+
+
+def deviations(fields: dict[str, Any], targets: tuple[int, int]) -> list[float]:
+    found = architecture("variant:metaformer", **fields)
+    return [found.parameters / targets[0] - 1, found.macs / targets[1] - 1]
+
+
+def test_no_other_hidden_width_matches_both_costs_more_closely():
+    targets = (300_000, 4_860_000)
+    fields = matched_config("variant:metaformer", CELL | {"mixing": ["depthwise"], "channels": [48, 64]}, *targets)
+    reached = max(map(abs, deviations(fields, targets)))
+    assert reached < 0.02
+    for channels, step in [(fields["channels"], -2), (fields["channels"], 2)]:
+        other = fields | {"channels": channels, "channel_hidden": fields["channel_hidden"] + step}
+        assert reached <= max(map(abs, deviations(other, targets)))
+
+
+def test_costs_that_no_candidate_has_are_refused_with_the_closest():
+    with pytest.raises(UserError) as refused:
+        matched_config("variant:metaformer", CELL | {"mixing": ["attention"], "channels": [48, 64]}, 300_000, 9_000_000)
+    assert str(refused.value) == (
+        "variant:metaformer can't have 300,000 parameters and 9,000,000 multiply-accumulates within 2.0% with these "
+        "candidates: give more widths or depths, or a larger tolerance. The closest deviates by 30.0%: "
+        "channels=64, channel_hidden=354."
+    )
+    with pytest.raises(UserError, match=r"or a larger tolerance\.$"):
+        matched_config("variant:metaformer", CELL | {"mixing": ["attention"]}, 1000, 1000)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("shape", ["isotropic", "pyramid"])
+@pytest.mark.parametrize("stem", ["patch", "convolutions"])
+@pytest.mark.parametrize("mixing", ["attention", "token-mlp", "depthwise"])
+def test_all_combinations_of_stem_mixing_and_shape_have_the_same_costs_up_to_2_percent(mixing, stem, shape):
+    depths = [(3, 1, 1), (3, 2, 1)] if (mixing, shape) == ("attention", "pyramid") else [(4, 1, 1)]
+    cell = CELL | {"mixing": [mixing], "stem": [stem], "shape": [shape], "channels": [64, 96], "depths": depths}
+    targets = (300_000, 4_860_000)
+    fields = matched_config("variant:metaformer", cell, *targets)
+    assert max(map(abs, deviations(fields, targets))) <= 0.02

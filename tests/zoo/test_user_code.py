@@ -69,6 +69,7 @@ SMALL = "image_size=32:patch_size=8:channels=16:token_hidden=8:channel_hidden=32
 SMALL_VARIANTS = {
     "ablated_davit": "image_size=32:channels=[8,16]:depths=[1,1]:heads=[1,2]:window=2:attention=channel-window",
     "attention_mixer": SMALL,
+    "metaformer": "image_size=32:patch_size=8:channels=16:channel_hidden=32:depths=[1]:mixing=depthwise",
     "pooling_mixer": SMALL,
     "untied_mixer": f"{SMALL}:token_weights=per-channel:channel_weights=per-patch",
 }

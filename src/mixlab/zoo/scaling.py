@@ -1,6 +1,7 @@
 """Scales the widths of an architecture, to compare two at equal parameters or multiply-accumulates."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from mixlab.errors import UserError
@@ -36,6 +37,55 @@ def scaled_config(
         middle = (low + high) // 2
         low, high = (middle, high) if cost_at(middle) <= target else (low, middle)
     return widths(base.config, min((low, high), key=lambda step: abs(cost_at(step) - target)))
+
+
+def matched_config(
+    name: str, candidates: Mapping[str, Sequence[Any]], parameters: int, macs: int, tolerance: float = 0.02
+) -> dict[str, Any]:
+    """The config fields with which parameters and multiply-accumulates are both closest to their targets.
+
+    candidates  values of each field to try, such as {"mixing": ["attention"], "channels": [56, 64]}. All combinations
+                are tried, each with the best `channel_hidden`, an even number. Both costs are linear functions of it.
+    tolerance   the largest deviation of either cost, as a fraction of its target
+
+    Raises UserError if no combination is within the tolerance.
+    """
+    solved = []
+    for values in product(*candidates.values()):
+        fields = dict(zip(candidates, values, strict=True))
+        if (hidden := _best_hidden(name, fields, parameters, macs)) > 0:
+            solved.append(fields | {"channel_hidden": hidden})
+
+    def deviation(fields: Mapping[str, Any]) -> float:
+        found = architecture(name, **fields)
+        return max(abs(found.parameters / parameters - 1), abs(found.macs / macs - 1))
+
+    best = min(solved, key=deviation, default=None)
+    if best is not None and deviation(best) <= tolerance:
+        return best
+    message = (
+        f"{name} can't have {parameters:,} parameters and {macs:,} multiply-accumulates within {tolerance:.1%} with "
+        "these candidates: give more widths or depths, or a larger tolerance."
+    )
+    if best is not None:
+        chosen = [field for field in best if field == "channel_hidden" or len(candidates[field]) > 1]
+        values = ", ".join(f"{field}={best[field]}" for field in chosen)
+        message += f" The closest deviates by {deviation(best):.1%}: {values}."
+    raise UserError(message)
+
+
+def _best_hidden(name: str, fields: Mapping[str, Any], parameters: int, macs: int) -> int:
+    """The `channel_hidden` with the least deviation: one cost is as much too high as the other is too low.
+
+    It is at most 0 if the other layers alone are above the targets.
+    """
+
+    def relative_cost(hidden: int) -> float:
+        found = architecture(name, **fields, channel_hidden=hidden)
+        return found.parameters / parameters + found.macs / macs
+
+    narrow, wide = relative_cost(2), relative_cost(4)
+    return 2 + 2 * round((2 - narrow) / (wide - narrow))
 
 
 def _widths(base: Mapping[str, Any], step: int) -> dict[str, Any]:

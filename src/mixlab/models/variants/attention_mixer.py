@@ -7,11 +7,10 @@ Axes:  patch    one token per patch, in row-major order
        channel  the features of a token
 """
 
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from mixlab.models.attention import SelfAttention
 from mixlab.models.mixer import Mixer, MixerConfig
 from mixlab.models.mlp import Mlp
 from mixlab.models.stochastic_depth import StochasticDepth
@@ -24,19 +23,11 @@ class AttentionBlock(nn.Module):
 
     def __init__(self, config: MixerConfig, drop_rate: float):
         super().__init__()
-        self.heads = max(config.channels // HEAD_CHANNELS, 1)
         self.token_norm = nn.LayerNorm(config.channels, eps=config.epsilon)
-        self.qkv = nn.Linear(config.channels, 3 * config.channels)
-        self.projection = nn.Linear(config.channels, config.channels)
+        self.attention = SelfAttention(config.channels, heads=max(config.channels // HEAD_CHANNELS, 1))
         self.channel_norm = nn.LayerNorm(config.channels, eps=config.epsilon)
         self.channel_mlp = Mlp(config.channels, config.channel_hidden, config.gelu)
         self.drop = StochasticDepth(drop_rate)
-
-    def attention(self, x: Float[Tensor, "batch patch channel"]) -> Float[Tensor, "batch patch channel"]:
-        pattern = "batch patch (qkv head feature) -> qkv batch head patch feature"
-        query, key, value = rearrange(self.qkv(x), pattern, qkv=3, head=self.heads)
-        mixed = F.scaled_dot_product_attention(query, key, value)
-        return self.projection(rearrange(mixed, "batch head patch feature -> batch patch (head feature)"))
 
     def forward(self, x: Float[Tensor, "batch patch channel"]) -> Float[Tensor, "batch patch channel"]:
         x = x + self.drop(self.attention(self.token_norm(x)))
