@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from mixlab.runs.folder import Run
 from mixlab.training import runner
-from mixlab.training.runner import Training, run_all
+from mixlab.training.runner import run_all
+from mixlab.training.training import Training
 
 Start = Callable[..., Future[None]]
 
@@ -17,7 +18,7 @@ def train_inline(training: Training, *, waits: bool) -> Future[None]:
     """Replaces `runner._start`."""
     future: Future[None] = Future()
     try:
-        runner._train(training.job.recipe, training.plan, training.folder, waits=waits)
+        runner.train_recipe(training.job.recipe, training.plan, training.folder, waits=waits)
     except BaseException as error:
         future.set_exception(error)
     else:

@@ -21,7 +21,7 @@ from mixlab.training import runner
 from mixlab.training.job import Job
 from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.training.recipes.recipe_files import read_recipe
-from mixlab.training.runner import Training
+from mixlab.training.training import Training
 from mixlab.zoo.architecture import Architecture
 
 ENVIRONMENT = {

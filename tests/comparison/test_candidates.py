@@ -11,10 +11,10 @@ from mixlab.comparison.settings import ComparisonSettings
 from mixlab.errors import UserError
 from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.speed.plan import ComputeMode, Plan
-from mixlab.training import runner
 from mixlab.training.job import Job
 from mixlab.training.planning import autotune
 from mixlab.training.planning.autotune import Timings
+from mixlab.training.training import STARTUP_SECONDS
 from mixlab.zoo.architecture import create_model
 from mixlab.zoo.sizes import find_size
 
@@ -116,7 +116,7 @@ def test_every_candidate_is_timed_and_all_get_the_same_mode(candidate, shades, t
 
 def test_trainings_with_matched_seconds_run_one_at_a_time(candidate, timed, monkeypatch):
     """Other trainings would change the measured time of the first one."""
-    monkeypatch.delattr(candidates, "select_concurrent_plans")
+    monkeypatch.delattr(candidates, "select_plans")
     (planned,) = plan_candidates([candidate], ComparisonSettings(match="seconds"), log=print)
     assert planned.plan.concurrent == 1
 
@@ -137,14 +137,14 @@ def test_the_number_of_trainings_at_the_same_time_is_chosen_for_all_seeds(candid
 def test_the_seconds_of_a_training_include_all_steps_and_the_start(planned):
     """Two epochs of 52 images, including the validation images, in batches of four."""
     assert planned.candidate.job.batch == 4
-    assert planned.training(seed=0).seconds == runner.STARTUP_SECONDS + 26 * 0.25
+    assert planned.training(seed=0).seconds == STARTUP_SECONDS + 26 * 0.25
 
 
 @pytest.mark.parametrize(("seconds", "steps"), [(10.0, 40), (10.1, 40), (10.2, 41), (0.01, 1)])
 def test_a_duration_in_seconds_is_converted_to_at_least_one_step(planned, seconds, steps):
     lasting = planned.lasting(seconds)
     assert lasting.candidate.job.recipe.steps == steps
-    assert lasting.training(seed=0).seconds == runner.STARTUP_SECONDS + steps * 0.25
+    assert lasting.training(seed=0).seconds == STARTUP_SECONDS + steps * 0.25
 
 
 def test_the_default_models_have_similar_parameter_counts():

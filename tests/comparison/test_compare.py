@@ -28,7 +28,7 @@ from mixlab.training import runner
 from mixlab.training.job import Job
 from mixlab.training.planning import autotune
 from mixlab.training.planning.autotune import Timings
-from mixlab.training.runner import Training
+from mixlab.training.training import Training
 from mixlab.zoo.architecture import create_model, macs_of
 
 SECONDS_PER_STEP = {"mixer_nano": 0.01, "convmixer_nano": 0.02}

@@ -31,7 +31,7 @@ from mixlab.training.job import resolve
 from mixlab.training.launch import launch
 from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.training.recipes.schema import Recipe
-from mixlab.training.runner import Training
+from mixlab.training.training import Training
 
 MIXER = str(Path(__file__).parents[1] / "golden" / "google_mixer_tiny.npz")
 SHARE = 0.05

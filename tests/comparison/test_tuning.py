@@ -20,7 +20,7 @@ from mixlab.report.page import Page, Summary
 from mixlab.runs.folder import Run
 from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training.job import resolve
-from mixlab.training.runner import Training
+from mixlab.training.training import Training
 
 MODELS = ("convmixer_nano", "mixer_nano")
 SECONDS_PER_STEP = {"convmixer_nano": 0.2, "mixer_nano": 0.1}

@@ -17,7 +17,7 @@ from mixlab.training.job import Job
 from mixlab.training.linear_probe.train import LinearProbeJob
 from mixlab.training.planning import autotune
 from mixlab.training.planning.autotune import Timings
-from mixlab.training.runner import Training
+from mixlab.training.training import Training
 
 
 @dataclass

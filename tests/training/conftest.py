@@ -16,7 +16,8 @@ from mixlab.evaluation.probes import features
 from mixlab.training import runner
 from mixlab.training.job import Job, resolve
 from mixlab.training.recipes.parse import apply_overrides, parse_recipe, parse_training_recipe
-from mixlab.training.runner import Training, plan_trainings
+from mixlab.training.runner import plan_trainings
+from mixlab.training.training import Training
 
 MakeJob = Callable[..., Job]
 MakeTrainings = Callable[..., list[Training]]

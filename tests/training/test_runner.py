@@ -21,7 +21,8 @@ from mixlab.training.job import Job
 from mixlab.training.planning import autotune
 from mixlab.training.planning.autotune import Timings
 from mixlab.training.recipes.parse import parse_recipe
-from mixlab.training.runner import Training, plan_trainings, run_all
+from mixlab.training.runner import plan_trainings, run_all
+from mixlab.training.training import STARTUP_SECONDS, Training
 
 CPU = torch.device("cpu")
 
@@ -90,14 +91,14 @@ def test_the_error_of_a_single_training_is_not_changed(make_trainings, started):
 
 
 def test_after_an_internal_error_the_other_trainings_continue(make_trainings, started, monkeypatch):
-    train = runner._train
+    train = runner.train_recipe
 
     def faulty(recipe: Any, *arguments: Any, **options: Any) -> None:
         if recipe.seed == 0:
             raise ZeroDivisionError("a fault")
         train(recipe, *arguments, **options)
 
-    monkeypatch.setattr(runner, "_train", faulty)
+    monkeypatch.setattr(runner, "train_recipe", faulty)
     trainings = make_trainings(0, 1)
     with pytest.raises(ZeroDivisionError, match="a fault"):
         trained(trainings)
@@ -110,7 +111,7 @@ def test_after_an_internal_error_the_other_trainings_continue(make_trainings, st
 def test_an_interruption_ends_all_trainings_and_the_same_call_continues(
     make_trainings, started, monkeypatch, interruption, status
 ):
-    train = runner._train
+    train = runner.train_recipe
 
     def interrupted(recipe: Any, *arguments: Any, **options: Any) -> None:
         if recipe.seed == 1:
@@ -118,7 +119,7 @@ def test_an_interruption_ends_all_trainings_and_the_same_call_continues(
         train(recipe, *arguments, **options)
 
     with monkeypatch.context() as stopped, pytest.raises(Interrupted) as raised:
-        stopped.setattr(runner, "_train", interrupted)
+        stopped.setattr(runner, "train_recipe", interrupted)
         trained(make_trainings(0, 1, 2))
     assert raised.value.status == status
     cause = {75: "SIGTERM", 130: "Ctrl-C"}[status]
@@ -155,7 +156,7 @@ def overlapping(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         together.wait(60)
         with lock:  # the random number generator is global
             try:
-                runner._train(training.job.recipe, training.plan, training.folder, waits=waits)
+                runner.train_recipe(training.job.recipe, training.plan, training.folder, waits=waits)
             finally:
                 running -= 1
 
@@ -222,8 +223,8 @@ def test_timings_are_cached_for_all_seeds_and_lengths(make_trainings, timed):
 
 def test_the_seconds_of_a_training_include_its_steps_and_its_start(make_trainings, timed):
     (training,) = make_trainings(0)
-    assert training.seconds == runner.STARTUP_SECONDS + 6 * 0.2
-    assert Training(training.job).seconds == runner.STARTUP_SECONDS
+    assert training.seconds == STARTUP_SECONDS + 6 * 0.2
+    assert Training(training.job).seconds == STARTUP_SECONDS
 
 
 def test_linear_probes_and_trainings_run_in_one_call(make_trainings, started, timed, tiny_recipe, pets):
@@ -236,7 +237,7 @@ def test_linear_probes_and_trainings_run_in_one_call(make_trainings, started, ti
     ]
     trainings = plan_trainings(recipes, open_dataset(f"folder:{pets}"), CPU, silent)
     assert [training.plan is None for training in trainings] == [True, False]
-    assert trainings[0].seconds == runner.STARTUP_SECONDS
+    assert trainings[0].seconds == STARTUP_SECONDS
     runs = trained(trainings)
     assert [runs[place].state for place in (0, 1)] == ["done", "done"]
     assert "linear_probe" in runs[0].recipe and "optimizer" in runs[1].recipe

@@ -106,7 +106,7 @@ def test_a_separate_process_gives_the_same_weights_and_its_own_peak_memory(tiny_
     (training, *_) = plan_trainings([recipe], open_dataset("digits"), CPU, silent)
     in_processes = trained([replace(training, plan=plan) for plan in plans[1:]])
     here, before = Run(tmp_path / "here"), peak_bytes(CPU)
-    runner._train(recipe, plans[0], here.path, waits=False)
+    runner.train_recipe(recipe, plans[0], here.path, waits=False)
     first, second = load_file(in_processes[0].weights), load_file(here.weights)
     assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
     peaks = [(read_history(run.journal).end or {})["peak_bytes"] for run in (*in_processes.values(), here)]

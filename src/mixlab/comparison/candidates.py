@@ -12,10 +12,10 @@ from mixlab.models.contract import ImageSize
 from mixlab.speed.plan import Plan
 from mixlab.training.job import Job, resolve
 from mixlab.training.planning.autotune import select_common_plans
-from mixlab.training.planning.concurrency import select_concurrent_plans
 from mixlab.training.recipes.defaults import default_recipe
 from mixlab.training.recipes.parse import parse_training_recipe
-from mixlab.training.runner import Training
+from mixlab.training.runner import select_plans
+from mixlab.training.training import Training
 
 DEFAULT_MODELS = ("mixer_nano", "convmixer_nano", "davit_nano", "resnet_nano", "vit_nano")
 
@@ -88,7 +88,7 @@ def plan_candidates(
     if settings.match == "seconds":
         plans = select_common_plans(jobs, log)
     else:
-        plans = select_concurrent_plans(jobs, log, seeds=settings.seeds)
+        plans = select_plans(jobs, log, seeds=settings.seeds)
     return [PlannedCandidate(candidate, *plan) for candidate, plan in zip(candidates, plans, strict=True)]
 
 

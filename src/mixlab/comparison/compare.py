@@ -26,7 +26,8 @@ from mixlab.errors import UserError
 from mixlab.evaluation.baselines import baselines
 from mixlab.evaluation.unseen_images import unseen_in_training
 from mixlab.measure import machine
-from mixlab.training.runner import STARTUP_SECONDS, estimated_seconds, run_all
+from mixlab.training.runner import run_all
+from mixlab.training.training import STARTUP_SECONDS, estimated_seconds
 from mixlab.weights.load import load
 from mixlab.zoo.architecture import Architecture
 from mixlab.zoo.scaling import scaled_config

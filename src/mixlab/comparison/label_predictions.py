@@ -23,7 +23,8 @@ from mixlab.measure import machine
 from mixlab.report.numbers import duration
 from mixlab.training.linear_probe.recipe import RIDGES
 from mixlab.training.recipes.schema import Checkpoints, Subset
-from mixlab.training.runner import estimated_seconds, plan_trainings, run_all
+from mixlab.training.runner import plan_trainings, run_all
+from mixlab.training.training import estimated_seconds
 
 Log = Callable[[str], None]
 

@@ -25,7 +25,8 @@ from mixlab.report.numbers import duration
 from mixlab.stats.expected_maximum import expected_maximum
 from mixlab.training.job import Job, apply_subset, resolve
 from mixlab.training.recipes.schema import Checkpoints, Subset
-from mixlab.training.runner import Training, estimated_seconds, run_all
+from mixlab.training.runner import run_all
+from mixlab.training.training import Training, estimated_seconds
 
 FOLDS = 3
 

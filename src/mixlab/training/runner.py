@@ -12,12 +12,10 @@ comes last, and the result of that process is used.
 import multiprocessing
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import count
 from pathlib import Path
 
@@ -35,17 +33,16 @@ from mixlab.runs.history import read_history
 from mixlab.runs.lease import LeaseHeldError, is_held
 from mixlab.runs.store import finished_run
 from mixlab.speed.plan import Plan
+from mixlab.training.executor import Executor, Log, Planned, Workers, chosen_executor
 from mixlab.training.job import Job, resolve
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
-from mixlab.training.linear_probe.train import LinearProbeJob, resolve_linear_probe, train_linear_probe
+from mixlab.training.linear_probe.train import resolve_linear_probe, train_linear_probe
 from mixlab.training.loop import train
-from mixlab.training.planning.autotune import total_steps
 from mixlab.training.planning.concurrency import select_concurrent_plans
 from mixlab.training.processes import process_pool
 from mixlab.training.recipes.schema import Recipe
 from mixlab.training.signals import StopSignals
-
-Log = Callable[[str], None]
+from mixlab.training.training import Training
 
 _POLL = 2.0
 """Seconds between two updates of the progress bar."""
@@ -53,49 +50,6 @@ _POLL = 2.0
 _RESUMED_BY = (
     ". Finished trainings and the checkpoints of the others are stored: run the same command again to continue."
 )
-
-STARTUP_SECONDS = 2.0
-"""Time per training in addition to its steps: start of the process, data, last checkpoint."""
-
-
-@dataclass(frozen=True)
-class Training:
-    """A job with its plan and the estimated seconds per step. Both are None for a linear probe."""
-
-    job: Job | LinearProbeJob
-    plan: Plan | None = None
-    seconds_per_step: float | None = None
-
-    @cached_property
-    def folder(self) -> Path:
-        """The folder in the store."""
-        return self.job.folder(self.plan) if isinstance(self.job, Job) else self.job.folder()
-
-    @cached_property
-    def steps(self) -> int:
-        """The number of steps; 0 for a linear probe."""
-        return total_steps(self.job) if isinstance(self.job, Job) else 0
-
-    @property
-    def concurrent(self) -> int:
-        """The number of trainings that run at the same time."""
-        return 1 if self.plan is None else self.plan.concurrent
-
-    @property
-    def seconds(self) -> float:
-        """Estimated seconds of the training. A linear probe counts with its start-up only."""
-        return STARTUP_SECONDS + self.steps * (self.seconds_per_step or 0.0)
-
-    def __str__(self) -> str:
-        recipe = self.job.recipe
-        left_out = recipe.subset.left_out_fold if isinstance(recipe, Recipe) and recipe.subset else None
-        fold = "" if left_out is None else f", without fold {left_out}"
-        return f"{recipe.model}, seed {recipe.seed}{fold}"
-
-
-def estimated_seconds(trainings: Iterable[Training]) -> float:
-    """Estimated seconds of all trainings, with as many at the same time as their plans say."""
-    return sum(training.seconds / training.concurrent for training in trainings)
 
 
 def plan_trainings(
@@ -116,44 +70,49 @@ def plan_trainings(
         for recipe in recipes
     ]
     with_steps = [job for job in jobs if isinstance(job, Job)]
-    plans = iter(select_concurrent_plans(with_steps, log) if with_steps else ())
+    plans = iter(select_plans(with_steps, log) if with_steps else ())
     return [Training(job, *next(plans)) if isinstance(job, Job) else Training(job) for job in jobs]
+
+
+def select_plans(jobs: Sequence[Job], log: Log, *, seeds: int = 1) -> Planned:
+    """The plan of each job and its seconds per step, all in one compute mode. `seeds`: number of trainings of a job."""
+    return _executor().plan(jobs, log, seeds=seeds)
 
 
 def run_all(trainings: Sequence[Training], *, log: Log, quiet: bool) -> Iterator[tuple[int, Run]]:
     """Yield (index in `trainings`, finished run) for every training, in the order in which they finish.
 
-    The plans determine how many trainings run at the same time. If one fails, the others continue, and the first error
-    is raised after the last training. After an interruption, the finished runs and the checkpoints are in the store,
-    and the same call continues. `log` is called with a message for every training; `quiet` shows no progress bar.
+    If one fails, the others continue, and the first error is raised after the last training. After an interruption,
+    the finished runs and the checkpoints are in the store, and the same call continues. `log` is called with a message
+    for every training; `quiet` shows no progress bar.
     """
-    number, pending = count(1), deque[int]()
+    number = count(1)
 
     def done(index: int, how: str) -> tuple[int, Run]:
         log(f"[{next(number)}/{len(trainings)}] {trainings[index]}: {how}")
         return index, Run(trainings[index].folder)
 
-    for index, training in enumerate(trainings):
-        if finished_run(training.folder) is None:
-            pending.append(index)
-        else:
-            yield done(index, "found in the store")
-    if not pending:
+    pending = deque(index for index, training in enumerate(trainings) if finished_run(training.folder) is None)
+    missing = [trainings[index] for index in pending]
+    opened = _executor().workers(missing, len(trainings)) if missing else None
+    for index in sorted({*range(len(trainings))} - {*pending}):
+        yield done(index, "found in the store")
+    if opened is None:
         return
 
     running: dict[Future[None], _Running] = {}
     failures: list[tuple[int, Exception]] = []
-    concurrent = max(trainings[index].concurrent for index in pending)
-    total, shown = sum(trainings[index].steps for index in pending), 0
+    total, shown = sum(training.steps for training in missing), 0
     with (
+        opened as workers,
         StopSignals() as signals,
-        _stopping(running),
+        _stopping(running, workers),
         progress_bar(pluralize(len(pending), "training"), total, quiet=quiet) as advance,
     ):
         while pending or running:
-            while pending and len(running) < concurrent:
+            while pending and len(running) < workers.number:
                 index, waits = _take_next(pending, trainings, log)
-                running[_start(trainings[index], waits=waits)] = _Running(index, trainings[index])
+                running[workers.start(trainings[index], waits=waits)] = _Running(index, trainings[index])
             finished, _ = wait(running, timeout=_POLL, return_when=FIRST_COMPLETED)
             for future in finished:
                 ended = running.pop(future)
@@ -169,7 +128,7 @@ def run_all(trainings: Sequence[Training], *, log: Log, quiet: bool) -> Iterator
                 else:
                     left = sum(trainings[index].seconds for index in pending)
                     left += sum(other.seconds_left for other in running.values())
-                    suffix = f"; about {duration(left / concurrent)} left" if pending or running else ""
+                    suffix = f"; about {duration(left / workers.number)} left" if pending or running else ""
                     yield done(ended.index, f"trained in {duration(ended.seconds)}{suffix}")
             step = total - sum(trainings[index].steps for index in pending)
             step -= sum(other.training.steps - other.step for other in running.values())
@@ -212,7 +171,7 @@ def _take_next(pending: deque[int], trainings: Sequence[Training], log: Log) -> 
 
 
 @contextmanager
-def _stopping(running: Mapping[Future[None], _Running]) -> Iterator[None]:
+def _stopping(running: Mapping[Future[None], _Running], workers: Workers) -> Iterator[None]:
     """On an error or an interruption, stop the running trainings after their next checkpoint.
 
     Ctrl-C also reaches the processes of the trainings: their exceptions become one that says how to continue them all.
@@ -220,8 +179,7 @@ def _stopping(running: Mapping[Future[None], _Running]) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        for process in multiprocessing.active_children():
-            process.terminate()
+        workers.stop()
         wait(running)
         match error:
             case Interrupted():
@@ -234,7 +192,7 @@ def _stopping(running: Mapping[Future[None], _Running]) -> Iterator[None]:
 def _raise_error(future: Future[None], training: Training) -> None:
     try:
         future.result()
-    except BrokenProcessPool as error:
+    except BrokenExecutor as error:
         raise UserError(
             f"The training of {training} was killed by the system, probably because memory ran out: use a smaller "
             "batch, image size or model and run the command again. Finished trainings are not repeated."
@@ -253,19 +211,45 @@ def _raise_failures(failures: Sequence[tuple[int, Exception]], trainings: Sequen
     ) from first
 
 
-def _start(training: Training, *, waits: bool) -> Future[None]:
-    """Train in a new process.
+class LocalProcesses:
+    """The default executor: each training in a process of this machine, as many at a time as the plans say."""
 
-    If another process trains in the folder, the future raises LeaseHeldError. With `waits`, the new process waits
-    instead: it uses the result of the other process, or continues the training if that one ends without a result.
-    """
+    def plan(self, jobs: Sequence[Job], log: Log, *, seeds: int) -> Planned:
+        return select_concurrent_plans(jobs, log, seeds=seeds)
+
+    @contextmanager
+    def workers(self, missing: Sequence[Training], total: int) -> Iterator["LocalWorkers"]:
+        yield LocalWorkers(max(training.concurrent for training in missing))
+
+
+@dataclass(frozen=True)
+class LocalWorkers:
+    """`number` processes of this machine at a time."""
+
+    number: int
+
+    def start(self, training: Training, *, waits: bool) -> Future[None]:
+        return _start(training, waits=waits)
+
+    def stop(self) -> None:
+        for process in multiprocessing.active_children():
+            process.terminate()
+
+
+def _executor() -> Executor:
+    return chosen_executor() or LocalProcesses()
+
+
+def _start(training: Training, *, waits: bool) -> Future[None]:
+    """Train in a new process."""
     pool = process_pool(1)
-    future = pool.submit(_train, training.job.recipe, training.plan, training.folder, waits=waits)
+    future = pool.submit(train_recipe, training.job.recipe, training.plan, training.folder, waits=waits)
     pool.shutdown(wait=False)  # the process ends after this training
     return future
 
 
-def _train(recipe: Recipe | LinearProbeRecipe, plan: Plan | None, folder: Path, *, waits: bool) -> None:
+def train_recipe(recipe: Recipe | LinearProbeRecipe, plan: Plan | None, folder: Path, *, waits: bool) -> None:
+    """Train in this process. Errors and `waits` are those of `Workers.start`. `plan` is None for a linear probe."""
     dataset, device = open_dataset(recipe.data, quiet=True), pick_device()
     if isinstance(recipe, LinearProbeRecipe):
         train_linear_probe(resolve_linear_probe(recipe, dataset, device), folder, quiet=True)
