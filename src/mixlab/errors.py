@@ -34,6 +34,13 @@ class Interrupted(Exception):  # noqa: N818  an interruption is not an error
         return f"Stopped by {cause}{self.details}"
 
 
+class Incomplete(Exception):  # noqa: N818  missing trainings are not an error
+    """Raised when other processes have work to finish before the same command can go on. The message says which.
+
+    The command line prints the message and exits with status 75.
+    """
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return 'Did you mean "epochs"?' if a name in `known` is similar to `word`, otherwise the empty string."""
     name = most_similar(word, known)

@@ -128,7 +128,7 @@ def test_the_number_of_trainings_at_the_same_time_is_chosen_for_all_seeds(candid
         chosen.append((jobs, seeds))
         return [(PLAN, 0.25)]
 
-    monkeypatch.setattr(candidates, "select_concurrent_plans", select_concurrent_plans)
+    monkeypatch.setattr(candidates, "select_plans", select_concurrent_plans)
     planned = plan_candidates([candidate], ComparisonSettings(seeds=7), log=print)
     assert planned == [PlannedCandidate(candidate, PLAN, 0.25)]
     assert chosen == [([candidate.job], 7)]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from mixlab.cli.executors import Jobs, Ray, trainings_on
 from mixlab.cli.options import DATA, TrustCode
 from mixlab.cli.output import logger, output_folder, parse_image_size, show
 from mixlab.errors import UserError
@@ -40,6 +41,8 @@ def compare(
         float | None, typer.Option(help="Points: recommend a model at most this far behind the best. Default: 1.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="New folder for report.html and results.json.")] = None,
+    jobs: Jobs = None,
+    ray: Ray = None,
     trust_code: TrustCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not show progress.")] = False,
 ) -> None:
@@ -57,8 +60,11 @@ def compare(
     from mixlab.comparison.ranking import DEFAULT_MARGIN
     from mixlab.data.sources import open_dataset
     from mixlab.files import atomic_folder, write_json, write_text
+    from mixlab.zoo.architecture import trust_named_code
 
     names = None if models is None else [name.strip() for name in models.split(",")]
+    for name in names or ():
+        trust_named_code(name)
     training_options = {
         "seeds": seeds,
         "epochs": epochs,
@@ -71,7 +77,7 @@ def compare(
     folder = output_folder(out, "compare", data)
     dataset = open_dataset(data, quiet=quiet)
     if not from_scratch and compares_pretrained(names, dataset):
-        _reject_training_options(training_options)
+        _reject_training_options(training_options | {"jobs": jobs, "ray": ray})
         pretrained = compare_pretrained(
             names or default_weights(), dataset, folds, margin=margin, quiet=quiet, log=logger(quiet=quiet)
         )
@@ -79,9 +85,11 @@ def compare(
         sentences = [pretrained.conclusion, pretrained.detectable, pretrained.warning]
     else:
         settings = _settings(folds, training_options)
-        trained = compare_trained(
-            names or DEFAULT_MODELS, dataset, settings, margin=margin, quiet=quiet, log=logger(quiet=quiet)
-        )
+        _reject_measured_lengths(settings, jobs, ray)
+        with trainings_on(jobs, ray):
+            trained = compare_trained(
+                names or DEFAULT_MODELS, dataset, settings, margin=margin, quiet=quiet, log=logger(quiet=quiet)
+            )
         result_tables, page, results = tables(trained), compare_page(trained), trained.results()
         sentences = [trained.conclusion, trained.detectable]
     with atomic_folder(folder) as temporary:
@@ -99,6 +107,17 @@ def _reject_training_options(training_options: dict[str, Any]) -> None:
                 f"--{option} {value} has no effect on published weights, which are not trained: remove it, or use "
                 "--from-scratch to train models."
             )
+
+
+def _reject_measured_lengths(settings: "ComparisonSettings", jobs: Path | None, ray: str | None) -> None:
+    """Raises UserError if the time on one machine sets the length of a training, and there may be several machines."""
+    option = "--ray" if jobs is None else f"--jobs {jobs}"
+    given = "--match seconds" if settings.match == "seconds" else f"--minutes {settings.minutes or 0:g}"
+    if (jobs is not None or ray is not None) and (settings.minutes is not None or settings.match == "seconds"):
+        raise UserError(
+            f"{given} needs all trainings on one machine, but {option} may use several: give --epochs, or remove "
+            f"{option.split()[0]}."
+        )
 
 
 def _settings(folds: int | None, training_options: dict[str, Any]) -> "ComparisonSettings":

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mixlab.cli.executors import Jobs, Ray, trainings_on
 from mixlab.cli.options import DATA, TrustCode
 from mixlab.cli.output import logger, output_folder, require_empty_folder, show
 from mixlab.errors import UserError
@@ -67,6 +68,8 @@ def labels(
     out: Annotated[
         Path | None, typer.Option(help="New folder for report.html, labels.csv and results.json. Default: in runs/.")
     ] = None,
+    jobs: Jobs = None,
+    ray: Ray = None,
     trust_code: TrustCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not show progress.")] = False,
 ) -> None:
@@ -76,13 +79,17 @@ def labels(
     from mixlab.comparison.label_table import TABLE, write_label_table
     from mixlab.data.sources import open_dataset
     from mixlab.files import atomic_folder, write_json, write_text
+    from mixlab.zoo.architecture import trust_named_code
 
     folder = output_folder(out, "labels", source)
     log = logger(quiet=quiet)
     dataset = open_dataset(source, quiet=quiet)
     for note in dataset.notes:
         log(note)
-    found = find_label_errors(dataset, model, folds, quiet=quiet, log=log)
+    if model is not None:
+        trust_named_code(model)
+    with trainings_on(jobs, ray):
+        found = find_label_errors(dataset, model, folds, quiet=quiet, log=log)
     with atomic_folder(folder) as temporary:
         write_json(temporary / "results.json", found.results())
         write_text(temporary / "report.html", label_errors_page(found, folder).html())

@@ -1,6 +1,6 @@
 """The command `mixlab`: its subcommands and exit status.
 
-Exit status: 0 success, 1 partial result, 2 user error, 75 stopped by a signal and can be resumed, 130 Ctrl-C.
+Exit status: 0 success, 1 partial result, 2 user error, 75 not finished: the same command continues, 130 Ctrl-C.
 """
 
 import errno
@@ -19,6 +19,7 @@ from mixlab.cli.compare import compare
 from mixlab.cli.convert import convert
 from mixlab.cli.data import data
 from mixlab.cli.evaluate import evaluate
+from mixlab.cli.executors import with_ray_address
 from mixlab.cli.inspect import inspect
 from mixlab.cli.models import models
 from mixlab.cli.predict import predict
@@ -27,11 +28,13 @@ from mixlab.cli.recipes import recipes
 from mixlab.cli.runs import runs
 from mixlab.cli.study import study
 from mixlab.cli.train import train
-from mixlab.errors import Interrupted, UserError
+from mixlab.errors import Incomplete, Interrupted, UserError
 from mixlab.files import translate_access_errors
 
 _VERBS = (models, train, evaluate, predict, compare, recipes, runs, benchmark, convert, inspect, publish)
 VERBS = (*(verb.__name__ for verb in _VERBS), "data", "study")
+
+_INCOMPLETE = 75
 
 _NO_SPACE = (
     "Standard output or a temporary file could not be written ({}): free some space on its disk or choose another one."
@@ -103,11 +106,14 @@ def _run(words: list[str]) -> int:
     """Run the command and return its exit status."""
     try:
         with translate_access_errors():
-            return app(words or ["--help"], prog_name="mixlab", standalone_mode=False) or 0
+            return app(with_ray_address(words) or ["--help"], prog_name="mixlab", standalone_mode=False) or 0
     except UserError as error:
         return _print_error(str(error))
     except Interrupted as interrupted:
         return _print_error(str(interrupted), status=interrupted.status)
+    except Incomplete as incomplete:
+        print(incomplete)
+        return _INCOMPLETE
     except typer.TyperException as error:
         return _print_error(_usage_message(words, error))
 

@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from typer.main import get_command_from_info
 from typer.models import CommandInfo
 
+from mixlab.cli.executors import Jobs, Ray, trainings_on
 from mixlab.cli.options import DATA, TrustCode
 from mixlab.cli.output import logger, output_folder, show, split_names
 from mixlab.errors import UserError, did_you_mean
@@ -94,7 +95,8 @@ def _command(name: str) -> Callable[..., None]:
         data = given.pop("data", None)
         settings = module.Settings(**{field: _parsed(value, hints[field]) for field, value in given.items()})
         folder = _folder(chosen["out"], name, data or given.get("model") or "")
-        ran = run(module, data, settings, chosen)
+        with trainings_on(chosen.get("jobs"), chosen.get("ray")):
+            ran = run(module, data, settings, chosen)
         if ran is None:
             return
         findings = ran.result.findings()
@@ -140,6 +142,8 @@ _OF_TRAININGS: dict[str, tuple[Any, Any]] = {
         False,
     ),
     "trust_code": (TrustCode, False),
+    "jobs": (Jobs, None),
+    "ray": (Ray, None),
 }
 
 

@@ -39,6 +39,9 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run. Default: a new one in $MIXLAB_RUNS or runs/.")
     ] = None,
+    plan: Annotated[
+        Path | None, typer.Option(help="plan.json of a run or a job: its compute mode. Default: measured here.")
+    ] = None,
     resume: Annotated[Path | None, typer.Option(help="Folder of an interrupted run to resume.")] = None,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Train without published weights.")] = False,
     dry_run: Annotated[
@@ -59,6 +62,7 @@ def train(
     from mixlab.measure.machine import pick_device
     from mixlab.runs.folder import open_any_run, require_free_folder
     from mixlab.training.distributed import error_on_all_ranks, init_distributed
+    from mixlab.training.job_list import read_plan
     from mixlab.training.launch import launch
     from mixlab.training.recipes.choose import choose_recipe, from_scratch_recipe, requested_recipe, without_weights
     from mixlab.training.recipes.parse import parse_recipe, with_keys
@@ -68,7 +72,9 @@ def train(
     if resume is not None and out is not None:
         raise UserError(f"--out {out} has no effect with --resume, which continues in {resume}: remove it.")
     resumed = None if resume is None else open_any_run(resume)
-    if out is not None:
+    if resume is not None and plan is not None:
+        raise UserError(f"--plan {plan} has no effect with --resume, which has a plan: remove it.")
+    if out is not None and plan is None:  # a job that is finished may be started again: `launch` recognises it
         require_free_folder(out)
     if model is not None:
         trust_named_code(model)
@@ -89,6 +95,7 @@ def train(
             "of its own: write --device cuda, or remove it."
         )
     run_device, main = processes.device or local_device, processes.is_main_process
+    given_plan = None if plan is None else read_plan(plan, run_device)
     log = logger(quiet=quiet or not main)
 
     with error_on_all_ranks():
@@ -111,7 +118,7 @@ def train(
         if dry_run:
             print_dry_run(checked, dataset, run_device, log, figure)
             return
-        run = launch(checked, dataset, run_device, resume or out, log=log, quiet=quiet or not main)
+        run = launch(checked, dataset, run_device, resume or out, given_plan, log=log, quiet=quiet or not main)
     if main:
         _print_summary(run, log)
 

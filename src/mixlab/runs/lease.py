@@ -87,6 +87,15 @@ def is_held(folder: Path) -> bool:
     return bool(holder) and not _is_gone(holder)
 
 
+def is_updated(folder: Path) -> bool:
+    """Whether a process holds the lease on `folder` and has updated it lately, by the clock of this machine.
+
+    For messages: unlike `is_held`, it is False for a process of another machine that was killed some time ago.
+    """
+    file = folder.with_name(f".{folder.name}.lease")
+    return is_held(folder) and time.time() - _modified(file) < EXPIRY
+
+
 def _acquire(file: Path, folder: Path, on_wait: Callable[[str], None] | None) -> Lease:
     token = uuid.uuid4().hex
     content = json.dumps({"token": token, **_identity()}).encode()

@@ -13,13 +13,11 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
-from mixlab.speed.plan import Plan
 from mixlab.training.job import Job
+from mixlab.training.planning.concurrency import Planned
 from mixlab.training.training import Training
 
 Log = Callable[[str], None]
-Planned = Sequence[tuple[Plan, float]]
-"""The plan of each job, with its estimated seconds per step."""
 
 
 class Workers(Protocol):
@@ -48,7 +46,7 @@ class Executor(Protocol):
     """Where trainings run. The plans of one call are the same wherever they run."""
 
     def plan(self, jobs: Sequence[Job], log: Log, *, seeds: int) -> Planned:
-        """The plans of trainings that are compared, all in one compute mode. `seeds`: number of trainings of a job."""
+        """The plan of each job, all in one compute mode, and its seconds per step. `seeds`: trainings of each job."""
         ...
 
     def workers(self, missing: Sequence[Training], total: int) -> AbstractContextManager[Workers]:

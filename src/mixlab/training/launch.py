@@ -32,6 +32,7 @@ def launch(
     dataset: Dataset,
     device: torch.device,
     folder: Path | None = None,
+    plan: Plan | None = None,
     *,
     log: Log,
     quiet: bool,
@@ -41,6 +42,7 @@ def launch(
     dataset  the result of `open_dataset` for `recipe.data`
     folder   the run's folder; an unfinished run of the same training in it is resumed, a finished one is returned.
              None: the folder in the store
+    plan     for a run that is not resumed; None: the fastest plan on this machine. A linear probe has a fixed plan
     log      called with progress messages
     quiet    no progress bars
 
@@ -58,7 +60,7 @@ def launch(
     learned = learned_validation_notes(job.dataset, job.initial_models, quiet=True)
     for note in (*range_notes(job.preprocess), *learned):
         log(note)
-    return train(job, _plan(job, run_folder, log), run_folder, quiet=quiet, on_wait=log)
+    return train(job, _plan(job, run_folder, plan, log), run_folder, quiet=quiet, on_wait=log)
 
 
 def _finished(job: Job | LinearProbeJob, folder: Path | None, log: Log) -> Run | None:
@@ -71,12 +73,15 @@ def _finished(job: Job | LinearProbeJob, folder: Path | None, log: Log) -> Run |
     return run
 
 
-def _plan(job: Job, folder: Path, log: Log) -> Plan:
-    """The plan of the run that is resumed, else the fastest plan on this machine."""
+def _plan(job: Job, folder: Path, given: Plan | None, log: Log) -> Plan:
+    """The plan of the run that is resumed, else `given`, else the fastest plan on this machine."""
     if Run(folder).is_unfinished:
         plan = Plan.from_dict(Run(folder).plan)
         log(f"Resuming {folder} with its plan: {plan}.")
         return plan
+    if given is not None:
+        log(f"Device: {device_name(job.device)}. The plan is given: {given}.")
+        return given
     log(f"Device: {device_name(job.device)}. The fastest compute mode is selected by the time of a few steps:")
     processes = PartialState().num_processes
     plan, seconds = broadcast_from_main(lambda: select_plan(job, log, processes))

@@ -33,12 +33,12 @@ from mixlab.runs.history import read_history
 from mixlab.runs.lease import LeaseHeldError, is_held
 from mixlab.runs.store import finished_run
 from mixlab.speed.plan import Plan
-from mixlab.training.executor import Executor, Log, Planned, Workers, chosen_executor
+from mixlab.training.executor import Executor, Log, Workers, chosen_executor
 from mixlab.training.job import Job, resolve
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.linear_probe.train import resolve_linear_probe, train_linear_probe
 from mixlab.training.loop import train
-from mixlab.training.planning.concurrency import select_concurrent_plans
+from mixlab.training.planning.concurrency import Planned, select_concurrent_plans
 from mixlab.training.processes import process_pool
 from mixlab.training.recipes.schema import Recipe
 from mixlab.training.signals import StopSignals
