@@ -38,9 +38,9 @@ def trainings_on(jobs: Path | None, ray: str | None) -> Iterator[None]:
         with trained_by(JobList(jobs)):
             yield
         return
-    from mixlab.training.ray_workers import RayCluster
+    from mixlab.training.ray_workers import ray_cluster
 
-    with trained_by(RayCluster(None if ray == LOCAL else ray)):
+    with ray_cluster(None if ray == LOCAL else ray) as cluster, trained_by(cluster):
         yield
 
 

@@ -29,7 +29,9 @@ EXCLUDED = (
     "stats",
     "studies",
     "training/epoch_lines.py",
+    "training/job_list.py",
     "training/novelty.py",
+    "training/ray_workers.py",
     "training/run_page.py",
     "training/trackers.py",
 )

@@ -7,7 +7,7 @@ once if its process ran on the same machine, otherwise as soon as its lease expi
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -42,70 +42,62 @@ _OBJECT_BYTES = 128 * 2**20
 _CONNECT_SECONDS = 5.0
 _VARIABLES = ("MIXLAB_DATA", "TFDS_DATA_DIR")
 
-Code = dict[str, str]
+Code = Mapping[str, str]
 """The source of a user's model by file name."""
+
+
+@contextmanager
+def ray_cluster(address: str | None) -> Iterator["RayCluster"]:
+    """The cluster at `address`, such as "auto" or "10.0.0.1:6379"; None: a new one on this machine, ended at the end.
+
+    Raises UserError if Ray is not installed or the cluster can't be reached.
+    """
+    ray = _import_ray()
+    settings = _settings(address)
+    store_folder().mkdir(parents=True, exist_ok=True)
+    try:
+        ray.init(**settings)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UserError(f"There is no Ray cluster at {address} ({_first_line(error)}): {_WAY_OUT}") from error
+    try:
+        yield RayCluster(ray)
+    finally:
+        ray.shutdown()
 
 
 @dataclass(frozen=True)
 class RayCluster:
-    """The cluster at `address`, such as "auto" or "10.0.0.1:6379"; None: a new one on this machine, ended at the end."""
+    """The cluster that this process is connected to. `ray`: the module."""
 
-    address: str | None
+    ray: Any
 
     def plan(self, jobs: Sequence[Job], log: Log, *, seeds: int) -> Planned:
-        """The plans of earlier commands in the store, or the fastest ones on one of the cluster's machines."""
-        with self._connected() as ray:
-            resources = _resources(ray)
-            device = "GPU" if "num_gpus" in resources else "CPU"
+        """The plans of earlier commands in the store, or the fastest ones in a process of the cluster."""
+        resources = _resources(self.ray)
+        kind = "gpu" if "num_gpus" in resources else "cpu"
 
-            def decide() -> Planned:
-                log(
-                    f"The compute mode that is fastest on a {device} of the cluster is measured in one of its processes."
-                )
-                given = [(job.recipe, _code(job)) for job in jobs]
-                outcome = _remote(ray, _plan_in_worker, resources, retries=0).remote(given, versions())
-                planned, lines = _checked(ray.get(outcome))
-                for line in lines:
-                    log(line)
-                return planned
+        def decide() -> Planned:
+            log("The compute mode that is fastest in a process of the cluster is measured.")
+            given = [(job.recipe, job.user_code()) for job in jobs]
+            task = _remote(self.ray, _plan_in_worker, resources, retries=0).remote(given, versions())
+            outcome = self.ray.get(task)
+            if isinstance(outcome, Exception):
+                raise outcome
+            planned, lines = outcome
+            for line in lines:
+                log(line)
+            return planned
 
-            return stored_plans(store_folder() / ".plans" / f"ray-{device.lower()}", jobs, decide)
+        return stored_plans(store_folder() / ".plans" / f"ray-{kind}", jobs, decide)
 
     @contextmanager
     def workers(self, missing: Sequence[Training], total: int) -> Iterator["RayWorkers"]:
-        with self._connected() as ray:
-            yield RayWorkers(ray)
-
-    @contextmanager
-    def _connected(self) -> Iterator[Any]:
-        """The module `ray`, connected to the cluster. Raises UserError."""
-        ray = _import_ray()
-        try:
-            ray.init(**self._settings())
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise UserError(f"There is no Ray cluster at {self.address} ({_first_line(error)}): {_WAY_OUT}") from error
-        try:
-            yield ray
-        finally:
-            ray.shutdown()
-
-    def _settings(self) -> dict[str, Any]:
-        variables = {name: os.environ[name] for name in _VARIABLES if os.environ.get(name)}
-        common = {
-            "log_to_driver": False,
-            "logging_level": logging.ERROR,
-            "runtime_env": {"env_vars": {"MIXLAB_RUNS": str(store_folder().resolve()), **variables}},
-        }
-        if self.address is None:
-            cores = {"num_cpus": usable_cores(), "object_store_memory": _OBJECT_BYTES}
-            return common | cores | {"address": "local", "include_dashboard": False}
-        _require_reachable(self.address)
-        return common | {"address": self.address}
+        yield RayWorkers(self.ray)
 
 
 @dataclass(frozen=True)
 class RayWorkers:
-    """Tasks of a cluster that this process is connected to. `ray`: the module."""
+    """Tasks of the cluster."""
 
     ray: Any
     _tasks: list[Any] = field(default_factory=list)
@@ -113,12 +105,12 @@ class RayWorkers:
     @property
     def number(self) -> int:
         """One for each GPU of the cluster, or for each core without any."""
-        resources = self.ray.cluster_resources()
-        return max(1, int(resources.get("GPU", 0) or resources.get("CPU", 0)))
+        found = self.ray.cluster_resources()
+        return max(1, int(found.get("GPU", 0) or found.get("CPU", 0)))
 
     def start(self, training: Training, *, waits: bool) -> Future[None]:
         job, folder = training.job, training.folder.resolve()
-        code = _code(job) if isinstance(job, Job) else {}
+        code = job.user_code() if isinstance(job, Job) else {}
         train = _remote(self.ray, _train_in_worker, _resources(self.ray), retries=_RESTARTS)
         task = train.remote(job.recipe, code, training.plan, folder, waits, versions())
         self._tasks.append(task)
@@ -128,7 +120,7 @@ class RayWorkers:
 
     def stop(self) -> None:
         for task in self._tasks:
-            self.ray.cancel(task)  # raises SIGINT in the worker, which then writes a checkpoint
+            self.ray.cancel(task)  # SIGINT in the worker, which then writes a checkpoint
 
 
 _WAY_OUT = (
@@ -160,11 +152,25 @@ def _require_reachable(address: str) -> None:
         raise UserError(f"There is no Ray cluster at {address} ({_first_line(error)}): {_WAY_OUT}") from error
 
 
+def _settings(address: str | None) -> dict[str, Any]:
+    variables = {name: os.environ[name] for name in _VARIABLES if os.environ.get(name)}
+    common = {
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "runtime_env": {"env_vars": {"MIXLAB_RUNS": str(store_folder().resolve()), **variables}},
+    }
+    if address is None:
+        local = {"num_cpus": usable_cores(), "object_store_memory": _OBJECT_BYTES, "include_dashboard": False}
+        return common | local | {"address": "local"}
+    _require_reachable(address)
+    return common | {"address": address}
+
+
 def _resources(ray: Any) -> dict[str, int]:
-    """What a training needs: one GPU and its share of the cores if the cluster has GPUs, otherwise one core."""
-    found = ray.cluster_resources()
-    gpus, cores = int(found.get("GPU", 0)), int(found.get("CPU", 1))
-    return {"num_gpus": 1, "num_cpus": max(1, cores // gpus)} if gpus else {"num_cpus": 1}
+    """What a training needs: a GPU, and its share of the cores of the machine; one core if the cluster has no GPU."""
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cores_per_gpu = [int(each.get("CPU", 1) // each["GPU"]) for each in machines if each.get("GPU", 0) >= 1]
+    return {"num_gpus": 1, "num_cpus": max(1, min(cores_per_gpu))} if cores_per_gpu else {"num_cpus": 1}
 
 
 def _remote(ray: Any, function: Callable[..., Any], resources: dict[str, int], *, retries: int) -> Any:
@@ -221,28 +227,35 @@ def _train_in_worker(
 
 
 def _settle(future: Future[None], done: Future[Any], folder: Path) -> None:
-    """Set the result of `future` to that of a finished task."""
-    lost = done.exception()
-    error = BrokenExecutor(str(lost)) if lost is not None else done.result()
-    if error is None and finished_run(folder) is None:
-        error = UserError(
-            f"A worker has trained {folder.name}, but {folder.parent} on this machine does not have it: set MIXLAB_RUNS "
-            "to a folder on a file system that all machines of the cluster share."
-        )
+    """Set the result of `future` to that of a task that has ended."""
+    from ray.exceptions import RayTaskError
+
+    match done.exception():
+        case None:
+            error = done.result() or _missing_run(folder)
+        case RayTaskError() as failed if isinstance(failed.cause, Interrupted):
+            error = failed.cause
+        case RayTaskError() as failed:
+            error = UserError(
+                f"A worker of the cluster can't run mixlab ({_first_line(failed.cause)}): install the same version of "
+                "mixlab in the Python environment of all machines."
+            )
+        case lost:
+            error = BrokenExecutor(str(lost))
     if error is None:
         future.set_result(None)
     else:
         future.set_exception(error)
 
 
-def _checked(outcome: Any) -> Any:
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome
-
-
-def _code(job: Job) -> Code:
-    return job.user_code()
+def _missing_run(folder: Path) -> UserError | None:
+    """The error if a finished training is not where this process expects it."""
+    if finished_run(folder) is not None:
+        return None
+    return UserError(
+        f"A worker has trained {folder.name}, but {folder.parent} on this machine does not have it: set MIXLAB_RUNS to "
+        "a folder on a file system that all machines of the cluster share."
+    )
 
 
 def _with_code(recipe: Any, code: Code, folder: Path) -> Any:
@@ -256,5 +269,5 @@ def _with_code(recipe: Any, code: Code, folder: Path) -> Any:
     return recipe.model_copy(update={"model": ":".join([kind, str(folder / user_code.COPY), *rest])})
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
