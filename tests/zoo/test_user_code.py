@@ -34,10 +34,14 @@ class Model(nn.Module):
         self.config = config
         pixels = config.image_channels * config.image_size**2
         self.stem = nn.Sequential(nn.Flatten(), nn.Linear(pixels, config.width))
+        self.body, self.norm = nn.Identity(), nn.Identity()
         self.head = nn.Linear(config.width, config.classes)
 
+    def feature_maps(self, images):
+        return (self.embed(images)[:, :, None, None],)
+
     def embed(self, images):
-        return self.stem(images)
+        return self.norm(self.body(self.stem(images)))
 
     def forward(self, images):
         return self.head(self.embed(images))
@@ -56,6 +60,9 @@ def without_config(width):
 def nothing_trusted(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(user_code, "cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setattr(user_code, "_trusts_all", False)
+
+
+FORWARD = "return self.head(self.embed(images))"
 
 
 @pytest.fixture
@@ -174,3 +181,40 @@ def test_a_file_that_is_not_python_is_refused(file):
     file.write_text("def broken(:\n")
     with pytest.raises(UserError, match=r"mine\.py is not valid Python \(.*\): correct it"):
         create_model(f"py:{file}:Model")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "sentence"),
+    [
+        ("config: Config):", "config):", r"Model takes no config: give it one parameter that is annotated with a"),
+        ("@dataclass(frozen=True)\n", "", r"Model takes no config: give it one parameter that is annotated with a"),
+        ("    classes: int = 2\n", "", r"has a config, Config, without classes: add these fields to the dataclass"),
+        (", self.norm = nn.Identity(),", ", self.other = nn.Identity(),", r"has no norm: a model needs config, stem, "),
+        ("self.head = ", "self.classifier = ", r"has no head: a model needs config, stem, body, norm, head, embed"),
+        ("self.config = config", "pass", r"has no config: a model needs config, stem"),
+        (FORWARD, "return self.embed(images)", r"returns \(2, 4\) for images of shape \(2, 3, 8, 8\): forward must"),
+        (
+            FORWARD,
+            "return [images]",
+            r"returns list for images of shape \(2, 3, 8, 8\): forward must return the logits",
+        ),
+        (
+            FORWARD,
+            "return self.head(images)",
+            r"can't compute .* because line \d+ raises RuntimeError: .*\. Correct it",
+        ),
+        ("self.config = config", "config.depth", r"can't be built, because line \d+ raises AttributeError: "),
+        ("from torch import nn\n", "import torhc\n", r"can't be imported, because line \d raises ModuleNotFoundError"),
+        (
+            "config: Config):",
+            "config: 'Confg'):",
+            r"has annotations that can't be read, because .* name 'Confg' is not",
+        ),
+    ],
+)
+def test_a_mistake_in_the_code_is_one_sentence_with_its_place(file, before, after, sentence):
+    assert before in CODE
+    file.write_text(CODE.replace(before, after, 1))
+    with pytest.raises(UserError, match=rf"mine\.py.*{sentence}") as refused:
+        create_model(f"py:{file}:Model")
+    assert "\n" not in str(refused.value)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from mixlab.cli.executors import Jobs, Ray, trainings_on
-from mixlab.cli.options import DATA, TrustCode
+from mixlab.cli.options import DATA, TrustCode, trust_given_code
 from mixlab.cli.output import logger, output_folder, parse_image_size, show
 from mixlab.errors import UserError
 
@@ -60,11 +60,9 @@ def compare(
     from mixlab.comparison.ranking import DEFAULT_MARGIN
     from mixlab.data.sources import open_dataset
     from mixlab.files import atomic_folder, write_json, write_text
-    from mixlab.zoo.architecture import trust_named_code
 
     names = None if models is None else [name.strip() for name in models.split(",")]
-    for name in names or ():
-        trust_named_code(name)
+    trust_given_code(names)
     training_options = {
         "seeds": seeds,
         "epochs": epochs,

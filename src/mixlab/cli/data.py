@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mixlab.cli.executors import Jobs, Ray, trainings_on
-from mixlab.cli.options import DATA, TrustCode
+from mixlab.cli.options import DATA, TrustCode, trust_given_code
 from mixlab.cli.output import logger, output_folder, require_empty_folder, show
 from mixlab.errors import UserError
 from mixlab.report.table import Format
@@ -79,15 +79,13 @@ def labels(
     from mixlab.comparison.label_table import TABLE, write_label_table
     from mixlab.data.sources import open_dataset
     from mixlab.files import atomic_folder, write_json, write_text
-    from mixlab.zoo.architecture import trust_named_code
 
     folder = output_folder(out, "labels", source)
     log = logger(quiet=quiet)
     dataset = open_dataset(source, quiet=quiet)
     for note in dataset.notes:
         log(note)
-    if model is not None:
-        trust_named_code(model)
+    trust_given_code(model)
     with trainings_on(jobs, ray):
         found = find_label_errors(dataset, model, folds, quiet=quiet, log=log)
     with atomic_folder(folder) as temporary:

@@ -19,6 +19,15 @@ def _trust_all(given: bool) -> bool:
     return given
 
 
+def trust_given_code(*values: object) -> None:
+    """Trust the files of py: names in the values of options: one name, several with commas, or a sequence of names."""
+    from mixlab.zoo.architecture import trust_named_code
+
+    for value in values:
+        for name in value.split(",") if isinstance(value, str) else value if isinstance(value, tuple | list) else ():
+            trust_named_code(str(name).strip())
+
+
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps. Default: the fastest one of this machine.")]
 
 Speed = Annotated[

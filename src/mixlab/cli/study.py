@@ -20,7 +20,7 @@ from typer.main import get_command_from_info
 from typer.models import CommandInfo
 
 from mixlab.cli.executors import Jobs, Ray, trainings_on
-from mixlab.cli.options import DATA, TrustCode
+from mixlab.cli.options import DATA, TrustCode, trust_given_code
 from mixlab.cli.output import logger, output_folder, show, split_names
 from mixlab.errors import UserError, did_you_mean
 from mixlab.report.table import Column, Format, Table
@@ -84,8 +84,8 @@ def _command(name: str) -> Callable[..., None]:
     module = import_module(f"mixlab.studies.{name}")
     hints = get_type_hints(module.Settings)
     run = _run_trainings if hasattr(module, "arms") else _run
-    common = _COMMON | (_OF_TRAININGS if hasattr(module, "arms") else {})
     takes_dataset = hasattr(module, "arms") or "dataset" in signature(module.run).parameters
+    common = _COMMON | (_OF_DATA if takes_dataset else {}) | (_OF_TRAININGS if hasattr(module, "arms") else {})
 
     def command(**given: Any) -> None:
         from mixlab.files import atomic_folder, write_json, write_text
@@ -93,6 +93,7 @@ def _command(name: str) -> Callable[..., None]:
 
         chosen = {option: given.pop(option) for option in common}
         data = given.pop("data", None)
+        trust_given_code(*given.values())
         settings = module.Settings(**{field: _parsed(value, hints[field]) for field, value in given.items()})
         folder = _folder(chosen["out"], name, data or given.get("model") or "")
         with trainings_on(chosen.get("jobs"), chosen.get("ray")):
@@ -132,6 +133,7 @@ _COMMON: dict[str, tuple[Any, Any]] = {
     "out": (Annotated[Path | None, typer.Option(help="New folder for report.html and results.json.")], None),
     "quiet": (Annotated[bool, typer.Option("--quiet", help="Do not show progress.")], False),
 }
+_OF_DATA: dict[str, tuple[Any, Any]] = {"jobs": (Jobs, None), "ray": (Ray, None)}
 _OF_TRAININGS: dict[str, tuple[Any, Any]] = {
     "speed": (
         Annotated[Literal["auto", "off"], typer.Option(help="off: eager execution in fp32, without timing.")],
@@ -142,8 +144,6 @@ _OF_TRAININGS: dict[str, tuple[Any, Any]] = {
         False,
     ),
     "trust_code": (TrustCode, False),
-    "jobs": (Jobs, None),
-    "ray": (Ray, None),
 }
 
 
@@ -195,15 +195,8 @@ def _folder(out: Path | None, name: str, subject: str) -> Path:
 
 
 def _parsed(value: Any, hint: Any) -> Any:
-    """The value of an option as the type of its field. `tuple[str, ...]` is a list of models; code in it is trusted."""
-    if get_origin(hint) is not tuple:
-        return value
-    from mixlab.zoo.architecture import trust_named_code
-
-    names = split_names(value)
-    for name in names:
-        trust_named_code(name)
-    return names
+    """The value of an option as the type of its field. `tuple[str, ...]` is a list of models."""
+    return split_names(value) if get_origin(hint) is tuple else value
 
 
 def _parameter(name: str, annotation: Any, default: Any) -> Parameter:

@@ -75,7 +75,8 @@ class Architecture:
     def build(self) -> Model:
         """A model with random weights, in training mode, on the default device. Raises UserError."""
         config_class, build = _builder(self.family)
-        return build(config_class(**self.config))
+        config = config_class(**self.config)
+        return build(config) if self.user_file is None else user_code.build(build, config, self.family)
 
     def with_fields(self, **fields: Any) -> "Architecture":
         """This architecture with other config values. Raises UserError for unknown fields and invalid values."""
@@ -176,6 +177,8 @@ def of_family(name: str, family: str, fields: Mapping[str, Any]) -> Architecture
     found = Architecture(name, family, asdict(make_config(family, fields)))
     if family in ("timm", "papers"):
         found.on_meta()  # other libraries check their arguments only when they build a model
+    if found.user_file is not None:
+        user_code.require_anatomy(found.on_meta(), family)
     return found
 
 
@@ -214,6 +217,11 @@ def make_config(family: str, fields: Mapping[str, Any]) -> Any:
             f"{family} lacks fields of its config ({error}): append them to its name, such as "
             ":patch_size=4:depth=8, or give them in a recipe's [config]."
         ) from error
+
+
+def config_fields(name: str) -> list[str]:
+    """The fields of the config of the architecture `name`. Raises UserError."""
+    return list(get_type_hints(_builder(family_of(name))[0]))
 
 
 def variant_names() -> list[str]:

@@ -10,20 +10,29 @@ weights refers to is run only if it is trusted.
 
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import is_dataclass
 from pathlib import Path
+from traceback import extract_tb
 from types import ModuleType
 from typing import Any, get_type_hints
 
+import torch
 from torch import nn
 
 from mixlab.errors import UserError, did_you_mean
 from mixlab.files import cache_folder, translate_access_errors, write_text
+from mixlab.models.contract import height_and_width
 from mixlab.runs.sources import code_digest
 
 COPY = "architecture.py"
 """The name of the copy in the folder of a run or of a model."""
+
+_PARTS = ("config", "stem", "body", "norm", "head", "embed", "feature_maps")
+"""The anatomy of a model, see `mixlab.models.contract`."""
+
+_CONFIG_FIELDS = ("image_size", "image_channels", "classes")
 
 _trusts_all = False
 
@@ -81,14 +90,63 @@ def builder(file: Path, name: str) -> Any:
 def config_class(build: Callable[[Any], nn.Module], name: str) -> type:
     """The dataclass that annotates the only parameter of `build`. Raises UserError."""
     function = build.__init__ if isinstance(build, type) else build
-    hints = {key: value for key, value in get_type_hints(function).items() if key not in ("return", "self")}
+    with _errors_of(name, "has annotations that can't be read"):
+        annotations = get_type_hints(function)
+    hints = {key: value for key, value in annotations.items() if key not in ("return", "self")}
     found = next(iter(hints.values()), None)
     if not is_dataclass(found):
         raise UserError(
             f"{name} takes no config: give it one parameter that is annotated with a dataclass, as in "
             f"`def {name.rpartition(':')[2]}(config: MixerConfig)`."
         )
+    missing = [field for field in _CONFIG_FIELDS if field not in found.__dataclass_fields__]
+    if missing:
+        raise UserError(
+            f"{name} has a config, {getattr(found, '__name__', found)}, without {', '.join(missing)}: add these fields "
+            "to the dataclass, because they follow from the data."
+        )
     return found  # pyright: ignore[reportReturnType]
+
+
+def build(make: Callable[[Any], nn.Module], config: Any, family: str) -> nn.Module:
+    """`make(config)`. Raises UserError, with the line, if the code raises an exception."""
+    with _errors_of(family, "can't be built"):
+        return make(config)
+
+
+def require_anatomy(model: Any, family: str) -> None:
+    """Raises UserError if a model on the meta device lacks a part, or does not map images to a logit for each class."""
+    missing = [part for part in _PARTS if not hasattr(model, part)]
+    if missing:
+        raise UserError(
+            f"{family} has no {', '.join(missing)}: a model needs {', '.join(_PARTS)}, as in mixlab.models.contract."
+        )
+    config = model.config
+    images = torch.empty(2, config.image_channels, *height_and_width(config.image_size), device="meta")
+    with _errors_of(family, f"can't compute images of shape {tuple(images.shape)}"):
+        logits = model(images)
+    expected = (2, config.classes)
+    if config.classes and getattr(logits, "shape", None) != expected:
+        given = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise UserError(
+            f"{family} returns {given} for images of shape {tuple(images.shape)}: forward must return the logits, a "
+            f"tensor of shape (batch, class), which is {expected} here."
+        )
+
+
+@contextmanager
+def _errors_of(family: str, failure: str) -> Iterator[None]:
+    """Turn an exception of the user's code into a UserError with its line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        file = Path(family.removeprefix("py:").rpartition(":")[0])
+        lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == str(file)]
+        place = f"line {lines[-1]}" if lines else "it"
+        message = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
+        raise UserError(f"{family} {failure}, because {place} raises {message}. Correct it.") from error
 
 
 def _import(file: Path) -> ModuleType:
@@ -101,7 +159,8 @@ def _import(file: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        with _errors_of(f"py:{file}:", "can't be imported"):
+            spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise

@@ -116,7 +116,7 @@ def test_a_variant_without_its_fields_has_a_recipe():
         ("davit_tiny", {"stochastic_depth": 0.06}),
         ("timm:resnet18", {"drop_path_rate": 0.06}),
         ("timm:vgg11", {}),
-        ("variant:pooling_mixer", {}),
+        ("variant:pooling_mixer", {"stochastic_depth": 0.06}),
         ("convmixer_nano", {}),
     ],
 )

@@ -4,7 +4,7 @@ from typing import Any
 
 from mixlab.training.recipes.recipe_files import read_recipe
 from mixlab.weights.source import is_pretrained
-from mixlab.zoo.architecture import FAMILIES, architecture, family_of
+from mixlab.zoo.architecture import FAMILIES, architecture, config_fields, family_of
 
 _DIGITS, _IMAGES = "digits", "small_images"
 _FINE_TUNING = "finetune_folder"
@@ -22,15 +22,14 @@ def default_recipe(model: str, data: str) -> tuple[str, dict[str, Any]]:
 
 
 def _config_of(model: str, config: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a recipe's `config` that `model` has. A variant or user code may have none of them."""
+    """The fields of a recipe's `config` that `model` has, so that a changed block is trained like the original."""
     match family_of(model):
         case "timm":
             field = architecture(model).stochastic_depth_field
             return {name: value for name, value in config.items() if name == field}
-        case family if family in FAMILIES:
-            return config
         case _:
-            return {}
+            fields = config_fields(model)
+            return {name: value for name, value in config.items() if name in fields}
 
 
 def _kind(model: str) -> str:
