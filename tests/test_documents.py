@@ -36,6 +36,9 @@ COVERED_ELSEWHERE = {
     "mixlab study transfer --data cifar10": "tests/cli/test_study.py runs it on few images",
     "mixlab benchmark --paper --out runs/papers": "tests/cli/test_benchmark.py runs it with one model",
     "mixlab train --data folder:pets --model mixer_b16.goog_in21k": "tests/training/test_initial_weights.py",
+    "sbatch jobs/array.sh": "needs Slurm; tests/training/test_job_list.py runs array.sh with other programs in its place",
+    "mixlab compare --data folder:pets --models mixer_nano,convmixer_nano --epochs 1 --seeds 2 --out with-ray --ray": ""
+    "tests/training/test_ray_workers.py runs it with smaller models",
     "mixlab predict runs/first photos --precision int8": "tests/prediction/test_int8.py",
     "mixlab predict mixer_b16.goog_in1k photos": "needs published weights; tests/weights/test_source.py serves a file",
 }
@@ -68,17 +71,25 @@ def test_every_command_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: p
     page_commands = commands(page)
     if any("runs/first" in command for command in page_commands):  # the pages of the guide use the same training
         page_commands = [FIRST, *(line for line in page_commands if "--out runs/first" not in line)]
-    for command in page_commands:
+    for name, source in re.findall(
+        r"^```python\n# (\w+\.py)\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.M | re.S
+    ):
+        (tmp_path / name).write_text(source)
+    for index, command in enumerate(page_commands):
         if command in COVERED_ELSEWHERE:
             continue
         program, *arguments = shlex.split(command)
+        if program == "bash":
+            subprocess.run([program, *arguments], check=True, capture_output=True)
+            continue
         if program in ("torchrun", "accelerate"):
             subprocess.run([Path(sys.executable).with_name(program), *arguments], check=True, capture_output=True)
             continue
         assert program == "mixlab", command
         with pytest.raises(SystemExit) as exit_info:
             main([*arguments, "--quiet"] if arguments[0] in ("train", "compare", "study") else arguments)
-        assert exit_info.value.code in (0, None), command
+        is_list = "--jobs" in arguments and command not in page_commands[:index]
+        assert (exit_info.value.code or 0) == (75 if is_list else 0), command
 
 
 def test_python_on_the_page_about_weights_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

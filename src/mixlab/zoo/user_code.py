@@ -108,7 +108,7 @@ def config_class(build: Callable[[Any], nn.Module], name: str) -> type:
     return found  # pyright: ignore[reportReturnType]
 
 
-def build(make: Callable[[Any], nn.Module], config: Any, family: str) -> nn.Module:
+def build(make: Callable[[Any], Any], config: Any, family: str) -> Any:
     """`make(config)`. Raises UserError, with the line, if the code raises an exception."""
     with _errors_of(family, "can't be built"):
         return make(config)
