@@ -36,9 +36,10 @@ COVERED_ELSEWHERE = {
     "mixlab study transfer --data cifar10": "tests/cli/test_study.py runs it on few images",
     "mixlab benchmark --paper --out runs/papers": "tests/cli/test_benchmark.py runs it with one model",
     "mixlab train --data folder:pets --model mixer_b16.goog_in21k": "tests/training/test_initial_weights.py",
-    "sbatch jobs/array.sh": "needs Slurm; tests/training/test_job_list.py runs array.sh with other programs in its place",
-    "mixlab compare --data folder:pets --models mixer_nano,convmixer_nano --epochs 1 --seeds 2 --out with-ray --ray": ""
-    "tests/training/test_ray_workers.py runs it with smaller models",
+    "sbatch jobs/array.sh": "needs Slurm; tests/training/test_job_list.py runs array.sh without it",
+    "mixlab compare --data folder:pets --models mixer_nano,convmixer_nano --epochs 1 --seeds 2 --out with-ray --ray": (
+        "tests/training/test_ray_workers.py runs it with smaller models"
+    ),
     "mixlab predict runs/first photos --precision int8": "tests/prediction/test_int8.py",
     "mixlab predict mixer_b16.goog_in1k photos": "needs published weights; tests/weights/test_source.py serves a file",
 }
