@@ -71,9 +71,9 @@ def train(
     check_dry_run_options(figure, resume, dry_run=dry_run)
     if resume is not None and out is not None:
         raise UserError(f"--out {out} has no effect with --resume, which continues in {resume}: remove it.")
-    resumed = None if resume is None else open_any_run(resume)
     if resume is not None and plan is not None:
         raise UserError(f"--plan {plan} has no effect with --resume, which has a plan: remove it.")
+    resumed = None if resume is None else open_any_run(resume)
     if out is not None and plan is None:  # a job that is finished may be started again: `launch` recognises it
         require_free_folder(out)
     if model is not None:
