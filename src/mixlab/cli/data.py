@@ -88,6 +88,10 @@ def labels(
     trust_given_code(model)
     with trainings_on(jobs, ray):
         found = find_label_errors(dataset, model, folds, quiet=quiet, log=log)
+    if not found.trained and (jobs is not None or ray is not None):
+        log(
+            f"--{'ray' if jobs is None else 'jobs'} had no effect: features of {found.model} were used, without training."
+        )
     with atomic_folder(folder) as temporary:
         write_json(temporary / "results.json", found.results())
         write_text(temporary / "report.html", label_errors_page(found, folder).html())
