@@ -89,9 +89,7 @@ def labels(
     with trainings_on(jobs, ray):
         found = find_label_errors(dataset, model, folds, quiet=quiet, log=log)
     if not found.trained and (jobs is not None or ray is not None):
-        log(
-            f"--{'ray' if jobs is None else 'jobs'} had no effect: features of {found.model} were used, without training."
-        )
+        log(f"--{'ray' if jobs is None else 'jobs'} had no effect: no model is trained with {found.model}.")
     with atomic_folder(folder) as temporary:
         write_json(temporary / "results.json", found.results())
         write_text(temporary / "report.html", label_errors_page(found, folder).html())
