@@ -58,6 +58,8 @@ def ray_cluster(address: str | None) -> Iterator["RayCluster"]:
     try:
         ray.init(**settings)
     except (ConnectionError, ValueError, RuntimeError) as error:
+        if address is None:
+            raise UserError(f"Ray can't start on this machine ({_first_line(error)}): remove --ray.") from error
         raise UserError(f"There is no Ray cluster at {address} ({_first_line(error)}): {_WAY_OUT}") from error
     try:
         yield RayCluster(ray)
