@@ -39,7 +39,7 @@ def test_a_wrong_output_of_one_kind_of_module_is_found(model, monkeypatch):
         return depthwise._split_depthwise_convolution(images, weight, bias) + 0.01
 
     monkeypatch.setitem(
-        training_rewrites._REPLACE, "split_depthwise", lambda model: depthwise._replace_depthwise(model, wrong)
+        training_rewrites._REPLACE, "split_depthwise", lambda model: depthwise._replace_wide(model, wrong)
     )
     assert not equals_stock(model, torch.randn(4, 3, 32, 32), TrainingRewrites(("split_depthwise",)), ComputeMode())
 

@@ -55,7 +55,7 @@ class Form:
         """Properties of the plan in addition to precision and layout."""
         if isinstance(self.plan, InferencePlan):
             return ", ".join([self.plan.execution, *self.plan.rewrites])
-        return ", ".join(self.plan.rewrites.names)
+        return ", ".join(self.plan.rewrites.descriptions)
 
     def __str__(self) -> str:
         return f"{self.peer}, {self.mode}"

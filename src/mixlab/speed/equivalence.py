@@ -1,7 +1,8 @@
-"""Compares the replaced modules of a model with the stock ones on real images, before a plan is used."""
+"""Compares faster modules, and compiled models, with the stock ones on real images, before a plan is used."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -15,6 +16,10 @@ _MAX_IMAGES = 8
 
 _MAX_ERROR_RATIO, _TOLERANCE = 2.0, 1e-4
 """A replaced module may have this multiple of the stock module's error in the same precision, plus this tolerance."""
+
+_MIN_SCALE = 0.01
+"""A gradient that is smaller than this fraction of the typical one of a model is compared on the scale of this fraction:
+some gradients, such as that of a bias before a normalisation, are zero but for rounding."""
 
 
 def equals_stock(
@@ -30,17 +35,57 @@ def equals_stock(
     model = copy.deepcopy(model)
     rewritten = rewrites.apply(copy.deepcopy(model))
     replaced = _replaced_modules(model, rewritten)
-    inputs = _inputs(model, images[:_MAX_IMAGES], replaced)
-    for name, stock in replaced.items():
-        exact = _outputs_and_gradients(stock, inputs[name], ComputeMode())
-        allowed = _errors(_outputs_and_gradients(stock, inputs[name], mode), exact)
-        found = _errors(_outputs_and_gradients(rewritten.get_submodule(name), inputs[name], mode), exact)
-        if any(
-            not error <= _MAX_ERROR_RATIO * stock_error + _TOLERANCE  # an error that is not a number is too large
-            for error, stock_error in zip(found, allowed, strict=True)
-        ):
-            return False
-    return True
+    inputs = module_inputs(model, images[:_MAX_IMAGES], replaced)
+    return all(
+        module_equals_stock(rewritten.get_submodule(name), stock, inputs[name], mode)
+        for name, stock in replaced.items()
+    )
+
+
+def module_equals_stock(module: nn.Module, stock: nn.Module, inputs: Tensor, mode: ComputeMode) -> bool:
+    """Whether `module` has the outputs and gradients of `stock` for `inputs`, as in `equals_stock`."""
+    with _without_tf32():
+        exact = _outputs_and_gradients(stock, inputs, ComputeMode())
+    scales = [float(tensor.norm()) for tensor in exact]
+    allowed = _errors(_outputs_and_gradients(stock, inputs, mode), exact, scales)
+    return _is_within(_errors(_outputs_and_gradients(module, inputs, mode), exact, scales), allowed)
+
+
+def compiled_equals_eager(
+    compiled: nn.Module, eager: nn.Module, images: Float[Tensor, "image channel row column"], mode: ComputeMode
+) -> bool:
+    """Whether a compiled model has the logits of the eager one, and the gradients of all parameters.
+
+    Errors are relative to the eager model in fp32, as in `equals_stock`. Both models must be in training mode. Their
+    weights do not change, but their running statistics do.
+    """
+    with _without_tf32():
+        exact = _logits_and_gradients(eager, images, ComputeMode())
+    logits, *gradients = exact
+    typical = (sum(float(each.norm()) ** 2 for each in gradients) / sum(each.numel() for each in gradients)) ** 0.5
+    least = [0.0, *(_MIN_SCALE * typical * each.numel() ** 0.5 for each in gradients)]
+    scales = [max(float(each.norm()), scale) for each, scale in zip(exact, least, strict=True)]
+    allowed = _errors(_logits_and_gradients(eager, images, mode), exact, scales)
+    return _is_within(_errors(_logits_and_gradients(compiled, images, mode), exact, scales), allowed)
+
+
+def _is_within(errors: Sequence[float], stock_errors: Sequence[float]) -> bool:
+    return all(  # an error that is not a number is too large
+        error <= _MAX_ERROR_RATIO * stock_error + _TOLERANCE
+        for error, stock_error in zip(errors, stock_errors, strict=True)
+    )
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    """Within the context, fp32 is fp32 on a GPU as well: by default, convolutions round their inputs to TF32."""
+    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = convolutions.allow_tf32, products.allow_tf32
+    convolutions.allow_tf32 = products.allow_tf32 = False
+    try:
+        yield
+    finally:
+        convolutions.allow_tf32, products.allow_tf32 = before
 
 
 def _replaced_modules(stock: nn.Module, rewritten: nn.Module) -> dict[str, nn.Module]:
@@ -56,8 +101,8 @@ def _replaced_modules(stock: nn.Module, rewritten: nn.Module) -> dict[str, nn.Mo
     return {name: stock.get_submodule(name) for name in first_of_kind.values()}
 
 
-def _inputs(model: nn.Module, images: Tensor, modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    """What each module gets in a forward pass."""
+def module_inputs(model: nn.Module, images: Tensor, modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """What each module gets in a forward pass of `model`, whose running statistics change."""
     found: dict[str, Tensor] = {}
 
     def keep(name: str, _: nn.Module, given: tuple[Tensor, ...]) -> None:
@@ -74,14 +119,29 @@ def _inputs(model: nn.Module, images: Tensor, modules: Mapping[str, nn.Module]) 
 def _outputs_and_gradients(module: nn.Module, inputs: Tensor, mode: ComputeMode) -> list[Tensor]:
     inputs = inputs.clone().requires_grad_()
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    with torch.random.fork_rng(devices=[]):
+    return _outputs_and_gradients_of(module, inputs, [inputs, *parameters], mode)
+
+
+def _logits_and_gradients(model: nn.Module, images: Tensor, mode: ComputeMode) -> list[Tensor]:
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return _outputs_and_gradients_of(model, images.contiguous(memory_format=mode.memory_format), parameters, mode)
+
+
+def _outputs_and_gradients_of(
+    module: nn.Module, inputs: Tensor, parameters: Sequence[Tensor], mode: ComputeMode
+) -> list[Tensor]:
+    device = inputs.device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(0)  # stochastic depth draws the same
-        with mode.autocast(inputs.device):
+        with mode.autocast(device):
             outputs = module(inputs).float()
-        weights = torch.randn(outputs.shape)
-    gradients = torch.autograd.grad((outputs * weights).sum(), [inputs, *parameters])
-    return [outputs.detach(), *gradients]
+    weights = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(0)).to(device)
+    return [outputs.detach(), *torch.autograd.grad((outputs * weights).sum(), parameters)]
 
 
-def _errors(found: list[Tensor], exact: list[Tensor]) -> list[float]:
-    return [float((value - reference).norm() / reference.norm()) for value, reference in zip(found, exact, strict=True)]
+def _errors(found: Sequence[Tensor], exact: Sequence[Tensor], scales: Sequence[float]) -> list[float]:
+    """The L2 norms of the differences, relative to `scales`."""
+    return [
+        float((value - reference).norm()) / scale if scale else float(value.norm())
+        for value, reference, scale in zip(found, exact, scales, strict=True)
+    ]

@@ -87,7 +87,7 @@ class Plan:
         return cls(**values)
 
     def __str__(self) -> str:
-        return ", ".join((str(self.mode), *(name.replace("_", " ") for name in self.rewrites.names)))
+        return ", ".join((str(self.mode), *self.rewrites.descriptions))
 
 
 def prepare_model(model: nn.Module, device: torch.device, mode: ComputeMode) -> nn.Module:

@@ -1,4 +1,4 @@
-"""The rewrites that make training steps faster on a CPU, by name, and which of them a model has a use for."""
+"""The rewrites that make training steps faster, by name, and which of them a model has a use for on a CPU."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -9,17 +9,22 @@ from torch import nn
 
 from mixlab.models.convmixer import ConvMixer
 from mixlab.speed.rewrites.attention import unfused_attention, uses_attention
+from mixlab.speed.rewrites.compilation import compile_steps
 from mixlab.speed.rewrites.convmixer import fuse_convmixer
+from mixlab.speed.rewrites.cuda_depthwise import DepthwiseKernel, use_kernels
 from mixlab.speed.rewrites.depthwise import has_wide_depthwise, native_depthwise, split_depthwise
 from mixlab.speed.rewrites.gelu import has_gelu, native_gelu
 
-Rewrite = Literal["fused_convmixer", "native_depthwise", "split_depthwise", "native_gelu", "unfused_attention"]
+Rewrite = Literal[
+    "fused_convmixer", "native_depthwise", "split_depthwise", "native_gelu", "unfused_attention", "compiled"
+]
 
 _REPLACE: Mapping[Rewrite, Callable[[nn.Module], nn.Module]] = {
     "fused_convmixer": fuse_convmixer,
     "native_depthwise": native_depthwise,
     "split_depthwise": split_depthwise,
     "native_gelu": native_gelu,
+    "compiled": compile_steps,
 }
 _USE_NATIVE_KERNELS: Sequence[Rewrite] = ("fused_convmixer", "native_depthwise", "native_gelu")
 
@@ -29,23 +34,35 @@ class TrainingRewrites:
     """Changes to a model for faster training steps. The function stays the same up to rounding.
 
     names         in the order in which they are applied
-    kernel_build  the compiler, the flags and a digest of the native kernels, if a rewrite uses them
+    kernel_build  the compiler, the flags and a digest of the native kernels, or Triton's version and a digest of its
+                  kernels, if a rewrite uses them
+    depthwise     (shape of the kernel, whose kernels) of depthwise convolutions on a CUDA device; they are applied first
     """
 
     names: tuple[Rewrite, ...] = ()
     kernel_build: str | None = None
+    depthwise: tuple[tuple[str, DepthwiseKernel], ...] = ()
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "TrainingRewrites":
         """The inverse of `dataclasses.asdict`, also of what JSON makes of it."""
-        return cls(tuple(stored.get("names", ())), stored.get("kernel_build"))
+        depthwise = tuple((shape, kernel) for shape, kernel in stored.get("depthwise", ()))
+        return cls(tuple(stored.get("names", ())), stored.get("kernel_build"), depthwise)
 
     def apply(self, model: nn.Module) -> nn.Module:
         """Replace modules of `model`. Its parameters and their names stay the same."""
+        if self.depthwise:
+            model = use_kernels(model, dict(self.depthwise))
         for name in self.names:
             if name in _REPLACE:
                 model = _REPLACE[name](model)
         return model
+
+    @property
+    def descriptions(self) -> list[str]:
+        """The rewrites in words, such as "triton depthwise" and "compiled"."""
+        kernels = dict.fromkeys(kernel for _, kernel in self.depthwise)
+        return [*(f"{kernel} depthwise" for kernel in kernels), *(name.replace("_", " ") for name in self.names)]
 
     @contextmanager
     def forward_context(self) -> Iterator[None]:

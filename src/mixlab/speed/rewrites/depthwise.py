@@ -1,4 +1,4 @@
-"""Depthwise convolutions with faster gradients on a CPU.
+"""Depthwise convolutions that are computed in another way, and those with faster gradients on a CPU.
 
 oneDNN's fast weight gradient of a depthwise convolution covers kernels of at most three columns; PyTorch computes wider
 ones in a slow way. There are two alternatives. Native kernels (kernels/depthwise.py) compute all gradients. Without a
@@ -12,7 +12,7 @@ Axes:  image            images of the batch
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from jaxtyping import Float
@@ -29,7 +29,7 @@ Convolve = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """A depthwise `nn.Conv2d` that keeps the size of the image, computed by `convolve`.
+    """A depthwise `nn.Conv2d` that keeps the size of the image, computed by `convolve` in training mode.
 
     It computes the same function, and the same gradients up to rounding.
     """
@@ -37,6 +37,8 @@ class DepthwiseConv2d(nn.Conv2d):
     convolve: Convolve
 
     def forward(self, input: Float[Tensor, "image channel row column"]) -> Float[Tensor, "image channel row column"]:
+        if not self.training:
+            return super().forward(input)
         weight, bias = self.weight, self.bias
         if torch.is_autocast_enabled(input.device.type):
             dtype = torch.get_autocast_dtype(input.device.type)
@@ -46,17 +48,40 @@ class DepthwiseConv2d(nn.Conv2d):
 
 def split_depthwise(model: nn.Module) -> nn.Module:
     """Compute the gradients of wide depthwise convolutions in groups of three columns."""
-    return _replace_depthwise(model, _split_depthwise_convolution)
+    return _replace_wide(model, _split_depthwise_convolution)
 
 
 def native_depthwise(model: nn.Module) -> nn.Module:
     """Compute the gradients of wide depthwise convolutions with the native kernels."""
-    return _replace_depthwise(model, depthwise_convolution)
+    return _replace_wide(model, depthwise_convolution)
 
 
 def has_wide_depthwise(model: nn.Module) -> bool:
     """Whether the model has depthwise convolutions that can be replaced."""
     return any(map(_is_wide_depthwise, model.modules()))
+
+
+def replace_depthwise(model: nn.Module, convolve: Callable[[nn.Conv2d], Convolve | None]) -> nn.Module:
+    """Replace the depthwise convolutions for which `convolve` returns a function.
+
+    Their parameters and names stay the same.
+    """
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if is_depthwise(child) and (function := convolve(child)) is not None:
+                setattr(module, name, _replaced(child, function))
+    return model
+
+
+def is_depthwise(module: nn.Module) -> TypeGuard[nn.Conv2d]:
+    """Whether the module is a stock depthwise convolution with stride 1 that keeps the size of the image."""
+    return (
+        type(module) is nn.Conv2d
+        and module.groups == module.in_channels == module.out_channels
+        and module.stride == module.dilation == (1, 1)
+        and module.padding_mode == "zeros"
+        and (module.padding == "same" or module.padding == tuple((size - 1) / 2 for size in module.kernel_size))
+    )
 
 
 class _SplitDepthwiseConvolution(torch.autograd.Function):
@@ -82,28 +107,15 @@ def _split_depthwise_convolution(images: Tensor, weight: Tensor, bias: Tensor | 
     return _SplitDepthwiseConvolution.apply(images, weight, bias)  # pyright: ignore[reportReturnType]
 
 
-def _replace_depthwise(model: nn.Module, convolve: Convolve) -> nn.Module:
-    """Replace the wide depthwise convolutions. Their parameters and names stay the same."""
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if _is_wide_depthwise(child):
-                setattr(module, name, _replaced(child, convolve))
-    return model
+def _replace_wide(model: nn.Module, convolve: Convolve) -> nn.Module:
+    return replace_depthwise(model, lambda convolution: convolve if _is_wide_depthwise(convolution) else None)
 
 
 def _is_wide_depthwise(module: nn.Module) -> bool:
-    return (
-        type(module) is nn.Conv2d
-        and module.groups == module.in_channels == module.out_channels
-        and module.kernel_size[1] > _MAX_COLUMNS
-        and module.stride == module.dilation == (1, 1)
-        and module.padding_mode == "zeros"
-        and (module.padding == "same" or module.padding == tuple((size - 1) / 2 for size in module.kernel_size))
-    )
+    return is_depthwise(module) and module.kernel_size[1] > _MAX_COLUMNS
 
 
-def _replaced(convolution: nn.Module, convolve: Convolve) -> DepthwiseConv2d:
-    assert isinstance(convolution, nn.Conv2d)
+def _replaced(convolution: nn.Conv2d, convolve: Convolve) -> DepthwiseConv2d:
     replaced = DepthwiseConv2d(
         convolution.in_channels,
         convolution.out_channels,
