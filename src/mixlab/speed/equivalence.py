@@ -18,8 +18,8 @@ _MAX_ERROR_RATIO, _TOLERANCE = 2.0, 1e-4
 """A replaced module may have this multiple of the stock module's error in the same precision, plus this tolerance."""
 
 _MIN_SCALE = 0.01
-"""A gradient that is smaller than this fraction of the typical one of a model is compared on the scale of this fraction:
-some gradients, such as that of a bias before a normalisation, are zero but for rounding."""
+"""A gradient that is smaller than this fraction of a model's typical one is compared on the scale of this fraction: some
+gradients, such as that of a bias before a normalisation, are zero but for rounding."""
 
 
 def equals_stock(
@@ -61,7 +61,7 @@ def compiled_equals_eager(
     """
     with _without_tf32():
         exact = _logits_and_gradients(eager, images, ComputeMode())
-    logits, *gradients = exact
+    _, *gradients = exact
     typical = (sum(float(each.norm()) ** 2 for each in gradients) / sum(each.numel() for each in gradients)) ** 0.5
     least = [0.0, *(_MIN_SCALE * typical * each.numel() ** 0.5 for each in gradients)]
     scales = [max(float(each.norm()), scale) for each, scale in zip(exact, least, strict=True)]

@@ -36,7 +36,7 @@ class TrainingRewrites:
     names         in the order in which they are applied
     kernel_build  the compiler, the flags and a digest of the native kernels, or Triton's version and a digest of its
                   kernels, if a rewrite uses them
-    depthwise     (shape of the kernel, whose kernels) of depthwise convolutions on a CUDA device; they are applied first
+    depthwise     (shape, whose kernels compute it) of depthwise convolutions on a CUDA device; applied first
     """
 
     names: tuple[Rewrite, ...] = ()

@@ -1,8 +1,8 @@
 """PyTorch's depthwise convolution with kernels of cuDNN or of PyTorch, instead of those that it selects itself.
 
-`torch.backends.cudnn.depthwise_kernel` (PyTorch 2.15) makes the choice. It also applies to the backward pass, which runs
-outside of any context of the forward pass. Two operators therefore set it for the duration of a call. As operators, they
-are not traced by `torch.compile`, which could not see the setting.
+`torch.backends.cudnn.depthwise_kernel` (PyTorch 2.15) makes the choice. It also applies to the backward pass, which is
+outside of any context of the forward pass. Two operators therefore set it for the duration of a call. As operators,
+they are not traced by `torch.compile`, which could not see the setting.
 
 Axes:  image            images of the batch
        channel          channels, each with its own kernel

@@ -4,14 +4,16 @@ Importing this module needs Triton (see `triton_build` in rewrites/cuda_depthwis
 
 The gradient of the images is a convolution with the flipped kernel. The gradient of the weights is summed in two stages
 without atomic operations, so that the order of every sum is fixed: each program sums over its share of the images and
-tiles, and PyTorch adds the shares. The sizes of the tiles depend only on the shapes. They are not timed, because another
-choice would be another order.
+tiles, and PyTorch adds the shares. The sizes of the tiles depend only on the shapes. They are not timed, because
+another choice would be another order.
 
 Axes:  image            images of the batch
        channel          channels, each with its own kernel
        row, column      positions
        k_row, k_column  positions of the kernel
 """
+
+# ruff: noqa: N803 (constants that Triton compiles in are upper case), RUF005 (Triton has no starred expressions)
 
 from typing import Any, NamedTuple
 

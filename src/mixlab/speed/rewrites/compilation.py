@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 _OPTIONS: dict[str, Any] = {"fallback_random": True}
-"""Dropout and stochastic depth draw the random numbers of eager mode, so that compiled steps can be compared with it."""
+"""Dropout and stochastic depth draw the random numbers of eager mode, so that the two can be compared."""
 
 
 def compile_steps(model: nn.Module) -> nn.Module:

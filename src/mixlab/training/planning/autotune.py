@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ from mixlab.errors import UserError
 from mixlab.files import WriteError, cache_folder, write_json
 from mixlab.measure.machine import device_name
 from mixlab.measure.memory import available_bytes
+from mixlab.measure.timing import synchronize
 from mixlab.report.numbers import duration
 from mixlab.report.text import pluralize
 from mixlab.runs.store import store_key
@@ -37,13 +38,14 @@ from mixlab.speed.plan import (
     pick_fastest,
     time_steps,
 )
-from mixlab.speed.training_rewrites import TrainingRewrites
 from mixlab.training.activation_checkpointing import build_for_steps
 from mixlab.training.job import Job
 from mixlab.training.objective import Objective, make_objective
 from mixlab.training.optimizer import build_optimizers
+from mixlab.training.planning.compilation import may_compile, time_compilation
 from mixlab.training.planning.memory import estimate_memory
 from mixlab.training.planning.timed_rewrites import rewrites_to_time
+from mixlab.training.planning.timings import Compilation, Timings
 from mixlab.training.sam import perturbed
 from mixlab.training.step import accumulate_gradients
 
@@ -77,24 +79,6 @@ _EXPIRY = 3_600.0
 """Seconds after which timings are measured again if there was no time for all modes, for example under other load."""
 
 Log = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Timings:
-    """The seconds per step in every compute mode, the stock mode first, with a micro-batch that fits into memory.
-
-    rewrites  the rewrites in each mode with which a step is fastest; `seconds` has the times with these
-    """
-
-    micro_batch: int
-    freed_memory: FreedMemory
-    seconds: Mapping[ComputeMode, float]
-    rewrites: Mapping[ComputeMode, TrainingRewrites] = field(default_factory=dict)
-
-    def plan(self, job: Job, mode: ComputeMode, processes: int = 1) -> Plan:
-        """The plan of `job` in `mode`."""
-        rewrites = self.rewrites.get(mode, TrainingRewrites())
-        return Plan(job.device.type, mode, self.micro_batch, processes, self.freed_memory, rewrites=rewrites)
 
 
 def select_plan(job: Job, log: Log, processes: int = 1) -> tuple[Plan, float]:
@@ -167,7 +151,7 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
         steps = {stock: TimedStep(job, batch, objective, stock)}
         try:
             stock_seconds = _seconds_per_step(steps[stock])
-            to_time = rewrites_to_time(job, modes, batch, total_steps(job) * stock_seconds, log)
+            to_time = rewrites_to_time(job, modes, batch, micro_batch, total_steps(job) * stock_seconds, log)
             for mode, of_mode in to_time.items():
                 for rewrites in of_mode:
                     plan = replace(stock, mode=mode, rewrites=rewrites)
@@ -220,19 +204,29 @@ def _cached_timings(job: Job, log: Log, processes: int = 1) -> Timings:
     if stored and (len(stored["modes"]) == len(_modes(job)) or time.time() < file.stat().st_mtime + _EXPIRY):
         measured = datetime.fromtimestamp(file.stat().st_mtime)
         log(f"Timings are from the cache of {measured:%Y-%m-%d %H:%M}; to measure again, delete {file}.")
-        modes = {ComputeMode(mode["precision"], mode["layout"]): mode for mode in stored["modes"]}
-        seconds = {mode: timed["seconds"] for mode, timed in modes.items()}
-        rewrites = {mode: TrainingRewrites.from_dict(timed["rewrites"]) for mode, timed in modes.items()}
-        return Timings(stored["micro_batch"], stored["freed_memory"], seconds, rewrites)
-    timings = time_job(job, log, processes)
-    modes = [
-        asdict(mode) | {"rewrites": asdict(timings.plan(job, mode).rewrites), "seconds": seconds}
-        for mode, seconds in timings.seconds.items()
-    ]
-    stored = {"micro_batch": timings.micro_batch, "freed_memory": timings.freed_memory, "modes": modes}
-    with suppress(WriteError):  # without a cache, the next training measures again
-        write_json(file, stored)
-    return timings
+        timings = Timings.from_dict(stored)
+    else:
+        timings, stored = time_job(job, log, processes), None
+    seconds = total_steps(job) * min(timings.seconds.values())
+    if timings.compilation is None and may_compile(job, processes, seconds):
+        timings, stored = replace(timings, compilation=_time_compilation(job, timings, log)), None
+    if stored is None:
+        with suppress(WriteError):  # without a cache, the next training measures again
+            write_json(file, timings.to_dict())
+    return timings.for_training(total_steps(job))
+
+
+def _time_compilation(job: Job, timings: Timings, log: Log) -> Compilation:
+    plan = timings.plan(job, pick_fastest(timings.seconds))
+    batch, objective = first_batch(job, job.batch), make_objective(job, job.device)
+    images, _ = batch.on(job.device)
+    return time_compilation(
+        build_for_steps(job, job.device, plan).train(),
+        images[: plan.micro_batch],
+        plan,
+        lambda plan, model: TimedStep(job, batch, objective, plan, model),
+        log,
+    )
 
 
 def _modes(job: Job) -> list[ComputeMode]:
@@ -254,14 +248,17 @@ def first_batch(job: Job, images: int) -> Batch:
 
 
 class TimedStep:
-    """A step on one batch. The model is built in the first call, so that `time_job` catches a lack of memory."""
+    """A step on one batch.
 
-    def __init__(self, job: Job, batch: Batch, objective: Objective, plan: Plan):
-        self._job, self._batch, self._objective, self._plan = job, batch, objective, plan
+    Without `model`, it is built in the first call, so that `time_job` catches a lack of memory.
+    """
+
+    def __init__(self, job: Job, batch: Batch, objective: Objective, plan: Plan, model: nn.Module | None = None):
+        self._job, self._batch, self._objective, self._plan, self._built = job, batch, objective, plan, model
 
     @cached_property
     def _model(self) -> nn.Module:
-        return build_for_steps(self._job, self._job.device, self._plan)
+        return self._built or build_for_steps(self._job, self._job.device, self._plan)
 
     @cached_property
     def _optimizers(self) -> list[torch.optim.Optimizer]:
@@ -285,8 +282,10 @@ class TimedStep:
 def _seconds_per_step(step: TimedStep) -> float:
     """The seconds of one call after a first one, which builds the model."""
     step()
+    synchronize()
     start = perf_counter()
     step()
+    synchronize()
     return perf_counter() - start
 
 

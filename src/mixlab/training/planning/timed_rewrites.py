@@ -1,38 +1,58 @@
 """The rewrites that autotuning times: none, and all that can make the training steps of a model faster."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
 
 from mixlab.data.batches import Batch
+from mixlab.speed.depthwise_choice import fastest_kernels
 from mixlab.speed.equivalence import equals_stock
 from mixlab.speed.kernels.library import KernelsUnavailableError, kernels
 from mixlab.speed.plan import ComputeMode, prepare_model
+from mixlab.speed.rewrites.cuda_depthwise import (
+    DepthwiseKernel,
+    convolve_with,
+    has_depthwise,
+    selectable_kernels,
+    triton_build,
+)
 from mixlab.speed.training_rewrites import TrainingRewrites, cpu_rewrites, uses_native_kernels
 from mixlab.training.job import Job
 
 Log = Callable[[str], None]
 
 _MIN_SECONDS = 30.0
-"""The native kernels are compiled, which takes about five seconds, for trainings of at least this estimated time."""
+"""Kernels are compiled, which takes about five seconds for the native ones, for trainings of at least this estimated
+time."""
 
 
 def rewrites_to_time(
-    job: Job, modes: Sequence[ComputeMode], batch: Batch, seconds: float, log: Log
+    job: Job, modes: Sequence[ComputeMode], batch: Batch, micro_batch: int, seconds: float, log: Log
 ) -> dict[ComputeMode, list[TrainingRewrites]]:
     """The rewrites to time in each mode, the stock model (none) first.
 
-    Native kernels that can't be compiled, and modules whose results are not those of the stock ones, are left out, with
-    a message to `log`.
+    Kernels that can't be compiled, and modules whose results are not those of the stock ones, are left out, with a
+    message to `log`.
 
-    batch    its images are given to the stock modules and to the replaced ones
-    seconds  estimated time of the training with the stock model
+    batch        its images are given to the stock modules and to the replaced ones
+    micro_batch  images of a forward pass
+    seconds      estimated time of the training with the stock model
     """
     to_time = {mode: [TrainingRewrites()] for mode in modes}
-    if job.recipe.speed == "off" or job.device.type != "cpu":
-        return to_time
+    if job.recipe.speed == "auto" and job.device.type == "cpu":
+        _add_cpu_rewrites(to_time, job, batch, seconds, log)
+    if job.recipe.speed == "auto" and job.device.type == "cuda" and seconds >= _MIN_SECONDS:
+        _add_cuda_rewrites(to_time, job, batch, micro_batch, log)
+    return to_time
+
+
+def _add_cpu_rewrites(
+    to_time: Mapping[ComputeMode, list[TrainingRewrites]], job: Job, batch: Batch, seconds: float, log: Log
+) -> None:
     network = job.architecture.on_meta()
     build = _kernels_build(log) if seconds >= _MIN_SECONDS and uses_native_kernels(network) else None
     image_shape = (3, *job.preprocess.image_size)
-    possible = {mode: cpu_rewrites(network, image_shape, mode.precision, build) for mode in modes}
+    possible = {mode: cpu_rewrites(network, image_shape, mode.precision, build) for mode in to_time}
     if faster := {mode: rewrites for mode, rewrites in possible.items() if rewrites.names}:
         model, (images, _) = job.build(), batch.on(job.device)
         for mode, rewrites in faster.items():
@@ -40,7 +60,32 @@ def rewrites_to_time(
                 to_time[mode].append(rewrites)
             else:
                 log(f"{', '.join(rewrites.names)} in {mode} is not used: its results are not those of PyTorch.")
-    return to_time
+
+
+def _add_cuda_rewrites(
+    to_time: Mapping[ComputeMode, list[TrainingRewrites]], job: Job, batch: Batch, micro_batch: int, log: Log
+) -> None:
+    if not has_depthwise(job.architecture.on_meta()):
+        return
+    build = _triton_build(torch.cuda.get_device_capability(job.device), log)
+    model, (images, _) = job.build(), batch.on(job.device)
+    kernels: list[DepthwiseKernel] = [*selectable_kernels(), *(["triton"] if build else [])]
+    functions = {kernel: convolve_with(kernel) for kernel in kernels}
+    for mode, of_mode in to_time.items():
+        prepared = prepare_model(model, job.device, mode)
+        fastest = fastest_kernels(prepared, images[:micro_batch], mode, functions, log)
+        if fastest:
+            of_mode.append(
+                TrainingRewrites((), build if "triton" in fastest.values() else None, tuple(fastest.items()))
+            )
+
+
+def _triton_build(capability: tuple[int, int], log: Log) -> str | None:
+    try:
+        return triton_build(capability)
+    except KernelsUnavailableError as error:
+        log(f"The Triton kernels are not used: {error}.")
+        return None
 
 
 def _kernels_build(log: Log) -> str | None:
