@@ -13,10 +13,26 @@ from mixlab.speed.equivalence import module_equals_stock, module_inputs
 from mixlab.speed.plan import ComputeMode, pick_fastest
 from mixlab.speed.rewrites.cuda_depthwise import DepthwiseKernel, shape_name
 from mixlab.speed.rewrites.depthwise import Convolve, is_depthwise, replace_depthwise
-
-_STOCK = "stock"
+from mixlab.speed.training_rewrites import TrainingRewrites
 
 _ROUNDS, _SAMPLE_SECONDS = 3, 0.02
+
+
+def cuda_rewrites(
+    model: nn.Module,
+    images: Float[Tensor, "image channel row column"],
+    mode: ComputeMode,
+    kernels: Mapping[DepthwiseKernel, Convolve],
+    triton: str | None,
+    log: Callable[[str], None],
+) -> TrainingRewrites:
+    """The rewrites for a training of `model` on a CUDA device: see `fastest_kernels`.
+
+    triton  the `triton_build`; None without Triton
+    """
+    fastest = fastest_kernels(model, images, mode, kernels, log)
+    build = triton if "triton" in fastest.values() else None
+    return TrainingRewrites(kernel_build=build, depthwise=tuple(fastest.items()))
 
 
 def fastest_kernels(
@@ -40,7 +56,7 @@ def fastest_kernels(
     inputs = module_inputs(model, images, stock)
     chosen: dict[str, DepthwiseKernel] = {}
     for shape, module in stock.items():
-        modules = {_STOCK: module}
+        modules: dict[DepthwiseKernel | None, nn.Module] = {None: module}
         for kernel, convolve in kernels.items():
             if kernel != "triton" and not all(size % 2 for size in module.kernel_size):
                 continue  # PyTorch pads the images of even kernels first
@@ -49,10 +65,10 @@ def fastest_kernels(
                 log(f"The {kernel} kernels for depthwise convolutions {shape} in {mode} are not used: {reason}.")
             else:
                 modules[kernel] = replaced
-        steps = {name: _step(module, inputs[shape], mode) for name, module in modules.items()}
+        steps = {str(kernel): _step(modules[kernel], inputs[shape], mode) for kernel in modules}
         seconds = interleaved(steps, rounds=_ROUNDS, sample_seconds=_SAMPLE_SECONDS)
-        fastest = pick_fastest({name: median(samples) for name, samples in seconds.items()})
-        if fastest != _STOCK:
+        fastest = pick_fastest({kernel: median(seconds[str(kernel)]) for kernel in modules})
+        if fastest is not None:
             chosen[shape] = fastest
     return chosen
 

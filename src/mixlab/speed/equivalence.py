@@ -4,6 +4,7 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -18,8 +19,8 @@ _MAX_ERROR_RATIO, _TOLERANCE = 2.0, 1e-4
 """A replaced module may have this multiple of the stock module's error in the same precision, plus this tolerance."""
 
 _MIN_SCALE = 0.01
-"""A gradient that is smaller than this fraction of a model's typical one is compared on the scale of this fraction: some
-gradients, such as that of a bias before a normalisation, are zero but for rounding."""
+"""A gradient that is smaller than this fraction of a model's typical one is compared on the scale of this fraction.
+Some gradients, such as that of a bias before a normalisation, are zero but for rounding."""
 
 
 def equals_stock(
@@ -79,13 +80,15 @@ def _is_within(errors: Sequence[float], stock_errors: Sequence[float]) -> bool:
 @contextmanager
 def _without_tf32() -> Iterator[None]:
     """Within the context, fp32 is fp32 on a GPU as well: by default, convolutions round their inputs to TF32."""
-    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = convolutions.allow_tf32, products.allow_tf32
-    convolutions.allow_tf32 = products.allow_tf32 = False
+    backends: list[Any] = [torch.backends.cudnn, torch.backends.cuda.matmul]
+    before = [backend.allow_tf32 for backend in backends]
+    for backend in backends:
+        backend.allow_tf32 = False
     try:
         yield
     finally:
-        convolutions.allow_tf32, products.allow_tf32 = before
+        for backend, allowed in zip(backends, before, strict=True):
+            backend.allow_tf32 = allowed
 
 
 def _replaced_modules(stock: nn.Module, rewritten: nn.Module) -> dict[str, nn.Module]:

@@ -13,7 +13,9 @@ Axes:  image            images of the batch
        k_row, k_column  positions of the kernel
 """
 
-# ruff: noqa: N803 (constants that Triton compiles in are upper case), RUF005 (Triton has no starred expressions)
+# Constants that Triton compiles in are upper case, and it has no starred expressions.
+# ruff: noqa: N803, RUF005
+# pyright: reportGeneralTypeIssues=false, reportAttributeAccessIssue=false, reportCallIssue=false
 
 from typing import Any, NamedTuple
 
@@ -86,7 +88,7 @@ def _(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 @_gradients.register_fake
 def _(gradient: Tensor, images: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     of_images = torch.empty_like(gradient.contiguous(memory_format=_memory_format(images)))
-    return of_images, torch.empty_like(weight), weight.new_empty(len(weight))
+    return of_images, weight.new_empty(weight.shape), weight.new_empty(len(weight))
 
 
 def _setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
@@ -141,7 +143,7 @@ def _parameter_gradients(gradient: Tensor, images: Tensor, weight: Tensor) -> tu
             enable_fp_fusion=True,
         )
     total = sums.sum(0).to(weight.dtype)
-    return total[:-1].T.reshape(weight.shape), total[-1].clone()
+    return total[:-1].T.contiguous().view(weight.shape), total[-1].clone()
 
 
 class _Tile(NamedTuple):

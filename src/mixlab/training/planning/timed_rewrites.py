@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from mixlab.data.batches import Batch
-from mixlab.speed.depthwise_choice import fastest_kernels
+from mixlab.speed.depthwise_choice import cuda_rewrites
 from mixlab.speed.equivalence import equals_stock
 from mixlab.speed.kernels.library import KernelsUnavailableError, kernels
 from mixlab.speed.plan import ComputeMode, prepare_model
@@ -16,6 +16,7 @@ from mixlab.speed.rewrites.cuda_depthwise import (
     selectable_kernels,
     triton_build,
 )
+from mixlab.speed.rewrites.depthwise import Convolve
 from mixlab.speed.training_rewrites import TrainingRewrites, cpu_rewrites, uses_native_kernels
 from mixlab.training.job import Job
 
@@ -70,14 +71,12 @@ def _add_cuda_rewrites(
     build = _triton_build(torch.cuda.get_device_capability(job.device), log)
     model, (images, _) = job.build(), batch.on(job.device)
     kernels: list[DepthwiseKernel] = [*selectable_kernels(), *(["triton"] if build else [])]
-    functions = {kernel: convolve_with(kernel) for kernel in kernels}
+    functions: dict[DepthwiseKernel, Convolve] = {kernel: convolve_with(kernel) for kernel in kernels}
     for mode, of_mode in to_time.items():
         prepared = prepare_model(model, job.device, mode)
-        fastest = fastest_kernels(prepared, images[:micro_batch], mode, functions, log)
-        if fastest:
-            of_mode.append(
-                TrainingRewrites((), build if "triton" in fastest.values() else None, tuple(fastest.items()))
-            )
+        rewrites = cuda_rewrites(prepared, images[:micro_batch], mode, functions, build, log)
+        if rewrites.depthwise:
+            of_mode.append(rewrites)
 
 
 def _triton_build(capability: tuple[int, int], log: Log) -> str | None:
