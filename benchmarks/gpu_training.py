@@ -3,8 +3,8 @@
     python benchmarks/gpu_training.py --out benchmarks/results/DATE-GPU-training.json
     python benchmarks/gpu_training.py --models convmixer_1024_20 --batch 64 --against eager,compiled --out mine.json
 
-A step is forward pass, cross-entropy, backward pass and AdamW on random images. For each model, mixlab selects its plan,
-and each peer its fastest precision and layout; these forms then take turns. "eager" and "compiled" are stock PyTorch.
+A step is forward pass, cross-entropy, backward pass and AdamW on random images. For each model, mixlab selects its
+plan, and each peer its fastest precision and layout; these forms then take turns. "eager" and "compiled" are stock PyTorch.
 The goals are ratios to the faster of the two, and for Mixer-B/16 a fraction of the fastest bf16 matrix product of the
 machine. Without a GPU, the CPU is measured, which is useful only to try the script.
 
@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from mixlab.benchmark.benchmark import Settings, benchmark
-from mixlab.benchmark.tables import speed_tables
+from mixlab.benchmark.tables import model_table
 from mixlab.files import write_json
 from mixlab.measure import machine
 from mixlab.report.table import print_table
@@ -45,7 +45,7 @@ def main() -> None:
     models = arguments.models.split(",")
     results = [benchmark(architecture(model), settings, device, print) for model in models]
     for result in results:
-        print_table(TABLE)
+        print_table(model_table(result))
     write_json(arguments.out, content(models, [result.to_dict() for result in results], device))
 
 

@@ -6,7 +6,8 @@ A result file is JSON with `date`, and the machine as `machine` or `device`. Wha
 content:
 
 kind = "benchmark"   results.json of `mixlab benchmark`: the ratios to stock PyTorch and timm, fractions of the peak;
-                     `goals` may have the ratio to stock PyTorch that each model should reach
+                     `goals` may have the ratio to stock PyTorch that each model should reach, and `peak_goals` the
+                     fraction of the peak
 kind = "papers"      results.json of `mixlab benchmark --paper`: the rank correlations
 claims               a list of {claim, value, goal}: a sentence, a number or an estimate {value, low, high}, and the
                      number that it should reach; `at_most` instead of `goal` for a number that should be small
@@ -117,6 +118,16 @@ def claims_of(file: Path, content: Mapping[str, Any]) -> list[Claim]:
             for result in content["results"]
             for peer, ratio in result["ratios"].items()
             if ratio is not None
+        ] + [
+            Claim(
+                f"{result['model']}, {result['task']}, batch {result['batch']}: fraction of the matrix peak",
+                result["rows"][0]["fraction_of_peak"],
+                content["peak_goals"][result["model"]],
+                at_most=False,
+                **source,
+            )
+            for result in content["results"]
+            if result["model"] in content.get("peak_goals", {})
         ]
     if content.get("kind") == "papers":
         return []

@@ -19,6 +19,7 @@ from mixlab.report.table import render
 from mixlab.runs.folder import Run
 from mixlab.training.recipes.recipe_files import recipe_text
 from mixlab.weights.load import load
+from mixlab.zoo.architecture import architecture
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -224,6 +225,31 @@ def test_the_page_about_performance_begins_with_losses(tmp_path):
     assert "2 x is reached" not in losses and "2 x is reached" in numbers
     assert "≤ 1.3" in numbers and "≥ 2" in numbers
     assert page.index("## new") < page.index("## old") < page.index("2026-01-03-other.json")
+
+
+@pytest.mark.long
+def test_training_steps_are_timed_beside_the_best_stock_mode(monkeypatch, tmp_path, capsys):
+    out = tmp_path / "2026-01-01-toy.json"
+    command = f"gpu_training.py --models mixer_nano --against eager --batch 4 --rounds 6 --out {out}"
+    monkeypatch.setattr(sys, "argv", command.split())
+    script = runpy.run_path(str(BENCHMARKS / "gpu_training.py"))
+    monkeypatch.setitem(script["main"].__globals__, "PEAK_GOALS", {"mixer_nano": 0.6})
+    script["main"]()
+    results = json.loads(out.read_text())
+    assert [len(row["seconds"]) for row in results["results"][0]["rows"]] == [6, 6]
+    assert (results["goals"], results["peak_goals"]) == ({}, {"mixer_nano": 0.6})
+    assert "Training of mixer_nano, batch 4" in capsys.readouterr().out
+    claims = runpy.run_path(str(BENCHMARKS / "performance_page.py"))["claims_of"](out, results)
+    assert [(claim.text, claim.goal) for claim in claims] == [
+        ("mixer_nano, training, batch 4: mixlab / best stock", None),
+        ("mixer_nano, training, batch 4: fraction of the matrix peak", 0.6),
+    ]
+
+
+def test_the_goals_on_a_gpu_are_for_models_with_these_names():
+    script = runpy.run_path(str(BENCHMARKS / "gpu_training.py"))
+    assert architecture("convmixer_1024_20").config["kernel_size"] == 9
+    assert all(architecture(model).parameters for model in [*script["GOALS"], *script["PEAK_GOALS"]])
 
 
 @pytest.mark.long

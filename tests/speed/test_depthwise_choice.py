@@ -12,6 +12,8 @@ from mixlab.measure import timing
 from mixlab.speed import depthwise_choice
 from mixlab.speed.depthwise_choice import cuda_rewrites, fastest_kernels
 from mixlab.speed.plan import ComputeMode
+from mixlab.speed.rewrites.cuda_depthwise import DepthwiseKernel
+from mixlab.speed.rewrites.depthwise import Convolve
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel lengths")
 
@@ -77,7 +79,7 @@ def test_other_kernels_are_used_only_if_they_save_five_per_cent(clock, seconds, 
 
 
 def test_each_shape_has_the_kernels_that_are_fastest_for_it(clock):
-    kernels = {
+    kernels: dict[DepthwiseKernel, Convolve] = {
         "triton": clock(lambda module: 0.5 if module.kernel_size == (5, 5) else 3.0),
         "native": clock(lambda module: 0.6 if module.kernel_size != (7, 7) else 3.0),
     }
@@ -88,7 +90,7 @@ def test_each_shape_has_the_kernels_that_are_fastest_for_it(clock):
 
 
 def test_pytorch_s_other_kernels_are_not_tried_for_even_sizes(clock):
-    kernels = {"cudnn": clock(0.1), "native": clock(0.1), "triton": clock(0.5)}
+    kernels: dict[DepthwiseKernel, Convolve] = {"cudnn": clock(0.1), "native": clock(0.1), "triton": clock(0.5)}
     assert fastest_kernels(network(4), IMAGES, ComputeMode(), kernels, no_message) == {"4x4x4": "triton"}
 
 

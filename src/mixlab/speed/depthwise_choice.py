@@ -67,7 +67,8 @@ def fastest_kernels(
                 modules[kernel] = replaced
         steps = {str(kernel): _step(modules[kernel], inputs[shape], mode) for kernel in modules}
         seconds = interleaved(steps, rounds=_ROUNDS, sample_seconds=_SAMPLE_SECONDS)
-        fastest = pick_fastest({kernel: median(seconds[str(kernel)]) for kernel in modules})
+        medians: dict[DepthwiseKernel | None, float] = {kernel: median(seconds[str(kernel)]) for kernel in modules}
+        fastest = pick_fastest(medians)
         if fastest is not None:
             chosen[shape] = fastest
     return chosen

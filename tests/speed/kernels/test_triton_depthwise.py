@@ -125,13 +125,15 @@ def without_bias(inputs: list[Tensor]) -> list[Tensor]:
     from mixlab.speed.kernels.triton_depthwise import depthwise_convolution
 
     images, weight, _, gradient = inputs
-    return outputs_and_gradients(lambda *given: depthwise_convolution(*given, None), [images, weight, gradient])
+    return outputs_and_gradients(
+        lambda images, weight: depthwise_convolution(images, weight, None), [images, weight, gradient]
+    )
 
 
 def test_there_may_be_no_bias_and_the_gradient_may_have_another_layout(interpreted):
     images, weight, bias, gradient = make_inputs((2, 3, 4, 4), (3, 3), torch.float64, torch.channels_last)
     found = interpreted(without_bias, [images, weight, bias, gradient.contiguous()])
-    exact = outputs_and_gradients(lambda *given: stock(*given, None), [images, weight, gradient])
+    exact = outputs_and_gradients(lambda images, weight: stock(images, weight, None), [images, weight, gradient])
     assert all(torch.allclose(*pair) for pair in zip(found, exact, strict=True))
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mixlab.speed.plan import ComputeMode, Plan
-from mixlab.speed.rewrites.cuda_depthwise import use_kernels
+from mixlab.speed.rewrites.cuda_depthwise import DepthwiseKernel, use_kernels
 from mixlab.speed.training_rewrites import TrainingRewrites
 from mixlab.training.job import Job
 from mixlab.training.planning import autotune, compilation
@@ -100,8 +100,7 @@ class TestEquality:
 
     @staticmethod
     def with_wrong_outputs(model: nn.Module) -> nn.Module:
-        head = model.get_submodule("head")
-        head.register_forward_hook(lambda module, given, logits: 1.1 * logits)
+        model.get_submodule("head").register_forward_hook(lambda module, given, logits: logits.mul(1.1))
         return model
 
     @staticmethod
@@ -159,7 +158,9 @@ class TestEquality:
 def test_what_torch_compile_makes_of_a_model_is_equal(model, fields, precision):
     torch.compiler.reset()
     network = create_model(model, classes=3, **fields)
-    kernels = {"16x5x5": "native"} if hasattr(torch.backends.cudnn, "depthwise_kernel") else {}
+    kernels: dict[str, DepthwiseKernel] = (
+        {"16x5x5": "native"} if hasattr(torch.backends.cudnn, "depthwise_kernel") else {}
+    )
     plan = Plan("cpu", ComputeMode(precision), 4)
     messages: list[str] = []
     found = time_compilation(

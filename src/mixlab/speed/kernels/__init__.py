@@ -1,1 +1,1 @@
-"""Native kernels for CPUs: C++ that is compiled on the user's machine, and the functions that call it."""
+"""Kernels for CPUs in C++, which is compiled on the user's machine, and for GPUs in Triton."""
