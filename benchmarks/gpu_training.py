@@ -4,9 +4,9 @@
     python benchmarks/gpu_training.py --models convmixer_1024_20 --batch 64 --against eager,compiled --out mine.json
 
 A step is forward pass, cross-entropy, backward pass and AdamW on random images. For each model, mixlab selects its
-plan, and each peer its fastest precision and layout; these forms then take turns. "eager" and "compiled" are stock PyTorch.
-The goals are ratios to the faster of the two, and for Mixer-B/16 a fraction of the fastest bf16 matrix product of the
-machine. Without a GPU, the CPU is measured, which is useful only to try the script.
+plan, and each peer its fastest precision and layout; these forms then take turns. "eager" and "compiled" are stock
+PyTorch. The goals are ratios to the faster of the two, and for Mixer-B/16 a fraction of the fastest bf16 matrix product
+of the machine. Without a GPU, the CPU is measured, which is useful only to try the script.
 
 `docs/performance.md` is generated from the result file by benchmarks/performance_page.py.
 """

@@ -19,6 +19,7 @@ from mixlab.speed.plan import (
     prepare_model,
     time_steps,
 )
+from mixlab.speed.rewrites.cuda_depthwise import DepthwiseKernel
 from mixlab.speed.rewrites.depthwise import DepthwiseConv2d
 from mixlab.speed.training_rewrites import TrainingRewrites
 
@@ -144,7 +145,8 @@ def test_prepare_model_converts_kernels_to_the_mode_s_layout(layout):
 
 
 def test_a_plan_survives_a_round_trip_through_its_dict():
-    rewrites = TrainingRewrites(("fused_convmixer", "unfused_attention"), "c++ 12, -O3, 0123456789ab")
+    kernels: tuple[tuple[str, DepthwiseKernel], ...] = (("64x5x5", "triton"), ("64x3x3", "native"))
+    rewrites = TrainingRewrites(("fused_convmixer", "unfused_attention"), "c++ 12, -O3, 0123456789ab", kernels)
     mode = ComputeMode("bf16", "channels_last")
     plan = Plan("cpu", mode, 32, 2, "retained", concurrent=4, threads=3, rewrites=rewrites)
     assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
@@ -162,3 +164,6 @@ def test_a_mode_as_text():
 def test_a_plan_as_text():
     plan = Plan("cpu", ComputeMode("bf16"), 8, rewrites=TrainingRewrites(("fused_convmixer",), "c++"))
     assert str(plan) == "bf16, contiguous, fused convmixer"
+    rewrites = TrainingRewrites(("compiled",), depthwise=(("8x3x3", "triton"), ("9x3x3", "triton"), ("8x5x5", "cudnn")))
+    plan = Plan("cuda", ComputeMode(), 8, rewrites=rewrites)
+    assert str(plan) == "fp32, contiguous, triton depthwise, cudnn depthwise, compiled"

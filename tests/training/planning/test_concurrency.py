@@ -80,6 +80,18 @@ def test_there_are_at_most_as_many_trainings_as_cores(jobs, cores, measured, num
     assert concurrent(jobs(8)) == found
 
 
+def test_several_trainings_share_a_gpu_with_its_memory_and_at_most_as_many_as_cores(jobs, cores, measured, monkeypatch):
+    cores(2)
+    monkeypatch.setattr(concurrency, "usable_cores", lambda: 4)
+    monkeypatch.setattr(autotune, "device_name", lambda device: "a GPU")
+    monkeypatch.setattr(autotune, "may_compile", lambda *given: False)
+    monkeypatch.setattr(autotune, "estimate_memory", lambda job, plan, network: {"parameters": 100})
+    on_a_gpu = [replace(job, device=torch.device("cuda")) for job in jobs(8)]
+    for free, found in ((3 * 8 * 100, (4, 1, 0.15)), (3 * 2 * 100 + 1, (2, 1, 0.11))):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda free=free: (free, free))
+        assert concurrent(on_a_gpu) == found
+
+
 def test_there_are_at_most_as_many_as_trainings_with_all_seeds(jobs, cores, measured):
     cores(8)
     assert concurrent(jobs(2)) == (2, 4, 0.11)
