@@ -50,6 +50,14 @@ def timings_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(autouse=True)
+def network_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache of converted networks: empty, and of this test only."""
+    folder = tmp_path.with_name(f"{tmp_path.name}-cache")
+    monkeypatch.setattr("mixlab.speed.network_cache.cache_folder", lambda: folder)
+    return folder / "networks"
+
+
+@pytest.fixture(autouse=True)
 def no_message_about_slow_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Autotuning announces slow steps, which would make the output of a command depend on the load of the machine."""
     monkeypatch.setattr("mixlab.training.planning.autotune._LONG", math.inf)

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from mixlab.errors import UserError
 from mixlab.speed import inference as module
+from mixlab.speed import inference_timings
 from mixlab.speed.inference import Inference, is_close
 from mixlab.speed.inference_plan import STOCK, InferencePlan, build_forward, parse_speed
+from mixlab.speed.inference_timings import Timing, Timings
 from mixlab.speed.plan import ComputeMode
 from mixlab.zoo.architecture import create_model
 
@@ -36,7 +38,7 @@ def built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     """The plans that are built. Every job is long, the cache is empty, and a call takes as long as the test says."""
     plans: list[str] = []
 
-    def build(model: nn.Module, plan: InferencePlan, image_shape: object) -> Callable[[Tensor], object]:
+    def build(model: nn.Module, plan: InferencePlan, image_shape: object, key: object) -> Callable[[Tensor], object]:
         plans.append(str(plan))
         return build_forward(model, replace_openvino(plan), (3, 32, 32))
 
@@ -44,24 +46,24 @@ def built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         return InferencePlan(mode=plan.mode) if plan.execution == "openvino" else plan
 
     monkeypatch.setattr(module, "_SHORT", 0.0)
-    monkeypatch.setattr(module, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(inference_timings, "cache_folder", lambda: tmp_path)
     monkeypatch.setattr(module, "build_forward", build)
     return plans
 
 
-def take(monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float]) -> None:
+def take(monkeypatch: pytest.MonkeyPatch, built: list[str], seconds: dict[str, float]) -> None:
     """Let a plan take these seconds per image; the stock plan takes 1."""
 
-    def measure(self: module._Selection, plan: InferencePlan, forward: object, preparation: float) -> module.Timing:
-        return self._timings.add(plan, module.Timing(0.0, seconds.get(str(plan), 1.0)))
+    def time(self: module._Selection, forward: object, best: module._Built) -> tuple[float, float]:
+        return 1.0, seconds.get(built[-1], 1.0) / best.timing.per_image
 
-    monkeypatch.setattr(module._Selection, "_measure", measure)
-    get = module._Timings.get
+    monkeypatch.setattr(module._Selection, "_time", time)
+    get = Timings.get
 
-    def known(self: module._Timings, plan: InferencePlan) -> module.Timing | None:
-        return module.Timing(0.0, 1.0) if str(plan) == str(STOCK) else get(self, plan)
+    def known(self: Timings, plan: InferencePlan) -> Timing | None:
+        return Timing(0.0, 1.0) if str(plan) == str(STOCK) else get(self, plan)
 
-    monkeypatch.setattr(module._Timings, "get", known)
+    monkeypatch.setattr(Timings, "get", known)
 
 
 def test_a_short_job_runs_under_the_stock_plan(images: Tensor):
@@ -80,7 +82,7 @@ def test_without_speed_nothing_is_measured(images: Tensor, built: list[str]):
 
 def test_the_fastest_plan_is_selected_step_by_step(images: Tensor, built: list[str], monkeypatch: pytest.MonkeyPatch):
     fast = "eager, bf16, contiguous, token MLP without transposes"
-    take(monkeypatch, {"eager, bf16, contiguous": 0.5, fast: 0.4})
+    take(monkeypatch, built, {"eager, bf16, contiguous": 0.5, fast: 0.4})
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     lines: list[str] = []
     inference = Inference(small_mixer(), CPU, speed="auto", log=lines.append)
@@ -93,14 +95,14 @@ def test_the_fastest_plan_is_selected_step_by_step(images: Tensor, built: list[s
 def test_no_plan_is_selected_that_saves_less_than_five_per_cent(
     images: Tensor, built: list[str], monkeypatch: pytest.MonkeyPatch
 ):
-    take(monkeypatch, {"eager, bf16, contiguous": 0.96})
+    take(monkeypatch, built, {"eager, bf16, contiguous": 0.96})
     inference = Inference(small_mixer(), CPU, speed="auto")
     inference.plan_for(images, 10)
     assert (inference.plan.execution, inference.plan.mode) == ("eager", ComputeMode())
 
 
 def test_a_long_job_is_tried_in_openvino(images: Tensor, built: list[str], monkeypatch: pytest.MonkeyPatch):
-    take(monkeypatch, {"OpenVINO, fp32": 0.5})
+    take(monkeypatch, built, {"OpenVINO, fp32": 0.5})
     monkeypatch.setattr(module, "find_spec", lambda name: object())
     inference = Inference(small_mixer(), CPU, speed="auto")
     inference.plan_for(images, 1_000)
@@ -110,20 +112,20 @@ def test_a_long_job_is_tried_in_openvino(images: Tensor, built: list[str], monke
 def test_timings_in_the_cache_are_not_measured_again(
     images: Tensor, built: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    take(monkeypatch, {"eager, bf16, contiguous": 0.5})
+    take(monkeypatch, built, {"eager, bf16, contiguous": 0.5})
     monkeypatch.setattr(module, "find_spec", lambda name: None)
-    Inference(small_mixer(), CPU, speed="auto").plan_for(images, 20)
+    Inference(small_mixer(), CPU, speed="auto").plan_for(images, 10)
     (file,) = (tmp_path / "timings").iterdir()
     timings = json.loads(file.read_text())
-    assert timings["plans"]["eager, bf16, contiguous"] == {"preparation": 0.0, "per_image": 0.5}
+    assert timings["plans"]["eager, bf16, contiguous"]["per_image"] == 0.5
     built.clear()
     inference = Inference(small_mixer(), CPU, speed="auto")
-    inference.plan_for(images, 20)
+    inference.plan_for(images, 10)
     assert (inference.plan.mode, built) == (BF16, ["eager, bf16, contiguous"]), "only what is used is built"
 
 
 def test_a_plan_with_other_outputs_is_not_selected(images: Tensor, built: list[str], monkeypatch: pytest.MonkeyPatch):
-    take(monkeypatch, {"eager, bf16, contiguous": 0.1})
+    take(monkeypatch, built, {"eager, bf16, contiguous": 0.1})
     monkeypatch.setattr(module, "TOLERANCES", {"fp32": 1e-3, "bf16": 1e-6})
     inference = Inference(small_mixer(), CPU, speed="auto")
     inference.plan_for(images, 20)

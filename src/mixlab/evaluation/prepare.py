@@ -58,9 +58,7 @@ class PreparedEvaluation:
     def key(self) -> dict[str, Any]:
         """What determines the logits, apart from the images and the preprocessing, as JSON-serializable values."""
         return {
-            "weights": self.weights.digest,
-            "config": dict(self.weights.config),
-            "code": self.weights.architecture.code_digest,
+            **self.weights.key,
             "columns": None if self.columns is None else self.columns.tolist(),
             "views": self.views.facts,
         }

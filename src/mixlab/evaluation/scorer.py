@@ -42,7 +42,9 @@ class Scorer:
         self._prepared, self._dataset, self._with_logits = prepared, dataset, with_logits
         self._speed = speed
         images = sum(len(split) for name, split in dataset.splits.items() if name != "train")
-        self._inference = Inference(prepared.network, prepared.device, speed=speed, number=images, log=log)
+        self._inference = Inference(
+            prepared.network, prepared.device, speed=speed, number=images, key=lambda: prepared.key, log=log
+        )
         self._classes = prepared.dataset.classes
         self._stores: dict[str, PartStore] = {}
 

@@ -24,6 +24,9 @@ _PACKAGES = (
     "pillow",
     "simplejpeg",
     "scikit-learn",
+    "onnxscript",
+    "openvino",
+    "nncf",
 )
 
 

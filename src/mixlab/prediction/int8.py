@@ -6,27 +6,38 @@ first way of quantisation with a loss of at most 0.5 points is taken.
 Axes:  image, channel, row, column  preprocessed images
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from mixlab.data.batches import EvalBatches
-from mixlab.data.dataset import Dataset, Split
+from mixlab.data.dataset import Dataset, Split, content_digest
 from mixlab.data.preprocess import Preprocess
 from mixlab.data.rng import epoch_order
 from mixlab.data.sources import open_dataset
 from mixlab.errors import UserError
 from mixlab.evaluation.evaluation_data import open_evaluation_data, run_of, with_unseen_validation
+from mixlab.files import WriteError, cache_folder, write_json
+from mixlab.measure.machine import device_name, versions
 from mixlab.report.numbers import number
+from mixlab.runs.sources import code_digest
+from mixlab.runs.store import store_key
 from mixlab.speed.inference_plan import Forward
-from mixlab.speed.int8 import BIAS_CORRECTIONS, quantize
-from mixlab.speed.openvino import compile_openvino, to_openvino
+from mixlab.speed.int8 import BIAS_CORRECTIONS, BiasCorrection, quantize
+from mixlab.speed.network_cache import cached_conversion, cached_network
+from mixlab.speed.openvino import compile_openvino
 from mixlab.speed.plan import time_steps
+from mixlab.weights.load import Pretrained, build_with_weights
 
 if TYPE_CHECKING:
     import openvino
@@ -69,29 +80,55 @@ class Int8Check:
         return f"top-1 on {self.images:,} validation images: {accuracies}; {self.speed_ratio:.2f} times as fast as bf16"
 
 
-def int8_forward(
-    model: nn.Module, source: str | Path, data: str | None, classes: tuple[str, ...], preprocess: Preprocess
-) -> tuple[Forward, Int8Check]:
-    """`model` in int8, and its comparison with fp32.
+def int8_forward(pretrained: Pretrained, source: str | Path, data: str | None) -> tuple[Forward, Int8Check]:
+    """A model in int8, and its comparison with fp32.
 
-    model       on the CPU, in evaluation mode; it returns logits
-    source      of its weights; a run has images of its own
-    data        the name of a data set with training and validation images, needed if `source` is not a run
+    source  of the weights; a run has images of its own
+    data    the name of a data set with training and validation images, needed if `source` is not a run
+
+    The model in int8 and an accepted comparison are cached, for these weights, images and this machine.
 
     Raises UserError if there are no such images, if openvino or nncf are not installed, or if the model in int8 is less
     accurate by more than 0.5 points, or not faster than in bf16.
     """
-    dataset = _images(source, data, classes)
-    network = to_openvino(model, (3, *preprocess.image_size))
-    calibration = [image for batch in _batches(dataset.splits["train"], preprocess, MAX_CALIBRATION) for image in batch]
+    preprocess, dataset = pretrained.preprocess, _images(source, data, pretrained.classes)
+    train, validation = dataset.splits["train"], dataset.splits["validation"]
+    calibration, compared = (
+        train.subset(_sample(train, MAX_CALIBRATION)),
+        validation.subset(_sample(validation, MAX_VALIDATION)),
+    )
+    model_key = {**pretrained.weights.key, "outputs": "logits"}
+
+    @cache
+    def network() -> "openvino.Model":
+        model = build_with_weights(pretrained.weights)
+        return cached_conversion(model, (3, *preprocess.image_size), lambda: model_key)
+
+    def quantized(bias_correction: BiasCorrection) -> "openvino.Model":
+        images = [image[None] for batch in _batches(calibration, preprocess) for image in batch]
+        return quantize(network(), images, bias_correction)
+
     checks = []
     for bias_correction in BIAS_CORRECTIONS:
-        quantized = quantize(network, [image[None] for image in calibration], bias_correction)
-        check = compare_int8(network, quantized, dataset.splits["validation"], preprocess, bias_correction)
-        if check.speed_ratio < _MIN_SPEED_RATIO:
-            raise UserError(f"int8 is not faster for {source} on this machine ({check}): leave out --precision int8.")
+        key = {
+            "model": model_key,
+            "preprocess": preprocess.to_dict(),
+            "calibration": _digest(calibration),
+            "bias_correction": bias_correction,
+        }
+        in_int8 = cached_network(key, partial(quantized, bias_correction))
+        file = _check_file({**key, "validation": _digest(compared), "labels": compared.labels.tolist()})
+        check = _read_check(file)
+        if check is None:
+            check = compare_int8(network(), in_int8, compared, preprocess, bias_correction)
+            if check.speed_ratio < _MIN_SPEED_RATIO:  # not cached, because other load may be the cause
+                raise UserError(
+                    f"int8 is not faster for {source} on this machine ({check}): leave out --precision int8."
+                )
+            with suppress(WriteError):  # without a cache, the next job compares again
+                write_json(file, asdict(check))
         if check.is_accurate:
-            return compile_openvino(quantized, "bf16"), check
+            return compile_openvino(in_int8, "bf16"), check
         checks.append(check)
     best = max(checks, key=lambda check: check.top1)
     raise UserError(
@@ -107,10 +144,9 @@ def compare_int8(
     preprocess: Preprocess,
     bias_correction: str,
 ) -> Int8Check:
-    """Compare accuracy and speed of a network in int8 with those in floating point."""
-    chosen = _sample(validation, MAX_VALIDATION)
-    labels = validation.labels[chosen]
-    images = list(_batches(validation, preprocess, MAX_VALIDATION))
+    """Compare accuracy and speed of a network in int8 with those in floating point on all images of `validation`."""
+    labels = validation.labels
+    images = list(_batches(validation, preprocess))
     fp32, bf16, int8 = compile_openvino(network), compile_openvino(network, "bf16"), compile_openvino(quantized, "bf16")
     reference_top1, top1 = (100 * float((_predictions(each, images) == labels).mean()) for each in (fp32, int8))
     seconds = time_steps({"bf16": lambda: bf16(images[0]), "int8": lambda: int8(images[0])})
@@ -139,10 +175,34 @@ def _sample(split: Split, maximum: int) -> np.ndarray:
     return np.sort(epoch_order(0, 0, len(split))[:maximum])
 
 
-def _batches(split: Split, preprocess: Preprocess, maximum: int) -> Iterator[Float[Tensor, "image channel row column"]]:
-    for batch in EvalBatches(split.subset(_sample(split, maximum)), preprocess, batch=_BATCH, quiet=True):
+def _batches(split: Split, preprocess: Preprocess) -> Iterator[Float[Tensor, "image channel row column"]]:
+    for batch in EvalBatches(split, preprocess, batch=_BATCH, quiet=True):
         yield batch.on("cpu")[0]
 
 
 def _predictions(forward: Forward, images: Sequence[Tensor]) -> np.ndarray:
     return np.concatenate([forward(batch)[0].argmax(dim=1).numpy() for batch in images])
+
+
+def _digest(split: Split) -> str:
+    """SHA-256 of the content of all images, in hexadecimal."""
+    return hashlib.sha256(b"".join(content_digest(image) for image in split.images)).hexdigest()
+
+
+def _check_file(key: Mapping[str, Any]) -> Path:
+    """The cache file of a comparison on this machine."""
+    machine = {
+        "device": device_name(torch.device("cpu")),
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "code": code_digest(Path(__file__).read_text(encoding="utf-8")),  # `store_key` does not cover this folder
+    }
+    return cache_folder() / "int8" / f"{store_key({**key, 'machine': machine})}.json"
+
+
+def _read_check(file: Path) -> Int8Check | None:
+    """A cached comparison; None if it is missing or damaged."""
+    try:
+        return Int8Check(**json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None

@@ -104,17 +104,23 @@ class Predictor:
             else tuple(f"class {index}" for index in pretrained.classes)
         )
         self._preprocess = pretrained.preprocess
-        self._model = build_with_weights(pretrained.weights).eval()
         if precision == "int8":
             from mixlab.prediction.int8 import int8_forward  # loads the readers of datasets
 
             self.novelty, self._inference, self._device = None, None, torch.device("cpu")
-            self._forward, check = int8_forward(self._model, source, data, pretrained.classes, self._preprocess)
+            self._forward, check = int8_forward(pretrained, source, data)
             log(f"int8: {check}.")
         elif precision == "auto":
             self.novelty = novelty_detector_of(source)
-            network = self._model if self.novelty is None else _EmbedAndClassify(self._model)
-            self._inference = Inference(network, self._device, speed=parse_speed(speed), log=log)
+            weights, model = pretrained.weights, build_with_weights(pretrained.weights)
+            outputs = "logits" if self.novelty is None else "embeddings and logits"
+            self._inference = Inference(
+                model if self.novelty is None else _EmbedAndClassify(model),
+                self._device,
+                speed=parse_speed(speed),
+                key=lambda: {**weights.key, "outputs": outputs},
+                log=log,
+            )
             self._forward = self._inference
         else:
             raise UserError(f'--precision {precision} is not possible: give "auto" or "int8".')

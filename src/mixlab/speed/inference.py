@@ -6,28 +6,25 @@
 
 The plan is selected by a short measurement on images of the job. It starts with the stock plan, eager in fp32, and
 tries one change after another. A change is taken if the whole job is expected to end earlier, preparation included, and
-if the outputs are those of the stock plan up to a stated tolerance. Timings are cached in the user's cache folder.
+if the outputs are those of the stock plan up to a stated tolerance. Timings and converted models are cached in the
+user's cache folder.
 """
 
-import hashlib
-import json
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.util import find_spec
-from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mixlab.files import WriteError, cache_folder, write_json
-from mixlab.measure.machine import device_name
 from mixlab.measure.timing import synchronize
-from mixlab.runs.store import store_key
 from mixlab.speed.inference_plan import STOCK, Forward, InferencePlan, Outputs, Speed, as_tuple, build_forward
-from mixlab.speed.plan import ComputeMode, prepare_model
+from mixlab.speed.inference_timings import Timing, Timings, timings_file
+from mixlab.speed.network_cache import NetworkKey, conversion_key, is_cached
+from mixlab.speed.plan import ComputeMode, Precision, prepare_model
 from mixlab.speed.rewrites.inference_rewrites import rewrite
 
 TOLERANCES = {"fp32": 1e-3, "bf16": 0.1}
@@ -37,8 +34,8 @@ the outputs. The most probable class can differ only if the two largest logits a
 _SHORT = 2.0
 """A job that takes the stock plan less than so many seconds runs under the stock plan."""
 
-_TRIAL_SECONDS, _MIN_BATCH, _MAX_BATCH = 1.0, 8, 64
-"""The trial batch takes the stock plan about a second. It is also the batch of the plan."""
+_TRIAL_SECONDS, _MIN_BATCH, _MAX_BATCH = 0.5, 8, 64
+"""The trial batch takes the stock plan about half a second. It is also the batch of the plan."""
 
 _MIN_SAVING = 0.05
 """A change is taken if it saves at least this fraction of the remaining time; less is within the noise."""
@@ -46,25 +43,19 @@ _MIN_SAVING = 0.05
 _CLEARLY_FASTER = 0.7
 """A ratio of times that is not measured a second time."""
 
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Seconds to prepare a plan, and seconds per image."""
-
-    preparation: float
-    per_image: float
-
-    def seconds(self, images: int) -> float:
-        return self.preparation + images * self.per_image
+_SECONDS_FROM_CACHE = 1.5
+"""The time to load OpenVINO and a model that was converted before."""
 
 
 class Inference:
     """A model in evaluation mode that runs under a plan; at first, this is the stock plan.
 
-    model   maps images (image, channel, row, column) to a tensor or a tuple of tensors (image, output)
-    speed   "off": always the stock plan
-    number  images of all jobs together, which have one plan
-    log     called with a line about the plan that was selected
+    model       maps images (image, channel, row, column) to a tensor or a tuple of tensors (image, output)
+    speed       "off": always the stock plan
+    precisions  of the plans that may be selected
+    number      images of all jobs together, which have one plan
+    key         of the model, for the cache of conversions; None: they are not cached
+    log         called with a line about the plan that was selected
     """
 
     def __init__(
@@ -73,13 +64,16 @@ class Inference:
         device: torch.device,
         *,
         speed: Speed = "off",
+        precisions: Sequence[Precision] = ("fp32", "bf16"),
         number: int = 0,
+        key: NetworkKey | None = None,
         log: Callable[[str], None] | None = None,
     ):
         self.device = device
         self.plan = STOCK
         self._model = prepare_model(model.eval(), device, STOCK.mode)
-        self._may_plan, self._number = speed == "auto", number
+        self._may_plan, self._precisions = speed == "auto", precisions
+        self._number, self._key = number, key
         self._log = log
         self._forward: Forward = lambda images: as_tuple(self._model(images))
 
@@ -99,13 +93,14 @@ class Inference:
         number = max(number, self._number)
         if not self._may_plan or number <= _MIN_BATCH or len(images) < _MIN_BATCH:
             return
-        # The first call of a shape is slower than the others.
-        seconds = min(_seconds(lambda: self._model(images[:_MIN_BATCH])) for _ in range(2)) / _MIN_BATCH
+        seconds = _seconds(lambda: self._model(images[:_MIN_BATCH])) / _MIN_BATCH
         if number * seconds < _SHORT:
             return
         self._may_plan = False
-        timings = _Timings(_timings_file(self._model, images), batch=_trial_batch(seconds))
-        selection = _Selection(self._model, images[: timings.batch], number, timings)
+        if seconds * _MIN_BATCH < _TRIAL_SECONDS:  # the first call is slow, so more images may be possible
+            seconds = min(seconds, _seconds(lambda: self._model(images[:_MIN_BATCH])) / _MIN_BATCH)
+        timings = Timings(timings_file(self._model, images), batch=_trial_batch(seconds))
+        selection = _Selection(self._model, images[: timings.batch], number, timings, self._precisions, self._key)
         self.plan, self._forward = selection.plan, selection.forward
         if self._log:
             self._log(
@@ -114,78 +109,127 @@ class Inference:
             )
 
 
-class _Timings:
-    """The cached timings of a model on this machine, by plan, and the batch that they were measured with."""
-
-    def __init__(self, file: Path, batch: int):
-        self._file = file
-        stored = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"batch": batch, "plans": {}}
-        self.batch: int = stored["batch"]
-        self._plans = {plan: Timing(**timing) for plan, timing in stored["plans"].items()}
-
-    def get(self, plan: InferencePlan) -> Timing | None:
-        return self._plans.get(str(plan))
-
-    def add(self, plan: InferencePlan, timing: Timing) -> Timing:
-        self._plans[str(plan)] = timing
-        return timing
-
-    def write(self) -> None:
-        stored = {"batch": self.batch, "plans": {plan: asdict(timing) for plan, timing in self._plans.items()}}
-        with suppress(WriteError):  # without a cache, the next job measures again
-            write_json(self._file, stored)
-
-
 class _Selection:
-    """The selection of a plan: tries changes of the best plan so far."""
+    """The selection of a plan: tries changes of the best plan so far.
+
+    A plan whose timing is known is built only if no better one is found, or to measure another one beside it.
+    """
 
     def __init__(
-        self, model: nn.Module, images: Float[Tensor, "image channel row column"], number: int, timings: "_Timings"
+        self,
+        model: nn.Module,
+        images: Float[Tensor, "image channel row column"],
+        number: int,
+        timings: Timings,
+        precisions: Sequence[Precision],
+        key: NetworkKey | None,
     ):
-        self._model, self._images, self._number, self._timings = model, images, number, timings
-        self.plan = replace(STOCK, batch=len(images))
-        self.forward: Forward = lambda images: as_tuple(model(images))
+        self._model, self._images, self._number, self._timings, self._key = model, images, number, timings, key
         start = time.perf_counter()
-        self._reference = self.forward(images)
+        self._reference = as_tuple(model(images))
         synchronize()
-        timing = Timing(0.0, (time.perf_counter() - start) / len(images))
-        self.stock = self.timing = timings.get(self.plan) or timings.add(self.plan, timing)
+        seconds = time.perf_counter() - start
+        plan = replace(STOCK, batch=len(images))
+        self.stock = timings.get(plan) or timings.add(plan, Timing(0.0, seconds / len(images)))
+        stock = _Built(plan, self.stock, lambda images: as_tuple(model(images)), seconds)
+        self._accepted: list[_Known | _Built] = [stock]
         for change, guess in _CHANGES:
             candidate = change(self.plan, model, images)
-            if candidate is not None:
+            if candidate is not None and candidate.mode.precision in precisions:
                 self._try(candidate, guess)
+        self.forward = self._build_best().forward
         timings.write()
+
+    @property
+    def plan(self) -> InferencePlan:
+        """The best plan so far."""
+        return self._accepted[-1].plan
+
+    @property
+    def timing(self) -> Timing:
+        """The timing of the best plan so far."""
+        return self._accepted[-1].timing
 
     def _try(self, candidate: InferencePlan, guess: "_Guess") -> None:
         known = self._timings.get(candidate)
-        if not self._saves_time(known or Timing(guess.preparation, guess.time_ratio * self.timing.per_image)):
+        is_converted = candidate.execution == "openvino" and self._is_converted
+        expected = known or Timing(guess.preparation, guess.time_ratio * self.timing.per_image)
+        if is_converted:
+            expected = replace(expected, preparation=_SECONDS_FROM_CACHE)
+        if not self._saves_time(expected):
             return
+        if known:
+            self._accepted.append(_Known(candidate, expected))
+            return
+        best = self._build_best()
         start = time.perf_counter()
+        forward = self._build(candidate)
+        if forward is None:
+            return
+        preparation = max(time.perf_counter() - start, guess.preparation if is_converted else 0.0)
+        seconds, ratio = self._time(forward, best)
+        timing = self._timings.add(candidate, Timing(preparation, ratio * best.timing.per_image))
+        if self._saves_time(prepared := replace(timing, preparation=0.0)):
+            self._accepted.append(_Built(candidate, prepared, forward, seconds))
+
+    def _build_best(self) -> "_Built":
+        """Build the best plan. Plans with other outputs are dropped; the stock plan is always left."""
+        while isinstance(best := self._accepted.pop(), _Known):
+            if (forward := self._build(best.plan)) is not None:
+                best = _Built(best.plan, replace(best.timing, preparation=0.0), forward, None)
+                break
+        self._accepted.append(best)
+        return best
+
+    def _build(self, plan: InferencePlan) -> Forward | None:
+        """A function that runs the model under a plan; None if that is impossible, or the outputs are others."""
         try:
-            forward = build_forward(self._model, candidate, self._images.shape[1:])
+            forward = build_forward(self._model, plan, self._images.shape[1:], self._key)
             outputs = forward(self._images)
         except Exception:  # compilers and converters do not support every model, and fail in many ways
-            return
-        preparation = time.perf_counter() - start
-        if not is_close(outputs, self._reference, TOLERANCES[candidate.mode.precision]):
-            return
-        timing = replace(known or self._measure(candidate, forward, preparation), preparation=0.0)  # it is prepared
-        if self._saves_time(timing):
-            self.plan, self.forward, self.timing = candidate, forward, timing
+            return None
+        return forward if is_close(outputs, self._reference, TOLERANCES[plan.mode.precision]) else None
 
-    def _measure(self, plan: InferencePlan, forward: Forward, preparation: float) -> Timing:
-        """Time a plan and the best plan so far in turn, because the speed of a machine with other load varies."""
-        best, candidate = [], []
+    def _time(self, forward: Forward, best: "_Built") -> tuple[float, float]:
+        """The seconds of a batch, and their ratio to those of the best plan so far.
+
+        The two are timed in turn, because the speed of a machine with other load varies.
+        """
+        seconds, best_seconds = [], [best.seconds] if best.seconds else []
         for _ in range(2):
-            best.append(_seconds(lambda: self.forward(self._images)))
-            candidate.append(_seconds(lambda: forward(self._images)))
-            if candidate[0] < _CLEARLY_FASTER * best[0]:
+            seconds.append(_seconds(lambda: forward(self._images)))
+            if best_seconds and seconds[0] < _CLEARLY_FASTER * best_seconds[0]:
                 break
-        per_image = min(candidate) / min(best) * self.timing.per_image
-        return self._timings.add(plan, Timing(preparation, per_image))
+            best_seconds.append(_seconds(lambda: best.forward(self._images)))
+        return min(seconds), min(seconds) / min(best_seconds)
 
     def _saves_time(self, timing: Timing) -> bool:
         return timing.seconds(self._number) < (1 - _MIN_SAVING) * self.timing.seconds(self._number)
+
+    @cached_property
+    def _is_converted(self) -> bool:
+        return self._key is not None and is_cached(conversion_key(self._key, self._images.shape[1:]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A plan that saves time according to earlier timings. Its outputs are not compared yet."""
+
+    plan: InferencePlan
+    timing: Timing
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """A plan that saves time, with the outputs of the stock plan.
+
+    seconds  of a trial batch in this job; None if they were not measured
+    """
+
+    plan: InferencePlan
+    timing: Timing
+    forward: Forward
+    seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +252,8 @@ def _reduced_precision(plan: InferencePlan, model: nn.Module, images: Tensor) ->
 
 
 def _channels_last(plan: InferencePlan, model: nn.Module, images: Tensor) -> InferencePlan | None:
+    if plan.execution == "openvino":
+        return None
     # Without such convolutions, as in a Mixer or a DaViT, the layout makes no difference.
     has_convolutions = any(
         isinstance(module, nn.Conv2d) and module.groups == 1 and module.stride == (1, 1) for module in model.modules()
@@ -216,6 +262,8 @@ def _channels_last(plan: InferencePlan, model: nn.Module, images: Tensor) -> Inf
 
 
 def _rewritten(plan: InferencePlan, model: nn.Module, images: Tensor) -> InferencePlan | None:
+    if plan.execution == "openvino":
+        return None
     _, names = rewrite(model, images.shape[1:])
     return replace(plan, rewrites=names) if names else None
 
@@ -235,9 +283,9 @@ def _compiled(plan: InferencePlan, model: nn.Module, images: Tensor) -> Inferenc
 
 _CHANGES: tuple[tuple[_Change, _Guess], ...] = (
     (_reduced_precision, _Guess(0.5, 0.4)),
+    (_openvino, _Guess(4.0, 0.7)),
     (_channels_last, _Guess(0.5, 0.7)),
     (_rewritten, _Guess(0.5, 0.9)),
-    (_openvino, _Guess(4.0, 0.7)),
     (_compiled, _Guess(40.0, 0.8)),
 )
 
@@ -248,19 +296,6 @@ def is_close(outputs: Outputs, reference: Outputs, tolerance: float) -> bool:
         bool((output - expected).abs().max() <= tolerance * expected.std())
         for output, expected in zip(outputs, reference, strict=True)
     )
-
-
-def _timings_file(model: nn.Module, images: Tensor) -> Path:
-    """The cache file for models with the same modules and shapes, on this machine."""
-    shapes = [(name, list(tensor.shape)) for name, tensor in model.state_dict().items()]
-    key = {
-        "model": hashlib.sha256(f"{model}{shapes}".encode()).hexdigest(),
-        "image": list(images.shape[1:]),
-        "device": device_name(images.device),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-    }
-    return cache_folder() / "timings" / f"inference-{store_key(key)}.json"
 
 
 def _trial_batch(seconds_per_image: float) -> int:

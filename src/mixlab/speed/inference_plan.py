@@ -14,7 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mixlab.errors import UserError
-from mixlab.speed.openvino import compile_openvino, to_openvino
+from mixlab.speed.network_cache import NetworkKey, cached_conversion
+from mixlab.speed.openvino import compile_openvino
 from mixlab.speed.plan import ComputeMode
 from mixlab.speed.rewrites.inference_rewrites import rewrite
 
@@ -66,17 +67,20 @@ def parse_speed(text: str) -> Speed:
     raise UserError(f'--speed {text} is not possible: give "auto", or "off" for eager execution in fp32.')
 
 
-def build_forward(model: nn.Module, plan: InferencePlan, image_shape: Sequence[int]) -> Forward:
+def build_forward(
+    model: nn.Module, plan: InferencePlan, image_shape: Sequence[int], key: NetworkKey | None = None
+) -> Forward:
     """A function that runs a copy of `model` under a plan.
 
     model        in fp32 and in evaluation mode; it returns a tensor or a tuple of tensors (image, output)
     image_shape  (channel, row, column)
+    key          of the model, for the cache of conversions; None: they are not cached
 
     Nothing is compiled before the first call.
     """
     if plan.execution == "openvino":
         assert plan.mode.precision != "fp16"
-        return compile_openvino(to_openvino(model, image_shape), plan.mode.precision)
+        return compile_openvino(cached_conversion(model, image_shape, key), plan.mode.precision)
     network = rewrite(model, image_shape)[0] if plan.rewrites else deepcopy(model)
     dtype = torch.bfloat16 if plan.mode.precision == "bf16" else torch.float32
     network.to(dtype).to(memory_format=plan.mode.memory_format)  # pyright: ignore[reportCallIssue]

@@ -51,6 +51,12 @@ class Weights:
             checksum.update(name.encode() + b"\0" + tensor.contiguous().numpy().tobytes())
         return checksum.hexdigest()
 
+    @property
+    def key(self) -> dict[str, Any]:
+        """What determines the outputs of the model, for the keys of caches, as JSON-serializable values."""
+        code = self.architecture.code_digest
+        return {"family": self.family, "config": dict(self.config), "code": code, "weights": self.digest}
+
 
 def resize_patches(weights: Weights, patch_size: int) -> Weights:
     """Resizes the stem to patches of `patch_size` pixels (Beyer et al. 2023, section 3).

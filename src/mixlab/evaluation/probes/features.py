@@ -52,9 +52,7 @@ class Backbone:
     def cache(self, device: torch.device, precision: Precision = "fp32") -> Path:
         """The cache folder for these weights, this preprocessing, type of device, precision and version of torch."""
         key = {
-            "weights": self.weights.digest,
-            "config": dict(self.weights.config),
-            "code": self.weights.architecture.code_digest,
+            **self.weights.key,
             "preprocess": self.preprocess.to_dict(),
             "device": device.type,
             "precision": precision,
@@ -122,7 +120,7 @@ def features(
         settings = {"batch": batch, "workers": workers, "max_unreadable": max_unreadable, "quiet": quiet}
         to_read = _to_read(digests, vectors)
         batches = EvalBatches(split.subset(to_read), backbone.preprocess, **settings)
-        inference = Inference(_Embed(build_with_weights(backbone.weights)), device, speed=speed)
+        inference = _inference(backbone, device, speed)
         inference.plan_for(next(iter(batches)).on(device)[0], len(split))
         folder = backbone.cache(device, inference.plan.mode.precision)
         cached = _read_cache(folder)
@@ -155,7 +153,7 @@ def seconds_per_image(backbone: Backbone, split: Split, device: torch.device, *,
     start = perf_counter()
     batches = EvalBatches(sample, backbone.preprocess, batch=batch, max_unreadable=len(sample), quiet=True)
     read_seconds = perf_counter() - start
-    inference = Inference(_Embed(build_with_weights(backbone.weights)), device, speed="auto")
+    inference = _inference(backbone, device, "auto")
     inference.plan_for(next(iter(batches)).on(device)[0], len(split))
     compute_seconds = 0.0
     for _ in range(2):  # the first pass is a warm-up
@@ -167,6 +165,11 @@ def seconds_per_image(backbone: Backbone, split: Split, device: torch.device, *,
 
 _Vectors = dict[bytes, Float32[np.ndarray, " channel"]]
 """Feature vectors by the digest of the image bytes."""
+
+
+def _inference(backbone: Backbone, device: torch.device, speed: Speed) -> Inference:
+    network = _Embed(build_with_weights(backbone.weights))
+    return Inference(network, device, speed=speed, key=lambda: {**backbone.weights.key, "outputs": "embeddings"})
 
 
 class _Embed(nn.Module):
