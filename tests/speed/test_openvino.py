@@ -1,6 +1,8 @@
 """OpenVINO: the same logits as PyTorch for every family, and a sentence without it."""
 
+import subprocess
 import sys
+import textwrap
 
 import pytest
 import torch
@@ -59,3 +61,31 @@ def test_without_openvino_the_error_says_how_to_install_it(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(UserError, match=r'OpenVINO needs the optional dependency .*: pip install "mixlab\[deploy\]"'):
         to_openvino(create_model("mixer_nano"), (3, 32, 32))
+
+
+RELEASED = """
+    import faulthandler, gc, os, signal
+    import openvino
+    from openvino import opset13
+    from mixlab.speed.openvino import compile_openvino
+
+    faulthandler.enable()  # sets an alternate signal stack
+    signal.signal(signal.SIGUSR1, lambda *_: print("received"))
+    number = opset13.parameter([1, 1, 1, 1], openvino.Type.f32)
+    network = openvino.Model([opset13.relu(number)], [number])
+    first, second = compile_openvino(network), compile_openvino(network)
+    del first
+    gc.collect()
+    del second
+    gc.collect()
+    os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGUSR1")
+@pytest.mark.usefixtures("_openvino")
+def test_signals_are_handled_after_two_models_were_released():
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(RELEASED)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "received\n"), done.stderr

@@ -20,10 +20,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from torch import nn
 
-from mixlab.data.readers.extras import needs_extra
 from mixlab.files import WriteError, atomic_file, cache_folder
 from mixlab.runs.store import store_key
-from mixlab.speed.openvino import to_openvino
+from mixlab.speed.openvino import core, to_openvino
 
 if TYPE_CHECKING:
     import openvino
@@ -58,8 +57,7 @@ def cached_network(key: Mapping[str, Any], build: Callable[[], "openvino.Model"]
 
     Raises UserError if openvino is not installed.
     """
-    with needs_extra("OpenVINO", "deploy"):
-        import openvino
+    reader = core()
     file = _file(key)
     parts = _read(file)
     if parts is None:
@@ -67,7 +65,7 @@ def cached_network(key: Mapping[str, Any], build: Callable[[], "openvino.Model"]
         with suppress(WriteError):  # without a cache, the next job builds it again
             _write(file, parts)
             _remove_unused(file.parent)
-    return openvino.Core().read_model(parts["graph"].tobytes(), parts["weights"].tobytes())
+    return reader.read_model(parts["graph"].tobytes(), parts["weights"].tobytes())
 
 
 def is_cached(key: Mapping[str, Any]) -> bool:

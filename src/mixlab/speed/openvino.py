@@ -4,10 +4,11 @@ The conversion goes through ONNX: OpenVINO's own conversion from PyTorch does no
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -27,6 +28,25 @@ Forward = Callable[[Tensor], tuple[Tensor, ...]]
 """Maps images (batch, channel, row, column) in fp32 on the CPU to the outputs of a model."""
 
 
+def core() -> "openvino.Core":
+    """The only `Core` of this process, which is never released.
+
+    OpenVINO's plugin for CPUs replaces the alternate signal stack of the thread, and restores the previous one when it
+    is released. After two plugins were released in the order in which they were loaded, the stack is one that no longer
+    exists, and the next signal with a handler in Python, such as Ctrl-C, ends the process with a segmentation fault.
+
+    Raises UserError if openvino is not installed.
+    """
+    with needs_extra("OpenVINO", "deploy"):
+        import openvino
+    return _core(openvino)
+
+
+@cache
+def _core(module: Any) -> "openvino.Core":
+    return module.Core()
+
+
 def to_openvino(
     model: nn.Module, image_shape: Sequence[int], *, outputs: Sequence[str] = ("logits",)
 ) -> "openvino.Model":
@@ -34,12 +54,11 @@ def to_openvino(
 
     Raises UserError if openvino, onnx or onnxscript are not installed.
     """
-    with needs_extra("OpenVINO", "deploy"):
-        import openvino
     with TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
+        reader = core()
         write_onnx(model, image_shape, file, outputs=outputs)
-        return openvino.Core().read_model(file)
+        return reader.read_model(file)
 
 
 def compile_openvino(
@@ -50,14 +69,12 @@ def compile_openvino(
     precision  of the layers that are not quantised; on a CPU without bf16 instructions, OpenVINO uses fp32
     threads    None: PyTorch's number of threads
     """
-    import openvino
-
     settings = {
         "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[precision],
         "INFERENCE_NUM_THREADS": threads or torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
     }
-    request = openvino.Core().compile_model(network, "CPU", settings).create_infer_request()
+    request = core().compile_model(network, "CPU", settings).create_infer_request()
     lock = Lock()  # a request can't be used by several threads at the same time
 
     def forward(images: Float[Tensor, "batch channel row column"]) -> tuple[Tensor, ...]:

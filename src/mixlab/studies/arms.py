@@ -40,7 +40,8 @@ from mixlab.studies.result import StudyResult
 from mixlab.training.job import Job
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.recipes.schema import Recipe
-from mixlab.training.runner import Training, estimated_seconds, plan_trainings, run_all
+from mixlab.training.runner import plan_trainings, run_all
+from mixlab.training.training import Training, estimated_seconds
 from mixlab.weights.load import Pretrained, build_with_weights, load_pretrained
 
 Log = Callable[[str], None]

@@ -141,8 +141,8 @@ class MixingResult:
         kinds = [kind for by_kind in self.kinds.values() for kind in by_kind]
         if any(kind.endswith(FIXED) for kind in kinds):
             notes.append(
-                "An attention depends on other places in two ways, through its weights and through the values that they "
-                f'weigh. The rows "{FIXED.removeprefix(", ")}" have the second one only.'
+                "An attention depends on other places in two ways, through its weights and through the values that "
+                f'they weigh. The rows "{FIXED.removeprefix(", ")}" have the second one only.'
             )
         return [Table("What each module mixes", columns, rows, notes, models=list(self.models)), self._fields_table()]
 
