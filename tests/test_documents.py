@@ -32,6 +32,8 @@ COVERED_ELSEWHERE = {
     "published weights and photographs; tests/benchmarks/test_benchmarks.py converts others",
     "mixlab evaluate lite0 --data tar:grocery-192.tar --probe logistic": "needs published weights and photographs; "
     "tests/evaluation/probes/test_probe.py uses others",
+    "mixlab study permutation --data cifar10 --dry-run": "tests/cli/test_study.py runs it on few images",
+    "mixlab study permutation --data cifar10": "tests/studies/test_permutation.py runs it on few images",
     "mixlab study resolution --data cifar10": "tests/cli/test_study.py runs it on few images",
     "mixlab study transfer --data cifar10": "tests/cli/test_study.py runs it on few images",
     "mixlab benchmark --paper --out runs/papers": "tests/cli/test_benchmark.py runs it with one model",

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from mixlab.cli.output import split_names
 from mixlab.cli.study import study_names
 from mixlab.evaluation.probes import features
+from mixlab.models import mixer
 from mixlab.speed.plan import ComputeMode
 from mixlab.training.planning import autotune
 from mixlab.training.planning.autotune import Timings
@@ -68,7 +70,7 @@ def test_the_study_of_transfer_prints_its_tables_and_writes_report_and_results(r
 def test_the_help_lists_the_studies_with_their_questions(run):
     ended = run("study", "--help")
     assert ended.status == 0
-    assert study_names() == ["avg5", "cost", "filters", "mixing", "resolution", "transfer", "vtab"]
+    assert {"avg5", "permutation", "resolution", "transfer", "vtab"} <= set(study_names())
     out = plain(ended.out)
     assert (
         "resolution How does a change of the image size affect the accuracy of a Mixer, before and after fine-tuning?"
@@ -84,7 +86,12 @@ def test_the_options_of_a_study_are_the_fields_of_its_settings_with_their_help(r
     assert ended.status == 0
     out, settings = plain(ended.out), import_module(f"mixlab.studies.{name}").Settings
     found = re.findall(r"(--[a-z-]+) <", out)
-    assert found == ["--data", *("--" + field.name.replace("_", "-") for field in fields(settings)), "--out"]
+    assert found == [
+        "--data",
+        *("--" + field.name.replace("_", "-") for field in fields(settings)),
+        "--format",
+        "--out",
+    ]
     for field in fields(settings):
         assert field.metadata["help"] in out
         assert f"[default: {field.default}; x>={field.metadata['min']}]" in out
@@ -94,7 +101,8 @@ def test_the_options_of_a_study_are_the_fields_of_its_settings_with_their_help(r
 def test_a_study_of_a_model_has_no_option_for_data(run, name):
     ended = run("study", name, "--help")
     assert ended.status == 0
-    assert re.findall(r"(--[a-z-]+) <", plain(ended.out)) == ["--model", "--probe", "--folder", "--batch", "--out"]
+    options = ["--model", "--probe", "--folder", "--batch", "--format", "--out"]
+    assert re.findall(r"(--[a-z-]+) <", plain(ended.out)) == options
 
 
 def test_a_study_without_its_datasets_says_what_to_put_where(refused):
@@ -124,7 +132,7 @@ def test_transfer_needs_as_many_images_as_shots(refused):
 
 def test_an_unknown_study_is_refused_with_a_list_of_the_studies(refused):
     assert refused("study", "colour", "--data", "digits") == (
-        'There is no study "colour": the studies are avg5, cost, filters, mixing, resolution, transfer, vtab.'
+        f'There is no study "colour": the studies are {", ".join(study_names())}.'
     )
     assert refused("study", "transfers").endswith('Did you mean "transfer"?')
 
@@ -134,8 +142,50 @@ def test_modules_shared_by_studies_are_not_studies(refused, name):
     assert refused("study", name, "--data", "digits").startswith(f'There is no study "{name}"')
 
 
-def test_a_study_without_a_name_is_refused(refused):
-    assert refused("study").startswith("`mixlab study` is not a valid command: Missing command.")
+def test_without_a_name_the_studies_are_listed_with_question_and_cost(run):
+    ended = run("study", "--format", "json")
+    assert ended.status == 0
+    rows = json.loads(ended.out)["rows"]
+    assert [row["study"] for row in rows] == study_names()
+    assert all(row["question"].endswith("?") and row["cost"] for row in rows)
+    assert "--dry-run" in run("study").out
+
+
+PERMUTATION = ("study", "permutation", "--image-size", "8", "--models", "mixer_nano,resnet_nano", "--speed", "off")
+
+
+def test_a_dry_run_prints_the_costs_and_trains_nothing(run, pets):
+    ended = run(*PERMUTATION, "--data", f"folder:{pets}", "--epochs", "1", "--seeds", "2", "--dry-run", "--quiet")
+    assert ended.status == 0
+    assert "mixer_nano, both permuted" in ended.out and "About" in ended.out and "disk (MB)" in ended.out
+    assert not Path("runs").exists()
+    latex = run(*PERMUTATION, "--data", f"folder:{pets}", "--epochs", "1", "--dry-run", "--quiet", "--format", "latex")
+    assert latex.out.count(r"\begin{table}") == 1
+
+
+def test_a_list_of_models_may_have_commas_in_brackets():
+    names = "mixer_nano, timm:cifar_resnet:layers=[1,1,1,1]:channels=[8,8,8,8],vit_nano"
+    assert split_names(names) == ("mixer_nano", "timm:cifar_resnet:layers=[1,1,1,1]:channels=[8,8,8,8]", "vit_nano")
+
+
+def test_a_study_of_few_images_or_one_class_is_refused(refused, pets):
+    shutil.copytree(next(path for path in Path(pets).iterdir() if path.is_dir()), "single/only")
+    assert 'has only one class, "only"' in refused(*PERMUTATION, "--data", "folder:single", "--out", "found")
+    for label in ("cat", "dog"):
+        Path("two", label).mkdir(parents=True)
+        shutil.copy(Path(pets) / label / "00.png", Path("two") / label)
+    assert "1 different image of" in refused(*PERMUTATION, "--data", "folder:two", "--out", "found")
+    assert not Path("found").exists()
+
+
+def test_your_own_model_takes_part(run, pets):
+    source = Path(mixer.__file__).read_text(encoding="utf-8")
+    Path("mine.py").write_text(source.replace("patch_size: int  #", "patch_size: int = 4  #"), encoding="utf-8")
+    fields = "channels=8:token_hidden=8:channel_hidden=8:depth=1"
+    models = ("--models", f"mixer_nano,py:mine.py:Mixer:{fields}")
+    ended = run(*PERMUTATION, *models, "--data", f"folder:{pets}", "--epochs", "1", "--dry-run", "--quiet")
+    assert ended.status == 0
+    assert f"py:mine.py:Mixer:{fields}, both permuted" in ended.out
 
 
 def test_an_occupied_folder_is_refused_before_anything_is_trained(refused, pets):

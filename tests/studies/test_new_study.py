@@ -106,6 +106,11 @@ def test_the_study_has_at_most_forty_lines():
     assert source.count("\n") <= 40
 
 
+def test_the_study_is_the_example_of_the_guide():
+    guide = (Path(__file__).parents[2] / "docs" / "adding_a_study.md").read_text(encoding="utf-8")
+    assert f"```python\n{Path(permutation_study.__file__).read_text(encoding='utf-8')}```" in guide
+
+
 def test_the_study_has_arms_claims_and_a_page(result, dataset):
     assert [arm.name for arm in result.arms] == ARMS
     assert {len(arm.scores) for arm in result.arms} == {2}

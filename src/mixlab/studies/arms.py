@@ -43,6 +43,8 @@ from mixlab.training.recipes.schema import Recipe
 from mixlab.training.runner import plan_trainings, run_all
 from mixlab.training.training import Training, estimated_seconds
 from mixlab.weights.load import Pretrained, build_with_weights, load_pretrained
+from mixlab.weights.source import is_pretrained
+from mixlab.zoo.architecture import Architecture, architecture, macs_of
 
 Log = Callable[[str], None]
 
@@ -195,15 +197,11 @@ def plan_arms(arms: Arms, dataset: Dataset, log: Log, *, speed: str = "auto") ->
 
     speed  "off": eager execution in fp32, without timing
 
-    Raises UserError if the dataset has one class, or if a model does not fit the images.
+    Raises UserError if a model does not fit the images, or a recipe the data.
     """
-    if len(dataset.classes) < 2:
-        raise UserError(
-            f"{dataset.name} has only the class {', '.join(dataset.classes)}, but a study needs at least 2: give a "
-            "dataset with more classes."
-        )
     order = [(name, recipe) for name, recipes in arms.items() for recipe in recipes]
     recipes = [recipe.model_copy(update={"speed": "off"}) if speed == "off" else recipe for _, recipe in order]
+    _require_image_sizes(recipes)
     trainings = plan_trainings(recipes, dataset, pick_device(), log)
     planned: dict[str, list[Training]] = {name: [] for name in arms}
     for (name, _), training in zip(order, trainings, strict=True):
@@ -232,6 +230,27 @@ def correct_answers(run: Run, dataset: Dataset) -> Bool[np.ndarray, " image"]:
 def correct_of(pretrained: Pretrained, dataset: Dataset) -> Bool[np.ndarray, " image"]:
     """Whether a model classifies each test image of its classes correctly, in fp32."""
     return _evaluate(pretrained, _with_classes(pretrained, dataset)).correct
+
+
+def _require_image_sizes(recipes: Sequence[Recipe | LinearProbeRecipe]) -> None:
+    """Raises UserError for a model that is built for its image size but cannot process such images."""
+    checked: list[Architecture] = []
+    for recipe in recipes:
+        if isinstance(recipe, LinearProbeRecipe) or recipe.initialization.weights or is_pretrained(recipe.model):
+            continue
+        size = {} if recipe.image_size is None else {"image_size": recipe.image_size}
+        model = architecture(recipe.model, **{**recipe.config, **size})
+        if model in checked:
+            continue
+        try:
+            macs_of(model.on_meta())
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise UserError(
+                f"{recipe.model} can't process images of {model.image_size} pixels ({reason}): give larger images or "
+                "another model."
+            ) from error
+        checked.append(model)
 
 
 def _predictions(name: str, run: Run, dataset: Dataset) -> Predictions:
