@@ -74,6 +74,7 @@ def file(tmp_path) -> Path:
 
 SMALL = "image_size=32:patch_size=8:channels=16:token_hidden=8:channel_hidden=32:depth=2"
 SMALL_VARIANTS = {
+    "ablated_convmixer": "image_size=32:patch_size=8:channels=16:kernel_size=3:depth=2:residual=none:norm=layer",
     "ablated_davit": "image_size=32:channels=[8,16]:depths=[1,1]:heads=[1,2]:window=2:attention=channel-window",
     "attention_mixer": SMALL,
     "metaformer": "image_size=32:patch_size=8:channels=16:channel_hidden=32:depths=[1]:mixing=depthwise",

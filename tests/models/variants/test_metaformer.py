@@ -72,8 +72,7 @@ def test_with_the_weights_of_a_mixer_the_logits_are_those_of_the_mixer(mixing, f
     )  # fmt: skip
     model = build(mixing=mixing, image_size=image_size, head_channels=C).double().eval()
     model.load_state_dict(named_as_metaformer(mixer.state_dict()))
-    height, width = height_and_width(image_size)
-    images = torch.randn(2, 3, height, width, dtype=torch.float64)
+    images = torch.randn(2, 3, *height_and_width(image_size), dtype=torch.float64)
     torch.testing.assert_close(model(images), mixer(images), rtol=0, atol=1e-12 * mixer(images).abs().max().item())
 
 

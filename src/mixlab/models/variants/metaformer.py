@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from mixlab.errors import UserError
 from mixlab.models.attention import SelfAttention
+from mixlab.models.channel_norm import ChannelNorm
 from mixlab.models.contract import (
     ImageSize,
     classifier,
@@ -199,19 +200,6 @@ class PatchPooling(nn.Module):
         return self.linear(reduce(self.norm(x), pattern, "mean", row=self.rows, i=2, j=2))
 
 
-class ConvolutionNorm(nn.Module):
-    """LayerNorm over the channels of each position, then GELU: between the convolutions of a stem."""
-
-    def __init__(self, channels: int, config: MetaFormerConfig):
-        super().__init__()
-        self.norm = nn.LayerNorm(channels, eps=config.epsilon)
-        self.activation = nn.GELU(approximate="none" if config.gelu == "erf" else config.gelu)
-
-    def forward(self, x: Float[Tensor, "batch channel row column"]) -> Float[Tensor, "batch channel row column"]:
-        positions = rearrange(x, "batch channel row column -> batch row column channel")
-        return rearrange(self.activation(self.norm(positions)), "batch row column channel -> batch channel row column")
-
-
 class Stem(nn.Module):
     """From the image to tokens: a convolution or several, then the position embedding."""
 
@@ -296,9 +284,10 @@ def _patch(config: MetaFormerConfig) -> nn.Conv2d:
 
 
 def _stride_2_convolutions(config: MetaFormerConfig) -> nn.Sequential:
-    """3x3 convolutions with stride 2. The last has all channels, the one before a quarter, and each before half of it.
+    """3x3 convolutions with stride 2, with LayerNorm and GELU between them.
 
-    The narrow ones keep the parameters and multiply-accumulates near those of the single convolution.
+    The last has all channels, the one before a quarter, and each before half of the next. These widths keep the
+    parameters and multiply-accumulates near those of the single convolution.
     """
     first = config.stages[0]
     convolutions = first.patch_size.bit_length() - 1
@@ -306,7 +295,9 @@ def _stride_2_convolutions(config: MetaFormerConfig) -> nn.Sequential:
     layers: list[nn.Module] = []
     channels_in = config.image_channels
     for channels in hidden:
-        layers += [nn.Conv2d(channels_in, channels, 3, stride=2, padding=1), ConvolutionNorm(channels, config)]
+        convolution = nn.Conv2d(channels_in, channels, 3, stride=2, padding=1)
+        gelu = nn.GELU(approximate="none" if config.gelu == "erf" else config.gelu)
+        layers += [convolution, ChannelNorm(channels, config.epsilon), gelu]
         channels_in = channels
     return nn.Sequential(*layers, nn.Conv2d(channels_in, first.channels, 3, stride=2, padding=1))
 

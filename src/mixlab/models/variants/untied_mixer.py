@@ -71,10 +71,10 @@ class GroupedMlp(nn.Module):
         self.second = GroupedLinear(groups, hidden, features)
 
     def forward(self, x: Float[Tensor, "batch item feature"]) -> Float[Tensor, "batch item feature"]:
-        batch = x.shape[0]
         grouped = rearrange(x, "batch (group member) feature -> group (batch member) feature", group=self.groups)
         mixed = self.second(self.activation(self.first(grouped)))
-        return rearrange(mixed, "group (batch member) feature -> batch (group member) feature", batch=batch)
+        members = x.shape[1] // self.groups
+        return rearrange(mixed, "group (batch member) feature -> batch (group member) feature", member=members)
 
 
 class GroupedLinear(nn.Module):
