@@ -178,7 +178,7 @@ def claims_table(findings: Sequence[Finding]) -> Table:
         Column("difference", "difference", common, digits=2, uncertainty="interval"),
         *([] if common else [Column("unit", "unit")]),
         Column("p", "p (Holm)", digits=4),
-        *([_NEEDED] if any(finding.verdict == "undecided" for finding in findings) else []),
+        *([_NEEDED] if any(map(_needed_text, findings)) else []),
         Column("contrast", "contrast"),
         Column("source", "source"),
     ]
@@ -238,6 +238,7 @@ def verdicts_sentence(findings: Sequence[Finding]) -> str:
 
 
 def _needed_text(finding: Finding) -> str | None:
-    if finding.verdict != "undecided":
+    """None if no number of repetitions would decide, as with a test that does not repeat anything."""
+    if finding.verdict != "undecided" or finding.difference is None or not finding.difference.spread:
         return None
     return f"more than {MAX_REPEATS:,}" if finding.needed is None else f"{finding.needed:,}"
