@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from jaxtyping import Float
@@ -38,13 +38,13 @@ def core() -> "openvino.Core":
     Raises UserError if openvino is not installed.
     """
     with needs_extra("OpenVINO", "deploy"):
-        import openvino
-    return _core(openvino)
+        from openvino import Core
+    return _only(Core)
 
 
 @cache
-def _core(module: Any) -> "openvino.Core":
-    return module.Core()
+def _only(kind: "type[openvino.Core]") -> "openvino.Core":
+    return kind()
 
 
 def to_openvino(
