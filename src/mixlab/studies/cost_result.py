@@ -240,7 +240,7 @@ _ACTIVATIONS = Axis("Activations of an image", "MB")
 _QUANTITIES: Mapping[Axis, Callable[[Point], Estimate]] = {
     Axis("MACs of an image", "M"): lambda point: Estimate.exact(point.macs / 1e6, "M"),
     Axis("Time of an image", "ms"): lambda point: point.time,
-    Axis("Parameters", "k"): lambda point: Estimate.exact(point.parameters / 1e3, "k"),
+    Axis("Parameters", ""): lambda point: Estimate.exact(point.parameters, ""),
     _ACTIVATIONS: lambda point: Estimate.exact(point.activation_bytes / 1e6, "MB"),
 }
 
