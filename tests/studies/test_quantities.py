@@ -162,3 +162,11 @@ def test_equal_drops_have_no_interval_from_rounding_errors():
     drop = relative_drop("drop", result["a"], result["b"], chance=100 / 3)
     assert drop.values == (20.0, 20.0) and drop.estimate is not None and drop.estimate.low is None
     assert contrast_values([(0.3, 1.3), (0.1 + 0.2, 1.3)]) == [0.0, 0.0]
+
+
+def test_equal_compute_modes_are_one_fact():
+    modes = [{"precision": precision, "layout": "contiguous"} for precision in ("bf16", "bf16", "fp32")]
+    same = arms_result(SCORES, plans={"mixer": modes[0], "resnet": modes[1]}).details().html()
+    assert "Plan of all trainings" in same and "Plan of mixer" not in same
+    other = arms_result(SCORES, plans={"mixer": modes[0], "resnet": modes[2]}).details().html()
+    assert "Plan of mixer" in other and "Plan of resnet" in other

@@ -182,7 +182,10 @@ class ArmsResult:
         return bibtex([*self.references, *tests_references(self.findings())])
 
     def details(self) -> Section:
-        plans = {f"Plan of {name}": f"{plan['precision']}, {plan['layout']}" for name, plan in self.plans.items()}
+        modes = {name: f"{plan['precision']}, {plan['layout']}" for name, plan in self.plans.items()}
+        if len(modes) > 1 and len(set(modes.values())) == 1:
+            modes = {"all trainings": next(iter(modes.values()))}
+        plans = {f"Plan of {name}": mode for name, mode in modes.items()}
         recipes = [
             Details(f"Recipe of {name}", [Code(tomli_w.dumps(dict(recipe)))]) for name, recipe in self.recipes.items()
         ]

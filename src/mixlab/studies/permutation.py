@@ -221,11 +221,13 @@ def _growth_table(found: dict[str, dict[str, Symmetry]]) -> Table:
         for kind, symmetry in by_kind.items()
     ]
     columns = [Column("model", "model"), Column("input", "input"), Column("same", "same weights")]
-    columns += [Column(f"step_{step}", f"matched, step {step}") for step in steps]
-    note = (
-        "The largest difference of a logit in float64, with AdamW in a plain loop; rounding errors grow with the steps."
-    )
-    return Table("Differences of logits", columns, rows, [note], models=list(found))
+    columns += [Column(f"step_{step}", f"step {step}") for step in steps]
+    notes = [
+        "The largest difference of a logit in float64 between images and permuted images: with the same weights, and "
+        "after steps of AdamW in a plain loop from matched weights.",
+        "Rounding errors grow with the steps.",
+    ]
+    return Table("Differences of logits", columns, rows, notes, models=list(found))
 
 
 def _require_models(settings: Settings) -> None:

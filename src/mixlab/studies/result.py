@@ -194,7 +194,7 @@ def claims_table(findings: Sequence[Finding]) -> Table:
 _NEEDED = Column(
     "needed",
     "n to decide",
-    note="repetitions that would decide with a probability of 80 % if the observed mean and spread are the true ones",
+    note="repetitions that would decide with a probability of 80 % if the observed mean and spread are the true ones.",
 )
 
 
