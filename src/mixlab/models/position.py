@@ -24,7 +24,7 @@ class SincosPosition(nn.Module):
 
     def __init__(self, grid: tuple[int, int], channels: int):
         super().__init__()
-        self.register_buffer("embedding", sincos(grid, channels), persistent=False)
+        self.register_buffer("embedding", sincos(grid, channels))
 
     def forward(self, x: Float[Tensor, "batch patch channel"]) -> Float[Tensor, "batch patch channel"]:
         return x + self.embedding

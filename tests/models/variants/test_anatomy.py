@@ -90,6 +90,17 @@ def test_the_seed_determines_the_weights_and_their_names(variant):
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
+def test_weights_are_complete_without_those_of_the_constructor(variant, images, randomised):
+    """As they are loaded: into a model without data."""
+    build, config = variant
+    trained = randomised(build(config))
+    with torch.device("meta"):
+        loaded = build(config)
+    loaded.load_state_dict(trained.state_dict(), assign=True)
+    images = images.double()
+    torch.testing.assert_close(loaded.eval()(images), trained(images), rtol=0, atol=0)
+
+
 def test_every_parameter_has_a_gradient(model, images, randomised):
     """A randomised model, because the gradients before a head of zeros are 0."""
     model = randomised(model).train()

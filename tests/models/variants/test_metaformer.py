@@ -99,23 +99,17 @@ def test_with_the_weights_of_timm_s_vit_the_logits_are_those_of_timm_s_vit(posit
         if position == "sincos"
         else VisionTransformer(**sizes, class_token=False, global_pool="avg", fc_norm=False)
     )
-    ours = build(position=position, channel_hidden=4 * C, gelu="erf").double().eval()
-    fixed = theirs.pos_embed.clone()
-    theirs = randomised(theirs)
-    weights = list(theirs.state_dict().items())
-    assert weights[0][0] == "pos_embed"  # then in the order of the layers, as ours without the embedding
+    ours: Any = build(position=position, channel_hidden=4 * C, gelu="erf").double().eval()
+    if position == "sincos":
+        torch.testing.assert_close(ours.stem.position.embedding.float(), theirs.pos_embed[0], rtol=0, atol=1e-6)
+    layers = randomised(theirs).state_dict()  # in the same order, after the position embedding
+    embedding = layers.pop("pos_embed")[0]
     names = [name for name in ours.state_dict() if "position" not in name]
-    layers = [(name, tensor) for name, tensor in weights if name != "pos_embed"]
-    renamed = {name: tensor for name, (_, tensor) in zip(names, layers, strict=True)}
-    if position == "learned":
-        renamed["stem.position.embedding"] = theirs.pos_embed.detach()[0]
-    else:
-        assert torch.equal(theirs.pos_embed.float(), fixed)
-    ours.load_state_dict(renamed)
+    renamed = dict(zip(names, layers.values(), strict=True))
+    ours.load_state_dict(renamed | {"stem.position.embedding": embedding})
     images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
-    # timm computes the sines and cosines in float32
     expected = theirs(images)
-    torch.testing.assert_close(ours(images), expected, rtol=0, atol=1e-6 * expected.abs().max().item())
+    torch.testing.assert_close(ours(images), expected, rtol=0, atol=1e-12 * expected.abs().max().item())
 
 
 STEM_CONVOLUTIONS = {  # of images of 32 x 32 pixels: channels in, channels out, kernel, positions out
