@@ -4,7 +4,7 @@
     python benchmarks/cpu_training.py --change fused_convmixer --model convmixer_256_8 --batch 128 --out mine.json
 
 A change is one or several rewrites of mixlab.speed.training_rewrites, separated by commas: fused_convmixer,
-native_depthwise, split_depthwise, native_gelu, unfused_attention.
+native_depthwise, split_depthwise, untransposed_mixer, native_gelu, unfused_attention.
 
 Each step is forward, cross-entropy and backward on random images, with and without the change in turn. Freed memory is
 retained, as in a training. The errors of both gradients are measured as well, relative to the gradients of stock

@@ -25,6 +25,14 @@ def test_all_rewrites_have_the_results_of_the_stock_modules(model, rewrite, prec
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("names", [("untransposed_mixer",), ("untransposed_mixer", "native_gelu")])
+def test_the_rewrites_of_a_mixer_have_the_results_of_its_modules(names, precision):
+    torch.manual_seed(0)
+    mixer, images = create_model("mixer_nano", classes=3), torch.randn(4, 3, 32, 32)
+    assert equals_stock(mixer, images, TrainingRewrites(names), ComputeMode(precision))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("factor", [1.02, float("nan")])
 def test_a_wrong_gradient_is_found(model, monkeypatch, precision, factor):
     right = depthwise._weight_gradient

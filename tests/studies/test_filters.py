@@ -125,7 +125,9 @@ def test_a_filter_of_permuted_images_has_the_same_response_to_the_original_ones_
     assert (arranged * image[0, 0].numpy()).sum(axis=(1, 2)) == pytest.approx(response)
 
 
-@pytest.mark.parametrize("transform", [Transform("permute_all_pixels"), Transform("permute_patches_and_pixels", patch_size=6)])
+@pytest.mark.parametrize(
+    "transform", [Transform("permute_all_pixels"), Transform("permute_patches_and_pixels", patch_size=6)]
+)
 def test_pixels_that_move_between_patches_have_no_sources(transform):
     assert source_positions(transform, (SIZE, SIZE), PATCH) is None
 

@@ -14,19 +14,27 @@ from mixlab.speed.rewrites.convmixer import fuse_convmixer
 from mixlab.speed.rewrites.cuda_depthwise import DepthwiseKernel, use_kernels
 from mixlab.speed.rewrites.depthwise import has_wide_depthwise, native_depthwise, split_depthwise
 from mixlab.speed.rewrites.gelu import has_gelu, native_gelu
+from mixlab.speed.rewrites.mixer import has_mixer_block, untranspose_mixer
 
 Rewrite = Literal[
-    "fused_convmixer", "native_depthwise", "split_depthwise", "native_gelu", "unfused_attention", "compiled"
+    "fused_convmixer",
+    "native_depthwise",
+    "split_depthwise",
+    "untransposed_mixer",
+    "native_gelu",
+    "unfused_attention",
+    "compiled",
 ]
 
 _REPLACE: Mapping[Rewrite, Callable[[nn.Module], nn.Module]] = {
     "fused_convmixer": fuse_convmixer,
     "native_depthwise": native_depthwise,
     "split_depthwise": split_depthwise,
+    "untransposed_mixer": untranspose_mixer,
     "native_gelu": native_gelu,
     "compiled": compile_steps,
 }
-_USE_NATIVE_KERNELS: Sequence[Rewrite] = ("fused_convmixer", "native_depthwise", "native_gelu")
+_USE_NATIVE_KERNELS: Sequence[Rewrite] = ("fused_convmixer", "native_depthwise", "untransposed_mixer", "native_gelu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +98,8 @@ def cpu_rewrites(
         names.append("fused_convmixer")
     elif has_wide_depthwise(model):
         names.append("native_depthwise" if kernel_build else "split_depthwise")
+    if kernel_build and has_mixer_block(model):
+        names.append("untransposed_mixer")
     if kernel_build and has_gelu(model) and "fused_convmixer" not in names:
         names.append("native_gelu")
     if precision != "fp32" and uses_attention(model, image_shape):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mixlab.speed.kernels.gelu import gelu
+from mixlab.speed.kernels.gelu import biased_gelu_, gelu, gelu_
 from mixlab.speed.rewrites.gelu import NativeGelu, has_gelu, native_gelu
 from mixlab.zoo.architecture import create_model
 
@@ -19,6 +19,31 @@ def test_gradients_are_those_of_finite_differences(approximate):
     assert torch.autograd.gradcheck(
         lambda inputs: gelu(inputs, approximate), torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
     )
+
+
+@pytest.mark.parametrize("rows", [1, 16, 35])
+def test_overwritten_inputs_have_the_same_values_and_gradients(approximate, rows):
+    inputs = torch.randn(rows, 21, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(21, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(rows, 21, dtype=torch.float64)
+    expected = F.gelu(inputs + bias, approximate=approximate)
+    for outputs in (biased_gelu_(inputs * 1, bias, approximate), gelu_(inputs + bias, approximate)):
+        torch.testing.assert_close(outputs, expected)
+        torch.testing.assert_close(
+            torch.autograd.grad((outputs * weights).sum(), [inputs, bias]),
+            torch.autograd.grad((expected * weights).sum(), [inputs, bias], retain_graph=True),
+        )
+
+
+def test_results_do_not_depend_on_the_number_of_threads(approximate):
+    inputs, bias, before = torch.randn(70, 300), torch.randn(300, requires_grad=True), torch.get_num_threads()
+    found = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        outputs = biased_gelu_(inputs.clone().requires_grad_(), bias, approximate)
+        found.append((outputs, *torch.autograd.grad(outputs.square().sum(), bias)))
+    torch.set_num_threads(before)
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,9 @@ DAVIT = (
 )
 
 
+MIXER = ("model=mixer_nano", "config={depth = 1}")
+
+
 LONG = "steps=100000"  # a training for which the native kernels are compiled
 
 
@@ -176,6 +179,7 @@ class TestExecutions:
             ((LONG, *CONVMIXER), {("fp32", ("fused_convmixer",)), ("bf16", ("fused_convmixer",))}),
             (DAVIT, {("bf16", ("unfused_attention",))}),
             ((LONG, *DAVIT), {("fp32", ("native_gelu",)), ("bf16", ("native_gelu", "unfused_attention"))}),
+            ((LONG, *MIXER), {(name, ("untransposed_mixer", "native_gelu")) for name in ("fp32", "bf16")}),
             ((), set()),
         ],
     )

@@ -1,4 +1,4 @@
-// GELU and its derivative in one pass.
+// GELU and its derivative in one pass, alone or after a bias.
 #include "vector.h"
 
 #include <algorithm>
@@ -7,32 +7,83 @@
 namespace {
 
 constexpr int64_t kBlock = 4096;
+constexpr int64_t kRun = 16;  // rows whose gradients are added up in one sum
 
-template <class Number, class Activation>
-void activate(const Number* inputs, Number* values, Number* slopes, int64_t count, int threads) {
-  using Element = typename Arithmetic<Number>::Element;
+struct Shape {
+  int64_t rows, columns;
+};
+
+// `slopes` may be `inputs`. Without a bias, it is null.
+template <class Activation, class Number>
+void activate(const Number* inputs, const typename Arithmetic<Number>::Element* bias, Number* values, Number* slopes,
+              int64_t count) {
   constexpr int lanes = kLanes<Number>;
+  for (int64_t place = 0; place < count; place += lanes) {
+    const int left = static_cast<int>(std::min<int64_t>(lanes, count - place));
+    auto input = load(inputs + place, left), value = input, slope = input;
+    if (bias) input += load(bias + place, left);
+    Activation::apply(input, value, slope);
+    store(values + place, value, left);
+    store(slopes + place, slope, left);
+  }
+}
+
+template <class Activation, class Number>
+void activate_all(const Number* inputs, Number* values, Number* slopes, int64_t count, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int64_t start = 0; start < count; start += kBlock)
-    for (int64_t place = start; place < std::min(start + kBlock, count); place += lanes) {
-      const int left = static_cast<int>(std::min<int64_t>(lanes, count - place));
-      typename Vector<Element>::type value, slope;
-      Activation::apply(load(inputs + place, left), value, slope);
-      store(values + place, value, left);
-      store(slopes + place, slope, left);
-    }
+    activate<Activation, Number>(inputs + start, nullptr, values + start, slopes + start,
+                                 std::min(kBlock, count - start));
+}
+
+template <class Activation, class Number>
+void activate_rows(const Number* inputs, const typename Arithmetic<Number>::Element* bias, Number* values,
+                   Number* slopes, const Shape& shape, int threads) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int64_t row = 0; row < shape.rows; ++row) {
+    const int64_t start = row * shape.columns;
+    activate<Activation, Number>(inputs + start, bias, values + start, slopes + start, shape.columns);
+  }
+}
+
+// The gradients of the inputs, and their sums over each run of rows.
+template <class Number>
+void input_gradients(const Number* gradients, const Number* slopes, Number* outputs,
+                     typename Arithmetic<Number>::Element* sums, const Shape& shape, int threads) {
+  constexpr int lanes = kLanes<Number>;
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int64_t run = 0; run < shape.rows; run += kRun) {
+    auto* const run_sums = sums + run / kRun * shape.columns;
+    std::fill_n(run_sums, shape.columns, 0);
+    for (int64_t row = run; row < std::min(run + kRun, shape.rows); ++row)
+      for (int64_t column = 0; column < shape.columns; column += lanes) {
+        const int count = static_cast<int>(std::min<int64_t>(lanes, shape.columns - column));
+        const int64_t place = row * shape.columns + column;
+        const auto output = load(gradients + place, count) * load(slopes + place, count);
+        store(outputs + place, output, count);
+        store(run_sums + column, load(run_sums + column, count) + output, count);
+      }
+  }
 }
 
 }  // namespace
 
-#define EXPORT(Number, suffix)                                                                               \
-  extern "C" void gelu_##suffix(const Number* inputs, Number* values, Number* slopes, const int64_t* count, \
-                                int threads) {                                                              \
-    activate<Number, Gelu>(inputs, values, slopes, *count, threads);                                        \
-  }                                                                                                         \
-  extern "C" void tanh_gelu_##suffix(const Number* inputs, Number* values, Number* slopes,                  \
-                                     const int64_t* count, int threads) {                                   \
-    activate<Number, TanhGelu>(inputs, values, slopes, *count, threads);                                    \
+#define EXPORT_ACTIVATION(Activation, name, Number, suffix)                                                         \
+  extern "C" void name##_##suffix(const Number* inputs, Number* values, Number* slopes, const int64_t* count,       \
+                                  int threads) {                                                                    \
+    activate_all<Activation>(inputs, values, slopes, *count, threads);                                              \
+  }                                                                                                                 \
+  extern "C" void biased_##name##_##suffix(const Number* inputs, const Arithmetic<Number>::Element* bias,           \
+                                           Number* values, Number* slopes, const Shape* shape, int threads) {       \
+    activate_rows<Activation>(inputs, bias, values, slopes, *shape, threads);                                       \
+  }
+#define EXPORT(Number, suffix)                                                                                \
+  EXPORT_ACTIVATION(Gelu, gelu, Number, suffix)                                                               \
+  EXPORT_ACTIVATION(TanhGelu, tanh_gelu, Number, suffix)                                                      \
+  extern "C" void biased_gelu_backward_##suffix(const Number* gradients, const Number* slopes, Number* outputs, \
+                                                Arithmetic<Number>::Element* sums, const Shape* shape,        \
+                                                int threads) {                                                \
+    input_gradients(gradients, slopes, outputs, sums, *shape, threads);                                       \
   }
 EXPORT(float, float32)
 EXPORT(double, float64)

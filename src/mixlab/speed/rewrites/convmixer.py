@@ -18,6 +18,7 @@ from mixlab.speed.kernels.activation_norm import (
     activation_norm,
     depthwise_activation_norm,
 )
+from mixlab.speed.rewrites.autocast import autocast
 
 
 class FusedConvMixerBlock(nn.Module):
@@ -32,7 +33,7 @@ class FusedConvMixerBlock(nn.Module):
         if not self.training:
             return self.pointwise(x + self.depthwise(x))
         convolution, activation, norm = _parts(self.depthwise)
-        x = _autocast(x)
+        x = autocast(x)
         mixed = depthwise_activation_norm(x, convolution.weight, _bias(convolution), activation, _parameters(norm))
         return self.pointwise(_tracked(mixed, norm))
 
@@ -58,12 +59,6 @@ def fuse_convmixer(model: nn.Module) -> nn.Module:
         assert isinstance(block, ConvMixerBlock)
         model.body[index] = FusedConvMixerBlock(block)
     return model
-
-
-def _autocast(images: Tensor) -> Tensor:
-    """The images in the type of the autocast context."""
-    device = images.device.type
-    return images.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else images
 
 
 def _parts(modules: Iterable[nn.Module]) -> tuple[nn.Conv2d, Activation, nn.BatchNorm2d]:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mixlab.speed.kernels.depthwise import depthwise_convolution
+from mixlab.speed.rewrites.autocast import autocast
 
 _MAX_COLUMNS = 3
 """The width of the kernels that oneDNN's fast weight gradient covers."""
@@ -39,11 +40,8 @@ class DepthwiseConv2d(nn.Conv2d):
     def forward(self, input: Float[Tensor, "image channel row column"]) -> Float[Tensor, "image channel row column"]:
         if not self.training:
             return super().forward(input)
-        weight, bias = self.weight, self.bias
-        if torch.is_autocast_enabled(input.device.type):
-            dtype = torch.get_autocast_dtype(input.device.type)
-            input, weight, bias = input.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
-        return self.convolve(input, weight, bias)
+        bias = None if self.bias is None else autocast(self.bias)
+        return self.convolve(autocast(input), autocast(self.weight), bias)
 
 
 def split_depthwise(model: nn.Module) -> nn.Module:

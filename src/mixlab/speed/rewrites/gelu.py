@@ -1,11 +1,13 @@
-"""GELU with its native kernel."""
+"""GELU with its native kernel, which in MLPs also adds the bias before it and sums its gradient."""
 
-from typing import Literal, cast
+from typing import cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from mixlab.speed.kernels.gelu import gelu
+from mixlab.models.mlp import Mlp
+from mixlab.speed.kernels.gelu import Approximation, biased_gelu_, gelu
 
 
 class NativeGelu(nn.GELU):
@@ -14,18 +16,39 @@ class NativeGelu(nn.GELU):
     def forward(self, input: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
         if not input.requires_grad:
             return super().forward(input)
-        return gelu(input, cast(Literal["none", "tanh"], self.approximate))
+        return gelu(input, cast(Approximation, self.approximate))
+
+
+class NativeMlp(nn.Module):
+    """`Mlp` with a native kernel in training. Its parameters and their names are those of `mlp`."""
+
+    def __init__(self, mlp: Mlp):
+        super().__init__()
+        self.first, self.activation, self.second = mlp.first, _native(mlp.activation), mlp.second
+        self.train(mlp.training)
+
+    def forward(self, x: Float[Tensor, "*axes feature"]) -> Float[Tensor, "*axes feature"]:
+        if not self.training:
+            return self.second(self.activation(self.first(x)))
+        hidden = F.linear(x, self.first.weight)
+        return self.second(biased_gelu_(hidden, self.first.bias, cast(Approximation, self.activation.approximate)))
 
 
 def native_gelu(model: nn.Module) -> nn.Module:
-    """Replace the GELU modules of `model`."""
+    """Replace the MLPs of `model`, and all other GELU modules. The parameters and their names stay the same."""
     for module in list(model.modules()):
         for name, child in module.named_children():
-            if type(child) is nn.GELU:
-                setattr(module, name, NativeGelu(child.approximate).train(child.training))
+            if type(child) is Mlp:
+                setattr(module, name, NativeMlp(child))
+            elif type(child) is nn.GELU:
+                setattr(module, name, _native(child))
     return model
 
 
 def has_gelu(model: nn.Module) -> bool:
     """Whether `native_gelu` changes anything."""
     return any(type(module) is nn.GELU for module in model.modules())
+
+
+def _native(activation: nn.GELU) -> NativeGelu:
+    return NativeGelu(activation.approximate).train(activation.training)
