@@ -1,0 +1,191 @@
+"""The result of the study of representations: similarities of pairs of runs, read against pairs of the same model."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from mixlab.report.axes import Axis
+from mixlab.report.figure import Figure
+from mixlab.report.forest_plot import forest_plot
+from mixlab.report.image_panels import ImageFigure, ImagePanel, sequential
+from mixlab.report.machine import machine_facts
+from mixlab.report.page import KeyValues, Section, Summary
+from mixlab.report.table import Cell, Column, Table
+from mixlab.report.text import pluralize
+from mixlab.stats.estimate import Estimate
+from mixlab.stats.intervals import proportion_interval
+from mixlab.studies.result import SCHEMA, Finding
+
+_CELL = 28  # pixels of a layer in a heat map
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two runs.
+
+    same_model   whether they are two seeds of one model
+    cka          of all pairs of layers
+    consistency  Cohen's kappa of their errors; None if it is not defined
+    """
+
+    a: str
+    b: str
+    same_model: bool
+    cka: Float[np.ndarray, "layer_a layer_b"]
+    consistency: float | None
+
+    @property
+    def similarity(self) -> float:
+        """The mean over the layers of both runs of the highest CKA with a layer of the other run."""
+        return float((self.cka.max(axis=1).mean() + self.cka.max(axis=0).mean()) / 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepresentationResult:
+    """Similarities of trained models: a StudyResult.
+
+    models    the model of each run
+    accuracy  top-1 on the images of the study
+    shape     answers with the class of the shapes, and with the class of the texture, for images with both cues
+    """
+
+    data: str
+    settings: Mapping[str, Any]
+    models: Mapping[str, str]
+    accuracy: Mapping[str, Estimate]
+    pairs: tuple[Pair, ...]
+    shape: Mapping[str, tuple[int, int]]
+    images: int
+    environment: Mapping[str, Any]
+
+    @property
+    def title(self) -> str:
+        return "How similar are the features and the errors of trained models?"
+
+    @property
+    def kicker(self) -> str:
+        return f"mixlab study representation: {self.data}, {pluralize(len(self.models), 'run')}"
+
+    @property
+    def summary(self) -> Summary:
+        same = [pair.similarity for pair in self.pairs if pair.same_model]
+        other = [pair.similarity for pair in self.pairs if not pair.same_model]
+        parts = [f"{fmean(other):.2f} between models"] if other else []
+        parts += [f"{fmean(same):.2f} between seeds of one model"] if same else []
+        missing = "" if same else " Without two runs of one model, there is no reference for these values."
+        return Summary(
+            f"The mean CKA with the most similar layer is {', and '.join(parts)}.{missing}",
+            f"On {pluralize(self.images, 'test image')}. Its uncertainty over seeds needs several runs of each model.",
+        )
+
+    @cached_property
+    def by_models(self) -> dict[tuple[str, str], list[Pair]]:
+        """The pairs of runs, by their models in the order of the runs."""
+        order = list(dict.fromkeys(self.models.values()))
+        found: dict[tuple[str, str], list[Pair]] = {}
+        for pair in self.pairs:
+            first, second = sorted((self.models[pair.a], self.models[pair.b]), key=order.index)
+            found.setdefault((first, second), []).append(pair)
+        return found
+
+    def findings(self) -> list[Finding]:
+        return []
+
+    def tables(self) -> list[Table]:
+        rows: list[dict[str, Cell]] = []
+        for (a, b), pairs in self.by_models.items():
+            kappas = [pair.consistency for pair in pairs if pair.consistency is not None]
+            rows.append(
+                {
+                    "a": a,
+                    "b": b,
+                    "pairs": len(pairs),
+                    "cka": fmean(pair.similarity for pair in pairs),
+                    "lowest": min(pair.similarity for pair in pairs),
+                    "highest": max(pair.similarity for pair in pairs),
+                    "kappa": fmean(kappas) if kappas else None,
+                }
+            )
+        columns = [
+            Column("a", "model"),
+            Column("b", "and"),
+            Column("pairs", "pairs of runs"),
+            Column("cka", "CKA", digits=3),
+            Column("lowest", "lowest", digits=3),
+            Column("highest", "highest", digits=3),
+            Column("kappa", "error consistency", digits=3),
+        ]
+        notes = [
+            "CKA: debiased, mean over the layers of the highest value with a layer of the other run. Rows with the "
+            "same model twice are pairs of seeds, the reference for the others.",
+            "Error consistency: Cohen's kappa of correct and wrong answers; 0 if models agree as often as independent "
+            "models with their accuracies.",
+        ]
+        return [Table("Similarity of pairs", columns, rows, notes), self._runs_table()]
+
+    def _runs_table(self) -> Table:
+        rows: list[dict[str, Cell]] = [
+            {
+                "run": name,
+                "model": model,
+                "top1": self.accuracy[name],
+                "either": 100 * sum(self.shape[name]) / self.images,
+                "shape": self.shape_share(name),
+            }
+            for name, model in self.models.items()
+        ]
+        columns = [
+            Column("run", "run"),
+            Column("model", "model"),
+            Column("top1", "top-1", "%", digits=1, uncertainty="interval"),
+            Column("either", "either cue", "%", digits=1),
+            Column("shape", "shape of either", "%", digits=1, uncertainty="interval"),
+        ]
+        note = (
+            "The images of the last columns have the Fourier phases of one image, which determine its shapes, and the "
+            "amplitudes of an image of another class. Either cue: answers with one of the two classes. Intervals are "
+            "over images."
+        )
+        return Table("Runs", columns, rows, [note])
+
+    def shape_share(self, name: str) -> Estimate | None:
+        """The share of shape among the answers with one of the two cues; None without such answers."""
+        shapes, textures = self.shape[name]
+        return proportion_interval(shapes, shapes + textures) if shapes + textures else None
+
+    def figures(self) -> list[Figure | ImageFigure]:
+        panels = []
+        for (a, b), (pair, *_) in self.by_models.items():
+            first, second = (self.models[pair.a], self.models[pair.b])
+            heading = f"{first} (down) and {second} (across)" + (", two seeds" if a == b else "")
+            image = sequential(pair.cka.clip(0, 1)).repeat(_CELL, axis=0).repeat(_CELL, axis=1)
+            panels.append(ImagePanel(heading, image, f"CKA of the layers of {a} and {b}: {pair.similarity:.2f}"))
+        caption = "Debiased CKA of each layer with each layer, from 0 (the colour of the page) to 1 (blue)."
+        figures: list[Figure | ImageFigure] = [ImageFigure("Similarity of layers", panels, caption)]
+        shares = {name: share for name in self.models if (share := self.shape_share(name)) is not None}
+        if shares:
+            axis, caption = Axis("Shape", "%", digits=0), "Lines are 95 % intervals over images."
+            figures.append(forest_plot("Answers with the class of the shapes", shares, axis, caption=caption))
+        return figures
+
+    def details(self) -> Section:
+        return Section("Run details", [KeyValues(machine_facts(dict(self.environment)))])
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "data": self.data,
+            "settings": dict(self.settings),
+            "environment": dict(self.environment),
+            "runs": {
+                name: {"model": model, "top1": asdict(self.accuracy[name]), "shape_and_texture": self.shape[name]}
+                for name, model in self.models.items()
+            },
+            "pairs": [asdict(pair) | {"cka": pair.cka.tolist(), "similarity": pair.similarity} for pair in self.pairs],
+            "findings": [],
+        }

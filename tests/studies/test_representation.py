@@ -1,0 +1,92 @@
+"""Representations of runs: similarity, consistency and cues, on runs of a few steps."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mixlab.data.dataset import Dataset
+from mixlab.errors import UserError
+from mixlab.studies import representation
+from mixlab.studies.cue_conflict import partners, with_amplitudes_of
+from mixlab.studies.representation import Settings, layers_of
+from mixlab.studies.representation_result import RepresentationResult
+from mixlab.studies.result import study_page
+from mixlab.training.launch import launch
+from mixlab.training.recipes.parse import parse_training_recipe
+from mixlab.zoo.architecture import architecture
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def runs(tmp_path: Path, shades: Dataset, tiny_recipe: dict[str, Any]) -> tuple[str, ...]:
+    """Two seeds of a Mixer, and a ConvMixer."""
+    other = {"model": "convmixer_nano", "config": {"patch_size": 4, "channels": 8, "kernel_size": 3, "depth": 2}}
+    folders = []
+    for name, changes in (("a", {}), ("b", {"seed": 1}), ("c", other)):
+        recipe = parse_training_recipe(tiny_recipe | changes, name)
+        folders.append(str(launch(recipe, shades, CPU, tmp_path / name, log=lambda text: None, quiet=True).path))
+    return tuple(folders)
+
+
+def run(shades: Dataset, runs: tuple[str, ...], **settings: int) -> RepresentationResult:
+    return representation.run(shades, Settings(runs=runs, **settings), quiet=True, log=lambda text: None)
+
+
+def test_all_pairs_are_compared_layer_by_layer(shades, runs):
+    result = run(shades, runs, batch=12)
+    assert result.images == 12
+    assert [(pair.same_model, pair.cka.shape) for pair in result.pairs] == [
+        (True, (1, 1)),
+        (False, (1, 2)),
+        (False, (1, 2)),
+    ]
+    assert all(pair.similarity <= 1 + 1e-9 for pair in result.pairs)
+    tables = result.tables()
+    assert [row["pairs"] for row in tables[0].rows] == [1, 2]
+    html = study_page(result).html()
+    assert html.count("<img") == 2
+    assert len(result.to_dict()["pairs"]) == 3
+
+
+def test_a_copy_of_a_run_has_the_same_features_and_errors(shades, runs, tmp_path):
+    copy = str(shutil.copytree(runs[0], tmp_path / "copy"))
+    (pair,) = run(shades, (runs[0], copy), batch=12).pairs
+    assert pair.cka == pytest.approx(np.ones((1, 1)))
+    assert pair.consistency in (None, pytest.approx(1))
+
+
+def test_bad_runs_and_too_few_images_are_refused(shades, runs):
+    with pytest.raises(UserError, match="give --runs with two or more folders"):
+        run(shades, runs[:1])
+    with pytest.raises(UserError, match="has 12 test images, but the study needs 64"):
+        run(shades, runs)
+    renamed = Dataset("others", ("black", "white"), shades.splits)
+    with pytest.raises(UserError, match="trained on other classes"):
+        run(renamed, runs)
+
+
+def test_images_with_both_cues_have_the_phases_of_one_and_the_amplitudes_of_the_other():
+    shapes, textures = torch.randn(2, 3, 3, 8, 10, dtype=torch.float64)
+    made = torch.fft.fft2(with_amplitudes_of(shapes, textures))
+    assert torch.allclose(made.abs(), torch.fft.fft2(textures).abs())
+    phases = (made / torch.fft.fft2(shapes)).angle().flatten(2)[..., 1:]
+    assert torch.allclose(phases, torch.zeros_like(phases), atol=1e-9)
+    assert torch.allclose(with_amplitudes_of(shapes, shapes), shapes)
+
+
+def test_a_partner_is_of_another_class():
+    labels = np.arange(60) % 3
+    assert (labels[partners(labels, seed=0)] != labels).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [("mixer_nano", 6), ("convmixer_nano", 8), ("davit_nano", 6), ("vit_nano", 5), ("resnet_nano", 4)],
+)
+def test_the_layers_of_a_model_are_its_blocks(name, layers):
+    assert len(layers_of(architecture(name).on_meta())) == layers
