@@ -166,3 +166,13 @@ def test_a_model_without_known_modules_is_refused():
     settings = Settings(models=(f"variant:pooling_mixer:{sizes}",))
     with pytest.raises(UserError, match="no modules that the study knows"):
         mixing.run(settings, quiet=True, log=print)
+
+
+def test_with_fixed_weights_every_place_of_a_window_has_the_same_gradient_up_to_its_weight():
+    ranks = {}
+    for kind in ("window attention", "window attention" + FIXED):
+        one = modules("davit_nano", kind)[0]  # one head
+        _, _, gradients = one.rows(8, torch.Generator().manual_seed(0))
+        ranks[kind] = set(torch.linalg.matrix_rank(gradients, rtol=1e-9).tolist())
+    assert ranks["window attention" + FIXED] == {1}
+    assert min(ranks["window attention"]) > 1
