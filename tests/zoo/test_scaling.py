@@ -109,31 +109,54 @@ CELL: dict[str, list[Any]] = {
 }  # fmt: skip
 
 
-def deviations(fields: dict[str, Any], targets: tuple[int, int]) -> list[float]:
+TARGETS: Any = {"parameters": 300_000, "macs": 4_860_000}
+
+
+def deviations(fields: dict[str, Any]) -> list[float]:
     found = architecture("variant:metaformer", **fields)
-    return [found.parameters / targets[0] - 1, found.macs / targets[1] - 1]
+    return [found.parameters / TARGETS["parameters"] - 1, found.macs / TARGETS["macs"] - 1]
 
 
 def test_no_other_hidden_width_matches_both_costs_more_closely():
-    targets = (300_000, 4_860_000)
-    fields = matched_config("variant:metaformer", CELL | {"mixing": ["depthwise"], "channels": [48, 64]}, *targets)
-    reached = max(map(abs, deviations(fields, targets)))
+    fields = matched_config("variant:metaformer", CELL | {"mixing": ["depthwise"], "channels": [48, 64]}, TARGETS)
+    reached = max(map(abs, deviations(fields)))
     assert reached < 0.02
     for channels, step in [(fields["channels"], -2), (fields["channels"], 2)]:
         other = fields | {"channels": channels, "channel_hidden": fields["channel_hidden"] + step}
-        assert reached <= max(map(abs, deviations(other, targets)))
+        assert reached <= max(map(abs, deviations(other)))
 
 
 def test_costs_that_no_candidate_has_are_refused_with_the_closest():
     with pytest.raises(UserError) as refused:
-        matched_config("variant:metaformer", CELL | {"mixing": ["attention"], "channels": [48, 64]}, 300_000, 9_000_000)
+        matched_config(
+            "variant:metaformer",
+            CELL | {"mixing": ["attention"], "channels": [48, 64]},
+            TARGETS | {"macs": 9_000_000},
+        )
     assert str(refused.value) == (
-        "variant:metaformer can't have 300,000 parameters and 9,000,000 multiply-accumulates within 2.0% with these "
-        "candidates: give more widths or depths, or a larger tolerance. The closest deviates by 30.0%: "
-        "channels=64, channel_hidden=354."
+        "variant:metaformer can't have parameters=300,000 and macs=9,000,000 within 2.0% with these candidates: give "
+        "more widths or depths, or a larger tolerance. The closest deviates by 30.0%: channels=64, channel_hidden=354."
     )
     with pytest.raises(UserError, match=r"or a larger tolerance\.$"):
-        matched_config("variant:metaformer", CELL | {"mixing": ["attention"]}, 1000, 1000)
+        matched_config("variant:metaformer", CELL | {"mixing": ["attention"]}, {"parameters": 1000})
+
+
+@pytest.mark.parametrize(
+    ("tokens", "channels", "widths"),
+    [
+        ("shared", "per-patch", {"channels": [8], "token_hidden": [8, 12, 16, 20]}),
+        ("grouped", "shared", {"channels": [48, 56, 64]}),
+        ("grouped", "per-patch", {"channels": [8], "token_hidden": [4, 8, 12]}),
+        ("per-channel", "shared", {"channels": [16, 24]}),
+        ("per-channel", "per-patch", {"channels": [8], "token_hidden": [4, 8, 12]}),
+    ],
+)
+def test_mixers_with_any_tying_can_have_the_parameters_of_a_mixer_up_to_2_percent(tokens, channels, widths):
+    target = architecture("mixer_nano").parameters
+    tying = {"token_weights": [tokens], "channel_weights": [channels], "token_hidden": [16]}
+    sizes = {"image_size": [32], "classes": [10], "patch_size": [4], "depth": [6]}
+    fields = matched_config("variant:untied_mixer", tying | sizes | widths, {"parameters": target})
+    assert architecture("variant:untied_mixer", **fields).parameters == pytest.approx(target, rel=0.02)
 
 
 @pytest.mark.long
@@ -143,6 +166,5 @@ def test_costs_that_no_candidate_has_are_refused_with_the_closest():
 def test_all_combinations_of_stem_mixing_and_shape_have_the_same_costs_up_to_2_percent(mixing, stem, shape):
     depths = [(3, 1, 1), (3, 2, 1)] if (mixing, shape) == ("attention", "pyramid") else [(4, 1, 1)]
     cell = CELL | {"mixing": [mixing], "stem": [stem], "shape": [shape], "channels": [64, 96], "depths": depths}
-    targets = (300_000, 4_860_000)
-    fields = matched_config("variant:metaformer", cell, *targets)
-    assert max(map(abs, deviations(fields, targets))) <= 0.02
+    fields = matched_config("variant:metaformer", cell, TARGETS)
+    assert max(map(abs, deviations(fields))) <= 0.02

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 from mixlab.errors import UserError
 from mixlab.zoo.architecture import FAMILIES, Architecture, architecture
@@ -40,52 +40,47 @@ def scaled_config(
 
 
 def matched_config(
-    name: str, candidates: Mapping[str, Sequence[Any]], parameters: int, macs: int, tolerance: float = 0.02
+    name: str,
+    candidates: Mapping[str, Sequence[Any]],
+    targets: Mapping[Literal["parameters", "macs"], int],
+    tolerance: float = 0.02,
 ) -> dict[str, Any]:
-    """The config fields with which parameters and multiply-accumulates are both closest to their targets.
+    """The config fields with which all costs in `targets` are closest to them: parameters, MACs, or both at once.
 
     candidates  values of each field to try, such as {"mixing": ["attention"], "channels": [56, 64]}. All combinations
-                are tried, each with the best `channel_hidden`, an even number. Both costs are linear functions of it.
-    tolerance   the largest deviation of either cost, as a fraction of its target
+                are tried, each with the best even `channel_hidden`, of which both costs are linear functions.
+    tolerance   the largest deviation of a cost, as a fraction of its target
 
     Raises UserError if no combination is within the tolerance.
     """
+
+    def relative_costs(fields: Mapping[str, Any]) -> list[float]:
+        found = architecture(name, **fields)
+        return [getattr(found, cost) / target for cost, target in targets.items()]
+
+    def deviation(fields: Mapping[str, Any]) -> float:
+        return max(abs(cost - 1) for cost in relative_costs(fields))
+
     solved = []
     for values in product(*candidates.values()):
         fields = dict(zip(candidates, values, strict=True))
-        if (hidden := _best_hidden(name, fields, parameters, macs)) > 0:
+        # With the best width, one cost is as much too high as the other is too low: their sum is that of the targets.
+        narrow, wide = (sum(relative_costs(fields | {"channel_hidden": hidden})) for hidden in (2, 4))
+        if (hidden := 2 + 2 * round((len(targets) - narrow) / (wide - narrow))) > 0:
             solved.append(fields | {"channel_hidden": hidden})
-
-    def deviation(fields: Mapping[str, Any]) -> float:
-        found = architecture(name, **fields)
-        return max(abs(found.parameters / parameters - 1), abs(found.macs / macs - 1))
-
     best = min(solved, key=deviation, default=None)
     if best is not None and deviation(best) <= tolerance:
         return best
+    wanted = " and ".join(f"{cost}={target:,}" for cost, target in targets.items())
     message = (
-        f"{name} can't have {parameters:,} parameters and {macs:,} multiply-accumulates within {tolerance:.1%} with "
-        "these candidates: give more widths or depths, or a larger tolerance."
+        f"{name} can't have {wanted} within {tolerance:.1%} with these candidates: give more widths or depths, or a "
+        "larger tolerance."
     )
     if best is not None:
         chosen = [field for field in best if field == "channel_hidden" or len(candidates[field]) > 1]
         values = ", ".join(f"{field}={best[field]}" for field in chosen)
         message += f" The closest deviates by {deviation(best):.1%}: {values}."
     raise UserError(message)
-
-
-def _best_hidden(name: str, fields: Mapping[str, Any], parameters: int, macs: int) -> int:
-    """The `channel_hidden` with the least deviation: one cost is as much too high as the other is too low.
-
-    It is at most 0 if the other layers alone are above the targets.
-    """
-
-    def relative_cost(hidden: int) -> float:
-        found = architecture(name, **fields, channel_hidden=hidden)
-        return found.parameters / parameters + found.macs / macs
-
-    narrow, wide = relative_cost(2), relative_cost(4)
-    return 2 + 2 * round((2 - narrow) / (wide - narrow))
 
 
 def _widths(base: Mapping[str, Any], step: int) -> dict[str, Any]:
