@@ -12,15 +12,15 @@ struct Shape {
   int64_t images, positions, channels;
 };
 
-// Calls `pass(start, channel, place, count)` for each image and vector of `count` channels. `start` is the offset of its
-// first position, `place` that of its sum.
+// Calls `pass(start, channel, place, count)` for each image and each vector of `count` channels. `start` is the offset of
+// its first position, `place` that of its sum.
 template <class Number, class Pass>
-void for_each_vector(const Shape& shape, int threads, const Pass& pass) {
+void for_each_image(const Shape& shape, int threads, const Pass& pass) {
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int64_t image = 0; image < shape.images; ++image)
-    for (int64_t channel = 0; channel < shape.channels; channel += kLanes<Number>)
-      pass(image * shape.positions * shape.channels + channel, channel, image * shape.channels + channel,
-           static_cast<int>(std::min<int64_t>(kLanes<Number>, shape.channels - channel)));
+    for_each_vector<Number>(0, shape.channels, [&](int64_t channel, auto count) {
+      pass(image * shape.positions * shape.channels + channel, channel, image * shape.channels + channel, count);
+    });
 }
 
 // Calls `run(first, length)` for each run of positions.
@@ -33,12 +33,13 @@ template <class Number, class Activation>
 void activate(const Number* inputs, const typename Arithmetic<Number>::Element* biases,
               const ActivationOutputs<Number>& outputs, const Shape& shape, int threads) {
   using Element = typename Arithmetic<Number>::Element;
-  for_each_vector<Number>(shape, threads, [&](int64_t start, int64_t channel, int64_t place, int count) {
+  for_each_image<Number>(shape, threads, [&](int64_t start, int64_t channel, int64_t place, auto count) {
     Moments<Element> moments = {};
     const V<Element> bias = load(biases + channel, count);
     for_each_run(shape, [&](int64_t first, int64_t length) {
       moments.add_run(length, [&](int64_t index) {
         const int64_t offset = start + (first + index) * shape.channels;
+        prefetch(inputs + offset + kAhead * shape.channels);
         V<Element> value, slope;
         Activation::apply(load(inputs + offset, count) + bias, value, slope);
         store(outputs.values + offset, value, count);
@@ -56,17 +57,15 @@ template <class Number>
 void normalise(const Number* values, const typename Arithmetic<Number>::Element* mean,
                const typename Arithmetic<Number>::Element* scale, const typename Arithmetic<Number>::Element* shift,
                const Number* residual, Number* outputs, const Shape& shape, int threads) {
-  constexpr int lanes = kLanes<Number>;
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int64_t row = 0; row < shape.images * shape.positions; ++row)
-    for (int64_t channel = 0; channel < shape.channels; channel += lanes) {
-      const int count = static_cast<int>(std::min<int64_t>(lanes, shape.channels - channel));
+    for_each_vector<Number>(0, shape.channels, [&](int64_t channel, auto count) {
       const int64_t offset = row * shape.channels + channel;
       auto output = (load(values + offset, count) - load(mean + channel, count)) * load(scale + channel, count) +
                     load(shift + channel, count);
       if (residual) output += load(residual + offset, count);
       store(outputs + offset, output, count);
-    }
+    });
 }
 
 // Per image and channel: the sum of the gradients, and that of the gradients times the centred values.
@@ -75,13 +74,15 @@ void sum_gradients(const Number* gradients, const Number* values, const typename
                    typename Arithmetic<Number>::Element* sums, typename Arithmetic<Number>::Element* products,
                    const Shape& shape, int threads) {
   using Element = typename Arithmetic<Number>::Element;
-  for_each_vector<Number>(shape, threads, [&](int64_t start, int64_t channel, int64_t place, int count) {
+  for_each_image<Number>(shape, threads, [&](int64_t start, int64_t channel, int64_t place, auto count) {
     V<Element> sum = {}, product = {};
     const V<Element> mean = load(means + channel, count);
     for_each_run(shape, [&](int64_t first, int64_t length) {
       V<Element> run_sum = {}, run_product = {};
       for (int64_t position = first; position < first + length; ++position) {
         const int64_t offset = start + position * shape.channels;
+        prefetch(gradients + offset + kAhead * shape.channels);
+        prefetch(values + offset + kAhead * shape.channels);
         const V<Element> gradient = load(gradients + offset, count);
         run_sum += gradient;
         run_product += gradient * (load(values + offset, count) - mean);
@@ -99,13 +100,14 @@ template <class Number>
 void input_gradients(const NormGradients<Number>& from, Number* outputs, typename Arithmetic<Number>::Element* sums,
                      const Shape& shape, int threads) {
   using Element = typename Arithmetic<Number>::Element;
-  for_each_vector<Number>(shape, threads, [&](int64_t start, int64_t channel, int64_t place, int count) {
+  for_each_image<Number>(shape, threads, [&](int64_t start, int64_t channel, int64_t place, auto count) {
     const auto gradient = from.of(channel, count);
     V<Element> sum = {};
     for_each_run(shape, [&](int64_t first, int64_t length) {
       V<Element> run = {};
       for (int64_t position = first; position < first + length; ++position) {
         const int64_t offset = start + position * shape.channels;
+        from.prefetch(offset + kAhead * shape.channels);
         const V<Element> value = gradient(offset);
         store(outputs + offset, value, count);
         run += value;

@@ -53,15 +53,18 @@ void with_taps(int64_t left, const Function& function) {
   }
 }
 
-// Adds the products with Taps columns of the kernel to kColumns sums. Each input is loaded once per row of the kernel.
+// kColumns sums of the products with Taps columns of the kernel. They continue the sums `before`, if there are any.
+// Each input is loaded once per row of the kernel.
 template <class Element, int Taps>
 void correlate(const V<Element>* inputs, const V<Element>* weights, int64_t step, const Shape& shape,
-               V<Element>* sums) {
+               const V<Element>* before, V<Element>* sums) {
   const int64_t width = shape.padded_columns();
   V<Element> sum[kColumns];
-  for (int output = 0; output < kColumns; ++output) sum[output] = sums[output];
+#pragma GCC unroll 32
+  for (int output = 0; output < kColumns; ++output) sum[output] = before ? before[output] : V<Element>{};
   for (int64_t row = 0; row < shape.kernel_rows; ++row, inputs += width, weights += step * shape.kernel_columns) {
     V<Element> weight[Taps];
+#pragma GCC unroll 32
     for (int tap = 0; tap < Taps; ++tap) weight[tap] = weights[tap * step];
 #pragma GCC unroll 32
     for (int column = 0; column < kColumns + Taps - 1; ++column) {
@@ -71,6 +74,7 @@ void correlate(const V<Element>* inputs, const V<Element>* weights, int64_t step
         if (column - tap >= 0 && column - tap < kColumns) sum[column - tap] += weight[tap] * input;
     }
   }
+#pragma GCC unroll 32
   for (int output = 0; output < kColumns; ++output) sums[output] = sum[output];
 }
 
@@ -78,14 +82,14 @@ void correlate(const V<Element>* inputs, const V<Element>* weights, int64_t step
 template <class Element>
 void correlate_row(const V<Element>* plane, const V<Element>* weights, int64_t step, const Shape& shape,
                    V<Element>* sums) {
-  for (int64_t column = 0; column < shape.columns; column += kColumns) {
-    for (int output = 0; output < kColumns; ++output) sums[column + output] = V<Element>{};
+  for (int64_t column = 0; column < shape.columns; column += kColumns)
     for (int64_t tap = 0; tap < shape.kernel_columns;)
       with_taps(shape.kernel_columns - tap, [&](auto taps) {
-        correlate<Element, taps>(plane + column + tap, weights + tap * step, step, shape, sums + column);
+        V<Element>* const row_sums = sums + column;
+        correlate<Element, taps>(plane + column + tap, weights + tap * step, step, shape, tap ? row_sums : nullptr,
+                                 row_sums);
         tap += taps;
       });
-  }
 }
 
 // Adds the products of the gradients and the shifted inputs to Rows rows of Taps sums each.
@@ -151,13 +155,11 @@ template <class Number, class Finish>
 void forward(const Number* images, const typename Arithmetic<Number>::Element* weights, const Shape& shape,
              int threads, const Finish& finish) {
   using Element = typename Arithmetic<Number>::Element;
-  constexpr int lanes = kLanes<Number>;
   for_each_task(shape, threads, [&](int64_t group, int64_t first, int64_t end) {
     const auto plane = buffer<Element>(shape.padded_size());
     const auto row_sums = buffer<Element>(shape.padded_columns());
     const auto kernel = buffer<Element>(shape.taps());
-    for (int64_t channel = first; channel < end; channel += lanes) {
-      const int count = static_cast<int>(std::min<int64_t>(lanes, end - channel));
+    for_each_vector<Number>(first, end, [&](int64_t channel, auto count) {
       for (int64_t tap = 0; tap < shape.taps(); ++tap)
         kernel[tap] = load(weights + tap * shape.channels + channel, count);
       for (int64_t image = shape.first_image(group); image < shape.first_image(group + 1); ++image) {
@@ -173,7 +175,7 @@ void forward(const Number* images, const typename Arithmetic<Number>::Element* w
         }
         finish_row.end();
       }
-    }
+    });
   });
 }
 
@@ -184,7 +186,6 @@ void backward(const Number* images, const typename Arithmetic<Number>::Element* 
               typename Arithmetic<Number>::Element* weight_gradients,
               typename Arithmetic<Number>::Element* bias_gradients, const Gradient& gradient) {
   using Element = typename Arithmetic<Number>::Element;
-  constexpr int lanes = kLanes<Number>;
   const int64_t bottom = shape.kernel_rows - 1 - shape.pad_top, right = shape.kernel_columns - 1 - shape.pad_left;
   for_each_task(shape, threads, [&](int64_t group, int64_t first, int64_t end) {
     const auto plane = buffer<Element>(shape.padded_size());
@@ -192,8 +193,7 @@ void backward(const Number* images, const typename Arithmetic<Number>::Element* 
     const auto row_sums = buffer<Element>(shape.padded_columns());
     const auto kernel = buffer<Element>(shape.taps());
     const int64_t width = shape.padded_columns();
-    for (int64_t channel = first; channel < end; channel += lanes) {
-      const int count = static_cast<int>(std::min<int64_t>(lanes, end - channel));
+    for_each_vector<Number>(first, end, [&](int64_t channel, auto count) {
       for (int64_t tap = 0; tap < shape.taps(); ++tap)
         kernel[tap] = load(weights + tap * shape.channels + channel, count);
       const auto sums = buffer<Element>(shape.taps());
@@ -224,7 +224,7 @@ void backward(const Number* images, const typename Arithmetic<Number>::Element* 
       for (int64_t tap = 0; tap < shape.taps(); ++tap)
         store(weight_gradients + (group * shape.taps() + tap) * shape.channels + channel, sums[tap], count);
       store(bias_gradients + group * shape.channels + channel, bias_sum, count);
-    }
+    });
   });
 }
 
@@ -236,13 +236,14 @@ struct Activations {
   ActivationOutputs<Number> outputs;
   const Shape& shape;
 
-  auto finish(int64_t image, int64_t channel, int count) const {
+  template <class Count>
+  auto finish(int64_t image, int64_t channel, Count count) const {
     struct Row {
       const Activations& of;
       V<Element> bias;
       Moments<Element> moments;
       int64_t image, channel;
-      int count;
+      Count count;
       void operator()(int64_t start, const V<Element>* sums) {
         moments.add_run(of.shape.columns, [&](int64_t column) {
           const int64_t offset = start + column * of.shape.channels;
@@ -268,7 +269,8 @@ template <class Number>
 struct OutputGradients {
   const Number* gradients;
 
-  auto of(int64_t, int count) const {
+  template <class Count>
+  auto of(int64_t, Count count) const {
     return [this, count](int64_t offset) { return load(gradients + offset, count); };
   }
 };

@@ -17,15 +17,13 @@ struct Shape {
 template <class Activation, class Number>
 void activate(const Number* inputs, const typename Arithmetic<Number>::Element* bias, Number* values, Number* slopes,
               int64_t count) {
-  constexpr int lanes = kLanes<Number>;
-  for (int64_t place = 0; place < count; place += lanes) {
-    const int left = static_cast<int>(std::min<int64_t>(lanes, count - place));
-    auto input = load(inputs + place, left), value = input, slope = input;
-    if (bias) input += load(bias + place, left);
+  for_each_vector<Number>(0, count, [&](int64_t place, auto lanes) {
+    auto input = load(inputs + place, lanes), value = input, slope = input;
+    if (bias) input += load(bias + place, lanes);
     Activation::apply(input, value, slope);
-    store(values + place, value, left);
-    store(slopes + place, slope, left);
-  }
+    store(values + place, value, lanes);
+    store(slopes + place, slope, lanes);
+  });
 }
 
 template <class Activation, class Number>
@@ -50,19 +48,17 @@ void activate_rows(const Number* inputs, const typename Arithmetic<Number>::Elem
 template <class Number>
 void input_gradients(const Number* gradients, const Number* slopes, Number* outputs,
                      typename Arithmetic<Number>::Element* sums, const Shape& shape, int threads) {
-  constexpr int lanes = kLanes<Number>;
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int64_t run = 0; run < shape.rows; run += kRun) {
     auto* const run_sums = sums + run / kRun * shape.columns;
     std::fill_n(run_sums, shape.columns, 0);
     for (int64_t row = run; row < std::min(run + kRun, shape.rows); ++row)
-      for (int64_t column = 0; column < shape.columns; column += lanes) {
-        const int count = static_cast<int>(std::min<int64_t>(lanes, shape.columns - column));
+      for_each_vector<Number>(0, shape.columns, [&](int64_t column, auto count) {
         const int64_t place = row * shape.columns + column;
         const auto output = load(gradients + place, count) * load(slopes + place, count);
         store(outputs + place, output, count);
         store(run_sums + column, load(run_sums + column, count) + output, count);
-      }
+      });
   }
 }
 

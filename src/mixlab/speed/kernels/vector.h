@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #if defined(__AVX512F__)
 constexpr int kVectorBytes = 64;
@@ -97,6 +98,16 @@ void store(Number* to, Vector vector, int count) {
   Number lanes[kLanes<Number>];
   store(lanes, vector);
   std::memcpy(to, lanes, count * sizeof(Number));
+}
+
+// Calls `function(place, count)` for each vector of the numbers from `first` to `end`. If all its lanes are used,
+// `count` is a compile-time constant, so that loads and stores do not check it.
+template <class Number, class Function>
+void for_each_vector(int64_t first, int64_t end, const Function& function) {
+  constexpr std::integral_constant<int, kLanes<Number>> all;
+  int64_t place = first;
+  for (; place + all <= end; place += all) function(place, all);
+  if (place < end) function(place, static_cast<int>(end - place));
 }
 
 inline Floats maximum(Floats a, float b) { return a > b ? a : Floats{} + b; }
