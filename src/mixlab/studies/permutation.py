@@ -10,8 +10,6 @@ from matched initial weights in float64.
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from mixlab.data.dataset import Dataset
 from mixlab.data.transforms import Name, Transform
 from mixlab.errors import UserError
@@ -20,11 +18,10 @@ from mixlab.report.grouped_plot import grouped_plot
 from mixlab.report.table import Cell, Column, Table
 from mixlab.studies.arms import Arms, TrainedArms, correct_of
 from mixlab.studies.arms_result import ArmsResult, Quantity, relative_drop
+from mixlab.studies.from_scratch import chance, from_scratch
 from mixlab.studies.permutation_claims import BOTH, INPUTS, ORIGINAL, arm_name, claims, drop_name, unadapted_name
 from mixlab.studies.symmetry import Symmetry, growth_steps, patch_size_of, symmetries
 from mixlab.training.job import Job
-from mixlab.training.recipes.defaults import default_recipe
-from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.training.recipes.schema import Recipe
 from mixlab.weights.load import load_pretrained
 from mixlab.zoo.architecture import architecture, family_of
@@ -75,11 +72,9 @@ def arms(dataset: Dataset, settings: Settings) -> Arms:
     _require_models(settings)
     _require_pixels(dataset, settings)
     (mixer,) = [name for name in settings.models if family_of(name) == "mixer"][:1] or [None]
-    per_class = _per_class(dataset, settings.images)
     return {
         arm_name(model, kind): [
-            _recipe(dataset, settings, model, kind, seed, per_class)
-            for seed in range(_seeds(settings, model, kind, mixer))
+            _recipe(dataset, settings, model, kind, seed) for seed in range(_seeds(settings, model, kind, mixer))
         ]
         for model in settings.models
         for kind in INPUTS
@@ -88,13 +83,13 @@ def arms(dataset: Dataset, settings: Settings) -> Arms:
 
 def conclude(trained: TrainedArms, settings: Settings) -> ArmsResult:
     """Drops, the accuracy without retraining, symmetries and findings."""
-    chance = _chance(trained.dataset)
+    by_chance = chance(trained.dataset)
     quantities: list[Quantity] = []
     for model in settings.models:
         original = trained.arm(arm_name(model, ORIGINAL))
         for kind in INPUTS[1:]:
             changed = trained.arm(arm_name(model, kind))
-            quantities.append(relative_drop(drop_name(model, kind), original, changed, chance))
+            quantities.append(relative_drop(drop_name(model, kind), original, changed, by_chance))
         quantities.append(_unadapted(trained, model, settings))
     found = {model: _symmetries(trained, model, settings) for model in settings.models} if settings.exact_steps else {}
     top1 = {model: {kind: trained.arm(arm_name(model, kind)).top1 for kind in INPUTS} for model in settings.models}
@@ -102,7 +97,7 @@ def conclude(trained: TrainedArms, settings: Settings) -> ArmsResult:
         "Accuracy by input",
         top1,
         Axis("Top-1", "%", "higher", digits=1),
-        line=("chance", chance),
+        line=("chance", by_chance),
         caption="Each model was trained and tested on each input. Points are means over seeds, lines 95 % intervals.",
     )
     return trained.result(
@@ -116,7 +111,7 @@ def conclude(trained: TrainedArms, settings: Settings) -> ArmsResult:
             *([_symmetry_table(found), _growth_table(found)] if found else []),
         ),
         own_figures=(figure,),
-        notes=(f"Chance is {chance:.1f} %: the most frequent class of the test images.",),
+        notes=(f"Chance is {by_chance:.1f} %: the most frequent class of the test images.",),
     )
 
 
@@ -126,32 +121,22 @@ def _seeds(settings: Settings, model: str, kind: str, mixer: str | None) -> int:
     )
 
 
-def _recipe(dataset: Dataset, settings: Settings, model: str, kind: str, seed: int, per_class: int | None) -> Recipe:
-    name, fields = default_recipe(model, dataset.name)
-    fields |= {"epochs": settings.epochs, "image_size": settings.image_size, "seed": seed, "validation": "merged"}
-    if per_class is not None:
-        fields["subset"] = {"per_class": per_class, "seed": seed}
-    if kind != ORIGINAL:
-        fields["transform"] = _transform(kind, settings, seed).to_dict()
-    return parse_training_recipe(fields, name)
+def _recipe(dataset: Dataset, settings: Settings, model: str, kind: str, seed: int) -> Recipe:
+    changes = {} if kind == ORIGINAL else {"transform": _transform(kind, settings, seed).to_dict()}
+    return from_scratch(
+        model,
+        dataset,
+        seed=seed,
+        images=settings.images,
+        epochs=settings.epochs,
+        image_size=settings.image_size,
+        **changes,
+    )
 
 
 def _transform(kind: str, settings: Settings, seed: int) -> Transform:
     name = _CHANGES[kind]
     return Transform(name, seed, None if name == "permute_all_pixels" else settings.patch_size)
-
-
-def _per_class(dataset: Dataset, images: int) -> int | None:
-    """The images of each class to train on; None if there are not more."""
-    counts = np.bincount(dataset.merge_validation().splits["train"].labels)
-    per_class = max(images // len(dataset.classes), 1)
-    return per_class if counts.max() > per_class else None
-
-
-def _chance(dataset: Dataset) -> float:
-    """The accuracy in per cent of always answering with the most frequent class of the test images."""
-    labels = dataset.splits["test"].labels
-    return 100 * float(np.bincount(labels).max() / len(labels))
 
 
 def _unadapted(trained: TrainedArms, model: str, settings: Settings) -> Quantity:

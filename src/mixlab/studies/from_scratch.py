@@ -1,0 +1,43 @@
+"""Trainings from random weights on at most a number of images, shared by studies of models."""
+
+from typing import Any
+
+import numpy as np
+
+from mixlab.data.dataset import Dataset
+from mixlab.training.recipes.defaults import default_recipe
+from mixlab.training.recipes.parse import parse_training_recipe
+from mixlab.training.recipes.schema import Recipe
+
+
+def from_scratch(recipe_of: str, dataset: Dataset, *, seed: int, images: int, **fields: Any) -> Recipe:
+    """The default recipe of the model `recipe_of`, with the validation images among the training images.
+
+    images  maximum training images, balanced by class; each seed draws its own
+    fields  of the recipe, in place of its own
+
+    Raises UserError.
+    """
+    name, recipe = default_recipe(recipe_of, dataset.name)
+    recipe |= {"seed": seed, "validation": "merged"}
+    per_class = _per_class(dataset, images)
+    if per_class is not None:
+        recipe["subset"] = {"per_class": per_class, "seed": seed}
+    return parse_training_recipe(recipe | fields, name)
+
+
+def chance(dataset: Dataset) -> float:
+    """The accuracy in per cent of always answering with the most frequent class of the test images."""
+    labels = dataset.splits["test"].labels
+    return 100 * float(np.bincount(labels).max() / len(labels))
+
+
+def _per_class(dataset: Dataset, images: int) -> int | None:
+    """The images of each class to train on; None if there are not more."""
+    counts = sum(
+        np.bincount(dataset.splits[name].labels, minlength=len(dataset.classes))
+        for name in ("train", "validation")
+        if name in dataset.splits
+    )
+    per_class = max(images // len(dataset.classes), 1)
+    return per_class if np.max(counts) > per_class else None
