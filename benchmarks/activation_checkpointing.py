@@ -24,6 +24,7 @@ from mixlab.measure.timing import interleaved, speed_ratio
 from mixlab.models.contract import height_and_width
 from mixlab.report.table import Column, Table, print_table
 from mixlab.speed.allocator import retain_freed_memory
+from mixlab.speed.training_rewrites import TrainingRewrites
 from mixlab.stats.estimate import Estimate
 from mixlab.training.activation_checkpointing import checkpointed
 from mixlab.zoo.architecture import architecture
@@ -72,7 +73,7 @@ def make_step(model: str, batch: int, kind: str) -> Callable[[], None]:
     described = architecture(model)
     network = described.build().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if kind == "checkpointed":
-        checkpointed(network)
+        checkpointed(network, TrainingRewrites())
     images = torch.randn(batch, 3, *height_and_width(described.image_size))
     images = images.contiguous(memory_format=torch.channels_last)
     labels = torch.randint(described.classes, (batch,))

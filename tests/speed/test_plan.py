@@ -124,8 +124,10 @@ class _Operations(TorchDispatchMode):
 )
 def test_attention_is_unfused_only_with_this_execution(rewrites, fused):
     query = torch.randn(2, 1, 4, 8, requires_grad=True)
-    with _Operations() as operations, Plan("cpu", STOCK, 2, rewrites=rewrites).forward_context(CPU):
-        nn.functional.scaled_dot_product_attention(query, query, query)
+    with Plan("cpu", STOCK, 2, rewrites=rewrites).forward_context(CPU):
+        mixed = nn.functional.scaled_dot_product_attention(query, query, query)
+    with _Operations() as operations:
+        mixed.sum().backward()
     assert any("flash_attention" in name for name in operations.names) == fused
 
 

@@ -24,7 +24,13 @@ MODELS = {
 
 
 @pytest.mark.parametrize(
-    ("model", "rewrites"), [*((model, ()) for model in MODELS), ("convmixer", ("fused_convmixer",))]
+    ("model", "rewrites"),
+    [
+        *((model, ()) for model in MODELS),
+        ("convmixer", ("fused_convmixer",)),
+        ("mixer", ("untransposed_mixer", "native_gelu")),
+        ("davit", ("unfused_attention",)),
+    ],
 )
 def test_a_training_ends_with_the_same_weights_and_running_statistics(make_job, tmp_path, model, rewrites):
     plan = Plan("cpu", ComputeMode(), 8, rewrites=TrainingRewrites(rewrites))
@@ -42,7 +48,7 @@ def test_blocks_are_computed_twice_in_training_and_once_in_evaluation(name):
     calls = []
     for block in blocks_of(network):
         next(block.children()).register_forward_hook(lambda *_: calls.append(1))
-    checkpointed(network)
+    checkpointed(network, TrainingRewrites())
     images = torch.randn(2, 3, 32, 32)
     network(images).sum().backward()
     assert len(calls) == 2 * len(blocks_of(network))

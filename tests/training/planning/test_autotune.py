@@ -134,6 +134,12 @@ DAVIT = (
 )
 
 
+TIMM = (
+    "model=timm:vit_tiny_patch16_224",
+    "config={embed_dim=8, depth=2, num_heads=1, patch_size=8}",
+)
+
+
 MIXER = ("model=mixer_nano", "config={depth = 1}")
 
 
@@ -188,6 +194,13 @@ class TestExecutions:
     ):
         time_job(make_job("speed=auto", *settings), no_message)
         assert sorted(timed) == sorted({("fp32", ()), ("bf16", ())} | kinds)
+
+    def test_the_attention_of_a_model_of_timm_stays_fused_if_its_blocks_are_computed_again(self, make_job, timed):
+        time_job(make_job("speed=auto", *TIMM, "activation_checkpointing=blocks"), no_message)
+        assert timed == [("fp32", ()), ("bf16", ())]
+        timed.clear()
+        time_job(make_job("speed=auto", *TIMM), no_message)
+        assert ("bf16", ("unfused_attention",)) in timed
 
     def test_with_speed_off_only_the_stock_execution_is_timed(self, make_job, timed):
         time_job(make_job("speed=off", LONG, *CONVMIXER), no_message)

@@ -1,6 +1,7 @@
 """The rewrites that autotuning times: none, and all that can make the training steps of a model faster."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -19,6 +20,7 @@ from mixlab.speed.rewrites.cuda_depthwise import (
 from mixlab.speed.rewrites.depthwise import Convolve
 from mixlab.speed.training_rewrites import TrainingRewrites, cpu_rewrites, uses_native_kernels
 from mixlab.training.job import Job
+from mixlab.zoo.timm_models import TimmModel
 
 Log = Callable[[str], None]
 
@@ -54,6 +56,8 @@ def _add_cpu_rewrites(
     build = _kernels_build(log) if seconds >= _MIN_SECONDS and uses_native_kernels(network) else None
     image_shape = (3, *job.preprocess.image_size)
     possible = {mode: cpu_rewrites(network, image_shape, mode.precision, build) for mode in to_time}
+    if job.recipe.activation_checkpointing == "blocks" and isinstance(network, TimmModel):
+        possible = {mode: _without_context(rewrites) for mode, rewrites in possible.items()}
     if faster := {mode: rewrites for mode, rewrites in possible.items() if rewrites.names}:
         model, (images, _) = job.build(), batch.on(job.device)
         for mode, rewrites in faster.items():
@@ -85,6 +89,11 @@ def _triton_build(capability: tuple[int, int], log: Log) -> str | None:
     except KernelsUnavailableError as error:
         log(f"The Triton kernels are not used: {error}.")
         return None
+
+
+def _without_context(rewrites: TrainingRewrites) -> TrainingRewrites:
+    """Only the rewrites that need no context: timm computes its blocks again outside of it."""
+    return replace(rewrites, names=tuple(name for name in rewrites.names if name != "unfused_attention"))
 
 
 def _kernels_build(log: Log) -> str | None:
