@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 
 DATA = (
-    "digits, cifar10, imagenet, imagenet-v2, imagenet-a, imagenet-r, imagenet-sketch, folder:PATH, csv:FILE, tar:FILE, "
-    "zip:FILE, wds:PATTERN, parquet:PATTERN, hf:NAME, tfds:NAME, or a torchvision dataset, as in docs/data.md"
+    "digits, cifar10, two-shapes, imagenet, imagenet-v2, imagenet-a, imagenet-r, imagenet-sketch, folder:PATH, "
+    "csv:FILE, tar:FILE, zip:FILE, wds:PATTERN, parquet:PATTERN, hf:NAME, tfds:NAME, or a torchvision dataset, as in "
+    "docs/data.md"
 )
 """The kinds of datasets for the help text, as in `mixlab.data.sources.KINDS`, which is slow to import."""
 

@@ -17,6 +17,7 @@ from mixlab.data.readers.parquet import read_parquet
 from mixlab.data.readers.tar_file import read_tar
 from mixlab.data.readers.tfds import read_tfds
 from mixlab.data.readers.torchvision_sets import SETS, read_torchvision_set
+from mixlab.data.readers.two_shapes import open_two_shapes
 from mixlab.data.readers.webdataset import read_webdataset
 from mixlab.data.readers.zip_file import read_zip
 from mixlab.data.splits import as_single_test_split, with_all_splits, with_test_split
@@ -168,6 +169,7 @@ KINDS = {
     "cifar10": _with_standard_splits(
         "cifar10[:PATH]", lambda location, *, quiet: open_cifar10(_optional_path(location), quiet=quiet)
     ),
+    "two-shapes": _with_standard_splits("two-shapes[:SEED]", lambda location, *, quiet: open_two_shapes(location)),
     "imagenet": Kind(
         "imagenet[:PATH]",
         lambda location, *, quiet: open_imagenet(_optional_path(location)),

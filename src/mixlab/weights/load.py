@@ -24,7 +24,7 @@ from mixlab.weights.formats import Format, added_prefix, detect_format, renumber
 from mixlab.weights.source import Source, find_source
 from mixlab.weights.storage.weights_file import WeightsFile, open_weights_file
 from mixlab.weights.strict import require_same_tensors
-from mixlab.zoo.architecture import FAMILIES, Architecture, Model, of_family
+from mixlab.zoo.architecture import FAMILIES, Architecture, Model, make_config, of_family
 from mixlab.zoo.class_names import index_names
 
 _log = logging.getLogger("mixlab")
@@ -292,10 +292,11 @@ def _load_unchanged(source: Source, options: Mapping[str, Any]) -> Pretrained:
     is_network = source.family == "timm" and not all(name.startswith("network.") for name in file.stored)
     prefix = "network." if is_network else ""
     shapes = {f"{prefix}{name}": file.stored[name].shape for name in file.stored}
-    model = Architecture(source.family, source.family, source.config).on_meta()
+    config = asdict(make_config(source.family, source.config))  # a run stores tuples as lists
+    model = Architecture(source.family, source.family, config).on_meta()
     require_same_tensors(model, shapes, source.path, display_name=lambda name: name.removeprefix(prefix))
     tensors = {f"{prefix}{name}": _fp32(file.tensor(name)) for name in file.stored}
-    weights = unchanged = Weights(source.family, source.config, tensors)
+    weights = unchanged = Weights(source.family, config, tensors)
     if options["classes"] is not None:
         weights = reset_head(weights, options["classes"])
     count = weights.config["classes"]
