@@ -34,6 +34,8 @@ COVERED_ELSEWHERE = {
     "tests/evaluation/probes/test_probe.py uses others",
     "mixlab study permutation --data cifar10 --dry-run": "tests/cli/test_study.py runs it on few images",
     "mixlab study permutation --data cifar10": "tests/studies/test_permutation.py runs it on few images",
+    "mixlab study data-scale --data cifar10 --dry-run": "tests/cli/test_study.py runs it on few images",
+    "mixlab study model-scale --data cifar10 --dry-run": "tests/studies/test_model_scale.py runs it on few images",
     "mixlab study resolution --data cifar10": "tests/cli/test_study.py runs it on few images",
     "mixlab study transfer --data cifar10": "tests/cli/test_study.py runs it on few images",
     "mixlab benchmark --paper --out runs/papers": "tests/cli/test_benchmark.py runs it with one model",

@@ -205,3 +205,19 @@ def test_the_help_of_mixlab_imports_no_torch_and_no_study():
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "study" in ended.stdout
     assert ended.stdout.splitlines()[-2:] == ["[]", "[]"]
+
+
+@pytest.mark.parametrize("name", ["data-scale", "model-scale"])
+def test_a_command_has_hyphens_where_its_module_has_underscores(run, refused, name):
+    assert name in study_names()
+    assert f"mixlab study {name} [OPTIONS]" in plain(run("study", name, "--help").out)
+    underscored = name.replace("-", "_")
+    assert refused("study", underscored, "--data", "digits").endswith(f'Did you mean "{name}"?')
+
+
+def test_a_dry_run_of_data_scale_prints_the_costs(run):
+    grid = ("--models", "mixer_nano", "--sizes", "small", "--regularisation", "off", "--shares", "50,100")
+    size = ("--epochs", "1", "--seeds", "2", "--image-size", "8", "--speed", "off", "--dry-run", "--quiet")
+    ended = run("study", "data-scale", "--data", "digits", *grid, *size)
+    assert ended.status == 0
+    assert "mixer_nano, small, regularisation off, 50 %" in ended.out and "About" in ended.out

@@ -6,7 +6,7 @@ import pytest
 
 from mixlab.errors import UserError
 from mixlab.zoo.architecture import Architecture, architecture
-from mixlab.zoo.scaling import matched_config, scaled_config
+from mixlab.zoo.scaling import matched_config, resized_config, scaled_config
 
 FAMILIES = ("mixer_nano", "convmixer_nano", "davit_nano")
 FIELDS = {"classes": 10, "image_size": 16}
@@ -168,3 +168,49 @@ def test_all_combinations_of_stem_mixing_and_shape_have_the_same_costs_up_to_2_p
     cell = CELL | {"mixing": [mixing], "stem": [stem], "shape": [shape], "channels": [64, 96], "depths": depths}
     fields = matched_config("variant:metaformer", cell, TARGETS)
     assert max(map(abs, deviations(fields))) <= 0.02
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("mixer_nano", {"channels": 128, "token_hidden": 128, "channel_hidden": 512}),
+        ("convmixer_nano", {"channels": 320}),
+        ("davit_nano", {"channels": [64, 128], "heads": [2, 4]}),
+        ("resnet_nano", {"channels": [32, 64, 128, 224]}),
+        ("vit_nano", {"embed_dim": 128, "num_heads": 8}),
+    ],
+)
+def test_twice_the_width_has_twice_the_channels_and_heads(name, fields):
+    assert resized_config(name, width=2) == fields
+    assert 3.3 < architecture(name, **fields).parameters / architecture(name).parameters < 4.5
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("mixer_nano", {"depth": 12}),
+        ("convmixer_nano", {"depth": 16}),
+        ("davit_nano", {"depths": [2, 4]}),
+        ("resnet_nano", {"layers": [2, 2, 2, 2]}),
+        ("vit_nano", {"depth": 10}),
+    ],
+)
+def test_twice_the_depth_has_twice_the_layers(name, fields):
+    assert resized_config(name, depth=2) == fields
+    assert architecture(name, **fields).macs > 1.5 * architecture(name).macs
+
+
+@pytest.mark.parametrize("name", ["mixer_nano", "convmixer_nano", "davit_nano", "resnet_nano", "vit_nano"])
+@pytest.mark.parametrize("factor", [0.25, 0.5, 0.75, 1.5, 3])
+def test_any_factor_gives_a_model_that_can_be_built(name, factor):
+    architecture(name, **resized_config(name, width=factor, depth=factor)).on_meta()
+
+
+def test_a_factor_of_one_changes_nothing():
+    assert resized_config("davit_nano", width=1, depth=1) == {}
+
+
+@pytest.mark.parametrize("kind", ["width", "depth"])
+def test_a_model_without_such_fields_is_refused(kind):
+    with pytest.raises(UserError, match=f"timm:resnet18 has no {kind} in its config that could be changed: append"):
+        resized_config("timm:resnet18", **{kind: 2})

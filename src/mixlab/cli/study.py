@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 def study_names() -> list[str]:
     """The sorted names of all studies."""
-    return sorted(name for name, module in _modules().items() if _defines_settings(module))
+    return sorted(_commands())
 
 
 class _Studies(TyperGroup):
@@ -45,7 +45,7 @@ class _Studies(TyperGroup):
         if cmd_name not in names:
             hint = did_you_mean(cmd_name, names)
             raise UserError(f'There is no study "{cmd_name}": the studies are {", ".join(names)}. {hint}'.rstrip())
-        info = CommandInfo(name=cmd_name, callback=_command(cmd_name), help=ast.get_docstring(_modules()[cmd_name]))
+        info = CommandInfo(name=cmd_name, callback=_command(cmd_name), help=ast.get_docstring(_commands()[cmd_name]))
         return get_command_from_info(info, pretty_exceptions_short=True, rich_markup_mode=None)
 
 
@@ -62,7 +62,7 @@ def list_studies(
     Without the name of a study, list the studies with their questions and costs.
     """
     if context.invoked_subcommand is None:
-        show([_list(_modules())], format)
+        show([_list(_commands())], format)
 
 
 def _list(modules: Mapping[str, ast.Module]) -> Table:
@@ -72,7 +72,7 @@ def _list(modules: Mapping[str, ast.Module]) -> Table:
             "question": (ast.get_docstring(modules[name]) or "").partition("\n")[0],
             "cost": _cost(modules[name]),
         }
-        for name in study_names()
+        for name in sorted(modules)
     ]
     columns = [Column("study", "study"), Column("question", "question"), Column("cost", "cost at the default")]
     note = "`mixlab study NAME --data DATA --dry-run` estimates the hours of a study with trainings on this machine."
@@ -81,7 +81,7 @@ def _list(modules: Mapping[str, ast.Module]) -> Table:
 
 def _command(name: str) -> Callable[..., None]:
     """The function of a command, with an option for every field of the study's settings."""
-    module = import_module(f"mixlab.studies.{name}")
+    module = import_module(f"mixlab.studies.{name.replace('-', '_')}")
     hints = get_type_hints(module.Settings)
     run = _run_trainings if hasattr(module, "arms") else _run
     takes_dataset = hasattr(module, "arms") or "dataset" in signature(module.run).parameters
@@ -203,11 +203,12 @@ def _parameter(name: str, annotation: Any, default: Any) -> Parameter:
     return Parameter(name, Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
 
-def _modules() -> dict[str, ast.Module]:
-    """The syntax trees of all modules of `mixlab.studies`. Parsing is much faster than importing them."""
+def _commands() -> dict[str, ast.Module]:
+    """The syntax trees of all studies, by the names of their commands. Parsing is much faster than importing."""
     folder = files("mixlab") / "studies"
     names = [path.name.removesuffix(".py") for path in folder.iterdir() if path.name.endswith(".py")]
-    return {name: ast.parse((folder / f"{name}.py").read_text(encoding="utf-8")) for name in names}
+    parsed = {name: ast.parse((folder / f"{name}.py").read_text(encoding="utf-8")) for name in names}
+    return {name.replace("_", "-"): module for name, module in parsed.items() if _defines_settings(module)}
 
 
 def _defines_settings(module: ast.Module) -> bool:

@@ -17,7 +17,7 @@ from mixlab.report.axes import (
     set_x_scale,
     set_y_scale,
 )
-from mixlab.report.colours import MUTED, colour_for
+from mixlab.report.colours import MUTED, RULE, colour_for
 from mixlab.report.figure import Panel
 from mixlab.report.numbers import short
 from mixlab.stats.estimate import Estimate
@@ -28,19 +28,31 @@ if TYPE_CHECKING:
 HEIGHT = 264  # pixels, without the legend
 _LINE = 18  # pixels
 _LETTER = 6.2  # pixels
+_FRONTIER_WIDTH = 7  # pixels
 
 Line = Sequence[tuple[float, Estimate]]
 """Points (x, y), with the interval of y if it has one."""
 
 
-def line_panel(lines: Mapping[str, Line], x: Axis, y: Axis, *, names: Sequence[str]) -> Panel:
+FRONTIER = "frontier"
+
+
+def line_panel(
+    lines: Mapping[str, Line],
+    x: Axis,
+    y: Axis,
+    *,
+    names: Sequence[str],
+    frontier: Sequence[tuple[float, float]] = (),
+) -> Panel:
     """A panel with the lines of `lines`.
 
-    names  all names, which determine the colours and markers
+    names     all names, which determine the colours and markers
+    frontier  the best points, joined by a broad line under the others
     """
     xs = [across for line in lines.values() for across, _ in line]
     ys = [end for line in lines.values() for _, estimate in line for end in _extent(estimate)]
-    places = _legend(list(lines))
+    places = _legend([*lines, *([FRONTIER] if frontier else [])])
     top = 40 + _LINE * (1 + max(line for line, _ in places.values()))
     height = HEIGHT + top
 
@@ -48,7 +60,10 @@ def line_panel(lines: Mapping[str, Line], x: Axis, y: Axis, *, names: Sequence[s
         overlay = add_plot_area(canvas, 0, 0, PANEL_WIDTH, height)
         overlay.set(xlim=(0, PANEL_WIDTH), ylim=(height, 0), xticks=[], yticks=[])
         for name, (line, left) in places.items():
-            draw_marker(overlay, left + 5, 10 + _LINE * line, name, names, radius=4)
+            if name in lines:
+                draw_marker(overlay, left + 5, 10 + _LINE * line, name, names, radius=4)
+            else:
+                draw_line(overlay, [left, left + 10], [10 + _LINE * line] * 2, RULE, _FRONTIER_WIDTH)
             draw_text(canvas, name, left + 14, 14 + _LINE * line, size=SMALL, colour=MUTED)
         draw_text(canvas, y.title, 0, top - 14, size=SMALL, colour=MUTED)
         draw_text(canvas, x.title, PANEL_WIDTH - 6, height - 6, size=SMALL, colour=MUTED, align="right")
@@ -56,6 +71,9 @@ def line_panel(lines: Mapping[str, Line], x: Axis, y: Axis, *, names: Sequence[s
         draw_grid(axes, "both")
         set_x_scale(axes, x, *x.limits(xs))
         set_y_scale(axes, y, *y.limits(ys))
+        if frontier:
+            across, up = zip(*frontier, strict=True)
+            draw_line(axes, across, up, RULE, _FRONTIER_WIDTH)
         for name, line in lines.items():
             colour = colour_for(name, names)
             draw_line(axes, [across for across, _ in line], [up.value for _, up in line], colour, 1.4, alpha=0.8)

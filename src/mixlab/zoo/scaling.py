@@ -1,4 +1,4 @@
-"""Scales the widths of an architecture, to compare two at equal parameters or multiply-accumulates."""
+"""Scales the widths and depths of an architecture: to a cost, to the costs of another, or by a factor."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
@@ -37,6 +37,55 @@ def scaled_config(
         middle = (low + high) // 2
         low, high = (middle, high) if cost_at(middle) <= target else (low, middle)
     return widths(base.config, min((low, high), key=lambda step: abs(cost_at(step) - target)))
+
+
+def resized_config(name: str, *, width: float = 1.0, depth: float = 1.0) -> dict[str, Any]:
+    """The config fields of `name` with `width` times its channels and heads, and `depth` times its layers.
+
+    Channels are multiples of 4, and of the number of heads; nothing is below 1. Works for every family whose widths,
+    heads and depths are in its config, also for models of timm whose name has them, such as
+    timm:plain_vit:embed_dim=64:depth=5:num_heads=4. Raises UserError for other models.
+    """
+    config = architecture(name).config
+    given = config.get("arguments", config)
+    fields: dict[str, Any] = {}
+    if width != 1:
+        heads = {key: _times(given[key], width) for key in _HEADS if key in given}
+        units = next(iter(heads.values()), 1)
+        channels = {key: _times(given[key], width, _multiplied(4, units)) for key in _CHANNELS if key in given}
+        hidden = {key: _times(given[key], width) for key in _HIDDEN if given.get(key) is not None}
+        fields |= _require_fields(name, "width", channels) | hidden | heads
+    if depth != 1:
+        fields |= _require_fields(name, "depth", {key: _times(given[key], depth) for key in _DEPTHS if key in given})
+    return fields
+
+
+_CHANNELS = ("channels", "embed_dim")
+_HIDDEN = ("token_hidden", "channel_hidden")
+_HEADS = ("heads", "num_heads")
+_DEPTHS = ("depth", "depths", "layers")
+
+
+def _times(value: Any, factor: float, unit: Any = 1) -> Any:
+    """`factor` times a number, or times each number of a list, rounded to a multiple of `unit`, which may be a list."""
+    if isinstance(value, Sequence):
+        units = unit if isinstance(unit, Sequence) else [unit] * len(value)
+        return [_times(one, factor, of_one) for one, of_one in zip(value, units, strict=True)]
+    return max(round(value * factor / unit), 1) * unit
+
+
+def _multiplied(factor: int, value: Any) -> Any:
+    return [factor * one for one in value] if isinstance(value, Sequence) else factor * value
+
+
+def _require_fields(name: str, kind: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """`fields`. Raises UserError if there are none."""
+    if not fields:
+        raise UserError(
+            f"{name} has no {kind} in its config that could be changed: append its fields to the name, such as "
+            "timm:plain_vit:patch_size=4:embed_dim=64:depth=5:num_heads=4, or leave the model out."
+        )
+    return fields
 
 
 def matched_config(
