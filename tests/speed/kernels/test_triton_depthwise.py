@@ -15,6 +15,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from speed.kernels.triton_process import (
+    check_operators,
+    make_inputs,
+    outputs_and_gradients,
+    triton_results,
+    use_interpreter,
+    without_bias,
+)
+
 pytestmark = [
     pytest.mark.skipif(
         importlib.util.find_spec("triton") is None, reason="needs Triton, which is part of PyTorch's CUDA builds"
@@ -28,42 +37,11 @@ LAYOUTS = [torch.contiguous_format, torch.channels_last]
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-6, torch.bfloat16: 1e-2, torch.float16: 1e-3}
 
 
-def _use_interpreter() -> None:
-    """Start of a process: Triton reads the variable when it is imported."""
-    os.environ["TRITON_INTERPRET"] = "1"
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def interpreted() -> Iterator[Callable[..., Any]]:
     """Calls a function in a process in which Triton kernels are interpreted on the CPU."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_use_interpreter) as pool:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=use_interpreter) as pool:
         yield lambda function, *given: pool.submit(function, *given).result()
-
-
-def make_inputs(
-    shape: tuple[int, ...], kernel: tuple[int, int], dtype: torch.dtype, layout: torch.memory_format
-) -> list[Tensor]:
-    """Images, weights, bias, and the gradient of the outputs."""
-    rng = torch.Generator().manual_seed(0)
-    images, gradient = (torch.randn(shape, generator=rng).to(dtype).contiguous(memory_format=layout) for _ in range(2))
-    weight, bias = torch.randn(shape[1], 1, *kernel, generator=rng), torch.randn(shape[1], generator=rng)
-    return [images, weight.to(dtype), bias.to(dtype), gradient]
-
-
-def outputs_and_gradients(convolve: Callable[..., Tensor], inputs: list[Tensor]) -> list[Tensor]:
-    *inputs, gradient = inputs
-    inputs = [tensor.detach().requires_grad_() for tensor in inputs]
-    outputs = convolve(*inputs)
-    return [outputs.detach(), *torch.autograd.grad(outputs, inputs, gradient)]
-
-
-def triton_results(inputs: list[Tensor], programs: int = 24) -> list[Tensor]:
-    """The results of the kernels, with at most about so many programs for the weights: the interpreter is slow."""
-    from mixlab.speed.kernels import triton_depthwise
-
-    triton_depthwise._PROGRAMS = programs
-    return outputs_and_gradients(triton_depthwise.depthwise_convolution, inputs)
 
 
 def stock(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -121,30 +99,11 @@ def test_the_gradient_of_the_weights_does_not_depend_on_the_number_of_shares(int
         assert max(errors(interpreted(triton_results, inputs, programs), inputs)) < TOLERANCES[torch.float64]
 
 
-def without_bias(inputs: list[Tensor]) -> list[Tensor]:
-    from mixlab.speed.kernels.triton_depthwise import depthwise_convolution
-
-    images, weight, _, gradient = inputs
-    return outputs_and_gradients(
-        lambda images, weight: depthwise_convolution(images, weight, None), [images, weight, gradient]
-    )
-
-
 def test_there_may_be_no_bias_and_the_gradient_may_have_another_layout(interpreted):
     images, weight, bias, gradient = make_inputs((2, 3, 4, 4), (3, 3), torch.float64, torch.channels_last)
     found = interpreted(without_bias, [images, weight, bias, gradient.contiguous()])
     exact = outputs_and_gradients(lambda images, weight: stock(images, weight, None), [images, weight, gradient])
     assert all(torch.allclose(*pair) for pair in zip(found, exact, strict=True))
-
-
-def check_operators() -> None:
-    from mixlab.speed.kernels import triton_depthwise  # noqa: F401
-
-    images, weight, bias, gradient = make_inputs((1, 2, 3, 3), (1, 3), torch.float32, torch.channels_last)
-    with_gradients = [tensor.requires_grad_() for tensor in (images, weight, bias)]
-    torch.library.opcheck(torch.ops.mixlab.triton_depthwise.default, tuple(with_gradients))
-    gradients = torch.ops.mixlab.triton_depthwise_gradients.default
-    torch.library.opcheck(gradients, (gradient, images.detach(), weight.detach()))
 
 
 @pytest.mark.long
