@@ -153,12 +153,17 @@ def make_result(
 def _arm(trained: TrainedArms, name: str, one: Trained) -> Arm:
     training = trained.trainings[name][0]
     values = {"train": (one.train, "%"), "test": (one.test, "%"), "gap": (one.gap, "points")}
-    estimates = {key: mean_interval(numbers, unit) for key, (numbers, unit) in values.items()}
+    estimates = {key: _interval(numbers, unit) for key, (numbers, unit) in values.items()}
     macs, images = training.job.architecture.macs, round(float(np.mean(one.images)))
     details = {"images": list(one.images), "macs": macs, "steps": training.steps}
     details |= {key: list(numbers) for key, (numbers, _) in values.items()}
-    top1 = mean_interval(one.few_shot, "%", least=0, most=100)
+    top1 = _interval(one.few_shot, "%")
     return Arm(name, one.few_shot, top1, {"images": images, "macs": macs / 1e6, **estimates}, details)
+
+
+def _interval(values: Sequence[float], unit: str) -> Estimate:
+    """The mean of accuracies in per cent, or of their differences in points, with an interval within their bounds."""
+    return mean_interval(values, unit, least=0 if unit == "%" else -100, most=100)
 
 
 def quantities_of(models: Sequence[str], found: Mapping[str, Trained]) -> tuple[Quantity, ...]:
@@ -218,7 +223,7 @@ def _figure(
     panels: dict[str, dict[str, list[tuple[float, Estimate]]]] = {}
     for one in found.values():
         lines = panels.setdefault(f"{one.cell.size}, regularisation {one.cell.regularisation}", {})
-        point = float(np.mean(one.images)), mean_interval(values(one), unit)
+        point = float(np.mean(one.images)), _interval(values(one), unit)
         lines.setdefault(one.cell.model, []).append(point)
     x = Axis("training images", scale="log")
     drawn = [
