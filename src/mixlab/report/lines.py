@@ -63,7 +63,7 @@ def line_panel(
             if name in lines:
                 draw_marker(overlay, left + 5, 10 + _LINE * line, name, names, radius=4)
             else:
-                draw_line(overlay, [left, left + 10], [10 + _LINE * line] * 2, RULE, _FRONTIER_WIDTH)
+                draw_line(overlay, [left + 3, left + 7], [10 + _LINE * line] * 2, RULE, _FRONTIER_WIDTH)
             draw_text(canvas, name, left + 14, 14 + _LINE * line, size=SMALL, colour=MUTED)
         draw_text(canvas, y.title, 0, top - 14, size=SMALL, colour=MUTED)
         draw_text(canvas, x.title, PANEL_WIDTH - 6, height - 6, size=SMALL, colour=MUTED, align="right")

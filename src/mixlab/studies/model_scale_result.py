@@ -84,7 +84,7 @@ def claims(found: Mapping[str, Scaled], models: Sequence[str]) -> tuple[Claim, .
     mixer = roles["mixer"]
     growths = [
         Claim(
-            statement=f"The accuracy of {mixer} grows more with its width than that of {other}, at equal costs.",
+            statement=f"A doubling of the training cost by width improves {mixer} more than {other}.",
             contrast=(growth_name(mixer), growth_name(other)),
             expected="higher",
             source=_PAPER,
@@ -118,10 +118,10 @@ def make_result(trained: TrainedArms, settings: Any, found: Mapping[str, Scaled]
         if not scale.endswith(" 1") and f"{model}, {scale}" not in found
     ]
     notes = [
-        "Training cost: multiply-accumulates of the forward passes of all images of a training, in 10¹². A step also "
+        "Training cost: multiply-accumulates of the forward passes of all images of a training, in 10⁹. A step also "
         "has a backward pass, which costs about twice as much.",
         f"Throughput: inference on batches of {settings.batch} images in the fastest compute mode of each model, all "
-        "models in turn.",
+        "models in turn; ± is over rounds.",
         "Frontier: by mean accuracy, no other arm is at least as accurate at no higher cost, or no lower throughput.",
     ]
     if absent:
@@ -135,7 +135,7 @@ def make_result(trained: TrainedArms, settings: Any, found: Mapping[str, Scaled]
         columns=(
             Column("parameters", "parameters", "k", digits=0),
             Column("macs", "MACs", "M", digits=1),
-            Column("cost", "training cost", "T", digits=2),
+            Column("cost", "training cost", "G", digits=1),
             Column("throughput", "throughput", "images/s", digits=0),
             Column("frontier", "on the frontier of"),
         ),
@@ -151,7 +151,7 @@ def _arm(one: Scaled, on_frontiers: Sequence[bool]) -> Arm:
     columns = {
         "parameters": built.parameters / 1e3,
         "macs": built.macs / 1e6,
-        "cost": one.cost / 1e12,
+        "cost": one.cost / 1e9,
         "throughput": one.throughput,
         "frontier": " and ".join(of) or None,
     }
