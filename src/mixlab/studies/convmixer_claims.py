@@ -40,8 +40,8 @@ def patch_effect(small: int, large: int) -> str:
 
 _PAPER = "Trockman and Kolter 2022"
 _REGIME = (
-    "the source trains ConvMixers of 5 to 52 million parameters on ImageNet for 90 to 300 epochs, and small ones on "
-    "CIFAR-10 for 200; this study trains small ones for few epochs"
+    "the source trains ConvMixers of 5 to 52 million parameters on ImageNet for 150 and 300 epochs, and small ones "
+    "on CIFAR-10; this study trains small ones for few epochs"
 )
 _WITHOUT = "the design of Trockman and Kolter 2022"
 _UNREPORTED = "no result for small images and few epochs is compared with"
