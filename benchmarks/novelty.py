@@ -88,11 +88,11 @@ def rates(run: Path, sets: dict[str, list[Pixels]], labels: Sequence[str]) -> di
 
 def halves(predictor: Predictor, images: Sequence[Pixels], repetitions: int = 200) -> float:
     """The share of false alarms on a random half of the images, with the threshold of the other half."""
-    assert predictor.novelty is not None
+    assert predictor.novelty is not None and predictor._inference is not None
     preprocess = predictor._preprocess
     with torch.inference_mode():
         inputs = torch.stack([preprocess.resized(image) for image in images])
-        features = [predictor._model.embed(preprocess.finished(chunk)).numpy() for chunk in inputs.split(64)]
+        features = [predictor._inference(preprocess.finished(chunk))[0].numpy() for chunk in inputs.split(64)]
     distances = predictor.novelty.distances(np.concatenate(features))
     rng = np.random.default_rng(0)
     shares = []
