@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from mixlab.evaluation import novelty_features
 from mixlab.evaluation.novelty_features import NoveltyFeatures, embed_novelty_images, select_novelty_images
 from mixlab.evaluation.training_images import TrainingImages, digests_of
 from mixlab.models.mixer import Mixer, MixerConfig
+from mixlab.speed.inference import Inference
 
 NOTHING = TrainingImages()
 PREPROCESS = Preprocess((8, 8))
@@ -40,7 +42,7 @@ def embed(model: Mixer, dataset: Dataset, **share: int) -> NoveltyFeatures:
     images = select_novelty_images(dataset, NOTHING, quiet=True)
     assert images is not None
     images = images.share(**share) if share else images
-    return embed_novelty_images(model, PREPROCESS, dataset, images, batch=16, quiet=True)
+    return embed_novelty_images(model, PREPROCESS, dataset, images, batch=16, speed="off", quiet=True)
 
 
 def test_all_images_of_a_small_dataset_are_chosen(dataset):
@@ -115,3 +117,18 @@ def test_images_that_cannot_be_read_are_skipped(pets: Path, model):
     (missing,) = [index for index, name in enumerate(everything.names) if name.endswith("cat/00.png")]
     features = embed(model, two)
     assert sorted(features.train) == [index for index in range(len(everything)) if index != missing]
+
+
+def test_features_are_computed_under_one_fp32_plan_for_all_images_of_both_splits(dataset, model, monkeypatch):
+    jobs = []
+
+    class Recorded(Inference):
+        def __init__(self, *arguments: Any, **settings: Any):
+            super().__init__(*arguments, **settings)
+            jobs.append((settings["speed"], settings["precisions"], settings["number"]))
+
+    monkeypatch.setattr(novelty_features, "Inference", Recorded)
+    images = select_novelty_images(dataset, NOTHING, quiet=True)
+    assert images is not None
+    embed_novelty_images(model, PREPROCESS, dataset, images, batch=16, speed="auto", quiet=True)
+    assert jobs == [("auto", ("fp32",), 70 + 45)]

@@ -132,6 +132,40 @@ def test_a_plan_with_other_outputs_is_not_selected(images: Tensor, built: list[s
     assert inference.plan.mode.precision == "fp32"
 
 
+def test_only_plans_of_the_given_precisions_are_tried(
+    images: Tensor, built: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    take(monkeypatch, built, {"eager, bf16, contiguous": 0.1, "OpenVINO, fp32": 0.5})
+    monkeypatch.setattr(module, "find_spec", lambda name: object())
+    inference = Inference(small_mixer(), CPU, speed="auto", precisions=("fp32",))
+    inference.plan_for(images, 1_000)
+    assert str(inference.plan) == "OpenVINO, fp32"
+    assert not any("bf16" in plan for plan in built)
+
+
+def test_a_plan_with_other_outputs_is_dropped_for_the_one_before_also_with_timings_from_the_cache(
+    images: Tensor, built: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    take(monkeypatch, built, {"eager, bf16, contiguous": 0.5, "OpenVINO, bf16": 0.1})
+    monkeypatch.setattr(module, "find_spec", lambda name: object())
+    Inference(small_mixer(), CPU, speed="auto").plan_for(images, 1_000)
+    built.clear()
+    monkeypatch.setattr(module, "is_close", lambda *_: built[-1] != "OpenVINO, bf16")
+    inference = Inference(small_mixer(), CPU, speed="auto")
+    inference.plan_for(images, 1_000)
+    assert (str(inference.plan), built) == ("eager, bf16, contiguous", ["OpenVINO, bf16", "eager, bf16, contiguous"])
+
+
+def test_a_converted_model_is_tried_for_shorter_jobs(images: Tensor, built: list[str], monkeypatch: pytest.MonkeyPatch):
+    take(monkeypatch, built, {"OpenVINO, bf16": 0.3, "eager, bf16, contiguous": 0.9})
+    monkeypatch.setattr(module, "find_spec", lambda name: object())
+    for is_converted, expected in ((False, "eager, bf16, contiguous"), (True, "OpenVINO, bf16")):
+        monkeypatch.setattr(module, "is_cached", lambda key, is_converted=is_converted: is_converted)
+        inference = Inference(small_mixer(), CPU, speed="auto", key=lambda: {"model": 1})
+        inference.plan_for(images, 12)
+        assert str(inference.plan) == expected
+
+
 def test_a_model_that_fails_in_a_plan_keeps_the_other_one(images: Tensor, built: list[str]):
     class NeedsFp32(nn.Module):
         def __init__(self) -> None:

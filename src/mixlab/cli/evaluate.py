@@ -113,7 +113,9 @@ def evaluate(
     corrupted = None
     if corruptions is not None:
         kinds = KINDS if corruptions == "all" else corruptions.split(",")
-        corrupted = evaluate_corruptions(model, data[0] if data else None, kinds, device=device, quiet=quiet)
+        corrupted = evaluate_corruptions(
+            model, data[0] if data else None, kinds, device=device, speed=parsed_speed, log=log, quiet=quiet
+        )
     results = result.results() | ({"corruptions": corrupted.to_dict()} if corrupted else {})
     for note in result.notes:
         log(note)

@@ -1,6 +1,6 @@
 """How much accuracy a model keeps on corrupted images: ImageNet-C's kinds and severities on any test images."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from mixlab.evaluation.corruptions.corrupted_images import corrupted, without_re
 from mixlab.evaluation.prepare import prepare_evaluation
 from mixlab.evaluation.scorer import Scorer
 from mixlab.report.table import Cell, Column, Table
+from mixlab.speed.inference_plan import InferencePlan, Speed
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import proportion_interval
 
@@ -24,6 +25,7 @@ class CorruptionEvaluation:
     model    the name of the model
     data     the name of the data set
     correct  for each kind and severity, in the order of the images
+    plan     how the model ran on all of them
     """
 
     model: str
@@ -31,6 +33,7 @@ class CorruptionEvaluation:
     kinds: tuple[str, ...]
     severities: tuple[int, ...]
     correct: Bool[np.ndarray, "kind severity image"]
+    plan: InferencePlan
 
     @property
     def accuracy(self) -> Estimate:
@@ -85,6 +88,7 @@ class CorruptionEvaluation:
             },
             "mean_corruption_error": mean_corruption_error(self.errors) if self.is_complete else None,
             "mce": mce(self.errors) if self.is_complete else None,
+            "execution": self.plan.to_dict(),
         }
 
 
@@ -95,13 +99,19 @@ def evaluate_corruptions(
     severities: Sequence[int] = SEVERITIES,
     *,
     device: str | None = None,
+    speed: Speed = "off",
+    log: Callable[[str], None] | None = None,
     quiet: bool,
 ) -> CorruptionEvaluation:
     """Evaluate weights on corrupted test images. Each kind and severity takes as long as one evaluation.
 
+    All of them are evaluated under one plan.
+
     source, data  as for `mixlab.evaluation.model_evaluation.evaluate_model`, with its errors
     kinds         of the corruptions, names of `mixlab.evaluation.corruptions.corrupt.KINDS`
     severities    from 1 to 5
+    speed         "auto", or "off" for eager execution in fp32
+    log           called with a line about the plan that was selected
     """
     for kind in kinds:
         for severity in severities:
@@ -109,18 +119,16 @@ def evaluate_corruptions(
     prepared = prepare_evaluation(source, data, device=device, quiet=quiet)
     test, preprocess = prepared.dataset.splits["test"], prepared.preprocess
     resized = replace(prepared, preprocess=without_resizing(preprocess))
+    inference = prepared.inference(len(kinds) * len(severities) * len(test), speed, log)
 
     def correct(kind: str, severity: int) -> Bool[np.ndarray, " image"]:
         split = corrupted(test, preprocess, kind, severity)
-        scorer = Scorer(resized, replace(prepared.dataset, splits={"test": split}), with_logits=False)
+        scorer = Scorer(resized, replace(prepared.dataset, splits={"test": split}), inference, with_logits=False)
         evaluation = scorer("test").evaluation
         scorer.remove_parts()
         return evaluation.correct
 
+    found = np.array([[correct(kind, severity) for severity in severities] for kind in kinds])
     return CorruptionEvaluation(
-        prepared.model,
-        prepared.dataset.name,
-        tuple(kinds),
-        tuple(severities),
-        np.array([[correct(kind, severity) for severity in severities] for kind in kinds]),
+        prepared.model, prepared.dataset.name, tuple(kinds), tuple(severities), found, inference.plan
     )

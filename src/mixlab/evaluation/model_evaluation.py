@@ -234,7 +234,9 @@ def evaluate_model(
     prepared = prepare_evaluation(source, data, views=views, device=device, fields=fields, quiet=quiet)
     dataset = prepared.dataset
     with_logits = save_logits is not None
-    scorer = Scorer(prepared, dataset, with_logits=with_logits, speed="off" if with_logits else speed, log=log)
+    images = sum(len(split) for name, split in dataset.splits.items() if name != "train")
+    inference = prepared.inference(images, "off" if with_logits else speed, log)
+    scorer = Scorer(prepared, dataset, inference, with_logits=with_logits)
     calibrated, test = _evaluate_calibrated(scorer) if "validation" in dataset.splits else (None, scorer("test"))
     if save_logits is not None:
         header = LogitsHeader(source, prepared.model, dataset.name, prepared.evaluated, dataset.classes)

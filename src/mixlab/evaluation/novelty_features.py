@@ -26,7 +26,9 @@ from mixlab.evaluation.novelty import (
 )
 from mixlab.evaluation.training_images import TrainingImages, digests_of
 from mixlab.report.progress import progress
-from mixlab.zoo.architecture import Model
+from mixlab.speed.inference import Inference
+from mixlab.speed.inference_plan import Speed
+from mixlab.zoo.architecture import Embed, Model
 
 _THREADS = 8
 """Image files are decoded by this many threads; Pillow decodes without Python's lock."""
@@ -87,25 +89,28 @@ def embed_novelty_images(
     images: NoveltyImages,
     *,
     batch: int,
+    speed: Speed,
     quiet: bool,
 ) -> NoveltyFeatures:
-    """The features of the images that can be read.
+    """The features of the images that can be read, in fp32.
 
     model  in evaluation mode
     batch  images per forward pass
+    speed  "auto" for the fastest plan in fp32, or "off" for eager execution
     quiet  no progress bar
     """
+    device, number = next(model.parameters()).device, len(images.train) + len(images.validation)
+    inference = Inference(Embed(model), device, speed=speed, precisions=("fp32",), number=number)
     return NoveltyFeatures(
         *(
-            _embed(model, preprocess, dataset.splits[name], indices, batch=batch, quiet=quiet)
+            _embed(inference, preprocess, dataset.splits[name], indices, batch=batch, quiet=quiet)
             for name, indices in (("train", images.train), ("validation", images.validation))
         )
     )
 
 
-@torch.inference_mode()
 def _embed(
-    model: Model,
+    inference: Inference,
     preprocess: Preprocess,
     split: Split,
     indices: Int64[np.ndarray, " selected"],
@@ -119,7 +124,6 @@ def _embed(
         except UnreadableImage:
             return None
 
-    device = next(model.parameters()).device
     vectors: dict[int, Float32[np.ndarray, " channel"]] = {}
     with ThreadPoolExecutor(_THREADS) as pool, progress("features", len(indices), quiet=quiet) as advance:
         for start in range(0, len(indices), batch):
@@ -128,7 +132,9 @@ def _embed(
                 index: image for index, image in zip(chunk, pool.map(resized, chunk), strict=True) if image is not None
             }
             if readable:
-                embedded = model.embed(preprocess.finished(torch.stack(list(readable.values())).to(device)))
+                inputs = preprocess.finished(torch.stack(list(readable.values())).to(inference.device))
+                inference.plan_for(inputs, len(indices))
+                (embedded,) = inference(inputs)
                 vectors |= zip(readable, embedded.numpy(force=True), strict=True)
             advance(len(chunk))
     return vectors

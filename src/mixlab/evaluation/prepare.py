@@ -1,6 +1,6 @@
 """What an evaluation needs before its first image: the model, and the images that it has not learned from."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ from mixlab.evaluation.unseen_images import UnseenImages, unseen_by_weights
 from mixlab.evaluation.views import Views
 from mixlab.measure import machine
 from mixlab.runs.folder import Run
+from mixlab.speed.inference import Inference
+from mixlab.speed.inference_plan import Speed
 from mixlab.weights.adapt import Weights
 from mixlab.weights.load import build_with_weights, load_pretrained
 
@@ -62,6 +64,14 @@ class PreparedEvaluation:
             "columns": None if self.columns is None else self.columns.tolist(),
             "views": self.views.facts,
         }
+
+    def inference(self, images: int, speed: Speed, log: Callable[[str], None] | None) -> Inference:
+        """Runs the network on so many images, all under one plan.
+
+        speed  "auto", or "off" for eager execution in fp32
+        log    called with a line about the plan that was selected
+        """
+        return Inference(self.network, self.device, speed=speed, number=images, key=lambda: self.key, log=log)
 
 
 def prepare_evaluation(

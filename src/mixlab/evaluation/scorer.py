@@ -1,7 +1,7 @@
 """Evaluates one model on the splits of a dataset; an interrupted evaluation goes on where it stopped."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -15,36 +15,29 @@ from mixlab.evaluation.prepare import PreparedEvaluation
 from mixlab.files import cache_folder
 from mixlab.runs.store import store_key
 from mixlab.speed.inference import Inference
-from mixlab.speed.inference_plan import Speed
 
 
 class Scorer:
-    """Evaluates the splits of `dataset`, all under one plan.
+    """Evaluates the splits of `dataset`.
 
     Splits of more than about 10,000 images are evaluated in parts, which are stored until `remove_parts`. A part is
-    used again if the model, the preprocessing, the images, the kind of device and `speed` are the same.
+    used again if the model, the preprocessing, the images, the kind of device and `inference.speed` are the same.
 
     dataset      that of `prepared`, or one with changed images
+    inference    that of `prepared`
     with_logits  store the logits of every split, for `rows`
-    speed        "auto", or "off" for eager execution in fp32
-    log          called with a line about the plan that was selected
     """
 
     def __init__(
         self,
         prepared: PreparedEvaluation,
         dataset: Dataset,
+        inference: Inference,
         *,
         with_logits: bool,
-        speed: Speed = "off",
-        log: Callable[[str], None] | None = None,
     ):
         self._prepared, self._dataset, self._with_logits = prepared, dataset, with_logits
-        self._speed = speed
-        images = sum(len(split) for name, split in dataset.splits.items() if name != "train")
-        self._inference = Inference(
-            prepared.network, prepared.device, speed=speed, number=images, key=lambda: prepared.key, log=log
-        )
+        self._inference = inference
         self._classes = prepared.dataset.classes
         self._stores: dict[str, PartStore] = {}
 
@@ -90,7 +83,7 @@ class Scorer:
             "preprocess": self._prepared.preprocess.to_dict(),
             "data": self._dataset.listing_digest,
             "device": self._prepared.device.type,
-            "speed": self._speed,
+            "speed": self._inference.speed,
             "torch": torch.__version__,
         }
         return cache_folder() / "evaluations" / store_key(key)

@@ -72,6 +72,7 @@ class Inference:
         self.device = device
         self.plan = STOCK
         self._model = prepare_model(model.eval(), device, STOCK.mode)
+        self.speed: Speed = speed
         self._may_plan, self._precisions = speed == "auto", precisions
         self._number, self._key = number, key
         self._log = log

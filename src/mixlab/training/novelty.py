@@ -41,5 +41,7 @@ def novelty_detector(
     if not classifies_embeddings(model):
         return None
     share = images.share(accelerator.process_index, accelerator.num_processes)
-    features = embed_novelty_images(model, job.preprocess, job.dataset, share, batch=batch, quiet=quiet)
+    features = embed_novelty_images(
+        model, job.preprocess, job.dataset, share, batch=batch, speed=job.recipe.speed, quiet=quiet
+    )
     return reduce(NoveltyFeatures.__or__, all_gather(features)).detector()

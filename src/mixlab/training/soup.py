@@ -70,7 +70,7 @@ def average(runs: Sequence[Run], out: Path, *, quiet: bool) -> Run:
     images = union(training_images_of(run.path) for run in runs)
     unreadable = _estimate_statistics(model, first, recipe, dataset.splits["train"], quiet=quiet)
     validation = _evaluated(model, first, recipe, dataset, images, quiet=quiet)
-    detector = _novelty_detector(model, first, dataset, images, quiet=quiet)
+    detector = _novelty_detector(model, first, recipe, dataset, images, quiet=quiet)
     with atomic_folder(out) as temporary:
         run = start_run(
             temporary, first.recipe, first.plan, machine.describe(device), first.data, first.split_assignment
@@ -204,13 +204,14 @@ def _evaluated(
 
 
 def _novelty_detector(
-    model: Model, run: Run, dataset: Dataset, images: TrainingImages, *, quiet: bool
+    model: Model, run: Run, recipe: Recipe, dataset: Dataset, images: TrainingImages, *, quiet: bool
 ) -> NoveltyDetector | None:
     selected = select_novelty_images(dataset, images, quiet=quiet)
     if selected is None or not classifies_embeddings(model):
         return None
     preprocess, batch = Preprocess.from_dict(run.config["preprocess"]), run.plan["micro_batch"]
-    return embed_novelty_images(model, preprocess, dataset, selected, batch=batch, quiet=quiet).detector()
+    features = embed_novelty_images(model, preprocess, dataset, selected, batch=batch, speed=recipe.speed, quiet=quiet)
+    return features.detector()
 
 
 def _total_cost(runs: Sequence[Run]) -> dict[str, float]:

@@ -23,7 +23,7 @@ from typing import Any, get_type_hints
 import torch
 from jaxtyping import Float
 from pydantic import TypeAdapter, ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
 from mixlab.errors import UserError, did_you_mean
 from mixlab.measure.macs import count_macs, count_parameters
@@ -232,6 +232,17 @@ def variant_names() -> list[str]:
 def macs_of(model: Model) -> int:
     """Multiply-accumulates of the forward pass of one image, at the image size in the config of `model`."""
     return count_macs(model, (model.config.image_channels, *height_and_width(model.config.image_size)))
+
+
+class Embed(nn.Module):
+    """A model without its head: maps images to their embeddings."""
+
+    def __init__(self, model: Model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Float[Tensor, "batch image_channel height width"]) -> Float[Tensor, "batch channel"]:
+        return self.model.embed(images)
 
 
 def embed_and_classify(

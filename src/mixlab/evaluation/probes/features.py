@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float32, Int64
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
-from torch import Tensor, nn
+from torch import Tensor
 
 from mixlab.data.batches import Batch, EvalBatches
 from mixlab.data.dataset import Split, content_digest
@@ -30,7 +30,7 @@ from mixlab.speed.inference_plan import Speed
 from mixlab.speed.plan import Precision
 from mixlab.weights.adapt import Resize, Weights
 from mixlab.weights.load import build_with_weights, load_pretrained
-from mixlab.zoo.architecture import Model
+from mixlab.zoo.architecture import Embed
 
 _IMAGES_PER_FILE = 512
 """An interruption loses at most this many vectors."""
@@ -168,17 +168,8 @@ _Vectors = dict[bytes, Float32[np.ndarray, " channel"]]
 
 
 def _inference(backbone: Backbone, device: torch.device, speed: Speed) -> Inference:
-    network = _Embed(build_with_weights(backbone.weights))
+    network = Embed(build_with_weights(backbone.weights))
     return Inference(network, device, speed=speed, key=lambda: {**backbone.weights.key, "outputs": "embeddings"})
-
-
-class _Embed(nn.Module):
-    def __init__(self, model: Model):
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.model.embed(images)
 
 
 def _to_read(digests: list[bytes], vectors: _Vectors) -> list[int]:
