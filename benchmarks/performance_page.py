@@ -9,6 +9,10 @@ kind = "benchmark"   results.json of `mixlab benchmark`: the ratios to stock PyT
                      `goals` may have the ratio to stock PyTorch that each model should reach, and `peak_goals` the
                      fraction of the peak
 kind = "papers"      results.json of `mixlab benchmark --paper`: the rank correlations
+kind = "accuracy of executions"
+                     results of `benchmarks/int8.py accuracy`: a table of accuracies
+kind = "same learning"
+                     results of `benchmarks/same_learning.py`: the accuracies with and without the plan
 claims               a list of {claim, value, goal}: a sentence, a number or an estimate {value, low, high}, and the
                      number that it should reach; `at_most` instead of `goal` for a number that should be small
 otherwise            every estimate below a key with "speed" or "ratio" in its name, and every number whose key ends in
@@ -27,6 +31,7 @@ from mixlab.files import write_text
 from mixlab.report.table import Cell, Column, Table, render
 from mixlab.report.text import pluralize
 from mixlab.stats.estimate import Estimate
+from mixlab.stats.intervals import mean_interval
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -87,7 +92,13 @@ def page(folder: Path) -> str:
         "## Slower, or short of the goal\n",
         _claims_table(f"{len(losses)} of {pluralize(len(claims), 'number')}", losses) if losses else "None.\n",
         *(block for file, content in contents.items() for block in _file_blocks(file, content, claims)),
-        _others([file for file in files if not any(claim.source == file for claim in claims)]),
+        _others(
+            [
+                file
+                for file, content in contents.items()
+                if content.get("kind") not in _TABLES and not any(claim.source == file for claim in claims)
+            ]
+        ),
     ]
     return "\n".join(blocks)
 
@@ -129,7 +140,7 @@ def claims_of(file: Path, content: Mapping[str, Any]) -> list[Claim]:
             for result in content["results"]
             if result["model"] in content.get("peak_goals", {})
         ]
-    if content.get("kind") == "papers":
+    if content.get("kind") in _TABLES:
         return []
     goal = content["goal"] if isinstance(content.get("goal"), int | float) else None
     return [
@@ -164,9 +175,9 @@ def _label(key: str, context: Mapping[str, str]) -> str:
 
 def _file_blocks(file: Path, content: Mapping[str, Any], claims: Sequence[Claim]) -> Iterator[str]:
     own = [claim for claim in claims if claim.source == file]
-    if content.get("kind") == "papers":
+    if content.get("kind") in _TABLES:
         yield _heading(file, content)
-        yield _papers_table(content)
+        yield _TABLES[content["kind"]](content)
     elif own:
         yield _heading(file, content)
         yield _rows_table(content) if content.get("kind") == "benchmark" else _claims_table("Numbers", own)
@@ -250,6 +261,63 @@ def _papers_table(content: Mapping[str, Any]) -> str:
     ]
     title = f"{measured} of the {len(content['rows'])} rows of the papers' tables, measured here"
     return render(Table(title, columns, rows), "markdown")
+
+
+def _accuracy_table(content: Mapping[str, Any]) -> str:
+    """Ways to run trained models, beside eager fp32."""
+    rows = [
+        {
+            **{key: result[key] for key in ("model", "data", "trainings", "images", "top1", "changed")},
+            "execution": result["execution"],
+            "difference": result["difference"] and Estimate(**result["difference"]),
+            "largest": result["largest_difference"],
+            "accepted": None if result["accepted"] is None else f"{result['accepted']} of {result['trainings']}",
+        }
+        for result in content["results"]
+    ]
+    columns = [
+        Column("model", "model"),
+        Column("data", "data"),
+        Column("trainings", "trainings"),
+        Column("images", "test images"),
+        Column("execution", "execution"),
+        Column("top1", "top-1", "%", digits=2),
+        Column("difference", "difference from fp32", "points", digits=2, uncertainty="interval"),
+        Column("changed", "other class", "%", digits=2),
+        Column("largest", "largest difference of a logit", "SD", digits=2),
+        Column("accepted", "loses at most 0.5 points on validation images"),
+    ]
+    return render(Table("Accuracy in bf16 and int8", columns, rows), "markdown")
+
+
+def _learning_table(content: Mapping[str, Any]) -> str:
+    """Trainings under mixlab's plan and stock ones."""
+    row = {
+        "recipe": content["recipe"],
+        "seeds": len(content["top1"]["off"]),
+        **{speed: mean_interval(values, unit="%") for speed, values in content["top1"].items()},
+        "difference": Estimate(**content["difference"]),
+        "p": content["equivalence_p"],
+        "losses": content["largest_loss_difference"],
+    }
+    columns = [
+        Column("recipe", "recipe"),
+        Column("seeds", "seeds"),
+        Column("auto", "top-1 under the plan", "%", digits=2, uncertainty="interval"),
+        Column("off", "top-1 of stock fp32", "%", digits=2, uncertainty="interval"),
+        Column("difference", "difference", "points", digits=2, uncertainty="interval"),
+        Column("p", f"p of a difference of {content['margin']:g} points or more", digits=3),
+        Column("losses", "largest difference of the losses of an epoch", "SD over seeds", digits=2),
+    ]
+    return render(Table("The same learning", columns, [row]), "markdown")
+
+
+_TABLES = {
+    "papers": _papers_table,
+    "accuracy of executions": _accuracy_table,
+    "same learning": _learning_table,
+}
+"""Tables of results that are not claims, by the kind of the file."""
 
 
 def _others(files: Sequence[Path]) -> str:

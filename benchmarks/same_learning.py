@@ -58,6 +58,7 @@ def measure(recipe: str, seeds: int) -> dict[str, Any]:
     losses = {speed: [losses_of(run) for run in runs[speed]] for speed in runs}
     differences = [planned - stock for planned, stock in zip(top1["auto"], top1["off"], strict=True)]
     return {
+        "kind": "same learning",
         "date": date.today().isoformat(),
         "machine": machine.describe(),
         "recipe": recipe,
