@@ -309,7 +309,9 @@ def _learning_table(content: Mapping[str, Any]) -> str:
         Column("p", f"p of a difference of {content['margin']:g} points or more", digits=3),
         Column("losses", "largest difference of the losses of an epoch", "SD over seeds", digits=2),
     ]
-    return render(Table("The same learning", columns, [row]), "markdown")
+    table = render(Table("The same learning", columns, [row]), "markdown")
+    figure = f"\n![Training losses of all seeds](images/{content['figure']})\n" if "figure" in content else ""
+    return table + figure
 
 
 _TABLES = {

@@ -1,6 +1,6 @@
 """Whether a training under mixlab's plan learns the same as one of stock PyTorch in fp32 (`speed = "off"`).
 
-    python benchmarks/same_learning.py digits_convmixer --seeds 8 --out mine.json
+    python benchmarks/same_learning.py digits_convmixer --seeds 8 --out mine.json --figure losses.png
 
 Every seed is trained twice, with the same recipe, order of images and augmentation. The plan may change the precision,
 the memory layout and modules of the model. Measured are the difference of the test accuracies, with Schuirmann's test
@@ -9,7 +9,7 @@ spread over the seeds. Finished trainings are found in the run store.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -19,6 +19,9 @@ from typing import Any
 from mixlab.data.sources import open_dataset
 from mixlab.files import write_json
 from mixlab.measure import machine
+from mixlab.report.axes import Axis
+from mixlab.report.curves import learning_curves
+from mixlab.report.figure import Figure
 from mixlab.report.table import Column, Table, print_table
 from mixlab.runs.folder import Run
 from mixlab.runs.history import read_history
@@ -38,8 +41,12 @@ def main() -> None:
     parser.add_argument("recipe", help="a name from `mixlab recipes`, or a file")
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--out", type=Path, help="write all results to this JSON file")
+    parser.add_argument("--figure", type=Path, help="draw the losses of all seeds to this PNG file")
     arguments = parser.parse_args()
     results = measure(arguments.recipe, arguments.seeds)
+    if arguments.figure:
+        loss_figure(results["losses"]).save_png(arguments.figure)
+        results["figure"] = arguments.figure.name
     if arguments.out:
         write_json(arguments.out, results)
     print_table(table(results))
@@ -75,6 +82,17 @@ def measure(recipe: str, seeds: int) -> dict[str, Any]:
 def losses_of(run: Run) -> list[float]:
     """The training loss of each epoch."""
     return [epoch["train"]["loss"] for epoch in read_history(run.journal).epochs]
+
+
+def loss_figure(losses: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
+    """A panel for each speed, with a curve of the training losses for each seed, and the mean of the other panel."""
+    curves = {
+        title: [(range(1, len(of_seed) + 1), of_seed) for of_seed in losses[speed]]
+        for title, speed in (("mixlab's plan", "auto"), ("stock PyTorch, fp32", "off"))
+    }
+    return learning_curves(
+        "Training loss", curves, models=list(curves), x=Axis("Epoch"), y=Axis("Training loss", scale="log")
+    )
 
 
 def largest_loss_difference(planned: Sequence[Sequence[float]], stock: Sequence[Sequence[float]]) -> float:

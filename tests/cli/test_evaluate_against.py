@@ -143,6 +143,7 @@ def test_corruptions_have_a_row_each(run, here):
     ended = run("evaluate", "run", "--corruptions", "fog,contrast", "--out", "report", "--format", "json", "--quiet")
     assert (ended.status, ended.err) == (0, "")
     corrupted = json.loads(ended.out)["corruptions"]
+    assert corrupted["execution"]["execution"] == "eager"
     assert list(corrupted["top1"]) == ["fog", "contrast"] and list(corrupted["top1"]["fog"]) == list("12345")
     assert corrupted["mce"] is None  # it is defined for all kinds
     assert "Corrupted images" in Path("report/report.html").read_text()
