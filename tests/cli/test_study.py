@@ -137,6 +137,12 @@ def test_an_unknown_study_is_refused_with_a_list_of_the_studies(refused):
     assert refused("study", "transfers").endswith('Did you mean "transfer"?')
 
 
+def test_the_command_of_a_study_has_hyphens_in_place_of_underscores(run, refused):
+    assert "dual-attention" in study_names()
+    assert "--window" in plain(run("study", "dual-attention", "--help").out)
+    assert refused("study", "dual_attention", "--data", "digits").endswith('Did you mean "dual-attention"?')
+
+
 @pytest.mark.parametrize("name", ["arms", "result", "tasks", "__init__"])
 def test_modules_shared_by_studies_are_not_studies(refused, name):
     assert refused("study", name, "--data", "digits").startswith(f'There is no study "{name}"')

@@ -18,6 +18,10 @@ SMALL = {
     "mixer": ("mixer_nano", {"channels": 8, "token_hidden": 8, "channel_hidden": 8, "depth": 1}),
     "convmixer": ("convmixer_nano", {"channels": 8, "depth": 1}),
     "davit": ("davit_nano", {"channels": [8, 16], "depths": [1, 1]}),
+    "variant:ablated_davit": (
+        "variant:ablated_davit",
+        {"channels": [8, 16], "depths": [1, 1], "heads": [1, 2], "attention": "channel-window"},
+    ),
     "timm": ("resnet_nano", {"channels": [8, 8, 8, 8]}),
 }
 

@@ -1,0 +1,39 @@
+"""What the model of each arm costs: parameters, multiply-accumulates, and the memory of weights and activations."""
+
+import torch
+
+from mixlab.measure.live_memory import peak_activation_bytes
+from mixlab.models.contract import height_and_width
+from mixlab.report.table import Cell, Column, Table
+from mixlab.studies.arms import TrainedArms
+
+_WEIGHT_BYTES = 4  # of a parameter in fp32
+
+
+def costs_table(trained: TrainedArms) -> Table:
+    """A row for each arm. All is counted, nothing is measured."""
+    rows = [_row(trained, name) for name in trained.trainings]
+    columns = [
+        Column("name", "arm"),
+        Column("parameters", "parameters"),
+        Column("macs", "MACs", "M", digits=2),
+        Column("weights", "weights", "MB", digits=2),
+        Column("activations", "activations", "MB", digits=2),
+    ]
+    notes = [
+        "MACs: multiply-accumulates of the forward pass of one image.",
+        "Weights in fp32. Activations: the peak of the tensors of a forward pass of one image in fp32.",
+    ]
+    return Table("Costs", columns, rows, notes)
+
+
+def _row(trained: TrainedArms, name: str) -> dict[str, Cell]:
+    architecture = trained.trainings[name][0].job.architecture
+    shape = (architecture.config["image_channels"], *height_and_width(architecture.image_size))
+    return {
+        "name": name,
+        "parameters": architecture.parameters,
+        "macs": architecture.macs / 1e6,
+        "weights": _WEIGHT_BYTES * architecture.parameters / 1e6,
+        "activations": peak_activation_bytes(architecture.on_meta(), shape, torch.device("cpu")) / 1e6,
+    }
