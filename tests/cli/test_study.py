@@ -169,6 +169,20 @@ def test_a_dry_run_prints_the_costs_and_trains_nothing(run, pets):
     assert latex.out.count(r"\begin{table}") == 1
 
 
+@pytest.mark.parametrize(
+    ("options", "arm"),
+    [(("dual-attention", "--image-size", "32", "--window", "2"), "channel only"),
+     (("tying", "--image-size", "8"), "token MLP per channel, channel MLP per place, matched")],
+)  # fmt: skip
+def test_a_dry_run_lists_the_arms_of_a_study(options, arm, run, pets):
+    ended = run(
+        "study", *options, "--data", f"folder:{pets}", "--epochs", "1", "--speed", "off", "--dry-run", "--quiet"
+    )
+    assert ended.status == 0
+    assert arm in ended.out and "About" in ended.out
+    assert not Path("runs").exists()
+
+
 def test_a_list_of_models_may_have_commas_in_brackets():
     names = "mixer_nano, timm:cifar_resnet:layers=[1,1,1,1]:channels=[8,8,8,8],vit_nano"
     assert split_names(names) == ("mixer_nano", "timm:cifar_resnet:layers=[1,1,1,1]:channels=[8,8,8,8]", "vit_nano")
