@@ -74,12 +74,11 @@ def test_the_page_has_findings_costs_and_the_number_of_windows(result):
     assert [finding.claim for finding in result.findings()] == list(CLAIMS)
 
 
-def test_the_interaction_compares_what_the_second_attention_adds(result):
-    scores = {pair: result[name].scores for pair, name in ARM_NAMES.items()}
-    values = zip(*(scores[pair] for pair in PAIRS), strict=True)  # wc, ww, cc, cw
-    expected = sum((wc - ww) - (cc - cw) for wc, ww, cc, cw in values) / 2
-    (found,) = [finding for finding in result.findings() if len(finding.claim.contrast) == 4]
-    assert found.difference is not None and found.difference.value == pytest.approx(expected)
+def test_claims_compare_both_attentions_with_one_and_with_the_reverse(result):
+    scores = {"window-channel": 60.0, "window-window": 52.0, "channel-channel": 45.0, "channel-window": 58.0}
+    arms = tuple(replace(result[name], scores=(scores[pair], scores[pair] + 1)) for pair, name in ARM_NAMES.items())
+    differences = [one.difference and one.difference.value for one in replace(result, arms=arms).findings()]
+    assert differences == [8, 15, 8 - (45 - 58), -2]
 
 
 def test_the_stated_cost_is_that_of_the_defaults(tmp_path):

@@ -9,7 +9,7 @@ from mixlab.data.sources import open_dataset
 from mixlab.errors import UserError
 from mixlab.studies import tying
 from mixlab.studies.arms import TrainedArms, plan_arms
-from mixlab.studies.arms_result import ArmsResult
+from mixlab.studies.arms_result import Arm, ArmsResult
 from mixlab.studies.result import study_page
 from mixlab.studies.tying import CLAIMS, MlpSizes, Settings, Widths, arm_name, matched_widths
 from mixlab.training.recipes.schema import Recipe
@@ -94,16 +94,23 @@ def test_the_page_has_figure_costs_effects_and_claims(result):
     assert [finding.claim for finding in result.findings()] == list(CLAIMS)
 
 
-def test_main_effects_are_means_over_the_other_mlp(result):
-    effects = {one.name: one.values for one in result.quantities}
+def test_main_effects_are_means_over_the_other_mlp(trained, monkeypatch):
+    percent = {("shared", "shared"): 50, ("per channel", "shared"): 53, ("in groups", "shared"): 51}
+    percent |= {("shared", "per place"): 40, ("per channel", "per place"): 41, ("in groups", "per place"): 47}
+    scores = {arm_name(*weights): (value, value + 1.0) for weights, value in percent.items()}
+    arm = TrainedArms.arm
 
-    def gain(channel: str) -> float:
-        return result[arm_name("per channel", channel)].scores[0] - result[arm_name("shared", channel)].scores[0]
+    def with_scores(self: TrainedArms, name: str) -> Arm:
+        return replace(arm(self, name), scores=scores.get(name, (0.0, 0.0)))
 
-    expected = (gain("shared") + gain("per place")) / 2
-    assert effects["main effect of token MLPs per channel"][0] == pytest.approx(expected)
-    interaction = effects["interaction of token MLPs per channel and channel MLPs per place"][0]
-    assert interaction == pytest.approx(gain("per place") - gain("shared"))
+    monkeypatch.setattr(TrainedArms, "arm", with_scores)
+    values = {one.name: one.values for one in tying.conclude(trained, SETTINGS).quantities}
+    assert values == {
+        "main effect of token MLPs in groups": (4, 4),  # of 1 and 7
+        "main effect of token MLPs per channel": (2, 2),  # of 3 and 1
+        "main effect of channel MLPs per place": pytest.approx((-26 / 3, -26 / 3)),
+        "interaction of token MLPs per channel and channel MLPs per place": (-2, -2),
+    }
 
 
 def test_the_stated_cost_is_that_of_the_defaults(dataset):

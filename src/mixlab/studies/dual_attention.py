@@ -30,8 +30,8 @@ _STEM_STRIDE, _MERGE_STRIDE = (
 )  # pixels of a patch of the first stage; patches that are merged before each other one
 
 ARM_NAMES = {
-    "window-channel": "both: window, channel",
-    "channel-window": "both, reversed: channel, window",
+    "window-channel": "both, window first",
+    "channel-window": "both, channel first",
     "window-window": "window only",
     "channel-channel": "channel only",
 }
