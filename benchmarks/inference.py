@@ -14,6 +14,7 @@ and under the selected one. The second one is repeated, because the plan of the 
 """
 
 import argparse
+import os
 import shutil
 from collections.abc import Callable
 from datetime import date
@@ -32,14 +33,12 @@ from torch import nn
 from mixlab.data.preprocess import Preprocess
 from mixlab.data.sources import open_as_provided
 from mixlab.data.splits import as_single_test_split
-from mixlab.evaluation.probes import features as probe_features
 from mixlab.evaluation.probes.features import Backbone, features
-from mixlab.files import write_json
+from mixlab.files import cache_folder, write_json
 from mixlab.measure import machine
 from mixlab.measure.timing import interleaved
 from mixlab.models.contract import height_and_width
 from mixlab.report.table import Column, Table, print_table
-from mixlab.speed import inference_timings, network_cache
 from mixlab.speed.inference import Inference
 from mixlab.speed.inference_plan import Speed
 from mixlab.speed.openvino import compile_openvino, to_openvino
@@ -71,8 +70,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.manual_seed(0)
     with TemporaryDirectory() as folder:  # empty caches
-        for module in (inference_timings, network_cache, probe_features):
-            module.cache_folder = lambda: Path(folder)
+        os.environ["XDG_CACHE_HOME"] = folder
         if arguments.task == "throughput":
             result = throughput(arguments.model, arguments.rounds)
         else:
@@ -155,7 +153,7 @@ def feature_seconds(name: str, data: str, maximum: int) -> dict[str, Any]:
     speeds: dict[str, Speed] = {"stock": "off", "plan": "auto", "plan from the cache": "auto"}
     seconds: dict[str, float] = {}
     for title, speed in speeds.items():
-        shutil.rmtree(probe_features.cache_folder() / "features", ignore_errors=True)
+        shutil.rmtree(cache_folder() / "features", ignore_errors=True)
         start = perf_counter()
         features(backbone, split, CPU, batch=64, speed=speed, quiet=True)
         seconds[title] = perf_counter() - start

@@ -158,6 +158,7 @@ def test_images_are_flagged_by_the_distance_of_their_embedding(with_novelty, sha
 def test_flags_do_not_change_the_probabilities_and_need_no_second_pass(predictor, with_novelty, files):
     flagging = Predictor(with_novelty.path)
     passes: list[int] = []
+    assert flagging._inference is not None
     flagging._inference._model.get_submodule("model.body").register_forward_hook(lambda *_: passes.append(1))
     for one, other in zip(flagging(files), predictor(files), strict=True):
         assert np.array_equal(one.probabilities, other.probabilities)

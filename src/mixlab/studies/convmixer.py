@@ -141,11 +141,11 @@ def _grid(patch_sizes: Sequence[int], widths: Sequence[int], base: Base) -> dict
 def _recipe(dataset: Dataset, settings: Settings, model: str, config: Mapping[str, Any], seed: int) -> Recipe:
     """The recipe of ConvMixer, also for the changed networks."""
     return from_scratch(
-        _MODEL,
+        model,
         dataset,
         seed=seed,
         images=settings.images,
-        model=model,
+        recipe_of=_MODEL,
         config=config,
         epochs=settings.epochs,
         image_size=settings.image_size,

@@ -16,18 +16,15 @@ from mixlab.errors import UserError
 from mixlab.studies.arm_costs import costs_table
 from mixlab.studies.arms import Arms, TrainedArms
 from mixlab.studies.arms_result import ArmsResult
+from mixlab.studies.from_scratch import from_scratch
 from mixlab.studies.result import Claim
-from mixlab.studies.small_data import small_recipe
-from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.training.recipes.schema import Recipe
 from mixlab.zoo.architecture import architecture, family_of
 
 COST = "20 trainings of 25 epochs on 10,000 images"
 
-_STEM_STRIDE, _MERGE_STRIDE = (
-    4,
-    2,
-)  # pixels of a patch of the first stage; patches that are merged before each other one
+_STEM_STRIDE = 4  # pixels of a side of a patch of the first stage
+_MERGE_STRIDE = 2  # patches of a side that are merged before each other stage
 
 ARM_NAMES = {
     "window-channel": "both, window first",
@@ -120,9 +117,16 @@ def conclude(trained: TrainedArms, settings: Settings) -> ArmsResult:
 
 
 def _recipe(dataset: Dataset, settings: Settings, config: dict[str, Any], seed: int) -> Recipe:
-    name, fields = small_recipe(dataset, settings.model, settings, seed)
-    fields["config"] = config | fields.get("config", {})
-    return parse_training_recipe(fields | {"model": "variant:ablated_davit"}, name)
+    return from_scratch(
+        "variant:ablated_davit",
+        dataset,
+        seed=seed,
+        images=settings.images,
+        recipe_of=settings.model,
+        config=config,
+        epochs=settings.epochs,
+        image_size=settings.image_size,
+    )
 
 
 def _matched_config(settings: Settings) -> dict[str, Any]:
@@ -138,7 +142,8 @@ def _matched_config(settings: Settings) -> dict[str, Any]:
             "multiply-accumulates of both attentions. Give --window 2 or 4."
         )
     _require_windows(settings, len(config["channels"]))
-    del config["image_size"], config["classes"]  # from the recipe and the dataset
+    for name in ("image_size", "classes", "stochastic_depth"):  # from the recipe and the dataset
+        del config[name]
     return config | {"window": settings.window, "heads": [channels // width for channels in config["channels"]]}
 
 

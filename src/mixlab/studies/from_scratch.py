@@ -1,5 +1,7 @@
 """Trainings from random weights on at most a number of images, shared by studies of models."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -9,17 +11,30 @@ from mixlab.training.recipes.defaults import default_recipe
 from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.training.recipes.schema import Recipe
 
+_NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 
-def from_scratch(recipe_of: str, dataset: Dataset, *, seed: int, images: int, **fields: Any) -> Recipe:
-    """The default recipe of the model `recipe_of`, with the validation images among the training images.
 
-    images  maximum training images, balanced by class; each seed draws its own
-    fields  of the recipe, in place of its own
+def from_scratch(
+    model: str,
+    dataset: Dataset,
+    *,
+    seed: int,
+    images: int,
+    recipe_of: str | None = None,
+    config: Mapping[str, Any] = _NO_FIELDS,
+    **fields: Any,
+) -> Recipe:
+    """The default recipe of `model`, with the validation images among the training images.
+
+    images     maximum training images, balanced by class; each seed draws its own
+    recipe_of  the model whose default recipe it is, such as the original of a changed block; by default `model` itself
+    config     fields of the model, in addition to those of the recipe
+    fields     of the recipe, in place of its own
 
     Raises UserError.
     """
-    name, recipe = default_recipe(recipe_of, dataset.name)
-    recipe |= {"seed": seed, "validation": "merged"}
+    name, recipe = default_recipe(model, dataset.name, recipe_of)
+    recipe |= {"seed": seed, "validation": "merged", "config": recipe.get("config", {}) | {**config}}
     per_class = _per_class(dataset, images)
     if per_class is not None:
         recipe["subset"] = {"per_class": per_class, "seed": seed}

@@ -71,7 +71,7 @@ def arms(dataset: Dataset, settings: Settings) -> Arms:
     """A model and an input for each arm. Raises UserError if the images or a model do not have the grid of patches."""
     _require_models(settings)
     _require_pixels(dataset, settings)
-    (mixer,) = [name for name in settings.models if family_of(name) == "mixer"][:1] or [None]
+    mixer = next((name for name in settings.models if family_of(name) == "mixer"), None)
     return {
         arm_name(model, kind): [
             _recipe(dataset, settings, model, kind, seed) for seed in range(_seeds(settings, model, kind, mixer))
@@ -122,7 +122,6 @@ def _seeds(settings: Settings, model: str, kind: str, mixer: str | None) -> int:
 
 
 def _recipe(dataset: Dataset, settings: Settings, model: str, kind: str, seed: int) -> Recipe:
-    changes = {} if kind == ORIGINAL else {"transform": _transform(kind, settings, seed).to_dict()}
     return from_scratch(
         model,
         dataset,
@@ -130,7 +129,7 @@ def _recipe(dataset: Dataset, settings: Settings, model: str, kind: str, seed: i
         images=settings.images,
         epochs=settings.epochs,
         image_size=settings.image_size,
-        **changes,
+        transform=None if kind == ORIGINAL else _transform(kind, settings, seed).to_dict(),
     )
 
 

@@ -123,11 +123,11 @@ def _recipe(dataset: Dataset, settings: Settings, model: str, position: str, see
     }
     unaugmented = {"augmentation": {}} if _is_generated(dataset) else {}
     return from_scratch(
-        recipe_of,
+        "variant:metaformer",
         dataset,
         seed=seed,
         images=settings.images,
-        model="variant:metaformer",
+        recipe_of=recipe_of,
         config={**sizes, **mixing, "position": position},
         epochs=settings.epochs,
         image_size=settings.image_size,

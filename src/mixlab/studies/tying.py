@@ -19,9 +19,8 @@ from mixlab.report.grouped_plot import grouped_plot
 from mixlab.studies.arm_costs import costs_table
 from mixlab.studies.arms import Arms, TrainedArms
 from mixlab.studies.arms_result import ArmsResult, Quantity
+from mixlab.studies.from_scratch import from_scratch
 from mixlab.studies.result import Claim
-from mixlab.studies.small_data import small_recipe
-from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.training.recipes.schema import Recipe
 from mixlab.zoo.architecture import Architecture, architecture, family_of
 
@@ -126,7 +125,7 @@ def arms(dataset: Dataset, settings: Settings) -> Arms:
     mixer = _mixer(settings)
     return {
         arm_name(token, channel, size): [
-            _recipe(dataset, settings, _changes(mixer, settings, token, channel, size), seed)
+            _recipe(dataset, settings, _config(mixer, settings, token, channel, size), seed)
             for seed in range(settings.seeds)
         ]
         for token, channel, size in _cells()
@@ -198,11 +197,13 @@ def _mixer(settings: Settings) -> Architecture:
     return architecture(settings.model, image_size=settings.image_size)
 
 
-def _changes(mixer: Architecture, settings: Settings, token: str, channel: str, size: str) -> dict[str, Any]:
+def _config(mixer: Architecture, settings: Settings, token: str, channel: str, size: str) -> dict[str, Any]:
     """The fields of the variant's config. None of them for the Mixer itself, whose trainings other studies share."""
     if token == channel == "shared":
         return {}
-    config = {name: value for name, value in mixer.config.items() if name not in ("image_size", "classes")}
+    config = {
+        name: value for name, value in mixer.config.items() if name not in ("image_size", "classes", "stochastic_depth")
+    }
     config |= {"token_weights": TOKEN_WEIGHTS[token], "channel_weights": CHANNEL_WEIGHTS[channel]}
     config |= {"token_groups": settings.groups}
     if size:
@@ -229,11 +230,17 @@ def _matched(mixer: Architecture, settings: Settings, token: str, channel: str) 
     return found
 
 
-def _recipe(dataset: Dataset, settings: Settings, changes: dict[str, Any], seed: int) -> Recipe:
-    name, fields = small_recipe(dataset, settings.model, settings, seed)
-    if changes:
-        fields |= {"model": "variant:untied_mixer", "config": changes | fields.get("config", {})}
-    return parse_training_recipe(fields, name)
+def _recipe(dataset: Dataset, settings: Settings, config: dict[str, Any], seed: int) -> Recipe:
+    return from_scratch(
+        "variant:untied_mixer" if config else settings.model,
+        dataset,
+        seed=seed,
+        images=settings.images,
+        recipe_of=settings.model,
+        config=config,
+        epochs=settings.epochs,
+        image_size=settings.image_size,
+    )
 
 
 def _effects(trained: TrainedArms) -> Iterator[Quantity]:

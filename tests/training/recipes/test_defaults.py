@@ -84,6 +84,9 @@ def test_the_recipes_for_one_kind_of_data_have_the_same_epochs(kind):
         ("timm:resnet18", "folder:/pets", "small_images_resnet"),
         ("vit_nano", "digits", "digits_vit"),
         ("timm:convnext_atto", "cifar10", "small_images_vit"),
+        ("variant:ablated_davit", "cifar10", "small_images_davit"),
+        ("variant:ablated_convmixer", "cifar10", "small_images_convmixer"),
+        ("variant:metaformer", "cifar10", "small_images_mixer"),
     ],
 )
 def test_the_default_recipe_is_that_of_the_family_and_the_kind_of_data(model, data, recipe):
@@ -122,3 +125,9 @@ def test_a_variant_without_its_fields_has_a_recipe():
 )
 def test_a_model_gets_the_config_fields_that_it_has(model, config):
     assert default_recipe(model, "digits")[1].get("config", {}) == config
+
+
+def test_a_changed_block_has_the_recipe_of_its_original_with_stochastic_depth_by_its_own_name():
+    name, fields = default_recipe("variant:metaformer", "digits", "vit_nano")
+    assert (name, fields["model"]) == ("digits_vit", "variant:metaformer")
+    assert fields["config"] == {"stochastic_depth": default_recipe("vit_nano", "digits")[1]["config"]["drop_path_rate"]}

@@ -10,11 +10,17 @@ _DIGITS, _IMAGES = "digits", "small_images"
 _FINE_TUNING = "finetune_folder"
 
 
-def default_recipe(model: str, data: str) -> tuple[str, dict[str, Any]]:
-    """The name of the default recipe for a model and a dataset, and its fields with `model` and `data` filled in."""
+_STOCHASTIC_DEPTH = ("stochastic_depth", "drop_path_rate")  # the names of this config field in mixlab and in timm
+
+
+def default_recipe(model: str, data: str, recipe_of: str | None = None) -> tuple[str, dict[str, Any]]:
+    """The name of the default recipe for a model and a dataset, and its fields with `model` and `data` filled in.
+
+    recipe_of  the model whose recipe `model` gets, such as the original of a changed block; by default `model` itself
+    """
     if is_pretrained(model):
         return _FINE_TUNING, read_recipe(_FINE_TUNING) | {"model": model, "data": data}
-    name = f"{_DIGITS if data == 'digits' else _IMAGES}_{_kind(model)}"
+    name = f"{_DIGITS if data == 'digits' else _IMAGES}_{_kind(recipe_of or model)}"
     fields = read_recipe(name)
     if "config" in fields:
         fields["config"] = _config_of(model, fields["config"])
@@ -25,18 +31,20 @@ def _config_of(model: str, config: dict[str, Any]) -> dict[str, Any]:
     """The fields of a recipe's `config` that `model` has, so that a changed block is trained like the original."""
     match family_of(model):
         case "timm":
-            field = architecture(model).stochastic_depth_field
-            return {name: value for name, value in config.items() if name == field}
+            fields = {architecture(model).stochastic_depth_field}
         case _:
-            fields = config_fields(model)
-            return {name: value for name, value in config.items() if name in fields}
+            fields = {*config_fields(model)}
+    names = {name: next((each for each in _STOCHASTIC_DEPTH if each in fields), name) for name in _STOCHASTIC_DEPTH}
+    renamed = {names.get(name, name): value for name, value in config.items()}
+    return {name: value for name, value in renamed.items() if name in fields}
 
 
 def _kind(model: str) -> str:
-    """The suffix of the recipe: the family, or "resnet" or "vit" for timm's models. Other models use "mixer"."""
+    """The suffix of the recipe: "resnet" or "vit" for timm's models, and the family of others and of ablated ones.
+
+    Other variants and user code use "mixer".
+    """
     family = family_of(model)  # the fields of a variant may follow in [config]
-    if family in FAMILIES:
-        return family
     if family == "timm":
         return "resnet" if "resnet" in architecture(model).config["name"] else "vit"
-    return "mixer"
+    return next((each for each in FAMILIES if family in (each, f"variant:ablated_{each}")), "mixer")
