@@ -11,7 +11,7 @@ ALL_INSTALLED := .venv/.installed
 # The tests share the machine's cores: each worker computes with one thread.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest
 
-.PHONY: install demo test test-long check format
+.PHONY: install demo test test-long check format results
 
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -47,3 +47,8 @@ check: install
 format: install
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+# The pages of docs/results and of docs/performance.md are made of the results beside them.
+results: install
+	$(BIN)/python benchmarks/study_pages.py
+	$(BIN)/python benchmarks/performance_page.py

@@ -107,8 +107,13 @@ def test_json_has_all_fields_of_an_estimate():
     table = Table("t", [Column("top1", "T", "%")], [{"top1": MEAN}, {}])
     estimate = {"value": 97.44, "low": 96.71, "high": 98.17, "n": 3, "unit": "%", "spread": 0.31}
     value = json.loads(render(table, "json"))
-    assert value["columns"] == [{"key": "top1", "title": "T", "unit": "%"}]
+    assert value["columns"] == [{"key": "top1", "title": "T", "unit": "%", "digits": None, "uncertainty": "spread"}]
     assert value["rows"] == [{"top1": estimate}, {"top1": None}]
+
+
+@pytest.mark.parametrize("format", ["table", "markdown", "latex", "csv", "json"])
+def test_a_table_from_its_json_is_rendered_alike(table, format):
+    assert render(Table.from_dict(json.loads(render(table, "json"))), format) == render(table, format)
 
 
 def test_json_does_not_escape_unicode(table):

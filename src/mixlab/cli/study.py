@@ -6,6 +6,7 @@ function `run`. It is imported only when its command is used. If it takes a data
 """
 
 import ast
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from importlib import import_module
@@ -88,8 +89,8 @@ def _command(name: str) -> Callable[..., None]:
     common = _COMMON | (_OF_DATA if takes_dataset else {}) | (_OF_TRAININGS if hasattr(module, "arms") else {})
 
     def command(**given: Any) -> None:
-        from mixlab.files import atomic_folder, write_json, write_text
-        from mixlab.studies.result import claims_table, study_page
+        from mixlab.studies.result import claims_table
+        from mixlab.studies.stored_result import write_result
 
         chosen = {option: given.pop(option) for option in common}
         data = given.pop("data", None)
@@ -101,11 +102,8 @@ def _command(name: str) -> Callable[..., None]:
         if ran is None:
             return
         findings = ran.result.findings()
-        with atomic_folder(folder) as temporary:
-            write_json(temporary / "results.json", ran.result.to_dict() | dict(ran.left_out))
-            write_text(temporary / "report.html", study_page(ran.result, ran.notes).html())
-            if ran.trained is not None:
-                ran.trained.write_correctness(temporary / "correct")
+        repeated = _command_line(name, {"data": data, **_changed(settings), "speed": chosen.get("speed", "auto")})
+        write_result(folder, ran.result, command=repeated, trained=ran.trained, left_out=ran.left_out, notes=ran.notes)
         show([*([claims_table(findings)] if findings else []), *ran.result.tables()], chosen["format"])
         log = logger(quiet=False) if chosen["format"] != "table" else print
         for note in (*ran.notes, f"Report: {folder / 'report.html'}"):
@@ -192,6 +190,22 @@ def _open(data: str, *, quiet: bool) -> "UnseenImages":
 
 def _folder(out: Path | None, name: str, subject: str) -> Path:
     return output_folder(out, f"study-{name}", subject) if subject else output_folder(out, "study", name)
+
+
+def _changed(settings: Any) -> dict[str, Any]:
+    """The settings that are not the defaults."""
+    values = {one.name: getattr(settings, one.name) for one in fields(settings)}
+    return {one.name: values[one.name] for one in fields(settings) if values[one.name] != one.default}
+
+
+def _command_line(name: str, options: Mapping[str, Any]) -> str:
+    """The command with those of `options` that have a value; "auto" is the default of --speed."""
+    words = ["mixlab", "study", name]
+    for option, value in options.items():
+        if value not in (None, "auto"):
+            text = ",".join(value) if isinstance(value, tuple) else str(value)
+            words += [f"--{option.replace('_', '-')}", text]
+    return shlex.join(words)
 
 
 def _parsed(value: Any, hint: Any) -> Any:

@@ -8,13 +8,21 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mixlab.report.colours import GROUND, HUES
+from mixlab.report.figure import PIXELS_PER_INCH, Figure, Panel
 from mixlab.report.html_text import html_text
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
+
+_HEADING_WIDTH, _HEADING_HEIGHT = 240, 24  # pixels of a PNG
 TILE = 32  # pixels of the longer side of a tile, at least
 GAP = 4  # pixels between tiles
 NEGATIVE, POSITIVE = HUES["blue"][0], HUES["vermilion"][0]
@@ -57,6 +65,22 @@ class ImageFigure:
             f"<figcaption><h3>{escape(self.title)}</h3>{caption}</figcaption>\n"
             f'<div class="panels">\n{panels}\n</div>\n</figure>'
         )
+
+    def save_png(self, path: Path, columns: int = 3) -> None:
+        """Save the panels with their headings in row-major order, without title and caption."""
+        width = max(*(panel.image.shape[1] for panel in self.panels), _HEADING_WIDTH)
+        height = max(panel.image.shape[0] for panel in self.panels) + _HEADING_HEIGHT
+        plots = [Panel(width, height, partial(_draw, panel), panel.alt) for panel in self.panels]
+        Figure(self.title, plots).save_png(path, columns)
+
+
+def _draw(panel: ImagePanel, canvas: "Canvas") -> None:
+    """The image in its own size in the lower left corner, below its heading."""
+    width, height = canvas.get_size_inches() * PIXELS_PER_INCH
+    canvas.text(0, 1, panel.heading, fontsize=12, va="top")
+    axes = canvas.add_axes((0, 0, panel.image.shape[1] / width, panel.image.shape[0] / height))
+    axes.set_axis_off()
+    axes.imshow(panel.image, interpolation="nearest", aspect="auto")
 
 
 def diverging(values: np.ndarray) -> np.ndarray:

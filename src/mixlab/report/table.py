@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
-from typing import TYPE_CHECKING, Literal, assert_never
+from typing import TYPE_CHECKING, Any, Literal, Self, assert_never
 
 from mixlab.report.colours import marker_svg
 from mixlab.report.html_text import breakable, html_text
@@ -66,6 +66,22 @@ class Table:
 
     def cells(self, column: Column) -> list[Cell]:
         return [row.get(column.key) for row in self.rows]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-serializable values, with all cells unrounded. Notes of columns are among the notes."""
+        columns = [
+            {"key": one.key, "title": one.title, "unit": one.unit, "digits": one.digits, "uncertainty": one.uncertainty}
+            for one in self.columns
+        ]
+        rows = [{one.key: _json_cell(row.get(one.key)) for one in self.columns} for row in self.rows]
+        return {"title": self.title, "columns": columns, "rows": rows, "notes": self.all_notes}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Self:
+        """The table of the result of `to_dict`, without the markers of models."""
+        columns = [Column(**column) for column in value["columns"]]
+        rows = [{key: _stored_cell(cell) for key, cell in row.items()} for row in value["rows"]]
+        return cls(value["title"], columns, rows, value["notes"])
 
     def html(self) -> str:
         columns = [_html_column(column, self.cells(column), self.models) for column in self.columns]
@@ -257,18 +273,15 @@ def _csv_column(column: Column, cells: Sequence[Cell]) -> list[tuple[Cell, ...]]
 
 
 def _json(table: Table) -> str:
-    keys = [column.key for column in table.columns]
-    value = {
-        "title": table.title,
-        "columns": [{"key": column.key, "title": column.title, "unit": column.unit} for column in table.columns],
-        "rows": [{key: _json_cell(row.get(key)) for key in keys} for row in table.rows],
-        "notes": table.all_notes,
-    }
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(table.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _json_cell(cell: Cell) -> object:
     return asdict(cell) if isinstance(cell, Estimate) else cell
+
+
+def _stored_cell(cell: Any) -> Cell:
+    return Estimate(**cell) if isinstance(cell, dict) else cell
 
 
 def _html_column(column: Column, cells: Sequence[Cell], models: Sequence[str]) -> list[str]:

@@ -31,6 +31,7 @@ from mixlab.report.numbers import duration
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import pluralize
 from mixlab.runs.folder import Run
+from mixlab.runs.history import read_history
 from mixlab.runs.store import finished_run
 from mixlab.speed.inference import Inference
 from mixlab.stats.intervals import mean_interval
@@ -137,7 +138,8 @@ class TrainedArms:
         scores = tuple(100 * float(one.correct.mean()) for one in self.predictions(name))
         training = self.trainings[name][0]
         cost = {"macs": training.job.architecture.macs / 1e6, "steps": training.steps}
-        details = {"macs": training.job.architecture.macs, "steps": training.steps}
+        seconds = [_training_seconds(run) for run in self.runs[name]]
+        details = {"macs": training.job.architecture.macs, "steps": training.steps, "training_seconds": seconds}
         return Arm(name, scores, mean_interval(scores, "%", least=0, most=100), cost, details)
 
     def result(self, *, title: str, command: str, settings: Any, claims: Sequence[Any], **fields: Any) -> ArmsResult:
@@ -156,6 +158,7 @@ class TrainedArms:
             "plans": _distinct_plans(firsts),
             "protocol": self._protocol(),
             "references": (*models, *data_references(self.dataset.name)),
+            "facts": {"Trainings": self._trainings(), **fields.pop("facts", {})},
         }
         return ArmsResult(
             title=title,
@@ -174,6 +177,14 @@ class TrainedArms:
             label = "".join(character if character.isalnum() else "-" for character in name)
             for number, predictions in enumerate(of_arm):
                 write_correctness(folder / f"{label}-{number}.correct", predictions)
+
+    def _trainings(self) -> str:
+        """How many trainings there are, and how long they took."""
+        seconds = sum(_training_seconds(run) for of_arm in self.runs.values() for run in of_arm)
+        number = sum(map(len, self.runs.values()))
+        concurrent = max(training.concurrent for of_arm in self.trainings.values() for training in of_arm)
+        together = f", {concurrent} at the same time" if concurrent > 1 else ""
+        return f"{pluralize(number, 'training')} of {duration(seconds)} in total{together}"
 
     def _protocol(self) -> str:
         """Sentences about the trainings for the methods paragraph."""
@@ -278,6 +289,12 @@ def _evaluate(pretrained: Pretrained, dataset: Dataset) -> Evaluation:
     inference = Inference(build_with_weights(pretrained.weights), pick_device())
     test = dataset.splits["test"]
     return evaluate(inference, test, pretrained.preprocess, dataset.classes, batch=_BATCH).evaluation
+
+
+def _training_seconds(run: Run) -> float:
+    history = read_history(run.journal)
+    assert history.end is not None  # the run is finished
+    return history.end["training_seconds"]
 
 
 def _cost(name: str, trainings: Sequence[Training]) -> dict[str, Any]:

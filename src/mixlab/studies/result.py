@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
+from mixlab.report.figure import Figure
+from mixlab.report.image_panels import ImageFigure
 from mixlab.report.numbers import format_points
-from mixlab.report.page import Page, Renderable, Section, Summary, written_by
+from mixlab.report.page import Page, Section, Summary, written_by
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import pluralize
 from mixlab.stats.estimate import Estimate
@@ -18,7 +20,7 @@ from mixlab.stats.paired import holm
 from mixlab.stats.paired_t import equivalence_p, two_sided_p
 from mixlab.stats.sample_size import MAX_REPEATS, repeats_needed
 
-SCHEMA = 2
+SCHEMA = 3
 ALPHA = 0.05
 
 Verdict = Literal["agrees", "disagrees", "undecided", "not testable at this scale"]
@@ -145,13 +147,13 @@ class StudyResult(Protocol):
 
     def findings(self) -> list[Finding]: ...
     def tables(self) -> list[Table]: ...
-    def figures(self) -> Sequence[Renderable]: ...
+    def figures(self) -> Sequence[Figure | ImageFigure]: ...
     def details(self) -> Section:
         """Facts, recipes and plans of the trainings."""
         ...
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of results.json."""
+        """What only this study has in results.json."""
         ...
 
 

@@ -1,0 +1,51 @@
+"""The pages of docs/results are generated from the results.json beside them."""
+
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+
+from mixlab.studies.stored_result import write_result
+from studies.test_result import arms_result, claim
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "docs" / "results"
+SCRIPT = runpy.run_path(str(ROOT / "benchmarks" / "study_pages.py"))
+NAMES = sorted(path.parent.name for path in RESULTS.glob("*/results.json"))
+
+
+def stored(folder: Path) -> dict:
+    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_of_the_repository_is_generated_from_its_result(name):
+    page = SCRIPT["page"](name, stored(RESULTS / name), (RESULTS / name / "correct").is_dir())
+    assert (RESULTS / f"{name}.md").read_text(encoding="utf-8") == page
+
+
+def test_the_list_of_the_repository_has_all_results():
+    index = SCRIPT["index"]({name: stored(RESULTS / name) for name in NAMES})
+    assert (RESULTS / "README.md").read_text(encoding="utf-8") == index
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_result_of_the_repository_is_from_a_commit_without_changes(name):
+    assert len(stored(RESULTS / name)["environment"]["commit"]) == 40
+
+
+def test_a_page_has_the_command_the_claims_the_figures_and_what_was_trained(tmp_path):
+    result = arms_result({"a": (61.0, 62.0, 63.0), "b": (51.0, 52.5, 53.0)}, claim("a", "b"))
+    write_result(tmp_path / "found", result, command="mixlab study toy --seeds 3", left_out={"left_out": 0})
+    content = stored(tmp_path / "found")
+    for arm in content["arms"]:
+        arm["training_seconds"] = [1210.0] * 3
+    content["plans"] = {"all trainings": {"precision": "bf16", "concurrent": 2}}
+    page = SCRIPT["page"]("found", content, has_correct=True)
+    assert page.startswith(f"# {result.title}\n\n{result.summary.sentence}\n\n```\nmixlab study toy --seeds 3\n```\n")
+    assert "- Trainings: 6 trainings of 2 h 1 min in total, 2 at the same time\n" in page
+    assert "- Precision of the trainings: bf16\n" in page
+    assert "agrees" in page and "62.0 ± 1.0 (n = 3)" in page and result.methods in page
+    (figure,) = content["figures"]
+    assert f"](found/{figure['file']})" in page and (tmp_path / "found" / figure["file"]).stat().st_size > 1000
