@@ -7,7 +7,7 @@ edited: everything in them is from results.json, and the figures are the files b
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +33,15 @@ another model with it.
 
 def main() -> None:
     folders = sorted(path.parent for path in RESULTS.glob("*/results.json"))
-    results = {folder.name: json.loads((folder / "results.json").read_text(encoding="utf-8")) for folder in folders}
-    for name, result in results.items():
-        write_text(RESULTS / f"{name}.md", page(name, result, (RESULTS / name / "correct").is_dir()))
-    write_text(RESULTS / "README.md", index(results))
+    for folder in folders:
+        write_text(folder.with_suffix(".md"), page(folder))
+    write_text(RESULTS / "README.md", index(folders))
     print(RESULTS / "README.md")
 
 
-def page(name: str, result: Mapping[str, Any], has_correct: bool) -> str:
-    """The page of a result as Markdown.
-
-    has_correct  whether the result has the folder `correct`
-    """
+def page(folder: Path) -> str:
+    """The page of the result in a folder, as Markdown."""
+    name, result, correct = folder.name, _stored(folder), folder / "correct"
     environment = result["environment"]
     precision = sorted({plan["precision"] for plan in result.get("plans", {}).values()})
     facts = {
@@ -55,7 +52,7 @@ def page(name: str, result: Mapping[str, Any], has_correct: bool) -> str:
         "Date": result["date"],
         "Commit": environment["commit"],
         "Files": f"[results.json]({name}/results.json)"
-        + (f", [images that each training classifies correctly]({name}/correct)" if has_correct else ""),
+        + (f", [images that each training classifies correctly]({name}/correct)" if correct.is_dir() else ""),
     }
     parts = [
         f"# {result['title']}",
@@ -70,10 +67,11 @@ def page(name: str, result: Mapping[str, Any], has_correct: bool) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def index(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """The page that lists all results."""
+def index(folders: Sequence[Path]) -> str:
+    """The page that lists all results, as Markdown."""
     rows: list[dict[str, Cell]] = []
-    for name, result in results.items():
+    for folder in folders:
+        name, result = folder.name, _stored(folder)
         verdicts = [finding["verdict"] for finding in result["findings"]]
         counts = {verdict: verdicts.count(verdict) for verdict in VERDICTS if verdict in verdicts}
         rows.append(
@@ -89,6 +87,10 @@ def index(results: Mapping[str, Mapping[str, Any]]) -> str:
     columns = [Column(key, key) for key in ("study", "question", "data", "claims", "trainings", "device")]
     table = render(Table("Results", columns, rows), "markdown")
     return _INTRODUCTION + table.partition("\n\n")[2]
+
+
+def _stored(folder: Path) -> Mapping[str, Any]:
+    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
 
 
 def _trainings(result: Mapping[str, Any]) -> str | None:

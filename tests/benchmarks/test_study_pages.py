@@ -21,12 +21,11 @@ def stored(folder: Path) -> dict:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_page_of_the_repository_is_generated_from_its_result(name):
-    page = SCRIPT["page"](name, stored(RESULTS / name), (RESULTS / name / "correct").is_dir())
-    assert (RESULTS / f"{name}.md").read_text(encoding="utf-8") == page
+    assert (RESULTS / f"{name}.md").read_text(encoding="utf-8") == SCRIPT["page"](RESULTS / name)
 
 
 def test_the_list_of_the_repository_has_all_results():
-    index = SCRIPT["index"]({name: stored(RESULTS / name) for name in NAMES})
+    index = SCRIPT["index"]([RESULTS / name for name in NAMES])
     assert (RESULTS / "README.md").read_text(encoding="utf-8") == index
 
 
@@ -42,7 +41,8 @@ def test_a_page_has_the_command_the_claims_the_figures_and_what_was_trained(tmp_
     for arm in content["arms"]:
         arm["training_seconds"] = [1210.0] * 3
     content["plans"] = {"all trainings": {"precision": "bf16", "concurrent": 2}}
-    page = SCRIPT["page"]("found", content, has_correct=True)
+    (tmp_path / "found" / "results.json").write_text(json.dumps(content))
+    page = SCRIPT["page"](tmp_path / "found")
     assert page.startswith(f"# {result.title}\n\n{result.summary.sentence}\n\n```\nmixlab study toy --seeds 3\n```\n")
     assert "- Trainings: 6 trainings of 2 h 1 min in total, 2 at the same time\n" in page
     assert "- Precision of the trainings: bf16\n" in page
