@@ -287,7 +287,12 @@ def _accuracy_table(content: Mapping[str, Any]) -> str:
         Column("largest", "largest difference of a logit", "SD", digits=2),
         Column("accepted", "loses at most 0.5 points on validation images"),
     ]
-    return render(Table("Accuracy in bf16 and int8", columns, rows), "markdown")
+    failed = {
+        f"{execution} of {run['model']} does not run in OpenVINO: {reason}"
+        for run in content["runs"]
+        for execution, reason in run["failed"].items()
+    }
+    return render(Table("Accuracy in bf16 and int8", columns, rows, sorted(failed)), "markdown")
 
 
 def _learning_table(content: Mapping[str, Any]) -> str:
