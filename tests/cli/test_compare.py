@@ -98,3 +98,9 @@ def test_the_number_of_folds_can_be_set(run, default_weights, photographs):
     assert ended.status == 0, ended.err
     assert "in 3 folds" in ended.out
     assert ended.err == ""
+
+
+def test_a_list_of_models_may_have_commas_in_brackets(run):
+    ended = run("compare", "--data", "digits", "--models", "variant:metaformer:depths=[1,2]:nope=1,mixer_nano")
+    assert ended.status == 2
+    assert '"nope" is not a field of MetaFormerConfig' in ended.err

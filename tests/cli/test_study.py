@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mixlab.cli.output import split_names
+from mixlab.cli.options import split_names
 from mixlab.cli.study import study_names
 from mixlab.evaluation.probes import features
 from mixlab.models import mixer

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from mixlab.cli.executors import Jobs, Ray, trainings_on
-from mixlab.cli.options import DATA, TrustCode, trust_given_code
+from mixlab.cli.options import DATA, TrustCode, split_names, trust_given_code
 from mixlab.cli.output import logger, output_folder, parse_image_size, show
 from mixlab.errors import UserError
 
@@ -61,7 +61,7 @@ def compare(
     from mixlab.data.sources import open_dataset
     from mixlab.files import atomic_folder, write_json, write_text
 
-    names = None if models is None else [name.strip() for name in models.split(",")]
+    names = None if models is None else list(split_names(models))
     trust_given_code(names)
     training_options = {
         "seeds": seeds,

@@ -1,5 +1,6 @@
 """Options shared by several subcommands."""
 
+import re
 from typing import Annotated
 
 import typer
@@ -10,6 +11,11 @@ DATA = (
     "docs/data.md"
 )
 """The kinds of datasets for the help text, as in `mixlab.data.sources.KINDS`, which is slow to import."""
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """Comma-separated names; a comma within brackets, as in timm:cifar_resnet:layers=[1,1], is part of a name."""
+    return tuple(name.strip() for name in re.split(r",(?![^\[]*\])", text))
 
 
 def _trust_all(given: bool) -> bool:
@@ -25,7 +31,8 @@ def trust_given_code(*values: object) -> None:
     from mixlab.zoo.architecture import trust_named_code
 
     for value in values:
-        for name in value.split(",") if isinstance(value, str) else value if isinstance(value, tuple | list) else ():
+        names = split_names(value) if isinstance(value, str) else value if isinstance(value, tuple | list) else ()
+        for name in names:
             trust_named_code(str(name).strip())
 
 

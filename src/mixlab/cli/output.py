@@ -39,11 +39,6 @@ def require_new_file(out: Path, option: str, *suffixes: str) -> None:
         raise UserError(f"{option} {out} already exists, and existing files are never overwritten: give a new file.")
 
 
-def split_names(text: str) -> tuple[str, ...]:
-    """Comma-separated names; a comma within brackets, as in timm:cifar_resnet:layers=[1,1], is part of a name."""
-    return tuple(name.strip() for name in re.split(r",(?![^\[]*\])", text))
-
-
 def parse_image_size(text: str | None) -> int | tuple[int, int] | None:
     """The value of --image-size in pixels: "64" for a square, "64x48" for height x width. Raises UserError."""
     if text is None:

@@ -21,8 +21,8 @@ from typer.main import get_command_from_info
 from typer.models import CommandInfo
 
 from mixlab.cli.executors import Jobs, Ray, trainings_on
-from mixlab.cli.options import DATA, TrustCode, trust_given_code
-from mixlab.cli.output import logger, output_folder, show, split_names
+from mixlab.cli.options import DATA, TrustCode, split_names, trust_given_code
+from mixlab.cli.output import logger, output_folder, show
 from mixlab.errors import UserError, did_you_mean
 from mixlab.report.table import Column, Format, Table
 
