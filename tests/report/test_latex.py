@@ -61,3 +61,11 @@ def test_numbers_are_aligned_to_the_right_and_a_bracket_is_protected(table):
 def test_notes_follow_the_rows(table):
     lines = render(table, "latex").splitlines()
     assert lines[-2] == r"\par\smallskip\footnotesize The last row is a baseline."
+
+
+def test_long_texts_wrap_in_a_table_as_wide_as_the_line():
+    long = Table(
+        "t", [Column("a", "A"), Column("b", "B"), Column("c", "C")], [{"a": "word " * 9, "b": "short", "c": 1}]
+    )
+    latex = render(long, "latex")
+    assert r"\begin{tabularx}{\linewidth}{>{\raggedright\arraybackslash}Xlr}" in latex and r"\end{tabularx}" in latex
