@@ -69,3 +69,8 @@ def test_long_texts_wrap_in_a_table_as_wide_as_the_line():
     )
     latex = render(long, "latex")
     assert r"\begin{tabularx}{\linewidth}{>{\raggedright\arraybackslash}Xlr}" in latex and r"\end{tabularx}" in latex
+
+
+def test_a_long_head_above_numbers_has_several_lines():
+    latex = render(Table("t", [Column("a", "share of the time", "%")], [{"a": 1}]), "latex")
+    assert r"\shortstack[r]{share of the \\ time (\%)} \\" in latex

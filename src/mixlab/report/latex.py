@@ -4,6 +4,7 @@ The document needs `\usepackage{booktabs, tabularx}` and text encoded in UTF-8. 
 the line, and its columns of long text wrap.
 """
 
+import textwrap
 from collections.abc import Sequence
 
 _SPECIAL = {
@@ -38,6 +39,9 @@ _SPECIAL = {
 _LONGEST = 30
 """Characters of a text that does not wrap."""
 
+_WIDEST_HEAD = 16
+"""Characters of a line of a head above numbers."""
+
 _WRAPPED = r">{\raggedright\arraybackslash}X"
 
 _ESCAPES = str.maketrans(_SPECIAL)
@@ -57,10 +61,10 @@ def latex_table(
     numeric  for each column, whether it is aligned to the right and does not wrap
     notes    sentences below the table
     """
-    head, *rows = zip(*columns, strict=True)
-    alignment = "".join(
-        "r" if right else _text_alignment(column) for column, right in zip(columns, numeric, strict=True)
-    )
+    typed = list(zip(columns, numeric, strict=True))
+    heads = [_stacked(column[0]) if is_numeric else _cell(column[0]) for column, is_numeric in typed]
+    rows = zip(*(map(_cell, column[1:]) for column in columns), strict=True)
+    alignment = "".join("r" if is_numeric else _text_alignment(column) for column, is_numeric in typed)
     environment, width = ("tabularx", r"{\linewidth}") if _WRAPPED in alignment else ("tabular", "")
     lines = [
         r"\begin{table}",
@@ -68,9 +72,9 @@ def latex_table(
         rf"\caption{{{escape_latex(title)}}}",
         rf"\begin{{{environment}}}{width}{{{alignment}}}",
         r"\toprule",
-        _row(head),
+        _joined(heads),
         r"\midrule",
-        *map(_row, rows),
+        *map(_joined, rows),
         r"\bottomrule",
         rf"\end{{{environment}}}",
         *([r"\par\smallskip\footnotesize " + " ".join(map(escape_latex, notes))] if notes else []),
@@ -83,8 +87,17 @@ def _text_alignment(column: Sequence[str]) -> str:
     return _WRAPPED if max(map(len, column)) > _LONGEST else "l"
 
 
-def _row(cells: Sequence[str]) -> str:
+def _stacked(head: str) -> str:
+    """A head above numbers, in several lines if it is long."""
+    lines = textwrap.wrap(head, _WIDEST_HEAD)
+    return _cell(head) if len(lines) < 2 else r"\shortstack[r]{" + r" \\ ".join(map(_cell, lines)) + "}"
+
+
+def _cell(text: str) -> str:
+    escaped = escape_latex(text)
     # The braces protect a cell that begins with "[", which \\ and the rules would read as an optional argument.
-    return (
-        " & ".join(f"{{{text}}}" if (text := escape_latex(cell)).startswith("[") else text for cell in cells) + r" \\"
-    )
+    return f"{{{escaped}}}" if escaped.startswith("[") else escaped
+
+
+def _joined(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"
