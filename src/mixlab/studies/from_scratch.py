@@ -34,6 +34,7 @@ def from_scratch(
     Raises UserError.
     """
     name, recipe = default_recipe(model, dataset.name, recipe_of)
+    recipe.pop("expected", None)  # of the whole recipe on all images
     recipe |= {"seed": seed, "validation": "merged", "config": recipe.get("config", {}) | {**config}}
     per_class = _per_class(dataset, images)
     if per_class is not None:

@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-import numpy as np
-
 from mixlab.benchmark.throughput import images_per_second
 from mixlab.data.dataset import Dataset
 from mixlab.errors import UserError
@@ -19,11 +17,10 @@ from mixlab.measure.machine import device_name, pick_device
 from mixlab.runs.folder import Run
 from mixlab.studies.arms import Arms, TrainedArms
 from mixlab.studies.arms_result import ArmsResult
+from mixlab.studies.from_scratch import from_scratch
 from mixlab.studies.grids import numbers, require_distinct
 from mixlab.studies.model_scale_result import Member, Scaled, Series, make_result
 from mixlab.training.job import Job
-from mixlab.training.recipes.defaults import default_recipe
-from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.training.recipes.schema import Recipe
 from mixlab.weights.load import build_with_weights, load_pretrained
 from mixlab.zoo.architecture import Model, architecture
@@ -57,9 +54,8 @@ class Settings:
 
 def arms(dataset: Dataset, settings: Settings) -> Arms:
     """A model, a series and a factor for each arm. Raises UserError if a setting does not fit."""
-    per_class = _per_class(dataset, settings.images)
     return {
-        member.arm: [_recipe(dataset, settings, member, seed, per_class) for seed in range(settings.seeds)]
+        member.arm: [_recipe(dataset, settings, member, seed) for seed in range(settings.seeds)]
         for member in _members(settings)
     }
 
@@ -106,25 +102,16 @@ def _of_model(model: str, factors: Mapping[Series, Sequence[float]]) -> list[Mem
     return list(distinct.values())
 
 
-def _recipe(dataset: Dataset, settings: Settings, member: Member, seed: int, per_class: int | None) -> Recipe:
-    name, fields = default_recipe(member.model, dataset.name)
-    fields = {key: value for key, value in fields.items() if key != "expected"} | {
-        "epochs": settings.epochs,
-        "image_size": settings.image_size,
-        "seed": seed,
-        "validation": "merged",
-        "config": fields.get("config", {}) | member.config,
-    }
-    if per_class is not None:
-        fields["subset"] = {"per_class": per_class, "seed": seed}
-    return parse_training_recipe(fields, name)
-
-
-def _per_class(dataset: Dataset, images: int) -> int | None:
-    """The images of each class to train on; None if there are not more."""
-    counts = np.bincount(dataset.merge_validation().splits["train"].labels)
-    per_class = max(images // len(dataset.classes), 1)
-    return per_class if counts.max() > per_class else None
+def _recipe(dataset: Dataset, settings: Settings, member: Member, seed: int) -> Recipe:
+    return from_scratch(
+        member.model,
+        dataset,
+        seed=seed,
+        images=settings.images,
+        config=member.config,
+        epochs=settings.epochs,
+        image_size=settings.image_size,
+    )
 
 
 def _load(run: Run) -> Model:

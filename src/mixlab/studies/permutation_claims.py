@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mixlab.studies.result import Claim
-from mixlab.zoo.architecture import architecture, family_of
+from mixlab.studies.roles import first_of_each_role
 
 INPUTS = ("original", "patches permuted", "pixels in patches permuted", "both permuted", "all pixels permuted")
 ORIGINAL, PATCHES, _, BOTH, ALL = INPUTS
@@ -92,9 +92,7 @@ _CLAIMS = (
 
 def claims(models: Sequence[str]) -> tuple[Claim, ...]:
     """The claims about the first model of each family. Claims about families without a model are left out."""
-    roles: dict[str, str] = {}
-    for model in models:
-        roles.setdefault(_role(model), model)
+    roles = first_of_each_role(models)
     return tuple(
         replace(
             claim,
@@ -106,10 +104,3 @@ def claims(models: Sequence[str]) -> tuple[Claim, ...]:
             f"{{{role}}}" not in "".join(claim.contrast) or role in roles for role in ("mixer", "convmixer", "resnet")
         )
     )
-
-
-def _role(model: str) -> str:
-    family = family_of(model)
-    if family == "timm":
-        return "resnet" if "resnet" in architecture(model).config["name"] else "timm"
-    return family
