@@ -13,6 +13,7 @@ from mixlab.errors import UserError
 from mixlab.studies import representation
 from mixlab.studies.cue_conflict import partners, with_amplitudes_of
 from mixlab.studies.representation import Settings, layers_of
+from mixlab.studies.representation_claims import alone
 from mixlab.studies.representation_result import RepresentationResult
 from mixlab.studies.result import study_page
 from mixlab.training.launch import launch
@@ -90,3 +91,38 @@ def test_a_partner_is_of_another_class():
 )
 def test_the_layers_of_a_model_are_its_blocks(name, layers):
     assert len(layers_of(architecture(name).on_meta())) == layers
+
+
+def test_images_that_one_model_alone_classifies_correctly_are_found():
+    """Three runs of each of three models: images 0 and 1 are right for the first model only, 2 for two of its runs."""
+    correct = np.zeros((9, 40), dtype=bool)
+    correct[:, 10:20] = True
+    correct[0:3, 0:2] = True
+    correct[0:2, 2] = True
+    correct[3:6, 5] = True
+    found = alone(correct, [0, 0, 0, 1, 1, 1, 2, 2, 2], seed=0)
+    assert [images.tolist() for images in found.images] == [[0, 1], [5], []]
+    assert found.p == pytest.approx(1 / 280, abs=0.004)  # of the 280 ways to form three groups of three
+    assert found.expected == pytest.approx(3 * 3 / 84, abs=0.03)  # each image is that of one of 84 groups of three
+
+
+def test_more_images_of_one_model_alone_than_by_chance_need_differences_between_models():
+    correct = np.random.default_rng(0).random((9, 500)) < 0.3
+    assert alone(correct, [0, 0, 0, 1, 1, 1, 2, 2, 2], seed=0).p > 0.05
+
+
+def test_models_are_compared_with_seeds_in_claims(shades, runs, tmp_path):
+    """Identical seeds and another model: the difference is that of the model."""
+    copies = [str(shutil.copytree(name, tmp_path / f"copy-{number}")) for number, name in enumerate((runs[0], runs[2]))]
+    result = run(shades, (runs[0], copies[0], runs[2], copies[1]), batch=12)
+    features, errors = result.findings()
+    between = next(pair for pair in result.pairs if not pair.same_model)
+    assert features.difference is not None and features.difference.n == 2
+    assert features.difference.value == pytest.approx(between.similarity - 1)
+    assert features.claim.expected == errors.claim.expected == "lower"
+    assert "less similar than those of two seeds" in study_page(result).html()
+    assert set(result.to_dict()["alone"]) == {"mixer_nano", "convmixer_nano"}
+
+
+def test_without_two_runs_of_two_models_there_are_no_claims(shades, runs):
+    assert run(shades, runs, batch=12).findings() == []

@@ -24,6 +24,7 @@ from mixlab.runs.folder import open_run
 from mixlab.stats.intervals import proportion_interval
 from mixlab.stats.similarity import debiased_cka, error_consistency, gram, unbiased_hsic
 from mixlab.studies.cue_conflict import partners, with_amplitudes_of
+from mixlab.studies.representation_claims import alone
 from mixlab.studies.representation_result import Pair, RepresentationResult
 from mixlab.weights.load import Pretrained, build_with_weights, load_pretrained
 from mixlab.zoo.architecture import Model
@@ -92,11 +93,14 @@ def run(dataset: Dataset, settings: Settings, *, quiet: bool, log: Callable[[str
     means = {pair: np.mean(batches, axis=0) for pair, batches in similarity.items()}
     models = {name: _model_of(name, loaded[name]) for name in loaded}
     answers = {name: np.concatenate(batches) for name, batches in correct.items()}
+    numbers = {model: number for number, model in enumerate(dict.fromkeys(models.values()))}
     return RepresentationResult(
         data=dataset.name,
         settings=asdict(settings),
         models=models,
         accuracy={name: proportion_interval(int(right.sum()), count) for name, right in answers.items()},
+        names=[test.names[int(index)] for index in chosen],
+        alone=alone(np.array([*answers.values()]), [numbers[model] for model in models.values()], settings.seed),
         pairs=tuple(
             Pair(a, b, models[a] == models[b], _cka(means, a, b), error_consistency(answers[a], answers[b]))
             for a, b in combinations(loaded, 2)

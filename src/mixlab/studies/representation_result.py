@@ -1,6 +1,6 @@
 """The result of the study of representations: similarities of pairs of runs, read against pairs of the same model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from statistics import fmean
@@ -19,7 +19,8 @@ from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import pluralize
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import proportion_interval
-from mixlab.studies.result import SCHEMA, Finding
+from mixlab.studies.representation_claims import Alone, claims_about
+from mixlab.studies.result import SCHEMA, Finding, Sample, findings_of, verdicts_sentence
 
 _CELL = 28  # pixels of a layer in a heat map
 
@@ -51,6 +52,8 @@ class RepresentationResult:
 
     models    the model of each run
     accuracy  top-1 on the images of the study
+    names     of these images
+    alone     images that one model alone classifies correctly, in the order of the models
     shape     answers with the class of the shapes, and with the class of the texture, for images with both cues
     """
 
@@ -58,6 +61,8 @@ class RepresentationResult:
     settings: Mapping[str, Any]
     models: Mapping[str, str]
     accuracy: Mapping[str, Estimate]
+    names: Sequence[str]
+    alone: Alone
     pairs: tuple[Pair, ...]
     shape: Mapping[str, tuple[int, int]]
     images: int
@@ -78,9 +83,14 @@ class RepresentationResult:
         parts = [f"{fmean(other):.2f} between models"] if other else []
         parts += [f"{fmean(same):.2f} between seeds of one model"] if same else []
         missing = "" if same else " Without two runs of one model, there is no reference for these values."
+        found = self.findings()
+        verdicts = verdicts_sentence(found) if found else "Claims need two runs of each of two models."
         return Summary(
             f"The mean CKA with the most similar layer is {', and '.join(parts)}.{missing}",
-            f"On {pluralize(self.images, 'test image')}. Its uncertainty over seeds needs several runs of each model.",
+            f"On {pluralize(self.images, 'test image')}. "
+            + (
+                verdicts_sentence(self.findings()) if self.findings() else "Claims need two runs of each of two models."
+            ),
         )
 
     @cached_property
@@ -94,7 +104,38 @@ class RepresentationResult:
         return found
 
     def findings(self) -> list[Finding]:
-        return []
+        """Of the claims about the model of the first run and each other model with two runs or more."""
+        first, *others = [model for model, runs in self._runs.items() if len(runs) > 1] or [""]
+        if first != next(iter(self._runs)):
+            return []
+        claims = [claim for other in others for claim in claims_about(first, other)]
+        values = [values for other in others for values in self._below_seeds(first, other)]
+        return findings_of(claims, [Sample(each, -2, 2) for each in values])
+
+    @cached_property
+    def _runs(self) -> dict[str, list[str]]:
+        """The runs of each model."""
+        found: dict[str, list[str]] = {}
+        for run, model in self.models.items():
+            found.setdefault(model, []).append(run)
+        return found
+
+    def _below_seeds(self, a: str, b: str) -> tuple[list[float], list[float]]:
+        """For each repetition, the similarity of two models minus that of two seeds: by CKA, and by kappa.
+
+        That of two seeds is the mean of both models, of this repetition and the next one.
+        """
+        pairs = {frozenset((pair.a, pair.b)): pair for pair in self.pairs}
+        similarities, consistencies = [], []
+        runs = self._runs
+        for number in range(min(len(runs[a]), len(runs[b]))):
+            between = pairs[frozenset((runs[a][number], runs[b][number]))]
+            seeds = [pairs[frozenset((of[number], of[(number + 1) % len(of)]))] for of in (runs[a], runs[b])]
+            similarities.append(between.similarity - fmean(pair.similarity for pair in seeds))
+            kappas = [pair.consistency for pair in seeds if pair.consistency is not None]
+            if between.consistency is not None and kappas:
+                consistencies.append(between.consistency - fmean(kappas))
+        return similarities, consistencies
 
     def tables(self) -> list[Table]:
         rows: list[dict[str, Cell]] = []
@@ -126,7 +167,26 @@ class RepresentationResult:
             "Error consistency: Cohen's kappa of correct and wrong answers; 0 if models agree as often as independent "
             "models with their accuracies.",
         ]
-        return [Table("Similarity of pairs", columns, rows, notes), self._runs_table()]
+        return [Table("Similarity of pairs", columns, rows, notes), self._alone_table(), self._runs_table()]
+
+    def _alone_table(self) -> Table:
+        rows: list[dict[str, Cell]] = [
+            {"model": model, "runs": len(runs), "images": len(images), "share": 100 * len(images) / self.images}
+            for (model, runs), images in zip(self._runs.items(), self.alone.images, strict=True)
+        ]
+        columns = [
+            Column("model", "model"),
+            Column("runs", "runs"),
+            Column("images", "images"),
+            Column("share", "of all images", "%", digits=1),
+        ]
+        total = sum(map(len, self.alone.images))
+        note = (
+            "Images that all runs of the model classify correctly, and no run of another model: "
+            f"{total:,} in total, and {self.alone.expected:.1f} on average if runs are assigned to models at random "
+            f"(permutation test, p = {self.alone.p:.4f}). results.json names them."
+        )
+        return Table("Images that one model alone classifies correctly", columns, rows, [note])
 
     def _runs_table(self) -> Table:
         rows: list[dict[str, Cell]] = [
@@ -187,5 +247,9 @@ class RepresentationResult:
                 for name, model in self.models.items()
             },
             "pairs": [asdict(pair) | {"cka": pair.cka.tolist(), "similarity": pair.similarity} for pair in self.pairs],
-            "findings": [],
+            "alone": {
+                model: [self.names[place] for place in images]
+                for model, images in zip(self._runs, self.alone.images, strict=True)
+            },
+            "findings": [finding.to_dict() for finding in self.findings()],
         }
