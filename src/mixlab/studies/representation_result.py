@@ -87,10 +87,7 @@ class RepresentationResult:
         verdicts = verdicts_sentence(found) if found else "Claims need two runs of each of two models."
         return Summary(
             f"The mean CKA with the most similar layer is {', and '.join(parts)}.{missing}",
-            f"On {pluralize(self.images, 'test image')}. "
-            + (
-                verdicts_sentence(self.findings()) if self.findings() else "Claims need two runs of each of two models."
-            ),
+            f"On {pluralize(self.images, 'test image')}. {verdicts}",
         )
 
     @cached_property
