@@ -122,7 +122,7 @@ def compare_executions(source: str, maximum: int) -> dict[str, Any]:
     print(source, {name: [round(value or 0, 2) for value in each.values()] for name, each in executions.items()})
     return {
         "model": run.config["model"],
-        "data": dataset.name,
+        "data": dataset.name.partition(":")[0],
         "seed": run.recipe["seed"],
         "training_images": len(dataset.splits["train"]),
         "images": len(test),

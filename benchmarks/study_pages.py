@@ -15,7 +15,7 @@ from mixlab.files import write_text
 from mixlab.report.numbers import duration
 from mixlab.report.table import Cell, Column, Table, render
 from mixlab.report.text import pluralize
-from mixlab.studies.result import VERDICTS
+from mixlab.studies.result import verdict_counts
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -73,13 +73,12 @@ def index(folders: Sequence[Path]) -> str:
     for folder in folders:
         name, result = folder.name, _stored(folder)
         verdicts = [finding["verdict"] for finding in result["findings"]]
-        counts = {verdict: verdicts.count(verdict) for verdict in VERDICTS if verdict in verdicts}
         rows.append(
             {
                 "study": f"[{name}]({name}.md)",
                 "question": result["title"],
                 "data": result.get("data"),
-                "claims": ", ".join(f"{count} {verdict}" for verdict, count in counts.items()) or None,
+                "claims": verdict_counts(verdicts) or None,
                 "trainings": _trainings(result),
                 "device": result["environment"]["device"],
             }

@@ -14,7 +14,7 @@ from mixlab.stats.intervals import mean_interval
 from mixlab.stats.paired import holm
 from mixlab.stats.paired_t import equivalence_p, two_sided_p
 from mixlab.studies.arms_result import Arm, ArmsResult
-from mixlab.studies.result import SCHEMA, Claim, Finding, claims_table, study_page
+from mixlab.studies.result import SCHEMA, Claim, Finding, claims_table, study_page, verdict_counts
 
 Expected = Literal["higher", "lower", "equal"]
 
@@ -203,7 +203,7 @@ def test_the_page_shows_the_result():
     html = study_page(arms_result(SCORES, *CLAIMS, **FIELDS)).html()
     assert "Which one?" in html
     assert "mixlab study which: digits, 3 seeds" in html
-    assert "4 claims: 2 agrees, 1 disagrees, 1 not testable at this scale." in html
+    assert "4 claims: 2 agree, 1 disagrees, 1 not testable at this scale." in html
     assert re.findall(r"<h2>([^<]*)</h2>", html) == ["Claims", "Results", "Run details"]
     assert html.count("A paper, section 3: small images here") == 1
     assert "Top-1 of each arm" in html and "<svg" in html
@@ -272,3 +272,7 @@ def test_the_study_names_its_repetitions():
     assert "± is the standard deviation over class splits." in render(result.tables()[0], "markdown")
     html = study_page(result).html().replace("\N{NO-BREAK SPACE}", " ")
     assert "means over class splits, lines 95 % intervals over class splits" in html
+
+
+def test_the_numbers_of_verdicts_are_grammatical():
+    assert verdict_counts(["undecided", "agrees", "disagrees", "agrees"]) == "2 agree, 1 disagrees, 1 undecided"

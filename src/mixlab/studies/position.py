@@ -29,6 +29,7 @@ from mixlab.studies.position_claims import (
     arm_name,
     claims_about_images,
     claims_about_two_shapes,
+    positions_text,
 )
 from mixlab.training.recipes.schema import Recipe
 from mixlab.weights.load import build_with_weights, load_pretrained
@@ -83,7 +84,7 @@ def conclude(trained: TrainedArms, settings: Settings) -> ArmsResult:
     generated = _is_generated(trained.dataset)
     by_chance = chance(trained.dataset)
     top1 = {
-        model: {f"{position} positions": trained.arm(arm_name(model, position)).top1 for position in positions}
+        model: {positions_text(position): trained.arm(arm_name(model, position)).top1 for position in positions}
         for model in _MODELS
     }
     figure = grouped_plot(

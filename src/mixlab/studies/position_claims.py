@@ -8,7 +8,12 @@ SOLVED = 90.0
 
 def arm_name(model: str, position: str) -> str:
     """The arm of "Mixer" or "ViT" with a position embedding: "none", "learned" or "sincos"."""
-    return f"{model}, {'no positions' if position == 'none' else f'{position} positions'}"
+    return f"{model}, {positions_text(position)}"
+
+
+def positions_text(position: str) -> str:
+    """A position embedding in words: "no positions", "learned positions"."""
+    return f"{'no' if position == 'none' else position} positions"
 
 
 def above_solved_name(model: str, position: str) -> str:

@@ -234,9 +234,17 @@ def verdicts_sentence(findings: Sequence[Finding]) -> str:
     """How many claims have which verdict."""
     if not findings:
         return "The study has no claims."
-    counts = {verdict: sum(finding.verdict == verdict for finding in findings) for verdict in VERDICTS}
-    listed = [f"{count} {verdict}" for verdict, count in counts.items() if count]
-    return f"{pluralize(len(findings), 'claim')}: {', '.join(listed)}."
+    counts = verdict_counts([finding.verdict for finding in findings])
+    return f"{pluralize(len(findings), 'claim')}: {counts}."
+
+
+def verdict_counts(verdicts: Sequence[Verdict]) -> str:
+    """The verdicts with their numbers: "3 agree, 1 disagrees, 2 undecided"."""
+    counts = {verdict: verdicts.count(verdict) for verdict in VERDICTS if verdict in verdicts}
+    plurals = {"agrees": "agree", "disagrees": "disagree"}
+    return ", ".join(
+        f"{count} {verdict if count == 1 else plurals.get(verdict, verdict)}" for verdict, count in counts.items()
+    )
 
 
 def _needed_text(finding: Finding) -> str | None:
