@@ -109,6 +109,15 @@ def test_lines_do_not_move_and_new_ones_are_appended(jobs, make_trainings):
     assert "#SBATCH --array=1-3\n" in (jobs / "array.sh").read_text()
 
 
+def test_a_failed_line_is_named_with_the_last_line_that_it_printed(jobs, make_trainings):
+    listed(jobs, make_trainings, 0, 1)
+    log = jobs / "logs" / "2.txt"
+    log.write_text("epoch 1 of 2\nmixlab: The disk is full.\n\n")
+    _, message = listed(jobs, make_trainings, 0, 1)
+    assert message.startswith("0 of 2 trainings finished, 1 failed, 1 not started; ")
+    assert f'Line 2 ended with "mixlab: The disk is full." ({log}).' in message and "lines 1-2 of" in message
+
+
 def test_the_plans_are_decided_once(jobs, make_trainings, monkeypatch):
     listed(jobs, make_trainings, 0, 1)
     monkeypatch.delattr(job_list, "select_common_plans")

@@ -39,7 +39,7 @@ from mixlab.training.planning.concurrency import Planned
 from mixlab.training.planning.stored_plans import require_same_versions, stored_plans, versions
 from mixlab.training.training import Training
 
-State = Literal["running", "interrupted", "not started"]
+State = Literal["running", "interrupted", "failed", "not started"]
 
 _DATA_VARIABLES = ("MIXLAB_DATA", "TFDS_DATA_DIR")
 _GPU_CORES = 4
@@ -84,7 +84,10 @@ class JobList:
         write_text(self.folder / "array.sh", _array_script(self.folder.resolve(), missing, len(lines)))
         write_text(self.folder / "README.txt", _readme(self.folder.resolve()))
         (self.folder / "logs").mkdir(exist_ok=True)
-        states: dict[int, State] = {number: state(training) for number, training in zip(numbers, missing, strict=True)}
+        states: dict[int, State] = {
+            number: state(training, _log(self.folder, number))
+            for number, training in zip(numbers, missing, strict=True)
+        }
         raise Incomplete(_next_step(self.folder, states, total))
 
     @property
@@ -151,11 +154,25 @@ def read_plan(file: Path, device: torch.device) -> Plan:
     return plan
 
 
-def state(training: Training) -> State:
-    """The state of a training that is not finished. "not started" includes those that failed without a checkpoint."""
+def state(training: Training, log: Path) -> State:
+    """The state of a training that is not finished. It has failed if its task printed something and left nothing."""
     if is_updated(training.folder):
         return "running"
-    return "interrupted" if Run(training.folder).is_unfinished else "not started"
+    if Run(training.folder).is_unfinished:
+        return "interrupted"
+    return "failed" if _last_line(log) else "not started"
+
+
+def _log(folder: Path, number: int) -> Path:
+    """What the task of array.sh for this line of jobs.txt prints."""
+    return folder / "logs" / f"{number}.txt"
+
+
+def _last_line(log: Path) -> str:
+    if not log.exists():
+        return ""
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
+    return next((line for line in reversed(lines) if line), "")
 
 
 def _plan(training: Training) -> Plan:
@@ -230,9 +247,13 @@ def _next_step(folder: Path, states: Mapping[int, State], total: int) -> str:
     """What is finished, running and missing, and the command to type. `states` by line of jobs.txt."""
     counts = Counter(states.values())
     parts = [f"{total - len(states)} of {pluralize(total, 'training')} finished"]
-    parts += [f"{counts[name]} {name}" for name in ("running", "interrupted", "not started") if counts[name]]
+    parts += [f"{counts[name]} {name}" for name in ("running", "interrupted", "failed", "not started") if counts[name]]
     waiting = sorted(number for number, name in states.items() if name != "running")
     summary = f"{', '.join(parts)}; the store is {store_folder().resolve()}."
+    failed = [number for number, name in states.items() if name == "failed"]
+    if failed:
+        log = _log(folder, failed[0])
+        summary += f' Line {failed[0]} ended with "{_last_line(log)}" ({log}).'
     if not waiting:
         return f"{summary} Run the same command again when they have ended."
     script = shlex.quote(str(folder / "array.sh"))
