@@ -52,6 +52,13 @@ def test_the_pointwise_convolution_has_no_residual_connection(randomised):
     torch.testing.assert_close(block(x), block(y), rtol=0, atol=0)
 
 
+def test_the_pointwise_convolution_is_a_linear_layer_on_the_channels_of_each_patch(randomised):
+    pointwise = randomised(ConvMixerBlock(CONFIG)).pointwise[0]
+    x = torch.randn(2, 6, 7, 8, dtype=torch.float64)
+    linear = F.linear(x.movedim(1, 3), pointwise.weight[:, :, 0, 0], pointwise.bias).movedim(3, 1)
+    torch.testing.assert_close(pointwise(x), linear, rtol=0, atol=1e-12)
+
+
 @even_kernels_warn
 @pytest.mark.parametrize("kernel_size", [8, 9])
 def test_the_body_does_not_change_the_size_of_the_grid(kernel_size):
@@ -63,6 +70,14 @@ def test_the_body_does_not_change_the_size_of_the_grid(kernel_size):
 def test_the_activation_can_be_relu_as_in_the_published_768_32():
     layers = ConvMixer(replace(CONFIG, activation="relu")).modules()
     assert {type(layer) for layer in layers if isinstance(layer, nn.GELU | nn.ReLU)} == {nn.ReLU}
+
+
+def test_weights_do_not_say_which_activation_they_were_trained_with(randomised):
+    """Weights of the published 768/32, which has ReLU, are loaded without an error into a network with GELU."""
+    relu, gelu = (randomised(ConvMixer(replace(CONFIG, activation=name))) for name in ("relu", "gelu"))
+    gelu.load_state_dict(relu.state_dict(), strict=True)
+    images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    assert (relu(images) - gelu(images)).abs().max() > 0.01 * relu(images).abs().max()
 
 
 def test_gelu_is_exact():

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from mixlab.errors import UserError
+from mixlab.measure.macs import count_macs
 from mixlab.models.davit import (
     ChannelAttention,
     DaViT,
@@ -53,6 +54,17 @@ def test_channel_attention_equals_the_authors_for_every_group_and_channel(random
 
     expected = attention.output(mixed).reshape(2, 2, 5, channels)
     torch.testing.assert_close(attention(x), expected, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(4, 4), (8, 8), (8, 16)])
+def test_the_cost_of_channel_attention_is_linear_in_the_patches_and_that_of_one_window_quadratic(rows, columns):
+    channels, groups, patches = 12, 3, rows * columns
+    projections = 4 * channels**2 * patches
+    shape = (rows, columns, channels)  # one "image" of features
+    assert count_macs(ChannelAttention(channels, groups), shape) == projections + 2 * channels * 4 * patches
+    if rows == columns:
+        window = WindowAttention(channels, groups, window=rows)
+        assert count_macs(window, shape) == projections + 2 * channels * patches**2
 
 
 def test_florence_2_s_channel_attention_scales_by_the_patches_and_uses_the_projections_as_named(randomised):

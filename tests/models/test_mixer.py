@@ -61,6 +61,51 @@ def test_a_token_layer_is_a_full_size_depthwise_convolution_with_one_kernel_for_
     torch.testing.assert_close(torch.cat(units, dim=3).squeeze(2), linear(x.flatten(2)), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("padding", ["circular", "zeros"])
+def test_a_depthwise_convolution_that_reaches_the_whole_grid_is_a_token_layer_of_its_offsets(padding):
+    """With one kernel for all channels. The weight from q to p depends on q - p only: circulant or Toeplitz."""
+    rows, columns = 3, 5
+    height, width = (rows, columns) if padding == "circular" else (2 * rows - 1, 2 * columns - 1)
+    kernel = torch.randn(1, 1, height, width, dtype=torch.float64)
+    bias = torch.randn(1, dtype=torch.float64)
+    x = torch.randn(2, CONFIG.channels, rows, columns, dtype=torch.float64)
+    before = (0, 0) if padding == "circular" else (rows - 1, columns - 1)
+    padded = F.pad(
+        x, (before[1], columns - 1, before[0], rows - 1), "circular" if padding == "circular" else "constant"
+    )
+    convolved = F.conv2d(
+        padded, kernel.expand(CONFIG.channels, -1, -1, -1), bias.expand(CONFIG.channels), groups=CONFIG.channels
+    )
+
+    layer = MixerBlock(replace(CONFIG, token_hidden=15), drop_rate=0.0).token_mlp.first.double()  # 15 to 15 patches
+    row, column = torch.arange(15) // columns, torch.arange(15) % columns
+    offset_row, offset_column = row - row[:, None] + before[0], column - column[:, None] + before[1]
+    layer.weight.data = kernel[0, 0, offset_row % height, offset_column % width]
+    layer.bias.data = bias.expand(15)
+    torch.testing.assert_close(layer(x.flatten(2)), convolved.flatten(2), rtol=0, atol=1e-12)
+    assert layer.weight.unique().numel() == height * width < layer.weight.numel()
+
+
+def test_no_block_changes_the_number_of_patches():
+    model = Mixer(CONFIG)
+    shapes = []
+    for block in model.body:
+        block.register_forward_hook(lambda _, inputs, output: shapes.extend([inputs[0].shape, output.shape]))
+    model(torch.randn(2, 3, 12, 20))
+    assert shapes == [(2, CONFIG.patches, CONFIG.channels)] * 2 * CONFIG.depth
+
+
+def test_only_token_mlps_have_weights_for_places_and_there_is_no_class_token():
+    shapes = {name: tensor.shape for name, tensor in Mixer(CONFIG).named_parameters()}
+    with_places = {name for name, shape in shapes.items() if CONFIG.patches in shape or CONFIG.patches + 1 in shape}
+    assert with_places == {
+        f"body.{block}.token_mlp.{name}"
+        for block in range(CONFIG.depth)
+        for name in ("first.weight", "second.weight", "second.bias")
+    }
+    assert {name.split(".")[0] for name in shapes} == {"stem", "body", "norm", "head"}
+
+
 def test_the_feature_map_has_every_token_at_its_position(randomised):
     model = randomised(Mixer(CONFIG))
     images = torch.randn(2, 3, 12, 20).double()

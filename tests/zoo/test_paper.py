@@ -75,6 +75,48 @@ def test_the_core_days_of_a_block_are_all_extrapolated_or_all_measured() -> None
     assert len(marks) == len({row.printed["block"] for row in ROWS})
 
 
+def davit_rows(block: str) -> list[tuple[str, float, float, float]]:
+    """(model, top-1, millions of parameters, billions of multiply-accumulates) of the rows with all three."""
+    printed = [row.printed for row in ROWS if row.printed["table"] == "davit" and row.printed["block"] == block]
+    columns = ("top1", "params_m", "flops_g")
+    return [
+        (row["model"], *(float(row[key]) for key in columns)) for row in printed if all(row[key] for key in columns)
+    ]
+
+
+def test_no_model_of_at_most_the_size_of_a_davit_reaches_it_on_imagenet_1k() -> None:
+    rows = davit_rows("ImageNet-1k from scratch")
+    davits = [row for row in rows if row[0].startswith("DaViT")]
+    assert [name for name, *_ in davits] == ["DaViT-Tiny", "DaViT-Small", "DaViT-Base"]
+    for davit, top1, parameters, macs in davits:
+        smaller = [row for row in rows if row[2] <= parameters and row[0] != davit]
+        assert max(row[1] for row in smaller) < top1
+        assert min(row[3] for row in smaller) < macs  # its multiply-accumulates are not the fewest
+
+
+def test_smaller_models_reach_davit_on_imagenet_22k() -> None:
+    rows = {name: figures for name, *figures in davit_rows("Pre-trained on ImageNet-22k")}
+    for other, davit in (("CSwin-B", "DaViT-Base"), ("CoAtNet-3", "DaViT-Large"), ("CSwin-L", "DaViT-Large")):
+        assert rows[other][0] >= rows[davit][0] and rows[other][1] < rows[davit][1]
+    assert rows["CSwin-L"][2] < rows["DaViT-Large"][2]
+
+
+def test_each_paper_has_its_own_unit_of_throughput() -> None:
+    units = {(row.printed["table"], row.printed["throughput_unit"]) for row in ROWS}
+    assert units == {("mlp-mixer", "images/s/TPUv3-core"), ("convmixer", "images/s, one GPU"), ("davit", "")}
+
+
+def test_the_davit_table_mixes_image_sizes() -> None:
+    davits = [row for row in ROWS if row.printed["table"] == "davit" and row.printed["model"].startswith("DaViT")]
+    assert [row.counted and row.counted.image_size for row in davits] == [224, 224, 224, 384, 384, 512, 512]
+
+
+def test_in_the_imagenet_rows_of_the_mixer_table_vits_are_their_authors_and_costs_are_extrapolated() -> None:
+    mixer = [row.printed for row in ROWS if row.printed["table"] == "mlp-mixer" and "JFT" not in row.printed["block"]]
+    assert {row["note"] for row in mixer if row["model"].startswith("ViT")} == {"numbers by the ViT authors"}
+    assert {row["core_days_extrapolated"] for row in mixer} == {"yes"}
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("counted", COUNTED, ids=lambda counted: f"{counted.build} {counted.image_size} px")
 def test_the_counts_of_a_row_are_those_of_its_model(counted: Counted) -> None:
