@@ -117,6 +117,11 @@ def test_in_the_imagenet_rows_of_the_mixer_table_vits_are_their_authors_and_cost
     assert {row["core_days_extrapolated"] for row in mixer} == {"yes"}
 
 
+def test_vit_l_16_at_512_px_in_the_mixer_table_is_from_the_paper_on_vit() -> None:
+    (row,) = [row.printed for row in ROWS if row.printed["table"] == "mlp-mixer" and row.printed["image_px"] == "512"]
+    assert (row["model"], row["note"]) == ("ViT-L/16", "numbers from the ViT paper")
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("counted", COUNTED, ids=lambda counted: f"{counted.build} {counted.image_size} px")
 def test_the_counts_of_a_row_are_those_of_its_model(counted: Counted) -> None:
