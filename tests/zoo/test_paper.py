@@ -78,9 +78,10 @@ def test_the_core_days_of_a_block_are_all_extrapolated_or_all_measured() -> None
 def davit_rows(block: str) -> list[tuple[str, float, float, float]]:
     """(model, top-1, millions of parameters, billions of multiply-accumulates) of the rows with all three."""
     printed = [row.printed for row in ROWS if row.printed["table"] == "davit" and row.printed["block"] == block]
-    columns = ("top1", "params_m", "flops_g")
     return [
-        (row["model"], *(float(row[key]) for key in columns)) for row in printed if all(row[key] for key in columns)
+        (row["model"], float(row["top1"]), float(row["params_m"]), float(row["flops_g"]))
+        for row in printed
+        if row["top1"] and row["params_m"] and row["flops_g"]
     ]
 
 
