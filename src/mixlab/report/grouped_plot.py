@@ -42,7 +42,7 @@ def grouped_plot(
 ) -> Figure:
     """A figure with one panel of the width of a page.
 
-    estimates  by series and group; every series has the same groups
+    estimates  by series and group; a series may lack some of the groups
     axis       of the values
     line       the name and the value of a horizontal line, such as chance
     """
@@ -51,7 +51,7 @@ def grouped_plot(
 
 def _panel(estimates: Mapping[str, Mapping[str, Estimate]], axis: Axis, line: tuple[str, float] | None) -> Panel:
     names = list(estimates)
-    groups = list(next(iter(estimates.values())))
+    groups = list(dict.fromkeys(group for of_series in estimates.values() for group in of_series))
     slot = (_RIGHT - _LEFT) / len(groups)
     labels = {group: _lines(group, slot - 8) for group in groups}
     legend = _legend(names)
@@ -82,10 +82,10 @@ def _panel(estimates: Mapping[str, Mapping[str, Estimate]], axis: Axis, line: tu
         for index, (name, of_series) in enumerate(estimates.items()):
             shift = 0.5 + _SPREAD * ((index + 0.5) / len(names) - 0.5)
             colour = colour_for(name, names)
-            for place, group in enumerate(groups):
-                estimate = of_series[group]
-                draw_line(axes, [place + shift] * 2, _ends(estimate), colour, 2, alpha=0.7)
-                draw_marker(axes, place + shift, estimate.value, name, names)
+            for group, estimate in of_series.items():
+                place = groups.index(group) + shift
+                draw_line(axes, [place] * 2, _ends(estimate), colour, 2, alpha=0.7)
+                draw_marker(axes, place, estimate.value, name, names)
         for place, group in enumerate(groups):
             for row, text in enumerate(labels[group]):
                 baseline = bottom + 18 + _LABEL_ROW * row

@@ -1,18 +1,21 @@
 """What the model of each arm costs: parameters, multiply-accumulates, and the memory of weights and activations."""
 
+from collections.abc import Mapping, Sequence
+
 import torch
 
 from mixlab.measure.live_memory import peak_activation_bytes
 from mixlab.models.contract import height_and_width
 from mixlab.report.table import Cell, Column, Table
-from mixlab.studies.arms import TrainedArms
+from mixlab.training.training import Training
+from mixlab.zoo.architecture import Architecture
 
 _WEIGHT_BYTES = 4  # of a parameter in fp32
 
 
-def costs_table(trained: TrainedArms) -> Table:
-    """A row for each arm. All is counted, nothing is measured."""
-    rows = [_row(trained, name) for name in trained.trainings]
+def costs_table(trainings: Mapping[str, Sequence[Training]]) -> Table:
+    """A row for each arm, given its trainings. All is counted, nothing is measured."""
+    rows = [_row(name, of_arm[0].job.architecture) for name, of_arm in trainings.items()]
     columns = [
         Column("name", "arm"),
         Column("parameters", "parameters"),
@@ -27,8 +30,7 @@ def costs_table(trained: TrainedArms) -> Table:
     return Table("Costs", columns, rows, notes)
 
 
-def _row(trained: TrainedArms, name: str) -> dict[str, Cell]:
-    architecture = trained.trainings[name][0].job.architecture
+def _row(name: str, architecture: Architecture) -> dict[str, Cell]:
     shape = (architecture.config["image_channels"], *height_and_width(architecture.image_size))
     return {
         "name": name,

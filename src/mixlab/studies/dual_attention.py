@@ -106,7 +106,7 @@ def conclude(trained: TrainedArms, settings: Settings) -> ArmsResult:
         command="mixlab study dual-attention",
         settings=settings,
         claims=CLAIMS,
-        own_tables=(costs_table(trained),),
+        own_tables=(costs_table(trained.trainings),),
         pairs=((_BOTH, _WINDOW), (_BOTH, _CHANNEL), (_BOTH, _REVERSED), (_WINDOW, _CHANNEL)),
         notes=(
             f"Windows of {settings.window} x {settings.window} patches, by stage: {windows}. Heads and groups have "

@@ -153,7 +153,7 @@ def conclude(trained: TrainedArms, settings: Settings) -> ArmsResult:
         settings=settings,
         claims=CLAIMS,
         quantities=tuple(_effects(trained)),
-        own_tables=(costs_table(trained),),
+        own_tables=(costs_table(trained.trainings),),
         own_figures=(figure,),
         notes=(_note_on_matching(trained),),
     )
