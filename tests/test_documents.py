@@ -44,6 +44,7 @@ COVERED_ELSEWHERE = {
     "mixlab study transfer --data cifar10": "tests/cli/test_study.py runs it on few images",
     "mixlab study dual-attention --data cifar10": "tests/studies/test_dual_attention.py runs it on few images",
     "mixlab study tying --data cifar10": "tests/studies/test_tying.py runs it on few images",
+    "mixlab study patches --data cifar10 --fraction half --dry-run": "tests/cli/test_study.py runs it on few images",
     "mixlab benchmark --paper --out runs/papers": "tests/cli/test_benchmark.py runs it with one model",
     "mixlab train --data folder:pets --model mixer_b16.goog_in21k": "tests/training/test_initial_weights.py",
     "sbatch jobs/array.sh": "needs Slurm; tests/training/test_job_list.py runs array.sh without it",

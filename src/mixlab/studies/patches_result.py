@@ -73,7 +73,15 @@ def make_result(trained: TrainedArms, settings: Any, measured: ByRate) -> ArmsRe
         columns=(Column("rate", "rate"), Column("images", "images")),
         quantities=tuple(quantities.values()),
         recipes={cell.name: trained.runs[arm.name][0].recipe for cell, arm in selected.items()},
-        references=("mixer", "convmixer", "davit", "vit", "stem", "metaformer", *data_references(trained.dataset.name)),
+        references=(
+            "mixer",
+            "convmixer",
+            "davit",
+            "vit",
+            "earlyconvolutions",
+            "metaformer",
+            *data_references(trained.dataset.name),
+        ),
         notes=(f"All have {trainings[next(iter(trainings))][0].steps:,} steps.",),
         own_tables=(
             _rates_table(measured, rates),
