@@ -41,3 +41,11 @@ def test_a_long_legend_has_several_rows():
 def test_an_estimate_without_an_interval_is_a_point():
     single = {"mixer": {"original": Estimate(50.0, None, None, n=1, unit="%")}}
     assert "<svg" in grouped_plot("Accuracy", single, Axis("Top-1")).html()
+
+
+def test_a_series_may_lack_groups():
+    found = estimates(["few", "many"])
+    del found["few"]["all pixels permuted"], found["many"]["original"]
+    panel = grouped_plot("Accuracy", found, Axis("Top-1", digits=1)).panels[0]
+    assert panel.alt.endswith("few: original 50.0 [49.0, 54.0]; many: all pixels permuted 52.0 [50.0, 55.0].")
+    assert all(text in panel.svg() for text in ("original", "permuted"))

@@ -107,7 +107,7 @@ def test_the_page_has_effects_at_each_rate_matched_costs_figures_and_claims(resu
     html = study_page(result).html()
     for text in (
         "Main effects",
-        "Accuracy by network and images",
+        "Accuracy of all combinations",
         "Effects at each learning rate",
         "all at 0.02",
         "(token MLP over attention) x (many images over few images)",

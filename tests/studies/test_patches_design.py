@@ -107,5 +107,5 @@ def test_every_claim_is_about_effects_of_the_design_and_names_its_aliases(fracti
     for claim in claims(fraction):
         aliases = [names[name].alias for name in claim.contrast]
         for alias in filter(None, aliases):
-            assert (f"half of the interaction of {alias}" in claim.regime) == (fraction == "half")
+            assert (f"includes half of the interaction of {alias}" in claim.regime) == (fraction == "half")
     assert sum("half of the interaction" in claim.regime for claim in claims("half")) == 4

@@ -86,10 +86,8 @@ _CLAIMS = (
     ),
 )
 
-_ALIASES = {
-    effect.name: effect.alias
-    for effect in (Effect(STEM), Effect(STEM, mixing="attention"), Effect(SHAPE), Effect(DATA))
-}
+_ALIASED = (Effect(STEM), Effect(STEM, mixing="attention"), Effect(SHAPE), Effect(DATA))
+_ALIASES = {effect.name: effect.alias for effect in _ALIASED}
 
 
 def claims(fraction: Fraction) -> tuple[Claim, ...]:
@@ -99,8 +97,8 @@ def claims(fraction: Fraction) -> tuple[Claim, ...]:
 
 def _in_half_fraction(claim: Claim) -> Claim:
     aliased = [
-        f"half of the interaction of {_ALIASES[name]} in {name}" for name in claim.contrast if _ALIASES.get(name)
+        f'"{name}" includes half of the interaction of {_ALIASES[name]}' for name in claim.contrast if name in _ALIASES
     ]
     if not aliased:
         return claim
-    return replace(claim, regime=f"{claim.regime}; the half fraction includes {' and '.join(aliased)}")
+    return replace(claim, regime=f"{claim.regime}; in the half fraction, {' and '.join(aliased)}")

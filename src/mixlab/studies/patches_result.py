@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from mixlab.report.axes import Axis
+from mixlab.report.figure import Figure
 from mixlab.report.forest_plot import forest_plot
 from mixlab.report.grouped_plot import grouped_plot
 from mixlab.report.table import Cell as TableCell
@@ -21,6 +22,7 @@ from mixlab.studies.patches_claims import claims
 from mixlab.studies.patches_design import (
     IMAGES,
     MIXINGS,
+    SHAPES,
     STEMS,
     Cell,
     Effect,
@@ -30,10 +32,8 @@ from mixlab.studies.patches_design import (
 )
 from mixlab.training.training import Training
 
-_OVER = (
-    "A over B: the mean accuracy with A minus that with B. (A over B) x (C over D): A over B with C, minus A over B "
-    "with D. Means are over all trained combinations of the other factors."
-)
+_OVER = "A over B: the mean accuracy with A minus that with B, over all trained combinations of the other factors."
+_INTERACTION = "(A over B) x (C over D): A over B with C, minus A over B with D."
 _ALIASED = (
     "Half of the combinations were trained. Within each mixing, an effect of stem, shape or images includes half of "
     "the interaction of the other two, which is therefore not shown. Effects of the mixing and their interactions "
@@ -93,17 +93,9 @@ def make_result(trained: TrainedArms, settings: Any, measured: ByRate) -> ArmsRe
                 "Main effects",
                 {effect.name: estimate for effect in main_effects() if (estimate := quantities[effect].estimate)},
                 Axis("Difference in top-1", "points", digits=1),
-                caption="Points are means over seeds, lines 95 % intervals. " + _OVER,
+                caption=f"{_OVER} Points are means over seeds, lines 95 % intervals.",
             ),
-            grouped_plot(
-                "Accuracy by network and images",
-                {
-                    level: {cell.network.name: arm.top1 for cell, arm in selected.items() if cell.images == level}
-                    for level in IMAGES
-                },
-                Axis("Top-1", "%", "higher", digits=1),
-                caption="Points are means over seeds, lines 95 % intervals.",
-            ),
+            _figure_of_cells(selected),
         ),
     )
     return replace(result, protocol=f"{result.protocol} {_sentence_about_rates(measured)}")
@@ -118,11 +110,25 @@ def chosen_rates(measured: ByRate) -> Rates:
 
 def _validation(measured: ByRate, rate: float, mixing: str, stem: str) -> float:
     of_pair = [one.validation for cell, one in measured[rate].items() if (cell.mixing, cell.stem) == (mixing, stem)]
-    return float(np.mean(of_pair))
+    return round(float(np.mean(of_pair)), 9)  # so that equal means do not differ by a rounding error
 
 
 def _scores(arms: Mapping[Cell, Arm]) -> dict[Cell, Float64[np.ndarray, " repetition"]]:
     return {cell: np.array(arm.scores) for cell, arm in arms.items()}
+
+
+def _figure_of_cells(arms: Mapping[Cell, Arm]) -> Figure:
+    """The accuracy of every cell, by stem and mixing."""
+    top1 = {
+        f"{shape}, {images}": {
+            f"{stem}, {mixing}": arm.top1
+            for stem, mixing in product(STEMS, MIXINGS)
+            if (arm := arms.get(Cell(mixing, stem, shape, images)))
+        }
+        for images, shape in product(IMAGES, SHAPES)
+    }
+    caption = "By stem and mixing. Points are means over seeds, lines 95 % intervals."
+    return grouped_plot("Accuracy of all combinations", top1, Axis("Top-1", "%", "higher", digits=1), caption=caption)
 
 
 def _quantity(effect: Effect, scores: Mapping[Cell, Float64[np.ndarray, " repetition"]]) -> Quantity:
@@ -183,7 +189,8 @@ def _effects_table(measured: ByRate, fraction: Fraction) -> Table:
         Column("name", "effect (points)"),
         *(Column(f"{rate:g}", f"all at {rate:g}", digits=1, uncertainty="interval") for rate in measured),
     ]
-    notes = [_OVER, *([_ALIASED] if fraction == "half" else [])]
+    chosen = "The effects at the chosen rates are in the table of derived quantities."
+    notes = [chosen, _OVER, _INTERACTION, *([_ALIASED] if fraction == "half" else [])]
     return Table("Effects at each learning rate", columns, rows, notes)
 
 
