@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 
@@ -140,7 +139,9 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
     together, such as weights for other classes or a config that contradicts the data.
     """
     opened = dataset  # trainings on different subsets have the same value range
-    dataset = _selected(recipe, dataset)
+    if recipe.validation == "merged":
+        dataset = dataset.merge_validation()
+    dataset = apply_subset(dataset, recipe.subset)
     source = _weights_source(recipe)
     if source is None:
         model_architecture = _architecture(recipe, dataset)
@@ -175,22 +176,6 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
         device=device,
         weights=weights,
     )
-
-
-_SELECTED: WeakKeyDictionary[Dataset, dict[str, Dataset]] = WeakKeyDictionary()
-"""The selections of [subset] by opened dataset."""
-
-
-def _selected(recipe: Recipe, dataset: Dataset) -> Dataset:
-    """The images of a recipe. Recipes with the same [subset] share them: to divide images into folds takes seconds."""
-    if recipe.subset is None:
-        return dataset.merge_validation() if recipe.validation == "merged" else dataset
-    of_dataset = _SELECTED.setdefault(dataset, {})
-    key = f"{recipe.validation} {recipe.subset.model_dump_json()}"
-    if key not in of_dataset:
-        merged = dataset.merge_validation() if recipe.validation == "merged" else dataset
-        of_dataset[key] = apply_subset(merged, recipe.subset)
-    return of_dataset[key]
 
 
 def apply_subset(dataset: Dataset, settings: Subset | None) -> Dataset:
