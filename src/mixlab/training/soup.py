@@ -204,13 +204,14 @@ def _evaluated(
 
 
 def _novelty_detector(
-    model: Model, run: Run, recipe: Recipe, dataset: Dataset, images: TrainingImages, *, quiet: bool
+    model: Model, run: Run, recipe: Recipe | LinearProbeRecipe, dataset: Dataset, images: TrainingImages, *, quiet: bool
 ) -> NoveltyDetector | None:
     selected = select_novelty_images(dataset, images, quiet=quiet)
     if selected is None or not classifies_embeddings(model):
         return None
     preprocess, batch = Preprocess.from_dict(run.config["preprocess"]), run.plan["micro_batch"]
-    features = embed_novelty_images(model, preprocess, dataset, selected, batch=batch, speed=recipe.speed, quiet=quiet)
+    speed = recipe.speed if isinstance(recipe, Recipe) else "auto"
+    features = embed_novelty_images(model, preprocess, dataset, selected, batch=batch, speed=speed, quiet=quiet)
     return features.detector()
 
 
