@@ -173,7 +173,8 @@ def test_a_dry_run_prints_the_costs_and_trains_nothing(run, pets):
     ("options", "arm"),
     [(("dual-attention", "--image-size", "32", "--window", "2"), "channel only"),
      (("tying", "--image-size", "8"), "token MLP per channel, channel MLP per place, matched"),
-     pytest.param(("patches", "--rates", "0.01", "--batch", "2"),
+     pytest.param(("patches", "--rates", "0.01", "--batch", "2", "--image-size", "8", "--patch-size", "4", "--widths",
+                   "32", "--parameters", "80000", "--macs", "320000", "--tolerance", "5"),
                   "depthwise, convolutions, pyramid, many images, rate 0.01", marks=pytest.mark.long)],
 )  # fmt: skip
 def test_a_dry_run_lists_the_arms_of_a_study(options, arm, run, pets):
