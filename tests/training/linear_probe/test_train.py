@@ -27,6 +27,7 @@ from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.linear_probe.train import LinearProbeJob, resolve_linear_probe, train_linear_probe
 from mixlab.training.recipes.parse import parse_recipe
 from mixlab.training.recipes.schema import Recipe
+from mixlab.training.soup import average
 from mixlab.weights.adapt import Weights
 from mixlab.weights.load import load_pretrained
 from mixlab.weights.storage.write import write_model_folder
@@ -267,3 +268,12 @@ def test_a_linear_probe_has_a_detector_from_the_features_of_its_head(make_job, t
     expected = fit_novelty_detector(train, validation)
     assert detector is not None and expected is not None
     assert np.array_equal(detector.features, expected.features) and detector.threshold == expected.threshold
+
+
+def test_probes_of_one_split_are_averaged(make_job, tmp_path):
+    job = make_job(validation_share=0.85)
+    runs = [train_linear_probe(job, tmp_path / name, quiet=True) for name in ("a", "b")]
+    averaged = average(runs, tmp_path / "averaged", quiet=True)
+    assert novelty_detector_of(averaged.path) is not None
+    for name, tensor in load_pretrained(runs[0].path).weights.tensors.items():
+        torch.testing.assert_close(load_pretrained(averaged.path).weights.tensors[name], tensor)
