@@ -83,18 +83,6 @@ def test_a_training_on_a_subset_has_the_value_range_of_all_training_images(make_
     assert job.preprocess.value_range == (0, 65535)
 
 
-def test_jobs_with_the_same_subset_of_a_dataset_share_their_images(make_job, shades):
-    first = make_job("subset.share=0.5")
-    assert make_job("subset.share=0.5", "optimizer.learning_rate=0.5").dataset is first.dataset
-    others = [
-        make_job("subset.share=0.5", "validation=merged"),
-        make_job("subset.share=0.5", "subset.seed=1"),
-        make_job("subset.share=0.5", dataset=replace(shades)),
-    ]
-    assert all(other.dataset is not first.dataset for other in others)
-    assert [len(other.dataset.splits["train"]) for other in others] == [26, 20, 20]
-
-
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
