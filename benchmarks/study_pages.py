@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from mixlab.files import write_text
-from mixlab.report.numbers import duration
 from mixlab.report.table import Cell, Column, Table, render
-from mixlab.report.text import pluralize
+from mixlab.studies.methods import trainings_text
 from mixlab.studies.result import verdict_counts
 
 ROOT = Path(__file__).parents[1]
@@ -96,9 +95,7 @@ def _trainings(result: Mapping[str, Any]) -> str | None:
     seconds = [each for arm in result.get("arms", ()) for each in arm.get("training_seconds", ())]
     if not seconds:
         return None
-    concurrent = max(plan["concurrent"] for plan in result["plans"].values())
-    together = f", {concurrent} at the same time" if concurrent > 1 else ""
-    return f"{pluralize(len(seconds), 'training')} of {duration(sum(seconds))} in total{together}"
+    return trainings_text(seconds, max(plan["concurrent"] for plan in result["plans"].values()))
 
 
 def _figure(name: str, figure: Mapping[str, str]) -> str:

@@ -36,7 +36,7 @@ from mixlab.runs.store import finished_run
 from mixlab.speed.inference import Inference
 from mixlab.stats.intervals import mean_interval
 from mixlab.studies.arms_result import Arm, ArmsResult
-from mixlab.studies.methods import data_references, model_references
+from mixlab.studies.methods import data_references, model_references, trainings_text
 from mixlab.studies.result import StudyResult
 from mixlab.training.job import Job
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
@@ -151,6 +151,8 @@ class TrainedArms:
             for one in architectures
             for key in model_references(one.family, str(one.config.get("name", one.family)))
         ]
+        seconds = [_training_seconds(run) for of_arm in self.runs.values() for run in of_arm]
+        concurrent = max(training.concurrent for of_arm in self.trainings.values() for training in of_arm)
         given: dict[str, Any] = {
             "arms": tuple(self.arm(name) for name in self.runs),
             "columns": (Column("macs", "MACs", "M", digits=1), Column("steps", "steps")),
@@ -158,7 +160,7 @@ class TrainedArms:
             "plans": _distinct_plans(firsts),
             "protocol": self._protocol(),
             "references": (*models, *data_references(self.dataset.name)),
-            "facts": {"Trainings": self._trainings(), **fields.pop("facts", {})},
+            "facts": {"Trainings": trainings_text(seconds, concurrent), **fields.pop("facts", {})},
         }
         return ArmsResult(
             title=title,
@@ -177,14 +179,6 @@ class TrainedArms:
             label = "".join(character if character.isalnum() else "-" for character in name)
             for number, predictions in enumerate(of_arm):
                 write_correctness(folder / f"{label}-{number}.correct", predictions)
-
-    def _trainings(self) -> str:
-        """How many trainings there are, and how long they took."""
-        seconds = sum(_training_seconds(run) for of_arm in self.runs.values() for run in of_arm)
-        number = sum(map(len, self.runs.values()))
-        concurrent = max(training.concurrent for of_arm in self.trainings.values() for training in of_arm)
-        together = f", {concurrent} at the same time" if concurrent > 1 else ""
-        return f"{pluralize(number, 'training')} of {duration(seconds)} in total{together}"
 
     def _protocol(self) -> str:
         """Sentences about the trainings for the methods paragraph."""

@@ -6,8 +6,19 @@ from importlib.metadata import metadata, version
 from importlib.resources import files
 from typing import Any
 
+from mixlab.report.numbers import duration
 from mixlab.report.text import join_words, pluralize
 from mixlab.studies.result import ALPHA, Finding, margin_text
+
+
+def trainings_text(seconds: Sequence[float], concurrent: int) -> str:
+    """How many trainings there are, and how long they took together.
+
+    seconds     of each training
+    concurrent  trainings at the same time
+    """
+    together = f", {concurrent} at the same time" if concurrent > 1 else ""
+    return f"{pluralize(len(seconds), 'training')} of {duration(sum(seconds))} in total{together}"
 
 
 def tests_paragraph(findings: Sequence[Finding], repeats: str, environment: Mapping[str, Any]) -> str:

@@ -58,15 +58,18 @@ def alone(correct: Bool[np.ndarray, "run image"], models: Sequence[int], seed: i
     models  for each run the number of its model, from 0
     """
     given = np.asarray(models)
-    found = tuple(np.flatnonzero(_is_alone(correct, given == model)) for model in range(given.max() + 1))
+    found = _images_of_each(correct, given)
     generator = named_generator("groups of runs", seed)
-    totals = []
-    for _ in range(GROUPINGS):
-        groups = generator.permutation(given)
-        totals.append(sum(int(_is_alone(correct, groups == model).sum()) for model in range(given.max() + 1)))
+    totals = [sum(map(len, _images_of_each(correct, generator.permutation(given)))) for _ in range(GROUPINGS)]
     at_least = sum(total >= sum(map(len, found)) for total in totals)
     return Alone(found, float(np.mean(totals)), (1 + at_least) / (1 + GROUPINGS))
 
 
-def _is_alone(correct: Bool[np.ndarray, "run image"], of_model: Bool[np.ndarray, " run"]) -> Bool[np.ndarray, " image"]:
-    return np.asarray(correct[of_model].all(axis=0) & ~correct[~of_model].any(axis=0))
+def _images_of_each(
+    correct: Bool[np.ndarray, "run image"], groups: Int[np.ndarray, " run"]
+) -> tuple[Int[np.ndarray, " image"], ...]:
+    """For each group, the images that all of its runs classify correctly, and no other run."""
+    members = [groups == group for group in range(groups.max() + 1)]
+    return tuple(
+        np.flatnonzero(correct[of_group].all(axis=0) & ~correct[~of_group].any(axis=0)) for of_group in members
+    )

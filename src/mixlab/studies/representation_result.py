@@ -102,8 +102,9 @@ class RepresentationResult:
 
     def findings(self) -> list[Finding]:
         """Of the claims about the model of the first run and each other model with two runs or more."""
-        first, *others = [model for model, runs in self._runs.items() if len(runs) > 1] or [""]
-        if first != next(iter(self._runs)):
+        first, *others = self._runs
+        others = [other for other in others if len(self._runs[other]) > 1]
+        if len(self._runs[first]) < 2:
             return []
         claims = [claim for other in others for claim in claims_about(first, other)]
         values = [values for other in others for values in self._below_seeds(first, other)]

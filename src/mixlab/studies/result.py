@@ -153,7 +153,7 @@ class StudyResult(Protocol):
         ...
 
     def to_dict(self) -> dict[str, Any]:
-        """What only this study has in results.json."""
+        """The content of results.json, besides what `write_result` adds for every study."""
         ...
 
 

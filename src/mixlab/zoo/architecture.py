@@ -49,6 +49,9 @@ Model = Mixer | ConvMixer | DaViT | TimmModel
 FAMILIES = ("mixer", "convmixer", "davit")
 """The families of the papers. Published weights, resizing and conversion are available for these only."""
 
+STOCHASTIC_DEPTH_FIELDS = ("stochastic_depth", "drop_path_rate")
+"""The names of the config field of the rate of stochastic depth, in mixlab and in timm."""
+
 _BUILDERS: Mapping[str, tuple[type, Callable[[Any], Any]]] = {  # a LibraryModel is no Model: it only has `forward`
     "mixer": (MixerConfig, Mixer),
     "convmixer": (ConvMixerConfig, ConvMixer),
@@ -103,7 +106,7 @@ class Architecture:
     def stochastic_depth_field(self) -> str | None:
         """The config field of the rate of stochastic depth, by its name in mixlab or timm; None without it."""
         names = constructor_fields(self.config["name"]) if self.family == "timm" else self.config
-        return next((name for name in ("stochastic_depth", "drop_path_rate") if name in names), None)
+        return next((name for name in STOCHASTIC_DEPTH_FIELDS if name in names), None)
 
     @property
     def code_digest(self) -> str | None:

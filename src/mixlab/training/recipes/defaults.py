@@ -4,13 +4,10 @@ from typing import Any
 
 from mixlab.training.recipes.recipe_files import read_recipe
 from mixlab.weights.source import is_pretrained
-from mixlab.zoo.architecture import FAMILIES, architecture, config_fields, family_of
+from mixlab.zoo.architecture import FAMILIES, STOCHASTIC_DEPTH_FIELDS, architecture, config_fields, family_of
 
 _DIGITS, _IMAGES = "digits", "small_images"
 _FINE_TUNING = "finetune_folder"
-
-
-_STOCHASTIC_DEPTH = ("stochastic_depth", "drop_path_rate")  # the names of this config field in mixlab and in timm
 
 
 def default_recipe(model: str, data: str, recipe_of: str | None = None) -> tuple[str, dict[str, Any]]:
@@ -34,9 +31,9 @@ def _config_of(model: str, config: dict[str, Any]) -> dict[str, Any]:
             fields = {architecture(model).stochastic_depth_field}
         case _:
             fields = {*config_fields(model)}
-    names = {name: next((each for each in _STOCHASTIC_DEPTH if each in fields), name) for name in _STOCHASTIC_DEPTH}
-    renamed = {names.get(name, name): value for name, value in config.items()}
-    return {name: value for name, value in renamed.items() if name in fields}
+    depth = next((name for name in STOCHASTIC_DEPTH_FIELDS if name in fields), None)
+    renamed = {depth if name in STOCHASTIC_DEPTH_FIELDS else name: value for name, value in config.items()}
+    return {name: value for name, value in renamed.items() if name is not None and name in fields}
 
 
 def _kind(model: str) -> str:
