@@ -26,12 +26,13 @@ from mixlab.cli.predict import predict
 from mixlab.cli.publish import publish
 from mixlab.cli.recipes import recipes
 from mixlab.cli.runs import runs
+from mixlab.cli.serve import serve
 from mixlab.cli.study import study
 from mixlab.cli.train import train
 from mixlab.errors import Incomplete, Interrupted, UserError
 from mixlab.files import translate_access_errors
 
-_VERBS = (models, train, evaluate, predict, compare, recipes, runs, benchmark, convert, inspect, publish)
+_VERBS = (models, train, evaluate, predict, compare, recipes, runs, benchmark, convert, inspect, publish, serve)
 VERBS = (*(verb.__name__ for verb in _VERBS), "data", "study")
 
 _INCOMPLETE = 75

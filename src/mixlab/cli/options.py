@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from mixlab.errors import UserError
+
 DATA = (
     "digits, cifar10, two-shapes, imagenet, imagenet-v2, imagenet-a, imagenet-r, imagenet-sketch, folder:PATH, "
     "csv:FILE, tar:FILE, zip:FILE, wds:PATTERN, parquet:PATTERN, hf:NAME, tfds:NAME, or a torchvision dataset, as in "
@@ -36,11 +38,31 @@ def trust_given_code(*values: object) -> None:
             trust_named_code(str(name).strip())
 
 
+def require_int8_for_data(data: str | None, precision: str) -> None:
+    """Raises UserError if --data is given without --precision int8."""
+    if data is not None and precision != "int8":
+        raise UserError("--data has no effect without --precision int8: leave one of them out.")
+
+
+PredictionModel = Annotated[
+    str,
+    typer.Argument(
+        help="The folder of a run, a published name, hub:owner/name, or a weights file.", show_default=False
+    ),
+]
+
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps. Default: the fastest one of this machine.")]
 
 Speed = Annotated[
     str,
     typer.Option(help="auto: the fastest execution of this machine, if the job is not short. off: eager, in fp32."),
+]
+
+Precision = Annotated[str, typer.Option(help="auto, or int8 if it is faster and at most 0.5 points less accurate.")]
+
+Int8Data = Annotated[
+    str | None,
+    typer.Option(help="Data set with training and validation images for int8. Default: that of the run."),
 ]
 
 TrustCode = Annotated[

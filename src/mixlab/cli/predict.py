@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mixlab.cli.options import Device, Speed, TrustCode
+from mixlab.cli.options import Device, Int8Data, Precision, PredictionModel, Speed, TrustCode, require_int8_for_data
 from mixlab.cli.output import Log, logger, require_new_file
 from mixlab.errors import UserError
 from mixlab.report.table import Cell, Column, Format, Table, print_table, render
@@ -19,12 +19,7 @@ if TYPE_CHECKING:
 
 
 def predict(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="The folder of a run, a published name, hub:owner/name, or a weights file.", show_default=False
-        ),
-    ],
+    model: PredictionModel,
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders of images.", show_default=False)],
     top: Annotated[int, typer.Option(help="Number of most probable labels to print.")] = 1,
     format: Annotated[Format, typer.Option(help="Output format.")] = "table",
@@ -33,13 +28,8 @@ def predict(
     ] = None,
     device: Device = None,
     speed: Speed = "auto",
-    precision: Annotated[
-        str, typer.Option(help="auto, or int8 if it is faster and at most 0.5 points less accurate.")
-    ] = "auto",
-    data: Annotated[
-        str | None,
-        typer.Option(help="Data set with training and validation images for int8. Default: that of the run."),
-    ] = None,
+    precision: Precision = "auto",
+    data: Int8Data = None,
     trust_code: TrustCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Hide progress.")] = False,
 ) -> None:
@@ -54,8 +44,7 @@ def predict(
         require_new_file(out, "--out", ".csv", ".json", ".jsonl")
     log = logger(quiet=quiet)
     files = [file for path in images for file in _files(path, log)]
-    if data is not None and precision != "int8":
-        raise UserError("--data has no effect without --precision int8: leave one of them out.")
+    require_int8_for_data(data, precision)
     predictor = Predictor(model, device=device, speed=speed, precision=precision, data=data, log=log)
     predictions: list[tuple[Path, Prediction]] = []
     with progress("predict", total=len(files), quiet=quiet) as advance:

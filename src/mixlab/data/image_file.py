@@ -67,15 +67,16 @@ class ReadableFile(Protocol):
 
 
 def read_image(
-    source: ReadableFile | bytes, value_range: ValueRange | None = None
+    source: ReadableFile | bytes, value_range: ValueRange | None = None, max_pixels: int = MAX_PIXELS
 ) -> UInt8[np.ndarray, "row column 3"]:
     """Decode an image file, or the content of one.
 
     `value_range`: the values of black and white in grey images with more than 8 bits; None for the range of each file.
+    `max_pixels`: an image with more pixels is rejected by its header; at most `MAX_PIXELS`.
 
     Raises UnreadableImage.
     """
-    return read_reduced_image(source, lambda _rows, _columns: 1, value_range).pixels
+    return read_reduced_image(source, lambda _rows, _columns: 1, value_range, max_pixels).pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +93,16 @@ class ReducedImage:
 
 
 def read_reduced_image(
-    source: ReadableFile | bytes, reduction: Callable[[int, int], int], value_range: ValueRange | None = None
+    source: ReadableFile | bytes,
+    reduction: Callable[[int, int], int],
+    value_range: ValueRange | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> ReducedImage:
     """Decode an image file at a fraction of its resolution, if it is a JPEG, as its decoder does that in less time.
 
     `reduction`: maps the rows and columns of the image to the factor by which its sides are divided: 1, 2, 4 or 8.
         Other formats, and JPEGs turned by EXIF whose sides the factor does not divide, have the factor 1.
-    `value_range`: that of `read_image`.
+    `value_range`, `max_pixels`: those of `read_image`.
 
     Raises UnreadableImage.
     """
@@ -107,7 +111,7 @@ def read_reduced_image(
         content = source if isinstance(source, bytes) else source.read_bytes()
     except OSError as error:
         raise UnreadableImage(name, reason_for_no_content(error)) from error
-    with _explain_errors(content, name), _open(content) as image:
+    with _explain_errors(content, name, max_pixels), _open(content, max_pixels) as image:
         if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
             return _decode_jpeg(image, content, reduction)
         pixels = _pixels(image, value_range)
@@ -133,7 +137,7 @@ def _content_name(content: bytes) -> str:
 
 
 @contextmanager
-def _explain_errors(content: bytes, image: str) -> Iterator[None]:
+def _explain_errors(content: bytes, image: str, max_pixels: int = MAX_PIXELS) -> Iterator[None]:
     """Raise UnreadableImage for every error of a decoder, with the settings of `decoding_settings`."""
     try:
         with _DECODING:
@@ -142,7 +146,7 @@ def _explain_errors(content: bytes, image: str) -> Iterator[None]:
     except UnidentifiedImageError:
         reason = _reason_for_no_image(content)
     except Image.DecompressionBombError:
-        reason = f"it has more than {MAX_PIXELS:,} pixels, the maximum that mixlab decodes"
+        reason = f"it has more than {max_pixels:,} pixels, the maximum that mixlab decodes"
     except ModuleNotFoundError:
         reason = 'it is a HEIC image, which needs an optional dependency: pip install "mixlab[data]"'
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error ... on damaged files
@@ -188,19 +192,20 @@ def _pixels(image: Image.Image, value_range: ValueRange | None) -> UInt8[np.ndar
     return _to_rgb(shown if transpose is None else shown.transpose(transpose))
 
 
-def _open(content: bytes) -> Image.Image:
+def _open(content: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Open an image without decoding it. Raises DecompressionBombError if it has too many pixels."""
     if content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS:
         import pillow_heif
 
-        return _within_limit(pillow_heif.HeifImageFile(BytesIO(content)))  # without registering it in Pillow
+        image = pillow_heif.HeifImageFile(BytesIO(content))  # without registering it in Pillow
+        return _within_limit(image, max_pixels)
     Image.init()
     formats = [name for name in _FORMATS if name in Image.OPEN]  # not every build of Pillow has AVIF and JPEG 2000
-    return Image.open(BytesIO(content), formats=formats)
+    return _within_limit(Image.open(BytesIO(content), formats=formats), max_pixels)
 
 
-def _within_limit(image: Image.Image) -> Image.Image:
-    """The image, which was not opened by `Image.open`. Raises DecompressionBombError if it has too many pixels."""
-    if image.width * image.height > MAX_PIXELS:
+def _within_limit(image: Image.Image, max_pixels: int) -> Image.Image:
+    if image.width * image.height > max_pixels:
         raise Image.DecompressionBombError
     return image
 

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from mixlab.data.deep_image import ValueRange
-from mixlab.data.image_file import decode_pillow_image, read_image
+from mixlab.data.image_file import MAX_PIXELS, decode_pillow_image, read_image
 from mixlab.errors import UserError
 
 
@@ -34,18 +34,21 @@ _ACCEPTED = (
 )
 
 
-def rgb_array(image: ImageInput, value_range: ValueRange | None) -> UInt8[np.ndarray, "row column 3"]:
+def rgb_array(
+    image: ImageInput, value_range: ValueRange | None, max_pixels: int = MAX_PIXELS
+) -> UInt8[np.ndarray, "row column 3"]:
     """The pixels of an image. Transparent pixels are blended with white.
 
     value_range  the values of black and white in files of grey images with more than 8 bits
+    max_pixels   image files with more pixels are rejected by their header
 
     Raises UnreadableImage for a file that can't be read, and UserError for anything that is not an image.
     """
     match image:
         case str() | Path():
-            return read_image(Path(image), value_range)
+            return read_image(Path(image), value_range, max_pixels)
         case bytes():
-            return read_image(image, value_range)
+            return read_image(image, value_range, max_pixels)
         case Image.Image():
             return decode_pillow_image(image, value_range)
         case np.ndarray():
@@ -55,7 +58,7 @@ def rgb_array(image: ImageInput, value_range: ValueRange | None) -> UInt8[np.nda
         case BinaryFile():
             content = image.read()
             if isinstance(content, bytes):
-                return read_image(content, value_range)
+                return read_image(content, value_range, max_pixels)
     raise UserError(f"{type(image).__name__} is not an image: give {_ACCEPTED}.")
 
 

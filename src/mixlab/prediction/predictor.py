@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from mixlab.data.image_file import UnreadableImage
+from mixlab.data.image_file import MAX_PIXELS, UnreadableImage
 from mixlab.errors import UserError
 from mixlab.evaluation.novelty import novelty_detector_of
 from mixlab.measure.machine import pick_device
@@ -103,7 +103,7 @@ class Predictor:
             if pretrained.has_class_names
             else tuple(f"class {index}" for index in pretrained.classes)
         )
-        self._preprocess = pretrained.preprocess
+        self._pretrained, self._preprocess = pretrained, pretrained.preprocess
         if precision == "int8":
             from mixlab.prediction.int8 import int8_forward  # loads the readers of datasets
 
@@ -137,12 +137,12 @@ class Predictor:
         Raises UnreadableImage if a file can't be read, and UserError for anything that is not an image.
         """
         if not isinstance(image, list | tuple):
-            return self._predict_batch([self._read(image)])[0]
+            return self.predict_batch([self.read(image)])[0]
         return [
             one
             for start in range(0, len(image), BATCH)
-            for one in self._predict_batch(
-                [self._read(each) for each in image[start : start + BATCH]], after=start, number=len(image)
+            for one in self.predict_batch(
+                [self.read(each) for each in image[start : start + BATCH]], _remaining(len(image), start)
             )
         ]
 
@@ -154,32 +154,51 @@ class Predictor:
         for start in range(0, len(images), BATCH):
             inputs = [self._read_or_error(image) for image in images[start : start + BATCH]]
             readable = [image for image in inputs if isinstance(image, Tensor)]
-            predictions = iter(self._predict_batch(readable, after=start, number=len(images)))
+            predictions = iter(self.predict_batch(readable, _remaining(len(images), start)))
             for image in inputs:
                 yield next(predictions) if isinstance(image, Tensor) else image
 
     def _read_or_error(self, image: ImageInput) -> UInt8[Tensor, "3 row column"] | UnreadableImage:
         try:
-            return self._read(image)
+            return self.read(image)
         except UnreadableImage as error:
             return error
 
-    def _read(self, image: ImageInput) -> UInt8[Tensor, "3 row column"]:
-        return self._preprocess.resized(rgb_array(image, self._preprocess.value_range))
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the names and values of all weights, in hexadecimal."""
+        return self._pretrained.source_digest
+
+    def read(self, image: ImageInput, max_pixels: int = MAX_PIXELS) -> UInt8[Tensor, "3 row column"]:
+        """An image, resized and cropped for `predict_batch`. Can be called from several threads.
+
+        max_pixels  a file with more pixels is rejected by its header
+
+        Raises UnreadableImage if a file can't be read, and UserError for anything that is not an image.
+        """
+        return self._preprocess.resized(rgb_array(image, self._preprocess.value_range, max_pixels))
 
     @torch.inference_mode()
-    def _predict_batch(self, images: list[Tensor], after: int = 0, number: int = 1) -> list[Prediction]:
-        """Predict images `after` to `after + len(images)` of a job of `number` images."""
+    def predict_batch(self, images: list[UInt8[Tensor, "3 row column"]], remaining: int = 0) -> list[Prediction]:
+        """The predictions for images that `read` returned.
+
+        remaining  images of the job from here on; if they take long, the fastest plan of this machine is selected first
+        """
         if not images:
             return []
         inputs = self._preprocess.finished(torch.stack(images).to(self._device))
-        if after and self._inference:  # the first answers do not wait for the selection of a plan
-            self._inference.plan_for(inputs, number - after)
+        if remaining and self._inference:
+            self._inference.plan_for(inputs, remaining)
         *embeddings, logits = self._forward(inputs)
         if self.novelty is None:
             return [Prediction(self.classes, row) for row in _probabilities(logits)]
         flags = self.novelty.flags(embeddings[0].numpy(force=True)).tolist()
         return [Prediction(self.classes, row, flag) for row, flag in zip(_probabilities(logits), flags, strict=True)]
+
+
+def _remaining(number: int, start: int) -> int:
+    """Images from `start` on in a job of `number` images; 0 at first, as the first answers do not wait for a plan."""
+    return number - start if start else 0
 
 
 class _EmbedAndClassify(nn.Module):
