@@ -1,6 +1,7 @@
 """Runs the application of `mixlab serve`: address, token, first predictions, time limits of connections, signals."""
 
 import asyncio
+import errno
 import ipaddress
 import logging
 import os
@@ -32,11 +33,8 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise UserError(
-            f"--host {host} is not an address of this machine ({error.strerror}): give 127.0.0.1 for programs on this "
-            "machine only, or 0.0.0.0 for all of its networks."
-        ) from error
+    except (OSError, UnicodeError) as error:
+        raise _wrong_host(host) from error
     try:
         if os.name == "posix":  # a port of a server that has just ended; Windows would share one that is in use
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -44,11 +42,20 @@ def listen(host: str, port: int) -> socket.socket:
         listener.listen()
     except OSError as error:
         listener.close()
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise _wrong_host(host) from error
         raise UserError(
-            f"Port {port} of {host} can't be used ({(error.strerror or str(error)).lower()}): stop the program that "
-            "uses it, or give another one with --port; --port 0 finds a free one."
+            f"Port {port} of {host} can't be used ({(error.strerror or str(error)).lower()}): give another one with "
+            "--port; --port 0 finds a free one."
         ) from error
     return listener
+
+
+def _wrong_host(host: str) -> UserError:
+    return UserError(
+        f"--host {host} is not an address of this machine: give 127.0.0.1 for programs on this machine only, or 0.0.0.0 "
+        "for all of its networks."
+    )
 
 
 def address_of(listener: socket.socket) -> str:
