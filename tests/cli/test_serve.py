@@ -44,7 +44,7 @@ def test_a_model_without_head_is_refused(refused, here):
 
 
 def test_a_model_that_does_not_exist_is_refused(refused):
-    assert refused("serve", "nothing", "--port", "0").startswith("nothing")
+    assert "nothing" in refused("serve", "nothing", "--port", "0")
 
 
 @pytest.mark.parametrize("content", [None, "", "short\n", f"{TOKEN} {TOKEN}"])

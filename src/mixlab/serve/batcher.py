@@ -5,8 +5,8 @@
     batcher.close()
 
 An image is decoded in one of several threads and then waits for the model, which has a thread of its own. When it is
-free, it takes all decoded images, at most MAX_BATCH. No batch waits for more images: a request that is alone is answered
-at once, and under load the batches grow by themselves.
+free, it takes all decoded images, at most MAX_BATCH. No batch waits for more images: a request that is alone is
+answered at once, and under load the batches grow by themselves.
 """
 
 import asyncio

@@ -53,8 +53,8 @@ def listen(host: str, port: int) -> socket.socket:
 
 def _wrong_host(host: str) -> UserError:
     return UserError(
-        f"--host {host} is not an address of this machine: give 127.0.0.1 for programs on this machine only, or 0.0.0.0 "
-        "for all of its networks."
+        f"--host {host} is not an address of this machine: give 127.0.0.1 for programs on this machine only, or "
+        "0.0.0.0 for all of its networks."
     )
 
 
@@ -72,6 +72,8 @@ def is_loopback(listener: socket.socket) -> bool:
 def find_token(file: Path | None) -> str | None:
     """The token in the file, or else in the environment; None if there is none. Raises UserError for a bad token."""
     if file is not None:
+        if not file.is_file():
+            raise UserError(f"--token-file {file} is not a file: write a token to it, or give another file.")
         with translate_read_errors(file):
             return _require_token(file.read_bytes().decode(errors="replace").strip(), f"--token-file {file}")
     if TOKEN_VARIABLE in os.environ:
