@@ -47,7 +47,7 @@ def test_what_is_left_out_of_a_folder_is_noted_on_standard_error(run, trained, p
     assert (ended.status, len(ended.out.splitlines())) == (0, 41)
     assert ended.err == (
         "Skipped because their names do not end in the suffix of an image format: 3 files (cat/IMG_0001, "
-        "cat/labels.csv and cat/notes.txt). To predict one of them, give it as a file.\n"
+        "cat/labels.csv and cat/notes.txt). To include one of them, give it as a file.\n"
         "Skipped because they lead to a file or folder that is already included: 1 link (cat/again).\n"
     )
     assert run("predict", trained, pets, "--quiet").err == ""

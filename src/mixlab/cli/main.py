@@ -20,6 +20,7 @@ from mixlab.cli.convert import convert
 from mixlab.cli.data import data
 from mixlab.cli.evaluate import evaluate
 from mixlab.cli.executors import with_ray_address
+from mixlab.cli.explain import explain
 from mixlab.cli.inspect import inspect
 from mixlab.cli.models import models
 from mixlab.cli.predict import predict
@@ -32,7 +33,21 @@ from mixlab.cli.train import train
 from mixlab.errors import Incomplete, Interrupted, UserError
 from mixlab.files import translate_access_errors
 
-_VERBS = (models, train, evaluate, predict, compare, recipes, runs, benchmark, convert, inspect, publish, serve)
+_VERBS = (
+    models,
+    train,
+    evaluate,
+    predict,
+    explain,
+    compare,
+    recipes,
+    runs,
+    benchmark,
+    convert,
+    inspect,
+    publish,
+    serve,
+)
 VERBS = (*(verb.__name__ for verb in _VERBS), "data", "study")
 
 _INCOMPLETE = 75

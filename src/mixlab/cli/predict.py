@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mixlab.cli.image_files import image_files
 from mixlab.cli.options import Device, Int8Data, Precision, PredictionModel, Speed, TrustCode, require_int8_for_data
-from mixlab.cli.output import Log, logger, require_new_file
+from mixlab.cli.output import logger, require_new_file
 from mixlab.errors import UserError
 from mixlab.report.table import Cell, Column, Format, Table, print_table, render
-from mixlab.report.text import join_words, pluralize
+from mixlab.report.text import pluralize
 
 if TYPE_CHECKING:
     from mixlab.evaluation.novelty import NoveltyDetector
@@ -43,7 +44,7 @@ def predict(
     if out is not None:
         require_new_file(out, "--out", ".csv", ".json", ".jsonl")
     log = logger(quiet=quiet)
-    files = [file for path in images for file in _files(path, log)]
+    files = [file for path in images for file in image_files(path, log)]
     require_int8_for_data(data, precision)
     predictor = Predictor(model, device=device, speed=speed, precision=precision, data=data, log=log)
     predictions: list[tuple[Path, Prediction]] = []
@@ -78,28 +79,6 @@ def _file_content(table: Table, suffix: str) -> str:
             return render(table, "json")
         case _:
             return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in table.rows)
-
-
-def _files(path: Path, log: Log) -> list[Path]:
-    """The file `path`, or the images in the folder `path`."""
-    from mixlab.data.readers.folder_files import files_below, repeated_note
-
-    if not path.is_dir():
-        return [path]
-    found = files_below(path)
-    if found.others:
-        names = [file.relative_to(path).as_posix() for file in sorted(found.others, key=lambda file: file.suffix != "")]
-        log(
-            "Skipped because their names do not end in the suffix of an image format: "
-            f"{pluralize(len(names), 'file')} ({join_words(names)}). To predict one of them, give it as a file."
-        )
-    if found.repeated:
-        log(repeated_note([link.relative_to(path).as_posix() for link in found.repeated]))
-    if not found.images:
-        raise UserError(
-            f"{path} contains no images: give files, or a folder that contains images (.jpg, .png, .webp ...)."
-        )
-    return found.images
 
 
 def _table(predictions: "list[tuple[Path, Prediction]]", top: int, novelty: "NoveltyDetector | None") -> Table:

@@ -27,7 +27,7 @@ from mixlab.measure.machine import pick_device
 from mixlab.prediction.image_input import ImageInput, rgb_array
 from mixlab.speed.inference import Inference
 from mixlab.speed.inference_plan import parse_speed
-from mixlab.weights.load import build_with_weights, load_pretrained
+from mixlab.weights.load import Pretrained, build_with_weights, load_pretrained
 from mixlab.zoo.architecture import Model, embed_and_classify
 from mixlab.zoo.class_names import CLASS_NAMES_NEED_TIMM
 
@@ -94,15 +94,7 @@ class Predictor:
     ):
         self._device = pick_device(device)
         pretrained = load_pretrained(source)
-        if not pretrained.classes:
-            raise UserError(f"{source} has no head, so it can't predict labels: give a model with classes.")
-        if pretrained.names_need_timm:
-            _log.warning(CLASS_NAMES_NEED_TIMM)
-        self.classes: tuple[str, ...] = (
-            pretrained.classes
-            if pretrained.has_class_names
-            else tuple(f"class {index}" for index in pretrained.classes)
-        )
+        self.classes = class_labels(pretrained, source)
         self._pretrained, self._preprocess = pretrained, pretrained.preprocess
         if precision == "int8":
             from mixlab.prediction.int8 import int8_forward  # loads the readers of datasets
@@ -199,6 +191,20 @@ class Predictor:
 def _remaining(number: int, start: int) -> int:
     """Images from `start` on in a job of `number` images; 0 at first, as the first answers do not wait for a plan."""
     return number - start if start else 0
+
+
+def class_labels(pretrained: Pretrained, source: str | Path) -> tuple[str, ...]:
+    """The name of each class, or "class 0", "class 1", ... if the names are unknown.
+
+    If they are unknown because timm is not installed, a warning is logged. Raises UserError if there is no head.
+    """
+    if not pretrained.classes:
+        raise UserError(f"{source} has no head, so it can't predict labels: give a model with classes.")
+    if pretrained.names_need_timm:
+        _log.warning(CLASS_NAMES_NEED_TIMM)
+    if pretrained.has_class_names:
+        return pretrained.classes
+    return tuple(f"class {index}" for index in pretrained.classes)
 
 
 class _EmbedAndClassify(nn.Module):
