@@ -20,17 +20,14 @@ from torch import Tensor
 
 from mixlab.errors import UserError
 from mixlab.models.contract import height_and_width
-from mixlab.models.davit import DaViT
 from mixlab.prediction.importance_map import ImportanceMap, Span
+from mixlab.prediction.patches import patch_size
 from mixlab.zoo.architecture import Model
-from mixlab.zoo.timm_models import TimmModel
 
 BATCH = 64
 
 MAX_WINDOWS = 16
 """Windows along the longer side of the image, by default at most."""
-
-_DAVIT_PATCH = 4  # the stride of its stem in pixels
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ def default_window(model: Model) -> int:
     A model without patches has a patch of one pixel.
     """
     sides = height_and_width(model.config.image_size)
-    patch = _patch_size(model)
+    patch = patch_size(model)
     return min(-(-max(sides) // (MAX_WINDOWS * patch)) * patch, *sides)
 
 
@@ -103,14 +100,3 @@ def log_odds(logits: Float[Tensor, "version class"], label: int) -> Float[Tensor
 def _spans(side: int, window: int, stride: int) -> tuple[Span, ...]:
     last = side - window
     return tuple((start, start + window) for start in (*range(0, last, stride), last))
-
-
-def _patch_size(model: Model) -> int:
-    """The longer side of a patch in pixels."""
-    if isinstance(model, DaViT):
-        return _DAVIT_PATCH
-    if isinstance(model, TimmModel):
-        size = getattr(getattr(model.network, "patch_embed", None), "patch_size", 1)
-    else:
-        size = getattr(model.config, "patch_size", 1)
-    return max(size) if isinstance(size, tuple) else size
