@@ -53,6 +53,11 @@ COVERED_ELSEWHERE = {
         "tests/training/test_ray_workers.py runs it with smaller models"
     ),
     "mixlab predict runs/first photos --precision int8": "tests/prediction/test_int8.py",
+    "mixlab train small_images_convmixer --data folder:fruit --set image_size=64 --set epochs=60 --out runs/fruit": (
+        "needs photographs; tests/cli/test_train.py trains on others"
+    ),
+    "mixlab explain runs/fruit fruit/test/Kiwi/Kiwi_015.jpg --method occlusion,grad-cam --window 8 --stride 4 --out "
+    "fruit-maps": "needs photographs; tests/cli/test_explain.py uses others",
     "mixlab predict mixer_b16.goog_in1k photos": "needs published weights; tests/weights/test_source.py serves a file",
 }
 

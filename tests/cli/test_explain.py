@@ -50,7 +50,8 @@ def test_both_methods_are_in_one_figure_and_the_check_has_a_table(run, trained, 
     ended = run(*words[:-2], "--check", "2", "--out", "checked")
     assert "Check with randomised weights" in ended.out
     (check,) = json.loads((here / "checked/results.json").read_text())["check"]
-    assert (check["method"], len(check["rank_correlations"]), check["images"]) == ("occlusion", 2, 1)
+    assert check["method"] == "occlusion"
+    assert np.shape(check["rank_correlations"]) == (2, 1)
 
 
 def test_images_with_the_same_name_have_figures_of_their_own(run, trained, pets, here):

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from mixlab.errors import UserError
+from mixlab.models.contract import height_and_width
 from mixlab.models.davit import DaViT, DaViTConfig
 from mixlab.prediction import grad_cam as module
 from mixlab.prediction.grad_cam import grad_cam_map, split_at_map
@@ -41,7 +43,7 @@ def test_the_map_of_a_convmixer_is_that_of_captum_at_its_last_layer():
     from captum.attr import LayerGradCam
 
     model, image = tiny("convmixer_nano", depth=1), torch.randn(1, 3, 32, 32)
-    expected = LayerGradCam(model, model.get_submodule("norm")).attribute(image, target=1)
+    expected: Any = LayerGradCam(model, model.get_submodule("norm")).attribute(image, target=1)
     found = grad_cam_map(split_at_map(model, None), image, 1)
     torch.testing.assert_close(torch.from_numpy(found.values), expected[0, 0].detach())
 
@@ -61,7 +63,8 @@ def test_a_davit_has_a_map_for_each_stage_that_leads_to_its_logits(head_order, s
 
 
 def test_an_earlier_stage_is_weighted_by_the_mean_gradient_over_its_places():
-    model, image = tiny("davit_nano", depths=(1, 1)), torch.randn(1, 3, 32, 32)
+    model: Any = tiny("davit_nano", depths=(1, 1))
+    image = torch.randn(1, 3, 32, 32)
     first = model.stem(image)
     x = model.body[0](first).detach().requires_grad_()
     model.head(model.norm(model.body[1](x).mean(dim=(1, 2))))[0, 3].backward()
@@ -94,8 +97,7 @@ def test_other_models_with_a_map_have_one(name, grid):
     if not name.startswith("timm"):
         randomised(model)
     model.eval()
-    size = model.config.image_size
-    image = torch.randn(1, 3, size, size)
+    image = torch.randn(1, 3, *height_and_width(model.config.image_size))
     split = split_at_map(model, None)
     torch.testing.assert_close(split(image), model(image), rtol=1e-4, atol=1e-4)
     assert grad_cam_map(split, image, 0).values.shape == grid

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from mixlab.errors import UserError
 from mixlab.prediction.explainer import Explainer, Explanation
@@ -28,32 +29,30 @@ MAX_IMAGES = 16
 """Images that are compared."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WeightsCheck:
     """How similar the maps of a method are to those with shuffled weights.
 
-    correlations  for each seed, Spearman's rank correlation of the cells of both maps, from -1 to 1, averaged over the
-                  images; 0 for a pair with a map that has the same value everywhere
-    images        the number of images
+    correlations  (seed, image): Spearman's rank correlation of the cells of both maps, from -1 to 1; 0 for a pair with
+                  a map that has the same value everywhere
     """
 
     method: Method
-    correlations: tuple[float, ...]
-    images: int
+    correlations: Float[np.ndarray, "seed image"]
 
     @property
     def mean(self) -> Estimate:
-        """The mean over seeds, with its interval."""
-        return mean_interval(self.correlations, "", least=-1, most=1)
+        """The mean over images, and over seeds with its interval."""
+        return mean_interval(self.correlations.mean(axis=1), "", least=-1, most=1)
 
     @property
-    def largest(self) -> float:
-        """The correlation with the largest absolute value."""
-        return max(self.correlations, key=abs)
+    def mean_absolute(self) -> Estimate:
+        """The mean of the absolute values: a map with the opposite order is as similar as one with the same order."""
+        return mean_interval(np.abs(self.correlations).mean(axis=1), "", least=0, most=1)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-serializable values, unrounded."""
-        return {"method": self.method, "rank_correlations": list(self.correlations), "images": self.images}
+        """JSON-serializable values, unrounded: a list for each seed, with a number for each image."""
+        return {"method": self.method, "rank_correlations": self.correlations.tolist()}
 
 
 def check_weights(explainer: Explainer, explanations: Sequence[Explanation], seeds: int) -> list[WeightsCheck]:
@@ -74,10 +73,7 @@ def check_weights(explainer: Explainer, explanations: Sequence[Explanation], see
         for method, correlations in found.items():
             pairs = zip(explanations, maps, strict=True)
             correlations.append([_correlation(one.maps[method].values, other[method].values) for one, other in pairs])
-    return [
-        WeightsCheck(method, tuple(float(np.mean(of_images)) for of_images in correlations), len(explanations))
-        for method, correlations in found.items()
-    ]
+    return [WeightsCheck(method, np.array(correlations)) for method, correlations in found.items()]
 
 
 def with_shuffled_weights(model: Model, seed: int) -> Model:
@@ -95,16 +91,16 @@ def check_table(checks: Sequence[WeightsCheck]) -> Table:
     columns = [
         Column("method", "method"),
         Column("correlation", "mean rank correlation", digits=2),
-        Column("largest", "largest in absolute value", digits=2),
+        Column("absolute", "mean of its absolute value", digits=2),
     ]
     rows: list[dict[str, Cell]] = [
-        {"method": one.method, "correlation": one.mean, "largest": one.largest} for one in checks
+        {"method": one.method, "correlation": one.mean, "absolute": one.mean_absolute} for one in checks
     ]
+    seeds, images = checks[0].correlations.shape
     note = (
         "Spearman's rank correlation of the maps with those of shuffled weights, averaged over "
-        f"{pluralize(checks[0].images, 'image')}; ± is the standard deviation over {len(checks[0].correlations)} "
-        "seeds. Near 0, the maps depend on what the model has learned. Near 1 or −1, they show the image only: do not "
-        "use them."
+        f"{pluralize(images, 'image')}; ± is the standard deviation over {pluralize(seeds, 'seed')}. If the absolute "
+        "value is near 1, the maps show the image and not what the model has learned: do not use them."
     )
     return Table("Check with randomised weights", columns, rows, [note])
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 SIDE = 232  # pixels of the longer side of an image
-_TOP, _GAP, _BAR_GAP, _BAR, _BAR_TEXT = 66, 28, 10, 9, 62
+_TOP, _GAP, _BAR_GAP, _BAR, _BAR_TEXT = 66, 24, 10, 9, 66
+_BOTTOM = 6
 _DARKEST = 0.5  # grey value of black below an overlay, so that colours are visible on it
 _STRONGEST = 0.85  # opacity of the largest absolute value
 
@@ -50,7 +51,7 @@ def overlay_panel(title: str, subtitle: str, image: np.ndarray, overlays: Sequen
     block = size[0] + _BAR_GAP + _BAR + _BAR_TEXT
     width = round(size[0] + len(overlays) * (_GAP + block))
     draw = partial(_draw, title, subtitle, image, overlays, size)
-    return Panel(width, round(_TOP + size[1] + 2), draw, f"{title}, {subtitle}")
+    return Panel(width, round(_TOP + size[1] + _BOTTOM), draw, f"{title}, {subtitle}")
 
 
 def blended(image: np.ndarray, values: np.ndarray, limit: float) -> np.ndarray:
@@ -111,7 +112,7 @@ def _draw_bar(canvas: "Canvas", unit: str, limit: float, left: float, height: fl
     axes.imshow(
         blended(np.full((256, 1, 3), 255), values, limit), aspect="auto", extent=(0, 1, -limit, limit), zorder=1
     )
-    ticks = [float(tick) for tick in MaxNLocator(nbins=6).tick_values(-limit, limit) if abs(tick) <= limit]
+    ticks = [float(tick) for tick in MaxNLocator(nbins=4).tick_values(-limit, limit) if abs(tick) <= limit]
     axes.set_xticks([])
     axes.set_yticks(ticks, tick_labels(ticks))
     axes.yaxis.tick_right()
