@@ -45,7 +45,7 @@ def test_logits_equal_those_of_timm_in_both_directions(name, tmp_path):
     assert all(difference(mixlab_model, timm_model, size) < 1e-5 for size in sizes)
 
     conversion = Conversion(pretrained, "timm", tmp_path / "folder")
-    assert (conversion.timm_name, conversion.lost) == (name, None)
+    assert conversion.timm is not None and (conversion.timm.name, conversion.lost) == (name, None)
     conversion.write()
     del timm_model
     again = timm.create_model(f"local-dir:{tmp_path / 'folder'}", pretrained=True).eval()

@@ -8,10 +8,14 @@ from mixlab.evaluation.model_evaluation_tables import summary_table
 from mixlab.export.publication import Publication
 from mixlab.report.numbers import interval, number
 from mixlab.report.table import render
+from mixlab.weights.timm_preprocess import TimmPreprocess
 
 _KINDS = {"mixer": "an MLP-Mixer", "convmixer": "a ConvMixer", "davit": "a DaViT", "timm": "a timm model"}
 _METRICS = {"top1": "accuracy", "top5": "accuracy", "balanced_accuracy": "balanced_accuracy", "macro_f1": "f1"}
 _MAX_LISTED_CLASSES = 20
+_NO_BROWSER = (
+    "There are no files for transformers.js: it resizes images in another way, so its probabilities would differ."
+)
 
 
 def model_card(publication: Publication) -> str:
@@ -50,6 +54,10 @@ The results of each class and the confusion matrix are in results.json.
 
 {_preprocessing_text(publication.pretrained.preprocess)}
 
+## Other programs
+
+{_other_programs(publication)}
+
 ## Training
 
 Trained on {environment["device"]} with mixlab (commit {environment["commit"] or "unknown"}) and {versions}. The recipe:
@@ -80,11 +88,12 @@ def _metadata(publication: Publication) -> str:
         for metric, estimate in evaluated.summary.items()
         if metric.key in _METRICS
     ]
+    family, opens_in_timm = publication.pretrained.weights.family, not isinstance(publication.timm, str)
     card = ModelCardData(
-        library_name="mixlab",
+        library_name="timm" if opens_in_timm else "mixlab",
         pipeline_tag="image-classification",
         license=publication.licence,
-        tags=["mixlab", publication.pretrained.weights.family],
+        tags=list(dict.fromkeys(["mixlab", family, *(("timm", "transformers") if opens_in_timm else ())])),
         metrics=sorted({_METRICS[metric.key] for metric in evaluated.summary if metric.key in _METRICS}),
         model_name=model,
         eval_results=results,
@@ -138,6 +147,38 @@ def _value_range_text(preprocess: Preprocess) -> str:
         return ""
     black, white = preprocess.value_range
     return f" In images with more than 8 bits, {black:g} is black and {white:g} is white."
+
+
+def _other_programs(publication: Publication) -> str:
+    if isinstance(publication.timm, str):
+        return f"timm and transformers can't use this model: {publication.timm} Use `mixlab.load`. {_NO_BROWSER}"
+    source, name = publication.source, publication.source.removeprefix("hub:")
+    in_timm = f"hf-hub:{name}" if source.startswith("hub:") else f"local-dir:{name}"
+    return f"""The folder is also one of timm, and of transformers with timm installed:
+
+```python
+import timm
+from transformers import pipeline
+model = timm.create_model("{in_timm}", pretrained=True).eval()
+transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+classify = pipeline("image-classification", model="{name}")
+```
+
+{_same_outputs(publication.pretrained.preprocess)} {_NO_BROWSER}"""
+
+
+def _same_outputs(preprocess: Preprocess) -> str:
+    """When other programs have the labels and probabilities of mixlab."""
+    files = (
+        "They drop transparency, which mixlab blends with white, and do not scale images with more than 8 bits. timm "
+        "leaves the reading of files to you: apply the EXIF orientation, and convert to RGB."
+    )
+    if TimmPreprocess(preprocess).same_pixels:
+        return f"Both give the labels and probabilities of mixlab. {files}"
+    return (
+        "Both give the labels and probabilities of mixlab for square images. Other images are resized to a width or "
+        f"height that can differ by one pixel before the crop, which changes the probabilities slightly. {files}"
+    )
 
 
 def _licence(licence: str | None) -> str:

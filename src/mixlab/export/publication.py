@@ -12,13 +12,16 @@ from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.runs.folder import Run
 from mixlab.weights.load import Pretrained, build_with_weights, load_pretrained
 from mixlab.weights.storage.write import write_model_folder
+from mixlab.weights.timm_folder import TimmArchitecture, exact_timm_architecture, write_common_folder
+from mixlab.weights.timm_preprocess import TimmPreprocess
 
 
 @dataclass(frozen=True)
 class Publication:
     """A run that is ready to be published.
 
-    The name of the data in `evaluated` contains no local path, and `source` is the name for `load`.
+    The name of the data in `evaluated` contains no local path, and `source` is the name for `load`. `timm` is how timm
+    builds the model, or a sentence about why other programs can't use it with the outputs of mixlab.
     """
 
     run: Run
@@ -28,6 +31,7 @@ class Publication:
     licence: str | None
     parameters: int
     macs: int  # for one image
+    timm: TimmArchitecture | str
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
@@ -55,7 +59,11 @@ class Publication:
 
     def write(self, folder: Path, card: str) -> None:
         """Writes all files into `folder`, which must exist; `card` is the text of README.md."""
-        write_model_folder(folder, self.pretrained.weights, self.pretrained.classes, self.pretrained.preprocess)
+        weights, classes, preprocess = self.pretrained.weights, self.pretrained.classes, self.pretrained.preprocess
+        if isinstance(self.timm, str):
+            write_model_folder(folder, weights, classes, preprocess)
+        else:
+            write_common_folder(folder, self.timm, weights, classes, preprocess)
         write_text(folder / "README.md", card)
         write_json(folder / "results.json", self.results())
 
@@ -76,6 +84,7 @@ def publication(run: Run, evaluated: ModelEvaluation, *, source: str, licence: s
         licence=licence,
         parameters=count_parameters(model),
         macs=count_macs(model, (3, *pretrained.preprocess.image_size)),
+        timm=TimmPreprocess(pretrained.preprocess).missing or exact_timm_architecture(pretrained.weights),
     )
 
 

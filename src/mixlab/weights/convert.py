@@ -25,7 +25,13 @@ from mixlab.weights.formats import Format, formats
 from mixlab.weights.load import Pretrained, build_with_weights
 from mixlab.weights.storage.write import require_suffix, write_model_folder, write_tensors
 from mixlab.weights.strict import tensor_shapes
-from mixlab.weights.timm_folder import TIMM_FIELDS, timm_name, write_timm_folder
+from mixlab.weights.timm_folder import (
+    TIMM_FIELDS,
+    TimmArchitecture,
+    timm_architecture,
+    timm_format,
+    write_timm_folder,
+)
 from mixlab.zoo.architecture import Model
 from mixlab.zoo.class_names import CLASS_NAMES_NEED_TIMM
 
@@ -92,14 +98,14 @@ class Conversion:
     def __post_init__(self) -> None:
         if self.to == "mixlab":
             return
-        for name in self.pretrained.weights.tensors:
-            try:
-                self.format.to_file_name(name, _model_counts(self.pretrained.weights))
-            except KeyError as error:
-                raise UserError(
-                    f"The {self.to} format has no name for {name}: use --to davit or --to mixlab, which do."
-                ) from error
-        if self.timm_name is None:
+        weights = self.pretrained.weights
+        try:
+            self.format.to_file_tensors(weights.tensors, weights.config)
+        except KeyError as error:
+            raise UserError(
+                f"The {self.to} format has no name for {error.args[0]}: use --to davit or --to mixlab, which do."
+            ) from error
+        if self.timm is None:
             require_suffix(self.out, numpy=self.format.layout == "flax")
 
     @cached_property
@@ -109,14 +115,14 @@ class Conversion:
         if family not in TARGETS[self.to]:
             supported = ", ".join(to for to, families in TARGETS.items() if family in families or to == "mixlab")
             raise UserError(f"The {self.to} format does not support a {family} model: give --to one of {supported}.")
-        if self.to == "timm" and family == "davit":
-            return formats()[_timm_davit(self.pretrained.weights.config)]
+        if self.to == "timm":
+            return timm_format(self.pretrained.weights)
         return formats()[TARGETS[self.to][family]]
 
     @cached_property
-    def timm_name(self) -> str | None:
-        """The name in timm if a folder for timm is written; None for a file, or if timm does not have the size."""
-        return timm_name(self.pretrained.weights) if self.to == "timm" and not self.out.suffix else None
+    def timm(self) -> TimmArchitecture | None:
+        """How timm builds the model if a folder for timm is written; None for a file, or if timm can't build it."""
+        return timm_architecture(self.pretrained.weights) if self.to == "timm" and not self.out.suffix else None
 
     @cached_property
     def lost(self) -> LostFields | None:
@@ -128,7 +134,7 @@ class Conversion:
         shapes = tensor_shapes(weights.tensors)
         inferred = config_from_shapes(weights.family, shapes)
         read = {**default_fields(weights.family, inferred, shapes), **inferred, **self.format.implied}
-        written = TIMM_FIELDS if self.timm_name else ()
+        written = TIMM_FIELDS if self.timm else ()
         lost = {}
         for field in fields(model.config):
             value = getattr(model.config, field.name)
@@ -148,34 +154,19 @@ class Conversion:
     def write(self) -> None:
         """Writes the file or folder. Raises UserError if the disk is full or the path can't be written."""
         weights, classes, preprocess = self.pretrained.weights, self.pretrained.classes, self.pretrained.preprocess
-        if self.pretrained.names_need_timm and (self.to == "mixlab" or self.timm_name):  # folders have class names
+        if self.pretrained.names_need_timm and (self.to == "mixlab" or self.timm):  # folders have class names
             _log.warning(CLASS_NAMES_NEED_TIMM)
         if self.to == "mixlab":
             with atomic_folder(self.out) as temporary:
                 write_model_folder(temporary, weights, classes, preprocess)
             return
-        prefix = "params/" if self.to == "big_vision" else ""
-        tensors = {
-            prefix + self.format.to_file_name(name, _model_counts(weights)): self.format.to_file(tensor)
-            for name, tensor in weights.tensors.items()
-        }
-        if self.timm_name:
+        if self.timm:
             with atomic_folder(self.out) as temporary:
-                write_timm_folder(temporary, self.timm_name, weights, tensors, classes, preprocess)
-        else:
-            write_tensors(self.out, tensors)
-
-
-def _timm_davit(config: Mapping[str, Any]) -> str:
-    """The format for a DaViT: timm has different tensor names for each variant."""
-    if config["channel_attention"] == "florence2":
-        return "timm_florence2"
-    return "timm_davit_norm_first" if config["head_order"] == "norm-pool" else "timm_davit"
-
-
-def _model_counts(weights: Weights) -> dict[str, int]:
-    """The counts that the tensor names of some formats depend on."""
-    return {"depth": weights.config.get("depth", 0), "stages": len(weights.config.get("depths", ()))}
+                write_timm_folder(temporary, self.timm, weights, classes, preprocess)
+            return
+        prefix = "params/" if self.to == "big_vision" else ""
+        tensors = self.format.to_file_tensors(weights.tensors, weights.config)
+        write_tensors(self.out, {prefix + name: tensor for name, tensor in tensors.items()})
 
 
 @torch.inference_mode()

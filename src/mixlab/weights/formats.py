@@ -107,6 +107,14 @@ class Format:
         """The shape of `from_file` for a tensor of `shape`."""
         return tuple(self.from_file(torch.empty(shape, device="meta")).shape)
 
+    def to_file_tensors(self, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The tensors of a model with this `config` by their names in files of this format, in its layout.
+
+        Raises KeyError, with the name of the tensor, if no rule matches.
+        """
+        counts = {"depth": config.get("depth", 0), "stages": len(config.get("depths", ()))}
+        return {self.to_file_name(name, counts): self.to_file(tensor) for name, tensor in tensors.items()}
+
     def to_file(self, tensor: Tensor) -> Tensor:
         """The tensor in the layout of the format: the inverse of `from_file`."""
         if self.layout == "torch":

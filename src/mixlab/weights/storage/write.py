@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,10 +53,12 @@ def write_config(
     classes: Sequence[str],
     preprocess: Preprocess,
     model: str | None = None,
+    other_entries: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes config.json: everything that prediction needs in addition to the tensors.
 
-    `model` is the displayed name of the model. User code is copied into `folder`.
+    `model` is the displayed name of the model, and `other_entries` are for other programs. User code is copied into
+    `folder`.
     """
     family = architecture.family
     if (file := architecture.user_file) is not None:
@@ -68,4 +71,5 @@ def write_config(
         "classes": list(classes),
         "preprocess": preprocess.to_dict(),
     }
-    write_json(folder / "config.json", {"format": FORMAT} | ({"model": model} if model else {}) | stored)
+    displayed = {"model": model} if model else {}
+    write_json(folder / "config.json", {"format": FORMAT} | displayed | stored | dict(other_entries or {}))
