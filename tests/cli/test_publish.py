@@ -3,9 +3,11 @@
 import json
 import re
 import socket
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,10 +38,14 @@ def metadata(card: str) -> dict:
     return yaml.safe_load(card.split("---\n")[1])
 
 
+def python_blocks(card: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", card, flags=re.MULTILINE | re.DOTALL)
+
+
 def output_of_the_card(card: str) -> str:
     """The output of the two lines of Python in the card for a dark image."""
     Image.fromarray(np.full((8, 8, 3), 60, np.uint8)).save("image.jpg")
-    (block,) = re.findall(r"^```python\n(.*?)^```", card, flags=re.MULTILINE | re.DOTALL)
+    block, *_ = python_blocks(card)
     with redirect_stdout(StringIO()) as output:
         exec(compile(block, "README.md", "exec"), {})
     return output.getvalue().strip()
@@ -70,15 +76,59 @@ def test_the_published_model_has_the_logits_of_the_run(run, trained):
     assert mixlab.Predictor("published").classes == ("cat", "dog")
 
 
-@pytest.mark.parametrize("model", ["vit_nano", "resnet_nano", "davit_nano"])
-def test_every_family_can_be_published(run, pets, model):
-    settings = ("--set", "image_size=32", "--set", "steps=1", "--set", "batch=4", "--set", "speed=off")
-    assert run("train", "--model", model, "--data", f"folder:{pets}", *settings, "--out", "run", "--quiet").status == 0
-    assert run("publish", "run", "--out", "published", "--quiet").status == 0
+@pytest.fixture
+def published(run: Callable[..., Any], pets: Path) -> Callable[[str], Path]:
+    """Trains a model for one step and publishes it."""
+
+    def published(model: str, *settings: str) -> Path:
+        words = ("image_size=32", "steps=1", "batch=4", "speed=off", *settings)
+        options = [word for setting in words for word in ("--set", setting)]
+        trained = run("train", "--model", model, "--data", f"folder:{pets}", *options, "--out", "run", "--quiet")
+        assert trained.status == 0, trained.err
+        assert run("publish", "run", "--out", "published", "--quiet").status == 0
+        return Path("published")
+
+    return published
+
+
+@pytest.mark.parametrize(
+    ("model", "for_timm"), [("vit_nano", True), ("resnet_nano", False), ("davit_nano", True), ("convmixer_nano", False)]
+)
+def test_every_family_can_be_published(published, model, for_timm):
+    folder = published(model)
     images = torch.rand(1, 3, 32, 32)
-    assert torch.equal(mixlab.load("published")(images), mixlab.load("run")(images))
-    card = Path("published/README.md").read_text()
-    assert ('pip install "mixlab[baselines]"' in card) == (model != "davit_nano")
+    assert torch.equal(mixlab.load(folder)(images), mixlab.load("run")(images))
+    assert names(folder) == FILES
+    card = (folder / "README.md").read_text()
+    assert ('pip install "mixlab[baselines]"' in card) == (model in ("vit_nano", "resnet_nano"))
+    assert ("architecture" in json.loads((folder / "config.json").read_text())) == for_timm
+    assert (metadata(card)["library_name"] == "timm") == for_timm
+    assert ("timm and transformers can't use this model: timm has no " in card) == (not for_timm)
+
+
+def test_a_folder_whose_preprocessing_timm_lacks_is_not_for_timm(published):
+    folder = published("davit_nano", "transform.name=permute_all_pixels")
+    assert "architecture" not in json.loads((folder / "config.json").read_text())
+    assert "can't use this model: timm's config has no permutation of" in (folder / "README.md").read_text()
+
+
+@pytest.mark.long
+def test_timm_and_transformers_run_the_code_of_the_card_with_the_outputs_of_mixlab(published, pets):
+    pytest.importorskip("timm", reason='needs timm: pip install "mixlab[baselines]"')
+    pytest.importorskip("transformers", reason='needs pip install "mixlab[papers]"')
+    folder = published("davit_nano")
+    _, block = python_blocks((folder / "README.md").read_text())
+    made: dict[str, Any] = {}
+    exec(compile(block, "README.md", "exec"), made)
+    predictor = mixlab.Predictor(folder)
+    for file in sorted(pets.rglob("*.png"))[:4]:
+        expected = predictor(file)
+        with Image.open(file) as image, torch.inference_mode():
+            probabilities = made["model"](made["transform"](image.convert("RGB"))[None]).softmax(-1)[0].numpy()
+        answers = made["classify"](str(file))
+        assert np.abs(probabilities - expected.probabilities).max() < 1e-5
+        assert answers[0]["label"] == expected.label
+        assert abs(answers[0]["score"] - expected.top(1)[0][1]) < 1e-5
 
 
 def test_the_code_of_the_card_runs(run, trained):

@@ -176,8 +176,8 @@ def _same_outputs(preprocess: Preprocess) -> str:
     if TimmPreprocess(preprocess).same_pixels:
         return f"Both give the labels and probabilities of mixlab. {files}"
     return (
-        "Both give the labels and probabilities of mixlab for square images. Other images are resized to a width or "
-        f"height that can differ by one pixel before the crop, which changes the probabilities slightly. {files}"
+        "Both give the labels and probabilities of mixlab, except for images that they resize to a width or height that"
+        f" differs by one pixel before the crop: their probabilities differ slightly. {files}"
     )
 
 

@@ -50,7 +50,7 @@ class TimmPreprocess:
         fraction = min(
             side / round(scaled) for side, scaled in zip(self.preprocess.image_size, self._scaled, strict=True)
         )
-        smaller = math.floor(fraction * _DIGITS) / _DIGITS
+        smaller = math.floor(fraction * _DIGITS - 1e-6) / _DIGITS
         return smaller if self._is_scaled_by(smaller) else self.preprocess.crop_fraction
 
     @property
