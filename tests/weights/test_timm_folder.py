@@ -13,7 +13,8 @@ from mixlab.data.preprocess import Preprocess
 from mixlab.models.contract import height_and_width
 from mixlab.prediction.predictor import Predictor
 from mixlab.weights.adapt import Weights
-from mixlab.weights.load import build_with_weights, load_pretrained
+from mixlab.weights.convert import Conversion
+from mixlab.weights.load import Pretrained, build_with_weights, load_pretrained
 from mixlab.weights.timm_folder import TimmArchitecture, exact_timm_architecture, write_common_folder
 from mixlab.zoo.architecture import architecture
 
@@ -122,6 +123,26 @@ def test_mixlab_reads_back_every_field_and_bit(tmp_path, caplog, name, fields, t
     assert read.weights.tensors.keys() == weights.tensors.keys()
     assert all(read.weights.tensors[name].equal(tensor) for name, tensor in weights.tensors.items())
     assert not caplog.records
+
+
+@pytest.mark.parametrize(("name", "fields", "timm_name"), BUILT[:5])
+def test_a_folder_for_timm_alone_is_read_back_as_well(tmp_path, name, fields, timm_name):
+    weights = random_weights(name, **fields)
+    pretrained = Pretrained(weights, CLASSES, Preprocess(height_and_width(weights.config["image_size"])))
+    conversion = Conversion(pretrained, "timm", tmp_path / "folder")
+    assert conversion.timm is not None and (conversion.timm.name, conversion.lost) == (timm_name, None)
+    conversion.write()
+    read = load_pretrained(tmp_path / "folder")
+    assert (dict(read.weights.config), read.classes) == (dict(weights.config), CLASSES)
+    assert all(read.weights.tensors[name].equal(tensor) for name, tensor in weights.tensors.items())
+
+
+def test_a_folder_that_transformers_has_saved_again_has_the_classes_of_transformers(tmp_path):
+    folder = written(tmp_path / "folder", random_weights("davit_nano"))
+    config = json.loads((folder / "config.json").read_text())
+    trained = {"model_type": "timm_wrapper", "label_names": ["oak", "elm", "ash", "fir", "yew"]}
+    (folder / "config.json").write_text(json.dumps(config | trained))
+    assert load_pretrained(folder).classes == ("oak", "elm", "ash", "fir", "yew")
 
 
 def test_labels_and_probabilities_of_files_in_timm_are_those_of_mixlab(tmp_path):

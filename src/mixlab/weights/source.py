@@ -85,7 +85,7 @@ def _from_folder(path: Path) -> Source:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path / 'config.json'} is not valid JSON ({error}): copy the folder again.") from error
-    if "family" in config:
+    if "family" in config and "model_type" not in config:  # transformers adds it when it saves a model that it trained
         return _from_mixlab_folder(path, config)
     if "architecture" in config:
         return _from_timm_folder(path, config)
