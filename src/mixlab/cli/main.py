@@ -21,6 +21,7 @@ from mixlab.cli.data import data
 from mixlab.cli.evaluate import evaluate
 from mixlab.cli.executors import with_ray_address
 from mixlab.cli.explain import explain
+from mixlab.cli.export import export
 from mixlab.cli.inspect import inspect
 from mixlab.cli.models import models
 from mixlab.cli.predict import predict
@@ -46,6 +47,7 @@ _VERBS = (
     convert,
     inspect,
     publish,
+    export,
     serve,
 )
 VERBS = (*(verb.__name__ for verb in _VERBS), "data", "study")

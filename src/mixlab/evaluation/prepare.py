@@ -15,12 +15,10 @@ from mixlab.evaluation.evaluation_data import open_evaluation_data, run_of, with
 from mixlab.evaluation.restricted_classes import RestrictedClasses
 from mixlab.evaluation.unseen_images import UnseenImages, unseen_by_weights
 from mixlab.evaluation.views import Views
-from mixlab.measure import machine
 from mixlab.runs.folder import Run
 from mixlab.speed.inference import Inference
 from mixlab.speed.inference_plan import Speed
-from mixlab.weights.adapt import Weights
-from mixlab.weights.load import build_with_weights, load_pretrained
+from mixlab.weights.classifier import load_classifier
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -37,7 +35,8 @@ class PreparedEvaluation:
     unseen      which images were left out
     views       the crop and the test-time augmentation
     device      where the model runs
-    weights     of the network
+    is_exported the model runs in another runtime, without a plan
+    model_key   returns what determines the logits of the model, as JSON-serializable values
     columns     of the logits, if the dataset has some of the classes only
     quiet       no progress bars
     """
@@ -52,7 +51,8 @@ class PreparedEvaluation:
     unseen: UnseenImages
     views: Views
     device: torch.device
-    weights: Weights
+    is_exported: bool
+    model_key: Callable[[], Mapping[str, Any]]
     columns: Int64[np.ndarray, " restricted_class"] | None
     quiet: bool
 
@@ -60,7 +60,7 @@ class PreparedEvaluation:
     def key(self) -> dict[str, Any]:
         """What determines the logits, apart from the images and the preprocessing, as JSON-serializable values."""
         return {
-            **self.weights.key,
+            **self.model_key(),
             "columns": None if self.columns is None else self.columns.tolist(),
             "views": self.views.facts,
         }
@@ -71,6 +71,7 @@ class PreparedEvaluation:
         speed  "auto", or "off" for eager execution in fp32
         log    called with a line about the plan that was selected
         """
+        speed = "off" if self.is_exported else speed
         return Inference(self.network, self.device, speed=speed, number=images, key=lambda: self.key, log=log)
 
 
@@ -89,10 +90,10 @@ def prepare_evaluation(
     """
     views = views or Views()
     run = run_of(source)
-    opened = load_pretrained(source, **(fields or {}))
+    opened = load_classifier(source, fields)
     found = open_evaluation_data(source, data, opened.classes)
     unseen = unseen_by_weights(found.dataset, ("test",), [source], quiet=quiet)
-    network = views.model(build_with_weights(opened.weights))
+    network = views.model(opened.network)
     columns = found.columns
     return PreparedEvaluation(
         source=source,
@@ -104,8 +105,9 @@ def prepare_evaluation(
         evaluated=found.evaluated,
         unseen=unseen,
         views=views,
-        device=machine.pick_device(device),
-        weights=opened.weights,
+        device=opened.pick_device(device),
+        is_exported=opened.is_exported,
+        model_key=opened.key,
         columns=columns,
         quiet=quiet,
     )

@@ -24,6 +24,7 @@ from mixlab.errors import UserError
 from mixlab.files import atomic_file, translate_read_errors
 from mixlab.report.progress import progress
 from mixlab.runs.folder import Run
+from mixlab.weights.exported import is_exported
 from mixlab.weights.source import find_source
 
 MAX_HASHED = 5_000
@@ -110,10 +111,13 @@ def read_training_images(path: Path) -> TrainingImages:
 def training_images_of(source: str | Path) -> TrainingImages:
     """The images that weights have learned from. Without a record, `unknown` has the name of the weights.
 
-    source  any source that `mixlab.load` accepts
+    source  any source that `mixlab.load` accepts, or an exported model
 
     Raises UserError if there are no such weights or the record is damaged.
     """
+    if is_exported(source):
+        record = Run(Path(source).expanduser()).training_images
+        return read_training_images(record) if record.is_file() else TrainingImages(unknown=(str(source),))
     weights = find_source(source).path
     record = Run(weights.parent).training_images
     if weights.name == Run(weights.parent).weights.name and record.is_file():

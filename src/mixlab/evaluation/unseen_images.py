@@ -100,8 +100,8 @@ def leave_out(
     near = _near_copies(list(unseen.values()), learned, quiet=quiet)
     if near is None:
         notes.append(
-            f"Near copies of training images, such as re-encoded ones, were not searched: there are more than "
-            f"{MAX_HASHED:,} images."
+            "Near copies of training images, such as re-encoded ones, were not searched: the training images are only "
+            f"recorded by their digests, as always for more than {MAX_HASHED:,}."
         )
     elif near:
         notes.append(

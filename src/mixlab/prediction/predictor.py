@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import cast, overload
 
 import numpy as np
 import torch
@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from mixlab.data.image_file import MAX_PIXELS, UnreadableImage
 from mixlab.errors import UserError
 from mixlab.evaluation.novelty import novelty_detector_of
-from mixlab.measure.machine import pick_device
 from mixlab.prediction.image_input import ImageInput, rgb_array
 from mixlab.speed.inference import Inference
 from mixlab.speed.inference_plan import parse_speed
-from mixlab.weights.load import Pretrained, build_with_weights, load_pretrained
+from mixlab.weights.classifier import Classifier, load_classifier
+from mixlab.weights.load import Pretrained, load_pretrained
 from mixlab.zoo.architecture import Model, embed_and_classify
 from mixlab.zoo.class_names import CLASS_NAMES_NEED_TIMM
 
@@ -62,14 +62,14 @@ class Prediction:
 class Predictor:
     """Predicts labels for images with a trained model.
 
-    `source` is the folder of a run, or any other source of weights that `load` accepts. `classes` has the name of each
-    class, or "class 0", "class 1", ... if the names are unknown. Published models need timm for their class names; if
-    it is not installed, a warning is logged. `device` is "cpu", "cuda", "cuda:1" or "mps"; None is the fastest one of
-    this machine. `speed` is "auto" for the fastest execution on this machine if there are many images, "off" for eager
-    execution in fp32. `novelty` is the detector of images that are unlike the training images, None for weights
-    without one. `precision="int8"` runs the model in int8 on the CPU if it is faster than bf16 and at most 0.5 points
-    less accurate on validation images; it needs the images of a run, or `data`, the name of a data set. In int8,
-    `novelty` is None. `log` is called with a line about the selected execution.
+    `source` is the folder of a run, any other source of weights that `load` accepts, or an exported model. `classes`
+    has the name of each class, or "class 0", "class 1", ... if the names are unknown. Published models need timm for
+    their class names; if it is not installed, a warning is logged. `device` is "cpu", "cuda", "cuda:1" or "mps"; None
+    is the fastest one of this machine. `speed` is "auto" for the fastest execution on this machine if there are many
+    images, "off" for eager execution in fp32. `novelty` is the detector of images that are unlike the training images,
+    None for weights without one. `precision="int8"` runs the model in int8 on the CPU if it is faster than bf16 and at
+    most 0.5 points less accurate on validation images; it needs the images of a run, or `data`, the name of a data set.
+    In int8, `novelty` is None. `log` is called with a line about the selected execution.
 
     An image is a path, the bytes of an image file, a file opened in binary mode, a PIL image, or one of:
 
@@ -92,25 +92,25 @@ class Predictor:
         data: str | None = None,
         log: Callable[[str], None] = _log.info,
     ):
-        self._device = pick_device(device)
-        pretrained = load_pretrained(source)
-        self.classes = class_labels(pretrained, source)
-        self._pretrained, self._preprocess = pretrained, pretrained.preprocess
+        classifier = load_classifier(source)
+        self.classes = class_labels(classifier, source)
+        self._device = classifier.pick_device(device)
+        self._digest, self._preprocess = classifier.digest, classifier.preprocess
         if precision == "int8":
             from mixlab.prediction.int8 import int8_forward  # loads the readers of datasets
 
             self.novelty, self._inference, self._device = None, None, torch.device("cpu")
-            self._forward, check = int8_forward(pretrained, source, data)
+            self._forward, check = int8_forward(load_pretrained(source), source, data)
             log(f"int8: {check}.")
         elif precision == "auto":
             self.novelty = novelty_detector_of(source)
-            weights, model = pretrained.weights, build_with_weights(pretrained.weights)
+            model = classifier.network
             outputs = "logits" if self.novelty is None else "embeddings and logits"
             self._inference = Inference(
-                model if self.novelty is None else _EmbedAndClassify(model),
+                model if self.novelty is None else _EmbedAndClassify(cast(Model, model)),
                 self._device,
-                speed=parse_speed(speed),
-                key=lambda: {**weights.key, "outputs": outputs},
+                speed="off" if classifier.is_exported else parse_speed(speed),
+                key=lambda: {**classifier.key(), "outputs": outputs},
                 log=log,
             )
             self._forward = self._inference
@@ -159,7 +159,7 @@ class Predictor:
     @property
     def digest(self) -> str:
         """SHA-256 of the names and values of all weights, in hexadecimal."""
-        return self._pretrained.source_digest
+        return self._digest()
 
     def read(self, image: ImageInput, max_pixels: int = MAX_PIXELS) -> UInt8[Tensor, "3 row column"]:
         """An image, resized and cropped for `predict_batch`. Can be called from several threads.
@@ -193,18 +193,18 @@ def _remaining(number: int, start: int) -> int:
     return number - start if start else 0
 
 
-def class_labels(pretrained: Pretrained, source: str | Path) -> tuple[str, ...]:
+def class_labels(model: Classifier | Pretrained, source: str | Path) -> tuple[str, ...]:
     """The name of each class, or "class 0", "class 1", ... if the names are unknown.
 
     If they are unknown because timm is not installed, a warning is logged. Raises UserError if there is no head.
     """
-    if not pretrained.classes:
+    if not model.classes:
         raise UserError(f"{source} has no head, so it can't predict labels: give a model with classes.")
-    if pretrained.names_need_timm:
+    if model.names_need_timm:
         _log.warning(CLASS_NAMES_NEED_TIMM)
-    if pretrained.has_class_names:
-        return pretrained.classes
-    return tuple(f"class {index}" for index in pretrained.classes)
+    if model.has_class_names:
+        return model.classes
+    return tuple(f"class {index}" for index in model.classes)
 
 
 class _EmbedAndClassify(nn.Module):

@@ -16,6 +16,7 @@ from mixlab.download import download
 from mixlab.errors import UserError, did_you_mean
 from mixlab.files import cache_folder
 from mixlab.runs.folder import open_run
+from mixlab.weights.exported import is_exported
 from mixlab.weights.hub import cached_weights, hub_folder
 from mixlab.zoo import user_code
 from mixlab.zoo.architecture import make_config
@@ -45,9 +46,14 @@ class Source:
 def find_source(source: str | Path) -> Source:
     """Finds the weights that `source` names, and downloads them if they are not on this machine.
 
-    Raises UserError if nothing has this name, the download fails, or config.json is damaged.
+    Raises UserError if nothing has this name, the download fails, config.json is damaged, or it is an exported model.
     """
     path = Path(source).expanduser()
+    if is_exported(path):
+        raise UserError(
+            f"{source} is an exported model, which can only predict and be evaluated: give the run or the weights that "
+            "it was exported from."
+        )
     if path.exists():
         return _from_folder(path) if path.is_dir() else Source(path=path)
     name = str(source)

@@ -1,0 +1,78 @@
+"""A model that is ready to classify images, from weights or from an exported model."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mixlab.data.preprocess import Preprocess
+from mixlab.errors import UserError
+from mixlab.measure.machine import pick_device
+from mixlab.weights.exported import is_exported, read_exported
+from mixlab.weights.load import build_with_weights, load_pretrained
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A model with everything that its answers need.
+
+    network          maps preprocessed images to logits, in evaluation mode; a `zoo.Model` unless it is exported
+    classes          the names of the classes, or their indices if `has_class_names` is False
+    names_need_timm  the names are unknown because timm is not installed
+    key              returns what determines the logits, as JSON-serializable values
+    digest           returns the SHA-256 of the weights, or of the exported file, in hexadecimal
+    is_exported      the network runs in another runtime, on the CPU only
+    """
+
+    network: nn.Module
+    classes: tuple[str, ...]
+    preprocess: Preprocess
+    has_class_names: bool
+    names_need_timm: bool
+    key: Callable[[], Mapping[str, Any]]
+    digest: Callable[[], str]
+    is_exported: bool
+
+    def pick_device(self, name: str | torch.device | None) -> torch.device:
+        """The device for the model, as `mixlab.measure.machine.pick_device`. Raises UserError if it can't run there."""
+        if not self.is_exported:
+            return pick_device(name)
+        if name is not None and torch.device(name).type != "cpu":
+            raise UserError(f"An exported model runs on the CPU in mixlab, not on {name}: leave out --device.")
+        return torch.device("cpu")
+
+
+def load_classifier(source: str | Path, fields: Mapping[str, Any] | None = None) -> Classifier:
+    """Load a model.
+
+    source  as for `mixlab.load`, or an exported model
+    fields  config fields that cannot be inferred from weights
+
+    Raises UserError if there is no such model, or it can't be read.
+    """
+    if is_exported(source):
+        exported = read_exported(source)
+        return Classifier(
+            exported.network,
+            exported.classes,
+            exported.preprocess,
+            exported.has_class_names,
+            names_need_timm=False,
+            key=lambda: {"exported": exported.digest},
+            digest=lambda: exported.digest,
+            is_exported=True,
+        )
+    pretrained = load_pretrained(source, **(fields or {}))
+    return Classifier(
+        build_with_weights(pretrained.weights),
+        pretrained.classes,
+        pretrained.preprocess,
+        pretrained.has_class_names,
+        pretrained.names_need_timm,
+        key=lambda: pretrained.weights.key,
+        digest=lambda: pretrained.source_digest,
+        is_exported=False,
+    )

@@ -1,0 +1,182 @@
+"""Export to ONNX: the same answers in another program, or nothing on disk."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import mixlab
+from mixlab.data.dataset import Split
+from mixlab.data.image_file import read_image
+from mixlab.data.preprocess import Preprocess
+from mixlab.errors import UserError
+from mixlab.export import export as export_module
+from mixlab.export.check_images import check_images
+from mixlab.export.export import export_model
+from mixlab.export.parity import compare_answers
+from mixlab.measure.machine import versions
+from mixlab.weights.adapt import Weights
+from mixlab.weights.exported import CARD, MODEL, READER
+from mixlab.weights.load import build_with_weights, load_pretrained
+from mixlab.weights.storage.write import write_model_folder
+from mixlab.zoo.architecture import architecture
+
+pytest.importorskip("onnxscript", reason='needs onnx and onnxscript: pip install "mixlab[deploy]"')
+onnxruntime = pytest.importorskip("onnxruntime", reason='needs onnxruntime: pip install "mixlab[deploy]"')
+
+CLASSES = ("cat", "dog", "füchse")
+SMALL = {"mixer_nano": {"depth": 1, "channels": 16, "token_hidden": 8, "channel_hidden": 32}}
+
+
+def write_model(folder: Path, name: str = "mixer_nano", image_size: int = 32, **fields: Any) -> Path:
+    """A folder with random weights, also of the head."""
+    torch.manual_seed(0)
+    shape = architecture(name, **(SMALL.get(name, {}) | {"image_size": image_size, "classes": len(CLASSES)} | fields))
+    model = shape.build()
+    for parameter in model.head.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    folder.mkdir()
+    preprocess = Preprocess((image_size, image_size), "shorter_side", 0.875)
+    weights = Weights(shape.family, dict(shape.config), model.state_dict())
+    write_model_folder(folder, weights, CLASSES, preprocess, name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("source") / "model")
+
+
+@pytest.fixture(scope="module")
+def exported(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("exported") / "out"
+    export_model(source, out, log=lambda _line: None)
+    return out
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    files = [tmp_path / f"{number}.image" for number in range(len(check_images()))]
+    for file, content in zip(files, check_images().values(), strict=True):
+        file.write_bytes(content)
+    return files
+
+
+def test_image_files_of_all_kinds_have_the_probabilities_of_the_predictor(source, exported, files):
+    expected, found = (mixlab.Predictor(each, device="cpu")(files) for each in (source, exported))
+    for one, other in zip(expected, found, strict=True):
+        assert other.classes == CLASSES
+        assert other.probabilities == pytest.approx(one.probabilities, abs=1e-5)
+
+
+def test_predict_py_needs_neither_torch_nor_mixlab(source, exported, files):
+    blocked = "import sys; sys.modules |= dict.fromkeys(['torch', 'mixlab', 'onnx'])"
+    program = f"{blocked}; import runpy; sys.argv = ['predict.py', *{list(map(str, files))}]"
+    command = f"{program}; runpy.run_path({str(exported / READER)!r}, run_name='__main__')"
+    answers = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True, timeout=120)
+    assert not answers.stderr
+    expected = mixlab.Predictor(source, device="cpu")(files)
+    assert [line.split("\t") for line in answers.stdout.splitlines()] == [
+        [str(file), one.label, f"{one.probabilities.max():.3f}"] for file, one in zip(files, expected, strict=True)
+    ]
+
+
+def test_predict_py_has_at_most_60_lines(exported):
+    assert len((exported / READER).read_text().splitlines()) <= 60
+
+
+def test_the_onnx_file_alone_says_its_classes_and_preprocessing(source, exported):
+    metadata = onnxruntime.InferenceSession(exported / MODEL).get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["classes"]) == list(CLASSES)
+    assert Preprocess.from_dict(json.loads(metadata["preprocess"])) == load_pretrained(source).preprocess
+    assert metadata["weights"] == load_pretrained(source).source_digest
+
+
+def test_the_card_says_what_was_compared_and_measured(exported):
+    card = json.loads((exported / CARD).read_text(encoding="utf-8"))
+    assert card["parity"]["files"] == len(check_images())
+    assert 0 <= card["parity"]["difference"] <= card["parity"]["tolerance"] == 1e-4
+    for unit in ("milliseconds", "images_per_second"):
+        assert all(card["speed"][unit][side] > 0 for side in ("pytorch", "exported"))
+    assert card["opset"] >= 18 and card["versions"]["torch"] == versions()["torch"]
+    assert sorted(file.name for file in exported.iterdir()) == sorted([CARD, MODEL, READER])
+
+
+def test_a_model_with_other_answers_is_not_written(source, tmp_path, monkeypatch):
+    """The preprocessing of the graph has another crop than that of the run."""
+    whole = export_module.with_preprocessing
+    monkeypatch.setattr(
+        export_module,
+        "with_preprocessing",
+        lambda network, preprocess, metadata: whole(network, replace(preprocess, crop_fraction=0.5), metadata),
+    )
+    with pytest.raises(UserError, match=r"was not written, because it does not answer like mixlab for a JPEG: a prob"):
+        export_model(source, tmp_path / "out", log=lambda _line: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_answer_differs_unless_the_labels_are_a_near_tie(source, exported):
+    pretrained = load_pretrained(source)
+    model, content = build_with_weights(pretrained.weights), check_images()["a grey PNG"]
+    with torch.inference_mode():
+        expected = model(pretrained.preprocess(read_image(content))[None]).softmax(dim=1).numpy()
+    swapped = np.sort(expected)  # the same probabilities for other classes
+    gap = float(np.sort(expected[0])[-1] - np.sort(expected[0])[-2])
+
+    def compare(found: np.ndarray, tolerance: float):
+        files = [("grey.png", content)]
+        return compare_answers(files, model, pretrained.preprocess, exported / READER, lambda _image: found, tolerance)
+
+    assert compare(expected, 1e-4).near_ties == 0
+    with pytest.raises(UserError, match=r"does not answer like mixlab for grey.png"):
+        compare(swapped[:, ::-1] if expected.argmax() else swapped, gap / 4)
+    top_two = expected.copy()
+    first, second = np.argsort(expected[0])[::-1][:2]
+    top_two[0, [first, second]] = expected[0, [second, first]]
+    assert compare(top_two, 1.01 * gap).near_ties == 1
+
+
+def test_images_to_check_must_be_files(source, tmp_path):
+    split = Split(["array 0"], np.zeros(1, dtype=np.int64), [np.zeros((4, 4, 3), dtype=np.uint8)])
+    with pytest.raises(UserError, match="array 0 is not a file: give --check images in files"):
+        export_model(source, tmp_path / "out", check=split, log=lambda _line: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_without_head_is_refused(tmp_path):
+    source = write_model(tmp_path / "model")
+    pretrained = load_pretrained(source, classes=0)
+    write_model_folder(tmp_path / "model", pretrained.weights, (), pretrained.preprocess)
+    with pytest.raises(UserError, match="has no head, so it can't answer: give a model with classes"):
+        export_model(source, tmp_path / "out", log=lambda _line: None)
+
+
+FAMILIES = {
+    "mixer_nano": {"depth": 2},
+    "convmixer_nano": {"depth": 2},
+    "davit_nano": {},
+    "variant:metaformer": {},
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_has_its_answers_in_onnx(tmp_path, files, name, precision):
+    source = write_model(tmp_path / "model", name, **FAMILIES[name])
+    export_model(source, tmp_path / "out", precision=precision, log=lambda _line: None)
+    Image.init()
+    assert mixlab.Predictor(tmp_path / "out")(files[0]).label == mixlab.Predictor(source, device="cpu")(files[0]).label
+
+
+@pytest.mark.long
+def test_a_model_is_exported_at_another_size(source, tmp_path):
+    export_model(source, tmp_path / "out", image_size=64, log=lambda _line: None)
+    assert json.loads((tmp_path / "out" / CARD).read_text(encoding="utf-8"))["preprocess"]["image_size"] == [64, 64]
