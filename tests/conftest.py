@@ -2,12 +2,8 @@
 
 import math
 import os
-import re
 import shutil
 import signal
-import subprocess
-from collections.abc import Callable
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +16,7 @@ from safetensors.torch import save_file
 from mixlab.data import near_duplicate_groups
 from mixlab.data.dataset import Dataset, Split
 
-pytest_plugins = ["loopback"]
+pytest_plugins = ["loopback", "browser"]  # in this order, because the second imports the first
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -114,41 +110,6 @@ def tiny_recipe() -> dict[str, Any]:
         "config": {"patch_size": 4, "channels": 8, "token_hidden": 8, "channel_hidden": 16, "depth": 1},
         "optimizer": {"learning_rate": 1e-2, "weight_decay": 0.05},
     }
-
-
-@pytest.fixture
-def opened(tmp_path: Path) -> Callable[[str, int], tuple[int, str]]:
-    """A function that opens a page in a frame of the given width in the installed browser.
-
-    It returns the width of the content in pixels, and the messages of the browser's console.
-    """
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if browser is None:
-        pytest.skip("needs chromium or Chrome on the path")
-    options = "--headless --no-sandbox --disable-gpu --hide-scrollbars --enable-logging=stderr --window-size=1400,900"
-
-    def open_page(html: str, width: int) -> tuple[int, str]:
-        frame = tmp_path / "frame.html"
-        frame.write_text(  # a frame, because a headless window is never narrower than 500 pixels
-            f'<iframe style="width: {width}px; height: 800px; border: 0" srcdoc="{escape(html)}"></iframe>'
-            "<script>onload = () => document.body.append("
-            "`width=${document.querySelector('iframe').contentDocument.documentElement.scrollWidth};`)</script>",
-            encoding="utf-8",
-        )
-        profile = f"--user-data-dir={tmp_path / 'profile'}"
-        done = subprocess.run(
-            [browser, *options.split(), "--disable-background-networking", profile, "--dump-dom", frame.as_uri()],
-            capture_output=True,
-            encoding="utf-8",
-            timeout=120,
-            check=True,
-        )
-        complaints = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
-        found = re.search(r"width=(\d+);", done.stdout.rpartition("</iframe>")[2])
-        assert found is not None, done.stderr
-        return int(found[1]), "\n".join(complaints)
-
-    return open_page
 
 
 @pytest.fixture

@@ -17,13 +17,13 @@ def _model(name: str, **fields: object) -> nn.Module:
 
 
 @pytest.mark.parametrize("name", ["mixer_nano", "convmixer_nano", "davit_nano"])
-def test_the_mean_of_a_class_map_and_the_bias_are_the_logit(name: str) -> None:
+def test_the_sum_of_a_class_map_and_the_bias_are_the_logit(name: str) -> None:
     model, images = _model(name), torch.randn(3, 3, 32, 32)
     with torch.no_grad():
         logits, maps = logits_and_class_maps(model, images)
         torch.testing.assert_close(logits, model(images))
         bias = model.get_parameter("head.bias")
-        torch.testing.assert_close(maps.mean(dim=(2, 3)) + bias, logits)
+        torch.testing.assert_close(maps.sum(dim=(2, 3)) + bias, logits)
 
 
 @pytest.mark.parametrize("order", ["norm-pool", "norms-pool"])

@@ -1,7 +1,7 @@
-"""Class activation maps: what each place of an image adds to the logit of each class (Zhou et al. 2016).
+"""Class activation maps: the contribution of each place of an image to the logit of each class (Zhou et al. 2016).
 
-The head of the three families is linear and stands on a mean over places, so the logit of a class is the mean of its
-map over all places, plus the bias of the head. This is exact, and needs no gradients. https://arxiv.org/abs/1512.04150
+The head of the three families is linear and stands on a mean over places, so the logit of a class is the sum of its map
+over all places, plus the bias of the head. This is exact, and needs no gradients. https://arxiv.org/abs/1512.04150
 """
 
 from typing import Any
@@ -17,13 +17,13 @@ from mixlab.models.davit import DaViT
 def logits_and_class_maps(
     model: Any, images: Float[Tensor, "batch image_channel height width"]
 ) -> tuple[Float[Tensor, "batch class"], Float[Tensor, "batch class row column"]]:
-    """The logits of a model and its class activation maps, in units of the logits.
+    """The logits of a model, and the contribution of each place to them.
 
     model  has `feature_maps` and a linear `head`, like Mixer, ConvMixer and DaViT
     """
     places = _places(model, images)
     maps = einsum(places, model.head.weight, "batch row column channel, logit channel -> batch logit row column")
-    return model.head(places.mean(dim=(1, 2))), maps
+    return model.head(places.mean(dim=(1, 2))), maps / places[0, :, :, 0].numel()
 
 
 def has_class_maps(model: nn.Module, images: Float[Tensor, "batch image_channel height width"]) -> bool:

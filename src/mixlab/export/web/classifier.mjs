@@ -1,6 +1,6 @@
-// A worker that decodes images and runs the two graphs of the model. preprocess.onnx maps an image of any size to the
-// pixels that the model sees; network.onnx maps those to probabilities and, if the model has feature maps, to maps of
-// every class. Nothing of the preprocessing is written here again.
+// A worker that decodes images and runs the model. The graph of the model contains the preprocessing: its input is an
+// image of any size, and its outputs are the probabilities, the image as the model sees it and, for models with feature
+// maps, the maps of all classes.
 
 import * as ort from "./ort.wasm.min.mjs";
 
@@ -8,9 +8,7 @@ ort.env.wasm.numThreads = 1; // more threads need headers that a plain web serve
 ort.env.wasm.wasmPaths = new URL("./", import.meta.url).href;
 
 const model = await (await fetch("./model.json")).json();
-const [preprocess, network] = await Promise.all(
-  ["./preprocess.onnx", "./network.onnx"].map((file) => ort.InferenceSession.create(file)),
-);
+const session = await ort.InferenceSession.create("./model.onnx");
 
 /** The pixels of an image file in RGB, on white where it is transparent. */
 async function decode(file) {
@@ -38,60 +36,59 @@ function withoutAlpha(rgba) {
   return rgb;
 }
 
-/** The image as the model sees it: (1, row, column, 3). */
-async function resize({ width, height, pixels }) {
-  const image = new ort.Tensor("uint8", pixels, [1, height, width, 3]);
-  return (await preprocess.run({ image })).resized;
-}
-
-/** The probabilities of every image, and the maps of every class if the model has them. */
-async function run(images) {
-  const { probabilities, maps } = await network.run({ images });
-  return { probabilities: probabilities.data, maps: maps?.data };
+/** Run images of one size (batch, row, column, 3); `isResized` says that it is already the size of the model. */
+async function run(pixels, shape, isResized) {
+  const { probabilities, resized, maps } = await session.run({
+    images: new ort.Tensor("uint8", pixels, shape),
+    is_resized: new ort.Tensor("bool", [isResized], []),
+  });
+  return { probabilities: probabilities.data, seen: resized.data, maps: maps?.data };
 }
 
 async function classify(file) {
   const start = performance.now();
-  const decoded = await decode(file);
-  const afterDecoding = performance.now();
-  const seen = await resize(decoded);
-  const { probabilities, maps } = await run(seen);
-  return {
-    seen: seen.data,
-    probabilities,
-    maps,
-    decodingMs: afterDecoding - start,
-    networkMs: performance.now() - afterDecoding,
-  };
+  const { height, width, pixels } = await decode(file);
+  const decoded = performance.now();
+  const answer = await run(pixels, [1, height, width, 3], false);
+  return { ...answer, decodingMs: decoded - start, networkMs: performance.now() - decoded };
 }
 
-/** How much the probability of a class drops, in points, when a patch is replaced by the mean colour of training. */
+/** How much the log-odds of a class fall, in nats, when a window is covered with the mean colour of the preprocessing. */
 async function occlusion({ seen, label }) {
   const [height, width] = model.image_size;
-  const [rows, columns] = model.grid;
-  const whole = (await run(new ort.Tensor("uint8", seen, [1, height, width, 3]))).probabilities[label];
-  const drops = new Float32Array(rows * columns);
-  for (let row = 0; row < rows; row++) {
-    const images = new Uint8Array(columns * seen.length);
-    for (let column = 0; column < columns; column++) {
-      images.set(seen, column * seen.length);
-      const image = images.subarray(column * seen.length, (column + 1) * seen.length);
-      cover(image, width, edges(row, rows, height), edges(column, columns, width));
-    }
-    const { probabilities } = await run(new ort.Tensor("uint8", images, [columns, height, width, 3]));
-    for (let column = 0; column < columns; column++) {
-      drops[row * columns + column] = 100 * (whole - probabilities[column * model.classes.length + label]);
-    }
+  const { rows, columns } = model.windows;
+  const [whole] = logOdds(await run(seen, [1, height, width, 3], true), label);
+  const drops = [];
+  for (const row of rows) {
+    const images = new Uint8Array(columns.length * seen.length);
+    columns.forEach((column, index) => {
+      images.set(seen, index * seen.length);
+      cover(images.subarray(index * seen.length, (index + 1) * seen.length), row, column);
+    });
+    const odds = logOdds(await run(images, [columns.length, height, width, 3], true), label);
+    drops.push(...odds.map((value) => whole - value));
   }
   return drops;
 }
 
-const edges = (index, parts, size) => [Math.round((index * size) / parts), Math.round(((index + 1) * size) / parts)];
-
-function cover(image, width, [top, bottom], [left, right]) {
+function cover(image, [top, bottom], [left, right]) {
+  const width = model.image_size[1];
   for (let row = top; row < bottom; row++) {
     for (let column = left; column < right; column++) image.set(model.mean_colour, (row * width + column) * 3);
   }
+}
+
+/** log(p / (1 - p)) of a class for every image; 1 - p is a sum, so that it is not rounded to 0. */
+function logOdds({ probabilities }, label) {
+  const odds = [];
+  for (let start = 0; start < probabilities.length; start += model.classes.length) {
+    let others = 0;
+    for (let index = 0; index < model.classes.length; index++) {
+      if (index !== label) others += probabilities[start + index];
+    }
+    odds.push(Math.log(probabilities[start + label]) - Math.log(others));
+  }
+  return odds;
 }
 
 const tasks = { classify, occlusion };
@@ -103,4 +100,6 @@ self.onmessage = async ({ data: { id, task, input } }) => {
     self.postMessage({ id, error: error.message });
   }
 };
+const [height, width] = model.image_size;
+await run(new Uint8Array(height * width * 3), [1, height, width, 3], true); // the first run is slower than the others
 self.postMessage({ model });

@@ -32,31 +32,30 @@ function ready(loaded) {
   model = loaded;
   $("status").textContent = `Ready: ${model.classes.length} classes, WebAssembly on this device.`;
   for (const id of ["choose-images", "choose-folder", "open-camera"]) $(id).disabled = false;
-  document.querySelector('[data-map="activation"]').hidden = !model.has_maps;
+  document.querySelector('[data-map="activation"]').hidden = !model.map_places;
   document.body.dataset.ready = "yes";
 }
 
 // ---- images in
 
-const results = []; // {name, file, seen, probabilities, maps, ...} in the order of the images
+const results = []; // of the worker, with the names of the files
 let current;
 
 async function classifyAll(files) {
   const images = [...files].filter((file) => file.type.startsWith("image/") || extension(file.name) in NOT_DECODED);
   if (!images.length) return complain("These files contain no images.");
   $("errors").replaceChildren();
-  let done = 0;
+  let classified = 0;
   for (const file of images) {
-    if (images.length > 1) $("status").textContent = `${done} of ${images.length} images`;
+    $("status").textContent = `${classified} of ${images.length} classified …`;
     try {
-      const name = file.webkitRelativePath || file.name;
-      addResult({ name, file, ...(await ask("classify", file)) });
+      addResult({ name: file.webkitRelativePath || file.name, ...(await ask("classify", file)) });
+      classified += 1;
     } catch (error) {
       complain(sentence(file, error));
     }
-    done += 1;
   }
-  $("status").textContent = images.length > 1 ? `${done} of ${images.length} images` : "";
+  $("status").textContent = `${classified} of ${images.length} classified, on this device with WebAssembly.`;
 }
 
 function sentence(file, error) {
@@ -193,12 +192,12 @@ function bar(result, index) {
 
 const CAPTIONS = {
   none: () => "",
-  activation: (label) =>
-    `Class activation for "${label}": what each place adds to the logit of the class, relative to the mean of all ` +
-    "places. Orange adds, blue takes away.",
+  activation: (label, strongest) =>
+    `Class activation for "${label}": the contribution of each place to the logit of the class, compared with the ` +
+    `mean of all places, at most ${strongest.toFixed(3)}. Orange: more, blue: less.`,
   occlusion: (label, strongest) =>
-    `Occlusion for "${label}": how much the probability drops when a patch is covered with the mean colour. ` +
-    `The largest change is ${strongest.toFixed(1)} points. Orange: it drops, blue: it rises.`,
+    `Occlusion for "${label}": how much the log-odds fall when a window is covered with the mean colour. The largest ` +
+    `change is ${strongest.toFixed(2)} nats. Orange: they fall, blue: they rise.`,
 };
 
 for (const button of document.querySelectorAll("[data-map]")) button.onclick = () => showMap(button.dataset.map);
@@ -209,7 +208,7 @@ async function showMap(kind) {
     button.setAttribute("aria-pressed", String(button.dataset.map === kind));
   }
   if (kind === "occlusion" && !shown.occlusion) {
-    $("map-caption").textContent = "Covering one patch after another …";
+    $("map-caption").textContent = "Covering one window after another …";
     shown.occlusion = await ask("occlusion", { seen: shown.seen, label: shown.label });
     if (shown !== current) return;
   }
@@ -220,10 +219,10 @@ async function showMap(kind) {
 }
 
 function activation({ maps, label }) {
-  const places = model.map_grid[0] * model.map_grid[1];
-  const values = maps.slice(label * places, (label + 1) * places);
-  const mean = values.reduce((sum, value) => sum + value, 0) / places;
-  return values.map((value) => value - mean);
+  const places = model.map_places.rows.length * model.map_places.columns.length;
+  const contributions = maps.slice(label * places, (label + 1) * places);
+  const mean = contributions.reduce((sum, value) => sum + value, 0) / places;
+  return contributions.map((value) => value - mean);
 }
 
 function draw(seen, values, strongest) {
@@ -238,12 +237,12 @@ function draw(seen, values, strongest) {
   context.fillStyle = "grey";
   context.fillRect(0, 0, width, height);
   context.globalCompositeOperation = "source-over";
-  const [rows, columns] = values === current.occlusion ? model.grid : model.map_grid;
+  const { rows, columns } = values === current.occlusion ? model.windows : model.map_places;
   values.forEach((value, place) => {
-    const [row, column] = [Math.floor(place / columns), place % columns];
+    const [top, bottom] = rows[Math.floor(place / columns.length)];
+    const [left, right] = columns[place % columns.length];
     context.fillStyle = `rgba(${value > 0 ? "230, 110, 20" : "20, 110, 220"}, ${(0.7 * Math.abs(value)) / strongest})`;
-    const [top, left] = [(row * height) / rows, (column * width) / columns];
-    context.fillRect(left, top, width / columns, height / rows);
+    context.fillRect(left, top, right - left, bottom - top);
   });
 }
 
