@@ -1,6 +1,7 @@
 """The page without a browser; `test_web_page_in_a_browser.py` has the rest."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from torch import nn
 import mixlab
 from mixlab.data.preprocess import Preprocess
 from mixlab.export import web_page
-from mixlab.export.web_page import PageNetwork, page_data, write_page
+from mixlab.export.web_page import PageNetwork, SeenImages, page_data, write_page
 from mixlab.models.mixer import Mixer
 
 CLASSES = ("cat", "dog")
@@ -18,7 +19,7 @@ CLASSES = ("cat", "dog")
 
 @pytest.fixture(autouse=True)
 def no_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web_page, "write_runtime", lambda folder, source: None)
+    monkeypatch.setattr(web_page, "write_runtime", lambda folder, source, digests: None)
 
 
 def _network(name: str = "mixer_nano", image_size: int = 32, **fields: object) -> PageNetwork:
@@ -28,17 +29,15 @@ def _network(name: str = "mixer_nano", image_size: int = 32, **fields: object) -
     return PageNetwork(model, Preprocess((image_size, image_size))).eval()
 
 
-def test_the_network_answers_as_the_model_does_after_preprocessing() -> None:
+def test_both_graphs_answer_as_preprocessing_and_model_do() -> None:
     network = _network()
     image = torch.randint(0, 256, (50, 70, 3), dtype=torch.uint8)
     with torch.no_grad():
-        probabilities, seen, maps = network(image[None], torch.tensor(False))
-        again, same, _ = network(seen, torch.tensor(True))
+        seen = SeenImages(network.preprocess)(image[None])
+        probabilities, maps = network(seen)
         expected = network.model(network.preprocess(image.numpy())[None]).softmax(dim=1)
     torch.testing.assert_close(probabilities, expected)
-    torch.testing.assert_close(again, expected)
     assert torch.equal(seen[0].permute(2, 0, 1), network.preprocess.resized(image.numpy()))
-    assert torch.equal(seen, same)
     assert maps.shape == (1, 2, 8, 8)
 
 
@@ -46,8 +45,8 @@ def test_a_model_without_feature_maps_has_no_places_of_maps() -> None:
     pytest.importorskip("timm")
     network = _network("timm:resnet18")
     with torch.no_grad():
-        outputs = network(torch.zeros(1, 40, 40, 3, dtype=torch.uint8), torch.tensor(False))
-    assert len(outputs) == 2
+        outputs = network(torch.zeros(1, 32, 32, 3, dtype=torch.uint8))
+    assert len(outputs) == 1
     assert "map_places" not in page_data(network, CLASSES)
 
 
@@ -59,12 +58,12 @@ def test_the_places_of_maps_and_windows_cover_the_image() -> None:
         for sides in (places["rows"], places["columns"]):
             assert sides[0][0] == 0
             assert sides[-1][1] == 32
-            assert all(end == start for (_, end), (start, _) in zip(sides, sides[1:], strict=False))
+            assert all(end == start for (_, end), (start, _) in pairwise(sides))
     assert len(data["map_places"]["rows"]) == 32 // network.model.config.patch_size
 
 
 def test_titles_are_escaped_and_nothing_comes_from_another_server(tmp_path: Path) -> None:
-    write_page(tmp_path, _network(), "<cats> & dogs", CLASSES, None)
+    write_page(tmp_path, _network(), "<cats> & dogs", CLASSES)
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "<h1>&lt;cats&gt; &amp; dogs</h1>" in page
     assert "$" not in page.partition("<script")[0]
@@ -74,5 +73,5 @@ def test_titles_are_escaped_and_nothing_comes_from_another_server(tmp_path: Path
 
 def test_names_of_classes_are_stored_as_they_are(tmp_path: Path) -> None:
     classes = ('"quoted"', "katze, schwarz")
-    write_page(tmp_path, _network(), "animals", classes, None)
+    write_page(tmp_path, _network(), "animals", classes)
     assert json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))["classes"] == list(classes)

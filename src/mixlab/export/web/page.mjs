@@ -6,7 +6,7 @@ const NOT_DECODED = { tif: "TIFF", tiff: "TIFF", heic: "HEIC", heif: "HEIC" };
 
 const worker = new Worker("./classifier.mjs", { type: "module" });
 const waiting = new Map();
-let model;
+let model, runtime;
 
 function ask(task, input) {
   const id = waiting.size ? Math.max(...waiting.keys()) + 1 : 1;
@@ -17,20 +17,20 @@ function ask(task, input) {
 }
 
 worker.onmessage = ({ data }) => {
-  if (data.model) return ready(data.model);
+  if (data.model) return ready(data);
   const { resolve, reject } = waiting.get(data.id);
   waiting.delete(data.id);
   if (data.error) reject(new Error(data.error));
   else resolve(data.result);
 };
-worker.onerror = () => {
-  $("status").textContent =
-    "The model could not be loaded. Open this page from a web server, for example with: python -m http.server";
+worker.onerror = (event) => {
+  const reason = event.message?.replace("Uncaught Error: ", "") || "its files can't be read: open this page from a web server";
+  $("status").textContent = `The model could not be loaded: ${reason}.`;
 };
 
-function ready(loaded) {
-  model = loaded;
-  $("status").textContent = `Ready: ${model.classes.length} classes, WebAssembly on this device.`;
+function ready(message) {
+  ({ model, runtime } = message);
+  if (!results.length) $("status").textContent = `Ready, with ${runtime} on this device.`;
   for (const id of ["choose-images", "choose-folder", "open-camera"]) $(id).disabled = false;
   document.querySelector('[data-map="activation"]').hidden = !model.map_places;
   document.body.dataset.ready = "yes";
@@ -55,7 +55,7 @@ async function classifyAll(files) {
       complain(sentence(file, error));
     }
   }
-  $("status").textContent = `${classified} of ${images.length} classified, on this device with WebAssembly.`;
+  $("status").textContent = `${classified} of ${images.length} classified, with ${runtime} on this device.`;
 }
 
 function sentence(file, error) {
@@ -174,7 +174,7 @@ function show(result) {
   $("labels").replaceChildren(...ranking(result).slice(0, WINDOW_OF_LABELS).map((index) => bar(result, index)));
   $("latency").textContent =
     `Decoded in ${result.decodingMs.toFixed(0)} ms, classified in ${result.networkMs.toFixed(0)} ms, ` +
-    "with WebAssembly on this device.";
+    `with ${result.runtime} on this device.`;
   showMap("none");
 }
 
