@@ -48,10 +48,9 @@ def opened(browser: list[str], tmp_path: Path) -> Callable[[str, int], tuple[int
         done = subprocess.run(
             [*browser, "--dump-dom", frame.as_uri()], capture_output=True, encoding="utf-8", timeout=120, check=True
         )
-        complaints = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
         found = re.search(r"width=(\d+);", done.stdout.rpartition("</iframe>")[2])
         assert found is not None, done.stderr
-        return int(found[1]), "\n".join(complaints)
+        return int(found[1]), "\n".join(_complaints(done.stderr))
 
     return open_page
 
@@ -92,15 +91,21 @@ def run_in_browser(browser: list[str], serve: Serve) -> RunInBrowser:
         process = subprocess.Popen(
             [*browser, "--remote-debugging-port=0", f"{serve(answer).address}/test.html"], stderr=subprocess.PIPE
         )
-        try:
-            assert finished.wait(120), "the page did not answer"
-        finally:
-            process.terminate()
-            _, complaints = process.communicate()
-        assert not (isinstance(values[0], dict) and "error" in values[0]), values[0]["error"] + complaints.decode()
+        finished.wait(120)
+        process.terminate()
+        _, log = process.communicate()
+        if not values:
+            raise AssertionError("\n".join(["The page did not answer.", *_complaints(log.decode())]))
+        if isinstance(values[0], dict) and "error" in values[0]:
+            raise AssertionError("\n".join([values[0]["error"], *_complaints(log.decode())]))
         return values[0]
 
     return run
+
+
+def _complaints(log: str) -> list[str]:
+    """The messages of the console in the log of a browser."""
+    return [line for line in log.splitlines() if ":CONSOLE" in line]
 
 
 def _type_of(path: str) -> str:

@@ -104,7 +104,7 @@ def write_page(
     runtime: Path | None = None,
     providers: Sequence[Provider] = ("wasm",),
 ) -> None:
-    """Write everything but the two graphs into `folder`, which must exist.
+    """Write the page into `folder`, which must exist.
 
     network    in evaluation mode
     title      the heading of the page
@@ -129,6 +129,27 @@ def write_page(
     escaped = {name: value if name in ("style", "script") else escape(value) for name, value in values.items()}
     write_text(folder / "index.html", Template(_source("page.html")).substitute(escaped))
     write_text(folder / "classifier.mjs", _source("classifier.mjs"))
+    seen = SeenImages(network.preprocess)
+    dynamic = torch.export.Dim.DYNAMIC
+    outputs = ["probabilities", "maps"] if network.has_maps else ["probabilities"]
+    _write_graph(folder / "preprocess.onnx", seen, (1, 40, 50, 3), {1: dynamic, 2: dynamic}, ["resized"])
+    _write_graph(folder / "network.onnx", network, (2, *network.preprocess.image_size, 3), {0: dynamic}, outputs)
+
+
+def _write_graph(
+    file: Path, module: nn.Module, shape: tuple[int, ...], dynamic: dict[int, Any], outputs: list[str]
+) -> None:
+    program = torch.onnx.export(
+        module.eval(),
+        (torch.zeros(shape, dtype=torch.uint8),),
+        dynamo=True,
+        dynamic_shapes=(dynamic,),
+        input_names=["images"],
+        output_names=outputs,
+        verbose=False,
+    )
+    assert program is not None
+    program.save(file)
 
 
 def _answer(network: PageNetwork) -> list[float]:
