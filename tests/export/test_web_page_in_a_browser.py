@@ -15,7 +15,7 @@ from browser import RunInBrowser
 from mixlab.data.image_file import read_image
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
-from mixlab.export.web_page import PageNetwork, write_page
+from mixlab.export.web_page import write_page
 from mixlab.export.web_runtime import WEBASSEMBLY, write_runtime
 from mixlab.prediction.predictor import Predictor
 from mixlab.weights.adapt import Weights
@@ -71,6 +71,13 @@ def _model(folder: Path, name: str, preprocess: Preprocess) -> None:
     write_model_folder(folder, Weights(config.family, config.config, model.state_dict()), CLASSES, preprocess)
 
 
+def _write(folder: Path, preprocess: Preprocess, runtime: Path) -> None:
+    """The page of the model in `folder`."""
+    (folder / "page").mkdir()
+    model = build_with_weights(load_pretrained(folder / "model").weights)
+    write_page(folder / "page", model, preprocess, "a model", CLASSES, runtime)
+
+
 def _files() -> dict[str, bytes]:
     """One picture in the formats that browsers read."""
     noise = np.random.default_rng(0).integers(0, 256, (13, 17, 3), dtype=np.uint8)
@@ -121,10 +128,7 @@ def test_the_page_answers_like_the_predictor_for_every_format(
     name: str, preprocess: Preprocess, tmp_path: Path, runtime: Path, run_in_browser: RunInBrowser
 ) -> None:
     _model(tmp_path / "model", name, preprocess)
-    pretrained = load_pretrained(tmp_path / "model")
-    network = PageNetwork(build_with_weights(pretrained.weights), preprocess).eval()
-    (tmp_path / "page").mkdir()
-    write_page(tmp_path / "page", network, name, CLASSES, runtime)
+    _write(tmp_path, preprocess, runtime)
     files = _files()
     script = f"""{ASK_WORKER}
         const found = {{}};
@@ -149,10 +153,7 @@ def test_the_page_shows_labels_maps_errors_and_a_table(
 ) -> None:
     preprocess = Preprocess((32, 32))
     _model(tmp_path / "model", "mixer_nano", preprocess)
-    pretrained = load_pretrained(tmp_path / "model")
-    (tmp_path / "page").mkdir()
-    network = PageNetwork(build_with_weights(pretrained.weights), preprocess).eval()
-    write_page(tmp_path / "page", network, "mixer_nano", CLASSES, runtime)
+    _write(tmp_path, preprocess, runtime)
     files = {name: content for name, content in _files().items() if name in ("colour.png", "grey.jpg")}
     files |= {"damaged.png": files["colour.png"][:100], "scan.tif": b"II*", "notes.txt": b"no image"}
     script = f"""
@@ -206,9 +207,7 @@ def test_a_page_with_another_model_than_its_data_refuses_to_answer(
 ) -> None:
     preprocess = Preprocess((32, 32))
     _model(tmp_path / "model", "mixer_nano", preprocess)
-    (tmp_path / "page").mkdir()
-    network = PageNetwork(build_with_weights(load_pretrained(tmp_path / "model").weights), preprocess).eval()
-    write_page(tmp_path / "page", network, "mixer_nano", CLASSES, runtime)
+    _write(tmp_path, preprocess, runtime)
     data = json.loads((tmp_path / "page" / "model.json").read_text(encoding="utf-8"))
     data["check"]["probabilities"].reverse()
     (tmp_path / "page" / "model.json").write_text(json.dumps(data), encoding="utf-8")

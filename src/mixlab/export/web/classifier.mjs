@@ -1,6 +1,6 @@
 // A worker that decodes images and runs the two graphs of the model. preprocess.onnx maps an image of any size to the
-// image as the model sees it; network.onnx maps that to probabilities and, for models with feature maps, to the maps of
-// all classes. Nothing of the preprocessing is written here again.
+// image as the model sees it and to the input of network.onnx, which returns probabilities and, for models with feature
+// maps, the maps of all classes. Nothing of the preprocessing is written here again.
 
 const model = await (await fetch("./model.json")).json();
 
@@ -16,8 +16,8 @@ async function open(graph, provider) {
   const ort = await import(file);
   ort.env.wasm.numThreads = 1; // more threads need headers that a plain web server does not send
   ort.env.wasm.wasmPaths = new URL("./", import.meta.url).href;
-  const session = await ort.InferenceSession.create(graph, { executionProviders: [provider] });
-  const run = (pixels, shape) => session.run({ images: new ort.Tensor("uint8", pixels, shape) });
+  const session = await ort.InferenceSession.create(graph, { executionProviders: [provider], logSeverityLevel: 3 });
+  const run = (type, values, shape) => session.run({ images: new ort.Tensor(type, values, shape) });
   return { name, run };
 }
 
@@ -51,10 +51,11 @@ async function classify(file) {
   const start = performance.now();
   const { height, width, pixels } = await decode(file);
   const decoded = performance.now();
-  const seen = (await preprocess.run(pixels, [1, height, width, 3])).resized.data;
-  const { probabilities, maps } = await network.run(seen, [1, ...model.image_size, 3]);
+  const { seen, normalised } = await preprocess.run("uint8", pixels, [1, height, width, 3]);
+  const { probabilities, maps } = await answer(network, normalised.data, 1);
   return {
-    seen,
+    seen: seen.data,
+    normalised: normalised.data,
     probabilities: probabilities.data,
     maps: maps?.data,
     runtime: network.name,
@@ -63,27 +64,32 @@ async function classify(file) {
   };
 }
 
-/** How much the log-odds of a class fall, in nats, when a window is covered with the mean colour of the preprocessing. */
-async function occlusion({ seen, label }) {
+const answer = (graph, images, count) => graph.run("float32", images, [count, 3, ...model.image_size]);
+
+/** How much the log-odds of a class fall, in nats, when a window is covered with the mean colour, which is 0. */
+async function occlusion({ normalised, label }) {
   const { rows, columns } = model.windows;
-  const [whole] = logOdds(await network.run(seen, [1, ...model.image_size, 3]), label);
+  const [whole] = logOdds(await answer(network, normalised, 1), label);
   const drops = [];
   for (const row of rows) {
-    const images = new Uint8Array(columns.length * seen.length);
+    const images = new Float32Array(columns.length * normalised.length);
     columns.forEach((column, index) => {
-      images.set(seen, index * seen.length);
-      cover(images.subarray(index * seen.length, (index + 1) * seen.length), row, column);
+      images.set(normalised, index * normalised.length);
+      cover(images.subarray(index * normalised.length, (index + 1) * normalised.length), row, column);
     });
-    const odds = logOdds(await network.run(images, [columns.length, ...model.image_size, 3]), label);
+    const odds = logOdds(await answer(network, images, columns.length), label);
     drops.push(...odds.map((value) => whole - value));
   }
   return drops;
 }
 
 function cover(image, [top, bottom], [left, right]) {
-  const width = model.image_size[1];
-  for (let row = top; row < bottom; row++) {
-    for (let column = left; column < right; column++) image.set(model.mean_colour, (row * width + column) * 3);
+  const [height, width] = model.image_size;
+  for (let channel = 0; channel < 3; channel++) {
+    for (let row = top; row < bottom; row++) {
+      const start = (channel * height + row) * width;
+      image.fill(0, start + left, start + right);
+    }
   }
 }
 
@@ -104,15 +110,16 @@ function logOdds({ probabilities }, label) {
 /** Whether a network gives the stored answer for the test image, and the median time of a run in milliseconds. */
 async function check(candidate) {
   const [height, width] = model.image_size;
-  const pixels = Uint8Array.from({ length: height * width * 3 }, (_, index) => Math.imul(index, 2654435761) >>> 24);
+  const upperByte = (index) => Math.imul(index, 2654435761) >>> 24;
+  const image = Float32Array.from({ length: height * width * 3 }, (_, index) => upperByte(index) / 64 - 2);
   const times = [];
-  let answer;
+  let found;
   for (let count = 0; count <= TIMED_RUNS; count++) {
     const start = performance.now();
-    answer = (await candidate.run(pixels, [1, height, width, 3])).probabilities.data;
+    found = (await answer(candidate, image, 1)).probabilities.data;
     times.push(performance.now() - start);
   }
-  const differences = [...answer].map((value, index) => Math.abs(value - model.check.probabilities[index]));
+  const differences = [...found].map((value, index) => Math.abs(value - model.check.probabilities[index]));
   const isEqual = Math.max(...differences) <= model.check.tolerance; // false for NaN
   return { isEqual, time: times.slice(1).sort((a, b) => a - b)[Math.floor(TIMED_RUNS / 2)] };
 }

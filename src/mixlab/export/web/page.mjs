@@ -33,6 +33,7 @@ function ready(message) {
   if (!results.length) $("status").textContent = `Ready, with ${runtime} on this device.`;
   for (const id of ["choose-images", "choose-folder", "open-camera"]) $(id).disabled = false;
   document.querySelector('[data-map="activation"]').hidden = !model.map_places;
+  $("maps").hidden = !model.windows;
   document.body.dataset.ready = "yes";
 }
 
@@ -209,7 +210,7 @@ async function showMap(kind) {
   }
   if (kind === "occlusion" && !shown.occlusion) {
     $("map-caption").textContent = "Covering one window after another …";
-    shown.occlusion = await ask("occlusion", { seen: shown.seen, label: shown.label });
+    shown.occlusion = await ask("occlusion", { normalised: shown.normalised, label: shown.label });
     if (shown !== current) return;
   }
   const values = kind === "activation" ? activation(shown) : kind === "occlusion" ? shown.occlusion : undefined;
