@@ -55,9 +55,8 @@ async function classify(file) {
   const { probabilities, maps } = await answer(network, normalised.data, 1);
   return {
     seen: seen.data,
-    normalised: normalised.data,
     probabilities: probabilities.data,
-    maps: maps?.data,
+    contributions: maps && mapOf(maps, best(probabilities.data)),
     runtime: network.name,
     decodingMs: decoded - start,
     networkMs: performance.now() - decoded,
@@ -66,19 +65,30 @@ async function classify(file) {
 
 const answer = (graph, images, count) => graph.run("float32", images, [count, 3, ...model.image_size]);
 
-/** How much the log-odds of a class fall, in nats, when a window is covered with the mean colour, which is 0. */
-async function occlusion({ normalised, label }) {
+const best = (probabilities) => probabilities.indexOf(Math.max(...probabilities));
+
+function mapOf({ data, dims }, label) {
+  const places = dims[2] * dims[3];
+  return data.slice(label * places, (label + 1) * places);
+}
+
+/** How much the log-odds of the label fall, in nats, when a window is covered with the mean colour, which is 0. */
+async function occlusion(file) {
+  const { height, width, pixels } = await decode(file);
+  const image = (await preprocess.run("uint8", pixels, [1, height, width, 3])).normalised.data;
+  const { probabilities } = await answer(network, image, 1);
+  const label = best(probabilities.data);
+  const [whole] = logOdds(probabilities.data, label);
   const { rows, columns } = model.windows;
-  const [whole] = logOdds(await answer(network, normalised, 1), label);
   const drops = [];
   for (const row of rows) {
-    const images = new Float32Array(columns.length * normalised.length);
+    const images = new Float32Array(columns.length * image.length);
     columns.forEach((column, index) => {
-      images.set(normalised, index * normalised.length);
-      cover(images.subarray(index * normalised.length, (index + 1) * normalised.length), row, column);
+      images.set(image, index * image.length);
+      cover(images.subarray(index * image.length, (index + 1) * image.length), row, column);
     });
-    const odds = logOdds(await answer(network, images, columns.length), label);
-    drops.push(...odds.map((value) => whole - value));
+    const covered = await answer(network, images, columns.length);
+    drops.push(...logOdds(covered.probabilities.data, label).map((odds) => whole - odds));
   }
   return drops;
 }
@@ -94,15 +104,14 @@ function cover(image, [top, bottom], [left, right]) {
 }
 
 /** log(p / (1 - p)) of a class for every image; 1 - p is a sum, so that it is not rounded to 0. */
-function logOdds({ probabilities }, label) {
-  const { data } = probabilities;
+function logOdds(probabilities, label) {
   const odds = [];
-  for (let start = 0; start < data.length; start += model.classes.length) {
+  for (let start = 0; start < probabilities.length; start += model.classes.length) {
     let others = 0;
     for (let index = 0; index < model.classes.length; index++) {
-      if (index !== label) others += data[start + index];
+      if (index !== label) others += probabilities[start + index];
     }
-    odds.push(Math.log(data[start + label]) - Math.log(others));
+    odds.push(Math.log(probabilities[start + label]) - Math.log(others));
   }
   return odds;
 }

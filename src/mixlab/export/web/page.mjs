@@ -1,5 +1,5 @@
 const $ = (id) => document.getElementById(id);
-const WINDOW_OF_LABELS = 5;
+const LABELS_SHOWN = 5;
 const NOT_DECODED = { tif: "TIFF", tiff: "TIFF", heic: "HEIC", heif: "HEIC" };
 
 // ---- the worker: one request at a time, answers by number
@@ -24,8 +24,8 @@ worker.onmessage = ({ data }) => {
   else resolve(data.result);
 };
 worker.onerror = (event) => {
-  const reason = event.message?.replace("Uncaught Error: ", "") || "its files can't be read: open this page from a web server";
-  $("status").textContent = `The model could not be loaded: ${reason}.`;
+  const reason = event.message?.replace("Uncaught Error: ", "");
+  $("status").textContent = `The model could not be loaded: ${reason || "this page must be opened from a web server"}.`;
 };
 
 function ready(message) {
@@ -50,7 +50,7 @@ async function classifyAll(files) {
   for (const file of images) {
     $("status").textContent = `${classified} of ${images.length} classified …`;
     try {
-      addResult({ name: file.webkitRelativePath || file.name, ...(await ask("classify", file)) });
+      addResult({ file, name: file.webkitRelativePath || file.name, ...(await ask("classify", file)) });
       classified += 1;
     } catch (error) {
       complain(sentence(file, error));
@@ -109,7 +109,9 @@ document.addEventListener("drop", async (event) => {
   $("input").classList.remove("over");
   if (model) classifyAll(await filesOf(event.dataTransfer));
 });
-document.addEventListener("paste", (event) => model && event.clipboardData.files.length && classifyAll(event.clipboardData.files));
+document.addEventListener("paste", ({ clipboardData }) => {
+  if (model && clipboardData.files.length) classifyAll(clipboardData.files);
+});
 
 // ---- the camera
 
@@ -119,16 +121,16 @@ $("open-camera").onclick = async () => {
   try {
     video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
   } catch {
-    return complain("The camera is not available: allow this page to use it, and open the page from localhost or by https.");
+    return complain("The camera is not available: allow its use, and open the page from localhost or by https.");
   }
   await video.play();
   $("camera").hidden = false;
   $("take-photo").focus();
 };
 $("take-photo").onclick = async () => {
-  const canvas = Object.assign(document.createElement("canvas"), { width: video.videoWidth, height: video.videoHeight });
+  const canvas = new OffscreenCanvas(video.videoWidth, video.videoHeight);
   canvas.getContext("2d").drawImage(video, 0, 0);
-  const photo = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+  const photo = await canvas.convertToBlob({ type: "image/png" });
   classifyAll([new File([photo], `camera ${new Date().toLocaleTimeString()}.png`, { type: "image/png" })]);
 };
 $("close-camera").onclick = () => {
@@ -167,12 +169,11 @@ function show(result) {
   for (const each of results) each.button.removeAttribute("aria-current");
   result.button.setAttribute("aria-current", "true");
   const [best] = ranking(result);
-  result.label = best;
   $("current").hidden = false;
   $("answer").textContent = `${model.classes[best]}, ${percent(result.probabilities[best])}`;
   $("seen-size").textContent = `${model.image_size[1]} × ${model.image_size[0]} pixels: ${result.name}`;
   $("seen").setAttribute("aria-label", `${result.name}, as the model sees it`);
-  $("labels").replaceChildren(...ranking(result).slice(0, WINDOW_OF_LABELS).map((index) => bar(result, index)));
+  $("labels").replaceChildren(...ranking(result).slice(0, LABELS_SHOWN).map((index) => bar(result, index)));
   $("latency").textContent =
     `Decoded in ${result.decodingMs.toFixed(0)} ms, classified in ${result.networkMs.toFixed(0)} ms, ` +
     `with ${result.runtime} on this device.`;
@@ -210,19 +211,17 @@ async function showMap(kind) {
   }
   if (kind === "occlusion" && !shown.occlusion) {
     $("map-caption").textContent = "Covering one window after another …";
-    shown.occlusion = await ask("occlusion", { normalised: shown.normalised, label: shown.label });
+    shown.occlusion = await ask("occlusion", shown.file);
     if (shown !== current) return;
   }
   const values = kind === "activation" ? activation(shown) : kind === "occlusion" ? shown.occlusion : undefined;
   const strongest = values ? Math.max(...values.map(Math.abs)) : 0;
   draw(shown.seen, values, strongest);
-  $("map-caption").textContent = CAPTIONS[kind](model.classes[shown.label], strongest);
+  $("map-caption").textContent = CAPTIONS[kind](model.classes[ranking(shown)[0]], strongest);
 }
 
-function activation({ maps, label }) {
-  const places = model.map_places.rows.length * model.map_places.columns.length;
-  const contributions = maps.slice(label * places, (label + 1) * places);
-  const mean = contributions.reduce((sum, value) => sum + value, 0) / places;
+function activation({ contributions }) {
+  const mean = contributions.reduce((sum, value) => sum + value, 0) / contributions.length;
   return contributions.map((value) => value - mean);
 }
 
@@ -276,7 +275,9 @@ $("download").onclick = () => {
     return [quoted(result.name), quoted(model.classes[best]), result.probabilities[best]].join(",");
   });
   const csv = new Blob([["image,label,probability", ...rows, ""].join("\n")], { type: "text/csv" });
-  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(csv), download: "predictions.csv" });
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(csv);
+  link.download = "predictions.csv";
   link.click();
   URL.revokeObjectURL(link.href);
 };
