@@ -17,6 +17,7 @@ from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 from mixlab.export.web_page import write_page
 from mixlab.export.web_runtime import WEBASSEMBLY, write_runtime
+from mixlab.prediction.explainer import Explainer
 from mixlab.prediction.predictor import Predictor
 from mixlab.weights.adapt import Weights
 from mixlab.weights.load import build_with_weights, load_pretrained
@@ -137,8 +138,10 @@ def test_the_page_answers_like_the_predictor_for_every_format(
             if (error) throw new Error(`${{name}}: ${{error}}`);
             found[name] = {{ seen: [...result.seen], probabilities: [...result.probabilities] }};
         }}
-        report(found);"""
-    found = run_in_browser(tmp_path / "page", script, files)
+        const covered = await ask("occlusion", await file("colour.png"));
+        report({{ found, drops: covered.result }});"""
+    reported = run_in_browser(tmp_path / "page", script, files)
+    found = reported["found"]
     predictor = Predictor(tmp_path / "model", speed="off")
     for file, content in files.items():
         seen = preprocess.resized(read_image(content)).permute(1, 2, 0)
@@ -146,6 +149,9 @@ def test_the_page_answers_like_the_predictor_for_every_format(
         predicted = predictor(content).probabilities
         assert np.argmax(found[file]["probabilities"]) == predicted.argmax(), file
         np.testing.assert_allclose(found[file]["probabilities"], predicted, atol=1e-5, err_msg=file)
+    explainer = Explainer(tmp_path / "model", speed="off")
+    expected = explainer(files["colour.png"]).maps["occlusion"].values
+    np.testing.assert_allclose(reported["drops"], expected.flatten(), atol=1e-4)
 
 
 def test_the_page_shows_labels_maps_errors_and_a_table(

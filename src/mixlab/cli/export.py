@@ -15,12 +15,18 @@ def export(
         str, typer.Argument(help="A run, a published name, hub:owner/name, or a weights file.", show_default=False)
     ],
     out: Annotated[Path, typer.Argument(help="The new folder to write.", show_default=False)],
-    to: Annotated[Literal["onnx"], typer.Option(help="Format.")] = "onnx",
+    to: Annotated[Literal["onnx", "web"], typer.Option(help="Format; web is a page for a browser.")] = "onnx",
     precision: Annotated[Literal["fp32", "fp16"], typer.Option(help="Precision of the network.")] = "fp32",
     image_size: Annotated[str | None, typer.Option(help="Resize to this many pixels: 448 or 384x512.")] = None,
     check: Annotated[
         str | None, typer.Option(help=f"Compare with mixlab on the test images of a data set, too: {DATA}.")
     ] = None,
+    runtime: Annotated[
+        Path | None, typer.Option(help="The package onnxruntime-web for --to web. Default: fetched with npm.")
+    ] = None,
+    webgpu: Annotated[
+        bool, typer.Option("--webgpu", help="The page uses WebGPU where it is correct and faster (27 MB more).")
+    ] = False,
     trust_code: TrustCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Hide progress.")] = False,
 ) -> None:
@@ -29,16 +35,22 @@ def export(
     The graph resizes and normalises decoded images itself. predict.py beside it needs no mixlab and no PyTorch.
     """
     from mixlab.data.sources import open_dataset
-    from mixlab.export.export import export_model
 
     if out.exists():
         raise UserError(f"{out} already exists and is never overwritten: give another name.")
-    export_model(
-        model,
-        out,
-        precision=precision,
-        image_size=parse_image_size(image_size),
-        check=None if check is None else open_dataset(check).splits["test"],
-        log=logger(quiet=quiet),
-    )
+    pixels, log = parse_image_size(image_size), logger(quiet=quiet)
+    files = None if check is None else open_dataset(check).splits["test"]
+    if to == "web":
+        from mixlab.export.web_page import export_page
+
+        if precision != "fp32":
+            raise UserError(f"--precision {precision} is not possible with --to web: a page runs in fp32.")
+        providers = ("wasm", "webgpu") if webgpu else ("wasm",)
+        export_page(model, out, image_size=pixels, check=files, runtime=runtime, providers=providers, log=log)
+    else:
+        from mixlab.export.export import export_model
+
+        if runtime is not None or webgpu:
+            raise UserError("--runtime and --webgpu only have an effect with --to web: leave them out.")
+        export_model(model, out, precision=precision, image_size=pixels, check=files, log=log)
     print(out)

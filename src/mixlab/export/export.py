@@ -81,7 +81,7 @@ def export_model(
             return session.run(["probabilities"], {"images": images})[0]
 
         model = build_with_weights(pretrained.weights)
-        files = chain(check_images().items(), _contents(check))
+        files = chain(check_images().items(), file_contents(check))
         parity = compare_answers(files, model, preprocess, folder / READER, run, TOLERANCES[precision])
         log(f"{parity}.")
         speed = _speed(model, preprocess, session)
@@ -107,14 +107,19 @@ def export_model(
 
 def _metadata(source: str | Path, pretrained: Pretrained) -> dict[str, Any]:
     """What a program needs to know about the model, without local paths."""
-    run = run_of(str(source))
     return {
-        "model": run.config["model"] if run else Path(source).name,
+        "model": model_name(source),
         "classes": list(pretrained.classes),
         "preprocess": pretrained.preprocess.to_dict(),
         "weights": pretrained.source_digest,
         "mixlab": mixlab.__version__,
     }
+
+
+def model_name(source: str | Path) -> str:
+    """The name of the model of a run, or of weights, without a local path."""
+    run = run_of(str(source))
+    return run.config["model"] if run else Path(source).name
 
 
 def _as_text(metadata: dict[str, Any]) -> dict[str, str]:
@@ -125,7 +130,7 @@ def _as_text(metadata: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _contents(check: Split | None) -> Iterable[tuple[str, bytes]]:
+def file_contents(check: Split | None) -> Iterable[tuple[str, bytes]]:
     """The names and contents of the image files of a split."""
     if check is None:
         return

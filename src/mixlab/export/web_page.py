@@ -12,9 +12,10 @@ Axes:  batch          images
        row, column    places of the feature map
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from string import Template
 from typing import Any, Literal
@@ -24,19 +25,30 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mixlab.data.dataset import Split
 from mixlab.data.preprocess import Preprocess
+from mixlab.export import standalone_predict
+from mixlab.export.check_images import check_images
 from mixlab.export.class_maps import has_class_maps, logits_and_class_maps
+from mixlab.export.export import file_contents, model_name
+from mixlab.export.parity import TOLERANCES, compare_answers
 from mixlab.export.preprocess_graph import preprocess_graph
 from mixlab.export.web_runtime import WEBASSEMBLY, WEBGPU, write_runtime
-from mixlab.files import write_json, write_text
+from mixlab.files import atomic_folder, write_json, write_text
+from mixlab.models.contract import ImageSize
 from mixlab.prediction.importance_map import equal_spans
 from mixlab.prediction.occlusion import default_window, place_windows
+from mixlab.prediction.predictor import class_labels
 from mixlab.report.colours import css_variables
 from mixlab.report.page import written_by
 from mixlab.speed.onnx import onnx_bytes
+from mixlab.weights.exported import onnx_session
+from mixlab.weights.load import build_with_weights, load_pretrained
 from mixlab.zoo.architecture import Model
 
 _SOURCES = Path(__file__).with_name("web")
+
+PREPROCESS, NETWORK = "preprocess.onnx", "network.onnx"
 
 Provider = Literal["wasm", "webgpu"]
 """WebAssembly, or WebGPU, which the page takes only if it gives the same answer and is faster on the device."""
@@ -91,6 +103,44 @@ def page_data(network: PageNetwork, preprocess: Preprocess, classes: tuple[str, 
     return data
 
 
+def export_page(
+    source: str | Path,
+    out: Path,
+    *,
+    image_size: ImageSize | None = None,
+    check: Split | None = None,
+    runtime: Path | None = None,
+    providers: Sequence[Provider] = ("wasm",),
+    log: Callable[[str], None],
+) -> None:
+    """Export a model as a page, after a comparison of its graphs with mixlab.
+
+    source      as for `mixlab.load`
+    out         the folder to write, which must not exist
+    image_size  of the model, in pixels; None: that of the weights
+    check       images on which the graphs are also compared with mixlab
+    runtime     see `write_page`, as `providers`
+    log         called with the result of the comparison
+
+    Raises UserError if the model has no head, the files of the runtime can't be had, or the graphs give other answers.
+    Nothing is written then.
+    """
+    pretrained = load_pretrained(source, image_size=image_size)
+    classes, preprocess = class_labels(pretrained, source), pretrained.preprocess
+    model = build_with_weights(pretrained.weights)
+    with atomic_folder(out) as folder:
+        write_page(folder, model, preprocess, model_name(source), classes, runtime, providers)
+        sessions = [onnx_session((folder / name).read_bytes()) for name in (PREPROCESS, NETWORK)]
+
+        def run(images: np.ndarray) -> np.ndarray:
+            (normalised,) = sessions[0].run(["normalised"], {"images": images})
+            return sessions[1].run(["probabilities"], {"images": normalised})[0]
+
+        files = chain(check_images().items(), file_contents(check))
+        parity = compare_answers(files, model, preprocess, Path(standalone_predict.__file__), run, TOLERANCES["fp32"])
+        log(f"{parity}.")
+
+
 def write_page(
     folder: Path,
     model: Model,
@@ -114,8 +164,8 @@ def write_page(
     network = PageNetwork(model, preprocess.image_size)
     outputs = ("probabilities", "maps") if network.has_maps else ("probabilities",)
     content = onnx_bytes(network, (3, *preprocess.image_size), outputs=outputs)
-    (folder / "network.onnx").write_bytes(content)
-    (folder / "preprocess.onnx").write_bytes(_seen_and_normalised(preprocess))
+    (folder / NETWORK).write_bytes(content)
+    (folder / PREPROCESS).write_bytes(_seen_and_normalised(preprocess))
     write_json(folder / "model.json", page_data(network, preprocess, classes) | {"webgpu": "webgpu" in providers})
     values = {
         "title": title,
