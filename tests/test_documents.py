@@ -58,6 +58,11 @@ COVERED_ELSEWHERE = {
     ),
     "mixlab explain runs/fruit fruit/test/Kiwi/Kiwi_015.jpg --method occlusion,grad-cam --window 8 --stride 4 --out "
     "fruit-maps": "needs photographs; tests/cli/test_explain.py uses others",
+    "mixlab export runs/first page --to web": "tests/cli/test_export_page.py has no network; "
+    "tests/export/test_web_page_in_a_browser.py opens the page",
+    "mixlab export runs/first page --to web --runtime onnxruntime-web-1.30.0.tgz": "tests/export/test_web_runtime.py",
+    "npm pack onnxruntime-web@1.30.0": "needs a network",
+    "python -m http.server --directory page": "does not end",
     "mixlab predict mixer_b16.goog_in1k photos": "needs published weights; tests/weights/test_source.py serves a file",
 }
 

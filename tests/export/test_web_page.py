@@ -22,8 +22,10 @@ PREPROCESS = Preprocess((32, 32))
 
 
 @pytest.fixture(autouse=True)
-def no_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_dear_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runtime is not fetched, and the network is not converted."""
     monkeypatch.setattr(web_page, "write_runtime", lambda folder, source, digests: None)
+    monkeypatch.setattr(web_page, "onnx_bytes", lambda model, image_shape, outputs: b"")
 
 
 def _model(name: str = "mixer_nano", **fields: object) -> Model:
