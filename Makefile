@@ -11,7 +11,7 @@ ALL_INSTALLED := .venv/.installed
 # The tests share the machine's cores: each worker computes with one thread.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest
 
-.PHONY: install demo test test-long check format results
+.PHONY: install demo page test test-long check format results
 
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -31,6 +31,15 @@ $(DEMO_INSTALLED): pyproject.toml constraints.txt
 
 demo: $(or $(wildcard $(ALL_INSTALLED)),$(DEMO_INSTALLED))
 	$(BIN)/mixlab compare --data digits
+
+# The page of docs/demo, with the runtime that it needs.
+page: docs/demo/ort.wasm.min.mjs
+	@echo http://localhost:8000
+	@$(BIN)/python -m http.server --directory docs/demo --bind 127.0.0.1
+
+docs/demo/ort.wasm.min.mjs: | $(or $(wildcard $(ALL_INSTALLED)),$(DEMO_INSTALLED))
+	$(BIN)/python -c "from pathlib import Path; from mixlab.export.web_runtime import WEBASSEMBLY, write_runtime; \
+		write_runtime(Path('$(@D)'), None, WEBASSEMBLY)"
 
 test: install
 	$(PYTEST) -n 2 -m "not long"

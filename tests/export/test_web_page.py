@@ -83,3 +83,10 @@ def test_names_of_classes_are_stored_as_they_are(tmp_path: Path) -> None:
     classes = ('"quoted"', "katze, schwarz")
     write_page(tmp_path, _model(), PREPROCESS, "animals", classes)
     assert json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))["classes"] == list(classes)
+
+
+def test_the_demo_has_the_current_page() -> None:
+    demo = Path(__file__).parents[2] / "docs" / "demo"
+    page = (demo / "index.html").read_text(encoding="utf-8")
+    assert all((web_page.SOURCES / name).read_text(encoding="utf-8") in page for name in ("page.mjs", "page.css"))
+    assert (demo / "classifier.mjs").read_bytes() == (web_page.SOURCES / "classifier.mjs").read_bytes()

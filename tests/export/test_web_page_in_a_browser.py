@@ -3,12 +3,14 @@
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.datasets import load_digits
 from torch import nn
 
 from browser import RunInBrowser
@@ -25,6 +27,8 @@ from mixlab.weights.storage.write import write_model_folder
 from mixlab.zoo.architecture import architecture
 
 pytestmark = pytest.mark.long
+
+DEMO = Path(__file__).parents[2] / "docs" / "demo"
 
 CLASSES = ("cat", "dog", 'a "fox", red')
 
@@ -152,6 +156,23 @@ def test_the_page_answers_like_the_predictor_for_every_format(
     explainer = Explainer(tmp_path / "model", speed="off")
     expected = explainer(files["colour.png"]).maps["occlusion"].values
     np.testing.assert_allclose(reported["drops"], expected.flatten(), atol=1e-4)
+
+
+def test_the_demo_reads_digits(tmp_path: Path, runtime: Path, run_in_browser: RunInBrowser) -> None:
+    for folder in (DEMO, runtime):
+        shutil.copytree(folder, tmp_path / "page", dirs_exist_ok=True)
+    digits = load_digits()
+    images = [Image.fromarray((each * 255 / 16).round().astype(np.uint8)) for each in digits.images[:50]]
+    files = {f"{index}.png": _encoded(image, "PNG") for index, image in enumerate(images)}
+    script = f"""{ASK_WORKER}
+        const labels = [];
+        for (const name of {json.dumps(list(files))}) {{
+            const {{ result }} = await ask("classify", await file(name));
+            labels.push(result.probabilities.indexOf(Math.max(...result.probabilities)));
+        }}
+        report(labels);"""
+    labels = run_in_browser(tmp_path / "page", script, files)
+    assert np.mean(np.array(labels) == digits.target[:50]) > 0.9
 
 
 def test_the_page_shows_labels_maps_errors_and_a_table(

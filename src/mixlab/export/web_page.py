@@ -46,7 +46,7 @@ from mixlab.weights.exported import onnx_session
 from mixlab.weights.load import build_with_weights, load_pretrained
 from mixlab.zoo.architecture import Model
 
-_SOURCES = Path(__file__).with_name("web")
+SOURCES = Path(__file__).with_name("web")
 
 PREPROCESS, NETWORK = "preprocess.onnx", "network.onnx"
 
@@ -208,4 +208,4 @@ def _answer(network: PageNetwork, image_size: tuple[int, int]) -> list[float]:
 
 
 def _source(name: str) -> str:
-    return (_SOURCES / name).read_text(encoding="utf-8")
+    return (SOURCES / name).read_text(encoding="utf-8")
