@@ -15,6 +15,7 @@ from torch import nn
 
 import mixlab
 from mixlab.data.dataset import Split
+from mixlab.data.image_file import ReadableFile
 from mixlab.data.preprocess import Preprocess
 from mixlab.data.readers.extras import needs_extra
 from mixlab.errors import UserError
@@ -66,6 +67,7 @@ def export_model(
         raise UserError(f"{source} has no head, so it can't answer: give a model with classes.")
     if sum(tensor.nbytes for tensor in pretrained.weights.tensors.values()) > MAX_BYTES:
         raise UserError(f"{source} has more than 2 GB of weights, too many for an ONNX file: export a smaller model.")
+    files = files_to_compare(check)
     preprocess = pretrained.preprocess
     learned = training_images_of(source)
     metadata = _metadata(source, pretrained)
@@ -81,7 +83,6 @@ def export_model(
             return session.run(["probabilities"], {"images": images})[0]
 
         model = build_with_weights(pretrained.weights)
-        files = chain(check_images().items(), file_contents(check))
         parity = compare_answers(files, model, preprocess, folder / READER, run, TOLERANCES[precision])
         log(f"{parity}.")
         speed = _speed(model, preprocess, session)
@@ -130,14 +131,18 @@ def _as_text(metadata: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def file_contents(check: Split | None) -> Iterable[tuple[str, bytes]]:
-    """The names and contents of the image files of a split."""
-    if check is None:
-        return
-    for name, image in zip(check.names, check.images, strict=True):
-        if isinstance(image, np.ndarray):
-            raise UserError(f"{name} is not a file: give --check images in files, for example folder:PATH.")
-        yield name, image.read_bytes()
+def files_to_compare(check: Split | None) -> Iterable[tuple[str, bytes]]:
+    """The names and contents of unusual image files, and of those of a split.
+
+    Raises UserError if an image of the split is not a file.
+    """
+    files: list[tuple[str, ReadableFile]] = []
+    if check is not None:
+        for name, image in zip(check.names, check.images, strict=True):
+            if isinstance(image, np.ndarray):
+                raise UserError(f"{name} is not a file: give --check images in files, for example folder:PATH.")
+            files.append((name, image))
+    return chain(check_images().items(), ((name, file.read_bytes()) for name, file in files))
 
 
 def _speed(model: nn.Module, preprocess: Preprocess, session: Any) -> dict[str, Any]:

@@ -15,7 +15,6 @@ Axes:  batch          images
 from collections.abc import Callable, Sequence
 from html import escape
 from importlib.metadata import version
-from itertools import chain
 from pathlib import Path
 from string import Template
 from typing import Any, Literal
@@ -28,9 +27,8 @@ from torch import Tensor, nn
 from mixlab.data.dataset import Split
 from mixlab.data.preprocess import Preprocess
 from mixlab.export import standalone_predict
-from mixlab.export.check_images import check_images
 from mixlab.export.class_maps import has_class_maps, logits_and_class_maps
-from mixlab.export.export import file_contents, model_name
+from mixlab.export.export import files_to_compare, model_name
 from mixlab.export.parity import TOLERANCES, compare_answers
 from mixlab.export.preprocess_graph import preprocess_graph
 from mixlab.export.web_runtime import WEBASSEMBLY, WEBGPU, write_runtime
@@ -122,9 +120,10 @@ def export_page(
     runtime     see `write_page`, as `providers`
     log         called with the result of the comparison
 
-    Raises UserError if the model has no head, the files of the runtime can't be had, or the graphs give other answers.
-    Nothing is written then.
+    Raises UserError if the model has no head, an image of `check` is not a file, the files of the runtime can't be had,
+    or the graphs give other answers. Nothing is written then.
     """
+    files = files_to_compare(check)
     pretrained = load_pretrained(source, image_size=image_size)
     classes, preprocess = class_labels(pretrained, source), pretrained.preprocess
     model = build_with_weights(pretrained.weights)
@@ -136,7 +135,6 @@ def export_page(
             (normalised,) = sessions[0].run(["normalised"], {"images": images})
             return sessions[1].run(["probabilities"], {"images": normalised})[0]
 
-        files = chain(check_images().items(), file_contents(check))
         parity = compare_answers(files, model, preprocess, Path(standalone_predict.__file__), run, TOLERANCES["fp32"])
         log(f"{parity}.")
 

@@ -1,0 +1,40 @@
+"""`mixlab export`: from a run to an exported model that predicts and is evaluated like the run."""
+
+import csv
+import json
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+NEEDS_DEPLOY = 'needs onnx, onnxscript and onnxruntime: pip install "mixlab[deploy]"'
+
+
+def test_an_exported_run_predicts_and_is_evaluated_like_the_run(run, trained, pets):
+    pytest.importorskip("onnxscript", reason=NEEDS_DEPLOY)
+    pytest.importorskip("onnxruntime", reason=NEEDS_DEPLOY)
+    ended = run("export", trained, "out", "--check", f"folder:{pets}")
+    assert (ended.status, ended.out) == (0, "out\n")
+    assert "image files have the same label; probabilities differ by at most" in ended.err
+    original, exported = (run("predict", source, pets, "--format", "csv", "--quiet") for source in (trained, "out"))
+    for one, other in zip(*(csv.DictReader(StringIO(each.out)) for each in (original, exported)), strict=True):
+        assert (other["image"], other["label"]) == (one["image"], one["label"])
+        assert float(other["probability"]) == pytest.approx(float(one["probability"]), abs=1e-5)
+    compared = run("evaluate", "out", "--data", f"folder:{pets}", "--against", trained, "--out", "page", "--quiet")
+    assert compared.status == 0, compared.err
+    (comparison,) = json.loads(Path("page/results.json").read_text(encoding="utf-8"))["comparisons"]
+    assert comparison["difference"]["value"] == 0
+
+
+def test_an_existing_folder_is_never_overwritten(refused, here: Path):
+    (here / "out").mkdir()
+    assert refused("export", "mixer_nano", "out") == "out already exists and is never overwritten: give another name."
+
+
+def test_a_size_without_weights_is_refused(refused):
+    assert '"mixer_nano" is a size without published weights' in refused("export", "mixer_nano", "out")
+
+
+def test_images_to_check_without_files_are_refused(refused, trained):
+    message = refused("export", trained, "out", "--check", "digits")
+    assert message.endswith("is not a file: give --check images in files, for example folder:PATH.")
