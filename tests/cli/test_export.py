@@ -22,8 +22,8 @@ def test_an_exported_run_predicts_and_is_evaluated_like_the_run(run, trained, pe
         assert float(other["probability"]) == pytest.approx(float(one["probability"]), abs=1e-5)
     compared = run("evaluate", "out", "--data", f"folder:{pets}", "--against", trained, "--out", "page", "--quiet")
     assert compared.status == 0, compared.err
-    (comparison,) = json.loads(Path("page/results.json").read_text(encoding="utf-8"))["comparisons"]
-    assert comparison["difference"]["value"] == 0
+    (comparison,) = json.loads(Path("page/results.json").read_text(encoding="utf-8"))["against"]
+    assert comparison["difference"]["difference"] == 0
 
 
 def test_an_existing_folder_is_never_overwritten(refused, here: Path):

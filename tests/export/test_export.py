@@ -40,7 +40,7 @@ def write_model(folder: Path, name: str = "mixer_nano", image_size: int = 32, **
     torch.manual_seed(0)
     shape = architecture(name, **(SMALL.get(name, {}) | {"image_size": image_size, "classes": len(CLASSES)} | fields))
     model = shape.build()
-    for parameter in model.head.parameters():
+    for parameter in model.get_submodule("head").parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     folder.mkdir()
     preprocess = Preprocess((image_size, image_size), "shorter_side", 0.875)

@@ -74,7 +74,7 @@ class ModelEvaluation:
     wanted       the accuracy in per cent that answers above a confidence should have
     expected     published results of the weights
     run          the run, if `source` is one
-    plan         how the model ran on the test images; None if only their logits are known
+    plan         how the model ran on the test images; None for an exported model, or if only their logits are known
     environment  the machine and the library versions, see `mixlab.measure.machine.describe`
     """
 
@@ -261,7 +261,7 @@ def evaluate_model(
         wanted=wanted,
         expected=published_results(source),
         run=prepared.run,
-        plan=test.plan,
+        plan=None if prepared.is_exported else test.plan,
         environment=machine.describe(prepared.device),
     )
 

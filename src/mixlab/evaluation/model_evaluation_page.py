@@ -110,10 +110,16 @@ def _run_details(evaluated: ModelEvaluation) -> Section:
         "Weights": evaluated.source,
         "Model": evaluated.model,
         "Data": f"{evaluated.data}: {evaluated.evaluated}, {evaluated.images}",
-        "Execution": "saved logits" if evaluated.plan is None else str(evaluated.plan),
+        "Execution": _execution(evaluated),
         **evaluated.views.facts,
     } | machine_facts(evaluated.environment)
     blocks: list[Block] = [*evaluated.notes, KeyValues(facts)]
     if evaluated.run is not None:
         blocks.append(Details("The recipe of the training", [Code(tomli_w.dumps(evaluated.run.recipe))]))
     return Section("Run details", blocks)
+
+
+def _execution(evaluated: ModelEvaluation) -> str:
+    if evaluated.split is None:
+        return "saved logits"
+    return "exported model, in ONNX Runtime" if evaluated.plan is None else str(evaluated.plan)

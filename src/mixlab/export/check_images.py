@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image
 
+_TURN = Image.Transpose.ROTATE_180
+
 
 def check_images() -> dict[str, bytes]:
     """The contents of image files by a description of each. They are the same at every call."""
@@ -28,6 +30,7 @@ def check_images() -> dict[str, bytes]:
         "a TIFF of floats": _encoded(Image.fromarray(grey.astype(np.float32) / 255), "TIFF"),
         "a PNG with a palette": _encoded(palette, "PNG"),
         "a GIF with a transparent colour": _encoded(palette, "GIF", transparency=0),
+        "an animated GIF": _encoded(palette, "GIF", save_all=True, append_images=[palette.transpose(_TURN)]),
         "a PNG with transparency": _encoded(transparent, "PNG"),
         "a grey PNG with transparency": _encoded(transparent.convert("LA"), "PNG"),
         "a PNG of black and white": _encoded(photograph.convert("1"), "PNG"),

@@ -54,5 +54,5 @@ if __name__ == "__main__":
     session = onnxruntime.InferenceSession(FOLDER / "model.onnx", providers=["CPUExecutionProvider"])
     for name in sys.argv[1:]:
         images = decode(name, card["preprocess"].get("value_range"))[None]
-        probabilities = session.run(["probabilities"], {"images": images})[0][0]
+        probabilities = np.asarray(session.run(["probabilities"], {"images": images})[0])[0]
         print(name, card["classes"][probabilities.argmax()], f"{probabilities.max():.3f}", sep="\t")
