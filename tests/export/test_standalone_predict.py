@@ -22,6 +22,9 @@ KINDS = {
 }
 
 
+CHECKED = check_images()
+
+
 def decode(content: bytes, value_range: tuple[float, float] | None = None) -> np.ndarray:
     from mixlab.export.standalone_predict import decode
 
@@ -39,12 +42,12 @@ def ramp(dtype: type, highest: float) -> Image.Image:
 
 
 def test_the_checked_images_are_of_every_unusual_kind():
-    assert {kind for content in check_images().values() for kind in image_kinds(content)} == KINDS
+    assert {kind for content in CHECKED.values() for kind in image_kinds(content)} == KINDS
 
 
-@pytest.mark.parametrize("name", check_images())
+@pytest.mark.parametrize("name", CHECKED)
 def test_the_checked_images_have_the_pixels_of_mixlab(name: str):
-    content = check_images()[name]
+    content = CHECKED[name]
     assert np.array_equal(decode(content), read_image(content))
 
 

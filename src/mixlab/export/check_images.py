@@ -1,5 +1,6 @@
 """Image files of unusual kinds, made in memory, on which an exported model must agree with mixlab."""
 
+from functools import cache
 from io import BytesIO
 from typing import Any
 
@@ -10,8 +11,9 @@ from PIL import ExifTags, Image
 _TURN = Image.Transpose.ROTATE_180
 
 
+@cache
 def check_images() -> dict[str, bytes]:
-    """The contents of image files by a description of each. They are the same at every call."""
+    """The contents of image files by a description of each. They are always the same."""
     photograph = Image.fromarray(_scene(300, 400))
     turned = Image.Exif()
     turned[ExifTags.Base.Orientation] = 6
