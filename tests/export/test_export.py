@@ -146,7 +146,7 @@ def test_an_answer_differs_unless_the_labels_are_a_near_tie(source, exported):
 def test_images_to_check_must_be_files(source, tmp_path):
     split = Split(["array 0"], np.zeros(1, dtype=np.int64), [np.zeros((4, 4, 3), dtype=np.uint8)])
     with pytest.raises(UserError, match="array 0 is not a file: give --check images in files"):
-        export_model(source, tmp_path / "out", check=split, log=lambda _line: None)
+        export_model(source, tmp_path / "out", check=[split], log=lambda _line: None)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -19,7 +19,7 @@ def export(
     precision: Annotated[Literal["fp32", "fp16"], typer.Option(help="Precision of the network.")] = "fp32",
     image_size: Annotated[str | None, typer.Option(help="Resize to this many pixels: 448 or 384x512.")] = None,
     check: Annotated[
-        str | None, typer.Option(help=f"Compare with mixlab on the test images of a data set, too: {DATA}.")
+        str | None, typer.Option(help=f"Compare with mixlab on all images of a data set, too: {DATA}.")
     ] = None,
     runtime: Annotated[
         Path | None, typer.Option(help="The package onnxruntime-web for --to web. Default: fetched with npm.")
@@ -39,18 +39,18 @@ def export(
     if out.exists():
         raise UserError(f"{out} already exists and is never overwritten: give another name.")
     pixels, log = parse_image_size(image_size), logger(quiet=quiet)
-    files = None if check is None else open_dataset(check).splits["test"]
+    splits = () if check is None else tuple(open_dataset(check).splits.values())
     if to == "web":
         from mixlab.export.web_page import export_page
 
         if precision != "fp32":
             raise UserError(f"--precision {precision} is not possible with --to web: a page runs in fp32.")
         providers = ("wasm", "webgpu") if webgpu else ("wasm",)
-        export_page(model, out, image_size=pixels, check=files, runtime=runtime, providers=providers, log=log)
+        export_page(model, out, image_size=pixels, check=splits, runtime=runtime, providers=providers, log=log)
     else:
         from mixlab.export.export import export_model
 
         if runtime is not None or webgpu:
             raise UserError("--runtime and --webgpu only have an effect with --to web: leave them out.")
-        export_model(model, out, precision=precision, image_size=pixels, check=files, log=log)
+        export_model(model, out, precision=precision, image_size=pixels, check=splits, log=log)
     print(out)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -46,7 +46,7 @@ def export_model(
     *,
     precision: OnnxPrecision = "fp32",
     image_size: ImageSize | None = None,
-    check: Split | None = None,
+    check: Sequence[Split] = (),
     log: Callable[[str], None],
 ) -> None:
     """Export a model to ONNX.
@@ -55,7 +55,7 @@ def export_model(
     out         the folder to write, which must not exist
     precision   of the network
     image_size  of the model, in pixels; None: that of the weights
-    check       images on which the exported model is also compared with mixlab
+    check       splits with images on which the exported model is also compared with mixlab
     log         called with the result of the comparison, and with the measured speed
 
     The folder has the graph, predict.py, card.json and, if they are known, the digests of the training images. Raises
@@ -131,14 +131,14 @@ def _as_text(metadata: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def files_to_compare(check: Split | None) -> Iterable[tuple[str, bytes]]:
-    """The names and contents of unusual image files, and of those of a split.
+def files_to_compare(check: Sequence[Split]) -> Iterable[tuple[str, bytes]]:
+    """The names and contents of unusual image files, and of those of splits.
 
-    Raises UserError if an image of the split is not a file.
+    Raises UserError if an image of a split is not a file.
     """
     files: list[tuple[str, ReadableFile]] = []
-    if check is not None:
-        for name, image in zip(check.names, check.images, strict=True):
+    for split in check:
+        for name, image in zip(split.names, split.images, strict=True):
             if isinstance(image, np.ndarray):
                 raise UserError(f"{name} is not a file: give --check images in files, for example folder:PATH.")
             files.append((name, image))

@@ -106,7 +106,7 @@ def export_page(
     out: Path,
     *,
     image_size: ImageSize | None = None,
-    check: Split | None = None,
+    check: Sequence[Split] = (),
     runtime: Path | None = None,
     providers: Sequence[Provider] = ("wasm",),
     log: Callable[[str], None],
