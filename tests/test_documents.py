@@ -66,6 +66,16 @@ COVERED_ELSEWHERE = {
     "mixlab export runs/first page --to web --runtime onnxruntime-web-1.30.0.tgz": "tests/export/test_web_runtime.py",
     "npm pack onnxruntime-web@1.30.0": "needs a network",
     "python -m http.server --directory page": "does not end",
+    'pip install ".[serve]"': "tests/test_makefile.py: the tests install it",
+    "mixlab serve runs/first": "does not end; tests/serve/test_kills.py starts and stops the command",
+    "mixlab serve runs/first --host 0.0.0.0 --token-file token": "does not end; tests/cli/test_serve.py",
+    "curl --data-binary @photos/0.png http://127.0.0.1:8000/predict": "tests/serve/test_guide.py",
+    'curl --form files=@photos/0.png --form files=@photos/1.png "http://127.0.0.1:8000/predict?top=2"': (
+        "tests/serve/test_guide.py"
+    ),
+    'curl --header "Authorization: Bearer $(cat token)" --data-binary @photos/0.png http://127.0.0.1:8000/predict': (
+        "tests/serve/test_guide.py"
+    ),
     "mixlab predict mixer_b16.goog_in1k photos": "needs published weights; tests/weights/test_source.py serves a file",
 }
 
