@@ -13,7 +13,8 @@ import torch
 import uvicorn
 from fastapi import FastAPI, UploadFile
 from PIL import Image
-from timm.data import create_transform, resolve_data_config
+from timm.data.config import resolve_data_config
+from timm.data.transforms_factory import create_transform
 
 
 def create_app(name: str) -> FastAPI:

@@ -286,3 +286,21 @@ def test_the_price_of_activation_checkpointing_is_measured(tmp_path):
     assert [len(samples) for samples in results["seconds"].values()] == [3, 3]
     assert all(size > 0 for size in results["peak_bytes"].values())
     assert "speed ratio, checkpointed / stock" in finished.stdout
+
+
+@pytest.mark.long
+def test_serving_measures_throughput_latency_and_memory(tmp_path):
+    for extra in ("fastapi", "uvicorn", "prometheus_client"):
+        pytest.importorskip(extra, reason='needs the server: pip install "mixlab[serve]"')
+    script = [sys.executable, str(BENCHMARKS / "serving.py")]
+    small = ["mixer_nano", "--images", "4", "--clients", "2", "--out", str(tmp_path / "results.json")]
+
+    subprocess.run([*script, "speed", *small, "--rounds", "1", "--seconds", "0.5"], check=True)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert all(rate > 0 for rates in results["images_per_second"].values() for rate in rates)
+    assert len(results["claims"]) == 3
+    assert results["answers"] > 0
+
+    subprocess.run([*script, "memory", *small, "--requests", "100"], check=True)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert len(results["resident_bytes"]) == 20

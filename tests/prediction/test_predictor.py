@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 import mixlab
 from mixlab.data.dataset import Dataset
@@ -21,7 +22,7 @@ from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training.job import resolve
 from mixlab.training.loop import train
 from mixlab.training.recipes.parse import parse_training_recipe
-from mixlab.weights.load import load
+from mixlab.weights.load import load, load_pretrained
 
 
 @pytest.fixture
@@ -54,6 +55,28 @@ def test_probabilities_are_those_of_the_model_with_its_preprocessing(predictor, 
     with torch.inference_mode():
         logits = load(run.path)(Preprocess.from_dict(run.config["preprocess"])(image)[None])
     assert predictor(image).probabilities == pytest.approx(logits.softmax(dim=1)[0].numpy(), abs=1e-6)
+
+
+def test_read_images_are_predicted_as_a_batch(predictor, files):
+    together = predictor.predict_batch([predictor.read(file) for file in files])
+    alone = [predictor(file).probabilities for file in files]
+    assert np.array([each.probabilities for each in together]) == pytest.approx(np.array(alone), abs=1e-6)
+
+
+def test_a_file_with_more_pixels_than_the_limit_is_rejected(predictor, files):
+    assert predictor.read(files[0], 64).shape == (3, 8, 8)
+    for image in (files[0], files[0].read_bytes()):
+        with pytest.raises(UnreadableImage, match="it has more than 63 pixels, the maximum that mixlab decodes"):
+            predictor.read(image, 63)
+
+
+def test_the_digest_identifies_the_weights(predictor, run, tmp_path):
+    assert predictor.digest == load_pretrained(run.path).source_digest
+    other = load(run.path)
+    with torch.no_grad():
+        other.get_parameter("head.bias")[0] += 1
+    save_file(other.state_dict(), tmp_path / "other.safetensors")
+    assert Predictor(tmp_path / "other.safetensors").digest != predictor.digest
 
 
 def test_deep_images_are_read_with_the_value_range_of_the_training(tmp_path, shades, tiny_recipe):

@@ -1,5 +1,6 @@
 """Address, token, time limits of connections, and the end of the server."""
 
+import logging
 import socket
 import threading
 
@@ -88,6 +89,17 @@ def test_a_connection_without_a_complete_head_is_closed(start, contents, monkeyp
         assert client.recv(10_000).startswith(b"HTTP/1.1 200 ")
         client.sendall(head)  # the second request of the connection
         assert client.recv(1) == b""
+
+
+def test_a_damaged_body_is_answered_once(start, monkeypatch, caplog):
+    damaged = start()
+    monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)  # to caplog
+    with socket.create_connection(("127.0.0.1", damaged.port), timeout=10) as client:
+        head = b"GET /health HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        client.sendall(head + b"not a number of bytes\r\n")
+        received = b"".join(iter(lambda: client.recv(1000), b""))
+    assert received.startswith(b"HTTP/1.1 400 ") and received.count(b"HTTP/1.1") == 1
+    assert not caplog.records
 
 
 def test_a_slow_body_is_not_a_slow_head(start, contents, monkeypatch):

@@ -115,7 +115,7 @@ def make_server(app: FastAPI, *, drain_seconds: float) -> uvicorn.Server:
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it reports what clients send
     config = uvicorn.Config(
         app,
-        http=_TimedProtocol,
+        http=_StrictProtocol,
         ws="none",
         log_level="error",
         access_log=False,
@@ -127,8 +127,12 @@ def make_server(app: FastAPI, *, drain_seconds: float) -> uvicorn.Server:
     return uvicorn.Server(config)
 
 
-class _TimedProtocol(H11Protocol):
-    """Closes connections that do not send the complete head of a request in time. uvicorn waits for it forever."""
+class _StrictProtocol(H11Protocol):
+    """uvicorn's protocol, which ends requests that it would continue.
+
+    A connection that does not send the complete head of a request in time is closed; uvicorn waits for it forever. A
+    request with a damaged body ends with the 400 that uvicorn sends; otherwise the application would answer it again.
+    """
 
     _head_timer: asyncio.TimerHandle | None = None
 
@@ -139,6 +143,12 @@ class _TimedProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         self._watch_head()
+
+    def send_400_response(self, msg: str) -> None:
+        super().send_400_response(msg)
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
 
     def _watch_head(self) -> None:
         is_waiting = self.cycle is None or self.cycle.response_complete
