@@ -117,15 +117,15 @@ def test_sigterm_ends_the_command_with_status_0_after_the_requests_in_progress(m
     started.append(Command(model_folder, 0))
     address = ("127.0.0.1", started[0].port)
     with socket.create_connection(address, timeout=30) as client:
-        head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(contents[0])}\r\n\r\n".encode()
-        client.sendall(head + contents[0][:10])
-        time.sleep(0.5)  # until the head is read
+        head = "POST /predict HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+        client.sendall(f"{head}Content-Length: {len(contents[0])}\r\n\r\n".encode())
+        assert client.recv(1000).startswith(b"HTTP/1.1 100 ")
         started[0].process.terminate()
         with pytest.raises(ConnectionError):
             while True:
                 socket.create_connection(address, timeout=30).close()
                 time.sleep(0.01)
-        client.sendall(contents[0][10:])
+        client.sendall(contents[0])
         assert client.recv(10_000).startswith(b"HTTP/1.1 200 ")
     error = started[0].process.communicate(timeout=60)[1]
     assert (started[0].process.returncode, error) == (0, "")

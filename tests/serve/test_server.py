@@ -112,12 +112,21 @@ def test_a_slow_body_is_not_a_slow_head(start, contents, monkeypatch):
         assert client.recv(10_000).startswith(b"HTTP/1.1 200 ")
 
 
+def begin_request(client: socket.socket, length: int) -> None:
+    """Send the head of a request, and wait until the server asks for its body."""
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
+    client.sendall(head.encode())
+    assert client.recv(1000).startswith(b"HTTP/1.1 100 ")
+
+
 def test_a_server_that_stops_answers_the_requests_in_progress_and_accepts_no_others(start, contents):
     stopping = start(Limits(seconds=20))
     with socket.create_connection(("127.0.0.1", stopping.port), timeout=10) as client:
-        head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(contents[0])}\r\n\r\n".encode()
-        client.sendall(head + contents[0][:10])
+        begin_request(client, len(contents[0]))
+        client.sendall(contents[0][:10])
         idle = socket.create_connection(("127.0.0.1", stopping.port), timeout=10)
+        idle.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert idle.recv(1000).startswith(b"HTTP/1.1 200 ")
         stopping.server.should_exit = True
         assert idle.recv(1) == b""
         idle.close()
@@ -132,6 +141,6 @@ def test_a_server_that_stops_answers_the_requests_in_progress_and_accepts_no_oth
 def test_a_server_that_stops_does_not_wait_for_a_client_beyond_the_time_limit(start):
     stopping = start(Limits(seconds=0.5))
     with socket.create_connection(("127.0.0.1", stopping.port), timeout=10) as client:
-        client.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf")
+        begin_request(client, 9)
         stopping.stop()
         assert client.recv(1000).startswith(b"HTTP/1.1 408 ")
