@@ -3,7 +3,7 @@
     python benchmarks/serving.py speed mixer_s32 --out benchmarks/results/mine.json
     python benchmarks/serving.py memory mixer_nano --requests 20000 --out benchmarks/results/mine.json
 
-`speed`: a model with random weights and `--images` JPEG files, which are parts of two photographs. In turns, for
+`speed`: a model with random weights and `--images` JPEG files of 500x375 pixels, parts of two photographs. In turns, for
 `--rounds` rounds of `--seconds` seconds each: the predictor of `mixlab predict` under its plan, `mixlab serve`, and
 `plain_server.py`, which is FastAPI with timm's model, eager in fp32. Each server answers `--clients` connections that
 send one file per request as soon as they have an answer. The clients run on the same cores: the throughput of a server
@@ -11,7 +11,7 @@ is images / (seconds - CPU seconds of the clients / cores). Then the latencies o
 requests at half of its throughput, at equal intervals and at random times (a Poisson process). A latency is counted
 from the time at which the request was due.
 
-`memory`: the resident memory of the server after each twentieth of the requests.
+`memory`: the resident memory of the server after each twentieth of the requests, with smaller images.
 
 The results are numbers of this machine. All samples are written.
 """
@@ -70,7 +70,8 @@ def main() -> None:
     arguments = parser.parse_args()
     with TemporaryDirectory() as folder:
         model = write_random_model(arguments.model, Path(folder) / "model")
-        files = write_photographs(Path(folder) / "images", arguments.images)
+        size = (375, 500) if arguments.task == "speed" else (72, 96)
+        files = write_photographs(Path(folder) / "images", arguments.images, *size)
         if arguments.task == "speed":
             result = speed(arguments.model, model, files, arguments.rounds, arguments.seconds, arguments.clients)
         else:
@@ -97,14 +98,14 @@ def write_random_model(name: str, folder: Path) -> Path:
     return folder
 
 
-def write_photographs(folder: Path, number: int) -> list[Path]:
-    """JPEG files of 500x375 pixels, different parts of two photographs."""
+def write_photographs(folder: Path, number: int, rows: int, columns: int) -> list[Path]:
+    """JPEG files, different parts of two photographs."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     files = [folder / f"{index}.jpg" for index in range(number)]
     for file, photograph in zip(files, load_sample_images().images * (number // 2 + 1), strict=False):
-        top, left = rng.integers(0, photograph.shape[0] - 375), rng.integers(0, photograph.shape[1] - 500)
-        Image.fromarray(photograph[top : top + 375, left : left + 500]).save(file, quality=90)
+        top, left = rng.integers(0, photograph.shape[0] - rows), rng.integers(0, photograph.shape[1] - columns)
+        Image.fromarray(photograph[top : top + rows, left : left + columns]).save(file, quality=90)
     return files
 
 
@@ -298,22 +299,29 @@ def due_times(rate: float, seconds: float, arrivals: str) -> list[float]:
 def open_latencies(port: int, bodies: Sequence[bytes], due: Sequence[float]) -> list[float]:
     """The seconds from the time at which each request is due to its answer."""
     latencies: list[float] = []
+    errors: list[Exception] = []
     numbers = count()
     start = time.perf_counter() + 0.1
 
     def client() -> None:
         connection = Connection(port)
-        while (number := next(numbers)) < len(due):
-            time.sleep(max(0.0, start + due[number] - time.perf_counter()))
-            connection.ask(bodies[number % len(bodies)])
-            latencies.append(time.perf_counter() - start - due[number])
-        connection.close()
+        try:
+            while (number := next(numbers)) < len(due):
+                time.sleep(max(0.0, start + due[number] - time.perf_counter()))
+                connection.ask(bodies[number % len(bodies)])
+                latencies.append(time.perf_counter() - start - due[number])
+        except Exception as error:
+            errors.append(error)
+        finally:
+            connection.close()
 
     threads = [threading.Thread(target=client) for _ in range(32)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    if errors:
+        raise errors[0]
     return latencies
 
 
