@@ -3,8 +3,8 @@
     python benchmarks/serving.py speed mixer_s32 --out benchmarks/results/mine.json
     python benchmarks/serving.py memory mixer_nano --requests 20000 --out benchmarks/results/mine.json
 
-`speed`: a model with random weights and `--images` JPEG files of 500x375 pixels, parts of two photographs. In turns, for
-`--rounds` rounds of `--seconds` seconds each: the predictor of `mixlab predict` under its plan, `mixlab serve`, and
+`speed`: a model with random weights and `--images` JPEG files of 500x375 pixels, parts of two photographs. In turns,
+for `--rounds` rounds of `--seconds` seconds each: the predictor of `mixlab predict` under its plan, `mixlab serve`, and
 `plain_server.py`, which is FastAPI with timm's model, eager in fp32. Each server answers `--clients` connections that
 send one file per request as soon as they have an answer. The clients run on the same cores: the throughput of a server
 is images / (seconds - CPU seconds of the clients / cores). Then the latencies of `mixlab serve`: one request alone, and
