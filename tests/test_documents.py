@@ -67,6 +67,7 @@ COVERED_ELSEWHERE = {
     "npm pack onnxruntime-web@1.30.0": "needs a network",
     "python -m http.server --directory page": "does not end",
     'pip install ".[serve]"': "tests/test_makefile.py: the tests install it",
+    "mixlab serve pets-run": "does not end; tests/serve/test_kills.py starts and stops the command",
     "mixlab serve runs/first": "does not end; tests/serve/test_kills.py starts and stops the command",
     "mixlab serve runs/first --host 0.0.0.0 --token-file token": "does not end; tests/cli/test_serve.py",
     "curl --data-binary @photos/0.png http://127.0.0.1:8000/predict": "tests/serve/test_guide.py",

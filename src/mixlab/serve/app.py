@@ -51,8 +51,8 @@ class Limits:
     seconds  from the head of a request to its answer
     """
 
-    bytes: int = 16 * 2**20
-    pixels: int = 2**26
+    bytes: int = 16_000_000
+    pixels: int = 64_000_000
     queue: int = 64
     seconds: float = 30.0
 
