@@ -14,7 +14,7 @@ from mixlab.data.preprocess import Preprocess
 from mixlab.data.transforms import Transform
 from mixlab.errors import UserError
 from mixlab.prediction import explainer as module
-from mixlab.prediction.explainer import Explainer
+from mixlab.prediction.explainer import Explainer, Explanation
 from mixlab.prediction.predictor import Predictor
 from mixlab.prediction.randomised_weights import check_table, check_weights, with_shuffled_weights
 from mixlab.weights.adapt import Weights
@@ -33,10 +33,13 @@ CONVMIXER = {"patch_size": PATCH, "channels": 16, "kernel_size": 1, "depth": 1}
 Box = tuple[int, int, int, int]
 
 
-def squares(count: int, seed: int) -> tuple[np.ndarray, list[Box], np.ndarray, np.ndarray]:
-    """Grey noise with one bright square of a colour on a patch, its box, its quadrant and its colour."""
+def squares(count: int, seed: int, darkest: int = 98) -> tuple[np.ndarray, list[Box], np.ndarray, np.ndarray]:
+    """Noise with one bright square of a colour on a patch, its box, its quadrant and its colour.
+
+    `darkest` is the smallest value of the noise, which has a range of 60; with 98, its mean is in the middle.
+    """
     rng = np.random.default_rng(seed)
-    images = rng.integers(98, 158, size=(count, SIDE, SIDE, 3), dtype=np.uint8)
+    images = rng.integers(darkest, darkest + 60, size=(count, SIDE, SIDE, 3), dtype=np.uint8)
     rows, columns = rng.integers(0, SIDE // PATCH, size=(2, count)) * PATCH
     colours = rng.integers(0, 3, size=count)
     for image, top, left, colour in zip(images, rows, columns, colours, strict=True):
@@ -46,11 +49,19 @@ def squares(count: int, seed: int) -> tuple[np.ndarray, list[Box], np.ndarray, n
     return images, boxes, quadrants, colours
 
 
-def trained(folder: Path, name: str, fields: dict[str, int], classes: tuple[str, ...], labels: np.ndarray) -> Path:
-    """A model that has learned the labels of 512 images with squares, as a folder of weights."""
+def trained(
+    folder: Path,
+    name: str,
+    fields: dict[str, int],
+    classes: tuple[str, ...],
+    samples: np.ndarray,
+    labels: np.ndarray,
+) -> Path:
+    """A model that has learned the labels of 512 samples, as a folder of weights."""
+    torch.manual_seed(0)
     found = architecture(name, image_size=SIDE, classes=len(classes), **fields)
     model = found.build()
-    images = PREPROCESS.finished(torch.from_numpy(squares(512, seed=0)[0]).permute(0, 3, 1, 2))
+    images = PREPROCESS.finished(torch.from_numpy(samples).permute(0, 3, 1, 2))
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     loss = torch.tensor(float("inf"))
     for step in range(120):
@@ -65,29 +76,41 @@ def trained(folder: Path, name: str, fields: dict[str, int], classes: tuple[str,
     return folder
 
 
+def hits(explanations: list[Explanation], boxes: list[Box]) -> int:
+    """How often the most important box of the occlusion is that of the square."""
+    found = [one.maps["occlusion"].most_important_box for one in explanations]
+    return sum(one == box for one, box in zip(found, boxes, strict=True))
+
+
 @pytest.fixture(scope="module")
 def place_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Mixer that tells the quadrant of the square."""
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("place") / "model"
-    return trained(folder, "mixer_nano", MIXER, QUADRANTS, squares(512, seed=0)[2])
+    samples, _, quadrants, _ = squares(512, seed=0)
+    return trained(tmp_path_factory.mktemp("place") / "model", "mixer_nano", MIXER, QUADRANTS, samples, quadrants)
 
 
 @pytest.fixture(scope="module")
 def colour_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ConvMixer that tells the colour of the square."""
-    torch.manual_seed(0)
+    samples, _, _, colours = squares(512, seed=0)
     folder = tmp_path_factory.mktemp("colour") / "model"
-    return trained(folder, "convmixer_nano", CONVMIXER, COLOURS, squares(512, seed=0)[3])
+    return trained(folder, "convmixer_nano", CONVMIXER, COLOURS, samples, colours)
 
 
 def test_the_maximum_of_the_occlusion_is_at_the_square_whose_place_decides(place_model):
     images, boxes, quadrants, _ = squares(20, seed=1)
     explainer = Explainer(place_model)
-    for image, box, quadrant in zip(images, boxes, quadrants, strict=True):
-        found = explainer(image)
-        assert found.label == QUADRANTS[quadrant]
-        assert found.maps["occlusion"].most_important_box == box
+    found = [explainer(image) for image in images]
+    assert [one.label for one in found] == [QUADRANTS[quadrant] for quadrant in quadrants]
+    assert hits(found, boxes) >= 18
+
+
+def test_the_maximum_is_at_the_square_of_a_dark_image_if_windows_have_its_mean_colour(tmp_path):
+    samples, _, labels, _ = squares(512, seed=0, darkest=0)
+    folder = trained(tmp_path / "model", "mixer_nano", MIXER, QUADRANTS, samples, labels)
+    images, boxes, _, _ = squares(20, seed=1, darkest=0)
+    explainer = Explainer(folder, cover="image")
+    assert hits([explainer(image) for image in images], boxes) >= 10, "it is 0 if windows are grey"
 
 
 @needs_captum
@@ -163,7 +186,7 @@ def test_the_covered_probability_is_that_of_the_covered_image(place_model):
     left, top, right, bottom = explanation.maps["occlusion"].most_important_box
     predictor = Predictor(place_model)
     covered = torch.from_numpy(image).permute(2, 0, 1) / 255
-    covered[:, top:bottom, left:right] = 0.5  # the mean of the preprocessing; the closest 8-bit value is 128
+    covered[:, top:bottom, left:right] = 0.5  # the mean in the preprocessing; the closest 8-bit value is 128
     expected = dict(predictor(covered).top(4))[explanation.label]
     assert explanation.covered_probability == pytest.approx(expected, rel=0.05)
 
@@ -212,9 +235,9 @@ def permuted(tmp_path: Path) -> Path:
 def test_an_image_is_covered_before_its_pixels_are_permuted(permuted):
     image = np.full((SIDE, SIDE, 3), 200, dtype=np.uint8)
     explainer = Explainer(permuted)
-    versions = explainer._versions(torch.ones(3, SIDE, SIDE), 1, 2)[0, 0]
-    assert (versions == 0).sum() == PATCH**2
-    assert not (versions[:PATCH, :PATCH] == 0).all()
+    whole, covered = explainer._versions(torch.randn(3, SIDE, SIDE), 0, 2)[:, 0]
+    assert (whole != covered).sum() == PATCH**2
+    assert not (whole != covered)[:PATCH, :PATCH].all()
     assert explainer(image).maps["occlusion"].values.shape == (4, 4)
 
 
@@ -227,6 +250,8 @@ def test_a_model_that_permutes_pixels_has_no_grad_cam(permuted):
     ("settings", "sentence"),
     [
         ({"methods": ["gradcam"]}, r'no method "gradcam": give occlusion or grad-cam.* Did you mean "grad-cam"\?'),
+        ({"methods": ["grad-cam"], "stride": 2}, "--stride has no effect without --method occlusion"),
+        ({"cover": "grey"}, '--cover grey is not possible: give "model" or "image"'),
         ({"stage": 1}, "--stage has no effect without --method grad-cam"),
         ({"window": 40}, "--window 40 is out of range: it must be from 1 to 16 pixels"),
         ({"speed": "fast"}, "--speed fast is not possible"),

@@ -1,5 +1,6 @@
 """Grad-CAM: maps of all families, their sum, and models without a map."""
 
+import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -11,7 +12,6 @@ from torch import nn
 from mixlab.errors import UserError
 from mixlab.models.contract import height_and_width
 from mixlab.models.davit import DaViT, DaViTConfig
-from mixlab.prediction import grad_cam as module
 from mixlab.prediction.grad_cam import grad_cam_map, split_at_map
 from mixlab.zoo.architecture import architecture, create_model
 
@@ -157,6 +157,6 @@ def test_a_stage_that_does_not_exist_is_an_error():
 
 
 def test_without_captum_the_error_says_how_to_install_it(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "captum.attr", None)
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
     with pytest.raises(UserError, match=r'captum, which is not installed: run `pip install "mixlab\[explain\]"`'):
-        module._layer_grad_cam()
+        split_at_map(tiny("mixer_nano", depth=1), None)

@@ -8,15 +8,18 @@ import torch
 from torch import nn
 
 from mixlab.errors import UserError
-from mixlab.prediction.occlusion import Windows, default_window, log_odds, occlusion_map, place_windows
+from mixlab.prediction.occlusion import Windows, cover_colour, default_window, log_odds, occlusion_map, place_windows
 from mixlab.zoo.architecture import architecture, create_model
 
 needs_captum = pytest.mark.skipif(not find_spec("captum"), reason='needs captum: pip install "mixlab[explain]"')
 
 
-def map_of(model, image, label, windows):
+BLACK = torch.zeros(3, 1, 1)
+
+
+def map_of(model, image, label, windows, colour=BLACK):
     with torch.inference_mode():
-        return occlusion_map(model(windows.covered(image, 0, len(windows) + 1)), label, windows)
+        return occlusion_map(model(windows.covered(image, colour, 0, len(windows) + 1)), label, windows)
 
 
 class LinearModel(nn.Module):
@@ -33,11 +36,12 @@ class LinearModel(nn.Module):
 def test_the_log_odds_of_a_linear_model_fall_by_the_sum_of_the_covered_products():
     weights, image = torch.randn(2, 3, 8, 12), torch.randn(3, 8, 12)
     windows = place_windows((8, 12), window=4, stride=2)
-    products = ((weights[1] - weights[0]) * image).sum(dim=0)
+    colour = torch.randn(3, 1, 1)
+    products = ((weights[1] - weights[0]) * (image - colour)).sum(dim=0)
     expected = torch.stack(
         [products[top:bottom, left:right].sum() for top, bottom in windows.rows for left, right in windows.columns]
     )
-    drops = torch.from_numpy(map_of(LinearModel(weights), image, 1, windows).values)
+    drops = torch.from_numpy(map_of(LinearModel(weights), image, 1, windows, colour).values)
     torch.testing.assert_close(drops.flatten().float(), expected, rtol=1e-4, atol=1e-4)
 
 
@@ -58,7 +62,10 @@ def test_the_map_is_that_of_captum():
     image = torch.randn(3, 16, 16)
     values = map_of(model, image, 2, windows := place_windows((16, 16), window=6, stride=5))
     reference = Occlusion(lambda images: log_odds(model(images), 2)).attribute(
-        image[None], sliding_window_shapes=(3, 6, 6), strides=(3, 5, 5), baselines=0
+        image[None],
+        sliding_window_shapes=(3, 6, 6),
+        strides=(3, 5, 5),
+        baselines=0,
     )
     assert len(windows) == 9
     torch.testing.assert_close(torch.from_numpy(values.pixels()), reference[0, 0].double(), rtol=1e-4, atol=1e-5)
@@ -74,6 +81,12 @@ def test_log_odds_are_not_limited_by_a_probability_that_is_rounded_to_1():
     assert log_odds(torch.tensor([[300.0, 0.0]]), 0).item() == 300
 
 
+def test_the_colour_is_0_after_normalisation_or_the_mean_of_the_image():
+    image = torch.randn(3, 4, 6)
+    assert torch.equal(cover_colour(image, "model"), torch.zeros(3, 1, 1))
+    assert torch.equal(cover_colour(image, "image")[:, 0, 0], image.mean(dim=(1, 2)))
+
+
 @pytest.mark.parametrize(
     ("size", "window", "stride"), [((32, 32), 4, 4), ((30, 20), 8, 8), ((9, 9), 4, 3), ((5, 5), 5, 1)]
 )
@@ -87,10 +100,10 @@ def test_windows_have_the_same_size_and_contain_all_pixels(size, window, stride)
 
 def test_the_first_version_is_the_image_and_the_others_are_covered_in_row_major_order():
     image = torch.ones(3, 4, 6)
-    versions = Windows(((0, 2), (2, 4)), ((0, 3), (3, 6))).covered(image, 0, 5)
+    versions = Windows(((0, 2), (2, 4)), ((0, 3), (3, 6))).covered(image, torch.full((3, 1, 1), 2.0), 0, 5)
     assert torch.equal(versions[0], image)
-    assert versions[2, 0].tolist() == [[1, 1, 1, 0, 0, 0]] * 2 + [[1] * 6] * 2
-    assert versions[3, 0].tolist() == [[1] * 6] * 2 + [[0, 0, 0, 1, 1, 1]] * 2
+    assert versions[2, 0].tolist() == [[1, 1, 1, 2, 2, 2]] * 2 + [[1] * 6] * 2
+    assert versions[3, 0].tolist() == [[1] * 6] * 2 + [[2, 2, 2, 1, 1, 1]] * 2
 
 
 @pytest.mark.parametrize(

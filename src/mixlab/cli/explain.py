@@ -36,6 +36,13 @@ def explain(
     stride: Annotated[
         int | None, typer.Option(help="Pixels from one window to the next. Default: the side of a window.")
     ] = None,
+    cover: Annotated[
+        str | None,
+        typer.Option(
+            help="Colour of a covered window. model: the mean in the preprocessing. image: the mean of the image, for "
+            "dark or bright images. Default: model."
+        ),
+    ] = None,
     stage: Annotated[
         int | None, typer.Option(help="Stage of a DaViT for grad-cam, from 1. Default: the last one.")
     ] = None,
@@ -68,6 +75,7 @@ def explain(
         methods=split_names(method),
         window=window,
         stride=stride,
+        cover=cover,
         stage=stage,
         device=device,
         speed=speed,

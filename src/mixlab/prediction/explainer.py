@@ -29,6 +29,8 @@ from mixlab.prediction.image_input import ImageInput, rgb_array
 from mixlab.prediction.importance_map import ImportanceMap, Method
 from mixlab.prediction.occlusion import (
     BATCH,
+    Cover,
+    cover_colour,
     default_window,
     log_odds,
     occlusion_map,
@@ -79,11 +81,13 @@ class Explainer:
 
     source   the folder of a run, or any other source of weights that `Predictor` accepts
     methods  "occlusion" for every model: the drop in the log-odds of the label, in nats, if a window is covered with
-             the mean colour. "grad-cam" for models with feature maps: the contribution of each place of the feature map
-             to the logit; it needs captum.
+             a neutral colour. "grad-cam" for models with feature maps: the contribution of each place of
+             the feature map to the logit; it needs captum.
     window   the side of a window in pixels; None: the patch of the model, or as many patches that 16 windows or fewer
              are in a row
     stride   pixels from one window to the next; None: the side of a window
+    cover    the colour of a covered window: "model", the mean in the preprocessing; "image", the mean of the image, for
+             images that are dark or bright; None: "model"
     stage    the stage of a DaViT whose map Grad-CAM uses, from 1; None: the last one
     device   as for `Predictor`
     speed    "auto" for the fastest execution in fp32 on this machine if there are many windows, "off" for eager
@@ -104,12 +108,16 @@ class Explainer:
         methods: Sequence[str] = ("occlusion",),
         window: int | None = None,
         stride: int | None = None,
+        cover: str | None = None,
         stage: int | None = None,
         device: str | torch.device | None = None,
         speed: str = "auto",
         log: Callable[[str], None] = _log.info,
     ):
         self.methods = _parse_methods(methods)
+        _require_effect(self.methods, "occlusion", {"--window": window, "--stride": stride, "--cover": cover})
+        _require_effect(self.methods, "grad-cam", {"--stage": stage})
+        self._cover = _parse_cover(cover or "model")
         self.device = pick_device(device)
         pretrained = load_pretrained(source)
         self.classes = class_labels(pretrained, source)
@@ -121,10 +129,8 @@ class Explainer:
                 f"{source} permutes the pixels of its images, so that places of its feature maps are not places of the "
                 "image: use --method occlusion."
             )
-        if stage is not None and "grad-cam" not in self.methods:
-            raise UserError("--stage has no effect without --method grad-cam: leave it out.")
-        self._weights_key = pretrained.weights.key
-        self.model = build_with_weights(pretrained.weights)
+        weights = pretrained.weights
+        self.model = build_with_weights(weights)
         side = default_window(self.model) if window is None else window
         self.windows = place_windows(self._preprocess.image_size, side, side if stride is None else stride)
         self._inference = Inference(
@@ -132,7 +138,7 @@ class Explainer:
             self.device,
             speed=parse_speed(speed),
             precisions=("fp32",),
-            key=lambda: {**self._weights_key, "outputs": "logits"},
+            key=lambda: {**weights.key, "outputs": "logits"},
             log=log,
         )
         self._split = self._split_model(self.model)
@@ -224,7 +230,8 @@ class Explainer:
     def _versions(
         self, image: Float[Tensor, "3 row column"], start: int, end: int
     ) -> Float[Tensor, "version 3 row column"]:
-        versions = self.windows.covered(image, start, min(end, len(self.windows) + 1))
+        colour = cover_colour(image, self._cover)
+        versions = self.windows.covered(image, colour, start, min(end, len(self.windows) + 1))
         return versions if self._preprocess.transform is None else self._preprocess.transform(versions)
 
     def _maps(
@@ -251,6 +258,20 @@ def _parse_methods(methods: Sequence[str]) -> tuple[Method, ...]:
                 f"{did_you_mean(method, get_args(Method))}".rstrip()
             )
     return tuple(method for method in get_args(Method) if method in methods)
+
+
+def _parse_cover(text: str) -> Cover:
+    for cover in get_args(Cover):
+        if text == cover:
+            return cover
+    raise UserError(f'--cover {text} is not possible: give "model" or "image".')
+
+
+def _require_effect(methods: Sequence[Method], method: Method, options: Mapping[str, int | str | None]) -> None:
+    """Raises UserError if an option of `method` is given without it."""
+    for name, value in options.items():
+        if value is not None and method not in methods:
+            raise UserError(f"{name} has no effect without --method {method}: leave it out.")
 
 
 def _channels_first(pixels: UInt8[np.ndarray, "row column 3"]) -> UInt8[Tensor, "3 row column"]:

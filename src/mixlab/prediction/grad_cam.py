@@ -53,8 +53,10 @@ def split_at_map(model: Model, stage: int | None) -> SplitModel:
     model  in evaluation mode and in fp32
     stage  of a DaViT, from 1 to the number of its stages; None: the last one
 
-    Raises UserError if the model has no feature maps that lead to its logits, or no such stage.
+    Raises UserError if the model has no feature maps that lead to its logits, or no such stage, or if captum is not
+    installed.
     """
+    _layer_grad_cam()
     if stage is not None and not isinstance(model, DaViT):
         raise UserError(
             "--stage is only possible for a DaViT, because other models have one feature map: leave it out."
@@ -83,10 +85,7 @@ def _gives(logits: Tensor, split: SplitModel, images: Tensor) -> bool:
 
 
 def grad_cam_map(split: SplitModel, image: Float[Tensor, "1 image_channel height width"], label: int) -> ImportanceMap:
-    """The contribution of each place of the feature map to the logit of class `label`.
-
-    Raises UserError if captum is not installed.
-    """
+    """The contribution of each place of the feature map to the logit of class `label`."""
     values = _layer_grad_cam()(split, split.map).attribute(image, target=label)[0, 0].detach().cpu()
     (height, width), (rows, columns) = image.shape[2:], values.shape
     return ImportanceMap("grad-cam", values.numpy(), equal_spans(height, rows), equal_spans(width, columns))

@@ -1,7 +1,8 @@
 """Occlusion: how much the log-odds of a label fall when a window of the image is covered with a neutral colour.
 
-Zeiler and Fergus 2014, https://arxiv.org/abs/1311.2901 (section 4.2). The colour is the mean in the preprocessing of
-the model, which is 0 after normalisation.
+Zeiler and Fergus 2014, https://arxiv.org/abs/1311.2901 (section 4.2). No colour is neutral in all images. The mean in
+the preprocessing of the model, mostly a grey, is a shape of its own on a dark or a bright image. The mean of the image
+is nearly the colour of an object that fills it.
 
 The quantity is the drop in log-odds, log(p / (1 - p)) with the probability p of the label, in nats, and not the drop in
 probability: near p = 1, all windows would have a drop of almost 0. Log-odds are computed from the logits, without the
@@ -13,6 +14,7 @@ Axes:  version      the image itself, followed by one copy for each window, in r
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -23,6 +25,9 @@ from mixlab.models.contract import height_and_width
 from mixlab.prediction.importance_map import ImportanceMap, Span
 from mixlab.prediction.patches import patch_size
 from mixlab.zoo.architecture import Model
+
+Cover = Literal["model", "image"]
+"""The colour of covered windows: the mean in the preprocessing of the model, or the mean of the image."""
 
 BATCH = 64
 
@@ -41,15 +46,21 @@ class Windows:
         return len(self.rows) * len(self.columns)
 
     def covered(
-        self, image: Float[Tensor, "channel row column"], start: int, end: int
+        self, image: Float[Tensor, "channel row column"], colour: Float[Tensor, "channel 1 1"], start: int, end: int
     ) -> Float[Tensor, "version channel row column"]:
-        """Versions `start` to `end` of a normalised image."""
+        """Versions `start` to `end` of an image. `image` and the `colour` of covered windows are normalised."""
         versions = image[None].repeat(end - start, 1, 1, 1)
         for version, index in zip(versions, range(start, end), strict=True):
             if index:
                 row, column = divmod(index - 1, len(self.columns))
-                version[:, slice(*self.rows[row]), slice(*self.columns[column])] = 0
+                version[:, slice(*self.rows[row]), slice(*self.columns[column])] = colour
         return versions
+
+
+def cover_colour(image: Float[Tensor, "channel row column"], cover: Cover) -> Float[Tensor, "channel 1 1"]:
+    """The normalised colour of covered windows of a normalised image."""
+    mean = image.mean(dim=(1, 2), keepdim=True)
+    return mean if cover == "image" else torch.zeros_like(mean)
 
 
 def place_windows(image_size: tuple[int, int], window: int, stride: int) -> Windows:
