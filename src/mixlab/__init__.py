@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mixlab.prediction.explainer import Explainer
     from mixlab.prediction.predictor import Predictor
     from mixlab.weights.load import load
     from mixlab.zoo.architecture import create_model
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ["Predictor", "card", "create_model", "list_models", "load", "trust_code"]
+__all__ = ["Explainer", "Predictor", "card", "create_model", "list_models", "load", "trust_code"]
 
 _HOMES = {
+    "Explainer": "mixlab.prediction.explainer",
     "Predictor": "mixlab.prediction.predictor",
     "card": "mixlab.zoo.cards",
     "create_model": "mixlab.zoo.architecture",

@@ -19,6 +19,7 @@ _PACKAGES = (
     "torchvision",
     "timm",
     "accelerate",
+    "captum",
     "einops",
     "numpy",
     "pillow",
