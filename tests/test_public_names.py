@@ -38,10 +38,11 @@ def test_importing_mixlab_loads_neither_torch_nor_numpy() -> None:
     [
         mixlab.load,
         mixlab.Predictor,
+        mixlab.Explainer,
         mixlab.trust_code,
         lambda path: mixlab.create_model(f"py:{path}:Net"),
     ],
-    ids=["load", "Predictor", "trust_code", "create_model"],
+    ids=["load", "Predictor", "Explainer", "trust_code", "create_model"],
 )
 def test_a_path_that_the_system_refuses_is_a_user_error(use_path: Callable[[str], Any]) -> None:
     with pytest.raises(UserError, match=r"^x{300} can't be accessed: its name is too long: choose a shorter one\.$"):
