@@ -117,7 +117,7 @@ class Explainer:
         self.methods = _parse_methods(methods)
         _require_effect(self.methods, "occlusion", {"--window": window, "--stride": stride, "--cover": cover})
         _require_effect(self.methods, "grad-cam", {"--stage": stage})
-        self._cover = _parse_cover(cover or "model")
+        self.cover = _parse_cover(cover or "model")
         self.device = pick_device(device)
         pretrained = load_pretrained(source)
         self.classes = class_labels(pretrained, source)
@@ -230,7 +230,7 @@ class Explainer:
     def _versions(
         self, image: Float[Tensor, "3 row column"], start: int, end: int
     ) -> Float[Tensor, "version 3 row column"]:
-        colour = cover_colour(image, self._cover)
+        colour = cover_colour(image, self.cover)
         versions = self.windows.covered(image, colour, start, min(end, len(self.windows) + 1))
         return versions if self._preprocess.transform is None else self._preprocess.transform(versions)
 

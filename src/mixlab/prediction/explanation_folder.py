@@ -54,6 +54,7 @@ class ExplanationFolder:
             "schema": SCHEMA,
             "model": source,
             "image_size": list(explainer.image_size),
+            "cover": explainer.cover,
             "plan": explainer.plan.to_dict(),
             "environment": environment,
             "images": self._images,
