@@ -103,7 +103,18 @@ def test_every_family_can_be_published(published, model, for_timm):
     assert ('pip install "mixlab[baselines]"' in card) == (model in ("vit_nano", "resnet_nano"))
     assert ("architecture" in json.loads((folder / "config.json").read_text())) == for_timm
     assert (metadata(card)["library_name"] == "timm") == for_timm
-    assert ("timm and transformers can't use this model: timm has no " in card) == (not for_timm)
+    assert ("timm and transformers can't use this model: timm " in card) == (not for_timm)
+
+
+@pytest.mark.parametrize(
+    "path", ["variant:untied_mixer:token_weights=grouped:channel_weights=shared", "py:mine.py:mine"]
+)
+def test_a_network_of_mixlab_or_your_own_can_be_published(published, here, path):
+    (here / "mine.py").write_text("from mixlab.models.mixer import Mixer as mine, MixerConfig\n")
+    folder = published(f"{path}:patch_size=8:channels=8:token_hidden=8:channel_hidden=8:depth=1")
+    card = (folder / "README.md").read_text()
+    assert "timm does not have this network." in card and str(here) not in card
+    assert (folder / "architecture.py").exists() == path.startswith("py:")
 
 
 def test_a_folder_whose_preprocessing_timm_lacks_is_not_for_timm(published):

@@ -206,8 +206,8 @@ def test_a_model_that_timm_can_not_compute_is_described(name, fields, sentence):
 def test_networks_that_only_mixlab_builds_are_not_in_timm():
     pytest.importorskip("timm", reason=NO_TIMM)
     residual = Weights("timm", architecture("resnet_nano").config, {})
-    assert exact_timm_architecture(residual) == "timm has no cifar_resnet."
-    assert exact_timm_architecture(Weights("variant:metaformer", {}, {})) == "timm has no variant:metaformer."
+    for weights in (residual, Weights("variant:metaformer", {}, {}), Weights("py:/home/me/mine.py:Mine", {}, {})):
+        assert exact_timm_architecture(weights) == "timm does not have this network."
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from mixlab.export.publication import Publication
 from mixlab.report.numbers import interval, number
 from mixlab.report.table import render
 from mixlab.weights.timm_preprocess import TimmPreprocess
+from mixlab.zoo import user_code
 
 _KINDS = {"mixer": "an MLP-Mixer", "convmixer": "a ConvMixer", "davit": "a DaViT", "timm": "a timm model"}
 _METRICS = {"top1": "accuracy", "top5": "accuracy", "balanced_accuracy": "balanced_accuracy", "macro_f1": "f1"}
@@ -93,7 +94,9 @@ def _metadata(publication: Publication) -> str:
         library_name="timm" if opens_in_timm else "mixlab",
         pipeline_tag="image-classification",
         license=publication.licence,
-        tags=list(dict.fromkeys(["mixlab", family, *(("timm", "transformers") if opens_in_timm else ())])),
+        tags=list(
+            dict.fromkeys(["mixlab", family.partition(":")[0], *(("timm", "transformers") if opens_in_timm else ())])
+        ),
         metrics=sorted({_METRICS[metric.key] for metric in evaluated.summary if metric.key in _METRICS}),
         model_name=model,
         eval_results=results,
@@ -106,9 +109,17 @@ def _description(publication: Publication) -> str:
     classes = publication.pretrained.classes
     listed = f": {', '.join(classes)}" if len(classes) <= _MAX_LISTED_CLASSES else ", listed in config.json"
     return (
-        f"{publication.run.config['model']} is {_KINDS[publication.pretrained.weights.family]} with "
+        f"{publication.run.config['model']} is {_kind(publication.pretrained.weights.family)} with "
         f"{number(publication.parameters, 0)} parameters. An image of {height}x{width} pixels takes "
         f"{number(publication.macs, 0)} multiply-accumulates. The model has {len(classes)} classes{listed}."
+    )
+
+
+def _kind(family: str) -> str:
+    return (
+        f"a network with its code in {user_code.COPY}"
+        if family.startswith("py:")
+        else _KINDS.get(family, f"a {family}")
     )
 
 
@@ -176,8 +187,8 @@ def _same_outputs(preprocess: Preprocess) -> str:
     if TimmPreprocess(preprocess).same_pixels:
         return f"Both give the labels and probabilities of mixlab. {files}"
     return (
-        "Both give the labels and probabilities of mixlab, except for images that they resize to a width or height that"
-        f" differs by one pixel before the crop: their probabilities differ slightly. {files}"
+        "Both give the labels and probabilities of mixlab for most square images. Other images are resized to a width "
+        f"or height that can differ by a pixel before the crop, which changes the probabilities slightly. {files}"
     )
 
 

@@ -101,7 +101,7 @@ def exact_timm_architecture(weights: Weights) -> TimmArchitecture | str:
     if architecture := timm_architecture(weights):
         return architecture
     if family not in _SIZE_FIELDS:
-        return f"timm has no {config['name'] if family == 'timm' else family}."
+        return "timm does not have this network."
     size = ", ".join(f"{field}={_plain(config[field])}" for field in _SIZE_FIELDS[family])
     return f"timm has no {family} with {size}, and its functions take no other size than their own."
 

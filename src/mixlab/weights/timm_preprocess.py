@@ -33,7 +33,7 @@ class TimmPreprocess:
     def same_pixels(self) -> bool:
         """Whether timm gives the model the same pixels as mixlab for decoded images of every size.
 
-        Otherwise the sides of a resized image can differ by one pixel before it is cropped.
+        Otherwise the sides of a resized image can differ by a pixel before it is cropped, in narrow images by more.
         """
         if self.preprocess.resize == "stretch":
             return True
