@@ -84,10 +84,11 @@ def image_files(folder: Path) -> dict[str, Path]:
 
 
 def probabilities_in_timm(folder: Path, image: Image.Image) -> np.ndarray:
-    import timm
+    from timm import create_model
+    from timm.data import create_transform, resolve_model_data_config
 
-    model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
-    transform: Any = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+    model = create_model(f"local-dir:{folder}", pretrained=True).eval()
+    transform: Any = create_transform(**resolve_model_data_config(model))
     with torch.inference_mode():
         return model(transform(image.convert("RGB"))[None]).softmax(-1)[0].numpy()
 
