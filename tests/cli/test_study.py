@@ -91,6 +91,7 @@ def test_the_options_of_a_study_are_the_fields_of_its_settings_with_their_help(r
         *("--" + field.name.replace("_", "-") for field in fields(settings)),
         "--format",
         "--out",
+        "--speed",
     ]
     for field in fields(settings):
         assert field.metadata["help"] in out
@@ -173,14 +174,16 @@ def test_a_dry_run_prints_the_costs_and_trains_nothing(run, pets):
     ("options", "arm"),
     [(("dual-attention", "--image-size", "32", "--window", "2"), "channel only"),
      (("tying", "--image-size", "8"), "token MLP per channel, channel MLP per place, matched"),
+     (("resolution",), "exact, 32 px, fine-tuned"),
+     (("transfer", "--shots", "4", "--seeds", "2", "--data", "digits"), "linear probe"),
      pytest.param(("patches", "--rates", "0.01", "--batch", "2", "--image-size", "8", "--patch-size", "4", "--widths",
                    "32", "--parameters", "80000", "--macs", "320000", "--tolerance", "5"),
                   "depthwise, convolutions, pyramid, many images, rate 0.01", marks=pytest.mark.long)],
 )  # fmt: skip
 def test_a_dry_run_lists_the_arms_of_a_study(options, arm, run, pets):
-    ended = run(
-        "study", *options, "--data", f"folder:{pets}", "--epochs", "1", "--speed", "off", "--dry-run", "--quiet"
-    )
+    name, *settings = options
+    dry_run = ("--epochs", "1", "--speed", "off", "--dry-run", "--quiet")
+    ended = run("study", name, "--data", f"folder:{pets}", *settings, *dry_run)
     assert ended.status == 0
     assert arm in ended.out and "About" in ended.out
     assert not Path("runs").exists()

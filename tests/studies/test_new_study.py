@@ -22,7 +22,7 @@ from mixlab.files import write_json
 from mixlab.runs.folder import Run
 from mixlab.runs.history import read_history
 from mixlab.speed.plan import Plan
-from mixlab.studies.arms import run_study, train_arms
+from mixlab.studies.arms import plan_arms, run_study
 from mixlab.studies.arms_result import ArmsResult
 from mixlab.studies.result import study_page
 from mixlab.training import step
@@ -215,7 +215,7 @@ def tuned(request: pytest.FixtureRequest, runs: dict[str, list[Run]], dataset: D
     changes = WAYS[request.param]
     start = {"weights": str(before.path)} | changes.get("initialization", {})
     recipe = parse_training_recipe(before.recipe | {"seed": 5} | changes | {"initialization": start}, "tuning")
-    return train_arms({"tuned": [recipe]}, dataset, log=silent, quiet=True)["tuned"][0]
+    return plan_arms({"tuned": [recipe]}, dataset, silent).train(log=silent, quiet=True).runs["tuned"][0]
 
 
 def test_the_folder_of_a_fine_tuned_run_is_enough_to_reproduce_its_weights(tuned, tmp_path):

@@ -1,8 +1,9 @@
 """The resolution study from end to end on twenty images, and its tables for given scores."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from mixlab.data.dataset import Dataset
 from mixlab.models.mixer import Mixer, MixerConfig
 from mixlab.report.table import render
 from mixlab.studies import resolution as study
+from mixlab.studies.arms import plan_arms, run_study
 from mixlab.studies.arms_result import ArmsResult
 from mixlab.studies.resolution import Settings, constant_image_difference
 from mixlab.studies.result import study_page
@@ -39,8 +41,12 @@ TUNED = ["exact, 32 px, fine-tuned", "resampled, 32 px, fine-tuned", "resampled,
 TRAININGS = 9  # per seed
 
 
+def silent(sentence: str) -> None:
+    pass
+
+
 def studied(dataset: Dataset) -> ArmsResult:
-    return study.run(dataset, SETTINGS, quiet=True, log=lambda sentence: None)
+    return run_study(study, dataset, SETTINGS, quiet=True, log=silent)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +78,21 @@ def test_finished_trainings_and_plans_are_taken_from_the_store(result, jobs, lab
     assert laboratory.started == []
     assert again.plans == result.plans
     assert again.arms == result.arms
+
+
+def test_all_arms_are_planned_together_before_anything_is_trained(result, laboratory, shades, monkeypatch, tmp_path):
+    def costs() -> dict[Any, Mapping[str, Any]]:
+        return {row["arm"]: row for row in plan_arms(study.arms(shades, SETTINGS), shades, silent).costs().rows}
+
+    assert {row["missing"] for row in costs().values()} == {0}
+    monkeypatch.setenv("MIXLAB_RUNS", str(tmp_path))
+    started = len(laboratory.started)
+    rows = costs()
+    assert {row["missing"] for row in rows.values()} == {2, 2 * TRAININGS}
+    exact, scratch = rows["exact, 32 px, fine-tuned"], rows["from scratch, 32 px, 1 epoch"]
+    assert exact["steps"] == scratch["steps"] and exact["macs"] > 1.5 * scratch["macs"]
+    assert len(laboratory.started) == started and list(tmp_path.iterdir()) == []
+    assert list(result.plans) == ["all trainings"]
 
 
 def test_exact_resizing_has_more_macs_and_preserves_the_logits_of_a_constant_image(result):
@@ -110,7 +131,7 @@ def test_training_images_are_balanced_and_all_test_images_are_used(jobs, shades)
 
 def test_the_number_of_images_is_rounded_to_the_classes_and_limited_to_those_available(shades):
     def images(count: int) -> int:
-        recipe = study._recipe(shades, replace(SETTINGS, images=count), seed=0, image_size=16, epochs=1)
+        recipe = study._recipe(shades, replace(SETTINGS, images=count), image_size=16, epochs=1, seed=0)
         return len(resolve(recipe, shades, torch.device("cpu")).dataset.splits["train"])
 
     assert (images(21), images(10_000)) == (20, 40 + 12)

@@ -10,6 +10,7 @@ from mixlab.data.dataset import Dataset, Split
 from mixlab.errors import UserError
 from mixlab.report.table import render
 from mixlab.studies import transfer as study
+from mixlab.studies.arms import run_study
 from mixlab.studies.arms_result import ArmsResult
 from mixlab.studies.result import study_page
 from mixlab.studies.transfer import AS_LONG, LONGER, PRETRAINED, PROBE, TUNED, Settings, class_splits
@@ -45,13 +46,13 @@ def colours() -> Dataset:
 @pytest.fixture(scope="module")
 def result(laboratory, colours: Dataset) -> ArmsResult:
     laboratory.datasets["colours"] = colours
-    return study.run(colours, SETTINGS, quiet=True, log=silent)
+    return run_study(study, colours, SETTINGS, quiet=True, log=silent)
 
 
 @pytest.fixture(scope="module")
 def jobs(result: ArmsResult, laboratory) -> dict[str, list[Job]]:
     """The jobs with steps by arm, one for each class split."""
-    names = (PRETRAINED, TUNED, AS_LONG, LONGER)
+    names = (PRETRAINED, AS_LONG, LONGER, TUNED)
     return {name: laboratory.jobs[2 * place : 2 * place + 2] for place, name in enumerate(names)}
 
 
@@ -85,7 +86,7 @@ def test_known_and_new_classes_are_disjoint_and_all_arms_use_the_same_few_images
 
 
 def test_fine_tuning_starts_from_the_pretrained_body_and_a_zero_head_with_a_quarter_of_the_rate(jobs):
-    (before, *_), (tuned, *_), (scratch, *_), (longer, *_) = jobs.values()
+    before, tuned, scratch, longer = (jobs[name][0] for name in (PRETRAINED, TUNED, AS_LONG, LONGER))
     assert [job.weights is not None for job in (before, tuned, scratch, longer)] == [False, True, False, False]
     assert not tuned.weights.tensors["head.weight"].any()
     assert tuned.recipe.optimizer.learning_rate == scratch.recipe.optimizer.learning_rate / 4
@@ -103,9 +104,17 @@ def test_the_linear_probe_is_selected_on_a_quarter_of_the_few_images(result, pro
 def test_finished_trainings_are_taken_from_the_store(result, jobs, laboratory, colours, monkeypatch):
     laboratory.started.clear()
     monkeypatch.delattr(autotune, "time_job")
-    again = study.run(colours, SETTINGS, quiet=True, log=silent)
+    again = run_study(study, colours, SETTINGS, quiet=True, log=silent)
     assert laboratory.started == []
     assert again.arms == result.arms
+
+
+def test_the_methods_paragraph_says_what_was_trained_on_which_classes(result):
+    assert result.methods.startswith(
+        "In each of 2 random splits of the classes of colours into known and new ones, davit_nano was pre-trained for "
+        "1 step on 16 images of the known classes. The new classes were learned from 4 images of each: by fine-tuning "
+        "for 1 step, by a linear probe on frozen features, and from scratch for 1 and 5 steps."
+    )
 
 
 def test_every_claim_compares_a_transfer_with_a_model_from_scratch(result):

@@ -6,11 +6,12 @@ A study separates what is trained from what is concluded:
     planned.costs()                                                    # trainings, hours, disk; nothing is trained
     result = study.conclude(planned.train(log=log, quiet=False), settings)
 
-All arms have one compute mode, and finished trainings come from the store.
+An arm can start from the weights of another one, as fine-tuning does (initial_weights.py). All arms have one compute
+mode, and finished trainings come from the store.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -36,6 +37,7 @@ from mixlab.runs.store import finished_run
 from mixlab.speed.inference import Inference
 from mixlab.stats.intervals import mean_interval
 from mixlab.studies.arms_result import Arm, ArmsResult
+from mixlab.studies.initial_weights import arm_before, started_job, with_stand_ins
 from mixlab.studies.methods import data_references, model_references, trainings_text
 from mixlab.studies.result import StudyResult
 from mixlab.training.job import Job
@@ -74,18 +76,37 @@ class TrainingStudy(Protocol[Result]):
 
 @dataclass(frozen=True)
 class PlannedArms:
-    """The trainings of every arm, with their plan."""
+    """The recipes of every arm, and their trainings with their plans.
+
+    planned  random values stand in for initial weights that are those of another arm
+    """
 
     dataset: Dataset
-    trainings: Mapping[str, Sequence[Training]]
+    recipes: Arms
+    planned: Mapping[str, Sequence[Training]]
+
+    @property
+    def trainings(self) -> dict[str, list[Training]]:
+        """The trainings of every arm, which start from the weights of other arms as soon as these are trained."""
+        return {name: self._of_arm(name) for name in self.recipes}
+
+    def _of_arm(self, name: str) -> list[Training]:
+        return [self._training(name, repetition) for repetition in range(len(self.recipes[name]))]
+
+    def _training(self, name: str, repetition: int) -> Training:
+        recipe, planned = self.recipes[name][repetition], self.planned[name][repetition]
+        before = arm_before(recipe)
+        weights = None if before is None else finished_run(self.planned[before][repetition].folder)
+        return planned if weights is None else replace(planned, job=started_job(recipe, weights, self.dataset))
 
     def costs(self) -> Table:
         """The number of trainings, the estimated hours and the disk space of each arm that are not in the store yet."""
-        rows = [_cost(name, of_arm) for name, of_arm in self.trainings.items()]
+        trainings = self.trainings
+        rows = [_cost(name, of_arm) for name, of_arm in trainings.items()]
         total: dict[str, Cell] = {"arm": "total"}
         for key in ("trainings", "missing", "hours", "disk"):
             total[key] = sum(row[key] for row in rows)
-        every = [training for of_arm in self.trainings.values() for training in of_arm]
+        every = [training for of_arm in trainings.values() for training in of_arm]
         concurrent = max(training.concurrent for training in every)
         seconds = estimated_seconds(training for training in every if finished_run(training.folder) is None)
         columns = [
@@ -105,11 +126,17 @@ class PlannedArms:
         return Table(f"Trainings on {self.dataset.name}", columns, [*rows, total], notes)
 
     def train(self, *, log: Log, quiet: bool) -> "TrainedArms":
-        """Train what is not in the store."""
-        order = [(name, training) for name, of_arm in self.trainings.items() for training in of_arm]
-        runs = dict(run_all([training for _, training in order], log=log, quiet=quiet))
-        by_arm = {name: [runs[index] for index, (arm, _) in enumerate(order) if arm == name] for name in self.trainings}
-        return TrainedArms(self.dataset, self.trainings, by_arm, log)
+        """Train what is not in the store: the arms with random initial weights, then those that start from others."""
+        later = [name for name, recipes in self.recipes.items() if any(map(arm_before, recipes))]
+        trainings = dict(self.planned)
+        runs: dict[str, list[Run]] = {name: [] for name in self.recipes}
+        for names in ([name for name in self.recipes if name not in later], later):
+            trainings |= {name: self._of_arm(name) for name in names}
+            order = [(name, training) for name in names for training in trainings[name]]
+            finished = dict(run_all([training for _, training in order], log=log, quiet=quiet))
+            for index, (name, _) in enumerate(order):
+                runs[name].append(finished[index])
+        return TrainedArms(self.dataset, trainings, runs, log)
 
 
 @dataclass(frozen=True)
@@ -154,7 +181,7 @@ class TrainedArms:
         seconds = [_training_seconds(run) for of_arm in self.runs.values() for run in of_arm]
         concurrent = max(training.concurrent for of_arm in self.trainings.values() for training in of_arm)
         given: dict[str, Any] = {
-            "arms": tuple(self.arm(name) for name in self.runs),
+            "arms": fields.pop("arms", None) or tuple(self.arm(name) for name in self.runs),
             "columns": (Column("macs", "MACs", "M", digits=1), Column("steps", "steps")),
             "recipes": {name: run.recipe for name, run in firsts.items()},
             "plans": _distinct_plans(firsts),
@@ -204,19 +231,16 @@ def plan_arms(arms: Arms, dataset: Dataset, log: Log, *, speed: str = "auto") ->
 
     Raises UserError if a model does not fit the images, or a recipe the data.
     """
-    order = [(name, recipe) for name, recipes in arms.items() for recipe in recipes]
-    recipes = [recipe.model_copy(update={"speed": "off"}) if speed == "off" else recipe for _, recipe in order]
-    _require_image_sizes(recipes)
-    trainings = plan_trainings(recipes, dataset, pick_device(), log)
+    if speed == "off":
+        arms = {name: list(map(_without_speed, recipes)) for name, recipes in arms.items()}
+    _require_image_sizes([recipe for recipes in arms.values() for recipe in recipes])
+    with with_stand_ins(arms, dataset) as complete:
+        order = [(name, recipe) for name, recipes in complete.items() for recipe in recipes]
+        trainings = plan_trainings([recipe for _, recipe in order], dataset, pick_device(), log)
     planned: dict[str, list[Training]] = {name: [] for name in arms}
     for (name, _), training in zip(order, trainings, strict=True):
         planned[name].append(training)
-    return PlannedArms(dataset, planned)
-
-
-def train_arms(arms: Arms, dataset: Dataset, *, log: Log, quiet: bool) -> dict[str, list[Run]]:
-    """Train the recipes of every arm, all in one compute mode, and return the finished runs in the same order."""
-    return {name: list(runs) for name, runs in plan_arms(arms, dataset, log).train(log=log, quiet=quiet).runs.items()}
+    return PlannedArms(dataset, arms, planned)
 
 
 def run_study(
@@ -235,6 +259,11 @@ def correct_answers(run: Run, dataset: Dataset) -> Bool[np.ndarray, " image"]:
 def correct_of(pretrained: Pretrained, dataset: Dataset) -> Bool[np.ndarray, " image"]:
     """Whether a model classifies each test image of its classes correctly, in fp32."""
     return _evaluate(pretrained, _with_classes(pretrained, dataset)).correct
+
+
+def _without_speed(recipe: Recipe | LinearProbeRecipe) -> Recipe | LinearProbeRecipe:
+    """The recipe with `speed = "off"`, if it has steps."""
+    return recipe if isinstance(recipe, LinearProbeRecipe) else recipe.model_copy(update={"speed": "off"})
 
 
 def _require_image_sizes(recipes: Sequence[Recipe | LinearProbeRecipe]) -> None:

@@ -5,8 +5,8 @@ with the model at 16 px, with and without the same fine-tuning, and with models 
 for as many epochs as the fine-tuning and for as many epochs as training and fine-tuning together.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,18 +14,18 @@ from jaxtyping import Bool
 
 from mixlab.data.augmentation.augment import Augmentation
 from mixlab.data.dataset import Dataset
-from mixlab.measure import machine
 from mixlab.models.contract import height_and_width
 from mixlab.report.table import Column
 from mixlab.report.text import pluralize
-from mixlab.runs.folder import Run
+from mixlab.stats.estimate import Estimate
 from mixlab.stats.paired import crossed_interval
-from mixlab.studies.arms import correct_of, train_arms
+from mixlab.studies.arms import Arms, TrainedArms, correct_of
 from mixlab.studies.arms_result import Arm, ArmsResult
+from mixlab.studies.initial_weights import weights_of
 from mixlab.studies.result import Claim
 from mixlab.training.recipes.schema import Initialization, Optimizer, Recipe, Schedule, Subset
 from mixlab.weights.adapt import Resize
-from mixlab.weights.load import Pretrained, build_with_weights, load_pretrained
+from mixlab.weights.load import build_with_weights, load_pretrained
 from mixlab.zoo.architecture import Model
 
 COST = "5 trainings of 10 epochs, and 40 of 1 to 11 epochs"
@@ -55,6 +55,11 @@ def tuned(way: Resize, size: int) -> str:
     return f"{way}, {size} px, fine-tuned"
 
 
+def from_scratch(size: int, epochs: int) -> str:
+    """The name of the arm from scratch."""
+    return f"from scratch, {size} px, {pluralize(epochs, 'epoch')}"
+
+
 CLAIMS = tuple(
     Claim(
         statement=f"Fine-tuning at {size} px ({way}) is better than the same fine-tuning at {SMALL} px.",
@@ -67,49 +72,31 @@ CLAIMS = tuple(
 )
 
 
-def run(dataset: Dataset, settings: Settings, *, quiet: bool, log: Callable[[str], None]) -> ArmsResult:
-    """Train, resize, fine-tune and evaluate with every seed."""
-    seeds, first, after = range(settings.seeds), settings.epochs, settings.tuning_epochs
-    scratch = {
-        f"from scratch, {size} px, {pluralize(epochs, 'epoch')}": [
-            _recipe(dataset, settings, seed, size, epochs) for seed in seeds
-        ]
-        for size in (LARGE, BETWEEN)
-        for epochs in dict.fromkeys((after, first + after))
+def arms(dataset: Dataset, settings: Settings) -> Arms:
+    """The first training, the fine-tunings that start from it, and models from scratch."""
+    sizes: dict[str, tuple[Resize | None, int]] = {TRAINED_FURTHER: (None, SMALL)}
+    sizes |= {tuned(way, size): (way, size) for way, size in WAYS}
+    recipes = {UNCHANGED: partial(_recipe, dataset, settings, SMALL, settings.epochs)}
+    recipes |= {name: partial(_tuning, dataset, settings, way, size) for name, (way, size) in sizes.items()}
+    recipes |= {
+        from_scratch(size, epochs): partial(_recipe, dataset, settings, size, epochs)
+        for size, epochs in _scratch(settings)
     }
-    before_name = "before"
-    started = {before_name: [_recipe(dataset, settings, seed, SMALL, first) for seed in seeds], **scratch}
-    runs = train_arms(started, dataset, log=log, quiet=quiet)
-    before = runs.pop(before_name)
-    sizes = {TRAINED_FURTHER: (None, SMALL), **{tuned(way, size): (way, size) for way, size in WAYS}}
-    after_change = {
-        name: [_tuning(dataset, settings, run, seed, way, size) for seed, run in enumerate(before)]
-        for name, (way, size) in sizes.items()
-    }
-    runs |= train_arms(after_change, dataset, log=log, quiet=quiet)
-    models: dict[str, list[Pretrained]] = {UNCHANGED: [load_pretrained(run.path) for run in before]}
-    for way, size in WAYS:
-        models[not_tuned(way, size)] = [load_pretrained(run.path, image_size=size, resize=way) for run in before]
-    models |= {name: [load_pretrained(run.path) for run in arm_runs] for name, arm_runs in runs.items()}
-    arms, resized = [], [not_tuned(way, size) for way, size in WAYS]
-    for name, arm_models in models.items():
-        arms.append(_arm(name, arm_models, models[UNCHANGED], dataset, resized=name in resized))
-        log(f"{name}: {', '.join(f'{score:.1f}' for score in arms[-1].scores)} %")
-    order = [
-        UNCHANGED,
-        TRAINED_FURTHER,
-        *(name(way, size) for way, size in WAYS for name in (not_tuned, tuned)),
-        *scratch,
-    ]
-    by_name = {arm.name: arm for arm in arms}
-    return ArmsResult(
+    return {name: [recipe(seed) for seed in range(settings.seeds)] for name, recipe in recipes.items()}
+
+
+def conclude(trained: TrainedArms, settings: Settings) -> ArmsResult:
+    """All trained arms, and the first training after a change of the size without fine-tuning."""
+    found = {name: _trained_arm(trained, name) for name in trained.runs}
+    found |= {not_tuned(way, size): _resized_arm(trained, way, size) for way, size in WAYS}
+    scratch = [from_scratch(size, epochs) for size, epochs in _scratch(settings)]
+    order = [UNCHANGED, TRAINED_FURTHER, *(name(*way) for way in WAYS for name in (not_tuned, tuned)), *scratch]
+    return trained.result(
         title="How does a change of the image size affect the accuracy of a Mixer?",
         command="mixlab study resolution",
-        data=dataset.name,
         settings=settings,
-        arms=tuple(by_name[name] for name in order),
         claims=CLAIMS,
-        environment=machine.describe(),
+        arms=tuple(found[name] for name in order),
         top1_interval="seeds and test images",
         pairs=(
             (tuned("exact", LARGE), tuned("resampled", LARGE)),
@@ -122,17 +109,20 @@ def run(dataset: Dataset, settings: Settings, *, quiet: bool, log: Callable[[str
             *(
                 f"{arm.name}: the logits of a constant image change by {np.mean(arm.details['constant_image']):.2g} % "
                 "(mean over seeds)."
-                for arm in arms
+                for arm in found.values()
                 if "constant_image" in arm.details
             ),
         ),
-        facts={"Evaluated in": "fp32"},
-        recipes={"the first training": before[0].recipe, "fine-tuning": runs[tuned("exact", LARGE)][0].recipe},
-        plans={"all trainings": before[0].plan},
     )
 
 
-def _recipe(dataset: Dataset, settings: Settings, seed: int, image_size: int, epochs: int) -> Recipe:
+def _scratch(settings: Settings) -> list[tuple[int, int]]:
+    """The sizes and epochs of the models from scratch."""
+    after = settings.tuning_epochs
+    return [(size, epochs) for size in (LARGE, BETWEEN) for epochs in (after, settings.epochs + after)]
+
+
+def _recipe(dataset: Dataset, settings: Settings, image_size: int, epochs: int, seed: int) -> Recipe:
     per_class = max(settings.images // len(dataset.classes), 1)
     return Recipe(
         model="mixer_nano",
@@ -149,25 +139,39 @@ def _recipe(dataset: Dataset, settings: Settings, seed: int, image_size: int, ep
     )
 
 
-def _tuning(dataset: Dataset, settings: Settings, before: Run, seed: int, way: Resize | None, size: int) -> Recipe:
+def _tuning(dataset: Dataset, settings: Settings, way: Resize | None, size: int, seed: int) -> Recipe:
     """The recipe of the fine-tuning, with a quarter of the learning rate."""
-    recipe = _recipe(dataset, settings, seed, size, settings.tuning_epochs)
+    recipe = _recipe(dataset, settings, size, settings.tuning_epochs, seed)
     slower = recipe.optimizer.model_copy(update={"learning_rate": recipe.optimizer.learning_rate / 4})
-    weights = Initialization(weights=str(before.path), resize=way, head="keep")
+    weights = Initialization(weights=weights_of(UNCHANGED), resize=way, head="keep")
     return recipe.model_copy(update={"optimizer": slower, "initialization": weights})
 
 
-def _arm(name: str, models: list[Pretrained], before: list[Pretrained], dataset: Dataset, *, resized: bool) -> Arm:
-    correct: Bool[np.ndarray, "seed image"] = np.stack([correct_of(model, dataset) for model in models])
-    macs = models[0].weights.architecture.macs
-    details: dict[str, object] = {"macs": macs, "image_size": models[0].weights.config["image_size"]}
-    if resized:
-        details["constant_image"] = [
-            constant_image_difference(build_with_weights(a.weights), build_with_weights(b.weights))
-            for a, b in zip(before, models, strict=True)
-        ]
-    top1 = replace(crossed_interval(correct), n=len(models))
-    return Arm(name, tuple(100 * correct.mean(axis=1)), top1, {"macs": macs / 1e6}, details)
+def _trained_arm(trained: TrainedArms, name: str) -> Arm:
+    """The arm with an interval over seeds and test images."""
+    correct = np.concatenate([predictions.correct for predictions in trained.predictions(name)])
+    arm = trained.arm(name)
+    image_size = trained.trainings[name][0].job.architecture.image_size
+    return replace(arm, top1=_top1(correct), details={**arm.details, "image_size": image_size})
+
+
+def _resized_arm(trained: TrainedArms, way: Resize, size: int) -> Arm:
+    """The first training at another size, without fine-tuning."""
+    before = [load_pretrained(run.path) for run in trained.runs[UNCHANGED]]
+    models = [load_pretrained(run.path, image_size=size, resize=way) for run in trained.runs[UNCHANGED]]
+    correct = np.stack([correct_of(model, trained.dataset) for model in models])
+    name, scores, macs = not_tuned(way, size), tuple(100 * correct.mean(axis=1)), models[0].weights.architecture.macs
+    trained.log(f"{name}: {', '.join(f'{score:.1f}' for score in scores)} %")
+    changes = [
+        constant_image_difference(build_with_weights(a.weights), build_with_weights(b.weights))
+        for a, b in zip(before, models, strict=True)
+    ]
+    details = {"macs": macs, "image_size": size, "constant_image": changes}
+    return Arm(name, scores, _top1(correct), {"macs": macs / 1e6}, details)
+
+
+def _top1(correct: Bool[np.ndarray, "seed image"]) -> Estimate:
+    return replace(crossed_interval(correct), n=len(correct))
 
 
 def constant_image_difference(before: Model, after: Model) -> float:

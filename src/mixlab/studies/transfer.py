@@ -6,6 +6,7 @@ fine-tuning, with a linear probe, and from scratch.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from math import comb
 from typing import Any
 
@@ -13,12 +14,10 @@ import numpy as np
 
 from mixlab.data.dataset import Dataset
 from mixlab.errors import UserError
-from mixlab.measure import machine
-from mixlab.report.table import Column
-from mixlab.runs.folder import Run
-from mixlab.stats.intervals import mean_interval
-from mixlab.studies.arms import correct_answers, train_arms
-from mixlab.studies.arms_result import Arm, ArmsResult
+from mixlab.report.text import pluralize
+from mixlab.studies.arms import Arms, TrainedArms
+from mixlab.studies.arms_result import ArmsResult
+from mixlab.studies.initial_weights import weights_of
 from mixlab.studies.result import Claim
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe, RidgeSettings
 from mixlab.training.recipes.defaults import default_recipe
@@ -70,50 +69,39 @@ CLAIMS = tuple(
 )
 
 
-def run(dataset: Dataset, settings: Settings, *, quiet: bool, log: Callable[[str], None]) -> ArmsResult:
-    """Pre-train, transfer and evaluate on every split of the classes.
+def arms(dataset: Dataset, settings: Settings) -> Arms:
+    """The pre-training, and four ways to learn the new classes.
 
     Raises UserError if the dataset has too few classes or images.
     """
     splits = class_splits(dataset, settings.seeds)
     _require_shots(dataset, settings.shots)
-    before = train_arms(
-        {PRETRAINED: [_pretraining(dataset, settings, seed, split) for seed, split in enumerate(splits)]},
-        dataset,
-        log=log,
-        quiet=quiet,
-    )[PRETRAINED]
-    transfers = list(zip(range(len(splits)), splits, before, strict=True))
-    recipes = {
-        PROBE: [_probe(dataset, settings, seed, split, pretrained) for seed, split, pretrained in transfers],
-        TUNED: [_tuned(dataset, settings, seed, split, pretrained) for seed, split, pretrained in transfers],
-        AS_LONG: [_scratch(dataset, settings, seed, split, 1) for seed, split in enumerate(splits)],
-        LONGER: [_scratch(dataset, settings, seed, split, _LONGER) for seed, split in enumerate(splits)],
+    recipes: dict[str, Callable[[int, ClassSplit], Recipe | LinearProbeRecipe]] = {
+        PRETRAINED: partial(_pretraining, dataset, settings),
+        PROBE: partial(_probe, dataset, settings),
+        TUNED: partial(_tuned, dataset, settings),
+        AS_LONG: partial(_scratch, dataset, settings, 1),
+        LONGER: partial(_scratch, dataset, settings, _LONGER),
     }
-    runs = train_arms(recipes, dataset, log=log, quiet=quiet)
-    arms = []
-    for name, arm_runs in runs.items():
-        scores = tuple(100 * float(correct_answers(run, dataset).mean()) for run in arm_runs)
-        epochs = arm_runs[0].recipe.get("epochs", 1)
-        arms.append(
-            Arm(name, scores, mean_interval(scores, "%", least=0, most=100), {"epochs": epochs}, {"epochs": epochs})
-        )
-        log(f"{name}: {', '.join(f'{score:.1f}' for score in scores)} %")
-    return ArmsResult(
+    return {name: [recipe(seed, split) for seed, split in enumerate(splits)] for name, recipe in recipes.items()}
+
+
+def conclude(trained: TrainedArms, settings: Settings) -> ArmsResult:
+    """The accuracies on the new classes."""
+    splits = class_splits(trained.dataset, settings.seeds)
+    return trained.result(
         title="Do pre-trained models transfer to new classes?",
         command="mixlab study transfer",
-        data=dataset.name,
         settings=settings,
-        arms=tuple(arms),
         claims=CLAIMS,
-        environment=machine.describe(),
+        arms=tuple(trained.arm(name) for name in trained.runs if name != PRETRAINED),
         repeats="class splits",
         top1_interval="class splits",
         pairs=((TUNED, PROBE), *(claim.contrast for claim in CLAIMS)),
-        columns=(Column("epochs", "epochs on new classes"),),
+        protocol=_protocol(trained, settings),
         notes=(
             f"{MODEL}. All models except those from scratch were pre-trained for {settings.epochs} epochs on the known "
-            "classes.",
+            "classes. Steps are those on the new classes.",
             "The linear probe is fitted to three quarters of the few images; its ridge and temperature are selected on "
             "the rest. The other arms train on all of them, without selection.",
             "The class splits share classes and images, so the intervals hold for other splits of this dataset.",
@@ -122,8 +110,20 @@ def run(dataset: Dataset, settings: Settings, *, quiet: bool, log: Callable[[str
             f"Split {n}": f"{', '.join(split.known)} → {', '.join(split.new)}"
             for n, split in enumerate(splits, start=1)
         },
-        recipes={name: arm_runs[0].recipe for name, arm_runs in {PRETRAINED: before, **runs}.items()},
-        plans={name: arm_runs[0].plan for name, arm_runs in {PRETRAINED: before, **runs}.items()},
+    )
+
+
+def _protocol(trained: TrainedArms, settings: Settings) -> str:
+    """Sentences of the methods paragraph."""
+    pretraining, tuning, longer = (trained.trainings[name][0] for name in (PRETRAINED, TUNED, LONGER))
+    images = len(pretraining.job.dataset.splits["train"])
+    return (
+        f"In each of {pluralize(settings.seeds, 'random split')} of the classes of {trained.dataset.name} into known "
+        f"and new ones, {MODEL} was pre-trained for {pluralize(pretraining.steps, 'step')} on {images:,} images of the "
+        f"known classes. The new classes were learned from {settings.shots} images of each: by fine-tuning for "
+        f"{pluralize(tuning.steps, 'step')}, by a linear probe on frozen features, and from scratch for "
+        f"{tuning.steps:,} and {longer.steps:,} steps. The weights of the last step were evaluated in fp32 on the test "
+        "images of the new classes, without selection."
     )
 
 
@@ -171,25 +171,25 @@ def _few(settings: Settings, seed: int, split: ClassSplit) -> Subset:
     return Subset(classes=split.new, per_class=settings.shots, seed=seed)
 
 
-def _scratch(dataset: Dataset, settings: Settings, seed: int, split: ClassSplit, longer: int) -> Recipe:
+def _scratch(dataset: Dataset, settings: Settings, longer: int, seed: int, split: ClassSplit) -> Recipe:
     epochs = longer * settings.tuning_epochs
     return _recipe(dataset, seed=seed, epochs=epochs, batch=_FEW_BATCH, subset=_few(settings, seed, split))
 
 
-def _tuned(dataset: Dataset, settings: Settings, seed: int, split: ClassSplit, before: Run) -> Recipe:
+def _tuned(dataset: Dataset, settings: Settings, seed: int, split: ClassSplit) -> Recipe:
     """The recipe of the fine-tuning, with a quarter of the learning rate."""
-    recipe = _scratch(dataset, settings, seed, split, 1)
+    recipe = _scratch(dataset, settings, 1, seed, split)
     slower = recipe.optimizer.model_copy(update={"learning_rate": recipe.optimizer.learning_rate / 4})
-    weights = Initialization(weights=str(before.path), head="zero")
+    weights = Initialization(weights=weights_of(PRETRAINED), head="zero")
     return recipe.model_copy(update={"optimizer": slower, "initialization": weights})
 
 
-def _probe(dataset: Dataset, settings: Settings, seed: int, split: ClassSplit, before: Run) -> LinearProbeRecipe:
+def _probe(dataset: Dataset, settings: Settings, seed: int, split: ClassSplit) -> LinearProbeRecipe:
     return LinearProbeRecipe(
         model=MODEL,
         data=dataset.name,
         seed=seed,
-        initialization=Initialization(weights=str(before.path)),
+        initialization=Initialization(weights=weights_of(PRETRAINED)),
         subset=_few(settings, seed, split),
         validation_share=0.25,
         linear_probe=RidgeSettings(),
