@@ -1,6 +1,8 @@
 """Tables as LaTeX: escapes, and a form that LaTeX accepts."""
 
 import re
+import shutil
+import subprocess
 
 import pytest
 
@@ -63,12 +65,36 @@ def test_notes_follow_the_rows(table):
     assert lines[-2] == r"\par\smallskip\footnotesize The last row is a baseline."
 
 
-def test_long_texts_wrap_in_a_table_as_wide_as_the_line():
-    long = Table(
-        "t", [Column("a", "A"), Column("b", "B"), Column("c", "C")], [{"a": "word " * 9, "b": "short", "c": 1}]
-    )
-    latex = render(long, "latex")
-    assert r"\begin{tabularx}{\linewidth}{>{\raggedright\arraybackslash}Xlr}" in latex and r"\end{tabularx}" in latex
+def test_columns_of_long_text_wrap_and_share_their_width():
+    columns = [Column("a", "A"), Column("b", "B"), Column("c", "C")]
+    wrapped = r">{\raggedright\arraybackslash}"
+    one = render(Table("t", columns, [{"a": "word " * 12, "b": "short", "c": 1}]), "latex")
+    assert rf"\begin{{tabular}}{{{wrapped}p{{24em}}lr}}" in one
+    two = render(Table("t", columns, [{"a": "word " * 12, "b": "word " * 7, "c": 1}]), "latex")
+    assert rf"\begin{{tabular}}{{{wrapped}p{{12em}}{wrapped}p{{12em}}r}}" in two
+
+
+def test_a_table_is_scaled_to_the_line_if_it_is_wider(table):
+    lines = render(table, "latex").splitlines()
+    assert lines[3] == r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+    assert lines[-3] == r"\end{tabular}}"
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_pdflatex_sets_wide_and_narrow_tables_within_the_line(tmp_path):
+    numbers = [Column(f"column_{place}", f"column {place}", "points") for place in range(12)]
+    texts = [Column(f"text_{place}", f"text {place}") for place in range(3)]
+    row = {column.key: 1234.5 for column in numbers} | {
+        column.key: "some long words of a text " * 3 for column in texts
+    }
+    narrow = Table("A & B", [Column("model", "model"), Column("x", "[x]")], [{"model": "mixer_nano", "x": "≤ 3 ± 0.1"}])
+    tables = [narrow, Table("Numbers", numbers, [row]), Table("Texts", [*texts, *numbers[:2]], [row])]
+    head = r"\documentclass{article}\usepackage[utf8]{inputenc}\usepackage{array, booktabs, graphicx}\begin{document}"
+    document = "\n".join([head, *(render(one, "latex") for one in tables), r"\end{document}"])
+    (tmp_path / "tables.tex").write_text(document, encoding="utf-8")
+    command = ("pdflatex", "-interaction=nonstopmode", "-halt-on-error", "tables.tex")
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "Overfull" not in ended.stdout and "Output written" in ended.stdout
 
 
 def test_a_long_head_above_numbers_has_several_lines():

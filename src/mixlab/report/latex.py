@@ -1,7 +1,7 @@
 r"""Tables as LaTeX with the rules of booktabs.
 
-The document needs `\usepackage{booktabs, tabularx}` and text encoded in UTF-8. A table with long text has the width of
-the line, and its columns of long text wrap.
+The document needs `\usepackage{array, booktabs, graphicx}` and text encoded in UTF-8. Columns of long text wrap, and a
+table that is wider than the line is scaled down to it.
 """
 
 import textwrap
@@ -42,7 +42,13 @@ _LONGEST = 30
 _WIDEST_HEAD = 16
 """Characters of a line of a head above numbers."""
 
-_WRAPPED = r">{\raggedright\arraybackslash}X"
+_CHARACTER = 0.5
+"""The width of a character in em, on average."""
+
+_TEXT, _COLUMN = 24.0, 8.0
+"""The width in em that all columns of long text share, and the least width of each."""
+
+_TO_LINE = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 
 _ESCAPES = str.maketrans(_SPECIAL)
 
@@ -64,27 +70,35 @@ def latex_table(
     typed = list(zip(columns, numeric, strict=True))
     heads = [_stacked(column[0]) if is_numeric else _cell(column[0]) for column, is_numeric in typed]
     rows = zip(*(map(_cell, column[1:]) for column in columns), strict=True)
-    alignment = "".join("r" if is_numeric else _text_alignment(column) for column, is_numeric in typed)
-    environment, width = ("tabularx", r"{\linewidth}") if _WRAPPED in alignment else ("tabular", "")
+    longest = [0 if is_numeric else max(map(len, column)) for column, is_numeric in typed]
+    width = max(_COLUMN, _TEXT / max(1, sum(length > _LONGEST for length in longest)))
+    alignment = "".join(
+        "r" if is_numeric else _text_alignment(length, width)
+        for length, is_numeric in zip(longest, numeric, strict=True)
+    )
     lines = [
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{escape_latex(title)}}}",
-        rf"\begin{{{environment}}}{width}{{{alignment}}}",
+        _TO_LINE,
+        rf"\begin{{tabular}}{{{alignment}}}",
         r"\toprule",
         _joined(heads),
         r"\midrule",
         *map(_joined, rows),
         r"\bottomrule",
-        rf"\end{{{environment}}}",
+        r"\end{tabular}}",
         *([r"\par\smallskip\footnotesize " + " ".join(map(escape_latex, notes))] if notes else []),
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _text_alignment(column: Sequence[str]) -> str:
-    return _WRAPPED if max(map(len, column)) > _LONGEST else "l"
+def _text_alignment(longest: int, width: float) -> str:
+    """The alignment of a column of text, by its number of characters; it wraps at `width` in em if it is long."""
+    if longest <= _LONGEST:
+        return "l"
+    return rf">{{\raggedright\arraybackslash}}p{{{min(width, _CHARACTER * longest):g}em}}"
 
 
 def _stacked(head: str) -> str:
