@@ -1,0 +1,95 @@
+"""Autotuning if memory runs out: the micro-batch is halved, and freed memory is retained only if there is enough."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from mixlab.errors import UserError
+from mixlab.models.mixer import Mixer
+from mixlab.training.planning import autotune
+from mixlab.training.planning.autotune import select_plan
+
+pytestmark = pytest.mark.usefixtures("short_steps")
+
+
+def no_message(message: str) -> None:
+    raise AssertionError(f"expected no message, but got: {message}")
+
+
+def memory_for(n_images: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limit a Mixer to `n_images` images per forward pass; with more, the allocator raises its own error."""
+    forward = Mixer.forward
+
+    def limited(model: Mixer, images: torch.Tensor) -> torch.Tensor:
+        if len(images) > n_images:
+            torch.empty(2**50)
+        return forward(model, images)
+
+    monkeypatch.setattr(Mixer, "forward", limited)
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_halved_with_a_message(make_job, monkeypatch):
+    memory_for(2, monkeypatch)
+    messages = []
+    plan, _ = select_plan(make_job(), messages.append)
+    assert plan.micro_batch == 2
+    assert messages == [
+        f"8 images do not fit into memory at once: gradients are accumulated over micro-batches of {micro_batch}."
+        for micro_batch in (4, 2)
+    ]
+
+
+def test_an_odd_batch_is_halved_down_to_one_image(make_job, monkeypatch):
+    memory_for(1, monkeypatch)
+    messages = []
+    plan, _ = select_plan(make_job("batch=7"), messages.append)
+    micro_batches = [int(message.rstrip(".").rpartition(" ")[2]) for message in messages]
+    assert (plan.micro_batch, micro_batches) == (1, [4, 2, 1])
+
+
+def test_a_model_that_does_not_fit_with_one_image_is_an_error_with_advice(make_job, monkeypatch):
+    memory_for(0, monkeypatch)
+    with pytest.raises(UserError, match=r"^mixer_nano at 8 pixels does not fit .* one image at a time: use a smaller"):
+        select_plan(make_job(), lambda message: None)
+
+
+@pytest.mark.parametrize(("available_over_needed", "freed"), [(4, "retained"), (2, "released")])
+def test_freed_memory_is_retained_if_three_times_the_estimate_is_available(
+    available_over_needed, freed, make_job, monkeypatch
+):
+    monkeypatch.setattr(autotune, "estimate_memory", lambda job, plan, network: {"parameters": 60, "gradients": 40})
+    monkeypatch.setattr(autotune, "available_bytes", lambda: 100 * available_over_needed)
+    monkeypatch.setattr(autotune, "retain_freed_memory", lambda: None)
+    plan, _ = select_plan(make_job("speed=auto"), no_message)
+    assert plan.freed_memory == freed
+
+
+def test_speed_off_does_not_change_the_allocator(make_job):
+    assert select_plan(make_job("speed=off"), no_message)[0].freed_memory == "released"
+
+
+def failing_once(error: Exception, function: Callable[..., Any]) -> Callable[..., Any]:
+    errors = [error]
+
+    def call(*arguments: Any, **settings: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return function(*arguments, **settings)
+
+    return call
+
+
+def test_a_memory_error_of_python_halves_the_micro_batch(make_job, monkeypatch):
+    monkeypatch.setattr(autotune, "accumulate_gradients", failing_once(MemoryError(), autotune.accumulate_gradients))
+    plan, _ = select_plan(make_job(), lambda message: None)
+    assert plan.micro_batch == 4
+
+
+def test_other_errors_are_not_caught(make_job, monkeypatch):
+    monkeypatch.setattr(
+        autotune, "accumulate_gradients", failing_once(RuntimeError("shapes"), autotune.accumulate_gradients)
+    )
+    with pytest.raises(RuntimeError, match=r"^shapes$"):
+        select_plan(make_job(), no_message)
