@@ -143,12 +143,10 @@ def _recipe(dataset: Dataset, settings: Settings, model: str, config: Mapping[st
     return from_scratch(
         model,
         dataset,
-        seed=seed,
-        images=settings.images,
+        settings,
+        seed,
         recipe_of=_MODEL,
         config=config,
-        epochs=settings.epochs,
-        image_size=settings.image_size,
     )
 
 

@@ -18,7 +18,6 @@ from mixlab.studies.arms import Arms, TrainedArms
 from mixlab.studies.arms_result import ArmsResult
 from mixlab.studies.from_scratch import from_scratch
 from mixlab.studies.result import Claim
-from mixlab.training.recipes.schema import Recipe
 from mixlab.zoo.architecture import architecture, family_of
 
 COST = "20 trainings of 25 epochs on 10,000 images"
@@ -92,7 +91,17 @@ def arms(dataset: Dataset, settings: Settings) -> Arms:
     """An arm for each pair of attentions. Raises UserError if the model or its windows do not fit."""
     config = _matched_config(settings)
     return {
-        name: [_recipe(dataset, settings, config | {"attention": pair}, seed) for seed in range(settings.seeds)]
+        name: [
+            from_scratch(
+                "variant:ablated_davit",
+                dataset,
+                settings,
+                seed,
+                recipe_of=settings.model,
+                config=config | {"attention": pair},
+            )
+            for seed in range(settings.seeds)
+        ]
         for pair, name in ARM_NAMES.items()
     }
 
@@ -113,19 +122,6 @@ def conclude(trained: TrainedArms, settings: Settings) -> ArmsResult:
             f"{settings.window**2} channels.",
             "The positional encodings of all arms, depthwise 3x3 convolutions, also mix neighbouring patches.",
         ),
-    )
-
-
-def _recipe(dataset: Dataset, settings: Settings, config: dict[str, Any], seed: int) -> Recipe:
-    return from_scratch(
-        "variant:ablated_davit",
-        dataset,
-        seed=seed,
-        images=settings.images,
-        recipe_of=settings.model,
-        config=config,
-        epochs=settings.epochs,
-        image_size=settings.image_size,
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,19 +14,33 @@ from mixlab.training.recipes.schema import Recipe
 _NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 
 
+class Budget(Protocol):
+    """The settings of a study that all of its trainings have.
+
+    images      maximum training images, balanced by class; each seed draws its own
+    image_size  pixels of a side
+    """
+
+    @property
+    def images(self) -> int: ...
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def image_size(self) -> int: ...
+
+
 def from_scratch(
     model: str,
     dataset: Dataset,
-    *,
+    settings: Budget,
     seed: int,
-    images: int,
+    *,
     recipe_of: str | None = None,
     config: Mapping[str, Any] = _NO_FIELDS,
     **fields: Any,
 ) -> Recipe:
     """The default recipe of `model`, with the validation images among the training images.
 
-    images     maximum training images, balanced by class; each seed draws its own
     recipe_of  the model whose default recipe it is, such as the original of a changed block; by default `model` itself
     config     fields of the model, in addition to those of the recipe
     fields     of the recipe, in place of its own
@@ -36,7 +50,8 @@ def from_scratch(
     name, recipe = default_recipe(model, dataset.name, recipe_of)
     recipe.pop("expected", None)  # of the whole recipe on all images
     recipe |= {"seed": seed, "validation": "merged", "config": recipe.get("config", {}) | {**config}}
-    per_class = _per_class(dataset, images)
+    recipe |= {"epochs": settings.epochs, "image_size": settings.image_size}
+    per_class = _per_class(dataset, settings.images)
     if per_class is not None:
         recipe["subset"] = {"per_class": per_class, "seed": seed}
     return parse_training_recipe(recipe | fields, name)

@@ -21,7 +21,6 @@ from mixlab.studies.from_scratch import from_scratch
 from mixlab.studies.grids import numbers, require_distinct
 from mixlab.studies.model_scale_result import Member, Scaled, Series, make_result
 from mixlab.training.job import Job
-from mixlab.training.recipes.schema import Recipe
 from mixlab.weights.load import build_with_weights, load_pretrained
 from mixlab.zoo.architecture import Model, architecture
 from mixlab.zoo.scaling import resized_config
@@ -55,7 +54,9 @@ class Settings:
 def arms(dataset: Dataset, settings: Settings) -> Arms:
     """A model, a series and a factor for each arm. Raises UserError if a setting does not fit."""
     return {
-        member.arm: [_recipe(dataset, settings, member, seed) for seed in range(settings.seeds)]
+        member.arm: [
+            from_scratch(member.model, dataset, settings, seed, config=member.config) for seed in range(settings.seeds)
+        ]
         for member in _members(settings)
     }
 
@@ -100,18 +101,6 @@ def _of_model(model: str, factors: Mapping[Series, Sequence[float]]) -> list[Mem
     for member in (base, *scaled):
         distinct.setdefault(repr(architecture(model, **member.config).config), member)
     return list(distinct.values())
-
-
-def _recipe(dataset: Dataset, settings: Settings, member: Member, seed: int) -> Recipe:
-    return from_scratch(
-        member.model,
-        dataset,
-        seed=seed,
-        images=settings.images,
-        config=member.config,
-        epochs=settings.epochs,
-        image_size=settings.image_size,
-    )
 
 
 def _load(run: Run) -> Model:

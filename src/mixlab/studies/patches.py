@@ -159,11 +159,10 @@ def _recipe(
     recipe = from_scratch(
         _MODEL,
         dataset,
-        seed=seed,
-        images=settings.images,
+        settings,
+        seed,
         recipe_of=_RECIPE_OF,
         config=config,
-        image_size=settings.image_size,
         batch=settings.batch,
         epochs=None,
         **fields,

@@ -125,10 +125,8 @@ def _recipe(dataset: Dataset, settings: Settings, model: str, kind: str, seed: i
     return from_scratch(
         model,
         dataset,
-        seed=seed,
-        images=settings.images,
-        epochs=settings.epochs,
-        image_size=settings.image_size,
+        settings,
+        seed,
         transform=None if kind == ORIGINAL else _transform(kind, settings, seed).to_dict(),
     )
 

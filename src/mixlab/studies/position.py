@@ -126,12 +126,10 @@ def _recipe(dataset: Dataset, settings: Settings, model: str, position: str, see
     return from_scratch(
         "variant:metaformer",
         dataset,
-        seed=seed,
-        images=settings.images,
+        settings,
+        seed,
         recipe_of=recipe_of,
         config={**sizes, **mixing, "position": position},
-        epochs=settings.epochs,
-        image_size=settings.image_size,
         **unaugmented,
     )
 

@@ -21,7 +21,6 @@ from mixlab.studies.arms import Arms, TrainedArms
 from mixlab.studies.arms_result import ArmsResult, Quantity
 from mixlab.studies.from_scratch import from_scratch
 from mixlab.studies.result import Claim
-from mixlab.training.recipes.schema import Recipe
 from mixlab.zoo.architecture import Architecture, architecture, family_of
 
 COST = "55 trainings of 25 epochs on 10,000 images"
@@ -123,12 +122,20 @@ class MlpSizes(NamedTuple):
 def arms(dataset: Dataset, settings: Settings) -> Arms:
     """The Mixer, and untied arms as they are and matched. Raises UserError if they can't be built or matched."""
     mixer = _mixer(settings)
+    configs = {arm_name(*cell): _config(mixer, settings, *cell) for cell in _cells()}
     return {
-        arm_name(token, channel, size): [
-            _recipe(dataset, settings, _config(mixer, settings, token, channel, size), seed)
+        name: [
+            from_scratch(
+                "variant:untied_mixer" if config else settings.model,
+                dataset,
+                settings,
+                seed,
+                recipe_of=settings.model,
+                config=config,
+            )
             for seed in range(settings.seeds)
         ]
-        for token, channel, size in _cells()
+        for name, config in configs.items()
     }
 
 
@@ -228,19 +235,6 @@ def _matched(mixer: Architecture, settings: Settings, token: str, channel: str) 
             "shared: there is no match. Give a Mixer with wider hidden layers, or another image size."
         )
     return found
-
-
-def _recipe(dataset: Dataset, settings: Settings, config: dict[str, Any], seed: int) -> Recipe:
-    return from_scratch(
-        "variant:untied_mixer" if config else settings.model,
-        dataset,
-        seed=seed,
-        images=settings.images,
-        recipe_of=settings.model,
-        config=config,
-        epochs=settings.epochs,
-        image_size=settings.image_size,
-    )
 
 
 def _effects(trained: TrainedArms) -> Iterator[Quantity]:
