@@ -7,11 +7,13 @@ import torch
 
 from mixlab.errors import UserError
 from mixlab.models.davit import mix_channels, mix_channels_florence2
+from mixlab.report.table import render
 from mixlab.studies import mixing
 from mixlab.studies.jacobian import Mixing, half_area, mixing_of
 from mixlab.studies.mixing import MixingResult, Settings
+from mixlab.studies.mixing_claims import mixing_findings
 from mixlab.studies.mixing_modules import FIXED, MixingModule, mixing_modules
-from mixlab.studies.result import study_page
+from mixlab.studies.result import claims_table, study_page
 
 MODELS = ("mixer_nano", "convmixer_nano", "davit_nano", "resnet_nano", "vit_nano")
 BOTH = "places and channels"
@@ -152,6 +154,28 @@ def test_the_effective_receptive_field_of_convolutions_is_within_their_reach():
 def test_half_of_an_even_field_takes_half_of_the_area():
     assert half_area(torch.ones(4, 4)) == 0.5
     assert half_area(torch.eye(4)) == 2 / 16
+
+
+def test_all_claims_of_the_sources_agree(result):
+    findings = result.findings()
+    assert len(findings) == 10 and {finding.verdict for finding in findings} == {"agrees"}
+    statements = {finding.claim.statement for finding in findings}
+    assert "mixer_nano, token MLP: every module mixes no channels." in statements
+    assert "vit_nano, self-attention: every module depends on every place." in statements
+
+
+def test_a_claim_disagrees_if_a_module_contradicts_it():
+    within, beyond = Mixing("token MLP", "places", 7, 1.0, 16.0), Mixing("token MLP", BOTH, 7, 0.5, 16.0)
+    first, second = mixing_findings({"mine": {"token MLP": [within, beyond, beyond]}})
+    assert (first.verdict, second.verdict) == ("disagrees", "disagrees")
+    assert first.difference is not None and first.difference.value == 2
+    assert [one.verdict for one in mixing_findings({"mine": {"token MLP": [within]}})] == ["agrees", "agrees"]
+
+
+def test_the_table_of_counted_claims_has_whole_numbers_and_no_p_values(result):
+    table = claims_table(result.findings())
+    assert "p" not in {column.key for column in table.columns} and "Margin" not in " ".join(table.notes)
+    assert render(table, "markdown").count(" 0 |") == 10
 
 
 def test_the_result_has_a_page_and_json(result):

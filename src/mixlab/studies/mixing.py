@@ -27,8 +27,9 @@ from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import join_words
 from mixlab.stats.estimate import Estimate
 from mixlab.studies.jacobian import Mixing, effective_receptive_field, half_area, mixing_of
+from mixlab.studies.mixing_claims import mixing_findings
 from mixlab.studies.mixing_modules import FIXED, mixing_modules
-from mixlab.studies.result import SCHEMA, Finding
+from mixlab.studies.result import SCHEMA, Finding, verdicts_sentence
 from mixlab.weights.load import load
 from mixlab.weights.source import is_pretrained
 from mixlab.zoo.architecture import Model, create_model
@@ -105,11 +106,11 @@ class MixingResult:
         return Summary(
             " ".join(part for part in parts if part),
             f"Shown by {self.settings.rows} random rows of the Jacobian of each module in float64; all other modules "
-            "mix channels only, or nothing.",
+            f"mix channels only, or nothing. {verdicts_sentence(self.findings())}",
         )
 
     def findings(self) -> list[Finding]:
-        return []
+        return mixing_findings(self.kinds)
 
     def tables(self) -> list[Table]:
         rows: list[dict[str, Cell]] = [
@@ -209,7 +210,7 @@ class MixingResult:
                 }
                 for name, measured in self.models.items()
             },
-            "findings": [],
+            "findings": [finding.to_dict() for finding in self.findings()],
         }
 
 

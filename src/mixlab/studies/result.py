@@ -61,14 +61,15 @@ class Finding:
     """The result for a claim.
 
     difference  the contrast of the claim; None if it is not defined, such as a drop of a model at chance
-    p_holm      p-value of the difference from 0, or of equivalence for "equal", adjusted for all claims of the study
+    p_holm      p-value of the difference from 0, or of equivalence for "equal", adjusted for all claims of the study;
+                None for a counted contrast, which needs no test
     needed      for "undecided": the repetitions that would decide with a probability of 80 % if the observed mean and
                 spread are the true ones; None if they are unknown or more than `MAX_REPEATS`
     """
 
     claim: Claim
     difference: Estimate | None
-    p_holm: float
+    p_holm: float | None
     needed: int | None = None
 
     @property
@@ -79,6 +80,10 @@ class Finding:
         low, high = self.difference.low, self.difference.high
         if low is None or high is None:
             return "not testable at this scale"
+        if self.p_holm is None:
+            value, margin = self.difference.value, self.claim.margin
+            holds = {"higher": value > 0, "lower": value < 0, "equal": abs(value) <= margin}[self.claim.expected]
+            return "agrees" if holds else "disagrees"
         if self.claim.expected == "equal":
             if self.p_holm < ALPHA:
                 return "agrees"
@@ -123,6 +128,11 @@ def findings_of(claims: Sequence[Claim], samples: Sequence[Sample]) -> list[Find
             finding = Finding(claim, difference, p_holm, needed)
         findings.append(finding)
     return findings
+
+
+def counted_finding(claim: Claim, count: float) -> Finding:
+    """The finding for a counted contrast, which has no uncertainty."""
+    return Finding(claim, Estimate.exact(count, claim.unit), p_holm=None)
 
 
 class StudyResult(Protocol):
@@ -174,12 +184,13 @@ def claims_table(findings: Sequence[Finding]) -> Table:
     ]
     units = {finding.claim.unit for finding in findings}
     common = units.pop() if len(units) == 1 else ""
+    tested = any(finding.p_holm is not None for finding in findings)
     columns = [
         Column("statement", "claim"),
         Column("verdict", "verdict"),
-        Column("difference", "difference", common, digits=2, uncertainty="interval"),
+        Column("difference", "difference", common, digits=2 if tested else 0, uncertainty="interval"),
         *([] if common else [Column("unit", "unit")]),
-        Column("p", "p (Holm)", digits=4),
+        *([Column("p", "p (Holm)", digits=4)] if tested else []),
         *([_NEEDED] if any(map(_needed_text, findings)) else []),
         Column("contrast", "contrast"),
         Column("source", "source"),
@@ -188,7 +199,7 @@ def claims_table(findings: Sequence[Finding]) -> Table:
     margins = [
         f"Margin of {contrast_text(finding.claim.contrast)}: {margin_text(finding.claim)}."
         for finding in findings
-        if finding.claim.expected == "equal"
+        if finding.claim.expected == "equal" and finding.p_holm is not None
     ]
     return Table("Claims", columns, rows, [*dict.fromkeys(margins), *regimes])
 
