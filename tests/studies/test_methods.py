@@ -51,7 +51,11 @@ def test_every_entry_has_author_title_and_year():
         ("timm", "cifar_resnet", ["resnet", "timm"]),
         ("timm", "plain_vit", ["vit", "timm"]),
         ("variant:attention_mixer", "", ["mixer"]),
+        ("variant:ablated_davit", "", ["davit"]),
+        ("variant:ablated_convmixer", "", ["convmixer"]),
+        ("variant:metaformer", "", ["metaformer"]),
         ("py:mine.py:Mine", "", []),
+        ("py:mine.py:my_mixer", "", []),
     ],
 )
 def test_a_model_has_the_references_of_its_family(family, name, keys):

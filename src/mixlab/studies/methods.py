@@ -66,7 +66,8 @@ def model_references(family: str, name: str) -> list[str]:
     """The keys of the entries for a model: its family, and for a model of timm the name of timm's class."""
     if family == "timm":
         return ["resnet", "timm"] if "resnet" in name else ["vit", "timm"] if "vit" in name else ["timm"]
-    return ["mixer"] if family in ("variant:attention_mixer", "variant:pooling_mixer") else _known([family])
+    # A variant is named by its change and the family that it changes, such as variant:ablated_davit.
+    return _known([re.split("[:_]", family)[-1] if family.startswith("variant:") else family])
 
 
 def data_references(name: str) -> list[str]:
