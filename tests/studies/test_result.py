@@ -129,6 +129,7 @@ def test_p_values_are_adjusted_for_all_claims_of_the_study():
     alone = [two_sided_p(result[a].minus(result[b])) for a, b in contrasts]
     findings = result.findings()
     assert [one.p_holm for one in findings] == holm(alone)
+    assert findings[0].p_holm is not None
     assert findings[0].p_holm > alone[0]
     assert [one.verdict for one in findings] == ["agrees", "disagrees", "undecided"]
     assert [one.difference for one in findings] == [result[a].difference(result[b]) for a, b in contrasts]

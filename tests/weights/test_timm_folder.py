@@ -85,7 +85,8 @@ def image_files(folder: Path) -> dict[str, Path]:
 
 def probabilities_in_timm(folder: Path, image: Image.Image) -> np.ndarray:
     from timm import create_model
-    from timm.data import create_transform, resolve_model_data_config
+    from timm.data.config import resolve_model_data_config
+    from timm.data.transforms_factory import create_transform
 
     model = create_model(f"local-dir:{folder}", pretrained=True).eval()
     transform: Any = create_transform(**resolve_model_data_config(model))

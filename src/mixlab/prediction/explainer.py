@@ -117,7 +117,7 @@ class Explainer:
         self.methods = _parse_methods(methods)
         _require_effect(self.methods, "occlusion", {"--window": window, "--stride": stride, "--cover": cover})
         _require_effect(self.methods, "grad-cam", {"--stage": stage})
-        self.cover = _parse_cover(cover or "model")
+        self.cover: Cover = _parse_cover(cover or "model")
         self.device = pick_device(device)
         pretrained = load_pretrained(source)
         self.classes = class_labels(pretrained, source)
