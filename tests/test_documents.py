@@ -62,7 +62,6 @@ COVERED_ELSEWHERE = {
     "config.token_hidden=48 --set config.channel_hidden=96 --set speed=off --out runs/demo-page": "takes a minute",
     "mixlab export runs/demo-page demo --to web": "tests/export/test_web_page_in_a_browser.py opens docs/demo",
     "mixlab export pets-run pets-page --to web": "tests/cli/test_export_page.py",
-    "mixlab serve pets-run": "does not end; tests/serve/test_kills.py",
     "mixlab export runs/first page --to web": "tests/cli/test_export_page.py has no network; "
     "tests/export/test_web_page_in_a_browser.py opens the page",
     "mixlab export runs/first page --to web --runtime onnxruntime-web-1.30.0.tgz": "tests/export/test_web_runtime.py",
