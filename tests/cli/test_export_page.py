@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def test_the_page_is_written_after_a_comparison(model: Path, capsys: pytest.Capt
     assert not exit_info.value.code
     printed = capsys.readouterr()
     assert printed.out == "page\n"
-    assert "17 image files have the same label" in printed.err
+    assert re.search(r"\d+ image files have the same label", printed.err)
     names = {file.name for file in Path("page").iterdir()}
     assert names == {"index.html", "classifier.mjs", "model.json", "preprocess.onnx", "network.onnx"}
 
