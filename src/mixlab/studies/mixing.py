@@ -234,7 +234,13 @@ def _measure(name: str, settings: Settings) -> Measured:
     height, width = height_and_width(model.config.image_size)
     shape = (settings.images, model.config.image_channels, height, width)
     images = torch.randn(shape, generator=generator, dtype=torch.float64)
-    modules = [mixing_of(one, height, settings.rows, generator) for one in mixing_modules(model, images[0])]
+    found = mixing_modules(model, images[0])
+    if {module.kind for module in found} <= {"stem"}:
+        raise UserError(
+            f"{name} has no modules that this study knows: give --models with Mixers, ConvMixers, DaViTs, or ResNets and "
+            "ViTs of timm."
+        )
+    modules = [mixing_of(module, height, settings.rows, generator) for module in found]
     return Measured(tuple(modules), is_trained, effective_receptive_field(model, images, generator).numpy())
 
 

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from mixlab.errors import UserError
 from mixlab.models.convmixer import ConvMixerBlock
 from mixlab.models.davit import ChannelAttention, DaViTBlock, PatchEmbedding, PatchMerging
 from mixlab.models.mixer import Mixer, MixerBlock
@@ -75,16 +74,8 @@ class _FixedAttention(TorchFunctionMode):
 
 
 def mixing_modules(model: Model, image: Float[Tensor, "channel height width"]) -> list[MixingModule]:
-    """All modules that are known for the family of `model`, in the order in which they are applied.
-
-    Raises UserError if there are none.
-    """
+    """All modules that are known for the family of `model`, in the order in which they are applied."""
     wanted = {module: (kind, layouts, prefix) for kind, module, layouts, prefix in _known(model)}
-    if {kind for kind, _, _ in wanted.values()} <= {"stem"}:
-        raise UserError(
-            "This model has no modules that the study knows: give --models with Mixers, ConvMixers, DaViTs, or ResNets "
-            "and ViTs of timm."
-        )
     found: list[MixingModule] = []
 
     def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
