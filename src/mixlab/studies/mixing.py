@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from mixlab.errors import UserError
 from mixlab.measure import machine
 from mixlab.models.contract import height_and_width
 from mixlab.report.axes import Axis
@@ -237,8 +238,8 @@ def _measure(name: str, settings: Settings) -> Measured:
     found = mixing_modules(model, images[0])
     if {module.kind for module in found} <= {"stem"}:
         raise UserError(
-            f"{name} has no modules that this study knows: give --models with Mixers, ConvMixers, DaViTs, or ResNets and "
-            "ViTs of timm."
+            f"{name} has no modules that this study knows: give --models with Mixers, ConvMixers, DaViTs, or ResNets "
+            "and ViTs of timm."
         )
     modules = [mixing_of(module, height, settings.rows, generator) for module in found]
     return Measured(tuple(modules), is_trained, effective_receptive_field(model, images, generator).numpy())
