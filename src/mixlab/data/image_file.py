@@ -67,12 +67,12 @@ class ReadableFile(Protocol):
 
 
 def read_image(
-    source: ReadableFile | bytes, value_range: ValueRange | None = None, max_pixels: int = MAX_PIXELS
+    source: ReadableFile | bytes, value_range: ValueRange | None = None, max_pixels: int | None = None
 ) -> UInt8[np.ndarray, "row column 3"]:
     """Decode an image file, or the content of one.
 
     `value_range`: the values of black and white in grey images with more than 8 bits; None for the range of each file.
-    `max_pixels`: an image with more pixels is rejected by its header; at most `MAX_PIXELS`.
+    `max_pixels`: an image with more pixels is rejected by its header; None for `MAX_PIXELS`, which is the most.
 
     Raises UnreadableImage.
     """
@@ -96,7 +96,7 @@ def read_reduced_image(
     source: ReadableFile | bytes,
     reduction: Callable[[int, int], int],
     value_range: ValueRange | None = None,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int | None = None,
 ) -> ReducedImage:
     """Decode an image file at a fraction of its resolution, if it is a JPEG, as its decoder does that in less time.
 
@@ -137,7 +137,7 @@ def _content_name(content: bytes) -> str:
 
 
 @contextmanager
-def _explain_errors(content: bytes, image: str, max_pixels: int = MAX_PIXELS) -> Iterator[None]:
+def _explain_errors(content: bytes, image: str, max_pixels: int | None = None) -> Iterator[None]:
     """Raise UnreadableImage for every error of a decoder, with the settings of `decoding_settings`."""
     try:
         with _DECODING:
@@ -146,7 +146,7 @@ def _explain_errors(content: bytes, image: str, max_pixels: int = MAX_PIXELS) ->
     except UnidentifiedImageError:
         reason = _reason_for_no_image(content)
     except Image.DecompressionBombError:
-        reason = f"it has more than {max_pixels:,} pixels, the maximum that mixlab decodes"
+        reason = f"it has more than {max_pixels or MAX_PIXELS:,} pixels, the maximum that mixlab decodes"
     except ModuleNotFoundError:
         reason = 'it is a HEIC image, which needs an optional dependency: pip install "mixlab[data]"'
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error ... on damaged files
@@ -192,7 +192,7 @@ def _pixels(image: Image.Image, value_range: ValueRange | None) -> UInt8[np.ndar
     return _to_rgb(shown if transpose is None else shown.transpose(transpose))
 
 
-def _open(content: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def _open(content: bytes, max_pixels: int | None = None) -> Image.Image:
     """Open an image without decoding it. Raises DecompressionBombError if it has too many pixels."""
     if content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS:
         import pillow_heif
@@ -204,8 +204,8 @@ def _open(content: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     return _within_limit(Image.open(BytesIO(content), formats=formats), max_pixels)
 
 
-def _within_limit(image: Image.Image, max_pixels: int) -> Image.Image:
-    if image.width * image.height > max_pixels:
+def _within_limit(image: Image.Image, max_pixels: int | None) -> Image.Image:
+    if image.width * image.height > (max_pixels or MAX_PIXELS):
         raise Image.DecompressionBombError
     return image
 

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from mixlab.data.deep_image import ValueRange
-from mixlab.data.image_file import MAX_PIXELS, decode_pillow_image, read_image
+from mixlab.data.image_file import decode_pillow_image, read_image
 from mixlab.errors import UserError
 
 
@@ -35,7 +35,7 @@ _ACCEPTED = (
 
 
 def rgb_array(
-    image: ImageInput, value_range: ValueRange | None, max_pixels: int = MAX_PIXELS
+    image: ImageInput, value_range: ValueRange | None, max_pixels: int | None = None
 ) -> UInt8[np.ndarray, "row column 3"]:
     """The pixels of an image. Transparent pixels are blended with white.
 

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from mixlab.data.image_file import MAX_PIXELS, UnreadableImage
+from mixlab.data.image_file import UnreadableImage
 from mixlab.errors import UserError
 from mixlab.evaluation.novelty import novelty_detector_of
 from mixlab.prediction.image_input import ImageInput, rgb_array
@@ -161,7 +161,7 @@ class Predictor:
         """SHA-256 of the names and values of all weights, in hexadecimal."""
         return self._digest()
 
-    def read(self, image: ImageInput, max_pixels: int = MAX_PIXELS) -> UInt8[Tensor, "3 row column"]:
+    def read(self, image: ImageInput, max_pixels: int | None = None) -> UInt8[Tensor, "3 row column"]:
         """An image, resized and cropped for `predict_batch`. Can be called from several threads.
 
         max_pixels  a file with more pixels is rejected by its header

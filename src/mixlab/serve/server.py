@@ -117,6 +117,7 @@ def make_server(app: FastAPI, *, drain_seconds: float) -> uvicorn.Server:
         app,
         http=_StrictProtocol,
         ws="none",
+        log_config=None,  # uvicorn's own one would close the handlers of this process
         log_level="error",
         access_log=False,
         server_header=False,
