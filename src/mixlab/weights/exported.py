@@ -36,7 +36,9 @@ _KEYS = {"format", "model", "precision", "classes", "has_class_names", "preproce
 def is_exported(source: str | Path) -> bool:
     """Whether a path is an ONNX file, or a folder with one."""
     path = Path(source).expanduser()
-    return (path.suffix == ".onnx" and path.is_file()) or (path / MODEL).is_file() or (path / READER).is_file()
+    if path.is_dir():
+        return (path / MODEL).is_file() or (path / READER).is_file()
+    return path.suffix == ".onnx" and path.is_file()
 
 
 @dataclass(frozen=True)
