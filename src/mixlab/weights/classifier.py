@@ -10,6 +10,7 @@ from torch import nn
 
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
+from mixlab.files import translate_access_errors
 from mixlab.measure.machine import pick_device
 from mixlab.weights.exported import is_exported, read_exported
 from mixlab.weights.load import build_with_weights, load_pretrained
@@ -45,6 +46,7 @@ class Classifier:
         return torch.device("cpu")
 
 
+@translate_access_errors()
 def load_classifier(source: str | Path, fields: Mapping[str, Any] | None = None) -> Classifier:
     """Load a model.
 
