@@ -117,8 +117,9 @@ def test_every_command_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: p
         if command in COVERED_ELSEWHERE:
             continue
         program, *arguments = shlex.split(command)
-        if program == "bash":
-            subprocess.run([program, *arguments], check=True, capture_output=True)
+        if program in ("bash", "python"):
+            executable = sys.executable if program == "python" else program
+            subprocess.run([executable, *arguments], check=True, capture_output=True)
             continue
         if program in ("torchrun", "accelerate"):
             subprocess.run([Path(sys.executable).with_name(program), *arguments], check=True, capture_output=True)
