@@ -8,19 +8,14 @@ from typing import Annotated
 import typer
 
 from mixlab.cli.image_files import image_files
-from mixlab.cli.options import Device, Speed, TrustCode, split_names
+from mixlab.cli.options import Device, PredictionModel, Speed, TrustCode, split_names
 from mixlab.cli.output import logger, output_folder, show
 from mixlab.errors import UserError
 from mixlab.report.table import Format, Table
 
 
 def explain(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="The folder of a run, a published name, hub:owner/name, or a weights file.", show_default=False
-        ),
-    ],
+    model: PredictionModel,
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders of images.", show_default=False)],
     label: Annotated[str | None, typer.Option(help="The class to explain. Default: the predicted one.")] = None,
     method: Annotated[
