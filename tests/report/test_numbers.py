@@ -1,6 +1,17 @@
 import pytest
 
-from mixlab.report.numbers import decimals, duration, format_p, format_points, number, round_up, short, tick_labels
+from mixlab.report.numbers import (
+    decimals,
+    decimals_of_intervals,
+    duration,
+    format_p,
+    format_points,
+    number,
+    round_up,
+    short,
+    tick_labels,
+)
+from mixlab.stats.estimate import Estimate
 
 
 def test_numbers_have_thousands_separators_and_a_minus_sign():
@@ -12,6 +23,21 @@ def test_numbers_have_thousands_separators_and_a_minus_sign():
 )
 def test_the_largest_number_has_three_significant_digits(values, places):
     assert decimals(values) == places
+
+
+@pytest.mark.parametrize(
+    ("bounds", "places"),
+    [
+        ([(-1.2, 0.97)], 2),
+        ([(-0.0201, -0.0021), (-3.0, 2.0)], 4),
+        ([(4.0, 4.0), (None, None)], 2),
+        ([(0.0, float("inf"))], 2),
+        ([], 2),
+    ],
+)
+def test_half_of_the_narrowest_interval_has_two_significant_digits(bounds, places):
+    estimates = [Estimate(0.0, low, high, n=3, unit="") for low, high in bounds]
+    assert decimals_of_intervals(estimates) == places
 
 
 def test_tick_labels_have_the_same_decimals():

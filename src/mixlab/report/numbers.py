@@ -22,6 +22,16 @@ def decimals(values: Iterable[float]) -> int:
     return min(6, max(0, 2 - floor(log10(largest)))) if largest > 0 else 0
 
 
+def decimals_of_intervals(estimates: Iterable[Estimate]) -> int:
+    """Number of decimals (2 to 6) with which half of the narrowest interval has two significant digits."""
+    halves = [
+        (each.high - each.low) / 2
+        for each in estimates
+        if each.low is not None and each.high is not None and isfinite(each.high - each.low) and each.high > each.low
+    ]
+    return min(6, max(2, 1 - floor(log10(min(halves))))) if halves else 2
+
+
 def format_spread(estimate: Estimate, digits: int) -> str:
     """ "± 0.3 (n = 3)", or "" if the spread is unknown."""
     return f"± {number(estimate.spread, digits)} (n = {estimate.n})" if estimate.spread is not None else ""

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 from mixlab.report.figure import Figure
 from mixlab.report.image_panels import ImageFigure
-from mixlab.report.numbers import format_points
+from mixlab.report.numbers import decimals_of_intervals, format_points
 from mixlab.report.page import Page, Section, Summary, written_by
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import pluralize
@@ -185,10 +185,12 @@ def claims_table(findings: Sequence[Finding]) -> Table:
     units = {finding.claim.unit for finding in findings}
     common = units.pop() if len(units) == 1 else ""
     tested = any(finding.p_holm is not None for finding in findings)
+    differences = (finding.difference for finding in findings if finding.difference is not None)
+    digits = decimals_of_intervals(differences) if tested else 0
     columns = [
         Column("statement", "claim"),
         Column("verdict", "verdict"),
-        Column("difference", "difference", common, digits=2 if tested else 0, uncertainty="interval"),
+        Column("difference", "difference", common, digits=digits, uncertainty="interval"),
         *([] if common else [Column("unit", "unit")]),
         *([Column("p", "p (Holm)", digits=4)] if tested else []),
         *([_NEEDED] if any(map(_needed_text, findings)) else []),
