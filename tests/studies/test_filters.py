@@ -145,7 +145,7 @@ def test_the_filters_of_permuted_images_regain_their_structure_when_they_are_unp
     assert arranged.maps == pytest.approx(maps, abs=1e-6)
     assert arranged.frequency == pytest.approx(frequencies(maps), abs=1e-6)
     assert [finding.verdict for finding in result.findings()] == ["agrees"]
-    assert "0 of 1 block, as stored and 1 of 1 block, un-permuted" in result.summary.sentence
+    assert "0 of 1 block as stored and 1 of 1 block un-permuted" in result.summary.sentence
 
 
 def test_the_result_has_a_page_tables_and_json(tmp_path):

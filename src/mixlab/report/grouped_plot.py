@@ -18,7 +18,7 @@ from mixlab.report.axes import (
 )
 from mixlab.report.colours import MUTED, RAISED, RULE, colour_for
 from mixlab.report.figure import Figure, Panel
-from mixlab.report.label_placement import fit_names, text_width
+from mixlab.report.label_placement import fit_names, text_width, wrap_words
 from mixlab.report.numbers import format_estimate
 from mixlab.stats.estimate import Estimate
 
@@ -53,7 +53,7 @@ def _panel(estimates: Mapping[str, Mapping[str, Estimate]], axis: Axis, line: tu
     names = list(estimates)
     groups = list(dict.fromkeys(group for of_series in estimates.values() for group in of_series))
     slot = (_RIGHT - _LEFT) / len(groups)
-    labels = {group: _lines(group, slot - 8) for group in groups}
+    labels = {group: wrap_words(group, slot - 8) for group in groups}
     legend = _legend(names)
     top = _LEGEND_ROW * len(legend) + 26
     bottom = top + _PLOT_HEIGHT
@@ -111,18 +111,6 @@ def _legend(names: Sequence[str]) -> list[dict[str, float]]:
         rows[-1][name] = left
         left += width
     return rows
-
-
-def _lines(text: str, width: float) -> list[str]:
-    """The words of a label in lines of at most `width` pixels."""
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and text_width(longer) > width:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return lines
 
 
 def _ends(estimate: Estimate) -> list[float]:

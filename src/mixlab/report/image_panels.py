@@ -18,11 +18,12 @@ import numpy as np
 from mixlab.report.colours import GROUND, HUES
 from mixlab.report.figure import PIXELS_PER_INCH, Figure, Panel
 from mixlab.report.html_text import html_text
+from mixlab.report.label_placement import wrap_words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
-_HEADING_WIDTH, _HEADING_HEIGHT = 240, 24  # pixels of a PNG
+_HEADING_WIDTH, _LINE_HEIGHT = 240, 16  # pixels of a PNG
 TILE = 32  # pixels of the longer side of a tile, at least
 GAP = 4  # pixels between tiles
 NEGATIVE, POSITIVE = HUES["blue"][0], HUES["vermilion"][0]
@@ -69,18 +70,22 @@ class ImageFigure:
     def save_png(self, path: Path, columns: int = 3) -> None:
         """Save the panels with their headings in row-major order, without title and caption."""
         width = max(*(panel.image.shape[1] for panel in self.panels), _HEADING_WIDTH)
-        height = max(panel.image.shape[0] for panel in self.panels) + _HEADING_HEIGHT
-        plots = [Panel(width, height, partial(_draw, panel), panel.alt) for panel in self.panels]
+        headings = [wrap_words(panel.heading, width) for panel in self.panels]
+        height = max(panel.image.shape[0] for panel in self.panels) + _LINE_HEIGHT * max(map(len, headings)) + 8
+        plots = [
+            Panel(width, height, partial(_draw, panel.image, "\n".join(lines)), panel.alt)
+            for panel, lines in zip(self.panels, headings, strict=True)
+        ]
         Figure(self.title, plots).save_png(path, columns)
 
 
-def _draw(panel: ImagePanel, canvas: "Canvas") -> None:
+def _draw(image: np.ndarray, heading: str, canvas: "Canvas") -> None:
     """The image in its own size in the lower left corner, below its heading."""
     width, height = canvas.get_size_inches() * PIXELS_PER_INCH
-    canvas.text(0, 1, panel.heading, fontsize=12, va="top")
-    axes = canvas.add_axes((0, 0, panel.image.shape[1] / width, panel.image.shape[0] / height))
+    canvas.text(0, 1, heading, fontsize=12, va="top")
+    axes = canvas.add_axes((0, 0, image.shape[1] / width, image.shape[0] / height))
     axes.set_axis_off()
-    axes.imshow(panel.image, interpolation="nearest", aspect="auto")
+    axes.imshow(image, interpolation="nearest", aspect="auto")
 
 
 def diverging(values: np.ndarray) -> np.ndarray:

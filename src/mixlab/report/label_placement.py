@@ -73,6 +73,18 @@ def text_width(text: str) -> float:
     return cell_len(text) * LETTER
 
 
+def wrap_words(text: str, pixels: float) -> list[str]:
+    """The words of a text in lines of at most `pixels`, in 12 pixel type; a wider word has a line of its own."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and text_width(longer) > pixels:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
 def fit_names(names: Sequence[str], pixels: float) -> str:
     """Join names with a minus sign. If the result is wider than `pixels`, the longest names are shortened."""
     separator = " − "

@@ -103,7 +103,7 @@ class FiltersResult:
         for arrangement in dict.fromkeys(each.arrangement for each in self.measured):
             pairs = zip(self.measured, self.p_holm, strict=True)
             smooth = [p < ALPHA for each, p in pairs if each.arrangement == arrangement]
-            suffix = f", {arrangement}" if len({each.arrangement for each in self.measured}) > 1 else ""
+            suffix = f" {arrangement}" if len({each.arrangement for each in self.measured}) > 1 else ""
             counts.append(f"{sum(smooth)} of {pluralize(len(smooth), 'block')}{suffix}")
         return Summary(
             f"The {self.filters} of {self.settings.model} are smoother than with permuted positions in "
