@@ -71,19 +71,21 @@ class ImageFigure:
         """Save the panels with their headings in row-major order, without title and caption."""
         width = max(*(panel.image.shape[1] for panel in self.panels), _HEADING_WIDTH)
         headings = [wrap_words(panel.heading, width) for panel in self.panels]
-        height = max(panel.image.shape[0] for panel in self.panels) + _LINE_HEIGHT * max(map(len, headings)) + 8
+        top = _LINE_HEIGHT * max(map(len, headings)) + 8
+        height = top + max(panel.image.shape[0] for panel in self.panels)
         plots = [
-            Panel(width, height, partial(_draw, panel.image, "\n".join(lines)), panel.alt)
+            Panel(width, height, partial(_draw, panel.image, "\n".join(lines), top), panel.alt)
             for panel, lines in zip(self.panels, headings, strict=True)
         ]
         Figure(self.title, plots).save_png(path, columns)
 
 
-def _draw(image: np.ndarray, heading: str, canvas: "Canvas") -> None:
-    """The image in its own size in the lower left corner, below its heading."""
+def _draw(image: np.ndarray, heading: str, top: int, canvas: "Canvas") -> None:
+    """The image in its own size at the left, `top` pixels below the upper edge, where its heading is."""
     width, height = canvas.get_size_inches() * PIXELS_PER_INCH
     canvas.text(0, 1, heading, fontsize=12, va="top")
-    axes = canvas.add_axes((0, 0, image.shape[1] / width, image.shape[0] / height))
+    rows, columns = image.shape[:2]
+    axes = canvas.add_axes((0, (height - top - rows) / height, columns / width, rows / height))
     axes.set_axis_off()
     axes.imshow(image, interpolation="nearest", aspect="auto")
 
