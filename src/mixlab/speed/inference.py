@@ -253,8 +253,6 @@ def _reduced_precision(plan: InferencePlan, model: nn.Module, images: Tensor) ->
 
 
 def _channels_last(plan: InferencePlan, model: nn.Module, images: Tensor) -> InferencePlan | None:
-    if plan.execution == "openvino":
-        return None
     # Without such convolutions, as in a Mixer or a DaViT, the layout makes no difference.
     has_convolutions = any(
         isinstance(module, nn.Conv2d) and module.groups == 1 and module.stride == (1, 1) for module in model.modules()
@@ -263,8 +261,6 @@ def _channels_last(plan: InferencePlan, model: nn.Module, images: Tensor) -> Inf
 
 
 def _rewritten(plan: InferencePlan, model: nn.Module, images: Tensor) -> InferencePlan | None:
-    if plan.execution == "openvino":
-        return None
     _, names = rewrite(model, images.shape[1:])
     return replace(plan, rewrites=names) if names else None
 
@@ -284,9 +280,9 @@ def _compiled(plan: InferencePlan, model: nn.Module, images: Tensor) -> Inferenc
 
 _CHANGES: tuple[tuple[_Change, _Guess], ...] = (
     (_reduced_precision, _Guess(0.5, 0.4)),
-    (_openvino, _Guess(4.0, 0.7)),
     (_channels_last, _Guess(0.5, 0.7)),
-    (_rewritten, _Guess(0.5, 0.9)),
+    (_rewritten, _Guess(0.5, 0.75)),
+    (_openvino, _Guess(4.0, 0.7)),
     (_compiled, _Guess(40.0, 0.8)),
 )
 
