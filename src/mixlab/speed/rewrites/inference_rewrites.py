@@ -12,14 +12,12 @@ from torch import nn
 
 from mixlab.speed.rewrites.batch_norm_folding import fold_batch_norms_forward
 from mixlab.speed.rewrites.packed_linear import pack_linear_layers
-from mixlab.speed.rewrites.untransposed_mixer import avoid_transposes
 
 Rewrite = Callable[[nn.Module, Sequence[int]], int]
 """Arguments: the model, and the shape (channel, row, column) of all images."""
 
 REWRITES: Mapping[str, Rewrite] = {
     "BatchNorm folded": fold_batch_norms_forward,
-    "token MLP without transposes": avoid_transposes,
     "packed linear layers": pack_linear_layers,
 }
 
