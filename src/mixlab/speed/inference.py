@@ -282,7 +282,7 @@ _CHANGES: tuple[tuple[_Change, _Guess], ...] = (
     (_reduced_precision, _Guess(0.5, 0.4)),
     (_channels_last, _Guess(0.5, 0.7)),
     (_rewritten, _Guess(0.5, 0.75)),
-    (_openvino, _Guess(4.0, 0.7)),
+    (_openvino, _Guess(8.0, 0.75)),
     (_compiled, _Guess(40.0, 0.8)),
 )
 
