@@ -1,4 +1,4 @@
-"""Linear layers that oneDNN has packed: the outputs of PyTorch's, for any number of inputs, in fp32 and bf16."""
+"""Layers that oneDNN has packed: the outputs of PyTorch's, for any number of inputs, in fp32 and bf16."""
 
 from copy import deepcopy
 
@@ -75,6 +75,18 @@ def test_every_linear_layer_of_a_davit_is_replaced():
     rewritten, images = packed(model), torch.randn(2, 3, 32, 32)
     assert not [module for module in rewritten.modules() if type(module) in (nn.Linear, Mlp)]
     torch.testing.assert_close(rewritten(images), model(images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "relu"])
+@torch.inference_mode()
+def test_the_pointwise_convolutions_of_a_convmixer_are_linear_layers(activation):
+    model = create_model("convmixer_nano", depth=2, activation=activation).eval()
+    nn.init.normal_(model.get_parameter("head.weight"))
+    images = torch.randn(2, 3, 32, 32).to(memory_format=torch.channels_last)
+    expected, rewritten = model(images), packed(model)
+    pointwise = [m for m in rewritten.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1)]
+    assert pointwise == []
+    torch.testing.assert_close(rewritten(images), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.long

@@ -44,11 +44,12 @@ class _FoldedBlock(nn.Module):
             pointwise.bias.add_(pointwise.weight[:, :, 0, 0] @ (shift + depthwise_shift))
             pointwise.weight.mul_(scale[:, None, None])
         depthwise.bias = None
-        self.depthwise, self.activation, self.pointwise = depthwise, activation, pointwise
+        self.depthwise, self.activation = depthwise, activation
+        self.pointwise = nn.Sequential(pointwise, activation)
 
     def forward(self, u: Float[Tensor, "batch channel row column"]) -> Float[Tensor, "batch channel row column"]:
         y = self.activation(self.depthwise(u).add_(self.shift_map))
-        return self.activation(self.pointwise(torch.addcmul(u, y, self.ratio)))
+        return self.pointwise(torch.addcmul(u, y, self.ratio))
 
 
 def fold_batch_norms_forward(model: nn.Module, image_shape: Sequence[int]) -> int:

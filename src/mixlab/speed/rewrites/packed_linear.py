@@ -1,9 +1,12 @@
-"""Linear layers whose weights oneDNN has arranged for its kernels, with the GELU after them in the same kernel.
+"""Linear layers whose weights oneDNN has packed for its kernels, with the activation after them in the same kernel.
 
-PyTorch arranges the weights again in every call, and computes the GELU in a pass of its own.
+PyTorch packs the weights again in every call, and computes the activation in a pass of its own. A pointwise convolution
+is a linear layer on the channels; it is only faster for images with channels last.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import TypeGuard
 
 import torch
 from jaxtyping import Float
@@ -14,49 +17,87 @@ from mixlab.models.mlp import Mlp
 
 
 class _PackedLinear(nn.Module):
-    """A linear layer in evaluation mode; where oneDNN has no kernel for the input, PyTorch's."""
+    """A linear layer and an activation, in evaluation mode; where oneDNN has no kernel for the input, PyTorch's.
 
-    def __init__(self, linear: nn.Linear):
+    weight      (feature_out, feature_in)
+    activation  GELU, ReLU or the identity
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: nn.Module):
         super().__init__()
-        self.weight, self.bias = linear.weight, linear.bias
+        self.weight, self.bias, self.activation = weight, bias, activation
         self._packed: Tensor | None = None
 
     def forward(self, x: Float[Tensor, "*axes feature_in"]) -> Float[Tensor, "*axes feature_out"]:
-        return self._linear(x, "none", "") if _has_kernel(x) else F.linear(x, self.weight, self.bias)
-
-    def _linear(self, x: Tensor, activation: str, algorithm: str) -> Tensor:
+        if not _has_kernel(x):
+            return self.activation(F.linear(x, self.weight, self.bias))
         if self._packed is None:
             self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight, x.numel() // x.shape[-1])
-        return torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, activation, [], algorithm)
+        name, algorithm = _kernel(self.activation)
+        return torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, name, [], algorithm)
 
 
-class _PackedLinearGelu(_PackedLinear):
-    """A linear layer and the GELU after it."""
+class _PackedPointwise(nn.Module):
+    """A pointwise convolution and the activation after it."""
 
-    def __init__(self, linear: nn.Linear, gelu: nn.GELU):
-        super().__init__(linear)
-        self.gelu = gelu
+    def __init__(self, convolution: nn.Conv2d, activation: nn.Module):
+        super().__init__()
+        weight = nn.Parameter(convolution.weight.detach()[:, :, 0, 0])
+        self.linear = _PackedLinear(weight, convolution.bias, activation)
 
-    def forward(self, x: Float[Tensor, "*axes feature_in"]) -> Float[Tensor, "*axes feature_out"]:
-        if _has_kernel(x):
-            return self._linear(x, "gelu", self.gelu.approximate)
-        return self.gelu(F.linear(x, self.weight, self.bias))
+    def forward(self, x: Float[Tensor, "batch channel_in row column"]) -> Float[Tensor, "batch channel_out row column"]:
+        return self.linear(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 def pack_linear_layers(model: nn.Module, _image_shape: Sequence[int]) -> int:
-    """Replace the MLPs and linear layers of `model`."""
+    """Replace the MLPs and linear layers of `model`, and pointwise convolutions with an activation after them."""
     count = 0
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if type(child) is Mlp:
-                packed = nn.Sequential(_PackedLinearGelu(child.first, child.activation), _PackedLinear(child.second))
+                setattr(parent, name, nn.Sequential(_packed(child.first, child.activation), _packed(child.second)))
             elif type(child) is nn.Linear:
-                packed = _PackedLinear(child)
+                setattr(parent, name, _packed(child))
             else:
                 continue
-            setattr(parent, name, packed)
             count += 1
+        if isinstance(parent, nn.Sequential):
+            count += _pack_pointwise_convolutions(parent)
     return count
+
+
+def _pack_pointwise_convolutions(layers: nn.Sequential) -> int:
+    pairs = [
+        (index, convolution, activation)
+        for index, (convolution, activation) in enumerate(pairwise(layers))
+        if _is_pointwise(convolution) and isinstance(activation, nn.GELU | nn.ReLU)
+    ]
+    for index, convolution, activation in pairs:
+        layers[index], layers[index + 1] = _PackedPointwise(convolution, activation), nn.Identity()
+    return len(pairs)
+
+
+def _packed(linear: nn.Linear, activation: nn.Module | None = None) -> _PackedLinear:
+    return _PackedLinear(linear.weight, linear.bias, activation or nn.Identity())
+
+
+def _is_pointwise(module: nn.Module) -> TypeGuard[nn.Conv2d]:
+    return (
+        isinstance(module, nn.Conv2d)
+        and (*module.kernel_size, *module.stride, module.groups) == (1, 1, 1, 1, 1)
+        and module.padding in ((0, 0), "same", "valid")
+    )
+
+
+def _kernel(activation: nn.Module) -> tuple[str, str]:
+    """The name of an activation in oneDNN, and its algorithm."""
+    match activation:
+        case nn.GELU():
+            return "gelu", activation.approximate
+        case nn.ReLU():
+            return "relu", ""
+        case _:
+            return "none", ""
 
 
 def _has_kernel(x: Tensor) -> bool:
