@@ -262,7 +262,8 @@ def _channels_last(plan: InferencePlan, model: nn.Module, images: Tensor) -> Inf
 
 def _rewritten(plan: InferencePlan, model: nn.Module, images: Tensor) -> InferencePlan | None:
     _, names = rewrite(model, images.shape[1:])
-    return replace(plan, rewrites=names) if names else None
+    fast_layout = _channels_last(plan, model, images) or plan  # that of packed pointwise convolutions
+    return replace(fast_layout, rewrites=names) if names else None
 
 
 def _openvino(plan: InferencePlan, model: nn.Module, images: Tensor) -> InferencePlan | None:
