@@ -36,6 +36,9 @@ def write_exported_folder(folder: Path) -> Path:
         "classes": CLASSES,
         "has_class_names": True,
         "preprocess": PREPROCESS.to_dict(),
+        "parameters": 0,
+        "macs": 0,
+        "patch_size": 2,
         "sha256": hashlib.sha256(content).hexdigest(),
     }
     write_json(folder / CARD, card)

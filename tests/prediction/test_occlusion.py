@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 from mixlab.errors import UserError
+from mixlab.models.contract import height_and_width
 from mixlab.prediction.occlusion import Windows, cover_colour, default_window, log_odds, occlusion_map, place_windows
+from mixlab.prediction.patches import patch_size
 from mixlab.zoo.architecture import architecture, create_model
 
 needs_captum = pytest.mark.skipif(not find_spec("captum"), reason='needs captum: pip install "mixlab[explain]"')
@@ -81,10 +83,10 @@ def test_log_odds_are_not_limited_by_a_probability_that_is_rounded_to_1():
     assert log_odds(torch.tensor([[300.0, 0.0]]), 0).item() == 300
 
 
-def test_the_colour_is_0_after_normalisation_or_the_mean_of_the_image():
-    image = torch.randn(3, 4, 6)
-    assert torch.equal(cover_colour(image, "model"), torch.zeros(3, 1, 1))
-    assert torch.equal(cover_colour(image, "image")[:, 0, 0], image.mean(dim=(1, 2)))
+def test_the_colour_is_the_mean_of_the_model_or_of_the_image():
+    image, mean = torch.randn(3, 4, 6), torch.randn(3, 1, 1)
+    assert torch.equal(cover_colour(image, "model", mean), mean)
+    assert torch.equal(cover_colour(image, "image", mean)[:, 0, 0], image.mean(dim=(1, 2)))
 
 
 @pytest.mark.parametrize(
@@ -136,4 +138,5 @@ def test_windows_that_are_impossible_are_an_error(window, stride, sentence):
     ],
 )
 def test_a_window_is_the_patch_or_as_many_that_16_or_fewer_are_in_a_row(name, window):
-    assert default_window(architecture(name).on_meta()) == window
+    model = architecture(name).on_meta()
+    assert default_window(height_and_width(model.config.image_size), patch_size(model)) == window

@@ -47,7 +47,7 @@ def test_only_onnx_files_and_their_folders_are_exported_models(exported: Path, t
 
 
 def test_its_weights_can_not_be_loaded(exported: Path):
-    with pytest.raises(UserError, match="is an exported model, which can only predict and be evaluated: give the run"):
+    with pytest.raises(UserError, match="is an exported model, whose weights can't be read: give the run"):
         mixlab.load(exported)
 
 

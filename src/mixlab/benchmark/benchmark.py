@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from mixlab.benchmark.exported import ExportedForm, prepare_exported
 from mixlab.benchmark.forms import Call, Form, dtype_of, mixlab_form, prepare, stock_forms
 from mixlab.benchmark.peers import RUNTIMES
 from mixlab.benchmark.result import ModelBenchmark, Row, Task
@@ -14,6 +15,7 @@ from mixlab.measure.machine import device_name
 from mixlab.measure.memory import peak_bytes
 from mixlab.measure.peak import matrix_product_peak
 from mixlab.measure.timing import interleaved
+from mixlab.report.text import pluralize
 from mixlab.speed.allocator import retain_freed_memory
 from mixlab.speed.plan import time_steps
 from mixlab.training.processes import process_pool
@@ -24,6 +26,9 @@ WARMUP = 2
 
 MIN_ROUNDS = 6
 """With fewer values, the median has no 95 % interval."""
+
+_PEAKS = {"cpu": ("fp32", "bf16")}
+"""Precisions whose peak is measured, for devices that have slow matrix products in others."""
 
 Log = Callable[[str], None]
 
@@ -52,15 +57,21 @@ class Settings:
             raise UserError(f"--rounds {self.rounds} is too small: an interval needs at least {MIN_ROUNDS} rounds.")
 
 
-def benchmark(architecture: Architecture, settings: Settings, device: torch.device, log: Log) -> ModelBenchmark:
-    """Measure `architecture` with random weights. `log` is called with messages about the progress.
+def benchmark(
+    architecture: Architecture,
+    settings: Settings,
+    device: torch.device,
+    log: Log,
+    exported: Sequence[ExportedForm] = (),
+) -> ModelBenchmark:
+    """Measure `architecture` with random weights, and exported models of it. `log` is called with the progress.
 
     Freed memory is retained by this process for all forms, see `mixlab.speed.allocator`.
     """
     retain_freed_memory()
     torch.compiler.reset()  # compiled code of other models counts towards dynamo's limit
     notes: list[str] = []
-    selected: dict[Form, Call] = {}
+    selected: dict[Form | ExportedForm, Call] = {}
     train = settings.task == "training"
     log(f"{architecture.name}: mixlab's plan is selected.")
     ours = mixlab_form(architecture, device, settings.batch, log, train=train)
@@ -79,41 +90,78 @@ def benchmark(architecture: Architecture, settings: Settings, device: torch.devi
             seconds = time_steps(calls)
             fastest = min(seconds, key=seconds.__getitem__)
             selected[fastest] = calls[fastest]
-    log(f"{architecture.name}: {len(selected)} forms take turns for {settings.rounds} rounds.")
+    for form in exported:
+        if device.type == "cpu":
+            selected[form] = prepare_exported(form)
+        else:
+            notes.append(f"{form.peer} is measured on a CPU only: give --device cpu.")
+    costs = architecture.parameters, architecture.macs
+    return _measured(architecture.name, selected, costs, settings, device, notes, log)
+
+
+def benchmark_exported(form: ExportedForm, settings: Settings, log: Log) -> ModelBenchmark:
+    """Measure an exported model alone."""
+    note = (
+        "Peers need the architecture: give the run or the weights that the model was exported from as another MODEL, "
+        "and its table has the exported model, too."
+    )
+    costs = form.parameters, form.macs
+    cpu = torch.device("cpu")
+    return _measured(form.source, {form: prepare_exported(form)}, costs, settings, cpu, [note], log)
+
+
+def _measured(
+    model: str,
+    selected: dict[Form | ExportedForm, Call],
+    costs: tuple[int, int],
+    settings: Settings,
+    device: torch.device,
+    notes: list[str],
+    log: Log,
+) -> ModelBenchmark:
+    """Times the selected forms in turns, then measures their memory. `costs` are the parameters and the MACs."""
+    log(
+        f"{model}: {pluralize(len(selected), 'form')} {'take turns' if len(selected) > 1 else 'runs'} for "
+        f"{settings.rounds} rounds."
+    )
     names = {form.peer: form for form in selected}
     seconds = interleaved(
         {peer: selected[form] for peer, form in names.items()}, settings.rounds, WARMUP, sample_seconds=0.0
     )
     selected.clear()
-    precisions = dict.fromkeys(form.mode.precision for form in names.values())
+    precisions = dict.fromkeys(form.precision for form in names.values())
     return ModelBenchmark(
-        model=architecture.name,
+        model=model,
         device=device_name(device),
         device_type=device.type,
         task=settings.task,
         batch=settings.batch,
         threads=torch.get_num_threads(),
         warmup=WARMUP,
-        parameters=architecture.parameters,
-        macs=architecture.macs,
-        peaks={precision: matrix_product_peak(device, dtype_of(precision)) for precision in precisions},
+        parameters=costs[0],
+        macs=costs[1],
+        peaks={
+            precision: matrix_product_peak(device, dtype_of(precision))
+            for precision in precisions
+            if precision in _PEAKS.get(device.type, precisions)
+        },
         rows=[
-            Row(peer, form.mode.precision, form.mode.layout, form.details, seconds[peer], peak_memory(form))
+            Row(peer, form.precision, form.layout, form.details, seconds[peer], peak_memory(form))
             for peer, form in names.items()
         ],
         notes=notes,
     )
 
 
-def peak_memory(form: Form) -> int:
+def peak_memory(form: Form | ExportedForm) -> int:
     """Peak bytes of a new process that runs the form three times; on a CUDA device, of the tensors alone."""
     with process_pool(1) as pool:
         return pool.submit(_run_and_measure, form, torch.get_num_threads()).result()
 
 
-def _run_and_measure(form: Form, threads: int) -> int:
+def _run_and_measure(form: Form | ExportedForm, threads: int) -> int:
     torch.set_num_threads(threads)
-    call = prepare(form)
+    call = prepare(form) if isinstance(form, Form) else prepare_exported(form)
     for _ in range(3):
         call()
     return peak_bytes(torch.device(form.device))

@@ -51,6 +51,14 @@ class Form:
         return self.plan.mode
 
     @property
+    def precision(self) -> str:
+        return self.mode.precision
+
+    @property
+    def layout(self) -> str:
+        return self.mode.layout
+
+    @property
     def details(self) -> str:
         """Properties of the plan in addition to precision and layout."""
         if isinstance(self.plan, InferencePlan):

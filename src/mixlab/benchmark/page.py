@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mixlab.benchmark.result import ModelBenchmark
-from mixlab.benchmark.tables import model_table, ratios_table, speed_figure
+from mixlab.benchmark.tables import model_table, ratio_tables, speed_figure
 from mixlab.report.machine import machine_facts
 from mixlab.report.page import Details, KeyValues, Metric, Page, Section, Summary, written_by
 from mixlab.report.text import join_words, pluralize
@@ -19,7 +19,7 @@ def benchmark_page(results: Sequence[ModelBenchmark], environment: Mapping[str, 
         kicker=f"mixlab benchmark: {task}, {pluralize(len(models), 'model')}, {environment['device']}",
         summary=_summary(results),
         sections=[
-            Section("Relative to peers", [ratios_table(results)]),
+            *(Section("Relative to peers", tables) for tables in [ratio_tables(results)] if tables),
             *(
                 Section(f"{result.model}, batch {result.batch}", [speed_figure(result), model_table(result)])
                 for result in results
@@ -33,7 +33,8 @@ def benchmark_page(results: Sequence[ModelBenchmark], environment: Mapping[str, 
 def _summary(results: Sequence[ModelBenchmark]) -> Summary:
     stock = [ratio for result in results if (ratio := result.ratios["best_stock"])]
     if not stock:
-        return Summary("The speed of mixlab was measured.", "Stock PyTorch was not among the peers.")
+        measured = "mixlab" if any(result.has_mixlab for result in results) else "exported models"
+        return Summary(f"The speed of {measured} was measured.", "Stock PyTorch was not among the peers.")
     faster, slower = (
         sum(ratio.low is not None and ratio.low > 1 for ratio in stock),
         sum(ratio.high is not None and ratio.high < 1 for ratio in stock),

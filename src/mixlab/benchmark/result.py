@@ -25,7 +25,7 @@ _MACS_PER_STEP = {"inference": 1, "training": 3}
 class Row:
     """A peer in its fastest form.
 
-    name        "mixlab", or one of `mixlab.benchmark.peers.PEERS`
+    name        "mixlab", one of `mixlab.benchmark.peers.PEERS`, or "exported" and the folder of an exported model
     layout      of the images and kernels in memory
     details     other properties of mixlab's plan, empty for stock forms
     seconds     per call, one for each round; the rounds are those of the other rows
@@ -51,7 +51,7 @@ class ModelBenchmark:
     threads      CPU threads
     warmup       untimed calls of each form before the rounds
     macs         multiply-accumulates of one forward pass of one image
-    peaks        multiply-accumulates per second of this machine's fastest matrix product, by precision
+    peaks        multiply-accumulates per second of this machine's fastest matrix product, by precision, where measured
     notes        sentences about peers without a row
     """
 
@@ -80,9 +80,9 @@ class ModelBenchmark:
         """Multiply-accumulates per second, with three times those of a forward pass in a training step."""
         return _MACS_PER_STEP[self.task] * self.macs * self.speed(row).value
 
-    def fraction_of_peak(self, row: Row) -> float:
-        """`macs_per_second` as a fraction of the peak in the precision of the row."""
-        return self.macs_per_second(row) / self.peaks[row.precision]
+    def fraction_of_peak(self, row: Row) -> float | None:
+        """`macs_per_second` as a fraction of the peak in the precision of the row; None without this peak."""
+        return self.macs_per_second(row) / self.peaks[row.precision] if row.precision in self.peaks else None
 
     @cached_property
     def best_stock(self) -> Row | None:
@@ -92,12 +92,30 @@ class ModelBenchmark:
         )
 
     @property
+    def has_mixlab(self) -> bool:
+        """Whether mixlab's own plan was measured, and not only an exported model."""
+        return self._row("mixlab") is not None
+
+    @property
     def ratios(self) -> dict[str, Estimate | None]:
         """mixlab's speed relative to that of the best stock mode and to timm's; None without such a row."""
-        by_name = {row.name: row for row in self.rows}
-        ours = by_name["mixlab"].seconds
-        others = {"best_stock": self.best_stock, "timm": by_name.get("timm")}
-        return {name: row and speed_ratio(ours, of=row.seconds) for name, row in others.items()}
+        return {name: _ratio(self._row("mixlab"), of) for name, of in self._references(["timm"]).items()}
+
+    @property
+    def exported_ratios(self) -> dict[str, dict[str, Estimate | None]]:
+        """The speed of each exported model relative to the best stock mode and to mixlab; None without such a row."""
+        references = self._references(["mixlab"])
+        return {
+            row.name: {name: _ratio(row, of) for name, of in references.items()}
+            for row in self.rows
+            if row.name.startswith("exported ")
+        }
+
+    def _references(self, names: Sequence[str]) -> dict[str, Row | None]:
+        return {"best_stock": self.best_stock, **{name: self._row(name) for name in names}}
+
+    def _row(self, name: str) -> Row | None:
+        return next((row for row in self.rows if row.name == name), None)
 
     def to_dict(self) -> dict[str, Any]:
         """The result as JSON-serializable values."""
@@ -106,6 +124,10 @@ class ModelBenchmark:
             "rows": [self._row_dict(row) for row in self.rows],
             "ratios": {name: ratio and ratio.value for name, ratio in self.ratios.items()},
             "ratio_intervals": {name: ratio and [ratio.low, ratio.high] for name, ratio in self.ratios.items()},
+            "exported_ratios": {
+                row: {name: ratio and [ratio.value, ratio.low, ratio.high] for name, ratio in ratios.items()}
+                for row, ratios in self.exported_ratios.items()
+            },
             "peak_macs_per_second": dict(self.peaks),
             "notes": list(self.notes),
         }
@@ -128,3 +150,8 @@ class ModelBenchmark:
             "fraction_of_peak": self.fraction_of_peak(row),
             "seconds": list(row.seconds),
         }
+
+
+def _ratio(row: Row | None, of: Row | None) -> Estimate | None:
+    """The speed of a row relative to another one."""
+    return speed_ratio(row.seconds, of=of.seconds) if row and of else None

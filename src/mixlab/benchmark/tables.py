@@ -48,7 +48,7 @@ def model_table(result: ModelBenchmark) -> Table:
                 "layout": row.layout.replace("_", " "),
                 "peak_mebibytes": None if row.peak_bytes is None else round(row.peak_bytes / 2**20),
                 "gmacs_per_second": result.macs_per_second(row) / 1e9,
-                "percent_of_peak": 100 * result.fraction_of_peak(row),
+                "percent_of_peak": None if (fraction := result.fraction_of_peak(row)) is None else 100 * fraction,
                 "details": row.details or None,
             }
             for row in result.rows
@@ -60,7 +60,7 @@ def model_table(result: ModelBenchmark) -> Table:
 
 def _notes(result: ModelBenchmark) -> list[str]:
     rounds = len(result.rows[0].seconds)
-    peaks = ", ".join(f"{precision} {peak / 1e9:,.0f}" for precision, peak in result.peaks.items())
+    peaks = ", ".join(f"{precision} {peak / 1e9:,.0f}" for precision, peak in result.peaks.items()) or "not measured"
     return [
         f"{result.device}, {pluralize(result.threads, 'thread')}; {_STEP if result.task == 'training' else _PASS}. "
         f"{result.warmup} calls of each peer are not timed, then the peers take turns for {rounds} rounds.",
@@ -85,6 +85,38 @@ def ratios_table(results: Sequence[ModelBenchmark]) -> Table:
         [_ratio_cells(result) for result in results],
         notes=["Median of the ratios round by round, with its 95 % interval; above 1, mixlab is faster."],
     )
+
+
+def exported_table(results: Sequence[ModelBenchmark]) -> Table:
+    """The speed of exported models relative to PyTorch and to mixlab."""
+    return Table(
+        "Speed of exported models",
+        [
+            Column("exported", "exported model"),
+            Column("precision", "precision"),
+            Column("batch", "batch"),
+            Column("best_stock", "relative to the best stock PyTorch", digits=2, uncertainty="interval"),
+            Column("mixlab", "relative to mixlab", digits=2, uncertainty="interval"),
+        ],
+        [
+            {
+                "exported": row.name,
+                "precision": row.precision,
+                "batch": result.batch,
+                **result.exported_ratios[row.name],
+            }
+            for result in results
+            for row in result.rows
+            if row.name in result.exported_ratios
+        ],
+        notes=["Median of the ratios round by round, with its 95 % interval; above 1, the exported model is faster."],
+    )
+
+
+def ratio_tables(results: Sequence[ModelBenchmark]) -> list[Table]:
+    """The tables of ratios that have rows."""
+    tables = [ratios_table(own)] if (own := [one for one in results if one.has_mixlab]) else []
+    return [*tables, exported_table(results)] if any(one.exported_ratios for one in results) else tables
 
 
 def _ratio_cells(result: ModelBenchmark) -> Mapping[str, Cell]:

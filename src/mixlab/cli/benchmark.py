@@ -17,7 +17,8 @@ def benchmark(
         list[str] | None,
         typer.Argument(
             metavar="MODEL...",
-            help="Sizes, published names, timm:NAME, runs or files. Only speed is measured, with random weights.",
+            help="Sizes, published names, timm:NAME, runs, files, exported models. Only speed is measured, with random "
+            "weights. An exported model is measured beside another MODEL that it was exported from.",
             show_default=False,
         ),
     ] = None,
@@ -50,23 +51,38 @@ def benchmark(
         raise UserError("mixlab benchmark needs at least one MODEL, such as mixer_b16, or --paper.")
     from datetime import date
 
-    from mixlab.benchmark.benchmark import Settings
+    from mixlab.benchmark.benchmark import Settings, benchmark_exported
     from mixlab.benchmark.benchmark import benchmark as measure
+    from mixlab.benchmark.exported import exported_form, split_exported
     from mixlab.benchmark.models import find_architecture
     from mixlab.benchmark.page import benchmark_page
     from mixlab.benchmark.peers import parse_against
-    from mixlab.benchmark.tables import model_table, ratios_table
+    from mixlab.benchmark.tables import model_table, ratio_tables
     from mixlab.files import atomic_folder, write_json, write_text
     from mixlab.measure.machine import describe, pick_device
 
     peers = parse_against(against, train=train)
     task = "training" if train else "inference"
     settings = [Settings(peers, task, size, rounds) for size in _batch_sizes(batch)]
-    architectures = [find_architecture(model) for model in models]
-    picked = pick_device(device)
+    others, exported = split_exported(models, train=train)
+    if against and not others:
+        raise UserError(
+            f"--against {against} needs another MODEL: give the run that {exported[0]} was exported from, too."
+        )
+    architectures = [find_architecture(model) for model in others]
+    forms = [(setting, exported_form(model, setting.batch)) for model in exported for setting in settings]
+    alone = [(setting, form) for setting, form in forms if not any(form.is_of(each) for each in architectures)]
+    picked = pick_device("cpu" if device is None and not others else device)
+    if alone and device is not None and picked.type != "cpu":
+        raise UserError(f"{alone[0][1].source} is an exported model, which runs on the CPU: leave out --device.")
     folder = output_folder(out, "benchmark", "-".join(models))
     log = logger(quiet=quiet)
-    results = [measure(each, setting, picked, log) for each in architectures for setting in settings]
+    results = [
+        measure(each, setting, picked, log, [form for of, form in forms if of is setting and form.is_of(each)])
+        for each in architectures
+        for setting in settings
+    ]
+    results += [benchmark_exported(form, setting, log) for setting, form in alone]
     environment = describe(picked)
     record = {
         "kind": "benchmark",
@@ -80,7 +96,7 @@ def benchmark(
     if format == "json":
         print(json.dumps(record["results"], indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        show([*map(model_table, results), ratios_table(results)], format)
+        show([*map(model_table, results), *ratio_tables(results)], format)
     log(f"Report: {folder / 'report.html'}")
 
 

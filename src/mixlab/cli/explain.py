@@ -76,6 +76,11 @@ def explain(
         speed=speed,
         log=log,
     )
+    if check and explainer.is_exported:
+        raise UserError(
+            f"--check shuffles weights, and {model} is an exported model: leave --check out, or give the run or the "
+            "weights that it was exported from."
+        )
     tables: list[Table] = []
     compared: list[Explanation] = []
     with atomic_folder(folder) as temporary, progress("explain", total=len(files), quiet=quiet) as advance:

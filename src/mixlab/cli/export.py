@@ -15,7 +15,10 @@ def export(
         str, typer.Argument(help="A run, a published name, hub:owner/name, or a weights file.", show_default=False)
     ],
     out: Annotated[Path, typer.Argument(help="The new folder to write.", show_default=False)],
-    to: Annotated[Literal["onnx", "web"], typer.Option(help="Format; web is a page for a browser.")] = "onnx",
+    to: Annotated[
+        Literal["onnx", "web", "triton"],
+        typer.Option(help="Format; web is a page for a browser, triton a model repository of NVIDIA Triton."),
+    ] = "onnx",
     precision: Annotated[Literal["fp32", "fp16"], typer.Option(help="Precision of the network.")] = "fp32",
     image_size: Annotated[str | None, typer.Option(help="Resize to this many pixels: 448 or 384x512.")] = None,
     check: Annotated[
@@ -47,10 +50,14 @@ def export(
             raise UserError(f"--precision {precision} is not possible with --to web: a page runs in fp32.")
         providers = ("wasm", "webgpu") if webgpu else ("wasm",)
         export_page(model, out, image_size=pixels, check=splits, runtime=runtime, providers=providers, log=log)
+    elif runtime is not None or webgpu:
+        raise UserError("--runtime and --webgpu only have an effect with --to web: leave them out.")
+    elif to == "triton":
+        from mixlab.export.triton import export_triton
+
+        export_triton(model, out, precision=precision, image_size=pixels, check=splits, log=log)
     else:
         from mixlab.export.export import export_model
 
-        if runtime is not None or webgpu:
-            raise UserError("--runtime and --webgpu only have an effect with --to web: leave them out.")
         export_model(model, out, precision=precision, image_size=pixels, check=splits, log=log)
     print(out)

@@ -47,7 +47,8 @@ def require_int8_for_data(data: str | None, precision: str) -> None:
 PredictionModel = Annotated[
     str,
     typer.Argument(
-        help="The folder of a run, a published name, hub:owner/name, or a weights file.", show_default=False
+        help="The folder of a run, a published name, hub:owner/name, a weights file, or an exported model.",
+        show_default=False,
     ),
 ]
 

@@ -27,8 +27,10 @@ from mixlab.export.onnx_model import OnnxPrecision, onnx_network, with_preproces
 from mixlab.export.parity import TOLERANCES, compare_answers
 from mixlab.files import atomic_folder, write_json
 from mixlab.measure.machine import device_name, versions
+from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.measure.timing import interleaved
 from mixlab.models.contract import ImageSize
+from mixlab.prediction.patches import patch_size
 from mixlab.runs.folder import Run
 from mixlab.weights.exported import CARD, FORMAT, MODEL, READER, onnx_session
 from mixlab.weights.load import Pretrained, build_with_weights, load_pretrained
@@ -96,6 +98,9 @@ def export_model(
             "precision": precision,
             "opset": whole.opset_import[0].version,
             "has_class_names": pretrained.has_class_names,
+            "parameters": count_parameters(model),
+            "macs": count_macs(model, (3, *preprocess.image_size)),
+            "patch_size": patch_size(model),
             "sha256": hashlib.sha256(content).hexdigest(),
             "parity": parity.to_dict(),
             "speed": speed,

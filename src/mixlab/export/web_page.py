@@ -36,6 +36,7 @@ from mixlab.files import atomic_folder, write_json, write_text
 from mixlab.models.contract import ImageSize
 from mixlab.prediction.importance_map import equal_spans
 from mixlab.prediction.occlusion import default_window, place_windows
+from mixlab.prediction.patches import patch_size
 from mixlab.prediction.predictor import class_labels
 from mixlab.report.colours import css_variables
 from mixlab.report.page import written_by
@@ -90,7 +91,7 @@ def page_data(network: PageNetwork, preprocess: Preprocess, classes: tuple[str, 
     }
     if preprocess.transform is not None:
         return data
-    window = default_window(network.model)
+    window = default_window(preprocess.image_size, patch_size(network.model))
     windows = place_windows(preprocess.image_size, window, window)
     data["windows"] = {"rows": windows.rows, "columns": windows.columns}
     if network.has_maps:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 
 import numpy as np
 import torch
@@ -23,7 +23,6 @@ from torch import Tensor
 
 from mixlab.data.image_file import UnreadableImage
 from mixlab.errors import UserError, did_you_mean
-from mixlab.measure.machine import pick_device
 from mixlab.prediction.grad_cam import SplitModel, grad_cam_map, split_at_map
 from mixlab.prediction.image_input import ImageInput, rgb_array
 from mixlab.prediction.importance_map import ImportanceMap, Method
@@ -36,11 +35,12 @@ from mixlab.prediction.occlusion import (
     occlusion_map,
     place_windows,
 )
+from mixlab.prediction.patches import patch_size
 from mixlab.prediction.predictor import Prediction, class_labels
 from mixlab.report.text import join_words
 from mixlab.speed.inference import Inference
 from mixlab.speed.inference_plan import InferencePlan, parse_speed
-from mixlab.weights.load import build_with_weights, load_pretrained
+from mixlab.weights.classifier import load_classifier
 from mixlab.zoo.architecture import Model
 
 _log = logging.getLogger("mixlab")
@@ -79,7 +79,7 @@ class Explanation:
 class Explainer:
     """Explains the labels of a trained model by occlusion or Grad-CAM.
 
-    source   the folder of a run, or any other source of weights that `Predictor` accepts
+    source   the folder of a run, or any other model that `Predictor` accepts
     methods  "occlusion" for every model: the drop in the log-odds of the label, in nats, if a window is covered with
              a neutral colour. "grad-cam" for models with feature maps: the contribution of each place of
              the feature map to the logit; it needs captum.
@@ -97,8 +97,8 @@ class Explainer:
     An image is anything that `Predictor` accepts. Boxes and maps are in pixels of the image as the model receives it,
     which is `Explanation.image`.
 
-    Raises UserError if the weights can't be loaded, the model has fewer than two classes, a setting is out of range, or
-    Grad-CAM is not possible.
+    Raises UserError if the model can't be loaded, it has fewer than two classes, a setting is out of range, or Grad-CAM
+    is not possible.
     """
 
     def __init__(
@@ -118,27 +118,40 @@ class Explainer:
         _require_effect(self.methods, "occlusion", {"--window": window, "--stride": stride, "--cover": cover})
         _require_effect(self.methods, "grad-cam", {"--stage": stage})
         self.cover: Cover = _parse_cover(cover or "model")
-        self.device = pick_device(device)
-        pretrained = load_pretrained(source)
-        self.classes = class_labels(pretrained, source)
+        classifier = load_classifier(source)
+        self.device = classifier.pick_device(device)
+        self.classes = class_labels(classifier, source)
         if len(self.classes) == 1:
             raise UserError(f"{source} has one class, which is always its answer: give a model with two or more.")
-        self._preprocess, self._stage = pretrained.preprocess, stage
+        self._preprocess, self._stage = classifier.preprocess, stage
+        self.is_exported = classifier.exported is not None
+        if "grad-cam" in self.methods and self.is_exported:
+            raise UserError(
+                f"{source} is an exported model, which has no gradients: use --method occlusion, or give the run or "
+                "the weights that it was exported from."
+            )
         if "grad-cam" in self.methods and self._preprocess.transform is not None:
             raise UserError(
                 f"{source} permutes the pixels of its images, so that places of its feature maps are not places of the "
                 "image: use --method occlusion."
             )
-        weights = pretrained.weights
-        self.model = build_with_weights(weights)
-        side = default_window(self.model) if window is None else window
+        self.model = cast(Model, classifier.network)
+        if classifier.exported:
+            patch, mean = classifier.exported.patch_size, classifier.exported.mean
+        else:
+            patch, mean = patch_size(self.model), self._preprocess.mean
+        normalised_mean = (torch.tensor(mean) - torch.tensor(self._preprocess.mean)) / torch.tensor(
+            self._preprocess.std
+        )
+        self._mean = normalised_mean[:, None, None].to(self.device)
+        side = default_window(self._preprocess.image_size, patch) if window is None else window
         self.windows = place_windows(self._preprocess.image_size, side, side if stride is None else stride)
         self._inference = Inference(
             self.model,
             self.device,
-            speed=parse_speed(speed),
+            speed="off" if self.is_exported else parse_speed(speed),
             precisions=("fp32",),
-            key=lambda: {**weights.key, "outputs": "logits"},
+            key=lambda: {**classifier.key(), "outputs": "logits"},
             log=log,
         )
         self._split = self._split_model(self.model)
@@ -149,9 +162,9 @@ class Explainer:
         return self._preprocess.image_size
 
     @property
-    def plan(self) -> InferencePlan:
-        """How the model runs on the versions of an image."""
-        return self._inference.plan
+    def plan(self) -> InferencePlan | None:
+        """How the model runs on the versions of an image; None for an exported model."""
+        return None if self.is_exported else self._inference.plan
 
     def __call__(self, image: ImageInput, label: str | None = None) -> Explanation:
         """Explains `label`, or the most probable class.
@@ -230,7 +243,7 @@ class Explainer:
     def _versions(
         self, image: Float[Tensor, "3 row column"], start: int, end: int
     ) -> Float[Tensor, "version 3 row column"]:
-        colour = cover_colour(image, self.cover)
+        colour = cover_colour(image, self.cover, self._mean)
         versions = self.windows.covered(image, colour, start, min(end, len(self.windows) + 1))
         return versions if self._preprocess.transform is None else self._preprocess.transform(versions)
 

@@ -55,7 +55,7 @@ class ExplanationFolder:
             "model": source,
             "image_size": list(explainer.image_size),
             "cover": explainer.cover,
-            "plan": explainer.plan.to_dict(),
+            "plan": explainer.plan and explainer.plan.to_dict(),
             "environment": environment,
             "images": self._images,
             "check": [check.to_dict() for check in checks],

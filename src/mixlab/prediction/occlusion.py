@@ -21,10 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mixlab.errors import UserError
-from mixlab.models.contract import height_and_width
 from mixlab.prediction.importance_map import ImportanceMap, Span
-from mixlab.prediction.patches import patch_size
-from mixlab.zoo.architecture import Model
 
 Cover = Literal["model", "image"]
 """The colour of covered windows: the mean in the preprocessing of the model, or the mean of the image."""
@@ -57,10 +54,11 @@ class Windows:
         return versions
 
 
-def cover_colour(image: Float[Tensor, "channel row column"], cover: Cover) -> Float[Tensor, "channel 1 1"]:
-    """The normalised colour of covered windows of a normalised image."""
-    mean = image.mean(dim=(1, 2), keepdim=True)
-    return mean if cover == "image" else torch.zeros_like(mean)
+def cover_colour(
+    image: Float[Tensor, "channel row column"], cover: Cover, model_mean: Float[Tensor, "channel 1 1"]
+) -> Float[Tensor, "channel 1 1"]:
+    """The normalised colour of covered windows of a normalised image; `model_mean` is that of the model, normalised."""
+    return image.mean(dim=(1, 2), keepdim=True) if cover == "image" else model_mean
 
 
 def place_windows(image_size: tuple[int, int], window: int, stride: int) -> Windows:
@@ -84,14 +82,13 @@ def place_windows(image_size: tuple[int, int], window: int, stride: int) -> Wind
     return Windows(_spans(height, window, stride), _spans(width, window, stride))
 
 
-def default_window(model: Model) -> int:
-    """The side of a window in pixels: the patch of the model, or as many patches that 16 windows or fewer are in a row.
+def default_window(image_size: tuple[int, int], patch: int) -> int:
+    """The side of a window in pixels: a patch, or as many patches that 16 windows or fewer are in a row.
 
-    A model without patches has a patch of one pixel.
+    image_size  (rows, columns) of the images that the model receives
+    patch       the side of its patches in pixels; 1 without patches
     """
-    sides = height_and_width(model.config.image_size)
-    patch = patch_size(model)
-    return min(-(-max(sides) // (MAX_WINDOWS * patch)) * patch, *sides)
+    return min(-(-max(image_size) // (MAX_WINDOWS * patch)) * patch, *image_size)
 
 
 def occlusion_map(logits: Float[Tensor, "version class"], label: int, windows: Windows) -> ImportanceMap:

@@ -12,7 +12,7 @@ from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 from mixlab.files import translate_access_errors
 from mixlab.measure.machine import pick_device
-from mixlab.weights.exported import is_exported, read_exported
+from mixlab.weights.exported import ExportedModel, is_exported, read_exported
 from mixlab.weights.load import build_with_weights, load_pretrained
 
 
@@ -25,7 +25,7 @@ class Classifier:
     names_need_timm  the names are unknown because timm is not installed
     key              returns what determines the logits, as JSON-serializable values
     digest           returns the SHA-256 of the weights, or of the exported file, in hexadecimal
-    is_exported      the network runs in another runtime, on the CPU only
+    exported         the exported model, whose network runs in another runtime, on the CPU only; None for weights
     """
 
     network: nn.Module
@@ -35,7 +35,11 @@ class Classifier:
     names_need_timm: bool
     key: Callable[[], Mapping[str, Any]]
     digest: Callable[[], str]
-    is_exported: bool
+    exported: ExportedModel | None
+
+    @property
+    def is_exported(self) -> bool:
+        return self.exported is not None
 
     def pick_device(self, name: str | torch.device | None) -> torch.device:
         """The device for the model, as `mixlab.measure.machine.pick_device`. Raises UserError if it can't run there."""
@@ -65,7 +69,7 @@ def load_classifier(source: str | Path, fields: Mapping[str, Any] | None = None)
             names_need_timm=False,
             key=lambda: {"exported": exported.digest},
             digest=lambda: exported.digest,
-            is_exported=True,
+            exported=exported,
         )
     pretrained = load_pretrained(source, **(fields or {}))
     return Classifier(
@@ -76,5 +80,5 @@ def load_classifier(source: str | Path, fields: Mapping[str, Any] | None = None)
         pretrained.names_need_timm,
         key=lambda: pretrained.weights.key,
         digest=lambda: pretrained.source_digest,
-        is_exported=False,
+        exported=None,
     )

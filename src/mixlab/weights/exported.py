@@ -30,7 +30,9 @@ MODEL, CARD, READER = "model.onnx", "card.json", "predict.py"
 METADATA = ("classes", "preprocess")
 """Keys of the metadata of the ONNX file, as JSON."""
 
-_KEYS = {"format", "model", "precision", "classes", "has_class_names", "preprocess", "sha256"}
+_COSTS = ("parameters", "macs", "patch_size")
+
+_KEYS = {"format", "model", "precision", "classes", "has_class_names", "preprocess", "sha256", *_COSTS}
 
 
 def is_exported(source: str | Path) -> bool:
@@ -48,6 +50,11 @@ class ExportedModel:
     network     maps images, as `preprocess` returns them, to logits; it runs on the CPU
     classes     the names of the classes, or their indices if `has_class_names` is False
     preprocess  decodes and resizes images, whose pixels remain from 0 to 255
+    mean        the mean in the preprocessing of the graph, for pixel values in [0, 1]
+    precision   of the network, such as "fp32"
+    parameters  their number in the network
+    macs        multiply-accumulates of the network for one image
+    patch_size  the longer side of a patch in pixels; 1 without patches
     digest      SHA-256 of the file, in hexadecimal
     """
 
@@ -55,6 +62,11 @@ class ExportedModel:
     classes: tuple[str, ...]
     has_class_names: bool
     preprocess: Preprocess
+    mean: tuple[float, float, float]
+    precision: str
+    parameters: int
+    macs: int
+    patch_size: int
     digest: str
 
 
@@ -88,6 +100,9 @@ def read_exported(source: str | Path) -> ExportedModel:
         tuple(card["classes"]),
         card["has_class_names"],
         replace(preprocess, mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255), transform=None),
+        preprocess.mean,
+        card["precision"],
+        *(card[key] for key in _COSTS),
         digest,
     )
 
@@ -144,6 +159,7 @@ def onnx_session(content: bytes) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # else idle threads slow other work
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime has a class of errors for each status

@@ -51,8 +51,8 @@ def find_source(source: str | Path) -> Source:
     path = Path(source).expanduser()
     if is_exported(path):
         raise UserError(
-            f"{source} is an exported model, which can only predict and be evaluated: give the run or the weights that "
-            "it was exported from."
+            f"{source} is an exported model, whose weights can't be read: give the run or the weights that it was "
+            "exported from."
         )
     if path.exists():
         return _from_folder(path) if path.is_dir() else Source(path=path)
