@@ -88,8 +88,9 @@ def test_a_command_that_needs_weights_ends_in_a_sentence(refused, exported, pets
 
 
 def test_occlusion_has_the_maps_of_the_run(run, trained, exported_run, pets):
+    images = (pets / "cat" / "00.png", pets / "dog" / "00.png")
     for source in (trained, exported_run):
-        assert run("explain", source, pets, "--out", f"maps-{source}", "--quiet").status == 0
+        assert run("explain", source, *images, "--out", f"maps-{source}", "--quiet").status == 0
     own, other = (json.loads(Path(f"maps-{source}/results.json").read_text()) for source in (trained, exported_run))
     assert other["plan"] is None
     for one, found in zip(own["images"], other["images"], strict=True):

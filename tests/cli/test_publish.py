@@ -19,6 +19,7 @@ from PIL import Image
 import mixlab
 from mixlab.evaluation.novelty import NoveltyDetector
 
+NEEDS_DEPLOY = 'needs onnx, onnxscript and onnxruntime: pip install "mixlab[deploy]"'
 FILES = ["README.md", "config.json", "model.safetensors", "results.json"]
 
 
@@ -121,6 +122,31 @@ def test_a_folder_whose_preprocessing_timm_lacks_is_not_for_timm(published):
     folder = published("davit_nano", "transform.name=permute_all_pixels")
     assert "architecture" not in json.loads((folder / "config.json").read_text())
     assert "can't use this model: timm's config has no permutation of" in (folder / "README.md").read_text()
+
+
+def test_the_onnx_file_is_published_with_its_own_results_and_without_digests_of_images(run, trained, pets, here):
+    pytest.importorskip("onnxscript", reason=NEEDS_DEPLOY)
+    pytest.importorskip("onnxruntime", reason=NEEDS_DEPLOY)
+    ended = run("publish", trained, "--onnx", "--out", "published", "--quiet")
+    assert ended.status == 0, ended.err
+    assert names(Path("published")) == sorted([*FILES, "onnx"])
+    assert names(Path("published/onnx")) == ["card.json", "model.onnx", "predict.py"]
+    results = json.loads(Path("published/results.json").read_text())
+    assert results["onnx"]["top1"] == results["top1"] and results["onnx"]["data"] == results["data"]
+    card = Path("published/README.md").read_text()
+    assert (
+        "## ONNX" in card and "onnx/model.onnx on pets" in card and "use onnx/model.onnx with ONNX Runtime Web" in card
+    )
+    for file in Path("published").rglob("*.*"):
+        assert str(here).encode() not in file.read_bytes(), file.name
+    image = next(pets.rglob("*.png"))
+    expected, found = (mixlab.Predictor(source)(image) for source in (trained, "published/onnx"))
+    assert found.probabilities == pytest.approx(expected.probabilities, abs=1e-5)
+
+
+def test_a_card_without_onnx_does_not_mention_its_file(run, trained):
+    run("publish", trained, "--out", "published", "--quiet")
+    assert "onnx" not in Path("published/README.md").read_text().lower()
 
 
 @pytest.mark.long

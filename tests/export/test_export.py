@@ -5,7 +5,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,31 +21,13 @@ from mixlab.export.check_images import check_images
 from mixlab.export.export import export_model
 from mixlab.export.parity import compare_answers
 from mixlab.measure.machine import versions
-from mixlab.weights.adapt import Weights
 from mixlab.weights.exported import CARD, MODEL, READER
 from mixlab.weights.load import build_with_weights, load_pretrained
 from mixlab.weights.storage.write import write_model_folder
-from mixlab.zoo.architecture import architecture
+from small_model import CLASSES, write_model
 
 pytest.importorskip("onnxscript", reason='needs onnx and onnxscript: pip install "mixlab[deploy]"')
 onnxruntime = pytest.importorskip("onnxruntime", reason='needs onnxruntime: pip install "mixlab[deploy]"')
-
-CLASSES = ("cat", "dog", "füchse")
-SMALL = {"mixer_nano": {"depth": 1, "channels": 16, "token_hidden": 8, "channel_hidden": 32}}
-
-
-def write_model(folder: Path, name: str = "mixer_nano", image_size: int = 32, **fields: Any) -> Path:
-    """A folder with random weights, also of the head."""
-    torch.manual_seed(0)
-    shape = architecture(name, **(SMALL.get(name, {}) | {"image_size": image_size, "classes": len(CLASSES)} | fields))
-    model = shape.build()
-    for parameter in model.get_submodule("head").parameters():
-        torch.nn.init.normal_(parameter, std=0.5)
-    folder.mkdir()
-    preprocess = Preprocess((image_size, image_size), "shorter_side", 0.875)
-    weights = Weights(shape.family, dict(shape.config), model.state_dict())
-    write_model_folder(folder, weights, CLASSES, preprocess, name)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,9 @@ def publish(
         str | None, typer.Option(help="Licence of the weights, as an identifier of the hub: apache-2.0.")
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Create a private repository on the hub.")] = False,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Add the model in ONNX, with its own results: onnx/model.onnx.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the files and the model card.")] = False,
     trust_code: TrustCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Hide progress.")] = False,
@@ -34,6 +37,7 @@ def publish(
     from mixlab.evaluation.model_evaluation import evaluate_model
     from mixlab.export.model_card import model_card
     from mixlab.export.publication import publication
+    from mixlab.export.published_onnx import export_for_publication
     from mixlab.export.push import push, require_login, require_repository_name
     from mixlab.files import atomic_folder
     from mixlab.runs.folder import open_run
@@ -46,20 +50,22 @@ def publish(
         raise UserError("--private needs a repository on the hub: give owner/name, or leave --private out.")
     folder = output_folder(out, "publish", run.resolve().name)
     source = f"hub:{repository}" if repository is not None else folder.resolve().name
-    opened = open_run(run)
-    published = publication(opened, evaluate_model(str(run), data, quiet=quiet), source=source, licence=licence)
-    card = model_card(published)
-    if dry_run:
-        with TemporaryDirectory() as temporary:
-            published.write(Path(temporary), card)
-            files = {file.name: file.stat().st_size for file in sorted(Path(temporary).iterdir())}
-        for name, size in files.items():
-            print(f"{size:>15,} bytes  {name}")
-        print(f"\n{card}", end="")
-        return
-    with atomic_folder(folder) as temporary:
-        published.write(temporary, card)
-    log = logger(quiet=quiet)
+    opened, log = open_run(run), logger(quiet=quiet)
+    with TemporaryDirectory() as scratch:
+        exported = export_for_publication(opened, Path(scratch) / "onnx", data, log, quiet=quiet) if onnx else None
+        evaluated = evaluate_model(str(run), data, quiet=quiet)
+        published = publication(opened, evaluated, source=source, licence=licence, onnx=exported)
+        card = model_card(published)
+        if dry_run:
+            written = Path(scratch) / "published"
+            written.mkdir()
+            published.write(written, card)
+            for file in sorted(file for file in written.rglob("*") if file.is_file()):
+                print(f"{file.stat().st_size:>15,} bytes  {file.relative_to(written).as_posix()}")
+            print(f"\n{card}", end="")
+            return
+        with atomic_folder(folder) as temporary:
+            published.write(temporary, card)
     if repository is None:
         print(folder)
         return

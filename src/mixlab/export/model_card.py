@@ -17,6 +17,7 @@ _MAX_LISTED_CLASSES = 20
 _NO_BROWSER = (
     "There are no files for transformers.js: it resizes images in another way, so its probabilities would differ."
 )
+_OWN_PIXELS = "In a browser, use onnx/model.onnx with ONNX Runtime Web: it resizes the decoded pixels itself."
 
 
 def model_card(publication: Publication) -> str:
@@ -59,7 +60,7 @@ The results of each class and the confusion matrix are in results.json.
 
 {_other_programs(publication)}
 
-## Training
+{_onnx(publication)}## Training
 
 Trained on {environment["device"]} with mixlab (commit {environment["commit"] or "unknown"}) and {versions}. The recipe:
 
@@ -176,6 +177,24 @@ classify = pipeline("image-classification", model="{name}")
 ```
 
 {_same_outputs(publication.pretrained.preprocess)} {_NO_BROWSER}"""
+
+
+def _onnx(publication: Publication) -> str:
+    """The section about the model in ONNX; empty without it."""
+    if publication.onnx is None:
+        return ""
+    parity, evaluated = publication.onnx.card["parity"], publication.onnx.evaluated
+    return f"""## ONNX
+
+`onnx/model.onnx` is the model as one graph, from the pixels of a decoded image of any size, uint8 (batch, row,
+column, channel), to probabilities. It resizes, crops and normalises images itself. `onnx/predict.py` shows how files
+are decoded, and needs numpy, onnxruntime and Pillow: `python onnx/predict.py image.jpg`. {_OWN_PIXELS}
+
+For {number(parity["files"], 0)} image files of unusual kinds, it has the labels of mixlab, and probabilities that
+differ by at most {parity["difference"]:.1g}.
+
+{render(summary_table(evaluated), "markdown")}
+"""
 
 
 def _same_outputs(preprocess: Preprocess) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from mixlab.data.name_groups import public_name
 from mixlab.evaluation.model_evaluation import ModelEvaluation
+from mixlab.export.published_onnx import PublishedOnnx
 from mixlab.files import write_json, write_text
 from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.runs.folder import Run
@@ -21,7 +22,8 @@ class Publication:
     """A run that is ready to be published.
 
     The name of the data in `evaluated` contains no local path, and `source` is the name for `load`. `timm` is how timm
-    builds the model, or a sentence about why other programs can't use it with the outputs of mixlab.
+    builds the model, or a sentence about why other programs can't use it with the outputs of mixlab. `onnx` is the
+    model in ONNX, if it is published, too.
     """
 
     run: Run
@@ -32,6 +34,7 @@ class Publication:
     parameters: int
     macs: int  # for one image
     timm: TimmArchitecture | str
+    onnx: PublishedOnnx | None
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
@@ -50,12 +53,17 @@ class Publication:
 
     def results(self) -> dict[str, Any]:
         """The content of results.json."""
-        return self.evaluated.results() | {
-            "run": self.run.path.resolve().name,
-            "parameters": self.parameters,
-            "macs": self.macs,
-            "trained": {"data": self.recipe["data"], "images": self.images, "environment": self.run.environment},
-        }
+        onnx = {} if self.onnx is None else {"onnx": self.onnx.evaluated.results()}
+        return (
+            self.evaluated.results()
+            | onnx
+            | {
+                "run": self.run.path.resolve().name,
+                "parameters": self.parameters,
+                "macs": self.macs,
+                "trained": {"data": self.recipe["data"], "images": self.images, "environment": self.run.environment},
+            }
+        )
 
     def write(self, folder: Path, card: str) -> None:
         """Writes all files into `folder`, which must exist; `card` is the text of README.md."""
@@ -64,11 +72,15 @@ class Publication:
             write_model_folder(folder, weights, classes, preprocess)
         else:
             write_common_folder(folder, self.timm, weights, classes, preprocess)
+        if self.onnx is not None:
+            self.onnx.write(folder)
         write_text(folder / "README.md", card)
         write_json(folder / "results.json", self.results())
 
 
-def publication(run: Run, evaluated: ModelEvaluation, *, source: str, licence: str | None) -> Publication:
+def publication(
+    run: Run, evaluated: ModelEvaluation, *, source: str, licence: str | None, onnx: PublishedOnnx | None = None
+) -> Publication:
     """Prepares an evaluated run for publication.
 
     `source` is the name that users give to `load`: hub:owner/name, or a folder. `licence` is an identifier of the hub,
@@ -84,6 +96,7 @@ def publication(run: Run, evaluated: ModelEvaluation, *, source: str, licence: s
         licence=licence,
         parameters=count_parameters(model),
         macs=count_macs(model, (3, *pretrained.preprocess.image_size)),
+        onnx=onnx,
         timm=TimmPreprocess(pretrained.preprocess).missing or exact_timm_architecture(pretrained.weights),
     )
 

@@ -1,0 +1,106 @@
+"""Export of a model of full size to ONNX: bytes, seconds, the parity, and the speed beside PyTorch in the same run.
+
+    python benchmarks/exporting.py mixer_b16 --rounds 9 --out benchmarks/results/mine.json
+
+The weights are random, also those of the head. The seconds of the export include the comparison of all answers and the
+measured speed. One image of the size of the model, and one of 640x480 pixels that is resized, take turns in PyTorch,
+eager in fp32, and in ONNX Runtime; on the PyTorch side, Pillow resizes.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mixlab.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from mixlab.export.export import export_model
+from mixlab.files import write_json
+from mixlab.measure import machine
+from mixlab.measure.timing import interleaved
+from mixlab.models.contract import height_and_width
+from mixlab.report.table import Column, Table, print_table
+from mixlab.weights.adapt import Weights
+from mixlab.weights.exported import CARD, MODEL, onnx_session
+from mixlab.weights.load import load
+from mixlab.weights.storage.write import write_model_folder
+from mixlab.zoo.architecture import architecture
+
+LARGE = (480, 640)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="a size")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--out", type=Path, help="write all samples to this JSON file")
+    arguments = parser.parse_args()
+    with TemporaryDirectory() as folder:
+        result = exported(arguments.model, arguments.rounds, Path(folder))
+    print_table(_table(arguments.model, result))
+    if arguments.out:
+        described = {"date": date.today().isoformat(), "machine": machine.describe(torch.device("cpu"))}
+        write_json(arguments.out, described | {"model": arguments.model} | result)
+
+
+def exported(name: str, rounds: int, folder: Path) -> dict[str, Any]:
+    torch.manual_seed(0)
+    found = architecture(name)
+    built = found.build()
+    nn.init.normal_(built.get_parameter("head.weight"), std=0.02)
+    preprocess = Preprocess(
+        height_and_width(found.image_size), "shorter_side", 0.875, mean=IMAGENET_MEAN, std=IMAGENET_STD
+    )
+    source, out = folder / "model", folder / "out"
+    source.mkdir()
+    classes = tuple(map(str, range(found.classes)))
+    write_model_folder(source, Weights(found.family, dict(found.config), built.state_dict()), classes, preprocess, name)
+    start = perf_counter()
+    export_model(source, out, log=print)
+    seconds = perf_counter() - start
+    content = (out / MODEL).read_bytes()
+    model, session = load(source), onnx_session(content)
+    random = np.random.default_rng(0)
+    small, large = (random.integers(0, 256, (*sides, 3), dtype=np.uint8) for sides in (preprocess.image_size, LARGE))
+    is_resized = {"is_resized": np.ones((), dtype=bool)}
+
+    @torch.inference_mode()
+    def in_pytorch(image: torch.Tensor) -> object:
+        return model(preprocess.finished(image[None])).softmax(dim=1)
+
+    calls: dict[str, Callable[[], object]] = {
+        "PyTorch": lambda: in_pytorch(torch.from_numpy(small).permute(2, 0, 1)),
+        "ONNX": lambda: session.run(["probabilities"], {"images": small[None]} | is_resized),
+        "PyTorch, resized": lambda: in_pytorch(preprocess.resized(large)),
+        "ONNX, resized": lambda: session.run(["probabilities"], {"images": large[None]}),
+    }
+    return {
+        "image_size": list(preprocess.image_size),
+        "large_image": list(LARGE),
+        "bytes": len(content),
+        "export_seconds": seconds,
+        "parity": json.loads((out / CARD).read_text(encoding="utf-8"))["parity"],
+        "seconds_per_image": interleaved(calls, rounds=rounds, sample_seconds=0.0),
+    }
+
+
+def _table(name: str, result: dict[str, Any]) -> Table:
+    columns = [Column("name", name), Column("milliseconds", "one image", "ms", digits=1)]
+    rows = [{"name": form, "milliseconds": 1e3 * median(each)} for form, each in result["seconds_per_image"].items()]
+    notes = [
+        f"{result['bytes']:,} bytes, exported in {result['export_seconds']:.0f} s; probabilities differ by at most "
+        f"{result['parity']['difference']:.1g}."
+    ]
+    return Table(f"Export of {name}", columns, rows, notes)
+
+
+if __name__ == "__main__":
+    main()
