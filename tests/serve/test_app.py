@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from exported_folder import write_exported_folder
 from mixlab.prediction.predictor import Predictor
 from mixlab.serve.app import PAGE, Limits
+from mixlab.serve.server import select_plan
 
 TOKEN = "a token of 24 characters".replace(" ", "-")
 
@@ -30,6 +32,17 @@ def test_raw_bytes_of_an_image_have_the_prediction_of_the_predictor(serving, pre
     assert (reply.status, reply.headers["Content-Type"]) == (200, "application/json")
     answer = {"file": None, "status": 200, "labels": labels_of(predictor, contents[0])}
     assert reply.json == {"model": predictor.digest, "predictions": [answer]}
+
+
+def test_an_exported_model_is_served_like_weights(start, contents, tmp_path):
+    pytest.importorskip("onnxruntime", reason='needs onnx and onnxruntime: pip install "mixlab[deploy]"')
+    exported = Predictor(write_exported_folder(tmp_path / "exported"))
+    select_plan(exported)
+    serving = start(predictor=exported)
+    reply = serving.predict_files({f"{number}.img": content for number, content in enumerate(contents)})
+    assert [each["labels"] for each in reply.json["predictions"]] == [labels_of(exported, each) for each in contents]
+    digest = json.loads((tmp_path / "exported" / "card.json").read_text())["sha256"]
+    assert reply.json["model"] == serving.ask("GET", "/health").json["model"] == digest
 
 
 def test_every_file_of_a_form_has_an_answer_in_order(serving, predictor, contents):
