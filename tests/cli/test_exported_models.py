@@ -1,6 +1,7 @@
 """Exported models as MODEL: a command answers with one, or ends in a sentence."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -89,12 +90,14 @@ def test_a_command_that_needs_weights_ends_in_a_sentence(refused, exported, pets
 def test_occlusion_has_the_maps_of_the_run(run, trained, pets):
     config = json.loads((trained / "config.json").read_text())
     config["preprocess"]["mean"] = [51 / 255, 102 / 255, 153 / 255]  # an exported model receives whole numbers
-    (trained / "config.json").write_text(json.dumps(config))
-    assert run("export", trained, "exported", "--quiet").status == 0
+    Path("weights").mkdir()
+    Path("weights/config.json").write_text(json.dumps(config))
+    shutil.copy(trained / "model.safetensors", "weights")
+    assert run("export", "weights", "exported", "--quiet").status == 0
     images = (pets / "cat" / "00.png", pets / "dog" / "00.png")
-    for source in (trained, "exported"):
+    for source in ("weights", "exported"):
         assert run("explain", source, *images, "--out", f"maps-{source}", "--quiet").status == 0
-    own, other = (json.loads(Path(f"maps-{source}/results.json").read_text()) for source in (trained, "exported"))
+    own, other = (json.loads(Path(f"maps-{source}/results.json").read_text()) for source in ("weights", "exported"))
     assert other["plan"] is None
     for one, found in zip(own["images"], other["images"], strict=True):
         assert found["label"] == one["label"]

@@ -132,7 +132,8 @@ def test_the_onnx_file_is_published_with_its_own_results_and_without_digests_of_
     assert names(Path("published")) == sorted([*FILES, "onnx"])
     assert names(Path("published/onnx")) == ["card.json", "model.onnx", "predict.py"]
     results = json.loads(Path("published/results.json").read_text())
-    assert results["onnx"]["top1"] == results["top1"] and results["onnx"]["data"] == results["data"]
+    assert results["onnx"]["top1"] == results["top1"]
+    assert results["onnx"]["data"]["images"] == results["data"]["images"]
     card = Path("published/README.md").read_text()
     assert (
         "## ONNX" in card and "onnx/model.onnx on pets" in card and "use onnx/model.onnx with ONNX Runtime Web" in card
@@ -146,7 +147,7 @@ def test_the_onnx_file_is_published_with_its_own_results_and_without_digests_of_
 
 def test_a_card_without_onnx_does_not_mention_its_file(run, trained):
     run("publish", trained, "--out", "published", "--quiet")
-    assert "onnx" not in Path("published/README.md").read_text().lower()
+    assert "onnx/" not in Path("published/README.md").read_text()
 
 
 @pytest.mark.long

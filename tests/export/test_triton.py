@@ -1,6 +1,8 @@
 """Export to a model repository for NVIDIA Triton. Triton itself does not run here."""
 
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,10 +65,19 @@ def test_a_batch_of_images_of_one_size_has_the_probabilities_of_mixlab(source, r
     assert found.tolist() == pytest.approx(np.array(expected), abs=1e-5)
 
 
+def tritons_definition() -> Any:
+    """The module of `ModelConfig`, without the rest of the client, which needs more packages."""
+    pytest.importorskip("google.protobuf", reason="needs protobuf and tritonclient: pip install protobuf tritonclient")
+    client = pytest.importorskip("tritonclient", reason="needs Triton's protobuf definition: pip install tritonclient")
+    spec = spec_from_file_location("model_config_pb2", Path(client.__path__[0]) / "grpc" / "model_config_pb2.py")
+    assert spec and spec.loader
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def test_tritons_own_definition_reads_the_configuration(repository):
-    definition = pytest.importorskip(
-        "tritonclient.grpc.model_config_pb2", reason="needs Triton's protobuf: pip install tritonclient grpcio"
-    )
+    definition = tritons_definition()
     from google.protobuf import text_format
 
     config = text_format.Parse((repository / "my_model_2" / CONFIG).read_text(), definition.ModelConfig())

@@ -30,9 +30,8 @@ MODEL, CARD, READER = "model.onnx", "card.json", "predict.py"
 METADATA = ("classes", "preprocess")
 """Keys of the metadata of the ONNX file, as JSON."""
 
-_COSTS = ("parameters", "macs", "patch_size")
-
-_KEYS = {"format", "model", "precision", "classes", "has_class_names", "preprocess", "sha256", *_COSTS}
+_KEYS = {"format", "model", "precision", "classes", "has_class_names", "preprocess", "sha256"}
+_KEYS |= {"parameters", "macs", "patch_size"}
 
 
 def is_exported(source: str | Path) -> bool:
@@ -102,7 +101,9 @@ def read_exported(source: str | Path) -> ExportedModel:
         replace(preprocess, mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255), transform=None),
         preprocess.mean,
         card["precision"],
-        *(card[key] for key in _COSTS),
+        card["parameters"],
+        card["macs"],
+        card["patch_size"],
         digest,
     )
 
