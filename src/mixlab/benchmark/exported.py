@@ -1,5 +1,6 @@
 """Exported models among the forms that are timed."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -48,7 +49,7 @@ def exported_form(source: str, batch: int) -> ExportedForm:
     return ExportedForm(source, batch, exported.precision, size, exported.parameters, exported.macs)
 
 
-def prepare_exported(form: ExportedForm):
+def prepare_exported(form: ExportedForm) -> Callable[[], object]:
     """A function that runs one batch of random images, which have the size of the model already."""
     network = read_exported(form.source).network
     images = torch.randint(0, 256, (form.batch, 3, *form.image_size)).float()
