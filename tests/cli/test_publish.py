@@ -133,10 +133,14 @@ def test_the_onnx_file_is_published_with_its_own_results_and_without_digests_of_
     assert names(Path("published/onnx")) == ["card.json", "model.onnx", "predict.py"]
     results = json.loads(Path("published/results.json").read_text())
     assert results["onnx"]["top1"] == results["top1"]
-    assert results["onnx"]["data"]["images"] == results["data"]["images"]
+    assert [results["onnx"]["data"][key] == results["data"][key] for key in ("images", "evaluated", "name")] == [
+        True
+    ] * 3
     card = Path("published/README.md").read_text()
     assert (
-        "## ONNX" in card and "onnx/model.onnx on pets" in card and "use onnx/model.onnx with ONNX Runtime Web" in card
+        "## ONNX" in card
+        and "onnx/model.onnx on folder:pets" in card
+        and "use onnx/model.onnx with ONNX Runtime Web" in card
     )
     for file in Path("published").rglob("*.*"):
         assert str(here).encode() not in file.read_bytes(), file.name

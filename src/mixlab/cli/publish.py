@@ -51,9 +51,11 @@ def publish(
     folder = output_folder(out, "publish", run.resolve().name)
     source = f"hub:{repository}" if repository is not None else folder.resolve().name
     opened, log = open_run(run), logger(quiet=quiet)
+    evaluated = evaluate_model(str(run), data, quiet=quiet)
     with TemporaryDirectory() as scratch:
-        exported = export_for_publication(opened, Path(scratch) / "onnx", data, log, quiet=quiet) if onnx else None
-        evaluated = evaluate_model(str(run), data, quiet=quiet)
+        exported = None
+        if onnx:
+            exported = export_for_publication(opened, evaluated, Path(scratch) / "onnx", data, log, quiet=quiet)
         published = publication(opened, evaluated, source=source, licence=licence, onnx=exported)
         card = model_card(published)
         if dry_run:

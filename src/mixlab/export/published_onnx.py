@@ -43,15 +43,18 @@ class PublishedOnnx:
 
 
 def export_for_publication(
-    run: Run, folder: Path, data: str | None, log: Callable[[str], None], *, quiet: bool
+    run: Run, of_run: ModelEvaluation, folder: Path, data: str | None, log: Callable[[str], None], *, quiet: bool
 ) -> PublishedOnnx:
     """Export a run to the new `folder`, and evaluate the exported model.
 
-    data  the data of the run, if it was moved
+    of_run  the evaluation of the run
+    data    the data of the run, if it was moved
 
     Raises UserError as `export_model` and `evaluate_model` do.
     """
     export_model(run.path, folder, log=log)
-    evaluated = evaluate_model(str(folder), data or run.recipe["data"], quiet=quiet)
+    found = evaluate_model(str(folder), data or run.recipe["data"], quiet=quiet)
     model = f"{FOLDER}/{MODEL}"
-    return PublishedOnnx(folder, replace(evaluated, source=model, model=model, data=public_name(evaluated.data)))
+    images = of_run.evaluated if list(found.names) == list(of_run.names) else found.evaluated
+    named = replace(found, source=model, model=model, data=public_name(found.data), evaluated=images)
+    return PublishedOnnx(folder, named)
