@@ -1,6 +1,7 @@
 """The numbers of a benchmark, from given seconds per call."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -64,3 +65,20 @@ def test_the_json_has_the_documented_keys():
     documented = ("name", "images_per_second", "low", "high", "precision", "layout", "peak_bytes")
     assert [first[key] for key in documented] == ["mixlab", 16.0, 8.0, 16.0, "bf16", "channels_last", 1000]
     assert first["seconds"] == list(OURS.seconds)
+
+
+def test_exported_models_are_relative_to_the_best_stock_mode_and_to_mixlab():
+    exported = replace(EAGER, name="exported out", seconds=[second / 2 for second in OURS.seconds])
+    ratios = result(OURS, EAGER, COMPILED, exported).exported_ratios
+    assert ratios.keys() == {"exported out"}
+    mixlab, stock = ratios["exported out"]["mixlab"], ratios["exported out"]["best_stock"]
+    assert mixlab and mixlab.value == pytest.approx(2)
+    assert stock and stock.value > 0
+    alone = result(exported)
+    assert alone.exported_ratios == {"exported out": {"best_stock": None, "mixlab": None}}
+    assert not alone.has_mixlab and alone.ratios == {"best_stock": None, "timm": None}
+
+
+def test_a_row_in_a_precision_without_peak_has_no_fraction_of_it():
+    row = replace(OURS, precision="int8")
+    assert result(row).fraction_of_peak(row) is None
