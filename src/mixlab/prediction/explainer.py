@@ -140,10 +140,8 @@ class Explainer:
             patch, mean = classifier.exported.patch_size, classifier.exported.mean
         else:
             patch, mean = patch_size(self.model), self._preprocess.mean
-        normalised_mean = (torch.tensor(mean) - torch.tensor(self._preprocess.mean)) / torch.tensor(
-            self._preprocess.std
-        )
-        self._mean = normalised_mean[:, None, None].to(self.device)
+        shift, scale = torch.tensor(self._preprocess.mean), torch.tensor(self._preprocess.std)
+        self._mean = ((torch.tensor(mean) - shift) / scale)[:, None, None].to(self.device)
         side = default_window(self._preprocess.image_size, patch) if window is None else window
         self.windows = place_windows(self._preprocess.image_size, side, side if stride is None else stride)
         self._inference = Inference(
