@@ -43,6 +43,7 @@ def serve(
             run,
             select_plan,
         )
+    from mixlab.export.export import model_name
     from mixlab.prediction.predictor import Predictor
 
     require_int8_for_data(data, precision)
@@ -59,4 +60,5 @@ def serve(
                 file=sys.stderr,
             )
         print(address_of(listener), flush=True)
-        run(make_server(create_app(predictor, limits, token), drain_seconds=limits.seconds), listener)
+        app = create_app(predictor, limits, token, model_name(model))
+        run(make_server(app, drain_seconds=limits.seconds), listener)

@@ -13,10 +13,7 @@ Axes:  batch          images
 """
 
 from collections.abc import Callable, Sequence
-from html import escape
-from importlib.metadata import version
 from pathlib import Path
-from string import Template
 from typing import Any, Literal
 
 import numpy as np
@@ -28,6 +25,7 @@ from mixlab.data.dataset import Split
 from mixlab.data.preprocess import Preprocess
 from mixlab.export import standalone_predict
 from mixlab.export.class_maps import has_class_maps, logits_and_class_maps
+from mixlab.export.classification_page import SOURCES, classification_page
 from mixlab.export.export import files_to_compare, model_name
 from mixlab.export.parity import TOLERANCES, compare_answers
 from mixlab.export.preprocess_graph import preprocess_graph
@@ -38,19 +36,20 @@ from mixlab.prediction.importance_map import equal_spans
 from mixlab.prediction.occlusion import default_window, place_windows
 from mixlab.prediction.patches import patch_size
 from mixlab.prediction.predictor import class_labels
-from mixlab.report.colours import css_variables
-from mixlab.report.page import written_by
 from mixlab.speed.onnx import onnx_bytes
 from mixlab.weights.exported import onnx_session
 from mixlab.weights.load import build_with_weights, load_pretrained
 from mixlab.zoo.architecture import Model
 
-SOURCES = Path(__file__).with_name("web")
-
 PREPROCESS, NETWORK = "preprocess.onnx", "network.onnx"
 
 Provider = Literal["wasm", "webgpu"]
 """WebAssembly, or WebGPU, which the page takes only if it gives the same answer and is faster on the device."""
+
+_POLICY = (
+    "default-src 'none'; script-src 'self' 'unsafe-inline' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; "
+    "style-src 'unsafe-inline'; img-src data: blob:; media-src blob:"
+)
 
 OPSET = 18
 """Version of the operators of preprocess.onnx."""
@@ -166,19 +165,18 @@ def write_page(
     (folder / NETWORK).write_bytes(content)
     (folder / PREPROCESS).write_bytes(_seen_and_normalised(preprocess))
     write_json(folder / "model.json", page_data(network, preprocess, classes) | {"webgpu": "webgpu" in providers})
-    values = {
-        "title": title,
-        "lead": f"The model distinguishes {len(classes):,} classes. It runs in this browser, and no image leaves this "
+    page = classification_page(
+        SOURCES / "in_browser.mjs",
+        SOURCES / "in_browser.html",
+        policy=_POLICY,
+        kicker="Image classification in your browser",
+        title=title,
+        lead=f"The model distinguishes {len(classes):,} classes. It runs in this browser, and no image leaves this "
         "device.",
-        "footer": written_by(version("mixlab")),
-        "light": css_variables(0),
-        "dark": css_variables(1),
-        "style": _source("page.css"),
-        "script": _source("page.mjs"),
-    }
-    escaped = {name: value if name in ("style", "script") else escape(value) for name, value in values.items()}
-    write_text(folder / "index.html", Template(_source("page.html")).substitute(escaped))
-    write_text(folder / "classifier.mjs", _source("classifier.mjs"))
+        status="Loading the model …",
+    )
+    write_text(folder / "index.html", page)
+    write_text(folder / "classifier.mjs", (SOURCES / "classifier.mjs").read_text(encoding="utf-8"))
 
 
 def _seen_and_normalised(preprocess: Preprocess) -> bytes:
@@ -204,7 +202,3 @@ def _answer(network: PageNetwork, image_size: tuple[int, int]) -> list[float]:
     image = torch.from_numpy(values.astype(np.float32) / 64 - 2).reshape(1, 3, height, width)
     with torch.no_grad():
         return network(image)[0][0].tolist()
-
-
-def _source(name: str) -> str:
-    return (SOURCES / name).read_text(encoding="utf-8")

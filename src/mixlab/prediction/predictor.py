@@ -94,12 +94,13 @@ class Predictor:
     ):
         classifier = load_classifier(source)
         self.classes = class_labels(classifier, source)
-        self._device = classifier.pick_device(device)
+        self.device = classifier.pick_device(device)
+        self._is_exported = classifier.is_exported
         self._digest, self._preprocess = classifier.digest, classifier.preprocess
         if precision == "int8":
             from mixlab.prediction.int8 import int8_forward  # loads the readers of datasets
 
-            self.novelty, self._inference, self._device = None, None, torch.device("cpu")
+            self.novelty, self._inference, self.device = None, None, torch.device("cpu")
             self._forward, check = int8_forward(load_pretrained(source), source, data)
             log(f"int8: {check}.")
         elif precision == "auto":
@@ -108,7 +109,7 @@ class Predictor:
             outputs = "logits" if self.novelty is None else "embeddings and logits"
             self._inference = Inference(
                 model if self.novelty is None else _EmbedAndClassify(cast(Model, model)),
-                self._device,
+                self.device,
                 speed="off" if classifier.is_exported else parse_speed(speed),
                 key=lambda: {**classifier.key(), "outputs": outputs},
                 log=log,
@@ -161,6 +162,16 @@ class Predictor:
         """SHA-256 of the names and values of all weights, in hexadecimal."""
         return self._digest()
 
+    @property
+    def torch_threads(self) -> int:
+        """The number of PyTorch's threads that is best for a thread that calls `predict_batch` often.
+
+        1 if another runtime computes: between two batches, the threads of PyTorch wait actively for some milliseconds,
+        and occupy the cores that the threads of the runtime need.
+        """
+        in_torch = self._inference is not None and self._inference.plan.execution != "openvino"
+        return torch.get_num_threads() if in_torch and not self._is_exported else 1
+
     def read(self, image: ImageInput, max_pixels: int | None = None) -> UInt8[Tensor, "3 row column"]:
         """An image, resized and cropped for `predict_batch`. Can be called from several threads.
 
@@ -178,7 +189,7 @@ class Predictor:
         """
         if not images:
             return []
-        inputs = self._preprocess.finished(torch.stack(images).to(self._device))
+        inputs = self._preprocess.finished(torch.stack(images).to(self.device))
         if remaining and self._inference:
             self._inference.plan_for(inputs, remaining)
         *embeddings, logits = self._forward(inputs)

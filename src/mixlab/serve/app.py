@@ -15,7 +15,6 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, NotRequired
 
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
@@ -30,16 +29,8 @@ from mixlab.data.image_file import UnreadableImage
 from mixlab.prediction.predictor import Predictor
 from mixlab.serve.batcher import Answer, Batcher, QueueFull
 from mixlab.serve.metrics import CountResponses, Metrics
+from mixlab.serve.page import HEADERS, server_page
 from mixlab.serve.request_images import SentImage, read_images
-
-PAGE = Path(__file__).with_name("page.html")
-
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "connect-src 'self'; img-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -79,10 +70,11 @@ class Answers(TypedDict):
     predictions: list[FileAnswer]
 
 
-def create_app(predictor: Predictor, limits: Limits, token: str | None = None) -> FastAPI:
+def create_app(predictor: Predictor, limits: Limits, token: str | None = None, name: str = "mixlab serve") -> FastAPI:
     """The application for an ASGI server.
 
     token  that /predict and /metrics need; None: everyone can use them
+    name   of the model, the title of the page
     """
     digest = predictor.digest
     metrics = Metrics(digest, lambda: batcher.waiting)
@@ -105,6 +97,7 @@ def create_app(predictor: Predictor, limits: Limits, token: str | None = None) -
     )
     app.add_middleware(CountResponses, metrics=metrics)
     needs_token = [] if token is None else [Depends(_token_check(token))]
+    html = server_page(name)
     in_progress = 0
 
     @app.post("/predict", dependencies=needs_token, responses=_RESPONSES, openapi_extra=_REQUEST_BODY)
@@ -153,7 +146,7 @@ def create_app(predictor: Predictor, limits: Limits, token: str | None = None) -
 
     @app.get("/", include_in_schema=False)
     async def page() -> HTMLResponse:
-        return HTMLResponse(PAGE.read_bytes(), headers=_HEADERS)
+        return HTMLResponse(html, headers=HEADERS)
 
     return app
 
