@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from loopback import Request, Serve
+from loopback import Handler, Request, Serve
 
 OPTIONS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1400,900"),
@@ -55,17 +55,18 @@ def opened(browser: list[str], tmp_path: Path) -> Callable[[str, int], tuple[int
     return open_page
 
 
-RunInBrowser = Callable[[Path, str, Mapping[str, bytes]], Any]
+RunInBrowser = Callable[..., Any]
 
 
 @pytest.fixture
 def run_in_browser(browser: list[str], serve: Serve) -> RunInBrowser:
     """A function that serves a folder and further files, and runs a script beside them in the browser.
 
-    The script is a module. The function returns the value that the script passes to `report`.
+    The script is a module. The function returns the value that the script passes to `report`. Other requests go to
+    `forward`, which replies.
     """
 
-    def run(folder: Path, script: str, files: Mapping[str, bytes]) -> Any:
+    def run(folder: Path, script: str, files: Mapping[str, bytes], forward: Handler = _not_found) -> Any:
         values: list[Any] = []
         finished = threading.Event()
         page = f"""<!doctype html><script type="module">
@@ -86,7 +87,7 @@ def run_in_browser(browser: list[str], serve: Serve) -> RunInBrowser:
             elif (folder / path).is_file():
                 request.reply((folder / path).read_bytes(), Content_Type=_type_of(path))
             else:
-                request.reply(b"", 404)
+                forward(request)
 
         process = subprocess.Popen(
             [*browser, "--remote-debugging-port=0", f"{serve(answer).address}/test.html"], stderr=subprocess.PIPE
@@ -101,6 +102,10 @@ def run_in_browser(browser: list[str], serve: Serve) -> RunInBrowser:
         return values[0]
 
     return run
+
+
+def _not_found(request: Request) -> None:
+    request.reply(b"", 404)
 
 
 def _complaints(log: str) -> list[str]:

@@ -14,6 +14,7 @@ import mixlab
 from mixlab.data.preprocess import Preprocess
 from mixlab.data.transforms import Transform
 from mixlab.export import web_page
+from mixlab.export.classification_page import SOURCES
 from mixlab.export.web_page import PageNetwork, page_data, write_page
 from mixlab.zoo.architecture import Model
 
@@ -88,5 +89,7 @@ def test_names_of_classes_are_stored_as_they_are(tmp_path: Path) -> None:
 def test_the_demo_has_the_current_page() -> None:
     demo = Path(__file__).parents[2] / "docs" / "demo"
     page = (demo / "index.html").read_text(encoding="utf-8")
-    assert all((web_page.SOURCES / name).read_text(encoding="utf-8") in page for name in ("page.mjs", "page.css"))
-    assert (demo / "classifier.mjs").read_bytes() == (web_page.SOURCES / "classifier.mjs").read_bytes()
+    assert all(
+        (SOURCES / name).read_text(encoding="utf-8") in page for name in ("page.mjs", "in_browser.mjs", "page.css")
+    )
+    assert (demo / "classifier.mjs").read_bytes() == (SOURCES / "classifier.mjs").read_bytes()

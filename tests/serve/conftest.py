@@ -4,6 +4,7 @@ import http.client
 import json
 import threading
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -13,11 +14,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 pytest.importorskip("fastapi", reason='needs fastapi: pip install "mixlab[serve]"')
 
 from mixlab.data.preprocess import Preprocess
-from mixlab.prediction.predictor import Predictor
+from mixlab.prediction.predictor import Prediction, Predictor
 from mixlab.serve.app import Limits, create_app
 from mixlab.serve.server import listen, make_server
 from mixlab.weights.adapt import Weights
@@ -43,6 +45,21 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def predictor(model_folder: Path) -> Predictor:
     return Predictor(model_folder, device="cpu", speed="off")
+
+
+PredictBatch = Callable[[list[Tensor]], list[Prediction]]
+
+
+@pytest.fixture
+def changed(predictor: Predictor) -> Callable[[PredictBatch], Predictor]:
+    """A function that returns the predictor with another `predict_batch`."""
+
+    def change(predict_batch: PredictBatch) -> Predictor:
+        copied = copy(predictor)
+        copied.predict_batch = predict_batch  # pyright: ignore[reportAttributeAccessIssue]
+        return copied
+
+    return change
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,7 @@ from mixlab.serve.metrics import CountResponses, Metrics
 from mixlab.serve.page import HEADERS, server_page
 from mixlab.serve.request_images import SentImage, read_images
 
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds of a server.
