@@ -57,7 +57,7 @@ def scores(monkeypatch: pytest.MonkeyPatch) -> None:
         return start(writer)
 
     monkeypatch.setattr(RunWriter, "checkpoints", checkpoints)
-    monkeypatch.setattr(Validation, "accuracy", accuracy)
+    monkeypatch.setattr(Validation, "evaluate", accuracy)
 
 
 @pytest.mark.usefixtures("scores")

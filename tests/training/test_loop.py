@@ -212,12 +212,12 @@ def scored(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> list[dict[st
     evaluated: list[dict[str, Tensor]] = []
     left = iter(scores)
 
-    def accuracy(_: Validation, weights: Any) -> dict[str, float]:
+    def evaluate(_: Validation, weights: Any) -> dict[str, float]:
         evaluated.append(weights)
         return {"top1": next(left), "images": 12}
 
     monkeypatch.setattr(loop, "predict_fn", lambda model, *_: copy.deepcopy(model.eval().state_dict()))
-    monkeypatch.setattr(Validation, "accuracy", accuracy)
+    monkeypatch.setattr(Validation, "evaluate", evaluate)
     return evaluated
 
 

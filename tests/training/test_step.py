@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from mixlab.models.mixer import Mixer, MixerConfig
 from mixlab.speed.plan import ComputeMode, Plan
+from mixlab.tasks.classification import correct_counts
 from mixlab.training.step import accumulate_gradients
 
 
@@ -25,15 +26,16 @@ IMAGES, LABELS = torch.randn(10, 3, 8, 8, generator=torch.Generator().manual_see
 
 def gradients(model: Mixer, micro_batch: int, label_smoothing: float = 0.0) -> tuple[list[Tensor], float, int]:
     model.zero_grad()
-    loss, correct = accumulate_gradients(
+    loss, counts = accumulate_gradients(
         model,
         IMAGES,
         F.one_hot(LABELS, 3) * (1 - label_smoothing) + label_smoothing / 3,
         lambda logits, _, targets: F.cross_entropy(logits, targets),
+        correct_counts,
         Plan("cpu", ComputeMode(), micro_batch),
     )
     found = [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
-    return found, loss.item(), int(correct)
+    return found, loss.item(), int(counts["correct"])
 
 
 def test_gradients_loss_and_correct_predictions_are_those_of_the_whole_batch(model):

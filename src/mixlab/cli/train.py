@@ -162,7 +162,7 @@ def _open_data_of_recipe(name: str, resumed: "Run | None", log: Log, *, hint: bo
 
 def _print_summary(run: "Run", log: Log) -> None:
     from mixlab.evaluation.novelty import MIN_VALIDATION
-    from mixlab.runs.history import read_history
+    from mixlab.runs.history import metric_title, read_history, selecting_metric, selecting_score
 
     history = read_history(run.journal)
     validation = history.validation
@@ -176,5 +176,7 @@ def _print_summary(run: "Run", log: Log) -> None:
             f"validation images, and this run has {images}."
         )
     if validation is not None:
-        log(f"Validation accuracy: {validation['top1']:.1f} % of {validation['images']:,} images.")
+        name = metric_title(selecting_metric(validation))
+        title = "Validation accuracy" if name == "top-1" else f"Validation {name}"
+        log(f"{title}: {selecting_score(validation):.1f} % of {validation['images']:,} images.")
     print(run.path)

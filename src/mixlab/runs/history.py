@@ -1,4 +1,7 @@
-"""Reads the journal of a training: the data of its curves, its report and the list of runs."""
+"""Reads the journal of a training: the data of its curves, its report and the list of runs.
+
+The first metric of a line {"top1": per cent, ..., "images": number} selects the weights. Other tasks have others.
+"""
 
 import json
 from collections.abc import Iterable
@@ -8,8 +11,33 @@ from typing import Any
 
 from mixlab.errors import UserError
 from mixlab.files import translate_read_errors
+from mixlab.stats.estimate import Estimate
+from mixlab.stats.intervals import proportion_interval
 
 Line = dict[str, Any]
+
+
+def selecting_metric(metrics: Line) -> str:
+    """The name of the metric that selects the weights."""
+    return next(iter(metrics))
+
+
+def selecting_score(metrics: Line) -> float:
+    """The value of the metric that selects the weights."""
+    return metrics[selecting_metric(metrics)]
+
+
+def validation_estimate(metrics: Line) -> Estimate:
+    """The metric that selects the weights in per cent; an accuracy has an interval over the validation images."""
+    score, images = selecting_score(metrics), metrics["images"]
+    if selecting_metric(metrics) == "top1":
+        return proportion_interval(score * images / 100, images)
+    return Estimate(score, None, None, images, "%")
+
+
+def metric_title(name: str) -> str:
+    """A metric in words, for tables and pages."""
+    return "top-1" if name == "top1" else name
 
 
 @dataclass(frozen=True)
@@ -33,13 +61,13 @@ class History:
 
     @property
     def best(self) -> Line | None:
-        """The epoch with the best validation accuracy; on a tie the last one. Its weights are the run's weights."""
+        """The epoch with the best validation score; on a tie the last one. Its weights are the run's weights."""
         evaluated = [epoch for epoch in self.epochs if epoch["validation"] is not None]
-        return max(reversed(evaluated), key=lambda epoch: epoch["validation"]["top1"], default=None)
+        return max(reversed(evaluated), key=lambda epoch: selecting_score(epoch["validation"]), default=None)
 
     @property
     def validation(self) -> Line | None:
-        """{"top1": per cent, "images"} of the run's weights; None without a validation split."""
+        """The metrics of the run's weights on the validation images; None without a validation split."""
         if self.averaged:
             return self.averaged[-1]["validation"]
         return self.best and self.best["validation"]

@@ -10,18 +10,18 @@ from typing import Any
 from mixlab.errors import UserError
 from mixlab.report.table import Cell, Column, Table
 from mixlab.runs.folder import Run, open_any_run
-from mixlab.runs.history import History, read_history
+from mixlab.runs.history import History, metric_title, read_history, selecting_metric, validation_estimate
 from mixlab.stats.estimate import Estimate
-from mixlab.stats.intervals import proportion_interval
 
-COLUMNS = (
+_BEFORE_SCORES = (
     Column("run", "run"),
     Column("state", "state"),
     Column("model", "model"),
     Column("data", "data"),
     Column("epochs", "epochs"),
     Column("planned", "planned epochs"),
-    Column("top1", "validation top-1", "%", digits=1, uncertainty="interval"),
+)
+_AFTER_SCORES = (
     Column("seconds", "training time", "s", digits=0),
     Column("when", "last written"),
 )
@@ -40,11 +40,10 @@ class RunSummary:
     when: datetime
 
     @property
-    def top1(self) -> Estimate | None:
-        """The validation accuracy of the run's weights, with an interval over the validation images."""
-        if (evaluated := self.history.validation) is None:
-            return None
-        return proportion_interval(evaluated["top1"] * evaluated["images"] / 100, evaluated["images"])
+    def score(self) -> dict[str, Estimate]:
+        """The metric that selects the weights, by name; empty without a validation split."""
+        evaluated = self.history.validation
+        return {} if evaluated is None else {selecting_metric(evaluated): validation_estimate(evaluated)}
 
     @property
     def seconds(self) -> float | None:
@@ -61,7 +60,7 @@ class RunSummary:
             "data": self.recipe.get("data"),
             "epochs": self.history.epochs[-1]["epoch"] if self.history.epochs else 0,
             "planned": self.recipe.get("epochs"),
-            "top1": self.top1,
+            **self.score,
             "seconds": self.seconds,
             "when": f"{self.when:%Y-%m-%d %H:%M}",
         }
@@ -117,17 +116,31 @@ def list_runs(folders: Iterable[Path]) -> list[RunSummary | DamagedRun]:
     return [*readable, *damaged]
 
 
+def score_columns(runs: Iterable[RunSummary]) -> list[Column]:
+    """A column for each metric that selects the weights of a run; for accuracy if there are no scores."""
+    metrics = dict.fromkeys(metric for run in runs for metric in run.score) or ["top1"]
+    return [
+        Column(metric, f"validation {metric_title(metric)}", "%", digits=1, uncertainty="interval")
+        for metric in metrics
+    ]
+
+
+def _columns(runs: Iterable[RunSummary | DamagedRun]) -> list[Column]:
+    readable = [run for run in runs if isinstance(run, RunSummary)]
+    return [*_BEFORE_SCORES, *score_columns(readable), *_AFTER_SCORES]
+
+
 def runs_table(runs: list[RunSummary | DamagedRun], searched: str) -> Table:
     """The human-readable table of runs. `searched` names the folders that were searched."""
     notes = [run.reason for run in runs if isinstance(run, DamagedRun)]
-    if any(isinstance(run, RunSummary) and run.top1 for run in runs):
+    if any(isinstance(run, RunSummary) and "top1" in run.score for run in runs):
         notes.insert(0, "Brackets: 95 % intervals over the validation images, on which the weights were selected.")
     if not runs:
         notes = [f"There are no runs in {searched}: `mixlab train` writes runs."]
-    return Table("Runs", COLUMNS, [run.row for run in runs], notes)
+    return Table("Runs", _columns(runs), [run.row for run in runs], notes)
 
 
 def runs_full_table(runs: list[RunSummary | DamagedRun]) -> Table:
     """The machine-readable table of runs."""
     rows = [run.row | {"problem": run.reason if isinstance(run, DamagedRun) else None} for run in runs]
-    return Table("Runs", [*COLUMNS, Column("problem", "problem")], rows)
+    return Table("Runs", [*_columns(runs), Column("problem", "problem")], rows)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mixlab.report.table import Cell, Column, Table
-from mixlab.runs.run_list import RunSummary, read_run_summary
+from mixlab.runs.history import metric_title, selecting_metric, selecting_score
+from mixlab.runs.run_list import RunSummary, read_run_summary, score_columns
 from mixlab.stats.intervals import median_interval
 
 _UNSET = "–"
@@ -50,15 +51,16 @@ class RunComparison:
 
     def ends_table(self) -> Table:
         """The values at the end of the learning curves."""
+        metrics = " or ".join(metric_title(column.key) for column in score_columns(self.runs))
         columns = [
             Column("run", "run"),
             Column("epoch", "last epoch"),
             Column("loss", "training loss", "nats"),
-            Column("training", "training top-1", "%", digits=1),
-            Column("validation", "validation top-1", "%", digits=1),
+            Column("training", f"training {metrics}", "%", digits=1),
+            Column("validation", f"validation {metrics}", "%", digits=1),
             Column("best_epoch", "best epoch"),
         ]
-        note = "Training top-1 is measured on augmented images during the epoch, while the weights change."
+        note = f"Training {metrics} is measured on augmented images during the epoch, while the weights change."
         return Table("End of the curves", columns, [self._end(index) for index in range(len(self.runs))], [note])
 
     def results_table(self) -> Table:
@@ -66,7 +68,7 @@ class RunComparison:
         columns = [
             Column("run", "run"),
             Column("state", "state"),
-            Column("top1", "validation top-1", "%", digits=1, uncertainty="interval"),
+            *score_columns(self.runs),
             Column("seconds", "training time", "s", digits=0),
             Column("images_per_second", "throughput", "images/s", digits=0, uncertainty="interval"),
             Column("peak_gib", "peak memory", "GiB", digits=2),
@@ -94,8 +96,9 @@ class RunComparison:
         row: dict[str, Cell] = {"run": self.names[index]}
         if history.epochs:
             last = history.epochs[-1]
-            row |= {"epoch": last["epoch"], "loss": last["train"]["loss"], "training": last["train"]["top1"]}
-            row["validation"] = last["validation"] and last["validation"]["top1"]
+            metric = selecting_metric(last["validation"]) if last["validation"] else "top1"
+            row |= {"epoch": last["epoch"], "loss": last["train"]["loss"], "training": last["train"].get(metric)}
+            row["validation"] = last["validation"] and selecting_score(last["validation"])
         return row | {"best_epoch": history.best["epoch"]} if history.best else row
 
     def _result(self, index: int) -> dict[str, Cell]:
@@ -105,7 +108,7 @@ class RunComparison:
         return {
             "run": self.names[index],
             "state": summary.run.state,
-            "top1": summary.top1,
+            **summary.score,
             "seconds": summary.seconds,
             "images_per_second": median_interval(speeds, "images/s") if speeds else None,
             "peak_gib": peak and peak / 2**30,

@@ -1,4 +1,4 @@
-"""Early stopping: a training ends when the validation accuracy has not improved for some epochs.
+"""Early stopping: a training ends when the validation score has not improved for some epochs.
 
 Whether to stop depends only on the scores of all epochs, which checkpoints contain: a resumed training stops at the
 same epoch.
@@ -15,7 +15,7 @@ def stops_early(settings: EarlyStopping, scores: Sequence[float]) -> bool:
 
     An epoch improves if its score exceeds that of the last improvement by more than `min_delta`.
 
-    scores  validation top-1 of each epoch, in per cent
+    scores  of each epoch on the validation images
     """
     best, without_improvement = -math.inf, 0
     for score in scores:

@@ -6,6 +6,7 @@ from typing import Any
 
 from mixlab.report.numbers import duration
 from mixlab.report.progress import log_without_bar
+from mixlab.runs.history import metric_title, selecting_metric, selecting_score
 from mixlab.training.state import Progress
 
 
@@ -27,8 +28,8 @@ class EpochLines:
         """Print the line of an epoch, which is counted from 1; `results` is its line in the journal."""
         progress = self._progress
         parts = [f"loss {results['train']['loss']:.3f}"]
-        if results["validation"] is not None:
-            parts.append(f"validation top-1 {results['validation']['top1']:.1f} %")
+        if (evaluated := results["validation"]) is not None:
+            parts.append(f"validation {metric_title(selecting_metric(evaluated))} {selecting_score(evaluated):.1f} %")
         parts.append(f"{(progress.images - self._images) / (progress.seconds - self._seconds):,.0f} images/s")
         self._images, self._seconds = progress.images, progress.seconds
         if left := self._steps - progress.step:

@@ -18,6 +18,8 @@ from mixlab.errors import UserError
 from mixlab.models.contract import height_and_width
 from mixlab.runs.store import store_folder, store_key
 from mixlab.speed.plan import Plan
+from mixlab.tasks.classification import CLASSIFICATION
+from mixlab.tasks.task import Task
 from mixlab.training.recipes.schema import Initialization, Preprocessing, Recipe, Subset, TransformSettings
 from mixlab.training.schedule import total_steps
 from mixlab.weights.adapt import Weights, new_head
@@ -51,6 +53,11 @@ class Job:
     weights: Weights | None = None
 
     @property
+    def task(self) -> Task:
+        """What is learned from the images."""
+        return CLASSIFICATION
+
+    @property
     def batch(self) -> int:
         """The number of images per step, over all processes."""
         assert isinstance(self.recipe.batch, int)
@@ -61,9 +68,8 @@ class Job:
         if self.weights is not None:
             return build_with_weights(self.weights.clone()).train()
         model = self.architecture.build()
-        if self.recipe.loss.head_bias is not None:
-            head = model.network.get_classifier() if isinstance(model, TimmModel) else model.head
-            torch.nn.init.constant_(head.get_parameter("bias"), self.recipe.loss.head_bias)
+        head = model.network.get_classifier() if isinstance(model, TimmModel) else model.head
+        self.task.new_head(head, self.recipe.loss)
         return model
 
     def training_batches(self, *, quiet: bool) -> TrainingBatches:

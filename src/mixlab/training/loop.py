@@ -16,6 +16,7 @@ from mixlab.measure.memory import peak_bytes
 from mixlab.report.progress import progress as progress_bar
 from mixlab.runs.checkpoints import Checkpoint
 from mixlab.runs.folder import Run
+from mixlab.runs.history import selecting_score
 from mixlab.speed.allocator import retain_freed_memory
 from mixlab.speed.plan import Plan
 from mixlab.training.activation_checkpointing import build_for_steps
@@ -164,12 +165,12 @@ def _fit(job: Job, plan: Plan, writer: RunWriter, *, quiet: bool) -> None:
 
             writer.check_finite(metrics, parameters)
             with metrics.paused():
-                line: dict[str, Any] = {"train": progress.end_epoch(accelerator), "validation": None}
+                line: dict[str, Any] = {"train": progress.end_epoch(job.task, accelerator), "validation": None}
                 if validation is not None:
                     with nullcontext() if ema is None else ema.applied():
-                        line["validation"] = validation.accuracy(predict_fn(network, device, plan.mode))
-                    progress.scores.append(line["validation"]["top1"])
-                    if best.update(line["validation"]["top1"]):
+                        line["validation"] = validation.evaluate(predict_fn(network, device, plan.mode))
+                    progress.scores.append(selecting_score(line["validation"]))
+                    if best.update(progress.scores[-1]):
                         metadata = line["validation"] | {"step": progress.step}
                         checkpoints.save_best(Checkpoint(_weights(network, ema), metadata))
                 journal.write("epoch", step=progress.step, epoch=epoch + 1, seconds=progress.seconds, **line)

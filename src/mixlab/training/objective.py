@@ -3,46 +3,48 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from mixlab.tasks.task import Labels, Outputs, Targets, Task
 from mixlab.training.distillation import Teacher, distilled_loss
 from mixlab.training.job import Job
-from mixlab.training.loss import compute_class_weights, compute_loss, targets_of
 from mixlab.training.recipes.schema import Distillation, Loss
 
 
 @dataclass(frozen=True)
 class Objective:
-    """The loss of a training step: call it with logits, images and targets.
+    """The loss of a training step: call it with outputs, images and targets.
 
+    task           says what targets and loss are
     loss           the [loss] of the recipe
     classes        the number of classes
-    class_weights  from `compute_class_weights`
+    class_weights  from the task
     teacher        the teacher and its [distillation], or None
     """
 
+    task: Task
     loss: Loss
     classes: int
     class_weights: Float[Tensor, " class"] | None
     teacher: tuple[Teacher, Distillation] | None
 
-    def targets(self, labels: Int[Tensor, " image"]) -> Float[Tensor, "image class"]:
-        """Target probabilities for the labels, before mixing."""
-        return targets_of(labels, self.classes, self.loss)
+    def targets(self, labels: Labels) -> Targets:
+        """The targets for the labels, before mixing."""
+        return self.task.targets(labels, self.classes, self.loss)
 
     def __call__(
         self,
-        logits: Float[Tensor, "image class"],
+        outputs: Outputs,
         images: Float[Tensor, "image channel row column"],
-        targets: Float[Tensor, "image class"],
+        targets: Targets,
     ) -> Float[Tensor, ""]:
         """The mean loss over the images. The teacher is called with the same images as the model."""
-        loss = compute_loss(logits, targets, self.loss, self.class_weights)
+        loss = self.task.loss(outputs, targets, self.loss, self.class_weights)
         if self.teacher is None:
             return loss
         teacher, settings = self.teacher
-        return distilled_loss(logits, teacher(images), loss, settings)
+        return distilled_loss(outputs, teacher(images), loss, settings)
 
 
 def make_objective(job: Job, device: torch.device) -> Objective:
@@ -52,8 +54,9 @@ def make_objective(job: Job, device: torch.device) -> Objective:
     """
     classes, settings = job.dataset.classes, job.recipe.distillation
     return Objective(
+        job.task,
         job.recipe.loss,
         len(classes),
-        compute_class_weights(job.recipe.loss, job.dataset.splits["train"].labels, classes),
+        job.task.class_weights(job.recipe.loss, job.dataset.splits["train"].labels, classes),
         settings and (Teacher(settings, classes, job.preprocess, device), settings),
     )

@@ -22,15 +22,22 @@ from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import pluralize
 from mixlab.report.time_series import SeriesPanel, power_of_ten, time_series
 from mixlab.runs.folder import Run, State
-from mixlab.runs.history import History, Line, read_history
+from mixlab.runs.history import (
+    History,
+    Line,
+    metric_title,
+    read_history,
+    selecting_metric,
+    selecting_score,
+    validation_estimate,
+)
 from mixlab.stats.estimate import Estimate
-from mixlab.stats.intervals import median_interval, proportion_interval
+from mixlab.stats.intervals import median_interval
 
 _RECENT = 10  # lines of the journal for the estimate of the remaining time
 _LONG_WAITING = 10  # per cent
 _MAX_ROWS = 20  # rows of a table, and names of images
 _LOSS = Axis("Training loss", "nats", "lower")
-_ACCURACY = Axis("Top-1", "%", "higher", digits=1)
 _WAITING = Axis("Waiting for data", "% of the time", "lower", digits=0)
 _SPEED = Axis("Throughput", "images/s", "higher")
 
@@ -91,7 +98,8 @@ class _Content:
     def summary(self) -> Summary:
         metrics: list[Metric] = []
         if evaluated := self.history.validation:
-            metrics.append(Metric("Validation top-1", _top1(evaluated), 1))
+            title = metric_title(selecting_metric(evaluated))
+            metrics.append(Metric(f"Validation {title}", validation_estimate(evaluated), 1))
         if self.history.epochs:
             last = self.history.epochs[-1]
             metrics.append(Metric("Training loss", Estimate.exact(last["train"]["loss"], "nats")))
@@ -125,15 +133,17 @@ class _Content:
         if (evaluated := self.history.validation) is None:
             return "" if self.history.averaged else " The run has the weights of the last step."
         weights = "They" if self.history.averaged else "The weights of the run"
-        top1, images = number(evaluated["top1"], 1), evaluated["images"]
-        return f" {weights} classify {top1} % of {images:,} validation images correctly."
+        score, images = number(selecting_score(evaluated), 1), f"{evaluated['images']:,} validation images"
+        if (metric := selecting_metric(evaluated)) == "top1":
+            return f" {weights} classify {score} % of {images} correctly."
+        return f" {weights} reach {score} % {metric_title(metric)} on {images}."
 
     @property
     def _uncertainty(self) -> str:
         if self.history.validation is None:
             return "There is no validation result yet." if self.state != "done" else "There was no validation split."
         return (
-            "The weights are selected on the validation images, so this accuracy is slightly too high. "
+            "The weights are selected on the validation images, so this value is slightly too high. "
             f"`mixlab evaluate {self.path}` evaluates a finished run on images that were not used for selection."
         )
 
@@ -159,14 +169,18 @@ class _Content:
         ]
         if epochs:
             evaluated = [epoch for epoch in epochs if epoch["validation"]]
-            accuracies = {
-                "training": (ends, [epoch["train"]["top1"] for epoch in epochs]),
-                "validation": (
-                    [self._by_epoch(epoch["step"]) for epoch in evaluated],
-                    [epoch["validation"]["top1"] for epoch in evaluated],
-                ),
-            }
-            panels.append(SeriesPanel(_ACCURACY, {name: curve for name, curve in accuracies.items() if curve[0]}))
+            metrics = {**epochs[0]["train"], **(evaluated[0]["validation"] if evaluated else {})}
+            panels += [
+                _metric_panel(
+                    metric,
+                    {
+                        "training": self._metric_curve(metric, "train", epochs),
+                        "validation": self._metric_curve(metric, "validation", evaluated),
+                    },
+                )
+                for metric in metrics
+                if metric not in ("loss", "images")
+            ]
         if logged[0]:
             panels.append(power_of_ten("Learning rate", self._logged("learning_rate")))
         figure = self._figure(
@@ -276,13 +290,19 @@ class _Content:
             nan if line[key] is None else line[key] for line in lines
         ]
 
+    def _metric_curve(self, metric: str, images: str, epochs: Sequence[Line]) -> Curve:
+        measured = [epoch for epoch in epochs if metric in epoch[images]]
+        return [self._by_epoch(epoch["step"]) for epoch in measured], [epoch[images][metric] for epoch in measured]
+
     def _figure(self, title: str, panels: Sequence[SeriesPanel], caption: str) -> Block:
         end = self._by_epoch(self.history.step)
         return time_series(title, panels, x=Axis("Epoch", digits=0 if end >= 3 else None), end=end, caption=caption)
 
 
-def _top1(validation: Line) -> Estimate:
-    return proportion_interval(validation["top1"] * validation["images"] / 100, validation["images"])
+def _metric_panel(metric: str, curves: Mapping[str, Curve]) -> SeriesPanel:
+    title = metric_title(metric)
+    axis = Axis(title[0].upper() + title[1:], "%", "higher", digits=1)
+    return SeriesPanel(axis, {name: curve for name, curve in curves.items() if curve[0]})
 
 
 def _norm_axis(norms: Curve) -> Axis:

@@ -18,6 +18,7 @@ from mixlab.files import create_parents, write_json, write_text
 from mixlab.measure import machine
 from mixlab.runs.checkpoints import Checkpoints
 from mixlab.runs.folder import Run, start_run
+from mixlab.runs.history import selecting_score
 from mixlab.runs.journal import Journal
 from mixlab.runs.lease import Lease, lease
 from mixlab.speed.plan import Plan
@@ -106,7 +107,7 @@ class RunWriter:
         if checkpoint is None:
             journal.truncate(0)
             return Progress()
-        progress = state.restore(checkpoint, best.metadata["top1"] if best else None)
+        progress = state.restore(checkpoint, selecting_score(best.metadata) if best else None)
         journal.truncate(checkpoint.metadata["journal"])
         journal.write("resumed", step=progress.step, processes=PartialState().num_processes)
         return progress

@@ -3,7 +3,7 @@
 model/NAME             weights and buffers
 ema/NAME               their exponential moving average
 optimizer/KEY/NAME     optimiser state of a parameter: exp_avg, momentum_buffer ...
-epoch/losses, correct  loss and correct predictions of each step of the current epoch
+epoch/losses, NAME     loss and counts of each step of the current epoch: correct ...
 
 Random number generators are seeded in every step, so they have no state. Tensors are saved unsharded, so that a
 training can be resumed with another number of processes.
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from mixlab.errors import UserError
 from mixlab.runs.checkpoints import Checkpoint
+from mixlab.tasks.task import Task
 from mixlab.training.distributed import gather, scatter
 from mixlab.training.ema import ModelEma
 from mixlab.training.job import Job
@@ -42,17 +43,17 @@ class BestScore:
 
 @dataclass
 class Progress:
-    """The current step, and the mean loss and accuracy of the current epoch on the augmented training images.
+    """The current step, and the loss and counts of the current epoch on the augmented training images.
 
-    `losses` and `correct` are those of this process's images; `end_epoch` reads them from the device.
+    `losses` and `counts` are those of this process's images; `end_epoch` reads them from the device.
     """
 
     step: int = 0
     seconds: float = 0.0  # of the complete epochs
     images: int = 0  # of all steps, over all processes
     losses: list[Tensor] = field(default_factory=list)  # of each step, summed over its images
-    correct: list[Tensor] = field(default_factory=list)  # correctly classified images of each step
-    scores: list[float] = field(default_factory=list)  # validation top-1 of each complete epoch, in per cent
+    counts: dict[str, list[Tensor]] = field(default_factory=dict)  # of each step, by name
+    scores: list[float] = field(default_factory=list)  # of each complete epoch, on the validation images
     epoch_images: int = 0  # of this process
     epoch_seconds: float = 0.0  # before an interruption
     _since: float = field(default_factory=time.perf_counter)
@@ -62,18 +63,19 @@ class Progress:
         self._since = time.perf_counter()
 
     def add(self, result: StepResult) -> None:
-        """Add the loss and accuracy of a step."""
+        """Add the loss and the counts of a step."""
         images = len(result.batch.labels) if result.batch.weight else 0
         self.losses.append(result.loss * images)
-        self.correct.append(result.correct)
+        for name, count in result.counts.items():
+            self.counts.setdefault(name, []).append(count)
         self.epoch_images += images
 
     def seconds_of_epoch(self) -> float:
         """Seconds of the current epoch so far, including those before an interruption."""
         return self.epoch_seconds + time.perf_counter() - self._since
 
-    def end_epoch(self, accelerator: Accelerator) -> dict[str, float]:
-        """{"loss": mean, "top1": per cent} of the epoch. Collective: call it on every rank.
+    def end_epoch(self, task: Task, accelerator: Accelerator) -> dict[str, float]:
+        """{"loss": mean} and the metrics of the epoch. Collective: call it on every rank.
 
         Raises UserError if every step of the epoch was skipped.
         """
@@ -83,11 +85,12 @@ class Progress:
                 "Lower optimizer.learning_rate, or lengthen schedule.warmup."
             )
         images = self.images_of_epoch(accelerator)
-        loss, correct = (_summed(values, accelerator).sum().item() for values in (self.losses, self.correct))
+        loss = _summed(self.losses, accelerator).sum().item()
+        counts = {name: _summed(values, accelerator).sum(dim=0) for name, values in self.counts.items()}
         self.seconds += self.seconds_of_epoch()
         self.images += images
-        self.losses, self.correct, self.epoch_images, self.epoch_seconds = [], [], 0, 0.0
-        return {"loss": loss / images, "top1": 100 * correct / images}
+        self.losses, self.counts, self.epoch_images, self.epoch_seconds = [], {}, 0, 0.0
+        return {"loss": loss / images} | task.train_metrics(counts, images)
 
     def images_of_epoch(self, accelerator: Accelerator) -> int:
         """Images of the current epoch so far, over all processes. Collective: call it on every rank."""
@@ -124,8 +127,8 @@ class TrainingState:
                 if isinstance(value, Tensor)
             }
         if progress.losses:
-            tensors["epoch/losses"] = _summed(progress.losses, self.accelerator).cpu()
-            tensors["epoch/correct"] = _summed(progress.correct, self.accelerator).cpu()
+            for name, values in {"losses": progress.losses, **progress.counts}.items():
+                tensors[f"epoch/{name}"] = _summed(values, self.accelerator).cpu()
         scaler = self.accelerator.scaler
         metadata = {
             "step": progress.step,
@@ -162,13 +165,13 @@ class TrainingState:
                     optimizer.state[parameters[name]][key] = _like(parameters[name], value)
         if metadata["scaler"] and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(metadata["scaler"])
-        losses, correct = (self._share_of_sum(name, checkpoint) for name in ("losses", "correct"))
+        steps = {name: self._share_of_sum(summed) for name, summed in checkpoint.section("epoch").items()}
         return Progress(
             step=metadata["step"],
             seconds=metadata["seconds"],
             images=metadata["images"],
-            losses=losses,
-            correct=correct,
+            losses=steps.pop("losses", []),
+            counts=steps,
             scores=metadata.get("scores", []),  # checkpoints from before early stopping have none
             epoch_images=metadata["epoch_images"] if self.accelerator.is_main_process else 0,
             epoch_seconds=metadata["epoch_seconds"],
@@ -181,11 +184,8 @@ class TrainingState:
             for parameter, of_parameter in optimizer.state.items():
                 yield names[parameter], of_parameter
 
-    def _share_of_sum(self, name: str, checkpoint: Checkpoint) -> list[Tensor]:
-        """The saved sum over all processes on the main process, zeros on the others."""
-        summed = checkpoint.section("epoch").get(name)
-        if summed is None:
-            return []
+    def _share_of_sum(self, summed: Tensor) -> list[Tensor]:
+        """The saved sum over all processes on the main process, zeros on the others, for each step."""
         share = summed if self.accelerator.is_main_process else torch.zeros_like(summed)
         return list(share.to(self.accelerator.device))
 

@@ -1,11 +1,13 @@
-"""Validation accuracy during training; each process evaluates its share of the images."""
+"""Validation metrics during training; each process evaluates its share of the images."""
+
+from itertools import chain
 
 import numpy as np
-import torch
 from accelerate import Accelerator
 
 from mixlab.data.batches import EvalBatches
 from mixlab.evaluation.evaluate import Predict
+from mixlab.training.distributed import all_gather
 from mixlab.training.job import Job
 
 
@@ -20,7 +22,7 @@ class Validation:
         split, recipe, processes = job.dataset.splits["validation"], job.recipe, accelerator.num_processes
         own = np.arange(accelerator.process_index, len(split), processes)
         padded = np.resize(np.concatenate([own, [0]]), -(-len(split) // processes))
-        self._accelerator, self._counted = accelerator, len(own)
+        self._task, self._counted = job.task, len(own)
         self._batches = EvalBatches(
             split.subset(padded),
             job.preprocess,
@@ -31,11 +33,14 @@ class Validation:
         )
         self.unreadable = self._batches.unreadable
 
-    def accuracy(self, predict: Predict) -> dict[str, float]:
-        """{"top1": per cent, "images": number of images}. Collective: call it on every rank."""
-        correct = [predict(batch).argmax(dim=1).cpu() == batch.labels for batch in self._batches]
-        counted = torch.from_numpy(self._batches.readable < self._counted)
-        local = torch.stack([torch.cat(correct)[counted].sum(), counted.sum()]).to(self._accelerator.device)
-        total = self._accelerator.reduce(local, "sum")
-        n_correct, images = total.tolist()  # pyright: ignore[reportAttributeAccessIssue]
-        return {"top1": 100 * n_correct / images, "images": images}
+    def evaluate(self, predict: Predict) -> dict[str, float]:
+        """The metrics of the task, and "images", the number of images. Collective: call it on every rank."""
+        scores, images = [], 0
+        for batch in self._batches:
+            outputs, counted = predict(batch), int((batch.indices < self._counted).sum())
+            if counted:
+                scores.append(self._task.score(outputs[:counted], batch.labels[:counted]))
+            images += counted
+        of_all_ranks = all_gather((scores, images))
+        metrics = self._task.metrics(list(chain.from_iterable(of_rank for of_rank, _ in of_all_ranks)))
+        return metrics | {"images": sum(of_rank for _, of_rank in of_all_ranks)}

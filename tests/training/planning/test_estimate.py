@@ -55,6 +55,7 @@ class TestMemory:
                 images,
                 objective.targets(labels),
                 objective,
+                objective.task.counts,
                 Plan("cpu", mode, 32),
             )
             optimizer.step()

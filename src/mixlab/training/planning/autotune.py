@@ -276,7 +276,8 @@ class TimedStep:
 
     def _backward(self) -> None:
         images, labels = self._batch.on(self._job.device)
-        accumulate_gradients(self._model, images, self._objective.targets(labels), self._objective, self._plan)
+        targets, counts_of = self._objective.targets(labels), self._objective.task.counts
+        accumulate_gradients(self._model, images, targets, self._objective, counts_of, self._plan)
 
 
 def _seconds_per_step(step: TimedStep) -> float:

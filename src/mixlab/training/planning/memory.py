@@ -12,7 +12,6 @@ from mixlab.measure.activations import activation_bytes
 from mixlab.speed.plan import Plan
 from mixlab.training.activation_checkpointing import blocks_of
 from mixlab.training.job import Job
-from mixlab.training.loss import compute_class_weights, compute_loss
 from mixlab.training.optimizer import build_optimizers
 from mixlab.training.recipes.schema import Recipe
 from mixlab.weights.load import build_with_weights, load_pretrained
@@ -27,7 +26,7 @@ def estimate_memory(job: Job, plan: Plan, network: nn.Module) -> dict[str, int]:
     `network` is the model of `job`, which may be on the meta device.
     """
     recipe, teacher = job.recipe, _teacher(job.recipe)
-    class_weights = compute_class_weights(recipe.loss, job.dataset.splits["train"].labels, job.dataset.classes)
+    class_weights = job.task.class_weights(recipe.loss, job.dataset.splits["train"].labels, job.dataset.classes)
     several = plan.processes > 1
     shards = plan.processes if recipe.parallel == "fsdp" else 1
     weights = _bytes(network.state_dict().values())
@@ -47,7 +46,7 @@ def estimate_memory(job: Job, plan: Plan, network: nn.Module) -> dict[str, int]:
             job,
             network,
             (max_micro_batch(job, plan), 3, *job.preprocess.image_size),
-            lambda logits, images: compute_loss(logits, torch.zeros_like(logits), recipe.loss, class_weights),
+            lambda outputs, images: job.task.loss(outputs, torch.zeros_like(outputs), recipe.loss, class_weights),
             device=device,
             cast=partial(plan.forward_context, device),
         ),

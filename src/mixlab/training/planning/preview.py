@@ -8,12 +8,10 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from mixlab.data.augmentation.mixing import mix
 from mixlab.data.dataset import Split
 from mixlab.data.preprocess import Preprocess
 from mixlab.data.rng import step_seed
 from mixlab.training.job import Job
-from mixlab.training.loss import targets_of
 
 EPOCHS = 4
 """The number of epochs that are previewed: each image has one augmented version per epoch."""
@@ -93,7 +91,8 @@ def preview(job: Job, n_images: int, *, quiet: bool) -> Preview:
         images, labels = next(batches.epoch(0)).on("cpu")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(step_seed(recipe.seed, 0, 0))
-            images, targets = mix(images, targets_of(labels, len(classes), recipe.loss), augmentation)
+            targets = job.task.targets(labels, len(classes), recipe.loss)
+            images, targets = job.task.mix(images, targets, augmentation)
         mixed = [
             MixedImage(image, target_text(target, classes))
             for image, target in zip(_denormalised(images, job.preprocess), targets, strict=True)

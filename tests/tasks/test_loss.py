@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mixlab.errors import UserError
-from mixlab.training.loss import compute_class_weights, compute_loss, targets_of
+from mixlab.tasks.loss import compute_class_weights, compute_loss, targets_of
 from mixlab.training.recipes.schema import Loss
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.0, 3.0, -2.0]])

@@ -1,8 +1,10 @@
-"""The loss of a batch for soft targets, computed in at least fp32.
+"""The loss of a batch of logits for soft targets, computed in at least fp32.
 
 Axes:  image  images of the batch
-       class  logits, or target probabilities: each row of targets sums to 1
+       class  logits, or target probabilities
 """
+
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -11,7 +13,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mixlab.errors import UserError
-from mixlab.training.recipes.schema import Loss
+
+
+class Loss(Protocol):
+    """The section [loss] of a recipe, `mixlab.training.recipes.schema.Loss`."""
+
+    @property
+    def name(self) -> Literal["softmax", "sigmoid"]: ...
+
+    @property
+    def label_smoothing(self) -> float: ...
+
+    @property
+    def class_weights(self) -> Literal["balanced"] | tuple[float, ...] | None: ...
+
+    @property
+    def head_bias(self) -> float | None: ...
 
 
 def targets_of(labels: Int[Tensor, " image"], classes: int, loss: Loss) -> Float[Tensor, "image class"]:
@@ -28,7 +45,7 @@ def compute_loss(
     """The mean loss over the images.
 
     logits         any floating-point dtype
-    targets        from `targets_of`, possibly mixed
+    targets        probabilities, possibly mixed; for "softmax", each row sums to 1
     class_weights  factor of each class's term; the sum is still divided by the number of images
 
     "softmax" is the cross-entropy. "sigmoid" is the binary cross-entropy of each class, summed over the classes, as in

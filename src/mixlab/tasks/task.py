@@ -1,0 +1,59 @@
+"""`Task`: everything in training, evaluation and prediction that depends on what is learned from the images.
+
+A task is a value of functions, one module per task. Training and evaluation call these functions and know nothing else
+about targets. docs/decisions/0027-a-task-is-a-value-of-functions.md has the reasons.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from mixlab.data.augmentation.augment import Augmentation
+from mixlab.tasks.loss import Loss
+
+Images = Float[Tensor, "image channel row column"]
+Labels = Tensor
+"""The labels of a batch, as `Split.labels` has them: one row per image."""
+Targets = Float[Tensor, "image ..."]
+"""What the loss compares the outputs with: one row per image, and floating-point, so that rows can be mixed."""
+Outputs = Float[Tensor, "image ..."]
+Counts = dict[str, Int[Tensor, "..."]]
+"""Integers by name, which add up over batches and processes."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learned from the images.
+
+    name           as in recipes
+    new_head       initializes the new head of a model, which stands on `embed`; weights from a file are not changed
+    targets        (labels, number of classes, loss) -> targets, before mixing
+    mix            (images, targets, augmentation) -> both, mixed with those of other images of the batch
+    class_weights  (loss, labels of the training images, classes) -> the factor of each class in the loss, or None
+    loss           (outputs, targets, loss, class weights) -> the mean loss over the images
+    counts         (outputs, targets) -> counts of a training step
+    train_metrics  (sums of counts over an epoch, number of images) -> metrics of the training images
+    score          (outputs, labels) -> what is needed of a batch of validation images; can be pickled
+    metrics        scores of all batches -> metrics of the validation images; the weights with the highest value of the
+                   first one are saved
+    """
+
+    name: str
+    new_head: Callable[[nn.Module, Loss], None]
+    targets: Callable[[Labels, int, Loss], Targets]
+    mix: Callable[[Images, Targets, Augmentation], tuple[Images, Targets]]
+    class_weights: Callable[[Loss, np.ndarray, tuple[str, ...]], Float[Tensor, " class"] | None]
+    loss: Callable[[Outputs, Targets, Loss, Float[Tensor, " class"] | None], Float[Tensor, ""]]
+    counts: Callable[[Outputs, Targets], Counts]
+    train_metrics: Callable[[Counts, int], dict[str, float]]
+    score: Callable[[Outputs, Labels], Any]
+    metrics: Callable[[Sequence[Any]], dict[str, float]]
+
+
+def add(sums: Counts, counts: Mapping[str, Tensor]) -> Counts:
+    """The sums with the counts of another batch added."""
+    return {name: sums[name] + count if name in sums else count for name, count in counts.items()}
