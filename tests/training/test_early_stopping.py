@@ -50,7 +50,7 @@ def scores(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def accuracy(validation: Validation, predict: Any) -> dict[str, float]:
         (folder,) = folders
-        return {"top1": results[len(read_history(Run(folder).journal).epochs) + 1], "images": 12}
+        return {"top1": results[len(read_history(Run(folder).journal).epochs) + 1], "images": 12}, {}
 
     def checkpoints(writer: RunWriter) -> Any:
         folders[:] = [writer.run.path]

@@ -214,7 +214,7 @@ def scored(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> list[dict[st
 
     def evaluate(_: Validation, weights: Any) -> dict[str, float]:
         evaluated.append(weights)
-        return {"top1": next(left), "images": 12}
+        return {"top1": next(left), "images": 12}, {}
 
     monkeypatch.setattr(loop, "predict_fn", lambda model, *_: copy.deepcopy(model.eval().state_dict()))
     monkeypatch.setattr(Validation, "evaluate", evaluate)

@@ -114,6 +114,7 @@ def preview(
 
     from mixlab.data.sources import open_dataset
     from mixlab.files import atomic_folder, write_text
+    from mixlab.tasks.tasks import TASKS
     from mixlab.training.job import resolve
     from mixlab.training.planning.preview import preview as previewed
     from mixlab.training.planning.preview_page import preview_page
@@ -128,7 +129,7 @@ def preview(
         )
     checked = parse_training_recipe(apply_overrides(fields, set or []), recipe)
     log = logger(quiet=quiet)
-    dataset = open_dataset(checked.data, quiet=quiet)
+    dataset = open_dataset(checked.data, TASKS[checked.task].kinds, quiet=quiet)
     for note in dataset.notes:
         log(note)
     result = previewed(resolve(checked, dataset, torch.device("cpu")), images, quiet=quiet)

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,10 @@ from mixlab.cli.options import DATA, Device, Speed, TrustCode
 from mixlab.cli.output import logger, require_empty_folder, require_new_file, show
 from mixlab.errors import UserError
 from mixlab.report.table import Format
+
+if TYPE_CHECKING:
+    from mixlab.evaluation.views import Views
+    from mixlab.speed.inference_plan import Speed as InferenceSpeed
 
 
 def evaluate(
@@ -76,6 +80,7 @@ def evaluate(
     from mixlab.evaluation.views import Views
     from mixlab.files import atomic_folder, write_json, write_text
     from mixlab.speed.inference_plan import parse_speed
+    from mixlab.weights.source import task_of
 
     if out is not None:
         require_empty_folder(out)
@@ -85,6 +90,11 @@ def evaluate(
         require_new_file(save, "--save", ".correct")
         if len(data or []) > 1 or ("," in model and not Path(model).exists()):
             raise UserError("--save writes the answers of one run on one data set: give a single MODEL and --data.")
+    if task_of(model) == "multilabel":
+        others = {"--against": against, "--probe": probe, "--tta": tta, "--real": real, "--corruptions": corruptions}
+        _require_alone("a multilabel model", others | {"--save": save, "--save-logits": save_logits})
+        _evaluate_multilabel(model, data or [], Views(crop), device, parse_speed(speed), format, out, quiet=quiet)
+        return
     if probe is not None:
         _require_alone("--probe", {"--against": against, "--corruptions": corruptions, "--save-logits": save_logits})
         _evaluate_probe(model, data or [], probe, device, format, out, quiet=quiet)
@@ -157,6 +167,42 @@ def _evaluate_probe(
         with atomic_folder(out) as temporary:
             write_json(temporary / "results.json", result.to_dict())
         logger(quiet=quiet)(f"Results: {out / 'results.json'}")
+
+
+def _evaluate_multilabel(
+    model: str,
+    data: list[str],
+    views: "Views",
+    device: str | None,
+    speed: "InferenceSpeed",
+    format: Format,
+    out: Path | None,
+    *,
+    quiet: bool,
+) -> None:
+    from mixlab.evaluation.multilabel_evaluation import evaluate_multilabel
+    from mixlab.files import atomic_folder, write_json, write_text
+
+    if len(data) > 1:
+        raise UserError("A multilabel model is evaluated on one data set at a time: give --data once.")
+    log = logger(quiet=quiet)
+    result = evaluate_multilabel(
+        model, data[0] if data else None, views=views, device=device, speed=speed, log=log, quiet=quiet
+    )
+    for note in result.notes:
+        log(note)
+    match format:
+        case "json":
+            print(json.dumps(result.results(), indent=2, ensure_ascii=False, allow_nan=False))
+        case "csv":
+            show([result.label_table()], format)
+        case _:
+            show(result.tables(), format)
+    if out is not None:
+        with atomic_folder(out) as temporary:
+            write_json(temporary / "results.json", result.results())
+            write_text(temporary / "report.html", result.page().html())
+        log(f"Report: {out / 'report.html'}")
 
 
 def _require_alone(option: str, others: dict[str, object]) -> None:

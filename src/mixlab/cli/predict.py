@@ -38,7 +38,12 @@ def predict(
     from mixlab.files import write_text
     from mixlab.prediction.predictor import Prediction, Predictor
     from mixlab.report.progress import progress
+    from mixlab.weights.source import task_of
 
+    if top != 1 and task_of(model) == "multilabel":
+        raise UserError(
+            f"--top {top} has no effect for a multilabel model, which has a threshold per label: remove it."
+        )
     if top < 1:
         raise UserError(f"--top {top} is out of range: it must be at least 1.")
     if out is not None:
@@ -56,7 +61,10 @@ def predict(
                 print(f"mixlab: {result}", file=sys.stderr)
             advance(1, file.name)
     if predictions:
-        table = _table(predictions, min(top, len(predictor.classes)), predictor.novelty)
+        if predictor.task.name == "multilabel":
+            table = _labels_table(predictions, predictor.novelty)
+        else:
+            table = _table(predictions, min(top, len(predictor.classes)), predictor.novelty)
         if out is not None or format == "csv":
             for note in table.all_notes:
                 log(note)
@@ -90,15 +98,31 @@ def _table(predictions: "list[tuple[Path, Prediction]]", top: int, novelty: "Nov
     for file, prediction in predictions:
         cells = [cell for label_and_probability in prediction.top(top) for cell in label_and_probability]
         rows.append(dict(zip((column.key for column in columns), (str(file), *cells), strict=True)))
-    title = pluralize(len(predictions), "image")
+    return _with_novelty(Table(pluralize(len(predictions), "image"), columns, rows), predictions, novelty)
+
+
+def _labels_table(predictions: "list[tuple[Path, Prediction]]", novelty: "NoveltyDetector | None") -> Table:
+    """The predicted labels of each image and their probabilities, separated by "|" as in a table of labels."""
+    columns = [Column("image", "image"), Column("labels", "labels"), Column("probabilities", "probabilities")]
+    rows: list[dict[str, Cell]] = []
+    for file, prediction in predictions:
+        probability_of = dict(zip(prediction.classes, prediction.probabilities.tolist(), strict=True))
+        probabilities = "|".join(f"{probability_of[label]:.3f}" for label in prediction.labels)
+        rows.append({"image": str(file), "labels": "|".join(prediction.labels), "probabilities": probabilities})
+    return _with_novelty(Table(pluralize(len(predictions), "image"), columns, rows), predictions, novelty)
+
+
+def _with_novelty(
+    table: Table, predictions: "list[tuple[Path, Prediction]]", novelty: "NoveltyDetector | None"
+) -> Table:
     if novelty is None:
-        return Table(title, columns, rows)
+        return table
     flags = [bool(prediction.unlike_training) for _, prediction in predictions]
     flagged_rows = [
-        row | {"unlike_training_images": "yes" if flag else "no"} for row, flag in zip(rows, flags, strict=True)
+        row | {"unlike_training_images": "yes" if flag else "no"} for row, flag in zip(table.rows, flags, strict=True)
     ]
     column = Column("unlike_training_images", "unlike the training images", note=_novelty_note(sum(flags), novelty))
-    return Table(title, [*columns, column], flagged_rows)
+    return Table(table.title, [*table.columns, column], flagged_rows)
 
 
 def _novelty_note(flagged: int, novelty: "NoveltyDetector") -> str:

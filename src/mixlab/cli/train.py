@@ -21,6 +21,10 @@ def train(
         str | None,
         typer.Argument(help="Name from `mixlab recipes`, or a TOML file. Default: chosen for data and model."),
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="classification: one class per image, the default. multilabel: any number of labels."),
+    ] = None,
     data: Annotated[str | None, typer.Option(help=f"{DATA}.")] = None,
     model: Annotated[
         str | None,
@@ -65,7 +69,9 @@ def train(
     from mixlab.training.job_list import read_plan
     from mixlab.training.launch import launch
     from mixlab.training.recipes.choose import choose_recipe, from_scratch_recipe, requested_recipe, without_weights
+    from mixlab.training.recipes.for_task import for_task, require_task
     from mixlab.training.recipes.parse import parse_recipe, with_keys
+    from mixlab.training.recipes.schema import Recipe
     from mixlab.zoo.architecture import trust_named_code
 
     check_dry_run_options(figure, resume, dry_run=dry_run)
@@ -79,6 +85,7 @@ def train(
     if model is not None:
         trust_named_code(model)
     options = {
+        "--task": ("task", task),
         "--data": ("data", data),
         "--model": ("model", model),
         "--epochs": ("epochs", epochs),
@@ -101,20 +108,23 @@ def train(
     with error_on_all_ranks():
         dataset = None
         if recipe is None and resumed is None and model is None and data is not None:
-            dataset = _open(data, log, quiet=quiet or not main)
-            chosen = from_scratch_recipe(dataset) if from_scratch else choose_recipe(dataset, run_device)
+            known_task = require_task(overrides.get("task", "classification"))
+            dataset = _open(data, known_task, log, quiet=quiet or not main)
+            chosen = from_scratch_recipe(dataset) if from_scratch else choose_recipe(dataset, run_device, known_task)
             log(chosen.reason)
             name, fields = chosen.name, chosen.fields
         else:
             name, fields = requested_recipe(recipe, model, data, resumed)
-        fields = with_keys(fields, overrides)
+        fields = with_keys(for_task(fields, overrides.get("task"), log), overrides)
         if from_scratch:
             fields["model"] = without_weights(fields["model"])
         checked = parse_recipe(fields, name)
         if not checked.data:
             raise UserError(f"{name} does not set data: add --data, for example --data folder:PATH.")
         if dataset is None:
-            dataset = _open_data_of_recipe(checked.data, resumed, log, hint=data is None, quiet=quiet or not main)
+            known_task = checked.task if isinstance(checked, Recipe) else "classification"
+            hint = data is None
+            dataset = _open_data_of_recipe(checked.data, known_task, resumed, log, hint=hint, quiet=quiet or not main)
         if dry_run:
             print_dry_run(checked, dataset, run_device, log, figure)
             return
@@ -137,23 +147,26 @@ def _overrides(options: Mapping[str, tuple[str, Any]], settings: list[str]) -> d
     return given | {key: value for key, value in options.values() if value is not None}
 
 
-def _open(name: str, log: Log, *, quiet: bool) -> "Dataset":
+def _open(name: str, task: str, log: Log, *, quiet: bool) -> "Dataset":
     """Open a dataset, on the main process first, because it may have to be downloaded or unpacked."""
     from accelerate import PartialState
 
     from mixlab.data.sources import open_dataset
+    from mixlab.tasks.tasks import TASKS
 
     with PartialState().main_process_first():
-        dataset = open_dataset(name, quiet=quiet)
+        dataset = open_dataset(name, TASKS[task].kinds, quiet=quiet)
     for note in dataset.notes:
         log(note)
     return dataset
 
 
-def _open_data_of_recipe(name: str, resumed: "Run | None", log: Log, *, hint: bool, quiet: bool) -> "Dataset":
+def _open_data_of_recipe(
+    name: str, task: str, resumed: "Run | None", log: Log, *, hint: bool, quiet: bool
+) -> "Dataset":
     """Open the data of a recipe. With `hint`, an error for a resumed run mentions that the images may have moved."""
     try:
-        return _open(name, log, quiet=quiet)
+        return _open(name, task, log, quiet=quiet)
     except UserError as error:
         if resumed is None or not hint:
             raise

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int64, UInt8
+from jaxtyping import Bool, Float, Float64, Int64, UInt8
 from torch import Tensor
 
 from mixlab.data.augmentation.augment import (
@@ -31,6 +31,9 @@ from mixlab.data.workers import ImageReader, ImageWorkers
 from mixlab.errors import UserError
 from mixlab.report.progress import progress
 
+LabelTensor = Int64[Tensor, " image"] | Bool[Tensor, "image class"]
+"""The labels of a batch, as `mixlab.data.labels.Labels`."""
+
 PRELOAD_BYTES = 2**30
 """A split with resized images of at most this size in total is read once and cached in memory."""
 
@@ -45,7 +48,7 @@ class Batch:
     """
 
     images: UInt8[Tensor, "image 3 row column"]
-    labels: Int64[Tensor, " image"]
+    labels: LabelTensor
     indices: Int64[np.ndarray, " image"]
     uniforms: Float64[np.ndarray, "image uniform"]
     preprocess: Preprocess
@@ -53,7 +56,7 @@ class Batch:
     weight: float = 1.0
     transform: Transform | None = None
 
-    def on(self, device: torch.device | str) -> tuple[Float[Tensor, "image 3 row column"], Int64[Tensor, " image"]]:
+    def on(self, device: torch.device | str) -> tuple[Float[Tensor, "image 3 row column"], LabelTensor]:
         """Copy the batch to `device`, normalise and augment it. Return the images and labels."""
         images = rearrange_pixels(self.images.to(device), self.uniforms, self.augmentation)
         images = augment_normalised(self.preprocess.normalised(images), self.uniforms, self.augmentation)

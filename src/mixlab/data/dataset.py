@@ -16,6 +16,7 @@ from jaxtyping import Int64, UInt8
 
 from mixlab.data.deep_image import ValueRange
 from mixlab.data.image_file import ReadableFile, read_image
+from mixlab.data.labels import Labels, present_classes, with_other_classes
 from mixlab.errors import UserError, did_you_mean
 from mixlab.report.text import pluralize
 
@@ -63,12 +64,12 @@ class Split:
     """The images of one split, with their labels and names.
 
     `names`: stable names of the images, relative to the dataset.
-    `labels`: indices into the dataset's classes.
+    `labels`: indices into the dataset's classes, or with several labels per image, one row of booleans per image.
     `groups`: one group per image, empty if unknown. Images of the same group are never separated by a split.
     """
 
     names: list[str]
-    labels: Int64[np.ndarray, " image"]
+    labels: Labels
     images: Sequence[ImageSource]
     groups: tuple[str, ...] = ()
 
@@ -178,7 +179,7 @@ class Dataset:
 
         Raises UserError if an image has a class that is not among them.
         """
-        present = {self.classes[label] for split in self.splits.values() for label in np.unique(split.labels)}
+        present = {self.classes[label] for split in self.splits.values() for label in present_classes(split.labels)}
         unknown = sorted(present - set(classes))
         if unknown:
             more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
@@ -187,10 +188,13 @@ class Dataset:
                 f"{self.name} has classes that the model was not trained on: {', '.join(unknown[:5])}{more}. Rename or "
                 f"remove their folders, or choose a model that was trained on these classes. {hint}".rstrip()
             )
-        new_labels = np.array(
+        new_index = np.array(
             [classes.index(label) if label in present else -1 for label in self.classes], dtype=np.int64
         )
-        splits = {name: replace(split, labels=new_labels[split.labels]) for name, split in self.splits.items()}
+        splits = {
+            name: replace(split, labels=with_other_classes(split.labels, new_index, len(classes)))
+            for name, split in self.splits.items()
+        }
         return replace(self, classes=classes, splits=splits)
 
     def with_assignment(self, assignment: SplitAssignment) -> "Dataset":

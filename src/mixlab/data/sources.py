@@ -1,5 +1,6 @@
 """Opening of datasets by a single string, such as "folder:pets". `KINDS` lists the forms of this string."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -24,14 +25,15 @@ from mixlab.data.splits import as_single_test_split, with_all_splits, with_test_
 from mixlab.errors import UserError, did_you_mean
 
 
-def open_dataset(name: str, *, quiet: bool = False) -> Dataset:
+def open_dataset(name: str, kinds: "Mapping[str, Kind] | None" = None, *, quiet: bool = False) -> Dataset:
     """Open a dataset for training, with train, validation and test splits.
 
+    `kinds`: the forms of dataset names of a task; default: `KINDS`, of images with one class.
     `quiet`: show no progress of downloading or unpacking.
 
     Raises UserError if the dataset can't be opened or can't be used for training.
     """
-    kind, location = _parse(name)
+    kind, location = _parse(name, kinds)
     return kind.for_training(location, quiet=quiet)
 
 
@@ -44,13 +46,15 @@ def open_as_provided(name: str, *, quiet: bool = False) -> Dataset:
     return kind.as_provided(location, quiet=quiet)
 
 
-def open_with_assignment(name: str, assignment: SplitAssignment, classes: tuple[str, ...]) -> Dataset:
+def open_with_assignment(
+    name: str, assignment: SplitAssignment, classes: tuple[str, ...], kinds: "Mapping[str, Kind] | None" = None
+) -> Dataset:
     """Open a dataset with the splits and the classes that a run has stored. Raises UserError if images are missing."""
-    kind, location = _parse(name)
+    kind, location = _parse(name, kinds)
     return kind.for_evaluation(location, quiet=False).with_assignment(assignment).relabelled(classes)
 
 
-def open_for_evaluation(name: str, classes: tuple[str, ...]) -> Dataset:
+def open_for_evaluation(name: str, classes: tuple[str, ...], kinds: "Mapping[str, Kind] | None" = None) -> Dataset:
     """Open a dataset for a model that was trained on other data: "test", and "validation" if the dataset has both.
 
     For images of your own, "test" has all of them; for a published dataset, it has those of its held-out split.
@@ -59,7 +63,7 @@ def open_for_evaluation(name: str, classes: tuple[str, ...]) -> Dataset:
 
     Raises UserError if an image has another class.
     """
-    kind, location = _parse(name)
+    kind, location = _parse(name, kinds)
     dataset = kind.for_evaluation(location, quiet=False)
     held_out = {name: split for name, split in dataset.splits.items() if name != "train"}
     return replace(dataset, splits=held_out).relabelled(classes)
@@ -103,11 +107,11 @@ def _with_standard_splits(spelling: str, opener: _Opener) -> Kind:
     return Kind(spelling, opener, opener, opener)
 
 
-def _user_images(spelling: str, reader: _Opener) -> Kind:
+def user_images(spelling: str, reader: _Opener, with_splits: Callable[..., Dataset] = with_all_splits) -> Kind:
     """Images of the user, with any splits. A model trained on other data is evaluated on all of them."""
     return Kind(
         spelling,
-        lambda location, *, quiet: with_all_splits(reader(location, quiet=quiet), quiet=quiet),
+        lambda location, *, quiet: with_splits(reader(location, quiet=quiet), quiet=quiet),
         lambda location, *, quiet: as_single_test_split(reader(location, quiet=quiet)),
         reader,
     )
@@ -178,28 +182,32 @@ KINDS = {
     ),
     **{name: _imagenet_variant(name) for name in VARIANTS},
     **{name: _torchvision_set(name) for name in SETS},
-    "folder": _user_images("folder:PATH", _with_name_groups(lambda location, *, quiet: read_folder(_path(location)))),
-    "csv": _user_images("csv:FILE", lambda location, *, quiet: read_csv(_path(location))),
-    "tar": _user_images(
+    "folder": user_images("folder:PATH", _with_name_groups(lambda location, *, quiet: read_folder(_path(location)))),
+    "csv": user_images("csv:FILE", lambda location, *, quiet: read_csv(_path(location))),
+    "tar": user_images(
         "tar:FILE", _with_name_groups(lambda location, *, quiet: read_tar(_path(location), quiet=quiet))
     ),
-    "zip": _user_images("zip:FILE", _with_name_groups(lambda location, *, quiet: read_zip(_path(location)))),
-    "wds": _user_images("wds:PATTERN", _with_name_groups(read_webdataset)),
-    "parquet": _user_images("parquet:PATTERN", read_parquet),
+    "zip": user_images("zip:FILE", _with_name_groups(lambda location, *, quiet: read_zip(_path(location)))),
+    "wds": user_images("wds:PATTERN", _with_name_groups(read_webdataset)),
+    "parquet": user_images("parquet:PATTERN", read_parquet),
     "hf": _published_images("hf:NAME[:SPLIT]", read_hub_dataset),
     "tfds": _published_images("tfds:NAME[:SPLIT]", read_tfds),
 }
 """The word before the colon -> how the dataset is opened. Error messages list these in order."""
 
 
-def _parse(name: str) -> tuple[Kind, str]:
+def _parse(name: str, kinds: Mapping[str, Kind] | None = None) -> tuple[Kind, str]:
     """The kind of a dataset name, and its location, which is the text after the colon. Raises UserError."""
     word, colon, location = name.partition(":")
-    kind = KINDS.get(word)
+    kinds = KINDS if kinds is None else kinds
+    kind = kinds.get(word)
+    if kind is None and word in KINDS:
+        readable = ", ".join(kind.spelling for kind in kinds.values())
+        raise UserError(f'data "{name}" has one class per image, but the task needs others: give one of {readable}.')
     if kind is None:
         is_folder = bool(name) and Path(name).expanduser().is_dir()
-        hint = f'For the folder of that name, write "folder:{name}".' if is_folder else did_you_mean(word, KINDS)
-        known = ", ".join(kind.spelling for kind in KINDS.values())
+        hint = f'For the folder of that name, write "folder:{name}".' if is_folder else did_you_mean(word, kinds)
+        known = ", ".join(kind.spelling for kind in kinds.values())
         raise UserError(f'data "{name}" is unknown: it must be one of {known}. {hint}'.rstrip())
     location_is_optional = not kind.spelling.startswith(f"{word}:")
     if colon and kind.spelling == word:

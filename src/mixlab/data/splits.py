@@ -6,7 +6,7 @@ its name, and validation is held out of train.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 
@@ -66,11 +66,21 @@ def with_all_splits(dataset: Dataset, *, quiet: bool = False) -> Dataset:
     _check_classes(dataset)
     if len(dataset.splits) == 3:
         return replace(dataset, notes=(*dataset.notes, *_shared_group_notes(dataset)))
+    divided = divide(dataset, _check_enough_images, quiet=quiet)
+    _check_classes(divided)  # a class that shares all of its groups with others may be missing from train
+    return divided
+
+
+def divide(dataset: Dataset, check: Callable[[Dataset, GroupedSplit], None], *, quiet: bool) -> Dataset:
+    """Hold out the missing splits of train, stratified by its labels, which are integers.
+
+    `check`: raises UserError if the images, in groups that stay together, are too few to hold some out.
+    """
     train = group_equal_files(dataset.splits["train"])
     near = group_near_duplicates(train, _sides(dataset), quiet=quiet)
     images = near.images.merge_sample_groups()
     test = dataset.splits.get("test") or dataset.splits.get("validation")
-    _check_enough_images(dataset, images)
+    check(dataset, images)
     if test is None:
         test, rest = images.cut(TEST_SHARE)
         note = (
@@ -85,9 +95,7 @@ def with_all_splits(dataset: Dataset, *, quiet: bool = False) -> Dataset:
     validation, rest = rest.cut(VALIDATION_SHARE)
     splits = {"train": rest.split, "validation": validation, "test": test}
     notes = (*dataset.notes, note, *_duplicate_notes(train), *near.notes)
-    divided = replace(dataset, splits=splits, notes=notes, split_by_mixlab=True)
-    _check_classes(divided)  # a class that shares all of its groups with others may be missing from train
-    return divided
+    return replace(dataset, splits=splits, notes=notes, split_by_mixlab=True)
 
 
 def _shared_group_notes(dataset: Dataset) -> list[str]:

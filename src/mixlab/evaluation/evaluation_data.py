@@ -1,5 +1,6 @@
 """Finds the images that a model is evaluated on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from jaxtyping import Int64
 from mixlab.data.dataset import Dataset
 from mixlab.data.readers.imagenet_variants import VARIANTS
 from mixlab.data.sources import (
+    Kind,
     is_same_source,
     open_as_provided,
     open_dataset,
@@ -20,6 +22,8 @@ from mixlab.errors import UserError
 from mixlab.evaluation.restricted_classes import class_columns
 from mixlab.evaluation.training_images import digests_of, training_images_of
 from mixlab.runs.folder import Run, open_run
+from mixlab.tasks.tasks import TASKS
+from mixlab.weights.source import task_of
 from mixlab.zoo.cards import find_card
 from mixlab.zoo.class_names import synsets
 
@@ -54,23 +58,25 @@ def open_evaluation_data(source: str, data: str | None, classes: tuple[str, ...]
     Classes are matched by name, or by WordNet identifier if published weights have ImageNet's classes. Raises UserError
     if the data cannot be read, has other classes, or is not given for weights that are not a run.
     """
-    run = run_of(source)
+    run, kinds = run_of(source), TASKS[task_of(source)].kinds
     if data is not None and data.partition(":")[0] in VARIANTS:
         return _open_variant(source, data, classes)
     if run is not None:
         trained_on = run.recipe["data"]
         if data is None or is_same_source(data, trained_on):
-            return EvaluationData(_open_held_out(run, trained_on, classes), "the test split that the run held out")
+            return EvaluationData(
+                _open_held_out(run, trained_on, classes, kinds), "the test split that the run held out"
+            )
         is_recorded = run.training_images.is_file()
         evaluated = f"images that the run {'was not' if is_recorded else 'may have been'} trained on"
-        return EvaluationData(open_for_evaluation(data, classes), evaluated)
+        return EvaluationData(open_for_evaluation(data, classes, kinds), evaluated)
     if data is None:
         raise UserError(
             f"{source} is not the folder of a run, which has test images of its own: give the images with --data, for "
             "example --data folder:PATH."
         )
     evaluated = "images that the model may have been trained on"
-    return EvaluationData(_open_by_class_names(source, data, classes), evaluated)
+    return EvaluationData(_open_by_class_names(source, data, classes, kinds), evaluated)
 
 
 def _open_variant(source: str, data: str, classes: tuple[str, ...]) -> EvaluationData:
@@ -81,9 +87,9 @@ def _open_variant(source: str, data: str, classes: tuple[str, ...]) -> Evaluatio
     return EvaluationData(named, f"a test set with {len(columns):,} classes of ImageNet", columns)
 
 
-def _open_by_class_names(source: str, data: str, classes: tuple[str, ...]) -> Dataset:
+def _open_by_class_names(source: str, data: str, classes: tuple[str, ...], kinds: Mapping[str, Kind]) -> Dataset:
     try:
-        return open_for_evaluation(data, classes)
+        return open_for_evaluation(data, classes, kinds)
     except UserError:
         card = find_card(source)
         if not card or not synsets(card.labels):
@@ -91,11 +97,11 @@ def _open_by_class_names(source: str, data: str, classes: tuple[str, ...]) -> Da
         return open_for_evaluation(data, synsets(card.labels))
 
 
-def _open_held_out(run: Run, trained_on: str, classes: tuple[str, ...]) -> Dataset:
+def _open_held_out(run: Run, trained_on: str, classes: tuple[str, ...], kinds: Mapping[str, Kind]) -> Dataset:
     """The data set of the training, with the splits of the run."""
     if run.split_assignment is not None:
-        return open_with_assignment(trained_on, run.split_assignment, classes)
-    dataset = open_dataset(trained_on)
+        return open_with_assignment(trained_on, run.split_assignment, classes, kinds)
+    dataset = open_dataset(trained_on, kinds)
     if dataset.split_by_mixlab:
         raise UserError(
             f"{run.path} has no split.json, so the images of {trained_on} that it held out are unknown: copy the run "

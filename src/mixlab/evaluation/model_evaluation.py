@@ -32,6 +32,7 @@ from mixlab.report.text import pluralize
 from mixlab.runs.folder import Run
 from mixlab.speed.inference_plan import InferencePlan, Speed
 from mixlab.stats.estimate import Estimate
+from mixlab.weights.classifier import require_classification
 from mixlab.zoo.cards import Expected, find_card
 
 SCHEMA = 2
@@ -232,6 +233,7 @@ def evaluate_model(
         require_pyarrow()
     real_labels = None if real is None else read_real_labels(real)
     prepared = prepare_evaluation(source, data, views=views, device=device, fields=fields, quiet=quiet)
+    require_classification(prepared, source, "be evaluated this way")
     dataset = prepared.dataset
     with_logits = save_logits is not None
     images = sum(len(split) for name, split in dataset.splits.items() if name != "train")

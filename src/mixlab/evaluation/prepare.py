@@ -1,7 +1,7 @@
 """What an evaluation needs before its first image: the model, and the images that it has not learned from."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,7 @@ class PreparedEvaluation:
     model_key   returns what determines the logits of the model, as JSON-serializable values
     columns     of the logits, if the dataset has some of the classes only
     quiet       no progress bars
+    task, fitted  as in `mixlab.weights.load.Pretrained`
     """
 
     source: str
@@ -55,6 +56,8 @@ class PreparedEvaluation:
     model_key: Callable[[], Mapping[str, Any]]
     columns: Int64[np.ndarray, " restricted_class"] | None
     quiet: bool
+    task: str = "classification"
+    fitted: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> dict[str, Any]:
@@ -110,4 +113,6 @@ def prepare_evaluation(
         model_key=opened.key,
         columns=columns,
         quiet=quiet,
+        task=opened.task,
+        fitted=opened.fitted,
     )

@@ -7,6 +7,7 @@ import numpy as np
 
 from mixlab.data.dataset import Dataset, Split
 from mixlab.data.inspection.near_duplicates import ImageHash, have_near_duplicate
+from mixlab.data.labels import class_counts
 from mixlab.errors import UserError
 from mixlab.evaluation.training_images import (
     MAX_HASHED,
@@ -131,16 +132,15 @@ def _unseen(split: Split, learned: TrainingImages, *, quiet: bool) -> Split:
 
 def _require_every_class(dataset: Dataset, evaluated: list[Split], unseen: list[Split], learner: str) -> None:
     before, after = (
-        sum(np.bincount(split.labels, minlength=len(dataset.classes)) for split in splits)
-        for splits in (evaluated, unseen)
+        sum(class_counts(split.labels, len(dataset.classes)) for split in splits) for splits in (evaluated, unseen)
     )
     missing = np.flatnonzero((before > 0) & (after == 0))
     if not len(missing):
         return
-    if not np.any(after):
+    if not any(map(len, unseen)):
         raise UserError(
-            f"All {np.sum(before):,} images of {dataset.name} are training or validation images of {learner}, so no "
-            "accuracy can be measured on them: give images that were not used in training."
+            f"All {sum(map(len, evaluated)):,} images of {dataset.name} are training or validation images of "
+            f"{learner}, so no accuracy can be measured on them: give images that were not used in training."
         )
     label = int(missing[0])
     raise UserError(

@@ -26,7 +26,8 @@ from mixlab.evaluation.novelty import novelty_detector_of
 from mixlab.prediction.image_input import ImageInput, rgb_array
 from mixlab.speed.inference import Inference
 from mixlab.speed.inference_plan import parse_speed
-from mixlab.weights.classifier import Classifier, load_classifier
+from mixlab.tasks.tasks import TASKS
+from mixlab.weights.classifier import Classifier, load_classifier, require_classification
 from mixlab.weights.load import Pretrained, load_pretrained
 from mixlab.zoo.architecture import Model, embed_and_classify
 from mixlab.zoo.class_names import CLASS_NAMES_NEED_TIMM
@@ -38,14 +39,17 @@ _log = logging.getLogger("mixlab")
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """The probability of each class, in [0, 1]; they sum to 1.
+    """The probability of each class, in [0, 1]; they sum to 1 if an image has one class.
 
+    labels           the most probable class, or with several labels per image, those from their thresholds on, the most
+                     probable first
     unlike_training  whether the image is unlike all training images, so that its label should not be trusted; None if
                      this is unknown, because the weights come without a `NoveltyDetector`
     """
 
     classes: tuple[str, ...]
     probabilities: Float[np.ndarray, " class"]
+    labels: tuple[str, ...]
     unlike_training: bool | None = None
 
     @property
@@ -97,7 +101,9 @@ class Predictor:
         self.device = classifier.pick_device(device)
         self._is_exported = classifier.is_exported
         self._digest, self._preprocess = classifier.digest, classifier.preprocess
+        self.task, self._fitted = TASKS[classifier.task], classifier.fitted
         if precision == "int8":
+            require_classification(classifier, source, "run in int8")
             from mixlab.prediction.int8 import int8_forward  # loads the readers of datasets
 
             self.novelty, self._inference, self.device = None, None, torch.device("cpu")
@@ -193,10 +199,17 @@ class Predictor:
         if remaining and self._inference:
             self._inference.plan_for(inputs, remaining)
         *embeddings, logits = self._forward(inputs)
+        probabilities = self.task.probabilities(logits).numpy(force=True)
         if self.novelty is None:
-            return [Prediction(self.classes, row) for row in _probabilities(logits)]
+            return [self._prediction(row) for row in probabilities]
         flags = self.novelty.flags(embeddings[0].numpy(force=True)).tolist()
-        return [Prediction(self.classes, row, flag) for row, flag in zip(_probabilities(logits), flags, strict=True)]
+        return [self._prediction(row, unlike_training=flag) for row, flag in zip(probabilities, flags, strict=True)]
+
+    def _prediction(
+        self, probabilities: Float[np.ndarray, " class"], *, unlike_training: bool | None = None
+    ) -> Prediction:
+        labels = tuple(self.classes[index] for index in self.task.predicted(probabilities, self._fitted))
+        return Prediction(self.classes, probabilities, labels, unlike_training)
 
 
 def _remaining(number: int, start: int) -> int:
@@ -227,7 +240,3 @@ class _EmbedAndClassify(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         return embed_and_classify(self.model, images)
-
-
-def _probabilities(logits: Float[Tensor, "image class"]) -> Float[np.ndarray, "image class"]:
-    return logits.softmax(dim=1).numpy(force=True)

@@ -6,11 +6,13 @@ Axes:  image  images of the batch
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mixlab.data.augmentation.mixing import mix
+from mixlab.data.sources import KINDS
 from mixlab.tasks.loss import Loss, compute_class_weights, compute_loss, targets_of
 from mixlab.tasks.task import Counts, Task
 
@@ -42,8 +44,14 @@ def accuracy(scores: Sequence[tuple[int, int]]) -> dict[str, float]:
     return {"top1": 100 * correct / images}
 
 
+def softmax(logits: Float[Tensor, "image class"]) -> Float[Tensor, "image class"]:
+    return logits.softmax(dim=1)
+
+
 CLASSIFICATION = Task(
     name="classification",
+    kinds=KINDS,
+    losses=("softmax", "sigmoid"),
     new_head=init_head_bias,
     targets=targets_of,
     mix=mix,
@@ -53,4 +61,7 @@ CLASSIFICATION = Task(
     train_metrics=train_accuracy,
     score=score,
     metrics=accuracy,
+    fitted=lambda scores: {},
+    probabilities=softmax,
+    predicted=lambda probabilities, fitted: np.argmax(probabilities, keepdims=True),
 )

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mixlab.data.augmentation.augment import Augmentation
+from mixlab.data.sources import Kind
 from mixlab.tasks.loss import Loss
 
 Images = Float[Tensor, "image channel row column"]
@@ -30,6 +31,8 @@ class Task:
     """What is learned from the images.
 
     name           as in recipes
+    kinds          the forms of dataset names, and the readers of images and labels
+    losses         the names of the losses that [loss] may have; the first one is the default
     new_head       initializes the new head of a model, which stands on `embed`; weights from a file are not changed
     targets        (labels, number of classes, loss) -> targets, before mixing
     mix            (images, targets, augmentation) -> both, mixed with those of other images of the batch
@@ -40,9 +43,14 @@ class Task:
     score          (outputs, labels) -> what is needed of a batch of validation images; can be pickled
     metrics        scores of all batches -> metrics of the validation images; the weights with the highest value of the
                    first one are saved
+    fitted         scores of the best weights -> what prediction needs in addition to them, as JSON values
+    probabilities  outputs -> probability of each class or label
+    predicted      (probabilities of an image, fitted values) -> indices of what is predicted, the most probable first
     """
 
     name: str
+    kinds: Mapping[str, Kind]
+    losses: tuple[str, ...]
     new_head: Callable[[nn.Module, Loss], None]
     targets: Callable[[Labels, int, Loss], Targets]
     mix: Callable[[Images, Targets, Augmentation], tuple[Images, Targets]]
@@ -52,6 +60,9 @@ class Task:
     train_metrics: Callable[[Counts, int], dict[str, float]]
     score: Callable[[Outputs, Labels], Any]
     metrics: Callable[[Sequence[Any]], dict[str, float]]
+    fitted: Callable[[Sequence[Any]], dict[str, Any]]
+    probabilities: Callable[[Outputs], Float[Tensor, "image class"]]
+    predicted: Callable[[Float[np.ndarray, " class"], Mapping[str, Any]], Int[np.ndarray, " predicted"]]
 
 
 def add(sums: Counts, counts: Mapping[str, Tensor]) -> Counts:

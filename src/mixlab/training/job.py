@@ -18,8 +18,8 @@ from mixlab.errors import UserError
 from mixlab.models.contract import height_and_width
 from mixlab.runs.store import store_folder, store_key
 from mixlab.speed.plan import Plan
-from mixlab.tasks.classification import CLASSIFICATION
 from mixlab.tasks.task import Task
+from mixlab.tasks.tasks import TASKS
 from mixlab.training.recipes.schema import Initialization, Preprocessing, Recipe, Subset, TransformSettings
 from mixlab.training.schedule import total_steps
 from mixlab.weights.adapt import Weights, new_head
@@ -55,7 +55,7 @@ class Job:
     @property
     def task(self) -> Task:
         """What is learned from the images."""
-        return CLASSIFICATION
+        return TASKS[self.recipe.task]
 
     @property
     def batch(self) -> int:
@@ -268,11 +268,12 @@ def _from_weights(recipe: Recipe, source: str, dataset: Dataset) -> tuple[Pretra
         )
     digest = pretrained.source_digest
     check_digest(source, digest, settings.sha256)
-    keep_head = pretrained.classes == dataset.classes if settings.head == "auto" else settings.head == "keep"
-    if keep_head and pretrained.classes != dataset.classes:
+    fits = pretrained.classes == dataset.classes and pretrained.task == recipe.task
+    keep_head = fits if settings.head == "auto" else settings.head == "keep"
+    if keep_head and not fits:
         raise UserError(
             f'initialization.head="keep" needs weights for the classes of {dataset.name}, but {source} is for '
-            f"{len(pretrained.classes)} other classes: remove it to start with a new head."
+            f"{len(pretrained.classes)} other classes or another task: remove it to start with a new head."
         )
     if not keep_head:
         pretrained = replace(pretrained, weights=new_head(pretrained.weights, classes))

@@ -168,10 +168,10 @@ def _fit(job: Job, plan: Plan, writer: RunWriter, *, quiet: bool) -> None:
                 line: dict[str, Any] = {"train": progress.end_epoch(job.task, accelerator), "validation": None}
                 if validation is not None:
                     with nullcontext() if ema is None else ema.applied():
-                        line["validation"] = validation.evaluate(predict_fn(network, device, plan.mode))
+                        line["validation"], fitted = validation.evaluate(predict_fn(network, device, plan.mode))
                     progress.scores.append(selecting_score(line["validation"]))
                     if best.update(progress.scores[-1]):
-                        metadata = line["validation"] | {"step": progress.step}
+                        metadata = line["validation"] | {"step": progress.step} | ({"fitted": fitted} if fitted else {})
                         checkpoints.save_best(Checkpoint(_weights(network, ema), metadata))
                 journal.write("epoch", step=progress.step, epoch=epoch + 1, seconds=progress.seconds, **line)
                 log(line, progress.step)
@@ -196,7 +196,7 @@ def _fit(job: Job, plan: Plan, writer: RunWriter, *, quiet: bool) -> None:
         images = record_training_images(job.dataset, (rank, accelerator.num_processes), quiet=quiet)
         learned = writer.with_initial_images(union(all_gather(images)))
         novelty = novelty_detector(job, weights, learned, accelerator, batch=plan.micro_batch, quiet=quiet)
-        writer.finish(weights, learned, novelty)
+        writer.finish(weights, learned, novelty, best_checkpoint.metadata.get("fitted", {}) if best_checkpoint else {})
     accelerator.wait_for_everyone()
 
 

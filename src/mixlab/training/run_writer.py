@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from mixlab.runs.history import selecting_score
 from mixlab.runs.journal import Journal
 from mixlab.runs.lease import Lease, lease
 from mixlab.speed.plan import Plan
+from mixlab.tasks.classification import CLASSIFICATION
 from mixlab.training.job import Job
 from mixlab.training.resume_check import check_same_recipe, check_same_training
 from mixlab.training.run_page import run_page
@@ -161,8 +163,17 @@ class RunWriter:
         """The images of this training together with those of the initial weights; the latter on the main process."""
         return images | self._initial_images
 
-    def finish(self, weights: Mapping[str, Tensor], images: TrainingImages, novelty: NoveltyDetector | None) -> None:
-        """Write the weights, config, training images, novelty detector and report, and mark the run as done."""
+    def finish(
+        self,
+        weights: Mapping[str, Tensor],
+        images: TrainingImages,
+        novelty: NoveltyDetector | None,
+        fitted: Mapping[str, Any],
+    ) -> None:
+        """Write the weights, config, training images, novelty detector and report, and mark the run as done.
+
+        `fitted` is what the task has fitted to the validation images.
+        """
         if not self._writes:
             return
         job = self._job
@@ -170,7 +181,8 @@ class RunWriter:
         images.write(self.run.training_images)
         if novelty is not None:
             novelty.write(self.run.novelty)
-        write_config(self.run.path, job.architecture, job.dataset.classes, job.preprocess, self.stored_model)
+        task = {} if job.task is CLASSIFICATION else {"task": job.task.name, "fitted": fitted}
+        write_config(self.run.path, job.architecture, job.dataset.classes, job.preprocess, self.stored_model, task)
         self._write_page()
         self.run.set_state("done")
 

@@ -1,6 +1,7 @@
 """Validation metrics during training; each process evaluates its share of the images."""
 
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from accelerate import Accelerator
@@ -33,8 +34,11 @@ class Validation:
         )
         self.unreadable = self._batches.unreadable
 
-    def evaluate(self, predict: Predict) -> dict[str, float]:
-        """The metrics of the task, and "images", the number of images. Collective: call it on every rank."""
+    def evaluate(self, predict: Predict) -> tuple[dict[str, float], dict[str, Any]]:
+        """The metrics of the task with "images", the number of images, and what the task fits to these images.
+
+        Collective: call it on every rank.
+        """
         scores, images = [], 0
         for batch in self._batches:
             outputs, counted = predict(batch), int((batch.indices < self._counted).sum())
@@ -42,5 +46,6 @@ class Validation:
                 scores.append(self._task.score(outputs[:counted], batch.labels[:counted]))
             images += counted
         of_all_ranks = all_gather((scores, images))
-        metrics = self._task.metrics(list(chain.from_iterable(of_rank for of_rank, _ in of_all_ranks)))
-        return metrics | {"images": sum(of_rank for _, of_rank in of_all_ranks)}
+        scores = list(chain.from_iterable(of_rank for of_rank, _ in of_all_ranks))
+        metrics = self._task.metrics(scores) | {"images": sum(of_rank for _, of_rank in of_all_ranks)}
+        return metrics, self._task.fitted(scores)

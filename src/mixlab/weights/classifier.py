@@ -1,7 +1,7 @@
 """A model that is ready to classify images, from weights or from an exported model."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from mixlab.errors import UserError
 from mixlab.files import translate_access_errors
 from mixlab.measure.machine import pick_device
 from mixlab.weights.exported import ExportedModel, is_exported, read_exported
-from mixlab.weights.load import build_with_weights, load_pretrained
+from mixlab.weights.load import Pretrained, build_with_weights, load_pretrained
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Classifier:
     key              returns what determines the logits, as JSON-serializable values
     digest           returns the SHA-256 of the weights, or of the exported file, in hexadecimal
     exported         the exported model, whose network runs in another runtime, on the CPU only; None for weights
+    task, fitted     as in `mixlab.weights.load.Pretrained`
     """
 
     network: nn.Module
@@ -36,6 +37,8 @@ class Classifier:
     key: Callable[[], Mapping[str, Any]]
     digest: Callable[[], str]
     exported: ExportedModel | None
+    task: str = "classification"
+    fitted: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_exported(self) -> bool:
@@ -48,6 +51,18 @@ class Classifier:
         if name is not None and torch.device(name).type != "cpu":
             raise UserError(f"An exported model runs on the CPU in mixlab, not on {name}: leave out --device.")
         return torch.device("cpu")
+
+
+def require_classification(model: Pretrained | Classifier, source: str | Path, ability: str) -> None:
+    """Raises UserError if a model has another task than one class per image.
+
+    ability  what such a model can't do, to follow "can't", such as "be exported"
+    """
+    if model.task != "classification":
+        raise UserError(
+            f"{source} is a {model.task} model, which can't {ability}: `mixlab predict` and `mixlab evaluate` run it; "
+            "give a model with one class per image."
+        )
 
 
 @translate_access_errors()
@@ -81,4 +96,6 @@ def load_classifier(source: str | Path, fields: Mapping[str, Any] | None = None)
         key=lambda: pretrained.weights.key,
         digest=lambda: pretrained.source_digest,
         exported=None,
+        task=pretrained.task,
+        fitted=pretrained.fitted,
     )

@@ -6,7 +6,7 @@ do not determine come from the caller, the Card or config.json, or else from a d
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class Pretrained:
 
     `classes` has the names of the classes, or their indices ("0", "1", ...) if `has_class_names` is False.
     `names_need_timm` is True if the names are unknown because timm is not installed. `unchanged` has the weights of the
-    source if `weights` have another image size, patch size or head.
+    source if `weights` have another image size, patch size or head. `task` and `fitted` are those of `Source`.
     """
 
     weights: Weights
@@ -45,6 +45,8 @@ class Pretrained:
     has_class_names: bool = True
     names_need_timm: bool = False
     unchanged: Weights | None = None
+    task: str = "classification"
+    fitted: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def source_digest(self) -> str:
@@ -110,6 +112,8 @@ def load_pretrained(
         has_class_names=names is not None,
         names_need_timm=resolved.names_need_timm and count == resolved.config["classes"],
         unchanged=unchanged,
+        task=resolved.task,
+        fitted=resolved.fitted,
     )
 
 
@@ -307,4 +311,6 @@ def _load_unchanged(source: Source, options: Mapping[str, Any]) -> Pretrained:
         source.preprocess,
         has_class_names=classes is not None,
         unchanged=unchanged,
+        task=source.task,
+        fitted=source.fitted,
     )

@@ -32,7 +32,8 @@ class Source:
 
     `path` is a file or folder with the tensors. `family` is None if the tensor names determine it. `config` has all
     fields or some of them. `classes` are the class names, None if they are unknown; `names_need_timm` is True if they
-    are unknown because timm is not installed.
+    are unknown because timm is not installed. `task` is what the model has learned, and `fitted` what
+    its predictions need in addition to the tensors (`mixlab.tasks.task.Task`).
     """
 
     path: Path
@@ -41,6 +42,8 @@ class Source:
     classes: tuple[str, ...] | None = None
     preprocess: Preprocess | None = None
     names_need_timm: bool = False
+    task: str = "classification"
+    fitted: Mapping[str, Any] = field(default_factory=dict)
 
 
 def find_source(source: str | Path) -> Source:
@@ -98,6 +101,17 @@ def _from_folder(path: Path) -> Source:
     return Source(path=path)
 
 
+def task_of(source: str | Path) -> str:
+    """The task of a run or of another folder of mixlab; classification for all other weights."""
+    config = Path(source).expanduser() / "config.json"
+    if not config.is_file():
+        return "classification"
+    try:
+        return json.loads(config.read_text(encoding="utf-8")).get("task", "classification")
+    except ValueError:  # the error is reported when the weights are read
+        return "classification"
+
+
 def _from_mixlab_folder(path: Path, config: Mapping[str, Any]) -> Source:
     return Source(
         path=path / "model.safetensors",
@@ -105,6 +119,8 @@ def _from_mixlab_folder(path: Path, config: Mapping[str, Any]) -> Source:
         config=config["config"],
         classes=tuple(config["classes"]),
         preprocess=Preprocess.from_dict(config["preprocess"]),
+        task=config.get("task", "classification"),
+        fitted=config.get("fitted", {}),
     )
 
 

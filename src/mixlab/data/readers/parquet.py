@@ -5,10 +5,10 @@ random access. The split of a file (train, val, test) is taken from its name or 
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mixlab.data.dataset import Dataset
 from mixlab.data.readers.extras import first_line, needs_extra, progress_bars_on_terminal
@@ -21,8 +21,13 @@ if TYPE_CHECKING:
     import pyarrow.parquet
 
 
-def read_parquet(pattern: str, *, quiet: bool) -> Dataset:
-    """Read all files that match the pattern. Raises UserError if one is missing or damaged, or if columns differ."""
+def read_parquet(
+    pattern: str, *, quiet: bool, from_tables: Callable[[str, Mapping[str, Any]], Dataset] = dataset_from_tables
+) -> Dataset:
+    """Read all files that match the pattern, and convert their tables with `from_tables`.
+
+    Raises UserError if a file is missing or damaged, or if columns differ.
+    """
     name = f"parquet:{absolute_pattern(pattern)}"
     with needs_extra(name):
         import datasets
@@ -51,7 +56,7 @@ def read_parquet(pattern: str, *, quiet: bool) -> Dataset:
     non_empty = {split: files for split, files in non_empty.items() if files}
     with progress_bars_on_terminal(quiet=quiet), _translate_errors(name):
         tables = datasets.load_dataset("parquet", data_files=non_empty) if non_empty else {}
-    return dataset_from_tables(name, {str(split): table for split, table in tables.items()})
+    return from_tables(name, {str(split): table for split, table in tables.items()})
 
 
 @contextmanager

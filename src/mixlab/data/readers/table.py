@@ -97,7 +97,7 @@ def dataset_from_tables(name: str, tables: "Mapping[str, datasets.Dataset]", not
         if len(table) == 0:
             notes.append(f"Skipped the split {split}: it has no rows.")
             continue
-        images, (labels, classes) = _images(name, split, table), _labels(name, split, table)
+        images, (labels, classes) = row_images(name, split, table), _labels(name, split, table)
         if labels is None:
             notes.append(hidden_labels_note(split, len(table)))
             continue
@@ -116,14 +116,14 @@ def with_labelled_rows(
     return as_provided(name, samples, tuple(notes), classes)
 
 
-def _images(name: str, split: str, table: "datasets.Dataset") -> list[tuple[str, ImageSource]]:
+def row_images(name: str, split: str, table: "datasets.Dataset") -> list[tuple[str, ImageSource]]:
     """The name and the image of each row."""
     import datasets
     import pyarrow
     import pyarrow.compute
 
     columns = [column for column, feature in table.features.items() if _may_be_image(feature)]
-    column = _choose_column(name, table, columns, _IMAGE_COLUMNS, "images (encoded, as bytes)")
+    column = choose_column(name, table, columns, _IMAGE_COLUMNS, "images (encoded, as bytes)")
     if isinstance(table.features[column], datasets.Image):
         table = table.cast_column(column, datasets.Image(decode=False))
     cells: pyarrow.ChunkedArray = table.data.column(column)
@@ -159,7 +159,7 @@ def _labels(name: str, split: str, table: "datasets.Dataset") -> tuple[list[str]
 
     columns = [column for column, feature in table.features.items() if isinstance(feature, datasets.ClassLabel)]
     columns = columns or [column for column in table.column_names if column in _LABEL_COLUMNS]
-    column = _choose_column(name, table, columns, _LABEL_COLUMNS, "classes")
+    column = choose_column(name, table, columns, _LABEL_COLUMNS, "classes")
     feature, values = table.features[column], table.data.column(column).to_pylist()
     names = tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else ()
     if are_hidden(values, name, split, f'column "{column}"'):
@@ -178,7 +178,7 @@ def _labels(name: str, split: str, table: "datasets.Dataset") -> tuple[list[str]
     return labels, names
 
 
-def _choose_column(
+def choose_column(
     name: str, table: "datasets.Dataset", columns: list[str], default_names: tuple[str, ...], content: str
 ) -> str:
     """The only column of `columns`, or the first one with a default name. Raises UserError if there is none."""

@@ -13,6 +13,7 @@ import numpy as np
 import tomli_w
 
 from mixlab.data.dataset import Dataset
+from mixlab.data.labels import class_counts
 from mixlab.errors import UserError
 from mixlab.files import write_text
 from mixlab.measure.machine import device_name
@@ -177,7 +178,7 @@ def _times(estimate: TrainingEstimate) -> str:
 
 def images_per_class(dataset: Dataset) -> Table:
     """The number of images of each class in each split; with many classes, of those with the most and the fewest."""
-    counts = {name: np.bincount(split.labels, minlength=len(dataset.classes)) for name, split in dataset.splits.items()}
+    counts = {name: class_counts(split.labels, len(dataset.classes)) for name, split in dataset.splits.items()}
     notes: list[str] = []
     order = list(range(len(dataset.classes)))
     if len(order) > 2 * _MAX_CLASSES:

@@ -9,6 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from mixlab.data.dataset import Split
+from mixlab.data.multilabel import strata_of
 from mixlab.data.preprocess import Preprocess
 from mixlab.data.rng import step_seed
 from mixlab.training.job import Job
@@ -25,7 +26,7 @@ class PreviewedImage:
     """An image in its versions.
 
     name       the name in the dataset
-    label      the class name
+    label      the class name, or the names of all labels
     original   as in the file
     evaluated  as preprocessed for evaluation, not normalised
     epochs     augmented as in the first epochs of the training
@@ -79,7 +80,7 @@ def preview(job: Job, n_images: int, *, quiet: bool) -> Preview:
     previewed = [
         PreviewedImage(
             name=split.names[index],
-            label=classes[split.labels[index]],
+            label=_label_text(split.labels[index], classes),
             original=(original := split.image(index, job.preprocess.value_range)),
             evaluated=job.preprocess.resized(original).permute(1, 2, 0).numpy(),
             epochs=versions[index],
@@ -101,9 +102,14 @@ def preview(job: Job, n_images: int, *, quiet: bool) -> Preview:
 
 
 def _stratified(split: Split, n_images: int) -> Split:
-    by_class = np.argsort(split.labels, kind="stable")
+    strata = split.labels if split.labels.ndim == 1 else strata_of(split.labels)
+    by_class = np.argsort(strata, kind="stable")
     positions = np.linspace(0, len(split) - 1, min(n_images, len(split))).round().astype(np.int64)
     return split.subset(by_class[positions])
+
+
+def _label_text(label: np.ndarray | np.integer, classes: Sequence[str]) -> str:
+    return ", ".join(classes[index] for index in np.flatnonzero(label)) if label.ndim else classes[int(label)]
 
 
 def _denormalised(

@@ -36,11 +36,12 @@ class ChosenRecipe:
     reason: str
 
 
-def choose_recipe(dataset: Dataset, device: torch.device) -> ChosenRecipe:
+def choose_recipe(dataset: Dataset, device: torch.device, task: str = "classification") -> ChosenRecipe:
     """The recipe for a dataset on a device.
 
     Small images: training from scratch. Larger images: a linear probe of published weights on a CPU, fine-tuning on a
-    GPU. Missing weights are downloaded; raises UserError if that fails.
+    GPU, and for other tasks than classification, which have no linear probe. Missing weights are downloaded; raises
+    UserError if that fails.
     """
     side = median_short_side(dataset.splits["train"])
     if side <= SMALL:
@@ -53,13 +54,14 @@ def choose_recipe(dataset: Dataset, device: torch.device) -> ChosenRecipe:
         raise UserError(f"{error} Or use --from-scratch to train without published weights.") from error
     weights = f"{card.name} ({_top1(card):.1f} % on ImageNet at {card.macs / 1e9:.2g} billion MACs per image)"
     given = {"model": card.name, "data": dataset.name}
-    if device.type == "cpu":
+    if task == "classification" and device.type == "cpu":
         reason = (
             f"On a CPU, a linear probe is fitted to the features of {weights}: it needs one forward pass per image, "
             "about a third of the cost of a single epoch of fine-tuning."
         )
         return ChosenRecipe("linear_probe", given | {"linear_probe": {}}, reason)
-    return ChosenRecipe(_FINE_TUNING, read_recipe(_FINE_TUNING) | given, f"On a GPU, {weights} is fine-tuned.")
+    where = f"For {task}" if device.type == "cpu" else "On a GPU"
+    return ChosenRecipe(_FINE_TUNING, read_recipe(_FINE_TUNING) | given, f"{where}, {weights} is fine-tuned.")
 
 
 def from_scratch_recipe(dataset: Dataset) -> ChosenRecipe:

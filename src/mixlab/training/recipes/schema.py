@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from mixlab.data.augmentation.augment import Augmentation
 from mixlab.data.preprocess import Interpolation, Resize
 from mixlab.errors import UserError
+from mixlab.tasks.tasks import TASKS
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -241,6 +242,7 @@ class Expected(Section):
 class Recipe(Section):
     """All settings of a training."""
 
+    task: Literal["classification", "multilabel"] = "classification"  # what is learned from the images
     model: str
     data: str
     image_size: int | tuple[int, int] | None = None  # pixels; None: the default of the model
@@ -272,6 +274,15 @@ class Recipe(Section):
     early_stopping: EarlyStopping | None = None
     checkpoints: Checkpoints = Checkpoints()
     expected: Expected | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _loss_of_task(cls, fields: Any) -> Any:
+        """The first loss of the task, if the recipe has none."""
+        if not isinstance(fields, dict) or fields.get("task") not in TASKS:
+            return fields
+        loss = fields.get("loss", {})
+        return fields | {"loss": {"name": TASKS[fields["task"]].losses[0]} | loss} if isinstance(loss, dict) else fields
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
@@ -312,12 +323,23 @@ class Recipe(Section):
         if self.early_stopping is not None and self.validation == "merged":
             reason = "the validation images are training images, so no accuracy shows when to stop"
             yield '[early_stopping] and validation="merged"', reason, "Remove one of them."
+        if self.loss.name not in TASKS[self.task].losses:
+            name, allowed = self.loss.name, TASKS[self.task].losses[0]
+            reason = "its loss is the sum over independent labels"
+            yield f'loss.name="{name}" and task="{self.task}"', reason, f'Set loss.name="{allowed}", or remove it.'
+        if self.task != "classification" and self.distillation is not None:
+            reason = "the distillation loss compares probabilities of one class per image"
+            yield f'[distillation] and task="{self.task}"', reason, "Remove [distillation]."
+        if self.task != "classification" and self.subset is not None:
+            reason = "a subset is selected by the class of each image"
+            yield f'[subset] and task="{self.task}"', reason, "Remove [subset], and the images from the data."
         if self.parallel == "fsdp" and optimizer.name == "muon":
             yield 'optimizer.name="muon" and parallel="fsdp"', "muon needs unsharded matrices", 'Set parallel="ddp".'
 
     def to_dict(self) -> dict[str, Any]:
-        """The recipe as values for TOML, without those that are None."""
-        return self.model_dump(mode="json", exclude_none=True)
+        """The recipe as values for TOML, without those that are None, and without the default task."""
+        exclude = {"task"} if self.task == "classification" else set()
+        return self.model_dump(mode="json", exclude_none=True, exclude=exclude)
 
 
 def _sides(image_size: Any) -> tuple[Any, ...]:

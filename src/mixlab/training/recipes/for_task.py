@@ -1,0 +1,27 @@
+"""The fields of a recipe for another task than that of the recipe."""
+
+from collections.abc import Callable
+from typing import Any
+
+from mixlab.errors import UserError, did_you_mean
+from mixlab.tasks.tasks import TASKS
+
+_OF_TASK = ("loss", "expected")
+"""Sections that depend on the task."""
+
+
+def for_task(fields: dict[str, Any], task: str | None, log: Callable[[str], None]) -> dict[str, Any]:
+    """The fields of a recipe with the default loss of `task`; unchanged if the recipe has this task, or without one."""
+    if task is None or require_task(task) == fields.get("task", "classification"):
+        return fields
+    removed = [section for section in _OF_TASK if section in fields]
+    if "loss" in removed:
+        log(f"The section [loss] of the recipe is for another task, so {task} has its default loss.")
+    return {key: value for key, value in fields.items() if key not in removed} | {"task": task}
+
+
+def require_task(task: str) -> str:
+    """Raises UserError if there is no such task."""
+    if task not in TASKS:
+        raise UserError(f"--task {task} is unknown: give {' or '.join(TASKS)}. {did_you_mean(task, TASKS)}".rstrip())
+    return task
