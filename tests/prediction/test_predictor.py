@@ -95,7 +95,7 @@ def test_an_image_of_another_size_is_resized(predictor):
 
 
 def test_labels_are_sorted_and_ties_keep_the_order_of_the_classes():
-    prediction = Prediction(("a", "b", "c"), np.array([0.25, 0.5, 0.25]))
+    prediction = Prediction(("a", "b", "c"), np.array([0.25, 0.5, 0.25]), ("b",))
     assert prediction.label == "b"
     assert prediction.top(3) == [("b", 0.5), ("a", 0.25), ("c", 0.25)]
     assert prediction.top(9) == prediction.top(3)

@@ -188,7 +188,7 @@ def test_gradients_are_accumulated_with_the_plan_of_the_training(make_job, tmp_p
     monkeypatch.setattr(
         step,
         "accumulate_gradients",
-        lambda *args, **given: plans.add(args[4]) or accumulate_gradients(*args, **given),
+        lambda *args, **given: plans.add(args[5]) or accumulate_gradients(*args, **given),
     )
     train(make_job(), Plan("cpu", ComputeMode(), 3), tmp_path / "run", quiet=True)
     assert plans == {Plan("cpu", ComputeMode(), 3)}

@@ -41,6 +41,8 @@ def publish(
     from mixlab.export.push import push, require_login, require_repository_name
     from mixlab.files import atomic_folder
     from mixlab.runs.folder import open_run
+    from mixlab.weights.classifier import require_classification
+    from mixlab.weights.source import task_of
 
     if repository is not None:
         require_repository_name(repository)
@@ -51,6 +53,7 @@ def publish(
     folder = output_folder(out, "publish", run.resolve().name)
     source = f"hub:{repository}" if repository is not None else folder.resolve().name
     opened, log = open_run(run), logger(quiet=quiet)
+    require_classification(task_of(run), run, "be published")
     evaluated = evaluate_model(str(run), data, quiet=quiet)
     with TemporaryDirectory() as scratch:
         exported = None

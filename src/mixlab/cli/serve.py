@@ -45,12 +45,15 @@ def serve(
         )
     from mixlab.export.export import model_name
     from mixlab.prediction.predictor import Predictor
+    from mixlab.weights.classifier import require_classification
+    from mixlab.weights.source import task_of
 
     require_int8_for_data(data, precision)
     log = logger(quiet=quiet)
     token = find_token(token_file)
     limits = Limits(max_megabytes * 10**6, max_megapixels * 10**6, queue, timeout)
     with listen(host, port) as listener:
+        require_classification(task_of(model), model, "be served")
         predictor = Predictor(model, device=device, speed=speed, precision=precision, data=data, log=log)
         select_plan(predictor)
         if token is None and not is_loopback(listener):

@@ -31,7 +31,7 @@ from mixlab.data.workers import ImageReader, ImageWorkers
 from mixlab.errors import UserError
 from mixlab.report.progress import progress
 
-LabelTensor = Int64[Tensor, " image"] | Bool[Tensor, "image class"]
+LabelTensor = Int64[Tensor, " image"] | Bool[Tensor, "image _"]
 """The labels of a batch, as `mixlab.data.labels.Labels`."""
 
 PRELOAD_BYTES = 2**30

@@ -40,7 +40,8 @@ def class_name(label: object, image: str) -> str:
         return str(int(label))
     if isinstance(label, (str, list, tuple, dict)):
         raise UserError(
-            f"{image} is multi-label, with the classes {label!r:.60}: each image must have one class, so keep one."
+            f"{image} is multi-label, with the classes {label!r:.60}: each image must have one class, so keep one. "
+            "`mixlab train --task multilabel` learns several labels per image."
         )
     raise UserError(
         f"{image} has the class {label!r:.60} ({type(label).__name__}): it must be text, a whole number or a boolean."

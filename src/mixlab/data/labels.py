@@ -7,7 +7,7 @@ Axes:  image  an image of a split
 import numpy as np
 from jaxtyping import Bool, Int64
 
-Labels = Int64[np.ndarray, " image"] | Bool[np.ndarray, "image class"]
+Labels = Int64[np.ndarray, " image"] | Bool[np.ndarray, "image _"]
 """The index of the class of each image, or whether each class is a label of the image."""
 
 

@@ -233,7 +233,7 @@ def evaluate_model(
         require_pyarrow()
     real_labels = None if real is None else read_real_labels(real)
     prepared = prepare_evaluation(source, data, views=views, device=device, fields=fields, quiet=quiet)
-    require_classification(prepared, source, "be evaluated this way")
+    require_classification(prepared.task, source, "be evaluated this way")
     dataset = prepared.dataset
     with_logits = save_logits is not None
     images = sum(len(split) for name, split in dataset.splits.items() if name != "train")

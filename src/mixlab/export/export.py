@@ -32,6 +32,7 @@ from mixlab.measure.timing import interleaved
 from mixlab.models.contract import ImageSize
 from mixlab.prediction.patches import patch_size
 from mixlab.runs.folder import Run
+from mixlab.weights.classifier import require_classification
 from mixlab.weights.exported import CARD, FORMAT, MODEL, READER, onnx_session
 from mixlab.weights.load import Pretrained, build_with_weights, load_pretrained
 
@@ -65,6 +66,7 @@ def export_model(
     then.
     """
     pretrained = load_pretrained(source, image_size=image_size)
+    require_classification(pretrained.task, source, "be exported")
     if not pretrained.classes:
         raise UserError(f"{source} has no head, so it can't answer: give a model with classes.")
     if sum(tensor.nbytes for tensor in pretrained.weights.tensors.values()) > MAX_BYTES:

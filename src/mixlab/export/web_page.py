@@ -37,6 +37,7 @@ from mixlab.prediction.occlusion import default_window, place_windows
 from mixlab.prediction.patches import patch_size
 from mixlab.prediction.predictor import class_labels
 from mixlab.speed.onnx import onnx_bytes
+from mixlab.weights.classifier import require_classification
 from mixlab.weights.exported import onnx_session
 from mixlab.weights.load import build_with_weights, load_pretrained
 from mixlab.zoo.architecture import Model
@@ -125,6 +126,7 @@ def export_page(
     """
     files = files_to_compare(check)
     pretrained = load_pretrained(source, image_size=image_size)
+    require_classification(pretrained.task, source, "be exported")
     classes, preprocess = class_labels(pretrained, source), pretrained.preprocess
     model = build_with_weights(pretrained.weights)
     with atomic_folder(out) as folder:

@@ -40,7 +40,7 @@ from mixlab.prediction.predictor import Prediction, class_labels
 from mixlab.report.text import join_words
 from mixlab.speed.inference import Inference
 from mixlab.speed.inference_plan import InferencePlan, parse_speed
-from mixlab.weights.classifier import load_classifier
+from mixlab.weights.classifier import load_classifier, require_classification
 from mixlab.zoo.architecture import Model
 
 _log = logging.getLogger("mixlab")
@@ -119,6 +119,7 @@ class Explainer:
         _require_effect(self.methods, "grad-cam", {"--stage": stage})
         self.cover: Cover = _parse_cover(cover or "model")
         classifier = load_classifier(source)
+        require_classification(classifier.task, source, "be explained")
         self.device = classifier.pick_device(device)
         self.classes = class_labels(classifier, source)
         if len(self.classes) == 1:
@@ -222,8 +223,9 @@ class Explainer:
             self._inference.plan_for(self._versions(image, 0, BATCH), remaining * (len(self.windows) + 1))
         logits = self._logits(self._inference, image)
         label = int(logits[0].argmax()) if index is None else index
+        probabilities = logits[0].softmax(dim=0).numpy()
         return Explanation(
-            Prediction(self.classes, logits[0].softmax(dim=0).numpy()),
+            Prediction(self.classes, probabilities, (self.classes[probabilities.argmax()],)),
             self.classes[label],
             float(log_odds(logits[:1], label)),
             resized.permute(1, 2, 0).numpy(),

@@ -103,7 +103,7 @@ class Predictor:
         self._digest, self._preprocess = classifier.digest, classifier.preprocess
         self.task, self._fitted = TASKS[classifier.task], classifier.fitted
         if precision == "int8":
-            require_classification(classifier, source, "run in int8")
+            require_classification(classifier.task, source, "run in int8")
             from mixlab.prediction.int8 import int8_forward  # loads the readers of datasets
 
             self.novelty, self._inference, self.device = None, None, torch.device("cpu")

@@ -60,6 +60,7 @@ class RunSummary:
             "data": self.recipe.get("data"),
             "epochs": self.history.epochs[-1]["epoch"] if self.history.epochs else 0,
             "planned": self.recipe.get("epochs"),
+            "top1": None,
             **self.score,
             "seconds": self.seconds,
             "when": f"{self.when:%Y-%m-%d %H:%M}",

@@ -108,6 +108,7 @@ class RunComparison:
         return {
             "run": self.names[index],
             "state": summary.run.state,
+            "top1": None,
             **summary.score,
             "seconds": summary.seconds,
             "images_per_second": median_interval(speeds, "images/s") if speeds else None,

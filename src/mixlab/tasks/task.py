@@ -1,7 +1,7 @@
 """`Task`: everything in training, evaluation and prediction that depends on what is learned from the images.
 
 A task is a value of functions, one module per task. Training and evaluation call these functions and know nothing else
-about targets. docs/decisions/0027-a-task-is-a-value-of-functions.md has the reasons.
+about targets. docs/tasks.md describes how to add one.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 from mixlab.training.recipes.schema import Distillation
+from mixlab.weights.classifier import require_classification
 from mixlab.weights.load import build_with_weights, load_pretrained
 from mixlab.zoo.class_names import index_names
 
@@ -34,6 +35,7 @@ class Teacher:
         Raises UserError if the teacher has other classes than the dataset.
         """
         pretrained = load_pretrained(settings.teacher)
+        require_classification(pretrained.task, settings.teacher, "be a teacher")
         _require_same_classes(settings.teacher, pretrained.classes, classes)
         self._model = build_with_weights(pretrained.weights).to(device)
         self._student, self._own = student, pretrained.preprocess

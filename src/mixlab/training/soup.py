@@ -39,7 +39,9 @@ from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.recipes.parse import parse_recipe
 from mixlab.training.recipes.schema import Recipe
 from mixlab.training.run_page import run_page
+from mixlab.weights.classifier import require_classification
 from mixlab.weights.load import load
+from mixlab.weights.source import task_of
 from mixlab.weights.storage.write import write_tensors
 from mixlab.zoo.architecture import Model, classifies_embeddings
 
@@ -59,6 +61,8 @@ def average(runs: Sequence[Run], out: Path, *, quiet: bool) -> Run:
         raise UserError("Averaging needs two or more runs: `mixlab runs --average A B --out DIR`.")
     require_free_folder(out)
     first, *others = runs
+    for run in runs:
+        require_classification(task_of(run.path), run.path, "be averaged")
     for other in others:
         _require_same_model_and_data(first, other)
     recipe = parse_recipe(first.recipe, str(first.path / "recipe.toml"))

@@ -13,7 +13,7 @@ from mixlab.errors import UserError
 from mixlab.files import translate_access_errors
 from mixlab.measure.machine import pick_device
 from mixlab.weights.exported import ExportedModel, is_exported, read_exported
-from mixlab.weights.load import Pretrained, build_with_weights, load_pretrained
+from mixlab.weights.load import build_with_weights, load_pretrained
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,14 @@ class Classifier:
         return torch.device("cpu")
 
 
-def require_classification(model: Pretrained | Classifier, source: str | Path, ability: str) -> None:
-    """Raises UserError if a model has another task than one class per image.
+def require_classification(task: str, source: str | Path, ability: str) -> None:
+    """Raises UserError if the task of a model is another one than one class per image.
 
     ability  what such a model can't do, to follow "can't", such as "be exported"
     """
-    if model.task != "classification":
+    if task != "classification":
         raise UserError(
-            f"{source} is a {model.task} model, which can't {ability}: `mixlab predict` and `mixlab evaluate` run it; "
+            f"{source} is a {task} model, which can't {ability}: `mixlab predict` and `mixlab evaluate` run it; "
             "give a model with one class per image."
         )
 

@@ -58,7 +58,7 @@ def _named_twice(path: Path, image: str, first: tuple[int, str], second: tuple[i
     if first[1] != second[1]:
         return UserError(
             f'{path} is multi-label: {image} has the class "{first[1]}" in line {first[0]} and "{second[1]}" in line '
-            f"{second[0]}, but each image must have one class. Remove one of the rows."
+            f"{second[0]}, but each image must have one class. Remove one of the rows, or train with --task multilabel."
         )
     return UserError(
         f"{path} has {image} in line {first[0]} and again in line {second[0]}: each image can have only one row, so "

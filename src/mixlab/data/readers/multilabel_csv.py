@@ -85,8 +85,8 @@ def _read(path: Path) -> tuple[list[_Row], tuple[str, ...]]:
     line, titles = next(rows, (1, []))
     columns = find_columns(path, line, titles, {"image": IMAGE_TITLES}, _TITLES)
     cells = list(rows)
-    for line, values in cells:
-        check_width(path, line, values, titles)
+    for row_line, values in cells:
+        check_width(path, row_line, values, titles)
     if "labels" in columns:
         return list(_rows_with_list(path, titles, columns, cells)), ()
     names = {
