@@ -53,7 +53,7 @@ def check_of(monkeypatch: pytest.MonkeyPatch, shades: Dataset) -> Any:
         def compare(*arguments: Any) -> Int8Check:
             corrections.append(arguments[-1])
             top1, ratio = remaining.pop(0)
-            return Int8Check(90.0, top1, 400, ratio, arguments[-1])
+            return Int8Check(90.0, top1, 400, ratio, "bf16", arguments[-1])
 
         monkeypatch.setattr(module, "_images", lambda *_: shades)
         monkeypatch.setattr(module, "cached_conversion", lambda *_: None)
@@ -115,7 +115,7 @@ def test_a_run_that_was_trained_on_its_validation_images_needs_data(
 def test_an_accepted_comparison_is_cached(pretrained: Pretrained, check_of: Any):
     corrections = check_of((80.0, 1.4), (89.6, 1.3))
     first = offered(pretrained)
-    assert offered(pretrained) == first == ("sequential", Int8Check(90.0, 89.6, 400, 1.3, "sequential"))
+    assert offered(pretrained) == first == ("sequential", Int8Check(90.0, 89.6, 400, 1.3, "bf16", "sequential"))
     assert corrections == ["fast", "sequential"], "both were compared once"
 
 

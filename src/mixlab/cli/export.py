@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mixlab.cli.options import DATA, TrustCode
+from mixlab.cli.options import DATA, Int8Data, TrustCode, require_int8_for_data
 from mixlab.cli.output import logger, parse_image_size
 from mixlab.errors import UserError
 
@@ -16,10 +16,14 @@ def export(
     ],
     out: Annotated[Path, typer.Argument(help="The new folder to write.", show_default=False)],
     to: Annotated[
-        Literal["onnx", "web", "triton"],
+        Literal["onnx", "openvino", "torch", "web", "triton"],
         typer.Option(help="Format; web is a page for a browser, triton a model repository of NVIDIA Triton."),
     ] = "onnx",
-    precision: Annotated[Literal["fp32", "fp16"], typer.Option(help="Precision of the network.")] = "fp32",
+    precision: Annotated[
+        Literal["fp32", "fp16", "bf16", "int8"],
+        typer.Option(help="Of the network; int8 only if it is faster and at most 0.5 points less accurate."),
+    ] = "fp32",
+    data: Int8Data = None,
     image_size: Annotated[str | None, typer.Option(help="Resize to this many pixels: 448 or 384x512.")] = None,
     check: Annotated[
         str | None, typer.Option(help=f"Compare with mixlab on all images of a data set, too: {DATA}.")
@@ -35,12 +39,13 @@ def export(
 ) -> None:
     """Export a model for other programs, after a comparison with mixlab from image files to labels.
 
-    The graph resizes and normalises decoded images itself. predict.py beside it needs no mixlab and no PyTorch.
+    predict.py beside the model needs no mixlab, but only numpy, Pillow, and the runtime of the format.
     """
     from mixlab.data.sources import open_dataset
 
     if out.exists():
         raise UserError(f"{out} already exists and is never overwritten: give another name.")
+    require_int8_for_data(data, precision)
     pixels, log = parse_image_size(image_size), logger(quiet=quiet)
     splits = () if check is None else tuple(open_dataset(check).splits.values())
     if to == "web":
@@ -59,5 +64,5 @@ def export(
     else:
         from mixlab.export.export import export_model
 
-        export_model(model, out, precision=precision, image_size=pixels, check=splits, log=log)
+        export_model(model, out, to=to, precision=precision, image_size=pixels, data=data, check=splits, log=log)
     print(out)

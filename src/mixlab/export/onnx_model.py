@@ -1,35 +1,52 @@
 """A model as one ONNX graph: from decoded images of any size to logits and probabilities."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
-
-import torch
-from torch import nn
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mixlab.data.preprocess import Preprocess
 from mixlab.data.readers.extras import needs_extra
+from mixlab.errors import UserError
+from mixlab.export.onnx_int8 import OnnxInt8
 from mixlab.export.preprocess_graph import OUTPUT, preprocess_graph
+from mixlab.export.writer import Request, Written, first_output
+from mixlab.prediction.int8 import int8_network
 from mixlab.speed.onnx import onnx_bytes
+from mixlab.weights.exported import MODEL
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-OnnxPrecision = Literal["fp32", "fp16"]
+MAX_BYTES = 2**31 - 1
+"""The size of an ONNX file in one piece."""
 
-_DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 
+def write_onnx_model(folder: Path, request: Request) -> Written:
+    """Write model.onnx.
 
-def onnx_network(model: nn.Module, preprocess: Preprocess, precision: OnnxPrecision) -> "ModelProto":
-    """A network that maps preprocessed images to logits, which are both in `precision`.
-
-    model  is converted to `precision` in place
-
-    Raises UserError if onnx or onnxscript are not installed.
+    Raises UserError if the model is too large, the packages are not installed, or int8 is refused.
     """
-    content = onnx_bytes(model.to(_DTYPES[precision]), (3, *preprocess.image_size))
-    import onnx
-
-    return onnx.load_from_string(content)
+    if sum(tensor.nbytes for tensor in request.pretrained.weights.tensors.values()) > MAX_BYTES:
+        raise UserError(
+            f"{request.source} has more than 2 GB of weights, too many for an ONNX file: give --to openvino or --to "
+            "torch."
+        )
+    with needs_extra("ONNX", "deploy"):
+        import onnx
+        import onnxruntime
+    details, reference = {}, request.model
+    if request.precision == "int8":
+        runtime = OnnxInt8()
+        content, check = int8_network(runtime, request.pretrained, request.source, request.data)
+        details, reference = {"int8": asdict(check)}, first_output(runtime.compile(content, "int8"))
+    else:
+        content = onnx_bytes(request.converted_model(), (3, *request.preprocess.image_size))
+    network = onnx.load_from_string(content)
+    whole = with_preprocessing(network, request.preprocess, request.metadata_as_text())
+    (folder / MODEL).write_bytes(whole.SerializeToString())
+    versions = {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
+    return Written(reference, versions, {"opset": whole.opset_import[0].version, **details})
 
 
 def with_preprocessing(network: "ModelProto", preprocess: Preprocess, metadata: Mapping[str, str]) -> "ModelProto":

@@ -231,13 +231,20 @@ Filter (distances) => (values)
     return inliner.inline_local_functions(parser.parse_model(text.replace("OPSET", str(opset))))
 
 
+def pixel_order(preprocess: Preprocess) -> list[int]:
+    """For each pixel of an image, row by row, the pixel that the transform puts there."""
+    height, width = preprocess.image_size
+    places = torch.arange(height * width, dtype=torch.float64).reshape(1, 1, height, width)
+    transformed = places if preprocess.transform is None else preprocess.transform(places)
+    return transformed.flatten().long().tolist()
+
+
 def _transformed(preprocess: Preprocess) -> str:
     """The permutation of `Preprocess.transform`, as a gather of all pixels."""
     if preprocess.transform is None:
         return f"{OUTPUT} = Identity (divided)"
     height, width = preprocess.image_size
-    places = torch.arange(height * width, dtype=torch.float64).reshape(1, 1, height, width)
-    order = preprocess.transform(places).flatten().long().tolist()
+    order = pixel_order(preprocess)
     return f"""order = Constant <value = int64[{len(order)}] {_numbers(order)}> ()
     flat_shape = Constant <value_ints = [0, 3, -1]> ()
     flat = Reshape (divided, flat_shape)

@@ -1,16 +1,13 @@
-"""Predicts the labels of image files: python predict.py IMAGE [IMAGE ...]
-
-Written by mixlab beside model.onnx, which resizes, crops and normalises an image itself. Needs numpy, onnxruntime and
-Pillow.
-"""
+"""Predicts the labels of image files: python predict.py IMAGE [IMAGE ...]. Written by mixlab beside the model."""
 
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from PIL import Image, ImageOps
+
+from mixlab.export.standalone_onnx import open_model
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
 FOLDER = Path(__file__).parent
@@ -39,20 +36,16 @@ def to_8_bits(values, opened, value_range):
 
 
 def guess_range(opened, low, high):
-    bits = [8, 10, 12, 14, 16]
-    if opened.format in ("PPM", "JPEG2000") and opened.mode != "F":
-        bits = [16]
-    elif opened.format == "TIFF" and opened.mode.startswith("I;16") and opened.tag_v2[258][0] < 16:
+    bits = [16] if opened.format in ("PPM", "JPEG2000") and opened.mode != "F" else [8, 10, 12, 14, 16]
+    if opened.format == "TIFF" and opened.mode.startswith("I;16") and opened.tag_v2[258][0] < 16:
         return 0.0, 2.0 ** opened.tag_v2[258][0] - 1
     whites = [1.0] * (opened.mode == "F") + [2.0**count - 1 for count in bits]
     return next(((0.0, white) for white in whites if low >= 0 and high <= white), (low, high))
 
 
 if __name__ == "__main__":
-    onnxruntime.set_default_logger_severity(3)  # no warnings about the optional input
     card = json.loads((FOLDER / "card.json").read_text(encoding="utf-8"))
-    session = onnxruntime.InferenceSession(FOLDER / "model.onnx", providers=["CPUExecutionProvider"])
+    classify = open_model(FOLDER, card)
     for name in sys.argv[1:]:
-        images = decode(name, card["preprocess"].get("value_range"))[None]
-        probabilities = np.asarray(session.run(["probabilities"], {"images": images})[0])[0]
+        probabilities = classify(decode(name, card["preprocess"].get("value_range")))
         print(name, card["classes"][probabilities.argmax()], f"{probabilities.max():.3f}", sep="\t")

@@ -13,6 +13,7 @@ Axes:  batch          images
 """
 
 from collections.abc import Callable, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,12 +24,12 @@ from torch import Tensor, nn
 
 from mixlab.data.dataset import Split
 from mixlab.data.preprocess import Preprocess
-from mixlab.export import standalone_predict
 from mixlab.export.class_maps import has_class_maps, logits_and_class_maps
 from mixlab.export.classification_page import SOURCES, classification_page
 from mixlab.export.export import files_to_compare, model_name
 from mixlab.export.parity import TOLERANCES, compare_answers
 from mixlab.export.preprocess_graph import preprocess_graph
+from mixlab.export.standalone_predict import decode
 from mixlab.export.web_runtime import WEBASSEMBLY, WEBGPU, write_runtime
 from mixlab.files import atomic_folder, write_json, write_text
 from mixlab.models.contract import ImageSize
@@ -38,7 +39,7 @@ from mixlab.prediction.patches import patch_size
 from mixlab.prediction.predictor import class_labels
 from mixlab.speed.onnx import onnx_bytes
 from mixlab.weights.classifier import require_classification
-from mixlab.weights.exported import onnx_session
+from mixlab.weights.exported_sessions import onnx_session
 from mixlab.weights.load import build_with_weights, load_pretrained
 from mixlab.zoo.architecture import Model
 
@@ -133,11 +134,12 @@ def export_page(
         write_page(folder, model, preprocess, model_name(source), classes, runtime, providers)
         sessions = [onnx_session((folder / name).read_bytes()) for name in (PREPROCESS, NETWORK)]
 
-        def run(images: np.ndarray) -> np.ndarray:
+        def classify(content: bytes) -> np.ndarray:
+            images = decode(BytesIO(content), preprocess.value_range)[None]
             (normalised,) = sessions[0].run(["normalised"], {"images": images})
-            return sessions[1].run(["probabilities"], {"images": normalised})[0]
+            return sessions[1].run(["probabilities"], {"images": normalised})[0][0]
 
-        parity = compare_answers(files, model, preprocess, Path(standalone_predict.__file__), run, TOLERANCES["fp32"])
+        parity = compare_answers(files, model, preprocess, classify, TOLERANCES["fp32"])
         log(f"{parity}.")
 
 

@@ -8,12 +8,12 @@ Axes:  image, channel, row, column  preprocessed images
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from mixlab.report.numbers import number
 from mixlab.runs.sources import code_digest
 from mixlab.runs.store import store_key
 from mixlab.speed.inference_plan import Forward
-from mixlab.speed.int8 import BIAS_CORRECTIONS, BiasCorrection, quantize
+from mixlab.speed.int8 import BIAS_CORRECTIONS, quantize
 from mixlab.speed.network_cache import cached_conversion, cached_network
 from mixlab.speed.openvino import compile_openvino
 from mixlab.speed.plan import time_steps
@@ -54,6 +54,38 @@ _MIN_SPEED_RATIO = 1.05
 _BATCH = 16
 
 
+Network = TypeVar("Network")
+
+
+class Int8Runtime(Protocol[Network]):
+    """A runtime that quantises and runs networks.
+
+    name     of the runtime
+    rival    the fastest other precision of the runtime, which int8 must beat
+    methods  of quantisation, in the order in which they are tried
+    """
+
+    name: str
+    rival: str
+    methods: Sequence[str]
+
+    def convert(self, pretrained: Pretrained, key: Mapping[str, Any]) -> Network:
+        """The model in floating point, which `key` determines: it maps preprocessed images to logits."""
+        ...
+
+    def cached(self, key: Mapping[str, Any], build: Callable[[], Network]) -> Network:
+        """The quantised network of a key, or of `build`."""
+        ...
+
+    def quantize(self, network: Network, images: Sequence[Tensor], method: str) -> Network:
+        """A copy in int8. The images are preprocessed training images, in batches of one."""
+        ...
+
+    def compile(self, network: Network, precision: str) -> Forward:
+        """A function that runs the network in "fp32", in the precision of `rival`, or in "int8"."""
+        ...
+
+
 @dataclass(frozen=True)
 class Int8Check:
     """The comparison of int8 with the model in floating point.
@@ -61,15 +93,17 @@ class Int8Check:
     reference_top1  in fp32, in per cent
     top1            in int8, in per cent
     images          validation images
-    speed_ratio     images/s in int8 relative to bf16
-    bias_correction the kind of bias correction, see `mixlab.speed.int8`
+    speed_ratio     images/s in int8 relative to `rival`
+    rival           a precision, see `Int8Runtime`
+    method          of quantisation
     """
 
     reference_top1: float
     top1: float
     images: int
     speed_ratio: float
-    bias_correction: str
+    rival: str
+    method: str
 
     @property
     def is_accurate(self) -> bool:
@@ -77,19 +111,54 @@ class Int8Check:
 
     def __str__(self) -> str:
         accuracies = f"{number(self.reference_top1, 1)} % in fp32 and {number(self.top1, 1)} % in int8"
-        return f"top-1 on {self.images:,} validation images: {accuracies}; {self.speed_ratio:.2f} times as fast as bf16"
+        return (
+            f"top-1 on {self.images:,} validation images: {accuracies}; {self.speed_ratio:.2f} times as fast as "
+            f"{self.rival}"
+        )
+
+
+class OpenVinoInt8:
+    """int8 in OpenVINO, quantised by NNCF. Networks are cached."""
+
+    name, rival = "openvino", "bf16"
+    methods: Sequence[str] = BIAS_CORRECTIONS
+
+    def convert(self, pretrained: Pretrained, key: Mapping[str, Any]) -> "openvino.Model":
+        model = build_with_weights(pretrained.weights)
+        return cached_conversion(model, (3, *pretrained.preprocess.image_size), lambda: key)
+
+    def cached(self, key: Mapping[str, Any], build: "Callable[[], openvino.Model]") -> "openvino.Model":
+        return cached_network(key, build)
+
+    def quantize(self, network: "openvino.Model", images: Sequence[Tensor], method: str) -> "openvino.Model":
+        return quantize(network, images, "fast" if method == "fast" else "sequential")
+
+    def compile(self, network: "openvino.Model", precision: str) -> Forward:
+        return compile_openvino(network, "fp32" if precision == "fp32" else "bf16")
 
 
 def int8_forward(pretrained: Pretrained, source: str | Path, data: str | None) -> tuple[Forward, Int8Check]:
-    """A model in int8, and its comparison with fp32.
+    """A model in int8 in OpenVINO, and its comparison with fp32. The arguments and errors are those of `int8_network`.
+
+    The model in int8 is cached.
+    """
+    runtime = OpenVinoInt8()
+    network, check = int8_network(runtime, pretrained, source, data)
+    return runtime.compile(network, "int8"), check
+
+
+def int8_network(
+    runtime: Int8Runtime[Network], pretrained: Pretrained, source: str | Path, data: str | None
+) -> tuple[Network, Int8Check]:
+    """A quantised network, and its comparison with fp32.
 
     source  of the weights; a run has images of its own
     data    the name of a data set with training and validation images, needed if `source` is not a run
 
-    The model in int8 and an accepted comparison are cached, for these weights, images and this machine.
+    An accepted comparison is cached, for these weights, images and this machine.
 
-    Raises UserError if there are no such images, if openvino or nncf are not installed, or if the model in int8 is less
-    accurate by more than 0.5 points, or not faster than in bf16.
+    Raises UserError if there are no such images, if the packages of the runtime are not installed, or if the model in
+    int8 is less accurate by more than 0.5 points, or not faster than in another precision of the runtime.
     """
     preprocess, dataset = pretrained.preprocess, _images(source, data, pretrained.classes)
     train, validation = dataset.splits["train"], dataset.splits["validation"]
@@ -100,27 +169,28 @@ def int8_forward(pretrained: Pretrained, source: str | Path, data: str | None) -
     model_key = {**pretrained.weights.key, "outputs": "logits"}
 
     @cache
-    def network() -> "openvino.Model":
-        model = build_with_weights(pretrained.weights)
-        return cached_conversion(model, (3, *preprocess.image_size), lambda: model_key)
+    def network() -> Network:
+        return runtime.convert(pretrained, model_key)
 
-    def quantized(bias_correction: BiasCorrection) -> "openvino.Model":
+    def quantized(method: str) -> Network:
         images = [image[None] for batch in _batches(calibration, preprocess) for image in batch]
-        return quantize(network(), images, bias_correction)
+        return runtime.quantize(network(), images, method)
 
     checks = []
-    for bias_correction in BIAS_CORRECTIONS:
+    for method in runtime.methods:
         key = {
             "model": model_key,
             "preprocess": preprocess.to_dict(),
             "calibration": _digest(calibration),
-            "bias_correction": bias_correction,
+            "bias_correction": method,
         }
-        in_int8 = cached_network(key, partial(quantized, bias_correction))
-        file = _check_file({**key, "validation": _digest(compared), "labels": compared.labels.tolist()})
+        in_int8 = runtime.cached(key, partial(quantized, method))
+        file = _check_file(
+            {**key, "runtime": runtime.name, "validation": _digest(compared), "labels": compared.labels.tolist()}
+        )
         check = _read_check(file)
         if check is None:
-            check = compare_int8(network(), in_int8, compared, preprocess, bias_correction)
+            check = compare_int8(runtime, network(), in_int8, compared, preprocess, method)
             if check.speed_ratio < _MIN_SPEED_RATIO:  # not cached, because other load may be the cause
                 raise UserError(
                     f"int8 is not faster for {source} on this machine ({check}): leave out --precision int8."
@@ -128,7 +198,7 @@ def int8_forward(pretrained: Pretrained, source: str | Path, data: str | None) -
             with suppress(WriteError):  # without a cache, the next job compares again
                 write_json(file, asdict(check))
         if check.is_accurate:
-            return compile_openvino(in_int8, "bf16"), check
+            return in_int8, check
         checks.append(check)
     best = max(checks, key=lambda check: check.top1)
     raise UserError(
@@ -138,19 +208,21 @@ def int8_forward(pretrained: Pretrained, source: str | Path, data: str | None) -
 
 
 def compare_int8(
-    network: "openvino.Model",
-    quantized: "openvino.Model",
+    runtime: Int8Runtime[Network],
+    network: Network,
+    quantized: Network,
     validation: Split,
     preprocess: Preprocess,
-    bias_correction: str,
+    method: str,
 ) -> Int8Check:
     """Compare accuracy and speed of a network in int8 with those in floating point on all images of `validation`."""
     labels = validation.labels
     images = list(_batches(validation, preprocess))
-    fp32, bf16, int8 = compile_openvino(network), compile_openvino(network, "bf16"), compile_openvino(quantized, "bf16")
+    fp32, rival = (runtime.compile(network, precision) for precision in ("fp32", runtime.rival))
+    int8 = runtime.compile(quantized, "int8")
     reference_top1, top1 = (100 * float((_predictions(each, images) == labels).mean()) for each in (fp32, int8))
-    seconds = time_steps({"bf16": lambda: bf16(images[0]), "int8": lambda: int8(images[0])})
-    return Int8Check(reference_top1, top1, len(labels), seconds["bf16"] / seconds["int8"], bias_correction)
+    seconds = time_steps({"rival": lambda: rival(images[0]), "int8": lambda: int8(images[0])})
+    return Int8Check(reference_top1, top1, len(labels), seconds["rival"] / seconds["int8"], runtime.rival, method)
 
 
 def _images(source: str | Path, data: str | None, classes: tuple[str, ...]) -> Dataset:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 OpenVinoPrecision = Literal["fp32", "bf16"]
 
-_PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16"}
+PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 Forward = Callable[[Tensor], tuple[Tensor, ...]]
 """Maps images (batch, channel, row, column) in fp32 on the CPU to the outputs of a model."""
@@ -70,7 +70,7 @@ def compile_openvino(
     threads    None: PyTorch's number of threads
     """
     settings = {
-        "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[precision],
+        "INFERENCE_PRECISION_HINT": PRECISION_HINTS[precision],
         "INFERENCE_NUM_THREADS": threads or torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
     }

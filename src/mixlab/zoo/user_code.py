@@ -5,9 +5,11 @@ have the fields `image_size`, `image_channels` and `classes`; the returned modul
 (see `mixlab.models.contract`).
 
 A file that you give with --model or in Python is run, and is trusted from then on. A file that a recipe or a folder of
-weights refers to is run only if it is trusted.
+weights refers to is run only if it is trusted. So are exported programs of PyTorch (.pt2), because `torch.export.load`
+unpickles objects and evaluates expressions.
 """
 
+import hashlib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
@@ -28,6 +30,9 @@ from mixlab.runs.sources import code_digest
 
 COPY = "architecture.py"
 """The name of the copy in the folder of a run or of a model."""
+
+PROGRAM = ".pt2"
+"""The suffix of exported programs of PyTorch."""
 
 _PARTS = ("config", "stem", "body", "norm", "head", "embed", "feature_maps")
 """The anatomy of a model, see `mixlab.models.contract`."""
@@ -56,16 +61,21 @@ def require_trusted(file: Path) -> None:
     if _trusts_all:
         trust_code(file)
     if not _trusted(digest_of(file)).exists():
-        raise UserError(
-            f"{file} is a model's code that was not run on this machine before: read it, and if you trust it, give "
-            f'--trust-code, or call mixlab.trust_code("{file}") in Python.'
+        reason = (
+            "is a program that was not exported on this machine, and PyTorch can run any code when it opens it: if you "
+            "trust who made it"
+            if file.suffix == PROGRAM
+            else "is a model's code that was not run on this machine before: read it, and if you trust it"
         )
+        raise UserError(f'{file} {reason}, give --trust-code, or call mixlab.trust_code("{file}") in Python.')
 
 
 @translate_access_errors()
 def digest_of(file: Path) -> str:
     """The digest of the code as 64 hexadecimal digits. Raises UserError if the file is missing or not valid Python."""
     try:
+        if file.suffix == PROGRAM:
+            return hashlib.sha256(file.read_bytes()).hexdigest()
         return code_digest(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"There is no file {file}: give py:FILE.py:NAME with the path of a Python file.") from error
