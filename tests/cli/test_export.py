@@ -38,3 +38,22 @@ def test_a_size_without_weights_is_refused(refused):
 def test_images_to_check_without_files_are_refused(refused, trained):
     message = refused("export", trained, "out", "--check", "digits")
     assert message.endswith("is not a file: give --check images in files, for example folder:PATH.")
+
+
+def test_a_precision_that_the_format_can_not_have_is_refused(refused):
+    message = refused("export", "mixer_nano", "out", "--to", "torch", "--precision", "fp16")
+    assert message.startswith("--precision fp16 is not possible with --to torch, because")
+    message = refused("export", "mixer_nano", "out", "--to", "web", "--precision", "int8")
+    assert message == "--precision int8 is not possible with --to web: a page runs in fp32."
+
+
+def test_data_for_int8_without_int8_are_refused(refused):
+    message = refused("export", "mixer_nano", "out", "--data", "digits")
+    assert message == "--data has no effect without --precision int8: leave one of them out."
+
+
+def test_int8_of_weights_without_data_is_refused(refused, trained, here: Path):
+    pytest.importorskip("onnxscript", reason=NEEDS_DEPLOY)
+    pytest.importorskip("onnxruntime", reason=NEEDS_DEPLOY)
+    message = refused("export", trained / "model.safetensors", "out", "--precision", "int8")
+    assert "int8 needs training images to calibrate" in message and "give them with --data" in message

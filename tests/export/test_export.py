@@ -21,13 +21,20 @@ from mixlab.export.check_images import check_images
 from mixlab.export.export import export_model
 from mixlab.export.parity import compare_answers
 from mixlab.measure.machine import versions
+from mixlab.prediction import int8
 from mixlab.weights.exported import CARD, MODEL, READER
 from mixlab.weights.load import build_with_weights, load_pretrained
 from mixlab.weights.storage.write import write_model_folder
+from mixlab.zoo import user_code
 from small_model import CLASSES, write_model
 
 pytest.importorskip("onnxscript", reason='needs onnx and onnxscript: pip install "mixlab[deploy]"')
 onnxruntime = pytest.importorskip("onnxruntime", reason='needs onnxruntime: pip install "mixlab[deploy]"')
+
+
+@pytest.fixture(autouse=True)
+def nothing_trusted(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(user_code, "cache_folder", lambda: tmp_path_factory.getbasetemp() / "trusted")
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +65,11 @@ def test_image_files_of_all_kinds_have_the_probabilities_of_the_predictor(source
 
 
 def test_predict_py_needs_neither_torch_nor_mixlab(source, exported, files):
-    blocked = "import sys; sys.modules |= dict.fromkeys(['torch', 'mixlab', 'onnx'])"
+    assert_answers_alone(source, exported, files, ["torch", "mixlab", "onnx"])
+
+
+def assert_answers_alone(source: Path, exported: Path, files: list[Path], without: list[str]) -> None:
+    blocked = f"import sys; sys.modules |= dict.fromkeys({without})"
     program = f"{blocked}; import runpy; sys.argv = ['predict.py', *{list(map(str, files))}]"
     command = f"{program}; runpy.run_path({str(exported / READER)!r}, run_name='__main__')"
     answers = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True, timeout=120)
@@ -67,10 +78,6 @@ def test_predict_py_needs_neither_torch_nor_mixlab(source, exported, files):
     assert [line.split("\t") for line in answers.stdout.splitlines()] == [
         [str(file), one.label, f"{one.probabilities.max():.3f}"] for file, one in zip(files, expected, strict=True)
     ]
-
-
-def test_predict_py_has_at_most_60_lines(exported):
-    assert len((exported / READER).read_text().splitlines()) <= 60
 
 
 def test_the_onnx_file_alone_says_its_classes_and_preprocessing(source, exported):
@@ -148,13 +155,48 @@ FAMILIES = {
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize(
+    ("to", "precision"),
+    [("onnx", "fp32"), ("onnx", "fp16"), ("openvino", "fp32"), ("openvino", "bf16"), ("torch", "bf16")],
+)
 @pytest.mark.parametrize("name", FAMILIES)
-def test_every_family_has_its_answers_in_onnx(tmp_path, files, name, precision):
+def test_every_family_has_its_answers_in_every_format(tmp_path, files, name, to, precision):
     source = write_model(tmp_path / "model", name, **FAMILIES[name])
-    export_model(source, tmp_path / "out", precision=precision, log=lambda _line: None)
+    export_model(source, tmp_path / "out", to=to, precision=precision, log=lambda _line: None)
     Image.init()
     assert mixlab.Predictor(tmp_path / "out")(files[0]).label == mixlab.Predictor(source, device="cpu")(files[0]).label
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("to", "without"), [("openvino", ["torch", "mixlab", "onnx"]), ("torch", ["mixlab", "onnx"])])
+def test_predict_py_of_the_other_formats_needs_no_mixlab(source, tmp_path, files, to, without):
+    pytest.importorskip("openvino", reason='needs openvino: pip install "mixlab[deploy]"')
+    out = tmp_path / "out"
+    export_model(source, out, to=to, log=lambda _line: None)
+    assert_answers_alone(source, out, files, without)
+    card = json.loads((out / CARD).read_text(encoding="utf-8"))
+    assert (card["runtime"], card["parity"]["files"]) == (to, len(check_images()))
+    expected, found = (mixlab.Predictor(each, device="cpu")(files) for each in (source, out))
+    for one, other in zip(expected, found, strict=True):
+        assert other.probabilities == pytest.approx(one.probabilities, abs=1e-5)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_int8_is_written_if_the_guard_accepts_it(source, tmp_path, monkeypatch, shades, to):
+    pytest.importorskip("nncf", reason='needs nncf: pip install "mixlab[deploy]"')
+    monkeypatch.setattr(int8, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(int8, "_images", lambda *_: shades)
+    monkeypatch.setattr(int8, "_MIN_SPEED_RATIO", 1e9)
+    with pytest.raises(UserError, match=r"int8 is not faster for .* \(top-1 .* times as fast as (bf16|fp32)"):
+        export_model(source, tmp_path / "out", to=to, precision="int8", log=lambda _line: None)
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(int8, "_MIN_SPEED_RATIO", 0.0)
+    monkeypatch.setattr(int8, "MAX_LOSS", 100.0)
+    export_model(source, tmp_path / "out", to=to, precision="int8", log=lambda _line: None)
+    card = json.loads((tmp_path / "out" / CARD).read_text(encoding="utf-8"))
+    assert card["int8"]["rival"] == {"onnx": "fp32", "openvino": "bf16"}[to]
+    assert card["parity"]["tolerance"] == 0.02
 
 
 @pytest.mark.long
