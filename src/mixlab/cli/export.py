@@ -60,7 +60,7 @@ def export(
     elif to == "triton":
         from mixlab.export.triton import export_triton
 
-        export_triton(model, out, precision=precision, image_size=pixels, check=splits, log=log)
+        export_triton(model, out, precision=precision, image_size=pixels, data=data, check=splits, log=log)
     else:
         from mixlab.export.export import export_model
 

@@ -23,7 +23,14 @@ MAX_BYTES = 2**31 - 1
 
 
 def write_onnx_model(folder: Path, request: Request) -> Written:
-    """Write model.onnx.
+    """Write model.onnx. Raises UserError as `onnx_model`."""
+    whole, written = onnx_model(request)
+    (folder / MODEL).write_bytes(whole.SerializeToString())
+    return written
+
+
+def onnx_model(request: Request) -> tuple["ModelProto", Written]:
+    """The graph of a model.
 
     Raises UserError if the model is too large, the packages are not installed, or int8 is refused.
     """
@@ -44,9 +51,8 @@ def write_onnx_model(folder: Path, request: Request) -> Written:
         content = onnx_bytes(request.converted_model(), (3, *request.preprocess.image_size))
     network = onnx.load_from_string(content)
     whole = with_preprocessing(network, request.preprocess, request.metadata_as_text())
-    (folder / MODEL).write_bytes(whole.SerializeToString())
     versions = {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
-    return Written(reference, versions, {"opset": whole.opset_import[0].version, **details})
+    return whole, Written(reference, versions, {"opset": whole.opset_import[0].version, **details})
 
 
 def with_preprocessing(network: "ModelProto", preprocess: Preprocess, metadata: Mapping[str, str]) -> "ModelProto":

@@ -6,24 +6,27 @@ input, because each input of a model that Triton batches has a batch dimension. 
 with the same size.
 """
 
-import json
 import re
 from collections.abc import Callable, Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
 from mixlab.data.dataset import Split
-from mixlab.errors import UserError
-from mixlab.export import standalone_predict
-from mixlab.export.export import MAX_BYTES, files_to_compare, model_name
-from mixlab.export.onnx_model import OnnxPrecision, onnx_network, with_preprocessing
+from mixlab.export.export import files_to_compare, model_name
+from mixlab.export.model_formats import require_precision
+from mixlab.export.onnx_model import onnx_model
 from mixlab.export.parity import TOLERANCES, compare_answers
 from mixlab.export.preprocess_graph import IMAGES, IS_RESIZED
+from mixlab.export.standalone_predict import decode
+from mixlab.export.writer import Precision, Request
 from mixlab.files import atomic_folder, write_text
 from mixlab.models.contract import ImageSize
 from mixlab.prediction.predictor import class_labels
-from mixlab.weights.exported import MODEL, onnx_session
+from mixlab.weights.classifier import require_classification
+from mixlab.weights.exported import MODEL
+from mixlab.weights.exported_sessions import onnx_session
 from mixlab.weights.load import build_with_weights, load_pretrained
 
 CONFIG, LABELS, VERSION = "config.pbtxt", "labels.txt", "1"
@@ -37,8 +40,9 @@ def export_triton(
     source: str | Path,
     out: Path,
     *,
-    precision: OnnxPrecision = "fp32",
+    precision: Precision = "fp32",
     image_size: ImageSize | None = None,
+    data: str | None = None,
     check: Sequence[Split] = (),
     log: Callable[[str], None],
 ) -> None:
@@ -46,33 +50,34 @@ def export_triton(
 
     source      as for `mixlab.load`
     out         the folder to write, which must not exist
-    precision   of the network
+    precision   of the network, as for `export_model` to ONNX
     image_size  of the model, in pixels; None: that of the weights
+    data        for int8: the name of a data set with training and validation images; None: that of the run
     check       splits with images on which the graph is also compared with mixlab
     log         called with the result of the comparison
 
-    Raises UserError if the model has no head or is too large, or if the graph gives other answers. Nothing is written
-    then.
+    Raises UserError if the model has no head or is too large, if int8 is refused, or if the graph gives other answers.
+    Nothing is written then.
     """
+    require_precision("onnx", precision)
     files = files_to_compare(check)
     pretrained = load_pretrained(source, image_size=image_size)
+    require_classification(pretrained.task, source, "be exported")
     classes, preprocess = class_labels(pretrained, source), pretrained.preprocess
-    if sum(tensor.nbytes for tensor in pretrained.weights.tensors.values()) > MAX_BYTES:
-        raise UserError(f"{source} has more than 2 GB of weights, too many for an ONNX file: export a smaller model.")
-    metadata = {"classes": json.dumps(classes, ensure_ascii=False), "preprocess": json.dumps(preprocess.to_dict())}
-    network = onnx_network(build_with_weights(pretrained.weights.clone()), preprocess, precision)
-    whole = with_preprocessing(network, preprocess, metadata)
+    metadata = {"classes": list(classes), "preprocess": preprocess.to_dict()}
+    whole, written = onnx_model(
+        Request(source, pretrained, build_with_weights(pretrained.weights), precision, data, metadata)
+    )
     (optional,) = (each for each in whole.graph.input if each.name == IS_RESIZED)
     whole.graph.input.remove(optional)  # its default remains as a constant
     content = whole.SerializeToString()
     session = onnx_session(content)
 
-    def run(images: np.ndarray) -> np.ndarray:
-        return session.run(["probabilities"], {IMAGES: images})[0]
+    def classify(file: bytes) -> np.ndarray:
+        images = decode(BytesIO(file), preprocess.value_range)[None]
+        return session.run(["probabilities"], {IMAGES: images})[0][0]
 
-    model = build_with_weights(pretrained.weights)
-    reader = Path(standalone_predict.__file__)
-    log(f"{compare_answers(files, model, preprocess, reader, run, TOLERANCES[precision])}.")
+    log(f"{compare_answers(files, written.reference, preprocess, classify, TOLERANCES[precision])}.")
     name = re.sub(r"[^\w.-]", "_", model_name(source), flags=re.ASCII)
     with atomic_folder(out) as folder:
         version = folder / name / VERSION
