@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from exported_folder import write_exported_folder
 from mixlab.benchmark.exported import ExportedForm, exported_form, prepare_exported, split_exported
@@ -25,6 +26,7 @@ def test_a_form_has_what_its_card_says(source):
 
 def test_a_call_runs_a_batch_of_images_of_the_size_of_the_model(source):
     logits = prepare_exported(exported_form(source, 4))()
+    assert isinstance(logits, torch.Tensor)
     assert logits.shape == (4, 3)
 
 
