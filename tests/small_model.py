@@ -10,6 +10,7 @@ from mixlab.models.contract import height_and_width
 from mixlab.weights.adapt import Weights
 from mixlab.weights.storage.write import write_model_folder
 from mixlab.zoo.architecture import Architecture, architecture
+from mixlab.zoo.timm_models import TimmModel
 
 CLASSES = ("cat", "dog", "füchse")
 _SMALL = {"mixer_nano": {"depth": 1, "channels": 16, "token_hidden": 8, "channel_hidden": 32}}
@@ -27,7 +28,8 @@ def write_architecture(folder: Path, found: Architecture, classes: tuple[str, ..
     torch.manual_seed(0)
     model = found.build()
     if classes:
-        for parameter in model.get_submodule("head").parameters():
+        head = model.network.get_classifier() if isinstance(model, TimmModel) else model.get_submodule("head")
+        for parameter in head.parameters():
             torch.nn.init.normal_(parameter, std=0.5)
     folder.mkdir(parents=True)
     preprocess = Preprocess(height_and_width(found.image_size), "shorter_side", 0.875)
