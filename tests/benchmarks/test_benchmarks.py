@@ -303,7 +303,7 @@ def test_serving_measures_throughput_latency_and_memory(tmp_path):
 
     subprocess.run([*script, "memory", *small, "--requests", "100"], check=True)
     results = json.loads((tmp_path / "results.json").read_text())
-    assert len(results["resident_bytes"]) == 20
+    assert len(results["resident_bytes"]) == 21
 
 
 @pytest.mark.long
