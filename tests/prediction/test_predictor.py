@@ -18,6 +18,7 @@ from mixlab.evaluation.novelty import NoveltyDetector, read_novelty_detector
 from mixlab.prediction import predictor as predictor_module
 from mixlab.prediction.predictor import Prediction, Predictor
 from mixlab.runs.folder import Run
+from mixlab.speed.inference_plan import InferencePlan
 from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training.job import resolve
 from mixlab.training.loop import train
@@ -161,6 +162,14 @@ def with_novelty(run: Run, shades: Dataset) -> Run:
     detector = NoveltyDetector(features[:4].astype(np.float16), 1, 2.0, 39)
     replace(detector, threshold=float(np.median(detector.distances(features)))).write(run.novelty)
     return run
+
+
+def test_callers_use_one_thread_of_pytorch_if_another_runtime_computes(run, monkeypatch):
+    predictor = Predictor(run.path, device="cpu", speed="off")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
+    assert predictor.torch_threads == 5
+    monkeypatch.setattr(predictor._inference, "plan", InferencePlan("openvino"))
+    assert predictor.torch_threads == 1
 
 
 def test_without_a_detector_it_is_unknown_whether_images_are_unlike_the_training_images(predictor, files):

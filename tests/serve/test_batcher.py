@@ -17,7 +17,7 @@ CORES = 3
 class Numbers:
     """A predictor of numbers as text, which can be held back; `batches` lists the sizes of its batches."""
 
-    torch_threads = torch.get_num_threads()
+    torch_threads = 2
 
     def __init__(self, device: str) -> None:
         self.device = torch.device(device)
@@ -112,8 +112,9 @@ def test_an_image_that_takes_long_to_decode_delays_no_other_request(batcher, num
     assert asyncio.run(requests()) == [[0.25], [0.25], [0.25], [0.1]]
 
 
-def test_the_decoders_use_one_thread_of_pytorch_each(batcher):
+def test_decoders_use_one_thread_of_pytorch_each_and_the_model_as_many_as_the_predictor_says(batcher):
     assert batcher._decoders.submit(torch.get_num_threads).result() == 1
+    assert batcher._model.submit(torch.get_num_threads).result() == 2
 
 
 def test_answers_are_in_the_order_of_the_images_with_errors_in_their_places(batcher):

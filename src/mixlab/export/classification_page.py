@@ -1,6 +1,6 @@
 """The HTML of a page that classifies images: the exported page, and the one of `mixlab serve`.
 
-A page is one file with its style and its script. `web/page.*` is what all pages have in common; `web/page.mjs` says
+A page is one file with its style and its script. `web/page.*` is what all pages have in common, and `web/page.mjs` says
 what the script of a page has to define.
 """
 
