@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from io import BytesIO
 from threading import Lock
 from typing import Any
+from warnings import catch_warnings
 from xml.etree import ElementTree
 
 import numpy as np
@@ -85,7 +86,8 @@ def openvino_metadata(contents: Sequence[bytes]) -> Collection[str]:
 def open_torch(contents: Sequence[bytes], precision: str) -> Session:
     """A program of PyTorch. Raises UserError if torch can't load it."""
     try:
-        program = torch.export.load(BytesIO(contents[0])).module()
+        with catch_warnings(action="ignore"):  # PyTorch 2.11 warns about buffers of its own
+            program = torch.export.load(BytesIO(contents[0])).module()
     except Exception as error:  # torch.export has no class of errors of its own
         raise UserError(
             f"The program can't be loaded by PyTorch {torch.__version__} ({first_line(error)}): export the model again "
