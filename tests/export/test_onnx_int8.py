@@ -10,10 +10,12 @@ from mixlab.weights.load import Pretrained, build_with_weights
 from mixlab.zoo.architecture import architecture
 
 pytest.importorskip("onnxscript", reason='needs onnx and onnxscript: pip install "mixlab[deploy]"')
+pytest.importorskip("nncf", reason='needs nncf: pip install "mixlab[deploy]"')
 pytest.importorskip("onnxruntime", reason='needs onnxruntime: pip install "mixlab[deploy]"')
 
 
-def test_a_quantised_network_has_nearly_the_same_logits_for_batches_of_any_size(no_shape_checks):
+@pytest.mark.parametrize("method", OnnxInt8.methods)
+def test_a_quantised_network_has_nearly_the_same_logits_for_batches_of_any_size(method, no_shape_checks):
     torch.manual_seed(0)
     found = architecture("convmixer_nano", image_size=16, classes=3, depth=1, channels=16)
     model = found.build()
@@ -23,7 +25,7 @@ def test_a_quantised_network_has_nearly_the_same_logits_for_batches_of_any_size(
     runtime = OnnxInt8()
     network = runtime.convert(pretrained, {})
     images = torch.randn(8, 3, 16, 16)
-    quantised = runtime.quantize(network, [image[None] for image in images], "minmax")
+    quantised = runtime.quantize(network, [image[None] for image in images], method)
     assert b"QuantizeLinear" in quantised and b"QuantizeLinear" not in network
     for batch in (images, images[:1]):
         with torch.inference_mode():

@@ -1,8 +1,11 @@
-"""int8 in ONNX Runtime: static quantisation of convolutions and matrix products, with a scale for each output channel.
+"""int8 in ONNX Runtime.
 
-NNCF's quantisation for ONNX was slower in ONNX Runtime than fp32 for ConvMixers (docs/log.md).
+First with ONNX Runtime's static quantisation of convolutions and matrix products, with a scale for each output channel.
+NNCF, which corrects biases, is tried if this loses accuracy; for ConvMixers its result was slower than fp32
+(docs/log.md).
 """
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mixlab.data.readers.extras import needs_extra
+from mixlab.data.readers.extras import needs_extra, progress_bars_on_terminal
 from mixlab.speed.inference_plan import Forward
 from mixlab.speed.onnx import onnx_bytes
 from mixlab.weights.exported_sessions import onnx_session
@@ -27,7 +30,7 @@ class OnnxInt8:
     """Quantises and runs networks for `mixlab.prediction.int8`. A network is the content of an ONNX file."""
 
     name, rival = "onnx", "fp32"
-    methods: Sequence[str] = ("minmax",)
+    methods: Sequence[str] = ("onnxruntime", "nncf")
 
     def convert(self, pretrained: Pretrained, key: Mapping[str, Any]) -> bytes:
         return onnx_bytes(build_with_weights(pretrained.weights), (3, *pretrained.preprocess.image_size))
@@ -36,7 +39,7 @@ class OnnxInt8:
         return build()
 
     def quantize(self, network: bytes, images: Sequence[Tensor], method: str) -> bytes:
-        return quantize_onnx(network, images)
+        return quantize_with_nncf(network, images) if method == "nncf" else quantize_onnx(network, images)
 
     def compile(self, network: bytes, precision: str) -> Forward:
         session = onnx_session(network)
@@ -69,6 +72,18 @@ def quantize_onnx(network: bytes, images: Sequence[Float[Tensor, "1 channel row 
             weight_type=QuantType.QInt8,
         )
         return quantised.read_bytes()
+
+
+def quantize_with_nncf(network: bytes, images: Sequence[Float[Tensor, "1 channel row column"]]) -> bytes:
+    """As `quantize_onnx`, with NNCF, which also corrects biases. Raises UserError if nncf or onnx are not installed."""
+    with needs_extra("int8", "deploy"), progress_bars_on_terminal(quiet=True):
+        import nncf
+        import onnx
+    nncf.set_log_level(logging.ERROR)
+    dataset = nncf.Dataset([{"images": image.numpy()} for image in images])
+    with progress_bars_on_terminal(quiet=True), catch_warnings(action="ignore"):
+        quantised = nncf.quantize(onnx.load_from_string(network), dataset, subset_size=len(images))
+    return quantised.SerializeToString()
 
 
 class _Images:
