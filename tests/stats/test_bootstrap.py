@@ -16,6 +16,7 @@ def test_the_interval_of_a_mean_is_close_to_that_of_the_normal_distribution():
     values = np.random.default_rng(0).normal(size=400)
     found = percentile_interval(values.mean(), resample_counts(400, 2000) @ values / 400, 400, "")
     half = 1.96 * values.std() / 20
+    assert found.low is not None and found.high is not None
     np.testing.assert_allclose([found.low, found.high], [values.mean() - half, values.mean() + half], atol=0.01)
 
 

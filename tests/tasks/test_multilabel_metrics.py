@@ -25,7 +25,8 @@ def case(request) -> tuple[np.ndarray, np.ndarray]:
 def test_average_precision_is_that_of_scikit_learn(case):
     probabilities, truth = case
     np.testing.assert_allclose(
-        average_precisions(probabilities, truth), average_precision_score(truth, probabilities, average=None)
+        average_precisions(probabilities, truth),
+        [average_precision_score(*columns) for columns in zip(truth.T, probabilities.T, strict=True)],
     )
 
 
@@ -44,7 +45,7 @@ def test_f1_is_that_of_scikit_learn(case):
     probabilities, truth = case
     predicted = probabilities > 0.5
     counts = confusion_counts(predicted, truth)
-    np.testing.assert_allclose(f1(*counts), f1_score(truth, predicted, average=None))
+    np.testing.assert_allclose(f1(*counts), [f1_score(*columns) for columns in zip(truth.T, predicted.T, strict=True)])
     assert f1(*counts.sum(axis=1)) == pytest.approx(f1_score(truth, predicted, average="micro"))
     assert f1(*counts).mean() == pytest.approx(f1_score(truth, predicted, average="macro"))
 

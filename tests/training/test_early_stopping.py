@@ -48,7 +48,7 @@ def scores(monkeypatch: pytest.MonkeyPatch) -> None:
     folders: list[Path] = []
     start = RunWriter.checkpoints
 
-    def accuracy(validation: Validation, predict: Any) -> dict[str, float]:
+    def accuracy(validation: Validation, predict: Any) -> tuple[dict[str, float], dict[str, Any]]:
         (folder,) = folders
         return {"top1": results[len(read_history(Run(folder).journal).epochs) + 1], "images": 12}, {}
 

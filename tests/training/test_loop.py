@@ -212,7 +212,7 @@ def scored(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> list[dict[st
     evaluated: list[dict[str, Tensor]] = []
     left = iter(scores)
 
-    def evaluate(_: Validation, weights: Any) -> dict[str, float]:
+    def evaluate(_: Validation, weights: Any) -> tuple[dict[str, float], dict[str, Any]]:
         evaluated.append(weights)
         return {"top1": next(left), "images": 12}, {}
 

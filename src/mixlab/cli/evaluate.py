@@ -91,8 +91,9 @@ def evaluate(
         if len(data or []) > 1 or ("," in model and not Path(model).exists()):
             raise UserError("--save writes the answers of one run on one data set: give a single MODEL and --data.")
     if task_of(model) == "multilabel":
-        others = {"--against": against, "--probe": probe, "--tta": tta, "--real": real, "--corruptions": corruptions}
-        _require_alone("a multilabel model", others | {"--save": save, "--save-logits": save_logits})
+        others: dict[str, object] = {"--against": against, "--probe": probe, "--real": real, "--save": save}
+        others |= {"--tta": tta, "--corruptions": corruptions, "--save-logits": save_logits}
+        _require_alone("a multilabel model", others)
         _evaluate_multilabel(model, data or [], Views(crop), device, parse_speed(speed), format, out, quiet=quiet)
         return
     if probe is not None:

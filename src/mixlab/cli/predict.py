@@ -119,7 +119,8 @@ def _with_novelty(
         return table
     flags = [bool(prediction.unlike_training) for _, prediction in predictions]
     flagged_rows = [
-        row | {"unlike_training_images": "yes" if flag else "no"} for row, flag in zip(table.rows, flags, strict=True)
+        dict(row) | {"unlike_training_images": "yes" if flag else "no"}
+        for row, flag in zip(table.rows, flags, strict=True)
     ]
     column = Column("unlike_training_images", "unlike the training images", note=_novelty_note(sum(flags), novelty))
     return Table(table.title, [*table.columns, column], flagged_rows)

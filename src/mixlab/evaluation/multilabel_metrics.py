@@ -75,7 +75,7 @@ class MultilabelScores:
             "macro_f1": _mean(f1(*self._resampled_counts), axis=1),
         }
         images = len(self.truth)
-        return {key: percentile_interval(100 * values[key], 100 * resampled[key], images, "%") for key in values}
+        return {key: percentile_interval(100 * float(values[key]), 100 * resampled[key], images, "%") for key in values}
 
     def by_label(self) -> list[LabelMetrics]:
         """The metrics of each label, in the order of the labels."""

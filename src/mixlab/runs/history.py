@@ -4,7 +4,7 @@ The first metric of a line {"top1": per cent, ..., "images": number} selects the
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ from mixlab.stats.intervals import proportion_interval
 Line = dict[str, Any]
 
 
-def selecting_metric(metrics: Line) -> str:
+def selecting_metric(metrics: Mapping[str, Any]) -> str:
     """The name of the metric that selects the weights."""
     return next(iter(metrics))
 
 
-def selecting_score(metrics: Line) -> float:
+def selecting_score(metrics: Mapping[str, Any]) -> float:
     """The value of the metric that selects the weights."""
     return metrics[selecting_metric(metrics)]
 

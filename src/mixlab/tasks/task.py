@@ -13,12 +13,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mixlab.data.augmentation.augment import Augmentation
+from mixlab.data.batches import LabelTensor
 from mixlab.data.sources import Kind
 from mixlab.tasks.loss import Loss
 
 Images = Float[Tensor, "image channel row column"]
-Labels = Tensor
-"""The labels of a batch, as `Split.labels` has them: one row per image."""
 Targets = Float[Tensor, "image ..."]
 """What the loss compares the outputs with: one row per image, and floating-point, so that rows can be mixed."""
 Outputs = Float[Tensor, "image ..."]
@@ -52,13 +51,13 @@ class Task:
     kinds: Mapping[str, Kind]
     losses: tuple[str, ...]
     new_head: Callable[[nn.Module, Loss], None]
-    targets: Callable[[Labels, int, Loss], Targets]
+    targets: Callable[[LabelTensor, int, Loss], Targets]
     mix: Callable[[Images, Targets, Augmentation], tuple[Images, Targets]]
     class_weights: Callable[[Loss, np.ndarray, tuple[str, ...]], Float[Tensor, " class"] | None]
     loss: Callable[[Outputs, Targets, Loss, Float[Tensor, " class"] | None], Float[Tensor, ""]]
     counts: Callable[[Outputs, Targets], Counts]
     train_metrics: Callable[[Counts, int], dict[str, float]]
-    score: Callable[[Outputs, Labels], Any]
+    score: Callable[[Outputs, LabelTensor], Any]
     metrics: Callable[[Sequence[Any]], dict[str, float]]
     fitted: Callable[[Sequence[Any]], dict[str, Any]]
     probabilities: Callable[[Outputs], Float[Tensor, "image class"]]

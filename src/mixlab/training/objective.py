@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mixlab.tasks.task import Labels, Outputs, Targets, Task
+from mixlab.data.batches import LabelTensor
+from mixlab.tasks.task import Outputs, Targets, Task
 from mixlab.training.distillation import Teacher, distilled_loss
 from mixlab.training.job import Job
 from mixlab.training.recipes.schema import Distillation, Loss
@@ -29,7 +30,7 @@ class Objective:
     class_weights: Float[Tensor, " class"] | None
     teacher: tuple[Teacher, Distillation] | None
 
-    def targets(self, labels: Labels) -> Targets:
+    def targets(self, labels: LabelTensor) -> Targets:
         """The targets for the labels, before mixing."""
         return self.task.targets(labels, self.classes, self.loss)
 

@@ -109,7 +109,7 @@ def _stratified(split: Split, n_images: int) -> Split:
 
 
 def _label_text(label: np.ndarray | np.integer, classes: Sequence[str]) -> str:
-    return ", ".join(classes[index] for index in np.flatnonzero(label)) if label.ndim else classes[int(label)]
+    return ", ".join(classes[index] for index in np.flatnonzero(label).tolist()) if label.ndim else classes[int(label)]
 
 
 def _denormalised(
