@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mixlab.export.classification_page import classification_page
 
-SOURCES = Path(__file__).with_name("page")
+SOURCES = Path(__file__).with_name("web")
 
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; "
