@@ -29,7 +29,8 @@ from mixlab.measure.timing import interleaved
 from mixlab.models.contract import height_and_width
 from mixlab.report.table import Column, Table, print_table
 from mixlab.weights.adapt import Weights
-from mixlab.weights.exported import CARD, MODEL, onnx_session
+from mixlab.weights.exported import CARD, MODEL
+from mixlab.weights.exported_sessions import onnx_session
 from mixlab.weights.load import load
 from mixlab.weights.storage.write import write_model_folder
 from mixlab.zoo.architecture import architecture

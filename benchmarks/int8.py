@@ -98,7 +98,7 @@ def compare_executions(source: str, maximum: int) -> dict[str, Any]:
         "bf16": build_forward(model, InferencePlan(mode=ComputeMode("bf16")), shape),
         "OpenVINO, bf16": compile_openvino(network, "bf16"),
     }
-    accepted, failed = {}, {}
+    runtime, accepted, failed = int8.OpenVinoInt8(), {}, {}
     for name, apply in QUANTIZATIONS.items():
         quantized = apply(network, calibration)
         try:
@@ -106,7 +106,7 @@ def compare_executions(source: str, maximum: int) -> dict[str, Any]:
         except RuntimeError as error:  # an operator that OpenVINO does not have in int8
             failed[name] = str(error).strip().splitlines()[-1]
             continue
-        accepted[name] = int8.compare_int8(network, quantized, validation, preprocess, name).is_accurate
+        accepted[name] = int8.compare_int8(runtime, network, quantized, validation, preprocess, name).is_accurate
     with torch.inference_mode():
         logits = {name: torch.cat([forward(batch)[0] for batch in images]) for name, forward in forwards.items()}
     reference = logits["fp32"]

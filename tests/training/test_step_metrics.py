@@ -31,7 +31,7 @@ def step_result(loss: float) -> StepResult:
         Preprocess((2, 2)),
         Augmentation(),
     )
-    return StepResult(torch.tensor(loss), torch.tensor(0), torch.ones(1), batch, learning_rate=0.1)
+    return StepResult(torch.tensor(loss), {"correct": torch.tensor(0)}, torch.ones(1), batch, learning_rate=0.1)
 
 
 def test_validation_between_two_steps_does_not_count_for_the_throughput(clock):

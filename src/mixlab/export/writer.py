@@ -13,6 +13,7 @@ from mixlab.data.preprocess import Preprocess
 from mixlab.export.parity import Logits
 from mixlab.speed.inference_plan import Forward
 from mixlab.weights.load import Pretrained, build_with_weights
+from mixlab.zoo.architecture import Model
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
@@ -34,7 +35,7 @@ class Request:
 
     source: str | Path
     pretrained: Pretrained
-    model: nn.Module
+    model: Model
     precision: Precision
     data: str | None
     metadata: Mapping[str, Any]
