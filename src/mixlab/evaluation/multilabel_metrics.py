@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from mixlab.stats.bootstrap import percentile_interval, resample_counts
 from mixlab.stats.estimate import Estimate
-from mixlab.tasks.multilabel_metrics import average_precision, average_precisions, confusion_counts, f1
+from mixlab.tasks.multilabel_metrics import average_precision, average_precisions, confusion_counts, confusion_kinds, f1
 
 RESAMPLES = 1000
-_BLOCK = 2**22  # counts in memory at the same time
+_BLOCK = 2**22  # images of resamples in memory at the same time
 
 METRICS: Mapping[str, tuple[str, str]] = {
     "mAP": ("mAP", "the mean over the labels of the area under precision against recall."),
@@ -103,26 +103,27 @@ class MultilabelScores:
             )
         return rows
 
-    @cached_property
-    def _counts(self) -> Int[np.ndarray, "resample image"]:
-        return resample_counts(len(self.truth), RESAMPLES)
-
-    @cached_property
+    @property
     def _resampled_precisions(self) -> Float[np.ndarray, "label resample"]:
-        size = max(_BLOCK // len(self.truth), 1)
-        blocks = [self._counts[start : start + size] for start in range(0, RESAMPLES, size)]
-        return np.stack(
-            [
-                np.concatenate([average_precision(probabilities, truth, block) for block in blocks])
-                for probabilities, truth in zip(self.probabilities.T, self.truth.T, strict=True)
-            ]
-        )
+        return self._resampled[0]
+
+    @property
+    def _resampled_counts(self) -> Float[np.ndarray, "3 resample label"]:
+        return self._resampled[1]
 
     @cached_property
-    def _resampled_counts(self) -> Float[np.ndarray, "3 resample label"]:
-        weights, predicted, truth = self._counts.astype(np.float32), self.predicted, self.truth
-        kinds = (predicted & truth, predicted & ~truth, ~predicted & truth)
-        return np.stack([(weights @ kind.astype(np.float32)).astype(np.float64) for kind in kinds])
+    def _resampled(self) -> tuple[Float[np.ndarray, "label resample"], Float[np.ndarray, "3 resample label"]]:
+        """The average precisions, and true positives, false positives and false negatives, of each resample."""
+        images = len(self.truth)
+        kinds = confusion_kinds(self.predicted, self.truth).astype(np.float64)
+        precisions, counts = [], []
+        size = max(_BLOCK // images, 1)
+        for seed, start in enumerate(range(0, RESAMPLES, size)):
+            resampled = resample_counts(images, min(size, RESAMPLES - start), seed)
+            columns = zip(self.probabilities.T, self.truth.T, strict=True)
+            precisions.append(np.stack([average_precision(*column, resampled) for column in columns]))
+            counts.append(resampled.astype(np.float64) @ kinds)
+        return np.concatenate(precisions, axis=1), np.concatenate(counts, axis=1)
 
 
 def _mean(values: np.ndarray, axis: int | None = None) -> np.ndarray:

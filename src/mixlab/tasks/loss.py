@@ -4,7 +4,7 @@ Axes:  image  images of the batch
        class  logits, or target probabilities
 """
 
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from mixlab.errors import UserError
 
 
+@runtime_checkable
 class Loss(Protocol):
     """The section [loss] of a recipe, `mixlab.training.recipes.schema.Loss`."""
 

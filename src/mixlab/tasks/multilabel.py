@@ -19,14 +19,14 @@ from mixlab.tasks.classification import init_head_bias
 from mixlab.tasks.loss import Loss, compute_class_weights, compute_loss
 from mixlab.tasks.multilabel_metrics import (
     DEFAULT_THRESHOLD,
-    Probabilities,
-    Truth,
     average_precisions,
     best_thresholds,
+    confusion_counts,
 )
 from mixlab.tasks.task import Counts, Task
 
-Scores = tuple[Probabilities, Truth]
+Scores = tuple[Float[np.ndarray, "_ label"], Bool[np.ndarray, "_ label"]]
+"""Probabilities of a batch, and which labels its images have."""
 
 
 def targets_of_labels(labels: Bool[Tensor, "image label"], classes: int, loss: Loss) -> Float[Tensor, "image label"]:
@@ -76,9 +76,8 @@ def validation_metrics(scores: Sequence[Scores]) -> dict[str, float]:
     predicted, truth = _concatenated(scores)
     occurs = truth.any(axis=0)
     mean = float(average_precisions(predicted[:, occurs], truth[:, occurs]).mean()) if occurs.any() else 0.0
-    above = predicted > 0.5
-    counts = ((above & truth).sum(), (above & ~truth).sum(), (~above & truth).sum())
-    return {"mAP": 100 * mean} | _micro_f1(*map(int, counts))
+    counts = confusion_counts(predicted > DEFAULT_THRESHOLD, truth).sum(axis=1)
+    return {"mAP": 100 * mean} | _micro_f1(*counts.tolist())
 
 
 def thresholds(scores: Sequence[Scores]) -> dict[str, Any]:

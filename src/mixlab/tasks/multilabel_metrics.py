@@ -10,6 +10,8 @@ from jaxtyping import Bool, Float, Int, Real
 Probabilities = Float[np.ndarray, "image label"]
 Truth = Bool[np.ndarray, "image label"]
 
+Counted = Real[np.ndarray, "..."] | np.integer
+
 DEFAULT_THRESHOLD = 0.5
 """The threshold of a label without validation images that have it."""
 
@@ -44,11 +46,7 @@ def average_precisions(probabilities: Probabilities, truth: Truth) -> Float[np.n
     )
 
 
-def f1(
-    true_positives: Real[np.ndarray, "*shape"],
-    false_positives: Real[np.ndarray, "*shape"],
-    false_negatives: Real[np.ndarray, "*shape"],
-) -> Float[np.ndarray, "*shape"]:
+def f1(true_positives: Counted, false_positives: Counted, false_negatives: Counted) -> Float[np.ndarray, "..."]:
     """2 TP / (2 TP + FP + FN), from 0 to 1; NaN if a label is neither present nor predicted."""
     total = 2 * true_positives + false_positives + false_negatives
     return np.divide(2 * true_positives, total, out=np.full(np.shape(total), np.nan), where=total > 0)
@@ -74,8 +72,11 @@ def _best_threshold(probabilities: Float[np.ndarray, " image"], truth: Bool[np.n
     return float((ranked[ends[place]] + below) / 2)
 
 
+def confusion_kinds(predicted: Bool[np.ndarray, "image label"], truth: Truth) -> Bool[np.ndarray, "3 image label"]:
+    """Whether each decision is a true positive, a false positive, or a false negative."""
+    return np.stack([predicted & truth, predicted & ~truth, ~predicted & truth])
+
+
 def confusion_counts(predicted: Bool[np.ndarray, "image label"], truth: Truth) -> Int[np.ndarray, "3 label"]:
     """True positives, false positives and false negatives of each label."""
-    return np.stack(
-        [(predicted & truth).sum(axis=0), (predicted & ~truth).sum(axis=0), (~predicted & truth).sum(axis=0)]
-    )
+    return confusion_kinds(predicted, truth).sum(axis=1)

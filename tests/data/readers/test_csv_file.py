@@ -172,7 +172,7 @@ def error_message(name):
             "path,label",
             [*ROWS, "./cat/000.png,dog"],
             'pets.csv is multi-label: ./cat/000.png has the class "cat" in line 2 and "dog" in line 22, but each image '
-            "must have one class. Remove one of the rows.",
+            "must have one class. Remove one of the rows, or train with --task multilabel.",
         ),
         (
             "path,label",
