@@ -68,12 +68,17 @@ def compute_class_weights(
     "balanced" weights are inversely proportional to the number of each class's images in `labels`, the labels of the
     train split; a class without images gets 0. Raises UserError if the number of weights is not that of `classes`.
     """
+    if loss.class_weights != "balanced":
+        return given_class_weights(loss, classes)
+    images = np.bincount(labels, minlength=len(classes))
+    weights = np.divide(len(labels), len(classes) * images, out=np.zeros(len(classes)), where=images > 0)
+    return torch.from_numpy(weights)
+
+
+def given_class_weights(loss: Loss, classes: tuple[str, ...]) -> Float[Tensor, " class"] | None:
+    """The weights that the recipe lists, or None. Raises UserError if their number is not that of `classes`."""
     if loss.class_weights is None:
         return None
-    if loss.class_weights == "balanced":
-        images = np.bincount(labels, minlength=len(classes))
-        weights = np.divide(len(labels), len(classes) * images, out=np.zeros(len(classes)), where=images > 0)
-        return torch.from_numpy(weights)
     if len(loss.class_weights) != len(classes):
         raise UserError(
             f"loss.class_weights has {len(loss.class_weights)} weights for {len(classes)} classes: give one per class, "

@@ -16,7 +16,7 @@ from mixlab.data.augmentation.mixing import mix
 from mixlab.data.multilabel_sources import MULTILABEL_KINDS
 from mixlab.errors import UserError
 from mixlab.tasks.classification import init_head_bias
-from mixlab.tasks.loss import Loss, compute_class_weights, compute_loss
+from mixlab.tasks.loss import Loss, compute_loss, given_class_weights
 from mixlab.tasks.multilabel_metrics import (
     DEFAULT_THRESHOLD,
     average_precisions,
@@ -48,7 +48,7 @@ def label_weights(
             'loss.class_weights="balanced" is for one class per image: with task="multilabel" each label has its own '
             "threshold, so remove it or give one weight per label."
         )
-    return compute_class_weights(loss, labels, classes)
+    return given_class_weights(loss, classes)
 
 
 def decision_counts(logits: Float[Tensor, "image label"], targets: Float[Tensor, "image label"]) -> Counts:
