@@ -45,6 +45,9 @@ def write_folder(folder: Path, to: FormatName) -> Path:
         "classes": CLASSES,
         "has_class_names": True,
         "preprocess": PREPROCESS.to_dict(),
+        "parameters": 0,
+        "macs": 0,
+        "patch_size": 1,
         "sha256": digest_of_contents([(folder / name).read_bytes() for name in EXPORTED_FORMATS[to].files]),
     }
     write_text(folder / READER, "")

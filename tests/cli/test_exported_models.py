@@ -50,7 +50,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
             f"exported {NO_WEIGHTS}",
         ),
         (
-            ("train", "--model", "mixer_nano", "--set", "distillation.teacher=exported", "--data", "digits"),
+            ("train", "--model", "mixer_nano", "--set", "distillation.teacher=exported", "--data", "digits", "--quiet"),
             f"exported {NO_WEIGHTS}",
         ),
         (("train", "--resume", "exported"), NO_RUN),

@@ -151,7 +151,13 @@ FAMILIES = {
     "mixer_nano": {"depth": 2},
     "convmixer_nano": {"depth": 2},
     "davit_nano": {},
-    "variant:metaformer": {},
+    "variant:metaformer": {
+        "mixing": "depthwise",
+        "patch_size": 8,
+        "channels": 16,
+        "channel_hidden": 16,
+        "depths": (1,),
+    },
 }
 
 

@@ -79,7 +79,7 @@ def quantize_with_nncf(network: bytes, images: Sequence[Float[Tensor, "1 channel
     with needs_extra("int8", "deploy"), progress_bars_on_terminal(quiet=True):
         import nncf
         import onnx
-    nncf.set_log_level(logging.ERROR)
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # nncf.set_log_level changes its handlers, too
     dataset = nncf.Dataset([{"images": image.numpy()} for image in images])
     with progress_bars_on_terminal(quiet=True), catch_warnings(action="ignore"):
         quantised = nncf.quantize(onnx.load_from_string(network), dataset, subset_size=len(images))

@@ -36,7 +36,7 @@ def quantize(
     """
     with needs_extra("int8", "deploy"), progress_bars_on_terminal(quiet=True):
         import nncf
-    nncf.set_log_level(logging.ERROR)
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # nncf.set_log_level changes its handlers, too
     with progress_bars_on_terminal(quiet=True):
         return nncf.quantize(
             network,
