@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from mixlab.errors import UserError
 from mixlab.export import onnx_model
 from mixlab.export.check_images import check_images
 from mixlab.export.export import export_model
+from mixlab.export.model_formats import MODEL_FORMATS
 from mixlab.export.parity import compare_answers
 from mixlab.measure.machine import versions
 from mixlab.prediction import int8
@@ -145,6 +147,19 @@ def test_a_model_without_head_is_refused(tmp_path):
     write_model_folder(tmp_path / "model", pretrained.weights, (), pretrained.preprocess)
     with pytest.raises(UserError, match="has no head, so it can't answer: give a model with classes"):
         export_model(source, tmp_path / "out", log=lambda _line: None)
+
+
+@pytest.mark.parametrize("to", MODEL_FORMATS)
+def test_an_exported_model_has_no_folder_of_this_machine(source, tmp_path, to):
+    if to == "openvino":
+        pytest.importorskip("openvino", reason='needs openvino: pip install "mixlab[deploy]"')
+    export_model(source, tmp_path / "out", to=to, log=lambda _line: None)
+    contents = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
+    if to == "torch":
+        with ZipFile(tmp_path / "out" / "model.pt2") as archive:
+            contents |= {name: archive.read(name) for name in archive.namelist()}
+    folders = [str(Path(folder).parent).encode() for folder in (mixlab.__file__, torch.__file__, source, tmp_path)]
+    assert [name for name, content in contents.items() if any(folder in content for folder in folders)] == []
 
 
 FAMILIES = {

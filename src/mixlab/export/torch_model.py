@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.fx import GraphModule
 
 from mixlab.data.preprocess import Preprocess
 from mixlab.export.preprocess_module import PreprocessModule
@@ -39,6 +40,9 @@ def torch_program(network: nn.Module, preprocess: Preprocess, precision: Precisi
     with torch.no_grad():
         program = torch.export.export(whole, example, dynamic_shapes=(any_size, None))
     program.example_inputs = None  # they would be stored
+    for graph in program.graph_module.modules():
+        for node in graph.graph.nodes if isinstance(graph, GraphModule) else ():
+            node.meta.pop("stack_trace", None)  # with the folders of this machine
     return program
 
 

@@ -58,4 +58,6 @@ def _export(model: nn.Module, image_shape: Sequence[int], outputs: Sequence[str]
             verbose=False,
         )
     assert program is not None
+    for node in program.model.graph.all_nodes():
+        node.metadata_props.clear()  # stack traces, with the folders of this machine
     return program
