@@ -7,12 +7,11 @@ import openvino
 import torch
 from torch import Tensor, nn
 
-from exported_folder import CLASSES, NETWORK, PREPROCESS, write_exported_folder
+from exported_folder import CLASSES, NETWORK, PREPROCESS, write_card, write_exported_folder
 from mixlab.export.openvino_model import with_normalisation
 from mixlab.export.torch_model import torch_program
-from mixlab.files import write_json, write_text
 from mixlab.speed.openvino import core
-from mixlab.weights.exported import CARD, EXPORTED_FORMATS, FORMAT, READER, FormatName, digest_of_contents
+from mixlab.weights.exported import FormatName
 from mixlab.weights.exported_sessions import METADATA_FILE
 
 METADATA = {"classes": json.dumps(CLASSES), "preprocess": json.dumps(PREPROCESS.to_dict())}
@@ -38,18 +37,4 @@ def write_folder(folder: Path, to: FormatName) -> Path:
     else:
         program = torch_program(_Means(), PREPROCESS)
         torch.export.save(program, folder / "model.pt2", extra_files={METADATA_FILE: json.dumps(METADATA)})
-    card = {
-        "format": FORMAT,
-        "model": "means",
-        "precision": "fp32",
-        "classes": CLASSES,
-        "has_class_names": True,
-        "preprocess": PREPROCESS.to_dict(),
-        "parameters": 0,
-        "macs": 0,
-        "patch_size": 1,
-        "sha256": digest_of_contents([(folder / name).read_bytes() for name in EXPORTED_FORMATS[to].files]),
-    }
-    write_text(folder / READER, "")
-    write_json(folder / CARD, card)
-    return folder
+    return write_card(folder, to)

@@ -5,7 +5,6 @@ NNCF, which corrects biases, is tried if this loses accuracy; for ConvMixers its
 (docs/log.md).
 """
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,8 +16,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mixlab.data.readers.extras import needs_extra, progress_bars_on_terminal
+from mixlab.data.readers.extras import needs_extra
 from mixlab.speed.inference_plan import Forward
+from mixlab.speed.int8 import quantize_with_nncf
 from mixlab.speed.onnx import onnx_bytes
 from mixlab.weights.exported_sessions import onnx_session
 from mixlab.weights.load import Pretrained, build_with_weights
@@ -39,7 +39,7 @@ class OnnxInt8:
         return build()
 
     def quantize(self, network: bytes, images: Sequence[Tensor], method: str) -> bytes:
-        return quantize_with_nncf(network, images) if method == "nncf" else quantize_onnx(network, images)
+        return quantize_onnx_with_nncf(network, images) if method == "nncf" else quantize_onnx(network, images)
 
     def compile(self, network: bytes, precision: str) -> Forward:
         session = onnx_session(network)
@@ -74,16 +74,13 @@ def quantize_onnx(network: bytes, images: Sequence[Float[Tensor, "1 channel row 
         return quantised.read_bytes()
 
 
-def quantize_with_nncf(network: bytes, images: Sequence[Float[Tensor, "1 channel row column"]]) -> bytes:
+def quantize_onnx_with_nncf(network: bytes, images: Sequence[Float[Tensor, "1 channel row column"]]) -> bytes:
     """As `quantize_onnx`, with NNCF, which also corrects biases. Raises UserError if nncf or onnx are not installed."""
-    with needs_extra("int8", "deploy"), progress_bars_on_terminal(quiet=True):
-        import nncf
+    with needs_extra("int8", "deploy"):
         import onnx
-    logging.getLogger("nncf").setLevel(logging.ERROR)  # nncf.set_log_level changes its handlers, too
-    dataset = nncf.Dataset([{"images": image.numpy()} for image in images])
-    with progress_bars_on_terminal(quiet=True), catch_warnings(action="ignore"):
-        quantised = nncf.quantize(onnx.load_from_string(network), dataset, subset_size=len(images))
-    return quantised.SerializeToString()
+    samples = [{"images": image.numpy()} for image in images]
+    with catch_warnings(action="ignore"):
+        return quantize_with_nncf(onnx.load_from_string(network), samples).SerializeToString()
 
 
 class _Images:

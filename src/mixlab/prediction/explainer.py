@@ -125,7 +125,7 @@ class Explainer:
         if len(self.classes) == 1:
             raise UserError(f"{source} has one class, which is always its answer: give a model with two or more.")
         self._preprocess, self._stage = classifier.preprocess, stage
-        self.is_exported = classifier.exported is not None
+        self.is_exported = classifier.is_exported
         if "grad-cam" in self.methods and self.is_exported:
             raise UserError(
                 f"{source} is an exported model, which has no gradients: use --method occlusion, or give the run or "

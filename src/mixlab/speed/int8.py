@@ -8,7 +8,7 @@ slower.
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from jaxtyping import Float
 from torch import Tensor
@@ -34,13 +34,20 @@ def quantize(
 
     Raises UserError if nncf is not installed.
     """
+    samples = [image.numpy() for image in images]
+    return quantize_with_nncf(network, samples, fast_bias_correction=bias_correction == "fast")
+
+
+def quantize_with_nncf(network: Any, samples: Sequence[Any], **options: Any) -> Any:
+    """A copy of a network of any of NNCF's frameworks in int8.
+
+    samples  inputs of the network
+    options  of `nncf.quantize`
+
+    Raises UserError if nncf is not installed.
+    """
     with needs_extra("int8", "deploy"), progress_bars_on_terminal(quiet=True):
         import nncf
     logging.getLogger("nncf").setLevel(logging.ERROR)  # nncf.set_log_level changes its handlers, too
     with progress_bars_on_terminal(quiet=True):
-        return nncf.quantize(
-            network,
-            nncf.Dataset([image.numpy() for image in images]),
-            subset_size=len(images),
-            fast_bias_correction=bias_correction == "fast",
-        )
+        return nncf.quantize(network, nncf.Dataset(samples), subset_size=len(samples), **options)

@@ -7,7 +7,7 @@ from mixlab.data.class_order import class_name
 from mixlab.data.dataset import Dataset
 from mixlab.data.multilabel import MultilabelSample, multilabel_as_provided
 from mixlab.data.readers.multilabel_csv import LABEL_TITLES
-from mixlab.data.readers.table import choose_column, row_images
+from mixlab.data.readers.table import choose_column, filled_tables, row_images
 from mixlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,10 +22,7 @@ def multilabel_from_tables(name: str, tables: "Mapping[str, datasets.Dataset]", 
     samples: dict[str, list[MultilabelSample]] = {}
     notes = list(notes)
     classes: tuple[str, ...] = ()
-    for split, table in tables.items():
-        if len(table) == 0:
-            notes.append(f"Skipped the split {split}: it has no rows.")
-            continue
+    for split, table in filled_tables(tables, notes):
         labels, classes = _labels(name, split, table)
         samples[split] = [
             MultilabelSample(of_row, f"{split}/{row_name}", image)

@@ -4,7 +4,7 @@ A table has a column of images (encoded bytes, with or without a path) and a col
 that `class_name` reads).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -93,10 +93,7 @@ def dataset_from_tables(name: str, tables: "Mapping[str, datasets.Dataset]", not
     samples: dict[str, list[Sample]] = {}
     notes = list(notes)
     classes: tuple[str, ...] = ()
-    for split, table in tables.items():
-        if len(table) == 0:
-            notes.append(f"Skipped the split {split}: it has no rows.")
-            continue
+    for split, table in filled_tables(tables, notes):
         images, (labels, classes) = row_images(name, split, table), _labels(name, split, table)
         if labels is None:
             notes.append(hidden_labels_note(split, len(table)))
@@ -105,6 +102,17 @@ def dataset_from_tables(name: str, tables: "Mapping[str, datasets.Dataset]", not
             Sample(label, f"{split}/{row_name}", image) for label, (row_name, image) in zip(labels, images, strict=True)
         ]
     return with_labelled_rows(name, samples, notes, classes)
+
+
+def filled_tables(
+    tables: "Mapping[str, datasets.Dataset]", notes: list[str]
+) -> "Iterator[tuple[str, datasets.Dataset]]":
+    """The splits with rows; the others get a note."""
+    for split, table in tables.items():
+        if len(table) == 0:
+            notes.append(f"Skipped the split {split}: it has no rows.")
+        else:
+            yield split, table
 
 
 def with_labelled_rows(

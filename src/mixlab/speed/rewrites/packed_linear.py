@@ -5,6 +5,7 @@ is a linear layer on the channels; it is only faster for images with channels la
 """
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
 from typing import TypeGuard
 
@@ -26,6 +27,7 @@ class _PackedLinear(nn.Module):
     def __init__(self, weight: Tensor, bias: Tensor | None, activation: nn.Module):
         super().__init__()
         self.weight, self.bias, self.activation = weight, bias, activation
+        self._kernel, self._algorithm = _kernel(activation)
         self._packed: Tensor | None = None
 
     def forward(self, x: Float[Tensor, "*axes feature_in"]) -> Float[Tensor, "*axes feature_out"]:
@@ -33,8 +35,7 @@ class _PackedLinear(nn.Module):
             return self.activation(F.linear(x, self.weight, self.bias))
         if self._packed is None:
             self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight, x.numel() // x.shape[-1])
-        name, algorithm = _kernel(self.activation)
-        return torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, name, [], algorithm)
+        return torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, self._kernel, [], self._algorithm)
 
 
 class _PackedPointwise(nn.Module):
@@ -105,5 +106,6 @@ def _has_kernel(x: Tensor) -> bool:
     return x.device.type == "cpu" and is_supported and not torch.compiler.is_compiling()
 
 
+@cache
 def _has_bfloat16() -> bool:
     return torch.ops.mkldnn._is_mkldnn_bf16_supported()
