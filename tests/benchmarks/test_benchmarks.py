@@ -308,14 +308,16 @@ def test_serving_measures_throughput_latency_and_memory(tmp_path):
 
 @pytest.mark.long
 def test_exporting_measures_the_size_the_parity_and_the_speed(monkeypatch, tmp_path, capsys):
-    pytest.importorskip("onnxscript", reason='needs onnx and onnxscript: pip install "mixlab[deploy]"')
-    pytest.importorskip("onnxruntime", reason='needs onnxruntime: pip install "mixlab[deploy]"')
+    for module in ("onnxscript", "onnxruntime", "openvino"):
+        pytest.importorskip(module, reason=f'needs {module}: pip install "mixlab[deploy]"')
     out = tmp_path / "results.json"
     monkeypatch.setattr(sys, "argv", f"exporting.py mixer_nano --rounds 3 --out {out}".split())
 
     runpy.run_path(str(BENCHMARKS / "exporting.py"), run_name="__main__")
 
     results = json.loads(out.read_text())
-    assert [len(samples) for samples in results["seconds_per_image"].values()] == [3] * 4
-    assert results["bytes"] > 4 * 100_000 and results["parity"]["difference"] <= 1e-4
+    assert [len(samples) for samples in results["seconds_per_image"].values()] == [3] * 8
+    assert set(results["formats"]) == {"onnx", "openvino", "torch"}
+    for stored in results["formats"].values():
+        assert stored["bytes"] > 4 * 100_000 and stored["parity"]["difference"] <= 1e-4
     assert "Export of mixer_nano" in capsys.readouterr().out

@@ -145,7 +145,7 @@ def test_a_model_without_head_is_refused(tmp_path):
     source = write_model(tmp_path / "model")
     pretrained = load_pretrained(source, classes=0)
     write_model_folder(tmp_path / "model", pretrained.weights, (), pretrained.preprocess)
-    with pytest.raises(UserError, match="has no head, so it can't answer: give a model with classes"):
+    with pytest.raises(UserError, match="has no head, so it can't predict labels: give a model with classes"):
         export_model(source, tmp_path / "out", log=lambda _line: None)
 
 

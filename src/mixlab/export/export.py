@@ -72,10 +72,7 @@ def export_model(
     less accurate, or if the exported model gives other answers. Nothing is written then.
     """
     require_precision(to, precision)
-    pretrained = load_pretrained(source, image_size=image_size)
-    require_classification(pretrained.task, source, "be exported")
-    if not pretrained.classes:
-        raise UserError(f"{source} has no head, so it can't answer: give a model with classes.")
+    pretrained = load_to_export(source, image_size)
     files = files_to_compare(check)
     preprocess = pretrained.preprocess
     learned = training_images_of(source)
@@ -117,6 +114,21 @@ def export_model(
             replace(learned, hashes=None).write(Run(folder).training_images)  # a hash has a thumbnail of its image
     if EXPORTED_FORMATS[to].runs_code:
         trust_code(out / EXPORTED_FORMATS[to].files[0])
+
+
+def load_to_export(source: str | Path, image_size: ImageSize | None) -> Pretrained:
+    """Load weights with one class per image.
+
+    source      as for `mixlab.load`
+    image_size  of the model, in pixels; None: that of the weights
+
+    Raises UserError if they have no head, or are of another task.
+    """
+    pretrained = load_pretrained(source, image_size=image_size)
+    require_classification(pretrained.task, source, "be exported")
+    if not pretrained.classes:
+        raise UserError(f"{source} has no head, so it can't predict labels: give a model with classes.")
+    return pretrained
 
 
 def _metadata(source: str | Path, pretrained: Pretrained) -> dict[str, Any]:

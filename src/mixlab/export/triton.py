@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from mixlab.data.dataset import Split
-from mixlab.export.export import files_to_compare, model_name
+from mixlab.export.export import files_to_compare, load_to_export, model_name
 from mixlab.export.model_formats import require_precision
 from mixlab.export.onnx_model import onnx_model
 from mixlab.export.parity import TOLERANCES, compare_answers
@@ -24,10 +24,9 @@ from mixlab.export.writer import Precision, Request
 from mixlab.files import atomic_folder, write_text
 from mixlab.models.contract import ImageSize
 from mixlab.prediction.predictor import class_labels
-from mixlab.weights.classifier import require_classification
 from mixlab.weights.exported import MODEL
 from mixlab.weights.exported_sessions import onnx_session
-from mixlab.weights.load import build_with_weights, load_pretrained
+from mixlab.weights.load import build_with_weights
 
 CONFIG, LABELS, VERSION = "config.pbtxt", "labels.txt", "1"
 """The files of a model in the repository, and the folder of its first version."""
@@ -61,8 +60,7 @@ def export_triton(
     """
     require_precision("onnx", precision)
     files = files_to_compare(check)
-    pretrained = load_pretrained(source, image_size=image_size)
-    require_classification(pretrained.task, source, "be exported")
+    pretrained = load_to_export(source, image_size)
     classes, preprocess = class_labels(pretrained, source), pretrained.preprocess
     metadata = {"classes": list(classes), "preprocess": preprocess.to_dict()}
     whole, written = onnx_model(

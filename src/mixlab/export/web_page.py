@@ -26,7 +26,7 @@ from mixlab.data.dataset import Split
 from mixlab.data.preprocess import Preprocess
 from mixlab.export.class_maps import has_class_maps, logits_and_class_maps
 from mixlab.export.classification_page import SOURCES, classification_page
-from mixlab.export.export import files_to_compare, model_name
+from mixlab.export.export import files_to_compare, load_to_export, model_name
 from mixlab.export.parity import TOLERANCES, compare_answers
 from mixlab.export.preprocess_graph import preprocess_graph
 from mixlab.export.standalone_predict import decode
@@ -38,9 +38,8 @@ from mixlab.prediction.occlusion import default_window, place_windows
 from mixlab.prediction.patches import patch_size
 from mixlab.prediction.predictor import class_labels
 from mixlab.speed.onnx import onnx_bytes
-from mixlab.weights.classifier import require_classification
 from mixlab.weights.exported_sessions import onnx_session
-from mixlab.weights.load import build_with_weights, load_pretrained
+from mixlab.weights.load import build_with_weights
 from mixlab.zoo.architecture import Model
 
 PREPROCESS, NETWORK = "preprocess.onnx", "network.onnx"
@@ -126,8 +125,7 @@ def export_page(
     or the graphs give other answers. Nothing is written then.
     """
     files = files_to_compare(check)
-    pretrained = load_pretrained(source, image_size=image_size)
-    require_classification(pretrained.task, source, "be exported")
+    pretrained = load_to_export(source, image_size)
     classes, preprocess = class_labels(pretrained, source), pretrained.preprocess
     model = build_with_weights(pretrained.weights)
     with atomic_folder(out) as folder:
