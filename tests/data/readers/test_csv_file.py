@@ -122,7 +122,8 @@ def error_message(name):
             "path,labels",
             ROWS,
             "pets.csv has no column of the class in line 1, only path, labels: the first row must name it label, "
-            'class or target. Rename "labels" to "label" if it is that column.',
+            'class or target. Rename "labels" to "label" if it is that column. If it has several labels per image, '
+            "train with --task multilabel.",
         ),
         ("path,breed", ROWS, 'Rename "breed" to "label" if it is that column.'),
         (

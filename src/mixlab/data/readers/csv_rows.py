@@ -12,6 +12,9 @@ from mixlab.report.text import pluralize
 IMAGE_TITLES = ("path", "file", "filename", "file_name", "image", "image_path")
 """The titles of the column of the image, in lower case."""
 
+_PLURALS = ("labels", "tags", "classes", "targets")
+"""Titles of a column with several labels of each image."""
+
 _SEPARATORS = ",;\t"
 
 
@@ -95,7 +98,10 @@ def find_columns(
 def _likely_column(titles: list[str], names: tuple[str, ...]) -> str:
     """A suggestion to rename the only title that contains one of `names`, or the only one at all."""
     similar = [title for title in titles if any(name in title.lower() for name in names)] or titles
-    return f' Rename "{similar[0]}" to "{names[0]}" if it is that column.' if len(similar) == 1 else ""
+    if len(similar) != 1:
+        return ""
+    several = " If it has several labels per image, train with --task multilabel." if similar[0] in _PLURALS else ""
+    return f' Rename "{similar[0]}" to "{names[0]}" if it is that column.{several}'
 
 
 def check_width(path: Path, line: int, cells: list[str], titles: list[str]) -> None:
