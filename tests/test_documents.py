@@ -78,6 +78,7 @@ COVERED_ELSEWHERE = {
     'curl --header "Authorization: Bearer $(cat token)" --data-binary @photos/0.png http://127.0.0.1:8000/predict': (
         "tests/serve/test_guide.py"
     ),
+    "mixlab study dense --data masks:camvid": "tests/studies/test_dense.py runs it on few images",
     "mixlab predict mixer_b16.goog_in1k photos": "needs published weights; tests/weights/test_source.py serves a file",
 }
 

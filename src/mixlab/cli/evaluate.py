@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mixlab.cli.options import DATA, Device, Speed, TrustCode
+from mixlab.cli.options import DATA, Device, Speed, TrustCode, Windows, require_alone
 from mixlab.cli.output import logger, require_empty_folder, require_new_file, show
 from mixlab.errors import UserError
 from mixlab.report.table import Format
@@ -61,6 +61,7 @@ def evaluate(
     save_logits: Annotated[
         Path | None, typer.Option(help="New parquet file for the logits, from which all numbers can be recomputed.")
     ] = None,
+    windows: Windows = None,
     format: Annotated[Format, typer.Option(help="csv and json contain all numbers in full precision.")] = "table",
     out: Annotated[Path | None, typer.Option(help="New folder for report.html and results.json.")] = None,
     device: Device = None,
@@ -90,14 +91,21 @@ def evaluate(
         require_new_file(save, "--save", ".correct")
         if len(data or []) > 1 or ("," in model and not Path(model).exists()):
             raise UserError("--save writes the answers of one run on one data set: give a single MODEL and --data.")
-    if task_of(model) == "multilabel":
+    if task_of(model) == "segmentation":
         others: dict[str, object] = {"--against": against, "--probe": probe, "--real": real, "--save": save}
+        others |= {"--tta": tta, "--crop": crop, "--corruptions": corruptions, "--save-logits": save_logits}
+        require_alone("a segmentation", others)
+        _evaluate_segmentation(model, data or [], windows, device, format, out, quiet=quiet)
+        return
+    require_alone("a model without masks", {"--windows": windows is not None})
+    if task_of(model) == "multilabel":
+        others = {"--against": against, "--probe": probe, "--real": real, "--save": save}
         others |= {"--tta": tta, "--corruptions": corruptions, "--save-logits": save_logits}
-        _require_alone("a multilabel model", others)
+        require_alone("a multilabel model", others)
         _evaluate_multilabel(model, data or [], Views(crop), device, parse_speed(speed), format, out, quiet=quiet)
         return
     if probe is not None:
-        _require_alone("--probe", {"--against": against, "--corruptions": corruptions, "--save-logits": save_logits})
+        require_alone("--probe", {"--against": against, "--corruptions": corruptions, "--save-logits": save_logits})
         _evaluate_probe(model, data or [], probe, device, format, out, quiet=quiet)
         return
     views = Views(crop, tta, tta_below)
@@ -206,8 +214,34 @@ def _evaluate_multilabel(
         log(f"Report: {out / 'report.html'}")
 
 
-def _require_alone(option: str, others: dict[str, object]) -> None:
-    """Raises UserError if an option is given that has no effect with `option`."""
-    for name, value in others.items():
-        if value:
-            raise UserError(f"{name} has no effect with {option}: leave one of them out.")
+def _evaluate_segmentation(
+    model: str,
+    data: list[str],
+    windows: float | None,
+    device: str | None,
+    format: Format,
+    out: Path | None,
+    *,
+    quiet: bool,
+) -> None:
+    from mixlab.evaluation.segmentation_evaluation import evaluate_segmentation
+    from mixlab.files import atomic_folder, write_json, write_text
+
+    if len(data) > 1:
+        raise UserError("A segmentation is evaluated on one data set at a time: give --data once.")
+    log = logger(quiet=quiet)
+    result = evaluate_segmentation(model, data[0] if data else None, overlap=windows, device=device, quiet=quiet)
+    for note in result.notes:
+        log(note)
+    match format:
+        case "json":
+            print(json.dumps(result.results(), indent=2, ensure_ascii=False, allow_nan=False))
+        case "csv":
+            show([result.class_table()], format)
+        case _:
+            show(result.tables(), format)
+    if out is not None:
+        with atomic_folder(out) as temporary:
+            write_json(temporary / "results.json", result.results())
+            write_text(temporary / "report.html", result.page().html())
+        log(f"Report: {out / 'report.html'}")

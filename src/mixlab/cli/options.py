@@ -66,7 +66,22 @@ Int8Data = Annotated[
     typer.Option(help="Data set with training and validation images for int8. Default: that of the run."),
 ]
 
+Windows = Annotated[
+    float | None,
+    typer.Option(
+        help="Masks: windows at the image's own size, which overlap by this share of a side. Default: the whole image.",
+        show_default=False,
+    ),
+]
+
 TrustCode = Annotated[
     bool,
     typer.Option("--trust-code", callback=_trust_all, help="Run the Python code of a model in the given folder."),
 ]
+
+
+def require_alone(option: str, others: dict[str, object]) -> None:
+    """Raises UserError if an option is given that has no effect with `option`."""
+    for name, value in others.items():
+        if value:
+            raise UserError(f"{name} has no effect with {option}: leave one of them out.")

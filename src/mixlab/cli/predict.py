@@ -8,8 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mixlab.cli.image_files import image_files
-from mixlab.cli.options import Device, Int8Data, Precision, PredictionModel, Speed, TrustCode, require_int8_for_data
-from mixlab.cli.output import logger, require_new_file
+from mixlab.cli.options import (
+    Device,
+    Int8Data,
+    Precision,
+    PredictionModel,
+    Speed,
+    TrustCode,
+    Windows,
+    require_alone,
+    require_int8_for_data,
+)
+from mixlab.cli.output import logger, require_empty_folder, require_new_file, show
 from mixlab.errors import UserError
 from mixlab.report.table import Cell, Column, Format, Table, print_table, render
 from mixlab.report.text import pluralize
@@ -31,10 +41,11 @@ def predict(
     speed: Speed = "auto",
     precision: Precision = "auto",
     data: Int8Data = None,
+    windows: Windows = None,
     trust_code: TrustCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Hide progress.")] = False,
 ) -> None:
-    """Predict labels for images, with probabilities from 0 to 1."""
+    """Predict labels for images, with probabilities from 0 to 1, or masks in the folder of --out."""
     from mixlab.files import write_text
     from mixlab.prediction.predictor import Prediction, Predictor
     from mixlab.report.progress import progress
@@ -44,6 +55,12 @@ def predict(
         raise UserError(
             f"--top {top} has no effect for a multilabel model, which has a threshold per label: remove it."
         )
+    if task_of(model) == "segmentation":
+        others = {"--top": top != 1, "--precision": precision != "auto", "--data": data is not None}
+        require_alone("a segmentation", others)
+        _predict_masks(model, images, format, out, device, windows, quiet=quiet)
+        return
+    require_alone("a model without masks", {"--windows": windows is not None})
     if top < 1:
         raise UserError(f"--top {top} is out of range: it must be at least 1.")
     if out is not None:
@@ -77,6 +94,40 @@ def predict(
             print(render(table, format), end="")
     if len(predictions) < len(files):
         raise typer.Exit(1 if predictions else 2)
+
+
+def _predict_masks(
+    model: str,
+    images: list[Path],
+    format: Format,
+    out: Path | None,
+    device: str | None,
+    windows: float | None,
+    *,
+    quiet: bool,
+) -> None:
+    from mixlab.files import atomic_folder
+    from mixlab.prediction.segmentation import MaskPredictor, write_shares
+    from mixlab.report.progress import progress
+
+    if out is None:
+        raise UserError("A segmentation predicts masks, which are files: give a new folder for them with --out.")
+    require_empty_folder(out)
+    log = logger(quiet=quiet)
+    files = [file for path in images for file in image_files(path, log)]
+    predictor = MaskPredictor(model, device=device, overlap=windows)
+    masks = []
+    with atomic_folder(out) as temporary, progress("predict", total=len(files), quiet=quiet) as advance:
+        for mask in predictor.write(files, temporary, lambda error: print(f"mixlab: {error}", file=sys.stderr)):
+            masks += [mask] if mask else []
+            advance(1)
+        table = predictor.table(masks)
+        write_shares(temporary, table)
+    if masks:
+        show([table], format)
+    log(f"{pluralize(len(masks), 'mask')}: {out}")
+    if len(masks) < len(files):
+        raise typer.Exit(1 if masks else 2)
 
 
 def _file_content(table: Table, suffix: str) -> str:

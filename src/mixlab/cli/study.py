@@ -2,7 +2,8 @@
 
 A study is a module of `mixlab.studies` with a docstring that begins with its question, a string `COST`, and a dataclass
 `Settings`. A study with trainings has the functions `arms` and `conclude` (`mixlab.studies.arms`), any other one a
-function `run`. It is imported only when its command is used. If it takes a dataset, the command has the option --data.
+function `run`; a string `TASK` names another task than classification. It is imported only when its command is used. If
+it takes a dataset, the command has the option --data.
 """
 
 import ast
@@ -159,7 +160,7 @@ def _run(module: Any, data: str | None, settings: Any, chosen: Mapping[str, Any]
     quiet = chosen["quiet"]
     if data is None:
         return _Ran(module.run(settings, quiet=quiet, log=logger(quiet=quiet)))
-    unseen = _open(data, quiet=quiet)
+    unseen = _open(data, "classification", quiet=quiet)
     result = module.run(unseen.dataset, settings, quiet=quiet, log=logger(quiet=quiet))
     return _Ran(result, {"left_out": unseen.left_out, "near_copies": unseen.near_copies}, unseen.notes)
 
@@ -171,7 +172,7 @@ def _run_trainings(module: Any, data: str | None, settings: Any, chosen: Mapping
     assert data is not None
     quiet = chosen["quiet"]
     log = logger(quiet=quiet)
-    unseen = _open(data, quiet=quiet)
+    unseen = _open(data, getattr(module, "TASK", "classification"), quiet=quiet)
     planned = plan_arms(module.arms(unseen.dataset, settings), unseen.dataset, log, speed=chosen["speed"])
     if chosen["dry_run"]:
         show([planned.costs()], chosen["format"])
@@ -181,11 +182,12 @@ def _run_trainings(module: Any, data: str | None, settings: Any, chosen: Mapping
     return _Ran(result, {"left_out": unseen.left_out, "near_copies": unseen.near_copies}, unseen.notes, trained)
 
 
-def _open(data: str, *, quiet: bool) -> "UnseenImages":
+def _open(data: str, task: str, *, quiet: bool) -> "UnseenImages":
     from mixlab.data.sources import open_dataset
     from mixlab.evaluation.unseen_images import unseen_in_training
+    from mixlab.tasks.tasks import TASKS
 
-    return unseen_in_training(open_dataset(data, quiet=quiet), quiet=quiet)
+    return unseen_in_training(open_dataset(data, TASKS[task].kinds, quiet=quiet), quiet=quiet)
 
 
 def _folder(out: Path | None, name: str, subject: str) -> Path:

@@ -8,7 +8,7 @@ import typer
 
 from mixlab.cli.dry_run import check_dry_run_options, print_dry_run
 from mixlab.cli.options import DATA, Device, TrustCode
-from mixlab.cli.output import Log, logger
+from mixlab.cli.output import Log, logger, parse_image_size
 from mixlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ def train(
     ] = None,
     task: Annotated[
         str | None,
-        typer.Option(help="classification: one class per image, the default. multilabel: any number of labels."),
+        typer.Option(
+            help="classification: one class per image, the default. multilabel: any number of labels. segmentation: "
+            "masks."
+        ),
     ] = None,
     data: Annotated[str | None, typer.Option(help=f"{DATA}.")] = None,
     model: Annotated[
@@ -35,6 +38,9 @@ def train(
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images, as --set epochs=.")] = None,
     batch: Annotated[str | None, typer.Option(help="Images per step, or auto, as --set batch=.")] = None,
+    image_size: Annotated[
+        str | None, typer.Option(help="Pixels of the model's input: a side, or height x width such as 96x128.")
+    ] = None,
     lr: Annotated[
         float | None, typer.Option(help="Peak learning rate, as --set optimizer.learning_rate=.", show_default=False)
     ] = None,
@@ -69,7 +75,7 @@ def train(
     from mixlab.training.job_list import read_plan
     from mixlab.training.launch import launch
     from mixlab.training.recipes.choose import choose_recipe, from_scratch_recipe, requested_recipe, without_weights
-    from mixlab.training.recipes.for_task import for_task, require_task
+    from mixlab.training.recipes.for_task import RECIPES, for_task, require_task
     from mixlab.training.recipes.parse import parse_recipe, with_keys
     from mixlab.training.recipes.schema import Recipe
     from mixlab.zoo.architecture import trust_named_code
@@ -90,10 +96,13 @@ def train(
         "--model": ("model", model),
         "--epochs": ("epochs", epochs),
         "--batch": ("batch", batch),
+        "--image-size": ("image_size", parse_image_size(image_size)),
         "--lr": ("optimizer.learning_rate", lr),
         "--seed": ("seed", seed),
     }
     overrides = _overrides(options, set or [])
+    if recipe is None and resumed is None:
+        recipe = RECIPES.get(overrides.get("task", ""))
     local_device = pick_device(device)
     processes = init_distributed(local_device)
     if processes.num_processes > 1 and local_device.index is not None:

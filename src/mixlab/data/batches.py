@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64, Int64, UInt8
+from jaxtyping import Float, Float64, Int64, UInt8
 from torch import Tensor
 
 from mixlab.data.augmentation.augment import (
@@ -22,17 +22,16 @@ from mixlab.data.augmentation.augment import (
     augment_normalised,
     rearrange_pixels,
 )
+from mixlab.data.augmentation.masks import augment_masks
 from mixlab.data.dataset import Split
 from mixlab.data.image_file import UnreadableImage
+from mixlab.data.mask_batches import LabelTensor, label_reader
 from mixlab.data.preprocess import Preprocess
 from mixlab.data.rng import epoch_order, image_uniforms
 from mixlab.data.transforms import Transform
 from mixlab.data.workers import ImageReader, ImageWorkers
 from mixlab.errors import UserError
 from mixlab.report.progress import progress
-
-LabelTensor = Int64[Tensor, " image"] | Bool[Tensor, "image _"]
-"""The labels of a batch, as `mixlab.data.labels.Labels`."""
 
 PRELOAD_BYTES = 2**30
 """A split with resized images of at most this size in total is read once and cached in memory."""
@@ -60,7 +59,10 @@ class Batch:
         """Copy the batch to `device`, normalise and augment it. Return the images and labels."""
         images = rearrange_pixels(self.images.to(device), self.uniforms, self.augmentation)
         images = augment_normalised(self.preprocess.normalised(images), self.uniforms, self.augmentation)
-        return images if self.transform is None else self.transform(images), self.labels.to(device)
+        labels = self.labels.to(device)
+        if labels.ndim == 3:
+            labels = augment_masks(labels, self.uniforms, self.augmentation)
+        return images if self.transform is None else self.transform(images), labels
 
 
 def steps_per_epoch(images: int, batch: int) -> int:
@@ -109,6 +111,7 @@ class TrainingBatches:
         self.unreadable = self._preloaded.unreadable
         reader = ImageReader(split, preprocess, augmentation, seed, self._preloaded.images)
         self._workers = ImageWorkers(reader, workers)
+        self._labels = label_reader(split, preprocess, augmentation)
 
     def __len__(self) -> int:
         """Steps per epoch."""
@@ -129,11 +132,12 @@ class TrainingBatches:
         batches = [piece if len(piece) else whole[:1] for whole, piece in zip(whole_batches, slices, strict=True)]
         weights = [len(piece) / len(whole) for whole, piece in zip(whole_batches, slices, strict=True)]
         for weight, (indices, images) in zip(weights, self._workers.images(epoch, batches), strict=True):
+            uniforms = image_uniforms(self._seed, epoch, indices, UNIFORMS)
             yield Batch(
                 images=images,
-                labels=torch.from_numpy(self._split.labels[indices]),
+                labels=self._labels(indices, uniforms),
                 indices=indices,
-                uniforms=image_uniforms(self._seed, epoch, indices, UNIFORMS),
+                uniforms=uniforms,
                 preprocess=self._preprocess,
                 augmentation=self._augmentation,
                 weight=weight,
@@ -162,6 +166,7 @@ class EvalBatches:
         self._preloaded = _preload(split, preprocess, workers, max_unreadable, cache=cache, quiet=quiet)
         self.readable, self.unreadable = self._preloaded.readable, self._preloaded.unreadable
         self._reader = ImageReader(split, preprocess, Augmentation(), 0, self._preloaded.images)
+        self._labels = label_reader(split, preprocess, Augmentation())
 
     def __len__(self) -> int:
         """The number of batches."""
@@ -170,11 +175,12 @@ class EvalBatches:
     def __iter__(self) -> Iterator[Batch]:
         workers = ImageWorkers(self._reader, self._workers)  # those of a training wait at the same time
         for indices, images in workers.images(0, _chunks(self.readable, self._batch)):
+            uniforms = np.empty((len(indices), 0))
             yield Batch(
                 images=images,
-                labels=torch.from_numpy(self._split.labels[indices]),
+                labels=self._labels(indices, uniforms),
                 indices=indices,
-                uniforms=np.empty((len(indices), 0)),
+                uniforms=uniforms,
                 preprocess=self._preprocess,
                 augmentation=Augmentation(),
                 transform=self._preprocess.transform,

@@ -16,7 +16,7 @@ from jaxtyping import Int64, UInt8
 
 from mixlab.data.deep_image import ValueRange
 from mixlab.data.image_file import ReadableFile, read_image
-from mixlab.data.labels import Labels, present_classes, with_other_classes
+from mixlab.data.labels import Labels, contents, joined, listing, present_classes, with_other_classes
 from mixlab.errors import UserError, did_you_mean
 from mixlab.report.text import pluralize
 
@@ -64,7 +64,8 @@ class Split:
     """The images of one split, with their labels and names.
 
     `names`: stable names of the images, relative to the dataset.
-    `labels`: indices into the dataset's classes, or with several labels per image, one row of booleans per image.
+    `labels`: indices into the dataset's classes, or with several labels per image, one row of booleans per image, or
+        the masks of the images.
     `groups`: one group per image, empty if unknown. Images of the same group are never separated by a split.
     """
 
@@ -110,7 +111,7 @@ class Split:
         """The images of this split, followed by those of `other`."""
         return Split(
             names=[*self.names, *other.names],
-            labels=np.concatenate([self.labels, other.labels]),
+            labels=joined(self.labels, other.labels),
             images=[*self.images, *other.images],
             groups=(*self.groups, *other.groups),
         )
@@ -142,8 +143,8 @@ class Dataset:
     def fingerprint(self) -> str:
         """A hash of the classes, splits, names, labels and the bytes of all images: 32 hexadecimal digits."""
         digest = hashlib.blake2b(digest_size=16)
-        listing = [[name, split.names, split.labels.tolist()] for name, split in self.splits.items()]
-        digest.update(json.dumps([self.classes, listing]).encode())
+        labelled = [[name, split.names, contents(split.labels)] for name, split in self.splits.items()]
+        digest.update(json.dumps([self.classes, labelled]).encode())
         for split in self.splits.values():
             for image in split.images:
                 digest.update(content_digest(image))
@@ -158,7 +159,7 @@ class Dataset:
         digest = hashlib.blake2b(json.dumps(self.classes).encode(), digest_size=16)
         for name, split in self.splits.items():
             sizes = [stored_bytes(image) for image in split.images]
-            digest.update(json.dumps([name, split.names, split.labels.tolist(), sizes]).encode())
+            digest.update(json.dumps([name, split.names, listing(split.labels), sizes]).encode())
         return digest.hexdigest()
 
     @property

@@ -225,6 +225,17 @@ def image_kinds(content: bytes) -> tuple[str, ...]:
         return tuple(kind for kind, present in kinds.items() if present)
 
 
+def image_sides(file: ReadableFile) -> tuple[int, int]:
+    """(rows, columns) of an image file, whose pixels are not decoded. Raises UnreadableImage."""
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise UnreadableImage(str(file), reason_for_no_content(error)) from error
+    with _explain_errors(content, str(file)), _open(content) as image:
+        sides = image.height, image.width
+        return sides[::-1] if _orientation(image) in _SIDEWAYS else sides
+
+
 @dataclass(frozen=True, slots=True)
 class DeepValues:
     """The values of a grey image with more than 8 bits.

@@ -5,7 +5,7 @@ Axes:  image  an image of a split
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Int64
@@ -14,7 +14,7 @@ from mixlab.data.class_order import class_order
 from mixlab.data.dataset import SPLITS, Dataset, ImageSource, Split
 from mixlab.data.holdout import GroupedSplit
 from mixlab.data.labels import present_classes
-from mixlab.data.splits import divide
+from mixlab.data.splits import divide_by_strata
 from mixlab.errors import UserError, did_you_mean
 from mixlab.report.text import pluralize
 
@@ -78,17 +78,8 @@ def with_all_multilabel_splits(dataset: Dataset, *, quiet: bool = False) -> Data
     _check_labels(dataset)
     if len(dataset.splits) == 3:
         return dataset
-    labels = {name: split.labels for name, split in dataset.splits.items()}
-    index_of = {name: index for index, name in enumerate(dataset.splits["train"].names)}
-    strata = replace(dataset.splits["train"], labels=strata_of(dataset.splits["train"].labels))
-    divided = divide(replace(dataset, splits={**dataset.splits, "train": strata}), _check_enough_images, quiet=quiet)
-    splits = {}
-    for name, split in divided.splits.items():
-        from_train = split.labels.ndim == 1
-        splits[name] = (
-            replace(split, labels=labels["train"][[index_of[each] for each in split.names]]) if from_train else split
-        )
-    result = replace(divided, splits=splits)
+    strata = strata_of(dataset.splits["train"].labels)
+    result = divide_by_strata(dataset, strata, _check_enough_images, quiet=quiet)
     _check_labels(result)
     return result
 

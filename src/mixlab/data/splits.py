@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import reduce
 
 import numpy as np
+from jaxtyping import Int64
 
 from mixlab.data.class_order import class_order
 from mixlab.data.dataset import SPLITS, Dataset, Sample, Split
@@ -96,6 +97,28 @@ def divide(dataset: Dataset, check: Callable[[Dataset, GroupedSplit], None], *, 
     splits = {"train": rest.split, "validation": validation, "test": test}
     notes = (*dataset.notes, note, *_duplicate_notes(train), *near.notes)
     return replace(dataset, splits=splits, notes=notes, split_by_mixlab=True)
+
+
+def divide_by_strata(
+    dataset: Dataset,
+    strata: Int64[np.ndarray, " image"],
+    check: Callable[[Dataset, GroupedSplit], None],
+    *,
+    quiet: bool,
+) -> Dataset:
+    """`divide` for labels that are no integers, stratified by those of the training images in `strata`."""
+    train = dataset.splits["train"]
+    index_of = {name: index for index, name in enumerate(train.names)}
+    divided = divide(
+        replace(dataset, splits={**dataset.splits, "train": replace(train, labels=strata)}), check, quiet=quiet
+    )
+    splits = {
+        name: replace(split, labels=train.labels[[index_of[each] for each in split.names]])
+        if split.labels.ndim == 1
+        else split
+        for name, split in divided.splits.items()
+    }
+    return replace(divided, splits=splits)
 
 
 def _shared_group_notes(dataset: Dataset) -> list[str]:

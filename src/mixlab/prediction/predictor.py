@@ -102,6 +102,11 @@ class Predictor:
         self._is_exported = classifier.is_exported
         self._digest, self._preprocess = classifier.digest, classifier.preprocess
         self.task, self._fitted = TASKS[classifier.task], classifier.fitted
+        if self.task.on_feature_maps:
+            raise UserError(
+                f"{source} is a {classifier.task} model, which predicts masks and no labels: use "
+                "`mixlab predict --out FOLDER`, or mixlab.prediction.segmentation.MaskPredictor."
+            )
         if precision == "int8":
             require_classification(classifier.task, source, "run in int8")
             from mixlab.prediction.int8 import int8_forward  # loads the readers of datasets

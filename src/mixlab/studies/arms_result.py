@@ -31,7 +31,7 @@ MIN_REPEATS = 3
 class Arm:
     """One way to train a model, repeated several times. Repetition i of every arm has the same seed and images.
 
-    scores   top-1 in per cent of each repetition
+    scores   top-1 in per cent of each repetition, or another metric of the study
     top1     their mean, with an interval
     columns  additional cells of the arm's row in the table
     details  additional fields in results.json
@@ -110,6 +110,7 @@ class ArmsResult:
     own_tables       tables before that of the arms
     own_figures      figures in place of the top-1 of each arm
     facts            additional facts of the run details
+    metric           the key and the title of the scores, in per cent
     protocol         sentences of the methods paragraph about the trainings
     references       keys of references.bib
     """
@@ -132,6 +133,7 @@ class ArmsResult:
     facts: Mapping[str, str] = field(default_factory=dict)
     protocol: str = ""
     references: tuple[str, ...] = ()
+    metric: tuple[str, str] = ("top1", "top-1")
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     plans: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -152,8 +154,9 @@ class ArmsResult:
         return findings_of(self.claims, [self._sample(claim) for claim in self.claims])
 
     def tables(self) -> list[Table]:
-        rows: list[dict[str, Cell]] = [{"name": arm.name, **arm.columns, "top1": arm.top1} for arm in self.arms]
-        columns = [Column("name", "arm"), *self.columns, Column("top1", "top-1", "%", digits=1)]
+        key, title = self.metric
+        rows: list[dict[str, Cell]] = [{"name": arm.name, **arm.columns, key: arm.top1} for arm in self.arms]
+        columns = [Column("name", "arm"), *self.columns, Column(key, title, "%", digits=1)]
         spread = f"± is the standard deviation over {self.repeats}."
         notes = [spread, *self._too_few(arm.top1 for arm in self.arms), *self.notes]
         arms = Table(f"Arms on {self.data}", columns, rows, notes)
@@ -169,7 +172,8 @@ class ArmsResult:
             return list(self.own_figures)
         caption = f"Points are means over {self.repeats}, lines 95 % intervals over {self.top1_interval}."
         top1 = {arm.name: arm.top1 for arm in self.arms}
-        return [forest_plot("Top-1 of each arm", top1, Axis("Top-1", "%", "higher", digits=1), caption=caption)]
+        title = "Top-1" if self.metric[0] == "top1" else self.metric[1]
+        return [forest_plot(f"{title} of each arm", top1, Axis(title, "%", "higher", digits=1), caption=caption)]
 
     @property
     def methods(self) -> str:
@@ -206,7 +210,7 @@ class ArmsResult:
             "recipes": {name: dict(recipe) for name, recipe in self.recipes.items()},
             "plans": {name: dict(plan) for name, plan in self.plans.items()},
             "arms": [
-                {"name": arm.name, "scores": list(arm.scores), "top1": asdict(arm.top1), **arm.details}
+                {"name": arm.name, "scores": list(arm.scores), self.metric[0]: asdict(arm.top1), **arm.details}
                 for arm in self.arms
             ],
             "quantities": [{"name": one.name, "unit": one.unit, "values": list(one.values)} for one in self.quantities],

@@ -13,13 +13,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mixlab.data.augmentation.augment import Augmentation
-from mixlab.data.batches import LabelTensor
+from mixlab.data.labels import Labels
+from mixlab.data.mask_batches import LabelTensor
 from mixlab.data.sources import Kind
 from mixlab.tasks.loss import Loss
 
 Images = Float[Tensor, "image channel row column"]
-Targets = Float[Tensor, "image ..."]
-"""What the loss compares the outputs with: one row per image, and floating-point, so that rows can be mixed."""
+Targets = Float[Tensor, "image ..."] | Int[Tensor, "image row column"]
+"""What the loss compares the outputs with: one row per image. Rows that are mixed are floating-point."""
 Outputs = Float[Tensor, "image ..."]
 Counts = dict[str, Int[Tensor, "..."]]
 """Integers by name, which add up over batches and processes."""
@@ -32,8 +33,10 @@ class Task:
     name           as in recipes
     kinds          the forms of dataset names, and the readers of images and labels
     losses         the names of the losses that [loss] may have; the first one is the default
-    new_head       initializes the new head of a model, which stands on `embed`; weights from a file are not changed
+    on_feature_maps  whether a decoder on `feature_maps` takes the place of the model's head on `embed`
+    new_head       initializes the new head of a model; weights from a file are not changed
     targets        (labels, number of classes, loss) -> targets, before mixing
+    blank_targets  outputs -> targets of their shape, from which only the memory of the loss is estimated
     mix            (images, targets, augmentation) -> both, mixed with those of other images of the batch
     class_weights  (loss, labels of the training images, classes) -> the factor of each class in the loss, or None
     loss           (outputs, targets, loss, class weights) -> the mean loss over the images
@@ -44,24 +47,27 @@ class Task:
                    first one are saved
     fitted         scores of the best weights -> what prediction needs in addition to them, as JSON values
     probabilities  outputs -> probability of each class or label
-    predicted      (probabilities of an image, fitted values) -> indices of what is predicted, the most probable first
+    predicted      (probabilities of an image, fitted values) -> indices of what is predicted, the most probable first,
+                   or the index of each pixel
     """
 
     name: str
     kinds: Mapping[str, Kind]
     losses: tuple[str, ...]
+    on_feature_maps: bool
     new_head: Callable[[nn.Module, Loss], None]
     targets: Callable[[LabelTensor, int, Loss], Targets]
+    blank_targets: Callable[[Outputs], Targets]
     mix: Callable[[Images, Targets, Augmentation], tuple[Images, Targets]]
-    class_weights: Callable[[Loss, np.ndarray, tuple[str, ...]], Float[Tensor, " class"] | None]
+    class_weights: Callable[[Loss, Labels, tuple[str, ...]], Float[Tensor, " class"] | None]
     loss: Callable[[Outputs, Targets, Loss, Float[Tensor, " class"] | None], Float[Tensor, ""]]
     counts: Callable[[Outputs, Targets], Counts]
     train_metrics: Callable[[Counts, int], dict[str, float]]
     score: Callable[[Outputs, LabelTensor], Any]
     metrics: Callable[[Sequence[Any]], dict[str, float]]
     fitted: Callable[[Sequence[Any]], dict[str, Any]]
-    probabilities: Callable[[Outputs], Float[Tensor, "image class"]]
-    predicted: Callable[[Float[np.ndarray, " class"], Mapping[str, Any]], Int[np.ndarray, " predicted"]]
+    probabilities: Callable[[Outputs], Float[Tensor, "image class ..."]]
+    predicted: Callable[[Float[np.ndarray, "class ..."], Mapping[str, Any]], Int[np.ndarray, "..."]]
 
 
 def add(sums: Counts, counts: Mapping[str, Tensor]) -> Counts:

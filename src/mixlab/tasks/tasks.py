@@ -2,5 +2,6 @@
 
 from mixlab.tasks.classification import CLASSIFICATION
 from mixlab.tasks.multilabel import MULTILABEL
+from mixlab.tasks.segmentation import SEGMENTATION
 
-TASKS = {task.name: task for task in (CLASSIFICATION, MULTILABEL)}
+TASKS = {task.name: task for task in (CLASSIFICATION, MULTILABEL, SEGMENTATION)}

@@ -22,11 +22,11 @@ from mixlab.tasks.task import Task
 from mixlab.tasks.tasks import TASKS
 from mixlab.training.recipes.schema import Initialization, Preprocessing, Recipe, Subset, TransformSettings
 from mixlab.training.schedule import total_steps
-from mixlab.weights.adapt import Weights, new_head
-from mixlab.weights.load import Pretrained, build_with_weights, load_pretrained
+from mixlab.weights.adapt import Weights, backbone_of, new_head
+from mixlab.weights.load import Pretrained, build_with_weights, load_backbone, load_pretrained
 from mixlab.weights.source import is_pretrained
 from mixlab.zoo import user_code
-from mixlab.zoo.architecture import Architecture, Model, architecture, family_of, same_family
+from mixlab.zoo.architecture import Architecture, Model, architecture, family_of, same_family, with_decoder
 from mixlab.zoo.timm_models import TimmModel, from_timm_names
 
 _LARGEST_AUTOMATIC_BATCH = 128
@@ -43,6 +43,7 @@ class Job:
     architecture  the model's family and its complete config
     preprocess    with the recipe's [preprocessing] and [transform]
     weights       the weights that the training starts from; None for random weights
+    backbone      the weights that the network below a new decoder starts from; None for random weights, and other tasks
     """
 
     recipe: Recipe
@@ -51,6 +52,7 @@ class Job:
     preprocess: Preprocess
     device: torch.device
     weights: Weights | None = None
+    backbone: Weights | None = None
 
     @property
     def task(self) -> Task:
@@ -68,6 +70,8 @@ class Job:
         if self.weights is not None:
             return build_with_weights(self.weights.clone()).train()
         model = self.architecture.build()
+        if self.backbone is not None:
+            load_backbone(model, self.backbone)
         head = model.network.get_classifier() if isinstance(model, TimmModel) else model.head
         self.task.new_head(head, self.recipe.loss)
         return model
@@ -129,7 +133,7 @@ class Job:
         return {
             "recipe": self.stored_recipe() | {"seed": seed, "expected": None, "initialization": initialization},
             "config": dict(self.architecture.config),
-            "weights": self.weights and self.weights.digest,
+            "weights": (start := self.weights or self.backbone) and start.digest,
             "code": self.architecture.code_digest,
             "data": self.dataset.fingerprint,
             "preprocess": self.preprocess.to_dict(),
@@ -161,6 +165,12 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
         weights, preprocess = pretrained.weights, pretrained.preprocess
         model_architecture = Architecture(recipe.model, weights.family, weights.config)
     preprocess = apply_preprocessing(preprocess, recipe.preprocessing, opened)
+    backbone = None
+    if recipe.decoder is not None:
+        name, width = recipe.decoder.name, recipe.decoder.width
+        model_architecture = with_decoder(model_architecture, name, width, len(dataset.classes))
+        preprocess = replace(preprocess, resize="stretch", crop_fraction=1.0)
+        weights, backbone = None, weights
     images = len(dataset.splits["train"])
     resolved = {
         "model": _with_absolute_code(recipe.model, model_architecture),
@@ -181,6 +191,7 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
         ),
         device=device,
         weights=weights,
+        backbone=backbone,
     )
 
 
@@ -260,6 +271,8 @@ def _from_weights(recipe: Recipe, source: str, dataset: Dataset) -> tuple[Pretra
     given_size = config.pop("image_size", None)
     image_size = given_size if recipe.image_size is None else recipe.image_size
     pretrained = load_pretrained(source, image_size=image_size, resize=settings.resize, **config)
+    if recipe.decoder is not None:
+        pretrained = replace(pretrained, weights=backbone_of(pretrained.weights), unchanged=pretrained.weights)
     family = pretrained.weights.family if source == recipe.model else family_of(recipe.model)
     if not same_family(family, pretrained.weights.family):
         raise UserError(
@@ -268,6 +281,9 @@ def _from_weights(recipe: Recipe, source: str, dataset: Dataset) -> tuple[Pretra
         )
     digest = pretrained.source_digest
     check_digest(source, digest, settings.sha256)
+    if recipe.decoder is not None:
+        resolved = {"weights": absolute(source), "sha256": digest}
+        return pretrained, settings.model_copy(update=resolved)
     fits = pretrained.classes == dataset.classes and pretrained.task == recipe.task
     keep_head = fits if settings.head == "auto" else settings.head == "keep"
     if keep_head and not fits:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from mixlab.errors import UserError
+from mixlab.models.segmenter import Segmenter
 from mixlab.training.recipes.schema import Optimizer
 from mixlab.zoo.timm_models import TimmModel, layers_of_timm
 
@@ -46,6 +47,12 @@ def layers(model: nn.Module) -> dict[str, int]:
     """
     if isinstance(model, TimmModel):
         return layers_of_timm(model)
+    if isinstance(model, Segmenter):
+        of_backbone = layers(model.backbone)
+        decoder = dict.fromkeys((name for name, _ in model.head.named_parameters()), max(of_backbone.values()) + 1)
+        return {f"backbone.{name}": layer for name, layer in of_backbone.items()} | {
+            f"head.{name}": layer for name, layer in decoder.items()
+        }
     block_of = {name: _block(name) for name, _ in model.named_parameters()}
     layer_of = {block: layer for layer, block in enumerate(dict.fromkeys(block_of.values()))}
     return {name: layer_of[block] for name, block in block_of.items()}

@@ -20,6 +20,8 @@ _log = logging.getLogger("mixlab")
 Resize = Literal["exact", "resampled"]
 Tensors = Mapping[str, Tensor]
 
+_BACKBONE = "backbone."
+
 _STEMS = {"mixer": "stem.weight", "convmixer": "stem.0.weight"}
 
 
@@ -105,6 +107,34 @@ def resize_input(weights: Weights, image_size: ImageSize, resize: Resize | None,
             return Weights(weights.family, {**weights.config, "image_size": image_size}, weights.tensors)
 
 
+def backbone_of(weights: Weights) -> Weights:
+    """The network of a segmenter without its decoder; other weights are returned unchanged."""
+    if weights.family != "segmenter":
+        return weights
+    tensors = {
+        name.removeprefix(_BACKBONE): tensor for name, tensor in weights.tensors.items() if name.startswith(_BACKBONE)
+    }
+    return Weights(weights.config["backbone"], weights.config["backbone_config"], tensors)
+
+
+def resize_segmenter(weights: Weights, image_size: ImageSize, resize: Resize | None) -> Weights:
+    """Adapts the network of a segmenter to images of `image_size` pixels as `resize_input`; its decoder has any size.
+
+    Raises UserError for a network that is not of mixlab's families.
+    """
+    backbone = backbone_of(weights)
+    if backbone.family not in FAMILIES:
+        raise UserError(
+            f"image_size={image_size} is not supported for weights of family {backbone.family}: mixlab changes only "
+            "Mixers, ConvMixers and DaViTs. Leave it out."
+        )
+    resized = resize_input(backbone, image_size, resize, window=None)
+    decoder = {name: tensor for name, tensor in weights.tensors.items() if not name.startswith(_BACKBONE)}
+    tensors = {f"{_BACKBONE}{name}": tensor for name, tensor in resized.tensors.items()} | decoder
+    config = {**weights.config, "image_size": resized.config["image_size"], "backbone_config": resized.config}
+    return Weights(weights.family, config, tensors)
+
+
 def reset_head(weights: Weights, classes: int) -> Weights:
     """Replaces the head as `new_head` does, but only if `classes` differs from its number of classes."""
     return weights if classes == weights.config["classes"] else new_head(weights, classes)
@@ -116,6 +146,11 @@ def new_head(weights: Weights, classes: int) -> Weights:
     Raises UserError for a timm model.
     """
     before = weights.config["classes"]
+    if weights.family == "segmenter":
+        raise UserError(
+            f"A segmenter has a decoder for {before:,} classes, which can't be replaced by one for {classes:,}: train "
+            "a new one that starts from it, with initialization.weights."
+        )
     if weights.family == "timm":
         raise UserError(
             f"timm:{weights.config['name']} has a head for {before:,} classes, which can't be replaced by one for "

@@ -18,7 +18,7 @@ from mixlab.errors import UserError
 from mixlab.files import translate_access_errors
 from mixlab.models.contract import ImageSize, height_and_width
 from mixlab.report.text import pluralize
-from mixlab.weights.adapt import Resize, Weights, reset_head, resize_input, resize_patches
+from mixlab.weights.adapt import Resize, Weights, reset_head, resize_input, resize_patches, resize_segmenter
 from mixlab.weights.config_inference import ShapeMismatch, config_from_shapes, default_fields
 from mixlab.weights.formats import Format, added_prefix, detect_format, renumber_layers
 from mixlab.weights.source import Source, find_source
@@ -124,6 +124,23 @@ def build_with_weights(weights: Weights) -> Model:
         model = weights.architecture.build()
     model.load_state_dict(weights.tensors, assign=True)
     return model.float().eval()  # timm's buffers have torch's default dtype
+
+
+def load_backbone(model: Model, weights: Weights) -> None:
+    """Copies the tensors of a network into the backbone of a segmenter.
+
+    A head in `weights` is not used. The norms of the feature maps stay new where `weights` have none, as with a DaViT
+    that normalises the pooled features. Raises UserError if other tensors are missing.
+    """
+    backbone = model.get_submodule("backbone")
+    expected = backbone.state_dict()
+    tensors = {name: tensor for name, tensor in weights.tensors.items() if name in expected}
+    if missing := [name for name in expected if name not in tensors and not name.startswith("norm.")]:
+        raise UserError(
+            f"The weights of family {weights.family} lack {pluralize(len(missing), 'tensor')} of the model, such as "
+            f"{missing[0]}: give weights of the same size."
+        )
+    backbone.load_state_dict(tensors, strict=False)
 
 
 @dataclass(frozen=True)
@@ -283,10 +300,14 @@ def _fp32(tensor: Tensor) -> Tensor:
 
 
 def _load_unchanged(source: Source, options: Mapping[str, Any]) -> Pretrained:
-    """Weights of a timm model, of a variant or of user code. Raises UserError for every option but `classes`."""
+    """Weights of a timm model, of a variant, of a segmenter or of user code.
+
+    Raises UserError for every option but `classes`, and the image size of a segmenter.
+    """
     assert source.family is not None and source.preprocess is not None
+    changed = ("classes", "image_size", "resize") if source.family == "segmenter" else ("classes",)
     for name, value in options.items():
-        if value is not None and name != "classes" and source.config.get(name) != value:
+        if value is not None and name not in changed and source.config.get(name) != value:
             raise UserError(
                 f"{name}={value} is not supported for {source.path}, weights of family {source.family}: mixlab changes "
                 "only Mixers, ConvMixers and DaViTs. Leave it out."
@@ -301,6 +322,10 @@ def _load_unchanged(source: Source, options: Mapping[str, Any]) -> Pretrained:
     require_same_tensors(model, shapes, source.path, display_name=lambda name: name.removeprefix(prefix))
     tensors = {f"{prefix}{name}": _fp32(file.tensor(name)) for name in file.stored}
     weights = unchanged = Weights(source.family, config, tensors)
+    preprocess = source.preprocess
+    if source.family == "segmenter" and options["image_size"] is not None:
+        weights = resize_segmenter(weights, options["image_size"], options["resize"])
+        preprocess = replace(preprocess, image_size=height_and_width(options["image_size"]))
     if options["classes"] is not None:
         weights = reset_head(weights, options["classes"])
     count = weights.config["classes"]
@@ -308,7 +333,7 @@ def _load_unchanged(source: Source, options: Mapping[str, Any]) -> Pretrained:
     return Pretrained(
         weights,
         classes or index_names(count),
-        source.preprocess,
+        preprocess,
         has_class_names=classes is not None,
         unchanged=unchanged,
         task=source.task,

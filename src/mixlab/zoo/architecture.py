@@ -32,8 +32,10 @@ from mixlab.models.contract import ImageSize, height_and_width
 from mixlab.models.convmixer import ConvMixer, ConvMixerConfig
 from mixlab.models.davit import DaViT, DaViTConfig
 from mixlab.models.mixer import Mixer, MixerConfig
+from mixlab.models.segmenter import DecoderName, Segmenter, SegmenterConfig
 from mixlab.zoo import user_code
 from mixlab.zoo.library_models import LibraryConfig, LibraryModel
+from mixlab.zoo.segmenters import segmenter
 from mixlab.zoo.sizes import find_size
 from mixlab.zoo.timm_models import (
     TimmConfig,
@@ -185,6 +187,25 @@ def of_family(name: str, family: str, fields: Mapping[str, Any]) -> Architecture
     return found
 
 
+def with_decoder(backbone: Architecture, decoder: DecoderName, width: int, classes: int) -> Architecture:
+    """The architecture of a segmenter on the feature maps of `backbone`.
+
+    A DaViT gets a norm for each of its maps, as in its authors' segmentation. Raises UserError for user code.
+    """
+    if backbone.user_file is not None:
+        raise UserError(f"{backbone.name} is user code, which can't be segmented with: use a model of mixlab or timm.")
+    norms = {"head_order": "norms-pool"} if backbone.family == "davit" else {}
+    config = dict(backbone.with_fields(classes=0, **norms).config)
+    fields = {"image_size": config["image_size"], "image_channels": config["image_channels"], "classes": classes}
+    fields |= {"backbone": backbone.family, "backbone_config": config, "decoder": decoder, "width": width}
+    return of_family(backbone.name, "segmenter", fields)
+
+
+def _build_segmenter(config: SegmenterConfig) -> Segmenter:
+    backbone = of_family(config.backbone, config.backbone, config.backbone_config)
+    return segmenter(config, backbone.build(), backbone.on_meta())
+
+
 def create_model(name: str, **config_fields: Any) -> Model:
     """The model `name` with random weights; `config_fields` override its config. Raises UserError.
 
@@ -283,8 +304,10 @@ def parse_assignment(assignment: str) -> tuple[str, Any]:
         return name, text
 
 
-def _builder(family: str) -> tuple[type, Callable[[Any], Model]]:
+def _builder(family: str) -> tuple[type, Callable[[Any], Any]]:
     """The config class, and a function that builds a model from a config."""
+    if family == "segmenter":
+        return SegmenterConfig, _build_segmenter
     kind, _, rest = family.partition(":")
     if kind == "variant":
         build = _variant(rest)

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from mixlab.errors import UserError, did_you_mean
 from mixlab.models.contract import ImageSize
 
+_LEVELS = 4
+
 _FROM_TIMM = {"img_size": "image_size", "in_chans": "image_channels", "num_classes": "classes"}
 
 
@@ -61,6 +63,19 @@ class TimmModel(nn.Module):
         """The pooled features (batch, channel) and the logits (batch, class)."""
         features = self.network.forward_features(images)
         return self.network.forward_head(features, pre_logits=True), self.network.forward_head(features)
+
+    def feature_maps(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The last map (batch, channel, row, column) of each resolution, at most four, highest resolution first.
+
+        Raises UserError for a model whose maps timm does not return.
+        """
+        last_of = {layer["reduction"]: index for index, layer in enumerate(getattr(self.network, "feature_info", []))}
+        if not last_of or not hasattr(self.network, "forward_intermediates"):
+            raise UserError(
+                f"timm returns no feature maps of timm:{self.config.name}: use another model, such as timm:resnet18."
+            )
+        indices = list(last_of.values())[-_LEVELS:]
+        return tuple(self.network.forward_intermediates(images, indices=indices, norm=True, intermediates_only=True))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network(images)

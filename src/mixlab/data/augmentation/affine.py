@@ -5,6 +5,7 @@ Axes:  image, channel, row, column  of the batch
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -38,9 +39,12 @@ class Affine:
 
 
 def apply_affine(
-    images: Float[Tensor, "image channel row column"], uniforms: Float64[np.ndarray, "image uniform"], affine: Affine
+    images: Float[Tensor, "image channel row column"],
+    uniforms: Float64[np.ndarray, "image uniform"],
+    affine: Affine,
+    interpolation: Literal["bilinear", "nearest"] = "bilinear",
 ) -> Float[Tensor, "image channel row column"]:
-    """Transform each image with its own random numbers."""
+    """Transform each image with its own random numbers. `interpolation` is "nearest" for masks."""
     rows, columns = images.shape[-2:]
     centred = 2 * uniforms - 1
     angle = np.deg2rad(affine.degrees) * centred[:, 0]
@@ -59,4 +63,4 @@ def apply_affine(
     from_row = (cosine * row - sine * column).clamp(-last_row, last_row)
     from_column = (cosine * column + sine * row).clamp(-last_column, last_column)
     grid = torch.stack([from_column * (2 / columns), from_row * (2 / rows)], dim=-1)
-    return F.grid_sample(images, grid, mode="bilinear", align_corners=False)
+    return F.grid_sample(images, grid, mode=interpolation, align_corners=False)

@@ -12,6 +12,7 @@ Axes:  image               an image of a batch
 """
 
 from dataclasses import InitVar, dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -36,7 +37,7 @@ from mixlab.data.augmentation.randaugment_torchvision import RandAugmentTorchvis
 from mixlab.data.augmentation.resized_crop import read_resized_crop
 from mixlab.data.augmentation.validation import require
 from mixlab.data.dataset import ImageSource, decoded
-from mixlab.data.preprocess import Preprocess
+from mixlab.data.preprocess import Box, Preprocess
 from mixlab.errors import UserError
 
 # Each augmentation has its own columns of random numbers, so that enabling one does not change the others.
@@ -162,11 +163,19 @@ def crop_and_resize(
         return preprocess.resized(decoded(image, preprocess.value_range))
     return read_resized_crop(
         image,
-        lambda rows, columns: crop_box(crop, rows, columns, uniforms[_CROP]),
+        lambda rows, columns: image_crop_box(augmentation, rows, columns, uniforms),
         preprocess.image_size,
         pick_interpolation(interpolation_of(crop, preprocess.interpolation), uniforms[_CROP][-1]),
         preprocess.value_range,
     )
+
+
+def image_crop_box(
+    augmentation: Augmentation, rows: int, columns: int, uniforms: Float64[np.ndarray, " uniform"]
+) -> Box:
+    """The box of the random crop from an image of `rows` and `columns`, in pixels."""
+    assert augmentation.crop is not None
+    return crop_box(augmentation.crop, rows, columns, uniforms[_CROP])
 
 
 def augment_image(
@@ -210,10 +219,14 @@ def augment_normalised(
     images: Float[Tensor, "image channel row column"],
     uniforms: Float64[np.ndarray, "image uniform"],
     augmentation: Augmentation,
+    interpolation: Literal["bilinear", "nearest"] = "bilinear",
 ) -> Float[Tensor, "image channel row column"]:
-    """The rest of the second stage: affine and the padded crop after it, and random erasing."""
+    """The rest of the second stage: affine and the padded crop after it, and random erasing.
+
+    `interpolation` is that of the affine transform.
+    """
     if augmentation.affine is not None:
-        images = apply_affine(images, uniforms[:, _AFFINE], augmentation.affine)
+        images = apply_affine(images, uniforms[:, _AFFINE], augmentation.affine, interpolation)
         if augmentation.pad_crop:
             images = _pad_and_crop(images, uniforms[:, _PAD_CROP], augmentation.pad_crop)
     if augmentation.random_erasing is not None:

@@ -46,7 +46,7 @@ def estimate_memory(job: Job, plan: Plan, network: nn.Module) -> dict[str, int]:
             job,
             network,
             (max_micro_batch(job, plan), 3, *job.preprocess.image_size),
-            lambda outputs, images: job.task.loss(outputs, torch.zeros_like(outputs), recipe.loss, class_weights),
+            lambda outputs, images: job.task.loss(outputs, job.task.blank_targets(outputs), recipe.loss, class_weights),
             device=device,
             cast=partial(plan.forward_context, device),
         ),

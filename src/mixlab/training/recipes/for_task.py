@@ -6,7 +6,10 @@ from typing import Any
 from mixlab.errors import UserError, did_you_mean
 from mixlab.tasks.tasks import TASKS
 
-_OF_TASK = ("loss", "expected")
+RECIPES = {"segmentation": "segmentation"}
+"""The default recipe of each task for which none is chosen by model and data."""
+
+_OF_TASK = ("loss", "decoder", "expected")
 """Sections that depend on the task."""
 
 

@@ -6,7 +6,7 @@ from inspect import signature
 from typing import TypeGuard, get_args
 
 from mixlab.errors import did_you_mean, most_similar
-from mixlab.training.recipes.schema import Section
+from mixlab.training.recipes.section import Section
 
 _OTHER_NAMES = {
     "lr": "optimizer.learning_rate",

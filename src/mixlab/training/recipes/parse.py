@@ -11,7 +11,8 @@ from pydantic_core import ErrorDetails
 from mixlab.errors import UserError
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.recipes.key_hints import all_keys, section_type, suggested_key
-from mixlab.training.recipes.schema import Recipe, Section
+from mixlab.training.recipes.schema import Recipe
+from mixlab.training.recipes.section import Section
 
 # pydantic's error types, for models and for dataclasses
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")

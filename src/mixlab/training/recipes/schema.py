@@ -3,31 +3,18 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from mixlab.data.augmentation.augment import Augmentation
 from mixlab.data.preprocess import Interpolation, Resize
 from mixlab.errors import UserError
 from mixlab.tasks.tasks import TASKS
+from mixlab.training.recipes.decoder import Decoder, conflicts_of_masks, default_decoder
+from mixlab.training.recipes.section import Count, Section
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class Section(BaseModel):
-    """A section of a recipe. Unknown keys, infinities and NaN are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    def _require_unset(self, *keys: str, needs: str) -> None:
-        """Raise UserError for keys that are set but have no effect without `needs`."""
-        for key in keys:
-            value = getattr(self, key)
-            if value != type(self).model_fields[key].default:
-                section = type(self).__name__.lower()
-                raise UserError(f"{section}.{key}={value!r} has no effect without {needs}: remove it.")
 
 
 class Preprocessing(Section):
@@ -242,7 +229,7 @@ class Expected(Section):
 class Recipe(Section):
     """All settings of a training."""
 
-    task: Literal["classification", "multilabel"] = "classification"  # what is learned from the images
+    task: Literal["classification", "multilabel", "segmentation"] = "classification"  # what is learned from the images
     model: str
     data: str
     image_size: int | tuple[int, int] | None = None  # pixels; None: the default of the model
@@ -260,7 +247,7 @@ class Recipe(Section):
     activation_checkpointing: Literal["off", "blocks"] = "off"  # less memory: blocks are computed twice in a step
     parallel: Literal["ddp", "fsdp"] = "ddp"  # with several processes: replicate or shard the model
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
-    config: dict[str, Any] = {}  # fields of the model's config
+    config: dict[str, Any] = Field(default_factory=dict)  # fields of the model's config
     initialization: Initialization = Initialization()
     preprocessing: Preprocessing = Preprocessing()
     transform: TransformSettings | None = None
@@ -269,6 +256,7 @@ class Recipe(Section):
     schedule: Schedule = Schedule()
     augmentation: Augmentation = Augmentation()
     loss: Loss = Loss()
+    decoder: Decoder | None = None
     ema: Ema | None = None
     distillation: Distillation | None = None
     early_stopping: EarlyStopping | None = None
@@ -277,11 +265,11 @@ class Recipe(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _loss_of_task(cls, fields: Any) -> Any:
-        """The first loss of the task, if the recipe has none."""
+    def _defaults_of_task(cls, fields: Any) -> Any:
+        """The first loss and the decoder of the task, if the recipe has none."""
         if not isinstance(fields, dict) or fields.get("task") not in TASKS:
             return fields
-        loss = fields.get("loss", {})
+        fields, loss = default_decoder(fields["task"]) | fields, fields.get("loss", {})
         return fields | {"loss": {"name": TASKS[fields["task"]].losses[0]} | loss} if isinstance(loss, dict) else fields
 
     @model_validator(mode="after")
@@ -333,6 +321,7 @@ class Recipe(Section):
         if self.task != "classification" and self.subset is not None:
             reason = "a subset is selected by the class of each image"
             yield f'[subset] and task="{self.task}"', reason, "Remove [subset], and the images from the data."
+        yield from conflicts_of_masks(self)
         if self.parallel == "fsdp" and optimizer.name == "muon":
             yield 'optimizer.name="muon" and parallel="fsdp"', "muon needs unsharded matrices", 'Set parallel="ddp".'
 

@@ -1,0 +1,47 @@
+"""The form of dataset names with a mask per image, and the splits of such datasets."""
+
+import numpy as np
+
+from mixlab.data.dataset import Dataset
+from mixlab.data.holdout import GroupedSplit
+from mixlab.data.readers.mask_folder import read_masks
+from mixlab.data.sources import Kind
+from mixlab.data.splits import as_single_test_split, divide_by_strata
+from mixlab.errors import UserError
+from mixlab.report.text import pluralize
+
+
+def with_all_mask_splits(dataset: Dataset, *, quiet: bool = False) -> Dataset:
+    """Ensure that there are three splits, as `with_all_splits` does for images with one class, without strata.
+
+    Raises UserError if train is missing, or has too few images to hold some out.
+    """
+    if "train" not in dataset.splits:
+        raise UserError(
+            f"{dataset.name} has {' and '.join(sorted(dataset.splits))} images but no training images: the split to "
+            "train on must be called train."
+        )
+    if len(dataset.splits) == 3:
+        return dataset
+    strata = np.zeros(len(dataset.splits["train"]), dtype=np.int64)
+    return divide_by_strata(dataset, strata, _check_enough_images, quiet=quiet)
+
+
+def _check_enough_images(dataset: Dataset, images: GroupedSplit) -> None:
+    needed, groups = 4 - len(dataset.splits), len(np.unique(images.group_ids))
+    if groups < needed:
+        raise UserError(
+            f"{dataset.name} has {pluralize(groups, 'different image')}, but at least {needed} are needed to hold some "
+            "out: add images."
+        )
+
+
+MASK_KINDS = {
+    "masks": Kind(
+        "masks:PATH",
+        lambda location, *, quiet: with_all_mask_splits(read_masks(location), quiet=quiet),
+        lambda location, *, quiet: as_single_test_split(read_masks(location)),
+        lambda location, *, quiet: read_masks(location),
+    )
+}
+"""The word before the colon -> how the dataset is opened."""

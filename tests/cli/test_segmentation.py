@@ -1,0 +1,144 @@
+"""`--task segmentation` from training to predicted masks, and what such a model can't do."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mixlab.runs.folder import Run
+from mixlab.runs.history import read_history
+from mixlab.weights.load import load
+from shape_masks import write_plain
+
+TRAIN = (
+    *(
+        "train",
+        "--task",
+        "segmentation",
+        "--data",
+        "masks:shapes",
+        "--model",
+        "convmixer_nano",
+        "--image-size",
+        "24x32",
+    ),
+    *("--epochs", "3", "--batch", "4", "--set", "speed=off", "--set", "config.channels=16", "--set", "config.depth=2"),
+    *("--set", "decoder.width=8", "--quiet"),
+)
+
+
+@pytest.fixture
+def trained(run: Callable, here: Path) -> Path:
+    write_plain(here / "shapes", images=16)
+    assert run(*TRAIN, "--out", "run").status == 0
+    return Path("run")
+
+
+def test_a_run_has_its_decoder_and_the_weights_with_the_best_miou(trained):
+    history, config = read_history(Run(trained).journal), Run(trained).config
+    assert history.validation is not None
+    assert list(history.validation) == ["mIoU", "pixel accuracy", "images"]
+    assert set(history.epochs[0]["train"]) == {"loss", "pixel accuracy"}
+    assert (config["task"], config["family"], config["classes"]) == ("segmentation", "segmenter", ["ground", "square"])
+    assert config["preprocess"]["resize"] == "stretch"
+    assert Run(trained).recipe["decoder"] == {"name": "fpn", "width": 8}
+    assert "Validation mIoU" in (trained / "report.html").read_text()
+    assert load(trained).state_dict().keys() == load(trained).state_dict().keys()
+
+
+def test_a_training_that_is_resumed_within_an_epoch_has_the_same_weights(run, trained):
+    settings = ("--set", "checkpoints.every_steps=2", "--set", "checkpoints.keep=99")
+    assert run(*TRAIN, *settings, "--out", "stopped").status == 0
+    stopped = Path("stopped")
+    for file in (stopped / "checkpoints").glob("step-*.safetensors"):
+        if int(file.stem.removeprefix("step-")) > 2:
+            file.unlink()
+    (stopped / "checkpoints" / "best.safetensors").unlink()
+    (stopped / "model.safetensors").unlink()
+    Run(stopped).set_state("stopped")
+    assert run("train", "--resume", stopped, "--quiet").status == 0
+    assert (stopped / "model.safetensors").read_bytes() == (trained / "model.safetensors").read_bytes()
+
+
+def test_evaluation_has_intervals_for_the_whole_and_each_class(run, trained):
+    ended = run("evaluate", trained, "--format", "json", "--out", "evaluated", "--quiet")
+    results = json.loads(ended.out)
+    assert results == json.loads(Path("evaluated/results.json").read_text())
+    for key in ("miou", "boundary_f1", "pixel_accuracy"):
+        assert 0 <= results[key]["value"] <= 100
+    assert [each["name"] for each in results["classes"]] == ["ground", "square"]
+    page = Path("evaluated/report.html").read_text()
+    assert "From the worst to the best image" in page
+    assert "data:image/png" in page
+    assert "boundary F1" in run("evaluate", trained).out
+
+
+def test_windows_of_the_size_of_the_model_cover_a_larger_image(run, trained):
+    results = json.loads(run("evaluate", trained, "--windows", "0.5", "--format", "json", "--quiet").out)
+    assert results["method"] == "Images were processed in windows of 24 x 32 pixels, which overlap by at least 50%."
+    assert run("evaluate", trained, "--windows", "1").status == 2
+
+
+def test_predicted_masks_have_the_size_of_their_images_and_can_be_read_as_a_data_set(run, trained, here):
+    image = Image.open(here / "shapes" / "images" / "00.png").resize((50, 31))
+    Path("new").mkdir()
+    image.save("new/a.png")
+    image.save("new/b.jpg")
+    Path("new/broken.png").write_text("no image")
+    ended = run("predict", trained, "new", "--out", "predicted", "--quiet")
+    assert ended.status == 1
+    assert "broken.png" in ended.err
+    for name in ("a", "b"):
+        mask, overlay = Image.open(f"predicted/masks/{name}.png"), Image.open(f"predicted/overlays/{name}.png")
+        assert (mask.mode, mask.size, overlay.mode, overlay.size) == ("P", (50, 31), "RGB", (50, 31))
+        assert set(np.unique(np.array(mask))) <= {0, 1}
+    assert Path("predicted/shares.csv").read_text().splitlines()[0] == "image,ground,square"
+    Path("predicted/images").mkdir()
+    for name in ("a", "b"):
+        image.save(f"predicted/images/{name}.png")
+    assert Path("predicted/classes.txt").read_text() == "ground\nsquare\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("predict", "run", "shapes/images"), "A segmentation predicts masks, which are files"),
+        (("predict", "run", "shapes/images", "--top", "2", "--out", "x"), "--top has no effect with a segmentation"),
+        (("evaluate", "run", "--tta", "flip"), "--tta has no effect with a segmentation"),
+        (("explain", "run", "shapes/images/00.png"), "is a segmentation model, which can't be explained"),
+        (("export", "run", "page", "--to", "web"), "is a segmentation model, which can't be exported"),
+        (("export", "run", "model.onnx"), "is a segmentation model, which can't be exported"),
+        (("compare", "--data", "masks:shapes"), 'data "masks:shapes" is unknown'),
+        (("train", "--task", "segmentation", "--data", "folder:shapes"), "has one class per image, but the task needs"),
+        ((*TRAIN, "--set", "augmentation.mixup.alpha=0.2"), "a mask has one class per pixel"),
+        ((*TRAIN, "--set", "augmentation.randaugment_tf.layers=2"), "it does not move the pixels of masks"),
+        ((*TRAIN, "--set", "preprocessing.resize=shorter_side"), "every pixel of an image needs an answer"),
+        ((*TRAIN, "--set", "decoder.name=linear"), "decoder.width=8 has no effect without"),
+        (("train", "--data", "digits", "--model", "mixer_nano", "--set", "decoder.width=8"), "[decoder] and task="),
+    ],
+)
+def test_what_is_not_possible_ends_in_a_sentence(run, trained, arguments, message):
+    ended = run(*arguments)
+    assert ended.status == 2
+    assert message in ended.err
+    assert ended.err.count("\n") == 1 or "Traceback" not in ended.err
+
+
+def test_another_training_starts_from_the_network_below_the_decoder(run, trained):
+    settings = ("--set", "initialization.weights=run", "--set", "decoder.width=4", "--out", "second", "--epochs", "1")
+    arguments = list(TRAIN)
+    for option in ("--epochs",):
+        place = arguments.index(option)
+        del arguments[place : place + 2]
+    arguments = [each for each in arguments if each != "decoder.width=8"]
+    arguments.remove("--set")
+    ended = run(*arguments, *settings, "--set", "optimizer.learning_rate=1e-9")
+    assert ended.status == 0, ended.err
+    first, second = load("run").state_dict(), load("second").state_dict()
+    names = [name for name in first if name.startswith("backbone.") and "running" not in name and "num_" not in name]
+    assert names
+    for name in names:
+        np.testing.assert_allclose(first[name].numpy(), second[name].numpy(), atol=1e-5)
