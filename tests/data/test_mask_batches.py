@@ -20,7 +20,7 @@ from mixlab.errors import UserError
 
 CODING = MaskCoding(2, {0: 0, 1: 1, IGNORED: IGNORED}, {})
 SIZE = (24, 32)
-PREPROCESS = Preprocess(SIZE, mean=(0, 0, 0), std=(1 / 255, 1 / 255, 1 / 255))
+PREPROCESS = Preprocess(SIZE, mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255))
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def epoch(split: Split, augmentation: Augmentation, number: int = 0, batch: int 
         Augmentation(),
         Augmentation(flip=True),
         Augmentation(pad_crop=5),
-        Augmentation(affine=Affine(degrees=20, scale=(0.7, 1.4), translate=0.2)),
+        Augmentation(affine=Affine(degrees=20.0, scale=(0.7, 1.4), translate=0.2)),
         Augmentation(flip=True, pad_crop=3, affine=Affine(scale=(0.7, 1.4))),
         Augmentation(random_resized_crop=RandomResizedCrop(scale=(0.3, 0.8))),
     ],

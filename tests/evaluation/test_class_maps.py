@@ -12,7 +12,7 @@ from mixlab.errors import UserError
 from mixlab.evaluation.class_maps import ClassMapper, starts
 from mixlab.speed.inference import Inference
 
-PREPROCESS = Preprocess((8, 12), mean=(0, 0, 0), std=(1 / 255, 1 / 255, 1 / 255))
+PREPROCESS = Preprocess((8, 12), mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255))
 
 
 class Bright(nn.Module):

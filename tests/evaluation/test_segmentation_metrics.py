@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mixlab.data.mask_file import IGNORED
-from mixlab.evaluation.segmentation_metrics import SegmentationScores, boundaries, pixel_counts
+from mixlab.evaluation.segmentation_metrics import SegmentationScores, boundary, pixel_counts
 
 CLASSES = ("ground", "square")
 
@@ -53,8 +53,24 @@ def test_ignored_pixels_count_nowhere_and_make_no_boundary():
     predicted[40:, 50:] = 1
     summary = scores((truth, predicted)).summary
     assert summary["pixel_accuracy"].value == summary["miou"].value == summary["boundary_f1"].value == 100
-    assert not boundaries(truth, 2)[:, :, 30:].any()
-    assert not boundaries(truth, 2)[:, 40:, 29].any()
+    assert not boundary(truth)[:, 30:].any()
+    assert not boundary(truth)[40:, 29].any()
+
+
+def test_found_boundary_pixels_are_those_with_a_pixel_of_the_same_class_in_the_square_around():
+    rng = np.random.default_rng(0)
+    truth, predicted = (np.kron(rng.integers(0, 150, (6, 8)), np.ones((10, 10), dtype=np.int64)) for _ in range(2))
+    predicted[:, 20:60] = np.roll(truth, 1, axis=1)[:, 20:60]
+    counts = pixel_counts(truth, predicted, 150)
+    radius = round(0.0075 * np.hypot(60, 80))
+    expected = np.zeros(150, dtype=np.int64)
+    edges, true_edges = boundary(predicted), boundary(truth)
+    for row, column in np.argwhere(edges):
+        window = np.s_[max(row - radius, 0) : row + radius + 1, max(column - radius, 0) : column + radius + 1]
+        index = predicted[row, column]
+        expected[index] += (true_edges[window] & (truth[window] == index)).any()
+    np.testing.assert_array_equal(counts[3], expected)
+    assert 0 < counts[3].sum() < counts[4].sum() == edges.sum()
 
 
 def test_intervals_contain_the_value_and_are_missing_for_a_single_image():

@@ -17,7 +17,7 @@ from mixlab.data.augmentation.augment import Augmentation, image_crop_box
 from mixlab.data.dataset import Split
 from mixlab.data.mask_file import IGNORED, Mask
 from mixlab.data.masks import Masks
-from mixlab.data.preprocess import Preprocess
+from mixlab.data.preprocess import Box, Preprocess
 from mixlab.errors import UserError
 
 LabelTensor = Int64[Tensor, " image"] | Bool[Tensor, "image _"] | UInt8[Tensor, "image row column"]
@@ -70,13 +70,17 @@ class _MaskReader:
             return torch.from_numpy(self._resized[indices])
         return torch.from_numpy(np.stack([self._cropped(*pair) for pair in zip(indices, uniforms, strict=True)]))
 
-    def _cropped(self, index: int, uniforms: Float64[np.ndarray, " uniform"]) -> Mask:
-        mask = self._masks.read(index)
+    def _cropped(
+        self, index: int | np.integer, uniforms: Float64[np.ndarray, " uniform"]
+    ) -> UInt8[np.ndarray, "row column"]:
+        mask = self._masks.read(int(index))
         box = image_crop_box(self._augmentation, *mask.shape, uniforms)
         return resized_mask(mask, self._preprocess.image_size, box)
 
 
-def resized_mask(mask: Mask, size: tuple[int, int], box: tuple[int, int, int, int] | None = None) -> Mask:
+def resized_mask(
+    mask: Mask, size: tuple[int, int], box: Box | None = None
+) -> UInt8[np.ndarray, "resized_row resized_column"]:
     """A mask, or its part in `box` (left, upper, right, lower), with `size` (rows, columns); each pixel is the nearest.
 
     `Preprocess.stretched` does this to the image.

@@ -77,7 +77,7 @@ def starts(side: int, window: int, overlap: float) -> list[int]:
     return [round(start) for start in np.linspace(0, side - window, count)]
 
 
-def _at_least(image: Pixels, preprocess: Preprocess) -> Pixels:
+def _at_least(image: Pixels, preprocess: Preprocess) -> UInt8[np.ndarray, "scaled_row scaled_column 3"]:
     """The image, enlarged until it covers one window."""
     (height, width), (rows, columns, _) = preprocess.image_size, image.shape
     scale = max(height / rows, width / columns, 1.0)

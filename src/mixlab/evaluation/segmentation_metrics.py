@@ -3,6 +3,7 @@
 Axes:  image, class  of the evaluation
        resample      bootstrap resamples of the images
        row, column   pixels of a mask
+       line, place   its rows and columns, or columns and rows
 """
 
 import math
@@ -11,9 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int64
-from torch.nn import functional as F
+from jaxtyping import Bool, Float, Int64, UInt64
 
 from mixlab.data.mask_file import IGNORED
 from mixlab.stats.bootstrap import percentile_interval, resample_counts
@@ -35,6 +34,8 @@ METRICS: Mapping[str, tuple[str, str]] = {
 _TOLERANCE = 0.0075
 """Of the diagonal, as in Csurka et al. 2013, "What is a good evaluation measure for semantic segmentation?"."""
 
+_BITS = 64
+
 ClassMap = Int64[np.ndarray, "row column"]
 
 _COUNTS = ("hits", "true", "predicted", "found_predicted", "boundary_predicted", "found_true", "boundary_true")
@@ -45,36 +46,60 @@ def pixel_counts(truth: ClassMap, predicted: ClassMap, classes: int) -> Int64[np
     confusion = confusion_of(truth[None], predicted[None], classes)[0]
     counted = np.where(truth == IGNORED, IGNORED, predicted)
     radius = max(round(_TOLERANCE * math.hypot(*truth.shape)), 1)
-    true_edges, edges = boundaries(truth, classes), boundaries(counted, classes)
+    edges, true_edges = boundary(counted), boundary(truth)
+    found, found_true = (
+        _near(counted, edges, truth, true_edges, radius),
+        _near(truth, true_edges, counted, edges, radius),
+    )
+    pixels = ((counted, found), (counted, edges), (truth, found_true), (truth, true_edges))
     return np.stack(
         [
             np.diagonal(confusion),
             confusion.sum(axis=1),
             confusion.sum(axis=0),
-            (edges & _dilated(true_edges, radius)).sum(dim=(1, 2)).numpy(),
-            edges.sum(dim=(1, 2)).numpy(),
-            (true_edges & _dilated(edges, radius)).sum(dim=(1, 2)).numpy(),
-            true_edges.sum(dim=(1, 2)).numpy(),
+            *(np.bincount(mask[chosen], minlength=classes) for mask, chosen in pixels),
         ]
     )
 
 
-def boundaries(mask: ClassMap, classes: int) -> torch.Tensor:
-    """Booleans (class, row, column): pixels of each class beside one of another class that is not ignored."""
-    tensor = torch.from_numpy(mask)
-    edge = torch.zeros(mask.shape, dtype=torch.bool)
-    for axis in (0, 1):
-        before, after = tensor.narrow(axis, 0, mask.shape[axis] - 1), tensor.narrow(axis, 1, mask.shape[axis] - 1)
-        differs = (before != after) & (before != IGNORED) & (after != IGNORED)
-        edge.narrow(axis, 0, mask.shape[axis] - 1).logical_or_(differs)
-        edge.narrow(axis, 1, mask.shape[axis] - 1).logical_or_(differs)
-    return torch.stack([(tensor == index) & edge for index in range(classes)])
+def boundary(mask: ClassMap) -> Bool[np.ndarray, "row column"]:
+    """Whether each pixel has a neighbour of another class that is not ignored."""
+    edge = np.zeros(mask.shape, dtype=bool)
+    for lines, at_edge in ((mask, edge), (mask.T, edge.T)):
+        differs = (lines[:-1] != lines[1:]) & (lines[:-1] != IGNORED) & (lines[1:] != IGNORED)
+        at_edge[:-1] |= differs
+        at_edge[1:] |= differs
+    return edge
 
 
-def _dilated(edges: torch.Tensor, radius: int) -> torch.Tensor:
-    """Whether an edge is within a square of `radius` pixels around each pixel."""
-    wide = F.max_pool2d(edges[None].float(), (1, 2 * radius + 1), stride=1, padding=(0, radius))
-    return F.max_pool2d(wide, (2 * radius + 1, 1), stride=1, padding=(radius, 0))[0] > 0
+def _near(
+    mask: ClassMap,
+    edges: Bool[np.ndarray, "row column"],
+    other: ClassMap,
+    other_edges: Bool[np.ndarray, "row column"],
+    radius: int,
+) -> Bool[np.ndarray, "row column"]:
+    """Which pixels of `edges` have an edge of the same class in `other` within a square of `radius` pixels.
+
+    The classes of the edges around a pixel are the bits of an integer, 64 classes at a time.
+    """
+    found = np.zeros(mask.shape, dtype=bool)
+    for start in range(0, int(max(mask[edges].max(initial=0), 0)) + 1, _BITS):
+        in_group = other_edges & (other >= start) & (other < start + _BITS)
+        bits = np.where(in_group, np.uint64(1) << ((other - start) % _BITS).astype(np.uint64), np.uint64(0))
+        around = _spread(_spread(bits, radius).T, radius).T
+        of_class = around >> ((mask - start) % _BITS).astype(np.uint64) & np.uint64(1)
+        found |= edges & (mask >= start) & (mask < start + _BITS) & (of_class > 0)
+    return found
+
+
+def _spread(bits: UInt64[np.ndarray, "line place"], radius: int) -> UInt64[np.ndarray, "line place"]:
+    """The union of the bits of up to `radius` lines before and after each line."""
+    result = bits.copy()
+    for distance in range(1, min(radius, len(bits) - 1) + 1):
+        result[distance:] |= bits[:-distance]
+        result[:-distance] |= bits[distance:]
+    return result
 
 
 @dataclass(frozen=True, eq=False)

@@ -180,8 +180,8 @@ def _parse_name(name: str) -> tuple[str, dict[str, Any]]:
 def of_family(name: str, family: str, fields: Mapping[str, Any]) -> Architecture:
     """An architecture with the config fields `fields`, which may come from TOML or JSON. Raises UserError."""
     found = Architecture(name, family, asdict(make_config(family, fields)))
-    if family in ("timm", "papers"):
-        found.on_meta()  # other libraries check their arguments only when they build a model
+    if family in ("timm", "papers", "segmenter"):
+        found.on_meta()  # the arguments are checked only when a model is built
     if found.user_file is not None:
         user_code.require_anatomy(found.on_meta(), family)
     return found

@@ -9,6 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from mixlab.data.dataset import Split
+from mixlab.data.masks import Masks
 from mixlab.data.multilabel import strata_of
 from mixlab.data.preprocess import Preprocess
 from mixlab.data.rng import step_seed
@@ -80,7 +81,7 @@ def preview(job: Job, n_images: int, *, quiet: bool) -> Preview:
     previewed = [
         PreviewedImage(
             name=split.names[index],
-            label=_label_text(split.labels[index], classes),
+            label=_label_text(split, index, classes),
             original=(original := split.image(index, job.preprocess.value_range)),
             evaluated=job.preprocess.resized(original).permute(1, 2, 0).numpy(),
             epochs=versions[index],
@@ -102,13 +103,21 @@ def preview(job: Job, n_images: int, *, quiet: bool) -> Preview:
 
 
 def _stratified(split: Split, n_images: int) -> Split:
-    strata = split.labels if split.labels.ndim == 1 else strata_of(split.labels)
+    match split.labels:
+        case Masks():
+            strata = np.zeros(len(split), dtype=np.int64)
+        case labels:
+            strata = labels if labels.ndim == 1 else strata_of(labels)
     by_class = np.argsort(strata, kind="stable")
     positions = np.linspace(0, len(split) - 1, min(n_images, len(split))).round().astype(np.int64)
     return split.subset(by_class[positions])
 
 
-def _label_text(label: np.ndarray | np.integer, classes: Sequence[str]) -> str:
+def _label_text(split: Split, index: int, classes: Sequence[str]) -> str:
+    """The class of an image, or its labels, or the classes of its mask."""
+    if isinstance(split.labels, Masks):
+        return ", ".join(classes[each] for each in np.flatnonzero(split.labels[[index]].pixel_counts()[0]).tolist())
+    label = split.labels[index]
     return ", ".join(classes[index] for index in np.flatnonzero(label).tolist()) if label.ndim else classes[int(label)]
 
 
