@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from torch import nn
 
 from mixlab.errors import UserError
 from mixlab.models.decoders.pyramid import Pyramid
 from mixlab.zoo.architecture import architecture, with_decoder
+from mixlab.zoo.timm_models import TimmModel
 
 SIZE = (32, 48)
 TINY = {"patch_size": 4, "channels": 16, "token_hidden": 8, "channel_hidden": 16, "depth": 1}
@@ -70,5 +72,8 @@ def test_the_same_seed_gives_the_same_weights():
 
 
 def test_a_model_without_feature_maps_is_refused():
-    with pytest.raises(UserError, match="timm returns no feature maps of timm:"):
-        with_decoder(architecture("timm:levit_128s", image_size=224), "fpn", 8, 3)
+    model = architecture("timm:plain_vit", image_size=SIZE, **BODIES["vit"][1]).build()
+    assert isinstance(model, TimmModel)
+    model.network = nn.Flatten()  # every model of timm that the tests build has feature maps
+    with pytest.raises(UserError, match="timm returns no feature maps of timm:plain_vit"):
+        model.feature_maps(torch.zeros(1, 3, *SIZE))

@@ -25,8 +25,8 @@ from mixlab.speed.plan import ComputeMode
 
 BATCH = 64
 
-Predict = Callable[[Batch], Float[Tensor, "image class"]]
-"""Maps a batch to logits, on any device."""
+Predict = Callable[[Batch], Float[Tensor, "image class ..."]]
+"""Maps a batch to logits, on any device: of each image, or of each pixel."""
 
 Receive = Callable[[Float[Tensor, "image class"], Int64[Tensor, " image"]], None]
 """Called with the logits and the labels of each batch."""
@@ -60,7 +60,7 @@ def predict_fn(model: nn.Module, device: torch.device, mode: ComputeMode) -> Pre
     model.eval()
 
     @torch.inference_mode()
-    def predict(batch: Batch) -> Float[Tensor, "image class"]:
+    def predict(batch: Batch) -> Float[Tensor, "image class ..."]:
         images, _ = batch.on(device)
         with mode.autocast(device):
             return model(images.contiguous(memory_format=mode.memory_format))

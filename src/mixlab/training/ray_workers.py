@@ -16,7 +16,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mixlab.data.sources import open_dataset
 from mixlab.errors import Interrupted, UserError
 from mixlab.files import write_text
 from mixlab.measure.machine import pick_device, usable_cores
@@ -28,6 +27,7 @@ from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.planning.autotune import select_common_plans
 from mixlab.training.planning.concurrency import Planned
 from mixlab.training.planning.stored_plans import require_same_versions, stored_plans, versions
+from mixlab.training.recipe_data import open_data
 from mixlab.training.recipes.schema import Recipe
 from mixlab.training.runner import train_recipe
 from mixlab.training.training import Training
@@ -189,7 +189,7 @@ def _plan_in_worker(
         device = pick_device()
         with TemporaryDirectory() as folder:
             recipes = [_with_code(recipe, code, Path(folder) / str(index)) for index, (recipe, code) in enumerate(jobs)]
-            dataset = open_dataset(recipes[0].data, quiet=True)
+            dataset = open_data(recipes[0])
             planned = select_common_plans([resolve(recipe, dataset, device) for recipe in recipes], lines.append)
         threads = 1 if device.type == "cpu" else None
         return [(replace(plan, threads=threads), seconds) for plan, seconds in planned], lines

@@ -22,7 +22,6 @@ from pathlib import Path
 import torch
 
 from mixlab.data.dataset import Dataset
-from mixlab.data.sources import open_dataset
 from mixlab.errors import Interrupted, UserError
 from mixlab.measure.machine import pick_device
 from mixlab.report.numbers import duration
@@ -40,6 +39,7 @@ from mixlab.training.linear_probe.train import resolve_linear_probe, train_linea
 from mixlab.training.loop import train
 from mixlab.training.planning.concurrency import Planned, select_concurrent_plans
 from mixlab.training.processes import process_pool
+from mixlab.training.recipe_data import open_data
 from mixlab.training.recipes.schema import Recipe
 from mixlab.training.signals import StopSignals
 from mixlab.training.training import Training
@@ -250,7 +250,7 @@ def _start(training: Training, *, waits: bool) -> Future[None]:
 
 def train_recipe(recipe: Recipe | LinearProbeRecipe, plan: Plan | None, folder: Path, *, waits: bool) -> None:
     """Train in this process. Errors and `waits` are those of `Workers.start`. `plan` is None for a linear probe."""
-    dataset, device = open_dataset(recipe.data, quiet=True), pick_device()
+    dataset, device = open_data(recipe), pick_device()
     if isinstance(recipe, LinearProbeRecipe):
         train_linear_probe(resolve_linear_probe(recipe, dataset, device), folder, quiet=True)
     else:

@@ -12,7 +12,6 @@ from statistics import median
 
 import torch
 
-from mixlab.data.sources import open_dataset
 from mixlab.files import write_json
 from mixlab.measure.machine import pick_device, usable_cores
 from mixlab.measure.timing import interleaved
@@ -31,6 +30,7 @@ from mixlab.training.planning.autotune import (
     total_steps,
 )
 from mixlab.training.processes import process_pool
+from mixlab.training.recipe_data import open_data
 from mixlab.training.recipes.schema import Recipe
 
 _MIN_SECONDS = 60.0
@@ -97,7 +97,7 @@ def _seconds_together(jobs: Sequence[Job], plans: Sequence[Plan], log: Log) -> l
 def _seconds_per_step(trainings: Sequence[tuple[Recipe, Plan]], place: int) -> list[float]:
     """The median seconds of a step of each training. Processes with different places time them in different orders."""
     (first, plan), device = trainings[0], pick_device()
-    dataset = open_dataset(first.data, quiet=True)
+    dataset = open_data(first)
     assert plan.threads is not None
     torch.set_num_threads(plan.threads)
     if all(plan.freed_memory == "retained" for _, plan in trainings):
