@@ -15,26 +15,10 @@ from mixlab.runs.history import read_history
 from mixlab.weights.load import load
 from shape_masks import write_plain
 
-TRAIN = [
-    "train",
-    "--task",
-    "segmentation",
-    "--data",
-    "masks:shapes",
-    "--model",
-    "convmixer_nano",
-    "--image-size",
-    "24x32",
-    "--batch",
-    "4",
-    "--quiet",
-    "--set",
-    "speed=off",
-    "--set",
-    "config.channels=16",
-    "--set",
-    "config.depth=2",
-]
+TRAIN = (
+    *"train --task segmentation --data masks:shapes --model convmixer_nano --image-size 24x32 --batch 4".split(),  # noqa: SIM905
+    *"--quiet --set speed=off --set config.channels=16 --set config.depth=2".split(),  # noqa: SIM905
+)
 FIRST = [*TRAIN, "--epochs", "3", "--set", "decoder.width=8"]
 
 
@@ -64,7 +48,7 @@ def test_a_run_has_its_decoder_and_the_weights_with_the_best_miou(trained):
     assert config["preprocess"]["resize"] == "stretch"
     assert Run(trained).recipe["decoder"] == {"name": "fpn", "width": 8}
     assert "Validation mIoU" in (trained / "report.html").read_text()
-    assert load(trained).state_dict().keys() == load(trained).state_dict().keys()
+    assert any(name.startswith("head.pyramid.") for name in load(trained).state_dict())
 
 
 def test_a_training_that_is_resumed_within_an_epoch_has_the_same_weights(run, trained):
@@ -85,13 +69,13 @@ def test_evaluation_has_intervals_for_the_whole_and_each_class(run, trained):
     ended = run("evaluate", trained, "--format", "json", "--out", "evaluated", "--quiet")
     results = json.loads(ended.out)
     assert results == json.loads(Path("evaluated/results.json").read_text())
-    for key in ("miou", "boundary_f1", "pixel_accuracy"):
+    for key in ("miou", "pixel_accuracy"):
         assert 0 <= results[key]["value"] <= 100
+    assert results["boundary_f1"] is None  # ignored pixels are between the classes
     assert [each["name"] for each in results["classes"]] == ["ground", "square"]
     page = Path("evaluated/report.html").read_text()
     assert "From the worst to the best image" in page
     assert "data:image/png" in page
-    assert "boundary F1" in run("evaluate", trained).out
 
 
 def test_windows_of_the_size_of_the_model_cover_a_larger_image(run, trained):

@@ -39,7 +39,7 @@ def test_every_arm_has_its_miou_and_every_claim_a_verdict(result: ArmsResult):
     assert len(result.findings()) == sum(map(len, CLAIMS.values()))
     stored = result.to_dict()["arms"][0]
     assert stored["miou"]["n"] == 2
-    assert len(stored["boundary_f1"]) == 2
+    assert len(stored["pixel_accuracy"]) == 2
     assert "mIoU of each arm" in study_page(result).html()
     assert [row["class"] for row in result.tables()[0].rows] == ["ground", "square"]
 

@@ -17,7 +17,7 @@ from mixlab.report.masks import error_strip
 from mixlab.report.numbers import number
 from mixlab.report.page import KeyValues, Metric, Page, Section, Summary, written_by
 from mixlab.report.table import Cell, Column, Table
-from mixlab.report.text import pluralize
+from mixlab.report.text import join_words, pluralize
 from mixlab.speed.inference import Inference
 from mixlab.tasks.segmentation import SEGMENTATION
 
@@ -61,11 +61,8 @@ class SegmentationEvaluation:
     @property
     def conclusion(self) -> str:
         """The metrics in a sentence."""
-        values = {key: number(estimate.value, 1) for key, estimate in self.scores.summary.items()}
-        return (
-            f"{self.model} reaches {values['miou']} % mIoU, {values['boundary_f1']} % boundary F1 and "
-            f"{values['pixel_accuracy']} % pixel accuracy."
-        )
+        values = [f"{number(value.value, 1)} % {METRICS[key][0]}" for key, value in self.scores.summary.items()]
+        return f"{self.model} reaches {join_words(values)}."
 
     def tables(self) -> list[Table]:
         """The human-readable tables."""
@@ -112,7 +109,7 @@ class SegmentationEvaluation:
             "method": self.method,
             "commit": self.environment["commit"],
             "device": self.environment["device"],
-            **{key: asdict(estimate) for key, estimate in self.scores.summary.items()},
+            **{key: value and asdict(value) for key in METRICS for value in [self.scores.summary.get(key)]},
             "classes": [asdict(each) for each in self.scores.by_class()],
         }
 

@@ -124,11 +124,15 @@ class SegmentationScores:
 
     @cached_property
     def summary(self) -> dict[str, Estimate]:
-        """The metrics of `METRICS`. Resamples without a class leave it out."""
+        """The metrics of `METRICS` that are defined. Resamples without a class leave it out.
+
+        Boundary F1 is undefined without a boundary between classes, for example if ignored pixels separate them.
+        """
         whole, resampled = _metrics(self._total), _metrics(self._resampled)
         return {
             key: percentile_interval(100 * float(whole[key][0]), 100 * resampled[key], len(self.counts), "%")
             for key in METRICS
+            if not np.isnan(whole[key][0])
         }
 
     def by_class(self) -> list[ClassMetrics]:

@@ -13,7 +13,7 @@ from mixlab.errors import UserError
 from mixlab.models.contract import ImageSize, height_and_width
 from mixlab.models.mixer import MixerConfig
 from mixlab.weights.resize import enlarge_exact, resample_token_mlps, resize_patch_kernel
-from mixlab.zoo.architecture import FAMILIES, Architecture
+from mixlab.zoo.architecture import FAMILIES, Architecture, make_config
 
 _log = logging.getLogger("mixlab")
 
@@ -114,7 +114,8 @@ def backbone_of(weights: Weights) -> Weights:
     tensors = {
         name.removeprefix(_BACKBONE): tensor for name, tensor in weights.tensors.items() if name.startswith(_BACKBONE)
     }
-    return Weights(weights.config["backbone"], weights.config["backbone_config"], tensors)
+    family = weights.config["backbone"]
+    return Weights(family, asdict(make_config(family, weights.config["backbone_config"])), tensors)
 
 
 def resize_segmenter(weights: Weights, image_size: ImageSize, resize: Resize | None) -> Weights:

@@ -306,8 +306,9 @@ def _load_unchanged(source: Source, options: Mapping[str, Any]) -> Pretrained:
     """
     assert source.family is not None and source.preprocess is not None
     changed = ("classes", "image_size", "resize") if source.family == "segmenter" else ("classes",)
+    stored = {**source.config, **source.config.get("backbone_config", {})}
     for name, value in options.items():
-        if value is not None and name not in changed and source.config.get(name) != value:
+        if value is not None and name not in changed and stored.get(name) != value:
             raise UserError(
                 f"{name}={value} is not supported for {source.path}, weights of family {source.family}: mixlab changes "
                 "only Mixers, ConvMixers and DaViTs. Leave it out."
