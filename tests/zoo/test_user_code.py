@@ -9,6 +9,7 @@ import torch
 
 import mixlab
 from mixlab.errors import UserError
+from mixlab.models.contract import input_dtype, input_shape
 from mixlab.zoo import user_code
 from mixlab.zoo.architecture import architecture, create_model, variant_names
 
@@ -79,6 +80,8 @@ SMALL_VARIANTS = {
     "attention_mixer": SMALL,
     "metaformer": "image_size=32:patch_size=8:channels=16:channel_hidden=32:depths=[1]:mixing=depthwise",
     "pooling_mixer": SMALL,
+    "text_mixer": "tokens=6:features=3:channels=16",
+    "text_transformer": "tokens=6:features=3:channels=16",
     "untied_mixer": f"{SMALL}:token_weights=per-channel:channel_weights=per-patch",
 }
 
@@ -92,7 +95,7 @@ def test_every_file_of_the_variants_is_listed():
 @pytest.mark.parametrize("name", SMALL_VARIANTS)
 def test_a_variant_is_built_by_its_name_and_fields(name):
     model = create_model(f"variant:{name}:{SMALL_VARIANTS[name]}", classes=5)
-    assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 5)
+    assert model(torch.zeros(2, *input_shape(model.config), dtype=input_dtype(model.config))).shape == (2, 5)
 
 
 def test_an_unknown_variant_is_refused_with_a_suggestion():

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mixlab.cli.options import DATA, Device, Speed, TrustCode, Windows, require_alone
-from mixlab.cli.output import logger, require_empty_folder, require_new_file, show
+from mixlab.cli.output import Log, logger, require_empty_folder, require_new_file, show
 from mixlab.errors import UserError
-from mixlab.report.table import Format
+from mixlab.report.table import Format, Table
 
 if TYPE_CHECKING:
+    from mixlab.evaluation.multilabel_evaluation import MultilabelEvaluation
+    from mixlab.evaluation.text_evaluation import TextEvaluation
     from mixlab.evaluation.views import Views
     from mixlab.speed.inference_plan import Speed as InferenceSpeed
 
@@ -91,16 +93,19 @@ def evaluate(
         require_new_file(save, "--save", ".correct")
         if len(data or []) > 1 or ("," in model and not Path(model).exists()):
             raise UserError("--save writes the answers of one run on one data set: give a single MODEL and --data.")
-    if task_of(model) == "segmentation":
-        others: dict[str, object] = {"--against": against, "--probe": probe, "--real": real, "--save": save}
-        others |= {"--tta": tta, "--crop": crop, "--corruptions": corruptions, "--save-logits": save_logits}
-        require_alone("a segmentation", others)
+    task = task_of(model)
+    others: dict[str, object] = {"--against": against, "--probe": probe, "--real": real, "--save": save}
+    others |= {"--tta": tta, "--corruptions": corruptions, "--save-logits": save_logits}
+    if task == "segmentation":
+        require_alone("a segmentation", others | {"--crop": crop})
         _evaluate_segmentation(model, data or [], windows, device, format, out, quiet=quiet)
         return
     require_alone("a model without masks", {"--windows": windows is not None})
-    if task_of(model) == "multilabel":
-        others = {"--against": against, "--probe": probe, "--real": real, "--save": save}
-        others |= {"--tta": tta, "--corruptions": corruptions, "--save-logits": save_logits}
+    if task == "text":
+        require_alone("a model that reads texts", others | {"--crop": crop})
+        _evaluate_texts(model, data or [], device, format, out, quiet=quiet)
+        return
+    if task == "multilabel":
         require_alone("a multilabel model", others)
         _evaluate_multilabel(model, data or [], Views(crop), device, parse_speed(speed), format, out, quiet=quiet)
         return
@@ -190,7 +195,6 @@ def _evaluate_multilabel(
     quiet: bool,
 ) -> None:
     from mixlab.evaluation.multilabel_evaluation import evaluate_multilabel
-    from mixlab.files import atomic_folder, write_json, write_text
 
     if len(data) > 1:
         raise UserError("A multilabel model is evaluated on one data set at a time: give --data once.")
@@ -198,13 +202,33 @@ def _evaluate_multilabel(
     result = evaluate_multilabel(
         model, data[0] if data else None, views=views, device=device, speed=speed, log=log, quiet=quiet
     )
+    _show_and_write(result, result.label_table(), format, out, log)
+
+
+def _evaluate_texts(
+    model: str, data: list[str], device: str | None, format: Format, out: Path | None, *, quiet: bool
+) -> None:
+    from mixlab.evaluation.text_evaluation import evaluate_texts
+
+    if len(data) > 1:
+        raise UserError("A model that reads texts is evaluated on one data set at a time: give --data once.")
+    result = evaluate_texts(model, data[0] if data else None, device=device, quiet=quiet)
+    _show_and_write(result, result.class_table(), format, out, logger(quiet=quiet))
+
+
+def _show_and_write(
+    result: "MultilabelEvaluation | TextEvaluation", csv_table: Table, format: Format, out: Path | None, log: Log
+) -> None:
+    """Print the result, and write its page and results.json to the folder `out`."""
+    from mixlab.files import atomic_folder, write_json, write_text
+
     for note in result.notes:
         log(note)
     match format:
         case "json":
             print(json.dumps(result.results(), indent=2, ensure_ascii=False, allow_nan=False))
         case "csv":
-            show([result.label_table()], format)
+            show([csv_table], format)
         case _:
             show(result.tables(), format)
     if out is not None:

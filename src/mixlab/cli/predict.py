@@ -19,7 +19,8 @@ from mixlab.cli.options import (
     require_alone,
     require_int8_for_data,
 )
-from mixlab.cli.output import logger, require_empty_folder, require_new_file, show
+from mixlab.cli.output import Log, logger, require_empty_folder, require_new_file, show
+from mixlab.cli.text_predictions import predict_texts
 from mixlab.errors import UserError
 from mixlab.report.table import Cell, Column, Format, Table, print_table, render
 from mixlab.report.text import pluralize
@@ -31,7 +32,14 @@ if TYPE_CHECKING:
 
 def predict(
     model: PredictionModel,
-    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of images.", show_default=False)],
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            help="Image files, or folders of images. For a model that reads texts: texts, .txt files, or - for lines of "
+            "standard input.",
+            show_default=False,
+        ),
+    ],
     top: Annotated[int, typer.Option(help="Number of most probable labels to print.")] = 1,
     format: Annotated[Format, typer.Option(help="Output format.")] = "table",
     out: Annotated[
@@ -45,13 +53,13 @@ def predict(
     trust_code: TrustCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Hide progress.")] = False,
 ) -> None:
-    """Predict labels for images, with probabilities from 0 to 1, or masks in the folder of --out."""
-    from mixlab.files import write_text
+    """Predict labels for images or texts, with probabilities from 0 to 1, or masks in the folder of --out."""
     from mixlab.prediction.predictor import Prediction, Predictor
     from mixlab.report.progress import progress
     from mixlab.weights.source import task_of
 
-    if top != 1 and task_of(model) == "multilabel":
+    task = task_of(model)
+    if top != 1 and task == "multilabel":
         raise UserError(
             f"--top {top} has no effect for a multilabel model, which has a threshold per label: remove it."
         )
@@ -66,7 +74,12 @@ def predict(
     if out is not None:
         require_new_file(out, "--out", ".csv", ".json", ".jsonl")
     log = logger(quiet=quiet)
-    files = [file for path in images for file in image_files(path, log)]
+    if task == "text":
+        if precision != "auto" or data is not None:
+            raise UserError("--precision and --data have no effect for a model that reads texts: leave them out.")
+        _write(predict_texts(model, images, top, device, log), format, out, log)
+        return
+    files = [file for path in images for file in image_files(Path(path), log)]
     require_int8_for_data(data, precision)
     predictor = Predictor(model, device=device, speed=speed, precision=precision, data=data, log=log)
     predictions: list[tuple[Path, Prediction]] = []
@@ -82,16 +95,7 @@ def predict(
             table = _labels_table(predictions, predictor.novelty)
         else:
             table = _table(predictions, min(top, len(predictor.classes)), predictor.novelty)
-        if out is not None or format == "csv":
-            for note in table.all_notes:
-                log(note)
-        if out is not None:
-            write_text(out, _file_content(table, out.suffix))
-            log(f"{pluralize(len(table.rows), 'prediction')}: {out}")
-        elif format == "table":
-            print_table(table)
-        else:
-            print(render(table, format), end="")
+        _write(table, format, out, log)
     if len(predictions) < len(files):
         raise typer.Exit(1 if predictions else 2)
 
@@ -128,6 +132,22 @@ def _predict_masks(
     log(f"{pluralize(len(masks), 'mask')}: {out}")
     if len(masks) < len(files):
         raise typer.Exit(1 if masks else 2)
+
+
+def _write(table: Table, format: Format, out: Path | None, log: Log) -> None:
+    """Print the predictions, or write them to `out`."""
+    from mixlab.files import write_text
+
+    if out is not None or format == "csv":
+        for note in table.all_notes:
+            log(note)
+    if out is not None:
+        write_text(out, _file_content(table, out.suffix))
+        log(f"{pluralize(len(table.rows), 'prediction')}: {out}")
+    elif format == "table":
+        print_table(table)
+    else:
+        print(render(table, format), end="")
 
 
 def _file_content(table: Table, suffix: str) -> str:

@@ -160,7 +160,7 @@ def _run(module: Any, data: str | None, settings: Any, chosen: Mapping[str, Any]
     quiet = chosen["quiet"]
     if data is None:
         return _Ran(module.run(settings, quiet=quiet, log=logger(quiet=quiet)))
-    unseen = _open(data, "classification", quiet=quiet)
+    unseen = _open(data, module, quiet=quiet)
     result = module.run(unseen.dataset, settings, quiet=quiet, log=logger(quiet=quiet))
     return _Ran(result, {"left_out": unseen.left_out, "near_copies": unseen.near_copies}, unseen.notes)
 
@@ -172,7 +172,7 @@ def _run_trainings(module: Any, data: str | None, settings: Any, chosen: Mapping
     assert data is not None
     quiet = chosen["quiet"]
     log = logger(quiet=quiet)
-    unseen = _open(data, getattr(module, "TASK", "classification"), quiet=quiet)
+    unseen = _open(data, module, quiet=quiet)
     planned = plan_arms(module.arms(unseen.dataset, settings), unseen.dataset, log, speed=chosen["speed"])
     if chosen["dry_run"]:
         show([planned.costs()], chosen["format"])
@@ -182,12 +182,14 @@ def _run_trainings(module: Any, data: str | None, settings: Any, chosen: Mapping
     return _Ran(result, {"left_out": unseen.left_out, "near_copies": unseen.near_copies}, unseen.notes, trained)
 
 
-def _open(data: str, task: str, *, quiet: bool) -> "UnseenImages":
+def _open(data: str, module: Any, *, quiet: bool) -> "UnseenImages":
+    """Open the data of a study's `TASK`; default: classification."""
     from mixlab.data.sources import open_dataset
     from mixlab.evaluation.unseen_images import unseen_in_training
     from mixlab.tasks.tasks import TASKS
 
-    return unseen_in_training(open_dataset(data, TASKS[task].kinds, quiet=quiet), quiet=quiet)
+    kinds = TASKS[getattr(module, "TASK", "classification")].kinds
+    return unseen_in_training(open_dataset(data, kinds, quiet=quiet), quiet=quiet)
 
 
 def _folder(out: Path | None, name: str, subject: str) -> Path:

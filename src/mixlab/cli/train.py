@@ -25,7 +25,7 @@ def train(
         str | None,
         typer.Option(
             help="classification: one class per image, the default. multilabel: any number of labels. segmentation: "
-            "masks."
+            "masks. text: one class per text."
         ),
     ] = None,
     data: Annotated[str | None, typer.Option(help=f"{DATA}.")] = None,
@@ -185,6 +185,7 @@ def _open_data_of_recipe(
 def _print_summary(run: "Run", log: Log) -> None:
     from mixlab.evaluation.novelty import MIN_VALIDATION
     from mixlab.runs.history import metric_title, read_history, selecting_metric, selecting_score
+    from mixlab.tasks.tasks import TASKS
 
     history = read_history(run.journal)
     validation = history.validation
@@ -192,7 +193,8 @@ def _print_summary(run: "Run", log: Log) -> None:
         log(f"{image} was skipped: {reason}.")
     for line in history.stopped_early:
         log(f"Stopped early after epoch {line['epoch']}: the validation accuracy did not improve any more.")
-    if (images := 0 if validation is None else validation["images"]) < MIN_VALIDATION:
+    is_text = run.recipe.get("task") == "text"
+    if not is_text and (images := 0 if validation is None else validation["images"]) < MIN_VALIDATION:
         log(
             f"mixlab predict will not flag images unlike the training images: that needs at least {MIN_VALIDATION} "
             f"validation images, and this run has {images}."
@@ -200,5 +202,6 @@ def _print_summary(run: "Run", log: Log) -> None:
     if validation is not None:
         name = metric_title(selecting_metric(validation))
         title = "Validation accuracy" if name == "top-1" else f"Validation {name}"
-        log(f"{title}: {selecting_score(validation):.1f} % of {validation['images']:,} images.")
+        noun = TASKS[run.recipe.get("task", "classification")].noun
+        log(f"{title}: {selecting_score(validation):.1f} % of {validation['images']:,} {noun}s.")
     print(run.path)

@@ -5,17 +5,21 @@
         images, labels = batch.on(device)        # float32 (image, 3, row, column), normalised and augmented; int64
 
 A batch is copied to the device as uint8, which is four times smaller than float32, then normalised and augmented there.
+Batches of texts are made in the same way: their "images" are hashed tokens, int32 (text, token, feature), and there is no
+augmentation.
 The number of worker processes does not change the batches.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int64, UInt8
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from mixlab.data.any_preprocess import AnyPreprocess, Inputs, Prepared
 from mixlab.data.augmentation.augment import (
     UNIFORMS,
     Augmentation,
@@ -46,17 +50,19 @@ class Batch:
     `weight`: the fraction of the step's images, over all processes, that are in this batch.
     """
 
-    images: UInt8[Tensor, "image 3 row column"]
+    images: Prepared
     labels: LabelTensor
     indices: Int64[np.ndarray, " image"]
     uniforms: Float64[np.ndarray, "image uniform"]
-    preprocess: Preprocess
+    preprocess: AnyPreprocess
     augmentation: Augmentation
     weight: float = 1.0
     transform: Transform | None = None
 
-    def on(self, device: torch.device | str) -> tuple[Float[Tensor, "image 3 row column"], LabelTensor]:
+    def on(self, device: torch.device | str) -> tuple[Inputs, LabelTensor]:
         """Copy the batch to `device`, normalise and augment it. Return the images and labels."""
+        if not isinstance(self.preprocess, Preprocess):
+            return self.preprocess.normalised(self.images.to(device)), self.labels.to(device)
         images = rearrange_pixels(self.images.to(device), self.uniforms, self.augmentation)
         images = augment_normalised(self.preprocess.normalised(images), self.uniforms, self.augmentation)
         labels = self.labels.to(device)
@@ -90,7 +96,7 @@ class TrainingBatches:
     def __init__(
         self,
         split: Split,
-        preprocess: Preprocess,
+        preprocess: AnyPreprocess,
         augmentation: Augmentation,
         *,
         batch: int,
@@ -99,7 +105,7 @@ class TrainingBatches:
         max_unreadable: int = 0,
         quiet: bool = False,
     ):
-        if augmentation.pad_crop >= min(preprocess.image_size):
+        if isinstance(preprocess, Preprocess) and augmentation.pad_crop >= min(preprocess.image_size):
             raise UserError(
                 f"pad_crop={augmentation.pad_crop} is too large for images of {preprocess.image_size} pixels: "
                 f"it must be at most {min(preprocess.image_size) - 1}."
@@ -154,7 +160,7 @@ class EvalBatches:
     def __init__(
         self,
         split: Split,
-        preprocess: Preprocess,
+        preprocess: AnyPreprocess,
         *,
         batch: int,
         workers: int = 0,
@@ -191,13 +197,13 @@ class EvalBatches:
 class _Preloaded:
     """The resized images of a split, if they are cached in memory, and the images that are known to be readable."""
 
-    images: UInt8[Tensor, "image 3 row column"] | None
+    images: Prepared | None
     readable: Int64[np.ndarray, " readable"]
     unreadable: dict[str, str]  # name -> reason
 
 
 def _preload(
-    split: Split, preprocess: Preprocess, workers: int, max_unreadable: int, *, cache: bool, quiet: bool
+    split: Split, preprocess: AnyPreprocess, workers: int, max_unreadable: int, *, cache: bool, quiet: bool
 ) -> _Preloaded:
     """Read all images, unless they are not cached and none may be skipped."""
     if not cache and max_unreadable == 0:
@@ -211,11 +217,11 @@ def _preload(
 
 
 def _read_all(
-    split: Split, preprocess: Preprocess, workers: int, max_unreadable: int, *, quiet: bool
-) -> tuple[UInt8[Tensor, "image 3 row column"] | None, dict[int, UnreadableImage]]:
+    split: Split, preprocess: AnyPreprocess, workers: int, max_unreadable: int, *, quiet: bool
+) -> tuple[Prepared | None, dict[int, UnreadableImage]]:
     """Read every image once. Return the images, if they fit in memory, and the errors."""
     images = (
-        torch.from_numpy(np.empty((len(split), 3, *preprocess.image_size), dtype=np.uint8))
+        torch.from_numpy(np.empty((len(split), *preprocess.input_shape), dtype=preprocess.dtype))
         if _fits_in_memory(split, preprocess)
         else None
     )
@@ -244,9 +250,8 @@ def _too_many_unreadable(failed: dict[int, UnreadableImage], max_unreadable: int
     )
 
 
-def _fits_in_memory(split: Split, preprocess: Preprocess) -> bool:
-    height, width = preprocess.image_size
-    return len(split) * 3 * height * width <= PRELOAD_BYTES
+def _fits_in_memory(split: Split, preprocess: AnyPreprocess) -> bool:
+    return len(split) * prod(preprocess.input_shape) * preprocess.dtype.itemsize <= PRELOAD_BYTES
 
 
 def _chunks(indices: Int64[np.ndarray, " image"], size: int) -> list[np.ndarray]:

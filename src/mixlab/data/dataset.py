@@ -126,6 +126,7 @@ class Dataset:
     `notes`: sentences for the user about images that were held out or skipped.
     `split_by_mixlab`: whether mixlab made the splits from a source that may change, such as a folder. A run must then
         store `assignment` to restore them.
+    `noun`: what a sample is, for sentences: "image" or "text".
     """
 
     name: str
@@ -133,6 +134,7 @@ class Dataset:
     splits: dict[str, Split]
     notes: tuple[str, ...] = ()
     split_by_mixlab: bool = False
+    noun: str = "image"
 
     @property
     def assignment(self) -> SplitAssignment:
@@ -208,13 +210,13 @@ class Dataset:
         missing = [name for names in assignment.values() for name in names if name not in index_of]
         if missing:
             raise UserError(
-                f"{self.name} lacks {len(missing)} of the images in the run's stored split, such as {missing[0]}: "
-                "restore them, or train again on the current images."
+                f"{self.name} lacks {len(missing)} of the {self.noun}s in the run's stored split, such as {missing[0]}: "
+                f"restore them, or train again on the current {self.noun}s."
             )
         splits = {split: everything.subset([index_of[name] for name in names]) for split, names in assignment.items()}
         new = len(everything) - sum(len(split) for split in splits.values())
         note = (
-            (f"Skipped because they were added after the run's split was made: {pluralize(new, 'image')}.",)
+            (f"Skipped because they were added after the run's split was made: {pluralize(new, self.noun)}.",)
             if new
             else ()
         )

@@ -7,7 +7,7 @@ Axes:  row, column    pixels of the original image
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -88,6 +88,14 @@ class Preprocess:
                 f"value_range={self.value_range} is invalid: it must be (black, white) with black < white, for example "
                 "(0, 4095)."
             )
+
+    dtype: ClassVar[np.dtype] = np.dtype(np.uint8)
+    """Of resized images."""
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(channel, row, column) of a resized image."""
+        return (3, *self.image_size)
 
     def __call__(self, image: UInt8[np.ndarray, "row column 3"]) -> Float[Tensor, "3 rows columns"]:
         """Resize, normalise and transform one image, as in evaluation."""

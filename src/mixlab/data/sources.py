@@ -204,6 +204,10 @@ def _parse(name: str, kinds: Mapping[str, Kind] | None = None) -> tuple[Kind, st
     if kind is None and word in KINDS:
         readable = ", ".join(kind.spelling for kind in kinds.values())
         raise UserError(f'data "{name}" has one class per image, but the task needs others: give one of {readable}.')
+    if kind is None and word == "text":
+        raise UserError(
+            f'data "{name}" has texts, but images are needed: mixlab train --task text and mixlab study text read them.'
+        )
     if kind is None:
         is_folder = bool(name) and Path(name).expanduser().is_dir()
         hint = f'For the folder of that name, write "folder:{name}".' if is_folder else did_you_mean(word, kinds)

@@ -85,8 +85,8 @@ def divide(dataset: Dataset, check: Callable[[Dataset, GroupedSplit], None], *, 
     if test is None:
         test, rest = images.cut(TEST_SHARE)
         note = (
-            "A fifth of the images was held out as test and a tenth of the rest as validation, stratified by class "
-            "with a fixed seed."
+            f"A fifth of the {dataset.noun}s was held out as test and a tenth of the rest as validation, stratified by "
+            "class with a fixed seed."
         )
     else:
         rest = images
@@ -95,7 +95,7 @@ def divide(dataset: Dataset, check: Callable[[Dataset, GroupedSplit], None], *, 
             note += " The validation split, the only one that the source holds out, is used as the test split."
     validation, rest = rest.cut(VALIDATION_SHARE)
     splits = {"train": rest.split, "validation": validation, "test": test}
-    notes = (*dataset.notes, note, *_duplicate_notes(train), *near.notes)
+    notes = (*dataset.notes, note, *_duplicate_notes(train, dataset.noun), *near.notes)
     return replace(dataset, splits=splits, notes=notes, split_by_mixlab=True)
 
 
@@ -127,33 +127,33 @@ def _shared_group_notes(dataset: Dataset) -> list[str]:
     return [f"Groups in more than one split, as the source provides them: {shared:,}."] if shared else []
 
 
-def _duplicate_notes(train: GroupedSplit) -> list[str]:
+def _duplicate_notes(train: GroupedSplit, noun: str) -> list[str]:
     notes = []
     if duplicates := len(train.split) - len(train.group_labels):
-        notes.append(f"Byte-identical to another image and kept in the same split: {pluralize(duplicates, 'image')}.")
+        notes.append(f"Byte-identical to another {noun} and kept in the same split: {pluralize(duplicates, noun)}.")
     if train.label_conflicts:
-        notes.append(f"Byte-identical images with different classes: {pluralize(train.label_conflicts, 'image')}.")
+        notes.append(f"Byte-identical {noun}s with different classes: {pluralize(train.label_conflicts, noun)}.")
     return notes
 
 
 def _check_classes(dataset: Dataset) -> None:
     if "train" not in dataset.splits:
         raise UserError(
-            f"{dataset.name} has {' and '.join(sorted(dataset.splits))} images but no training images: the split to "
-            "train on must be called train."
+            f"{dataset.name} has {' and '.join(sorted(dataset.splits))} {dataset.noun}s but no training {dataset.noun}s: "
+            "the split to train on must be called train."
         )
     train_classes = [dataset.classes[label] for label in np.unique(dataset.splits["train"].labels)]
     if len(train_classes) == 1:
         raise UserError(
-            f'{dataset.name} has only one class, "{train_classes[0]}": a classifier needs at least two, so add images '
-            "of another class."
+            f'{dataset.name} has only one class, "{train_classes[0]}": a classifier needs at least two, so add '
+            f"{dataset.noun}s of another class."
         )
     for name, split in dataset.splits.items():
         for label in np.unique(split.labels):
             if (unknown := dataset.classes[label]) not in train_classes:
                 raise UserError(
-                    f'{dataset.name} has the class "{unknown}" in {name} but not in train: add images of it to train, '
-                    f"or rename it. {did_you_mean(unknown, train_classes)}".rstrip()
+                    f'{dataset.name} has the class "{unknown}" in {name} but not in train: add {dataset.noun}s of it to '
+                    f"train, or rename it. {did_you_mean(unknown, train_classes)}".rstrip()
                 )
 
 
@@ -164,11 +164,11 @@ def _sides(dataset: Dataset) -> int:
 
 def _check_enough_images(dataset: Dataset, images: GroupedSplit) -> None:
     needed = _sides(dataset)
-    noun = "group" if images.split.groups else "different image"
+    noun = "group" if images.split.groups else f"different {dataset.noun}"
     groups_per_class = images.groups_per_class(len(dataset.classes))
     for label in np.unique(images.split.labels):
         if (count := int(groups_per_class[label])) < needed:
             raise UserError(
                 f'{dataset.name} has {pluralize(count, noun)} of "{dataset.classes[label]}", but at least {needed} are '
-                "needed to hold some out: add images, or remove the class."
+                f"needed to hold some out: add {dataset.noun}s, or remove the class."
             )

@@ -17,21 +17,26 @@ from multiprocessing import Queue, RawArray
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int64, UInt8
+from jaxtyping import Float64, Int32, Int64, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from mixlab.data.any_preprocess import AnyPreprocess, Prepared
 from mixlab.data.augmentation.augment import UNIFORMS, Augmentation, augment_image, crop_and_resize
 from mixlab.data.dataset import Split
 from mixlab.data.image_file import UnreadableImage
-from mixlab.data.preprocess import Preprocess
 from mixlab.data.rng import image_uniforms
+from mixlab.data.text.preprocess import TextPreprocess
+from mixlab.data.text.text import Text
 from mixlab.data.worker_signals import ignore_interrupts
 from mixlab.errors import UserError
 from mixlab.measure.machine import usable_cores
 
 Request = tuple[int, int, np.ndarray]
 """A slot for the images, an epoch, and the indices of the images to read in it."""
+
+PreparedArray = UInt8[np.ndarray, "_ 3 row column"] | Int32[np.ndarray, "_ token feature"]
+"""As `Prepared`, in memory of numpy."""
 
 _PREFETCH = 2
 """Requests of a worker that it has not finished or that were not collected, as in torch's default."""
@@ -41,7 +46,7 @@ _PREFETCH = 2
 class ReadResult:
     """The images that were read, and the errors of the others."""
 
-    images: UInt8[np.ndarray, "selected 3 row column"]
+    images: PreparedArray
     indices: Int64[np.ndarray, " selected"]
     failed: dict[int, UnreadableImage]
 
@@ -64,14 +69,15 @@ class ImageReader:
     def __init__(
         self,
         split: Split,
-        preprocess: Preprocess,
+        preprocess: AnyPreprocess,
         augmentation: Augmentation,
         seed: int,
-        cached: UInt8[Tensor, "cached 3 row column"] | None,
+        cached: Prepared | None,
     ):
         self._split, self._preprocess, self._augmentation, self._seed = split, preprocess, augmentation, seed
         self._cached = cached
-        self.image_shape = 3, *preprocess.image_size
+        self.image_shape = preprocess.input_shape
+        self.dtype = preprocess.dtype
 
     @property
     def needs_no_work(self) -> bool:
@@ -82,12 +88,12 @@ class ImageReader:
         """Read the images at `indices`."""
         if self._cached is not None and self.needs_no_work:
             return ReadResult(self._cached.index_select(0, torch.from_numpy(indices)).numpy(), indices, {})
-        images = np.empty((len(indices), *self.image_shape), dtype=np.uint8)
+        images = np.empty((len(indices), *self.image_shape), dtype=self.dtype)
         read, failed = self.read_into(images, epoch, indices)
         return ReadResult(images[: len(read)], read, failed)
 
     def read_into(
-        self, images: UInt8[np.ndarray, "slot 3 row column"], epoch: int, indices: Int64[np.ndarray, " image"]
+        self, images: PreparedArray, epoch: int, indices: Int64[np.ndarray, " image"]
     ) -> tuple[Int64[np.ndarray, " selected"], dict[int, UnreadableImage]]:
         """Read the images at `indices` into the first places of `images`: the indices read, and the errors of others.
 
@@ -105,7 +111,13 @@ class ImageReader:
                 failed[index] = error
         return np.array(read, dtype=np.int64), failed
 
-    def _prepare(self, index: int, uniforms: Float64[np.ndarray, " uniform"]) -> UInt8[Tensor, "3 row column"]:
+    def _prepare(
+        self, index: int, uniforms: Float64[np.ndarray, " uniform"]
+    ) -> UInt8[Tensor, "3 row column"] | Int32[Tensor, "token feature"]:
+        if isinstance(self._preprocess, TextPreprocess):
+            text = self._split.images[index]
+            assert isinstance(text, Text)  # the task opens the data, and has models for texts only
+            return self._preprocess.encoded(text.content)
         if self._cached is None:
             image = crop_and_resize(self._split.images[index], uniforms, self._augmentation, self._preprocess)
         else:
@@ -121,13 +133,15 @@ class _Slots:
     torch would create shared memory for each batch, and the system clears each page of it.
     """
 
-    def __init__(self, count: int, batch: int, image_shape: tuple[int, ...]):
+    def __init__(self, count: int, batch: int, image_shape: tuple[int, ...], dtype: np.dtype):
         self.count, self.batch = count, batch
-        self._shape = count, batch, *image_shape
-        self._memory = RawArray(c_uint8, math.prod(self._shape))  # in a file if /dev/shm is too small for it
+        self._shape, self._dtype = (count, batch, *image_shape), dtype
+        self._memory = RawArray(
+            c_uint8, math.prod(self._shape) * dtype.itemsize
+        )  # in a file if /dev/shm is too small for it
 
-    def __getitem__(self, slot: int) -> UInt8[np.ndarray, "slot 3 row column"]:
-        return np.ctypeslib.as_array(self._memory).reshape(self._shape)[slot]
+    def __getitem__(self, slot: int) -> PreparedArray:
+        return np.ctypeslib.as_array(self._memory).view(self._dtype).reshape(self._shape)[slot]
 
 
 class _WorkerReader(Dataset[_Written]):
@@ -193,7 +207,7 @@ class ImageWorkers:
         if self._idle and self._idle[-1].slots.batch >= batch:
             return self._idle.pop()
         # One more than are sent ahead: the next request is sent before the images of a result are copied.
-        slots = _Slots(_PREFETCH * self._workers + 1, batch, self._reader.image_shape)
+        slots = _Slots(_PREFETCH * self._workers + 1, batch, self._reader.image_shape, self._reader.dtype)
         requests: list[Request] = []
         rng = torch.Generator()  # a separate one, because seeding the workers would advance torch's default one
         loader = DataLoader(
@@ -210,7 +224,7 @@ class ImageWorkers:
 
     def images(
         self, epoch: int, batches: list[np.ndarray]
-    ) -> Iterator[tuple[Int64[np.ndarray, " selected"], UInt8[Tensor, "selected 3 row column"]]]:
+    ) -> Iterator[tuple[Int64[np.ndarray, " selected"], Prepared]]:
         """The images of each batch of indices. Raises UnreadableImage for the first image that can't be read."""
         for result in self.read(epoch, batches):
             for error in result.failed.values():

@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from mixlab.data.any_preprocess import AnyPreprocess
 from mixlab.data.batches import Batch, EvalBatches
 from mixlab.data.dataset import Split
-from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 from mixlab.evaluation.evaluation import Evaluation, EvaluationBuffer
 from mixlab.evaluation.parts import Part, PartStore, Scores, images_per_part
@@ -71,7 +71,7 @@ def predict_fn(model: nn.Module, device: torch.device, mode: ComputeMode) -> Pre
 def evaluate(
     inference: Inference,
     split: Split,
-    preprocess: Preprocess,
+    preprocess: AnyPreprocess,
     classes: tuple[str, ...],
     *,
     batch: int = BATCH,

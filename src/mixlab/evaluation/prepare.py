@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Int64
 from torch import nn
 
+from mixlab.data.any_preprocess import AnyPreprocess
 from mixlab.data.dataset import Dataset
-from mixlab.data.preprocess import Preprocess
 from mixlab.evaluation.evaluation_data import open_evaluation_data, run_of, with_unseen_validation
 from mixlab.evaluation.restricted_classes import RestrictedClasses
 from mixlab.evaluation.unseen_images import UnseenImages, unseen_by_weights
@@ -46,7 +46,7 @@ class PreparedEvaluation:
     model: str
     run: Run | None
     network: nn.Module
-    preprocess: Preprocess
+    preprocess: AnyPreprocess
     dataset: Dataset
     evaluated: str
     unseen: UnseenImages

@@ -136,14 +136,14 @@ def record_training_images(dataset: Dataset, share: tuple[int, int] = (0, 1), *,
     share  (rank, number of processes): this process reads its share of the images
     quiet  no progress bar
 
-    All files are read. They are decoded for their perceptual hash if there are at most `MAX_HASHED`.
+    All files are read. Images are decoded for their perceptual hash if there are at most `MAX_HASHED`.
     """
     rank, processes = share
     splits = {name: dataset.splits[name] for name in ("train", "validation") if name in dataset.splits}
     shares = {name: split.subset(range(rank, len(split), processes)) for name, split in splits.items()}
     digests = {name: digests_of(split, quiet=quiet) for name, split in shares.items()}
     hashes: dict[int, ImageHash] | None = None
-    if sum(map(len, splits.values())) <= MAX_HASHED:
+    if dataset.noun == "image" and sum(map(len, splits.values())) <= MAX_HASHED:
         hashes = {}
         for name, split in shares.items():
             hashes |= zip(digests[name].tolist(), hashes_of(split, quiet=quiet), strict=True)

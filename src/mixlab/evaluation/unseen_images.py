@@ -72,8 +72,8 @@ def learned_validation_notes(dataset: Dataset, sources: Sequence[str], *, quiet:
     if not count:
         return ()
     return (
-        f"Warning: {count:,} of {pluralize(len(validation), 'validation image')} are training or validation images of "
-        f"{join_words(sources)}, so the validation accuracy of this training is too high.",
+        f"Warning: {count:,} of {pluralize(len(validation), f'validation {dataset.noun}')} are training or validation "
+        f"{dataset.noun}s of {join_words(sources)}, so the validation accuracy of this training is too high.",
     )
 
 
@@ -95,11 +95,12 @@ def leave_out(
     notes = []
     if left_out := total - remaining:
         notes.append(
-            f"Left out: {left_out:,} of {pluralize(total, 'image')}, which are training or validation images of "
-            f"{learner}."
+            f"Left out: {left_out:,} of {pluralize(total, dataset.noun)}, which are training or validation "
+            f"{dataset.noun}s of {learner}."
         )
-    near = _near_copies(list(unseen.values()), learned, quiet=quiet)
-    if near is None:
+    searched = dataset.noun == "image"
+    near = _near_copies(list(unseen.values()), learned, quiet=quiet) if searched else None
+    if near is None and searched:
         notes.append(
             "Near copies of training images, such as re-encoded ones, were not searched: the training images are only "
             f"recorded by their digests, as always for more than {MAX_HASHED:,}."
@@ -139,13 +140,15 @@ def _require_every_class(dataset: Dataset, evaluated: list[Split], unseen: list[
         return
     if not any(map(len, unseen)):
         raise UserError(
-            f"All {sum(map(len, evaluated)):,} images of {dataset.name} are training or validation images of "
-            f"{learner}, so no accuracy can be measured on them: give images that were not used in training."
+            f"All {sum(map(len, evaluated)):,} {dataset.noun}s of {dataset.name} are training or validation "
+            f"{dataset.noun}s of {learner}, so no accuracy can be measured on them: give {dataset.noun}s that were not "
+            "used in training."
         )
     label = int(missing[0])
     raise UserError(
-        f'{dataset.name} has only training or validation images of {learner} in the class "{dataset.classes[label]}", '
-        "so no accuracy can be measured: add images of this class that were not used in training, or remove the class."
+        f"{dataset.name} has only training or validation {dataset.noun}s of {learner} in the class "
+        f'"{dataset.classes[label]}", so no accuracy can be measured: add {dataset.noun}s of this class that were not used '
+        "in training, or remove the class."
     )
 
 

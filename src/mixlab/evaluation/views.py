@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mixlab.data.preprocess import Preprocess
+from mixlab.data.any_preprocess import AnyPreprocess, require_images
 from mixlab.errors import UserError, did_you_mean
 from mixlab.evaluation.crops import with_crop
 from mixlab.evaluation.test_time_augmentation import AUGMENTATIONS, below_confidence
@@ -37,9 +37,9 @@ class Views:
         if self.below is not None and not 0 < self.below <= 1:
             raise UserError(f"--tta-below {self.below:g} is out of range: give a confidence above 0, at most 1.")
 
-    def preprocess(self, preprocess: Preprocess) -> Preprocess:
+    def preprocess(self, preprocess: AnyPreprocess) -> AnyPreprocess:
         """Raises UserError for an unknown crop."""
-        return preprocess if self.crop is None else with_crop(preprocess, self.crop)
+        return preprocess if self.crop is None else with_crop(require_images(preprocess), self.crop)
 
     def model(self, model: nn.Module) -> nn.Module:
         return model if self.augmentation is None else _AveragedViews(model, self.augmentation, self.below)

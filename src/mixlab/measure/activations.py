@@ -18,11 +18,13 @@ def activation_bytes(
     *,
     device: torch.device,
     cast: Callable[[], AbstractContextManager[object]],
+    dtype: torch.dtype | None = None,
 ) -> int:
     """Bytes of the tensors saved for the backward pass, without the images and the model's own tensors.
 
     network:      the model, on any device including meta. Its training or evaluation mode is used as it is.
     images_shape: the shape of the input: for a model, (image, channel, row, column).
+    dtype:        of the input; None: torch's default dtype.
     loss:         function of (logits, images) that returns a scalar.
     device:       the device of the simulated pass; it must exist on this machine.
     cast:         returns the context manager of the forward pass, for example autocast.
@@ -40,7 +42,7 @@ def activation_bytes(
             name: torch.empty_like(tensor, device=device, requires_grad=tensor.requires_grad)
             for name, tensor in chain(network.named_parameters(), network.named_buffers())
         }
-        images = torch.empty(images_shape, device=device)
+        images = torch.empty(images_shape, dtype=dtype, device=device)
         with cast():
             logits = functional_call(network, own, (images,))
         loss_value = loss(logits, images)  # keeps the graph alive, so that no storage address is reused

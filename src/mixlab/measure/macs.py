@@ -12,8 +12,10 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def count_macs(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
+def count_macs(model: nn.Module, image_shape: tuple[int, ...], dtype: torch.dtype | None = None) -> int:
     """Number of multiply-accumulates for one image of shape (channel, height, width), in evaluation mode.
+
+    `image_shape` and `dtype` are those of one input for models that have other inputs than images.
 
     Matrix products and convolutions (depthwise ones too) are counted; normalisation, activations, softmax and
     pooling are not. The model runs on the meta device, so nothing is computed. Its weights, its device and its
@@ -24,7 +26,7 @@ def count_macs(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
     shapes = {
         name: tensor.detach().to("meta") for name, tensor in chain(model.named_parameters(), model.named_buffers())
     }
-    image = torch.empty(1, *image_shape, device="meta")
+    image = torch.empty(1, *image_shape, dtype=dtype, device="meta")
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:

@@ -11,11 +11,15 @@ A model has a `config` and four submodules, applied in this order:
 logits are `head(embed(images))`.
 `feature_maps(images)` returns feature maps (batch, channel, row, column), highest resolution first: four for DaViT, one
 for other families.
+
+A network for other inputs than images has a config with `input_shape` in place of `image_size` and `image_channels`; its
+inputs are integers of this shape, such as (token, feature) of a text.
 """
 
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from mixlab.errors import UserError
@@ -31,6 +35,18 @@ ImageSize = int | tuple[int, int]
 def height_and_width(image_size: ImageSize) -> tuple[int, int]:
     """(height, width) in pixels of an image size."""
     return (image_size, image_size) if isinstance(image_size, int) else image_size
+
+
+def input_shape(config: Any) -> tuple[int, ...]:
+    """The shape of one input of a model with this config: (channel, height, width) of an image."""
+    if hasattr(config, "input_shape"):
+        return config.input_shape
+    return (config.image_channels, *height_and_width(config.image_size))
+
+
+def input_dtype(config: Any) -> torch.dtype:
+    """The dtype of the inputs of a model with this config: floating-point for images."""
+    return torch.int64 if hasattr(config, "input_shape") else torch.get_default_dtype()
 
 
 def require_sizes(config: "DataclassInstance") -> None:

@@ -17,9 +17,9 @@ from functools import cached_property
 from importlib.util import find_spec
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
+from mixlab.data.any_preprocess import Inputs
 from mixlab.measure.timing import synchronize
 from mixlab.speed.inference_plan import STOCK, Forward, InferencePlan, Outputs, Speed, as_tuple, build_forward
 from mixlab.speed.inference_timings import Timing, Timings, timings_file
@@ -79,13 +79,13 @@ class Inference:
         self._forward: Forward = lambda images: as_tuple(self._model(images))
 
     @torch.inference_mode()
-    def __call__(self, images: Float[Tensor, "image channel row column"]) -> Outputs:
+    def __call__(self, images: Inputs) -> Outputs:
         """The outputs in fp32, for images on the device."""
         parts = [self._forward(part) for part in images.split(self.plan.batch or len(images))]
         return tuple(torch.cat(outputs) for outputs in zip(*parts, strict=True))
 
     @torch.inference_mode()
-    def plan_for(self, images: Float[Tensor, "image channel row column"], number: int) -> None:
+    def plan_for(self, images: Inputs, number: int) -> None:
         """Select the plan for a job, unless it is short, or a plan was selected before.
 
         images  some images of the job, normalised and on the device
@@ -119,7 +119,7 @@ class _Selection:
     def __init__(
         self,
         model: nn.Module,
-        images: Float[Tensor, "image channel row column"],
+        images: Inputs,
         number: int,
         timings: Timings,
         precisions: Sequence[Precision],

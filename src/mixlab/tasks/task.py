@@ -12,13 +12,15 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from mixlab.data.any_preprocess import Inputs
 from mixlab.data.augmentation.augment import Augmentation
 from mixlab.data.labels import Labels
 from mixlab.data.mask_batches import LabelTensor
 from mixlab.data.sources import Kind
 from mixlab.tasks.loss import Loss
 
-Images = Float[Tensor, "image channel row column"]
+Images = Inputs
+"""Images, or the inputs of a task with others."""
 Targets = Float[Tensor, "image ..."] | Int[Tensor, "image row column"]
 """What the loss compares the outputs with: one row per image. Rows that are mixed are floating-point."""
 Outputs = Float[Tensor, "image ..."]
@@ -49,6 +51,7 @@ class Task:
     probabilities  outputs -> probability of each class or label
     predicted      (probabilities of an image, fitted values) -> indices of what is predicted, the most probable first,
                    or the index of each pixel
+    noun           what a sample is: "image" or "text"; models of a task read this kind of input
     """
 
     name: str
@@ -68,6 +71,7 @@ class Task:
     fitted: Callable[[Sequence[Any]], dict[str, Any]]
     probabilities: Callable[[Outputs], Float[Tensor, "image class ..."]]
     predicted: Callable[[Float[np.ndarray, "class ..."], Mapping[str, Any]], Int[np.ndarray, "..."]]
+    noun: str = "image"
 
 
 def add(sums: Counts, counts: Mapping[str, Tensor]) -> Counts:

@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 
+from mixlab.data.any_preprocess import AnyPreprocess
 from mixlab.data.batches import TrainingBatches
 from mixlab.data.dataset import Dataset, Split
 from mixlab.data.preprocess import Preprocess
 from mixlab.data.subset import subset
+from mixlab.data.text.preprocess import TextPreprocess
 from mixlab.data.transforms import Transform
 from mixlab.data.value_range import with_common_range
 from mixlab.errors import UserError
@@ -20,6 +22,7 @@ from mixlab.runs.store import store_folder, store_key
 from mixlab.speed.plan import Plan
 from mixlab.tasks.task import Task
 from mixlab.tasks.tasks import TASKS
+from mixlab.training.recipes.defaults import reads_texts
 from mixlab.training.recipes.schema import Initialization, Preprocessing, Recipe, Subset, TransformSettings
 from mixlab.training.schedule import total_steps
 from mixlab.weights.adapt import Weights, backbone_of, new_head
@@ -49,7 +52,7 @@ class Job:
     recipe: Recipe
     dataset: Dataset
     architecture: Architecture
-    preprocess: Preprocess
+    preprocess: AnyPreprocess
     device: torch.device
     weights: Weights | None = None
     backbone: Weights | None = None
@@ -148,6 +151,8 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
     `dataset` is the result of `open_dataset` for `recipe.data`. Raises UserError if parts of the recipe do not fit
     together, such as weights for other classes or a config that contradicts the data.
     """
+    if dataset.noun != TASKS[recipe.task].noun:
+        raise UserError(f'{dataset.name} has {dataset.noun}s, but task="{recipe.task}" has {TASKS[recipe.task].noun}s.')
     opened = dataset  # trainings on different subsets have the same value range
     if recipe.validation == "merged":
         dataset = dataset.merge_validation()
@@ -155,44 +160,64 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
     source = _weights_source(recipe)
     if source is None:
         model_architecture = _architecture(recipe, dataset)
-        weights, preprocess, initialization = (
-            None,
-            Preprocess(height_and_width(model_architecture.image_size)),
-            Initialization(),
-        )
+        weights, preprocess, initialization = None, _new_preprocess(model_architecture), Initialization()
     else:
         pretrained, initialization = _from_weights(recipe, source, dataset)
         weights, preprocess = pretrained.weights, pretrained.preprocess
         model_architecture = Architecture(recipe.model, weights.family, weights.config)
-    preprocess = apply_preprocessing(preprocess, recipe.preprocessing, opened)
+    resolved: dict[str, Any] = {}
     backbone = None
-    if recipe.decoder is not None:
-        name, width = recipe.decoder.name, recipe.decoder.width
-        model_architecture = with_decoder(model_architecture, name, width, len(dataset.classes))
-        preprocess = replace(preprocess, resize="stretch", crop_fraction=1.0)
-        weights, backbone = None, weights
+    if isinstance(preprocess, Preprocess):
+        preprocess = apply_preprocessing(preprocess, recipe.preprocessing, opened)
+        if recipe.decoder is not None:
+            name, width = recipe.decoder.name, recipe.decoder.width
+            model_architecture = with_decoder(model_architecture, name, width, len(dataset.classes))
+            preprocess = replace(preprocess, resize="stretch", crop_fraction=1.0)
+            weights, backbone = None, weights
+        resolved = {
+            "image_size": model_architecture.image_size,
+            "preprocessing": recipe.preprocessing.model_copy(update={"value_range": preprocess.value_range}),
+        }
+        preprocess = replace(
+            preprocess,
+            image_size=height_and_width(model_architecture.image_size),
+            transform=make_transform(recipe.transform),
+        )
     images = len(dataset.splits["train"])
-    resolved = {
+    resolved |= {
         "model": _with_absolute_code(recipe.model, model_architecture),
         "data": dataset.name,
-        "image_size": model_architecture.image_size,
         "batch": _automatic_batch(images) if recipe.batch == "auto" else min(recipe.batch, images),
         "initialization": initialization,
-        "preprocessing": recipe.preprocessing.model_copy(update={"value_range": preprocess.value_range}),
     }
     return Job(
         recipe=recipe.model_copy(update=resolved),
         dataset=dataset,
         architecture=model_architecture,
-        preprocess=replace(
-            preprocess,
-            image_size=height_and_width(model_architecture.image_size),
-            transform=make_transform(recipe.transform),
-        ),
+        preprocess=preprocess,
         device=device,
         weights=weights,
         backbone=backbone,
     )
+
+
+def _new_preprocess(model_architecture: Architecture) -> AnyPreprocess:
+    """The preprocessing of a model with random weights."""
+    config = model_architecture.config
+    if model_architecture.reads_texts:
+        return TextPreprocess(config["tokens"], config["features"], config["buckets"])
+    return Preprocess(height_and_width(model_architecture.image_size))
+
+
+def _require_inputs(recipe: Recipe, *, reads_texts: bool) -> None:
+    """Raises UserError if the model has other inputs than the task."""
+    noun = "text" if reads_texts else "image"
+    if noun != TASKS[recipe.task].noun:
+        other = "variant:text_mixer" if noun == "image" else "a size of `mixlab models`"
+        raise UserError(
+            f'model="{recipe.model}" reads {noun}s, but task="{recipe.task}" has {TASKS[recipe.task].noun}s: give {other}, '
+            "or another task."
+        )
 
 
 def apply_subset(dataset: Dataset, settings: Subset | None) -> Dataset:
@@ -247,6 +272,7 @@ def _weights_source(recipe: Recipe) -> str | None:
 
 
 def _architecture(recipe: Recipe, dataset: Dataset) -> Architecture:
+    _require_inputs(recipe, reads_texts=reads_texts(recipe.model))
     fields = {**recipe.config, **_fields_from_data(recipe, dataset)}
     if recipe.image_size is not None:
         fields["image_size"] = recipe.image_size
@@ -271,6 +297,7 @@ def _from_weights(recipe: Recipe, source: str, dataset: Dataset) -> tuple[Pretra
     given_size = config.pop("image_size", None)
     image_size = given_size if recipe.image_size is None else recipe.image_size
     pretrained = load_pretrained(source, image_size=image_size, resize=settings.resize, **config)
+    _require_inputs(recipe, reads_texts=pretrained.weights.architecture.reads_texts)
     if recipe.decoder is not None:
         pretrained = replace(pretrained, weights=backbone_of(pretrained.weights), unchanged=pretrained.weights)
     family = pretrained.weights.family if source == recipe.model else family_of(recipe.model)
@@ -299,7 +326,9 @@ def _from_weights(recipe: Recipe, source: str, dataset: Dataset) -> tuple[Pretra
 
 def _fields_from_data(recipe: Recipe, dataset: Dataset) -> dict[str, int]:
     """The fields of the config that follow from the data. Raises UserError if the recipe gives other values."""
-    fields = {"classes": len(dataset.classes), "image_channels": 3}
+    fields = {"classes": len(dataset.classes)}
+    if dataset.noun == "image":
+        fields["image_channels"] = 3
     for field, value in from_timm_names(recipe.config).items():
         if value != fields.get(field, value):
             raise UserError(

@@ -7,6 +7,7 @@ import torch
 from accelerate import PartialState
 
 from mixlab.data.dataset import Dataset
+from mixlab.data.preprocess import Preprocess
 from mixlab.data.value_range import range_notes
 from mixlab.evaluation.unseen_images import learned_validation_notes
 from mixlab.measure.machine import device_name
@@ -58,7 +59,8 @@ def launch(
         return finished
     run_folder = folder or job.folder()
     learned = learned_validation_notes(job.dataset, job.initial_models, quiet=True)
-    for note in (*range_notes(job.preprocess), *learned):
+    ranges = range_notes(job.preprocess) if isinstance(job.preprocess, Preprocess) else ()
+    for note in (*ranges, *learned):
         log(note)
     return train(job, _plan(job, run_folder, plan, log), run_folder, quiet=quiet, on_wait=log)
 

@@ -6,6 +6,7 @@ from functools import reduce
 from accelerate import Accelerator
 from torch import Tensor
 
+from mixlab.data.preprocess import Preprocess
 from mixlab.evaluation.novelty import NoveltyDetector
 from mixlab.evaluation.novelty_features import NoveltyFeatures, embed_novelty_images, select_novelty_images
 from mixlab.evaluation.training_images import TrainingImages
@@ -31,8 +32,10 @@ def novelty_detector(
     batch    images per forward pass
     quiet    no progress bars
 
-    None without enough validation images, and for models that do not classify their embedding.
+    None for texts, without enough validation images, and for models that do not classify their embedding.
     """
+    if not isinstance(job.preprocess, Preprocess):
+        return None
     images = broadcast_from_main(lambda: select_novelty_images(job.dataset, learned, quiet=quiet))
     if images is None:
         return None

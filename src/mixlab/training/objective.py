@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mixlab.data.batches import LabelTensor
-from mixlab.tasks.task import Outputs, Targets, Task
+from mixlab.tasks.task import Images, Outputs, Targets, Task
 from mixlab.training.distillation import Teacher, distilled_loss
 from mixlab.training.job import Job
 from mixlab.training.recipes.schema import Distillation, Loss
@@ -37,7 +37,7 @@ class Objective:
     def __call__(
         self,
         outputs: Outputs,
-        images: Float[Tensor, "image channel row column"],
+        images: Images,
         targets: Targets,
     ) -> Float[Tensor, ""]:
         """The mean loss over the images. The teacher is called with the same images as the model."""

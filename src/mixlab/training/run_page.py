@@ -264,8 +264,11 @@ class _Content:
         peak = (self.history.end or {}).get("peak_bytes")
         facts = {
             "State": self.state,
-            "Model": f"{recipe['model']} at {_size(recipe['image_size'])} pixels",
-            "Data": f"{recipe['data']}: {len(data['classes']):,} classes, {counts} images",
+            "Model": f"{recipe['model']} at {_size(recipe['image_size'])} pixels"
+            if "image_size" in recipe
+            else recipe["model"],
+            "Data": f"{recipe['data']}: {len(data['classes']):,} classes, {counts}"
+            + (" images" if "image_size" in recipe else " texts"),
             "Length": self._length,
             "Plan": f"{plan['precision']}, {plan['layout'].replace('_', ' ')}, {plan['micro_batch']:,} images at "
             f"once, {_processes(plan.get('processes', 1))}{_concurrency(plan)}",

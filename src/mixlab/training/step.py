@@ -12,7 +12,7 @@ from torch.distributed.tensor import DTensor
 
 from mixlab.data.batches import Batch
 from mixlab.speed.plan import Plan
-from mixlab.tasks.task import Counts, Outputs, Targets, add
+from mixlab.tasks.task import Counts, Images, Outputs, Targets, add
 from mixlab.training.distributed import no_gradient_sync
 from mixlab.training.job import Job
 from mixlab.training.objective import Objective
@@ -84,9 +84,7 @@ class TrainStep:
             optimizer.zero_grad()
         return result
 
-    def _backward(
-        self, images: Float[Tensor, "image channel row column"], targets: Targets, weight: float
-    ) -> tuple[Float[Tensor, ""], Counts]:
+    def _backward(self, images: Images, targets: Targets, weight: float) -> tuple[Float[Tensor, ""], Counts]:
         # Gradients are averaged over processes: times their number, each image has the same weight as in one process.
         weight = weight * self.accelerator.num_processes
         return accumulate_gradients(
@@ -109,7 +107,7 @@ class TrainStep:
 
 def accumulate_gradients(
     model: nn.Module,
-    images: Float[Tensor, "image channel row column"],
+    images: Images,
     targets: Targets,
     objective: Callable[[Outputs, Tensor, Targets], Tensor],
     counts_of: Callable[[Outputs, Targets], Counts],
@@ -129,7 +127,7 @@ def accumulate_gradients(
     Returns the mean loss and the counts of all chunks, on the device.
     """
     count = -(-len(images) // plan.micro_batch)
-    mean_loss, counts = images.new_zeros(()), Counts()
+    mean_loss, counts = targets.new_zeros(()), Counts()
     images = images.contiguous(memory_format=plan.mode.memory_format)
     chunks = zip(images.tensor_split(count), targets.tensor_split(count), strict=True)
     for number, (chunk, chunk_targets) in enumerate(chunks, start=1):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mixlab.data.preprocess import Preprocess
+from mixlab.data.any_preprocess import AnyPreprocess
 from mixlab.errors import UserError
 from mixlab.files import translate_access_errors
 from mixlab.measure.machine import pick_device
@@ -31,7 +31,7 @@ class Classifier:
 
     network: nn.Module
     classes: tuple[str, ...]
-    preprocess: Preprocess
+    preprocess: AnyPreprocess
     has_class_names: bool
     names_need_timm: bool
     key: Callable[[], Mapping[str, Any]]

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mixlab.data.any_preprocess import AnyPreprocess
 from mixlab.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from mixlab.errors import UserError
 from mixlab.files import translate_access_errors
@@ -41,7 +42,7 @@ class Pretrained:
 
     weights: Weights
     classes: tuple[str, ...]
-    preprocess: Preprocess
+    preprocess: AnyPreprocess
     has_class_names: bool = True
     names_need_timm: bool = False
     unchanged: Weights | None = None

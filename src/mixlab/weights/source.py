@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mixlab.data.any_preprocess import AnyPreprocess, preprocess_from_dict
 from mixlab.data.preprocess import Preprocess
 from mixlab.download import download
 from mixlab.errors import UserError, did_you_mean
@@ -40,7 +41,7 @@ class Source:
     family: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] | None = None
-    preprocess: Preprocess | None = None
+    preprocess: AnyPreprocess | None = None
     names_need_timm: bool = False
     task: str = "classification"
     fitted: Mapping[str, Any] = field(default_factory=dict)
@@ -118,7 +119,7 @@ def _from_mixlab_folder(path: Path, config: Mapping[str, Any]) -> Source:
         family=_family(path, config["family"]),
         config=config["config"],
         classes=tuple(config["classes"]),
-        preprocess=Preprocess.from_dict(config["preprocess"]),
+        preprocess=preprocess_from_dict(config["preprocess"]),
         task=config.get("task", "classification"),
         fitted=config.get("fitted", {}),
     )

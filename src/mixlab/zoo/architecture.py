@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from mixlab.errors import UserError, did_you_mean
 from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.models import variants
-from mixlab.models.contract import ImageSize, height_and_width
+from mixlab.models.contract import ImageSize, input_dtype, input_shape
 from mixlab.models.convmixer import ConvMixer, ConvMixerConfig
 from mixlab.models.davit import DaViT, DaViTConfig
 from mixlab.models.mixer import Mixer, MixerConfig
@@ -90,6 +90,11 @@ class Architecture:
     @property
     def image_size(self) -> ImageSize:
         return self.config["image_size"]
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether the inputs are hashed texts (`mixlab.models.hashed_tokens`) and not images."""
+        return "tokens" in self.config
 
     @property
     def classes(self) -> int:
@@ -255,7 +260,7 @@ def variant_names() -> list[str]:
 
 def macs_of(model: Model) -> int:
     """Multiply-accumulates of the forward pass of one image, at the image size in the config of `model`."""
-    return count_macs(model, (model.config.image_channels, *height_and_width(model.config.image_size)))
+    return count_macs(model, input_shape(model.config), input_dtype(model.config))
 
 
 class Embed(nn.Module):
@@ -286,7 +291,7 @@ def classifies_embeddings(model: Model) -> bool:
     """
     if not (isinstance(model, TimmModel) or (hasattr(model, "embed") and hasattr(model, "head"))):
         return False
-    shape = (1, model.config.image_channels, *height_and_width(model.config.image_size))
+    shape = (1, *input_shape(model.config))
     images = torch.linspace(-1, 1, prod(shape), device=next(model.parameters()).device).reshape(shape)
     with torch.inference_mode():
         return torch.allclose(embed_and_classify(model, images)[1], model(images), rtol=1e-4, atol=1e-5)

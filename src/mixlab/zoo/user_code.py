@@ -25,7 +25,7 @@ from torch import nn
 
 from mixlab.errors import UserError, did_you_mean
 from mixlab.files import cache_folder, translate_access_errors, write_text
-from mixlab.models.contract import height_and_width
+from mixlab.models.contract import input_dtype, input_shape
 from mixlab.runs.sources import code_digest
 
 COPY = "architecture.py"
@@ -109,7 +109,8 @@ def config_class(build: Callable[[Any], nn.Module], name: str) -> type:
             f"{name} takes no config: give it one parameter that is annotated with a dataclass, as in "
             f"`def {name.rpartition(':')[2]}(config: MixerConfig)`."
         )
-    missing = [field for field in _CONFIG_FIELDS if field not in found.__dataclass_fields__]
+    needed = ("classes",) if hasattr(found, "input_shape") else _CONFIG_FIELDS
+    missing = [field for field in needed if field not in found.__dataclass_fields__]
     if missing:
         raise UserError(
             f"{name} has a config, {getattr(found, '__name__', found)}, without {', '.join(missing)}: add these fields "
@@ -132,7 +133,7 @@ def require_anatomy(model: Any, family: str) -> None:
             f"{family} has no {', '.join(missing)}: a model needs {', '.join(_PARTS)}, as in mixlab.models.contract."
         )
     config = model.config
-    images = torch.empty(2, config.image_channels, *height_and_width(config.image_size), device="meta")
+    images = torch.empty(2, *input_shape(config), dtype=input_dtype(config), device="meta")
     with _errors_of(family, f"can't compute images of shape {tuple(images.shape)}"):
         logits = model(images)
     expected = (2, config.classes)

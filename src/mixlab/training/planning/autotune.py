@@ -232,6 +232,8 @@ def _time_compilation(job: Job, timings: Timings, log: Log) -> Compilation:
 def _modes(job: Job) -> list[ComputeMode]:
     """The modes to time, the stock mode first."""
     modes = candidates(job.device, job.recipe.precision)
+    if job.architecture.reads_texts:  # the layouts are those of images
+        modes = [mode for mode in modes if mode.layout == "contiguous"]
     return modes[:1] if job.recipe.speed == "off" else modes
 
 
@@ -305,6 +307,11 @@ def _time_plans(steps: Mapping[Plan, TimedStep], stock_seconds: float, job: Job,
 def _halve(micro_batch: int, job: Job, error: Exception) -> int:
     recipe = job.recipe
     if micro_batch == 1:
+        if job.architecture.reads_texts:
+            raise UserError(
+                f"{recipe.model} does not fit into this machine's memory, even with one text at a time: use a smaller "
+                "model, for example with less config.tokens."
+            ) from error
         raise UserError(
             f"{recipe.model} at {recipe.image_size} pixels does not fit into this machine's memory, even with one "
             "image at a time: use a smaller model or image_size."

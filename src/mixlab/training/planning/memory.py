@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from math import ceil
+from math import ceil, prod
 from typing import Any
 
 import torch
@@ -41,14 +41,15 @@ def estimate_memory(job: Job, plan: Plan, network: nn.Module) -> dict[str, int]:
         "EMA of the weights": weights // shards if recipe.ema else 0,
         "copy of the parameters for SAM": trained // shards if recipe.optimizer.sam_rho else 0,
         "teacher": _bytes(teacher.state_dict().values()) if teacher else 0,
-        "images": 4 * image_bytes(job) * ceil(job.batch / plan.processes),
+        f"{job.task.noun}s": _input_bytes(job) * ceil(job.batch / plan.processes),
         "activations for the backward pass": _activation_bytes(
             job,
             network,
-            (max_micro_batch(job, plan), 3, *job.preprocess.image_size),
+            (max_micro_batch(job, plan), *job.preprocess.input_shape),
             lambda outputs, images: job.task.loss(outputs, job.task.blank_targets(outputs), recipe.loss, class_weights),
             device=device,
             cast=partial(plan.forward_context, device),
+            dtype=torch.int64 if job.architecture.reads_texts else None,
         ),
     }
     return {purpose: size for purpose, size in sizes.items() if size}
@@ -102,9 +103,13 @@ def _state_bytes(job: Job, network: nn.Module) -> int:
 
 
 def image_bytes(job: Job) -> int:
-    """The bytes of a resized RGB image in uint8."""
-    rows, columns = job.preprocess.image_size
-    return 3 * rows * columns
+    """The bytes of a resized RGB image in uint8, or of a hashed text."""
+    return prod(job.preprocess.input_shape) * job.preprocess.dtype.itemsize
+
+
+def _input_bytes(job: Job) -> int:
+    """The bytes of an input of the network: fp32 for an image, int64 for a text."""
+    return prod(job.preprocess.input_shape) * (8 if job.architecture.reads_texts else 4)
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

@@ -42,6 +42,8 @@ def rewrites_to_time(
     seconds      estimated time of the training with the stock model
     """
     to_time = {mode: [TrainingRewrites()] for mode in modes}
+    if job.architecture.reads_texts:
+        return to_time
     if job.recipe.speed == "auto" and job.device.type == "cpu":
         _add_cpu_rewrites(to_time, job, batch, seconds, log)
     if job.recipe.speed == "auto" and job.device.type == "cuda" and seconds >= _MIN_SECONDS:

@@ -23,6 +23,8 @@ on photographs and transfer little to such small images."""
 FROM_SCRATCH = "convmixer_nano"
 """The model for small images: the best nano size on the digits (docs/log.md)."""
 
+FOR_TEXTS = "variant:text_mixer"
+
 _FINE_TUNING = "finetune_folder"
 _SAMPLED = 9  # images
 
@@ -43,6 +45,9 @@ def choose_recipe(dataset: Dataset, device: torch.device, task: str = "classific
     GPU, and for other tasks than classification, which have no linear probe. Missing weights are downloaded; raises
     UserError if that fails.
     """
+    if dataset.noun == "text":
+        name, fields = default_recipe(FOR_TEXTS, dataset.name)
+        return ChosenRecipe(name, fields, f"{FOR_TEXTS} is trained from scratch with the recipe {name}.")
     side = median_short_side(dataset.splits["train"])
     if side <= SMALL:
         reason = f"The images have a shorter side of {side} pixels, and published weights are for larger images."
@@ -66,6 +71,8 @@ def choose_recipe(dataset: Dataset, device: torch.device, task: str = "classific
 
 def from_scratch_recipe(dataset: Dataset) -> ChosenRecipe:
     """The recipe for a dataset without published weights."""
+    if dataset.noun == "text":
+        return choose_recipe(dataset, torch.device("cpu"), "text")
     return _from_scratch(dataset, "Without published weights,")
 
 

@@ -6,7 +6,7 @@ from mixlab.training.recipes.recipe_files import read_recipe
 from mixlab.weights.source import is_pretrained
 from mixlab.zoo.architecture import FAMILIES, STOCHASTIC_DEPTH_FIELDS, architecture, config_fields, family_of
 
-_DIGITS, _IMAGES = "digits", "small_images"
+_DIGITS, _IMAGES, _TEXTS = "digits", "small_images", "texts"
 _FINE_TUNING = "finetune_folder"
 
 
@@ -17,11 +17,16 @@ def default_recipe(model: str, data: str, recipe_of: str | None = None) -> tuple
     """
     if is_pretrained(model):
         return _FINE_TUNING, read_recipe(_FINE_TUNING) | {"model": model, "data": data}
-    name = f"{_DIGITS if data == 'digits' else _IMAGES}_{_kind(recipe_of or model)}"
+    name = _TEXTS if reads_texts(model) else f"{_DIGITS if data == 'digits' else _IMAGES}_{_kind(recipe_of or model)}"
     fields = read_recipe(name)
     if "config" in fields:
         fields["config"] = _config_of(model, fields["config"])
     return name, fields | {"model": model, "data": data}
+
+
+def reads_texts(model: str) -> bool:
+    """Whether the inputs of an architecture are hashed texts and not images. Raises UserError."""
+    return "tokens" in config_fields(model)
 
 
 def _config_of(model: str, config: dict[str, Any]) -> dict[str, Any]:

@@ -229,7 +229,7 @@ class Expected(Section):
 class Recipe(Section):
     """All settings of a training."""
 
-    task: Literal["classification", "multilabel", "segmentation"] = "classification"  # what is learned from the images
+    task: Literal["classification", "multilabel", "segmentation", "text"] = "classification"  # what is learned
     model: str
     data: str
     image_size: int | tuple[int, int] | None = None  # pixels; None: the default of the model
@@ -322,8 +322,16 @@ class Recipe(Section):
             reason = "a subset is selected by the class of each image"
             yield f'[subset] and task="{self.task}"', reason, "Remove [subset], and the images from the data."
         yield from conflicts_of_masks(self)
+        if self.task == "text":
+            yield from self._of_images_only()
         if self.parallel == "fsdp" and optimizer.name == "muon":
             yield 'optimizer.name="muon" and parallel="fsdp"', "muon needs unsharded matrices", 'Set parallel="ddp".'
+
+    def _of_images_only(self) -> Iterator[tuple[str, str, str]]:
+        """Settings that have a meaning for images only."""
+        for key in ("image_size", "preprocessing", "transform", "augmentation", "activation_checkpointing"):
+            if getattr(self, key) != type(self).model_fields[key].default:
+                yield f'{key} and task="text"', "it is for images", f"Remove {key}."
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as values for TOML, without those that are None, and without the default task."""

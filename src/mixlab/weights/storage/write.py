@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from mixlab.data.preprocess import Preprocess
+from mixlab.data.any_preprocess import AnyPreprocess
 from mixlab.errors import UserError
 from mixlab.files import atomic_file, write_json, write_text
 from mixlab.runs.folder import FORMAT
@@ -40,7 +40,7 @@ def require_suffix(path: Path, *, numpy: bool) -> None:
 
 
 def write_model_folder(
-    folder: Path, weights: Weights, classes: tuple[str, ...], preprocess: Preprocess, model: str | None = None
+    folder: Path, weights: Weights, classes: tuple[str, ...], preprocess: AnyPreprocess, model: str | None = None
 ) -> None:
     """Writes model.safetensors and config.json, as in a run's folder, into `folder`, which must exist."""
     write_tensors(folder / "model.safetensors", weights.tensors)
@@ -51,7 +51,7 @@ def write_config(
     folder: Path,
     architecture: Architecture,
     classes: Sequence[str],
-    preprocess: Preprocess,
+    preprocess: AnyPreprocess,
     model: str | None = None,
     other_entries: Mapping[str, Any] | None = None,
 ) -> None:

@@ -1,0 +1,62 @@
+"""`mixlab predict` for a model that reads texts."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mixlab.cli.output import Log
+from mixlab.errors import UserError
+from mixlab.report.table import Cell, Column, Table
+from mixlab.report.text import pluralize
+
+if TYPE_CHECKING:
+    from mixlab.prediction.predictor import Prediction
+
+
+def predict_texts(model: str, given: list[str], top: int, device: str | None, log: Log) -> Table:
+    """The predictions for texts.
+
+    given  texts, .txt files with one text per line, or "-" for the lines of standard input
+
+    Raises UserError for a text without words, an image, or a file that is not in UTF-8.
+    """
+    from mixlab.prediction.text_predictor import TextPredictor
+
+    texts = [text for argument in given for text in _texts(argument)]
+    if not texts:
+        raise UserError("There are no texts: give a text, a file with one text per line, or lines on standard input.")
+    predictor = TextPredictor(model, device=device)
+    predictions = list(predictor.predict(texts))
+    if cut := sum(map(predictor.is_cut, texts)):
+        log(
+            f"{pluralize(cut, 'text')} longer than {predictor.tokens} tokens, the maximum length of the model: only the "
+            "first ones are read."
+        )
+    return _table(texts, predictions, min(top, len(predictor.classes)))
+
+
+def _texts(argument: str) -> list[str]:
+    from mixlab.data.readers.folder_files import is_image
+    from mixlab.data.text.read import UTF_8, decoded
+
+    if argument == "-":
+        lines = sys.stdin.read().splitlines()
+    elif is_image(Path(argument)):
+        raise UserError(f"{argument} is an image, but the model reads texts: give a text, or a model for images.")
+    elif argument.lower().endswith(".txt"):
+        lines = decoded(Path(argument), UTF_8).splitlines()
+    else:
+        return [argument]
+    return [line for line in lines if line.strip()]
+
+
+def _table(texts: list[str], predictions: "list[Prediction]", top: int) -> Table:
+    columns = [Column("text", "text")]
+    for rank in range(1, top + 1):
+        suffix = "" if top == 1 else f"_{rank}"
+        columns += [Column(f"label{suffix}", "label"), Column(f"probability{suffix}", "probability", digits=3)]
+    rows: list[dict[str, Cell]] = []
+    for text, prediction in zip(texts, predictions, strict=True):
+        cells = [cell for label_and_probability in prediction.top(top) for cell in label_and_probability]
+        rows.append(dict(zip((column.key for column in columns), (text, *cells), strict=True)))
+    return Table(pluralize(len(predictions), "text"), columns, rows)

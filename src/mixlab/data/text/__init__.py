@@ -1,0 +1,1 @@
+"""Texts: from files to batches of hashed tokens."""
