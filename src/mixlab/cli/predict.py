@@ -35,8 +35,8 @@ def predict(
     images: Annotated[
         list[str],
         typer.Argument(
-            help="Image files, or folders of images. For a model that reads texts: texts, .txt files, or - for lines of "
-            "standard input.",
+            help="Image files, or folders of images. For a model that reads texts: texts, .txt files, or - for lines "
+            "of standard input.",
             show_default=False,
         ),
     ],

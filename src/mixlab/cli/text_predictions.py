@@ -29,8 +29,8 @@ def predict_texts(model: str, given: list[str], top: int, device: str | None, lo
     predictions = list(predictor.predict(texts))
     if cut := sum(map(predictor.is_cut, texts)):
         log(
-            f"{pluralize(cut, 'text')} longer than {predictor.tokens} tokens, the maximum length of the model: only the "
-            "first ones are read."
+            f"{pluralize(cut, 'text')} longer than {predictor.tokens} tokens, the maximum length of the model: only "
+            "the first ones are read."
         )
     return _table(texts, predictions, min(top, len(predictor.classes)))
 

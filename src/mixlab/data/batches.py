@@ -5,8 +5,8 @@
         images, labels = batch.on(device)        # float32 (image, 3, row, column), normalised and augmented; int64
 
 A batch is copied to the device as uint8, which is four times smaller than float32, then normalised and augmented there.
-Batches of texts are made in the same way: their "images" are hashed tokens, int32 (text, token, feature), and there is no
-augmentation.
+Batches of texts are made in the same way: their "images" are hashed tokens, int32 (text, token, feature), and there is
+no augmentation.
 The number of worker processes does not change the batches.
 """
 

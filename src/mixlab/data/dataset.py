@@ -210,8 +210,8 @@ class Dataset:
         missing = [name for names in assignment.values() for name in names if name not in index_of]
         if missing:
             raise UserError(
-                f"{self.name} lacks {len(missing)} of the {self.noun}s in the run's stored split, such as {missing[0]}: "
-                f"restore them, or train again on the current {self.noun}s."
+                f"{self.name} lacks {len(missing)} of the {self.noun}s in the run's stored split, such as "
+                f"{missing[0]}: restore them, or train again on the current {self.noun}s."
             )
         splits = {split: everything.subset([index_of[name] for name in names]) for split, names in assignment.items()}
         new = len(everything) - sum(len(split) for split in splits.values())

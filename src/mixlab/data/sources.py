@@ -204,7 +204,7 @@ def _parse(name: str, kinds: Mapping[str, Kind] | None = None) -> tuple[Kind, st
     if kind is None and word in KINDS:
         readable = ", ".join(kind.spelling for kind in kinds.values())
         raise UserError(f'data "{name}" has one class per image, but the task needs others: give one of {readable}.')
-    if kind is None and word == "text":
+    if kind is None and word in ("text", "trec", "mr", "banking77", "clinc150"):
         raise UserError(
             f'data "{name}" has texts, but images are needed: mixlab train --task text and mixlab study text read them.'
         )

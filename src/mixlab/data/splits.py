@@ -139,8 +139,8 @@ def _duplicate_notes(train: GroupedSplit, noun: str) -> list[str]:
 def _check_classes(dataset: Dataset) -> None:
     if "train" not in dataset.splits:
         raise UserError(
-            f"{dataset.name} has {' and '.join(sorted(dataset.splits))} {dataset.noun}s but no training {dataset.noun}s: "
-            "the split to train on must be called train."
+            f"{dataset.name} has {' and '.join(sorted(dataset.splits))} {dataset.noun}s but no training "
+            f"{dataset.noun}s: the split to train on must be called train."
         )
     train_classes = [dataset.classes[label] for label in np.unique(dataset.splits["train"].labels)]
     if len(train_classes) == 1:
@@ -152,8 +152,8 @@ def _check_classes(dataset: Dataset) -> None:
         for label in np.unique(split.labels):
             if (unknown := dataset.classes[label]) not in train_classes:
                 raise UserError(
-                    f'{dataset.name} has the class "{unknown}" in {name} but not in train: add {dataset.noun}s of it to '
-                    f"train, or rename it. {did_you_mean(unknown, train_classes)}".rstrip()
+                    f'{dataset.name} has the class "{unknown}" in {name} but not in train: add {dataset.noun}s of it '
+                    f"to train, or rename it. {did_you_mean(unknown, train_classes)}".rstrip()
                 )
 
 

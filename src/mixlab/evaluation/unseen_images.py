@@ -147,8 +147,8 @@ def _require_every_class(dataset: Dataset, evaluated: list[Split], unseen: list[
     label = int(missing[0])
     raise UserError(
         f"{dataset.name} has only training or validation {dataset.noun}s of {learner} in the class "
-        f'"{dataset.classes[label]}", so no accuracy can be measured: add {dataset.noun}s of this class that were not used '
-        "in training, or remove the class."
+        f'"{dataset.classes[label]}", so no accuracy can be measured: add {dataset.noun}s of this class that were not '
+        "used in training, or remove the class."
     )
 
 

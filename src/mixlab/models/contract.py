@@ -12,8 +12,8 @@ logits are `head(embed(images))`.
 `feature_maps(images)` returns feature maps (batch, channel, row, column), highest resolution first: four for DaViT, one
 for other families.
 
-A network for other inputs than images has a config with `input_shape` in place of `image_size` and `image_channels`; its
-inputs are integers of this shape, such as (token, feature) of a text.
+A network for other inputs than images has a config with `input_shape` in place of `image_size` and `image_channels`;
+its inputs are integers of this shape, such as (token, feature) of a text.
 """
 
 from dataclasses import fields

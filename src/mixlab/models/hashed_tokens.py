@@ -61,7 +61,7 @@ def require_fitting_tokens(texts: Tensor, tokens: int) -> None:
     """Raises UserError for inputs that are not hashed texts of at most `tokens` tokens."""
     if texts.is_floating_point() or texts.dim() != 3 or texts.shape[1] > tokens:
         raise UserError(
-            f"This model reads texts as integers of shape (text, token, feature) with at most {tokens} tokens, but got "
-            f"{texts.dtype} of shape {tuple(texts.shape)}: give what the preprocessing of the model returns, or a model "
-            "for images."
+            f"This model reads texts as integers of shape (text, token, feature) with at most {tokens} tokens, but "
+            f"got {texts.dtype} of shape {tuple(texts.shape)}: give what the preprocessing of the model returns, or "
+            "a model for images."
         )

@@ -11,6 +11,7 @@ from itertools import cycle
 from typing import Any
 
 import numpy as np
+import torch
 
 from mixlab.data.dataset import Dataset
 from mixlab.data.text.sources import out_of_scope_texts
@@ -22,6 +23,7 @@ from mixlab.measure.machine import pick_device
 from mixlab.measure.timing import interleaved
 from mixlab.prediction.text_predictor import TextPredictor
 from mixlab.report.table import Cell, Column, Table
+from mixlab.report.text import pluralize
 from mixlab.runs.folder import Run
 from mixlab.speed.inference import Inference
 from mixlab.stats.intervals import mean_interval, median_interval
@@ -146,7 +148,7 @@ def _cut_table(trained: TrainedArms, settings: Settings) -> Table:
             row[name] = mean_interval(scores, "%", least=0, most=100)
         rows.append(row)
     columns = [Column("tokens", "first tokens"), *(Column(name, name, "%", digits=1) for name in _MODELS)]
-    note = f"Networks that were trained on texts of up to {settings.tokens} tokens; ± is the standard deviation over seeds."
+    note = f"Networks that were trained on up to {settings.tokens} tokens; ± is the standard deviation over seeds."
     return Table("Accuracy if test texts are cut", columns, rows, [note])
 
 
@@ -206,14 +208,15 @@ def _costs_table(trained: TrainedArms, baseline: BagOfWords) -> Table:
     ]
     notes = [
         "Size: the file of the weights in fp32, or the pickled vocabulary and coefficients.",
-        f"Time: batch 1, from the string to the probabilities, on the CPU with one thread or more as set; median and 95 % "
-        f"interval of {_ROUNDS} interleaved rounds.",
+        f"Time: batch 1, from the string to the probabilities, on the CPU with "
+        f"{pluralize(torch.get_num_threads(), 'thread')} of PyTorch; median and 95 % interval of {_ROUNDS} "
+        "interleaved rounds.",
     ]
     return Table("Costs", columns, rows, notes)
 
 
 def _out_of_scope(trained: TrainedArms, baseline: BagOfWords) -> dict[str, list[OutOfScope]]:
-    """For each network of full length and the baseline, the rejection of texts out of scope; empty without such texts."""
+    """The rejection of texts out of scope by the networks of full length and the baseline; empty without any."""
     dataset = trained.dataset
     outside = out_of_scope_texts(dataset.name)
     if not outside.keys() >= {"validation", "test"}:
@@ -249,7 +252,7 @@ def _protocol(trained: TrainedArms, baseline: BagOfWords) -> str:
     return (
         f"Each network was trained from scratch on {counts['train']:,} texts, {len(next(iter(trained.runs.values())))} "
         f"times; repetition i of every arm has the same seed. The weights with the highest accuracy on "
-        f"{counts['validation']:,} validation texts were evaluated in fp32 on {counts['test']:,} test texts. The logistic "
-        f"regression has TF-IDF features of words and pairs of words; its C, {baseline.strength:g}, was chosen on the "
-        "same validation texts."
+        f"{counts['validation']:,} validation texts were evaluated in fp32 on {counts['test']:,} test texts. The "
+        f"logistic regression has TF-IDF features of words and pairs of words; its C, {baseline.strength:g}, was "
+        "chosen on the same validation texts."
     )

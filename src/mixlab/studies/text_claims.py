@@ -34,8 +34,8 @@ def claims(short: int) -> tuple[Claim, ...]:
             contrast=(MIXER, BAG_OF_WORDS),
             expected="higher",
             source=_MIXER_PAPER,
-            regime="the source asks whether such a design works for texts, and reports no experiment; this study trains "
-            "small models from scratch on at most 15,000 short texts in English",
+            regime="the source asks whether such a design works for texts, and reports no experiment; this study "
+            "trains small models from scratch on at most 15,000 short texts in English",
         ),
         Claim(
             statement="A Mixer is as accurate as a Transformer with the same stem, width and depth.",
@@ -43,8 +43,8 @@ def claims(short: int) -> tuple[Claim, ...]:
             expected="equal",
             margin=1.0,
             source=_PNLP,
-            regime="the source compares a Mixer that is not pre-trained with a pre-trained multilingual BERT on semantic "
-            "parsing; this study compares two small models that are both trained from scratch",
+            regime="the source compares a Mixer that is not pre-trained with a pre-trained multilingual BERT on "
+            "semantic parsing; this study compares two small models that are both trained from scratch",
         ),
         Claim(
             statement=f"For texts above {short} tokens, a Mixer of {short} tokens is more accurate in windows than on "
@@ -55,8 +55,8 @@ def claims(short: int) -> tuple[Claim, ...]:
             regime=regime,
         ),
         Claim(
-            statement=f"For texts above {short} tokens, a Mixer with token MLPs that are resized from {short} tokens is "
-            "less accurate than one that was trained on whole texts.",
+            statement=f"For texts above {short} tokens, a Mixer with token MLPs that are resized from {short} tokens "
+            "is less accurate than one that was trained on whole texts.",
             contrast=(way(short, "resized"), long_texts(MIXER, short)),
             expected="lower",
             source=_OUR_EXPECTATION,

@@ -215,8 +215,8 @@ def _require_inputs(recipe: Recipe, *, reads_texts: bool) -> None:
     if noun != TASKS[recipe.task].noun:
         other = "variant:text_mixer" if noun == "image" else "a size of `mixlab models`"
         raise UserError(
-            f'model="{recipe.model}" reads {noun}s, but task="{recipe.task}" has {TASKS[recipe.task].noun}s: give {other}, '
-            "or another task."
+            f'model="{recipe.model}" reads {noun}s, but task="{recipe.task}" has {TASKS[recipe.task].noun}s: give '
+            f"{other}, or another task."
         )
 
 

@@ -1,5 +1,7 @@
 """From a text to tokens and hashed features."""
 
+import zlib
+
 import numpy as np
 
 from mixlab.data.text.hashing import hashed, tokens_of
@@ -15,8 +17,11 @@ def test_compatible_characters_are_the_same_token():
 
 def test_the_features_of_a_token_do_not_change():
     """They are part of trained models, so a change would make all of them useless."""
+    features = (("where", "\x02 where", "\x02wh", "whe"), ("is", "where is", "\x02is", "is\x03"))
+    expected = [[1 + zlib.crc32(feature.encode()) % 999 for feature in of_token] for of_token in features]
     found = hashed(["where", "is"], 3, 4, 1000)
-    assert found.tolist() == [[519, 892, 395, 588], [692, 386, 634, 985], [0, 0, 0, 0]]
+    assert found.tolist() == [*expected, [0, 0, 0, 0]]
+    assert found[0, 0] == 60
 
 
 def test_features_are_within_the_buckets_and_0_is_padding_only():

@@ -1,8 +1,8 @@
 """From a text to tokens, and from tokens to hashed features. There is no vocabulary, so nothing has to be stored.
 
 A token is a word or a punctuation mark, in lower case. Its features are hashes of the word, of the word together with
-the one before it, and of its n-grams of three and four characters with marks at both ends, as in fastText (Bojanowski et
-al. 2017, https://arxiv.org/abs/1607.04606). A misspelt word has most n-grams of the correct one.
+the one before it, and of its n-grams of three and four characters with marks at both ends, as in fastText (Bojanowski
+et al. 2017, https://arxiv.org/abs/1607.04606). A misspelt word has most n-grams of the correct one.
 """
 
 import re

@@ -43,7 +43,10 @@ class Line:
 
 
 def read_lines(path: Path, encoding: str) -> list[Line]:
-    """All texts of a file. Raises UserError if it can't be read, is in another encoding, or a text or class is empty."""
+    """All texts of a file.
+
+    Raises UserError if it can't be read or is in another encoding, or if a text or a class is empty.
+    """
     if is_image(path):
         raise UserError(f"{path} is an image, but texts are expected: give a table, a list or a folder of texts.")
     content = decoded(path, encoding)

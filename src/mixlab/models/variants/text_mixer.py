@@ -93,7 +93,10 @@ class TextMixer(nn.Module):
     def tokens(
         self, texts: Integer[Tensor, "text token feature"]
     ) -> tuple[Float[Tensor, "text token channel"], Bool[Tensor, "text token"]]:
-        """The normalised tokens after the last block, and whether each is present. Raises UserError for a longer text."""
+        """The normalised tokens after the last block, and whether each is present.
+
+        Raises UserError for a longer text.
+        """
         require_fitting_tokens(texts, self.config.tokens)
         x, present = self.stem(texts)
         for block in self.body:

@@ -100,7 +100,10 @@ class TextTransformer(nn.Module):
     def tokens(
         self, texts: Integer[Tensor, "text token feature"]
     ) -> tuple[Float[Tensor, "text token channel"], Bool[Tensor, "text token"]]:
-        """The normalised tokens after the last block, and whether each is present. Raises UserError for a longer text."""
+        """The normalised tokens after the last block, and whether each is present.
+
+        Raises UserError for a longer text.
+        """
         require_fitting_tokens(texts, self.config.tokens)
         x, present = self.stem(texts)
         x = x + self.positions[: texts.shape[1]]
