@@ -40,7 +40,6 @@ from mixlab.weights.load import build_with_weights, load_pretrained
 COST = "9 trainings of 10 epochs"
 
 TASK = "text"
-"""The forms of --data."""
 
 _MODELS = {MIXER: "variant:text_mixer", TRANSFORMER: "variant:text_transformer"}
 _MIN_LONG = 30
