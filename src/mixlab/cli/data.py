@@ -28,6 +28,7 @@ def check(
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not show progress.")] = False,
 ) -> None:
     """Find unreadable images, duplicates, also between train and test, and unusual images. Nothing is changed."""
+    from mixlab.data.decoding import has_sounds
     from mixlab.data.inspection.check import check_images
     from mixlab.data.inspection.check_page import check_page
     from mixlab.data.inspection.findings import full_table, results, tables
@@ -41,6 +42,10 @@ def check(
     dataset = open_as_provided(source, quiet=quiet)
     for note in dataset.notes:
         log(note)
+    if has_sounds(next(iter(dataset.splits.values()))):
+        raise UserError(
+            f"{source} has sounds, and mixlab data check is for images: `mixlab train` names unreadable files."
+        )
     checked = check_images(dataset, workers=workers or usable_cores(), quiet=quiet)
     match format:
         case "json":

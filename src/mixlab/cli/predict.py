@@ -35,8 +35,8 @@ def predict(
     images: Annotated[
         list[str],
         typer.Argument(
-            help="Image files, or folders of images. For a model that reads texts: texts, .txt files, or - for lines "
-            "of standard input.",
+            help="Image or sound files, or folders of them. For a model that reads texts: texts, .txt files, or - for "
+            "lines of standard input.",
             show_default=False,
         ),
     ],
@@ -45,6 +45,9 @@ def predict(
     out: Annotated[
         Path | None, typer.Option(help="Write the predictions to a new .csv, .json or .jsonl file instead.")
     ] = None,
+    excerpts: Annotated[
+        bool, typer.Option("--excerpts", help="A row for each excerpt of a sound, with its start and end in seconds.")
+    ] = False,
     device: Device = None,
     speed: Speed = "auto",
     precision: Precision = "auto",
@@ -53,7 +56,7 @@ def predict(
     trust_code: TrustCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Hide progress.")] = False,
 ) -> None:
-    """Predict labels for images or texts, with probabilities from 0 to 1, or masks in the folder of --out."""
+    """Predict labels for images, sounds or texts, with probabilities from 0 to 1, or masks in the folder of --out."""
     from mixlab.prediction.predictor import Prediction, Predictor
     from mixlab.report.progress import progress
     from mixlab.weights.source import task_of
@@ -63,10 +66,10 @@ def predict(
         raise UserError(
             f"--top {top} has no effect for a multilabel model, which has a threshold per label: remove it."
         )
-    if task_of(model) == "segmentation":
-        others = {"--top": top != 1, "--precision": precision != "auto", "--data": data is not None}
-        require_alone("a segmentation", others)
-        _predict_masks(model, images, format, out, device, windows, quiet=quiet)
+    others = {"--precision": precision != "auto", "--data": data is not None, "--excerpts": excerpts}
+    if task == "segmentation":
+        require_alone("a segmentation", others | {"--top": top != 1})
+        _predict_masks(model, list(map(Path, images)), format, out, device, windows, quiet=quiet)
         return
     require_alone("a model without masks", {"--windows": windows is not None})
     if top < 1:
@@ -75,13 +78,14 @@ def predict(
         require_new_file(out, "--out", ".csv", ".json", ".jsonl")
     log = logger(quiet=quiet)
     if task == "text":
-        if precision != "auto" or data is not None:
-            raise UserError("--precision and --data have no effect for a model that reads texts: leave them out.")
+        require_alone("a model that reads texts", others)
         _write(predict_texts(model, images, top, device, log), format, out, log)
         return
-    files = [file for path in images for file in image_files(Path(path), log)]
     require_int8_for_data(data, precision)
     predictor = Predictor(model, device=device, speed=speed, precision=precision, data=data, log=log)
+    if excerpts and not predictor.reads_sounds:
+        raise UserError(f"--excerpts has no effect for {model}, which is a model of images: remove it.")
+    files = [file for path in images for file in image_files(Path(path), log, sounds=predictor.reads_sounds)]
     predictions: list[tuple[Path, Prediction]] = []
     with progress("predict", total=len(files), quiet=quiet) as advance:
         for file, result in zip(files, predictor.predict(files), strict=True):
@@ -94,7 +98,8 @@ def predict(
         if predictor.task.name == "multilabel":
             table = _labels_table(predictions, predictor.novelty)
         else:
-            table = _table(predictions, min(top, len(predictor.classes)), predictor.novelty)
+            make_table = _excerpts_table if excerpts else _table
+            table = make_table(predictions, min(top, len(predictor.classes)), predictor.novelty)
         _write(table, format, out, log)
     if len(predictions) < len(files):
         raise typer.Exit(1 if predictions else 2)
@@ -170,6 +175,18 @@ def _table(predictions: "list[tuple[Path, Prediction]]", top: int, novelty: "Nov
         cells = [cell for label_and_probability in prediction.top(top) for cell in label_and_probability]
         rows.append(dict(zip((column.key for column in columns), (str(file), *cells), strict=True)))
     return _with_novelty(Table(pluralize(len(predictions), "image"), columns, rows), predictions, novelty)
+
+
+def _excerpts_table(predictions: "list[tuple[Path, Prediction]]", top: int, novelty: "NoveltyDetector | None") -> Table:
+    """A row for each excerpt of each sound."""
+    excerpts = [(file, one) for file, prediction in predictions for one in prediction.excerpts]
+    table = _table([(file, one.prediction) for file, one in excerpts], top, novelty)
+    rows = [
+        dict(row) | {"start_s": one.start, "end_s": one.end} for row, (_, one) in zip(table.rows, excerpts, strict=True)
+    ]
+    first, *others = table.columns
+    times = [Column("start_s", "start", "s", digits=2), Column("end_s", "end", "s", digits=2)]
+    return Table(pluralize(len(rows), "excerpt"), [first, *times, *others], rows)
 
 
 def _labels_table(predictions: "list[tuple[Path, Prediction]]", novelty: "NoveltyDetector | None") -> Table:

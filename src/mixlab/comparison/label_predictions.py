@@ -14,9 +14,10 @@ from mixlab.comparison.candidates import make_candidate
 from mixlab.comparison.cross_validation import cross_validate, require_every_class
 from mixlab.comparison.trainings import predicted_probabilities
 from mixlab.data.dataset import Dataset, Split
+from mixlab.data.decoding import with_common_decoding
 from mixlab.data.folds import make_folds, training_folds
 from mixlab.data.holdout import group_samples
-from mixlab.data.value_range import range_notes, with_common_range
+from mixlab.data.value_range import range_notes
 from mixlab.evaluation.probes.features import features, open_backbone
 from mixlab.evaluation.unseen_images import unseen_by_weights, unseen_in_training
 from mixlab.measure import machine
@@ -60,7 +61,7 @@ def predict_with_heads(dataset: Dataset, weights: str, folds: int, *, quiet: boo
     too few different images.
     """
     backbone = open_backbone(weights)
-    backbone = replace(backbone, preprocess=with_common_range(backbone.preprocess, dataset.splits["train"]))
+    backbone = replace(backbone, preprocess=with_common_decoding(backbone.preprocess, dataset.splits["train"]))
     unseen = unseen_by_weights(dataset, tuple(dataset.splits), [weights], quiet=quiet)
     cv_folds = make_folds(unseen.dataset, folds, quiet=quiet)
     rounds = list(cv_folds.rounds())

@@ -14,8 +14,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+from mixlab.data.audio.sound_file import Sound
+from mixlab.data.audio.spectrogram import Spectrogram, read_spectrogram
 from mixlab.data.deep_image import ValueRange
-from mixlab.data.image_file import ReadableFile, read_image
+from mixlab.data.image_file import ReadableFile, UnreadableImage, read_image
 from mixlab.data.labels import Labels, contents, joined, listing, present_classes, with_other_classes
 from mixlab.errors import UserError, did_you_mean
 from mixlab.report.text import pluralize
@@ -36,6 +38,9 @@ ImageSource = Path | ContainedFile | np.ndarray
 
 EMPTY_DIGEST = hashlib.blake2b(b"", digest_size=16).digest()
 """The `content_digest` of a file that is empty or can't be read."""
+
+Decoding = ValueRange | Spectrogram | None
+"""What decides the pixels of a file: the value range of `read_image`, or the spectrogram of a sound."""
 
 SPLITS = ("train", "validation", "test")
 """The names of the splits, in the order in which a dataset stores them."""
@@ -88,14 +93,12 @@ class Split:
     def __len__(self) -> int:
         return len(self.names)
 
-    def image(
-        self, index: int | np.integer, value_range: ValueRange | None = None
-    ) -> UInt8[np.ndarray, "row column 3"]:
-        """Read one image as RGB; `value_range` is that of `read_image`.
+    def image(self, index: int | np.integer, decoding: Decoding = None) -> UInt8[np.ndarray, "row column 3"]:
+        """Read one image as RGB.
 
         Raises UnreadableImage if its file can't be decoded.
         """
-        return decoded(self.images[int(index)], value_range)
+        return decoded(self.images[int(index)], decoding)
 
     def subset(self, indices: Sequence[int] | Int64[np.ndarray, " selected"]) -> "Split":
         """The images at `indices`, in that order."""
@@ -223,9 +226,15 @@ class Dataset:
         return replace(self, splits=splits, notes=self.notes + note)
 
 
-def decoded(image: ImageSource, value_range: ValueRange | None = None) -> UInt8[np.ndarray, "row column 3"]:
-    """The pixels of an image; `value_range` is that of `read_image`. Raises UnreadableImage."""
-    return image if isinstance(image, np.ndarray) else read_image(image, value_range)
+def decoded(image: ImageSource, decoding: Decoding = None) -> UInt8[np.ndarray, "row column 3"]:
+    """The pixels of an image. Raises UnreadableImage, also for a sound without the settings of a spectrogram."""
+    if isinstance(image, np.ndarray):
+        return image
+    if isinstance(decoding, Spectrogram):
+        return read_spectrogram(image, decoding)
+    if isinstance(image, Sound):
+        raise UnreadableImage(str(image), "it is a sound, but the model is for images")
+    return read_image(image, decoding)
 
 
 def stored_bytes(image: ImageSource) -> int:

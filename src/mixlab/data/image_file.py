@@ -144,7 +144,7 @@ def _explain_errors(content: bytes, image: str, max_pixels: int | None = None) -
             yield
         return
     except UnidentifiedImageError:
-        reason = _reason_for_no_image(content)
+        reason = reason_for_other_content(content, "an image in a supported format")
     except Image.DecompressionBombError:
         reason = f"it has more than {max_pixels or MAX_PIXELS:,} pixels, the maximum that mixlab decodes"
     except ModuleNotFoundError:
@@ -154,11 +154,12 @@ def _explain_errors(content: bytes, image: str, max_pixels: int | None = None) -
     raise UnreadableImage(image, reason)
 
 
-def _reason_for_no_image(content: bytes) -> str:
+def reason_for_other_content(content: bytes, expected: str) -> str:
+    """Why the content of a file is not what is `expected`, such as "an image in a supported format"."""
     for beginning, program in _POINTERS.items():
         if content.startswith(beginning):
             return f"it is a pointer of {program}, whose content was not fetched"
-    return "it is not an image in a supported format" if content else "it is empty"
+    return f"it is not {expected}" if content else "it is empty"
 
 
 def _decode_jpeg(image: Image.Image, content: bytes, reduction: Callable[[int, int], int]) -> ReducedImage:

@@ -14,6 +14,8 @@ from mixlab.report.text import pluralize
 
 _OPTION = ":group="
 
+_EXAMPLES = {"group": r"patient_(\d+)", "label": r"^(\w+?)_", "test": r"_test\."}
+
 
 def split_group_option(name: str) -> tuple[str, str | None]:
     """The name of a dataset before `:group=`, and the regular expression after it; None without one."""
@@ -21,39 +23,47 @@ def split_group_option(name: str) -> tuple[str, str | None]:
     return source, pattern if option else None
 
 
-def group_by_name(dataset: Dataset, pattern: str) -> Dataset:
+def group_by_name(dataset: Dataset, pattern: str, noun: str = "image") -> Dataset:
     """Set the group of each image from its name. An image without a match, or with an empty one, is a group of its own.
+
+    `noun`: of one file, in messages.
 
     Raises UserError if `pattern` is not a regular expression, if it matches no image, or if all images are one group.
     """
     name = f"{dataset.name}{_OPTION}{pattern}"
-    try:
-        regex = re.compile(pattern)
-    except re.error as error:
-        raise UserError(
-            f"{name} has an invalid regular expression ({error}): write it as in Python, for example "
-            f"{_OPTION}patient_(\\d+)."
-        ) from error
+    regex = compiled(pattern, "group", name)
     names = [image for split in dataset.splits.values() for image in split.names]
-    found = {image: _matched_group(regex, image) for image in names}
+    found = {image: matched_group(regex, image) for image in names}
     unmatched = sum(not group for group in found.values())
     if unmatched == len(found):
         raise UserError(
-            f"{name} matches none of the {pluralize(len(found), 'image')}, such as {names[0]}: the regular expression "
-            "is searched in the path of each image inside the source."
+            f"{name} matches none of the {pluralize(len(found), noun)}, such as {names[0]}: the regular expression "
+            f"is searched in the path of each {noun} inside the source."
         )
     if unmatched == 0 and len(set(found.values())) == 1:
         raise UserError(
-            f'{name} puts all images into one group, "{found[names[0]]}", so they can\'t be divided: write a regular '
-            "expression whose first group differs between the images."
+            f'{name} puts all {noun}s into one group, "{found[names[0]]}", so they can\'t be divided: write a regular '
+            f"expression whose first group differs between the {noun}s."
         )
     splits = {split: _with_groups(images, found) for split, images in dataset.splits.items()}
-    note = f"Not matched by group={pattern}, so each is a group of its own: {pluralize(unmatched, 'image')}."
+    note = f"Not matched by group={pattern}, so each is a group of its own: {pluralize(unmatched, noun)}."
     notes = (*dataset.notes, note) if unmatched else dataset.notes
     return replace(dataset, name=name, splits=splits, notes=notes)
 
 
-def _matched_group(regex: re.Pattern[str], image: str) -> str:
+def compiled(pattern: str, option: str, name: str) -> re.Pattern[str]:
+    """The regular expression of an option of the dataset `name`. Raises UserError if it is none."""
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise UserError(
+            f"{name} has an invalid regular expression ({error}): write it as in Python, for example "
+            f":{option}={_EXAMPLES[option]}."
+        ) from error
+
+
+def matched_group(regex: re.Pattern[str], image: str) -> str:
+    """The first group of the match in the name of an image, or the whole match; empty without one."""
     match = regex.search(image)
     return "" if match is None else match[min(regex.groups, 1)] or ""
 

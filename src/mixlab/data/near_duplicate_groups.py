@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
+from mixlab.data.audio.sound_file import Sound
 from mixlab.data.dataset import ImageSource, content_digest, stored_bytes
 from mixlab.data.holdout import GroupedSplit
 from mixlab.data.image_file import UnreadableImage, deep_values, read_image
@@ -64,6 +65,8 @@ def group_near_duplicates(images: GroupedSplit, min_groups: int, *, quiet: bool)
     `min_groups`: the near duplicates of a class are not merged if it would have fewer groups.
     `quiet`: show no progress.
     """
+    if any(isinstance(image, Sound) for image in images.split.images):
+        return NearDuplicateGroups(images, ())  # the search compares photographs
     size = sum(map(stored_bytes, images.split.images))
     if len(images.split) > MAX_IMAGES or size > MAX_BYTES:
         note = (

@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
+from mixlab.data.audio.spectrogram import Spectrogram
 from mixlab.data.deep_image import ValueRange
 from mixlab.data.transforms import Transform
 from mixlab.errors import UserError, did_you_mean
@@ -31,7 +32,7 @@ Interpolation = Literal["bilinear", "bicubic"]
 
 Resize = Literal["stretch", "shorter_side", "stretch_and_crop"]
 
-_OPTIONAL = {"value_range", "transform"}
+_OPTIONAL = {"value_range", "transform", "spectrogram"}
 
 MAX_SCALED_PIXELS = 2**26
 """A narrow image that would be enlarged to more pixels (256 MiB in Pillow) is cropped before it is enlarged.
@@ -59,6 +60,7 @@ class Preprocess:
     `mean`, `std`: the normalisation of each channel, for pixel values in [0, 1].
     `value_range`: the values of black and white in files of grey images with more than 8 bits; None for the range that
         `mixlab.data.deep_image.default_range` finds for each file. It has no effect on arrays.
+    `spectrogram`: how sounds become images; None for a model of images.
 
     Raises UserError for settings out of range.
     """
@@ -71,6 +73,7 @@ class Preprocess:
     std: tuple[float, float, float] = INCEPTION_STD
     value_range: ValueRange | None = None
     transform: Transform | None = None  # of every image, after normalisation; in training after augmentation and mixing
+    spectrogram: Spectrogram | None = None
 
     def __post_init__(self) -> None:
         if min(self.image_size) < 1:
@@ -96,6 +99,11 @@ class Preprocess:
     def input_shape(self) -> tuple[int, int, int]:
         """(channel, row, column) of a resized image."""
         return (3, *self.image_size)
+
+    @property
+    def decoding(self) -> ValueRange | Spectrogram | None:
+        """How files are decoded, as `mixlab.data.dataset.decoded` takes it."""
+        return self.value_range if self.spectrogram is None else self.spectrogram
 
     def __call__(self, image: UInt8[np.ndarray, "row column 3"]) -> Float[Tensor, "3 rows columns"]:
         """Resize, normalise and transform one image, as in evaluation."""
@@ -149,7 +157,7 @@ class Preprocess:
         return normalised if self.transform is None else self.transform(normalised)
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as JSON values: tuples become lists; `value_range` and `transform` are included only if set."""
+        """The settings as JSON values: tuples become lists; the settings that are None are left out."""
         stored = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
         if self.transform:
             stored["transform"] = self.transform.to_dict()
@@ -157,7 +165,7 @@ class Preprocess:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preprocess":
-        """Restore the settings from `to_dict`; "value_range" and "transform" may be missing.
+        """Restore the settings from `to_dict`; "value_range", "transform" and "spectrogram" may be missing.
 
         Raises UserError for unknown, missing or invalid values.
         """
@@ -186,6 +194,7 @@ class Preprocess:
             if "value_range" in values
             else None,
             transform=Transform.from_dict(values["transform"]) if "transform" in values else None,
+            spectrogram=Spectrogram.from_dict(values["spectrogram"]) if "spectrogram" in values else None,
         )
 
 

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from mixlab.data.dataset import Dataset, SplitAssignment
 from mixlab.data.name_groups import group_by_name, split_group_option
+from mixlab.data.readers.audio import open_spoken_digits, read_audio
 from mixlab.data.readers.cifar10 import open_cifar10
 from mixlab.data.readers.csv_file import read_csv
 from mixlab.data.readers.digits import open_digits
@@ -183,6 +184,10 @@ KINDS = {
     **{name: _imagenet_variant(name) for name in VARIANTS},
     **{name: _torchvision_set(name) for name in SETS},
     "folder": user_images("folder:PATH", _with_name_groups(lambda location, *, quiet: read_folder(_path(location)))),
+    "audio": user_images("audio:PATH", lambda location, *, quiet: read_audio(location)),
+    "spoken-digits": _published_images(
+        "spoken-digits[:PATH][:test=REGEX]", lambda location, *, quiet: open_spoken_digits(location)
+    ),
     "csv": user_images("csv:FILE", lambda location, *, quiet: read_csv(_path(location))),
     "tar": user_images(
         "tar:FILE", _with_name_groups(lambda location, *, quiet: read_tar(_path(location), quiet=quiet))
@@ -194,6 +199,9 @@ KINDS = {
     "tfds": _published_images("tfds:NAME[:SPLIT]", read_tfds),
 }
 """The word before the colon -> how the dataset is opened. Error messages list these in order."""
+
+SOUND_KINDS = ("audio", "spoken-digits")
+"""Those of `KINDS` that are sounds."""
 
 
 def _parse(name: str, kinds: Mapping[str, Kind] | None = None) -> tuple[Kind, str]:

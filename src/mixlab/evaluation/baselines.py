@@ -7,8 +7,8 @@ from jaxtyping import Int, UInt8
 from sklearn.neighbors import KNeighborsClassifier
 
 from mixlab.data.dataset import Split
+from mixlab.data.decoding import common_decoding
 from mixlab.data.preprocess import Preprocess
-from mixlab.data.value_range import common_range
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import proportion_interval
 
@@ -28,7 +28,7 @@ def baselines(train: Split, test: Split) -> dict[str, Estimate]:
 def baselines_over_rounds(split: Split, rounds: Iterable[tuple[Indices, Indices]]) -> dict[str, Estimate]:
     """The accuracy of each baseline on the test images of all rounds together, in per cent.
 
-    Each round is a pair of train and test indices into `split`. Every image is read, with one value range for all.
+    Each round is a pair of train and test indices into `split`. Every image is read, with one decoding for all.
     """
     pixels, labels = _pixels(split), split.labels
     predictions: dict[str, list[Int[np.ndarray, " image"]]] = {"majority class": [], "1-nearest neighbour": []}
@@ -72,8 +72,8 @@ def nearest_neighbour(
 
 def _pixels(split: Split) -> UInt8[np.ndarray, "image row column 3"]:
     """All images, resized unless all of them have the same small size. Only small images are held in memory."""
-    value_range = common_range(split)
-    images = [_limit_size(split.image(index, value_range)) for index in range(len(split))]
+    decoding = common_decoding(split)
+    images = [_limit_size(split.image(index, decoding)) for index in range(len(split))]
     if len({image.shape for image in images}) > 1:
         images = [_resize(image) for image in images]
     return np.stack(images)

@@ -16,6 +16,7 @@ from mixlab.report.table import Cell, Column, Table
 from mixlab.speed.inference_plan import InferencePlan, Speed
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import proportion_interval
+from mixlab.weights.classifier import require_images
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +118,7 @@ def evaluate_corruptions(
         for severity in severities:
             check_corruption(kind, severity)
     prepared = prepare_evaluation(source, data, device=device, quiet=quiet)
+    require_images(prepared.preprocess, source, "be evaluated on corrupted images")
     test, preprocess = prepared.dataset.splits["test"], prepared.preprocess
     resized = replace(prepared, preprocess=without_resizing(preprocess))
     inference = prepared.inference(len(kinds) * len(severities) * len(test), speed, log)

@@ -120,7 +120,7 @@ def _embed(
 ) -> Vectors:
     def resized(index: int) -> UInt8[Tensor, "3 row column"] | None:
         try:
-            return preprocess.resized(split.image(index, preprocess.value_range))
+            return preprocess.resized(split.image(index, preprocess.decoding))
         except UnreadableImage:
             return None
 

@@ -32,7 +32,7 @@ from mixlab.measure.timing import interleaved
 from mixlab.models.contract import ImageSize
 from mixlab.prediction.patches import patch_size
 from mixlab.runs.folder import Run
-from mixlab.weights.classifier import require_classification
+from mixlab.weights.classifier import require_classification, require_images
 from mixlab.weights.exported import CARD, EXPORTED_FORMATS, FORMAT, READER, FormatName, digest_of_contents
 from mixlab.weights.exported_sessions import Session
 from mixlab.weights.load import Pretrained, build_with_weights, load_pretrained
@@ -122,10 +122,11 @@ def load_to_export(source: str | Path, image_size: ImageSize | None) -> Pretrain
     source      as for `mixlab.load`
     image_size  of the model, in pixels; None: that of the weights
 
-    Raises UserError if they have no head, or are of another task.
+    Raises UserError if they have no head, are of another task, or are for sounds.
     """
     pretrained = load_pretrained(source, image_size=image_size)
     require_classification(pretrained.task, source, "be exported")
+    require_images(pretrained.preprocess, source, "be exported")
     if not pretrained.classes:
         raise UserError(f"{source} has no head, so it can't predict labels: give a model with classes.")
     return pretrained

@@ -201,7 +201,7 @@ class Explainer:
         return self._maps(self._split_model(model), image, logits, self.classes.index(explanation.label))
 
     def _read(self, image: ImageInput) -> UInt8[Tensor, "3 row column"]:
-        return self._preprocess.resized(rgb_array(image, self._preprocess.value_range))
+        return self._preprocess.resized(rgb_array(image, self._preprocess.decoding))
 
     def _index(self, label: str | None) -> int | None:
         if label is None:

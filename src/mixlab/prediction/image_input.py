@@ -13,8 +13,9 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from mixlab.data.deep_image import ValueRange
-from mixlab.data.image_file import decode_pillow_image, read_image
+from mixlab.data.audio.spectrogram import Spectrogram, read_spectrogram
+from mixlab.data.dataset import Decoding
+from mixlab.data.image_file import ReadableFile, decode_pillow_image, read_image
 from mixlab.errors import UserError
 
 
@@ -35,22 +36,22 @@ _ACCEPTED = (
 
 
 def rgb_array(
-    image: ImageInput, value_range: ValueRange | None, max_pixels: int | None = None
+    image: ImageInput, decoding: Decoding, max_pixels: int | None = None
 ) -> UInt8[np.ndarray, "row column 3"]:
     """The pixels of an image. Transparent pixels are blended with white.
 
-    value_range  the values of black and white in files of grey images with more than 8 bits
+    decoding     how files are decoded, as for `mixlab.data.dataset.decoded`
     max_pixels   image files with more pixels are rejected by their header
 
     Raises UnreadableImage for a file that can't be read, and UserError for anything that is not an image.
     """
     match image:
         case str() | Path():
-            return read_image(Path(image), value_range, max_pixels)
+            return _read(Path(image), decoding, max_pixels)
         case bytes():
-            return read_image(image, value_range, max_pixels)
+            return _read(image, decoding, max_pixels)
         case Image.Image():
-            return decode_pillow_image(image, value_range)
+            return decode_pillow_image(image, None if isinstance(decoding, Spectrogram) else decoding)
         case np.ndarray():
             return _from_array(image)
         case Tensor():
@@ -58,8 +59,28 @@ def rgb_array(
         case BinaryFile():
             content = image.read()
             if isinstance(content, bytes):
-                return read_image(content, value_range, max_pixels)
+                return _read(content, decoding, max_pixels)
     raise UserError(f"{type(image).__name__} is not an image: give {_ACCEPTED}.")
+
+
+def _read(file: ReadableFile | bytes, decoding: Decoding, max_pixels: int | None) -> UInt8[np.ndarray, "row column 3"]:
+    if isinstance(decoding, Spectrogram):
+        return read_spectrogram(file, decoding)
+    return read_image(file, decoding, max_pixels)
+
+
+def sound_file(image: ImageInput) -> ReadableFile | bytes | None:
+    """The file of a sound, if it is given as a path, bytes or an open file; None for pixels."""
+    match image:
+        case str() | Path():
+            return Path(image)
+        case bytes():
+            return image
+        case Image.Image() | np.ndarray() | Tensor():
+            return None
+        case BinaryFile():
+            return image.read()
+    return None
 
 
 def _from_array(array: np.ndarray) -> UInt8[np.ndarray, "row column 3"]:

@@ -11,7 +11,8 @@ Axes:  row, column  pixels, at the image size of the model
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import cast, overload
 
@@ -20,10 +21,12 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from mixlab.data.image_file import UnreadableImage
+from mixlab.data.audio.spectrogram import read_excerpts
+from mixlab.data.image_file import ReadableFile, UnreadableImage
+from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 from mixlab.evaluation.novelty import novelty_detector_of
-from mixlab.prediction.image_input import ImageInput, rgb_array
+from mixlab.prediction.image_input import ImageInput, rgb_array, sound_file
 from mixlab.speed.inference import Inference
 from mixlab.speed.inference_plan import parse_speed
 from mixlab.tasks.tasks import TASKS
@@ -45,12 +48,15 @@ class Prediction:
                      probable first
     unlike_training  whether the image is unlike all training images, so that its label should not be trusted; None if
                      this is unknown, because the weights come without a `NoveltyDetector`
+    excerpts         of a sound file, in order; `probabilities` are their mean, and a sound is unlike all training
+                     sounds if most of its excerpts are
     """
 
     classes: tuple[str, ...]
     probabilities: Float[np.ndarray, " class"]
     labels: tuple[str, ...]
     unlike_training: bool | None = None
+    excerpts: tuple["ExcerptPrediction", ...] = ()
 
     @property
     def label(self) -> str:
@@ -61,6 +67,18 @@ class Prediction:
         """The `count` most probable classes and their probabilities, descending; ties in the order of the classes."""
         best = np.argsort(-self.probabilities, kind="stable")[:count]
         return [(self.classes[index], float(self.probabilities[index])) for index in best]
+
+
+@dataclass(frozen=True, eq=False)
+class ExcerptPrediction:
+    """The prediction for an excerpt of a sound.
+
+    start, end  seconds from the beginning of the sound
+    """
+
+    start: float
+    end: float
+    prediction: Prediction
 
 
 class Predictor:
@@ -82,6 +100,9 @@ class Predictor:
 
     One channel is grey, three are RGB, and the fourth is alpha: transparent pixels are blended with white. Images have
     any size and are not normalised: the preprocessing of the model is applied to them.
+
+    For a model of sounds, a file is a sound of any length. Its excerpts overlap by half, and their probabilities are
+    averaged.
 
     Raises UserError if the weights can't be loaded, the model has no head, or the device is not available.
     """
@@ -141,7 +162,10 @@ class Predictor:
         Raises UnreadableImage if a file can't be read, and UserError for anything that is not an image.
         """
         if not isinstance(image, list | tuple):
-            return self.predict_batch([self.read(image)])[0]
+            sound = self._sound_file(image)
+            return self.predict_batch([self.read(image)])[0] if sound is None else self._predict_sound(sound)
+        if self.reads_sounds:
+            return [self(each) for each in image]
         return [
             one
             for start in range(0, len(image), BATCH)
@@ -155,6 +179,9 @@ class Predictor:
 
         Raises UserError for anything that is not an image.
         """
+        if self.reads_sounds:
+            yield from map(self._predict_or_error, images)
+            return
         for start in range(0, len(images), BATCH):
             inputs = [self._read_or_error(image) for image in images[start : start + BATCH]]
             readable = [image for image in inputs if isinstance(image, Tensor)]
@@ -167,6 +194,40 @@ class Predictor:
             return self.read(image)
         except UnreadableImage as error:
             return error
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How files become inputs of the network."""
+        return self._preprocess
+
+    @property
+    def reads_sounds(self) -> bool:
+        """Whether the files of the model are sounds."""
+        return self._preprocess.spectrogram is not None
+
+    def _sound_file(self, image: ImageInput) -> ReadableFile | bytes | None:
+        return sound_file(image) if self.reads_sounds else None
+
+    def _predict_or_error(self, image: ImageInput) -> Prediction | UnreadableImage:
+        try:
+            return self(image)
+        except UnreadableImage as error:
+            return error
+
+    def _predict_sound(self, file: ReadableFile | bytes) -> Prediction:
+        assert self._preprocess.spectrogram is not None
+        excerpts = read_excerpts(file, self._preprocess.spectrogram)
+        parts: list[ExcerptPrediction] = []
+        while batch := list(islice(excerpts, BATCH)):
+            predictions = self.predict_batch([self._preprocess.resized(excerpt.image) for excerpt in batch])
+            parts += [
+                ExcerptPrediction(excerpt.start, excerpt.end, one)
+                for excerpt, one in zip(batch, predictions, strict=True)
+            ]
+        flags = [bool(part.prediction.unlike_training) for part in parts]
+        mean = np.mean([part.prediction.probabilities for part in parts], axis=0)
+        unlike = None if self.novelty is None else sum(flags) > len(flags) / 2
+        return replace(self._prediction(mean, unlike_training=unlike), excerpts=tuple(parts))
 
     @property
     def digest(self) -> str:
@@ -190,7 +251,7 @@ class Predictor:
 
         Raises UnreadableImage if a file can't be read, and UserError for anything that is not an image.
         """
-        return self._preprocess.resized(rgb_array(image, self._preprocess.value_range, max_pixels))
+        return self._preprocess.resized(rgb_array(image, self._preprocess.decoding, max_pixels))
 
     @torch.inference_mode()
     def predict_batch(self, images: list[UInt8[Tensor, "3 row column"]], remaining: int = 0) -> list[Prediction]:

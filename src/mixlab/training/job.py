@@ -1,6 +1,7 @@
 """Jobs: a recipe with its dataset, architecture and starting weights, ready to train. `resolve` makes one."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -9,13 +10,14 @@ from typing import Any
 import torch
 
 from mixlab.data.any_preprocess import AnyPreprocess
+from mixlab.data.audio.spectrogram import Spectrogram
 from mixlab.data.batches import TrainingBatches
 from mixlab.data.dataset import Dataset, Split
+from mixlab.data.decoding import has_sounds, with_common_decoding
 from mixlab.data.preprocess import Preprocess
 from mixlab.data.subset import subset
 from mixlab.data.text.preprocess import TextPreprocess
 from mixlab.data.transforms import Transform
-from mixlab.data.value_range import with_common_range
 from mixlab.errors import UserError
 from mixlab.models.contract import height_and_width
 from mixlab.runs.store import store_folder, store_key
@@ -159,7 +161,7 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
     dataset = apply_subset(dataset, recipe.subset)
     source = _weights_source(recipe)
     if source is None:
-        model_architecture = _architecture(recipe, dataset)
+        model_architecture = _architecture(recipe, dataset, _size_of_sounds(recipe, opened))
         weights, preprocess, initialization = None, _new_preprocess(model_architecture), Initialization()
     else:
         pretrained, initialization = _from_weights(recipe, source, dataset)
@@ -176,7 +178,7 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
             weights, backbone = None, weights
         resolved = {
             "image_size": model_architecture.image_size,
-            "preprocessing": recipe.preprocessing.model_copy(update={"value_range": preprocess.value_range}),
+            "preprocessing": with_decoding(recipe.preprocessing, preprocess),
         }
         preprocess = replace(
             preprocess,
@@ -226,9 +228,18 @@ def apply_subset(dataset: Dataset, settings: Subset | None) -> Dataset:
 
 
 def apply_preprocessing(preprocess: Preprocess, settings: Preprocessing, dataset: Dataset) -> Preprocess:
-    """`preprocess` with the [preprocessing] of a recipe. Without a value range, it has that of the training images."""
-    given = {key: value for key, value in settings.model_dump().items() if value is not None}
-    return with_common_range(replace(preprocess, **given), dataset.splits["train"])
+    """`preprocess` with the [preprocessing] of a recipe, and the decoding of the training files if it has none.
+
+    Raises UserError if it has a spectrogram, and the data are images.
+    """
+    given = {key: value for key, value in settings if value is not None}
+    return with_common_decoding(replace(preprocess, **given), dataset.splits["train"])
+
+
+def with_decoding(settings: Preprocessing, preprocess: Preprocess) -> Preprocessing:
+    """The [preprocessing] of a recipe with the decoding of `preprocess`."""
+    decoding = {"value_range": preprocess.value_range, "spectrogram": preprocess.spectrogram}
+    return settings.model_copy(update=decoding)
 
 
 def make_transform(settings: TransformSettings | None) -> Transform | None:
@@ -271,9 +282,17 @@ def _weights_source(recipe: Recipe) -> str | None:
     return recipe.model
 
 
-def _architecture(recipe: Recipe, dataset: Dataset) -> Architecture:
+def _size_of_sounds(recipe: Recipe, dataset: Dataset) -> dict[str, tuple[int, int]]:
+    """The image size of the spectrograms, with which they are not resized; empty for images."""
+    if not has_sounds(dataset.splits["train"]):
+        return {}
+    return {"image_size": (recipe.preprocessing.spectrogram or Spectrogram()).image_size}
+
+
+def _architecture(recipe: Recipe, dataset: Dataset, image_size: Mapping[str, tuple[int, int]]) -> Architecture:
+    """The architecture for the classes of the data, with `image_size` unless the recipe sets one."""
     _require_inputs(recipe, reads_texts=reads_texts(recipe.model))
-    fields = {**recipe.config, **_fields_from_data(recipe, dataset)}
+    fields = {**image_size, **recipe.config, **_fields_from_data(recipe, dataset)}
     if recipe.image_size is not None:
         fields["image_size"] = recipe.image_size
     model_architecture = architecture(recipe.model, **fields)

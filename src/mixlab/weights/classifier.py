@@ -65,6 +65,18 @@ def require_classification(task: str, source: str | Path, ability: str) -> None:
         )
 
 
+def require_images(preprocess: Preprocess, source: str | Path, ability: str) -> None:
+    """Raises UserError if a model is for sounds.
+
+    ability  what such a model can't do, to follow "can't", such as "be exported"
+    """
+    if preprocess.spectrogram is not None:
+        raise UserError(
+            f"{source} is a model of sounds, which can't {ability}: `mixlab predict` and `mixlab evaluate` run it; "
+            "give a model of images."
+        )
+
+
 @translate_access_errors()
 def load_classifier(source: str | Path, fields: Mapping[str, Any] | None = None) -> Classifier:
     """Load a model.

@@ -25,6 +25,8 @@ class TimmPreprocess:
         """What timm's config can't express, as a sentence; None if it can describe the preprocessing."""
         if self.preprocess.transform is not None:
             return "timm's config has no permutation of patches or pixels."
+        if self.preprocess.spectrogram is not None:
+            return "timm reads images, not sounds."
         if self.preprocess.value_range is not None:
             return "timm does not scale images with more than 8 bits to a common range."
         return None

@@ -1,7 +1,8 @@
 """Augmentation with random numbers per image, independent of the rest of the batch and of the workers.
 
 There are two stages. Random crop, RandAugment and colour jitter are applied to uint8 images, one at a time. Flip,
-affine, padded crop and random erasing are applied to a batch, on its device, in this order. The flip comes after
+affine, padded crop and random erasing are applied to a batch, on its device, in this order, and for spectrograms a
+shift in time after the flip and SpecAugment at the end. The flip comes after
 RandAugment, but before it in the reference implementations. Since the signs of the operations are random too, this
 changes only which side of the image a vertical shear leaves in place. For mixup and CutMix see
 `mixlab.data.augmentation.mixing`.
@@ -20,7 +21,7 @@ from jaxtyping import Float, Float64, Shaped, UInt8
 from PIL import Image
 from torch import Tensor
 
-from mixlab.data.augmentation import affine, crop, erasing, image_operations, jitter
+from mixlab.data.augmentation import affine, crop, erasing, image_operations, jitter, spectrogram
 from mixlab.data.augmentation.affine import Affine, apply_affine
 from mixlab.data.augmentation.crop import (
     InceptionCrop,
@@ -35,6 +36,7 @@ from mixlab.data.augmentation.randaugment_tf import RandAugmentTf, randaugment_a
 from mixlab.data.augmentation.randaugment_timm import RandAugmentTimm, randaugment_as_timm
 from mixlab.data.augmentation.randaugment_torchvision import RandAugmentTorchvision, randaugment_as_torchvision
 from mixlab.data.augmentation.resized_crop import read_resized_crop
+from mixlab.data.augmentation.spectrogram import SpecAugment, mask_bands_and_frames, shift_in_time
 from mixlab.data.augmentation.validation import require
 from mixlab.data.dataset import ImageSource, decoded
 from mixlab.data.preprocess import Box, Preprocess
@@ -48,7 +50,9 @@ _CROP = slice(_PAD_CROP.stop, _PAD_CROP.stop + crop.UNIFORMS)
 _RANDAUGMENT = slice(_CROP.stop, _CROP.stop + image_operations.UNIFORMS)
 _JITTER = slice(_RANDAUGMENT.stop, _RANDAUGMENT.stop + jitter.UNIFORMS)
 _ERASING = slice(_JITTER.stop, _JITTER.stop + erasing.UNIFORMS)
-UNIFORMS = _ERASING.stop
+_TIME_SHIFT = _ERASING.stop
+_SPEC_AUGMENT = slice(_TIME_SHIFT + 1, _TIME_SHIFT + 1 + spectrogram.UNIFORMS)
+UNIFORMS = _SPEC_AUGMENT.stop
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ class Augmentation:
 
     `flip`: mirror half of the images horizontally.
     `pad_crop`: shift by up to this number of pixels, with reflection at the edges.
+    `time_shift`: shift a spectrogram by up to this fraction of its columns to the left or right.
 
     Raises UserError for settings out of range, and for several crops, RandAugments or mixings at once.
     """
@@ -114,6 +119,8 @@ class Augmentation:
     random_erasing: RandomErasing | None = None
     mixup: Mixup | None = None
     mixup_or_cutmix: MixupOrCutmix | None = None
+    time_shift: float | None = None
+    spec_augment: SpecAugment | None = None
     randaugment: InitVar[object] = None  # not a setting: gives an error that names the three variants
 
     def __post_init__(self, randaugment: object) -> None:
@@ -123,6 +130,8 @@ class Augmentation:
                 "magnitudes have different scales."
             )
         require(self.pad_crop >= 0, f"pad_crop={self.pad_crop}", "a number of pixels, at least 0")
+        if self.time_shift is not None:
+            require(0 < self.time_shift < 1, f"time_shift={self.time_shift}", "between 0 and 1, for example 0.1")
         for exclusive in (_CROPS, _RANDAUGMENTS, _MIXINGS):
             given = [name for name in exclusive if getattr(self, name) is not None]
             if len(given) > 1:
@@ -160,9 +169,9 @@ def crop_and_resize(
     """Read an image, and resize it, or a random crop of it, to the input size of the model. Raises UnreadableImage."""
     crop = augmentation.crop
     if crop is None:
-        return preprocess.resized(decoded(image, preprocess.value_range))
+        return preprocess.resized(decoded(image, preprocess.decoding))
     return read_resized_crop(
-        image,
+        image if preprocess.spectrogram is None else decoded(image, preprocess.decoding),
         lambda rows, columns: image_crop_box(augmentation, rows, columns, uniforms),
         preprocess.image_size,
         pick_interpolation(interpolation_of(crop, preprocess.interpolation), uniforms[_CROP][-1]),
@@ -204,12 +213,15 @@ def rearrange_pixels(
     uniforms: Float64[np.ndarray, "image uniform"],
     augmentation: Augmentation,
 ) -> Shaped[Tensor, "image channel row column"]:
-    """The first part of the second stage: flip, and padded crop unless there is an affine transform before it.
+    """The first part of the second stage: flip, shift in time, and padded crop unless there is an affine transform.
 
-    It only moves pixels, so it has the same result before and after normalisation. Before, they are four times smaller.
+    It only moves pixels, so it has the same result before and after normalisation, except for the silence of a shift,
+    which is 0 before. Pixels are four times smaller there.
     """
     if augmentation.flip:
         images = _flip(images, uniforms[:, _FLIP])
+    if augmentation.time_shift is not None:
+        images = shift_in_time(images, uniforms[:, _TIME_SHIFT], augmentation.time_shift)
     if augmentation.pad_crop and augmentation.affine is None:
         images = _pad_and_crop(images, uniforms[:, _PAD_CROP], augmentation.pad_crop)
     return images
@@ -231,6 +243,8 @@ def augment_normalised(
             images = _pad_and_crop(images, uniforms[:, _PAD_CROP], augmentation.pad_crop)
     if augmentation.random_erasing is not None:
         images = erase(images, uniforms[:, _ERASING], augmentation.random_erasing)
+    if augmentation.spec_augment is not None:
+        images = mask_bands_and_frames(images, uniforms[:, _SPEC_AUGMENT], augmentation.spec_augment)
     return images
 
 

@@ -14,6 +14,30 @@ from mixlab.report.text import join_words, pluralize
 _SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".avif"}
 _SUFFIXES |= {".heic", ".heif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm"}
 
+
+@dataclass(frozen=True)
+class FileType:
+    """What a folder is searched for.
+
+    `kind`: the word before the colon of the dataset's name.
+    `noun`, `singular`: of one file, without and with an article.
+    `examples`: of suffixes.
+    """
+
+    kind: str
+    noun: str
+    singular: str
+    examples: str
+    suffixes: frozenset[str]
+
+    def includes(self, path: PurePath) -> bool:
+        """Whether a file has one of the suffixes."""
+        return path.suffix.lower() in self.suffixes
+
+
+IMAGE_FILES = FileType("folder", "image", "an image", ".jpg, .png, .webp ...", frozenset(_SUFFIXES))
+SOUND_FILES = FileType("audio", "sound", "a sound", ".wav, .flac, .ogg", frozenset({".wav", ".flac", ".ogg", ".oga"}))
+
 _JUNK = {"__macosx", "thumbs.db", "desktop.ini"}  # and every name that begins with a dot
 
 
@@ -21,7 +45,7 @@ _JUNK = {"__macosx", "thumbs.db", "desktop.ini"}  # and every name that begins w
 class FilesBelow:
     """The files in a folder and its subfolders, sorted by path. Links are followed; junk files are ignored.
 
-    `images`, `others`: the files with and without the suffix of an image format.
+    `images`, `others`: the files with and without a suffix of the file type.
     `repeated`: links to a file or folder that is included under another path, or to a folder around this one.
     """
 
@@ -30,7 +54,7 @@ class FilesBelow:
     repeated: list[Path]
 
 
-def files_below(folder: Path) -> FilesBelow:
+def files_below(folder: Path, file_type: FileType = IMAGE_FILES) -> FilesBelow:
     """List the files below a folder. Raises UserError if a folder can't be listed."""
     real_folder = Path(os.path.realpath(folder))
     visited = {os.fspath(outer) for outer in real_folder.parents}
@@ -55,7 +79,7 @@ def files_below(folder: Path) -> FilesBelow:
     images: list[Path] = []
     others: list[Path] = []
     for file in sorted(map(Path, path_of.values())):
-        (images if is_image(file) else others).append(file)
+        (images if file_type.includes(file) else others).append(file)
     return FilesBelow(images, others, repeated=sorted(map(Path, repeated)))
 
 
@@ -100,7 +124,7 @@ def repeated_note(repeated: Sequence[str]) -> str:
 
 def is_image(path: PurePath) -> bool:
     """Whether a file has the suffix of an image format."""
-    return path.suffix.lower() in _SUFFIXES
+    return IMAGE_FILES.includes(path)
 
 
 def suffix_or_none(path: PurePath) -> str:

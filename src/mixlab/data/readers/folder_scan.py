@@ -7,11 +7,12 @@ from pathlib import Path, PurePosixPath
 
 from mixlab.data.dataset import Sample
 from mixlab.data.readers.folder_files import (
+    IMAGE_FILES,
+    FileType,
     entries,
     files_below,
     is_broken_link,
     is_folder,
-    is_image,
     leads_around,
     normalize_name,
     repeated_note,
@@ -42,6 +43,7 @@ class FolderScan:
     """
 
     root: Path
+    file_type: FileType = IMAGE_FILES
     splits: dict[str, list[Sample]] = field(default_factory=dict)
     class_folders: dict[str, str] = field(default_factory=dict)
     unused_folders: list[str] = field(default_factory=list)
@@ -55,21 +57,27 @@ class FolderScan:
 
     @property
     def name(self) -> str:
-        return f"folder:{self.root}"
+        return f"{self.file_type.kind}:{self.root}"
+
+    @property
+    def noun(self) -> str:
+        """One file, in messages."""
+        return self.file_type.noun
 
     @property
     def notes(self) -> tuple[str, ...]:
         """A sentence for each kind of file or folder that was skipped, is not accessible or may be misunderstood."""
-        notes = [f"Skipped the folder {name}: it has no images." for name in self.empty_folders]
+        notes = [f"Skipped the folder {name}: it has no {self.noun}s." for name in self.empty_folders]
         notes += [f"Skipped the folder {name}: it is not train, val or test." for name in self.unused_folders]
         if self.images_outside_classes:
             notes.append(
-                f"Skipped because they are not in a class folder: {pluralize(self.images_outside_classes, 'image')}."
+                f"Skipped because they are not in a class folder: {pluralize(self.images_outside_classes, self.noun)}."
             )
         if self.other_files:
             suffixes = ", ".join(sorted(self.other_files))
             notes.append(
-                f"Skipped because they are not images: {pluralize(self.other_files.total(), 'file')} ({suffixes})."
+                f"Skipped because they are not {self.noun}s: {pluralize(self.other_files.total(), 'file')} "
+                f"({suffixes})."
             )
         if self.repeated:
             notes.append(repeated_note(self.repeated))
@@ -78,9 +86,9 @@ class FolderScan:
             folder, inner = min(self.class_folders.items())
             labels = sorted({PurePosixPath(folder).name for folder in self.class_folders})
             notes.append(
-                f"No class folder has images of its own, only folders such as {inner}: the classes are "
-                f"{join_words(labels)}. If the classes lie one folder deeper, give folder:{self.root / folder}, or "
-                "move their folders up."
+                f"No class folder has {self.noun}s of its own, only folders such as {inner}: the classes are "
+                f"{join_words(labels)}. If the classes lie one folder deeper, give "
+                f"{self.file_type.kind}:{self.root / folder}, or move their folders up."
             )
         return tuple(notes)
 
@@ -95,26 +103,28 @@ class FolderScan:
             )
         if self.forbidden:
             notes.append(
-                f"Not readable with your permissions: {pluralize(len(self.forbidden), 'image')}, such as "
+                f"Not readable with your permissions: {pluralize(len(self.forbidden), self.noun)}, such as "
                 f"{self.forbidden[0]}; change their permissions."
             )
         return notes
 
 
-def scan(root: Path) -> FolderScan:
-    """List the images of a folder.
+def scan(root: Path, file_type: FileType = IMAGE_FILES) -> FolderScan:
+    """List the images of a folder, or its files of another type.
 
     Raises UserError if it does not exist, has no images in class folders or none that can be read, has two folders for
     one split, or if a single folder is around the class folders.
     """
-    contents = FolderScan(root)
+    contents = FolderScan(root, file_type)
     if root.is_file():
         raise UserError(
-            f"{contents.name} is a file: give a folder with a folder of images for each class. Unpack archives first."
+            f"{contents.name} is a file: give a folder with a folder of {contents.noun}s for each class. "
+            "Unpack archives first."
         )
     if not root.is_dir():
         raise UserError(
-            f"{contents.name} does not exist ({root.absolute()}): give a folder with a folder of images for each class."
+            f"{contents.name} does not exist ({root.absolute()}): give a folder with a folder of {contents.noun}s for "
+            "each class."
         )
     for folder, split in _split_folders(contents):
         _add_split(contents, split, folder)
@@ -151,14 +161,14 @@ def _add_split(contents: FolderScan, split: str, folder: Path) -> None:
             _add_class(contents, split, path)
         elif is_broken_link(path):
             contents.broken_links.append(_name(contents, path))
-        elif is_image(path):
+        elif contents.file_type.includes(path):
             contents.images_outside_classes += 1
         else:
             contents.other_files[suffix_or_none(path)] += 1
 
 
 def _add_class(contents: FolderScan, split: str, folder: Path) -> None:
-    found = files_below(folder)
+    found = files_below(folder, contents.file_type)
     contents.other_files.update(map(suffix_or_none, found.others))
     contents.repeated += [_name(contents, link) for link in found.repeated]
     if not found.images:
@@ -183,16 +193,18 @@ def _name(contents: FolderScan, path: Path) -> str:
 
 def _check_images(contents: FolderScan) -> None:
     if contents.access_notes and not contents.accessible_images:
-        raise UserError(f"{contents.name} has no image that can be read. {' '.join(contents.access_notes)}")
+        raise UserError(f"{contents.name} has no {contents.noun} that can be read. {' '.join(contents.access_notes)}")
     if not contents.splits and contents.images_outside_classes:
         raise UserError(
-            f"{contents.name} has {pluralize(contents.images_outside_classes, 'image')} but no class folders: the "
-            "class of an image is the folder that contains it, so move the images of each class into a folder."
+            f"{contents.name} has {pluralize(contents.images_outside_classes, contents.noun)} but no class folders: "
+            f"the class of {contents.file_type.singular} is the folder that contains it, so move the "
+            f"{contents.noun}s of each class into a folder."
         )
     if not contents.splits:
         hint = " Its files end in .dvc: run `dvc pull`." if contents.other_files[".dvc"] else ""
         raise UserError(
-            f"{contents.name} has no images: add a folder of images (.jpg, .png, .webp ...) for each class.{hint}"
+            f"{contents.name} has no {contents.noun}s: add a folder of {contents.noun}s "
+            f"({contents.file_type.examples}) for each class.{hint}"
         )
 
 
@@ -203,9 +215,9 @@ def _check_depth(contents: FolderScan) -> None:
     folder, inner = max(contents.class_folders.items())
     if len(contents.class_folders) == 1:
         raise UserError(
-            f"{contents.name} has one class folder, {folder}, which has no images of its own: if the classes lie "
-            f"deeper, give folder:{_folder_around_classes(contents)}; if {folder} is the class, move all of its images "
-            "directly into it."
+            f"{contents.name} has one class folder, {folder}, which has no {contents.noun}s of its own: if the classes "
+            f"lie deeper, give {contents.file_type.kind}:{_folder_around_classes(contents)}; if {folder} is the class, "
+            f"move all of its {contents.noun}s directly into it."
         )
     raise UserError(
         f"{contents.name} has one class folder in each split, {join_words(sorted(contents.class_folders))}, without "

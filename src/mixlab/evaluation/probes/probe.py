@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from mixlab.data.dataset import Dataset
-from mixlab.data.value_range import range_notes, with_common_range
+from mixlab.data.decoding import with_common_decoding
+from mixlab.data.value_range import range_notes
 from mixlab.errors import UserError, did_you_mean
 from mixlab.evaluation.probes.classifier import FittedProbe, Probe
 from mixlab.evaluation.probes.features import Features, features, open_backbone
@@ -176,7 +177,7 @@ def probe(
     """
     _require_splits(dataset, method)
     backbone = open_backbone(source, image_size)
-    backbone = replace(backbone, preprocess=with_common_range(backbone.preprocess, dataset.splits["train"]))
+    backbone = replace(backbone, preprocess=with_common_decoding(backbone.preprocess, dataset.splits["train"]))
     learned = union([training_images_of(str(source)), record_training_images(dataset, quiet=quiet)])
     unseen = leave_out(dataset, ("test",), learned, f"{source} or of the probe", quiet=quiet)
     splits = {

@@ -28,7 +28,7 @@ from mixlab.runs.journal import Journal
 from mixlab.runs.lease import lease
 from mixlab.runs.store import finished_run, store_folder, store_key
 from mixlab.speed.plan import ComputeMode, Plan
-from mixlab.training.job import absolute, apply_preprocessing, apply_subset, check_digest, make_transform
+from mixlab.training.job import absolute, apply_preprocessing, apply_subset, check_digest, make_transform, with_decoding
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.run_page import run_page
 from mixlab.weights.adapt import Weights
@@ -108,7 +108,7 @@ def resolve_linear_probe(recipe: LinearProbeRecipe, dataset: Dataset, device: to
         "data": dataset.name,
         "image_size": backbone.weights.config["image_size"],
         "initialization": settings.model_copy(update={"weights": absolute(source), "sha256": digest, "head": "zero"}),
-        "preprocessing": recipe.preprocessing.model_copy(update={"value_range": preprocess.value_range}),
+        "preprocessing": with_decoding(recipe.preprocessing, preprocess),
     }
     return LinearProbeJob(recipe.model_copy(update=resolved), dataset, backbone, device)
 

@@ -82,7 +82,7 @@ def preview(job: Job, n_images: int, *, quiet: bool) -> Preview:
         PreviewedImage(
             name=split.names[index],
             label=_label_text(split, index, classes),
-            original=(original := split.image(index, job.preprocess.value_range)),
+            original=(original := split.image(index, job.preprocess.decoding)),
             evaluated=job.preprocess.resized(original).permute(1, 2, 0).numpy(),
             epochs=versions[index],
         )

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from mixlab.data.audio.spectrogram import Spectrogram
 from mixlab.data.dataset import Dataset, Split
+from mixlab.data.decoding import has_sounds
 from mixlab.data.image_file import UnreadableImage
 from mixlab.errors import UserError
 from mixlab.runs.folder import Run
@@ -48,6 +50,10 @@ def choose_recipe(dataset: Dataset, device: torch.device, task: str = "classific
     if dataset.noun == "text":
         name, fields = default_recipe(FOR_TEXTS, dataset.name)
         return ChosenRecipe(name, fields, f"{FOR_TEXTS} is trained from scratch with the recipe {name}.")
+    if has_sounds(dataset.splits["train"]):
+        return _from_scratch(
+            dataset, "The images are spectrograms of sounds, and published weights are for photographs."
+        )
     side = median_short_side(dataset.splits["train"])
     if side <= SMALL:
         reason = f"The images have a shorter side of {side} pixels, and published weights are for larger images."
@@ -88,9 +94,10 @@ def best_accuracy_per_mac(pattern: str = "*") -> Card:
 def median_short_side(split: Split) -> int:
     """The median of the shorter sides of a few images, in pixels. Raises UnreadableImage if none can be read."""
     sides, failed = [], []
+    decoding = Spectrogram() if has_sounds(split) else None
     for index in np.linspace(0, len(split) - 1, _SAMPLED).astype(int):
         try:
-            sides.append(min(split.image(index).shape[:2]))
+            sides.append(min(split.image(index, decoding).shape[:2]))
         except UnreadableImage as error:
             failed.append(error)
     if not sides:

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from mixlab.data.sources import SOUND_KINDS
 from mixlab.training.recipes.recipe_files import read_recipe
 from mixlab.weights.source import is_pretrained
 from mixlab.zoo.architecture import FAMILIES, STOCHASTIC_DEPTH_FIELDS, architecture, config_fields, family_of
 
-_DIGITS, _IMAGES, _TEXTS = "digits", "small_images", "texts"
+_DIGITS, _SOUNDS, _IMAGES, _TEXTS = "digits", "sounds", "small_images", "texts"
 _FINE_TUNING = "finetune_folder"
 
 
@@ -16,8 +17,11 @@ def default_recipe(model: str, data: str, recipe_of: str | None = None) -> tuple
     recipe_of  the model whose recipe `model` gets, such as the original of a changed block; by default `model` itself
     """
     if is_pretrained(model):
-        return _FINE_TUNING, read_recipe(_FINE_TUNING) | {"model": model, "data": data}
-    name = _TEXTS if reads_texts(model) else f"{_DIGITS if data == 'digits' else _IMAGES}_{_kind(recipe_of or model)}"
+        fields = read_recipe(_FINE_TUNING) | {"model": model, "data": data}
+        if _of_data(data) == _SOUNDS:  # no flips and crops
+            fields["augmentation"] = read_recipe(f"{_SOUNDS}_mixer")["augmentation"]
+        return _FINE_TUNING, fields
+    name = _TEXTS if reads_texts(model) else f"{_of_data(data)}_{_kind(recipe_of or model)}"
     fields = read_recipe(name)
     if "config" in fields:
         fields["config"] = _config_of(model, fields["config"])
@@ -27,6 +31,13 @@ def default_recipe(model: str, data: str, recipe_of: str | None = None) -> tuple
 def reads_texts(model: str) -> bool:
     """Whether the inputs of an architecture are hashed texts and not images. Raises UserError."""
     return "tokens" in config_fields(model)
+
+
+def _of_data(data: str) -> str:
+    """The beginning of the names of the recipes for a dataset."""
+    if data == "digits":
+        return _DIGITS
+    return _SOUNDS if data.partition(":")[0] in SOUND_KINDS else _IMAGES
 
 
 def _config_of(model: str, config: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from mixlab.data.audio.spectrogram import Spectrogram
 from mixlab.data.augmentation.augment import Augmentation
 from mixlab.data.preprocess import Interpolation, Resize
 from mixlab.errors import UserError
@@ -26,6 +27,7 @@ class Preprocessing(Section):
     mean: tuple[float, float, float] | None = None
     std: tuple[Positive, Positive, Positive] | None = None
     value_range: tuple[float, float] | None = None  # black and white in images with more than 8 bits; None: of the data
+    spectrogram: Spectrogram | None = None  # of sounds; None: the default settings for sounds, and none for images
 
 
 class Initialization(Section):

@@ -1,0 +1,1 @@
+"""Sounds: from files to spectrograms, which are images."""
