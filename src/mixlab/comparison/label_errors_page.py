@@ -7,6 +7,7 @@ from pathlib import Path
 from mixlab.comparison.compared import dataset_title
 from mixlab.comparison.label_errors import LIMITS, LabelErrors, Suspect
 from mixlab.comparison.label_table import TABLE
+from mixlab.data.decoding import shown_image
 from mixlab.report.image_grid import ConfidentError, ErrorGallery
 from mixlab.report.machine import machine_facts
 from mixlab.report.page import Block, Code, Columns, KeyValues, Metric, Page, Section, Summary, written_by
@@ -60,7 +61,7 @@ def _images(found: LabelErrors) -> list[Block]:
 
 
 def _shown(found: LabelErrors, suspect: Suspect) -> ConfidentError:
-    image = found.predictions.images.image(suspect.index)
+    image = shown_image(found.predictions.images, suspect.index)
     return ConfidentError(image, suspect.name, suspect.label, suspect.suggested, suspect.confidence)
 
 

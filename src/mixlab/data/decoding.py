@@ -2,6 +2,9 @@
 
 from dataclasses import replace
 
+import numpy as np
+from jaxtyping import UInt8
+
 from mixlab.data.audio.sound_file import Sound
 from mixlab.data.audio.spectrogram import Spectrogram
 from mixlab.data.dataset import Decoding, Split
@@ -13,6 +16,14 @@ from mixlab.errors import UserError
 def has_sounds(split: Split) -> bool:
     """Whether the files of a split are sounds."""
     return any(isinstance(image, Sound) for image in split.images)
+
+
+def shown_image(split: Split, index: int | np.integer) -> UInt8[np.ndarray, "row column 3"]:
+    """An image to look at, without the settings of a model: a sound as its default spectrogram.
+
+    Raises UnreadableImage.
+    """
+    return split.image(index, Spectrogram() if isinstance(split.images[int(index)], Sound) else None)
 
 
 def common_decoding(split: Split) -> Decoding:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from mixlab.data.dataset import Split
+from mixlab.data.decoding import shown_image
 from mixlab.evaluation.evaluation import Evaluation
 from mixlab.report.image_grid import ConfidentError
 
@@ -24,7 +25,7 @@ def least_certain(split: Split, evaluation: Evaluation) -> list[ConfidentError]:
 def _images(split: Split, evaluation: Evaluation, indices: np.ndarray) -> list[ConfidentError]:
     return [
         ConfidentError(
-            image=split.image(index),
+            image=shown_image(split, index),
             name=split.names[index],
             true=evaluation.classes[evaluation.labels[index]],
             predicted=evaluation.classes[evaluation.predictions[index]],

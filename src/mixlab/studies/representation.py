@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mixlab.data.dataset import Dataset
+from mixlab.data.decoding import shown_image
 from mixlab.data.rng import named_generator
 from mixlab.errors import UserError
 from mixlab.measure import machine
@@ -71,7 +72,7 @@ def run(dataset: Dataset, settings: Settings, *, quiet: bool, log: Callable[[str
     correct: dict[str, list[np.ndarray]] = {name: [] for name in loaded}
     cues: dict[str, list[np.ndarray]] = {name: [] for name in loaded}
     similarity: dict[tuple[str, str], list[np.ndarray]] = {}
-    decoded = [test.image(int(index)) for index in chosen]
+    decoded = [shown_image(test, int(index)) for index in chosen]
     for start in range(0, count, settings.batch):
         places = np.arange(start, start + settings.batch)
         grams = {}

@@ -115,7 +115,7 @@ def test_settings_survive_json():
         ({"hop": 600}, "spectrogram.hop=600 is longer than spectrogram.window=512"),
         ({"seconds": 0.01}, "spectrogram.seconds=0.01 is too short: .* one frame needs 0.0125 seconds"),
         ({"seconds": float("nan")}, "spectrogram.seconds=nan is too short"),
-        ({"decibels": 0}, "spectrogram.decibels=0 is out of range"),
+        ({"decibels": 0.0}, "spectrogram.decibels=0.0 is out of range"),
         ({"sample_rate": 0}, "spectrogram.sample_rate=0 is out of range"),
     ],
 )

@@ -105,8 +105,8 @@ def test_a_random_crop_of_a_sound_is_one_of_its_spectrogram(split: Split):
     ("make", "message"),
     [
         (lambda: SpecAugment(time_masks=3), "augmentation.spec_augment.time_masks=3 is invalid: .* from 0 to 2"),
-        (lambda: SpecAugment(frequency_width=0), "spec_augment.frequency_width=0 is invalid"),
-        (lambda: Augmentation(time_shift=1), "augmentation.time_shift=1 is invalid: .* between 0 and 1"),
+        (lambda: SpecAugment(frequency_width=0.0), "spec_augment.frequency_width=0.0 is invalid"),
+        (lambda: Augmentation(time_shift=1.0), "augmentation.time_shift=1.0 is invalid: .* between 0 and 1"),
     ],
 )
 def test_settings_out_of_range_are_refused(make, message: str):

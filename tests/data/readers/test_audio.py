@@ -23,10 +23,10 @@ def tones(tmp_path: Path) -> Path:
 def recordings(tmp_path: Path) -> Path:
     """Three digits by three speakers, six times each, in one folder."""
     for digit in range(3):
-        for speaker in ("ann", "bob", "eve"):
+        for index, speaker in enumerate(("ann", "bob", "eve")):
             for number in range(6):
                 file = tmp_path / "digits" / "recordings" / f"{digit}_{speaker}_{number}.wav"
-                write_sound(file, tone(300 + 500 * digit + 10 * number + len(speaker), 0.05))
+                write_sound(file, tone(300 + 500 * digit + 10 * number + index, 0.05))
     return tmp_path / "digits" / "recordings"
 
 
@@ -114,7 +114,7 @@ def test_options_that_select_nothing_are_refused(recordings: Path, options: str,
 def test_a_test_option_beside_folders_of_splits_is_refused(tmp_path: Path):
     for split in ("train", "test"):
         write_tones(tmp_path / "tones" / split, PITCHES, 3)
-    with pytest.raises(UserError, match="has the splits train, test as folders: remove :test=, or merge"):
+    with pytest.raises(UserError, match="has the splits test, train as folders: remove :test=, or merge"):
         open_dataset(f"audio:{tmp_path / 'tones'}:test=0", quiet=True)
 
 

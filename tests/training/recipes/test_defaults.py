@@ -27,7 +27,7 @@ REDUCED: dict[str, dict[str, Any]] = {
 }
 
 
-DEFAULT = [name for name in recipe_names() if name.startswith(("digits_", "small_images_"))]
+DEFAULT = [name for name in recipe_names() if name.startswith(("digits_", "small_images_", "sounds_"))]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_a_recipe_trains(name, images, tmp_path):
     assert train(job, Plan("cpu", ComputeMode(), 8), tmp_path / "run", quiet=True).state == "done"
 
 
-@pytest.mark.parametrize("kind", ["digits", "small_images"])
+@pytest.mark.parametrize("kind", ["digits", "small_images", "sounds"])
 def test_the_recipes_for_one_kind_of_data_have_the_same_epochs(kind):
     """`compare` without a length uses the epochs of these recipes."""
     epochs = {name: read_recipe(name)["epochs"] for name in recipe_names() if name.startswith(kind)}

@@ -98,7 +98,9 @@ def _labelled_by_name(root: Path, name: str, pattern: str) -> tuple[list[Sample]
 
 def _with_test_split(splits: Mapping[str, list[Sample]], name: str, pattern: str) -> dict[str, list[Sample]]:
     if set(splits) != {"train"}:
-        raise UserError(f"{name} has the splits {', '.join(splits)} as folders: remove :test=, or merge these folders.")
+        raise UserError(
+            f"{name} has the splits {', '.join(sorted(splits))} as folders: remove :test=, or merge these folders."
+        )
     regex = compiled(pattern, "test", name)
     test = [sample for sample in splits["train"] if regex.search(sample.name)]
     train = [sample for sample in splits["train"] if not regex.search(sample.name)]

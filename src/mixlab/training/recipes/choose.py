@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from mixlab.data.audio.spectrogram import Spectrogram
 from mixlab.data.dataset import Dataset, Split
-from mixlab.data.decoding import has_sounds
+from mixlab.data.decoding import has_sounds, shown_image
 from mixlab.data.image_file import UnreadableImage
 from mixlab.errors import UserError
 from mixlab.runs.folder import Run
@@ -94,10 +93,9 @@ def best_accuracy_per_mac(pattern: str = "*") -> Card:
 def median_short_side(split: Split) -> int:
     """The median of the shorter sides of a few images, in pixels. Raises UnreadableImage if none can be read."""
     sides, failed = [], []
-    decoding = Spectrogram() if has_sounds(split) else None
     for index in np.linspace(0, len(split) - 1, _SAMPLED).astype(int):
         try:
-            sides.append(min(split.image(index, decoding).shape[:2]))
+            sides.append(min(shown_image(split, index).shape[:2]))
         except UnreadableImage as error:
             failed.append(error)
     if not sides:

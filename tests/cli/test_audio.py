@@ -1,0 +1,159 @@
+"""Sounds on the command line: train, evaluate, predict, compare and explain, and what is refused."""
+
+import csv
+import json
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mixlab.prediction.predictor import Predictor
+from mixlab.training.recipes.recipe_files import read_recipe
+from sounds import tone, write_sound, write_tones
+
+PITCHES = (("high", 2_000.0), ("low", 300.0))
+SPECTROGRAM = "preprocessing.spectrogram={sample_rate=8000,window=256,hop=125,mels=32,seconds=0.5}"
+SETTINGS = ("--set", "speed=off", "--set", "batch=8", "--quiet")
+TINY = ("--set", "config.channels=16", "--set", "config.depth=2")
+
+
+@pytest.fixture
+def tones(here: Path) -> Path:
+    return write_tones(here / "tones", PITCHES, 20, seconds=0.6)
+
+
+@pytest.fixture
+def trained(run, tones: Path) -> Path:
+    ended = run(
+        *("train", "--data", f"audio:{tones}", "--model", "convmixer_nano", "--epochs", "8", "--out", "first"),
+        *("--set", SPECTROGRAM, *TINY, *SETTINGS),
+    )
+    assert ended.status == 0, ended.err
+    return Path("first")
+
+
+def test_a_model_of_sounds_is_trained_evaluated_and_stored_with_its_spectrogram(run, trained: Path):
+    config = json.loads((trained / "config.json").read_text())
+    assert config["config"]["image_size"] == [32, 32]
+    assert config["preprocess"]["spectrogram"] == {
+        "sample_rate": 8000,
+        "window": 256,
+        "hop": 125,
+        "mels": 32,
+        "seconds": 0.5,
+        "decibels": 80.0,
+    }
+    ended = run("evaluate", trained, "--format", "json", "--quiet")
+    assert ended.status == 0, ended.err
+    assert "100" in ended.out
+
+
+def test_a_long_sound_is_predicted_in_excerpts(run, trained: Path):
+    write_sound(Path("long.wav"), np.concatenate([tone(300, 1.0), tone(2_000, 2.0)]))
+    rows = json.loads(run("predict", trained, "long.wav", "--excerpts", "--format", "json").out)["rows"]
+    assert [row["label"] for row in rows if row["end_s"] <= 1] == ["low"] * 3
+    assert {row["label"] for row in rows if row["start_s"] >= 1} == {"high"}
+    assert (rows[0]["start_s"], rows[-1]["end_s"]) == (0, pytest.approx(3))
+    assert len(rows) == 11
+    (row,) = json.loads(run("predict", trained, "long.wav", "--format", "json").out)["rows"]
+    high = [one["probability"] if one["label"] == "high" else 1 - one["probability"] for one in rows]
+    assert (row["label"], row["probability"]) == ("high", pytest.approx(np.mean(high)))
+
+
+def test_a_folder_of_sounds_is_predicted_and_unreadable_ones_are_named(run, trained: Path, tones: Path):
+    (tones / "high" / "broken.wav").write_text("text")
+    (tones / "notes.txt").write_text("text")
+    ended = run("predict", trained, tones, "--format", "csv")
+    rows = list(csv.DictReader(ended.out.splitlines()))
+    assert (ended.status, len(rows)) == (1, 40)
+    assert "broken.wav can't be read: it is not a sound in a supported format" in ended.err
+    assert "do not end in the suffix of a sound format: 1 file (notes.txt)" in ended.err
+
+
+def test_a_sound_is_predicted_from_bytes_and_arrays_of_spectrograms(trained: Path, tones: Path):
+    predictor, file = Predictor(trained, speed="off"), tones / "low/00.wav"
+    expected = predictor(file)
+    assert (expected.label, len(expected.excerpts)) == ("low", 1)
+    for given in (file.read_bytes(), BytesIO(file.read_bytes()), str(file)):
+        np.testing.assert_array_equal(predictor(given).probabilities, expected.probabilities)
+    image = predictor.read(file).permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(predictor(image).probabilities, expected.probabilities, atol=1e-6)
+
+
+def test_a_sound_is_explained(run, trained: Path, tones: Path):
+    ended = run("explain", trained, tones / "low/00.wav", "--out", "maps")
+    assert ended.status == 0, ended.err
+    assert json.loads(Path("maps/results.json").read_text())["images"][0]["predicted"] == "low"
+
+
+def test_a_rectangular_mixer_is_trained(run, tones: Path):
+    ended = run(
+        *("train", "--data", f"audio:{tones}", "--model", "mixer_nano", "--epochs", "1", "--out", "mixer"),
+        *("--set", "preprocessing.spectrogram={sample_rate=8000,window=256,hop=125,mels=32,seconds=0.75}"),
+        *("--set", "config.channels=16", "--set", "config.depth=1", *SETTINGS),
+    )
+    assert ended.status == 0, ended.err
+    assert json.loads(Path("mixer/config.json").read_text())["config"]["image_size"] == [32, 48]
+
+
+@pytest.mark.long
+def test_models_are_compared_on_sounds_with_the_recipes_for_sounds(run, tones: Path):
+    models = "mixer_nano,convmixer_nano,davit_nano,resnet_nano,vit_nano"
+    ended = run(
+        *("compare", "--data", f"audio:{tones}", "--models", models, "--epochs", "1", "--seeds", "1"),
+        *("--out", "compared", "--quiet"),
+    )
+    assert ended.status == 0, ended.err
+    text = Path("compared/results.json").read_text()
+    assert '"spec_augment"' in text and '"flip": true' not in text
+
+
+@pytest.mark.parametrize("kind", ["mixer", "convmixer", "davit", "resnet", "vit"])
+def test_recipes_for_sounds_do_not_mirror_them(kind: str):
+    assert read_recipe(f"sounds_{kind}")["augmentation"].keys() == {"time_shift", "spec_augment"}
+
+
+def test_without_a_model_a_recipe_for_sounds_is_chosen(run, tones: Path):
+    ended = run("train", "--data", f"audio:{tones}", "--dry-run")
+    assert ended.status == 0, ended.err
+    assert "spectrograms of sounds, and published weights are for photographs" in ended.err
+    assert "sounds_convmixer" in ended.err
+
+
+@pytest.mark.parametrize("command", ["export", "serve", "publish"])
+def test_what_is_for_images_is_refused(run, trained: Path, command: str):
+    arguments = {"export": ("exported", "--to", "onnx"), "serve": (), "publish": ()}[command]
+    ended = run(command, trained, *arguments)
+    assert ended.status == 2
+    assert f"first is a model of sounds, which can't be {command.rstrip('e').replace('serv', 'serve')}" in ended.err
+
+
+def test_images_and_sounds_are_not_mixed_up(run, refused, trained: Path, tones: Path, pets: Path):
+    assert "is not a sound in a supported format" in run("predict", trained, pets / "cat/00.png").err
+    assert "mixlab data check is for images" in run("data", "check", f"audio:{tones}").err
+    settings = ("--model", "convmixer_nano", "--epochs", "1", "--set", SPECTROGRAM, *SETTINGS)
+    assert "is an image, but the preprocessing has a spectrogram" in refused(
+        "train", "--data", "folder:pets", *settings
+    )
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("preprocessing.spectrogram={mels=300}", "spectrogram.mels=300 is too many for window=512"),
+        ("preprocessing.spectrogram={seconds=0.001}", "spectrogram.seconds=0.001 is too short"),
+        ("preprocessing.spectrogram={bands=40}", "bands"),
+        ("augmentation.spec_augment={time_masks=9}", "augmentation.spec_augment.time_masks=9 is invalid"),
+        ("augmentation.time_shift=2", "augmentation.time_shift=2"),
+    ],
+)
+def test_settings_that_are_not_possible_are_refused(refused, tones: Path, setting: str, message: str):
+    assert message in refused("train", "--data", f"audio:{tones}", "--model", "mixer_nano", "--set", setting, *SETTINGS)
+
+
+def test_an_unreadable_sound_stops_a_training(refused, tones: Path):
+    for number in range(20):
+        write_sound(tones / "low" / f"{number:02d}.wav", np.zeros(0, dtype=np.float32), 8_000 + number)
+    words = refused("train", "--data", f"audio:{tones}", "--model", "mixer_nano", "--epochs", "1", *SETTINGS)
+    assert ".wav can't be read: it has no samples: its duration is 0 seconds." in words
