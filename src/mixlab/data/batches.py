@@ -17,7 +17,6 @@ from math import prod
 import numpy as np
 import torch
 from jaxtyping import Float64, Int64
-from torch import Tensor
 
 from mixlab.data.any_preprocess import AnyPreprocess, Inputs, Prepared
 from mixlab.data.augmentation.augment import (

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from mixlab.data.any_preprocess import AnyPreprocess
+from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 from mixlab.files import translate_access_errors
 from mixlab.measure.machine import pick_device
