@@ -4,14 +4,17 @@ Axes:  image  an image of a split
        class  a class of the dataset
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Int64
 
 from mixlab.data.masks import Masks
 
-Labels = Int64[np.ndarray, " image"] | Bool[np.ndarray, "image _"] | Masks
+if TYPE_CHECKING:  # code for one kind of labels does not distinguish it from the others
+    Labels = np.ndarray | Any
+else:
+    Labels = Int64[np.ndarray, " image"] | Bool[np.ndarray, "image _"] | Masks
 """The index of the class of each image, or whether each class is a label of the image, or a mask of each image."""
 
 
@@ -50,7 +53,7 @@ def joined(labels: Labels, others: Labels) -> Labels:
     if isinstance(labels, Masks):
         assert isinstance(others, Masks)
         return labels.concat(others)
-    return np.concatenate([labels, others])  # pyright: ignore[reportCallIssue, reportArgumentType]
+    return np.concatenate([labels, others])
 
 
 def contents(labels: Labels) -> list[Any]:

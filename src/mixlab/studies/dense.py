@@ -168,9 +168,9 @@ def _arm(name: str, scores: Sequence[SegmentationScores], trained: TrainedArms) 
     means = {key: mean_interval(each, "%", least=0, most=100) if each else None for key, each in values.items()}
     assert means["miou"] is not None  # the test images have labelled pixels
     macs = trained.trainings[name][0].job.architecture.macs
-    cells: dict[str, Cell] = {"macs": macs / 1e6} | {key: means[key] for key in ("pixel_accuracy", "boundary_f1")}
-    details = {"macs": macs, "pixel_accuracy": list(values["pixel_accuracy"])}
-    details |= {"boundary_f1": list(values["boundary_f1"])}
+    others = ("pixel_accuracy", "boundary_f1")
+    cells: dict[str, Cell] = {"macs": macs / 1e6, **{key: means[key] for key in others}}
+    details = {"macs": macs, **{key: list(values[key]) for key in others}}
     return Arm(name, values["miou"], means["miou"], cells, details)
 
 

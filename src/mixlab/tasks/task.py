@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from mixlab.data.any_preprocess import Inputs
 from mixlab.data.augmentation.augment import Augmentation
-from mixlab.data.labels import Labels
 from mixlab.data.mask_batches import LabelTensor
 from mixlab.data.sources import Kind
 from mixlab.tasks.loss import Loss
@@ -40,7 +39,7 @@ class Task:
     targets        (labels, number of classes, loss) -> targets, before mixing
     blank_targets  outputs -> targets of their shape, from which only the memory of the loss is estimated
     mix            (images, targets, augmentation) -> both, mixed with those of other images of the batch
-    class_weights  (loss, labels of the training images, classes) -> the factor of each class in the loss, or None
+    class_weights  (loss, `Split.labels` of the training images, classes) -> the factor of each class in the loss, or None
     loss           (outputs, targets, loss, class weights) -> the mean loss over the images
     counts         (outputs, targets) -> counts of a training step
     train_metrics  (sums of counts over an epoch, number of images) -> metrics of the training images
@@ -62,7 +61,7 @@ class Task:
     targets: Callable[[LabelTensor, int, Loss], Targets]
     blank_targets: Callable[[Outputs], Targets]
     mix: Callable[[Images, Targets, Augmentation], tuple[Images, Targets]]
-    class_weights: Callable[[Loss, Labels, tuple[str, ...]], Float[Tensor, " class"] | None]
+    class_weights: Callable[[Loss, Any, tuple[str, ...]], Float[Tensor, " class"] | None]
     loss: Callable[[Outputs, Targets, Loss, Float[Tensor, " class"] | None], Float[Tensor, ""]]
     counts: Callable[[Outputs, Targets], Counts]
     train_metrics: Callable[[Counts, int], dict[str, float]]

@@ -66,8 +66,8 @@ def test_vocs_layout_has_splits_from_lists_and_palette_masks(tmp_path: Path):
 @pytest.mark.parametrize("around", [True, False])
 def test_the_plain_layout_may_have_folders_of_splits_around_or_inside(tmp_path: Path, *, around: bool):
     for split, number in (("train", 0), ("val", 1), ("test", 2)):
-        folders = [tmp_path / split / each if around else tmp_path / each / split for each in ("images", "masks")]
-        write_pair(*folders, "same", number)
+        images, masks = (tmp_path / split / each if around else tmp_path / each / split for each in ("images", "masks"))
+        write_pair(images, masks, "same", number)
     dataset = read_masks(str(tmp_path))
     assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 1, "validation": 1, "test": 1}
     np.testing.assert_array_equal(_masks(dataset, "validation").read(0), draw(1)[1])
