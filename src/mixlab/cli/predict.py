@@ -66,7 +66,7 @@ def predict(
         raise UserError(
             f"--top {top} has no effect for a multilabel model, which has a threshold per label: remove it."
         )
-    others = {"--precision": precision != "auto", "--data": data is not None, "--excerpts": excerpts}
+    others: dict[str, object] = {"--precision": precision != "auto", "--data": data is not None, "--excerpts": excerpts}
     if task == "segmentation":
         require_alone("a segmentation", others | {"--top": top != 1})
         _predict_masks(model, list(map(Path, images)), format, out, device, windows, quiet=quiet)

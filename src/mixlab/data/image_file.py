@@ -233,8 +233,8 @@ def image_sides(file: ReadableFile) -> tuple[int, int]:
     except OSError as error:
         raise UnreadableImage(str(file), reason_for_no_content(error)) from error
     with _explain_errors(content, str(file)), _open(content) as image:
-        sides = image.height, image.width
-        return sides[::-1] if _orientation(image) in _SIDEWAYS else sides
+        columns, rows = image.size[::-1] if _orientation(image) in _SIDEWAYS else image.size
+        return rows, columns
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,12 +48,9 @@ def class_counts(labels: Labels, classes: int) -> Int64[np.ndarray, " class"]:
     return np.bincount(labels, minlength=classes) if labels.ndim == 1 else labels.sum(axis=0)
 
 
-def joined(labels: Labels, others: Labels) -> Labels:
-    """The labels of some images, followed by those of others of the same dataset."""
-    if isinstance(labels, Masks):
-        assert isinstance(others, Masks)
-        return labels.concat(others)
-    return np.concatenate([labels, others])
+def joined(labels: Any, others: Any) -> Labels:
+    """The labels of some images, followed by those of others of the same dataset; both are `Labels`."""
+    return labels.concat(others) if isinstance(labels, Masks) else np.concatenate([labels, others])
 
 
 def contents(labels: Labels) -> list[Any]:

@@ -74,7 +74,8 @@ class _MaskReader:
         self, index: int | np.integer, uniforms: Float64[np.ndarray, " uniform"]
     ) -> UInt8[np.ndarray, "row column"]:
         mask = self._masks.read(int(index))
-        box = image_crop_box(self._augmentation, *mask.shape, uniforms)
+        rows, columns = mask.shape
+        box = image_crop_box(self._augmentation, rows, columns, uniforms)
         return resized_mask(mask, self._preprocess.image_size, box)
 
 
