@@ -39,7 +39,7 @@ def trained(here: Path, trained_once: Path) -> Path:
     return Path("run")
 
 
-def test_a_run_has_its_decoder_and_the_weights_with_the_best_miou(trained):
+def test_a_run_has_its_decoder_and_the_weights_with_the_best_miou(run, trained):
     history, config = read_history(Run(trained).journal), Run(trained).config
     assert history.validation is not None
     assert list(history.validation) == ["mIoU", "pixel accuracy", "images"]
@@ -48,6 +48,9 @@ def test_a_run_has_its_decoder_and_the_weights_with_the_best_miou(trained):
     assert config["preprocess"]["resize"] == "stretch"
     assert Run(trained).recipe["decoder"] == {"name": "fpn", "width": 8}
     assert "Validation mIoU" in (trained / "report.html").read_text()
+    inspected = run("inspect", trained)
+    assert inspected.status == 0
+    assert "segmenter" in inspected.out
     assert any(name.startswith("head.pyramid.") for name in load(trained).state_dict())
 
 
@@ -63,6 +66,12 @@ def test_a_training_that_is_resumed_within_an_epoch_has_the_same_weights(run, tr
     Run(stopped).set_state("stopped")
     assert run("train", "--resume", stopped, "--quiet").status == 0
     assert (stopped / "model.safetensors").read_bytes() == (trained / "model.safetensors").read_bytes()
+
+
+def test_a_dry_run_estimates_memory_and_shows_images(run, trained):
+    ended = run(*FIRST, "--dry-run", "--figure", "estimate.html")
+    assert ended.status == 0, ended.err
+    assert "data:image/png" in Path("estimate.html").read_text()
 
 
 def test_evaluation_has_intervals_for_the_whole_and_each_class(run, trained):

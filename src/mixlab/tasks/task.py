@@ -39,7 +39,7 @@ class Task:
     targets        (labels, number of classes, loss) -> targets, before mixing
     blank_targets  outputs -> targets of their shape, from which only the memory of the loss is estimated
     mix            (images, targets, augmentation) -> both, mixed with those of other images of the batch
-    class_weights  (loss, `Split.labels` of the training images, classes) -> the factor of each class in the loss, or None
+    class_weights  (loss, labels of the training images, classes) -> the factor of each class in the loss, or None
     loss           (outputs, targets, loss, class weights) -> the mean loss over the images
     counts         (outputs, targets) -> counts of a training step
     train_metrics  (sums of counts over an epoch, number of images) -> metrics of the training images

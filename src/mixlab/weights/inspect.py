@@ -132,8 +132,8 @@ def inspect(source: Source, given: Mapping[str, Any]) -> Inspection:
     """
     file = open_weights_file(source.path)
     tensors = tuple(_statistics(file))
-    if source.family == "timm":
-        return Inspection(source.path, "mixlab", "timm", source.config, "", tensors)
+    if source.family in ("timm", "segmenter"):
+        return Inspection(source.path, "mixlab", source.family, source.config, "", tensors)
     try:
         identified = identify_weights(source, given.get("image_size"), given)
     except UserError as error:
