@@ -13,8 +13,16 @@ from mixlab.runs.history import read_history
 from mixlab.weights.load import load
 from small_texts import write_texts
 
-TINY = ("tokens=10", "features=8", "buckets=300", "channels=16", "token_hidden=8", "channel_hidden=16")
-SMALL = ("--epochs", "3", "--batch", "16", "--lr", "0.01", "--set", "speed=off", "--quiet")
+TINY = (
+    "tokens=10",
+    "features=8",
+    "buckets=300",
+    "channels=16",
+    "token_hidden=8",
+    "channel_hidden=16",
+    "token_dropout=0",
+)
+SMALL = ("--epochs", "6", "--batch", "8", "--lr", "0.02", "--set", "speed=off", "--quiet")
 TRAIN = ("train", *(word for field in TINY for word in ("--set", f"config.{field}")), *SMALL)
 
 
@@ -83,7 +91,7 @@ def test_texts_files_and_standard_input_are_predicted(
     run: Callable, trained: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ):
     (here / "lines.txt").write_text("where is my hotel\n\nwhat interest is there\n")
-    found = json.loads(run("predict", "run", "i lost my card", "lines.txt", "--format", "json", "--quiet").out)
+    found = json.loads(run("predict", "run", "i lost my card", "lines.txt", "--format", "json", "--quiet").out)["rows"]
     assert [row["label"] for row in found] == ["card", "travel", "loan"]
     assert all(row["probability"] > 0.5 for row in found)
     monkeypatch.setattr("sys.stdin", (here / "lines.txt").open())
@@ -105,8 +113,14 @@ MISTAKES = {
     "explain": (("explain", "run", "photo.png", "--out", "maps"), "is a text model, which can't"),
     "export": (("export", "run", "exported", "--to", "onnx"), "is a text model, which can't be exported"),
     "serve": (("serve", "run"), "is a text model, which can't"),
-    "a probe": (("train", "--model", "mixer_nano", "--task", "text", "--data", "text:texts.csv"), "reads images, but"),
-    "a model for texts": (("train", "--model", "variant:text_mixer", "--data", "digits"), "reads texts|unknown"),
+    "a probe": (
+        ("train", "--model", "mixer_nano", "--task", "text", "--data", "text:texts.csv"),
+        "for images, but --task text needs a model",
+    ),
+    "a model for texts": (
+        ("train", "--model", "variant:text_mixer", "--data", "digits"),
+        "has one class per image, but the task needs others",
+    ),
     "augmentation": (
         ("train", "--task", "text", "--data", "text:texts.csv", "--set", "augmentation.flip=true"),
         'augmentation and task="text" can\'t be combined',

@@ -14,9 +14,18 @@ _OF_TASK = ("loss", "decoder", "expected")
 
 
 def for_task(fields: dict[str, Any], task: str | None, log: Callable[[str], None]) -> dict[str, Any]:
-    """The fields of a recipe with the default loss of `task`; unchanged if the recipe has this task, or without one."""
+    """The fields of a recipe with the default loss of `task`; unchanged if the recipe has this task, or without one.
+
+    Raises UserError if the recipe is for other inputs, such as images for a task with texts.
+    """
     if task is None or require_task(task) == fields.get("task", "classification"):
         return fields
+    given, needed = TASKS[fields.get("task", "classification")].noun, TASKS[task].noun
+    if given != needed:
+        raise UserError(
+            f"{fields['model']} and its recipe are for {given}s, but --task {task} needs a model that reads {needed}s: "
+            "leave out RECIPE and --model, or give others."
+        )
     removed = [section for section in _OF_TASK if section in fields]
     if "loss" in removed:
         log(f"The section [loss] of the recipe is for another task, so {task} has its default loss.")
