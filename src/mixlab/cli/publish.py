@@ -41,7 +41,7 @@ def publish(
     from mixlab.export.push import push, require_login, require_repository_name
     from mixlab.files import atomic_folder
     from mixlab.runs.folder import open_run
-    from mixlab.weights.classifier import require_classification, require_images
+    from mixlab.weights.classifier import require_classification, require_no_sounds
     from mixlab.weights.load import load_pretrained
     from mixlab.weights.source import task_of
 
@@ -55,7 +55,7 @@ def publish(
     source = f"hub:{repository}" if repository is not None else folder.resolve().name
     opened, log = open_run(run), logger(quiet=quiet)
     require_classification(task_of(run), run, "be published")
-    require_images(load_pretrained(run).preprocess, run, "be published")
+    require_no_sounds(load_pretrained(run).image_preprocess, run, "be published")
     evaluated = evaluate_model(str(run), data, quiet=quiet)
     with TemporaryDirectory() as scratch:
         exported = None

@@ -45,7 +45,7 @@ def serve(
         )
     from mixlab.export.export import model_name
     from mixlab.prediction.predictor import Predictor
-    from mixlab.weights.classifier import require_classification, require_images
+    from mixlab.weights.classifier import require_classification, require_no_sounds
     from mixlab.weights.source import task_of
 
     require_int8_for_data(data, precision)
@@ -55,7 +55,7 @@ def serve(
     with listen(host, port) as listener:
         require_classification(task_of(model), model, "be served")
         predictor = Predictor(model, device=device, speed=speed, precision=precision, data=data, log=log)
-        require_images(predictor.preprocess, model, "be served")
+        require_no_sounds(predictor.preprocess, model, "be served")
         select_plan(predictor)
         if token is None and not is_loopback(listener):
             print(

@@ -55,7 +55,7 @@ def compare(
     check_margin(margin)
     candidates = _make_candidates(models, dataset, settings)
     unseen = unseen_in_training(dataset.merge_validation(), quiet=quiet)
-    for note in (*unseen.notes, *range_notes(candidates[0].job.preprocess)):
+    for note in (*unseen.notes, *range_notes(candidates[0].job.image_preprocess)):
         log(note)
     dataset = replace(unseen.dataset, notes=(*unseen.dataset.notes, *unseen.notes))
     # The baselines read every image, so an unreadable one is reported before the first training.

@@ -97,7 +97,7 @@ def predict_with_trainings(dataset: Dataset, model: str, folds: int, *, quiet: b
     unseen = unseen_in_training(merged, quiet=quiet)
     cv_folds = training_folds(merged, folds)
     job = make_candidate(model, dataset, image_size=None, epochs=None, config={}).job
-    notes = (*unseen.notes, *cv_folds.notes, *range_notes(job.preprocess))
+    notes = (*unseen.notes, *cv_folds.notes, *range_notes(job.image_preprocess))
     for note in notes:
         log(note)
     subsets = [Subset(folds=folds, left_out_fold=fold) for fold in range(folds)]

@@ -16,7 +16,7 @@ from mixlab.report.table import Cell, Column, Table
 from mixlab.speed.inference_plan import InferencePlan, Speed
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import proportion_interval
-from mixlab.weights.classifier import require_images
+from mixlab.weights.classifier import require_no_sounds
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,8 +118,8 @@ def evaluate_corruptions(
         for severity in severities:
             check_corruption(kind, severity)
     prepared = prepare_evaluation(source, data, device=device, quiet=quiet)
-    require_images(prepared.preprocess, source, "be evaluated on corrupted images")
-    test, preprocess = prepared.dataset.splits["test"], prepared.preprocess
+    test, preprocess = prepared.dataset.splits["test"], require_images(prepared.preprocess)
+    require_no_sounds(preprocess, source, "be evaluated on corrupted images")
     resized = replace(prepared, preprocess=without_resizing(preprocess))
     inference = prepared.inference(len(kinds) * len(severities) * len(test), speed, log)
 

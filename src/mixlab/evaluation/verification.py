@@ -110,7 +110,7 @@ def verify_weights(source: str, data: str | None, given: Mapping[str, Any], *, q
             if (record := file.with_name(f"{file.name}.sha256")).is_file()
         },
         classes=opened.classes,
-        logits=reference_logits(model, opened.preprocess),
+        logits=reference_logits(model, opened.image_preprocess),
         data=data,
         evaluation=None if evaluated is None else evaluated.evaluation,
         notes=() if evaluated is None else evaluated.notes,

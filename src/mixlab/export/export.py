@@ -32,7 +32,7 @@ from mixlab.measure.timing import interleaved
 from mixlab.models.contract import ImageSize
 from mixlab.prediction.patches import patch_size
 from mixlab.runs.folder import Run
-from mixlab.weights.classifier import require_classification, require_images
+from mixlab.weights.classifier import require_classification, require_no_sounds
 from mixlab.weights.exported import CARD, EXPORTED_FORMATS, FORMAT, READER, FormatName, digest_of_contents
 from mixlab.weights.exported_sessions import Session
 from mixlab.weights.load import Pretrained, build_with_weights, load_pretrained
@@ -74,7 +74,7 @@ def export_model(
     require_precision(to, precision)
     pretrained = load_to_export(source, image_size)
     files = files_to_compare(check)
-    preprocess = pretrained.preprocess
+    preprocess = pretrained.image_preprocess
     learned = training_images_of(source)
     metadata = _metadata(source, pretrained)
     request = Request(source, pretrained, build_with_weights(pretrained.weights), precision, data, metadata)
@@ -126,7 +126,7 @@ def load_to_export(source: str | Path, image_size: ImageSize | None) -> Pretrain
     """
     pretrained = load_pretrained(source, image_size=image_size)
     require_classification(pretrained.task, source, "be exported")
-    require_images(pretrained.preprocess, source, "be exported")
+    require_no_sounds(pretrained.image_preprocess, source, "be exported")
     if not pretrained.classes:
         raise UserError(f"{source} has no head, so it can't predict labels: give a model with classes.")
     return pretrained

@@ -54,7 +54,7 @@ The results of each class and the confusion matrix are in results.json.
 
 ## Preprocessing
 
-{_preprocessing_text(publication.pretrained.preprocess)}
+{_preprocessing_text(publication.pretrained.image_preprocess)}
 
 ## Other programs
 
@@ -106,7 +106,7 @@ def _metadata(publication: Publication) -> str:
 
 
 def _description(publication: Publication) -> str:
-    height, width = publication.pretrained.preprocess.image_size
+    height, width = publication.pretrained.image_preprocess.image_size
     classes = publication.pretrained.classes
     listed = f": {', '.join(classes)}" if len(classes) <= _MAX_LISTED_CLASSES else ", listed in config.json"
     return (
@@ -176,7 +176,7 @@ transform = timm.data.create_transform(**timm.data.resolve_model_data_config(mod
 classify = pipeline("image-classification", model="{name}")
 ```
 
-{_same_outputs(publication.pretrained.preprocess)} {_NO_BROWSER}"""
+{_same_outputs(publication.pretrained.image_preprocess)} {_NO_BROWSER}"""
 
 
 def _onnx(publication: Publication) -> str:

@@ -33,7 +33,7 @@ class OnnxInt8:
     methods: Sequence[str] = ("onnxruntime", "nncf")
 
     def convert(self, pretrained: Pretrained, key: Mapping[str, Any]) -> bytes:
-        return onnx_bytes(build_with_weights(pretrained.weights), (3, *pretrained.preprocess.image_size))
+        return onnx_bytes(build_with_weights(pretrained.weights), (3, *pretrained.image_preprocess.image_size))
 
     def cached(self, key: Mapping[str, Any], build: Callable[[], bytes]) -> bytes:
         return build()

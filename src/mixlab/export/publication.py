@@ -67,7 +67,11 @@ class Publication:
 
     def write(self, folder: Path, card: str) -> None:
         """Writes all files into `folder`, which must exist; `card` is the text of README.md."""
-        weights, classes, preprocess = self.pretrained.weights, self.pretrained.classes, self.pretrained.preprocess
+        weights, classes, preprocess = (
+            self.pretrained.weights,
+            self.pretrained.classes,
+            self.pretrained.image_preprocess,
+        )
         if isinstance(self.timm, str):
             write_model_folder(folder, weights, classes, preprocess)
         else:
@@ -95,9 +99,9 @@ def publication(
         source=source,
         licence=licence,
         parameters=count_parameters(model),
-        macs=count_macs(model, (3, *pretrained.preprocess.image_size)),
+        macs=count_macs(model, (3, *pretrained.image_preprocess.image_size)),
         onnx=onnx,
-        timm=TimmPreprocess(pretrained.preprocess).missing or exact_timm_architecture(pretrained.weights),
+        timm=TimmPreprocess(pretrained.image_preprocess).missing or exact_timm_architecture(pretrained.weights),
     )
 
 

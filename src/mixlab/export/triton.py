@@ -61,7 +61,7 @@ def export_triton(
     require_precision("onnx", precision)
     files = files_to_compare(check)
     pretrained = load_to_export(source, image_size)
-    classes, preprocess = class_labels(pretrained, source), pretrained.preprocess
+    classes, preprocess = class_labels(pretrained, source), pretrained.image_preprocess
     metadata = {"classes": list(classes), "preprocess": preprocess.to_dict()}
     whole, written = onnx_model(
         Request(source, pretrained, build_with_weights(pretrained.weights), precision, data, metadata)

@@ -126,7 +126,7 @@ def export_page(
     """
     files = files_to_compare(check)
     pretrained = load_to_export(source, image_size)
-    classes, preprocess = class_labels(pretrained, source), pretrained.preprocess
+    classes, preprocess = class_labels(pretrained, source), pretrained.image_preprocess
     model = build_with_weights(pretrained.weights)
     with atomic_folder(out) as folder:
         write_page(folder, model, preprocess, model_name(source), classes, runtime, providers)

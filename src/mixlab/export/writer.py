@@ -42,7 +42,7 @@ class Request:
 
     @property
     def preprocess(self) -> Preprocess:
-        return self.pretrained.preprocess
+        return self.pretrained.image_preprocess
 
     def converted_model(self) -> nn.Module:
         """A copy of the model in the precision."""

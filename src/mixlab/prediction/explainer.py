@@ -124,7 +124,7 @@ class Explainer:
         self.classes = class_labels(classifier, source)
         if len(self.classes) == 1:
             raise UserError(f"{source} has one class, which is always its answer: give a model with two or more.")
-        self._preprocess, self._stage = classifier.preprocess, stage
+        self._preprocess, self._stage = classifier.image_preprocess, stage
         self.is_exported = classifier.is_exported
         if "grad-cam" in self.methods and self.is_exported:
             raise UserError(

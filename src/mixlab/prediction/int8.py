@@ -125,7 +125,7 @@ class OpenVinoInt8:
 
     def convert(self, pretrained: Pretrained, key: Mapping[str, Any]) -> "openvino.Model":
         model = build_with_weights(pretrained.weights)
-        return cached_conversion(model, (3, *pretrained.preprocess.image_size), lambda: key)
+        return cached_conversion(model, (3, *pretrained.image_preprocess.image_size), lambda: key)
 
     def cached(self, key: Mapping[str, Any], build: "Callable[[], openvino.Model]") -> "openvino.Model":
         return cached_network(key, build)
@@ -160,7 +160,7 @@ def int8_network(
     Raises UserError if there are no such images, if the packages of the runtime are not installed, or if the model in
     int8 is less accurate by more than 0.5 points, or not faster than in another precision of the runtime.
     """
-    preprocess, dataset = pretrained.preprocess, _images(source, data, pretrained.classes)
+    preprocess, dataset = pretrained.image_preprocess, _images(source, data, pretrained.classes)
     train, validation = dataset.splits["train"], dataset.splits["validation"]
     calibration, compared = (
         train.subset(_sample(train, MAX_CALIBRATION)),

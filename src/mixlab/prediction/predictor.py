@@ -121,7 +121,7 @@ class Predictor:
         self.classes = class_labels(classifier, source)
         self.device = classifier.pick_device(device)
         self._is_exported = classifier.is_exported
-        self._digest, self._preprocess = classifier.digest, classifier.preprocess
+        self._digest, self._preprocess = classifier.digest, classifier.image_preprocess
         self.task, self._fitted = TASKS[classifier.task], classifier.fitted
         if self.task.on_feature_maps:
             raise UserError(

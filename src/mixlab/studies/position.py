@@ -180,7 +180,7 @@ def _largest_difference(trained: TrainedArms, name: str) -> float:
     """The largest difference of a logit between images of a group, in float64."""
     pretrained = load_pretrained(trained.runs[name][0].path)
     test = trained.dataset.splits["test"]
-    images = [pretrained.preprocess(test.image(index)) for index in range(min(len(test), 4 * _CHECKED_GROUPS))]
+    images = [pretrained.image_preprocess(test.image(index)) for index in range(min(len(test), 4 * _CHECKED_GROUPS))]
     model = build_with_weights(pretrained.weights).double().eval()
     with torch.inference_mode():
         logits: Tensor = model(torch.stack(images).double())

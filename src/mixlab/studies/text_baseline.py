@@ -34,7 +34,7 @@ class BagOfWords:
     @property
     def parameters(self) -> int:
         """The number of coefficients."""
-        regression = self.pipeline[-1]
+        regression: LogisticRegression = self.pipeline[-1]  # pyright: ignore[reportAssignmentType]  # of any steps
         return regression.coef_.size + regression.intercept_.size
 
     @property

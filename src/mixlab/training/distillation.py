@@ -38,7 +38,7 @@ class Teacher:
         require_classification(pretrained.task, settings.teacher, "be a teacher")
         _require_same_classes(settings.teacher, pretrained.classes, classes)
         self._model = build_with_weights(pretrained.weights).to(device)
-        self._student, self._own = student, pretrained.preprocess
+        self._student, self._own = student, pretrained.image_preprocess
 
     @torch.no_grad()
     def __call__(self, images: Float[Tensor, "image channel row column"]) -> Float[Tensor, "image class"]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from mixlab.data.any_preprocess import AnyPreprocess
+from mixlab.data.any_preprocess import AnyPreprocess, require_images
 from mixlab.data.audio.spectrogram import Spectrogram
 from mixlab.data.batches import TrainingBatches
 from mixlab.data.dataset import Dataset, Split
@@ -58,6 +58,11 @@ class Job:
     device: torch.device
     weights: Weights | None = None
     backbone: Weights | None = None
+
+    @property
+    def image_preprocess(self) -> Preprocess:
+        """`preprocess` of a model for images. Raises UserError for a model that reads texts."""
+        return require_images(self.preprocess)
 
     @property
     def task(self) -> Task:

@@ -59,5 +59,5 @@ def make_objective(job: Job, device: torch.device) -> Objective:
         job.recipe.loss,
         len(classes),
         job.task.class_weights(job.recipe.loss, job.dataset.splits["train"].labels, classes),
-        settings and (Teacher(settings, classes, job.preprocess, device), settings),
+        settings and (Teacher(settings, classes, job.image_preprocess, device), settings),
     )

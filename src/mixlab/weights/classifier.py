@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mixlab.data.any_preprocess import AnyPreprocess
+from mixlab.data.any_preprocess import AnyPreprocess, require_images
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 from mixlab.files import translate_access_errors
@@ -42,6 +42,11 @@ class Classifier:
     fitted: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def image_preprocess(self) -> Preprocess:
+        """`preprocess` of a model for images. Raises UserError for a model that reads texts."""
+        return require_images(self.preprocess)
+
+    @property
     def is_exported(self) -> bool:
         return self.exported is not None
 
@@ -66,7 +71,7 @@ def require_classification(task: str, source: str | Path, ability: str) -> None:
         )
 
 
-def require_images(preprocess: Preprocess, source: str | Path, ability: str) -> None:
+def require_no_sounds(preprocess: Preprocess, source: str | Path, ability: str) -> None:
     """Raises UserError if a model is for sounds.
 
     ability  what such a model can't do, to follow "can't", such as "be exported"

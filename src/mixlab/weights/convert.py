@@ -153,7 +153,11 @@ class Conversion:
 
     def write(self) -> None:
         """Writes the file or folder. Raises UserError if the disk is full or the path can't be written."""
-        weights, classes, preprocess = self.pretrained.weights, self.pretrained.classes, self.pretrained.preprocess
+        weights, classes, preprocess = (
+            self.pretrained.weights,
+            self.pretrained.classes,
+            self.pretrained.image_preprocess,
+        )
         if self.pretrained.names_need_timm and (self.to == "mixlab" or self.timm):  # folders have class names
             _log.warning(CLASS_NAMES_NEED_TIMM)
         if self.to == "mixlab":

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mixlab.data.any_preprocess import AnyPreprocess
+from mixlab.data.any_preprocess import AnyPreprocess, require_images
 from mixlab.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from mixlab.errors import UserError
 from mixlab.files import translate_access_errors
@@ -48,6 +48,11 @@ class Pretrained:
     unchanged: Weights | None = None
     task: str = "classification"
     fitted: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def image_preprocess(self) -> Preprocess:
+        """`preprocess` of a model for images. Raises UserError for a model that reads texts."""
+        return require_images(self.preprocess)
 
     @property
     def source_digest(self) -> str:

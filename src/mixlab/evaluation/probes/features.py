@@ -85,7 +85,7 @@ def open_backbone(source: str | Path, image_size: ImageSize | None = None, *, re
     Raises UserError if the weights cannot be loaded.
     """
     opened = load_pretrained(source, image_size=image_size, resize=resize)
-    preprocess = replace(opened.preprocess, interpolation="bilinear")
+    preprocess = replace(opened.image_preprocess, interpolation="bilinear")
     return Backbone(str(source), opened.weights, preprocess, opened.source_digest)
 
 

@@ -76,14 +76,14 @@ def preview(job: Job, n_images: int, *, quiet: bool) -> Preview:
     for epoch in range(EPOCHS):
         batch = next(batches.epoch(epoch))
         images, _ = batch.on("cpu")
-        for index, image in zip(batch.indices.tolist(), _denormalised(images, job.preprocess), strict=True):
+        for index, image in zip(batch.indices.tolist(), _denormalised(images, job.image_preprocess), strict=True):
             versions.setdefault(index, []).append(image)
     previewed = [
         PreviewedImage(
             name=split.names[index],
             label=_label_text(split, index, classes),
-            original=(original := split.image(index, job.preprocess.decoding)),
-            evaluated=job.preprocess.resized(original).permute(1, 2, 0).numpy(),
+            original=(original := split.image(index, job.image_preprocess.decoding)),
+            evaluated=job.image_preprocess.resized(original).permute(1, 2, 0).numpy(),
             epochs=versions[index],
         )
         for index in sorted(versions)
@@ -97,7 +97,7 @@ def preview(job: Job, n_images: int, *, quiet: bool) -> Preview:
             images, targets = job.task.mix(images, targets, augmentation)
         mixed = [
             MixedImage(image, target_text(target, classes))
-            for image, target in zip(_denormalised(images, job.preprocess), targets, strict=True)
+            for image, target in zip(_denormalised(images, job.image_preprocess), targets, strict=True)
         ]
     return Preview(job, previewed, mixed, batches.unreadable)
 

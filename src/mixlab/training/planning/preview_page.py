@@ -30,7 +30,7 @@ def preview_page(preview: Preview) -> Page:
 
 
 def _summary(preview: Preview) -> str:
-    height, width = preview.job.preprocess.image_size
+    height, width = preview.job.image_preprocess.image_size
     unreadable = len(preview.unreadable)
     failed = f"; {pluralize(unreadable, 'image')} can't be read" if unreadable else ""
     return (
@@ -57,6 +57,6 @@ def _augmentation_details(preview: Preview) -> Section:
     sections = {"augmentation": recipe["augmentation"], "loss": recipe["loss"]}
     settings = {
         "Augmentation and loss of the recipe": sections,
-        "Preprocessing": preview.job.preprocess.to_dict(),
+        "Preprocessing": preview.job.image_preprocess.to_dict(),
     }
     return Section("Settings", [Details(name, [Code(tomli_w.dumps(section))]) for name, section in settings.items()])

@@ -56,7 +56,7 @@ def _add_cpu_rewrites(
 ) -> None:
     network = job.architecture.on_meta()
     build = _kernels_build(log) if seconds >= _MIN_SECONDS and uses_native_kernels(network) else None
-    image_shape = (3, *job.preprocess.image_size)
+    image_shape = job.preprocess.input_shape
     possible = {mode: cpu_rewrites(network, image_shape, mode.precision, build) for mode in to_time}
     if job.recipe.activation_checkpointing == "blocks" and isinstance(network, TimmModel):
         possible = {mode: _without_context(rewrites) for mode, rewrites in possible.items()}
