@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
+from mixlab.data.any_preprocess import require_images
 from mixlab.evaluation.corruptions.averages import corruption_accuracy, mce, mean_corruption_error
 from mixlab.evaluation.corruptions.corrupt import KINDS, SEVERITIES, check_corruption
 from mixlab.evaluation.corruptions.corrupted_images import corrupted, without_resizing
