@@ -2,6 +2,7 @@
 
 import pickle
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -34,7 +35,7 @@ class BagOfWords:
     @property
     def parameters(self) -> int:
         """The number of coefficients."""
-        regression: LogisticRegression = self.pipeline[-1]  # pyright: ignore[reportAssignmentType]  # of any steps
+        regression: Any = self.pipeline[-1]
         return regression.coef_.size + regression.intercept_.size
 
     @property

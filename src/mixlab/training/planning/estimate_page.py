@@ -14,6 +14,7 @@ import tomli_w
 
 from mixlab.data.dataset import Dataset
 from mixlab.data.labels import class_counts
+from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 from mixlab.files import write_text
 from mixlab.measure.machine import device_name
@@ -30,6 +31,7 @@ from mixlab.training.planning.estimate import TrainingEstimate
 _MAX_CLASSES = 10
 """Number of classes with the most images in the table of classes, and of those with the fewest."""
 _MAX_WIDTH = 100
+_UNITS = {"image": "pixels", "text": "tokens and features"}
 _EPOCH, _RATE = Axis("Epoch"), Axis("Learning rate")
 
 
@@ -106,7 +108,9 @@ def complete_recipe(estimate: TrainingEstimate) -> str:
     """
     job = estimate.job
     stored = job.recipe.to_dict()
-    stored["preprocessing"] = {name: value for name, value in job.preprocess.to_dict().items() if name != "image_size"}
+    if isinstance(job.preprocess, Preprocess):
+        values = job.preprocess.to_dict().items()
+        stored["preprocessing"] = {name: value for name, value in values if name != "image_size"}
     if job.weights is None:
         stored["config"] = _without_none(job.architecture.config)
     unused = ", ".join(_unused(job.recipe.model_dump(exclude={"preprocessing", "config", "expected"})))
@@ -118,14 +122,14 @@ def complete_recipe(estimate: TrainingEstimate) -> str:
 
 def _training(estimate: TrainingEstimate) -> Table:
     job, plan, recipe, time = estimate.job, estimate.plan, estimate.job.recipe, estimate.time
-    rows, columns = job.preprocess.image_size
+    shape = f"{' x '.join(map(str, job.preprocess.input_shape[-2:]))} {_UNITS[job.task.noun]}"
     facts = {
         "Model": f"{recipe.model}, {number(estimate.parameters, 0)} parameters",
         "Initial weights": "random" if job.weights is None else f"those of {recipe.model}",
-        "Image": f"{rows} x {columns} pixels, {short(estimate.macs)} MACs per forward pass",
-        "Length": f"{estimate.steps:,} steps of {job.batch:,} images, {estimate.steps_per_epoch:,} per epoch: "
+        job.task.noun.capitalize(): f"{shape}, {short(estimate.macs)} MACs per forward pass",
+        "Length": f"{estimate.steps:,} steps of {job.batch:,} {job.task.noun}s, {estimate.steps_per_epoch:,} per epoch: "
         f"{short(estimate.epochs)} epochs",
-        "Compute": f"{estimate.images:,} images forward and backward, {short(estimate.training_macs)} MACs",
+        "Compute": f"{estimate.images:,} {job.task.noun}s forward and backward, {short(estimate.training_macs)} MACs",
         "Device": device_name(job.device),
         "Compute mode": str(plan.mode),
         "Freed memory": plan.freed_memory,

@@ -1,7 +1,9 @@
 """The fields of a recipe for another task than that of the recipe."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
+
+from pydantic import BaseModel
 
 from mixlab.errors import UserError, did_you_mean
 from mixlab.tasks.tasks import TASKS
@@ -37,3 +39,10 @@ def require_task(task: str) -> str:
     if task not in TASKS:
         raise UserError(f"--task {task} is unknown: give {' or '.join(TASKS)}. {did_you_mean(task, TASKS)}".rstrip())
     return task
+
+
+def settings_of_images(recipe: BaseModel) -> Iterator[tuple[str, str, str]]:
+    """The settings of a recipe for texts that have a meaning for images only, the reason, and the fix."""
+    for key in ("image_size", "preprocessing", "transform", "augmentation", "activation_checkpointing"):
+        if getattr(recipe, key) != type(recipe).model_fields[key].default:
+            yield f'{key} and task="text"', "it is for images", f"Remove {key}."

@@ -11,6 +11,7 @@ from mixlab.data.preprocess import Interpolation, Resize
 from mixlab.errors import UserError
 from mixlab.tasks.tasks import TASKS
 from mixlab.training.recipes.decoder import Decoder, conflicts_of_masks, default_decoder
+from mixlab.training.recipes.for_task import settings_of_images
 from mixlab.training.recipes.section import Count, Section
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -325,15 +326,9 @@ class Recipe(Section):
             yield f'[subset] and task="{self.task}"', reason, "Remove [subset], and the images from the data."
         yield from conflicts_of_masks(self)
         if self.task == "text":
-            yield from self._of_images_only()
+            yield from settings_of_images(self)
         if self.parallel == "fsdp" and optimizer.name == "muon":
             yield 'optimizer.name="muon" and parallel="fsdp"', "muon needs unsharded matrices", 'Set parallel="ddp".'
-
-    def _of_images_only(self) -> Iterator[tuple[str, str, str]]:
-        """Settings that have a meaning for images only."""
-        for key in ("image_size", "preprocessing", "transform", "augmentation", "activation_checkpointing"):
-            if getattr(self, key) != type(self).model_fields[key].default:
-                yield f'{key} and task="text"', "it is for images", f"Remove {key}."
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as values for TOML, without those that are None, and without the default task."""
