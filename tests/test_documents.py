@@ -16,6 +16,7 @@ from PIL import Image
 from mixlab.cli.main import main
 from mixlab.training.recipes.key_hints import all_keys
 from mixlab.training.recipes.schema import Recipe
+from small_texts import write_texts
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -44,6 +45,7 @@ COVERED_ELSEWHERE = {
     "mixlab study transfer --data cifar10": "tests/cli/test_study.py runs it on few images",
     "mixlab study dual-attention --data cifar10": "tests/studies/test_dual_attention.py runs it on few images",
     "mixlab study tying --data cifar10": "tests/studies/test_tying.py runs it on few images",
+    "mixlab study text --data trec": "needs TREC; tests/studies/test_text.py runs it on few texts",
     "mixlab study patches --data cifar10 --dry-run": "tests/cli/test_study.py runs it on few images",
     "mixlab study patches --data cifar10": "tests/studies/test_patches.py runs it on few images",
     "mixlab benchmark --paper --out runs/papers": "tests/cli/test_benchmark.py runs it with one model",
@@ -185,6 +187,8 @@ def _create_example_files(folder: Path) -> None:
             path = folder / "pets" / label / f"{number:02d}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray((brightness + noise).clip(0, 255).astype(np.uint8)).save(path)
+    write_texts(folder / "questions.csv", 120)
+    (folder / "questions.txt").write_text("where is my card?\nhow do i get there\n")
     (folder / "photos").mkdir()
     for number in range(3):
         Image.fromarray(rng.integers(0, 255, size=(60, 40, 3), dtype=np.uint8)).save(

@@ -1,6 +1,6 @@
 """Runs studies in this process, with fixed times of steps and a separate store."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,10 +9,10 @@ import pytest
 
 from inline import Start, train_inline
 from mixlab.data.dataset import Dataset
-from mixlab.data.sources import open_dataset
+from mixlab.data.sources import Kind, open_dataset
 from mixlab.evaluation.probes import features
 from mixlab.speed.plan import ComputeMode
-from mixlab.training import runner
+from mixlab.training import recipe_data, runner
 from mixlab.training.job import Job
 from mixlab.training.linear_probe.train import LinearProbeJob
 from mixlab.training.planning import autotune
@@ -37,8 +37,8 @@ class Laboratory:
     def probes(self) -> list[LinearProbeJob]:
         return [training.job for training in self.started if isinstance(training.job, LinearProbeJob)]
 
-    def open(self, name: str, *, quiet: bool) -> Dataset:
-        return self.datasets[name] if name in self.datasets else open_dataset(name, quiet=quiet)
+    def open(self, name: str, kinds: Mapping[str, Kind], *, quiet: bool) -> Dataset:
+        return self.datasets[name] if name in self.datasets else open_dataset(name, kinds, quiet=quiet)
 
     def train(self, training: Training, *, waits: bool) -> Future[None]:
         self.started.append(training)
@@ -54,7 +54,7 @@ def laboratory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laboratory]
         patch.setattr(autotune, "cache_folder", lambda: folder / "cache")
         patch.setattr(autotune, "time_job", fixed_times)
         patch.setattr(runner, "_start", made.train)
-        patch.setattr(runner, "open_dataset", made.open)
+        patch.setattr(recipe_data, "open_dataset", made.open)
         yield made
 
 

@@ -127,7 +127,8 @@ def _training(estimate: TrainingEstimate) -> Table:
         "Model": f"{recipe.model}, {number(estimate.parameters, 0)} parameters",
         "Initial weights": "random" if job.weights is None else f"those of {recipe.model}",
         job.task.noun.capitalize(): f"{shape}, {short(estimate.macs)} MACs per forward pass",
-        "Length": f"{estimate.steps:,} steps of {job.batch:,} {job.task.noun}s, {estimate.steps_per_epoch:,} per epoch: "
+        "Length": f"{estimate.steps:,} steps of {job.batch:,} {job.task.noun}s, "
+        f"{estimate.steps_per_epoch:,} per epoch: "
         f"{short(estimate.epochs)} epochs",
         "Compute": f"{estimate.images:,} {job.task.noun}s forward and backward, {short(estimate.training_macs)} MACs",
         "Device": device_name(job.device),
