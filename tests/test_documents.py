@@ -48,6 +48,7 @@ COVERED_ELSEWHERE = {
     "mixlab study text --data trec": "needs TREC; tests/studies/test_text.py runs it on few texts",
     "mixlab study patches --data cifar10 --dry-run": "tests/cli/test_study.py runs it on few images",
     "mixlab study patches --data cifar10": "tests/studies/test_patches.py runs it on few images",
+    "mixlab study spoken-digits": "needs the recordings; tests/studies/test_spoken_digits.py runs it on tones",
     "mixlab benchmark --paper --out runs/papers": "tests/cli/test_benchmark.py runs it with one model",
     "mixlab train --data folder:pets --model mixer_b16.goog_in21k": "tests/training/test_initial_weights.py",
     "sbatch jobs/array.sh": "needs Slurm; tests/training/test_job_list.py runs array.sh without it",

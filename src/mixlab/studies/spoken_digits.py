@@ -7,7 +7,7 @@ The baseline is a support vector machine on the log-mel spectrogram, averaged ov
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float64
@@ -54,7 +54,7 @@ def gap_name(model: str) -> str:
     return f"gap of {model}"
 
 
-_CLAIMS = (
+_CLAIMS: tuple[tuple[str, tuple[str, ...], Literal["higher", "lower", "equal"], float], ...] = (
     ("A Mixer is less accurate on speakers that it was not trained on.", (gap_name("mixer_nano"),), "higher", 0.0),
     (
         "A ConvMixer is more accurate on unseen speakers than a Mixer.",

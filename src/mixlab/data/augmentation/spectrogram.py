@@ -62,7 +62,7 @@ def _masked(
     widths = np.floor(uniforms[:, 0 : 2 * masks : 2] * (width * size + 1))
     starts = np.floor(uniforms[:, 1 : 2 * masks : 2] * (size - widths + 1))
     places = np.arange(size)[None, :, None]
-    return ((places >= starts[:, None]) & (places < (starts + widths)[:, None])).any(axis=2)
+    return np.any((places >= starts[:, None]) & (places < (starts + widths)[:, None]), axis=2)
 
 
 def shift_in_time(
