@@ -1,5 +1,6 @@
 """`--task text` from training to predictions, and what a model for texts can't do."""
 
+import io
 import json
 import re
 from collections.abc import Callable
@@ -94,7 +95,7 @@ def test_texts_files_and_standard_input_are_predicted(
     found = json.loads(run("predict", "run", "i lost my card", "lines.txt", "--format", "json", "--quiet").out)["rows"]
     assert [row["label"] for row in found] == ["card", "travel", "loan"]
     assert all(row["probability"] > 0.5 for row in found)
-    monkeypatch.setattr("sys.stdin", (here / "lines.txt").open())
+    monkeypatch.setattr("sys.stdin", io.StringIO((here / "lines.txt").read_text()))
     ended = run("predict", "run", "-", "--top", "2", "--format", "csv")
     assert ended.out.splitlines()[0] == "text,label_1,probability_1,label_2,probability_2"
 
