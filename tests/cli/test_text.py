@@ -139,3 +139,9 @@ def test_what_is_not_possible_ends_in_a_sentence(
     ended = run(*arguments)
     assert ended.status != 0
     assert re.search(message, ended.err), ended.err
+
+
+def test_an_estimate_is_in_tokens(run: Callable, here: Path):
+    write_texts(here / "texts.csv", 60)
+    ended = run(*TRAIN, "--task", "text", "--data", "text:texts.csv", "--dry-run")
+    assert "10 x 8 tokens and features" in ended.out, ended.err
