@@ -32,6 +32,38 @@ def test_mel_filters_are_triangles_with_equal_distances_on_the_htk_scale():
     np.testing.assert_allclose(filters.sum(axis=0)[between], 1)  # neighbours add up to 1
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("settings", [SETTINGS, SMALL])
+def test_filters_and_images_are_those_of_transformers(settings: Spectrogram):
+    from transformers.audio_utils import mel_filter_bank, spectrogram
+
+    filters = mel_filter_bank(
+        num_frequency_bins=settings.window // 2 + 1,
+        num_mel_filters=settings.mels,
+        min_frequency=0,
+        max_frequency=settings.sample_rate / 2,
+        sampling_rate=settings.sample_rate,
+        mel_scale="htk",
+    )
+    np.testing.assert_allclose(mel_filters(settings), filters.T, atol=1e-12)
+    samples = np.random.default_rng(0).standard_normal(settings.samples).astype(np.float32) / 8
+    samples[: settings.samples // 3] /= 1_000
+    margin = settings.window - settings.hop
+    decibels = spectrogram(
+        np.pad(samples, (margin // 2, margin - margin // 2)),
+        np.hanning(settings.window + 1)[:-1],
+        settings.window,
+        settings.hop,
+        power=2.0,
+        center=False,
+        mel_filters=filters,
+        mel_floor=1e-20,
+        log_mel="dB",
+    )
+    level = np.maximum(decibels - decibels.max(), -80) / 80 + 1
+    assert abs(255 * level[::-1] - settings(samples)[..., 0]).max() < 0.51  # rounding to 8 bits
+
+
 def test_a_tone_is_brightest_in_the_band_of_its_pitch():
     image = SETTINGS(tone(1_000))
     step = 2595 * np.log10(1 + 8_000 / 700) / 65
