@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from mixlab.data.audio.sound_file import Sound
 from mixlab.data.dataset import Dataset, Split
 from mixlab.data.sources import open_dataset
 from mixlab.errors import UserError
@@ -17,6 +18,7 @@ from mixlab.training.loop import train
 from mixlab.training.recipes.defaults import default_recipe
 from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.training.recipes.recipe_files import read_recipe, recipe_names
+from sounds import tone, write_sound
 
 REDUCED: dict[str, dict[str, Any]] = {
     "mixer": {"channels": 8, "token_hidden": 8, "channel_hidden": 8, "depth": 1},
@@ -31,14 +33,18 @@ DEFAULT = [name for name in recipe_names() if name.startswith(("digits_", "small
 
 
 @pytest.fixture(scope="module")
-def images() -> dict[str, Dataset]:
-    """A few digits, and a few noise images with the name and shape of CIFAR-10."""
+def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Dataset]:
+    """A few digits, a few noise images with the name and shape of CIFAR-10, and a few tones."""
     digits = open_dataset("digits")
     noise = np.random.default_rng(0).integers(0, 256, size=(20, 32, 32, 3), dtype=np.uint8)
     split = Split([str(i) for i in range(20)], np.arange(20) % 10, list(noise))
+    folder = tmp_path_factory.mktemp("sounds")
+    sounds = [Sound(write_sound(folder / f"{number}.wav", tone(200 * (number + 1), 0.2))) for number in range(20)]
+    tones = replace(split, images=sounds)
     return {
         "digits": replace(digits, splits={name: split.subset(range(20)) for name, split in digits.splits.items()}),
         "cifar10": replace(digits, name="cifar10", splits={"train": split, "test": split}),
+        "spoken-digits": replace(digits, name="spoken-digits", splits={"train": tones, "test": tones}),
     }
 
 
@@ -57,7 +63,8 @@ def test_a_recipe_is_complete_and_named_after_its_data_and_model(name):
 @pytest.mark.parametrize("name", DEFAULT)
 def test_a_recipe_can_be_resolved_on_its_kind_of_data(name, images):
     job = job_of(name, images)
-    assert (job.architecture.classes, job.preprocess.image_size) == (10, (32, 32))
+    size = (64, 80) if name.startswith("sounds_") else (32, 32)
+    assert (job.architecture.classes, job.preprocess.image_size) == (10, size)
 
 
 @pytest.mark.parametrize("name", DEFAULT)
