@@ -78,7 +78,7 @@ def main() -> None:
 def compare_executions(source: str, maximum: int) -> dict[str, Any]:
     """One training in every way, on the same test images."""
     pretrained, run = load_pretrained(source), open_run(Path(source))
-    preprocess = pretrained.preprocess
+    preprocess = pretrained.image_preprocess
     dataset = open_dataset(run.recipe["data"], quiet=True).relabelled(pretrained.classes)
     train, validation, test = (
         split.subset(int8._sample(split, number))

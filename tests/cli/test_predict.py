@@ -178,7 +178,7 @@ NOTE = (
 def flagging(trained, pets) -> Path:
     """The run with a detector that flags every image but the cat 01.png."""
     pretrained = load_pretrained(trained)
-    image = pretrained.preprocess(np.array(Image.open(pets / "cat/01.png")))
+    image = pretrained.image_preprocess(np.array(Image.open(pets / "cat/01.png")))
     features = build_with_weights(pretrained.weights).embed(image[None]).numpy(force=True)
     features /= np.linalg.norm(features)
     NoveltyDetector(features.astype(np.float16), 1, 1e-3, 40).write(trained / "novelty.safetensors")

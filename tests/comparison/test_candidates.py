@@ -52,14 +52,14 @@ def test_a_candidate_has_the_default_recipe_of_its_model(shades):
         "small_images_davit",
         "davit",
     )
-    assert found.job.preprocess.image_size == (32, 32)
+    assert found.job.image_preprocess.image_size == (32, 32)
 
 
 def test_arguments_override_the_recipe(shades):
     found = make_candidate("mixer_nano", shades, image_size=(8, 12), epochs=3, config={"channels": 16})
     assert (found.job.recipe.epochs, found.job.architecture.config["channels"]) == (3, 16)
     assert found.job.recipe.config["channels"] == 16
-    assert found.job.preprocess.image_size == (8, 12)
+    assert found.job.image_preprocess.image_size == (8, 12)
 
 
 def test_validation_images_are_merged_into_train_by_the_recipe(candidate, shades):

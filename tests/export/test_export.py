@@ -117,13 +117,13 @@ def test_an_answer_differs_unless_the_labels_are_a_near_tie(source):
     pretrained = load_pretrained(source)
     model, content = build_with_weights(pretrained.weights), check_images()["a grey PNG"]
     with torch.inference_mode():
-        expected = model(pretrained.preprocess(read_image(content))[None]).softmax(dim=1).numpy()
+        expected = model(pretrained.image_preprocess(read_image(content))[None]).softmax(dim=1).numpy()
     swapped = np.sort(expected)  # the same probabilities for other classes
     gap = float(np.sort(expected[0])[-1] - np.sort(expected[0])[-2])
 
     def compare(found: np.ndarray, tolerance: float):
         files = [("grey.png", content)]
-        return compare_answers(files, model, pretrained.preprocess, lambda _content: found[0], tolerance)
+        return compare_answers(files, model, pretrained.image_preprocess, lambda _content: found[0], tolerance)
 
     assert compare(expected, 1e-4).near_ties == 0
     with pytest.raises(UserError, match=r"does not answer like mixlab for grey.png"):

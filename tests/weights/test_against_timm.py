@@ -91,12 +91,12 @@ def test_the_resizing_of_a_timm_folder_is_that_of_mixlab(tmp_path: Path):
     pretrained = load_pretrained(tmp_path / "w.safetensors")
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 450, 3), dtype=np.uint8))
     for resize in get_args(Resize):
-        preprocess = replace(pretrained.preprocess, resize=resize, crop_fraction=0.8)
+        preprocess = replace(pretrained.image_preprocess, resize=resize, crop_fraction=0.8)
         Conversion(replace(pretrained, preprocess=preprocess), "timm", tmp_path / resize).write()
         config = json.loads((tmp_path / resize / "config.json").read_text())["pretrained_cfg"]
         timm_transform = timm.data.create_transform(**timm.data.resolve_data_config(config))
         torch.testing.assert_close(timm_transform(image), preprocess(np.array(image)), atol=1e-6, rtol=0)
-        read_back = load_pretrained(tmp_path / resize).preprocess
+        read_back = load_pretrained(tmp_path / resize).image_preprocess
         assert read_back(np.array(image)).equal(preprocess(np.array(image)))
 
 

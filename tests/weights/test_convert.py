@@ -157,7 +157,7 @@ def test_the_logit_difference_is_that_of_the_model_that_a_reader_builds(tmp_path
     from mixlab.data.readers.digits import open_digits
 
     digits = open_digits().splits["test"]
-    images = torch.stack([first.preprocess(digits.image(index)) for index in range(16)])
+    images = torch.stack([first.image_preprocess(digits.image(index)) for index in range(16)])
     with torch.no_grad():
         logits = load(tmp_path / "b.safetensors", window=3)(images)
         expected = ((as_read(images) - logits).abs().max() / logits.abs().max()).item()

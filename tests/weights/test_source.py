@@ -123,7 +123,7 @@ def test_a_card_with_a_different_config_is_refused_with_both_shapes(published, m
 
 def test_the_preprocessing_comes_from_the_card(published):
     pretrained = module.load_pretrained("mixer_t8.test", image_size=64)
-    assert (pretrained.preprocess.crop_fraction, pretrained.preprocess.image_size) == (0.9, (64, 64))
+    assert (pretrained.image_preprocess.crop_fraction, pretrained.image_preprocess.image_size) == (0.9, (64, 64))
     assert pretrained.classes == tuple("0123456")
 
 
@@ -159,8 +159,8 @@ def test_a_timm_folder_determines_heads_window_labels_and_preprocessing(tmp_path
     assert (pretrained.weights.config["heads"], pretrained.weights.config["window"]) == ((2, 2), 4)
     assert pretrained.weights.config["image_size"] == (64, 48)
     assert pretrained.classes == ("a", "b", "c")
-    assert (pretrained.preprocess.image_size, pretrained.preprocess.mean) == ((64, 48), (0.1, 0.2, 0.3))
-    assert (pretrained.preprocess.resize, pretrained.preprocess.crop_fraction) == ("shorter_side", 0.8)
+    assert (pretrained.image_preprocess.image_size, pretrained.image_preprocess.mean) == ((64, 48), (0.1, 0.2, 0.3))
+    assert (pretrained.image_preprocess.resize, pretrained.image_preprocess.crop_fraction) == ("shorter_side", 0.8)
     assert not caplog.records
 
 
@@ -201,8 +201,11 @@ def test_weights_published_by_timm_have_the_logits_of_timm(timm_network):
     with torch.no_grad():
         torch.testing.assert_close(model(images), timm_network(images), rtol=0, atol=0)
     pretrained = module.load_pretrained("timm:test_resnet.r160_in1k")
-    assert (pretrained.classes[0], pretrained.preprocess.crop_fraction) == ("tench", 0.95)
-    assert (pretrained.preprocess.image_size, pretrained.preprocess.interpolation) == ((160, 160), "bilinear")
+    assert (pretrained.classes[0], pretrained.image_preprocess.crop_fraction) == ("tench", 0.95)
+    assert (pretrained.image_preprocess.image_size, pretrained.image_preprocess.interpolation) == (
+        (160, 160),
+        "bilinear",
+    )
 
 
 def test_the_file_of_another_network_is_refused_with_both_sides(timm_network, tmp_path):

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float64, Int64, UInt8
 from PIL import Image
 from torch import Tensor
 
+from mixlab.data.any_preprocess import AnyPreprocess, require_images
 from mixlab.data.augmentation.augment import Augmentation, image_crop_box
 from mixlab.data.dataset import Split
 from mixlab.data.mask_file import IGNORED, Mask
@@ -33,11 +34,11 @@ class LabelReader(Protocol):
         ...
 
 
-def label_reader(split: Split, preprocess: Preprocess, augmentation: Augmentation) -> LabelReader:
+def label_reader(split: Split, preprocess: AnyPreprocess, augmentation: Augmentation) -> LabelReader:
     """Reads the labels of a split. Raises UserError if a mask is wrong, or if no pixel of all masks is labelled."""
     labels = split.labels
     if isinstance(labels, Masks):
-        return _MaskReader(labels, preprocess, augmentation)
+        return _MaskReader(labels, require_images(preprocess), augmentation)
     return lambda indices, uniforms: torch.from_numpy(labels[indices])
 
 

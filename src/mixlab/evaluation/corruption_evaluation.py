@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from mixlab.data.any_preprocess import require_images
 from mixlab.evaluation.corruptions.averages import corruption_accuracy, mce, mean_corruption_error
 from mixlab.evaluation.corruptions.corrupt import KINDS, SEVERITIES, check_corruption
 from mixlab.evaluation.corruptions.corrupted_images import corrupted, without_resizing
@@ -119,7 +118,7 @@ def evaluate_corruptions(
         for severity in severities:
             check_corruption(kind, severity)
     prepared = prepare_evaluation(source, data, device=device, quiet=quiet)
-    test, preprocess = prepared.dataset.splits["test"], require_images(prepared.preprocess)
+    test, preprocess = prepared.dataset.splits["test"], prepared.image_preprocess
     require_no_sounds(preprocess, source, "be evaluated on corrupted images")
     resized = replace(prepared, preprocess=without_resizing(preprocess))
     inference = prepared.inference(len(kinds) * len(severities) * len(test), speed, log)

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Int64
 from torch import nn
 
-from mixlab.data.any_preprocess import AnyPreprocess
+from mixlab.data.any_preprocess import AnyPreprocess, require_images
 from mixlab.data.dataset import Dataset
+from mixlab.data.preprocess import Preprocess
 from mixlab.evaluation.evaluation_data import open_evaluation_data, run_of, with_unseen_validation
 from mixlab.evaluation.restricted_classes import RestrictedClasses
 from mixlab.evaluation.unseen_images import UnseenImages, unseen_by_weights
@@ -58,6 +59,11 @@ class PreparedEvaluation:
     quiet: bool
     task: str = "classification"
     fitted: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def image_preprocess(self) -> Preprocess:
+        """`preprocess` of a model for images. Raises UserError for a model that reads texts."""
+        return require_images(self.preprocess)
 
     @property
     def key(self) -> dict[str, Any]:

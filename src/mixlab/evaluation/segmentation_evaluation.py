@@ -154,12 +154,12 @@ def evaluate_segmentation(
     Raises UserError if no images are left, if the data can't be read, or if they have classes that the model lacks.
     """
     prepared = prepare_evaluation(source, data, device=device, quiet=quiet)
-    mapper = ClassMapper(Inference(prepared.network, prepared.device), prepared.preprocess, overlap)
+    mapper = ClassMapper(Inference(prepared.network, prepared.device), prepared.image_preprocess, overlap)
     scored = score_split(
         mapper,
         prepared.dataset.splits["test"],
         prepared.dataset.classes,
-        prepared.preprocess.value_range,
+        prepared.image_preprocess.value_range,
         max_unreadable=prepared.run.recipe["max_unreadable"] if prepared.run else 0,
         title=f"evaluate {source}",
         quiet=quiet,
@@ -179,7 +179,7 @@ def evaluate_segmentation(
 
 
 def _method(prepared: PreparedEvaluation, overlap: float | None) -> str:
-    height, width = prepared.preprocess.image_size
+    height, width = prepared.image_preprocess.image_size
     if overlap is None:
         return f"Images were stretched to {height} x {width} pixels, and the answers to the size of the images."
     return f"Images were processed in windows of {height} x {width} pixels, which overlap by at least {overlap:.0%}."
@@ -193,7 +193,7 @@ def _shown(prepared: PreparedEvaluation, mapper: ClassMapper, scored: ScoredSpli
     chosen = order[np.linspace(0, (~np.isnan(mious)).sum() - 1, min(_SHOWN, len(order))).round().astype(int)]
     panels = []
     for place in dict.fromkeys(chosen.tolist()):
-        image = split.image(evaluated[place], prepared.preprocess.value_range)
+        image = split.image(evaluated[place], prepared.image_preprocess.value_range)
         step = max(-(-image.shape[1] // _WIDTH), 1)
         truth, predicted = masks.read(evaluated[place]), mapper(image).astype(np.uint8)
         strip = error_strip(*(each[::step, ::step] for each in (image, truth, predicted)))

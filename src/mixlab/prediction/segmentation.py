@@ -43,9 +43,9 @@ class MaskPredictor:
         classifier = load_classifier(source)
         if classifier.task != "segmentation":
             raise UserError(f"{source} is a {classifier.task} model, which predicts no masks: give a segmentation.")
-        self.classes, self._preprocess = classifier.classes, classifier.preprocess
+        self.classes, self._preprocess = classifier.classes, classifier.image_preprocess
         self._mapper = ClassMapper(
-            Inference(classifier.network, classifier.pick_device(device)), classifier.preprocess, overlap
+            Inference(classifier.network, classifier.pick_device(device)), classifier.image_preprocess, overlap
         )
 
     def __call__(self, file: Path) -> tuple[np.ndarray, np.ndarray]:

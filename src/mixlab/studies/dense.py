@@ -157,7 +157,7 @@ def _recipes(
 
 def _scores(name: str, run: Run, trained: TrainedArms) -> SegmentationScores:
     pretrained, split = load_pretrained(run.path), trained.dataset.splits["test"]
-    mapper = ClassMapper(Inference(build_with_weights(pretrained.weights), pick_device()), pretrained.preprocess)
+    mapper = ClassMapper(Inference(build_with_weights(pretrained.weights), pick_device()), pretrained.image_preprocess)
     scored = score_split(mapper, split, trained.dataset.classes, title=f"evaluate {name}", quiet=True)
     trained.log(f"{name}: {scored.scores.summary['miou'].value:.1f} % mIoU")
     return scored.scores

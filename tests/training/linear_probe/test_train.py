@@ -117,7 +117,7 @@ def test_the_recipe_and_the_weights_have_the_value_range_of_deep_images(make_job
         Image.fromarray(np.full((8, 8), 2000 + number, dtype=np.uint16)).save(file)
     run = train_linear_probe(make_job(), tmp_path / "run", quiet=True)
     assert run.recipe["preprocessing"] == {"value_range": [0, 4095]}
-    assert load_pretrained(run.path).preprocess.value_range == (0, 4095)
+    assert load_pretrained(run.path).image_preprocess.value_range == (0, 4095)
 
 
 def test_a_probe_on_a_subset_has_the_value_range_of_all_training_images(make_job, images):

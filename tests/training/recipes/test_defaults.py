@@ -64,7 +64,7 @@ def test_a_recipe_is_complete_and_named_after_its_data_and_model(name):
 def test_a_recipe_can_be_resolved_on_its_kind_of_data(name, images):
     job = job_of(name, images)
     size = (64, 80) if name.startswith("sounds_") else (32, 32)
-    assert (job.architecture.classes, job.preprocess.image_size) == (10, size)
+    assert (job.architecture.classes, job.image_preprocess.image_size) == (10, size)
 
 
 @pytest.mark.parametrize("name", DEFAULT)
