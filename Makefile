@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO_EXTRAS := baselines
-ALL_EXTRAS := audio,baselines,data,deploy,explain,papers,ray,serve,tfds,track,dev
+ALL_EXTRAS := audio,baselines,data,deploy,explain,papers,ray,segmentation,serve,tfds,track,dev
 DEMO_INSTALLED := .venv/.installed-demo
 ALL_INSTALLED := .venv/.installed
 
