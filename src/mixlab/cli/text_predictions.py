@@ -37,14 +37,14 @@ def predict_texts(model: str, given: list[str], top: int, device: str | None, lo
 
 def _texts(argument: str) -> list[str]:
     from mixlab.data.readers.folder_files import is_image
-    from mixlab.data.text.read import UTF_8, decoded
+    from mixlab.data.text.read import UTF_8, decoded, lines_in
 
     if argument == "-":
-        lines = sys.stdin.read().splitlines()
+        lines = lines_in(sys.stdin.read())
     elif is_image(Path(argument)):
         raise UserError(f"{argument} is an image, but the model reads texts: give a text, or a model for images.")
     elif argument.lower().endswith(".txt"):
-        lines = decoded(Path(argument), UTF_8).splitlines()
+        lines = lines_in(decoded(Path(argument), UTF_8))
     else:
         return [argument]
     return [line for line in lines if line.strip()]

@@ -45,6 +45,13 @@ def test_other_files_have_a_class_and_a_text_per_line(tmp_path: Path):
     assert content_of(written(tmp_path / "a.all", "greeting hello there\n\n__label__farewell good, bye\n")) == EXPECTED
 
 
+def test_only_line_ends_of_files_separate_texts(tmp_path: Path):
+    texts = [("one \x85 text", "x"), ("another \u2028 of two \x0c pages", "y")]
+    objects = [json.dumps({"text": text, "label": label}, ensure_ascii=False) for text, label in texts]
+    assert content_of(written(tmp_path / "a.jsonl", "\r\n".join(objects))) == texts
+    assert content_of(written(tmp_path / "a.all", "\r\n".join(f"{label} {text}" for text, label in texts))) == texts
+
+
 def test_a_column_may_name_the_splits(tmp_path: Path):
     path = written(tmp_path / "a.csv", "text,label,split\na,x,train\nb,y,train\nc,x,val\nd,y,test\n")
     assert content_of(path, "validation") == [("c", "x")]

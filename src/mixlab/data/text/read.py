@@ -81,6 +81,11 @@ def decoded(path: Path, encoding: str) -> str:
         raise UserError(f'encoding "{encoding}" is unknown: give one of Python, such as utf-8 or latin-1.') from error
 
 
+def lines_in(content: str) -> list[str]:
+    """The lines of a file, which end in LF, CR or both. `str.splitlines` also splits at characters such as U+0085."""
+    return [line.removesuffix("\n") for line in io.StringIO(content, newline=None)]
+
+
 def _table_lines(path: Path, content: str) -> Iterator[Line]:
     separator = max(_SEPARATORS, key=content.partition("\n")[0].count)
     rows = csv.reader(io.StringIO(content, newline=""), delimiter=separator, strict=True)
@@ -99,7 +104,7 @@ def _table_lines(path: Path, content: str) -> Iterator[Line]:
 
 
 def _object_lines(path: Path, content: str) -> Iterator[Line]:
-    for number, line in enumerate(content.splitlines(), start=1):
+    for number, line in enumerate(lines_in(content), start=1):
         if not line.strip():
             continue
         found = _parsed(path, line, f"line {number}")
@@ -122,7 +127,7 @@ def _split_lists(path: Path, content: str) -> Iterator[Line]:
 
 
 def _labelled_lines(path: Path, content: str) -> Iterator[Line]:
-    for number, line in enumerate(content.splitlines(), start=1):
+    for number, line in enumerate(lines_in(content), start=1):
         if line.strip():
             label, _, text = line.strip().partition(" ")
             yield Line(text, label.removeprefix(_PREFIX), f"line {number}")
