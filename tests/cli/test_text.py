@@ -108,11 +108,15 @@ MISTAKES = {
     "no words": (("predict", "run", " "), "has no words"),
     "an image": (("predict", "run", "photo.png"), "photo.png is an image, but the model reads texts"),
     "a file in another encoding": (("predict", "run", "latin.txt"), "latin.txt is not in utf-8: line 1"),
-    "int8": (("predict", "run", "hi", "--precision", "int8"), "have no effect for a model that reads texts"),
+    "int8": (
+        ("predict", "run", "hi", "--precision", "int8"),
+        "--precision has no effect with a model that reads",
+    ),
     "a crop": (("evaluate", "run", "--crop", "resize"), "--crop has no effect with a model that reads texts"),
     "images": (("evaluate", "run", "--data", "digits"), "has one class per image, but the task needs others"),
     "explain": (("explain", "run", "photo.png", "--out", "maps"), "is a text model, which can't"),
     "export": (("export", "run", "exported", "--to", "onnx"), "is a text model, which can't be exported"),
+    "benchmark": (("benchmark", "run"), "run reads texts, but this needs a model for images"),
     "serve": (("serve", "run"), "is a text model, which can't"),
     "a probe": (
         ("train", "--model", "mixer_nano", "--task", "text", "--data", "text:texts.csv"),
@@ -139,6 +143,12 @@ def test_what_is_not_possible_ends_in_a_sentence(
     ended = run(*arguments)
     assert ended.status != 0
     assert re.search(message, ended.err), ended.err
+
+
+def test_the_tensors_of_a_run_are_inspected(run: Callable, trained: Path):
+    ended = run("inspect", "run")
+    assert ended.status == 0, ended.err
+    assert "stem.embedding.weight" in ended.out and "variant:text_mixer" in ended.out
 
 
 def test_an_estimate_is_in_tokens(run: Callable, here: Path):

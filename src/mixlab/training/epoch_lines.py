@@ -16,10 +16,11 @@ class EpochLines:
     progress         of the training, before its first step or as it was resumed
     steps            of the whole training
     steps_per_epoch  the last epoch may be shorter
+    noun             what a sample is: "image" or "text"
     """
 
-    def __init__(self, progress: Progress, steps: int, steps_per_epoch: int, *, quiet: bool):
-        self._progress, self._steps, self._quiet = progress, steps, quiet
+    def __init__(self, progress: Progress, steps: int, steps_per_epoch: int, noun: str, *, quiet: bool):
+        self._progress, self._steps, self._noun, self._quiet = progress, steps, noun, quiet
         self._epochs = -(-steps // steps_per_epoch)
         self._first_step, self._started = progress.step, time.perf_counter()
         self._images, self._seconds = progress.images, progress.seconds
@@ -30,7 +31,7 @@ class EpochLines:
         parts = [f"loss {results['train']['loss']:.3f}"]
         if (evaluated := results["validation"]) is not None:
             parts.append(f"validation {metric_title(selecting_metric(evaluated))} {selecting_score(evaluated):.1f} %")
-        parts.append(f"{(progress.images - self._images) / (progress.seconds - self._seconds):,.0f} images/s")
+        parts.append(f"{(progress.images - self._images) / (progress.seconds - self._seconds):,.0f} {self._noun}s/s")
         self._images, self._seconds = progress.images, progress.seconds
         if left := self._steps - progress.step:
             per_step = (time.perf_counter() - self._started) / (progress.step - self._first_step)

@@ -129,7 +129,8 @@ def _fit(job: Job, plan: Plan, writer: RunWriter, *, quiet: bool) -> None:
         log = stack.enter_context(tracked(recipe, writer.run.path, accelerator, step=progress.step))
         advance = stack.enter_context(progress_bar(f"train {recipe.model}", total=steps, quiet=quiet))
         advance(progress.step)
-        metrics, epoch_lines = StepMetrics(accelerator), EpochLines(progress, steps, steps_per_epoch, quiet=quiet)
+        metrics = StepMetrics(accelerator)
+        epoch_lines = EpochLines(progress, steps, steps_per_epoch, job.task.noun, quiet=quiet)
         stopped = False
 
         while not _is_complete(recipe, progress, steps) and not stopped:

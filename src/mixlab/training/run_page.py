@@ -33,13 +33,13 @@ from mixlab.runs.history import (
 )
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import median_interval
+from mixlab.tasks.tasks import TASKS
 
 _RECENT = 10  # lines of the journal for the estimate of the remaining time
 _LONG_WAITING = 10  # per cent
 _MAX_ROWS = 20  # rows of a table, and names of images
 _LOSS = Axis("Training loss", "nats", "lower")
 _WAITING = Axis("Waiting for data", "% of the time", "lower", digits=0)
-_SPEED = Axis("Throughput", "images/s", "higher")
 
 
 def run_page(run: Run, path: Path | None = None) -> Page:
@@ -105,7 +105,7 @@ class _Content:
             metrics.append(Metric("Training loss", Estimate.exact(last["train"]["loss"], "nats")))
         if self.history.steps:
             speeds = [step["images_per_second"] for step in self.history.steps]
-            metrics.append(Metric("Throughput", median_interval(speeds, "images/s"), 0))
+            metrics.append(Metric("Throughput", median_interval(speeds, self._samples_per_second), 0))
         return Summary(self._sentence, self._uncertainty, metrics)
 
     @property
@@ -207,6 +207,10 @@ class _Content:
         return Section("Ridge selection", [Table("Ridge regression heads", columns, rows, notes)])
 
     @property
+    def _samples_per_second(self) -> str:
+        return f"{TASKS[self.recipe.get('task', 'classification')].noun}s/s"
+
+    @property
     def machine(self) -> Section:
         if not self.history.steps:
             return Section(
@@ -217,7 +221,11 @@ class _Content:
         figure = self._figure(
             "Throughput, waiting time and gradient norm",
             [
-                SeriesPanel(_SPEED, {"images/s": self._logged("images_per_second")}, include=(0,)),
+                SeriesPanel(
+                    Axis("Throughput", self._samples_per_second, "higher"),
+                    {self._samples_per_second: self._logged("images_per_second")},
+                    include=(0,),
+                ),
                 SeriesPanel(_WAITING, {"waiting": (waiting_at, [100 * share for share in waiting])}, include=(0, 100)),
                 SeriesPanel(_norm_axis(norms), {"norm": norms}),
             ],

@@ -17,7 +17,7 @@ from mixlab.report.table import Column, Table
 from mixlab.weights.load import identify_weights
 from mixlab.weights.source import Source
 from mixlab.weights.storage.weights_file import WeightsFile, open_weights_file
-from mixlab.zoo.architecture import Model
+from mixlab.zoo.architecture import FAMILIES, Model
 
 _ALL_ZERO = "all zero"
 UNTRAINED = (
@@ -132,7 +132,7 @@ def inspect(source: Source, given: Mapping[str, Any]) -> Inspection:
     """
     file = open_weights_file(source.path)
     tensors = tuple(_statistics(file))
-    if source.family in ("timm", "segmenter"):
+    if source.family is not None and source.family not in FAMILIES:
         return Inspection(source.path, "mixlab", source.family, source.config, "", tensors)
     try:
         identified = identify_weights(source, given.get("image_size"), given)

@@ -89,6 +89,9 @@ class Architecture:
 
     @property
     def image_size(self) -> ImageSize:
+        """Pixels. Raises UserError for a network that reads texts."""
+        if self.reads_texts:
+            raise UserError(f"{self.name} reads texts, but this needs a model for images: give another model.")
         return self.config["image_size"]
 
     @property
