@@ -193,8 +193,8 @@ def _print_summary(run: "Run", log: Log) -> None:
         log(f"{image} was skipped: {reason}.")
     for line in history.stopped_early:
         log(f"Stopped early after epoch {line['epoch']}: the validation accuracy did not improve any more.")
-    is_text = run.recipe.get("task") == "text"
-    if not is_text and (images := 0 if validation is None else validation["images"]) < MIN_VALIDATION:
+    task = TASKS[run.recipe.get("task", "classification")]
+    if task.embeds_images and (images := 0 if validation is None else validation["images"]) < MIN_VALIDATION:
         log(
             f"mixlab predict will not flag images unlike the training images: that needs at least {MIN_VALIDATION} "
             f"validation images, and this run has {images}."
@@ -202,6 +202,5 @@ def _print_summary(run: "Run", log: Log) -> None:
     if validation is not None:
         name = metric_title(selecting_metric(validation))
         title = "Validation accuracy" if name == "top-1" else f"Validation {name}"
-        noun = TASKS[run.recipe.get("task", "classification")].noun
-        log(f"{title}: {selecting_score(validation):.1f} % of {validation['images']:,} {noun}s.")
+        log(f"{title}: {selecting_score(validation):.1f} % of {validation['images']:,} {task.noun}s.")
     print(run.path)

@@ -72,6 +72,11 @@ class Task:
     predicted: Callable[[Float[np.ndarray, "class ..."], Mapping[str, Any]], Int[np.ndarray, "..."]]
     noun: str = "image"
 
+    @property
+    def embeds_images(self) -> bool:
+        """Whether its models have an embedding of each image, by which an image can be compared with others."""
+        return self.noun == "image" and not self.on_feature_maps
+
 
 def add(sums: Counts, counts: Mapping[str, Tensor]) -> Counts:
     """The sums with the counts of another batch added."""

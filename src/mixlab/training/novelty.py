@@ -6,7 +6,6 @@ from functools import reduce
 from accelerate import Accelerator
 from torch import Tensor
 
-from mixlab.data.preprocess import Preprocess
 from mixlab.evaluation.novelty import NoveltyDetector
 from mixlab.evaluation.novelty_features import NoveltyFeatures, embed_novelty_images, select_novelty_images
 from mixlab.evaluation.training_images import TrainingImages
@@ -32,9 +31,9 @@ def novelty_detector(
     batch    images per forward pass
     quiet    no progress bars
 
-    None for texts, without enough validation images, and for models that do not classify their embedding.
+    None for texts and masks, without enough validation images, and for models that do not classify their embedding.
     """
-    if not isinstance(job.preprocess, Preprocess):
+    if not job.task.embeds_images:
         return None
     images = broadcast_from_main(lambda: select_novelty_images(job.dataset, learned, quiet=quiet))
     if images is None:
@@ -45,6 +44,6 @@ def novelty_detector(
         return None
     share = images.share(accelerator.process_index, accelerator.num_processes)
     features = embed_novelty_images(
-        model, job.preprocess, job.dataset, share, batch=batch, speed=job.recipe.speed, quiet=quiet
+        model, job.image_preprocess, job.dataset, share, batch=batch, speed=job.recipe.speed, quiet=quiet
     )
     return reduce(NoveltyFeatures.__or__, all_gather(features)).detector()

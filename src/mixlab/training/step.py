@@ -127,7 +127,7 @@ def accumulate_gradients(
     Returns the mean loss and the counts of all chunks, on the device.
     """
     count = -(-len(images) // plan.micro_batch)
-    mean_loss, counts = targets.new_zeros(()), Counts()
+    mean_loss, counts = torch.zeros((), device=images.device), Counts()
     images = images.contiguous(memory_format=plan.mode.memory_format)
     chunks = zip(images.tensor_split(count), targets.tensor_split(count), strict=True)
     for number, (chunk, chunk_targets) in enumerate(chunks, start=1):
@@ -138,7 +138,7 @@ def accumulate_gradients(
             share = mean * (len(chunk) / len(images))
             backward = Tensor.backward if accelerator is None else accelerator.backward
             backward(weight * share)
-        mean_loss += share.detach()
+        mean_loss = mean_loss + share.detach()
         counts = add(counts, counts_of(outputs.detach(), chunk_targets))
     return mean_loss, counts
 
