@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DEMO, ALL = '".[baselines]"', '".[audio,baselines,data,deploy,explain,papers,ray,serve,tfds,track,dev]"'
+DEMO, ALL = '".[baselines]"', '".[audio,baselines,data,deploy,explain,papers,ray,segmentation,serve,tfds,track,dev]"'
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 

@@ -56,7 +56,7 @@ def test_invalid_commands(refused, words, pieces):
         ((*COMPARE, "--models", "mixer_nano,timm:resnet81"), ['"resnet81"', '"resnet18"?']),
         (
             (*TRAIN, "--data", "digts"),
-            ['data "digts"', "digits, cifar10[:PATH], ", "folder:PATH, csv:FILE", '"digits"?'],
+            ['data "digts"', "digits, cifar10[:PATH], ", "folder:PATH, audio:PATH", '"digits"?'],
         ),
         (("compare", "--data", "photos"), ['data "photos"', "folder:PATH"]),
         ((*TRAIN, "--data", "digits", "--set", "epoch=2"), ["digits_mixer", '"epoch" is unknown', '"epochs"?']),
@@ -199,6 +199,19 @@ LONG = "x" * 300
 """A name that no file system accepts."""
 
 
+@pytest.fixture
+def private(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files of the folder private/ can't be accessed."""
+    stat = os.stat
+
+    def guarded(file, *arguments, **settings):
+        if str(file).startswith("private/"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+        return stat(file, *arguments, **settings)
+
+    monkeypatch.setattr(os, "stat", guarded)
+
+
 @pytest.mark.parametrize("path", ["private/x", LONG], ids=["no permission", "too long"])
 @pytest.mark.parametrize(
     "words",
@@ -214,7 +227,6 @@ LONG = "x" * 300
         "compare --data folder:PATH",
         "compare --data digits --models mixer_nano --out PATH",
         "predict PATH pets/cat/00.png",
-        "predict run PATH",
         "evaluate PATH",
         "runs PATH",
         "inspect PATH",
@@ -222,17 +234,14 @@ LONG = "x" * 300
         "publish PATH",
     ],
 )
-@pytest.mark.usefixtures("pets")
-def test_paths_that_the_operating_system_refuses(refused, monkeypatch, words, path):
-    stat = os.stat
-
-    def guarded(file, *arguments, **settings):
-        if str(file).startswith("private/"):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
-        return stat(file, *arguments, **settings)
-
-    monkeypatch.setattr(os, "stat", guarded)
+@pytest.mark.usefixtures("pets", "private")
+def test_paths_that_the_operating_system_refuses(refused, words, path):
     assert path in refused(*words.replace("PATH", path).split())
+
+
+@pytest.mark.parametrize("path", ["private/x", LONG], ids=["no permission", "too long"])
+def test_images_to_predict_that_the_operating_system_refuses(refused, trained, private, path):
+    assert path in refused("predict", str(trained), path)
 
 
 class TestImages:

@@ -23,8 +23,10 @@ def settings_of(study: str) -> set[str]:
 
 
 def takes_dataset(study: str) -> bool:
+    """Of images with classes."""
     module = module_of(study)
-    return hasattr(module, "arms") or "dataset" in signature(module.run).parameters
+    has_dataset = hasattr(module, "arms") or "dataset" in signature(module.run).parameters
+    return has_dataset and not hasattr(module, "TASK")
 
 
 STUDIES = [name for name in study_names() if takes_dataset(name)]

@@ -107,6 +107,7 @@ def test_a_text_that_is_too_long_is_cut_and_this_is_said(run: Callable, trained:
 MISTAKES = {
     "no words": (("predict", "run", " "), "has no words"),
     "an image": (("predict", "run", "photo.png"), "photo.png is an image, but the model reads texts"),
+    "another file": (("predict", "run", "texts.csv"), "texts.csv is a file without the suffix .txt"),
     "a file in another encoding": (("predict", "run", "latin.txt"), "latin.txt is not in utf-8: line 1"),
     "int8": (
         ("predict", "run", "hi", "--precision", "int8"),

@@ -9,8 +9,8 @@ from mixlab.errors import UserError
 
 DATA = (
     "digits, cifar10, two-shapes, imagenet, imagenet-v2, imagenet-a, imagenet-r, imagenet-sketch, folder:PATH, "
-    "csv:FILE, tar:FILE, zip:FILE, wds:PATTERN, parquet:PATTERN, hf:NAME, tfds:NAME, or a torchvision dataset, as in "
-    "docs/data.md"
+    "audio:PATH, spoken-digits, csv:FILE, tar:FILE, zip:FILE, wds:PATTERN, parquet:PATTERN, hf:NAME, tfds:NAME, or a "
+    "torchvision dataset, as in docs/data.md"
 )
 """The kinds of datasets for the help text, as in `mixlab.data.sources.KINDS`, which is slow to import."""
 

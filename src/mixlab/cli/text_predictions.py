@@ -45,6 +45,8 @@ def _texts(argument: str) -> list[str]:
         raise UserError(f"{argument} is an image, but the model reads texts: give a text, or a model for images.")
     elif argument.lower().endswith(".txt"):
         lines = lines_in(decoded(Path(argument), UTF_8))
+    elif Path(argument).is_file():
+        raise UserError(f"{argument} is a file without the suffix .txt: give a .txt file with one text per line.")
     else:
         return [argument]
     return [line for line in lines if line.strip()]

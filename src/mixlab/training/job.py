@@ -10,22 +10,25 @@ from typing import Any
 import torch
 
 from mixlab.data.any_preprocess import AnyPreprocess, require_images
-from mixlab.data.audio.spectrogram import Spectrogram
 from mixlab.data.batches import TrainingBatches
 from mixlab.data.dataset import Dataset, Split
-from mixlab.data.decoding import has_sounds, with_common_decoding
 from mixlab.data.preprocess import Preprocess
 from mixlab.data.subset import subset
-from mixlab.data.text.preprocess import TextPreprocess
-from mixlab.data.transforms import Transform
 from mixlab.errors import UserError
 from mixlab.models.contract import height_and_width
 from mixlab.runs.store import store_folder, store_key
 from mixlab.speed.plan import Plan
 from mixlab.tasks.task import Task
 from mixlab.tasks.tasks import TASKS
+from mixlab.training.job_preprocess import (
+    apply_preprocessing,
+    make_transform,
+    new_preprocess,
+    size_of_sounds,
+    with_decoding,
+)
 from mixlab.training.recipes.defaults import reads_texts
-from mixlab.training.recipes.schema import Initialization, Preprocessing, Recipe, Subset, TransformSettings
+from mixlab.training.recipes.schema import Initialization, Recipe, Subset
 from mixlab.training.schedule import total_steps
 from mixlab.weights.adapt import Weights, backbone_of, new_head
 from mixlab.weights.load import Pretrained, build_with_weights, load_backbone, load_pretrained
@@ -166,8 +169,8 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
     dataset = apply_subset(dataset, recipe.subset)
     source = _weights_source(recipe)
     if source is None:
-        model_architecture = _architecture(recipe, dataset, _size_of_sounds(recipe, opened))
-        weights, preprocess, initialization = None, _new_preprocess(model_architecture), Initialization()
+        model_architecture = _architecture(recipe, dataset, size_of_sounds(recipe, opened))
+        weights, preprocess, initialization = None, new_preprocess(model_architecture), Initialization()
     else:
         pretrained, initialization = _from_weights(recipe, source, dataset)
         weights, preprocess = pretrained.weights, pretrained.preprocess
@@ -208,14 +211,6 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
     )
 
 
-def _new_preprocess(model_architecture: Architecture) -> AnyPreprocess:
-    """The preprocessing of a model with random weights."""
-    config = model_architecture.config
-    if model_architecture.reads_texts:
-        return TextPreprocess(config["tokens"], config["features"], config["buckets"])
-    return Preprocess(height_and_width(model_architecture.image_size))
-
-
 def _require_inputs(recipe: Recipe, *, reads_texts: bool) -> None:
     """Raises UserError if the model has other inputs than the task."""
     noun = "text" if reads_texts else "image"
@@ -230,26 +225,6 @@ def _require_inputs(recipe: Recipe, *, reads_texts: bool) -> None:
 def apply_subset(dataset: Dataset, settings: Subset | None) -> Dataset:
     """`dataset` with the [subset] of a recipe, or unchanged without one."""
     return dataset if settings is None else subset(dataset, **settings.model_dump())
-
-
-def apply_preprocessing(preprocess: Preprocess, settings: Preprocessing, dataset: Dataset) -> Preprocess:
-    """`preprocess` with the [preprocessing] of a recipe, and the decoding of the training files if it has none.
-
-    Raises UserError if it has a spectrogram, and the data are images.
-    """
-    given = {key: value for key, value in settings if value is not None}
-    return with_common_decoding(replace(preprocess, **given), dataset.splits["train"])
-
-
-def with_decoding(settings: Preprocessing, preprocess: Preprocess) -> Preprocessing:
-    """The [preprocessing] of a recipe with the decoding of `preprocess`."""
-    decoding = {"value_range": preprocess.value_range, "spectrogram": preprocess.spectrogram}
-    return settings.model_copy(update=decoding)
-
-
-def make_transform(settings: TransformSettings | None) -> Transform | None:
-    """The [transform] of a recipe, or None without one."""
-    return settings and Transform(**settings.model_dump())
 
 
 def check_digest(source: str, digest: str, expected: str | None) -> None:
@@ -285,13 +260,6 @@ def _weights_source(recipe: Recipe) -> str | None:
             f"model={recipe.model!r} and initialization.weights={weights!r} are different weights: remove one of them."
         )
     return recipe.model
-
-
-def _size_of_sounds(recipe: Recipe, dataset: Dataset) -> dict[str, tuple[int, int]]:
-    """The image size of the spectrograms, with which they are not resized; empty for images."""
-    if not has_sounds(dataset.splits["train"]):
-        return {}
-    return {"image_size": (recipe.preprocessing.spectrogram or Spectrogram()).image_size}
 
 
 def _architecture(recipe: Recipe, dataset: Dataset, image_size: Mapping[str, tuple[int, int]]) -> Architecture:

@@ -28,7 +28,8 @@ from mixlab.runs.journal import Journal
 from mixlab.runs.lease import lease
 from mixlab.runs.store import finished_run, store_folder, store_key
 from mixlab.speed.plan import ComputeMode, Plan
-from mixlab.training.job import absolute, apply_preprocessing, apply_subset, check_digest, make_transform, with_decoding
+from mixlab.training.job import absolute, apply_subset, check_digest
+from mixlab.training.job_preprocess import apply_preprocessing, make_transform, with_decoding
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.run_page import run_page
 from mixlab.weights.adapt import Weights
