@@ -36,7 +36,7 @@ Measured by Hendrycks and Dietterich 2019; the values are those of imagenet.py i
 
 def mean_corruption_error(errors: Mapping[str, Sequence[float]]) -> float:
     """The mean error over severities and kinds, as it is reported for CIFAR-10-C; "unnormalised mCE" for ImageNet-C."""
-    return float(np.mean([np.mean(by_severity) for by_severity in errors.values()]))
+    return float(np.mean([float(np.mean(by_severity)) for by_severity in errors.values()]))
 
 
 def relative_to_alexnet(errors: Mapping[str, Sequence[float]]) -> dict[str, float]:
