@@ -37,5 +37,5 @@ def _row(name: str, architecture: Architecture) -> dict[str, Cell]:
         "parameters": architecture.parameters,
         "macs": architecture.macs / 1e6,
         "weights": _WEIGHT_BYTES * architecture.parameters / 1e6,
-        "activations": peak_activation_bytes(architecture.on_meta(), shape, torch.device("cpu")) / 1e6,
+        "activations": peak_activation_bytes(architecture.on_meta().eval(), shape, torch.device("cpu")) / 1e6,
     }
