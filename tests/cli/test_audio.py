@@ -82,10 +82,13 @@ def test_a_sound_is_predicted_from_bytes_and_arrays_of_spectrograms(model: Path,
     np.testing.assert_allclose(predictor(image).probabilities, expected.probabilities, atol=1e-6)
 
 
-def test_a_sound_is_explained(run, model: Path, tones: Path):
-    ended = run("explain", model, tones / "low/00.wav", "--out", "maps")
+def test_the_sounds_of_a_folder_are_explained(run, model: Path, tones: Path):
+    for number in range(2, 12):
+        (tones / f"low/{number:02d}.wav").unlink()
+    ended = run("explain", model, tones / "low", "--out", "maps")
     assert ended.status == 0, ended.err
-    assert json.loads(Path("maps/results.json").read_text())["images"][0]["predicted"] in ("high", "low")
+    images = json.loads(Path("maps/results.json").read_text())["images"]
+    assert [image["predicted"] in ("high", "low") for image in images] == [True, True]
 
 
 def test_a_rectangular_mixer_is_trained(run, tones: Path):

@@ -64,7 +64,6 @@ def explain(
         raise UserError(f"--check {check} is out of range: it must be at least 0.")
     log = logger(quiet=quiet)
     folder = output_folder(out, "explain", model)
-    files = [file for path in images for file in image_files(path, log)]
     explainer = Explainer(
         model,
         methods=split_names(method),
@@ -76,6 +75,7 @@ def explain(
         speed=speed,
         log=log,
     )
+    files = [file for path in images for file in image_files(path, explainer.preprocess, log)]
     if check and explainer.is_exported:
         raise UserError(
             f"--check shuffles weights, and {model} is an exported model: leave --check out, or give the run or the "

@@ -1,14 +1,18 @@
-"""Image files and folders of images as arguments of a command."""
+"""Files and folders of images, or of sounds, as arguments of a command."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mixlab.cli.output import Log
 from mixlab.errors import UserError
 from mixlab.report.text import join_words, pluralize
 
+if TYPE_CHECKING:
+    from mixlab.data.preprocess import Preprocess
 
-def image_files(path: Path, log: Log, *, sounds: bool = False) -> list[Path]:
-    """The file `path`, or the images, or sounds, in the folder `path`; what is left out is logged.
+
+def image_files(path: Path, preprocess: "Preprocess", log: Log) -> list[Path]:
+    """The file `path`, or the files in the folder `path` that `preprocess` reads; what is left out is logged.
 
     Raises UserError for a folder without such files.
     """
@@ -16,7 +20,7 @@ def image_files(path: Path, log: Log, *, sounds: bool = False) -> list[Path]:
 
     if not path.is_dir():
         return [path]
-    file_type = SOUND_FILES if sounds else IMAGE_FILES
+    file_type = IMAGE_FILES if preprocess.spectrogram is None else SOUND_FILES
     found = files_below(path, file_type)
     if found.others:
         names = [file.relative_to(path).as_posix() for file in sorted(found.others, key=lambda file: file.suffix != "")]

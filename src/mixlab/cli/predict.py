@@ -85,7 +85,7 @@ def predict(
     predictor = Predictor(model, device=device, speed=speed, precision=precision, data=data, log=log)
     if excerpts and not predictor.reads_sounds:
         raise UserError(f"--excerpts has no effect for {model}, which is a model of images: remove it.")
-    files = [file for path in images for file in image_files(Path(path), log, sounds=predictor.reads_sounds)]
+    files = [file for path in images for file in image_files(Path(path), predictor.preprocess, log)]
     predictions: list[tuple[Path, Prediction]] = []
     with progress("predict", total=len(files), quiet=quiet) as advance:
         for file, result in zip(files, predictor.predict(files), strict=True):
@@ -123,8 +123,8 @@ def _predict_masks(
         raise UserError("A segmentation predicts masks, which are files: give a new folder for them with --out.")
     require_empty_folder(out)
     log = logger(quiet=quiet)
-    files = [file for path in images for file in image_files(path, log)]
     predictor = MaskPredictor(model, device=device, overlap=windows)
+    files = [file for path in images for file in image_files(path, predictor.preprocess, log)]
     masks = []
     with atomic_folder(out) as temporary, progress("predict", total=len(files), quiet=quiet) as advance:
         for mask in predictor.write(files, temporary, lambda error: print(f"mixlab: {error}", file=sys.stderr)):

@@ -124,14 +124,14 @@ class Explainer:
         self.classes = class_labels(classifier, source)
         if len(self.classes) == 1:
             raise UserError(f"{source} has one class, which is always its answer: give a model with two or more.")
-        self._preprocess, self._stage = classifier.image_preprocess, stage
+        self.preprocess, self._stage = classifier.image_preprocess, stage
         self.is_exported = classifier.is_exported
         if "grad-cam" in self.methods and self.is_exported:
             raise UserError(
                 f"{source} is an exported model, which has no gradients: use --method occlusion, or give the run or "
                 "the weights that it was exported from."
             )
-        if "grad-cam" in self.methods and self._preprocess.transform is not None:
+        if "grad-cam" in self.methods and self.preprocess.transform is not None:
             raise UserError(
                 f"{source} permutes the pixels of its images, so that places of its feature maps are not places of the "
                 "image: use --method occlusion."
@@ -140,11 +140,11 @@ class Explainer:
         if classifier.exported:
             patch, mean = classifier.exported.patch_size, classifier.exported.mean
         else:
-            patch, mean = patch_size(self.model), self._preprocess.mean
-        shift, scale = torch.tensor(self._preprocess.mean), torch.tensor(self._preprocess.std)
+            patch, mean = patch_size(self.model), self.preprocess.mean
+        shift, scale = torch.tensor(self.preprocess.mean), torch.tensor(self.preprocess.std)
         self._mean = ((torch.tensor(mean) - shift) / scale)[:, None, None].to(self.device)
-        side = default_window(self._preprocess.image_size, patch) if window is None else window
-        self.windows = place_windows(self._preprocess.image_size, side, side if stride is None else stride)
+        side = default_window(self.preprocess.image_size, patch) if window is None else window
+        self.windows = place_windows(self.preprocess.image_size, side, side if stride is None else stride)
         self._inference = Inference(
             self.model,
             self.device,
@@ -158,7 +158,7 @@ class Explainer:
     @property
     def image_size(self) -> tuple[int, int]:
         """(rows, columns) of the images as the model receives them, in pixels."""
-        return self._preprocess.image_size
+        return self.preprocess.image_size
 
     @property
     def plan(self) -> InferencePlan | None:
@@ -196,12 +196,12 @@ class Explainer:
         model  of the same architecture, in evaluation mode, with other weights; it is moved to the device
         """
         inference = Inference(model, self.device)
-        image = self._preprocess.normalised(_channels_first(explanation.image).to(self.device))
+        image = self.preprocess.normalised(_channels_first(explanation.image).to(self.device))
         logits = self._logits(inference, image)
         return self._maps(self._split_model(model), image, logits, self.classes.index(explanation.label))
 
     def _read(self, image: ImageInput) -> UInt8[Tensor, "3 row column"]:
-        return self._preprocess.resized(rgb_array(image, self._preprocess.decoding))
+        return self.preprocess.resized(rgb_array(image, self.preprocess.decoding))
 
     def _index(self, label: str | None) -> int | None:
         if label is None:
@@ -218,7 +218,7 @@ class Explainer:
 
     def _explain(self, resized: UInt8[Tensor, "3 row column"], index: int | None, remaining: int) -> Explanation:
         """`index`: the class to explain, None for the most probable one; `remaining`: images of the job."""
-        image = self._preprocess.normalised(resized.to(self.device))
+        image = self.preprocess.normalised(resized.to(self.device))
         if "occlusion" in self.methods:
             self._inference.plan_for(self._versions(image, 0, BATCH), remaining * (len(self.windows) + 1))
         logits = self._logits(self._inference, image)
@@ -245,7 +245,7 @@ class Explainer:
     ) -> Float[Tensor, "version 3 row column"]:
         colour = cover_colour(image, self.cover, self._mean)
         versions = self.windows.covered(image, colour, start, min(end, len(self.windows) + 1))
-        return versions if self._preprocess.transform is None else self._preprocess.transform(versions)
+        return versions if self.preprocess.transform is None else self.preprocess.transform(versions)
 
     def _maps(
         self,

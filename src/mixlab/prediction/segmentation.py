@@ -43,14 +43,14 @@ class MaskPredictor:
         classifier = load_classifier(source)
         if classifier.task != "segmentation":
             raise UserError(f"{source} is a {classifier.task} model, which predicts no masks: give a segmentation.")
-        self.classes, self._preprocess = classifier.classes, classifier.image_preprocess
+        self.classes, self.preprocess = classifier.classes, classifier.image_preprocess
         self._mapper = ClassMapper(
             Inference(classifier.network, classifier.pick_device(device)), classifier.image_preprocess, overlap
         )
 
     def __call__(self, file: Path) -> tuple[np.ndarray, np.ndarray]:
         """The image, uint8 (row, column, 3), and its mask, uint8 (row, column). Raises UnreadableImage."""
-        image = read_image(file, self._preprocess.value_range)
+        image = read_image(file, self.preprocess.value_range)
         return image, self._mapper(image).astype(np.uint8)
 
     def write(
