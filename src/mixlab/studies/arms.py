@@ -200,9 +200,12 @@ class TrainedArms:
         )
 
     def write_correctness(self, folder: Path) -> None:
-        """Write which test images each training classifies correctly, for `mixlab evaluate --against`."""
-        folder.mkdir()
+        """Write which test images each training classifies correctly, for `mixlab evaluate --against`.
+
+        There is no folder for a study that does not classify images.
+        """
         for name, of_arm in self._predictions.items():
+            folder.mkdir(exist_ok=True)
             label = "".join(character if character.isalnum() else "-" for character in name)
             for number, predictions in enumerate(of_arm):
                 write_correctness(folder / f"{label}-{number}.correct", predictions)
