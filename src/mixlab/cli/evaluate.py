@@ -13,6 +13,7 @@ from mixlab.report.table import Format, Table
 
 if TYPE_CHECKING:
     from mixlab.evaluation.multilabel_evaluation import MultilabelEvaluation
+    from mixlab.evaluation.segmentation_evaluation import SegmentationEvaluation
     from mixlab.evaluation.text_evaluation import TextEvaluation
     from mixlab.evaluation.views import Views
     from mixlab.speed.inference_plan import Speed as InferenceSpeed
@@ -196,12 +197,9 @@ def _evaluate_multilabel(
 ) -> None:
     from mixlab.evaluation.multilabel_evaluation import evaluate_multilabel
 
-    if len(data) > 1:
-        raise UserError("A multilabel model is evaluated on one data set at a time: give --data once.")
+    single = _single_data_set(data, "A multilabel model")
     log = logger(quiet=quiet)
-    result = evaluate_multilabel(
-        model, data[0] if data else None, views=views, device=device, speed=speed, log=log, quiet=quiet
-    )
+    result = evaluate_multilabel(model, single, views=views, device=device, speed=speed, log=log, quiet=quiet)
     _show_and_write(result, result.label_table(), format, out, log)
 
 
@@ -210,32 +208,9 @@ def _evaluate_texts(
 ) -> None:
     from mixlab.evaluation.text_evaluation import evaluate_texts
 
-    if len(data) > 1:
-        raise UserError("A model that reads texts is evaluated on one data set at a time: give --data once.")
-    result = evaluate_texts(model, data[0] if data else None, device=device, quiet=quiet)
+    single = _single_data_set(data, "A model that reads texts")
+    result = evaluate_texts(model, single, device=device, quiet=quiet)
     _show_and_write(result, result.class_table(), format, out, logger(quiet=quiet))
-
-
-def _show_and_write(
-    result: "MultilabelEvaluation | TextEvaluation", csv_table: Table, format: Format, out: Path | None, log: Log
-) -> None:
-    """Print the result, and write its page and results.json to the folder `out`."""
-    from mixlab.files import atomic_folder, write_json, write_text
-
-    for note in result.notes:
-        log(note)
-    match format:
-        case "json":
-            print(json.dumps(result.results(), indent=2, ensure_ascii=False, allow_nan=False))
-        case "csv":
-            show([csv_table], format)
-        case _:
-            show(result.tables(), format)
-    if out is not None:
-        with atomic_folder(out) as temporary:
-            write_json(temporary / "results.json", result.results())
-            write_text(temporary / "report.html", result.page().html())
-        log(f"Report: {out / 'report.html'}")
 
 
 def _evaluate_segmentation(
@@ -249,19 +224,36 @@ def _evaluate_segmentation(
     quiet: bool,
 ) -> None:
     from mixlab.evaluation.segmentation_evaluation import evaluate_segmentation
+
+    single = _single_data_set(data, "A segmentation")
+    result = evaluate_segmentation(model, single, overlap=windows, device=device, quiet=quiet)
+    _show_and_write(result, result.class_table(), format, out, logger(quiet=quiet))
+
+
+def _single_data_set(data: list[str], what: str) -> str | None:
+    """The only name in `data`, or None without one. Raises UserError for several."""
+    if len(data) > 1:
+        raise UserError(f"{what} is evaluated on one data set at a time: give --data once.")
+    return data[0] if data else None
+
+
+def _show_and_write(
+    result: "MultilabelEvaluation | SegmentationEvaluation | TextEvaluation",
+    csv_table: Table,
+    format: Format,
+    out: Path | None,
+    log: Log,
+) -> None:
+    """Print the result, and write its page and results.json to the folder `out`."""
     from mixlab.files import atomic_folder, write_json, write_text
 
-    if len(data) > 1:
-        raise UserError("A segmentation is evaluated on one data set at a time: give --data once.")
-    log = logger(quiet=quiet)
-    result = evaluate_segmentation(model, data[0] if data else None, overlap=windows, device=device, quiet=quiet)
     for note in result.notes:
         log(note)
     match format:
         case "json":
             print(json.dumps(result.results(), indent=2, ensure_ascii=False, allow_nan=False))
         case "csv":
-            show([result.class_table()], format)
+            show([csv_table], format)
         case _:
             show(result.tables(), format)
     if out is not None:
