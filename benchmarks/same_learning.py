@@ -4,11 +4,12 @@
 
 Every seed is trained twice, with the same recipe, order of images and augmentation. The plan may change the precision,
 the memory layout and modules of the model. Measured are the difference of the test accuracies, with Schuirmann's test
-of equivalence within half a percentage point, and the difference of the losses of each epoch, compared with their
-spread over the seeds. Finished trainings are found in the run store.
+of equivalence within half a percentage point (no p-value if all differences are equal), and the difference of the
+losses of each epoch, compared with their spread over the seeds. Finished trainings are found in the run store.
 """
 
 import argparse
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
@@ -72,7 +73,7 @@ def measure(recipe: str, seeds: int) -> dict[str, Any]:
         "plan": runs["auto"][0].plan,
         "top1": top1,
         "difference": asdict(mean_interval(differences, unit="points")),
-        "equivalence_p": equivalence_p(differences, MARGIN),
+        "equivalence_p": None if math.isnan(p := equivalence_p(differences, MARGIN)) else p,
         "margin": MARGIN,
         "losses": losses,
         "largest_loss_difference": largest_loss_difference(losses["auto"], losses["off"]),
