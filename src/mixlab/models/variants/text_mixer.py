@@ -6,23 +6,23 @@ that the logits of a text depend on its own tokens only.
 
 Axes:  text     texts of a batch
        token    one row per word; the last ones may be padding
-       feature  hashed features of a token
        channel  the features of a token in the network
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
-from einops import rearrange
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mixlab.models.contract import classifier, require_choice, require_rate, require_sizes
-from mixlab.models.hashed_tokens import HashedTokens, mean_of_present, require_fitting_tokens
+from mixlab.models.contract import require_choice, require_rate, require_sizes
+from mixlab.models.hashed_tokens import HashedTokens
 from mixlab.models.mixer import initialise
 from mixlab.models.mlp import Mlp
-from mixlab.models.stochastic_depth import StochasticDepth, linear_ramp
+from mixlab.models.stochastic_depth import StochasticDepth
+from mixlab.models.text_network import TextNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,47 +75,9 @@ class MaskedMixerBlock(nn.Module):
         return x + self.drop(self.channel_mlp(self.channel_norm(x)))
 
 
-class TextMixer(nn.Module):
-    """Maps hashed texts of at most `config.tokens` tokens to logits, or to embeddings if `config.classes` is 0."""
-
-    def __init__(self, config: TextMixerConfig):
-        super().__init__()
-        self.config = config
-        self.stem = HashedTokens(config.buckets, config.channels, config.token_dropout)
-        rates = linear_ramp(config.stochastic_depth, config.depth)
-        self.body = nn.ModuleList(MaskedMixerBlock(config, rate) for rate in rates)
-        self.norm = nn.LayerNorm(config.channels, eps=config.epsilon)
-        self.head = classifier(config.channels, config.classes)
-        self.apply(initialise)
-        if isinstance(self.head, nn.Linear):
-            nn.init.zeros_(self.head.weight)
-
-    def tokens(
-        self, texts: Integer[Tensor, "text token feature"]
-    ) -> tuple[Float[Tensor, "text token channel"], Bool[Tensor, "text token"]]:
-        """The normalised tokens after the last block, and whether each is present.
-
-        Raises UserError for a longer text.
-        """
-        require_fitting_tokens(texts, self.config.tokens)
-        x, present = self.stem(texts)
-        for block in self.body:
-            x = block(x, present)
-        return self.norm(x), present
-
-    def embed(self, texts: Integer[Tensor, "text token feature"]) -> Float[Tensor, "text channel"]:
-        return mean_of_present(*self.tokens(texts))
-
-    def feature_maps(
-        self, texts: Integer[Tensor, "text token feature"]
-    ) -> tuple[Float[Tensor, "text channel 1 token"], ...]:
-        """The tokens in a single row; those of padding have no meaning."""
-        return (rearrange(self.tokens(texts)[0], "text token channel -> text channel 1 token"),)
-
-    def forward(self, texts: Integer[Tensor, "text token feature"]) -> Float[Tensor, "text class"]:
-        return self.head(self.embed(texts))
-
-
-def text_mixer(config: TextMixerConfig) -> TextMixer:
+def text_mixer(config: TextMixerConfig) -> TextNetwork:
     """Build the variant."""
-    return TextMixer(config)
+    stem = HashedTokens(config.buckets, config.channels, config.token_dropout)
+    network = TextNetwork(config, stem, partial(MaskedMixerBlock, config))
+    network.body.apply(initialise)
+    return network

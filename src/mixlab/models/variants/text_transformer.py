@@ -10,6 +10,7 @@ Axes:  text     texts of a batch
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from einops import rearrange
@@ -18,10 +19,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mixlab.errors import UserError
-from mixlab.models.contract import classifier, require_rate, require_sizes
-from mixlab.models.hashed_tokens import INITIAL_DEVIATION, HashedTokens, mean_of_present, require_fitting_tokens
+from mixlab.models.contract import require_rate, require_sizes
+from mixlab.models.hashed_tokens import INITIAL_DEVIATION, HashedTokens
 from mixlab.models.mlp import Mlp
-from mixlab.models.stochastic_depth import StochasticDepth, linear_ramp
+from mixlab.models.stochastic_depth import StochasticDepth
+from mixlab.models.text_network import TextNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,21 @@ class TextTransformerConfig:
         return self.tokens, self.features
 
 
+class PositionedTokens(nn.Module):
+    """`HashedTokens` with a learned vector for each place in the text."""
+
+    def __init__(self, config: TextTransformerConfig):
+        super().__init__()
+        self.hashed = HashedTokens(config.buckets, config.channels, config.token_dropout)
+        self.positions = nn.Parameter(torch.empty(config.tokens, config.channels).normal_(std=INITIAL_DEVIATION))
+
+    def forward(
+        self, texts: Integer[Tensor, "text token feature"]
+    ) -> tuple[Float[Tensor, "text token channel"], Bool[Tensor, "text token"]]:
+        x, present = self.hashed(texts)
+        return x + self.positions[: texts.shape[1]], present
+
+
 class MaskedAttentionBlock(nn.Module):
     """x + self-attention to the tokens that are present, then x + MLP; each branch is normalised first."""
 
@@ -81,49 +98,6 @@ class MaskedAttentionBlock(nn.Module):
         return x + self.drop(self.channel_mlp(self.channel_norm(x)))
 
 
-class TextTransformer(nn.Module):
-    """Maps hashed texts of at most `config.tokens` tokens to logits, or to embeddings if `config.classes` is 0."""
-
-    def __init__(self, config: TextTransformerConfig):
-        super().__init__()
-        self.config = config
-        self.stem = HashedTokens(config.buckets, config.channels, config.token_dropout)
-        self.positions = nn.Parameter(torch.empty(config.tokens, config.channels).normal_(std=INITIAL_DEVIATION))
-        rates = linear_ramp(config.stochastic_depth, config.depth)
-        self.body = nn.ModuleList(MaskedAttentionBlock(config, rate) for rate in rates)
-        self.norm = nn.LayerNorm(config.channels, eps=config.epsilon)
-        self.head = classifier(config.channels, config.classes)
-        if isinstance(self.head, nn.Linear):
-            nn.init.zeros_(self.head.weight)
-            nn.init.zeros_(self.head.bias)
-
-    def tokens(
-        self, texts: Integer[Tensor, "text token feature"]
-    ) -> tuple[Float[Tensor, "text token channel"], Bool[Tensor, "text token"]]:
-        """The normalised tokens after the last block, and whether each is present.
-
-        Raises UserError for a longer text.
-        """
-        require_fitting_tokens(texts, self.config.tokens)
-        x, present = self.stem(texts)
-        x = x + self.positions[: texts.shape[1]]
-        for block in self.body:
-            x = block(x, present)
-        return self.norm(x), present
-
-    def embed(self, texts: Integer[Tensor, "text token feature"]) -> Float[Tensor, "text channel"]:
-        return mean_of_present(*self.tokens(texts))
-
-    def feature_maps(
-        self, texts: Integer[Tensor, "text token feature"]
-    ) -> tuple[Float[Tensor, "text channel 1 token"], ...]:
-        """The tokens in a single row; those of padding have no meaning."""
-        return (rearrange(self.tokens(texts)[0], "text token channel -> text channel 1 token"),)
-
-    def forward(self, texts: Integer[Tensor, "text token feature"]) -> Float[Tensor, "text class"]:
-        return self.head(self.embed(texts))
-
-
-def text_transformer(config: TextTransformerConfig) -> TextTransformer:
+def text_transformer(config: TextTransformerConfig) -> TextNetwork:
     """Build the variant."""
-    return TextTransformer(config)
+    return TextNetwork(config, PositionedTokens(config), partial(MaskedAttentionBlock, config))
