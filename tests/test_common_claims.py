@@ -81,6 +81,7 @@ def test_every_theme_has_claims() -> None:
         "Mixer",
         "ConvMixer",
         "DaViT",
+        "Masks, texts and sounds",
         "Comparisons and tables",
     ]
     assert all(theme.count("\n**") >= 5 for theme in themes)
@@ -92,8 +93,9 @@ def test_a_claim_has_a_verdict_and_evidence(claim: CommonClaim) -> None:
     assert claim.verdict in VERDICTS
     is_test = "](../tests/" in claim.evidence
     is_study = "`mixlab study " in claim.evidence
+    is_result = "](results/" in claim.evidence and is_study
     is_citation = re.search(r"\b20\d\d, (section|table|appendix|abstract|\[arXiv)", claim.evidence)
-    assert is_study or is_citation if claim.verdict == "Undecided" else is_test or is_citation
+    assert is_study or is_citation if claim.verdict == "Undecided" else is_test or is_result or is_citation
 
 
 @each_claim
@@ -138,6 +140,8 @@ def test_numbers_of_a_claim_are_those_of_the_named_models_or_have_another_source
     numbers = decimals(claim.statement + claim.reason) - {number for number in OTHER_SOURCES if number in claim.reason}
     if "rows below" in claim.evidence:
         numbers -= named
+    for page in re.findall(r"\]\((results/[\w-]+\.md)\)", claim.evidence):
+        numbers -= decimals((DOCS / page).read_text(encoding="utf-8"))
     known = set(computed_numbers()) | set(OTHER_SOURCES)
     assert numbers <= known, numbers - known
 
