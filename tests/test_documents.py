@@ -22,10 +22,10 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 COVERED_ELSEWHERE = {
-    "make demo": "tests/comparison/test_main_job.py runs the same command",
+    "make demo": "tests/comparison/test_main_job.py runs the command with three of the five models",
     "make test": "runs this test",
     'pip install ".[baselines]"': "tests/test_wheel.py builds and checks the wheel",
-    "mixlab compare --data digits": "tests/comparison/test_main_job.py",
+    "mixlab compare --data digits": "tests/comparison/test_main_job.py runs it with three of the five models",
     "python benchmarks/recommendation.py --out rates.json": "tests/stats/test_recommendation_benchmark.py",
     "python benchmarks/recommendation.py --part folds --out folds.json": "tests/stats/test_recommendation_benchmark.py",
     "mixlab compare --data folder:photographs": "needs published weights; tests/cli/test_compare.py uses others",
@@ -100,19 +100,56 @@ def commands(page: Path) -> list[str]:
     return [line.split(" #")[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
 
 
+@pytest.fixture(scope="session")
+def caches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("caches")
+
+
+@pytest.fixture(autouse=True)
+def timings_cache(caches: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """All pages share the timings of autotuning, as on the machine of a user."""
+    monkeypatch.setattr("mixlab.training.planning.autotune.cache_folder", lambda: caches)
+    return caches / "timings"
+
+
+@pytest.fixture(scope="session")
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the training that the pages of the guide use."""
+    folder = tmp_path_factory.mktemp("guide")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("MIXLAB_RUNS", raising=False)
+        run_in_process(FIRST)
+    return folder / "runs" / "first"
+
+
+def run_in_process(command: str, status: int = 0) -> None:
+    """Run a `mixlab` command, which has to end with this status."""
+    program, *arguments = shlex.split(command)
+    assert program == "mixlab", command
+    has_quiet = arguments[0] in ("train", "compare") or (arguments[0] == "study" and len(arguments) > 1)
+    with pytest.raises(SystemExit) as exit_info:
+        main([*arguments, "--quiet"] if has_quiet else arguments)
+    assert (exit_info.value.code or 0) == status, command
+
+
 def test_pages_contain_commands():
     assert sum(len(commands(page)) for page in PAGES) > 15
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_command_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_every_command_of_a_page_runs(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+):
     _create_example_files(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MIXLAB_RUNS", raising=False)
     page_commands = commands(page)
-    if any("runs/first" in command for command in page_commands):  # the pages of the guide use the same training
-        page_commands = [FIRST, *(line for line in page_commands if "--out runs/first" not in line)]
+    if any("runs/first" in command for command in page_commands):
+        first_run = request.getfixturevalue("first_run")  # trained within the fixtures of a test
+        shutil.copytree(first_run, tmp_path / "runs" / "first")
+        page_commands = [command for command in page_commands if "--out runs/first" not in command]
     for name, source in re.findall(
         r"^```python\n# (\w+\.py)\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.M | re.S
     ):
@@ -124,16 +161,11 @@ def test_every_command_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: p
         if program in ("bash", "python"):
             executable = sys.executable if program == "python" else program
             subprocess.run([executable, *arguments], check=True, capture_output=True)
-            continue
-        if program in ("torchrun", "accelerate"):
+        elif program in ("torchrun", "accelerate"):
             subprocess.run([Path(sys.executable).with_name(program), *arguments], check=True, capture_output=True)
-            continue
-        assert program == "mixlab", command
-        has_quiet = arguments[0] in ("train", "compare") or (arguments[0] == "study" and len(arguments) > 1)
-        with pytest.raises(SystemExit) as exit_info:
-            main([*arguments, "--quiet"] if has_quiet else arguments)
-        is_list = "--jobs" in arguments and command not in page_commands[:index]
-        assert (exit_info.value.code or 0) == (75 if is_list else 0), command
+        else:
+            is_list = "--jobs" in arguments and command not in page_commands[:index]
+            run_in_process(command, 75 if is_list else 0)
 
 
 def test_python_on_the_page_about_weights_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
