@@ -3,12 +3,9 @@
 import numpy as np
 
 from mixlab.data.dataset import Dataset
-from mixlab.data.holdout import GroupedSplit
 from mixlab.data.readers.mask_folder import read_masks
 from mixlab.data.sources import Kind
-from mixlab.data.splits import as_single_test_split, divide_by_strata
-from mixlab.errors import UserError
-from mixlab.report.text import pluralize
+from mixlab.data.splits import as_single_test_split, divide_by_strata, require_train
 
 
 def with_all_mask_splits(dataset: Dataset, *, quiet: bool = False) -> Dataset:
@@ -16,24 +13,11 @@ def with_all_mask_splits(dataset: Dataset, *, quiet: bool = False) -> Dataset:
 
     Raises UserError if train is missing, or has too few images to hold some out.
     """
-    if "train" not in dataset.splits:
-        raise UserError(
-            f"{dataset.name} has {' and '.join(sorted(dataset.splits))} images but no training images: the split to "
-            "train on must be called train."
-        )
+    require_train(dataset)
     if len(dataset.splits) == 3:
         return dataset
     strata = np.zeros(len(dataset.splits["train"]), dtype=np.int64)
-    return divide_by_strata(dataset, strata, _check_enough_images, quiet=quiet)
-
-
-def _check_enough_images(dataset: Dataset, images: GroupedSplit) -> None:
-    needed, groups = 4 - len(dataset.splits), len(np.unique(images.group_ids))
-    if groups < needed:
-        raise UserError(
-            f"{dataset.name} has {pluralize(groups, 'different image')}, but at least {needed} are needed to hold some "
-            "out: add images."
-        )
+    return divide_by_strata(dataset, strata, quiet=quiet)
 
 
 MASK_KINDS = {

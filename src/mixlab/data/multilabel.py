@@ -12,9 +12,8 @@ from jaxtyping import Bool, Int64
 
 from mixlab.data.class_order import class_order
 from mixlab.data.dataset import SPLITS, Dataset, ImageSource, Split
-from mixlab.data.holdout import GroupedSplit
 from mixlab.data.labels import present_classes
-from mixlab.data.splits import divide_by_strata
+from mixlab.data.splits import divide_by_strata, require_train
 from mixlab.errors import UserError, did_you_mean
 from mixlab.report.text import pluralize
 
@@ -79,7 +78,7 @@ def with_all_multilabel_splits(dataset: Dataset, *, quiet: bool = False) -> Data
     if len(dataset.splits) == 3:
         return dataset
     strata = strata_of(dataset.splits["train"].labels)
-    result = divide_by_strata(dataset, strata, _check_enough_images, quiet=quiet)
+    result = divide_by_strata(dataset, strata, quiet=quiet)
     _check_labels(result)
     return result
 
@@ -94,21 +93,8 @@ def strata_of(labels: Bool[np.ndarray, "image class"]) -> Int64[np.ndarray, " im
     return np.where(small[strata], classes, strata)
 
 
-def _check_enough_images(dataset: Dataset, images: GroupedSplit) -> None:
-    needed, groups = 4 - len(dataset.splits), len(np.unique(images.group_ids))
-    if groups < needed:
-        raise UserError(
-            f"{dataset.name} has {pluralize(groups, 'different image')}, but at least {needed} are needed to hold some "
-            "out: add images."
-        )
-
-
 def _check_labels(dataset: Dataset) -> None:
-    if "train" not in dataset.splits:
-        raise UserError(
-            f"{dataset.name} has {' and '.join(sorted(dataset.splits))} images but no training images: the split to "
-            "train on must be called train."
-        )
+    require_train(dataset)
     train = dataset.splits["train"].labels
     if (train == train[0]).all():
         listed = ", ".join(f'"{dataset.classes[index]}"' for index in np.flatnonzero(train[0])) or "none"

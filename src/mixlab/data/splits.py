@@ -49,6 +49,15 @@ def with_test_split(dataset: Dataset) -> Dataset:
     )
 
 
+def require_train(dataset: Dataset) -> None:
+    """Raises UserError if there is no split "train"."""
+    if "train" not in dataset.splits:
+        raise UserError(
+            f"{dataset.name} has {' and '.join(sorted(dataset.splits))} {dataset.noun}s but no training "
+            f"{dataset.noun}s: the split to train on must be called train."
+        )
+
+
 def require_trainable(dataset: Dataset) -> None:
     """Raises UserError if `with_all_splits` would, except for near duplicates, which are not searched."""
     _check_classes(dataset)
@@ -99,19 +108,15 @@ def divide(dataset: Dataset, check: Callable[[Dataset, GroupedSplit], None], *, 
     return replace(dataset, splits=splits, notes=notes, split_by_mixlab=True)
 
 
-def divide_by_strata(
-    dataset: Dataset,
-    strata: Int64[np.ndarray, " image"],
-    check: Callable[[Dataset, GroupedSplit], None],
-    *,
-    quiet: bool,
-) -> Dataset:
-    """`divide` for labels that are no integers, stratified by those of the training images in `strata`."""
+def divide_by_strata(dataset: Dataset, strata: Int64[np.ndarray, " image"], *, quiet: bool) -> Dataset:
+    """`divide` for labels that are no integers, stratified by those of the training images in `strata`.
+
+    Raises UserError if there are too few images to hold some out.
+    """
     train = dataset.splits["train"]
     index_of = {name: index for index, name in enumerate(train.names)}
-    divided = divide(
-        replace(dataset, splits={**dataset.splits, "train": replace(train, labels=strata)}), check, quiet=quiet
-    )
+    stratified = replace(dataset, splits={**dataset.splits, "train": replace(train, labels=strata)})
+    divided = divide(stratified, _check_enough_groups, quiet=quiet)
     splits = {
         name: replace(split, labels=train.labels[[index_of[each] for each in split.names]])
         if split.labels.ndim == 1
@@ -137,11 +142,7 @@ def _duplicate_notes(train: GroupedSplit, noun: str) -> list[str]:
 
 
 def _check_classes(dataset: Dataset) -> None:
-    if "train" not in dataset.splits:
-        raise UserError(
-            f"{dataset.name} has {' and '.join(sorted(dataset.splits))} {dataset.noun}s but no training "
-            f"{dataset.noun}s: the split to train on must be called train."
-        )
+    require_train(dataset)
     train_classes = [dataset.classes[label] for label in np.unique(dataset.splits["train"].labels)]
     if len(train_classes) == 1:
         raise UserError(
@@ -160,6 +161,15 @@ def _check_classes(dataset: Dataset) -> None:
 def _sides(dataset: Dataset) -> int:
     """The number of splits that train is divided into, if the others are provided."""
     return 4 - len(dataset.splits)
+
+
+def _check_enough_groups(dataset: Dataset, images: GroupedSplit) -> None:
+    needed, groups = _sides(dataset), len(np.unique(images.group_ids))
+    if groups < needed:
+        raise UserError(
+            f"{dataset.name} has {pluralize(groups, f'different {dataset.noun}')}, but at least {needed} are needed to "
+            f"hold some out: add {dataset.noun}s."
+        )
 
 
 def _check_enough_images(dataset: Dataset, images: GroupedSplit) -> None:
