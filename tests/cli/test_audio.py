@@ -67,6 +67,7 @@ def test_a_folder_of_sounds_is_predicted_and_unreadable_ones_are_named(run, mode
     ended = run("predict", model, tones, "--format", "csv")
     rows = list(csv.DictReader(ended.out.splitlines()))
     assert (ended.status, len(rows)) == (1, 24)
+    assert list(rows[0]) == ["sound", "label", "probability"]
     assert "broken.wav can't be read: it is not a sound in a supported format" in ended.err
     assert "do not end in the suffix of a sound format: 1 file (notes.txt)" in ended.err
 

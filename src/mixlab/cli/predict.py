@@ -97,9 +97,11 @@ def predict(
     if predictions:
         if predictor.task.name == "multilabel":
             table = _labels_table(predictions, predictor.novelty)
+        elif excerpts:
+            table = _excerpts_table(predictions, min(top, len(predictor.classes)), predictor.novelty)
         else:
-            make_table = _excerpts_table if excerpts else _table
-            table = make_table(predictions, min(top, len(predictor.classes)), predictor.novelty)
+            noun = "sound" if predictor.reads_sounds else "image"
+            table = _table(predictions, min(top, len(predictor.classes)), predictor.novelty, noun)
         _write(table, format, out, log)
     if len(predictions) < len(files):
         raise typer.Exit(1 if predictions else 2)
@@ -165,8 +167,11 @@ def _file_content(table: Table, suffix: str) -> str:
             return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in table.rows)
 
 
-def _table(predictions: "list[tuple[Path, Prediction]]", top: int, novelty: "NoveltyDetector | None") -> Table:
-    columns = [Column("image", "image")]
+def _table(
+    predictions: "list[tuple[Path, Prediction]]", top: int, novelty: "NoveltyDetector | None", noun: str
+) -> Table:
+    """A row for each file, which is an image or a sound, as `noun` says."""
+    columns = [Column(noun, noun)]
     for rank in range(1, top + 1):
         suffix = "" if top == 1 else f"_{rank}"
         columns += [Column(f"label{suffix}", "label"), Column(f"probability{suffix}", "probability", digits=3)]
@@ -174,13 +179,13 @@ def _table(predictions: "list[tuple[Path, Prediction]]", top: int, novelty: "Nov
     for file, prediction in predictions:
         cells = [cell for label_and_probability in prediction.top(top) for cell in label_and_probability]
         rows.append(dict(zip((column.key for column in columns), (str(file), *cells), strict=True)))
-    return _with_novelty(Table(pluralize(len(predictions), "image"), columns, rows), predictions, novelty)
+    return _with_novelty(Table(pluralize(len(predictions), noun), columns, rows), predictions, novelty, noun)
 
 
 def _excerpts_table(predictions: "list[tuple[Path, Prediction]]", top: int, novelty: "NoveltyDetector | None") -> Table:
     """A row for each excerpt of each sound."""
     excerpts = [(file, one) for file, prediction in predictions for one in prediction.excerpts]
-    table = _table([(file, one.prediction) for file, one in excerpts], top, novelty)
+    table = _table([(file, one.prediction) for file, one in excerpts], top, novelty, "sound")
     rows = [
         dict(row) | {"start_s": one.start, "end_s": one.end} for row, (_, one) in zip(table.rows, excerpts, strict=True)
     ]
@@ -197,30 +202,32 @@ def _labels_table(predictions: "list[tuple[Path, Prediction]]", novelty: "Novelt
         probability_of = dict(zip(prediction.classes, prediction.probabilities.tolist(), strict=True))
         probabilities = "|".join(f"{probability_of[label]:.3f}" for label in prediction.labels)
         rows.append({"image": str(file), "labels": "|".join(prediction.labels), "probabilities": probabilities})
-    return _with_novelty(Table(pluralize(len(predictions), "image"), columns, rows), predictions, novelty)
+    return _with_novelty(Table(pluralize(len(predictions), "image"), columns, rows), predictions, novelty, "image")
 
 
 def _with_novelty(
-    table: Table, predictions: "list[tuple[Path, Prediction]]", novelty: "NoveltyDetector | None"
+    table: Table, predictions: "list[tuple[Path, Prediction]]", novelty: "NoveltyDetector | None", noun: str
 ) -> Table:
     if novelty is None:
         return table
     flags = [bool(prediction.unlike_training) for _, prediction in predictions]
     flagged_rows = [
-        dict(row) | {"unlike_training_images": "yes" if flag else "no"}
+        dict(row) | {f"unlike_training_{noun}s": "yes" if flag else "no"}
         for row, flag in zip(table.rows, flags, strict=True)
     ]
-    column = Column("unlike_training_images", "unlike the training images", note=_novelty_note(sum(flags), novelty))
+    note = _novelty_note(sum(flags), novelty, noun)
+    column = Column(f"unlike_training_{noun}s", f"unlike the training {noun}s", note=note)
     return Table(table.title, [*table.columns, column], flagged_rows)
 
 
-def _novelty_note(flagged: int, novelty: "NoveltyDetector") -> str:
+def _novelty_note(flagged: int, novelty: "NoveltyDetector", noun: str) -> str:
     from mixlab.evaluation.novelty import FALSE_ALARM_RATE
 
     low, high = novelty.false_alarm_interval
+    article = "an" if noun == "image" else "a"
     return (
-        f"{pluralize(flagged, 'image')}. Do not trust the label of such an image. The rate of false alarms is at most "
-        f"{100 * FALSE_ALARM_RATE:g} % of images like the {novelty.validation_images:,} validation images on average"
-        f" ({100 * low:.1f} to {100 * high:.1f} % for one training). An image that is not flagged may still be of an "
-        "unknown class."
+        f"{pluralize(flagged, noun)}. Do not trust the label of such {article} {noun}. The rate of false alarms is at "
+        f"most {100 * FALSE_ALARM_RATE:g} % of {noun}s like the {novelty.validation_images:,} validation {noun}s on "
+        f"average ({100 * low:.1f} to {100 * high:.1f} % for one training). {article.capitalize()} {noun} that is not "
+        "flagged may still be of an unknown class."
     )

@@ -185,7 +185,7 @@ def _open_data_of_recipe(
 def _print_summary(run: "Run", log: Log) -> None:
     from mixlab.evaluation.novelty import MIN_VALIDATION
     from mixlab.runs.history import metric_title, read_history, selecting_metric, selecting_score
-    from mixlab.tasks.tasks import TASKS
+    from mixlab.tasks.tasks import TASKS, noun_of
 
     history = read_history(run.journal)
     validation = history.validation
@@ -202,5 +202,5 @@ def _print_summary(run: "Run", log: Log) -> None:
     if validation is not None:
         name = metric_title(selecting_metric(validation))
         title = "Validation accuracy" if name == "top-1" else f"Validation {name}"
-        log(f"{title}: {selecting_score(validation):.1f} % of {validation['images']:,} {task.noun}s.")
+        log(f"{title}: {selecting_score(validation):.1f} % of {validation['images']:,} {noun_of(run.recipe)}s.")
     print(run.path)

@@ -129,7 +129,7 @@ class Dataset:
     `notes`: sentences for the user about images that were held out or skipped.
     `split_by_mixlab`: whether mixlab made the splits from a source that may change, such as a folder. A run must then
         store `assignment` to restore them.
-    `noun`: what a sample is, for sentences: "image" or "text".
+    `noun`: what a sample is, for sentences: "image", "sound" or "text". A sound is an image after decoding.
     """
 
     name: str

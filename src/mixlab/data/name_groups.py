@@ -23,14 +23,12 @@ def split_group_option(name: str) -> tuple[str, str | None]:
     return source, pattern if option else None
 
 
-def group_by_name(dataset: Dataset, pattern: str, noun: str = "image") -> Dataset:
+def group_by_name(dataset: Dataset, pattern: str) -> Dataset:
     """Set the group of each image from its name. An image without a match, or with an empty one, is a group of its own.
-
-    `noun`: of one file, in messages.
 
     Raises UserError if `pattern` is not a regular expression, if it matches no image, or if all images are one group.
     """
-    name = f"{dataset.name}{_OPTION}{pattern}"
+    name, noun = f"{dataset.name}{_OPTION}{pattern}", dataset.noun
     regex = compiled(pattern, "group", name)
     names = [image for split in dataset.splits.values() for image in split.names]
     found = {image: matched_group(regex, image) for image in names}

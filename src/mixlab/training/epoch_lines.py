@@ -16,7 +16,7 @@ class EpochLines:
     progress         of the training, before its first step or as it was resumed
     steps            of the whole training
     steps_per_epoch  the last epoch may be shorter
-    noun             what a sample is: "image" or "text"
+    noun             what a sample is: "image", "sound" or "text"
     """
 
     def __init__(self, progress: Progress, steps: int, steps_per_epoch: int, noun: str, *, quiet: bool):

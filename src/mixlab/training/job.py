@@ -161,7 +161,7 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
     `dataset` is the result of `open_dataset` for `recipe.data`. Raises UserError if parts of the recipe do not fit
     together, such as weights for other classes or a config that contradicts the data.
     """
-    if dataset.noun != TASKS[recipe.task].noun:
+    if (dataset.noun == "text") != (TASKS[recipe.task].noun == "text"):
         raise UserError(f'{dataset.name} has {dataset.noun}s, but task="{recipe.task}" has {TASKS[recipe.task].noun}s.')
     opened = dataset  # trainings on different subsets have the same value range
     if recipe.validation == "merged":
@@ -319,7 +319,7 @@ def _from_weights(recipe: Recipe, source: str, dataset: Dataset) -> tuple[Pretra
 def _fields_from_data(recipe: Recipe, dataset: Dataset) -> dict[str, int]:
     """The fields of the config that follow from the data. Raises UserError if the recipe gives other values."""
     fields = {"classes": len(dataset.classes)}
-    if dataset.noun == "image":
+    if dataset.noun != "text":
         fields["image_channels"] = 3
     for field, value in from_timm_names(recipe.config).items():
         if value != fields.get(field, value):

@@ -87,7 +87,7 @@ def _plan(job: Job, folder: Path, given: Plan | None, log: Log) -> Plan:
     log(f"Device: {device_name(job.device)}. The fastest compute mode is selected by the time of a few steps:")
     processes = PartialState().num_processes
     plan, seconds = broadcast_from_main(lambda: select_plan(job, log, processes))
-    log(f"  {plan}, {1000 * seconds:.0f} ms per step of {job.batch} images")
+    log(f"  {plan}, {1000 * seconds:.0f} ms per step of {job.batch} {job.dataset.noun}s")
     if processes > 1:
         log(f"  {processes} processes share each step; batch normalisation uses only the images of its own process")
     return plan

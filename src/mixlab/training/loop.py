@@ -130,7 +130,7 @@ def _fit(job: Job, plan: Plan, writer: RunWriter, *, quiet: bool) -> None:
         advance = stack.enter_context(progress_bar(f"train {recipe.model}", total=steps, quiet=quiet))
         advance(progress.step)
         metrics = StepMetrics(accelerator)
-        epoch_lines = EpochLines(progress, steps, steps_per_epoch, job.task.noun, quiet=quiet)
+        epoch_lines = EpochLines(progress, steps, steps_per_epoch, job.dataset.noun, quiet=quiet)
         stopped = False
 
         while not _is_complete(recipe, progress, steps) and not stopped:

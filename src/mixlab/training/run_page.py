@@ -33,7 +33,7 @@ from mixlab.runs.history import (
 )
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import median_interval
-from mixlab.tasks.tasks import TASKS
+from mixlab.tasks.tasks import noun_of
 
 _RECENT = 10  # lines of the journal for the estimate of the remaining time
 _LONG_WAITING = 10  # per cent
@@ -133,7 +133,8 @@ class _Content:
         if (evaluated := self.history.validation) is None:
             return "" if self.history.averaged else " The run has the weights of the last step."
         weights = "They" if self.history.averaged else "The weights of the run"
-        score, images = number(selecting_score(evaluated), 1), f"{evaluated['images']:,} validation images"
+        score = number(selecting_score(evaluated), 1)
+        images = f"{evaluated['images']:,} validation {noun_of(self.recipe)}s"
         if (metric := selecting_metric(evaluated)) == "top1":
             return f" {weights} classify {score} % of {images} correctly."
         return f" {weights} reach {score} % {metric_title(metric)} on {images}."
@@ -142,9 +143,10 @@ class _Content:
     def _uncertainty(self) -> str:
         if self.history.validation is None:
             return "There is no validation result yet." if self.state != "done" else "There was no validation split."
+        noun = noun_of(self.recipe)
         return (
-            "The weights are selected on the validation images, so this value is slightly too high. "
-            f"`mixlab evaluate {self.path}` evaluates a finished run on images that were not used for selection."
+            f"The weights are selected on the validation {noun}s, so this value is slightly too high. "
+            f"`mixlab evaluate {self.path}` evaluates a finished run on {noun}s that were not used for selection."
         )
 
     @property
@@ -208,7 +210,7 @@ class _Content:
 
     @property
     def _samples_per_second(self) -> str:
-        return f"{TASKS[self.recipe.get('task', 'classification')].noun}s/s"
+        return f"{noun_of(self.recipe)}s/s"
 
     @property
     def machine(self) -> Section:
@@ -275,11 +277,10 @@ class _Content:
             "Model": f"{recipe['model']} at {_size(recipe['image_size'])} pixels"
             if "image_size" in recipe
             else recipe["model"],
-            "Data": f"{recipe['data']}: {len(data['classes']):,} classes, {counts}"
-            + (" images" if "image_size" in recipe else " texts"),
+            "Data": f"{recipe['data']}: {len(data['classes']):,} classes, {counts} {noun_of(recipe)}s",
             "Length": self._length,
-            "Plan": f"{plan['precision']}, {plan['layout'].replace('_', ' ')}, {plan['micro_batch']:,} images at "
-            f"once, {_processes(plan.get('processes', 1))}{_concurrency(plan)}",
+            "Plan": f"{plan['precision']}, {plan['layout'].replace('_', ' ')}, {plan['micro_batch']:,} "
+            f"{noun_of(recipe)}s at once, {_processes(plan.get('processes', 1))}{_concurrency(plan)}",
             **({"Peak memory": f"{peak / 2**30:.2f} GiB"} if peak else {}),
             **machine_facts(environment),
         }
@@ -287,10 +288,10 @@ class _Content:
 
     @property
     def _length(self) -> str:
-        batch = self.recipe["batch"]
+        batch, noun = self.recipe["batch"], noun_of(self.recipe)
         if self.history.ridges:
-            return f"one pass of every image through the backbone, {batch:,} at a time; a linear probe has no steps"
-        return f"{self.steps:,} steps of {batch:,} images, {self.steps_per_epoch:,} per epoch"
+            return f"one pass of every {noun} through the backbone, {batch:,} at a time; a linear probe has no steps"
+        return f"{self.steps:,} steps of {batch:,} {noun}s, {self.steps_per_epoch:,} per epoch"
 
     def _by_epoch(self, step: int) -> float:
         return step / self.steps_per_epoch

@@ -38,6 +38,13 @@ def test_folders_are_classes_and_splits_are_made(tones: Path):
     assert dataset.name == f"audio:{tones}"
 
 
+def test_notes_call_a_sound_a_sound(tones: Path):
+    (tones / "high" / "copy.wav").write_bytes((tones / "high" / "00.wav").read_bytes())
+    notes = open_dataset(f"audio:{tones}", quiet=True).notes
+    assert any(note.startswith("A fifth of the sounds was held out as test") for note in notes)
+    assert "Byte-identical to another sound and kept in the same split: 1 sound." in notes
+
+
 def test_folders_of_splits_are_splits(tmp_path: Path):
     for split in ("train", "test"):
         write_tones(tmp_path / "tones" / split, PITCHES, 4)

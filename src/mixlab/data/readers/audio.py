@@ -72,8 +72,8 @@ def _read(root: Path, options: Mapping[str, str]) -> Dataset:
     sounds = {split: list(map(_with_sound, samples)) for split, samples in splits.items()}
     if "test" in options:
         sounds = _with_test_split(sounds, name, options["test"])
-    dataset = as_provided(name, sounds, notes)
-    return group_by_name(dataset, options["group"], "sound") if "group" in options else dataset
+    dataset = replace(as_provided(name, sounds, notes), noun=SOUND_FILES.noun)
+    return group_by_name(dataset, options["group"]) if "group" in options else dataset
 
 
 def _labelled_by_name(root: Path, name: str, pattern: str) -> tuple[list[Sample], tuple[str, ...]]:

@@ -122,15 +122,16 @@ def complete_recipe(estimate: TrainingEstimate) -> str:
 
 def _training(estimate: TrainingEstimate) -> Table:
     job, plan, recipe, time = estimate.job, estimate.plan, estimate.job.recipe, estimate.time
+    noun = job.dataset.noun
     shape = f"{' x '.join(map(str, job.preprocess.input_shape[-2:]))} {_UNITS[job.task.noun]}"
     facts = {
         "Model": f"{recipe.model}, {number(estimate.parameters, 0)} parameters",
         "Initial weights": "random" if job.weights is None else f"those of {recipe.model}",
         job.task.noun.capitalize(): f"{shape}, {short(estimate.macs)} MACs per forward pass",
-        "Length": f"{estimate.steps:,} steps of {job.batch:,} {job.task.noun}s, "
+        "Length": f"{estimate.steps:,} steps of {job.batch:,} {noun}s, "
         f"{estimate.steps_per_epoch:,} per epoch: "
         f"{short(estimate.epochs)} epochs",
-        "Compute": f"{estimate.images:,} {job.task.noun}s forward and backward, {short(estimate.training_macs)} MACs",
+        "Compute": f"{estimate.images:,} {noun}s forward and backward, {short(estimate.training_macs)} MACs",
         "Device": device_name(job.device),
         "Compute mode": str(plan.mode),
         "Freed memory": plan.freed_memory,
