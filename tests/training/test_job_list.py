@@ -229,18 +229,19 @@ def test_a_plan_that_does_not_fit_is_refused(tmp_path, content, sentence):
 
 @pytest.mark.long
 @pytest.mark.parametrize(("status", "requeued"), [(0, ""), (75, "requeue 12_2\n"), (2, "")])
-def test_the_array_script_runs_its_line_and_requeues_a_stopped_one(
+def test_the_array_script_runs_its_line_on_all_cores_of_the_job_and_requeues_a_stopped_one(
     jobs, make_trainings, tmp_path, monkeypatch, status, requeued
 ):
     listed(jobs, make_trainings, 0, 1)
     (jobs / "jobs.txt").write_text(f"exit 9\nenv GIVEN='a b' sh -c 'echo \"$GIVEN\" > ran; exit {status}'\n")
     programs = tmp_path / "programs"
     programs.mkdir()
-    for name, script in (("srun", 'exec "$@"'), ("scontrol", 'echo "$@" >> requeued')):
+    srun = '[ "$1" = --cpus-per-task=3 ] && shift && exec "$@"'
+    for name, script in (("srun", srun), ("scontrol", 'echo "$@" >> requeued')):
         (programs / name).write_text(f"#!/bin/sh\n{script}\n")
         (programs / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    variables = {"SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_JOB_ID": "12"}
+    variables = {"SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_JOB_ID": "12", "SLURM_CPUS_PER_TASK": "3"}
     ended = subprocess.run(["bash", jobs / "array.sh"], cwd=tmp_path, env=os.environ | variables, check=False)
     assert ended.returncode == status
     assert (tmp_path / "ran").read_text() == "a b\n"

@@ -218,7 +218,8 @@ def _array_script(folder: Path, trainings: Sequence[Training], lines: int) -> st
 # Add what your cluster needs, such as #SBATCH --partition= and --time=. A signal ends a training after its step, with a
 # checkpoint and status 75: the task is queued again and continues there.
 command=$(sed -n "${{SLURM_ARRAY_TASK_ID}}p" {shlex.quote(str(folder / "jobs.txt"))})
-srun bash -c "exec $command"
+# srun does not inherit the cores of the job, and would bind the training to one of them on many clusters.
+srun --cpus-per-task="$SLURM_CPUS_PER_TASK" bash -c "exec $command"
 status=$?
 if [ $status -eq 75 ]; then
     scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
