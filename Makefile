@@ -8,10 +8,11 @@ ALL_EXTRAS := audio,baselines,data,deploy,explain,papers,ray,segmentation,serve,
 DEMO_INSTALLED := .venv/.installed-demo
 ALL_INSTALLED := .venv/.installed
 
-# The tests share the machine's cores: each worker computes with one thread.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest
+# The tests share the machine's cores: each worker computes with one thread. A file's tests share fixtures, so they run on
+# one worker; tests/conftest.py puts the dearest files first.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: install demo page test test-long check format results
+.PHONY: install demo page test test-long test-all check format results
 
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -42,10 +43,13 @@ docs/demo/ort.wasm.min.mjs: | $(or $(wildcard $(ALL_INSTALLED)),$(DEMO_INSTALLED
 		write_runtime(Path('$(@D)'), None, WEBASSEMBLY)"
 
 test: install
-	$(PYTEST) -n 2 -m "not long"
+	$(PYTEST) -m "not long"
 
 test-long: install
-	$(PYTEST) -n 2 -m long
+	$(PYTEST) -m long
+
+test-all: install
+	$(PYTEST)
 
 check: install
 	$(BIN)/ruff format --check

@@ -18,6 +18,21 @@ from mixlab.data.dataset import Dataset, Split
 
 pytest_plugins = ["loopback", "browser"]  # in this order, because the second imports the first
 
+DEAREST = (
+    "test_documents.py",
+    "test_main_job.py",
+    "test_benchmarks.py",
+    "test_kills.py",
+    "test_ray_workers.py",
+    "test_zoo.py",
+    "test_dense.py",
+)
+"""The files that take the longest. They run first, so that no worker has only one of them left at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: DEAREST.index(item.path.name) if item.path.name in DEAREST else len(DEAREST))
+
 
 @pytest.fixture(autouse=True, scope="session")
 def ctrl_c_is_not_ignored() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mixlab.prediction.predictor import Predictor
-from mixlab.training.recipes.recipe_files import read_recipe
+from mixlab.training.recipes.defaults import default_recipe
 from sounds import SPECTROGRAM, tone, write_sound, write_sound_model, write_tones
 
 PITCHES = (("high", 2_000.0), ("low", 300.0))
@@ -104,20 +104,22 @@ def test_a_rectangular_mixer_is_trained(run, tones: Path):
 
 @pytest.mark.long
 def test_models_are_compared_on_sounds_with_the_recipes_for_sounds(run, tones: Path):
-    models = "mixer_nano,convmixer_nano,davit_nano,resnet_nano,vit_nano"
+    models = "mixer_nano,convmixer_nano"
     ended = run(
         *("compare", "--data", f"audio:{tones}", "--models", models, "--epochs", "1", "--seeds", "1"),
         *("--out", "compared", "--quiet"),
     )
     assert ended.status == 0, ended.err
     recipes = [tomllib.loads(file.read_text())["augmentation"] for file in Path("runs").glob("*/recipe.toml")]
-    assert len(recipes) == 5
+    assert len(recipes) == 2
     assert all("spec_augment" in augmentation and not augmentation["flip"] for augmentation in recipes)
 
 
 @pytest.mark.parametrize("kind", ["mixer", "convmixer", "davit", "resnet", "vit"])
-def test_recipes_for_sounds_do_not_mirror_them(kind: str):
-    assert read_recipe(f"sounds_{kind}")["augmentation"].keys() == {"time_shift", "spec_augment"}
+def test_every_model_has_a_recipe_for_sounds_that_does_not_mirror_them(kind: str):
+    name, fields = default_recipe(f"{kind}_nano", "audio:tones")
+    assert name == f"sounds_{kind}"
+    assert fields["augmentation"].keys() == {"time_shift", "spec_augment"}
 
 
 def test_without_a_model_a_recipe_for_sounds_is_chosen(run, tones: Path):

@@ -16,7 +16,7 @@ from small_model import CLASSES, write_architecture
 pytest.importorskip("onnxscript", reason='needs onnx and onnxscript: pip install "mixlab[deploy]"')
 pytest.importorskip("onnxruntime", reason='needs onnxruntime: pip install "mixlab[deploy]"')
 
-WIDE = 256
+WIDE = 192
 """Channels of the first stage of a DaViT from which the width is reduced, too: to a quarter."""
 
 
