@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +48,12 @@ def started(environment: dict[str, str], folder: Path, epochs: int, out: str) ->
     )
 
 
-def running(store: Path, process: "subprocess.Popen[str]", past: Mapping[Path, int]) -> dict[Path, dict[str, Any]]:
-    """The holders of the leases by folder, as soon as two trainings have checkpoints after the steps of `past`."""
+def running(store: Path, process: "subprocess.Popen[str]", after: int) -> dict[Path, dict[str, Any]]:
+    """The holders of the leases by folder, as soon as two trainings have checkpoints of step `after` or later."""
     patience = time.monotonic() + 240
     while time.monotonic() < patience:
         assert process.poll() is None, process.communicate()
-        folders = [folder for folder in store.glob("*-seed0-*") if checkpoint(folder) > past.get(folder, 0)]
+        folders = [folder for folder in store.glob("*-seed0-*") if checkpoint(folder) >= after]
         leases = [folder.with_name(f".{folder.name}.lease") for folder in folders]
         if len(folders) == 2 and all(file.exists() for file in leases):
             return {folder: json.loads(file.read_text()) for folder, file in zip(folders, leases, strict=True)}
@@ -67,18 +66,30 @@ def checkpoint(folder: Path) -> int:
     return max((int(file.stem.removeprefix("step-")) for file in folder.glob("checkpoints/step-*")), default=0)
 
 
-def resumed(folder: Path) -> list[int]:
-    """The steps at which a training was resumed."""
-    return [line["step"] for line in read_history(Run(folder).journal).resumed]
+@pytest.mark.long
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_another_worker_continues_the_training_of_a_killed_one_at_its_last_checkpoint(environment, tmp_path):
+    process = started(environment, tmp_path, 300, "out")
+    held = running(tmp_path / "store", process, after=20)
+    killed, other = held
+    before = checkpoint(killed)
+    os.kill(held[killed]["process"], signal.SIGKILL)
+    _, log = process.communicate(timeout=500)
+    assert process.returncode == 0, log
+    assert (tmp_path / "out" / "report.html").exists()
+    assert [Run(folder).state for folder in held] == ["done", "done"]
+    (resumed,) = read_history(Run(killed).journal).resumed
+    assert resumed["step"] >= before
+    assert not read_history(Run(other).journal).resumed
+    plans = [Run(folder).plan for folder in held]
+    assert plans[0]["precision"] == plans[1]["precision"] and [plan["threads"] for plan in plans] == [1, 1]
 
 
 @pytest.mark.long
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM and no SIGKILL")
-def test_the_same_command_continues_after_a_signal_and_another_worker_continues_the_training_of_a_killed_one(
-    environment, tmp_path
-):
-    process = started(environment, tmp_path, 300, "out")
-    held = running(tmp_path / "store", process, past={})
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
+def test_a_signal_stops_all_workers_with_checkpoints_and_the_same_command_continues(environment, tmp_path):
+    process = started(environment, tmp_path, 2000, "out")
+    held = running(tmp_path / "store", process, after=5)
     process.terminate()
     _, log = process.communicate(timeout=120)
     assert process.returncode == 75, log
@@ -88,22 +99,13 @@ def test_the_same_command_continues_after_a_signal_and_another_worker_continues_
     )
     assert [Run(folder).state for folder in held] == ["stopped", "stopped"]
     assert not (tmp_path / "out").exists()
-    stopped = {folder: checkpoint(folder) for folder in held}
-
-    process = started(environment, tmp_path, 300, "out")
-    held = running(tmp_path / "store", process, past=stopped)
-    killed, other = held
-    before = checkpoint(killed)
-    os.kill(held[killed]["process"], signal.SIGKILL)
-    _, log = process.communicate(timeout=500)
-    assert process.returncode == 0, log
-    assert (tmp_path / "out" / "report.html").exists()
-    assert [Run(folder).state for folder in held] == ["done", "done"]
-    assert resumed(other) == [stopped[other]]
-    after_the_signal, after_the_kill = resumed(killed)
-    assert after_the_signal == stopped[killed] and after_the_kill >= before
-    plans = [Run(folder).plan for folder in held]
-    assert plans[0]["precision"] == plans[1]["precision"] and [plan["threads"] for plan in plans] == [1, 1]
+    process = started(environment, tmp_path, 2000, "out")
+    patience = time.monotonic() + 240
+    while not all(read_history(Run(folder).journal).resumed for folder in held):
+        assert time.monotonic() < patience and process.poll() is None
+        time.sleep(0.2)
+    process.terminate()
+    process.communicate(timeout=120)
 
 
 @pytest.mark.parametrize(
