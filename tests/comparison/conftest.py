@@ -11,6 +11,7 @@ from inline import train_inline
 from mixlab.comparison.candidates import Candidate
 from mixlab.comparison.comparison import Comparison, ModelResult
 from mixlab.comparison.settings import ComparisonSettings
+from mixlab.comparison.tasks.classification import IMAGES
 from mixlab.comparison.trainings import Trained
 from mixlab.data.dataset import Dataset, Split
 from mixlab.data.preprocess import Preprocess
@@ -101,6 +102,7 @@ def _make_comparison(
             )
         )
     return Comparison(
+        compared=IMAGES,
         dataset=dataset,
         settings=ComparisonSettings(seeds=seeds, epochs=epochs),
         model_results=tuple(model_results),
@@ -146,9 +148,11 @@ def _training(
     logits = np.repeat(np.log((1 - confidence[:, None]) / max(count - 1, 1)), count, axis=1)
     logits[np.arange(len(labels)), predictions] = np.log(confidence)
     losses = 0.5 + 1.8 * np.exp(-np.arange(1, epochs + 1) / epochs * 3) + random.normal(0, 0.02, epochs)
+    evaluation = score(torch.from_numpy(logits), torch.from_numpy(labels), dataset.classes)
     return Trained(
         folder=Path("runs/synthetic"),
-        evaluation=score(torch.from_numpy(logits), torch.from_numpy(labels), dataset.classes),
+        evaluation=evaluation,
+        scores=evaluation.correct,
         epochs=tuple(
             {"epoch": epoch, "train": {"loss": float(loss), "top1": 50.0}, "seconds": seconds * epoch / epochs}
             for epoch, loss in enumerate(losses, start=1)

@@ -39,13 +39,13 @@ def test_two_models_are_trained_evaluated_timed_and_then_taken_from_the_store(st
     first = compared()
     assert [run.state for model in MODELS for run in runs(store, model)] == ["done", "done"]
     for one in first.model_results:
-        assert one.correct.shape == (1, 510)
+        assert one.scores.shape == (1, 510)
         assert one.images_per_second.value > 0 and one.training_seconds.value > 0
         assert 2**20 < one.peak_bytes < psutil.virtual_memory().total
     again = compared()
     for name in MODELS:
         assert again[name].training_seconds == first[name].training_seconds
-        assert (again[name].correct == first[name].correct).all()
+        assert (again[name].scores == first[name].scores).all()
 
 
 def test_a_killed_training_is_a_user_error_and_finished_trainings_are_not_repeated(store):

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from mixlab.comparison import candidates
-from mixlab.comparison.candidates import DEFAULT_MODELS, Candidate, PlannedCandidate, make_candidate, plan_candidates
+from mixlab.comparison.candidates import Candidate, PlannedCandidate, make_candidate, plan_candidates
 from mixlab.comparison.settings import ComparisonSettings
+from mixlab.comparison.tasks.classification import IMAGES
 from mixlab.errors import UserError
 from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.speed.plan import ComputeMode, Plan
@@ -148,5 +149,5 @@ def test_a_duration_in_seconds_is_converted_to_at_least_one_step(planned, second
 
 
 def test_the_default_models_have_similar_parameter_counts():
-    parameters = [find_size(name).parameters for name in DEFAULT_MODELS]
+    parameters = [find_size(name).parameters for name in IMAGES.models]
     assert len(parameters) == 5 and max(parameters) < 1.1 * min(parameters)

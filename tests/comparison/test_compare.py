@@ -63,7 +63,7 @@ def fixed_times(job: Job, log: object, processes: int = 1) -> Timings:
     return Timings(4, "released", {ComputeMode(): SECONDS_PER_STEP.get(job.recipe.model, 0.05)})
 
 
-def fixed_speeds(models: dict[str, Any], device: object) -> dict[str, Any]:
+def fixed_speeds(models: dict[str, Any], device: object, noun: str) -> dict[str, Any]:
     return {name: (ComputeMode(), median_interval([100.0] * 9, "images/s")) for name in models}
 
 
@@ -98,7 +98,7 @@ def test_all_models_are_evaluated_on_the_same_held_out_images(compared):
     test = comparison.dataset.splits["test"]
     assert len(test) == 8
     for one in comparison.model_results:
-        assert one.correct.shape == (2, 8)
+        assert one.scores.shape == (2, 8)
         assert all(np.array_equal(run.evaluation.labels, test.labels) for run in one.trained)
 
 
@@ -128,7 +128,7 @@ def test_after_an_interruption_finished_trainings_are_not_repeated(compared, tra
     monkeypatch.delattr(autotune, "time_job")  # the timings are in the store as well
     comparison = compared()
     assert len(trained) == len(set(trained)) == 4
-    assert [one.correct.shape for one in comparison.model_results] == [(2, 8), (2, 8)]
+    assert [one.scores.shape for one in comparison.model_results] == [(2, 8), (2, 8)]
 
 
 def test_with_more_seeds_only_the_missing_trainings_run(compared, trained):

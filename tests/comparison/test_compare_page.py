@@ -104,7 +104,7 @@ def test_the_most_confident_errors_of_the_first_seed_come_first(make_comparison)
 
 def test_the_confusion_matrix_is_that_of_the_recommended_model(make_comparison):
     comparison = make_comparison(CLEAR)
-    wrong = (~comparison["davit_nano"].correct).sum()
+    wrong = (~comparison["davit_nano"].scores).sum()
     assert f"{wrong} of 600 predictions are wrong" in compare_page(comparison).html()
 
 

@@ -87,11 +87,11 @@ def test_the_default_weights_are_evaluated_once_on_every_image(compared, default
     assert comparison.names == default_weights == module.default_weights()
     assert comparison.cv_folds.count == 5
     for result in comparison.model_results:
-        assert result.top1.n == len(result.cross_validation.labels) == 52
+        assert result.mean_score.n == len(result.cross_validation.labels) == 52
         assert (
             result.cross_validation.correct.mean() > 0.6
         )  # chance is a third; random features still encode the colour
-        assert result.correct.shape == (1, 51)  # two images are copies
+        assert result.scores.shape == (1, 51)  # two images are copies
     assert comparison.recommendation.recommended in (None, comparison.chosen.name)
 
 

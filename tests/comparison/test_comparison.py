@@ -8,6 +8,7 @@ import pytest
 from mixlab.comparison.comparison import Comparison
 from mixlab.comparison.comparison_tables import choice_table, costs_table, pairs_table, tables
 from mixlab.comparison.recommendation import round_bound, seeds_or_images_needed
+from mixlab.comparison.tasks.classification import summed_confusion
 from mixlab.report.table import print_table, render
 from mixlab.stats.sample_size import Needed
 from mixlab.training.recipes.recipe_files import read_recipe
@@ -25,7 +26,7 @@ def with_ranking(comparison: Comparison, **fields: object) -> Comparison:
 def test_a_model_that_is_the_best_is_recommended(make_comparison):
     comparison = make_comparison(CLEAR)
     assert comparison.recommendation.recommended == "davit_nano"
-    accuracy = f"{comparison['davit_nano'].top1.value:.1f} %"
+    accuracy = f"{comparison['davit_nano'].mean_score.value:.1f} %"
     assert comparison.conclusion == (
         "Use davit_nano: it is better than every other model (95 % confidence; the margin is 1 point). It classifies "
         f"{accuracy} of the test images correctly."
@@ -118,7 +119,7 @@ def test_the_choice_table_has_the_bounds_rounded_up(make_comparison):
 @pytest.mark.parametrize(
     ("accuracies", "warning"),
     [
-        ({"a": 60.0, "b": 30.0}, "The baseline 1-nearest neighbour is at least as accurate as a (90.0 % and "),
+        ({"a": 60.0, "b": 30.0}, "The baseline 1-nearest neighbour is at least as good as a (90.0 % and "),
         ({"a": 90.5, "b": 30.0}, "The baseline 1-nearest neighbour is within 1 point of a (90.0 % and "),
     ],
 )
@@ -152,8 +153,8 @@ def test_ranked_is_sorted_by_accuracy_but_names_keep_the_order_of_the_user(make_
 
 def test_a_confusion_matrix_is_summed_over_the_seeds(make_comparison):
     mixer = make_comparison(CLEAR, seeds=3, n_images=200)["mixer_nano"]
-    assert mixer.confusion.sum() == 3 * 200
-    assert mixer.confusion.trace() == mixer.correct.sum()
+    assert summed_confusion(mixer).sum() == 3 * 200
+    assert summed_confusion(mixer).trace() == mixer.scores.sum()
 
 
 def test_training_macs_are_three_forward_passes_per_image(make_comparison):

@@ -78,7 +78,7 @@ def make_pretrained_comparison(accuracies: dict[str, float], folds: int | None =
                 provenance=f"Trained by the authors of {name}.",
                 backbone=backbone,
                 cross_validation=cross_validation,
-                correct=cluster_values(cross_validation.correct[None], cv_folds.images.group_ids),
+                scores=cluster_values(cross_validation.correct[None], cv_folds.images.group_ids),
                 parameters=10_000_000 * number,
                 macs=4_000_000_000 * number,
                 inference_mode=ComputeMode("bf16"),
@@ -123,11 +123,11 @@ def test_far_too_few_images_are_stated():
 def test_the_intervals_of_folds_are_corrected_for_other_training_images():
     comparison = make_pretrained_comparison(CLEAR)
     result = comparison["mixer_b16.x"]
-    plain = crossed_interval(result.correct)
-    assert plain.low is not None and result.top1.low is not None
-    ratio = (result.top1.value - result.top1.low) / (plain.value - plain.low)
+    plain = crossed_interval(result.scores)
+    assert plain.low is not None and result.mean_score.low is not None
+    ratio = (result.mean_score.value - result.mean_score.low) / (plain.value - plain.low)
     assert ratio == pytest.approx(2.25**0.5, rel=0.05)
-    standard_error = rank({each.name: each.correct for each in comparison.model_results}, margin=1).pairs[0].difference
+    standard_error = rank({each.name: each.scores for each in comparison.model_results}, margin=1).pairs[0].difference
     assert comparison.ranking.pairs[0].difference.standard_error == pytest.approx(1.5 * standard_error.standard_error)
 
 

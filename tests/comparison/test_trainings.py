@@ -51,8 +51,8 @@ def test_a_training_is_evaluated_on_every_test_image(run, digits):
     trained = evaluate_training(run, digits, CPU)
     assert trained.folder == run.path
     assert np.array_equal(trained.evaluation.labels, digits.splits["test"].labels)
-    assert trained.correct.shape == (510,)
-    assert trained.top1 == 100 * trained.correct.mean() > 15
+    assert trained.scores.shape == (510,)
+    assert trained.mean_score == 100 * trained.scores.mean() > 15
     assert trained.images == 20 * 64
     assert [epoch["step"] for epoch in trained.epochs] == [20]
     assert trained.training_seconds > 0 and trained.peak_bytes > 2**20

@@ -9,11 +9,11 @@ from mixlab.data.dataset import Dataset
 from mixlab.data.sources import open_dataset
 from mixlab.data.text.sources import TEXT_KINDS
 from mixlab.errors import UserError
+from mixlab.evaluation.bag_of_words import fit_bag_of_words
 from mixlab.studies import text
 from mixlab.studies.arms import run_study
 from mixlab.studies.result import study_page
 from mixlab.studies.text import Settings
-from mixlab.studies.text_baseline import fit_bag_of_words
 from mixlab.studies.text_claims import BAG_OF_WORDS, MIXER, claims, short_arm
 from mixlab.training.recipes.schema import Recipe
 from small_texts import write_texts

@@ -1,4 +1,4 @@
-"""`mixlab compare`: compare models on your images and recommend one."""
+"""`mixlab compare`: compare models on your images or texts and recommend one."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def compare(
-    data: Annotated[str, typer.Option(help=f"{DATA}.")],
+    data: Annotated[str, typer.Option(help=f"{DATA}. For other tasks: as `mixlab train` reads them.")],
+    task: Annotated[
+        str, typer.Option(help="classification: one class per image. text: one class per text.")
+    ] = "classification",
     models: Annotated[
         str | None, typer.Option(help="Comma-separated: models to train (sizes, timm:NAME), or published weights.")
     ] = None,
@@ -46,11 +49,11 @@ def compare(
     trust_code: TrustCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not show progress.")] = False,
 ) -> None:
-    """Compare models on your images and recommend one, with intervals.
+    """Compare models on your images or texts and recommend one, with intervals.
 
-    Models are trained from scratch on small images. For larger images, heads are fitted on published weights.
+    Models are trained from scratch on small images, and for other tasks than classification. For larger images with one
+    class each, heads are fitted on published weights.
     """
-    from mixlab.comparison.candidates import DEFAULT_MODELS
     from mixlab.comparison.compare import compare as compare_trained
     from mixlab.comparison.compare_page import compare_page
     from mixlab.comparison.compare_pretrained import compare_pretrained, compares_pretrained, default_weights
@@ -58,9 +61,12 @@ def compare(
     from mixlab.comparison.pretrained_page import pretrained_page
     from mixlab.comparison.pretrained_tables import pretrained_tables
     from mixlab.comparison.ranking import DEFAULT_MARGIN
+    from mixlab.comparison.tasks.all import compared_task
+    from mixlab.comparison.tasks.classification import IMAGES
     from mixlab.data.sources import open_dataset
     from mixlab.files import atomic_folder, write_json, write_text
 
+    compared = compared_task(task)
     names = None if models is None else list(split_names(models))
     trust_given_code(names)
     training_options = {
@@ -73,8 +79,8 @@ def compare(
     }
     margin = DEFAULT_MARGIN if margin is None else margin
     folder = output_folder(out, "compare", data)
-    dataset = open_dataset(data, quiet=quiet)
-    if not from_scratch and compares_pretrained(names, dataset):
+    dataset = open_dataset(data, compared.task.kinds, quiet=quiet)
+    if compared is IMAGES and not from_scratch and compares_pretrained(names, dataset):
         _reject_training_options(training_options | {"jobs": jobs, "ray": ray})
         pretrained = compare_pretrained(
             names or default_weights(), dataset, folds, margin=margin, quiet=quiet, log=logger(quiet=quiet)
@@ -86,7 +92,13 @@ def compare(
         _reject_measured_lengths(settings, jobs, ray)
         with trainings_on(jobs, ray):
             trained = compare_trained(
-                names or DEFAULT_MODELS, dataset, settings, margin=margin, quiet=quiet, log=logger(quiet=quiet)
+                names or compared.models,
+                dataset,
+                settings,
+                compared=compared,
+                margin=margin,
+                quiet=quiet,
+                log=logger(quiet=quiet),
             )
         result_tables, page, results = tables(trained), compare_page(trained), trained.results()
         sentences = [trained.conclusion, trained.detectable]

@@ -12,12 +12,12 @@ from mixlab.models.contract import ImageSize
 from mixlab.speed.plan import Plan
 from mixlab.training.job import Job, resolve
 from mixlab.training.planning.autotune import select_common_plans
-from mixlab.training.recipes.defaults import default_recipe
+from mixlab.training.recipes.defaults import default_recipe, reads_texts
+from mixlab.training.recipes.for_task import RECIPES, for_task
 from mixlab.training.recipes.parse import parse_training_recipe
+from mixlab.training.recipes.recipe_files import read_recipe
 from mixlab.training.runner import select_plans
 from mixlab.training.training import Training
-
-DEFAULT_MODELS = ("mixer_nano", "convmixer_nano", "davit_nano", "resnet_nano", "vit_nano")
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Candidate:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of the forward pass of one image."""
+        """Multiply-accumulates of the forward pass of one image or text."""
         return self.job.architecture.macs
 
     def with_steps(self, steps: int) -> "Candidate":
@@ -66,15 +66,38 @@ class PlannedCandidate:
 
 
 def make_candidate(
-    name: str, dataset: Dataset, *, image_size: ImageSize | None, epochs: int | None, config: Mapping[str, Any]
+    name: str,
+    dataset: Dataset,
+    *,
+    task: str = "classification",
+    image_size: ImageSize | None,
+    epochs: int | None,
+    config: Mapping[str, Any],
 ) -> Candidate:
-    """The model `name` with its default recipe; arguments that are not None override the recipe. Raises UserError."""
-    recipe_name, fields = default_recipe(name, dataset.name)
+    """The model `name` with its default recipe for `task`, which the arguments override. Raises UserError."""
+    recipe_name, fields = _default_recipe(name, dataset.name, task)
     given = {"image_size": image_size, "epochs": epochs}
     fields |= {key: value for key, value in given.items() if value is not None}
     # Nothing is selected on the validation images, so they are used for training.
     fields |= {"config": {**fields.get("config", {}), **config}, "validation": "merged"}
     return Candidate(name, recipe_name, resolve(parse_training_recipe(fields, recipe_name), dataset, pick_device()))
+
+
+def _default_recipe(model: str, data: str, task: str) -> tuple[str, dict[str, Any]]:
+    """The name of the default recipe for a model, a dataset and a task, and its fields."""
+    if task == "text" and not reads_texts(model):
+        raise UserError(
+            f"{model} reads images, but --task text has texts: give models that read texts, such as variant:text_mixer "
+            "and variant:text_transformer."
+        )
+    if task in RECIPES:
+        return RECIPES[task], read_recipe(RECIPES[task]) | {"model": model, "data": data}
+    name, fields = default_recipe(model, data)
+    return name, for_task(fields, task, _unlogged)
+
+
+def _unlogged(sentence: str) -> None:
+    """The report has the recipes of all models."""
 
 
 def plan_candidates(

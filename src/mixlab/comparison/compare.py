@@ -1,4 +1,4 @@
-"""Train models from scratch on the user's images and compare them, with intervals."""
+"""Train models from scratch on the user's images or texts and compare them, with intervals."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,15 +17,18 @@ from mixlab.comparison.candidates import (
 )
 from mixlab.comparison.comparison import Comparison, ModelResult
 from mixlab.comparison.ranking import DEFAULT_MARGIN, check_margin
-from mixlab.comparison.settings import ComparisonSettings
+from mixlab.comparison.set_metric import set_metric_interval
+from mixlab.comparison.settings import ComparisonSettings, check_task
+from mixlab.comparison.tasks.classification import IMAGES
+from mixlab.comparison.tasks.compared_task import ComparedTask
 from mixlab.comparison.trainings import Trained, evaluate_training
 from mixlab.comparison.tuning import Tuning, tune
 from mixlab.data.dataset import Dataset
 from mixlab.data.value_range import range_notes
 from mixlab.errors import UserError
-from mixlab.evaluation.baselines import baselines
 from mixlab.evaluation.unseen_images import unseen_in_training
 from mixlab.measure import machine
+from mixlab.tasks.task import Task
 from mixlab.training.runner import run_all
 from mixlab.training.training import STARTUP_SECONDS, estimated_seconds
 from mixlab.weights.load import load
@@ -40,26 +43,31 @@ def compare(
     dataset: Dataset,
     settings: ComparisonSettings,
     *,
+    compared: ComparedTask = IMAGES,
     margin: float = DEFAULT_MARGIN,
     quiet: bool,
     log: Log,
 ) -> Comparison:
     """Train every model with every seed, evaluate all on the test split, and compare the results.
 
-    `dataset` is the result of `open_dataset`; each training opens it again by its name, in its own process. Finished
-    trainings are taken from the store. Test images that are copies of training images are left out. A model is
-    recommended if it is at most `margin` percentage points behind the best. `log` is called with a message for the
-    plans and for each result.
+    `dataset` is the result of `open_dataset`, with the kinds of the task of `compared`; each training opens it again by
+    its name, in its own process. Finished trainings are taken from the store. Test images or texts that are copies of
+    training ones are left out. A model is recommended if it is at most `margin` percentage points behind the best.
+    `log` is called with a message for the plans and for each result.
+
+    Raises UserError if a model or a setting does not fit the task.
     """
     require_several(models)
     check_margin(margin)
-    candidates = _make_candidates(models, dataset, settings)
+    check_task(settings, compared.task)
+    candidates = _make_candidates(models, dataset, settings, compared.task)
     unseen = unseen_in_training(dataset.merge_validation(), quiet=quiet)
-    for note in (*unseen.notes, *range_notes(candidates[0].job.image_preprocess)):
+    for note in (*unseen.notes, *range_notes(candidates[0].job.preprocess)):
         log(note)
+    with_validation = replace(dataset, splits=dataset.splits | {"test": unseen.dataset.splits["test"]})
     dataset = replace(unseen.dataset, notes=(*unseen.dataset.notes, *unseen.notes))
-    # The baselines read every image, so an unreadable one is reported before the first training.
-    reached = baselines(dataset.splits["train"], dataset.splits["test"])
+    # The baselines read every sample, so an unreadable one is reported before the first training.
+    reached = compared.baselines(with_validation)
     device = candidates[0].job.device
     planned = plan_candidates(candidates, settings, log)
     plan = planned[0].plan
@@ -74,16 +82,24 @@ def compare(
     if settings.match == "seconds":
         first, *others = planned
         ((_, run),) = run_all([first.training(seed=0)], log=log, quiet=quiet)
-        seconds = evaluate_training(run, dataset, device).training_seconds
+        seconds = evaluate_training(run, dataset, device, compared.answers).training_seconds
         planned = [first, *(other.lasting(seconds) for other in others)]
-    trained = _train_all(planned, settings.seeds, dataset, quiet=quiet, log=log)
+    trained = _train_all(planned, settings.seeds, dataset, compared, quiet=quiet, log=log)
     loads = {name: partial(load, trainings[0].folder) for name, trainings in trained.items()}
-    speeds = images_per_second(loads, device)
+    speeds = images_per_second(loads, device, noun=dataset.noun)
     return Comparison(
+        compared=compared,
         dataset=dataset,
         settings=settings,
         model_results=tuple(
-            ModelResult(one.candidate, one.plan, tuple(trained[one.name]), *speeds[one.name]) for one in planned
+            ModelResult(
+                one.candidate,
+                one.plan,
+                tuple(trained[one.name]),
+                *speeds[one.name],
+                set_metric=set_metric_interval(compared.metric, trained[one.name]),
+            )
+            for one in planned
         ),
         tunings=tunings,
         baselines=reached,
@@ -105,7 +121,13 @@ def _seconds_per_training(minutes: float, trainings: int, concurrent: int) -> fl
 
 
 def _train_all(
-    planned: Sequence[PlannedCandidate], seeds: int, dataset: Dataset, *, quiet: bool, log: Log
+    planned: Sequence[PlannedCandidate],
+    seeds: int,
+    dataset: Dataset,
+    compared: ComparedTask,
+    *,
+    quiet: bool,
+    log: Log,
 ) -> dict[str, list[Trained]]:
     """The trainings by model name, in the order of the seeds. All models are trained with one seed before the next.
 
@@ -118,28 +140,23 @@ def _train_all(
     log(f"{len(rounds)} trainings, about {minutes:.0f} min without those that are finished already.")
     by_index: dict[int, Trained] = {}
     for index, run in run_all(trainings, log=log, quiet=quiet):
-        by_index[index] = evaluate_training(run, dataset, trainings[index].job.device)
-        log(f"  top-1 {by_index[index].top1:.1f} %")
+        by_index[index] = evaluate_training(run, dataset, trainings[index].job.device, compared.answers)
+        log(f"  {compared.task.sample_score.title} {by_index[index].mean_score:.1f} %")
     return {
         name: [by_index[index] for index, (_, one) in enumerate(rounds) if one.name == name]
         for name in (one.name for one in planned)
     }
 
 
-def _make_candidates(models: Sequence[str], dataset: Dataset, settings: ComparisonSettings) -> list[Candidate]:
+def _make_candidates(
+    models: Sequence[str], dataset: Dataset, settings: ComparisonSettings, task: Task
+) -> list[Candidate]:
     """The candidates in the order of `models`; with `settings.match`, all but the first are scaled to the first."""
-    first = make_candidate(models[0], dataset, image_size=settings.image_size, epochs=settings.epochs, config={})
-    others = [
-        make_candidate(
-            name,
-            dataset,
-            image_size=settings.image_size,
-            epochs=settings.epochs,
-            config=_matched(name, first, settings),
-        )
-        for name in models[1:]
-    ]
-    return [first, *others]
+    make = partial(
+        make_candidate, dataset=dataset, task=task.name, image_size=settings.image_size, epochs=settings.epochs
+    )
+    first = make(models[0], config={})
+    return [first, *(make(name, config=_matched(name, first, settings)) for name in models[1:])]
 
 
 def _matched(name: str, first: Candidate, settings: ComparisonSettings) -> dict[str, Any]:

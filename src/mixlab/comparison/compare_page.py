@@ -5,12 +5,12 @@ import tomli_w
 from mixlab.comparison.comparison import Comparison
 from mixlab.comparison.comparison_tables import choice_table, costs_table, pairs_table, tuned_for
 from mixlab.comparison.recommendation_page import (
-    ACCURACY,
-    accuracy_cost_figure,
     bounds_figure,
+    capitalized,
     command,
-    errors_section,
     recommendation_summary,
+    score_axis,
+    score_cost_figure,
     significance_section,
 )
 from mixlab.comparison.tuning_page import tuning_sections
@@ -21,10 +21,11 @@ from mixlab.report.machine import machine_facts
 from mixlab.report.page import Code, Details, KeyValues, Metric, Page, Section, Summary, written_by
 from mixlab.report.text import pluralize
 from mixlab.stats.estimate import Estimate
+from mixlab.tasks.classification import CLASSIFICATION
 
 
 def compare_page(comparison: Comparison) -> Page:
-    models = f"{len(comparison.names)} models, {comparison.seeds} each, {comparison.test_images}"
+    models = f"{len(comparison.names)} models, {comparison.seeds} each, {comparison.test_samples}"
     return Page(
         title=f"Which model for {comparison.data}?",
         kicker=f"mixlab compare: {models}",
@@ -35,7 +36,7 @@ def compare_page(comparison: Comparison) -> Page:
             _costs(comparison),
             _learning(comparison),
             *tuning_sections(comparison.tunings),
-            _errors(comparison),
+            comparison.compared.errors(comparison),
             _run_details(comparison),
         ],
         footer=written_by(comparison.environment["versions"]["mixlab"]),
@@ -44,7 +45,13 @@ def compare_page(comparison: Comparison) -> Page:
 
 def _summary(comparison: Comparison) -> Summary:
     chosen = comparison.chosen
+    metric = comparison.compared.metric
     costs = [
+        *(
+            [Metric(f"{metric.title} of {chosen.name}", chosen.set_metric, 1)]
+            if metric is not None and chosen.set_metric is not None
+            else []
+        ),
         Metric("Inference speed", chosen.images_per_second, 0),
         Metric("Time of one training", chosen.training_seconds),
         Metric("Parameters", Estimate.exact(chosen.candidate.parameters / 1e6, "M")),
@@ -53,33 +60,37 @@ def _summary(comparison: Comparison) -> Summary:
 
 
 def _significance(comparison: Comparison) -> Section:
-    top1 = dot_plot(
-        "Accuracy by seed",
-        {result.name: [training.top1 for training in result.trained] for result in comparison.ranked},
-        {result.name: result.top1 for result in comparison.ranked},
-        ACCURACY,
+    score, noun = comparison.task.sample_score, comparison.task.noun
+    scores = dot_plot(
+        f"{capitalized(score.name)} by seed",
+        {result.name: [training.mean_score for training in result.trained] for result in comparison.ranked},
+        {result.name: result.mean_score for result in comparison.ranked},
+        score_axis(score),
         models=comparison.names,
         baselines=comparison.baselines,
-        caption="Large marks: the mean of a model with its 95 % interval over seeds and test images. Small marks: "
-        "single trainings. Grey lines, or arrows towards them: the baselines.",
+        caption="Large marks: the mean of a model with its 95 % interval over seeds and test "
+        f"{noun}s. Small marks: single trainings. Grey lines, or arrows towards them: the baselines.",
     )
     differences = {pair: pair.difference.estimate for pair in comparison.ranking.pairs}
-    return significance_section(comparison, top1, differences, pairs_table(comparison))
+    return significance_section(comparison, scores, differences, pairs_table(comparison))
 
 
 def _costs(comparison: Comparison) -> Section:
     ranked = comparison.ranked
     costs = {
-        Axis("Inference", "images/s", "higher"): {result.name: result.images_per_second for result in ranked},
+        Axis("Inference", f"{comparison.task.noun}s/s", "higher"): {
+            result.name: result.images_per_second for result in ranked
+        },
         Axis("One training", "device seconds", "lower"): {result.name: result.training_seconds for result in ranked},
         Axis("Parameters", "M", "lower"): {
             result.name: Estimate.exact(result.candidate.parameters / 1e6, "M") for result in ranked
         },
     }
-    return Section("Cost", [accuracy_cost_figure(comparison, costs), costs_table(comparison)])
+    return Section("Cost", [score_cost_figure(comparison, costs), costs_table(comparison)])
 
 
 def _learning(comparison: Comparison) -> Section:
+    noun = comparison.task.noun
     figure = learning_curves(
         "Training loss",
         {
@@ -93,23 +104,10 @@ def _learning(comparison: Comparison) -> Section:
         x=Axis("Epoch", digits=0),
         y=Axis("Training loss", "nats", "lower", digits=2),
         caption="One line for each seed; the means of the other models are grey, and the number is the mean after the "
-        "last epoch. This is the loss on augmented training images: the test images are used once, after the last "
+        f"last epoch. This is the loss on augmented training {noun}s: the test {noun}s are used once, after the last "
         "epoch, so they have no curve.",
     )
     return Section("Learning curves", [figure])
-
-
-def _errors(comparison: Comparison) -> Section:
-    chosen = comparison.chosen
-    return errors_section(
-        chosen.name,
-        comparison.dataset.splits["test"],
-        chosen.trained[0].evaluation,
-        chosen.confusion,
-        trainings=comparison.settings.seeds,
-        counted=f"Predictions of {comparison.seeds}, summed,",
-        predicted="With the first seed",
-    )
 
 
 def _run_details(comparison: Comparison) -> Section:
@@ -117,12 +115,14 @@ def _run_details(comparison: Comparison) -> Section:
     counts = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits.items())
     facts = {
         "Budget": _budget(comparison),
-        "Data": f"{dataset.name}: {len(dataset.classes):,} classes, {counts} images (validation merged into train)",
+        "Data": f"{dataset.name}: {len(dataset.classes):,} classes, {counts} "
+        f"{comparison.task.noun}s (validation merged into train)",
         "Fingerprint": dataset.fingerprint,
     } | machine_facts(environment)
     recipes = [
         Details(
-            f"{result.name}: recipe {result.candidate.recipe_name}, tuned for {tuned_for(result)}",
+            f"{result.name}: recipe {result.candidate.recipe_name}"
+            + ("" if comparison.compared.settings_note else f", tuned for {tuned_for(result)}"),
             [Code(tomli_w.dumps(result.candidate.job.recipe.to_dict(), multiline_strings=True))],
         )
         for result in comparison.model_results
@@ -150,6 +150,7 @@ def _command(comparison: Comparison) -> str:
     size = "x".join(map(str, settings.image_size)) if isinstance(settings.image_size, tuple) else settings.image_size
     return command(
         data=comparison.dataset.name,
+        task=None if comparison.task is CLASSIFICATION else comparison.task.name,
         models=",".join(comparison.names),
         seeds=settings.seeds,
         epochs=settings.epochs,

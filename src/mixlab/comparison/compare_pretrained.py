@@ -169,7 +169,7 @@ def _result(
         provenance=_provenance(name),
         backbone=backbone,
         cross_validation=cross_validation,
-        correct=cluster_values(cross_validation.correct[None], cv_folds.images.group_ids[cv_folds.evaluated]),
+        scores=cluster_values(cross_validation.correct[None], cv_folds.images.group_ids[cv_folds.evaluated]),
         parameters=with_head.parameters,
         macs=with_head.macs,
         inference_mode=mode,

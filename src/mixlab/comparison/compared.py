@@ -13,6 +13,7 @@ from mixlab.comparison.recommendation import Recommendation
 from mixlab.data.dataset import Dataset
 from mixlab.data.name_groups import split_group_option
 from mixlab.stats.estimate import Estimate
+from mixlab.tasks.task import Task
 
 _SCHEMA = 1
 
@@ -20,17 +21,17 @@ _SCHEMA = 1
 class EvaluatedModel(Protocol):
     """One model of a comparison, after its evaluation.
 
-    correct            bool (seed, image), or float (seed, group); see `rank`
-    top1               accuracy in per cent
+    scores             (seed, image) or (seed, group), from 0 to 1; see `rank`
+    mean_score         in per cent, over seeds and images
     images_per_second  inference speed
     """
 
     @property
     def name(self) -> str: ...
     @property
-    def correct(self) -> np.ndarray: ...
+    def scores(self) -> np.ndarray: ...
     @cached_property
-    def top1(self) -> Estimate: ...
+    def mean_score(self) -> Estimate: ...
     @property
     def images_per_second(self) -> Estimate: ...
 
@@ -53,9 +54,9 @@ class AnyComparison(Protocol):
 M = TypeVar("M", bound=EvaluatedModel)
 
 
-def sort_by_accuracy(models: Iterable[M]) -> list[M]:
-    """The most accurate model first."""
-    return sorted(models, key=lambda model: -model.top1.value)
+def sort_by_score(models: Iterable[M]) -> list[M]:
+    """The model with the highest mean score first."""
+    return sorted(models, key=lambda model: -model.mean_score.value)
 
 
 def find_model(models: Iterable[M], name: str) -> M:
@@ -68,8 +69,8 @@ def find_model(models: Iterable[M], name: str) -> M:
 
 def rank_models(models: Iterable[EvaluatedModel], *, margin: float, image_variance_factor: float = 1.0) -> Ranking:
     """See `rank`."""
-    correct = {model.name: model.correct for model in models}
-    return rank(correct, margin=margin, image_variance_factor=image_variance_factor)
+    scores = {model.name: model.scores for model in models}
+    return rank(scores, margin=margin, image_variance_factor=image_variance_factor)
 
 
 def recommend(
@@ -77,14 +78,16 @@ def recommend(
     ranking: Ranking,
     baselines: Mapping[str, Estimate],
     *,
+    task: Task,
     baseline_advice: str,
     unsupported: str,
     decisive: str,
 ) -> Recommendation:
     """For the keyword arguments, see `Recommendation`."""
     return Recommendation(
+        task,
         ranking,
-        {model.name: model.top1 for model in models},
+        {model.name: model.mean_score for model in models},
         {model.name: model.images_per_second for model in models},
         baselines,
         baseline_advice,
@@ -94,9 +97,9 @@ def recommend(
 
 
 def dataset_title(dataset: Dataset) -> str:
-    """The short name of a data set for titles: the last component of a folder's path, or the kind of data."""
+    """The short name of a data set for titles: the last component of a path, or the kind of data."""
     kind, _, path = split_group_option(dataset.name)[0].partition(":")
-    return Path(path).name if kind == "folder" else kind
+    return Path(path).name if kind in ("folder", "masks", "text") else kind
 
 
 def results_json(

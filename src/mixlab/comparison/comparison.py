@@ -1,13 +1,11 @@
 """The result of a comparison of models trained from scratch: numbers, recommendation, results.json."""
 
 from dataclasses import asdict, dataclass
-from functools import cached_property, reduce
-from operator import add
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
-from scipy.sparse import csr_array
+from jaxtyping import Bool, Float
 
 from mixlab.comparison.candidates import Candidate
 from mixlab.comparison.compared import (
@@ -16,11 +14,12 @@ from mixlab.comparison.compared import (
     rank_models,
     recommend,
     results_json,
-    sort_by_accuracy,
+    sort_by_score,
 )
 from mixlab.comparison.ranking import Ranking
 from mixlab.comparison.recommendation import Recommendation, power_statement, seeds_or_images_needed
 from mixlab.comparison.settings import ComparisonSettings
+from mixlab.comparison.tasks.compared_task import ComparedTask
 from mixlab.comparison.trainings import Trained
 from mixlab.comparison.tuning import Tuning
 from mixlab.data.dataset import Dataset
@@ -29,6 +28,8 @@ from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import mean_interval
 from mixlab.stats.paired import crossed_interval
+from mixlab.tasks.classification import CLASSIFICATION
+from mixlab.tasks.task import Task
 
 _FORWARD_PASSES_PER_STEP = 3
 """The cost of a training step in forward passes: the forward pass, the input gradients, the weight gradients."""
@@ -47,6 +48,7 @@ class ModelResult:
     trained            one training for each seed, in the order of the seeds
     inference_mode     precision and memory layout in which `images_per_second` was measured
     images_per_second  inference speed
+    set_metric         the metric of the task for all test samples together; None if the task has none besides its score
     """
 
     candidate: Candidate
@@ -54,31 +56,27 @@ class ModelResult:
     trained: tuple[Trained, ...]
     inference_mode: ComputeMode
     images_per_second: Estimate
+    set_metric: Estimate | None = None
 
     @property
     def name(self) -> str:
         return self.candidate.name
 
     @property
-    def correct(self) -> Bool[np.ndarray, "seed image"]:
-        """Whether each training classified each test image correctly."""
-        return np.stack([training.correct for training in self.trained])
+    def scores(self) -> Bool[np.ndarray, "seed image"] | Float[np.ndarray, "seed image"]:
+        """The score of each training on each test sample, from 0 to 1."""
+        return np.stack([training.scores for training in self.trained])
 
     @cached_property
-    def top1(self) -> Estimate:
-        """Accuracy in per cent; the interval covers other seeds and other test images."""
-        return crossed_interval(self.correct)
-
-    @property
-    def confusion(self) -> csr_array:
-        """The sum of the confusion matrices of all seeds."""
-        return reduce(add, (training.evaluation.confusion for training in self.trained))
+    def mean_score(self) -> Estimate:
+        """In per cent; the interval covers other seeds and other test samples."""
+        return crossed_interval(self.scores)
 
     @property
     def train_images_per_second(self) -> Estimate:
         """Training speed of the device, with all trainings that run at the same time."""
         speeds = [self.plan.concurrent * training.images / training.training_seconds for training in self.trained]
-        return mean_interval(speeds, "images/s", least=0)
+        return mean_interval(speeds, self.images_per_second.unit, least=0)
 
     @property
     def training_seconds(self) -> Estimate:
@@ -101,13 +99,15 @@ class ModelResult:
 class Comparison:
     """Models that were trained from scratch under the same settings.
 
+    compared       the task
     model_results  in the order in which the user named the models
     tunings        in the same order; empty if the settings were not tuned
-    baselines      accuracy in per cent of methods without training, by name
+    baselines      mean score in per cent of methods without a neural network, by name
     margin         in percentage points: a model that is at most this far behind the best may be recommended
     environment    the machine and the library versions, see `mixlab.measure.machine.describe`
     """
 
+    compared: ComparedTask
     dataset: Dataset
     settings: ComparisonSettings
     model_results: tuple[ModelResult, ...]
@@ -117,14 +117,18 @@ class Comparison:
     tunings: tuple[Tuning, ...] = ()
 
     @property
+    def task(self) -> Task:
+        return self.compared.task
+
+    @property
     def names(self) -> list[str]:
         """In the order of the user, which determines the colours."""
         return [result.name for result in self.model_results]
 
     @property
     def ranked(self) -> list[ModelResult]:
-        """The most accurate model first."""
-        return sort_by_accuracy(self.model_results)
+        """The model with the highest mean score first."""
+        return sort_by_score(self.model_results)
 
     def __getitem__(self, name: str) -> ModelResult:
         return find_model(self.model_results, name)
@@ -139,7 +143,8 @@ class Comparison:
             self.model_results,
             self.ranking,
             self.baselines,
-            baseline_advice="train longer before you choose a model",
+            task=self.task,
+            baseline_advice=self.compared.baseline_advice,
             unsupported=self._unsupported,
             decisive=self._decisive,
         )
@@ -156,8 +161,13 @@ class Comparison:
 
     @property
     def _decisive(self) -> str:
-        images = len(self.dataset.splits["test"])
-        return seeds_or_images_needed(self.ranking.needed, seeds=self.settings.seeds, images=images, margin=self.margin)
+        return seeds_or_images_needed(
+            self.ranking.needed,
+            seeds=self.settings.seeds,
+            images=len(self.dataset.splits["test"]),
+            margin=self.margin,
+            noun=self.task.noun,
+        )
 
     @property
     def chosen(self) -> ModelResult:
@@ -180,10 +190,12 @@ class Comparison:
         points = self.ranking.detectable
         if points >= _MAX_DETECTABLE:
             remedy = (
-                f"train with {_MIN_SEEDS} seeds or more" if self.settings.seeds < _MIN_SEEDS else "use more test images"
+                f"train with {_MIN_SEEDS} seeds or more"
+                if self.settings.seeds < _MIN_SEEDS
+                else f"use more test {self.task.noun}s"
             )
-            return f"With {self.seeds} and {self.test_images}, hardly any difference could be significant: {remedy}."
-        return power_statement(points, "more seeds and more test images")
+            return f"With {self.seeds} and {self.test_samples}, hardly any difference could be significant: {remedy}."
+        return power_statement(points, f"more seeds and more test {self.task.noun}s")
 
     @property
     def seeds(self) -> str:
@@ -191,13 +203,13 @@ class Comparison:
         return pluralize(self.settings.seeds, "seed")
 
     @property
-    def test_images(self) -> str:
+    def test_samples(self) -> str:
         """ "200 test images"."""
-        return pluralize(len(self.dataset.splits["test"]), "test image")
+        return pluralize(len(self.dataset.splits["test"]), f"test {self.task.noun}")
 
     @property
     def title(self) -> str:
-        return f"{len(self.names)} models on {self.data}, evaluated on {self.test_images}"
+        return f"{len(self.names)} models on {self.data}, evaluated on {self.test_samples}"
 
     def results(self) -> dict[str, Any]:
         """The content of results.json."""
@@ -206,25 +218,29 @@ class Comparison:
             self.recommendation,
             self.environment,
             budget=asdict(self.settings),
-            models={result.name: _result(result) for result in self.model_results},
+            models={result.name: self._result(result) for result in self.model_results},
         )
+        if self.task is not CLASSIFICATION:
+            results["task"] = self.task.name
         if self.tunings:
             results["tuning"] = {tuning.name: tuning.to_dict() for tuning in self.tunings}
         return results
 
-
-def _result(result: ModelResult) -> dict[str, Any]:
-    top1 = result.top1
-    return {
-        "top1": [training.top1 for training in result.trained],
-        "mean": top1.value,
-        "sd": top1.spread,
-        "n": top1.n,
-        "images_per_second": result.images_per_second.value,
-        "train_images_per_second": result.train_images_per_second.value,
-        "training_device_seconds": result.training_seconds.value,
-        "training_macs": result.training_macs,
-        "parameters": result.candidate.parameters,
-        "macs": result.candidate.macs,
-        "peak_bytes": result.peak_bytes,
-    }
+    def _result(self, result: ModelResult) -> dict[str, Any]:
+        score, metric = result.mean_score, self.compared.metric
+        content = {
+            self.task.sample_score.key: [training.mean_score for training in result.trained],
+            "mean": score.value,
+            "sd": score.spread,
+            "n": score.n,
+            "images_per_second": result.images_per_second.value,
+            "train_images_per_second": result.train_images_per_second.value,
+            "training_device_seconds": result.training_seconds.value,
+            "training_macs": result.training_macs,
+            "parameters": result.candidate.parameters,
+            "macs": result.candidate.macs,
+            "peak_bytes": result.peak_bytes,
+        }
+        if metric is not None and result.set_metric is not None:
+            content[metric.key] = asdict(result.set_metric)
+        return content

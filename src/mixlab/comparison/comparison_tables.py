@@ -16,32 +16,30 @@ _DESCRIPTIONS = {
 }
 
 
-_BOUND_SCOPES = {
-    1: ", over test images only",
-    2: "; with 2 seeds, the confidence is lower",
-}
-
-
 def tables(comparison: Comparison) -> list[Table]:
     """All tables, in the order in which `mixlab compare` prints them."""
     return [choice_table(comparison), costs_table(comparison), pairs_table(comparison)]
 
 
 def choice_table(comparison: Comparison) -> Table:
-    """Accuracy, speed and size of every model, best first, then the accuracy of the baselines."""
+    """Score, speed and size of every model, best first, then the scores of the baselines."""
+    task, metric = comparison.task, comparison.compared.metric
+    score = task.sample_score
     columns = [
         Column("model", "model"),
-        Column("top1", "top-1", "%", digits=1),
+        Column(score.key, score.title, "%", digits=1),
+        *([] if metric is None else [Column(metric.key, metric.title, "%", digits=1, uncertainty="interval")]),
         *bound_columns(comparison),
-        Column("images_per_second", "inference", "images/s", digits=0, uncertainty="interval"),
+        Column("images_per_second", "inference", f"{task.noun}s/s", digits=0, uncertainty="interval"),
         Column("training_seconds", "training time", "s"),
         Column("parameters", "parameters", "M"),
         Column("macs", "MACs", "M"),
     ]
-    rows = [
+    rows: list[dict[str, Cell]] = [
         {
             "model": result.name,
-            "top1": result.top1,
+            score.key: result.mean_score,
+            **({} if metric is None else {metric.key: result.set_metric}),
             **bound_cells(comparison, result.name),
             "images_per_second": result.images_per_second,
             "training_seconds": result.training_seconds,
@@ -50,19 +48,35 @@ def choice_table(comparison: Comparison) -> Table:
         }
         for result in comparison.ranked
     ]
-    rows += [{"model": name, "top1": estimate} for name, estimate in comparison.baselines.items()]
+    rows += [{"model": name, score.key: estimate} for name, estimate in comparison.baselines.items()]
     spread = "± is the standard deviation over seeds. " if comparison.settings.seeds > 1 else ""
+    metric_scope = (
+        f"an {score.name} over test {task.noun}s"
+        if metric is None
+        else f"{metric.title} over seeds and test {task.noun}s, of the score of a baseline over test {task.noun}s"
+    )
     notes = [
-        f"{spread}Brackets are 95 % intervals: of an accuracy over test images, of inference over timing rounds of "
-        f"{BATCH} images, in which the models take turns, on {comparison.environment['device']}.",
-        *bound_notes(comparison, _BOUND_SCOPES.get(comparison.settings.seeds, "")),
-        "The validation images are merged into train, because nothing is selected: the settings are fixed, the last "
-        "weights are evaluated, and the test images are used once.",
+        *([score.meaning] if score.meaning else []),
+        f"{spread}Brackets are 95 % intervals: of {metric_scope}, of inference over timing rounds of {BATCH} "
+        f"{task.noun}s, in which the models take turns, on {comparison.environment['device']}.",
+        *bound_notes(comparison, _bound_scope(comparison)),
+        f"The validation {task.noun}s are merged into train, because nothing is selected: the settings are fixed, the "
+        f"last weights are evaluated, and the test {task.noun}s are used once.",
         _tuning_note(comparison),
         *_concurrency_note(comparison),
         *(f"{name} is {_DESCRIPTIONS[name]}." for name in comparison.names if name in _DESCRIPTIONS),
     ]
     return Table(comparison.title, columns, rows, notes, models=comparison.names)
+
+
+def _bound_scope(comparison: Comparison) -> str:
+    match comparison.settings.seeds:
+        case 1:
+            return f", over test {comparison.task.noun}s only"
+        case 2:
+            return "; with 2 seeds, the confidence is lower"
+        case _:
+            return ""
 
 
 def bound_columns(comparison: AnyComparison) -> list[Column]:
@@ -80,16 +94,16 @@ def bound_cells(comparison: AnyComparison, name: str) -> dict[str, Cell]:
 
 def bound_notes(comparison: AnyComparison, scope: str) -> list[str]:
     """What the bounds mean; `scope` says what they do not cover, and is "" if they cover all that varies."""
-    ranking = comparison.ranking
+    ranking, name = comparison.ranking, comparison.recommendation.task.sample_score.name
     notes = [
         "Behind, at most: upper bounds on the distance to the best model, for all models at once with 95 % "
         f"confidence{scope}. The margin is {format_points(ranking.margin)}."
     ]
     if ranking.unstable:
         notes.append(
-            "Unstable: the accuracy varies over seeds by more than the margin and by significantly more than that of "
+            f"Unstable: the {name} varies over seeds by more than the margin and by significantly more than that of "
             "the other models. An unstable model is not recommended, and counts as a possible best only if its mean "
-            "accuracy is the highest."
+            f"{name} is the highest."
         )
     return notes
 
@@ -98,7 +112,7 @@ def costs_table(comparison: Comparison) -> Table:
     """Training speed, training cost, peak memory and compute modes of every model, best first."""
     columns = [
         Column("model", "model"),
-        Column("train_images_per_second", "training", "images/s", digits=0),
+        Column("train_images_per_second", "training", f"{comparison.task.noun}s/s", digits=0),
         Column("training_macs", "training", "TMACs"),
         Column("peak", "peak memory", "MiB", digits=0),
         Column("training_mode", "training mode"),
@@ -121,7 +135,7 @@ def costs_table(comparison: Comparison) -> Table:
         else "of the whole training process, including PyTorch itself"
     )
     notes = [
-        "TMACs: three forward passes for every image in every step.",
+        f"TMACs: three forward passes for every {comparison.task.noun} in every step.",
         f"Peak memory: {peak}; the maximum over seeds.",
         *_concurrency_note(comparison),
     ]
@@ -130,13 +144,14 @@ def costs_table(comparison: Comparison) -> Table:
 
 def pairs_table(comparison: Comparison) -> Table:
     """The difference of every pair with its interval, adjusted p-value and significance."""
+    tested = f"test {comparison.task.noun}s"
     match comparison.settings.seeds:
         case 1:
-            scope = "over test images only: with one seed, they do not cover other trainings"
+            scope = f"over {tested} only: with one seed, they do not cover other trainings"
         case 2:
-            scope = "over seeds and test images; with 2 seeds, the false positive rate is higher than 5 %"
+            scope = f"over seeds and {tested}; with 2 seeds, the false positive rate is higher than 5 %"
         case _:
-            scope = "over seeds and test images"
+            scope = f"over seeds and {tested}"
     return pairs_table_with_scope(comparison, scope)
 
 
@@ -173,6 +188,8 @@ def _significance(pair: Pair) -> str:
 
 
 def _tuning_note(comparison: Comparison) -> str:
+    if comparison.compared.settings_note:
+        return comparison.compared.settings_note
     if comparison.tunings:
         trials = len(comparison.tunings[0].trials)
         return f"The settings of each model are the best of {trials} random trials on the training images."

@@ -13,7 +13,7 @@ from mixlab.comparison.compared import (
     rank_models,
     recommend,
     results_json,
-    sort_by_accuracy,
+    sort_by_score,
 )
 from mixlab.comparison.cross_validation import CrossValidation, variance_factor
 from mixlab.comparison.ranking import Pair, Ranking
@@ -28,6 +28,7 @@ from mixlab.report.text import pluralize
 from mixlab.speed.plan import ComputeMode
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.paired import crossed_interval
+from mixlab.tasks.classification import CLASSIFICATION
 
 WARNING = (
     "This comparison shows which weights to use, not which architecture is better: the weights were trained by "
@@ -54,7 +55,7 @@ class PretrainedResult:
 
     provenance         by whom and on what the weights were trained, one or two sentences
     cross_validation   the heads and their predictions
-    correct            share of correct predictions in each group of evaluated images
+    scores             share of correct predictions in each group of evaluated images
     parameters         including a head for the classes of the data set
     macs               of one image
     inference_mode     precision and memory layout in which `images_per_second` was measured
@@ -65,20 +66,20 @@ class PretrainedResult:
     provenance: str
     backbone: Backbone
     cross_validation: CrossValidation
-    correct: Float[np.ndarray, "1 group"]
+    scores: Float[np.ndarray, "1 group"]
     parameters: int
     macs: int
     inference_mode: ComputeMode
     images_per_second: Estimate
 
     @cached_property
-    def top1(self) -> Estimate:
+    def mean_score(self) -> Estimate:
         """Accuracy in per cent; `n` is the number of evaluated images.
 
         The interval covers other images and, in folds, other training images.
         """
         factor = variance_factor(len(self.cross_validation.heads))
-        interval = crossed_interval(self.correct, image_variance_factor=factor)
+        interval = crossed_interval(self.scores, image_variance_factor=factor)
         return replace(interval, n=len(self.cross_validation.labels))
 
 
@@ -113,7 +114,7 @@ class PretrainedComparison:
     @property
     def ranked(self) -> list[PretrainedResult]:
         """The most accurate model first."""
-        return sort_by_accuracy(self.model_results)
+        return sort_by_score(self.model_results)
 
     def __getitem__(self, name: str) -> PretrainedResult:
         return find_model(self.model_results, name)
@@ -130,6 +131,7 @@ class PretrainedComparison:
             self.model_results,
             self.ranking,
             self.baselines,
+            task=CLASSIFICATION,
             baseline_advice="the features of these weights do not suit your images; train with `--from-scratch`",
             unsupported="",
             decisive=images_needed(self.ranking.needed, images=len(self.cv_folds.evaluated)),
@@ -211,7 +213,7 @@ class PretrainedComparison:
         return common | {"data": common["data"] | learned, "warning": WARNING}
 
     def _result(self, result: PretrainedResult) -> dict[str, Any]:
-        cross_validation, top1 = result.cross_validation, result.top1
+        cross_validation, top1 = result.cross_validation, result.mean_score
         return {
             "top1": [top1.value],
             "mean": top1.value,

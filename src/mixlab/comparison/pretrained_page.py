@@ -8,12 +8,12 @@ from mixlab.comparison.compare_pretrained import default_weights
 from mixlab.comparison.pretrained_comparison import WARNING, PretrainedComparison
 from mixlab.comparison.pretrained_tables import choice_table, heads_table, pairs_table
 from mixlab.comparison.recommendation_page import (
-    ACCURACY,
-    accuracy_cost_figure,
     bounds_figure,
     command,
     errors_section,
     recommendation_summary,
+    score_axis,
+    score_cost_figure,
     significance_section,
 )
 from mixlab.report.axes import Axis
@@ -21,6 +21,7 @@ from mixlab.report.forest_plot import dot_plot
 from mixlab.report.machine import machine_facts
 from mixlab.report.page import Code, KeyValues, Metric, Page, Section, Summary, written_by
 from mixlab.stats.estimate import Estimate
+from mixlab.tasks.classification import CLASSIFICATION
 
 
 def pretrained_page(comparison: PretrainedComparison) -> Page:
@@ -84,8 +85,8 @@ def _significance(comparison: PretrainedComparison) -> Section:
     top1 = dot_plot(
         "Accuracy by model",
         {result.name: result.cross_validation.top1_of_rounds if in_folds else [] for result in comparison.ranked},
-        {result.name: result.top1 for result in comparison.ranked},
-        ACCURACY,
+        {result.name: result.mean_score for result in comparison.ranked},
+        score_axis(CLASSIFICATION.sample_score),
         models=comparison.names,
         baselines=comparison.baselines,
         caption="Large marks: the accuracy on all evaluated images, with its 95 % interval over images. "
@@ -105,7 +106,7 @@ def _costs(comparison: PretrainedComparison) -> Section:
             result.name: Estimate.exact(result.parameters / 1e6, "M") for result in ranked
         },
     }
-    return Section("Cost", [accuracy_cost_figure(comparison, costs), heads_table(comparison)])
+    return Section("Cost", [score_cost_figure(comparison, costs), heads_table(comparison)])
 
 
 def _errors(comparison: PretrainedComparison) -> Section:

@@ -27,7 +27,7 @@ def choice_table(comparison: PretrainedComparison) -> Table:
     rows = [
         {
             "model": result.name,
-            "top1": result.top1,
+            "top1": result.mean_score,
             **bound_cells(comparison, result.name),
             "images_per_second": result.images_per_second,
             "parameters": result.parameters / 1e6,

@@ -9,22 +9,25 @@ from mixlab.report.numbers import format_points, number, round_up
 from mixlab.report.text import pluralize
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.sample_size import MAX_IMAGE_FACTOR, MAX_SEEDS, Needed
+from mixlab.tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
     """The recommended model and the sentences that justify it.
 
-    top1               accuracy in per cent, by model name
+    task               whose words the sentences have
+    scores             mean score in per cent, by model name
     images_per_second  inference speed, by model name
-    baselines          accuracy in per cent, by name of the baseline
-    baseline_advice    what to do if a baseline is about as accurate as the model, or more accurate
+    baselines          mean score in per cent, by name of the baseline
+    baseline_advice    what to do if a baseline is about as good as the model, or better
     unsupported        why the bounds support no recommendation and what to do, in one sentence; "" if they do
     decisive           what would likely decide, if no model is within the margin, in one or two sentences
     """
 
+    task: Task
     ranking: Ranking
-    top1: Mapping[str, Estimate]
+    scores: Mapping[str, Estimate]
     images_per_second: Mapping[str, Estimate]
     baselines: Mapping[str, Estimate]
     baseline_advice: str
@@ -44,14 +47,14 @@ class Recommendation:
 
     @property
     def conclusion(self) -> str:
-        """Which model to use. A baseline that is about as accurate, or more accurate, comes first."""
+        """Which model to use. A baseline that is about as good, or better, comes first."""
         answer = self._best_observed if self.recommended is None else self._recommendation
         return " ".join(sentence for sentence in (self._baseline, self._unstable_leader, answer) if sentence)
 
     @property
     def baselines_text(self) -> str:
-        accuracies = (f"{name} {number(estimate.value, 1)} %" for name, estimate in self.baselines.items())
-        return f"Baselines without training: {', '.join(accuracies)}."
+        scores = (f"{name} {number(estimate.value, 1)} %" for name, estimate in self.baselines.items())
+        return f"Baselines without a neural network: {', '.join(scores)}."
 
     @property
     def _recommendation(self) -> str:
@@ -59,12 +62,12 @@ class Recommendation:
         margin = format_points(self.ranking.margin)
         speed = (
             f"It is the fastest of the {len(within)} models within the margin: "
-            f"{number(self.images_per_second[chosen].value, 0)} images per second. "
+            f"{number(self.images_per_second[chosen].value, 0)} {self.task.noun}s per second. "
             if len(within) > 1
             else ""
         )
         bound = f"{self._bound_of_chosen} (95 % confidence; the margin is {margin})"
-        return f"Use {chosen}: it is {bound}. {speed}{self._accuracy_of_chosen}"
+        return f"Use {chosen}: it is {bound}. {speed}{self._score_of_chosen}"
 
     @property
     def _best_observed(self) -> str:
@@ -76,7 +79,7 @@ class Recommendation:
         )
         observed = "Best observed of the stable models" if self._unstable_leader else "Best observed"
         return (
-            f"{answer} {observed}: {self.chosen}, {self._bound_of_chosen}. {self._accuracy_of_chosen} "
+            f"{answer} {observed}: {self.chosen}, {self._bound_of_chosen}. {self._score_of_chosen} "
             f"{self.unsupported or self.decisive}"
         )
 
@@ -92,12 +95,12 @@ class Recommendation:
     @property
     def _baseline(self) -> str:
         chosen = self.chosen
-        top1 = self.top1[chosen].value
+        score = self.scores[chosen].value
         baseline, estimate = max(self.baselines.items(), key=lambda item: item[1].value)
-        reached = f"{number(estimate.value, 1)} % and {number(top1, 1)} %"
-        if estimate.value >= top1:
-            return f"The baseline {baseline} is at least as accurate as {chosen} ({reached}): {self.baseline_advice}."
-        if estimate.value >= top1 - self.ranking.margin:
+        reached = f"{number(estimate.value, 1)} % and {number(score, 1)} %"
+        if estimate.value >= score:
+            return f"The baseline {baseline} is at least as good as {chosen} ({reached}): {self.baseline_advice}."
+        if estimate.value >= score - self.ranking.margin:
             margin = format_points(self.ranking.margin)
             return f"The baseline {baseline} is within {margin} of {chosen} ({reached}): {self.baseline_advice}."
         return ""
@@ -107,11 +110,13 @@ class Recommendation:
         leader = self.ranking.best_observed
         if leader not in self.ranking.unstable:
             return ""
-        return f"The unstable {leader} has the highest mean accuracy, but its accuracy varies too much over seeds."
+        name = self.task.sample_score.name
+        return f"The unstable {leader} has the highest mean {name}, but its {name} varies too much over seeds."
 
     @property
-    def _accuracy_of_chosen(self) -> str:
-        return f"It classifies {number(self.top1[self.chosen].value, 1)} % of the test images correctly."
+    def _score_of_chosen(self) -> str:
+        value = number(self.scores[self.chosen].value, 1)
+        return self.task.sample_score.sentence.format(value=value, noun=self.task.noun)
 
 
 def round_bound(points: float) -> float:
@@ -123,22 +128,22 @@ def bound_text(points: float) -> str:
     return number(round_bound(points), 2)
 
 
-def seeds_or_images_needed(needed: Needed, *, seeds: int, images: int, margin: float) -> str:
+def seeds_or_images_needed(needed: Needed, *, seeds: int, images: int, margin: float, noun: str = "image") -> str:
     """What would likely decide a comparison of trained models, in one or two sentences."""
-    more_images = _images(needed, images)
+    more_images = _images(needed, images, noun)
     if needed.image_part > margin:
-        no_seeds = "No number of seeds would decide, because the test images alone leave more than the margin."
-        return f"{no_seeds} {more_images} would likely decide." if more_images else f"{no_seeds} {_both(seeds)}"
+        no_seeds = f"No number of seeds would decide, because the test {noun}s alone leave more than the margin."
+        return f"{no_seeds} {more_images} would likely decide." if more_images else f"{no_seeds} {_both(seeds, noun)}"
     more_seeds = f"{pluralize(needed.seeds, 'seed')} instead of {seeds}" if needed.seeds else ""
     alternatives = " or ".join(part for part in (more_seeds, more_images) if part)
     if not alternatives:
-        return f"{MAX_SEEDS} seeds would probably not decide. {_both(seeds)}"
+        return f"{MAX_SEEDS} seeds would probably not decide. {_both(seeds, noun)}"
     return f"About {alternatives} would likely decide."
 
 
 def images_needed(needed: Needed, *, images: int) -> str:
     """What would likely decide a comparison of models without seeds, in one sentence."""
-    more_images = _images(needed, images)
+    more_images = _images(needed, images, "image")
     return (
         f"About {more_images} would likely decide."
         if more_images
@@ -146,15 +151,15 @@ def images_needed(needed: Needed, *, images: int) -> str:
     )
 
 
-def _images(needed: Needed, images: int) -> str:
+def _images(needed: Needed, images: int, noun: str) -> str:
     """ "1,400 test images instead of 510"; "" if no number is known."""
     if needed.image_factor is None:
         return ""
-    return f"{pluralize(round_up(images * needed.image_factor), 'test image')} instead of {images:,}"
+    return f"{pluralize(round_up(images * needed.image_factor), f'test {noun}')} instead of {images:,}"
 
 
-def _both(seeds: int) -> str:
-    return f"Neither would more test images with {pluralize(seeds, 'seed')}: use more of both."
+def _both(seeds: int, noun: str) -> str:
+    return f"Neither would more test {noun}s with {pluralize(seeds, 'seed')}: use more of both."
 
 
 def power_statement(points: float, improvement: str) -> str:

@@ -21,8 +21,15 @@ from mixlab.report.table import Table
 from mixlab.report.text import pluralize
 from mixlab.report.tradeoff import trade_off
 from mixlab.stats.estimate import Estimate
+from mixlab.tasks.task import SampleScore
 
-ACCURACY = Axis("Top-1", "%", "higher", digits=1)
+
+def score_axis(score: SampleScore) -> Axis:
+    return Axis(capitalized(score.title), "%", "higher", digits=1)
+
+
+def capitalized(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def recommendation_summary(comparison: AnyComparison, costs: Sequence[Metric]) -> Summary:
@@ -30,11 +37,12 @@ def recommendation_summary(comparison: AnyComparison, costs: Sequence[Metric]) -
     recommendation = comparison.recommendation
     chosen = recommendation.chosen
     bound = round_bound(recommendation.ranking.behind[chosen])
+    title = capitalized(recommendation.task.sample_score.title)
     return Summary(
         recommendation.conclusion,
         f"{comparison.detectable} {recommendation.baselines_text}",
         [
-            Metric(f"Top-1 of {chosen}", recommendation.top1[chosen], 1),
+            Metric(f"{title} of {chosen}", recommendation.scores[chosen], 1),
             Metric("Behind the best, at most", Estimate.exact(bound, "points"), 2),
             *costs,
         ],
@@ -57,38 +65,39 @@ def bounds_figure(comparison: AnyComparison) -> Figure:
 
 
 def significance_section(
-    comparison: AnyComparison, top1: Figure, differences: Mapping[Pair, Estimate], table: Table
+    comparison: AnyComparison, scores: Figure, differences: Mapping[Pair, Estimate], table: Table
 ) -> Section:
-    """The accuracies of all models and the differences of all pairs.
+    """The scores of all models and the differences of all pairs.
 
-    top1         the figure of the accuracies
+    scores       the figure of the scores
     differences  in percentage points, for every pair
     table        the table of the pairs
     """
-    ranking = comparison.ranking
+    ranking, task = comparison.ranking, comparison.recommendation.task
     pairs = pair_forest_plot(
         "Pairwise differences",
         {(pair.a, pair.b): estimate for pair, estimate in differences.items()},
         Axis("Difference", "points", digits=1),
         significant=[(pair.a, pair.b) for pair in ranking.pairs if pair.is_significant],
         detectable=min(ranking.detectable, 100.0),
-        caption="Mean accuracy of the first model minus that of the second, on the same images, with 95 % intervals. "
-        "Filled marks: significant differences (the interval excludes 0).",
+        caption=f"Mean {task.sample_score.name} of the first model minus that of the second, on the same {task.noun}s, "
+        "with 95 % intervals. Filled marks: significant differences (the interval excludes 0).",
     )
     blocks: list[Block] = (
-        [Columns([top1, pairs]), table]
+        [Columns([scores, pairs]), table]
         if len(pairs.panels) == 1
-        else [top1, pairs, Details(f"The {len(table.rows)} pairs as a table", [table])]
+        else [scores, pairs, Details(f"The {len(table.rows)} pairs as a table", [table])]
     )
     return Section("Significance", blocks)
 
 
-def accuracy_cost_figure(comparison: AnyComparison, costs: Mapping[Axis, Mapping[str, Estimate]]) -> Figure:
-    """Accuracy against each cost; `costs` maps an axis to one estimate for each model name."""
+def score_cost_figure(comparison: AnyComparison, costs: Mapping[Axis, Mapping[str, Estimate]]) -> Figure:
+    """The score against each cost; `costs` maps an axis to one estimate for each model name."""
+    score = comparison.recommendation.task.sample_score
     return trade_off(
-        "Accuracy against cost",
-        {model.name: model.top1 for model in comparison.ranked},
-        ACCURACY,
+        f"{capitalized(score.name)} against cost",
+        {model.name: model.mean_score for model in comparison.ranked},
+        score_axis(score),
         costs,
         models=comparison.names,
         caption="Means with 95 % intervals in both directions; arrows point to the better side.",

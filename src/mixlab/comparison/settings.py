@@ -6,6 +6,8 @@ from typing import Literal
 
 from mixlab.errors import UserError
 from mixlab.models.contract import ImageSize
+from mixlab.tasks.classification import CLASSIFICATION
+from mixlab.tasks.task import Task
 
 Match = Literal["parameters", "macs", "seconds"]
 
@@ -59,3 +61,14 @@ class ComparisonSettings:
                 "--tune cannot be combined with --minutes or --match seconds, because its trials have the epochs of "
                 "the recipes: use --epochs to make the trainings shorter."
             )
+
+
+def check_task(settings: ComparisonSettings, task: Task) -> None:
+    """Raises UserError if a setting can't be used for `task`."""
+    if settings.tune is not None and task is not CLASSIFICATION:
+        raise UserError(
+            f"--tune {settings.tune} trains on parts of the images, which are selected by the class of each image: it "
+            f"can't be used with --task {task.name}, so remove it."
+        )
+    if settings.image_size is not None and task.noun == "text":
+        raise UserError("--image-size is for images: it can't be used with --task text, so remove it.")

@@ -4,17 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 
+from mixlab.data.any_preprocess import AnyPreprocess
 from mixlab.data.dataset import Split
 from mixlab.data.deep_image import ValueRange, union
 from mixlab.data.image_file import UnreadableImage, deep_values
 from mixlab.data.preprocess import Preprocess
+from mixlab.data.text.preprocess import TextPreprocess
 
 SAMPLE = 64  # images
 
 
-def range_notes(preprocess: Preprocess) -> tuple[str, ...]:
+def range_notes(preprocess: AnyPreprocess) -> tuple[str, ...]:
     """A sentence about the value range, if there is one."""
-    if preprocess.value_range is None:
+    if isinstance(preprocess, TextPreprocess) or preprocess.value_range is None:
         return ()
     black, white = preprocess.value_range
     return (f"Value range of grey images with more than 8 bits: {black:g} is black and {white:g} is white.",)

@@ -1,9 +1,9 @@
-"""Accuracy of baselines that need no training: the majority class and the nearest neighbour in pixel space."""
+"""Baselines that need no training: the majority class and the nearest neighbour in pixel space."""
 
 from collections.abc import Iterable
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 from sklearn.neighbors import KNeighborsClassifier
 
 from mixlab.data.dataset import Split
@@ -18,6 +18,9 @@ _MAX_SIDE = 32
 Indices = Int[np.ndarray, " _"]
 """Indices of images in a split."""
 
+Labelled = Int[np.ndarray, " image"] | Bool[np.ndarray, "image label"]
+"""The class or the labels of each image."""
+
 
 def baselines(train: Split, test: Split) -> dict[str, Estimate]:
     """The accuracy of each baseline on `test`, in per cent."""
@@ -30,7 +33,7 @@ def baselines_over_rounds(split: Split, rounds: Iterable[tuple[Indices, Indices]
 
     Each round is a pair of train and test indices into `split`. Every image is read, with one decoding for all.
     """
-    pixels, labels = _pixels(split), split.labels
+    pixels, labels = small_pixels(split), split.labels
     predictions: dict[str, list[Int[np.ndarray, " image"]]] = {"majority class": [], "1-nearest neighbour": []}
     test_indices: list[Indices] = []
     for train, test in rounds:
@@ -58,10 +61,10 @@ def majority_accuracy(train_labels: Int[np.ndarray, " train_image"], labels: Int
 
 def nearest_neighbour(
     train_images: UInt8[np.ndarray, "train_image ..."],
-    train_labels: Int[np.ndarray, " train_image"],
+    train_labels: Int[np.ndarray, " train_image"] | Bool[np.ndarray, "train_image label"],
     images: UInt8[np.ndarray, "image ..."],
-) -> Int[np.ndarray, " image"]:
-    """Predict the class of the training image with the smallest Euclidean distance in pixel space.
+) -> Labelled:
+    """Predict the class, or the labels, of the training image with the smallest Euclidean distance in pixel space.
 
     All images must have the same size.
     """
@@ -70,7 +73,7 @@ def nearest_neighbour(
     return classifier.predict(images.reshape(len(images), -1).astype(np.float32))
 
 
-def _pixels(split: Split) -> UInt8[np.ndarray, "image row column 3"]:
+def small_pixels(split: Split) -> UInt8[np.ndarray, "image row column 3"]:
     """All images, resized unless all of them have the same small size. Only small images are held in memory."""
     decoding = common_decoding(split)
     images = [_limit_size(split.image(index, decoding)) for index in range(len(split))]

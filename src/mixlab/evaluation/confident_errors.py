@@ -1,6 +1,7 @@
 """The images to look at: the errors with the highest predicted probability, and the least certain images."""
 
 import numpy as np
+from jaxtyping import Int64
 
 from mixlab.data.dataset import Split
 from mixlab.data.decoding import shown_image
@@ -12,9 +13,14 @@ MAX_IMAGES = 12
 
 def most_confident_errors(split: Split, evaluation: Evaluation) -> list[ConfidentError]:
     """At most 12 misclassified images of `split`, the most confident first."""
+    return _images(split, evaluation, confident_wrong(evaluation))
+
+
+def confident_wrong(evaluation: Evaluation) -> Int64[np.ndarray, " wrong"]:
+    """The indices of at most 12 wrong predictions, the most confident first."""
     wrong = np.flatnonzero(~evaluation.correct)
     order = np.argsort(-evaluation.confidences[wrong], kind="stable")
-    return _images(split, evaluation, wrong[order][:MAX_IMAGES])
+    return wrong[order][:MAX_IMAGES]
 
 
 def least_certain(split: Split, evaluation: Evaluation) -> list[ConfidentError]:

@@ -16,6 +16,7 @@ import torch
 from mixlab.data.dataset import Dataset
 from mixlab.data.text.sources import out_of_scope_texts
 from mixlab.errors import UserError
+from mixlab.evaluation.bag_of_words import BagOfWords, contents, fit_bag_of_words
 from mixlab.evaluation.evaluate import evaluate
 from mixlab.evaluation.out_of_scope import OutOfScope, best_threshold, evaluate_out_of_scope
 from mixlab.evaluation.text_evaluation import LENGTHS, confidences_of, lengths_of
@@ -29,7 +30,6 @@ from mixlab.speed.inference import Inference
 from mixlab.stats.intervals import mean_interval, median_interval
 from mixlab.studies.arms import Arms, TrainedArms
 from mixlab.studies.arms_result import ArmsResult, Quantity
-from mixlab.studies.text_baseline import BagOfWords, contents, fit_bag_of_words
 from mixlab.studies.text_claims import BAG_OF_WORDS, MIXER, TRANSFORMER, claims, long_texts, short_arm, way
 from mixlab.studies.text_lengths import correct_in_windows, correct_when_cut, correct_when_resized
 from mixlab.training.recipes.defaults import default_recipe

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mixlab.data.augmentation.mixing import mix
 from mixlab.data.sources import KINDS
 from mixlab.tasks.loss import Loss, compute_class_weights, compute_loss, targets_of
-from mixlab.tasks.task import Counts, Task
+from mixlab.tasks.task import Counts, SampleScore, Task
 
 
 def init_head_bias(head: nn.Module, loss: Loss) -> None:
@@ -48,6 +48,11 @@ def softmax(logits: Float[Tensor, "image class"]) -> Float[Tensor, "image class"
     return logits.softmax(dim=1)
 
 
+def is_correct(predicted: Int[np.ndarray, " image"], labels: Int[np.ndarray, " image"]) -> Bool[np.ndarray, " image"]:
+    """Whether the predicted class is the true one."""
+    return predicted == labels
+
+
 CLASSIFICATION = Task(
     name="classification",
     kinds=KINDS,
@@ -66,4 +71,11 @@ CLASSIFICATION = Task(
     fitted=lambda scores: {},
     probabilities=softmax,
     predicted=lambda probabilities, fitted: np.argmax(probabilities, keepdims=True),
+    sample_score=SampleScore(
+        of=is_correct,
+        key="top1",
+        title="top-1",
+        name="accuracy",
+        sentence="It classifies {value} % of the test {noun}s correctly.",
+    ),
 )

@@ -22,8 +22,10 @@ from mixlab.tasks.multilabel_metrics import (
     average_precisions,
     best_thresholds,
     confusion_counts,
+    confusion_kinds,
+    f1,
 )
-from mixlab.tasks.task import Counts, Task
+from mixlab.tasks.task import Counts, SampleScore, Task
 
 Scores = tuple[Float[np.ndarray, "_ label"], Bool[np.ndarray, "_ label"]]
 """Probabilities of a batch, and which labels its images have."""
@@ -98,6 +100,14 @@ def above_thresholds(
     return order[(probabilities >= np.array(fitted.get("thresholds", DEFAULT_THRESHOLD)))[order]]
 
 
+def f1_of_images(
+    predicted: Bool[np.ndarray, "image label"], truth: Bool[np.ndarray, "image label"]
+) -> Float[np.ndarray, " image"]:
+    """F1 of the labels of each image; 1 if it has no labels and none is predicted."""
+    values = f1(*confusion_kinds(predicted, truth).sum(axis=2))
+    return np.where(np.isnan(values), 1.0, values)
+
+
 def _concatenated(scores: Sequence[Scores]) -> Scores:
     predicted, truth = zip(*scores, strict=True)
     return np.concatenate(predicted), np.concatenate(truth)
@@ -126,4 +136,13 @@ MULTILABEL = Task(
     fitted=thresholds,
     probabilities=probabilities,
     predicted=above_thresholds,
+    sample_score=SampleScore(
+        of=f1_of_images,
+        key="image_f1",
+        title="image F1",
+        name="image F1",
+        sentence="Its mean image F1 on the test images is {value} %.",
+        meaning="Image F1: F1 of the labels of an image, which are predicted from a probability of 0.5 on; 1 if there "
+        "are none and none is predicted.",
+    ),
 )

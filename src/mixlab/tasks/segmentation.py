@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,7 +19,7 @@ from mixlab.data.mask_sources import MASK_KINDS
 from mixlab.data.masks import Masks
 from mixlab.tasks.loss import Loss, given_class_weights
 from mixlab.tasks.segmentation_metrics import confusion_of, mean_iou, pixel_accuracy, predicted_classes
-from mixlab.tasks.task import Counts, Task
+from mixlab.tasks.task import Counts, SampleScore, Task
 
 Logits = Float[Tensor, "image class row column"]
 ClassIndices = Int64[Tensor, "image row column"]
@@ -94,6 +94,15 @@ def validation_metrics(scores: Sequence[Int64[np.ndarray, "true predicted"]]) ->
     }
 
 
+def miou_of_images(
+    predicted: Int64[np.ndarray, "image row column"], masks: Int[np.ndarray, "image row column"]
+) -> Float[np.ndarray, " image"]:
+    """The mIoU of each image by itself; NaN without labelled pixels."""
+    labelled = masks[masks != IGNORED]
+    classes = int(max(predicted.max(), labelled.max(initial=0))) + 1
+    return mean_iou(confusion_of(masks.astype(np.int64), predicted, classes))
+
+
 def softmax(logits: Logits) -> Logits:
     return logits.softmax(dim=1)
 
@@ -116,4 +125,12 @@ SEGMENTATION = Task(
     fitted=lambda scores: {},
     probabilities=softmax,
     predicted=lambda probabilities, fitted: np.argmax(probabilities, axis=0),
+    sample_score=SampleScore(
+        of=miou_of_images,
+        key="image_miou",
+        title="image mIoU",
+        name="image mIoU",
+        sentence="Its mean image mIoU on the test images is {value} %.",
+        meaning="Image mIoU: the mean IoU of one image, over the classes in its mask or in the prediction.",
+    ),
 )

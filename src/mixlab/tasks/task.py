@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mixlab.data.any_preprocess import Inputs
@@ -25,6 +25,26 @@ Targets = Float[Tensor, "image ..."] | Int[Tensor, "image row column"]
 Outputs = Float[Tensor, "image ..."]
 Counts = dict[str, Int[Tensor, "..."]]
 """Integers by name, which add up over batches and processes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleScore:
+    """How good the answer for one sample is, from 0 to 1. Comparisons of models compare the means over samples.
+
+    of        (predicted, truth) -> the score of each sample; truth as in the labels of a split
+    key       of the mean in JSON
+    title     of the mean in tables and figures
+    name      of the mean in sentences
+    sentence  about a model, with the mean in per cent for {value} and the noun of a sample for {noun}
+    meaning   what the score is, in a sentence; "" if its name says it
+    """
+
+    of: Callable[[np.ndarray, np.ndarray], Bool[np.ndarray, " sample"] | Float[np.ndarray, " sample"]]
+    key: str
+    title: str
+    name: str
+    sentence: str
+    meaning: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,6 +70,7 @@ class Task:
     probabilities  outputs -> probability of each class or label
     predicted      (probabilities of an image, fitted values) -> indices of what is predicted, the most probable first,
                    or the index of each pixel
+    sample_score   what a comparison of models compares
     noun           what a sample is: "image" or "text"; models of a task read this kind of input
     """
 
@@ -70,6 +91,7 @@ class Task:
     fitted: Callable[[Sequence[Any]], dict[str, Any]]
     probabilities: Callable[[Outputs], Float[Tensor, "image class ..."]]
     predicted: Callable[[Float[np.ndarray, "class ..."], Mapping[str, Any]], Int[np.ndarray, "..."]]
+    sample_score: SampleScore
     noun: str = "image"
 
     @property

@@ -27,7 +27,8 @@ def scaled_config(
             f"{name} has a fixed size, so it can't be matched to another model: leave it out, or put it first, so that "
             "the others are matched to it."
         )
-    widths = _widths_of_heads if "heads" in base.config else _widths
+    has_heads_by_stage = isinstance(base.config.get("heads"), list | tuple)
+    widths = _widths_of_heads if has_heads_by_stage else _widths
 
     def cost_at(step: int) -> int:
         return cost(base.with_fields(**widths(base.config, step)))

@@ -1,4 +1,4 @@
-"""The baseline of the study of texts: logistic regression on bags of words and pairs of words."""
+"""A baseline for texts: logistic regression on bags of words and pairs of words."""
 
 import pickle
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
+from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -23,6 +24,11 @@ class BagOfWords:
 
     pipeline: Pipeline
     strength: float
+
+    def fitted_to(self, split: Split) -> "BagOfWords":
+        """The same method, fitted to other texts."""
+        pipeline: Any = clone(self.pipeline)
+        return BagOfWords(pipeline.fit(contents(split), split.labels), self.strength)
 
     def correct(self, split: Split) -> Bool[np.ndarray, " text"]:
         """Whether each text is classified correctly."""

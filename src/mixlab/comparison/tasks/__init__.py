@@ -1,0 +1,1 @@
+"""What differs between comparisons of models for different tasks."""
