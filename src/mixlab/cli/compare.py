@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def compare(
     data: Annotated[str, typer.Option(help=f"{DATA}. For other tasks: as `mixlab train` reads them.")],
     task: Annotated[
-        str, typer.Option(help="classification: one class per image. text: one class per text.")
+        str,
+        typer.Option(help="classification: one class per image. multilabel: any number. segmentation: masks. text."),
     ] = "classification",
     models: Annotated[
         str | None, typer.Option(help="Comma-separated: models to train (sizes, timm:NAME), or published weights.")

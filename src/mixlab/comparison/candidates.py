@@ -18,6 +18,7 @@ from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.training.recipes.recipe_files import read_recipe
 from mixlab.training.runner import select_plans
 from mixlab.training.training import Training
+from mixlab.weights.source import is_pretrained
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,11 @@ def make_candidate(
 
 def _default_recipe(model: str, data: str, task: str) -> tuple[str, dict[str, Any]]:
     """The name of the default recipe for a model, a dataset and a task, and its fields."""
+    if task != "classification" and is_pretrained(model):
+        raise UserError(
+            f"{model} is pretrained, but --task {task} trains all models from scratch: give sizes such as "
+            "mixer_nano, timm:NAME or variant:NAME."
+        )
     if task == "text" and not reads_texts(model):
         raise UserError(
             f"{model} reads images, but --task text has texts: give models that read texts, such as variant:text_mixer "

@@ -32,7 +32,7 @@ from mixlab.tasks.task import Task
 from mixlab.training.runner import run_all
 from mixlab.training.training import STARTUP_SECONDS, estimated_seconds
 from mixlab.weights.load import load
-from mixlab.zoo.architecture import Architecture
+from mixlab.zoo.architecture import Architecture, with_decoder
 from mixlab.zoo.scaling import scaled_config
 
 Log = Callable[[str], None]
@@ -162,20 +162,19 @@ def _make_candidates(
 def _matched(name: str, first: Candidate, settings: ComparisonSettings) -> dict[str, Any]:
     """Config fields that scale `name` to the parameters or MACs of the first model; empty if these are not matched."""
     fields: dict[str, Any] = {"classes": first.job.architecture.classes}
-    if settings.image_size is not None:
-        fields["image_size"] = settings.image_size
+    decoder = first.job.recipe.decoder
+    if settings.image_size is not None or decoder is not None:  # all models with a decoder have one size
+        fields["image_size"] = first.job.architecture.image_size
+
+    def complete(body: Architecture) -> Architecture:
+        if decoder is None:
+            return body
+        return with_decoder(body, decoder.name, decoder.width, first.job.architecture.classes)
+
     match settings.match:
         case "parameters":
-            return scaled_config(name, fields, _parameters, first.parameters)
+            return scaled_config(name, fields, lambda body: complete(body).parameters, first.parameters)
         case "macs":
-            return scaled_config(name, fields, _macs, first.macs)
+            return scaled_config(name, fields, lambda body: complete(body).macs, first.macs)
         case _:
             return {}
-
-
-def _parameters(architecture: Architecture) -> int:
-    return architecture.parameters
-
-
-def _macs(architecture: Architecture) -> int:
-    return architecture.macs

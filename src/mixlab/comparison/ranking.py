@@ -100,7 +100,7 @@ class Ranking:
         return [name for name in self.stable if self.behind[name] <= self.margin]
 
 
-CorrectAnswers = Bool[np.ndarray, "seed image"] | Float[np.ndarray, "seed group"]
+CorrectAnswers = Bool[np.ndarray, "seed image"] | Float[np.ndarray, "seed image"]
 
 
 def check_margin(margin: float) -> None:
@@ -115,8 +115,8 @@ def rank(correct: Mapping[str, CorrectAnswers], *, margin: float, image_variance
     """Compare all models, and every pair of them, on the same images.
 
     correct                by model name, for two or more models with the same number of seeds: whether each training
-                           classified each test image correctly. For images in groups, the values that
-                           `mixlab.stats.paired.cluster_values` returns.
+                           classified each test image correctly, or its score from 0 to 1. For images in groups,
+                           the values that `mixlab.stats.paired.cluster_values` returns.
     margin                 in percentage points
     image_variance_factor  see `mixlab.stats.best.behind_the_best`
     """

@@ -214,7 +214,7 @@ def _parse(name: str, kinds: Mapping[str, Kind] | None = None) -> tuple[Kind, st
         raise UserError(f'data "{name}" has one class per image, but the task needs others: give one of {readable}.')
     if kind is None and word in ("text", "trec", "mr", "banking77", "clinc150"):
         raise UserError(
-            f'data "{name}" has texts, but images are needed: mixlab train --task text and mixlab study text read them.'
+            f'data "{name}" has texts, but images are needed: with --task text, mixlab train and compare read them.'
         )
     if kind is None:
         is_folder = bool(name) and Path(name).expanduser().is_dir()

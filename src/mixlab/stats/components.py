@@ -15,7 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Correctness = NDArray[np.bool_] | NDArray[np.float64]
-"""(seed, image) Whether each training classified each image correctly; floats if the columns are groups of images."""
+"""(seed, image) Whether each training classified each image correctly; or floats: a score of each image from 0 to 1, or
+the values of groups of images."""
+
+_DRAWN = 2**25
+"""Counts that are drawn at once, which limits the memory for scores that are all different."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +52,10 @@ class Sample:
 
         Without the scaling it would be (size - 1) / size of it.
         """
-        counts = rng.multinomial(self.size, self.weights / self.size, size=resamples)
-        deviations = counts @ self.values / self.size - self.mean
+        shares, block = self.weights / self.size, max(_DRAWN // len(self.values), 1)
+        blocks = [min(block, resamples - start) for start in range(0, resamples, block)]
+        sums = [rng.multinomial(self.size, shares, size=drawn) @ self.values for drawn in blocks]
+        deviations = np.concatenate(sums) / self.size - self.mean
         return deviations * math.sqrt(self.size / self.degrees_of_freedom)
 
 

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from inline import silent, train_inline
-from mixlab.comparison import compare as compare_module
+from inline import silent
 from mixlab.comparison.compare import compare
 from mixlab.comparison.compare_page import compare_page
 from mixlab.comparison.comparison import Comparison
@@ -20,26 +19,13 @@ from mixlab.data.text.sources import TEXT_KINDS
 from mixlab.errors import UserError
 from mixlab.evaluation.bag_of_words import BagOfWords
 from mixlab.report.table import render
-from mixlab.speed.plan import ComputeMode
-from mixlab.stats.intervals import median_interval
-from mixlab.training import runner
-from mixlab.training.planning import autotune
-from mixlab.training.planning.autotune import Timings
 from small_texts import write_texts
 
 TEST_TEXTS = 24
 
 
-def _fixed_speeds(models: dict[str, Any], device: object, noun: str) -> dict[str, Any]:
-    return {name: (ComputeMode(), median_interval([100.0] * 9, f"{noun}s/s")) for name in models}
-
-
 @pytest.fixture
-def texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dataset:
-    monkeypatch.setenv("MIXLAB_RUNS", str(tmp_path / "store"))
-    monkeypatch.setattr(runner, "_start", train_inline)
-    monkeypatch.setattr(compare_module, "images_per_second", _fixed_speeds)
-    monkeypatch.setattr(autotune, "time_job", lambda *_, **__: Timings(64, "released", {ComputeMode(): 0.01}))
+def texts(tmp_path: Path) -> Dataset:
     return open_dataset(f"text:{write_texts(tmp_path / 'texts.csv', 120)}", TEXT_KINDS)
 
 
