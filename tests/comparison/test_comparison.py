@@ -255,6 +255,12 @@ def test_the_tables_fit_a_terminal_of_a_hundred_columns(make_comparison, capsys,
         assert unbroken in output
 
 
+@pytest.mark.parametrize("kind", ["csv", "masks", "text"])
+def test_a_file_is_titled_by_its_name(make_comparison, kind):
+    comparison = make_comparison(CLEAR, data=f"{kind}:/home/somebody/pets.csv")
+    assert comparison.title == "2 models on pets.csv, evaluated on 200 test images"
+
+
 def test_a_folder_is_titled_by_the_last_component_of_its_path(make_comparison):
     comparison = make_comparison(CLEAR, data="folder:/home/somebody/pets")
     assert comparison.title == "2 models on pets, evaluated on 200 test images"

@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from mixlab.stats.best import behind_the_best
 from mixlab.stats.equivalence import crossed_equivalence
 from mixlab.stats.over_sets import mean_difference
 from mixlab.stats.paired import Difference, crossed_bootstrap, crossed_t, detectable_difference, holm
@@ -230,3 +231,27 @@ def test_the_mean_over_two_sets_is_covered_if_the_same_trainings_are_evaluated_o
     coverage = world.coverage_of(mean_difference(pairs) for pairs in sets)
     assert 93 <= coverage <= 97
     assert coverage == pytest.approx(measured, abs=1.2)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("world", "pairs", "bounds"),
+    [
+        (World(80, (3, 3), 100, seed_spread=1.0, gap=1.0), 98.0, 96.9),
+        (World(80, (3, 3), 510, seed_spread=1.0, gap=1.0), 94.5, 94.2),
+        (World(60, (3, 3), 510, seed_spread=0.5, gap=1.0), 94.7, 94.7),
+    ],
+)
+def test_intervals_and_bounds_cover_scores_between_0_and_1(world: World, pairs: float, bounds: float):
+    """The score of an image is the mean of three decisions. Measured with 1,000 repetitions, standard error 0.7."""
+    covered, bounded, repetitions = [], [], 300
+    models = [(world.accuracy, world.seeds[0]), (world.accuracy - world.gap, world.seeds[1])]
+    for repetition in range(repetitions):
+        decisions = [world.simulate(models, 10 * repetition + part) for part in range(3)]
+        a, b = (np.mean([of_models[model] for of_models in decisions], axis=0) for model in range(2))
+        difference = crossed_bootstrap(a, b, resamples=999, seed=repetition)
+        covered.append(difference.low <= world.gap <= difference.high)
+        bounded.append(behind_the_best([a, b], resamples=999, seed=repetition)[1] >= world.gap)
+    tolerance = 3 * math.sqrt(5 * 95 / repetitions)
+    assert 100 * np.mean(covered) == pytest.approx(pairs, abs=tolerance)
+    assert 100 * np.mean(bounded) == pytest.approx(bounds, abs=tolerance)

@@ -99,7 +99,7 @@ def recommend(
 def dataset_title(dataset: Dataset) -> str:
     """The short name of a data set for titles: the last component of a path, or the kind of data."""
     kind, _, path = split_group_option(dataset.name)[0].partition(":")
-    return Path(path).name if kind in ("folder", "masks", "text") else kind
+    return Path(path).name if kind in ("csv", "folder", "masks", "text") else kind
 
 
 def results_json(

@@ -50,10 +50,11 @@ def choice_table(comparison: Comparison) -> Table:
     ]
     rows += [{"model": name, score.key: estimate} for name, estimate in comparison.baselines.items()]
     spread = "± is the standard deviation over seeds. " if comparison.settings.seeds > 1 else ""
+    over = "seeds and " if comparison.settings.seeds > 1 else ""
     metric_scope = (
         f"an {score.name} over test {task.noun}s"
         if metric is None
-        else f"{metric.title} over seeds and test {task.noun}s, of the score of a baseline over test {task.noun}s"
+        else f"{metric.title} over {over}test {task.noun}s, of the score of a baseline over test {task.noun}s"
     )
     notes = [
         *([score.meaning] if score.meaning else []),

@@ -48,6 +48,7 @@ def test_the_miou_of_a_resample_counts_the_pixels_of_its_images_together():
     assert miou(found, np.array([[1, 1], [0, 2], [1, 0]])) == pytest.approx([100 * (8 / 12 + 0) / 2, 75.0, 25.0])
 
 
+@pytest.mark.long
 def test_models_are_compared_by_the_mean_over_images_with_the_miou_of_evaluate_beside_it(masks):
     comparison = compared(opened(masks))
     results = comparison.results()
@@ -62,12 +63,14 @@ def test_models_are_compared_by_the_mean_over_images_with_the_miou_of_evaluate_b
     assert results["task"] == "segmentation"
 
 
+@pytest.mark.long
 def test_the_page_names_the_score_and_lists_the_classes(masks):
     html = compare_page(compared(opened(masks))).html()
     for content in ("Image mIoU by seed", "Image mIoU: the mean IoU", "mIoU of ", "--task segmentation", "square"):
         assert content in html
 
 
+@pytest.mark.long
 def test_without_an_image_size_all_models_have_that_of_the_recipe(masks):
     candidates = compared(opened(masks), seeds=1, image_size=None, match="parameters").model_results
     first, other = (one.candidate for one in candidates)

@@ -43,6 +43,7 @@ def test_the_default_models_are_compared_on_the_test_texts(texts):
     assert comparison.recommendation.baselines["bag of words"].value > 90
 
 
+@pytest.mark.long
 def test_everything_that_is_shown_speaks_of_texts(texts):
     comparison = compared(texts)
     html = compare_page(comparison).html()
