@@ -88,8 +88,8 @@ def _default_recipe(model: str, data: str, task: str) -> tuple[str, dict[str, An
     """The name of the default recipe for a model, a dataset and a task, and its fields."""
     if task != "classification" and is_pretrained(model):
         raise UserError(
-            f"{model} is pretrained, but --task {task} trains all models from scratch: give sizes such as "
-            "mixer_nano, timm:NAME or variant:NAME."
+            f"{model} is pretrained, but --task {task} trains all models from scratch: give "
+            f"{'variant:text_mixer' if task == 'text' else 'mixer_nano, timm:NAME'} or variant:NAME."
         )
     if task == "text" and not reads_texts(model):
         raise UserError(
