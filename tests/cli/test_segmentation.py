@@ -1,6 +1,7 @@
 """`--task segmentation` from training to predicted masks, and what such a model can't do."""
 
 import json
+import re
 import shutil
 from contextlib import chdir
 from pathlib import Path
@@ -20,6 +21,10 @@ TRAIN = (
     *"--quiet --set speed=off --set config.channels=16 --set config.depth=2".split(),  # noqa: SIM905
 )
 FIRST = [*TRAIN, "--epochs", "3", "--set", "decoder.width=8"]
+
+
+def legend_names(page: str, label: str) -> list[str]:
+    return re.findall(r"</svg>(.*?)</li>", page.split(f'aria-label="{label}">')[1].split("</ul>")[0])
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +90,8 @@ def test_evaluation_has_intervals_for_the_whole_and_each_class(run, trained):
     page = Path("evaluated/report.html").read_text()
     assert "From the worst to the best image" in page
     assert "data:image/png" in page
+    assert legend_names(page, "Colours of the classes") == ["ground", "square"]
+    assert legend_names(page, "Colours of the errors") == ["correct pixels", "wrong pixels", "ignored pixels"]
 
 
 def test_windows_of_the_size_of_the_model_cover_a_larger_image(run, trained):
@@ -111,6 +118,18 @@ def test_predicted_masks_have_the_size_of_their_images_and_come_with_overlays_an
     for name in ("a", "b"):
         image.save(f"predicted/images/{name}.png")
     assert Path("predicted/classes.txt").read_text() == "ground\nsquare\n"
+
+
+def test_predicted_masks_come_with_a_page_that_says_which_colour_is_which_class(run, trained):
+    assert run("predict", trained, "shapes/images", "--out", "predicted", "--quiet").status == 0
+    page = Path("predicted/report.html").read_text()
+    assert legend_names(page, "Colours of the classes") == ["ground", "square"]
+    assert page.count("with its classes in colours") == 12
+    assert "The first 12 of 16 images." in page
+    with Image.open("predicted/masks/00.png") as mask:
+        palette = mask.getpalette()
+    assert palette is not None
+    assert 'fill="#{:02x}{:02x}{:02x}"'.format(*palette[3:6]) in page
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from mixlab.report.curves import learning_curves
 from mixlab.report.figure import Figure
 from mixlab.report.forest_plot import dot_plot, forest_plot, pair_forest_plot
 from mixlab.report.image_grid import ConfidentError, ErrorGallery
+from mixlab.report.legend import Legend
 from mixlab.report.page import Code, Columns, Details, KeyValues, Metric, Page, Section, Summary
 from mixlab.report.table import Column, Table
 from mixlab.report.tradeoff import trade_off
@@ -96,7 +97,13 @@ def page(table: Table, figures: list[Figure], top1: dict[str, Estimate]) -> Page
         sections=[
             Section("Accuracy", ["Run `make demo`.", wide, Columns(figures[:2])]),
             Section("More", figures[2:]),
-            Section("Images", [ErrorGallery("Wrong", images, "True, then predicted.")]),
+            Section(
+                "Images",
+                [
+                    Legend("Colours", [(name, (128, 0, 64)) for name in MODELS * 9]),
+                    ErrorGallery("Wrong", images, "True, then predicted."),
+                ],
+            ),
             Section("What ran", [KeyValues({"Commit": "1a2b3c"}), Details("Recipe", [Code('model = "<mixer>"')])]),
         ],
         footer="Written by a test.",

@@ -117,7 +117,8 @@ def _predict_masks(
     *,
     quiet: bool,
 ) -> None:
-    from mixlab.files import atomic_folder
+    from mixlab.files import atomic_folder, write_text
+    from mixlab.prediction.mask_page import mask_page
     from mixlab.prediction.segmentation import MaskPredictor, write_shares
     from mixlab.report.progress import progress
 
@@ -134,6 +135,9 @@ def _predict_masks(
             advance(1)
         table = predictor.table(masks)
         write_shares(temporary, table)
+        if masks:
+            page = mask_page(model, predictor.classes, masks, table)
+            write_text(temporary / "report.html", page.html())
     if masks:
         show([table], format)
     log(f"{pluralize(len(masks), 'mask')}: {out}")

@@ -13,7 +13,7 @@ from mixlab.evaluation.segmentation_scoring import ScoredSplit, score_split
 from mixlab.measure import machine
 from mixlab.report.image_panels import ImageFigure, ImagePanel
 from mixlab.report.machine import machine_facts
-from mixlab.report.masks import error_strip
+from mixlab.report.masks import class_legend, error_legend, error_strip
 from mixlab.report.numbers import number
 from mixlab.report.page import KeyValues, Metric, Page, Section, Summary, written_by
 from mixlab.report.table import Cell, Column, Table
@@ -119,8 +119,9 @@ class SegmentationEvaluation:
         figure = ImageFigure(
             "From the worst to the best image",
             self.shown,
-            "Image, truth, prediction and errors. Wrong pixels are red; ignored pixels have a light colour.",
+            "Image, truth, prediction and errors, in the colours above.",
         )
+        images = [class_legend(self.scores.classes), error_legend(), figure]
         return Page(
             title=self.title,
             kicker=f"mixlab evaluate: {self.source}",
@@ -131,7 +132,7 @@ class SegmentationEvaluation:
             ),
             sections=[
                 Section("Classes", [self.class_table()]),
-                *([Section("Images", [figure])] if self.shown else []),
+                *([Section("Images", images)] if self.shown else []),
                 Section("Run details", [*self.notes, KeyValues(facts | machine_facts(self.environment))]),
             ],
             footer=written_by(self.environment["versions"]["mixlab"]),

@@ -22,6 +22,8 @@ from mixlab.report.text import pluralize
 from mixlab.speed.inference import Inference
 from mixlab.weights.classifier import load_classifier
 
+FOLDERS = ("masks", "overlays")
+
 
 @dataclass(frozen=True, eq=False)
 class PredictedMask:
@@ -29,6 +31,7 @@ class PredictedMask:
 
     image: Path
     mask: Path
+    overlay: Path
     shares: Float[np.ndarray, " class"]
 
 
@@ -58,8 +61,8 @@ class MaskPredictor:
     ) -> Iterator[PredictedMask | None]:
         """Write the masks of image files below `folder`, which exists; None for an image that can't be read."""
         names = _unique_names(files)
-        for name in ("masks", "overlays"):
-            (folder / name).mkdir()
+        for kind in FOLDERS:
+            (folder / kind).mkdir()
         write_text(folder / "classes.txt", "".join(f"{name}\n" for name in self.classes))
         for file, name in zip(files, names, strict=True):
             try:
@@ -68,12 +71,13 @@ class MaskPredictor:
                 on_error(error)
                 yield None
                 continue
+            shares = 100 * np.bincount(mask.ravel(), minlength=len(self.classes)) / mask.size
+            predicted = PredictedMask(file, *(folder / kind / f"{name}.png" for kind in FOLDERS), shares)
             stored = Image.fromarray(mask).convert("L")
             stored.putpalette(palette().tobytes())
-            stored.save(folder / "masks" / f"{name}.png", optimize=True)
-            Image.fromarray(overlay(image, mask)).save(folder / "overlays" / f"{name}.png")
-            shares = 100 * np.bincount(mask.ravel(), minlength=len(self.classes)) / mask.size
-            yield PredictedMask(file, folder / "masks" / f"{name}.png", shares)
+            stored.save(predicted.mask, optimize=True)
+            Image.fromarray(overlay(image, mask)).save(predicted.overlay)
+            yield predicted
 
     def table(self, masks: Sequence[PredictedMask]) -> Table:
         """The share of each class in each image."""

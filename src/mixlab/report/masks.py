@@ -4,7 +4,11 @@ Axes:  row, column  pixels of an image
        channel      red, green and blue from 0 to 255
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+
+from mixlab.report.legend import Legend
 
 IGNORED = 255
 """As `mixlab.data.mask_file.IGNORED`, which reports do not import."""
@@ -45,3 +49,18 @@ def error_strip(image: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> 
     errors = np.where(wrong[..., None], np.array(_WRONG), np.array(_CORRECT)).astype(np.uint8)
     errors[truth == IGNORED] = palette()[IGNORED]
     return np.concatenate([image, coloured(truth), coloured(predicted), errors], axis=1)
+
+
+def class_legend(classes: Sequence[str]) -> Legend:
+    """The colour of each class."""
+    return Legend("Colours of the classes", list(zip(classes, _colours(), strict=False)))
+
+
+def error_legend() -> Legend:
+    """The colours of `error_strip` beside those of the classes."""
+    entries = [("correct pixels", _CORRECT), ("wrong pixels", _WRONG), ("ignored pixels", _colours()[IGNORED])]
+    return Legend("Colours of the errors", entries)
+
+
+def _colours() -> list[tuple[int, int, int]]:
+    return [(red, green, blue) for red, green, blue in palette().tolist()]
