@@ -1,5 +1,6 @@
 """The study of dense prediction from end to end on few images."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,13 @@ from mixlab.studies import dense
 from mixlab.studies.arms import plan_arms
 from mixlab.studies.arms_result import ArmsResult
 from mixlab.studies.dense import Settings
-from mixlab.studies.dense_claims import CLAIMS
+from mixlab.studies.dense_claims import CLAIMS, MEAN, NO_POSITIONS
+from mixlab.studies.dense_start import segmenters_of
+from mixlab.studies.initial_weights import arm_before
 from mixlab.studies.result import study_page
+from mixlab.training.job import Job
+from mixlab.training.recipes.schema import Recipe
+from mixlab.weights.load import load_pretrained
 from mixlab.zoo.architecture import architecture, with_decoder
 from shape_masks import write_camvid
 from studies.test_permutation import silent
@@ -59,6 +65,33 @@ def test_the_five_models_come_first_and_a_factor_adds_its_arms(dataset: Dataset)
     more = list(dense.arms(dataset, Settings(factors=("pyramid",))))
     assert more[:5] == first
     assert more[5:] == ["Mixer, linear head", "ConvMixer, linear head", "DaViT, linear head"]
+
+
+def test_with_a_start_arms_with_the_same_network_start_from_the_same_classifier(dataset: Dataset):
+    found = dense.arms(dataset, replace(SETTINGS, start="digits"))
+    classifiers = [name for name in found if name.endswith(", classifier")]
+    assert classifiers == list(found)[:9]  # five models, two of position, two of resolution
+    of_mixer = found["Mixer, classifier"][0]
+    assert isinstance(of_mixer, Recipe)
+    assert (of_mixer.task, of_mixer.data, of_mixer.image_size) == ("classification", "digits", (32, 32))
+    for name in ("Mixer", "Mixer, linear head"):
+        assert [arm_before(recipe) for recipe in found[name]] == ["Mixer, classifier"] * 2
+
+
+@pytest.mark.long
+def test_segmenters_start_from_networks_that_were_trained_on_classified_images(laboratory, dataset: Dataset):
+    settings = replace(SETTINGS, seeds=1, start="digits", start_epochs=1, start_images=7, factors=("position",))
+    planned = plan_arms(dense.arms(dataset, settings), dataset, silent, speed="off")
+    laboratory.started.clear()
+    trained = planned.train(log=silent, quiet=True)
+    assert [job.task.name for job in laboratory.jobs] == ["classification"] * 7 + ["segmentation"] * 7
+    for before, after in zip(laboratory.started[:7], laboratory.started[7:], strict=True):
+        assert isinstance(before.job, Job) and isinstance(after.job, Job)
+        assert len(before.job.dataset.splits["train"]) == 70
+        assert before.job.image_preprocess.image_size == after.job.image_preprocess.image_size == (32, 32)
+        assert after.job.backbone is not None
+        assert after.job.backbone.digest == load_pretrained(before.folder).weights.digest
+    assert list(segmenters_of(trained).runs) == [*dense._MODELS, MEAN, NO_POSITIONS]
 
 
 def test_an_unknown_factor_is_refused(dataset: Dataset):

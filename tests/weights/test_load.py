@@ -10,10 +10,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 from mixlab.weights import load as module
+from mixlab.weights.adapt import Weights
 from mixlab.weights.formats import formats
-from mixlab.zoo.architecture import create_model
+from mixlab.weights.storage.write import write_model_folder
+from mixlab.zoo.architecture import architecture, create_model
 
 load: Any = module.load  # the type checker does not know the family
 
@@ -143,6 +146,17 @@ def test_the_detection_and_segmentation_backbones_keep_their_norms(tmp_path):
     again = load(saved(tmp_path / "w", model, "davit"))
     assert again.config.head_order == "norms-pool"
     assert again.config.classes == 0
+
+
+def test_weights_of_a_timm_model_are_loaded_at_their_own_rectangular_size(tmp_path):
+    model = architecture("timm:plain_vit", image_size=(8, 16), patch_size=4, embed_dim=8, depth=1, num_heads=2)
+    weights = Weights(model.family, model.config, model.build().state_dict())
+    write_model_folder(tmp_path, weights, tuple(map(str, range(1000))), Preprocess((8, 16)))
+    again = module.load_pretrained(tmp_path, image_size=(8, 16)).weights
+    assert again.config["image_size"] == (8, 16)
+    assert all(torch.equal(again.tensors[name], tensor) for name, tensor in weights.tensors.items())
+    with pytest.raises(UserError, match=r"image_size=\(16, 16\) is not supported"):
+        module.load_pretrained(tmp_path, image_size=(16, 16))
 
 
 def test_the_old_format_of_big_vision_is_read(tmp_path):

@@ -72,7 +72,8 @@ class MaskPredictor:
                 yield None
                 continue
             shares = 100 * np.bincount(mask.ravel(), minlength=len(self.classes)) / mask.size
-            predicted = PredictedMask(file, *(folder / kind / f"{name}.png" for kind in FOLDERS), shares)
+            stored_mask, stored_overlay = (folder / kind / f"{name}.png" for kind in FOLDERS)
+            predicted = PredictedMask(file, stored_mask, stored_overlay, shares)
             stored = Image.fromarray(mask).convert("L")
             stored.putpalette(palette().tobytes())
             stored.save(predicted.mask, optimize=True)

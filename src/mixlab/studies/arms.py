@@ -6,8 +6,8 @@ A study separates what is trained from what is concluded:
     planned.costs()                                                    # trainings, hours, disk; nothing is trained
     result = study.conclude(planned.train(log=log, quiet=False), settings)
 
-An arm can start from the weights of another one, as fine-tuning does (initial_weights.py). All arms have one compute
-mode, and finished trainings come from the store.
+An arm can start from the weights of another one, as fine-tuning does (initial_weights.py). All arms on the same data
+have one compute mode, and finished trainings come from the store.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +37,7 @@ from mixlab.runs.store import finished_run
 from mixlab.speed.inference import Inference
 from mixlab.stats.intervals import mean_interval
 from mixlab.studies.arms_result import Arm, ArmsResult
-from mixlab.studies.initial_weights import arm_before, started_job, with_stand_ins
+from mixlab.studies.initial_weights import arm_before, data_of, started_job, with_stand_ins
 from mixlab.studies.methods import data_references, model_references, trainings_text
 from mixlab.studies.result import StudyResult
 from mixlab.training.job import Job
@@ -228,7 +228,7 @@ class TrainedArms:
 
 
 def plan_arms(arms: Arms, dataset: Dataset, log: Log, *, speed: str = "auto") -> PlannedArms:
-    """Resolve the recipes of every arm, and select one compute mode for all of them.
+    """Resolve the recipes of every arm, and select one compute mode for all of those on the same data.
 
     speed  "off": eager execution in fp32, without timing
 
@@ -237,12 +237,14 @@ def plan_arms(arms: Arms, dataset: Dataset, log: Log, *, speed: str = "auto") ->
     if speed == "off":
         arms = {name: list(map(_without_speed, recipes)) for name, recipes in arms.items()}
     _require_image_sizes([recipe for recipes in arms.values() for recipe in recipes])
-    with with_stand_ins(arms, dataset) as complete:
-        order = [(name, recipe) for name, recipes in complete.items() for recipe in recipes]
-        trainings = plan_trainings([recipe for _, recipe in order], dataset, pick_device(), log)
+    datasets = data_of(arms, dataset)
     planned: dict[str, list[Training]] = {name: [] for name in arms}
-    for (name, _), training in zip(order, trainings, strict=True):
-        planned[name].append(training)
+    with with_stand_ins(arms, datasets) as complete:
+        for data, opened in datasets.items():
+            order = [(name, recipe) for name, recipes in complete.items() for recipe in recipes if recipe.data == data]
+            trainings = plan_trainings([recipe for _, recipe in order], opened, pick_device(), log)
+            for (name, _), training in zip(order, trainings, strict=True):
+                planned[name].append(training)
     return PlannedArms(dataset, arms, planned)
 
 

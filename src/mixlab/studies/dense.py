@@ -1,10 +1,11 @@
 """Which models segment best at equal cost, and how much of that is position, resolution and pyramid?
 
-Mixer, ConvMixer and DaViT are trained from random weights beside a ResNet and a ViT, with the same decoder, images,
-steps and learning rate. The sizes of the models have about the same multiply-accumulates at the default image size.
-Three factors are changed one at a time: the pyramid (a linear head on the last map in its place), positions (a Mixer
-with the mean of all patches in place of its token MLPs, and a ViT without positions), and the resolution (patches of
-16 pixels in place of 8). Scores are the mIoU of the test images at their own size.
+Mixer, ConvMixer and DaViT are trained beside a ResNet and a ViT, with the same decoder, images, steps and learning
+rate, from random weights or, with --start, from weights of classified images. The sizes of the models have about the
+same multiply-accumulates at the default image size. Three factors are changed one at a time: the pyramid (a linear head
+on the last map in its place), positions (a Mixer with the mean of all patches in place of its token MLPs, and a ViT
+without positions), and the resolution (patches of 16 pixels in place of 8). Scores are the mIoU of the test images at
+their own size.
 """
 
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ from mixlab.studies.dense_claims import (
     RESNET,
     VIT,
 )
+from mixlab.studies.dense_start import segmenters_of, start_note, with_start
 from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.training.recipes.schema import Recipe
 from mixlab.weights.load import build_with_weights, load_pretrained
@@ -86,20 +88,31 @@ class Settings:
     height: int = field(default=96, metadata={"help": "Pixels of the model's input.", "min": 32})
     width: int = field(default=128, metadata={"help": "Pixels of the model's input.", "min": 32})
     learning_rate: float = field(default=2e-3, metadata={"help": "At the peak of the schedule."})
+    start: str = field(
+        default="",
+        metadata={"help": "Classified images on which each model is trained first, such as cifar10. Default: none."},
+    )
+    start_epochs: int = field(default=10, metadata={"help": "Epochs of the training on --start.", "min": 1})
+    start_images: int = field(default=500, metadata={"help": "Maximum images of each class of --start.", "min": 1})
 
 
 def arms(dataset: Dataset, settings: Settings) -> Arms:
-    """The five models, then the arms of each factor. Raises UserError for an unknown factor."""
+    """The five models, then the arms of each factor; with --start, the classifiers come first.
+
+    Raises UserError for an unknown factor.
+    """
     decoder = {"name": settings.decoder, "width": settings.decoder_width}
     found = {name: _recipes(model, dataset, settings, decoder) for name, model in _MODELS.items()}
     for factor in _factors(settings):
         changed = {"name": "linear"} if factor == "pyramid" else decoder
         found |= {name: _recipes(model, dataset, settings, changed) for name, model in _FACTORS[factor].items()}
-    return found
+    return with_start(found, settings) if settings.start else found
 
 
 def conclude(trained: TrainedArms, settings: Settings) -> ArmsResult:
     """The mIoU of every arm, and the IoU of every class with the five models."""
+    recipes = {name: runs[0].recipe for name, runs in trained.runs.items()}
+    trained = segmenters_of(trained)
     scores = {name: [_scores(name, run, trained) for run in runs] for name, runs in trained.runs.items()}
     claims = [claim for factor in ("", *_factors(settings)) for claim in CLAIMS[factor]]
     return trained.result(
@@ -119,7 +132,9 @@ def conclude(trained: TrainedArms, settings: Settings) -> ArmsResult:
         notes=(
             "The class of each pixel at the size of the test images; pixels without a class are not counted.",
             "The learning rate was not tuned for any model.",
+            start_note(settings),
         ),
+        recipes=recipes,
     )
 
 

@@ -8,9 +8,7 @@ COARSE = ", patches of 16"
 MEAN = "Mixer, mean of all patches"
 NO_POSITIONS = "ViT, no positions"
 
-_REGIME = (
-    "this study trains small models of equal cost from scratch on a few hundred images of streets, at a low resolution"
-)
+_REGIME = "this study trains small models of equal cost on a few hundred images of streets, at a low resolution"
 _OWN = "a hypothesis of mixlab"
 
 

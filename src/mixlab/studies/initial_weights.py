@@ -1,7 +1,8 @@
 """Arms that start from the weights of another arm, such as fine-tuned ones.
 
 Their recipes have `weights_of(arm)` as initial weights: repetition i starts from repetition i of that arm. All arms are
-planned together, before any of them is trained. Until then, random values stand in for the weights.
+planned together, before any of them is trained. Until then, random values stand in for the weights. The arm before may
+be trained on other data.
 """
 
 import tempfile
@@ -18,6 +19,7 @@ from mixlab.runs.store import store_folder
 from mixlab.training.job import Job, resolve
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.linear_probe.train import LinearProbeJob, resolve_linear_probe
+from mixlab.training.recipe_data import open_data
 from mixlab.training.recipes.schema import Recipe
 from mixlab.weights.adapt import Weights
 from mixlab.weights.storage.write import write_model_folder
@@ -36,6 +38,15 @@ def arm_before(recipe: Recipe | LinearProbeRecipe) -> str | None:
     return weights.removeprefix(_PREFIX) if weights is not None and weights.startswith(_PREFIX) else None
 
 
+def data_of(arms: Mapping[str, Sequence[Recipe | LinearProbeRecipe]], dataset: Dataset) -> dict[str, Dataset]:
+    """The data sets of the recipes, by their names in the recipes; `dataset` is that of the study.
+
+    Raises UserError if another one can't be opened.
+    """
+    recipes = {recipe.data: recipe for of_arm in arms.values() for recipe in of_arm}
+    return {name: dataset if name == dataset.name else open_data(recipe) for name, recipe in recipes.items()}
+
+
 def started_job(recipe: Recipe | LinearProbeRecipe, before: Run, dataset: Dataset) -> Job | LinearProbeJob:
     """The job of a recipe that starts from the weights of the run `before`."""
     started, device = _starting_from(recipe, before.path), pick_device()
@@ -46,11 +57,11 @@ def started_job(recipe: Recipe | LinearProbeRecipe, before: Run, dataset: Datase
 
 @contextmanager
 def with_stand_ins(
-    arms: Mapping[str, Sequence[Recipe | LinearProbeRecipe]], dataset: Dataset
+    arms: Mapping[str, Sequence[Recipe | LinearProbeRecipe]], datasets: Mapping[str, Dataset]
 ) -> Iterator[dict[str, list[Recipe | LinearProbeRecipe]]]:
     """The arms, where random values stand in for the weights of other arms. They exist within the context only.
 
-    The values are the same on all machines, because plans are stored by them.
+    `datasets` is the result of `data_of`. The values are the same on all machines, because plans are stored by them.
     """
     store = store_folder()  # the machines of a cluster see it
     with tempfile.TemporaryDirectory(prefix=".stand-ins-", dir=store if store.is_dir() else None) as folder:
@@ -61,7 +72,7 @@ def with_stand_ins(
             assert isinstance(recipe, Recipe)
             if not weights.exists():
                 weights.mkdir()
-                _write_random_values(resolve(recipe, dataset, pick_device()), weights)
+                _write_random_values(resolve(recipe, datasets[recipe.data], pick_device()), weights)
             return weights
 
         yield {

@@ -314,7 +314,8 @@ def _load_unchanged(source: Source, options: Mapping[str, Any]) -> Pretrained:
     changed = ("classes", "image_size", "resize") if source.family == "segmenter" else ("classes",)
     stored = {**source.config, **source.config.get("backbone_config", {})}
     for name, value in options.items():
-        if value is not None and name not in changed and stored.get(name) != value:
+        as_stored = list(value) if isinstance(value, tuple) else value
+        if value is not None and name not in changed and stored.get(name) not in (value, as_stored):
             raise UserError(
                 f"{name}={value} is not supported for {source.path}, weights of family {source.family}: mixlab changes "
                 "only Mixers, ConvMixers and DaViTs. Leave it out."
