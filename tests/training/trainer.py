@@ -16,12 +16,12 @@ import torch
 
 from mixlab import files
 from mixlab.data.preprocess import Preprocess
-from mixlab.data.sources import open_dataset
 from mixlab.errors import Interrupted, UserError
 from mixlab.speed.plan import Plan
 from mixlab.training import step
 from mixlab.training.job import resolve
 from mixlab.training.loop import train
+from mixlab.training.recipe_data import open_data
 from mixlab.training.recipes.parse import parse_training_recipe
 
 
@@ -52,7 +52,7 @@ def _train(request: dict[str, Any]) -> int:
         step.accumulate_gradients = _killing_at(request["at"], step.accumulate_gradients, request["signal"])
     recipe = parse_training_recipe(request["recipe"], "the test's")
     try:
-        job = resolve(recipe, open_dataset(recipe.data, quiet=True), torch.device("cpu"))
+        job = resolve(recipe, open_data(recipe), torch.device("cpu"))
         train(job, Plan.from_dict(request["plan"]), Path(request["folder"]), quiet=True)
     except UserError as error:
         print(error, file=sys.stderr)
