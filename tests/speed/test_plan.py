@@ -18,6 +18,7 @@ from mixlab.speed.plan import (
     prepare_for_training,
     prepare_model,
     time_steps,
+    writes_past_memory,
 )
 from mixlab.speed.rewrites.cuda_depthwise import DepthwiseKernel
 from mixlab.speed.rewrites.depthwise import DepthwiseConv2d
@@ -169,3 +170,21 @@ def test_a_plan_as_text():
     rewrites = TrainingRewrites(("compiled",), depthwise=(("8x3x3", "triton"), ("9x3x3", "triton"), ("8x5x5", "cudnn")))
     plan = Plan("cuda", ComputeMode(), 8, rewrites=rewrites)
     assert str(plan) == "fp32, contiguous, triton depthwise, cudnn depthwise, compiled"
+
+
+@pytest.mark.parametrize(
+    ("convolution", "expected"),
+    [
+        (nn.Conv2d(15, 32, kernel_size=1, stride=2), True),
+        (nn.Conv2d(16, 32, kernel_size=1, stride=2), False),
+        (nn.Conv2d(16, 32, kernel_size=1, stride=2, groups=2), True),
+        (nn.Conv2d(8, 32, kernel_size=1), False),
+        (nn.Conv2d(8, 32, kernel_size=2, stride=2), False),
+    ],
+    ids=str,
+)
+def test_a_strided_projection_of_few_channels_writes_past_memory_in_fp32_and_channels_last(convolution, expected):
+    network = nn.Sequential(convolution)
+    assert writes_past_memory(ComputeMode("fp32", "channels_last"), network) is expected
+    assert not any(writes_past_memory(mode, network) for mode in candidates(CPU, "auto") if mode.layout == "contiguous")
+    assert not writes_past_memory(ComputeMode("bf16", "channels_last"), network)

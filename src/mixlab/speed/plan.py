@@ -22,6 +22,9 @@ K = TypeVar("K")
 
 _ROUNDS = 3
 
+_SIMD_CHANNELS = 16
+"""Channels in a block of oneDNN's convolutions with AVX-512, the largest block."""
+
 _MAX_RELATIVE_TIME = 0.95
 """Another kind of step is selected only if it takes at most this fraction of the stock kind's time. Smaller gains are
 within the noise and do not justify lower precision."""
@@ -114,6 +117,19 @@ def candidates(device: torch.device, precision: Precision | Literal["auto"]) -> 
         precisions = (precision,)
     layouts: tuple[Layout, ...] = ("contiguous", "channels_last")
     return [ComputeMode(precision, layout) for precision, layout in product(precisions, layouts)]
+
+
+def writes_past_memory(mode: ComputeMode, network: nn.Module) -> bool:
+    """Whether training steps in `mode` on a CPU can write past allocated memory, an error of oneDNN.
+
+    It is in the weight gradient of a strided 1x1 convolution of fewer than 16 channels, in fp32 and channels last
+    (https://github.com/uxlfoundation/oneDNN/issues/6035). The process crashes, or the gradients are wrong.
+    """
+    return mode == ComputeMode("fp32", "channels_last") and any(
+        module.kernel_size == (1, 1) and max(module.stride) > 1 and module.in_channels // module.groups < _SIMD_CHANNELS
+        for module in network.modules()
+        if isinstance(module, nn.Conv2d)
+    )
 
 
 def time_steps(steps: Mapping[K, Callable[[], object]], *, rounds: int = _ROUNDS) -> dict[K, float]:

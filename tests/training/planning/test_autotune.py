@@ -62,6 +62,14 @@ def test_speed_auto_times_every_mode_and_selects_the_stock_mode_if_none_is_faste
 
 
 @pytest.mark.usefixtures("quick_clock")
+def test_a_mode_in_which_steps_can_write_past_memory_is_not_timed(make_job, timed_modes, tiny_recipe):
+    """With these channels, steps in fp32 and channels last have crashed."""
+    tiny_recipe["config"] = {"channels": [8, 8, 8, 8]}
+    select_plan(make_job("speed=auto", "model=resnet_nano"), no_message)
+    assert {str(mode) for mode in timed_modes} == {"fp32, contiguous", "bf16, contiguous", "bf16, channels last"}
+
+
+@pytest.mark.usefixtures("quick_clock")
 class TestCache:
     def test_the_same_step_is_timed_once_for_all_trainings(self, make_job, timings_cache, monkeypatch):
         first = select_plan(make_job("speed=auto"), no_message)

@@ -37,6 +37,7 @@ from mixlab.speed.plan import (
     candidates,
     pick_fastest,
     time_steps,
+    writes_past_memory,
 )
 from mixlab.training.activation_checkpointing import build_for_steps
 from mixlab.training.job import Job
@@ -234,6 +235,9 @@ def _modes(job: Job) -> list[ComputeMode]:
     modes = candidates(job.device, job.recipe.precision)
     if job.architecture.reads_texts:  # the layouts are those of images
         modes = [mode for mode in modes if mode.layout == "contiguous"]
+    elif job.device.type == "cpu":
+        network = job.architecture.on_meta()
+        modes = [mode for mode in modes if not writes_past_memory(mode, network)]
     return modes[:1] if job.recipe.speed == "off" else modes
 
 
