@@ -247,7 +247,7 @@ def _show_and_write(
     """Print the result, and write its page and results.json to the folder `out`."""
     from mixlab.files import atomic_folder, write_json, write_text
 
-    for note in result.notes:
+    for note in result.subject.notes:
         log(note)
     match format:
         case "json":

@@ -10,57 +10,35 @@ import torch
 from mixlab.data.batches import EvalBatches
 from mixlab.evaluation.evaluate import BATCH, require_finite
 from mixlab.evaluation.multilabel_metrics import METRICS, MultilabelScores
-from mixlab.evaluation.prepare import PreparedEvaluation, prepare_evaluation
+from mixlab.evaluation.prepare import prepare_evaluation
+from mixlab.evaluation.subject import EvaluationSubject, subject_of
 from mixlab.evaluation.views import Views
-from mixlab.measure import machine
-from mixlab.report.machine import machine_facts
 from mixlab.report.numbers import number
-from mixlab.report.page import KeyValues, Metric, Page, Section, Summary, written_by
+from mixlab.report.page import Page, Section
 from mixlab.report.progress import progress
 from mixlab.report.table import Cell, Column, Table
-from mixlab.report.text import pluralize
 from mixlab.speed.inference_plan import InferencePlan, Speed
+from mixlab.stats.estimate import Estimate
 from mixlab.tasks.multilabel import MULTILABEL
 from mixlab.tasks.multilabel_metrics import DEFAULT_THRESHOLD
-
-SCHEMA = 1
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MultilabelEvaluation:
-    """The predictions of a model for images that it was not trained on.
+    """The predictions of a model for images that it was not trained on."""
 
-    evaluated    which images were evaluated, in words
-    left_out     the number of images that were left out because the model has learned from them
-    environment  the machine and the library versions, see `mixlab.measure.machine.describe`
-    """
-
-    source: str
-    model: str
-    data: str
-    evaluated: str
+    subject: EvaluationSubject
     scores: MultilabelScores
     has_thresholds: bool
-    left_out: int
-    notes: tuple[str, ...]
     plan: InferencePlan
-    environment: dict[str, Any]
-
-    @property
-    def title(self) -> str:
-        return f"{self.model} on {self.data}"
-
-    @property
-    def _images(self) -> str:
-        return f"{self.evaluated}, {pluralize(len(self.scores.truth), 'image')}"
 
     @property
     def conclusion(self) -> str:
         """The mean average precision and F1, in a sentence."""
-        values = self.scores.summary
+        values = {key: number(estimate.value, 1) for key, estimate in self.scores.summary.items()}
         return (
-            f"{self.model} reaches {number(values['mAP'].value, 1)} % mAP, and with the thresholds of its labels "
-            f"{number(values['micro_f1'].value, 1)} % micro-F1 and {number(values['macro_f1'].value, 1)} % macro-F1."
+            f"{self.subject.model} reaches {values['mAP']} % mAP, and with the thresholds of its labels "
+            f"{values['micro_f1']} % micro-F1 and {values['macro_f1']} % macro-F1."
         )
 
     @property
@@ -71,20 +49,19 @@ class MultilabelEvaluation:
             )
         return f"The run had no validation images, so every threshold is {DEFAULT_THRESHOLD}."
 
+    @property
+    def _measures(self) -> dict[str, Estimate]:
+        return {METRICS[key][0]: estimate for key, estimate in self.scores.summary.items()}
+
     def tables(self) -> list[Table]:
         """The human-readable tables."""
-        summary: list[dict[str, Cell]] = [
-            {"measure": METRICS[key][0], "value": estimate} for key, estimate in self.scores.summary.items()
-        ]
         notes = [
-            f"Evaluated on: {self._images}.",
+            f"Evaluated on: {self.subject.samples}.",
             "Brackets are 95 % bootstrap intervals over images; they do not cover other trainings.",
             *(f"{title}: {meaning}" for title, meaning in METRICS.values()),
             self._threshold_note,
-            *self.notes,
         ]
-        columns = [Column("measure", "measure"), Column("value", "value", "%", digits=1, uncertainty="interval")]
-        return [Table(self.title, columns, summary, notes), self.label_table()]
+        return [self.subject.table(self._measures, notes), self.label_table()]
 
     def label_table(self) -> Table:
         """The metrics of each label."""
@@ -116,18 +93,7 @@ class MultilabelEvaluation:
     def results(self) -> dict[str, Any]:
         """The content of results.json."""
         return {
-            "schema": SCHEMA,
-            "task": MULTILABEL.name,
-            "source": self.source,
-            "model": self.model,
-            "data": {
-                "name": self.data,
-                "evaluated": self.evaluated,
-                "images": len(self.scores.truth),
-                "left_out": self.left_out,
-            },
-            "commit": self.environment["commit"],
-            "device": self.environment["device"],
+            **self.subject.results(MULTILABEL.name),
             "execution": self.plan.to_dict(),
             **{key: asdict(estimate) for key, estimate in self.scores.summary.items()},
             "labels": [asdict(label) for label in self.scores.by_label()],
@@ -135,21 +101,12 @@ class MultilabelEvaluation:
 
     def page(self) -> Page:
         """The report."""
-        facts = {"Weights": self.source, "Data": f"{self.data}: {self._images}", "Execution": str(self.plan)}
-        return Page(
-            title=self.title,
-            kicker=f"mixlab evaluate: {self.source}",
-            summary=Summary(
-                self.conclusion,
-                f"Evaluated on: {self._images}. {self._threshold_note} Intervals are over images and do not cover "
-                "other trainings.",
-                [Metric(METRICS[key][0], estimate, 1) for key, estimate in self.scores.summary.items()],
-            ),
-            sections=[
-                Section("Labels", [self.label_table()]),
-                Section("Run details", [*self.notes, KeyValues(facts | machine_facts(self.environment))]),
-            ],
-            footer=written_by(self.environment["versions"]["mixlab"]),
+        return self.subject.page(
+            self.conclusion,
+            f"{self._threshold_note} Intervals are over images and do not cover other trainings.",
+            self._measures,
+            [Section("Labels", [self.label_table()])],
+            {"Execution": str(self.plan)},
         )
 
 
@@ -197,19 +154,8 @@ def evaluate_multilabel(
     probabilities, classes = np.concatenate(list(predicted())), prepared.dataset.classes
     thresholds = prepared.fitted.get("thresholds", [DEFAULT_THRESHOLD] * len(classes))
     return MultilabelEvaluation(
-        source=source,
-        model=prepared.model,
-        data=prepared.dataset.name,
-        evaluated=prepared.evaluated,
+        subject=subject_of(prepared, "image", len(probabilities), batches.unreadable),
         scores=MultilabelScores(classes, probabilities, split.labels[batches.readable], np.array(thresholds)),
         has_thresholds="thresholds" in prepared.fitted,
-        left_out=prepared.unseen.left_out,
-        notes=_notes(prepared, batches.unreadable),
         plan=inference.plan,
-        environment=machine.describe(prepared.device),
     )
-
-
-def _notes(prepared: PreparedEvaluation, unreadable: dict[str, str]) -> tuple[str, ...]:
-    skipped = (f"{image} was left out: {reason}." for image, reason in unreadable.items())
-    return (*prepared.dataset.notes, *prepared.unseen.notes, *skipped)

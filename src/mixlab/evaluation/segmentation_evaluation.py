@@ -10,18 +10,17 @@ from mixlab.evaluation.class_maps import ClassMapper
 from mixlab.evaluation.prepare import PreparedEvaluation, prepare_evaluation
 from mixlab.evaluation.segmentation_metrics import METRICS, SegmentationScores
 from mixlab.evaluation.segmentation_scoring import ScoredSplit, score_split
-from mixlab.measure import machine
+from mixlab.evaluation.subject import EvaluationSubject, subject_of
 from mixlab.report.image_panels import ImageFigure, ImagePanel
-from mixlab.report.machine import machine_facts
 from mixlab.report.masks import class_legend, error_legend, error_strip
 from mixlab.report.numbers import number
-from mixlab.report.page import KeyValues, Metric, Page, Section, Summary, written_by
+from mixlab.report.page import Page, Section
 from mixlab.report.table import Cell, Column, Table
-from mixlab.report.text import join_words, pluralize
+from mixlab.report.text import join_words
 from mixlab.speed.inference import Inference
+from mixlab.stats.estimate import Estimate
 from mixlab.tasks.segmentation import SEGMENTATION
 
-SCHEMA = 1
 _SHOWN = 6
 """Images on the page, from the worst to the best mIoU."""
 _WIDTH = 240
@@ -32,52 +31,34 @@ _WIDTH = 240
 class SegmentationEvaluation:
     """The predicted masks of a model for images that it was not trained on, as counts of pixels.
 
-    evaluated    which images were evaluated, in words
-    method       how the images were given to the model, in words
-    shown        some images with their truth, prediction and errors
-    left_out     the number of images that were left out because the model has learned from them
-    environment  the machine and the library versions, see `mixlab.measure.machine.describe`
+    method  how the images were given to the model, in words
+    shown   some images with their truth, prediction and errors
     """
 
-    source: str
-    model: str
-    data: str
-    evaluated: str
+    subject: EvaluationSubject
     method: str
     scores: SegmentationScores
     shown: tuple[ImagePanel, ...]
-    left_out: int
-    notes: tuple[str, ...]
-    environment: dict[str, Any]
-
-    @property
-    def title(self) -> str:
-        return f"{self.model} on {self.data}"
-
-    @property
-    def _images(self) -> str:
-        return f"{self.evaluated}, {pluralize(len(self.scores.counts), 'image')}"
 
     @property
     def conclusion(self) -> str:
         """The metrics in a sentence."""
-        values = [f"{number(value.value, 1)} % {METRICS[key][0]}" for key, value in self.scores.summary.items()]
-        return f"{self.model} reaches {join_words(values)}."
+        values = [f"{number(value.value, 1)} % {title}" for title, value in self._measures.items()]
+        return f"{self.subject.model} reaches {join_words(values)}."
+
+    @property
+    def _measures(self) -> dict[str, Estimate]:
+        return {METRICS[key][0]: estimate for key, estimate in self.scores.summary.items()}
 
     def tables(self) -> list[Table]:
         """The human-readable tables."""
-        summary: list[dict[str, Cell]] = [
-            {"measure": METRICS[key][0], "value": estimate} for key, estimate in self.scores.summary.items()
-        ]
         notes = [
-            f"Evaluated on: {self._images}. {self.method}",
+            f"Evaluated on: {self.subject.samples}. {self.method}",
             "Brackets are 95 % bootstrap intervals over images; they do not cover other trainings, and images of one "
             "video are more alike than they assume.",
             *(f"{title}: {meaning}" for title, meaning in METRICS.values()),
-            *self.notes,
         ]
-        columns = [Column("measure", "measure"), Column("value", "value", "%", digits=1, uncertainty="interval")]
-        return [Table(self.title, columns, summary, notes), self.class_table()]
+        return [self.subject.table(self._measures, notes), self.class_table()]
 
     def class_table(self) -> Table:
         """The metrics of each class."""
@@ -96,46 +77,26 @@ class SegmentationEvaluation:
     def results(self) -> dict[str, Any]:
         """The content of results.json."""
         return {
-            "schema": SCHEMA,
-            "task": SEGMENTATION.name,
-            "source": self.source,
-            "model": self.model,
-            "data": {
-                "name": self.data,
-                "evaluated": self.evaluated,
-                "images": len(self.scores.counts),
-                "left_out": self.left_out,
-            },
+            **self.subject.results(SEGMENTATION.name),
             "method": self.method,
-            "commit": self.environment["commit"],
-            "device": self.environment["device"],
             **{key: value and asdict(value) for key in METRICS for value in [self.scores.summary.get(key)]},
             "classes": [asdict(each) for each in self.scores.by_class()],
         }
 
     def page(self) -> Page:
         """The report."""
-        facts = {"Weights": self.source, "Data": f"{self.data}: {self._images}", "Method": self.method}
         figure = ImageFigure(
             "From the worst to the best image",
             self.shown,
             "Image, truth, prediction and errors, in the colours above.",
         )
         images = [class_legend(self.scores.classes), error_legend(), figure]
-        return Page(
-            title=self.title,
-            kicker=f"mixlab evaluate: {self.source}",
-            summary=Summary(
-                self.conclusion,
-                f"Evaluated on: {self._images}. Intervals are over images and do not cover other trainings.",
-                [Metric(METRICS[key][0], estimate, 1) for key, estimate in self.scores.summary.items()],
-            ),
-            sections=[
-                Section("Classes", [self.class_table()]),
-                *([Section("Images", images)] if self.shown else []),
-                Section("Run details", [*self.notes, KeyValues(facts | machine_facts(self.environment))]),
-            ],
-            footer=written_by(self.environment["versions"]["mixlab"]),
+        return self.subject.page(
+            self.conclusion,
+            "Intervals are over images and do not cover other trainings.",
+            self._measures,
+            [Section("Classes", [self.class_table()]), *([Section("Images", images)] if self.shown else [])],
+            {"Method": self.method},
         )
 
 
@@ -166,16 +127,10 @@ def evaluate_segmentation(
         quiet=quiet,
     )
     return SegmentationEvaluation(
-        source=source,
-        model=prepared.model,
-        data=prepared.dataset.name,
-        evaluated=prepared.evaluated,
+        subject=subject_of(prepared, "image", len(scored.evaluated), scored.unreadable),
         method=_method(prepared, overlap),
         scores=scored.scores,
         shown=tuple(_shown(prepared, mapper, scored)),
-        left_out=prepared.unseen.left_out,
-        notes=_notes(prepared, scored.unreadable),
-        environment=machine.describe(prepared.device),
     )
 
 
@@ -201,8 +156,3 @@ def _shown(prepared: PreparedEvaluation, mapper: ClassMapper, scored: ScoredSpli
         name = split.names[evaluated[place]]
         panels.append(ImagePanel(f"{name}: {number(float(mious[place]), 1)} % mIoU", strip, name))
     return panels
-
-
-def _notes(prepared: PreparedEvaluation, unreadable: dict[str, str]) -> tuple[str, ...]:
-    skipped = (f"{image} was left out: {reason}." for image, reason in unreadable.items())
-    return (*prepared.dataset.notes, *prepared.unseen.notes, *skipped)

@@ -20,18 +20,15 @@ from mixlab.evaluation.evaluation import Evaluation
 from mixlab.evaluation.metrics import by_class, summary
 from mixlab.evaluation.out_of_scope import OutOfScope, best_threshold, evaluate_out_of_scope
 from mixlab.evaluation.prepare import prepare_evaluation
-from mixlab.measure import machine
-from mixlab.report.machine import machine_facts
+from mixlab.evaluation.subject import EvaluationSubject, subject_of
 from mixlab.report.numbers import number
-from mixlab.report.page import KeyValues, Metric, Page, Section, Summary, written_by
+from mixlab.report.page import Page, Section
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import pluralize
 from mixlab.speed.inference import Inference
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import proportion_interval
 from mixlab.tasks.text import TEXT
-
-SCHEMA = 1
 
 LENGTHS = (5, 10, 20, 40)
 """The last lengths, in tokens, of the groups of texts by length. The last group has longer texts."""
@@ -41,31 +38,18 @@ LENGTHS = (5, 10, 20, 40)
 class TextEvaluation:
     """The predictions of a model for texts that it was not trained on.
 
-    evaluated     which texts were evaluated, in words
     lengths       of the texts in tokens
     tokens        the maximum length of the model; longer texts are cut
     majority      accuracy in per cent of always predicting the most frequent class
     out_of_scope  None if the data has no texts out of scope, or no validation texts
-    left_out      the number of texts that were left out because the model has learned from them
-    environment   the machine and the library versions, see `mixlab.measure.machine.describe`
     """
 
-    source: str
-    model: str
-    data: str
-    evaluated: str
+    subject: EvaluationSubject
     evaluation: Evaluation
     lengths: Int64[np.ndarray, " text"]
     tokens: int
     majority: Estimate
     out_of_scope: OutOfScope | None
-    left_out: int
-    notes: tuple[str, ...]
-    environment: dict[str, Any]
-
-    @property
-    def title(self) -> str:
-        return f"{self.model} on {self.data}"
 
     @property
     def conclusion(self) -> str:
@@ -73,38 +57,34 @@ class TextEvaluation:
         top1 = self.evaluation.top1
         assert top1.low is not None and top1.high is not None  # a proportion has an interval
         return (
-            f"{self.model} classifies {number(top1.value, 1)} % of the texts correctly (95 % interval: "
+            f"{self.subject.model} classifies {number(top1.value, 1)} % of the texts correctly (95 % interval: "
             f"{number(top1.low, 1)} to {number(top1.high, 1)} %); always predicting the most frequent class is correct "
             f"for {number(self.majority.value, 1)} %."
         )
 
     @property
-    def _texts(self) -> str:
-        return f"{self.evaluated}, {pluralize(len(self.evaluation), 'text')}"
-
-    @property
-    def _all_notes(self) -> tuple[str, ...]:
-        cut = int((self.lengths > self.tokens).sum())
-        cut_note = (
-            f"Cut after the first {self.tokens} tokens, the maximum length of the model: {pluralize(cut, 'text')}."
-        )
-        return (*((cut_note,) if cut else ()), *self.notes)
+    def _cut(self) -> int:
+        """The number of texts that are longer than the model reads."""
+        return int((self.lengths > self.tokens).sum())
 
     def tables(self) -> list[Table]:
         """The human-readable tables."""
-        metrics = {metric: value for metric, value in summary(self.evaluation).items() if metric.is_share}
-        rows: list[dict[str, Cell]] = [
-            *({"measure": metric.title, "value": value} for metric, value in metrics.items()),
-            {"measure": "most frequent class", "value": self.majority},
-        ]
-        columns = [Column("measure", "measure"), Column("value", "value", "%", digits=1, uncertainty="interval")]
+        shares = {metric.title: value for metric, value in summary(self.evaluation).items() if metric.is_share}
         notes = [
-            f"Evaluated on: {self._texts}.",
+            f"Evaluated on: {self.subject.samples}.",
             "Brackets are 95 % intervals over texts; they do not cover other trainings.",
-            *self._all_notes,
+            *self._cut_notes,
         ]
         outside = [self.out_of_scope.table()] if self.out_of_scope else []
-        return [Table(self.title, columns, rows, notes), self.length_table(), *outside, self.class_table()]
+        whole = self.subject.table(shares | {"most frequent class": self.majority}, notes)
+        return [whole, self.length_table(), *outside, self.class_table()]
+
+    @property
+    def _cut_notes(self) -> list[str]:
+        if not self._cut:
+            return []
+        cut = pluralize(self._cut, "text")
+        return [f"Cut after the first {self.tokens} tokens, the maximum length of the model: {cut}."]
 
     def length_table(self) -> Table:
         """The accuracy by the number of tokens."""
@@ -147,20 +127,10 @@ class TextEvaluation:
 
     def results(self) -> dict[str, Any]:
         """The content of results.json."""
+        first = self.subject.results(TEXT.name)
         return {
-            "schema": SCHEMA,
-            "task": TEXT.name,
-            "source": self.source,
-            "model": self.model,
-            "data": {
-                "name": self.data,
-                "evaluated": self.evaluated,
-                "texts": len(self.evaluation),
-                "left_out": self.left_out,
-                "cut": int((self.lengths > self.tokens).sum()),
-            },
-            "commit": self.environment["commit"],
-            "device": self.environment["device"],
+            **first,
+            "data": first["data"] | {"cut": self._cut},
             **{metric.key: asdict(value) for metric, value in summary(self.evaluation).items()},
             "baselines": {"majority class": asdict(self.majority)},
             "out_of_scope": self.out_of_scope and asdict(self.out_of_scope),
@@ -170,20 +140,12 @@ class TextEvaluation:
 
     def page(self) -> Page:
         """The report."""
-        first, *others = self.tables()
-        return Page(
-            title=self.title,
-            kicker=f"mixlab evaluate: {self.source}",
-            summary=Summary(
-                self.conclusion,
-                f"Evaluated on: {self._texts}. Intervals are over texts and do not cover other trainings.",
-                [Metric("accuracy", self.evaluation.top1, 1)],
-            ),
-            sections=[
-                Section("Results", [first, *others]),
-                Section("Run details", [*self._all_notes, KeyValues(machine_facts(self.environment))]),
-            ],
-            footer=written_by(self.environment["versions"]["mixlab"]),
+        return self.subject.page(
+            self.conclusion,
+            " ".join([*self._cut_notes, "Intervals are over texts and do not cover other trainings."]),
+            {"accuracy": self.evaluation.top1},
+            [Section("Results", self.tables())],
+            {},
         )
 
 
@@ -216,18 +178,12 @@ def evaluate_texts(source: str, data: str | None, *, device: str | None = None, 
             threshold, evaluated["test"].confidences, evaluated["test"].correct, of_split["test"]
         )
     return TextEvaluation(
-        source=source,
-        model=prepared.model,
-        data=dataset.name,
-        evaluated=prepared.evaluated,
+        subject=subject_of(prepared, "text", len(test), {}),
         evaluation=evaluated["test"],
         lengths=lengths_of(test),
         tokens=preprocess.tokens,
         majority=majority_accuracy(dataset.splits.get("train", test).labels, test.labels),
         out_of_scope=rejected,
-        left_out=prepared.unseen.left_out,
-        notes=(*dataset.notes, *prepared.unseen.notes),
-        environment=machine.describe(prepared.device),
     )
 
 
