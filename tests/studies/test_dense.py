@@ -94,6 +94,12 @@ def test_segmenters_start_from_networks_that_were_trained_on_classified_images(l
     assert list(segmenters_of(trained).runs) == [*dense._MODELS, MEAN, NO_POSITIONS]
 
 
+def test_an_unknown_start_is_refused(dataset: Dataset):
+    arms = dense.arms(dataset, replace(SETTINGS, start="nowhere"))
+    with pytest.raises(UserError, match='"nowhere" is unknown'):
+        plan_arms(arms, dataset, silent)
+
+
 def test_an_unknown_factor_is_refused(dataset: Dataset):
     with pytest.raises(UserError, match='--factors has "colour": give some of pyramid, position, resolution, or none'):
         dense.arms(dataset, Settings(factors=("colour",)))

@@ -55,7 +55,8 @@ def start_note(settings: Start) -> str:
         return "All models started from random weights."
     return (
         f"Every model was first trained for {settings.start_epochs} epochs on up to {settings.start_images:,} images "
-        f"of each class of {settings.start}, at the image size of the segmentation and with its recipe."
+        f"of each class of {settings.start}, in batches of {_BATCH}, with the image size, optimizer, schedule and "
+        "augmentation of the segmentation."
     )
 
 
