@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from mixlab.comparison.candidates import DEFAULT_MODELS
 from mixlab.comparison.search_space import Settings, sample_settings, with_settings
+from mixlab.comparison.tasks.classification import IMAGES
 from mixlab.training.recipes.defaults import default_recipe
 from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.training.recipes.schema import Recipe
@@ -40,7 +40,7 @@ def test_more_trials_begin_with_the_same_settings():
     assert len(set(sample_settings(12))) == 12
 
 
-@pytest.mark.parametrize("model", DEFAULT_MODELS)
+@pytest.mark.parametrize("model", IMAGES.models)
 def test_the_settings_are_those_of_the_recipe(model):
     recipe = tuned(model, STRONG)
     assert recipe.optimizer.learning_rate == 0.001
