@@ -60,7 +60,7 @@ def _summary(comparison: Comparison) -> Summary:
 
 
 def _significance(comparison: Comparison) -> Section:
-    score, noun = comparison.task.sample_score, comparison.task.noun
+    score, noun = comparison.task.sample_score, comparison.dataset.noun
     scores = dot_plot(
         f"{capitalized(score.name)} by seed",
         {result.name: [training.mean_score for training in result.trained] for result in comparison.ranked},
@@ -78,7 +78,7 @@ def _significance(comparison: Comparison) -> Section:
 def _costs(comparison: Comparison) -> Section:
     ranked = comparison.ranked
     costs = {
-        Axis("Inference", f"{comparison.task.noun}s/s", "higher"): {
+        Axis("Inference", f"{comparison.dataset.noun}s/s", "higher"): {
             result.name: result.images_per_second for result in ranked
         },
         Axis("One training", "device seconds", "lower"): {result.name: result.training_seconds for result in ranked},
@@ -90,7 +90,7 @@ def _costs(comparison: Comparison) -> Section:
 
 
 def _learning(comparison: Comparison) -> Section:
-    noun = comparison.task.noun
+    noun = comparison.dataset.noun
     figure = learning_curves(
         "Training loss",
         {
@@ -116,7 +116,7 @@ def _run_details(comparison: Comparison) -> Section:
     facts = {
         "Budget": _budget(comparison),
         "Data": f"{dataset.name}: {len(dataset.classes):,} classes, {counts} "
-        f"{comparison.task.noun}s (validation merged into train)",
+        f"{comparison.dataset.noun}s (validation merged into train)",
         "Fingerprint": dataset.fingerprint,
     } | machine_facts(environment)
     recipes = [

@@ -13,7 +13,7 @@ from mixlab.comparison.recommendation import Recommendation
 from mixlab.data.dataset import Dataset
 from mixlab.data.name_groups import split_group_option
 from mixlab.stats.estimate import Estimate
-from mixlab.tasks.task import Task
+from mixlab.tasks.task import SampleScore
 
 _SCHEMA = 1
 
@@ -78,14 +78,16 @@ def recommend(
     ranking: Ranking,
     baselines: Mapping[str, Estimate],
     *,
-    task: Task,
+    score: SampleScore,
+    noun: str,
     baseline_advice: str,
     unsupported: str,
     decisive: str,
 ) -> Recommendation:
     """For the keyword arguments, see `Recommendation`."""
     return Recommendation(
-        task,
+        score,
+        noun,
         ranking,
         {model.name: model.mean_score for model in models},
         {model.name: model.images_per_second for model in models},

@@ -143,7 +143,8 @@ class Comparison:
             self.model_results,
             self.ranking,
             self.baselines,
-            task=self.task,
+            score=self.task.sample_score,
+            noun=self.dataset.noun,
             baseline_advice=self.compared.baseline_advice,
             unsupported=self._unsupported,
             decisive=self._decisive,
@@ -166,7 +167,7 @@ class Comparison:
             seeds=self.settings.seeds,
             images=len(self.dataset.splits["test"]),
             margin=self.margin,
-            noun=self.task.noun,
+            noun=self.dataset.noun,
         )
 
     @property
@@ -192,10 +193,10 @@ class Comparison:
             remedy = (
                 f"train with {_MIN_SEEDS} seeds or more"
                 if self.settings.seeds < _MIN_SEEDS
-                else f"use more test {self.task.noun}s"
+                else f"use more test {self.dataset.noun}s"
             )
             return f"With {self.seeds} and {self.test_samples}, hardly any difference could be significant: {remedy}."
-        return power_statement(points, f"more seeds and more test {self.task.noun}s")
+        return power_statement(points, f"more seeds and more test {self.dataset.noun}s")
 
     @property
     def seeds(self) -> str:
@@ -205,7 +206,7 @@ class Comparison:
     @property
     def test_samples(self) -> str:
         """ "200 test images"."""
-        return pluralize(len(self.dataset.splits["test"]), f"test {self.task.noun}")
+        return pluralize(len(self.dataset.splits["test"]), f"test {self.dataset.noun}")
 
     @property
     def title(self) -> str:

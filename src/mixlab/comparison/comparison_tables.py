@@ -23,14 +23,13 @@ def tables(comparison: Comparison) -> list[Table]:
 
 def choice_table(comparison: Comparison) -> Table:
     """Score, speed and size of every model, best first, then the scores of the baselines."""
-    task, metric = comparison.task, comparison.compared.metric
-    score = task.sample_score
+    score, metric, noun = comparison.task.sample_score, comparison.compared.metric, comparison.dataset.noun
     columns = [
         Column("model", "model"),
         Column(score.key, score.title, "%", digits=1),
         *([] if metric is None else [Column(metric.key, metric.title, "%", digits=1, uncertainty="interval")]),
         *bound_columns(comparison),
-        Column("images_per_second", "inference", f"{task.noun}s/s", digits=0, uncertainty="interval"),
+        Column("images_per_second", "inference", f"{noun}s/s", digits=0, uncertainty="interval"),
         Column("training_seconds", "training time", "s"),
         Column("parameters", "parameters", "M"),
         Column("macs", "MACs", "M"),
@@ -52,17 +51,17 @@ def choice_table(comparison: Comparison) -> Table:
     spread = "± is the standard deviation over seeds. " if comparison.settings.seeds > 1 else ""
     over = "seeds and " if comparison.settings.seeds > 1 else ""
     metric_scope = (
-        f"an {score.name} over test {task.noun}s"
+        f"an {score.name} over test {noun}s"
         if metric is None
-        else f"{metric.title} over {over}test {task.noun}s, of the score of a baseline over test {task.noun}s"
+        else f"{metric.title} over {over}test {noun}s, of the score of a baseline over test {noun}s"
     )
     notes = [
         *([score.meaning] if score.meaning else []),
         f"{spread}Brackets are 95 % intervals: of {metric_scope}, of inference over timing rounds of {BATCH} "
-        f"{task.noun}s, in which the models take turns, on {comparison.environment['device']}.",
+        f"{noun}s, in which the models take turns, on {comparison.environment['device']}.",
         *bound_notes(comparison, _bound_scope(comparison)),
-        f"The validation {task.noun}s are merged into train, because nothing is selected: the settings are fixed, the "
-        f"last weights are evaluated, and the test {task.noun}s are used once.",
+        f"The validation {noun}s are merged into train, because nothing is selected: the settings are fixed, the "
+        f"last weights are evaluated, and the test {noun}s are used once.",
         _tuning_note(comparison),
         *_concurrency_note(comparison),
         *(f"{name} is {_DESCRIPTIONS[name]}." for name in comparison.names if name in _DESCRIPTIONS),
@@ -73,7 +72,7 @@ def choice_table(comparison: Comparison) -> Table:
 def _bound_scope(comparison: Comparison) -> str:
     match comparison.settings.seeds:
         case 1:
-            return f", over test {comparison.task.noun}s only"
+            return f", over test {comparison.dataset.noun}s only"
         case 2:
             return "; with 2 seeds, the confidence is lower"
         case _:
@@ -95,7 +94,7 @@ def bound_cells(comparison: AnyComparison, name: str) -> dict[str, Cell]:
 
 def bound_notes(comparison: AnyComparison, scope: str) -> list[str]:
     """What the bounds mean; `scope` says what they do not cover, and is "" if they cover all that varies."""
-    ranking, name = comparison.ranking, comparison.recommendation.task.sample_score.name
+    ranking, name = comparison.ranking, comparison.recommendation.score.name
     notes = [
         "Behind, at most: upper bounds on the distance to the best model, for all models at once with 95 % "
         f"confidence{scope}. The margin is {format_points(ranking.margin)}."
@@ -113,7 +112,7 @@ def costs_table(comparison: Comparison) -> Table:
     """Training speed, training cost, peak memory and compute modes of every model, best first."""
     columns = [
         Column("model", "model"),
-        Column("train_images_per_second", "training", f"{comparison.task.noun}s/s", digits=0),
+        Column("train_images_per_second", "training", f"{comparison.dataset.noun}s/s", digits=0),
         Column("training_macs", "training", "TMACs"),
         Column("peak", "peak memory", "MiB", digits=0),
         Column("training_mode", "training mode"),
@@ -136,7 +135,7 @@ def costs_table(comparison: Comparison) -> Table:
         else "of the whole training process, including PyTorch itself"
     )
     notes = [
-        f"TMACs: three forward passes for every {comparison.task.noun} in every step.",
+        f"TMACs: three forward passes for every {comparison.dataset.noun} in every step.",
         f"Peak memory: {peak}; the maximum over seeds.",
         *_concurrency_note(comparison),
     ]
@@ -145,7 +144,7 @@ def costs_table(comparison: Comparison) -> Table:
 
 def pairs_table(comparison: Comparison) -> Table:
     """The difference of every pair with its interval, adjusted p-value and significance."""
-    tested = f"test {comparison.task.noun}s"
+    tested = f"test {comparison.dataset.noun}s"
     match comparison.settings.seeds:
         case 1:
             scope = f"over {tested} only: with one seed, they do not cover other trainings"

@@ -9,14 +9,15 @@ from mixlab.report.numbers import format_points, number, round_up
 from mixlab.report.text import pluralize
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.sample_size import MAX_IMAGE_FACTOR, MAX_SEEDS, Needed
-from mixlab.tasks.task import Task
+from mixlab.tasks.task import SampleScore
 
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
     """The recommended model and the sentences that justify it.
 
-    task               whose words the sentences have
+    score              of a sample: what it is called
+    noun               what a sample is, such as "image"
     scores             mean score in per cent, by model name
     images_per_second  inference speed, by model name
     baselines          mean score in per cent, by name of the baseline
@@ -25,7 +26,8 @@ class Recommendation:
     decisive           what would likely decide, if no model is within the margin, in one or two sentences
     """
 
-    task: Task
+    score: SampleScore
+    noun: str
     ranking: Ranking
     scores: Mapping[str, Estimate]
     images_per_second: Mapping[str, Estimate]
@@ -62,7 +64,7 @@ class Recommendation:
         margin = format_points(self.ranking.margin)
         speed = (
             f"It is the fastest of the {len(within)} models within the margin: "
-            f"{number(self.images_per_second[chosen].value, 0)} {self.task.noun}s per second. "
+            f"{number(self.images_per_second[chosen].value, 0)} {self.noun}s per second. "
             if len(within) > 1
             else ""
         )
@@ -110,13 +112,13 @@ class Recommendation:
         leader = self.ranking.best_observed
         if leader not in self.ranking.unstable:
             return ""
-        name = self.task.sample_score.name
+        name = self.score.name
         return f"The unstable {leader} has the highest mean {name}, but its {name} varies too much over seeds."
 
     @property
     def _score_of_chosen(self) -> str:
         value = number(self.scores[self.chosen].value, 1)
-        return self.task.sample_score.sentence.format(value=value, noun=self.task.noun)
+        return self.score.sentence.format(value=value, noun=self.noun)
 
 
 def round_bound(points: float) -> float:

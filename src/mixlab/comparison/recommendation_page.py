@@ -37,7 +37,7 @@ def recommendation_summary(comparison: AnyComparison, costs: Sequence[Metric]) -
     recommendation = comparison.recommendation
     chosen = recommendation.chosen
     bound = round_bound(recommendation.ranking.behind[chosen])
-    title = capitalized(recommendation.task.sample_score.title)
+    title = capitalized(recommendation.score.title)
     return Summary(
         recommendation.conclusion,
         f"{comparison.detectable} {recommendation.baselines_text}",
@@ -73,14 +73,14 @@ def significance_section(
     differences  in percentage points, for every pair
     table        the table of the pairs
     """
-    ranking, task = comparison.ranking, comparison.recommendation.task
+    ranking, score, noun = comparison.ranking, comparison.recommendation.score, comparison.recommendation.noun
     pairs = pair_forest_plot(
         "Pairwise differences",
         {(pair.a, pair.b): estimate for pair, estimate in differences.items()},
         Axis("Difference", "points", digits=1),
         significant=[(pair.a, pair.b) for pair in ranking.pairs if pair.is_significant],
         detectable=min(ranking.detectable, 100.0),
-        caption=f"Mean {task.sample_score.name} of the first model minus that of the second, on the same {task.noun}s, "
+        caption=f"Mean {score.name} of the first model minus that of the second, on the same {noun}s, "
         "with 95 % intervals. Filled marks: significant differences (the interval excludes 0).",
     )
     blocks: list[Block] = (
@@ -93,7 +93,7 @@ def significance_section(
 
 def score_cost_figure(comparison: AnyComparison, costs: Mapping[Axis, Mapping[str, Estimate]]) -> Figure:
     """The score against each cost; `costs` maps an axis to one estimate for each model name."""
-    score = comparison.recommendation.task.sample_score
+    score = comparison.recommendation.score
     return trade_off(
         f"{capitalized(score.name)} against cost",
         {model.name: model.mean_score for model in comparison.ranked},
