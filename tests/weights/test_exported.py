@@ -64,6 +64,14 @@ def test_a_folder_with_a_missing_file_is_incomplete(exported: Path, name: str):
         read_exported(exported)
 
 
+def test_a_folder_with_nothing_but_the_card_is_incomplete(exported: Path):
+    (exported / MODEL).unlink()
+    (exported / READER).unlink()
+    assert is_exported(exported)
+    with pytest.raises(UserError, match=rf"it has no {MODEL} and no {READER}. Export the model again."):
+        read_exported(exported)
+
+
 def test_a_changed_graph_is_refused(exported: Path):
     content = bytearray((exported / MODEL).read_bytes())
     content[-1] ^= 1

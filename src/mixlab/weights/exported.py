@@ -70,10 +70,11 @@ EXPORTED_FORMATS: dict[FormatName, ExportedFormat] = {
 
 
 def is_exported(source: str | Path) -> bool:
-    """Whether a path is a file of one of the formats, or a folder with one."""
+    """Whether a path is a file of one of the formats, or a folder with one or with another file of an export."""
     path = Path(source).expanduser()
     if path.is_dir():
-        return (path / READER).is_file() or any((path / each.files[0]).is_file() for each in EXPORTED_FORMATS.values())
+        names = CARD, READER, *(each.files[0] for each in EXPORTED_FORMATS.values())
+        return any((path / name).is_file() for name in names)
     return path.is_file() and path.suffix in {Path(each.files[0]).suffix for each in EXPORTED_FORMATS.values()}
 
 
