@@ -1,15 +1,15 @@
 """Evaluate a model with several labels per image on images that it was not trained on."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from mixlab.data.batches import EvalBatches
-from mixlab.evaluation.evaluate import BATCH, require_finite
+from mixlab.evaluation.evaluate import BATCH
 from mixlab.evaluation.multilabel_metrics import METRICS, MultilabelScores
+from mixlab.evaluation.multilabel_scoring import label_probabilities
 from mixlab.evaluation.prepare import prepare_evaluation
 from mixlab.evaluation.subject import EvaluationSubject, subject_of
 from mixlab.evaluation.views import Views
@@ -140,18 +140,12 @@ def evaluate_multilabel(
         quiet=quiet,
     )
 
-    def predicted() -> Iterator[np.ndarray]:
-        with progress(f"evaluate {source}", total=len(split), quiet=quiet) as advance:
-            for batch in batches:
-                images, _ = batch.on(inference.device)
-                inference.plan_for(images, len(split))
-                with torch.inference_mode():
-                    (logits,) = inference(images)
-                require_finite(logits, [split.names[index] for index in batch.indices])
-                yield MULTILABEL.probabilities(logits).numpy(force=True)
-                advance(len(images))
-
-    probabilities, classes = np.concatenate(list(predicted())), prepared.dataset.classes
+    parts = []
+    with progress(f"evaluate {source}", total=len(split), quiet=quiet) as advance:
+        for part in label_probabilities(inference, split, batches):
+            parts.append(part)
+            advance(len(part))
+    probabilities, classes = np.concatenate(parts), prepared.dataset.classes
     thresholds = prepared.fitted.get("thresholds", [DEFAULT_THRESHOLD] * len(classes))
     return MultilabelEvaluation(
         subject=subject_of(prepared, "image", len(probabilities), batches.unreadable),

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 
 from mixlab.stats.bootstrap import percentile_interval, resample_counts
 from mixlab.stats.estimate import Estimate
+from mixlab.stats.undefined import mean_of_defined
 from mixlab.tasks.multilabel_metrics import average_precision, average_precisions, confusion_counts, confusion_kinds, f1
 
 RESAMPLES = 1000
@@ -65,14 +66,14 @@ class MultilabelScores:
         occurs = self.truth.any(axis=0)
         counts = confusion_counts(self.predicted, self.truth)
         values = {
-            "mAP": _mean(average_precisions(self.probabilities, self.truth)[occurs]),
-            "micro_f1": _mean(f1(*counts.sum(axis=1))),
-            "macro_f1": _mean(f1(*counts)),
+            "mAP": mean_of_defined(average_precisions(self.probabilities, self.truth)[occurs]),
+            "micro_f1": mean_of_defined(f1(*counts.sum(axis=1))),
+            "macro_f1": mean_of_defined(f1(*counts)),
         }
         resampled = {
-            "mAP": _mean(self._resampled_precisions[occurs], axis=0),
+            "mAP": mean_of_defined(self._resampled_precisions[occurs], axis=0),
             "micro_f1": f1(*self._resampled_counts.sum(axis=2)),
-            "macro_f1": _mean(f1(*self._resampled_counts), axis=1),
+            "macro_f1": mean_of_defined(f1(*self._resampled_counts), axis=1),
         }
         images = len(self.truth)
         return {key: percentile_interval(100 * float(values[key]), 100 * resampled[key], images, "%") for key in values}
@@ -124,11 +125,3 @@ class MultilabelScores:
             precisions.append(np.stack([average_precision(*column, resampled) for column in columns]))
             counts.append(resampled.astype(np.float64) @ kinds)
         return np.concatenate(precisions, axis=1), np.concatenate(counts, axis=1)
-
-
-def _mean(values: np.ndarray, axis: int | None = None) -> np.ndarray:
-    """The mean of the values that are defined; NaN without any."""
-    defined = ~np.isnan(values)
-    count = defined.sum(axis=axis)
-    total = np.where(defined, values, 0).sum(axis=axis)
-    return np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0)

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int64, UInt64
 from mixlab.data.mask_file import IGNORED
 from mixlab.stats.bootstrap import percentile_interval, resample_counts
 from mixlab.stats.estimate import Estimate
+from mixlab.stats.undefined import mean_of_defined, ratio
 from mixlab.tasks.segmentation_metrics import confusion_of
 
 RESAMPLES = 1000
@@ -153,7 +154,7 @@ class SegmentationScores:
 
     def image_mious(self) -> Float[np.ndarray, " image"]:
         """The mIoU of each image by itself in per cent; NaN without labelled pixels."""
-        return 100 * _mean(_ious(self.counts.astype(np.float64)))
+        return 100 * mean_of_defined(_ious(self.counts.astype(np.float64)), axis=1)
 
     @cached_property
     def _total(self) -> Float[np.ndarray, "1 count class"]:
@@ -169,30 +170,20 @@ class SegmentationScores:
 def _metrics(counts: Float[np.ndarray, "resample count class"]) -> dict[str, Float[np.ndarray, " resample"]]:
     by_name = dict(zip(_COUNTS, counts.transpose(1, 0, 2), strict=True))
     return {
-        "miou": _mean(_ious(counts)),
-        "boundary_f1": _mean(_boundary_f1(counts)),
-        "pixel_accuracy": _ratio(by_name["hits"].sum(axis=1), by_name["true"].sum(axis=1)),
+        "miou": mean_of_defined(_ious(counts), axis=1),
+        "boundary_f1": mean_of_defined(_boundary_f1(counts), axis=1),
+        "pixel_accuracy": ratio(by_name["hits"].sum(axis=1), by_name["true"].sum(axis=1)),
     }
 
 
 def _ious(counts: Float[np.ndarray, "resample count class"]) -> Float[np.ndarray, "resample class"]:
     hits, true, predicted = counts[:, :3].transpose(1, 0, 2)
-    return _ratio(hits, true + predicted - hits)
+    return ratio(hits, true + predicted - hits)
 
 
 def _boundary_f1(counts: Float[np.ndarray, "resample count class"]) -> Float[np.ndarray, "resample class"]:
     """F1 of precision and recall of boundary pixels; NaN for a class without any."""
     found_predicted, predicted, found_true, true = counts[:, 3:].transpose(1, 0, 2)
-    precision, recall = (np.nan_to_num(_ratio(found_predicted, predicted)), np.nan_to_num(_ratio(found_true, true)))
-    f1 = np.nan_to_num(_ratio(2 * precision * recall, precision + recall))
+    precision, recall = (np.nan_to_num(ratio(found_predicted, predicted)), np.nan_to_num(ratio(found_true, true)))
+    f1 = np.nan_to_num(ratio(2 * precision * recall, precision + recall))
     return np.where(predicted + true > 0, f1, np.nan)
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
-
-
-def _mean(values: Float[np.ndarray, "resample class"]) -> Float[np.ndarray, " resample"]:
-    """The mean over the classes that are defined; NaN without any."""
-    defined = ~np.isnan(values)
-    return _ratio(np.where(defined, values, 0).sum(axis=1), defined.sum(axis=1).astype(np.float64))

@@ -7,6 +7,8 @@ Axes:  image, label  of an evaluation
 import numpy as np
 from jaxtyping import Bool, Float, Int, Real
 
+from mixlab.stats.undefined import ratio
+
 Probabilities = Float[np.ndarray, "image label"]
 Truth = Bool[np.ndarray, "image label"]
 
@@ -36,7 +38,7 @@ def average_precision(
     precision = np.divide(positives, images, out=np.zeros_like(images), where=images > 0)
     total = positives[:, -1]
     area = (np.diff(positives, axis=1, prepend=0) * precision).sum(axis=1)
-    return np.divide(area, total, out=np.full_like(total, np.nan), where=total > 0)
+    return ratio(area, total)
 
 
 def average_precisions(probabilities: Probabilities, truth: Truth) -> Float[np.ndarray, " label"]:
@@ -49,7 +51,7 @@ def average_precisions(probabilities: Probabilities, truth: Truth) -> Float[np.n
 def f1(true_positives: Counted, false_positives: Counted, false_negatives: Counted) -> Float[np.ndarray, "..."]:
     """2 TP / (2 TP + FP + FN), from 0 to 1; NaN if a label is neither present nor predicted."""
     total = 2 * true_positives + false_positives + false_negatives
-    return np.divide(2 * true_positives, total, out=np.full(np.shape(total), np.nan), where=total > 0)
+    return ratio(2 * true_positives, total)
 
 
 def best_thresholds(probabilities: Probabilities, truth: Truth) -> Float[np.ndarray, " label"]:

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from mixlab.data.mask_file import IGNORED
+from mixlab.stats.undefined import mean_of_defined, ratio
 
 Confusion = Int64[np.ndarray, "*set true predicted"]
 """The number of pixels with each true and each predicted class; ignored pixels are not counted."""
@@ -32,22 +33,17 @@ def unions(confusion: Confusion) -> Int64[np.ndarray, "*set class"]:
 
 def ious(confusion: Confusion) -> Float[np.ndarray, "*set class"]:
     """The intersection over union of each class, from 0 to 1; NaN for a class without pixels in both."""
-    hits, union = _hits(confusion).astype(np.float64), unions(confusion)
-    return np.divide(hits, union, out=np.full(hits.shape, np.nan), where=union > 0)
+    return ratio(_hits(confusion), unions(confusion))
 
 
 def mean_iou(confusion: Confusion) -> Float[np.ndarray, "*set"]:
     """The mean over the classes with pixels in truth or prediction; NaN without any."""
-    values = ious(confusion)
-    defined = ~np.isnan(values)
-    total, count = np.where(defined, values, 0).sum(axis=-1), defined.sum(axis=-1)
-    return np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0)
+    return mean_of_defined(ious(confusion), axis=-1)
 
 
 def pixel_accuracy(confusion: Confusion) -> Float[np.ndarray, "*set"]:
     """The share of labelled pixels with the true class; NaN without labelled pixels."""
-    hits, pixels = _hits(confusion).sum(axis=-1).astype(np.float64), confusion.sum(axis=(-2, -1))
-    return np.divide(hits, pixels, out=np.full(np.shape(hits), np.nan), where=pixels > 0)
+    return ratio(_hits(confusion).sum(axis=-1), confusion.sum(axis=(-2, -1)))
 
 
 def predicted_classes(logits: Float[Tensor, "image class row column"]) -> Int64[np.ndarray, "image row column"]:

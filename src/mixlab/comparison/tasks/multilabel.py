@@ -18,14 +18,15 @@ from mixlab.comparison.trainings import Scores
 from mixlab.data.batches import EvalBatches
 from mixlab.data.dataset import Dataset
 from mixlab.evaluation.baselines import nearest_neighbour, small_pixels
-from mixlab.evaluation.evaluate import BATCH, require_finite
+from mixlab.evaluation.evaluate import BATCH
+from mixlab.evaluation.multilabel_scoring import label_probabilities
 from mixlab.report.page import Section
 from mixlab.report.table import Cell, Column, Table
 from mixlab.runs.folder import Run
 from mixlab.speed.inference import Inference
 from mixlab.stats.estimate import Estimate
-from mixlab.stats.intervals import mean_interval
 from mixlab.stats.paired import crossed_interval
+from mixlab.stats.undefined import interval_of_defined, mean_of_defined
 from mixlab.tasks.multilabel import MULTILABEL
 from mixlab.tasks.multilabel_metrics import (
     DEFAULT_THRESHOLD,
@@ -56,14 +57,8 @@ def answers(run: Run, dataset: Dataset, device: torch.device) -> tuple[LabelAnsw
     """The labels that a finished run predicts from a probability of 0.5 on, in fp32."""
     pretrained, split = load_pretrained(run.path), dataset.splits["test"]
     inference = Inference(build_with_weights(pretrained.weights), device)
-    probabilities = []
-    for batch in EvalBatches(split, pretrained.preprocess, batch=BATCH, workers=0, max_unreadable=0, quiet=True):
-        images, _ = batch.on(inference.device)
-        inference.plan_for(images, len(split))
-        (logits,) = inference(images)
-        require_finite(logits, [split.names[int(index)] for index in batch.indices])
-        probabilities.append(MULTILABEL.probabilities(logits).numpy(force=True))
-    found = LabelAnswers(np.concatenate(probabilities), split.labels)
+    batches = EvalBatches(split, pretrained.preprocess, batch=BATCH, workers=0, max_unreadable=0, quiet=True)
+    found = LabelAnswers(np.concatenate(list(label_probabilities(inference, split, batches))), split.labels)
     return found, MULTILABEL.sample_score.of(found.predicted, found.truth)
 
 
@@ -92,9 +87,7 @@ def mean_average_precision(
     """In per cent, over the labels that occur in a resample; NaN without any."""
     columns = zip(found.probabilities.T, found.truth.T, strict=True)
     of_labels = np.stack([average_precision(*column, times) for column in columns if column[1].any()])
-    occurs = ~np.isnan(of_labels)
-    total, count = np.where(occurs, of_labels, 0).sum(axis=0), occurs.sum(axis=0)
-    return np.divide(100 * total, count, out=np.full(len(total), np.nan), where=count > 0)
+    return 100 * mean_of_defined(of_labels, axis=0)
 
 
 def errors(comparison: "Comparison") -> Section:
@@ -107,8 +100,8 @@ def errors(comparison: "Comparison") -> Section:
     rows: list[dict[str, Cell]] = [
         {
             "label": name,
-            "average_precision": _mean([values[index] for values in precisions]),
-            "f1": _mean([values[index] for values in f1_values]),
+            "average_precision": interval_of_defined((values[index] for values in precisions), "%", least=0, most=100),
+            "f1": interval_of_defined((values[index] for values in f1_values), "%", least=0, most=100),
             "images": int(truth[:, index].sum()),
             "predicted": float(np.mean([one.predicted[:, index].sum() for one in found])),
         }
@@ -126,12 +119,6 @@ def errors(comparison: "Comparison") -> Section:
         f"{DEFAULT_THRESHOLD:g} on; `mixlab train` chooses a threshold for each label on validation images.",
     ]
     return Section(f"Errors of {chosen.name}", [Table("Labels", columns, rows, notes)])
-
-
-def _mean(values: list[float]) -> Estimate | None:
-    """The mean over seeds; None if it is undefined."""
-    defined = [value for value in values if not np.isnan(value)]
-    return mean_interval(defined, "%", least=0, most=100) if defined else None
 
 
 LABELS = ComparedTask(

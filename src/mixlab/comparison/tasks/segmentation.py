@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64, Real
 
-from mixlab.comparison.tasks.classification import TRAIN_LONGER
+from mixlab.comparison.tasks.classification import IMAGES, TRAIN_LONGER
 from mixlab.comparison.tasks.compared_task import ComparedTask, SetMetric
 from mixlab.comparison.trainings import Scores
 from mixlab.data.dataset import Dataset, Split
@@ -26,10 +26,10 @@ from mixlab.report.table import Cell, Column, Table
 from mixlab.runs.folder import Run
 from mixlab.speed.inference import Inference
 from mixlab.stats.estimate import Estimate
-from mixlab.stats.intervals import mean_interval
 from mixlab.stats.paired import crossed_interval
+from mixlab.stats.undefined import interval_of_defined, mean_of_defined, ratio
 from mixlab.tasks.segmentation import SEGMENTATION
-from mixlab.tasks.segmentation_metrics import confusion_of, unions
+from mixlab.tasks.segmentation_metrics import confusion_of, mean_iou, unions
 from mixlab.weights.load import build_with_weights, load_pretrained
 
 if TYPE_CHECKING:
@@ -55,14 +55,13 @@ def answers(run: Run, dataset: Dataset, device: torch.device) -> tuple[MaskAnswe
     pretrained, split = load_pretrained(run.path), dataset.splits["test"]
     preprocess, classes = pretrained.image_preprocess, len(dataset.classes)
     mapper = ClassMapper(Inference(build_with_weights(pretrained.weights), device), preprocess)
-    confusions, scores = [], []
+    confusions = []
     for index in range(len(split)):
-        truth, predicted = _mask(split, index)[None], mapper(split.image(index, preprocess.value_range))[None]
-        confusions.append(confusion_of(truth, predicted, classes)[0])
-        scores.append(SEGMENTATION.sample_score.of(predicted, truth)[0])
+        predicted = mapper(split.image(index, preprocess.value_range))
+        confusions.append(confusion_of(_mask(split, index)[None], predicted[None], classes)[0])
     of_images = np.stack(confusions)
     found = MaskAnswers(np.diagonal(of_images, axis1=1, axis2=2), unions(of_images), of_images.sum(axis=2))
-    return found, np.array(scores)
+    return found, mean_iou(of_images)
 
 
 def mask_baselines(dataset: Dataset) -> dict[str, Estimate]:
@@ -95,23 +94,19 @@ def mask_baselines(dataset: Dataset) -> dict[str, Estimate]:
 def miou(found: MaskAnswers, times: Real[np.ndarray, "resample image"]) -> Float[np.ndarray, " resample"]:
     """In per cent, of the pixels of all images of a resample, over the classes in masks or predictions."""
     weights = times.astype(np.float64)
-    ious = _ratio(weights @ found.intersections, weights @ found.unions)
-    defined = ~np.isnan(ious)
-    return 100 * _ratio(np.where(defined, ious, 0).sum(axis=1), defined.sum(axis=1).astype(np.float64))
+    return 100 * mean_of_defined(ratio(weights @ found.intersections, weights @ found.unions), axis=1)
 
 
 def errors(comparison: "Comparison") -> Section:
     """The IoU of each class, as means over seeds."""
     chosen = comparison.chosen
     found: list[MaskAnswers] = [training.evaluation for training in chosen.trained]
-    ious = np.stack(
-        [100 * _ratio(one.intersections.sum(axis=0).astype(np.float64), one.unions.sum(axis=0)) for one in found]
-    )
+    ious = np.stack([100 * ratio(one.intersections.sum(axis=0), one.unions.sum(axis=0)) for one in found])
     pixels, images = found[0].true.sum(axis=0), (found[0].true > 0).sum(axis=0)
     rows: list[dict[str, Cell]] = [
         {
             "class": name,
-            "iou": _mean(ious[:, index]),
+            "iou": interval_of_defined(ious[:, index], "%", least=0, most=100),
             "share": float(100 * pixels[index] / pixels.sum()),
             "images": int(images[index]),
         }
@@ -141,19 +136,9 @@ def _resized(classes: ClassMap, size: tuple[int, ...]) -> ClassMap:
     return classes[rows[:, None], columns]
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
-
-
-def _mean(values: Float[np.ndarray, " seed"]) -> Estimate | None:
-    """The mean over seeds; None if it is undefined."""
-    defined = values[~np.isnan(values)]
-    return mean_interval(defined, "%", least=0, most=100) if len(defined) else None
-
-
 MASKS = ComparedTask(
     task=SEGMENTATION,
-    models=("mixer_nano", "convmixer_nano", "davit_nano", "resnet_nano", "vit_nano"),
+    models=IMAGES.models,
     baselines=mask_baselines,
     baseline_advice=TRAIN_LONGER,
     answers=answers,
