@@ -117,6 +117,11 @@ def test_decoders_use_one_thread_of_pytorch_each_and_the_model_as_many_as_the_pr
     assert batcher._model.submit(torch.get_num_threads).result() == 2
 
 
+def test_the_model_keeps_its_threads_if_decoders_start_before_its_first_computation(batcher):
+    batcher._model.submit(lambda: batcher._decoders.submit(int).result()).result()
+    assert batcher._model.submit(torch.get_num_threads).result() == 2
+
+
 def test_answers_are_in_the_order_of_the_images_with_errors_in_their_places(batcher):
     first, error, last = asyncio.run(batcher.predict([b"2", b"", b"8"]))
     assert (first, last) == (0.5, 0.125)
@@ -140,8 +145,10 @@ def test_images_beyond_the_bound_are_refused_together(batcher):
 
 
 def test_images_of_a_request_that_has_ended_are_not_decoded_but_take_their_places_until_a_thread_skips_them(
-    batcher, numbers
+    batcher, numbers, monkeypatch
 ):
+    monkeypatch.setattr(batcher_module, "_PATIENCE", 30)  # otherwise the thread may skip images before the next request
+
     async def late():
         numbers.reading.clear()
         with pytest.raises(TimeoutError):

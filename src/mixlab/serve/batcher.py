@@ -134,7 +134,13 @@ class Batcher:
 
 def _threads(number: int, name: str, torch_threads: int) -> ThreadPoolExecutor:
     """Threads, each of which computes with so many threads of PyTorch."""
-    return ThreadPoolExecutor(number, name, initializer=torch.set_num_threads, initargs=(torch_threads,))
+    return ThreadPoolExecutor(number, name, initializer=_set_torch_threads, initargs=(torch_threads,))
+
+
+def _set_torch_threads(number: int) -> None:
+    torch.set_num_threads(number)
+    # The first use in a thread takes over the number that any thread has set last. Others have not set theirs yet.
+    torch.get_num_threads()
 
 
 def _take(queue: deque[_Item], limit: int) -> list[_Item]:
