@@ -9,7 +9,7 @@ import torch
 
 from mixlab.data.image_file import UnreadableImage
 from mixlab.serve import batcher as batcher_module
-from mixlab.serve.batcher import MAX_BATCH, Batcher, QueueFull
+from mixlab.serve.batcher import IMAGES_PER_CORE, MAX_BATCH, Batcher, QueueFull
 
 CORES = 3
 
@@ -70,7 +70,7 @@ def test_one_image_is_predicted_at_once(batcher, numbers):
 
 
 def test_images_that_arrive_while_the_model_runs_become_batches_up_to_the_limit(batcher, numbers):
-    limit = CORES if numbers.device.type == "cpu" else MAX_BATCH
+    limit = IMAGES_PER_CORE * CORES if numbers.device.type == "cpu" else MAX_BATCH
 
     async def requests():
         numbers.predicting.clear()
@@ -161,4 +161,4 @@ def test_images_of_a_request_that_has_ended_are_not_decoded_but_take_their_place
         return await batcher.predict([b"2"])
 
     assert asyncio.run(late()) == [0.5]
-    assert sum(numbers.batches) <= CORES + 1  # those that a thread had taken, and the last one
+    assert sum(numbers.batches) <= IMAGES_PER_CORE * CORES + 1  # those that a thread had taken, and the last one

@@ -7,9 +7,9 @@
 One thread runs the model, and as many as there are cores decode. When the model is free, it takes all decoded images,
 up to the limit of a batch. No batch waits for more images: a request that is alone is answered at once.
 
-On a CPU, decoding and the model share the cores. There, batches are as small as the number of cores, and images are
-decoded between two batches rather than during one: a model whose threads wait for a core that decodes is slow, and a
-batch of many images makes the next ones wait. On another device, images are decoded while the model runs.
+On a CPU, decoding and the model share the cores. There, images are decoded between two batches rather than during one,
+because a model whose threads wait for a core that decodes is slow. A batch has a few images per core: fewer would cost
+more time per image, and more would make the next ones wait. On another device, images are decoded while the model runs.
 """
 
 import asyncio
@@ -28,6 +28,9 @@ from mixlab.prediction.predictor import Prediction, Predictor
 
 MAX_BATCH = 32
 """Images of a batch, at most, if the model does not run on the CPU."""
+
+IMAGES_PER_CORE = 3
+"""Images of a batch on the CPU, at most, for each core. The throughput with other numbers is in docs/log.md."""
 
 _PATIENCE = 0.05
 """Seconds. An image that takes longer to decode is left to a later batch, and decoded while the model runs."""
@@ -55,7 +58,7 @@ class Batcher:
         self._predictor, self._max_waiting, self._max_pixels = predictor, max_waiting, max_pixels
         self._observe_batch = observe_batch
         self._shares_cores = predictor.device.type == "cpu"
-        self._max_batch = usable_cores() if self._shares_cores else MAX_BATCH
+        self._max_batch = IMAGES_PER_CORE * usable_cores() if self._shares_cores else MAX_BATCH
         self._waiting, self._lock = 0, Lock()
         self._received: deque[tuple[bytes, Future[Answer]]] = deque()
         self._decoded: deque[tuple[Tensor, Future[Answer]]] = deque()
