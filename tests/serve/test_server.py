@@ -65,15 +65,17 @@ def test_a_file_without_a_usable_token_is_refused(tmp_path, monkeypatch, content
 
 def test_the_plan_is_selected_on_a_batch_of_photographs_before_the_first_request(predictor):
     class Recording:
-        read, calls = predictor.read, []
+        read, calls, threads = predictor.read, [], set()
 
         def predict_batch(self, images, remaining=0):
             self.calls.append((len(images), remaining))
+            self.threads.add(threading.current_thread())
             return predictor.predict_batch(images)
 
     recording = Recording()
     select_plan(recording)  # pyright: ignore[reportArgumentType]
     assert recording.calls == [(64, 10_000), (1, 0)]
+    assert not any(thread.is_alive() for thread in recording.threads)  # a thread keeps the threads of OpenMP
 
 
 def read_to_the_end(client: socket.socket) -> bytes:
