@@ -65,11 +65,15 @@ def test_a_file_without_a_usable_token_is_refused(tmp_path, monkeypatch, content
 
 def test_the_plan_is_selected_on_a_batch_of_photographs_before_the_first_request(predictor):
     class Recording:
-        read, calls, threads = predictor.read, [], set()
+        calls, threads = [], set()
+
+        def read(self, image):
+            self.threads.add(threading.current_thread())
+            return predictor.read(image)
 
         def predict_batch(self, images, remaining=0):
-            self.calls.append((len(images), remaining))
             self.threads.add(threading.current_thread())
+            self.calls.append((len(images), remaining))
             return predictor.predict_batch(images)
 
     recording = Recording()

@@ -97,14 +97,18 @@ def select_plan(predictor: Predictor) -> None:
     A thread of its own computes, which ends. OpenMP keeps the threads of every thread that has computed, and once there
     are more than cores, they no longer wait actively for the next operation: images take a third longer.
     """
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(_predict_photographs, predictor).result()
+
+
+def _predict_photographs(predictor: Predictor) -> None:
     random = np.random.default_rng(0)
     parts = []
     for photograph in load_sample_images().images * (BATCH // 2):
         top, left = random.integers(0, 200, size=2)
         parts.append(predictor.read(np.ascontiguousarray(photograph[top : top + 200, left : left + 200])))
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(predictor.predict_batch, parts, remaining=_JOB).result()
-        thread.submit(predictor.predict_batch, parts[:1]).result()
+    predictor.predict_batch(parts, remaining=_JOB)
+    predictor.predict_batch(parts[:1])
 
 
 def run(server: uvicorn.Server, listener: socket.socket) -> None:
