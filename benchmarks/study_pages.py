@@ -51,7 +51,7 @@ def page(folder: Path) -> str:
         "Date": result["date"],
         "Commit": environment["commit"],
         "Files": f"[results.json]({name}/results.json)"
-        + (f", [images that each training classifies correctly]({name}/correct)" if correct.is_dir() else ""),
+        + (f", [the test samples that each training classifies correctly]({name}/correct)" if correct.is_dir() else ""),
     }
     parts = [
         f"# {result['title']}",

@@ -23,7 +23,7 @@ def test_the_methods_paragraph_has_n_tests_margins_and_device():
 
 
 def test_without_claims_no_test_is_named():
-    assert "test images" in arms_result(SCORES).methods and "t test" not in arms_result(SCORES).methods
+    assert "this test split" in arms_result(SCORES).methods and "t test" not in arms_result(SCORES).methods
 
 
 def test_bibtex_has_what_was_used_once():

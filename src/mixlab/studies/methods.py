@@ -27,7 +27,7 @@ def tests_paragraph(findings: Sequence[Finding], repeats: str, environment: Mapp
     repeats      what the tests are over, in the plural: "seeds"
     environment  the result of `machine.describe`
     """
-    sentences = [f"Intervals are 95 % intervals of Student's t over {repeats}; they hold for these test images."]
+    sentences = [f"Intervals are 95 % intervals of Student's t over {repeats}; they hold for this test split."]
     directed = [finding for finding in findings if finding.claim.expected != "equal"]
     equal = [finding for finding in findings if finding.claim.expected == "equal"]
     if directed:
