@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import tomllib
 from io import BytesIO
 from pathlib import Path
@@ -90,6 +91,23 @@ def test_the_sounds_of_a_folder_are_explained(run, model: Path, tones: Path):
     assert ended.status == 0, ended.err
     images = json.loads(Path("maps/results.json").read_text())["images"]
     assert [image["predicted"] in ("high", "low") for image in images] == [True, True]
+
+
+@pytest.mark.long
+def test_evaluations_and_explanations_of_sounds_call_them_sounds(run, model: Path, tones: Path):
+    data = ("--data", f"audio:{tones}", "--speed", "off", "--device", "cpu")
+    saved = run("evaluate", model, *data, "--save", "first.correct", "--save-logits", "first.parquet")
+    compared = run("evaluate", model, *data, "--against", "first.correct", "--out", "compared")
+    from_logits = run("evaluate", "first.parquet", "--data", f"audio:{tones}", "--out", "from_logits")
+    explained = run("explain", model, tones / "low/00.wav", "--check", "1")
+    probed = run("evaluate", model, "--data", f"audio:{tones}", "--probe", "knn:1")
+    pages = [Path(folder, "report.html").read_text() for folder in ("compared", "from_logits")]
+    for shown in (*(ended.out + ended.err for ended in (saved, compared, from_logits, explained, probed)), *pages):
+        words = re.sub(r"<style>.*?</style>|<script>.*?</script>|data:image/png", "", shown, flags=re.S)
+        assert "image" not in words.lower()
+        assert "sound" in words
+    assert "Evaluated on: sounds that the model may have been trained on, 24 sounds." in saved.out
+    assert "the test sounds" in probed.out and "1 sound" in explained.out
 
 
 def test_a_rectangular_mixer_is_trained(run, tones: Path):

@@ -75,6 +75,7 @@ def test_other_texts_are_evaluated_and_copies_of_training_texts_are_left_out(run
     (here / "new.csv").write_text(rows)
     found = json.loads(run("evaluate", "run", "--data", "text:new.csv", "--format", "json", "--quiet").out)
     assert (found["data"]["texts"], found["data"]["left_out"]) == (30, 1)
+    assert found["data"]["evaluated"] == "texts that the run was not trained on"
 
 
 def test_texts_out_of_scope_are_rejected_below_a_confidence(run: Callable, here: Path):

@@ -82,7 +82,7 @@ def test_every_metric_has_one_line_and_a_sentence(make_evaluation):
     values = metrics.summary(make_evaluation(50, 10))
     assert [metric.key for metric in values] == [metric.key for metric in metrics.METRICS]
     assert len({metric.title for metric in values}) == len(values)
-    assert all(metric.sentence.endswith(".") for metric in values)
+    assert all(metric.sentence("image").endswith(".") for metric in values)
     assert {estimate.unit for metric, estimate in values.items() if metric.is_share} == {"%"}
 
 

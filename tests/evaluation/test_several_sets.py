@@ -66,7 +66,7 @@ def test_differences_are_from_the_first_method_of_the_first_set():
 
 
 def test_one_table_has_ranks_and_the_differences_on_every_set(sets):
-    table = compare_over_sets(sets).table()
+    table = compare_over_sets(sets).table("image")
     assert [column.title for column in table.columns] == [
         "method", "mean rank", "pets", "birds", "cars", "mean, these sets", "mean, other sets",
     ]  # fmt: skip

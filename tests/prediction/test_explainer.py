@@ -134,7 +134,7 @@ def test_the_maps_of_a_trained_model_are_unlike_those_of_shuffled_weights(place_
         assert check.correlations.shape == (3, 4)
         assert check.mean.n == 3
         assert check.mean_absolute.value < 0.5
-    (note,) = check_table(checks).all_notes
+    (note,) = check_table(checks, "image").all_notes
     assert "averaged over 4 images" in note
 
 

@@ -153,7 +153,7 @@ def evaluate(
             show([*tables(result), *([corrupted.table()] if corrupted else [])], format)
     if save is not None:
         write_correctness(save, result.sets[0][0].predictions)
-        log(f"Which images are correct: {save}")
+        log(f"Which {result.noun}s are correct: {save}")
     if out is not None:
         page = methods_page(result, corrupted).html()
         with atomic_folder(out) as temporary:

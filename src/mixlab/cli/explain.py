@@ -16,7 +16,7 @@ from mixlab.report.table import Format, Table
 
 def explain(
     model: PredictionModel,
-    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of images.", show_default=False)],
+    images: Annotated[list[Path], typer.Argument(help="Image or sound files, or folders of them.", show_default=False)],
     label: Annotated[str | None, typer.Option(help="The class to explain. Default: the predicted one.")] = None,
     method: Annotated[
         str,
@@ -53,7 +53,7 @@ def explain(
     trust_code: TrustCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Hide progress.")] = False,
 ) -> None:
-    """Show what a model looks at: which places of an image speak for its label, and which against it."""
+    """Show what a model looks at: which places of an image or a spectrogram speak for its label or against it."""
     from mixlab.files import atomic_folder
     from mixlab.prediction.explainer import Explainer, Explanation
     from mixlab.prediction.explanation_folder import ExplanationFolder, explanation_table
@@ -84,7 +84,7 @@ def explain(
     tables: list[Table] = []
     compared: list[Explanation] = []
     with atomic_folder(folder) as temporary, progress("explain", total=len(files), quiet=quiet) as advance:
-        results = ExplanationFolder(temporary)
+        results = ExplanationFolder(temporary, explainer.noun)
         for file, result in zip(files, explainer.explain(files, label), strict=True):
             if isinstance(result, Explanation):
                 results.add(file, result)
@@ -97,7 +97,7 @@ def explain(
         tables.append(explanation_table(explainer, results.rows))
         checks = check_weights(explainer, compared, check) if check else []
         if checks:
-            tables.append(check_table(checks))
+            tables.append(check_table(checks, explainer.noun))
         results.finish(model, explainer, checks)
     if format == "json":
         print(json.dumps([table.to_dict() for table in tables], indent=2, ensure_ascii=False))

@@ -33,6 +33,7 @@ def write_correctness(path: Path, predictions: Predictions) -> None:
         "model": predictions.model,
         "data": predictions.data,
         "images": predictions.images,
+        "noun": predictions.noun,
         "fingerprint": predictions.fingerprint,
     }
     with atomic_file(path) as temporary:
@@ -64,15 +65,15 @@ def read_correctness(path: Path) -> Predictions:
     if not end:
         raise UserError(f"{path} is truncated in its header: copy or write it again.")
     header = _header(path, line)
-    images = header["images"]
+    images, noun = header["images"], header.get("noun", "image")
     if len(bits) != (expected := (images + 7) // 8):
         state = "truncated" if len(bits) < expected else "too long"
         raise UserError(
-            f"{path} is {state}: {pluralize(images, 'image')} need {expected:,} bytes after the header, and it has "
+            f"{path} is {state}: {pluralize(images, noun)} need {expected:,} bytes after the header, and it has "
             f"{len(bits):,}. Copy or write it again."
         )
     correct = np.unpackbits(np.frombuffer(bits, dtype=np.uint8), count=images).astype(bool)
-    return Predictions(header["model"], header["data"], header["fingerprint"], correct[None])
+    return Predictions(header["model"], header["data"], header["fingerprint"], correct[None], noun=noun)
 
 
 def _header(path: Path, line: bytes) -> dict[str, Any]:

@@ -68,15 +68,16 @@ def open_evaluation_data(source: str, data: str | None, classes: tuple[str, ...]
                 _open_held_out(run, trained_on, classes, kinds), "the test split that the run held out"
             )
         is_recorded = run.training_images.is_file()
-        evaluated = f"images that the run {'was not' if is_recorded else 'may have been'} trained on"
-        return EvaluationData(open_for_evaluation(data, classes, kinds), evaluated)
+        dataset = open_for_evaluation(data, classes, kinds)
+        trained = "was not trained on" if is_recorded else "may have been trained on"
+        return EvaluationData(dataset, f"{dataset.noun}s that the run {trained}")
     if data is None:
         raise UserError(
             f"{source} is not the folder of a run, which has test images of its own: give the images with --data, for "
             "example --data folder:PATH."
         )
-    evaluated = "images that the model may have been trained on"
-    return EvaluationData(_open_by_class_names(source, data, classes, kinds), evaluated)
+    dataset = _open_by_class_names(source, data, classes, kinds)
+    return EvaluationData(dataset, f"{dataset.noun}s that the model may have been trained on")
 
 
 def _open_variant(source: str, data: str, classes: tuple[str, ...]) -> EvaluationData:

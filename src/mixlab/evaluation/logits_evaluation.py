@@ -44,6 +44,7 @@ def evaluate_logits_file(source: str, data: str | None, *, wanted: float = DEFAU
         source=source,
         model=saved.header.model,
         data=saved.header.data,
+        noun=saved.header.noun,
         evaluated=saved.header.evaluated,
         views=Views(),
         split=None if data is None else _matching_images(source, saved, data),
@@ -70,7 +71,7 @@ def _matching_images(source: str, saved: LogitsEvaluation, data: str) -> Split:
     missing = [name for name in saved.names if name not in place]
     if missing:
         raise UserError(
-            f"{source} has logits of {pluralize(len(missing), 'image')} that {data} lacks, such as "
+            f"{source} has logits of {pluralize(len(missing), saved.header.noun)} that {data} lacks, such as "
             f"{join_words(missing, 3)}: give the data set that it was saved from, {saved.header.data}."
         )
     found = [place[name] for name in saved.names]

@@ -41,6 +41,7 @@ class LogitsHeader:
     data       the name of the data set
     evaluated  which images were evaluated, in words
     classes    class names, in the order of the logits
+    noun       what a sample is, for sentences
     """
 
     source: str
@@ -48,6 +49,7 @@ class LogitsHeader:
     data: str
     evaluated: str
     classes: tuple[str, ...]
+    noun: str = "image"
 
 
 Rows = tuple[str, Sequence[str], Int64[np.ndarray, " image"], Float32[np.ndarray, "image class"]]
@@ -126,7 +128,7 @@ def evaluate_logits(path: Path) -> LogitsEvaluation:
                 scaled.add(logits / temperature, labels)
     if not names:
         raise UserError(f"{path} has no rows of the test split: write it again with mixlab evaluate --save-logits.")
-    _require_unique(path, names)
+    _require_unique(path, names, header.noun)
     return LogitsEvaluation(
         header,
         names,
@@ -177,9 +179,9 @@ def _rows(
         yield names, torch.from_numpy(rows["label"].to_numpy().astype(np.int64)), logits
 
 
-def _require_unique(path: Path, names: list[str]) -> None:
+def _require_unique(path: Path, names: list[str], noun: str) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise UserError(f"{path} has the image {name} twice: write it again from images with different names.")
+            raise UserError(f"{path} has the {noun} {name} twice: write it again from {noun}s with different names.")
         seen.add(name)

@@ -71,6 +71,11 @@ class MethodsEvaluation:
         return compare_over_sets([[method.predictions for method in methods] for methods in self.sets])
 
     @property
+    def noun(self) -> str:
+        """What a sample is, for sentences."""
+        return self.sets[0][0].predictions.noun
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """The notes of all evaluations, each once."""
         evaluations = (one for methods in self.sets for method in methods for one in method.evaluations)
@@ -142,4 +147,5 @@ def predictions_of(evaluated: ModelEvaluation) -> Predictions:
         classes=evaluated.evaluation.classes,
         labels=evaluated.evaluation.labels,
         predicted=evaluated.evaluation.predictions,
+        noun=evaluated.noun,
     )

@@ -28,7 +28,7 @@ def tables(result: MethodsEvaluation) -> list[Table]:
     else:
         own = [runs_table(method) for methods in result.sets for method in methods if method.evaluations]
     compared = [table for comparison in result.comparisons for table in comparison_tables(comparison)]
-    return [*own, *compared, *([result.over_sets.table()] if result.over_sets else [])]
+    return [*own, *compared, *([result.over_sets.table(result.noun)] if result.over_sets else [])]
 
 
 def full_tables(result: MethodsEvaluation) -> list[Table]:
@@ -46,12 +46,13 @@ def runs_table(method: Method) -> Table:
     rows: list[dict[str, Cell]] = [
         {"run": one.source, **{metric.key: one.summary[metric] for metric in metrics}} for one in method.evaluations
     ]
-    notes = ["Brackets of a run are 95 % intervals over images."]
+    first = method.evaluations[0]
+    notes = [f"Brackets of a run are 95 % intervals over {first.noun}s."]
     if len(rows) > 1:
         rows.append({"run": "mean", **{metric.key: _mean(method, metric) for metric in metrics}})
         notes.append(
-            "Brackets of the mean: for top-1 over images and trainings, for other measures over trainings of the same "
-            "images."
+            f"Brackets of the mean: for top-1 over {first.noun}s and trainings, for other measures over trainings of "
+            f"the same {first.noun}s."
         )
     columns = [
         Column("run", "run"),
@@ -62,9 +63,8 @@ def runs_table(method: Method) -> Table:
             for metric in metrics
         ),
     ]
-    first = method.evaluations[0]
-    images = f"Evaluated on: {first.evaluated}, {first.images}."
-    return Table(f"{method.predictions.model} on {first.data}", columns, rows, [images, *notes])
+    samples = f"Evaluated on: {first.evaluated}, {first.samples}."
+    return Table(f"{method.predictions.model} on {first.data}", columns, rows, [samples, *notes])
 
 
 def _mean(method: Method, metric: Metric) -> Estimate:
@@ -79,7 +79,7 @@ def methods_page(result: MethodsEvaluation, corrupted: CorruptionEvaluation | No
     """The report: that of the single evaluation with the comparisons, or the runs and their comparisons."""
     sections = [_section(comparison) for comparison in result.comparisons]
     if result.over_sets:
-        sections.append(Section("Over all data sets", [result.over_sets.table()]))
+        sections.append(Section("Over all data sets", [result.over_sets.table(result.noun)]))
     if corrupted is not None:
         sections.append(Section("Corrupted images", [corrupted.table()]))
     if result.single is not None:
@@ -117,8 +117,8 @@ def _section(comparison: PairedComparison) -> Section:
 
 def _accuracies(result: MethodsEvaluation) -> str:
     shares = [
-        f"{method.predictions.model} classifies {100 * method.predictions.correct.mean():.1f} % of the images of "
-        f"{method.predictions.data} correctly"
+        f"{method.predictions.model} classifies {100 * method.predictions.correct.mean():.1f} % of the "
+        f"{method.predictions.noun}s of {method.predictions.data} correctly"
         for methods in result.sets
         for method in methods
     ]

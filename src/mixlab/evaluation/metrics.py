@@ -27,7 +27,7 @@ class Metric:
     key       its name in results.json and CSV
     title     its name in tables
     value     the metric with its 95 % interval over images; None if it is not defined or says nothing
-    meaning   one sentence for the report
+    meaning   one sentence for the report, with the noun of a sample for {noun}
     is_share  whether it is a share of images in per cent
     """
 
@@ -37,10 +37,9 @@ class Metric:
     meaning: str
     is_share: bool = True
 
-    @property
-    def sentence(self) -> str:
-        """What the metric is, for the notes of a table."""
-        return f"{self.title[0].upper()}{self.title[1:]}: {self.meaning}"
+    def sentence(self, noun: str) -> str:
+        """What the metric is, for the notes of a table about samples that are called `noun`."""
+        return f"{self.title[0].upper()}{self.title[1:]}: {self.meaning.format(noun=noun)}"
 
 
 def topk(evaluation: Evaluation, k: int) -> Estimate:
@@ -97,8 +96,8 @@ def brier(evaluation: Evaluation) -> Estimate:
 
 
 METRICS = (
-    Metric("top1", "top-1", top1, "the share of images whose most probable class is the true one."),
-    Metric("top5", "top-5", top5, "the share of images with the true class among the five most probable ones."),
+    Metric("top1", "top-1", top1, "the share of {noun}s whose most probable class is the true one."),
+    Metric("top5", "top-5", top5, "the share of {noun}s with the true class among the five most probable ones."),
     Metric("balanced_accuracy", "balanced accuracy", balanced_accuracy, "the mean of the recalls of all classes."),
     Metric("macro_f1", "macro-F1", macro_f1, "the mean of the F1 of all classes."),
     Metric(
@@ -126,7 +125,7 @@ METRICS = (
         "ece_mass",
         "ECE, bins of equal mass, points",
         ece_equal_mass,
-        "the same with equally many images in every bin.",
+        "the same with equally many {noun}s in every bin.",
         is_share=False,
     ),
     Metric(

@@ -60,6 +60,7 @@ class ModelEvaluation:
     source       the weights, as for `mixlab.load`
     model        the name of the model
     data         the name of the data set
+    noun         what a sample is, for sentences: "image" or "sound"
     evaluated    which images were evaluated, in words
     views        the crop and the test-time augmentation
     split        the evaluated images; None if only their logits are known
@@ -82,6 +83,7 @@ class ModelEvaluation:
     source: str
     model: str
     data: str
+    noun: str
     evaluated: str
     views: Views
     split: Split | None
@@ -100,9 +102,9 @@ class ModelEvaluation:
     environment: dict[str, Any]
 
     @property
-    def images(self) -> str:
+    def samples(self) -> str:
         """ "1,200 images"."""
-        return pluralize(len(self.evaluation), "image")
+        return pluralize(len(self.evaluation), self.noun)
 
     @property
     def title(self) -> str:
@@ -134,12 +136,12 @@ class ModelEvaluation:
         """
         if self.is_imbalanced:
             return (
-                f"{self.model} classifies {_with_ends(balanced_accuracy(self.evaluation))} of the images of a class "
-                "correctly, on average over the classes, which have very different numbers of images. It classifies "
-                f"{_with_ends(self.evaluation.top1)} of all images correctly, {self._versus_majority}."
+                f"{self.model} classifies {_with_ends(balanced_accuracy(self.evaluation))} of the {self.noun}s of a "
+                f"class correctly, on average over the classes, which have very different numbers of {self.noun}s. It "
+                f"classifies {_with_ends(self.evaluation.top1)} of all {self.noun}s correctly, {self._versus_majority}."
             )
         return (
-            f"{self.model} classifies {_with_ends(self.evaluation.top1)} of the images correctly, "
+            f"{self.model} classifies {_with_ends(self.evaluation.top1)} of the {self.noun}s correctly, "
             f"{self._versus_majority}."
         )
 
@@ -241,7 +243,7 @@ def evaluate_model(
     scorer = Scorer(prepared, dataset, inference, with_logits=with_logits)
     calibrated, test = _evaluate_calibrated(scorer) if "validation" in dataset.splits else (None, scorer("test"))
     if save_logits is not None:
-        header = LogitsHeader(source, prepared.model, dataset.name, prepared.evaluated, dataset.classes)
+        header = LogitsHeader(source, prepared.model, dataset.name, prepared.evaluated, dataset.classes, dataset.noun)
         write_logits(save_logits, header, scorer.rows())
     scorer.remove_parts()
     unreadable = (f"{image} was left out: {reason}." for image, reason in test.unreadable.items())
@@ -249,6 +251,7 @@ def evaluate_model(
         source=source,
         model=prepared.model,
         data=dataset.name,
+        noun=dataset.noun,
         evaluated=prepared.evaluated,
         views=prepared.views,
         split=test.split,

@@ -36,9 +36,9 @@ def _summary(evaluated: ModelEvaluation) -> Summary:
         evaluated.conclusion,
         " ".join(
             [
-                f"Evaluated on: {evaluated.evaluated}, {evaluated.images}.",
-                *([evaluated.trusted.conclusion] if evaluated.trusted else []),
-                "Intervals are over images and do not cover other trainings.",
+                f"Evaluated on: {evaluated.evaluated}, {evaluated.samples}.",
+                *([evaluated.trusted.conclusion(evaluated.noun)] if evaluated.trusted else []),
+                f"Intervals are over {evaluated.noun}s and do not cover other trainings.",
             ]
         ),
         [Metric(metric.title, estimate, 1) for metric, estimate in evaluated.summary.items() if metric.is_share],
@@ -50,17 +50,19 @@ def _confidence(evaluated: ModelEvaluation) -> Section:
     diagram = reliability_diagram(
         "Reliability",
         [(each.confidence, each.accuracy) for each in reliability(evaluation)],
-        caption="Each point has equally many images, with the 95 % interval of their accuracy. On the grey line, the "
-        "confidence equals the accuracy; below it, the model is too confident.",
+        caption=f"Each point has equally many {evaluated.noun}s, with the 95 % interval of their accuracy. On the "
+        "grey line, the confidence equals the accuracy; below it, the model is too confident.",
     )
     coverage, accuracy = risk_coverage(evaluation.confidences, evaluation.correct)
     curve = accuracy_by_coverage(
         "Accuracy of the most confident answers",
         coverage.tolist(),
         accuracy.tolist(),
+        noun=evaluated.noun,
         wanted=evaluated.wanted,
         marked=_marked(evaluated),
-        caption=f"If only the images with the highest confidence are answered. Grey line: {evaluated.wanted:g} %.",
+        caption=f"If only the {evaluated.noun}s with the highest confidence are answered. Grey line: "
+        f"{evaluated.wanted:g} %.",
     )
     return Section("Confidence", [Columns([diagram, curve]), confidence_table(evaluated)])
 
@@ -79,7 +81,7 @@ def _errors(evaluated: ModelEvaluation) -> Section:
         "Confusion matrix",
         evaluation.confusion,
         evaluation.classes,
-        caption=f"Predictions for {evaluated.images}.",
+        caption=f"Predictions for {evaluated.samples}.",
     )
     if evaluated.split is None:
         return Section("Errors", [matrix, *confusion_tables(evaluated)])
@@ -95,12 +97,13 @@ def _galleries(evaluated: ModelEvaluation, split: Split) -> tuple[ErrorGallery, 
         ErrorGallery(
             "Most confident errors",
             errors,
-            f"{wrong:,} of {evaluated.images} are wrong; {shown}: true class → predicted class, with its probability.",
+            f"{wrong:,} of {evaluated.samples} are wrong; {shown}: true class → predicted class, with its probability.",
         ),
         ErrorGallery(
-            "Least certain images",
+            f"Least certain {evaluated.noun}s",
             least_certain(split, evaluated.evaluation),
-            "Images with the lowest predicted probability, correct or not: true class → predicted class.",
+            f"{evaluated.noun.capitalize()}s with the lowest predicted probability, correct or not: true class → "
+            "predicted class.",
         ),
     )
 
@@ -109,7 +112,7 @@ def _run_details(evaluated: ModelEvaluation) -> Section:
     facts = {
         "Weights": evaluated.source,
         "Model": evaluated.model,
-        "Data": f"{evaluated.data}: {evaluated.evaluated}, {evaluated.images}",
+        "Data": f"{evaluated.data}: {evaluated.evaluated}, {evaluated.samples}",
         "Execution": _execution(evaluated),
         **evaluated.views.facts,
     } | machine_facts(evaluated.environment)

@@ -15,7 +15,6 @@ _CLASS_COLUMNS = [
         Column(key, title, "%", digits=1, uncertainty="interval")
         for key, title in (("precision", "precision"), ("recall", "recall"), ("f1", "F1"))
     ),
-    Column("images", "images"),
 ]
 _MAX_CONFUSIONS = 10
 
@@ -43,8 +42,8 @@ def summary_table(evaluated: ModelEvaluation) -> Table:
         [Column("measure", "measure"), Column("value", "value", "%", digits=1, uncertainty="interval")],
         rows,
         [
-            f"Evaluated on: {evaluated.evaluated}, {evaluated.images}.",
-            "Brackets are 95 % intervals over images; they do not cover other trainings.",
+            f"Evaluated on: {evaluated.evaluated}, {evaluated.samples}.",
+            f"Brackets are 95 % intervals over {evaluated.noun}s; they do not cover other trainings.",
             "Majority class: the accuracy of always predicting the most frequent class.",
             *(f"{name}: {value}." for name, value in evaluated.views.facts.items()),
             *([f"Published: {'; '.join(published)}."] if published else []),
@@ -57,17 +56,17 @@ def confidence_table(evaluated: ModelEvaluation) -> Table:
     scaled = summary(evaluated.calibrated.evaluation) if evaluated.calibrated else {}
     metrics = [metric for metric in evaluated.summary if not metric.is_share]
     columns = [Column("measure", "measure"), Column("value", "value", digits=3, uncertainty="interval")]
-    notes = [metric.sentence for metric in metrics]
+    notes = [metric.sentence(evaluated.noun) for metric in metrics]
     if evaluated.calibrated is None:
-        notes.append("Without validation images, no temperature and no confidence threshold can be set.")
+        notes.append(f"Without validation {evaluated.noun}s, no temperature and no confidence threshold can be set.")
     else:
         columns.append(Column("scaled", "with the temperature", digits=3, uncertainty="interval"))
         notes.append(
             f"Temperature: logits divided by {number(evaluated.calibrated.temperature, 3)}, fitted on "
-            f"{len(evaluated.calibrated.validation):,} validation images. It changes no predicted class."
+            f"{len(evaluated.calibrated.validation):,} validation {evaluated.noun}s. It changes no predicted class."
         )
     if evaluated.trusted is not None:
-        notes.append(evaluated.trusted.conclusion)
+        notes.append(evaluated.trusted.conclusion(evaluated.noun))
     rows: list[dict[str, Cell]] = [
         {"measure": metric.title, "value": evaluated.summary[metric], "scaled": scaled.get(metric)}
         for metric in metrics
@@ -89,11 +88,11 @@ def class_table(evaluated: ModelEvaluation) -> Table:
     ]
     return Table(
         "Every class",
-        _CLASS_COLUMNS,
+        [*_CLASS_COLUMNS, Column("images", f"{evaluated.noun}s")],
         rows,
         [
-            "Recall: the share of a class's images that are classified correctly. Precision: the share of the "
-            "predictions of a class that are correct. F1: the harmonic mean of precision and recall."
+            f"Recall: the share of a class's {evaluated.noun}s that are classified correctly. Precision: the share "
+            "of the predictions of a class that are correct. F1: the harmonic mean of precision and recall."
         ],
     )
 
@@ -114,7 +113,7 @@ def confusion_tables(evaluated: ModelEvaluation) -> list[Table]:
     columns = [
         Column("class", "class"),
         Column("predicted", "predicted"),
-        Column("images", "images"),
+        Column("images", f"{evaluated.noun}s"),
         Column("share", "of the class", "%", digits=1, uncertainty="interval"),
     ]
     return [Table("Most frequent confusions", columns, rows)] if rows else []
@@ -128,7 +127,7 @@ def full_table(evaluated: ModelEvaluation) -> Table:
     rows.append({"measure": "majority_class", "class": None, "value": evaluated.majority})
     for row in class_table(evaluated).rows:
         rows += [
-            {"measure": column.key, "class": row["class"], "value": row[column.key]} for column in _CLASS_COLUMNS[1:-1]
+            {"measure": column.key, "class": row["class"], "value": row[column.key]} for column in _CLASS_COLUMNS[1:]
         ]
     return Table(
         evaluated.title,

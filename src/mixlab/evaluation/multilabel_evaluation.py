@@ -45,9 +45,10 @@ class MultilabelEvaluation:
     def _threshold_note(self) -> str:
         if self.has_thresholds:
             return (
-                "The thresholds were chosen on validation images during the training, for the highest F1 of each label."
+                f"The thresholds were chosen on validation {self.subject.noun}s during the training, for the highest "
+                "F1 of each label."
             )
-        return f"The run had no validation images, so every threshold is {DEFAULT_THRESHOLD}."
+        return f"The run had no validation {self.subject.noun}s, so every threshold is {DEFAULT_THRESHOLD}."
 
     @property
     def _measures(self) -> dict[str, Estimate]:
@@ -57,7 +58,7 @@ class MultilabelEvaluation:
         """The human-readable tables."""
         notes = [
             f"Evaluated on: {self.subject.samples}.",
-            "Brackets are 95 % bootstrap intervals over images; they do not cover other trainings.",
+            f"Brackets are 95 % bootstrap intervals over {self.subject.noun}s; they do not cover other trainings.",
             *(f"{title}: {meaning}" for title, meaning in METRICS.values()),
             self._threshold_note,
         ]
@@ -72,7 +73,7 @@ class MultilabelEvaluation:
             Column("precision", "precision", "%", digits=1),
             Column("recall", "recall", "%", digits=1),
             Column("threshold", "threshold", digits=3),
-            Column("images", "images"),
+            Column("images", f"{self.subject.noun}s"),
             Column("predicted", "predicted"),
         ]
         rows: list[dict[str, Cell]] = [
@@ -103,7 +104,7 @@ class MultilabelEvaluation:
         """The report."""
         return self.subject.page(
             self.conclusion,
-            f"{self._threshold_note} Intervals are over images and do not cover other trainings.",
+            f"{self._threshold_note} Intervals are over {self.subject.noun}s and do not cover other trainings.",
             self._measures,
             [Section("Labels", [self.label_table()])],
             {"Execution": str(self.plan)},
@@ -148,7 +149,7 @@ def evaluate_multilabel(
     probabilities, classes = np.concatenate(parts), prepared.dataset.classes
     thresholds = prepared.fitted.get("thresholds", [DEFAULT_THRESHOLD] * len(classes))
     return MultilabelEvaluation(
-        subject=subject_of(prepared, "image", len(probabilities), batches.unreadable),
+        subject=subject_of(prepared, len(probabilities), batches.unreadable),
         scores=MultilabelScores(classes, probabilities, split.labels[batches.readable], np.array(thresholds)),
         has_thresholds="thresholds" in prepared.fitted,
         plan=inference.plan,

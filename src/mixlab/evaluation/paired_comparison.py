@@ -90,6 +90,11 @@ class PairedComparison:
         return self.a.model, self.b.model
 
     @property
+    def noun(self) -> str:
+        """What a sample is, for sentences."""
+        return self.a.noun
+
+    @property
     def p(self) -> float:
         """Of equal accuracies: the exact McNemar test with one run each, else the crossed bootstrap."""
         return self.difference.p if self.mcnemar_p is None else self.mcnemar_p
@@ -170,7 +175,9 @@ def compare_predictions(a: Predictions, b: Predictions, margin: float) -> Paired
     """
     check_same_set(a, b)
     if a.images < 2:
-        raise UserError(f"{a.data} has one image: a comparison needs at least two, and several hundred to be useful.")
+        raise UserError(
+            f"{a.data} has one {a.noun}: a comparison needs at least two, and several hundred to be useful."
+        )
     components = variance_components((a.correct, b.correct), image_sample((a.correct, b.correct)))
     return PairedComparison(
         a,

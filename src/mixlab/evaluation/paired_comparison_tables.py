@@ -26,9 +26,9 @@ def accuracy_table(comparison: PairedComparison) -> Table:
     """The accuracy of both methods; the notes begin with the conclusion."""
     name_a, name_b = comparison.names
     notes = [conclusion(comparison), scope(comparison), *what_would_decide(comparison)]
-    notes.append(f"Brackets are 95 % intervals over images{_and_runs(comparison)}.")
+    notes.append(f"Brackets are 95 % intervals over {comparison.noun}s{_and_runs(comparison)}.")
     return Table(
-        f"{name_a} and {name_b} on the {comparison.a.images:,} images of {comparison.a.data}",
+        f"{name_a} and {name_b} on the {comparison.a.images:,} {comparison.noun}s of {comparison.a.data}",
         [Column("model", "model"), Column("runs", "runs"), Column("top1", "top-1", "%", 2, uncertainty="interval")],
         [_accuracy_row(name_a, comparison.a), _accuracy_row(name_b, comparison.b)],
         [note for note in notes if note],
@@ -41,7 +41,7 @@ def difference_table(comparison: PairedComparison) -> Table:
     name_a, name_b = comparison.names
     rows: list[dict[str, Cell]] = [
         {"measure": f"{name_a} minus {name_b}", "value": difference.estimate},
-        {"measure": "standard error due to the images", "value": difference.image_error},
+        {"measure": f"standard error due to the {comparison.noun}s", "value": difference.image_error},
         {
             "measure": "standard error due to the runs",
             "value": difference.seed_error if max(difference.seeds) > 1 else None,
@@ -49,7 +49,7 @@ def difference_table(comparison: PairedComparison) -> Table:
         {"measure": "smallest detectable difference", "value": comparison.detectable},
     ]
     notes = [
-        f"Brackets: the 95 % interval over images{_and_runs(comparison)}.",
+        f"Brackets: the 95 % interval over {comparison.noun}s{_and_runs(comparison)}.",
         "Smallest detectable difference: a true difference of this size is significant with a probability of 80 %.",
     ]
     return Table("Difference", [Column("measure", "measure"), Column("value", "value", "points", 2)], rows, notes)
@@ -99,10 +99,10 @@ def class_tables(comparison: PairedComparison) -> list[Table]:
         notes.append(f"The {_MAX_ROWS} classes with the smallest p of {len(tested):,}.")
     if too_few:
         fewest = fewest_class_images(len(comparison.classes))
-        notes.append(f"Not tested because they have fewer than {fewest} images: {join_words(too_few)}.")
+        notes.append(f"Not tested because they have fewer than {fewest} {comparison.noun}s: {join_words(too_few)}.")
     columns = [
         Column("class", "class"),
-        Column("images", "images"),
+        Column("images", f"{comparison.noun}s"),
         Column("difference", "difference", "points", 1, uncertainty="interval"),
         Column("p_holm", "p (Holm)", digits=4),
     ]
@@ -141,6 +141,6 @@ def _changed_table(comparison: PairedComparison, title: str, images: tuple[Chang
     if len(images) > len(rows) > 0:
         notes.append(f"The first {len(rows)} by name of {len(images):,}; results.json has all.")
     if not rows:
-        notes.append("The names of the images are not known: they are not stored in a correctness file.")
-    columns = [Column("image", "image"), Column("class", "class"), *details]
-    return [Table(f"{title}: {pluralize(len(images), 'image')}", columns, rows, notes)]
+        notes.append(f"The names of the {comparison.noun}s are not known: they are not stored in a correctness file.")
+    columns = [Column("image", comparison.noun), Column("class", "class"), *details]
+    return [Table(f"{title}: {pluralize(len(images), comparison.noun)}", columns, rows, notes)]

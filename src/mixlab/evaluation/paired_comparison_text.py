@@ -65,22 +65,24 @@ def what_would_decide(comparison: PairedComparison) -> list[str]:
 
 
 def _sizes(comparison: PairedComparison, claim: str, needed: PairNeeded) -> str:
-    runs, images = comparison.difference.seeds, comparison.a.images
+    runs, images, noun = comparison.difference.seeds, comparison.a.images, comparison.noun
     covers_seeds = comparison.difference.covers_seeds
     options = []
     if needed.seeds:
         present = f"{runs[0]}" if runs[0] == runs[1] else f"{runs[0]} and {runs[1]}"
         options.append(f"{pluralize(needed.seeds, 'run')} of each instead of {present}")
     if needed.image_factor:
-        options.append(f"{pluralize(round_up(needed.image_factor * images), 'image')} instead of {images:,}")
+        options.append(f"{pluralize(round_up(needed.image_factor * images), noun)} instead of {images:,}")
     if options:
         text = f"To show {claim} with a probability of 80 %, use about {' or '.join(options)}."
     elif covers_seeds:
-        text = f"To show {claim}, neither {MAX_SEEDS} runs of each nor {MAX_IMAGE_FACTOR} times as many images suffice."
+        text = (
+            f"To show {claim}, neither {MAX_SEEDS} runs of each nor {MAX_IMAGE_FACTOR} times as many {noun}s suffice."
+        )
     else:
-        text = f"To show {claim}, even {MAX_IMAGE_FACTOR} times as many images do not suffice."
+        text = f"To show {claim}, even {MAX_IMAGE_FACTOR} times as many {noun}s do not suffice."
     if covers_seeds and not needed.images_suffice:
-        text += " No number of runs suffices for it, because the images alone leave too much uncertainty."
+        text += f" No number of runs suffices for it, because the {noun}s alone leave too much uncertainty."
     return text
 
 

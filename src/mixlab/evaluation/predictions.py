@@ -23,6 +23,7 @@ class Predictions:
 
     model        a name for tables and sentences
     data         the name of the set
+    noun         what a sample is, for sentences: "image" or "sound"
     fingerprint  of the set, see `set_fingerprint`
     correct      whether each run classified each image correctly
     names        of the images, in ascending order; None, as `classes`, `labels` and `predicted`, for a file that only
@@ -40,6 +41,7 @@ class Predictions:
     classes: tuple[str, ...] | None = None
     labels: Int[np.ndarray, " image"] | None = None
     predicted: Int[np.ndarray, "seed image"] | None = None
+    noun: str = "image"
 
     @property
     def runs(self) -> int:
@@ -58,6 +60,7 @@ def predictions_of_run(
     classes: tuple[str, ...],
     labels: Int[np.ndarray, " image"],
     predicted: Int[np.ndarray, " image"],
+    noun: str = "image",
 ) -> Predictions:
     """The predictions of one run, from arrays in any order of the images.
 
@@ -65,6 +68,7 @@ def predictions_of_run(
     names        of the images, as in `mixlab.data.dataset.Split`
     labels       the true classes, indices into `classes`
     predicted    the predicted classes, indices into `classes`
+    noun         what a sample is, for sentences
 
     Raises UserError if two images have the same name.
     """
@@ -73,7 +77,7 @@ def predictions_of_run(
     duplicates = sorted({name for name, following in pairwise(ordered) if name == following})
     if duplicates:
         raise UserError(
-            f"{data} has more than one image with the name {join_words(duplicates, most=3)}: images are paired by "
+            f"{data} has more than one {noun} with the name {join_words(duplicates, most=3)}: {noun}s are paired by "
             "name, so every name must be unique. Rename them."
         )
     labels, predicted = labels[order], predicted[order]
@@ -86,6 +90,7 @@ def predictions_of_run(
         classes,
         labels,
         predicted[None],
+        noun,
     )
 
 
@@ -133,8 +138,8 @@ def check_same_set(a: Predictions, b: Predictions) -> None:
     if a.fingerprint == b.fingerprint:
         return
     raise UserError(
-        f"{a.model} and {b.model} were evaluated on different sets, so they can't be compared image by image: "
-        f"{_set_difference(a, b)}. Evaluate both on the same images with the same labels."
+        f"{a.model} and {b.model} were evaluated on different sets, so they can't be compared {a.noun} by {a.noun}: "
+        f"{_set_difference(a, b)}. Evaluate both on the same {a.noun}s with the same labels."
     )
 
 
@@ -142,15 +147,15 @@ def _set_difference(a: Predictions, b: Predictions) -> str:
     """How two sets differ, as far as it is known."""
     if a.names is None or b.names is None:
         if a.images != b.images:
-            return f"{pluralize(a.images, 'image')} of {a.data} and {b.images:,} of {b.data}"
+            return f"{pluralize(a.images, a.noun)} of {a.data} and {b.images:,} of {b.data}"
         unnamed = " and ".join(sorted({each.model for each in (a, b) if each.names is None}))
         return (
-            f"both have {pluralize(a.images, 'image')}, but their names or labels differ (the names are not stored in "
+            f"both have {pluralize(a.images, a.noun)}, but their names or labels differ (the names are not stored in "
             f"the file of {unnamed})"
         )
     only_a, only_b = sorted(set(a.names) - set(b.names)), sorted(set(b.names) - set(a.names))
     missing = [
-        f"{pluralize(len(only), 'image')} only for {each.model}, such as {join_words(only, most=3)}"
+        f"{pluralize(len(only), a.noun)} only for {each.model}, such as {join_words(only, most=3)}"
         for each, only in ((a, only_a), (b, only_b))
         if only
     ]
@@ -163,7 +168,7 @@ def _label_difference(a: Predictions, b: Predictions) -> str:
     different = [index for index in range(len(names)) if labels_a[index] != labels_b[index]]
     example = different[0]
     return (
-        f"{pluralize(len(different), 'image')} with another label, such as {names[example]}, which is "
+        f"{pluralize(len(different), a.noun)} with another label, such as {names[example]}, which is "
         f"{labels_a[example]} for {a.model} and {labels_b[example]} for {b.model}"
     )
 

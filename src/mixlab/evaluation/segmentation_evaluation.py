@@ -127,7 +127,7 @@ def evaluate_segmentation(
         quiet=quiet,
     )
     return SegmentationEvaluation(
-        subject=subject_of(prepared, "image", len(scored.evaluated), scored.unreadable),
+        subject=subject_of(prepared, len(scored.evaluated), scored.unreadable),
         method=_method(prepared, overlap),
         scores=scored.scores,
         shown=tuple(_shown(prepared, mapper, scored)),

@@ -28,27 +28,26 @@ class TrustedAnswers:
     accuracy: Estimate | None
     coverage: Estimate | None
 
-    @property
-    def conclusion(self) -> str:
-        """One sentence for the report."""
+    def conclusion(self, noun: str) -> str:
+        """One sentence for the report, with "image" or "sound" for `noun`."""
         wanted = f"{number(self.wanted, 1)} %"
         if self.threshold is None:
             needed = images_needed(self.wanted, self.validation)
             reason = (
-                f"at least {needed:,} validation images must be answered without an error, and there are "
+                f"at least {needed:,} validation {noun}s must be answered without an error, and there are "
                 f"{self.validation:,}"
                 if needed > self.validation
-                else "the most confident validation images have too many errors"
+                else f"the most confident validation {noun}s have too many errors"
             )
             return f"No confidence guarantees an accuracy of {wanted}: {reason}."
         guaranteed = (
             f"With a confidence of at least {number(100 * self.threshold.confidence, 1)} %, an accuracy of {wanted} is "
-            f"guaranteed with a probability of 95 %, from {self.validation:,} validation images"
+            f"guaranteed with a probability of 95 %, from {self.validation:,} validation {noun}s"
         )
         if self.accuracy is None or self.coverage is None:
-            return f"{guaranteed}; no test image is that certain."
+            return f"{guaranteed}; no test {noun} is that certain."
         return (
-            f"{guaranteed}. On the test images, {number(self.coverage.value, 1)} % are that certain, and "
+            f"{guaranteed}. On the test {noun}s, {number(self.coverage.value, 1)} % are that certain, and "
             f"{number(self.accuracy.value, 1)} % of these are correct."
         )
 

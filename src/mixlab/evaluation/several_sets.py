@@ -47,8 +47,8 @@ class SeveralSets:
     reference: str
     methods: tuple[MethodOverSets, ...]
 
-    def table(self) -> Table:
-        """Ranks and differences in one table: a row for each method, a column for each set."""
+    def table(self, noun: str) -> Table:
+        """Ranks and differences in one table: a row for each method, a column for each set. A sample is a `noun`."""
         columns = [
             Column("method", "method"),
             Column("rank", "mean rank", digits=1, uncertainty="interval"),
@@ -60,8 +60,8 @@ class SeveralSets:
             f"Points: the accuracy minus that of {self.reference}, with the 95 % interval of each difference alone.",
             "Mean rank: 1 is the best. The ranks of all methods on all sets are within their brackets with a "
             "confidence of 95 %.",
-            "Mean, these sets: for other images and trainings. Mean, other sets: Student's t over the sets, as if they "
-            "were a random sample of sets.",
+            f"Mean, these sets: for other {noun}s and trainings. Mean, other sets: Student's t over the sets, as if "
+            "they were a random sample of sets.",
         ]
         return Table(f"{len(self.sets)} test sets", columns, [_row(method) for method in self.methods], notes)
 

@@ -19,7 +19,7 @@ SCHEMA = 1
 class EvaluationSubject:
     """A model and the images or texts that it was evaluated on.
 
-    noun         what was evaluated, "image" or "text"
+    noun         what was evaluated, "image", "sound" or "text"
     count        how many
     evaluated    which ones, in words
     left_out     the number of those that were left out because the model has learned from them
@@ -94,14 +94,14 @@ class EvaluationSubject:
         )
 
 
-def subject_of(prepared: PreparedEvaluation, noun: str, count: int, unreadable: Mapping[str, str]) -> EvaluationSubject:
+def subject_of(prepared: PreparedEvaluation, count: int, unreadable: Mapping[str, str]) -> EvaluationSubject:
     """The subject of an evaluation. `unreadable` has the reason why an image was skipped, by its name."""
     skipped = (f"{image} was left out: {reason}." for image, reason in unreadable.items())
     return EvaluationSubject(
         source=prepared.source,
         model=prepared.model,
         data=prepared.dataset.name,
-        noun=noun,
+        noun=prepared.dataset.noun,
         count=count,
         evaluated=prepared.evaluated,
         left_out=prepared.unseen.left_out,

@@ -178,7 +178,7 @@ def evaluate_texts(source: str, data: str | None, *, device: str | None = None, 
             threshold, evaluated["test"].confidences, evaluated["test"].correct, of_split["test"]
         )
     return TextEvaluation(
-        subject=subject_of(prepared, "text", len(test), {}),
+        subject=subject_of(prepared, len(test), {}),
         evaluation=evaluated["test"],
         lengths=lengths_of(test),
         tokens=preprocess.tokens,

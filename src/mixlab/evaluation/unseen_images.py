@@ -88,7 +88,7 @@ def leave_out(
     """
     evaluated = {name: dataset.splits[name] for name in splits}
     if not len(learned.trained) and not len(learned.selected):
-        return UnseenImages(dataset, 0, None, _unknown_notes(learned))
+        return UnseenImages(dataset, 0, None, _unknown_notes(learned, dataset.noun))
     unseen = {name: _unseen(split, learned, quiet=quiet) for name, split in evaluated.items()}
     _require_every_class(dataset, list(evaluated.values()), list(unseen.values()), learner)
     total, remaining = (sum(map(len, each.values())) for each in (evaluated, unseen))
@@ -114,15 +114,15 @@ def leave_out(
         dataset=replace(dataset, splits=dataset.splits | unseen) if left_out else dataset,
         left_out=left_out,
         near_copies=None if near is None else len(near),
-        notes=(*notes, *_unknown_notes(learned)),
+        notes=(*notes, *_unknown_notes(learned, dataset.noun)),
     )
 
 
-def _unknown_notes(learned: TrainingImages) -> tuple[str, ...]:
+def _unknown_notes(learned: TrainingImages, noun: str) -> tuple[str, ...]:
     if not learned.unknown:
         return ()
     return (
-        f"The training images of {join_words(learned.unknown)} are unknown: if evaluated images are among them, the "
+        f"The training {noun}s of {join_words(learned.unknown)} are unknown: if evaluated {noun}s are among them, the "
         "accuracy is too high.",
     )
 

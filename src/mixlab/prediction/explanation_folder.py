@@ -1,4 +1,4 @@
-"""The results of explanations: a figure for each image, and the maps as data."""
+"""The results of explanations: a figure for each image or sound, and the maps as data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,14 +18,19 @@ from mixlab.report.text import pluralize
 
 SCHEMA = 1
 
+_INPUTS = {"image": "image", "sound": "spectrogram"}
 HEADINGS = {"occlusion": "occlusion", "grad-cam": "Grad-CAM"}
 
 
 @dataclass
 class ExplanationFolder:
-    """Collects explanations in a folder that exists: figures at once, results.json at the end."""
+    """Collects explanations in a folder that exists: figures at once, results.json at the end.
+
+    noun  what a file is, for the table: "image" or "sound"
+    """
 
     folder: Path
+    noun: str
     rows: list[dict[str, Cell]] = field(default_factory=list)
     _images: list[dict[str, Any]] = field(default_factory=list)
 
@@ -33,7 +38,7 @@ class ExplanationFolder:
         """Save the figure of the image of `file`."""
         name = _free_name(self.folder, file.stem)
         explanation_figure(explanation, file.name).save_png(self.folder / name)
-        self.rows.append(_row(file, explanation))
+        self.rows.append({self.noun: str(file)} | _row(explanation))
         self._images.append(
             {
                 "image": str(file),
@@ -80,9 +85,9 @@ def explanation_figure(explanation: Explanation, name: str) -> Figure:
 
 
 def explanation_table(explainer: Explainer, rows: Sequence[dict[str, Cell]]) -> Table:
-    """A row for each image, with the most important box of each method in pixels of the model's input."""
+    """A row for each image or sound, with the most important box of each method in pixels of the model's input."""
     columns = [
-        Column("image", "image"),
+        Column(explainer.noun, explainer.noun),
         Column("label", "label"),
         Column("probability", "probability", digits=3),
     ]
@@ -95,15 +100,14 @@ def explanation_table(explainer: Explainer, rows: Sequence[dict[str, Cell]]) -> 
         columns.append(Column("covered_probability", "probability with this box covered", digits=3))
     height, width = explainer.image_size
     note = (
-        "A box is the most important place: left, upper, right, lower in pixels of the image as the model receives it, "
-        f"which has {height} x {width} pixels."
+        "A box is the most important place: left, upper, right, lower in pixels of the "
+        f"{_INPUTS[explainer.noun]} as the model receives it, which has {height} x {width} pixels."
     )
-    return Table(pluralize(len(rows), "image"), columns, rows, [note])
+    return Table(pluralize(len(rows), explainer.noun), columns, rows, [note])
 
 
-def _row(file: Path, explanation: Explanation) -> dict[str, Cell]:
+def _row(explanation: Explanation) -> dict[str, Cell]:
     row: dict[str, Cell] = {
-        "image": str(file),
         "label": explanation.label,
         "probability": explanation.probability,
         "covered_probability": explanation.covered_probability,

@@ -87,7 +87,8 @@ def with_shuffled_weights(model: Model, seed: int) -> Model:
     return shuffled
 
 
-def check_table(checks: Sequence[WeightsCheck]) -> Table:
+def check_table(checks: Sequence[WeightsCheck], noun: str) -> Table:
+    """A row for each method. `noun` is what an explained file is, for the note."""
     columns = [
         Column("method", "method"),
         Column("correlation", "mean rank correlation", digits=2),
@@ -99,8 +100,8 @@ def check_table(checks: Sequence[WeightsCheck]) -> Table:
     seeds, images = checks[0].correlations.shape
     note = (
         "Spearman's rank correlation of the maps with those of shuffled weights, averaged over "
-        f"{pluralize(images, 'image')}; ± is the standard deviation over {pluralize(seeds, 'seed')}. If the absolute "
-        "value is near 1, the maps show the image and not what the model has learned: do not use them."
+        f"{pluralize(images, noun)}; ± is the standard deviation over {pluralize(seeds, 'seed')}. If the absolute "
+        f"value is near 1, the maps show the {noun} and not what the model has learned: do not use them."
     )
     return Table("Check with randomised weights", columns, rows, [note])
 

@@ -70,6 +70,7 @@ def accuracy_by_coverage(
     coverage: Sequence[float],
     accuracy: Sequence[float],
     *,
+    noun: str,
     wanted: float,
     marked: Marked | None,
     caption: str = "",
@@ -77,13 +78,14 @@ def accuracy_by_coverage(
     """A figure of the accuracy if only the most confident images are answered.
 
     coverage, accuracy: the curve, in per cent, one point for each number of answered images.
+    noun:               what a sample is, for the axis.
     wanted:             a horizontal line.
     marked:             the threshold that was set on other images; None if there is none.
     """
     first = min(_LEAST_ANSWERED, len(coverage)) - 1
     step = max(len(coverage) // _MAX_POINTS, 1)
     xs, ys = [*coverage[first::step], coverage[-1]], [*accuracy[first::step], accuracy[-1]]
-    x, y = Axis("Answered images", "%", digits=0), Axis("Accuracy of the answers", "%", digits=1)
+    x, y = Axis(f"Answered {noun}s", "%", digits=0), Axis("Accuracy of the answers", "%", digits=1)
 
     def draw(canvas: "Canvas") -> None:
         draw_text(canvas, y.title, 0, 12, size=SMALL, colour=MUTED)
@@ -107,5 +109,5 @@ def accuracy_by_coverage(
             )
         draw_text(canvas, x.title, PANEL_WIDTH - 12, _HEIGHT - 4, size=SMALL, colour=MUTED, align="right")
 
-    alt = f"Accuracy by the share of answered images: {number(ys[-1], 1)} % if all are answered."
+    alt = f"Accuracy by the share of answered {noun}s: {number(ys[-1], 1)} % if all are answered."
     return Figure(title, [Panel(PANEL_WIDTH, _HEIGHT, draw, alt)], caption)

@@ -303,6 +303,7 @@ def _predictions(name: str, run: Run, dataset: Dataset) -> Predictions:
         classes=dataset.classes,
         labels=test.labels,
         predicted=_evaluate(pretrained, dataset).predictions,
+        noun=dataset.noun,
     )
 
 

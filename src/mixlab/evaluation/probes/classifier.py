@@ -50,9 +50,8 @@ class Probe(Protocol):
         """As on the command line, such as "fewshot:5"."""
         ...
 
-    @property
-    def description(self) -> str:
-        """The classifier and its training images, as the subject of a sentence."""
+    def description(self, noun: str) -> str:
+        """The classifier and its training images, as the subject of a sentence. A sample is a `noun`."""
         ...
 
     @property

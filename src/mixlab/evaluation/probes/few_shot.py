@@ -44,9 +44,8 @@ class FewShot:
     def name(self) -> str:
         return f"fewshot:{self.shots}"
 
-    @property
-    def description(self) -> str:
-        return f"A linear classifier on {pluralize(self.shots, 'image')} of each class"
+    def description(self, noun: str) -> str:
+        return f"A linear classifier on {pluralize(self.shots, noun)} of each class"
 
     def fit(self, train: Features, validation: Features | None, classes: Sequence[str], seed: int = 0) -> FittedProbe:
         images = merge(train, validation)

@@ -40,9 +40,8 @@ class KNN:
     def name(self) -> str:
         return f"knn:{self.neighbours}"
 
-    @property
-    def description(self) -> str:
-        return f"The weighted vote of the {pluralize(self.neighbours, 'nearest training image')}"
+    def description(self, noun: str) -> str:
+        return f"The weighted vote of the {pluralize(self.neighbours, f'nearest training {noun}')}"
 
     def fit(self, train: Features, validation: Features | None, classes: Sequence[str], seed: int = 0) -> FittedProbe:
         images = merge(train, validation)

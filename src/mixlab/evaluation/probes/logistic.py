@@ -37,9 +37,8 @@ class Logistic:
     seeds = (0,)
     selects = True
 
-    @property
-    def description(self) -> str:
-        return "Logistic regression on the training images"
+    def description(self, noun: str) -> str:
+        return f"Logistic regression on the training {noun}s"
 
     def fit(self, train: Features, validation: Features | None, classes: Sequence[str], seed: int = 0) -> FittedProbe:
         assert validation is not None  # `selects`

@@ -64,6 +64,7 @@ class ProbeResult:
     source       the weights
     data         name of the dataset
     method       the probe
+    noun         what a sample is, for sentences
     classes      class names
     names        of the test images
     labels       their class indices
@@ -75,6 +76,7 @@ class ProbeResult:
     source: str
     data: str
     method: Probe
+    noun: str
     classes: tuple[str, ...]
     names: tuple[str, ...]
     labels: Int64[np.ndarray, " image"]
@@ -103,14 +105,14 @@ class ProbeResult:
     def conclusion(self) -> str:
         """The result as a sentence."""
         top1 = self.top1
-        draws, over = "", "the test images"
+        draws, over = "", f"the test {self.noun}s"
         if top1.spread is not None:
             draws = f"mean of {len(self.predictions)} draws, SD {number(top1.spread, 1)}; "
-            over = "draws and test images"
+            over = f"draws and test {self.noun}s"
         assert top1.low is not None and top1.high is not None  # both kinds of interval are always determined
         return (
-            f"{self.method.description} classifies {number(top1.value, 1)} % of "
-            f"{pluralize(len(self.labels), 'test image')} correctly ({draws}95 % interval over {over}: "
+            f"{self.method.description(self.noun)} classifies {number(top1.value, 1)} % of "
+            f"{pluralize(len(self.labels), f'test {self.noun}')} correctly ({draws}95 % interval over {over}: "
             f"{number(top1.low, 1)} to {number(top1.high, 1)} %)."
         )
 
@@ -122,10 +124,11 @@ class ProbeResult:
             "penalty": fitted.penalty,
             "top1": self.top1,
         }
-        columns = [Column("probe", "probe"), Column("images", "training images")]
+        columns = [Column("probe", "probe"), Column("images", f"training {self.noun}s")]
         if fitted.penalty is not None:
-            columns.append(Column("penalty", "penalty", note="selected on the validation images"))
-        interval = "the test images" if len(self.fitted) == 1 else "draws of the training images and the test images"
+            columns.append(Column("penalty", "penalty", note=f"selected on the validation {self.noun}s"))
+        test = f"the test {self.noun}s"
+        interval = test if len(self.fitted) == 1 else f"draws of the training {self.noun}s and {test}"
         columns.append(Column("top1", "top-1", "%", digits=1, note=f"the 95 % interval is over {interval}"))
         return [Table(f"Frozen features of {self.source} on {self.data}", columns, [row], self.notes)]
 
@@ -198,13 +201,14 @@ def probe(
         source=str(source),
         data=dataset.name,
         method=method,
+        noun=dataset.noun,
         classes=dataset.classes,
         names=tuple(name for name in unseen.dataset.splits["test"].names if name not in test.unreadable),
         labels=test.labels,
         predictions=np.stack([each.classifier.predict(test.values) for each in fitted]),
         fitted=fitted,
         notes=(
-            _most_common(test.labels, dataset.classes),
+            _most_common(test.labels, dataset),
             *fitted[0].notes,
             *range_notes(backbone.preprocess),
             *unseen.notes,
@@ -219,21 +223,22 @@ def _require_splits(dataset: Dataset, method: Probe) -> None:
         if name not in dataset.splits or not len(dataset.splits[name]):
             purpose = " to select a penalty" if name == "validation" else ""
             raise UserError(
-                f"{method.name} needs {name} images{purpose}, but {dataset.name} has none: give a dataset with a "
-                f"{name} split, or a folder without splits, which mixlab divides."
+                f"{method.name} needs {name} {dataset.noun}s{purpose}, but {dataset.name} has none: give a dataset "
+                f"with a {name} split, or a folder without splits, which mixlab divides."
             )
     present = np.unique(dataset.splits["train"].labels)
     if len(present) == 1:
         raise UserError(
-            f'{dataset.name} has training images of only one class, "{dataset.classes[present[0]]}": a classifier '
-            "needs at least two, so add images of another class."
+            f'{dataset.name} has training {dataset.noun}s of only one class, "{dataset.classes[present[0]]}": a '
+            f"classifier needs at least two, so add {dataset.noun}s of another class."
         )
 
 
-def _most_common(labels: Int64[np.ndarray, " image"], classes: tuple[str, ...]) -> str:
-    counts = np.bincount(labels, minlength=len(classes))
+def _most_common(labels: Int64[np.ndarray, " image"], dataset: Dataset) -> str:
+    counts = np.bincount(labels, minlength=len(dataset.classes))
     share = 100 * counts.max() / len(labels)
-    return f'The most common class, "{classes[int(counts.argmax())]}", has {share:.1f} % of the test images.'
+    most_common = dataset.classes[int(counts.argmax())]
+    return f'The most common class, "{most_common}", has {share:.1f} % of the test {dataset.noun}s.'
 
 
 def _skipped(splits: Mapping[str, Features]) -> list[str]:

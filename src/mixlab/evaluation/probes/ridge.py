@@ -85,9 +85,8 @@ class Ridge:
     seeds = (0,)
     selects = True
 
-    @property
-    def description(self) -> str:
-        return "A ridge classifier on the training images"
+    def description(self, noun: str) -> str:
+        return f"A ridge classifier on the training {noun}s"
 
     def fit(self, train: Features, validation: Features | None, classes: Sequence[str], seed: int = 0) -> FittedProbe:
         assert validation is not None  # `selects`
