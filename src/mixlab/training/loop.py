@@ -20,6 +20,7 @@ from mixlab.runs.history import selecting_score
 from mixlab.speed.allocator import retain_freed_memory
 from mixlab.speed.plan import Plan
 from mixlab.training.activation_checkpointing import build_for_steps
+from mixlab.training.batch_norm import require_enough_images
 from mixlab.training.distributed import (
     all_gather,
     all_reduce_any,
@@ -106,6 +107,7 @@ def _fit(job: Job, plan: Plan, writer: RunWriter, *, quiet: bool) -> None:
     quiet = quiet or not accelerator.is_main_process
 
     batches = job.training_batches(quiet=quiet)
+    require_enough_images(job, plan, len(job.dataset.splits["train"]) - len(batches.unreadable))
     steps_per_epoch, steps = len(batches), job.steps(len(batches))
     validation = Validation(job, accelerator, quiet=quiet) if "validation" in job.dataset.splits else None
     torch.manual_seed(recipe.seed)

@@ -40,6 +40,7 @@ from mixlab.speed.plan import (
     writes_past_memory,
 )
 from mixlab.training.activation_checkpointing import build_for_steps
+from mixlab.training.batch_norm import require_enough_images
 from mixlab.training.job import Job
 from mixlab.training.objective import Objective, make_objective
 from mixlab.training.optimizer import build_optimizers
@@ -149,6 +150,7 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
         retain_freed_memory()
     while True:
         stock = Plan(job.device.type, modes[0], micro_batch, processes)
+        require_enough_images(job, stock, len(job.dataset.splits["train"]))
         steps = {stock: TimedStep(job, batch, objective, stock)}
         try:
             stock_seconds = _seconds_per_step(steps[stock])

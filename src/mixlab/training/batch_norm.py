@@ -1,0 +1,69 @@
+"""Whether batch normalisation has at least two values per channel in every forward pass of a training.
+
+Maps of a single place, such as the coarsest level of a decoder for images below 64 pixels, have one value per image.
+Then a pass with a single image has no variance, and PyTorch stops.
+"""
+
+from math import ceil
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mixlab.data.batches import steps_per_epoch
+from mixlab.errors import UserError
+from mixlab.report.text import pluralize
+from mixlab.speed.plan import Plan
+from mixlab.training.job import Job
+
+
+def require_enough_images(job: Job, plan: Plan, images: int) -> None:
+    """Raises UserError if batch normalisation of the model needs two images and a forward pass would have one.
+
+    plan    its processes and micro-batch decide how a batch is split
+    images  number of training images that can be read
+    """
+    recipe, batch = job.recipe, job.batch
+    if _smallest_pass(job, images, batch, plan.processes, plan.micro_batch) > 1 or not _has_single_places(job):
+        return
+    processes = f"{plan.processes} process{'' if plan.processes == 1 else 'es'}"
+    raise UserError(
+        f"batch={batch} leaves a single image for a forward pass ({pluralize(images, 'training image')}, "
+        f"{processes}, micro-batches of at most {plan.micro_batch}), but "
+        f"{recipe.model} at {' x '.join(map(str, job.preprocess.input_shape[-2:]))} pixels normalises maps of one "
+        f"place, which needs at least two: {_way_out(job, plan, images)}"
+    )
+
+
+def _smallest_pass(job: Job, images: int, batch: int, processes: int, micro_batch: int) -> int:
+    """The fewest images of a forward pass in an epoch, as `TrainingBatches` and `accumulate_gradients` split them."""
+    per_epoch = steps_per_epoch(images, batch)
+    last = images - (per_epoch - 1) * batch
+    batches = {min(batch, images)} | ({min(batch, last)} if job.steps(per_epoch) >= per_epoch else set())
+    shares = {max(size // processes, 1) for size in batches} | {ceil(size / processes) for size in batches}
+    return min(share // ceil(share / micro_batch) for share in shares)
+
+
+def _way_out(job: Job, plan: Plan, images: int) -> str:
+    """The nearest batch with which every forward pass has two images."""
+
+    def micro_batch(batch: int) -> int:
+        return ceil(ceil(batch / plan.processes) / job.recipe.accumulate)
+
+    limit = plan.micro_batch if plan.micro_batch < micro_batch(job.batch) else images  # memory limits it further
+    for batch in sorted(range(2, images + 1), key=lambda size: (abs(size - job.batch), size)):
+        if _smallest_pass(job, images, batch, plan.processes, min(micro_batch(batch), limit)) > 1:
+            return f"set batch={batch}."
+    return "use more training images, fewer processes, accumulate=1 or a smaller model."
+
+
+def _has_single_places(job: Job) -> bool:
+    """Whether a batch normalisation of the model has a single value per channel and image."""
+    network: nn.Module = job.architecture.on_meta()
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    values: list[int] = []
+    for norm in norms:
+        norm.register_forward_pre_hook(lambda _, given: values.append(given[0][0, 0].numel()))
+    if norms:
+        network.train()(torch.empty(2, *job.preprocess.input_shape, device="meta"))
+    return 1 in values
