@@ -16,7 +16,8 @@ from sounds import SPECTROGRAM, tone, write_sound, write_sound_model, write_tone
 
 PITCHES = (("high", 2_000.0), ("low", 300.0))
 SETTING = "preprocessing.spectrogram={sample_rate=8000,window=256,hop=125,mels=32,seconds=0.5}"
-SETTINGS = ("--set", "speed=off", "--set", "batch=8", "--quiet")
+SETTINGS = ("--set", "speed=off", "--set", "batch=8")
+QUIETLY = (*SETTINGS, "--quiet")
 
 
 @pytest.fixture
@@ -30,11 +31,18 @@ def model(here: Path) -> Path:
     return Path("model")
 
 
+def assert_names_sounds_only(shown: str) -> None:
+    """The words of an output or a page have sounds and no images. The recipe in it has the key image_size."""
+    words = re.sub(r"<style>.*?</style>|<script>.*?</script>|data:image/png|image_size", "", shown, flags=re.S)
+    assert "image" not in words.lower()
+    assert "sound" in words
+
+
 @pytest.mark.long
 def test_a_model_of_sounds_is_trained_and_evaluated_and_predicts_a_long_file(run, tones: Path):
     ended = run(
         *("train", "--data", f"audio:{tones}", "--model", "convmixer_nano", "--epochs", "40", "--out", "first"),
-        *("--set", SETTING, "--set", "config.channels=16", "--set", "config.depth=2", *SETTINGS),
+        *("--set", SETTING, "--set", "config.channels=16", "--set", "config.depth=2", *QUIETLY),
     )
     assert ended.status == 0, ended.err
     config = json.loads(Path("first/config.json").read_text())
@@ -103,9 +111,7 @@ def test_evaluations_and_explanations_of_sounds_call_them_sounds(run, model: Pat
     probed = run("evaluate", model, "--data", f"audio:{tones}", "--probe", "knn:1")
     pages = [Path(folder, "report.html").read_text() for folder in ("compared", "from_logits")]
     for shown in (*(ended.out + ended.err for ended in (saved, compared, from_logits, explained, probed)), *pages):
-        words = re.sub(r"<style>.*?</style>|<script>.*?</script>|data:image/png", "", shown, flags=re.S)
-        assert "image" not in words.lower()
-        assert "sound" in words
+        assert_names_sounds_only(shown)
     assert "Evaluated on: sounds that the model may have been trained on, 24 sounds." in saved.out
     assert "the test sounds" in probed.out and "1 sound" in explained.out
 
@@ -118,6 +124,8 @@ def test_a_rectangular_mixer_is_trained(run, tones: Path):
     )
     assert ended.status == 0, ended.err
     assert json.loads(Path("mixer/config.json").read_text())["config"]["image_size"] == [32, 48]
+    assert_names_sounds_only(ended.err)
+    assert_names_sounds_only(Path("mixer/report.html").read_text())
 
 
 @pytest.mark.long
@@ -160,7 +168,7 @@ def test_what_is_for_images_is_refused(run, model: Path, words: tuple[str, ...],
 def test_images_and_sounds_are_not_mixed_up(run, refused, model: Path, tones: Path, pets: Path):
     assert "is not a sound in a supported format" in run("predict", model, pets / "cat/00.png").err
     assert "mixlab data check is for images" in run("data", "check", f"audio:{tones}").err
-    settings = ("--model", "convmixer_nano", "--epochs", "1", "--set", SETTING, *SETTINGS)
+    settings = ("--model", "convmixer_nano", "--epochs", "1", "--set", SETTING, *QUIETLY)
     words = refused("train", "--data", "folder:pets", *settings)
     assert "is an image, but the preprocessing has a spectrogram" in words
 
@@ -176,11 +184,11 @@ def test_images_and_sounds_are_not_mixed_up(run, refused, model: Path, tones: Pa
     ],
 )
 def test_settings_that_are_not_possible_are_refused(refused, tones: Path, setting: str, message: str):
-    assert message in refused("train", "--data", f"audio:{tones}", "--model", "mixer_nano", "--set", setting, *SETTINGS)
+    assert message in refused("train", "--data", f"audio:{tones}", "--model", "mixer_nano", "--set", setting, *QUIETLY)
 
 
 def test_an_unreadable_sound_stops_a_training(refused, tones: Path):
     for number in range(20):
         write_sound(tones / "low" / f"{number:02d}.wav", np.zeros(0, dtype=np.float32), 8_000 + number)
-    words = refused("train", "--data", f"audio:{tones}", "--model", "mixer_nano", "--epochs", "1", *SETTINGS)
+    words = refused("train", "--data", f"audio:{tones}", "--model", "mixer_nano", "--epochs", "1", *QUIETLY)
     assert ".wav can't be read: it has no samples: its duration is 0 seconds." in words

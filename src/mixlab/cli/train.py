@@ -193,14 +193,14 @@ def _print_summary(run: "Run", log: Log) -> None:
         log(f"{image} was skipped: {reason}.")
     for line in history.stopped_early:
         log(f"Stopped early after epoch {line['epoch']}: the validation accuracy did not improve any more.")
-    task = TASKS[run.recipe.get("task", "classification")]
+    task, noun = TASKS[run.recipe.get("task", "classification")], noun_of(run.recipe)
     if task.embeds_images and (images := 0 if validation is None else validation["images"]) < MIN_VALIDATION:
         log(
-            f"mixlab predict will not flag images unlike the training images: that needs at least {MIN_VALIDATION} "
-            f"validation images, and this run has {images}."
+            f"mixlab predict will not flag {noun}s unlike the training {noun}s: that needs at least {MIN_VALIDATION} "
+            f"validation {noun}s, and this run has {images}."
         )
     if validation is not None:
         name = metric_title(selecting_metric(validation))
         title = "Validation accuracy" if name == "top-1" else f"Validation {name}"
-        log(f"{title}: {selecting_score(validation):.1f} % of {validation['images']:,} {noun_of(run.recipe)}s.")
+        log(f"{title}: {selecting_score(validation):.1f} % of {validation['images']:,} {noun}s.")
     print(run.path)

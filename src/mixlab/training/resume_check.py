@@ -18,9 +18,10 @@ def check_same_training(run: Run, job: Job | LinearProbeJob) -> None:
     check_same_recipe(run, run.recipe, job)
     changed = list(differences(run.data, job.dataset.summary))
     if changed:
+        noun = job.dataset.noun
         raise UserError(
-            f"{run.path} was started on other images: {'; '.join(changed)}. Restore the images of "
-            f"{run.recipe['data']}, give the path of the same images with --data, or train in another folder."
+            f"{run.path} was started on other {noun}s: {'; '.join(changed)}. Restore the {noun}s of "
+            f"{run.recipe['data']}, give the path of the same {noun}s with --data, or train in another folder."
         )
     copy = run.path / user_code.COPY
     if copy.exists() and user_code.digest_of(copy) != job.architecture.code_digest:

@@ -73,6 +73,10 @@ class _Content:
     recipe: Mapping[str, Any]
     state: State
 
+    @property
+    def _noun(self) -> str:
+        return noun_of(self.recipe)
+
     @cached_property
     def steps_per_epoch(self) -> int:
         if self.history.epochs:
@@ -134,7 +138,7 @@ class _Content:
             return "" if self.history.averaged else " The run has the weights of the last step."
         weights = "They" if self.history.averaged else "The weights of the run"
         score = number(selecting_score(evaluated), 1)
-        images = f"{evaluated['images']:,} validation {noun_of(self.recipe)}s"
+        images = f"{evaluated['images']:,} validation {self._noun}s"
         if (metric := selecting_metric(evaluated)) == "top1":
             return f" {weights} classify {score} % of {images} correctly."
         return f" {weights} reach {score} % {metric_title(metric)} on {images}."
@@ -143,18 +147,17 @@ class _Content:
     def _uncertainty(self) -> str:
         if self.history.validation is None:
             return "There is no validation result yet." if self.state != "done" else "There was no validation split."
-        noun = noun_of(self.recipe)
         return (
-            f"The weights are selected on the validation {noun}s, so this value is slightly too high. "
-            f"`mixlab evaluate {self.path}` evaluates a finished run on {noun}s that were not used for selection."
+            f"The weights are selected on the validation {self._noun}s, so this value is slightly too high. "
+            f"`mixlab evaluate {self.path}` evaluates a finished run on {self._noun}s that were not used for selection."
         )
 
     @property
     def _divergence(self) -> str:
         postmortem = json.loads(self.run.postmortem.read_text(encoding="utf-8"))
         return (
-            f"the loss became {postmortem['loss']} at step {postmortem['step']:,}. The images and the largest "
-            "gradients of this step are in postmortem.json."
+            f"the loss became {postmortem['loss']} at step {postmortem['step']:,}. The {self._noun}s and the "
+            "largest gradients of this step are in postmortem.json."
         )
 
     @property
@@ -188,8 +191,8 @@ class _Content:
         figure = self._figure(
             "Loss, accuracy and learning rate",
             panels,
-            "Loss: mean of each epoch, and of the steps in grey. The training accuracy is measured on augmented images "
-            "while the weights change, so the validation accuracy may be higher.",
+            "Loss: mean of each epoch, and of the steps in grey. The training accuracy is measured on augmented "
+            f"{self._noun}s while the weights change, so the validation accuracy may be higher.",
         )
         return Section("Learning curves", [figure])
 
@@ -210,7 +213,7 @@ class _Content:
 
     @property
     def _samples_per_second(self) -> str:
-        return f"{noun_of(self.recipe)}s/s"
+        return f"{self._noun}s/s"
 
     @property
     def machine(self) -> Section:
@@ -235,10 +238,9 @@ class _Content:
             "before clipping.",
         )
         share = 100 * fmean(waiting)
-        hint = " More `workers` or smaller image files would make it faster." if share > _LONG_WAITING else ""
-        return Section(
-            "Performance", [f"The training waits for images {number(share, 1)} % of the time.{hint}", figure]
-        )
+        hint = f" More `workers` or smaller {self._noun} files would make it faster." if share > _LONG_WAITING else ""
+        sentence = f"The training waits for {self._noun}s {number(share, 1)} % of the time.{hint}"
+        return Section("Performance", [sentence, figure])
 
     @property
     def incidents(self) -> Section:
@@ -263,8 +265,8 @@ class _Content:
             title = f"Resumed {_times(history.resumed)}, skipped steps: {len(history.skipped):,}"
             blocks.append(Table(title, columns, rows[-_MAX_ROWS:], notes))
         if unreadable := (history.end or {}).get("unreadable"):
-            blocks.append(_skipped_images(unreadable))
-        return Section("Incidents", blocks or ["There were no interruptions, skipped steps or skipped images."])
+            blocks.append(_skipped_samples(unreadable, self._noun))
+        return Section("Incidents", blocks or [f"There were no interruptions, skipped steps or skipped {self._noun}s."])
 
     @property
     def run_details(self) -> Section:
@@ -277,10 +279,10 @@ class _Content:
             "Model": f"{recipe['model']} at {_size(recipe['image_size'])} pixels"
             if "image_size" in recipe
             else recipe["model"],
-            "Data": f"{recipe['data']}: {len(data['classes']):,} classes, {counts} {noun_of(recipe)}s",
+            "Data": f"{recipe['data']}: {len(data['classes']):,} classes, {counts} {self._noun}s",
             "Length": self._length,
             "Plan": f"{plan['precision']}, {plan['layout'].replace('_', ' ')}, {plan['micro_batch']:,} "
-            f"{noun_of(recipe)}s at once, {_processes(plan.get('processes', 1))}{_concurrency(plan)}",
+            f"{self._noun}s at once, {_processes(plan.get('processes', 1))}{_concurrency(plan)}",
             **({"Peak memory": f"{peak / 2**30:.2f} GiB"} if peak else {}),
             **machine_facts(environment),
         }
@@ -288,7 +290,7 @@ class _Content:
 
     @property
     def _length(self) -> str:
-        batch, noun = self.recipe["batch"], noun_of(self.recipe)
+        batch, noun = self.recipe["batch"], self._noun
         if self.history.ridges:
             return f"one pass of every {noun} through the backbone, {batch:,} at a time; a linear probe has no steps"
         return f"{self.steps:,} steps of {batch:,} {noun}s, {self.steps_per_epoch:,} per epoch"
@@ -322,10 +324,10 @@ def _norm_axis(norms: Curve) -> Axis:
     return Axis("Gradient norm").logarithmic_over_a_decade(finite or [1.0])
 
 
-def _skipped_images(unreadable: Mapping[str, str]) -> Details:
+def _skipped_samples(unreadable: Mapping[str, str], noun: str) -> Details:
     names = [f"{name}: {reason}" for name, reason in list(unreadable.items())[:_MAX_ROWS]]
     more = [f"and {len(unreadable) - _MAX_ROWS:,} more, in journal.jsonl"] if len(unreadable) > _MAX_ROWS else []
-    return Details(f"Unreadable images that were skipped: {len(unreadable):,}", [Code("\n".join(names + more))])
+    return Details(f"Unreadable {noun}s that were skipped: {len(unreadable):,}", [Code("\n".join(names + more))])
 
 
 def _times(lines: Sequence[Line]) -> str:

@@ -127,7 +127,7 @@ class RunWriter:
         step, loss, result = non_finite
         norms = result.gradient_norms.nan_to_num(nan=math.inf).cpu()
         order = norms.argsort(descending=True, stable=True)[:_LARGEST].tolist()
-        names, images = list(parameters), self._job.dataset.splits["train"].names
+        names, dataset = list(parameters), self._job.dataset
         if self._writes:
             write_json(
                 self.run.postmortem,
@@ -135,14 +135,14 @@ class RunWriter:
                     "step": step,
                     "loss": str(loss),
                     "learning_rate": result.learning_rate,
-                    "images": [images[index] for index in result.batch.indices],
+                    "images": [dataset.splits["train"].names[index] for index in result.batch.indices],
                     "largest_gradients": {names[index]: str(result.gradient_norms[index].item()) for index in order},
                 },
             )
         raise UserError(
             f"The loss is {loss} at step {step}: the training diverged. Lower optimizer.learning_rate, lengthen "
-            'schedule.warmup, set optimizer.clip_norm=1, or skip such steps with non_finite="skip"; the images and the '
-            f"largest gradients of the step are in {self.run.postmortem}."
+            'schedule.warmup, set optimizer.clip_norm=1, or skip such steps with non_finite="skip"; the '
+            f"{dataset.noun}s and the largest gradients of the step are in {self.run.postmortem}."
         )
 
     def interrupted(self, signal: str | None, step: int, steps: int) -> Interrupted:

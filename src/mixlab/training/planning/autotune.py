@@ -165,8 +165,8 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
                 raise
             micro_batch = _halve(micro_batch, job, error)
             log(
-                f"{share} images do not fit into memory at once: gradients are accumulated over micro-batches of "
-                f"{micro_batch}."
+                f"{share} {job.dataset.noun}s do not fit into memory at once: gradients are accumulated over "
+                f"micro-batches of {micro_batch}."
             )
         else:
             by_mode = {mode: {plan: seconds[plan] for plan in seconds if plan.mode == mode} for mode in modes}
