@@ -84,7 +84,7 @@ def explain(
     tables: list[Table] = []
     compared: list[Explanation] = []
     with atomic_folder(folder) as temporary, progress("explain", total=len(files), quiet=quiet) as advance:
-        results = ExplanationFolder(temporary, explainer.noun)
+        results = ExplanationFolder(temporary, explainer.preprocess.noun)
         for file, result in zip(files, explainer.explain(files, label), strict=True):
             if isinstance(result, Explanation):
                 results.add(file, result)
@@ -97,7 +97,7 @@ def explain(
         tables.append(explanation_table(explainer, results.rows))
         checks = check_weights(explainer, compared, check) if check else []
         if checks:
-            tables.append(check_table(checks, explainer.noun))
+            tables.append(check_table(checks, explainer.preprocess.noun))
         results.finish(model, explainer, checks)
     if format == "json":
         print(json.dumps([table.to_dict() for table in tables], indent=2, ensure_ascii=False))

@@ -100,7 +100,7 @@ def predict(
         elif excerpts:
             table = _excerpts_table(predictions, min(top, len(predictor.classes)), predictor.novelty)
         else:
-            noun = "sound" if predictor.reads_sounds else "image"
+            noun = predictor.preprocess.noun
             table = _table(predictions, min(top, len(predictor.classes)), predictor.novelty, noun)
         _write(table, format, out, log)
     if len(predictions) < len(files):

@@ -101,6 +101,11 @@ class Preprocess:
         return (3, *self.image_size)
 
     @property
+    def noun(self) -> str:
+        """What a file is, for sentences: "image" or "sound"."""
+        return "image" if self.spectrogram is None else "sound"
+
+    @property
     def decoding(self) -> ValueRange | Spectrogram | None:
         """How files are decoded, as `mixlab.data.dataset.decoded` takes it."""
         return self.value_range if self.spectrogram is None else self.spectrogram

@@ -156,11 +156,6 @@ class Explainer:
         self._split = self._split_model(self.model)
 
     @property
-    def noun(self) -> str:
-        """What a file is, for sentences: "image" or "sound"."""
-        return "image" if self.preprocess.spectrogram is None else "sound"
-
-    @property
     def image_size(self) -> tuple[int, int]:
         """(rows, columns) of the images as the model receives them, in pixels."""
         return self.preprocess.image_size

@@ -86,8 +86,9 @@ def explanation_figure(explanation: Explanation, name: str) -> Figure:
 
 def explanation_table(explainer: Explainer, rows: Sequence[dict[str, Cell]]) -> Table:
     """A row for each image or sound, with the most important box of each method in pixels of the model's input."""
+    noun = explainer.preprocess.noun
     columns = [
-        Column(explainer.noun, explainer.noun),
+        Column(noun, noun),
         Column("label", "label"),
         Column("probability", "probability", digits=3),
     ]
@@ -101,9 +102,9 @@ def explanation_table(explainer: Explainer, rows: Sequence[dict[str, Cell]]) -> 
     height, width = explainer.image_size
     note = (
         "A box is the most important place: left, upper, right, lower in pixels of the "
-        f"{_INPUTS[explainer.noun]} as the model receives it, which has {height} x {width} pixels."
+        f"{_INPUTS[noun]} as the model receives it, which has {height} x {width} pixels."
     )
-    return Table(pluralize(len(rows), explainer.noun), columns, rows, [note])
+    return Table(pluralize(len(rows), noun), columns, rows, [note])
 
 
 def _row(explanation: Explanation) -> dict[str, Cell]:

@@ -23,12 +23,12 @@ def require_enough_images(job: Job, plan: Plan, images: int) -> None:
     plan    its processes and micro-batch decide how a batch is split
     images  number of training images that can be read
     """
-    recipe, batch = job.recipe, job.batch
+    recipe, batch, noun = job.recipe, job.batch, job.dataset.noun
     if _smallest_pass(job, images, batch, plan.processes, plan.micro_batch) > 1 or not _has_single_places(job):
         return
     processes = f"{plan.processes} process{'' if plan.processes == 1 else 'es'}"
     raise UserError(
-        f"batch={batch} leaves a single image for a forward pass ({pluralize(images, 'training image')}, "
+        f"batch={batch} leaves a single {noun} for a forward pass ({pluralize(images, f'training {noun}')}, "
         f"{processes}, micro-batches of at most {plan.micro_batch}), but "
         f"{recipe.model} at {' x '.join(map(str, job.preprocess.input_shape[-2:]))} pixels normalises maps of one "
         f"place, which needs at least two: {_way_out(job, plan, images)}"
@@ -54,7 +54,7 @@ def _way_out(job: Job, plan: Plan, images: int) -> str:
     for batch in sorted(range(2, images + 1), key=lambda size: (abs(size - job.batch), size)):
         if _smallest_pass(job, images, batch, plan.processes, min(micro_batch(batch), limit)) > 1:
             return f"set batch={batch}."
-    return "use more training images, fewer processes, accumulate=1 or a smaller model."
+    return f"use more training {job.dataset.noun}s, fewer processes, accumulate=1 or a smaller model."
 
 
 def _has_single_places(job: Job) -> bool:
