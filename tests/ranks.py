@@ -37,7 +37,7 @@ def run_python(arguments: Sequence[str], folder: Path, *, processes: int) -> lis
             process = subprocess.Popen(
                 [sys.executable, *arguments],
                 cwd=folder,
-                env=os.environ | environment | {"OMP_NUM_THREADS": "1"},
+                env=os.environ | environment | {"OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,

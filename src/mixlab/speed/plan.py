@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from itertools import product
+from math import ceil
 from statistics import median
 from typing import Any, Literal, TypeVar
 
@@ -69,6 +70,10 @@ class Plan:
     """CPU threads of each process, which determine the order of its sums. None: PyTorch's default."""
     rewrites: TrainingRewrites = field(default_factory=TrainingRewrites)
     """Modules that are replaced by faster ones."""
+
+    def micro_batches(self, images: int) -> int:
+        """The number of near-equal micro-batches into which a process splits its `images` images of a batch."""
+        return ceil(images / self.micro_batch)
 
     @contextmanager
     def forward_context(self, device: torch.device) -> Iterator[None]:

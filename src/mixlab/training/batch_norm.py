@@ -4,6 +4,7 @@ Maps of a single place, such as the coarsest level of a decoder for images below
 Then a pass with a single image has no variance, and PyTorch stops.
 """
 
+from dataclasses import replace
 from math import ceil
 
 import torch
@@ -24,7 +25,7 @@ def require_enough_images(job: Job, plan: Plan, images: int) -> None:
     images  number of training images that can be read
     """
     recipe, batch, noun = job.recipe, job.batch, job.dataset.noun
-    if _smallest_pass(job, images, batch, plan.processes, plan.micro_batch) > 1 or not _has_single_places(job):
+    if _smallest_pass(job, images, batch, plan) > 1 or not _has_single_places(job):
         return
     processes = f"{plan.processes} process{'' if plan.processes == 1 else 'es'}"
     raise UserError(
@@ -35,24 +36,22 @@ def require_enough_images(job: Job, plan: Plan, images: int) -> None:
     )
 
 
-def _smallest_pass(job: Job, images: int, batch: int, processes: int, micro_batch: int) -> int:
+def _smallest_pass(job: Job, images: int, batch: int, plan: Plan) -> int:
     """The fewest images of a forward pass in an epoch, as `TrainingBatches` and `accumulate_gradients` split them."""
     per_epoch = steps_per_epoch(images, batch)
     last = images - (per_epoch - 1) * batch
     batches = {min(batch, images)} | ({min(batch, last)} if job.steps(per_epoch) >= per_epoch else set())
-    shares = {max(size // processes, 1) for size in batches} | {ceil(size / processes) for size in batches}
-    return min(share // ceil(share / micro_batch) for share in shares)
+    shares = {max(size // plan.processes, 1) for size in batches} | {ceil(size / plan.processes) for size in batches}
+    return min(share // plan.micro_batches(share) for share in shares)
 
 
 def _way_out(job: Job, plan: Plan, images: int) -> str:
     """The nearest batch with which every forward pass has two images."""
-
-    def micro_batch(batch: int) -> int:
-        return ceil(ceil(batch / plan.processes) / job.recipe.accumulate)
-
-    limit = plan.micro_batch if plan.micro_batch < micro_batch(job.batch) else images  # memory limits it further
+    limited_by_memory = plan.micro_batch < job.micro_batch(job.batch, plan.processes)
+    limit = plan.micro_batch if limited_by_memory else images
     for batch in sorted(range(2, images + 1), key=lambda size: (abs(size - job.batch), size)):
-        if _smallest_pass(job, images, batch, plan.processes, min(micro_batch(batch), limit)) > 1:
+        micro_batch = min(job.micro_batch(batch, plan.processes), limit)
+        if _smallest_pass(job, images, batch, replace(plan, micro_batch=micro_batch)) > 1:
             return f"set batch={batch}."
     return f"use more training {job.dataset.noun}s, fewer processes, accumulate=1 or a smaller model."
 

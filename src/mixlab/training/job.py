@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,10 @@ class Job:
         """The number of images per step, over all processes."""
         assert isinstance(self.recipe.batch, int)
         return self.recipe.batch
+
+    def micro_batch(self, batch: int, processes: int) -> int:
+        """The images of a forward pass with `batch` images per step, if they fit into memory."""
+        return ceil(ceil(batch / processes) / self.recipe.accumulate)
 
     def build(self) -> Model:
         """A new model as it is before the first step, in training mode."""

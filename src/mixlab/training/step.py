@@ -120,13 +120,13 @@ def accumulate_gradients(
 
     objective    the mean loss of (outputs, images, targets)
     counts_of    the counts of (outputs, targets)
-    plan         precision, layout, and the size of the chunks: near-equal, at most `plan.micro_batch` images
+    plan         precision, layout, and the number of chunks, which have near-equal sizes
     weight       factor of the loss
     accelerator  None for a single process; otherwise gradients are averaged over the processes with the last chunk
 
     Returns the mean loss and the counts of all chunks, on the device.
     """
-    count = -(-len(images) // plan.micro_batch)
+    count = plan.micro_batches(len(images))
     mean_loss, counts = torch.zeros((), device=images.device), Counts()
     images = images.contiguous(memory_format=plan.mode.memory_format)
     chunks = zip(images.tensor_split(count), targets.tensor_split(count), strict=True)

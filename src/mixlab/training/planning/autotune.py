@@ -141,9 +141,9 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
 
     log  called with a message if the batch does not fit, or if timing takes long
     """
-    recipe, modes = job.recipe, _modes(job)
+    modes = _modes(job)
     share = -(-job.batch // processes)
-    micro_batch = -(-share // recipe.accumulate)
+    micro_batch = job.micro_batch(job.batch, processes)
     batch, objective = first_batch(job, share), make_objective(job, job.device)
     freed_memory = _freed_memory(job, Plan(job.device.type, modes[0], micro_batch, processes))
     if freed_memory == "retained":
@@ -320,6 +320,6 @@ def _halve(micro_batch: int, job: Job, error: Exception) -> int:
             ) from error
         raise UserError(
             f"{recipe.model} at {recipe.image_size} pixels does not fit into this machine's memory, even with one "
-            "image at a time: use a smaller model or image_size."
+            f"{job.dataset.noun} at a time: use a smaller model or image_size."
         ) from error
     return -(-micro_batch // 2)

@@ -85,9 +85,9 @@ def _activation_bytes(
 
 
 def max_micro_batch(job: Job, plan: Plan) -> int:
-    """The largest micro-batch: a share of a batch is split into near-equal chunks of at most `plan.micro_batch`."""
+    """The images of the largest micro-batch of the process with the largest share of a batch."""
     share = ceil(job.batch / plan.processes)
-    return ceil(share / ceil(share / plan.micro_batch))
+    return ceil(share / plan.micro_batches(share))
 
 
 def _teacher(recipe: Recipe) -> nn.Module | None:
