@@ -23,7 +23,8 @@ _TENSORS_PER_PARAMETER = {torch.optim.AdamW: 2, torch.optim.SGD: 1, torch.optim.
 def estimate_memory(job: Job, plan: Plan, network: nn.Module) -> dict[str, int]:
     """Estimated bytes of one process by purpose, at the peak: after the forward pass of the last micro-batch.
 
-    `network` is the model of `job`, which may be on the meta device.
+    `network` is the model of `job`, which may be on the meta device. The unfolded inputs of convolutions in bf16, which
+    PyTorch needs on a CPU without instructions for bf16, are not included.
     """
     recipe, teacher = job.recipe, _teacher(job.recipe)
     class_weights = job.task.class_weights(recipe.loss, job.dataset.splits["train"].labels, job.dataset.classes)
