@@ -1,5 +1,7 @@
 """Replaced modules are compared with the stock ones before they are used."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -8,6 +10,7 @@ from mixlab.speed import training_rewrites
 from mixlab.speed.equivalence import equals_stock
 from mixlab.speed.plan import ComputeMode
 from mixlab.speed.rewrites import depthwise
+from mixlab.speed.rewrites.attention import _UnfusedAttention
 from mixlab.speed.training_rewrites import TrainingRewrites
 from mixlab.zoo.architecture import create_model
 
@@ -40,6 +43,24 @@ def test_a_wrong_gradient_is_found(model, monkeypatch, precision, factor):
     assert not equals_stock(
         model, torch.randn(4, 3, 32, 32), TrainingRewrites(("split_depthwise",)), ComputeMode(precision)
     )
+
+
+@pytest.mark.parametrize(
+    "names", [("unfused_attention",), ("native_gelu", "unfused_attention")], ids=["alone", "with replaced modules"]
+)
+@pytest.mark.parametrize("model", ["davit_nano", "vit_nano"])
+def test_a_wrong_gradient_of_unfused_attention_is_found(model, names, monkeypatch):
+    torch.manual_seed(0)
+    network, images = create_model(model, classes=3).train(), torch.randn(4, 3, 32, 32)
+    rewrites, mode, right = TrainingRewrites(names), ComputeMode("bf16"), _UnfusedAttention.backward
+    assert equals_stock(network, images, rewrites, mode)
+
+    def wrong(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
+        of_query, of_key, of_value = right(*given)
+        return of_query, of_key, 1.1 * of_value
+
+    monkeypatch.setattr(_UnfusedAttention, "backward", wrong)
+    assert not equals_stock(network, images, rewrites, mode)
 
 
 def test_a_wrong_output_of_one_kind_of_module_is_found(model, monkeypatch):

@@ -1,8 +1,8 @@
 """Compares faster modules, and compiled models, with the stock ones on real images, before a plan is used."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -26,7 +26,7 @@ Some gradients, such as that of a bias before a normalisation, are zero but for 
 def equals_stock(
     model: nn.Module, images: Float[Tensor, "image channel row column"], rewrites: TrainingRewrites, mode: ComputeMode
 ) -> bool:
-    """Whether the modules that `rewrites` replaces in `model` have the outputs and gradients of the stock ones.
+    """Whether the modules that `rewrites` changes in `model` have the outputs and gradients of the stock ones.
 
     One module of each kind is compared, with the inputs that it gets in `model` for the first images. Errors are
     relative to the stock module in fp32 (L2 norms, of the outputs and of each gradient).
@@ -35,21 +35,35 @@ def equals_stock(
     """
     model = copy.deepcopy(model)
     rewritten = rewrites.apply(copy.deepcopy(model))
-    replaced = _replaced_modules(model, rewritten)
-    inputs = module_inputs(model, images[:_MAX_IMAGES], replaced)
+    images = images[:_MAX_IMAGES]
+    names = [*_replaced(model, rewritten), *rewrites.changed_by_context(model, images)]
+    changed = _first_of_each_kind(rewritten, names)
+    stock = {name: model.get_submodule(name) for name in changed}
+    inputs = module_inputs(model, images, stock)
     return all(
-        module_equals_stock(rewritten.get_submodule(name), stock, inputs[name], mode)
-        for name, stock in replaced.items()
+        module_equals_stock(rewritten.get_submodule(name), stock[name], inputs[name], mode, rewrites.forward_context)
+        for name in changed
     )
 
 
-def module_equals_stock(module: nn.Module, stock: nn.Module, inputs: Tensor, mode: ComputeMode) -> bool:
-    """Whether `module` has the outputs and gradients of `stock` for `inputs`, as in `equals_stock`."""
+def module_equals_stock(
+    module: nn.Module,
+    stock: nn.Module,
+    inputs: Tensor,
+    mode: ComputeMode,
+    context: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> bool:
+    """Whether `module` has the outputs and gradients of `stock` for `inputs`, as in `equals_stock`.
+
+    context  of the forward pass of `module`
+    """
     with _without_tf32():
         exact = _outputs_and_gradients(stock, inputs, ComputeMode())
     scales = [float(tensor.norm()) for tensor in exact]
     allowed = _errors(_outputs_and_gradients(stock, inputs, mode), exact, scales)
-    return _is_within(_errors(_outputs_and_gradients(module, inputs, mode), exact, scales), allowed)
+    with context():
+        found = _outputs_and_gradients(module, inputs, mode)
+    return _is_within(_errors(found, exact, scales), allowed)
 
 
 def compiled_equals_eager(
@@ -91,17 +105,21 @@ def _without_tf32() -> Iterator[None]:
             backend.allow_tf32 = allowed
 
 
-def _replaced_modules(stock: nn.Module, rewritten: nn.Module) -> dict[str, nn.Module]:
-    """The outermost modules of `stock` that have another type in `rewritten`, by name: the first of each kind."""
+def _replaced(stock: nn.Module, rewritten: nn.Module) -> list[str]:
+    """The names of the outermost modules of `stock` that have another type in `rewritten`."""
     changed = [
         name for name, module in rewritten.named_modules() if type(module) is not type(stock.get_submodule(name))
     ]
-    outermost = [name for name in changed if not any(name.startswith(f"{outer}.") for outer in changed)]
-    first_of_kind: dict[tuple[object, ...], str] = {}
-    for name in outermost:
-        module = rewritten.get_submodule(name)
-        first_of_kind.setdefault((type(module), *(parameter.shape for parameter in module.parameters())), name)
-    return {name: stock.get_submodule(name) for name in first_of_kind.values()}
+    return [name for name in changed if not any(name.startswith(f"{outer}.") for outer in changed)]
+
+
+def _first_of_each_kind(model: nn.Module, names: Sequence[str]) -> list[str]:
+    """Of modules with the same type and the same shapes of parameters, only the first."""
+    first: dict[tuple[object, ...], str] = {}
+    for name in names:
+        module = model.get_submodule(name)
+        first.setdefault((type(module), *(parameter.shape for parameter in module.parameters())), name)
+    return list(first.values())
 
 
 def module_inputs(model: nn.Module, images: Tensor, modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:

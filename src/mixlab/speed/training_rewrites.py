@@ -5,10 +5,11 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from mixlab.models.convmixer import ConvMixer
-from mixlab.speed.rewrites.attention import unfused_attention, uses_attention
+from mixlab.speed.rewrites.attention import attention_modules, unfused_attention
 from mixlab.speed.rewrites.compilation import compile_steps
 from mixlab.speed.rewrites.convmixer import fuse_convmixer
 from mixlab.speed.rewrites.cuda_depthwise import DepthwiseKernel, use_kernels
@@ -78,6 +79,10 @@ class TrainingRewrites:
         with unfused_attention() if "unfused_attention" in self.names else nullcontext():
             yield
 
+    def changed_by_context(self, model: nn.Module, images: Tensor) -> list[str]:
+        """The names of the modules of `model` for which `forward_context` makes a difference."""
+        return attention_modules(model, images) if "unfused_attention" in self.names else []
+
 
 def uses_native_kernels(model: nn.Module) -> bool:
     """Whether there is a rewrite of `model` with native kernels."""
@@ -102,7 +107,7 @@ def cpu_rewrites(
         names.append("untransposed_mixer")
     if kernel_build and has_gelu(model) and "fused_convmixer" not in names:
         names.append("native_gelu")
-    if precision != "fp32" and uses_attention(model, image_shape):
+    if precision != "fp32" and attention_modules(model, torch.empty(2, *image_shape, device="meta")):
         names.append("unfused_attention")
     is_native = any(name in _USE_NATIVE_KERNELS for name in names)
     return TrainingRewrites(tuple(names), kernel_build if is_native else None)

@@ -8,20 +8,35 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 
-from mixlab.speed.rewrites.attention import unfused_attention, uses_attention
+from mixlab.speed.rewrites.attention import attention_modules, unfused_attention
 from mixlab.zoo.architecture import architecture
 
+SMALL_MIXER = {"patch_size": 4, "channels": 8, "token_hidden": 8, "channel_hidden": 8, "depth": 1, "image_size": 32}
+IMAGES = torch.empty(2, 3, 32, 32, device="meta")
 
-@pytest.mark.parametrize("name", ["davit_nano", "vit_nano", "variant:attention_mixer"])
-def test_models_with_attention_are_recognised(name):
-    fields = {"patch_size": 4, "channels": 8, "token_hidden": 8, "channel_hidden": 8, "depth": 1, "image_size": 32}
-    model = architecture(name, **(fields if name.startswith("variant") else {})).on_meta()
-    assert uses_attention(model, (3, 32, 32))
+
+@pytest.mark.parametrize(
+    ("name", "fields", "modules"),
+    [
+        ("davit_nano", {}, ["WindowAttention"]),
+        ("vit_nano", {}, ["Attention"]),
+        ("variant:attention_mixer", SMALL_MIXER, ["SelfAttention"]),
+    ],
+)
+def test_the_modules_that_call_attention_are_found(name, fields, modules):
+    model = architecture(name, **fields).on_meta()
+    assert {type(model.get_submodule(found)).__name__ for found in attention_modules(model, IMAGES)} == {*modules}
 
 
 @pytest.mark.parametrize("name", ["mixer_nano", "convmixer_nano", "resnet_nano"])
-def test_models_without_attention_are_recognised(name):
-    assert not uses_attention(architecture(name).on_meta(), (3, 32, 32))
+def test_models_without_attention_have_no_such_modules(name):
+    assert attention_modules(architecture(name).on_meta(), IMAGES) == []
+
+
+def test_modules_that_are_searched_for_attention_have_no_hooks_afterwards():
+    model = architecture("davit_nano").on_meta()
+    attention_modules(model, IMAGES)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
 def attend(arguments: Tensor, context: AbstractContextManager[object], **options: object) -> tuple[Tensor, Tensor]:

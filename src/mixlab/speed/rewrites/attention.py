@@ -27,15 +27,22 @@ def unfused_attention() -> AbstractContextManager[object]:
     return _Unfused()
 
 
-def uses_attention(model: nn.Module, image_shape: Sequence[int]) -> bool:
-    """Whether the forward pass of `model` calls PyTorch's attention.
+def attention_modules(model: nn.Module, images: Float[Tensor, "image channel row column"]) -> list[str]:
+    """The names of the modules that call PyTorch's attention in a forward pass, without those around them."""
+    running: list[str] = []
 
-    model        on the meta device
-    image_shape  (channel, row, column)
-    """
-    with _Attention() as attention, torch.no_grad():
-        model(torch.empty(2, *image_shape, device="meta"))
-    return attention.is_used
+    def leave(*_: object) -> None:
+        running.pop()
+
+    handles = []
+    for name, module in model.named_modules():
+        handles.append(module.register_forward_pre_hook(lambda *_, name=name: running.append(name)))
+        handles.append(module.register_forward_hook(leave))
+    with _Attention(running) as attention, torch.no_grad():
+        model(images)
+    for handle in handles:
+        handle.remove()
+    return list(attention.callers)
 
 
 class _UnfusedAttention(torch.autograd.Function):
@@ -72,14 +79,19 @@ class _Unfused(TorchFunctionMode):
 
 
 class _Attention(TorchFunctionMode):
-    """Records whether `F.scaled_dot_product_attention` is called within the context."""
+    """Records the modules that call `F.scaled_dot_product_attention` within the context, as keys of `callers`.
 
-    def __init__(self) -> None:
+    `running` has the names of the modules in whose forward pass the caller is, the innermost last.
+    """
+
+    def __init__(self, running: Sequence[str]) -> None:
         super().__init__()
-        self.is_used = False
+        self.callers: dict[str, None] = {}
+        self._running = running
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        self.is_used |= func is F.scaled_dot_product_attention
+        if func is F.scaled_dot_product_attention:
+            self.callers[self._running[-1]] = None
         return func(*args, **(kwargs or {}))
