@@ -16,9 +16,13 @@ from mixlab.errors import UserError
 from mixlab.runs.checkpoints import Checkpoint
 from mixlab.runs.folder import Run
 from mixlab.runs.history import read_history
+from mixlab.speed import training_rewrites
+from mixlab.speed.kernels.library import Kernels, KernelsUnavailableError, kernels
 from mixlab.speed.plan import ComputeMode, Plan
+from mixlab.speed.training_rewrites import TrainingRewrites
 from mixlab.training import state, step
 from mixlab.training.job import Job
+from mixlab.training.launch import launch
 from mixlab.training.loop import train
 
 PLAN = Plan("cpu", ComputeMode(), 8)
@@ -105,6 +109,40 @@ def test_the_journal_of_a_resumed_run_has_every_epoch_once(make_job: MakeJob, tm
     assert [line["step"] for line in read_history(resumed.journal).resumed] == [12]
     end, expected_end = (read_history(one.journal).end or {} for one in (resumed, uninterrupted))
     assert end["images"] == expected_end["images"] == 23 * 8
+
+
+def native_plan() -> Plan:
+    return replace(PLAN, rewrites=TrainingRewrites(("native_gelu",), kernels().build))
+
+
+def test_without_the_kernels_of_its_plan_a_training_is_not_resumed(make_job: MakeJob, tmp_path: Path, monkeypatch):
+    job, plan = make_job(*EVERYTHING), native_plan()
+    uninterrupted = train(job, plan, tmp_path / "uninterrupted", quiet=True)
+    killed_at(14, monkeypatch, lambda: train(job, plan, tmp_path / "killed", quiet=True))
+
+    def unavailable() -> Kernels:
+        raise KernelsUnavailableError("no C++ compiler was found")
+
+    with monkeypatch.context() as without_compiler:
+        without_compiler.setattr(training_rewrites, "kernels", unavailable)
+        for folder in ("killed", "new"):
+            with pytest.raises(
+                UserError, match=r"not available on this machine: no C\+\+ compiler was found\. Continue"
+            ):
+                train(job, plan, tmp_path / folder, quiet=True)
+    assert not (tmp_path / "new").exists()
+    assert identical(uninterrupted, train(job, plan, tmp_path / "killed", quiet=True))
+
+
+@pytest.mark.parametrize("is_resumed", [True, False], ids=["resumed", "given"])
+def test_other_kernels_than_those_of_the_plan_are_said(make_job: MakeJob, tmp_path: Path, monkeypatch, is_resumed):
+    job, plan, said = make_job("steps=2"), native_plan(), []
+    if is_resumed:
+        killed_at(2, monkeypatch, lambda: train(job, plan, tmp_path / "run", quiet=True))
+    monkeypatch.setattr(kernels(), "build", "another compiler, its flags, 0123456789ab")
+    launch(job.recipe, job.dataset, job.device, tmp_path / "run", plan, log=said.append, quiet=True)
+    (line,) = [line for line in said if line.startswith("The kernels")]
+    assert f"compiled as {plan.rewrites.kernel_build}, and here as another compiler" in line
 
 
 def test_a_checkpoint_from_before_early_stopping_is_resumed(make_job: MakeJob, tmp_path: Path, monkeypatch):

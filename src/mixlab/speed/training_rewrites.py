@@ -8,11 +8,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from mixlab.errors import UserError
 from mixlab.models.convmixer import ConvMixer
+from mixlab.speed.kernels.library import KernelsUnavailableError, kernels
 from mixlab.speed.rewrites.attention import attention_modules, unfused_attention
 from mixlab.speed.rewrites.compilation import compile_steps
 from mixlab.speed.rewrites.convmixer import fuse_convmixer
-from mixlab.speed.rewrites.cuda_depthwise import DepthwiseKernel, use_kernels
+from mixlab.speed.rewrites.cuda_depthwise import DepthwiseKernel, triton_build, use_kernels
 from mixlab.speed.rewrites.depthwise import has_wide_depthwise, native_depthwise, split_depthwise
 from mixlab.speed.rewrites.gelu import has_gelu, native_gelu
 from mixlab.speed.rewrites.mixer import has_mixer_block, untranspose_mixer
@@ -78,6 +80,21 @@ class TrainingRewrites:
         """The context of a forward pass."""
         with unfused_attention() if "unfused_attention" in self.names else nullcontext():
             yield
+
+    def build_here(self) -> str | None:
+        """What `kernel_build` would be on this machine; None if no rewrite uses kernels.
+
+        Raises UserError if the kernels are not available here.
+        """
+        if self.kernel_build is None:
+            return None
+        try:
+            return triton_build(torch.cuda.get_device_capability()) if self.depthwise else kernels().build
+        except KernelsUnavailableError as error:
+            raise UserError(
+                f"The plan of this training uses kernels that are not available on this machine: {error}. Continue on "
+                "a machine like the one that started it, or train in another folder, with a plan for this machine."
+            ) from error
 
     def changed_by_context(self, model: nn.Module, images: Tensor) -> list[str]:
         """The names of the modules of `model` for which `forward_context` makes a difference."""

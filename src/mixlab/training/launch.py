@@ -1,6 +1,7 @@
 """Start or resume one training or linear probe of a checked recipe."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from accelerate import PartialState
 from mixlab.data.dataset import Dataset
 from mixlab.data.preprocess import Preprocess
 from mixlab.data.value_range import range_notes
+from mixlab.errors import UserError
 from mixlab.evaluation.unseen_images import learned_validation_notes
 from mixlab.measure.machine import device_name
 from mixlab.runs.folder import Run
@@ -80,9 +82,11 @@ def _plan(job: Job, folder: Path, given: Plan | None, log: Log) -> Plan:
     if Run(folder).is_unfinished:
         plan = Plan.from_dict(Run(folder).plan)
         log(f"Resuming {folder} with its plan: {plan}.")
+        _log_other_kernels(plan, log)
         return plan
     if given is not None:
         log(f"Device: {device_name(job.device)}. The plan is given: {given}.")
+        _log_other_kernels(given, log)
         return given
     log(f"Device: {device_name(job.device)}. The fastest compute mode is selected by the time of a few steps:")
     processes = PartialState().num_processes
@@ -91,6 +95,15 @@ def _plan(job: Job, folder: Path, given: Plan | None, log: Log) -> Plan:
     if processes > 1:
         log(f"  {processes} processes share each step; batch normalisation uses only the images of its own process")
     return plan
+
+
+def _log_other_kernels(plan: Plan, log: Log) -> None:
+    with suppress(UserError):  # raised again by `train`, on all ranks
+        if (here := plan.rewrites.build_here()) != plan.rewrites.kernel_build:
+            log(
+                f"The kernels of the plan were compiled as {plan.rewrites.kernel_build}, and here as {here}: the "
+                "weights can differ by rounding errors from those of a training with the same kernels throughout."
+            )
 
 
 def _launch_linear_probe(

@@ -98,6 +98,7 @@ def _preserve_torch_state(device: torch.device) -> Iterator[None]:
 @error_on_all_ranks()
 def _fit(job: Job, plan: Plan, writer: RunWriter, *, quiet: bool) -> None:
     recipe = job.recipe
+    plan.rewrites.build_here()  # an error before the first step, on all ranks
     if plan.threads is not None:
         torch.set_num_threads(plan.threads)
     if plan.freed_memory == "retained":

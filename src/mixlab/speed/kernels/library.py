@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from mixlab.files import WriteError, atomic_file, cache_folder
-from mixlab.measure.machine import processor
 
 _SOURCES = ("depthwise.cpp", "activation_norm.cpp", "gelu.cpp")
 _HEADERS = ("activation_norm.h", "vector.h")
@@ -36,7 +35,8 @@ class KernelsUnavailableError(Exception):
 class Kernels:
     """The compiled kernels.
 
-    build  names the compiler and its flags, and ends with a digest of these, of the sources, the processor and torch
+    build  names the compiler and its flags, and ends with a digest of these, of the instructions that they select here,
+           of the sources and of torch
     """
 
     def __init__(self, path: Path, build: str):
@@ -62,15 +62,17 @@ def kernels() -> Kernels:
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns if there is no CUDA
     from torch.utils import cpp_extension
 
+    program = cpp_extension.get_cxx_compiler()
     try:
-        printed = subprocess.run(
-            [cpp_extension.get_cxx_compiler(), "--version"], capture_output=True, text=True, check=True
-        ).stdout
+        compiler = _printed(program, "--version").splitlines()[0]
     except (OSError, subprocess.CalledProcessError) as error:
         raise KernelsUnavailableError("no C++ compiler was found") from error
-    compiler = printed.splitlines()[0]
+    try:  # the macros name the instructions that -march=native selects: processors of one name can differ in them
+        macros = _printed(program, *_FLAGS, "-dM", "-E", "-x", "c++", os.devnull)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise KernelsUnavailableError(f"{compiler} can't compile them") from error
     content = [(Path(__file__).parent / name).read_text(encoding="utf-8") for name in (*_SOURCES, *_HEADERS)]
-    determining = "\0".join((*content, compiler, *_FLAGS, processor(), torch.__version__))
+    determining = "\0".join((*content, compiler, *_FLAGS, *sorted(macros.splitlines()), torch.__version__))
     digest = hashlib.sha256(determining.encode()).hexdigest()[:12]
     library = cache_folder() / "kernels" / f"{digest}.so"
     if not library.is_file():
@@ -81,6 +83,10 @@ def kernels() -> Kernels:
         except WriteError as error:
             raise KernelsUnavailableError(str(error).removesuffix(".")) from error
     return Kernels(library, f"{compiler}, {' '.join(_FLAGS)}, {digest}")
+
+
+def _printed(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def _compile(library: Path) -> None:
