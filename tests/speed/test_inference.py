@@ -74,6 +74,27 @@ def test_a_short_job_runs_under_the_stock_plan(images: Tensor):
     assert torch.equal(inference(images)[0], model(images))
 
 
+def test_a_short_job_is_measured_once(images: Tensor):
+    model = small_mixer()
+    inference, passes = Inference(model, CPU, speed="auto"), []
+    model.register_forward_hook(lambda *_: passes.append(1))
+    for _ in range(3):
+        inference.plan_for(images, 24)
+    assert len(passes) == 1
+
+
+def test_a_long_job_after_a_short_one_gets_a_plan(images: Tensor, built: list[str], monkeypatch: pytest.MonkeyPatch):
+    take(monkeypatch, built, {"eager, bf16, contiguous": 0.5})
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    inference = Inference(small_mixer(), CPU, speed="auto")
+    monkeypatch.setattr(module, "_SHORT", 1e9)
+    inference.plan_for(images, 10)
+    assert built == []
+    monkeypatch.setattr(module, "_SHORT", 0.0)
+    inference.plan_for(images, 10)
+    assert inference.plan.mode == BF16
+
+
 def test_without_speed_nothing_is_measured(images: Tensor, built: list[str]):
     inference = Inference(small_mixer(), CPU)
     inference.plan_for(images, 1_000_000)
@@ -127,9 +148,12 @@ def test_timings_in_the_cache_are_not_measured_again(
 def test_a_plan_with_other_outputs_is_not_selected(images: Tensor, built: list[str], monkeypatch: pytest.MonkeyPatch):
     take(monkeypatch, built, {"eager, bf16, contiguous": 0.1})
     monkeypatch.setattr(module, "TOLERANCES", {"fp32": 1e-3, "bf16": 1e-6})
-    inference = Inference(small_mixer(), CPU, speed="auto")
+    lines: list[str] = []
+    inference = Inference(small_mixer(), CPU, speed="auto", log=lines.append)
     inference.plan_for(images, 20)
     assert inference.plan.mode.precision == "fp32"
+    reason = "its outputs are not those of PyTorch in fp32."
+    assert f"Inference under eager, bf16, contiguous is not used: {reason}" in lines
 
 
 def test_only_plans_of_the_given_precisions_are_tried(
@@ -166,7 +190,11 @@ def test_a_converted_model_is_tried_for_shorter_jobs(images: Tensor, built: list
         assert str(inference.plan) == expected
 
 
-def test_a_model_that_fails_in_a_plan_keeps_the_other_one(images: Tensor, built: list[str]):
+def test_a_model_that_fails_in_a_plan_keeps_the_other_one(
+    images: Tensor, built: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    take(monkeypatch, built, {})
+
     class NeedsFp32(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -176,9 +204,11 @@ def test_a_model_that_fails_in_a_plan_keeps_the_other_one(images: Tensor, built:
             assert images.dtype == self.weight.dtype == torch.float32
             return images.mean((2, 3)) * self.weight
 
-    inference = Inference(NeedsFp32(), CPU, speed="auto")
+    lines: list[str] = []
+    inference = Inference(NeedsFp32(), CPU, speed="auto", log=lines.append)
     inference.plan_for(images, 20)
     assert inference.plan.mode.precision == "fp32"
+    assert lines[0].startswith("Inference under eager, bf16, contiguous is not used: AssertionError: ")
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,8 @@ class Inference:
         self.speed: Speed = speed
         self._may_plan, self._precisions = speed == "auto", precisions
         self._number, self._key = number, key
-        self._log = log
+        self._log = log or (lambda line: None)
+        self._stock_seconds: float | None = None  # of an image
         self._forward: Forward = lambda images: as_tuple(self._model(images))
 
     @torch.inference_mode()
@@ -94,20 +95,26 @@ class Inference:
         number = max(number, self._number)
         if not self._may_plan or number <= _MIN_BATCH or len(images) < _MIN_BATCH:
             return
-        seconds = _seconds(lambda: self._model(images[:_MIN_BATCH])) / _MIN_BATCH
-        if number * seconds < _SHORT:
+        if self._stock_seconds is None:
+            self._stock_seconds = self._measured(images)
+        if number * self._stock_seconds < _SHORT:
             return
-        self._may_plan = False
+        self._may_plan, seconds = False, self._stock_seconds
         if seconds * _MIN_BATCH < _TRIAL_SECONDS:  # the first call is slow, so more images may be possible
-            seconds = min(seconds, _seconds(lambda: self._model(images[:_MIN_BATCH])) / _MIN_BATCH)
+            seconds = min(seconds, self._measured(images))
         timings = Timings(timings_file(self._model, images), batch=_trial_batch(seconds))
-        selection = _Selection(self._model, images[: timings.batch], number, timings, self._precisions, self._key)
+        selection = _Selection(
+            self._model, images[: timings.batch], number, timings, self._precisions, self._key, self._log
+        )
         self.plan, self._forward = selection.plan, selection.forward
-        if self._log:
-            self._log(
-                f"Inference: {self.plan}; {1 / selection.timing.per_image:.3g} images/s, "
-                f"eager in fp32: {1 / selection.stock.per_image:.3g}."
-            )
+        self._log(
+            f"Inference: {self.plan}; {1 / selection.timing.per_image:.3g} images/s, "
+            f"eager in fp32: {1 / selection.stock.per_image:.3g}."
+        )
+
+    def _measured(self, images: Inputs) -> float:
+        """The seconds of an image under the stock plan."""
+        return _seconds(lambda: self._model(images[:_MIN_BATCH])) / _MIN_BATCH
 
 
 class _Selection:
@@ -124,8 +131,10 @@ class _Selection:
         timings: Timings,
         precisions: Sequence[Precision],
         key: NetworkKey | None,
+        log: Callable[[str], None],
     ):
         self._model, self._images, self._number, self._timings, self._key = model, images, number, timings, key
+        self._log = log
         start = time.perf_counter()
         self._reference = as_tuple(model(images))
         synchronize()
@@ -187,9 +196,14 @@ class _Selection:
         try:
             forward = build_forward(self._model, plan, self._images.shape[1:], self._key)
             outputs = forward(self._images)
-        except Exception:  # compilers and converters do not support every model, and fail in many ways
+        except Exception as error:  # compilers and converters do not support every model, and fail in many ways
+            reason = (str(error).strip() or "no reason given").splitlines()[0]
+            self._log(f"Inference under {plan} is not used: {type(error).__name__}: {reason}")
             return None
-        return forward if is_close(outputs, self._reference, TOLERANCES[plan.mode.precision]) else None
+        if not is_close(outputs, self._reference, TOLERANCES[plan.mode.precision]):
+            self._log(f"Inference under {plan} is not used: its outputs are not those of PyTorch in fp32.")
+            return None
+        return forward
 
     def _time(self, forward: Forward, best: "_Built") -> tuple[float, float]:
         """The seconds of a batch, and their ratio to those of the best plan so far.

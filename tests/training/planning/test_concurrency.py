@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from mixlab.data.sources import open_dataset
+from mixlab.files import WriteError
 from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training.job import Job, resolve
 from mixlab.training.planning import autotune, concurrency
@@ -123,6 +125,17 @@ def test_trainings_that_run_out_of_memory_together_run_one_at_a_time(jobs, cores
     cores(8)
     monkeypatch.setattr(concurrency, "_seconds_together", lambda jobs, plans, log: None)
     assert concurrent(jobs(8)) == (1, None, 0.1)
+
+
+def test_without_a_cache_the_measured_times_are_used(jobs, monkeypatch):
+    def failing(file: Path, value: object) -> None:
+        raise WriteError(file, "the disk is full")
+
+    monkeypatch.setattr(concurrency, "write_json", failing)
+    monkeypatch.setattr(concurrency, "process_pool", ThreadPoolExecutor)
+    monkeypatch.setattr(concurrency, "_seconds_per_step", lambda trainings, place: [0.5 + place for _ in trainings])
+    plans = [Plan("cpu", ComputeMode(), 16, concurrent=2, threads=1)] * 2
+    assert concurrency._seconds_together(jobs(2), plans, lambda line: None) == [1.0, 1.0]
 
 
 @pytest.mark.long

@@ -7,12 +7,14 @@ earlier than the same trainings one by one.
 import json
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from statistics import median
 
 import torch
 
-from mixlab.files import write_json
+from mixlab.files import WriteError, write_json
 from mixlab.measure.machine import pick_device, usable_cores
 from mixlab.measure.timing import interleaved
 from mixlab.speed.allocator import retain_freed_memory
@@ -35,6 +37,7 @@ from mixlab.training.recipes.schema import Recipe
 
 _MIN_SECONDS = 60.0
 """Shorter trainings, in seconds of all together, run one at a time: the measurement would take longer than it saves."""
+
 Planned = Sequence[tuple[Plan, float]]
 
 
@@ -76,6 +79,7 @@ def _seconds_together(jobs: Sequence[Job], plans: Sequence[Plan], log: Log) -> l
     missing = {
         file: (job.recipe, plan) for file, job, plan in zip(files, jobs, plans, strict=True) if not file.is_file()
     }
+    measured: dict[Path, float] = {}
     if missing:
         number = plans[0].concurrent
         log(f"Measuring {number} trainings at the same time.")
@@ -89,9 +93,11 @@ def _seconds_together(jobs: Sequence[Job], plans: Sequence[Plan], log: Log) -> l
             if not is_out_of_memory(error):
                 raise
             return None
-        for file, seconds in zip(missing, zip(*samples, strict=True), strict=True):
-            write_json(file, {"seconds": median(seconds)})
-    return [json.loads(file.read_text(encoding="utf-8"))["seconds"] for file in files]
+        measured = dict(zip(missing, map(median, zip(*samples, strict=True)), strict=True))
+        with suppress(WriteError):  # without a cache, the next comparison measures again
+            for file, seconds in measured.items():
+                write_json(file, {"seconds": seconds})
+    return [measured.get(file) or json.loads(file.read_text(encoding="utf-8"))["seconds"] for file in files]
 
 
 def _seconds_per_step(trainings: Sequence[tuple[Recipe, Plan]], place: int) -> list[float]:
