@@ -92,6 +92,22 @@ def test_retained_memory_times_both_processes(tmp_path):
 
 
 @pytest.mark.long
+def test_start_up_times_all_commands_in_new_processes(tmp_path):
+    out, benchmark = tmp_path / "results.json", BENCHMARKS / "start_up.py"
+
+    finished = subprocess.run(
+        [sys.executable, benchmark, "--rounds", "1", "--out", out], capture_output=True, text=True, check=True
+    )
+
+    results = json.loads(out.read_text())
+    assert {name: len(samples) for name, samples in results["seconds"].items()} == dict.fromkeys(
+        ("help", "models", "predict", "bare"), 1
+    )
+    assert all(claim["value"] > 0 for claim in results["claims"])
+    assert "`mixlab predict` of one photograph / bare PyTorch with timm, time" in finished.stdout
+
+
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("change", "model"),
     [("unfused_attention", "davit_nano"), ("split_depthwise", "convmixer_nano"), ("fused_convmixer", "convmixer_nano")],

@@ -1,0 +1,106 @@
+"""The time to start: `mixlab --help`, `mixlab models`, and the prediction of one photograph beside bare PyTorch.
+
+    python benchmarks/start_up.py --out benchmarks/results/mine.json
+
+Each call is a new process; they take turns, and the first call of each is not counted. Bare PyTorch imports torch and
+timm, builds the model of the same size and loads the same number of weights from a safetensors file, decodes and
+resizes the photograph with Pillow, and answers with one forward pass in fp32. `mixlab predict` does the same from a
+published folder, and prints its answer.
+
+The results are numbers of this machine. All samples are written.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from datetime import date
+from functools import partial
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import save_file
+from serving import TIMM_NAMES, write_photographs, write_random_model
+
+from mixlab.files import write_json
+from mixlab.measure import machine
+from mixlab.measure.timing import interleaved
+
+BARE = """
+import sys
+from pathlib import Path
+import numpy as np
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+name, weights, photograph = sys.argv[1:]
+model = timm.create_model(name).eval()
+model.load_state_dict(load_file(weights))
+pixels = np.asarray(Image.open(photograph).convert("RGB").resize((224, 224), Image.Resampling.BICUBIC))
+images = torch.from_numpy(pixels / 255).float().permute(2, 0, 1)[None].sub(0.5).div(0.5)
+with torch.inference_mode():
+    print(model(images).softmax(-1).topk(5))
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="mixer_s32", choices=sorted(TIMM_NAMES))
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--out", type=Path, help="write all samples to this JSON file")
+    arguments = parser.parse_args()
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        result = measure(calls(folder, arguments.model), arguments.model, arguments.rounds)
+    for claim in result["claims"]:
+        print(f"{claim['claim']}: {claim['value']:.3g} (at most {claim['at_most']})")
+    if arguments.out:
+        context = {"date": date.today().isoformat(), "machine": machine.describe(torch.device("cpu"))}
+        write_json(arguments.out, context | {"model": arguments.model} | result)
+
+
+def calls(folder: Path, model: str) -> dict[str, Callable[[], object]]:
+    """The commands to time, by name."""
+    published = write_random_model(model, folder / "model")
+    (photograph,) = write_photographs(folder / "images", 1, 375, 500)
+    timm_name, weights, script = TIMM_NAMES[model], folder / "timm.safetensors", folder / "bare.py"
+    save_file(timm.create_model(timm_name).state_dict(), weights)
+    script.write_text(BARE, encoding="utf-8")
+    mixlab = [sys.executable, "-m", "mixlab"]
+    commands: dict[str, Sequence[str]] = {
+        "help": [*mixlab, "--help"],
+        "models": [*mixlab, "models"],
+        "predict": [*mixlab, "predict", str(published), str(photograph), "--device", "cpu"],
+        "bare": [sys.executable, str(script), timm_name, str(weights), str(photograph)],
+    }
+    return {name: partial(_run, command) for name, command in commands.items()}
+
+
+def measure(called: dict[str, Callable[[], object]], model: str, rounds: int) -> dict[str, Any]:
+    """The samples of all calls, and the claims about their medians."""
+    seconds = interleaved(called, rounds=rounds, warmup=1, sample_seconds=0.0)
+    ratio = median(own / bare for own, bare in zip(seconds["predict"], seconds["bare"], strict=True))
+    claims = [
+        {"claim": "`mixlab --help`, seconds", "value": median(seconds["help"]), "at_most": 0.2},
+        {"claim": "`mixlab models`, seconds", "value": median(seconds["models"]), "at_most": 0.3},
+        {
+            "claim": f"{model}: `mixlab predict` of one photograph / bare PyTorch with timm, time",
+            "value": ratio,
+            "at_most": 1.3,
+        },
+    ]
+    return {"claims": claims, "seconds": seconds}
+
+
+def _run(command: Sequence[str]) -> None:
+    subprocess.run(command, check=True, capture_output=True)
+
+
+if __name__ == "__main__":
+    main()
