@@ -8,7 +8,7 @@ one process. The peak memory is that of a process that runs only one kind.
 
 import argparse
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -52,7 +52,7 @@ def measure(model: str, batch: int, rounds: int) -> dict[str, Any]:
     retain_freed_memory()
     steps = {kind: make_step(model, batch, kind) for kind in KINDS}
     seconds = interleaved(steps, rounds=rounds, sample_seconds=0.0)
-    return {
+    results = {
         "date": date.today().isoformat(),
         "machine": machine.describe(CPU),
         "model": model,
@@ -61,6 +61,17 @@ def measure(model: str, batch: int, rounds: int) -> dict[str, Any]:
         "peak_bytes": peaks,
         "speed": asdict(speed_ratio(seconds["checkpointed"], of=seconds["stock"])),
     }
+    return results | {"claims": claims(results)}
+
+
+def claims(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    what = f"{results['model']}, training step, batch {results['batch']}, bf16, channels last"
+    stock, checkpointed = (results["peak_bytes"][kind] for kind in KINDS)
+    memory = f"without activation checkpointing ({stock / 1e6:,.0f} MB) / with it ({checkpointed / 1e6:,.0f} MB)"
+    return [
+        {"claim": f"{what}: speed with activation checkpointing / without", "value": results["speed"]},
+        {"claim": f"{what}: peak memory of the process {memory}", "value": stock / checkpointed},
+    ]
 
 
 def peak_of_a_step(model: str, batch: int, kind: str) -> int:

@@ -9,7 +9,7 @@ short benchmark selects. The goal is a speed of at least 0.97 of timm's.
 
 import argparse
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from functools import partial
@@ -73,12 +73,25 @@ def main() -> None:
 
 
 def record(results: list[Result], device: torch.device) -> dict[str, Any]:
+    rows = [asdict(result) for result in results]
     return {
         "date": date.today().isoformat(),
         "machine": machine.describe(device),
-        "goal": GOAL,
-        "results": [asdict(result) for result in results],
+        "claims": claims(rows),
+        "results": rows,
     }
+
+
+def claims(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "claim": f"{result['model']}, {result['task']}, batch {result['batch']}: images/s of mixlab in "
+            f"{ComputeMode(**result['our_mode'])} / timm in {ComputeMode(**result['their_mode'])}",
+            "value": result["speed_ratio"],
+            "goal": GOAL,
+        }
+        for result in results
+    ]
 
 
 def compare(name: str, batch: int, rounds: int, device: torch.device) -> Iterator[Result]:

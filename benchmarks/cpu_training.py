@@ -13,7 +13,7 @@ PyTorch in fp32.
 
 import argparse
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -72,7 +72,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         for name, step in steps.items()
     }
     seconds = interleaved(steps, rounds=arguments.rounds, sample_seconds=0.0)
-    return {
+    results = {
         "date": date.today().isoformat(),
         "machine": machine.describe(CPU),
         "change": arguments.change,
@@ -83,6 +83,13 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "gradient_errors": errors,
         "speed": asdict(speed_ratio(seconds["changed"], of=seconds["stock"])),
     }
+    return results | {"claims": claims(results)}
+
+
+def claims(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    change = results["change"].replace(",", " and ")
+    what = f"{results['model']}, training step, batch {results['batch']}, {results['precision']}, channels last"
+    return [{"claim": f"{what}: speed with {change} / stock modules", "value": results["speed"]}]
 
 
 def make_step(model: nn.Module, images: Tensor, labels: Tensor, precision: str, rewrites: TrainingRewrites) -> Step:

@@ -12,7 +12,7 @@ with workers; 5 times ImageFolder on images of 32 pixels, and at least the speed
 """
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from functools import partial
@@ -51,7 +51,9 @@ SMALL_BATCH, PAD = 512, 4
 PHOTOGRAPHS = {(500, 375): (512, 64), (2000, 1500): (96, 12)}
 """Columns and rows -> number of files, and of images in a batch."""
 SMALL_IMAGES, SMALL_FILES = 20_000, 4_000
+SIDES = {"ImageFolder": "torchvision's ImageFolder", "timm": "timm", "in memory": "a loader with all images in memory"}
 GOALS = {("500 x 375", "ImageFolder"): 1.5, ("2000 x 1500", "ImageFolder"): 2.0}
+"""With workers."""
 SMALL_GOALS = {("32 x 32", "ImageFolder"): 5.0, ("32 x 32", "in memory"): 1.0}
 
 Epoch = Callable[[], Iterable[Tensor]]
@@ -234,13 +236,30 @@ def in_memory_epochs(images: Tensor) -> Epoch:
 
 
 def record(results: list[Result]) -> dict[str, Any]:
-    goals = GOALS | SMALL_GOALS
+    rows = [asdict(result) for result in results]
     return {
         "date": date.today().isoformat(),
         "machine": machine.describe(torch.device("cpu")),
-        "goals": [{"images": images, "of": side, "ratio": ratio} for (images, side), ratio in goals.items()],
-        "results": [asdict(result) for result in results],
+        "claims": claims(rows),
+        "results": rows,
     }
+
+
+def claims(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "claim": f"fp32 training batches of images of {result['images']} pixels, "
+            f"{result['workers'] or 'no'} workers: images/s of mixlab / {SIDES[side]}",
+            "value": ratio,
+            "goal": goal_of(result["images"], side, result["workers"]),
+        }
+        for result in results
+        for side, ratio in result["speed_ratios"].items()
+    ]
+
+
+def goal_of(images: str, side: str, workers: int) -> float | None:
+    return SMALL_GOALS.get((images, side)) or (GOALS.get((images, side)) if workers else None)
 
 
 def table(results: list[Result]) -> Table:
@@ -248,7 +267,7 @@ def table(results: list[Result]) -> Table:
     for result in results:
         for side, samples in result.seconds_per_image.items():
             speed = median_interval([1 / sample for sample in samples], "images/s")
-            goal = (GOALS | SMALL_GOALS).get((result.images, side))
+            goal = goal_of(result.images, side, result.workers)
             rows.append(
                 {
                     "images": result.images,

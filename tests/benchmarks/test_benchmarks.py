@@ -209,38 +209,15 @@ def test_novelty_prints_and_saves_the_rates_of_each_run(monkeypatch, tmp_path, c
     assert "upside down" in capsys.readouterr().out
 
 
-def test_the_page_about_performance_is_generated_from_the_results():
-    page = runpy.run_path(str(BENCHMARKS / "performance_page.py"))["page"](BENCHMARKS / "results")
-    assert (BENCHMARKS.parent / "docs" / "performance.md").read_text(encoding="utf-8") == page
-
-
-def test_the_page_about_performance_begins_with_losses(tmp_path):
-    machine = {"device": "a CPU", "threads": 2}
-    ratio = {"value": 0.9, "low": 0.8, "high": 0.95, "n": 6, "unit": "", "spread": 0.1}
-    files = {
-        "2026-01-01-old": {"machine": machine, "goal": 0.97, "results": [{"model": "a", "speed_ratio": ratio}]},
-        "2026-01-02-new": {
-            "device": "a GPU",
-            "claims": [
-                {"claim": "2 x is reached", "value": ratio | {"value": 2.5}, "goal": 2},
-                {"claim": "3 x is missed", "value": 2.75, "goal": 3},
-                {"claim": "small is reached", "value": 0.5, "at_most": 1.3},
-                {"claim": "small is missed", "value": 1.5, "at_most": 1.3},
-            ],
-        },
-        "2026-01-03-other": {"simulations": 10, "best_seconds": 0.5},
-        "2026-01-04-numbers": {"device": "a CPU", "model": "b", "batch": 4, "best_peer_ratio": 0.75},
-    }
-    for name, content in files.items():
-        (tmp_path / f"{name}.json").write_text(json.dumps({"date": name[:10]} | content))
-    page = runpy.run_path(str(BENCHMARKS / "performance_page.py"))["page"](tmp_path)
-    losses, numbers = page.split("## numbers")
-    assert "**4 of 6 numbers**" in losses
-    shown = ("3 x is missed", "small is missed", "a, speed ratio", "b, batch 4, best peer ratio", "0.90 [0.80, 0.95]")
-    assert all(text in losses for text in shown)
-    assert "2 x is reached" not in losses and "2 x is reached" in numbers
-    assert "≤ 1.3" in numbers and "≥ 2" in numbers
-    assert page.index("## new") < page.index("## old") < page.index("2026-01-03-other.json")
+def test_feeding_has_goals_for_photographs_with_workers_only():
+    feeding = runpy.run_path(str(BENCHMARKS / "feeding.py"))
+    results = [
+        {"images": images, "workers": workers, "speed_ratios": {"ImageFolder": 2.0}}
+        for images, workers in (("500 x 375", 2), ("500 x 375", 0), ("32 x 32", 0))
+    ]
+    claims = feeding["claims"](results)
+    assert [claim["goal"] for claim in claims] == [1.5, None, 5.0]
+    assert "images of 500 x 375 pixels, 2 workers: images/s of mixlab / torchvision's ImageFolder" in claims[0]["claim"]
 
 
 @pytest.mark.long
@@ -256,9 +233,10 @@ def test_training_steps_are_timed_beside_the_best_stock_mode(monkeypatch, tmp_pa
     assert (results["goals"], results["peak_goals"]) == ({}, {"mixer_nano": 0.6})
     assert "Training of mixer_nano, batch 4" in capsys.readouterr().out
     claims = runpy.run_path(str(BENCHMARKS / "performance_page.py"))["claims_of"](out, results)
+    what = f"mixer_nano, training, batch 4, {results['results'][0]['rows'][0]['precision']}"
     assert [(claim.text, claim.goal) for claim in claims] == [
-        ("mixer_nano, training, batch 4: mixlab / best stock", None),
-        ("mixer_nano, training, batch 4: fraction of the matrix peak", 0.6),
+        (f"{what}: images/s of mixlab / the fastest mode of stock PyTorch", None),
+        (f"{what}: fraction of the matrix peak", 0.6),
     ]
 
 
