@@ -1,7 +1,6 @@
 """MLP-Mixer's token MLP for training, without transposed copies of the tokens.
 
-In both directions, the weights are multiplied from the left, one image at a time. `untransposed_mixer.py` does the same
-for inference.
+In both directions, the weights are multiplied from the left, one image at a time.
 
 Axes:  patch, channel  as in `mixlab.models.mixer`
 """
