@@ -17,6 +17,7 @@ from mixlab.speed.rewrites.convmixer import FusedConvMixerBlock, fuse_convmixer
 from mixlab.zoo.architecture import create_model
 
 CPU = torch.device("cpu")
+LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
 
 @pytest.fixture(autouse=True)
@@ -84,11 +85,15 @@ def test_gradients_are_those_of_finite_differences(kernel, activation):
     assert torch.autograd.gradcheck(pointwise, [arguments[0], *arguments[2:]])
 
 
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kernel_size", [5, 9])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_errors_are_about_those_of_the_stock_model_in_both_precisions(kernel_size, layout, precision):
-    """The norm of each error relative to float64 is at most 1.5 times that of the stock model, or 1e-5."""
+    """The norm of each error relative to float64 is at most 1.5 times that of the stock model, or 1e-5.
+
+    The fused model computes in channels last whatever the layout of its kernels, where PyTorch's convolutions round
+    differently, so the reference is the larger error of the stock model in the two layouts.
+    """
     stock = convmixer(kernel_size=kernel_size, channels=40, image_size=32).to(memory_format=layout)  # pyright: ignore
     images = torch.randn(8, 3, 32, 32)
     exact = gradients(copy.deepcopy(stock).double(), images.double())
@@ -97,8 +102,9 @@ def test_errors_are_about_those_of_the_stock_model_in_both_precisions(kernel_siz
         found = gradients(model, images, precision)
         return [float((a - b).norm() / b.norm()) for a, b in zip(found, exact, strict=True)]
 
-    for error, stock_error in zip(errors(fuse_convmixer(copy.deepcopy(stock))), errors(stock), strict=True):
-        assert error <= max(1.5 * stock_error, 1e-5)
+    of_stock = zip(*(errors(copy.deepcopy(stock).to(memory_format=each)) for each in LAYOUTS), strict=True)  # pyright: ignore
+    for error, stock_errors in zip(errors(fuse_convmixer(copy.deepcopy(stock))), of_stock, strict=True):
+        assert error <= max(1.5 * max(stock_errors), 1e-5)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
