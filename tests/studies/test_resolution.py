@@ -71,6 +71,10 @@ def test_every_arm_is_trained_and_evaluated_with_every_seed_on_all_test_images(r
         assert arm.top1.value == pytest.approx(np.mean(arm.scores))
 
 
+def test_every_seed_draws_its_own_images(jobs):
+    assert all(job.recipe.subset.seed == job.recipe.seed for job in jobs)
+
+
 def test_finished_trainings_and_plans_are_taken_from_the_store(result, jobs, laboratory, shades, monkeypatch):
     laboratory.started.clear()
     monkeypatch.delattr(autotune, "time_job")
