@@ -104,6 +104,14 @@ def test_an_undecided_claim_has_the_seeds_that_would_decide_it():
     assert "needed" not in [column.key for column in claims_table(decided).columns]
 
 
+def test_an_equality_needs_the_seeds_with_which_its_interval_is_within_the_margin():
+    """The level of the 95 % interval is half of that of the two one-sided tests."""
+    equal = claim_about("mixer", "mixer, permuted", expected="equal", margin=1.0)
+    (found,) = with_drops(equal).findings()
+    assert found.verdict == "undecided" and found.difference is not None and found.difference.spread is not None
+    assert found.needed == repeats_needed(found.difference.value, found.difference.spread, level=0.025, margin=1.0)
+
+
 def test_with_more_claims_more_seeds_are_needed():
     one = claim_about("mixer, permuted", "mixer", expected="lower")
     (alone,), together = with_drops(one).findings(), with_drops(*[one] * 4).findings()

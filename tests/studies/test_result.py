@@ -96,6 +96,8 @@ def test_a_directional_claim_is_decided_by_p_and_the_sign(expected, low, high, p
         (2.5, 3.0, 0.99, "disagrees"),
         (-3.0, -2.5, 0.99, "disagrees"),
         (2.0, 3.0, 0.9, "undecided"),
+        (-2.1, 1.5, 0.04, "undecided"),  # the test is significant, but the interval is not within the margin
+        (-1.5, 2.1, 0.04, "undecided"),
     ],
 )
 def test_a_claim_of_equality_is_decided_by_the_margin(low, high, p, verdict):

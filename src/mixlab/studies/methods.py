@@ -39,7 +39,8 @@ def tests_paragraph(findings: Sequence[Finding], repeats: str, environment: Mapp
         margins = dict.fromkeys(margin_text(finding.claim) for finding in equal)
         sentences.append(
             f"{pluralize(len(equal), 'claim')} of equality {_were(equal)} tested with two one-sided t tests within a "
-            f"margin of {join_words(list(margins))} that was fixed in advance ({_n(equal)})."
+            f"margin of {join_words(list(margins))} that was fixed in advance ({_n(equal)}); they agree only if the "
+            "95 % interval is within the margin too."
         )
     if findings:
         sentences.append(

@@ -74,7 +74,10 @@ class Finding:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the result agrees with the claim, at the level `ALPHA`."""
+        """Whether the result agrees with the claim, at the level `ALPHA`.
+
+        For "equal", the interval must be within the margin as well: its level is stricter than that of the test.
+        """
         if self.difference is None or not self.claim.testable:
             return "not testable at this scale"
         low, high = self.difference.low, self.difference.high
@@ -85,9 +88,10 @@ class Finding:
             holds = {"higher": value > 0, "lower": value < 0, "equal": abs(value) <= margin}[self.claim.expected]
             return "agrees" if holds else "disagrees"
         if self.claim.expected == "equal":
-            if self.p_holm < ALPHA:
+            margin = self.claim.margin
+            if self.p_holm < ALPHA and -margin <= low and high <= margin:
                 return "agrees"
-            return "disagrees" if max(low, -high) > self.claim.margin else "undecided"
+            return "disagrees" if max(low, -high) > margin else "undecided"
         if self.p_holm >= ALPHA:
             return "undecided"
         return "agrees" if (self.difference.value > 0) == (self.claim.expected == "higher") else "disagrees"
@@ -122,8 +126,10 @@ def findings_of(claims: Sequence[Claim], samples: Sequence[Sample]) -> list[Find
         )
         finding = Finding(claim, difference, p_holm)
         if finding.verdict == "undecided" and difference is not None and difference.spread:
-            margin = claim.margin if claim.expected == "equal" else None
-            level = ALPHA / len(claims)  # of the first step of Holm's method
+            equal = claim.expected == "equal"
+            # ALPHA / len(claims) is the first step of Holm's method; with ALPHA / 2, the interval is within the margin.
+            level = ALPHA / max(len(claims), 2 if equal else 1)
+            margin = claim.margin if equal else None
             needed = repeats_needed(difference.value, difference.spread, level=level, margin=margin)
             finding = Finding(claim, difference, p_holm, needed)
         findings.append(finding)
