@@ -17,7 +17,7 @@ from mixlab.data.augmentation.crop import RandomResizedCrop
 from mixlab.data.augmentation.erasing import RandomErasing
 from mixlab.data.augmentation.jitter import ColorJitter
 from mixlab.data.augmentation.randaugment_timm import RandAugmentTimm
-from mixlab.data.batches import Batch, EvalBatches, TrainingBatches
+from mixlab.data.batches import Batch, EvalBatches, TooManyUnreadableError, TrainingBatches
 from mixlab.data.dataset import Split
 from mixlab.data.image_file import UnreadableImage
 from mixlab.data.preprocess import Preprocess
@@ -229,7 +229,7 @@ def test_too_many_unreadable_images_are_an_error(files):
 
 def test_a_split_without_readable_images_is_an_error(files):
     damage(files, *range(12))
-    with pytest.raises(UserError, match="12 images can't be read"):
+    with pytest.raises(TooManyUnreadableError, match="12 images can't be read"):
         training(files, max_unreadable=100)
 
 

@@ -22,6 +22,14 @@ def test_a_subset_keeps_images_labels_and_names_together(noise):
     assert (subset.image(1) == noise.image(0)).all()
 
 
+def test_sampled_indices_are_sorted_and_always_the_same(noise):
+    sampled = noise.sample_indices(5)
+    assert len(set(sampled)) == 5 and sampled.tolist() == sorted(sampled)
+    assert sampled.tolist() != list(range(5)), "not the first ones"
+    assert np.array_equal(noise.sample_indices(5), sampled)
+    assert noise.sample_indices(1000).tolist() == list(range(len(noise)))
+
+
 def test_concatenated_splits_keep_their_order(noise):
     concat = noise.subset([1]).concat(noise.subset([3, 2]))
     assert concat.names == ["noise/1", "noise/3", "noise/2"]

@@ -13,7 +13,12 @@ from mixlab.data.dataset import Dataset, Split
 from mixlab.data.preprocess import Preprocess
 from mixlab.data.sources import open_dataset
 from mixlab.evaluation import novelty_features
-from mixlab.evaluation.novelty_features import NoveltyFeatures, embed_novelty_images, select_novelty_images
+from mixlab.evaluation.novelty_features import (
+    NoveltyFeatures,
+    NoveltyImages,
+    embed_novelty_images,
+    select_novelty_images,
+)
 from mixlab.evaluation.training_images import TrainingImages, digests_of
 from mixlab.models.mixer import Mixer, MixerConfig
 from mixlab.speed.inference import Inference
@@ -116,7 +121,21 @@ def test_images_that_cannot_be_read_are_skipped(pets: Path, model):
     (pets / "cat" / "00.png").write_bytes(b"")
     (missing,) = [index for index, name in enumerate(everything.names) if name.endswith("cat/00.png")]
     features = embed(model, two)
-    assert sorted(features.train) == [index for index in range(len(everything)) if index != missing]
+    readable = [index for index in range(len(everything)) if index != missing]
+    assert sorted(features.train) == readable
+    with torch.inference_mode():
+        expected = model.embed(torch.stack([PREPROCESS(everything.image(index)) for index in readable])).numpy()
+    assert np.stack([features.train[index] for index in readable]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_process_whose_images_cannot_be_read_has_no_features(pets: Path, model):
+    train = open_dataset(f"folder:{pets}").splits["train"]
+    for file in pets.rglob("*.png"):
+        file.write_bytes(b"")
+    images = NoveltyImages(np.array([2, 5]), np.array([], dtype=np.int64))
+    dataset = Dataset("pets", ("cat", "dog"), {"train": train, "validation": train})
+    features = embed_novelty_images(model, PREPROCESS, dataset, images, batch=16, speed="off", quiet=True)
+    assert (features.train, features.validation) == ({}, {})
 
 
 def test_features_are_computed_under_one_fp32_plan_for_all_images_of_both_splits(dataset, model, monkeypatch):

@@ -76,6 +76,10 @@ def steps_per_epoch(images: int, batch: int) -> int:
     return max(full + (rest > 1), 1)
 
 
+class TooManyUnreadableError(UserError):
+    """More images than are allowed can't be read, or none can be read."""
+
+
 class TrainingBatches:
     """Batches for training: every image once per epoch, in an order that depends on (seed, epoch).
 
@@ -89,7 +93,8 @@ class TrainingBatches:
         raises UnreadableImage.
     `quiet`: show no progress.
 
-    Raises UserError if more images are unreadable, or if `pad_crop` is too large for the image size.
+    Raises TooManyUnreadableError if more images, or all of them, are unreadable, and UserError if `pad_crop` is too
+    large for the image size.
     """
 
     def __init__(
@@ -243,7 +248,7 @@ def _too_many_unreadable(failed: dict[int, UnreadableImage], max_unreadable: int
     first = next(iter(failed.values()))
     if max_unreadable == 0:
         return first
-    return UserError(
+    return TooManyUnreadableError(
         f"{len(failed)} images can't be read, but only max_unreadable={max_unreadable} may be skipped; the first is "
         f"{first.image}: {first.reason}. Repair or remove them, or raise max_unreadable."
     )

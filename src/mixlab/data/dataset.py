@@ -19,6 +19,7 @@ from mixlab.data.audio.spectrogram import Spectrogram, read_spectrogram
 from mixlab.data.deep_image import ValueRange
 from mixlab.data.image_file import ReadableFile, UnreadableImage, read_image
 from mixlab.data.labels import Labels, contents, joined, listing, present_classes, with_other_classes
+from mixlab.data.rng import epoch_order
 from mixlab.errors import UserError, did_you_mean
 from mixlab.report.text import pluralize
 
@@ -109,6 +110,10 @@ class Split:
             images=[self.images[i] for i in selected],
             groups=tuple(self.groups[i] for i in selected) if self.groups else (),
         )
+
+    def sample_indices(self, maximum: int) -> Int64[np.ndarray, " selected"]:
+        """Sorted indices of at most `maximum` images, chosen at random, always the same ones."""
+        return np.sort(epoch_order(0, 0, len(self))[:maximum])
 
     def concat(self, other: "Split") -> "Split":
         """The images of this split, followed by those of `other`."""

@@ -5,18 +5,14 @@ Axes:  selected  a selected image of a split
 """
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from jaxtyping import Float32, Int64, UInt8
-from torch import Tensor
+from jaxtyping import Float32, Int64
 
+from mixlab.data.batches import EvalBatches, TooManyUnreadableError
 from mixlab.data.dataset import Dataset, Split
-from mixlab.data.image_file import UnreadableImage
 from mixlab.data.preprocess import Preprocess
-from mixlab.data.rng import epoch_order
 from mixlab.evaluation.novelty import (
     MAX_STORED,
     MAX_VALIDATION,
@@ -29,9 +25,6 @@ from mixlab.report.progress import progress
 from mixlab.speed.inference import Inference
 from mixlab.speed.inference_plan import Speed
 from mixlab.zoo.architecture import Embed, Model
-
-_THREADS = 8
-"""Image files are decoded by this many threads; Pillow decodes without Python's lock."""
 
 Vectors = Mapping[int, Float32[np.ndarray, " channel"]]
 """Feature vectors by the index of the image in its split."""
@@ -75,8 +68,8 @@ def select_novelty_images(dataset: Dataset, learned: TrainingImages, *, quiet: b
     """
     if len(dataset.splits.get("validation", ())) < MIN_VALIDATION:
         return None
-    train = _sample(dataset.splits["train"], MAX_STORED)
-    validation = _sample(dataset.splits["validation"], MAX_VALIDATION)
+    train = dataset.splits["train"].sample_indices(MAX_STORED)
+    validation = dataset.splits["validation"].sample_indices(MAX_VALIDATION)
     digests = digests_of(dataset.splits["validation"].subset(validation), quiet=quiet)
     unseen = validation[~learned.contains_trained(digests)]
     return NoveltyImages(train, unseen) if len(unseen) >= MIN_VALIDATION else None
@@ -89,21 +82,23 @@ def embed_novelty_images(
     images: NoveltyImages,
     *,
     batch: int,
+    workers: int = 0,
     speed: Speed,
     quiet: bool,
 ) -> NoveltyFeatures:
     """The features of the images that can be read, in fp32.
 
-    model  in evaluation mode
-    batch  images per forward pass
-    speed  "auto" for the fastest plan in fp32, or "off" for eager execution
-    quiet  no progress bar
+    model    in evaluation mode
+    batch    images per forward pass
+    workers  processes that read images
+    speed    "auto" for the fastest plan in fp32, or "off" for eager execution
+    quiet    no progress bar
     """
     device, number = next(model.parameters()).device, len(images.train) + len(images.validation)
     inference = Inference(Embed(model), device, speed=speed, precisions=("fp32",), number=number)
     return NoveltyFeatures(
         *(
-            _embed(inference, preprocess, dataset.splits[name], indices, batch=batch, quiet=quiet)
+            _embed(inference, preprocess, dataset.splits[name], indices, batch=batch, workers=workers, quiet=quiet)
             for name, indices in (("train", images.train), ("validation", images.validation))
         )
     )
@@ -116,33 +111,27 @@ def _embed(
     indices: Int64[np.ndarray, " selected"],
     *,
     batch: int,
+    workers: int,
     quiet: bool,
 ) -> Vectors:
-    def resized(index: int) -> UInt8[Tensor, "3 row column"] | None:
-        try:
-            return preprocess.resized(split.image(index, preprocess.decoding))
-        except UnreadableImage:
-            return None
-
+    if not len(indices):
+        return {}
+    selected = split.subset(indices)
+    try:
+        batches = EvalBatches(
+            selected, preprocess, batch=batch, workers=workers, max_unreadable=len(selected), quiet=quiet
+        )
+    except TooManyUnreadableError:  # none of them can be read
+        return {}
     vectors: dict[int, Float32[np.ndarray, " channel"]] = {}
-    with ThreadPoolExecutor(_THREADS) as pool, progress("features", len(indices), quiet=quiet) as advance:
-        for start in range(0, len(indices), batch):
-            chunk = indices[start : start + batch].tolist()
-            readable = {
-                index: image for index, image in zip(chunk, pool.map(resized, chunk), strict=True) if image is not None
-            }
-            if readable:
-                inputs = preprocess.finished(torch.stack(list(readable.values())).to(inference.device))
-                inference.plan_for(inputs, len(indices))
-                (embedded,) = inference(inputs)
-                vectors |= zip(readable, embedded.numpy(force=True), strict=True)
-            advance(len(chunk))
+    with progress("features", len(batches.readable), quiet=quiet) as advance:
+        for each in batches:
+            inputs, _ = each.on(inference.device)
+            inference.plan_for(inputs, len(indices))
+            (embedded,) = inference(inputs)
+            vectors |= zip(indices[each.indices].tolist(), embedded.numpy(force=True), strict=True)
+            advance(len(each.indices))
     return vectors
-
-
-def _sample(split: Split, maximum: int) -> Int64[np.ndarray, " selected"]:
-    """Sorted indices of at most `maximum` images."""
-    return np.sort(epoch_order(0, 0, len(split))[:maximum])
 
 
 def _sorted(vectors: Vectors) -> Float32[np.ndarray, "image channel"]:

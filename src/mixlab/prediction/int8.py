@@ -23,7 +23,6 @@ from torch import Tensor
 from mixlab.data.batches import EvalBatches
 from mixlab.data.dataset import Dataset, Split, content_digest
 from mixlab.data.preprocess import Preprocess
-from mixlab.data.rng import epoch_order
 from mixlab.data.sources import open_dataset
 from mixlab.errors import UserError
 from mixlab.evaluation.evaluation_data import open_evaluation_data, run_of, with_unseen_validation
@@ -162,10 +161,8 @@ def int8_network(
     """
     preprocess, dataset = pretrained.image_preprocess, _images(source, data, pretrained.classes)
     train, validation = dataset.splits["train"], dataset.splits["validation"]
-    calibration, compared = (
-        train.subset(_sample(train, MAX_CALIBRATION)),
-        validation.subset(_sample(validation, MAX_VALIDATION)),
-    )
+    calibration = train.subset(train.sample_indices(MAX_CALIBRATION))
+    compared = validation.subset(validation.sample_indices(MAX_VALIDATION))
     model_key = {**pretrained.weights.key, "outputs": "logits"}
 
     @cache
@@ -240,11 +237,6 @@ def _images(source: str | Path, data: str | None, classes: tuple[str, ...]) -> D
             "with --data, for example --data folder:PATH."
         )
     return dataset
-
-
-def _sample(split: Split, maximum: int) -> np.ndarray:
-    """Sorted indices of at most `maximum` images."""
-    return np.sort(epoch_order(0, 0, len(split))[:maximum])
 
 
 def _batches(split: Split, preprocess: Preprocess) -> Iterator[Float[Tensor, "image channel row column"]]:

@@ -44,6 +44,13 @@ def novelty_detector(
         return None
     share = images.share(accelerator.process_index, accelerator.num_processes)
     features = embed_novelty_images(
-        model, job.image_preprocess, job.dataset, share, batch=batch, speed=job.recipe.speed, quiet=quiet
+        model,
+        job.image_preprocess,
+        job.dataset,
+        share,
+        batch=batch,
+        workers=job.recipe.workers,
+        speed=job.recipe.speed,
+        quiet=quiet,
     )
     return reduce(NoveltyFeatures.__or__, all_gather(features)).detector()

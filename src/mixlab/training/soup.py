@@ -215,7 +215,9 @@ def _novelty_detector(
         return None
     preprocess, batch = Preprocess.from_dict(run.config["preprocess"]), run.plan["micro_batch"]
     speed = recipe.speed if isinstance(recipe, Recipe) else "auto"
-    features = embed_novelty_images(model, preprocess, dataset, selected, batch=batch, speed=speed, quiet=quiet)
+    features = embed_novelty_images(
+        model, preprocess, dataset, selected, batch=batch, workers=recipe.workers, speed=speed, quiet=quiet
+    )
     return features.detector()
 
 
