@@ -93,7 +93,10 @@ def _plan(job: Job, folder: Path, given: Plan | None, log: Log) -> Plan:
     plan, seconds = broadcast_from_main(lambda: select_plan(job, log, processes))
     log(f"  {plan}, {1000 * seconds:.0f} ms per step of {job.batch} {job.dataset.noun}s")
     if processes > 1:
-        log(f"  {processes} processes share each step; batch normalisation uses only the images of its own process")
+        log(
+            f"  {processes} processes share each step; batch normalisation uses only the {job.dataset.noun}s of its "
+            "own process"
+        )
     return plan
 
 

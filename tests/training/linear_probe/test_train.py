@@ -23,6 +23,8 @@ from mixlab.prediction.predictor import Predictor
 from mixlab.runs.folder import Run, open_run
 from mixlab.runs.history import read_history
 from mixlab.training.linear_probe import train as module
+from mixlab.training.linear_probe.estimate import linear_probe_estimate
+from mixlab.training.linear_probe.estimate_page import linear_probe_page
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.linear_probe.train import LinearProbeJob, resolve_linear_probe, train_linear_probe
 from mixlab.training.recipes.parse import parse_recipe
@@ -277,3 +279,18 @@ def test_probes_of_one_split_are_averaged(make_job, tmp_path):
     assert novelty_detector_of(averaged.path) is not None
     for name, tensor in load_pretrained(runs[0].path).weights.tensors.items():
         torch.testing.assert_close(load_pretrained(averaged.path).weights.tensors[name], tensor)
+
+
+def test_an_estimate_for_sounds_calls_them_sounds(make_job, images):
+    job = make_job(replace(open_dataset(f"folder:{images}"), noun="sound"))
+    page = linear_probe_page(linear_probe_estimate(job)).html()
+    for expected in (
+        "Sounds without cached features",
+        "measurement on a few sounds",
+        "8 x 8 pixels of its spectrogram",
+        "32 sounds per forward pass",
+        "train sounds",
+        "Time per sound",
+        "Sounds per class",
+    ):
+        assert expected in page, expected

@@ -16,7 +16,15 @@ from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training.job import Job, resolve
 from mixlab.training.loop import train
 from mixlab.training.planning.estimate import TrainingEstimate, estimate
-from mixlab.training.planning.estimate_page import complete_recipe, figure, figure_writer, page, print_estimate, tables
+from mixlab.training.planning.estimate_page import (
+    complete_recipe,
+    figure,
+    figure_writer,
+    page,
+    print_estimate,
+    samples_per_class,
+    tables,
+)
 from mixlab.training.recipes.parse import parse_training_recipe
 
 WHOLE = Plan("cpu", ComputeMode(), micro_batch=64)
@@ -97,6 +105,35 @@ class TestImages:
         counts = self.counts(Dataset("many", tuple(map("class {}".format, range(30))), {"train": split}), make_job)
         assert [row["train"] for row in counts.rows] == [*range(31, 21, -1), *range(11, 1, -1), len(labels)]
         assert counts.notes == ["10 more classes with 12 to 21 training images are not shown."]
+
+
+class TestSounds:
+    @pytest.fixture
+    def sounds(self, shades) -> Dataset:
+        return replace(shades, noun="sound")
+
+    def test_an_estimate_of_sounds_calls_them_sounds(self, make_job, sounds):
+        job = make_job("model=convmixer_nano", "config={}", "image_size=32", dataset=sounds)
+        found = replace(estimated(job, Plan("cpu", ComputeMode(), 2, processes=2)), image_seconds=(1000.0, 1.0))
+        shown = "\n".join(render(table, "table") for table in tables(found))
+        assert "image" not in shown.lower()
+        facts = metadata(found)
+        assert facts["Sound"].startswith("32 x 32 pixels of its spectrogram, ")
+        assert facts["Processes"] == "2, each with a copy of the model and 4 sounds of each batch"
+        assert facts["Micro-batch"] == "2 sounds; gradients are accumulated over 2 micro-batches"
+        assert facts["Batch norm"] == "statistics of 2 sounds (one micro-batch) instead of the whole batch of 8"
+        assert "waiting for sounds" in facts["Time"]
+        _, counts, memory = tables(found)
+        assert counts.title == "Sounds per class"
+        assert "sounds" in [row["what"] for row in memory.rows]
+        (not_included,) = memory.notes
+        assert not_included.endswith("and sounds that stay in the machine's memory.")
+
+    def test_of_many_classes_some_are_not_shown(self, sounds):
+        labels = np.repeat(np.arange(30), np.arange(30) + 2)
+        split = Split([str(i) for i in range(len(labels))], labels, [np.zeros((8, 8, 3), np.uint8)] * len(labels))
+        many = replace(sounds, classes=tuple(map("class {}".format, range(30))), splits={"train": split})
+        assert samples_per_class(many).notes == ["10 more classes with 12 to 21 training sounds are not shown."]
 
 
 class TestPlan:

@@ -24,6 +24,7 @@ from mixlab.report.numbers import duration, number, short
 from mixlab.report.page import Code, Columns, Metric, Page, Section, Summary, written_by
 from mixlab.report.table import Cell, Column, Table, print_table
 from mixlab.report.terminal import glyphs_of, terminal_curve
+from mixlab.report.text import pluralize
 from mixlab.report.time_series import power_of_ten, time_series
 from mixlab.stats.estimate import Estimate
 from mixlab.training.planning.estimate import TrainingEstimate
@@ -31,7 +32,8 @@ from mixlab.training.planning.estimate import TrainingEstimate
 _MAX_CLASSES = 10
 """Number of classes with the most images in the table of classes, and of those with the fewest."""
 _MAX_WIDTH = 100
-_UNITS = {"image": "pixels", "text": "tokens and features"}
+UNITS = {"image": "pixels", "sound": "pixels of its spectrogram", "text": "tokens and features"}
+"""The units of the input of a model, by the noun of a sample."""
 _EPOCH, _RATE = Axis("Epoch"), Axis("Learning rate")
 
 
@@ -65,8 +67,8 @@ def figure_writer(file: Path) -> Callable[[TrainingEstimate], None]:
 
 
 def tables(estimate: TrainingEstimate) -> list[Table]:
-    """The tables of training, images per class, and memory."""
-    return [_training(estimate), images_per_class(estimate.job.dataset), _memory(estimate)]
+    """The tables of training, samples per class, and memory."""
+    return [_training(estimate), samples_per_class(estimate.job.dataset), _memory(estimate)]
 
 
 def figure(estimate: TrainingEstimate) -> Figure:
@@ -94,7 +96,7 @@ def page(estimate: TrainingEstimate) -> Page:
         ),
         sections=[
             Section("Training", [Columns([_training(estimate), figure(estimate)])]),
-            Section("Data and memory", [Columns([images_per_class(estimate.job.dataset), _memory(estimate)])]),
+            Section("Data and memory", [Columns([samples_per_class(estimate.job.dataset), _memory(estimate)])]),
             Section("Complete recipe", [Code(complete_recipe(estimate))]),
         ],
         footer=written_by(version("mixlab")),
@@ -123,11 +125,11 @@ def complete_recipe(estimate: TrainingEstimate) -> str:
 def _training(estimate: TrainingEstimate) -> Table:
     job, plan, recipe, time = estimate.job, estimate.plan, estimate.job.recipe, estimate.time
     noun = job.dataset.noun
-    shape = f"{' x '.join(map(str, job.preprocess.input_shape[-2:]))} {_UNITS[job.task.noun]}"
+    shape = f"{' x '.join(map(str, job.preprocess.input_shape[-2:]))} {UNITS[noun]}"
     facts = {
         "Model": f"{recipe.model}, {number(estimate.parameters, 0)} parameters",
         "Initial weights": "random" if job.weights is None else f"those of {recipe.model}",
-        job.task.noun.capitalize(): f"{shape}, {short(estimate.macs)} MACs per forward pass",
+        noun.capitalize(): f"{shape}, {short(estimate.macs)} MACs per forward pass",
         "Length": f"{estimate.steps:,} steps of {job.batch:,} {noun}s, "
         f"{estimate.steps_per_epoch:,} per epoch: "
         f"{short(estimate.epochs)} epochs",
@@ -152,16 +154,19 @@ def _processes(estimate: TrainingEstimate) -> str:
     if estimate.plan.processes == 1:
         return "1, with the whole batch"
     largest, smallest = estimate.images_per_process[0], estimate.images_per_process[-1]
-    images = f"{largest:,}" if largest == smallest else f"{smallest:,} or {largest:,}"
+    share = f"{largest:,}" if largest == smallest else f"{smallest:,} or {largest:,}"
     model = "a shard of every tensor" if estimate.job.recipe.parallel == "fsdp" else "a copy of the model"
-    return f"{estimate.plan.processes:,}, each with {model} and {images} images of each batch"
+    return f"{estimate.plan.processes:,}, each with {model} and {share} {estimate.job.dataset.noun}s of each batch"
 
 
 def _micro_batch(estimate: TrainingEstimate) -> str:
     chunks = ceil(estimate.images_per_process[0] / estimate.largest_micro_batch)
-    if chunks == 1:
-        return f"{estimate.largest_micro_batch:,} images"
-    return f"{estimate.largest_micro_batch:,} images; gradients are accumulated over {chunks:,} micro-batches"
+    size = _largest_micro_batch(estimate)
+    return size if chunks == 1 else f"{size}; gradients are accumulated over {chunks:,} micro-batches"
+
+
+def _largest_micro_batch(estimate: TrainingEstimate) -> str:
+    return pluralize(estimate.largest_micro_batch, estimate.job.dataset.noun)
 
 
 def _batch_norm(estimate: TrainingEstimate) -> str:
@@ -172,18 +177,18 @@ def _batch_norm(estimate: TrainingEstimate) -> str:
         if estimate.largest_micro_batch == estimate.images_per_process[0]
         else "one micro-batch"
     )
-    images = f"{estimate.largest_micro_batch:,} images"
-    return f"statistics of {images} ({share}) instead of the whole batch of {estimate.job.batch:,}"
+    size = _largest_micro_batch(estimate)
+    return f"statistics of {size} ({share}) instead of the whole batch of {estimate.job.batch:,}"
 
 
 def _times(estimate: TrainingEstimate) -> str:
-    time = estimate.time
-    parts = {"for steps": time.steps, "waiting for images": time.reading, "for validation": time.validating}
+    time, waiting = estimate.time, f"waiting for {estimate.job.dataset.noun}s"
+    parts = {"for steps": time.steps, waiting: time.reading, "for validation": time.validating}
     return ", ".join(f"{duration(seconds)} {purpose}" for purpose, seconds in parts.items() if seconds)
 
 
-def images_per_class(dataset: Dataset) -> Table:
-    """The number of images of each class in each split; with many classes, of those with the most and the fewest."""
+def samples_per_class(dataset: Dataset) -> Table:
+    """The number of samples of each class in each split; with many classes, of those with the most and the fewest."""
     counts = {name: class_counts(split.labels, len(dataset.classes)) for name, split in dataset.splits.items()}
     notes: list[str] = []
     order = list(range(len(dataset.classes)))
@@ -192,12 +197,13 @@ def images_per_class(dataset: Dataset) -> Table:
         left_out = order[_MAX_CLASSES:-_MAX_CLASSES]
         order = order[:_MAX_CLASSES] + order[-_MAX_CLASSES:]
         most, fewest = (int(counts["train"][left_out[position]]) for position in (0, -1))
-        notes.append(f"{len(left_out):,} more classes with {fewest:,} to {most:,} training images are not shown.")
+        notes.append(
+            f"{len(left_out):,} more classes with {fewest:,} to {most:,} training {dataset.noun}s are not shown."
+        )
     rows = [_row(dataset.classes[label], {split: count[label] for split, count in counts.items()}) for label in order]
     rows.append(_row(f"all {len(dataset.classes):,}", {split: count.sum() for split, count in counts.items()}))
-    return Table(
-        "Images per class", [Column("class", "class"), *(Column(split, split) for split in counts)], rows, notes
-    )
+    columns = [Column("class", "class"), *(Column(split, split) for split in counts)]
+    return Table(f"{dataset.noun.capitalize()}s per class", columns, rows, notes)
 
 
 def _row(name: str, counts: Mapping[str, np.integer]) -> dict[str, Cell]:
@@ -212,7 +218,10 @@ def _memory(estimate: TrainingEstimate) -> Table:
         "Memory of one process, estimated",
         [Column("what", "purpose"), Column("mebibytes", "memory", "MiB", digits=1)],
         rows,
-        ["Not included: libraries, their workspaces, and images that stay in the machine's memory."],
+        [
+            f"Not included: libraries, their workspaces, and {estimate.job.dataset.noun}s that stay in the machine's "
+            "memory."
+        ],
     )
 
 

@@ -42,7 +42,7 @@ def estimate_memory(job: Job, plan: Plan, network: nn.Module) -> dict[str, int]:
         "EMA of the weights": weights // shards if recipe.ema else 0,
         "copy of the parameters for SAM": trained // shards if recipe.optimizer.sam_rho else 0,
         "teacher": _bytes(teacher.state_dict().values()) if teacher else 0,
-        f"{job.task.noun}s": _input_bytes(job) * ceil(job.batch / plan.processes),
+        f"{job.dataset.noun}s": _input_bytes(job) * ceil(job.batch / plan.processes),
         "activations for the backward pass": _activation_bytes(
             job,
             network,
