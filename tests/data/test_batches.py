@@ -1,6 +1,7 @@
 import errno
 import os
 import signal
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from mixlab.data.dataset import Split
 from mixlab.data.image_file import UnreadableImage
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
+from mixlab.report.progress import Advance, progress
+from sounds import SPECTROGRAM
 
 PREPROCESS = Preprocess((8, 8))
 AUGMENTATION = Augmentation(flip=True, affine=Affine(10.0), pad_crop=1)
@@ -233,6 +236,20 @@ def test_a_split_without_readable_images_is_an_error(files):
         training(files, max_unreadable=100)
 
 
+def test_unreadable_sounds_are_called_sounds(files, monkeypatch):
+    labels: list[str] = []
+
+    def recorded(label: str, total: int, *, quiet: bool) -> AbstractContextManager[Advance]:
+        labels.append(label)
+        return progress(label, total, quiet=quiet)
+
+    monkeypatch.setattr(batches_module, "progress", recorded)
+    sounds = replace(PREPROCESS, spectrogram=SPECTROGRAM)  # none of the files is a sound
+    with pytest.raises(UserError, match="12 sounds can't be read"):
+        EvalBatches(files, sounds, batch=5, max_unreadable=11)
+    assert labels == ["read sounds"]
+
+
 def test_a_padded_crop_wider_than_the_image_is_refused(noise):
     with pytest.raises(UserError, match=r"pad_crop=8 is too large for images of \(8, 8\) pixels: .* at most 7"):
         training(noise, Augmentation(pad_crop=8))
@@ -290,11 +307,13 @@ class KillingImage:
 
 
 @pytest.mark.usefixtures("no_preloading")
-def test_a_killed_worker_is_a_user_error(files):
-    killing = replace(files, images=[*files.images[:-1], KillingImage()])
-    sentence = r"^One of the 2 processes that read images was killed, .* run again with fewer workers"
+@pytest.mark.parametrize(("spectrogram", "noun"), [(None, "image"), (SPECTROGRAM, "sound")])
+def test_a_killed_worker_is_a_user_error(files, spectrogram, noun):
+    killing = replace(files, images=[KillingImage()] * len(files))
+    batches = EvalBatches(killing, replace(PREPROCESS, spectrogram=spectrogram), batch=5, workers=2)
+    sentence = rf"^One of the 2 processes that read {noun}s was killed, .* run again with fewer workers"
     with pytest.raises(UserError, match=sentence):
-        list(training(killing, workers=2).epoch(0))
+        list(batches)
 
 
 @pytest.mark.usefixtures("no_preloading")
@@ -308,14 +327,15 @@ def test_images_of_workers_need_no_shared_memory_of_torch(files, monkeypatch):
 
 
 @pytest.mark.usefixtures("no_preloading")
-def test_workers_that_cannot_be_started_are_a_user_error(files, monkeypatch):
+@pytest.mark.parametrize(("spectrogram", "noun"), [(None, "image"), (SPECTROGRAM, "sound")])
+def test_workers_that_cannot_be_started_are_a_user_error(files, monkeypatch, spectrogram, noun):
     def refuse():
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(workers_module, "Queue", refuse)
     sentence = (
-        r"^The 2 processes that read images could not be started \(No space left on device\): run again with "
+        rf"^The 2 processes that read {noun}s could not be started \(No space left on device\): run again with "
         r"workers=0, or allow more processes, open files and shared memory \(docker run --shm-size\)\.$"
     )
     with pytest.raises(UserError, match=sentence):
-        list(training(files, workers=2).epoch(0))
+        list(EvalBatches(files, replace(PREPROCESS, spectrogram=spectrogram), batch=5, workers=2))

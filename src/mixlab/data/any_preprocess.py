@@ -1,7 +1,7 @@
 """The preprocessing of any model: of images or of texts.
 
 Both have `input_shape` and `dtype`, the shape and type of one prepared input, `normalised` and `finished` for batches
-of prepared inputs, and `to_dict`.
+of prepared inputs, `to_dict`, and `noun`, what a sample is called.
 """
 
 from collections.abc import Mapping

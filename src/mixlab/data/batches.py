@@ -35,6 +35,7 @@ from mixlab.data.transforms import Transform
 from mixlab.data.workers import ImageReader, ImageWorkers
 from mixlab.errors import UserError
 from mixlab.report.progress import progress
+from mixlab.report.text import pluralize
 
 PRELOAD_BYTES = 2**30
 """A split with resized images of at most this size in total is read once and cached in memory."""
@@ -231,26 +232,26 @@ def _read_all(
     )
     failed: dict[int, UnreadableImage] = {}
     reader = ImageReader(split, preprocess, Augmentation(), 0, None)
-    with progress("read images", total=len(split), quiet=quiet) as advance:
+    with progress(f"read {preprocess.noun}s", total=len(split), quiet=quiet) as advance:
         for result in ImageWorkers(reader, workers).read(0, _chunks(np.arange(len(split)), 64)):
             failed |= result.failed
             if len(failed) > max_unreadable:
-                raise _too_many_unreadable(failed, max_unreadable)
+                raise _too_many_unreadable(failed, max_unreadable, preprocess.noun)
             if images is not None:
                 images[torch.from_numpy(result.indices)] = torch.from_numpy(result.images)
             advance(len(result.indices) + len(result.failed))
     if len(failed) == len(split):
-        raise _too_many_unreadable(failed, max_unreadable)
+        raise _too_many_unreadable(failed, max_unreadable, preprocess.noun)
     return images, failed
 
 
-def _too_many_unreadable(failed: dict[int, UnreadableImage], max_unreadable: int) -> UserError:
+def _too_many_unreadable(failed: dict[int, UnreadableImage], max_unreadable: int, noun: str) -> UserError:
     first = next(iter(failed.values()))
     if max_unreadable == 0:
         return first
     return TooManyUnreadableError(
-        f"{len(failed)} images can't be read, but only max_unreadable={max_unreadable} may be skipped; the first is "
-        f"{first.image}: {first.reason}. Repair or remove them, or raise max_unreadable."
+        f"{pluralize(len(failed), noun)} can't be read, but only max_unreadable={max_unreadable} may be skipped; the "
+        f"first is {first.image}: {first.reason}. Repair or remove them, or raise max_unreadable."
     )
 
 

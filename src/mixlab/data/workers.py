@@ -78,6 +78,7 @@ class ImageReader:
         self._cached = cached
         self.image_shape = preprocess.input_shape
         self.dtype = preprocess.dtype
+        self.noun = preprocess.noun
 
     @property
     def needs_no_work(self) -> bool:
@@ -186,8 +187,9 @@ class ImageWorkers:
             results = iter(running.loader)
         except OSError as error:
             raise UserError(
-                f"The {self._workers} processes that read images could not be started ({error.strerror}): run again "
-                "with workers=0, or allow more processes, open files and shared memory (docker run --shm-size)."
+                f"The {self._workers} processes that read {self._reader.noun}s could not be started "
+                f"({error.strerror}): run again with workers=0, or allow more processes, open files and shared memory "
+                "(docker run --shm-size)."
             ) from error
         try:
             for result in results:
@@ -197,8 +199,8 @@ class ImageWorkers:
             if not str(error).startswith("DataLoader worker"):
                 raise
             raise UserError(
-                f"One of the {self._workers} processes that read images was killed, probably because memory ran out: "
-                "run again with fewer workers. Training can be resumed from the last checkpoint."
+                f"One of the {self._workers} processes that read {self._reader.noun}s was killed, probably because "
+                "memory ran out: run again with fewer workers. Training can be resumed from the last checkpoint."
             ) from error
         self._idle.append(running)
 

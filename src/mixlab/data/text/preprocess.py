@@ -34,6 +34,7 @@ class TextPreprocess:
     dtype: ClassVar[np.dtype] = np.dtype(np.int32)
     """Of prepared texts."""
     transform: ClassVar[None] = None
+    noun: ClassVar[str] = "text"
 
     @property
     def input_shape(self) -> tuple[int, int]:
