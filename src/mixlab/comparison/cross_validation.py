@@ -102,4 +102,4 @@ def cross_validate(
 
 
 def _subset(features: Features, indices: Int[np.ndarray, " index"]) -> Features:
-    return Features(features.values[indices], features.labels[indices], {})
+    return Features(features.values[indices], features.labels[indices], {}, features.noun)

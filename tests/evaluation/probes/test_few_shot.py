@@ -1,6 +1,7 @@
 """Few-shot classification is the formula of big_vision, written out here with the constant feature in the matrix."""
 
 import tracemalloc
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -75,17 +76,19 @@ def test_seeds_draw_different_images_also_of_validation(blobs):
     assert FewShot(15).fit(train, validation, ("a", "b", "c")).images == 45
 
 
-def test_a_class_with_fewer_images_is_named(blobs):
-    train = blobs(11)
-    message = 'fewshot:4 needs 4 training images of each class, but "c" has 3: give fewshot:3, or add images.'
+@pytest.mark.parametrize("noun", ["image", "sound"])
+def test_a_class_with_fewer_images_is_named(blobs, noun):
+    train = replace(blobs(11), noun=noun)
+    message = f'fewshot:4 needs 4 training {noun}s of each class, but "c" has 3: give fewshot:3, or add {noun}s.'
     with pytest.raises(UserError, match=f"^{message}$"):
         FewShot(4).fit(train, None, ("a", "b", "c"))
 
 
-def test_a_class_without_images_is_named(blobs):
-    message = 'fewshot:1 needs 1 training image of each class, but "d" has 0: add images, or remove it.'
+@pytest.mark.parametrize("noun", ["image", "sound"])
+def test_a_class_without_images_is_named(blobs, noun):
+    message = f'fewshot:1 needs 1 training {noun} of each class, but "d" has 0: add {noun}s, or remove it.'
     with pytest.raises(UserError, match=f"^{message}$"):
-        FewShot(1).fit(blobs(30), None, ("a", "b", "c", "d"))
+        FewShot(1).fit(replace(blobs(30), noun=noun), None, ("a", "b", "c", "d"))
 
 
 def test_no_copy_of_the_features_is_made(blobs):

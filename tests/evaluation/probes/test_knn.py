@@ -1,5 +1,6 @@
 """Nearest neighbours agree with scikit-learn's brute force."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,8 @@ def test_validation_images_are_neighbours_too(blobs):
     assert fitted.images == 40
 
 
-def test_more_neighbours_than_images_are_an_error(blobs):
-    message = r"knn:40 needs 40 training images, but there are 30: give knn:30 or a smaller number\."
+@pytest.mark.parametrize("noun", ["image", "sound"])
+def test_more_neighbours_than_images_are_an_error(blobs, noun):
+    message = rf"knn:40 needs 40 training {noun}s, but there are 30: give knn:30 or a smaller number\."
     with pytest.raises(UserError, match=f"^{message}$"):
-        KNN(40).fit(blobs(30), None, CLASSES)
+        KNN(40).fit(replace(blobs(20), noun=noun), blobs(10), CLASSES)

@@ -83,4 +83,5 @@ def merge(train: Features, validation: Features | None) -> Features:
         np.concatenate([train.values, validation.values]),
         np.concatenate([train.labels, validation.labels]),
         train.unreadable | validation.unreadable,
+        train.noun,
     )

@@ -66,11 +66,13 @@ class Features:
     """The feature vectors and class indices of the readable images.
 
     unreadable  the reason why an image was skipped, by its name
+    noun        what a sample is, for sentences
     """
 
     values: Float32[np.ndarray, "image channel"]
     labels: Int64[np.ndarray, " image"]
     unreadable: dict[str, str]
+    noun: str = "image"
 
 
 def open_backbone(source: str | Path, image_size: ImageSize | None = None, *, resize: Resize | None = None) -> Backbone:
@@ -134,7 +136,8 @@ def features(
                 advance(len(computed))
         unreadable = batches.unreadable
     readable = [index for index, digest in enumerate(digests) if digest in vectors]
-    return Features(np.stack([vectors[digests[index]] for index in readable]), split.labels[readable], unreadable)
+    values = np.stack([vectors[digests[index]] for index in readable])
+    return Features(values, split.labels[readable], unreadable, backbone.preprocess.noun)
 
 
 def missing_features(backbone: Backbone, split: Split, device: torch.device) -> list[int]:

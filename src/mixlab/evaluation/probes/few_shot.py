@@ -49,7 +49,7 @@ class FewShot:
 
     def fit(self, train: Features, validation: Features | None, classes: Sequence[str], seed: int = 0) -> FittedProbe:
         images = merge(train, validation)
-        _require_shots(images.labels, self.shots, classes)
+        _require_shots(images, self.shots, classes)
         members = draw(images.labels, len(classes), self.shots, seed)
         return FittedProbe(fit_few_shot(images.values, members), sum(map(len, members)))
 
@@ -121,12 +121,12 @@ def _blocks(indices: Int64[np.ndarray, " selected"]) -> Iterator[Int64[np.ndarra
     return (indices[start : start + _BLOCK] for start in range(0, len(indices), _BLOCK))
 
 
-def _require_shots(labels: Int64[np.ndarray, " image"], shots: int, classes: Sequence[str]) -> None:
-    counts = np.bincount(labels, minlength=len(classes))
+def _require_shots(images: Features, shots: int, classes: Sequence[str]) -> None:
+    counts, noun = np.bincount(images.labels, minlength=len(classes)), images.noun
     fewest = int(counts.argmin())
     if counts[fewest] < shots:
-        way_out = f"give fewshot:{counts[fewest]}, or add images" if counts[fewest] else "add images, or remove it"
+        way_out = f"give fewshot:{counts[fewest]}, or add {noun}s" if counts[fewest] else f"add {noun}s, or remove it"
         raise UserError(
-            f'fewshot:{shots} needs {pluralize(shots, "training image")} of each class, but "{classes[fewest]}" has '
+            f'fewshot:{shots} needs {pluralize(shots, f"training {noun}")} of each class, but "{classes[fewest]}" has '
             f"{counts[fewest]}: {way_out}."
         )

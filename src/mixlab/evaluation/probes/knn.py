@@ -47,7 +47,7 @@ class KNN:
         images = merge(train, validation)
         if len(images.labels) < self.neighbours:
             raise UserError(
-                f"{self.name} needs {pluralize(self.neighbours, 'training image')}, but there are "
+                f"{self.name} needs {pluralize(self.neighbours, f'training {images.noun}')}, but there are "
                 f"{len(images.labels):,}: give knn:{len(images.labels)} or a smaller number."
             )
         unit = normalize(torch.from_numpy(images.values), dim=1)
