@@ -9,6 +9,7 @@ from mixlab.comparison.comparison import Comparison
 from mixlab.comparison.comparison_tables import choice_table, costs_table, pairs_table, tables
 from mixlab.comparison.recommendation import round_bound, seeds_or_images_needed
 from mixlab.comparison.tasks.classification import summed_confusion
+from mixlab.comparison.tuning import Tuning
 from mixlab.report.table import print_table, render
 from mixlab.stats.sample_size import Needed
 from mixlab.training.recipes.recipe_files import read_recipe
@@ -210,6 +211,18 @@ def test_models_with_settings_tuned_for_another_model_are_named(make_comparison)
     assert "another model" not in " ".join(choice_table(make_comparison(CLEAR, recipes=own)).notes)
     notes = choice_table(make_comparison({LONG: 97.0, **CLEAR}, recipes={**own, LONG: "digits_vit"})).notes
     assert any(f"those of {LONG} were tuned for another model" in note for note in notes)
+
+
+def test_the_note_on_the_settings_calls_sounds_sounds(make_comparison):
+    comparison = make_comparison(CLEAR, data="audio:tones")
+    comparison = replace(comparison, dataset=replace(comparison.dataset, noun="sound"))
+    assert any(", on the digits and not on sounds like these" in note for note in choice_table(comparison).notes)
+    settings = replace(comparison.compared, settings_note="")
+    tuned = replace(comparison, compared=settings, tunings=(Tuning(None, (None, None)),))  # pyright: ignore
+    assert (
+        "The settings of each model are the best of 2 random trials on the training sounds."
+        in choice_table(tuned).notes
+    )
 
 
 def test_the_note_on_peak_memory_depends_on_the_device(make_comparison):

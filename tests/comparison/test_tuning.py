@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +160,12 @@ def test_the_report_has_the_settings_the_curve_and_the_recipe(dataset):
     assert f"learning_rate = {tuning.best.settings.learning_rate}" in html
     (row,) = settings_table([tuning]).rows
     assert (row["top1"], row["median"], row["worst"]) == (95.0, 90.0, 70.0)
+
+
+def test_the_settings_of_models_of_sounds_are_tuned_on_sounds(dataset):
+    tuning = make_tuning(replace(dataset, noun="sound"), [(90.0, 0.1), (95.0, 0.4)])
+    note, _ = settings_table([tuning]).notes
+    assert "on the training sounds" in note and "the test sounds were not used" in note
 
 
 def test_without_tuning_the_report_has_no_section_about_it():

@@ -150,6 +150,13 @@ def test_the_ends_of_the_curves_and_the_results_are_compared(compared):
     assert fast["top1"] is None
 
 
+def test_runs_of_images_and_sounds_have_sentences_that_are_true_of_both(tmp_path):
+    paths = [write(tmp_path / name, data=data).path for name, data in (("a", "shades"), ("b", "audio:tones"))]
+    notes = [*runs_table(list_runs([tmp_path]), "runs").notes, *compare_runs(paths).results_table().notes]
+    assert len(notes) == 2 and not any("image" in note for note in notes)
+    assert "throughput (samples/s)" in [column.head for column in compare_runs(paths).results_table().columns]
+
+
 def test_an_unfinished_run_can_be_compared(tmp_path):
     start_run(tmp_path / "a", {}, {}, {"device": "cpu", "versions": {}}, {}, None)
     comparison = compare_runs([tmp_path / "a", write(tmp_path / "b").path])

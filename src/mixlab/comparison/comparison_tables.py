@@ -188,14 +188,15 @@ def _significance(pair: Pair) -> str:
 
 
 def _tuning_note(comparison: Comparison) -> str:
+    noun = comparison.dataset.noun
     if comparison.compared.settings_note:
         return comparison.compared.settings_note
     if comparison.tunings:
         trials = len(comparison.tunings[0].trials)
-        return f"The settings of each model are the best of {trials} random trials on the training images."
+        return f"The settings of each model are the best of {trials} random trials on the training {noun}s."
     untuned = [result.name for result in comparison.model_results if tuned_for(result) != result.name]
     other_models = f"; those of {join_words(untuned, most=3)} were tuned for another model" if untuned else ""
-    other_data = "" if comparison.dataset.name == "digits" else ", on the digits and not on images like these"
+    other_data = "" if comparison.dataset.name == "digits" else f", on the digits and not on {noun}s like these"
     return (
         f"The settings of each recipe were tuned with the same number of validation trials{other_data}{other_models}."
     )

@@ -50,10 +50,11 @@ def settings_table(tunings: Sequence[Tuning]) -> Table:
         }
         for tuning in tunings
     ]
+    noun = tunings[0].candidate.candidate.job.dataset.noun
     notes = [
-        f"Best, median and worst: top-1 of the trials on the training images, each predicted by the training of the "
-        f"{FOLDS} folds that did not contain it. The best is optimistic, because it was selected; the test images were "
-        "not used.",
+        f"Best, median and worst: top-1 of the trials on the training {noun}s, each predicted by the training of the "
+        f"{FOLDS} folds that did not contain it. The best is optimistic, because it was selected; the test {noun}s "
+        "were not used.",
         f"All models have the same random trials from one search space: {SEARCH_SPACE}.",
     ]
     title = f"Settings: the best of {len(tunings[0].trials)} trials"

@@ -135,7 +135,7 @@ def runs_table(runs: list[RunSummary | DamagedRun], searched: str) -> Table:
     """The human-readable table of runs. `searched` names the folders that were searched."""
     notes = [run.reason for run in runs if isinstance(run, DamagedRun)]
     if any(isinstance(run, RunSummary) and "top1" in run.score for run in runs):
-        notes.insert(0, "Brackets: 95 % intervals over the validation images, on which the weights were selected.")
+        notes.insert(0, "Brackets: 95 % intervals over the validation split, on which the weights were selected.")
     if not runs:
         notes = [f"There are no runs in {searched}: `mixlab train` writes runs."]
     return Table("Runs", _columns(runs), [run.row for run in runs], notes)

@@ -70,11 +70,11 @@ class RunComparison:
             Column("state", "state"),
             *score_columns(self.runs),
             Column("seconds", "training time", "s", digits=0),
-            Column("images_per_second", "throughput", "images/s", digits=0, uncertainty="interval"),
+            Column("images_per_second", "throughput", "samples/s", digits=0, uncertainty="interval"),
             Column("peak_gib", "peak memory", "GiB", digits=2),
         ]
         notes = [
-            "Brackets: 95 % intervals of these single trainings, over validation images and over times. To compare "
+            "Brackets: 95 % intervals of these single trainings, over the validation split and over times. To compare "
             "settings, several seeds of each are necessary: `mixlab compare` trains them.",
         ]
         return Table("Results", columns, [self._result(index) for index in range(len(self.runs))], notes)
@@ -111,7 +111,7 @@ class RunComparison:
             "top1": None,
             **summary.score,
             "seconds": summary.seconds,
-            "images_per_second": median_interval(speeds, "images/s") if speeds else None,
+            "images_per_second": median_interval(speeds, "samples/s") if speeds else None,
             "peak_gib": peak and peak / 2**30,
         }
 
