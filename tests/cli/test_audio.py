@@ -10,7 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mixlab.cli import train as cli
+from mixlab.errors import UserError
 from mixlab.prediction.predictor import Predictor
+from mixlab.runs.folder import start_run
 from mixlab.training.recipes.defaults import default_recipe
 from sounds import SPECTROGRAM, tone, write_sound, write_sound_model, write_tones
 
@@ -192,3 +195,9 @@ def test_an_unreadable_sound_stops_a_training(refused, tones: Path):
         write_sound(tones / "low" / f"{number:02d}.wav", np.zeros(0, dtype=np.float32), 8_000 + number)
     words = refused("train", "--data", f"audio:{tones}", "--model", "mixer_nano", "--epochs", "1", *QUIETLY)
     assert ".wav can't be read: it has no samples: its duration is 0 seconds." in words
+
+
+def test_the_hint_about_moved_data_of_a_resumed_training_names_sounds(tmp_path: Path):
+    stopped = start_run(tmp_path / "run", {"preprocessing": {"spectrogram": SPECTROGRAM.to_dict()}}, {}, {}, {}, None)
+    with pytest.raises(UserError, match="If the sounds were moved, give their path with --data"):
+        cli._open_data_of_recipe("audio:nowhere", "classification", stopped, print, hint=True, quiet=True)

@@ -19,6 +19,7 @@ from mixlab.prediction.predictor import Predictor
 from mixlab.weights.adapt import Weights
 from mixlab.weights.load import Pretrained, build_with_weights
 from mixlab.zoo.architecture import architecture, create_model
+from sounds import SPECTROGRAM
 
 PREPROCESS = Preprocess((8, 8))
 needs_deploy = pytest.mark.skipif(
@@ -53,7 +54,8 @@ def check_of(monkeypatch: pytest.MonkeyPatch, shades: Dataset) -> Any:
         def compare(*arguments: Any) -> Int8Check:
             corrections.append(arguments[-1])
             top1, ratio = remaining.pop(0)
-            return Int8Check(90.0, top1, 400, ratio, "bf16", arguments[-1])
+            *_, preprocess, method = arguments
+            return Int8Check(90.0, top1, 400, ratio, "bf16", method, preprocess.noun)
 
         monkeypatch.setattr(module, "_images", lambda *_: shades)
         monkeypatch.setattr(module, "cached_conversion", lambda *_: None)
@@ -70,12 +72,20 @@ def offered(pretrained: Pretrained) -> Any:
     return int8_forward(pretrained, "weights", None)
 
 
-def test_int8_is_offered_with_a_loss_of_at_most_half_a_point(pretrained: Pretrained, check_of: Any):
+@pytest.fixture(params=[None, SPECTROGRAM], ids=["images", "sounds"])
+def of_noun(request: pytest.FixtureRequest, pretrained: Pretrained) -> tuple[Pretrained, str]:
+    """Weights for images and for sounds, with what a sample is."""
+    preprocess = replace(PREPROCESS, spectrogram=request.param)
+    return replace(pretrained, preprocess=preprocess), preprocess.noun
+
+
+def test_int8_is_offered_with_a_loss_of_at_most_half_a_point(of_noun: tuple[Pretrained, str], check_of: Any):
+    pretrained, noun = of_noun
     corrections = check_of((89.5, 1.4))
     forward, check = offered(pretrained)
     assert (forward, corrections) == ("fast", ["fast"])
     assert str(check) == (
-        "top-1 on 400 validation images: 90.0 % in fp32 and 89.5 % in int8; 1.40 times as fast as bf16"
+        f"top-1 on 400 validation {noun}s: 90.0 % in fp32 and 89.5 % in int8; 1.40 times as fast as bf16"
     )
 
 
@@ -85,9 +95,13 @@ def test_the_sequential_bias_correction_is_tried_if_the_fast_one_loses_more(pret
     assert (forward, check.top1) == ("sequential", 89.6)
 
 
-def test_int8_is_refused_with_the_best_accuracies_if_it_loses_more(pretrained: Pretrained, check_of: Any):
+def test_int8_is_refused_with_the_best_accuracies_if_it_loses_more(of_noun: tuple[Pretrained, str], check_of: Any):
+    pretrained, noun = of_noun
     check_of((80.0, 1.4), (85.0, 1.3))
-    with pytest.raises(UserError, match=r"int8 loses more than 0.5 points for weights \(top-1 .* 85.0 % in int8"):
+    sentence = (
+        rf"int8 loses more than 0.5 points for weights \(top-1 .* 85.0 % in int8.* give other {noun}s with --data"
+    )
+    with pytest.raises(UserError, match=sentence):
         offered(pretrained)
 
 
@@ -97,18 +111,21 @@ def test_int8_is_refused_if_it_is_not_faster(pretrained: Pretrained, check_of: A
         offered(pretrained)
 
 
-def test_without_a_run_and_without_data_int8_is_refused(pretrained: Pretrained, tmp_path: Path):
-    with pytest.raises(UserError, match=r"int8 needs training images to calibrate .* give them with --data"):
+def test_without_a_run_and_without_data_int8_is_refused(of_noun: tuple[Pretrained, str], tmp_path: Path):
+    pretrained, noun = of_noun
+    sentence = rf"int8 needs training {noun}s to calibrate .* and validation {noun}s to .* give them with --data"
+    with pytest.raises(UserError, match=sentence):
         int8_forward(pretrained, tmp_path / "weights.safetensors", None)
 
 
 def test_a_run_that_was_trained_on_its_validation_images_needs_data(
-    pretrained: Pretrained, monkeypatch: pytest.MonkeyPatch, shades: Dataset
+    of_noun: tuple[Pretrained, str], monkeypatch: pytest.MonkeyPatch, shades: Dataset
 ):
+    pretrained, noun = of_noun
     merged = Dataset("shades", shades.classes, {name: shades.splits[name] for name in ("train", "test")})
     monkeypatch.setattr(module, "run_of", lambda source: object())
     monkeypatch.setattr(module, "open_evaluation_data", lambda *_: EvaluationData(merged, ""))
-    with pytest.raises(UserError, match="was trained on its validation images, so int8 can't be compared"):
+    with pytest.raises(UserError, match=f"was trained on its validation {noun}s, so int8 can't .* give other {noun}s"):
         int8_forward(pretrained, "runs/first", None)
 
 

@@ -38,6 +38,20 @@ def test_the_difference_is_named(monkeypatch, other, difference):
     )
 
 
+@pytest.mark.parametrize(
+    ("indices", "difference"),
+    [
+        (range(9), f"9 validation sounds instead of {len(VALIDATION)}"),
+        (range(len(VALIDATION))[::-1], "the names, classes or file sizes of the sounds differ"),
+    ],
+)
+def test_other_sounds_are_called_sounds(monkeypatch, indices, difference):
+    other = replace(DIGITS, splits=DIGITS.splits | {"validation": VALIDATION.subset(indices)})
+    monkeypatch.setattr(rank_check, "all_gather", lambda summary: [DIGITS.summary, other.summary])
+    with pytest.raises(UserError, match=f"Process 1 has other data than process 0: {difference}"):
+        check_same_dataset(replace(DIGITS, noun="sound"))
+
+
 def test_the_same_data_is_accepted(monkeypatch):
     monkeypatch.setattr(rank_check, "all_gather", lambda summary: [DIGITS.summary, open_dataset("digits").summary])
     check_same_dataset(DIGITS)

@@ -16,8 +16,9 @@ from mixlab.data.batches import TrainingBatches
 from mixlab.data.dataset import Dataset
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
+from mixlab.files import write_json
 from mixlab.models.convmixer import ConvMixer, ConvMixerConfig
-from mixlab.runs.folder import Run, open_run
+from mixlab.runs.folder import Run, open_run, start_run
 from mixlab.runs.history import read_history
 from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training import soup
@@ -25,6 +26,7 @@ from mixlab.training.loop import train
 from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.training.soup import average, average_state_dicts
 from mixlab.weights.load import load
+from sounds import SPECTROGRAM
 
 CONVMIXER = ("model=convmixer_nano", "config={ patch_size = 4, kernel_size = 3, channels = 8, depth = 1 }")
 Trained = Callable[..., Run]
@@ -157,6 +159,17 @@ def test_another_split_of_the_data_is_refused(two, trained, shades, tmp_path):
     other = trained("other", dataset=replace(shades, splits=splits))
     with pytest.raises(UserError, match="images that one held out may be training images of the other"):
         average([two[0], other], tmp_path / "mean", quiet=True)
+
+
+def test_another_split_of_sounds_is_called_one_of_sounds(tmp_path):
+    config = {"family": "mixer", "config": {}, "preprocess": {}, "classes": []}
+    runs = []
+    for name in "ab":
+        recipe = {"preprocessing": {"spectrogram": SPECTROGRAM.to_dict()}}
+        runs.append(start_run(tmp_path / name, recipe, {}, {}, {"listing": name}, None))
+        write_json(runs[-1].path / "config.json", config)
+    with pytest.raises(UserError, match=r"different sounds or splits, so sounds that .* may be training sounds"):
+        average(runs, tmp_path / "mean", quiet=True)
 
 
 def test_an_existing_folder_is_refused_before_any_computation(two):

@@ -53,12 +53,14 @@ def runs(
 def _average(given: list[Path], out: Path, *, quiet: bool) -> None:
     from mixlab.runs.folder import open_run
     from mixlab.runs.history import read_history
+    from mixlab.tasks.tasks import noun_of
     from mixlab.training.soup import average
 
     run = average([open_run(path) for path in given], out, quiet=quiet)
     log = logger(quiet=quiet)
     if evaluated := read_history(run.journal).validation:
-        log(f"Validation accuracy of the average: {evaluated['top1']:.1f} % of {evaluated['images']:,} images.")
+        samples = f"{evaluated['images']:,} {noun_of(run.recipe)}s"
+        log(f"Validation accuracy of the average: {evaluated['top1']:.1f} % of {samples}.")
         single = [best["top1"] for path in given if (best := read_history(path / "journal.jsonl").validation)]
         if evaluated["top1"] < max(single):
             log(

@@ -173,13 +173,17 @@ def _open(name: str, task: str, log: Log, *, quiet: bool) -> "Dataset":
 def _open_data_of_recipe(
     name: str, task: str, resumed: "Run | None", log: Log, *, hint: bool, quiet: bool
 ) -> "Dataset":
-    """Open the data of a recipe. With `hint`, an error for a resumed run mentions that the images may have moved."""
+    """Open the data of a recipe. With `hint`, an error for a resumed run mentions that the samples may have moved."""
+    from mixlab.tasks.tasks import noun_of
+
     try:
         return _open(name, task, log, quiet=quiet)
     except UserError as error:
         if resumed is None or not hint:
             raise
-        raise UserError(f"{error} If the images were moved, give their path with --data.") from error
+        raise UserError(
+            f"{error} If the {noun_of(resumed.recipe)}s were moved, give their path with --data."
+        ) from error
 
 
 def _print_summary(run: "Run", log: Log) -> None:

@@ -29,6 +29,7 @@ from mixlab.evaluation.evaluation_data import open_evaluation_data, run_of, with
 from mixlab.files import WriteError, cache_folder, write_json
 from mixlab.measure.machine import device_name, versions
 from mixlab.report.numbers import number
+from mixlab.report.text import pluralize
 from mixlab.runs.sources import code_digest
 from mixlab.runs.store import store_key
 from mixlab.speed.inference_plan import Forward
@@ -91,10 +92,11 @@ class Int8Check:
 
     reference_top1  in fp32, in per cent
     top1            in int8, in per cent
-    images          validation images
-    speed_ratio     images/s in int8 relative to `rival`
+    images          number of validation samples
+    speed_ratio     samples/s in int8 relative to `rival`
     rival           a precision, see `Int8Runtime`
     method          of quantisation
+    noun            what a sample is, for sentences
     """
 
     reference_top1: float
@@ -103,6 +105,7 @@ class Int8Check:
     speed_ratio: float
     rival: str
     method: str
+    noun: str = "image"
 
     @property
     def is_accurate(self) -> bool:
@@ -111,8 +114,8 @@ class Int8Check:
     def __str__(self) -> str:
         accuracies = f"{number(self.reference_top1, 1)} % in fp32 and {number(self.top1, 1)} % in int8"
         return (
-            f"top-1 on {self.images:,} validation images: {accuracies}; {self.speed_ratio:.2f} times as fast as "
-            f"{self.rival}"
+            f"top-1 on {pluralize(self.images, f'validation {self.noun}')}: {accuracies}; {self.speed_ratio:.2f} times "
+            f"as fast as {self.rival}"
         )
 
 
@@ -159,7 +162,7 @@ def int8_network(
     Raises UserError if there are no such images, if the packages of the runtime are not installed, or if the model in
     int8 is less accurate by more than 0.5 points, or not faster than in another precision of the runtime.
     """
-    preprocess, dataset = pretrained.image_preprocess, _images(source, data, pretrained.classes)
+    preprocess, dataset = pretrained.image_preprocess, _images(source, data, pretrained)
     train, validation = dataset.splits["train"], dataset.splits["validation"]
     calibration = train.subset(train.sample_indices(MAX_CALIBRATION))
     compared = validation.subset(validation.sample_indices(MAX_VALIDATION))
@@ -200,7 +203,7 @@ def int8_network(
     best = max(checks, key=lambda check: check.top1)
     raise UserError(
         f"int8 loses more than {MAX_LOSS} points for {source} ({best}): leave out --precision int8, or give other "
-        "images with --data."
+        f"{preprocess.noun}s with --data."
     )
 
 
@@ -219,22 +222,25 @@ def compare_int8(
     int8 = runtime.compile(quantized, "int8")
     reference_top1, top1 = (100 * float((_predictions(each, images) == labels).mean()) for each in (fp32, int8))
     seconds = time_steps({"rival": lambda: rival(images[0]), "int8": lambda: int8(images[0])})
-    return Int8Check(reference_top1, top1, len(labels), seconds["rival"] / seconds["int8"], runtime.rival, method)
+    speed_ratio = seconds["rival"] / seconds["int8"]
+    return Int8Check(reference_top1, top1, len(labels), speed_ratio, runtime.rival, method, preprocess.noun)
 
 
-def _images(source: str | Path, data: str | None, classes: tuple[str, ...]) -> Dataset:
+def _images(source: str | Path, data: str | None, pretrained: Pretrained) -> Dataset:
+    classes, noun = pretrained.classes, pretrained.image_preprocess.noun
+    example = "audio:PATH" if noun == "sound" else "folder:PATH"
     if data is not None:
         return open_dataset(data).relabelled(classes)
     if run_of(str(source)) is None:
         raise UserError(
-            f"int8 needs training images to calibrate {source} and validation images to compare it with fp32: give "
-            "them with --data, for example --data folder:PATH."
+            f"int8 needs training {noun}s to calibrate {source} and validation {noun}s to compare it with fp32: give "
+            f"them with --data, for example --data {example}."
         )
     dataset = with_unseen_validation(open_evaluation_data(str(source), None, classes).dataset, str(source), quiet=True)
     if "validation" not in dataset.splits:
         raise UserError(
-            f"{source} was trained on its validation images, so int8 can't be compared with fp32: give other images "
-            "with --data, for example --data folder:PATH."
+            f"{source} was trained on its validation {noun}s, so int8 can't be compared with fp32: give other {noun}s "
+            f"with --data, for example --data {example}."
         )
     return dataset
 

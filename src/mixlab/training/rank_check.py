@@ -17,19 +17,20 @@ def check_same_dataset(dataset: Dataset) -> None:
     main, *others = all_gather(dataset.summary)
     for rank, other in enumerate(others, start=1):
         if other != main:
+            difference = _difference(main, other, dataset.noun)
             raise UserError(
-                f"Process {rank} has other data than process 0: {_difference(main, other)}. Give every process the "
-                f"same files of {dataset.name}."
+                f"Process {rank} has other data than process 0: {difference}. Give every process the same files of "
+                f"{dataset.name}."
             )
 
 
-def _difference(main: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+def _difference(main: Mapping[str, Any], other: Mapping[str, Any], noun: str) -> str:
     for index, (main_class, other_class) in enumerate(zip(main["classes"], other["classes"], strict=False)):
         if main_class != other_class:
             return f'class {index} is "{other_class}" instead of "{main_class}"'
     if len(main["classes"]) != len(other["classes"]):
         return f"{len(other['classes'])} classes instead of {len(main['classes'])}"
-    for split, images in main["images"].items():
-        if other["images"].get(split) != images:
-            return f"{pluralize(other['images'].get(split, 0), f'{split} image')} instead of {images:,}"
-    return "the names, classes or file sizes of the images differ"
+    for split, count in main["images"].items():
+        if other["images"].get(split) != count:
+            return f"{pluralize(other['images'].get(split, 0), f'{split} {noun}')} instead of {count:,}"
+    return f"the names, classes or file sizes of the {noun}s differ"

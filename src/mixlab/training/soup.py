@@ -35,6 +35,7 @@ from mixlab.runs.history import read_history
 from mixlab.runs.journal import Journal
 from mixlab.speed.inference import Inference
 from mixlab.speed.plan import ComputeMode, prepare_model
+from mixlab.tasks.tasks import noun_of
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.recipes.parse import parse_recipe
 from mixlab.training.recipes.schema import Recipe
@@ -122,9 +123,10 @@ def _require_same_model_and_data(first: Run, other: Run) -> None:
             "Average trainings of the same architecture on the same classes."
         )
     if first.data != other.data:
+        noun = noun_of(first.recipe)
         raise UserError(
-            f"{first.path} and {other.path} were trained on different images or splits, so images that one held out "
-            "may be training images of the other: average trainings on the same split."
+            f"{first.path} and {other.path} were trained on different {noun}s or splits, so {noun}s that one held out "
+            f"may be training {noun}s of the other: average trainings on the same split."
         )
 
 
