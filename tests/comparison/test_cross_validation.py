@@ -7,9 +7,10 @@ import pytest
 from jaxtyping import UInt8
 
 from mixlab.comparison import cross_validation as module
-from mixlab.comparison.cross_validation import CrossValidation, cross_validate, variance_factor
+from mixlab.comparison.cross_validation import CrossValidation, cross_validate, require_every_class, variance_factor
 from mixlab.data.dataset import Dataset, Split
-from mixlab.data.folds import Folds, make_folds
+from mixlab.data.folds import Folds, Round, make_folds
+from mixlab.errors import UserError
 from mixlab.evaluation.probes.features import Features
 from mixlab.evaluation.probes.ridge import FittedHead, fit_head
 from mixlab.stats.paired import crossed_bootstrap
@@ -138,3 +139,13 @@ def test_a_95_percent_interval_contains_the_true_difference():
 
 def _distinct_images(images: int) -> UInt8[np.ndarray, "image 1 1 3"]:
     return np.arange(3 * images, dtype=np.uint16).view(np.uint8)[: 3 * images].reshape(images, 1, 1, 3)
+
+
+@pytest.mark.parametrize("noun", ["image", "sound"])
+def test_a_round_without_a_class_is_refused(noun):
+    split = Split(list("abc"), np.array([0, 1, 1]), [np.zeros((8, 8, 3), np.uint8)] * 3)
+    dataset = Dataset("pets", ("cat", "dog"), {"train": split}, noun=noun)
+    without_cats = Round(np.array([1]), np.array([2]), np.array([0]))
+    sentence = f'few different {noun}s of "cat" for separate training, validation and test {noun}s .*: add {noun}s'
+    with pytest.raises(UserError, match=sentence):
+        require_every_class(dataset, split, [without_cats])

@@ -1,5 +1,7 @@
 """k-fold: every image is evaluated once, copies stay together, classes are balanced."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -89,13 +91,16 @@ def test_images_of_the_same_group_stay_together():
     assert class_counts(folds).tolist() == [[4, 4]] * 5
 
 
-def test_a_class_with_fewer_different_images_than_folds_is_refused():
+@pytest.mark.parametrize("noun", ["image", "sound"])
+def test_a_class_with_fewer_different_images_than_folds_is_refused(noun):
     copies = make_dataset([0] * 8 + [1] * 8, [*range(8), 100, 101, 102, 102, 102, 102, 102, 102])
     assert make_folds(copies, 3).count == 3
-    with pytest.raises(UserError, match='pets has 3 different images of "b", but 4 folds need at least 4'):
-        make_folds(copies, 4)
+    sentence = f'pets has 3 different {noun}s of "b", but 4 folds need at least 4: add {noun}s'
+    with pytest.raises(UserError, match=sentence):
+        make_folds(replace(copies, noun=noun), 4)
 
 
-def test_one_fold_is_refused(pets):
-    with pytest.raises(UserError, match="folds=1 leaves no images to train on: there must be at least 2"):
-        make_folds(pets, 1)
+@pytest.mark.parametrize("noun", ["image", "sound"])
+def test_one_fold_is_refused(pets, noun):
+    with pytest.raises(UserError, match=f"folds=1 leaves no {noun}s to train on: there must be at least 2"):
+        make_folds(replace(pets, noun=noun), 1)

@@ -67,9 +67,10 @@ def require_every_class(dataset: Dataset, split: Split, rounds: Sequence[Round])
     for each in rounds:
         counts = np.bincount(split.labels[each.train], minlength=len(dataset.classes))
         if not counts.all():
+            noun, missing = dataset.noun, dataset.classes[int(counts.argmin())]
             raise UserError(
-                f'{dataset.name} has too few different images of "{dataset.classes[int(counts.argmin())]}" for '
-                "separate training, validation and test images in every fold: add images, or use more folds."
+                f'{dataset.name} has too few different {noun}s of "{missing}" for separate training, validation and '
+                f"test {noun}s in every fold: add {noun}s, or use more folds."
             )
 
 

@@ -73,7 +73,7 @@ def make_folds(dataset: Dataset, count: int, *, seed: int = 0, quiet: bool = Fal
     Raises UserError if `count` is below 2, or if a class has fewer different images than there are folds.
     """
     if count < 2:
-        raise UserError(f"folds={count} leaves no images to train on: there must be at least 2 folds.")
+        raise UserError(f"folds={count} leaves no {dataset.noun}s to train on: there must be at least 2 folds.")
     everything, notes = _group_all_images(dataset, 2 * count, quiet=quiet)
     _check_enough_images(dataset, everything, count)
     return Folds(everything, assign_folds(everything, count, seed), notes)
@@ -127,7 +127,8 @@ def _check_enough_images(dataset: Dataset, images: GroupedSplit, count: int) -> 
     groups_per_class = images.groups_per_class(len(dataset.classes))
     rarest = int(groups_per_class.argmin())
     if groups_per_class[rarest] < count:
+        noun = dataset.noun
         raise UserError(
-            f'{dataset.name} has {groups_per_class[rarest]} different images of "{dataset.classes[rarest]}", but '
-            f"{count} folds need at least {count}: add images, or use fewer folds."
+            f'{dataset.name} has {groups_per_class[rarest]} different {noun}s of "{dataset.classes[rarest]}", but '
+            f"{count} folds need at least {count}: add {noun}s, or use fewer folds."
         )
