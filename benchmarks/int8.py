@@ -85,7 +85,7 @@ def compare_executions(source: str, maximum: int) -> dict[str, Any]:
     preprocess = pretrained.image_preprocess
     dataset = open_dataset(run.recipe["data"], quiet=True).relabelled(pretrained.classes)
     train, validation, test = (
-        split.subset(int8._sample(split, number))
+        split.subset(split.sample_indices(number))
         for split, number in (
             (dataset.splits["train"], int8.MAX_CALIBRATION),
             (dataset.splits["validation"], int8.MAX_VALIDATION),

@@ -8,7 +8,16 @@ from scipy import stats
 
 from mixlab.stats.best import behind_the_best
 from mixlab.stats.components import Components, image_sample, variance_components
-from mixlab.stats.sample_size import needed, needed_for_equivalence, needed_for_significance, predicted_bounds
+from mixlab.stats.paired import POWER
+from mixlab.stats.sample_size import (
+    detectable_difference,
+    detectable_margin,
+    needed,
+    needed_for_equivalence,
+    needed_for_significance,
+    predicted_bounds,
+    repeats_needed,
+)
 
 BOTH, SECOND = np.array([True, True]), np.array([False, True])
 
@@ -112,3 +121,26 @@ def test_unequal_numbers_of_seeds_stay_as_they_are_while_images_are_added():
     pair = replace(components(image=0.5, seed=0.2, means=(0.98, 0.97)), seeds=np.array([3, 9]))
     np.testing.assert_array_equal(pair.with_sizes(seeds=pair.seeds, images=2_000).seeds, [3, 9])
     np.testing.assert_allclose(pair.with_sizes(seeds=9, images=500).seed_variance, [0.002**2 / 3, 0.002**2])
+
+
+@pytest.mark.parametrize("mean", [0.5, 1.0, 2.0, 4.243, 10.0, 40.0])
+def test_the_needed_repetitions_are_the_first_with_a_power_of_80_per_cent(mean):
+    """Also for large effects, whose power at many repetitions SciPy's distribution function does not have."""
+
+    def power(repeats: int) -> float:
+        critical = stats.t.ppf(0.975, repeats - 1)
+        return float(stats.nct.sf(critical, repeats - 1, mean * repeats**0.5 / 1.3))
+
+    assert repeats_needed(mean, 1.3, level=0.05) == next(n for n in range(2, 1_000) if power(n) >= POWER)
+
+
+@pytest.mark.parametrize("repeats", [3, 5, 8, 30])
+@pytest.mark.parametrize("level", [0.05, 0.05 / 11])
+def test_what_is_detectable_has_a_power_of_80_per_cent(repeats, level):
+    """Compared with the frequency of significant samples."""
+    samples = np.random.default_rng(0).normal(scale=1.3, size=(20_000, repeats))
+    error = samples.std(axis=1, ddof=1) / repeats**0.5
+    means = samples.mean(axis=1) + detectable_difference(1.3, repeats, level=level)
+    assert np.mean(means / error > stats.t.ppf(1 - level / 2, repeats - 1)) == pytest.approx(POWER, abs=0.01)
+    within = detectable_margin(1.3, repeats, level=level) - np.abs(samples.mean(axis=1))
+    assert POWER - 0.01 < np.mean(within / error > stats.t.ppf(1 - level, repeats - 1)) < POWER + 0.1

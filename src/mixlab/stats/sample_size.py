@@ -1,7 +1,7 @@
 """How many seeds or test images a comparison would need, from its variance components.
 
-`needed` is about a comparison with the best, `repeats_needed` about the mean of repeated values, and the others are
-about one pair of models.
+`needed` is about a comparison with the best. `repeats_needed`, `detectable_difference` and `detectable_margin` are
+about the mean of repeated values, and the others about one pair of models.
 """
 
 import math
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import nctdtr, stdtrit
+from scipy.special import nctdtr, nctdtrinc, stdtrit
 
 from mixlab.stats import equivalence
 from mixlab.stats.best import LEVEL
@@ -125,6 +125,16 @@ def repeats_needed(mean: float, spread: float, *, level: float, margin: float | 
     return _first(2, MAX_REPEATS, lambda repeats: power(repeats) >= POWER)
 
 
+def detectable_difference(spread: float, repeats: int, *, level: float) -> float:
+    """The true mean that Student's two-sided t test at `level` distinguishes from 0 with a probability of 80 %."""
+    return _noncentrality(POWER, repeats - 1, level / 2) * spread / math.sqrt(repeats)
+
+
+def detectable_margin(spread: float, repeats: int, *, level: float) -> float:
+    """The margin of two one-sided t tests at `level` that succeed with at least 80 % if the true mean is 0."""
+    return _noncentrality((1 + POWER) / 2, repeats - 1, level) * spread / math.sqrt(repeats)
+
+
 def _needed_for_pair(components: Components, power: Callable[[Components], float]) -> PairNeeded:
     seeds, images = components.seeds, components.images
 
@@ -155,7 +165,13 @@ def _power_of_equivalence(components: Components, margin: float) -> float:
 
 def _power(noncentrality: float, freedom: float, tail: float) -> float:
     """The probability that a noncentral t exceeds the critical value of Student's t with this tail."""
-    return 1 - float(nctdtr(freedom, noncentrality, stdtrit(freedom, 1 - tail)))
+    below = float(nctdtr(freedom, noncentrality, stdtrit(freedom, 1 - tail)))
+    return 1.0 if math.isnan(below) else 1 - below  # SciPy has no value far above the critical value
+
+
+def _noncentrality(power: float, freedom: float, tail: float) -> float:
+    """The noncentrality with which `_power` is `power`."""
+    return float(nctdtrinc(freedom, 1 - power, stdtrit(freedom, 1 - tail)))
 
 
 def _degrees_of_freedom(components: Components) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ Claims are part of the source code of a study, written before it runs. Their ver
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol
 
 from mixlab.report.figure import Figure
@@ -18,7 +18,7 @@ from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import mean_interval
 from mixlab.stats.paired import holm
 from mixlab.stats.paired_t import equivalence_p, two_sided_p
-from mixlab.stats.sample_size import MAX_REPEATS, repeats_needed
+from mixlab.stats.sample_size import MAX_REPEATS, detectable_difference, detectable_margin, repeats_needed
 
 SCHEMA = 3
 ALPHA = 0.05
@@ -65,12 +65,15 @@ class Finding:
                 None for a counted contrast, which needs no test
     needed      for "undecided": the repetitions that would decide with a probability of 80 % if the observed mean and
                 spread are the true ones; None if they are unknown or more than `MAX_REPEATS`
+    detectable  the true difference that would be significant with a probability of 80 % at this number of repetitions
+                and spread; for "equal", the margin within which a true difference of 0 would be
     """
 
     claim: Claim
     difference: Estimate | None
     p_holm: float | None
     needed: int | None = None
+    detectable: float | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -125,13 +128,16 @@ def findings_of(claims: Sequence[Claim], samples: Sequence[Sample]) -> list[Find
             mean_interval(sample.values, claim.unit, least=sample.least, most=sample.most) if sample.values else None
         )
         finding = Finding(claim, difference, p_holm)
-        if finding.verdict == "undecided" and difference is not None and difference.spread:
+        if difference is not None and difference.spread and difference.n:
             equal = claim.expected == "equal"
             # ALPHA / len(claims) is the first step of Holm's method; with ALPHA / 2, the interval is within the margin.
             level = ALPHA / max(len(claims), 2 if equal else 1)
-            margin = claim.margin if equal else None
-            needed = repeats_needed(difference.value, difference.spread, level=level, margin=margin)
-            finding = Finding(claim, difference, p_holm, needed)
+            detectable = detectable_margin if equal else detectable_difference
+            finding = replace(finding, detectable=detectable(difference.spread, difference.n, level=level))
+            if finding.verdict == "undecided":
+                margin = claim.margin if equal else None
+                needed = repeats_needed(difference.value, difference.spread, level=level, margin=margin)
+                finding = replace(finding, needed=needed)
         findings.append(finding)
     return findings
 
@@ -183,6 +189,7 @@ def claims_table(findings: Sequence[Finding]) -> Table:
             "unit": finding.claim.unit,
             "p": finding.p_holm,
             "verdict": finding.verdict,
+            "detectable": finding.detectable,
             "needed": _needed_text(finding),
             "source": finding.claim.source,
         }
@@ -199,6 +206,7 @@ def claims_table(findings: Sequence[Finding]) -> Table:
         Column("difference", "difference", common, digits=digits, uncertainty="interval"),
         *([] if common else [Column("unit", "unit")]),
         *([Column("p", "p (Holm)", digits=4)] if tested else []),
+        *([replace(_DETECTABLE, digits=digits)] if any(finding.detectable for finding in findings) else []),
         *([_NEEDED] if any(map(_needed_text, findings)) else []),
         Column("contrast", "contrast"),
         Column("source", "source"),
@@ -212,6 +220,12 @@ def claims_table(findings: Sequence[Finding]) -> Table:
     return Table("Claims", columns, rows, [*dict.fromkeys(margins), *regimes])
 
 
+_DETECTABLE = Column(
+    "detectable",
+    "detectable",
+    note="the true difference that would be significant with a probability of 80 % with this n and spread; for a claim "
+    "of equality, the margin within which a true difference of 0 would be.",
+)
 _NEEDED = Column(
     "needed",
     "n to decide",
