@@ -21,6 +21,7 @@ Missed goals, and ratios without a goal that are below 1, are repeated in the fi
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,8 +178,9 @@ def _file_blocks(file: Path, content: Mapping[str, Any], claims: Sequence[Claim]
 
 
 def _heading(file: Path, content: Mapping[str, Any]) -> str:
-    name = file.stem[11:].replace("-", " ")
-    return f"## {name}\n\n{content['date']}, {_device(content)}: [{file.name}](../benchmarks/results/{file.name})\n"
+    name = re.sub(r"^(\w+-\d+-cores-)?", "", file.stem[11:]).replace("-", " ")  # the device is in the next line
+    heading, link = f"{name[0].upper()}{name[1:]}", f"[{file.name}](../benchmarks/results/{file.name})"
+    return f"## {heading}\n\n{content['date']}, {_device(content)}: {link}\n"
 
 
 def _claims_table(title: str, claims: Sequence[Claim], *more: Column) -> str:

@@ -35,14 +35,14 @@ def test_the_page_begins_with_losses(tmp_path):
     for name, content in files.items():
         (tmp_path / f"{name}.json").write_text(json.dumps({"date": name[:10]} | content))
     page = SCRIPT["page"](tmp_path)
-    losses, numbers = page.split("## numbers")
+    losses, numbers = page.split("## Numbers\n")
     missed, slower = losses.split("## Slower than the alternative, without a goal")
     assert "**3 of 5 goals**" in missed and "**1 of 1 ratio**" in slower
     assert all(text in missed for text in ("3 x is missed", "small is missed", "a, speed ratio", "0.90 [0.80, 0.95]"))
     assert "b, batch 4" in slower
     assert "2 x is reached" not in losses and "2 x is reached" in numbers
     assert "≤ 1.3" in numbers and "≥ 2" in numbers
-    assert page.index("## new") < page.index("## old") < page.index("2026-01-03-other.json")
+    assert page.index("## New") < page.index("## Old") < page.index("2026-01-03-other.json")
 
 
 def test_only_claims_are_numbers_on_the_page(tmp_path):
