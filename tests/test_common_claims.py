@@ -70,11 +70,6 @@ def decimals(text: str) -> set[str]:
     return set(re.findall(r"(?<![\w.:])\d+\.\d+(?![\w.])", re.sub(r"\]\([^)]*\)|section \S+", "", text)))
 
 
-def anchors(page: Path) -> set[str]:
-    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
 def test_every_theme_has_claims() -> None:
     themes = re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:-1]
     assert [theme.partition("\n")[0] for theme in themes] == [
@@ -111,11 +106,6 @@ def test_the_tests_of_a_claim_exist(claim: CommonClaim) -> None:
 @each_claim
 def test_the_studies_of_a_claim_exist(claim: CommonClaim) -> None:
     assert set(re.findall(r"`mixlab study ([\w-]+)", claim.evidence)) <= set(study_names())
-
-
-def test_links_have_their_section() -> None:
-    for file, anchor in re.findall(r"\]\(([\w./]*)#([\w-]+)\)", PAGE):
-        assert anchor in anchors(DOCS / (file or "common_claims.md")), f"{file}#{anchor}"
 
 
 def test_cited_rows_are_rows_of_the_papers() -> None:

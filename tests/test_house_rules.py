@@ -71,6 +71,18 @@ def test_links_into_the_repository_exist(text: Path):
             assert (text.parent / target).exists(), f"{text.name} links to {target}"
 
 
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_to_sections_exist(text: Path):
+    for target, section in re.findall(r"\]\(([^)#\s:]*)#([\w-]+)\)", text.read_text(encoding="utf-8")):
+        assert section in sections(text.parent / target if target else text), f"{text.name}: {target}#{section}"
+
+
+def sections(page: Path) -> set[str]:
+    """The names by which links refer to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_the_layer_contract_holds_and_can_fail(tmp_path: Path):
     assert _check_contract(tmp_path / "unchanged").returncode == 0
     broken = _check_contract(tmp_path / "broken", add_to="stats/estimate.py", line="import mixlab.models.mixer")
