@@ -92,7 +92,8 @@ def _stored(folder: Path) -> Mapping[str, Any]:
 
 
 def _trainings(result: Mapping[str, Any]) -> str | None:
-    seconds = [each for arm in result.get("arms", ()) for each in arm.get("training_seconds", ())]
+    of_arms = [each for arm in result.get("arms", ()) for each in arm.get("training_seconds", ())]
+    seconds = result.get("training_seconds") or of_arms
     if not seconds:
         return None
     return trainings_text(seconds, max(plan["concurrent"] for plan in result["plans"].values()))

@@ -49,3 +49,10 @@ def test_a_page_has_the_command_the_claims_the_figures_and_what_was_trained(tmp_
     assert "agrees" in page and "62.0 ± 1.0 (n = 3)" in page and result.methods in page
     (figure,) = content["figures"]
     assert f"](found/{figure['file']})" in page and (tmp_path / "found" / figure["file"]).stat().st_size > 1000
+
+
+def test_the_trainings_of_a_page_are_those_of_the_result_and_not_only_of_its_arms():
+    plans = {"all trainings": {"precision": "bf16", "concurrent": 1}}
+    of_arms = {"plans": plans, "arms": [{"name": "a", "training_seconds": [3600.0] * 2}, {"name": "b"}]}
+    assert SCRIPT["_trainings"](of_arms) == "2 trainings of 2 h in total"
+    assert SCRIPT["_trainings"](of_arms | {"training_seconds": [3600.0] * 5}) == "5 trainings of 5 h in total"

@@ -70,6 +70,11 @@ def test_all_trainings_have_equal_steps_and_batches(trained):
     assert {(training.steps, training.job.batch) for training in every} == {(40 // 8, 8)}
 
 
+def test_the_result_has_the_seconds_of_every_training(result):
+    seconds = result.to_dict()["training_seconds"]
+    assert len(seconds) == 2 * 2 * 2 and min(seconds) > 0
+
+
 def test_subsets_are_nested_and_have_the_known_classes_only(trained):
     fewer, more = (trained.trainings[MIXER.arm(share)] for share in (50, 100))
     for small, large in zip(fewer, more, strict=True):

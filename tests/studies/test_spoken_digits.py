@@ -60,6 +60,7 @@ def test_the_study_runs_on_tones(digits: Path, monkeypatch: pytest.MonkeyPatch, 
     assert {claim.contrast for claim in CLAIMS} == {finding.claim.contrast for finding in result.findings()}
     assert len(result[arm_name("mixer_nano")].scores) == 2
     assert len(result[arm_name("support vector machine")].scores) == 2
+    assert len(result.training_seconds) == 3 * 2 + 4 * 2
     assert "support vector machine" in " ".join(result.notes)
     assert "george, lucas" in result.methods
     assert "Accuracy by split" in study_page(result, ()).html()

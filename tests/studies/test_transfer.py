@@ -71,6 +71,11 @@ def test_every_arm_is_trained_and_evaluated_in_every_split(result, jobs, probes)
     assert correct == pytest.approx(correct.round(), abs=1e-9)
 
 
+def test_the_stored_seconds_are_those_of_all_trainings(result):
+    assert len(result.to_dict()["training_seconds"]) == 2 * (1 + len(NAMES))  # with the pre-training
+    assert result.facts["Trainings"].startswith("10 trainings of ")
+
+
 def test_known_and_new_classes_are_disjoint_and_all_arms_use_the_same_few_images(jobs, probes, colours):
     for seed, split in enumerate(class_splits(colours, 2)):
         assert jobs[PRETRAINED][seed].dataset.classes == split.known

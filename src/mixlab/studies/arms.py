@@ -38,7 +38,7 @@ from mixlab.speed.inference import Inference
 from mixlab.stats.intervals import mean_interval
 from mixlab.studies.arms_result import Arm, ArmsResult
 from mixlab.studies.initial_weights import arm_before, data_of, started_job, with_stand_ins
-from mixlab.studies.methods import data_references, model_references, trainings_text
+from mixlab.studies.methods import data_references, model_references, trainings_protocol, trainings_text
 from mixlab.studies.result import StudyResult
 from mixlab.training.job import Job
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
@@ -148,6 +148,11 @@ class TrainedArms:
     runs: Mapping[str, Sequence[Run]]
     log: Log
 
+    @property
+    def training_seconds(self) -> tuple[float, ...]:
+        """The duration of the steps of every run."""
+        return tuple(_training_seconds(run) for of_arm in self.runs.values() for run in of_arm)
+
     @cached_property
     def _predictions(self) -> dict[str, list[Predictions]]:
         return {}
@@ -178,16 +183,17 @@ class TrainedArms:
             for one in architectures
             for key in model_references(one.family, str(one.config.get("name", one.family)))
         ]
-        seconds = [_training_seconds(run) for of_arm in self.runs.values() for run in of_arm]
+        seconds = fields.pop("training_seconds", self.training_seconds)
         concurrent = max(training.concurrent for of_arm in self.trainings.values() for training in of_arm)
         given: dict[str, Any] = {
             "arms": fields.pop("arms", None) or tuple(self.arm(name) for name in self.runs),
             "columns": (Column("macs", "MACs", "M", digits=1), Column("steps", "steps")),
             "recipes": {name: run.recipe for name, run in firsts.items()},
             "plans": _distinct_plans(firsts),
-            "protocol": self._protocol(),
+            "protocol": trainings_protocol(self.trainings, self.dataset),
             "references": (*models, *data_references(self.dataset.name)),
             "facts": {"Trainings": trainings_text(seconds, concurrent), **fields.pop("facts", {})},
+            "training_seconds": seconds,
         }
         return ArmsResult(
             title=title,
@@ -209,22 +215,6 @@ class TrainedArms:
             label = "".join(character if character.isalnum() else "-" for character in name)
             for number, predictions in enumerate(of_arm):
                 write_correctness(folder / f"{label}-{number}.correct", predictions)
-
-    def _protocol(self) -> str:
-        """Sentences about the trainings for the methods paragraph."""
-        every = [training for of_arm in self.trainings.values() for training in of_arm]
-        repeats = sorted({len(of_arm) for of_arm in self.trainings.values()})
-        numbers = f"{repeats[0]}" if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]}"
-        steps = sorted({training.steps for training in every})
-        lengths = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
-        images = sorted({len(training.job.dataset.splits["train"]) for training in every})
-        counts = f"{images[0]:,}" if len(images) == 1 else f"{images[0]:,} to {images[-1]:,}"
-        return (
-            f"Each of {pluralize(len(self.trainings), 'arm')} was trained {numbers} times, for {lengths} steps on "
-            f"{counts} training images of {self.dataset.name}; repetition i of every arm has the same seed. The "
-            f"weights of the last step were evaluated in fp32 on the {len(self.dataset.splits['test']):,} test images, "
-            "without selection."
-        )
 
 
 def plan_arms(arms: Arms, dataset: Dataset, log: Log, *, speed: str = "auto") -> PlannedArms:

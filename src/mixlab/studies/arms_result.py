@@ -113,6 +113,7 @@ class ArmsResult:
     metric           the key and the title of the scores, in per cent
     protocol         sentences of the methods paragraph about the trainings
     references       keys of references.bib
+    training_seconds  the duration of the steps of every training, also of arms that are not in `arms`
     """
 
     title: str
@@ -136,6 +137,7 @@ class ArmsResult:
     metric: tuple[str, str] = ("top1", "top-1")
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     plans: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    training_seconds: tuple[float, ...] = ()
 
     @property
     def kicker(self) -> str:
@@ -209,6 +211,7 @@ class ArmsResult:
             "environment": dict(self.environment),
             "recipes": {name: dict(recipe) for name, recipe in self.recipes.items()},
             "plans": {name: dict(plan) for name, plan in self.plans.items()},
+            "training_seconds": list(self.training_seconds),
             "arms": [
                 {"name": arm.name, "scores": list(arm.scores), self.metric[0]: asdict(arm.top1), **arm.details}
                 for arm in self.arms

@@ -6,9 +6,11 @@ from importlib.metadata import metadata, version
 from importlib.resources import files
 from typing import Any
 
+from mixlab.data.dataset import Dataset
 from mixlab.report.numbers import duration
 from mixlab.report.text import join_words, pluralize
 from mixlab.studies.result import ALPHA, Finding, margin_text
+from mixlab.training.training import Training
 
 
 def trainings_text(seconds: Sequence[float], concurrent: int) -> str:
@@ -19,6 +21,23 @@ def trainings_text(seconds: Sequence[float], concurrent: int) -> str:
     """
     together = f", {concurrent} at the same time" if concurrent > 1 else ""
     return f"{pluralize(len(seconds), 'training')} of {duration(sum(seconds))} in total{together}"
+
+
+def trainings_protocol(trainings: Mapping[str, Sequence[Training]], dataset: Dataset) -> str:
+    """Sentences about the trainings of every arm."""
+    every = [training for of_arm in trainings.values() for training in of_arm]
+    repeats = sorted({len(of_arm) for of_arm in trainings.values()})
+    numbers = f"{repeats[0]}" if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]}"
+    steps = sorted({training.steps for training in every})
+    lengths = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
+    images = sorted({len(training.job.dataset.splits["train"]) for training in every})
+    counts = f"{images[0]:,}" if len(images) == 1 else f"{images[0]:,} to {images[-1]:,}"
+    return (
+        f"Each of {pluralize(len(trainings), 'arm')} was trained {numbers} times, for {lengths} steps on "
+        f"{counts} training images of {dataset.name}; repetition i of every arm has the same seed. The "
+        f"weights of the last step were evaluated in fp32 on the {len(dataset.splits['test']):,} test images, "
+        "without selection."
+    )
 
 
 def tests_paragraph(findings: Sequence[Finding], repeats: str, environment: Mapping[str, Any]) -> str:

@@ -143,6 +143,7 @@ def conclude(official: TrainedArms, folds: list[TrainedArms], settings: Settings
         top1_interval="repetitions",
         own_figures=(figure,),
         notes=(speakers, baseline),
+        training_seconds=tuple(each for trained in (official, *folds) for each in trained.training_seconds),
     )
     return replace(result, protocol=f"{result.protocol} {speakers}")
 
