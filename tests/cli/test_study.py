@@ -106,6 +106,12 @@ def test_a_study_of_a_model_has_no_option_for_data(run, name):
     assert re.findall(r"(--[a-z-]+) <", plain(ended.out)) == options
 
 
+def test_only_a_study_with_trainings_has_the_options_of_trainings(run):
+    options = {"--jobs", "--ray", "--speed", "--dry-run", "--trust-code"}
+    assert options <= set(re.findall("--[a-z-]+", plain(run("study", "transfer", "--help").out)))
+    assert options.isdisjoint(re.findall("--[a-z-]+", plain(run("study", "representation", "--help").out)))
+
+
 def test_a_study_without_its_datasets_says_what_to_put_where(refused):
     shutil.copy(GOLDEN / "locuslab_convmixer_tiny.pth.tar", "tiny.pth.tar")
     sentence = refused("study", "avg5", "--model", "tiny.pth.tar", "--folder", "sets", "--out", "found")

@@ -87,7 +87,7 @@ def _command(name: str) -> Callable[..., None]:
     hints = get_type_hints(module.Settings)
     run = _run_trainings if hasattr(module, "arms") else _run
     takes_dataset = hasattr(module, "arms") or "dataset" in signature(module.run).parameters
-    common = _COMMON | (_OF_DATA if takes_dataset else {}) | (_OF_TRAININGS if hasattr(module, "arms") else {})
+    common = _COMMON | (_OF_TRAININGS if hasattr(module, "arms") else {})
 
     def command(**given: Any) -> None:
         from mixlab.studies.result import claims_table
@@ -132,8 +132,9 @@ _COMMON: dict[str, tuple[Any, Any]] = {
     "out": (Annotated[Path | None, typer.Option(help="New folder for report.html and results.json.")], None),
     "quiet": (Annotated[bool, typer.Option("--quiet", help="Do not show progress.")], False),
 }
-_OF_DATA: dict[str, tuple[Any, Any]] = {"jobs": (Jobs, None), "ray": (Ray, None)}
 _OF_TRAININGS: dict[str, tuple[Any, Any]] = {
+    "jobs": (Jobs, None),
+    "ray": (Ray, None),
     "speed": (
         Annotated[Literal["auto", "off"], typer.Option(help="off: eager execution in fp32, without timing.")],
         "auto",
