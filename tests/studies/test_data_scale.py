@@ -12,6 +12,7 @@ from mixlab.studies.arms import TrainedArms, plan_arms
 from mixlab.studies.arms_result import ArmsResult
 from mixlab.studies.data_scale import DEFAULT_MODELS, REGULARISATIONS, SIZES, Settings
 from mixlab.studies.data_scale_result import Cell, Trained, claims, gap_name, growth_name, quantities_of
+from mixlab.studies.methods import trainings_protocol
 from mixlab.studies.result import study_page
 from mixlab.training.recipes.schema import Recipe
 
@@ -73,6 +74,13 @@ def test_all_trainings_have_equal_steps_and_batches(trained):
 def test_the_result_has_the_seconds_of_every_training(result):
     seconds = result.to_dict()["training_seconds"]
     assert len(seconds) == 2 * 2 * 2 and min(seconds) > 0
+
+
+def test_the_protocol_names_the_samples_of_the_dataset(trained):
+    assert "training images of" in trainings_protocol(trained.trainings, trained.dataset)
+    sentences = trainings_protocol(trained.trainings, replace(trained.dataset, noun="sound"))
+    assert "20 to 40 training sounds of colours" in sentences
+    assert "evaluated in fp32 on the 16 test sounds, without selection" in sentences
 
 
 def test_subsets_are_nested_and_have_the_known_classes_only(trained):

@@ -30,13 +30,13 @@ def trainings_protocol(trainings: Mapping[str, Sequence[Training]], dataset: Dat
     numbers = f"{repeats[0]}" if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]}"
     steps = sorted({training.steps for training in every})
     lengths = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
-    images = sorted({len(training.job.dataset.splits["train"]) for training in every})
-    counts = f"{images[0]:,}" if len(images) == 1 else f"{images[0]:,} to {images[-1]:,}"
+    samples = sorted({len(training.job.dataset.splits["train"]) for training in every})
+    counts = f"{samples[0]:,}" if len(samples) == 1 else f"{samples[0]:,} to {samples[-1]:,}"
     return (
         f"Each of {pluralize(len(trainings), 'arm')} was trained {numbers} times, for {lengths} steps on "
-        f"{counts} training images of {dataset.name}; repetition i of every arm has the same seed. The "
-        f"weights of the last step were evaluated in fp32 on the {len(dataset.splits['test']):,} test images, "
-        "without selection."
+        f"{counts} training {dataset.noun}s of {dataset.name}; repetition i of every arm has the same seed. The "
+        f"weights of the last step were evaluated in fp32 on the {len(dataset.splits['test']):,} test "
+        f"{dataset.noun}s, without selection."
     )
 
 
