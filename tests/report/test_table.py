@@ -45,6 +45,15 @@ def test_a_number_that_rounds_to_zero_has_no_minus_sign():
     assert format_cell(-0.04, digits=1) == "0.0"
 
 
+def test_a_small_p_value_is_not_shown_as_zero():
+    table = Table("t", [Column("p", "p (Holm)", digits=4), Column("x", "x", digits=4)], [{"p": 4e-5, "x": 4e-5}])
+    assert "| < 0.0001 | 0.0000 |" in render(table, "markdown")
+    assert r"$<$ 0.0001 & 0.0000" in render(table, "latex")
+    assert "&lt; 0.0001" in table.html()
+    assert render(table, "csv") == "p,x\n4e-05,4e-05\n"
+    assert table.to_dict()["rows"] == [{"p": 4e-5, "x": 4e-5}]
+
+
 def test_the_numbers_of_a_column_have_the_same_decimals():
     table = Table("t", [Column("a", "A")], [{"a": 123.4}, {"a": 0.5}, {"a": 99.44}])
     assert [line.strip() for line in render(table, "table").splitlines()[4:7]] == ["123", "0", "99"]

@@ -21,12 +21,14 @@ Cell = Estimate | str | int | float | None
 Uncertainty = Literal["spread", "interval"]
 Format = Literal["table", "markdown", "latex", "csv", "json"]
 
+_P_VALUES = ("p", "p_holm")
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column of a table.
 
-    key          key of its cells in the rows, and its name in CSV and JSON
+    key          key of its cells in the rows, and its name in CSV and JSON; "p" and "p_holm" are p-values
     title, unit  shown in the header
     digits       decimals; None for three significant digits of the largest number
     note         shown below the table
@@ -143,7 +145,7 @@ def _digits(column: Column, cells: Sequence[Cell]) -> int:
 
 def _texts(column: Column, cells: Sequence[Cell]) -> list[str]:
     digits = _digits(column, cells)
-    return [_text(cell, digits, column.uncertainty) for cell in cells]
+    return [_text(column, cell, digits) for cell in cells]
 
 
 def _uncertainty(estimate: Estimate, digits: int, uncertainty: Uncertainty) -> str:
@@ -155,16 +157,18 @@ def _uncertainty(estimate: Estimate, digits: int, uncertainty: Uncertainty) -> s
     return texts[0] or texts[1] or ("" if exact else f"(n = {estimate.n})")
 
 
-def _text(cell: Cell, digits: int, uncertainty: Uncertainty) -> str:
+def _text(column: Column, cell: Cell, digits: int) -> str:
     match cell:
         case None:
             return DASH
         case str():
             return cell
         case Estimate():
-            return f"{number(cell.value, digits)} {_uncertainty(cell, digits, uncertainty)}".rstrip()
+            return f"{number(cell.value, digits)} {_uncertainty(cell, digits, column.uncertainty)}".rstrip()
         case int():
             return number(cell, 0)
+        case float() if column.key in _P_VALUES and round(cell, digits) == 0:
+            return f"< {10**-digits:.{digits}f}"
         case float():
             return number(cell, digits)
 
@@ -310,6 +314,6 @@ def _html_column(column: Column, cells: Sequence[Cell], models: Sequence[str]) -
             )
         else:
             marker = marker_svg(cell, models) if isinstance(cell, str) and cell in models else ""
-            text = marker + breakable(_text(cell, digits, column.uncertainty))
+            text = marker + breakable(_text(column, cell, digits))
             rows.append(f"<td{css_class}>{text}</td>{'<td></td>' if colspan else ''}")
     return rows
