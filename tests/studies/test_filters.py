@@ -154,6 +154,7 @@ def test_the_result_has_a_page_tables_and_json(tmp_path):
     assert html.count("<img") == 2
     assert "4 of 12 filters" in html
     assert [row["p"] for row in result.tables()[0].rows] == [0.05]
+    assert any("not a confidence interval" in note for note in result.tables()[0].notes)
     stored = result.to_dict()
     assert sorted(stored["blocks"][0]["order"]) == list(range(12))
     (finding,) = result.findings()

@@ -90,8 +90,10 @@ def smoothness_table(
         Column("p", "p", digits=4),
         Column("p_holm", "p (Holm)", digits=4),
     ]
-    note = (
+    own_notes = [
         "The frequency of a filter is the mean radial frequency of its Fourier transform without the mean, weighted by "
-        "power; the statistic is its mean over the filters of a block. All filters of a block are permuted alike."
-    )
-    return Table(title, columns, rows, [note, *notes])
+        "power; the statistic is its mean over the filters of a block. All filters of a block are permuted alike.",
+        "The brackets of a difference in the claims are not a confidence interval: they are the differences to the "
+        "central 95 % of the random permutations.",
+    ]
+    return Table(title, columns, rows, [*own_notes, *notes])
