@@ -21,11 +21,20 @@ def estimates(names: list[str]) -> dict[str, dict[str, Estimate]]:
 
 def test_every_series_and_group_is_named_and_described():
     figure = grouped_plot(
-        "Accuracy", estimates(["mixer", "resnet"]), Axis("Top-1", "%", digits=1), line=("chance", 10.0)
+        "Accuracy", estimates(["mixer", "resnet"]), Axis("Top-1", "%", digits=1), line=("chance", 50.0)
     )
     html = figure.html()
     assert all(text in html for text in ("mixer", "resnet", "original", "chance", "Top-1 (%)"))
     assert "mixer: original 50.0 [49.0, 54.0], all pixels permuted 51.0" in figure.panels[0].alt
+
+
+def test_a_line_below_the_estimates_is_in_the_caption_and_does_not_stretch_the_axis():
+    found, axis = estimates(["mixer", "resnet"]), Axis("Top-1", "%", digits=1)
+    plain, far = grouped_plot("Accuracy", found, axis), grouped_plot("Accuracy", found, axis, line=("chance", 10.0))
+    assert far.panels[0].png() == plain.panels[0].png()
+    assert far.caption == "Chance is 10.0 %."
+    named = grouped_plot("Accuracy", found, axis, line=("chance", 10.0), caption="Points are means.")
+    assert named.caption == "Points are means. Chance is 10.0 %."
 
 
 def test_a_long_legend_has_several_rows():

@@ -118,7 +118,7 @@ def test_every_factor_has_a_claim_with_a_source(result):
 
 def test_the_page_has_the_accuracy_by_patch_size_for_each_width(result):
     html = study_page(result).html()
-    for text in ("Accuracy by patch size for each width", "Accuracy with other factors", "norm=layer", "chance"):
+    for text in ("Accuracy by patch size for each width", "Accuracy with other factors", "norm=layer", "Chance is"):
         assert text in html
     table = result.tables()[0]
     assert [row["width"] for row in table.rows] == ["width 4", "width 8"]

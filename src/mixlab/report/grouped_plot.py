@@ -19,7 +19,7 @@ from mixlab.report.axes import (
 from mixlab.report.colours import MUTED, RAISED, RULE, colour_for
 from mixlab.report.figure import Figure, Panel
 from mixlab.report.label_placement import fit_names, text_width, wrap_words
-from mixlab.report.numbers import format_estimate
+from mixlab.report.numbers import format_estimate, number
 from mixlab.stats.estimate import Estimate
 
 if TYPE_CHECKING:
@@ -44,8 +44,12 @@ def grouped_plot(
 
     estimates  by series and group; a series may lack some of the groups
     axis       of the values
-    line       the name and the value of a horizontal line, such as chance
+    line       the name and the value of a horizontal line, such as chance, which the caption states; it is drawn if it
+               is within the range of the estimates
     """
+    if line:
+        value = f"{number(line[1], axis.decimals([line[1]]))} {axis.unit}".rstrip()
+        caption = f"{caption} {line[0].capitalize()} is {value}.".lstrip()
     return Figure(title, [_panel(estimates, axis, line)], caption)
 
 
@@ -59,7 +63,7 @@ def _panel(estimates: Mapping[str, Mapping[str, Estimate]], axis: Axis, line: tu
     bottom = top + _PLOT_HEIGHT
     height = bottom + 10 + _LABEL_ROW * max(map(len, labels.values()))
     values = [end for of_series in estimates.values() for one in of_series.values() for end in _ends(one)]
-    low, high = axis.limits([*values, *([line[1]] if line else [])])
+    low, high = axis.limits(values)
 
     def draw(canvas: "Canvas") -> None:
         overlay = add_plot_area(canvas, 0, 0, WIDTH, height)
@@ -75,7 +79,7 @@ def _panel(estimates: Mapping[str, Mapping[str, Estimate]], axis: Axis, line: tu
             axes.axvspan(place, place + 1, color=RAISED, linewidth=0, zorder=0)
         set_y_scale(axes, axis, low, high)
         draw_grid(axes, "y")
-        if line:
+        if line and low <= line[1] <= high:
             draw_line(axes, [0, len(groups)], [line[1]] * 2, RULE, 2)
             _, above = axes.transData.transform((0, line[1]))
             draw_text(canvas, line[0], _RIGHT - 4, height - above - 4, size=SMALL, colour=MUTED, align="right")
