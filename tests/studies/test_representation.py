@@ -51,6 +51,7 @@ def test_all_pairs_are_compared_layer_by_layer(shades, runs):
     assert [row["pairs"] for row in tables[0].rows] == [1, 2]
     html = study_page(result).html()
     assert html.count("<img") == 2
+    assert ("Shapes among answers with either cue (%)" in html) == any(map(sum, result.shape.values()))
     assert len(result.to_dict()["pairs"]) == 3
 
 

@@ -227,7 +227,8 @@ class RepresentationResult:
         figures: list[Figure | ImageFigure] = [ImageFigure("Similarity of layers", panels, caption)]
         shares = {name: share for name in self.models if (share := self.shape_share(name)) is not None}
         if shares:
-            axis, caption = Axis("Shape", "%", digits=0), "Lines are 95 % intervals over images."
+            axis = Axis("Shapes among answers with either cue", "%", digits=0)
+            caption = "Lines are 95 % intervals over images."
             figures.append(forest_plot("Answers with the class of the shapes", shares, axis, caption=caption))
         return figures
 
