@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 PIXELS_PER_INCH = 72  # so that a point of type is one pixel
 PNG_SCALE = 2
+PNG_WIDTH = 880  # pixels of a PNG, at most; a wider panel is alone in its row
 MARGIN = 28  # pixels around and between the panels of a PNG
 PNG_FONTS = ("Inter", "Helvetica Neue", "Segoe UI", "Roboto", "DejaVu Sans", "Noto Sans CJK KR", "Noto Sans CJK JP")
 
@@ -73,11 +74,12 @@ class Figure:
         )
 
     def save_png(self, path: Path, columns: int = 3) -> None:
-        """Save the panels in row-major order with `columns` per row, without title and caption."""
+        """Save the panels in row-major order with `columns` per row, fewer if wide, without title and caption."""
         from PIL import Image
 
         images = [Image.open(io.BytesIO(panel.png())) for panel in self.panels]
-        columns = min(columns, len(images))
+        fitting = (PNG_WIDTH - MARGIN) // (self.panels[0].width + MARGIN)
+        columns = max(1, min(columns, len(images), fitting))
         width, height = (side + MARGIN * PNG_SCALE for side in images[0].size)
         rows = -(-len(images) // columns)
         sheet = Image.new("RGB", (width * columns + MARGIN * PNG_SCALE, height * rows + MARGIN * PNG_SCALE), GROUND)

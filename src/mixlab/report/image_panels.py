@@ -67,7 +67,7 @@ class ImageFigure:
             f'<div class="panels">\n{panels}\n</div>\n</figure>'
         )
 
-    def save_png(self, path: Path, columns: int = 3) -> None:
+    def save_png(self, path: Path) -> None:
         """Save the panels with their headings in row-major order, without title and caption."""
         width = max(*(panel.image.shape[1] for panel in self.panels), _HEADING_WIDTH)
         headings = [wrap_words(panel.heading, width) for panel in self.panels]
@@ -77,7 +77,7 @@ class ImageFigure:
             Panel(width, height, partial(_draw, panel.image, "\n".join(lines), top), panel.alt)
             for panel, lines in zip(self.panels, headings, strict=True)
         ]
-        Figure(self.title, plots).save_png(path, columns)
+        Figure(self.title, plots).save_png(path)
 
 
 def _draw(image: np.ndarray, heading: str, top: int, canvas: "Canvas") -> None:
