@@ -134,6 +134,15 @@ def test_the_result_has_a_page_and_json(result):
     assert len(result.to_dict()["points"]) == 3 * 5 + 3 * 3
 
 
+def test_a_caption_names_what_its_panels_show_and_which_lines_coincide(result):
+    more, larger = result.figures()
+    assert more.caption.startswith("Multiply-accumulates, parameters and activations are counted, times are measured.")
+    assert larger.caption.startswith("Multiply-accumulates and parameters are counted, times are measured.")
+    assert "multiply-accumulates of mixer_nano and convmixer_nano; parameters of vit_nano, conv" in more.caption
+    assert larger.caption.endswith("parameters of mixer_nano and vit_nano.")
+    assert more.html().count("</li>") == 5
+
+
 def test_without_timm_the_default_leaves_out_its_model(monkeypatch):
     monkeypatch.setattr(cost, "find_spec", lambda name: None)
     names, notes = cost._installed(cost.DEFAULT)

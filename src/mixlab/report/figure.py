@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from xml.etree import ElementTree
 
 from mixlab.files import atomic_file
@@ -55,21 +55,33 @@ class Panel:
         return data.getvalue()
 
 
+class FigureLegend(Protocol):
+    """A legend that all panels of a figure share."""
+
+    def html(self) -> str: ...
+
+    def panel(self, width: int) -> Panel:
+        """The legend in a PNG, with a width in pixels."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """Panels with a title and a caption."""
+    """Panels with a title, a caption and a legend above all panels."""
 
     title: str
     panels: Sequence[Panel]
     caption: str = ""
+    legend: FigureLegend | None = None
 
     def html(self) -> str:
+        legend = f"{self.legend.html()}\n" if self.legend else ""
         panels = "\n".join(panel.svg() for panel in self.panels)
         width = max((panel.width for panel in self.panels), default=0)
         caption = f'<p class="caption">{html_text(self.caption)}</p>' if self.caption else ""
         return (
             f'<figure style="--width: {width}px">\n'
-            f"<figcaption><h3>{escape(self.title)}</h3>{caption}</figcaption>\n"
+            f"<figcaption><h3>{escape(self.title)}</h3>{caption}</figcaption>\n{legend}"
             f'<div class="panels">\n{panels}\n</div>\n</figure>'
         )
 
@@ -80,12 +92,20 @@ class Figure:
         images = [Image.open(io.BytesIO(panel.png())) for panel in self.panels]
         fitting = (PNG_WIDTH - MARGIN) // (self.panels[0].width + MARGIN)
         columns = max(1, min(columns, len(images), fitting))
-        width, height = (side + MARGIN * PNG_SCALE for side in images[0].size)
-        rows = -(-len(images) // columns)
-        sheet = Image.new("RGB", (width * columns + MARGIN * PNG_SCALE, height * rows + MARGIN * PNG_SCALE), GROUND)
+        margin = MARGIN * PNG_SCALE
+        width, height = (side + margin for side in images[0].size)
+        rows, top = -(-len(images) // columns), margin
+        above = []
+        if self.legend:
+            panel = self.legend.panel(columns * (self.panels[0].width + MARGIN) - MARGIN)
+            above = [Image.open(io.BytesIO(panel.png()))]
+            top += above[0].size[1] + margin // 2
+        sheet = Image.new("RGB", (width * columns + margin, top + height * rows), GROUND)
+        for image in above:
+            sheet.paste(image, (margin, margin))
         for index, image in enumerate(images):
             row, column = divmod(index, columns)
-            sheet.paste(image, (column * width + MARGIN * PNG_SCALE, row * height + MARGIN * PNG_SCALE))
+            sheet.paste(image, (margin + column * width, top + row * height))
         with atomic_file(path) as temporary:
             sheet.save(temporary, format="PNG")
 

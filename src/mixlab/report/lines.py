@@ -1,6 +1,7 @@
-"""A panel with one line of points per name, such as a cost against a size, and a legend."""
+"""Panels with one line of points per name, such as a cost against a size, and their legend."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -17,15 +18,16 @@ from mixlab.report.axes import (
     set_x_scale,
     set_y_scale,
 )
-from mixlab.report.colours import MUTED, RULE, colour_for
+from mixlab.report.colours import MUTED, RULE, colour_for, marker_svg, use_css_variables
 from mixlab.report.figure import Panel
+from mixlab.report.html_text import breakable
 from mixlab.report.numbers import short
 from mixlab.stats.estimate import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
-HEIGHT = 264  # pixels, without the legend
+HEIGHT, _TOP = 292, 28  # pixels
 _LINE = 18  # pixels
 _LETTER = 6.2  # pixels
 _FRONTIER_WIDTH = 7  # pixels
@@ -37,6 +39,45 @@ Line = Sequence[tuple[float, Estimate]]
 FRONTIER = "frontier"
 
 
+@dataclass(frozen=True, slots=True)
+class LineLegend:
+    """The names of the lines of a figure with their markers, above its panels.
+
+    shown  the names of the lines, and FRONTIER if the panels have one
+    names  all names, which determine the colours and markers
+    """
+
+    shown: Sequence[str]
+    names: Sequence[str]
+
+    def html(self) -> str:
+        items = "".join(f"<li>{self._mark(name)}{breakable(name)}</li>" for name in self.shown)
+        return f'<ul class="legend" aria-label="Lines">{items}</ul>'
+
+    def panel(self, width: int) -> Panel:
+        places = _places(self.shown, width)
+        height = 8 + _LINE * (1 + max(line for line, _ in places.values()))
+
+        def draw(canvas: "Canvas") -> None:
+            overlay = add_plot_area(canvas, 0, 0, width, height)
+            overlay.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
+            for name, (line, left) in places.items():
+                middle = 10 + _LINE * line
+                if name in self.names:
+                    draw_marker(overlay, left + 5, middle, name, self.names, radius=4)
+                else:
+                    draw_line(overlay, [left + 3, left + 7], [middle] * 2, RULE, _FRONTIER_WIDTH)
+                draw_text(canvas, name, left + 14, middle + 4, size=SMALL, colour=MUTED)
+
+        return Panel(width, height, draw, ", ".join(self.shown))
+
+    def _mark(self, name: str) -> str:
+        if name in self.names:
+            return marker_svg(name, self.names)
+        rectangle = f'<rect x="-1.4" y="-0.6" width="2.8" height="1.2" style="fill: {RULE}"/>'
+        return use_css_variables(f'<svg class="mark" viewBox="-1.4 -1.4 2.8 2.8" aria-hidden="true">{rectangle}</svg>')
+
+
 def line_panel(
     lines: Mapping[str, Line],
     x: Axis,
@@ -45,29 +86,18 @@ def line_panel(
     names: Sequence[str],
     frontier: Sequence[tuple[float, float]] = (),
 ) -> Panel:
-    """A panel with the lines of `lines`.
+    """A panel with the lines of `lines`. Its figure has a `LineLegend`.
 
     names     all names, which determine the colours and markers
     frontier  the best points, joined by a broad line under the others
     """
     xs = [across for line in lines.values() for across, _ in line]
     ys = [end for line in lines.values() for _, estimate in line for end in _extent(estimate)]
-    places = _legend([*lines, *([FRONTIER] if frontier else [])])
-    top = 40 + _LINE * (1 + max(line for line, _ in places.values()))
-    height = HEIGHT + top
 
     def draw(canvas: "Canvas") -> None:
-        overlay = add_plot_area(canvas, 0, 0, PANEL_WIDTH, height)
-        overlay.set(xlim=(0, PANEL_WIDTH), ylim=(height, 0), xticks=[], yticks=[])
-        for name, (line, left) in places.items():
-            if name in lines:
-                draw_marker(overlay, left + 5, 10 + _LINE * line, name, names, radius=4)
-            else:
-                draw_line(overlay, [left + 3, left + 7], [10 + _LINE * line] * 2, RULE, _FRONTIER_WIDTH)
-            draw_text(canvas, name, left + 14, 14 + _LINE * line, size=SMALL, colour=MUTED)
-        draw_text(canvas, y.title, 0, top - 14, size=SMALL, colour=MUTED)
-        draw_text(canvas, x.title, PANEL_WIDTH - 6, height - 6, size=SMALL, colour=MUTED, align="right")
-        axes = add_plot_area(canvas, 40, top, PANEL_WIDTH - 6, height - 42)
+        draw_text(canvas, y.title, 0, 14, size=SMALL, colour=MUTED)
+        draw_text(canvas, x.title, PANEL_WIDTH - 6, HEIGHT - 6, size=SMALL, colour=MUTED, align="right")
+        axes = add_plot_area(canvas, 40, _TOP, PANEL_WIDTH - 6, HEIGHT - 42)
         draw_grid(axes, "both")
         set_x_scale(axes, x, *x.limits(xs))
         set_y_scale(axes, y, *y.limits(ys))
@@ -82,15 +112,15 @@ def line_panel(
                 draw_marker(axes, across, up.value, name, names, radius=4)
 
     ends = "; ".join(f"{name} {short(line[0][1].value)} to {short(line[-1][1].value)}" for name, line in lines.items())
-    return Panel(PANEL_WIDTH, height, draw, f"{y.title} by {x.title}: {ends}.")
+    return Panel(PANEL_WIDTH, HEIGHT, draw, f"{y.title} by {x.title}: {ends}.")
 
 
-def _legend(names: Sequence[str]) -> dict[str, tuple[int, float]]:
-    """The line of each entry of the legend, and its left edge in pixels."""
+def _places(names: Sequence[str], right: float) -> dict[str, tuple[int, float]]:
+    """The line of each entry of a legend that is `right` pixels wide, and its left edge in pixels."""
     places, line, left = {}, 0, 0.0
     for name in names:
         width = 14 + _LETTER * cell_len(name) + 14
-        if left and left + width > PANEL_WIDTH:
+        if left and left + width > right:
             line, left = line + 1, 0.0
         places[name] = (line, left)
         left += width

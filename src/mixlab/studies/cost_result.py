@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from mixlab.report.axes import Axis
 from mixlab.report.figure import Figure
-from mixlab.report.lines import line_panel
+from mixlab.report.lines import LineLegend, line_panel
 from mixlab.report.machine import machine_facts
 from mixlab.report.page import KeyValues, Section, Summary
 from mixlab.report.table import Cell, Column, Table
@@ -236,11 +236,14 @@ class CostResult:
         }
 
 
+_MACS, _PARAMETERS = Axis("MACs of an image", "M"), Axis("Parameters", "")
 _ACTIVATIONS = Axis("Activations of an image", "MB")
+_COUNTED = {_MACS: "multiply-accumulates", _PARAMETERS: "parameters", _ACTIVATIONS: "activations"}
+_CLOSE = 0.05
 _QUANTITIES: Mapping[Axis, Callable[[Point], Estimate]] = {
-    Axis("MACs of an image", "M"): lambda point: Estimate.exact(point.macs / 1e6, "M"),
+    _MACS: lambda point: Estimate.exact(point.macs / 1e6, "M"),
     Axis("Time of an image", "ms"): lambda point: point.time,
-    Axis("Parameters", ""): lambda point: Estimate.exact(point.parameters, ""),
+    _PARAMETERS: lambda point: Estimate.exact(point.parameters, ""),
     _ACTIVATIONS: lambda point: Estimate.exact(point.activation_bytes / 1e6, "MB"),
 }
 
@@ -260,4 +263,28 @@ def _figure(
         across = x.logarithmic_over_a_decade(value for value, _ in points)
         up = y.logarithmic_over_a_decade(estimate.value for _, estimate in points)
         panels.append(line_panel(shown, across, up, names=names))
-    return Figure(title, panels, "Multiply-accumulates, activations and parameters are counted, times are measured.")
+    counted = join_words([_COUNTED[y] for y in quantities if y in _COUNTED])
+    caption = " ".join([f"{counted.capitalize()} are counted, times are measured.", *_coinciding(lines, quantities)])
+    return Figure(title, panels, caption, LineLegend(list(lines), names))
+
+
+def _coinciding(
+    lines: Mapping[str, Sequence[Point]], quantities: Mapping[Axis, Callable[[Point], Estimate]]
+) -> list[str]:
+    """A sentence that names the lines that are drawn on each other, if there are any."""
+    found = []
+    for y, of in quantities.items():
+        remaining = list(lines)
+        while remaining:
+            first, *others = remaining
+            alike = [name for name in others if _is_close(lines[first], lines[name], of)]
+            if alike:
+                found.append(f"{_COUNTED.get(y, 'time')} of {join_words([first, *alike])}")
+            remaining = [name for name in others if name not in alike]
+    return [f"Lines that differ by at most {100 * _CLOSE:g} %: {'; '.join(found)}."] if found else []
+
+
+def _is_close(a: Sequence[Point], b: Sequence[Point], of: Callable[[Point], Estimate]) -> bool:
+    return [one.side for one in a] == [other.side for other in b] and all(
+        abs(of(one).value - of(other).value) <= _CLOSE * of(one).value for one, other in zip(a, b, strict=True)
+    )

@@ -8,7 +8,7 @@ import numpy as np
 
 from mixlab.report.axes import Axis
 from mixlab.report.figure import Figure
-from mixlab.report.lines import line_panel
+from mixlab.report.lines import LineLegend, line_panel
 from mixlab.report.table import Column
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import mean_interval
@@ -229,4 +229,5 @@ def _figure(
     drawn = [
         line_panel(lines, x, Axis(f"{label}, {cell}", unit), names=settings.models) for cell, lines in panels.items()
     ]
-    return Figure(f"{title} by number of images", drawn, caption)
+    legend = LineLegend(settings.models, settings.models)
+    return Figure(f"{title} by number of images", drawn, caption, legend)

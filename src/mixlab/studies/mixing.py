@@ -21,7 +21,7 @@ from mixlab.models.contract import height_and_width
 from mixlab.report.axes import Axis
 from mixlab.report.figure import Figure
 from mixlab.report.image_panels import ImageFigure, ImagePanel, sequential
-from mixlab.report.lines import line_panel
+from mixlab.report.lines import LineLegend, line_panel
 from mixlab.report.machine import machine_facts
 from mixlab.report.page import KeyValues, Section, Summary
 from mixlab.report.table import Cell, Column, Table
@@ -192,7 +192,14 @@ class MixingResult:
             depth, distance = Axis("Depth", "%", digits=0), Axis("Mixing distance", "px")
             distance = distance.logarithmic_over_a_decade(up.value for line in shown.values() for _, up in line)
             panel = line_panel(shown, depth, distance, names=list(self.models))
-            figures.append(Figure("Mixing distance by layer", [panel], "All modules that mix places."))
+            figures.append(
+                Figure(
+                    "Mixing distance by layer",
+                    [panel],
+                    "All modules that mix places.",
+                    LineLegend(list(shown), list(self.models)),
+                )
+            )
         return figures
 
     def details(self) -> Section:

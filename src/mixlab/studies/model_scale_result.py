@@ -8,7 +8,7 @@ import numpy as np
 
 from mixlab.report.axes import Axis
 from mixlab.report.figure import Figure, Panel
-from mixlab.report.lines import line_panel
+from mixlab.report.lines import FRONTIER, LineLegend, line_panel
 from mixlab.report.table import Column
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.frontier import frontier
@@ -200,7 +200,8 @@ def _figures(series: Series, settings: Any, found: Mapping[str, Scaled]) -> list
         f"Each line is a model in several {series}s. Points are means over seeds, vertical lines 95 % intervals. No "
         "model of the figure beats those on the frontier in both quantities."
     )
-    return [Figure(f"Accuracy by {series}, against cost and speed", panels, caption)]
+    legend = LineLegend([*lines, FRONTIER], settings.models)
+    return [Figure(f"Accuracy by {series}, against cost and speed", panels, caption, legend)]
 
 
 def _panel(
