@@ -178,9 +178,9 @@ def _file_blocks(file: Path, content: Mapping[str, Any], claims: Sequence[Claim]
 
 
 def _heading(file: Path, content: Mapping[str, Any]) -> str:
-    name = re.sub(r"^(\w+-\d+-cores-)?", "", file.stem[11:]).replace("-", " ")  # the device is in the next line
-    heading, link = f"{name[0].upper()}{name[1:]}", f"[{file.name}](../benchmarks/results/{file.name})"
-    return f"## {heading}\n\n{content['date']}, {_device(content)}: {link}\n"
+    name = re.sub(r"^\w+-\d+-cores-", "", file.stem[11:]).replace("-", " ")  # the device is in the line below
+    link = f"[{file.name}](../benchmarks/results/{file.name})"
+    return f"## {name.capitalize()}\n\n{content['date']}, {_device(content)}: {link}\n"
 
 
 def _claims_table(title: str, claims: Sequence[Claim], *more: Column) -> str:

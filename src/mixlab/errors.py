@@ -41,6 +41,11 @@ class Incomplete(Exception):  # noqa: N818  missing trainings are not an error
     """
 
 
+def in_one_line(error: Exception) -> str:
+    """The type of an error and the first line of its message, for errors of other libraries."""
+    return f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]}"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return 'Did you mean "epochs"?' if a name in `known` is similar to `word`, otherwise the empty string."""
     name = most_similar(word, known)

@@ -10,7 +10,7 @@ from mixlab.benchmark.forms import Call, Form, dtype_of, mixlab_form, prepare, s
 from mixlab.benchmark.peers import RUNTIMES
 from mixlab.benchmark.result import ModelBenchmark, Row, Task
 from mixlab.benchmark.timm_peer import timm_network
-from mixlab.errors import UserError
+from mixlab.errors import UserError, in_one_line
 from mixlab.measure.machine import device_name
 from mixlab.measure.memory import peak_bytes
 from mixlab.measure.peak import matrix_product_peak
@@ -175,7 +175,7 @@ def _prepared(forms: Sequence[Form], notes: list[str]) -> Mapping[Form, Call]:
             call = prepare(form)
             call()
         except (RuntimeError, NotImplementedError) as error:
-            notes.append(f"{form} is left out: {type(error).__name__}: {str(error).strip().splitlines()[0]}")
+            notes.append(f"{form} is left out: {in_one_line(error)}")
         else:
             calls[form] = call
     return calls

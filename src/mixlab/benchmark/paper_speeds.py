@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from mixlab.benchmark.forms import Call, prepare, stock_forms
-from mixlab.errors import UserError
+from mixlab.errors import UserError, in_one_line
 from mixlab.files import write_json
 from mixlab.measure.machine import commit, device_name
 from mixlab.measure.peak import matrix_product_peak, product
@@ -125,7 +125,7 @@ def measure_models(
         except UserError as error:  # a library is not installed
             yield counted, str(error)
         except (RuntimeError, MemoryError) as error:
-            yield counted, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+            yield counted, in_one_line(error)
         else:
             write_json(file, asdict(speed))
             yield counted, speed

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mixlab.errors import in_one_line
 from mixlab.measure.timing import interleaved
 from mixlab.speed.equivalence import module_equals_stock, module_inputs
 from mixlab.speed.plan import ComputeMode, pick_fastest
@@ -93,7 +94,7 @@ def _reason_against(module: nn.Module, stock: nn.Module, inputs: Tensor, mode: C
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # a kernel that can't be compiled or launched fails in many ways
-        return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        return in_one_line(error)
     return "their results are not those of PyTorch"
 
 

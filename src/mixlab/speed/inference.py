@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from mixlab.data.any_preprocess import Inputs
+from mixlab.errors import in_one_line
 from mixlab.measure.timing import synchronize
 from mixlab.speed.inference_plan import STOCK, Forward, InferencePlan, Outputs, Speed, as_tuple, build_forward
 from mixlab.speed.inference_timings import Timing, Timings, timings_file
@@ -197,8 +198,7 @@ class _Selection:
             forward = build_forward(self._model, plan, self._images.shape[1:], self._key)
             outputs = forward(self._images)
         except Exception as error:  # compilers and converters do not support every model, and fail in many ways
-            reason = (str(error).strip() or "no reason given").splitlines()[0]
-            self._log(f"Inference under {plan} is not used: {type(error).__name__}: {reason}")
+            self._log(f"Inference under {plan} is not used: {in_one_line(error)}")
             return None
         if not is_close(outputs, self._reference, TOLERANCES[plan.mode.precision]):
             self._log(f"Inference under {plan} is not used: its outputs are not those of PyTorch in fp32.")

@@ -128,7 +128,7 @@ def findings_of(claims: Sequence[Claim], samples: Sequence[Sample]) -> list[Find
             mean_interval(sample.values, claim.unit, least=sample.least, most=sample.most) if sample.values else None
         )
         finding = Finding(claim, difference, p_holm)
-        if difference is not None and difference.spread and difference.n:
+        if difference is not None and difference.spread:
             equal = claim.expected == "equal"
             # ALPHA / len(claims) is the first step of Holm's method; with ALPHA / 2, the interval is within the margin.
             level = ALPHA / max(len(claims), 2 if equal else 1)

@@ -8,6 +8,7 @@ from time import perf_counter
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mixlab.errors import in_one_line
 from mixlab.measure.timing import synchronize
 from mixlab.report.numbers import duration
 from mixlab.speed.equivalence import compiled_equals_eager
@@ -61,8 +62,7 @@ def time_compilation(
         log(f"torch.compile took {duration(seconds)} for the training steps in {plan}.")
         is_equal = compiled_equals_eager(compiled_model, model, images, plan.mode)
     except Exception as error:  # compilers do not support every model, and fail in many ways
-        reason = (str(error).strip() or "no reason given").splitlines()[0]
-        log(f"torch.compile is not used: {type(error).__name__}: {reason}")
+        log(f"torch.compile is not used: {in_one_line(error)}")
         return Compilation(plan.mode)
     if not is_equal:
         log("torch.compile is not used: the compiled steps have other results than those in eager mode.")
