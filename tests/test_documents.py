@@ -40,6 +40,7 @@ COVERED_ELSEWHERE = {
     "mixlab study convmixer --data digits --dry-run": "tests/studies/test_convmixer.py runs it with smaller models",
     "mixlab study convmixer --data digits": "tests/studies/test_convmixer.py runs it with smaller models",
     "mixlab study position --data two-shapes --dry-run": "tests/studies/test_position.py runs it with smaller models",
+    "mixlab study position --data cifar10 --seeds 3 --pilot": "tests/cli/test_study.py runs it on few images",
     "mixlab study position --data two-shapes": "tests/studies/test_position.py runs it with smaller models",
     "mixlab study resolution --data cifar10": "tests/cli/test_study.py runs it on few images",
     "mixlab study transfer --data cifar10": "tests/cli/test_study.py runs it on few images",

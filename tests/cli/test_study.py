@@ -67,6 +67,22 @@ def test_the_study_of_transfer_prints_its_tables_and_writes_report_and_results(r
     assert "Split 2" in report and "Split 3" not in report
 
 
+@pytest.mark.long
+@pytest.mark.usefixtures("fixed_times")
+def test_a_pilot_prints_repetitions_and_writes_no_result(run):
+    small = ("--image-size", "8", "--patch-size", "1", "--channels", "8", "--depth", "1", "--positions", "learned")
+    few = ("--seeds", "2", "--epochs", "1", "--images", "50")
+    ended = run("study", "position", "--data", "digits", *small, *few, "--pilot", "--format", "json", "--quiet")
+    assert ended.status == 0
+    table = json.loads(ended.out)
+    assert (table["title"], len(table["rows"])) == ("Pilot", 3)
+    assert not list(Path("runs").glob("study-*"))
+
+
+def test_a_pilot_of_new_classes_is_refused(refused):
+    assert "--pilot leaves a fold" in refused("study", "transfer", "--data", "digits", "--pilot", "--quiet")
+
+
 def test_the_help_lists_the_studies_with_their_questions(run):
     ended = run("study", "--help")
     assert ended.status == 0

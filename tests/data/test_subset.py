@@ -1,6 +1,7 @@
 """A subset of a dataset: which classes, and which training images of each."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -102,3 +103,11 @@ def test_a_share_is_of_the_images_outside_the_fold(dataset):
     few = subset(dataset, folds=2, left_out_fold=1, per_class=1, seed=0)
     assert len(few.splits["train"]) == 3
     assert set(grays(few.splits["train"])) < without
+
+
+def test_images_with_several_labels_are_refused(dataset):
+    splits = {
+        name: replace(split, labels=np.eye(3, dtype=np.bool_)[split.labels]) for name, split in dataset.splits.items()
+    }
+    with pytest.raises(UserError, match=r"\[subset\] selects images by their class, but those of insects have masks"):
+        subset(replace(dataset, splits=splits), per_class=2, seed=0)

@@ -143,6 +143,17 @@ _OF_TRAININGS: dict[str, tuple[Any, Any]] = {
         Annotated[bool, typer.Option("--dry-run", help="Print trainings, hours and disk space without training.")],
         False,
     ),
+    "pilot": (
+        Annotated[
+            bool,
+            typer.Option(
+                "--pilot",
+                help="Print the repetitions that each claim needs, from trainings that leave a fifth of the training "
+                "images out, and are evaluated on it.",
+            ),
+        ],
+        False,
+    ),
     "trust_code": (TrustCode, False),
 }
 
@@ -167,18 +178,26 @@ def _run(module: Any, data: str | None, settings: Any, chosen: Mapping[str, Any]
 
 
 def _run_trainings(module: Any, data: str | None, settings: Any, chosen: Mapping[str, Any]) -> _Ran | None:
-    """None for --dry-run, which prints the costs."""
+    """None for --dry-run, which prints the costs, and for --pilot, which prints the repetitions."""
     from mixlab.studies.arms import plan_arms
+    from mixlab.studies.pilot import on_left_out_images, pilot_arms, repetitions_table
 
     assert data is not None
     quiet = chosen["quiet"]
     log = logger(quiet=quiet)
     unseen = _open(data, module, quiet=quiet)
-    planned = plan_arms(module.arms(unseen.dataset, settings), unseen.dataset, log, speed=chosen["speed"])
+    arms = module.arms(unseen.dataset, settings)
+    if chosen["pilot"]:
+        arms = pilot_arms(arms, unseen.dataset)
+    planned = plan_arms(arms, unseen.dataset, log, speed=chosen["speed"])
     if chosen["dry_run"]:
         show([planned.costs()], chosen["format"])
         return None
     trained = planned.train(log=log, quiet=quiet)
+    if chosen["pilot"]:
+        findings = module.conclude(on_left_out_images(trained), settings).findings()
+        show([repetitions_table(findings)], chosen["format"])
+        return None
     result = module.conclude(trained, settings)
     return _Ran(result, {"left_out": unseen.left_out, "near_copies": unseen.near_copies}, unseen.notes, trained)
 

@@ -34,9 +34,14 @@ def subset(
     share          fraction of the training images of each class; at least one image is selected
     seed           selects the training images of `per_class` and `share`
 
-    Validation and test keep all images of the classes. Raises UserError for unknown classes, and if a class has fewer
-    different images than there are folds.
+    Validation and test keep all images of the classes. Raises UserError for unknown classes, if a class has fewer
+    different images than there are folds, and for images with several labels or masks.
     """
+    if dataset.splits["train"].labels.ndim != 1:
+        raise UserError(
+            f"[subset] selects {dataset.noun}s by their class, but those of {dataset.name} have masks or several "
+            "labels: remove [subset] from the recipe."
+        )
     if classes is not None:
         dataset = _of_classes(dataset, classes)
     train = dataset.splits["train"]

@@ -130,8 +130,7 @@ def findings_of(claims: Sequence[Claim], samples: Sequence[Sample]) -> list[Find
         finding = Finding(claim, difference, p_holm)
         if difference is not None and difference.spread:
             equal = claim.expected == "equal"
-            # ALPHA / len(claims) is the first step of Holm's method; with ALPHA / 2, the interval is within the margin.
-            level = ALPHA / max(len(claims), 2 if equal else 1)
+            level = first_level(claim, len(claims))
             detectable = detectable_margin if equal else detectable_difference
             finding = replace(finding, detectable=detectable(difference.spread, difference.n, level=level))
             if finding.verdict == "undecided":
@@ -140,6 +139,14 @@ def findings_of(claims: Sequence[Claim], samples: Sequence[Sample]) -> list[Find
                 finding = replace(finding, needed=needed)
         findings.append(finding)
     return findings
+
+
+def first_level(claim: Claim, claims: int) -> float:
+    """The level of the first step of Holm's method for `claims` claims, at which a single one is decided for certain.
+
+    A claim of equality needs at least `ALPHA` / 2, with which the 95 % interval is within the margin.
+    """
+    return ALPHA / max(claims, 2 if claim.expected == "equal" else 1)
 
 
 def counted_finding(claim: Claim, count: float) -> Finding:

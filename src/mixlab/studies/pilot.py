@@ -1,0 +1,108 @@
+"""A pilot of a study: how many repetitions each claim needs, from the spread over a few trainings without test images.
+
+A fold of the training images is left out of every training and stands in for the test images. Nothing is concluded from
+the observed means: only the spread of each claim's contrast is used.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from mixlab.data.dataset import Dataset
+from mixlab.data.folds import training_folds
+from mixlab.errors import UserError
+from mixlab.report.table import Cell, Column, Table
+from mixlab.stats.sample_size import MAX_REPEATS, repeats_needed
+from mixlab.studies.arms import Arms, TrainedArms
+from mixlab.studies.result import Finding, contrast_text, first_level
+from mixlab.training.linear_probe.recipe import LinearProbeRecipe
+from mixlab.training.recipes.schema import Recipe, Subset
+
+FOLDS = 5
+"""The first of these folds stands in for the test images."""
+
+DIFFERENCE = 1.0
+"""The true difference that a claim about a direction is planned for, in the unit of the claim."""
+
+_WITHOUT_PILOT = 'leave --pilot out, and read "n to decide" in the result of a run with few --seeds.'
+
+
+def pilot_arms(arms: Arms, dataset: Dataset) -> Arms:
+    """The arms with recipes that leave the fold out.
+
+    Raises UserError if the images can't be divided by class, or if one of the trainings leaves out images or classes
+    already.
+    """
+    if dataset.splits["train"].labels.ndim != 1:
+        raise UserError(
+            f"--pilot divides {dataset.noun}s by their class, but those of {dataset.name} have masks or several "
+            f"labels: {_WITHOUT_PILOT}"
+        )
+    return {
+        name: [_pilot(recipe) if recipe.data == dataset.name else recipe for recipe in recipes]
+        for name, recipes in arms.items()
+    }
+
+
+def on_left_out_images(trained: TrainedArms) -> TrainedArms:
+    """The trained arms of a pilot, which are evaluated on the fold that they left out."""
+    merged = trained.dataset.merge_validation()
+    folds = training_folds(merged, FOLDS)
+    left_out = folds.images.split.subset(np.flatnonzero(folds.fold_of == 0))
+    return replace(trained, dataset=replace(merged, splits={**merged.splits, "test": left_out}))
+
+
+def repetitions_table(findings: Sequence[Finding]) -> Table:
+    """The spread of the contrast of each claim, and the repetitions that it needs."""
+    rows: list[dict[str, Cell]] = [
+        {
+            "statement": finding.claim.statement,
+            "spread": finding.difference and finding.difference.spread,
+            "unit": finding.claim.unit,
+            "distance": finding.claim.margin if finding.claim.expected == "equal" else DIFFERENCE,
+            "repetitions": _repetitions(finding, len(findings)),
+            "contrast": contrast_text(finding.claim.contrast),
+        }
+        for finding in findings
+    ]
+    numbers = {finding.difference.n for finding in findings if finding.difference is not None}
+    columns = [
+        Column("statement", "claim"),
+        Column("spread", "spread", digits=2),
+        Column("distance", "margin or difference"),
+        Column("unit", "unit"),
+        Column("repetitions", "repetitions"),
+        Column("contrast", "contrast"),
+    ]
+    notes = [
+        f"Spread: the standard deviation of the contrast over {' or '.join(map(str, sorted(numbers)))} repetitions, on "
+        f"a fold of the training images (1 of {FOLDS}) that no training of the pilot used.",
+        "Repetitions: those with which the test of the claim succeeds with a probability of 80 %, at the strictest "
+        "level of Holm's method: for a claim of equality, if the true difference is 0; for one of a direction, if it "
+        f"is {DIFFERENCE:g}.",
+    ]
+    return Table("Pilot", columns, rows, notes)
+
+
+def _repetitions(finding: Finding, claims: int) -> str | None:
+    if finding.difference is None or not finding.difference.spread:
+        return None
+    equal = finding.claim.expected == "equal"
+    needed = repeats_needed(
+        0.0 if equal else DIFFERENCE,
+        finding.difference.spread,
+        level=first_level(finding.claim, claims),
+        margin=finding.claim.margin if equal else None,
+    )
+    return f"more than {MAX_REPEATS:,}" if needed is None else f"{needed:,}"
+
+
+def _pilot(recipe: Recipe | LinearProbeRecipe) -> Recipe | LinearProbeRecipe:
+    given = recipe.subset or Subset()
+    if isinstance(recipe, LinearProbeRecipe) or recipe.validation != "merged" or given.folds or given.classes:
+        raise UserError(
+            "--pilot leaves a fold of the training images out, but trainings of this study already leave out images "
+            f"or classes, on which they choose or test something: {_WITHOUT_PILOT}"
+        )
+    return recipe.model_copy(update={"subset": given.model_copy(update={"folds": FOLDS, "left_out_fold": 0})})
