@@ -60,7 +60,14 @@ def test_the_study_of_transfer_prints_its_tables_and_writes_report_and_results(r
     assert ended.status == 0
     assert "from scratch, 5 times as long" in ended.out
     results = json.loads(Path("found/results.json").read_text())
-    assert results["settings"] == {"seeds": 2, "epochs": 1, "images": 50, "shots": 4, "tuning_epochs": 1}
+    assert results["settings"] == {
+        "model": "davit_nano",
+        "seeds": 2,
+        "epochs": 1,
+        "images": 50,
+        "shots": 4,
+        "tuning_epochs": 1,
+    }
     assert ([len(arm["scores"]) for arm in results["arms"]], len(results["findings"])) == ([2] * 4, 4)
     report = Path("found/report.html").read_text()
     assert "Do pre-trained models transfer to new classes?" in report
@@ -77,6 +84,11 @@ def test_a_pilot_prints_repetitions_and_writes_no_result(run):
     table = json.loads(ended.out)
     assert (table["title"], len(table["rows"])) == ("Pilot", 3)
     assert not list(Path("runs").glob("study-*"))
+
+
+def test_a_transfer_of_trained_weights_is_refused(refused):
+    sentence = refused("study", "transfer", "--data", "digits", "--model", "mixer_b16.goog_in1k", "--quiet")
+    assert "mixer_b16.goog_in1k has trained weights, but the study trains the model itself" in sentence
 
 
 def test_a_pilot_of_new_classes_is_refused(refused):

@@ -210,3 +210,9 @@ def test_a_class_with_fewer_images_than_shots_is_refused(animals):
     fewer = animals.splits["train"].subset([index for index in range(50) if index not in (2, 7)])
     with pytest.raises(UserError, match='animals has 8 training images of "cat", but the study needs 10 of each new'):
         study._require_shots(replace(animals, splits=animals.splits | {"train": fewer}), 10)
+
+
+@pytest.mark.parametrize("model", ["mixer_nano", "timm:resnet18"])
+def test_any_architecture_takes_the_place_of_the_default(colours, model):
+    found = study.arms(colours, replace(SETTINGS, model=model))
+    assert {recipe.model for recipes in found.values() for recipe in recipes} == {model}

@@ -23,10 +23,10 @@ from mixlab.training.linear_probe.recipe import LinearProbeRecipe, RidgeSettings
 from mixlab.training.recipes.defaults import default_recipe
 from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.training.recipes.schema import Initialization, Recipe, Subset
+from mixlab.weights.source import is_pretrained
 
 COST = "5 trainings of 10 epochs, and 15 of 40 or 200 epochs on few images"
 
-MODEL = "davit_nano"
 PRETRAINED, PROBE, TUNED = "pre-training", "linear probe", "fine-tuned"
 AS_LONG, LONGER = "from scratch, as long", "from scratch, 5 times as long"
 
@@ -39,6 +39,9 @@ _REGIME = "the source pre-trains on 1.3 to 300 million images; this study on hal
 class Settings:
     """The options of the study."""
 
+    model: str = field(
+        default="davit_nano", metadata={"help": "A size, timm:NAME with its widths, variant:NAME or py:FILE:NAME."}
+    )
     seeds: int = field(default=5, metadata={"help": "Random splits of the classes into known and new.", "min": 2})
     epochs: int = field(default=10, metadata={"help": "Epochs of pre-training.", "min": 1})
     images: int = field(
@@ -72,8 +75,13 @@ CLAIMS = tuple(
 def arms(dataset: Dataset, settings: Settings) -> Arms:
     """The pre-training, and four ways to learn the new classes.
 
-    Raises UserError if the dataset has too few classes or images.
+    Raises UserError if the dataset has too few classes or images, or if the model has trained weights.
     """
+    if is_pretrained(settings.model):
+        raise UserError(
+            f"--model {settings.model} has trained weights, but the study trains the model itself: give an "
+            "architecture, such as davit_nano."
+        )
     splits = class_splits(dataset, settings.seeds)
     _require_shots(dataset, settings.shots)
     recipes: dict[str, Callable[[int, ClassSplit], Recipe | LinearProbeRecipe]] = {
@@ -100,8 +108,8 @@ def conclude(trained: TrainedArms, settings: Settings) -> ArmsResult:
         pairs=((TUNED, PROBE), *(claim.contrast for claim in CLAIMS)),
         protocol=_protocol(trained, settings),
         notes=(
-            f"{MODEL}. All models except those from scratch were pre-trained for {settings.epochs} epochs on the known "
-            "classes. Steps are those on the new classes.",
+            f"{settings.model}. All models except those from scratch were pre-trained for {settings.epochs} epochs on "
+            "the known classes. Steps are those on the new classes.",
             "The linear probe is fitted to three quarters of the few images; its ridge and temperature are selected on "
             "the rest. The other arms train on all of them, without selection.",
             "The class splits share classes and images, so the intervals hold for other splits of this dataset.",
@@ -119,9 +127,9 @@ def _protocol(trained: TrainedArms, settings: Settings) -> str:
     images = len(pretraining.job.dataset.splits["train"])
     return (
         f"In each of {pluralize(settings.seeds, 'random split')} of the classes of {trained.dataset.name} into known "
-        f"and new ones, {MODEL} was pre-trained for {pluralize(pretraining.steps, 'step')} on {images:,} images of the "
-        f"known classes. The new classes were learned from {settings.shots} images of each: by fine-tuning for "
-        f"{pluralize(tuning.steps, 'step')}, by a linear probe on frozen features, and from scratch for "
+        f"and new ones, {settings.model} was pre-trained for {pluralize(pretraining.steps, 'step')} on {images:,} "
+        f"images of the known classes. The new classes were learned from {settings.shots} images of each: by "
+        f"fine-tuning for {pluralize(tuning.steps, 'step')}, by a linear probe on frozen features, and from scratch for "
         f"{tuning.steps:,} and {longer.steps:,} steps. The weights of the last step were evaluated in fp32 on the test "
         "images of the new classes, without selection."
     )
@@ -156,15 +164,15 @@ def class_splits(dataset: Dataset, count: int) -> list[ClassSplit]:
     ]
 
 
-def _recipe(dataset: Dataset, **changes: Any) -> Recipe:
+def _recipe(dataset: Dataset, settings: Settings, **changes: Any) -> Recipe:
     """The default recipe of the model, with validation merged into train."""
-    name, fields = default_recipe(MODEL, dataset.name)
+    name, fields = default_recipe(settings.model, dataset.name)
     return parse_training_recipe(fields | {"validation": "merged"} | changes, name)
 
 
 def _pretraining(dataset: Dataset, settings: Settings, seed: int, split: ClassSplit) -> Recipe:
     known = Subset(classes=split.known, per_class=max(settings.images // len(split.known), 1), seed=seed)
-    return _recipe(dataset, seed=seed, epochs=settings.epochs, batch=_BATCH, subset=known)
+    return _recipe(dataset, settings, seed=seed, epochs=settings.epochs, batch=_BATCH, subset=known)
 
 
 def _few(settings: Settings, seed: int, split: ClassSplit) -> Subset:
@@ -173,7 +181,7 @@ def _few(settings: Settings, seed: int, split: ClassSplit) -> Subset:
 
 def _scratch(dataset: Dataset, settings: Settings, longer: int, seed: int, split: ClassSplit) -> Recipe:
     epochs = longer * settings.tuning_epochs
-    return _recipe(dataset, seed=seed, epochs=epochs, batch=_FEW_BATCH, subset=_few(settings, seed, split))
+    return _recipe(dataset, settings, seed=seed, epochs=epochs, batch=_FEW_BATCH, subset=_few(settings, seed, split))
 
 
 def _tuned(dataset: Dataset, settings: Settings, seed: int, split: ClassSplit) -> Recipe:
@@ -186,7 +194,7 @@ def _tuned(dataset: Dataset, settings: Settings, seed: int, split: ClassSplit) -
 
 def _probe(dataset: Dataset, settings: Settings, seed: int, split: ClassSplit) -> LinearProbeRecipe:
     return LinearProbeRecipe(
-        model=MODEL,
+        model=settings.model,
         data=dataset.name,
         seed=seed,
         initialization=Initialization(weights=weights_of(PRETRAINED)),
