@@ -129,9 +129,9 @@ def _protocol(trained: TrainedArms, settings: Settings) -> str:
         f"In each of {pluralize(settings.seeds, 'random split')} of the classes of {trained.dataset.name} into known "
         f"and new ones, {settings.model} was pre-trained for {pluralize(pretraining.steps, 'step')} on {images:,} "
         f"images of the known classes. The new classes were learned from {settings.shots} images of each: by "
-        f"fine-tuning for {pluralize(tuning.steps, 'step')}, by a linear probe on frozen features, and from scratch for "
-        f"{tuning.steps:,} and {longer.steps:,} steps. The weights of the last step were evaluated in fp32 on the test "
-        "images of the new classes, without selection."
+        f"fine-tuning for {pluralize(tuning.steps, 'step')}, by a linear probe on frozen features, and from scratch "
+        f"for {tuning.steps:,} and {longer.steps:,} steps. The weights of the last step were evaluated in fp32 on the "
+        "test images of the new classes, without selection."
     )
 
 
