@@ -108,6 +108,19 @@ def test_start_up_times_all_commands_in_new_processes(tmp_path):
 
 
 @pytest.mark.long
+def test_many_trainings_are_run_both_ways_in_each_round(tmp_path):
+    out, benchmark = tmp_path / "results.json", BENCHMARKS / "many_trainings.py"
+    settings = ["--seeds", "1", "--epochs", "1", "--rounds", "1", "--out", out]
+
+    finished = subprocess.run([sys.executable, benchmark, *settings], capture_output=True, text=True, check=True)
+
+    results = json.loads(out.read_text())
+    assert {name: len(samples) for name, samples in results["seconds"].items()} == {"one at a time": 1, "as planned": 1}
+    assert finished.stdout.count(": trained in ") == 3 * 2
+    assert results["claims"][0]["value"]["value"] > 0
+
+
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("change", "model"),
     [("unfused_attention", "davit_nano"), ("split_depthwise", "convmixer_nano"), ("fused_convmixer", "convmixer_nano")],
