@@ -75,6 +75,9 @@ _NOT_PART_OF_A_STEP = (
 """Keys of a recipe that do not change the time of a step. What they imply for a step, such as the number of classes, is
 in the config."""
 
+_RATES = ("learning_rate", "weight_decay")
+"""Keys of an optimizer that do not change the time of a step either. They differ in every trial of a tuning."""
+
 _LONG = 2.0  # seconds without a message
 
 _EXPIRY = 3_600.0
@@ -123,6 +126,7 @@ def timings_file(job: Job, plan: Plan | None = None, processes: int = 1) -> Path
     machine = {"device": device_name(job.device), "threads": torch.get_num_threads()}
     training = job.cache_key(seed=None)
     step = {key: value for key, value in training["recipe"].items() if key not in _NOT_PART_OF_A_STEP}
+    step["optimizer"] = {key: value for key, value in step["optimizer"].items() if key not in _RATES}
     # A permutation of the images takes far less time than a step, and every seed of a study has another one.
     preprocess = {name: value for name, value in training["preprocess"].items() if name != "transform"}
     key = training | machine | {"recipe": step, "preprocess": preprocess, "data": None}
