@@ -77,6 +77,7 @@ class TestCache:
         messages: list[str] = []
         other = ("seed=3", "epochs=9", "schedule.warmup=0.1", "early_stopping.patience=2", "checkpoints.keep=1")
         other += ("transform.name=permute_all_pixels", "transform.seed=3")
+        other += ("optimizer.learning_rate=0.01", "optimizer.weight_decay=0.2")
         assert select_plan(make_job("speed=auto", *other), messages.append) == first
         (file,) = timings_cache.iterdir()
         assert re.fullmatch(
