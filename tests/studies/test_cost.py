@@ -14,6 +14,7 @@ from mixlab.studies.cost import Settings, patches_of
 from mixlab.studies.cost_result import FIXED_PATCHES, MORE_PATCHES, WIDENED, CostResult
 from mixlab.studies.result import study_page
 from mixlab.zoo.architecture import architecture
+from studies.test_methods import entry_keys
 
 SIZES = (112, 224, 448, 896)
 
@@ -132,6 +133,22 @@ def test_the_result_has_a_page_and_json(result):
     html = study_page(result).html()
     assert html.count('<svg class="panel"') == 7
     assert len(result.to_dict()["points"]) == 3 * 5 + 3 * 3
+    assert (result.to_dict()["methods"], result.to_dict()["bibtex"]) == (result.methods, result.bibtex)
+
+
+def test_methods_say_what_is_counted_and_what_is_measured(result):
+    assert "were counted and are exact" in result.methods
+    assert "Forward passes of 1 image in eager fp32 were timed in 3 rounds" in result.methods
+    assert "order statistics" not in result.methods  # three rounds are too few
+    assert "1 claim of a direction was tested" in result.methods and "(n = 3)" in result.methods
+    assert result.methods.endswith(f" on {result.environment['device']}.")
+    keys = ["mixlab", "pytorch", "mixer", "vit", "timm", "convmixer", "davit", "student", "holm"]
+    assert sorted(entry_keys(result.bibtex)) == sorted(keys)
+
+
+def test_without_claims_no_test_is_named(result):
+    made = replace(result, points=tuple(point for point in result.points if "vit" not in point.series))
+    assert "t test" not in made.methods and "@article{student," not in made.bibtex
 
 
 def test_a_caption_names_what_its_panels_show_and_which_lines_coincide(result):

@@ -26,6 +26,7 @@ from mixlab.studies.result import study_page
 from mixlab.weights.adapt import Weights
 from mixlab.weights.storage.write import write_model_folder
 from mixlab.zoo.architecture import Architecture, architecture
+from studies.test_methods import entry_keys
 
 SIZE, PATCH, GRID = 24, 3, 8
 PERMUTED = Transform("permute_patches_and_pixels", seed=5, patch_size=PATCH)
@@ -146,6 +147,7 @@ def test_the_filters_of_permuted_images_regain_their_structure_when_they_are_unp
     assert arranged.frequency == pytest.approx(frequencies(maps), abs=1e-6)
     assert [finding.verdict for finding in result.findings()] == ["agrees"]
     assert "0 of 1 block as stored and 1 of 1 block un-permuted" in result.summary.sentence
+    assert "as stored, and as arranged for the original images" in result.methods
 
 
 def test_the_result_has_a_page_tables_and_json(tmp_path):
@@ -160,6 +162,11 @@ def test_the_result_has_a_page_tables_and_json(tmp_path):
     (finding,) = result.findings()
     assert (finding.verdict, finding.claim.unit) == ("undecided", "periods per position")  # p = 0.05 with 19
     assert stored["findings"][0]["verdict"] == "undecided"
+    assert "each of 1 block is the mean frequency of its filters (n = 12)" in result.methods
+    assert "19 random permutations of the positions" in result.methods and "Holm's method" in result.methods
+    assert entry_keys(result.bibtex) == ["mixlab", "pytorch", "mixer", "permutationp", "holm"]
+    assert "19 random permutations of the positions" in html and "@article{permutationp," in html
+    assert (stored["methods"], stored["bibtex"]) == (result.methods, result.bibtex)
 
 
 def test_a_convmixer_shows_its_kernels(tmp_path):
@@ -182,6 +189,8 @@ def test_a_davit_shows_its_channel_attention(tmp_path):
     }
     assert study_page(result).html().count("<img") == 4
     assert result.summary.sentence.endswith("has channel attention in 3 blocks, and no filters over positions.")
+    assert "They are computed, not estimated, so that there are no tests." in result.methods
+    assert entry_keys(result.bibtex) == ["mixlab", "pytorch", "davit"]
 
 
 @pytest.mark.parametrize("kind", ["davit", "florence2"])

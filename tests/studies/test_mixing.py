@@ -8,12 +8,14 @@ import torch
 from mixlab.errors import UserError
 from mixlab.models.davit import mix_channels, mix_channels_florence2
 from mixlab.report.table import render
+from mixlab.report.text import join_words
 from mixlab.studies import mixing
 from mixlab.studies.jacobian import Mixing, half_area, mixing_of
 from mixlab.studies.mixing import MixingResult, Settings
 from mixlab.studies.mixing_claims import mixing_findings
 from mixlab.studies.mixing_modules import FIXED, MixingModule, mixing_modules
 from mixlab.studies.result import claims_table, study_page
+from studies.test_methods import entry_keys
 
 MODELS = ("mixer_nano", "convmixer_nano", "davit_nano", "resnet_nano", "vit_nano")
 BOTH = "places and channels"
@@ -183,6 +185,17 @@ def test_the_result_has_a_page_and_json(result):
     assert html.count("<img") == len(MODELS)
     assert "Places only: token MLP, depthwise convolution and position encoding." in result.summary.sentence
     assert set(result.to_dict()["models"]) == set(MODELS)
+
+
+def test_methods_say_that_counts_are_exact_and_need_no_tests(result):
+    count = sum(len(measured.modules) for measured in result.models.values())
+    assert f"{count} modules of mixer_nano" in result.methods and "by 32 random rows" in result.methods
+    assert "They are exact, so that there are no tests." in result.methods and "t test" not in result.methods
+    assert f"The weights of {join_words(MODELS)} are random." in result.methods
+    keys = ["mixlab", "pytorch", "mixer", "convmixer", "davit", "resnet", "timm", "vit", "receptivefield"]
+    assert entry_keys(result.bibtex) == keys
+    assert result.methods in study_page(result).html() and "@inproceedings{receptivefield," in study_page(result).html()
+    assert (result.to_dict()["methods"], result.to_dict()["bibtex"]) == (result.methods, result.bibtex)
 
 
 def test_a_model_without_known_modules_is_refused():

@@ -19,6 +19,7 @@ from mixlab.studies.result import study_page
 from mixlab.training.launch import launch
 from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.zoo.architecture import architecture
+from studies.test_methods import entry_keys
 
 CPU = torch.device("cpu")
 
@@ -122,7 +123,19 @@ def test_models_are_compared_with_seeds_in_claims(shades, runs, tmp_path):
     assert features.difference.value == pytest.approx(between.similarity - 1)
     assert features.claim.expected == errors.claim.expected == "lower"
     assert "less similar than those of two seeds" in study_page(result).html()
+    assert "2 claims of a direction were tested" in result.methods and "@article{student," in result.bibtex
     assert set(result.to_dict()["alone"]) == {"mixer_nano", "convmixer_nano"}
+
+
+def test_methods_name_images_runs_and_the_sources_of_the_measures(shades, runs):
+    result = run(shades, runs, batch=12)
+    assert "3 runs of 2 models were compared on 12 test images of shades" in result.methods
+    assert "means over batches of 12 images" in result.methods
+    assert "t test" not in result.methods and "Student" not in result.methods  # there are no claims
+    assert result.methods.endswith(f" on {result.environment['device']}.")
+    measures = ["cka", "ckabatches", "hsic", "errorconsistency", "phase", "cueconflict", "permutationp", "wilson"]
+    assert entry_keys(result.bibtex) == ["mixlab", "pytorch", "mixer", "convmixer", *measures]
+    assert (result.to_dict()["methods"], result.to_dict()["bibtex"]) == (result.methods, result.bibtex)
 
 
 def test_without_two_runs_of_two_models_there_are_no_claims(shades, runs):

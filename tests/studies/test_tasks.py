@@ -16,6 +16,7 @@ from mixlab.stats.estimate import Estimate
 from mixlab.studies.result import study_page
 from mixlab.studies.tasks import Task, TasksResult, mean_of, run_tasks, tfds_folder
 from prepared_tfds import prepare
+from studies.test_methods import entry_keys
 
 tfds = pytest.importorskip("tensorflow_datasets", reason='needs the extra: pip install "mixlab[tfds]"')
 
@@ -76,6 +77,7 @@ def run(settings: Settings) -> TasksResult:
         command="mixlab study imitation",
         score="The score",
         notes=("A note.",),
+        references=("vtab",),
         quiet=True,
         log=silent,
     )
@@ -89,6 +91,10 @@ def test_all_tasks_give_the_score(folder):
     assert [each.fitted[0].images for each in result.results.values()] == [12, 12, 12]
     accuracies = [each.top1.value for each in result.results.values()]
     assert result.mean.value == pytest.approx(np.mean(accuracies))
+    assert f"The probe knn:1 was fitted to frozen features of {WEIGHTS}" in result.methods
+    assert "of 3 of 3 tasks" in result.methods and "there are no tests" in result.methods
+    assert entry_keys(result.bibtex) == ["mixlab", "pytorch", "convmixer", "vtab"]
+    assert (result.to_dict()["methods"], result.to_dict()["bibtex"]) == (result.methods, result.bibtex)
     assert result.summary.sentence == f"The score of {WEIGHTS} with frozen features is {np.mean(accuracies):.1f} %."
     tasks, means = result.tables()
     assert [row["task"] for row in tasks.rows] == ["Shades", "Shades again", "Stripes"]

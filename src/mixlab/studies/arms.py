@@ -178,11 +178,7 @@ class TrainedArms:
         """The result with all arms, their recipes and plans. `fields` are further fields of `ArmsResult`."""
         firsts = {name: runs[0] for name, runs in self.runs.items()}
         architectures = [of_arm[0].job.architecture for of_arm in self.trainings.values()]
-        models = [
-            key
-            for one in architectures
-            for key in model_references(one.family, str(one.config.get("name", one.family)))
-        ]
+        models = [key for one in architectures for key in model_references(one)]
         seconds = fields.pop("training_seconds", self.training_seconds)
         concurrent = max(training.concurrent for of_arm in self.trainings.values() for training in of_arm)
         given: dict[str, Any] = {

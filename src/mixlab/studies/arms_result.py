@@ -11,14 +11,13 @@ import tomli_w
 from mixlab.report.axes import Axis
 from mixlab.report.figure import Figure
 from mixlab.report.forest_plot import forest_plot
-from mixlab.report.machine import machine_facts
-from mixlab.report.page import Code, Details, KeyValues, Section, Summary
+from mixlab.report.page import Code, Details, Section, Summary
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import pluralize
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import mean_interval
 from mixlab.studies.methods import bibtex, tests_paragraph, tests_references
-from mixlab.studies.result import SCHEMA, SIGNS, Claim, Finding, Sample, findings_of, verdicts_sentence
+from mixlab.studies.result import SCHEMA, SIGNS, Claim, Finding, Sample, findings_of, run_details, verdicts_sentence
 
 _DIGITS = 9
 """Decimals of derived values, so that equal values do not differ by a rounding error, which would be their spread."""
@@ -179,12 +178,10 @@ class ArmsResult:
 
     @property
     def methods(self) -> str:
-        """The methods paragraph of a paper: trainings, repetitions, tests, margins, device and versions."""
         return f"{self.protocol} {tests_paragraph(self.findings(), self.repeats, self.environment)}".strip()
 
     @property
     def bibtex(self) -> str:
-        """BibTeX entries of what was used."""
         return bibtex([*self.references, *tests_references(self.findings())])
 
     def details(self) -> Section:
@@ -195,9 +192,7 @@ class ArmsResult:
         recipes = [
             Details(f"Recipe of {name}", [Code(tomli_w.dumps(dict(recipe)))]) for name, recipe in self.recipes.items()
         ]
-        facts = {**self.facts, **plans, **machine_facts(dict(self.environment))}
-        references = Details("BibTeX", [Code(self.bibtex)])
-        return Section("Run details", [self.methods, references, KeyValues(facts), *recipes])
+        return run_details(self, {**self.facts, **plans}, recipes)
 
     def to_dict(self) -> dict[str, Any]:
         pairs = [*self.pairs, *(claim.contrast for claim in self.claims)]

@@ -18,6 +18,7 @@ from mixlab.measure.live_memory import peak_activation_bytes
 from mixlab.measure.timing import interleaved
 from mixlab.models.contract import height_and_width
 from mixlab.studies.cost_result import FIXED_PATCHES, MORE_PATCHES, WIDENED, CostResult, Point
+from mixlab.studies.methods import model_references
 from mixlab.zoo.architecture import Architecture, architecture, family_of
 
 COST = "about a minute; needs no data"
@@ -72,7 +73,11 @@ def run(settings: Settings, *, quiet: bool, log: Callable[[str], None]) -> CostR
                 )
             )
     return CostResult(
-        settings=asdict(settings), points=tuple(points), notes=notes, environment=machine.describe(device)
+        settings=asdict(settings),
+        points=tuple(points),
+        notes=notes,
+        references=tuple(key for one in series for key in model_references(one.architectures[0])),
+        environment=machine.describe(device),
     )
 
 

@@ -20,12 +20,12 @@ from mixlab.models.convmixer import ConvMixer
 from mixlab.models.davit import DaViT
 from mixlab.models.mixer import Mixer
 from mixlab.report.image_panels import ImageFigure, ImagePanel, arranged, sequential, symmetric
-from mixlab.report.machine import machine_facts
-from mixlab.report.page import KeyValues, Section, Summary
+from mixlab.report.page import Section, Summary
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import join_words, pluralize
 from mixlab.stats.paired import holm
 from mixlab.studies.filter_maps import frequencies, order_with_inverses
+from mixlab.studies.methods import bibtex, model_references, software_sentence
 from mixlab.studies.model_filters import (
     channel_attention_maps,
     mixing_maps,
@@ -33,7 +33,7 @@ from mixlab.studies.model_filters import (
     stem_filters,
     unpermuted,
 )
-from mixlab.studies.result import ALPHA, SCHEMA, Finding
+from mixlab.studies.result import ALPHA, SCHEMA, Finding, run_details
 from mixlab.studies.smoothness import Smoothness, smoothness, smoothness_claim, smoothness_table
 from mixlab.weights.load import build_with_weights, load_pretrained
 
@@ -64,6 +64,7 @@ class FiltersResult:
     stem      filters (unit, image channel, y, x), arranged for the original images if that is known
     measured  the smoothness of all blocks with filters over positions
     attention of a DaViT, by block: maps (group, d, d)
+    references  keys of references.bib, of the model
     """
 
     settings: Settings
@@ -72,6 +73,7 @@ class FiltersResult:
     measured: tuple[Smoothness, ...]
     attention: Mapping[str, np.ndarray]
     notes: tuple[str, ...]
+    references: tuple[str, ...]
     environment: Mapping[str, Any]
 
     @property
@@ -199,8 +201,37 @@ class FiltersResult:
         )
         return ImageFigure("Filters of the stem", [panel], caption)
 
+    @property
+    def methods(self) -> str:
+        sentences = [f"The {self.filters} of {self.settings.model} were read from its weights alone."]
+        if self.measured:
+            arrangements = list(dict.fromkeys(each.arrangement for each in self.measured))
+            blocks = len(self.measured) // len(arrangements)
+            numbers = sorted({len(each.maps) for each in self.measured})
+            filters = f"{numbers[0]:,}" if len(numbers) == 1 else f"{numbers[0]:,} to {numbers[-1]:,}"
+            sentences.append(
+                f"The statistic of each of {pluralize(blocks, 'block')} is the mean frequency of its filters "
+                f"(n = {filters}), which is the mean radial frequency of the Fourier transform without the mean, "
+                "weighted by power. It was compared with that of the same weights after "
+                f"{pluralize(self.settings.permutations, 'random permutation')} of the positions, the same one for all "
+                "filters of a block. P-values are one-sided, and the observed arrangement counts as one of the "
+                f"permutations; they were adjusted by Holm's method for all blocks; the level is {ALPHA:g}."
+            )
+        if len({each.arrangement for each in self.measured}) > 1:
+            sentences.append("This was done for the filters as stored, and as arranged for the original images.")
+        if self.attention:
+            sentences.append(
+                f"The maps of {pluralize(len(self.attention), 'block')} are those for tokens with uncorrelated "
+                "channels of equal variance. They are computed, not estimated, so that there are no tests."
+            )
+        return " ".join([*sentences, software_sentence(self.environment)])
+
+    @property
+    def bibtex(self) -> str:
+        return bibtex([*self.references, *(["permutationp", "holm"] if self.measured else [])])
+
     def details(self) -> Section:
-        return Section("Run details", [KeyValues(machine_facts(dict(self.environment)))])
+        return run_details(self)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -223,6 +254,8 @@ class FiltersResult:
             ],
             "channel_attention": {name: maps.tolist() for name, maps in self.attention.items()},
             "findings": [finding.to_dict() for finding in self.findings()],
+            "methods": self.methods,
+            "bibtex": self.bibtex,
         }
 
 
@@ -265,6 +298,7 @@ def run(settings: Settings, *, quiet: bool, log: Callable[[str], None]) -> Filte
         measured=tuple(measured),
         attention=attention,
         notes=notes,
+        references=tuple(model_references(pretrained.weights.architecture)),
         environment=machine.describe(),
     )
 

@@ -11,6 +11,7 @@ from mixlab.report.numbers import duration
 from mixlab.report.text import join_words, pluralize
 from mixlab.studies.result import ALPHA, Finding, margin_text
 from mixlab.training.training import Training
+from mixlab.zoo.architecture import Architecture
 
 
 def trainings_text(seconds: Sequence[float], concurrent: int) -> str:
@@ -46,7 +47,13 @@ def tests_paragraph(findings: Sequence[Finding], repeats: str, environment: Mapp
     repeats      what the tests are over, in the plural: "seeds"
     environment  the result of `machine.describe`
     """
-    sentences = [f"Intervals are 95 % intervals of Student's t over {repeats}; they hold for this test split."]
+    intervals = f"Intervals are 95 % intervals of Student's t over {repeats}; they hold for this test split."
+    return " ".join([intervals, *tests_sentences(findings), software_sentence(environment)])
+
+
+def tests_sentences(findings: Sequence[Finding]) -> list[str]:
+    """Sentences about tests, margins and adjustment; none without findings."""
+    sentences = []
     directed = [finding for finding in findings if finding.claim.expected != "equal"]
     equal = [finding for finding in findings if finding.claim.expected == "equal"]
     if directed:
@@ -66,24 +73,29 @@ def tests_paragraph(findings: Sequence[Finding], repeats: str, environment: Mapp
             f"P-values were adjusted by Holm's method for all {pluralize(len(findings), 'claim')}; the level is "
             f"{ALPHA:g}."
         )
+    return sentences
+
+
+def software_sentence(environment: Mapping[str, Any]) -> str:
+    """The sentence about device and versions."""
     versions = environment["versions"]
     commit = f" (commit {environment['commit'][:12]})" if environment.get("commit") else ""
-    sentences.append(
+    return (
         f"All results are from mixlab {versions['mixlab']}{commit} and PyTorch {versions['torch']} on "
         f"{environment['device']}."
     )
-    return " ".join(sentences)
 
 
 def tests_references(findings: Sequence[Finding]) -> list[str]:
-    """The keys of the entries for the tests of `tests_paragraph`."""
+    """The keys of the entries for intervals of Student's t and for the tests of `tests_sentences`."""
     expected = {finding.claim.expected for finding in findings}
     equality = ["schuirmann"] if "equal" in expected else []
-    return ["pytorch", "student", *equality, *(["holm"] if findings else [])]
+    return ["student", *equality, *(["holm"] if findings else [])]
 
 
-def model_references(family: str, name: str) -> list[str]:
-    """The keys of the entries for a model: its family, and for a model of timm the name of timm's class."""
+def model_references(model: Architecture) -> list[str]:
+    """The keys of the entries for a model."""
+    family, name = model.family, model.config.get("name", "")
     if family == "timm":
         return ["resnet", "timm"] if "resnet" in name else ["vit", "timm"] if "vit" in name else ["timm"]
     # A variant is named by its change and the family that it changes, such as variant:ablated_davit.
@@ -96,9 +108,9 @@ def data_references(name: str) -> list[str]:
 
 
 def bibtex(keys: Sequence[str]) -> str:
-    """The entries with these keys, and one for mixlab, separated by empty lines. A repeated key has one entry."""
+    """The entries for mixlab and PyTorch, and those with these keys, separated by empty lines. None is repeated."""
     entries = _entries()
-    return "\n\n".join([_own_entry(), *(entries[key] for key in dict.fromkeys(keys))]) + "\n"
+    return "\n\n".join([_own_entry(), *(entries[key] for key in dict.fromkeys(["pytorch", *keys]))]) + "\n"
 
 
 def _own_entry() -> str:

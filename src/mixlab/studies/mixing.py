@@ -22,18 +22,18 @@ from mixlab.report.axes import Axis
 from mixlab.report.figure import Figure
 from mixlab.report.image_panels import ImageFigure, ImagePanel, sequential
 from mixlab.report.lines import LineLegend, line_panel
-from mixlab.report.machine import machine_facts
-from mixlab.report.page import KeyValues, Section, Summary
+from mixlab.report.page import Section, Summary
 from mixlab.report.table import Cell, Column, Table
-from mixlab.report.text import join_words
+from mixlab.report.text import join_words, pluralize
 from mixlab.stats.estimate import Estimate
 from mixlab.studies.jacobian import Mixing, effective_receptive_field, half_area, mixing_of
+from mixlab.studies.methods import bibtex, model_references, software_sentence
 from mixlab.studies.mixing_claims import mixing_findings
 from mixlab.studies.mixing_modules import FIXED, mixing_modules
-from mixlab.studies.result import SCHEMA, Finding, verdicts_sentence
-from mixlab.weights.load import load
+from mixlab.studies.result import SCHEMA, Finding, run_details, verdicts_sentence
+from mixlab.weights.load import build_with_weights, load_pretrained
 from mixlab.weights.source import is_pretrained
-from mixlab.zoo.architecture import Model, create_model
+from mixlab.zoo.architecture import Model, architecture, create_model
 
 COST = "less than a minute; needs no data"
 
@@ -57,12 +57,14 @@ class Settings:
 class Measured:
     """A model: what its modules mix, in the order in which they are applied, and its effective receptive field.
 
-    field   mean squared gradient by pixel (row, column)
+    field       mean squared gradient by pixel (row, column)
+    references  keys of references.bib
     """
 
     modules: tuple[Mixing, ...]
     is_trained: bool
     field: np.ndarray
+    references: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,8 +204,30 @@ class MixingResult:
             )
         return figures
 
+    @property
+    def methods(self) -> str:
+        modules = sum(len(measured.modules) for measured in self.models.values())
+        random = [name for name, measured in self.models.items() if not measured.is_trained]
+        sentences = [
+            f"{pluralize(modules, 'module')} of {join_words(list(self.models), most=9)} were measured in float64 on a "
+            f"noise image, by {pluralize(self.settings.rows, 'random row')} of the Jacobian of each; a gradient of "
+            "exactly 0 is no dependence.",
+            f"The weights of {join_words(random, most=9)} are random." if random else "",
+            "The values of the claims are counts over all modules and these rows. They are exact, so that there are "
+            "no tests.",
+            "The effective receptive field is the squared gradient of the features at the centre of the last feature "
+            f"map with respect to each pixel, a mean over {pluralize(self.settings.images, 'noise image')}.",
+            software_sentence(self.environment),
+        ]
+        return " ".join(filter(None, sentences))
+
+    @property
+    def bibtex(self) -> str:
+        models = (key for measured in self.models.values() for key in measured.references)
+        return bibtex([*models, "receptivefield"])
+
     def details(self) -> Section:
-        return Section("Run details", [KeyValues(machine_facts(dict(self.environment)))])
+        return run_details(self)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -219,6 +243,8 @@ class MixingResult:
                 for name, measured in self.models.items()
             },
             "findings": [finding.to_dict() for finding in self.findings()],
+            "methods": self.methods,
+            "bibtex": self.bibtex,
         }
 
 
@@ -237,7 +263,11 @@ def run(settings: Settings, *, quiet: bool, log: Callable[[str], None]) -> Mixin
 def _measure(name: str, settings: Settings) -> Measured:
     is_trained = is_pretrained(name)
     generator = torch.Generator().manual_seed(settings.seed)
-    model = load(name) if is_trained else _random_model(name, settings.seed)
+    if is_trained:
+        weights = load_pretrained(name).weights
+        model, built = build_with_weights(weights), weights.architecture
+    else:
+        model, built = _random_model(name, settings.seed), architecture(name)
     model = model.double().eval()
     height, width = height_and_width(model.config.image_size)
     shape = (settings.images, model.config.image_channels, height, width)
@@ -249,7 +279,8 @@ def _measure(name: str, settings: Settings) -> Measured:
             "and ViTs of timm."
         )
     modules = [mixing_of(module, height, settings.rows, generator) for module in found]
-    return Measured(tuple(modules), is_trained, effective_receptive_field(model, images, generator).numpy())
+    field = effective_receptive_field(model, images, generator).numpy()
+    return Measured(tuple(modules), is_trained, field, tuple(model_references(built)))
 
 
 def _random_model(name: str, seed: int) -> Model:

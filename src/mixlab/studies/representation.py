@@ -25,6 +25,7 @@ from mixlab.runs.folder import open_run
 from mixlab.stats.intervals import proportion_interval
 from mixlab.stats.similarity import debiased_cka, error_consistency, gram, unbiased_hsic
 from mixlab.studies.cue_conflict import partners, with_amplitudes_of
+from mixlab.studies.methods import data_references, model_references
 from mixlab.studies.representation_claims import alone
 from mixlab.studies.representation_result import Pair, RepresentationResult
 from mixlab.weights.load import Pretrained, build_with_weights, load_pretrained
@@ -108,6 +109,10 @@ def run(dataset: Dataset, settings: Settings, *, quiet: bool, log: Callable[[str
         ),
         shape={name: _cue_counts(np.concatenate(cues[name]), labels, labels[others]) for name in loaded},
         images=count,
+        references=(
+            *(key for pretrained in loaded.values() for key in model_references(pretrained.weights.architecture)),
+            *data_references(dataset.name),
+        ),
         environment=machine.describe(device),
     )
 

@@ -13,15 +13,16 @@ from mixlab.report.axes import Axis
 from mixlab.report.figure import Figure
 from mixlab.report.forest_plot import forest_plot
 from mixlab.report.image_panels import ImageFigure, ImagePanel, sequential
-from mixlab.report.machine import machine_facts
-from mixlab.report.page import KeyValues, Section, Summary
+from mixlab.report.page import Section, Summary
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import pluralize
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import proportion_interval
-from mixlab.studies.representation_claims import Alone, claims_about
-from mixlab.studies.result import SCHEMA, Finding, Sample, findings_of, verdicts_sentence
+from mixlab.studies.methods import bibtex, software_sentence, tests_references, tests_sentences
+from mixlab.studies.representation_claims import GROUPINGS, Alone, claims_about
+from mixlab.studies.result import SCHEMA, Finding, Sample, findings_of, run_details, verdicts_sentence
 
+_MEASURES = ("cka", "ckabatches", "hsic", "errorconsistency", "phase", "cueconflict")
 _CELL = 28  # pixels of a layer in a heat map
 
 
@@ -55,6 +56,7 @@ class RepresentationResult:
     names     of these images
     alone     images that one model alone classifies correctly, in the order of the models
     shape     answers with the class of the shapes, and with the class of the texture, for images with both cues
+    references  keys of references.bib, of models and data
     """
 
     data: str
@@ -66,6 +68,7 @@ class RepresentationResult:
     pairs: tuple[Pair, ...]
     shape: Mapping[str, tuple[int, int]]
     images: int
+    references: tuple[str, ...]
     environment: Mapping[str, Any]
 
     @property
@@ -232,8 +235,36 @@ class RepresentationResult:
             figures.append(forest_plot("Answers with the class of the shapes", shares, axis, caption=caption))
         return figures
 
+    @property
+    def methods(self) -> str:
+        findings = self.findings()
+        sentences = [
+            f"{pluralize(len(self.models), 'run')} of {pluralize(len(self._runs), 'model')} were compared on "
+            f"{pluralize(self.images, 'test image')} of {self.data}, which were drawn at random. All pairs of layers "
+            "were compared by debiased centred kernel alignment, with unbiased estimates of the Hilbert-Schmidt "
+            f"independence criterion that are means over batches of {self.settings['batch']} images, and errors by "
+            "Cohen's kappa of correct and wrong answers.",
+            "The number of images that all runs of a model classify correctly, and no run of another model, was "
+            f"compared with that of {GROUPINGS:,} random assignments of the runs to groups of the same sizes.",
+            "Images with two cues have the Fourier phases of one image and the amplitudes of one of another class.",
+            "Intervals of accuracies and of shares of answers are 95 % score intervals over images.",
+            "A claim compares repetition i of two models with the mean of their pairs of seeds i and i + 1; intervals "
+            "of differences are 95 % intervals of Student's t over repetitions."
+            if findings
+            else "",
+            *tests_sentences(findings),
+            software_sentence(self.environment),
+        ]
+        return " ".join(filter(None, sentences))
+
+    @property
+    def bibtex(self) -> str:
+        findings = self.findings()
+        tests = tests_references(findings) if findings else []
+        return bibtex([*self.references, *_MEASURES, "permutationp", "wilson", *tests])
+
     def details(self) -> Section:
-        return Section("Run details", [KeyValues(machine_facts(dict(self.environment)))])
+        return run_details(self)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -251,4 +282,6 @@ class RepresentationResult:
                 for model, images in zip(self._runs, self.alone.images, strict=True)
             },
             "findings": [finding.to_dict() for finding in self.findings()],
+            "methods": self.methods,
+            "bibtex": self.bibtex,
         }

@@ -6,12 +6,14 @@ Claims are part of the source code of a study, written before it runs. Their ver
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
 from mixlab.report.figure import Figure
 from mixlab.report.image_panels import ImageFigure
+from mixlab.report.machine import machine_facts
 from mixlab.report.numbers import decimals_of_intervals, format_points
-from mixlab.report.page import Page, Section, Summary, written_by
+from mixlab.report.page import Code, Details, KeyValues, Page, Section, Summary, written_by
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import pluralize
 from mixlab.stats.estimate import Estimate
@@ -177,8 +179,18 @@ class StudyResult(Protocol):
     def findings(self) -> list[Finding]: ...
     def tables(self) -> list[Table]: ...
     def figures(self) -> Sequence[Figure | ImageFigure]: ...
+    @property
+    def methods(self) -> str:
+        """The methods paragraph of a paper: what was measured, repetitions, tests, margins, device and versions."""
+        ...
+
+    @property
+    def bibtex(self) -> str:
+        """BibTeX entries of what was used."""
+        ...
+
     def details(self) -> Section:
-        """Facts, recipes and plans of the trainings."""
+        """The result of `run_details`."""
         ...
 
     def to_dict(self) -> dict[str, Any]:
@@ -268,6 +280,15 @@ def study_page(result: StudyResult, notes: Sequence[str] = ()) -> Page:
         ],
         footer=written_by(result.environment["versions"]["mixlab"]),
     )
+
+
+def run_details(
+    result: StudyResult, facts: Mapping[str, str] = MappingProxyType({}), recipes: Sequence[Details] = ()
+) -> Section:
+    """The methods paragraph and BibTeX, facts of the study and of the machine, and the recipes of the trainings."""
+    references = Details("BibTeX", [Code(result.bibtex)])
+    shown = KeyValues({**facts, **machine_facts(result.environment)})
+    return Section("Run details", [result.methods, references, shown, *recipes])
 
 
 def verdicts_sentence(findings: Sequence[Finding]) -> str:

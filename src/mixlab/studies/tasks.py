@@ -20,13 +20,13 @@ from mixlab.measure import machine
 from mixlab.report.axes import Axis
 from mixlab.report.figure import Figure
 from mixlab.report.forest_plot import forest_plot
-from mixlab.report.machine import machine_facts
 from mixlab.report.numbers import number
-from mixlab.report.page import KeyValues, Section, Summary
+from mixlab.report.page import Section, Summary
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import pluralize
 from mixlab.stats.estimate import Estimate
-from mixlab.studies.result import SCHEMA, Finding
+from mixlab.studies.methods import bibtex, model_references, software_sentence
+from mixlab.studies.result import SCHEMA, Finding, run_details
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +103,7 @@ class TasksResult:
     tasks    all tasks of the study
     results  by the name of the task, of those that could be evaluated
     missing  by the name of the task, why the others could not
+    references  keys of references.bib
     """
 
     title: str
@@ -113,6 +114,7 @@ class TasksResult:
     results: Mapping[str, ProbeResult]
     missing: Mapping[str, str]
     notes: tuple[str, ...]
+    references: tuple[str, ...]
     environment: Mapping[str, Any]
 
     @property
@@ -164,8 +166,21 @@ class TasksResult:
         caption = "Lines are 95 % intervals over the test images."
         return [forest_plot("Top-1 of each task", top1, Axis("Top-1", "%", "higher", digits=1), caption=caption)]
 
+    @property
+    def methods(self) -> str:
+        return (
+            f"The probe {self.settings.probe} was fitted to frozen features of {self.settings.model} on the training "
+            f"images of {len(self.results)} of {pluralize(len(self.tasks), 'task')}, and evaluated on all test images "
+            "of each. The mean is the plain mean of top-1 over the tasks. Intervals are 95 % intervals over the test "
+            f"images, and there are no tests. {software_sentence(self.environment)}"
+        )
+
+    @property
+    def bibtex(self) -> str:
+        return bibtex(self.references)
+
     def details(self) -> Section:
-        return Section("Run details", [KeyValues(machine_facts(dict(self.environment)))])
+        return run_details(self)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -183,6 +198,8 @@ class TasksResult:
                 for task in self.tasks
             ],
             "findings": [],
+            "methods": self.methods,
+            "bibtex": self.bibtex,
         }
 
     def _row(self, task: Task) -> dict[str, Cell]:
@@ -232,17 +249,19 @@ def run_tasks(
     command: str,
     score: str,
     notes: tuple[str, ...],
+    references: tuple[str, ...] = (),
     quiet: bool,
     log: Callable[[str], None],
 ) -> TasksResult:
     """Evaluate a probe of a model on every task whose dataset is there.
 
-    score  what the mean over all tasks is called
+    score       what the mean over all tasks is called
+    references  keys of references.bib, of the tasks
 
     Raises UserError if the weights can't be loaded, or no task can be evaluated.
     """
     method, folder = parse_probe(settings.probe), tfds_folder(settings.folder)
-    open_backbone(settings.model)
+    backbone = open_backbone(settings.model)
     results: dict[str, ProbeResult] = {}
     missing: dict[str, str] = {}
     for task in tasks:
@@ -264,5 +283,6 @@ def run_tasks(
         results=results,
         missing=missing,
         notes=notes,
+        references=(*model_references(backbone.weights.architecture), *references),
         environment=machine.describe(),
     )

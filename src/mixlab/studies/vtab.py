@@ -47,6 +47,7 @@ def run(settings: Settings, *, quiet: bool, log: Callable[[str], None]) -> Tasks
         command="mixlab study vtab",
         score="The VTAB-1k score",
         notes=_NOTES,
+        references=("vtab",),
         quiet=quiet,
         log=log,
     )
