@@ -50,6 +50,16 @@ def test_a_png_shows_the_panels_side_by_side_on_a_light_background(figures, tmp_
     assert (pixels == ImageColor.getrgb(HUES["blue"][0])).all(axis=2).any()
 
 
+def test_transparent_colours_of_a_png_are_mixed_with_its_ground(figures, tmp_path):
+    figures[5].save_png(tmp_path / "confusion.png")
+    with Image.open(tmp_path / "confusion.png") as image:
+        colours = {colour for _, colour in image.getcolors(100_000) or ()}
+    ground, accent = (np.array(ImageColor.getrgb(PAGE[name][0])) for name in ("ground", "accent"))
+    largest_error = tuple(np.rint(ground + (0.12 + 0.4) * (accent - ground)).astype(int).tolist())
+    assert any(np.abs(np.subtract(colour, largest_error)).max() <= 1 for colour in colours)
+    assert tuple(accent.tolist()) not in colours
+
+
 def test_learning_curves_show_every_seed_the_means_of_the_others_and_the_last_mean(figures):
     svg = figures[0].panels[0].svg()
     assert svg.count("stroke: var(--blue)") == 3

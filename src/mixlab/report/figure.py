@@ -44,6 +44,7 @@ class Panel:
         """The panel as an inline SVG element."""
         text = io.StringIO()
         with _rendered_canvas(self, {"svg.fonttype": "none"}) as canvas:
+            canvas.patch.set_visible(False)
             canvas.savefig(text, format="svg")
         return _inline_svg(text.getvalue(), self)
 
@@ -120,7 +121,6 @@ def _rendered_canvas(panel: Panel, settings: "dict[RcKeyType, Any]") -> Iterator
         # Browsers have fonts for scripts that matplotlib's default font lacks; a PNG shows boxes instead.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         canvas = Canvas(figsize=size, dpi=PIXELS_PER_INCH)
-        canvas.patch.set_visible(False)
         panel.draw(canvas)
         yield canvas
 
