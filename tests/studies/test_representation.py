@@ -51,7 +51,7 @@ def test_all_pairs_are_compared_layer_by_layer(shades, runs):
     tables = result.tables()
     assert [row["pairs"] for row in tables[0].rows] == [1, 2]
     html = study_page(result).html()
-    assert html.count("<img") == 2
+    assert html.count("CKA of the layers of ") == 2  # pairs of models
     assert ("Shapes among answers with either cue (%)" in html) == any(map(sum, result.shape.values()))
     assert len(result.to_dict()["pairs"]) == 3
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from mixlab.report.axes import Axis
 from mixlab.report.figure import Figure
 from mixlab.report.forest_plot import forest_plot
-from mixlab.report.image_panels import ImageFigure, ImagePanel, sequential
+from mixlab.report.heat_map import HeatMap, heat_maps
 from mixlab.report.page import Section, Summary
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import pluralize
@@ -23,7 +23,6 @@ from mixlab.studies.representation_claims import GROUPINGS, Alone, claims_about
 from mixlab.studies.result import SCHEMA, Finding, Sample, findings_of, run_details, verdicts_sentence
 
 _MEASURES = ("cka", "ckabatches", "hsic", "errorconsistency", "phase", "cueconflict")
-_CELL = 28  # pixels of a layer in a heat map
 
 
 @dataclass(frozen=True)
@@ -219,15 +218,14 @@ class RepresentationResult:
         shapes, textures = self.shape[name]
         return proportion_interval(shapes, shapes + textures) if shapes + textures else None
 
-    def figures(self) -> list[Figure | ImageFigure]:
-        panels = []
+    def figures(self) -> list[Figure]:
+        maps = []
         for (a, b), (pair, *_) in self.by_models.items():
             first, second = (self.models[pair.a], self.models[pair.b])
-            heading = f"{first} (down) and {second} (across)" + (", two seeds" if a == b else "")
-            image = sequential(pair.cka.clip(0, 1)).repeat(_CELL, axis=0).repeat(_CELL, axis=1)
-            panels.append(ImagePanel(heading, image, f"CKA of the layers of {a} and {b}: {pair.similarity:.2f}"))
-        caption = "Debiased CKA of each layer with each layer, from 0 (the colour of the page) to 1 (blue)."
-        figures: list[Figure | ImageFigure] = [ImageFigure("Similarity of layers", panels, caption)]
+            alt = f"CKA of the layers of {a} and {b}: {pair.similarity:.2f}"
+            maps.append(HeatMap(pair.cka, first, f"{second}, another seed" if a == b else second, alt))
+        caption = "Debiased CKA of each layer of one model (rows) with each layer of the other one (columns)."
+        figures = [heat_maps("Similarity of layers", maps, "CKA", caption=caption)]
         shares = {name: share for name in self.models if (share := self.shape_share(name)) is not None}
         if shares:
             axis = Axis("Shapes among answers with either cue", "%", digits=0)
