@@ -7,6 +7,7 @@ import torch
 
 from mixlab.errors import UserError
 from mixlab.models.davit import mix_channels, mix_channels_florence2
+from mixlab.report.numbers import short
 from mixlab.report.table import render
 from mixlab.report.text import join_words
 from mixlab.studies import mixing
@@ -185,6 +186,19 @@ def test_the_result_has_a_page_and_json(result):
     assert html.count("<img") == len(MODELS)
     assert "Places only: token MLP, depthwise convolution and position encoding." in result.summary.sentence
     assert set(result.to_dict()["models"]) == set(MODELS)
+
+
+def test_a_line_joins_the_distances_of_modules_of_one_kind(result):
+    _, distances = result.figures()
+    assert distances.legend.shown == [
+        *("mixer_nano, token MLP", "convmixer_nano, depthwise convolution", "davit_nano, stem"),
+        *("davit_nano, position encoding", "davit_nano, window attention", "davit_nano, channel attention"),
+        *("resnet_nano, 3 x 3 convolution", "vit_nano, self-attention"),
+    ]
+    shown = distances.panels[0].svg()
+    assert ">Mixing distance (px)<" in shown and ">Depth (%)<" in shown
+    found = [one.distance for one in result.kinds["davit_nano"]["channel attention"]]
+    assert f"channel attention {short(found[0])} to {short(found[-1])}" in distances.panels[0].alt
 
 
 def test_methods_say_that_counts_are_exact_and_need_no_tests(result):

@@ -179,29 +179,22 @@ class MixingResult:
         ]
         caption = (
             "The squared gradient of the features at the centre of the last feature map with respect to each pixel. "
-            "The colour shows its fourth root, relative to the largest value."
+            "The colour shows its fourth root, relative to the largest value: half of the full colour is 1/16 of it."
         )
         figures: list[Figure | ImageFigure] = [ImageFigure("Effective receptive field", panels, caption)]
-        lines = {
-            name: [
-                (100 * place / len(measured.modules), Estimate.exact(one.distance, "px"))
-                for place, one in enumerate(measured.modules, 1)
-                if "places" in one.mixes and not one.kind.endswith(FIXED)
-            ]
-            for name, measured in self.models.items()
-        }
-        if shown := {name: line for name, line in lines.items() if line}:
+        lines: dict[str, list[tuple[float, Estimate]]] = {}
+        for name, measured in self.models.items():
+            for place, one in enumerate(measured.modules, 1):
+                if "places" in one.mixes and not one.kind.endswith(FIXED):
+                    point = (100 * place / len(measured.modules), Estimate.exact(one.distance, "px"))
+                    lines.setdefault(f"{name}, {one.kind}", []).append(point)
+        if lines:
             depth, distance = Axis("Depth", "%", digits=0), Axis("Mixing distance", "px")
-            distance = distance.logarithmic_over_a_decade(up.value for line in shown.values() for _, up in line)
-            panel = line_panel(shown, depth, distance, names=list(self.models))
-            figures.append(
-                Figure(
-                    "Mixing distance by layer",
-                    [panel],
-                    "All modules that mix places.",
-                    LineLegend(list(shown), list(self.models)),
-                )
-            )
+            distance = distance.logarithmic_over_a_decade(up.value for line in lines.values() for _, up in line)
+            names = list(lines)
+            panel = line_panel(lines, depth, distance, names=names)
+            caption = "All modules that mix places. The depth of a module is its place among all modules of its model."
+            figures.append(Figure("Mixing distance by layer", [panel], caption, LineLegend(names, names)))
         return figures
 
     @property
