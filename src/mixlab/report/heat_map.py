@@ -18,7 +18,7 @@ from mixlab.report.label_placement import fit_names
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
-_LEFT, _TOP = 22, 56  # pixels around the cells of a map, for the numbers and the names
+_LEFT, _TOP, _EDGE = 22, 56, 4  # pixels beside the cells of a map: left, above, and right and below
 _CELL, _NUMBER = 28, 20  # pixels of a cell, at most, and between two numbers, at least
 _SCALE_CELL, _STEPS = 22, 10
 _SCALE_WIDTH = _SCALE_CELL * (_STEPS + 1)  # the narrowest panel, so that names and the scale are not cut
@@ -59,8 +59,8 @@ class ColourScale:
 def heat_maps(title: str, maps: Sequence[HeatMap], label: str, *, caption: str = "") -> Figure:
     """A figure of heat maps with cells of the same size, and one scale. `label` names the quantity."""
     rows, columns = np.max([each.values.shape for each in maps], axis=0)
-    cell = min(_CELL, (PANEL_WIDTH - _LEFT) / columns)
-    size = (max(_SCALE_WIDTH, ceil(_LEFT + cell * columns)), ceil(_TOP + cell * rows) + 1)
+    cell = min(_CELL, (PANEL_WIDTH - _LEFT - _EDGE) / columns)
+    size = (max(_SCALE_WIDTH, ceil(_LEFT + cell * columns + _EDGE)), ceil(_TOP + cell * rows + _EDGE))
     return Figure(title, [_panel(each, cell, *size) for each in maps], caption, ColourScale(label))
 
 
