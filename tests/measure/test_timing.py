@@ -52,6 +52,17 @@ def test_the_samples_exclude_the_warmup(clock):
     assert interleaved({"call": call}, rounds=3, warmup=2, sample_seconds=0.1) == {"call": [1.0, 1.0, 1.0]}
 
 
+def test_what_is_called_before_each_turn_is_not_timed(clock):
+    def before(name: str) -> None:
+        clock.calls.append(f"before {name}")
+        clock.now += 5.0
+
+    calls = {name: clock.call_of(name, 1.0) for name in "ab"}
+    seconds = interleaved(calls, rounds=1, warmup=2, sample_seconds=0.0, before=before)
+    assert clock.calls == ["before a", "a", "a", "before b", "b", "b", "before a", "a", "before b", "b"]
+    assert seconds == {"a": [1.0], "b": [1.0]}
+
+
 def test_the_accelerator_is_synchronized_before_and_after_each_sample(clock, monkeypatch):
     monkeypatch.setattr(timing, "synchronize", clock.call_of("synchronize", 0.125))
     seconds = interleaved({"call": clock.call_of("call", 1.0)}, rounds=1, warmup=1, sample_seconds=0.5)

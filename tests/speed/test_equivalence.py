@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mixlab.speed import training_rewrites
-from mixlab.speed.equivalence import equals_stock
+from mixlab.speed.equivalence import equals_stock, with_same_parameters
 from mixlab.speed.plan import ComputeMode
 from mixlab.speed.rewrites import depthwise
 from mixlab.speed.rewrites.attention import _UnfusedAttention
@@ -71,6 +71,12 @@ def test_a_wrong_output_of_one_kind_of_module_is_found(model, monkeypatch):
         training_rewrites._REPLACE, "split_depthwise", lambda model: depthwise._replace_wide(model, wrong)
     )
     assert not equals_stock(model, torch.randn(4, 3, 32, 32), TrainingRewrites(("split_depthwise",)), ComputeMode())
+
+
+def test_a_copy_with_the_same_parameters_has_its_own_buffers(model):
+    copied = with_same_parameters(model)
+    assert all(ours is theirs for ours, theirs in zip(copied.parameters(), model.parameters(), strict=True))
+    assert all(ours is not theirs for ours, theirs in zip(copied.buffers(), model.buffers(), strict=True))
 
 
 def test_the_model_does_not_change(model):

@@ -72,6 +72,13 @@ def test_the_fastest_of_several_modes_is_selected(clock):
     assert pick_fastest(modes) == ComputeMode("fp32", "channels_last")
 
 
+def test_a_kind_of_step_is_announced_before_its_turns(clock):
+    announced: list[ComputeMode] = []
+    other = ComputeMode("bf16")
+    time_steps({STOCK: clock.step(1.0), other: clock.step(1.0)}, rounds=2, before=announced.append)
+    assert announced == [STOCK, other, STOCK, other, other, STOCK]
+
+
 def test_a_slow_first_step_and_one_slow_round_do_not_change_the_selection(clock):
     first_step_and_one_round_are_slow = clock.step(60.0, 0.5, 60.0, 0.5)
     seconds = time_steps({STOCK: clock.step(1.0), ComputeMode("bf16"): first_step_and_one_round_are_slow})

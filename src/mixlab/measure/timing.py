@@ -15,7 +15,11 @@ Call = Callable[[], object]
 
 
 def interleaved(
-    callables: Mapping[str, Call], rounds: int = 9, warmup: int = 2, sample_seconds: float = 0.1
+    callables: Mapping[str, Call],
+    rounds: int = 9,
+    warmup: int = 2,
+    sample_seconds: float = 0.1,
+    before: Callable[[str], object] = lambda name: None,
 ) -> dict[str, list[float]]:
     """Time callables in turn. Returns seconds per call by name: one sample per round.
 
@@ -24,16 +28,21 @@ def interleaved(
     warmup:         untimed calls before the first round, at least 1. The fastest one determines how many calls make
                     up a sample.
     sample_seconds: approximate duration of a sample; a sample is the mean over the calls in it.
+    before:         called with the name before the warm-up and before each sample, untimed.
 
     Each round starts with the next callable, so that the order rotates. The accelerator is synchronized before the
     clock is read.
     """
     names = list(callables)
-    repeats = {name: _repeats(callables[name], warmup, sample_seconds) for name in names}
+    repeats: dict[str, int] = {}
+    for name in names:
+        before(name)
+        repeats[name] = _repeats(callables[name], warmup, sample_seconds)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(rounds):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
+            before(name)
             seconds[name].append(_seconds_per_call(callables[name], repeats[name]))
     return seconds
 

@@ -1,6 +1,5 @@
 """Times the kernels that can compute the depthwise convolutions of a model, each with the inputs that it gets."""
 
-import copy
 from collections.abc import Callable, Mapping
 from statistics import median
 
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from mixlab.errors import in_one_line
 from mixlab.measure.timing import interleaved
-from mixlab.speed.equivalence import module_equals_stock, module_inputs
+from mixlab.speed.equivalence import module_equals_stock, module_inputs, with_same_parameters
 from mixlab.speed.plan import ComputeMode, pick_fastest
 from mixlab.speed.rewrites.cuda_depthwise import DepthwiseKernel, shape_name
 from mixlab.speed.rewrites.depthwise import Convolve, is_depthwise, replace_depthwise
@@ -52,7 +51,7 @@ def fastest_kernels(
     kernels  the functions to try. One that fails, or has other outputs or gradients than the stock module, is not used,
              and `log` is called with a message.
     """
-    model = copy.deepcopy(model)
+    model = with_same_parameters(model)
     stock = _first_of_each_shape(model)
     inputs = module_inputs(model, images, stock)
     chosen: dict[str, DepthwiseKernel] = {}

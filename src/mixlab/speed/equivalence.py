@@ -33,8 +33,8 @@ def equals_stock(
 
     model  a stock model in training mode, which does not change
     """
-    model = copy.deepcopy(model)
-    rewritten = rewrites.apply(copy.deepcopy(model))
+    model = with_same_parameters(model)
+    rewritten = rewrites.apply(with_same_parameters(model))
     images = images[:_MAX_IMAGES]
     names = [*_replaced(model, rewritten), *rewrites.changed_by_context(model, images)]
     changed = _first_of_each_kind(rewritten, names)
@@ -44,6 +44,11 @@ def equals_stock(
         module_equals_stock(rewritten.get_submodule(name), stock[name], inputs[name], mode, rewrites.forward_context)
         for name in changed
     )
+
+
+def with_same_parameters(model: nn.Module) -> nn.Module:
+    """A copy of `model`, of its buffers too, with the parameters of `model` themselves, which can be large."""
+    return copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
 
 
 def module_equals_stock(

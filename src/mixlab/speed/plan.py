@@ -137,11 +137,20 @@ def writes_past_memory(mode: ComputeMode, network: nn.Module) -> bool:
     )
 
 
-def time_steps(steps: Mapping[K, Callable[[], object]], *, rounds: int = _ROUNDS) -> dict[K, float]:
-    """The median seconds of each kind of step. They take turns; the first call of each is a warm-up."""
+def time_steps(
+    steps: Mapping[K, Callable[[], object]], *, rounds: int = _ROUNDS, before: Callable[[K], object] = lambda kind: None
+) -> dict[K, float]:
+    """The median seconds of each kind of step. They take turns; the first call of each is a warm-up.
+
+    before  called with the kind before each of its turns, untimed
+    """
     kinds = {str(kind): kind for kind in steps}
     times = interleaved(
-        {name: steps[kind] for name, kind in kinds.items()}, rounds=rounds, warmup=1, sample_seconds=0.0
+        {name: steps[kind] for name, kind in kinds.items()},
+        rounds=rounds,
+        warmup=1,
+        sample_seconds=0.0,
+        before=lambda name: before(kinds[name]),
     )
     return {kinds[name]: median(samples) for name, samples in times.items()}
 

@@ -14,7 +14,7 @@ from mixlab.measure import timing
 from mixlab.speed.kernels.library import KernelsUnavailableError, kernels
 from mixlab.speed.plan import ComputeMode, Plan, affordable
 from mixlab.speed.training_rewrites import TrainingRewrites
-from mixlab.training.planning import autotune, timed_rewrites
+from mixlab.training.planning import autotune, timed_rewrites, timed_steps
 from mixlab.training.planning.autotune import select_common_plans, select_plan, time_job
 from mixlab.training.recipes.schema import Recipe
 
@@ -32,9 +32,9 @@ def quick_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 def timed_modes(monkeypatch: pytest.MonkeyPatch) -> list[ComputeMode]:
     """The modes for which autotuning builds a model."""
     modes = []
-    build = autotune.build_for_steps
+    build = timed_steps.build_for_steps
     monkeypatch.setattr(
-        autotune, "build_for_steps", lambda job, device, plan: modes.append(plan.mode) or build(job, device, plan)
+        timed_steps, "build_for_steps", lambda job, device, plan: modes.append(plan.mode) or build(job, device, plan)
     )
     return modes
 
@@ -152,8 +152,9 @@ class TestExecutions:
         """The (precision, rewrites) that are timed. In bf16, other rewrites are only slightly faster."""
         kinds: list[tuple[str, tuple[str, ...]]] = []
 
-        def time_steps(steps: dict[Plan, Any], *, rounds: int) -> dict[Plan, float]:
-            for step in steps.values():
+        def time_steps(steps: dict[Plan, Any], *, rounds: int, before: Any) -> dict[Plan, float]:
+            for plan, step in steps.items():
+                before(plan)
                 step()
             kinds.extend((p.mode.precision, p.rewrites.names) for p in steps if p.mode.layout == "contiguous")
             seconds = {("fp32", False): 1.0, ("fp32", True): 0.4, ("bf16", False): 0.6, ("bf16", True): 0.59}
@@ -262,7 +263,7 @@ def test_timing_takes_half_a_minute_or_two_per_cent_of_the_training(
     monkeypatch.setattr(autotune, "perf_counter", lambda: float(next(clock)))
     timed: list[str] = []
 
-    def time_steps(kinds: dict[Plan, Any], *, rounds: int) -> dict[Plan, float]:
+    def time_steps(kinds: dict[Plan, Any], *, rounds: int, before: Any) -> dict[Plan, float]:
         timed.extend(f"{plan}" for plan in kinds)
         return dict.fromkeys(kinds, 7.0)
 

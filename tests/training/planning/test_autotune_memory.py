@@ -8,7 +8,7 @@ import torch
 
 from mixlab.errors import UserError
 from mixlab.models.mixer import Mixer
-from mixlab.training.planning import autotune
+from mixlab.training.planning import autotune, timed_steps
 from mixlab.training.planning.autotune import select_plan
 
 pytestmark = pytest.mark.usefixtures("short_steps")
@@ -82,14 +82,16 @@ def failing_once(error: Exception, function: Callable[..., Any]) -> Callable[...
 
 
 def test_a_memory_error_of_python_halves_the_micro_batch(make_job, monkeypatch):
-    monkeypatch.setattr(autotune, "accumulate_gradients", failing_once(MemoryError(), autotune.accumulate_gradients))
+    monkeypatch.setattr(
+        timed_steps, "accumulate_gradients", failing_once(MemoryError(), timed_steps.accumulate_gradients)
+    )
     plan, _ = select_plan(make_job(), lambda message: None)
     assert plan.micro_batch == 4
 
 
 def test_other_errors_are_not_caught(make_job, monkeypatch):
     monkeypatch.setattr(
-        autotune, "accumulate_gradients", failing_once(RuntimeError("shapes"), autotune.accumulate_gradients)
+        timed_steps, "accumulate_gradients", failing_once(RuntimeError("shapes"), timed_steps.accumulate_gradients)
     )
     with pytest.raises(RuntimeError, match=r"^shapes$"):
         select_plan(make_job(), no_message)

@@ -1,13 +1,14 @@
 """Compiled steps are used in long trainings, if they are faster and equal to eager ones."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.speed.rewrites.cuda_depthwise import DepthwiseKernel, use_kernels
@@ -75,13 +76,15 @@ class TestEquality:
         messages: list[str] = []
         timed: list[tuple[str, ...]] = []
 
-        def make_step(plan: Plan, model: nn.Module) -> Callable[[], object]:
-            timed.append(plan.rewrites.names)
-            return lambda: model(images)
+        def make_steps(models: Mapping[Plan, nn.Module]) -> dict[Plan, Callable[[], object]]:
+            timed.extend(plan.rewrites.names for plan in models)
+            eager, compiled = models.values()
+            assert list(map(id, eager.parameters())) == list(map(id, compiled.parameters()))
+            return {plan: partial(model, images) for plan, model in models.items()}
 
         images = torch.randn(4, 3, 32, 32)
         plan = replace(PLAN, device="cpu", mode=mode)
-        return time_compilation(model, images, plan, make_step, messages.append, compile_model), messages, timed
+        return time_compilation(model, images, plan, make_steps, messages.append, compile_model), messages, timed
 
     @pytest.mark.parametrize("mode", [ComputeMode(), MODE], ids=str)
     def test_equal_steps_are_timed_beside_eager_ones_and_the_time_of_the_compilation_is_said(self, mode, monkeypatch):
@@ -106,8 +109,13 @@ class TestEquality:
     @staticmethod
     def with_a_wrong_gradient(model: nn.Module) -> nn.Module:
         """The outputs are equal, and the gradient of a single bias has the wrong sign."""
-        bias = next(parameter for name, parameter in model.named_parameters() if name.endswith("bias"))
-        bias.register_hook(lambda gradient: -gradient)
+        head = model.get_submodule("head")
+        bias = head.get_parameter("bias")
+
+        def with_another_path(module: nn.Module, given: tuple[Tensor, ...], logits: Tensor) -> Tensor:
+            return logits + 2 * (bias.detach() - bias)
+
+        head.register_forward_hook(with_another_path)
         return model
 
     @pytest.mark.parametrize("mode", [ComputeMode(), MODE], ids=str)
@@ -137,11 +145,11 @@ class TestEquality:
         assert not model.get_submodule("head").get_parameter("weight").any()
 
         def wrong(model: nn.Module) -> nn.Module:
-            next(model.parameters()).register_hook(lambda gradient: -gradient)
+            model.get_submodule("stem").register_full_backward_pre_hook(lambda module, gradients: (-gradients[0],))
             return model
 
         plan = Plan("cpu", ComputeMode(), 4)
-        found = time_compilation(model, torch.randn(4, 3, 32, 32), plan, lambda *given: lambda: None, [].append, wrong)
+        found = time_compilation(model, torch.randn(4, 3, 32, 32), plan, lambda models: {}, [].append, wrong)
         assert found.relative_time is None
 
 
@@ -167,7 +175,7 @@ def test_what_torch_compile_makes_of_a_model_is_equal(model, fields, precision):
         use_kernels(network, kernels),
         torch.randn(4, 3, 32, 32),
         plan,
-        lambda plan, model: lambda: model(torch.randn(4, 3, 32, 32)),
+        lambda models: {plan: partial(model, torch.randn(4, 3, 32, 32)) for plan, model in models.items()},
         messages.append,
     )
     assert found.relative_time is not None, messages

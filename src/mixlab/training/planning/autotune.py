@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 
@@ -42,14 +41,12 @@ from mixlab.speed.plan import (
 from mixlab.training.activation_checkpointing import build_for_steps
 from mixlab.training.batch_norm import require_enough_images
 from mixlab.training.job import Job
-from mixlab.training.objective import Objective, make_objective
-from mixlab.training.optimizer import build_optimizers
+from mixlab.training.objective import make_objective
 from mixlab.training.planning.compilation import may_compile, time_compilation
 from mixlab.training.planning.memory import estimate_memory
 from mixlab.training.planning.timed_rewrites import rewrites_to_time
+from mixlab.training.planning.timed_steps import TimedSteps
 from mixlab.training.planning.timings import Compilation, Timings
-from mixlab.training.sam import perturbed
-from mixlab.training.step import accumulate_gradients
 
 _MEMORY_MARGIN = 3
 """The multiple of the estimated memory that must be available to retain freed memory, or to run several trainings at
@@ -155,15 +152,12 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
     while True:
         stock = Plan(job.device.type, modes[0], micro_batch, processes)
         require_enough_images(job, stock, len(job.dataset.splits["train"]))
-        steps = {stock: TimedStep(job, batch, objective, stock)}
+        steps = TimedSteps(job, batch, objective)
         try:
-            stock_seconds = _seconds_per_step(steps[stock])
+            stock_seconds = _seconds_per_step(steps.under(stock))
             to_time = rewrites_to_time(job, modes, batch, micro_batch, total_steps(job) * stock_seconds, log)
-            for mode, of_mode in to_time.items():
-                for rewrites in of_mode:
-                    plan = replace(stock, mode=mode, rewrites=rewrites)
-                    steps.setdefault(plan, TimedStep(job, batch, objective, plan))
-            seconds = _time_plans(steps, stock_seconds, job, log)
+            plans = [replace(stock, mode=mode, rewrites=each) for mode, of_mode in to_time.items() for each in of_mode]
+            seconds = _time_plans(steps, plans, stock_seconds, job, log)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -227,11 +221,16 @@ def _time_compilation(job: Job, timings: Timings, log: Log) -> Compilation:
     plan = timings.plan(job, pick_fastest(timings.seconds))
     batch, objective = first_batch(job, job.batch), make_objective(job, job.device)
     images, _ = batch.on(job.device)
+
+    def make_steps(models: Mapping[Plan, nn.Module]) -> dict[Plan, Callable[[], None]]:
+        steps = TimedSteps(job, batch, objective, models)
+        return {each: steps.under(each) for each in models}
+
     return time_compilation(
         build_for_steps(job, job.device, plan).train(),
         images[: plan.micro_batch],
         plan,
-        lambda plan, model: TimedStep(job, batch, objective, plan, model),
+        make_steps,
         log,
     )
 
@@ -259,40 +258,7 @@ def first_batch(job: Job, images: int) -> Batch:
     return next(job.augmented_batches(job.dataset.splits["train"].subset(np.arange(images)), quiet=True).epoch(0))
 
 
-class TimedStep:
-    """A step on one batch.
-
-    Without `model`, it is built in the first call, so that `time_job` catches a lack of memory.
-    """
-
-    def __init__(self, job: Job, batch: Batch, objective: Objective, plan: Plan, model: nn.Module | None = None):
-        self._job, self._batch, self._objective, self._plan, self._built = job, batch, objective, plan, model
-
-    @cached_property
-    def _model(self) -> nn.Module:
-        return self._built or build_for_steps(self._job, self._job.device, self._plan)
-
-    @cached_property
-    def _optimizers(self) -> list[torch.optim.Optimizer]:
-        return build_optimizers(self._job.recipe.optimizer, self._model)
-
-    def __call__(self) -> None:
-        self._backward()
-        if (rho := self._job.recipe.optimizer.sam_rho) is not None:
-            parameters = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
-            with perturbed(parameters, list(self._model.buffers()), rho):
-                self._backward()
-        for optimizer in self._optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
-
-    def _backward(self) -> None:
-        images, labels = self._batch.on(self._job.device)
-        targets, counts_of = self._objective.targets(labels), self._objective.task.counts
-        accumulate_gradients(self._model, images, targets, self._objective, counts_of, self._plan)
-
-
-def _seconds_per_step(step: TimedStep) -> float:
+def _seconds_per_step(step: Callable[[], object]) -> float:
     """The seconds of one call after a first one, which builds the model."""
     step()
     synchronize()
@@ -302,16 +268,18 @@ def _seconds_per_step(step: TimedStep) -> float:
     return perf_counter() - start
 
 
-def _time_plans(steps: Mapping[Plan, TimedStep], stock_seconds: float, job: Job, log: Log) -> dict[Plan, float]:
+def _time_plans(
+    steps: TimedSteps, plans: Sequence[Plan], stock_seconds: float, job: Job, log: Log
+) -> dict[Plan, float]:
     """The seconds per step under each plan, in the same order, without those for which there is no time."""
-    stock, *others = steps
+    stock, *others = plans
     limit = max(_MIN_LIMIT, _MAX_SHARE * total_steps(job) * stock_seconds)
-    number, rounds = affordable(len(steps), int(limit / stock_seconds))
+    number, rounds = affordable(len(plans), int(limit / stock_seconds))
     if (total := number * (rounds + 1) * stock_seconds) > _LONG:
         log(f"{pluralize(number, 'kind')} of training steps are timed first, for about {duration(total)}.")
     chosen = [stock, *reversed(others)][:number]  # the last plans are most often the fastest
-    seconds_of = time_steps({plan: steps[plan] for plan in chosen}, rounds=rounds)
-    return {plan: seconds_of[plan] for plan in steps if plan in seconds_of}
+    seconds_of = time_steps({plan: steps.under(plan) for plan in chosen}, rounds=rounds, before=steps.prepare)
+    return {plan: seconds_of[plan] for plan in plans if plan in seconds_of}
 
 
 def _halve(micro_batch: int, job: Job, error: Exception) -> int:

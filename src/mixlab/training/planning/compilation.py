@@ -1,7 +1,6 @@
 """Times compiled training steps, if they have the results of eager ones."""
 
-import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from time import perf_counter
 
@@ -11,15 +10,15 @@ from torch import Tensor, nn
 from mixlab.errors import in_one_line
 from mixlab.measure.timing import synchronize
 from mixlab.report.numbers import duration
-from mixlab.speed.equivalence import compiled_equals_eager
+from mixlab.speed.equivalence import compiled_equals_eager, with_same_parameters
 from mixlab.speed.plan import ComputeMode, Plan, time_steps
 from mixlab.speed.rewrites.compilation import compile_steps
 from mixlab.training.job import Job
 from mixlab.training.planning.timings import MIN_COMPILATIONS, Compilation, compiled
 
 Log = Callable[[str], None]
-MakeStep = Callable[[Plan, nn.Module], Callable[[], object]]
-"""Makes a training step of a model, as a plan executes it."""
+MakeSteps = Callable[[Mapping[Plan, nn.Module]], Mapping[Plan, Callable[[], object]]]
+"""Makes training steps of models with the same parameters, as their plans execute them."""
 
 _SHORTEST = 10.0
 """Seconds. Steps are compiled to measure the time of the compilation only if one of this length would be worth it."""
@@ -43,7 +42,7 @@ def time_compilation(
     model: nn.Module,
     images: Float[Tensor, "image channel row column"],
     plan: Plan,
-    make_step: MakeStep,
+    make_steps: MakeSteps,
     log: Log,
     compile_model: Callable[[nn.Module], nn.Module] = compile_steps,
 ) -> Compilation:
@@ -56,7 +55,7 @@ def time_compilation(
     compile_model  changes a model into a compiled one
     """
     _fill_zeros(model)
-    compiled_model = compile_model(copy.deepcopy(model))
+    compiled_model = compile_model(with_same_parameters(model))
     try:
         seconds = _seconds_of_first_step(compiled_model, images, plan.mode)
         log(f"torch.compile took {duration(seconds)} for the training steps in {plan}.")
@@ -68,8 +67,7 @@ def time_compilation(
         log("torch.compile is not used: the compiled steps have other results than those in eager mode.")
         return Compilation(plan.mode, seconds)
     compiled_plan = replace(plan, rewrites=compiled(plan.rewrites))
-    models = {plan: model, compiled_plan: compiled_model}
-    step_seconds = time_steps({each: make_step(each, models[each]) for each in models})
+    step_seconds = time_steps(make_steps({plan: model, compiled_plan: compiled_model}))
     relative = step_seconds[compiled_plan] / step_seconds[plan]
     log(f"A compiled step takes {100 * relative:.0f} % of the time in eager mode.")
     return Compilation(plan.mode, seconds, relative)

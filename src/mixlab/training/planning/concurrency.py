@@ -23,7 +23,6 @@ from mixlab.training.job import Job, resolve
 from mixlab.training.objective import make_objective
 from mixlab.training.planning.autotune import (
     Log,
-    TimedStep,
     first_batch,
     fits,
     is_out_of_memory,
@@ -31,6 +30,7 @@ from mixlab.training.planning.autotune import (
     timings_file,
     total_steps,
 )
+from mixlab.training.planning.timed_steps import TimedSteps
 from mixlab.training.processes import process_pool
 from mixlab.training.recipe_data import open_data
 from mixlab.training.recipes.schema import Recipe
@@ -110,7 +110,7 @@ def _seconds_per_step(trainings: Sequence[tuple[Recipe, Plan]], place: int) -> l
         retain_freed_memory()
     jobs = [resolve(recipe, dataset, device) for recipe, _ in trainings]
     steps = {
-        str(index): TimedStep(job, first_batch(job, job.batch), make_objective(job, device), plan)
+        str(index): TimedSteps(job, first_batch(job, job.batch), make_objective(job, device)).under(plan)
         for index, (job, (_, plan)) in enumerate(zip(jobs, trainings, strict=True))
     }
     turn = place % len(steps)
