@@ -10,6 +10,7 @@ from mixlab.benchmark.benchmark import Settings, benchmark, peak_memory
 from mixlab.benchmark.forms import Form
 from mixlab.errors import UserError
 from mixlab.measure import timing
+from mixlab.speed.inference_plan import InferencePlan
 from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.zoo.architecture import Architecture, architecture
 
@@ -95,6 +96,16 @@ def test_a_model_that_timm_does_not_have_has_a_note_instead_of_a_row(tiny, calls
 def test_numbers_out_of_range_are_errors(settings, message):
     with pytest.raises(UserError, match=message):
         Settings(["eager"], **settings)
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("freed", ["released", "retained"])
+def test_the_memory_of_a_form_is_measured_as_a_training_under_its_plan_retains_it(tiny, monkeypatch, freed, train):
+    retained: list[bool] = []
+    monkeypatch.setattr(module, "retain_freed_memory", lambda: retained.append(True))
+    plan = Plan("cpu", ComputeMode(), 4, freed_memory=freed) if train else InferencePlan(batch=4)
+    module._run_and_measure(Form("mixlab", tiny, "cpu", 4, plan, train), torch.get_num_threads())
+    assert bool(retained) is (freed == "retained" and train)
 
 
 @pytest.mark.long

@@ -17,7 +17,7 @@ from mixlab.measure.peak import matrix_product_peak
 from mixlab.measure.timing import interleaved
 from mixlab.report.text import pluralize
 from mixlab.speed.allocator import retain_freed_memory
-from mixlab.speed.plan import time_steps
+from mixlab.speed.plan import Plan, time_steps
 from mixlab.training.processes import process_pool
 from mixlab.zoo.architecture import Architecture
 
@@ -66,7 +66,8 @@ def benchmark(
 ) -> ModelBenchmark:
     """Measure `architecture` with random weights, and exported models of it. `log` is called with the progress.
 
-    Freed memory is retained by this process for all forms, see `mixlab.speed.allocator`.
+    Freed memory is retained by this process for all forms, see `mixlab.speed.allocator`. Their memory is
+    measured in other processes, see `peak_memory`.
     """
     retain_freed_memory()
     torch.compiler.reset()  # compiled code of other models counts towards dynamo's limit
@@ -154,13 +155,18 @@ def _measured(
 
 
 def peak_memory(form: Form | ExportedForm) -> int:
-    """Peak bytes of a new process that runs the form three times; on a CUDA device, of the tensors alone."""
+    """Peak bytes of a new process that runs the form three times; on a CUDA device, of the tensors alone.
+
+    The process retains freed memory only if a training under the plan of the form does.
+    """
     with process_pool(1) as pool:
         return pool.submit(_run_and_measure, form, torch.get_num_threads()).result()
 
 
 def _run_and_measure(form: Form | ExportedForm, threads: int) -> int:
     torch.set_num_threads(threads)
+    if isinstance(form, Form) and isinstance(form.plan, Plan) and form.plan.freed_memory == "retained":
+        retain_freed_memory()
     call = prepare(form) if isinstance(form, Form) else prepare_exported(form)
     for _ in range(3):
         call()
