@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mixlab.data.dataset import Dataset, Split
-from mixlab.data.folds import Folds, make_folds, single_test_split
+from mixlab.data.folds import Folds, make_folds, single_test_split, training_folds
 from mixlab.errors import UserError
 
 
@@ -104,3 +104,10 @@ def test_a_class_with_fewer_different_images_than_folds_is_refused(noun):
 def test_one_fold_is_refused(pets, noun):
     with pytest.raises(UserError, match=f"folds=1 leaves no {noun}s to train on: there must be at least 2"):
         make_folds(replace(pets, noun=noun), 1)
+
+
+def test_the_training_images_of_a_dataset_are_divided_once():
+    dataset = make_dataset([0, 1, 2] * 8, list(range(24)))
+    folds = training_folds(dataset.merge_validation(), 2)
+    assert training_folds(dataset.merge_validation(), 2) is folds
+    assert training_folds(dataset.merge_validation(), 3) is not folds

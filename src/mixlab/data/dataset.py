@@ -179,7 +179,14 @@ class Dataset:
         return {"classes": list(self.classes), "images": images, "listing": self.listing_digest}
 
     def merge_validation(self) -> "Dataset":
-        """Add the validation images to the training images, for a training that selects nothing on validation."""
+        """Add the validation images to the training images, for a training that selects nothing on validation.
+
+        The result is always the same object.
+        """
+        return self._merged
+
+    @cached_property
+    def _merged(self) -> "Dataset":
         train = self.splits["train"]
         if "validation" in self.splits:
             train = train.concat(self.splits["validation"])

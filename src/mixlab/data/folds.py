@@ -11,7 +11,7 @@ Axes:  image  an image of the dataset, from any split
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import lru_cache, reduce
 
 import numpy as np
 from jaxtyping import Int64
@@ -79,8 +79,12 @@ def make_folds(dataset: Dataset, count: int, *, seed: int = 0, quiet: bool = Fal
     return Folds(everything, assign_folds(everything, count, seed), notes)
 
 
+@lru_cache(maxsize=1)
 def training_folds(dataset: Dataset, count: int) -> Folds:
-    """Divide the training images into `count` folds. Raises UserError as `make_folds` does."""
+    """Divide the training images into `count` folds. Raises UserError as `make_folds` does.
+
+    The last result is kept, because all trainings of a cross-validation divide the same images.
+    """
     return make_folds(replace(dataset, splits={"train": dataset.splits["train"]}), count, quiet=True)
 
 
