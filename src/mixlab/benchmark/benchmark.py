@@ -1,6 +1,6 @@
 """Measures a model beside peers: the fastest form of each is selected, then the selected forms take turns."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,7 @@ from mixlab.measure.machine import device_name
 from mixlab.measure.memory import peak_bytes
 from mixlab.measure.peak import matrix_product_peak
 from mixlab.measure.timing import interleaved
+from mixlab.report.progress import Log
 from mixlab.report.text import pluralize
 from mixlab.speed.allocator import retain_freed_memory
 from mixlab.speed.plan import Plan, time_steps
@@ -29,8 +30,6 @@ MIN_ROUNDS = 6
 
 _PEAKS = {"cpu": ("fp32", "bf16")}
 """Precisions whose peak is measured, for devices that have slow matrix products in others."""
-
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from mixlab.benchmark.runtimes import onnxruntime_pass, openvino_pass
 from mixlab.benchmark.timm_peer import timm_network
 from mixlab.benchmark.training_plan import training_plan
 from mixlab.models.contract import height_and_width
+from mixlab.report.progress import Log
 from mixlab.speed.inference import Inference
 from mixlab.speed.inference_plan import InferencePlan, build_forward
 from mixlab.speed.plan import ComputeMode, Plan, candidates, prepare_for_training, prepare_model
@@ -74,17 +75,13 @@ def dtype_of(precision: str) -> torch.dtype:
     return _DTYPES[precision]
 
 
-def mixlab_form(
-    architecture: Architecture, device: torch.device, batch: int, log: Callable[[str], None], *, train: bool
-) -> Form:
+def mixlab_form(architecture: Architecture, device: torch.device, batch: int, log: Log, *, train: bool) -> Form:
     """The form that mixlab's own plan selects."""
     select_plan = training_plan if train else inference_plan
     return Form("mixlab", architecture, str(device), batch, select_plan(architecture, device, batch, log), train)
 
 
-def inference_plan(
-    architecture: Architecture, device: torch.device, batch: int, log: Callable[[str], None]
-) -> InferencePlan:
+def inference_plan(architecture: Architecture, device: torch.device, batch: int, log: Log) -> InferencePlan:
     """The plan of `mixlab predict` for a long job, with `batch` images per forward pass."""
     torch.manual_seed(0)
     model = architecture.build()

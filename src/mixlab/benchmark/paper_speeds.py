@@ -5,7 +5,7 @@ A measurement that is interrupted goes on with the next model.
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from mixlab.files import write_json
 from mixlab.measure.machine import commit, device_name
 from mixlab.measure.peak import matrix_product_peak, product
 from mixlab.measure.timing import interleaved
+from mixlab.report.progress import Log
 from mixlab.speed.allocator import retain_freed_memory
 from mixlab.speed.plan import time_steps
 from mixlab.stats.estimate import Estimate
@@ -41,8 +42,6 @@ _SECONDS_TO_BUILD = 2.0
 model."""
 
 _REFERENCE_SIZE = 1024
-
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)

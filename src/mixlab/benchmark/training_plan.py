@@ -6,9 +6,10 @@ import torch
 from mixlab.data.dataset import Dataset, Split
 from mixlab.data.preprocess import Preprocess
 from mixlab.models.contract import height_and_width
+from mixlab.report.progress import Log
 from mixlab.speed.plan import Plan
 from mixlab.training.job import Job
-from mixlab.training.planning.autotune import Log, select_plan
+from mixlab.training.planning.autotune import select_plan
 from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.zoo.architecture import Architecture
 

@@ -1,10 +1,10 @@
 """`mixlab train --dry-run`: the estimate of a training, without training."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixlab.errors import UserError
+from mixlab.report.progress import Log
 
 if TYPE_CHECKING:
     import torch
@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from mixlab.data.dataset import Dataset
     from mixlab.training.linear_probe.recipe import LinearProbeRecipe
     from mixlab.training.recipes.schema import Recipe
-
-Log = Callable[[str], None]
 
 
 def check_dry_run_options(figure: Path | None, resume: Path | None, *, dry_run: bool) -> None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mixlab.cli.options import DATA, Device, Speed, TrustCode, Windows, require_alone
-from mixlab.cli.output import Log, logger, require_empty_folder, require_new_file, show
+from mixlab.cli.output import logger, require_empty_folder, require_new_file, show
 from mixlab.errors import UserError
+from mixlab.report.progress import Log
 from mixlab.report.table import Format, Table
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mixlab.cli.output import Log
 from mixlab.errors import UserError
+from mixlab.report.progress import Log
 from mixlab.report.text import join_words, pluralize
 
 if TYPE_CHECKING:

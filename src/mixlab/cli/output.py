@@ -2,14 +2,13 @@
 
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
 from mixlab.errors import UserError
+from mixlab.report.progress import Log
 from mixlab.report.table import Format, Table, print_table, render
-
-Log = Callable[[str], None]
 
 
 def output_folder(out: Path | None, verb: str, data: str) -> Path:
@@ -64,7 +63,7 @@ def show(tables: Iterable[Table], format: Format) -> None:
                 print(render(table, format), end="")
 
 
-def logger(*, quiet: bool) -> Callable[[str], None]:
+def logger(*, quiet: bool) -> Log:
     """A function that prints log messages to standard error, so that standard output has only results."""
 
     def log(message: str) -> None:

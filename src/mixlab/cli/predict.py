@@ -19,9 +19,10 @@ from mixlab.cli.options import (
     require_alone,
     require_int8_for_data,
 )
-from mixlab.cli.output import Log, logger, require_empty_folder, require_new_file, show
+from mixlab.cli.output import logger, require_empty_folder, require_new_file, show
 from mixlab.cli.text_predictions import predict_texts
 from mixlab.errors import UserError
+from mixlab.report.progress import Log
 from mixlab.report.table import Cell, Column, Format, Table, print_table, render
 from mixlab.report.text import pluralize
 

@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mixlab.cli.output import Log
 from mixlab.errors import UserError
+from mixlab.report.progress import Log
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import pluralize
 

@@ -8,8 +8,9 @@ import typer
 
 from mixlab.cli.dry_run import check_dry_run_options, print_dry_run
 from mixlab.cli.options import DATA, Device, TrustCode
-from mixlab.cli.output import Log, logger, parse_image_size
+from mixlab.cli.output import logger, parse_image_size
 from mixlab.errors import UserError
+from mixlab.report.progress import Log
 
 if TYPE_CHECKING:
     from mixlab.data.dataset import Dataset

@@ -1,6 +1,6 @@
 """The models of a comparison before training: recipes, and a common compute mode for all of them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,6 +9,7 @@ from mixlab.data.dataset import Dataset
 from mixlab.errors import UserError
 from mixlab.measure.machine import pick_device
 from mixlab.models.contract import ImageSize
+from mixlab.report.progress import Log
 from mixlab.speed.plan import Plan
 from mixlab.training.job import Job, resolve
 from mixlab.training.planning.autotune import select_common_plans
@@ -106,9 +107,7 @@ def _unlogged(sentence: str) -> None:
     """The report has the recipes of all models."""
 
 
-def plan_candidates(
-    candidates: Sequence[Candidate], settings: ComparisonSettings, log: Callable[[str], None]
-) -> list[PlannedCandidate]:
+def plan_candidates(candidates: Sequence[Candidate], settings: ComparisonSettings, log: Log) -> list[PlannedCandidate]:
     """Select the compute mode and the number of concurrent trainings with the shortest total time of all candidates.
 
     With `match="seconds"` the trainings run one at a time, because the training time of the first model is measured.

@@ -1,7 +1,7 @@
 """Train models from scratch on the user's images or texts and compare them, with intervals."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -28,14 +28,13 @@ from mixlab.data.value_range import range_notes
 from mixlab.errors import UserError
 from mixlab.evaluation.unseen_images import unseen_in_training
 from mixlab.measure import machine
+from mixlab.report.progress import Log
 from mixlab.tasks.task import Task
 from mixlab.training.runner import run_all
 from mixlab.training.training import STARTUP_SECONDS, estimated_seconds
 from mixlab.weights.load import load
 from mixlab.zoo.architecture import Architecture, with_decoder
 from mixlab.zoo.scaling import scaled_config
-
-Log = Callable[[str], None]
 
 
 def compare(

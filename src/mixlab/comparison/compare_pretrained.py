@@ -1,6 +1,6 @@
 """Compare published weights on your images: closed-form heads on cached features, evaluated by cross-validation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -21,6 +21,7 @@ from mixlab.evaluation.probes.features import Backbone, features, open_backbone
 from mixlab.evaluation.probes.ridge import RIDGES
 from mixlab.evaluation.unseen_images import unseen_by_weights
 from mixlab.measure import machine
+from mixlab.report.progress import Log
 from mixlab.report.text import pluralize
 from mixlab.speed.plan import ComputeMode
 from mixlab.stats.estimate import Estimate
@@ -29,8 +30,6 @@ from mixlab.training.recipes.choose import SMALL, best_accuracy_per_mac, median_
 from mixlab.weights.load import build_with_weights
 from mixlab.weights.source import is_pretrained
 from mixlab.zoo.cards import find_card
-
-Log = Callable[[str], None]
 
 FAMILIES = ("mixer", "convmixer", "davit")
 CNN = "timm:resnet50.a1_in1k"  # timm's default weights of ResNet-50, a common reference network

@@ -4,7 +4,7 @@ found = find_label_errors(open_dataset("folder:pets"), "mixer_b16.goog_in21k", 5
 found.suspects, found.wrong_share
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -22,6 +22,7 @@ from mixlab.comparison.confident_learning import (
 from mixlab.comparison.label_predictions import LabelPredictions, predict_with_heads, predict_with_trainings
 from mixlab.data.dataset import Dataset
 from mixlab.measure import machine
+from mixlab.report.progress import Log
 from mixlab.report.text import pluralize
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import proportion_interval
@@ -189,9 +190,7 @@ class LabelErrors:
         )
 
 
-def find_label_errors(
-    dataset: Dataset, model: str | None, folds: int, *, quiet: bool, log: Callable[[str], None]
-) -> LabelErrors:
+def find_label_errors(dataset: Dataset, model: str | None, folds: int, *, quiet: bool, log: Log) -> LabelErrors:
     """Find the labels of all splits that are probably wrong.
 
     dataset  the result of `open_dataset`

@@ -4,7 +4,6 @@ With weights, linear heads are fitted on their features. Without, a model is tra
 the training images, and the test images are predicted by all of these models.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,12 +21,11 @@ from mixlab.evaluation.probes.features import features, open_backbone
 from mixlab.evaluation.unseen_images import unseen_by_weights, unseen_in_training
 from mixlab.measure import machine
 from mixlab.report.numbers import duration
+from mixlab.report.progress import Log
 from mixlab.training.linear_probe.recipe import RIDGES
 from mixlab.training.recipes.schema import Checkpoints, Subset
 from mixlab.training.runner import plan_trainings, run_all
 from mixlab.training.training import estimated_seconds
-
-Log = Callable[[str], None]
 
 _BATCH = 32  # images
 

@@ -7,7 +7,7 @@ training images, without this fold, and evaluated on it. The best trial sets the
     planned = [tuning.tuned for tuning in tunings]
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -22,6 +22,7 @@ from mixlab.data.folds import training_folds
 from mixlab.evaluation.evaluation import Evaluation
 from mixlab.evaluation.metrics import nll
 from mixlab.report.numbers import duration
+from mixlab.report.progress import Log
 from mixlab.stats.expected_maximum import expected_maximum
 from mixlab.training.job import Job, apply_subset, resolve
 from mixlab.training.recipes.schema import Checkpoints, Subset
@@ -29,8 +30,6 @@ from mixlab.training.runner import run_all
 from mixlab.training.training import Training, estimated_seconds
 
 FOLDS = 3
-
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)

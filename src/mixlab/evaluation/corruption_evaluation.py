@@ -1,6 +1,6 @@
 """How much accuracy a model keeps on corrupted images: ImageNet-C's kinds and severities on any test images."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from mixlab.evaluation.corruptions.corrupt import KINDS, SEVERITIES, check_corru
 from mixlab.evaluation.corruptions.corrupted_images import corrupted, without_resizing
 from mixlab.evaluation.prepare import prepare_evaluation
 from mixlab.evaluation.scorer import Scorer
+from mixlab.report.progress import Log
 from mixlab.report.table import Cell, Column, Table
 from mixlab.speed.inference_plan import InferencePlan, Speed
 from mixlab.stats.estimate import Estimate
@@ -101,7 +102,7 @@ def evaluate_corruptions(
     *,
     device: str | None = None,
     speed: Speed = "off",
-    log: Callable[[str], None] | None = None,
+    log: Log | None = None,
     quiet: bool,
 ) -> CorruptionEvaluation:
     """Evaluate weights on corrupted test images. Each kind and severity takes as long as one evaluation.

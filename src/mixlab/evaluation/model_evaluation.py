@@ -5,7 +5,7 @@ evaluated = evaluate_model("mixer_b16.goog_in1k", "imagenet", quiet=False)
 evaluated.evaluation.top1
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,7 @@ from mixlab.evaluation.selective import DEFAULT_ACCURACY, TrustedAnswers, truste
 from mixlab.evaluation.views import Views
 from mixlab.measure import machine
 from mixlab.report.numbers import number
+from mixlab.report.progress import Log
 from mixlab.report.text import pluralize
 from mixlab.runs.folder import Run
 from mixlab.speed.inference_plan import InferencePlan, Speed
@@ -208,7 +209,7 @@ def evaluate_model(
     fields: Mapping[str, Any] | None = None,
     save_logits: Path | None = None,
     speed: Speed = "off",
-    log: Callable[[str], None] | None = None,
+    log: Log | None = None,
     quiet: bool,
 ) -> ModelEvaluation:
     """Evaluate weights.

@@ -1,6 +1,5 @@
 """Evaluate a model with several labels per image on images that it was not trained on."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from mixlab.evaluation.subject import EvaluationSubject, subject_of
 from mixlab.evaluation.views import Views
 from mixlab.report.numbers import number
 from mixlab.report.page import Page, Section
-from mixlab.report.progress import progress
+from mixlab.report.progress import Log, progress
 from mixlab.report.table import Cell, Column, Table
 from mixlab.speed.inference_plan import InferencePlan, Speed
 from mixlab.stats.estimate import Estimate
@@ -118,7 +117,7 @@ def evaluate_multilabel(
     views: Views | None = None,
     device: str | None = None,
     speed: Speed = "off",
-    log: Callable[[str], None] | None = None,
+    log: Log | None = None,
     quiet: bool,
 ) -> MultilabelEvaluation:
     """Evaluate a run with several labels per image.

@@ -16,6 +16,7 @@ from mixlab.evaluation.evaluation_data import open_evaluation_data, run_of, with
 from mixlab.evaluation.restricted_classes import RestrictedClasses
 from mixlab.evaluation.unseen_images import UnseenImages, unseen_by_weights
 from mixlab.evaluation.views import Views
+from mixlab.report.progress import Log
 from mixlab.runs.folder import Run
 from mixlab.speed.inference import Inference
 from mixlab.speed.inference_plan import Speed
@@ -74,7 +75,7 @@ class PreparedEvaluation:
             "views": self.views.facts,
         }
 
-    def inference(self, images: int, speed: Speed, log: Callable[[str], None] | None) -> Inference:
+    def inference(self, images: int, speed: Speed, log: Log | None) -> Inference:
         """Runs the network on so many images, all under one plan.
 
         speed  "auto", or "off" for eager execution in fp32

@@ -31,6 +31,7 @@ from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.measure.timing import interleaved
 from mixlab.models.contract import ImageSize
 from mixlab.prediction.patches import patch_size
+from mixlab.report.progress import Log
 from mixlab.runs.folder import Run
 from mixlab.weights.classifier import require_classification, require_no_sounds
 from mixlab.weights.exported import CARD, EXPORTED_FORMATS, FORMAT, READER, FormatName, digest_of_contents
@@ -54,7 +55,7 @@ def export_model(
     image_size: ImageSize | None = None,
     data: str | None = None,
     check: Sequence[Split] = (),
-    log: Callable[[str], None],
+    log: Log,
 ) -> None:
     """Export a model.
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from mixlab.data.name_groups import public_name
 from mixlab.evaluation.model_evaluation import ModelEvaluation, evaluate_model
 from mixlab.export.export import export_model
+from mixlab.report.progress import Log
 from mixlab.runs.folder import Run
 from mixlab.weights.exported import CARD, MODEL, READER
 
@@ -43,7 +43,7 @@ class PublishedOnnx:
 
 
 def export_for_publication(
-    run: Run, of_run: ModelEvaluation, folder: Path, data: str | None, log: Callable[[str], None], *, quiet: bool
+    run: Run, of_run: ModelEvaluation, folder: Path, data: str | None, log: Log, *, quiet: bool
 ) -> PublishedOnnx:
     """Export a run to the new `folder`, and evaluate the exported model.
 

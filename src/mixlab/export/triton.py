@@ -7,7 +7,7 @@ with the same size.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from mixlab.export.writer import Precision, Request
 from mixlab.files import atomic_folder, write_text
 from mixlab.models.contract import ImageSize
 from mixlab.prediction.predictor import class_labels
+from mixlab.report.progress import Log
 from mixlab.weights.exported import MODEL
 from mixlab.weights.exported_sessions import onnx_session
 from mixlab.weights.load import build_with_weights
@@ -43,7 +44,7 @@ def export_triton(
     image_size: ImageSize | None = None,
     data: str | None = None,
     check: Sequence[Split] = (),
-    log: Callable[[str], None],
+    log: Log,
 ) -> None:
     """Write a model repository with one model.
 

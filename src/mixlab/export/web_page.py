@@ -12,7 +12,7 @@ Axes:  batch          images
        row, column    places of the feature map
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
@@ -37,6 +37,7 @@ from mixlab.prediction.importance_map import equal_spans
 from mixlab.prediction.occlusion import default_window, place_windows
 from mixlab.prediction.patches import patch_size
 from mixlab.prediction.predictor import class_labels
+from mixlab.report.progress import Log
 from mixlab.speed.onnx import onnx_bytes
 from mixlab.weights.exported_sessions import onnx_session
 from mixlab.weights.load import build_with_weights
@@ -110,7 +111,7 @@ def export_page(
     check: Sequence[Split] = (),
     runtime: Path | None = None,
     providers: Sequence[Provider] = ("wasm",),
-    log: Callable[[str], None],
+    log: Log,
 ) -> None:
     """Export a model as a page, after a comparison of its graphs with mixlab.
 

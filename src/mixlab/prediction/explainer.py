@@ -10,7 +10,7 @@ Axes:  row, column  pixels, at the image size of the model
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
 from pathlib import Path
@@ -37,6 +37,7 @@ from mixlab.prediction.occlusion import (
 )
 from mixlab.prediction.patches import patch_size
 from mixlab.prediction.predictor import Prediction, class_labels
+from mixlab.report.progress import Log
 from mixlab.report.text import join_words
 from mixlab.speed.inference import Inference
 from mixlab.speed.inference_plan import InferencePlan, parse_speed
@@ -112,7 +113,7 @@ class Explainer:
         stage: int | None = None,
         device: str | torch.device | None = None,
         speed: str = "auto",
-        log: Callable[[str], None] = _log.info,
+        log: Log = _log.info,
     ):
         self.methods = _parse_methods(methods)
         _require_effect(self.methods, "occlusion", {"--window": window, "--stride": stride, "--cover": cover})

@@ -10,7 +10,7 @@ Axes:  row, column  pixels, at the image size of the model
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -27,6 +27,7 @@ from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 from mixlab.evaluation.novelty import novelty_detector_of
 from mixlab.prediction.image_input import ImageInput, rgb_array, sound_file
+from mixlab.report.progress import Log
 from mixlab.speed.inference import Inference
 from mixlab.speed.inference_plan import parse_speed
 from mixlab.tasks.tasks import TASKS
@@ -115,7 +116,7 @@ class Predictor:
         speed: str = "auto",
         precision: str = "auto",
         data: str | None = None,
-        log: Callable[[str], None] = _log.info,
+        log: Log = _log.info,
     ):
         classifier = load_classifier(source)
         self.classes = class_labels(classifier, source)

@@ -1,9 +1,12 @@
 """Progress on standard error: bars on a terminal, and lines where it is not a terminal."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
+
+Log = Callable[[str], None]
+"""Called with a message for the user."""
 
 
 @runtime_checkable

@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ import psutil
 
 from mixlab.errors import UserError
 from mixlab.files import translate_write_errors
+from mixlab.report.progress import Log
 
 HEARTBEAT = 5.0
 EXPIRY = 90.0
@@ -60,7 +61,7 @@ class Lease:
 
 
 @contextmanager
-def lease(folder: Path, on_wait: Callable[[str], None] | None = None) -> Iterator[Lease]:
+def lease(folder: Path, on_wait: Log | None = None) -> Iterator[Lease]:
     """Hold the lease on `folder`, which need not exist, within the context.
 
     If another process holds it: raises LeaseHeldError, or with `on_wait`, calls it once with a message and waits.
@@ -96,7 +97,7 @@ def is_updated(folder: Path) -> bool:
     return is_held(folder) and time.time() - _modified(file) < EXPIRY
 
 
-def _acquire(file: Path, folder: Path, on_wait: Callable[[str], None] | None) -> Lease:
+def _acquire(file: Path, folder: Path, on_wait: Log | None) -> Lease:
     token = uuid.uuid4().hex
     content = json.dumps({"token": token, **_identity()}).encode()
     last_seen: tuple[str, float] | None = None  # the holder's token with its last update ...

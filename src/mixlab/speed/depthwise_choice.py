@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mixlab.errors import in_one_line
 from mixlab.measure.timing import interleaved
+from mixlab.report.progress import Log
 from mixlab.speed.equivalence import module_equals_stock, module_inputs, with_same_parameters
 from mixlab.speed.plan import ComputeMode, pick_fastest
 from mixlab.speed.rewrites.cuda_depthwise import DepthwiseKernel, shape_name
@@ -24,7 +25,7 @@ def cuda_rewrites(
     mode: ComputeMode,
     kernels: Mapping[DepthwiseKernel, Convolve],
     triton: str | None,
-    log: Callable[[str], None],
+    log: Log,
 ) -> TrainingRewrites:
     """The rewrites for a training of `model` on a CUDA device: see `fastest_kernels`.
 
@@ -40,7 +41,7 @@ def fastest_kernels(
     images: Float[Tensor, "image channel row column"],
     mode: ComputeMode,
     kernels: Mapping[DepthwiseKernel, Convolve],
-    log: Callable[[str], None],
+    log: Log,
 ) -> dict[str, DepthwiseKernel]:
     """The fastest kernels for each shape of depthwise convolutions, without shapes for which PyTorch's choice is.
 

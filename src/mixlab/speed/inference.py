@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from mixlab.data.any_preprocess import Inputs
 from mixlab.errors import in_one_line
 from mixlab.measure.timing import synchronize
+from mixlab.report.progress import Log
 from mixlab.speed.inference_plan import STOCK, Forward, InferencePlan, Outputs, Speed, as_tuple, build_forward
 from mixlab.speed.inference_timings import Timing, Timings, timings_file
 from mixlab.speed.network_cache import NetworkKey, conversion_key, is_cached
@@ -68,7 +69,7 @@ class Inference:
         precisions: Sequence[Precision] = ("fp32", "bf16"),
         number: int = 0,
         key: NetworkKey | None = None,
-        log: Callable[[str], None] | None = None,
+        log: Log | None = None,
     ):
         self.device = device
         self.plan = STOCK
@@ -132,7 +133,7 @@ class _Selection:
         timings: Timings,
         precisions: Sequence[Precision],
         key: NetworkKey | None,
-        log: Callable[[str], None],
+        log: Log,
     ):
         self._model, self._images, self._number, self._timings, self._key = model, images, number, timings, key
         self._log = log

@@ -10,7 +10,7 @@ An arm can start from the weights of another one, as fine-tuning does (initial_w
 have one compute mode, and finished trainings come from the store.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,7 @@ from mixlab.evaluation.predictions import Predictions, predictions_of_run
 from mixlab.measure import machine
 from mixlab.measure.machine import pick_device
 from mixlab.report.numbers import duration
+from mixlab.report.progress import Log
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import pluralize
 from mixlab.runs.folder import Run
@@ -48,8 +49,6 @@ from mixlab.training.training import Training, estimated_seconds
 from mixlab.weights.load import Pretrained, build_with_weights, load_pretrained
 from mixlab.weights.source import is_pretrained
 from mixlab.zoo.architecture import Architecture, architecture, macs_of
-
-Log = Callable[[str], None]
 
 Result = TypeVar("Result", bound=StudyResult, covariant=True)
 

@@ -4,9 +4,9 @@ Avg-5 is the plain mean of top-1 on ImageNet, CIFAR-10, CIFAR-100, Oxford-IIIT P
 2021, section 3). A probe is fitted to the features of a model.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from mixlab.report.progress import Log
 from mixlab.studies.tasks import Task, TasksResult, run_tasks
 
 COST = "5 probes of one model"
@@ -46,7 +46,7 @@ class Settings:
     batch: int = field(default=32, metadata={"help": "Images per forward pass.", "min": 1})
 
 
-def run(settings: Settings, *, quiet: bool, log: Callable[[str], None]) -> TasksResult:
+def run(settings: Settings, *, quiet: bool, log: Log) -> TasksResult:
     """Evaluate the probe on every dataset that is there.
 
     Raises UserError if the weights can't be loaded, or no dataset can be evaluated.

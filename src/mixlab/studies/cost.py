@@ -17,6 +17,7 @@ from mixlab.measure import machine
 from mixlab.measure.live_memory import peak_activation_bytes
 from mixlab.measure.timing import interleaved
 from mixlab.models.contract import height_and_width
+from mixlab.report.progress import Log
 from mixlab.studies.cost_result import FIXED_PATCHES, MORE_PATCHES, WIDENED, CostResult, Point
 from mixlab.studies.methods import model_references
 from mixlab.zoo.architecture import Architecture, architecture, family_of
@@ -37,7 +38,7 @@ class Settings:
     rounds: int = field(default=9, metadata={"help": "Timed rounds.", "min": 2})
 
 
-def run(settings: Settings, *, quiet: bool, log: Callable[[str], None]) -> CostResult:
+def run(settings: Settings, *, quiet: bool, log: Log) -> CostResult:
     """Count and measure all models at all sizes.
 
     Raises UserError if a model can't be built, or does not cut images into patches.

@@ -6,7 +6,7 @@ that follows from the weights. The smoothness is compared with that of the same 
 positions. If the images were permuted in training, the filters are also arranged like the original images.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -21,6 +21,7 @@ from mixlab.models.davit import DaViT
 from mixlab.models.mixer import Mixer
 from mixlab.report.image_panels import ImageFigure, ImagePanel, arranged, sequential, symmetric
 from mixlab.report.page import Section, Summary
+from mixlab.report.progress import Log
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import join_words, pluralize
 from mixlab.stats.paired import holm
@@ -259,7 +260,7 @@ class FiltersResult:
         }
 
 
-def run(settings: Settings, *, quiet: bool, log: Callable[[str], None]) -> FiltersResult:
+def run(settings: Settings, *, quiet: bool, log: Log) -> FiltersResult:
     """Read the filters from the weights and measure their smoothness.
 
     Raises UserError if the weights can't be loaded, or are not of a Mixer, a ConvMixer or a DaViT.

@@ -5,7 +5,7 @@ weights show how far a module mixes. The effective receptive field shows this fo
 models without training, all weights are random, including those that are 0 at the start of a training.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from statistics import fmean
@@ -23,6 +23,7 @@ from mixlab.report.figure import Figure
 from mixlab.report.image_panels import ImageFigure, ImagePanel, sequential
 from mixlab.report.lines import LineLegend, line_panel
 from mixlab.report.page import Section, Summary
+from mixlab.report.progress import Log
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import join_words, pluralize
 from mixlab.stats.estimate import Estimate
@@ -241,7 +242,7 @@ class MixingResult:
         }
 
 
-def run(settings: Settings, *, quiet: bool, log: Callable[[str], None]) -> MixingResult:
+def run(settings: Settings, *, quiet: bool, log: Log) -> MixingResult:
     """Measure all models in float64, on noise images.
 
     Raises UserError if a model can't be built or loaded, or has no modules that are known.

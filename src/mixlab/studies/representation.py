@@ -5,7 +5,7 @@ cues by images with the shapes of one class and the texture of another one. Pair
 reference: a similarity below theirs shows a difference between models, and not only one between seeds.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
@@ -21,6 +21,7 @@ from mixlab.data.rng import named_generator
 from mixlab.errors import UserError
 from mixlab.measure import machine
 from mixlab.models.davit import DaViT, DaViTBlock
+from mixlab.report.progress import Log
 from mixlab.runs.folder import open_run
 from mixlab.stats.intervals import proportion_interval
 from mixlab.stats.similarity import debiased_cka, error_consistency, gram, unbiased_hsic
@@ -45,7 +46,7 @@ class Settings:
     seed: int = field(default=0, metadata={"help": "Seed of the images, and of the pairs of shape and texture."})
 
 
-def run(dataset: Dataset, settings: Settings, *, quiet: bool, log: Callable[[str], None]) -> RepresentationResult:
+def run(dataset: Dataset, settings: Settings, *, quiet: bool, log: Log) -> RepresentationResult:
     """Compare all pairs of runs on test images.
 
     Raises UserError with fewer than two runs, with runs of other classes, or with fewer images than a batch.

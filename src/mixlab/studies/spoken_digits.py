@@ -5,7 +5,7 @@ has other recordings of the speakers in train. In the folds, each speaker is the
 The baseline is a support vector machine on the log-mel spectrogram, averaged over eight parts of the time.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from mixlab.data.dataset import Dataset, Split
 from mixlab.data.sources import open_dataset
 from mixlab.report.axes import Axis
 from mixlab.report.grouped_plot import grouped_plot
+from mixlab.report.progress import Log
 from mixlab.stats.intervals import mean_interval
 from mixlab.studies.arms import Arms, TrainedArms, plan_arms
 from mixlab.studies.arms_result import Arm, ArmsResult, Quantity
@@ -98,7 +99,7 @@ class Settings:
     batch: int = field(default=32, metadata={"help": "Sounds per step.", "min": 2})
 
 
-def run(settings: Settings, *, quiet: bool, log: Callable[[str], None]) -> ArmsResult:
+def run(settings: Settings, *, quiet: bool, log: Log) -> ArmsResult:
     """Train in the official split and with each speaker left out. Raises UserError if the dataset is not there."""
     data = ":".join(["spoken-digits", *([settings.folder] if settings.folder else [])])
     official = _train(data, _official_arms(settings), quiet=quiet, log=log)
@@ -194,9 +195,7 @@ def _recipe(model: str, settings: Settings, seed: int) -> dict[str, Any]:
     }
 
 
-def _train(
-    data: str, arms: Mapping[str, list[dict[str, Any]]], *, quiet: bool, log: Callable[[str], None]
-) -> TrainedArms:
+def _train(data: str, arms: Mapping[str, list[dict[str, Any]]], *, quiet: bool, log: Log) -> TrainedArms:
     dataset = open_dataset(data, quiet=quiet)
     recipes: Arms = {
         name: [parse_training_recipe(one | {"data": dataset.name}, name) for one in of_arm]

@@ -4,7 +4,7 @@ The datasets are read from a folder with the layout of TFDS, NAME/CONFIG/VERSION
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ from mixlab.report.figure import Figure
 from mixlab.report.forest_plot import forest_plot
 from mixlab.report.numbers import number
 from mixlab.report.page import Section, Summary
+from mixlab.report.progress import Log
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import pluralize
 from mixlab.stats.estimate import Estimate
@@ -251,7 +252,7 @@ def run_tasks(
     notes: tuple[str, ...],
     references: tuple[str, ...] = (),
     quiet: bool,
-    log: Callable[[str], None],
+    log: Log,
 ) -> TasksResult:
     """Evaluate a probe of a model on every task whose dataset is there.
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mixlab.data.readers.tfds import Target
+from mixlab.report.progress import Log
 from mixlab.studies.tasks import Task, TasksResult, run_tasks
 
 COST = "19 probes of one model"
@@ -35,7 +36,7 @@ class Settings:
     batch: int = field(default=32, metadata={"help": "Images per forward pass.", "min": 1})
 
 
-def run(settings: Settings, *, quiet: bool, log: Callable[[str], None]) -> TasksResult:
+def run(settings: Settings, *, quiet: bool, log: Log) -> TasksResult:
     """Evaluate the probe on every task whose dataset is there.
 
     Raises UserError if the weights can't be loaded, or no task can be evaluated.

@@ -7,17 +7,16 @@ jobs for a scheduler (`mixlab.training.job_list`) take their place within a cont
         ...                       # plan_trainings and run_all, however deep in a study
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
+from mixlab.report.progress import Log
 from mixlab.training.job import Job
 from mixlab.training.planning.concurrency import Planned
 from mixlab.training.training import Training
-
-Log = Callable[[str], None]
 
 
 class Workers(Protocol):

@@ -26,12 +26,12 @@ import torch
 
 from mixlab.errors import Incomplete, UserError
 from mixlab.files import translate_read_errors, write_json, write_text
+from mixlab.report.progress import Log
 from mixlab.report.text import pluralize
 from mixlab.runs.folder import Run
 from mixlab.runs.lease import is_updated
 from mixlab.runs.store import store_folder
 from mixlab.speed.plan import Plan
-from mixlab.training.executor import Log
 from mixlab.training.job import Job
 from mixlab.training.linear_probe.train import LinearProbeJob
 from mixlab.training.planning.autotune import select_common_plans

@@ -1,6 +1,5 @@
 """Start or resume one training or linear probe of a checked recipe."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from mixlab.data.value_range import range_notes
 from mixlab.errors import UserError
 from mixlab.evaluation.unseen_images import learned_validation_notes
 from mixlab.measure.machine import device_name
+from mixlab.report.progress import Log
 from mixlab.runs.folder import Run
 from mixlab.runs.store import finished_run
 from mixlab.speed.plan import Plan
@@ -26,8 +26,6 @@ from mixlab.training.rank_check import check_same_dataset
 from mixlab.training.recipes.schema import Recipe
 from mixlab.training.resume_check import check_same_training
 from mixlab.training.trackers import require_trackers
-
-Log = Callable[[str], None]
 
 
 def launch(

@@ -1,6 +1,6 @@
 """The training loop, from the first step to the last. A single step is in `mixlab.training.step`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
@@ -13,6 +13,7 @@ from mixlab.data.rng import step_seed
 from mixlab.evaluation.evaluate import predict_fn
 from mixlab.evaluation.training_images import record_training_images, union
 from mixlab.measure.memory import peak_bytes
+from mixlab.report.progress import Log
 from mixlab.report.progress import progress as progress_bar
 from mixlab.runs.checkpoints import Checkpoint
 from mixlab.runs.folder import Run
@@ -53,7 +54,7 @@ _LOG_EVERY = 20
 """Steps between two lines of the journal. Reading the loss waits for the device, so it is not read in every step."""
 
 
-def train(job: Job, plan: Plan, folder: Path, *, quiet: bool, on_wait: Callable[[str], None] | None = None) -> Run:
+def train(job: Job, plan: Plan, folder: Path, *, quiet: bool, on_wait: Log | None = None) -> Run:
     """Train `job` in `folder` and return the finished run. Collective: call it on every rank.
 
     job      from `resolve`

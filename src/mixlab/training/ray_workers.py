@@ -19,9 +19,9 @@ from typing import Any
 from mixlab.errors import Interrupted, UserError
 from mixlab.files import write_text
 from mixlab.measure.machine import pick_device, usable_cores
+from mixlab.report.progress import Log
 from mixlab.runs.store import finished_run, store_folder
 from mixlab.speed.plan import Plan
-from mixlab.training.executor import Log
 from mixlab.training.job import Job, resolve
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.planning.autotune import select_common_plans

@@ -4,7 +4,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from mixlab.evaluation.novelty import NoveltyDetector
 from mixlab.evaluation.training_images import TrainingImages, training_images_of, union
 from mixlab.files import create_parents, write_json, write_text
 from mixlab.measure import machine
+from mixlab.report.progress import Log
 from mixlab.runs.checkpoints import Checkpoints
 from mixlab.runs.folder import Run, start_run
 from mixlab.runs.history import selecting_score
@@ -52,7 +53,7 @@ class RunWriter:
         self._next_page = 0.0
 
     @contextmanager
-    def open(self, plan: Plan, on_wait: Callable[[str], None] | None) -> Iterator[Plan | None]:
+    def open(self, plan: Plan, on_wait: Log | None) -> Iterator[Plan | None]:
         """Hold the lease on the folder, and create the run or check that it is the same training.
 
         Main process only. Yields the plan to use: `plan` for a new run, the run's plan if it is resumed, None if

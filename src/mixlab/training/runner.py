@@ -25,6 +25,7 @@ from mixlab.data.dataset import Dataset
 from mixlab.errors import Interrupted, UserError
 from mixlab.measure.machine import pick_device
 from mixlab.report.numbers import duration
+from mixlab.report.progress import Log
 from mixlab.report.progress import progress as progress_bar
 from mixlab.report.text import pluralize
 from mixlab.runs.folder import Run
@@ -32,7 +33,7 @@ from mixlab.runs.history import read_history
 from mixlab.runs.lease import LeaseHeldError, is_held
 from mixlab.runs.store import finished_run
 from mixlab.speed.plan import Plan
-from mixlab.training.executor import Executor, Log, Workers, chosen_executor
+from mixlab.training.executor import Executor, Workers, chosen_executor
 from mixlab.training.job import Job, resolve
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.linear_probe.train import resolve_linear_probe, train_linear_probe

@@ -22,7 +22,7 @@ Values = Mapping[str, Any]
 """Numbers by name. Mappings may be nested; None means that there is no value."""
 
 
-class Log(Protocol):
+class LogValues(Protocol):
     def __call__(self, values: Values, step: int) -> None:
         """Log the values measured after `step`."""
 
@@ -38,7 +38,7 @@ def require_trackers(recipe: Recipe) -> None:
 
 
 @contextmanager
-def tracked(recipe: Recipe, folder: Path, accelerator: Accelerator, *, step: int = 0) -> Iterator[Log]:
+def tracked(recipe: Recipe, folder: Path, accelerator: Accelerator, *, step: int = 0) -> Iterator[LogValues]:
     """A function that logs to the trackers of the recipe. Only the main process logs.
 
     recipe       its `trackers` are started, and the recipe itself is logged

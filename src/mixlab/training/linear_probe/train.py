@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from mixlab.evaluation.training_images import TrainingImages, record_training_im
 from mixlab.files import atomic_folder, create_parents, write_text
 from mixlab.measure import machine
 from mixlab.measure.memory import peak_bytes
+from mixlab.report.progress import Log
 from mixlab.runs.folder import Run, require_free_folder, start_run
 from mixlab.runs.journal import Journal
 from mixlab.runs.lease import lease
@@ -114,9 +114,7 @@ def resolve_linear_probe(recipe: LinearProbeRecipe, dataset: Dataset, device: to
     return LinearProbeJob(recipe.model_copy(update=resolved), dataset, backbone, device)
 
 
-def train_linear_probe(
-    job: LinearProbeJob, folder: Path, *, quiet: bool, on_wait: Callable[[str], None] | None = None
-) -> Run:
+def train_linear_probe(job: LinearProbeJob, folder: Path, *, quiet: bool, on_wait: Log | None = None) -> Run:
     """Fit the head and write a finished run to `folder`.
 
     After an interruption there is no folder, but the features computed so far are in the cache. `on_wait` is called

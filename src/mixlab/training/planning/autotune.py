@@ -25,6 +25,7 @@ from mixlab.measure.machine import device_name
 from mixlab.measure.memory import available_bytes
 from mixlab.measure.timing import synchronize
 from mixlab.report.numbers import duration
+from mixlab.report.progress import Log
 from mixlab.report.text import pluralize
 from mixlab.runs.store import store_key
 from mixlab.speed.allocator import retain_freed_memory
@@ -79,8 +80,6 @@ _LONG = 2.0  # seconds without a message
 
 _EXPIRY = 3_600.0
 """Seconds after which timings are measured again if there was no time for all modes, for example under other load."""
-
-Log = Callable[[str], None]
 
 
 def select_plan(job: Job, log: Log, processes: int = 1) -> tuple[Plan, float]:

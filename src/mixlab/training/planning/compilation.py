@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from mixlab.errors import in_one_line
 from mixlab.measure.timing import synchronize
 from mixlab.report.numbers import duration
+from mixlab.report.progress import Log
 from mixlab.speed.equivalence import compiled_equals_eager, with_same_parameters
 from mixlab.speed.plan import ComputeMode, Plan, time_steps
 from mixlab.speed.rewrites.compilation import compile_steps
 from mixlab.training.job import Job
 from mixlab.training.planning.timings import MIN_COMPILATIONS, Compilation, compiled
 
-Log = Callable[[str], None]
 MakeSteps = Callable[[Mapping[Plan, nn.Module]], Mapping[Plan, Callable[[], object]]]
 """Makes training steps of models with the same parameters, as their plans execute them."""
 

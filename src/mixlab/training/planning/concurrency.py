@@ -17,12 +17,12 @@ import torch
 from mixlab.files import WriteError, write_json
 from mixlab.measure.machine import pick_device, usable_cores
 from mixlab.measure.timing import interleaved
+from mixlab.report.progress import Log
 from mixlab.speed.allocator import retain_freed_memory
 from mixlab.speed.plan import Plan, pick_fastest
 from mixlab.training.job import Job, resolve
 from mixlab.training.objective import make_objective
 from mixlab.training.planning.autotune import (
-    Log,
     first_batch,
     fits,
     is_out_of_memory,

@@ -1,11 +1,12 @@
 """The rewrites that autotuning times: none, and all that can make the training steps of a model faster."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
 
 from mixlab.data.batches import Batch
+from mixlab.report.progress import Log
 from mixlab.speed.depthwise_choice import cuda_rewrites
 from mixlab.speed.equivalence import equals_stock
 from mixlab.speed.kernels.library import KernelsUnavailableError, kernels
@@ -21,8 +22,6 @@ from mixlab.speed.rewrites.depthwise import Convolve
 from mixlab.speed.training_rewrites import TrainingRewrites, cpu_rewrites, uses_native_kernels
 from mixlab.training.job import Job
 from mixlab.zoo.timm_models import TimmModel
-
-Log = Callable[[str], None]
 
 _MIN_SECONDS = 30.0
 """Kernels are compiled, which takes about five seconds for the native ones, for trainings of at least this estimated

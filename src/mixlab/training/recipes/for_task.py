@@ -1,11 +1,12 @@
 """The fields of a recipe for another task than that of the recipe."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel
 
 from mixlab.errors import UserError, did_you_mean
+from mixlab.report.progress import Log
 from mixlab.tasks.tasks import TASKS
 
 RECIPES = {"segmentation": "segmentation"}
@@ -15,7 +16,7 @@ _OF_TASK = ("loss", "decoder", "expected")
 """Sections that depend on the task."""
 
 
-def for_task(fields: dict[str, Any], task: str | None, log: Callable[[str], None]) -> dict[str, Any]:
+def for_task(fields: dict[str, Any], task: str | None, log: Log) -> dict[str, Any]:
     """The fields of a recipe with the default loss of `task`; unchanged if the recipe has this task, or without one.
 
     Raises UserError if the recipe is for other inputs, such as images for a task with texts.
