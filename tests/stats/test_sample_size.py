@@ -17,6 +17,7 @@ from mixlab.stats.sample_size import (
     needed_for_significance,
     predicted_bounds,
     repeats_needed,
+    spread_factors,
 )
 
 BOTH, SECOND = np.array([True, True]), np.array([False, True])
@@ -144,3 +145,14 @@ def test_what_is_detectable_has_a_power_of_80_per_cent(repeats, level):
     assert np.mean(means / error > stats.t.ppf(1 - level / 2, repeats - 1)) == pytest.approx(POWER, abs=0.01)
     within = detectable_margin(1.3, repeats, level=level) - np.abs(samples.mean(axis=1))
     assert POWER - 0.01 < np.mean(within / error > stats.t.ppf(1 - level, repeats - 1)) < POWER + 0.1
+
+
+@pytest.mark.parametrize(("repeats", "low", "high"), [(3, 0.521, 6.285), (5, 0.599, 2.874), (30, 0.796, 1.344)])
+def test_the_interval_of_a_spread_has_the_factors_of_published_tables(repeats, low, high):
+    assert spread_factors(repeats) == pytest.approx((low, high), abs=5e-4)
+
+
+def test_the_interval_of_a_spread_covers_the_true_one_in_95_per_cent():
+    low, high = spread_factors(4)
+    spreads = np.random.default_rng(0).standard_normal((20_000, 4)).std(axis=1, ddof=1)
+    assert np.mean((low * spreads <= 1) & (high * spreads >= 1)) == pytest.approx(0.95, abs=0.005)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import nctdtr, nctdtrinc, stdtrit
+from scipy.special import chdtri, nctdtr, nctdtrinc, stdtrit
 
 from mixlab.stats import equivalence
 from mixlab.stats.best import LEVEL
@@ -133,6 +133,13 @@ def detectable_difference(spread: float, repeats: int, *, level: float) -> float
 def detectable_margin(spread: float, repeats: int, *, level: float) -> float:
     """The margin of two one-sided t tests at `level` that succeed with at least 80 % if the true mean is 0."""
     return _noncentrality((1 + POWER) / 2, repeats - 1, level) * spread / math.sqrt(repeats)
+
+
+def spread_factors(repeats: int) -> tuple[float, float]:
+    """The bounds of the 95 % interval of a standard deviation, relative to the observed one, for normal values."""
+    freedom = repeats - 1
+    low, high = (math.sqrt(freedom / float(chdtri(freedom, tail))) for tail in (TAIL, 1 - TAIL))
+    return low, high
 
 
 def _needed_for_pair(components: Components, power: Callable[[Components], float]) -> PairNeeded:

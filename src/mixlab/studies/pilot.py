@@ -13,7 +13,7 @@ from mixlab.data.dataset import Dataset
 from mixlab.data.folds import training_folds
 from mixlab.errors import UserError
 from mixlab.report.table import Cell, Column, Table
-from mixlab.stats.sample_size import MAX_REPEATS, repeats_needed
+from mixlab.stats.sample_size import MAX_REPEATS, repeats_needed, spread_factors
 from mixlab.studies.arms import Arms, TrainedArms
 from mixlab.studies.result import Finding, contrast_text, first_level
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
@@ -66,7 +66,6 @@ def repetitions_table(findings: Sequence[Finding]) -> Table:
         }
         for finding in findings
     ]
-    numbers = {finding.difference.n for finding in findings if finding.difference is not None}
     columns = [
         Column("statement", "claim"),
         Column("spread", "spread", digits=2),
@@ -76,13 +75,19 @@ def repetitions_table(findings: Sequence[Finding]) -> Table:
         Column("contrast", "contrast"),
     ]
     notes = [
-        f"Spread: the standard deviation of the contrast over {' or '.join(map(str, sorted(numbers)))} repetitions, on "
-        f"a fold of the training images (1 of {FOLDS}) that no training of the pilot used.",
+        "Spread: the standard deviation of the contrast over repetitions, on a fold of the training images (1 of "
+        f"{FOLDS}) that no training of the pilot used.",
+        *map(_precision, sorted({finding.difference.n for finding in findings if finding.difference is not None})),
         "Repetitions: those with which the test of the claim succeeds with a probability of 80 %, at the strictest "
         "level of Holm's method: for a claim of equality, if the true difference is 0; for one of a direction, if it "
         f"is {DIFFERENCE:g}.",
     ]
     return Table("Pilot", columns, rows, notes)
+
+
+def _precision(repeats: int) -> str:
+    low, high = spread_factors(repeats)
+    return f"With {repeats} repetitions, the true spread is {low:.1f} to {high:.1f} times the observed one (95 %)."
 
 
 def _repetitions(finding: Finding, claims: int) -> str | None:
