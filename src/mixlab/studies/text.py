@@ -23,10 +23,13 @@ from mixlab.evaluation.text_evaluation import LENGTHS, confidences_of, lengths_o
 from mixlab.measure.machine import pick_device
 from mixlab.measure.timing import interleaved
 from mixlab.prediction.text_predictor import TextPredictor
+from mixlab.report.axes import Axis
+from mixlab.report.forest_plot import forest_plot
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import pluralize
 from mixlab.runs.folder import Run
 from mixlab.speed.inference import Inference
+from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import mean_interval, median_interval
 from mixlab.studies.arms import Arms, TrainedArms
 from mixlab.studies.arms_result import ArmsResult, Quantity
@@ -78,6 +81,14 @@ def conclude(trained: TrainedArms, settings: Settings) -> ArmsResult:
     correct = baseline.correct(dataset.splits["test"])
     repeated = (100 * float(correct.mean()),) * settings.seeds
     rejected = _out_of_scope(trained, baseline)
+    top1 = {name: trained.arm(name).top1 for name in trained.runs}
+    top1[BAG_OF_WORDS] = Estimate(repeated[0], low=None, high=None, n=1, unit="%")
+    figure = forest_plot(
+        "Top-1 of each arm",
+        top1,
+        Axis("Top-1", "%", "higher", digits=1),
+        caption=f"Points are means over seeds, lines 95 % intervals over seeds; the {BAG_OF_WORDS} has no seeds.",
+    )
     return trained.result(
         title="Does a Mixer work for texts, and what does its fixed number of tokens cost?",
         command="mixlab study text",
@@ -97,6 +108,7 @@ def conclude(trained: TrainedArms, settings: Settings) -> ArmsResult:
             ),
         ),
         own_tables=(_costs_table(trained, baseline), _lengths_table(trained, correct), _cut_table(trained, settings)),
+        own_figures=(figure,),
         protocol=_protocol(trained, baseline),
         notes=(f"{BAG_OF_WORDS} has no random numbers, so its value is the same for every seed.",),
     )
