@@ -13,9 +13,9 @@ from mixlab.data.dataset import Dataset
 from mixlab.data.folds import training_folds
 from mixlab.errors import UserError
 from mixlab.report.table import Cell, Column, Table
-from mixlab.stats.sample_size import MAX_REPEATS, repeats_needed, spread_factors
+from mixlab.stats.sample_size import repeats_needed, spread_factors
 from mixlab.studies.arms import Arms, TrainedArms
-from mixlab.studies.result import Finding, contrast_text, first_level
+from mixlab.studies.result import Finding, contrast_text, first_level, repetitions_text
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.recipes.schema import Recipe, Subset
 
@@ -100,7 +100,7 @@ def _repetitions(finding: Finding, claims: int) -> str | None:
         level=first_level(finding.claim, claims),
         margin=finding.claim.margin if equal else None,
     )
-    return f"more than {MAX_REPEATS:,}" if needed is None else f"{needed:,}"
+    return repetitions_text(needed)
 
 
 def _pilot(recipe: Recipe | LinearProbeRecipe) -> Recipe | LinearProbeRecipe:

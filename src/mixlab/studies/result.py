@@ -312,4 +312,9 @@ def _needed_text(finding: Finding) -> str | None:
     """None if no number of repetitions would decide, as with a test that does not repeat anything."""
     if finding.verdict != "undecided" or finding.difference is None or not finding.difference.spread:
         return None
-    return f"more than {MAX_REPEATS:,}" if finding.needed is None else f"{finding.needed:,}"
+    return repetitions_text(finding.needed)
+
+
+def repetitions_text(needed: int | None) -> str:
+    """A result of `repeats_needed` in a table."""
+    return f"more than {MAX_REPEATS:,}" if needed is None else f"{needed:,}"
