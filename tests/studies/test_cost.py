@@ -133,7 +133,6 @@ def test_the_result_has_a_page_and_json(result):
     html = study_page(result).html()
     assert html.count('<svg class="panel"') == 7
     assert len(result.to_dict()["points"]) == 3 * 5 + 3 * 3
-    assert (result.to_dict()["methods"], result.to_dict()["bibtex"]) == (result.methods, result.bibtex)
 
 
 def test_methods_say_what_is_counted_and_what_is_measured(result):

@@ -209,7 +209,6 @@ def test_methods_say_that_counts_are_exact_and_need_no_tests(result):
     keys = ["mixlab", "pytorch", "mixer", "convmixer", "davit", "resnet", "timm", "vit", "receptivefield"]
     assert entry_keys(result.bibtex) == keys
     assert result.methods in study_page(result).html() and "@inproceedings{receptivefield," in study_page(result).html()
-    assert (result.to_dict()["methods"], result.to_dict()["bibtex"]) == (result.methods, result.bibtex)
 
 
 def test_a_model_without_known_modules_is_refused():

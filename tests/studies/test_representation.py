@@ -135,7 +135,6 @@ def test_methods_name_images_runs_and_the_sources_of_the_measures(shades, runs):
     assert result.methods.endswith(f" on {result.environment['device']}.")
     measures = ["cka", "ckabatches", "hsic", "errorconsistency", "phase", "cueconflict", "permutationp", "wilson"]
     assert entry_keys(result.bibtex) == ["mixlab", "pytorch", "mixer", "convmixer", *measures]
-    assert (result.to_dict()["methods"], result.to_dict()["bibtex"]) == (result.methods, result.bibtex)
 
 
 def test_without_two_runs_of_two_models_there_are_no_claims(shades, runs):

@@ -7,14 +7,14 @@ from typing import Any, Literal
 
 import pytest
 
-from mixlab.files import write_json
 from mixlab.report.table import Column, render
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import mean_interval
 from mixlab.stats.paired import holm
 from mixlab.stats.paired_t import equivalence_p, two_sided_p
 from mixlab.studies.arms_result import Arm, ArmsResult
-from mixlab.studies.result import SCHEMA, Claim, Finding, claims_table, study_page, verdict_counts
+from mixlab.studies.result import Claim, Finding, claims_table, study_page, verdict_counts
+from mixlab.studies.stored_result import SCHEMA, write_result
 
 Expected = Literal["higher", "lower", "equal"]
 
@@ -248,10 +248,11 @@ def test_the_tables_have_every_arm_and_every_pair():
 
 def test_the_json_has_scores_pairs_and_findings(tmp_path):
     result = arms_result(SCORES, *CLAIMS, **FIELDS)
-    write_json(tmp_path / "results.json", result.to_dict())
-    stored = json.loads((tmp_path / "results.json").read_text())
+    write_result(tmp_path / "found", result, command="mixlab study toy", left_out={})
+    stored = json.loads((tmp_path / "found" / "results.json").read_text())
     assert (stored["schema"], stored["data"], stored["settings"]) == (SCHEMA, "digits", {"seeds": 3})
     assert (stored["environment"], stored["plans"]) == (ENVIRONMENT, {"all": PLAN})
+    assert (stored["methods"], stored["bibtex"]) == (result.methods, result.bibtex)
     assert stored["recipes"]["all"]["optimizer"] == {"learning_rate": 0.002}
     assert {arm["name"]: tuple(arm["scores"]) for arm in stored["arms"]} == SCORES
     assert stored["arms"][0]["top1"]["value"] == 51.0 and stored["arms"][0]["size"] == 8

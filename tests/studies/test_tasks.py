@@ -94,7 +94,6 @@ def test_all_tasks_give_the_score(folder):
     assert f"The probe knn:1 was fitted to frozen features of {WEIGHTS}" in result.methods
     assert "of 3 of 3 tasks" in result.methods and "there are no tests" in result.methods
     assert entry_keys(result.bibtex) == ["mixlab", "pytorch", "convmixer", "vtab"]
-    assert (result.to_dict()["methods"], result.to_dict()["bibtex"]) == (result.methods, result.bibtex)
     assert result.summary.sentence == f"The score of {WEIGHTS} with frozen features is {np.mean(accuracies):.1f} %."
     tasks, means = result.tables()
     assert [row["task"] for row in tasks.rows] == ["Shades", "Shades again", "Stripes"]

@@ -17,7 +17,7 @@ from mixlab.report.text import pluralize
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import mean_interval
 from mixlab.studies.methods import bibtex, tests_paragraph, tests_references
-from mixlab.studies.result import SCHEMA, SIGNS, Claim, Finding, Sample, findings_of, run_details, verdicts_sentence
+from mixlab.studies.result import SIGNS, Claim, Finding, Sample, findings_of, run_details, verdicts_sentence
 
 _DIGITS = 9
 """Decimals of derived values, so that equal values do not differ by a rounding error, which would be their spread."""
@@ -199,11 +199,9 @@ class ArmsResult:
         names = {arm.name for arm in self.arms}
         pairs_of_arms = [pair for pair in dict.fromkeys(pairs) if len(pair) == 2 and names.issuperset(pair)]
         return {
-            "schema": SCHEMA,
             "command": self.command,
             "data": self.data,
             "settings": asdict(self.settings),
-            "environment": dict(self.environment),
             "recipes": {name: dict(recipe) for name, recipe in self.recipes.items()},
             "plans": {name: dict(plan) for name, plan in self.plans.items()},
             "training_seconds": list(self.training_seconds),
@@ -213,9 +211,6 @@ class ArmsResult:
             ],
             "quantities": [{"name": one.name, "unit": one.unit, "values": list(one.values)} for one in self.quantities],
             "pairs": [{"a": a, "b": b, **asdict(self[a].difference(self[b]))} for a, b in pairs_of_arms],
-            "findings": [finding.to_dict() for finding in self.findings()],
-            "methods": self.methods,
-            "bibtex": self.bibtex,
         }
 
     @property

@@ -17,7 +17,7 @@ from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import median_interval
 from mixlab.stats.polynomial import exact_quadratic, fitted_quadratic
 from mixlab.studies.methods import bibtex, software_sentence, tests_references, tests_sentences
-from mixlab.studies.result import SCHEMA, Claim, Finding, Sample, findings_of, run_details
+from mixlab.studies.result import Claim, Finding, Sample, findings_of, run_details
 
 MORE_PATCHES, FIXED_PATCHES = "more patches", "larger patches"
 WIDENED = "(D_S widened)"
@@ -253,14 +253,9 @@ class CostResult:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "schema": SCHEMA,
             "settings": dict(self.settings),
-            "environment": dict(self.environment),
             "points": [asdict(point) for point in self.points],
             "quadratic_share_of_time": {name: self.quadratic_share(name) for name in self._grown},
-            "findings": [finding.to_dict() for finding in self.findings()],
-            "methods": self.methods,
-            "bibtex": self.bibtex,
         }
 
 

@@ -34,7 +34,7 @@ from mixlab.studies.model_filters import (
     stem_filters,
     unpermuted,
 )
-from mixlab.studies.result import ALPHA, SCHEMA, Finding, run_details
+from mixlab.studies.result import ALPHA, Finding, run_details
 from mixlab.studies.smoothness import Smoothness, smoothness, smoothness_claim, smoothness_table
 from mixlab.weights.load import build_with_weights, load_pretrained
 
@@ -236,10 +236,8 @@ class FiltersResult:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "schema": SCHEMA,
             "model": self.settings.model,
             "settings": asdict(self.settings),
-            "environment": dict(self.environment),
             "blocks": [
                 {
                     "block": each.block,
@@ -254,9 +252,6 @@ class FiltersResult:
                 for each, p_holm in zip(self.measured, self.p_holm, strict=True)
             ],
             "channel_attention": {name: maps.tolist() for name, maps in self.attention.items()},
-            "findings": [finding.to_dict() for finding in self.findings()],
-            "methods": self.methods,
-            "bibtex": self.bibtex,
         }
 
 

@@ -31,7 +31,7 @@ from mixlab.studies.jacobian import Mixing, effective_receptive_field, half_area
 from mixlab.studies.methods import bibtex, model_references, software_sentence
 from mixlab.studies.mixing_claims import mixing_findings
 from mixlab.studies.mixing_modules import FIXED, mixing_modules
-from mixlab.studies.result import SCHEMA, Finding, run_details, verdicts_sentence
+from mixlab.studies.result import Finding, run_details, verdicts_sentence
 from mixlab.weights.load import build_with_weights, load_pretrained
 from mixlab.weights.source import is_pretrained
 from mixlab.zoo.architecture import Model, architecture, create_model
@@ -225,9 +225,7 @@ class MixingResult:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "schema": SCHEMA,
             "settings": asdict(self.settings),
-            "environment": dict(self.environment),
             "models": {
                 name: {
                     "trained": measured.is_trained,
@@ -236,9 +234,6 @@ class MixingResult:
                 }
                 for name, measured in self.models.items()
             },
-            "findings": [finding.to_dict() for finding in self.findings()],
-            "methods": self.methods,
-            "bibtex": self.bibtex,
         }
 
 

@@ -20,7 +20,7 @@ from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import proportion_interval
 from mixlab.studies.methods import bibtex, software_sentence, tests_references, tests_sentences
 from mixlab.studies.representation_claims import GROUPINGS, Alone, claims_about
-from mixlab.studies.result import SCHEMA, Finding, Sample, findings_of, run_details, verdicts_sentence
+from mixlab.studies.result import Finding, Sample, findings_of, run_details, verdicts_sentence
 
 _MEASURES = ("cka", "ckabatches", "hsic", "errorconsistency", "phase", "cueconflict")
 
@@ -266,10 +266,8 @@ class RepresentationResult:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "schema": SCHEMA,
             "data": self.data,
             "settings": dict(self.settings),
-            "environment": dict(self.environment),
             "runs": {
                 name: {"model": model, "top1": asdict(self.accuracy[name]), "shape_and_texture": self.shape[name]}
                 for name, model in self.models.items()
@@ -279,7 +277,4 @@ class RepresentationResult:
                 model: [self.names[place] for place in images]
                 for model, images in zip(self._runs, self.alone.images, strict=True)
             },
-            "findings": [finding.to_dict() for finding in self.findings()],
-            "methods": self.methods,
-            "bibtex": self.bibtex,
         }

@@ -22,7 +22,6 @@ from mixlab.stats.paired import holm
 from mixlab.stats.paired_t import equivalence_p, two_sided_p
 from mixlab.stats.sample_size import MAX_REPEATS, detectable_difference, detectable_margin, repeats_needed
 
-SCHEMA = 3
 ALPHA = 0.05
 
 Verdict = Literal["agrees", "disagrees", "undecided", "not testable at this scale"]

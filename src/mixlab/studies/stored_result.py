@@ -1,6 +1,6 @@
 """The folder of a study's result.
 
-results.json      the question, the command, the date, the summary, all tables and figures, and what only this study has
+results.json      what every study has, such as the question, the findings and the tables, and what only this one has
 report.html       the page
 figures/*.png     the figures
 correct/*.correct which test images each training classifies correctly, for `mixlab evaluate --against`
@@ -16,6 +16,8 @@ from mixlab.report.figure import Figure
 from mixlab.report.image_panels import ImageFigure
 from mixlab.studies.arms import TrainedArms
 from mixlab.studies.result import StudyResult, claims_table, study_page
+
+SCHEMA = 3
 
 
 def write_result(
@@ -41,13 +43,18 @@ def write_result(
         (temporary / "figures").mkdir()
         figures = [_write_figure(figure, temporary) for figure in result.figures()]
         common = {
+            "schema": SCHEMA,
             "title": result.title,
             "command": command,
             "date": date.today().isoformat(),
             "summary": result.summary.sentence,
             "notes": list(notes),
+            "findings": [finding.to_dict() for finding in findings],
             "tables": [table.to_dict() for table in tables],
             "figures": figures,
+            "environment": dict(result.environment),
+            "methods": result.methods,
+            "bibtex": result.bibtex,
         }
         write_json(temporary / "results.json", result.to_dict() | common | dict(left_out))
         write_text(temporary / "report.html", study_page(result, notes).html())

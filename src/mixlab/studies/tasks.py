@@ -27,7 +27,7 @@ from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import pluralize
 from mixlab.stats.estimate import Estimate
 from mixlab.studies.methods import bibtex, model_references, software_sentence
-from mixlab.studies.result import SCHEMA, Finding, run_details
+from mixlab.studies.result import Finding, run_details
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,11 +185,9 @@ class TasksResult:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "schema": SCHEMA,
             "model": self.settings.model,
             "probe": self.settings.probe,
             "settings": dict(vars(self.settings)),
-            "environment": dict(self.environment),
             "complete": not self.missing,
             "mean": asdict(self.mean),
             "tasks": [
@@ -198,9 +196,6 @@ class TasksResult:
                 | (self.results[task.name].to_dict() if task.name in self.results else {})
                 for task in self.tasks
             ],
-            "findings": [],
-            "methods": self.methods,
-            "bibtex": self.bibtex,
         }
 
     def _row(self, task: Task) -> dict[str, Cell]:
