@@ -41,13 +41,13 @@ def export(
 
     predict.py beside the model needs no mixlab, but only numpy, Pillow, and the runtime of the format.
     """
-    from mixlab.data.sources import open_dataset
+    from mixlab.data.sources import open_as_provided
 
     if out.exists():
         raise UserError(f"{out} already exists and is never overwritten: give another name.")
     require_int8_for_data(data, precision)
     pixels, log = parse_image_size(image_size), logger(quiet=quiet)
-    splits = () if check is None else tuple(open_dataset(check).splits.values())
+    splits = () if check is None else tuple(open_as_provided(check).splits.values())
     if to == "web":
         from mixlab.export.web_page import export_page
 
