@@ -86,7 +86,7 @@ def test_evaluation_masks_are_the_nearest_pixels_and_keep_ignored_values(split: 
 
 def test_a_wrong_mask_ends_a_training_before_its_first_step(split: Split, tmp_path: Path):
     Image.fromarray(np.full((48, 64), 9, dtype=np.uint8)).save(tmp_path / "3.png")
-    with pytest.raises(UserError, match="has the values 9 in 3,072 pixels"):
+    with pytest.raises(UserError, match="has the value 9 in 3,072 pixels"):
         TrainingBatches(split, PREPROCESS, Augmentation(), batch=2, seed=0, quiet=True)
 
 

@@ -78,7 +78,7 @@ def test_near_copies_are_not_searched_among_many_images(monkeypatch):
     assert result.near_copies is None
     assert result.notes == (
         "Near copies of training images, such as re-encoded ones, were not searched: the training images are only "
-        "recorded by their digests, as always for more than 5.",
+        "recorded by their digests, as in an exported model and for more than 5 images.",
     )
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from mixlab.errors import UserError
 from mixlab.files import read_reason
+from mixlab.report.text import pluralize
 
 IGNORED = 255
 """The class index of pixels that are neither learned nor counted."""
@@ -107,11 +108,11 @@ def _classes_of_values(file: Path, stored: np.ndarray, coding: MaskCoding) -> Ma
     values = stored.astype(np.int64)
     classes = table[np.clip(values, 0, 65535)]
     if (unknown := (classes == _UNKNOWN) | (values < 0)).any():
-        found = ", ".join(map(str, np.unique(values[unknown])[:5].tolist()))
+        found = [str(value) for value in np.unique(values[unknown])[:5]]
         raise UserError(
-            f"The mask {file} has the values {found} in {int(unknown.sum()):,} pixels, but the {coding.classes} "
-            "classes have other ones: correct the mask, or add the missing lines to classes.txt (ignored for what is "
-            "not to be learned)."
+            f"The mask {file} has the {'value' if len(found) == 1 else 'values'} {', '.join(found)} in "
+            f"{pluralize(int(unknown.sum()), 'pixel')}, which no class has: correct the mask, or add the missing lines "
+            "to classes.txt (ignored for what is not to be learned)."
         )
     return classes
 

@@ -103,7 +103,7 @@ def leave_out(
     if near is None and searched:
         notes.append(
             "Near copies of training images, such as re-encoded ones, were not searched: the training images are only "
-            f"recorded by their digests, as always for more than {MAX_HASHED:,}."
+            f"recorded by their digests, as in an exported model and for more than {MAX_HASHED:,} images."
         )
     elif near:
         notes.append(

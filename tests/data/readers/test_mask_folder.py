@@ -157,7 +157,7 @@ def test_a_value_outside_the_classes_is_named_with_its_file(tmp_path: Path):
     mask[0, :3] = 7
     Image.fromarray(mask).save(tmp_path / "masks" / "00.png")
     dataset = read_masks(str(tmp_path))
-    with pytest.raises(UserError, match=r"00.png has the values 7 in 3 pixels, but the 2 classes have other ones"):
+    with pytest.raises(UserError, match=r"00.png has the value 7 in 3 pixels, which no class has"):
         _masks(dataset, "train").read(0)
 
 
