@@ -18,7 +18,7 @@ from mixlab.training.planning import autotune, timed_rewrites, timed_steps
 from mixlab.training.planning.autotune import select_common_plans, select_plan, time_job
 from mixlab.training.recipes.schema import Recipe
 
-pytestmark = pytest.mark.usefixtures("short_steps")
+pytestmark = pytest.mark.usefixtures("short_steps", "timed_at_length")
 
 
 @pytest.fixture
@@ -26,6 +26,21 @@ def quick_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock by which every step takes equally long, so that results do not depend on the speed of the machine."""
     ticks = iter(range(10**9))
     monkeypatch.setattr(timing.time, "perf_counter", lambda: float(next(ticks)))
+
+
+@pytest.fixture
+def steps_of_seven_seconds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The plans whose steps are timed, beside the first two steps of the stock plan. Every step takes seven seconds."""
+    clock = count(0, 7)
+    monkeypatch.setattr(autotune, "perf_counter", lambda: float(next(clock)))
+    timed: list[str] = []
+
+    def time_steps(kinds: dict[Plan, Any], *, rounds: int, before: Any) -> dict[Plan, float]:
+        timed.extend(f"{plan}" for plan in kinds)
+        return dict.fromkeys(kinds, 7.0)
+
+    monkeypatch.setattr(autotune, "time_steps", time_steps)
+    return timed
 
 
 @pytest.fixture
@@ -254,25 +269,35 @@ def test_fewer_rounds_and_then_fewer_kinds_of_steps_are_timed_if_there_is_little
         (500, "fused convmixer", 5, "1 min"),
     ],
 )
-def test_timing_takes_half_a_minute_or_two_per_cent_of_the_training(
-    make_job, monkeypatch, steps, rewrite, number, duration
+def test_timing_takes_half_a_minute_or_two_per_cent_of_a_long_training(
+    make_job, monkeypatch, steps_of_seven_seconds, steps, rewrite, number, duration
 ):
-    """Each step takes seven seconds."""
     monkeypatch.setattr(autotune, "_LONG", 2.0)
-    clock = count(0, 7)
-    monkeypatch.setattr(autotune, "perf_counter", lambda: float(next(clock)))
-    timed: list[str] = []
-
-    def time_steps(kinds: dict[Plan, Any], *, rounds: int, before: Any) -> dict[Plan, float]:
-        timed.extend(f"{plan}" for plan in kinds)
-        return dict.fromkeys(kinds, 7.0)
-
-    monkeypatch.setattr(autotune, "time_steps", time_steps)
+    timed = steps_of_seven_seconds
     messages: list[str] = []
     time_job(make_job("speed=auto", f"steps={steps}", *CONVMIXER), messages.append)
     assert timed[:2] == ["fp32, contiguous", f"bf16, channels last, {rewrite}"]
     assert len(timed) == number
     assert messages == [f"{number} kinds of training steps are timed first, for about {duration}."]
+
+
+@pytest.mark.parametrize(("steps", "number"), [(10, 1), (19, 1), (20, 2), (50, 2)])
+def test_timing_takes_a_fifth_of_a_short_training(make_job, monkeypatch, steps_of_seven_seconds, steps, number):
+    """Two steps of each of two kinds take 28 seconds."""
+    monkeypatch.setattr(autotune, "_SHARE", 0.2)
+    timings = time_job(make_job("speed=auto", f"steps={steps}", *CONVMIXER), [].append)
+    assert max(len(steps_of_seven_seconds), 1) == number
+    assert timings.seconds[ComputeMode()] == 7.0
+
+
+def test_timings_of_a_short_training_without_all_modes_are_measured_again_for_a_long_one(
+    make_job, monkeypatch, steps_of_seven_seconds
+):
+    monkeypatch.setattr(autotune, "_SHARE", 0.2)
+    for steps, measured in ((10, False), (5, False), (60, True), (60, False), (70, False)):
+        steps_of_seven_seconds.clear()
+        select_plan(make_job("speed=auto", f"steps={steps}"), [].append)
+        assert bool(steps_of_seven_seconds) is measured
 
 
 def test_accumulate_is_the_number_of_micro_batches_of_a_batch(make_job):

@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,8 +54,10 @@ _MEMORY_MARGIN = 3
 """The multiple of the estimated memory that must be available to retain freed memory, or to run several trainings at
 the same time. Retained memory is fragmented: up to twice the estimate was measured."""
 
-_MIN_LIMIT, _MAX_SHARE = 30.0, 0.02
-"""Timing takes at most so many seconds, or this share of the training's time if that is longer."""
+_SHARE, _MOST_SECONDS, _SHARE_OF_LONG = 0.2, 30.0, 0.02
+"""Timing takes at most the first share of the training's time, and at most so many seconds or the second share,
+whichever is longer."""
+
 _NOT_PART_OF_A_STEP = (
     *(
         "data",
@@ -79,7 +82,8 @@ _RATES = ("learning_rate", "weight_decay")
 _LONG = 2.0  # seconds without a message
 
 _EXPIRY = 3_600.0
-"""Seconds after which timings are measured again if there was no time for all modes, for example under other load."""
+"""Seconds after which timings are measured again if there was no time for all modes, for example under other load. They
+are measured again at once for a longer training, which has more time for them."""
 
 
 def select_plan(job: Job, log: Log, processes: int = 1) -> tuple[Plan, float]:
@@ -134,10 +138,10 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
     """Time steps of one process of `processes`, with its share of a batch of training images.
 
     With `speed = "off"`, only the stock mode is timed. Models with rewrites (timed_rewrites.py) are timed with these
-    as well. This takes at most half a minute or two per cent of the training's time, whichever is longer: with slow
-    steps there are fewer rounds, and the modes that are rarely the fastest are left out. If the batch does not fit into
-    memory, the micro-batch is halved until it fits, and gradients are accumulated. Raises UserError if not even one
-    image fits.
+    as well. This takes at most a fifth of the training's time, and at most half a minute or two per cent of it,
+    whichever is longer: if there is little time, there are fewer rounds, and the modes that are rarely the fastest are
+    left out. If the batch does not fit into memory, the micro-batch is halved until it fits, and gradients are
+    accumulated. Raises UserError if not even one image fits.
 
     log  called with a message if the batch does not fit, or if timing takes long
     """
@@ -156,7 +160,7 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
             stock_seconds = _seconds_per_step(steps.under(stock))
             to_time = rewrites_to_time(job, modes, batch, micro_batch, total_steps(job) * stock_seconds, log)
             plans = [replace(stock, mode=mode, rewrites=each) for mode, of_mode in to_time.items() for each in of_mode]
-            seconds = _time_plans(steps, plans, stock_seconds, job, log)
+            seconds = _time_plans(steps, plans, stock_seconds, _limit(job, stock_seconds), log)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -201,7 +205,7 @@ def _cached_timings(job: Job, log: Log, processes: int = 1) -> Timings:
         return time_job(job, log, processes)
     file = timings_file(job, processes=processes)
     stored = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-    if stored and (len(stored["modes"]) == len(_modes(job)) or time.time() < file.stat().st_mtime + _EXPIRY):
+    if stored and _is_sufficient(stored, file.stat().st_mtime, job):
         measured = datetime.fromtimestamp(file.stat().st_mtime)
         log(f"Timings are from the cache of {measured:%Y-%m-%d %H:%M}; to measure again, delete {file}.")
         timings = Timings.from_dict(stored)
@@ -212,8 +216,26 @@ def _cached_timings(job: Job, log: Log, processes: int = 1) -> Timings:
         timings, stored = replace(timings, compilation=_time_compilation(job, timings, log)), None
     if stored is None:
         with suppress(WriteError):  # without a cache, the next training measures again
-            write_json(file, timings.to_dict())
+            limit = _limit(job, next(iter(timings.seconds.values())))
+            write_json(file, timings.to_dict() | {"limit": limit})
     return timings.for_training(total_steps(job))
+
+
+def _is_sufficient(stored: Mapping[str, Any], measured: float, job: Job) -> bool:
+    """Whether stored timings have all modes, or as many as there is time for.
+
+    measured  the time of the measurement, in seconds since the epoch
+    """
+    if len(stored["modes"]) == len(_modes(job)):
+        return True
+    stock_seconds = stored["modes"][0]["seconds"]
+    return time.time() < measured + _EXPIRY and _limit(job, stock_seconds) <= stored["limit"]
+
+
+def _limit(job: Job, stock_seconds: float) -> float:
+    """The seconds that timing may take."""
+    training = total_steps(job) * stock_seconds
+    return max(min(_SHARE * training, _MOST_SECONDS), _SHARE_OF_LONG * training)
 
 
 def _time_compilation(job: Job, timings: Timings, log: Log) -> Compilation:
@@ -268,12 +290,13 @@ def _seconds_per_step(step: Callable[[], object]) -> float:
 
 
 def _time_plans(
-    steps: TimedSteps, plans: Sequence[Plan], stock_seconds: float, job: Job, log: Log
+    steps: TimedSteps, plans: Sequence[Plan], stock_seconds: float, limit: float, log: Log
 ) -> dict[Plan, float]:
     """The seconds per step under each plan, in the same order, without those for which there is no time."""
     stock, *others = plans
-    limit = max(_MIN_LIMIT, _MAX_SHARE * total_steps(job) * stock_seconds)
     number, rounds = affordable(len(plans), int(limit / stock_seconds))
+    if number == 1 < len(plans):
+        return {stock: stock_seconds}
     if (total := number * (rounds + 1) * stock_seconds) > _LONG:
         log(f"{pluralize(number, 'kind')} of training steps are timed first, for about {duration(total)}.")
     chosen = [stock, *reversed(others)][:number]  # the last plans are most often the fastest
