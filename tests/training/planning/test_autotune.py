@@ -278,7 +278,7 @@ def test_timing_takes_half_a_minute_or_two_per_cent_of_a_long_training(
     time_job(make_job("speed=auto", f"steps={steps}", *CONVMIXER), messages.append)
     assert timed[:2] == ["fp32, contiguous", f"bf16, channels last, {rewrite}"]
     assert len(timed) == number
-    assert messages == [f"{number} kinds of training steps are timed first, for about {duration}."]
+    assert messages == [f"Timing {number} kinds of training steps first, for about {duration}."]
 
 
 @pytest.mark.parametrize(("steps", "number"), [(10, 1), (19, 1), (20, 2), (50, 2)])

@@ -298,7 +298,7 @@ def _time_plans(
     if number == 1 < len(plans):
         return {stock: stock_seconds}
     if (total := number * (rounds + 1) * stock_seconds) > _LONG:
-        log(f"{pluralize(number, 'kind')} of training steps are timed first, for about {duration(total)}.")
+        log(f"Timing {pluralize(number, 'kind')} of training steps first, for about {duration(total)}.")
     chosen = [stock, *reversed(others)][:number]  # the last plans are most often the fastest
     seconds_of = time_steps({plan: steps.under(plan) for plan in chosen}, rounds=rounds, before=steps.prepare)
     return {plan: seconds_of[plan] for plan in plans if plan in seconds_of}
