@@ -15,6 +15,7 @@ from mixlab.studies.cost_result import FIXED_PATCHES, MORE_PATCHES, WIDENED, Cos
 from mixlab.studies.result import study_page
 from mixlab.zoo.architecture import architecture
 from studies.test_methods import entry_keys
+from studies.test_result import written
 
 SIZES = (112, 224, 448, 896)
 
@@ -129,10 +130,12 @@ def test_the_claim_compares_the_quadratic_share_of_the_times_of_every_round(resu
     assert finding.difference.value == pytest.approx(share)
 
 
-def test_the_result_has_a_page_and_json(result):
+def test_the_result_has_a_page_and_json(result, tmp_path):
     html = study_page(result).html()
     assert html.count('<svg class="panel"') == 7
     assert len(result.to_dict()["points"]) == 3 * 5 + 3 * 3
+    stored = written(result, tmp_path)
+    assert (stored["methods"], stored["bibtex"]) == (result.methods, result.bibtex)
 
 
 def test_methods_say_what_is_counted_and_what_is_measured(result):

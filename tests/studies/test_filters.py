@@ -27,6 +27,7 @@ from mixlab.weights.adapt import Weights
 from mixlab.weights.storage.write import write_model_folder
 from mixlab.zoo.architecture import Architecture, architecture
 from studies.test_methods import entry_keys
+from studies.test_result import written
 
 SIZE, PATCH, GRID = 24, 3, 8
 PERMUTED = Transform("permute_patches_and_pixels", seed=5, patch_size=PATCH)
@@ -157,14 +158,16 @@ def test_the_result_has_a_page_tables_and_json(tmp_path):
     assert "4 of 12 filters" in html
     assert [row["p"] for row in result.tables()[0].rows] == [0.05]
     assert any("not a confidence interval" in note for note in result.tables()[0].notes)
-    stored = result.to_dict()
+    stored = written(result, tmp_path)
     assert sorted(stored["blocks"][0]["order"]) == list(range(12))
     (finding,) = result.findings()
     assert (finding.verdict, finding.claim.unit) == ("undecided", "periods per position")  # p = 0.05 with 19
+    assert stored["findings"][0]["verdict"] == "undecided"
     assert "each of 1 block is the mean frequency of its filters (n = 12)" in result.methods
     assert "19 random permutations of the positions" in result.methods and "Holm's method" in result.methods
     assert entry_keys(result.bibtex) == ["mixlab", "pytorch", "mixer", "permutationp", "holm"]
     assert "19 random permutations of the positions" in html and "@article{permutationp," in html
+    assert (stored["methods"], stored["bibtex"]) == (result.methods, result.bibtex)
 
 
 def test_a_convmixer_shows_its_kernels(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from mixlab.studies.methods import bibtex, data_references, model_references
 from mixlab.zoo.architecture import Architecture
-from studies.test_result import ENVIRONMENT, SCORES, arms_result, claim
+from studies.test_result import ENVIRONMENT, SCORES, arms_result, claim, written
 
 
 def entry_keys(text: str) -> list[str]:
@@ -74,7 +74,8 @@ def test_a_folder_has_no_reference():
     assert (data_references("cifar10:/data"), data_references("folder:pets")) == (["cifar10"], [])
 
 
-def test_the_page_has_methods_and_bibtex():
+def test_page_and_json_have_methods_and_bibtex(tmp_path):
     result = replace(arms_result(SCORES, claim("better", "plain")), protocol="Each arm was trained.")
     assert "Each arm was trained." in result.details().html() and "@article{holm," in result.details().html()
+    assert written(result, tmp_path)["methods"] == result.methods
     assert ENVIRONMENT["device"] in result.methods

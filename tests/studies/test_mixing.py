@@ -17,6 +17,7 @@ from mixlab.studies.mixing_claims import mixing_findings
 from mixlab.studies.mixing_modules import FIXED, MixingModule, mixing_modules
 from mixlab.studies.result import claims_table, study_page
 from studies.test_methods import entry_keys
+from studies.test_result import written
 
 MODELS = ("mixer_nano", "convmixer_nano", "davit_nano", "resnet_nano", "vit_nano")
 BOTH = "places and channels"
@@ -201,7 +202,7 @@ def test_a_line_joins_the_distances_of_modules_of_one_kind(result):
     assert f"channel attention {short(found[0])} to {short(found[-1])}" in distances.panels[0].alt
 
 
-def test_methods_say_that_counts_are_exact_and_need_no_tests(result):
+def test_methods_say_that_counts_are_exact_and_need_no_tests(result, tmp_path):
     count = sum(len(measured.modules) for measured in result.models.values())
     assert f"{count} modules of mixer_nano" in result.methods and "by 32 random rows" in result.methods
     assert "They are exact, so that there are no tests." in result.methods and "t test" not in result.methods
@@ -209,6 +210,8 @@ def test_methods_say_that_counts_are_exact_and_need_no_tests(result):
     keys = ["mixlab", "pytorch", "mixer", "convmixer", "davit", "resnet", "timm", "vit", "receptivefield"]
     assert entry_keys(result.bibtex) == keys
     assert result.methods in study_page(result).html() and "@inproceedings{receptivefield," in study_page(result).html()
+    stored = written(result, tmp_path)
+    assert (stored["methods"], stored["bibtex"]) == (result.methods, result.bibtex)
 
 
 def test_a_model_without_known_modules_is_refused():

@@ -12,8 +12,7 @@ from mixlab.stats.paired_t import two_sided_p
 from mixlab.stats.sample_size import MAX_REPEATS, repeats_needed
 from mixlab.studies.arms_result import Arm, ArmsResult, Quantity, contrast_values, relative_drop
 from mixlab.studies.result import Claim, claims_table, contrast_text, study_page
-from mixlab.studies.stored_result import write_result
-from studies.test_result import arms_result, claim
+from studies.test_result import arms_result, claim, written
 
 SCORES = {
     "mixer": (60.0, 61.0, 62.0),
@@ -51,7 +50,7 @@ def test_a_drop_of_a_model_at_chance_is_undefined_and_its_claim_not_testable(tmp
     (found,) = result.findings()
     assert (found.verdict, found.difference) == ("not testable at this scale", None)
     assert "not testable at this scale" in study_page(result).html()
-    write_result(tmp_path / "found", result, command="mixlab study toy", left_out={})
+    written(result, tmp_path)
 
 
 def test_a_contrast_has_one_two_or_four_quantities():

@@ -20,6 +20,7 @@ from mixlab.training.launch import launch
 from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.zoo.architecture import architecture
 from studies.test_methods import entry_keys
+from studies.test_result import written
 
 CPU = torch.device("cpu")
 
@@ -127,7 +128,7 @@ def test_models_are_compared_with_seeds_in_claims(shades, runs, tmp_path):
     assert set(result.to_dict()["alone"]) == {"mixer_nano", "convmixer_nano"}
 
 
-def test_methods_name_images_runs_and_the_sources_of_the_measures(shades, runs):
+def test_methods_name_images_runs_and_the_sources_of_the_measures(shades, runs, tmp_path):
     result = run(shades, runs, batch=12)
     assert "3 runs of 2 models were compared on 12 test images of shades" in result.methods
     assert "means over batches of 12 images" in result.methods
@@ -135,6 +136,8 @@ def test_methods_name_images_runs_and_the_sources_of_the_measures(shades, runs):
     assert result.methods.endswith(f" on {result.environment['device']}.")
     measures = ["cka", "ckabatches", "hsic", "errorconsistency", "phase", "cueconflict", "permutationp", "wilson"]
     assert entry_keys(result.bibtex) == ["mixlab", "pytorch", "mixer", "convmixer", *measures]
+    stored = written(result, tmp_path)
+    assert (stored["methods"], stored["bibtex"]) == (result.methods, result.bibtex)
 
 
 def test_without_two_runs_of_two_models_there_are_no_claims(shades, runs):

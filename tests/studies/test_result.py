@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -13,7 +14,7 @@ from mixlab.stats.intervals import mean_interval
 from mixlab.stats.paired import holm
 from mixlab.stats.paired_t import equivalence_p, two_sided_p
 from mixlab.studies.arms_result import Arm, ArmsResult
-from mixlab.studies.result import Claim, Finding, claims_table, study_page, verdict_counts
+from mixlab.studies.result import Claim, Finding, StudyResult, claims_table, study_page, verdict_counts
 from mixlab.studies.stored_result import SCHEMA, write_result
 
 Expected = Literal["higher", "lower", "equal"]
@@ -35,6 +36,12 @@ PLAN = {"device": "cpu", "precision": "bf16", "layout": "channels_last", "micro_
 @dataclass(frozen=True)
 class Settings:
     seeds: int = 3
+
+
+def written(result: StudyResult, folder: Path) -> dict[str, Any]:
+    """The content of results.json."""
+    write_result(folder / "found", result, command="mixlab study toy", left_out={})
+    return json.loads((folder / "found" / "results.json").read_text(encoding="utf-8"))
 
 
 def claim(a: str, b: str, expected: Expected = "higher", **fields: Any) -> Claim:
@@ -248,8 +255,7 @@ def test_the_tables_have_every_arm_and_every_pair():
 
 def test_the_json_has_scores_pairs_and_findings(tmp_path):
     result = arms_result(SCORES, *CLAIMS, **FIELDS)
-    write_result(tmp_path / "found", result, command="mixlab study toy", left_out={})
-    stored = json.loads((tmp_path / "found" / "results.json").read_text())
+    stored = written(result, tmp_path)
     assert (stored["schema"], stored["data"], stored["settings"]) == (SCHEMA, "digits", {"seeds": 3})
     assert (stored["environment"], stored["plans"]) == (ENVIRONMENT, {"all": PLAN})
     assert (stored["methods"], stored["bibtex"]) == (result.methods, result.bibtex)

@@ -17,6 +17,7 @@ from mixlab.studies.result import study_page
 from mixlab.studies.tasks import Task, TasksResult, mean_of, run_tasks, tfds_folder
 from prepared_tfds import prepare
 from studies.test_methods import entry_keys
+from studies.test_result import written
 
 tfds = pytest.importorskip("tensorflow_datasets", reason='needs the extra: pip install "mixlab[tfds]"')
 
@@ -83,7 +84,7 @@ def run(settings: Settings) -> TasksResult:
     )
 
 
-def test_all_tasks_give_the_score(folder):
+def test_all_tasks_give_the_score(folder, tmp_path):
     prepare_shades(folder, "stripes", "wide")
     result = run(Settings(str(folder)))
     assert result.missing == {}
@@ -94,6 +95,8 @@ def test_all_tasks_give_the_score(folder):
     assert f"The probe knn:1 was fitted to frozen features of {WEIGHTS}" in result.methods
     assert "of 3 of 3 tasks" in result.methods and "there are no tests" in result.methods
     assert entry_keys(result.bibtex) == ["mixlab", "pytorch", "convmixer", "vtab"]
+    stored = written(result, tmp_path)
+    assert (stored["methods"], stored["bibtex"]) == (result.methods, result.bibtex)
     assert result.summary.sentence == f"The score of {WEIGHTS} with frozen features is {np.mean(accuracies):.1f} %."
     tasks, means = result.tables()
     assert [row["task"] for row in tasks.rows] == ["Shades", "Shades again", "Stripes"]
