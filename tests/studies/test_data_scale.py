@@ -71,6 +71,15 @@ def test_all_trainings_have_equal_steps_and_batches(trained):
     assert {(training.steps, training.job.batch) for training in every} == {(40 // 8, 8)}
 
 
+def test_all_trainings_are_validated_equally_often(colours):
+    settings = replace(SETTINGS, epochs=3, batch=4)
+    for of_arm in recipes_of(settings, colours).values():
+        for recipe in of_arm:
+            assert recipe.steps is not None and recipe.subset is not None and recipe.subset.per_class is not None
+            epochs = recipe.steps / (2 * recipe.subset.per_class // settings.batch)
+            assert epochs / recipe.validate_every == 3
+
+
 def test_the_result_has_the_seconds_of_every_training(result):
     seconds = result.to_dict()["training_seconds"]
     assert len(seconds) == 2 * 2 * 2 and min(seconds) > 0

@@ -35,7 +35,7 @@ SETTINGS = ("epochs=8", "early_stopping.patience=2")
         ([50, 50.6, 51.2], 1, False),  # slowly, but steadily
     ],
 )
-def test_a_training_stops_after_patience_epochs_without_an_improvement_by_more_than_min_delta(
+def test_a_training_stops_after_patience_validations_without_an_improvement_by_more_than_min_delta(
     scores, min_delta, expected
 ):
     assert stops_early(EarlyStopping(patience=2, min_delta=min_delta), scores) == expected
@@ -96,6 +96,14 @@ def test_a_resumed_training_stops_at_the_same_epoch_with_the_same_weights(make_j
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert [line["epoch"] for line in read_history(resumed.journal).stopped_early][-1] == 4
     assert len(read_history(resumed.journal).epochs) == 4
+
+
+def test_patience_counts_validations(make_job, tmp_path, monkeypatch):
+    monkeypatch.setattr(Validation, "evaluate", lambda self, predict: ({"top1": 40.0, "images": 12}, {}))
+    job = make_job("epochs=20", "validate_every=3", "early_stopping.patience=2")
+    history = read_history(train(job, PLAN, tmp_path / "run", quiet=True).journal)
+    assert [line["epoch"] for line in history.stopped_early] == [9]  # validated after epochs 3, 6 and 9
+    assert history.end is not None and history.epochs[-1]["step"] == 9 * 5
 
 
 def test_a_training_that_does_not_stop_early_has_the_weights_of_one_without_the_key(make_job, tmp_path):

@@ -1,11 +1,12 @@
 """Which models gain the most from more data for pre-training?
 
 Half of the classes are known, the other half are new. Every model is pre-trained on nested subsets of the images of the
-known classes, for the same number of steps, and the checkpoint with the best accuracy on validation images of the known
-classes is selected. Then a linear classifier on the frozen features learns the new classes from a few images of each.
-Every model is trained in two sizes, and with the regularisation of the MLP-Mixer paper and without any. The growth of a
-model is the slope of its few-shot accuracy over the logarithm of the number of images. The claims compare growths: they
-are about the interaction of the family with the data. Each repetition has its own classes, subsets and few-shot images.
+known classes, for the same number of steps. They are validated equally often, and the checkpoint with the best accuracy
+on validation images of the known classes is selected. Then a linear classifier on the frozen features learns the new
+classes from a few images of each. Every model is trained in two sizes, and with the regularisation of the MLP-Mixer
+paper and without any. The growth of a model is the slope of its few-shot accuracy over the logarithm of the number of
+images. The claims compare growths: they are about the interaction of the family with the data. Each repetition has its
+own classes, subsets and few-shot images.
 """
 
 from collections.abc import Sequence
@@ -146,10 +147,14 @@ def _fields(dataset: Dataset, settings: Settings, cell: Cell) -> tuple[str, dict
 def _of_subset(
     dataset: Dataset, settings: Settings, seed: int, split: ClassSplit, share: float, largest: float
 ) -> dict[str, Any]:
-    """The fields of a recipe for `share` per cent of the images. The steps are those of the `largest` share."""
+    """The fields of a recipe for `share` per cent of the images. Steps and validations are those of the `largest`."""
     per_class = _per_class(dataset, settings, share)
+    steps_per_epoch, most = (
+        max(_images(dataset, settings, one, split) // settings.batch, 1) for one in (share, largest)
+    )
     return {
-        "steps": settings.epochs * max(_images(dataset, settings, largest, split) // settings.batch, 1),
+        "steps": settings.epochs * most,
+        "validate_every": round(most / steps_per_epoch),
         "seed": seed,
         "subset": {"classes": list(split.known), "per_class": per_class, "seed": seed},
     }

@@ -10,6 +10,7 @@ from mixlab.report.axes import Axis
 from mixlab.report.figure import Figure
 from mixlab.report.lines import LineLegend, line_panel
 from mixlab.report.table import Column
+from mixlab.report.text import pluralize
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import mean_interval
 from mixlab.studies.arms import TrainedArms
@@ -142,9 +143,10 @@ def make_result(
         protocol=(
             f"Each of {len(found)} arms was pre-trained on {len(splits)} random halves of the classes of "
             f"{trained.dataset.name}, for {lengths} steps of {settings.batch} images, on nested subsets of "
-            f"{min(images):,} to {max(images):,} images; repetition i of every arm has the same classes and seed. The "
-            "weights with the best accuracy on the validation images of the known classes were selected. Their "
-            "frozen features were evaluated in fp32 on the other classes, with a linear classifier on "
+            f"{min(images):,} to {max(images):,} images; repetition i of every arm has the same classes and seed. Of "
+            f"{pluralize(settings.epochs, 'validation')} at equal steps, the weights with the best accuracy on the "
+            "validation images of the known classes were selected. Their frozen features were "
+            "evaluated in fp32 on the other classes, with a linear classifier on "
             f"{settings.shots} images of each class."
         ),
     )

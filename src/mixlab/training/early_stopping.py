@@ -1,7 +1,7 @@
-"""Early stopping: a training ends when the validation score has not improved for some epochs.
+"""Early stopping: a training ends when the validation score has not improved for some time.
 
-Whether to stop depends only on the scores of all epochs, which checkpoints contain: a resumed training stops at the
-same epoch.
+Whether to stop depends only on the scores of all validations, which checkpoints contain: a resumed training stops at
+the same epoch.
 """
 
 import math
@@ -11,11 +11,11 @@ from mixlab.training.recipes.schema import EarlyStopping
 
 
 def stops_early(settings: EarlyStopping, scores: Sequence[float]) -> bool:
-    """Whether the last `patience` epochs have not improved.
+    """Whether the last `patience` validations have not improved.
 
-    An epoch improves if its score exceeds that of the last improvement by more than `min_delta`.
+    A validation improves if its score exceeds that of the last improvement by more than `min_delta`.
 
-    scores  of each epoch on the validation images
+    scores  of each validation
     """
     best, without_improvement = -math.inf, 0
     for score in scores:

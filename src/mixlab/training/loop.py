@@ -171,7 +171,8 @@ def _fit(job: Job, plan: Plan, writer: RunWriter, *, quiet: bool) -> None:
             writer.check_finite(metrics, parameters)
             with metrics.paused():
                 line: dict[str, Any] = {"train": progress.end_epoch(job.task, accelerator), "validation": None}
-                if validation is not None:
+                is_due = (epoch + 1) % recipe.validate_every == 0 or progress.step == steps
+                if validation is not None and is_due:
                     with nullcontext() if ema is None else ema.applied():
                         line["validation"], fitted = validation.evaluate(predict_fn(network, device, plan.mode))
                     progress.scores.append(selecting_score(line["validation"]))
@@ -188,7 +189,7 @@ def _fit(job: Job, plan: Plan, writer: RunWriter, *, quiet: bool) -> None:
                 raise writer.interrupted(signals.received, progress.step, steps)
 
         if progress.step < steps:
-            journal.write("stopped_early", step=progress.step, epoch=len(progress.scores))
+            journal.write("stopped_early", step=progress.step, epoch=progress.step // steps_per_epoch)
         journal.write(
             "end",
             training_seconds=progress.seconds,

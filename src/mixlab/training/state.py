@@ -53,7 +53,7 @@ class Progress:
     images: int = 0  # of all steps, over all processes
     losses: list[Tensor] = field(default_factory=list)  # of each step, summed over its images
     counts: dict[str, list[Tensor]] = field(default_factory=dict)  # of each step, by name
-    scores: list[float] = field(default_factory=list)  # of each complete epoch, on the validation images
+    scores: list[float] = field(default_factory=list)  # of each validation
     epoch_images: int = 0  # of this process
     epoch_seconds: float = 0.0  # before an interruption
     _since: float = field(default_factory=time.perf_counter)

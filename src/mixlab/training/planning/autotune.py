@@ -69,6 +69,7 @@ _NOT_PART_OF_A_STEP = (
         "schedule",
         "early_stopping",
         "validation",
+        "validate_every",
         "checkpoints",
     ),
     *("expected", "trackers", "workers", "max_unreadable", "non_finite"),

@@ -213,7 +213,7 @@ class Checkpoints(Section):
 class EarlyStopping(Section):
     """End the training when the validation accuracy has not improved (`mixlab.training.early_stopping`)."""
 
-    patience: Count  # epochs without an improvement
+    patience: Count  # validations without an improvement, one in each epoch unless validate_every is more
     min_delta: float = Field(default=0.0, ge=0)  # percentage points by which an epoch has to exceed the best one before
 
 
@@ -244,6 +244,7 @@ class Recipe(Section):
     workers: int = Field(default=0, ge=0)
     max_unreadable: int = Field(default=0, ge=0)  # unreadable images of each split that may be skipped
     validation: Literal["held_out", "merged"] = "held_out"  # merged into train: the weights of the last step are saved
+    validate_every: Count = 1  # epochs between two validations; there is also one after the last epoch
     non_finite: Literal["stop", "skip"] = "stop"  # skip steps with gradients that are not finite
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     speed: Literal["auto", "off"] = "auto"
@@ -314,6 +315,9 @@ class Recipe(Section):
         if self.early_stopping is not None and self.validation == "merged":
             reason = "the validation images are training images, so no accuracy shows when to stop"
             yield '[early_stopping] and validation="merged"', reason, "Remove one of them."
+        if self.validate_every != 1 and self.validation == "merged":
+            reason = "the validation images are training images"
+            yield f'validate_every={self.validate_every} and validation="merged"', reason, "Remove one of them."
         if self.loss.name not in TASKS[self.task].losses:
             name, allowed = self.loss.name, TASKS[self.task].losses[0]
             reason = "its loss is the sum over independent labels"
