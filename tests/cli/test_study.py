@@ -135,6 +135,16 @@ def test_a_study_of_a_model_has_no_option_for_data(run, name):
     assert re.findall(r"(--[a-z-]+) <", plain(ended.out)) == options
 
 
+def test_a_study_may_have_data_of_its_own_by_default(run, refused, monkeypatch, tmp_path):
+    assert "[default: spoken-digits]" in plain(run("study", "spoken-digits", "--help").out)
+    monkeypatch.setenv("MIXLAB_DATA", str(tmp_path))
+    assert refused("study", "spoken-digits", "--dry-run").startswith(f"spoken-digits is not at {tmp_path}")
+    assert refused("study", "spoken-digits", "--data", "digits", "--dry-run") == (
+        "mixlab study spoken-digits needs the Free Spoken Digit Dataset with its official split, not digits: give "
+        "--data spoken-digits or --data spoken-digits:PATH."
+    )
+
+
 def test_only_a_study_with_trainings_has_the_options_of_trainings(run):
     options = {"--jobs", "--ray", "--speed", "--dry-run", "--pilot", "--trust-code"}
     assert options <= set(re.findall("--[a-z-]+", plain(run("study", "transfer", "--help").out)))

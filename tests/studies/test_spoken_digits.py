@@ -1,16 +1,20 @@
 """The study of spoken digits: its baseline, its recipes, and the whole study on generated tones."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mixlab.data.sources import open_dataset
+from mixlab.errors import UserError
 from mixlab.studies import spoken_digits
+from mixlab.studies.arms import plan_arms
+from mixlab.studies.pilot import pilot_arms
 from mixlab.studies.result import study_page
-from mixlab.studies.spoken_digits import CLAIMS, MODELS, SPECTROGRAM, Settings, arm_name, svm_accuracy
-from mixlab.training.recipes.parse import parse_training_recipe
+from mixlab.studies.spoken_digits import CLAIMS, MODELS, OFFICIAL, SPECTROGRAM, Settings, arm_name, svm_accuracy
 from mixlab.training.recipes.recipe_files import read_recipe
+from mixlab.training.recipes.schema import Recipe
 from mixlab.zoo.architecture import architecture
 from sounds import tone, write_sound
 
@@ -42,21 +46,45 @@ def test_models_have_similar_costs():
     assert min(macs) > 6e6 and max(macs) < 12.5e6
 
 
-def test_recipes_have_the_spectrogram_of_the_study_and_no_flips():
-    for of_arm in spoken_digits._fold_arms(Settings(), 0).values():
-        recipe = parse_training_recipe(of_arm[0], "recipe")
+def test_recipes_have_the_spectrogram_of_the_study_and_no_flips(digits: Path):
+    arms = spoken_digits.arms(open_dataset(f"spoken-digits:{digits}", quiet=True), Settings())
+    assert sum(map(len, arms.values())) == 3 * 3 + 4 * 6
+    for recipe in (recipe for recipes in arms.values() for recipe in recipes):
+        assert isinstance(recipe, Recipe)
         assert recipe.preprocessing.spectrogram == SPECTROGRAM
         assert not recipe.augmentation.flip
         assert recipe.validation == "merged"
+
+
+def test_each_repetition_leaves_another_speaker_out(digits: Path):
+    dataset = open_dataset(f"spoken-digits:{digits}", quiet=True)
+    arms = spoken_digits.arms(dataset, Settings())
+    assert {recipe.data for recipe in arms[arm_name("mixer_nano", OFFICIAL)]} == {dataset.name}
+    left_out = [recipe.data.removeprefix(dataset.name) for recipe in arms[arm_name("mixer_nano")]]
+    assert left_out == [f":test=_{speaker}_" for speaker in spoken_digits.SPEAKERS]
+
+
+@pytest.mark.parametrize("name", ["digits", "spoken-digits:test=_george_"])
+def test_other_data_are_refused(name: str):
+    dataset = replace(open_dataset("digits", quiet=True), name=name)
+    with pytest.raises(UserError, match=rf"needs the Free Spoken Digit Dataset .*, not {name}: give --data spoken"):
+        spoken_digits.arms(dataset, Settings())
+
+
+def test_a_pilot_is_refused(digits: Path):
+    dataset = open_dataset(f"spoken-digits:{digits}", quiet=True)
+    with pytest.raises(UserError, match="already leave out images or classes"):
+        pilot_arms(spoken_digits.arms(dataset, Settings()), dataset)
 
 
 @pytest.mark.long
 def test_the_study_runs_on_tones(digits: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("MIXLAB_RUNS", str(tmp_path / "runs"))
     monkeypatch.setattr(spoken_digits, "SPEAKERS", SPEAKERS)
-    monkeypatch.setattr("mixlab.studies.spoken_digits.plan_arms", eager(spoken_digits.plan_arms))
-    settings = Settings(folder=str(digits), seeds=2, epochs=1)
-    result = spoken_digits.run(settings, quiet=True, log=lambda line: None)
+    settings, dataset = Settings(seeds=2, epochs=1), open_dataset(f"spoken-digits:{digits}", quiet=True)
+    planned = plan_arms(spoken_digits.arms(dataset, settings), dataset, silent, speed="off")
+    trained = planned.train(log=silent, quiet=True)
+    result = spoken_digits.conclude(trained, settings)
     assert {claim.contrast for claim in CLAIMS} == {finding.claim.contrast for finding in result.findings()}
     assert len(result[arm_name("mixer_nano")].scores) == 2
     assert len(result[arm_name("support vector machine")].scores) == 2
@@ -66,7 +94,12 @@ def test_the_study_runs_on_tones(digits: Path, monkeypatch: pytest.MonkeyPatch, 
     assert "Accuracy by split" in study_page(result, ()).html()
     assert result.to_dict()["quantities"][0]["name"] == "gap of mixer_nano"
 
+    lucas = trained.predictions(arm_name("mixer_nano"))[1]
+    assert lucas.names is not None and len(lucas.names) == 10 * 8
+    assert all("_lucas_" in name for name in lucas.names)
+    trained.write_correctness(tmp_path / "correct")
+    assert len(list((tmp_path / "correct").iterdir())) == 3 * 2 + 4 * 2
 
-def eager(plan_arms):
-    """The function without timing."""
-    return lambda recipes, dataset, log: plan_arms(recipes, dataset, log, speed="off")
+
+def silent(line: str) -> None:
+    pass

@@ -3,7 +3,7 @@
 A study is a module of `mixlab.studies` with a docstring that begins with its question, a string `COST`, and a dataclass
 `Settings`. A study with trainings has the functions `arms` and `conclude` (`mixlab.studies.arms`), any other one a
 function `run`; a string `TASK` names another task than classification. It is imported only when its command is used. If
-it takes a dataset, the command has the option --data.
+it takes a dataset, the command has the option --data, whose default is the string `DATA`; without one it is required.
 """
 
 import ast
@@ -112,7 +112,8 @@ def _command(name: str) -> Callable[..., None]:
 
     options: list[Parameter] = []
     if takes_dataset:
-        options.append(_parameter("data", Annotated[str, typer.Option(help=f"{DATA}.")], Parameter.empty))
+        default_data = getattr(module, "DATA", Parameter.empty)
+        options.append(_parameter("data", Annotated[str, typer.Option(help=f"{DATA}.")], default_data))
     for setting in fields(module.Settings):
         limits = {key: value for key, value in setting.metadata.items() if key in ("min", "max")}
         option = typer.Option(help=setting.metadata.get("help"), **limits)

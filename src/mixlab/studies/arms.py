@@ -7,7 +7,8 @@ A study separates what is trained from what is concluded:
     result = study.conclude(planned.train(log=log, quiet=False), settings)
 
 An arm can start from the weights of another one, as fine-tuning does (initial_weights.py). All arms on the same data
-have one compute mode, and finished trainings come from the store.
+have one compute mode, and finished trainings come from the store. A training is evaluated on the test split of its own
+data, which may be others than those of the study, such as other splits of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -77,10 +78,13 @@ class TrainingStudy(Protocol[Result]):
 class PlannedArms:
     """The recipes of every arm, and their trainings with their plans.
 
-    planned  random values stand in for initial weights that are those of another arm
+    dataset   of the study
+    datasets  all that recipes name, by these names
+    planned   random values stand in for initial weights that are those of another arm
     """
 
     dataset: Dataset
+    datasets: Mapping[str, Dataset]
     recipes: Arms
     planned: Mapping[str, Sequence[Training]]
 
@@ -96,7 +100,9 @@ class PlannedArms:
         recipe, planned = self.recipes[name][repetition], self.planned[name][repetition]
         before = arm_before(recipe)
         weights = None if before is None else finished_run(self.planned[before][repetition].folder)
-        return planned if weights is None else replace(planned, job=started_job(recipe, weights, self.dataset))
+        if weights is None:
+            return planned
+        return replace(planned, job=started_job(recipe, weights, self.datasets[recipe.data]))
 
     def costs(self) -> Table:
         """The number of trainings, the estimated hours and the disk space of each arm that are not in the store yet."""
@@ -135,14 +141,19 @@ class PlannedArms:
             finished = dict(run_all([training for _, training in order], log=log, quiet=quiet))
             for index, (name, _) in enumerate(order):
                 runs[name].append(finished[index])
-        return TrainedArms(self.dataset, trainings, runs, log)
+        return TrainedArms(self.dataset, self.datasets, trainings, runs, log)
 
 
 @dataclass(frozen=True)
 class TrainedArms:
-    """The finished runs of every arm, in the order of its recipes. They are evaluated when `arm` is called first."""
+    """The finished runs of every arm, in the order of its recipes. They are evaluated when `arm` is called first.
+
+    dataset   of the study
+    datasets  all that recipes name, by these names
+    """
 
     dataset: Dataset
+    datasets: Mapping[str, Dataset]
     trainings: Mapping[str, Sequence[Training]]
     runs: Mapping[str, Sequence[Run]]
     log: Log
@@ -156,10 +167,16 @@ class TrainedArms:
     def _predictions(self) -> dict[str, list[Predictions]]:
         return {}
 
+    def data(self, name: str, repetition: int) -> Dataset:
+        """The dataset of a repetition of an arm."""
+        return self.datasets[self.trainings[name][repetition].job.recipe.data]
+
     def predictions(self, name: str) -> list[Predictions]:
         """The predictions of each repetition of an arm for the test images, by the weights of the last step in fp32."""
         if name not in self._predictions:
-            self._predictions[name] = [_predictions(name, run, self.dataset) for run in self.runs[name]]
+            self._predictions[name] = [
+                _predictions(name, run, self.data(name, repetition)) for repetition, run in enumerate(self.runs[name])
+            ]
             scores = ", ".join(f"{100 * one.correct.mean():.1f}" for one in self._predictions[name])
             self.log(f"{name}: {scores} %")
         return self._predictions[name]
@@ -178,7 +195,6 @@ class TrainedArms:
         firsts = {name: runs[0] for name, runs in self.runs.items()}
         architectures = [of_arm[0].job.architecture for of_arm in self.trainings.values()]
         models = [key for one in architectures for key in model_references(one)]
-        seconds = fields.pop("training_seconds", self.training_seconds)
         concurrent = max(training.concurrent for of_arm in self.trainings.values() for training in of_arm)
         given: dict[str, Any] = {
             "arms": fields.pop("arms", None) or tuple(self.arm(name) for name in self.runs),
@@ -187,8 +203,8 @@ class TrainedArms:
             "plans": _distinct_plans(firsts),
             "protocol": trainings_protocol(self.trainings, self.dataset),
             "references": (*models, *data_references(self.dataset.name)),
-            "facts": {"Trainings": trainings_text(seconds, concurrent), **fields.pop("facts", {})},
-            "training_seconds": seconds,
+            "facts": {"Trainings": trainings_text(self.training_seconds, concurrent), **fields.pop("facts", {})},
+            "training_seconds": self.training_seconds,
         }
         return ArmsResult(
             title=title,
@@ -230,7 +246,7 @@ def plan_arms(arms: Arms, dataset: Dataset, log: Log, *, speed: str = "auto") ->
             trainings = plan_trainings([recipe for _, recipe in order], opened, pick_device(), log)
             for (name, _), training in zip(order, trainings, strict=True):
                 planned[name].append(training)
-    return PlannedArms(dataset, arms, planned)
+    return PlannedArms(dataset, datasets, arms, planned)
 
 
 def run_study(

@@ -39,10 +39,7 @@ def pilot_arms(arms: Arms, dataset: Dataset) -> Arms:
             f"--pilot divides {dataset.noun}s by their class, but those of {dataset.name} have masks or several "
             f"labels: {_WITHOUT_PILOT}"
         )
-    return {
-        name: [_pilot(recipe) if recipe.data == dataset.name else recipe for recipe in recipes]
-        for name, recipes in arms.items()
-    }
+    return {name: [_pilot(recipe, dataset) for recipe in recipes] for name, recipes in arms.items()}
 
 
 def on_left_out_images(trained: TrainedArms) -> TrainedArms:
@@ -50,7 +47,8 @@ def on_left_out_images(trained: TrainedArms) -> TrainedArms:
     merged = trained.dataset.merge_validation()
     folds = training_folds(merged, FOLDS)
     left_out = folds.images.split.subset(np.flatnonzero(folds.fold_of == 0))
-    return replace(trained, dataset=replace(merged, splits={**merged.splits, "test": left_out}))
+    dataset = replace(merged, splits={**merged.splits, "test": left_out})
+    return replace(trained, dataset=dataset, datasets={dataset.name: dataset})
 
 
 def repetitions_table(findings: Sequence[Finding]) -> Table:
@@ -103,9 +101,10 @@ def _repetitions(finding: Finding, claims: int) -> str | None:
     return repetitions_text(needed)
 
 
-def _pilot(recipe: Recipe | LinearProbeRecipe) -> Recipe | LinearProbeRecipe:
+def _pilot(recipe: Recipe | LinearProbeRecipe, dataset: Dataset) -> Recipe:
     given = recipe.subset or Subset()
-    if isinstance(recipe, LinearProbeRecipe) or recipe.validation != "merged" or given.folds or given.classes:
+    leaves_out = recipe.data != dataset.name or given.folds or given.classes
+    if isinstance(recipe, LinearProbeRecipe) or recipe.validation != "merged" or leaves_out:
         raise UserError(
             "--pilot leaves a fold of the training images out, but trainings of this study already leave out images "
             f"or classes, on which they choose or test something: {_WITHOUT_PILOT}"

@@ -13,20 +13,24 @@ import numpy as np
 from jaxtyping import Float64
 
 from mixlab.data.audio.spectrogram import Spectrogram
+from mixlab.data.augmentation.augment import Augmentation
 from mixlab.data.dataset import Dataset, Split
-from mixlab.data.sources import open_dataset
+from mixlab.errors import UserError
 from mixlab.report.axes import Axis
 from mixlab.report.grouped_plot import grouped_plot
-from mixlab.report.progress import Log
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import mean_interval
-from mixlab.studies.arms import Arms, TrainedArms, plan_arms
+from mixlab.studies.arms import Arms, TrainedArms
 from mixlab.studies.arms_result import Arm, ArmsResult, Quantity
 from mixlab.studies.result import Claim
 from mixlab.training.recipes.defaults import default_recipe
 from mixlab.training.recipes.parse import parse_training_recipe
+from mixlab.training.recipes.schema import Recipe
 
 COST = "33 trainings of about 650 steps"
+
+DATA = "spoken-digits"
+"""The default of --data."""
 
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 SPECTROGRAM = Spectrogram(sample_rate=8_000, window=256, hop=200, mels=48, seconds=0.8)
@@ -42,12 +46,13 @@ MODELS: Mapping[str, Mapping[str, Any]] = {
 PARTS = 8
 """Of the time, over which the baseline averages."""
 
-_UNSEEN, _PLAIN, _SVM = "unseen speakers", "without augmentation", "support vector machine"
+OFFICIAL, UNSEEN, SVM = "official split", "unseen speakers", "support vector machine"
+PLAIN = f"{UNSEEN}, without augmentation"
 _SOURCE = "a hypothesis of mixlab; no source reports it"
 _REGIME = "models of 6 to 12 million multiply-accumulates, 3,000 recordings"
 
 
-def arm_name(model: str, condition: str = _UNSEEN) -> str:
+def arm_name(model: str, condition: str = UNSEEN) -> str:
     return f"{model}, {condition}"
 
 
@@ -72,13 +77,13 @@ _CLAIMS: tuple[tuple[str, tuple[str, ...], Literal["higher", "lower", "equal"], 
     ),
     (
         "A Mixer is more accurate on unseen speakers than a support vector machine.",
-        (arm_name("mixer_nano"), arm_name(_SVM)),
+        (arm_name("mixer_nano"), arm_name(SVM)),
         "higher",
         0.0,
     ),
     (
         "SpecAugment and shifts in time make a Mixer more accurate on unseen speakers.",
-        (arm_name("mixer_nano"), arm_name("mixer_nano", f"{_UNSEEN}, {_PLAIN}")),
+        (arm_name("mixer_nano"), arm_name("mixer_nano", PLAIN)),
         "higher",
         0.0,
     ),
@@ -94,61 +99,72 @@ CLAIMS = tuple(
 class Settings:
     """The options of the study."""
 
-    folder: str = field(default="", metadata={"help": "Folder of the dataset. Default: the data folders are searched."})
     seeds: int = field(default=3, metadata={"help": "Trainings of each model in the official split.", "min": 2})
     epochs: int = field(default=8, metadata={"help": "Epochs of each training.", "min": 1})
     batch: int = field(default=32, metadata={"help": "Sounds per step.", "min": 2})
 
 
-def run(settings: Settings, *, quiet: bool, log: Log) -> ArmsResult:
-    """Train in the official split and with each speaker left out. Raises UserError if the dataset is not there."""
-    data = ":".join(["spoken-digits", *([settings.folder] if settings.folder else [])])
-    official = _train(data, _official_arms(settings), quiet=quiet, log=log)
-    folds = [
-        _train(f"{data}:test=_{speaker}_", _fold_arms(settings, seed), quiet=quiet, log=log)
-        for seed, speaker in enumerate(SPEAKERS)
+def arms(dataset: Dataset, settings: Settings) -> Arms:
+    """The models in the official split, and with each speaker left out.
+
+    Raises UserError if the data are others, or have another test split.
+    """
+    if dataset.name.partition(":")[0] != DATA or ":test=" in dataset.name:
+        raise UserError(
+            f"mixlab study {DATA} needs the Free Spoken Digit Dataset with its official split, not {dataset.name}: "
+            f"give --data {DATA} or --data {DATA}:PATH."
+        )
+    found = {
+        arm_name(model, OFFICIAL): [_recipe(model, dataset.name, settings, seed) for seed in range(settings.seeds)]
+        for model in MODELS
+    }
+    folds = [f"{dataset.name}:test=_{speaker}_" for speaker in SPEAKERS]
+    for model in MODELS:
+        found[arm_name(model)] = [_recipe(model, data, settings, seed) for seed, data in enumerate(folds)]
+    found[arm_name("mixer_nano", PLAIN)] = [
+        recipe.model_copy(update={"augmentation": Augmentation()}) for recipe in found[arm_name("mixer_nano")]
     ]
-    return conclude(official, folds, settings)
+    return found
 
 
-def conclude(official: TrainedArms, folds: list[TrainedArms], settings: Settings) -> ArmsResult:
+def conclude(trained: TrainedArms, settings: Settings) -> ArmsResult:
     """The arms of the official split and of the folds, the gaps between them, and the baseline."""
-    known = [official.arm(name) for name in official.runs]
-    unseen = [_over_folds([fold.arm(name) for fold in folds]) for name in folds[0].runs]
-    svm = [svm_accuracy(fold.dataset) for fold in folds]
-    arms = (*known, *unseen, Arm(arm_name(_SVM), tuple(svm), mean_interval(svm, "%", least=0, most=100)))
-    of_name = {arm.name: arm for arm in arms}
+    folds = [trained.data(arm_name("mixer_nano"), fold) for fold in range(len(SPEAKERS))]
+    svm = tuple(map(svm_accuracy, folds))
+    svm_top1 = mean_interval(svm, "%", least=0, most=100)
+    of_name = {name: trained.arm(name) for name in trained.runs}
+    of_name[arm_name(SVM)] = Arm(arm_name(SVM), svm, svm_top1)
     gaps = [
-        Quantity(gap_name(model), _gaps(of_name[arm_name(model, "official split")], of_name[arm_name(model)]))
+        Quantity(gap_name(model), _gaps(of_name[arm_name(model, OFFICIAL)], of_name[arm_name(model)]))
         for model in MODELS
     ]
-    sounds = len(official.dataset.splits["test"])
-    svm_of_official = svm_accuracy(official.dataset)
-    baseline = f"In the official split, the {_SVM} has {svm_of_official:.1f} % of {sounds} sounds."
-    speakers = f"The repetitions on {_UNSEEN} are the speakers {', '.join(SPEAKERS)}, with seeds 0 to 5."
-    svm_top1 = {"official split": Estimate(svm_of_official, low=None, high=None, n=1, unit="%")}
-    svm_top1[_UNSEEN] = of_name[arm_name(_SVM)].top1
+    svm_of_official = svm_accuracy(trained.dataset)
+    of_split = {OFFICIAL: Estimate(svm_of_official, low=None, high=None, n=1, unit="%"), UNSEEN: svm_top1}
     figure = grouped_plot(
         "Accuracy by split",
         {
-            split: {model: of_name[arm_name(model, split)].top1 for model in MODELS} | {_SVM: of_split}
-            for split, of_split in svm_top1.items()
+            split: {model: of_name[arm_name(model, split)].top1 for model in MODELS} | {SVM: of_svm}
+            for split, of_svm in of_split.items()
         },
         Axis("Top-1", "%", "higher", digits=1),
         caption="Points are means over seeds, or over speakers; lines are 95 % intervals.",
     )
-    result = official.result(
+    speakers = (
+        f"The repetitions on {UNSEEN} are the speakers {', '.join(SPEAKERS)}, with seeds 0 to 5: the test sounds of "
+        "each are those of its speaker."
+    )
+    sounds = len(trained.dataset.splits["test"])
+    result = trained.result(
         title="Do models of spectrograms recognise spoken digits, also of unseen speakers?",
         command="mixlab study spoken-digits",
         settings=settings,
         claims=CLAIMS,
-        arms=arms,
+        arms=tuple(of_name.values()),
         quantities=tuple(gaps),
         repeats="repetitions",
         top1_interval="repetitions",
         own_figures=(figure,),
-        notes=(speakers, baseline),
-        training_seconds=tuple(each for trained in (official, *folds) for each in trained.training_seconds),
+        notes=(speakers, f"In the official split, the {SVM} has {svm_of_official:.1f} % of {sounds} sounds."),
     )
     return replace(result, protocol=f"{result.protocol} {speakers}")
 
@@ -171,25 +187,11 @@ def _features(split: Split) -> Float64[np.ndarray, "sound feature"]:
     return images.reshape(len(images), SPECTROGRAM.mels, PARTS, -1).mean(axis=3).reshape(len(images), -1)
 
 
-def _official_arms(settings: Settings) -> dict[str, list[dict[str, Any]]]:
-    return {
-        arm_name(model, "official split"): [_recipe(model, settings, seed) for seed in range(settings.seeds)]
-        for model in MODELS
-    }
-
-
-def _fold_arms(settings: Settings, seed: int) -> dict[str, list[dict[str, Any]]]:
-    plain = _recipe("mixer_nano", settings, seed) | {"augmentation": {}}
-    return {arm_name(model): [_recipe(model, settings, seed)] for model in MODELS} | {
-        arm_name("mixer_nano", f"{_UNSEEN}, {_PLAIN}"): [plain]
-    }
-
-
-def _recipe(model: str, settings: Settings, seed: int) -> dict[str, Any]:
+def _recipe(model: str, data: str, settings: Settings, seed: int) -> Recipe:
     """The default recipe for sounds, on training and validation sounds together."""
-    _, fields = default_recipe(model, "spoken-digits")
+    name, fields = default_recipe(model, data)
     fields.pop("expected", None)
-    return fields | {
+    fields |= {
         "seed": seed,
         "epochs": settings.epochs,
         "batch": settings.batch,
@@ -197,23 +199,7 @@ def _recipe(model: str, settings: Settings, seed: int) -> dict[str, Any]:
         "config": fields.get("config", {}) | MODELS[model],
         "preprocessing": {"spectrogram": SPECTROGRAM.to_dict()},
     }
-
-
-def _train(data: str, arms: Mapping[str, list[dict[str, Any]]], *, quiet: bool, log: Log) -> TrainedArms:
-    dataset = open_dataset(data, quiet=quiet)
-    recipes: Arms = {
-        name: [parse_training_recipe(one | {"data": dataset.name}, name) for one in of_arm]
-        for name, of_arm in arms.items()
-    }
-    return plan_arms(recipes, dataset, log).train(log=log, quiet=quiet)
-
-
-def _over_folds(arms: list[Arm]) -> Arm:
-    """An arm that was trained once in each fold."""
-    scores = [score for arm in arms for score in arm.scores]
-    seconds = [value for arm in arms for value in arm.details["training_seconds"]]
-    top1 = mean_interval(scores, "%", least=0, most=100)
-    return replace(arms[0], scores=tuple(scores), top1=top1, details={**arms[0].details, "training_seconds": seconds})
+    return parse_training_recipe(fields, name)
 
 
 def _gaps(known: Arm, unseen: Arm) -> tuple[float, ...]:
